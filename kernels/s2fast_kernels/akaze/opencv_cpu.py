@@ -1,0 +1,35 @@
+"""`akaze` through OpenCV: the oracle of the other backends, and their fallback."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from s2fast_kernels.akaze.contract import AkazeSettings, Features, pack
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+def akaze(image: npt.NDArray[np.uint8] | npt.NDArray[np.float32], settings: AkazeSettings) -> Features:
+    """Run ``cv2.AKAZE`` on the whole image; keypoints keep OpenCV's order. See the package for the contract."""
+    detector = cv2.AKAZE.create(
+        descriptor_type=cv2.AKAZE_DESCRIPTOR_MLDB_UPRIGHT if settings.upright else cv2.AKAZE_DESCRIPTOR_MLDB,
+        threshold=settings.threshold,
+        nOctaves=settings.octaves,
+        nOctaveLayers=settings.layers,
+    )
+    keypoints, descriptors = detector.detectAndCompute(image, None)
+    if not keypoints:
+        return Features.none()
+    degrees = np.array([keypoint.angle for keypoint in keypoints], np.float32)
+    return Features(
+        xy=np.array([keypoint.pt for keypoint in keypoints], np.float32),
+        size=np.array([keypoint.size for keypoint in keypoints], np.float32),
+        angle=np.zeros_like(degrees) if settings.upright else np.deg2rad(degrees),
+        response=np.array([keypoint.response for keypoint in keypoints], np.float32),
+        level=np.array([keypoint.class_id for keypoint in keypoints], np.int16),
+        descriptors=pack(descriptors),
+    )

@@ -1,0 +1,65 @@
+"""The two nearest neighbours by Hamming distance, of every query descriptor in each of many scenes.
+
+Every backend returns the same bits. See ``README.md`` in this folder for the derivation and the measured rates.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from s2fast_kernels.backends import Backend, needs_package, resolve
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from s2fast_kernels.hamming_top2.reference import Top2
+
+__all__ = ["BACKENDS", "hamming_top2"]
+
+BACKENDS = (
+    Backend("faiss", f"{__name__}.faiss_cpu", "hamming_top2", needs_package("faiss")),
+    Backend("opencv", f"{__name__}.opencv_cpu", "hamming_top2", needs_package("cv2")),
+    Backend("reference", f"{__name__}.reference", "hamming_top2", needs_package("numpy")),
+)
+"""Fastest first."""
+
+
+def hamming_top2(
+    query: npt.NDArray[np.uint64],
+    train: npt.NDArray[np.uint64],
+    train_offsets: npt.NDArray[np.int64],
+    *,
+    backend: str = "auto",
+) -> Top2:
+    """Find the two nearest train rows of every query row, separately in each train scene.
+
+    Parameters
+    ----------
+    query : (n, 8) uint64
+        Packed descriptors, 486 bits in 512, the rest zero.
+    train : (m, 8) uint64
+        The packed descriptors of s scenes, one scene after another.
+    train_offsets : (s + 1,) int64
+        Scene t owns rows ``train_offsets[t]:train_offsets[t + 1]``.
+    backend
+        ``"auto"`` or a name from `BACKENDS`.
+
+    Returns
+    -------
+    Top2
+        Row of the best neighbour within its scene, and the best and second-best distance, each (n, s). Of equally
+        near rows the lowest is the best.
+
+    Raises
+    ------
+    ValueError
+        The operands have the wrong shape, type or offsets.
+    s2fast_kernels.backends.BackendError
+        The backend is unknown or cannot run here.
+    """
+    from s2fast_kernels.hamming_top2.reference import check_operands
+
+    check_operands(query, train, train_offsets)
+    result: Top2 = resolve(BACKENDS, backend).load()(query, train, train_offsets)
+    return result

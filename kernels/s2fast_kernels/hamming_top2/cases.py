@@ -1,0 +1,63 @@
+"""Operands of `hamming_top2` as data, shared by tests and benchmarks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from s2fast_kernels.hamming_top2.reference import WORDS
+
+DESCRIPTOR_BITS = 486
+"""Bits AKAZE writes; the last 26 of the 512 stay zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Sizes of one call."""
+
+    name: str
+    """What the case is for."""
+
+    n: int
+    """Query rows."""
+
+    scene_rows: tuple[int, ...]
+    """Train rows of each scene."""
+
+    distinct: int | None = None
+    """Draw rows from this many distinct descriptors (heavy ties); None: all differ."""
+
+
+CASES = (
+    Case("one_row", 1, (1,)),
+    Case("two_rows", 2, (2,)),
+    Case("no_query", 0, (5,)),
+    Case("no_scene", 3, ()),
+    Case("empty_scene", 63, (0,)),
+    Case("odd_scenes", 65, (63, 0, 1, 257, 2, 65)),
+    Case("odd_queries", 257, (63,)),
+    Case("ties", 65, (257, 129), distinct=3),
+    Case("all_equal", 33, (65, 1), distinct=1),
+    Case("many_scenes", 31, tuple(range(40))),
+)
+
+
+def random_descriptors(rng: np.random.Generator, rows: int, distinct: int | None = None) -> npt.NDArray[np.uint64]:
+    """Draw packed descriptors: 486 random bits a row, the rest zero."""
+    drawn = rows if distinct is None else min(rows, distinct)
+    bits = rng.integers(0, 1 << 64, (drawn, WORDS), dtype=np.uint64)
+    bits[:, -1] &= np.uint64((1 << (DESCRIPTOR_BITS - 64 * (WORDS - 1))) - 1)
+    if distinct is None or rows == 0:
+        return bits
+    return bits[rng.integers(0, drawn, rows)]
+
+
+def operands(case: Case, seed: int = 0) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Make the query, train and offsets of a case; query rows are drawn from the train's distribution."""
+    rng = np.random.default_rng(seed)
+    rows = sum(case.scene_rows)
+    pool = random_descriptors(rng, case.n + rows, case.distinct)
+    offsets = np.concatenate([[0], np.cumsum(case.scene_rows, dtype=np.int64)]).astype(np.int64)
+    return np.ascontiguousarray(pool[: case.n]), np.ascontiguousarray(pool[case.n :]), offsets

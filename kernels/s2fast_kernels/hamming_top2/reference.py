@@ -1,0 +1,83 @@
+"""The definition of `hamming_top2` in plain NumPy: what every backend must equal bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+WORDS = 8
+"""Words of 64 bits in a packed descriptor."""
+
+NO_ROW = -1
+"""`Top2.index` where the scene is empty."""
+
+NO_DISTANCE = 65535
+"""`Top2.best` or `Top2.second` where there is no such neighbour [bits]."""
+
+_TILE_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Top2:
+    """The two nearest neighbours of n query rows in each of s train scenes."""
+
+    index: npt.NDArray[np.int32]
+    """(n, s) row of the best neighbour within its scene; of equally near rows the lowest; -1 if the scene is empty."""
+
+    best: npt.NDArray[np.uint16]
+    """(n, s) distance of the best neighbour [bits]; 65535 if there is none."""
+
+    second: npt.NDArray[np.uint16]
+    """(n, s) distance of the second-best neighbour [bits]; 65535 if the scene has fewer than two rows."""
+
+    @classmethod
+    def empty(cls, n: int, s: int) -> Top2:
+        """Allocate a result for n query rows and s scenes that says "no neighbour" everywhere."""
+        return cls(
+            index=np.full((n, s), NO_ROW, np.int32),
+            best=np.full((n, s), NO_DISTANCE, np.uint16),
+            second=np.full((n, s), NO_DISTANCE, np.uint16),
+        )
+
+
+def check_operands(
+    query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64], train_offsets: npt.NDArray[np.int64]
+) -> None:
+    """Raise ValueError unless the operands are what `hamming_top2` promises to take."""
+    for name, array in (("query", query), ("train", train)):
+        if array.dtype != np.uint64 or array.ndim != 2 or array.shape[1] != WORDS:
+            raise ValueError(f"{name} must be (rows, {WORDS}) uint64, got {array.shape} {array.dtype}")
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{name} must be C-contiguous; pass numpy.ascontiguousarray({name})")
+    if train_offsets.dtype != np.int64 or train_offsets.ndim != 1 or train_offsets.size < 1:
+        raise ValueError(f"train_offsets must be (scenes + 1,) int64, got {train_offsets.shape} {train_offsets.dtype}")
+    if train_offsets[0] != 0 or train_offsets[-1] != len(train) or np.any(np.diff(train_offsets) < 0):
+        raise ValueError(f"train_offsets must rise from 0 to the number of train rows, {len(train)}")
+    if np.any(np.diff(train_offsets) > np.iinfo(np.int32).max):
+        raise ValueError("a train scene has more rows than an int32 index can name")
+
+
+def hamming_top2(
+    query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64], train_offsets: npt.NDArray[np.int64]
+) -> Top2:
+    """Compute every distance and take the two smallest; see the package for the contract."""
+    n, s = len(query), len(train_offsets) - 1
+    result = Top2.empty(n, s)
+    for scene in range(s):
+        rows = train[train_offsets[scene] : train_offsets[scene + 1]]
+        if len(rows) == 0:
+            continue
+        for start in range(0, n, _TILE_ROWS):
+            tile = slice(start, min(start + _TILE_ROWS, n))
+            distance = np.zeros((tile.stop - tile.start, len(rows)), np.uint16)
+            for word in range(WORDS):
+                distance += np.bitwise_count(query[tile, None, word] ^ rows[None, :, word])
+            index = distance.argmin(axis=1)
+            result.index[tile, scene] = index
+            result.best[tile, scene] = distance[np.arange(len(index)), index]
+            if len(rows) > 1:
+                distance[np.arange(len(index)), index] = NO_DISTANCE
+                result.second[tile, scene] = distance.min(axis=1)
+    return result

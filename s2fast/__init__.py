@@ -1,0 +1,1 @@
+"""All-pairs matching of Sentinel-2 images."""
