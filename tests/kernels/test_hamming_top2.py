@@ -1,11 +1,49 @@
 """Every backend of `hamming_top2` that can run here returns the reference's bits."""
 
+import os
+import subprocess
+import sys
+
+import numba
 import numpy as np
+import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from s2fast_kernels.backends import available
 from s2fast_kernels.hamming_top2 import BACKENDS, hamming_top2
 from s2fast_kernels.hamming_top2.cases import CASES, Case, operands, random_descriptors
+from s2fast_kernels.hamming_top2.reference import Top2
+
+FAST = [name for name in available(BACKENDS) if name != "reference"]
+
+
+def assert_equal(got: Top2, wanted: Top2) -> None:
+    for field in ("index", "best", "second"):
+        assert getattr(got, field).dtype == getattr(wanted, field).dtype
+        np.testing.assert_array_equal(getattr(got, field), getattr(wanted, field), err_msg=field)
+
+
+@st.composite
+def drawn_operands(
+    draw: st.DrawFn,
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Operands with odd sizes, ties, duplicated rows, and words of zeros or ones; all 512 bits are used."""
+    sizes = st.sampled_from([0, 1, 2, 31, 63, 65, 257])
+    n, scene_rows = draw(sizes), draw(st.lists(sizes, max_size=5))
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    distinct = draw(st.sampled_from([1, 2, 5, 1 << 20]))
+    rows = n + sum(scene_rows)
+    pool = rng.integers(0, 1 << 64, (min(distinct, max(rows, 1)), 8), dtype=np.uint64)
+    for word in draw(st.lists(st.integers(0, 7), max_size=8)):
+        pool[:, word] = draw(st.sampled_from([0, (1 << 64) - 1, 1, 1 << 63]))
+    # Near neighbours decide ties: flip at most one bit of a row.
+    drawn = pool[rng.integers(0, len(pool), rows)]
+    flips = rng.integers(0, 2, rows, dtype=np.uint64) << rng.integers(0, 64, rows, dtype=np.uint64)
+    drawn[np.arange(rows), rng.integers(0, 8, rows)] ^= flips
+    offsets = np.concatenate([[0], np.cumsum(scene_rows, dtype=np.int64)]).astype(np.int64)
+    return np.ascontiguousarray(drawn[:n]), np.ascontiguousarray(drawn[n:]), offsets
 
 
 @pytest.mark.parametrize("backend", available(BACKENDS))
@@ -13,10 +51,33 @@ from s2fast_kernels.hamming_top2.cases import CASES, Case, operands, random_desc
 def test_equals_reference(case: Case, backend: str) -> None:
     query, train, offsets = operands(case)
     wanted = hamming_top2(query, train, offsets, backend="reference")
-    got = hamming_top2(query, train, offsets, backend=backend)
-    for field in ("index", "best", "second"):
-        assert getattr(got, field).dtype == getattr(wanted, field).dtype
-        np.testing.assert_array_equal(getattr(got, field), getattr(wanted, field), err_msg=field)
+    assert_equal(hamming_top2(query, train, offsets, backend=backend), wanted)
+
+
+@pytest.mark.parametrize("backend", FAST)
+@settings(max_examples=60, deadline=None)
+@given(case=drawn_operands())
+def test_equals_reference_on_drawn_operands(
+    backend: str, case: tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.int64]]
+) -> None:
+    assert_equal(hamming_top2(*case, backend=backend), hamming_top2(*case, backend="reference"))
+
+
+@pytest.mark.parametrize("backend", available(BACKENDS))
+@pytest.mark.parametrize("bit", [0, 15, 16, 63, 64, 300, 485, 486, 510, 511])
+def test_counts_every_bit(backend: str, bit: int) -> None:
+    train = np.zeros((3, 8), np.uint64)
+    train[:, bit // 64] = np.uint64(1) << np.uint64(bit % 64)
+    top2 = hamming_top2(np.zeros((1, 8), np.uint64), train, np.array([0, 1, 3]), backend=backend)
+    np.testing.assert_array_equal(top2.best, [[1, 1]])
+    np.testing.assert_array_equal(top2.second, [[65535, 1]])
+
+
+@pytest.mark.parametrize("backend", available(BACKENDS))
+def test_the_farthest_neighbour_is_512_bits_away(backend: str) -> None:
+    train = np.full((70, 8), (1 << 64) - 1, np.uint64)
+    top2 = hamming_top2(np.zeros((1, 8), np.uint64), train, np.array([0, 70]), backend=backend)
+    assert (top2.index[0, 0], top2.best[0, 0], top2.second[0, 0]) == (0, 512, 512)
 
 
 def test_reference_by_hand() -> None:
@@ -32,7 +93,7 @@ def test_reference_by_hand() -> None:
     np.testing.assert_array_equal(top2.second, [[65535, 65535, 1]])
 
 
-@pytest.mark.parametrize("backend", [name for name in available(BACKENDS) if name != "reference"])
+@pytest.mark.parametrize("backend", FAST)
 def test_more_rows_than_opencv_takes(backend: str) -> None:
     rng = np.random.default_rng(1)
     train = random_descriptors(rng, 263_000)
@@ -43,6 +104,44 @@ def test_more_rows_than_opencv_takes(backend: str) -> None:
     np.testing.assert_array_equal(top2.index[:, 0], [0, 131_071, 131_072, 262_999, 5])
     np.testing.assert_array_equal(top2.best[:, 0], 0)
     assert top2.second[4, 0] == 0
+
+
+@pytest.mark.parametrize("backend", FAST)
+def test_the_lowest_of_far_apart_equal_rows_wins(backend: str) -> None:
+    # The copies lie in different groups, blocks and, for the last, beyond 65,535.
+    rng = np.random.default_rng(2)
+    train = random_descriptors(rng, 70_000)
+    for row, copies in ((3, (4, 40, 5_000)), (2_047, (2_048,)), (4_100, (4_099 + 64,)), (65_600, (69_999,))):
+        train[list(copies)] = train[row]
+    rows = np.array([3, 2_047, 4_100, 65_600])
+    top2 = hamming_top2(train[rows], train, np.array([0, len(train)]), backend=backend)
+    np.testing.assert_array_equal(top2.index[:, 0], rows)
+    np.testing.assert_array_equal(top2.second, 0)
+
+
+def test_thread_count_does_not_change_the_answer() -> None:
+    query, train, offsets = operands(Case("threads", 301, (999, 0, 2_500), distinct=700))
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(1)
+        wanted = hamming_top2(query, train, offsets, backend="numba")
+        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+        assert_equal(hamming_top2(query, train, offsets, backend="numba"), wanted)
+    finally:
+        numba.set_num_threads(before)
+
+
+def test_importing_the_package_imports_no_backend() -> None:
+    heavy = {"numba", "torch", "triton", "faiss", "cv2"}
+    code = f"import sys, s2fast_kernels.hamming_top2; print({heavy} & set(sys.modules))"
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert printed.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize(

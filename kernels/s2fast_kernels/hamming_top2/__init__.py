@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "hamming_top2"]
 
 BACKENDS = (
+    Backend("numba", f"{__name__}.numba_cpu", "hamming_top2", needs_package("numba")),
     Backend("faiss", f"{__name__}.faiss_cpu", "hamming_top2", needs_package("faiss")),
     Backend("opencv", f"{__name__}.opencv_cpu", "hamming_top2", needs_package("cv2")),
     Backend("reference", f"{__name__}.reference", "hamming_top2", needs_package("numpy")),
