@@ -184,7 +184,9 @@ def _load(folder: RunFolder, scenes: set[str]) -> dict[str, npt.NDArray[np.uint6
 
 def good_matches(top2: Top2, settings: Matching) -> npt.NDArray[np.bool_]:
     """Apply the ratio test: (n, s) bool. A query without a second neighbour has no good match."""
-    return np.logical_and(top2.best < settings.ratio * top2.second.astype(np.float64), top2.second != NO_DISTANCE)
+    good: npt.NDArray[np.bool_] = top2.second != NO_DISTANCE
+    good &= top2.best < settings.ratio * top2.second.astype(np.float64)
+    return good
 
 
 def mutual(

@@ -87,7 +87,8 @@ def open_raster(path: Path) -> Iterator[RasterioReader]:
 
 
 def _header(dataset: rasterio.DatasetReader, path: Path) -> Raster:
-    if dataset.crs is None:
+    # A JP2 without a CRS comes back with a nameless local one.
+    if dataset.crs is None or not (dataset.crs.is_projected or dataset.crs.is_geographic):
         raise SceneError(f"{path}: has no CRS; assign one, for example with gdal_edit.py -a_srs")
     if dataset.dtypes[0] != "uint8":
         raise SceneError(f"{path}: pixels are {dataset.dtypes[0]}, 8-bit are wanted; use the TCI or stretch to 8 bit")
