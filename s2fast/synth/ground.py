@@ -1,0 +1,316 @@
+"""The ground: a plain of fields, woods, streams, roads and villages, as a function of map position and seed.
+
+Nothing is stored and nothing depends on a neighbour, so any window of any tile shows the same place the same way. What
+changes between dates comes in from outside: the palette, the crop year and the clearings.
+
+One pixel is one sample; edges are softened over a pixel's width here, and the sensor's blur comes later.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .noise import cell, compiled, cut_line, draw, fractal_noise, hashed, ramp, unit, value_noise
+from .season import (
+    BROADLEAF,
+    CLEARING,
+    CONIFER,
+    CROPS,
+    GARDEN,
+    MEADOW,
+    ROAD,
+    ROOF,
+    SCRUB,
+    TRACK,
+    WATER,
+)
+
+PIXEL_M = 10.0
+
+_RIVER_SPACING_M = 31_000.0
+_STREAM_SPACING_M = 6_300.0
+_BLOCK_M = 1_150.0
+_ROAD_CELL_M = 5_600.0
+_VILLAGE_CELL_M = 3_700.0
+_TOWN_CELL_M = 23_000.0
+
+Colour = tuple[float, float, float]
+
+
+@compiled
+def _mix(under: Colour, over: Colour, cover: float) -> Colour:
+    rest = 1.0 - cover
+    return rest * under[0] + cover * over[0], rest * under[1] + cover * over[1], rest * under[2] + cover * over[2]
+
+
+@compiled
+def _material(palette: NDArray[np.float64], index: int, brightness: float) -> Colour:
+    return palette[index, 0] * brightness, palette[index, 1] * brightness, palette[index, 2] * brightness
+
+
+@compiled
+def _line_cover(distance: float, width: float) -> float:
+    """Share of a pixel that a line of this width covers, its centre at this distance."""
+    far_side = min(0.5 * PIXEL_M, distance + 0.5 * width)
+    near_side = max(-0.5 * PIXEL_M, distance - 0.5 * width)
+    return max(0.0, (far_side - near_side) / PIXEL_M)
+
+
+@compiled
+def river_distance(x: float, y: float, seed: int) -> tuple[float, float]:
+    """Distance to the nearest water course, and that course's width [m].
+
+    Rivers run south about every 31 km and meander; streams join them from both sides and run dry towards the divide.
+    """
+    bend_x = 420.0 * value_noise(x / 1700.0, y / 1700.0, seed + 101) + 130.0 * value_noise(
+        x / 520.0, y / 520.0, seed + 102
+    )
+    bend_y = 420.0 * value_noise(x / 1700.0, y / 1700.0, seed + 103) + 130.0 * value_noise(
+        x / 520.0, y / 520.0, seed + 104
+    )
+    px, py = x + bend_x, y + bend_y
+    # The divides lie at whole multiples of the spacing: a river never leaves its own column.
+    column = math.floor((px - 594_000.0) / _RIVER_SPACING_M)
+    middle = 594_000.0 + (column + 0.5) * _RIVER_SPACING_M
+    course = middle + 4200.0 * value_noise(py / 14_000.0, column + 0.5, seed + 105)
+    to_river = abs(px - course)
+    divide = to_river / (0.62 * _RIVER_SPACING_M)
+    side = 2 * column + (1 if px > course else 0)
+    # Streams come down at an angle, as tributaries do.
+    along = py - 0.45 * to_river + 900.0 * value_noise(px / 3100.0, py / 9000.0, seed + 106)
+    piece, to_stream = cut_line(along, _STREAM_SPACING_M, seed + 107 + 13 * side)
+    stream_width = 16.0 * max(0.0, 0.95 - divide - 0.3 * unit(hashed(piece, side, seed)))
+    river_width = 58.0 + 26.0 * value_noise(py / 2300.0, 0.5, seed + 108)
+    if to_river - 0.5 * river_width < to_stream - 0.5 * stream_width:
+        return to_river, river_width
+    return to_stream, stream_width
+
+
+@compiled
+def forest_at(x: float, y: float, seed: int) -> float:
+    """How deep in forest a place is: above 0 inside, below 0 outside; about 1 in a kilometre or two."""
+    broad = fractal_noise(x / 5600.0, y / 5600.0, 3, seed + 201)
+    return broad + 0.30 * fractal_noise(x / 1500.0, y / 1500.0, 5, seed + 211) - 0.10
+
+
+@compiled
+def _village_at(x: float, y: float, seed: int) -> tuple[float, int]:
+    """How deep in a settlement a place is [m, above 0 inside], and the settlement's hash."""
+    ragged = 1.0 + 0.45 * fractal_noise(x / 420.0, y / 420.0, 3, seed + 301)
+    i, j = math.floor(x / _VILLAGE_CELL_M), math.floor(y / _VILLAGE_CELL_M)
+    h = hashed(i, j, seed + 302)
+    depth = -1e9
+    if draw(h, 0) < 0.55:
+        # Centre and radius keep a village inside its own cell: no neighbour need be asked.
+        centre_x = (i + 0.5 + 0.3 * (draw(h, 1) - 0.5)) * _VILLAGE_CELL_M
+        centre_y = (j + 0.5 + 0.3 * (draw(h, 2) - 0.5)) * _VILLAGE_CELL_M
+        stretch = 0.6 + 0.8 * draw(h, 3)
+        radius = 180.0 + 480.0 * draw(h, 4) ** 2
+        depth = radius * ragged - math.hypot((x - centre_x) * stretch, (y - centre_y) / stretch)
+    i, j = math.floor(x / _TOWN_CELL_M), math.floor(y / _TOWN_CELL_M)
+    town = hashed(i, j, seed + 303)
+    centre_x = (i + 0.5 + 0.4 * (draw(town, 1) - 0.5)) * _TOWN_CELL_M
+    centre_y = (j + 0.5 + 0.4 * (draw(town, 2) - 0.5)) * _TOWN_CELL_M
+    town_depth = (1100.0 + 2200.0 * draw(town, 4)) * ragged - math.hypot(x - centre_x, y - centre_y)
+    if town_depth > depth:
+        return town_depth, town
+    return depth, h
+
+
+@compiled
+def _field(
+    x: float, y: float, block: int, site_x: float, site_y: float, year: int, palette: NDArray[np.float64], seed: int
+) -> Colour:
+    """One block of farmland: strips and cross cuts, a crop for each field, rows, tramlines and soil patches."""
+    angle = 1.1 * value_noise(site_x / 9000.0, site_y / 9000.0, seed + 401) + 0.35 * (draw(block, 0) - 0.5)
+    c, s = math.cos(angle), math.sin(angle)
+    u, v = c * (x - site_x) + s * (y - site_y), c * (y - site_y) - s * (x - site_x)
+    size = draw(block, 1)
+    strip, to_side = cut_line(u, 130.0 + 420.0 * size * size, block)
+    piece, to_end = cut_line(v, 420.0 + 800.0 * draw(block, 2), hashed(block, strip, 3))
+    field = hashed(hashed(block, strip, 4), piece, 5)
+    # Some fields carry something else every year, most are lasting grass or come round to the same kind of crop.
+    crop = int(CROPS * draw(field, year if draw(field, 903) < 0.4 else 0))
+    tone = 0.72 + 0.46 * draw(field, 900) + 0.14 * draw(field, 1000 + year)
+    soil = fractal_noise(x / 310.0, y / 310.0, 4, seed + 411)
+    rows = value_noise(u / 21.0, v / 620.0, hashed(field, year, 6))
+    drill = value_noise(u / 60.0, v / 900.0, field)
+    grain = value_noise(x / 19.0, y / 19.0, seed + 421) + 0.7 * value_noise(x / 43.0, y / 43.0, seed + 423)
+    spots = ramp(value_noise(x / 70.0, y / 70.0, seed + 422), 0.45, 0.75)
+    roughness = 0.4 + 1.2 * draw(field, 901)
+    bright = tone * (1.0 + roughness * (0.30 * soil + 0.04 * rows + 0.06 * drill + 0.10 * grain + 0.32 * spots))
+    colour = _material(palette, crop, bright)
+    # A grass balk or a worn turning strip between two fields.
+    edge = min(to_side, to_end)
+    balk = 0.55 * _line_cover(edge, 7.0)
+    return _mix(colour, _material(palette, TRACK if draw(field, 902) < 0.35 else MEADOW, 0.9), balk)
+
+
+@compiled
+def _farmland(x: float, y: float, year: int, palette: NDArray[np.float64], seed: int) -> Colour:
+    """Blocks of fields with tracks and shelterbelts between them, and single trees."""
+    block, to_border, border, site_x, site_y = cell(x, y, _BLOCK_M, 0.7, seed + 431)
+    colour = _field(x, y, block, site_x, site_y, year, palette, seed)
+    kind = unit(border)
+    if kind < 0.45:
+        gaps = ramp(value_noise(x / 75.0, y / 75.0, seed + 432), -0.75, -0.35)
+        canopy = 1.0 + 0.3 * value_noise(x / 14.0, y / 14.0, seed + 433)
+        colour = _mix(
+            colour, _material(palette, BROADLEAF, 1.15 * canopy), gaps * _line_cover(to_border, 22.0 + 14.0 * kind)
+        )
+    else:
+        colour = _mix(colour, _material(palette, TRACK, 0.75 + 0.5 * kind), _line_cover(to_border, 4.0 + 5.0 * kind))
+    i, j = math.floor(x / 130.0), math.floor(y / 130.0)
+    bush = hashed(i, j, seed + 434)
+    if draw(bush, 0) < 0.26:
+        distance = math.hypot(x - (i + 0.2 + 0.6 * draw(bush, 1)) * 130.0, y - (j + 0.2 + 0.6 * draw(bush, 2)) * 130.0)
+        radius = 5.0 + 16.0 * draw(bush, 3) ** 2
+        colour = _mix(colour, _material(palette, BROADLEAF, 1.1), 0.9 * ramp(distance, radius + 6.0, radius - 4.0))
+    return colour
+
+
+@compiled
+def _forest(x: float, y: float, palette: NDArray[np.float64], seed: int) -> Colour:
+    """Stands of one species and age, their canopy, and the rides between them."""
+    stand, to_border, border, _, _ = cell(x, y, 430.0, 0.55, seed + 501)
+    canopy = value_noise(x / 13.0, y / 13.0, seed + 502) + 0.8 * value_noise(x / 31.0, y / 31.0, seed + 503)
+    patch = fractal_noise(x / 260.0, y / 260.0, 3, seed + 504)
+    species = ramp(value_noise(x / 1900.0, y / 1900.0, seed + 505) + 0.9 * (draw(stand, 0) - 0.5), -0.1, 0.1)
+    colour = _mix(_material(palette, BROADLEAF, 1.0), _material(palette, CONIFER, 1.0), species)
+    bright = (0.84 + 0.34 * draw(stand, 1)) * (1.0 + 0.16 * canopy + 0.24 * patch)
+    colour = (colour[0] * bright, colour[1] * bright, colour[2] * bright)
+    glade = ramp(value_noise(x / 120.0, y / 120.0, seed + 506), 0.74, 0.86)
+    colour = _mix(colour, _material(palette, MEADOW, 0.95), 0.8 * glade)
+    if unit(border) < 0.5:
+        colour = _mix(colour, _material(palette, MEADOW, 0.9), 0.7 * _line_cover(to_border, 8.0))
+    return colour
+
+
+@compiled
+def _settlement(x: float, y: float, depth: float, village: int, palette: NDArray[np.float64], seed: int) -> Colour:
+    """Streets, plots with a house each, gardens, and the large roofs of yards and works."""
+    angle = 3.1 * draw(village, 10)
+    c, s = math.cos(angle), math.sin(angle)
+    u, v = c * x + s * y, c * y - s * x
+    row, to_street = cut_line(u, 125.0, village)
+    line, to_lane = cut_line(v, 210.0, hashed(village, row, 7))
+    plot = hashed(math.floor(v / 26.0), math.floor(u / 34.0), hashed(row, line, village))
+    garden = 0.72 + 0.55 * draw(plot, 0) + 0.25 * value_noise(x / 15.0, y / 15.0, seed + 601)
+    colour = _material(palette, GARDEN, garden)
+    trees = ramp(value_noise(x / 52.0, y / 52.0, seed + 602), 0.05, 0.45)
+    colour = _mix(colour, _material(palette, BROADLEAF, 1.25), 0.65 * trees)
+    dense = ramp(depth, 0.0, 900.0)
+    if draw(plot, 1) < 0.50 + 0.25 * dense:
+        fu, fv = u / 34.0 - math.floor(u / 34.0), v / 26.0 - math.floor(v / 26.0)
+        house = ramp(abs(fu - 0.5), 0.48, 0.18) * ramp(abs(fv - 0.5), 0.5, 0.2)
+        colour = _mix(colour, _material(palette, ROOF, 0.40 + 0.95 * draw(plot, 2) ** 2), (0.55 + 0.35 * dense) * house)
+    street = max(_line_cover(to_street, 9.0), _line_cover(to_lane, 7.0))
+    colour = _mix(colour, _material(palette, ROAD, 0.95), 0.8 * street)
+    yard = hashed(math.floor(u / 115.0), math.floor(v / 80.0), village)
+    if draw(yard, 3) < 0.05 + 0.06 * dense:
+        fu, fv = u / 115.0 - math.floor(u / 115.0), v / 80.0 - math.floor(v / 80.0)
+        shed = ramp(abs(fu - 0.5), 0.40, 0.32) * ramp(abs(fv - 0.5), 0.36, 0.26)
+        colour = _mix(colour, _material(palette, ROOF, 0.8 + 0.9 * draw(yard, 4)), shed)
+    return colour
+
+
+@compiled
+def _wild(x: float, y: float, palette: NDArray[np.float64], wild: float, seed: int) -> Colour:
+    """Meadow and groves of a floodplain."""
+    damp = 1.0 + 0.3 * wild + 0.10 * value_noise(x / 19.0, y / 19.0, seed + 702)
+    groves = ramp(wild + 0.5 * value_noise(x / 60.0, y / 60.0, seed + 703), 0.12, 0.26)
+    canopy = 1.05 + 0.25 * value_noise(x / 16.0, y / 16.0, seed + 704)
+    return _mix(_material(palette, MEADOW, damp), _material(palette, BROADLEAF, canopy), groves)
+
+
+@compiled
+def _felled(x: float, y: float, palette: NDArray[np.float64], growth: float, seed: int) -> Colour:
+    """Litter, skid trails and stacked wood of a clearing, greener with the years."""
+    litter = (
+        1.0 + 0.25 * value_noise(x / 24.0, y / 24.0, seed + 711) + 0.2 * value_noise(x / 70.0, y / 70.0, seed + 712)
+    )
+    return _mix(_material(palette, CLEARING, litter), _material(palette, SCRUB, litter), growth)
+
+
+@compiled
+def _surface(
+    x: float, y: float, clearing: float, growth: float, year: int, palette: NDArray[np.float64], seed: int
+) -> Colour:
+    """Reflectance of one place: each kind of land over those it takes ground from; what is hidden is not computed."""
+    to_water, width = river_distance(x, y, seed)
+    wild = fractal_noise(x / 380.0, y / 380.0, 4, seed + 701)
+    depth, village = _village_at(x, y, seed)
+    settled = ramp(depth, -30.0, 20.0)
+    floodplain = ramp(to_water, 3.4 * width + 50.0 + 90.0 * wild, 3.0 * width + 35.0 + 90.0 * wild)
+    if width <= 0.5:
+        floodplain = 0.0
+    forest = ramp(forest_at(x, y, seed) + 0.05 * wild, -0.008, 0.012) * (1.0 - floodplain)
+    colour = (0.0, 0.0, 0.0)
+    if settled < 1.0:
+        if forest < 1.0 and floodplain < 1.0:
+            colour = _farmland(x, y, year, palette, seed)
+        if floodplain > 0.0:
+            colour = _mix(colour, _wild(x, y, palette, wild, seed), floodplain)
+        if forest > 0.0:
+            colour = _mix(colour, _forest(x, y, palette, seed), forest)
+        if clearing > 0.0:
+            colour = _mix(colour, _felled(x, y, palette, growth, seed), clearing)
+    if settled > 0.0:
+        colour = _mix(colour, _settlement(x, y, depth, village, palette, seed), settled)
+    if width > 0.5 and to_water < width + 30.0:
+        ripple = 1.0 + 0.10 * value_noise(x / 140.0, y / 140.0, seed + 721)
+        bank = 0.6 * _line_cover(to_water - 0.5 * width - 8.0, 12.0) * ramp(wild, -0.3, 0.2)
+        colour = _mix(colour, _material(palette, BROADLEAF, 1.0), bank)
+        colour = _mix(colour, _material(palette, WATER, ripple), _line_cover(to_water, width))
+    bend = 60.0 * value_noise(x / 900.0, y / 900.0, seed + 731)
+    _, to_road, highway, _, _ = cell(x + bend, y - bend, _ROAD_CELL_M, 0.8, seed + 732)
+    return _mix(colour, _material(palette, ROAD, 1.0), 0.9 * _line_cover(to_road, 9.0 + 9.0 * unit(highway)))
+
+
+@compiled
+def render_ground(
+    left: float,
+    top: float,
+    shift_x: float,
+    shift_y: float,
+    clearing: NDArray[np.float32],
+    growth: NDArray[np.float32],
+    year: int,
+    palette: NDArray[np.float64],
+    seed: int,
+) -> NDArray[np.float32]:
+    """Reflectance of a window.
+
+    Parameters
+    ----------
+    left, top
+        Map position of the centre of the window's first pixel [m]. Whole metres, so that the same pixel has the same
+        position in every window, to the last bit.
+    shift_x, shift_y
+        How far east and north the image lies from the ground [m].
+    clearing, growth
+        Share of each pixel that is cleared and how far it has grown over again, shape (rows, cols), 0 to 1.
+    year
+        The crops of which year.
+    palette
+        From `season.palette`, shape (17, 3).
+    seed
+        Which ground.
+
+    Returns
+    -------
+    ndarray, shape (rows, cols, 3), float32
+        Red, green, blue reflectance.
+    """
+    rows, cols = clearing.shape
+    image = np.empty((rows, cols, 3), np.float32)
+    for row in range(rows):
+        y = (top - PIXEL_M * row) - shift_y
+        for col in range(cols):
+            x = (left + PIXEL_M * col) - shift_x
+            colour = _surface(x, y, clearing[row, col], growth[row, col], year, palette, seed)
+            image[row, col, 0], image[row, col, 1], image[row, col, 2] = colour
+    return image
