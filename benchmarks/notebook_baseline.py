@@ -16,6 +16,7 @@ import ast
 import itertools
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def similarity(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], rati
     return round(100 * len(good) / max(len(first), 1), 2)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run the recipe and print the seconds of its steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=Path, required=True)
@@ -88,7 +89,7 @@ def main() -> None:
     parser.add_argument("--crs", default="EPSG:4236")
     parser.add_argument("--buffer-m", type=float, default=0.0)
     parser.add_argument("--first", type=int, help="only the first N images")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
 
     seconds = {"ingest": 0.0, "extract": 0.0, "match": 0.0}

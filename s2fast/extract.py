@@ -27,20 +27,25 @@ def key(tile_key: str, settings: FeatureSettings, backend: str) -> str:
     return content_key("features", tile_key, settings.model_dump(exclude={"backend"}), backend)
 
 
+def wanted_keys(record: RunRecord) -> dict[str, str]:
+    """Content key of every scene's features under the run's settings, by scene id, in the run's order."""
+    backend = resolve(BACKENDS, record.config.features.backend).name
+    return {
+        item.scene.scene_id: key(ingest.key(item, record.config, record.regions), record.config.features, backend)
+        for item in record.usable
+    }
+
+
 def run(
     record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, strict: bool = False
 ) -> StageResult:
     """Extract the features of every scene that has none under the same key."""
     backend = resolve(BACKENDS, record.config.features.backend).name
-    todo = []
+    todo = [unit for unit in wanted_keys(record).items() if folder.features_key(unit[0]) != unit[1]]
     for item in record.usable:
         scene_id = item.scene.scene_id
-        tile_key = ingest.key(item, record.config, record.regions)
-        if folder.tile_key(scene_id) != tile_key:
+        if folder.tile_key(scene_id) != ingest.key(item, record.config, record.regions):
             raise RunFolderError(f"{folder.path} has no tile of {scene_id} under these settings: run ingest first")
-        features_key = key(tile_key, record.config.features, backend)
-        if folder.features_key(scene_id) != features_key:
-            todo.append((scene_id, features_key))
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
     with progress.stage("extract", len(todo), result.kept) as bar:
         for unit, problem in run_units(workplace, extract_unit, todo, record.config, backend, folder.path):
@@ -96,6 +101,8 @@ def allowed(
 
     The edge of a swath is the strongest edge in a scene, and lies elsewhere on every date.
     """
+    if not len(xy):
+        return np.zeros(0, np.bool_)
     x, y = np.rint(xy).astype(np.intp).T
     kept: npt.NDArray[np.bool_] = valid[y, x]
     if nodata_px:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from s2fast import extract
 from s2fast.config import Config, Matching
 from s2fast.errors import RunFolderError
 from s2fast.executors import Workplace, limit_threads, run_units
@@ -70,14 +71,12 @@ def wanted_pairs(record: RunRecord, folder: RunFolder) -> list[Pair]:
     Raises
     ------
     RunFolderError
-        A scene has no features yet.
+        A scene has no features under the run's settings.
     """
-    keys = {}
-    for item in record.usable:
-        features_key = folder.features_key(item.scene.scene_id)
-        if features_key is None:
-            raise RunFolderError(f"{folder.path} has no features of {item.scene.scene_id}: run extract first")
-        keys[item.scene.scene_id] = features_key
+    keys = extract.wanted_keys(record)
+    for scene_id, features_key in keys.items():
+        if folder.features_key(scene_id) != features_key:
+            raise RunFolderError(f"{folder.path} has no features of {scene_id} under these settings: run extract first")
     return [
         Pair(query, train, key(keys[query], keys[train], record.config))
         for query, train in itertools.combinations(keys, 2)

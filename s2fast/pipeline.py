@@ -19,6 +19,8 @@ from s2fast.report import tables
 from s2fast.scenes import find_scenes
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder
+from s2fast_kernels import akaze, hamming_top2
+from s2fast_kernels.backends import resolve
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +78,11 @@ def run_stages(
     """
     progress = progress or Progress()
     folder = RunFolder(out)
-    record = plan(config, scenes, regions, folder, strict=strict)
-    folder.create()
-    record.save(folder)
+    record = _continued(plan(config, scenes, regions, strict=strict), folder, reads="ingest" in stages)
     changed = False
     with open_workplace(workers, scheduler, config.compute.threads) as workplace:
+        folder.create()
+        record.save(folder)
         for name in stages:
             changed |= _run_stage(name, record, folder, workplace, progress, strict=strict)
             record.save(folder)
@@ -89,10 +91,10 @@ def run_stages(
     return record
 
 
-def plan(
-    config: Config, places: Sequence[Path | str], regions: Path | str | None, folder: RunFolder, *, strict: bool
-) -> RunRecord:
+def plan(config: Config, places: Sequence[Path | str], regions: Path | str | None, *, strict: bool) -> RunRecord:
     """Check all inputs and say what the run works on; writes nothing."""
+    for table, backend in ((akaze.BACKENDS, config.features.backend), (hamming_top2.BACKENDS, config.matching.backend)):
+        resolve(table, backend)
     if not places:
         raise InputError("no scenes asked for: name folders or files with --scenes")
     found = find_scenes(places)
@@ -117,7 +119,7 @@ def plan(
     region_file = None if regions is None else RegionFile.at(regions)
     if region_file is not None and config.regions.mode != "none":
         check_regions(region_file, config.regions, [item.raster for item in inputs])
-    record = RunRecord(
+    return RunRecord(
         config=config,
         places=sorted(str(Path(place).resolve()) for place in places),
         regions=region_file,
@@ -125,11 +127,13 @@ def plan(
         superseded=superseded,
         problems=problems,
     )
-    return _continued(record, folder)
 
 
-def _continued(record: RunRecord, folder: RunFolder) -> RunRecord:
-    """Take over what an earlier run of the same job noted; refuse another job's folder."""
+def _continued(record: RunRecord, folder: RunFolder, *, reads: bool) -> RunRecord:
+    """Take over what an earlier run of the same job noted; refuse another job's folder.
+
+    Scenes that could not be read stay left out, unless this run `reads` them anew.
+    """
     if not folder.run_json.exists():
         if folder.path.is_file() or (folder.path.is_dir() and any(folder.path.iterdir())):
             raise RunFolderError(f"{folder.path} exists and is no run folder: name another --out")
@@ -141,7 +145,16 @@ def _continued(record: RunRecord, folder: RunFolder) -> RunRecord:
             f"{folder.path} holds another job's run, of --scenes {' '.join(before.places)}"
             f"{f' --regions {before.regions.path}' if before.regions else ''}: name another --out"
         )
-    return record.model_copy(update={"stages": before.stages, "counts": before.counts, "tables_key": before.tables_key})
+    same = {item.scene.scene_id for item in record.scenes} & {item.scene.scene_id for item in before.scenes}
+    problems = {} if reads else {name: told for name, told in before.problems.items() if name in same}
+    return record.model_copy(
+        update={
+            "stages": before.stages,
+            "counts": before.counts,
+            "tables_key": before.tables_key,
+            "problems": problems | record.problems,
+        }
+    )
 
 
 def _identity(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -94,10 +95,21 @@ def _candidates(place: Path) -> Iterator[Path]:
         return
     if not place.is_dir():
         raise InputError(f"no such file or folder for --scenes: {place}")
-    for path in sorted(place.rglob("*")):
-        is_tci = _TCI.match(path.name) or _OLD_TCI.match(path.name)
-        if (is_tci or path.suffix.lower() in _OTHER_SUFFIXES) and path.is_file():
+    for path in sorted(_files(place)):
+        if _TCI.match(path.name) or _OLD_TCI.match(path.name) or path.suffix.lower() in _OTHER_SUFFIXES:
             yield path
+
+
+def _files(place: Path) -> Iterator[Path]:
+    """List all files below a folder, linked folders too, each folder once."""
+    visited = set()
+    for root, folders, files in os.walk(place, followlinks=True):
+        real = os.path.realpath(root)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        yield from (Path(root, name) for name in files)
 
 
 def _resolution_m(scene: Scene) -> int:

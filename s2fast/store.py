@@ -205,8 +205,9 @@ class RunFolder:
         """Read the good matches of one pair."""
         filters = [("query", "==", query), ("train", "==", train)]
         frames = [pd.read_parquet(path, filters=filters) for path in sorted((self.path / "matches").glob("*.parquet"))]
-        found = [frame for frame in frames if len(frame)]
-        return pd.concat(found, ignore_index=True) if found else pd.DataFrame(frames[0] if frames else None)
+        found = [frame for frame in frames if len(frame)] or frames[:1]
+        rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["query", "train"])
+        return rows.astype({"query": str, "train": str})
 
 
 def _attributes(path: Path) -> dict[str, Any]:

@@ -92,6 +92,17 @@ def test_a_place_named_twice_counts_once(tmp_path: Path) -> None:
     assert found.superseded == []
 
 
+def test_linked_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
+    real = touch(tmp_path / "disk", COMPACT)
+    place = tmp_path / "archive"
+    place.mkdir()
+    (place / "products").symlink_to(real)
+    (real / "circle").symlink_to(place)
+    found = find_scenes([place])
+    assert [scene.scene_id for scene in found.scenes] == ["S2B_20180805T083559_T36UXA"]
+    assert found.superseded == []
+
+
 @pytest.mark.parametrize("empty", [True, False])
 def test_nothing_found(tmp_path: Path, empty: bool) -> None:
     place = tmp_path if empty else tmp_path / "nowhere"

@@ -70,4 +70,4 @@ def _print_table(pairs: pd.DataFrame) -> None:
     if not console.is_terminal:
         # A pipe has no width: lines are not cut.
         console = Console(width=200)
-    console.print(table)
+    console.print(table if len(pairs) else "0 pairs")

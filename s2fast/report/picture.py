@@ -81,10 +81,10 @@ def pair_picture(run: Run, query: str, train: str, most: int = 20) -> Figure:
     matches = cross_matches(*features, most)
     for column, scene_id in enumerate((query, train)):
         extent = _extent(run, scene_id)
-        tile = shown_tile(run, scene_id)
-        _draw(axes[0, column], original(run, scene_id), extent, f"{scene_id}\nthe scene")
-        _draw(axes[1, column], tile, extent, f"what the detector may use: {len(features[column])} keypoints")
-        _draw(axes[2, column], tile, extent, "query" if column == 0 else "train")
+        count = len(features[column])
+        _draw(axes[0, column], stretched(original(run, scene_id)), extent, f"{scene_id}\nthe scene")
+        _draw(axes[1, column], shown_tile(run, scene_id), extent, f"inside the regions: {count} keypoints")
+        _draw(axes[2, column], shown_tile(run, scene_id, 0.4), extent, "query" if column == 0 else "train")
     ends = features[0].xy[matches.query_row], features[1].xy[matches.train_row]
     for left, right in zip(*ends, strict=True):
         figure.add_artist(
@@ -131,10 +131,10 @@ def original(run: Run, scene_id: str) -> npt.NDArray[np.uint8]:
     return np.moveaxis(pixels, 0, 2) if len(bands) == 3 else pixels[0]
 
 
-def shown_tile(run: Run, scene_id: str) -> npt.NDArray[np.uint8]:
-    """Read the tile as the detector may use it: 0 where no keypoint may lie; shrunk for drawing."""
-    grey = run.folder.grey(scene_id)
-    return _shrunk(np.where(run.folder.valid(scene_id), grey, np.uint8(0)))
+def shown_tile(run: Run, scene_id: str, outside: float = 0.0) -> npt.NDArray[np.uint8]:
+    """Read the tile, darkened to a share `outside` of its brightness where no keypoint may lie; shrunk for drawing."""
+    grey = stretched(run.folder.grey(scene_id))
+    return _shrunk(np.where(run.folder.valid(scene_id), grey, (grey * np.float32(outside)).astype(np.uint8)))
 
 
 def _shrunk(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -161,7 +161,7 @@ def _extent(run: Run, scene_id: str) -> tuple[float, float, float, float]:
 
 
 def _draw(axes: Axes, image: npt.NDArray[np.uint8], extent: tuple[float, float, float, float], title: str) -> None:
-    axes.imshow(stretched(image), extent=extent, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
+    axes.imshow(image, extent=extent, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
     axes.set_title(title, fontsize=11)
     axes.set_xlabel("column [px]", fontsize=9)
     axes.set_ylabel("row [px]", fontsize=9)

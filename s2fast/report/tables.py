@@ -10,6 +10,7 @@ import pyproj
 import shapely
 
 from s2fast import match
+from s2fast.errors import RunFolderError
 from s2fast.executors import Workplace
 from s2fast.progress import Progress
 from s2fast.record import RunRecord
@@ -73,6 +74,9 @@ def pair_table(record: RunRecord, folder: RunFolder) -> pd.DataFrame:
         order = pd.DataFrame({"query": [], "train": [], "key": []}, dtype=str)
     found = folder.pair_parts().reindex(columns=["key", "n_query", "n_train", "n_good", "similarity_pct"])
     rows = order.merge(found.drop_duplicates("key"), on="key", how="left", validate="one_to_one")
+    missing = int(rows["n_good"].isna().sum())
+    if missing:
+        raise RunFolderError(f"{folder.path} has no result of {missing} pairs under these settings: run match first")
     scenes = {item.scene.scene_id: item.scene for item in record.scenes}
     table = pd.DataFrame({"query": rows["query"], "train": rows["train"]})
     for side in ("query", "train"):

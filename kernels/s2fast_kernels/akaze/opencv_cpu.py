@@ -12,9 +12,14 @@ from s2fast_kernels.akaze.contract import AkazeSettings, Features, pack
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+_LEAST_SIDE_PX = 59
+"""Keypoints keep 29 px from every border; on images of a few pixels OpenCV writes outside its buffers."""
+
 
 def akaze(image: npt.NDArray[np.uint8] | npt.NDArray[np.float32], settings: AkazeSettings) -> Features:
     """Run ``cv2.AKAZE`` on the whole image; keypoints keep OpenCV's order. See the package for the contract."""
+    if min(image.shape) < _LEAST_SIDE_PX:
+        return Features.none()
     detector = cv2.AKAZE.create(
         descriptor_type=cv2.AKAZE_DESCRIPTOR_MLDB_UPRIGHT if settings.upright else cv2.AKAZE_DESCRIPTOR_MLDB,
         threshold=settings.threshold,
