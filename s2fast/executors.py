@@ -84,7 +84,7 @@ def _dask(address: str, threads: int) -> Iterator[Workplace]:
     except ImportError as error:
         raise ConfigError("--scheduler needs Dask: pip install 's2fast[cluster]'") from error
     try:
-        client = Client(address, timeout="10s", set_as_default=False)
+        client = Client(address, timeout="5s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigError(f"no Dask scheduler answers at {address}: {error}") from error
     with client:

@@ -69,7 +69,11 @@ class Run:
         """Draw a pair as the notebook does: both scenes, both masked, the best matches."""
         from s2fast.report.picture import pair_picture
 
-        return pair_picture(self, *self.ordered(first, second))
+        query, train = self.ordered(first, second)
+        pairs = self.pairs()
+        row = pairs[(pairs["query"] == query) & (pairs["train"] == train)].iloc[0]
+        counts = f"{row.n_good} good matches of {row.n_query} query keypoints"
+        return pair_picture(self.folder, query, train, f"similarity {row.similarity_pct:.2f} %: {counts}")
 
     def ordered(self, first: str, second: str) -> tuple[str, str]:
         """Put two scenes into the run's order: query, train."""

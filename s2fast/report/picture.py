@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -16,10 +15,8 @@ from matplotlib.patches import ConnectionPatch
 from rasterio.errors import RasterioError
 
 from s2fast.model import Features
+from s2fast.store import RunFolder
 from s2fast_kernels.hamming_top2 import hamming_top2
-
-if TYPE_CHECKING:
-    from s2fast.results import Run
 
 _SIDE_PX = 1200
 """Longest side a scene is drawn with."""
@@ -58,15 +55,17 @@ def cross_matches(query: Features, train: Features, most: int) -> CrossMatches:
     return CrossMatches(rows, chosen[rows].astype(np.intp), there.best[rows, 0])
 
 
-def pair_picture(run: Run, query: str, train: str, most: int = 20) -> Figure:
+def pair_picture(folder: RunFolder, query: str, train: str, title: str = "", most: int = 20) -> Figure:
     """Draw a pair of scenes.
 
     Parameters
     ----------
-    run
-        The run that holds both.
+    folder
+        The run folder that holds both.
     query, train
         Scene ids.
+    title
+        A line above the picture.
     most
         Matches to draw: the nearest that are best in both directions.
 
@@ -77,14 +76,14 @@ def pair_picture(run: Run, query: str, train: str, most: int = 20) -> Figure:
     """
     figure = Figure(figsize=(12, 17), layout="constrained")
     axes = figure.subplots(3, 2)
-    features = run.features(query), run.features(train)
+    features = folder.features(query), folder.features(train)
     matches = cross_matches(*features, most)
     for column, scene_id in enumerate((query, train)):
-        extent = _extent(run, scene_id)
+        extent = _extent(folder, scene_id)
         count = len(features[column])
-        _draw(axes[0, column], stretched(original(run, scene_id)), extent, f"{scene_id}\nthe scene")
-        _draw(axes[1, column], shown_tile(run, scene_id), extent, f"inside the regions: {count} keypoints")
-        _draw(axes[2, column], shown_tile(run, scene_id, 0.4), extent, "query" if column == 0 else "train")
+        _draw(axes[0, column], stretched(original(folder, scene_id)), extent, f"{scene_id}\nthe scene")
+        _draw(axes[1, column], shown_tile(folder, scene_id), extent, f"inside the regions: {count} keypoints")
+        _draw(axes[2, column], shown_tile(folder, scene_id, 0.4), extent, "query" if column == 0 else "train")
     ends = features[0].xy[matches.query_row], features[1].xy[matches.train_row]
     for left, right in zip(*ends, strict=True):
         figure.add_artist(
@@ -98,28 +97,19 @@ def pair_picture(run: Run, query: str, train: str, most: int = 20) -> Figure:
         # The lines cross the gap between the columns.
         right.yaxis.tick_right()
         right.yaxis.set_label_position("right")
-    figure.suptitle(_summary(run, query, train, len(matches.query_row)), fontsize=13)
+    lines = f"lines: the {len(matches.query_row)} nearest matches that are best in both directions"
+    figure.suptitle(f"{title}\n{lines}".lstrip(), fontsize=13)
     return figure
 
 
-def _summary(run: Run, query: str, train: str, drawn: int) -> str:
-    pairs = run.pairs()
-    rows = pairs[(pairs["query"] == query) & (pairs["train"] == train)]
-    lines = f"lines: the {drawn} nearest matches that are best in both directions"
-    if rows.empty:
-        return lines
-    row = rows.iloc[0]
-    return f"similarity {row.similarity_pct:.2f} %: {row.n_good} good matches of {row.n_query} query keypoints\n{lines}"
-
-
-def original(run: Run, scene_id: str) -> npt.NDArray[np.uint8]:
+def original(folder: RunFolder, scene_id: str) -> npt.NDArray[np.uint8]:
     """Read the scene in colour, shrunk for drawing; grey from the store where the source is gone.
 
     Returns
     -------
     (rows, cols, 3) or (rows, cols) uint8
     """
-    source = Path(run.folder.tile_attributes(scene_id)["source"])
+    source = Path(folder.tile_attributes(scene_id)["source"])
     try:
         with rasterio.open(source) as dataset:
             shrink = max(1.0, max(dataset.shape) / _SIDE_PX)
@@ -127,14 +117,14 @@ def original(run: Run, scene_id: str) -> npt.NDArray[np.uint8]:
             bands = [1, 2, 3] if dataset.count >= 3 else [1]
             pixels: npt.NDArray[np.uint8] = dataset.read(bands, out_shape=(len(bands), *size))
     except RasterioError:
-        return _shrunk(run.folder.grey(scene_id))
+        return _shrunk(folder.grey(scene_id))
     return np.moveaxis(pixels, 0, 2) if len(bands) == 3 else pixels[0]
 
 
-def shown_tile(run: Run, scene_id: str, outside: float = 0.0) -> npt.NDArray[np.uint8]:
+def shown_tile(folder: RunFolder, scene_id: str, outside: float = 0.0) -> npt.NDArray[np.uint8]:
     """Read the tile, darkened to a share `outside` of its brightness where no keypoint may lie; shrunk for drawing."""
-    grey = stretched(run.folder.grey(scene_id))
-    return _shrunk(np.where(run.folder.valid(scene_id), grey, (grey * np.float32(outside)).astype(np.uint8)))
+    grey = stretched(folder.grey(scene_id))
+    return _shrunk(np.where(folder.valid(scene_id), grey, (grey * np.float32(outside)).astype(np.uint8)))
 
 
 def _shrunk(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -154,9 +144,9 @@ def stretched(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.where(image > 0, spread, 0).astype(np.uint8)
 
 
-def _extent(run: Run, scene_id: str) -> tuple[float, float, float, float]:
+def _extent(folder: RunFolder, scene_id: str) -> tuple[float, float, float, float]:
     """Edges of the scene in its full-resolution pixel grid, pixel centres at integers: left, right, bottom, top."""
-    rows, cols = run.folder.tile_attributes(scene_id)["full_shape"]
+    rows, cols = folder.tile_attributes(scene_id)["full_shape"]
     return -0.5, cols - 0.5, rows - 0.5, -0.5
 
 
