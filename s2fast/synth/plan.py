@@ -21,9 +21,12 @@ FULL_SIZE = 10980
 EPSG = 32636
 """UTM zone 36 north, where the ground lies."""
 
-MAX_SHIFT_M = 7.5
+ANCHOR = (600_000, 5_600_040)
+"""Upper left corner of 36UXA, which archives of every size share [m]."""
 
-_ANCHOR = (600_000, 5_600_040)  # upper left corner of 36UXA: where archives of every size begin [m]
+MAX_SHIFT_M = 7.5
+"""Largest geolocation error in either direction [m]."""
+
 _COLUMNS = "STUVWXYZ"  # 100 km squares of zone 36 from easting 100 km
 _ROWS = "UVABCDEFG"  # 100 km squares of band U from northing 5,300 km
 _GRID_M = 60  # tile corners snap outwards to the 60 m grid that all bands share
@@ -86,7 +89,7 @@ def tiles_of(names: Sequence[str], size: int) -> list[Tile]:
         corner = (easting // _GRID_M * _GRID_M, -(-northing // _GRID_M) * _GRID_M)
         left, top = (
             start + int(PIXEL_M) * round((full - start) / PIXEL_M * size / FULL_SIZE)
-            for start, full in zip(_ANCHOR, corner, strict=True)
+            for start, full in zip(ANCHOR, corner, strict=True)
         )
         tiles.append(Tile(name, left, top, size))
     return tiles
