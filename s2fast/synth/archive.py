@@ -58,7 +58,7 @@ class Scene:
             out the same whatever the window around it.
         """
         left, top = self.tile.left + PIXEL_M * (col + 0.5), self.tile.top - PIXEL_M * (row + 0.5)
-        day, sky = self.acquisition, self.sky
+        day = self.acquisition
         cover, growth = self.cleared.window(left - PIXEL_M, top + PIXEL_M, rows + 2, cols + 2)
         ground = render_ground(
             left - PIXEL_M,
@@ -71,18 +71,7 @@ class Scene:
             palette(day.day, day.snow),
             self.seed,
         )
-        return observe(
-            ground,
-            left,
-            top,
-            sky.haze,
-            sky.threshold,
-            sky.shadow_x,
-            sky.shadow_y,
-            sky.swath_x,
-            sky.swath_y,
-            sky.salt,
-        )
+        return observe(ground, left, top, self.sky)
 
 
 def scenes_of(
@@ -97,12 +86,11 @@ def scenes_of(
     for day in acquisitions:
         cleared = ClearingMap(clearings, acquisitions, day)
         # Sun in the south-east at about 40 degrees, as at 10:30 local time: shadows fall to the north-west.
-        reach = _CLOUD_HEIGHT_M
         sky = Sky(
             haze=day.haze,
             threshold=threshold_for(day.cloud),
-            shadow_x=-0.45 * reach,
-            shadow_y=0.75 * reach,
+            shadow_x=-0.45 * _CLOUD_HEIGHT_M,
+            shadow_y=0.75 * _CLOUD_HEIGHT_M,
             swath_x=west + day.swath * (east - west),
             swath_y=middle,
             salt=ground_seed + 7919 * (day.index + 1),

@@ -202,7 +202,7 @@ def _forest(x: float, y: float, palette: NDArray[np.float64], seed: int) -> Colo
     colour = _mix(_material(palette, BROADLEAF, 1.0), _material(palette, CONIFER, 1.0), species)
     bright = (0.84 + 0.34 * draw(stand, 1)) * (1.0 + 0.16 * canopy + 0.24 * patch)
     colour = (colour[0] * bright, colour[1] * bright, colour[2] * bright)
-    glade = ramp(value_noise(x / 120.0, y / 120.0, seed + 506), 0.74, 0.86)
+    glade = ramp(value_noise(x / 170.0, y / 170.0, seed + 506) + 0.8 * patch, 0.98, 1.06)
     colour = _mix(colour, _material(palette, MEADOW, 0.95), 0.8 * glade)
     if unit(border) < 0.5:
         colour = _mix(colour, _material(palette, MEADOW, 0.9), 0.7 * _line_cover(to_border, 8.0))

@@ -65,7 +65,7 @@ def ramp(value: float, low: float, high: float) -> float:
 
 @compiled
 def _corner(h: int) -> float:
-    """Number in [-1, 1) of one lattice corner: a quicker mix than `hashed`, of which only the upper bits are used."""
+    """Give a lattice corner its number in [-1, 1): a quicker mix than `hashed`, of which only the upper bits are used."""
     return (((h ^ ((h >> 32) & 0xFFFFFFFF)) * _MIXER) >> 11) * (1.0 / (1 << 52))
 
 
