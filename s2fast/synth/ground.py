@@ -72,8 +72,8 @@ def _water_courses(x: float, y: float, seed: int) -> tuple[float, float]:
     side = 2 * column + (1 if x > course else 0)
     # Streams come down at an angle, as tributaries do.
     along = y - 0.45 * to_river + 900.0 * value_noise(x / 3100.0, y / 9000.0, seed + 106)
-    piece, to_stream = cut_line(along, _STREAM_SPACING_M, seed + 107 + 13 * side)
-    stream_width = 16.0 * max(0.0, 0.95 - divide - 0.3 * unit(hashed(piece, side, seed)))
+    _, stream, to_stream = cut_line(along, _STREAM_SPACING_M, seed + 107 + 13 * side)
+    stream_width = 16.0 * max(0.0, 0.95 - divide - 0.3 * unit(hashed(stream, side, seed)))
     river_width = 58.0 + 26.0 * value_noise(y / 2300.0, 0.5, seed + 108)
     if to_river - 0.5 * river_width < to_stream - 0.5 * stream_width:
         return to_river, river_width
@@ -149,8 +149,8 @@ def _field(
         c, s = -s, c
     u, v = c * (x - site_x) + s * (y - site_y), c * (y - site_y) - s * (x - site_x)
     size = draw(block, 1)
-    strip, to_side = cut_line(u, 140.0 + 520.0 * size * size, block)
-    piece, to_end = cut_line(v, 420.0 + 800.0 * draw(block, 2), hashed(block, strip, 3))
+    strip, _, to_side = cut_line(u, 140.0 + 520.0 * size * size, block)
+    piece, _, to_end = cut_line(v, 420.0 + 800.0 * draw(block, 2), hashed(block, strip, 3))
     field = hashed(hashed(block, strip, 4), piece, 5)
     # Some fields carry something else every year, most are lasting grass or come round to the same kind of crop.
     crop = int(CROPS * draw(field, year if draw(field, 903) < 0.4 else 0))
@@ -216,8 +216,8 @@ def _settlement(x: float, y: float, depth: float, village: int, palette: NDArray
     c = 1.0 / math.sqrt(1.0 + slope * slope)
     s = slope * c
     u, v = c * x + s * y, c * y - s * x
-    row, to_street = cut_line(u, 125.0, village)
-    line, to_lane = cut_line(v, 210.0, hashed(village, row, 7))
+    row, _, to_street = cut_line(u, 125.0, village)
+    line, _, to_lane = cut_line(v, 210.0, hashed(village, row, 7))
     # Quarters differ: closed rows of houses, allotments, parks.
     quarter = draw(hashed(row, line, village), 5)
     dense = ramp(depth, -200.0, 1200.0) * quarter + 0.25 * quarter

@@ -31,7 +31,7 @@ def compiled(function: Function) -> Function:
 
     No ``fastmath``: the same position must give the same bits in every window.
     """
-    return cast(Function, numba.njit(cache=True, nogil=True, forceinline=True, error_model="numpy")(function))
+    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 @compiled
@@ -65,7 +65,7 @@ def ramp(value: float, low: float, high: float) -> float:
 
 @compiled
 def _corner(h: int) -> float:
-    """Give a lattice corner its number in [-1, 1): a quicker mix than `hashed`, of which only the upper bits are used."""
+    """Give a lattice corner its number in [-1, 1): a quicker mix than `hashed`, for the upper bits only."""
     return (((h ^ ((h >> 32) & 0xFFFFFFFF)) * _MIXER) >> 11) * (1.0 / (1 << 52))
 
 
@@ -98,24 +98,33 @@ def fractal_noise(x: float, y: float, octaves: int, salt: int) -> float:
 
 
 @compiled
-def cut_line(t: float, width: float, salt: int) -> tuple[int, float]:
+def _cut(i: int, width: float, salt: int) -> float:
+    """Where the i-th cut of a line lies: about i widths from its start."""
+    return (i + 0.7 * unit(hashed(i, 0, salt)) - 0.35) * width
+
+
+@compiled
+def cut_line(t: float, width: float, salt: int) -> tuple[int, int, float]:
     """Cut a line into uneven pieces about `width` long.
 
     Returns
     -------
     tuple
-        Index of the piece that holds `t`, and the distance from `t` to the nearer end of it.
+        Index of the piece that holds `t`, index of the cut nearest to `t`, and the distance to that cut.
     """
     i = math.floor(t / width)
-    start = (i + 0.7 * unit(hashed(i, 0, salt)) - 0.35) * width
+    start = _cut(i, width, salt)
     if t < start:
         i -= 1
-        return i, min(start - t, t - (i + 0.7 * unit(hashed(i, 0, salt)) - 0.35) * width)
-    end = (i + 1 + 0.7 * unit(hashed(i + 1, 0, salt)) - 0.35) * width
-    if t >= end:
-        i += 1
-        return i, min(t - end, (i + 1 + 0.7 * unit(hashed(i + 1, 0, salt)) - 0.35) * width - t)
-    return i, min(t - start, end - t)
+        end, start = start, _cut(i, width, salt)
+    else:
+        end = _cut(i + 1, width, salt)
+        if t >= end:
+            i += 1
+            start, end = end, _cut(i + 1, width, salt)
+    if t - start < end - t:
+        return i, i, t - start
+    return i, i + 1, end - t
 
 
 @compiled
