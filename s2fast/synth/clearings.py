@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -17,7 +18,7 @@ from pyproj import Transformer
 from shapely.geometry import MultiPolygon, Polygon, mapping
 
 from .ground import PIXEL_M, forest_at, river_distance
-from .noise import compiled
+from .noise import compiled, salt_of
 from .plan import ANCHOR, EPSG, Acquisition, Tile
 
 _CELL_M = 420.0
@@ -44,22 +45,25 @@ def clearings_in(tiles: Iterable[Tile], dates: int, seed: int) -> list[Clearing]
     Each cell of a fixed lattice holds at most one, well inside it: clearings never overlap, and the same ones appear
     whatever tiles are asked for, except that their numbers follow their order.
     """
-    cells: set[tuple[int, int]] = set()
-    for tile in tiles:
-        left, bottom, right, top = tile.bounds
-        columns = range(math.floor((left - _REACH_M) / _CELL_M), math.floor((right + _REACH_M) / _CELL_M) + 1)
-        rows = range(math.floor((bottom - _REACH_M) / _CELL_M), math.floor((top + _REACH_M) / _CELL_M) + 1)
-        cells.update((column, row) for column in columns for row in rows)
+    salt = salt_of(seed)
     found: list[Clearing] = []
-    for column, row in sorted(cells):
+    for column, row in sorted({cell for tile in tiles for cell in _cells_around(tile)}):
         draw = np.random.default_rng((seed, column, row))
+        if draw.random() > _felled_share((column + 0.5) * _CELL_M, (row + 0.5) * _CELL_M):
+            continue
         outline, reach = _outline(draw)
         x, y = np.array([column, row]) * _CELL_M + draw.uniform(reach, _CELL_M - reach, 2)
-        in_forest = forest_at(x, y, seed) > 0.02 and river_distance(x, y, seed)[0] > 250.0
-        if draw.random() < _felled_share(x, y) and in_forest:
+        if forest_at(x, y, salt) > 0.02 and river_distance(x, y, salt)[0] > 250.0:
             geometry = shapely.affinity.translate(outline, x, y)
             found.append(Clearing(len(found), geometry, int(draw.integers(0, dates))))
     return found
+
+
+def _cells_around(tile: Tile) -> Iterator[tuple[int, int]]:
+    left, bottom, right, top = tile.bounds
+    columns = range(math.floor((left - _REACH_M) / _CELL_M), math.floor((right + _REACH_M) / _CELL_M) + 1)
+    rows = range(math.floor((bottom - _REACH_M) / _CELL_M), math.floor((top + _REACH_M) / _CELL_M) + 1)
+    return itertools.product(columns, rows)
 
 
 def _felled_share(x: float, y: float) -> float:

@@ -114,8 +114,8 @@ def _village_at(x: float, y: float, seed: int) -> tuple[float, int]:
         # Centre and radius keep a village inside its own cell: no neighbour need be asked.
         dx = x - (i + 0.5 + 0.3 * (draw(h, 1) - 0.5)) * _VILLAGE_CELL_M
         dy = y - (j + 0.5 + 0.3 * (draw(h, 2) - 0.5)) * _VILLAGE_CELL_M
-        stretch = 0.6 + 0.8 * draw(h, 3)
-        radius = 180.0 + 480.0 * draw(h, 4) ** 2
+        stretch = 0.75 + 0.5 * draw(h, 3)
+        radius = 180.0 + 360.0 * draw(h, 4) ** 2
         distance = math.sqrt((dx * stretch) ** 2 + (dy / stretch) ** 2)
     i, j = math.floor(x / _TOWN_CELL_M), math.floor(y / _TOWN_CELL_M)
     town = hashed(i, j, seed + 303)
@@ -324,7 +324,7 @@ def render_ground(
     palette
         From `season.palette`, shape (17, 3).
     seed
-        Which ground.
+        Which ground: a number from `noise.salt_of`.
 
     Returns
     -------

@@ -34,6 +34,17 @@ def compiled(function: Function) -> Function:
     return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
+def salt_of(seed: int) -> int:
+    """Spread seeds apart: every ground takes its layers' salts from the numbers just above its own.
+
+    Examples
+    --------
+    >>> salt_of(2) - salt_of(1)
+    1000003
+    """
+    return 1_000_003 * seed
+
+
 @compiled
 def hashed(i: int, j: int, salt: int) -> int:
     """Mix two lattice coordinates and a salt into 64 well-spread bits."""

@@ -114,7 +114,7 @@ def test_rivers_are_continuous() -> None:
     assert np.abs(np.diff(to_bank))[near[1:] & near[:-1]].max() < 40
 
 
-@pytest.mark.parametrize("seed", [0, 1_000_003])
+@pytest.mark.parametrize("seed", [0, 1])
 def test_clearings_are_valid_apart_and_of_every_kind(seed: int) -> None:
     tiles = tiles_of(["36UXA", "36UYA"], 1024)
     clearings = clearings_in(tiles, 3, seed)
