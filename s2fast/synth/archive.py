@@ -23,6 +23,7 @@ from s2fast.errors import ConfigError
 from .atmosphere import CLOUD, NO_DATA, SHADOW, Sky, observe, threshold_for
 from .clearings import Clearing, ClearingMap, clearings_in, on_tile, write_regions
 from .ground import PIXEL_M, render_ground
+from .noise import salt_of
 from .plan import EPSG, Acquisition, Tile, acquisitions_of, tiles_of
 from .season import palette
 
@@ -45,8 +46,8 @@ class Scene:
     """What was in the way."""
     cleared: ClearingMap
     """The clear-cuts seen on the day."""
-    seed: int
-    """Which ground."""
+    salt: int
+    """Which ground: `noise.salt_of` of the seed."""
 
     def render(self, col: int, row: int, cols: int, rows: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Image a window, as before compression.
@@ -58,7 +59,7 @@ class Scene:
             out the same whatever the window around it.
         """
         left, top = self.tile.left + PIXEL_M * (col + 0.5), self.tile.top - PIXEL_M * (row + 0.5)
-        day, sky = self.acquisition, self.sky
+        day = self.acquisition
         cover, growth = self.cleared.window(left - PIXEL_M, top + PIXEL_M, rows + 2, cols + 2)
         ground = render_ground(
             left - PIXEL_M,
@@ -69,27 +70,16 @@ class Scene:
             growth,
             day.day.year,
             palette(day.day, day.snow),
-            self.seed,
+            self.salt,
         )
-        return observe(
-            ground,
-            left,
-            top,
-            sky.haze,
-            sky.threshold,
-            sky.shadow_x,
-            sky.shadow_y,
-            sky.swath_x,
-            sky.swath_y,
-            sky.salt,
-        )
+        return observe(ground, left, top, self.sky)
 
 
 def scenes_of(
     tiles: Sequence[Tile], acquisitions: Sequence[Acquisition], clearings: Sequence[Clearing], seed: int
 ) -> list[Scene]:
     """Combine every acquisition with every tile, in the order of dates, then of tiles."""
-    ground_seed = seed * 1_000_003
+    salt = salt_of(seed)
     west = min(tile.left for tile in tiles)
     east = max(tile.bounds[2] for tile in tiles)
     middle = sum(tile.top + tile.bounds[1] for tile in tiles) / (2 * len(tiles))
@@ -97,17 +87,16 @@ def scenes_of(
     for day in acquisitions:
         cleared = ClearingMap(clearings, acquisitions, day)
         # Sun in the south-east at about 40 degrees, as at 10:30 local time: shadows fall to the north-west.
-        reach = _CLOUD_HEIGHT_M
         sky = Sky(
             haze=day.haze,
             threshold=threshold_for(day.cloud),
-            shadow_x=-0.45 * reach,
-            shadow_y=0.75 * reach,
+            shadow_x=-0.45 * _CLOUD_HEIGHT_M,
+            shadow_y=0.75 * _CLOUD_HEIGHT_M,
             swath_x=west + day.swath * (east - west),
             swath_y=middle,
-            salt=ground_seed + 7919 * (day.index + 1),
+            salt=salt + 7919 * (day.index + 1),
         )
-        scenes.extend(Scene(tile, day, sky, cleared, ground_seed) for tile in tiles)
+        scenes.extend(Scene(tile, day, sky, cleared, salt) for tile in tiles)
     return scenes
 
 
@@ -158,7 +147,7 @@ def synth(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"synth: {folder} is not an empty folder: name a new one, or empty it first")
     folder.mkdir(parents=True, exist_ok=True)
-    clearings = clearings_in(layout, dates, seed * 1_000_003)
+    clearings = clearings_in(layout, dates, seed)
     scenes = scenes_of(layout, acquisitions, clearings, seed)
     entries = []
     for done, scene in enumerate(scenes, 1):

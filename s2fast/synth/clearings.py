@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import shapely
+import shapely.affinity
 from numpy.typing import NDArray
 from pyproj import Transformer
 from shapely.geometry import MultiPolygon, Polygon, mapping
 
 from .ground import PIXEL_M, forest_at, river_distance
-from .noise import compiled
-from .plan import EPSG, Acquisition, Tile
+from .noise import compiled, salt_of
+from .plan import ANCHOR, EPSG, Acquisition, Tile
 
 _CELL_M = 420.0
-_SHARE = 0.62  # of the forest's cells that were ever cut
+_SHARE, _LEAST_SHARE = 0.85, 0.10  # of the forest's cells that were ever cut: near the archives' corner, and far away
+_DISTRICT_M = 26_000.0
 _REACH_M = 300.0  # labels are drawn beyond a tile's edge as well
 
 
@@ -42,46 +45,60 @@ def clearings_in(tiles: Iterable[Tile], dates: int, seed: int) -> list[Clearing]
     Each cell of a fixed lattice holds at most one, well inside it: clearings never overlap, and the same ones appear
     whatever tiles are asked for, except that their numbers follow their order.
     """
-    cells: set[tuple[int, int]] = set()
-    for tile in tiles:
-        left, bottom, right, top = tile.bounds
-        columns = range(math.floor((left - _REACH_M) / _CELL_M), math.floor((right + _REACH_M) / _CELL_M) + 1)
-        rows = range(math.floor((bottom - _REACH_M) / _CELL_M), math.floor((top + _REACH_M) / _CELL_M) + 1)
-        cells.update((column, row) for column in columns for row in rows)
+    salt = salt_of(seed)
     found: list[Clearing] = []
-    for column, row in sorted(cells):
-        x, y = (column + 0.5) * _CELL_M, (row + 0.5) * _CELL_M
-        if forest_at(x, y, seed) < 0.02 or river_distance(x, y, seed)[0] < 250.0:
-            continue
+    for column, row in sorted({cell for tile in tiles for cell in _cells_around(tile)}):
         draw = np.random.default_rng((seed, column, row))
-        if draw.random() < _SHARE:
-            found.append(Clearing(len(found), _outline(x, y, draw), int(draw.integers(0, dates))))
+        if draw.random() > _felled_share((column + 0.5) * _CELL_M, (row + 0.5) * _CELL_M):
+            continue
+        outline, reach = _outline(draw)
+        x, y = np.array([column, row]) * _CELL_M + draw.uniform(reach, _CELL_M - reach, 2)
+        if forest_at(x, y, salt) > 0.02 and river_distance(x, y, salt)[0] > 250.0:
+            geometry = shapely.affinity.translate(outline, x, y)
+            found.append(Clearing(len(found), geometry, int(draw.integers(0, dates))))
     return found
 
 
-def _outline(x: float, y: float, draw: np.random.Generator) -> Polygon | MultiPolygon:
-    """Draw a felled area around a cell's middle: mostly one oblong, at times with a stand left inside or in parts."""
+def _cells_around(tile: Tile) -> Iterator[tuple[int, int]]:
+    left, bottom, right, top = tile.bounds
+    columns = range(math.floor((left - _REACH_M) / _CELL_M), math.floor((right + _REACH_M) / _CELL_M) + 1)
+    rows = range(math.floor((bottom - _REACH_M) / _CELL_M), math.floor((top + _REACH_M) / _CELL_M) + 1)
+    return itertools.product(columns, rows)
+
+
+def _felled_share(x: float, y: float) -> float:
+    """Share of the cells that were cut: highest where small archives lie, so that their masks hold features too."""
+    distance = math.hypot(x - ANCHOR[0], y - ANCHOR[1])
+    return max(_LEAST_SHARE, _SHARE * math.exp(-((distance / _DISTRICT_M) ** 2)))
+
+
+def _outline(draw: np.random.Generator) -> tuple[Polygon | MultiPolygon, float]:
+    """Draw a felled area around the origin: mostly one oblong, at times with a stand left inside or in parts.
+
+    Returns
+    -------
+    tuple
+        The outline, and a distance from the origin that it stays within along either axis [m].
+    """
     if draw.random() < 0.15:
-        quarter = _CELL_M / 4
-        corners = draw.permutation([(-quarter, -quarter), (quarter, -quarter), (-quarter, quarter), (quarter, quarter)])
-        parts = int(draw.integers(2, 4))
-        return MultiPolygon([Polygon(_ring(x + dx, y + dy, draw.uniform(40, 80), draw)) for dx, dy in corners[:parts]])
-    radius = float(np.clip(draw.lognormal(math.log(95.0), 0.4), 30.0, 170.0))
-    ring = _ring(x, y, radius, draw)
-    if radius > 90.0 and draw.random() < 0.25:
-        hole = np.array([x, y]) + 0.32 * (ring - [x, y])
-        return Polygon(ring, [hole])
-    return Polygon(ring)
+        centres = draw.permutation([(-75.0, -75.0), (75.0, -75.0), (-75.0, 75.0), (75.0, 75.0)])[: draw.integers(2, 4)]
+        # Radii below 62 m reach at most 75 m: parts meet neither each other nor the next cell's.
+        parts = [Polygon(_ring(draw.uniform(30.0, 62.0), draw) + centre) for centre in centres]
+        return MultiPolygon(parts), 150.0
+    radius = float(np.clip(draw.lognormal(math.log(95.0), 0.4), 30.0, 165.0))
+    ring = _ring(radius, draw)
+    holes = [0.32 * ring] if radius > 90.0 and draw.random() < 0.25 else []
+    return Polygon(ring, holes), 1.2 * radius
 
 
-def _ring(x: float, y: float, radius: float, draw: np.random.Generator) -> NDArray[np.float64]:
-    """Corners around a middle in the order of their direction, so that no two sides cross; at most 1.2 radii away."""
+def _ring(radius: float, draw: np.random.Generator) -> NDArray[np.float64]:
+    """Corners around the origin in the order of their direction, so that no sides cross; at most 1.2 radii away."""
     corners = int(draw.integers(5, 11))
     angle = (np.arange(corners) + draw.uniform(-0.3, 0.3, corners)) * (2 * math.pi / corners)
     reach = radius * draw.uniform(0.8, 1.2, corners)
     oblong, turn = draw.uniform(0.55, 1.0), draw.uniform(0, math.pi)
     u, v = reach * np.cos(angle), oblong * reach * np.sin(angle)
-    return np.column_stack([x + math.cos(turn) * u - math.sin(turn) * v, y + math.sin(turn) * u + math.cos(turn) * v])
+    return np.column_stack([math.cos(turn) * u - math.sin(turn) * v, math.sin(turn) * u + math.cos(turn) * v])
 
 
 def on_tile(clearings: Iterable[Clearing], tile: Tile) -> list[Clearing]:

@@ -36,6 +36,7 @@ _BLOCK_M = 1_150.0
 _ROAD_CELL_M = 5_600.0
 _VILLAGE_CELL_M = 3_700.0
 _TOWN_CELL_M = 23_000.0
+_TREE_CELL_M = 130.0
 
 Colour = tuple[float, float, float]
 
@@ -60,92 +61,110 @@ def _line_cover(distance: float, width: float) -> float:
 
 
 @compiled
-def river_distance(x: float, y: float, seed: int) -> tuple[float, float]:
-    """Distance to the nearest water course, and that course's width [m].
-
-    Rivers run south about every 31 km and meander; streams join them from both sides and run dry towards the divide.
-    """
-    bend_x = 420.0 * value_noise(x / 1700.0, y / 1700.0, seed + 101) + 130.0 * value_noise(
-        x / 520.0, y / 520.0, seed + 102
-    )
-    bend_y = 420.0 * value_noise(x / 1700.0, y / 1700.0, seed + 103) + 130.0 * value_noise(
-        x / 520.0, y / 520.0, seed + 104
-    )
-    px, py = x + bend_x, y + bend_y
+def _water_courses(x: float, y: float, seed: int) -> tuple[float, float]:
+    """Distance to the nearest water course before it meanders, and that course's width [m]."""
     # The divides lie at whole multiples of the spacing: a river never leaves its own column.
-    column = math.floor((px - 594_000.0) / _RIVER_SPACING_M)
+    column = math.floor((x - 594_000.0) / _RIVER_SPACING_M)
     middle = 594_000.0 + (column + 0.5) * _RIVER_SPACING_M
-    course = middle + 4200.0 * value_noise(py / 14_000.0, column + 0.5, seed + 105)
-    to_river = abs(px - course)
+    course = middle + 4200.0 * value_noise(y / 14_000.0, column + 0.5, seed + 105)
+    to_river = abs(x - course)
     divide = to_river / (0.62 * _RIVER_SPACING_M)
-    side = 2 * column + (1 if px > course else 0)
+    side = 2 * column + (1 if x > course else 0)
     # Streams come down at an angle, as tributaries do.
-    along = py - 0.45 * to_river + 900.0 * value_noise(px / 3100.0, py / 9000.0, seed + 106)
-    piece, to_stream = cut_line(along, _STREAM_SPACING_M, seed + 107 + 13 * side)
-    stream_width = 16.0 * max(0.0, 0.95 - divide - 0.3 * unit(hashed(piece, side, seed)))
-    river_width = 58.0 + 26.0 * value_noise(py / 2300.0, 0.5, seed + 108)
+    along = y - 0.45 * to_river + 900.0 * value_noise(x / 3100.0, y / 9000.0, seed + 106)
+    _, stream, to_stream = cut_line(along, _STREAM_SPACING_M, seed + 107 + 13 * side)
+    stream_width = 16.0 * max(0.0, 0.95 - divide - 0.3 * unit(hashed(stream, side, seed)))
+    river_width = 58.0 + 26.0 * value_noise(y / 2300.0, 0.5, seed + 108)
     if to_river - 0.5 * river_width < to_stream - 0.5 * stream_width:
         return to_river, river_width
     return to_stream, stream_width
 
 
 @compiled
+def river_distance(x: float, y: float, seed: int) -> tuple[float, float]:
+    """Distance to the nearest water course, and that course's width [m].
+
+    Rivers run south about every 31 km and meander; streams join them from both sides and run dry towards the divide.
+    Exact only near the water; beyond about a kilometre the meanders are left out.
+    """
+    distance, width = _water_courses(x, y, seed)
+    if distance > 1600.0:
+        return distance, width
+    bend_x = value_noise(x / 1700.0, y / 1700.0, seed + 101) + 0.3 * value_noise(x / 520.0, y / 520.0, seed + 102)
+    bend_y = value_noise(x / 1700.0, y / 1700.0, seed + 103) + 0.3 * value_noise(x / 520.0, y / 520.0, seed + 104)
+    return _water_courses(x + 420.0 * bend_x, y + 420.0 * bend_y, seed)
+
+
+@compiled
 def forest_at(x: float, y: float, seed: int) -> float:
     """How deep in forest a place is: above 0 inside, below 0 outside; about 1 in a kilometre or two."""
-    broad = fractal_noise(x / 5600.0, y / 5600.0, 3, seed + 201)
-    return broad + 0.30 * fractal_noise(x / 1500.0, y / 1500.0, 5, seed + 211) - 0.10
+    depth = fractal_noise(x / 5600.0, y / 5600.0, 3, seed + 201) - 0.10
+    if abs(depth) > 0.34:  # the ragged edge is not as deep
+        return depth
+    return depth + 0.30 * fractal_noise(x / 1500.0, y / 1500.0, 5, seed + 211)
 
 
 @compiled
 def _village_at(x: float, y: float, seed: int) -> tuple[float, int]:
     """How deep in a settlement a place is [m, above 0 inside], and the settlement's hash."""
-    ragged = 1.0 + 0.45 * fractal_noise(x / 420.0, y / 420.0, 3, seed + 301)
     i, j = math.floor(x / _VILLAGE_CELL_M), math.floor(y / _VILLAGE_CELL_M)
     h = hashed(i, j, seed + 302)
-    depth = -1e9
+    radius, distance = 0.0, 1e9
     if draw(h, 0) < 0.55:
         # Centre and radius keep a village inside its own cell: no neighbour need be asked.
-        centre_x = (i + 0.5 + 0.3 * (draw(h, 1) - 0.5)) * _VILLAGE_CELL_M
-        centre_y = (j + 0.5 + 0.3 * (draw(h, 2) - 0.5)) * _VILLAGE_CELL_M
-        stretch = 0.6 + 0.8 * draw(h, 3)
-        radius = 180.0 + 480.0 * draw(h, 4) ** 2
-        depth = radius * ragged - math.hypot((x - centre_x) * stretch, (y - centre_y) / stretch)
+        dx = x - (i + 0.5 + 0.3 * (draw(h, 1) - 0.5)) * _VILLAGE_CELL_M
+        dy = y - (j + 0.5 + 0.3 * (draw(h, 2) - 0.5)) * _VILLAGE_CELL_M
+        stretch = 0.75 + 0.5 * draw(h, 3)
+        radius = 180.0 + 360.0 * draw(h, 4) ** 2
+        distance = math.sqrt((dx * stretch) ** 2 + (dy / stretch) ** 2)
     i, j = math.floor(x / _TOWN_CELL_M), math.floor(y / _TOWN_CELL_M)
     town = hashed(i, j, seed + 303)
-    centre_x = (i + 0.5 + 0.4 * (draw(town, 1) - 0.5)) * _TOWN_CELL_M
-    centre_y = (j + 0.5 + 0.4 * (draw(town, 2) - 0.5)) * _TOWN_CELL_M
-    town_depth = (1100.0 + 2200.0 * draw(town, 4)) * ragged - math.hypot(x - centre_x, y - centre_y)
-    if town_depth > depth:
-        return town_depth, town
-    return depth, h
+    dx = x - (i + 0.5 + 0.4 * (draw(town, 1) - 0.5)) * _TOWN_CELL_M
+    dy = y - (j + 0.5 + 0.4 * (draw(town, 2) - 0.5)) * _TOWN_CELL_M
+    town_radius, town_distance = 1100.0 + 2200.0 * draw(town, 4), math.sqrt(dx * dx + dy * dy)
+    if town_radius - town_distance > radius - distance:
+        h, radius, distance = town, town_radius, town_distance
+    if distance > 1.6 * radius + 50.0:
+        return radius - distance, h
+    return radius * (1.0 + 0.55 * fractal_noise(x / 600.0, y / 600.0, 4, seed + 301)) - distance, h
 
 
 @compiled
 def _field(
-    x: float, y: float, block: int, site_x: float, site_y: float, year: int, palette: NDArray[np.float64], seed: int
+    x: float,
+    y: float,
+    block: int,
+    site_x: float,
+    site_y: float,
+    year: int,
+    palette: NDArray[np.float64],
+    seed: int,
 ) -> Colour:
-    """One block of farmland: strips and cross cuts, a crop for each field, rows, tramlines and soil patches."""
-    angle = 1.1 * value_noise(site_x / 9000.0, site_y / 9000.0, seed + 401) + 0.35 * (draw(block, 0) - 0.5)
-    c, s = math.cos(angle), math.sin(angle)
+    """One block of farmland: strips and cross cuts, a crop for each field, rows and soil patches."""
+    # The direction of the strips as a slope; every third block lies across.
+    slope = 0.9 * value_noise(site_x / 9000.0, site_y / 9000.0, seed + 401) + 0.5 * (draw(block, 0) - 0.5)
+    c = 1.0 / math.sqrt(1.0 + slope * slope)
+    s = slope * c
+    if draw(block, 3) < 0.35:
+        c, s = -s, c
     u, v = c * (x - site_x) + s * (y - site_y), c * (y - site_y) - s * (x - site_x)
     size = draw(block, 1)
-    strip, to_side = cut_line(u, 130.0 + 420.0 * size * size, block)
-    piece, to_end = cut_line(v, 420.0 + 800.0 * draw(block, 2), hashed(block, strip, 3))
+    strip, _, to_side = cut_line(u, 140.0 + 520.0 * size * size, block)
+    piece, _, to_end = cut_line(v, 420.0 + 800.0 * draw(block, 2), hashed(block, strip, 3))
     field = hashed(hashed(block, strip, 4), piece, 5)
     # Some fields carry something else every year, most are lasting grass or come round to the same kind of crop.
     crop = int(CROPS * draw(field, year if draw(field, 903) < 0.4 else 0))
     tone = 0.72 + 0.46 * draw(field, 900) + 0.14 * draw(field, 1000 + year)
     soil = fractal_noise(x / 310.0, y / 310.0, 4, seed + 411)
+    # Rows and wet spots follow the field, not the map's axes.
     rows = value_noise(u / 21.0, v / 620.0, hashed(field, year, 6))
-    drill = value_noise(u / 60.0, v / 900.0, field)
-    grain = value_noise(x / 19.0, y / 19.0, seed + 421) + 0.7 * value_noise(x / 43.0, y / 43.0, seed + 423)
-    spots = ramp(value_noise(x / 70.0, y / 70.0, seed + 422), 0.45, 0.75)
+    grain = value_noise(u / 19.0, v / 19.0, block + 1) + 0.7 * value_noise(u / 43.0, v / 43.0, block + 2)
+    spots = ramp(value_noise((u + 30.0 * soil) / 66.0, (v - 30.0 * grain) / 66.0, block + 3), 0.45, 0.75)
     roughness = 0.4 + 1.2 * draw(field, 901)
-    bright = tone * (1.0 + roughness * (0.30 * soil + 0.04 * rows + 0.06 * drill + 0.10 * grain + 0.32 * spots))
+    bright = tone * (1.0 + roughness * (0.30 * soil + 0.05 * rows + 0.10 * grain + 0.32 * spots))
     colour = _material(palette, crop, bright)
     # A grass balk or a worn turning strip between two fields.
-    edge = min(to_side, to_end)
-    balk = 0.55 * _line_cover(edge, 7.0)
+    balk = 0.55 * _line_cover(min(to_side, to_end), 7.0)
     return _mix(colour, _material(palette, TRACK if draw(field, 902) < 0.35 else MEADOW, 0.9), balk)
 
 
@@ -155,20 +174,21 @@ def _farmland(x: float, y: float, year: int, palette: NDArray[np.float64], seed:
     block, to_border, border, site_x, site_y = cell(x, y, _BLOCK_M, 0.7, seed + 431)
     colour = _field(x, y, block, site_x, site_y, year, palette, seed)
     kind = unit(border)
-    if kind < 0.45:
+    if to_border < 30.0 and kind < 0.45:
         gaps = ramp(value_noise(x / 75.0, y / 75.0, seed + 432), -0.75, -0.35)
-        canopy = 1.0 + 0.3 * value_noise(x / 14.0, y / 14.0, seed + 433)
-        colour = _mix(
-            colour, _material(palette, BROADLEAF, 1.15 * canopy), gaps * _line_cover(to_border, 22.0 + 14.0 * kind)
-        )
-    else:
+        canopy = 1.15 + 0.3 * value_noise(x / 14.0, y / 14.0, seed + 433)
+        belt = gaps * _line_cover(to_border, 22.0 + 14.0 * kind)
+        colour = _mix(colour, _material(palette, BROADLEAF, canopy), belt)
+    elif to_border < 30.0:
         colour = _mix(colour, _material(palette, TRACK, 0.75 + 0.5 * kind), _line_cover(to_border, 4.0 + 5.0 * kind))
-    i, j = math.floor(x / 130.0), math.floor(y / 130.0)
-    bush = hashed(i, j, seed + 434)
-    if draw(bush, 0) < 0.26:
-        distance = math.hypot(x - (i + 0.2 + 0.6 * draw(bush, 1)) * 130.0, y - (j + 0.2 + 0.6 * draw(bush, 2)) * 130.0)
-        radius = 5.0 + 16.0 * draw(bush, 3) ** 2
-        colour = _mix(colour, _material(palette, BROADLEAF, 1.1), 0.9 * ramp(distance, radius + 6.0, radius - 4.0))
+    i, j = math.floor(x / _TREE_CELL_M), math.floor(y / _TREE_CELL_M)
+    tree = hashed(i, j, seed + 434)
+    if draw(tree, 0) < 0.26:
+        dx = x - (i + 0.2 + 0.6 * draw(tree, 1)) * _TREE_CELL_M
+        dy = y - (j + 0.2 + 0.6 * draw(tree, 2)) * _TREE_CELL_M
+        radius = 5.0 + 16.0 * draw(tree, 3) ** 2
+        crown = 0.9 * ramp(math.sqrt(dx * dx + dy * dy), radius + 6.0, radius - 4.0)
+        colour = _mix(colour, _material(palette, BROADLEAF, 1.1), crown)
     return colour
 
 
@@ -182,7 +202,7 @@ def _forest(x: float, y: float, palette: NDArray[np.float64], seed: int) -> Colo
     colour = _mix(_material(palette, BROADLEAF, 1.0), _material(palette, CONIFER, 1.0), species)
     bright = (0.84 + 0.34 * draw(stand, 1)) * (1.0 + 0.16 * canopy + 0.24 * patch)
     colour = (colour[0] * bright, colour[1] * bright, colour[2] * bright)
-    glade = ramp(value_noise(x / 120.0, y / 120.0, seed + 506), 0.74, 0.86)
+    glade = ramp(value_noise(x / 170.0, y / 170.0, seed + 506) + 0.8 * patch, 0.98, 1.06)
     colour = _mix(colour, _material(palette, MEADOW, 0.95), 0.8 * glade)
     if unit(border) < 0.5:
         colour = _mix(colour, _material(palette, MEADOW, 0.9), 0.7 * _line_cover(to_border, 8.0))
@@ -192,17 +212,20 @@ def _forest(x: float, y: float, palette: NDArray[np.float64], seed: int) -> Colo
 @compiled
 def _settlement(x: float, y: float, depth: float, village: int, palette: NDArray[np.float64], seed: int) -> Colour:
     """Streets, plots with a house each, gardens, and the large roofs of yards and works."""
-    angle = 3.1 * draw(village, 10)
-    c, s = math.cos(angle), math.sin(angle)
+    slope = 4.0 * draw(village, 10) - 2.0
+    c = 1.0 / math.sqrt(1.0 + slope * slope)
+    s = slope * c
     u, v = c * x + s * y, c * y - s * x
-    row, to_street = cut_line(u, 125.0, village)
-    line, to_lane = cut_line(v, 210.0, hashed(village, row, 7))
+    row, _, to_street = cut_line(u, 125.0, village)
+    line, _, to_lane = cut_line(v, 210.0, hashed(village, row, 7))
+    # Quarters differ: closed rows of houses, allotments, parks.
+    quarter = draw(hashed(row, line, village), 5)
+    dense = ramp(depth, -200.0, 1200.0) * quarter + 0.25 * quarter
     plot = hashed(math.floor(v / 26.0), math.floor(u / 34.0), hashed(row, line, village))
     garden = 0.72 + 0.55 * draw(plot, 0) + 0.25 * value_noise(x / 15.0, y / 15.0, seed + 601)
     colour = _material(palette, GARDEN, garden)
-    trees = ramp(value_noise(x / 52.0, y / 52.0, seed + 602), 0.05, 0.45)
+    trees = ramp(value_noise(x / 52.0, y / 52.0, seed + 602) + 0.5 - quarter, 0.05, 0.45)
     colour = _mix(colour, _material(palette, BROADLEAF, 1.25), 0.65 * trees)
-    dense = ramp(depth, 0.0, 900.0)
     if draw(plot, 1) < 0.50 + 0.25 * dense:
         fu, fv = u / 34.0 - math.floor(u / 34.0), v / 26.0 - math.floor(v / 26.0)
         house = ramp(abs(fu - 0.5), 0.48, 0.18) * ramp(abs(fv - 0.5), 0.5, 0.2)
@@ -241,13 +264,16 @@ def _surface(
 ) -> Colour:
     """Reflectance of one place: each kind of land over those it takes ground from; what is hidden is not computed."""
     to_water, width = river_distance(x, y, seed)
-    wild = fractal_noise(x / 380.0, y / 380.0, 4, seed + 701)
+    forest_depth = forest_at(x, y, seed)
     depth, village = _village_at(x, y, seed)
     settled = ramp(depth, -30.0, 20.0)
+    wild = 0.0
+    if to_water < 5.0 * width + 150.0 or abs(forest_depth) < 0.12:
+        wild = fractal_noise(x / 380.0, y / 380.0, 5, seed + 701)
     floodplain = ramp(to_water, 3.4 * width + 50.0 + 90.0 * wild, 3.0 * width + 35.0 + 90.0 * wild)
     if width <= 0.5:
         floodplain = 0.0
-    forest = ramp(forest_at(x, y, seed) + 0.05 * wild, -0.008, 0.012) * (1.0 - floodplain)
+    forest = ramp(forest_depth + 0.09 * wild, -0.008, 0.012) * (1.0 - floodplain)
     colour = (0.0, 0.0, 0.0)
     if settled < 1.0:
         if forest < 1.0 and floodplain < 1.0:
@@ -298,7 +324,7 @@ def render_ground(
     palette
         From `season.palette`, shape (17, 3).
     seed
-        Which ground.
+        Which ground: a number from `noise.salt_of`.
 
     Returns
     -------

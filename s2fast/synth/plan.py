@@ -21,9 +21,12 @@ FULL_SIZE = 10980
 EPSG = 32636
 """UTM zone 36 north, where the ground lies."""
 
-MAX_SHIFT_M = 7.5
+ANCHOR = (600_000, 5_600_040)
+"""Upper left corner of 36UXA, which archives of every size share [m]."""
 
-_ANCHOR = (600_000, 5_600_040)  # upper left corner of 36UXA: where archives of every size begin [m]
+MAX_SHIFT_M = 7.5
+"""Largest geolocation error in either direction [m]."""
+
 _COLUMNS = "STUVWXYZ"  # 100 km squares of zone 36 from easting 100 km
 _ROWS = "UVABCDEFG"  # 100 km squares of band U from northing 5,300 km
 _GRID_M = 60  # tile corners snap outwards to the 60 m grid that all bands share
@@ -86,7 +89,7 @@ def tiles_of(names: Sequence[str], size: int) -> list[Tile]:
         corner = (easting // _GRID_M * _GRID_M, -(-northing // _GRID_M) * _GRID_M)
         left, top = (
             start + int(PIXEL_M) * round((full - start) / PIXEL_M * size / FULL_SIZE)
-            for start, full in zip(_ANCHOR, corner, strict=True)
+            for start, full in zip(ANCHOR, corner, strict=True)
         )
         tiles.append(Tile(name, left, top, size))
     return tiles
@@ -155,7 +158,7 @@ _WEATHER = (
     (54, "snow", 0.02, 0.00, 0.8, 9.0),
     (60, "clear", 0.05, 0.00, 0.0, 9.0),
     (71, "haze", 0.28, 0.03, 0.0, 9.0),
-    (75, "swath edge", 0.02, 0.00, 0.0, 0.35),
+    (75, "swath edge", 0.02, 0.00, 0.0, 0.62),
     (101, "heavy clouds", 0.12, 0.65, 0.0, 9.0),
 )
 _CYCLES_PER_ROUND = 110

@@ -15,8 +15,10 @@ MEADOW, BROADLEAF, CONIFER, WATER, TRACK, ROAD, ROOF, GARDEN, CLEARING, SCRUB = 
 # Surface reflectance (red, green, blue) through the year: (day of year, colour), linear in between.
 _SOIL = (0.112, 0.090, 0.066)
 _MOIST_SOIL = (0.072, 0.060, 0.046)
-_GREEN = (0.036, 0.064, 0.029)
-_LUSH = (0.054, 0.094, 0.040)
+_GREEN = (0.041, 0.064, 0.034)
+_LUSH = (0.058, 0.090, 0.043)
+_SPROUTING = (0.055, 0.066, 0.038)
+_BLOOM = (0.078, 0.092, 0.033)
 _STRAW = (0.245, 0.198, 0.130)
 _STUBBLE = (0.200, 0.168, 0.118)
 _YEAR: tuple[tuple[tuple[int, tuple[float, float, float]], ...], ...] = (
@@ -25,15 +27,15 @@ _YEAR: tuple[tuple[tuple[int, tuple[float, float, float]], ...], ...] = (
     # winter rape: yellow flowers in May
     ((1, _GREEN), (110, _LUSH), (130, (0.13, 0.14, 0.035)), (150, _LUSH), (185, _STRAW), (255, _SOIL), (290, _GREEN)),
     # maize
-    ((1, _MOIST_SOIL), (130, _SOIL), (165, (0.055, 0.066, 0.038)), (185, _GREEN), (250, _LUSH), (275, _STUBBLE)),
+    ((1, _MOIST_SOIL), (105, _SOIL), (140, _SOIL), (165, _SPROUTING), (185, _GREEN), (250, _LUSH), (275, _STUBBLE)),
     # sunflower
-    ((1, _MOIST_SOIL), (135, _SOIL), (170, _GREEN), (200, (0.078, 0.092, 0.033)), (250, (0.105, 0.092, 0.062))),
+    ((1, _MOIST_SOIL), (100, _SOIL), (140, _SOIL), (170, _GREEN), (200, _BLOOM), (250, (0.105, 0.092, 0.062))),
     # fallow and fodder grass
     ((1, (0.085, 0.075, 0.05)), (110, (0.05, 0.075, 0.035)), (210, (0.085, 0.09, 0.05)), (280, (0.08, 0.075, 0.045))),
     # sugar beet
-    ((1, _MOIST_SOIL), (125, _SOIL), (170, (0.04, 0.075, 0.03)), (265, _LUSH), (285, _MOIST_SOIL)),
+    ((1, _MOIST_SOIL), (100, _SOIL), (130, _SOIL), (170, (0.04, 0.075, 0.03)), (265, _LUSH), (285, _MOIST_SOIL)),
     # ploughed
-    ((1, _MOIST_SOIL), (120, (0.105, 0.085, 0.063)), (240, (0.175, 0.143, 0.106)), (310, _MOIST_SOIL)),
+    ((1, _MOIST_SOIL), (100, (0.150, 0.122, 0.090)), (240, (0.175, 0.143, 0.106)), (310, _MOIST_SOIL)),
     # meadow
     ((1, (0.08, 0.07, 0.045)), (115, (0.045, 0.075, 0.032)), (200, (0.058, 0.078, 0.036)), (290, (0.075, 0.07, 0.042))),
     # broadleaf forest
@@ -49,7 +51,7 @@ _YEAR: tuple[tuple[tuple[int, tuple[float, float, float]], ...], ...] = (
     ((1, (0.075, 0.064, 0.044)), (140, (0.060, 0.078, 0.036)), (280, (0.080, 0.072, 0.042))),  # scrub on an old one
 )  # fmt: skip
 
-_SNOW = (0.36, 0.37, 0.39)
+_SNOW = (0.56, 0.57, 0.58)
 # How much of a material a closed snow cover hides: canopies and traffic keep most of theirs dark.
 _SNOW_HOLDS = (0.80, 0.72, 0.66, 0.70, 0.78, 0.82, 0.62, 0.85, 0.16, 0.06, 0.60, 0.55, 0.20, 0.75, 0.62, 0.85, 0.65)
 
