@@ -29,6 +29,17 @@ TRUE_PX = 2.0
 MATCHABLE = 6
 """True matches that make a pair usable."""
 
+BASE: Mapping[str, Any] = {
+    "regions.mode": "none",
+    "features.threshold": 0.001,
+    "features.upright": False,
+    "features.max_per_scene": 0,
+    "features.cell_px": 0,
+    "matching.ratio": 0.8,
+    "matching.mutual": False,
+}
+"""The notebook's detector and rule, on whole scenes."""
+
 SETTINGS: Sequence[Mapping[str, Any]] = (
     {},
     {"matching.mutual": True},
@@ -55,7 +66,7 @@ class Worth:
     """What one configuration gave over all pairs."""
 
     settings: dict[str, Any]
-    """What differs from OpenCV's defaults, ratio 0.8, one direction."""
+    """What differs from `BASE`."""
     good: int
     """Good matches of same-tile pairs."""
     true: int
@@ -76,17 +87,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--scenes", type=Path, default=Path("../shared/data/ukraine"))
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
-    base: dict[str, Any] = {
-        "regions.mode": "none",
-        "features.upright": False,
-        "matching.ratio": 0.8,
-        "matching.mutual": False,
-    }
-    base |= {"features.threshold": 0.001, "features.max_per_scene": 0, "features.cell_px": 0}
     with tempfile.TemporaryDirectory() as out:
         for settings in SETTINGS:
             start = time.perf_counter()
-            run = s2fast.run(scenes=options.scenes, out=out, overrides={**base, **settings})
+            run = s2fast.run(scenes=options.scenes, out=out, overrides={**BASE, **settings})
             row = worth(run, dict(settings), time.perf_counter() - start)
             if options.json:
                 print(json.dumps(asdict(row)), flush=True)

@@ -176,9 +176,12 @@ def synth(
     seed: Annotated[int, typer.Option(help="Another seed, another ground")] = 0,
 ) -> None:
     """Make a synthetic archive with known truth: SAFE folders, polygons, truth.json."""
+    from s2fast.progress import progress_for_stderr
     from s2fast.synth import synth as make_archive
 
-    make_archive(folder, size=size, tiles=tuple(tiles.split(",")), dates=dates, seed=seed)
+    names = tuple(tiles.split(","))
+    with progress_for_stderr().stage("synth", len(names) * dates, 0) as bar:
+        make_archive(folder, size=size, tiles=names, dates=dates, seed=seed, progress=lambda *_: bar.advance())
     typer.echo(str(folder))
 
 

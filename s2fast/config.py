@@ -48,19 +48,19 @@ class FeatureSettings(_Section):
 
     backend: str = "auto"
     """"auto", or an AKAZE backend by name; `s2fast doctor` lists those that can run."""
-    threshold: float = Field(0.001, gt=0)
-    """Least determinant of the Hessian; lower finds more keypoints."""
+    threshold: float = Field(0.0003, gt=0)
+    """Least determinant of the Hessian; lower finds more keypoints, OpenCV's default is 0.001."""
     octaves: int = Field(4, ge=1, le=8)
     """Octaves of the scale space."""
     layers: int = Field(4, ge=1, le=8)
     """Levels an octave."""
-    upright: bool = False
+    upright: bool = True
     """True: do not estimate an orientation; right where scenes are north-up."""
     nodata_px: int = Field(8, ge=0)
     """Drop keypoints nearer than this to a no-data pixel (modes keep and none) [px of the reduced grid]."""
-    max_per_scene: int = Field(0, ge=0)
+    max_per_scene: int = Field(5000, ge=0)
     """Keep at most this many keypoints a scene, the strongest; 0: all."""
-    cell_px: int = Field(0, ge=0)
+    cell_px: int = Field(64, ge=0)
     """With max_per_scene: share the budget over square ground cells of this side, strongest of each cell first
     [px of the reduced grid]; 0: no cells."""
 
@@ -70,9 +70,9 @@ class Matching(_Section):
 
     backend: str = "auto"
     """"auto", or a Hamming backend by name; all give the same bits."""
-    ratio: float = Field(0.8, gt=0, le=1)
+    ratio: float = Field(0.85, gt=0, le=1)
     """Good: best distance < ratio x second-best distance."""
-    mutual: bool = False
+    mutual: bool = True
     """True: the train keypoint's own best neighbour must be the query keypoint."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from s2fast.report.listing import filter_pairs
 from s2fast.results import Run
 
 _SIZE_PX = 1024
+_TILES = ("36UXA", "36UYA")
+_DATES = 3
 
 
 def run_demo(out: Path, progress: Progress) -> Iterator[str]:
@@ -19,9 +22,13 @@ def run_demo(out: Path, progress: Progress) -> Iterator[str]:
     from s2fast.synth import synth
 
     archive, folder = out / "archive", out / "run"
-    if not (archive / "truth.json").exists():
-        progress.say(f"synth: two overlapping tiles of {_SIZE_PX} px on three dates into {archive}")
-        synth(archive, size=_SIZE_PX, dates=3)
+    if not archive.exists():
+        # An archive that is there is whole: it is made elsewhere and moved.
+        partial = out / "archive.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        with progress.stage("synth", len(_TILES) * _DATES, 0) as bar:
+            synth(partial, size=_SIZE_PX, tiles=_TILES, dates=_DATES, progress=lambda *_: bar.advance())
+        partial.rename(archive)
     run_stages(Config(), [archive], archive / "regions.geojson", folder, progress=progress)
     run = Run(folder)
     best = filter_pairs(run.pairs()).iloc[0]

@@ -72,7 +72,7 @@ def test_pairs_prints_table_csv_and_json(
     assert s2fast(monkeypatch, "pairs", finished, "--max-similarity", middle, "--format", "csv") == 0
     lower = capsys.readouterr().out.splitlines()
     assert len(upper) + len(lower) == 6 + 2
-    assert len(upper) == 4
+    assert len(upper) == 1 + sum(value >= middle for value in values) < 7
     assert s2fast(monkeypatch, "pairs", finished, "--tile", "36UYA") == 0
     table = capsys.readouterr().out
     assert "1 pairs" in table

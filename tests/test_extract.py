@@ -15,6 +15,7 @@ from s2fast_kernels.akaze import AkazeSettings, akaze
 from s2fast_kernels.akaze.contract import pack, unpack
 from tests.archives import textured
 
+OPENCV_DEFAULTS = {"features.threshold": 0.001, "features.upright": False, "features.max_per_scene": 0}
 IMAGE = textured(np.random.default_rng(3), (400, 480))
 
 
@@ -61,7 +62,7 @@ def test_wrong_images_are_refused(image: np.ndarray) -> None:
 def test_keep_mode_is_the_unmasked_scene_restricted() -> None:
     valid = np.zeros(IMAGE.shape, bool)
     valid[100:260, 50:400] = True
-    found = extract_scene(IMAGE, valid, load_config(), "opencv")
+    found = extract_scene(IMAGE, valid, load_config(overrides=OPENCV_DEFAULTS), "opencv")
     whole = akaze(IMAGE, backend="opencv")
     x, y = np.rint(whole.xy).astype(int).T
     wanted = whole.take(valid[y, x])
