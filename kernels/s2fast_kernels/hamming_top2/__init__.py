@@ -21,6 +21,7 @@ BACKENDS = (
     Backend("numba", f"{__name__}.numba_cpu", "hamming_top2", needs_package("numba")),
     Backend("faiss", f"{__name__}.faiss_cpu", "hamming_top2", needs_package("faiss")),
     Backend("opencv", f"{__name__}.opencv_cpu", "hamming_top2", needs_package("cv2")),
+    Backend("torch", f"{__name__}.torch_any", "hamming_top2", needs_package("torch")),
     Backend("reference", f"{__name__}.reference", "hamming_top2", needs_package("numpy")),
 )
 """Fastest first."""
