@@ -1,7 +1,8 @@
 """Synthetic Sentinel-2 archives whose truth is known.
 
-One module for each idea: `plan` (tiles, dates, names), `season` (colours through the year), `ground` (what lies where),
-`clearings` (the polygons), `atmosphere` (what the sensor makes of it), `archive` (files), over `noise`.
+One module for each idea: `plan` (tiles, dates, names), `terrain` (what lies where), `season` (colours through the
+year), `ground` (how it looks), `clearings` (the polygons), `atmosphere` (what the sensor makes of it), `archive` (the
+files), and `noise` under all of them.
 """
 
 from __future__ import annotations

@@ -22,9 +22,9 @@ from s2fast.errors import ConfigError
 
 from .atmosphere import CLOUD, NO_DATA, SHADOW, Sky, observe, threshold_for
 from .clearings import Clearing, ClearingMap, clearings_in, on_tile, write_regions
-from .ground import PIXEL_M, render_ground
+from .ground import render_ground
 from .noise import salt_of
-from .plan import EPSG, Acquisition, Tile, acquisitions_of, tiles_of
+from .plan import EPSG, PIXEL_M, Acquisition, Tile, acquisitions_of, tiles_of
 from .season import palette
 
 Progress = Callable[[int, int], None]

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .ground import PIXEL_M
 from .noise import compiled, fractal_noise, hashed, ramp, unit, value_noise
+from .plan import PIXEL_M
 
 NO_DATA, CLEAR, SHADOW, CLOUD = 0, 1, 2, 3
 """Classes of a pixel in the sky mask."""

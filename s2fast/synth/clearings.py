@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from shapely.geometry import MultiPolygon, Polygon, mapping
 
-from .ground import PIXEL_M, forest_at, river_distance
 from .noise import compiled, salt_of
-from .plan import ANCHOR, EPSG, Acquisition, Tile
+from .plan import ANCHOR, EPSG, PIXEL_M, Acquisition, Tile
+from .terrain import forest_at, river_distance
 
 _CELL_M = 420.0
 _SHARE, _LEAST_SHARE = 0.85, 0.10  # of the forest's cells that were ever cut: near the archives' corner, and far away

@@ -13,7 +13,8 @@ from rasterio import Affine
 
 from s2fast.errors import ConfigError
 
-from .ground import PIXEL_M
+PIXEL_M = 10.0
+"""Width of a pixel at every archive size [m]."""
 
 FULL_SIZE = 10980
 """Rows and columns of a real 10 m tile [px]."""

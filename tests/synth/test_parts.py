@@ -11,10 +11,10 @@ import shapely
 from s2fast.errors import ConfigError
 from s2fast.synth.atmosphere import CLOUD, NO_DATA, Sky, cloud_noise, observe, threshold_for
 from s2fast.synth.clearings import Clearing, ClearingMap, clearings_in, on_tile
-from s2fast.synth.ground import river_distance
 from s2fast.synth.noise import cell, cut_line, fractal_noise, hashed, unit, value_noise
 from s2fast.synth.plan import Acquisition, acquisitions_of, tiles_of
 from s2fast.synth.season import CONIFER, MEADOW, palette
+from s2fast.synth.terrain import river_distance
 
 
 @pytest.mark.parametrize(

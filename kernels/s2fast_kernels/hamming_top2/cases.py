@@ -61,3 +61,21 @@ def operands(case: Case, seed: int = 0) -> tuple[npt.NDArray[np.uint64], npt.NDA
     pool = random_descriptors(rng, case.n + rows, case.distinct)
     offsets = np.concatenate([[0], np.cumsum(case.scene_rows, dtype=np.int64)]).astype(np.int64)
     return np.ascontiguousarray(pool[: case.n]), np.ascontiguousarray(pool[case.n :]), offsets
+
+
+def hard_operands(
+    rng: np.random.Generator, n: int, scene_rows: list[int], distinct: int
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """Draw operands where ties decide: rows from few distinct ones, a bit apart, some words all zero or all one.
+
+    All 512 bits are used, not only the 486 of AKAZE.
+    """
+    rows = n + sum(scene_rows)
+    pool = rng.integers(0, 1 << 64, (max(1, min(distinct, rows)), WORDS), dtype=np.uint64)
+    for word in rng.integers(0, WORDS, rng.integers(0, WORDS + 1)):
+        pool[:, word] = rng.choice(np.array([0, (1 << 64) - 1, 1, 1 << 63], np.uint64))
+    drawn = pool[rng.integers(0, len(pool), rows)]
+    flips = rng.integers(0, 2, rows, dtype=np.uint64) << rng.integers(0, 64, rows, dtype=np.uint64)
+    drawn[np.arange(rows), rng.integers(0, WORDS, rows)] ^= flips
+    offsets = np.concatenate([[0], np.cumsum(scene_rows, dtype=np.int64)]).astype(np.int64)
+    return np.ascontiguousarray(drawn[:n]), np.ascontiguousarray(drawn[n:]), offsets

@@ -1,0 +1,28 @@
+"""Choose a benchmark: ``python -m benchmarks NAME [options]``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS = {
+    "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),
+    "static": ("benchmarks.static", "what the compiler made of the GPU kernels, and the rate that predicts"),
+}
+"""Name, module with a ``main(argv) -> exit code``, and what it is; imported only when chosen."""
+
+
+def main(argv: list[str]) -> int:
+    """Run the benchmark named first, or list them."""
+    if not argv or argv[0] not in COMMANDS:
+        print("usage: python -m benchmarks NAME [--json] [options]\n", file=sys.stderr)
+        for name, (_, description) in COMMANDS.items():
+            print(f"  {name:10} {description}", file=sys.stderr)
+        return 0 if argv and argv[0] in ("-h", "--help") else 2
+    module, _ = COMMANDS[argv[0]]
+    code: int = importlib.import_module(module).main(argv[1:])
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,266 @@
+"""Descriptors side by side in the lanes of vector registers: how numba kernels compare 32 train rows at once.
+
+``README.md`` derives the encoding and counts the instructions. In short: a descriptor is 32 words of 16 bits. Three
+words ``a``, ``b``, ``x`` have ``popcount(a) + popcount(b) + popcount(x) = popcount(s) + 2 * popcount(majority)`` with
+``s = a ^ b ^ x``. A parity such as ``s`` of the XOR of two descriptors is the XOR of their parities, so both sides are
+*encoded* once, every second word replaced by the parity of all words up to it, and the majority needs no third word:
+it is ``a & b`` where ``s`` is set and ``a | b`` elsewhere. That saves 15 of the 32 population counts and additions.
+
+numba's cache watches the file of the function it compiled, not this one: after an edit here, remove ``__pycache__``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+LANES = 32
+"""Train rows compared side by side: 32 lanes of 16 bits are one AVX-512 register."""
+
+WORDS_16 = 32
+"""Words of 16 bits in a descriptor."""
+
+ROWS = WORDS_16 + 1
+"""Rows of lanes that an encoded group or query takes: its words, then its tags."""
+
+TAG_BITS = 6
+"""Low bits of a 16-bit key that name a row; a distance of up to 512 takes the other 10."""
+
+BLOCK_GROUPS = 1 << TAG_BITS
+"""Groups of `LANES` rows whose keys can be told apart: one block, 135 KB, stays in the level-2 cache."""
+
+BLOCK_ROWS = BLOCK_GROUPS * LANES
+"""Train rows in a block."""
+
+NO_KEY = 0xFFFF
+"""Key of a lane without a row. No distance reaches it: 512 << 6 | 63 is 32,831."""
+
+TOGETHER = 3
+"""Queries compared with a group while it is in registers; more of them spill."""
+
+_LANE_TYPE = ir.VectorType(ir.IntType(16), LANES)
+
+_MAJORITY = 0b11010100
+"""Truth table of ``s ? a & b : a | b`` for vpternlog: its value at bit 4 a + 2 b + s."""
+
+
+class _Emitter:
+    """Emits LLVM instructions on vectors of `LANES` unsigned 16-bit lanes."""
+
+    def __init__(self, context: Any, builder: ir.IRBuilder) -> None:
+        features = context.codegen().magic_tuple()[2].split(",")
+        self._builder = builder
+        self._has_ternary_logic = "+avx512f" in features
+        self._counts_words = "+avx512bitalg" in features
+
+    def constant(self, value: int) -> ir.Constant:
+        """Repeat a number over the lanes."""
+        return ir.Constant(_LANE_TYPE, [value] * LANES)
+
+    def repeat(self, value: ir.Value) -> ir.Value:
+        """Repeat a 16-bit value over the lanes."""
+        vector = self._builder.insert_element(ir.Constant(_LANE_TYPE, ir.Undefined), value, ir.IntType(32)(0))
+        return self._builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(ir.IntType(32), LANES), None))
+
+    def call(self, name: str, result: ir.Type, *operands: ir.Value) -> ir.Value:
+        """Call an LLVM intrinsic."""
+        function_type = ir.FunctionType(result, [operand.type for operand in operands])
+        function = cgutils.get_or_insert_function(self._builder.module, function_type, name)
+        return self._builder.call(function, operands)
+
+    def minimum(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """Take the smaller value in every lane."""
+        return self.call(f"llvm.umin.v{LANES}i16", _LANE_TYPE, x, y)
+
+    def maximum(self, x: ir.Value, y: ir.Value) -> ir.Value:
+        """Take the larger value in every lane."""
+        return self.call(f"llvm.umax.v{LANES}i16", _LANE_TYPE, x, y)
+
+    def smallest(self, x: ir.Value) -> ir.Value:
+        """Take the smallest value of all lanes."""
+        return self.call(f"llvm.vector.reduce.umin.v{LANES}i16", _LANE_TYPE.element, x)
+
+    def majority(self, a: ir.Value, b: ir.Value, s: ir.Value) -> ir.Value:
+        """Majority of a, b and a ^ b ^ s, bit by bit."""
+        if self._has_ternary_logic:
+            # LLVM 22 does not find by itself that the expression below is one instruction.
+            words = ir.VectorType(ir.IntType(64), 8)
+            operands = [self._builder.bitcast(x, words) for x in (a, b, s)]
+            table = ir.IntType(32)(_MAJORITY)
+            result = self.call("llvm.x86.avx512.pternlog.q.512", words, *operands, table)
+            return self._builder.bitcast(result, _LANE_TYPE)
+        return self._builder.xor(b, self._builder.and_(self._builder.xor(a, s), self._builder.xor(a, b)))
+
+    def count(self, x: ir.Value) -> ir.Value:
+        """Count bits into something that may be added up, 31 times at most, and that `total` then turns into counts."""
+        if self._counts_words:
+            return self.call(f"llvm.ctpop.v{LANES}i16", _LANE_TYPE, x)
+        # Elsewhere bytes are what is counted (AVX2 by table look-up, NEON directly): their sums stay apart.
+        byte_type = ir.VectorType(ir.IntType(8), 2 * LANES)
+        counts = self.call(f"llvm.ctpop.v{2 * LANES}i8", byte_type, self._builder.bitcast(x, byte_type))
+        return self._builder.bitcast(counts, _LANE_TYPE)
+
+    def total(self, counts: ir.Value) -> ir.Value:
+        """Bits counted in every lane, from a sum of what `count` returned."""
+        if self._counts_words:
+            return counts
+        low_byte = self._builder.and_(counts, self.constant(0xFF))
+        return self._builder.add(low_byte, self._builder.lshr(counts, self.constant(8)))
+
+    def fold(self, key: ir.Value, best_at: ir.Value, second_at: ir.Value) -> None:
+        """Fold a key into the two smallest of every lane, kept in memory."""
+        best, second = self._builder.load(best_at, align=64), self._builder.load(second_at, align=64)
+        self._builder.store(self.minimum(best, key), best_at, align=64)
+        self._builder.store(self.minimum(second, self.maximum(best, key)), second_at, align=64)
+
+
+def _rows_of(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Value) -> Callable[..., ir.Value]:
+    """Address (item, rows an item, row) in a C-contiguous uint16 array of rows of `LANES`, aligned to 64 bytes."""
+    data = builder.bitcast(context.make_array(array_type)(context, builder, array).data, _LANE_TYPE.as_pointer())
+
+    def address(item: ir.Value, item_rows: int, row: int) -> ir.Value:
+        return builder.gep(data, [builder.add(builder.mul(item, item.type(item_rows)), item.type(row))])
+
+    return address
+
+
+def _emit_distances(
+    emit: _Emitter, builder: ir.IRBuilder, train_row: Callable[[int], ir.Value], query_row: Callable[..., ir.Value]
+) -> list[ir.Value]:
+    """Distance of every lane's train row from each of `TOGETHER` queries, from the encoded words of both."""
+
+    def differ(number: int, word: int, row: ir.Value) -> ir.Value:
+        return builder.xor(row, builder.load(query_row(number, word), align=64))
+
+    together = range(TOGETHER)
+    row = train_row(0)
+    parity = [differ(number, 0, row) for number in together]
+    twos = [emit.constant(0)] * TOGETHER
+    for word in range(1, WORDS_16 - 1, 2):
+        word_row, parity_row = train_row(word), train_row(word + 1)
+        for number in together:
+            difference, after = differ(number, word, word_row), differ(number, word + 1, parity_row)
+            twos[number] = builder.add(twos[number], emit.count(emit.majority(parity[number], difference, after)))
+            parity[number] = after
+    row = train_row(WORDS_16 - 1)
+    ones = [
+        builder.add(emit.count(parity[number]), emit.count(differ(number, WORDS_16 - 1, row))) for number in together
+    ]
+    totals = [(emit.total(twos[number]), emit.total(ones[number])) for number in together]
+    return [builder.add(builder.add(two, two), one) for two, one in totals]
+
+
+def _emit_compare(context: Any, builder: ir.IRBuilder, signature: Any, operands: Any) -> ir.Value:
+    """Body of `compare` and `compare_both`."""
+    emit = _Emitter(context, builder)
+    _, group, _, first, *_ = operands
+    train_at, query_at, state_at = (_rows_of(context, builder, signature.args[at], operands[at]) for at in (0, 2, 4))
+    items = [builder.add(first, first.type(number)) for number in range(TOGETHER)]
+    distances = _emit_distances(
+        emit,
+        builder,
+        lambda row: builder.load(train_at(group, ROWS, row), align=64),
+        lambda number, row: query_at(items[number], ROWS, row),
+    )
+    tag = builder.load(train_at(group, ROWS, WORDS_16), align=64)
+    for item, distance in zip(items, distances, strict=True):
+        shifted = builder.shl(distance, emit.constant(TAG_BITS))
+        emit.fold(builder.or_(shifted, tag), state_at(item, 2, 0), state_at(item, 2, 1))
+        if len(operands) > 5:
+            column_at = _rows_of(context, builder, signature.args[5], operands[5])
+            query_tag = builder.load(query_at(item, ROWS, WORDS_16), align=64)
+            emit.fold(builder.or_(shifted, query_tag), column_at(group, 2, 0), column_at(group, 2, 1))
+    return context.get_dummy_value()
+
+
+@intrinsic
+def compare(_typing: Any, train: Any, group: Any, query: Any, first: Any, state: Any) -> Any:
+    """Compare a group of train rows with `TOGETHER` queries from first on; keep each query's two smallest keys a lane.
+
+    train is (groups, ROWS, LANES) uint16, query (queries, ROWS, LANES), state (queries, 2, LANES). A key is
+    ``distance << TAG_BITS | tag``, with the tag of the train row.
+    """
+    return types.void(train, group, query, first, state), _emit_compare
+
+
+@intrinsic
+def compare_both(_typing: Any, train: Any, group: Any, query: Any, first: Any, state: Any, columns: Any) -> Any:
+    """Do what `compare` does, and keep the two smallest keys of each train row too, with the query's tag under them.
+
+    columns is (groups, 2, LANES) uint16.
+    """
+    return types.void(train, group, query, first, state, columns), _emit_compare
+
+
+@intrinsic
+def smallest_two(_typing: Any, state: Any, item: Any) -> Any:
+    """Reduce the lanes of state[item] to (smallest key, its lowest lane, second-smallest key)."""
+
+    def emit_smallest_two(context: Any, builder: ir.IRBuilder, signature: Any, operands: Any) -> ir.Value:
+        emit = _Emitter(context, builder)
+        state_at = _rows_of(context, builder, signature.args[0], operands[0])
+        best, second = (builder.load(state_at(operands[1], 2, row), align=64) for row in (0, 1))
+        key = emit.smallest(best)
+        holders = builder.bitcast(builder.icmp_unsigned("==", best, emit.repeat(key)), ir.IntType(LANES))
+        lane = emit.call(f"llvm.cttz.i{LANES}", holders.type, holders, ir.IntType(1)(1))
+        # Only the winner leaves: an equal key in another lane is another row.
+        winner = builder.bitcast(builder.and_(holders, builder.neg(holders)), ir.VectorType(ir.IntType(1), LANES))
+        others = builder.select(winner, emit.constant(NO_KEY), best)
+        runner_up = emit.smallest(emit.minimum(second, others))
+        numbers = [builder.zext(number, ir.IntType(64)) for number in (key, lane, runner_up)]
+        return context.make_tuple(builder, signature.return_type, numbers)
+
+    return types.UniTuple(types.int64, 3)(state, item), emit_smallest_two
+
+
+@numba.njit(cache=True)
+def aligned(items: int, rows: int) -> npt.NDArray[np.uint16]:
+    """Allocate (items, rows, LANES) uint16 aligned to 64 bytes."""
+    size = items * rows * LANES
+    memory = np.empty(size + 32, np.uint16)
+    start = (-memory.ctypes.data % 64) // 2
+    result: npt.NDArray[np.uint16] = memory[start : start + size].reshape((items, rows, LANES))
+    return result
+
+
+@numba.njit(cache=True)
+def encode(row: npt.NDArray[np.uint64], words: npt.NDArray[np.uint16]) -> None:
+    """Write the 32 words of one packed descriptor, every second one replaced by the parity of all words up to it."""
+    parity = np.uint64(0)
+    for word in range(WORDS_16):
+        bits = (row[word // 4] >> np.uint64(16 * (word % 4))) & np.uint64(0xFFFF)
+        parity ^= bits
+        words[word] = parity if word % 2 == 0 else bits
+
+
+@numba.njit(cache=True)
+def encode_group(rows: npt.NDArray[np.uint64], tag: int, group: npt.NDArray[np.uint16]) -> None:
+    """Encode up to LANES train rows side by side into (ROWS, LANES); lanes without a row get no key."""
+    words = np.empty(WORDS_16, np.uint16)
+    group[:] = NO_KEY
+    for lane in range(len(rows)):
+        encode(rows[lane], words)
+        group[:WORDS_16, lane] = words
+        group[WORDS_16, lane] = tag
+
+
+@numba.njit(cache=True)
+def encode_queries(rows: npt.NDArray[np.uint64], queries: npt.NDArray[np.uint16]) -> None:
+    """Encode query rows into (queries, ROWS, LANES), each repeated over the lanes; queries without a row get no key."""
+    words = np.empty(WORDS_16, np.uint16)
+    queries[len(rows) :] = NO_KEY
+    for item in range(len(rows)):
+        encode(rows[item], words)
+        for word in range(WORDS_16):
+            queries[item, word, :] = words[word]
+        queries[item, WORDS_16, :] = item

@@ -1,0 +1,298 @@
+"""`hamming_top2` on a GPU: one fused kernel, an int8 product of descriptors as ±1 and the running top-2 in registers.
+
+For a, b in {-1, 1}^512 the product a·b is 512 - 2 * distance. A program holds a tile of queries and walks over one
+chunk of a train scene, a tile of rows at a time. Every thread keeps the two smallest keys of each (query, column) that
+it owns, so a comparison costs one multiply-add, which makes the key from the product, and three minima or maxima. The
+key names the tile only: the column is where the key lies. Columns are reduced once, at the end of the chunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import triton
+import triton.language as tl
+
+from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, WORDS, Top2
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+BITS = tl.constexpr(64 * WORDS)
+BYTES = tl.constexpr(8 * WORDS)
+
+TILE_BITS = tl.constexpr(20)
+"""Low bits of an int32 key that name the tile; a distance of up to 512 takes the next 10."""
+
+TILE_MASK = tl.constexpr((1 << TILE_BITS.value) - 1)
+KEY_SCALE = tl.constexpr(-(1 << (TILE_BITS.value - 1)))
+KEY_ZERO = tl.constexpr(BITS.value << (TILE_BITS.value - 1))
+"""``KEY_ZERO + KEY_SCALE * product`` is ``distance << TILE_BITS``: 512 - product is twice the distance."""
+
+NO_KEY = tl.constexpr(2**31 - 1)
+ROW_BITS = tl.constexpr(32)
+NO_BITS = tl.constexpr(NO_DISTANCE)
+NO_WIDE_KEY = tl.constexpr(NO_DISTANCE << 32 | (2**32 - 1))
+"""Key ``distance << 32 | row`` of no row; its row reads as -1."""
+
+CHUNK_ROWS = 8192
+"""Most train rows one program walks over: enough to hide its end, few enough to fill a GPU with one pair."""
+
+_QUERY_PANEL = 1 << 17
+_TRAIN_PANEL = 1 << 20
+"""Rows expanded to a byte a bit at a time, 64 and 512 MiB on the device; a scene is never cut by a panel."""
+
+_EXPAND_ROWS = 16
+_JOIN_QUERIES = 128
+"""Rows and queries a program of the two smaller kernels takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How the search kernel is compiled for an architecture."""
+
+    queries: int
+    """Queries a program holds."""
+
+    columns: int
+    """Train rows a step compares them with."""
+
+    warps: int
+    """Warps a program has."""
+
+    stages: int
+    """Tiles of train rows in flight."""
+
+    peel: bool
+    """Whether the last, partial tile has code of its own, so that the loop needs no mask."""
+
+
+TILINGS = {
+    80: Tiling(128, 64, 4, 2, peel=False),
+    89: Tiling(128, 64, 4, 2, peel=False),
+    90: Tiling(256, 64, 8, 3, peel=True),
+    100: Tiling(128, 64, 8, 3, peel=True),
+    120: Tiling(128, 64, 8, 2, peel=False),
+}
+"""By compute capability; chosen from what ``python -m benchmarks static`` reports."""
+
+AMD_TILING = Tiling(128, 64, 4, 2, peel=True)
+"""For CDNA 3 (gfx942)."""
+
+
+def tiling_of(capability: int) -> Tiling:
+    """Tiling of the newest architecture in `TILINGS` that is not newer than this one."""
+    known = [known for known in TILINGS if known <= capability]
+    if not known:
+        raise ValueError(f"the int8 product wants compute capability 8.0 or newer, got {capability / 10}")
+    return TILINGS[max(known)]
+
+
+def default_tiling(device: torch.device) -> Tiling:
+    """Tiling of a device's architecture."""
+    if torch.version.hip:
+        return AMD_TILING
+    major, minor = torch.cuda.get_device_capability(device)
+    return tiling_of(10 * major + minor)
+
+
+@triton.jit
+def expand_kernel(packed: tl.tensor, signs: tl.tensor, rows: tl.tensor, block_rows: tl.constexpr) -> None:
+    """Write (rows, 512) int8 of ±1 from (rows, 64) uint8, bit by bit."""
+    row = tl.program_id(0).to(tl.int64) * block_rows + tl.arange(0, block_rows)
+    bit = tl.arange(0, BITS)
+    mask = (row < rows)[:, None]
+    byte = tl.load(packed + row[:, None] * BYTES + bit[None, :] // 8, mask=mask, other=0)
+    sign = ((byte >> (bit % 8)[None, :].to(tl.uint8)) & 1).to(tl.int8) * 2 - 1
+    tl.store(signs + row[:, None] * BITS + bit[None, :], sign, mask=mask)
+
+
+@triton.jit
+def _masked_step(
+    signs: tl.tensor, rows: tl.tensor, column: tl.tensor, count: tl.tensor, tile: tl.tensor,
+    best: tl.tensor, second: tl.tensor, tile_columns: tl.constexpr,
+) -> tl.tensor:  # fmt: skip
+    """Fold one tile that may reach beyond the end of its chunk."""
+    inside = column < count - tile * tile_columns
+    # A column without a row is all zero, so its product is 0 and its key NO_KEY: one mask a column, none a comparison.
+    dot = tl.dot(signs, tl.load(rows, mask=inside[None, :], other=0), out_dtype=tl.int32)
+    key = dot * KEY_SCALE + tl.where(inside, KEY_ZERO + tile, NO_KEY)[None, :]
+    return tl.minimum(best, key), tl.minimum(second, tl.maximum(best, key))
+
+
+@triton.jit
+def search_kernel(
+    query: tl.tensor, train: tl.tensor, starts: tl.tensor, stops: tl.tensor,
+    best_out: tl.tensor, second_out: tl.tensor, n: tl.tensor,
+    tile_queries: tl.constexpr, tile_columns: tl.constexpr, peel: tl.constexpr,
+) -> None:  # fmt: skip
+    """Search a tile of queries in one chunk of rows.
+
+    Writes (chunks, n) each: the nearest as int64 ``distance << 32 | row``, the row counted from the start of the chunk,
+    and the second-smallest distance, int32.
+    """
+    row = tl.program_id(0) * tile_queries + tl.arange(0, tile_queries)
+    chunk = tl.program_id(1).to(tl.int64)
+    start = tl.load(starts + chunk)
+    count = (tl.load(stops + chunk) - start).to(tl.int32)
+    bit = tl.arange(0, BITS)
+    column = tl.arange(0, tile_columns)
+    signs = tl.load(query + row.to(tl.int64)[:, None] * BITS + bit[None, :], mask=(row < n)[:, None], other=0)
+    best = tl.full((tile_queries, tile_columns), NO_KEY, tl.int32)
+    second = tl.full((tile_queries, tile_columns), NO_KEY, tl.int32)
+    # A scalar 64-bit address that moves from tile to tile leaves small offsets, and their registers, for the loop.
+    offset = column[None, :] * BITS + bit[:, None]
+    rows = train + start * BITS
+    if peel:
+        whole_tiles = count // tile_columns
+        for tile in range(whole_tiles):
+            dot = tl.dot(signs, tl.load(rows + offset), out_dtype=tl.int32)
+            key = dot * KEY_SCALE + (KEY_ZERO + tile)
+            second = tl.minimum(second, tl.maximum(best, key))
+            best = tl.minimum(best, key)
+            rows += tile_columns * BITS
+        if whole_tiles * tile_columns < count:
+            best, second = _masked_step(signs, rows + offset, column, count, whole_tiles, best, second, tile_columns)
+    else:
+        for tile in range(tl.cdiv(count, tile_columns)):
+            best, second = _masked_step(signs, rows + offset, column, count, tile, best, second, tile_columns)
+            rows += tile_columns * BITS
+    # Equal keys are rows of one tile: the lowest column is the lowest row, and it alone is taken out.
+    nearest = tl.min(best, axis=1)
+    holder = tl.min(tl.where(best == nearest[:, None], column[None, :], tile_columns), axis=1)
+    others = tl.where(column[None, :] == holder[:, None], NO_KEY, best)
+    runner_up = tl.min(tl.minimum(others, second), axis=1)
+    found = (nearest & TILE_MASK) * tile_columns + holder
+    wide = ((nearest >> TILE_BITS).to(tl.int64) << ROW_BITS) | found.to(tl.int64)
+    tl.store(best_out + chunk * n + row, wide, mask=row < n)
+    runner_up_distance = tl.where(runner_up == NO_KEY, NO_BITS, runner_up >> TILE_BITS)
+    tl.store(second_out + chunk * n + row, runner_up_distance, mask=row < n)
+
+
+@triton.jit
+def join_kernel(
+    best_in: tl.tensor, second_in: tl.tensor, first_chunks: tl.tensor,
+    index: tl.tensor, best: tl.tensor, second: tl.tensor,
+    n: tl.tensor, s: tl.tensor, chunk_rows: tl.tensor, tile_queries: tl.constexpr,
+) -> None:  # fmt: skip
+    """Fold the chunks of each scene into (n, s) int32 index, best and second."""
+    row = tl.program_id(0) * tile_queries + tl.arange(0, tile_queries)
+    scene = tl.program_id(1).to(tl.int64)
+    mask = row < n
+    first = tl.load(first_chunks + scene)
+    nearest = tl.full((tile_queries,), NO_WIDE_KEY, tl.int64)
+    runner_up = tl.full((tile_queries,), NO_BITS, tl.int32)
+    for chunk in range(first, tl.load(first_chunks + scene + 1)):
+        at = chunk * n + row
+        # Rows count from the start of their chunk, which is never empty: its nearest key is one of a row.
+        shift = (chunk - first) * chunk_rows
+        key = tl.load(best_in + at, mask=mask, other=NO_WIDE_KEY) + shift
+        other = tl.load(second_in + at, mask=mask, other=NO_BITS)
+        farther = (tl.maximum(nearest, key) >> ROW_BITS).to(tl.int32)
+        runner_up = tl.minimum(tl.minimum(runner_up, other), farther)
+        nearest = tl.minimum(nearest, key)
+    out = row.to(tl.int64) * s + scene
+    tl.store(index + out, nearest.to(tl.int32), mask=mask)
+    tl.store(best + out, (nearest >> ROW_BITS).to(tl.int32), mask=mask)
+    tl.store(second + out, runner_up, mask=mask)
+
+
+def _expand(packed: npt.NDArray[np.uint64], device: torch.device) -> torch.Tensor:
+    """Copy packed rows to the device and expand them there."""
+    copied = torch.tensor(packed.view(np.uint8), device=device)
+    signs = torch.empty((len(packed), BITS.value), dtype=torch.int8, device=device)
+    grid = (triton.cdiv(len(packed), _EXPAND_ROWS),)
+    expand_kernel[grid](copied, signs, len(packed), block_rows=_EXPAND_ROWS, enable_fp_fusion=False)
+    return signs
+
+
+def _scene_panels(train_offsets: npt.NDArray[np.int64], most_rows: int) -> list[tuple[int, int]]:
+    """Cut the scenes into runs, first to before last, of at most so many rows; a larger scene is a run of its own."""
+    runs, first = [], 0
+    for scene in range(1, len(train_offsets)):
+        if scene - 1 > first and train_offsets[scene] - train_offsets[first] > most_rows:
+            runs.append((first, scene - 1))
+            first = scene - 1
+    return [*runs, (first, len(train_offsets) - 1)]
+
+
+def _search(
+    query: torch.Tensor, train: torch.Tensor, offsets: npt.NDArray[np.int64], tiling: Tiling, chunk_rows: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Search expanded queries in expanded scenes; offsets start at 0. Returns (n, s) int32 index, best and second."""
+    n, s, device = len(query), len(offsets) - 1, query.device
+    scene_chunks = -(-np.diff(offsets) // chunk_rows)
+    first_chunks = np.concatenate([[0], np.cumsum(scene_chunks)])
+    scene = np.repeat(np.arange(s), scene_chunks)
+    starts = offsets[scene] + (np.arange(len(scene)) - first_chunks[scene]) * chunk_rows
+    stops = np.minimum(starts + chunk_rows, offsets[scene + 1])
+    nearest = torch.empty((len(scene), n), dtype=torch.int64, device=device)
+    runner_up = torch.empty((len(scene), n), dtype=torch.int32, device=device)
+    index, best, second = (torch.empty((n, s), dtype=torch.int32, device=device) for _ in range(3))
+    if len(scene):
+        search_kernel[(triton.cdiv(n, tiling.queries), len(scene))](
+            query,
+            train,
+            torch.tensor(starts, device=device),
+            torch.tensor(stops, device=device),
+            nearest,
+            runner_up,
+            n,
+            tile_queries=tiling.queries,
+            tile_columns=tiling.columns,
+            peel=tiling.peel,
+            num_warps=tiling.warps,
+            num_stages=tiling.stages,
+            enable_fp_fusion=False,
+        )
+    firsts = torch.tensor(first_chunks, device=device)
+    join_kernel[(triton.cdiv(n, _JOIN_QUERIES), s)](
+        nearest,
+        runner_up,
+        firsts,
+        index,
+        best,
+        second,
+        n,
+        s,
+        chunk_rows,
+        tile_queries=_JOIN_QUERIES,
+        enable_fp_fusion=False,
+    )
+    return index, best, second
+
+
+def hamming_top2(
+    query: npt.NDArray[np.uint64],
+    train: npt.NDArray[np.uint64],
+    train_offsets: npt.NDArray[np.int64],
+    *,
+    device: torch.device | None = None,
+    tiling: Tiling | None = None,
+    chunk_rows: int = CHUNK_ROWS,
+) -> Top2:
+    """Search all scenes of a panel in one launch; see the package for the contract.
+
+    Without a device the current CUDA device is taken, without a tiling that of its architecture. Triton's interpreter
+    runs the kernels on the CPU device.
+    """
+    device = device or torch.device("cuda")
+    tiling = tiling or default_tiling(device)
+    result = Top2.empty(len(query), len(train_offsets) - 1)
+    if len(query) == 0 or len(train_offsets) == 1:
+        return result
+    for first, last in _scene_panels(train_offsets, _TRAIN_PANEL):
+        offsets = train_offsets[first : last + 1]
+        train_signs = _expand(train[offsets[0] : offsets[-1]], device)
+        for start in range(0, len(query), _QUERY_PANEL):
+            rows = slice(start, start + _QUERY_PANEL)
+            index, best, second = _search(
+                _expand(query[rows], device), train_signs, offsets - offsets[0], tiling, chunk_rows
+            )
+            result.index[rows, first:last] = index.cpu().numpy()
+            result.best[rows, first:last] = best.cpu().numpy()
+            result.second[rows, first:last] = second.cpu().numpy()
+    return result

@@ -1,0 +1,123 @@
+"""The Triton kernels give the reference's bits: on a CUDA device where there is one, and always under the interpreter.
+
+Triton decides when it is imported whether it interprets, so the interpreter runs this file in a process of its own.
+"""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from s2fast_kernels.hamming_top2 import reference, triton_gpu
+from s2fast_kernels.hamming_top2.cases import CASES, Case, hard_operands, operands, random_descriptors
+from s2fast_kernels.hamming_top2.reference import Top2
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
+SMALL = triton_gpu.Tiling(16, 16, 4, 1, peel=True)
+SIZES = st.sampled_from([0, 1, 2, 15, 16, 17, 63, 65])
+
+on_a_device = pytest.mark.skipif(
+    not INTERPRETED and not torch.cuda.is_available(),
+    reason="no CUDA device; test_under_the_interpreter runs these",
+)
+
+
+def assert_equal(got: Top2, wanted: Top2) -> None:
+    for field in ("index", "best", "second"):
+        assert getattr(got, field).dtype == getattr(wanted, field).dtype
+        np.testing.assert_array_equal(getattr(got, field), getattr(wanted, field), err_msg=field)
+
+
+@pytest.mark.skipif(INTERPRETED, reason="is this very run")
+def test_under_the_interpreter() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "1 skipped" in run.stdout, run.stdout
+
+
+@on_a_device
+@pytest.mark.gpu
+@pytest.mark.parametrize("peel", [True, False])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_equals_reference(case: Case, peel: bool) -> None:
+    tiling = triton_gpu.Tiling(16, 16, 4, 1, peel)
+    got = triton_gpu.hamming_top2(*operands(case), device=DEVICE, tiling=tiling, chunk_rows=96)
+    assert_equal(got, reference.hamming_top2(*operands(case)))
+
+
+@on_a_device
+@pytest.mark.gpu
+@settings(max_examples=15, deadline=None)
+@given(
+    n=SIZES,
+    scene_rows=st.lists(SIZES, max_size=4),
+    distinct=st.sampled_from([1, 2, 5, 1 << 20]),
+    seed=st.integers(0, 1 << 32),
+    peel=st.booleans(),
+)
+def test_equals_reference_on_hard_operands(n: int, scene_rows: list[int], distinct: int, seed: int, peel: bool) -> None:
+    case = hard_operands(np.random.default_rng(seed), n, scene_rows, distinct)
+    tiling = triton_gpu.Tiling(16, 16, 4, 1, peel)
+    assert_equal(
+        triton_gpu.hamming_top2(*case, device=DEVICE, tiling=tiling, chunk_rows=32), reference.hamming_top2(*case)
+    )
+
+
+@on_a_device
+@pytest.mark.gpu
+@pytest.mark.parametrize("capability", sorted(triton_gpu.TILINGS))
+def test_equals_reference_as_tiled_for_each_architecture(capability: int) -> None:
+    tiling = triton_gpu.TILINGS[capability]
+    if not INTERPRETED and capability != max(
+        k for k in triton_gpu.TILINGS if triton_gpu.TILINGS[k] == triton_gpu.default_tiling(DEVICE)
+    ):
+        pytest.skip("a tiling is compiled for its own architecture only")
+    case = hard_operands(np.random.default_rng(6), 130, [257, 1, 64], 90)
+    assert_equal(triton_gpu.hamming_top2(*case, device=DEVICE, tiling=tiling), reference.hamming_top2(*case))
+
+
+@on_a_device
+@pytest.mark.gpu
+def test_panels_join_seamlessly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_gpu, "_TRAIN_PANEL", 50)
+    monkeypatch.setattr(triton_gpu, "_QUERY_PANEL", 20)
+    case = hard_operands(np.random.default_rng(7), 45, [20, 30, 0, 10, 70, 1, 0], 30)
+    got = triton_gpu.hamming_top2(*case, device=DEVICE, tiling=SMALL, chunk_rows=32)
+    assert_equal(got, reference.hamming_top2(*case))
+
+
+@on_a_device
+@pytest.mark.gpu
+def test_index_beyond_16_bits() -> None:
+    train = random_descriptors(np.random.default_rng(8), 66_000)
+    train[65_900] = train[65_600]
+    query = train[[0, 65_535, 65_600, 65_999]]
+    tiling = SMALL if not INTERPRETED else triton_gpu.Tiling(16, 256, 4, 1, peel=True)
+    got = triton_gpu.hamming_top2(query, train, np.array([0, len(train)]), device=DEVICE, tiling=tiling)
+    np.testing.assert_array_equal(got.index[:, 0], [0, 65_535, 65_600, 65_999])
+    np.testing.assert_array_equal(got.best, 0)
+    assert got.second[2, 0] == 0
+
+
+def test_scenes_are_cut_into_panels_of_whole_scenes() -> None:
+    offsets = np.cumsum([0, 20, 30, 0, 10, 70, 1, 0])
+    assert triton_gpu._scene_panels(offsets, 50) == [(0, 3), (3, 4), (4, 5), (5, 7)]
+    assert triton_gpu._scene_panels(np.array([0, 99]), 50) == [(0, 1)]
+
+
+@pytest.mark.parametrize(("capability", "like"), [(80, 80), (86, 80), (90, 90), (103, 100), (121, 120)])
+def test_an_unknown_architecture_is_tiled_like_the_one_before(capability: int, like: int) -> None:
+    assert triton_gpu.tiling_of(capability) == triton_gpu.TILINGS[like]
+
+
+def test_an_architecture_without_int8_products_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"8\.0 or newer, got 7\.0"):
+        triton_gpu.tiling_of(70)
