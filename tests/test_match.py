@@ -32,7 +32,7 @@ def test_ratio_test_is_opencvs() -> None:
     knn = cv2.BFMatcher(cv2.NORM_HAMMING).knnMatch(unpack(query.descriptors), unpack(train.descriptors), k=2)
     wanted = {(best.queryIdx, best.trainIdx) for best, second in knn if best.distance < 0.8 * second.distance}
     top2 = hamming_top2(query.descriptors, train.descriptors, np.array([0, len(train)]))
-    rows = np.flatnonzero(good_matches(top2, Matching())[:, 0])
+    rows = np.flatnonzero(good_matches(top2, Matching(ratio=0.8))[:, 0])
     assert {(row, top2.index[row, 0]) for row in rows} == wanted
     assert len(wanted) > 50
 
@@ -117,7 +117,7 @@ def test_blocks_hold_every_pair_once_and_fit(
 def test_key_depends_on_features_and_rule() -> None:
     base = key("a", "b", load_config())
     assert key("b", "a", load_config()) != base
-    for override in ({"matching.ratio": 0.7}, {"matching.mutual": True}, {"output.keep_matches": "none"}):
+    for override in ({"matching.ratio": 0.7}, {"matching.mutual": False}, {"output.keep_matches": "none"}):
         assert key("a", "b", load_config(overrides=override)) != base
     for override in ({"matching.backend": "faiss"}, {"compute.budget_mb": 512}, {"features.threshold": 0.1}):
         assert key("a", "b", load_config(overrides=override)) == base
