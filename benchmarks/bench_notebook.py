@@ -20,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 import s2fast
+from benchmarks.harness import emit
 from benchmarks.notebook_baseline import find_images
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,7 @@ class Timing:
     """Largest resident memory [MiB]."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> int:
     """Run both in turn and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = ROOT.parent / "shared" / "data" / "ukraine"
@@ -63,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             out_theirs = Path(folder) / f"notebook{number}"
             theirs.append(_theirs([*common, f"--out={out_theirs}"], options.buffer_m, options.reduction))
             _check_equal(out, out_theirs)
-    _print(ours, theirs, options.json)
+    _print(ours, theirs, as_json=options.json)
+    return 0
 
 
 def _ours(common: list[str], buffer_m: float, reduction: int, out: Path) -> Timing:
@@ -104,7 +106,7 @@ def _check_equal(ours: Path, theirs: Path) -> None:
         raise SystemExit(f"{unequal} of {len(wanted)} similarities differ: nothing to time")
 
 
-def _print(ours: list[Timing], theirs: list[Timing], as_json: bool) -> None:
+def _print(ours: list[Timing], theirs: list[Timing], *, as_json: bool) -> None:
     rows = []
     for name in (*STAGES, "whole process"):
         seconds = [
@@ -114,13 +116,11 @@ def _print(ours: list[Timing], theirs: list[Timing], as_json: bool) -> None:
         rows.append((name, *(statistics.median(side) for side in seconds), statistics.median(ratios)))
     peaks = [statistics.median(timing.peak_mb for timing in side) for side in (ours, theirs)]
     if as_json:
-        print(json.dumps({"ours": [asdict(t) for t in ours], "notebook": [asdict(t) for t in theirs]}))
+        for side, timings in (("s2fast", ours), ("notebook", theirs)):
+            for timing in timings:
+                emit({"benchmark": "notebook", "side": side, **asdict(timing)}, as_json=True)
         return
     print(f"medians of {len(ours)} whole processes in turn; all similarities equal")
     for name, fast, slow, ratio in rows:
         print(f"{name:14} s2fast {fast:8.2f} s   notebook {slow:8.2f} s   {ratio:7.1f} x")
     print(f"{'peak memory':14} s2fast {peaks[0]:8.0f} MiB notebook {peaks[1]:8.0f} MiB")
-
-
-if __name__ == "__main__":
-    main()

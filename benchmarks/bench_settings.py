@@ -9,7 +9,6 @@ different tiles stand for unrelated ground. Every row is one configuration over 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 import s2fast
+from benchmarks.harness import emit
 from s2fast.results import Run
 
 TRUE_PX = 2.0
@@ -81,7 +81,7 @@ class Worth:
     """Whole run [s]."""
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str]) -> int:
     """Run every configuration and print its worth."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=Path, default=Path("../shared/data/ukraine"))
@@ -93,14 +93,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             run = s2fast.run(scenes=options.scenes, out=out, overrides={**BASE, **settings})
             row = worth(run, dict(settings), time.perf_counter() - start)
             if options.json:
-                print(json.dumps(asdict(row)), flush=True)
-            else:
-                named = ", ".join(f"{key.partition('.')[2]} {value}" for key, value in settings.items())
-                print(
-                    f"{row.good:8} good {row.true:7} true {row.precision_pct:5.1f} % precision "
-                    f"{row.matchable_pct:5.1f} % matchable {row.auc:.3f} AUC {row.seconds:6.1f} s  {named or 'base'}",
-                    flush=True,
-                )
+                emit({"benchmark": "settings", **asdict(row)}, as_json=True)
+                continue
+            named = ", ".join(f"{key.partition('.')[2]} {value}" for key, value in settings.items())
+            print(
+                f"{row.good:8} good {row.true:7} true {row.precision_pct:5.1f} % precision "
+                f"{row.matchable_pct:5.1f} % matchable {row.auc:.3f} AUC {row.seconds:6.1f} s  {named or 'base'}",
+                flush=True,
+            )
+    return 0
 
 
 def worth(run: Run, settings: dict[str, Any], seconds: float) -> Worth:
@@ -132,7 +133,3 @@ def area_under_curve(positive: pd.Series[float], negative: pd.Series[float]) -> 
     ranks = pd.concat([positive, negative]).rank()
     count = len(positive), len(negative)
     return float((ranks.iloc[: count[0]].sum() - count[0] * (count[0] + 1) / 2) / (count[0] * count[1]))
-
-
-if __name__ == "__main__":
-    main()
