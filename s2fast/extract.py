@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,17 @@ from s2fast.progress import Progress
 from s2fast.record import RunRecord
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder, content_key
-from s2fast_kernels.akaze import BACKENDS, AkazeSettings, akaze
+from s2fast_kernels.akaze import BACKENDS, ENGINES, AkazeSettings, Budget, akaze, akaze_windowed
 from s2fast_kernels.backends import resolve
+
+WINDOWED = {engine.name for engine in ENGINES}
+"""Backends that compute a scene window by window."""
+
+MaskSource = Callable[[slice, slice], npt.NDArray[np.bool_]]
+"""(rows, columns) -> that part of a bool image."""
+
+_SPECK_PX = 5
+"""Black areas narrower than this have data."""
 
 
 def key(tile_key: str, settings: FeatureSettings, backend: str) -> str:
@@ -60,91 +70,91 @@ def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: Path,
     scene_id, features_key = unit
     folder = RunFolder(out)
     reduction = int(folder.tile_attributes(scene_id)["reduction"])
-    features = extract_scene(folder.grey(scene_id), folder.valid(scene_id), config, backend)
+    features = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, backend, threads)
     folder.write_features(scene_id, on_full_grid(features, reduction), features_key, backend)
     return None
 
 
-def extract_scene(grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_], config: Config, backend: str) -> Features:
+def extract_scene(
+    grey: npt.NDArray[np.uint8], valid: MaskSource, config: Config, backend: str, threads: int = 0
+) -> Features:
     """Find the features of one masked tile.
 
     Parameters
     ----------
     grey : (rows, cols) uint8
         The tile's pixels.
-    valid : (rows, cols) bool
-        True where a keypoint may lie.
+    valid
+        ``valid(rows, columns)``, two slices, returns that part of a bool image: True where a keypoint may lie.
     config
         The run's settings.
     backend
-        Name of an AKAZE backend.
+        Name of an AKAZE backend. Those that work in windows compute only windows that matter, and take one contrast
+        factor from the valid pixels; OpenCV always computes the whole image.
+    threads
+        Windows under way at once; 0: one a core. The result does not depend on it.
 
     Returns
     -------
     Features
-        In the backend's order, positions on the tile's own grid.
+        Positions on the tile's own grid. Sorted by (level, y, x); the ``opencv`` backend keeps OpenCV's order.
     """
     settings = config.features
-    wanted = AkazeSettings(settings.threshold, settings.octaves, settings.layers, settings.upright)
-    found = akaze(grey, settings=wanted, backend=backend)
-    if config.regions.mode != "zero":
-        found = found.take(allowed(found.xy, grey, valid, settings.nodata_px))
-    if settings.max_per_scene:
-        found = found.take(within_budget(found.xy, found.response, settings.max_per_scene, settings.cell_px))
-    return found
+    akaze_settings = AkazeSettings(settings.threshold, settings.octaves, settings.layers, settings.upright)
+    budget = Budget(settings.max_per_scene, settings.cell_px or None) if settings.max_per_scene else None
+    # A painted scene keeps all its keypoints, those of the polygons' outlines too.
+    wanted = None if config.regions.mode == "zero" else clear_of_nodata(grey, valid, settings.nodata_px)
+    if backend in WINDOWED:
+        return akaze_windowed(
+            lambda rows, columns: grey[rows, columns],
+            grey.shape,
+            settings=akaze_settings,
+            valid=wanted,
+            budget=budget,
+            threads=threads or None,
+            backend=backend,
+        )
+    found = akaze(grey, settings=akaze_settings, backend=backend)
+    if wanted is not None and len(found):
+        x, y = np.rint(found.xy).astype(np.intp).T
+        found = found.take(wanted(slice(0, grey.shape[0]), slice(0, grey.shape[1]))[y, x])
+    return found if budget is None else found.take(budget.select(found.xy, found.response, grey.shape))
 
 
-def allowed(
-    xy: npt.NDArray[np.float32], grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_], nodata_px: int
-) -> npt.NDArray[np.bool_]:
-    """Say which keypoints lie on valid pixels and clear of areas without data: (n,) bool.
+def clear_of_nodata(grey: npt.NDArray[np.uint8], valid: MaskSource, nodata_px: int) -> MaskSource:
+    """Narrow where a keypoint may lie to pixels clear of areas without data.
 
     The edge of a swath is the strongest edge in a scene, and lies elsewhere on every date.
-    """
-    if not len(xy):
-        return np.zeros(0, np.bool_)
-    x, y = np.rint(xy).astype(np.intp).T
-    kept: npt.NDArray[np.bool_] = valid[y, x]
-    if nodata_px:
-        # A single black pixel is a dark roof or water, not the edge of the data.
-        empty = cv2.morphologyEx((grey == 0).view(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-        near = cv2.dilate(empty, np.ones((2 * nodata_px + 1, 2 * nodata_px + 1), np.uint8))
-        kept &= near[y, x] == 0
-    return kept
-
-
-def within_budget(
-    xy: npt.NDArray[np.float32], response: npt.NDArray[np.float32], budget: int, cell_px: int
-) -> npt.NDArray[np.intp]:
-    """Choose at most `budget` keypoints: the strongest, or the strongest of each ground cell in turn.
 
     Parameters
     ----------
-    xy : (n, 2) float32
-        Positions [px].
-    response : (n,) float32
-        Strength; of equally strong keypoints the earlier row comes first.
-    budget
-        How many to keep.
-    cell_px
-        Side of a square cell [px]; 0: one cell.
+    grey : (rows, cols) uint8
+        The tile's pixels; 0 where there is no data.
+    valid
+        See `extract_scene`.
+    nodata_px
+        How far to keep from no data, along rows and columns [px]; 0: `valid` as it is.
 
     Returns
     -------
-    (k,) intp
-        Chosen rows, rising.
+    MaskSource
+        A function like `valid`; the same whatever parts it is asked for.
     """
-    order = np.argsort(-response, kind="stable")
-    if cell_px:
-        cells = np.unique(xy[order].astype(np.int64) // cell_px, axis=0, return_inverse=True)[1].reshape(-1)
-        by_cell = np.argsort(cells, kind="stable")
-        starts = np.r_[0, np.flatnonzero(np.diff(cells[by_cell])) + 1]
-        lengths = np.diff(np.r_[starts, len(cells)])
-        turn = np.empty(len(cells), np.intp)
-        # A keypoint's turn is its rank within its cell; every cell's first comes before any cell's second.
-        turn[by_cell] = np.arange(len(cells)) - np.repeat(starts, lengths)
-        order = order[np.argsort(turn, kind="stable")]
-    return np.sort(order[:budget])
+    if nodata_px == 0:
+        return valid
+    reach = nodata_px + 2 * (_SPECK_PX // 2)
+
+    def part(rows: slice, columns: slice) -> npt.NDArray[np.bool_]:
+        top, left = max(0, rows.start - reach), max(0, columns.start - reach)
+        no_data = (grey[top : rows.stop + reach, left : columns.stop + reach] == 0).view(np.uint8)
+        # A single black pixel is a dark roof or water, not the edge of the data.
+        no_data = cv2.morphologyEx(no_data, cv2.MORPH_OPEN, np.ones((_SPECK_PX, _SPECK_PX), np.uint8))
+        near = cv2.dilate(no_data, np.ones((2 * nodata_px + 1, 2 * nodata_px + 1), np.uint8))
+        inner = near[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+        clear: npt.NDArray[np.bool_] = valid(rows, columns) & (inner == 0)
+        return clear
+
+    return part
 
 
 def on_full_grid(features: Features, reduction: int) -> Features:

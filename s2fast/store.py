@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,11 @@ class RunFolder:
     def valid(self, scene_id: str) -> npt.NDArray[np.bool_]:
         """Read where a keypoint may lie: (rows, cols) bool, on the reduced grid."""
         return _array(self.scene_path(scene_id), "valid")
+
+    def valid_source(self, scene_id: str) -> Callable[[slice, slice], npt.NDArray[np.bool_]]:
+        """Read `valid` part by part: a function of rows and columns, two slices."""
+        array = zarr.open_array(self.scene_path(scene_id) / "valid", mode="r")
+        return lambda rows, columns: np.asarray(array[rows, columns])
 
     # Features
 

@@ -3,20 +3,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
 
 from s2fast.config import load_config
-from s2fast.extract import allowed, extract_scene, key, on_full_grid, within_budget
+from s2fast.extract import MaskSource, clear_of_nodata, extract_scene, key, on_full_grid
 from s2fast.model import Features
 from s2fast.store import RunFolder
-from s2fast_kernels.akaze import AkazeSettings, akaze
+from s2fast_kernels.akaze import AkazeSettings, Budget, akaze
 from s2fast_kernels.akaze.contract import pack, unpack
 from tests.archives import textured
 
 OPENCV_DEFAULTS = {"features.threshold": 0.001, "features.upright": False, "features.max_per_scene": 0}
 IMAGE = textured(np.random.default_rng(3), (400, 480))
+
+
+def everywhere(mask: np.ndarray) -> MaskSource:
+    return lambda rows, columns: mask[rows, columns]
 
 
 def test_opencv_backend_is_opencv() -> None:
@@ -41,11 +42,12 @@ def test_packing_keeps_distances() -> None:
         assert np.bitwise_count(packed[0] ^ packed[i]).sum() == cv2.norm(raw[0], raw[i], cv2.NORM_HAMMING)
 
 
+@pytest.mark.parametrize("backend", ["numba", "opencv"])
 @pytest.mark.parametrize("shape", [(0, 0), (1, 1), (5, 40), (79, 79)])
-def test_tiny_and_flat_images_have_no_features(shape: tuple[int, int]) -> None:
-    config = load_config(overrides={"features.backend": "opencv"})
+def test_tiny_and_flat_images_have_no_features(shape: tuple[int, int], backend: str) -> None:
+    config = load_config()
     grey = np.full(shape, 90, np.uint8)
-    found = extract_scene(grey, np.ones(shape, bool), config, "opencv")
+    found = extract_scene(grey, everywhere(np.ones(shape, bool)), config, backend)
     assert len(found) == 0
     assert found.descriptors.shape == (0, 8)
 
@@ -62,7 +64,7 @@ def test_wrong_images_are_refused(image: np.ndarray) -> None:
 def test_keep_mode_is_the_unmasked_scene_restricted() -> None:
     valid = np.zeros(IMAGE.shape, bool)
     valid[100:260, 50:400] = True
-    found = extract_scene(IMAGE, valid, load_config(overrides=OPENCV_DEFAULTS), "opencv")
+    found = extract_scene(IMAGE, everywhere(valid), load_config(overrides=OPENCV_DEFAULTS), "opencv")
     whole = akaze(IMAGE, backend="opencv")
     x, y = np.rint(whole.xy).astype(int).T
     wanted = whole.take(valid[y, x])
@@ -84,39 +86,58 @@ def test_zero_mode_keeps_the_outlines() -> None:
     assert (found.xy[:, 0] < 200).any()
 
 
-def test_keypoints_near_no_data_are_dropped() -> None:
+def test_pixels_near_no_data_are_not_wanted() -> None:
     grey = IMAGE.copy()
     grey[:, 300:] = 0
     grey[50, 50] = 0
-    xy = np.array([[280, 100], [291, 100], [292, 100], [299, 100], [52, 50], [400, 100]], np.float32)
-    kept = allowed(xy, grey, np.ones(grey.shape, bool), 8)
+    valid = np.ones(grey.shape, bool)
+    valid[:10] = False
+    whole = clear_of_nodata(grey, everywhere(valid), 8)(slice(0, 400), slice(0, 480))
     # Within 8 px of column 300 goes; a lone black pixel is no edge of the data.
-    assert kept.tolist() == [True, True, False, False, True, False]
-    assert allowed(xy, grey, np.ones(grey.shape, bool), 0).all()
+    wanted = valid.copy()
+    wanted[:, 292:] = False
+    np.testing.assert_array_equal(whole, wanted)
+    for rows, columns in (
+        (slice(0, 37), slice(290, 480)),
+        (slice(37, 400), slice(5, 293)),
+        (slice(399, 400), slice(0, 480)),
+    ):
+        np.testing.assert_array_equal(clear_of_nodata(grey, everywhere(valid), 8)(rows, columns), wanted[rows, columns])
+    np.testing.assert_array_equal(clear_of_nodata(grey, everywhere(valid), 0)(slice(0, 400), slice(0, 480)), valid)
 
 
-def brute_force_budget(xy: np.ndarray, response: np.ndarray, budget: int, cell_px: int) -> list[int]:
-    """Take the strongest left in each cell in turn, strongest first within a round."""
-    cells: dict[tuple[int, ...], list[int]] = {}
-    for row in sorted(range(len(xy)), key=lambda row: (-response[row], row)):
-        cell = tuple(xy[row].astype(int) // cell_px) if cell_px else ()
-        cells.setdefault(cell, []).append(row)
-    chosen: list[int] = []
-    while any(cells.values()):
-        firsts = [rows.pop(0) for rows in cells.values() if rows]
-        chosen += sorted(firsts, key=lambda row: (-response[row], row))
-    return sorted(chosen[:budget])
+@pytest.mark.parametrize("budget", [0, 150])
+@pytest.mark.parametrize("mode", ["keep", "none", "zero"])
+def test_own_backend_does_not_depend_on_threads_and_is_sorted(mode: str, budget: int) -> None:
+    valid = np.zeros(IMAGE.shape, bool)
+    valid[40:300, 90:470] = True
+    config = load_config(overrides={"regions.mode": mode, "features.max_per_scene": budget})
+    one, two = (extract_scene(IMAGE, everywhere(valid), config, "numba", threads) for threads in (1, 2))
+    assert len(one) > 50
+    assert not budget or len(one) == budget
+    for name in Features.__slots__:
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    assert (np.diff(one.level) >= 0).all()
+    x, y = np.rint(one.xy).astype(int).T
+    assert mode == "zero" or valid[y, x].all()
 
 
-@given(
-    npst.arrays(np.float32, st.tuples(st.integers(0, 30), st.just(2)), elements=st.integers(0, 99)),
-    st.integers(1, 35),
-    st.sampled_from([0, 10, 64]),
-    st.data(),
-)
-def test_budget_equals_brute_force(xy: np.ndarray, budget: int, cell_px: int, data: st.DataObject) -> None:
-    response = data.draw(npst.arrays(np.float32, len(xy), elements=st.integers(0, 5)))
-    assert within_budget(xy, response, budget, cell_px).tolist() == brute_force_budget(xy, response, budget, cell_px)
+def test_own_backend_finds_what_opencv_finds() -> None:
+    config = load_config(overrides={"regions.mode": "none", **OPENCV_DEFAULTS})
+    everything = everywhere(np.ones(IMAGE.shape, bool))
+    ours, theirs = (extract_scene(IMAGE, everything, config, backend) for backend in ("numba", "opencv"))
+    near = [np.hypot(*(theirs.xy - xy).T).min() < 0.05 for xy in ours.xy]
+    assert abs(len(ours) - len(theirs)) <= 0.002 * len(theirs)
+    assert np.mean(near) > 0.998
+
+
+def test_opencv_budget_is_the_kernels() -> None:
+    config = load_config(overrides={"regions.mode": "none", "features.max_per_scene": 40, "features.cell_px": 64})
+    settings = AkazeSettings(threshold=config.features.threshold, upright=True)
+    whole = akaze(IMAGE, settings=settings, backend="opencv")
+    chosen = Budget(40, 64).select(whole.xy, whole.response, IMAGE.shape)
+    found = extract_scene(IMAGE, everywhere(np.ones(IMAGE.shape, bool)), config, "opencv")
+    np.testing.assert_array_equal(found.xy, whole.take(chosen).xy)
 
 
 @pytest.mark.parametrize("reduction", [1, 2, 4])
