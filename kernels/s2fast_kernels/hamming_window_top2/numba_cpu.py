@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _NO_KEY = (1 << 63) - 1
 """Larger than every ``distance << 32 | row``."""
 
+_PART = 256
+"""Rows tested for nearness before those found near are compared."""
+
 
 @intrinsic
 def _population(_typing: Any, word: Any) -> Any:
@@ -93,6 +96,7 @@ def _search(
     origin, size, counts = grid
     index, best_out, second_out = result
     for row in numba.prange(len(query)):
+        listed = np.empty(_PART, np.int64)
         x, y = query_xy[row, 0], query_xy[row, 1]
         first = _cell_of(x - reach, origin[0], size[0], counts[0])
         last = _cell_of(x + reach, origin[0], size[0], counts[0])
@@ -101,9 +105,16 @@ def _search(
             _cell_of(y - reach, origin[1], size[1], counts[1]), _cell_of(y + reach, origin[1], size[1], counts[1]) + 1
         ):
             # Neighbouring cells of one row of cells lie one after another.
-            for at in range(starts[cell_y * counts[0] + first], starts[cell_y * counts[0] + last + 1]):
-                dx, dy = train_xy[at, 0] - x, train_xy[at, 1] - y
-                if dx * dx + dy * dy <= radius * radius:
+            start, stop = starts[cell_y * counts[0] + first], starts[cell_y * counts[0] + last + 1]
+            for part in range(start, stop, _PART):
+                # Which rows are near is hard to predict: list them without a branch, then compare those.
+                near = 0
+                for at in range(part, min(part + _PART, stop)):
+                    dx, dy = train_xy[at, 0] - x, train_xy[at, 1] - y
+                    listed[near] = at
+                    near += dx * dx + dy * dy <= radius * radius
+                for place in range(near):
+                    at = listed[place]
                     distance = 0
                     for word in range(WORDS):
                         distance += _population(query[row, word] ^ train[at, word])

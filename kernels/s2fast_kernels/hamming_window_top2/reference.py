@@ -41,7 +41,6 @@ def hamming_window_top2(
 ) -> Top2:
     """Remove what is outside the radius, query by query, and search the rest; see the package for the contract."""
     result = Top2.empty(len(query), 1)
-    search = hamming_top2_reference.hamming_top2
     for row in range(len(query)):
         dx, dy = (train_xy - query_xy[row]).T
         near = np.flatnonzero(dx * dx + dy * dy <= radius * radius)
