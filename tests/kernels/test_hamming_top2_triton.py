@@ -45,17 +45,15 @@ def test_under_the_interpreter() -> None:
 
 @on_a_device
 @pytest.mark.gpu
-@pytest.mark.parametrize("peel", [True, False])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_equals_reference(case: Case, peel: bool) -> None:
-    tiling = triton_gpu.Tiling(16, 16, 4, 1, peel)
-    got = triton_gpu.hamming_top2(*operands(case), device=DEVICE, tiling=tiling, chunk_rows=96)
+def test_equals_reference(case: Case) -> None:
+    got = triton_gpu.hamming_top2(*operands(case), device=DEVICE, tiling=SMALL, chunk_rows=96)
     assert_equal(got, reference.hamming_top2(*operands(case)))
 
 
 @on_a_device
 @pytest.mark.gpu
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     n=SIZES,
     scene_rows=st.lists(SIZES, max_size=4),
@@ -73,14 +71,11 @@ def test_equals_reference_on_hard_operands(n: int, scene_rows: list[int], distin
 
 @on_a_device
 @pytest.mark.gpu
-@pytest.mark.parametrize("capability", sorted(triton_gpu.TILINGS))
-def test_equals_reference_as_tiled_for_each_architecture(capability: int) -> None:
-    tiling = triton_gpu.TILINGS[capability]
-    if not INTERPRETED and capability != max(
-        k for k in triton_gpu.TILINGS if triton_gpu.TILINGS[k] == triton_gpu.default_tiling(DEVICE)
-    ):
-        pytest.skip("a tiling is compiled for its own architecture only")
-    case = hard_operands(np.random.default_rng(6), 130, [257, 1, 64], 90)
+@pytest.mark.parametrize(
+    "tiling", sorted(set(triton_gpu.TILINGS.values()), key=repr) if INTERPRETED else [None], ids=repr
+)
+def test_equals_reference_as_tiled_for_an_architecture(tiling: triton_gpu.Tiling | None) -> None:
+    case = hard_operands(np.random.default_rng(6), 130, [65, 1, 64], 90)
     assert_equal(triton_gpu.hamming_top2(*case, device=DEVICE, tiling=tiling), reference.hamming_top2(*case))
 
 
@@ -89,18 +84,22 @@ def test_equals_reference_as_tiled_for_each_architecture(capability: int) -> Non
 def test_panels_join_seamlessly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triton_gpu, "_TRAIN_PANEL", 50)
     monkeypatch.setattr(triton_gpu, "_QUERY_PANEL", 20)
-    case = hard_operands(np.random.default_rng(7), 45, [20, 30, 0, 10, 70, 1, 0], 30)
+    case = hard_operands(np.random.default_rng(7), 45, [20, 30, 0, 10, 51, 1, 0], 30)
     got = triton_gpu.hamming_top2(*case, device=DEVICE, tiling=SMALL, chunk_rows=32)
     assert_equal(got, reference.hamming_top2(*case))
 
 
 @on_a_device
 @pytest.mark.gpu
-def test_index_beyond_16_bits() -> None:
+def test_index_beyond_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiling = None
+    if INTERPRETED:
+        # The interpreter's time goes with the number of programs and steps.
+        monkeypatch.setattr(triton_gpu, "_EXPAND_ROWS", 2048)
+        tiling = triton_gpu.Tiling(16, 1024, 4, 1, peel=True)
     train = random_descriptors(np.random.default_rng(8), 66_000)
     train[65_900] = train[65_600]
     query = train[[0, 65_535, 65_600, 65_999]]
-    tiling = SMALL if not INTERPRETED else triton_gpu.Tiling(16, 256, 4, 1, peel=True)
     got = triton_gpu.hamming_top2(query, train, np.array([0, len(train)]), device=DEVICE, tiling=tiling)
     np.testing.assert_array_equal(got.index[:, 0], [0, 65_535, 65_600, 65_999])
     np.testing.assert_array_equal(got.best, 0)

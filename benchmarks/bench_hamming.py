@@ -1,0 +1,187 @@
+"""`hamming_top2` against its peers and its bound: ``python -m benchmarks hamming``.
+
+Answers are checked before anything is timed, peers are timed in turn with it in the same run, and figures are medians
+of at least seven rounds. Ratios are medians of the ratios of neighbours in time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks import bound, isolated, peers
+from benchmarks.descriptors import pools
+from benchmarks.harness import emit, interleaved, ratio
+from s2fast_kernels.hamming_top2 import hamming_top2
+from s2fast_kernels.hamming_top2_both import hamming_top2_both
+from s2fast_kernels.hamming_window_top2 import hamming_window_top2
+
+Record: TypeAlias = dict[str, Any]
+Descriptors: TypeAlias = npt.NDArray[np.uint64]
+
+
+def one_scene(rows: int) -> npt.NDArray[np.int64]:
+    """Offsets of a single train scene."""
+    return np.array([0, rows], np.int64)
+
+
+def check(found: npt.NDArray[np.int32], query: Descriptors, train: Descriptors, name: str) -> None:
+    """Stop unless a peer found the distances that we find: a wrong answer has no speed."""
+    ours = hamming_top2(query, train, one_scene(len(train)), backend="numba")
+    if not (np.array_equal(found[:, 0], ours.best[:, 0]) and np.array_equal(found[:, 1], ours.second[:, 0])):
+        raise SystemExit(f"{name} and hamming_top2 do not agree: nothing was timed")
+
+
+def pair_records(kind: str, query: Descriptors, train: Descriptors, *, rounds: int, every: bool) -> Iterator[Record]:
+    """Measure one pair of scenes against the peers and the bound."""
+    searches: dict[str, peers.Search] = {"opencv BFMatcher, 61 B": functools.partial(peers.opencv, query, train)}
+    faiss = peers.faiss_searches(query, train)
+    searches |= faiss if every else {name: faiss[name] for name in faiss if "64 B" in name and "counters" not in name}
+    for name, search in searches.items():
+        check(search(), query, train, name)
+    comparisons = len(query) * len(train)
+    candidates: dict[str, Any] = dict(searches)
+    candidates["numba"] = functools.partial(hamming_top2, query, train, one_scene(len(train)), backend="numba")
+    candidates["bound"] = functools.partial(bound.comparisons, comparisons)
+    seconds = interleaved(candidates, rounds)
+    for name, times in seconds.items():
+        record: Record = {
+            "measure": f"pair {kind} {len(query)} x {len(train)}",
+            "what": name,
+            "median_s": float(np.median(times)),
+            "rate_1e9_per_s": comparisons / float(np.median(times)) / 1e9,
+            "rounds": rounds,
+        }
+        if name != "numba":
+            record["numba_is_times_faster"] = ratio(times, seconds["numba"])
+        yield record
+
+
+def archive_records(kind: str, pool: Descriptors, *, scenes: int, rows: int, rounds: int) -> Iterator[Record]:
+    """Measure all pairs of an archive in block calls, against one OpenCV call a pair and the notebook's loop.
+
+    The peers are timed on a sample of pairs and scaled up; the record says so.
+    """
+    archive = pool[: scenes * rows].reshape(scenes, rows, -1)
+    pairs = scenes * (scenes - 1) // 2
+    sample = [(number, scenes - 1 - number) for number in range(min(10, scenes // 2))]
+    texts = [peers.descriptor_texts(archive[number]) for number in (0, 1)]
+
+    def blocks() -> None:
+        for number in range(scenes - 1):
+            rest = archive[number + 1 :]
+            offsets = np.arange(len(rest) + 1, dtype=np.int64) * rows
+            hamming_top2(archive[number], rest.reshape(-1, rest.shape[-1]), offsets, backend="numba")
+
+    def separate() -> None:
+        for query, train in sample:
+            peers.opencv(archive[query], archive[train])
+
+    candidates: dict[str, Any] = {
+        "numba, block calls": blocks,
+        "opencv, one call a pair": separate,
+        "the notebook's loop": functools.partial(peers.notebook_pair, *texts),
+    }
+    seconds = interleaved(candidates, rounds)
+    ours = seconds["numba, block calls"]
+    for (name, times), pairs_timed in zip(seconds.items(), (pairs, len(sample), 1), strict=True):
+        scaled = [second * pairs / pairs_timed for second in times]
+        record: Record = {
+            "measure": f"archive {kind} {scenes} scenes x {rows}, {pairs} pairs",
+            "what": name,
+            "median_s": float(np.median(scaled)),
+            "rounds": rounds,
+        }
+        if times is not ours:
+            record |= {"extrapolated_from_pairs": pairs_timed, "numba_is_times_faster": ratio(scaled, ours)}
+        yield record
+
+
+def both_records(query: Descriptors, train: Descriptors, *, rounds: int) -> Iterator[Record]:
+    """Measure both directions in one pass against two passes."""
+    forward, backward = one_scene(len(train)), one_scene(len(query))
+
+    def twice() -> None:
+        hamming_top2(query, train, forward, backend="numba")
+        hamming_top2(train, query, backward, backend="numba")
+
+    seconds = interleaved(
+        {
+            "one direction": functools.partial(hamming_top2, query, train, forward, backend="numba"),
+            "both, one pass": functools.partial(hamming_top2_both, query, train, forward, backend="numba"),
+            "both, two passes": twice,
+        },
+        rounds,
+    )
+    for name, times in seconds.items():
+        yield {
+            "measure": f"both directions {len(query)} x {len(train)}",
+            "what": name,
+            "median_s": float(np.median(times)),
+            "times_one_direction": ratio(times, seconds["one direction"]),
+            "rounds": rounds,
+        }
+
+
+def window_records(pool: Descriptors, *, rows: int, rounds: int) -> Iterator[Record]:
+    """Measure the windowed search as scenes grow at one density: 64 rows of train within the radius of a query."""
+    rng = np.random.default_rng(0)
+    candidates: dict[str, Any] = {}
+    for n in (rows, 2 * rows, 4 * rows):
+        side = np.sqrt(n)
+        positions = rng.uniform(0, side, (2, n, 2))
+        query, train = (pool[rng.integers(0, len(pool), n)] for _ in range(2))
+        radius = float(np.sqrt(64 / np.pi))
+        candidates[f"window, {n} rows"] = functools.partial(
+            hamming_window_top2, query, positions[0], train, positions[1], radius, backend="numba"
+        )
+        if n == rows:
+            candidates[f"whole, {n} rows"] = functools.partial(
+                hamming_top2, query, train, one_scene(n), backend="numba"
+            )
+    seconds = interleaved(candidates, rounds)
+    for name, times in seconds.items():
+        yield {
+            "measure": "window of 64 candidates",
+            "what": name,
+            "median_s": float(np.median(times)),
+            "times_smallest": ratio(times, seconds[f"window, {rows} rows"]),
+            "rounds": rounds,
+        }
+
+
+def records(*, quick: bool) -> Iterator[Record]:
+    """Measure everything, the cheapest first."""
+    rows, rounds = (2_000, 3) if quick else (10_000, 9)
+    large, scenes, scene_rows = (4_000, 6, 1_000) if quick else (50_000, 50, 5_000)
+    drawn = pools(2 * max(rows, large))
+    for kind, pool in drawn.items():
+        yield from pair_records(kind, pool[:rows], pool[rows : 2 * rows], rounds=rounds, every=True)
+    pool = next(iter(drawn.values()))
+    yield from both_records(pool[:rows], pool[rows : 2 * rows], rounds=rounds)
+    yield from window_records(pool, rows=2 * rows, rounds=rounds)
+    yield isolated.memory(rows=100_000 if quick else 1_000_000)
+    yield from isolated.first_calls()
+    yield from isolated.restricted_rates(rows=rows // 2, rounds=rounds)
+    kind, pool = next(iter(drawn.items()))
+    several = np.concatenate([pool] * -(-scenes * scene_rows // len(pool)))
+    yield from archive_records(kind, several, scenes=scenes, rows=scene_rows, rounds=3 if quick else 7)
+    for kind, pool in drawn.items():
+        query, train = pool[:large], pool[large : 2 * large]
+        yield from pair_records(kind, query, train, rounds=3 if quick else 7, every=False)
+
+
+def main(argv: list[str]) -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks hamming", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: to see that it works")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    arguments = parser.parse_args(argv)
+    for record in records(quick=arguments.quick):
+        emit({"benchmark": "hamming"} | record, as_json=arguments.json)
+    return 0

@@ -1,0 +1,62 @@
+"""What `hamming_top2` is measured against: OpenCV, every exact binary search of FAISS, and the notebook's loop."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import cv2
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from s2fast_kernels.akaze.contract import unpack
+
+Search = Callable[[], npt.NDArray[np.int32]]
+"""Runs a search and returns the (n, 2) distances found."""
+
+
+def opencv(query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64]) -> npt.NDArray[np.int32]:
+    """Match as the notebook does: ``BFMatcher.knnMatch`` of 61-byte descriptors."""
+    matches = cv2.BFMatcher(cv2.NORM_HAMMING).knnMatch(unpack(query), unpack(train), k=2)
+    return np.array([[match.distance for match in pair] for pair in matches], np.int32)
+
+
+def faiss_searches(query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64]) -> dict[str, Search]:
+    """List FAISS's exact searches of binary vectors, by name; indexes are filled before the clock starts."""
+    searches: dict[str, Search] = {}
+    for width, queries, rows in (
+        (61, unpack(query), unpack(train)),
+        (64, query.view(np.uint8), train.view(np.uint8)),
+    ):
+        index = faiss.IndexBinaryFlat(8 * width)
+        index.add(rows)
+        searches[f"faiss IndexBinaryFlat, {width} B"] = partial(_faiss_index, index, queries)
+        for variant, words in (("hc", "heap"), ("mc", "counters")):
+            searches[f"faiss knn_hamming {words}, {width} B"] = partial(_faiss_knn, queries, rows, variant)
+    return searches
+
+
+def _faiss_index(index: Any, queries: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    distance: npt.NDArray[np.int32] = index.search(queries, 2)[0]
+    return distance
+
+
+def _faiss_knn(queries: npt.NDArray[np.uint8], rows: npt.NDArray[np.uint8], variant: str) -> npt.NDArray[np.int32]:
+    distance: npt.NDArray[np.int32] = faiss.knn_hamming(queries, rows, 2, variant=variant)[0]
+    return distance
+
+
+def descriptor_texts(descriptors: npt.NDArray[np.uint64]) -> list[str]:
+    """Write descriptors as the notebook's CSV holds them: one list of 61 numbers a row, as text."""
+    return [str(row) for row in unpack(descriptors).tolist()]
+
+
+def notebook_pair(query: list[str], train: list[str]) -> float:
+    """Match one pair as the notebook does, its parsing included; return the similarity [%]."""
+    queries, rows = (np.array([ast.literal_eval(text) for text in texts], np.uint8) for texts in (query, train))
+    matches = cv2.BFMatcher(cv2.NORM_HAMMING).knnMatch(queries, rows, k=2)
+    good = [best for best, second in matches if best.distance < 0.8 * second.distance]
+    return round(100 * len(good) / max(len(queries), 1), 2)

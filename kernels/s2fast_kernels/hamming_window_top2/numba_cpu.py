@@ -1,0 +1,160 @@
+"""`hamming_window_top2` on the CPU: train rows sorted into a grid, each query walking over the cells it can reach."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from s2fast_kernels.hamming_top2.reference import WORDS, Top2
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_NO_KEY = (1 << 63) - 1
+"""Larger than every ``distance << 32 | row``."""
+
+_PART = 256
+"""Rows tested for nearness before those found near are compared."""
+
+
+@intrinsic
+def _population(_typing: Any, word: Any) -> Any:
+    """Count the bits of a uint64."""
+
+    def emit(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
+        word_type = context.get_value_type(signature.args[0])
+        function_type = cgutils.ir.FunctionType(word_type, [word_type])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.ctpop.i64")
+        return builder.call(function, operands)
+
+    return types.int64(word), emit
+
+
+def _grid(train_xy: npt.NDArray[np.float64], radius: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Choose (2,) cell sizes and (2,) cell counts over the extent of the train rows.
+
+    Cells are as large as the radius where that gives no more cells than about four times the rows, and larger else.
+    """
+    extent = np.ptp(train_xy, axis=0)
+    most = 2 * int(np.ceil(np.sqrt(len(train_xy))))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        wanted = np.where(extent > 0, extent / radius, 1.0)
+    counts = np.clip(wanted, 1, most).astype(np.int64)
+    return np.where(extent > 0, extent, 1.0) / counts, counts
+
+
+@numba.njit(cache=True)
+def _cell_of(position: float, origin: float, size: float, count: int) -> int:
+    """Cell of a position along one axis, the nearest one if the position is outside. Never falls as positions rise."""
+    cell = (position - origin) / size
+    return int(min(max(cell, 0.0), count - 1.0))
+
+
+@numba.njit(cache=True)
+def _sort_into_cells(
+    train_xy: npt.NDArray[np.float64],
+    origin: npt.NDArray[np.float64],
+    size: npt.NDArray[np.float64],
+    counts: npt.NDArray[np.int64],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Order rows by cell, rows of cells first: (cells + 1,) start of every cell, (m,) row at every place."""
+    cells = np.empty(len(train_xy), np.int64)
+    starts = np.zeros(counts[0] * counts[1] + 1, np.int64)
+    for row in range(len(train_xy)):
+        x = _cell_of(train_xy[row, 0], origin[0], size[0], counts[0])
+        y = _cell_of(train_xy[row, 1], origin[1], size[1], counts[1])
+        cells[row] = y * counts[0] + x
+        starts[cells[row] + 1] += 1
+    starts = np.cumsum(starts)
+    order = np.empty(len(train_xy), np.int64)
+    free = starts[:-1].copy()
+    for row in range(len(train_xy)):
+        order[free[cells[row]]] = row
+        free[cells[row]] += 1
+    return starts, order
+
+
+@numba.njit(cache=True, parallel=True, nogil=True)
+def _search(
+    query: npt.NDArray[np.uint64],
+    query_xy: npt.NDArray[np.float64],
+    train: npt.NDArray[np.uint64],
+    train_xy: npt.NDArray[np.float64],
+    order: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    grid: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]],
+    radius: float,
+    reach: float,
+    result: tuple[npt.NDArray[np.int32], npt.NDArray[np.uint16], npt.NDArray[np.uint16]],
+) -> None:
+    """Search the cells within reach of every query; train and train_xy are in the order of the cells."""
+    origin, size, counts = grid
+    index, best_out, second_out = result
+    for row in numba.prange(len(query)):
+        listed = np.empty(_PART, np.int64)
+        x, y = query_xy[row, 0], query_xy[row, 1]
+        first = _cell_of(x - reach, origin[0], size[0], counts[0])
+        last = _cell_of(x + reach, origin[0], size[0], counts[0])
+        best, second = _NO_KEY, _NO_KEY
+        for cell_y in range(
+            _cell_of(y - reach, origin[1], size[1], counts[1]), _cell_of(y + reach, origin[1], size[1], counts[1]) + 1
+        ):
+            # Neighbouring cells of one row of cells lie one after another.
+            start, stop = starts[cell_y * counts[0] + first], starts[cell_y * counts[0] + last + 1]
+            for part in range(start, stop, _PART):
+                # Which rows are near is hard to predict: list them without a branch, then compare those.
+                near = 0
+                for at in range(part, min(part + _PART, stop)):
+                    dx, dy = train_xy[at, 0] - x, train_xy[at, 1] - y
+                    listed[near] = at
+                    near += dx * dx + dy * dy <= radius * radius
+                for place in range(near):
+                    at = listed[place]
+                    distance = 0
+                    for word in range(WORDS):
+                        distance += _population(query[row, word] ^ train[at, word])
+                    key = distance << 32 | order[at]
+                    second = min(second, max(best, key))
+                    best = min(best, key)
+        if best != _NO_KEY:
+            index[row, 0] = best & 0xFFFFFFFF
+            best_out[row, 0] = best >> 32
+        if second != _NO_KEY:
+            second_out[row, 0] = second >> 32
+
+
+def hamming_window_top2(
+    query: npt.NDArray[np.uint64],
+    query_xy: npt.NDArray[np.float64],
+    train: npt.NDArray[np.uint64],
+    train_xy: npt.NDArray[np.float64],
+    radius: float,
+) -> Top2:
+    """Search near cells only; see the package for the contract."""
+    result = Top2.empty(len(query), 1)
+    if len(query) == 0 or len(train) == 0:
+        return result
+    size, counts = _grid(train_xy, radius)
+    origin = train_xy.min(axis=0)
+    starts, order = _sort_into_cells(train_xy, origin, size, counts)
+    # A row within the radius, as computed, may be farther by rounding; it must not lie in a cell left out.
+    largest = max(np.abs(train_xy).max(), np.abs(query_xy).max(), radius)
+    reach = radius + 8 * float(np.spacing(largest))
+    _search(
+        query,
+        query_xy,
+        train[order],
+        train_xy[order],
+        order,
+        starts,
+        (origin, size, counts),
+        radius,
+        reach,
+        (result.index, result.best, result.second),
+    )
+    return result
