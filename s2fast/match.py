@@ -21,9 +21,10 @@ from s2fast.progress import Progress
 from s2fast.record import RunRecord
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder, content_key
+from s2fast_kernels import hamming_top2_both
 from s2fast_kernels.backends import resolve
 from s2fast_kernels.hamming_top2 import BACKENDS, hamming_top2
-from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, Top2
+from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
 
 _MAX_SIDE = 16
 """Most scenes a side of a block: enough pairs a unit to forget its overhead, few enough to share them out."""
@@ -157,10 +158,12 @@ def match_unit(block: Sequence[Pair], config: Config, backend: str, out: Path, t
         trains = [descriptors[pair.train] for pair in pairs]
         offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in trains])]).astype(np.int64)
         train = np.concatenate(trains)
-        top2 = hamming_top2(descriptors[query], train, offsets, backend=backend)
-        good = good_matches(top2, config.matching)
         if config.matching.mutual:
-            good &= mutual(top2, descriptors[query], train, offsets, backend)
+            top2, back = both_directions(descriptors[query], train, offsets, backend)
+            good = good_matches(top2, config.matching) & mutual(top2, back, offsets)
+        else:
+            top2 = hamming_top2(descriptors[query], train, offsets, backend=backend)
+            good = good_matches(top2, config.matching)
         for place, pair in enumerate(pairs):
             rows = np.flatnonzero(good[:, place])
             results.append(pair_result(pair, len(descriptors[query]), len(trains[place]), len(rows)))
@@ -188,21 +191,27 @@ def good_matches(top2: Top2, settings: Matching) -> npt.NDArray[np.bool_]:
     return good
 
 
-def mutual(
-    top2: Top2,
-    query: npt.NDArray[np.uint64],
-    train: npt.NDArray[np.uint64],
-    offsets: npt.NDArray[np.int64],
-    backend: str,
-) -> npt.NDArray[np.bool_]:
+def both_directions(
+    query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64], backend: str
+) -> tuple[Top2, Top2]:
+    """Search forward (n, s) and, from every train row, backward (m, 1); in one pass where the backend has one."""
+    if backend in {row.name for row in hamming_top2_both.BACKENDS}:
+        return hamming_top2_both.hamming_top2_both(query, train, offsets, backend=backend)
+    ends = np.array([0, len(query)], np.int64)
+    return (
+        hamming_top2(query, train, offsets, backend=backend),
+        hamming_top2(train, query, ends, backend=backend),
+    )
+
+
+def mutual(forward: Top2, backward: Top2, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Say which best neighbours choose the query back: (n, s) bool."""
-    back = hamming_top2(train, query, np.array([0, len(query)], np.int64), backend=backend).index[:, 0]
-    chosen: npt.NDArray[np.bool_] = top2.index != -1
-    rows = np.where(chosen, top2.index + offsets[None, :-1], 0)
-    if not len(train):
+    chosen: npt.NDArray[np.bool_] = forward.index != NO_ROW
+    if not len(backward.index):
         return chosen
-    both: npt.NDArray[np.bool_] = chosen & (back[rows] == np.arange(len(query))[:, None])
-    return both
+    rows = np.where(chosen, forward.index + offsets[None, :-1], 0)
+    chosen &= backward.index[rows, 0] == np.arange(len(forward.index))[:, None]
+    return chosen
 
 
 def similarity_pct(n_good: int, n_query: int) -> float:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2fast.config import Matching, load_config
-from s2fast.match import Pair, good_matches, key, match_unit, mutual, plan_blocks
+from s2fast.match import Pair, both_directions, good_matches, key, match_unit, mutual, plan_blocks
 from s2fast.model import Features
 from s2fast.report.picture import cross_matches
 from s2fast.store import RunFolder
@@ -37,16 +37,17 @@ def test_ratio_test_is_opencvs() -> None:
     assert len(wanted) > 50
 
 
+@pytest.mark.parametrize("backend", ["numba", "faiss"])
 @pytest.mark.parametrize("distinct", [None, 9])
-def test_mutual_is_opencvs_cross_check(distinct: int | None) -> None:
+def test_mutual_is_opencvs_cross_check(distinct: int | None, backend: str) -> None:
     rng = np.random.default_rng(0)
     query = random_descriptors(rng, 90, distinct)
     trains = [random_descriptors(rng, rows, distinct) for rows in (70, 0, 1, 50)]
     trains[0][:20] = query[30:50]
     offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in trains])])
     train = np.concatenate(trains)
-    top2 = hamming_top2(query, train, offsets)
-    got = mutual(top2, query, train, offsets, "auto")
+    top2, back = both_directions(query, train, offsets, backend)
+    got = mutual(top2, back, offsets)
     for place, rows in enumerate(trains):
         matcher = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True)
         wanted = matcher.match(unpack(query), unpack(rows)) if len(rows) else []
@@ -88,7 +89,7 @@ def test_scenes_with_no_or_one_keypoint_match_nothing(tmp_path: Path, mutual_too
     write_descriptors(folder, {"none": 0, "one": 1, "two": 2, "many": 300})
     names = ["none", "one", "two", "many"]
     pairs = tuple(Pair(q, t, f"{q}-{t}") for q in names for t in names if q != t)
-    match_unit(pairs, load_config(overrides={"matching.mutual": mutual_too}), "auto", tmp_path, 0)
+    match_unit(pairs, load_config(overrides={"matching.mutual": mutual_too}), "numba", tmp_path, 0)
     table = folder.pair_parts().set_index(["query", "train"])
     assert len(table) == len(pairs)
     for (query, train), row in table.iterrows():

@@ -16,7 +16,7 @@ from rasterio.errors import RasterioError
 
 from s2fast.model import Features
 from s2fast.store import RunFolder
-from s2fast_kernels.hamming_top2 import hamming_top2
+from s2fast_kernels.hamming_top2_both import hamming_top2_both
 
 _SIDE_PX = 1200
 """Longest side a scene is drawn with."""
@@ -44,9 +44,7 @@ def cross_matches(query: Features, train: Features, most: int) -> CrossMatches:
     CrossMatches
         At most `most`, by distance, then query row.
     """
-    ends = (np.array([0, len(train)], np.int64), np.array([0, len(query)], np.int64))
-    there = hamming_top2(query.descriptors, train.descriptors, ends[0])
-    back = hamming_top2(train.descriptors, query.descriptors, ends[1])
+    there, back = hamming_top2_both(query.descriptors, train.descriptors, np.array([0, len(train)], np.int64))
     if not len(query) or not len(train):
         return CrossMatches(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.uint16))
     chosen = there.index[:, 0]
