@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-_BIN_SHIFT = 17
-"""Low bits of a float32 response that a bin ignores: 64 bins for every doubling."""
+_BIN_SHIFT = 20
+"""Low bits of a float32 response that a bin ignores: 8 bins for every doubling."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,8 @@ class Forecast:
         self._first = int(np.float32(weakest).view(np.int32)) >> _BIN_SHIFT
         bins = (int(np.float32(np.inf).view(np.int32)) >> _BIN_SHIFT) - self._first + 1
         # Responses of images in [0, 1] stay below a few units; what is stronger shares the last bin.
-        self._seen = np.zeros((budget.cell_count(shape), min(bins, 1280)), np.int32)
+        self._seen = np.zeros((budget.cell_count(shape), min(bins, 160)), np.int32)
+        self._counts = np.zeros(len(self._seen), np.int64)
 
     def admit(
         self, xy: npt.NDArray[np.float32], response: npt.NDArray[np.float32], certain: bool
@@ -105,6 +106,7 @@ class Forecast:
         with self._lock:
             if certain:
                 np.add.at(self._seen, (cell, place), 1)
+                self._counts += np.bincount(cell, minlength=len(self._counts))
             stronger = self._seen[cells][:, ::-1].cumsum(axis=1)[:, ::-1] - self._seen[cells]
             turns = self._turns()
         may_win: npt.NDArray[np.bool_] = stronger[of_cell, place] < turns
@@ -114,7 +116,7 @@ class Forecast:
         """Upper bound of the turns a cell gets: with fewer, the keypoints seen so far would fill the budget."""
         if len(self._seen) == 1:
             return self._budget.keypoints
-        counts = np.sort(self._seen.sum(axis=1))
+        counts = np.sort(self._counts)
         below = counts.cumsum()
         filled = below + counts * np.arange(len(counts) - 1, -1, -1)
         at = int(np.searchsorted(filled, self._budget.keypoints))
