@@ -7,6 +7,7 @@ import sys
 
 COMMANDS = {
     "notebook": ("benchmarks.bench_notebook", "the whole job beside the notebook's script, equal answers first"),
+    "fulltile": ("benchmarks.bench_fulltile", "the same on full 10980 px tiles, and what 50 of them would take"),
     "settings": ("benchmarks.bench_settings", "what settings are worth on real scenes with known displacement"),
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),
     "static": ("benchmarks.static", "what the compiler made of the GPU kernels, and the rate that predicts"),

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 
 import s2fast
-from benchmarks.harness import emit
+from benchmarks.harness import emit, ratio
 from benchmarks.notebook_baseline import find_images
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +43,20 @@ class Timing:
     """Largest resident memory [MiB]."""
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the script and every variant of s2fast took on one archive."""
+
+    scenes: int
+    """Images of the archive."""
+    theirs: list[Timing]
+    """The script, one entry a round."""
+    ours: list[list[Timing]]
+    """Every variant, one entry a round."""
+    similar_pct: list[float]
+    """Every variant's share of similarities within half a point of the script's [%]."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Run both in turn and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -56,35 +70,67 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--backend", default="opencv", help="AKAZE backend of s2fast; equal answers need opencv")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
-    with tempfile.TemporaryDirectory() as folder:
-        scenes = Path(folder) / "scenes"
-        scenes.mkdir()
-        for image in find_images(options.scenes)[: options.first]:
-            (scenes / image.name).symlink_to(image.resolve())
-        common = [f"--scenes={scenes}", f"--regions={options.regions.resolve()}"]
-        ours, theirs = [], []
-        for number in range(options.runs):
-            out = Path(folder) / f"s2fast{number}"
-            settings = {
-                "ingest.reduction": options.reduction,
-                "regions.crs": "EPSG:4326",
-                "regions.buffer_m": options.buffer_m,
-                "features.backend": options.backend,
-            }
-            ours.append(_ours([*common, f"--out={out}"], settings, out))
-            out_theirs = Path(folder) / f"notebook{number}"
-            theirs.append(_theirs([*common, f"--out={out_theirs}"], options.buffer_m, options.reduction))
-            differences = _differences(out, out_theirs)
-            if options.backend == "opencv" and differences.any():
-                raise SystemExit(
-                    f"{(differences > 0).sum()} of {len(differences)} similarities differ: nothing to time"
-                )
-    within = float((differences <= SIMILAR_POINTS).mean() * 100)
-    _print(ours, theirs, within, as_json=options.json)
+    settings = {
+        "ingest.reduction": options.reduction,
+        "regions.crs": "EPSG:4326",
+        "regions.buffer_m": options.buffer_m,
+        "features.backend": options.backend,
+    }
+    result = compare(options.scenes, options.regions, [settings], options.runs, options.first)
+    for side, timings in (("s2fast", result.ours[0]), ("notebook", result.theirs)):
+        for timing in timings if options.json else ():
+            row = {"benchmark": "notebook", "side": side, "similar_pct": result.similar_pct[0], **asdict(timing)}
+            emit(row, as_json=True)
+    if not options.json:
+        print(f"{result.scenes} images, medians of {options.runs} whole processes in turn")
+        print_ratios(result.ours[0], result.theirs, result.similar_pct[0])
     return 0
 
 
-def _ours(common: list[str], settings: dict[str, Any], out: Path) -> Timing:
+def compare(
+    scenes: Path, regions: Path, variants: Sequence[Mapping[str, Any]], runs: int, first: int | None = None
+) -> Comparison:
+    """Run the script and every variant of s2fast in turn, each a whole process, and compare their answers.
+
+    Parameters
+    ----------
+    scenes, regions
+        The archive.
+    variants
+        What differs from configs/notebook.toml, and with ``ingest.reduction``, ``regions.crs`` and
+        ``regions.buffer_m`` from the script's own defaults. A variant with ``features.backend`` "opencv" and full
+        decoding must give the script's very similarities.
+    runs
+        Rounds.
+    first
+        Only the first so many images by name; None: all.
+    """
+    theirs: list[Timing] = []
+    ours: list[list[Timing]] = [[] for _ in variants]
+    similar = [0.0] * len(variants)
+    images = find_images(scenes)[:first]
+    with tempfile.TemporaryDirectory() as folder:
+        linked = Path(folder) / "scenes"
+        linked.mkdir()
+        for image in images:
+            (linked / image.name).symlink_to(image.resolve())
+        common = [f"--scenes={linked}", f"--regions={regions.resolve()}"]
+        for number in range(runs):
+            out_theirs = Path(folder) / f"notebook{number}"
+            theirs.append(_theirs([*common, f"--out={out_theirs}"], variants[0]))
+            for place, variant in enumerate(variants):
+                out = Path(folder) / f"s2fast{number}-{place}"
+                ours[place].append(_ours([*common, f"--out={out}"], variant, out))
+                differences = _differences(out, out_theirs)
+                exact = variant["features.backend"] == "opencv" and variant.get("ingest.decode", "full") == "full"
+                if exact and differences.any():
+                    unequal = int((differences > 0).sum())
+                    raise SystemExit(f"{unequal} of {len(differences)} similarities differ: nothing to time")
+                similar[place] = float((differences <= SIMILAR_POINTS).mean() * 100)
+    return Comparison(len(images), theirs, ours, similar)
+
+
+def _ours(common: list[str], settings: Mapping[str, Any], out: Path) -> Timing:
     overrides = [f"--set={key}={value}" for key, value in settings.items()]
     wall, peak_mb, _ = _measure(
         [sys.executable, "-m", "s2fast.cli", "run", "configs/notebook.toml", *common, *overrides]
@@ -92,8 +138,9 @@ def _ours(common: list[str], settings: dict[str, Any], out: Path) -> Timing:
     return Timing({name: stage.seconds for name, stage in s2fast.open_run(out).record.stages.items()}, wall, peak_mb)
 
 
-def _theirs(common: list[str], buffer_m: float, reduction: int) -> Timing:
-    options = ["--crs=EPSG:4326", f"--buffer-m={buffer_m}", f"--reduction={reduction}"]
+def _theirs(common: list[str], settings: Mapping[str, Any]) -> Timing:
+    names = {"ingest.reduction": "--reduction", "regions.crs": "--crs", "regions.buffer_m": "--buffer-m"}
+    options = [f"{names[key]}={value}" for key, value in settings.items() if key in names]
     wall, peak_mb, told = _measure([sys.executable, "-m", "benchmarks.notebook_baseline", *common, *options])
     return Timing(json.loads(told)["seconds"], wall, peak_mb)
 
@@ -123,25 +170,17 @@ def _differences(ours: Path, theirs: Path) -> pd.Series[float]:
     return (pd.Series(got, dtype=float) - wanted["similarity"]).abs().round(2)
 
 
-def _print(ours: list[Timing], theirs: list[Timing], within: float, *, as_json: bool) -> None:
-    rows = []
+def print_ratios(ours: list[Timing], theirs: list[Timing], similar_pct: float) -> None:
+    """Print medians and the median ratio of every stage, of the whole process, and the memory."""
+    print(f"{similar_pct:.1f} % of all similarities within {SIMILAR_POINTS} points of the notebook's")
     for name in (*STAGES, "whole process"):
-        seconds = [
-            [t.wall if name == "whole process" else t.stages.get(name, 0.0) for t in side] for side in (ours, theirs)
-        ]
-        ratios = [b / a for a, b in zip(*seconds, strict=True)]
-        rows.append((name, *(statistics.median(side) for side in seconds), statistics.median(ratios)))
-    peaks = [statistics.median(timing.peak_mb for timing in side) for side in (ours, theirs)]
-    if as_json:
-        for side, timings in (("s2fast", ours), ("notebook", theirs)):
-            for timing in timings:
-                emit(
-                    {"benchmark": "notebook", "side": side, "within_half_point_pct": within, **asdict(timing)},
-                    as_json=True,
-                )
-        return
-    print(f"medians of {len(ours)} whole processes in turn")
-    print(f"{within:.1f} % of all similarities within {SIMILAR_POINTS} points of the notebook's")
-    for name, fast, slow, ratio in rows:
-        print(f"{name:14} s2fast {fast:8.2f} s   notebook {slow:8.2f} s   {ratio:7.1f} x")
-    print(f"{'peak memory':14} s2fast {peaks[0]:8.0f} MiB notebook {peaks[1]:8.0f} MiB")
+        fast, slow = (
+            [timing.wall if name == "whole process" else timing.stages.get(name, 0.0) for timing in side]
+            for side in (ours, theirs)
+        )
+        times = f"s2fast {statistics.median(fast):8.2f} s   notebook {statistics.median(slow):8.2f} s"
+        print(f"  {name:14} {times}   {ratio(slow, fast):7.1f} x")
+    fast, slow = ([timing.peak_mb for timing in side] for side in (ours, theirs))
+    print(
+        f"  {'peak memory':14} s2fast {statistics.median(fast):6.0f} MiB   notebook {statistics.median(slow):6.0f} MiB"
+    )
