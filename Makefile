@@ -22,7 +22,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 bench: $(READY)  ## the operation benchmarks
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks hamming
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache

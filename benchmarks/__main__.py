@@ -6,6 +6,8 @@ import importlib
 import sys
 
 COMMANDS = {
+    "notebook": ("benchmarks.bench_notebook", "the whole job beside the notebook's script, equal answers first"),
+    "settings": ("benchmarks.bench_settings", "what settings are worth on real scenes with known displacement"),
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),
     "static": ("benchmarks.static", "what the compiler made of the GPU kernels, and the rate that predicts"),
 }

@@ -1,1 +1,79 @@
-"""All-pairs matching of Sentinel-2 images."""
+"""All-pairs matching of Sentinel-2 images: masked AKAZE features, exact Hamming kNN on CPU and GPU.
+
+>>> import s2fast
+>>> run = s2fast.run("configs/default.toml", scenes="DIR", regions="FILE", out="OUT")  # doctest: +SKIP
+>>> run.pairs()  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from s2fast.config import Config
+    from s2fast.results import Run
+
+__all__ = ["open_run", "run"]
+__version__ = "0.1.0"
+
+
+def run(
+    config: Config | Path | str | None = None,
+    *,
+    scenes: Path | str | Sequence[Path | str],
+    out: Path | str,
+    regions: Path | str | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    workers: int = 1,
+    scheduler: str | None = None,
+    strict: bool = False,
+) -> Run:
+    """Match every pair of scenes; see `s2fast.pipeline.run_stages`.
+
+    Parameters
+    ----------
+    config
+        A TOML file or a `s2fast.config.Config`; None: the defaults.
+    scenes
+        Folders or files with scenes.
+    out
+        The run folder; what it holds of the same job is kept.
+    regions
+        File of polygons; None: the whole scenes count.
+    overrides
+        ``{"ingest.reduction": 2}`` or ``["ingest.reduction=2"]``, for a configuration from a file or the defaults.
+    workers
+        Local processes.
+    scheduler
+        Address of a Dask scheduler.
+    strict
+        Stop at the first scene that cannot be used.
+
+    Returns
+    -------
+    Run
+        The finished run.
+    """
+    from s2fast.config import Config, load_config
+    from s2fast.errors import ConfigError
+    from s2fast.pipeline import run_stages
+    from s2fast.results import Run
+
+    if isinstance(config, Config):
+        if overrides:
+            raise ConfigError("overrides go with a configuration file; change the Config itself with model_copy")
+        settings = config
+    else:
+        settings = load_config(config, overrides)
+    places = [scenes] if isinstance(scenes, str | Path) else list(scenes)
+    run_stages(settings, places, regions, out, workers=workers, scheduler=scheduler, strict=strict)
+    return Run(out)
+
+
+def open_run(out: Path | str) -> Run:
+    """Open a run folder that is already there."""
+    from s2fast.results import Run
+
+    return Run(out)

@@ -1,21 +1,37 @@
-"""AKAZE keypoints and M-LDB descriptors of one grey image.
+"""AKAZE keypoints and M-LDB descriptors: of an image, or window by window of a scene too large for that.
 
-See ``README.md`` in this folder for the algorithm and its sources.
+See ``README.md`` in this folder for the algorithm and its sources. Importing this package imports no backend.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from s2fast_kernels.akaze.budget import Budget
 from s2fast_kernels.akaze.contract import AkazeSettings, Features
-from s2fast_kernels.backends import Backend, resolve
+from s2fast_kernels.backends import Backend, needs_package, resolve
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["BACKENDS", "AkazeSettings", "Features", "akaze"]
+    Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    Source = Callable[[slice, slice], Pixels]
+    MaskSource = npt.NDArray[np.bool_] | Callable[[slice, slice], npt.NDArray[np.bool_]]
+
+__all__ = [
+    "BACKENDS",
+    "ENGINES",
+    "AkazeSettings",
+    "Budget",
+    "Features",
+    "akaze",
+    "akaze_windowed",
+    "contrast_factor",
+]
 
 
 def _opencv_missing() -> str | None:
@@ -32,14 +48,33 @@ def _opencv_missing() -> str | None:
     )
 
 
-BACKENDS = (Backend("opencv", f"{__name__}.opencv_cpu", "akaze", _opencv_missing),)
-"""Fastest first."""
+def _accelerator_seen() -> bool:
+    """Look for a device node; asking torch itself would import it."""
+    return any(Path(node).exists() for node in ("/dev/nvidia0", "/dev/kfd", "/dev/dxg"))
+
+
+_TORCH_AUTO = _accelerator_seen()
+
+BACKENDS = (
+    Backend("numba", f"{__name__}.numba_cpu", "akaze", needs_package("numba")),
+    # TORCH     Backend("torch", f"{__name__}.torch_any", "akaze", needs_package("torch", "numba"), auto=_TORCH_AUTO),
+    Backend("opencv", f"{__name__}.opencv_cpu", "akaze", _opencv_missing),
+)
+"""Fastest first, on a CPU."""
+
+ENGINES = (
+    Backend("numba", f"{__name__}.numba_cpu", "NumbaEngine", needs_package("numba")),
+    # TORCH     Backend("torch", f"{__name__}.torch_any", "TorchEngine", needs_package("torch", "numba"), auto=_TORCH_AUTO),
+)
+"""The backends that can work in windows; OpenCV's cannot."""
 
 
 def akaze(
-    image: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+    image: Pixels,
     *,
     settings: AkazeSettings | None = None,
+    contrast: float | None = None,
+    core: tuple[int, int, int, int] | None = None,
     backend: str = "auto",
 ) -> Features:
     """Detect AKAZE keypoints on an image and describe them with M-LDB.
@@ -50,23 +85,124 @@ def akaze(
         The grey image.
     settings
         The detector's parameters; None: OpenCV's defaults.
+    contrast
+        The contrast factor; None: computed from this image. A window of a larger image wants the larger image's
+        (`contrast_factor`). The ``opencv`` backend always computes its own.
+    core
+        Rows [top, bottom) and columns [left, right) as ``(top, bottom, left, right)`` [px]: only keypoints whose
+        nearest pixel lies there are wanted, the rest of the image is halo. None: all.
     backend
         ``"auto"`` or a name from `BACKENDS`.
 
     Returns
     -------
     Features
-        In the backend's own order: the ``opencv`` backend keeps OpenCV's.
+        Sorted by (level, y, x); the ``opencv`` backend keeps OpenCV's order.
 
     Raises
     ------
     ValueError
-        The image has the wrong shape or type, or is out of range.
+        The image has the wrong shape or type, or is out of range; the contrast factor is not positive; the core is not
+        inside the image; or the ``opencv`` backend was given a contrast factor.
+    s2fast_kernels.backends.BackendError
+        The backend is unknown or cannot run here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> len(akaze(np.zeros((100, 100), np.uint8)))
+    0
+    """
+    from s2fast_kernels.akaze.contract import check_contrast, check_core, check_image
+
+    check_image(image)
+    check_contrast(contrast)
+    check_core(core, image.shape)
+    result: Features = resolve(BACKENDS, backend).load()(image, settings or AkazeSettings(), contrast, core)
+    return result
+
+
+def akaze_windowed(
+    source: Source,
+    shape: tuple[int, int],
+    *,
+    settings: AkazeSettings | None = None,
+    contrast: float | None = None,
+    valid: MaskSource | None = None,
+    budget: Budget | None = None,
+    core_px: int | None = None,
+    threads: int | None = None,
+    backend: str = "auto",
+) -> Features:
+    """Detect and describe a large image's keypoints in windows; the result equals the whole image's, bit for bit.
+
+    Parameters
+    ----------
+    source
+        ``source(rows, columns)``, two slices, returns that part of the image: (rows, columns) uint8, or float32 in
+        [0, 1]. It is called from several threads at once; parts overlap.
+    shape
+        Rows and columns of the image [px].
+    settings
+        The detector's parameters; None: OpenCV's defaults.
+    contrast
+        The contrast factor; None: computed from the image's valid pixels, see `contrast_factor`.
+    valid
+        (h, w) bool, or a function like `source`: True where a keypoint may lie, by its nearest pixel. Windows that can
+        neither hold a wanted keypoint nor influence one are not computed.
+    budget
+        How many keypoints are kept, and how they are spread; None: all. Only chosen keypoints are described.
+    core_px
+        Side of the part of the image that a window owns; None: the engine's default. The result does not depend on it.
+    threads
+        Windows under way at once; None: one a core. The result does not depend on it.
+    backend
+        ``"auto"`` or a name from `ENGINES`.
+
+    Returns
+    -------
+    Features
+        Sorted by (level, y, x).
+
+    Raises
+    ------
+    ValueError
+        What `source` or `valid` returned has the wrong shape or type, or is out of range; or a parameter is.
     s2fast_kernels.backends.BackendError
         The backend is unknown or cannot run here.
     """
-    from s2fast_kernels.akaze.contract import check_image
+    from s2fast_kernels.akaze.contract import check_contrast
+    from s2fast_kernels.akaze.windowed import akaze_windowed as run
 
-    check_image(image)
-    result: Features = resolve(BACKENDS, backend).load()(image, settings or AkazeSettings())
-    return result
+    check_contrast(contrast)
+    engine = resolve(ENGINES, backend).load()(threads=threads)
+    return run(
+        source, shape, engine, settings or AkazeSettings(),
+        contrast=contrast, valid=valid, budget=budget, core_px=core_px,
+    )  # fmt: skip
+
+
+def contrast_factor(
+    source: Source, shape: tuple[int, int], *, valid: MaskSource | None = None, threads: int | None = None
+) -> float:
+    """Compute the contrast factor of a large image, or of its valid pixels, in one pass over strips.
+
+    Parameters
+    ----------
+    source, shape
+        See `akaze_windowed`.
+    valid
+        (h, w) bool, or a function like `source`: only gradients at these pixels count. A gradient looks 3 px around, so
+        where invalid pixels hold no image the mask should be eroded by 3 px; None: all pixels, as OpenCV does.
+    threads
+        None: one a core.
+
+    Returns
+    -------
+    float
+        The factor, the same whatever the threads: OpenCV's bit for bit.
+    """
+    from s2fast_kernels.akaze.contrast import contrast_factor as run
+    from s2fast_kernels.akaze.masks import Mask
+
+    return run(source, shape, valid=None if valid is None else Mask(valid, shape), threads=threads)

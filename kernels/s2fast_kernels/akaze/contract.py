@@ -13,6 +13,12 @@ WORDS = 8
 DESCRIPTOR_BYTES = 61
 """Bytes of a descriptor as OpenCV writes it: 486 bits."""
 
+DESCRIPTOR_BITS = 486
+"""Bits of a full descriptor."""
+
+MAX_OCTAVES, MAX_LAYERS = 8, 16
+"""More has no use: octave 8 of a full tile is smaller than a keypoint's border."""
+
 
 @dataclass(frozen=True, slots=True)
 class AkazeSettings:
@@ -29,6 +35,19 @@ class AkazeSettings:
 
     upright: bool = False
     """True: orientation is taken as 0 and not estimated."""
+
+    descriptor_size: int = 0
+    """Bits of the descriptor, as OpenCV counts them; 0: all 486. Fewer are a fixed pseudo-random choice."""
+
+    def __post_init__(self) -> None:
+        if not self.threshold >= 0:
+            raise ValueError(f"threshold must be at least 0, got {self.threshold}")
+        if not 1 <= self.octaves <= MAX_OCTAVES:
+            raise ValueError(f"octaves must be 1 to {MAX_OCTAVES}, got {self.octaves}")
+        if not 1 <= self.layers <= MAX_LAYERS:
+            raise ValueError(f"layers must be 1 to {MAX_LAYERS}, got {self.layers}")
+        if not 0 <= self.descriptor_size <= DESCRIPTOR_BITS:
+            raise ValueError(f"descriptor_size must be 0 (all) to {DESCRIPTOR_BITS} bits, got {self.descriptor_size}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +127,26 @@ def check_image(image: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> None:
         # NaN compares false with everything, so it is refused here too.
         if not (low >= 0.0 and high <= 1.0):
             raise ValueError(f"a float32 image must lie in [0, 1] without NaN, got {low} to {high}")
+
+
+def check_contrast(contrast: float | None) -> None:
+    """Raise ValueError unless the contrast factor is positive and finite, or None."""
+    if contrast is not None and not 0 < contrast < float("inf"):
+        raise ValueError(f"contrast must be positive and finite, got {contrast}")
+
+
+def check_core(core: tuple[int, int, int, int] | None, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless the core is None or (top, bottom, left, right) within the image."""
+    if core is None:
+        return
+    top, bottom, left, right = core
+    if not (0 <= top <= bottom <= shape[0] and 0 <= left <= right <= shape[1]):
+        raise ValueError(f"core (top, bottom, left, right) = {core} does not lie in an image of {shape} px")
+
+
+def in_core(xy: npt.NDArray[np.float32], core: tuple[int, int, int, int]) -> npt.NDArray[np.bool_]:
+    """Which positions have their nearest pixel, halves rounded up, in the core."""
+    top, bottom, left, right = core
+    x, y = np.floor(xy.T + np.float32(0.5))
+    inside: npt.NDArray[np.bool_] = (x >= left) & (x < right) & (y >= top) & (y < bottom)
+    return inside

@@ -7,16 +7,29 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from s2fast_kernels.akaze.contract import AkazeSettings, Features, pack
+from s2fast_kernels.akaze.contract import AkazeSettings, Features, in_core, pack
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+_LEAST_SIDE_PX = 59
+"""Keypoints keep 29 px from every border; on images of a few pixels OpenCV writes outside its buffers."""
 
-def akaze(image: npt.NDArray[np.uint8] | npt.NDArray[np.float32], settings: AkazeSettings) -> Features:
+
+def akaze(
+    image: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+    settings: AkazeSettings,
+    contrast: float | None = None,
+    core: tuple[int, int, int, int] | None = None,
+) -> Features:
     """Run ``cv2.AKAZE`` on the whole image; keypoints keep OpenCV's order. See the package for the contract."""
+    if contrast is not None:
+        raise ValueError("cv2.AKAZE computes its contrast factor itself; use another backend, or contrast=None")
+    if min(image.shape) < _LEAST_SIDE_PX:
+        return Features.none()
     detector = cv2.AKAZE.create(
         descriptor_type=cv2.AKAZE_DESCRIPTOR_MLDB_UPRIGHT if settings.upright else cv2.AKAZE_DESCRIPTOR_MLDB,
+        descriptor_size=settings.descriptor_size,
         threshold=settings.threshold,
         nOctaves=settings.octaves,
         nOctaveLayers=settings.layers,
@@ -25,7 +38,7 @@ def akaze(image: npt.NDArray[np.uint8] | npt.NDArray[np.float32], settings: Akaz
     if not keypoints:
         return Features.none()
     degrees = np.array([keypoint.angle for keypoint in keypoints], np.float32)
-    return Features(
+    features = Features(
         xy=np.array([keypoint.pt for keypoint in keypoints], np.float32),
         size=np.array([keypoint.size for keypoint in keypoints], np.float32),
         angle=np.zeros_like(degrees) if settings.upright else np.deg2rad(degrees),
@@ -33,3 +46,4 @@ def akaze(image: npt.NDArray[np.uint8] | npt.NDArray[np.float32], settings: Akaz
         level=np.array([keypoint.class_id for keypoint in keypoints], np.int16),
         descriptors=pack(descriptors),
     )
+    return features if core is None else features.take(in_core(features.xy, core))

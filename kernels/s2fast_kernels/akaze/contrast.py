@@ -1,0 +1,157 @@
+"""The contrast factor: the gradient below which diffusion is free, a quantile of the image's gradients.
+
+OpenCV sorts gradient lengths into 300 equal bins up to the largest and takes the upper edge of the bin that completes
+70 % of those outside bin 0. The largest is known only at the end, so OpenCV walks over the gradients twice. Here one
+pass counts squared lengths by the leading bits of their float32 patterns, which grow with the value: enough to name the
+bin, unless the quantile falls on values that share those bits with a bin's edge. Only then a second pass counts
+OpenCV's own bins. Either way the result is OpenCV's of the whole image, from windows in any order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from s2fast_kernels.akaze.contract import check_image
+from s2fast_kernels.akaze.jobs import Pixels, Rect
+
+if TYPE_CHECKING:
+    from s2fast_kernels.akaze.masks import Mask
+
+BINS = 300
+"""Bins of OpenCV's histogram."""
+
+QUANTILE = np.float32(0.7)
+"""Share of the gradients outside bin 0 that lie below the contrast factor."""
+
+FLAT = 0.03
+"""Contrast factor of an image without a gradient."""
+
+FINE_SHIFT = 14
+"""Low bits of a float32 that the fine histogram ignores: 512 bins for every doubling of the squared length."""
+
+FINE_BINS = int(np.float32(1024).view(np.int32)) >> FINE_SHIFT
+"""Scharr's gradient of an image in [0, 1] has a squared length of at most 512."""
+
+_STRIP_PX = 512
+_HALO = 3
+"""A gradient looks this far: blur and Scharr [px]."""
+
+_EVERYWHERE = np.ones((0, 0), np.bool_)
+"""Stands for "every pixel counts" in compiled code, which wants one type."""
+
+Source = Callable[[slice, slice], Pixels]
+
+
+def contrast_factor(
+    source: Source, shape: tuple[int, int], *, valid: Mask | None = None, threads: int | None = None
+) -> float:
+    """Compute an image's contrast factor, strip by strip.
+
+    Parameters
+    ----------
+    source
+        Reads a part of the image, uint8 or float32 in [0, 1]; called from several threads.
+    shape
+        Rows and columns of the image [px].
+    valid
+        Only gradients at these pixels count. A gradient looks 3 px around: erode the mask by as much where invalid
+        pixels hold no image.
+    threads
+        None: one a core.
+
+    Returns
+    -------
+    float
+        `AkazeSettings`' contrast factor, a float32.
+    """
+    from s2fast_kernels.akaze.numba_contrast import count_bins, count_fine
+
+    height, width = shape
+    if height < 3 or width < 3:
+        return FLAT
+    strips = [
+        Rect(top, min(top + _STRIP_PX, height - 1), left, min(left + 2 * _STRIP_PX, width - 1))
+        for top in range(1, height - 1, _STRIP_PX)
+        for left in range(1, width - 1, 2 * _STRIP_PX)
+    ]
+    if valid is not None:
+        strips = [strip for strip in strips if valid.any(*strip)]
+
+    def operands(strip: Rect) -> tuple[Pixels, Rect, npt.NDArray[np.bool_]]:
+        window = strip.grown(_HALO, height, width)
+        block = source(*window.slices)
+        check_image(block)
+        inner = strip.within(window)
+        return block, inner, _EVERYWHERE if valid is None else valid.part(*strip.slices)
+
+    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+        counts = np.zeros(FINE_BINS, np.int64)
+        largest = np.float32(0)
+        for part, peak in pool.map(lambda strip: count_fine(*operands(strip), FINE_SHIFT, FINE_BINS), strips):
+            counts += part
+            largest = max(largest, peak)
+        if largest == 0:
+            return FLAT
+        edges = bin_edges(largest)
+        k = bin_of_fine(counts, edges)
+        if k is None:
+            exact = np.zeros(BINS, np.int64)
+            for part in pool.map(lambda strip: count_bins(*operands(strip), edges), strips):
+                exact += part
+            k = quantile_bin(exact.cumsum(), int(exact[0]))
+    return FLAT if k == BINS else float(np.sqrt(largest) * np.float32(k) / np.float32(BINS))
+
+
+def bin_edges(largest: np.float32) -> npt.NDArray[np.float32]:
+    """Least squared gradient that OpenCV puts in bins 1 .. 299 or above, given the largest; inf where none would be.
+
+    OpenCV's bin of a squared gradient v is ``int(sqrt(v) * (299 / sqrt(largest)))`` in float32. It grows with v, so
+    that the edge is found by bisection over the bit patterns.
+    """
+    factor = np.float32(BINS - 1) / np.sqrt(largest)
+    wanted = np.arange(1, BINS, dtype=np.int32)
+    low, high = np.zeros(BINS - 1, np.int64), np.full(BINS - 1, int(np.float32(np.inf).view(np.int32)), np.int64)
+    while np.any(low < high):
+        middle = (low + high) // 2
+        reached = (np.sqrt(middle.astype(np.int32).view(np.float32)) * factor) >= wanted
+        high = np.where(reached, middle, high)
+        low = np.where(reached, low, middle + 1)
+    return high.astype(np.int32).view(np.float32)
+
+
+def quantile_bin(below: npt.NDArray[np.int64], background: int) -> int:
+    """First bin k >= 1 such that 70 % of the gradients outside bin 0 lie in bins 1 to k - 1; 300 if there is none.
+
+    Parameters
+    ----------
+    below : (300,) int64
+        Gradients in bins 0 to k, for each k; the last is their number.
+    background
+        Gradients in bin 0.
+    """
+    # OpenCV takes the share in float32, which matters beyond 2 ** 24 pixels.
+    threshold = int(np.float32(int(below[-1]) - background) * QUANTILE)
+    reached = np.flatnonzero(below[:-1] - background >= threshold)
+    return int(reached[0]) + 1 if len(reached) else BINS
+
+
+def bin_of_fine(counts: npt.NDArray[np.int64], edges: npt.NDArray[np.float32]) -> int | None:
+    """Like `quantile_bin`, from the fine histogram; None if it cannot tell.
+
+    Values that share their leading bits with a bin's edge may lie on either side of it. The quantile's bin only falls
+    as more gradients lie below the edges and rises with the background, so that the two extremes decide.
+    """
+    total = np.concatenate([[0], counts.cumsum()])
+    bits = edges.view(np.int32).astype(np.int64)
+    at = np.minimum(bits >> FINE_SHIFT, FINE_BINS)
+    fewest = np.append(total[at], total[-1])
+    shared = (bits & ((1 << FINE_SHIFT) - 1)) != 0
+    most = np.append(total[np.minimum(at + shared, FINE_BINS)], total[-1])
+    highest, lowest = quantile_bin(fewest, int(most[0])), quantile_bin(most, int(fewest[0]))
+    return highest if highest == lowest else None

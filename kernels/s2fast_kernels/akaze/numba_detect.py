@@ -1,0 +1,146 @@
+"""Compiled detection on one level of one window: derivatives, determinant of the Hessian, its maxima, refined."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from s2fast_kernels.akaze.numba_scale_space import PAD
+
+_P = np.uint64(PAD)
+_ONE = np.uint64(1)
+_HALF, _QUARTER, _TWO = np.float32(0.5), np.float32(0.25), np.float32(2.0)
+_BLOCK = np.uint64(64)
+
+RING = 4
+"""Rows of scratch `detect` needs."""
+
+
+@njit(nogil=True, cache=True)
+def _gradient_row(src, row, radius, dx, dy, w, centre, corner):  # type: ignore[no-untyped-def]
+    up, down = row - radius, row + radius
+    s = np.uint64(radius)
+    first, last = _P - s, _P + s
+    for j in range(w):
+        left, c, right = j + first, j + _P, j + last
+        dx[row, c] = centre * (src[row, right] - src[row, left]) + corner * (
+            (src[up, right] - src[up, left]) + (src[down, right] - src[down, left])
+        )
+        dy[row, c] = (centre * src[down, c] + corner * (src[down, left] + src[down, right])) - (
+            centre * src[up, c] + corner * (src[up, left] + src[up, right])
+        )
+
+
+@njit(nogil=True, cache=True)
+def gradient(smoothed, dx, dy, height, width, radius, centre, corner):  # type: ignore[no-untyped-def]
+    """First derivatives of a level: Scharr-like 3 x 3 taps, `radius` pixels apart.
+
+    The smoothed plane's frame must hold its reflection.
+    """
+    w = np.uint64(width)
+    for row in range(PAD, PAD + height):
+        _gradient_row(smoothed, row, radius, dx, dy, w, centre, corner)
+
+
+@njit(nogil=True, cache=True)
+def _determinant_row(dx, dy, row, radius, out, slot, x0, w, centre, corner, scale):  # type: ignore[no-untyped-def]
+    up, down = row - radius, row + radius
+    s = np.uint64(radius)
+    mid = _P + x0
+    first, last = mid - s, mid + s
+    for j in range(w):
+        left, c, right = j + first, j + mid, j + last
+        upper_left, upper_right, lower_left, lower_right = dx[up, left], dx[up, right], dx[down, left], dx[down, right]
+        xx = centre * (dx[row, right] - dx[row, left]) + corner * (
+            (upper_right - upper_left) + (lower_right - lower_left)
+        )
+        xy = (centre * dx[down, c] + corner * (lower_left + lower_right)) - (
+            centre * dx[up, c] + corner * (upper_left + upper_right)
+        )
+        yy = (centre * dy[down, c] + corner * (dy[down, left] + dy[down, right])) - (
+            centre * dy[up, c] + corner * (dy[up, left] + dy[up, right])
+        )
+        out[slot, j] = (xx * yy - xy * xy) * scale
+
+
+@njit(nogil=True, cache=True)
+def _refine(det, above, here, below, j):  # type: ignore[no-untyped-def]
+    """Offset of the extremum of the quadratic through a maximum's neighbours: x, y [px], float32.
+
+    The 2 x 2 system is solved in float64, as OpenCV does; a singular one leaves the maximum where it is.
+    """
+    v = det[here, j]
+    gx = _HALF * (det[here, j + _ONE] - det[here, j - _ONE])
+    gy = _HALF * (det[below, j] - det[above, j])
+    xx = det[here, j + _ONE] + det[here, j - _ONE] - _TWO * v
+    yy = det[below, j] + det[above, j] - _TWO * v
+    xy = _QUARTER * (det[below, j + _ONE] + det[above, j - _ONE] - det[above, j + _ONE] - det[below, j - _ONE])
+    determinant = np.float64(xx) * np.float64(yy) - np.float64(xy) * np.float64(xy)
+    if determinant == 0.0:
+        return np.float32(0.0), np.float32(0.0)
+    inverse = 1.0 / determinant
+    x = (np.float64(gy) * np.float64(xy) - np.float64(gx) * np.float64(yy)) * inverse
+    y = (np.float64(gx) * np.float64(xy) - np.float64(gy) * np.float64(xx)) * inverse
+    return np.float32(x), np.float32(y)
+
+
+@njit(nogil=True, cache=True)
+def _scan_row(det, above, here, below, w, threshold, row, x0, found, place, shape):  # type: ignore[no-untyped-def]
+    """Append the strict maxima of one row above the threshold; counts on when the arrays are full."""
+    capacity = len(shape)
+    for start in range(_ONE, w - _ONE, _BLOCK):
+        stop = min(start + _BLOCK, w - _ONE)
+        above_threshold = 0
+        for j in range(start, stop):
+            above_threshold += det[here, j] > threshold
+        if above_threshold == 0:
+            continue
+        for j in range(start, stop):
+            v = det[here, j]
+            if (
+                v > threshold
+                and v > det[here, j - _ONE]
+                and v > det[here, j + _ONE]
+                and v > det[above, j - _ONE]
+                and v > det[above, j]
+                and v > det[above, j + _ONE]
+                and v > det[below, j - _ONE]
+                and v > det[below, j]
+                and v > det[below, j + _ONE]
+            ):
+                if found < capacity:
+                    place[found, 0] = row
+                    place[found, 1] = np.int64(x0) + np.int64(j) - 1
+                    x, y = _refine(det, above, here, below, j)
+                    shape[found, 0] = v
+                    shape[found, 1] = x
+                    shape[found, 2] = y
+                found += 1
+    return found
+
+
+@njit(nogil=True, cache=True)
+def detect(dx, dy, y0, y1, x0, x1, radius, centre, corner, threshold, det, place, shape):  # type: ignore[no-untyped-def]
+    """Find the strict 3 x 3 maxima of the Hessian's determinant in rows [y0, y1), columns [x0, x1).
+
+    The determinant lives in `det`, `RING` rows of scratch, never as a plane. Positions are in window pixels, row by
+    row.
+
+    Returns
+    -------
+    int
+        Number of maxima found. ``place[:, :]`` (row, column) and ``shape`` (determinant, x and y offset) hold the first
+        ``len(shape)`` of them; when more were found, call again with longer arrays.
+    """
+    found = 0
+    if y1 <= y0 or x1 <= x0:
+        return found
+    scale = np.float32(radius * radius * radius * radius)
+    first = np.uint64(x0 - 1)
+    w = np.uint64(x1 - x0 + 2)
+    for i in range(y0 - 1, y1 + 1):
+        _determinant_row(dx, dy, PAD + i, radius, det, i & 3, first, w, centre, corner, scale)
+        here = i - 1
+        if here >= y0:
+            found = _scan_row(det, (here - 1) & 3, here & 3, i & 3, w, threshold, here, x0, found, place, shape)
+    return found

@@ -1,0 +1,155 @@
+"""Stage 1: scenes and regions to masked tiles in Zarr, reading only the blocks that are needed, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from s2fast.config import Config
+from s2fast.errors import SceneError
+from s2fast.executors import Workplace, limit_threads, run_units
+from s2fast.model import Window
+from s2fast.progress import Progress
+from s2fast.reader import Reader, open_raster, reduce_any, reduce_mean
+from s2fast.record import RunRecord, SceneInput
+from s2fast.regions import PlacedRegions, RegionFile, place_regions
+from s2fast.stage import StageResult
+from s2fast.store import RunFolder, content_key
+from s2fast.windows import chunk_shape, grid, reduced, reduced_shape
+
+OpenRaster = Callable[[Path], AbstractContextManager[Reader]]
+
+
+def key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
+    """Content key of a scene's tile."""
+    settings = config.regions if regions and config.regions.mode != "none" else None
+    return content_key(
+        "tile",
+        item.identity,
+        settings.model_dump() if settings else None,
+        regions.content if regions and settings else None,
+        config.ingest.reduction,
+        config.ingest.halo_px if settings and settings.mode == "keep" else None,
+    )
+
+
+def run(
+    record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, strict: bool = False
+) -> StageResult:
+    """Ingest every scene whose tile is not there yet under the same key."""
+    todo = [
+        item
+        for item in record.usable
+        if folder.tile_key(item.scene.scene_id) != key(item, record.config, record.regions)
+    ]
+    result = StageResult(kept=len(record.usable) - len(todo))
+    with progress.stage("ingest", len(todo), result.kept) as bar:
+        for item, problem in run_units(workplace, ingest_unit, todo, record.config, record.regions, folder.path):
+            result.count(item.scene.scene_id, problem, strict=strict)
+            bar.advance()
+    return result
+
+
+def ingest_unit(
+    item: SceneInput, config: Config, regions: RegionFile | None, out: Path, threads: int
+) -> SceneError | None:
+    """Ingest one scene; what is wrong with the scene is returned, not raised."""
+    limit_threads(threads)
+    try:
+        ingest_scene(item, config, regions, RunFolder(out))
+    except SceneError as error:
+        return error
+    return None
+
+
+def ingest_scene(
+    item: SceneInput,
+    config: Config,
+    regions: RegionFile | None,
+    folder: RunFolder,
+    open_raster: OpenRaster = open_raster,
+) -> None:
+    """Write one scene's masked tile: its pixels and where a keypoint may lie."""
+    mode = config.regions.mode if regions else "none"
+    reduction = config.ingest.reduction
+    placed = place_regions(regions, config.regions, item.raster) if regions and mode != "none" else None
+    chunks = chunk_shape(item.raster.block, reduction)
+    windows = needed_windows(item, chunks, placed, config.ingest.halo_px * reduction if mode == "keep" else 0)
+    with open_raster(item.scene.path) as reader:
+        if reader.raster != item.raster:
+            raise SceneError(f"{item.scene.path} has changed since the run began: run again")
+        tile = folder.tile_writer(
+            item.scene.scene_id,
+            reduced_shape(item.raster.shape, reduction),
+            (chunks[0] // reduction, chunks[1] // reduction),
+            # Painted scenes keep the keypoints of the polygons' outlines, which lie on both sides of them.
+            valid_outside=mode == "zero",
+        )
+        for window in windows:
+            target = reduced(window, reduction)
+            if target:
+                tile.write(
+                    target, *masked(*reader.read(window), placed.mask(window) if placed else None, mode, reduction)
+                )
+    scene = item.scene
+    attributes = {
+        "source": str(scene.path),
+        "platform": scene.platform,
+        "sensing_time": scene.sensing_time.isoformat() if scene.sensing_time else None,
+        "tile": scene.tile,
+        "crs": item.raster.crs_wkt,
+        "transform": item.raster.transform,
+        "full_shape": item.raster.shape,
+        "reduction": reduction,
+        "windows_read": len(windows),
+    }
+    tile.finish(attributes, key(item, config, regions))
+
+
+def needed_windows(
+    item: SceneInput, chunks: tuple[int, int], placed: PlacedRegions | None, halo_px: int
+) -> list[Window]:
+    """List the windows to read: whole blocks of the file, only those that meet a region or its halo."""
+    windows = grid(item.raster.shape, chunks)
+    return windows if placed is None else [window for window in windows if placed.meets(window, halo_px)]
+
+
+def masked(
+    grey: npt.NDArray[np.uint8],
+    has_data: npt.NDArray[np.bool_],
+    inside: npt.NDArray[np.bool_] | None,
+    mode: str,
+    reduction: int,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Shrink a window and apply its mask.
+
+    Parameters
+    ----------
+    grey : (height, width) uint8
+        Pixels at full resolution.
+    has_data : (height, width) bool
+        False where the scene has no data.
+    inside : (height, width) bool or None
+        True inside a polygon; None: the whole window counts.
+    mode
+        ``regions.mode``.
+    reduction
+        ``ingest.reduction``. A shrunk pixel is inside if any of its pixels is, and has data if all of them do.
+
+    Returns
+    -------
+    grey : (height // reduction, width // reduction) uint8
+        In mode "zero" 0 outside the polygons, else the scene's pixels.
+    valid : same shape, bool
+        True where a keypoint may lie.
+    """
+    small = reduce_mean(grey, reduction)
+    small_inside = None if inside is None else reduce_any(inside, reduction)
+    if mode == "zero" and small_inside is not None:
+        return np.where(small_inside, small, np.uint8(0)), np.ones(small.shape, np.bool_)
+    valid = ~reduce_any(~has_data, reduction)
+    return small, valid if small_inside is None else valid & small_inside

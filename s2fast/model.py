@@ -1,0 +1,126 @@
+"""The values that travel between modules: scenes, windows, features, pair results. All frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from s2fast_kernels.akaze.contract import Features
+
+__all__ = ["Features", "PairResult", "Raster", "Scene", "Window"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One acquisition of one MGRS tile, as its file name tells it; nothing is opened."""
+
+    scene_id: str
+    """Unique in a run: ``S2A_20160830T083602_T36UYA``, or the file's stem where the name says less."""
+
+    path: Path
+    """The raster file."""
+
+    platform: str = ""
+    """``S2A`` to ``S2D``, empty if unknown."""
+
+    sensing_time: datetime | None = None
+    """Start of sensing, UTC, None if unknown."""
+
+    tile: str = ""
+    """MGRS tile, ``36UYA``, empty if unknown."""
+
+    baseline: int = 0
+    """Processing baseline of the product, 207 for N0207; 0 if unknown."""
+
+    product_time: str = ""
+    """The product's discriminator, ``20160830T083600``; orders products of one baseline."""
+
+    @property
+    def order(self) -> tuple[str, str, str]:
+        """Where the scene stands in a run: by tile, then time, then name."""
+        return (self.tile, self.sensing_time.isoformat() if self.sensing_time else "", self.scene_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of a raster's pixel grid, half open."""
+
+    row: int
+    """First row."""
+
+    col: int
+    """First column."""
+
+    height: int
+    """Rows."""
+
+    width: int
+    """Columns."""
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Row and column slice, to index a (row, col) array."""
+        return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
+
+    @property
+    def bounds(self) -> tuple[int, int, int, int]:
+        """Pixel edges x0, y0, x1, y1: the corner of the grid's first pixel is (0, 0)."""
+        return self.col, self.row, self.col + self.width, self.row + self.height
+
+    def __bool__(self) -> bool:
+        """Whether the window holds a pixel."""
+        return self.height > 0 and self.width > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """A raster file's header."""
+
+    shape: tuple[int, int]
+    """Rows, columns."""
+
+    block: tuple[int, int]
+    """Rows and columns the file is coded in; reads aligned to it decode nothing twice."""
+
+    crs_wkt: str
+    """Coordinate reference system, as WKT."""
+
+    transform: tuple[float, float, float, float, float, float]
+    """Affine a, b, c, d, e, f: x = a col + b row + c, y = d col + e row + f, at pixel corners [CRS units]."""
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Map a point of the pixel grid, in pixel edges, to x and y [CRS units]."""
+        a, b, c, d, e, f = self.transform
+        return a * x + b * y + c, d * x + e * y + f
+
+    def outline(self, window: Window | None = None) -> list[tuple[float, float]]:
+        """Corners of a window, or of the whole raster, x and y [CRS units], upper left first, clockwise."""
+        x0, y0, x1, y1 = (window or Window(0, 0, *self.shape)).bounds
+        return [self.at(x, y) for x, y in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))]
+
+
+@dataclass(frozen=True, slots=True)
+class PairResult:
+    """What matching found for one pair; a row of ``pairs/*.parquet``."""
+
+    query: str
+    """Scene id of the query, first in the run's order."""
+
+    train: str
+    """Scene id of the train."""
+
+    n_query: int
+    """Keypoints of the query."""
+
+    n_train: int
+    """Keypoints of the train."""
+
+    n_good: int
+    """Query keypoints whose best neighbour passes the ratio test (and the mutual test where it is on)."""
+
+    similarity_pct: float
+    """``100 * n_good / max(n_query, 1)``, two decimals."""
+
+    key: str
+    """Content key: the features and settings this row was computed from."""

@@ -1,0 +1,180 @@
+"""The whole job: find the scenes, check the regions, run the stages one after another."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from s2fast import extract, ingest, match
+from s2fast.config import Config
+from s2fast.errors import InputError, RunFolderError, SceneError
+from s2fast.executors import Workplace, open_workplace
+from s2fast.progress import Progress
+from s2fast.reader import open_raster
+from s2fast.record import RunRecord, SceneInput, StageRecord, load_record
+from s2fast.regions import RegionFile, check_regions
+from s2fast.report import tables
+from s2fast.scenes import find_scenes
+from s2fast.stage import StageResult
+from s2fast.store import RunFolder
+from s2fast_kernels import akaze, hamming_top2
+from s2fast_kernels.backends import resolve
+
+log = logging.getLogger(__name__)
+
+STAGES: Mapping[str, Callable[..., StageResult]] = {
+    "ingest": ingest.run,
+    "extract": extract.run,
+    "match": match.run,
+    "report": tables.run,
+}
+"""In the order they run; each reads what the one before wrote."""
+
+
+def run_stages(
+    config: Config,
+    scenes: Sequence[Path | str],
+    regions: Path | str | None,
+    out: Path | str,
+    *,
+    stages: Sequence[str] = tuple(STAGES),
+    workers: int = 1,
+    scheduler: str | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> RunRecord:
+    """Run stages over an archive; what is already there under the same settings is kept.
+
+    Parameters
+    ----------
+    config
+        The settings.
+    scenes
+        Folders or files with scenes.
+    regions
+        File of polygons; None: the whole scenes count.
+    out
+        The run folder, new or of the same job.
+    stages
+        Names from `STAGES`.
+    workers, scheduler
+        Where work runs; see `s2fast.executors.open_workplace`.
+    strict
+        Stop at the first scene that cannot be used, instead of leaving it out.
+    progress
+        Where to show progress; None: nowhere.
+
+    Returns
+    -------
+    RunRecord
+        As written to run.json; ``problems`` names the scenes left out.
+
+    Raises
+    ------
+    S2FastError
+        Something asked for cannot be used; nothing is written before the inputs are checked.
+    """
+    progress = progress or Progress()
+    folder = RunFolder(out)
+    record = _continued(plan(config, scenes, regions, strict=strict), folder, reads="ingest" in stages)
+    changed = False
+    with open_workplace(workers, scheduler, config.compute.threads) as workplace:
+        folder.create()
+        record.save(folder)
+        for name in stages:
+            changed |= _run_stage(name, record, folder, workplace, progress, strict=strict)
+            record.save(folder)
+    if not changed:
+        progress.say(f"nothing to do: {folder.path} is up to date")
+    return record
+
+
+def plan(config: Config, places: Sequence[Path | str], regions: Path | str | None, *, strict: bool) -> RunRecord:
+    """Check all inputs and say what the run works on; writes nothing."""
+    for table, backend in ((akaze.BACKENDS, config.features.backend), (hamming_top2.BACKENDS, config.matching.backend)):
+        resolve(table, backend)
+    if not places:
+        raise InputError("no scenes asked for: name folders or files with --scenes")
+    found = find_scenes(places)
+    superseded: dict[str, list[str]] = {}
+    for product in found.superseded:
+        log.warning("%s: a newer product of %s is used instead", product.path, product.scene_id)
+        superseded.setdefault(product.scene_id, []).append(str(product.path))
+    inputs, problems = [], {}
+    for scene in found.scenes:
+        try:
+            with open_raster(scene.path) as reader:
+                inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=_identity(scene.path)))
+        except SceneError as error:
+            if strict:
+                raise
+            log.warning("%s skipped: %s", scene.scene_id, error)
+            problems[scene.scene_id] = str(error)
+    if not inputs:
+        raise InputError(
+            f"none of the {len(problems)} scenes found can be used; first: {next(iter(problems.values()))}"
+        )
+    region_file = None if regions is None else RegionFile.at(regions)
+    if region_file is not None and config.regions.mode != "none":
+        check_regions(region_file, config.regions, [item.raster for item in inputs])
+    return RunRecord(
+        config=config,
+        places=sorted(str(Path(place).resolve()) for place in places),
+        regions=region_file,
+        scenes=inputs,
+        superseded=superseded,
+        problems=problems,
+    )
+
+
+def _continued(record: RunRecord, folder: RunFolder, *, reads: bool) -> RunRecord:
+    """Take over what an earlier run of the same job noted; refuse another job's folder.
+
+    Scenes that could not be read stay left out, unless this run `reads` them anew.
+    """
+    if not folder.run_json.exists():
+        if folder.path.is_file() or (folder.path.is_dir() and any(folder.path.iterdir())):
+            raise RunFolderError(f"{folder.path} exists and is no run folder: name another --out")
+        return record
+    before = load_record(folder)
+    same_regions = (before.regions and before.regions.path) == (record.regions and record.regions.path)
+    if before.places != record.places or not same_regions:
+        raise RunFolderError(
+            f"{folder.path} holds another job's run, of --scenes {' '.join(before.places)}"
+            f"{f' --regions {before.regions.path}' if before.regions else ''}: name another --out"
+        )
+    same = {item.scene.scene_id for item in record.scenes} & {item.scene.scene_id for item in before.scenes}
+    problems = {} if reads else {name: told for name, told in before.problems.items() if name in same}
+    return record.model_copy(
+        update={
+            "stages": before.stages,
+            "counts": before.counts,
+            "tables_key": before.tables_key,
+            "problems": problems | record.problems,
+        }
+    )
+
+
+def _identity(path: Path) -> str:
+    """Say which version of a file this is: name, size, time of its last change."""
+    status = path.stat()
+    return f"{path.name} {status.st_size} {status.st_mtime_ns}"
+
+
+def _run_stage(
+    name: str, record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, strict: bool
+) -> bool:
+    """Run one stage and note how it went; True if it changed anything."""
+    start = time.perf_counter()
+    result = STAGES[name](record, folder, workplace, progress, strict=strict)
+    for scene_id, problem in result.problems.items():
+        log.warning("%s skipped: %s", scene_id, problem)
+    record.problems.update(result.problems)
+    if not result.done and name in record.stages:
+        return bool(result.problems)
+    record.stages[name] = StageRecord(
+        seconds=round(time.perf_counter() - start, 3), done=result.done, kept=result.kept, backend=result.backend
+    )
+    return bool(result.done or result.problems)

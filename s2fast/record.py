@@ -1,0 +1,126 @@
+"""run.json: what a run was asked, on what, with what, and how it went."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from s2fast.config import Config
+from s2fast.errors import RunFolderError
+from s2fast.executors import available_cores
+from s2fast.model import Raster, Scene
+from s2fast.regions import RegionFile
+from s2fast.store import FORMAT, RunFolder, write_whole
+
+_PACKAGES = (
+    "s2fast", "numpy", "opencv-python-headless", "faiss-cpu", "numba", "torch", "rasterio", "geopandas", "shapely",
+    "pyproj", "zarr",
+)  # fmt: skip
+
+
+class SceneInput(BaseModel):
+    """One scene a run works on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scene: Scene
+    """What its name says."""
+    raster: Raster
+    """What its header says."""
+    identity: str
+    """Name, size and modification time of the file."""
+
+
+class StageRecord(BaseModel):
+    """How a stage went the last time it had something to do."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seconds: float
+    """Wall time [s]."""
+    done: int
+    """Units computed."""
+    kept: int
+    """Units that were there already."""
+    backend: str = ""
+    """The backend that ran, where the stage has several."""
+
+
+class RunRecord(BaseModel):
+    """What run.json holds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    config: Config
+    places: list[str]
+    """What --scenes named, absolute: with the regions file they say whose run this is."""
+    regions: RegionFile | None
+    scenes: list[SceneInput]
+    superseded: dict[str, list[str]] = Field(default_factory=dict)
+    """Products left out for a newer one of the same acquisition, by scene id."""
+    problems: dict[str, str] = Field(default_factory=dict)
+    """Scenes skipped, and why."""
+    stages: dict[str, StageRecord] = Field(default_factory=dict)
+    counts: dict[str, int] = Field(default_factory=dict)
+    """Scenes, pairs, keypoints, good matches of the finished run."""
+    tables_key: str = ""
+    """Content key of the tables."""
+    updated: str = ""
+    """UTC."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    machine: dict[str, str | int] = Field(default_factory=dict)
+
+    @property
+    def usable(self) -> list[SceneInput]:
+        """The scenes without a problem, in the run's order."""
+        return [item for item in self.scenes if item.scene.scene_id not in self.problems]
+
+    def save(self, folder: RunFolder) -> None:
+        """Write run.json, with today's versions and machine."""
+        self.updated = datetime.now(UTC).isoformat(timespec="seconds")
+        self.versions = {"python": platform.python_version()} | _installed()
+        self.machine = {"system": platform.platform(), "processor": _processor(), "cores": available_cores()}
+        write_whole(folder.run_json, self.model_dump_json(indent=2).encode())
+
+
+def load_record(folder: RunFolder) -> RunRecord:
+    """Read run.json.
+
+    Raises
+    ------
+    RunFolderError
+        There is none, or another version of s2fast wrote it.
+    """
+    try:
+        text = folder.run_json.read_text("utf-8")
+    except OSError as error:
+        raise RunFolderError(f"{folder.path} holds no run: no run.json there") from error
+    try:
+        return RunRecord.model_validate_json(text)
+    except ValidationError as error:
+        raise RunFolderError(
+            f"{folder.run_json} was not written by this version of s2fast; use another --out"
+        ) from error
+
+
+def _installed() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -1,0 +1,1 @@
+"""Stage 5: what a run found, as tables and pictures."""

@@ -1,0 +1,99 @@
+"""A run as Python sees it: its tables, matches, features and pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from s2fast.errors import InputError, RunFolderError
+from s2fast.model import Features
+from s2fast.record import RunRecord, load_record
+from s2fast.store import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Run:
+    """A finished run.
+
+    Parameters
+    ----------
+    out
+        The run folder.
+
+    Raises
+    ------
+    RunFolderError
+        The folder holds no run.
+    """
+
+    def __init__(self, out: Path | str) -> None:
+        self.folder = RunFolder(out)
+        self.record: RunRecord = load_record(self.folder)
+
+    def __repr__(self) -> str:
+        return f"<s2fast run {self.folder.path}: {len(self.scene_ids)} scenes>"
+
+    @property
+    def scene_ids(self) -> list[str]:
+        """Scenes of the run, in its order."""
+        return [item.scene.scene_id for item in self.record.usable]
+
+    def pairs(self) -> pd.DataFrame:
+        """Return one row a pair; the columns are those of pairs.parquet."""
+        return pd.read_parquet(self._table("pairs.parquet"))
+
+    def similarity(self) -> pd.DataFrame:
+        """Return the square of similarities [%], query down, train across, NaN where not computed."""
+        return pd.read_csv(self._table("similarity.csv"), index_col=0)
+
+    def scenes(self) -> pd.DataFrame:
+        """Return one row a scene, as a GeoDataFrame of footprints."""
+        import geopandas
+
+        scenes: pd.DataFrame = geopandas.read_parquet(self._table("scenes.parquet"))
+        return scenes
+
+    def matches(self, first: str, second: str) -> pd.DataFrame:
+        """Return the good matches of a pair; the earlier scene of the run is the query, whatever the order asked."""
+        return self.folder.matches(*self.ordered(first, second))
+
+    def features(self, scene_id: str) -> Features:
+        """Return a scene's features."""
+        return self.folder.features(self._known(scene_id))
+
+    def show(self, first: str, second: str) -> Figure:
+        """Draw a pair as the notebook does: both scenes, both masked, the best matches."""
+        from s2fast.report.picture import pair_picture
+
+        query, train = self.ordered(first, second)
+        pairs = self.pairs()
+        row = pairs[(pairs["query"] == query) & (pairs["train"] == train)].iloc[0]
+        counts = f"{row.n_good} good matches of {row.n_query} query keypoints"
+        return pair_picture(self.folder, query, train, f"similarity {row.similarity_pct:.2f} %: {counts}")
+
+    def ordered(self, first: str, second: str) -> tuple[str, str]:
+        """Put two scenes into the run's order: query, train."""
+        if self._known(first) == self._known(second):
+            raise InputError(f"a pair needs two scenes, got {first} twice")
+        query, train = sorted((first, second), key=self.scene_ids.index)
+        return query, train
+
+    def _known(self, scene_id: str) -> str:
+        if scene_id in self.scene_ids:
+            return scene_id
+        if scene_id in self.record.problems:
+            raise InputError(f"{scene_id} was left out of the run: {self.record.problems[scene_id]}")
+        import difflib
+
+        close = difflib.get_close_matches(scene_id, self.scene_ids, n=1, cutoff=0)
+        raise InputError(f"no scene {scene_id!r} in {self.folder.path}; the nearest is {close[0]!r}")
+
+    def _table(self, name: str) -> Path:
+        path = self.folder.path / name
+        if not path.exists():
+            raise RunFolderError(f"{path} is missing: run report first")
+        return path

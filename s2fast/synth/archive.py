@@ -1,0 +1,263 @@
+"""Write an archive: render every scene block by block, compress it, and say in ``truth.json`` what was put in."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from numpy.typing import NDArray
+from rasterio.windows import Window
+
+from s2fast.errors import ConfigError
+
+from .atmosphere import CLOUD, NO_DATA, SHADOW, Sky, observe, threshold_for
+from .clearings import Clearing, ClearingMap, clearings_in, on_tile, write_regions
+from .ground import render_ground
+from .noise import salt_of
+from .plan import EPSG, PIXEL_M, Acquisition, Tile, acquisitions_of, tiles_of
+from .season import palette
+
+Progress = Callable[[int, int], None]
+"""Told the scenes written so far and the scenes in all."""
+
+_CLOUD_HEIGHT_M = 1300.0
+_QUALITY = 33  # per cent of the raw size, what true-colour images of the ground segment come to
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One tile of one acquisition, ready to be rendered in any window."""
+
+    tile: Tile
+    """Where."""
+    acquisition: Acquisition
+    """When and how."""
+    sky: Sky
+    """What was in the way."""
+    cleared: ClearingMap
+    """The clear-cuts seen on the day."""
+    salt: int
+    """Which ground: `noise.salt_of` of the seed."""
+
+    def render(self, col: int, row: int, cols: int, rows: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Image a window, as before compression.
+
+        Returns
+        -------
+        tuple
+            Image, shape (3, rows, cols), uint8, and sky class of each pixel, shape (rows, cols), uint8. A pixel comes
+            out the same whatever the window around it.
+        """
+        left, top = self.tile.left + PIXEL_M * (col + 0.5), self.tile.top - PIXEL_M * (row + 0.5)
+        day = self.acquisition
+        cover, growth = self.cleared.window(left - PIXEL_M, top + PIXEL_M, rows + 2, cols + 2)
+        ground = render_ground(
+            left - PIXEL_M,
+            top + PIXEL_M,
+            day.shift_x,
+            day.shift_y,
+            cover,
+            growth,
+            day.day.year,
+            palette(day.day, day.snow),
+            self.salt,
+        )
+        return observe(ground, left, top, self.sky)
+
+
+def scenes_of(
+    tiles: Sequence[Tile], acquisitions: Sequence[Acquisition], clearings: Sequence[Clearing], seed: int
+) -> list[Scene]:
+    """Combine every acquisition with every tile, in the order of dates, then of tiles."""
+    salt = salt_of(seed)
+    west = min(tile.left for tile in tiles)
+    east = max(tile.bounds[2] for tile in tiles)
+    middle = sum(tile.top + tile.bounds[1] for tile in tiles) / (2 * len(tiles))
+    scenes: list[Scene] = []
+    for day in acquisitions:
+        cleared = ClearingMap(clearings, acquisitions, day)
+        # Sun in the south-east at about 40 degrees, as at 10:30 local time: shadows fall to the north-west.
+        sky = Sky(
+            haze=day.haze,
+            threshold=threshold_for(day.cloud),
+            shadow_x=-0.45 * _CLOUD_HEIGHT_M,
+            shadow_y=0.75 * _CLOUD_HEIGHT_M,
+            swath_x=west + day.swath * (east - west),
+            swath_y=middle,
+            salt=salt + 7919 * (day.index + 1),
+        )
+        scenes.extend(Scene(tile, day, sky, cleared, salt) for tile in tiles)
+    return scenes
+
+
+def synth(
+    folder: Path,
+    *,
+    size: int = 10980,
+    tiles: Sequence[str] = ("36UXA", "36UYA"),
+    dates: int = 3,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a synthetic Sentinel-2 archive whose truth is known.
+
+    The folder receives a SAFE folder for each scene with its true-colour JP2, ``regions.geojson`` with clear-cuts, and
+    ``truth.json``. The same arguments give the same bytes.
+
+    Parameters
+    ----------
+    folder
+        Where to write; made if absent, must be empty.
+    size
+        Rows and columns of a tile [px], at 10 m; at least 256.
+    tiles
+        MGRS tiles of zone 36, band U. Neighbours share 9 % of their width at every size.
+    dates
+        Number of acquisitions. The first two are clear; cloud, swath edge, snow and haze come in turn.
+    seed
+        Which ground, weather and shifts.
+    progress
+        Called after every scene.
+
+    Returns
+    -------
+    Path
+        ``truth.json``.
+
+    Raises
+    ------
+    ConfigError
+        An argument is out of range, a tile is unknown, or the folder holds something.
+    """
+    if seed < 0:
+        raise ConfigError(f"synth: seed is {seed}, wanted 0 or more")
+    layout = tiles_of(tiles, size)
+    acquisitions = acquisitions_of(dates, seed)
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"synth: {folder} is not an empty folder: name a new one, or empty it first")
+    folder.mkdir(parents=True, exist_ok=True)
+    clearings = clearings_in(layout, dates, seed)
+    scenes = scenes_of(layout, acquisitions, clearings, seed)
+    entries = []
+    for done, scene in enumerate(scenes, 1):
+        entries.append(_write_scene(folder, scene))
+        if progress is not None:
+            progress(done, len(scenes))
+    write_regions(folder / "regions.geojson", layout, acquisitions, clearings)
+    truth = {
+        "seed": seed,
+        "crs": f"EPSG:{EPSG}",
+        "size_px": size,
+        "pixel_m": PIXEL_M,
+        "convention": "ground at (E, N) is seen at (E + shift_m[0], N + shift_m[1]); shift_px is (right, down)",
+        "scenes": entries,
+        "clearings": [_clearing_entry(clearing, layout, acquisitions) for clearing in clearings],
+    }
+    path = folder / "truth.json"
+    path.write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+def _write_scene(folder: Path, scene: Scene) -> dict[str, Any]:
+    """Render and compress one scene; return its entry in the truth."""
+    tile, day = scene.tile, scene.acquisition
+    name = day.image_path(tile.name)
+    path = folder / name
+    path.parent.mkdir(parents=True)
+    # The driver can only copy, so the pixels wait in a plain file, which keeps them out of memory.
+    with tempfile.TemporaryDirectory(prefix=".synth-", dir=folder) as scratch:
+        plain = Path(scratch) / "plain.tif"
+        counts = _write_plain(plain, scene)
+        _compress(plain, path, tile.size)
+    pixels = tile.size**2
+    valid = pixels - int(counts[NO_DATA])
+    return {
+        "scene_id": day.scene_id(tile.name),
+        "path": str(name),
+        "tile": tile.name,
+        "date": day.day.isoformat(),
+        "conditions": day.label,
+        "transform": list(tile.transform)[:6],
+        "shift_m": [day.shift_x, day.shift_y],
+        "shift_px": [day.shift_x / PIXEL_M, (0.0 - day.shift_y) / PIXEL_M],
+        "haze": day.haze,
+        "snow_cover": day.snow,
+        "nodata_fraction": 1 - valid / pixels,
+        "cloud_fraction": int(counts[CLOUD]) / max(1, valid),
+        "shadow_fraction": int(counts[SHADOW]) / max(1, valid),
+    }
+
+
+def _write_plain(path: Path, scene: Scene) -> NDArray[np.int64]:
+    """Render a scene into a tiled GeoTIFF, one row of blocks at a time; return the pixels of each sky class."""
+    size = scene.tile.size
+    block = _block_px(size)
+    counts = np.zeros(4, np.int64)
+    profile = {
+        "driver": "GTiff",
+        "width": size,
+        "height": size,
+        "count": 3,
+        "dtype": "uint8",
+        "crs": f"EPSG:{EPSG}",
+        "transform": scene.tile.transform,
+        "tiled": True,
+        "blockxsize": block,
+        "blockysize": block,
+        "photometric": "RGB",
+    }
+    with rasterio.open(path, "w", **profile) as file, ThreadPoolExecutor(os.cpu_count()) as threads:
+        for row in range(0, size, block):
+            windows = [(col, row, min(block, size - col), min(block, size - row)) for col in range(0, size, block)]
+            for window, (image, classes) in zip(windows, threads.map(lambda w: scene.render(*w), windows), strict=True):
+                file.write(image, window=Window(*window))
+                counts += np.bincount(classes.ravel(), minlength=4)
+    return counts
+
+
+def _block_px(size: int) -> int:
+    """Block size of a file: 1024 px as the ground segment's, smaller in small images so that these have several too."""
+    return min(1024, max(128, 1 << math.ceil(math.log2(size / 4))))
+
+
+def _compress(plain: Path, path: Path, size: int) -> None:
+    """Compress as the ground segment does: irreversible 9/7 wavelet, independent blocks, six resolutions."""
+    block = _block_px(size)
+    with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS", GDAL_PAM_ENABLED=False):
+        rasterio.shutil.copy(
+            plain,
+            path,
+            driver="JP2OpenJPEG",
+            REVERSIBLE="NO",
+            QUALITY=_QUALITY,
+            BLOCKXSIZE=block,
+            BLOCKYSIZE=block,
+            RESOLUTIONS=6,
+            YCBCR420="NO",
+        )
+
+
+def _clearing_entry(clearing: Clearing, tiles: Sequence[Tile], acquisitions: Sequence[Acquisition]) -> dict[str, Any]:
+    shape = clearing.geometry
+    parts = getattr(shape, "geoms", [shape])
+    return {
+        "id": clearing.name,
+        "img_date": acquisitions[clearing.seen_from].day.isoformat(),
+        "seen_from": clearing.seen_from,
+        "tiles": [tile.name for tile in tiles if on_tile([clearing], tile)],
+        "area_m2": round(shape.area, 1),
+        "parts": len(parts),
+        "holes": sum(len(part.interiors) for part in parts),
+        "bounds_m": [round(edge, 2) for edge in shape.bounds],
+    }

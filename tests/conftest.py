@@ -1,0 +1,24 @@
+"""An archive made for the tests, and the real one where it is at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.archives import Archive, write_archive
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real imagery with known truth, kept beside the checkout and not in it."""
+    path = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("the real imagery of ../shared/data is absent")
+    return path
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    """One archive for all tests that only read it."""
+    return write_archive(tmp_path_factory.mktemp("archive"))

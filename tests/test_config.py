@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+
+from s2fast.config import Config, dotted_keys, load_config
+from s2fast.errors import ConfigError
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
+def test_every_shipped_file_loads(path: Path) -> None:
+    assert isinstance(load_config(path), Config)
+
+
+def test_default_file_states_the_defaults() -> None:
+    assert load_config(CONFIGS / "default.toml") == Config()
+
+
+def test_notebook_file_is_the_notebooks_recipe() -> None:
+    config = load_config(CONFIGS / "notebook.toml")
+    assert (config.regions.mode, config.regions.crs, config.regions.holes) == ("zero", "EPSG:4236", False)
+    assert (config.ingest.reduction, config.features.backend, config.features.threshold) == (2, "opencv", 0.001)
+    assert (config.features.upright, config.features.max_per_scene) == (False, 0)
+    assert (config.matching.ratio, config.matching.mutual, config.output.keep_matches) == (0.8, False, "good")
+
+
+def test_overrides_win_and_are_toml_values() -> None:
+    config = load_config(
+        CONFIGS / "notebook.toml",
+        ["ingest.reduction=1", "regions.crs=EPSG:4326", "features.upright=true", "regions.where=tile = '36UYA'"],
+    )
+    assert config.ingest.reduction == 1
+    assert config.regions.crs == "EPSG:4326"
+    assert config.features.upright is True
+    assert config.regions.where == "tile = '36UYA'"
+    assert load_config(overrides={"matching.ratio": 0.9}).matching.ratio == 0.9
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("features.treshold=1", "unknown key 'features.treshold'; did you mean 'features.threshold'?"),
+        ("matchng.ratio=0.7", "unknown key 'matchng'; did you mean 'matching.ratio'?"),
+        ("ratio=0.7", "did you mean 'matching.ratio'?"),
+        ("ingest.reduction=3", "ingest.reduction = 3: input should be 1, 2 or 4"),
+        ("matching.ratio=high", "matching.ratio = 'high'"),
+        ("matching.ratio=1.5", "matching.ratio = 1.5: input should be less than or equal to 1"),
+        ("regions.mode=inside", "'keep', 'zero' or 'none'"),
+        ("matching.ratio", "has no value"),
+    ],
+)
+def test_wrong_override_names_the_key_and_the_nearest(override: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(overrides=[override])
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("[matching]\nratoi = 0.8\n", "did you mean 'matching.ratio'?"), ("[matching\n", "is not valid TOML")],
+)
+def test_wrong_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.toml"):
+        load_config(tmp_path / "nowhere.toml")
+
+
+def test_every_key_has_a_description() -> None:
+    for dotted in dotted_keys():
+        section, key = dotted.split(".")
+        assert Config.model_fields[section].annotation.model_fields[key].description, dotted

@@ -1,0 +1,175 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from s2fast.config import load_config
+from s2fast.extract import MaskSource, clear_of_nodata, extract_scene, key, on_full_grid
+from s2fast.model import Features
+from s2fast.store import RunFolder
+from s2fast_kernels.akaze import AkazeSettings, Budget, akaze
+from s2fast_kernels.akaze.contract import pack, unpack
+from tests.archives import textured
+
+OPENCV_DEFAULTS = {"features.threshold": 0.001, "features.upright": False, "features.max_per_scene": 0}
+IMAGE = textured(np.random.default_rng(3), (400, 480))
+
+
+def everywhere(mask: np.ndarray) -> MaskSource:
+    return lambda rows, columns: mask[rows, columns]
+
+
+def test_opencv_backend_is_opencv() -> None:
+    found = akaze(IMAGE, backend="opencv")
+    keypoints, descriptors = cv2.AKAZE.create().detectAndCompute(IMAGE, None)
+    assert len(found) == len(keypoints) > 300
+    np.testing.assert_array_equal(found.xy, np.array([point.pt for point in keypoints], np.float32))
+    np.testing.assert_array_equal(found.level, [point.class_id for point in keypoints])
+    # Degrees to radians and back costs a float32 rounding each.
+    np.testing.assert_allclose(np.rad2deg(found.angle), [point.angle for point in keypoints], rtol=3e-7)
+    np.testing.assert_array_equal(unpack(found.descriptors), descriptors)
+
+
+def test_packing_keeps_distances() -> None:
+    raw = np.random.default_rng(0).integers(0, 256, (20, 61), dtype=np.uint8)
+    raw[:, -1] &= 0x3F
+    packed = pack(raw)
+    assert packed.shape == (20, 8)
+    assert (packed[:, 7] >> np.uint64(38) == 0).all()
+    np.testing.assert_array_equal(unpack(packed), raw)
+    for i in range(20):
+        assert np.bitwise_count(packed[0] ^ packed[i]).sum() == cv2.norm(raw[0], raw[i], cv2.NORM_HAMMING)
+
+
+@pytest.mark.parametrize("backend", ["numba", "opencv"])
+@pytest.mark.parametrize("shape", [(0, 0), (1, 1), (5, 40), (79, 79)])
+def test_tiny_and_flat_images_have_no_features(shape: tuple[int, int], backend: str) -> None:
+    config = load_config()
+    grey = np.full(shape, 90, np.uint8)
+    found = extract_scene(grey, everywhere(np.ones(shape, bool)), config, backend)
+    assert len(found) == 0
+    assert found.descriptors.shape == (0, 8)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((9, 9), np.uint16), np.zeros((3, 9, 9), np.uint8), np.full((9, 9), np.nan, np.float32),
+              np.full((9, 9), 2.0, np.float32)]
+)  # fmt: skip
+def test_wrong_images_are_refused(image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="image must"):
+        akaze(image)
+
+
+def test_keep_mode_is_the_unmasked_scene_restricted() -> None:
+    valid = np.zeros(IMAGE.shape, bool)
+    valid[100:260, 50:400] = True
+    found = extract_scene(IMAGE, everywhere(valid), load_config(overrides=OPENCV_DEFAULTS), "opencv")
+    whole = akaze(IMAGE, backend="opencv")
+    x, y = np.rint(whole.xy).astype(int).T
+    wanted = whole.take(valid[y, x])
+    assert 0 < len(wanted) < len(whole)
+    np.testing.assert_array_equal(found.xy, wanted.xy)
+    np.testing.assert_array_equal(found.descriptors, wanted.descriptors)
+
+
+def test_zero_mode_keeps_the_outlines() -> None:
+    painted = IMAGE.copy()
+    painted[:, :200] = 0
+    found = extract_scene(
+        painted,
+        np.ones(IMAGE.shape, bool),
+        load_config(overrides={"regions.mode": "zero", **OPENCV_DEFAULTS}),
+        "opencv",
+    )
+    assert len(found) == len(akaze(painted, backend="opencv")) > 300
+    assert (found.xy[:, 0] < 200).any()
+
+
+def test_pixels_near_no_data_are_not_wanted() -> None:
+    grey = IMAGE.copy()
+    grey[:, 300:] = 0
+    grey[50, 50] = 0
+    valid = np.ones(grey.shape, bool)
+    valid[:10] = False
+    whole = clear_of_nodata(grey, everywhere(valid), 8)(slice(0, 400), slice(0, 480))
+    # Within 8 px of column 300 goes; a lone black pixel is no edge of the data.
+    wanted = valid.copy()
+    wanted[:, 292:] = False
+    np.testing.assert_array_equal(whole, wanted)
+    for rows, columns in (
+        (slice(0, 37), slice(290, 480)),
+        (slice(37, 400), slice(5, 293)),
+        (slice(399, 400), slice(0, 480)),
+    ):
+        np.testing.assert_array_equal(clear_of_nodata(grey, everywhere(valid), 8)(rows, columns), wanted[rows, columns])
+    np.testing.assert_array_equal(clear_of_nodata(grey, everywhere(valid), 0)(slice(0, 400), slice(0, 480)), valid)
+
+
+@pytest.mark.parametrize("budget", [0, 150])
+@pytest.mark.parametrize("mode", ["keep", "none", "zero"])
+def test_own_backend_does_not_depend_on_threads_and_is_sorted(mode: str, budget: int) -> None:
+    valid = np.zeros(IMAGE.shape, bool)
+    valid[40:300, 90:470] = True
+    config = load_config(overrides={"regions.mode": mode, "features.max_per_scene": budget})
+    one, two = (extract_scene(IMAGE, everywhere(valid), config, "numba", threads) for threads in (1, 2))
+    assert len(one) > 50
+    assert not budget or len(one) == budget
+    for name in Features.__slots__:
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
+    assert (np.diff(one.level) >= 0).all()
+    x, y = np.rint(one.xy).astype(int).T
+    assert mode == "zero" or valid[y, x].all()
+
+
+def test_own_backend_finds_what_opencv_finds() -> None:
+    config = load_config(overrides={"regions.mode": "none", **OPENCV_DEFAULTS})
+    everything = everywhere(np.ones(IMAGE.shape, bool))
+    ours, theirs = (extract_scene(IMAGE, everything, config, backend) for backend in ("numba", "opencv"))
+    near = [np.hypot(*(theirs.xy - xy).T).min() < 0.05 for xy in ours.xy]
+    assert abs(len(ours) - len(theirs)) <= 0.002 * len(theirs)
+    assert np.mean(near) > 0.998
+
+
+def test_opencv_budget_is_the_kernels() -> None:
+    config = load_config(overrides={"regions.mode": "none", "features.max_per_scene": 40, "features.cell_px": 64})
+    settings = AkazeSettings(threshold=config.features.threshold, upright=True)
+    whole = akaze(IMAGE, settings=settings, backend="opencv")
+    chosen = Budget(40, 64).select(whole.xy, whole.response, IMAGE.shape)
+    found = extract_scene(IMAGE, everywhere(np.ones(IMAGE.shape, bool)), config, "opencv")
+    np.testing.assert_array_equal(found.xy, whole.take(chosen).xy)
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+def test_full_grid_puts_pixel_centres_at_integers(reduction: int) -> None:
+    features = Features.none()
+    corners = np.array([[0, 0], [10, 3]], np.float32)
+    moved = on_full_grid(
+        Features(corners, *(getattr(features, name) for name in ("size", "angle", "response", "level", "descriptors"))),
+        reduction,
+    )
+    # The reduced pixel k covers full pixels reduction * k to reduction * k + reduction - 1: their middle is its centre.
+    covered = [[np.mean([reduction * k + i for i in range(reduction)]) for k in row] for row in corners]
+    np.testing.assert_array_equal(moved.xy, covered)
+
+
+def test_key_depends_on_settings_tile_and_backend() -> None:
+    settings = load_config().features
+    base = key("tile", settings, "opencv")
+    assert key("other", settings, "opencv") != base
+    assert key("tile", settings, "numba") != base
+    assert key("tile", settings.model_copy(update={"threshold": 0.002}), "opencv") != base
+    assert key("tile", settings.model_copy(update={"backend": "opencv"}), "opencv") == base
+
+
+def test_store_returns_the_same_features(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.create()
+    for features in (akaze(IMAGE, settings=AkazeSettings(threshold=0.002)), Features.none()):
+        folder.write_features("scene", features, "key", "opencv")
+        again = folder.features("scene")
+        for name in Features.__slots__:
+            kept, wanted = getattr(again, name), getattr(features, name)
+            assert kept.dtype == wanted.dtype
+            np.testing.assert_array_equal(kept, wanted)
+        assert folder.feature_attributes("scene") == {"backend": "opencv", "count": len(features), "key": "key"}

@@ -1,0 +1,148 @@
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import rasterio
+
+from s2fast.config import Config, load_config
+from s2fast.ingest import ingest_scene, key
+from s2fast.model import Raster, Window
+from s2fast.reader import open_raster
+from s2fast.record import SceneInput
+from s2fast.regions import RegionFile, place_regions
+from s2fast.scenes import find_scenes
+from s2fast.store import RunFolder
+from s2fast.windows import grid
+from tests.archives import Archive
+
+
+class CountingReader:
+    """Hands on to a real reader and counts every pixel read."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.windows: list[Window] = []
+
+    @property
+    def raster(self) -> Raster:
+        return self.inner.raster
+
+    def read(self, window: Window) -> Any:
+        self.windows.append(window)
+        return self.inner.read(window)
+
+
+def first_scene(archive: Archive) -> SceneInput:
+    scene = find_scenes([archive.scenes]).scenes[0]
+    with open_raster(scene.path) as reader:
+        return SceneInput(scene=scene, raster=reader.raster, identity="one")
+
+
+def ingest(archive: Archive, out: Path, config: Config) -> tuple[RunFolder, SceneInput, list[Window]]:
+    opened: list[CountingReader] = []
+
+    @contextmanager
+    def counting(path: Path) -> Iterator[CountingReader]:
+        with open_raster(path) as reader:
+            opened.append(CountingReader(reader))
+            yield opened[-1]
+
+    folder, item = RunFolder(out), first_scene(archive)
+    folder.create()
+    ingest_scene(item, config, RegionFile.at(archive.regions), folder, counting)
+    assert len(opened) == 1, "each file is opened once"
+    return folder, item, opened[0].windows
+
+
+@pytest.mark.parametrize(("mode", "halo_px"), [("zero", 512), ("keep", 0), ("keep", 40), ("keep", 512), ("none", 0)])
+def test_blocks_are_read_once_and_only_where_a_region_is(
+    archive: Archive, tmp_path: Path, mode: str, halo_px: int
+) -> None:
+    config = load_config(overrides={"regions.mode": mode, "ingest.halo_px": halo_px})
+    _, item, windows = ingest(archive, tmp_path, config)
+    placed = place_regions(RegionFile.at(archive.regions), config.regions, item.raster)
+    halo = {"zero": 0, "keep": halo_px, "none": 10_000}[mode]
+    wanted = [window for window in grid(item.raster.shape, item.raster.block) if placed.meets(window, halo)]
+    assert windows == wanted
+    if halo == 0:
+        assert 0 < len(windows) < len(grid(item.raster.shape, item.raster.block))
+    read = Counter(
+        (r, c) for w in windows for r in range(w.row, w.row + w.height) for c in (w.col, w.col + w.width - 1)
+    )
+    assert set(read.values()) == {1}
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+@pytest.mark.parametrize("mode", ["zero", "keep", "none"])
+def test_tile_equals_the_whole_image_masked(archive: Archive, tmp_path: Path, mode: str, reduction: int) -> None:
+    config = load_config(overrides={"regions.mode": mode, "ingest.reduction": reduction, "ingest.halo_px": 0})
+    folder, item, windows = ingest(archive, tmp_path, config)
+    scene_id = item.scene.scene_id
+    grey = cv2.imread(str(item.scene.path), cv2.IMREAD_GRAYSCALE)
+    placed = place_regions(RegionFile.at(archive.regions), config.regions, item.raster)
+    inside = placed.mask(Window(0, 0, *item.raster.shape))
+    rows, cols = (side // reduction for side in item.raster.shape)
+    small = cv2.resize(grey, (cols, rows), interpolation=cv2.INTER_AREA)
+    small_inside = inside.reshape(rows, reduction, cols, reduction).any(axis=(1, 3))
+    if mode == "zero":
+        wanted_grey, wanted_valid = np.where(small_inside, small, 0), np.ones_like(small_inside)
+    else:
+        read = np.zeros((rows, cols), bool)
+        for window in windows:
+            read[tuple(slice(s.start // reduction, s.stop // reduction) for s in window.slices)] = True
+        wanted_grey = np.where(read, small, 0)
+        wanted_valid = small_inside if mode == "keep" else np.ones_like(small_inside)
+    np.testing.assert_array_equal(folder.grey(scene_id), wanted_grey)
+    np.testing.assert_array_equal(folder.valid(scene_id), wanted_valid)
+
+
+def test_no_data_is_not_valid(archive: Archive, tmp_path: Path) -> None:
+    item = first_scene(archive)
+    with rasterio.open(item.scene.path) as dataset:
+        profile, pixels = dataset.profile, dataset.read()
+    pixels[:, 100:201, :] = 0
+    holed = tmp_path / item.scene.path.name
+    with rasterio.open(holed, "w", **profile, QUALITY="100", REVERSIBLE="YES") as dataset:
+        dataset.write(pixels)
+    folder = RunFolder(tmp_path / "out")
+    folder.create()
+    moved = item.model_copy(update={"scene": find_scenes([holed]).scenes[0]})
+    ingest_scene(moved, load_config(overrides={"ingest.reduction": 2}), None, folder)
+    valid = folder.valid(moved.scene.scene_id)
+    # Row 100 of the reduced grid covers rows 200 and 201: half of it has no data.
+    assert not valid[50:101].any()
+    assert valid[:50].all()
+    assert valid[101:].all()
+
+
+def test_empty_chunks_are_not_written(archive: Archive, tmp_path: Path) -> None:
+    folder, item, windows = ingest(archive, tmp_path, load_config(overrides={"ingest.halo_px": 0}))
+    chunks = [path for path in (folder.scene_path(item.scene.scene_id) / "grey" / "c").rglob("*") if path.is_file()]
+    assert len(chunks) == len(windows)
+
+
+def test_key_depends_on_what_the_tile_depends_on(archive: Archive) -> None:
+    item, regions = first_scene(archive), RegionFile.at(archive.regions)
+    base = key(item, Config(), regions)
+    for override in (
+        {"regions.buffer_m": 5.0},
+        {"ingest.reduction": 2},
+        {"ingest.halo_px": 64},
+        {"regions.mode": "zero"},
+    ):
+        assert key(item, load_config(overrides=override), regions) != base, override
+    for override in ({"features.threshold": 0.002}, {"matching.ratio": 0.7}, {"compute.threads": 3}):
+        assert key(item, load_config(overrides=override), regions) == base, override
+    assert key(item.model_copy(update={"identity": "two"}), Config(), regions) != base
+    assert key(item, Config(), None) != base
+    assert key(item, load_config(overrides={"regions.mode": "none"}), regions) == key(item, Config(), None)
+    # The halo means nothing where the outside is painted.
+    zero = {"regions.mode": "zero"}
+    assert key(item, load_config(overrides=zero), regions) == key(
+        item, load_config(overrides={**zero, "ingest.halo_px": 64}), regions
+    )

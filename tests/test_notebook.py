@@ -1,0 +1,109 @@
+"""The notebook's recipe, step by step as users have it, and the same job through s2fast: equal answers."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pytest
+
+import s2fast
+from benchmarks import notebook_baseline as notebook
+from s2fast_kernels.akaze.contract import unpack
+from tests.archives import Archive
+
+CONFIG = Path(__file__).parents[1] / "configs" / "notebook.toml"
+
+
+@contextmanager
+def links_to(images: list[Path], folder: Path) -> Iterator[Path]:
+    """Make a folder that holds links to products only."""
+    folder.mkdir()
+    for image in images:
+        (folder / image.parents[3].name).symlink_to(image.parents[3])
+    yield folder
+
+
+class Notebook:
+    """The notebook's answers; a mask is the same for all images of a tile, so it is made once a tile."""
+
+    def __init__(self, regions: Path, reduction: int, crs: str, buffer_m: float) -> None:
+        self.polygons = geopandas.read_file(regions)
+        self.options = {"crs": crs, "buffer_m": buffer_m, "reduction": reduction}
+        self.masks: dict[str, np.ndarray] = {}
+
+    def features(self, image: Path) -> tuple[list[tuple[float, ...]], np.ndarray]:
+        tile = image.name.split("_")[0]
+        if tile not in self.masks:
+            self.masks[tile] = notebook.polygon_mask(image, self.polygons, **self.options)
+        grey = notebook.read_grey(image, self.options["reduction"])
+        keypoints, descriptors = notebook.detect(grey, self.masks[tile])
+        return keypoints, np.array(descriptors, np.uint8).reshape(-1, 61)
+
+
+def assert_equal_answers(
+    images: list[Path], regions: Path, tmp_path: Path, reduction: int, crs: str, buffer_m: float
+) -> None:
+    recipe = Notebook(regions, reduction, crs, buffer_m)
+    overrides: dict[str, Any] = {"ingest.reduction": reduction, "regions.crs": crs, "regions.buffer_m": buffer_m}
+    with links_to(images, tmp_path / "scenes") as scenes:
+        run = s2fast.run(CONFIG, scenes=scenes, regions=regions, out=tmp_path / "out", overrides=overrides)
+    by_name = {item.scene.path.name: item.scene.scene_id for item in run.record.scenes}
+    assert len(by_name) == len(images)
+    similarity, descriptors = run.similarity(), {}
+    for image in images:
+        keypoints, descriptors[image] = recipe.features(image)
+        found = run.features(by_name[image.name])
+        assert len(found) == len(keypoints)
+        wanted = np.array([point[:3] for point in keypoints], np.float64).reshape(-1, 3)
+        xy = ((wanted[:, :2] + 0.5) * reduction - 0.5).astype(np.float32)
+        np.testing.assert_array_equal(found.xy, xy)
+        np.testing.assert_array_equal(found.size, (wanted[:, 2] * reduction).astype(np.float32))
+        np.testing.assert_array_equal(unpack(found.descriptors), descriptors[image])
+    for place, query in enumerate(images):
+        for train in images[place + 1 :]:
+            wanted_pct = notebook.similarity(descriptors[query], descriptors[train])
+            assert similarity.loc[by_name[query.name], by_name[train.name]] == wanted_pct, (query.name, train.name)
+
+
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_small_archive(archive: Archive, tmp_path: Path, reduction: int) -> None:
+    images = notebook.find_images(archive.scenes)
+    assert len(images) == 4
+    assert_equal_answers(images, archive.regions, tmp_path, reduction, "EPSG:4326", 30.0)
+
+
+def test_script_as_users_run_it(archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The whole script, text in a CSV included, against the whole run."""
+    options = ["--scenes", archive.scenes, "--regions", archive.regions, "--out", tmp_path / "notebook"]
+    notebook.main([str(option) for option in [*options, "--crs", "EPSG:4326"]])
+    assert json.loads(capsys.readouterr().out)["pairs"] == 6
+    run = s2fast.run(
+        CONFIG,
+        scenes=archive.scenes,
+        regions=archive.regions,
+        out=tmp_path / "out",
+        overrides={"regions.crs": "EPSG:4326"},
+    )
+    by_name = {item.scene.path.name: item.scene.scene_id for item in run.record.scenes}
+    similarity = run.similarity()
+    table = pd.read_csv(tmp_path / "notebook" / "similarity.csv")
+    assert len(table) == 6
+    for first, second, score in table.itertuples(index=False):
+        assert similarity.loc[by_name[first], by_name[second]] == score
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("reduction", [1, 2])
+@pytest.mark.parametrize("crs", ["EPSG:4236", "EPSG:4326"])
+@pytest.mark.parametrize("buffer_m", [0.0, 400.0, 600.0])
+def test_first_fourteen_real_scenes(
+    shared_data: Path, tmp_path: Path, reduction: int, crs: str, buffer_m: float
+) -> None:
+    images = notebook.find_images(shared_data / "ukraine")[:14]
+    regions = shared_data / "ukraine" / "deforestation_labels.geojson"
+    assert_equal_answers(images, regions, tmp_path, reduction, crs, buffer_m)

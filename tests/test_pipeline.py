@@ -1,0 +1,353 @@
+"""The whole job on a small archive: results, resumption, problems, workers."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import s2fast
+from s2fast.config import load_config
+from s2fast.errors import ConfigError, InputError, RunFolderError, SceneError
+from s2fast.pipeline import run_stages
+from s2fast.progress import PlainProgress
+from s2fast.record import RunRecord
+from tests.archives import ORIGINS, Archive, safe_path, write_archive, write_scene
+
+COLUMNS = [
+    "query", "train", "query_tile", "train_tile", "query_time", "train_time", "n_query", "n_train", "n_good",
+    "similarity_pct", "n_inliers", "dx_m", "dy_m", "dx_px", "dy_px", "shift_error_m", "verified", "overlap_pct",
+]  # fmt: skip
+
+
+def run(archive: Archive, out: Path, overrides: dict[str, Any] | None = None, **options: Any) -> RunRecord:
+    settings = load_config(overrides={"ingest.halo_px": 64, **(overrides or {})})
+    return run_stages(settings, [archive.scenes], archive.regions, out, **options)
+
+
+def digests(out: Path) -> dict[str, str]:
+    """Content of every file that is a result; run.json holds times."""
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name != "run.json"
+    }
+
+
+def tables(out: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pairs, and all matches in one order."""
+    found = s2fast.open_run(out)
+    pairs = found.pairs()
+    matches = [found.matches(query, train) for query, train in zip(pairs["query"], pairs["train"], strict=True)]
+    return pairs, pd.concat(matches, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def finished(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "out"
+    run(archive, out)
+    return out
+
+
+def test_run_folder_holds_what_it_promises(finished: Path) -> None:
+    assert sorted(path.name for path in finished.iterdir()) == sorted(
+        ["run.json", "store.zarr", "pairs", "matches", "pairs.parquet", "pairs.csv", "similarity.csv", "scenes.parquet"]
+    )
+    pairs, matches = tables(finished)
+    assert list(pairs.columns) == COLUMNS
+    assert len(pairs) == 6
+    assert (pairs["n_good"] > 0).any()
+    assert len(matches) == pairs["n_good"].sum()
+    assert list(matches.columns) == ["query", "train", "query_row", "train_row", "distance", "second", "inlier"]
+    pd.testing.assert_series_equal(
+        pairs["similarity_pct"], (100 * pairs["n_good"] / pairs["n_query"].clip(1)).round(2), check_names=False
+    )
+    record = json.loads((finished / "run.json").read_text())
+    assert record["counts"]["pairs"] == 6
+    assert record["stages"]["match"]["done"] == 6
+    assert set(record["stages"]) == {"ingest", "extract", "match", "report"}
+    assert record["stages"]["match"]["backend"]
+    assert not list(finished.rglob("*.partial"))
+
+
+def test_dates_of_one_place_are_alike_and_places_are_not(archive: Archive, tmp_path: Path) -> None:
+    run(archive, tmp_path / "out", {"regions.mode": "none"})
+    pairs = s2fast.open_run(tmp_path / "out").pairs()
+    same = pairs["query_tile"] == pairs["train_tile"]
+    assert pairs[same]["similarity_pct"].min() > 2 * pairs[~same]["similarity_pct"].max()
+
+
+def test_matrix_and_csv_say_what_the_table_says(finished: Path) -> None:
+    found = s2fast.open_run(finished)
+    pairs, square = found.pairs(), found.similarity()
+    assert list(square.index) == list(square.columns) == found.scene_ids
+    for query, train, value in zip(pairs["query"], pairs["train"], pairs["similarity_pct"], strict=True):
+        assert square.loc[query, train] == value
+    assert square.notna().to_numpy().sum() == len(pairs)
+    csv = pd.read_csv(finished / "pairs.csv")
+    assert list(csv.columns) == COLUMNS
+    np.testing.assert_array_equal(csv["similarity_pct"], pairs["similarity_pct"])
+
+
+def test_scene_table_is_geoparquet(finished: Path) -> None:
+    scenes = s2fast.open_run(finished).scenes()
+    assert scenes.crs == "EPSG:4326"
+    assert scenes.geometry.is_valid.all()
+    west, north = ORIGINS["36UXA"]
+    in_utm = scenes.to_crs("EPSG:32636").total_bounds
+    np.testing.assert_allclose(in_utm, [west, north - 5120, west + 3840 + 5120, north], atol=0.01)
+    assert (scenes["n_keypoints"] > 0).all()
+
+
+def test_api_reads_features_matches_and_pictures(finished: Path) -> None:
+    found = s2fast.open_run(finished)
+    first, second = found.scene_ids[:2]
+    assert len(found.features(first)) == found.pairs().iloc[0]["n_query"]
+    pd.testing.assert_frame_equal(found.matches(first, second), found.matches(second, first))
+    assert len(found.show(first, second).axes) == 6
+    with pytest.raises(InputError, match=f"nearest is '{first}'"):
+        found.features(first[:-1])
+    with pytest.raises(InputError, match="two scenes"):
+        found.matches(first, first)
+
+
+def test_second_run_does_nothing_and_says_so(
+    archive: Archive, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != "run.json"}
+    run(archive, out, progress=PlainProgress())
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert "nothing to do" in capsys.readouterr().err.splitlines()[-1]
+    assert digests(out) == digests(finished)
+
+
+@pytest.mark.parametrize(
+    ("override", "recomputed"),
+    [
+        ({"matching.ratio": 0.9}, ["match", "report"]),
+        ({"features.threshold": 0.0005}, ["extract", "match", "report"]),
+        ({"regions.buffer_m": 50.0}, ["ingest", "extract", "match", "report"]),
+        ({"compute.budget_mb": 100}, []),
+        ({"matching.backend": "opencv"}, []),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_changed_setting_recomputes_what_depends_on_it_only(
+    archive: Archive, finished: Path, tmp_path: Path, override: dict[str, Any], recomputed: list[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    before = json.loads((out / "run.json").read_text())["stages"]
+    after = run(archive, out, override)
+    assert [name for name, stage in after.stages.items() if stage.model_dump() != before[name]] == recomputed
+    run(archive, tmp_path / "fresh", override)
+    got, wanted = tables(out), tables(tmp_path / "fresh")
+    pd.testing.assert_frame_equal(got[0], wanted[0])
+    pd.testing.assert_frame_equal(got[1], wanted[1])
+
+
+def test_new_scene_computes_its_own_pairs_only(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "archive")
+    source = next(archive.scenes.rglob("T36UXA_20190427T083601_TCI.jp2"))
+    target = safe_path(archive.scenes, "36UXA", "20190601T083601")
+    out = tmp_path / "out"
+    run(archive, out)
+    target.parent.mkdir(parents=True)
+    shutil.copy(source, target)
+    after = run(archive, out)
+    assert {name: (stage.done, stage.kept) for name, stage in after.stages.items() if name != "report"} == {
+        "ingest": (1, 4),
+        "extract": (1, 4),
+        "match": (4, 6),
+    }
+    run(archive, tmp_path / "fresh")
+    pd.testing.assert_frame_equal(tables(out)[0], tables(tmp_path / "fresh")[0])
+    target.unlink()
+    run(archive, out)
+    assert len(tables(out)[0]) == 6
+
+
+def test_changed_scene_is_read_again(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "archive")
+    out = tmp_path / "out"
+    run(archive, out)
+    scene = next(archive.scenes.rglob("T36UXA_20190606T083601_TCI.jp2"))
+    os.utime(scene, ns=(1, 1))
+    after = run(archive, out)
+    assert {name: after.stages[name].done for name in ("ingest", "extract", "match")} == {
+        "ingest": 1,
+        "extract": 1,
+        "match": 3,
+    }
+
+
+def test_local_workers_give_the_same_bytes(archive: Archive, finished: Path, tmp_path: Path) -> None:
+    run(archive, tmp_path / "out", workers=2)
+    got, wanted = tables(tmp_path / "out"), tables(finished)
+    pd.testing.assert_frame_equal(got[0], wanted[0])
+    pd.testing.assert_frame_equal(got[1], wanted[1])
+    for name in ("pairs.csv", "similarity.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_dask_gives_the_same_bytes(archive: Archive, finished: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        run(archive, tmp_path / "out", scheduler=cluster.scheduler_address)
+    for name in ("pairs.csv", "similarity.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (finished / name).read_bytes()
+    pd.testing.assert_frame_equal(tables(tmp_path / "out")[1], tables(finished)[1])
+
+
+def test_stages_one_by_one_equal_the_run(archive: Archive, finished: Path, tmp_path: Path) -> None:
+    for stage in ("ingest", "extract", "match", "report"):
+        run(archive, tmp_path / "out", stages=[stage])
+    assert digests(tmp_path / "out") == digests(finished)
+
+
+def test_stage_without_the_one_before_says_which(archive: Archive, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="run ingest first"):
+        run(archive, tmp_path / "out", stages=["extract"])
+    run(archive, tmp_path / "out", stages=["ingest"])
+    with pytest.raises(RunFolderError, match="run extract first"):
+        run(archive, tmp_path / "out", stages=["match"])
+    run(archive, tmp_path / "out", stages=["extract"])
+    with pytest.raises(RunFolderError, match="run match first"):
+        run(archive, tmp_path / "out", stages=["report"])
+    with pytest.raises(RunFolderError, match="run extract first"):
+        run(archive, tmp_path / "out", {"features.threshold": 0.01}, stages=["match"])
+
+
+def test_interrupted_ingest_leaves_no_key(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import s2fast.ingest
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(s2fast.ingest, "masked", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(archive, out)
+    after = run(archive, out)
+    assert (after.stages["ingest"].done, after.stages["ingest"].kept) == (4, 0)
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> tuple[Archive, list[str]]:
+    """An archive with four good scenes, one truncated, one without a CRS, one of 16 bit."""
+    archive = write_archive(tmp_path / "archive")
+    good = next(archive.scenes.rglob("T36UXA_20190427T083601_TCI.jp2"))
+    truncated = safe_path(archive.scenes, "36UXA", "20190501T083601")
+    truncated.parent.mkdir(parents=True)
+    truncated.write_bytes(good.read_bytes()[:-40_000])
+    pixels = np.full((1, 256, 256), 90, np.uint8)
+    write_scene(safe_path(archive.scenes, "36UXA", "20190502T083601"), pixels, crs=None)
+    write_scene(safe_path(archive.scenes, "36UXA", "20190503T083601"), pixels.astype(np.uint16))
+    return archive, [f"S2A_2019050{day}T083601_T36UXA" for day in (1, 2, 3)]
+
+
+def test_broken_scenes_are_named_and_skipped(
+    broken: tuple[Archive, list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive, names = broken
+    with caplog.at_level(logging.WARNING):
+        record = run(archive, tmp_path / "out")
+    assert sorted(record.problems) == names
+    for name, cause in zip(names, ("truncated", "no CRS", "uint16"), strict=True):
+        assert cause in record.problems[name]
+        assert any(name in message and cause in message for message in caplog.messages)
+    assert len(tables(tmp_path / "out")[0]) == 6
+    again = run(archive, tmp_path / "out")
+    assert sorted(again.problems) == names
+    with pytest.raises(InputError, match="was left out of the run"):
+        s2fast.open_run(tmp_path / "out").features(names[0])
+
+
+def test_stages_one_by_one_leave_the_broken_out(broken: tuple[Archive, list[str]], tmp_path: Path) -> None:
+    for stage in ("ingest", "extract", "match", "report"):
+        assert sorted(run(broken[0], tmp_path / "out", stages=[stage]).problems) == broken[1]
+    assert len(tables(tmp_path / "out")[0]) == 6
+
+
+def test_strict_stops_at_the_first_broken_scene(broken: tuple[Archive, list[str]], tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="no CRS"):
+        run(broken[0], tmp_path / "out", strict=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_broken_scenes_is_an_error(tmp_path: Path) -> None:
+    write_scene(tmp_path / "scenes" / "a.tif", np.ones((64, 64), np.uint16), block=16)
+    with pytest.raises(InputError, match="none of the 1 scenes found can be used"):
+        run_stages(load_config(), [tmp_path / "scenes"], None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_scenes_without_a_keypoint_complete(archive: Archive, tmp_path: Path) -> None:
+    scenes = tmp_path / "scenes"
+    shutil.copytree(archive.scenes, scenes)
+    flat = np.full((3, 512, 512), 80, np.uint8)
+    write_scene(safe_path(scenes, "36UXA", "20190701T083601"), flat)
+    write_scene(safe_path(scenes, "36UXA", "20190702T083601"), np.zeros_like(flat))
+    run(Archive(scenes, archive.regions), tmp_path / "out")
+    pairs = s2fast.open_run(tmp_path / "out").pairs()
+    empty = pairs["query"].str.contains("2019070") | pairs["train"].str.contains("2019070")
+    assert empty.sum() == 9
+    assert (pairs[empty]["similarity_pct"] == 0).all()
+
+
+def test_a_single_scene_has_no_pairs(archive: Archive, tmp_path: Path) -> None:
+    scene = next(archive.scenes.rglob("*_TCI.jp2"))
+    run(Archive(scene, archive.regions), tmp_path / "out")
+    assert tables_of_none(tmp_path / "out") == COLUMNS
+
+
+def tables_of_none(out: Path) -> list[str]:
+    pairs = s2fast.open_run(out).pairs()
+    assert len(pairs) == 0
+    return list(pairs.columns)
+
+
+def test_another_jobs_folder_is_refused(archive: Archive, finished: Path, tmp_path: Path) -> None:
+    before = digests(finished)
+    other = write_archive(tmp_path / "archive")
+    with pytest.raises(RunFolderError, match="holds another job's run"):
+        run(other, finished)
+    with pytest.raises(RunFolderError, match="holds another job's run"):
+        run_stages(load_config(), [archive.scenes], None, finished)
+    assert digests(finished) == before
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(RunFolderError, match="is no run folder"):
+        run(archive, tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("place", ["file", "s3://bucket/out"])
+def test_unusable_out_is_refused(archive: Archive, tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").touch()
+    out = place if "://" in place else str(tmp_path / place)
+    with pytest.raises(RunFolderError):
+        run(archive, out)  # type: ignore[arg-type]  # a user's string
+
+
+def test_api_takes_overrides_and_refuses_both(archive: Archive, tmp_path: Path) -> None:
+    found = s2fast.run(
+        "configs/notebook.toml",
+        scenes=archive.scenes,
+        regions=archive.regions,
+        out=tmp_path / "out",
+        overrides={"regions.crs": "file", "ingest.reduction": 1},
+    )
+    assert found.record.config.ingest.reduction == 1
+    assert repr(found) == f"<s2fast run {tmp_path / 'out'}: 4 scenes>"
+    with pytest.raises(ConfigError, match="overrides go with"):
+        s2fast.run(load_config(), scenes=archive.scenes, out=tmp_path / "other", overrides={"ingest.reduction": 1})

@@ -1,0 +1,131 @@
+import logging
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pyproj
+import pytest
+import shapely
+from rasterio.features import rasterize
+from rasterio.transform import from_origin
+
+from s2fast.config import Regions
+from s2fast.errors import ConfigError, InputError
+from s2fast.model import Raster, Window
+from s2fast.regions import RegionFile, check_regions, crs_shift_m, load_regions, place_regions
+from s2fast.windows import grid, with_halo
+from tests.archives import ORIGINS, UTM36, Archive, write_regions
+
+WEST, NORTH = ORIGINS["36UXA"]
+RASTER = Raster((500, 600), (128, 128), pyproj.CRS(UTM36).to_wkt(), (10.0, 0.0, WEST, 0.0, -10.0, NORTH))
+
+
+def whole_mask(path: Path, settings: Regions) -> np.ndarray:
+    """The mask as the notebook makes it: every polygon, whole raster, one call."""
+    frame = geopandas.read_file(path, where=settings.where or None).to_crs(UTM36).geometry
+    if settings.buffer_m:
+        frame = frame.buffer(settings.buffer_m)
+    parts = [part for row in frame for part in getattr(row, "geoms", [row])]
+    if not settings.holes:
+        parts = [shapely.Polygon(part.exterior) for part in parts]
+    return rasterize(parts, RASTER.shape, transform=from_origin(WEST, NORTH, 10, 10)).astype(bool)
+
+
+@pytest.mark.parametrize("buffer_m", [0.0, 137.5])
+@pytest.mark.parametrize("holes", [True, False])
+def test_window_masks_are_cut_from_the_whole(archive: Archive, buffer_m: float, holes: bool) -> None:
+    settings = Regions(buffer_m=buffer_m, holes=holes)
+    placed = place_regions(RegionFile.at(archive.regions), settings, RASTER)
+    whole = whole_mask(archive.regions, settings)
+    assert 0.02 < whole.mean() < 0.5
+    for window in [*grid(RASTER.shape, (128, 128)), *grid(RASTER.shape, (37, 211))]:
+        np.testing.assert_array_equal(placed.mask(window), whole[window.slices])
+        np.testing.assert_array_equal(placed.mask(window), whole[window.slices], err_msg="kept mask")
+
+
+def test_holes_matter(archive: Archive) -> None:
+    with_holes, without = (
+        place_regions(RegionFile.at(archive.regions), Regions(holes=holes), RASTER).mask(Window(0, 0, 500, 600))
+        for holes in (True, False)
+    )
+    assert with_holes.sum() < without.sum()
+    assert not (with_holes & ~without).any()
+
+
+@pytest.mark.parametrize("halo_px", [0, 20])
+def test_meets_is_shapelys_intersects(archive: Archive, halo_px: int) -> None:
+    placed = place_regions(RegionFile.at(archive.regions), Regions(), RASTER)
+    union = geopandas.read_file(archive.regions).to_crs(UTM36).union_all()
+    answers = []
+    for window in grid(RASTER.shape, (64, 64)):
+        wanted = union.intersects(shapely.Polygon(RASTER.outline(with_halo(window, halo_px, RASTER.shape))))
+        assert placed.meets(window, halo_px) == wanted
+        answers.append(wanted)
+    assert 0 < sum(answers) < len(answers)
+
+
+def test_where_selects_rows(archive: Archive) -> None:
+    assert len(load_regions(archive.regions, Regions(where="id = 1"))) == 1
+
+
+def test_declared_crs_moves_the_mask_as_measured(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
+    # Known for this ground: EPSG:4236 puts the polygons 89 m west and 420 m north of where WGS 84 does.
+    kharkiv = geopandas.GeoSeries([shapely.box(34.37580, 49.43948, 37.00545, 50.58046)], crs="EPSG:4236")
+    east_m, north_m = crs_shift_m(kharkiv, pyproj.CRS("EPSG:4326"), RASTER.crs_wkt)
+    # The shift varies by some metres over the polygons' two degrees; this is their middle.
+    assert (east_m, north_m) == pytest.approx((-89, 420), abs=3)
+    with caplog.at_level(logging.WARNING):
+        check_regions(RegionFile.at(archive.regions), Regions(crs="EPSG:4236"), [RASTER])
+    told = caplog.messages[0]
+    assert "EPSG:4236" in told
+    assert "m west" in told
+    assert "m north" in told
+
+
+def test_agreeing_crs_is_silent(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
+    check_regions(RegionFile.at(archive.regions), Regions(crs="EPSG:4326"), [RASTER])
+    assert caplog.messages == []
+
+
+def test_scene_without_polygon_is_told(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
+    far = Raster(RASTER.shape, RASTER.block, RASTER.crs_wkt, (10.0, 0.0, WEST + 1e5, 0.0, -10.0, NORTH))
+    check_regions(RegionFile.at(archive.regions), Regions(), [RASTER, far])
+    assert "1 of 2 scenes meet no polygon" in caplog.text
+    with pytest.raises(InputError, match="no polygon of .* meets a scene"):
+        check_regions(RegionFile.at(archive.regions), Regions(), [far])
+
+
+def test_bad_files_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nowhere\.geojson"):
+        RegionFile.at(tmp_path / "nowhere.geojson")
+    text = tmp_path / "text.geojson"
+    text.write_text("no polygons here")
+    with pytest.raises(InputError, match="cannot read polygons"):
+        load_regions(text, Regions())
+    empty = tmp_path / "empty.geojson"
+    empty.write_text('{"type": "FeatureCollection", "features": []}')
+    with pytest.raises(InputError, match="holds no polygons"):
+        load_regions(empty, Regions())
+    points = write_regions(tmp_path / "points.geojson", [shapely.Point(WEST, NORTH)])
+    with pytest.raises(InputError, match="set regions.buffer_m"):
+        load_regions(points, Regions())
+    assert len(load_regions(points, Regions(buffer_m=5.0))) == 1
+
+
+def test_unknown_crs_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "plain.shp"
+    frame = geopandas.GeoDataFrame({"id": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs=UTM36)
+    frame.to_file(path)
+    path.with_suffix(".prj").unlink()
+    with pytest.raises(InputError, match="has no CRS"):
+        load_regions(path, Regions())
+    assert load_regions(path, Regions(crs="EPSG:4326")).crs == "EPSG:4326"
+    with pytest.raises(ConfigError, match="regions.crs = 'EPSG:nothing' is no CRS"):
+        load_regions(path, Regions(crs="EPSG:nothing"))
+
+
+def test_bad_condition_is_told(archive: Archive) -> None:
+    with pytest.raises(ConfigError, match=r"regions\.where"):
+        load_regions(archive.regions, Regions(where="no such column = 3"))
+    with pytest.raises(InputError, match=r"that meet regions\.where"):
+        load_regions(archive.regions, Regions(where="id = 99"))
