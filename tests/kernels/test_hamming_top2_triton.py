@@ -20,7 +20,7 @@ from s2fast_kernels.hamming_top2.reference import Top2
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
-SMALL = triton_gpu.Tiling(16, 16, 4, 1, peel=True)
+SMALL = triton_gpu.Tiling(16, 64, 4, 1, peel=True)
 SIZES = st.sampled_from([0, 1, 2, 15, 16, 17, 63, 65])
 
 on_a_device = pytest.mark.skipif(
