@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,6 +24,9 @@ from s2fast_kernels.hamming_window_top2 import hamming_window_top2
 
 Record: TypeAlias = dict[str, Any]
 Descriptors: TypeAlias = npt.NDArray[np.uint64]
+
+_BLOCK_STEP = 7
+"""Of an archive's block calls, one for each of its scenes but the last, every seventh is timed."""
 
 
 def one_scene(rows: int) -> npt.NDArray[np.int64]:
@@ -65,15 +69,18 @@ def pair_records(kind: str, query: Descriptors, train: Descriptors, *, rounds: i
 def archive_records(kind: str, pool: Descriptors, *, scenes: int, rows: int, rounds: int) -> Iterator[Record]:
     """Measure all pairs of an archive in block calls, against one OpenCV call a pair and the notebook's loop.
 
-    The peers are timed on a sample of pairs and scaled up; the record says so.
+    All are timed on samples, of about a second each so that noise falls on all alike, and scaled up to the archive; the
+    records say so.
     """
     archive = pool[: scenes * rows].reshape(scenes, rows, -1)
     pairs = scenes * (scenes - 1) // 2
     sample = [(number, scenes - 1 - number) for number in range(min(10, scenes // 2))]
-    texts = [peers.descriptor_texts(archive[number]) for number in (0, 1)]
+    texts = [peers.descriptor_text(archive[number]) for number in (0, 1)]
+
+    block_queries = range(0, scenes - 1, _BLOCK_STEP)
 
     def blocks() -> None:
-        for number in range(scenes - 1):
+        for number in block_queries:
             rest = archive[number + 1 :]
             offsets = np.arange(len(rest) + 1, dtype=np.int64) * rows
             hamming_top2(archive[number], rest.reshape(-1, rest.shape[-1]), offsets, backend="numba")
@@ -89,16 +96,18 @@ def archive_records(kind: str, pool: Descriptors, *, scenes: int, rows: int, rou
     }
     seconds = interleaved(candidates, rounds)
     ours = seconds["numba, block calls"]
-    for (name, times), pairs_timed in zip(seconds.items(), (pairs, len(sample), 1), strict=True):
+    block_pairs = sum(scenes - 1 - number for number in block_queries)
+    for (name, times), pairs_timed in zip(seconds.items(), (block_pairs, len(sample), 1), strict=True):
         scaled = [second * pairs / pairs_timed for second in times]
         record: Record = {
             "measure": f"archive {kind} {scenes} scenes x {rows}, {pairs} pairs",
             "what": name,
             "median_s": float(np.median(scaled)),
+            "extrapolated_from_pairs": pairs_timed,
             "rounds": rounds,
         }
         if times is not ours:
-            record |= {"extrapolated_from_pairs": pairs_timed, "numba_is_times_faster": ratio(scaled, ours)}
+            record["numba_is_times_faster"] = ratio(scaled, [second * pairs / block_pairs for second in ours])
         yield record
 
 
@@ -155,33 +164,74 @@ def window_records(pool: Descriptors, *, rows: int, rounds: int) -> Iterator[Rec
         }
 
 
-def records(*, quick: bool) -> Iterator[Record]:
-    """Measure everything, the cheapest first."""
-    rows, rounds = (2_000, 3) if quick else (10_000, 9)
-    large, scenes, scene_rows = (4_000, 6, 1_000) if quick else (50_000, 50, 5_000)
-    drawn = pools(2 * max(rows, large))
-    for kind, pool in drawn.items():
-        yield from pair_records(kind, pool[:rows], pool[rows : 2 * rows], rounds=rounds, every=True)
-    pool = next(iter(drawn.values()))
-    yield from both_records(pool[:rows], pool[rows : 2 * rows], rounds=rounds)
-    yield from window_records(pool, rows=2 * rows, rounds=rounds)
-    yield isolated.memory(rows=100_000 if quick else 1_000_000)
-    yield from isolated.first_calls()
-    yield from isolated.restricted_rates(rows=rows // 2, rounds=rounds)
-    kind, pool = next(iter(drawn.items()))
-    several = np.concatenate([pool] * -(-scenes * scene_rows // len(pool)))
-    yield from archive_records(kind, several, scenes=scenes, rows=scene_rows, rounds=3 if quick else 7)
-    for kind, pool in drawn.items():
-        query, train = pool[:large], pool[large : 2 * large]
-        yield from pair_records(kind, query, train, rounds=3 if quick else 7, every=False)
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much is measured."""
+
+    rows: int
+    """Rows of either side of a pair."""
+
+    large_rows: int
+    """Rows of either side of a large pair."""
+
+    scenes: int
+    """Scenes of the archive."""
+
+    scene_rows: int
+    """Rows of each of them."""
+
+    memory_rows: int
+    """Train rows of the call whose memory is measured."""
+
+    rounds: int
+    """Rounds of what is short."""
+
+    large_rounds: int
+    """Rounds of what is long."""
+
+
+FULL = Sizes(10_000, 50_000, 50, 5_000, 1_000_000, rounds=9, large_rounds=7)
+QUICK = Sizes(2_000, 4_000, 6, 1_000, 100_000, rounds=3, large_rounds=3)
+
+
+def parts(sizes: Sizes) -> dict[str, Callable[[], Iterator[Record]]]:
+    """List what there is to measure, by name, the short first."""
+    drawn = functools.cache(lambda: pools(2 * sizes.large_rows))
+
+    def pair(rows: int, rounds: int, *, every: bool) -> Iterator[Record]:
+        for kind, pool in drawn().items():
+            yield from pair_records(kind, pool[:rows], pool[rows : 2 * rows], rounds=rounds, every=every)
+
+    def both() -> Iterator[Record]:
+        pool = next(iter(drawn().values()))
+        return both_records(pool[: sizes.rows], pool[sizes.rows : 2 * sizes.rows], rounds=sizes.rounds)
+
+    def archive() -> Iterator[Record]:
+        kind, pool = next(iter(drawn().items()))
+        pool = np.concatenate([pool] * -(-sizes.scenes * sizes.scene_rows // len(pool)))
+        return archive_records(kind, pool, scenes=sizes.scenes, rows=sizes.scene_rows, rounds=sizes.large_rounds)
+
+    return {
+        "pair": lambda: pair(sizes.rows, sizes.rounds, every=True),
+        "both": both,
+        "window": lambda: window_records(next(iter(drawn().values())), rows=2 * sizes.rows, rounds=sizes.rounds),
+        "memory": lambda: isolated.memory(sizes.memory_rows),
+        "first": isolated.first_calls,
+        "instructions": lambda: isolated.restricted_rates(sizes.rows // 2, sizes.rounds),
+        "archive": archive,
+        "large": lambda: pair(sizes.large_rows, sizes.large_rounds, every=False),
+    }
 
 
 def main(argv: list[str]) -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks hamming", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: to see that it works")
+    parser.add_argument("--only", action="append", choices=list(parts(FULL)), help="measure this; may be repeated")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args(argv)
-    for record in records(quick=arguments.quick):
-        emit({"benchmark": "hamming"} | record, as_json=arguments.json)
+    for name, measure in parts(QUICK if arguments.quick else FULL).items():
+        if not arguments.only or name in arguments.only:
+            for record in measure():
+                emit({"benchmark": "hamming"} | record, as_json=arguments.json)
     return 0

@@ -77,9 +77,9 @@ def _run(code: str, **environment: str) -> Any:
     return json.loads(run.stdout)
 
 
-def memory(rows: int) -> dict[str, Any]:
+def memory(rows: int) -> Iterator[dict[str, Any]]:
     """Measure how far a call raises the peak of the resident memory, its result taken off."""
-    return {"measure": "memory", "what": f"numba, 2000 x {rows}", "above_operands_mib": _run(_MEMORY.format(rows=rows))}
+    yield {"measure": "memory", "what": f"numba, 2000 x {rows}", "above_operands_mib": _run(_MEMORY.format(rows=rows))}
 
 
 def first_calls() -> Iterator[dict[str, Any]]:

@@ -49,14 +49,14 @@ def _faiss_knn(queries: npt.NDArray[np.uint8], rows: npt.NDArray[np.uint8], vari
     return distance
 
 
-def descriptor_texts(descriptors: npt.NDArray[np.uint64]) -> list[str]:
-    """Write descriptors as the notebook's CSV holds them: one list of 61 numbers a row, as text."""
-    return [str(row) for row in unpack(descriptors).tolist()]
+def descriptor_text(descriptors: npt.NDArray[np.uint64]) -> str:
+    """Write descriptors as the notebook's CSV holds them: one cell an image, a list of lists of 61 numbers."""
+    return str(unpack(descriptors).tolist())
 
 
-def notebook_pair(query: list[str], train: list[str]) -> float:
+def notebook_pair(query: str, train: str) -> float:
     """Match one pair as the notebook does, its parsing included; return the similarity [%]."""
-    queries, rows = (np.array([ast.literal_eval(text) for text in texts], np.uint8) for texts in (query, train))
+    queries, rows = (np.array(ast.literal_eval(text), np.uint8) for text in (query, train))
     matches = cv2.BFMatcher(cv2.NORM_HAMMING).knnMatch(queries, rows, k=2)
     good = [best for best, second in matches if best.distance < 0.8 * second.distance]
     return round(100 * len(good) / max(len(queries), 1), 2)

@@ -1,8 +1,11 @@
 """Every backend of `hamming_top2` that can run here returns the reference's bits."""
 
 import os
+import platform
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -11,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2fast_kernels.backends import available
-from s2fast_kernels.hamming_top2 import BACKENDS, hamming_top2
+from s2fast_kernels.hamming_top2 import BACKENDS, hamming_top2, numba_cpu
 from s2fast_kernels.hamming_top2.cases import CASES, Case, hard_operands, operands, random_descriptors
 from s2fast_kernels.hamming_top2.reference import Top2
 
@@ -115,6 +118,46 @@ def test_thread_count_does_not_change_the_answer() -> None:
         assert_equal(hamming_top2(query, train, offsets, backend="numba"), wanted)
     finally:
         numba.set_num_threads(before)
+
+
+WITHOUT_AVX512 = """
+import numpy as np
+from s2fast_kernels.hamming_top2 import numba_cpu, reference
+from s2fast_kernels.hamming_top2.cases import hard_operands
+for seed, distinct in enumerate((1, 5, 1 << 20)):
+    case = hard_operands(np.random.default_rng(seed), 65, [63, 0, 1, 2_100, 257], distinct)
+    got, wanted = numba_cpu.hamming_top2(*case), reference.hamming_top2(*case)
+    for field in ("index", "best", "second"):
+        np.testing.assert_array_equal(getattr(got, field), getattr(wanted, field))
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="restricts x86 features")
+def test_without_avx512_numba_gives_the_same_bits(tmp_path: Path) -> None:
+    restricted = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2", "NUMBA_CACHE_DIR": str(tmp_path)}
+    environment = os.environ | restricted | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, "-c", WITHOUT_AVX512], check=True, env=environment)
+
+
+def test_a_read_only_installation_caches_elsewhere(tmp_path: Path) -> None:
+    # Root may write anywhere, so __pycache__ is made a file: numba cannot use it, whoever runs this.
+    package = Path(numba_cpu.__file__).parents[1]
+    copied = shutil.copytree(package, tmp_path / "site" / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in [copied, *(path for path in copied.rglob("*") if path.is_dir())]:
+        (folder / "__pycache__").touch()
+    environment = os.environ | {
+        "PYTHONPATH": str(copied.parent),
+        "HOME": str(tmp_path),
+        "XDG_CACHE_HOME": str(tmp_path),
+    }
+    code = (
+        "import s2fast_kernels.hamming_top2.lanes as lanes, numpy as np;"
+        "lanes.encode(np.zeros(8, np.uint64), np.zeros(32, np.uint16));"
+        "print(sum(lanes.encode.stats.cache_hits.values()))"
+    )
+    for hits in (0, 1):
+        run = subprocess.run([sys.executable, "-c", code], check=True, env=environment, capture_output=True, text=True)
+        assert run.stdout.strip() == str(hits)
 
 
 def test_importing_the_package_imports_no_backend() -> None:

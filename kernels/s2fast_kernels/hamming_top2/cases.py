@@ -41,6 +41,7 @@ CASES = (
     Case("ties", 65, (257, 129), distinct=3),
     Case("all_equal", 33, (65, 1), distinct=1),
     Case("many_scenes", 31, tuple(range(40))),
+    Case("several_blocks", 7, (4_200, 2_049), distinct=200),
 )
 
 

@@ -46,7 +46,7 @@ NO_KEY = 0xFFFF
 """Key of a lane without a row. No distance reaches it: 512 << 6 | 63 is 32,831."""
 
 TOGETHER = 3
-"""Queries compared with a group while it is in registers; more of them spill."""
+"""Queries compared with a group while it is in registers; more gain nothing."""
 
 _LANE_TYPE = ir.VectorType(ir.IntType(16), LANES)
 

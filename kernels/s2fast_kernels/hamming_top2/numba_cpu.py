@@ -141,6 +141,15 @@ def hamming_top2(
     if len(query) == 0:
         return result
     for blocks in panels(train_offsets, _PANEL_BLOCKS):
-        panel = encode_panel(train, train_offsets[blocks.scene] + blocks.start, blocks.rows)
-        _search_panel(query, panel, blocks.scene, blocks.start, blocks.rows, result.index, result.best, result.second)
+        _search_panel(
+            query,
+            # Not named: a name would keep this panel while the next one is made.
+            encode_panel(train, train_offsets[blocks.scene] + blocks.start, blocks.rows),
+            blocks.scene,
+            blocks.start,
+            blocks.rows,
+            result.index,
+            result.best,
+            result.second,
+        )
     return result

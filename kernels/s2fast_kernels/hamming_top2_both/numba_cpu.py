@@ -119,12 +119,11 @@ def hamming_top2_both(
     threads = numba.get_num_threads()
     for blocks in panels(train_offsets, min(_PANEL_BLOCKS, max(1, _PRIVATE_BLOCKS // threads))):
         first = train_offsets[blocks.scene] + blocks.start
-        panel = encode_panel(train, first, blocks.rows)
         shape = (threads, len(blocks.rows), BLOCK_ROWS)
         parts = Top2(np.full(shape, NO_ROW, np.int32), *(np.full(shape, NO_DISTANCE, np.uint16) for _ in range(2)))
         _search_panel(
             query,
-            panel,
+            encode_panel(train, first, blocks.rows),
             blocks.scene,
             blocks.start,
             blocks.rows,
