@@ -63,7 +63,7 @@ class NumbaEngine:
     """Computes windows one at a time, in as many threads as call it."""
 
     batch = 1
-    core_px = 1024
+    core_px = 1408
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))
