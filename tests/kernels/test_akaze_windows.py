@@ -100,9 +100,7 @@ def test_dense_lattice_suppression_reaches_across_windows() -> None:
 
 
 @settings(max_examples=12, deadline=None)
-@given(
-    rows=st.integers(60, 300), columns=st.integers(60, 300), core_px=st.integers(40, 200), seed=st.integers(0, 1000)
-)
+@given(rows=st.integers(60, 300), columns=st.integers(60, 300), core_px=st.integers(40, 200), seed=st.integers(0, 1000))
 def test_any_size_any_core(rows: int, columns: int, core_px: int, seed: int) -> None:
     image = synthetic_image((rows, columns), seed)
     assert_same(run(image, core_px=core_px), run(image, core_px=WHOLE))
@@ -110,10 +108,13 @@ def test_any_size_any_core(rows: int, columns: int, core_px: int, seed: int) -> 
 
 MASKS = {
     "all": lambda mask: mask.__setitem__(slice(None), True),
-    "none": lambda mask: None,
+    "none": lambda _: None,
     "one_pixel_wide": lambda mask: mask.__setitem__((slice(None), 300), True),
     "one_row": lambda mask: mask.__setitem__(217, True),
-    "polygons": lambda mask: (mask.__setitem__(np.s_[100:180, 90:260], True), mask.__setitem__(np.s_[400:430, 500:], True)),
+    "polygons": lambda mask: (
+        mask.__setitem__(np.s_[100:180, 90:260], True),
+        mask.__setitem__(np.s_[400:430, 500:], True),
+    ),
     "checkers": lambda mask: mask.__setitem__(np.s_[::2, ::2], True),
 }
 
@@ -144,7 +145,9 @@ def test_only_needed_windows_are_read(image: Image) -> None:
     assert 0 < read.mean() < 0.2
 
 
-@pytest.mark.parametrize("budget", [Budget(0), Budget(1), Budget(500), Budget(500, 64), Budget(2000, 37), Budget(10**6)])
+@pytest.mark.parametrize(
+    "budget", [Budget(0), Budget(1), Budget(500), Budget(500, 64), Budget(2000, 37), Budget(10**6)]
+)
 def test_budget_is_the_best_of_all(image: Image, whole: Features, budget: Budget) -> None:
     wanted = whole.take(np.sort(budget.select(whole.xy, whole.response, image.shape)))
     assert len(wanted) == min(budget.keypoints, len(whole))
@@ -170,7 +173,7 @@ def test_budget_saves_descriptions(image: Image, whole: Features, monkeypatch: p
 
 def test_a_wrong_forecast_is_made_good(image: Image, whole: Features, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were nothing described in passing, the descriptors made afterwards would be the same bits."""
-    monkeypatch.setattr(windowed.Forecast, "admit", lambda self, xy, response, certain: np.zeros(len(xy), bool))
+    monkeypatch.setattr(windowed.Forecast, "admit", lambda _self, xy, *_: np.zeros(len(xy), bool))
     assert_same(run(image, budget=Budget(10**6), core_px=200), whole)
 
 
@@ -241,13 +244,13 @@ def test_the_second_pass_decides_as_opencv(image: Image, monkeypatch: pytest.Mon
     from s2fast_kernels.akaze import contrast
 
     once = contrast_factor(reader(image), image.shape)
-    monkeypatch.setattr(contrast, "bin_of_fine", lambda counts, edges: None)
+    monkeypatch.setattr(contrast, "bin_of_fine", lambda *_: None)
     assert contrast_factor(reader(image), image.shape) == once
 
 
 def test_sources_that_lie_are_refused(image: Image) -> None:
     with pytest.raises(ValueError, match="returned"):
-        akaze_windowed(lambda rows, columns: image[:50, :50], image.shape, contrast=0.1)
+        akaze_windowed(lambda *_: image[:50, :50], image.shape, contrast=0.1)
     with pytest.raises(ValueError, match="uint8"):
         akaze_windowed(lambda rows, columns: image[rows, columns].astype(np.uint16), image.shape)  # type: ignore[arg-type, return-value]
     with pytest.raises(ValueError, match="NaN"):
@@ -267,7 +270,7 @@ def test_import_brings_in_no_backend() -> None:
         heavy = {"numba", "torch", "cv2", "kornia", "llvmlite"} & set(sys.modules)
         assert not heavy, heavy
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=_environment())  # noqa: S603
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, env=_environment())
 
 
 def _environment() -> dict[str, str]:

@@ -87,19 +87,19 @@ def _orientation(dx, dy, centre, offsets, weights, gx, gy, slices, bins, sums): 
     _slices(gx, gy, slices)
     bins[:] = _ZERO
     for i in range(len(offsets)):
-        b = np.uint64(slices[i] if slices[i] < SLICES else 0)
-        bins[0, b] += gx[i]
-        bins[1, b] += gy[i]
+        piece = np.uint64(slices[i] if slices[i] < SLICES else 0)
+        bins[0, piece] += gx[i]
+        bins[1, piece] += gy[i]
     # The first slices again behind the last: a run that wraps is then a run like any other.
-    for b in range(SLICES_WIDE):
-        bins[0, SLICES + b] = bins[0, b]
-        bins[1, SLICES + b] = bins[1, b]
+    for first in range(SLICES_WIDE):
+        bins[0, SLICES + first] = bins[0, first]
+        bins[1, SLICES + first] = bins[1, first]
     _slide(bins, sums)
     best, at_best = np.float32(-1.0), 0
-    for b in range(SLICES):
-        norm = sums[0, b] * sums[0, b] + sums[1, b] * sums[1, b]
+    for first in range(SLICES):
+        norm = sums[0, first] * sums[0, first] + sums[1, first] * sums[1, first]
         if norm > best:
-            best, at_best = norm, b
+            best, at_best = norm, first
     return _atan2_degrees(sums[1, at_best], sums[0, at_best])
 
 

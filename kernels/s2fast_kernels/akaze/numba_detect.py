@@ -124,11 +124,11 @@ def _scan_row(det, above, here, below, w, threshold, row, x0, found, place, shap
                 if marks[k] == 0:
                     continue
                 if found < capacity:
-                    j = start + np.uint64(k)
+                    at = start + np.uint64(k)
                     place[found, 0] = row
-                    place[found, 1] = np.int64(x0) + np.int64(j) - 1
-                    x, y = _refine(det, above, here, below, j)
-                    shape[found, 0] = det[here, j]
+                    place[found, 1] = np.int64(x0) + np.int64(at) - 1
+                    x, y = _refine(det, above, here, below, at)
+                    shape[found, 0] = det[here, at]
                     shape[found, 1] = x
                     shape[found, 2] = y
                 found += 1

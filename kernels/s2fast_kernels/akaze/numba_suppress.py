@@ -1,8 +1,8 @@
 """Compiled suppression: which maxima of neighbouring levels speak of one and the same structure.
 
 OpenCV marks candidates in one mask a level and scans it in raster order. Here candidates stay sorted lists, looked up
-by row with cursors that only move forward: the order of visits, and with it every decision, is the same. Working on the whole image's
-lists keeps it exact however far a chain of decisions runs, which windows could not promise.
+by row with cursors that only move forward: the order of visits, and with it every decision, is the same. Working on
+the whole image's lists keeps it exact however far a chain of decisions runs, which windows could not promise.
 """
 
 from __future__ import annotations

@@ -276,8 +276,10 @@ class _Run:
 
     def _completed(self, chosen: Candidates, words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         """Collect descriptors, and make those of keypoints that no window thought would be chosen."""
-        missing = np.flatnonzero(chosen.row < 0)
-        rows = words[chosen.row]
+        rows = np.empty((len(chosen), WORDS), np.uint64)
+        made = chosen.row >= 0
+        rows[made] = words[chosen.row[made]]
+        missing = np.flatnonzero(~made)
         of_octave = self._octave_of(chosen)
         for octave in range(len(self.octaves)):
             tasks, places = [], []
@@ -293,9 +295,7 @@ class _Run:
                 chosen.angle[own] = answer.candidates.angle
         return rows
 
-    def _features(
-        self, chosen: Candidates, xy: npt.NDArray[np.float32], words: npt.NDArray[np.uint64]
-    ) -> Features:
+    def _features(self, chosen: Candidates, xy: npt.NDArray[np.float32], words: npt.NDArray[np.uint64]) -> Features:
         size = np.array([level.size for own in self.octaves for level in own], np.float32)
         return Features(
             xy=xy,
