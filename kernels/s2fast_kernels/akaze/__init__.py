@@ -53,18 +53,19 @@ def _accelerator_seen() -> bool:
     return any(Path(node).exists() for node in ("/dev/nvidia0", "/dev/kfd", "/dev/dxg"))
 
 
-_TORCH_AUTO = _accelerator_seen()
+_ACCELERATOR = _accelerator_seen()
+_TORCH = f"{__name__}.torch_any", needs_package("torch", "numba")
 
 BACKENDS = (
     Backend("numba", f"{__name__}.numba_cpu", "akaze", needs_package("numba")),
-    # TORCH     Backend("torch", f"{__name__}.torch_any", "akaze", needs_package("torch", "numba"), auto=_TORCH_AUTO),
+    Backend("torch", _TORCH[0], "akaze", _TORCH[1], auto=_ACCELERATOR),
     Backend("opencv", f"{__name__}.opencv_cpu", "akaze", _opencv_missing),
 )
 """Fastest first, on a CPU."""
 
 ENGINES = (
     Backend("numba", f"{__name__}.numba_cpu", "NumbaEngine", needs_package("numba")),
-    # TORCH     Backend("torch", f"{__name__}.torch_any", "TorchEngine", needs_package("torch", "numba"), auto=_TORCH_AUTO),
+    Backend("torch", _TORCH[0], "TorchEngine", _TORCH[1], auto=_ACCELERATOR),
 )
 """The backends that can work in windows; OpenCV's cannot."""
 

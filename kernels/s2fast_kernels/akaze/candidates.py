@@ -106,11 +106,11 @@ class Candidates:
 
     def unique(self) -> Candidates:
         """Sort by (level, y, x) and keep one of each; windows see candidates of their neighbours' cores as well."""
-        undescribed = self.row < 0
-        order = np.lexsort((undescribed, self.x, self.y, self.level))
-        level, y, x = self.level[order], self.y[order], self.x[order]
+        place = (self.level.astype(np.int64) << 48) | (self.y.astype(np.int64) << 24) | self.x
+        order = np.argsort((place << 1) | (self.row < 0))
+        place = place[order]
         first = np.ones(len(order), np.bool_)
-        first[1:] = (level[1:] != level[:-1]) | (y[1:] != y[:-1]) | (x[1:] != x[:-1])
+        first[1:] = place[1:] != place[:-1]
         return self.take(order[first])
 
 

@@ -41,11 +41,12 @@ def synthetic_image(shape: tuple[int, int], seed: int = 0) -> Image:
     def noise(power: float) -> npt.NDArray[np.float64]:
         spectrum = np.fft.rfft2(rng.standard_normal(shape)) * frequency**-power
         field: npt.NDArray[np.float64] = np.fft.irfft2(spectrum, s=shape)
-        return field / field.std()
+        return np.asarray(field / field.std())
 
     texture, fields = noise(1.0), noise(1.6)
     bright = np.digitize(fields, [-1.0, -0.3, 0.2, 0.9]) * 1.2
-    return np.clip(128 + 22 * (texture + bright - bright.mean()), 0, 255).astype(np.uint8)
+    image: Image = np.clip(128 + 22 * (texture + bright - bright.mean()), 0, 255).astype(np.uint8)
+    return image
 
 
 def real_images(folder: Path, multiple: int = 8) -> Iterator[tuple[str, Image]]:

@@ -80,6 +80,18 @@ class Job:
     """Describe exactly these, in this order, and detect nothing."""
 
 
+def searched(job: Job, search: Rect, level: Level) -> Rect:
+    """Part of a job's window where a level's maxima are sought [px of the window]."""
+    rows, columns = job.shape
+    within = Rect(
+        max(search.top, level.border),
+        min(search.bottom, rows - level.border),
+        max(search.left, level.border),
+        min(search.right, columns - level.border),
+    )
+    return within.within(job.window)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came out of a window."""

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast_kernels.akaze import numba_detect, numba_scale_space
-from s2fast_kernels.akaze.candidates import Candidates, LevelList
+from s2fast_kernels.akaze.candidates import Candidates
 from s2fast_kernels.akaze.contract import WORDS, AkazeSettings, Features
-from s2fast_kernels.akaze.jobs import Admission, Answer, Filter, Job, Rect
+from s2fast_kernels.akaze.jobs import Admission, Answer, Filter, Job, searched
+from s2fast_kernels.akaze.maxima import WindowMaxima
 from s2fast_kernels.akaze.numba_describe import describe
 from s2fast_kernels.akaze.numba_scale_space import PAD
 from s2fast_kernels.akaze.pattern import comparisons, orientation_samples
-from s2fast_kernels.akaze.scales import Level
+from s2fast_kernels.akaze.scales import Level, derivative_taps
 from s2fast_kernels.akaze.windowed import akaze_array
 
 Plane = npt.NDArray[np.float32]
@@ -25,13 +26,6 @@ _BASE_TAPS = numba_scale_space.gauss_taps(9, 1.6)
 _TAPS = numba_scale_space.gauss_taps(5, 1.0)
 FIRST_CAPACITY = 4096
 _SCRATCH_ROWS = 16
-
-
-def derivative_taps(radius: int) -> tuple[np.float32, np.float32]:
-    """Centre and corner tap of the derivative stencil, float32 as OpenCV rounds them."""
-    w = np.float32(10) / np.float32(3)
-    corner = np.float32(1) / (np.float32(2 * radius) * (w + np.float32(2)))
-    return w * corner, corner
 
 
 class _Workspace(threading.local):
@@ -63,7 +57,7 @@ class NumbaEngine:
     """Computes windows one at a time, in as many threads as call it."""
 
     batch = 1
-    core_px = 1024
+    core_px = 1408
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or len(os.sched_getaffinity(0))
@@ -85,13 +79,10 @@ class _Window:
     def __init__(
         self, job: Job, settings: AkazeSettings, keep: Filter, admit: Admission, workspace: _Workspace
     ) -> None:
-        self.job, self.settings, self.keep, self.admit, self.workspace = job, settings, keep, admit, workspace
+        self.job, self.settings, self.workspace = job, settings, workspace
         self.height, self.width = job.block.shape
-        self.lists: list[LevelList] = []
-        self.found: list[Candidates] = []
-        self.met_above: list[npt.NDArray[np.bool_]] = []
+        self.maxima = WindowMaxima(job, keep, admit)
         self.words: list[npt.NDArray[np.uint64]] = []
-        self.described = 0
 
     def answer(self) -> Answer:
         """Run the octave's levels."""
@@ -112,94 +103,59 @@ class _Window:
                 image, free = free, image
                 smoothed = image
             if looked_at:
-                centre, corner = derivative_taps(level.radius)
-                numba_detect.gradient(smoothed, *after, height, width, level.radius, centre, corner)
-                self._detect(level, after[0], after[1], scratch)
+                self._look(level, smoothed, after, scratch)
                 if i:
-                    self._describe(i - 1, image, *before)
+                    self._describe(i - 1, image, before)
             if level.steps:
                 numba_scale_space.conductance(smoothed, *before, height, width, job.contrast, scratch)
-                numba_scale_space.diffuse(image, free, *before, height, width, np.array(level.steps, np.float32), ring)
+                numba_scale_space.diffuse(image, free, *before, height, width, np.array(level.steps), ring)
                 image, free = free, image
             before, after = after, before
         if looked_at:
-            self._describe(len(job.levels) - 1, image, *before)
+            self._describe(len(job.levels) - 1, image, before)
         if job.out is not None:
             core, window = job.core, job.window
             numba_scale_space.halve(image, core.top - window.top, core.left - window.left, *core, job.out)
         words = np.concatenate(self.words) if self.words else np.zeros((0, WORDS), np.uint64)
-        return Answer(Candidates.concatenate(self.found), words)
+        return Answer(Candidates.concatenate(self.maxima.found), words)
 
-    def _detect(self, level: Level, dx: Plane, dy: Plane, scratch: Plane) -> None:
-        """Find a level's maxima, and let them meet those of the level before."""
-        job = self.job
-        if job.given is not None:
-            self.found.append(job.given.take(job.given.level == level.index))
-            return
-        if job.search is None:
-            return
-        place, shape = self._maxima(level, job.search, dx, dy, scratch)
-        y, x = place[:, 0] + np.int32(job.window.top), place[:, 1] + np.int32(job.window.left)
-        offset = shape[:, 1:].copy()
-        found = Candidates.make(level.index, y, x, shape[:, 0].copy(), offset, self.keep(level, y, x, offset))
-        self.found.append(found)
-        self.lists.append(LevelList.thinned(level, place[:, 0].copy(), place[:, 1].copy(), found.response, self.height))
-        if len(self.lists) > 1:
-            self.met_above.append(self.lists[-2].killed_by_above(self.lists[-1]))
-
-    def _maxima(
-        self, level: Level, search: Rect, dx: Plane, dy: Plane, scratch: Plane
-    ) -> tuple[npt.NDArray[np.int32], Plane]:
-        job, work = self.job, self.workspace
-        rows, columns = job.shape
-        y0, y1 = max(search.top, level.border), min(search.bottom, rows - level.border)
-        x0, x1 = max(search.left, level.border), min(search.right, columns - level.border)
-        top, left = job.window.top, job.window.left
+    def _look(self, level: Level, smoothed: Plane, derivatives: list[Plane], scratch: Plane) -> None:
+        """Derive a level, and find its maxima unless they are given."""
         centre, corner = derivative_taps(level.radius)
+        numba_detect.gradient(smoothed, *derivatives, self.height, self.width, level.radius, centre, corner)
+        if self.job.search is None:
+            self.maxima.add_given()
+            return
+        rectangle = searched(self.job, self.job.search, level)
         threshold = np.float32(self.settings.threshold)
+        work = self.workspace
         while True:
             found = numba_detect.detect(
-                dx, dy, y0 - top, y1 - top, x0 - left, x1 - left, level.radius, centre, corner, threshold,
-                scratch, work.place, work.shape,
-            )  # fmt: skip
+                *derivatives, *rectangle, level.radius, centre, corner, threshold, scratch, work.place, work.shape
+            )
             if found <= len(work.shape):
-                return work.place[:found], work.shape[:found]
+                break
             work.grow(2 * found)
+        shape = work.shape[:found]
+        self.maxima.add(work.place[:found], shape[:, 0].copy(), shape[:, 1:].copy())
 
-    def _describe(self, i: int, image: Plane, dx: Plane, dy: Plane) -> None:
-        """Describe those of the i-th level's maxima that live as far as this window can tell, and are wanted."""
-        job, level, found = self.job, self.job.levels[i], self.found[i]
-        chosen = np.arange(len(found)) if job.given is not None else self._chosen(i)
-        if not len(chosen):
+    def _describe(self, i: int, image: Plane, derivatives: list[Plane]) -> None:
+        rows = self.maxima.chosen(i)
+        if not len(rows):
             return
-        wanted = found.take(chosen)
-        origin = np.array([job.window.top, job.window.left], np.int32)
+        level, wanted = self.job.levels[i], self.maxima.found[i].take(rows)
+        origin = np.array([self.job.window.top, self.job.window.left], np.int32)
         place = np.stack([wanted.y, wanted.x], axis=1) - origin
-        middle = wanted.middle(level.octave) - origin
-        words = np.empty((len(chosen), WORDS), np.uint64)
-        angle = np.empty(len(chosen), np.float32)
         offset = wanted.offset + np.float32(level.sample_shift)
-        bits = comparisons(self.settings.descriptor_size, self.settings.upright)
+        words, angle = np.empty((len(rows), WORDS), np.uint64), np.empty(len(rows), np.float32)
         describe(
-            image.ravel(), dx.ravel(), dy.ravel(), self.height, self.width, place, offset, middle,
-            level.radius, level.descriptor_reach, self.settings.upright, *orientation_samples(), bits, angle, words,
+            image.ravel(), *(plane.ravel() for plane in derivatives), self.height, self.width,
+            place, offset, wanted.middle(level.octave) - origin, level.radius, level.descriptor_reach,
+            self.settings.upright, *orientation_samples(),
+            comparisons(self.settings.descriptor_size, self.settings.upright), angle, words,
         )  # fmt: skip
-        found.angle[chosen] = angle
-        found.row[chosen] = self.described + np.arange(len(chosen))
-        self.described += len(chosen)
+        self.maxima.describe(i, rows, angle)
         self.words.append(words)
-
-    def _chosen(self, i: int) -> npt.NDArray[np.intp]:
-        last = i + 1 == len(self.lists)
-        here = self.lists[i]
-        # Who lives on an octave's last level is decided with the next octave: all that may live are described.
-        alive = here.alive if last else self.met_above[i]
-        if i and not last:
-            alive = here.killed_by_below(alive, self.lists[i - 1], self.met_above[i - 1])
-        found, core = self.found[i], self.job.core
-        alive = alive & found.valid & (found.y >= core.top) & (found.y < core.bottom)
-        rows = np.flatnonzero(alive & (found.x >= core.left) & (found.x < core.right))
-        return rows[self.admit(here.level, found.take(rows))]
 
 
 def akaze(

@@ -19,6 +19,11 @@ from s2fast_kernels.akaze.pattern import CELLS, LATTICE, SLICES, SLICES_WIDE
 _WIDTH = 24
 """Columns of a lattice row in memory: 21 and three repeats, whole vectors."""
 
+_W = np.uint64(_WIDTH)
+_TWO, _THREE, _FOUR, _FIVE, _SIX = np.uint64(2), np.uint64(3), np.uint64(4), np.uint64(5), np.uint64(6)
+
+_PACK = np.uint64(0x0102040810204080)
+
 _ROUND = np.float32(12582912.0)
 """Adding and taking away 1.5 * 2**23 rounds a small float32 to an integer, ties to even."""
 
@@ -36,53 +41,69 @@ _90, _180, _360 = np.float32(90.0), np.float32(180.0), np.float32(360.0)
 _ZERO, _UNIT, _LAST = np.float32(0.0), np.float32(1.0), np.float32(10.0)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
 def _atan2_degrees(y, x):  # type: ignore[no-untyped-def]
     """Angle in [0, 360) degrees, to 0.3 degrees, with OpenCV's polynomial: its bins decide the orientation."""
     ax, ay = abs(x), abs(y)
-    low, high = min(ax, ay), max(ax, ay)
+    steep = ay > ax
+    low, high = (ax, ay) if steep else (ay, ax)
     c = low / (high + _TINY)
     c2 = c * c
     a = (((_A7 * c2 + _A5) * c2 + _A3) * c2 + _A1) * c
-    a = a if ax >= ay else _90 - a
+    a = _90 - a if steep else a
     a = _180 - a if x < _ZERO else a
     return _360 - a if y < _ZERO else a
 
 
-@njit(nogil=True, cache=True)
-def _orientation(dx, dy, centre, offsets, weights, gx, gy, angles, bins):  # type: ignore[no-untyped-def]
+@njit(nogil=True, cache=True, error_model="numpy")
+def _slices(gx, gy, slices):  # type: ignore[no-untyped-def]
+    for i in range(len(slices)):
+        slices[i] = np.int32(_atan2_degrees(gy[i], gx[i]) * _DEGREES / _SLICE)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _slide(bins, sums):  # type: ignore[no-untyped-def]
+    """Sum the derivatives of every run of slices."""
+    for axis in range(2):
+        for b in range(SLICES):
+            sums[axis, b] = (
+                bins[axis, b]
+                + bins[axis, b + 1]
+                + bins[axis, b + 2]
+                + bins[axis, b + 3]
+                + bins[axis, b + 4]
+                + bins[axis, b + 5]
+                + bins[axis, b + 6]
+            )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _orientation(dx, dy, centre, offsets, weights, gx, gy, slices, bins, sums):  # type: ignore[no-untyped-def]
     """Direction in degrees of the largest sum of derivatives within any 60 degrees around a point."""
-    count = len(offsets)
-    for i in range(count):
+    for i in range(len(offsets)):
         at = np.uint64(centre + offsets[i])
         gx[i] = weights[i] * dx[at]
         gy[i] = weights[i] * dy[at]
-    for i in range(count):
-        angles[i] = _atan2_degrees(gy[i], gx[i]) * _DEGREES / _SLICE
-    # The first slices again behind the last: a window that wraps is then a window like any other.
-    for b in range(2 * (SLICES + SLICES_WIDE)):
-        bins[b // (SLICES + SLICES_WIDE), b % (SLICES + SLICES_WIDE)] = _ZERO
-    for i in range(count):
-        b = int(angles[i])
-        b = b if b < SLICES else 0
-        bins[0, b] += gx[i]
-        bins[1, b] += gy[i]
-    for b in range(SLICES_WIDE):
-        bins[0, SLICES + b] = bins[0, b]
-        bins[1, SLICES + b] = bins[1, b]
-    best, best_x, best_y = np.float32(-1.0), _ZERO, _ZERO
-    for b in range(SLICES):
-        x, y = _ZERO, _ZERO
-        for t in range(SLICES_WIDE):
-            x += bins[0, b + t]
-            y += bins[1, b + t]
-        norm = x * x + y * y
+    _slices(gx, gy, slices)
+    bins[:] = _ZERO
+    for i in range(len(offsets)):
+        piece = np.uint64(slices[i] if slices[i] < SLICES else 0)
+        bins[0, piece] += gx[i]
+        bins[1, piece] += gy[i]
+    # The first slices again behind the last: a run that wraps is then a run like any other.
+    for first in range(SLICES_WIDE):
+        bins[0, SLICES + first] = bins[0, first]
+        bins[1, SLICES + first] = bins[1, first]
+    _slide(bins, sums)
+    best, at_best = np.float32(-1.0), 0
+    for first in range(SLICES):
+        norm = sums[0, first] * sums[0, first] + sums[1, first] * sums[1, first]
         if norm > best:
-            best, best_x, best_y = norm, x, y
-    return _atan2_degrees(best_y, best_x)
+            best, at_best = norm, first
+    return _atan2_degrees(sums[1, at_best], sums[0, at_best])
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _positions(fx, fy, co, si, radius, steps, px, py):  # type: ignore[no-untyped-def]
     """Offsets of the lattice's points from the keypoint's pixel, rounded."""
     for k in range(LATTICE):
@@ -92,7 +113,7 @@ def _positions(fx, fy, co, si, radius, steps, px, py):  # type: ignore[no-untype
             py[k * _WIDTH + j] = np.int32((fy + (steps[j] * co * radius + along_y) + _ROUND) - _ROUND)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _gather(image, dx, dy, centre, stride, px, py, co, si, values):  # type: ignore[no-untyped-def]
     for p in range(_POINTS):
         at = np.uint64(centre + py[p] * stride + px[p])
@@ -102,7 +123,7 @@ def _gather(image, dx, dy, centre, stride, px, py, co, si, values):  # type: ign
         values[2, p] = gy * co - gx * si
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _gather_inside(image, dx, dy, row, column, height, width, px, py, co, si, values):  # type: ignore[no-untyped-def]
     """Gather where the lattice may leave the image: points outside count as nothing, and `values[3]` counts points."""
     stride = width + 2 * PAD
@@ -120,48 +141,76 @@ def _gather_inside(image, dx, dy, row, column, height, width, px, py, co, si, va
                 values[channel, p] = _ZERO
 
 
-@njit(nogil=True, cache=True)
-def _sum_rows(values, channel, first, count, bands, band):  # type: ignore[no-untyped-def]
-    for j in range(_WIDTH):
-        bands[band, j] = values[channel, first * _WIDTH + j]
-    for k in range(first + 1, first + count):
-        for j in range(_WIDTH):
-            bands[band, j] += values[channel, k * _WIDTH + j]
-
-
-@njit(nogil=True, cache=True)
-def _sum_cells(values, channel, bands, cells):  # type: ignore[no-untyped-def]
-    """Sum one channel over the 29 cells: bands of lattice rows, then runs of their columns."""
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sum_rows(values, channel, bands):  # type: ignore[no-untyped-def]
+    """Sum five and seven lattice rows at a time, all columns side by side, and ten as twice five."""
     for b in range(4):
-        _sum_rows(values, channel, 5 * b, 5, bands, b)
+        r = 5 * b * _WIDTH
+        for j in range(_WIDTH):
+            p = np.uint64(r + j)
+            bands[b, j] = (
+                values[channel, p]
+                + values[channel, p + _W]
+                + values[channel, p + _W * _TWO]
+                + values[channel, p + _W * _THREE]
+                + values[channel, p + _W * _FOUR]
+            )
     for b in range(3):
-        _sum_rows(values, channel, 7 * b, 7, bands, 4 + b)
+        r = 7 * b * _WIDTH
+        for j in range(_WIDTH):
+            p = np.uint64(r + j)
+            bands[4 + b, j] = (
+                values[channel, p]
+                + values[channel, p + _W]
+                + values[channel, p + _W * _TWO]
+                + values[channel, p + _W * _THREE]
+                + values[channel, p + _W * _FOUR]
+                + values[channel, p + _W * _FIVE]
+                + values[channel, p + _W * _SIX]
+            )
     for b in range(2):
         for j in range(_WIDTH):
             bands[7 + b, j] = bands[2 * b, j] + bands[2 * b + 1, j]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _five(bands, band, j):  # type: ignore[no-untyped-def]
+    return bands[band, j] + bands[band, j + 1] + bands[band, j + 2] + bands[band, j + 3] + bands[band, j + 4]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sum_cells(values, channel, bands, cells):  # type: ignore[no-untyped-def]
+    """Sum one channel over the 29 cells: bands of lattice rows, then runs of their columns."""
+    _sum_rows(values, channel, bands)
     at = CELLS * channel
-    for side, points, band in ((2, 10, 7), (3, 7, 4), (4, 5, 0)):
-        for b in range(side):
-            for c in range(side):
-                total = _ZERO
-                for j in range(c * points, (c + 1) * points):
-                    total += bands[band + b, j]
-                cells[at] = total
-                at += 1
+    for b in range(2):
+        for c in range(2):
+            cells[at + 2 * b + c] = _five(bands, 7 + b, 10 * c) + _five(bands, 7 + b, 10 * c + 5)
+    at += 4
+    for b in range(3):
+        for c in range(3):
+            j = 7 * c
+            cells[at + 3 * b + c] = _five(bands, 4 + b, j) + (bands[4 + b, j + 5] + bands[4 + b, j + 6])
+    at += 9
+    for b in range(4):
+        for c in range(4):
+            cells[at + 4 * b + c] = _five(bands, b, 5 * c)
 
 
-@njit(nogil=True, cache=True)
-def _compare(cells, bits, words, row):  # type: ignore[no-untyped-def]
+@njit(nogil=True, cache=True, error_model="numpy")
+def _compare(cells, larger, smaller, flags, octets, words, row):  # type: ignore[no-untyped-def]
+    """Write a descriptor's bits: first one byte each, without a branch, because they are as good as random."""
+    for b in range(len(larger)):
+        flags[b] = cells[np.uint64(larger[b])] > cells[np.uint64(smaller[b])]
     for word in range(words.shape[1]):
-        word_bits = np.uint64(0)
-        first = 64 * word
-        for b in range(first, min(first + 64, len(bits))):
-            if cells[bits[b, 0]] > cells[bits[b, 1]]:
-                word_bits |= np.uint64(1) << np.uint64(b - first)
-        words[row, word] = word_bits
+        bits = np.uint64(0)
+        for i in range(8):
+            # The product moves the lowest bits of eight bytes side by side into the topmost byte.
+            bits |= (octets[8 * word + i] * _PACK >> np.uint64(56)) << np.uint64(8 * i)
+        words[row, word] = bits
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def describe(  # type: ignore[no-untyped-def]
     image,
     dx,
@@ -217,10 +266,16 @@ def describe(  # type: ignore[no-untyped-def]
     for i in range(len(weights)):
         around[i] = radius * (sample_y[i] * stride + sample_x[i])
     gx, gy = np.empty(len(weights), np.float32), np.empty(len(weights), np.float32)
-    angles, bins = np.empty(len(weights), np.float32), np.empty((2, SLICES + SLICES_WIDE), np.float32)
+    slices, bins = np.empty(len(weights), np.int32), np.empty((2, SLICES + SLICES_WIDE), np.float32)
+    sums = np.empty((2, SLICES), np.float32)
     px, py = np.empty(_POINTS, np.int32), np.empty(_POINTS, np.int32)
     values, bands = np.empty((4, _POINTS), np.float32), np.empty((9, _WIDTH), np.float32)
-    cells = np.empty(4 * CELLS, np.float32)
+    cells, inverses = np.empty(4 * CELLS, np.float32), np.empty(CELLS, np.float32)
+    for cell in range(CELLS):
+        inverses[cell] = _UNIT / np.float32(100 if cell < 4 else 49 if cell < 13 else 25)
+    larger, smaller = bits[:, 0].copy(), bits[:, 1].copy()
+    flags = np.zeros(64 * words.shape[1], np.uint8)
+    octets = flags.view(np.uint64)
     for i in range(len(place)):
         row, column = place[i, 0], place[i, 1]
         fx, fy = offset[i, 0], offset[i, 1]
@@ -230,7 +285,7 @@ def describe(  # type: ignore[no-untyped-def]
         degrees = _ZERO
         if not upright:
             at = (middle[i, 0] + PAD) * stride + middle[i, 1] + PAD
-            degrees = _orientation(dx, dy, at, around, weights, gx, gy, angles, bins)
+            degrees = _orientation(dx, dy, at, around, weights, gx, gy, slices, bins, sums)
         angle[i] = degrees
         co, si = math.cos(degrees * _DEGREES), math.sin(degrees * _DEGREES)
         _positions(fx, fy, co, si, step, steps, px, py)
@@ -242,12 +297,8 @@ def describe(  # type: ignore[no-untyped-def]
             _sum_cells(values, 3, bands, cells)
         for channel in range(3):
             _sum_cells(values, channel, bands, cells)
-        at = 0
-        for side, points in ((2, 10), (3, 7), (4, 5)):
-            for _ in range(side * side):
-                count = np.float32(points * points) if inside else max(cells[3 * CELLS + at], _UNIT)
-                inverse = _UNIT / count
-                for channel in range(3):
-                    cells[CELLS * channel + at] *= inverse
-                at += 1
-        _compare(cells, bits, words, i)
+        for cell in range(CELLS):
+            inverse = inverses[cell] if inside else _UNIT / max(cells[3 * CELLS + cell], _UNIT)
+            for channel in range(3):
+                cells[CELLS * channel + cell] *= inverse
+        _compare(cells, larger, smaller, flags, octets, words, i)

@@ -16,7 +16,7 @@ RING = 4
 """Rows of scratch `detect` needs."""
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _gradient_row(src, row, radius, dx, dy, w, centre, corner):  # type: ignore[no-untyped-def]
     up, down = row - radius, row + radius
     s = np.uint64(radius)
@@ -31,7 +31,7 @@ def _gradient_row(src, row, radius, dx, dy, w, centre, corner):  # type: ignore[
         )
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def gradient(smoothed, dx, dy, height, width, radius, centre, corner):  # type: ignore[no-untyped-def]
     """First derivatives of a level: Scharr-like 3 x 3 taps, `radius` pixels apart.
 
@@ -42,7 +42,7 @@ def gradient(smoothed, dx, dy, height, width, radius, centre, corner):  # type: 
         _gradient_row(smoothed, row, radius, dx, dy, w, centre, corner)
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _determinant_row(dx, dy, row, radius, out, slot, x0, w, centre, corner, scale):  # type: ignore[no-untyped-def]
     up, down = row - radius, row + radius
     s = np.uint64(radius)
@@ -63,7 +63,7 @@ def _determinant_row(dx, dy, row, radius, out, slot, x0, w, centre, corner, scal
         out[slot, j] = (xx * yy - xy * xy) * scale
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def _refine(det, above, here, below, j):  # type: ignore[no-untyped-def]
     """Offset of the extremum of the quadratic through a maximum's neighbours: x, y [px], float32.
 
@@ -84,10 +84,30 @@ def _refine(det, above, here, below, j):  # type: ignore[no-untyped-def]
     return np.float32(x), np.float32(y)
 
 
-@njit(nogil=True, cache=True)
-def _scan_row(det, above, here, below, w, threshold, row, x0, found, place, shape):  # type: ignore[no-untyped-def]
+@njit(nogil=True, cache=True, error_model="numpy")
+def _mark(det, above, here, below, start, stop, threshold, marks):  # type: ignore[no-untyped-def]
+    """Mark strict 3 x 3 maxima above the threshold in a run of columns: one byte each, without a branch."""
+    for j in range(start, stop):
+        left, right = j - _ONE, j + _ONE
+        v = det[here, j]
+        marks[j - start] = (
+            (v > threshold)
+            & (v > det[here, left])
+            & (v > det[here, right])
+            & (v > det[above, left])
+            & (v > det[above, j])
+            & (v > det[above, right])
+            & (v > det[below, left])
+            & (v > det[below, j])
+            & (v > det[below, right])
+        )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _scan_row(det, above, here, below, w, threshold, row, x0, found, place, shape, marks):  # type: ignore[no-untyped-def]
     """Append the strict maxima of one row above the threshold; counts on when the arrays are full."""
     capacity = len(shape)
+    octets = marks.view(np.uint64)
     for start in range(_ONE, w - _ONE, _BLOCK):
         stop = min(start + _BLOCK, w - _ONE)
         above_threshold = 0
@@ -95,31 +115,27 @@ def _scan_row(det, above, here, below, w, threshold, row, x0, found, place, shap
             above_threshold += det[here, j] > threshold
         if above_threshold == 0:
             continue
-        for j in range(start, stop):
-            v = det[here, j]
-            if (
-                v > threshold
-                and v > det[here, j - _ONE]
-                and v > det[here, j + _ONE]
-                and v > det[above, j - _ONE]
-                and v > det[above, j]
-                and v > det[above, j + _ONE]
-                and v > det[below, j - _ONE]
-                and v > det[below, j]
-                and v > det[below, j + _ONE]
-            ):
+        octets[:] = 0
+        _mark(det, above, here, below, start, stop, threshold, marks)
+        for octet in range(len(octets)):
+            if octets[octet] == 0:
+                continue
+            for k in range(8 * octet, 8 * octet + 8):
+                if marks[k] == 0:
+                    continue
                 if found < capacity:
+                    at = start + np.uint64(k)
                     place[found, 0] = row
-                    place[found, 1] = np.int64(x0) + np.int64(j) - 1
-                    x, y = _refine(det, above, here, below, j)
-                    shape[found, 0] = v
+                    place[found, 1] = np.int64(x0) + np.int64(at) - 1
+                    x, y = _refine(det, above, here, below, at)
+                    shape[found, 0] = det[here, at]
                     shape[found, 1] = x
                     shape[found, 2] = y
                 found += 1
     return found
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, error_model="numpy")
 def detect(dx, dy, y0, y1, x0, x1, radius, centre, corner, threshold, det, place, shape):  # type: ignore[no-untyped-def]
     """Find the strict 3 x 3 maxima of the Hessian's determinant in rows [y0, y1), columns [x0, x1).
 
@@ -138,9 +154,10 @@ def detect(dx, dy, y0, y1, x0, x1, radius, centre, corner, threshold, det, place
     scale = np.float32(radius * radius * radius * radius)
     first = np.uint64(x0 - 1)
     w = np.uint64(x1 - x0 + 2)
+    marks = np.zeros(_BLOCK, np.uint8)
     for i in range(y0 - 1, y1 + 1):
         _determinant_row(dx, dy, PAD + i, radius, det, i & 3, first, w, centre, corner, scale)
         here = i - 1
         if here >= y0:
-            found = _scan_row(det, (here - 1) & 3, here & 3, i & 3, w, threshold, here, x0, found, place, shape)
+            found = _scan_row(det, (here - 1) & 3, here & 3, i & 3, w, threshold, here, x0, found, place, shape, marks)
     return found

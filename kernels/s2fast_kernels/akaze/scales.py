@@ -153,6 +153,13 @@ def diffusion_steps(time: np.float32) -> tuple[np.float32, ...]:
     return tuple(np.float32(ascending[place] * np.float32(0.5)) for place in order)
 
 
+def derivative_taps(radius: int) -> tuple[np.float32, np.float32]:
+    """Centre and corner tap of the derivative stencil, float32 as OpenCV rounds them."""
+    w = np.float32(10) / np.float32(3)
+    corner = np.float32(1) / (np.float32(2 * radius) * (w + np.float32(2)))
+    return w * corner, corner
+
+
 def _is_prime(number: int) -> bool:
     return number > 1 and all(number % divisor for divisor in range(2, math.isqrt(number) + 1))
 

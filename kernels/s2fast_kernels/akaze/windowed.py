@@ -178,10 +178,11 @@ class _Run:
         candidates = candidates.unique()
         alive = survivors(candidates, self.octaves, self.shapes[0][0])
         chosen = candidates.take(alive & candidates.valid)
-        if self.budget is not None:
-            xy = chosen.positions(self._octave_of(chosen))
-            chosen = chosen.take(self.budget.select(xy, chosen.response, self.shape))
-        return self._finished(*self._completed(chosen, words))
+        xy = chosen.positions(self._octave_of(chosen))
+        rows = np.arange(len(chosen)) if self.budget is None else self.budget.select(xy, chosen.response, self.shape)
+        rows = rows[_order(chosen.level[rows], xy[rows])]
+        chosen = chosen.take(rows)
+        return self._features(chosen, xy[rows], self._completed(chosen, words))
 
     def _octave_of(self, candidates: Candidates) -> npt.NDArray[np.int_]:
         return candidates.level.astype(np.int_) // self.settings.layers
@@ -273,12 +274,12 @@ class _Run:
         certain = (layer > 0 or level.octave == 0) and (layer < last or level.octave == len(self.octaves) - 1)
         return self.forecast.admit(candidates.positions(level.octave), candidates.response, certain)
 
-    def _completed(
-        self, chosen: Candidates, words: npt.NDArray[np.uint64]
-    ) -> tuple[Candidates, npt.NDArray[np.uint64]]:
-        """Describe chosen keypoints that no window thought would be chosen; return descriptors in the same order."""
-        missing = np.flatnonzero(chosen.row < 0)
-        rows = np.ascontiguousarray(words[chosen.row])
+    def _completed(self, chosen: Candidates, words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        """Collect descriptors, and make those of keypoints that no window thought would be chosen."""
+        rows = np.empty((len(chosen), WORDS), np.uint64)
+        made = chosen.row >= 0
+        rows[made] = words[chosen.row[made]]
+        missing = np.flatnonzero(~made)
         of_octave = self._octave_of(chosen)
         for octave in range(len(self.octaves)):
             tasks, places = [], []
@@ -292,21 +293,34 @@ class _Run:
             for own, answer in zip(places, self._compute(octave, tasks, None), strict=True):
                 rows[own] = answer.words
                 chosen.angle[own] = answer.candidates.angle
-        return chosen, rows
+        return rows
 
-    def _finished(self, chosen: Candidates, words: npt.NDArray[np.uint64]) -> Features:
-        octave = self._octave_of(chosen)
-        xy = chosen.positions(octave)
-        order = np.lexsort((xy[:, 0], xy[:, 1], chosen.level))
+    def _features(self, chosen: Candidates, xy: npt.NDArray[np.float32], words: npt.NDArray[np.uint64]) -> Features:
         size = np.array([level.size for own in self.octaves for level in own], np.float32)
         return Features(
-            xy=xy[order],
-            size=size[chosen.level[order]],
-            angle=np.deg2rad(chosen.angle[order]),
-            response=chosen.response[order],
-            level=chosen.level[order],
-            descriptors=words[order],
+            xy=xy,
+            size=size[chosen.level],
+            angle=np.deg2rad(chosen.angle),
+            response=chosen.response,
+            level=chosen.level,
+            descriptors=words,
         )
+
+
+def _order(level: npt.NDArray[np.int16], xy: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+    """Sort by level, y, x: by one key of level and y, then, where these are equal, by x.
+
+    Positions are not negative, so that their bit patterns sort as they do.
+    """
+    x, y = (xy[:, axis].copy().view(np.int32).astype(np.int64) for axis in (0, 1))
+    key = (level.astype(np.int64) << 32) | y
+    order = np.argsort(key)
+    key = key[order]
+    tied = np.zeros(len(order), np.bool_)
+    tied[1:] = key[1:] == key[:-1]
+    tied[:-1] |= tied[1:]
+    order[tied] = order[tied][np.lexsort((x[order[tied]], key[tied]))]
+    return order
 
 
 def _padded(block: Pixels, missing: tuple[tuple[int, int], tuple[int, int]]) -> Pixels:

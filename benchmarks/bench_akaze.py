@@ -1,0 +1,239 @@
+"""`akaze` against OpenCV: parity first, then wall, user CPU and peak memory, interleaved in one run.
+
+Every timed call runs in a process of its own, with its image already in memory and its code warmed up on another,
+smaller image: a fresh allocator for both sides. OpenCV is timed on a warm allocator too, by a second call in the same
+process. Rounds alternate between the sides, so that a busy machine slows all of them; ratios are of medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from s2fast_kernels.akaze.cases import Image, real_images, synthetic_image
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+SIDES = ("opencv", "numba")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row of the table."""
+
+    name: str
+    """What is measured."""
+
+    size_px: int
+    """Side of the image [px]."""
+
+    budget: int | None = None
+    """Limit of our keypoints; OpenCV detects and describes all it finds."""
+
+    mask: str | None = None
+    """``"zero"``: both see an image that is black outside the regions; ``"keep"``: ours gets them as valid pixels."""
+
+    wanted: float = 0.0
+    """Wall ratio to OpenCV that the project aims at."""
+
+
+CASES = (
+    Case("full tile, all keypoints", 10980, wanted=8),
+    Case("full tile, 50,000 keypoints", 10980, budget=50_000, wanted=12),
+    Case("5490 px, all keypoints", 5490),
+    Case("5490 px, regions, zero", 5490, mask="zero", wanted=10),
+    Case("5490 px, regions, keep", 5490, mask="keep", wanted=10),
+)
+
+
+def mosaic(size_px: int) -> Image:
+    """Cover a square with a real 10 m image and its mirror images; with made ground where there is no real image.
+
+    Mirrored seams hold exact ties, which is fine for speed and not for parity: parity is measured elsewhere.
+    """
+    if SHARED.is_dir():
+        tile = next(image for name, image in real_images(SHARED) if name.startswith("arosics/ref"))
+    else:
+        tile = synthetic_image((2400, 3200))
+    rows, columns = (-(-size_px // side) for side in tile.shape)
+    lines = [
+        np.concatenate([tile[:: 1 - 2 * (i % 2), :: 1 - 2 * (j % 2)] for j in range(columns)], axis=1)[:, :size_px]
+        for i in range(rows)
+    ]
+    return np.ascontiguousarray(np.concatenate(lines)[:size_px])
+
+
+def regions(size_px: int) -> npt.NDArray[np.bool_]:
+    """Mask of the regions: the real polygons of one tile where they are at hand, else small seeded rectangles."""
+    mask = np.zeros((size_px, size_px), np.uint8)
+    path = SHARED / "ukraine" / "deforestation_labels.geojson"
+    scene = next(iter(sorted((SHARED / "ukraine").glob("*T36UXA*/**/*_TCI.jp2"))), None) if path.is_file() else None
+    if scene is None:
+        rng = np.random.default_rng(0)
+        for y, x in rng.integers(0, size_px, (size_px // 3, 2)):
+            mask[y : y + 12, x : x + 9] = 1
+        return mask.astype(bool)
+    import geopandas
+    import rasterio
+    from rasterio.features import rasterize
+
+    with rasterio.open(scene) as tile:
+        polygons = geopandas.read_file(path).to_crs(tile.crs)
+        transform = tile.transform * tile.transform.scale(tile.width / size_px, tile.height / size_px)
+    return np.asarray(rasterize(polygons.geometry, out=mask, transform=transform)).astype(bool)
+
+
+def once(case: Case, side: str) -> dict[str, float]:
+    """Time one side on one case, in this process: ``--child``."""
+    image = mosaic(case.size_px)
+    mask = None if case.mask is None else regions(case.size_px)
+    if case.mask == "zero" and mask is not None:
+        image[~mask] = 0
+    call = _opencv if side == "opencv" else _ours
+    call(synthetic_image((400, 400)), case, None)
+    resident = _peak_gb()
+    seconds, user, count = _timed(call, image, case, mask)
+    result = {"wall_s": seconds, "user_s": user, "keypoints": count, "peak_gb": _peak_gb(), "before_gb": resident}
+    if side == "opencv":
+        result["warm_wall_s"], result["warm_user_s"], _ = _timed(call, image, case, mask)
+    return result
+
+
+def _timed(call: Any, image: Image, case: Case, mask: npt.NDArray[np.bool_] | None) -> tuple[float, float, int]:
+    start, used = time.perf_counter(), os.times().user
+    count = call(image, case, mask)
+    return time.perf_counter() - start, os.times().user - used, count
+
+
+def _opencv(image: Image, case: Case, mask: npt.NDArray[np.bool_] | None) -> int:
+    import cv2
+
+    # What the notebook does: a mask is painted into the image, never handed to OpenCV.
+    return len(cv2.AKAZE.create().detectAndCompute(image, None)[0])
+
+
+def _ours(image: Image, case: Case, mask: npt.NDArray[np.bool_] | None) -> int:
+    from s2fast_kernels.akaze import Budget, akaze_windowed
+
+    budget = None if case.budget is None else Budget(case.budget)
+    valid = mask if case.mask == "keep" else None
+    features = akaze_windowed(
+        lambda rows, columns: image[rows, columns], image.shape, valid=valid, budget=budget, backend="numba"
+    )
+    return len(features)
+
+
+def _peak_gb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def measure(case: Case, rounds: int) -> dict[str, Any]:
+    """Run both sides in turn, each in a fresh process, and take medians."""
+    runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
+    for _ in range(rounds):
+        for side in SIDES:
+            command = [sys.executable, "-m", "benchmarks.bench_akaze", "--child", side, case.name]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            runs[side].append(json.loads(done.stdout.splitlines()[-1]))
+    median = {side: {key: statistics.median(run[key] for run in own) for key in own[0]} for side, own in runs.items()}
+    opencv, ours = median["opencv"], median["numba"]
+    return {
+        "benchmark": "akaze",
+        **asdict(case),
+        "rounds": rounds,
+        **{f"{side}_{key}": round(value, 3) for side, own in median.items() for key, value in own.items()},
+        "wall_ratio": round(opencv["wall_s"] / ours["wall_s"], 2),
+        "wall_ratio_opencv_warm": round(opencv["warm_wall_s"] / ours["wall_s"], 2),
+        "user_ratio": round(opencv["user_s"] / ours["user_s"], 2),
+    }
+
+
+def check_parity() -> list[dict[str, Any]]:
+    """Compare with OpenCV, image by image; raise if any does not hold what the project promises."""
+    from s2fast_kernels.akaze import akaze
+    from s2fast_kernels.akaze.parity import parity
+
+    images = list(real_images(SHARED)) if SHARED.is_dir() else [("synthetic", synthetic_image((1024, 1024)))]
+    rows = []
+    for name, image in images:
+        result = parity(akaze(image, backend="opencv"), akaze(image, backend="numba"))
+        if not result.holds:
+            raise SystemExit(f"parity does not hold on {name}: {result}; nothing was timed")
+        rows.append(
+            {"benchmark": "akaze_parity", "image": name, "shape": image.shape, "keypoints": result.wanted,
+             "found": result.found, "mean_bits": result.mean_bits, "identical_rows": result.identical_rows}
+        )  # fmt: skip
+    return rows
+
+
+def start_seconds() -> dict[str, Any]:
+    """Time a process that detects keypoints on a small image, its compiled code cached; and the import alone."""
+    use = "import numpy, s2fast_kernels.akaze as a; a.akaze(numpy.zeros((128, 128), numpy.uint8) + 7); "
+    image = "from s2fast_kernels.akaze.cases import synthetic_image as s; a.akaze(s((160, 160)))"
+    rows: dict[str, list[float]] = {"import_s": [], "first_use_s": []}
+    for _ in range(5):
+        for key, code in (("import_s", "import s2fast_kernels.akaze"), ("first_use_s", use + image)):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            rows[key].append(time.perf_counter() - start)
+    return {"benchmark": "akaze_start", **{key: round(statistics.median(own), 3) for key, own in rows.items()}}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the benchmark; see the module."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks akaze", description=main.__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser.add_argument("--rounds", type=int, default=3, help="fresh processes a side and case (default: 3)")
+    parser.add_argument("--only", default="", help="only cases whose name contains this")
+    parser.add_argument("--child", nargs=2, metavar=("SIDE", "CASE"), help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.child:
+        side, name = options.child
+        print(json.dumps(once(next(case for case in CASES if case.name == name), side)))
+        return 0
+    for row in check_parity():
+        _show(row, options.json)
+    _show(start_seconds(), options.json)
+    for case in CASES:
+        if options.only in case.name:
+            _show(measure(case, options.rounds), options.json)
+    return 0
+
+
+def _show(row: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(row), flush=True)
+    elif row["benchmark"] == "akaze_parity":
+        print(
+            f"{row['image']:48s} {row['keypoints']:6d} keypoints  found {100 * row['found']:.3f} %  "
+            f"bits {row['mean_bits']:.4f}  rows {100 * row['identical_rows']:.2f} %",
+            flush=True,
+        )
+    elif row["benchmark"] == "akaze_start":
+        print(f"import {row['import_s']:.2f} s, first use with cached code {row['first_use_s']:.2f} s", flush=True)
+    else:
+        print(
+            f"{row['name']:28s} OpenCV {row['opencv_wall_s']:6.2f} s (warm {row['opencv_warm_wall_s']:.2f}), "
+            f"user {row['opencv_user_s']:.2f}, {row['opencv_peak_gb']:.2f} GB, {row['opencv_keypoints']:.0f} keypoints; "
+            f"ours {row['numba_wall_s']:.2f} s, user {row['numba_user_s']:.2f}, {row['numba_peak_gb']:.2f} GB, "
+            f"{row['numba_keypoints']:.0f}; wall {row['wall_ratio']} x (warm {row['wall_ratio_opencv_warm']} x), "
+            f"user {row['user_ratio']} x; wanted {row['wanted']} x",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,268 @@
+"""`akaze` as tensor operations: batches of windows on any torch device.
+
+Every step is elementwise on whole planes, in the order of the compiled backend, so that the scale space and the maxima
+are the same numbers. Convolution calls (kornia's among them) are avoided on purpose: on a GPU they may run in TF32, and
+parity would be gone. Nothing waits for the device before an octave's levels are all under way; then the sparse maxima
+go to the host, where the shared suppression decides on them, and the chosen ones are gathered and described together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import pad
+
+from s2fast_kernels.akaze import torch_describe
+from s2fast_kernels.akaze.candidates import Candidates
+from s2fast_kernels.akaze.contract import WORDS, AkazeSettings, Features
+from s2fast_kernels.akaze.jobs import Admission, Answer, Filter, Job, searched
+from s2fast_kernels.akaze.maxima import WindowMaxima
+from s2fast_kernels.akaze.scales import Level, derivative_taps
+from s2fast_kernels.akaze.windowed import akaze_array
+
+_DEVICE_BATCH = 16
+"""Windows a call on an accelerator: 16 planes of 1,188 x 1,188 px are held for each, 1.4 GB in all."""
+
+
+def default_device() -> torch.device:
+    """Take the accelerator torch sees, or else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+class TorchEngine:
+    """Computes batches of windows on one device."""
+
+    threads = 1
+    core_px = 1024
+
+    def __init__(self, threads: int | None = None, device: str | torch.device | None = None) -> None:
+        # Work on a device is queued by one thread; torch itself uses the cores of a CPU.
+        del threads
+        self.device = default_device() if device is None else torch.device(device)
+        self.batch = 1 if self.device.type == "cpu" else _DEVICE_BATCH
+
+    @torch.inference_mode()
+    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[Answer]:
+        """Compute windows; see `Engine`. Windows of one shape are computed together."""
+        answers: list[Answer | None] = [None] * len(jobs)
+        for shape in {job.block.shape for job in jobs}:
+            rows = [i for i, job in enumerate(jobs) if job.block.shape == shape]
+            for i, answer in zip(rows, self._run_batch([jobs[i] for i in rows], settings, keep, admit), strict=True):
+                answers[i] = answer
+        return [answer for answer in answers if answer is not None]
+
+    def _run_batch(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[Answer]:
+        levels, looked_at = jobs[0].levels, any(job.search is not None or job.given is not None for job in jobs)
+        image = torch.from_numpy(np.stack([job.block for job in jobs])).to(self.device)
+        if image.dtype == torch.uint8:
+            image = image.float() * float(np.float32(1.0 / 255.0))
+        planes: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+        peaks: list[tuple[torch.Tensor, torch.Tensor]] = []
+        for level in levels:
+            smoothed = image = _blur(image, 9, 1.6) if not level.steps else image
+            if level.steps:
+                smoothed = _blur(image, 5, 1.0)
+            if looked_at:
+                dx, dy = _gradient(smoothed, level.radius)
+                if jobs[0].given is None:
+                    peaks.append(_peaks(dx, dy, level, jobs, settings.threshold))
+            if level.steps:
+                image = _diffuse(image, *_conductance(smoothed, jobs[0].contrast), level.steps)
+            if looked_at:
+                planes.append((image, dx, dy))
+        self._hand_on(jobs, image)
+        maxima = [WindowMaxima(job, keep, admit) for job in jobs]
+        for i in range(len(levels) if looked_at else 0):
+            _collect(maxima, jobs, peaks[i] if peaks else None)
+        return _described(jobs, maxima, planes, settings)
+
+    @staticmethod
+    def _hand_on(jobs: Sequence[Job], image: torch.Tensor) -> None:
+        """Halve the cores of the last level into the next octave's plane."""
+        for job, plane in zip(jobs, image, strict=True):
+            if job.out is not None:
+                core = job.core.within(job.window)
+                own = plane[core.top : core.bottom, core.left : core.right]
+                half = ((own[::2, ::2] + own[::2, 1::2]) + (own[1::2, ::2] + own[1::2, 1::2])) * 0.25
+                job.out[job.core.top // 2 : job.core.bottom // 2, job.core.left // 2 : job.core.right // 2] = (
+                    half.cpu().numpy()
+                )
+
+
+def _blur(image: torch.Tensor, size: int, sigma: float) -> torch.Tensor:
+    """Blur planes with a Gauss filter, their edges replicated; columns first, then rows."""
+    reach = size // 2
+    taps = _half_gauss(size, sigma)
+    height, width = image.shape[1:]
+    padded = pad(image[:, None], (reach, reach, 0, 0), mode="replicate")[:, 0]
+    rows = padded[..., reach : reach + width] * taps[0]
+    for k in range(1, reach + 1):
+        rows += (padded[..., reach - k : reach - k + width] + padded[..., reach + k : reach + k + width]) * taps[k]
+    padded = pad(rows[:, None], (0, 0, reach, reach), mode="replicate")[:, 0]
+    result = padded[:, reach : reach + height] * taps[0]
+    for k in range(1, reach + 1):
+        result += (padded[:, reach - k : reach - k + height] + padded[:, reach + k : reach + k + height]) * taps[k]
+    return result
+
+
+def _half_gauss(size: int, sigma: float) -> list[float]:
+    x = np.arange(size) - size // 2
+    taps = np.exp(-(x * x) / (2.0 * sigma * sigma))
+    return [float(np.float32(tap)) for tap in (taps / taps.sum())[size // 2 :]]
+
+
+def _stencil(plane: torch.Tensor, radius: int, centre: float, corner: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Derive planes in x and y that carry a frame of `radius` pixels, which the result has not."""
+    r, height, width = radius, plane.shape[-2] - 2 * radius, plane.shape[-1] - 2 * radius
+    left, middle, right = (plane[..., k * r : k * r + width] for k in range(3))
+    across = right - left
+    up, here, down = (across[:, k * r : k * r + height] for k in range(3))
+    dx = centre * here + corner * (up + down)
+    along = centre * middle + corner * (left + right)
+    return dx, along[:, 2 * r :] - along[:, :height]
+
+
+def _reflected(plane: torch.Tensor, reach: int) -> torch.Tensor:
+    return pad(plane[:, None], (reach, reach, reach, reach), mode="reflect")[:, 0]
+
+
+def _gradient(smoothed: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
+    centre, corner = (float(tap) for tap in derivative_taps(radius))
+    return _stencil(_reflected(smoothed, radius), radius, centre, corner)
+
+
+def _conductance(smoothed: torch.Tensor, contrast: np.float32) -> tuple[torch.Tensor, torch.Tensor]:
+    """Conductance towards the right neighbour, one column less, and towards the one below, one row less."""
+    gx, gy = _stencil(_reflected(smoothed, 1), 1, 10.0, 3.0)
+    inverse_square = float(np.float32(1) / (contrast * contrast))
+    flow = 1.0 / (1.0 + (gx * gx + gy * gy) * inverse_square)
+    return flow[..., :-1] + flow[..., 1:], flow[:, :-1] + flow[:, 1:]
+
+
+def _diffuse(
+    image: torch.Tensor, east: torch.Tensor, south: torch.Tensor, steps: tuple[np.float32, ...]
+) -> torch.Tensor:
+    """Carry planes through one cycle of explicit diffusion steps, in buffers that are made once."""
+    image = image.clone()
+    flux, across, down = torch.empty_like(image), torch.empty_like(east), torch.empty_like(south)
+    for step in steps:
+        torch.sub(image[..., 1:], image[..., :-1], out=across).mul_(east)
+        torch.sub(image[:, 1:], image[:, :-1], out=down).mul_(south)
+        flux[..., :-1] = across
+        flux[..., -1] = 0
+        flux[..., 1:] -= across
+        flux[:, :-1] += down
+        flux[:, 1:] -= down
+        # Two operations: adding with a factor would contract to a fused one on some devices.
+        image += flux.mul_(float(step))
+    return image
+
+
+def _peaks(
+    dx: torch.Tensor, dy: torch.Tensor, level: Level, jobs: Sequence[Job], threshold: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute the determinant of the Hessian, and where it has a strict maximum in the part each job searches."""
+    centre, corner = (float(tap) for tap in derivative_taps(level.radius))
+    xx, xy = _stencil(_reflected(dx, level.radius), level.radius, centre, corner)
+    _, yy = _stencil(_reflected(dy, level.radius), level.radius, centre, corner)
+    determinant = (xx * yy - xy * xy) * float(level.radius**4)
+    height, width = determinant.shape[1:]
+    rows, columns = torch.arange(height, device=dx.device), torch.arange(width, device=dx.device)
+    inside = torch.zeros((len(jobs), height, width), dtype=torch.bool, device=dx.device)
+    for own, job in zip(inside, jobs, strict=True):
+        if job.search is not None:
+            top, bottom, left, right = searched(job, job.search, level)
+            own |= ((rows >= top) & (rows < bottom))[:, None] & (columns >= left) & (columns < right)
+    peak = inside & (determinant > float(np.float32(threshold)))
+    framed = pad(determinant, (1, 1, 1, 1), value=float("inf"))
+    for down in range(3):
+        for across in range(3):
+            if (down, across) != (1, 1):
+                peak &= determinant > framed[:, down : down + height, across : across + width]
+    return determinant, peak
+
+
+def _collect(
+    maxima: Sequence[WindowMaxima], jobs: Sequence[Job], peaks: tuple[torch.Tensor, torch.Tensor] | None
+) -> None:
+    """Bring one level's maxima to the host, refine them and hand them out to their windows."""
+    if peaks is None:
+        for own in maxima:
+            own.add_given()
+        return
+    determinant, peak = peaks
+    where = torch.nonzero(peak)
+    height, width = determinant.shape[1:]
+    flat = (where[:, 0] * height + where[:, 1]) * width + where[:, 2]
+    around = torch.tensor([dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)], device=flat.device)
+    patch = determinant.reshape(-1)[flat[:, None] + around].cpu().numpy()
+    window, *place = where.cpu().numpy().T
+    places = np.stack(place, axis=1).astype(np.int32)
+    offset = refine(patch)
+    for i, own in enumerate(maxima):
+        rows = slice(*np.searchsorted(window, [i, i + 1]))
+        if jobs[i].search is None:
+            own.add_given()
+        else:
+            own.add(places[rows], patch[rows, 4].copy(), offset[rows])
+
+
+def refine(patch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Offsets x, y of the extrema of quadratics through 3 x 3 patches, (n, 9) to (n, 2), as the compiled backend's.
+
+    Examples
+    --------
+    >>> refine(np.array([[0, 1, 0, 1, 4, 2, 0, 1, 0]], np.float32)).tolist()
+    [[0.10000000149011612, 0.0]]
+    """
+    a, up, b, left, v, right, c, down, d = patch.T
+    gx, gy = np.float32(0.5) * (right - left), np.float32(0.5) * (down - up)
+    xx, yy = right + left - np.float32(2) * v, down + up - np.float32(2) * v
+    xy = np.float32(0.25) * (d + a - b - c)
+    gx, gy, xx, yy, xy = (array.astype(np.float64) for array in (gx, gy, xx, yy, xy))
+    determinant = xx * yy - xy * xy
+    with np.errstate(divide="ignore", invalid="ignore"):
+        inverse = np.where(determinant == 0, 0, 1 / determinant)
+    offset: npt.NDArray[Any] = np.stack([(gy * xy - gx * yy) * inverse, (gx * xy - gy * xx) * inverse], axis=1)
+    return offset.astype(np.float32)
+
+
+def _described(
+    jobs: Sequence[Job],
+    maxima: Sequence[WindowMaxima],
+    planes: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    settings: AkazeSettings,
+) -> list[Answer]:
+    """Describe the chosen maxima of all windows, a level at a time."""
+    words: list[list[npt.NDArray[np.uint64]]] = [[] for _ in jobs]
+    for i, own_planes in enumerate(planes):
+        level = jobs[0].levels[i]
+        chosen = [own.chosen(i) for own in maxima]
+        wanted = [own.found[i].take(rows) for own, rows in zip(maxima, chosen, strict=True)]
+        angle, level_words = torch_describe.describe(own_planes, jobs, wanted, level, settings)
+        ends = np.cumsum([0, *(len(rows) for rows in chosen)])
+        for window, own in enumerate(maxima):
+            part = slice(ends[window], ends[window + 1])
+            own.describe(i, chosen[window], angle[part])
+            words[window].append(level_words[part])
+    empty = np.zeros((0, WORDS), np.uint64)
+    return [
+        Answer(Candidates.concatenate(own.found), np.concatenate([empty, *parts]))
+        for own, parts in zip(maxima, words, strict=True)
+    ]
+
+
+def akaze(
+    image: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+    settings: AkazeSettings,
+    contrast: float | None = None,
+    core: tuple[int, int, int, int] | None = None,
+) -> Features:
+    """Run the windowed driver on an array, in batches of windows; see the package for the contract."""
+    return akaze_array(image, TorchEngine(), settings, contrast, core)

@@ -1,0 +1,169 @@
+"""Orientation and M-LDB descriptor of many keypoints at once, as tensor operations without a loop over keypoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from s2fast_kernels.akaze.candidates import Candidates
+from s2fast_kernels.akaze.contract import WORDS, AkazeSettings
+from s2fast_kernels.akaze.jobs import Job
+from s2fast_kernels.akaze.pattern import GRIDS, LATTICE, SLICES, SLICES_WIDE, comparisons, orientation_samples
+from s2fast_kernels.akaze.scales import Level
+
+Planes = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+_CHUNK = {"cpu": 1024}
+_DEVICE_CHUNK = 16384
+"""Keypoints described at a time: their samples take 15 kB each."""
+
+_DEGREE = float(np.float32(math.pi / 180.0))
+_SLICE = float(np.float32(2.0 * math.pi / SLICES))
+# OpenCV's odd polynomial for atan on [0, 1], in degrees; see the compiled backend.
+_ATAN = [
+    float(np.float32(c) * np.float32(180.0 / math.pi))
+    for c in (0.9997878412794807, -0.3258083974640975, 0.1555786518463281, -0.04432655554792128)
+]
+
+
+def describe(
+    planes: Planes, jobs: Sequence[Job], wanted: Sequence[Candidates], level: Level, settings: AkazeSettings
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint64]]:
+    """Describe candidates of one level of a batch of windows.
+
+    Parameters
+    ----------
+    planes
+        Diffused image and its two derivatives, (windows, rows, columns).
+    jobs, wanted
+        The windows and, for each, the candidates to describe.
+    level, settings
+        The level, and the detector's parameters.
+
+    Returns
+    -------
+    angle : (n,) float32
+        Orientations [degrees], window after window.
+    words : (n, 8) uint64
+        Descriptors.
+    """
+    device = planes[0].device
+    place = [np.stack([own.y - job.window.top, own.x - job.window.left], axis=1) for own, job in _pairs(wanted, jobs)]
+    middle = [own.middle(level.octave) - [job.window.top, job.window.left] for own, job in _pairs(wanted, jobs)]
+    window = np.repeat(np.arange(len(jobs)), [len(own) for own in wanted])
+    offset = np.concatenate([own.offset for own in wanted]) + np.float32(level.sample_shift)
+    angles, octets = [np.zeros(0, np.float32)], [np.zeros((0, 8 * WORDS), np.uint8)]
+    size = _CHUNK.get(device.type, _DEVICE_CHUNK)
+    places, middles = np.concatenate(place).astype(np.int64), np.concatenate(middle).astype(np.int64)
+    for start in range(0, len(window), size):
+        part = slice(start, start + size)
+        at, here, nearest, shift = (torch.from_numpy(a[part]).to(device) for a in (window, places, middles, offset))
+        angle, packed = _describe(planes, at, here, nearest, shift, level, settings)
+        angles.append(angle.cpu().numpy())
+        octets.append(packed.cpu().numpy())
+    return np.concatenate(angles), np.ascontiguousarray(np.concatenate(octets)).view(np.uint64)
+
+
+def _pairs(wanted: Sequence[Candidates], jobs: Sequence[Job]) -> zip[tuple[Candidates, Job]]:
+    return zip(wanted, jobs, strict=True)
+
+
+def _describe(
+    planes: Planes,
+    window: torch.Tensor,
+    place: torch.Tensor,
+    middle: torch.Tensor,
+    offset: torch.Tensor,
+    level: Level,
+    settings: AkazeSettings,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    if settings.upright:
+        degrees = torch.zeros(len(window), device=offset.device)
+        offset = (middle - place).flip(1).float()
+    else:
+        degrees = _orientation(planes, window, middle, level.radius)
+    radians = degrees * _DEGREE
+    cosine, sine = torch.cos(radians), torch.sin(radians)
+    dy, dx = _lattice(offset, cosine, sine, level.radius)
+    values, inside = _sampled(planes, window, place, dy, dx, cosine, sine)
+    cells, counts = _cells(values), _cells(inside[:, None])
+    means = (cells / counts.clamp(min=1)).flatten(1)
+    bits = torch.from_numpy(comparisons(settings.descriptor_size, settings.upright).astype(np.int64)).to(means.device)
+    larger = means[:, bits[:, 0]] > means[:, bits[:, 1]]
+    padded = torch.zeros((len(means), 64 * WORDS), dtype=torch.uint8, device=means.device)
+    padded[:, : len(bits)] = larger
+    weights = 1 << torch.arange(8, dtype=torch.uint8, device=means.device)
+    return degrees, (padded.view(-1, 8 * WORDS, 8) * weights).sum(dim=2, dtype=torch.uint8)
+
+
+def _orientation(planes: Planes, window: torch.Tensor, middle: torch.Tensor, radius: int) -> torch.Tensor:
+    """Direction in degrees of the largest sum of derivatives within any 60 degrees around points."""
+    height, width = planes[0].shape[1:]
+    dy, dx, weight = (torch.from_numpy(table).to(middle.device) for table in orientation_samples())
+    at = (window * height + middle[:, 0]) * width + middle[:, 1]
+    flat = at[:, None] + radius * (dy.long() * width + dx.long())
+    gx, gy = (weight * plane.reshape(-1)[flat] for plane in planes[1:])
+    piece = (_atan2_degrees(gy, gx) * _DEGREE / _SLICE).int()
+    piece = torch.where(piece < SLICES, piece, 0)
+    # A product with the samples' slices as 0 and 1: sums in a fixed order, which atomic additions would not be.
+    of_slice = torch.nn.functional.one_hot(piece.long(), SLICES).to(gx.dtype)
+    bins = torch.stack([gx, gy], dim=1)[:, :, :, None].mul(of_slice[:, None]).sum(dim=2)
+    runs = torch.cat([bins, bins[..., : SLICES_WIDE - 1]], dim=2).unfold(2, SLICES_WIDE, 1).sum(dim=3)
+    best = (runs * runs).sum(dim=1).argmax(dim=1)
+    x, y = runs[torch.arange(len(best), device=best.device), :, best].unbind(1)
+    return _atan2_degrees(y, x)
+
+
+def _atan2_degrees(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    ax, ay = x.abs(), y.abs()
+    c = torch.minimum(ax, ay) / (torch.maximum(ax, ay) + float(np.finfo(np.float64).eps))
+    c2 = c * c
+    a = (((_ATAN[3] * c2 + _ATAN[2]) * c2 + _ATAN[1]) * c2 + _ATAN[0]) * c
+    a = torch.where(ay > ax, 90.0 - a, a)
+    a = torch.where(x < 0, 180.0 - a, a)
+    return torch.where(y < 0, 360.0 - a, a)
+
+
+def _lattice(
+    offset: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, radius: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Round the offsets (n, 21, 21) of lattices from their keypoints' pixels, rows then columns."""
+    steps = torch.arange(LATTICE, device=offset.device, dtype=torch.float32) - LATTICE // 2
+    first, second = steps[:, None], steps[None, :]
+    co, si = cosine[:, None, None], sine[:, None, None]
+    x = offset[:, 0, None, None] + (-second * si * radius + first * co * radius)
+    y = offset[:, 1, None, None] + (second * co * radius + first * si * radius)
+    return y.round().long(), x.round().long()
+
+
+def _sampled(
+    planes: Planes,
+    window: torch.Tensor,
+    place: torch.Tensor,
+    dy: torch.Tensor,
+    dx: torch.Tensor,
+    cosine: torch.Tensor,
+    sine: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Image and turned derivatives at the lattices' points, (n, 3, 21, 21), and 1 where the points lie inside."""
+    height, width = planes[0].shape[1:]
+    y, x = place[:, 0, None, None] + dy, place[:, 1, None, None] + dx
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
+    flat = (window[:, None, None] * height + y.clamp(0, height - 1)) * width + x.clamp(0, width - 1)
+    image, gx, gy = (plane.reshape(-1)[flat] for plane in planes)
+    co, si = cosine[:, None, None], sine[:, None, None]
+    values = torch.stack([image, gx * co + gy * si, gy * co - gx * si], dim=1)
+    return values * inside[:, None], inside.to(values.dtype)
+
+
+def _cells(values: torch.Tensor) -> torch.Tensor:
+    """Sum (n, channels, 21, 21) over the cells of the three grids: (n, channels, 29)."""
+    sums = []
+    for side, points in GRIDS:
+        own = values[..., : side * points, : side * points]
+        sums.append(own.reshape(*own.shape[:2], side, points, side, points).sum(dim=(3, 5)).flatten(2))
+    return torch.cat(sums, dim=2)
