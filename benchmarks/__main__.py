@@ -10,6 +10,7 @@ COMMANDS = {
     "fulltile": ("benchmarks.bench_fulltile", "the same on full 10980 px tiles, and what 50 of them would take"),
     "settings": ("benchmarks.bench_settings", "what settings are worth on real scenes with known displacement"),
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),
+    "akaze": ("benchmarks.bench_akaze", "akaze against OpenCV: parity, then seconds and memory"),
     "static": ("benchmarks.static", "what the compiler made of the GPU kernels, and the rate that predicts"),
 }
 """Name, module with a ``main(argv) -> exit code``, and what it is; imported only when chosen."""

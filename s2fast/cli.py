@@ -21,6 +21,7 @@ app = typer.Typer(
 
 EXIT_BAD_INPUT = 2
 EXIT_SCENES_SKIPPED = 3
+EXIT_INTERRUPTED = 130
 
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="Settings, a TOML file such as configs/default.toml")
@@ -59,9 +60,6 @@ def main() -> None:
     except (S2FastError, BackendError) as error:
         typer.echo(f"s2fast: error: {error}", err=True)
         sys.exit(EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        typer.echo("s2fast: stopped; the same command goes on where it was", err=True)
-        sys.exit(130)
 
 
 def _stages(
@@ -79,17 +77,21 @@ def _stages(
     from s2fast.pipeline import run_stages
     from s2fast.progress import progress_for_stderr
 
-    record = run_stages(
-        load_config(config, overrides),
-        scenes,
-        regions,
-        out,
-        stages=stages,
-        workers=workers,
-        scheduler=scheduler,
-        strict=strict,
-        progress=progress_for_stderr(),
-    )
+    try:
+        record = run_stages(
+            load_config(config, overrides),
+            scenes,
+            regions,
+            out,
+            stages=stages,
+            workers=workers,
+            scheduler=scheduler,
+            strict=strict,
+            progress=progress_for_stderr(),
+        )
+    except KeyboardInterrupt:
+        typer.echo("s2fast: stopped; what is complete is kept, the same command goes on from there", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     if "report" in stages:
         counts = record.counts
         typer.echo(
@@ -120,13 +122,22 @@ def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) 
     app.command(name, help=text, epilog=f"Example: {example}")(command)
 
 
-_ALL = ("ingest", "extract", "match", "report")
-_EXAMPLE = "configs/default.toml --scenes DIR --regions FILE --out OUT"
-_stage_command("run", _ALL, "The whole job: every pair of scenes, from images to tables.", f"s2fast run {_EXAMPLE}")
-_stage_command("ingest", ("ingest",), "Stage 1: read and mask the scenes.", f"s2fast ingest {_EXAMPLE}")
-_stage_command("extract", ("extract",), "Stage 2: find keypoints and descriptors.", f"s2fast extract {_EXAMPLE}")
-_stage_command("match", ("match",), "Stage 3: match every pair.", f"s2fast match {_EXAMPLE}")
-_stage_command("report", ("report",), "Stage 4: write the tables.", f"s2fast report {_EXAMPLE}")
+STAGE_COMMANDS = {
+    "run": "The whole job: every pair of scenes, from images to tables.",
+    "ingest": "Stage 1: read and mask the scenes.",
+    "extract": "Stage 2: find keypoints and descriptors.",
+    "match": "Stage 3: match every pair.",
+    "report": "Stage 4: write the tables.",
+}
+"""Commands over the stages of the pipeline; "run" takes all of them."""
+
+for _name, _text in STAGE_COMMANDS.items():
+    _stage_command(
+        _name,
+        tuple(STAGE_COMMANDS)[1:] if _name == "run" else (_name,),
+        _text,
+        f"s2fast {_name} configs/default.toml --scenes DIR --regions FILE --out OUT",
+    )
 
 
 @app.command(epilog="Example: s2fast pairs OUT --min-similarity 50 --tile 36UYA")

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from s2fast.errors import ConfigError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # An infinite number has no place in run.json, nor in any setting.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Regions(_Section):
@@ -31,6 +32,12 @@ class Regions(_Section):
     """SQL condition on the polygons' columns, such as "tile = '36UYA'"; empty: all rows."""
     holes: bool = True
     """False: take exterior rings only, as the notebook does."""
+
+    @field_validator("crs", mode="before")
+    @classmethod
+    def _epsg_code(cls, value: Any) -> Any:
+        """Take a bare number for an EPSG code."""
+        return f"EPSG:{value}" if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Ingest(_Section):
@@ -127,7 +134,7 @@ def load_config(path: Path | str | None = None, overrides: Sequence[str] | Mappi
     data: dict[str, Any] = {}
     if path is not None:
         try:
-            data = tomllib.loads(Path(path).read_text("utf-8"))
+            data = tomllib.loads(Path(path).read_text("utf-8-sig"))
         except OSError as error:
             raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -141,7 +148,8 @@ def load_config(path: Path | str | None = None, overrides: Sequence[str] | Mappi
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise ConfigError(_explain(error, "an override or the API" if path is None else str(path))) from error
+        given = ([str(path)] if path is not None else []) + (["overrides"] if overrides else [])
+        raise ConfigError(_explain(error, " with ".join(given) or "the API")) from error
 
 
 def _parsed(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -153,9 +161,12 @@ def _parsed(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str,
         if not equals:
             raise ConfigError(f"override {text!r} has no value: write section.key=value")
         try:
-            yield dotted.strip(), tomllib.loads(f"value = {value}")["value"]
+            parsed = tomllib.loads(f"value = {value}")
         except tomllib.TOMLDecodeError:
-            yield dotted.strip(), value.strip()
+            parsed = {"value": value.strip()}
+        if len(parsed) > 1:
+            raise ConfigError(f"override {text!r} sets more than one key: write one --set for each")
+        yield dotted.strip(), parsed["value"]
 
 
 def dotted_keys() -> list[str]:

@@ -25,6 +25,8 @@ from s2fast.windows import with_halo
 
 log = logging.getLogger(__name__)
 
+_SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")
+
 
 @dataclass(frozen=True, slots=True)
 class RegionFile:
@@ -34,17 +36,21 @@ class RegionFile:
     """Anything geopandas reads."""
 
     content: str
-    """Hash of the file's bytes."""
+    """Hash of the bytes of the file and of those that belong to it."""
 
     @classmethod
     def at(cls, path: Path | str) -> RegionFile:
         """Identify a file; raise InputError if there is none."""
         path = Path(path)
+        digest = hashlib.blake2b(digest_size=16)
+        beside = [path.with_suffix(suffix) for suffix in _SHAPEFILE_PARTS] if path.suffix.lower() == ".shp" else []
+        beside.append(path.with_name(f"{path.name}-wal"))  # what an open GeoPackage has not merged yet
         try:
-            with path.open("rb") as file:
-                return cls(path.resolve(), hashlib.file_digest(file, "blake2b").hexdigest()[:32])
+            for part in [path, *(part for part in beside if part.exists())]:
+                digest.update(part.read_bytes())
         except OSError as error:
             raise InputError(f"cannot read the regions file {path}: {error.strerror}") from error
+        return cls(path.resolve(), digest.hexdigest())
 
 
 def load_regions(path: Path, settings: Regions) -> geopandas.GeoSeries:
@@ -94,24 +100,40 @@ def check_regions(file: RegionFile, settings: Regions, rasters: Sequence[Raster]
     ------
     InputError
         No polygon meets any scene, or the polygons cannot be used.
+    ConfigError
+        A buffer in metres is asked for on scenes that are not in metres, or a CRS cannot be brought into another.
     """
     series = load_regions(file.path, settings)
-    if settings.crs != "file":
-        _warn_of_shift(series, geopandas.read_file(file.path, rows=1).crs, settings.crs, rasters[0].crs_wkt)
-    met = [
-        bool(_placed_series(file, settings, wkt).intersects(shapely.Polygon(raster.outline())).any())
-        for wkt in {raster.crs_wkt: None for raster in rasters}
-        for raster in rasters
-        if raster.crs_wkt == wkt
-    ]
+    for raster in rasters:
+        units = {axis.unit_name for axis in pyproj.CRS(raster.crs_wkt).axis_info}
+        if settings.buffer_m and units != {"metre"}:
+            raise ConfigError(f"regions.buffer_m needs scenes in metres; one is in {', '.join(sorted(units))}")
+    try:
+        if settings.crs != "file":
+            _warn_of_shift(series, geopandas.read_file(file.path, rows=1).crs, settings.crs, rasters[0].crs_wkt)
+        met = [
+            bool(_placed_series(file, settings, raster.crs_wkt).intersects(shapely.Polygon(raster.outline())).any())
+            for raster in sorted(rasters, key=lambda raster: raster.crs_wkt)
+        ]
+    except pyproj.exceptions.ProjError as error:
+        raise ConfigError(f"the polygons' CRS {series.crs.to_string()} cannot be brought into the scenes'") from error
     if not any(met):
-        west, south, east, north = series.total_bounds
-        raise InputError(
-            f"no polygon of {file.path} meets a scene; its bounds are {west:.3f} {south:.3f} {east:.3f} {north:.3f} in "
-            f"{series.crs.to_string()}: wrong file, or wrong regions.crs?"
-        )
+        raise InputError(f"no polygon of {file.path} meets a scene: {_where_instead(series, rasters)}")
     if not all(met):
         log.warning("%d of %d scenes meet no polygon: they will have no keypoints", met.count(False), len(met))
+
+
+def _where_instead(series: geopandas.GeoSeries, rasters: Sequence[Raster]) -> str:
+    """Say where polygons lie that meet no scene."""
+    scene = shapely.Polygon(rasters[0].outline())
+    turned = series.transform(lambda xy: xy[:, ::-1])
+    if turned.to_crs(rasters[0].crs_wkt).intersects(scene).any():
+        return "longitude and latitude are swapped in it"
+    away = series.to_crs(rasters[0].crs_wkt).distance(scene).min()
+    west, south, east, north = series.total_bounds
+    far = f"they lie {away / 1000:.0f} km from the first scene, " if np.isfinite(away) else ""
+    bounds = f"{west:.3f} {south:.3f} {east:.3f} {north:.3f}"
+    return f"{far}at {bounds} in {series.crs.to_string()}; wrong file, or wrong regions.crs?"
 
 
 def _warn_of_shift(series: geopandas.GeoSeries, file_crs: pyproj.CRS | None, declared: str, scene_wkt: str) -> None:

@@ -50,12 +50,12 @@ def test_help_loads_nothing_heavy() -> None:
     assert "run" in told.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "ingest", "extract", "match", "report", "pairs", "show", "synth", "demo"])
+@pytest.mark.parametrize("command", [*cli.STAGE_COMMANDS, "pairs", "show", "synth", "demo", "doctor"])
 def test_every_command_has_help_with_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert s2fast(monkeypatch, command, "--help") == 0
-    assert f"s2fast {command}" in capsys.readouterr().out
+    assert f"Example: s2fast {command}" in capsys.readouterr().out
 
 
 def test_pairs_prints_table_csv_and_json(
@@ -126,6 +126,9 @@ BAD_INPUT = {
     "unknown key": ({"set": "matching.ratoi=0.7"}, "did you mean 'matching.ratio'?"),
     "wrong type": ({"set": "matching.ratio=high"}, "matching.ratio = 'high'"),
     "unknown backend": ({"set": "matching.backend=abacus"}, "unknown backend 'abacus'"),
+    "two keys in one": ({"set": "matching.ratio=0.5\nmatching.mutual=false"}, "sets more than one key"),
+    "infinite": ({"set": "regions.buffer_m=inf"}, "regions.buffer_m = inf"),
+    "strange CRS": ({"set": 'regions.crs=LOCAL_CS["x"]'}, "cannot be brought into the scenes"),
     "config missing": ({"config": "nowhere.toml"}, "cannot read the configuration"),
     "config unknown key": ({"config": "wrong.toml"}, "unknown key 'matching.ratoi'; did you mean 'matching.ratio'?"),
     "no scheduler": ({"scheduler": "tcp://127.0.0.1:1"}, "no Dask scheduler answers"),
@@ -164,6 +167,17 @@ def test_another_jobs_folder_is_refused(
 ) -> None:
     assert s2fast(monkeypatch, "run", CONFIG, "--scenes", archive.scenes, "--out", finished) == 2
     assert_one_line(capsys.readouterr().err, "holds another job's run")
+
+
+def test_interrupt_says_that_the_run_goes_on(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("s2fast.pipeline.run_stages", interrupted)
+    assert s2fast(monkeypatch, "run", CONFIG, "--scenes", archive.scenes, "--out", tmp_path / "out") == 130
+    assert "the same command goes on from there" in capsys.readouterr().err
 
 
 def test_skipped_scene_is_named_and_exit_3(

@@ -37,6 +37,16 @@ def test_overrides_win_and_are_toml_values() -> None:
     assert load_config(overrides={"matching.ratio": 0.9}).matching.ratio == 0.9
 
 
+def test_bare_epsg_code_is_a_crs() -> None:
+    assert load_config(overrides=["regions.crs=4326"]).regions.crs == "EPSG:4326"
+
+
+def test_byte_order_mark_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "windows.toml"
+    path.write_text("[matching]\nratio = 0.7\n", "utf-8-sig")
+    assert load_config(path).matching.ratio == 0.7
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [

@@ -95,6 +95,29 @@ def test_scene_without_polygon_is_told(archive: Archive, caplog: pytest.LogCaptu
         check_regions(RegionFile.at(archive.regions), Regions(), [far])
 
 
+def test_swapped_axes_are_told(archive: Archive, tmp_path: Path) -> None:
+    swapped = geopandas.read_file(archive.regions)
+    swapped = swapped.set_geometry(swapped.transform(lambda xy: xy[:, ::-1]))
+    swapped.to_file(tmp_path / "swapped.geojson")
+    with pytest.raises(InputError, match="longitude and latitude are swapped"):
+        check_regions(RegionFile.at(tmp_path / "swapped.geojson"), Regions(), [RASTER])
+
+
+def test_buffer_in_metres_needs_metres(archive: Archive) -> None:
+    degrees = Raster((90, 90), (90, 90), pyproj.CRS("EPSG:4326").to_wkt(), (0.01, 0.0, 34.0, 0.0, -0.01, 51.0))
+    with pytest.raises(ConfigError, match="needs scenes in metres; one is in degree"):
+        check_regions(RegionFile.at(archive.regions), Regions(buffer_m=10.0), [degrees])
+
+
+def test_content_counts_every_file_of_a_shapefile(tmp_path: Path) -> None:
+    path = tmp_path / "regions.shp"
+    geopandas.GeoDataFrame({"id": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs=UTM36).to_file(path)
+    before = RegionFile.at(path).content
+    assert RegionFile.at(path).content == before
+    path.with_suffix(".prj").write_text(pyproj.CRS("EPSG:32637").to_wkt("WKT1_ESRI"))
+    assert RegionFile.at(path).content != before
+
+
 def test_bad_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere\.geojson"):
         RegionFile.at(tmp_path / "nowhere.geojson")

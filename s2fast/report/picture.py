@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from rasterio.errors import RasterioError
 from s2fast.model import Features
 from s2fast.store import RunFolder
 from s2fast_kernels.hamming_top2_both import hamming_top2_both
+
+log = logging.getLogger(__name__)
 
 _SIDE_PX = 1200
 """Longest side a scene is drawn with."""
@@ -115,6 +118,7 @@ def original(folder: RunFolder, scene_id: str) -> npt.NDArray[np.uint8]:
             bands = [1, 2, 3] if dataset.count >= 3 else [1]
             pixels: npt.NDArray[np.uint8] = dataset.read(bands, out_shape=(len(bands), *size))
     except RasterioError:
+        log.warning("%s is gone: the scene is drawn from the run folder, in grey", source)
         return _shrunk(folder.grey(scene_id))
     return np.moveaxis(pixels, 0, 2) if len(bands) == 3 else pixels[0]
 
