@@ -118,7 +118,7 @@ def _timed(call: Any, image: Image, case: Case, mask: npt.NDArray[np.bool_] | No
     return time.perf_counter() - start, os.times().user - used, count
 
 
-def _opencv(image: Image, case: Case, mask: npt.NDArray[np.bool_] | None) -> int:
+def _opencv(image: Image, _case: Case, _mask: npt.NDArray[np.bool_] | None) -> int:
     import cv2
 
     # What the notebook does: a mask is painted into the image, never handed to OpenCV.
@@ -227,7 +227,8 @@ def _show(row: dict[str, Any], as_json: bool) -> None:
     else:
         print(
             f"{row['name']:28s} OpenCV {row['opencv_wall_s']:6.2f} s (warm {row['opencv_warm_wall_s']:.2f}), "
-            f"user {row['opencv_user_s']:.2f}, {row['opencv_peak_gb']:.2f} GB, {row['opencv_keypoints']:.0f} keypoints; "
+            f"user {row['opencv_user_s']:.2f}, {row['opencv_peak_gb']:.2f} GB, "
+            f"{row['opencv_keypoints']:.0f} keypoints; "
             f"ours {row['numba_wall_s']:.2f} s, user {row['numba_user_s']:.2f}, {row['numba_peak_gb']:.2f} GB, "
             f"{row['numba_keypoints']:.0f}; wall {row['wall_ratio']} x (warm {row['wall_ratio_opencv_warm']} x), "
             f"user {row['user_ratio']} x; wanted {row['wanted']} x",

@@ -30,6 +30,9 @@ Source = Callable[[slice, slice], Pixels]
 MARGIN_PX = 24
 """Maxima are sought so far beyond a core [px of the octave], so that a window can forecast suppression at its edge."""
 
+_LEAST_SHARED_PX = 256
+"""A single window is shared between threads if each gets so many rows: below, the halos cost more than is won."""
+
 _REFINEMENT_PX = 2
 """A keypoint lies at most so far from its maximum, in pixels of its octave: refinement and sample shift."""
 
@@ -157,6 +160,10 @@ class _Run:
             [Rect(*rows, *columns) for rows in cut(high, core_px) for columns in cut(wide, core_px)]
             for high, wide in self.shapes
         ]
+        for cores, (high, wide) in zip(self.cores, self.shapes, strict=True):
+            if len(cores) == 1 and high >= engine.threads * _LEAST_SHARED_PX:
+                # One window would keep all threads but one waiting.
+                cores[:] = [Rect(*rows, 0, wide) for rows in cut(high, -(-high // engine.threads))]
         weakest = max(settings.threshold, 1e-12)
         self.forecast = None if budget is None else Forecast(budget, shape, weakest)
 
@@ -175,6 +182,8 @@ class _Run:
             if out is not None:
                 self.planes.append(out)
         candidates, words = _joined(answers)
+        # The parts are as large as the whole: let go of them.
+        del answers
         candidates = candidates.unique()
         alive = survivors(candidates, self.octaves, self.shapes[0][0])
         chosen = candidates.take(alive & candidates.valid)
