@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s2fast_kernels.akaze import AkazeSettings, Budget, Features, akaze, akaze_windowed, contrast_factor, windowed
+from s2fast_kernels.akaze import AkazeSettings, Budget, Features, akaze, akaze_windowed, contrast_factor, octaves
 from s2fast_kernels.akaze.cases import Image, real_images, synthetic_image
 from s2fast_kernels.akaze.contrast import BINS, bin_edges, bin_of_fine, quantile_bin
 
@@ -76,15 +76,15 @@ def test_windows_equal_the_whole_real_image(shared_data: Path) -> None:
 
 def test_a_halo_too_small_is_seen(image: Image, whole: Features, monkeypatch: pytest.MonkeyPatch) -> None:
     """The invariance test can fail: a halo of 60 % of the true reach changes keypoints."""
-    true_halo = windowed.halo
-    monkeypatch.setattr(windowed, "halo", lambda octave, margin: true_halo(octave, margin) * 3 // 10 * 2)
+    true_halo = octaves.halo
+    monkeypatch.setattr(octaves, "halo", lambda octave, margin: true_halo(octave, margin) * 3 // 10 * 2)
     got = run(image, core_px=128)
     assert len(got) != len(whole) or np.any(got.descriptors != whole.descriptors)
 
 
 def test_order_of_windows_does_not_matter(image: Image, whole: Features, monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = windowed.cut
-    monkeypatch.setattr(windowed, "cut", lambda length, core_px: forward(length, core_px)[::-1])
+    forward = octaves.cut
+    monkeypatch.setattr(octaves, "cut", lambda length, core_px: forward(length, core_px)[::-1])
     assert_same(run(image, core_px=128), whole)
 
 
@@ -173,7 +173,7 @@ def test_budget_saves_descriptions(image: Image, whole: Features, monkeypatch: p
 
 def test_a_wrong_forecast_is_made_good(image: Image, whole: Features, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were nothing described in passing, the descriptors made afterwards would be the same bits."""
-    monkeypatch.setattr(windowed.Forecast, "admit", lambda _self, xy, *_: np.zeros(len(xy), bool))
+    monkeypatch.setattr(octaves.Forecast, "admit", lambda _self, xy, *_: np.zeros(len(xy), bool))
     assert_same(run(image, budget=Budget(10**6), core_px=200), whole)
 
 

@@ -10,7 +10,6 @@ OpenCV's own bins. Either way the result is OpenCV's of the whole image, from wi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast_kernels.akaze.contract import check_image
-from s2fast_kernels.akaze.jobs import Pixels, Rect
+from s2fast_kernels.akaze.jobs import Pixels, Rect, Source
 
 if TYPE_CHECKING:
     from s2fast_kernels.akaze.masks import Mask
@@ -44,8 +43,6 @@ _HALO = 3
 
 _EVERYWHERE = np.ones((0, 0), np.bool_)
 """Stands for "every pixel counts" in compiled code, which wants one type."""
-
-Source = Callable[[slice, slice], Pixels]
 
 
 def contrast_factor(

@@ -15,6 +15,9 @@ from s2fast_kernels.akaze.scales import Level
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
+Source = Callable[[slice, slice], Pixels]
+"""(rows, columns) -> that part of the image. Called from several threads at once."""
+
 
 class Rect(NamedTuple):
     """Rows [top, bottom) and columns [left, right) [px]."""
