@@ -26,7 +26,9 @@ EXIT_INTERRUPTED = 130
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="Settings, a TOML file such as configs/default.toml")
 ]
-Scenes = Annotated[list[Path], typer.Option("--scenes", metavar="PATH", help="Folder or file with scenes; repeatable")]
+Scenes = Annotated[
+    list[str], typer.Option("--scenes", metavar="PATH", help="Folder, file, zip or s3:// address of scenes; repeatable")
+]
 RegionsFile = Annotated[
     Path | None, typer.Option("--regions", metavar="FILE", help="Polygons of interest; without them whole scenes count")
 ]
@@ -65,7 +67,7 @@ def main() -> None:
 def _stages(
     stages: tuple[str, ...],
     config: Path,
-    scenes: list[Path],
+    scenes: list[str],
     regions: Path | None,
     out: Path,
     overrides: list[str],

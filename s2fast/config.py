@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from s2fast.errors import ConfigError
 
@@ -45,9 +45,27 @@ class Ingest(_Section):
 
     reduction: Literal[1, 2, 4] = 1
     """Shrink by this factor, each pixel the mean of reduction x reduction."""
+    decode: Literal["full", "reduced"] = "full"
+    """full: decode all pixels and take their means, as the notebook does. reduced: decode the file's own coarser level
+    of that factor (a JPEG 2000 wavelet level, an overview), several times cheaper, with that level's own values; a
+    file without one is decoded in full."""
+    stretch: Literal["none", "auto"] | tuple[int, int] = "none"
+    """16-bit scenes: [low, high] maps these values to 1 and 255, the same for all scenes; auto: for each scene those
+    that 2 % and 98 % of its valid values reach up to; none: such scenes are refused. 8-bit scenes stay as they are."""
     halo_px: int = Field(512, ge=0)
     """Mode keep: real pixels read around the polygons, so that keypoints at their rim are those of the unmasked
     scene [px of the reduced grid]."""
+
+    @field_validator("stretch", mode="wrap")
+    @classmethod
+    def _stretch_in_one_line(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            stretch = check(value)
+        except ValidationError:
+            stretch = None
+        if stretch is None or (isinstance(stretch, tuple) and not 0 <= stretch[0] < stretch[1] <= 65535):
+            raise ValueError('write "none", "auto" or [low, high] with 0 <= low < high <= 65535')
+        return stretch
 
 
 class FeatureSettings(_Section):

@@ -69,9 +69,10 @@ def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: Path,
     limit_threads(threads)
     scene_id, features_key = unit
     folder = RunFolder(out)
-    reduction = int(folder.tile_attributes(scene_id)["reduction"])
+    tile = folder.tile_attributes(scene_id)
     features = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, backend, threads)
-    folder.write_features(scene_id, on_full_grid(features, reduction), features_key, backend)
+    features = on_full_grid(features, tile["reduction"], tile["centre_px"])
+    folder.write_features(scene_id, features, features_key, backend)
     return None
 
 
@@ -157,9 +158,20 @@ def clear_of_nodata(grey: npt.NDArray[np.uint8], valid: MaskSource, nodata_px: i
     return part
 
 
-def on_full_grid(features: Features, reduction: int) -> Features:
-    """Move features of a reduced tile to the scene's full-resolution grid, pixel centres at integers."""
+def on_full_grid(features: Features, reduction: int, centre_px: float) -> Features:
+    """Move features of a reduced tile to the scene's full-resolution grid, pixel centres at integers.
+
+    Parameters
+    ----------
+    features
+        On the tile's own grid.
+    reduction
+        Full-resolution pixels a side of one of the tile's.
+    centre_px
+        Where the centre of the tile's first pixel lies on the full-resolution grid [px]: ``(reduction - 1) / 2`` for
+        means, 0 for a level of a JPEG 2000 wavelet.
+    """
     if reduction == 1:
         return features
-    xy = (features.xy.astype(np.float64) + 0.5) * reduction - 0.5
+    xy = features.xy.astype(np.float64) * reduction + centre_px
     return replace(features, xy=xy.astype(np.float32), size=features.size * np.float32(reduction))

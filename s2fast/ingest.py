@@ -9,19 +9,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from s2fast.config import Config
+from s2fast.ahead import reading_ahead
+from s2fast.config import Config, Ingest
 from s2fast.errors import SceneError
 from s2fast.executors import Workplace, limit_threads, run_units
 from s2fast.model import Window
 from s2fast.progress import Progress
-from s2fast.reader import Reader, open_raster, reduce_any, reduce_mean
+from s2fast.reader import Reader, open_raster, reduce_any
 from s2fast.record import RunRecord, SceneInput
 from s2fast.regions import PlacedRegions, RegionFile, place_regions
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder, content_key
 from s2fast.windows import chunk_shape, grid, reduced, reduced_shape
 
-OpenRaster = Callable[[Path], AbstractContextManager[Reader]]
+OpenRaster = Callable[[Path, Ingest], AbstractContextManager[Reader]]
 
 
 def key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
@@ -34,6 +35,8 @@ def key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
         regions.content if regions and settings else None,
         config.ingest.reduction,
         config.ingest.halo_px if settings and settings.mode == "keep" else None,
+        "reduced" if item.raster.level > 1 else "full",
+        config.ingest.stretch if item.raster.dtype == "uint16" else None,
     )
 
 
@@ -79,8 +82,8 @@ def ingest_scene(
     placed = place_regions(regions, config.regions, item.raster) if regions and mode != "none" else None
     chunks = chunk_shape(item.raster.block, reduction)
     windows = needed_windows(item, chunks, placed, config.ingest.halo_px * reduction if mode == "keep" else 0)
-    with open_raster(item.scene.path) as reader:
-        if reader.raster != item.raster:
+    with reading_ahead(open_raster(item.scene.path, config.ingest)) as ahead:
+        if ahead.reader.raster != item.raster:
             raise SceneError(f"{item.scene.path} has changed since the run began: run again")
         tile = folder.tile_writer(
             item.scene.scene_id,
@@ -89,12 +92,10 @@ def ingest_scene(
             # Painted scenes keep the keypoints of the polygons' outlines, which lie on both sides of them.
             valid_outside=mode == "zero",
         )
-        for window in windows:
-            target = reduced(window, reduction)
-            if target:
-                tile.write(
-                    target, *masked(*reader.read(window), placed.mask(window) if placed else None, mode, reduction)
-                )
+        for window, (grey, has_data) in ahead.windows([window for window in windows if reduced(window, reduction)]):
+            inside = reduce_any(placed.mask(window), reduction) if placed else None
+            tile.write(reduced(window, reduction), *masked(grey, has_data, inside, mode))
+        stretch = ahead.reader.stretch
     scene = item.scene
     attributes = {
         "source": str(scene.path),
@@ -105,6 +106,9 @@ def ingest_scene(
         "transform": item.raster.transform,
         "full_shape": item.raster.shape,
         "reduction": reduction,
+        "decode": "reduced" if item.raster.level > 1 else "full",
+        "centre_px": item.raster.level_centre_px if item.raster.level > 1 else (reduction - 1) / 2,
+        "stretch": stretch,
         "windows_read": len(windows),
     }
     tile.finish(attributes, key(item, config, regions))
@@ -119,37 +123,28 @@ def needed_windows(
 
 
 def masked(
-    grey: npt.NDArray[np.uint8],
-    has_data: npt.NDArray[np.bool_],
-    inside: npt.NDArray[np.bool_] | None,
-    mode: str,
-    reduction: int,
+    grey: npt.NDArray[np.uint8], has_data: npt.NDArray[np.bool_], inside: npt.NDArray[np.bool_] | None, mode: str
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Shrink a window and apply its mask.
+    """Apply a window's mask.
 
     Parameters
     ----------
-    grey : (height, width) uint8
-        Pixels at full resolution.
-    has_data : (height, width) bool
+    grey : (rows, cols) uint8
+        Pixels of the reduced grid.
+    has_data : (rows, cols) bool
         False where the scene has no data.
-    inside : (height, width) bool or None
-        True inside a polygon; None: the whole window counts.
+    inside : (rows, cols) bool or None
+        True where any part of a pixel is inside a polygon; None: the whole window counts.
     mode
         ``regions.mode``.
-    reduction
-        ``ingest.reduction``. A shrunk pixel is inside if any of its pixels is, and has data if all of them do.
 
     Returns
     -------
-    grey : (height // reduction, width // reduction) uint8
+    grey : (rows, cols) uint8
         In mode "zero" 0 outside the polygons, else the scene's pixels.
-    valid : same shape, bool
+    valid : (rows, cols) bool
         True where a keypoint may lie.
     """
-    small = reduce_mean(grey, reduction)
-    small_inside = None if inside is None else reduce_any(inside, reduction)
-    if mode == "zero" and small_inside is not None:
-        return np.where(small_inside, small, np.uint8(0)), np.ones(small.shape, np.bool_)
-    valid = ~reduce_any(~has_data, reduction)
-    return small, valid if small_inside is None else valid & small_inside
+    if mode == "zero" and inside is not None:
+        return np.where(inside, grey, np.uint8(0)), np.ones(grey.shape, np.bool_)
+    return grey, has_data if inside is None else has_data & inside

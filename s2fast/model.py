@@ -19,7 +19,7 @@ class Scene:
     """Unique in a run: ``S2A_20160830T083602_T36UYA``, or the file's stem where the name says less."""
 
     path: Path
-    """The raster file."""
+    """The raster file, or what GDAL calls it in a zip or on a server; see `s2fast.sources.source_path`."""
 
     platform: str = ""
     """``S2A`` to ``S2D``, empty if unknown."""
@@ -81,13 +81,24 @@ class Raster:
     """Rows, columns."""
 
     block: tuple[int, int]
-    """Rows and columns the file is coded in; reads aligned to it decode nothing twice."""
+    """Rows and columns, at full resolution, that are decoded together at the level read; reads aligned to it decode
+    nothing twice."""
 
     crs_wkt: str
     """Coordinate reference system, as WKT."""
 
     transform: tuple[float, float, float, float, float, float]
     """Affine a, b, c, d, e, f: x = a col + b row + c, y = d col + e row + f, at pixel corners [CRS units]."""
+
+    dtype: str = "uint8"
+    """Type of the file's pixels, ``uint8`` or ``uint16``."""
+
+    level: int = 1
+    """Full-resolution pixels a side of one pixel of the file's own level that is read; 1: the full resolution."""
+
+    level_centre_px: float = 0.0
+    """Where that level's first pixel has its centre on the full-resolution grid, in x and y, pixel centres at integers
+    [px]."""
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Map a point of the pixel grid, in pixel edges, to x and y [CRS units]."""

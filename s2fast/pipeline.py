@@ -17,8 +17,10 @@ from s2fast.record import RunRecord, SceneInput, StageRecord, load_record
 from s2fast.regions import RegionFile, check_regions
 from s2fast.report import tables
 from s2fast.scenes import find_scenes
+from s2fast.sources import absolute
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder
+from s2fast.versions import identity
 from s2fast_kernels import akaze, hamming_top2
 from s2fast_kernels.backends import resolve
 
@@ -105,8 +107,8 @@ def plan(config: Config, places: Sequence[Path | str], regions: Path | str | Non
     inputs, problems = [], {}
     for scene in found.scenes:
         try:
-            with open_raster(scene.path) as reader:
-                inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=_identity(scene.path)))
+            with open_raster(scene.path, config.ingest) as reader:
+                inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.path)))
         except SceneError as error:
             if strict:
                 raise
@@ -121,7 +123,7 @@ def plan(config: Config, places: Sequence[Path | str], regions: Path | str | Non
         check_regions(region_file, config.regions, [item.raster for item in inputs])
     return RunRecord(
         config=config,
-        places=sorted(str(Path(place).resolve()) for place in places),
+        places=sorted(absolute(place) for place in places),
         regions=region_file,
         scenes=inputs,
         superseded=superseded,
@@ -155,12 +157,6 @@ def _continued(record: RunRecord, folder: RunFolder, *, reads: bool) -> RunRecor
             "problems": problems | record.problems,
         }
     )
-
-
-def _identity(path: Path) -> str:
-    """Say which version of a file this is: name, size, time of its last change."""
-    status = path.stat()
-    return f"{path.name} {status.st_size} {status.st_mtime_ns}"
 
 
 def _run_stage(

@@ -1,12 +1,12 @@
-"""Windowed grey reading with rasterio: one header check, one dataset handle, one window at a time."""
+"""Windowed grey reading with rasterio: one dataset handle, one window at a time, stretched and shrunk on the way."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -15,8 +15,16 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
+from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.model import Raster, Window
+from s2fast.opening import block_shape, gdal_settings, opened, opened_at_level, read_header
+from s2fast.sources import gdal_name
+from s2fast.stretch import VALUES, auto_stretch, stretch_table
+from s2fast.windows import chunk_shape, grid, reduced
+
+_AUTO_SIDE_PX = 512
+""""auto" looks at the file's coarsest level that has at least this many rows and columns."""
 
 
 class Reader(Protocol):
@@ -26,79 +34,130 @@ class Reader(Protocol):
     def raster(self) -> Raster:
         """The file's header."""
 
+    @property
+    def stretch(self) -> tuple[int, int] | None:
+        """The values that become 1 and 255; None for 8-bit files, which are taken as they are."""
+
     def read(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-        """Read a window at full resolution.
+        """Read a window of the full-resolution grid, its origin on the reduced grid, and shrink it.
 
         Returns
         -------
-        grey : (height, width) uint8
-            OpenCV's weights, ``0.299 R + 0.587 G + 0.114 B``; one band is taken as it is.
-        has_data : (height, width) bool
-            False where every band is 0: Sentinel-2 TCIs declare no nodata value.
+        grey : (height // reduction, width // reduction) uint8
+            OpenCV's weights, ``0.299 R + 0.587 G + 0.114 B``; one band is taken as it is. 0 without data.
+        has_data : same shape, bool
+            False where every band of a pixel read is 0, since Sentinel-2 TCIs declare no nodata value, or is the nodata
+            value the file declares. A shrunk pixel has data if all it is made of has.
         """
 
 
 class RasterioReader:
-    """A `Reader` of one open rasterio dataset; not to be shared between threads."""
+    """A `Reader` of one open rasterio dataset; not to be shared between threads.
 
-    def __init__(self, dataset: rasterio.DatasetReader, path: Path) -> None:
+    Parameters
+    ----------
+    dataset
+        The file, opened at the level to read.
+    path
+        Its path.
+    raster
+        Its header at full resolution.
+    settings
+        What to make of it.
+    """
+
+    def __init__(self, dataset: rasterio.DatasetReader, path: Path, raster: Raster, settings: Ingest) -> None:
+        self.raster = raster
         self._dataset = dataset
         self._path = path
-        self.raster = _header(dataset, path)
+        self._reduction = settings.reduction
+        self._asked = settings.stretch
+
+    @cached_property
+    def stretch(self) -> tuple[int, int] | None:
+        """The values that become 1 and 255; see `Reader`. Found at the first read."""
+        if self.raster.dtype == "uint8" or self._asked == "none":
+            return None
+        return auto_stretch(self._counts()) if self._asked == "auto" else self._asked
+
+    @cached_property
+    def _table(self) -> npt.NDArray[np.uint8] | None:
+        return None if self.stretch is None else stretch_table(*self.stretch)
 
     def read(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """Read a window; see `Reader`."""
-        bands = [1, 2, 3] if self._dataset.count >= 3 else [1]
+        pixels = self._pixels(self._dataset, reduced(window, self.raster.level))
+        has_data = _has_data(pixels, self._dataset.nodata)
+        if self._table is not None:
+            pixels = self._table[pixels]
+        grey = _grey(pixels)
+        if self._dataset.nodata:
+            grey[~has_data] = 0
+        left = self._reduction // self.raster.level
+        return reduce_mean(grey, left), ~reduce_any(~has_data, left)
+
+    def _pixels(self, dataset: rasterio.DatasetReader, window: Window) -> npt.NDArray[Any]:
+        bands = [1, 2, 3] if dataset.count >= 3 else [1]
         region = RasterioWindow(window.col, window.row, window.width, window.height)
         try:
-            pixels: npt.NDArray[np.uint8] = self._dataset.read(bands, window=region)
+            return np.asarray(dataset.read(bands, window=region))
         except RasterioError as error:
             raise SceneError(
-                f"{self._path}: cannot read rows {window.row} to {window.row + window.height}: the file is truncated "
-                "or damaged; download it again"
+                f"{gdal_name(self._path)}: cannot read rows {window.row} to {window.row + window.height} "
+                f"({error.__cause__ or error}): the file is truncated or damaged, or its server failed; get it again"
             ) from error
-        if len(bands) == 1:
-            return pixels[0], pixels[0] != 0
-        has_data = (pixels[0] | pixels[1] | pixels[2]) != 0
-        return cv2.cvtColor(np.ascontiguousarray(np.moveaxis(pixels, 0, 2)), cv2.COLOR_RGB2GRAY), has_data
+
+    def _counts(self) -> npt.NDArray[np.int64]:
+        """Count the scene's valid values, all bands together: (65536,) int64.
+
+        The whole scene counts, whichever windows are read, so that no polygon changes a pixel.
+        """
+        counts = np.zeros(VALUES, np.int64)
+        with opened(self._path) as full:
+            large = [factor for factor in full.overviews(1) if min(full.shape) // factor >= _AUTO_SIDE_PX]
+        with opened(self._path, len(large) - 1 if large else None) as level:
+            for window in grid(level.shape, chunk_shape(block_shape(level), 1)):
+                pixels = self._pixels(level, window)
+                counts += np.bincount(pixels[:, _has_data(pixels, level.nodata)].ravel(), minlength=VALUES)
+        return counts
 
 
 @contextmanager
-def open_raster(path: Path) -> Iterator[RasterioReader]:
-    """Open a raster for reading.
+def open_raster(path: Path, settings: Ingest | None = None) -> Iterator[RasterioReader]:
+    """Open a raster for reading, in the thread that will read it.
+
+    Parameters
+    ----------
+    path
+        A file, or a source as `s2fast.sources.source_path` names it.
+    settings
+        Reduction, decoding and stretch; None: the defaults.
 
     Raises
     ------
     SceneError
-        The file cannot be opened, has no CRS or is not 8-bit.
+        The file cannot be opened, has no CRS, or has pixels that are neither 8-bit nor 16-bit with a stretch.
     """
-    options = {
-        "GDAL_NUM_THREADS": os.environ.get("GDAL_NUM_THREADS", "ALL_CPUS"),
-        # Sidecar files of a TCI hold nothing we read; looking for them is slow on network disks.
-        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    }
-    with rasterio.Env(**options):
-        try:
-            dataset = rasterio.open(path)
-        except RasterioError as error:
-            raise SceneError(f"{path}: cannot be opened as a raster ({error})") from error
-        with dataset:
-            yield RasterioReader(dataset, path)
+    settings = settings or Ingest()
+    with gdal_settings(), opened(path) as dataset:
+        header = read_header(dataset, path, settings)
+        with opened_at_level(path, dataset, header, settings) as (level, raster):
+            yield RasterioReader(level, path, raster, settings)
 
 
-def _header(dataset: rasterio.DatasetReader, path: Path) -> Raster:
-    # A JP2 without a CRS comes back with a nameless local one.
-    if dataset.crs is None or not (dataset.crs.is_projected or dataset.crs.is_geographic):
-        raise SceneError(f"{path}: has no CRS; assign one, for example with gdal_edit.py -a_srs")
-    if dataset.dtypes[0] != "uint8":
-        raise SceneError(f"{path}: pixels are {dataset.dtypes[0]}, 8-bit are wanted; use the TCI or stretch to 8 bit")
-    block_rows, block_cols = dataset.block_shapes[0]
-    return Raster(
-        shape=(dataset.height, dataset.width),
-        block=(int(block_rows), int(block_cols)),
-        crs_wkt=dataset.crs.to_wkt(),
-        transform=tuple(dataset.transform)[:6],
-    )
+def _has_data(pixels: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:
+    """Say which pixels of (bands, height, width) have data: (height, width) bool."""
+    has_data: npt.NDArray[np.bool_] = np.bitwise_or.reduce(pixels, axis=0) != 0
+    if nodata:
+        has_data &= (pixels != nodata).any(axis=0)
+    return has_data
+
+
+def _grey(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Make one grey band of (bands, height, width)."""
+    if len(pixels) == 1:
+        return np.asarray(pixels[0])
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(np.moveaxis(pixels, 0, 2)), cv2.COLOR_RGB2GRAY))
 
 
 def reduce_mean(grey: npt.NDArray[np.uint8], reduction: int) -> npt.NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from s2fast.errors import InputError
 from s2fast.model import Scene
+from s2fast.sources import gdal_name, is_virtual, source_path, zip_member, zip_names, zip_parts
 
 _TIME = r"\d{8}T\d{6}"
 _TILE = r"\d{2}[A-Z]{3}"
@@ -44,18 +46,18 @@ class Found:
 
 
 def find_scenes(places: Sequence[Path | str]) -> Found:
-    """Find every scene under the given folders or files.
+    """Find every scene under the given folders, zips, files or addresses.
 
-    In a folder, ``*_TCI.jp2`` and ``*_TCI_10m.jp2`` at any depth and GeoTIFFs count; of an L2A product's resolutions
-    the finest. A file given by name counts whatever it is called. Of several products of one acquisition the newest
-    baseline wins, then the newest product.
+    In a folder or a zip, and in the zips in a folder, ``*_TCI.jp2`` and ``*_TCI_10m.jp2`` at any depth and GeoTIFFs
+    count; of an L2A product's resolutions the finest. A file given by name or address counts
+    whatever it is called. Of several products of one acquisition the newest baseline wins, then the newest product.
 
     Raises
     ------
     InputError
         A place does not exist, nothing was found, or two different files claim one name.
     """
-    parsed = [scene_from_name(path) for place in places for path in _candidates(Path(place))]
+    parsed = [scene_from_name(path) for place in places for path in _candidates(source_path(place))]
     found = _newest(_finest(parsed))
     if not found.scenes:
         where = ", ".join(str(place) for place in places)
@@ -74,7 +76,11 @@ def scene_from_name(path: Path) -> Scene:
     baseline = (product.get("baseline") or granule.get("baseline") or "0").replace(".", "")
     if "time" not in told:
         return Scene(path.stem, path, told.get("platform", ""), None, told["tile"], int(baseline))
-    time = datetime.strptime(told["time"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    try:
+        time = datetime.strptime(told["time"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+    except ValueError:
+        # Digits that are no date: the name says less than it seems to.
+        return Scene(path.stem, path)
     platform = told.get("platform", "")
     scene_id = f"{platform or 'S2'}_{told['time']}_T{told['tile']}"
     return Scene(scene_id, path, platform, time, told["tile"], int(baseline), told.get("made", ""))
@@ -90,14 +96,47 @@ def _first_match(patterns: Iterable[re.Pattern[str]], parts: Iterable[str]) -> d
 
 
 def _candidates(place: Path) -> Iterator[Path]:
-    if place.is_file():
+    zipped = zip_parts(place)
+    if zipped and not is_virtual(zipped[0]):
+        yield from _zip_candidates(*zipped)
+    elif is_virtual(place):
+        if not place.suffix:
+            raise InputError(f"{gdal_name(place)} names no file: folders on a server are not searched, name each scene")
         yield place
-        return
-    if not place.is_dir():
+    elif place.suffix.lower() == ".zip":
+        yield from _zip_candidates(place, "")
+    elif place.is_file():
+        yield place
+    elif place.is_dir():
+        for path in sorted(_files(place)):
+            if _is_scene(path):
+                yield path
+            elif path.suffix.lower() == ".zip":
+                yield from _zip_candidates(path, "")
+    else:
         raise InputError(f"no such file or folder for --scenes: {place}")
-    for path in sorted(_files(place)):
-        if _TCI.match(path.name) or _OLD_TCI.match(path.name) or path.suffix.lower() in _OTHER_SUFFIXES:
-            yield path
+
+
+def _zip_candidates(archive: Path, member: str) -> Iterator[Path]:
+    """List a zip's scenes, or those below one of its folders; a member named in full counts whatever it is called."""
+    if not archive.is_file():
+        raise InputError(f"no such file or folder for --scenes: {archive}")
+    try:
+        names = zip_names(archive)
+    except (zipfile.BadZipFile, OSError):
+        # Half a download is a scene that cannot be opened: named and skipped like any other.
+        yield archive
+        return
+    if member in names:
+        yield zip_member(archive, member)
+        return
+    for name in names:
+        if name.startswith(member and f"{member.rstrip('/')}/") and _is_scene(Path(name)):
+            yield zip_member(archive, name)
+
+
+def _is_scene(path: Path) -> bool:
+    return bool(_TCI.match(path.name) or _OLD_TCI.match(path.name) or path.suffix.lower() in _OTHER_SUFFIXES)
 
 
 def _files(place: Path) -> Iterator[Path]:

@@ -35,6 +35,8 @@ def test_overrides_win_and_are_toml_values() -> None:
     assert config.features.upright is True
     assert config.regions.where == "tile = '36UYA'"
     assert load_config(overrides={"matching.ratio": 0.9}).matching.ratio == 0.9
+    assert load_config(overrides=["ingest.stretch=[0, 3558]"]).ingest.stretch == (0, 3558)
+    assert load_config(overrides=["ingest.stretch=auto"]).ingest.stretch == "auto"
 
 
 def test_bare_epsg_code_is_a_crs() -> None:
@@ -58,6 +60,10 @@ def test_byte_order_mark_is_no_error(tmp_path: Path) -> None:
         ("matching.ratio=1.5", "matching.ratio = 1.5: input should be less than or equal to 1"),
         ("regions.mode=inside", "'keep', 'zero' or 'none'"),
         ("matching.ratio", "has no value"),
+        ("ingest.stretch=full", 'ingest.stretch = \'full\': value error, write "none", "auto" or [low, high]'),
+        ("ingest.stretch=[5]", "ingest.stretch = [5]: value error, write"),
+        ("ingest.stretch=[5, 5]", "0 <= low < high <= 65535"),
+        ("ingest.stretch=[0, 65536]", "0 <= low < high <= 65535"),
     ],
 )
 def test_wrong_override_names_the_key_and_the_nearest(override: str, said: str) -> None:

@@ -147,6 +147,7 @@ def test_full_grid_puts_pixel_centres_at_integers(reduction: int) -> None:
     moved = on_full_grid(
         Features(corners, *(getattr(features, name) for name in ("size", "angle", "response", "level", "descriptors"))),
         reduction,
+        (reduction - 1) / 2,
     )
     # The reduced pixel k covers full pixels reduction * k to reduction * k + reduction - 1: their middle is its centre.
     covered = [[np.mean([reduction * k + i for i in range(reduction)]) for k in row] for row in corners]

@@ -89,7 +89,12 @@ def test_truncated_file_is_named(rgb: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "crs", "said"), [("uint16", "EPSG:32636", "pixels are uint16"), ("uint8", None, "has no CRS")]
+    ("dtype", "crs", "said"),
+    [
+        ("uint16", "EPSG:32636", "pixels are uint16.*set ingest.stretch"),
+        ("int16", "EPSG:32636", "pixels are int16"),
+        ("uint8", None, "has no CRS"),
+    ],
 )
 def test_unusable_header_is_told(tmp_path: Path, dtype: str, crs: str | None, said: str) -> None:
     path = write_scene(tmp_path / "scene.jp2", np.ones((1, 256, 256), dtype), crs=crs)

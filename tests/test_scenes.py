@@ -1,3 +1,4 @@
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +34,7 @@ OLD = (
          datetime(2016, 6, 8, 15, 31, 21, tzinfo=UTC), 0),
         ("T36SYC_TCI_60m.jp2", "T36SYC_TCI_60m", "36SYC", None, 0),
         ("orthophoto.tif", "orthophoto", "", None, 0),
+        ("T36UXA_20169930T083602_TCI.jp2", "T36UXA_20169930T083602_TCI", "", None, 0),
     ],
 )  # fmt: skip
 def test_names(name: str, scene_id: str, tile: str, time: datetime | None, baseline: int) -> None:
@@ -113,6 +115,47 @@ def test_nothing_found(tmp_path: Path, empty: bool) -> None:
 def test_two_files_of_one_name(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="both named crop"):
         find_scenes([touch(tmp_path, "a/crop.tif", "b/crop.tif")])
+
+
+def zipped(path: Path, *names: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "")
+    return path
+
+
+def test_products_are_found_inside_zips(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "product.zip", COMPACT, COMPACT.replace("_TCI.jp2", "_B02.jp2"), "notes.txt")
+    zipped(tmp_path / "polygons.zip", "polygons.shp")
+    wanted = [scene_from_name(Path(f"/vsizip/{{{archive}}}/{COMPACT}"))]
+    assert (wanted[0].scene_id, wanted[0].baseline) == ("S2B_20180805T083559_T36UXA", 206)
+    product = COMPACT.partition("/")[0]
+    for place in (tmp_path, archive, f"zip://{archive}", f"/vsizip/{archive}", f"zip://{archive}!/{product}"):
+        assert find_scenes([place]).scenes == wanted, place
+    assert find_scenes([f"zip://{archive}!{COMPACT}", archive, tmp_path]).scenes == wanted
+    # Named in full, a member counts whatever it is called.
+    assert [scene.scene_id for scene in find_scenes([f"zip://{archive}!notes.txt"]).scenes] == ["notes"]
+
+
+@pytest.mark.parametrize("place", ["zip://{0}/nowhere.zip", "{0}/polygons.zip", "zip://{0}/polygons.zip!more"])
+def test_zips_without_scenes_are_told(tmp_path: Path, place: str) -> None:
+    zipped(tmp_path / "polygons.zip", "polygons.shp")
+    with pytest.raises(InputError, match="zip"):
+        find_scenes([place.format(tmp_path)])
+
+
+def test_a_folder_in_a_zip_is_not_its_namesakes(tmp_path: Path) -> None:
+    names = [f"{folder}/T36UXA_2018080{day}T083559_TCI.jp2" for day, folder in enumerate(("a", "ab", "b"), 1)]
+    archive = zipped(tmp_path / "all.zip", *names)
+    assert [scene.path.name for scene in find_scenes([f"zip://{archive}!a"]).scenes] == [Path(names[0]).name]
+
+
+def test_half_a_zip_is_a_scene_that_cannot_be_opened(tmp_path: Path) -> None:
+    whole = zipped(tmp_path / "S2A_20180805T083559_T36UXA.zip", COMPACT).read_bytes()
+    broken = tmp_path / "S2A_20180805T083559_T36UXA.zip"
+    broken.write_bytes(whole[: len(whole) // 2])
+    assert [scene.path for scene in find_scenes([tmp_path]).scenes] == [broken]
 
 
 @pytest.mark.shared

@@ -1,0 +1,130 @@
+"""Open a raster with rasterio: GDAL's settings, what the header must say, which of the file's levels to read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import rasterio
+from rasterio.errors import RasterioError
+
+from s2fast.config import Ingest
+from s2fast.errors import SceneError
+from s2fast.model import Raster
+from s2fast.sources import gdal_name
+
+_CACHE_BYTES = 64 << 20
+"""Each block is read once: the cache only has to hold a row of the blocks of a VRT's sources."""
+
+_VRT_BLOCK_PX = 1024
+"""A VRT states blocks of 128 px, whatever its sources are coded in; this is what Sentinel-2's are."""
+
+
+@contextmanager
+def gdal_settings() -> Iterator[None]:
+    """Set GDAL up for reading scenes, in this thread."""
+    options = {
+        "GDAL_NUM_THREADS": os.environ.get("GDAL_NUM_THREADS", "ALL_CPUS"),
+        # Sidecar files of a TCI hold nothing we read; looking for them is slow on network disks.
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_CACHEMAX": _CACHE_BYTES,
+        "GDAL_HTTP_MAX_RETRY": os.environ.get("GDAL_HTTP_MAX_RETRY", "4"),
+        **_endpoint(),
+    }
+    with rasterio.Env(**options):
+        yield
+
+
+def _endpoint() -> dict[str, str]:
+    """Say in GDAL's words which S3 server AWS_ENDPOINT_URL names, as everything else that talks to S3 reads it."""
+    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    if not url or "AWS_S3_ENDPOINT" in os.environ:
+        return {}
+    address = urlsplit(url)
+    return {
+        "AWS_S3_ENDPOINT": address.netloc,
+        "AWS_HTTPS": "NO" if address.scheme == "http" else "YES",
+        # A server of one's own has no name of its own for every bucket.
+        "AWS_VIRTUAL_HOSTING": os.environ.get("AWS_VIRTUAL_HOSTING", "FALSE"),
+    }
+
+
+def opened(path: Path, level: int | None = None) -> rasterio.DatasetReader:
+    """Open a dataset, or one of its coarser levels by its index.
+
+    Raises
+    ------
+    SceneError
+        It cannot be opened.
+    """
+    options = {} if level is None else {"OVERVIEW_LEVEL": level}
+    try:
+        return rasterio.open(gdal_name(path), **options)
+    except RasterioError as error:
+        raise SceneError(f"{gdal_name(path)}: cannot be opened as a raster ({error})") from error
+
+
+def read_header(dataset: rasterio.DatasetReader, path: Path, settings: Ingest) -> Raster:
+    """Check and take down what the file says of itself, at full resolution.
+
+    Raises
+    ------
+    SceneError
+        It has no CRS, or pixels that are neither 8-bit nor 16-bit with a stretch.
+    """
+    name = gdal_name(path)
+    # A JP2 without a CRS comes back with a nameless local one.
+    if dataset.crs is None or not (dataset.crs.is_projected or dataset.crs.is_geographic):
+        raise SceneError(f"{name}: has no CRS; assign one, for example with gdal_edit.py -a_srs")
+    dtype = dataset.dtypes[0]
+    if dtype not in ("uint8", "uint16"):
+        raise SceneError(f"{name}: pixels are {dtype}, uint8 or uint16 are wanted; use the TCI")
+    if dtype == "uint16" and settings.stretch == "none":
+        raise SceneError(
+            f"{name}: pixels are uint16 and no stretch is set; set ingest.stretch = [0, 3558] for L1C reflectances "
+            '([1000, 4558] from baseline 04.00 on), or "auto"'
+        )
+    return Raster(
+        shape=(dataset.height, dataset.width),
+        block=block_shape(dataset),
+        crs_wkt=dataset.crs.to_wkt(),
+        transform=tuple(dataset.transform)[:6],
+        dtype=dtype,
+    )
+
+
+def block_shape(dataset: rasterio.DatasetReader) -> tuple[int, int]:
+    """Rows and columns that are decoded together."""
+    if dataset.driver == "VRT":
+        return min(_VRT_BLOCK_PX, dataset.height), min(_VRT_BLOCK_PX, dataset.width)
+    rows, cols = dataset.block_shapes[0]
+    return int(rows), int(cols)
+
+
+@contextmanager
+def opened_at_level(
+    path: Path, dataset: rasterio.DatasetReader, raster: Raster, settings: Ingest
+) -> Iterator[tuple[rasterio.DatasetReader, Raster]]:
+    """Open the level of the file to read, and describe the raster read so.
+
+    That is the file's own level of the wanted reduction, if decoding is to be reduced and there is one: every second or
+    fourth pixel, the last one of an odd side included. Of a VRT it is not known what lies below, nor where its pixels
+    have their centres: like all else it is decoded in full.
+    """
+    factor, levels = settings.reduction, dataset.overviews(1)
+    if settings.decode == "full" or dataset.driver == "VRT" or factor not in levels:
+        yield dataset, raster
+        return
+    with opened(path, levels.index(factor)) as level:
+        if level.shape != tuple(-(-side // factor) for side in raster.shape):
+            yield dataset, raster
+            return
+        rows, cols = block_shape(level)
+        # The low-pass samples of a JPEG 2000 wavelet lie on every second pixel, averages between the pixels.
+        wavelet = level.driver.startswith("JP")
+        centre_px = 0.0 if wavelet else (factor - 1) / 2
+        yield level, replace(raster, block=(rows * factor, cols * factor), level=factor, level_centre_px=centre_px)
