@@ -12,13 +12,15 @@ import numpy.typing as npt
 
 from s2fast import ingest
 from s2fast.config import Config, FeatureSettings
-from s2fast.errors import RunFolderError, SceneError
-from s2fast.executors import Workplace, limit_threads, run_units
+from s2fast.errors import ConfigError, RunFolderError, SceneError
+from s2fast.executors import Workplace, available_cores, limit_threads, run_units
+from s2fast.memory import MIB, extract_bytes
 from s2fast.model import Features
 from s2fast.progress import Progress
 from s2fast.record import RunRecord
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder, content_key
+from s2fast.windows import reduced_shape
 from s2fast_kernels.akaze import BACKENDS, ENGINES, AkazeSettings, Budget, akaze, akaze_windowed
 from s2fast_kernels.backends import resolve
 
@@ -56,12 +58,28 @@ def run(
         scene_id = item.scene.scene_id
         if folder.tile_key(scene_id) != ingest.key(item, record.config, record.regions):
             raise RunFolderError(f"{folder.path} has no tile of {scene_id} under these settings: run ingest first")
+    _check_budget(record, {scene_id for scene_id, _ in todo}, backend, workplace.threads or available_cores())
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
     with progress.stage("extract", len(todo), result.kept) as bar:
         for unit, problem in run_units(workplace, extract_unit, todo, record.config, backend, folder.path):
             result.count(unit[0], problem, strict=strict)
             bar.advance()
     return result
+
+
+def _check_budget(record: RunRecord, todo: set[str], backend: str, threads: int) -> None:
+    """Refuse what would not fit into ``compute.budget_mb``."""
+    budget_mb = record.config.compute.budget_mb
+    for item in record.usable:
+        if item.scene.scene_id not in todo:
+            continue
+        shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
+        needed_mb = extract_bytes(shape, threads, windowed=backend in WINDOWED) // MIB
+        if needed_mb > budget_mb:
+            raise ConfigError(
+                f"extracting {item.scene.scene_id}, {shape[0]} x {shape[1]} px, with the {backend} backend may take "
+                f"{needed_mb} MB and compute.budget_mb is {budget_mb}: raise it, or use another features.backend"
+            )
 
 
 def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: Path, threads: int) -> SceneError | None:

@@ -10,7 +10,7 @@ MIB = 1 << 20
 DENSE_PER_PX = 0.015
 """Keypoints a pixel that extraction must have room for: real scenes have 0.001 to 0.0025, and 0.015 after CLAHE."""
 
-_CANDIDATE_BYTES = 600
+_CANDIDATE_BYTES = 500
 """What a maximum of the detector costs while lists of all windows are joined, sorted and described."""
 
 _WINDOW_BYTES = 48 * MIB
@@ -29,8 +29,12 @@ _MATCH_BYTES = 40
 """A neighbour and the match that it may become."""
 
 
-def extract_bytes(shape: tuple[int, int], threads: int) -> int:
-    """Predict the peak of extracting one scene in windows.
+_OPENCV_BYTES_PER_PX = 105
+"""cv2.AKAZE keeps every level of the whole image."""
+
+
+def extract_bytes(shape: tuple[int, int], threads: int, *, windowed: bool = True) -> int:
+    """Predict the peak of extracting one scene.
 
     Parameters
     ----------
@@ -38,19 +42,23 @@ def extract_bytes(shape: tuple[int, int], threads: int) -> int:
         Rows and columns of the masked tile.
     threads
         Windows under way at once.
+    windowed
+        Whether the backend works in windows; OpenCV's does not.
 
     Returns
     -------
     int
-        Bytes: the tile, where keypoints may lie (one bit a pixel), the planes between octaves (float32, a quarter of
-        the pixels each time), one strip of the mask's making, the threads' windows, and candidates as dense as real
-        scenes get.
+        Bytes. In windows: the tile, where keypoints may lie (one bit a pixel), the planes between octaves (float32, a
+        quarter of the pixels each time), one strip of the mask's making, the threads' windows, and candidates as dense
+        as real scenes get.
     """
     pixels = shape[0] * shape[1]
+    if not windowed:
+        return pixels * _OPENCV_BYTES_PER_PX
     planes = 4 * (pixels // 4 + pixels // 16 + pixels // 64)
     strip = 6 * min(_MASK_STRIP_ROWS, shape[0]) * shape[1]
     candidates = int(pixels * DENSE_PER_PX) * _CANDIDATE_BYTES
-    return pixels + pixels // 8 + planes + strip + threads * _WINDOW_BYTES + candidates
+    return pixels + pixels // 8 + planes + strip + threads * min(_WINDOW_BYTES, 40 * pixels) + candidates
 
 
 def match_bytes(keypoints: int, scenes: int) -> int:
