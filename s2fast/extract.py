@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -45,16 +44,18 @@ def run(
     for item in record.usable:
         scene_id = item.scene.scene_id
         if folder.tile_key(scene_id) != ingest.key(item, record.config, record.regions):
-            raise RunFolderError(f"{folder.path} has no tile of {scene_id} under these settings: run ingest first")
+            raise RunFolderError(
+                f"{folder} has no tile of {scene_id} as it is now, under these settings: run ingest first"
+            )
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
     with progress.stage("extract", len(todo), result.kept) as bar:
-        for unit, problem in run_units(workplace, extract_unit, todo, record.config, backend, folder.path):
+        for unit, problem in run_units(workplace, extract_unit, todo, record.config, backend, folder.address):
             result.count(unit[0], problem, strict=strict)
             bar.advance()
     return result
 
 
-def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: Path, threads: int) -> SceneError | None:
+def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, threads: int) -> SceneError | None:
     """Extract one scene's features, given its id and their key."""
     limit_threads(threads)
     scene_id, features_key = unit
