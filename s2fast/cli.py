@@ -32,14 +32,16 @@ Scenes = Annotated[
 RegionsFile = Annotated[
     Path | None, typer.Option("--regions", metavar="FILE", help="Polygons of interest; without them whole scenes count")
 ]
-Out = Annotated[Path, typer.Option("--out", metavar="OUT", help="Run folder, new or of the same job")]
+Out = Annotated[
+    str, typer.Option("--out", metavar="OUT", help="Run folder, new or of the same job; s3://BUCKET/PREFIX too")
+]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override section.key; repeatable")]
 Workers = Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Local worker processes")]
 Scheduler = Annotated[
     str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Dask scheduler to run on instead")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first scene that cannot be used")]
-RunFolderPath = Annotated[Path, typer.Argument(metavar="OUT", help="Run folder")]
+RunFolderPath = Annotated[str, typer.Argument(metavar="OUT", help="Run folder, local or s3://BUCKET/PREFIX")]
 
 
 class Format(StrEnum):
@@ -69,7 +71,7 @@ def _stages(
     config: Path,
     scenes: list[str],
     regions: Path | None,
-    out: Path,
+    out: str,
     overrides: list[str],
     workers: int,
     scheduler: str | None,
@@ -98,7 +100,7 @@ def _stages(
         counts = record.counts
         typer.echo(
             f"{counts['scenes']} scenes, {counts['pairs']} pairs, {counts['keypoints']} keypoints, "
-            f"{counts['good_matches']} good matches: {out / 'pairs.csv'}"
+            f"{counts['good_matches']} good matches: {out.rstrip('/')}/pairs.csv"
         )
     if record.problems:
         listed = ", ".join(sorted(record.problems))

@@ -1,33 +1,72 @@
-"""Where work runs: this process, local workers, or a Dask cluster, behind `concurrent.futures.Executor`."""
+"""Where work runs: this process, local workers, or a Dask cluster, behind `concurrent.futures.Executor`.
+
+Units of work are idempotent and write their own files, so that a unit whose worker died is simply submitted again.
+"""
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
+import signal
 import sys
+import textwrap
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from s2fast.errors import ConfigError, S2FastError
 
+log = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
+MAX_LOSSES = 3
+"""A unit lost with its worker this often is given up. Before the last attempt it runs with no other beside it, so that
+it is the one to blame."""
+
+RETURN_S = 60.0
+"""How long to wait [s] for a Dask scheduler that went away, and a worker of it."""
+
+
 class Workplace:
-    """An executor and what units of work may assume of it."""
+    """An executor and what units of work may assume of it.
 
-    executor: Executor
-    """Where to submit units."""
+    Parameters
+    ----------
+    executor
+        Where to submit units.
+    slots
+        How many units run at once.
+    threads
+        Threads one unit may use; 0: leave every library its own default.
+    """
 
-    slots: int
-    """How many units run at once."""
+    def __init__(self, executor: Executor, slots: int, threads: int) -> None:
+        self.executor = executor
+        self.slots = slots
+        self.threads = threads
 
-    threads: int
-    """Threads one unit may use; 0: leave every library its own default."""
+    given_up: tuple[type[Exception], ...] = ()
+    """What a unit ends with when the executor itself has replaced its worker too often."""
+
+    def reopen(self) -> None:
+        """Open the executor anew after it was lost, with all units under way."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Drop what waits, let what runs end."""
+        self.executor.shutdown(cancel_futures=True)
 
 
 class InProcess(Executor):
@@ -43,6 +82,89 @@ class InProcess(Executor):
         return future
 
 
+class LocalPool(Workplace):
+    """Processes of this machine, spawned: OpenCV, OpenMP and Zarr do not survive a fork."""
+
+    def __init__(self, workers: int, threads: int) -> None:
+        super().__init__(self._open(workers), workers, threads)
+
+    @staticmethod
+    def _open(workers: int) -> Executor:
+        spawn = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_follow_parent)
+
+    def reopen(self) -> None:
+        """See `Workplace`."""
+        log.warning("a worker process died (killed, or out of memory); its units are computed again")
+        self.close()
+        self.executor = self._open(self.slots)
+
+
+def _follow_parent() -> None:
+    """Tie this worker to the process that started it, which may be killed and then can tell nobody."""
+    parent = multiprocessing.parent_process()
+    # Control-C reaches every process of a terminal; what to do about it is the parent's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def end_with_parent() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+
+
+class DaskCluster(Workplace):
+    """Workers of a Dask scheduler. Dask itself gives the units of a dead worker to another."""
+
+    def __init__(self, address: str, threads: int) -> None:
+        try:
+            import distributed
+        except ImportError as error:
+            raise ConfigError("--scheduler needs Dask: pip install 's2fast[cluster]'") from error
+        self.given_up = (distributed.scheduler.KilledWorker,)
+        self._address = address
+        self._client = self._connect()
+        slots = sum(self._client.nthreads().values())
+        if slots == 0:
+            self._client.close()
+            raise ConfigError(f"the Dask scheduler at {address} has no workers; start one: dask worker {address}")
+        super().__init__(self._client.get_executor(), slots, threads or 1)
+
+    def _connect(self) -> Any:
+        from distributed import Client
+
+        try:
+            return Client(self._address, timeout="5s", set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"no Dask scheduler answers at {self._address}: {error}") from error
+
+    def reopen(self) -> None:
+        """Wait for the scheduler and a worker to be back; see `Workplace`."""
+        log.warning("the Dask scheduler at %s went away; waiting %.0f s for it", self._address, RETURN_S)
+        self._client.close()
+        deadline = time.monotonic() + RETURN_S
+        while time.monotonic() < deadline:
+            try:
+                self._client = self._connect()
+            except ConfigError:
+                time.sleep(0.5)
+                continue
+            with suppress(OSError):
+                self._client.wait_for_workers(1, timeout=max(1.0, deadline - time.monotonic()))
+                self.executor = self._client.get_executor()
+                return
+            self._client.close()
+        raise S2FastError(
+            f"the Dask scheduler at {self._address} went away and did not come back with a worker within "
+            f"{RETURN_S:.0f} s: what was complete is kept; start it and run again"
+        )
+
+    def close(self) -> None:
+        """See `Workplace`."""
+        self._client.close()
+
+
 @contextmanager
 def open_workplace(workers: int = 1, scheduler: str | None = None, threads: int = 0) -> Iterator[Workplace]:
     """Open the executor the options ask for, and close it at the end.
@@ -50,7 +172,7 @@ def open_workplace(workers: int = 1, scheduler: str | None = None, threads: int 
     Parameters
     ----------
     workers
-        Local processes, spawned: OpenCV, OpenMP and Zarr do not survive a fork. 1: this process.
+        Local processes; 1: this process.
     scheduler
         Address of a Dask scheduler; wins over `workers`.
     threads
@@ -61,38 +183,32 @@ def open_workplace(workers: int = 1, scheduler: str | None = None, threads: int 
     ConfigError
         The options contradict each other, or the scheduler cannot be reached.
     """
-    if scheduler is not None:
-        with _dask(scheduler, threads) as workplace:
-            yield workplace
-    elif workers < 1:
+    if workers < 1:
         raise ConfigError(f"--workers must be at least 1, got {workers}")
+    workplace: Workplace
+    if scheduler is not None:
+        workplace = DaskCluster(scheduler, threads)
     elif workers == 1:
-        yield Workplace(InProcess(), 1, threads)
+        workplace = Workplace(InProcess(), 1, threads)
     else:
-        share = threads or max(1, available_cores() // workers)
-        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-        try:
-            yield Workplace(pool, workers, share)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        workplace = LocalPool(workers, threads or max(1, available_cores() // workers))
+    try:
+        yield workplace
+    finally:
+        workplace.close()
 
 
-@contextmanager
-def _dask(address: str, threads: int) -> Iterator[Workplace]:
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ConfigError("--scheduler needs Dask: pip install 's2fast[cluster]'") from error
-    try:
-        client = Client(address, timeout="5s", set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"no Dask scheduler answers at {address}: {error}") from error
-    with client:
-        slots = sum(client.nthreads().values())
-        if slots == 0:
-            raise ConfigError(f"the Dask scheduler at {address} has no workers; start one: dask worker {address}")
-        with client.get_executor() as executor:
-            yield Workplace(executor, slots, threads or 1)
+class _Task:
+    """A unit on its way, and how often its worker died."""
+
+    def __init__(self, unit: Any) -> None:
+        self.unit = unit
+        self.losses = 0
+
+    @property
+    def suspect(self) -> bool:
+        """Whether to run it alone: once more and it is given up."""
+        return self.losses == MAX_LOSSES - 1
 
 
 def run_units(
@@ -100,27 +216,63 @@ def run_units(
 ) -> Iterator[tuple[Any, Any]]:
     """Run ``function(unit, *context, threads)`` for every unit; yield (unit, result) as they finish.
 
-    Only a few units wait at the executor at a time, so that a long list costs no memory. The first failure is raised
-    here and the units not yet started are dropped.
+    Only a few units wait at the executor at a time, so that a long list costs no memory. A unit that was lost with its
+    worker, or with the connection to it, is submitted again. The first failure of a unit itself is raised here and the
+    units not yet started are dropped.
+
+    Raises
+    ------
+    S2FastError
+        A unit was lost `MAX_LOSSES` times, or the executor did not come back.
     """
-    waiting: dict[Future[Any], Any] = {}
-    queue = iter(units)
+    fresh = map(_Task, units)
+    again: deque[_Task] = deque()
+    waiting: dict[Future[Any], _Task] = {}
+    broken = False
     try:
         while True:
-            for unit in islice(queue, max(0, 2 * workplace.slots - len(waiting)) if workplace.slots > 1 else 1):
-                waiting[workplace.executor.submit(function, unit, *context, workplace.threads)] = unit
-            if not waiting:
+            if broken and not waiting:
+                workplace.reopen()
+                broken = False
+            alone = workplace.slots == 1 or any(task.suspect for task in again)
+            while not broken and len(waiting) < (1 if alone else 2 * workplace.slots):
+                task = again.popleft() if again else next(fresh, None)
+                if task is None:
+                    break
+                try:
+                    future = workplace.executor.submit(function, task.unit, *context, workplace.threads)
+                except BrokenExecutor:
+                    again.appendleft(task)
+                    broken = True
+                else:
+                    waiting[future] = task
+            if not waiting and not broken:
                 return
             for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                yield waiting.pop(future), future.result()
-    except BrokenProcessPool as error:
-        raise S2FastError(
-            "a worker process died (killed, or out of memory): what was complete is kept; run again, with fewer "
-            "--workers if memory is short"
-        ) from error
+                task = waiting.pop(future)
+                try:
+                    result = future.result()
+                except (BrokenExecutor, CancelledError) as error:
+                    task.losses += 1
+                    if task.losses == MAX_LOSSES:
+                        raise _given_up(task.unit) from error
+                    again.append(task)
+                    broken = True
+                except workplace.given_up as error:
+                    raise _given_up(task.unit) from error
+                else:
+                    yield task.unit, result
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _given_up(unit: Any) -> S2FastError:
+    name = textwrap.shorten(str(unit), 100, placeholder=" ...")
+    return S2FastError(
+        f"{name}: the worker died each time it was given this (killed, or out of memory): what was complete is kept; "
+        "run again with fewer --workers, a smaller compute.budget_mb or more memory"
+    )
 
 
 def available_cores() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -57,11 +56,13 @@ def run(
     for item in record.usable:
         scene_id = item.scene.scene_id
         if folder.tile_key(scene_id) != ingest.key(item, record.config, record.regions):
-            raise RunFolderError(f"{folder.path} has no tile of {scene_id} under these settings: run ingest first")
+            raise RunFolderError(
+                f"{folder} has no tile of {scene_id} as it is now, under these settings: run ingest first"
+            )
     _check_budget(record, {scene_id for scene_id, _ in todo}, backend, workplace.threads or available_cores())
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
     with progress.stage("extract", len(todo), result.kept) as bar:
-        for unit, problem in run_units(workplace, extract_unit, todo, record.config, backend, folder.path):
+        for unit, problem in run_units(workplace, extract_unit, todo, record.config, backend, folder.address):
             result.count(unit[0], problem, strict=strict)
             bar.advance()
     return result
@@ -82,7 +83,7 @@ def _check_budget(record: RunRecord, todo: set[str], backend: str, threads: int)
             )
 
 
-def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: Path, threads: int) -> SceneError | None:
+def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, threads: int) -> SceneError | None:
     """Extract one scene's features, given its id and their key."""
     limit_threads(threads)
     scene_id, features_key = unit

@@ -16,7 +16,7 @@ from s2fast.executors import Workplace, limit_threads, run_units
 from s2fast.model import Window
 from s2fast.progress import Progress
 from s2fast.reader import Reader, open_raster, reduce_any
-from s2fast.record import RunRecord, SceneInput
+from s2fast.record import RunRecord, SceneInput, check_unchanged
 from s2fast.regions import PlacedRegions, RegionFile, place_regions
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder, content_key
@@ -51,14 +51,14 @@ def run(
     ]
     result = StageResult(kept=len(record.usable) - len(todo))
     with progress.stage("ingest", len(todo), result.kept) as bar:
-        for item, problem in run_units(workplace, ingest_unit, todo, record.config, record.regions, folder.path):
+        for item, problem in run_units(workplace, ingest_unit, todo, record.config, record.regions, folder.address):
             result.count(item.scene.scene_id, problem, strict=strict)
             bar.advance()
     return result
 
 
 def ingest_unit(
-    item: SceneInput, config: Config, regions: RegionFile | None, out: Path, threads: int
+    item: SceneInput, config: Config, regions: RegionFile | None, out: str, threads: int
 ) -> SceneError | None:
     """Ingest one scene; what is wrong with the scene is returned, not raised."""
     limit_threads(threads)
@@ -87,6 +87,7 @@ def ingest_scene(
             raise SceneError(f"{item.scene.path} has changed since the run began: run again")
         tile = folder.tile_writer(
             item.scene.scene_id,
+            key(item, config, regions),
             reduced_shape(item.raster.shape, reduction),
             (chunks[0] // reduction, chunks[1] // reduction),
             # Painted scenes keep the keypoints of the polygons' outlines, which lie on both sides of them.
@@ -111,7 +112,8 @@ def ingest_scene(
         "stretch": stretch,
         "windows_read": len(windows),
     }
-    tile.finish(attributes, key(item, config, regions))
+    check_unchanged(item)
+    tile.finish(attributes)
 
 
 def needed_windows(

@@ -6,7 +6,6 @@ import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,7 @@ from s2fast.model import PairResult
 from s2fast.progress import Progress
 from s2fast.record import RunRecord
 from s2fast.stage import StageResult
-from s2fast.store import RunFolder, content_key
+from s2fast.store import RunFolder, content_key, part_name
 from s2fast_kernels import hamming_top2_both
 from s2fast_kernels.backends import resolve
 from s2fast_kernels.hamming_top2 import BACKENDS, hamming_top2
@@ -28,6 +27,10 @@ from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
 
 _MAX_SIDE = 16
 """Most scenes a side of a block: enough pairs a unit to forget its overhead, few enough to share them out."""
+
+_LEAST_GROUPS = 12
+"""Groups a small archive's scenes are cut into: their 78 pairings are enough blocks for many workers, and no more are
+worth their files."""
 
 _ROW_BYTES = 256
 """Memory a keypoint of a block may cost: its descriptor twice, its neighbours and matches."""
@@ -77,7 +80,7 @@ def wanted_pairs(record: RunRecord, folder: RunFolder) -> list[Pair]:
     keys = extract.wanted_keys(record)
     for scene_id, features_key in keys.items():
         if folder.features_key(scene_id) != features_key:
-            raise RunFolderError(f"{folder.path} has no features of {scene_id} under these settings: run extract first")
+            raise RunFolderError(f"{folder} has no features of {scene_id} under these settings: run extract first")
     return [
         Pair(query, train, key(keys[query], keys[train], record.config))
         for query, train in itertools.combinations(keys, 2)
@@ -91,32 +94,26 @@ def run(
     del strict  # a pair cannot be broken by its scene: empty features match nothing
     backend = resolve(BACKENDS, record.config.matching.backend).name
     pairs = wanted_pairs(record, folder)
-    parts = folder.pair_parts()
-    wanted_keys = {pair.key for pair in pairs}
-    for part, rows in parts.groupby("part"):
-        if not set(rows["key"]) <= wanted_keys:
-            folder.keep_pairs(str(part), wanted_keys)
-    there = set(parts["key"])
-    todo = [pair for pair in pairs if pair.key not in there]
-    asked = {scene for pair in todo for scene in (pair.query, pair.train)}
+    with_matches = record.config.output.keep_matches != "none"
+    there = set(folder.whole_parts(with_matches=with_matches)["key"])
     counts = {
-        item.scene.scene_id: int(folder.feature_attributes(item.scene.scene_id)["count"])
-        for item in record.usable
-        if item.scene.scene_id in asked
+        item.scene.scene_id: int(folder.feature_attributes(item.scene.scene_id)["count"]) for item in record.usable
     }
-    blocks = plan_blocks(todo, counts, workplace.slots, record.config.compute.budget_mb << 20)
-    result = StageResult(kept=len(pairs) - len(todo), done=len(todo), backend=backend)
-    with progress.stage("match", len(todo), result.kept) as bar:
-        for block, _ in run_units(workplace, match_unit, blocks, record.config, backend, folder.path):
+    # All pairs are planned, whatever is there: a run that goes on writes the files it would have written undisturbed.
+    planned = plan_blocks(pairs, counts, record.config.compute.budget_mb << 20)
+    blocks = [tuple(pair for pair in block if pair.key not in there) for block in planned]
+    done = sum(map(len, blocks))
+    result = StageResult(kept=len(pairs) - done, done=done, backend=backend)
+    with progress.stage("match", done, result.kept) as bar:
+        for block, _ in run_units(workplace, match_unit, filter(None, blocks), record.config, backend, folder.address):
             for _ in block:
                 bar.advance()
+    folder.settle_parts({pair.key for pair in pairs}, with_matches=with_matches)
     return result
 
 
-def plan_blocks(
-    pairs: Sequence[Pair], keypoints: dict[str, int], slots: int, budget_bytes: int
-) -> list[tuple[Pair, ...]]:
-    """Cut pairs into blocks that share scenes, fit the budget and leave every worker several.
+def plan_blocks(pairs: Sequence[Pair], keypoints: dict[str, int], budget_bytes: int) -> list[tuple[Pair, ...]]:
+    """Cut pairs into blocks that share scenes and fit the budget, the same whoever computes them.
 
     Parameters
     ----------
@@ -124,8 +121,6 @@ def plan_blocks(
         What is to be matched.
     keypoints
         Keypoints of every scene in `pairs`, in the run's order.
-    slots
-        How many blocks run at once.
     budget_bytes
         Memory a block may take.
 
@@ -135,10 +130,7 @@ def plan_blocks(
         Every pair once, in blocks of at most 16 x 16 scenes.
     """
     scene_bytes = _ROW_BYTES * max(1, max(keypoints.values(), default=1))
-    side = min(_MAX_SIDE, max(1, budget_bytes // (2 * scene_bytes)))
-    if slots > 1:
-        # A triangle of g x g / 2 blocks gives every worker about four.
-        side = min(side, max(1, int(len(keypoints) / np.sqrt(8 * slots))))
+    side = max(1, min(_MAX_SIDE, len(keypoints) // _LEAST_GROUPS, budget_bytes // (2 * scene_bytes)))
     group = {scene: place // side for place, scene in enumerate(keypoints)}
     blocks: dict[tuple[int, int], list[Pair]] = {}
     for pair in pairs:
@@ -146,7 +138,7 @@ def plan_blocks(
     return [tuple(block) for _, block in sorted(blocks.items())]
 
 
-def match_unit(block: Sequence[Pair], config: Config, backend: str, out: Path, threads: int) -> None:
+def match_unit(block: Sequence[Pair], config: Config, backend: str, out: str, threads: int) -> None:
     """Match one block of pairs and write its part."""
     limit_threads(threads)
     folder = RunFolder(out)
@@ -169,16 +161,15 @@ def match_unit(block: Sequence[Pair], config: Config, backend: str, out: Path, t
             results.append(pair_result(pair, len(descriptors[query]), len(trains[place]), len(rows)))
             if config.output.keep_matches == "good":
                 matches.append(match_table(pair, rows, top2, place))
-    # The part's name says what is in it, so that a run that resumes with other blocks overwrites nothing.
-    part = content_key("part", [pair.key for pair in block])
+    part = part_name([pair.key for pair in block])
     pairs_table = pa.Table.from_pylist([asdict(result) for result in results])
     folder.write_part(part, pairs_table, pa.concat_tables(matches).unify_dictionaries() if matches else None)
 
 
 def _load(folder: RunFolder, scenes: set[str]) -> dict[str, npt.NDArray[np.uint64]]:
     """Read descriptors; what the block before this one shares with it is not read again."""
-    before: dict[tuple[Path, str, str | None], npt.NDArray[np.uint64]] = getattr(_held, "descriptors", {})
-    names = {scene: (folder.path, scene, folder.features_key(scene)) for scene in scenes}
+    before: dict[tuple[str, str, str | None], npt.NDArray[np.uint64]] = getattr(_held, "descriptors", {})
+    names = {scene: (folder.address, scene, folder.features_key(scene)) for scene in scenes}
     held = {name: before[name] if name in before else folder.descriptors(scene) for scene, name in names.items()}
     _held.descriptors = held
     return {scene: held[name] for scene, name in names.items()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from s2fast import extract, ingest, match
@@ -17,7 +18,7 @@ from s2fast.record import RunRecord, SceneInput, StageRecord, load_record
 from s2fast.regions import RegionFile, check_regions
 from s2fast.report import tables
 from s2fast.scenes import find_scenes
-from s2fast.sources import absolute
+from s2fast.sources import absolute, anchored
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder
 from s2fast.versions import identity
@@ -82,15 +83,26 @@ def run_stages(
     folder = RunFolder(out)
     record = _continued(plan(config, scenes, regions, strict=strict), folder, reads="ingest" in stages)
     changed = False
-    with open_workplace(workers, scheduler, config.compute.threads) as workplace:
-        folder.create()
+    with open_workplace(workers, scheduler, config.compute.threads) as workplace, _swept(folder):
+        # The record comes first: a folder with anything in it but no record is not ours to go on with.
         record.save(folder)
+        folder.create()
         for name in stages:
             changed |= _run_stage(name, record, folder, workplace, progress, strict=strict)
             record.save(folder)
     if not changed:
-        progress.say(f"nothing to do: {folder.path} is up to date")
+        progress.say(f"nothing to do: {folder} is up to date")
     return record
+
+
+@contextmanager
+def _swept(folder: RunFolder) -> Iterator[None]:
+    """Remove what dead runs left unfinished, before and after this one."""
+    folder.sweep()
+    try:
+        yield
+    finally:
+        folder.sweep()
 
 
 def plan(config: Config, places: Sequence[Path | str], regions: Path | str | None, *, strict: bool) -> RunRecord:
@@ -99,7 +111,8 @@ def plan(config: Config, places: Sequence[Path | str], regions: Path | str | Non
         resolve(table, backend)
     if not places:
         raise InputError("no scenes asked for: name folders or files with --scenes")
-    found = find_scenes(places)
+    # Workers need not share our working directory.
+    found = find_scenes([anchored(place) for place in places])
     superseded: dict[str, list[str]] = {}
     for product in found.superseded:
         log.warning("%s: a newer product of %s is used instead", product.path, product.scene_id)
@@ -136,26 +149,32 @@ def _continued(record: RunRecord, folder: RunFolder, *, reads: bool) -> RunRecor
 
     Scenes that could not be read stay left out, unless this run `reads` them anew.
     """
-    if not folder.run_json.exists():
-        if folder.path.is_file() or (folder.path.is_dir() and any(folder.path.iterdir())):
-            raise RunFolderError(f"{folder.path} exists and is no run folder: name another --out")
-        return record
     before = load_record(folder)
+    if before is None:
+        if not folder.is_empty():
+            raise RunFolderError(f"{folder} exists and is no run folder: name another --out")
+        return record
     same_regions = (before.regions and before.regions.path) == (record.regions and record.regions.path)
     if before.places != record.places or not same_regions:
         raise RunFolderError(
-            f"{folder.path} holds another job's run, of --scenes {' '.join(before.places)}"
+            f"{folder} holds another job's run, of --scenes {' '.join(before.places)}"
             f"{f' --regions {before.regions.path}' if before.regions else ''}: name another --out"
         )
-    same = {item.scene.scene_id for item in record.scenes} & {item.scene.scene_id for item in before.scenes}
-    problems = {} if reads else {name: told for name, told in before.problems.items() if name in same}
+    found = {item.scene.scene_id for item in record.scenes}
+    gone = {item.scene.scene_id: item.scene.path for item in before.usable if item.scene.scene_id not in found}
+    if reads:
+        problems = {}
+        for name, path in gone.items():
+            log.warning("%s: %s is gone; the run goes on without it", name, path)
+    else:
+        told = "is gone since it was ingested: run ingest again, with or without it"
+        problems = before.problems | {name: f"{path} {told}" for name, path in gone.items()}
+    record = record.model_copy(
+        update={"stages": before.stages, "counts": before.counts, "problems": problems | record.problems}
+    )
+    # Tables of other settings or scenes are not this run's, however far it gets.
     return record.model_copy(
-        update={
-            "stages": before.stages,
-            "counts": before.counts,
-            "tables_key": before.tables_key,
-            "problems": problems | record.problems,
-        }
+        update={"tables_key": before.tables_key if before.tables_key == tables.tables_key(record) else ""}
     )
 
 

@@ -10,11 +10,14 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from s2fast.config import Config
-from s2fast.errors import RunFolderError
+from s2fast.errors import RunFolderError, SceneError
 from s2fast.executors import available_cores
 from s2fast.model import Raster, Scene
 from s2fast.regions import RegionFile
-from s2fast.store import FORMAT, RunFolder, write_whole
+from s2fast.store import FORMAT, RunFolder
+from s2fast.versions import identity
+
+RUN_JSON = "run.json"
 
 _PACKAGES = (
     "s2fast", "numpy", "opencv-python-headless", "faiss-cpu", "numba", "torch", "rasterio", "geopandas", "shapely",
@@ -33,6 +36,15 @@ class SceneInput(BaseModel):
     """What its header says."""
     identity: str
     """Name, size and modification time of the file."""
+
+    def __str__(self) -> str:
+        return self.scene.scene_id
+
+
+def check_unchanged(item: SceneInput) -> None:
+    """Raise SceneError if the scene's file is no longer the one the run began with."""
+    if identity(item.scene.path) != item.identity:
+        raise SceneError(f"{item.scene.path} has changed since the run began: run again")
 
 
 class StageRecord(BaseModel):
@@ -85,26 +97,26 @@ class RunRecord(BaseModel):
         self.updated = datetime.now(UTC).isoformat(timespec="seconds")
         self.versions = {"python": platform.python_version()} | _installed()
         self.machine = {"system": platform.platform(), "processor": _processor(), "cores": available_cores()}
-        write_whole(folder.run_json, self.model_dump_json(indent=2).encode())
+        folder.write(RUN_JSON, self.model_dump_json(indent=2).encode())
 
 
-def load_record(folder: RunFolder) -> RunRecord:
-    """Read run.json.
+def load_record(folder: RunFolder) -> RunRecord | None:
+    """Read run.json; None if there is none.
 
     Raises
     ------
     RunFolderError
-        There is none, or another version of s2fast wrote it.
+        Another version of s2fast wrote it.
     """
     try:
-        text = folder.run_json.read_text("utf-8")
-    except OSError as error:
-        raise RunFolderError(f"{folder.path} holds no run: no run.json there") from error
+        text = folder.read(RUN_JSON)
+    except FileNotFoundError:
+        return None
     try:
         return RunRecord.model_validate_json(text)
     except ValidationError as error:
         raise RunFolderError(
-            f"{folder.run_json} was not written by this version of s2fast; use another --out"
+            f"{folder}/{RUN_JSON} was not written by this version of s2fast; use another --out"
         ) from error
 
 

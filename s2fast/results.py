@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import pandas as pd
 
 from s2fast.errors import InputError, RunFolderError
 from s2fast.model import Features
-from s2fast.record import RunRecord, load_record
+from s2fast.record import RUN_JSON, load_record
 from s2fast.store import RunFolder
 
 if TYPE_CHECKING:
@@ -32,10 +33,13 @@ class Run:
 
     def __init__(self, out: Path | str) -> None:
         self.folder = RunFolder(out)
-        self.record: RunRecord = load_record(self.folder)
+        record = load_record(self.folder)
+        if record is None:
+            raise RunFolderError(f"{self.folder} holds no run: no {RUN_JSON} there")
+        self.record = record
 
     def __repr__(self) -> str:
-        return f"<s2fast run {self.folder.path}: {len(self.scene_ids)} scenes>"
+        return f"<s2fast run {self.folder}: {len(self.scene_ids)} scenes>"
 
     @property
     def scene_ids(self) -> list[str]:
@@ -90,10 +94,14 @@ class Run:
         import difflib
 
         close = difflib.get_close_matches(scene_id, self.scene_ids, n=1, cutoff=0)
-        raise InputError(f"no scene {scene_id!r} in {self.folder.path}; the nearest is {close[0]!r}")
+        raise InputError(f"no scene {scene_id!r} in {self.folder}; the nearest is {close[0]!r}")
 
-    def _table(self, name: str) -> Path:
-        path = self.folder.path / name
-        if not path.exists():
-            raise RunFolderError(f"{path} is missing: run report first")
-        return path
+    def _table(self, name: str) -> io.BytesIO:
+        if not self.record.tables_key:
+            raise RunFolderError(
+                f"{self.folder} holds no finished run: run it again, or report if that is what is left"
+            )
+        try:
+            return io.BytesIO(self.folder.read(name))
+        except FileNotFoundError as error:
+            raise RunFolderError(f"{self.folder}/{name} is missing: run report first") from error

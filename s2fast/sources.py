@@ -92,6 +92,12 @@ def gdal_name(path: Path) -> str:
     return re.sub(r"^(/vsicurl/https?:)/(?!/)", r"\1//", str(path))
 
 
+def anchored(place: Path | str) -> Path:
+    """Make a place mean the same from every working directory; links are kept, since their names tell the product."""
+    path = source_path(place)
+    return path if is_virtual(path) else path.absolute()
+
+
 def absolute(place: Path | str) -> str:
     """Write a place so that it means the same from every working directory."""
     path = source_path(place)

@@ -1,16 +1,18 @@
 """The run folder: Zarr arrays and attributes a scene, Parquet parts a block, content keys, completeness.
 
-A unit of work writes its arrays or files first and its key last: what has a key is whole.
+A unit of work writes its arrays or files first and its key last: what has a key is whole. The same key means the same
+bytes, so a unit that runs twice, even at once (a worker thought dead), harms nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
-import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,15 @@ import zarr
 
 from s2fast.errors import RunFolderError
 from s2fast.model import Features, Window
+from s2fast.storage import open_storage
 
 FORMAT = 1
 """Version of the folder's layout and of what is in it; part of every content key."""
+
+_ZARR = "store.zarr"
+
+_READERS = 16
+"""Parts read at once: an object store answers each after a while, but many together."""
 
 
 def content_key(*parts: Any) -> str:
@@ -34,199 +42,292 @@ def content_key(*parts: Any) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise RunFolderError(f"cannot write {path}: {error.strerror}") from error
-
-
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file so that it is there whole or not at all."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_whole(path, sink.getvalue().to_pybytes())
-
-
-@dataclass(frozen=True, slots=True)
-class TileInfo:
-    """A masked tile's attributes, beside its arrays."""
-
-    shape: tuple[int, int]
-    """Rows and columns of `grey` and `valid`."""
-
-    reduction: int
-    """Full-resolution pixels a side of one pixel of `grey`."""
-
-    key: str
-    """Content key."""
-
-
 class TileWriter:
     """Writes one scene's masked tile, window by window, then its key."""
 
-    def __init__(self, group: zarr.Group, shape: tuple[int, int], chunks: tuple[int, int], valid_outside: bool) -> None:
+    def __init__(
+        self, group: zarr.Group, key: str, shape: tuple[int, int], chunks: tuple[int, int], valid_outside: bool
+    ) -> None:
         self._group = group
+        self._key = key
         whole = (min(chunks[0], shape[0]), min(chunks[1], shape[1]))
         # Chunks that hold only the fill value are not written.
-        self._grey = group.create_array("grey", shape=shape, chunks=whole, dtype="uint8", fill_value=0)
-        self._valid = group.create_array("valid", shape=shape, chunks=whole, dtype="bool", fill_value=valid_outside)
+        self._grey = _array_to_write(group, "grey", shape, whole, np.uint8, 0)
+        self._valid = _array_to_write(group, "valid", shape, whole, np.bool_, valid_outside)
 
     def write(self, window: Window, grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> None:
         """Write a window of the tile; windows are whole chunks, so no two writers meet."""
         self._grey[window.slices] = grey
         self._valid[window.slices] = valid
 
-    def finish(self, attributes: dict[str, Any], key: str) -> None:
+    def finish(self, attributes: dict[str, Any]) -> None:
         """Write the attributes and, with them, the key that says the tile is whole."""
-        self._group.attrs.update({**attributes, "key": key})
+        self._group.attrs.put({**attributes, "key": self._key})
 
 
 class RunFolder:
-    """Paths, arrays and tables of one output folder."""
+    """Arrays and tables of one output folder.
 
-    def __init__(self, path: Path | str) -> None:
-        if "://" in str(path):
-            raise RunFolderError(f"{path}: only local folders can hold a run")
-        self.path = Path(path)
+    Parameters
+    ----------
+    address
+        A local folder, or a URL of an object store such as ``s3://bucket/prefix``.
+    """
+
+    def __init__(self, address: Path | str) -> None:
+        self._storage = open_storage(str(address))
+        self._zarr = self._storage.zarr(_ZARR)
 
     @property
-    def run_json(self) -> Path:
-        """The run's record; `record.py` knows what is in it."""
-        return self.path / "run.json"
+    def address(self) -> str:
+        """Where the folder is: what another process opens it by."""
+        return self._storage.address
 
-    def scene_path(self, scene_id: str) -> Path:
-        """Name the folder of the scene's Zarr group."""
-        return self.path / "store.zarr" / "scenes" / scene_id
+    def __str__(self) -> str:
+        return self.address
 
     def create(self) -> None:
-        """Make the folder and the groups that all scenes share."""
+        """Make the groups that all scenes share."""
+        with self._told(""):
+            zarr.open_group(self._zarr, mode="a").require_group("scenes")
+
+    def is_empty(self) -> bool:
+        """Say whether nothing is there yet."""
+        return self._storage.is_empty()
+
+    def sweep(self) -> None:
+        """Remove what writers that have died left unfinished."""
+        self._storage.sweep()
+
+    # Files
+
+    def read(self, name: str) -> bytes:
+        """Read a file; raises FileNotFoundError if it is not there."""
+        return self._storage.read(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """Write a file so that it is there whole or not at all."""
+        self._storage.write(name, data)
+
+    def names(self, folder: str = "") -> list[str]:
+        """List the files directly in a folder, sorted."""
+        return self._storage.names(folder)
+
+    def read_table(self, name: str) -> pa.Table:
+        """Read a Parquet file; raises FileNotFoundError if it is not there."""
+        data = self.read(name)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            zarr.open_group(self.path / "store.zarr", mode="a").require_group("scenes")
-        except OSError as error:
-            raise RunFolderError(f"cannot write to {self.path}: {error.strerror}") from error
+            return pq.read_table(pa.BufferReader(data))
+        except pa.ArrowException as error:
+            raise RunFolderError(f"{self}/{name} is damaged ({error}): remove it and run again") from error
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Write a Parquet file so that it is there whole or not at all."""
+        sink = io.BytesIO()
+        pq.write_table(table, sink, compression="zstd")
+        self.write(name, sink.getvalue())
 
     # Tiles
 
     def tile_key(self, scene_id: str) -> str | None:
         """Content key of the scene's tile; None if there is no whole tile."""
-        return _attributes(self.scene_path(scene_id)).get("key")
+        return self.tile_attributes(scene_id).get("key")
 
     def tile_attributes(self, scene_id: str) -> dict[str, Any]:
         """All attributes of the scene's group; empty if there is none."""
-        return _attributes(self.scene_path(scene_id))
+        return self._attributes(_scene(scene_id))
 
     def tile_writer(
-        self, scene_id: str, shape: tuple[int, int], chunks: tuple[int, int], *, valid_outside: bool
+        self, scene_id: str, key: str, shape: tuple[int, int], chunks: tuple[int, int], *, valid_outside: bool
     ) -> TileWriter:
-        """Start the scene's tile anew; whatever was there, features included, is gone."""
-        path = self.scene_path(scene_id)
-        shutil.rmtree(path, ignore_errors=True)
-        return TileWriter(zarr.open_group(path, mode="w-"), shape, chunks, valid_outside)
+        """Start the scene's tile; another tile that was there, features included, is gone."""
+        return TileWriter(self._begin(_scene(scene_id), key), key, shape, chunks, valid_outside)
 
     def grey(self, scene_id: str) -> npt.NDArray[np.uint8]:
         """Read the scene's masked tile: (rows, cols) uint8, on the reduced grid."""
-        return _array(self.scene_path(scene_id), "grey")
+        return self._array(f"{_scene(scene_id)}/grey")
 
     def valid(self, scene_id: str) -> npt.NDArray[np.bool_]:
         """Read where a keypoint may lie: (rows, cols) bool, on the reduced grid."""
-        return _array(self.scene_path(scene_id), "valid")
+        return self._array(f"{_scene(scene_id)}/valid")
 
     def valid_source(self, scene_id: str) -> Callable[[slice, slice], npt.NDArray[np.bool_]]:
         """Read `valid` part by part: a function of rows and columns, two slices."""
-        array = zarr.open_array(self.scene_path(scene_id) / "valid", mode="r")
+        path = f"{_scene(scene_id)}/valid"
+        with self._told(path):
+            array = zarr.open_array(self._zarr, path=path, mode="r")
         return lambda rows, columns: np.asarray(array[rows, columns])
 
     # Features
 
     def features_key(self, scene_id: str) -> str | None:
         """Content key of the scene's features; None if there are none, or not all."""
-        return _attributes(self.scene_path(scene_id) / "features").get("key")
+        return self.feature_attributes(scene_id).get("key")
 
     def feature_attributes(self, scene_id: str) -> dict[str, Any]:
         """Key, count and backend of the scene's features; empty if there are none."""
-        return _attributes(self.scene_path(scene_id) / "features")
+        return self._attributes(f"{_scene(scene_id)}/features")
 
     def write_features(self, scene_id: str, features: Features, key: str, backend: str) -> None:
         """Write a scene's features, then their key."""
-        path = self.scene_path(scene_id) / "features"
-        shutil.rmtree(path, ignore_errors=True)
-        group = zarr.open_group(path, mode="w-")
+        group = self._begin(f"{_scene(scene_id)}/features", key)
         for field in fields(features):
             values = getattr(features, field.name)
             chunks = (max(1, len(values)), *values.shape[1:])
-            group.create_array(field.name, shape=values.shape, chunks=chunks, dtype=values.dtype)[...] = values
-        group.attrs.update({"backend": backend, "count": len(features), "key": key})
+            _array_to_write(group, field.name, values.shape, chunks, values.dtype, 0)[...] = values
+        group.attrs.put({"backend": backend, "count": len(features), "key": key})
 
     def features(self, scene_id: str) -> Features:
         """Read a scene's features."""
-        path = self.scene_path(scene_id) / "features"
-        return Features(**{field.name: _array(path, field.name) for field in fields(Features)})
+        path = f"{_scene(scene_id)}/features"
+        return Features(**{field.name: self._array(f"{path}/{field.name}") for field in fields(Features)})
 
     def descriptors(self, scene_id: str) -> npt.NDArray[np.uint64]:
         """Read a scene's packed descriptors: (n, 8) uint64."""
-        return _array(self.scene_path(scene_id) / "features", "descriptors")
+        return self._array(f"{_scene(scene_id)}/features/descriptors")
 
     # Pairs
 
     def pair_parts(self) -> pd.DataFrame:
         """Read the rows of all blocks of pairs, with the block's name as column ``part``."""
-        frames = [
-            pd.read_parquet(path).assign(part=path.stem) for path in sorted((self.path / "pairs").glob("*.parquet"))
-        ]
+        names = self.names("pairs")
+        with ThreadPoolExecutor(_READERS) as readers:
+            tables = readers.map(lambda name: self.read_table(f"pairs/{name}"), names)
+            frames = [table.to_pandas().assign(part=_stem(name)) for name, table in zip(names, tables, strict=True)]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"key": [], "part": []}, dtype=str)
 
     def write_part(self, part: str, pairs: pa.Table, matches: pa.Table | None) -> None:
         """Write one block of pairs: its matches, then the rows that say it is whole."""
         if matches is not None:
-            write_table(self.path / "matches" / f"{part}.parquet", matches)
-        write_table(self.path / "pairs" / f"{part}.parquet", pairs)
+            self.write_table(f"matches/{part}.parquet", matches)
+        self.write_table(f"pairs/{part}.parquet", pairs)
 
-    def keep_pairs(self, part: str, keys: set[str]) -> None:
-        """Drop from a block every pair whose key is not among those given, and the block if nothing is left."""
-        pairs_path, matches_path = (self.path / kind / f"{part}.parquet" for kind in ("pairs", "matches"))
-        pairs = pq.read_table(pairs_path)
-        kept = pairs.filter(pa.compute.is_in(pairs["key"], pa.array(sorted(keys), pa.string())))
-        if kept.num_rows == pairs.num_rows:
-            return
-        if kept.num_rows == 0:
-            pairs_path.unlink()
-            matches_path.unlink(missing_ok=True)
-            return
+    def whole_parts(self, *, with_matches: bool) -> pd.DataFrame:
+        """Read the rows of the blocks of pairs that are whole: `pair_parts`, less those whose matches are missing."""
+        parts = self.pair_parts()
+        if not with_matches:
+            return parts
+        return parts[parts["part"].isin([_stem(name) for name in self.names("matches")])]
+
+    def settle_parts(self, wanted: set[str], *, with_matches: bool) -> None:
+        """Leave every wanted pair in one block, and nothing else: not other settings' pairs, nor a dead run's matches.
+
+        Parameters
+        ----------
+        wanted
+            Keys of the run's pairs; all of them are there.
+        with_matches
+            Whether they have matches.
+        """
+        blocks = {
+            str(part): rows["key"].tolist()
+            for part, rows in self.whole_parts(with_matches=with_matches).groupby("part")
+        }
+        kept: set[str] = set()
+        held: set[str] = set()
+        mixed = []
+        for part, keys in blocks.items():
+            if wanted.issuperset(keys) and held.isdisjoint(keys):
+                kept.add(part)
+                held.update(keys)
+            else:
+                mixed.append(part)
+        for part in mixed:
+            keys = [key for key in blocks[part] if key in wanted and key not in held]
+            if keys:
+                kept.add(self._copy_part(part, keys, with_matches=with_matches))
+                held.update(keys)
+        # Rows before matches: rows whose matches are gone must not be found.
+        for kind in ("pairs", "matches"):
+            for name in self.names(kind):
+                if _stem(name) not in kept:
+                    self._storage.remove(f"{kind}/{name}")
+
+    def _copy_part(self, part: str, keys: list[str], *, with_matches: bool) -> str:
+        """Write a block of some of another's pairs; return its name."""
+        pairs = self.read_table(f"pairs/{part}.parquet")
+        pairs = pairs.filter(pa.compute.is_in(pairs["key"], pa.array(keys, pa.string())))
         matches = None
-        if matches_path.exists():
-            names = set(zip(kept["query"].to_pylist(), kept["train"].to_pylist(), strict=True))
-            frame = pq.read_table(matches_path)
-            of_pair = zip(frame["query"].to_pylist(), frame["train"].to_pylist(), strict=True)
-            matches = frame.filter(pa.array([pair in names for pair in of_pair], pa.bool_()))
-        self.write_part(part, kept, matches)
+        if with_matches:
+            names = set(zip(pairs["query"].to_pylist(), pairs["train"].to_pylist(), strict=True))
+            matches = self.read_table(f"matches/{part}.parquet")
+            of_pair = zip(matches["query"].to_pylist(), matches["train"].to_pylist(), strict=True)
+            matches = matches.filter(pa.array([pair in names for pair in of_pair], pa.bool_()))
+        copy = part_name(keys)
+        self.write_part(copy, pairs, matches)
+        return copy
+
+    def match_tables(self) -> Iterator[pd.DataFrame]:
+        """Read the matches of one block of pairs after another."""
+        for name in self.names("matches"):
+            yield self.read_table(f"matches/{name}").to_pandas()
 
     def matches(self, query: str, train: str) -> pd.DataFrame:
         """Read the good matches of one pair."""
-        filters = [("query", "==", query), ("train", "==", train)]
-        frames = [pd.read_parquet(path, filters=filters) for path in sorted((self.path / "matches").glob("*.parquet"))]
-        found = [frame for frame in frames if len(frame)] or frames[:1]
-        rows = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["query", "train"])
-        return rows.astype({"query": str, "train": str})
+        rows = self.pair_parts()
+        holding = rows["part"][(rows["query"] == query) & (rows["train"] == train)].tolist() if len(rows) else []
+        try:
+            table: pd.DataFrame = self.read_table(f"matches/{holding[0]}.parquet").to_pandas()
+        except (FileNotFoundError, IndexError):
+            return pd.DataFrame({"query": [], "train": []}, dtype=str)
+        of_pair = table[(table["query"] == query) & (table["train"] == train)]
+        return of_pair.astype({"query": str, "train": str}).reset_index(drop=True)
+
+    # Zarr
+
+    def _begin(self, path: str, key: str) -> zarr.Group:
+        """Open a group to write what has this key: empty, or with what a writer of the same key has written so far."""
+        attributes = self._attributes(path)
+        if key not in (attributes.get("writing"), attributes.get("key")):
+            # The attributes go first: a key must not outlive what it stands for.
+            self._storage.remove(f"{_ZARR}/{path}/zarr.json")
+            self._storage.remove(f"{_ZARR}/{path}")
+        with self._told(path):
+            return zarr.open_group(self._zarr, path=path, mode="a", attributes={"writing": key})
+
+    def _attributes(self, path: str) -> dict[str, Any]:
+        with self._told(f"{path}/zarr.json"):
+            try:
+                attributes: dict[str, Any] = json.loads(self.read(f"{_ZARR}/{path}/zarr.json"))["attributes"]
+            except FileNotFoundError:
+                return {}
+            return attributes
+
+    def _array(self, path: str) -> npt.NDArray[Any]:
+        with self._told(path):
+            return np.asarray(zarr.open_array(self._zarr, path=path, mode="r")[...])
+
+    @contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        """Say which part of the Zarr store is missing, or not as it was written."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise RunFolderError(f"{self}/{_ZARR}/{path} is missing: run the stage that writes it") from error
+        except (RuntimeError, ValueError) as error:
+            raise RunFolderError(f"{self}/{_ZARR}/{path} is damaged ({error}): remove it and run again") from error
 
 
-def _attributes(path: Path) -> dict[str, Any]:
-    try:
-        metadata: dict[str, Any] = json.loads((path / "zarr.json").read_bytes())
-    except FileNotFoundError:
-        return {}
-    attributes: dict[str, Any] = metadata["attributes"]
-    return attributes
+def part_name(keys: list[str]) -> str:
+    """Name a block of pairs by what is in it: the same pairs are the same file, other pairs overwrite nothing."""
+    return content_key("part", keys)
 
 
-def _array(path: Path, name: str) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(zarr.open_array(path / name, mode="r")[...])
-    except FileNotFoundError as error:
-        raise RunFolderError(f"{path / name} is missing: run the stage that writes it") from error
+def _scene(scene_id: str) -> str:
+    return f"scenes/{scene_id}"
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".parquet")
+
+
+def _array_to_write(
+    group: zarr.Group, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: npt.DTypeLike, fill: Any
+) -> zarr.Array[Any]:
+    """Open the array a writer of the same key has begun, or make it."""
+    found = group.get(name)
+    if isinstance(found, zarr.Array) and (found.shape, found.chunks, found.dtype) == (shape, chunks, np.dtype(dtype)):
+        return found
+    return group.create_array(
+        name, shape=shape, chunks=chunks, dtype=dtype, fill_value=fill, overwrite=found is not None
+    )

@@ -1,13 +1,20 @@
 import os
 import signal
-from collections.abc import Iterator
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
 import pytest
 
+from s2fast import executors
 from s2fast.errors import ConfigError, S2FastError, SceneError
-from s2fast.executors import InProcess, Workplace, limit_threads, open_workplace, run_units
+from s2fast.executors import MAX_LOSSES, DaskCluster, InProcess, Workplace, limit_threads, open_workplace, run_units
 
 
 def square(unit: int, offset: int, threads: int) -> tuple[int, int]:
@@ -26,8 +33,41 @@ def note_then_fail(unit: int, folder: Path, threads: int) -> None:
         raise SceneError("the first fails")
 
 
-def kill_own_process(unit: int, threads: int) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def die_on_three(unit: int, folder: Path, deaths: int, threads: int) -> int:
+    """Kill the worker on unit 3, as often as asked."""
+    if unit == 3:
+        before = len(list(folder.iterdir()))
+        if before < deaths:
+            (folder / str(before)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return unit
+
+
+def note_process_and_wait(unit: int, folder: Path, threads: int) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(600)
+
+
+def wait_for_file(unit: int, folder: Path, threads: int) -> int:
+    """Say that the unit runs, and hold it until told to go on."""
+    (folder / f"started {unit}").touch()
+    wait_until((folder / "go").exists)
+    return unit
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        # A zombie has ended; it only waits for its parent.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 @pytest.mark.parametrize(("workers", "threads"), [(1, 0), (2, 3)])
@@ -68,15 +108,53 @@ def test_units_are_taken_as_needed() -> None:
     assert len(taken) == 1
 
 
-def test_a_killed_worker_is_told() -> None:
-    with open_workplace(2) as workplace, pytest.raises(S2FastError, match="a worker process died"):
-        list(run_units(workplace, kill_own_process, range(4)))
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_units_of_killed_workers_are_computed_again(tmp_path: Path, deaths: int) -> None:
+    with open_workplace(2) as workplace:
+        results = list(run_units(workplace, die_on_three, range(12), tmp_path, deaths))
+        # The pool that replaced the broken one serves the next stage.
+        assert dict(run_units(workplace, square, range(3), 0)) == {n: (n * n, workplace.threads) for n in range(3)}
+    assert sorted(results) == [(unit, unit) for unit in range(12)]
+    assert len(list(tmp_path.iterdir())) == deaths
+
+
+def test_a_unit_that_kills_every_worker_is_named(tmp_path: Path) -> None:
+    done = []
+    with open_workplace(2) as workplace, pytest.raises(S2FastError, match="^3: the worker died each time") as told:
+        done += [unit for unit, _ in run_units(workplace, die_on_three, range(12), tmp_path, 1000)]
+    assert len(list(tmp_path.iterdir())) == MAX_LOSSES
+    assert "\n" not in str(told.value)
+    assert 3 not in done
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib\n"
+        "from s2fast.executors import open_workplace, run_units\n"
+        "from tests.test_executors import note_process_and_wait\n"
+        "if __name__ == '__main__':\n"
+        "    with open_workplace(2) as workplace:\n"
+        "        list(run_units(workplace, note_process_and_wait, range(2), pathlib.Path(sys.argv[1])))\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(program)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, script, notes], env=environment)
+    try:
+        wait_until(lambda: len(list(notes.iterdir())) == 2)
+    finally:
+        parent.kill()
+        parent.wait()
+    workers = [int(path.name) for path in notes.iterdir()]
+    wait_until(lambda: not any(is_running(pid) for pid in workers))
 
 
 def test_dask_is_an_executor_like_the_others() -> None:
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
         open_workplace(scheduler=cluster.scheduler_address) as workplace,
     ):
         assert (workplace.slots, workplace.threads) == (2, 1)
@@ -84,6 +162,88 @@ def test_dask_is_an_executor_like_the_others() -> None:
         with pytest.raises(SceneError, match="unit 3 is broken"):
             list(run_units(workplace, fail_on_three, range(10)))
     assert results == {unit: (unit * unit + 5, 1) for unit in range(20)}
+
+
+@contextmanager
+def dask_process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a part of Dask as a process of its own, as on another machine."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:], "--no-dashboard"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def open_when_ready(address: str) -> DaskCluster:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            return DaskCluster(address, 0)
+        except ConfigError:
+            assert time.monotonic() < deadline, "no scheduler with a worker"
+            time.sleep(0.2)
+
+
+def dask_pair(port: int) -> ExitStack:
+    """A scheduler and one worker, without the nanny that would start it anew."""
+    stack = ExitStack()
+    stack.enter_context(dask_process("scheduler", "--host", "127.0.0.1", "--port", str(port)))
+    worker = ("worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-nanny")
+    stack.enter_context(dask_process(*worker))
+    return stack
+
+
+def test_a_scheduler_that_comes_back_goes_on_with_the_units(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    port = free_port()
+    with dask_pair(port) as first:
+        workplace = open_when_ready(f"tcp://127.0.0.1:{port}")
+        results = run_units(workplace, wait_for_file, range(3), tmp_path)
+        with ThreadPoolExecutor(1) as thread:
+            collected = thread.submit(list, results)
+            wait_until((tmp_path / "started 0").exists)
+            first.close()
+            (tmp_path / "go").touch()
+            with dask_pair(port):
+                assert sorted(collected.result(timeout=120)) == [(unit, unit) for unit in range(3)]
+                workplace.close()
+
+
+def test_a_scheduler_that_stays_away_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "RETURN_S", 1.0)
+    port = free_port()
+    with dask_pair(port) as pair:
+        workplace = open_when_ready(f"tcp://127.0.0.1:{port}")
+        results = run_units(workplace, wait_for_file, range(3), tmp_path)
+        with ThreadPoolExecutor(1) as thread:
+            collected = thread.submit(list, results)
+            wait_until((tmp_path / "started 0").exists)
+            pair.close()
+            with pytest.raises(S2FastError, match=f"127.0.0.1:{port} went away .*: what was complete is kept"):
+                collected.result(timeout=120)
+        workplace.close()
+
+
+def test_dask_gives_the_units_of_a_killed_worker_to_another(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        open_workplace(scheduler=cluster.scheduler_address) as workplace,
+    ):
+        assert sorted(run_units(workplace, die_on_three, range(8), tmp_path, 1)) == [(unit, unit) for unit in range(8)]
+        with pytest.raises(S2FastError, match="^3: the worker died each time"):
+            list(run_units(workplace, die_on_three, range(8), tmp_path, 1000))
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "no address"])

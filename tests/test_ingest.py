@@ -20,6 +20,7 @@ from s2fast.regions import RegionFile, place_regions
 from s2fast.scenes import find_scenes
 from s2fast.store import RunFolder
 from s2fast.stretch import stretch_table
+from s2fast.versions import identity
 from s2fast.windows import grid
 from tests.archives import Archive, write_scene
 
@@ -47,7 +48,7 @@ class CountingReader:
 def first_scene(archive: Archive) -> SceneInput:
     scene = find_scenes([archive.scenes]).scenes[0]
     with open_raster(scene.path) as reader:
-        return SceneInput(scene=scene, raster=reader.raster, identity="one")
+        return SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.path))
 
 
 def ingest(archive: Archive, out: Path, config: Config) -> tuple[RunFolder, SceneInput, list[Window]]:
@@ -118,7 +119,7 @@ def test_no_data_is_not_valid(archive: Archive, tmp_path: Path) -> None:
         dataset.write(pixels)
     folder = RunFolder(tmp_path / "out")
     folder.create()
-    moved = item.model_copy(update={"scene": find_scenes([holed]).scenes[0]})
+    moved = item.model_copy(update={"scene": find_scenes([holed]).scenes[0], "identity": identity(holed)})
     ingest_scene(moved, load_config(overrides={"ingest.reduction": 2}), None, folder)
     valid = folder.valid(moved.scene.scene_id)
     # Row 100 of the reduced grid covers rows 200 and 201: half of it has no data.
@@ -128,8 +129,12 @@ def test_no_data_is_not_valid(archive: Archive, tmp_path: Path) -> None:
 
 
 def test_empty_chunks_are_not_written(archive: Archive, tmp_path: Path) -> None:
-    folder, item, windows = ingest(archive, tmp_path, load_config(overrides={"ingest.halo_px": 0}))
-    chunks = [path for path in (folder.scene_path(item.scene.scene_id) / "grey" / "c").rglob("*") if path.is_file()]
+    _, item, windows = ingest(archive, tmp_path, load_config(overrides={"ingest.halo_px": 0}))
+    chunks = [
+        path
+        for path in (tmp_path / "store.zarr/scenes" / item.scene.scene_id / "grey" / "c").rglob("*")
+        if path.is_file()
+    ]
     assert len(chunks) == len(windows)
 
 

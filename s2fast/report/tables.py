@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import geopandas
 import numpy as np
 import pandas as pd
@@ -9,13 +11,13 @@ import pyarrow as pa
 import pyproj
 import shapely
 
-from s2fast import match
+from s2fast import extract, match
 from s2fast.errors import RunFolderError
 from s2fast.executors import Workplace
 from s2fast.progress import Progress
 from s2fast.record import RunRecord
 from s2fast.stage import StageResult
-from s2fast.store import RunFolder, content_key, write_table, write_whole
+from s2fast.store import RunFolder, content_key
 
 TABLES = ("pairs.parquet", "pairs.csv", "similarity.csv", "scenes.parquet")
 """Files this stage writes."""
@@ -38,20 +40,20 @@ def run(
 ) -> StageResult:
     """Write the tables, unless they are there for these very results."""
     del workplace, strict
-    wanted = match.wanted_pairs(record, folder)
-    key = content_key("tables", [pair.key for pair in wanted], [item.scene.scene_id for item in record.usable])
-    if record.tables_key == key and all((folder.path / name).exists() for name in TABLES):
+    key = tables_key(record)
+    if record.tables_key == key and set(TABLES) <= set(folder.names()):
         with progress.stage("report", 0, len(TABLES)):
             return StageResult(kept=len(TABLES))
+    # Whoever reads now, or after we are killed, must not take a mixture of old and new for a finished run.
+    record.tables_key = ""
+    record.save(folder)
     with progress.stage("report", len(TABLES), 0) as bar:
         pairs = pair_table(record, folder)
-        write_table(folder.path / "pairs.parquet", pa.Table.from_pandas(pairs, preserve_index=False))
+        folder.write_table("pairs.parquet", pa.Table.from_pandas(pairs, preserve_index=False))
         bar.advance()
-        write_whole(folder.path / "pairs.csv", pairs.to_csv(index=False).encode())
+        folder.write("pairs.csv", pairs.to_csv(index=False).encode())
         bar.advance()
-        write_whole(
-            folder.path / "similarity.csv", similarity_matrix(record, pairs).to_csv(float_format="%.2f").encode()
-        )
+        folder.write("similarity.csv", similarity_matrix(record, pairs).to_csv(float_format="%.2f").encode())
         bar.advance()
         write_scenes(record, folder)
         bar.advance()
@@ -65,6 +67,12 @@ def run(
     return StageResult(done=len(TABLES))
 
 
+def tables_key(record: RunRecord) -> str:
+    """Content key of the tables: all that the pairs' results and the list of scenes depend on."""
+    config = record.config
+    return content_key("tables", extract.wanted_keys(record), match.key("", "", config))
+
+
 def pair_table(record: RunRecord, folder: RunFolder) -> pd.DataFrame:
     """Join the blocks' rows with what the scenes say: one row a pair, in the run's order."""
     order = pd.DataFrame(
@@ -76,7 +84,7 @@ def pair_table(record: RunRecord, folder: RunFolder) -> pd.DataFrame:
     rows = order.merge(found.drop_duplicates("key"), on="key", how="left", validate="one_to_one")
     missing = int(rows["n_good"].isna().sum())
     if missing:
-        raise RunFolderError(f"{folder.path} has no result of {missing} pairs under these settings: run match first")
+        raise RunFolderError(f"{folder} has no result of {missing} pairs under these settings: run match first")
     scenes = {item.scene.scene_id: item.scene for item in record.scenes}
     table = pd.DataFrame({"query": rows["query"], "train": rows["train"]})
     for side in ("query", "train"):
@@ -126,7 +134,6 @@ def write_scenes(record: RunRecord, folder: RunFolder) -> None:
         to_lonlat = pyproj.Transformer.from_crs(item.raster.crs_wkt, "EPSG:4326", always_xy=True)
         footprints.append(shapely.Polygon([to_lonlat.transform(x, y) for x, y in item.raster.outline()]))
     frame = geopandas.GeoDataFrame(rows, geometry=footprints, crs="EPSG:4326")
-    path = folder.path / "scenes.parquet"
-    partial = path.with_name(".scenes.parquet.partial")
-    frame.to_parquet(partial)
-    partial.replace(path)
+    sink = io.BytesIO()
+    frame.to_parquet(sink)
+    folder.write("scenes.parquet", sink.getvalue())
