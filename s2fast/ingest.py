@@ -18,6 +18,7 @@ from s2fast.progress import Progress
 from s2fast.reader import Reader, open_raster, reduce_any
 from s2fast.record import RunRecord, SceneInput, check_unchanged
 from s2fast.regions import PlacedRegions, RegionFile, place_regions
+from s2fast.sources import gdal_name
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder, content_key
 from s2fast.windows import chunk_shape, grid, reduced, reduced_shape
@@ -84,7 +85,7 @@ def ingest_scene(
     windows = needed_windows(item, chunks, placed, config.ingest.halo_px * reduction if mode == "keep" else 0)
     with reading_ahead(open_raster(item.scene.path, config.ingest)) as ahead:
         if ahead.reader.raster != item.raster:
-            raise SceneError(f"{item.scene.path} has changed since the run began: run again")
+            raise SceneError(f"{gdal_name(item.scene.path)} has changed since the run began: run again")
         tile = folder.tile_writer(
             item.scene.scene_id,
             key(item, config, regions),
@@ -96,10 +97,11 @@ def ingest_scene(
         for window, (grey, has_data) in ahead.windows([window for window in windows if reduced(window, reduction)]):
             inside = reduce_any(placed.mask(window), reduction) if placed else None
             tile.write(reduced(window, reduction), *masked(grey, has_data, inside, mode))
-        stretch = ahead.reader.stretch
+        # Nothing read, nothing stretched: the scene is not looked through for an answer nobody needs.
+        stretch = ahead.reader.stretch if windows else None
     scene = item.scene
     attributes = {
-        "source": str(scene.path),
+        "source": gdal_name(scene.path),
         "platform": scene.platform,
         "sensing_time": scene.sensing_time.isoformat() if scene.sensing_time else None,
         "tile": scene.tile,

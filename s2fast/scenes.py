@@ -100,8 +100,11 @@ def _candidates(place: Path) -> Iterator[Path]:
     if zipped and not is_virtual(zipped[0]):
         yield from _zip_candidates(*zipped)
     elif is_virtual(place):
-        if not place.suffix:
-            raise InputError(f"{gdal_name(place)} names no file: folders on a server are not searched, name each scene")
+        if place.suffix.lower() in ("", ".zip", ".zip}"):
+            raise InputError(
+                f"{gdal_name(place)} names no scene: folders and zips on a server are not searched, name each raster "
+                "(in a zip: /vsizip//vsis3/BUCKET/FILE.zip/MEMBER)"
+            )
         yield place
     elif place.suffix.lower() == ".zip":
         yield from _zip_candidates(place, "")

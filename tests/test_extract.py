@@ -154,6 +154,13 @@ def test_full_grid_puts_pixel_centres_at_integers(reduction: int) -> None:
     np.testing.assert_array_equal(moved.xy, covered)
 
 
+def test_a_wavelets_level_has_its_pixels_on_full_pixels() -> None:
+    features = Features.none()
+    xy = np.array([[0, 0], [10.25, 3]], np.float32)
+    rest = (getattr(features, name) for name in ("size", "angle", "response", "level", "descriptors"))
+    np.testing.assert_array_equal(on_full_grid(Features(xy, *rest), 4, 0.0).xy, 4 * xy)
+
+
 def test_key_depends_on_settings_tile_and_backend() -> None:
     settings = load_config().features
     base = key("tile", settings, "opencv")

@@ -16,6 +16,7 @@ from s2fast.errors import InputError, SceneError
 from s2fast.model import Window
 from s2fast.pipeline import run_stages
 from s2fast.reader import open_raster
+from s2fast.scenes import find_scenes
 from s2fast.sources import gdal_name, source_path
 from s2fast.versions import identity
 from tests.archives import Archive
@@ -121,8 +122,12 @@ def test_what_is_not_there_is_told_in_one_line(bucket: Any, archive: Archive, tm
     record = run_stages(load_config(), [*addresses, missing], None, tmp_path / "out", stages=["ingest"])
     assert list(record.problems) == ["S2_20180101T083601_T36UYA"]
     assert "\n" not in record.problems["S2_20180101T083601_T36UYA"]
-    with pytest.raises(InputError, match="folders on a server are not searched"):
-        run_stages(load_config(), [f"s3://{BUCKET}/some"], None, tmp_path / "other")
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/folder", "s3://bucket/a.zip", "/vsizip//vsis3/bucket/a.zip"])
+def test_servers_are_not_searched(place: str) -> None:
+    with pytest.raises(InputError, match="folders and zips on a server are not searched"):
+        find_scenes([place])
 
 
 def test_a_server_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
