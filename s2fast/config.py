@@ -111,7 +111,7 @@ class Output(_Section):
 class Compute(_Section):
     """Resources; none of these changes a result."""
 
-    budget_mb: int = Field(2048, ge=64)
+    budget_mb: int = Field(2048, ge=128)
     """Memory a worker may take for a unit of work, beyond what is loaded; what would not fit is refused [MB]."""
     threads: int = Field(0, ge=0)
     """Threads a worker uses; 0: all cores, shared between local workers."""

@@ -13,8 +13,9 @@ import pyarrow as pa
 
 from s2fast import extract
 from s2fast.config import Config, Matching
-from s2fast.errors import RunFolderError
+from s2fast.errors import ConfigError, RunFolderError
 from s2fast.executors import Workplace, limit_threads, run_units
+from s2fast.memory import MIB, match_bytes
 from s2fast.model import PairResult
 from s2fast.progress import Progress
 from s2fast.record import RunRecord
@@ -31,9 +32,6 @@ _MAX_SIDE = 16
 _LEAST_GROUPS = 12
 """Groups a small archive's scenes are cut into: their 78 pairings are enough blocks for many workers, and no more are
 worth their files."""
-
-_ROW_BYTES = 256
-"""Memory a keypoint of a block may cost: its descriptor twice, its neighbours and matches."""
 
 _MATCH_SCHEMA = pa.schema(
     {
@@ -100,7 +98,7 @@ def run(
         item.scene.scene_id: int(folder.feature_attributes(item.scene.scene_id)["count"]) for item in record.usable
     }
     # All pairs are planned, whatever is there: a run that goes on writes the files it would have written undisturbed.
-    planned = plan_blocks(pairs, counts, record.config.compute.budget_mb << 20)
+    planned = plan_blocks(pairs, counts, record.config.compute.budget_mb * MIB)
     blocks = [tuple(pair for pair in block if pair.key not in there) for block in planned]
     done = sum(map(len, blocks))
     result = StageResult(kept=len(pairs) - done, done=done, backend=backend)
@@ -128,9 +126,21 @@ def plan_blocks(pairs: Sequence[Pair], keypoints: dict[str, int], budget_bytes: 
     -------
     list[tuple[Pair, ...]]
         Every pair once, in blocks of at most 16 x 16 scenes.
+
+    Raises
+    ------
+    ConfigError
+        Even a single pair would not fit.
     """
-    scene_bytes = _ROW_BYTES * max(1, max(keypoints.values(), default=1))
-    side = max(1, min(_MAX_SIDE, len(keypoints) // _LEAST_GROUPS, budget_bytes // (2 * scene_bytes)))
+    most = max(keypoints.values(), default=0)
+    if match_bytes(most, 1) > budget_bytes:
+        raise ConfigError(
+            f"matching scenes of {most} keypoints may take {match_bytes(most, 1) // MIB} MB and compute.budget_mb is "
+            f"{budget_bytes // MIB}: raise it, or set features.max_per_scene"
+        )
+    side = max(1, min(_MAX_SIDE, len(keypoints) // _LEAST_GROUPS))
+    while match_bytes(most, side) > budget_bytes:
+        side -= 1
     group = {scene: place // side for place, scene in enumerate(keypoints)}
     blocks: dict[tuple[int, int], list[Pair]] = {}
     for pair in pairs:

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2fast.config import Matching, load_config
+from s2fast.errors import ConfigError
 from s2fast.match import Pair, both_directions, good_matches, key, match_unit, mutual, plan_blocks
+from s2fast.memory import MIB, match_bytes
 from s2fast.model import Features
 from s2fast.report.picture import cross_matches
 from s2fast.store import RunFolder
@@ -89,7 +91,7 @@ def test_scenes_with_no_or_one_keypoint_match_nothing(tmp_path: Path, mutual_too
     write_descriptors(folder, {"none": 0, "one": 1, "two": 2, "many": 300})
     names = ["none", "one", "two", "many"]
     pairs = tuple(Pair(q, t, f"{q}-{t}") for q in names for t in names if q != t)
-    match_unit(pairs, load_config(overrides={"matching.mutual": mutual_too}), "numba", tmp_path, 0)
+    match_unit(pairs, load_config(overrides={"matching.mutual": mutual_too}), "numba", str(tmp_path), 0)
     table = folder.pair_parts().set_index(["query", "train"])
     assert len(table) == len(pairs)
     for (query, train), row in table.iterrows():
@@ -97,22 +99,28 @@ def test_scenes_with_no_or_one_keypoint_match_nothing(tmp_path: Path, mutual_too
             assert (row.n_good, row.similarity_pct) == (0, 0.0), (query, train)
 
 
-@given(st.integers(2, 40), st.integers(1, 200_000), st.floats(0, 1), st.randoms())
+@given(st.integers(2, 40), st.integers(1, 200_000), st.integers(128, 2048), st.floats(0, 1), st.randoms())
 def test_blocks_hold_every_pair_once_and_fit(
-    scenes: int, keypoints: int, share: float, random: np.random.Generator
+    scenes: int, keypoints: int, budget_mb: int, share: float, random: np.random.Generator
 ) -> None:
     names = [f"s{number:02}" for number in range(scenes)]
     pairs = [Pair(q, t, f"{q}{t}") for i, q in enumerate(names) for t in names[i + 1 :] if random.random() <= share]
     counts = {name: keypoints for name in names if any(name in (pair.query, pair.train) for pair in pairs)}
-    budget = 512 << 20
+    budget = budget_mb * MIB
     blocks = plan_blocks(pairs, counts, budget)
     assert sorted((p for block in blocks for p in block), key=lambda p: p.key) == sorted(pairs, key=lambda p: p.key)
     for block in blocks:
         held = {scene for pair in block for scene in (pair.query, pair.train)}
         assert len(held) <= 32
-        assert len(held) <= 2 or len(held) * keypoints * 64 <= budget
+        side = max(len({pair.query for pair in block}), len({pair.train for pair in block}))
+        assert match_bytes(keypoints, side) <= budget
     if len(pairs) == scenes * (scenes - 1) // 2:
         assert len(blocks) >= min(len(pairs), 60)
+
+
+def test_pair_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ConfigError, match="matching scenes of 900000 keypoints may take .* compute.budget_mb is 128"):
+        plan_blocks([Pair("a", "b", "ab")], {"a": 900_000, "b": 5}, 128 * MIB)
 
 
 def test_key_depends_on_features_and_rule() -> None:

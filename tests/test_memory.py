@@ -66,7 +66,7 @@ def test_a_full_tile_stays_within_its_prediction(wanted_side: int, blur: float, 
 
 
 def test_what_does_not_fit_is_refused(archive: Archive, tmp_path: Path) -> None:
-    config = load_config(overrides={"features.backend": "opencv", "compute.budget_mb": 64})
+    config = load_config(overrides={"features.backend": "opencv", "compute.budget_mb": 128})
     run_stages(config, [archive.scenes], archive.regions, tmp_path / "fits")
     doubled = config.model_copy(update={"compute": config.compute.model_copy(update={"budget_mb": 20})})
     with pytest.raises(ConfigError, match="may take 26 MB and compute.budget_mb is 20"):

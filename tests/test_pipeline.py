@@ -135,7 +135,7 @@ def test_second_run_does_nothing_and_says_so(
         ({"matching.ratio": 0.9}, ["match", "report"]),
         ({"features.threshold": 0.0005}, ["extract", "match", "report"]),
         ({"regions.buffer_m": 50.0}, ["ingest", "extract", "match", "report"]),
-        ({"compute.budget_mb": 100}, []),
+        ({"compute.budget_mb": 200}, []),
         ({"matching.backend": "opencv"}, []),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

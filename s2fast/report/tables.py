@@ -16,6 +16,7 @@ from s2fast.errors import RunFolderError
 from s2fast.executors import Workplace
 from s2fast.progress import Progress
 from s2fast.record import RunRecord
+from s2fast.sources import gdal_name
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder, content_key
 
@@ -123,7 +124,7 @@ def write_scenes(record: RunRecord, folder: RunFolder) -> None:
                 "platform": scene.platform,
                 "sensing_time": scene.sensing_time,
                 "tile": scene.tile,
-                "source": str(scene.path),
+                "source": gdal_name(scene.path),
                 "crs": pyproj.CRS(item.raster.crs_wkt).to_string(),
                 "rows": item.raster.shape[0],
                 "cols": item.raster.shape[1],
