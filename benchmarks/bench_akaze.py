@@ -192,6 +192,42 @@ def check_parity() -> list[dict[str, Any]]:
     return rows
 
 
+def stages() -> dict[str, Any]:
+    """CPU seconds by stage of a full tile, the compiled backend, summed over its threads."""
+    from s2fast_kernels.akaze import candidates, contrast_factor, numba_cpu, numba_detect, numba_scale_space, octaves
+
+    image = mosaic(CASES[0].size_px)
+    _ours(synthetic_image((400, 400)), CASES[0], None)
+    seconds: dict[str, float] = {}
+
+    def watch(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def watched(*arguments: Any, **options: Any) -> Any:
+            start = time.thread_time()
+            result = real(*arguments, **options)
+            seconds[name] = seconds.get(name, 0.0) + time.thread_time() - start
+            return result
+
+        setattr(owner, name, watched)
+
+    for name in ("load", "base_blur", "smooth", "conductance", "diffuse", "halve"):
+        watch(numba_scale_space, name)
+    for owner, name in (
+        (numba_detect, "gradient"), (numba_detect, "detect"), (numba_cpu, "describe"), (candidates, "same_level"),
+        (candidates, "kill_weaker"), (candidates.Candidates, "unique"), (octaves.Run, "_completed"),
+    ):  # fmt: skip
+        watch(owner, name)
+    used = os.times().user
+    contrast_factor(lambda rows, columns: image[rows, columns], image.shape)
+    seconds["contrast_factor"] = os.times().user - used
+    used = os.times().user
+    _ours(image, CASES[0], None)
+    total = os.times().user - used
+    shown = sorted(seconds.items(), key=lambda item: -item[1])
+    return {"benchmark": "akaze_stages", "user_s": round(total, 2), **{key: round(value, 2) for key, value in shown}}
+
+
 def start_seconds() -> dict[str, Any]:
     """Time a process that detects keypoints on a small image, its compiled code cached; and the import alone."""
     use = "import numpy, s2fast_kernels.akaze as a; a.akaze(numpy.zeros((128, 128), numpy.uint8) + 7); "
@@ -211,11 +247,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument("--rounds", type=int, default=3, help="fresh processes a side and case (default: 3)")
     parser.add_argument("--only", default="", help="only cases whose name contains this")
+    parser.add_argument("--stages", action="store_true", help="only where the CPU time of a full tile goes")
     parser.add_argument("--child", nargs=2, metavar=("SIDE", "CASE"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     if options.child:
         side, name = options.child
         print(json.dumps(once(next(case for case in CASES if case.name == name), side)))
+        return 0
+    if options.stages:
+        _show(stages(), options.json)
         return 0
     for row in check_parity():
         _show(row, options.json)
@@ -227,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _show(row: dict[str, Any], as_json: bool) -> None:
-    if as_json:
+    if as_json or row["benchmark"] == "akaze_stages":
         print(json.dumps(row), flush=True)
     elif row["benchmark"] == "akaze_parity":
         print(

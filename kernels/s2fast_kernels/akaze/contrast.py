@@ -9,7 +9,6 @@ OpenCV's own bins. Either way the result is OpenCV's of the whole image, from wi
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast_kernels.akaze.contract import check_image
-from s2fast_kernels.akaze.jobs import Pixels, Rect, Source
+from s2fast_kernels.akaze.jobs import Pixels, Rect, Source, core_count
 
 if TYPE_CHECKING:
     from s2fast_kernels.akaze.masks import Mask
@@ -87,7 +86,7 @@ def contrast_factor(
         inner = strip.within(window)
         return block, inner, _EVERYWHERE if valid is None else valid.part(*strip.slices)
 
-    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(threads or core_count()) as pool:
         counts = np.zeros(FINE_BINS, np.int64)
         largest = np.float32(0)
         for part, peak in pool.map(lambda strip: count_fine(*operands(strip), FINE_SHIFT, FINE_BINS), strips):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from s2fast_kernels.akaze import numba_detect, numba_scale_space
 from s2fast_kernels.akaze.candidates import Candidates
 from s2fast_kernels.akaze.contract import WORDS, AkazeSettings, Features
-from s2fast_kernels.akaze.jobs import Admission, Answer, Filter, Job, searched
+from s2fast_kernels.akaze.jobs import Admission, Answer, Filter, Job, core_count, searched
 from s2fast_kernels.akaze.maxima import WindowMaxima
 from s2fast_kernels.akaze.numba_describe import describe
 from s2fast_kernels.akaze.numba_scale_space import PAD
@@ -60,7 +59,7 @@ class NumbaEngine:
     core_px = 1408
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or core_count()
         self._workspace = _Workspace()
 
     def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[Answer]:
