@@ -177,7 +177,7 @@ def leveled(item: SceneInput, folder: Path) -> Path:
 
 def item_of(path: Path, config: Config) -> SceneInput:
     with open_raster(path, config.ingest) as reader:
-        return SceneInput(scene=find_scenes([path]).scenes[0], raster=reader.raster, identity="one")
+        return SceneInput(scene=find_scenes([path]).scenes[0], raster=reader.raster, identity=identity(path))
 
 
 def test_sixteen_bits_are_stretched_and_the_tile_says_how(archive: Archive, tmp_path: Path) -> None:
