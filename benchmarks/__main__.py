@@ -7,6 +7,7 @@ import sys
 
 COMMANDS = {
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),
+    "executors": ("benchmarks.bench_executors", "overhead a unit of work; two workers against one"),
     "static": ("benchmarks.static", "what the compiler made of the GPU kernels, and the rate that predicts"),
 }
 """Name, module with a ``main(argv) -> exit code``, and what it is; imported only when chosen."""
