@@ -11,6 +11,7 @@ COMMANDS = {
     "settings": ("benchmarks.bench_settings", "what settings are worth on real scenes with known displacement"),
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),
     "akaze": ("benchmarks.bench_akaze", "akaze against OpenCV: parity, then seconds and memory"),
+    "executors": ("benchmarks.bench_executors", "overhead a unit of work; two workers against one"),
     "static": ("benchmarks.static", "what the compiler made of the GPU kernels, and the rate that predicts"),
 }
 """Name, module with a ``main(argv) -> exit code``, and what it is; imported only when chosen."""

@@ -39,13 +39,13 @@ def run(
     scenes
         Folders or files with scenes.
     out
-        The run folder; what it holds of the same job is kept.
+        The run folder, local or ``s3://BUCKET/PREFIX``; what it holds of the same job is kept.
     regions
         File of polygons; None: the whole scenes count.
     overrides
         ``{"ingest.reduction": 2}`` or ``["ingest.reduction=2"]``, for a configuration from a file or the defaults.
     workers
-        Local processes.
+        Local processes; a script that asks for several calls this under ``if __name__ == "__main__":``.
     scheduler
         Address of a Dask scheduler.
     strict

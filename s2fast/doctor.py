@@ -14,10 +14,14 @@ from s2fast_kernels.backends import Backend, BackendError, resolve
 
 _PACKAGES = (
     "s2fast", "numpy", "opencv-python-headless", "faiss-cpu", "numba", "torch", "triton", "kornia", "rasterio",
-    "geopandas", "shapely", "pyproj", "zarr", "distributed",
+    "geopandas", "shapely", "pyproj", "zarr", "distributed", "obstore",
 )  # fmt: skip
 
-_OPTIONAL = {"triton": "pip install 's2fast[gpu]'", "distributed": "pip install 's2fast[cluster]'"}
+_OPTIONAL = {
+    "triton": "pip install 's2fast[gpu]'",
+    "distributed": "pip install 's2fast[cluster]'",
+    "obstore": "pip install 's2fast[s3]'",
+}
 
 _OTHER_CV2 = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
 

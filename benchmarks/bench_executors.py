@@ -1,0 +1,142 @@
+"""What a unit of work costs to hand out, and what a second worker is worth.
+
+    python -m benchmarks executors [--json] [--units 500] [--size 1024] [--repeats 3]
+
+The first part runs units that do nothing, through each executor; what is left is the overhead. The second runs the
+whole job on six synthetic scenes with one and with two single-threaded workers, in turn, into an empty folder each
+time; both must give the same bytes. Workers are started before the clock is: what that takes is told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import emit, interleaved, ratio
+from s2fast.config import load_config
+from s2fast.executors import DaskCluster, LocalPool, Workplace, open_workplace, run_units
+from s2fast.pipeline import STAGES, plan
+from s2fast.progress import Progress
+from s2fast.store import RunFolder
+from s2fast.synth import synth
+
+SETTINGS = {"compute.threads": 1}
+
+
+def main(argv: list[str]) -> int:
+    """Measure both parts and print them."""
+    parser = argparse.ArgumentParser(
+        prog="benchmarks executors", description="overhead a unit; two workers against one"
+    )
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--units", type=int, default=500, help="units that do nothing")
+    parser.add_argument("--size", type=int, default=1024, help="side of a synthetic scene [px]")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args(argv)
+    with dask_cluster(1) as one, dask_cluster(2) as two:
+        for name, opened in places(two).items():
+            with opened() as workplace:
+                emit(
+                    {"bench": "overhead", "executor": name, **overhead(workplace, options.units)}, as_json=options.json
+                )
+        with tempfile.TemporaryDirectory() as folder:
+            archive = Path(folder) / "archive"
+            synth(archive, size=options.size, dates=3)
+            jobs: dict[str, tuple[Callable[[], Workplace], Callable[[], Workplace]]] = {
+                "local pool": (lambda: LocalPool(1, 1), lambda: LocalPool(2, 1)),
+                "dask": (lambda: DaskCluster(one, 1), lambda: DaskCluster(two, 1)),
+            }
+            for name, (alone, both) in jobs.items():
+                record = two_against_one(archive, Path(folder), alone, both, options.repeats)
+                emit({"bench": "two workers", "executor": name, **record}, as_json=options.json)
+    return 0
+
+
+def places(scheduler: str) -> dict[str, Callable[[], Any]]:
+    """Say how to open each executor."""
+    return {
+        "in process": lambda: open_workplace(1, threads=1),
+        "local pool": lambda: open_workplace(2, threads=1),
+        "dask": lambda: open_workplace(scheduler=scheduler, threads=1),
+    }
+
+
+@contextmanager
+def dask_cluster(workers: int) -> Iterator[str]:
+    """Start a scheduler with single-threaded worker processes."""
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0") as cluster:
+        yield cluster.scheduler_address
+
+
+def nothing(unit: int, threads: int) -> int:
+    """Do nothing."""
+    del threads
+    return unit
+
+
+def overhead(workplace: Workplace, units: int) -> dict[str, float]:
+    """Time units that do nothing [ms each], after a round that starts the workers."""
+    list(run_units(workplace, nothing, range(4 * workplace.slots)))
+    start = time.perf_counter()
+    done = sorted(unit for unit, _ in run_units(workplace, nothing, range(units)))
+    seconds = time.perf_counter() - start
+    if done != list(range(units)):
+        raise AssertionError("units were lost or done twice")
+    return {"ms_per_unit": 1000 * seconds / units}
+
+
+def two_against_one(
+    archive: Path, folder: Path, alone: Callable[[], Workplace], both: Callable[[], Workplace], repeats: int
+) -> dict[str, float]:
+    """Run the whole job with one and with two workers, in turn."""
+    outs = {"one": folder / "one", "two": folder / "two"}
+    with closing(alone()) as one, closing(both()) as two:
+        start = time.perf_counter()
+        # The first units import the libraries.
+        list(run_units(two, import_all, range(4)))
+        start_s = time.perf_counter() - start
+        jobs = {"one": partial(run_job, archive, outs["one"], one), "two": partial(run_job, archive, outs["two"], two)}
+        seconds = interleaved(jobs, repeats)
+    if content(outs["one"]) != content(outs["two"]):
+        raise AssertionError("one worker and two gave different bytes")
+    return {
+        "start_s": start_s,
+        "one_s": float(np.median(seconds["one"])),
+        "two_s": float(np.median(seconds["two"])),
+        "ratio": ratio(seconds["one"], seconds["two"]),
+    }
+
+
+def import_all(unit: int, threads: int) -> None:
+    """Load what the stages load."""
+    del unit, threads
+    importlib.import_module("s2fast.pipeline")
+
+
+def run_job(archive: Path, out: Path, workplace: Workplace) -> None:
+    """Run every stage on the archive."""
+    shutil.rmtree(out, ignore_errors=True)
+    record = plan(load_config(overrides=SETTINGS), [archive], archive / "regions.geojson", strict=True)
+    folder = RunFolder(out)
+    record.save(folder)
+    folder.create()
+    for stage in STAGES.values():
+        stage(record, folder, workplace, Progress())
+
+
+def content(out: Path) -> dict[str, bytes]:
+    """Every byte of a run folder but its record, which holds times."""
+    files = (path for path in out.rglob("*") if path.is_file() and path.name != "run.json")
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
