@@ -175,19 +175,42 @@ def test_a_second_writer_of_a_unit_harms_nothing(archive: Archive, undisturbed: 
     assert not (out / "store.zarr/scenes" / item.scene.scene_id / "features").exists()
 
 
+@pytest.mark.parametrize("where", ["s2fast.match.match_unit", "s2fast.report.tables.similarity_matrix"])
 def test_interrupted_change_of_settings_does_not_pass_for_finished(
-    archive: Archive, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, archive: Archive, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)
     changed = load_config(overrides={**SETTINGS, "matching.ratio": 0.9})
     with monkeypatch.context() as patch:
-        patch.setattr("s2fast.report.tables.similarity_matrix", interrupted)
+        patch.setattr(where, interrupted)
         with pytest.raises(KeyboardInterrupt):
             run_stages(changed, [archive.scenes], archive.regions, out)
     with pytest.raises(RunFolderError, match="no finished run"):
         s2fast.open_run(out).pairs()
     run(archive, out)
+    assert digests(out) == digests(undisturbed)
+
+
+def test_pairs_without_their_matches_are_not_whole(
+    archive: Archive, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run(archive, out, stages=["ingest", "extract"])
+    with monkeypatch.context() as patch:
+        write = RunFolder.write
+        patch.setattr(
+            RunFolder,
+            "write",
+            lambda self, name, data: interrupted() if "matches/" in name else write(self, name, data),
+        )
+        with pytest.raises(KeyboardInterrupt):
+            run(archive, out)
+    assert not RunFolder(out).names("pairs")
+    run(archive, out)
+    lost = next((out / "matches").iterdir())
+    lost.unlink()
+    assert run(archive, out).stages["match"].done == 1
     assert digests(out) == digests(undisturbed)
 
 
