@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from s2fast import ingest
 from s2fast.config import Config, FeatureSettings
-from s2fast.errors import ConfigError, RunFolderError, SceneError
+from s2fast.errors import ConfigError, RunFolderError
 from s2fast.executors import Workplace, available_cores, limit_threads, run_units
 from s2fast.memory import MIB, extract_bytes
 from s2fast.model import Features
@@ -51,6 +51,7 @@ def run(
     record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, strict: bool = False
 ) -> StageResult:
     """Extract the features of every scene that has none under the same key."""
+    del strict  # a scene that can be ingested can be extracted
     backend = resolve(BACKENDS, record.config.features.backend).name
     todo = [unit for unit in wanted_keys(record).items() if folder.features_key(unit[0]) != unit[1]]
     for item in record.usable:
@@ -62,8 +63,8 @@ def run(
     _check_budget(record, {scene_id for scene_id, _ in todo}, backend, workplace.threads or available_cores())
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
     with progress.stage("extract", len(todo), result.kept) as bar:
-        for unit, problem in run_units(workplace, extract_unit, todo, record.config, backend, folder.address):
-            result.count(unit[0], problem, strict=strict)
+        for _ in run_units(workplace, extract_unit, todo, record.config, backend, folder.address):
+            result.done += 1
             bar.advance()
     return result
 
@@ -83,7 +84,7 @@ def _check_budget(record: RunRecord, todo: set[str], backend: str, threads: int)
             )
 
 
-def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, threads: int) -> SceneError | None:
+def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, threads: int) -> None:
     """Extract one scene's features, given its id and their key."""
     limit_threads(threads)
     scene_id, features_key = unit
@@ -92,7 +93,6 @@ def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, 
     features = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, backend, threads)
     features = on_full_grid(features, tile["reduction"], tile["centre_px"])
     folder.write_features(scene_id, features, features_key, backend)
-    return None
 
 
 def extract_scene(

@@ -78,7 +78,7 @@ def test_zero_mode_keeps_the_outlines() -> None:
     painted[:, :200] = 0
     found = extract_scene(
         painted,
-        np.ones(IMAGE.shape, bool),
+        everywhere(np.zeros(IMAGE.shape, bool)),
         load_config(overrides={"regions.mode": "zero", **OPENCV_DEFAULTS}),
         "opencv",
     )

@@ -59,7 +59,7 @@ class Candidates:
         """Round positions to pixels of the octave, as OpenCV does to centre an orientation: (n, 2) row, column.
 
         OpenCV divides the reported float32 position by the octave's ratio and rounds halves to even. Nowhere else does
-        it matter where in the image a keypoint lies; without it 1 in 10,000, halfway between two pixels, would be
+        it matter where in the image a keypoint lies; without it a few, halfway between two pixels, would be
         centred on the other one and get another orientation.
         """
         middle: npt.NDArray[np.int32] = np.rint(self.positions(octave)[:, ::-1] / np.float32(1 << octave)).astype(
