@@ -58,7 +58,8 @@ class Workplace:
         self.threads = threads
 
     given_up: tuple[type[Exception], ...] = ()
-    """What a unit ends with when the executor itself has replaced its worker too often."""
+    """What a unit ends with when the executor itself has replaced its worker too often. Another unit that only waited
+    on the same workers may end so too."""
 
     def reopen(self) -> None:
         """Open the executor anew after it was lost, with all units under way."""
@@ -259,7 +260,10 @@ def run_units(
                     again.append(task)
                     broken = True
                 except workplace.given_up as error:
-                    raise _given_up(task.unit) from error
+                    if task.suspect:
+                        raise _given_up(task.unit) from error
+                    task.losses = MAX_LOSSES - 1
+                    again.append(task)
                 else:
                     yield task.unit, result
     finally:
