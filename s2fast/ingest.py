@@ -13,6 +13,7 @@ from s2fast.ahead import reading_ahead
 from s2fast.config import Config, Ingest
 from s2fast.errors import SceneError
 from s2fast.executors import Workplace, limit_threads, run_units
+from s2fast.keys import content_key
 from s2fast.model import Window
 from s2fast.progress import Progress
 from s2fast.reader import Reader, open_raster, reduce_any
@@ -20,7 +21,7 @@ from s2fast.record import RunRecord, SceneInput, check_unchanged
 from s2fast.regions import PlacedRegions, RegionFile, place_regions
 from s2fast.sources import gdal_name
 from s2fast.stage import StageResult
-from s2fast.store import RunFolder, content_key
+from s2fast.store import RunFolder
 from s2fast.windows import chunk_shape, grid, reduced, reduced_shape
 
 OpenRaster = Callable[[Path, Ingest], AbstractContextManager[Reader]]

@@ -33,7 +33,7 @@ _OPENCV_BYTES_PER_PX = 105
 """cv2.AKAZE keeps every level of the whole image."""
 
 
-def extract_bytes(shape: tuple[int, int], threads: int, *, windowed: bool = True) -> int:
+def extract_bytes(shape: tuple[int, int], threads: int, *, windowed: bool = True, upsample: int = 1) -> int:
     """Predict the peak of extracting one scene.
 
     Parameters
@@ -44,21 +44,25 @@ def extract_bytes(shape: tuple[int, int], threads: int, *, windowed: bool = True
         Windows under way at once.
     windowed
         Whether the backend works in windows; OpenCV's does not.
+    upsample
+        Times the tile is enlarged for the detector.
 
     Returns
     -------
     int
-        Bytes. In windows: the tile, where keypoints may lie (one bit a pixel), the planes between octaves (float32, a
-        quarter of the pixels each time), one strip of the mask's making, the threads' windows, and candidates as dense
-        as real scenes get.
+        Bytes. In windows: the tile and what of it is clear, where keypoints may lie (one bit a pixel), the planes
+        between octaves (float32, a quarter of the pixels each time), one strip of the mask's making, the threads'
+        windows, and candidates as dense as real scenes get.
     """
+    tile = 2 * shape[0] * shape[1]
+    shape = (upsample * shape[0], upsample * shape[1])
     pixels = shape[0] * shape[1]
     if not windowed:
-        return pixels * _OPENCV_BYTES_PER_PX
+        return tile + pixels * _OPENCV_BYTES_PER_PX
     planes = 4 * (pixels // 4 + pixels // 16 + pixels // 64)
     strip = 6 * min(_MASK_STRIP_ROWS, shape[0]) * shape[1]
     candidates = int(pixels * DENSE_PER_PX) * _CANDIDATE_BYTES
-    return pixels + pixels // 8 + planes + strip + threads * min(_WINDOW_BYTES, 40 * pixels) + candidates
+    return tile + pixels // 8 + planes + strip + threads * min(_WINDOW_BYTES, 40 * pixels) + candidates
 
 
 def match_bytes(keypoints: int, scenes: int) -> int:
