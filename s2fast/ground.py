@@ -84,6 +84,12 @@ class Place:
         """Ground the scene's whole raster covers [m2]."""
         return float(abs(np.linalg.det(self.px_m))) * self.shape[0] * self.shape[1]
 
+    @cached_property
+    def clear_m2(self) -> float:
+        """Clear ground [m2]."""
+        cells = float(self.clear.sum(dtype=np.int64)) / 100
+        return cells * self.cell**2 * self.area_m2 / (self.shape[0] * self.shape[1])
+
     @property
     def middle(self) -> npt.NDArray[np.float64]:
         """Middle of the raster: (1, 2) x, y, pixel centres at integers [full-resolution px]."""

@@ -86,9 +86,10 @@ class MatchedScene:
         return self.place.on_map(self.xy, other.place.metric)
 
     @cached_property
-    def scale(self) -> npt.NDArray[np.float64]:
+    def scale(self) -> npt.NDArray[np.int64]:
         """(n,) size on the ground in quarters of an octave: what is found at one level has one value."""
-        return np.rint(_SCALES_AN_OCTAVE * np.log2(self.size * np.float64(self.place.grid_m / self.place.reduction)))
+        size_m = self.size.astype(np.float64) * (self.place.grid_m / self.place.reduction)
+        return np.asarray(np.rint(_SCALES_AN_OCTAVE * np.log2(size_m)), np.int64)
 
 
 def key(query_key: str, train_key: str, config: Config) -> str:
@@ -222,9 +223,9 @@ def near_matches(
 
 def _apart_by_scale(
     query_xy: npt.NDArray[np.float64],
-    query_scale: npt.NDArray[np.float64],
+    query_scale: npt.NDArray[np.int64],
     train_xy: npt.NDArray[np.float64],
-    train_scale: npt.NDArray[np.float64],
+    train_scale: npt.NDArray[np.int64],
     radius: float,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Move keypoints of one scale out of the reach of all others: the ground is side by side, once for each scale."""

@@ -18,6 +18,9 @@ _ROUNDS = 50
 _HUBER = 1.345
 """Residuals beyond this many standard errors lose weight (95 % efficient where errors are normal)."""
 
+_MEDIAN_LENGTH = 1.1774
+"""Median length of a residual whose both parts have standard deviation 1 (Rayleigh)."""
+
 _OUTLYING = 3.0
 """A pair disagrees with the network from this many robust standard deviations on."""
 
@@ -103,13 +106,13 @@ def _reweighted(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Solve by iteratively reweighted least squares: (scenes, 2) offsets and (pairs,) weights [m-2]."""
     weight = 1 / error**2
-    offset = np.zeros((design.shape[1], 2))
+    offset: npt.NDArray[np.float64] = np.zeros((design.shape[1], 2))
     for _ in range(_ROUNDS):
         root = np.sqrt(weight)[:, None]
-        before, offset = offset, np.linalg.lstsq(root * design, root * shift, rcond=None)[0]
+        before, offset = offset, np.asarray(np.linalg.lstsq(root * design, root * shift, rcond=None)[0], np.float64)
         length = np.hypot(*(shift - design @ offset).T)
         # Errors stated too small for how scenes differ must not make every pair an outlier.
-        scale = np.maximum(error, 1.4826 * float(np.median(length)) / 1.1774)
+        scale = np.maximum(error, float(np.median(length)) / _MEDIAN_LENGTH)
         weight = np.minimum(1, _HUBER * scale / np.maximum(length, 1e-12)) / scale**2
         if np.abs(offset - before).max() < 1e-6:
             break

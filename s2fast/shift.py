@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
@@ -28,6 +29,12 @@ INLIER_PX = 1.5
 
 MAX_LOG_NFA = -6.0
 """Verified: as many matches in one spot are expected by chance less than once in a million pairs."""
+
+LEAST_SIMILAR = 10
+"""Inliers that make a similarity significant."""
+
+_SIMILAR_PX = 2.0
+"""How far from where a similarity puts it a true match may lie [px of the coarser grid]."""
 
 _CENTRES = 512
 """Most matches around which a spot is looked for: where many agree, nearly any of them finds it."""
@@ -55,15 +62,15 @@ class Shift:
     """Standard error of `dx`, and of `dy` [m]; NaN if all matches are of one spot on the ground."""
     inlier: npt.NDArray[np.bool_]
     """(k,) matches that agree with it."""
-    log_nfa: float
-    """log10 of the spots as full as the fullest that chance would give."""
-    at_rim: bool
+    significant: bool
+    """Whether chance cannot explain it."""
+    at_rim: bool = False
     """Whether the spot reaches beyond what was searched: the expected place is suspect."""
 
-    @property
-    def significant(self) -> bool:
-        """Whether chance cannot explain it."""
-        return self.log_nfa <= MAX_LOG_NFA
+    @classmethod
+    def none(cls, matches: int) -> Shift:
+        """Say that no two matches agree."""
+        return cls(math.nan, math.nan, math.nan, np.zeros(matches, np.bool_), significant=False)
 
     @property
     def verified(self) -> bool:
@@ -75,8 +82,10 @@ def find_shift(
     moved: npt.NDArray[np.float64],
     at: npt.NDArray[np.float64],
     size: npt.NDArray[np.float32],
-    searched: float,
     grid: float,
+    *,
+    searched: float = math.inf,
+    ground: float | None = None,
 ) -> Shift:
     """Find the displacement that most matches share.
 
@@ -88,10 +97,12 @@ def find_shift(
         Where on the map [m].
     size : (k,) float32
         Diameters of the keypoints, in any unit.
-    searched
-        Radius around no displacement within which matches were sought [m]; those beyond do not count.
     grid
         Pixel of the coarser scene [m]: the scale of a true match's error.
+    searched
+        Radius around no displacement within which matches were sought [m]; those beyond do not count.
+    ground
+        Area over which wrong matches spread [m2]; None: all of what was searched.
 
     Returns
     -------
@@ -99,22 +110,58 @@ def find_shift(
         Of equally full spots the one around the first match.
     """
     near = np.flatnonzero(np.hypot(moved[:, 0], moved[:, 1]) <= searched)
-    inlier = np.zeros(len(moved), np.bool_)
     if len(near) < 2:
-        return Shift(math.nan, math.nan, math.nan, inlier, math.inf, at_rim=False)
+        return Shift.none(len(moved))
     points = moved[near]
     reach = VOTE_PX * grid
     start, votes = fullest_spot(points, reach)
     middle, weight, slope = biweight_mean(points, 1 / size[near].astype(np.float64), start, INLIER_PX * grid)
+    inlier = np.zeros(len(moved), np.bool_)
     inlier[near] = weight > 0
+    chance = math.pi * reach**2 / (ground or math.pi * searched**2)
     return Shift(
         dx=float(middle[0]),
         dy=float(middle[1]),
         error=standard_error(points - middle, at[near], weight, slope, grid),
         inlier=inlier,
-        log_nfa=log_false_alarms(len(points), votes, (reach / searched) ** 2),
+        significant=log_false_alarms(len(points), votes, chance) <= MAX_LOG_NFA,
         at_rim=float(np.hypot(*middle)) > searched - reach,
     )
+
+
+def find_similarity(
+    here: npt.NDArray[np.float64], there: npt.NDArray[np.float64], centre: npt.NDArray[np.float64], grid: float
+) -> Shift:
+    """Find the rotation, scale and shift that most matches share, for scenes that need not be north-up.
+
+    Parameters
+    ----------
+    here, there : (k, 2) float64
+        Positions in the query and the train [m].
+    centre : (2,) float64
+        Where the shift is wanted: the middle of the query [m].
+    grid
+        Pixel of the coarser scene [m].
+
+    Returns
+    -------
+    Shift
+        Of the centre. Fewer than ten inliers are not significant: unrelated scenes reached four.
+    """
+    if len(here) < LEAST_SIMILAR:
+        return Shift.none(len(here))
+    # Coordinates of a zone are too large for OpenCV's float32.
+    origin = there.mean(axis=0)
+    model, chosen = cv2.estimateAffinePartial2D(
+        here - centre, there - origin, method=cv2.RANSAC, ransacReprojThreshold=_SIMILAR_PX * grid
+    )
+    if model is None:
+        return Shift.none(len(here))
+    inlier = chosen[:, 0].astype(np.bool_)
+    off = (here - centre)[inlier] @ model[:, :2].T + model[:, 2] - (there - origin)[inlier]
+    dx, dy = model[:, 2] + origin - centre
+    error = math.hypot(float(np.sqrt((off**2).mean() / inlier.sum())), _LEAST_ERROR_PX * grid)
+    return Shift(float(dx), float(dy), error, inlier, significant=bool(inlier.sum() >= LEAST_SIMILAR))
 
 
 def fullest_spot(points: npt.NDArray[np.float64], reach: float) -> tuple[npt.NDArray[np.float64], int]:

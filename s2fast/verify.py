@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from s2fast.pairing import Pair, keypoint_counts, plan_blocks, wanted_pairs
 from s2fast.parts import part_name
 from s2fast.progress import Progress
 from s2fast.record import RunRecord
-from s2fast.shift import Shift, find_shift
+from s2fast.shift import Shift, find_shift, find_similarity
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder
 from s2fast_kernels.backends import resolve
@@ -177,32 +177,85 @@ def verify(
     common = overlap_pct(query.place, train.place)
     if not config.verification.enabled:
         return PairVerdict(overlap_pct=common), np.zeros(len(query_row), np.bool_)
-    radius = radius_m(query.place, train.place, config.matching.radius_m)
+    judged = judge(query, train, query_row, train_row, config)
+    fooled = [shift.verified for shift in null_shifts(pair, query, train, query_row, train_row, config, backend)]
+    right, down = np.linalg.solve(query.place.px_m, [judged.dx, judged.dy])
+    verdict = PairVerdict(
+        overlap_pct=common,
+        n_inliers=int(np.count_nonzero(judged.inlier)),
+        dx_m=judged.dx,
+        dy_m=judged.dy,
+        dx_px=float(right),
+        dy_px=float(down),
+        shift_error_m=judged.error,
+        verified=judged.verified,
+        verdict=in_words(judged, common),
+        null_trials=len(fooled),
+        null_verified=sum(fooled),
+    )
+    return verdict, judged.inlier
+
+
+def judge(
+    query: MatchedScene,
+    train: MatchedScene,
+    query_row: npt.NDArray[np.int32],
+    train_row: npt.NDArray[np.int32],
+    config: Config,
+    away_m: npt.NDArray[np.float64] | None = None,
+) -> Shift:
+    """Find the shift of two scenes from good matches.
+
+    Parameters
+    ----------
+    query, train, query_row, train_row, config
+        See `verify`.
+    away_m : (2,) float64 or None
+        The shift expected beforehand, east and north [m]; None: none.
+    """
     grid = max(query.place.grid_m, train.place.grid_m)
-    moved = displacements(query, train, query_row, train_row)
-    shift = find_shift(moved, query.on_own_map[query_row], query.size[query_row], radius, grid)
-    fooled = 0
-    for away in wrong_places(pair, query.place, train.place, radius, common, config.verification.nulls):
+    here, there = query.on_own_map[query_row], train.on_map_of(query)[train_row]
+    size = query.size[query_row]
+    if config.verification.prior == "map":
+        away = np.zeros(2) if away_m is None else away_m
+        radius = radius_m(query.place, train.place, config.matching.radius_m)
+        return find_shift(there - here - away, here, size, grid, searched=radius)
+    same = query.scale[query_row] == train.scale[train_row]
+    ground = min(query.place.clear_m2, train.place.clear_m2)
+    shift = find_shift((there - here)[same], here[same], size[same], grid, ground=ground)
+    if shift.verified:
+        inlier = np.zeros(len(same), np.bool_)
+        inlier[same] = shift.inlier
+        return replace(shift, inlier=inlier)
+    return find_similarity(here, there, query.place.on_map(query.place.middle)[0], grid)
+
+
+def null_shifts(
+    pair: Pair,
+    query: MatchedScene,
+    train: MatchedScene,
+    query_row: npt.NDArray[np.int32],
+    train_row: npt.NDArray[np.int32],
+    config: Config,
+    backend: str,
+) -> Iterator[Shift]:
+    """Apply the rule where it must find nothing: at wrong places, or without a prior to partners dealt out anew.
+
+    Parameters
+    ----------
+    pair, query, train, query_row, train_row, config, backend
+        See `verify`.
+    """
+    if config.verification.prior == "none":
+        random = _random(pair)
+        for _ in range(config.verification.nulls):
+            yield judge(query, train, query_row, random.permutation(train_row), config)
+        return
+    for away in wrong_places(pair, query.place, train.place, config):
         if config.matching.mode == "windowed":
             wrong = match.near_matches(query, train, config.matching, backend, away)
             query_row, train_row = wrong.query_row, wrong.train_row
-        elsewhere = displacements(query, train, query_row, train_row) - away
-        fooled += find_shift(elsewhere, query.on_own_map[query_row], query.size[query_row], radius, grid).verified
-    right, down = np.linalg.solve(query.place.px_m, [shift.dx, shift.dy])
-    verdict = PairVerdict(
-        overlap_pct=common,
-        n_inliers=int(np.count_nonzero(shift.inlier)),
-        dx_m=shift.dx,
-        dy_m=shift.dy,
-        dx_px=float(right),
-        dy_px=float(down),
-        shift_error_m=shift.error,
-        verified=shift.verified,
-        verdict=in_words(shift, common),
-        null_trials=config.verification.nulls,
-        null_verified=fooled,
-    )
-    return verdict, shift.inlier
+        yield judge(query, train, query_row, train_row, config, away)
 
 
 def in_words(shift: Shift, common_pct: float) -> str:
@@ -214,9 +267,7 @@ def in_words(shift: Shift, common_pct: float) -> str:
     return "no common ground" if common_pct < LEAST_COMMON_PCT else "not verified"
 
 
-def wrong_places(
-    pair: Pair, query: Place, train: Place, radius: float, common_pct: float, count: int
-) -> list[npt.NDArray[np.float64]]:
+def wrong_places(pair: Pair, query: Place, train: Place, config: Config) -> list[npt.NDArray[np.float64]]:
     """Choose displacements under which no match can be true, the same whenever they are asked for.
 
     Scenes that share ground are tried some radii beside the right place; others as if they lay on one another.
@@ -226,10 +277,11 @@ def wrong_places(
     list of (2,) float64
         East and north [m].
     """
-    seed = hashlib.blake2b(f"{pair.query} {pair.train}".encode(), digest_size=8).digest()
-    random = np.random.default_rng(int.from_bytes(seed))
+    random = _random(pair)
+    count = config.verification.nulls
+    radius = radius_m(query, train, config.matching.radius_m)
     apart = np.zeros(2)
-    if common_pct == 0:
+    if overlap_pct(query, train) == 0:
         apart = (train.on_map(train.middle, query.metric) - query.on_map(query.middle))[0]
     # On small scenes even a wrong place must leave ground to compare.
     farthest = min(_AWAY_RADII[1] * radius, 0.25 * np.sqrt(min(query.area_m2, train.area_m2)))
@@ -238,8 +290,7 @@ def wrong_places(
     return [apart + length * np.array([np.cos(a), np.sin(a)]) for length, a in zip(lengths, angles, strict=True)]
 
 
-def displacements(
-    query: MatchedScene, train: MatchedScene, query_row: npt.NDArray[np.int32], train_row: npt.NDArray[np.int32]
-) -> npt.NDArray[np.float64]:
-    """How far matched keypoints lie apart on the map, train minus query: (k, 2) east and north [m]."""
-    return train.on_map_of(query)[train_row] - query.on_own_map[query_row]
+def _random(pair: Pair) -> np.random.Generator:
+    """Make random numbers that are a pair's own, whoever asks for them."""
+    seed = hashlib.blake2b(f"{pair.query} {pair.train}".encode(), digest_size=8).digest()
+    return np.random.default_rng(int.from_bytes(seed))
