@@ -76,6 +76,8 @@ def print_parts(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print a table for every part, a row a line."""
     for part, group in itertools.groupby(rows, key=lambda row: row["part"]):
         table = pd.DataFrame([{key: value for key, value in row.items() if key != "part"} for row in group])
+        if "job" in table:
+            table = table.set_index(["job", "matching"]).T.reset_index()
         print(f"\n{part}\n{table.to_string(index=False, na_rep='', float_format=lambda value: f'{value:.4g}')}")
 
 

@@ -12,7 +12,7 @@ STAGE_UNITS: Mapping[str, tuple[str, ...]] = {
     "ingest": ("scenes", "Mpx"),
     "extract": ("scenes", "Mpx", "1e3 keypoints"),
     "match": ("blocks", "pairs", "1e9 comparisons"),
-    "windowed search": ("1e3 queries", "1e6 candidates"),
+    "windowed search": ("searches", "1e3 queries", "1e6 candidates"),
     "verify": ("pairs", "1e3 good matches"),
     "report": ("scenes", "pairs"),
 }
@@ -90,6 +90,7 @@ class Job:
             "blocks": self.blocks,
             "pairs": self.pairs,
             "1e9 comparisons": self.pairs * self.keypoints**2 / 1e9,
+            "searches": 2 * self.pairs,
             "1e3 queries": 2 * self.pairs * self.keypoints / 1e3,
             "1e6 candidates": 2 * self.pairs * self.keypoints * self.candidates / 1e6,
             "1e3 good matches": self.pairs * self.good / 1e3,

@@ -38,14 +38,14 @@ def test_a_job_is_the_sum_of_its_parts() -> None:
     fits = {
         "ingest": Fit({"scenes": 0.0, "Mpx": 0.25}, []),
         "match": Fit({"blocks": 0.1, "pairs": 0.01, "1e9 comparisons": 2.0}, []),
-        "windowed search": Fit({"1e3 queries": 0.001, "1e6 candidates": 0.01}, []),
+        "windowed search": Fit({"searches": 0.02, "1e3 queries": 0.001, "1e6 candidates": 0.01}, []),
     }
     job = Job("", scenes=10, pairs=45, blocks=15, mpx=100, keypoints=5000, candidates=20)
     exhaustive = core_hours(job, fits, windowed=False)
     assert exhaustive == pytest.approx({"ingest": 250 / 3600, "match": (1.5 + 0.45 + 45 * 0.025 * 2) / 3600})
     windowed = core_hours(job, fits, windowed=True)
-    # Both directions of 45 pairs: 450,000 queries, 9 million candidates.
-    assert windowed["match"] == pytest.approx((1.5 + 0.45 + 0.45 + 0.09) / 3600)
+    # Both directions of 45 pairs: 90 searches, 450,000 queries, 9 million candidates.
+    assert windowed["match"] == pytest.approx((1.5 + 0.45 + 1.8 + 0.45 + 0.09) / 3600)
     twice = core_hours(Job("", 10, 45, 15, mpx=100, keypoints=10_000, candidates=40), fits, windowed=False)
     assert twice["match"] - 1.95 / 3600 == pytest.approx(4 * (exhaustive["match"] - 1.95 / 3600))
 
