@@ -54,8 +54,9 @@ def main(argv: Sequence[str]) -> int:
         archive = options.archive or Path(scratch) / "archive"
         if not archive.exists():
             # In a process of its own: those measured would inherit the peak of this one.
-            made = [f"--size={options.size}", f"--dates={options.dates}"]
-            subprocess.run([sys.executable, "-m", "s2fast.cli", "synth", str(archive), *made], check=True)
+            command = [sys.executable, "-m", "s2fast.cli", "synth", str(archive)]
+            command += [f"--size={options.size}", f"--dates={options.dates}"]
+            subprocess.run(command, check=True, stdout=sys.stderr)
         regions = options.regions or archive / "regions.geojson"
         settings = [{"ingest.reduction": 2, "regions.crs": "EPSG:4326", **variant.settings} for variant in VARIANTS]
         result = compare(archive, regions, settings, options.runs)
