@@ -29,9 +29,9 @@ from benchmarks.harness import emit
 from benchmarks.metered import MIB, Point, metered
 from benchmarks.window_rate import windowed_rates
 from s2fast.executors import LocalPool
-from s2fast.match import Pair, plan_blocks
 from s2fast.memory import extract_bytes, ingest_bytes, match_bytes
 from s2fast.model import Raster
+from s2fast.pairing import Pair, plan_blocks
 
 LAND_TILES, DATES = 56_984, 73
 """MGRS tiles with land, and acquisitions of one tile in a year of five-day revisits."""

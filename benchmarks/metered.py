@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from s2fast.config import dotted_keys, load_config
+from s2fast.config import load_config
 from s2fast.executors import InProcess, Workplace
 from s2fast.pipeline import STAGES, plan
 from s2fast.progress import Progress
@@ -75,8 +75,7 @@ def metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings: 
 
 
 def _metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings: Mapping[str, Any]) -> Point:
-    exhaustive = {key: value for key, value in EXHAUSTIVE.items() if key in dotted_keys()}
-    overrides = {"compute.threads": 1, "compute.budget_mb": 8192, **exhaustive, **settings}
+    overrides = {"compute.threads": 1, "compute.budget_mb": 8192, **EXHAUSTIVE, **settings}
     _stages([warm], out.with_name(f"{out.name}-warm"), overrides)
     loaded_mib = _memory_mib("VmRSS")
     record, costs = _stages(scenes, out, overrides)
@@ -87,7 +86,7 @@ def _metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings:
         for item in record.usable
     ]
     whole = [item.raster.shape[0] * item.raster.shape[1] for item in record.usable]
-    pairs = folder.pair_parts()
+    pairs = folder.matched.rows()
     units = {
         "scenes": len(whole),
         "Mpx": sum(map(min, read, whole)) / 1e6,

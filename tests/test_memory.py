@@ -58,7 +58,10 @@ EXTRACT = """
 from s2fast.extract import extract_scene
 
 side, wanted_side = {side}, {wanted_side}
-config = load_config(overrides={{"regions.mode": "none", "features.max_per_scene": 0, "features.threshold": 0.001}})
+as_it_is = {{"ingest.clouds": False, "ingest.contrast": "none", "features.upright": True}}
+config = load_config(overrides={{
+    "regions.mode": "none", "features.max_per_scene": 0, "features.threshold": 0.001, **as_it_is,
+}})
 patch = cv2.GaussianBlur(textured(np.random.default_rng(1), (1098, 1098)), (0, 0), {blur})
 patch = cv2.normalize(patch, None, 1, 255, cv2.NORM_MINMAX)
 valid = lambda rows, columns: np.pad(
@@ -69,29 +72,27 @@ extract_scene(patch[:200, :200].copy(), valid, config, "numba", 2)  # what is lo
 resident = memory("VmRSS")
 mirrored = np.block([[patch, patch[:, ::-1]], [patch[::-1], patch[::-1, ::-1]]])
 grey = np.tile(mirrored, (5, 5))[:side, :side].copy()
-found = extract_scene(grey, valid, config, "numba", 2)
+found, _ = extract_scene(grey, valid, config, "numba", 2)
 print(len(found), memory("VmHWM") - resident)
 """
 
 MATCH = """
-from s2fast.match import Pair, match_unit
-from s2fast.model import Features
-from s2fast_kernels.hamming_top2.cases import random_descriptors
+from s2fast.match import match_unit
+from s2fast.pairing import Pair
+from tests.folders import put_scene, random_features
 
 def match(keypoints, side):
     folder = RunFolder(Path({folder!r}) / str(keypoints))
     folder.create()
-    none = Features.none()
     for scene in range(2 * side):
-        rest = (np.zeros(keypoints, getattr(none, name).dtype) for name in ("size", "angle", "response", "level"))
-        descriptors = random_descriptors(np.random.default_rng(scene), keypoints)
-        features = Features(np.zeros((keypoints, 2), np.float32), *rest, descriptors)
-        folder.write_features(str(scene), features, f"{{scene}} of {{keypoints}}", "opencv")
-    del features, descriptors
+        put_scene(folder, str(scene), random_features(np.random.default_rng(scene), keypoints))
     pairs = tuple(Pair(str(q), str(side + t), f"{{q}}-{{t}}") for q in range(side) for t in range(side))
     resident = forget_peak()
     # All that is a second neighbour away is good: as many matches as there can be.
-    config = load_config(overrides={{"matching.mutual": False, "matching.ratio": 1.0}})
+    config = load_config(overrides={{
+        "matching.mode": "exhaustive", "matching.mutual": False, "matching.ratio": 1.0,
+        "matching.max_distance_bits": 512,
+    }})
     match_unit(pairs, config, "numba", folder.address, 2)
     return memory("VmHWM") - resident
 
@@ -164,7 +165,7 @@ def test_what_does_not_fit_is_refused(archive: Archive, tmp_path: Path) -> None:
     run_stages(config, [archive.scenes], archive.regions, tmp_path / "fits")
     run_stages(config, [archive.scenes], archive.regions, tmp_path / "ingested", stages=["ingest"])
     tight = config.model_copy(update={"compute": config.compute.model_copy(update={"budget_mb": 10})})
-    with pytest.raises(ConfigError, match="extracting .* may take 26 MB and compute.budget_mb is 10"):
+    with pytest.raises(ConfigError, match="extracting .* may take 105 MB and compute.budget_mb is 10"):
         run_stages(tight, [archive.scenes], archive.regions, tmp_path / "ingested", stages=["extract"])
     with pytest.raises(ConfigError) as refused:
         run_stages(tight, [archive.scenes], archive.regions, tmp_path / "does not")
