@@ -13,6 +13,7 @@ COMMANDS = {
         "what a scene, a pixel, a keypoint and a pair cost; what archives would",
     ),
     "settings": ("benchmarks.bench_settings", "what settings are worth on real scenes with known displacement"),
+    "quality": ("benchmarks.bench_quality", "verdicts and shifts held against the truth, and against chance"),
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),
     "akaze": ("benchmarks.bench_akaze", "akaze against OpenCV: parity, then seconds and memory"),
     "executors": ("benchmarks.bench_executors", "overhead a unit of work; two workers against one"),
