@@ -144,8 +144,8 @@ def test_many_rows_across_many_strips() -> None:
 
 @pytest.mark.parametrize("along", [0, 1])
 def test_the_cost_grows_with_the_rows_and_not_with_their_square(along: int) -> None:
-    # Sixteen times the rows on ground sixteen times as long. Testing all rows of a strip, or all strips, takes 256 times
-    # as long; larger arrays in slower caches take up to twice their share.
+    # Sixteen times the rows on ground sixteen times as long. Testing all rows of a strip, or all strips, takes 256
+    # times the time; larger arrays in slower caches take up to twice their share.
     rng = np.random.default_rng(3)
     operands = []
     for n in (2_000, 32_000):
