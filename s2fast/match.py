@@ -16,7 +16,7 @@ from s2fast.config import Config, Matching
 from s2fast.executors import Workplace, limit_threads, run_units
 from s2fast.ground import Place, radius_m
 from s2fast.keys import content_key
-from s2fast.memory import MIB
+from s2fast.memory import MIB, match_bytes, scene_bytes
 from s2fast.model import PairResult
 from s2fast.pairing import Pair, keypoint_counts, place, plan_blocks, wanted_pairs
 from s2fast.parts import part_name
@@ -147,7 +147,8 @@ def match_unit(block: Sequence[Pair], config: Config, backend: str, out: str, th
     """Match one block of pairs and write its part."""
     limit_threads(threads)
     folder = RunFolder(out)
-    scenes = load_scenes(folder, {scene for pair in block for scene in (pair.query, pair.train)})
+    names = {scene for pair in block for scene in (pair.query, pair.train)}
+    scenes = load_scenes(folder, names, config.compute.budget_mb * MIB)
     results: list[PairResult] = []
     tables: list[pa.Table] = []
     for query, group in itertools.groupby(block, key=lambda pair: pair.query):
@@ -163,16 +164,23 @@ def match_unit(block: Sequence[Pair], config: Config, backend: str, out: str, th
     folder.matched.write(part_name([pair.key for pair in block]), rows, pa.concat_tables(tables).unify_dictionaries())
 
 
-def load_scenes(folder: RunFolder, names: set[str]) -> dict[str, MatchedScene]:
-    """Read scenes; what the block before this one shares with it is not read again."""
+def load_scenes(folder: RunFolder, names: set[str], budget_bytes: int = 0) -> dict[str, MatchedScene]:
+    """Read scenes; what blocks before this one have read is kept, the latest longest, within what the block leaves."""
     before: dict[tuple[str, str, str | None], MatchedScene] = getattr(_held, "scenes", {})
-    keys = {name: (folder.address, name, folder.features_key(name)) for name in names}
-    held = {
-        key: before[key] if key in before else MatchedScene(*folder.described(name), place(folder, name))
+    keys = {name: (folder.address, name, folder.features_key(name)) for name in sorted(names)}
+    found = {
+        key: before.pop(key) if key in before else MatchedScene(*folder.described(name), place(folder, name))
         for name, key in keys.items()
     }
-    _held.scenes = held
-    return {name: held[key] for name, key in keys.items()}
+    most = max((len(scene.descriptors) for scene in found.values()), default=0)
+    left_bytes = budget_bytes - match_bytes(most, len(names))
+    for key, scene in before.items():
+        left_bytes -= scene_bytes(len(scene.descriptors))
+        if left_bytes < 0:
+            break
+        found[key] = scene
+    _held.scenes = found
+    return {name: found[key] for name, key in keys.items()}
 
 
 def good_matches(
