@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from s2fast.errors import S2FastError
 from s2fast.progress import Bar, Progress
 from s2fast.store import RunFolder
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 class RunLog(logging.Handler):
     """Gathers what is logged and adds it to the run folder's log, local or in an object store.
 
-    Nothing is written before `flush` is called: a folder that turns out not to be the run's stays as it was.
+    Nothing is written before `save` is called: a folder that turns out not to be the run's stays as it was.
 
     Parameters
     ----------
@@ -38,15 +39,17 @@ class RunLog(logging.Handler):
         self.setFormatter(formatter)
         self._out = out
         self._lines: list[str] = []
+        self.begun = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line until the next `flush`."""
+        """Keep a line until the next `save`."""
         self._lines.append(self.format(record))
 
     def save(self) -> None:
         """Write what was gathered behind what the folder's log holds."""
         if not self._lines:
             return
+        self.begun = True
         folder = RunFolder(self._out)
         try:
             before = folder.read(NAME)
@@ -91,15 +94,22 @@ class LoggedProgress(Progress):
 
 @contextmanager
 def logged(out: str, shown: Progress) -> Iterator[LoggedProgress]:
-    """Log to the run folder while the block runs; what ends it is the log's last line."""
+    """Log to the run folder while the block runs; what ends it is the log's last line.
+
+    A block that fails before its first stage leaves no log: nothing is to be written then.
+    """
     ours = logging.getLogger("s2fast")
     run_log = RunLog(out)
     before = ours.level
     ours.addHandler(run_log)
     ours.setLevel(logging.INFO)
-    progress = LoggedProgress(shown, run_log)
     try:
-        yield progress
+        yield LoggedProgress(shown, run_log)
+    except S2FastError as error:
+        log.info("ended with an error: %s", error)  # the command line shows it as one line
+        raise
     finally:
         ours.removeHandler(run_log)
         ours.setLevel(before)
+        if run_log.begun:
+            run_log.save()

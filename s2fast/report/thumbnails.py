@@ -23,7 +23,8 @@ _LEAST_SIDE_PX = 96
 _FULL_SIDE_SCENES = 60
 """More scenes than this get smaller thumbnails, so that all of them together stay the same size."""
 
-_QUALITY = 80
+_QUALITY = 78
+"""Of JPEG: twenty times faster to write than WebP, and a third larger."""
 
 _OUTSIDE = 0.4
 """Brightness left to what lies outside the regions: dark enough to tell, light enough to know the place."""
@@ -31,7 +32,7 @@ _OUTSIDE = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
-    """One scene's pictures, as data addresses of WebP images."""
+    """One scene's pictures, as data addresses of JPEG images."""
 
     scene: str
     """The scene in colour, or what is stored of it."""
@@ -72,5 +73,5 @@ def thumbnail_unit(scene_id: str, side_px: int, out: str, threads: int) -> Thumb
 def data_address(image: npt.NDArray[np.uint8]) -> str:
     """Write (rows, cols, 3) RGB or (rows, cols) grey pixels as an address a page can show without fetching anything."""
     bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    _, encoded = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])
-    return "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode()
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
