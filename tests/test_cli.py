@@ -18,6 +18,7 @@ import rasterio
 import shapely
 
 from s2fast import cli
+from s2fast.errors import RunFolderError
 from tests.archives import Archive, safe_path, write_archive, write_regions, write_scene
 from tests.judged import Judged
 
@@ -275,25 +276,13 @@ def test_run_keeps_a_log(archive: Archive, tmp_path: Path, monkeypatch: pytest.M
     both = (out / "run.log").read_text()
     assert both.startswith(first)
     assert "ingest: 0 to do, 4 up to date" in both
-    assert (
-        s2fast(
-            monkeypatch,
-            "run",
-            CONFIG,
-            "--scenes",
-            archive.scenes,
-            "--out",
-            out,
-            "--set",
-            "compute.budget_mb=128",
-            "--set",
-            "features.max_per_scene=0",
-            "--set",
-            "features.threshold=1e-9",
-        )
-        == 2
-    )
-    assert "ended with an error" in (out / "run.log").read_text()
+
+    def fails(*_: object) -> None:
+        raise RunFolderError("no room")
+
+    monkeypatch.setattr("s2fast.extract.extract_unit", fails)
+    assert s2fast(monkeypatch, "extract", *arguments[1:]) == 2
+    assert "ended with an error: no room" in (out / "run.log").read_text()
 
 
 def test_interrupted_run_ends_at_once_and_goes_on(
