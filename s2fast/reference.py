@@ -17,8 +17,8 @@ from s2fast.config import Config
 _HEAD = """# Configuration
 
 All keys, their values, defaults and meaning. `s2fast run CONFIG --set section.key=value` overrides one; a wrong key is
-answered with the nearest valid one. `configs/default.toml` holds the defaults, `configs/notebook.toml` what the notebook
-does.
+answered with the nearest valid one. `configs/default.toml` holds the defaults, `configs/notebook.toml` does as the
+notebook does.
 
 Written from the models by `python -m s2fast.reference > docs/configuration.md`.
 """
