@@ -26,6 +26,7 @@ def take(report: Path, picture: Path) -> None:
         browser.get(report.resolve().as_uri())
         browser.execute_script("document.getElementById('matrix').scrollIntoView({ behavior: 'instant' })")
         shots = [shot(browser)]
+        browser.execute_script("document.getElementById('pair-under').value = 'colour'")
         browser.execute_script("document.querySelector('#lists button.open').click()")
         drawn = "return document.getElementById('pair-masked').height > 200"
         WebDriverWait(browser, 30).until(lambda _: browser.execute_script(drawn))

@@ -76,7 +76,8 @@ class Matrix {
     }
     const numbers = this.pairs().map(this.kind.of).filter(isKnown).sort((a, b) => a - b);
     // One wild value must not darken all the others.
-    const high = numbers[Math.floor((numbers.length - 1) * 0.995)] || 1;
+    const high = numbers[Math.ceil((numbers.length - 1) * 0.995)] || 1;
+    const more = numbers[numbers.length - 1] > high ? " and more" : "";
     const { logarithmic, digits, title } = this.kind;
     const share = (at) => (logarithmic ? Math.log1p(at) / Math.log1p(high) : at / high);
     const ramp = element("canvas", { class: "ramp", role: "img", "aria-label": `colours from 0 to ${number(high, digits)}` });
@@ -84,7 +85,7 @@ class Matrix {
     ramp.height = 1;
     const context = ramp.getContext("2d");
     for (let x = 0; x < 220; x++) { context.fillStyle = viridis(x / 219); context.fillRect(x, 0, 1, 1); }
-    legend.append(element("span", {}, title), element("span", {}, "0"), ramp, element("span", {}, `${number(high, digits)} and more`));
+    legend.append(element("span", {}, title), element("span", {}, "0"), ramp, element("span", {}, `${number(high, digits)}${more}`));
     if (numbers.length < N_PAIRS) legend.append(element("span", {}, element("i", { style: "background:#fff" }), "not known"));
     return (pair) => { const at = this.kind.of(pair); return isKnown(at) ? viridis(share(at)) : "#ffffff"; };
   }
