@@ -20,10 +20,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+import s2fast
 from s2fast.report import page
 from s2fast.report.payload import MOST_MATCHES
 from s2fast.report.thumbnails import SIDE_PX, data_address
-from tests.archives import textured
+from tests.archives import ORIGINS, PIXEL_M, textured
+from tests.archives import SIDE_PX as SIDE_PX_OF_ARCHIVE
 from tests.judged import Judged
 
 Browser = webdriver.Chrome
@@ -207,6 +209,31 @@ def test_pair_shows_its_matches(judged: Judged, opened: Open) -> None:
     wait(browser, f"return document.getElementById('pair-matches').toDataURL() !== {json.dumps(pictures[0])}")
     browser.find_element(By.ID, "pair-close").click()
     assert not is_open(browser)
+
+
+def test_matches_are_unpacked_where_they_lie(judged: Judged, opened: Open) -> None:
+    browser = opened(judged.out / "report.html")
+    run = s2fast.open_run(judged.out)
+    pairs = run.pairs()
+    # Two scenes that lie apart, so that the ends of a match differ.
+    pair = int(pairs.index[pairs["query_tile"] != pairs["train_tile"]][0])
+    script = (
+        "return Object.fromEntries(Object.entries(matchesOf(arguments[0])).map(([k, v]) => [k, v.length ? [...v] : v]))"
+    )
+    held = browser.execute_script(script, pair)
+    query, train = pairs["query"][pair], pairs["train"][pair]
+    matches = run.matches(query, train)
+    ends = run.features(query).xy[matches["query_row"]], run.features(train).xy[matches["train_row"]]
+    expected = np.column_stack([*ends, matches["distance"], matches["inlier"]])
+    side = SIDE_PX_OF_ARCHIVE
+    columns = [np.array(held[name]) * side - 0.5 for name in ("queryX", "queryY", "trainX", "trainY")]
+    found = np.column_stack([*columns, held["distance"], held["kind"]])
+    assert held["count"] == min(len(matches), MOST_MATCHES) == len(found)
+    # Positions are held to a 65535th of the scene.
+    nearest = np.abs(found[:, None] - expected[None]).max(2).min(1)
+    assert nearest.max() < side / 65535
+    shift = (found[:, 2:4] - found[:, :2]) * (PIXEL_M, -PIXEL_M) + (ORIGINS["36UYA"][0] - ORIGINS["36UXA"][0], 0)
+    np.testing.assert_allclose(np.column_stack([held["dx"], held["dy"]]), shift, atol=0.5)
 
 
 def test_unverified_run_says_so_and_hides_what_it_does_not_know(judged: Judged, opened: Open) -> None:

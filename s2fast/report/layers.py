@@ -100,7 +100,7 @@ def displacements(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoD
     found = {
         (query, train): _vectors(ground, query, train, matches[inliers(matches)], target)
         for query, train, matches in pairs_with_matches(folder)
-        if (query, train) in wanted and inliers(matches).any()
+        if (query, train) in wanted
     }
     # The blocks the matches are read from come in no order that means anything.
     ordered = [found[pair] for pair in wanted if pair in found]
