@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from s2fast.errors import S2FastError
+from s2fast.errors import RunFolderError, S2FastError
 from s2fast.progress import Bar, Progress
 from s2fast.store import RunFolder
 
@@ -112,4 +112,14 @@ def logged(out: str, shown: Progress) -> Iterator[LoggedProgress]:
         ours.removeHandler(run_log)
         ours.setLevel(before)
         if run_log.begun:
-            run_log.save()
+            _save_last(run_log, out)
+
+
+def _save_last(run_log: RunLog, out: str) -> None:
+    """Save the last lines; where there is no room for them, how the run itself ended is what matters."""
+    try:
+        run_log.save()
+    except RunFolderError as error:
+        log.warning("the end of %s is missing: %s", NAME, error)
+    # The run has swept its folder already.
+    RunFolder(out).sweep()

@@ -33,11 +33,11 @@ def run(archive: Archive, out: Path, overrides: dict[str, Any] | None = None, **
 
 
 def digests(out: Path) -> dict[str, str]:
-    """Content of every file that is a result; run.json and the page hold times."""
+    """Content of every file that is a result; run.json, run.log and the page hold times."""
     return {
         str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name not in ("run.json", "report.html")
+        if path.is_file() and path.name not in ("run.json", "run.log", "report.html")
     }
 
 
@@ -126,7 +126,7 @@ def test_second_run_does_nothing_and_says_so(
     before = {
         path: path.stat().st_mtime_ns
         for path in out.rglob("*")
-        if path.is_file() and path.name not in ("run.json", "report.html")
+        if path.is_file() and path.name not in ("run.json", "run.log", "report.html")
     }
     run(archive, out, progress=PlainProgress())
     assert {path: path.stat().st_mtime_ns for path in before} == before
