@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format docs bench clean
 
 demo: $(READY)  ## a small synthetic archive, the whole job on it
 	$(BIN)/s2fast demo --out demo
@@ -20,6 +20,9 @@ lint: $(READY)  ## what CI holds the code to
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY)  ## the configuration reference
+	$(BIN)/python -m s2fast.reference > docs/configuration.md
 
 bench: $(READY)  ## the operation benchmarks
 	$(BIN)/python -m benchmarks hamming

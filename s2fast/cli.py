@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+if TYPE_CHECKING:
+    from s2fast.model import Window
+
+log = logging.getLogger("s2fast.cli")
+
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -21,7 +26,22 @@ app = typer.Typer(
 
 EXIT_BAD_INPUT = 2
 EXIT_SCENES_SKIPPED = 3
-EXIT_INTERRUPTED = 130
+
+_NEXT = """s2fast matches Sentinel-2 images by the hundred: every pair's similarity, its matches, how far it is off.
+
+  s2fast doctor        what this machine can run, and the command that mends what is missing
+  s2fast demo          a small synthetic archive, the whole job on it, its report: half a minute
+  s2fast run configs/default.toml --scenes ARCHIVE --regions POLYGONS.geojson --out OUT
+                       your own images; then open OUT/report.html
+  s2fast pairs OUT --min-similarity 50
+  s2fast show OUT QUERY TRAIN -o pair.png
+                       lists and pictures of a finished run
+
+  s2fast --help        every command; s2fast COMMAND --help has an example of each
+  s2fast --install-completion
+                       let the shell complete commands and options
+"""
+"""What to do first."""
 
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="Settings, a TOML file such as configs/default.toml")
@@ -41,7 +61,27 @@ Scheduler = Annotated[
     str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Dask scheduler to run on instead")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first scene that cannot be used")]
+Query = Annotated[str, typer.Argument(metavar="QUERY", help="Scene id, as `s2fast pairs OUT` lists it")]
+Train = Annotated[str, typer.Argument(metavar="TRAIN", help="Scene id")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say on standard error what run.log says")]
 RunFolderPath = Annotated[str, typer.Argument(metavar="OUT", help="Run folder, local or s3://BUCKET/PREFIX")]
+
+
+@app.callback(invoke_without_command=True)
+def begin(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end", is_eager=True)] = False,
+) -> None:
+    """Match Sentinel-2 images by the hundred: every pair's similarity and its matches, from one command."""
+    if version:
+        from s2fast import __version__
+
+        typer.echo(f"s2fast {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(_NEXT, nl=False)
+    else:
+        return
+    raise typer.Exit
 
 
 class Format(StrEnum):
@@ -57,8 +97,12 @@ def main() -> None:
     from s2fast.errors import S2FastError
     from s2fast_kernels.backends import BackendError
 
-    logging.basicConfig(level=logging.WARNING, format="s2fast: %(levelname)s: %(message)s")
+    shown = logging.StreamHandler()
+    # A run's log takes more; see runlog.py.
+    shown.setLevel(logging.WARNING)
+    logging.basicConfig(handlers=[shown], format="s2fast: %(levelname)s: %(message)s")
     logging.addLevelName(logging.WARNING, "warning")
+    logging.addLevelName(logging.INFO, "info")
     try:
         app()
     except (S2FastError, BackendError) as error:
@@ -76,31 +120,45 @@ def _stages(
     workers: int,
     scheduler: str | None,
     strict: bool,
+    verbose: bool,
 ) -> None:
+    from s2fast import __version__
     from s2fast.config import load_config
+    from s2fast.interrupt import EXIT_INTERRUPTED, ending_at_once
     from s2fast.pipeline import run_stages
     from s2fast.progress import progress_for_stderr
+    from s2fast.runlog import logged
 
+    if verbose:
+        for handler in logging.getLogger().handlers:
+            handler.setLevel(logging.INFO)
+    command = f"s2fast {shlex.join(sys.argv[1:])}"
+    farewell = f"s2fast: stopped; what is complete is kept, the same command goes on from there:\n  {command}"
     try:
-        record = run_stages(
-            load_config(config, overrides),
-            scenes,
-            regions,
-            out,
-            stages=stages,
-            workers=workers,
-            scheduler=scheduler,
-            strict=strict,
-            progress=progress_for_stderr(),
-        )
+        with logged(out, progress_for_stderr()) as progress, ending_at_once(farewell):
+            log.info("s2fast %s: %s", __version__, command)
+            record = run_stages(
+                load_config(config, overrides),
+                scenes,
+                regions,
+                out,
+                stages=stages,
+                workers=workers,
+                scheduler=scheduler,
+                strict=strict,
+                progress=progress,
+            )
+            for name, stage in record.stages.items():
+                took = f"{stage.done} computed, {stage.kept} kept, {stage.seconds:.1f} s {stage.backend}"
+                log.info("%s, when it last had something to do: %s", name, took.rstrip())
     except KeyboardInterrupt:
-        typer.echo("s2fast: stopped; what is complete is kept, the same command goes on from there", err=True)
+        typer.echo(farewell, err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if "report" in stages:
         counts = record.counts
         typer.echo(
             f"{counts['scenes']} scenes, {counts['pairs']} pairs, {counts['keypoints']} keypoints, "
-            f"{counts['good_matches']} good matches: {out.rstrip('/')}/pairs.csv"
+            f"{counts['good_matches']} good matches: {out.rstrip('/')}/report.html"
         )
     if record.problems:
         listed = ", ".join(sorted(record.problems))
@@ -120,19 +178,20 @@ def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) 
         workers: Workers = 1,
         scheduler: Scheduler = None,
         strict: Strict = False,
+        verbose: Verbose = False,
     ) -> None:
-        _stages(stages, config, scenes, regions, out, overrides, workers, scheduler, strict)
+        _stages(stages, config, scenes, regions, out, overrides, workers, scheduler, strict, verbose)
 
     app.command(name, help=text, epilog=f"Example: {example}")(command)
 
 
 STAGE_COMMANDS = {
-    "run": "The whole job: every pair of scenes, from images to tables.",
+    "run": "The whole job: every pair of scenes, from images to the report.",
     "ingest": "Stage 1: read and mask the scenes.",
     "extract": "Stage 2: find keypoints and descriptors.",
     "match": "Stage 3: match every pair.",
     "verify": "Stage 4: tell which matches are geometrically real, and how far scenes lie apart.",
-    "report": "Stage 5: write the tables.",
+    "report": "Stage 5: write the tables, the report and the map layers.",
 }
 """Commands over the stages of the pipeline; "run" takes all of them."""
 
@@ -167,15 +226,29 @@ def pairs(
 @app.command(epilog="Example: s2fast show OUT S2A_20180810T083601_T36UXA S2A_20180830T083601_T36UXA -o pair.png")
 def show(
     out: RunFolderPath,
-    query: Annotated[str, typer.Argument(help="Scene id")],
-    train: Annotated[str, typer.Argument(help="Scene id")],
+    query: Query,
+    train: Train,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.png", help="Picture to write")],
+    matches: Annotated[int, typer.Option(min=0, help="Matches to draw, the nearest")] = 20,
+    inliers_only: Annotated[
+        bool, typer.Option("--inliers-only", help="Only matches that agree with the shift")
+    ] = False,
+    masked: Annotated[
+        bool | None, typer.Option("--masked/--original", help="Only the matches, on the masked scenes or in colour")
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(metavar="COL,ROW,WIDTH,HEIGHT", help="Part of the query in pixels; of the train the same ground"),
+    ] = None,
 ) -> None:
     """Draw a pair: both scenes, both masked, the best matches."""
     from s2fast.errors import InputError
     from s2fast.results import Run
 
-    figure = Run(out).show(query, train)
+    view: Literal["all", "masked", "original"] = "all" if masked is None else "masked" if masked else "original"
+    figure = Run(out).show(
+        query, train, matches=matches, inliers_only=inliers_only, view=view, crop=_window(crop) if crop else None
+    )
     try:
         figure.savefig(output, dpi=110)
     except (OSError, ValueError) as error:
@@ -183,10 +256,43 @@ def show(
     typer.echo(str(output))
 
 
+def _window(crop: str) -> Window:
+    from s2fast.errors import InputError
+    from s2fast.model import Window
+
+    try:
+        col, row, width, height = (int(part) for part in crop.split(","))
+    except ValueError as error:
+        raise InputError(f"--crop {crop}: write COL,ROW,WIDTH,HEIGHT, four whole numbers of pixels") from error
+    return Window(row, col, height, width)
+
+
+@app.command(
+    epilog="Example: s2fast displacement OUT S2A_20180810T083601_T36UXA S2A_20180830T083601_T36UXA -o shift.tif"
+)
+def displacement(
+    out: RunFolderPath,
+    query: Query,
+    train: Train,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.tif", help="GeoTIFF to write")],
+    cell: Annotated[float, typer.Option(metavar="METRES", help="Side of a cell")] = 1000.0,
+) -> None:
+    """Write a pair's shift over the ground: median dx, dy and the count of inliers in each cell."""
+    from s2fast.errors import InputError
+    from s2fast.results import Run
+
+    raster = Run(out).displacement(query, train, cell)
+    try:
+        output.write_bytes(raster)
+    except OSError as error:
+        raise InputError(f"cannot write the raster {output}: {error.strerror}") from error
+    typer.echo(str(output))
+
+
 @app.command(epilog="Example: s2fast synth archive --size 1024 --dates 3")
 def synth(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the archive")],
-    size: Annotated[int, typer.Option(help="Side of a tile [px of 10 m]; Sentinel-2's is 10980")] = 10980,
+    size: Annotated[int, typer.Option(help="Side of a tile in pixels of 10 m; Sentinel-2's is 10980")] = 10980,
     tiles: Annotated[str, typer.Option(help="MGRS tiles, comma-separated")] = "36UXA,36UYA",
     dates: Annotated[int, typer.Option(help="Acquisitions of each tile")] = 3,
     seed: Annotated[int, typer.Option(help="Another seed, another ground")] = 0,
@@ -207,7 +313,7 @@ def demo(
         "demo"
     ),
 ) -> None:
-    """Make a small synthetic archive, run the whole job on it, draw a pair."""
+    """Make a small synthetic archive, run the whole job on it, say where its report is."""
     from s2fast.demo import run_demo
     from s2fast.progress import progress_for_stderr
 
@@ -225,6 +331,9 @@ def doctor() -> None:
     for finding in findings:
         remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
         typer.echo(f"{'ok  ' if finding.fine else 'MISS'} {finding.topic:{width}}  {finding.told}{remedy}")
+    remedies = [finding.remedy for finding in findings if not finding.fine and finding.remedy]
+    if remedies:
+        typer.echo(f"\nThis mends it:  {' && '.join(dict.fromkeys(remedies))}")
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)
 

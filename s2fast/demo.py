@@ -1,4 +1,4 @@
-"""The demo: a small synthetic archive, the whole job on it, a picture of its best pair."""
+"""The demo: a small synthetic archive, the whole job on it, its report, a picture of its best pair."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def run_demo(out: Path, progress: Progress) -> Iterator[str]:
     picture = out / "pair.png"
     run.show(best["query"], best["train"]).savefig(picture, dpi=110)
     yield f"{len(run.scene_ids)} scenes, {len(run.pairs())} pairs"
+    yield f"report:     {folder / 'report.html'}     open it in a browser"
     yield f"all pairs:  {folder / 'pairs.csv'}     (or: s2fast pairs {folder})"
-    yield f"matrix:     {folder / 'similarity.csv'}"
+    yield f"map layers: {folder / 'run.gpkg'}     open it in QGIS"
     yield f"best pair:  {picture}"

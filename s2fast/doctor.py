@@ -7,6 +7,10 @@ import platform
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from s2fast.executors import available_cores
 from s2fast_kernels import akaze, hamming_top2
@@ -61,8 +65,18 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache
+def _wanted() -> dict[str, SpecifierSet]:
+    """Versions that s2fast asks for, by package."""
+    wanted = [Requirement(line) for line in importlib.metadata.requires("s2fast") or ()]
+    return {requirement.name: requirement.specifier for requirement in wanted}
+
+
 def _package(name: str) -> Finding:
     version = _version(name)
+    wanted = _wanted().get(name)
+    if version is not None and wanted is not None and not wanted.contains(version, prereleases=True):
+        return Finding(name, f"{version}, {wanted} is wanted", fine=False, remedy=f"pip install '{name}{wanted}'")
     if version is not None:
         return Finding(name, version)
     if name in _OPTIONAL:

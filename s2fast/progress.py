@@ -63,6 +63,7 @@ class _PlainBar(Bar):
         self._progress, self._name, self._todo = progress, name, todo
         self.done = 0
         self._start = self._said = time.monotonic()
+        self._first = self._start
 
     @property
     def seconds(self) -> float:
@@ -71,11 +72,44 @@ class _PlainBar(Bar):
     def advance(self) -> None:
         self.done += 1
         now = time.monotonic()
-        if now - self._said >= _PLAIN_INTERVAL_S:
+        if self.done == 1:
+            self._first = now
+        if now - self._said >= _PLAIN_INTERVAL_S and self.done < self._todo:
             self._said = now
-            left = self.seconds / self.done * (self._todo - self.done)
-            rate = self.done / self.seconds
-            self._progress.say(f"{self._name}: {self.done} of {self._todo}, {rate:.1f}/s, {left:.0f} s left")
+            self._progress.say(f"{self._name}: {self.done} of {self._todo}{self._pace(now)}")
+
+    def _pace(self, now: float) -> str:
+        # The first unit also pays for compiling: it says little about the others.
+        if self.done == 1 or now == self._first:
+            return ""
+        rate = (self.done - 1) / (now - self._first)
+        return f", {rate_text(rate)}, {duration_text((self._todo - self.done) / rate)} left"
+
+
+def rate_text(per_second: float) -> str:
+    """Write a rate.
+
+    Examples
+    --------
+    >>> rate_text(25.8), rate_text(0.05)
+    ('25.8/s', '3.0/min')
+    """
+    return f"{per_second:.1f}/s" if per_second >= 1 else f"{60 * per_second:.1f}/min"
+
+
+def duration_text(seconds: float) -> str:
+    """Write a duration.
+
+    Examples
+    --------
+    >>> duration_text(8.2), duration_text(95), duration_text(7_300)
+    ('8 s', '1 min 35 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class TerminalProgress(Progress):
@@ -93,19 +127,18 @@ class TerminalProgress(Progress):
             self.say(f"{name}: nothing to do, {kept} up to date")
             yield Bar()
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as RichProgress
 
         columns = (
             TextColumn("{task.description:8}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[pace]}"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
         )
         with RichProgress(*columns, console=self._console) as display:
-            yield _TerminalBar(display, display.add_task(name, total=todo, rate=""))
+            yield _TerminalBar(display, display.add_task(name, total=todo, pace=""))
 
     def say(self, text: str) -> None:
         """Show a line."""
@@ -117,9 +150,11 @@ class _TerminalBar(Bar):
         self._display, self._task = display, task
 
     def advance(self) -> None:
+        self._display.update(self._task, advance=1)
         task = self._display.tasks[self._task]
         speed = task.finished_speed or task.speed
-        self._display.update(self._task, advance=1, rate=f"{speed:.1f}/s" if speed else "")
+        left = f", {duration_text(task.remaining / speed)} left" if speed and task.remaining else ""
+        self._display.update(self._task, pace=f"{rate_text(speed)}{left}" if speed else "")
 
 
 def progress_for_stderr() -> Progress:

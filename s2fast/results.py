@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from s2fast.errors import InputError, RunFolderError
-from s2fast.model import Features
+from s2fast.model import Features, Window
 from s2fast.record import RUN_JSON, load_record
 from s2fast.store import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from s2fast.report.picture import View
 
 
 class Run:
@@ -69,15 +71,37 @@ class Run:
         """Return a scene's features."""
         return self.folder.features(self._known(scene_id))
 
-    def show(self, first: str, second: str) -> Figure:
-        """Draw a pair as the notebook does: both scenes, both masked, the best matches."""
+    def show(
+        self,
+        first: str,
+        second: str,
+        *,
+        matches: int = 20,
+        inliers_only: bool = False,
+        view: View = "all",
+        crop: Window | None = None,
+    ) -> Figure:
+        """Draw a pair as the notebook does: both scenes, both masked, the best matches.
+
+        The options are those of `s2fast.report.picture.pair_picture`.
+        """
         from s2fast.report.picture import pair_picture
 
         query, train = self.ordered(first, second)
         pairs = self.pairs()
         row = pairs[(pairs["query"] == query) & (pairs["train"] == train)].iloc[0]
-        counts = f"{row.n_good} good matches of {row.n_query} query keypoints"
-        return pair_picture(self.folder, query, train, f"similarity {row.similarity_pct:.2f} %: {counts}")
+        title = f"similarity {row.similarity_pct:.2f} %: {row.n_good} good matches of {row.n_query} query keypoints"
+        if pd.notna(row.verified) and row.verified:
+            title += f"\n{row.n_inliers} inliers, shift {row.dx_m:.2f} m east, {row.dy_m:.2f} m north"
+        return pair_picture(
+            self.folder, query, train, title, matches=matches, inliers_only=inliers_only, view=view, crop=crop
+        )
+
+    def displacement(self, first: str, second: str, cell_m: float = 1000.0) -> bytes:
+        """Return a GeoTIFF of a pair's shift over the ground; see `s2fast.report.raster.displacement_raster`."""
+        from s2fast.report.raster import displacement_raster
+
+        return displacement_raster(self.folder, *self.ordered(first, second), cell_m)
 
     def ordered(self, first: str, second: str) -> tuple[str, str]:
         """Put two scenes into the run's order: query, train."""

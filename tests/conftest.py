@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.archives import Archive, write_archive
+from tests.judged import Judged, judge
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +23,9 @@ def shared_data() -> Path:
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     """One archive for all tests that only read it."""
     return write_archive(tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture(scope="session")
+def judged(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    """A run that was not verified, and a copy of it that was, for tests that only read them."""
+    return judge(archive, tmp_path_factory.mktemp("judged"))

@@ -1,7 +1,10 @@
 """The command line: what it prints, its exit codes, one line for everything wrong."""
 
 import json
+import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +12,15 @@ from pathlib import Path
 import cv2
 import geopandas
 import numpy as np
+import pandas as pd
 import pytest
+import rasterio
 import shapely
 
 from s2fast import cli
+from s2fast.errors import RunFolderError
 from tests.archives import Archive, safe_path, write_archive, write_regions, write_scene
+from tests.judged import Judged
 
 CONFIG = "configs/default.toml"
 
@@ -50,7 +57,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert "run" in told.stdout
 
 
-@pytest.mark.parametrize("command", [*cli.STAGE_COMMANDS, "pairs", "show", "synth", "demo", "doctor"])
+@pytest.mark.parametrize("command", [*cli.STAGE_COMMANDS, "pairs", "show", "displacement", "synth", "demo", "doctor"])
 def test_every_command_has_help_with_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -192,6 +199,130 @@ def test_skipped_scene_is_named_and_exit_3(
     assert told.out.startswith("4 scenes, 6 pairs")
     assert s2fast(monkeypatch, *arguments, "--strict") == 2
     assert_one_line(capsys.readouterr().err, "has no CRS")
+
+
+def test_alone_it_says_what_to_do_next(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert s2fast(monkeypatch) == 0
+    told = capsys.readouterr().out
+    commands = re.findall(r"^  s2fast (\w+)", told, re.MULTILINE)
+    assert commands == ["doctor", "demo", "run", "pairs", "show"]
+    assert s2fast(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out.startswith("s2fast ")
+
+
+def test_shell_completes_commands(tmp_path: Path) -> None:
+    asked = {"_S2FAST_COMPLETE": "complete_bash", "COMP_WORDS": "s2fast d", "COMP_CWORD": "1"}
+    program = "import sys; sys.argv = ['s2fast']; from s2fast import cli; cli.app(prog_name='s2fast')"
+    told = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | asked, capture_output=True, text=True, check=True
+    )
+    assert told.stdout.split() == ["displacement", "demo", "doctor"]
+
+
+def test_show_takes_views_and_crops(
+    judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("S2A_20190427T083601_T36UXA", "S2A_20190606T083601_T36UXA")
+    pictures = set()
+    for options in (
+        ["--masked"],
+        ["--original"],
+        ["--masked", "--inliers-only", "--matches", "3"],
+        ["--original", "--crop", "100,50,200,100"],
+    ):
+        assert s2fast(monkeypatch, "show", judged.out, *names, "-o", tmp_path / "pair.png", *options) == 0
+        pictures.add((tmp_path / "pair.png").read_bytes())
+    assert len(pictures) == 4
+    capsys.readouterr()
+    assert s2fast(monkeypatch, "show", judged.out, *names, "-o", tmp_path / "pair.png", "--crop", "1,2,3") == 2
+    assert_one_line(capsys.readouterr().err, "write COL,ROW,WIDTH,HEIGHT")
+    assert s2fast(monkeypatch, "show", judged.plain, *names, "-o", tmp_path / "pair.png", "--inliers-only") == 2
+    assert_one_line(capsys.readouterr().err, "run verify first")
+
+
+def test_displacement_writes_a_raster(
+    judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("S2A_20190427T083601_T36UXA", "S2A_20190606T083601_T36UXA")
+    assert s2fast(monkeypatch, "displacement", judged.out, *names, "-o", tmp_path / "a.tif", "--cell", "640") == 0
+    with rasterio.open(tmp_path / "a.tif") as raster:
+        assert (raster.count, raster.shape) == (3, (8, 8))
+    assert s2fast(monkeypatch, "displacement", judged.out, *names, "-o", tmp_path / "no" / "a.tif") == 2
+    assert_one_line(capsys.readouterr().err, "cannot write the raster")
+
+
+def test_pairs_lists_verified_ones(
+    judged: Judged, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert s2fast(monkeypatch, "pairs", judged.out, "--verified", "--format", "json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert 0 < len(rows) == pd.read_parquet(judged.out / "pairs.parquet")["verified"].sum()
+    assert s2fast(monkeypatch, "pairs", judged.out, "--verified") == 0
+    assert "dx_m" in capsys.readouterr().out
+
+
+def test_run_keeps_a_log(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    arguments = ("ingest", CONFIG, "--scenes", archive.scenes, "--out", out)
+    assert s2fast(monkeypatch, *arguments) == 0
+    first = (out / "run.log").read_text()
+    assert f"s2fast ingest {CONFIG}" in first
+    assert "ingest: 4 to do, 0 up to date" in first
+    # Its own process: the tests have taken over logging in this one.
+    command = [sys.executable, "-m", "s2fast.cli", *arguments]
+    assert "info: s2fast" not in subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    verbose = subprocess.run([*command, "-v"], capture_output=True, text=True, check=True).stderr
+    assert "info: s2fast" in verbose
+    both = (out / "run.log").read_text()
+    assert both.startswith(first)
+    assert "ingest: 0 to do, 4 up to date" in both
+
+    def fails(*_: object) -> None:
+        raise RunFolderError("no room")
+
+    monkeypatch.setattr("s2fast.extract.extract_unit", fails)
+    assert s2fast(monkeypatch, "extract", *arguments[1:]) == 2
+    assert "ended with an error: no room" in (out / "run.log").read_text()
+
+
+def test_interrupted_run_ends_at_once_and_goes_on(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", CONFIG, "--scenes", str(archive.scenes), "--out", str(tmp_path / "out"), "--workers", "2"]
+    command = [sys.executable, "-m", "s2fast.cli", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if line.startswith("extract: 4 to do"):
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        told = process.stderr.read()
+        assert process.wait(60) == 130
+    assert "s2fast: stopped; what is complete is kept" in told
+    assert f"s2fast {' '.join(arguments)}" in told
+    assert "Traceback" not in told
+    assert "leaked" not in told
+    assert s2fast(monkeypatch, *arguments[:-2]) == 0
+    assert "ingest: nothing to do, 4 up to date" in capsys.readouterr().err
+
+
+def test_interrupt_does_not_wait_for_what_runs() -> None:
+    # A lock nobody frees stands for a kernel that takes long: the main thread never gets to a handler of its own.
+    program = (
+        "import threading\n"
+        "from s2fast.interrupt import ending_at_once\n"
+        "lock = threading.Lock()\n"
+        "lock.acquire()\n"
+        "with ending_at_once('go on with: this'):\n"
+        "    print('ready', flush=True)\n"
+        "    lock.acquire()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (130, "\ngo on with: this\n")
 
 
 def test_unwritable_picture_and_missing_run_are_told(

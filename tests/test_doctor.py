@@ -43,3 +43,13 @@ def test_missing_package_comes_with_its_command(monkeypatch: pytest.MonkeyPatch)
     found = findings()
     assert (found["zarr"].fine, found["zarr"].remedy) == (False, "pip install 'zarr'")
     assert (found["triton"].fine, found["triton"].remedy) == (True, "pip install 's2fast[gpu]'")
+
+
+def test_package_of_a_wrong_version_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "5.0.0" if name == "opencv-python-headless" else version(name)
+    )
+    found = findings()["opencv-python-headless"]
+    assert not found.fine
+    assert found.remedy == "pip install 'opencv-python-headless<5,>=4.10'"

@@ -15,7 +15,7 @@ from s2fast.match import Matches, both_directions, key, load_scenes, match_unit,
 from s2fast.memory import MIB, match_bytes
 from s2fast.model import Features
 from s2fast.pairing import Pair, plan_blocks
-from s2fast.report.picture import cross_matches
+from s2fast.report.chosen import cross_matches
 from s2fast.store import RunFolder
 from s2fast_kernels.akaze import akaze
 from s2fast_kernels.akaze.contract import unpack

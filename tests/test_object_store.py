@@ -70,7 +70,11 @@ def s3(server: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 
 def local_digests(out: Path) -> dict[str, str]:
-    files = (path for path in sorted(out.rglob("*")) if path.is_file() and path.name != "run.json")
+    files = (
+        path
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.name not in ("run.json", "run.log", "report.html")
+    )
     return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -80,7 +84,7 @@ def object_digests(out: str) -> dict[str, str]:
     return {
         name: hashlib.sha256(bytes(obstore.get(store, name).bytes())).hexdigest()
         for name in names
-        if name != "run.json"
+        if name not in ("run.json", "run.log", "report.html")
     }
 
 

@@ -18,6 +18,7 @@ from s2fast.errors import ConfigError, InputError, RunFolderError, SceneError
 from s2fast.pipeline import run_stages
 from s2fast.progress import PlainProgress
 from s2fast.record import RunRecord
+from s2fast.report.tables import TABLES
 from tests.archives import ORIGINS, Archive, safe_path, write_archive, write_scene
 
 COLUMNS = [
@@ -33,11 +34,11 @@ def run(archive: Archive, out: Path, overrides: dict[str, Any] | None = None, **
 
 
 def digests(out: Path) -> dict[str, str]:
-    """Content of every file that is a result; run.json holds times."""
+    """Content of every file that is a result; run.json, run.log and the page hold times."""
     return {
         str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(out.rglob("*"))
-        if path.is_file() and path.name != "run.json"
+        if path.is_file() and path.name not in ("run.json", "run.log", "report.html")
     }
 
 
@@ -57,9 +58,8 @@ def finished(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_run_folder_holds_what_it_promises(finished: Path) -> None:
-    tables_of_run = ["pairs.parquet", "pairs.csv", "similarity.csv", "scenes.parquet"]
     assert {path.name for path in finished.iterdir()} == {
-        "run.json", "store.zarr", "pairs", "good", "verified", "matches", *tables_of_run
+        "run.json", "store.zarr", "pairs", "good", "verified", "matches", *TABLES
     }  # fmt: skip
     pairs, matches = tables(finished)
     assert list(pairs.columns) == COLUMNS
@@ -124,7 +124,11 @@ def test_second_run_does_nothing_and_says_so(
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished, out)
-    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file() and path.name != "run.json"}
+    before = {
+        path: path.stat().st_mtime_ns
+        for path in out.rglob("*")
+        if path.is_file() and path.name not in ("run.json", "run.log", "report.html")
+    }
     run(archive, out, progress=PlainProgress())
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert "nothing to do" in capsys.readouterr().err.splitlines()[-1]

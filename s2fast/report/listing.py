@@ -6,7 +6,10 @@ import sys
 
 import pandas as pd
 
-_SHOWN = ("query", "train", "n_query", "n_train", "n_good", "similarity_pct", "n_inliers", "verified")
+_SHOWN = (
+    "query", "train", "n_query", "n_train", "n_good", "similarity_pct", "n_inliers", "dx_m", "dy_m", "verified",
+    "verdict",
+)  # fmt: skip
 
 
 def filter_pairs(

@@ -1,62 +1,50 @@
-"""The picture of one pair: both scenes, both as the detector saw them, the best matches between them."""
+"""The picture of one pair: both scenes, both as the detector saw them, the matches between them."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Literal
 
-import cv2
 import numpy as np
-import numpy.typing as npt
-import rasterio
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import ConnectionPatch
-from rasterio.errors import RasterioError
+from matplotlib.patheffects import Normal, withStroke
 
-from s2fast.model import Features
+from s2fast.errors import InputError
+from s2fast.model import Window
+from s2fast.report.chosen import Lines, lines_to_draw
+from s2fast.report.ground import Ground, reprojected, to_ground, to_pixels
+from s2fast.report.imagery import covering, original, shown_tile, whole
 from s2fast.store import RunFolder
-from s2fast_kernels.hamming_top2_both import hamming_top2_both
 
-log = logging.getLogger(__name__)
+View = Literal["all", "masked", "original"]
 
 _SIDE_PX = 1200
 """Longest side a scene is drawn with."""
 
-_MATCH_COLOUR = "#e69f00"  # orange of the Okabe-Ito palette: safe for colour-blind readers, seen on grey
+_INLIER = {"color": "#56b4e9", "linestyle": "solid"}
+_OUTLIER = {"color": "#e69f00", "linestyle": "dashed"}
+"""Colours of the Okabe-Ito palette, safe for colour-blind readers and seen on grey; told apart by their line too."""
+
+_EDGE = [withStroke(linewidth=3.0, foreground="black", alpha=0.6), Normal()]
+"""Keeps a line in sight on bright ground."""
+
+_DIMMED = 0.4
+"""Brightness of what lies outside the regions, below the lines."""
 
 
-@dataclass(frozen=True, slots=True)
-class CrossMatches:
-    """Matches that are each other's best, nearest first."""
-
-    query_row: npt.NDArray[np.intp]
-    """(k,) rows of the query's features."""
-    train_row: npt.NDArray[np.intp]
-    """(k,) rows of the train's features."""
-    distance: npt.NDArray[np.uint16]
-    """(k,) Hamming distance [bits], rising."""
-
-
-def cross_matches(query: Features, train: Features, most: int) -> CrossMatches:
-    """Find the nearest matches that are best in both directions, as BFMatcher's crossCheck does.
-
-    Returns
-    -------
-    CrossMatches
-        At most `most`, by distance, then query row.
-    """
-    there, back = hamming_top2_both(query.descriptors, train.descriptors, np.array([0, len(train)], np.int64))
-    if not len(query) or not len(train):
-        return CrossMatches(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.uint16))
-    chosen = there.index[:, 0]
-    rows = np.flatnonzero(back.index[chosen, 0] == np.arange(len(query)))
-    rows = rows[np.argsort(there.best[rows, 0], kind="stable")][:most]
-    return CrossMatches(rows, chosen[rows].astype(np.intp), there.best[rows, 0])
-
-
-def pair_picture(folder: RunFolder, query: str, train: str, title: str = "", most: int = 20) -> Figure:
+def pair_picture(
+    folder: RunFolder,
+    query: str,
+    train: str,
+    title: str = "",
+    *,
+    matches: int = 20,
+    inliers_only: bool = False,
+    view: View = "all",
+    crop: Window | None = None,
+) -> Figure:
     """Draw a pair of scenes.
 
     Parameters
@@ -67,94 +55,123 @@ def pair_picture(folder: RunFolder, query: str, train: str, title: str = "", mos
         Scene ids.
     title
         A line above the picture.
-    most
-        Matches to draw: the nearest that are best in both directions.
+    matches
+        How many to draw, the nearest.
+    inliers_only
+        Leave out what does not agree with the pair's shift.
+    view
+        "all": the scenes in colour, the tiles the detector saw, the matches. "original" or "masked": only the
+        matches, on the scenes in colour or on the tiles.
+    crop
+        The part of the query to draw, on its full-resolution grid; of the train the same ground is drawn.
 
     Returns
     -------
     Figure
-        Three rows: the scenes in colour, the tiles the detector saw, the matches.
+        Three rows, or one.
     """
-    figure = Figure(figsize=(12, 17), layout="constrained")
-    axes = figure.subplots(3, 2)
-    features = folder.features(query), folder.features(train)
-    matches = cross_matches(*features, most)
-    for column, scene_id in enumerate((query, train)):
-        extent = _extent(folder, scene_id)
-        count = len(features[column])
-        _draw(axes[0, column], stretched(original(folder, scene_id)), extent, f"{scene_id}\nthe scene")
-        _draw(axes[1, column], shown_tile(folder, scene_id), extent, f"inside the regions: {count} keypoints")
-        _draw(axes[2, column], shown_tile(folder, scene_id, 0.4), extent, "query" if column == 0 else "train")
-    ends = features[0].xy[matches.query_row], features[1].xy[matches.train_row]
-    for left, right in zip(*ends, strict=True):
-        figure.add_artist(
-            ConnectionPatch(
-                tuple(left), tuple(right), "data", "data", axesA=axes[2, 0], axesB=axes[2, 1], color=_MATCH_COLOUR
-            )
-        )
-    for column, points in enumerate(ends):
-        axes[2, column].scatter(*points.T, s=22, facecolors="none", edgecolors=_MATCH_COLOUR, linewidths=1.2)
+    windows = windows_to_draw(folder, query, train, crop)
+    lines = lines_to_draw(folder, query, train, matches, windows, inliers_only=inliers_only)
+    figure = Figure(figsize=(12, 19 if view == "all" else 7.2), layout="constrained")
+    axes = figure.subplots(3 if view == "all" else 1, 2, squeeze=False)
+    for column, (scene_id, window) in enumerate(zip((query, train), windows, strict=True)):
+        count = folder.feature_attributes(scene_id)["count"]
+        side = f"{'query' if column == 0 else 'train'} {scene_id}"
+        below = axes[-1, column]
+        if view == "all":
+            _draw(axes[0, column], folder, scene_id, window, "original", f"{scene_id}\nthe scene")
+            _draw(axes[1, column], folder, scene_id, window, "masked", f"inside the regions: {count} keypoints")
+        _draw(below, folder, scene_id, window, "original" if view == "original" else "dimmed", side)
+    _connect(figure, axes[-1, 0], axes[-1, 1], lines)
     for right in axes[:, 1]:
         # The lines cross the gap between the columns.
         right.yaxis.tick_right()
         right.yaxis.set_label_position("right")
-    lines = f"lines: the {len(matches.query_row)} nearest matches that are best in both directions"
-    figure.suptitle(f"{title}\n{lines}".lstrip(), fontsize=13)
+    figure.suptitle(f"{title}\n{_told(lines)}".lstrip(), fontsize=13)
     return figure
 
 
-def original(folder: RunFolder, scene_id: str) -> npt.NDArray[np.uint8]:
-    """Read the scene in colour, shrunk for drawing; grey from the store where the source is gone.
+def windows_to_draw(folder: RunFolder, query: str, train: str, crop: Window | None) -> tuple[Window, Window]:
+    """Say what to draw of the query and of the train: all, or the crop and the same ground.
 
-    Returns
-    -------
-    (rows, cols, 3) or (rows, cols) uint8
+    Raises
+    ------
+    InputError
+        The crop lies outside of the query, or the train does not show its ground.
     """
-    source = Path(folder.tile_attributes(scene_id)["source"])
-    try:
-        with rasterio.open(source) as dataset:
-            shrink = max(1.0, max(dataset.shape) / _SIDE_PX)
-            size = round(dataset.height / shrink), round(dataset.width / shrink)
-            bands = [1, 2, 3] if dataset.count >= 3 else [1]
-            pixels: npt.NDArray[np.uint8] = dataset.read(bands, out_shape=(len(bands), *size))
-    except RasterioError:
-        log.warning("%s is gone: the scene is drawn from the run folder, in grey", source)
-        return _shrunk(folder.grey(scene_id))
-    return np.moveaxis(pixels, 0, 2) if len(bands) == 3 else pixels[0]
+    scenes = whole(folder, query), whole(folder, train)
+    if crop is None:
+        return scenes
+    ground = Ground(folder)
+    x0, y0, x1, y1 = crop.bounds
+    corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float64) - 0.5
+    there = reprojected(to_ground(corners, ground.transform(query)), ground.crs(query), ground.crs(train))
+    in_train = to_pixels(there, ground.transform(train)) + 0.5
+    low, high = np.rint(in_train.min(0)).astype(int), np.rint(in_train.max(0)).astype(int)
+    same_ground = Window(int(low[1]), int(low[0]), int(high[1] - low[1]), int(high[0] - low[0]))
+    shown = _common(crop, scenes[0]), _common(same_ground, scenes[1])
+    for scene_id, scene, window in zip((query, train), scenes, shown, strict=True):
+        if not window:
+            raise InputError(
+                f"nothing of the crop {crop.col},{crop.row},{crop.width},{crop.height} of {query} lies in {scene_id}, "
+                f"which has {scene.width} columns and {scene.height} rows"
+            )
+    return shown
 
 
-def shown_tile(folder: RunFolder, scene_id: str, outside: float = 0.0) -> npt.NDArray[np.uint8]:
-    """Read the tile, darkened to a share `outside` of its brightness where no keypoint may lie; shrunk for drawing."""
-    grey = stretched(folder.grey(scene_id))
-    return _shrunk(np.where(folder.valid(scene_id), grey, (grey * np.float32(outside)).astype(np.uint8)))
+def _common(window: Window, scene: Window) -> Window:
+    x0, y0, x1, y1 = window.bounds
+    left, top = max(x0, 0), max(y0, 0)
+    return Window(top, left, min(y1, scene.height) - top, min(x1, scene.width) - left)
 
 
-def _shrunk(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    shrink = max(1.0, max(grey.shape) / _SIDE_PX)
-    size = round(grey.shape[1] / shrink), round(grey.shape[0] / shrink)
-    shrunk: npt.NDArray[np.uint8] = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    return shrunk
-
-
-def stretched(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Spread the middle 98 % of the pixels that are not 0 over the whole range: true colours are dark to the eye."""
-    lit = image[image > 0]
-    if not lit.size:
-        return image
-    low, high = np.percentile(lit, (1, 99))
-    spread = np.clip((image.astype(np.float32) - low) * (254 / max(high - low, 1.0)) + 1, 1, 255)
-    return np.where(image > 0, spread, 0).astype(np.uint8)
-
-
-def _extent(folder: RunFolder, scene_id: str) -> tuple[float, float, float, float]:
-    """Edges of the scene in its full-resolution pixel grid, pixel centres at integers: left, right, bottom, top."""
-    rows, cols = folder.tile_attributes(scene_id)["full_shape"]
-    return -0.5, cols - 0.5, rows - 0.5, -0.5
-
-
-def _draw(axes: Axes, image: npt.NDArray[np.uint8], extent: tuple[float, float, float, float], title: str) -> None:
+def _draw(axes: Axes, folder: RunFolder, scene_id: str, window: Window, kind: str, title: str) -> None:
+    if kind == "original":
+        image = original(folder, scene_id, window, _SIDE_PX)
+    else:
+        image = shown_tile(folder, scene_id, window, _SIDE_PX, _DIMMED if kind == "dimmed" else 0.0)
+    # A stored pixel may reach out of a crop; pixel centres lie at integers.
+    drawn = window if kind == "original" else covering(folder, scene_id, window)
+    left, top, right, bottom = (edge - 0.5 for edge in drawn.bounds)
+    extent = (left, right, bottom, top)
     axes.imshow(image, extent=extent, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
+    left, top, right, bottom = (edge - 0.5 for edge in window.bounds)
+    axes.set(xlim=(left, right), ylim=(bottom, top))
     axes.set_title(title, fontsize=11)
     axes.set_xlabel("column [px]", fontsize=9)
     axes.set_ylabel("row [px]", fontsize=9)
     axes.tick_params(labelsize=8)
+
+
+def _connect(figure: Figure, left: Axes, right: Axes, lines: Lines) -> None:
+    agree = np.ones(len(lines), np.bool_) if lines.inlier is None else lines.inlier
+    for start, end, inlier in zip(lines.query_xy, lines.train_xy, agree, strict=True):
+        # What nobody has checked is drawn solid too, in the colour of doubt.
+        style = _INLIER if inlier and lines.inlier is not None else _OUTLIER
+        line = style["linestyle"] if lines.inlier is not None else "solid"
+        figure.add_artist(
+            ConnectionPatch(
+                tuple(start), tuple(end), "data", "data", axesA=left, axesB=right, color=style["color"], linestyle=line,
+                linewidth=1.4, path_effects=_EDGE,
+            )
+        )  # fmt: skip
+        for axes, point in ((left, start), (right, end)):
+            axes.scatter(
+                point[0],
+                point[1],
+                s=22,
+                facecolors="none",
+                edgecolors=style["color"],
+                linewidths=1.2,
+                path_effects=_EDGE,
+            )
+    if lines.inlier is not None:
+        handles = [Line2D([], [], label="inlier", **_INLIER), Line2D([], [], label="outlier", **_OUTLIER)]  # type: ignore[arg-type]
+        left.legend(handles=handles, loc="lower left", fontsize=9)
+
+
+def _told(lines: Lines) -> str:
+    if lines.inlier is None:
+        return f"lines: the {len(lines)} nearest matches that are best in both directions; not verified"
+    inliers = int(lines.inlier.sum())
+    return f"lines: {inliers} inliers, {len(lines) - inliers} outliers, the nearest good matches"

@@ -1,4 +1,4 @@
-"""The run's tables: pairs, the similarity matrix, scenes."""
+"""The report stage: tables of pairs and scenes, the similarity matrix, the page and the layers that show them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from s2fast.keys import content_key
 from s2fast.pairing import place, selection
 from s2fast.progress import Progress
 from s2fast.record import RunRecord
+from s2fast.report import gis, page
+from s2fast.report.payload import payload
+from s2fast.report.thumbnails import thumbnails
 from s2fast.series import add_network
 from s2fast.sources import gdal_name
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder
 
-TABLES = ("pairs.parquet", "pairs.csv", "similarity.csv", "scenes.parquet")
+TABLES = ("pairs.parquet", "pairs.csv", "similarity.csv", "scenes.parquet", page.NAME, *gis.NAMES)
 """Files this stage writes."""
 
 _PAIR_COLUMNS: dict[str, Any] = {
@@ -50,7 +53,7 @@ def run(
     record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, strict: bool = False
 ) -> StageResult:
     """Write the tables, unless they are there for these very results."""
-    del workplace, strict
+    del strict
     key = tables_key(record)
     if record.tables_key == key and set(TABLES) <= set(folder.names()):
         with progress.stage("report", 0, len(TABLES)):
@@ -70,6 +73,13 @@ def run(
         bar.advance()
         write_scenes(record, folder, series)
         bar.advance()
+        scenes = geopandas.read_parquet(io.BytesIO(folder.read("scenes.parquet")))
+        shown = thumbnails(scenes["scene_id"].tolist(), folder, workplace)
+        folder.write(page.NAME, page.page(payload(record, folder, pairs, scenes, shown)).encode())
+        bar.advance()
+        gis.write_layers(folder, pairs, scenes)
+        for _ in gis.NAMES:
+            bar.advance()
     record.counts = {
         "scenes": len(record.usable),
         "pairs": len(pairs),
@@ -86,7 +96,7 @@ def tables_key(record: RunRecord) -> str:
     """Content key of the tables: all that the pairs' results and the list of scenes depend on."""
     config = record.config
     chosen = selection(config.matching)
-    return content_key("tables", extract.wanted_keys(record), verify.key("", "", config), chosen)
+    return content_key("tables", page.looks(), extract.wanted_keys(record), verify.key("", "", config), chosen)
 
 
 def pair_table(record: RunRecord, folder: RunFolder) -> tuple[pd.DataFrame, dict[str, int]]:

@@ -1,0 +1,1 @@
+"""Scripts to read and to run: the job through the Python interface."""

@@ -1,0 +1,64 @@
+// The run's results, as payload.py wrote them.
+
+const DATA = JSON.parse(byId("data").textContent);
+byId("data").remove();
+const SCENES = DATA.scenes;
+const PAIRS = DATA.pairs;
+const N_PAIRS = PAIRS.query.length;
+
+for (const scene of SCENES) {
+  scene.date = scene.time ? scene.time.slice(0, 10) : "";
+  scene.label = scene.tile && scene.date ? `${scene.tile} ${scene.date}` : scene.scene_id;
+}
+
+// Two acquisitions of a tile on one day go by their whole names.
+{
+  const seen = new Map();
+  for (const scene of SCENES) seen.set(scene.label, (seen.get(scene.label) || 0) + 1);
+  for (const scene of SCENES) if (seen.get(scene.label) > 1) scene.label = scene.scene_id;
+}
+
+const value = (column, pair) => (PAIRS[column] ? PAIRS[column][pair] : null);
+
+const VERIFICATION_RAN = Boolean(PAIRS.verified);
+
+function verdictOf(pair) {
+  const told = value("verdict", pair);
+  if (told) return told;
+  const verified = value("verified", pair);
+  return isKnown(verified) ? (verified ? "verified" : "not verified") : "not run";
+}
+
+function shiftOf(pair) {
+  const east = value("dx_m", pair);
+  return isKnown(east) ? Math.hypot(east, value("dy_m", pair)) : null;
+}
+
+const pairName = (pair) => `${SCENES[PAIRS.query[pair]].label} and ${SCENES[PAIRS.train[pair]].label}`;
+
+// PAIR_AT[i * n + j]: the pair of scenes i and j, -1 where there is none.
+const PAIR_AT = new Int32Array(SCENES.length ** 2).fill(-1);
+for (let pair = 0; pair < N_PAIRS; pair++) {
+  const [query, train] = [PAIRS.query[pair], PAIRS.train[pair]];
+  PAIR_AT[query * SCENES.length + train] = PAIR_AT[train * SCENES.length + query] = pair;
+}
+
+const OUTLIER = 0;
+const INLIER = 1;
+
+// The matches of a pair that the page holds, inliers first, each kind nearest first; null where none are stored.
+function matchesOf(pair) {
+  if (!isKnown(DATA.matches[pair])) return null;
+  const bytes = Uint8Array.from(atob(DATA.matches[pair]), (letter) => letter.charCodeAt(0));
+  const count = bytes.length / 19;
+  let at = 0;
+  const column = (kind) => {
+    const part = new kind(bytes.buffer, at, count);
+    at += part.byteLength;
+    return part;
+  };
+  const dx = column(Float32Array);
+  const dy = column(Float32Array);
+  const [queryX, queryY, trainX, trainY] = [0, 0, 0, 0].map(() => Float32Array.from(column(Uint16Array), (share) => share / 65535));
+  return { count, dx, dy, queryX, queryY, trainX, trainY, distance: column(Uint16Array), kind: column(Uint8Array) };
+}

@@ -1,0 +1,117 @@
+// The notebook's two tables, 50 % and more and below, sorted and filtered.
+
+const ROWS_AT_ONCE = 100;
+
+const COLUMNS = [
+  { title: "Query", of: (pair) => SCENES[PAIRS.query[pair]].label },
+  { title: "Train", of: (pair) => SCENES[PAIRS.train[pair]].label },
+  { title: "Similarity [%]", of: (pair) => value("similarity_pct", pair), digits: 2 },
+  { title: "Good matches", of: (pair) => value("n_good", pair), digits: 0 },
+  { title: "Inliers", of: (pair) => value("n_inliers", pair), digits: 0, column: "n_inliers" },
+  { title: "Shift [m]", of: shiftOf, digits: 2, column: "dx_m" },
+  { title: "Common ground [%]", of: (pair) => value("overlap_pct", pair), digits: 1, column: "overlap_pct" },
+  { title: "Verdict", of: verdictOf, column: "verified" },
+].filter(({ column }) => !column || PAIRS[column]);
+
+class PairTable {
+  constructor(title, pairs, open) {
+    this.pairs = pairs;
+    this.open = open;
+    this.sorted = { column: COLUMNS.findIndex(({ title: name }) => name.startsWith("Similarity")), descending: true };
+    this.most = ROWS_AT_ONCE;
+    this.title = element("h3", {});
+    this.name = title;
+    this.heads = COLUMNS.map((column, place) =>
+      element("th", { scope: "col", class: isKnown(column.digits) ? "number" : null },
+        element("button", { type: "button", onclick: () => this.sort(place) }, column.title)));
+    this.body = element("tbody");
+    this.more = element("button", { type: "button", onclick: () => { this.most += 5 * ROWS_AT_ONCE; this.draw(); } }, "");
+    this.table = element("table", {}, element("thead", {}, element("tr", {}, ...this.heads)), this.body);
+    this.root = element("section", { "aria-label": title }, this.title, element("div", { class: "scroll" }, this.table), this.more);
+    this.filter(() => true);
+  }
+
+  sort(place) {
+    const again = this.sorted.column === place;
+    this.sorted = { column: place, descending: again ? !this.sorted.descending : isKnown(COLUMNS[place].digits) };
+    this.arrange();
+  }
+
+  filter(keeps) {
+    this.kept = this.pairs.filter(keeps);
+    this.most = ROWS_AT_ONCE;
+    this.arrange();
+  }
+
+  arrange() {
+    const { of } = COLUMNS[this.sorted.column];
+    const turn = this.sorted.descending ? -1 : 1;
+    // What is not known stands last, whichever way.
+    this.kept.sort((first, second) => {
+      const [a, b] = [of(first), of(second)];
+      if (!isKnown(a) || !isKnown(b)) return isKnown(b) - isKnown(a) || first - second;
+      return turn * (a < b ? -1 : a > b ? 1 : 0) || first - second;
+    });
+    this.draw();
+  }
+
+  draw() {
+    this.heads.forEach((head, place) => {
+      const state = place === this.sorted.column ? (this.sorted.descending ? "descending" : "ascending") : "none";
+      head.setAttribute("aria-sort", state);
+      head.firstChild.textContent = COLUMNS[place].title + { none: "", ascending: " ▲", descending: " ▼" }[state];
+    });
+    this.title.textContent = `${this.name}: ${number(this.kept.length)} pairs`;
+    this.table.hidden = !this.kept.length;
+    this.body.replaceChildren(...this.kept.slice(0, this.most).map((pair) => this.row(pair)));
+    const left = this.kept.length - this.most;
+    this.more.hidden = left <= 0;
+    this.more.textContent = `Show more (${number(left)} left)`;
+  }
+
+  row(pair) {
+    const cells = COLUMNS.map(({ of, digits }, place) => {
+      const text = isKnown(digits) ? number(of(pair), digits) : of(pair);
+      if (place) return element("td", { class: isKnown(digits) ? "number" : null }, text);
+      const button = { type: "button", class: "open", "aria-label": `Open ${pairName(pair)}`, onclick: () => this.open(pair, this.kept) };
+      return element("td", {}, element("button", button, text));
+    });
+    return element("tr", {}, ...cells);
+  }
+}
+
+class Lists {
+  constructor(open) {
+    const all = Array.from({ length: N_PAIRS }, (_, pair) => pair);
+    const isAlike = (pair) => value("similarity_pct", pair) >= 50;
+    this.tables = [
+      new PairTable("50 % and more", all.filter(isAlike), open),
+      new PairTable("Below 50 %", all.filter((pair) => !isAlike(pair)), open),
+    ];
+    byId("lists").append(...this.tables.map((table) => table.root));
+    this.form = byId("filters");
+    const tiles = [...new Set(SCENES.map((scene) => scene.tile))].filter(Boolean).sort();
+    const verdicts = Object.keys(VERDICT_COLOURS).filter((name) => all.some((pair) => verdictOf(pair) === name));
+    const across = tiles.length > 1 ? [["across", "two different tiles"]] : [];
+    this.options("tile", [["", "all"], ...tiles.map((tile) => [tile, `${tile} only`]), ...across]);
+    this.options("verdict", [["", "all"], ...verdicts.map((name) => [name, name])]);
+    this.form.addEventListener("change", () => this.filter());
+    this.form.addEventListener("reset", () => setTimeout(() => this.filter()));
+    this.form.addEventListener("submit", (event) => event.preventDefault());
+  }
+
+  options(name, choices) {
+    this.form.elements[name].append(...choices.map(([key, text]) => element("option", { value: key }, text)));
+  }
+
+  filter() {
+    const [tile, from, to, verdict] = ["tile", "from", "to", "verdict"].map((name) => this.form.elements[name].value);
+    const keeps = (pair) => {
+      const scenes = [SCENES[PAIRS.query[pair]], SCENES[PAIRS.train[pair]]];
+      if (tile === "across" ? scenes[0].tile === scenes[1].tile : tile && scenes.some((scene) => scene.tile !== tile)) return false;
+      if (scenes.some(({ date }) => (from && date < from) || (to && date > to))) return false;
+      return !verdict || verdictOf(pair) === verdict;
+    };
+    for (const table of this.tables) table.filter(keeps);
+  }
+}

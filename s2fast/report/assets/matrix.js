@@ -1,0 +1,183 @@
+// The matrix of all pairs, as a picture one can point at.
+
+const SEPARATE_PX = 600; // narrower pages get no names along the sides
+
+const VALUES = {
+  similarity: { title: "similarity [%]", of: (pair) => value("similarity_pct", pair), digits: 2 },
+  inliers: { title: "inliers [count, logarithmic]", of: (pair) => value("n_inliers", pair), digits: 0, logarithmic: true },
+  shift: { title: "shift of verified pairs [m]", of: (pair) => (value("verified", pair) ? shiftOf(pair) : null), digits: 2 },
+  verdict: { title: "verdict", of: verdictOf },
+};
+
+class Matrix {
+  constructor(open) {
+    this.open = open;
+    this.canvas = byId("matrix-canvas");
+    this.valueChoice = byId("matrix-value");
+    this.orderChoice = byId("matrix-order");
+    for (const [name, kind] of Object.entries(VALUES)) {
+      const known = name === "similarity" || this.pairs().some((pair) => (name === "verdict" ? verdictOf(pair) !== "not run" : isKnown(kind.of(pair))));
+      const reason = VERIFICATION_RAN ? " (none found)" : " (run verify first)";
+      this.valueChoice.append(element("option", { value: name, disabled: !known }, known ? name : name + reason));
+    }
+    this.at = { row: 0, column: Math.min(1, SCENES.length - 1) };
+    this.valueChoice.addEventListener("change", () => this.draw());
+    this.orderChoice.addEventListener("change", () => this.draw());
+    this.canvas.addEventListener("mousemove", (event) => this.pointAt(event));
+    this.canvas.addEventListener("click", (event) => { this.pointAt(event); this.enter(); });
+    this.canvas.addEventListener("keydown", (event) => this.key(event));
+    this.canvas.addEventListener("focus", () => this.mark());
+    window.addEventListener("resize", () => this.draw());
+    this.draw();
+  }
+
+  pairs() { return Array.from({ length: N_PAIRS }, (_, pair) => pair); }
+
+  scene(place) { return this.order[place]; }
+
+  pairAt({ row, column }) { return row === column ? -1 : PAIR_AT[this.scene(row) * SCENES.length + this.scene(column)]; }
+
+  draw() {
+    this.kind = VALUES[this.valueChoice.value];
+    const byTime = this.orderChoice.value === "time";
+    this.order = byTime ? SCENES.map((_, scene) => scene) : DATA.likeness;
+    const count = SCENES.length;
+    const width = this.canvas.parentElement.clientWidth;
+    this.named = width >= SEPARATE_PX && count <= 110;
+    this.margin = this.named ? 14 + this.nameWidth() : 6;
+    this.cell = Math.max(1, Math.min(40, Math.floor((Math.min(width, 980) - this.margin) / count)));
+    const side = this.margin + this.cell * count + 2;
+    this.context = sized(this.canvas, side, side);
+    this.scale = this.colours();
+    for (let row = 0; row < count; row++) {
+      for (let column = 0; column < count; column++) this.fill(row, column);
+    }
+    if (this.named) this.names();
+    if (byTime) this.tiles();
+    this.mark();
+  }
+
+  nameWidth() {
+    const context = this.canvas.getContext("2d");
+    context.font = '12px system-ui, "DejaVu Sans", sans-serif';
+    return Math.max(0, ...SCENES.map((scene) => context.measureText(scene.label.slice(0, 28)).width));
+  }
+
+  // The colour of a pair: a ramp over the numbers, or one colour a verdict.
+  colours() {
+    const legend = byId("legend");
+    legend.replaceChildren();
+    if (this.kind === VALUES.verdict) {
+      for (const [name, colour] of Object.entries(VERDICT_COLOURS)) {
+        const count = this.pairs().filter((pair) => verdictOf(pair) === name).length;
+        if (count) legend.append(element("span", {}, element("i", { style: `background:${colour}` }), `${name}: ${number(count)}`));
+      }
+      return (pair) => VERDICT_COLOURS[verdictOf(pair)] || "#cc79a7";
+    }
+    const numbers = this.pairs().map(this.kind.of).filter(isKnown).sort((a, b) => a - b);
+    // One wild value must not darken all the others.
+    const high = numbers[Math.ceil((numbers.length - 1) * 0.995)] || 1;
+    const more = numbers[numbers.length - 1] > high ? " and more" : "";
+    const { logarithmic, digits, title } = this.kind;
+    const share = (at) => (logarithmic ? Math.log1p(at) / Math.log1p(high) : at / high);
+    const ramp = element("canvas", { class: "ramp", role: "img", "aria-label": `colours from 0 to ${number(high, digits)}` });
+    ramp.width = 220;
+    ramp.height = 1;
+    const context = ramp.getContext("2d");
+    for (let x = 0; x < 220; x++) { context.fillStyle = viridis(x / 219); context.fillRect(x, 0, 1, 1); }
+    legend.append(element("span", {}, title), element("span", {}, "0"), ramp, element("span", {}, `${number(high, digits)}${more}`));
+    if (numbers.length < N_PAIRS) legend.append(element("span", {}, element("i", { style: "background:#fff" }), "not known"));
+    return (pair) => { const at = this.kind.of(pair); return isKnown(at) ? viridis(share(at)) : "#ffffff"; };
+  }
+
+  fill(row, column) {
+    const pair = this.pairAt({ row, column });
+    const gap = this.cell > 5 ? 1 : 0;
+    this.context.fillStyle = pair < 0 ? "#e3e7eb" : this.scale(pair);
+    this.context.fillRect(this.margin + column * this.cell, this.margin + row * this.cell, this.cell - gap, this.cell - gap);
+  }
+
+  names() {
+    const context = this.context;
+    const size = Math.max(7, Math.min(12, this.cell - 1));
+    const each = Math.ceil(8 / this.cell);
+    context.font = `${size}px system-ui, "DejaVu Sans", sans-serif`;
+    context.fillStyle = "#1b1f24";
+    context.textBaseline = "middle";
+    for (let place = 0; place < SCENES.length; place += each) {
+      const label = SCENES[this.scene(place)].label.slice(0, 28);
+      const middle = this.margin + (place + 0.5) * this.cell;
+      context.textAlign = "right";
+      context.fillText(label, this.margin - 5, middle);
+      context.save();
+      context.translate(middle, this.margin - 5);
+      context.rotate(-Math.PI / 2);
+      context.textAlign = "left";
+      context.fillText(label, 0, 0);
+      context.restore();
+    }
+  }
+
+  // Lines where one tile ends and the next begins.
+  tiles() {
+    const far = this.margin + this.cell * SCENES.length;
+    this.context.fillStyle = "#1b1f24";
+    for (let place = 1; place < SCENES.length; place++) {
+      if (SCENES[place].tile === SCENES[place - 1].tile) continue;
+      const at = this.margin + place * this.cell - 1;
+      this.context.fillRect(this.margin, at, far - this.margin, 1.5);
+      this.context.fillRect(at, this.margin, 1.5, far - this.margin);
+    }
+  }
+
+  mark() {
+    const { row, column } = this.at;
+    Object.assign(byId("matrix-mark").style, {
+      left: `${this.margin + column * this.cell - 3}px`,
+      top: `${this.margin + row * this.cell - 3}px`,
+      width: `${this.cell + 5}px`,
+      height: `${this.cell + 5}px`,
+    });
+    this.read();
+  }
+
+  read() {
+    const pair = this.pairAt(this.at);
+    const names = [this.at.row, this.at.column].map((place) => SCENES[this.scene(place)]?.label);
+    const told = [];
+    if (pair >= 0) {
+      told.push(`similarity ${number(value("similarity_pct", pair), 2)} %`, `${number(value("n_good", pair))} good matches`);
+      if (isKnown(value("n_inliers", pair))) told.push(`${number(value("n_inliers", pair))} inliers`);
+      if (isKnown(value("dx_m", pair))) told.push(`shift ${metres(value("dx_m", pair))} m east, ${metres(value("dy_m", pair))} m north`);
+      told.push(verdictOf(pair) === "not run" ? "not verified: run verify" : verdictOf(pair));
+    }
+    const what = this.at.row === this.at.column ? "the same scene" : told.join(", ") || "not computed";
+    byId("readout").textContent = names[0] ? `${names[0]} and ${names[1]}: ${what}` : "no scenes";
+  }
+
+  pointAt(event) {
+    const at = (offset) => Math.floor((offset - this.margin) / this.cell);
+    const [row, column] = [at(event.offsetY), at(event.offsetX)];
+    const inside = (place) => place >= 0 && place < SCENES.length;
+    if (!inside(row) || !inside(column) || (row === this.at.row && column === this.at.column)) return;
+    this.at = { row, column };
+    this.mark();
+  }
+
+  key(event) {
+    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    if (event.key in steps) {
+      const last = SCENES.length - 1;
+      const [down, right] = steps[event.key];
+      this.at = { row: Math.min(last, Math.max(0, this.at.row + down)), column: Math.min(last, Math.max(0, this.at.column + right)) };
+      this.mark();
+    } else if (event.key === "Enter" || event.key === " ") this.enter();
+    else return;
+    event.preventDefault();
+  }
+
+  enter() {
+    const pair = this.pairAt(this.at);
+    if (pair >= 0) this.open(pair);
+  }
+}

@@ -1,0 +1,108 @@
+// The view of one pair, over the page: Escape closes it, the arrow buttons and keys turn to the next.
+
+class PairView {
+  constructor() {
+    this.dialog = byId("pair");
+    this.pair = -1;
+    this.list = [];
+    byId("pair-close").addEventListener("click", () => this.dialog.close());
+    byId("pair-before").addEventListener("click", () => this.turn(-1));
+    byId("pair-after").addEventListener("click", () => this.turn(1));
+    this.dialog.addEventListener("keydown", (event) => {
+      if (event.target.tagName === "SELECT") return;
+      if (event.key === "ArrowLeft") this.turn(-1);
+      if (event.key === "ArrowRight") this.turn(1);
+    });
+    for (const id of ["pair-under", "pair-lines", "pair-inliers", "pair-outliers"]) byId(id).addEventListener("change", () => this.draw());
+    window.addEventListener("resize", () => { if (this.dialog.open) this.draw(); });
+    byId("pair-kinds").hidden = !VERIFICATION_RAN;
+    byId("pair-lines-title").textContent = VERIFICATION_RAN ? "Lines of each kind" : "Lines";
+    const masked = DATA.summary.regions ? "As the keypoints were kept: what lies outside the regions is dark" : "As stored: without regions the whole scene counts";
+    byId("masked-caption").textContent = masked;
+  }
+
+  // Show a pair; `list` is the order in which the arrows turn.
+  open(pair, list) {
+    this.pair = pair;
+    this.list = list;
+    if (!this.dialog.open) this.dialog.showModal();
+    this.draw();
+    this.dialog.scrollTop = 0;
+  }
+
+  turn(step) {
+    const next = this.list[this.list.indexOf(this.pair) + step];
+    if (next !== undefined) this.open(next, this.list);
+  }
+
+  async draw() {
+    const pair = this.pair;
+    const isCurrent = () => this.pair === pair && this.dialog.open;
+    const scenes = [SCENES[PAIRS.query[pair]], SCENES[PAIRS.train[pair]]];
+    const place = this.list.indexOf(pair);
+    byId("pair-title").textContent = `${scenes[0].scene_id} and ${scenes[1].scene_id}`;
+    byId("pair-before").disabled = place <= 0;
+    byId("pair-after").disabled = place < 0 || place >= this.list.length - 1;
+    this.numbers(pair, scenes);
+    const matches = matchesOf(pair);
+    const shown = matches ? this.chosen(matches) : [];
+    byId("pair-caption").textContent = this.caption(matches, shown, pair);
+    const told = `${scenes[0].scene_id} beside ${scenes[1].scene_id}`;
+    for (const id of ["pair-matches", "pair-colour", "pair-masked"]) byId(id).setAttribute("aria-label", told);
+    this.plot(matches, pair);
+    const drawn = await drawScenes(byId("pair-matches"), scenes, byId("pair-under").value, isCurrent);
+    if (drawn) drawLines(drawn, matches, shown);
+    await drawScenes(byId("pair-colour"), scenes, "colour", isCurrent);
+    await drawScenes(byId("pair-masked"), scenes, "grey", isCurrent);
+  }
+
+  rows(matches) { return Array.from({ length: matches.count }, (_, row) => row); }
+
+  // The rows to draw: the nearest descriptors of each kind that is switched on, inliers last and so on top.
+  chosen(matches) {
+    const most = Number(byId("pair-lines").value);
+    const inliers = this.rows(matches).filter((row) => matches.kind[row] === INLIER);
+    const others = this.rows(matches).filter((row) => matches.kind[row] !== INLIER);
+    if (!VERIFICATION_RAN) return others.slice(0, most);
+    const first = byId("pair-inliers").checked ? inliers.slice(0, most) : [];
+    return [...(byId("pair-outliers").checked ? others.slice(0, most) : []), ...first];
+  }
+
+  caption(matches, shown, pair) {
+    if (!matches) return "The run keeps no matches of this pair (output.keep_matches): numbers only.";
+    const good = number(value("n_good", pair));
+    if (!VERIFICATION_RAN) return `Lines: the ${shown.length} nearest of ${good} good matches. Whether they are real nobody has checked: run verify.`;
+    const inliers = shown.filter((row) => matches.kind[row] === INLIER).length;
+    return `Lines: ${inliers} inliers (solid, blue) and ${shown.length - inliers} outliers (dashed, orange), the nearest of ${good} good matches.`;
+  }
+
+  numbers(pair, scenes) {
+    const rows = [
+      ["Query", `${scenes[0].scene_id}, ${number(scenes[0].n_keypoints)} keypoints`],
+      ["Train", `${scenes[1].scene_id}, ${number(scenes[1].n_keypoints)} keypoints`],
+      ["Similarity", `${number(value("similarity_pct", pair), 2)} %`],
+      ["Good matches", number(value("n_good", pair))],
+      ["Verdict", verdictOf(pair) === "not run" ? "not verified: run verify" : verdictOf(pair)],
+    ];
+    const add = (title, column, text) => { if (isKnown(value(column, pair))) rows.push([title, text(value(column, pair))]); };
+    add("Inliers", "n_inliers", (at) => number(at));
+    add("Shift", "dx_m", (at) => `${metres(at)} m east, ${metres(value("dy_m", pair))} m north`);
+    add("in pixels", "dx_px", (at) => `${number(at, 2)} right, ${number(value("dy_px", pair), 2)} down`);
+    add("Error of the shift", "shift_error_m", (at) => `${metres(at)} m`);
+    add("Common ground", "overlap_pct", (at) => `${number(at, 1)} %`);
+    add("Against the series", "network_residual_m", (at) => `${metres(at)} m off`);
+    byId("pair-numbers").replaceChildren(...rows.flatMap(([title, text]) => [element("dt", {}, title), element("dd", {}, text)]));
+  }
+
+  plot(matches, pair) {
+    const canvas = byId("pair-plot");
+    canvas.hidden = !matches || !matches.count;
+    byId("plot-caption").textContent = "";
+    if (canvas.hidden) return;
+    const outside = drawPlot(canvas, matches, this.rows(matches), pair);
+    const kinds = VERIFICATION_RAN ? "dots inliers, crosses outliers, + the estimated shift" : "crosses good matches";
+    const told = `Displacement of each match, train minus query: ${kinds}${outside ? `; ${outside} more lie outside` : ""}`;
+    byId("plot-caption").textContent = told;
+    canvas.setAttribute("aria-label", told);
+  }
+}

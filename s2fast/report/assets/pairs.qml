@@ -1,0 +1,29 @@
+<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<qgis version="3.22.0" styleCategories="Symbology">
+  <renderer-v2 type="RuleRenderer" enableorderby="0">
+    <rules key="{pairs}">
+      <rule key="{verified}" symbol="0" label="verified" filter="&quot;verified&quot;"/>
+      <rule key="{alike}" symbol="1" label="50 % similar and more, not verified" filter="&quot;similarity_pct&quot; &gt;= 50 AND coalesce(&quot;verified&quot;, 0) = 0"/>
+    </rules>
+    <symbols>
+      <symbol type="line" name="0" alpha="0.8">
+        <layer class="SimpleLine" enabled="1">
+          <Option type="Map">
+            <Option type="QString" name="line_color" value="0,114,178,255"/>
+            <Option type="QString" name="line_width" value="0.5"/>
+            <Option type="QString" name="line_style" value="solid"/>
+          </Option>
+        </layer>
+      </symbol>
+      <symbol type="line" name="1" alpha="0.8">
+        <layer class="SimpleLine" enabled="1">
+          <Option type="Map">
+            <Option type="QString" name="line_color" value="230,159,0,255"/>
+            <Option type="QString" name="line_width" value="0.5"/>
+            <Option type="QString" name="line_style" value="dash"/>
+          </Option>
+        </layer>
+      </symbol>
+    </symbols>
+  </renderer-v2>
+</qgis>

@@ -1,0 +1,74 @@
+// Elements, numbers and colours.
+
+function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
+  }
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+function vector(tag, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+const byId = (id) => document.getElementById(id);
+
+const isKnown = (value) => value !== null && value !== undefined;
+
+function number(value, digits = 0) {
+  if (!isKnown(value)) return "–";
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+// Metres to a hundredth where they are few, whole where they are many.
+const metres = (value) => number(value, !isKnown(value) || Math.abs(value) < 100 ? 2 : 0);
+
+// Matplotlib's viridis, ten steps: its brightness rises evenly, whatever colours the eye tells apart.
+const VIRIDIS = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"]
+  .map((hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
+
+function viridis(share) {
+  const at = Math.min(1, Math.max(0, share)) * (VIRIDIS.length - 1);
+  const low = Math.min(Math.floor(at), VIRIDIS.length - 2);
+  const mixed = VIRIDIS[low].map((value, band) => Math.round(value + (VIRIDIS[low + 1][band] - value) * (at - low)));
+  return `rgb(${mixed.join(",")})`;
+}
+
+// From the palette of Okabe and Ito.
+const INLIER_COLOUR = "#56b4e9";
+const OUTLIER_COLOUR = "#e69f00";
+const VERDICT_COLOURS = {
+  "verified": "#0072b2",
+  "not verified": "#b3bac2",
+  "prior suspect": "#e69f00",
+  "no common ground": "#f4f1e6",
+  "not run": "#ffffff",
+};
+
+// Ticks at 1, 2 or 5 times a power of ten.
+function ticks(low, high, most = 6) {
+  const rough = (high - low) / most;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough);
+  const found = [];
+  for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-9; at += step) found.push(Math.abs(at) < step / 1e6 ? 0 : at);
+  return { values: found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
+}
+
+// A canvas is as sharp as the screen; all drawing is in CSS pixels.
+function sized(canvas, width, height) {
+  const scale = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * scale);
+  canvas.height = Math.round(height * scale);
+  canvas.style.width = `${width}px`;
+  canvas.style.height = `${height}px`;
+  const context = canvas.getContext("2d");
+  context.scale(scale, scale);
+  return context;
+}

@@ -1,0 +1,95 @@
+"""run.gpkg, styled to open in QGIS as it is, and the same layers as GeoParquet."""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import geopandas
+import pandas as pd
+import pyogrio
+
+from s2fast.report.layers import displacements, misregistration, pair_links
+from s2fast.report.page import asset
+from s2fast.store import RunFolder
+
+GEOPACKAGE = "run.gpkg"
+
+GEOPARQUET = {"pairs": "links.parquet", "displacements": "displacements.parquet", "misregistration": "offsets.parquet"}
+"""Layers that have a file of their own beside the GeoPackage; scenes.parquet is one already."""
+
+NAMES = (GEOPACKAGE, *GEOPARQUET.values())
+
+_DATE = "2000-01-01T00:00:00.000Z"
+"""When the layers say they were written: the same results are the same bytes."""
+
+_STYLES = """
+CREATE TABLE layer_styles (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, f_table_catalog TEXT, f_table_schema TEXT, f_table_name TEXT,
+    f_geometry_column TEXT, styleName TEXT, styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, description TEXT,
+    owner TEXT, ui TEXT, update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
+"""
+"""The table in which QGIS looks for the styles of a database's layers."""
+
+
+def write_layers(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> None:
+    """Write the GeoPackage and the GeoParquet files.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    pairs, scenes
+        The run's tables.
+    """
+    layers = {
+        "scenes": scenes,
+        "pairs": pair_links(pairs, scenes),
+        "displacements": displacements(folder, pairs, scenes),
+        "misregistration": misregistration(scenes),
+    }
+    for name, file in GEOPARQUET.items():
+        sink = io.BytesIO()
+        layers[name].to_parquet(sink)
+        folder.write(file, sink.getvalue())
+    folder.write(GEOPACKAGE, geopackage(layers))
+
+
+def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:
+    """Write layers into a GeoPackage, each with the style of its name."""
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / GEOPACKAGE
+        with _dated():
+            for name, layer in layers.items():
+                # A layer without rows tells GDAL no geometry type.
+                kind = layer.geometry.iloc[0].geom_type if len(layer) else "LineString"
+                layer.to_file(path, layer=name, driver="GPKG", engine="pyogrio", geometry_type=kind, VERSION="1.2")
+        connection = sqlite3.connect(path)
+        with connection:
+            connection.execute(_STYLES)
+            connection.executemany(
+                "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column, styleName,"
+                " styleQML, styleSLD, useAsDefault, description, owner, update_time)"
+                " VALUES ('', '', ?, 'geom', ?, ?, '', 1, '', '', ?)",
+                [(name, name, asset(f"{name}.qml"), _DATE) for name in layers],
+            )
+            connection.execute(
+                "INSERT INTO gpkg_contents (table_name, data_type, identifier, last_change)"
+                " VALUES ('layer_styles', 'attributes', 'layer_styles', ?)",
+                (_DATE,),
+            )
+        connection.close()
+        return path.read_bytes()
+
+
+@contextmanager
+def _dated() -> Iterator[None]:
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _DATE})
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})

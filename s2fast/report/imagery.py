@@ -1,0 +1,121 @@
+"""A scene's pixels for the eye: in colour from its file, or as the detector saw them, shrunk and stretched."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.windows import Window as RasterioWindow
+
+from s2fast.errors import SceneError
+from s2fast.model import Window
+from s2fast.opening import gdal_settings, opened
+from s2fast.sources import gdal_name
+from s2fast.store import RunFolder
+from s2fast.windows import reduced
+
+log = logging.getLogger(__name__)
+
+
+def whole(folder: RunFolder, scene_id: str) -> Window:
+    """Return the whole scene as a window of its full-resolution grid."""
+    rows, cols = folder.tile_attributes(scene_id)["full_shape"]
+    return Window(0, 0, rows, cols)
+
+
+def original(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> npt.NDArray[np.uint8]:
+    """Read a window of the scene in colour, shrunk and stretched; grey from the store where the source is gone.
+
+    Returns
+    -------
+    (rows, cols, 3) or (rows, cols) uint8
+    """
+    pixels = from_source(folder, scene_id, window, side_px)
+    return stored_grey(folder, scene_id, window, side_px) if pixels is None else stretched(pixels)
+
+
+def from_source(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> npt.NDArray[Any] | None:
+    """Read a window of the scene's file, shrunk to at most `side_px` a side; None, and a warning, if it is gone."""
+    source = Path(folder.tile_attributes(scene_id)["source"])
+    try:
+        with gdal_settings(), opened(source) as dataset:
+            bands = [1, 2, 3] if dataset.count >= 3 else [1]
+            # GDAL decodes the file's own coarser level next to this size.
+            pixels: npt.NDArray[Any] = dataset.read(
+                bands,
+                window=RasterioWindow(window.col, window.row, window.width, window.height),
+                out_shape=(len(bands), *_shrunk_shape(window.height, window.width, side_px)),
+                resampling=Resampling.average,
+            )
+    except (RasterioError, SceneError):
+        log.warning("%s is gone: the scene is drawn from the run folder, in grey", gdal_name(source))
+        return None
+    return np.moveaxis(pixels, 0, 2) if len(bands) == 3 else pixels[0]
+
+
+def stored_grey(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> npt.NDArray[np.uint8]:
+    """Read a window of the stored tile, shrunk and stretched."""
+    return stretched(shrunk(stored(folder.grey(scene_id), folder, scene_id, window), side_px))
+
+
+def shown_tile(
+    folder: RunFolder, scene_id: str, window: Window, side_px: int, outside: float = 0.0
+) -> npt.NDArray[np.uint8]:
+    """Read a window of the stored tile, its brightness a share `outside` where no keypoint may lie; shrunk."""
+    grey = stored_grey(folder, scene_id, window, side_px)
+    valid = stored(folder.valid(scene_id), folder, scene_id, window)
+    # A region smaller than a drawn pixel still shows.
+    inside = _resized(valid.view(np.uint8) * np.uint8(255), side_px) > 0
+    return np.where(inside, grey, (grey * np.float32(outside)).astype(np.uint8))
+
+
+def covering(folder: RunFolder, scene_id: str, window: Window) -> Window:
+    """Widen a window of the full-resolution grid to whole pixels of the stored tile."""
+    attributes = folder.tile_attributes(scene_id)
+    reduction = attributes["reduction"]
+    x0, y0, x1, y1 = (edge // reduction for edge in window.bounds[:2] + tuple(-edge for edge in window.bounds[2:]))
+    # Pixels left over at the far edge are in no stored pixel.
+    rows, cols = (side // reduction for side in attributes["full_shape"])
+    left, top = min(x0, cols - 1), min(y0, rows - 1)
+    right, bottom = min(-x1, cols), min(-y1, rows)
+    return Window(top * reduction, left * reduction, (bottom - top) * reduction, (right - left) * reduction)
+
+
+def stored(tile: npt.NDArray[Any], folder: RunFolder, scene_id: str, window: Window) -> npt.NDArray[Any]:
+    """Cut a window of the full-resolution grid out of a stored array, whole pixels of it; see `covering`."""
+    cut = reduced(covering(folder, scene_id, window), folder.tile_attributes(scene_id)["reduction"])
+    return tile[cut.slices]
+
+
+def shrunk(grey: npt.NDArray[np.uint8], side_px: int) -> npt.NDArray[np.uint8]:
+    """Shrink to at most `side_px` a side, each pixel the mean of those that have data, 0 where none has."""
+    mean = _resized(grey, side_px).astype(np.float32)
+    share = _resized((grey > 0).view(np.uint8) * np.uint8(255), side_px).astype(np.float32) / 255
+    return np.where(share > 0, np.clip(mean / np.maximum(share, 1 / 255), 1, 255), 0).astype(np.uint8)
+
+
+def stretched(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Spread the middle 98 % of the pixels that are not 0 over the whole range: true colours are dark to the eye."""
+    lit = image[image > 0]
+    if not lit.size:
+        return np.zeros(image.shape, np.uint8)
+    low, high = np.percentile(lit, (1, 99))
+    spread = np.clip((image.astype(np.float32) - low) * (254 / max(high - low, 1.0)) + 1, 1, 255)
+    return np.where(image > 0, spread, 0).astype(np.uint8)
+
+
+def _shrunk_shape(rows: int, cols: int, side_px: int) -> tuple[int, int]:
+    shrink = max(1.0, max(rows, cols) / side_px)
+    return max(1, round(rows / shrink)), max(1, round(cols / shrink))
+
+
+def _resized(image: npt.NDArray[np.uint8], side_px: int) -> npt.NDArray[np.uint8]:
+    rows, cols = _shrunk_shape(image.shape[0], image.shape[1], side_px)
+    resized: npt.NDArray[np.uint8] = cv2.resize(image, (cols, rows), interpolation=cv2.INTER_AREA)
+    return resized

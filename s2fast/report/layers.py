@@ -1,0 +1,162 @@
+"""Tables with geometry: scenes, the links between them, displacement vectors, misregistration."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import geopandas
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import shapely
+
+from s2fast.report.ground import Ground, inliers, pairs_with_matches, reprojected
+from s2fast.store import RunFolder
+
+LINES_PER_PAIR = 200
+"""Most vectors of one pair: `matches/` holds all of them, a map needs no more."""
+
+_DRAWN_SHARE = 0.04
+"""How long the median displacement is drawn, as a share of a scene's width."""
+
+_RING_SHARE = 0.3
+"""Radius of the ring on which scenes of one footprint are set apart, as a share of its width."""
+
+_COLUMNS = ("query", "train", "distance", "dx_m", "dy_m", "length_m", "of_inliers", "exaggeration")
+
+
+def scene_points(scenes: geopandas.GeoDataFrame) -> geopandas.GeoSeries:
+    """Give every scene a point of its own: its centre, or a place on a ring around it where several share a footprint.
+
+    Parameters
+    ----------
+    scenes
+        The run's scenes, in its order, in longitude and latitude.
+    """
+    centres = np.array([footprint.centroid.coords[0] for footprint in scenes.geometry]).reshape(-1, 2)
+    sides = np.array([np.subtract(box[2:], box[:2]) for box in scenes.bounds.to_numpy()]).reshape(-1, 2)
+    # Footprints of one tile differ by less than this.
+    keys = [tuple(np.round(centre, 3)) for centre in centres]
+    count, seen = Counter(keys), Counter[tuple[float, ...]]()
+    points = centres.copy()
+    for place, key in enumerate(keys):
+        if count[key] > 1:
+            angle = 2 * np.pi * seen[key] / count[key]
+            # From the top, clockwise, as a clock.
+            points[place] += _RING_SHARE * sides[place] * (np.sin(angle), np.cos(angle))
+        seen[key] += 1
+    return geopandas.GeoSeries(shapely.points(points), crs=scenes.crs)
+
+
+def pair_links(pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
+    """Draw every pair as a line between its scenes' points; the columns are those of pairs.parquet."""
+    place = pd.Series(range(len(scenes)), scenes["scene_id"])
+    points = shapely.get_coordinates(scene_points(scenes))
+    ends = np.stack([points[place[pairs[side]]] for side in ("query", "train")], axis=1)
+    return geopandas.GeoDataFrame(pairs, geometry=shapely.linestrings(ends), crs=scenes.crs)
+
+
+def misregistration(scenes: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
+    """Set every scene's offset against its series at the scene's point; empty where no pair of it is verified."""
+    wanted = [
+        "scene_id",
+        "tile",
+        "sensing_time",
+        "n_verified",
+        "offset_x_m",
+        "offset_y_m",
+        "offset_error_m",
+        "disagrees",
+    ]
+    points = scenes.reindex(columns=wanted)
+    for name in ("offset_x_m", "offset_y_m", "offset_error_m"):
+        points[name] = points[name].astype("float64")
+    footprints = scenes.geometry.to_crs(map_crs(scenes)).bounds
+    width = float((footprints["maxx"] - footprints["minx"]).median())
+    points["exaggeration"] = exaggeration(np.hypot(points["offset_x_m"], points["offset_y_m"]).to_numpy(), width)
+    placed = geopandas.GeoDataFrame(points, geometry=scene_points(scenes).to_numpy(), crs=scenes.crs)
+    return placed.to_crs(map_crs(scenes))
+
+
+def map_crs(scenes: geopandas.GeoDataFrame) -> str:
+    """Choose the CRS of what is drawn in metres: the one most scenes have."""
+    return str(Counter(scenes["crs"]).most_common(1)[0][0])
+
+
+def displacements(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
+    """Draw the inliers of every verified pair as lines from where the query shows a feature to where the train does.
+
+    Returns
+    -------
+    GeoDataFrame
+        At most `LINES_PER_PAIR` lines a pair, taken evenly; `of_inliers` says of how many. In the CRS most scenes
+        have; ``dx_m`` and ``dy_m`` are east and north in the query's own. ``exaggeration`` is what to stretch the lines
+        by to see them at the scale of a scene.
+    """
+    verified = pairs[pairs["verified"].fillna(False).astype(bool)]
+    wanted = dict.fromkeys(zip(verified["query"], verified["train"], strict=True))
+    ground = Ground(folder)
+    target = map_crs(scenes)
+    found = {
+        (query, train): _vectors(ground, query, train, matches[inliers(matches)], target)
+        for query, train, matches in pairs_with_matches(folder)
+        if (query, train) in wanted
+    }
+    # The blocks the matches are read from come in no order that means anything.
+    ordered = [found[pair] for pair in wanted if pair in found]
+    table = pd.concat([table for table, _ in ordered], ignore_index=True) if ordered else _nothing()
+    lines = np.concatenate([np.zeros((0, 2, 2)), *(ends for _, ends in ordered)])
+    width = _width(ground, verified["query"].iloc[0]) if len(verified) else 1.0
+    table["exaggeration"] = exaggeration(table["length_m"].to_numpy(), width)
+    return geopandas.GeoDataFrame(table[list(_COLUMNS)], geometry=shapely.linestrings(lines), crs=target)
+
+
+def exaggeration(lengths_m: npt.NDArray[np.float64], width_m: float) -> float:
+    """Choose by what to stretch vectors: 1, 2 or 5 times a power of ten, never less than 1.
+
+    Examples
+    --------
+    >>> exaggeration(np.array([4.0, 5.0, 6.0]), 109_800), exaggeration(np.array([np.nan]), 109_800)
+    (500.0, 1.0)
+    """
+    known = lengths_m[np.isfinite(lengths_m) & (lengths_m > 0)]
+    if not known.size:
+        return 1.0
+    wanted = max(1.0, _DRAWN_SHARE * width_m / float(np.median(known)))
+    power = 10.0 ** np.floor(np.log10(wanted))
+    return float(max(step for step in (1, 2, 5) if step * power <= wanted) * power)
+
+
+def _vectors(
+    ground: Ground, query: str, train: str, matches: pd.DataFrame, target: str
+) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]:
+    chosen = np.unique(np.linspace(0, len(matches) - 1, min(len(matches), LINES_PER_PAIR)).astype(int))
+    rows = matches.iloc[chosen]
+    found = ground.displacements(query, train, rows)
+    shift = found.shift
+    table = pd.DataFrame(
+        {
+            "query": query,
+            "train": train,
+            "distance": rows["distance"].to_numpy(),
+            "dx_m": shift[:, 0],
+            "dy_m": shift[:, 1],
+            "length_m": np.hypot(*shift.T),
+            "of_inliers": len(matches),
+        }
+    )
+    crs = ground.crs(query)
+    ends = [reprojected(points, crs, target) for points in (found.start, found.end)]
+    return table, np.stack(ends, axis=1)
+
+
+def _nothing() -> pd.DataFrame:
+    kinds = dict.fromkeys(("dx_m", "dy_m", "length_m"), "float64")
+    return pd.DataFrame({name: [] for name in _COLUMNS[:-1]}).astype(
+        {"query": str, "train": str, "distance": "int64", "of_inliers": "int64", **kinds}
+    )
+
+
+def _width(ground: Ground, scene_id: str) -> float:
+    a, _, _, d, _, _ = ground.transform(scene_id)
+    return float(np.hypot(a, d)) * ground.shape(scene_id)[1]

@@ -1,0 +1,191 @@
+"""What the report shows, as one JSON value: scenes, pairs by column, a sample of every pair's matches."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import geopandas
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from s2fast.record import RunRecord
+from s2fast.report.ground import Ground, inliers, pairs_with_matches
+from s2fast.report.likeness import likeness_order
+from s2fast.report.thumbnails import Thumbnails
+from s2fast.store import RunFolder
+
+MOST_MATCHES = 150
+"""Most matches of one pair that the page holds."""
+
+_MATCHES_BYTES = 8_000_000
+"""What the matches of all pairs together may take."""
+
+_BYTES_PER_MATCH = 19
+
+_PAIR_COLUMNS = (
+    "n_good", "similarity_pct", "n_inliers", "dx_m", "dy_m", "dx_px", "dy_px", "shift_error_m", "verified",
+    "overlap_pct", "verdict", "network_residual_m",
+)  # fmt: skip
+
+_SCENE_COLUMNS = (
+    "scene_id", "tile", "platform", "rows", "cols", "n_keypoints", "clear_pct", "n_verified", "offset_x_m",
+    "offset_y_m", "offset_error_m", "disagrees",
+)  # fmt: skip
+
+UNKNOWN, OUTLIER, INLIER = 2, 0, 1
+"""What the page calls a match."""
+
+
+def payload(
+    record: RunRecord,
+    folder: RunFolder,
+    pairs: pd.DataFrame,
+    scenes: geopandas.GeoDataFrame,
+    shown: Mapping[str, Thumbnails],
+) -> dict[str, Any]:
+    """Gather what the page shows.
+
+    Parameters
+    ----------
+    record
+        The run.
+    folder
+        Its folder.
+    pairs, scenes
+        The run's tables.
+    shown
+        Thumbnails by scene id.
+
+    Returns
+    -------
+    dict
+        JSON values only; NaN and missing values are None.
+    """
+    place = {scene_id: number for number, scene_id in enumerate(scenes["scene_id"])}
+    numbers = pairs["query"].map(place), pairs["train"].map(place)
+    square = np.full((len(scenes), len(scenes)), np.nan)
+    square[numbers] = pairs["similarity_pct"]
+    most = matches_per_pair(len(pairs))
+    return {
+        "summary": _summary(record, pairs, scenes),
+        "scenes": _scenes(scenes, shown),
+        "likeness": likeness_order(square).tolist(),
+        "pairs": {"query": numbers[0].tolist(), "train": numbers[1].tolist(), **columns(pairs, _PAIR_COLUMNS)},
+        "matches": _matches(folder, pairs, most),
+        "most_matches": most,
+        "problems": _problems(record, pairs, shown),
+    }
+
+
+def matches_per_pair(pairs: int) -> int:
+    """Choose how many matches of a pair the page holds.
+
+    Examples
+    --------
+    >>> matches_per_pair(1225), matches_per_pair(19_900)
+    (150, 21)
+    """
+    return min(MOST_MATCHES, _MATCHES_BYTES // (_BYTES_PER_MATCH * max(pairs, 1)))
+
+
+def columns(table: pd.DataFrame, names: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Turn the columns that hold anything into lists of JSON values."""
+    return {name: _values(table[name]) for name in names if name in table and table[name].notna().any()}
+
+
+def _values(column: pd.Series) -> list[Any]:
+    plain = column.astype(object).where(column.notna(), None).tolist()
+    return [round(value, 4) if isinstance(value, float) else value for value in plain]
+
+
+def _summary(record: RunRecord, pairs: pd.DataFrame, scenes: pd.DataFrame) -> dict[str, Any]:
+    return {
+        "scenes": len(scenes),
+        "pairs": len(pairs),
+        "verified": int(pairs["verified"].sum()) if pairs["verified"].notna().any() else None,
+        "keypoints": int(scenes["n_keypoints"].sum()),
+        "good_matches": int(pairs["n_good"].sum()),
+        "stages": [{"name": name, **stage.model_dump()} for name, stage in record.stages.items() if name != "report"],
+        "machine": record.machine,
+        "version": record.versions.get("s2fast", ""),
+        "written": record.updated,
+        "places": record.places,
+        "regions": str(record.regions.path) if record.regions and record.config.regions.mode != "none" else None,
+        "config": record.config.model_dump(mode="json"),
+    }
+
+
+def _scenes(scenes: geopandas.GeoDataFrame, shown: Mapping[str, Thumbnails]) -> list[dict[str, Any]]:
+    held = columns(scenes, _SCENE_COLUMNS)
+    rows = [dict(zip(held, values, strict=True)) for values in zip(*held.values(), strict=True)]
+    for row, time, footprint in zip(rows, scenes["sensing_time"], scenes.geometry, strict=True):
+        pictures = shown[row["scene_id"]]
+        row["time"] = None if pd.isna(time) else time.isoformat()
+        row["footprint"] = [[round(value, 5) for value in point] for point in footprint.exterior.coords]
+        row |= {"colour": pictures.scene, "grey": pictures.tile, "in_colour": pictures.in_colour}
+    return rows
+
+
+def _matches(folder: RunFolder, pairs: pd.DataFrame, most: int) -> list[str | None]:
+    """Pack a sample of each pair's matches, in the order of the pairs; None where none are stored."""
+    place = {names: number for number, names in enumerate(zip(pairs["query"], pairs["train"], strict=True))}
+    packed: list[str | None] = [None] * len(pairs)
+    ground = Ground(folder)
+    for query, train, matches in pairs_with_matches(folder):
+        # Blocks may still hold a pair of a scene that has left the run.
+        if (query, train) in place:
+            packed[place[query, train]] = _packed(ground, query, train, sampled(matches, most))
+    return packed
+
+
+def sampled(matches: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Take at most `most` matches: up to two thirds inliers, the nearest descriptors of each kind, inliers first."""
+    ranked = matches.assign(outlier=~inliers(matches)).sort_values(["outlier", "distance"], kind="stable")
+    n_inliers = int((~ranked["outlier"]).sum())
+    n_outliers = len(ranked) - n_inliers
+    first = min(n_inliers, max(2 * most // 3, most - n_outliers))
+    return pd.concat([ranked[:first], ranked[n_inliers : n_inliers + most - first]])
+
+
+def _packed(ground: Ground, query: str, train: str, matches: pd.DataFrame) -> str:
+    """Pack matches as base64 of little-endian columns; data.js unpacks them.
+
+    dx, dy float32 [CRS units]; query x, y, train x, y uint16, 65535 the scene's far edge; distance uint16 [bits]; kind
+    uint8.
+    """
+    known = matches["inlier"].notna().to_numpy()
+    kind = np.where(known, np.where(inliers(matches), INLIER, OUTLIER), UNKNOWN).astype(np.uint8)
+    parts = [
+        *ground.displacements(query, train, matches).shift.astype("<f4").T,
+        *_share(ground, query, matches["query_row"].to_numpy()).T,
+        *_share(ground, train, matches["train_row"].to_numpy()).T,
+        matches["distance"].to_numpy("<u2"),
+        kind,
+    ]
+    return base64.b64encode(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).decode()
+
+
+def _share(ground: Ground, scene_id: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
+    """Positions as shares of the scene's width and height: (n, 2) uint16."""
+    height, width = ground.shape(scene_id)
+    share = (ground.pixels(scene_id)[rows] + 0.5) / (width, height)
+    counts: npt.NDArray[np.uint16] = np.clip(np.rint(share * 65535), 0, 65535).astype("<u2")
+    return counts
+
+
+def _problems(record: RunRecord, pairs: pd.DataFrame, shown: Mapping[str, Thumbnails]) -> list[dict[str, str]]:
+    told = [{"what": name, "told": f"left out: {problem}"} for name, problem in record.problems.items()]
+    for name, products in record.superseded.items():
+        told.append({"what": name, "told": f"an older product was left out: {', '.join(products)}"})
+    for name, pictures in shown.items():
+        if not pictures.in_colour:
+            told.append({"what": name, "told": "its file is gone; it is shown as stored, in grey"})
+    if not pairs["verified"].notna().any():
+        told.append({"what": "verification", "told": "has not run: run verify, then report"})
+    if "verdict" in pairs and (suspects := int((pairs["verdict"] == "prior suspect").sum())):
+        rim = "their shift lies at the rim of the search, their georeferencing may be off by more"
+        told.append({"what": "verification", "told": f"{suspects} pairs are prior suspects: {rim}"})
+    return told

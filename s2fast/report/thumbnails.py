@@ -1,0 +1,77 @@
+"""Small pictures of a scene for the report: as it is, and as the detector was allowed to see it."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from s2fast.executors import Workplace, limit_threads, run_units
+from s2fast.report.imagery import from_source, shown_tile, stored_grey, stretched, whole
+from s2fast.store import RunFolder
+
+SIDE_PX = 512
+"""Longest side of a thumbnail."""
+
+_LEAST_SIDE_PX = 96
+
+_FULL_SIDE_SCENES = 60
+"""More scenes than this get smaller thumbnails, so that all of them together stay the same size."""
+
+_QUALITY = 78
+"""Of JPEG: twenty times faster to write than WebP, and a third larger."""
+
+_OUTSIDE = 0.4
+"""Brightness left to what lies outside the regions: dark enough to tell, light enough to know the place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thumbnails:
+    """One scene's pictures, as data addresses of JPEG images."""
+
+    scene: str
+    """The scene in colour, or what is stored of it."""
+    tile: str
+    """The stored tile in grey, dark where no keypoint may lie."""
+    in_colour: bool
+    """False: the source is gone, `scene` shows the stored grey."""
+
+
+def thumbnails(scene_ids: Sequence[str], folder: RunFolder, workplace: Workplace) -> dict[str, Thumbnails]:
+    """Draw the thumbnails of all scenes, each a unit of work."""
+    side_px = thumbnail_side(len(scene_ids))
+    return dict(run_units(workplace, thumbnail_unit, scene_ids, side_px, folder.address))
+
+
+def thumbnail_side(scenes: int) -> int:
+    """Choose the longest side of a thumbnail [px].
+
+    Examples
+    --------
+    >>> thumbnail_side(50), thumbnail_side(240), thumbnail_side(100_000)
+    (512, 256, 96)
+    """
+    return max(_LEAST_SIDE_PX, min(SIDE_PX, round(SIDE_PX * math.sqrt(_FULL_SIDE_SCENES / max(scenes, 1)))))
+
+
+def thumbnail_unit(scene_id: str, side_px: int, out: str, threads: int) -> Thumbnails:
+    """Draw one scene's thumbnails."""
+    limit_threads(threads)
+    folder = RunFolder(out)
+    window = whole(folder, scene_id)
+    pixels = from_source(folder, scene_id, window, side_px)
+    scene = stored_grey(folder, scene_id, window, side_px) if pixels is None else stretched(pixels)
+    tile = shown_tile(folder, scene_id, window, side_px, _OUTSIDE)
+    return Thumbnails(data_address(scene), data_address(tile), pixels is not None)
+
+
+def data_address(image: npt.NDArray[np.uint8]) -> str:
+    """Write (rows, cols, 3) RGB or (rows, cols) grey pixels as an address a page can show without fetching anything."""
+    bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()

@@ -1,0 +1,88 @@
+"""A run whose pairs have been judged, as verification would, from what is known of the archive: nothing has moved."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+import s2fast
+from s2fast.executors import open_workplace
+from s2fast.record import load_record
+from s2fast.report import gis, page
+from s2fast.report.ground import Ground
+from s2fast.report.payload import payload
+from s2fast.report.thumbnails import thumbnails
+from s2fast.store import RunFolder
+from tests.archives import PIXEL_M, Archive
+
+SIMILARITIES = [80.0, 60.0, 50.0, 49.99, 20.0, 0.0]
+"""Of the six pairs of the tests' archive, in its order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Two run folders over the same archive."""
+
+    plain: Path
+    """As the stages wrote it, not verified."""
+    out: Path
+    """With inliers, shifts and verdicts."""
+
+
+def judge(archive: Archive, folder: Path) -> Judged:
+    """Run the archive, copy the run, and judge the copy."""
+    plain, out = folder / "plain", folder / "judged"
+    s2fast.run(scenes=archive.scenes, regions=archive.regions, out=plain, overrides={"matching.mutual": False})
+    shutil.copytree(plain, out)
+    run = RunFolder(out)
+    ground = Ground(run)
+    for name in run.names("matches"):
+        table = run.read_table(f"matches/{name}")
+        frame = table.to_pandas()
+        near = np.zeros(len(frame), np.bool_)
+        for (query, train), rows in frame.groupby(["query", "train"], observed=True).indices.items():
+            shift = ground.displacements(query, train, frame.iloc[rows]).shift
+            near[rows] = np.hypot(*shift.T) < 2 * PIXEL_M
+        inlier = table.column_names.index("inlier")
+        run.write_table(f"matches/{name}", table.set_column(inlier, "inlier", pa.array(near)))
+    pairs, scenes = _tables(run)
+    run.write_table("pairs.parquet", pa.Table.from_pandas(pairs, preserve_index=False))
+    sink = io.BytesIO()
+    scenes.to_parquet(sink)
+    run.write("scenes.parquet", sink.getvalue())
+    record = load_record(run)
+    assert record is not None
+    with open_workplace() as workplace:
+        shown = thumbnails(scenes["scene_id"].tolist(), run, workplace)
+    run.write(page.NAME, page.page(payload(record, run, pairs, scenes, shown)).encode())
+    gis.write_layers(run, pairs, scenes)
+    return Judged(plain, out)
+
+
+def _tables(run: RunFolder) -> tuple[pd.DataFrame, geopandas.GeoDataFrame]:
+    pairs = run.read_table("pairs.parquet").to_pandas()
+    counts = [int(run.matches(query, train)["inlier"].sum()) for query, train in pairs[["query", "train"]].to_numpy()]
+    verified = np.array(counts) >= 8
+    pairs["similarity_pct"] = SIMILARITIES
+    pairs["n_inliers"] = pd.array(counts, "Int64")
+    for name, value in (("dx_m", 3.0), ("dy_m", -4.0), ("dx_px", 0.3), ("dy_px", 0.4), ("shift_error_m", 0.5)):
+        pairs[name] = np.where(verified, value, np.nan)
+    pairs["verified"] = pd.array(verified, "boolean")
+    pairs["overlap_pct"] = 90.0
+    pairs["verdict"] = np.where(verified, "verified", "not verified")
+    pairs["network_residual_m"] = np.where(verified, 1.0, np.nan)
+    scenes = geopandas.read_parquet(io.BytesIO(run.read("scenes.parquet")))
+    scenes["clear_pct"] = 70.0
+    scenes["n_verified"] = 2
+    scenes["offset_x_m"] = [5.0, -5.0, 2.0, np.nan]
+    scenes["offset_y_m"] = [1.0, -1.0, 0.0, np.nan]
+    scenes["offset_error_m"] = 0.5
+    scenes["disagrees"] = [False, True, False, False]
+    return pairs, scenes
