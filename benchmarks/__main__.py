@@ -12,6 +12,9 @@ COMMANDS = {
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),
     "akaze": ("benchmarks.bench_akaze", "akaze against OpenCV: parity, then seconds and memory"),
     "executors": ("benchmarks.bench_executors", "overhead a unit of work; two workers against one"),
+    "sweep": ("benchmarks.sweep.command", "what settings give in quality, seconds and memory"),
+    "check": ("benchmarks.check.command", "whether this checkout is slower than another revision"),
+    "prove-check": ("benchmarks.check.prove", "the check on injected faults: found, and nothing else"),
     "static": ("benchmarks.static", "what the compiler made of the GPU kernels, and the rate that predicts"),
 }
 """Name, module with a ``main(argv) -> exit code``, and what it is; imported only when chosen."""
