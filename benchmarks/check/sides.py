@@ -98,18 +98,9 @@ def environment(root: Path, cache: Path) -> str:
     python = folder / "bin" / "python"
     if not (folder / ".ready").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        install: list[str | Path] = [
-            python,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--constraint",
-            root / "constraints.txt",
-            f"{root}[dev]",
-        ]
-        # What the benchmarks want beside the base's own.
-        subprocess.run([*install, "scipy"], check=True)
+        # Scipy is what the benchmarks want beside the base's own.
+        wanted = ["--constraint", str(root / "constraints.txt"), f"{root}[dev]", "scipy"]
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], check=True)
         (folder / ".ready").touch()
     return str(python)
 
