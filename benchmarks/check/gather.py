@@ -70,7 +70,7 @@ def _of_source(side: Side, kind: str, compute: Callable[[], list[Fact]]) -> list
 def _ask(side: Side, kind: str, **arguments: str) -> list[Fact]:
     with tempfile.TemporaryDirectory() as fresh:
         # Big arrays come straight from the system and go back to it; machine code is read as it is compiled.
-        environment = {"MALLOC_MMAP_THRESHOLD_": str(1 << 18), "NUMPY_MADVISE_HUGEPAGE": "0"}
+        environment = {"MALLOC_MMAP_THRESHOLD_": str(1 << 18), "MALLOC_ARENA_MAX": "1", "NUMPY_MADVISE_HUGEPAGE": "0"}
         if kind == "compiled":
             environment["NUMBA_CACHE_DIR"] = fresh
         worker = Worker(side, environment=environment)

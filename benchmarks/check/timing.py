@@ -83,13 +83,14 @@ def time_case(
     for worker in sides:
         worker.ask("repeat", repeats=repeats)
     deadline = time.monotonic() + most_s / 2
-    control, seconds = paired_rounds(base, twin, deadline, rounds, until=_decided)
+    control, seconds = paired_rounds(base, twin, deadline, rounds, until=is_quiet)
     quiet = is_quiet(control["cpu_s"])
-    measured = paired_rounds(base, head, time.monotonic() + most_s / 2, rounds, until=_decided)[0] if quiet else {}
+    measured = paired_rounds(base, head, time.monotonic() + most_s / 2, rounds, until=narrow)[0] if quiet else {}
     return [Timing(case, clock, control[clock], measured.get(clock), seconds[clock]) for clock in CLOCKS]
 
 
-def _decided(so_far: Interval) -> bool:
+def narrow(so_far: Interval) -> bool:
+    """Whether to stop timing head: whatever the interval says of it, so that no verdict is favoured."""
     return so_far.narrow
 
 
