@@ -17,8 +17,9 @@ from benchmarks.datasets import DataSpec
 from s2fast.config import Config, load_config
 from s2fast.errors import ConfigError
 
-OF_RUN = ("run.workers", "kernel.core_px")
-"""Keys of a run that no configuration has: local processes, and the side of the windows AKAZE computes [px]."""
+OF_RUN = {"run.workers": 1, "kernel.core_px": 0}
+"""Keys of a run that no configuration has, and their defaults: local processes; the side of the windows AKAZE computes
+[px], 0 being its own."""
 
 OF_SEARCH = ("backend", "n", "m", "segments")
 """Keys of a search: the backend, query rows, train rows, and how many scenes these are cut into."""
@@ -86,13 +87,18 @@ class Case:
     @property
     def place(self) -> str:
         """Name of the run folder: settings that change what a stage costs, but not what it gives, do not share it."""
-        beside = {key: self.resolved[key] for key in OF_RUN if key in self.resolved}
-        cost = {"compute": self.config.compute.model_dump(), "matching": self.config.matching.backend, **beside}
-        return _hash(cost)
+        cost = {"compute": self.config.compute.model_dump(), "matching": self.config.matching.backend}
+        return _hash({**cost, **self.of_run})
+
+    @property
+    def of_run(self) -> dict[str, Any]:
+        """The settings that no configuration has; of kind "hamming" all of them."""
+        return {**OF_RUN, **{key: value for key, value in self.resolved.items() if key in (*OF_RUN, *OF_SEARCH)}}
 
     def identity(self, data: DataSpec, source: str) -> str:
         """Say which run this is: the same settings on the same data with the same sources."""
-        return _hash({"settings": dict(self.resolved), "data": data.model_dump(), "source": source})
+        settings = {"config": self.config.model_dump(), **self.of_run}
+        return _hash({"settings": settings, "data": data.model_dump(), "source": source})
 
 
 def _word(value: Any) -> str:
@@ -144,7 +150,7 @@ def cases_of(sweep: SweepFile) -> list[Case]:
     found: dict[str, Case] = {}
     for settings in wanted or [{}]:
         case = _case(sweep, settings)
-        found.setdefault(_hash(dict(case.resolved)), case)
+        found.setdefault(case.identity(sweep.data, ""), case)
     cases = list(found.values())
     if sweep.kind == "hamming":
         return cases

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.check.sides import ROOT, CheckError, git, tree_hash
 from benchmarks.datasets import Dataset, open_dataset
 from benchmarks.harness import environment
-from benchmarks.sweep.grid import Case, SweepFile, cases_of
+from benchmarks.sweep.grid import OF_RUN, Case, SweepFile, cases_of
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -141,12 +141,11 @@ def _row(sweep: SweepFile, case: Case, dataset: Dataset, shared: SharedStages) -
 def _job(sweep: SweepFile, case: Case, dataset: Dataset, shared: SharedStages) -> dict[str, Any]:
     if sweep.kind == "hamming":
         return {"kind": "hamming", "backend": "auto", "n": 1000, "m": 1000, "segments": 1, **case.resolved}
-    beside = ("run.workers", "kernel.core_px")
     return {
         "kind": "run",
-        "settings": {key: value for key, value in case.resolved.items() if key not in beside},
-        "workers": case.resolved.get("run.workers", 1),
-        "core_px": case.resolved.get("kernel.core_px", 0),
+        "settings": {key: value for key, value in case.resolved.items() if key not in OF_RUN},
+        "workers": case.of_run["run.workers"],
+        "core_px": case.of_run["kernel.core_px"],
         "scenes": [str(path) for path in dataset.scenes],
         "regions": str(dataset.regions) if dataset.regions else None,
         "truth": str(dataset.truth) if dataset.truth else None,

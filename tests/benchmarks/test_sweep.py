@@ -34,10 +34,14 @@ def test_a_grid_is_every_combination_and_cases_come_beside_it() -> None:
     sweep = sweep_of(
         base={"features.upright": False},
         grid=[{"matching.ratio": [0.8, 0.9], "features.threshold": [0.001, 0.0003]}],
-        case=[{"matching.mutual": False}, {"matching.ratio": 0.8, "features.threshold": 0.001}],
+        case=[
+            {"matching.mutual": False},
+            {"matching.ratio": 0.8, "features.threshold": 0.001},
+            {"matching.ratio": 0.9, "run.workers": 1},
+        ],
     )
     cases = cases_of(sweep)
-    # The last one is in the grid already.
+    # The last two are in the grid already: what is a default need not be said.
     assert len(cases) == 5
     assert all(case.config.features.upright is False for case in cases)
     found = {(case.config.matching.ratio, case.config.features.threshold) for case in cases}
