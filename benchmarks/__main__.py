@@ -8,6 +8,10 @@ import sys
 COMMANDS = {
     "notebook": ("benchmarks.bench_notebook", "the whole job beside the notebook's script, equal answers first"),
     "fulltile": ("benchmarks.bench_fulltile", "the same on full 10980 px tiles, and what 50 of them would take"),
+    "costs": (
+        "benchmarks.bench_costs",
+        "what a scene, a pixel, a keypoint and a pair cost; what archives would",
+    ),
     "settings": ("benchmarks.bench_settings", "what settings are worth on real scenes with known displacement"),
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),
     "akaze": ("benchmarks.bench_akaze", "akaze against OpenCV: parity, then seconds and memory"),

@@ -39,6 +39,8 @@ class Timing:
     """Seconds of each stage, as the process tells them."""
     wall: float
     """Seconds of the whole process, imports and compilation included."""
+    cpu: float
+    """CPU seconds of the whole process, all threads: what is left of a comparison where the machine has other work."""
     peak_mb: float
     """Largest resident memory [MiB]."""
 
@@ -132,21 +134,21 @@ def compare(
 
 def _ours(common: list[str], settings: Mapping[str, Any], out: Path) -> Timing:
     overrides = [f"--set={key}={value}" for key, value in settings.items()]
-    wall, peak_mb, _ = _measure(
-        [sys.executable, "-m", "s2fast.cli", "run", "configs/notebook.toml", *common, *overrides]
-    )
-    return Timing({name: stage.seconds for name, stage in s2fast.open_run(out).record.stages.items()}, wall, peak_mb)
+    command = [sys.executable, "-m", "s2fast.cli", "run", "configs/notebook.toml", *common, *overrides]
+    wall, cpu, peak_mb, _ = _measure(command)
+    stages = {name: stage.seconds for name, stage in s2fast.open_run(out).record.stages.items()}
+    return Timing(stages, wall, cpu, peak_mb)
 
 
 def _theirs(common: list[str], settings: Mapping[str, Any]) -> Timing:
     names = {"ingest.reduction": "--reduction", "regions.crs": "--crs", "regions.buffer_m": "--buffer-m"}
     options = [f"{names[key]}={value}" for key, value in settings.items() if key in names]
-    wall, peak_mb, told = _measure([sys.executable, "-m", "benchmarks.notebook_baseline", *common, *options])
-    return Timing(json.loads(told)["seconds"], wall, peak_mb)
+    wall, cpu, peak_mb, told = _measure([sys.executable, "-m", "benchmarks.notebook_baseline", *common, *options])
+    return Timing(json.loads(told)["seconds"], wall, cpu, peak_mb)
 
 
-def _measure(command: list[str]) -> tuple[float, float, str]:
-    """Run a process; its wall seconds, its own peak memory [MiB], what it printed."""
+def _measure(command: list[str]) -> tuple[float, float, float, str]:
+    """Run a process; its wall and CPU seconds, its own peak memory [MiB], what it printed."""
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as told:
         process = subprocess.Popen(command, cwd=ROOT, stdout=told, stderr=subprocess.DEVNULL)
@@ -155,7 +157,7 @@ def _measure(command: list[str]) -> tuple[float, float, str]:
         if status != 0:
             raise SystemExit(f"failed with {status}: {' '.join(command)}")
         told.seek(0)
-        return wall, usage.ru_maxrss / 1024, told.read()
+        return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, told.read()
 
 
 def _differences(ours: Path, theirs: Path) -> pd.Series[float]:
@@ -173,9 +175,10 @@ def _differences(ours: Path, theirs: Path) -> pd.Series[float]:
 def print_ratios(ours: list[Timing], theirs: list[Timing], similar_pct: float) -> None:
     """Print medians and the median ratio of every stage, of the whole process, and the memory."""
     print(f"{similar_pct:.1f} % of all similarities within {SIMILAR_POINTS} points of the notebook's")
-    for name in (*STAGES, "whole process"):
+    whole = {"whole process": "wall", "its CPU": "cpu"}
+    for name in (*STAGES, *whole):
         fast, slow = (
-            [timing.wall if name == "whole process" else timing.stages.get(name, 0.0) for timing in side]
+            [getattr(timing, whole[name]) if name in whole else timing.stages.get(name, 0.0) for timing in side]
             for side in (ours, theirs)
         )
         times = f"s2fast {statistics.median(fast):8.2f} s   notebook {statistics.median(slow):8.2f} s"

@@ -110,7 +110,7 @@ def worth(run: Run, settings: dict[str, Any], seconds: float) -> Worth:
     same = pairs["query_tile"] == pairs["train_tile"]
     xy = {scene_id: run.features(scene_id).xy for scene_id in run.scene_ids}
     good = true = matchable = 0
-    for names, rows in pd.concat(run.folder.match_tables()).groupby(["query", "train"], observed=True):
+    for names, rows in pd.concat(run.folder.verified.match_tables()).groupby(["query", "train"], observed=True):
         query, train = map(str, names)
         if query.rpartition("_")[2] == train.rpartition("_")[2]:
             shift = xy[train][rows["train_row"]] - xy[query][rows["query_row"]]

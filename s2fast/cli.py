@@ -131,7 +131,8 @@ STAGE_COMMANDS = {
     "ingest": "Stage 1: read and mask the scenes.",
     "extract": "Stage 2: find keypoints and descriptors.",
     "match": "Stage 3: match every pair.",
-    "report": "Stage 4: write the tables.",
+    "verify": "Stage 4: tell which matches are geometrically real, and how far scenes lie apart.",
+    "report": "Stage 5: write the tables.",
 }
 """Commands over the stages of the pipeline; "run" takes all of them."""
 

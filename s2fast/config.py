@@ -8,7 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidatorFunctionWrapHandler, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from s2fast.errors import ConfigError
 
@@ -41,7 +49,7 @@ class Regions(_Section):
 
 
 class Ingest(_Section):
-    """How pixels are read."""
+    """How pixels are read, and prepared for the detector."""
 
     reduction: Literal[1, 2, 4] = 1
     """Shrink by this factor, each pixel the mean of reduction x reduction."""
@@ -55,6 +63,14 @@ class Ingest(_Section):
     halo_px: int = Field(512, ge=0)
     """Mode keep: real pixels read around the polygons, so that keypoints at their rim are those of the unmasked
     scene [px of the reduced grid]."""
+    clouds: bool = True
+    """True: find bright clouds and fill them, with all that has no data, with the scene's clear median; no keypoint may
+    lie there. False: the pixels as they are."""
+    contrast: Literal["none", "clahe"] = "clahe"
+    """clahe: raise local contrast in 8 x 8 parts of the scene before detection, so that dull fields of a hazy date
+    give the keypoints they give on a clear one."""
+    clahe_clip: float = Field(8.0, gt=0)
+    """How far CLAHE may raise contrast: a grey value's share of a part is cut at this times the even share."""
 
     @field_validator("stretch", mode="wrap")
     @classmethod
@@ -79,11 +95,14 @@ class FeatureSettings(_Section):
     """Octaves of the scale space."""
     layers: int = Field(4, ge=1, le=8)
     """Levels an octave."""
-    upright: bool = True
-    """True: do not estimate an orientation; right where scenes are north-up."""
+    upright: Literal[True, False, "auto"] = "auto"
+    """True: do not estimate an orientation; auto: true where all scenes of the run are north-up, in whatever zones."""
+    upsample: Literal[1, 2, "auto"] = "auto"
+    """2: detect on twice the pixels (cubic), which finds smaller keypoints and places them better at four times the
+    work; auto: 2 where neither side of the reduced scene is longer than 4096 px."""
     nodata_px: int = Field(8, ge=0)
     """Drop keypoints nearer than this to a no-data pixel (modes keep and none) [px of the reduced grid]."""
-    max_per_scene: int = Field(5000, ge=0)
+    max_per_scene: int = Field(20_000, ge=0)
     """Keep at most this many keypoints a scene, the strongest; 0: all."""
     cell_px: int = Field(64, ge=0)
     """With max_per_scene: share the budget over square ground cells of this side, strongest of each cell first
@@ -91,21 +110,51 @@ class FeatureSettings(_Section):
 
 
 class Matching(_Section):
-    """Which matches are good."""
+    """Which pairs are matched, and which matches are good."""
 
     backend: str = "auto"
     """"auto", or a Hamming backend by name; all give the same bits."""
-    ratio: float = Field(0.85, gt=0, le=1)
+    mode: Literal["exhaustive", "windowed"] = "windowed"
+    """exhaustive: all keypoints of the other scene compete, as in the notebook. windowed: only those within a radius of
+    the same map position, and of the same size on the ground; a single such neighbour need not pass the ratio test."""
+    radius_m: float = Field(0.0, ge=0)
+    """Mode windowed, and verification: how far the same ground may lie in two scenes [m]; 0: five pixels of the pair's
+    coarser grid."""
+    ratio: float = Field(0.9, gt=0, le=1)
     """Good: best distance < ratio x second-best distance."""
     mutual: bool = True
     """True: the train keypoint's own best neighbour must be the query keypoint."""
+    max_distance_bits: int = Field(160, ge=0, le=512)
+    """Good: at most this Hamming distance [bits]; 512: any."""
+    pairs: Literal["all", "overlapping", "file"] = "all"
+    """all: every pair. overlapping: pairs whose clear ground meets. file: those `pairs_file` lists."""
+    pairs_file: str = ""
+    """pairs = "file": a CSV file with columns query and train, scene ids in either order."""
+
+    @model_validator(mode="after")
+    def _file_for_pairs(self) -> Matching:
+        if (self.pairs == "file") != bool(self.pairs_file):
+            raise ValueError('matching.pairs = "file" and matching.pairs_file go together: set both or neither')
+        return self
+
+
+class Verification(_Section):
+    """Which matches are geometrically real."""
+
+    enabled: bool = True
+    """False: no shift, no inliers, no verdict."""
+    prior: Literal["map", "none"] = "map"
+    """map: scenes lie where their georeferencing says, give or take `matching.radius_m`. none: it is not trusted;
+    the shift, or a similarity, is sought over the whole scene (wants matching.mode = "exhaustive")."""
+    nulls: int = Field(1, ge=0, le=100)
+    """How often each pair is tried at a place that is wrong on purpose, to know how often chance is taken for truth."""
 
 
 class Output(_Section):
     """What a run keeps."""
 
-    keep_matches: Literal["good", "none"] = "good"
-    """good: write every good match to matches/*.parquet."""
+    keep_matches: Literal["inliers", "good", "none"] = "good"
+    """good: write every good match to matches/*.parquet. inliers: only those that agree with the pair's shift."""
 
 
 class Compute(_Section):
@@ -124,8 +173,17 @@ class Config(_Section):
     ingest: Ingest = Ingest()
     features: FeatureSettings = FeatureSettings()
     matching: Matching = Matching()
+    verification: Verification = Verification()
     output: Output = Output()
     compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Config:
+        if self.verification.prior == "none" and self.verification.enabled and self.matching.mode == "windowed":
+            raise ValueError('verification.prior = "none" needs matching.mode = "exhaustive"')
+        if self.output.keep_matches == "inliers" and not self.verification.enabled:
+            raise ValueError('output.keep_matches = "inliers" needs verification.enabled = true')
+        return self
 
 
 def load_config(path: Path | str | None = None, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
@@ -198,6 +256,9 @@ def dotted_keys() -> list[str]:
 
 def _nearest(dotted: str) -> str:
     keys = dotted_keys()
+    section = difflib.get_close_matches(dotted, Config.model_fields, n=1, cutoff=0.7)
+    if section and "." not in dotted:
+        return f"did you mean {section[0]!r}?"
     close = difflib.get_close_matches(dotted, keys, n=1, cutoff=0.4)
     if not close:
         same_key = [key for key in keys if key.split(".")[1] == dotted.rpartition(".")[2]]
@@ -213,6 +274,8 @@ def _explain(error: ValidationError, where: str) -> str:
         dotted = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             told.append(f"unknown key {dotted!r}; {_nearest(dotted)}")
+        elif isinstance(problem["input"], Mapping):  # keys that contradict each other
+            told.append(str(problem.get("ctx", {}).get("error", problem["msg"])))
         else:
             told.append(f"{dotted} = {problem['input']!r}: {problem['msg'].lower()}")
     return f"{where}: {'; '.join(told)}"

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from s2fast import ingest
-from s2fast.config import Config, FeatureSettings
+from s2fast.config import Config
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.executors import Workplace, available_cores, limit_threads, run_units
+from s2fast.keys import content_key
 from s2fast.memory import MIB, extract_bytes
 from s2fast.model import Features
+from s2fast.prepare import clear_cells, enlarged, prepare
 from s2fast.progress import Progress
-from s2fast.record import RunRecord
+from s2fast.record import RunRecord, SceneInput
 from s2fast.stage import StageResult
-from s2fast.store import RunFolder, content_key
+from s2fast.store import RunFolder
 from s2fast.windows import reduced_shape
 from s2fast_kernels.akaze import BACKENDS, ENGINES, AkazeSettings, Budget, akaze, akaze_windowed
 from s2fast_kernels.backends import resolve
@@ -29,20 +30,33 @@ WINDOWED = {engine.name for engine in ENGINES}
 MaskSource = Callable[[slice, slice], npt.NDArray[np.bool_]]
 """(rows, columns) -> that part of a bool image."""
 
-_SPECK_PX = 5
-"""Black areas narrower than this have data."""
+PixelSource = Callable[[slice, slice], npt.NDArray[np.uint8]]
+"""(rows, columns) -> that part of an image."""
+
+_LARGE_PX = 4096
+"""A scene with a longer side has keypoints enough without being enlarged."""
 
 
-def key(tile_key: str, settings: FeatureSettings, backend: str) -> str:
-    """Content key of a scene's features."""
-    return content_key("features", tile_key, settings.model_dump(exclude={"backend"}), backend)
+def key(tile_key: str, config: Config, backend: str) -> str:
+    """Content key of a scene's features; `config` as `resolved` gives it."""
+    preparation = config.ingest.model_dump(include={"clouds", "contrast", "clahe_clip"})
+    return content_key("features", tile_key, config.features.model_dump(exclude={"backend"}), preparation, backend)
+
+
+def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:
+    """Settle what the run's scenes decide together: whether orientations are estimated."""
+    if config.features.upright != "auto":
+        return config
+    north_up = all(item.raster.north_up for item in scenes)
+    return config.model_copy(update={"features": config.features.model_copy(update={"upright": north_up})})
 
 
 def wanted_keys(record: RunRecord) -> dict[str, str]:
     """Content key of every scene's features under the run's settings, by scene id, in the run's order."""
     backend = resolve(BACKENDS, record.config.features.backend).name
+    config = resolved(record.config, record.usable)
     return {
-        item.scene.scene_id: key(ingest.key(item, record.config, record.regions), record.config.features, backend)
+        item.scene.scene_id: key(ingest.key(item, record.config, record.regions), config, backend)
         for item in record.usable
     }
 
@@ -63,7 +77,8 @@ def run(
     _check_budget(record, {scene_id for scene_id, _ in todo}, backend, workplace.threads or available_cores())
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
     with progress.stage("extract", len(todo), result.kept) as bar:
-        for _ in run_units(workplace, extract_unit, todo, record.config, backend, folder.address):
+        config = resolved(record.config, record.usable)
+        for _ in run_units(workplace, extract_unit, todo, config, backend, folder.address):
             result.done += 1
             bar.advance()
     return result
@@ -76,7 +91,8 @@ def _check_budget(record: RunRecord, todo: set[str], backend: str, threads: int)
         if item.scene.scene_id not in todo:
             continue
         shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
-        needed_mb = extract_bytes(shape, threads, windowed=backend in WINDOWED) // MIB
+        factor = upsampling(shape, record.config)
+        needed_mb = extract_bytes(shape, threads, windowed=backend in WINDOWED, upsample=factor) // MIB
         if needed_mb > budget_mb:
             raise ConfigError(
                 f"extracting {item.scene.scene_id}, {shape[0]} x {shape[1]} px, with the {backend} backend may take "
@@ -90,24 +106,24 @@ def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, 
     scene_id, features_key = unit
     folder = RunFolder(out)
     tile = folder.tile_attributes(scene_id)
-    features = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, backend, threads)
+    features, clear = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, backend, threads)
     features = on_full_grid(features, tile["reduction"], tile["centre_px"])
-    folder.write_features(scene_id, features, features_key, backend)
+    folder.write_features(scene_id, features, clear, features_key, backend)
 
 
 def extract_scene(
     grey: npt.NDArray[np.uint8], valid: MaskSource, config: Config, backend: str, threads: int = 0
-) -> Features:
+) -> tuple[Features, npt.NDArray[np.uint8]]:
     """Find the features of one masked tile.
 
     Parameters
     ----------
     grey : (rows, cols) uint8
-        The tile's pixels.
+        The tile's pixels; may be changed.
     valid
         ``valid(rows, columns)``, two slices, returns that part of a bool image: True where a keypoint may lie.
     config
-        The run's settings.
+        The run's settings, as `resolved` gives them.
     backend
         Name of an AKAZE backend. Those that work in windows compute only windows that matter, and take one contrast
         factor from the valid pixels; OpenCV always computes the whole image.
@@ -116,79 +132,83 @@ def extract_scene(
 
     Returns
     -------
-    Features
+    features : Features
         Positions on the tile's own grid. Sorted by (level, y, x); the ``opencv`` backend keeps OpenCV's order.
+    clear : uint8
+        The map of clear ground, see `s2fast.prepare.clear_cells`.
     """
     settings = config.features
-    akaze_settings = AkazeSettings(settings.threshold, settings.octaves, settings.layers, settings.upright)
-    budget = Budget(settings.max_per_scene, settings.cell_px or None) if settings.max_per_scene else None
+    painted = config.regions.mode == "zero"
+    prepared = prepare(grey, config.ingest, settings.nodata_px, painted=painted)
+    factor = upsampling(grey.shape, config)
+    source, shape = enlarging(prepared.image, factor)
     # A painted scene keeps all its keypoints, those of the polygons' outlines too.
-    wanted = None if config.regions.mode == "zero" else clear_of_nodata(grey, valid, settings.nodata_px)
+    wanted = None if painted else enlarging_mask(valid, prepared.clear, factor)
+    budget = None
+    if settings.max_per_scene:
+        budget = Budget(settings.max_per_scene, factor * settings.cell_px or None)
+    akaze_settings = AkazeSettings(settings.threshold, settings.octaves, settings.layers, bool(settings.upright))
     if backend in WINDOWED:
-        return akaze_windowed(
-            lambda rows, columns: grey[rows, columns],
-            grey.shape,
+        features = akaze_windowed(
+            source,
+            shape,
             settings=akaze_settings,
             valid=wanted,
             budget=budget,
             threads=threads or None,
             backend=backend,
         )
-    found = akaze(grey, settings=akaze_settings, backend=backend)
-    if wanted is not None and len(found):
-        x, y = np.rint(found.xy).astype(np.intp).T
-        found = found.take(wanted(slice(0, grey.shape[0]), slice(0, grey.shape[1]))[y, x])
-    return found if budget is None else found.take(budget.select(found.xy, found.response, grey.shape))
+    else:
+        whole = slice(0, shape[0]), slice(0, shape[1])
+        features = akaze(source(*whole), settings=akaze_settings, backend=backend)
+        if wanted is not None and len(features):
+            x, y = np.rint(features.xy).astype(np.intp).T
+            features = features.take(wanted(*whole)[y, x])
+        if budget is not None:
+            features = features.take(budget.select(features.xy, features.response, shape))
+    return on_full_grid(features, 1 / factor, (1 / factor - 1) / 2), clear_cells(prepared.clear)
 
 
-def clear_of_nodata(grey: npt.NDArray[np.uint8], valid: MaskSource, nodata_px: int) -> MaskSource:
-    """Narrow where a keypoint may lie to pixels clear of areas without data.
+def upsampling(shape: tuple[int, ...], config: Config) -> int:
+    """How many times a tile of this shape is enlarged for the detector."""
+    wanted = config.features.upsample
+    return (1 if max(shape) > _LARGE_PX else 2) if wanted == "auto" else wanted
 
-    The edge of a swath is the strongest edge in a scene, and lies elsewhere on every date.
 
-    Parameters
-    ----------
-    grey : (rows, cols) uint8
-        The tile's pixels; 0 where there is no data.
-    valid
-        See `extract_scene`.
-    nodata_px
-        How far to keep from no data, along rows and columns [px]; 0: `valid` as it is.
+def enlarging(image: npt.NDArray[np.uint8], factor: int) -> tuple[PixelSource, tuple[int, int]]:
+    """Make a function that cuts windows out of the enlarged image, and say its shape."""
+    if factor == 1:
+        return (lambda rows, columns: image[rows, columns]), (image.shape[0], image.shape[1])
+    return (lambda rows, columns: enlarged(image, rows, columns)), (2 * image.shape[0], 2 * image.shape[1])
 
-    Returns
-    -------
-    MaskSource
-        A function like `valid`; the same whatever parts it is asked for.
-    """
-    if nodata_px == 0:
-        return valid
-    reach = nodata_px + 2 * (_SPECK_PX // 2)
+
+def enlarging_mask(valid: MaskSource, clear: npt.NDArray[np.bool_], factor: int) -> MaskSource:
+    """Make a function that cuts windows out of where a keypoint may lie, on the enlarged grid."""
+    if factor == 1:
+        return lambda rows, columns: valid(rows, columns) & clear[rows, columns]
 
     def part(rows: slice, columns: slice) -> npt.NDArray[np.bool_]:
-        top, left = max(0, rows.start - reach), max(0, columns.start - reach)
-        no_data = (grey[top : rows.stop + reach, left : columns.stop + reach] == 0).view(np.uint8)
-        # A single black pixel is a dark roof or water, not the edge of the data.
-        no_data = cv2.morphologyEx(no_data, cv2.MORPH_OPEN, np.ones((_SPECK_PX, _SPECK_PX), np.uint8))
-        near = cv2.dilate(no_data, np.ones((2 * nodata_px + 1, 2 * nodata_px + 1), np.uint8))
-        inner = near[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-        clear: npt.NDArray[np.bool_] = valid(rows, columns) & (inner == 0)
-        return clear
+        near = [slice(axis.start // 2, -(-axis.stop // 2)) for axis in (rows, columns)]
+        small = valid(near[0], near[1]) & clear[near[0], near[1]]
+        large = small.repeat(2, axis=0).repeat(2, axis=1)
+        top, left = rows.start - 2 * near[0].start, columns.start - 2 * near[1].start
+        return large[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
     return part
 
 
-def on_full_grid(features: Features, reduction: int, centre_px: float) -> Features:
-    """Move features of a reduced tile to the scene's full-resolution grid, pixel centres at integers.
+def on_full_grid(features: Features, reduction: float, centre_px: float) -> Features:
+    """Move features of a reduced, or enlarged, tile to the grid it was made from, pixel centres at integers.
 
     Parameters
     ----------
     features
         On the tile's own grid.
     reduction
-        Full-resolution pixels a side of one of the tile's.
+        That grid's pixels a side of one of the features'.
     centre_px
-        Where the centre of the tile's first pixel lies on the full-resolution grid [px]: ``(reduction - 1) / 2`` for
-        means, 0 for a level of a JPEG 2000 wavelet.
+        Where the centre of the features' first pixel lies on that grid [px]: ``(reduction - 1) / 2`` for means and
+        enlargement, 0 for a level of a JPEG 2000 wavelet.
     """
     if reduction == 1:
         return features

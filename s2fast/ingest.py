@@ -11,8 +11,10 @@ import numpy.typing as npt
 
 from s2fast.ahead import reading_ahead
 from s2fast.config import Config, Ingest
-from s2fast.errors import SceneError
+from s2fast.errors import ConfigError, SceneError
 from s2fast.executors import Workplace, limit_threads, run_units
+from s2fast.keys import content_key
+from s2fast.memory import MIB, ingest_bytes
 from s2fast.model import Window
 from s2fast.progress import Progress
 from s2fast.reader import Reader, open_raster, reduce_any
@@ -20,7 +22,7 @@ from s2fast.record import RunRecord, SceneInput, check_unchanged
 from s2fast.regions import PlacedRegions, RegionFile, place_regions
 from s2fast.sources import gdal_name
 from s2fast.stage import StageResult
-from s2fast.store import RunFolder, content_key
+from s2fast.store import RunFolder
 from s2fast.windows import chunk_shape, grid, reduced, reduced_shape
 
 OpenRaster = Callable[[Path, Ingest], AbstractContextManager[Reader]]
@@ -50,12 +52,35 @@ def run(
         for item in record.usable
         if folder.tile_key(item.scene.scene_id) != key(item, record.config, record.regions)
     ]
+    for item in todo:
+        check_budget(item, record.config, masked=record.regions is not None and record.config.regions.mode != "none")
     result = StageResult(kept=len(record.usable) - len(todo))
     with progress.stage("ingest", len(todo), result.kept) as bar:
         for item, problem in run_units(workplace, ingest_unit, todo, record.config, record.regions, folder.address):
             result.count(item.scene.scene_id, problem, strict=strict)
             bar.advance()
     return result
+
+
+def check_budget(item: SceneInput, config: Config, *, masked: bool) -> None:
+    """Refuse a scene whose windows would not fit into ``compute.budget_mb``.
+
+    Raises
+    ------
+    ConfigError
+        The predicted peak is larger.
+    """
+    needed_mb = (
+        ingest_bytes(item.raster, config.ingest.reduction, masked=masked, auto_stretch=config.ingest.stretch == "auto")
+        // MIB
+    )
+    if needed_mb > config.compute.budget_mb:
+        rows, cols = item.raster.block
+        raise ConfigError(
+            f"ingesting {item.scene.scene_id}, stored in blocks of {rows} x {cols} px, may take {needed_mb} MB and "
+            f"compute.budget_mb is {config.compute.budget_mb}: raise it, or store the scene in smaller blocks "
+            "(gdal_translate -co TILED=YES)"
+        )
 
 
 def ingest_unit(

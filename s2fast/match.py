@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from s2fast import extract
 from s2fast.config import Config, Matching
-from s2fast.errors import ConfigError, RunFolderError
 from s2fast.executors import Workplace, limit_threads, run_units
-from s2fast.memory import MIB, match_bytes
+from s2fast.ground import Place, radius_m
+from s2fast.keys import content_key
+from s2fast.memory import MIB
 from s2fast.model import PairResult
+from s2fast.pairing import Pair, keypoint_counts, place, plan_blocks, wanted_pairs
+from s2fast.parts import part_name
 from s2fast.progress import Progress
 from s2fast.record import RunRecord
 from s2fast.stage import StageResult
-from s2fast.store import RunFolder, content_key, part_name
-from s2fast_kernels import hamming_top2_both
-from s2fast_kernels.backends import resolve
-from s2fast_kernels.hamming_top2 import BACKENDS, hamming_top2
+from s2fast.store import RunFolder
+from s2fast_kernels import hamming_top2, hamming_top2_both, hamming_window_top2
+from s2fast_kernels.backends import Backend, resolve
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
 
-_MAX_SIDE = 16
-"""Most scenes a side of a block: enough pairs a unit to forget its overhead, few enough to share them out."""
-
-_LEAST_GROUPS = 12
-"""Groups a small archive's scenes are cut into: their 78 pairings are enough blocks for many workers, and no more are
-worth their files."""
-
-_MATCH_SCHEMA = pa.schema(
+MATCH_SCHEMA = pa.schema(
     {
         "query": pa.dictionary(pa.int32(), pa.string()),
         "train": pa.dictionary(pa.int32(), pa.string()),
@@ -44,45 +39,75 @@ _MATCH_SCHEMA = pa.schema(
         "inlier": pa.bool_(),
     }
 )
+"""Columns of matches: scene ids, rows of their features, distances [bits], whether the match agrees with the shift."""
+
+_SCALES_AN_OCTAVE = 4
+"""Keypoints correspond if they are of one size, to a quarter of an octave: 98 of 100 true matches are."""
 
 _held = threading.local()
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """One pair to match."""
+class Matches:
+    """Good matches of one pair, rising by query row."""
 
-    query: str
-    """Scene id, earlier in the run's order."""
-    train: str
-    """Scene id, later in the run's order."""
-    key: str
-    """Content key of the result."""
+    query_row: npt.NDArray[np.int32]
+    """(k,) rows of the query's features."""
+    train_row: npt.NDArray[np.int32]
+    """(k,) rows of the train's features."""
+    distance: npt.NDArray[np.uint16]
+    """(k,) Hamming distance [bits]."""
+    second: npt.NDArray[np.uint16]
+    """(k,) distance of the second-best neighbour [bits], 65535 where none competed."""
+
+
+@dataclass(frozen=True)
+class MatchedScene:
+    """What matching reads of a scene."""
+
+    descriptors: npt.NDArray[np.uint64]
+    """(n, 8) packed."""
+    xy: npt.NDArray[np.float32]
+    """(n, 2) positions [full-resolution px]."""
+    size: npt.NDArray[np.float32]
+    """(n,) diameters [full-resolution px]."""
+    place: Place
+    """Where the scene lies."""
+
+    @cached_property
+    def on_own_map(self) -> npt.NDArray[np.float64]:
+        """(n, 2) positions [m of the place's `metric`]."""
+        return self.place.on_map(self.xy)
+
+    def on_map_of(self, other: MatchedScene) -> npt.NDArray[np.float64]:
+        """Map positions to the CRS of another scene's positions: (n, 2) [m]."""
+        if self.place.metric == other.place.metric:
+            return self.on_own_map
+        return self.place.on_map(self.xy, other.place.metric)
+
+    @cached_property
+    def scale(self) -> npt.NDArray[np.int64]:
+        """(n,) size on the ground in quarters of an octave: what is found at one level has one value."""
+        size_m = self.size.astype(np.float64) * (self.place.grid_m / self.place.reduction)
+        return np.asarray(np.rint(_SCALES_AN_OCTAVE * np.log2(size_m)), np.int64)
 
 
 def key(query_key: str, train_key: str, config: Config) -> str:
     """Content key of a pair's result, from its features' keys and the settings."""
-    return content_key(
-        "pair", query_key, train_key, config.matching.model_dump(exclude={"backend"}), config.output.keep_matches
-    )
+    rule = config.matching.model_dump(exclude={"backend", "pairs", "pairs_file"})
+    if config.matching.mode == "exhaustive":
+        del rule["radius_m"]
+    return content_key("pair", query_key, train_key, rule)
 
 
-def wanted_pairs(record: RunRecord, folder: RunFolder) -> list[Pair]:
-    """List every pair of the run, in order.
+def backends(settings: Matching) -> Sequence[Backend]:
+    """Name the kernels that can do what is asked."""
+    return hamming_window_top2.BACKENDS if settings.mode == "windowed" else hamming_top2.BACKENDS
 
-    Raises
-    ------
-    RunFolderError
-        A scene has no features under the run's settings.
-    """
-    keys = extract.wanted_keys(record)
-    for scene_id, features_key in keys.items():
-        if folder.features_key(scene_id) != features_key:
-            raise RunFolderError(f"{folder} has no features of {scene_id} under these settings: run extract first")
-    return [
-        Pair(query, train, key(keys[query], keys[train], record.config))
-        for query, train in itertools.combinations(keys, 2)
-    ]
+
+def run_pairs(record: RunRecord, folder: RunFolder) -> list[Pair]:
+    """List every pair of the run with the key of its matches."""
+    return wanted_pairs(record, folder, lambda query, train: key(query, train, record.config))
 
 
 def run(
@@ -90,15 +115,11 @@ def run(
 ) -> StageResult:
     """Match every pair that has no result under its key; results no pair asks for any more are removed."""
     del strict  # a pair cannot be broken by its scene: empty features match nothing
-    backend = resolve(BACKENDS, record.config.matching.backend).name
-    pairs = wanted_pairs(record, folder)
-    with_matches = record.config.output.keep_matches != "none"
-    there = set(folder.whole_parts(with_matches=with_matches)["key"])
-    counts = {
-        item.scene.scene_id: int(folder.feature_attributes(item.scene.scene_id)["count"]) for item in record.usable
-    }
+    backend = resolve(backends(record.config.matching), record.config.matching.backend).name
+    pairs = run_pairs(record, folder)
+    there = set(folder.matched.whole(with_matches=True)["key"])
     # All pairs are planned, whatever is there: a run that goes on writes the files it would have written undisturbed.
-    planned = plan_blocks(pairs, counts, record.config.compute.budget_mb * MIB)
+    planned = plan_blocks(pairs, keypoint_counts(record, folder), record.config.compute.budget_mb * MIB)
     blocks = [tuple(pair for pair in block if pair.key not in there) for block in planned]
     done = sum(map(len, blocks))
     result = StageResult(kept=len(pairs) - done, done=done, backend=backend)
@@ -106,90 +127,133 @@ def run(
         for block, _ in run_units(workplace, match_unit, filter(None, blocks), record.config, backend, folder.address):
             for _ in block:
                 bar.advance()
-    folder.settle_parts({pair.key for pair in pairs}, with_matches=with_matches)
+    folder.matched.settle({pair.key for pair in pairs}, with_matches=True)
     return result
-
-
-def plan_blocks(pairs: Sequence[Pair], keypoints: dict[str, int], budget_bytes: int) -> list[tuple[Pair, ...]]:
-    """Cut pairs into blocks that share scenes and fit the budget, the same whoever computes them.
-
-    Parameters
-    ----------
-    pairs
-        What is to be matched.
-    keypoints
-        Keypoints of every scene in `pairs`, in the run's order.
-    budget_bytes
-        Memory a block may take.
-
-    Returns
-    -------
-    list[tuple[Pair, ...]]
-        Every pair once, in blocks of at most 16 x 16 scenes.
-
-    Raises
-    ------
-    ConfigError
-        Even a single pair would not fit.
-    """
-    most = max(keypoints.values(), default=0)
-    if match_bytes(most, 1) > budget_bytes:
-        raise ConfigError(
-            f"matching scenes of {most} keypoints may take {match_bytes(most, 1) // MIB} MB and compute.budget_mb is "
-            f"{budget_bytes // MIB}: raise it, or set features.max_per_scene"
-        )
-    side = max(1, min(_MAX_SIDE, len(keypoints) // _LEAST_GROUPS))
-    while match_bytes(most, side) > budget_bytes:
-        side -= 1
-    group = {scene: place // side for place, scene in enumerate(keypoints)}
-    blocks: dict[tuple[int, int], list[Pair]] = {}
-    for pair in pairs:
-        blocks.setdefault((group[pair.query], group[pair.train]), []).append(pair)
-    return [tuple(block) for _, block in sorted(blocks.items())]
 
 
 def match_unit(block: Sequence[Pair], config: Config, backend: str, out: str, threads: int) -> None:
     """Match one block of pairs and write its part."""
     limit_threads(threads)
     folder = RunFolder(out)
-    descriptors = _load(folder, {scene for pair in block for scene in (pair.query, pair.train)})
+    scenes = load_scenes(folder, {scene for pair in block for scene in (pair.query, pair.train)})
     results: list[PairResult] = []
-    matches: list[pa.Table] = []
+    tables: list[pa.Table] = []
     for query, group in itertools.groupby(block, key=lambda pair: pair.query):
         pairs = list(group)
-        trains = [descriptors[pair.train] for pair in pairs]
-        offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in trains])]).astype(np.int64)
-        train = np.concatenate(trains)
-        if config.matching.mutual:
-            top2, back = both_directions(descriptors[query], train, offsets, backend)
-            good = good_matches(top2, config.matching) & mutual(top2, back, offsets)
-        else:
-            top2 = hamming_top2(descriptors[query], train, offsets, backend=backend)
-            good = good_matches(top2, config.matching)
-        for place, pair in enumerate(pairs):
-            rows = np.flatnonzero(good[:, place])
-            results.append(pair_result(pair, len(descriptors[query]), len(trains[place]), len(rows)))
-            if config.output.keep_matches == "good":
-                matches.append(match_table(pair, rows, top2, place))
-    part = part_name([pair.key for pair in block])
-    pairs_table = pa.Table.from_pylist([asdict(result) for result in results])
-    folder.write_part(part, pairs_table, pa.concat_tables(matches).unify_dictionaries() if matches else None)
+        trains = [scenes[pair.train] for pair in pairs]
+        found = good_matches(scenes[query], trains, config.matching, backend)
+        for pair, train, matches in zip(pairs, trains, found, strict=True):
+            results.append(
+                pair_result(pair, len(scenes[query].descriptors), len(train.descriptors), len(matches.query_row))
+            )
+            tables.append(match_table(pair, matches))
+    rows = pa.Table.from_pylist([asdict(result) for result in results])
+    folder.matched.write(part_name([pair.key for pair in block]), rows, pa.concat_tables(tables).unify_dictionaries())
 
 
-def _load(folder: RunFolder, scenes: set[str]) -> dict[str, npt.NDArray[np.uint64]]:
-    """Read descriptors; what the block before this one shares with it is not read again."""
-    before: dict[tuple[str, str, str | None], npt.NDArray[np.uint64]] = getattr(_held, "descriptors", {})
-    names = {scene: (folder.address, scene, folder.features_key(scene)) for scene in scenes}
-    held = {name: before[name] if name in before else folder.descriptors(scene) for scene, name in names.items()}
-    _held.descriptors = held
-    return {scene: held[name] for scene, name in names.items()}
+def load_scenes(folder: RunFolder, names: set[str]) -> dict[str, MatchedScene]:
+    """Read scenes; what the block before this one shares with it is not read again."""
+    before: dict[tuple[str, str, str | None], MatchedScene] = getattr(_held, "scenes", {})
+    keys = {name: (folder.address, name, folder.features_key(name)) for name in names}
+    held = {
+        key: before[key] if key in before else MatchedScene(*folder.described(name), place(folder, name))
+        for name, key in keys.items()
+    }
+    _held.scenes = held
+    return {name: held[key] for name, key in keys.items()}
 
 
-def good_matches(top2: Top2, settings: Matching) -> npt.NDArray[np.bool_]:
-    """Apply the ratio test: (n, s) bool. A query without a second neighbour has no good match."""
-    good: npt.NDArray[np.bool_] = top2.second != NO_DISTANCE
-    good &= top2.best < settings.ratio * top2.second.astype(np.float64)
-    return good
+def good_matches(
+    query: MatchedScene, trains: Sequence[MatchedScene], settings: Matching, backend: str
+) -> Iterator[Matches]:
+    """Find the good matches of a scene with others, one after another."""
+    if settings.mode == "windowed":
+        for train in trains:
+            yield near_matches(query, train, settings, backend)
+        return
+    rows = [train.descriptors for train in trains]
+    offsets = np.concatenate([[0], np.cumsum([len(part) for part in rows])]).astype(np.int64)
+    train_rows = np.concatenate(rows)
+    if settings.mutual:
+        top2, back = both_directions(query.descriptors, train_rows, offsets, backend)
+        good = passing(top2, settings) & mutual(top2, back, offsets)
+    else:
+        top2 = hamming_top2.hamming_top2(query.descriptors, train_rows, offsets, backend=backend)
+        good = passing(top2, settings)
+    for number in range(len(trains)):
+        yield _chosen(top2, good, number)
+
+
+def near_matches(
+    query: MatchedScene,
+    train: MatchedScene,
+    settings: Matching,
+    backend: str,
+    away_m: npt.NDArray[np.float64] | None = None,
+) -> Matches:
+    """Find the good matches of two scenes among keypoints near one place on the map.
+
+    Parameters
+    ----------
+    query, train
+        The scenes.
+    settings
+        The rule.
+    backend
+        A `hamming_window_top2` backend.
+    away_m : (2,) float64 or None
+        Look this far away from the place instead, east and north [m].
+    """
+    radius = radius_m(query.place, train.place, settings.radius_m)
+    query_xy, train_xy = query.on_own_map, train.on_map_of(query)
+    if away_m is not None:
+        query_xy = query_xy + away_m
+    query_xy, train_xy = _apart_by_scale(query_xy, query.scale, train_xy, train.scale, radius)
+    search = hamming_window_top2.hamming_window_top2
+    top2 = search(query.descriptors, query_xy, train.descriptors, train_xy, radius, backend=backend)
+    good = passing(top2, settings)
+    if settings.mutual:
+        # Only what passed has to be chosen back.
+        rows = np.flatnonzero(good[:, 0])
+        chosen = top2.index[rows, 0]
+        back = search(train.descriptors[chosen], train_xy[chosen], query.descriptors, query_xy, radius, backend=backend)
+        good[rows, 0] = back.index[:, 0] == rows
+    return _chosen(top2, good, 0)
+
+
+def _apart_by_scale(
+    query_xy: npt.NDArray[np.float64],
+    query_scale: npt.NDArray[np.int64],
+    train_xy: npt.NDArray[np.float64],
+    train_scale: npt.NDArray[np.int64],
+    radius: float,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Move keypoints of one scale out of the reach of all others: the ground is side by side, once for each scale."""
+    if not len(query_xy) or not len(train_xy):
+        return query_xy, train_xy
+    x = np.concatenate([query_xy[:, 0], train_xy[:, 0]])
+    stride = x.max() - x.min() + 2 * radius
+    lowest = min(query_scale.min(), train_scale.min())
+    query_x = query_xy[:, 0] + stride * (query_scale - lowest)
+    train_x = train_xy[:, 0] + stride * (train_scale - lowest)
+    return np.column_stack([query_x, query_xy[:, 1]]), np.column_stack([train_x, train_xy[:, 1]])
+
+
+def _chosen(top2: Top2, good: npt.NDArray[np.bool_], number: int) -> Matches:
+    rows = np.flatnonzero(good[:, number])
+    return Matches(rows.astype(np.int32), top2.index[rows, number], top2.best[rows, number], top2.second[rows, number])
+
+
+def passing(top2: Top2, settings: Matching) -> npt.NDArray[np.bool_]:
+    """Apply the ratio test and the cap on distance: (n, s) bool.
+
+    A query without a second neighbour has no good match, unless only few rows competed in the first place.
+    """
+    lone = top2.second == NO_DISTANCE
+    good: npt.NDArray[np.bool_] = (top2.best < settings.ratio * top2.second.astype(np.float64)) & ~lone
+    if settings.mode == "windowed":
+        good |= lone & (top2.best != NO_DISTANCE)
+    return good & (top2.best <= settings.max_distance_bits)
 
 
 def both_directions(
@@ -200,8 +264,8 @@ def both_directions(
         return hamming_top2_both.hamming_top2_both(query, train, offsets, backend=backend)
     ends = np.array([0, len(query)], np.int64)
     return (
-        hamming_top2(query, train, offsets, backend=backend),
-        hamming_top2(train, query, ends, backend=backend),
+        hamming_top2.hamming_top2(query, train, offsets, backend=backend),
+        hamming_top2.hamming_top2(train, query, ends, backend=backend),
     )
 
 
@@ -231,16 +295,30 @@ def pair_result(pair: Pair, n_query: int, n_train: int, n_good: int) -> PairResu
     return PairResult(pair.query, pair.train, n_query, n_train, n_good, similarity_pct(n_good, n_query), pair.key)
 
 
-def match_table(pair: Pair, rows: npt.NDArray[np.intp], top2: Top2, place: int) -> pa.Table:
-    """List the good matches of one pair, rising by query row; ``inlier`` is null until verified."""
-    zeros = pa.array(np.zeros(len(rows), np.int32))
+def rows_of_pairs(matches: pa.Table) -> dict[tuple[str, str], slice]:
+    """Say where the matches of each pair lie in a table that lists one pair's after another's."""
+    codes = [matches[side].combine_chunks().indices.to_numpy() for side in ("query", "train")]
+    names = [matches[side].combine_chunks().dictionary.to_pylist() for side in ("query", "train")]
+    if not len(matches):
+        return {}
+    starts = np.flatnonzero(np.r_[True, (np.diff(codes[0]) != 0) | (np.diff(codes[1]) != 0)])
+    ends = np.r_[starts[1:], len(matches)]
+    return {
+        (names[0][codes[0][start]], names[1][codes[1][start]]): slice(int(start), int(end))
+        for start, end in zip(starts, ends, strict=True)
+    }
+
+
+def match_table(pair: Pair, matches: Matches) -> pa.Table:
+    """List the good matches of one pair; ``inlier`` is null until verified."""
+    zeros = pa.array(np.zeros(len(matches.query_row), np.int32))
     columns = [
         pa.DictionaryArray.from_arrays(zeros, pa.array([pair.query])),
         pa.DictionaryArray.from_arrays(zeros, pa.array([pair.train])),
-        pa.array(rows.astype(np.int32)),
-        pa.array(top2.index[rows, place]),
-        pa.array(top2.best[rows, place]),
-        pa.array(top2.second[rows, place]),
-        pa.nulls(len(rows), pa.bool_()),
+        pa.array(matches.query_row),
+        pa.array(matches.train_row),
+        pa.array(matches.distance),
+        pa.array(matches.second),
+        pa.nulls(len(matches.query_row), pa.bool_()),
     ]
-    return pa.Table.from_arrays(columns, schema=_MATCH_SCHEMA)
+    return pa.Table.from_arrays(columns, schema=MATCH_SCHEMA)

@@ -5,7 +5,31 @@
 
 from __future__ import annotations
 
+from s2fast.model import Raster
+from s2fast.windows import chunk_shape
+
 MIB = 1 << 20
+
+_BANDS = 3
+"""Bands read at once; a scene of one band takes less."""
+
+_GDAL_CACHE_BYTES = 64 * MIB
+"""What `s2fast.opening.gdal_settings` leaves GDAL's cache of blocks."""
+
+_DECODER_BYTES = 12
+"""A decoder's int32 planes of a pixel and band: coefficients, samples, and their copy on the way out."""
+
+_COUNT_BYTES = 10
+"""A pixel and band on its way into the histogram of an automatic stretch: its valid values, and those as int64."""
+
+_HELD_WINDOWS = 3
+"""Windows between reading and Zarr: one read, one waiting (`s2fast.ahead.DEPTH`), one written."""
+
+_INGEST_BYTES = 16 * MIB
+"""Zarr's threads and what they compress."""
+
+_PLACED_TILES = 4
+"""Tiles whose masks `s2fast.regions.place_regions` keeps, one bit a pixel."""
 
 DENSE_PER_PX = 0.015
 """Keypoints a pixel that extraction must have room for: real scenes have 0.001 to 0.0025, and 0.015 after CLAHE."""
@@ -28,12 +52,44 @@ _KERNEL_BYTES = 64 * MIB
 _MATCH_BYTES = 40
 """A neighbour and the match that it may become."""
 
-
 _OPENCV_BYTES_PER_PX = 105
 """cv2.AKAZE keeps every level of the whole image."""
 
 
-def extract_bytes(shape: tuple[int, int], threads: int, *, windowed: bool = True) -> int:
+def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: bool) -> int:
+    """Predict the peak of ingesting one scene, the polygons themselves not counted.
+
+    Parameters
+    ----------
+    raster
+        The scene's header: what matters is the window that is read at once, whole blocks of the file, far more than
+        the scene's size.
+    reduction
+        ``ingest.reduction``.
+    masked
+        Whether polygons choose the windows and mask them.
+    auto_stretch
+        Whether 16-bit values are counted first.
+
+    Returns
+    -------
+    int
+        Bytes: GDAL's cache, the window being decoded (or counted), as read and in order for its grey, the windows
+        between reading and Zarr, grey and valid, and the masks kept for the next scene.
+    """
+    shape = (raster.shape[0] // raster.level, raster.shape[1] // raster.level)
+    sides = chunk_shape(raster.block, reduction)
+    window = min(sides[0] // raster.level, shape[0]) * min(sides[1] // raster.level, shape[1])
+    value_bytes = 2 if raster.dtype == "uint16" else 1
+    cached = min(_GDAL_CACHE_BYTES, shape[0] * shape[1] * _BANDS * value_bytes)
+    decoding = max(_DECODER_BYTES, _COUNT_BYTES if auto_stretch and raster.dtype == "uint16" else 0)
+    reading = window * _BANDS * (decoding + 2 * value_bytes)
+    held = 2 * window * _HELD_WINDOWS
+    masks = _PLACED_TILES * raster.shape[0] * raster.shape[1] // 8 + 3 * sides[0] * sides[1] if masked else 0
+    return _INGEST_BYTES + cached + reading + held + masks
+
+
+def extract_bytes(shape: tuple[int, int], threads: int, *, windowed: bool = True, upsample: int = 1) -> int:
     """Predict the peak of extracting one scene.
 
     Parameters
@@ -44,21 +100,25 @@ def extract_bytes(shape: tuple[int, int], threads: int, *, windowed: bool = True
         Windows under way at once.
     windowed
         Whether the backend works in windows; OpenCV's does not.
+    upsample
+        Times the tile is enlarged for the detector.
 
     Returns
     -------
     int
-        Bytes. In windows: the tile, where keypoints may lie (one bit a pixel), the planes between octaves (float32, a
-        quarter of the pixels each time), one strip of the mask's making, the threads' windows, and candidates as dense
-        as real scenes get.
+        Bytes. In windows: the tile and what of it is clear, where keypoints may lie (one bit a pixel), the planes
+        between octaves (float32, a quarter of the pixels each time), one strip of the mask's making, the threads'
+        windows, and candidates as dense as real scenes get.
     """
+    tile = 2 * shape[0] * shape[1]
+    shape = (upsample * shape[0], upsample * shape[1])
     pixels = shape[0] * shape[1]
     if not windowed:
-        return pixels * _OPENCV_BYTES_PER_PX
+        return tile + pixels * _OPENCV_BYTES_PER_PX
     planes = 4 * (pixels // 4 + pixels // 16 + pixels // 64)
     strip = 6 * min(_MASK_STRIP_ROWS, shape[0]) * shape[1]
     candidates = int(pixels * DENSE_PER_PX) * _CANDIDATE_BYTES
-    return pixels + pixels // 8 + planes + strip + threads * min(_WINDOW_BYTES, 40 * pixels) + candidates
+    return tile + pixels // 8 + planes + strip + threads * min(_WINDOW_BYTES, 40 * pixels) + candidates
 
 
 def match_bytes(keypoints: int, scenes: int) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from s2fast_kernels.akaze.contract import Features
 
-__all__ = ["Features", "PairResult", "Raster", "Scene", "Window"]
+__all__ = ["Features", "PairResult", "PairVerdict", "Raster", "Scene", "Window"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,12 @@ class Raster:
     """Where that level's first pixel has its centre on the full-resolution grid, in x and y, pixel centres at integers
     [px]."""
 
+    @property
+    def north_up(self) -> bool:
+        """Whether rows run east and columns south."""
+        a, b, _, d, e, _ = self.transform
+        return b == 0 and d == 0 and a > 0 > e
+
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Map a point of the pixel grid, in pixel edges, to x and y [CRS units]."""
         a, b, c, d, e, f = self.transform
@@ -135,3 +141,45 @@ class PairResult:
 
     key: str
     """Content key: the features and settings this row was computed from."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairVerdict:
+    """What verification found for one pair; with a `PairResult` it is a row of ``verified/*.parquet``.
+
+    None throughout where verification is off, and for the shift where none was found.
+    """
+
+    overlap_pct: float
+    """Clear ground that both scenes show, as a share of the smaller scene's raster [%]."""
+
+    n_inliers: int | None = None
+    """Matches that agree with the shift."""
+
+    dx_m: float | None = None
+    """Train minus query ground position of the same feature, east [m]."""
+
+    dy_m: float | None = None
+    """The same, north [m]."""
+
+    dx_px: float | None = None
+    """The shift in the query's full-resolution pixels, right [px]."""
+
+    dy_px: float | None = None
+    """The same, down [px]."""
+
+    shift_error_m: float | None = None
+    """Standard error of `dx_m`, and of `dy_m` [m]."""
+
+    verified: bool | None = None
+    """Whether chance cannot explain the inliers."""
+
+    verdict: str = ""
+    """``verified``, ``not verified``, ``prior suspect`` (the shift is at the edge of what was searched) or ``no common
+    ground``."""
+
+    null_trials: int = 0
+    """Times the same rule was tried where it must find nothing."""
+
+    null_verified: int = 0
+    """Times it found something there."""

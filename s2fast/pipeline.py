@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from s2fast import extract, ingest, match
+from s2fast import extract, ingest, match, verify
 from s2fast.config import Config
 from s2fast.errors import InputError, RunFolderError, SceneError
 from s2fast.executors import Workplace, open_workplace
@@ -22,7 +22,7 @@ from s2fast.sources import absolute, anchored
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder
 from s2fast.versions import identity
-from s2fast_kernels import akaze, hamming_top2
+from s2fast_kernels import akaze
 from s2fast_kernels.backends import resolve
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,7 @@ STAGES: Mapping[str, Callable[..., StageResult]] = {
     "ingest": ingest.run,
     "extract": extract.run,
     "match": match.run,
+    "verify": verify.run,
     "report": tables.run,
 }
 """In the order they run; each reads what the one before wrote."""
@@ -107,8 +108,8 @@ def _swept(folder: RunFolder) -> Iterator[None]:
 
 def plan(config: Config, places: Sequence[Path | str], regions: Path | str | None, *, strict: bool) -> RunRecord:
     """Check all inputs and say what the run works on; writes nothing."""
-    for table, backend in ((akaze.BACKENDS, config.features.backend), (hamming_top2.BACKENDS, config.matching.backend)):
-        resolve(table, backend)
+    resolve(akaze.BACKENDS, config.features.backend)
+    resolve(match.backends(config.matching), config.matching.backend)
     if not places:
         raise InputError("no scenes asked for: name folders or files with --scenes")
     # Workers need not share our working directory.

@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from s2fast.config import Config
 from s2fast.errors import RunFolderError, SceneError
 from s2fast.executors import available_cores
+from s2fast.keys import FORMAT
 from s2fast.model import Raster, Scene
 from s2fast.regions import RegionFile
-from s2fast.store import FORMAT, RunFolder
+from s2fast.store import RunFolder
 from s2fast.versions import identity
 
 RUN_JSON = "run.json"

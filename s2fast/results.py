@@ -63,7 +63,7 @@ class Run:
 
     def matches(self, first: str, second: str) -> pd.DataFrame:
         """Return the good matches of a pair; the earlier scene of the run is the query, whatever the order asked."""
-        return self.folder.matches(*self.ordered(first, second))
+        return self.folder.verified.matches(*self.ordered(first, second))
 
     def features(self, scene_id: str) -> Features:
         """Return a scene's features."""

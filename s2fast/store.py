@@ -6,11 +6,9 @@ bytes, so a unit that runs twice, even at once (a worker thought dead), harms no
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -18,28 +16,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
 
 from s2fast.errors import RunFolderError
 from s2fast.model import Features, Window
+from s2fast.parts import Parts
 from s2fast.storage import open_storage
 
-FORMAT = 1
-"""Version of the folder's layout and of what is in it; part of every content key."""
-
 _ZARR = "store.zarr"
-
-_READERS = 16
-"""Parts read at once: an object store answers each after a while, but many together."""
-
-
-def content_key(*parts: Any) -> str:
-    """Hash what a result depends on: JSON values, in order, and the format version."""
-    text = json.dumps([FORMAT, *parts], sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 class TileWriter:
@@ -77,6 +63,8 @@ class RunFolder:
     def __init__(self, address: Path | str) -> None:
         self._storage = open_storage(str(address))
         self._zarr = self._storage.zarr(_ZARR)
+        self.matched = Parts(self, "pairs", "good")
+        self.verified = Parts(self, "verified", "matches")
 
     @property
     def address(self) -> str:
@@ -108,6 +96,10 @@ class RunFolder:
     def write(self, name: str, data: bytes) -> None:
         """Write a file so that it is there whole or not at all."""
         self._storage.write(name, data)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or a folder with all in it; what is not there is no error."""
+        self._storage.remove(name)
 
     def names(self, folder: str = "") -> list[str]:
         """List the files directly in a folder, sorted."""
@@ -168,13 +160,15 @@ class RunFolder:
         """Key, count and backend of the scene's features; empty if there are none."""
         return self._attributes(f"{_scene(scene_id)}/features")
 
-    def write_features(self, scene_id: str, features: Features, key: str, backend: str) -> None:
-        """Write a scene's features, then their key."""
+    def write_features(
+        self, scene_id: str, features: Features, clear: npt.NDArray[np.uint8], key: str, backend: str
+    ) -> None:
+        """Write a scene's features and its map of clear ground, then their key."""
         group = self._begin(f"{_scene(scene_id)}/features", key)
-        for field in fields(features):
-            values = getattr(features, field.name)
+        arrays = {field.name: getattr(features, field.name) for field in fields(features)} | {"clear": clear}
+        for name, values in arrays.items():
             chunks = (max(1, len(values)), *values.shape[1:])
-            _array_to_write(group, field.name, values.shape, chunks, values.dtype, 0)[...] = values
+            _array_to_write(group, name, values.shape, chunks, values.dtype, 0)[...] = values
         group.attrs.put({"backend": backend, "count": len(features), "key": key})
 
     def features(self, scene_id: str) -> Features:
@@ -182,96 +176,16 @@ class RunFolder:
         path = f"{_scene(scene_id)}/features"
         return Features(**{field.name: self._array(f"{path}/{field.name}") for field in fields(Features)})
 
-    def descriptors(self, scene_id: str) -> npt.NDArray[np.uint64]:
-        """Read a scene's packed descriptors: (n, 8) uint64."""
-        return self._array(f"{_scene(scene_id)}/features/descriptors")
+    def clear(self, scene_id: str) -> npt.NDArray[np.uint8]:
+        """Read a scene's map of clear ground: see `s2fast.prepare.clear_cells`."""
+        return self._array(f"{_scene(scene_id)}/features/clear")
 
-    # Pairs
-
-    def pair_parts(self) -> pd.DataFrame:
-        """Read the rows of all blocks of pairs, with the block's name as column ``part``."""
-        names = self.names("pairs")
-        with ThreadPoolExecutor(_READERS) as readers:
-            tables = readers.map(lambda name: self.read_table(f"pairs/{name}"), names)
-            frames = [table.to_pandas().assign(part=_stem(name)) for name, table in zip(names, tables, strict=True)]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame({"key": [], "part": []}, dtype=str)
-
-    def write_part(self, part: str, pairs: pa.Table, matches: pa.Table | None) -> None:
-        """Write one block of pairs: its matches, then the rows that say it is whole."""
-        if matches is not None:
-            self.write_table(f"matches/{part}.parquet", matches)
-        self.write_table(f"pairs/{part}.parquet", pairs)
-
-    def whole_parts(self, *, with_matches: bool) -> pd.DataFrame:
-        """Read the rows of the blocks of pairs that are whole: `pair_parts`, less those whose matches are missing."""
-        parts = self.pair_parts()
-        if not with_matches:
-            return parts
-        return parts[parts["part"].isin([_stem(name) for name in self.names("matches")])]
-
-    def settle_parts(self, wanted: set[str], *, with_matches: bool) -> None:
-        """Leave every wanted pair in one block, and nothing else: not other settings' pairs, nor a dead run's matches.
-
-        Parameters
-        ----------
-        wanted
-            Keys of the run's pairs; all of them are there.
-        with_matches
-            Whether they have matches.
-        """
-        blocks = {
-            str(part): rows["key"].tolist()
-            for part, rows in self.whole_parts(with_matches=with_matches).groupby("part")
-        }
-        kept: set[str] = set()
-        held: set[str] = set()
-        mixed = []
-        for part, keys in blocks.items():
-            if wanted.issuperset(keys) and held.isdisjoint(keys):
-                kept.add(part)
-                held.update(keys)
-            else:
-                mixed.append(part)
-        for part in mixed:
-            keys = [key for key in blocks[part] if key in wanted and key not in held]
-            if keys:
-                kept.add(self._copy_part(part, keys, with_matches=with_matches))
-                held.update(keys)
-        # Rows before matches: rows whose matches are gone must not be found.
-        for kind in ("pairs", "matches"):
-            for name in self.names(kind):
-                if _stem(name) not in kept:
-                    self._storage.remove(f"{kind}/{name}")
-
-    def _copy_part(self, part: str, keys: list[str], *, with_matches: bool) -> str:
-        """Write a block of some of another's pairs; return its name."""
-        pairs = self.read_table(f"pairs/{part}.parquet")
-        pairs = pairs.filter(pa.compute.is_in(pairs["key"], pa.array(keys, pa.string())))
-        matches = None
-        if with_matches:
-            names = set(zip(pairs["query"].to_pylist(), pairs["train"].to_pylist(), strict=True))
-            matches = self.read_table(f"matches/{part}.parquet")
-            of_pair = zip(matches["query"].to_pylist(), matches["train"].to_pylist(), strict=True)
-            matches = matches.filter(pa.array([pair in names for pair in of_pair], pa.bool_()))
-        copy = part_name(keys)
-        self.write_part(copy, pairs, matches)
-        return copy
-
-    def match_tables(self) -> Iterator[pd.DataFrame]:
-        """Read the matches of one block of pairs after another."""
-        for name in self.names("matches"):
-            yield self.read_table(f"matches/{name}").to_pandas()
-
-    def matches(self, query: str, train: str) -> pd.DataFrame:
-        """Read the good matches of one pair."""
-        rows = self.pair_parts()
-        holding = rows["part"][(rows["query"] == query) & (rows["train"] == train)].tolist() if len(rows) else []
-        try:
-            table: pd.DataFrame = self.read_table(f"matches/{holding[0]}.parquet").to_pandas()
-        except (FileNotFoundError, IndexError):
-            return pd.DataFrame({"query": [], "train": []}, dtype=str)
-        of_pair = table[(table["query"] == query) & (table["train"] == train)]
-        return of_pair.astype({"query": str, "train": str}).reset_index(drop=True)
+    def described(
+        self, scene_id: str
+    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Read what matching needs of a scene's features: descriptors, positions, sizes; see `Features`."""
+        path = f"{_scene(scene_id)}/features"
+        return self._array(f"{path}/descriptors"), self._array(f"{path}/xy"), self._array(f"{path}/size")
 
     # Zarr
 
@@ -308,17 +222,8 @@ class RunFolder:
             raise RunFolderError(f"{self}/{_ZARR}/{path} is damaged ({error}): remove it and run again") from error
 
 
-def part_name(keys: list[str]) -> str:
-    """Name a block of pairs by what is in it: the same pairs are the same file, other pairs overwrite nothing."""
-    return content_key("part", keys)
-
-
 def _scene(scene_id: str) -> str:
     return f"scenes/{scene_id}"
-
-
-def _stem(name: str) -> str:
-    return name.removesuffix(".parquet")
 
 
 def _array_to_write(

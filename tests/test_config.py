@@ -21,7 +21,9 @@ def test_notebook_file_is_the_notebooks_recipe() -> None:
     config = load_config(CONFIGS / "notebook.toml")
     assert (config.regions.mode, config.regions.crs, config.regions.holes) == ("zero", "EPSG:4236", False)
     assert (config.ingest.reduction, config.features.backend, config.features.threshold) == (2, "opencv", 0.001)
-    assert (config.features.upright, config.features.max_per_scene) == (False, 0)
+    assert (config.features.upright, config.features.max_per_scene, config.features.upsample) == (False, 0, 1)
+    assert (config.ingest.contrast, config.ingest.clouds) == ("none", False)
+    assert (config.matching.mode, config.matching.max_distance_bits) == ("exhaustive", 512)
     assert (config.matching.ratio, config.matching.mutual, config.output.keep_matches) == (0.8, False, "good")
 
 
@@ -53,7 +55,7 @@ def test_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     ("override", "said"),
     [
         ("features.treshold=1", "unknown key 'features.treshold'; did you mean 'features.threshold'?"),
-        ("matchng.ratio=0.7", "unknown key 'matchng'; did you mean 'matching.ratio'?"),
+        ("matchng.ratio=0.7", "unknown key 'matchng'; did you mean 'matching'?"),
         ("ratio=0.7", "did you mean 'matching.ratio'?"),
         ("ingest.reduction=3", "ingest.reduction = 3: input should be 1, 2 or 4"),
         ("matching.ratio=high", "matching.ratio = 'high'"),
@@ -63,6 +65,9 @@ def test_byte_order_mark_is_no_error(tmp_path: Path) -> None:
         ("ingest.stretch=full", 'ingest.stretch = \'full\': value error, write "none", "auto" or [low, high]'),
         ("ingest.stretch=[5]", "ingest.stretch = [5]: value error, write"),
         ("ingest.stretch=[5, 5]", "0 <= low < high <= 65535"),
+        ("matching.pairs=file", 'matching.pairs = "file" and matching.pairs_file go together'),
+        ("verification.prior=none", 'verification.prior = "none" needs matching.mode = "exhaustive"'),
+        ("features.upsample=3", "features.upsample = 3: input should be 1, 2 or 'auto'"),
         ("ingest.stretch=[0, 65536]", "0 <= low < high <= 65535"),
     ],
 )

@@ -4,16 +4,22 @@ import cv2
 import numpy as np
 import pytest
 
-from s2fast.config import load_config
-from s2fast.extract import MaskSource, clear_of_nodata, extract_scene, key, on_full_grid
+from s2fast.config import Config, load_config
+from s2fast.extract import MaskSource, enlarging, enlarging_mask, extract_scene, key, on_full_grid, upsampling
 from s2fast.model import Features
 from s2fast.store import RunFolder
 from s2fast_kernels.akaze import AkazeSettings, Budget, akaze
 from s2fast_kernels.akaze.contract import pack, unpack
 from tests.archives import textured
 
-OPENCV_DEFAULTS = {"features.threshold": 0.001, "features.upright": False, "features.max_per_scene": 0}
+UNPREPARED = {"features.upsample": 1, "features.upright": True, "ingest.clouds": False, "ingest.contrast": "none"}
+OPENCV_DEFAULTS = UNPREPARED | {"features.threshold": 0.001, "features.upright": False, "features.max_per_scene": 0}
 IMAGE = textured(np.random.default_rng(3), (400, 480))
+
+
+def features_of(grey: np.ndarray, valid: np.ndarray, config: Config, backend: str, threads: int = 0) -> Features:
+    """Features of a tile that stays as it is."""
+    return extract_scene(grey.copy(), everywhere(valid), config, backend, threads)[0]
 
 
 def everywhere(mask: np.ndarray) -> MaskSource:
@@ -45,9 +51,9 @@ def test_packing_keeps_distances() -> None:
 @pytest.mark.parametrize("backend", ["numba", "opencv"])
 @pytest.mark.parametrize("shape", [(0, 0), (1, 1), (5, 40), (79, 79)])
 def test_tiny_and_flat_images_have_no_features(shape: tuple[int, int], backend: str) -> None:
-    config = load_config()
+    config = load_config(overrides={"features.upright": True})
     grey = np.full(shape, 90, np.uint8)
-    found = extract_scene(grey, everywhere(np.ones(shape, bool)), config, backend)
+    found = features_of(grey, np.ones(shape, bool), config, backend)
     assert len(found) == 0
     assert found.descriptors.shape == (0, 8)
 
@@ -64,7 +70,7 @@ def test_wrong_images_are_refused(image: np.ndarray) -> None:
 def test_keep_mode_is_the_unmasked_scene_restricted() -> None:
     valid = np.zeros(IMAGE.shape, bool)
     valid[100:260, 50:400] = True
-    found = extract_scene(IMAGE, everywhere(valid), load_config(overrides=OPENCV_DEFAULTS), "opencv")
+    found = features_of(IMAGE, valid, load_config(overrides=OPENCV_DEFAULTS), "opencv")
     whole = akaze(IMAGE, backend="opencv")
     x, y = np.rint(whole.xy).astype(int).T
     wanted = whole.take(valid[y, x])
@@ -76,9 +82,9 @@ def test_keep_mode_is_the_unmasked_scene_restricted() -> None:
 def test_zero_mode_keeps_the_outlines() -> None:
     painted = IMAGE.copy()
     painted[:, :200] = 0
-    found = extract_scene(
+    found = features_of(
         painted,
-        everywhere(np.zeros(IMAGE.shape, bool)),
+        np.zeros(IMAGE.shape, bool),
         load_config(overrides={"regions.mode": "zero", **OPENCV_DEFAULTS}),
         "opencv",
     )
@@ -86,33 +92,13 @@ def test_zero_mode_keeps_the_outlines() -> None:
     assert (found.xy[:, 0] < 200).any()
 
 
-def test_pixels_near_no_data_are_not_wanted() -> None:
-    grey = IMAGE.copy()
-    grey[:, 300:] = 0
-    grey[50, 50] = 0
-    valid = np.ones(grey.shape, bool)
-    valid[:10] = False
-    whole = clear_of_nodata(grey, everywhere(valid), 8)(slice(0, 400), slice(0, 480))
-    # Within 8 px of column 300 goes; a lone black pixel is no edge of the data.
-    wanted = valid.copy()
-    wanted[:, 292:] = False
-    np.testing.assert_array_equal(whole, wanted)
-    for rows, columns in (
-        (slice(0, 37), slice(290, 480)),
-        (slice(37, 400), slice(5, 293)),
-        (slice(399, 400), slice(0, 480)),
-    ):
-        np.testing.assert_array_equal(clear_of_nodata(grey, everywhere(valid), 8)(rows, columns), wanted[rows, columns])
-    np.testing.assert_array_equal(clear_of_nodata(grey, everywhere(valid), 0)(slice(0, 400), slice(0, 480)), valid)
-
-
 @pytest.mark.parametrize("budget", [0, 150])
 @pytest.mark.parametrize("mode", ["keep", "none", "zero"])
 def test_own_backend_does_not_depend_on_threads_and_is_sorted(mode: str, budget: int) -> None:
     valid = np.zeros(IMAGE.shape, bool)
     valid[40:300, 90:470] = True
-    config = load_config(overrides={"regions.mode": mode, "features.max_per_scene": budget})
-    one, two = (extract_scene(IMAGE, everywhere(valid), config, "numba", threads) for threads in (1, 2))
+    config = load_config(overrides={"regions.mode": mode, "features.max_per_scene": budget, "features.upright": True})
+    one, two = (features_of(IMAGE, valid, config, "numba", threads) for threads in (1, 2))
     assert len(one) > 50
     assert not budget or len(one) == budget
     for name in Features.__slots__:
@@ -124,19 +110,21 @@ def test_own_backend_does_not_depend_on_threads_and_is_sorted(mode: str, budget:
 
 def test_own_backend_finds_what_opencv_finds() -> None:
     config = load_config(overrides={"regions.mode": "none", **OPENCV_DEFAULTS})
-    everything = everywhere(np.ones(IMAGE.shape, bool))
-    ours, theirs = (extract_scene(IMAGE, everything, config, backend) for backend in ("numba", "opencv"))
+    everything = np.ones(IMAGE.shape, bool)
+    ours, theirs = (features_of(IMAGE, everything, config, backend) for backend in ("numba", "opencv"))
     near = [np.hypot(*(theirs.xy - xy).T).min() < 0.05 for xy in ours.xy]
     assert abs(len(ours) - len(theirs)) <= 0.002 * len(theirs)
     assert np.mean(near) > 0.998
 
 
 def test_opencv_budget_is_the_kernels() -> None:
-    config = load_config(overrides={"regions.mode": "none", "features.max_per_scene": 40, "features.cell_px": 64})
+    config = load_config(
+        overrides=UNPREPARED | {"regions.mode": "none", "features.max_per_scene": 40, "features.cell_px": 64}
+    )
     settings = AkazeSettings(threshold=config.features.threshold, upright=True)
     whole = akaze(IMAGE, settings=settings, backend="opencv")
     chosen = Budget(40, 64).select(whole.xy, whole.response, IMAGE.shape)
-    found = extract_scene(IMAGE, everywhere(np.ones(IMAGE.shape, bool)), config, "opencv")
+    found = features_of(IMAGE, np.ones(IMAGE.shape, bool), config, "opencv")
     np.testing.assert_array_equal(found.xy, whole.take(chosen).xy)
 
 
@@ -162,22 +150,67 @@ def test_a_wavelets_level_has_its_pixels_on_full_pixels() -> None:
 
 
 def test_key_depends_on_settings_tile_and_backend() -> None:
-    settings = load_config().features
-    base = key("tile", settings, "opencv")
-    assert key("other", settings, "opencv") != base
-    assert key("tile", settings, "numba") != base
-    assert key("tile", settings.model_copy(update={"threshold": 0.002}), "opencv") != base
-    assert key("tile", settings.model_copy(update={"backend": "opencv"}), "opencv") == base
+    base = key("tile", load_config(), "opencv")
+    assert key("other", load_config(), "opencv") != base
+    assert key("tile", load_config(), "numba") != base
+    for override in (
+        {"features.threshold": 0.002}, {"features.upsample": 2}, {"ingest.contrast": "none"}, {"ingest.clouds": False},
+    ):  # fmt: skip
+        assert key("tile", load_config(overrides=override), "opencv") != base
+    for override in ({"features.backend": "opencv"}, {"ingest.halo_px": 7}, {"matching.ratio": 0.5}):
+        assert key("tile", load_config(overrides=override), "opencv") == base
+
+
+@pytest.mark.parametrize("backend", ["numba", "opencv"])
+def test_enlarged_scene_has_the_features_of_the_enlarged_image(backend: str) -> None:
+    valid = np.zeros(IMAGE.shape, bool)
+    valid[31:300, 77:470] = True
+    config = load_config(overrides=UNPREPARED | {"features.upsample": 2, "features.max_per_scene": 0})
+    found = features_of(IMAGE, valid, config, backend)
+    large = cv2.resize(IMAGE, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    twice = valid.repeat(2, axis=0).repeat(2, axis=1)
+    whole = load_config(overrides=UNPREPARED | {"features.max_per_scene": 0})
+    wanted = features_of(large, twice, whole, backend)
+    np.testing.assert_array_equal(found.descriptors, wanted.descriptors)
+    # Pixel k of the image is made of pixels 2 k and 2 k + 1: its centre lies between theirs.
+    np.testing.assert_allclose(found.xy, (wanted.xy - 0.5) / 2, atol=1e-4)
+    np.testing.assert_array_equal(found.size, wanted.size / 2)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_windows_of_the_enlarged_scene_are_cut_from_the_whole(factor: int) -> None:
+    valid = np.random.default_rng(2).random(IMAGE.shape) < 0.5
+    clear = np.random.default_rng(3).random(IMAGE.shape) < 0.5
+    source, shape = enlarging(IMAGE, factor)
+    mask = enlarging_mask(everywhere(valid), clear, factor)
+    whole = cv2.resize(IMAGE, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC) if factor == 2 else IMAGE
+    both = (valid & clear).repeat(factor, axis=0).repeat(factor, axis=1)
+    assert whole.shape == both.shape == shape
+    for rows, columns in (
+        (slice(0, shape[0]), slice(0, shape[1])),
+        (slice(3, 8), slice(100, 331)),
+        (slice(shape[0] - 101, shape[0]), slice(shape[1] - 1, shape[1])),
+        (slice(1, 2), slice(0, 1)),
+    ):
+        np.testing.assert_array_equal(source(rows, columns), whole[rows, columns])
+        np.testing.assert_array_equal(mask(rows, columns), both[rows, columns])
+
+
+def test_only_small_scenes_are_enlarged_unless_told() -> None:
+    assert [upsampling(shape, Config()) for shape in ((4096, 30), (30, 4097))] == [2, 1]
+    assert upsampling((9, 9), load_config(overrides={"features.upsample": 1})) == 1
+    assert upsampling((10980, 10980), load_config(overrides={"features.upsample": 2})) == 2
 
 
 def test_store_returns_the_same_features(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.create()
     for features in (akaze(IMAGE, settings=AkazeSettings(threshold=0.002)), Features.none()):
-        folder.write_features("scene", features, "key", "opencv")
+        folder.write_features("scene", features, np.full((3, 4), 7, np.uint8), "key", "opencv")
         again = folder.features("scene")
         for name in Features.__slots__:
             kept, wanted = getattr(again, name), getattr(features, name)
             assert kept.dtype == wanted.dtype
             np.testing.assert_array_equal(kept, wanted)
+        np.testing.assert_array_equal(folder.clear("scene"), np.full((3, 4), 7, np.uint8))
         assert folder.feature_attributes("scene") == {"backend": "opencv", "count": len(features), "key": "key"}

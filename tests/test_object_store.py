@@ -30,7 +30,8 @@ RETRIES = 4
 
 
 def run(archive: Archive, out: Path | str, **options: Any) -> RunRecord:
-    settings = load_config(overrides={"ingest.halo_px": 64, "features.backend": "opencv", "matching.backend": "opencv"})
+    opencv = {"features.backend": "opencv", "matching.mode": "exhaustive", "matching.backend": "opencv"}
+    settings = load_config(overrides={"ingest.halo_px": 64, **opencv})
     # Both dates of one tile: a run small enough to make many of.
     return run_stages(settings, sorted(archive.scenes.rglob("T36UXA*.jp2")), archive.regions, out, **options)
 

@@ -23,6 +23,7 @@ from tests.archives import ORIGINS, Archive, safe_path, write_archive, write_sce
 COLUMNS = [
     "query", "train", "query_tile", "train_tile", "query_time", "train_time", "n_query", "n_train", "n_good",
     "similarity_pct", "n_inliers", "dx_m", "dy_m", "dx_px", "dy_px", "shift_error_m", "verified", "overlap_pct",
+    "verdict", "network_residual_m",
 ]  # fmt: skip
 
 
@@ -56,9 +57,10 @@ def finished(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def test_run_folder_holds_what_it_promises(finished: Path) -> None:
-    assert sorted(path.name for path in finished.iterdir()) == sorted(
-        ["run.json", "store.zarr", "pairs", "matches", "pairs.parquet", "pairs.csv", "similarity.csv", "scenes.parquet"]
-    )
+    tables_of_run = ["pairs.parquet", "pairs.csv", "similarity.csv", "scenes.parquet"]
+    assert {path.name for path in finished.iterdir()} == {
+        "run.json", "store.zarr", "pairs", "good", "verified", "matches", *tables_of_run
+    }  # fmt: skip
     pairs, matches = tables(finished)
     assert list(pairs.columns) == COLUMNS
     assert len(pairs) == 6
@@ -71,7 +73,7 @@ def test_run_folder_holds_what_it_promises(finished: Path) -> None:
     record = json.loads((finished / "run.json").read_text())
     assert record["counts"]["pairs"] == 6
     assert record["stages"]["match"]["done"] == 6
-    assert set(record["stages"]) == {"ingest", "extract", "match", "report"}
+    assert set(record["stages"]) == {"ingest", "extract", "match", "verify", "report"}
     assert record["stages"]["match"]["backend"]
     assert not list(finished.rglob("*.partial"))
 
@@ -132,11 +134,13 @@ def test_second_run_does_nothing_and_says_so(
 @pytest.mark.parametrize(
     ("override", "recomputed"),
     [
-        ({"matching.ratio": 0.9}, ["match", "report"]),
-        ({"features.threshold": 0.0005}, ["extract", "match", "report"]),
-        ({"regions.buffer_m": 50.0}, ["ingest", "extract", "match", "report"]),
+        ({"verification.nulls": 2}, ["verify", "report"]),
+        ({"output.keep_matches": "inliers"}, ["verify", "report"]),
+        ({"matching.ratio": 0.8}, ["match", "verify", "report"]),
+        ({"ingest.contrast": "none"}, ["extract", "match", "verify", "report"]),
+        ({"regions.buffer_m": 50.0}, ["ingest", "extract", "match", "verify", "report"]),
         ({"compute.budget_mb": 200}, []),
-        ({"matching.backend": "opencv"}, []),
+        ({"matching.backend": "reference"}, []),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -167,6 +171,7 @@ def test_new_scene_computes_its_own_pairs_only(tmp_path: Path) -> None:
         "ingest": (1, 4),
         "extract": (1, 4),
         "match": (4, 6),
+        "verify": (4, 6),
     }
     run(archive, tmp_path / "fresh")
     pd.testing.assert_frame_equal(tables(out)[0], tables(tmp_path / "fresh")[0])
@@ -208,7 +213,7 @@ def test_dask_gives_the_same_bytes(archive: Archive, finished: Path, tmp_path: P
 
 
 def test_stages_one_by_one_equal_the_run(archive: Archive, finished: Path, tmp_path: Path) -> None:
-    for stage in ("ingest", "extract", "match", "report"):
+    for stage in ("ingest", "extract", "match", "verify", "report"):
         run(archive, tmp_path / "out", stages=[stage])
     assert digests(tmp_path / "out") == digests(finished)
 
@@ -220,7 +225,7 @@ def test_stage_without_the_one_before_says_which(archive: Archive, tmp_path: Pat
     with pytest.raises(RunFolderError, match="run extract first"):
         run(archive, tmp_path / "out", stages=["match"])
     run(archive, tmp_path / "out", stages=["extract"])
-    with pytest.raises(RunFolderError, match="run match first"):
+    with pytest.raises(RunFolderError, match="run verify first"):
         run(archive, tmp_path / "out", stages=["report"])
     with pytest.raises(RunFolderError, match="run extract first"):
         run(archive, tmp_path / "out", {"features.threshold": 0.01}, stages=["match"])
@@ -273,7 +278,7 @@ def test_broken_scenes_are_named_and_skipped(
 
 
 def test_stages_one_by_one_leave_the_broken_out(broken: tuple[Archive, list[str]], tmp_path: Path) -> None:
-    for stage in ("ingest", "extract", "match", "report"):
+    for stage in ("ingest", "extract", "match", "verify", "report"):
         assert sorted(run(broken[0], tmp_path / "out", stages=[stage]).problems) == broken[1]
     assert len(tables(tmp_path / "out")[0]) == 6
 

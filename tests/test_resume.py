@@ -35,8 +35,14 @@ from tests.archives import Archive, write_archive
 from tests.test_pipeline import digests
 
 KILLS = int(os.environ.get("S2FAST_KILLS", "8"))
-UNITS = {"ingest": 4, "extract": 4, "match": 6}
-SETTINGS = {"ingest.halo_px": 64, "features.backend": "opencv", "matching.backend": "opencv"}
+UNITS = {"ingest": 4, "extract": 4, "match": 6, "verify": 6}
+SETTINGS = {
+    "ingest.halo_px": 64,
+    "features.backend": "opencv",
+    "matching.mode": "exhaustive",
+    "matching.backend": "opencv",
+}
+"""What loads fastest, for the many processes that are killed."""
 
 # Each opening, renaming, removing or making of a file or folder below OUT is a point; the hook is called before it.
 KILLED_AT = """
@@ -85,7 +91,8 @@ def complete_units(out: Path, like: Path) -> dict[str, set[str]]:
     return {
         "ingest": {name for name in scenes if folder.tile_key(name) == wanted.tile_key(name)},
         "extract": {name for name in scenes if folder.features_key(name) == wanted.features_key(name)},
-        "match": set(folder.pair_parts()["key"]),
+        "match": set(folder.matched.rows()["key"]),
+        "verify": set(folder.verified.rows()["key"]),
     }
 
 
@@ -94,8 +101,9 @@ def times(out: Path, complete: dict[str, set[str]]) -> dict[Path, int]:
     places = [out / "store.zarr/scenes" / name / part for name in complete["ingest"] for part in ("grey", "valid")]
     places += [out / "store.zarr/scenes" / name / "features" for name in complete["extract"]]
     files = [path for place in places for path in place.rglob("*") if path.is_file()]
-    if complete["match"]:
-        files += (out / "pairs").iterdir()
+    for stage, folder in (("match", "pairs"), ("verify", "verified")):
+        if complete[stage]:
+            files += (out / folder).iterdir()
     return {path: path.stat().st_mtime_ns for path in files}
 
 
@@ -175,13 +183,15 @@ def test_a_second_writer_of_a_unit_harms_nothing(archive: Archive, undisturbed: 
     assert not (out / "store.zarr/scenes" / item.scene.scene_id / "features").exists()
 
 
-@pytest.mark.parametrize("where", ["s2fast.match.match_unit", "s2fast.report.tables.similarity_matrix"])
+@pytest.mark.parametrize(
+    "where", ["s2fast.match.match_unit", "s2fast.verify.verify_unit", "s2fast.report.tables.similarity_matrix"]
+)
 def test_interrupted_change_of_settings_does_not_pass_for_finished(
     where: str, archive: Archive, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(undisturbed, out)
-    changed = load_config(overrides={**SETTINGS, "matching.ratio": 0.9})
+    changed = load_config(overrides={**SETTINGS, "matching.ratio": 0.8})
     with monkeypatch.context() as patch:
         patch.setattr(where, interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -192,8 +202,15 @@ def test_interrupted_change_of_settings_does_not_pass_for_finished(
     assert digests(out) == digests(undisturbed)
 
 
+@pytest.mark.parametrize(("stage", "rows", "matches"), [("match", "pairs", "good"), ("verify", "verified", "matches")])
 def test_pairs_without_their_matches_are_not_whole(
-    archive: Archive, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Archive,
+    undisturbed: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    rows: str,
+    matches: str,
 ) -> None:
     out = tmp_path / "out"
     run(archive, out, stages=["ingest", "extract"])
@@ -202,15 +219,15 @@ def test_pairs_without_their_matches_are_not_whole(
         patch.setattr(
             RunFolder,
             "write",
-            lambda self, name, data: interrupted() if "matches/" in name else write(self, name, data),
+            lambda self, name, data: interrupted() if name.startswith(f"{matches}/") else write(self, name, data),
         )
         with pytest.raises(KeyboardInterrupt):
             run(archive, out)
-    assert not RunFolder(out).names("pairs")
+    assert not RunFolder(out).names(rows)
     run(archive, out)
-    lost = next((out / "matches").iterdir())
+    lost = next((out / matches).iterdir())
     lost.unlink()
-    assert run(archive, out).stages["match"].done == 1
+    assert run(archive, out).stages[stage].done == 1
     assert digests(out) == digests(undisturbed)
 
 

@@ -24,6 +24,9 @@ OF_RUN = {"run.workers": 1, "kernel.core_px": 0}
 OF_SEARCH = ("backend", "n", "m", "segments")
 """Keys of a search: the backend, query rows, train rows, and how many scenes these are cut into."""
 
+_PREPARES = ("clouds", "contrast", "clahe_clip")
+"""Settings of [ingest] that only extraction depends on."""
+
 Settings = Mapping[str, Any]
 
 
@@ -81,7 +84,8 @@ class Case:
     def stages(self) -> tuple[str, ...]:
         """What the stages' results depend on, first stages first: cases that agree on a first part share it."""
         dump = self.config.model_dump()
-        parts = ({"regions": dump["regions"], "ingest": dump["ingest"]}, dump["features"], dump)
+        read = {key: value for key, value in dump["ingest"].items() if key not in _PREPARES}
+        parts = ({"regions": dump["regions"], "ingest": read}, [dump["ingest"], dump["features"]], dump["matching"], dump)
         return tuple(json.dumps(part, sort_keys=True, default=str) for part in parts)
 
     @property
@@ -154,7 +158,7 @@ def cases_of(sweep: SweepFile) -> list[Case]:
     cases = list(found.values())
     if sweep.kind == "hamming":
         return cases
-    first_seen: list[dict[str, int]] = [{}, {}, {}]
+    first_seen: list[dict[str, int]] = [{}, {}, {}, {}]
 
     def order(case: Case) -> Sequence[int]:
         # In the order of first appearance, not of the text: 5000 after 500 reads better than before 0.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -11,19 +12,27 @@ import pyarrow as pa
 import pyproj
 import shapely
 
-from s2fast import extract, match
+from s2fast import extract, verify
 from s2fast.errors import RunFolderError
 from s2fast.executors import Workplace
+from s2fast.ground import overlap_pct
+from s2fast.keys import content_key
+from s2fast.pairing import place, selection
 from s2fast.progress import Progress
 from s2fast.record import RunRecord
+from s2fast.series import add_network
 from s2fast.sources import gdal_name
 from s2fast.stage import StageResult
-from s2fast.store import RunFolder, content_key
+from s2fast.store import RunFolder
 
 TABLES = ("pairs.parquet", "pairs.csv", "similarity.csv", "scenes.parquet")
 """Files this stage writes."""
 
-_VERIFICATION_COLUMNS = {
+_PAIR_COLUMNS: dict[str, Any] = {
+    "n_query": "int64",
+    "n_train": "int64",
+    "n_good": "int64",
+    "similarity_pct": "float64",
     "n_inliers": "Int64",
     "dx_m": "float64",
     "dy_m": "float64",
@@ -32,8 +41,9 @@ _VERIFICATION_COLUMNS = {
     "shift_error_m": "float64",
     "verified": "boolean",
     "overlap_pct": "float64",
+    "verdict": "str",
 }
-"""Columns that verification fills; empty until it has run."""
+"""Columns that matching and verification fill."""
 
 
 def run(
@@ -49,20 +59,24 @@ def run(
     record.tables_key = ""
     record.save(folder)
     with progress.stage("report", len(TABLES), 0) as bar:
-        pairs = pair_table(record, folder)
+        pairs, nulls = pair_table(record, folder)
+        scenes = [item.scene for item in record.usable]
+        series = add_network([scene.scene_id for scene in scenes], [scene.tile for scene in scenes], pairs)
         folder.write_table("pairs.parquet", pa.Table.from_pandas(pairs, preserve_index=False))
         bar.advance()
         folder.write("pairs.csv", pairs.to_csv(index=False).encode())
         bar.advance()
         folder.write("similarity.csv", similarity_matrix(record, pairs).to_csv(float_format="%.2f").encode())
         bar.advance()
-        write_scenes(record, folder)
+        write_scenes(record, folder, series)
         bar.advance()
     record.counts = {
         "scenes": len(record.usable),
         "pairs": len(pairs),
         "keypoints": sum(int(folder.feature_attributes(item.scene.scene_id)["count"]) for item in record.usable),
         "good_matches": int(pairs["n_good"].sum()),
+        "verified": int(pairs["verified"].sum()),
+        **nulls,
     }
     record.tables_key = key
     return StageResult(done=len(TABLES))
@@ -71,21 +85,20 @@ def run(
 def tables_key(record: RunRecord) -> str:
     """Content key of the tables: all that the pairs' results and the list of scenes depend on."""
     config = record.config
-    return content_key("tables", extract.wanted_keys(record), match.key("", "", config))
+    chosen = selection(config.matching)
+    return content_key("tables", extract.wanted_keys(record), verify.key("", "", config), chosen)
 
 
-def pair_table(record: RunRecord, folder: RunFolder) -> pd.DataFrame:
-    """Join the blocks' rows with what the scenes say: one row a pair, in the run's order."""
-    order = pd.DataFrame(
-        [{"query": p.query, "train": p.train, "key": p.key} for p in match.wanted_pairs(record, folder)]
-    )
+def pair_table(record: RunRecord, folder: RunFolder) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Join the blocks' rows with what the scenes say: one row a pair, in the run's order; and sum up the null runs."""
+    order = pd.DataFrame([{"query": p.query, "train": p.train, "key": p.key} for p in verify.run_pairs(record, folder)])
     if order.empty:
         order = pd.DataFrame({"query": [], "train": [], "key": []}, dtype=str)
-    found = folder.pair_parts().reindex(columns=["key", "n_query", "n_train", "n_good", "similarity_pct"])
+    found = folder.verified.rows().reindex(columns=["key", *_PAIR_COLUMNS, "null_trials", "null_verified"])
     rows = order.merge(found.drop_duplicates("key"), on="key", how="left", validate="one_to_one")
     missing = int(rows["n_good"].isna().sum())
     if missing:
-        raise RunFolderError(f"{folder} has no result of {missing} pairs under these settings: run match first")
+        raise RunFolderError(f"{folder} has no result of {missing} pairs under these settings: run verify first")
     scenes = {item.scene.scene_id: item.scene for item in record.scenes}
     table = pd.DataFrame({"query": rows["query"], "train": rows["train"]})
     for side in ("query", "train"):
@@ -93,12 +106,8 @@ def pair_table(record: RunRecord, folder: RunFolder) -> pd.DataFrame:
         times = [scenes[name].sensing_time or pd.NaT for name in rows[side]]
         table[f"{side}_time"] = pd.Series(times, table.index, dtype="datetime64[us, UTC]")
     table = table[["query", "train", "query_tile", "train_tile", "query_time", "train_time"]]
-    for name in ("n_query", "n_train", "n_good"):
-        table[name] = rows[name].astype("int64")
-    table["similarity_pct"] = rows["similarity_pct"].astype("float64")
-    for name, dtype in _VERIFICATION_COLUMNS.items():
-        table[name] = pd.Series([None] * len(table), dtype=dtype)
-    return table
+    table = table.join(rows[list(_PAIR_COLUMNS)].astype(_PAIR_COLUMNS))
+    return table, {name: int(rows[name].sum()) for name in ("null_trials", "null_verified")}
 
 
 def similarity_matrix(record: RunRecord, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -111,13 +120,14 @@ def similarity_matrix(record: RunRecord, pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(square, index=names, columns=names)
 
 
-def write_scenes(record: RunRecord, folder: RunFolder) -> None:
-    """Write scenes.parquet: one row a scene, the raster's footprint in longitude and latitude."""
+def write_scenes(record: RunRecord, folder: RunFolder, series: pd.DataFrame) -> None:
+    """Write scenes.parquet: one row a scene, its footprint in longitude and latitude, its place in the series."""
     rows, footprints = [], []
     for item in record.usable:
         scene = item.scene
         features = folder.feature_attributes(scene.scene_id)
         tile = folder.tile_attributes(scene.scene_id)
+        ground = place(folder, scene.scene_id)
         rows.append(
             {
                 "scene_id": scene.scene_id,
@@ -130,6 +140,8 @@ def write_scenes(record: RunRecord, folder: RunFolder) -> None:
                 "cols": item.raster.shape[1],
                 "windows_read": tile["windows_read"],
                 "n_keypoints": features["count"],
+                "clear_pct": overlap_pct(ground, ground),
+                **series.loc[scene.scene_id].to_dict(),
             }
         )
         to_lonlat = pyproj.Transformer.from_crs(item.raster.crs_wkt, "EPSG:4326", always_xy=True)

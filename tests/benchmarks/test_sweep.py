@@ -52,7 +52,7 @@ def test_every_stages_result_is_computed_once() -> None:
     # Named in the worst order: what changes the first stage fastest.
     keys = {
         "matching.ratio": [0.8, 0.85, 0.9],
-        "features.threshold": [0.001, 0.0003],
+        "ingest.contrast": ["none", "clahe"],
         "ingest.halo_px": [0, 64],
         "run.workers": [1, 2],
     }

@@ -1,0 +1,140 @@
+"""Where scenes lie: keypoints on one map, how much clear ground two scenes share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+from rasterio.transform import Affine
+
+from s2fast.prepare import cell_px
+
+WINDOW_PX = 5.0
+"""How far the same ground may lie in two scenes unless told [px of the coarser grid]: Sentinel-2's absolute error is
+below two pixels of 10 m."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A scene's pixel grid on the ground, and what of it is clear."""
+
+    crs_wkt: str
+    """Coordinate reference system, as WKT."""
+    transform: tuple[float, float, float, float, float, float]
+    """Affine a ... f of the full-resolution grid, at pixel corners [CRS units]."""
+    shape: tuple[int, int]
+    """Rows, columns at full resolution."""
+    reduction: int
+    """Full-resolution pixels a side of one of the tile's."""
+    clear: npt.NDArray[np.uint8]
+    """Share of clear pixels in square cells [%], see `s2fast.prepare.clear_cells`."""
+
+    @classmethod
+    def of(cls, tile: dict[str, Any], clear: npt.NDArray[np.uint8]) -> Place:
+        """Make it from a tile's attributes and the map of clear ground."""
+        return cls(
+            tile["crs"],
+            _six(tile["transform"]),
+            (tile["full_shape"][0], tile["full_shape"][1]),
+            tile["reduction"],
+            clear,
+        )
+
+    @cached_property
+    def metric(self) -> str:
+        """The scene's own CRS if its unit is the metre, else the UTM zone of its centre, as WKT."""
+        crs = pyproj.CRS(self.crs_wkt)
+        if crs.is_projected and all(axis.unit_conversion_factor == 1 for axis in crs.axis_info[:2]):
+            return self.crs_wkt
+        x, y = Affine(*self.transform) * (self.shape[1] / 2, self.shape[0] / 2)
+        lon, lat = _transformer(self.crs_wkt, "EPSG:4326").transform(x, y)
+        zone = int((lon + 180) // 6) % 60 + 1
+        return str(pyproj.CRS.from_epsg((32600 if lat >= 0 else 32700) + zone).to_wkt())
+
+    def on_map(self, xy: npt.NDArray[Any], crs_wkt: str | None = None) -> npt.NDArray[np.float64]:
+        """Map positions x, y, pixel centres at integers [full-resolution px], to a CRS: (n, 2) float64.
+
+        None: to `metric` [m].
+        """
+        x, y = xy.astype(np.float64).T + 0.5
+        a, b, c, d, e, f = self.transform
+        x, y = a * x + b * y + c, d * x + e * y + f
+        target = self.metric if crs_wkt is None else crs_wkt
+        if target != self.crs_wkt:
+            x, y = _transformer(self.crs_wkt, target).transform(x, y)
+        return np.column_stack([x, y])
+
+    @cached_property
+    def px_m(self) -> npt.NDArray[np.float64]:
+        """What a step of one full-resolution pixel is on the map, at the centre: (2, 2) [m], columns for x and y."""
+        ends = self.on_map(self.middle + np.array([[-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]]))
+        return np.column_stack([ends[1] - ends[0], ends[3] - ends[2]])
+
+    @cached_property
+    def grid_m(self) -> float:
+        """Side of a pixel of the tile [m]."""
+        return float(np.sqrt(abs(np.linalg.det(self.px_m)))) * self.reduction
+
+    @cached_property
+    def area_m2(self) -> float:
+        """Ground the scene's whole raster covers [m2]."""
+        return float(abs(np.linalg.det(self.px_m))) * self.shape[0] * self.shape[1]
+
+    @cached_property
+    def clear_m2(self) -> float:
+        """Clear ground [m2]."""
+        cells = float(self.clear.sum(dtype=np.int64)) / 100
+        return cells * self.cell**2 * self.area_m2 / (self.shape[0] * self.shape[1])
+
+    @property
+    def middle(self) -> npt.NDArray[np.float64]:
+        """Middle of the raster: (1, 2) x, y, pixel centres at integers [full-resolution px]."""
+        return np.array([[self.shape[1] / 2 - 0.5, self.shape[0] / 2 - 0.5]])
+
+    @cached_property
+    def clear_ground(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
+        """Cells that are not all covered: (k,) share of clear pixels [%], and (k, 2) centres in the scene's own CRS."""
+        rows, columns = np.nonzero(self.clear)
+        centres = (np.column_stack([columns, rows]) + 0.5) * self.cell - 0.5
+        return self.clear[rows, columns], self.on_map(centres, self.crs_wkt)
+
+    @cached_property
+    def cell(self) -> int:
+        """Side of a cell of `clear` [full-resolution px]."""
+        return cell_px((self.shape[0] // self.reduction, self.shape[1] // self.reduction)) * self.reduction
+
+
+def radius_m(query: Place, train: Place, wanted_m: float) -> float:
+    """How far apart the same ground may lie [m]: what was asked for, or five pixels of the coarser grid."""
+    return wanted_m or WINDOW_PX * max(query.grid_m, train.grid_m)
+
+
+def overlap_pct(query: Place, train: Place) -> float:
+    """Clear ground that both scenes show, as a share of the smaller scene's raster [%].
+
+    The ground is compared cell by cell, 128 along the scene's longer side.
+    """
+    share, (x, y) = query.clear_ground[0], query.clear_ground[1].T
+    if query.crs_wkt != train.crs_wkt:
+        x, y = _transformer(query.crs_wkt, train.crs_wkt).transform(x, y)
+    column, row = ~Affine(*train.transform) * (x, y)
+    row, column = np.floor(row / train.cell), np.floor(column / train.cell)
+    # Comparisons are false for what has no place in the other scene's CRS.
+    inside = (row >= 0) & (row < train.clear.shape[0]) & (column >= 0) & (column < train.clear.shape[1])
+    both = np.minimum(share[inside], train.clear[row[inside].astype(np.intp), column[inside].astype(np.intp)])
+    cell_m2 = query.area_m2 * query.cell**2 / (query.shape[0] * query.shape[1])
+    return round(min(100.0, float(both.sum(dtype=np.int64)) * cell_m2 / min(query.area_m2, train.area_m2)), 2)
+
+
+def _six(values: Any) -> tuple[float, float, float, float, float, float]:
+    a, b, c, d, e, f = map(float, values)
+    return a, b, c, d, e, f
+
+
+@lru_cache(maxsize=256)
+def _transformer(source: str, target: str) -> pyproj.Transformer:
+    return pyproj.Transformer.from_crs(source, target, always_xy=True)

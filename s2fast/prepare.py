@@ -1,0 +1,165 @@
+"""What the detector sees: clouds and missing data filled, contrast raised, small scenes enlarged; and what is clear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from s2fast.config import Ingest
+
+_SPECK_PX = 5
+"""Black or bright areas narrower than this are roofs and water, not missing data or clouds."""
+
+_CLOUD_PX = 5
+"""How far the thin rim of a cloud reaches beyond what is bright enough to tell [px]."""
+
+_MOST_CLOUD = 0.6
+"""A larger share of a scene is not cloud but snow, or ground that is bright throughout."""
+
+_CLAHE_TILES = 8
+"""Parts a side within which CLAHE evens out contrast: 13.7 km of a Sentinel-2 tile."""
+
+_MARGIN_PX = 2
+"""Pixels around a window that cubic enlargement looks at."""
+
+CLEAR_CELLS = 128
+"""Cells along the longer side of the map of clear ground."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A masked tile as the detector sees it."""
+
+    image: npt.NDArray[np.uint8]
+    """(rows, cols) pixels, on the tile's own grid."""
+
+    clear: npt.NDArray[np.bool_]
+    """(rows, cols) True where the ground is seen: there is data, and no cloud was found."""
+
+
+def prepare(grey: npt.NDArray[np.uint8], settings: Ingest, nodata_px: int, *, painted: bool = False) -> Prepared:
+    """Prepare a masked tile for the detector.
+
+    Parameters
+    ----------
+    grey : (rows, cols) uint8
+        The tile's pixels; 0 where there is no data. May be changed.
+    settings
+        ``clouds``, ``contrast`` and ``clahe_clip``.
+    nodata_px
+        How far to keep from areas without data, along rows and columns [px]: the edge of a swath is the strongest edge
+        in a scene and lies elsewhere on every date, and lossy compression blurs it.
+    painted
+        The outside of polygons was painted black: that is no missing data, and stays black.
+
+    Returns
+    -------
+    Prepared
+    """
+    if not grey.size:
+        return Prepared(grey, np.ones(grey.shape, np.bool_))
+    outside = grey == 0 if painted else None
+    clear = np.ones(grey.shape, np.bool_) if outside is not None else ~without_data(grey, nodata_px)
+    fill = settings.clouds and outside is None and bool(clear.any())
+    if fill:
+        clear &= ~clouds(grey, clear)
+        grey[~clear] = _quantile(grey, clear, 0.5)
+    if settings.contrast == "clahe":
+        grey = cv2.createCLAHE(settings.clahe_clip, (_CLAHE_TILES, _CLAHE_TILES)).apply(grey)
+        if outside is not None:
+            grey[outside] = 0
+    return Prepared(grey, clear)
+
+
+def without_data(grey: npt.NDArray[np.uint8], nodata_px: int) -> npt.NDArray[np.bool_]:
+    """Find areas without data and what lies within `nodata_px` of them; a lone black pixel is none. 0: nothing."""
+    if nodata_px == 0:
+        return np.zeros(grey.shape, np.bool_)
+    black = _opened((grey == 0).view(np.uint8))
+    near = cv2.dilate(black, np.ones((2 * nodata_px + 1, 2 * nodata_px + 1), np.uint8))
+    return np.asarray(near.view(np.bool_))
+
+
+def clouds(grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Find bright clouds.
+
+    Parameters
+    ----------
+    grey : (rows, cols) uint8
+        Pixels [DN].
+    valid : (rows, cols) bool
+        Where there is data.
+
+    Returns
+    -------
+    (rows, cols) bool
+        True on clouds and their rims: clearly brighter than the scene's darker quarter, which is ground on nearly every
+        date. Nothing where the test would take most of the scene, which is snow or cloud throughout.
+    """
+    darker_quarter = _quantile(grey, valid, 0.25)
+    least = min(170.0, max(1.9 * darker_quarter, darker_quarter + 45.0))
+    bright = _opened(((grey > least) & valid).view(np.uint8))
+    found = cv2.dilate(bright, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _CLOUD_PX + 1, 2 * _CLOUD_PX + 1)))
+    if np.count_nonzero(found) > _MOST_CLOUD * np.count_nonzero(valid):
+        return np.zeros(grey.shape, np.bool_)
+    return np.asarray(found.view(np.bool_))
+
+
+def clear_cells(clear: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Shrink a map of clear ground to at most 128 cells a side: (rows, cols) uint8, the share of clear pixels [%]."""
+    side = cell_px(clear.shape)
+    shape = (-(-clear.shape[0] // side), -(-clear.shape[1] // side))
+    if not clear.size:
+        return np.zeros(shape, np.uint8)
+    padded = np.zeros((shape[0] * side, shape[1] * side), np.uint8)
+    padded[: clear.shape[0], : clear.shape[1]] = clear
+    share = padded.reshape(shape[0], side, shape[1], side).sum(axis=(1, 3), dtype=np.int64)
+    return np.asarray(100 * share // side**2, np.uint8)
+
+
+def cell_px(shape: tuple[int, ...]) -> int:
+    """Side of a cell of `clear_cells` [px of the tile]."""
+    return max(1, -(-max(shape) // CLEAR_CELLS))
+
+
+def enlarged(image: npt.NDArray[np.uint8], rows: slice, columns: slice) -> npt.NDArray[np.uint8]:
+    """Cut a window out of the image enlarged twice by cubic interpolation, without enlarging the whole.
+
+    Parameters
+    ----------
+    image : (rows, cols) uint8
+        The image.
+    rows, columns
+        Of the enlarged grid, within it.
+
+    Returns
+    -------
+    uint8
+        What ``cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)`` has there.
+    """
+    if not image.size:
+        return np.zeros((0, 0), np.uint8)
+    near = [_halved(part, length) for part, length in zip((rows, columns), image.shape, strict=True)]
+    large = cv2.resize(image[near[0], near[1]], None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    inner = [
+        slice(part.start - 2 * n.start, part.stop - 2 * n.start) for part, n in zip((rows, columns), near, strict=True)
+    ]
+    return np.asarray(large[inner[0], inner[1]])
+
+
+def _halved(part: slice, length: int) -> slice:
+    """Say what of an axis a window of its enlargement is made from."""
+    return slice(max(0, part.start // 2 - _MARGIN_PX), min(length, -(-part.stop // 2) + _MARGIN_PX))
+
+
+def _quantile(grey: npt.NDArray[np.uint8], chosen: npt.NDArray[np.bool_], share: float) -> int:
+    """Least grey value [DN] that this share of the chosen pixels does not exceed."""
+    counts = np.cumsum(cv2.calcHist([grey], [0], chosen.view(np.uint8), [256], [0, 256]).astype(np.int64))
+    return int(np.searchsorted(counts, share * counts[-1]))
+
+
+def _opened(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((_SPECK_PX, _SPECK_PX), np.uint8)))

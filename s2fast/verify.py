@@ -1,0 +1,296 @@
+"""Stage 4: good matches to shift, inliers and verdict of every pair, and how often chance fools the same rule."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from s2fast import match
+from s2fast.config import Config
+from s2fast.errors import RunFolderError
+from s2fast.executors import Workplace, limit_threads, run_units
+from s2fast.ground import Place, overlap_pct, radius_m
+from s2fast.keys import content_key
+from s2fast.match import MatchedScene
+from s2fast.memory import MIB
+from s2fast.model import PairVerdict
+from s2fast.pairing import Pair, keypoint_counts, plan_blocks, wanted_pairs
+from s2fast.parts import part_name
+from s2fast.progress import Progress
+from s2fast.record import RunRecord
+from s2fast.shift import Shift, find_shift, find_similarity
+from s2fast.stage import StageResult
+from s2fast.store import RunFolder
+from s2fast_kernels.backends import resolve
+
+LEAST_COMMON_PCT = 2.0
+"""Scenes with less common clear ground [%] have too little to match."""
+
+ROW_SCHEMA = pa.schema(
+    {
+        **{name: pa.string() for name in ("query", "train", "key")},
+        **{name: pa.int64() for name in ("n_query", "n_train", "n_good")},
+        "similarity_pct": pa.float64(),
+        "n_inliers": pa.int64(),
+        **{name: pa.float64() for name in ("dx_m", "dy_m", "dx_px", "dy_px", "shift_error_m")},
+        "verified": pa.bool_(),
+        "overlap_pct": pa.float64(),
+        "verdict": pa.string(),
+        **{name: pa.int64() for name in ("null_trials", "null_verified")},
+    }
+)
+"""Columns of ``verified/*.parquet``: `PairResult` and `PairVerdict`."""
+
+_AWAY_RADII = (8.0, 40.0)
+"""How far from the right place a wrong one is [search radii]: no true match is in reach, the ground still similar."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Pairs to verify together."""
+
+    pairs: tuple[Pair, ...]
+    """The pairs, with the keys their verification gets."""
+    parts: tuple[str, ...]
+    """Parts of `RunFolder.matched` that hold their matches."""
+
+    def __str__(self) -> str:
+        return str(self.pairs)
+
+
+def key(query_key: str, train_key: str, config: Config) -> str:
+    """Content key of a pair's verification, from its features' keys and the settings."""
+    verification = config.verification.model_dump() if config.verification.enabled else None
+    matched = match.key(query_key, train_key, config)
+    return content_key("verified", matched, verification, config.matching.radius_m, config.output.keep_matches)
+
+
+def run_pairs(record: RunRecord, folder: RunFolder) -> list[Pair]:
+    """List every pair of the run with the key of its verification."""
+    return wanted_pairs(record, folder, lambda query, train: key(query, train, record.config))
+
+
+def run(
+    record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, strict: bool = False
+) -> StageResult:
+    """Verify every pair that has no result under its key.
+
+    Where verification is off, pairs get neither shift nor verdict, and matches are kept as they are.
+    """
+    del strict  # a pair cannot be broken by its scene
+    config = record.config
+    backend = resolve(match.backends(config.matching), config.matching.backend).name
+    pairs = run_pairs(record, folder)
+    with_matches = config.output.keep_matches != "none"
+    there = set(folder.verified.whole(with_matches=with_matches)["key"])
+    planned = plan_blocks(pairs, keypoint_counts(record, folder), config.compute.budget_mb * MIB)
+    blocks = _with_parts([[pair for pair in block if pair.key not in there] for block in planned], record, folder)
+    done = sum(len(block.pairs) for block in blocks)
+    result = StageResult(kept=len(pairs) - done, done=done)
+    with progress.stage("verify", done, result.kept) as bar:
+        for block, _ in run_units(workplace, verify_unit, blocks, config, backend, folder.address):
+            for _ in block.pairs:
+                bar.advance()
+    folder.verified.settle({pair.key for pair in pairs}, with_matches=with_matches)
+    return result
+
+
+def _with_parts(blocks: Sequence[Sequence[Pair]], record: RunRecord, folder: RunFolder) -> list[Block]:
+    """Find where each block's matches are; blocks without a pair are left out."""
+    if not any(blocks):
+        return []
+    matched = {(pair.query, pair.train): pair.key for pair in match.run_pairs(record, folder)}
+    whole = folder.matched.whole(with_matches=True)
+    part_of = dict(zip(whole["key"], whole["part"], strict=True))
+    found = []
+    for block in filter(None, blocks):
+        keys = [matched[pair.query, pair.train] for pair in block]
+        missing = sum(name not in part_of for name in keys)
+        if missing:
+            raise RunFolderError(f"{folder} has no matches of {missing} pairs under these settings: run match first")
+        found.append(Block(tuple(block), tuple(sorted({part_of[name] for name in keys}))))
+    return found
+
+
+def verify_unit(block: Block, config: Config, backend: str, out: str, threads: int) -> None:
+    """Verify one block of pairs and write its part."""
+    limit_threads(threads)
+    folder = RunFolder(out)
+    scenes = match.load_scenes(folder, {scene for pair in block.pairs for scene in (pair.query, pair.train)})
+    rows, matches = folder.matched.read(block.parts)
+    counts = {(row["query"], row["train"]): row for row in rows.to_pylist()}
+    places = match.rows_of_pairs(matches)
+    columns = {name: matches[name].to_numpy() for name in ("query_row", "train_row")}
+    verdicts, chosen, inliers = [], [], []
+    for pair in block.pairs:
+        at = places.get((pair.query, pair.train), slice(0, 0))
+        query, train = scenes[pair.query], scenes[pair.train]
+        verdict, inlier = verify(
+            pair, query, train, columns["query_row"][at], columns["train_row"][at], config, backend
+        )
+        verdicts.append(counts[pair.query, pair.train] | {"key": pair.key} | asdict(verdict))
+        keep = inlier if config.output.keep_matches == "inliers" else np.ones(len(inlier), np.bool_)
+        chosen.append(np.arange(at.start, at.stop)[keep])
+        inliers.append(inlier[keep])
+    kept = None
+    if config.output.keep_matches != "none":
+        flags = np.concatenate(inliers) if config.verification.enabled else [None] * sum(map(len, chosen))
+        kept = matches.take(np.concatenate(chosen))
+        kept = kept.set_column(kept.schema.get_field_index("inlier"), "inlier", pa.array(flags, pa.bool_()))
+    part = part_name([pair.key for pair in block.pairs])
+    folder.verified.write(part, pa.Table.from_pylist(verdicts, schema=ROW_SCHEMA), kept)
+
+
+def verify(
+    pair: Pair,
+    query: MatchedScene,
+    train: MatchedScene,
+    query_row: npt.NDArray[np.int32],
+    train_row: npt.NDArray[np.int32],
+    config: Config,
+    backend: str,
+) -> tuple[PairVerdict, npt.NDArray[np.bool_]]:
+    """Judge one pair.
+
+    Parameters
+    ----------
+    pair, query, train
+        The pair and what is known of its scenes.
+    query_row, train_row : (k,) int32
+        Its good matches.
+    config
+        The run's settings.
+    backend
+        The Hamming backend that found them.
+
+    Returns
+    -------
+    verdict : PairVerdict
+    inlier : (k,) bool
+        Which matches agree with the shift.
+    """
+    common = overlap_pct(query.place, train.place)
+    if not config.verification.enabled:
+        return PairVerdict(overlap_pct=common), np.zeros(len(query_row), np.bool_)
+    judged = judge(query, train, query_row, train_row, config)
+    fooled = [shift.verified for shift in null_shifts(pair, query, train, query_row, train_row, config, backend)]
+    right, down = np.linalg.solve(query.place.px_m, [judged.dx, judged.dy])
+    verdict = PairVerdict(
+        overlap_pct=common,
+        n_inliers=int(np.count_nonzero(judged.inlier)),
+        dx_m=judged.dx,
+        dy_m=judged.dy,
+        dx_px=float(right),
+        dy_px=float(down),
+        shift_error_m=judged.error,
+        verified=judged.verified,
+        verdict=in_words(judged, common),
+        null_trials=len(fooled),
+        null_verified=sum(fooled),
+    )
+    return verdict, judged.inlier
+
+
+def judge(
+    query: MatchedScene,
+    train: MatchedScene,
+    query_row: npt.NDArray[np.int32],
+    train_row: npt.NDArray[np.int32],
+    config: Config,
+    away_m: npt.NDArray[np.float64] | None = None,
+) -> Shift:
+    """Find the shift of two scenes from good matches.
+
+    Parameters
+    ----------
+    query, train, query_row, train_row, config
+        See `verify`.
+    away_m : (2,) float64 or None
+        The shift expected beforehand, east and north [m]; None: none.
+    """
+    grid = max(query.place.grid_m, train.place.grid_m)
+    here, there = query.on_own_map[query_row], train.on_map_of(query)[train_row]
+    size = query.size[query_row]
+    if config.verification.prior == "map":
+        away = np.zeros(2) if away_m is None else away_m
+        radius = radius_m(query.place, train.place, config.matching.radius_m)
+        return find_shift(there - here - away, here, size, grid, searched=radius)
+    same = query.scale[query_row] == train.scale[train_row]
+    ground = min(query.place.clear_m2, train.place.clear_m2)
+    shift = find_shift((there - here)[same], here[same], size[same], grid, ground=ground)
+    if shift.verified:
+        inlier = np.zeros(len(same), np.bool_)
+        inlier[same] = shift.inlier
+        return replace(shift, inlier=inlier)
+    return find_similarity(here, there, query.place.on_map(query.place.middle)[0], grid)
+
+
+def null_shifts(
+    pair: Pair,
+    query: MatchedScene,
+    train: MatchedScene,
+    query_row: npt.NDArray[np.int32],
+    train_row: npt.NDArray[np.int32],
+    config: Config,
+    backend: str,
+) -> Iterator[Shift]:
+    """Apply the rule where it must find nothing: at wrong places, or without a prior to partners dealt out anew.
+
+    Parameters
+    ----------
+    pair, query, train, query_row, train_row, config, backend
+        See `verify`.
+    """
+    if config.verification.prior == "none":
+        random = _random(pair)
+        for _ in range(config.verification.nulls):
+            yield judge(query, train, query_row, random.permutation(train_row), config)
+        return
+    for away in wrong_places(pair, query.place, train.place, config):
+        if config.matching.mode == "windowed":
+            wrong = match.near_matches(query, train, config.matching, backend, away)
+            query_row, train_row = wrong.query_row, wrong.train_row
+        yield judge(query, train, query_row, train_row, config, away)
+
+
+def in_words(shift: Shift, common_pct: float) -> str:
+    """Give the verdict its name."""
+    if shift.verified:
+        return "verified"
+    if shift.significant:
+        return "prior suspect"
+    return "no common ground" if common_pct < LEAST_COMMON_PCT else "not verified"
+
+
+def wrong_places(pair: Pair, query: Place, train: Place, config: Config) -> list[npt.NDArray[np.float64]]:
+    """Choose displacements under which no match can be true, the same whenever they are asked for.
+
+    Scenes that share ground are tried some radii beside the right place; others as if they lay on one another.
+
+    Returns
+    -------
+    list of (2,) float64
+        East and north [m].
+    """
+    random = _random(pair)
+    count = config.verification.nulls
+    radius = radius_m(query, train, config.matching.radius_m)
+    apart = np.zeros(2)
+    if overlap_pct(query, train) == 0:
+        apart = (train.on_map(train.middle, query.metric) - query.on_map(query.middle))[0]
+    # On small scenes even a wrong place must leave ground to compare.
+    farthest = min(_AWAY_RADII[1] * radius, 0.25 * np.sqrt(min(query.area_m2, train.area_m2)))
+    nearest = min(_AWAY_RADII[0] * radius, farthest)
+    lengths, angles = random.uniform(nearest, farthest, count), random.uniform(0, 2 * np.pi, count)
+    return [apart + length * np.array([np.cos(a), np.sin(a)]) for length, a in zip(lengths, angles, strict=True)]
+
+
+def _random(pair: Pair) -> np.random.Generator:
+    """Make random numbers that are a pair's own, whoever asks for them."""
+    seed = hashlib.blake2b(f"{pair.query} {pair.train}".encode(), digest_size=8).digest()
+    return np.random.default_rng(int.from_bytes(seed))

@@ -1,0 +1,53 @@
+"""Run folders made by hand, for tests of stages that read what others wrote."""
+
+from typing import Any
+
+import numpy as np
+
+from s2fast.model import Features
+from s2fast.prepare import clear_cells
+from s2fast.store import RunFolder
+from s2fast_kernels.hamming_top2.cases import random_descriptors
+
+
+def put_scene(
+    folder: RunFolder,
+    scene: str,
+    features: Features,
+    *,
+    shape: tuple[int, int] = (200, 200),
+    corner: tuple[float, float] = (300_000.0, 5_500_000.0),
+    pixel_m: float = 10.0,
+    crs: str = "EPSG:32636",
+    clear: np.ndarray | None = None,
+) -> None:
+    """Write what ingest and extract leave of a north-up scene."""
+    attributes: dict[str, Any] = {
+        "crs": crs,
+        "transform": (pixel_m, 0.0, corner[0], 0.0, -pixel_m, corner[1]),
+        "full_shape": shape,
+        "reduction": 1,
+        "centre_px": 0.0,
+    }
+    folder.tile_writer(scene, f"tile of {scene}", shape, shape, valid_outside=True).finish(attributes)
+    cells = clear_cells(np.ones(shape, bool) if clear is None else clear)
+    folder.write_features(scene, features, cells, f"key of {scene}", "opencv")
+
+
+def some_features(xy: np.ndarray, descriptors: np.ndarray, size: float = 4.8) -> Features:
+    """Keypoints of one size."""
+    count = len(xy)
+    return Features(
+        xy.astype(np.float32),
+        np.full(count, size, np.float32),
+        np.zeros(count, np.float32),
+        np.ones(count, np.float32),
+        np.zeros(count, np.int16),
+        descriptors,
+    )
+
+
+def random_features(rng: np.random.Generator, count: int, shape: tuple[int, int] = (200, 200)) -> Features:
+    """Keypoints anywhere, with descriptors that are like no other's."""
+    xy = rng.uniform(0, 1, (count, 2)) * (shape[1] - 1, shape[0] - 1)
+    return some_features(xy, random_descriptors(rng, count))
