@@ -83,7 +83,7 @@ def _matches(
     """Count matches, true ones, and pairs with enough true ones."""
     ground_xy = {name: on_ground(run.features(name).xy, raster) for name, raster in rasters.items()}
     matches = true = matchable = 0
-    for table in run.folder.match_tables():
+    for table in run.folder.verified.match_tables():
         for names, rows in table.groupby(["query", "train"], observed=True):
             query, train = map(str, names)
             matches += len(rows)

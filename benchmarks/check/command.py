@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--cache", type=Path, default=default_cache(), help="worktrees, environments, compiled kernels")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="append the summary here as well")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the summary")
-    parser.add_argument("--most-s", type=float, default=220.0, help="time to spend on the rounds of all cases [s]")
+    parser.add_argument("--most-s", type=float, default=160.0, help="time to spend on the rounds of all cases [s]")
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
     try:
@@ -105,7 +105,7 @@ def check(
     kinds: Sequence[str] = gather.KINDS,
     cases: Sequence[str] = tuple(CASES),
     accept: Sequence[str] = (),
-    most_s: float = 220.0,
+    most_s: float = 160.0,
     rounds: tuple[int, int] = (MIN_ROUNDS, MAX_ROUNDS),
 ) -> Result:
     """Hold head against base.

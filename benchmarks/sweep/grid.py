@@ -85,7 +85,8 @@ class Case:
         """What the stages' results depend on, first stages first: cases that agree on a first part share it."""
         dump = self.config.model_dump()
         read = {key: value for key, value in dump["ingest"].items() if key not in _PREPARES}
-        parts = ({"regions": dump["regions"], "ingest": read}, [dump["ingest"], dump["features"]], dump["matching"], dump)
+        extracted = [dump["ingest"], dump["features"]]
+        parts = ([dump["regions"], read], extracted, dump["matching"], dump)
         return tuple(json.dumps(part, sort_keys=True, default=str) for part in parts)
 
     @property

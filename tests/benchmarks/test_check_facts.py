@@ -81,7 +81,7 @@ def test_blocks_a_window_touches(window: Window, blocks: int) -> None:
 
 
 def test_what_ingest_does_is_what_was_planned(archive: Archive, tmp_path: Path) -> None:
-    config = load_config(overrides={"ingest.halo_px": 0, "matching.mutual": False})
+    config = load_config(overrides={"ingest.halo_px": 0, "matching.mode": "exhaustive", "matching.mutual": False})
     with counts.counting() as done:
         run_stages(config, [archive.scenes], archive.regions, tmp_path / "out")
     run = Run(tmp_path / "out")

@@ -26,13 +26,15 @@ def run(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_true_matches_are_those_at_the_known_displacement(run: Run) -> None:
     # The archive's ground is one image, cut at the headers' places: every displacement is 0.
     found = quality(run, Truth(None))
-    kept = sum(len(table) for table in run.folder.match_tables())
+    kept = sum(len(table) for table in run.folder.verified.match_tables())
     assert found.matches == kept == run.pairs()["n_good"].sum()
     assert found.pairs_with_ground == 6
     assert found.precision_pct > 50
     assert found.true_matches <= found.matches
     assert found.matchable_pct == 100
-    assert found.verified_pairs is None
+    assert (found.verified_pairs, found.false_verifications) == (6, 0)
+    assert found.shift_error_px is not None
+    assert found.shift_error_px < 0.5
 
 
 def test_with_a_wrong_truth_nothing_is_true(run: Run) -> None:
