@@ -85,7 +85,7 @@ def test_a_side_runs_its_own_sources(tmp_path: Path, head: Side) -> None:
     for side, root in ((head, sides.ROOT), (faulty, tmp_path)):
         environment = sides.worker_environment(side)
         told = subprocess.run(
-            [side.python, "-c", text], env=environment, cwd=side.path, capture_output=True, text=True, check=True
+            [side.python, "-c", text], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
         )
         reader, benchmarks = (Path(name).resolve() for name in told.stdout.split())
         assert reader.is_relative_to(root)
