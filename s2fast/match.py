@@ -16,7 +16,7 @@ from s2fast.config import Config, Matching
 from s2fast.executors import Workplace, limit_threads, run_units
 from s2fast.ground import Place, radius_m
 from s2fast.keys import content_key
-from s2fast.memory import MIB
+from s2fast.memory import MIB, match_bytes, scene_bytes
 from s2fast.model import PairResult
 from s2fast.pairing import Pair, keypoint_counts, place, plan_blocks, wanted_pairs
 from s2fast.parts import part_name
@@ -24,9 +24,10 @@ from s2fast.progress import Progress
 from s2fast.record import RunRecord
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder
-from s2fast_kernels import hamming_top2, hamming_top2_both, hamming_window_top2
+from s2fast_kernels import hamming_top2, hamming_top2_both, hamming_window_top2_both
 from s2fast_kernels.backends import Backend, resolve
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
+from s2fast_kernels.hamming_window_top2_both import WindowRows
 
 MATCH_SCHEMA = pa.schema(
     {
@@ -85,6 +86,17 @@ class MatchedScene:
             return self.on_own_map
         return self.place.on_map(self.xy, other.place.metric)
 
+    def prepared(self, radius: float, query: MatchedScene) -> WindowRows:
+        """Order the keypoints for a search within a radius on the query's map; done once for all searches alike."""
+        name = (radius, query.place.metric)
+        if name not in self._prepared:
+            self._prepared[name] = WindowRows.of(self.descriptors, self.on_map_of(query), self.scale, radius)
+        return self._prepared[name]
+
+    @cached_property
+    def _prepared(self) -> dict[tuple[float, str], WindowRows]:
+        return {}
+
     @cached_property
     def scale(self) -> npt.NDArray[np.int64]:
         """(n,) size on the ground in quarters of an octave: what is found at one level has one value."""
@@ -102,7 +114,7 @@ def key(query_key: str, train_key: str, config: Config) -> str:
 
 def backends(settings: Matching) -> Sequence[Backend]:
     """Name the kernels that can do what is asked."""
-    return hamming_window_top2.BACKENDS if settings.mode == "windowed" else hamming_top2.BACKENDS
+    return hamming_window_top2_both.BACKENDS if settings.mode == "windowed" else hamming_top2.BACKENDS
 
 
 def run_pairs(record: RunRecord, folder: RunFolder) -> list[Pair]:
@@ -135,7 +147,8 @@ def match_unit(block: Sequence[Pair], config: Config, backend: str, out: str, th
     """Match one block of pairs and write its part."""
     limit_threads(threads)
     folder = RunFolder(out)
-    scenes = load_scenes(folder, {scene for pair in block for scene in (pair.query, pair.train)})
+    names = {scene for pair in block for scene in (pair.query, pair.train)}
+    scenes = load_scenes(folder, names, config.compute.budget_mb * MIB)
     results: list[PairResult] = []
     tables: list[pa.Table] = []
     for query, group in itertools.groupby(block, key=lambda pair: pair.query):
@@ -151,16 +164,23 @@ def match_unit(block: Sequence[Pair], config: Config, backend: str, out: str, th
     folder.matched.write(part_name([pair.key for pair in block]), rows, pa.concat_tables(tables).unify_dictionaries())
 
 
-def load_scenes(folder: RunFolder, names: set[str]) -> dict[str, MatchedScene]:
-    """Read scenes; what the block before this one shares with it is not read again."""
+def load_scenes(folder: RunFolder, names: set[str], budget_bytes: int = 0) -> dict[str, MatchedScene]:
+    """Read scenes; what blocks before this one have read is kept, the latest longest, within what the block leaves."""
     before: dict[tuple[str, str, str | None], MatchedScene] = getattr(_held, "scenes", {})
-    keys = {name: (folder.address, name, folder.features_key(name)) for name in names}
-    held = {
-        key: before[key] if key in before else MatchedScene(*folder.described(name), place(folder, name))
+    keys = {name: (folder.address, name, folder.features_key(name)) for name in sorted(names)}
+    found = {
+        key: before.pop(key) if key in before else MatchedScene(*folder.described(name), place(folder, name))
         for name, key in keys.items()
     }
-    _held.scenes = held
-    return {name: held[key] for name, key in keys.items()}
+    most = max((len(scene.descriptors) for scene in found.values()), default=0)
+    left_bytes = budget_bytes - match_bytes(most, len(names))
+    for key, scene in before.items():
+        left_bytes -= scene_bytes(len(scene.descriptors))
+        if left_bytes < 0:
+            break
+        found[key] = scene
+    _held.scenes = found
+    return {name: found[key] for name, key in keys.items()}
 
 
 def good_matches(
@@ -200,43 +220,19 @@ def near_matches(
     settings
         The rule.
     backend
-        A `hamming_window_top2` backend.
+        A `hamming_window_top2_both` backend.
     away_m : (2,) float64 or None
         Look this far away from the place instead, east and north [m].
     """
     radius = radius_m(query.place, train.place, settings.radius_m)
-    query_xy, train_xy = query.on_own_map, train.on_map_of(query)
-    if away_m is not None:
-        query_xy = query_xy + away_m
-    query_xy, train_xy = _apart_by_scale(query_xy, query.scale, train_xy, train.scale, radius)
-    search = hamming_window_top2.hamming_window_top2
-    top2 = search(query.descriptors, query_xy, train.descriptors, train_xy, radius, backend=backend)
-    good = passing(top2, settings)
+    away = (0.0, 0.0) if away_m is None else (float(away_m[0]), float(away_m[1]))
+    there, back = hamming_window_top2_both.hamming_window_top2_both(
+        query.prepared(radius, query), train.prepared(radius, query), away=away, backend=backend
+    )
+    good = passing(there, settings)
     if settings.mutual:
-        # Only what passed has to be chosen back.
-        rows = np.flatnonzero(good[:, 0])
-        chosen = top2.index[rows, 0]
-        back = search(train.descriptors[chosen], train_xy[chosen], query.descriptors, query_xy, radius, backend=backend)
-        good[rows, 0] = back.index[:, 0] == rows
-    return _chosen(top2, good, 0)
-
-
-def _apart_by_scale(
-    query_xy: npt.NDArray[np.float64],
-    query_scale: npt.NDArray[np.int64],
-    train_xy: npt.NDArray[np.float64],
-    train_scale: npt.NDArray[np.int64],
-    radius: float,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Move keypoints of one scale out of the reach of all others: the ground is side by side, once for each scale."""
-    if not len(query_xy) or not len(train_xy):
-        return query_xy, train_xy
-    x = np.concatenate([query_xy[:, 0], train_xy[:, 0]])
-    stride = x.max() - x.min() + 2 * radius
-    lowest = min(query_scale.min(), train_scale.min())
-    query_x = query_xy[:, 0] + stride * (query_scale - lowest)
-    train_x = train_xy[:, 0] + stride * (train_scale - lowest)
-    return np.column_stack([query_x, query_xy[:, 1]]), np.column_stack([train_x, train_xy[:, 1]])
+        good &= mutual(there, back, np.array([0, len(train.descriptors)], np.int64))
+    return _chosen(there, good, 0)
 
 
 def _chosen(top2: Top2, good: npt.NDArray[np.bool_], number: int) -> Matches:

@@ -46,6 +46,10 @@ _MASK_STRIP_ROWS = 1024
 _ROW_BYTES = 64
 """A packed descriptor."""
 
+_SCENE_ROW_BYTES = 208
+"""A keypoint of a scene held for matching: descriptor, position, size, scale, position on the map; and all but the
+size once more, in the order of the windowed search."""
+
 _KERNEL_BYTES = 64 * MIB
 """What a Hamming kernel may take above its operands and result."""
 
@@ -134,8 +138,13 @@ def match_bytes(keypoints: int, scenes: int) -> int:
     Returns
     -------
     int
-        Bytes: descriptors of both sides, the trains once more in one array, the neighbours of one query in all trains
-        and back, and all matches of the block.
+        Bytes: the scenes of both sides, the trains' descriptors once more in one array, the neighbours of one query in
+        all trains and back, and all matches of the block.
     """
     rows = keypoints * scenes
-    return 3 * rows * _ROW_BYTES + rows * _MATCH_BYTES * (1 + scenes) + _KERNEL_BYTES
+    return 2 * scenes * scene_bytes(keypoints) + rows * (_ROW_BYTES + _MATCH_BYTES * (1 + scenes)) + _KERNEL_BYTES
+
+
+def scene_bytes(keypoints: int) -> int:
+    """Predict what a scene takes while it is held for matching."""
+    return keypoints * _SCENE_ROW_BYTES

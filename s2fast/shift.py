@@ -36,8 +36,9 @@ LEAST_SIMILAR = 10
 _SIMILAR_PX = 2.0
 """How far from where a similarity puts it a true match may lie [px of the coarser grid]."""
 
-_CENTRES = 512
-"""Most matches around which a spot is looked for: where many agree, nearly any of them finds it."""
+_CENTRES_A_SPOT = 8
+"""A spot that chance cannot explain holds more than its share of the matches. So many evenly chosen centres are tried
+that at least this many are in it."""
 
 _ROUNDS = 30
 """Most steps of the estimate."""
@@ -114,17 +115,17 @@ def find_shift(
         return Shift.none(len(moved))
     points = moved[near]
     reach = VOTE_PX * grid
-    start, votes = fullest_spot(points, reach)
+    chance = min(1.0, math.pi * reach**2 / (ground or math.pi * searched**2))
+    start, votes, tried = fullest_spot(points, reach, chance)
     middle, weight, slope = biweight_mean(points, 1 / size[near].astype(np.float64), start, INLIER_PX * grid)
     inlier = np.zeros(len(moved), np.bool_)
     inlier[near] = weight > 0
-    chance = math.pi * reach**2 / (ground or math.pi * searched**2)
     return Shift(
         dx=float(middle[0]),
         dy=float(middle[1]),
         error=standard_error(points - middle, at[near], weight, slope, grid),
         inlier=inlier,
-        significant=log_false_alarms(len(points), votes, chance) <= MAX_LOG_NFA,
+        significant=log_false_alarms(len(points), votes, chance, tried) <= MAX_LOG_NFA,
         at_rim=float(np.hypot(*middle)) > searched - reach,
     )
 
@@ -164,7 +165,9 @@ def find_similarity(
     return Shift(float(dx), float(dy), error, inlier, significant=bool(inlier.sum() >= LEAST_SIMILAR))
 
 
-def fullest_spot(points: npt.NDArray[np.float64], reach: float) -> tuple[npt.NDArray[np.float64], int]:
+def fullest_spot(
+    points: npt.NDArray[np.float64], reach: float, chance: float
+) -> tuple[npt.NDArray[np.float64], int, int]:
     """Find the disc around a point that holds most points.
 
     Parameters
@@ -173,6 +176,8 @@ def fullest_spot(points: npt.NDArray[np.float64], reach: float) -> tuple[npt.NDA
         At least one.
     reach
         Radius of the disc, in their unit.
+    chance
+        Share of wrong matches that a disc holds.
 
     Returns
     -------
@@ -180,25 +185,29 @@ def fullest_spot(points: npt.NDArray[np.float64], reach: float) -> tuple[npt.NDA
         Mean of the points in it.
     votes : int
         How many they are, the one it is around included.
+    tried : int
+        How many discs were looked at.
     """
     tree = KDTree(points)
-    centres = points[:: -(-len(points) // _CENTRES)]
+    centres = points[:: max(1, int(len(points) * chance / _CENTRES_A_SPOT))]
     votes = tree.query_ball_point(centres, reach, return_length=True)
     best = int(np.argmax(votes))
-    return points[tree.query_ball_point(centres[best], reach)].mean(axis=0), int(votes[best])
+    return points[tree.query_ball_point(centres[best], reach)].mean(axis=0), int(votes[best]), len(centres)
 
 
-def log_false_alarms(matches: int, votes: int, chance: float) -> float:
+def log_false_alarms(matches: int, votes: int, chance: float, tried: int) -> float:
     """Say how many spots with so many votes chance would give.
 
     Parameters
     ----------
     matches
-        Matches in all; around at most 512 of them a spot is looked for.
+        Matches in all.
     votes
         Matches in the fullest spot, the one it is around included.
     chance
         That a wrong match falls into a given spot.
+    tried
+        Spots looked at.
 
     Returns
     -------
@@ -207,11 +216,10 @@ def log_false_alarms(matches: int, votes: int, chance: float) -> float:
 
     Examples
     --------
-    >>> round(log_false_alarms(100, 9, 0.09), 1), round(log_false_alarms(100, 40, 0.09), 1)
-    (1.8, -13.4)
+    >>> [round(log_false_alarms(100, votes, 0.09, tried=100), 1) for votes in (9, 40)]
+    [1.8, -13.4]
     """
-    tried = -(-matches // -(-matches // _CENTRES))
-    tail = float(bdtrc(votes - 2, matches - 1, min(chance, 1.0))) if votes >= 2 else 1.0
+    tail = float(bdtrc(votes - 2, matches - 1, chance)) if votes >= 2 else 1.0
     return math.log10(tried * tail) if tail > 0 else -math.inf
 
 

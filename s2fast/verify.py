@@ -121,7 +121,8 @@ def verify_unit(block: Block, config: Config, backend: str, out: str, threads: i
     """Verify one block of pairs and write its part."""
     limit_threads(threads)
     folder = RunFolder(out)
-    scenes = match.load_scenes(folder, {scene for pair in block.pairs for scene in (pair.query, pair.train)})
+    names = {scene for pair in block.pairs for scene in (pair.query, pair.train)}
+    scenes = match.load_scenes(folder, names, config.compute.budget_mb * MIB)
     rows, matches = folder.matched.read(block.parts)
     counts = {(row["query"], row["train"]): row for row in rows.to_pylist()}
     places = match.rows_of_pairs(matches)
@@ -178,7 +179,8 @@ def verify(
     if not config.verification.enabled:
         return PairVerdict(overlap_pct=common), np.zeros(len(query_row), np.bool_)
     judged = judge(query, train, query_row, train_row, config)
-    fooled = [shift.verified for shift in null_shifts(pair, query, train, query_row, train_row, config, backend)]
+    nulls = null_shifts(pair, query, train, query_row, train_row, config, backend, common)
+    fooled = [shift.verified for shift in nulls]
     right, down = np.linalg.solve(query.place.px_m, [judged.dx, judged.dy])
     verdict = PairVerdict(
         overlap_pct=common,
@@ -238,6 +240,7 @@ def null_shifts(
     train_row: npt.NDArray[np.int32],
     config: Config,
     backend: str,
+    common_pct: float,
 ) -> Iterator[Shift]:
     """Apply the rule where it must find nothing: at wrong places, or without a prior to partners dealt out anew.
 
@@ -245,13 +248,15 @@ def null_shifts(
     ----------
     pair, query, train, query_row, train_row, config, backend
         See `verify`.
+    common_pct
+        Clear ground in common [%].
     """
     if config.verification.prior == "none":
         random = _random(pair)
         for _ in range(config.verification.nulls):
             yield judge(query, train, query_row, random.permutation(train_row), config)
         return
-    for away in wrong_places(pair, query.place, train.place, config):
+    for away in wrong_places(pair, query.place, train.place, config, common_pct):
         if config.matching.mode == "windowed":
             wrong = match.near_matches(query, train, config.matching, backend, away)
             query_row, train_row = wrong.query_row, wrong.train_row
@@ -267,7 +272,9 @@ def in_words(shift: Shift, common_pct: float) -> str:
     return "no common ground" if common_pct < LEAST_COMMON_PCT else "not verified"
 
 
-def wrong_places(pair: Pair, query: Place, train: Place, config: Config) -> list[npt.NDArray[np.float64]]:
+def wrong_places(
+    pair: Pair, query: Place, train: Place, config: Config, common_pct: float
+) -> list[npt.NDArray[np.float64]]:
     """Choose displacements under which no match can be true, the same whenever they are asked for.
 
     Scenes that share ground are tried some radii beside the right place; others as if they lay on one another.
@@ -281,7 +288,7 @@ def wrong_places(pair: Pair, query: Place, train: Place, config: Config) -> list
     count = config.verification.nulls
     radius = radius_m(query, train, config.matching.radius_m)
     apart = np.zeros(2)
-    if overlap_pct(query, train) == 0:
+    if common_pct == 0:
         apart = (train.on_map(train.middle, query.metric) - query.on_map(query.middle))[0]
     # On small scenes even a wrong place must leave ground to compare.
     farthest = min(_AWAY_RADII[1] * radius, 0.25 * np.sqrt(min(query.area_m2, train.area_m2)))

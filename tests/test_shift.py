@@ -56,8 +56,9 @@ def test_chance_is_believed_less_often_than_stated() -> None:
     logs = []
     for _ in range(400):
         moved, _, _ = matches(rng, 0, int(rng.integers(2, 300)))
-        _, votes = fullest_spot(moved, GRID)
-        logs.append(log_false_alarms(len(moved), votes, (GRID / SEARCHED) ** 2))
+        chance = (GRID / SEARCHED) ** 2
+        _, votes, tried = fullest_spot(moved, GRID, chance)
+        logs.append(log_false_alarms(len(moved), votes, chance, tried))
         assert not find_shift(moved, moved, np.ones(len(moved), np.float32), GRID, searched=SEARCHED).significant
     # Expected at most 40, 4 and 0.4.
     assert [int(np.sum(np.array(logs) <= level)) for level in (-1, -2, -3)] <= [52, 9, 3]
@@ -66,9 +67,8 @@ def test_chance_is_believed_less_often_than_stated() -> None:
 
 @pytest.mark.parametrize(("matches", "votes", "chance"), [(2, 2, 0.04), (50, 7, 0.04), (700, 90, 0.04), (30, 30, 1e-6)])
 def test_false_alarms_are_scipys_binomial(matches: int, votes: int, chance: float) -> None:
-    tried = matches if matches <= 512 else matches / 2
-    wanted = np.log10(tried) + binom.logsf(votes - 2, matches - 1, chance) / np.log(10)
-    assert log_false_alarms(matches, votes, chance) == pytest.approx(wanted)
+    wanted = np.log10(matches) + binom.logsf(votes - 2, matches - 1, chance) / np.log(10)
+    assert log_false_alarms(matches, votes, chance, matches) == pytest.approx(wanted)
 
 
 def test_a_spot_at_the_rim_is_suspect() -> None:

@@ -109,13 +109,13 @@ def test_wrong_places_are_far_enough_and_always_the_same(tmp_path: Path) -> None
     scenes = load_scenes(folder, {"a", "b"})
     places = scenes["a"].place, scenes["b"].place
     config = load_config(overrides={"verification.nulls": 50})
-    away = np.array(verify.wrong_places(Pair("a", "b", ""), *places, config))
+    away = np.array(verify.wrong_places(Pair("a", "b", ""), *places, config, 100.0))
     assert len(away) == 50
     length = np.hypot(*away.T)
     assert length.min() >= 8 * 50
     assert length.max() <= 40 * 50
-    np.testing.assert_array_equal(away, verify.wrong_places(Pair("a", "b", "other"), *places, config))
-    assert (away != verify.wrong_places(Pair("b", "a", ""), *places, config)).any()
+    np.testing.assert_array_equal(away, verify.wrong_places(Pair("a", "b", "other"), *places, config, 100.0))
+    assert (away != verify.wrong_places(Pair("b", "a", ""), *places, config, 100.0)).any()
 
 
 def test_nulls_are_counted_where_chance_fools_the_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

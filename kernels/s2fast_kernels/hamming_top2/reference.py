@@ -42,15 +42,20 @@ class Top2:
         )
 
 
+def check_descriptors(name: str, rows: npt.NDArray[np.uint64]) -> None:
+    """Raise ValueError unless rows are packed descriptors."""
+    if rows.dtype != np.uint64 or rows.ndim != 2 or rows.shape[1] != WORDS:
+        raise ValueError(f"{name} must be (rows, {WORDS}) uint64, got {rows.shape} {rows.dtype}")
+    if not rows.flags.c_contiguous:
+        raise ValueError(f"{name} must be C-contiguous; pass numpy.ascontiguousarray({name})")
+
+
 def check_operands(
     query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64], train_offsets: npt.NDArray[np.int64]
 ) -> None:
     """Raise ValueError unless the operands are what `hamming_top2` promises to take."""
-    for name, array in (("query", query), ("train", train)):
-        if array.dtype != np.uint64 or array.ndim != 2 or array.shape[1] != WORDS:
-            raise ValueError(f"{name} must be (rows, {WORDS}) uint64, got {array.shape} {array.dtype}")
-        if not array.flags.c_contiguous:
-            raise ValueError(f"{name} must be C-contiguous; pass numpy.ascontiguousarray({name})")
+    check_descriptors("query", query)
+    check_descriptors("train", train)
     if train_offsets.dtype != np.int64 or train_offsets.ndim != 1 or train_offsets.size < 1:
         raise ValueError(f"train_offsets must be (scenes + 1,) int64, got {train_offsets.shape} {train_offsets.dtype}")
     if train_offsets[0] != 0 or train_offsets[-1] != len(train) or np.any(np.diff(train_offsets) < 0):

@@ -15,7 +15,7 @@ from s2fast_kernels.hamming_top2.reference import WORDS, Top2
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_NO_KEY = (1 << 63) - 1
+NO_KEY = (1 << 63) - 1
 """Larger than every ``distance << 32 | row``."""
 
 _PART = 256
@@ -26,7 +26,7 @@ _CHUNK = 64
 
 
 @intrinsic
-def _population(_typing: Any, word: Any) -> Any:
+def population(_typing: Any, word: Any) -> Any:
     """Count the bits of a uint64."""
 
     def emit(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
@@ -105,7 +105,7 @@ def _search(
             x, y = query_xy[row, 0], query_xy[row, 1]
             first = _cell_of(x - reach, origin[0], size[0], counts[0])
             last = _cell_of(x + reach, origin[0], size[0], counts[0])
-            best, second = _NO_KEY, _NO_KEY
+            best, second = NO_KEY, NO_KEY
             for cell_y in range(
                 _cell_of(y - reach, origin[1], size[1], counts[1]),
                 _cell_of(y + reach, origin[1], size[1], counts[1]) + 1,
@@ -123,14 +123,14 @@ def _search(
                         at = listed[place]
                         distance = 0
                         for word in range(WORDS):
-                            distance += _population(query[row, word] ^ train[at, word])
+                            distance += population(query[row, word] ^ train[at, word])
                         key = distance << 32 | order[at]
                         second = min(second, max(best, key))
                         best = min(best, key)
-            if best != _NO_KEY:
+            if best != NO_KEY:
                 index[row, 0] = best & 0xFFFFFFFF
                 best_out[row, 0] = best >> 32
-            if second != _NO_KEY:
+            if second != NO_KEY:
                 second_out[row, 0] = second >> 32
 
 

@@ -23,11 +23,21 @@ def check_operands(
 ) -> None:
     """Raise ValueError unless the operands are what `hamming_window_top2` promises to take."""
     hamming_top2_reference.check_operands(query, train, np.array([0, len(train)], np.int64))
-    for name, rows, xy in (("query_xy", query, query_xy), ("train_xy", train, train_xy)):
-        if xy.dtype != np.float64 or xy.shape != (len(rows), 2):
-            raise ValueError(f"{name} must be ({len(rows)}, 2) float64, got {xy.shape} {xy.dtype}")
-        if not np.isfinite(xy).all():
-            raise ValueError(f"{name} must be finite, row {np.flatnonzero(~np.isfinite(xy).all(axis=1))[0]} is not")
+    check_positions("query_xy", query_xy, len(query))
+    check_positions("train_xy", train_xy, len(train))
+    check_radius(radius)
+
+
+def check_positions(name: str, xy: npt.NDArray[np.float64], rows: int) -> None:
+    """Raise ValueError unless xy are positions of so many rows."""
+    if xy.dtype != np.float64 or xy.shape != (rows, 2):
+        raise ValueError(f"{name} must be ({rows}, 2) float64, got {xy.shape} {xy.dtype}")
+    if not np.isfinite(xy).all():
+        raise ValueError(f"{name} must be finite, row {np.flatnonzero(~np.isfinite(xy).all(axis=1))[0]} is not")
+
+
+def check_radius(radius: float) -> None:
+    """Raise ValueError unless a radius is one."""
     if not (math.isfinite(radius) and radius >= 0):
         raise ValueError(f"radius must be finite and not negative, got {radius}")
 

@@ -1,0 +1,232 @@
+"""How often a verdict is right, how far off a shift is, and how often chance is taken for truth.
+
+    python -m benchmarks quality [--data DIR] [--only ROW ...] [--json]
+
+DIR holds ``ukraine`` (scenes of two tiles that share a strip; georeferenced so well that the true shift of every pair
+is 0), ``arosics``, ``paris`` and ``lebanon`` (other places). Without it only the synthetic row is run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import rasterio
+from rasterio.windows import Window
+
+import s2fast
+from benchmarks.bench_settings import TRUE_PX, area_under_curve
+from benchmarks.harness import emit
+from s2fast.config import Ingest
+from s2fast.pairing import place
+from s2fast.reader import open_raster
+from s2fast.results import Run
+from s2fast.synth import synth
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+HOME = ("36UXA", "36UYA")
+"""Tiles of the scenes in ``ukraine``."""
+
+CHOSEN_ON = "36UYA"
+"""The tile the settings were chosen on; what other scenes give is the test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One way to run the job."""
+
+    config: str
+    settings: Mapping[str, Any]
+
+
+PROFILES: Mapping[str, Profile] = {
+    "default": Profile("default.toml", {}),
+    "fast": Profile("fast.toml", {}),
+    "no prior": Profile(
+        "default.toml",
+        {"matching.mode": "exhaustive", "verification.prior": "none", "matching.max_distance_bits": 120},
+    ),
+    # The scenes are reduced already, and polygons would make the answer.
+    "notebook": Profile("notebook.toml", {"regions.mode": "none", "ingest.reduction": 1, "features.backend": "auto"}),
+}
+
+NULLS = 2
+"""Wrong places each pair is tried at in the null run."""
+
+SYNTH_PX, SYNTH_DATES = 1536, 8
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run every row and print it."""
+    rows = [*PROFILES, "unrelated", "arosics", "synthetic"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--only", choices=rows, nargs="+", default=rows)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(argv)
+    for name in options.only:
+        with tempfile.TemporaryDirectory() as scratch:
+            if name == "synthetic":
+                row = synthetic_row(Path(scratch))
+            elif not options.data.exists():
+                row = {"skipped": f"{options.data} is not there"}
+            elif name == "unrelated":
+                row = unrelated_row(options.data, Path(scratch))
+            elif name == "arosics":
+                row = arosics_row(options.data / "arosics", Path(scratch))
+            else:
+                row = real_row(options.data / "ukraine", PROFILES[name], Path(scratch))
+        emit({"benchmark": "quality", "row": name, **row}, as_json=options.json)
+    return 0
+
+
+def real_row(scenes: Path, profile: Profile, out: Path) -> dict[str, Any]:
+    """Hold a profile's answers against a true shift of 0."""
+    run = s2fast.run(CONFIGS / profile.config, scenes=scenes, out=out / "run", overrides=profile.settings)
+    pairs = run.pairs()
+    same = pairs["query_tile"] == pairs["train_tile"]
+    chosen_on = same & (pairs["query_tile"] == CHOSEN_ON)
+    verified = pairs["verified"].astype(bool)
+    off = pd.Series(np.hypot(pairs["dx_px"].to_numpy(), pairs["dy_px"].to_numpy()))
+    right = verified & (off <= TRUE_PX)
+    stages = run.record.stages
+    row: dict[str, Any] = {}
+    for name, group in (
+        ("same tile", same), (CHOSEN_ON, chosen_on), ("other tile", same & ~chosen_on), ("strip", ~same),
+    ):  # fmt: skip
+        errors = off[right & group]
+        row |= {
+            f"{name}: pairs": int(group.sum()),
+            f"{name}: right %": round(100 * float(right[group].mean()), 1),
+            f"{name}: error px, median": round(float(errors.median()), 3),
+            f"{name}: error px, p95": round(float(errors.quantile(0.95)), 3),
+        }
+    inliers, true = _inliers(run)
+    return row | {
+        "wrong": int((verified & ~right).sum()),
+        "inliers": inliers,
+        "inliers true %": round(100 * true / max(inliers, 1), 2),
+        "wrong places": run.record.counts["null_trials"],
+        "verified there": run.record.counts["null_verified"],
+        "AUC of similarity": round(area_under_curve(pairs[same]["similarity_pct"], pairs[~same]["similarity_pct"]), 3),
+        "AUC of inliers": round(area_under_curve(pairs[same]["n_inliers"], pairs[~same]["n_inliers"]), 3),
+        "seconds: features": stages["extract"].seconds,
+        "seconds: pairs": round(stages["match"].seconds + stages["verify"].seconds, 2),
+    }
+
+
+def _inliers(run: Run) -> tuple[int, int]:
+    """Count the inliers of verified pairs, and those that lie at the true shift, 0 on the map."""
+    places = {name: place(run.folder, name) for name in run.scene_ids}
+    on_map = {name: places[name].on_map(run.features(name).xy) for name in run.scene_ids}
+    pairs = run.pairs()
+    rows = pairs[pairs["verified"].astype(bool)]
+    verified = set(zip(rows["query"], rows["train"], strict=True))
+    inliers = true = 0
+    for names, matches in pd.concat(run.folder.verified.match_tables()).groupby(["query", "train"], observed=True):
+        query, train = map(str, names)
+        if (query, train) not in verified:
+            continue
+        chosen = matches[matches["inlier"].astype(bool)]
+        apart = on_map[train][chosen["train_row"]] - on_map[query][chosen["query_row"]]
+        inliers += len(chosen)
+        true += int((np.hypot(*apart.T) <= TRUE_PX * places[query].grid_m).sum())
+    return inliers, true
+
+
+def unrelated_row(data: Path, out: Path) -> dict[str, Any]:
+    """Count what the default verifies where nothing can be true: wrong places, and other places on the Earth."""
+    others = [path for name in ("arosics", "paris", "lebanon") for path in sorted((data / name).rglob("*.jp2"))]
+    places = [data / "ukraine", *others]
+    settings = {"ingest.stretch": "auto", "verification.nulls": NULLS}
+    run = s2fast.run(CONFIGS / "default.toml", scenes=places, out=out / "run", overrides=settings)
+    home = {item.scene.scene_id for item in run.record.usable if item.scene.tile in HOME}
+    pairs = run.pairs()
+    # The two scenes of arosics show one place.
+    foreign = pairs["query"].isin(home) != pairs["train"].isin(home)
+    return {
+        "trials at wrong places": run.record.counts["null_trials"],
+        "verified there": run.record.counts["null_verified"],
+        "pairs of unrelated places": int(foreign.sum()),
+        "verified among them": int(pairs["verified"][foreign].sum()),
+    }
+
+
+def arosics_row(scenes: Path, out: Path) -> dict[str, Any]:
+    """Compare the shift of two real 10 m scenes with one found without keypoints."""
+    files = sorted(scenes.rglob("*.jp2"))
+    run = s2fast.run(scenes=files, out=out / "run", overrides={"ingest.stretch": "auto"})
+    pair = run.pairs().iloc[0]
+    query, train = (item.scene.path for item in run.record.usable)
+    shifts = np.array(list(correlated(query, train)))
+    x, y = np.median(shifts, axis=0)
+    return {
+        "verdict": pair["verdict"],
+        "shift px": [round(float(pair["dx_px"]), 3), round(float(pair["dy_px"]), 3)],
+        "stated error px": round(float(pair["shift_error_m"]) / 10, 3),
+        "phase correlation px": [round(float(x), 3), round(float(y), 3)],
+        "windows": len(shifts),
+        "apart px": round(float(np.hypot(pair["dx_px"] - x, pair["dy_px"] - y)), 3),
+    }
+
+
+def correlated(query: Path, train: Path, side: int = 256) -> Iterator[tuple[float, float]]:
+    """Find the shift of square windows of one ground by phase correlation (cv2.phaseCorrelate) [px, right and down].
+
+    Windows without data, and those whose peak is weak or more than 5 px away, are left out.
+    """
+    settings = Ingest(stretch="auto")
+    with open_raster(query, settings) as one, open_raster(train, settings) as two:
+        a, b = one.raster.transform, two.raster.transform
+        right, down = round((a[2] - b[2]) / a[0]), round((a[5] - b[5]) / a[4])
+        with rasterio.open(query) as first, rasterio.open(train) as second:
+            for row in range(0, first.height - side, side // 2):
+                for column in range(0, first.width - side, side // 2):
+                    here = first.read(1, window=Window(column, row, side, side))
+                    there = second.read(1, window=Window(column + right, row + down, side, side))
+                    if there.shape != here.shape or not (here.all() and there.all()):
+                        continue
+                    (x, y), response = _phase(here, there)
+                    if response > _RESPONSE and np.hypot(x, y) < _FARTHEST_PX:
+                        yield x, y
+
+
+_RESPONSE = 0.1
+_FARTHEST_PX = 5.0
+
+
+def _phase(here: npt.NDArray[Any], there: npt.NDArray[Any]) -> tuple[tuple[float, float], float]:
+    window = cv2.createHanningWindow(here.shape[::-1], cv2.CV_32F)
+    (x, y), response = cv2.phaseCorrelate(here.astype(np.float32), there.astype(np.float32), window)
+    return (x, y), response
+
+
+def synthetic_row(out: Path) -> dict[str, Any]:
+    """Hold shifts and their stated errors against known sub-pixel shifts."""
+    synth(out / "archive", size=SYNTH_PX, dates=SYNTH_DATES)
+    run = s2fast.run(scenes=out / "archive", out=out / "run")
+    truth = json.loads((out / "archive" / "truth.json").read_text())
+    shift = {scene["scene_id"]: np.array(scene["shift_m"]) for scene in truth["scenes"]}
+    pairs = run.pairs()
+    rows = pairs[pairs["verified"].astype(bool)]
+    wanted = np.array([shift[train] - shift[query] for query, train in zip(rows["query"], rows["train"], strict=True)])
+    off = np.abs(rows[["dx_m", "dy_m"]].to_numpy() - wanted)
+    in_errors = off / rows[["shift_error_m"]].to_numpy()
+    return {
+        "pairs": len(pairs),
+        "verified": len(rows),
+        "wrong": int((np.hypot(*off.T) > TRUE_PX * truth["pixel_m"]).sum()),
+        "error px, median": round(float(np.median(np.hypot(*off.T))) / truth["pixel_m"], 4),
+        "within 1 stated error %": round(100 * float((in_errors <= 1).mean()), 1),
+        "within 2 stated errors %": round(100 * float((in_errors <= 2).mean()), 1),
+    }
