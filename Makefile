@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format docs bench clean
+.PHONY: setup demo test lint format docs bench check clean
+
+setup: $(READY)  ## .venv with everything in it
 
 demo: $(READY)  ## a small synthetic archive, the whole job on it
 	$(BIN)/s2fast demo --out demo
@@ -26,6 +28,9 @@ docs: $(READY)  ## the configuration reference
 
 bench: $(READY)  ## the operation benchmarks
 	$(BIN)/python -m benchmarks hamming
+
+check: $(READY)  ## what no clock disturbs of speed and memory, against its limits
+	$(BIN)/python -m benchmarks check --facts --kind stages --kind memory --kind compiled
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache

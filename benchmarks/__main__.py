@@ -18,6 +18,10 @@ COMMANDS = {
     "window": ("benchmarks.bench_window", "windowed matching both ways on prepared rows against two searches"),
     "akaze": ("benchmarks.bench_akaze", "akaze against OpenCV: parity, then seconds and memory"),
     "executors": ("benchmarks.bench_executors", "overhead a unit of work; two workers against one"),
+    "sweep": ("benchmarks.sweep.command", "what settings give in quality, seconds and memory"),
+    "check": ("benchmarks.check.command", "whether this checkout is slower than another revision"),
+    "prove-check": ("benchmarks.check.prove", "the check on injected faults: found, and nothing else"),
+    "trend": ("benchmarks.trend", "ratios against OpenCV and FAISS, from the first measurement to today's"),
     "static": ("benchmarks.static", "what the compiler made of the GPU kernels, and the rate that predicts"),
 }
 """Name, module with a ``main(argv) -> exit code``, and what it is; imported only when chosen."""
@@ -28,7 +32,7 @@ def main(argv: list[str]) -> int:
     if not argv or argv[0] not in COMMANDS:
         print("usage: python -m benchmarks NAME [--json] [options]\n", file=sys.stderr)
         for name, (_, description) in COMMANDS.items():
-            print(f"  {name:10} {description}", file=sys.stderr)
+            print(f"  {name:12} {description}", file=sys.stderr)
         return 0 if argv and argv[0] in ("-h", "--help") else 2
     module, _ = COMMANDS[argv[0]]
     code: int = importlib.import_module(module).main(argv[1:])

@@ -1,0 +1,74 @@
+"""What the compilers made of the kernels: facts of the machine code, the same every time."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+from benchmarks.check.facts import Fact
+from benchmarks.check.instructions import OPERATIONS
+
+_VECTOR = re.compile(r"%[yz]mm\d+")
+_VECTOR_COUNT = re.compile(r"^\s+vpopcnt[bwdq]\s+.*%[yz]mm", re.MULTILINE)
+_SPILL = re.compile(r"^\s+v?mov\w+\s+%[yz]mm\d+, -?\d*\(%r[sb]p", re.MULTILINE)
+
+
+def of_assembly(name: str, assembly: str, *, counts_vectors: bool) -> Iterator[Fact]:
+    """Read one kernel's assembly.
+
+    A kernel that lost its vector instructions, or spills more of its vector registers, is slower wherever it runs.
+    """
+    vectors = sum(bool(_VECTOR.search(line)) for line in assembly.splitlines())
+    yield Fact(f"{name}: vector instructions", vectors, "not less", slack=0.25, grain=8)
+    yield Fact(f"{name}: vectors stored on the stack", len(_SPILL.findall(assembly)), slack=0.25, grain=8)
+    if counts_vectors:
+        found = len(_VECTOR_COUNT.findall(assembly))
+        yield Fact(f"{name}: vector population counts", found, "not less", slack=0.5, limit=1)
+
+
+def of_numba() -> Iterator[Fact]:
+    """Compile the CPU's kernels and read their assembly, all signatures of a function together."""
+    from numba.core.dispatcher import Dispatcher
+
+    for operation in OPERATIONS.values():
+        operation()
+    counts_words = _counts_vectors()
+    modules = [name for name in sys.modules if re.match(r"s2fast_kernels\..*(numba|lanes)", name)]
+    found: Counter[str] = Counter()
+    for module in sorted(modules):
+        for name, value in vars(sys.modules[module]).items():
+            if not isinstance(value, Dispatcher) or value.py_func.__module__ != module or not value.overloads:
+                continue
+            assembly = "\n".join(value.inspect_asm().values())
+            label = f"{module.removeprefix('s2fast_kernels.')}.{name}"
+            searches = name == "_search_panel" and counts_words
+            found["kernels"] += 1
+            # A function that is inlined everywhere, or does next to nothing, has no code worth a fact.
+            if searches or len(_VECTOR.findall(assembly)) > 50:
+                yield from of_assembly(label, assembly, counts_vectors=searches)
+    yield Fact("numba: kernels compiled", found["kernels"], "equal", slack=1.0)
+
+
+def _counts_vectors() -> bool:
+    """Whether this processor counts the bits of a vector's 16-bit words."""
+    from llvmlite import binding
+
+    return bool(binding.get_host_cpu_features().get("avx512bitalg"))
+
+
+def of_triton() -> Iterator[Fact]:
+    """Compile the GPU's search kernel for every architecture and read what came out."""
+    static = importlib.import_module("benchmarks.static")
+    kernel = importlib.import_module("s2fast_kernels.hamming_top2.triton_gpu")
+    for gpu in static.GPUS:
+        report = static.report_cuda(gpu, kernel.TILINGS[gpu.capability])
+        name = f"gpu {report.architecture}"
+        yield Fact(f"{name}: registers", report.registers, slack=0.1, limit=255)
+        yield Fact(f"{name}: spilled bytes", report.spilled_bytes, limit=0)
+        yield Fact(f"{name}: shared memory [bytes]", report.shared_bytes, slack=1.0, limit=report.shared_limit)
+        yield Fact(f"{name}: blocks on an SM", report.blocks_per_sm, "not less", limit=1)
+        yield Fact(f"{name}: tensor instructions", report.tensor_instructions, "not less", slack=0.5, limit=1)
+        yield Fact(f"{name}: instructions a comparison", report.instructions, slack=0.03)

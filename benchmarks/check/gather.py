@@ -1,0 +1,147 @@
+"""Gather both sides' facts, side by side, and hold head's against base's and against the limits."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.check import instructions
+from benchmarks.check.facts import Fact, against_base, beyond_limit
+from benchmarks.check.sides import ROOT, CheckError, Side, Worker
+
+KINDS = ("compiled", "stages", "memory", "gpu", "instructions")
+"""Kinds of facts, in the order they are gathered: the first compiles what the others load."""
+
+_MEASURING = ("benchmarks/check/compiled.py", "benchmarks/check/instructions.py", "benchmarks/static.py")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fact that is worse than it may be."""
+
+    name: str
+    """The fact."""
+
+    told: str
+    """How it is worse."""
+
+    accepted: bool
+    """Whether the caller expected it."""
+
+
+def gather(side: Side, kinds: Sequence[str], archive: Path) -> list[Fact]:
+    """Gather a side's facts of some kinds, one process after another."""
+    return [fact for kind in kinds for fact in _gather_kind(side, kind, archive)]
+
+
+def _gather_kind(side: Side, kind: str, archive: Path) -> list[Fact]:
+    if kind == "instructions":
+        return _of_source(side, kind, lambda: _instructions(side))
+    if kind in ("compiled", "gpu"):
+        # Compiled code is a fact of the source: the same sources are compiled once.
+        return _of_source(side, kind, lambda: _ask(side, kind))
+    return _ask(side, kind, **({"archive": str(archive)} if kind == "stages" else {}))
+
+
+def _kept(side: Side, kind: str) -> Path:
+    how = hashlib.blake2b(b"".join((ROOT / name).read_bytes() for name in _MEASURING), digest_size=6).hexdigest()
+    return side.path / f"{kind}-{how}.json"
+
+
+def forget(side: Side, kind: str) -> None:
+    """Gather a side's facts of this kind anew the next time."""
+    _kept(side, kind).unlink(missing_ok=True)
+
+
+def _of_source(side: Side, kind: str, compute: Callable[[], list[Fact]]) -> list[Fact]:
+    kept = _kept(side, kind)
+    if not kept.exists():
+        kept.write_text(json.dumps([asdict(fact) for fact in compute()]))
+    return [Fact(**record) for record in json.loads(kept.read_text())]
+
+
+def _ask(side: Side, kind: str, **arguments: str) -> list[Fact]:
+    with tempfile.TemporaryDirectory() as fresh:
+        # Big arrays come straight from the system and go back to it; machine code is read as it is compiled.
+        environment = {"MALLOC_MMAP_THRESHOLD_": str(1 << 18), "MALLOC_ARENA_MAX": "1", "NUMPY_MADVISE_HUGEPAGE": "0"}
+        # Code that is loaded has no assembly to read; where none is kept yet, what is compiled here serves the rest.
+        if kind == "compiled" and side.cache.exists():
+            environment["NUMBA_CACHE_DIR"] = fresh
+        worker = Worker(side, environment=environment)
+        try:
+            return [Fact(**record) for record in worker.ask("collect", what=kind, **arguments)["facts"]]
+        finally:
+            worker.close()
+
+
+def _instructions(side: Side) -> list[Fact]:
+    with tempfile.TemporaryDirectory() as folder:
+        counted = instructions.finish(instructions.start(side, Path(folder) / "counts"), Path(folder) / "counts")
+    return [Fact(f"{name}: instructions executed", count, slack=0.02) for name, count in counted.items()]
+
+
+def gather_both(base: Side | None, head: Side, kinds: Sequence[str], archive: Path) -> tuple[list[Fact], list[Fact]]:
+    """Gather both sides' facts at the same time; no base, no facts of it."""
+    with ThreadPoolExecutor(2) as threads:
+        of_head = threads.submit(gather, head, kinds, archive)
+        of_base = threads.submit(gather, base, kinds, archive) if base else None
+        return of_base.result() if of_base else [], of_head.result()
+
+
+def faults(base: Sequence[Fact], head: Sequence[Fact], accept: Sequence[str] = ()) -> list[Fault]:
+    """List what is worse than its limit or than base.
+
+    Parameters
+    ----------
+    base, head
+        Facts; empty base: only limits count.
+    accept
+        Patterns, as a shell's, of facts that are meant to change.
+    """
+    before = {fact.name: fact for fact in base}
+    found = []
+    for fact in head:
+        told = beyond_limit(fact)
+        if told is None and fact.name in before:
+            told = against_base(fact, before[fact.name])
+        if told:
+            accepted = any(fnmatch.fnmatchcase(fact.name, pattern) for pattern in accept)
+            found.append(Fault(fact.name, told, accepted))
+    return found
+
+
+def small_archive(cache: Path) -> Path:
+    """Make, once, the archive that the stages' facts and times are taken on: four scenes of 512 px, by recipe."""
+    from s2fast.synth import synth
+
+    path = cache / "archive-512-2-0"
+    if not path.exists():
+        partial = cache / f"{path.name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        synth(partial, size=512, dates=2, seed=0)
+        partial.rename(path)
+    return path
+
+
+def choose_kinds(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Say which kinds can be gathered here, and why the others cannot."""
+    import importlib.util
+
+    left_out = {}
+    if reason := instructions.missing():
+        left_out["instructions"] = reason
+    if importlib.util.find_spec("triton") is None:
+        left_out["gpu"] = "not installed: triton"
+    unknown = set(wanted) - set(KINDS)
+    if unknown:
+        raise CheckError(f"unknown kind of fact {', '.join(sorted(unknown))}; known: {', '.join(KINDS)}")
+    return [kind for kind in KINDS if kind in wanted and kind not in left_out], {
+        kind: reason for kind, reason in left_out.items() if kind in wanted
+    }

@@ -1,0 +1,150 @@
+"""How many instructions the compiled kernels execute, counted by callgrind: the same number whatever the machine does.
+
+Hardware counters would count the very code that users run, but virtual machines seldom have them; valgrind runs
+anywhere, slowly, and knows no AVX-512. So the kernels are compiled for AVX2 here, small operands are searched, and only
+instructions in code without a file are taken: that is what LLVM compiled in memory, not Python, not the libraries. The
+same source makes both, so a loop that does more work shows in either.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.check.sides import Side, worker_environment
+
+INSTRUCTION_SET = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+popcnt,+bmi,+bmi2,+fma"}
+"""What valgrind can run."""
+
+_MODULE = "benchmarks.check.instructions"
+
+
+def missing() -> str | None:
+    """Say why instructions cannot be counted here; None if they can."""
+    absent = [tool for tool in ("valgrind", "callgrind_control") if shutil.which(tool) is None]
+    return f"not installed: {', '.join(absent)}" if absent else None
+
+
+def start(side: Side, scratch: Path) -> subprocess.Popen[str]:
+    """Start counting a side's instructions; `finish` reads them."""
+    scratch.mkdir(parents=True)
+    environment = worker_environment(side) | INSTRUCTION_SET | {"NUMBA_CACHE_DIR": f"{side.cache}-avx2"}
+    # Compiling under valgrind would take minutes: the first process fills the cache.
+    program = f"{sys.executable if side.python == sys.executable else side.python} -m {_MODULE}"
+    counted = f"valgrind --tool=callgrind --callgrind-out-file={scratch}/counts {program} counted"
+    return subprocess.Popen(
+        ["sh", "-c", f"{program} compile && exec {counted}"],
+        env=environment, cwd=side.path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str], scratch: Path) -> dict[str, int]:
+    """Read what was counted, by operation.
+
+    Raises
+    ------
+    OSError
+        Valgrind failed; its last line is told.
+    """
+    _, told = process.communicate()
+    found = {}
+    for path in sorted(scratch.glob("counts.*")):
+        text = path.read_text()
+        trigger = re.search(r"^desc: Trigger: .*?counted-(\w+)", text, re.MULTILINE)
+        if trigger:
+            found[trigger[1]] = of_compiled_code(text)
+    if process.returncode or set(found) != set(OPERATIONS):
+        last = (told.strip().splitlines() or ["no message"])[-1]
+        raise OSError(f"valgrind ended with code {process.returncode}, counted {sorted(found)}: {last}")
+    return found
+
+
+def of_compiled_code(profile: str) -> int:
+    """Sum the instructions of a callgrind profile that lie in no file's code."""
+    names: dict[str, str] = {}
+    costs: Counter[str] = Counter()
+    current, after_calls = "", False
+    for line in profile.splitlines():
+        if found := re.match(r"c?ob=(\(\d+\))(?: (.*))?", line):
+            if found[2]:
+                names[found[1]] = found[2]
+            if line.startswith("ob="):
+                current = found[1]
+        elif line.startswith("calls="):
+            # The next line is what the callee took; it is counted there.
+            after_calls = True
+        elif line[:1] in "+-*0123456789" and line:
+            if not after_calls:
+                costs[current] += int(line.rsplit(maxsplit=1)[-1])
+            after_calls = False
+    return sum(cost for name, cost in costs.items() if names.get(name) == "???")
+
+
+def _hamming_top2() -> None:
+    import numpy as np
+
+    from s2fast_kernels.hamming_top2 import hamming_top2
+    from s2fast_kernels.hamming_top2.cases import random_descriptors
+
+    rows = random_descriptors(np.random.default_rng(0), 2_000)
+    hamming_top2(rows[:1_000], rows[1_000:], np.array([0, 600, 1_000]), backend="numba")
+
+
+def _hamming_top2_both() -> None:
+    import numpy as np
+
+    from s2fast_kernels.hamming_top2.cases import random_descriptors
+    from s2fast_kernels.hamming_top2_both import hamming_top2_both
+
+    rows = random_descriptors(np.random.default_rng(1), 2_000)
+    hamming_top2_both(rows[:1_000], rows[1_000:], np.array([0, 600, 1_000]), backend="numba")
+
+
+def _hamming_window_top2() -> None:
+    import numpy as np
+
+    from s2fast_kernels.hamming_top2.cases import random_descriptors
+    from s2fast_kernels.hamming_window_top2 import hamming_window_top2
+
+    rng = np.random.default_rng(2)
+    rows, positions = random_descriptors(rng, 4_000), rng.uniform(0, 45, (2, 2_000, 2))
+    hamming_window_top2(rows[:2_000], positions[0], rows[2_000:], positions[1], 4.5, backend="numba")
+
+
+def _akaze() -> None:
+    from s2fast_kernels.akaze import AkazeSettings, akaze
+    from s2fast_kernels.akaze.cases import synthetic_image
+
+    akaze(synthetic_image((256, 256)), settings=AkazeSettings(threshold=0.0003, upright=True), backend="numba")
+
+
+OPERATIONS = {
+    "hamming_top2": _hamming_top2,
+    "hamming_top2_both": _hamming_top2_both,
+    "hamming_window_top2": _hamming_window_top2,
+    "akaze": _akaze,
+}
+
+
+def main(mode: str) -> None:
+    """Run every operation once; with `counted`, under valgrind, write a profile after each."""
+    for name, operation in OPERATIONS.items():
+        operation()
+        if mode == "counted":
+            # Twice, so that loading from the cache is in the first profile only.
+            _write_profile(f"loaded-{name}")
+            operation()
+            _write_profile(f"counted-{name}")
+
+
+def _write_profile(name: str) -> None:
+    subprocess.run(["callgrind_control", f"--dump={name}", str(os.getpid())], check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,55 @@
+"""A check's result in Markdown, for a terminal and for a pull request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.check.statistics import SLOWER, Verdict
+from benchmarks.check.timing import overall
+
+if TYPE_CHECKING:
+    from benchmarks.check.command import Result
+
+_VERDICTS = {
+    0: "**No slower.**",
+    1: "**Worse.**",
+    3: "**Too noisy to say**: this is not a pass; run it again where less else runs.",
+}
+
+
+def markdown(result: Result) -> str:
+    """Write the summary: the verdict, what is worse, the times, what could not be looked at."""
+    lines = ["## Performance check", "", f"{_VERDICTS[result.code]} {told_scope(result)}", ""]
+    if result.faults:
+        lines += ["| fact | base → head |", "|---|---|"]
+        lines += [
+            f"| {fault.name} | {fault.told}{' (accepted)' if fault.accepted else ''} |" for fault in result.faults
+        ]
+        lines.append("")
+    if result.timings:
+        lines += [
+            f"Times: head beside base in turn; slower means by more than {100 * (SLOWER - 1):.0f} % for sure."
+            " The control is base beside base.",
+            "",
+            "| case | clock | base | control | head against base | |",
+            "|---|---|---|---|---|---|",
+        ]
+        for timing in result.timings:
+            measured = str(timing.measured) if timing.measured else "not timed"
+            verdict = f"**{timing.verdict.value}**" if timing.verdict is Verdict.SLOWER else timing.verdict.value
+            clock, base_ms = timing.clock.removesuffix("_s"), 1000 * timing.seconds
+            lines.append(f"| {timing.case} | {clock} | {base_ms:.0f} ms | {timing.control} | {measured} | {verdict} |")
+        lines.append("")
+    lines += [f"Not looked at: {kind} ({reason})." for kind, reason in result.left_out.items()]
+    return "\n".join(lines).rstrip()
+
+
+def told_scope(result: Result) -> str:
+    """Say what was looked at."""
+    limits = sum(fact.limit is not None for _, fact in result.facts)
+    compared = sum(base is not None for base, _ in result.facts)
+    words = f"{len(result.facts)} facts, {limits} with a limit, {compared} held against base's"
+    if result.timings:
+        cases = len({timing.case for timing in result.timings})
+        words += f"; {cases} cases timed: {overall(result.timings).value}"
+    return f"{words}; {result.seconds:.0f} s."

@@ -1,0 +1,101 @@
+"""Work that a run has to do, from its plan and its results: pixels, blocks, keypoints, comparisons, matches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rasterio.io
+
+from s2fast.ingest import needed_windows
+from s2fast.model import Window
+from s2fast.record import RunRecord
+from s2fast.regions import place_regions
+from s2fast.results import Run
+from s2fast.windows import chunk_shape
+from s2fast_kernels.backends import Backend
+
+
+def blocks_of(window: Window, block: tuple[int, int]) -> int:
+    """Count the blocks of a file that a window touches."""
+    rows = (window.row + window.height - 1) // block[0] - window.row // block[0] + 1
+    cols = (window.col + window.width - 1) // block[1] - window.col // block[1] + 1
+    return rows * cols
+
+
+def planned_reads(record: RunRecord) -> dict[str, int]:
+    """Count what ingest has to read of all scenes, each window once: pixels of the full grid, and blocks decoded."""
+    config, pixels, blocks = record.config, 0, 0
+    mode = config.regions.mode if record.regions else "none"
+    halo_px = config.ingest.halo_px * config.ingest.reduction if mode == "keep" else 0
+    for item in record.usable:
+        placed = (
+            place_regions(record.regions, config.regions, item.raster) if record.regions and mode != "none" else None
+        )
+        for window in needed_windows(item, chunk_shape(item.raster.block, config.ingest.reduction), placed, halo_px):
+            pixels += window.height * window.width
+            blocks += blocks_of(window, item.raster.block)
+    return {"pixels_read": pixels, "blocks_decoded": blocks}
+
+
+def run_counts(run: Run) -> dict[str, int | None]:
+    """Count a finished run's work and results.
+
+    ``comparisons`` are those of the exhaustive search, one for each two descriptors, both directions being one pass;
+    None where only neighbours within a radius are compared, which a run does not count.
+    """
+    pairs = run.pairs()
+    exhaustive = getattr(run.record.config.matching, "mode", "exhaustive") == "exhaustive"
+    comparisons = int((pairs["n_query"] * pairs["n_train"]).sum())
+    return {
+        **planned_reads(run.record),
+        **run.record.counts,
+        "comparisons": comparisons if exhaustive else None,
+    }
+
+
+@contextmanager
+def counting() -> Iterator[Counter[str]]:
+    """Count, in this process, what is really done: reads and blocks decoded, calls of kernels by operation.
+
+    A backend that is a class is an engine: the windows it is given are counted.
+    """
+    done: Counter[str] = Counter()
+    read, load = rasterio.io.DatasetReader.read, Backend.load
+
+    def counted_read(self: Any, *arguments: Any, **options: Any) -> Any:
+        region = options.get("window")
+        window = Window(0, 0, *self.shape)
+        if region is not None:
+            window = Window(int(region.row_off), int(region.col_off), int(region.height), int(region.width))
+        done["reads"] += 1
+        done["blocks"] += blocks_of(window, self.block_shapes[0])
+        return read(self, *arguments, **options)
+
+    def counted_load(self: Backend) -> Any:
+        implementation = load(self)
+        if isinstance(implementation, type):
+            return _counted_engine(implementation, done)
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            done[self.function] += 1
+            return implementation(*arguments, **options)
+
+        return counted
+
+    rasterio.io.DatasetReader.read, Backend.load = counted_read, counted_load  # type: ignore[method-assign]
+    try:
+        yield done
+    finally:
+        rasterio.io.DatasetReader.read, Backend.load = read, load  # type: ignore[method-assign]
+
+
+def _counted_engine(engine: Any, done: Counter[str]) -> Any:
+    class Counted(engine):  # type: ignore[misc]
+        def run(self, jobs: Any, *arguments: Any, **options: Any) -> Any:
+            done["akaze_windows"] += len(jobs)
+            return super().run(jobs, *arguments, **options)
+
+    return Counted

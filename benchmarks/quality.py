@@ -1,0 +1,123 @@
+"""What a run's answers are worth where the truth is known: matches, verdicts and shifts held against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import shapely
+
+from benchmarks.datasets import Truth
+from s2fast.model import Raster
+from s2fast.results import Run
+
+TRUE_PX = 2.0
+"""A match, or a pair's shift, is true if it lies within this distance of the known displacement [px]."""
+
+MATCHABLE = 6
+"""True matches that make a pair usable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """A run's answers over all pairs."""
+
+    pairs_with_ground: int
+    """Pairs whose scenes share ground."""
+    matches: int
+    """Matches kept, of all pairs."""
+    true_matches: int
+    """Those at the known displacement."""
+    precision_pct: float
+    """Their share [%]."""
+    matchable_pct: float
+    """Pairs with ground in common that have at least six true matches [%]."""
+    verified_pairs: int | None = None
+    """Pairs verified with the true shift; None where verification has not run."""
+    false_verifications: int | None = None
+    """Pairs verified with another shift, or without ground in common."""
+    shift_error_px: float | None = None
+    """Median distance of the verified pairs' shifts from the truth [px]; None without any."""
+
+
+def quality(run: Run, truth: Truth) -> Quality:
+    """Hold a run against the truth.
+
+    Parameters
+    ----------
+    run
+        A finished run that kept its matches.
+    truth
+        The known displacements.
+    """
+    rasters = {item.scene.scene_id: item.raster for item in run.record.usable}
+    ground = {name: shapely.Polygon(raster.outline()) for name, raster in rasters.items()}
+    pairs = run.pairs()
+    shared = {
+        (query, train): rasters[query].crs_wkt == rasters[train].crs_wkt
+        and bool(ground[query].intersection(ground[train]).area > 0)
+        for query, train in zip(pairs["query"], pairs["train"], strict=True)
+    }
+    matches, true, matchable = _matches(run, truth, rasters, shared)
+    with_ground = sum(shared.values())
+    verified, false, error_px = _verdicts(
+        pairs, truth, shared, {name: abs(raster.transform[0]) for name, raster in rasters.items()}
+    )
+    return Quality(
+        pairs_with_ground=with_ground,
+        matches=matches,
+        true_matches=true,
+        precision_pct=round(100 * true / max(matches, 1), 2),
+        matchable_pct=round(100 * matchable / max(with_ground, 1), 2),
+        verified_pairs=verified,
+        false_verifications=false,
+        shift_error_px=error_px,
+    )
+
+
+def _matches(
+    run: Run, truth: Truth, rasters: dict[str, Raster], shared: dict[tuple[str, str], bool]
+) -> tuple[int, int, int]:
+    """Count matches, true ones, and pairs with enough true ones."""
+    ground_xy = {name: on_ground(run.features(name).xy, raster) for name, raster in rasters.items()}
+    matches = true = matchable = 0
+    for table in run.folder.verified.match_tables():
+        for names, rows in table.groupby(["query", "train"], observed=True):
+            query, train = map(str, names)
+            matches += len(rows)
+            if not shared[query, train]:
+                continue
+            moved = ground_xy[train][rows["train_row"]] - ground_xy[query][rows["query_row"]]
+            error_m = np.hypot(*(moved - truth.shift_m(query, train)).T)
+            hits = int((error_m <= TRUE_PX * abs(rasters[query].transform[0])).sum())
+            true, matchable = true + hits, matchable + (hits >= MATCHABLE)
+    return matches, true, matchable
+
+
+def on_ground(xy: npt.NDArray[np.float32], raster: Raster) -> npt.NDArray[np.float64]:
+    """Map pixel positions, centres at integers, to east and north [m]: (n, 2)."""
+    a, b, c, d, e, f = raster.transform
+    x, y = xy.astype(np.float64).T + 0.5
+    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+
+
+def _verdicts(
+    pairs: pd.DataFrame, truth: Truth, shared: dict[tuple[str, str], bool], pixel_m: dict[str, float]
+) -> tuple[int | None, int | None, float | None]:
+    """Count verified pairs, true and false, and measure the true ones' error."""
+    judged = pairs[pairs["verified"].notna()]
+    if judged.empty:
+        return None, None, None
+    errors_px: list[float] = []
+    false = 0
+    verified = judged[judged["verified"].astype(bool)]
+    shifts_m = verified[["dx_m", "dy_m"]].to_numpy(np.float64)
+    for query, train, found_m in zip(verified["query"], verified["train"], shifts_m, strict=True):
+        error_px = float(np.hypot(*(found_m - truth.shift_m(query, train)))) / pixel_m[query]
+        if shared[query, train] and error_px <= TRUE_PX:
+            errors_px.append(error_px)
+        else:
+            false += 1
+    return len(errors_px), false, round(float(np.median(errors_px)), 4) if errors_px else None

@@ -1,0 +1,1 @@
+"""Sweeps: what settings give in quality, seconds and memory, one JSON line a run."""

@@ -1,0 +1,171 @@
+"""One case in a process of its own: ``python -m benchmarks.sweep.child`` reads a job and prints a row, both JSON.
+
+A process a case, so that a case's memory is its own and a case that dies takes nothing with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.check.facts import high_water_mib, peak_memory
+from s2fast.progress import Bar, Progress
+
+
+class Measuring(Progress):
+    """Takes every stage's seconds and peak memory as the stages report their progress."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, dict[str, Any]] = {}
+
+    @contextmanager
+    def stage(self, name: str, todo: int, kept: int) -> Iterator[Bar]:
+        """Measure a stage that has something to do; see `Progress`."""
+        before, start = reset_peaks(), time.perf_counter()
+        yield Bar()
+        if todo:
+            self.stages[name] = {
+                "seconds": round(time.perf_counter() - start, 3),
+                "peak_mb": round(summed_peaks_mib(), 1),
+                "above_mb": round(high_water_mib() - before, 1),
+                "done": todo,
+                "kept": kept,
+            }
+
+
+def processes() -> list[str]:
+    """List this process and its workers, by id; their peaks need not fall together, so a sum is an upper bound."""
+    found = ["self"]
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has just ended has no children
+            found += (task / "children").read_text().split()
+    return found
+
+
+def reset_peaks() -> float:
+    """Begin to measure the peaks of this process and its workers anew; return this one's resident memory [MiB]."""
+    for process in processes():
+        with suppress(FileNotFoundError):  # a worker that has just ended has no peak
+            Path(f"/proc/{process}/clear_refs").write_text("5")
+    return high_water_mib()
+
+
+def summed_peaks_mib() -> float:
+    """Sum the peaks since they were reset, of this process and its workers [MiB]."""
+    total = 0.0
+    for process in processes():
+        with suppress(FileNotFoundError):
+            total += high_water_mib(process)
+    return total
+
+
+def run_case(job: dict[str, Any]) -> dict[str, Any]:
+    """Run the whole job on a data set."""
+    from benchmarks.counts import run_counts
+    from benchmarks.datasets import load_truth
+    from benchmarks.quality import quality
+    from s2fast.config import load_config
+    from s2fast.pipeline import run_stages
+    from s2fast.results import Run
+
+    warm_up()
+    if job["core_px"]:
+        if job["workers"] > 1:
+            raise ValueError("kernel.core_px holds in one process only: use it with run.workers = 1")
+        from s2fast_kernels.akaze.numba_cpu import NumbaEngine
+
+        NumbaEngine.core_px = job["core_px"]
+    progress = Measuring()
+    run_stages(
+        load_config(overrides=job["settings"]),
+        job["scenes"],
+        job["regions"],
+        job["out"],
+        workers=job["workers"],
+        progress=progress,
+    )
+    run = Run(job["out"])
+    truth = load_truth(job["truth"])
+    return {
+        "stages": progress.stages,
+        "backends": {name: stage.backend for name, stage in run.record.stages.items() if stage.backend},
+        "problems": len(run.record.problems),
+        "counts": run_counts(run),
+        "quality": asdict(quality(run, truth)) if truth else {},
+    }
+
+
+def warm_up() -> None:
+    """Load the compiled kernels, so that no stage is charged for it."""
+    from benchmarks.check.instructions import OPERATIONS
+
+    for operation in OPERATIONS.values():
+        operation()
+
+
+def search_case(job: dict[str, Any], rounds: int = 5) -> dict[str, Any]:
+    """Search random descriptors with one backend, in turn with OpenCV's own search of the same."""
+    from benchmarks import peers
+    from benchmarks.harness import interleaved, ratio
+    from s2fast_kernels.hamming_top2 import hamming_top2
+    from s2fast_kernels.hamming_top2.cases import random_descriptors
+
+    rng = np.random.default_rng(0)
+    query, train = random_descriptors(rng, job["n"]), random_descriptors(rng, job["m"])
+    offsets = np.linspace(0, len(train), job["segments"] + 1).astype(np.int64)
+    sample, one = min(200, len(query)), np.array([0, len(train)], np.int64)
+
+    def search() -> Any:
+        return hamming_top2(query, train, offsets, backend=job["backend"])
+
+    def peer() -> Any:
+        return peers.opencv(query[:sample], train)
+
+    found = search()
+    wanted = hamming_top2(query[:sample], train, offsets, backend="reference")
+    exact = all(
+        np.array_equal(getattr(found, name)[:sample], getattr(wanted, name)) for name in ("index", "best", "second")
+    )
+    peer_exact = np.array_equal(peer()[:, 0], hamming_top2(query[:sample], train, one, backend="numba").best[:, 0])
+    if not (exact and peer_exact):
+        raise ValueError(f"wrong answers ({'ours' if peer_exact else 'OpenCV'}): nothing was timed")
+    peaks: list[float] = []
+    with peak_memory(peaks):
+        search()
+    times = interleaved({"search": search, "opencv": peer}, rounds)
+    seconds = float(np.median(times["search"]))
+    # OpenCV's rate does not depend on the queries' number: a sample of them is timed.
+    scaled = [second * len(query) / sample for second in times["opencv"]]
+    return {
+        "stages": {"search": {"seconds": seconds, "peak_mb": high_water_mib(), "above_mb": round(peaks[0], 1)}},
+        "backends": {"search": job["backend"]},
+        "counts": {"comparisons": len(query) * len(train)},
+        "quality": {
+            "exact": 1,
+            "rate_1e9_per_s": round(len(query) * len(train) / seconds / 1e9, 4),
+            "times_opencv": round(ratio(scaled, times["search"]), 3),
+        },
+    }
+
+
+def main() -> None:
+    """Read a job, print its row."""
+    answer = os.fdopen(os.dup(1), "w")
+    # Whatever libraries print must not be taken for the row.
+    os.dup2(2, 1)
+    job = json.loads(sys.stdin.read())
+    row = search_case(job) if job["kind"] == "hamming" else run_case(job)
+    print(json.dumps(row), file=answer, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""The check as a whole: sides, workers, injected faults, exit codes, its summary."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchmarks.check import command, facts, gather, inject, prove, sides, summary, timing
+from benchmarks.check.command import Result
+from benchmarks.check.facts import Fact
+from benchmarks.check.sides import CheckError, Side, Worker
+from benchmarks.check.statistics import Interval
+from benchmarks.check.timing import Timing
+from s2fast.model import Window
+from s2fast.reader import RasterioReader
+from tests.archives import Archive
+
+QUIET = Interval(1.0, 0.99, 1.01, 8)
+WIDE = Interval(1.0, 0.8, 1.2, 8)
+
+
+def timed(measured: Interval | None, control: Interval = QUIET, clock: str = "cpu_s") -> Timing:
+    return Timing("hamming_top2", clock, control, measured, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("result", "code"),
+    [
+        (Result("base"), 0),
+        (Result("base", timings=[timed(QUIET)]), 0),
+        (Result("base", timings=[timed(Interval(1.15, 1.12, 1.18, 8))]), 1),
+        (Result("base", faults=[gather.Fault("f", "worse", accepted=False)]), 1),
+        (Result("base", faults=[gather.Fault("f", "worse", accepted=True)]), 0),
+        (Result("base", timings=[timed(None, WIDE)]), 3),
+        (Result("base", timings=[timed(None, WIDE)], faults=[gather.Fault("f", "worse", accepted=False)]), 1),
+        # The wall's clock is noisy on any shared machine: alone it neither passes nor fails, unless it is sure.
+        (Result("base", timings=[timed(QUIET), timed(None, WIDE, "wall_s")]), 0),
+        (Result("base", timings=[timed(QUIET), timed(Interval(1.3, 1.2, 1.4, 8), clock="wall_s")]), 1),
+    ],
+)
+def test_exit_codes(result: Result, code: int) -> None:
+    assert result.code == code
+
+
+def test_the_summary_says_what_is_worse_and_what_was_not_looked_at() -> None:
+    slow = timed(Interval(1.15, 1.12, 1.18, 9))
+    result = Result(
+        "base",
+        facts=[(Fact("run: comparisons", 5), Fact("run: comparisons", 6))],
+        faults=[gather.Fault("run: comparisons", "5 → 6, not more wanted", accepted=False)],
+        left_out={"instructions": "not installed: valgrind"},
+        timings=[slow, timed(None, WIDE, "wall_s")],
+    )
+    text = summary.markdown(result)
+    assert "**Worse.**" in text
+    assert "| run: comparisons | 5 → 6, not more wanted |" in text
+    assert "+15.0 % [+12.0, +18.0] | **slower** |" in text
+    assert "not timed | too noisy |" in text
+    assert "Not looked at: instructions (not installed: valgrind)." in text
+    rows = [line for line in text.splitlines() if line.startswith("| hamming_top2")]
+    assert {line.count("|") for line in rows} == {7}
+
+
+def test_an_unknown_revision_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert command.main(["--base", "no-such-revision", "--cache", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "unknown revision" in told
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Side:
+    side = sides.head_side(tmp_path)
+    # What is compiled for the tests serves here too; only the path is the side's own.
+    return Side(side.name, side.path, side.python, tmp_path / "compiled")
+
+
+def test_a_side_runs_its_own_sources(tmp_path: Path, head: Side) -> None:
+    faulty = inject.faulty_side(inject.DECODE, tmp_path)
+    assert faulty.path != head.path
+    text = 'from importlib.util import find_spec as f; print(f("s2fast.reader").origin, f("benchmarks.check").origin)'
+    for side, root in ((head, sides.ROOT), (faulty, tmp_path)):
+        environment = sides.worker_environment(side)
+        told = subprocess.run(
+            [side.python, "-c", text], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        reader, benchmarks = (Path(name).resolve() for name in told.stdout.split())
+        assert reader.is_relative_to(root)
+        assert benchmarks.is_relative_to(sides.ROOT)
+
+
+@pytest.mark.parametrize("trial", [name for name, fault in prove.TRIALS.items() if fault])
+def test_every_injection_still_fits_the_sources(trial: str, tmp_path: Path) -> None:
+    injection = prove.TRIALS[trial]
+    assert injection is not None
+    side = inject.faulty_side(injection, tmp_path)
+    assert side.path.name != sides.tree_hash(sides.ROOT)
+    for package in sides.PACKAGES:
+        for source in (side.path / package).resolve().rglob("*.py"):
+            compile(source.read_text("utf-8"), str(source), "exec")
+
+
+def test_an_injection_that_fits_no_more_says_so(tmp_path: Path) -> None:
+    with pytest.raises(CheckError, match="does not hold the text"):
+        inject.faulty_side(inject.Injection("gone", "s2fast/reader.py", "no such text", ""), tmp_path)
+
+
+def test_a_worker_answers_tells_errors_and_its_end(head: Side) -> None:
+    with sides.workers((head, "head")) as (worker,):
+        with pytest.raises(CheckError, match="head: KeyError"):
+            worker.ask("prepare", case="nonsense", archive="")
+        # It is still there after an error, and nothing but answers is on its line.
+        assert worker.ask("repeat", repeats=2) == {}
+        told = worker.ask("time")
+        assert set(told) == {"wall_s", "cpu_s"}
+        with pytest.raises(CheckError, match="the worker of head ended"):
+            worker.ask("unheard of")  # an attribute it does not have is our mistake, not a case's
+
+
+class Scripted(Worker):
+    """A worker whose calls take what a script says."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.calls, self.order = seconds, 0, []
+
+    def send(self, do: str, **_arguments: object) -> None:
+        self.last = do
+
+    def receive(self) -> dict[str, float]:
+        return self.ask(self.last)
+
+    def ask(self, do: str, **arguments: object) -> dict[str, float]:
+        if do == "prepare":
+            return {"repeats": 3}
+        if do == "repeat":
+            assert arguments == {"repeats": 3}
+            return {}
+        self.calls += 1
+        log.append(self)
+        jitter = 1 + 0.002 * (self.calls % 3)
+        return {"cpu_s": self.seconds * jitter, "wall_s": self.seconds * jitter}
+
+
+log: list[Worker] = []
+
+
+@pytest.mark.parametrize(("slower", "code"), [(1.0, 0), (1.15, 1)])
+def test_a_case_is_timed_in_turn(slower: float, code: int) -> None:
+    log.clear()
+    base, twin, other = Scripted(1.0), Scripted(1.0), Scripted(slower)
+    found = timing.time_case("hamming_top2", "", base, twin, other)
+    assert Result("base", timings=found).code == code
+    assert base.calls == 2 * twin.calls == 2 * other.calls
+    assert log[:8] == [base, twin, twin, base, twin, base, base, twin]
+    assert found[0].measured is not None
+    assert found[0].measured.ratio == pytest.approx(slower, rel=0.01)
+
+
+def test_head_is_not_timed_where_the_control_is_not_quiet() -> None:
+    base, twin, other = Scripted(1.0), Scripted(1.3), Scripted(1.0)
+    found = timing.time_case("hamming_top2", "", base, twin, other)
+    assert other.calls == 0
+    assert Result("base", timings=found).code == 3
+
+
+def test_the_facts_find_a_needless_decode(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "scenes").symlink_to(archive.scenes)
+    (tmp_path / "archive" / "regions.geojson").symlink_to(archive.regions)
+    read = RasterioReader.read
+
+    def read_twice(self: RasterioReader, window: Window) -> object:
+        if window.row == window.col == 0:
+            read(self, window)
+        return read(self, window)
+
+    monkeypatch.setattr(RasterioReader, "read", read_twice)
+    found = gather.faults([], list(facts.of_stages(tmp_path, str(tmp_path / "archive"))))
+    # The plan itself says how many blocks there are: no base is needed to find it.
+    assert [fault.name for fault in found] == ["ingest: blocks decoded", "ingest: reads"]
+
+
+def test_a_proof_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = iter([0, 1, 0, 3])
+    ran = []
+
+    def one_run(name: str, base: Side, head: Side, cache: Path) -> Result:
+        ran.append(name)
+        return {
+            0: Result("base"),
+            1: Result("base", faults=[gather.Fault("f", "worse", accepted=False)]),
+            3: Result("base", timings=[timed(None, WIDE)]),
+        }[next(codes)]
+
+    monkeypatch.setattr(prove, "one_run", one_run)
+    results = tmp_path / "results.jsonl"
+    wanted = {prove.CONTROL: 2, "+15 % in a kernel": 2}
+    prove.prove(dict.fromkeys(wanted, 1), tmp_path, results, "source")
+    prove.prove(wanted, tmp_path, results, "source")
+    assert ran == [prove.CONTROL, "+15 % in a kernel"] * 2
+    prove.prove(wanted, tmp_path, results, "source")
+    assert len(ran) == 4
+    records = prove.read(results, "source")
+    row = prove.table_row("+15 % in a kernel", [record for record in records if record["trial"] != prove.CONTROL])
+    assert (row["runs"], row["found"], row["too noisy"], row["passed"]) == (2, 1, 1, 0)
+    assert prove.read(results, "other sources") == []
+
+
+def test_the_record_is_json() -> None:
+    result = Result("base", facts=[(None, Fact("f", 1.0))], timings=[timed(QUIET), timed(None, WIDE)])
+    record = json.loads(json.dumps(command.record(result)))
+    assert record["facts"] == {"f": [None, 1.0]}
+    assert [row["verdict"] for row in record["timings"]] == ["no slower", "too noisy"]

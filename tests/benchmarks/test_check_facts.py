@@ -1,0 +1,164 @@
+"""Facts: rules and limits tell better from worse, and what is counted is what is done."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import counts
+from benchmarks.check import compiled, facts, gather, instructions
+from benchmarks.check.facts import Fact, against_base, beyond_limit
+from benchmarks.check.sides import CheckError
+from s2fast.config import load_config
+from s2fast.model import Window
+from s2fast.pipeline import run_stages
+from s2fast.results import Run
+from tests.archives import Archive
+
+
+@pytest.mark.parametrize(
+    ("rule", "base", "head", "worse"),
+    [
+        ("equal", 5, 5, False),
+        ("equal", 5, 6, True),
+        ("equal", 5, 4, True),
+        ("not more", 5, 4, False),
+        ("not more", 5, 5, False),
+        ("not more", 5, 6, True),
+        ("not less", 5, 6, False),
+        ("not less", 5, 4, True),
+    ],
+)
+def test_rules(rule: str, base: float, head: float, worse: bool) -> None:
+    told = against_base(Fact("f", head, rule), Fact("f", base, rule))
+    assert (told is not None) is worse
+
+
+def test_slack_and_grain_give_room_and_no_more() -> None:
+    base = Fact("f", 100)
+    assert against_base(Fact("f", 112, slack=0.1, grain=2), base) is None
+    assert against_base(Fact("f", 113, slack=0.1, grain=2), base)
+
+
+def test_limits_need_no_base() -> None:
+    assert beyond_limit(Fact("f", 5)) is None
+    assert beyond_limit(Fact("f", 5, limit=5)) is None
+    assert beyond_limit(Fact("f", 6, limit=5)) == "6, the model allows 5"
+    assert beyond_limit(Fact("f", 0, "not less", limit=1)) == "0, at least 1 wanted"
+
+
+def test_faults_name_what_is_worse_and_what_was_expected() -> None:
+    base = [Fact("a: x", 1), Fact("b: y", 1), Fact("gone", 1)]
+    head = [Fact("a: x", 2), Fact("b: y", 1), Fact("new", 9), Fact("limited", 3, limit=2)]
+    found = gather.faults(base, head, accept=["a: *"])
+    assert [(fault.name, fault.accepted) for fault in found] == [("a: x", True), ("limited", False)]
+    assert gather.faults([], head[:3]) == []
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(CheckError, match="unknown kind of fact nonsense"):
+        gather.choose_kinds(["nonsense"])
+
+
+def test_what_cannot_be_gathered_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instructions.shutil, "which", lambda _tool: None)
+    kinds, left_out = gather.choose_kinds(["stages", "instructions"])
+    assert kinds == ["stages"]
+    assert left_out == {"instructions": "not installed: valgrind, callgrind_control"}
+
+
+@pytest.mark.parametrize(
+    ("window", "blocks"),
+    [
+        (Window(0, 0, 256, 256), 1),
+        (Window(0, 0, 257, 256), 2),
+        (Window(255, 255, 2, 2), 4),
+        (Window(256, 0, 256, 512), 2),
+    ],
+)
+def test_blocks_a_window_touches(window: Window, blocks: int) -> None:
+    assert counts.blocks_of(window, (256, 256)) == blocks
+
+
+def test_what_ingest_does_is_what_was_planned(archive: Archive, tmp_path: Path) -> None:
+    config = load_config(overrides={"ingest.halo_px": 0, "matching.mode": "exhaustive", "matching.mutual": False})
+    with counts.counting() as done:
+        run_stages(config, [archive.scenes], archive.regions, tmp_path / "out")
+    run = Run(tmp_path / "out")
+    found = counts.run_counts(run)
+    assert done["blocks"] == found["blocks_decoded"] == sum(run.scenes()["windows_read"]) > 0
+    pairs = run.pairs()
+    assert found["comparisons"] == sum(pairs["n_query"] * pairs["n_train"])
+    assert found["pixels_read"] == 256 * 256 * found["blocks_decoded"]
+    # A query meets all its partners of a block in one call, never a pair twice.
+    assert 0 < done["hamming_top2"] <= len(pairs)
+    assert done["hamming_top2_both"] == 0
+    assert done["akaze_windows"] >= len(run.scene_ids)
+
+
+def test_counting_leaves_nothing_behind() -> None:
+    before = counts.Backend.load, counts.rasterio.io.DatasetReader.read
+    with pytest.raises(ZeroDivisionError), counts.counting():
+        1 / 0  # noqa: B018
+    assert (counts.Backend.load, counts.rasterio.io.DatasetReader.read) == before
+
+
+def test_fresh_memory_sees_an_array_that_is_freed_at_once() -> None:
+    used: dict[str, float] = {}
+    with facts.fresh_memory(used, "nothing"):
+        pass
+    with facts.fresh_memory(used, "array"):
+        np.ones(64 << 17).sum()  # 64 MiB
+    assert used["nothing"] < 1
+    assert 64 <= used["array"] < 70
+
+
+def test_peak_memory_forgets_peaks_before() -> None:
+    np.ones(64 << 17).sum()
+    peaks: list[float] = []
+    with facts.peak_memory(peaks):
+        np.ones(16 << 17).sum()
+    assert 15 < peaks[0] < 24
+
+
+ASSEMBLY = """
+\tvpopcntw\t%zmm0, %zmm1
+\tvmovdqu64\t%zmm3, 64(%rsp)
+\tvpaddw\t%zmm1, %zmm2, %zmm2
+\tmovq\t%rax, 8(%rsp)
+\tretq
+"""
+
+
+def test_assembly_is_read() -> None:
+    found = {fact.name: fact for fact in compiled.of_assembly("k", ASSEMBLY, counts_vectors=True)}
+    assert found["k: vector instructions"].value == 3
+    assert found["k: vectors stored on the stack"].value == 1
+    assert found["k: vector population counts"].value == 1
+    scalar = {fact.name: fact for fact in compiled.of_assembly("k", "\tpopcntq\t%rax, %rax\n", counts_vectors=True)}
+    assert beyond_limit(scalar["k: vector population counts"])
+
+
+PROFILE = """\
+desc: Trigger: Client Request
+ob=(1) /usr/lib/libpython.so
+fn=(1) eval
+1 100
+cfn=(2)
+cob=(2) ???
+calls=3 0
+1 5000
+ob=(2)
+fn=(2)
++1 40
+cfn=(1)
+calls=1 0
++1 900
++2 2
+ob=(1)
+* 7
+"""
+
+
+def test_only_code_compiled_in_memory_is_counted_and_callees_once() -> None:
+    assert instructions.of_compiled_code(PROFILE) == 42
