@@ -176,6 +176,10 @@ class RunFolder:
         path = f"{_scene(scene_id)}/features"
         return Features(**{field.name: self._array(f"{path}/{field.name}") for field in fields(Features)})
 
+    def positions(self, scene_id: str) -> npt.NDArray[np.float32]:
+        """Read where a scene's keypoints are: (n, 2) float32, see `Features.xy`."""
+        return self._array(f"{_scene(scene_id)}/features/xy")
+
     def clear(self, scene_id: str) -> npt.NDArray[np.uint8]:
         """Read a scene's map of clear ground: see `s2fast.prepare.clear_cells`."""
         return self._array(f"{_scene(scene_id)}/features/clear")

@@ -68,7 +68,9 @@ def judge(archive: Archive, folder: Path) -> Judged:
 
 def _tables(run: RunFolder) -> tuple[pd.DataFrame, geopandas.GeoDataFrame]:
     pairs = run.read_table("pairs.parquet").to_pandas()
-    counts = [int(run.matches(query, train)["inlier"].sum()) for query, train in pairs[["query", "train"]].to_numpy()]
+    counts = [
+        int(run.verified.matches(query, train)["inlier"].sum()) for query, train in pairs[["query", "train"]].to_numpy()
+    ]
     verified = np.array(counts) >= 8
     pairs["similarity_pct"] = SIMILARITIES
     pairs["n_inliers"] = pd.array(counts, "Int64")

@@ -85,8 +85,6 @@ def test_pairs_prints_table_csv_and_json(
     assert "1 pairs" in table
     assert "S2A_20190427T083601_T36UYA" in table
     assert "36UXA" not in table
-    assert s2fast(monkeypatch, "pairs", finished, "--verified") == 0
-    assert "0 pairs" in capsys.readouterr().out
 
 
 def test_show_writes_a_picture(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,8 +93,9 @@ def test_show_writes_a_picture(finished: Path, tmp_path: Path, monkeypatch: pyte
     assert s2fast(monkeypatch, "show", finished, *names, "-o", picture) == 0
     image = cv2.imread(str(picture))
     assert image.shape[0] > image.shape[1] > 1000
-    orange = (np.abs(image.astype(int) - (0, 159, 230)).max(axis=2) < 30).sum()
-    assert orange > 2000, "no match lines"
+    # Inliers are blue, outliers orange; OpenCV reads blue first.
+    lines = sum((np.abs(image.astype(int) - bgr).max(axis=2) < 30).sum() for bgr in ((233, 180, 86), (0, 159, 230)))
+    assert lines > 2000, "no match lines"
 
 
 def test_doctor_says_what_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

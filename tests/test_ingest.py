@@ -207,9 +207,9 @@ def test_real_reflectances_give_keypoints(shared_data: Path, tmp_path: Path) -> 
             item = item_of(path, config)
             ingest_scene(item, config, None, folder)
             scene_id = item.scene.scene_id
-            found = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, "opencv")
+            found, _ = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, "numba")
             counts[path.name[:3], str(stretch)] = len(found)
-    # 8 million pixels each, partly cloud and no data: the budget of 5000 is not the question, finding any is.
+    # 8 million pixels each, partly cloud and no data: the budget is not the question, finding any is.
     assert min(counts.values()) > 2500, counts
 
 

@@ -90,7 +90,7 @@ def match(keypoints, side):
     resident = forget_peak()
     # All that is a second neighbour away is good: as many matches as there can be.
     config = load_config(overrides={{
-        "matching.mode": "exhaustive", "matching.mutual": False, "matching.ratio": 1.0,
+        "matching.mode": {mode!r}, "matching.mutual": False, "matching.ratio": 1.0,
         "matching.max_distance_bits": 512,
     }})
     match_unit(pairs, config, "numba", folder.address, 2)
@@ -153,9 +153,13 @@ def test_extracting_a_full_tile_stays_within_its_prediction(wanted_side: int, bl
 
 
 @reads_proc
-@pytest.mark.parametrize(("keypoints", "side"), [(4_000, 16), (60_000, 1)], ids=["many scenes", "many keypoints"])
-def test_matching_a_block_stays_within_its_prediction(tmp_path: Path, keypoints: int, side: int) -> None:
-    (peak,) = measured(MATCH, folder=str(tmp_path), keypoints=keypoints, side=side)
+@pytest.mark.parametrize(
+    ("mode", "keypoints", "side"),
+    [("exhaustive", 4_000, 16), ("windowed", 4_000, 16), ("windowed", 60_000, 1)],
+    ids=["many scenes", "many scenes, windowed", "many keypoints, windowed"],
+)
+def test_matching_a_block_stays_within_its_prediction(tmp_path: Path, mode: str, keypoints: int, side: int) -> None:
+    (peak,) = measured(MATCH, folder=str(tmp_path), mode=mode, keypoints=keypoints, side=side)
     predicted = match_bytes(keypoints, side)
     assert 0.25 * predicted <= peak <= predicted
 

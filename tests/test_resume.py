@@ -41,6 +41,8 @@ SETTINGS = {
     "features.backend": "opencv",
     "matching.mode": "exhaustive",
     "matching.backend": "opencv",
+    "features.upsample": 1,
+    "features.max_per_scene": 1000,
 }
 """What loads fastest, for the many processes that are killed."""
 

@@ -39,7 +39,7 @@ class Ground:
 
     def _pixels(self, scene_id: str) -> npt.NDArray[np.float32]:
         """(n, 2) x and y of all keypoints on the scene's full-resolution grid, pixel centres at integers [px]."""
-        return self._folder.features(scene_id).xy
+        return self._folder.positions(scene_id)
 
     def shape(self, scene_id: str) -> tuple[int, int]:
         """Rows and columns of the scene's full-resolution grid."""
