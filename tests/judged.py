@@ -39,7 +39,8 @@ class Judged:
 def judge(archive: Archive, folder: Path) -> Judged:
     """Run the archive, copy the run, and judge the copy."""
     plain, out = folder / "plain", folder / "judged"
-    s2fast.run(scenes=archive.scenes, regions=archive.regions, out=plain, overrides={"matching.mutual": False})
+    unverified = {"matching.mode": "exhaustive", "matching.mutual": False, "verification.enabled": False}
+    s2fast.run(scenes=archive.scenes, regions=archive.regions, out=plain, overrides=unverified)
     shutil.copytree(plain, out)
     run = RunFolder(out)
     ground = Ground(run)

@@ -165,7 +165,7 @@ def test_ground_of_another_zone_is_brought_into_the_querys() -> None:
     def attributes(scene: str) -> dict[str, Any]:
         return {"crs": pyproj.CRS(crs[scene]).to_wkt(), "transform": transforms[scene], "full_shape": (1000, 1000)}
 
-    folder = SimpleNamespace(tile_attributes=attributes, features=lambda scene: SimpleNamespace(xy=pixels[scene]))
+    folder = SimpleNamespace(tile_attributes=attributes, positions=pixels.__getitem__)
     matches = pd.DataFrame({"query_row": [0], "train_row": [0]})
     found = Ground(folder).displacements("west", "east", matches)  # type: ignore[arg-type]
     np.testing.assert_allclose(found.shift, 0, atol=1e-3)

@@ -261,6 +261,7 @@ def many(scenes: int) -> dict[str, Any]:
                 "cols": 10980, "n_keypoints": 5000, "time": f"2019-01-{number % 28 + 1:02d}T08:36:01+00:00",
                 "footprint": [[34, 50], [35, 50], [35, 49], [34, 49], [34, 50]], "colour": data_address(colour),
                 "grey": data_address(colour[..., 0]), "in_colour": True,
+                "clear_pct": 70.0, "n_verified": 0, "disagrees": False,
             }
             for number in range(scenes)
         ],

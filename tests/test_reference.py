@@ -23,4 +23,4 @@ def test_reference_tells_every_key() -> None:
     assert sorted(told) == sorted(dotted_keys())
     assert all(all(cells) for cells in told.values())
     assert told["ingest.reduction"][:2] == ("`1`, `2`, `4`", "`1`")
-    assert told["matching.ratio"][:2] == ("number, more than 0, at most 1", "`0.85`")
+    assert told["matching.ratio"][:2] == ("number, more than 0, at most 1", "`0.9`")
