@@ -108,8 +108,8 @@ def real_row(scenes: Path, profile: Profile, out: Path) -> dict[str, Any]:
         row |= {
             f"{name}: pairs": int(group.sum()),
             f"{name}: right %": round(100 * float(right[group].mean()), 1),
-            f"{name}: error px, median": round(float(errors.median()), 3),
-            f"{name}: error px, p95": round(float(errors.quantile(0.95)), 3),
+            f"{name}: error px, median": round(float(errors.median()), 3) if len(errors) else None,
+            f"{name}: error px, p95": round(float(errors.quantile(0.95)), 3) if len(errors) else None,
         }
     inliers, true = _inliers(run)
     return row | {

@@ -1,9 +1,10 @@
-"""What the settings are worth on real scenes whose true displacement is known: the ground for configs/default.toml.
+"""What settings of exhaustive matching are worth on real scenes whose true displacement is known.
 
     python -m benchmarks settings --scenes DIR [--json]
 
-DIR holds scenes of which those of one tile lie on one grid, so the true displacement of their matches is 0; pairs of
-different tiles stand for unrelated ground. Every row is one configuration over whole scenes.
+Scenes are not prepared and pairs not verified; `python -m benchmarks quality` is about those. DIR holds scenes of which
+those of one tile lie on one grid, so the true displacement of their matches is 0; pairs of different tiles stand for
+unrelated ground. Every row is one configuration over whole scenes.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ BASE: Mapping[str, Any] = {
     "features.upright": False,
     "features.max_per_scene": 0,
     "features.cell_px": 0,
+    "features.upsample": 1,
+    "ingest.clouds": False,
+    "ingest.contrast": "none",
+    "verification.enabled": False,
+    "matching.mode": "exhaustive",
+    "matching.max_distance_bits": 512,
     "matching.ratio": 0.8,
     "matching.mutual": False,
 }

@@ -34,7 +34,8 @@ def run_demo(out: Path, progress: Progress) -> Iterator[str]:
     best = filter_pairs(run.pairs()).iloc[0]
     picture = out / "pair.png"
     run.show(best["query"], best["train"]).savefig(picture, dpi=110)
-    yield f"{len(run.scene_ids)} scenes, {len(run.pairs())} pairs"
+    pairs = run.pairs()
+    yield f"{len(run.scene_ids)} scenes, {len(pairs)} pairs, {int(pairs['verified'].sum())} of them verified"
     yield f"report:     {folder / 'report.html'}     open it in a browser"
     yield f"all pairs:  {folder / 'pairs.csv'}     (or: s2fast pairs {folder})"
     yield f"map layers: {folder / 'run.gpkg'}     open it in QGIS"
