@@ -158,7 +158,7 @@ def _stages(
         counts = record.counts
         typer.echo(
             f"{counts['scenes']} scenes, {counts['pairs']} pairs, {counts['keypoints']} keypoints, "
-            f"{counts['good_matches']} good matches: {out.rstrip('/')}/report.html"
+            f"{counts['good_matches']} good matches, {counts['verified']} pairs verified: {out.rstrip('/')}/report.html"
         )
     if record.problems:
         listed = ", ".join(sorted(record.problems))

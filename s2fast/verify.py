@@ -179,6 +179,9 @@ def verify(
     if not config.verification.enabled:
         return PairVerdict(overlap_pct=common), np.zeros(len(query_row), np.bool_)
     judged = judge(query, train, query_row, train_row, config)
+    if not judged.significant:
+        # What chance explains is no shift, and nothing agrees with it.
+        judged = Shift.none(len(query_row))
     nulls = null_shifts(pair, query, train, query_row, train_row, config, backend, common)
     fooled = [shift.verified for shift in nulls]
     right, down = np.linalg.solve(query.place.px_m, [judged.dx, judged.dy])

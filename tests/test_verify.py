@@ -80,7 +80,10 @@ def test_unrelated_scenes_are_not_verified(tmp_path: Path) -> None:
     row = judged(tmp_path, load_config(), *scenes)
     assert not row["verified"]
     assert row["verdict"] == "not verified"
-    assert np.isnan(row["dx_m"]) or row["n_inliers"] < 10
+    # What chance explains is not given out for a shift.
+    assert np.isnan([row["dx_m"], row["dy_px"], row["shift_error_m"]]).all()
+    assert row["n_inliers"] == 0
+    assert not RunFolder(tmp_path).verified.matches("a", "b")["inlier"].any()
 
 
 def test_a_shift_as_large_as_the_window_is_prior_suspect(tmp_path: Path) -> None:
