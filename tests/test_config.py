@@ -8,7 +8,11 @@ from s2fast.errors import ConfigError
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.name)
+RUNS = [path for path in sorted(CONFIGS.glob("*.toml")) if not path.name.startswith("sweep_")]
+"""Sweeps are read by tests/benchmarks/test_sweep.py."""
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
 def test_every_shipped_file_loads(path: Path) -> None:
     assert isinstance(load_config(path), Config)
 
