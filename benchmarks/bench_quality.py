@@ -24,8 +24,9 @@ import rasterio
 from rasterio.windows import Window
 
 import s2fast
-from benchmarks.bench_settings import TRUE_PX, area_under_curve
+from benchmarks.bench_settings import area_under_curve
 from benchmarks.harness import emit
+from benchmarks.quality import TRUE_PX
 from s2fast.config import Ingest
 from s2fast.pairing import place
 from s2fast.reader import open_raster

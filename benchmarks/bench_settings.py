@@ -22,13 +22,8 @@ import pandas as pd
 
 import s2fast
 from benchmarks.harness import emit
+from benchmarks.quality import MATCHABLE, TRUE_PX
 from s2fast.results import Run
-
-TRUE_PX = 2.0
-"""A match is true if it lies within this distance of the known displacement."""
-
-MATCHABLE = 6
-"""True matches that make a pair usable."""
 
 BASE: Mapping[str, Any] = {
     "regions.mode": "none",
