@@ -9,8 +9,10 @@ from typing import Any
 
 import rasterio.io
 
+import s2fast.reader
 from s2fast.ingest import needed_windows
 from s2fast.model import Window
+from s2fast.openjpeg import read_part
 from s2fast.record import RunRecord
 from s2fast.regions import place_regions
 from s2fast.results import Run
@@ -85,11 +87,18 @@ def counting() -> Iterator[Counter[str]]:
 
         return counted
 
+    def counted_part(*arguments: Any) -> Any:
+        done["reads"] += 1
+        done["blocks"] += 1
+        return read_part(*arguments)
+
     rasterio.io.DatasetReader.read, Backend.load = counted_read, counted_load  # type: ignore[method-assign]
+    s2fast.reader.read_part = counted_part  # type: ignore[assignment,attr-defined]
     try:
         yield done
     finally:
         rasterio.io.DatasetReader.read, Backend.load = read, load  # type: ignore[method-assign]
+        s2fast.reader.read_part = read_part  # type: ignore[attr-defined]
 
 
 def _counted_engine(engine: Any, done: Counter[str]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 from s2fast.model import Window
 from s2fast.reader import Reader
+
+Asked = tuple[Window, npt.NDArray[np.bool_] | None]
+"""What `Reader.read` takes: a window, and where in it the answer matters."""
 
 Pixels = tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]
 """What `Reader.read` returns."""
@@ -28,21 +31,22 @@ class ReaderAhead:
         self.reader = reader
         self._thread = thread
 
-    def windows(self, windows: Sequence[Window], depth: int = DEPTH) -> Iterator[tuple[Window, Pixels]]:
+    def windows(self, asked: Iterable[Asked], depth: int = DEPTH) -> Iterator[tuple[Asked, Pixels]]:
         """Read windows in their order, at most `depth` of them ahead of the one handed out.
 
-        What a read raises is raised here, at that window; windows after it are not read.
+        Windows are asked for in the caller's thread, no sooner than they are to be read. What a read raises is raised
+        here, at that window; windows after it are not read.
         """
-        coming = iter(windows)
-        waiting: deque[tuple[Window, Future[Pixels]]] = deque()
+        coming = iter(asked)
+        waiting: deque[tuple[Asked, Future[Pixels]]] = deque()
         try:
             while True:
-                for window in islice(coming, depth + 1 - len(waiting)):
-                    waiting.append((window, self._thread.submit(self.reader.read, window)))
+                for window, wanted in islice(coming, depth + 1 - len(waiting)):
+                    waiting.append(((window, wanted), self._thread.submit(self.reader.read, window, wanted)))
                 if not waiting:
                     return
-                window, pixels = waiting.popleft()
-                yield window, pixels.result()
+                question, pixels = waiting.popleft()
+                yield question, pixels.result()
         finally:
             for _, future in waiting:
                 future.cancel()

@@ -31,7 +31,8 @@ class Regions(_Section):
 
     mode: Literal["keep", "zero", "none"] = "keep"
     """keep: detect on the real pixels, keep keypoints inside the polygons. zero: paint the outside black before
-    detection, as the notebook does. none: the whole scene counts."""
+    detection, as the notebook does; of a JPEG 2000 file on disk only what is not painted is decoded. none: the whole
+    scene counts."""
     crs: str = "file"
     """The polygons' CRS: "file" takes what the file says, "EPSG:4326" and the like overrule it."""
     buffer_m: float = Field(0.0, ge=0)

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from s2fast.executors import available_cores
+from s2fast.openjpeg import library
 from s2fast_kernels import akaze, hamming_top2
 from s2fast_kernels.backends import Backend, BackendError, resolve
 
@@ -98,7 +99,11 @@ def _jp2() -> Finding:
     from rasterio.drivers import raster_driver_extensions
 
     if "jp2" in raster_driver_extensions():
-        return Finding("JPEG 2000", f"read by GDAL {rasterio.__gdal_version__}")
+        parts = library()
+        version = (
+            f"in parts by OpenJPEG {parts.opj_version().decode()}" if parts else "whole tiles only: no OpenJPEG found"
+        )
+        return Finding("JPEG 2000", f"read by GDAL {rasterio.__gdal_version__}, {version}")
     return Finding("JPEG 2000", "GDAL has no JP2 driver", fine=False, remedy="pip install --force-reinstall rasterio")
 
 

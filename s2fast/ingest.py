@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from s2fast.ahead import reading_ahead
+from s2fast.ahead import Asked, reading_ahead
 from s2fast.config import Config, Ingest
 from s2fast.errors import ConfigError, SceneError
 from s2fast.executors import Workplace, limit_threads, run_units
@@ -119,8 +119,10 @@ def ingest_scene(
             # Painted scenes keep the keypoints of the polygons' outlines, which lie on both sides of them.
             valid_outside=mode == "zero",
         )
-        for window, (grey, has_data) in ahead.windows([window for window in windows if reduced(window, reduction)]):
-            inside = reduce_any(placed.mask(window), reduction) if placed else None
+        for (window, wanted), (grey, has_data) in ahead.windows(questions(windows, placed, mode, reduction)):
+            inside = wanted
+            if inside is None and placed:
+                inside = reduce_any(placed.mask(window), reduction)
             tile.write(reduced(window, reduction), *masked(grey, has_data, inside, mode))
         # Nothing read, nothing stretched: the scene is not looked through for an answer nobody needs.
         stretch = ahead.reader.stretch if windows else None
@@ -149,6 +151,19 @@ def needed_windows(
     """List the windows to read: whole blocks of the file, only those that meet a region or its halo."""
     windows = grid(item.raster.shape, chunks)
     return windows if placed is None else [window for window in windows if placed.meets(window, halo_px)]
+
+
+def questions(windows: Iterable[Window], placed: PlacedRegions | None, mode: str, reduction: int) -> Iterator[Asked]:
+    """Say of every window where its pixels matter: everywhere, or where all else is painted, inside the polygons."""
+    for window in windows:
+        if not reduced(window, reduction):
+            continue
+        if mode != "zero" or placed is None:
+            yield window, None
+            continue
+        inside = reduce_any(placed.mask(window), reduction)
+        if inside.any():
+            yield window, inside
 
 
 def masked(

@@ -14,6 +14,7 @@ from rasterio.errors import RasterioError
 
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
+from s2fast.executors import available_cores
 from s2fast.model import Raster
 from s2fast.sources import gdal_name
 
@@ -28,7 +29,7 @@ _VRT_BLOCK_PX = 1024
 def gdal_settings() -> Iterator[None]:
     """Set GDAL up for reading scenes, in this thread."""
     options = {
-        "GDAL_NUM_THREADS": os.environ.get("GDAL_NUM_THREADS", "ALL_CPUS"),
+        "GDAL_NUM_THREADS": str(decoding_threads()),
         # Sidecar files of a TCI hold nothing we read; looking for them is slow on network disks.
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
         "GDAL_CACHEMAX": _CACHE_BYTES,
@@ -37,6 +38,12 @@ def gdal_settings() -> Iterator[None]:
     }
     with rasterio.Env(**options):
         yield
+
+
+def decoding_threads() -> int:
+    """How many threads may decode a window: GDAL_NUM_THREADS of the environment, else one a core."""
+    wanted = os.environ.get("GDAL_NUM_THREADS", "ALL_CPUS")
+    return int(wanted) if wanted.isdecimal() else available_cores()
 
 
 def _endpoint() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,10 +19,11 @@ from rasterio.windows import Window as RasterioWindow
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.model import Raster, Window
-from s2fast.opening import block_shape, gdal_settings, opened, opened_at_level, read_header
-from s2fast.sources import gdal_name
+from s2fast.opening import block_shape, decoding_threads, gdal_settings, opened, opened_at_level, read_header
+from s2fast.openjpeg import CALL_PX, CODE_BLOCK_PX, MARGIN_PX, read_part
+from s2fast.sources import gdal_name, is_virtual
 from s2fast.stretch import VALUES, auto_stretch, stretch_table
-from s2fast.windows import chunk_shape, grid, reduced
+from s2fast.windows import chunk_shape, covering, enlarged, grid, reduced
 
 _AUTO_SIDE_PX = 512
 """"auto" looks at the file's coarsest level that has at least this many rows and columns."""
@@ -38,8 +40,17 @@ class Reader(Protocol):
     def stretch(self) -> tuple[int, int] | None:
         """The values that become 1 and 255; None for 8-bit files, which are taken as they are."""
 
-    def read(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    def read(
+        self, window: Window, wanted: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """Read a window of the full-resolution grid, its origin on the reduced grid, and shrink it.
+
+        Parameters
+        ----------
+        window
+            Rows and columns.
+        wanted : (height // reduction, width // reduction) bool or None
+            Where the answer matters: elsewhere it may be 0, without data. None: everywhere.
 
         Returns
         -------
@@ -84,9 +95,34 @@ class RasterioReader:
     def _table(self) -> npt.NDArray[np.uint8] | None:
         return None if self.stretch is None else stretch_table(*self.stretch)
 
-    def read(self, window: Window) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    def read(
+        self, window: Window, wanted: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """Read a window; see `Reader`."""
-        pixels = self._pixels(self._dataset, reduced(window, self.raster.level))
+        read = None if wanted is None else self._read_parts(window, wanted)
+        return read or self._shrunk(self._pixels(self._dataset, reduced(window, self.raster.level)))
+
+    def _read_parts(
+        self, window: Window, wanted: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
+        """Decode no more of a JPEG 2000 file than is wanted; None if this file cannot be read so."""
+        bands = self._dataset.count
+        if self._dataset.driver != "JP2OpenJPEG" or is_virtual(self._path) or bands not in (1, 3):
+            return None
+        grey, has_data = np.zeros(wanted.shape, np.uint8), np.zeros(wanted.shape, np.bool_)
+        level, factor = self.raster.level, self._reduction
+        padding, price = 2 * MARGIN_PX + CODE_BLOCK_PX, CALL_PX * level
+        for part in covering(wanted, padding * level // factor, price // factor**2):
+            there = enlarged(part, factor)
+            there = replace(there, row=window.row + there.row, col=window.col + there.col)
+            pixels = read_part(self._path, there, level, bands, decoding_threads())
+            if pixels is None:
+                return None
+            grey[part.slices], has_data[part.slices] = self._shrunk(pixels)
+        return grey, has_data
+
+    def _shrunk(self, pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Make grey of (bands, height, width) at the level read, and shrink it as far as is left to do."""
         has_data = _has_data(pixels, self._dataset.nodata)
         if self._table is not None:
             pixels = self._table[pixels]
@@ -182,4 +218,7 @@ def reduce_any(mask: npt.NDArray[np.bool_], reduction: int) -> npt.NDArray[np.bo
         return mask
     rows, cols = mask.shape[0] // reduction, mask.shape[1] // reduction
     whole = mask[: rows * reduction, : cols * reduction]
-    return np.asarray(whole.reshape(rows, reduction, cols, reduction).any(axis=(1, 3)))
+    # Rows first, since they lie together in memory: ten times as fast as both axes at once.
+    of_rows = np.logical_or.reduce(whole.reshape(rows, reduction, -1), axis=1)
+    columns = [of_rows[:, column::reduction] for column in range(reduction)]
+    return np.asarray(np.logical_or.reduce(columns))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from s2fast.model import Window
 
 MIN_CHUNK_PX = 256
@@ -74,3 +77,82 @@ def reduced(window: Window, reduction: int) -> Window:
 def reduced_shape(shape: tuple[int, int], reduction: int) -> tuple[int, int]:
     """Rows and columns of the grid reduced by a factor: only whole pixels count."""
     return shape[0] // reduction, shape[1] // reduction
+
+
+def enlarged(window: Window, reduction: int) -> Window:
+    """Map a window of the grid reduced by a factor back: the pixels that it is made of.
+
+    Examples
+    --------
+    >>> enlarged(Window(1, 2, 3, 4), 2)
+    Window(row=2, col=4, height=6, width=8)
+    """
+    return Window(window.row * reduction, window.col * reduction, window.height * reduction, window.width * reduction)
+
+
+def covering(wanted: npt.NDArray[np.bool_], padding: int, price: int) -> list[Window]:
+    """Cover what is wanted of a plane with rectangles that are cheap to read.
+
+    The rectangle around all that is wanted is cut along an empty row or column as long as that pays.
+
+    Parameters
+    ----------
+    wanted : (rows, cols) bool
+        What to cover.
+    padding
+        Rows, and columns, that are read of every rectangle beyond its own.
+    price
+        What one more rectangle costs, in pixels.
+
+    Returns
+    -------
+    list[Window]
+        Rectangles that do not overlap; none if nothing is wanted.
+
+    Examples
+    --------
+    >>> covering(np.array([[1, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1]], bool), padding=0, price=1)
+    [Window(row=0, col=0, height=1, width=2), Window(row=0, col=5, height=2, width=1)]
+    >>> covering(np.array([[1, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1]], bool), padding=0, price=9)
+    [Window(row=0, col=0, height=2, width=6)]
+    """
+
+    def cost(around: Window) -> int:
+        return price + (around.height + padding) * (around.width + padding)
+
+    whole = _around(wanted, Window(0, 0, *wanted.shape))
+    if not whole:
+        return []
+    cuts = [
+        (_around(wanted, before), _around(wanted, after))
+        for axis in (0, 1)
+        for before, after in _cut_where_empty(wanted, whole, axis)
+    ]
+    best = min(cuts, key=lambda pair: cost(pair[0]) + cost(pair[1]), default=None)
+    if best is None or cost(best[0]) + cost(best[1]) >= cost(whole):
+        return [whole]
+    return [
+        Window(part.row + inner.row, part.col + inner.col, inner.height, inner.width)
+        for part in best
+        for inner in covering(wanted[part.slices], padding, price)
+    ]
+
+
+def _around(wanted: npt.NDArray[np.bool_], window: Window) -> Window:
+    """Shrink a window to what is wanted in it."""
+    inside = wanted[window.slices]
+    rows, cols = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return Window(window.row, window.col, 0, 0)
+    top, left = int(rows[0]), int(cols[0])
+    return Window(window.row + top, window.col + left, int(rows[-1]) + 1 - top, int(cols[-1]) + 1 - left)
+
+
+def _cut_where_empty(wanted: npt.NDArray[np.bool_], whole: Window, axis: int) -> list[tuple[Window, Window]]:
+    """Cut a window in two at every run of rows (axis 0) or columns (axis 1) in which nothing is wanted."""
+    used = np.flatnonzero(wanted[whole.slices].any(axis=1 - axis))
+    last = used[:-1][np.diff(used) > 1]
+    row, col, height, width = whole.row, whole.col, whole.height, whole.width
+    if axis == 0:
+        return [(Window(row, col, at, width), Window(row + at, col, height - at, width)) for at in map(int, last + 1)]
+    return [(Window(row, col, height, at), Window(row, col + at, height, width - at)) for at in map(int, last + 1)]

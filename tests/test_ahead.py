@@ -13,6 +13,7 @@ from s2fast.errors import SceneError
 from s2fast.model import Raster, Window
 
 WINDOWS = [Window(row, 0, 1, 1) for row in range(7)]
+ASKED = [(window, None) for window in WINDOWS]
 
 
 class FakeReader:
@@ -26,7 +27,7 @@ class FakeReader:
         self.threads: set[int] = set()
         self.closed = False
 
-    def read(self, window: Window) -> Any:
+    def read(self, window: Window, _wanted: Any = None) -> Any:
         self.threads.add(threading.get_ident())
         self.read_rows.append(window.row)
         if window.row == self.bad_row:
@@ -55,7 +56,7 @@ def test_windows_come_whole_in_order_and_from_one_other_thread(depth: int) -> No
     reader = FakeReader()
     with reading_ahead(reader.opened()) as ahead:
         assert ahead.reader.raster.shape == (7, 1)
-        got = [(window, int(grey[0, 0])) for window, (grey, _) in ahead.windows(WINDOWS, depth)]
+        got = [(window, int(grey[0, 0])) for (window, _), (grey, _) in ahead.windows(ASKED, depth)]
     assert got == [(window, window.row) for window in WINDOWS]
     assert reader.read_rows == list(range(7))
     assert len(reader.threads) == 1
@@ -67,7 +68,7 @@ def test_windows_come_whole_in_order_and_from_one_other_thread(depth: int) -> No
 def test_as_many_windows_are_read_ahead_as_asked_and_no_more(depth: int) -> None:
     reader = FakeReader()
     with reading_ahead(reader.opened()) as ahead:
-        for number, _ in enumerate(ahead.windows(WINDOWS, depth)):
+        for number, _ in enumerate(ahead.windows(ASKED, depth)):
             assert settled(reader, min(number + 1 + depth, len(WINDOWS)))
 
 
@@ -75,7 +76,7 @@ def test_a_failed_read_is_raised_at_its_window() -> None:
     reader = FakeReader(bad_row=3)
     got = []
     with pytest.raises(SceneError, match="row 3 is bad"), reading_ahead(reader.opened()) as ahead:
-        got += [window.row for window, _ in ahead.windows(WINDOWS)]
+        got += [window.row for (window, _), _ in ahead.windows(ASKED)]
     assert reader.closed
     assert len(reader.read_rows) <= 5
 
@@ -85,7 +86,7 @@ def test_callers_failure_closes_the_reader_and_ends_the_thread() -> None:
 
     def stopped() -> None:
         with reading_ahead(reader.opened()) as ahead:
-            for _ in ahead.windows(WINDOWS):
+            for _ in ahead.windows(ASKED):
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -40,9 +40,9 @@ class CountingReader:
     def stretch(self) -> tuple[int, int] | None:
         return self.inner.stretch
 
-    def read(self, window: Window) -> Any:
+    def read(self, window: Window, wanted: Any = None) -> Any:
         self.windows.append(window)
-        return self.inner.read(window)
+        return self.inner.read(window, wanted)
 
 
 def first_scene(archive: Archive) -> SceneInput:

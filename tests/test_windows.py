@@ -1,9 +1,10 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from s2fast.model import Window
-from s2fast.windows import chunk_shape, grid, reduced, reduced_shape, with_halo
+from s2fast.windows import chunk_shape, covering, grid, reduced, reduced_shape, with_halo
 
 sides = st.integers(1, 70)
 
@@ -50,3 +51,21 @@ def test_reduced_windows_tile_the_reduced_grid(rows: int, cols: int, reduction: 
 def test_window_bounds_are_pixel_edges() -> None:
     assert Window(row=2, col=3, height=5, width=7).bounds == (3, 2, 10, 7)
     assert not Window(0, 0, 0, 4)
+
+
+@given(arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40))), st.integers(0, 10), st.integers(0, 400))
+def test_what_is_wanted_is_covered_once(wanted: np.ndarray, padding: int, price: int) -> None:
+    covered = np.zeros(wanted.shape, int)
+    parts = covering(wanted, padding, price)
+    for part in parts:
+        assert part
+        covered[part.slices] += 1
+    assert covered.max(initial=0) <= 1
+    assert covered[wanted].all()
+
+    def cost(windows: list[Window]) -> int:
+        return sum(price + (part.height + padding) * (part.width + padding) for part in windows)
+
+    whole = covering(wanted, 0, wanted.size)
+    assert len(whole) <= 1
+    assert cost(parts) <= cost(whole)

@@ -60,10 +60,10 @@ ALLOCATION = Injection(
 DECODE = Injection(
     "one needless decode",
     "s2fast/reader.py",
-    "        has_data = _has_data(pixels, self._dataset.nodata)\n        if self._table",
+    "        return read or self._shrunk(",
     "        if window.row == window.col == 0:\n"
-    "            pixels = self._pixels(self._dataset, reduced(window, self.raster.level))\n"
-    "        has_data = _has_data(pixels, self._dataset.nodata)\n        if self._table",
+    "            self._pixels(self._dataset, reduced(window, self.raster.level))\n"
+    "        return read or self._shrunk(",
     kinds=("stages",),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -172,10 +173,10 @@ def test_the_facts_find_a_needless_decode(archive: Archive, tmp_path: Path, monk
     (tmp_path / "archive" / "regions.geojson").symlink_to(archive.regions)
     read = RasterioReader.read
 
-    def read_twice(self: RasterioReader, window: Window) -> object:
+    def read_twice(self: RasterioReader, window: Window, wanted: Any = None) -> object:
         if window.row == window.col == 0:
-            read(self, window)
-        return read(self, window)
+            read(self, window, wanted)
+        return read(self, window, wanted)
 
     monkeypatch.setattr(RasterioReader, "read", read_twice)
     found = gather.faults([], list(facts.of_stages(tmp_path, str(tmp_path / "archive"))))

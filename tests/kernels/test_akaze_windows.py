@@ -82,6 +82,45 @@ def test_a_halo_too_small_is_seen(image: Image, whole: Features, monkeypatch: py
     assert len(got) != len(whole) or np.any(got.descriptors != whole.descriptors)
 
 
+@pytest.fixture(scope="module")
+def painted(image: Image) -> Image:
+    """Little of the image on black, some of it at its edges."""
+    seen = np.zeros(image.shape, bool)
+    for rows, columns in (
+        ((40, 77), (301, 380)),
+        ((260, 300), (0, 21)),
+        ((500, 520), (640, 680)),
+        ((301, 302), (402, 403)),
+    ):
+        seen[slice(*rows), slice(*columns)] = True
+    return np.where(seen, image, 0).astype(image.dtype)
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+@pytest.mark.parametrize("upright", [False, True])
+def test_black_may_be_left_out(painted: Image, backend: str, upright: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    every = AkazeSettings(threshold=1e-6, upright=upright)
+    got = [run(painted, settings=every, core_px=core_px, backend=backend) for core_px in (96, 128, 256, WHOLE)]
+    monkeypatch.setattr(octaves, "lit", lambda block: octaves.Rect(0, block.shape[0], 0, block.shape[1]))
+    wanted = run(painted, settings=every, core_px=WHOLE, backend=backend)
+    assert len(wanted) > 50
+    for features in got:
+        assert_same(features, wanted)
+
+
+def test_black_that_is_looked_at_is_seen(painted: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above can fail: cut close to what is not black, keypoints change."""
+    every = AkazeSettings(threshold=1e-6)
+    wanted = run(painted, settings=every, core_px=WHOLE)
+    monkeypatch.setattr(octaves, "response_reach", lambda _: 0)
+    got = run(painted, settings=every, core_px=128)
+    assert len(got) != len(wanted) or np.any(got.descriptors != wanted.descriptors)
+
+
+def test_an_image_all_black_has_no_keypoints() -> None:
+    assert len(run(np.zeros((300, 400), np.uint8))) == 0
+
+
 def test_order_of_windows_does_not_matter(image: Image, whole: Features, monkeypatch: pytest.MonkeyPatch) -> None:
     forward = octaves.cut
     monkeypatch.setattr(octaves, "cut", lambda length, core_px: forward(length, core_px)[::-1])

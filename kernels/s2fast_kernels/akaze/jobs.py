@@ -41,10 +41,18 @@ class Rect(NamedTuple):
             max(self.top - px, 0), min(self.bottom + px, height), max(self.left - px, 0), min(self.right + px, width)
         )
 
+    def moved(self, rows: int, columns: int) -> Rect:
+        """Move down and right."""
+        return Rect(self.top + rows, self.bottom + rows, self.left + columns, self.right + columns)
+
+    def common(self, other: Rect) -> Rect:
+        """Take what both rectangles hold; its end may lie before its start."""
+        top, left = max(self.top, other.top), max(self.left, other.left)
+        return Rect(top, min(self.bottom, other.bottom), left, min(self.right, other.right))
+
     def within(self, window: Rect) -> Rect:
         """Place of this rectangle in a window."""
-        top, left = window.top, window.left
-        return Rect(self.top - top, self.bottom - top, self.left - left, self.right - left)
+        return self.moved(-window.top, -window.left)
 
     @property
     def slices(self) -> tuple[slice, slice]:

@@ -14,7 +14,7 @@ from s2fast_kernels.akaze.candidates import Candidates, positions, survivors
 from s2fast_kernels.akaze.contract import WORDS, AkazeSettings, Features, check_image
 from s2fast_kernels.akaze.jobs import Answer, Engine, Job, Pixels, Rect, Source
 from s2fast_kernels.akaze.masks import Mask
-from s2fast_kernels.akaze.scales import OCTAVE_CONTRAST, Level, diffusion_reach, halo
+from s2fast_kernels.akaze.scales import OCTAVE_CONTRAST, Level, diffusion_reach, halo, response_reach
 
 MARGIN_PX = 24
 """Maxima are sought so far beyond a core [px of the octave], so that a window can forecast suppression at its edge."""
@@ -37,6 +37,21 @@ def cut(length: int, core_px: int) -> list[tuple[int, int]]:
     count = -(-length // core_px)
     edges = [2 * round(i * length / count / 2) for i in range(count)] + [length]
     return [(start, stop) for start, stop in pairwise(edges) if stop > start]
+
+
+def lit(block: Pixels) -> Rect | None:
+    """Find the rectangle around what is not black, its corners at even pixels; None if all is.
+
+    Examples
+    --------
+    >>> lit(np.array([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]], np.uint8))
+    Rect(top=0, bottom=4, left=2, right=4)
+    """
+    rows, columns = (np.flatnonzero(block.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return None
+    top, bottom, left, right = rows[0] // 2, rows[-1] // 2 + 1, columns[0] // 2, columns[-1] // 2 + 1
+    return Rect(*(2 * int(edge) for edge in (top, bottom, left, right)))
 
 
 class Run:
@@ -142,8 +157,8 @@ class Run:
         batches = [tasks[i : i + size] for i in range(0, len(tasks), size)]
 
         def run(batch: Sequence[tuple[Rect, bool, Candidates | None]]) -> list[Answer]:
-            jobs = [self._job(octave, *task, out) for task in batch]
-            return self.engine.run(jobs, self.settings, self._keep, self._admit)
+            jobs = [job for task in batch if (job := self._job(octave, *task, out)) is not None]
+            return self.engine.run(jobs, self.settings, self._keep, self._admit) if jobs else []
 
         if self.engine.threads == 1 or len(batches) <= 1:
             return [answer for batch in batches for answer in run(batch)]
@@ -152,10 +167,22 @@ class Run:
 
     def _job(
         self, octave: int, core: Rect, searched: bool, given: Candidates | None, out: npt.NDArray[np.float32] | None
-    ) -> Job:
+    ) -> Job | None:
+        """Put a window together, no larger than what is not black in it; None if all of it is."""
         window = self._window(octave, core, searched or given is not None)
-        search = core.grown(MARGIN_PX, *self.shapes[octave]) if searched else None
         block = self._read(window) if octave == 0 else self.planes[octave - 1][window.slices]
+        if given is None:
+            # Black stays black: farther from a pixel that is not than arithmetic looks, there is nothing to find.
+            seen = lit(block)
+            if seen is None:
+                return None
+            reach = response_reach(self.octaves[octave])
+            core = core.common(seen.grown(reach, *block.shape).moved(window.top, window.left))
+            if core.top >= core.bottom or core.left >= core.right:
+                return None
+            nearer = self._window(octave, core, searched)
+            block, window = block[nearer.within(window).slices], nearer
+        search = core.grown(MARGIN_PX, *self.shapes[octave]) if searched else None
         limits = self.shape[0] >> octave, self.shape[1] >> octave
         return Job(self.octaves[octave], limits, core, window, search, block, self.contrast[octave], out, given)
 

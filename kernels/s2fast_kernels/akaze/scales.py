@@ -170,6 +170,21 @@ def diffusion_reach(octave: list[Level]) -> int:
     return base + sum(len(level.steps) + FLOW_REACH for level in octave if level.steps)
 
 
+def response_reach(octave: list[Level]) -> int:
+    """How far a pixel of the octave's source may influence a maximum, or the next octave's source [px of the octave].
+
+    An even number, like `halo`.
+
+    Examples
+    --------
+    >>> from s2fast_kernels.akaze.contract import AkazeSettings
+    >>> [response_reach(octave) for octave in levels(AkazeSettings(), (10980, 10980))]
+    [34, 46, 68, 114]
+    """
+    # The determinant is a derivative of derivatives, and a maximum is held against its eight neighbours.
+    return -(-(diffusion_reach(octave) + BLUR_REACH + 2 * octave[-1].radius + 1) // 2) * 2
+
+
 def halo(octave: list[Level], margin: int) -> int:
     """Halo that makes a window of an octave equal to the whole image, bit for bit [px of the octave].
 
