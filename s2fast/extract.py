@@ -33,6 +33,9 @@ MaskSource = Callable[[slice, slice], npt.NDArray[np.bool_]]
 PixelSource = Callable[[slice, slice], npt.NDArray[np.uint8]]
 """(rows, columns) -> that part of an image."""
 
+_PAINTED_CORE_PX = 704
+"""Side of a window's core in painted scenes: small windows leave out more of what is black, 1.2 times as fast."""
+
 _LARGE_PX = 4096
 """A scene with a longer side has keypoints enough without being enlarged."""
 
@@ -157,6 +160,7 @@ def extract_scene(
             budget=budget,
             threads=threads or None,
             backend=backend,
+            core_px=_PAINTED_CORE_PX if painted else None,
         )
     else:
         whole = slice(0, shape[0]), slice(0, shape[1])
