@@ -51,7 +51,7 @@ class Place:
         if crs.is_projected and all(axis.unit_conversion_factor == 1 for axis in crs.axis_info[:2]):
             return self.crs_wkt
         x, y = Affine(*self.transform) * (self.shape[1] / 2, self.shape[0] / 2)
-        lon, lat = _transformer(self.crs_wkt, "EPSG:4326").transform(x, y)
+        lon, lat = reprojected(np.array([[x, y]]), self.crs_wkt, "EPSG:4326")[0]
         zone = int((lon + 180) // 6) % 60 + 1
         return str(pyproj.CRS.from_epsg((32600 if lat >= 0 else 32700) + zone).to_wkt())
 
@@ -60,13 +60,8 @@ class Place:
 
         None: to `metric` [m].
         """
-        x, y = xy.astype(np.float64).T + 0.5
-        a, b, c, d, e, f = self.transform
-        x, y = a * x + b * y + c, d * x + e * y + f
         target = self.metric if crs_wkt is None else crs_wkt
-        if target != self.crs_wkt:
-            x, y = _transformer(self.crs_wkt, target).transform(x, y)
-        return np.column_stack([x, y])
+        return reprojected(to_ground(xy, self.transform), self.crs_wkt, target)
 
     @cached_property
     def px_m(self) -> npt.NDArray[np.float64]:
@@ -118,10 +113,8 @@ def overlap_pct(query: Place, train: Place) -> float:
 
     The ground is compared cell by cell, 128 along the scene's longer side.
     """
-    share, (x, y) = query.clear_ground[0], query.clear_ground[1].T
-    if query.crs_wkt != train.crs_wkt:
-        x, y = _transformer(query.crs_wkt, train.crs_wkt).transform(x, y)
-    column, row = ~Affine(*train.transform) * (x, y)
+    share, centres = query.clear_ground
+    column, row = ~Affine(*train.transform) * tuple(reprojected(centres, query.crs_wkt, train.crs_wkt).T)
     row, column = np.floor(row / train.cell), np.floor(column / train.cell)
     # Comparisons are false for what has no place in the other scene's CRS.
     inside = (row >= 0) & (row < train.clear.shape[0]) & (column >= 0) & (column < train.clear.shape[1])
@@ -130,11 +123,39 @@ def overlap_pct(query: Place, train: Place) -> float:
     return round(min(100.0, float(both.sum(dtype=np.int64)) * cell_m2 / min(query.area_m2, train.area_m2)), 2)
 
 
+def to_ground(xy: npt.NDArray[Any], transform: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    """Map (n, 2) x and y, pixel centres at integers, to east and north: the affine counts from pixel corners.
+
+    Examples
+    --------
+    >>> to_ground(np.array([[0.0, 0.0]]), (10, 0, 500, 0, -10, 900)).tolist()
+    [[505.0, 895.0]]
+    """
+    a, b, c, d, e, f = transform
+    x, y = xy.astype(np.float64).T + 0.5
+    return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+
+
+def to_pixels(ground: npt.NDArray[np.float64], transform: tuple[float, ...]) -> npt.NDArray[np.float64]:
+    """Undo `to_ground`: (n, 2) x and y, pixel centres at integers."""
+    a, b, c, d, e, f = transform
+    return np.linalg.solve(np.array([[a, b], [d, e]]), (ground - (c, f)).T).T - 0.5
+
+
+def reprojected(points: npt.NDArray[np.float64], source: str, target: str) -> npt.NDArray[np.float64]:
+    """Bring (n, 2) points from one CRS into another, both as WKT; inf where they have no place in it."""
+    transformer = _transformer(source, target)
+    return points if transformer is None else np.column_stack(transformer.transform(*points.T))
+
+
 def _six(values: Any) -> tuple[float, float, float, float, float, float]:
     a, b, c, d, e, f = map(float, values)
     return a, b, c, d, e, f
 
 
 @lru_cache(maxsize=256)
-def _transformer(source: str, target: str) -> pyproj.Transformer:
+def _transformer(source: str, target: str) -> pyproj.Transformer | None:
+    """Make what brings points from one CRS into another; None if they are the same."""
+    if source == target or pyproj.CRS(source) == pyproj.CRS(target):
+        return None
     return pyproj.Transformer.from_crs(source, target, always_xy=True)

@@ -16,7 +16,7 @@ import s2fast
 from s2fast.executors import open_workplace
 from s2fast.record import load_record
 from s2fast.report import gis, page
-from s2fast.report.ground import Ground
+from s2fast.report.displacements import Ground
 from s2fast.report.payload import payload
 from s2fast.report.thumbnails import thumbnails
 from s2fast.store import RunFolder

@@ -21,8 +21,9 @@ from rasterio.transform import Affine
 
 import s2fast
 from s2fast.errors import InputError, RunFolderError
+from s2fast.ground import to_ground, to_pixels
 from s2fast.report import gis, layers
-from s2fast.report.ground import Ground, to_ground, to_pixels
+from s2fast.report.displacements import Ground
 from s2fast.report.raster import cells
 from tests.archives import ORIGINS, PIXEL_M, UTM36
 from tests.judged import Judged

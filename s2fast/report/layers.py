@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
-from s2fast.report.ground import Ground, inliers, pairs_with_matches, reprojected
+from s2fast.ground import reprojected
+from s2fast.report.displacements import Ground, inliers, pairs_with_matches
 from s2fast.store import RunFolder
 
 LINES_PER_PAIR = 200

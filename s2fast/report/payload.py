@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from s2fast.record import RunRecord
-from s2fast.report.ground import Ground, inliers, pairs_with_matches
+from s2fast.report.displacements import Ground, inliers, pairs_with_matches
 from s2fast.report.likeness import likeness_order
 from s2fast.report.thumbnails import Thumbnails
 from s2fast.store import RunFolder

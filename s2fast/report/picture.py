@@ -12,9 +12,10 @@ from matplotlib.patches import ConnectionPatch
 from matplotlib.patheffects import Normal, withStroke
 
 from s2fast.errors import InputError
+from s2fast.ground import reprojected, to_ground, to_pixels
 from s2fast.model import Window
 from s2fast.report.chosen import Lines, lines_to_draw
-from s2fast.report.ground import Ground, reprojected, to_ground, to_pixels
+from s2fast.report.displacements import Ground
 from s2fast.report.imagery import covering, original, shown_tile, whole
 from s2fast.store import RunFolder
 

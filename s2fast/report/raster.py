@@ -10,7 +10,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from s2fast.errors import InputError, RunFolderError
-from s2fast.report.ground import Displacements, Ground, inliers
+from s2fast.report.displacements import Displacements, Ground, inliers
 from s2fast.store import RunFolder
 
 BANDS = ("dx_m: median shift to the east [m]", "dy_m: median shift to the north [m]", "count: inliers in the cell")

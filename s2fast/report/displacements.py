@@ -1,4 +1,4 @@
-"""Where matches lie on the ground: rows of features to positions in map units."""
+"""Matches as vectors on the ground: rows of features to positions in map units."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyproj
 
+from s2fast.ground import reprojected, to_ground
 from s2fast.store import RunFolder
 
 
@@ -63,32 +63,6 @@ class Ground:
         start = self.positions(query, matches["query_row"].to_numpy())
         end = self.positions(train, matches["train_row"].to_numpy())
         return Displacements(start, reprojected(end, self.crs(train), self.crs(query)))
-
-
-def to_ground(pixels: npt.NDArray[np.floating], transform: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    """Map x and y, pixel centres at integers, to east and north: the affine counts from pixel corners.
-
-    Examples
-    --------
-    >>> to_ground(np.array([[0.0, 0.0]]), (10, 0, 500, 0, -10, 900)).tolist()
-    [[505.0, 895.0]]
-    """
-    a, b, c, d, e, f = transform
-    x, y = pixels.astype(np.float64).T + 0.5
-    return np.column_stack([a * x + b * y + c, d * x + e * y + f])
-
-
-def to_pixels(ground: npt.NDArray[np.float64], transform: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    """Undo `to_ground`: (n, 2) x and y, pixel centres at integers."""
-    a, b, c, d, e, f = transform
-    return np.linalg.solve(np.array([[a, b], [d, e]]), (ground - (c, f)).T).T - 0.5
-
-
-def reprojected(points: npt.NDArray[np.float64], source: str, target: str) -> npt.NDArray[np.float64]:
-    """Bring (n, 2) points from one CRS into another."""
-    if pyproj.CRS(source) == pyproj.CRS(target):
-        return points
-    return np.column_stack(pyproj.Transformer.from_crs(source, target, always_xy=True).transform(*points.T))
 
 
 def pairs_with_matches(folder: RunFolder) -> Iterator[tuple[str, str, pd.DataFrame]]:
