@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import POINTER, c_char_p, c_int, c_int32, c_size_t, c_uint16, c_uint32, c_void_p
@@ -158,6 +159,8 @@ def read_part(path: Path, window: Window, factor: int, bands: int, threads: int)
         pixels = np.empty((bands, height, width), np.uint8)
         for band in range(bands):
             component = image.contents.component[band]
+            if not component.data:
+                return None
             decoded = np.ctypeslib.as_array(component.data, (component.h, component.w))
             pixels[band] = decoded[row : row + height, column : column + width]
         return pixels
@@ -167,7 +170,7 @@ def read_part(path: Path, window: Window, factor: int, bands: int, threads: int)
 def _opened(opj: ctypes.CDLL, path: Path, threads: int) -> Iterator[tuple[int | None, int | None, Any]]:
     """Open a file and read its header; the image is a null pointer if that failed."""
     image = POINTER(_Image)()
-    stream = opj.opj_stream_create_file_stream(str(path).encode(), _STREAM_BYTES, 1)
+    stream = opj.opj_stream_create_file_stream(os.fsencode(path), _STREAM_BYTES, 1)
     codec = opj.opj_create_decompress(_JP2)
     try:
         parameters = ctypes.create_string_buffer(_PARAMETERS_BYTES)
