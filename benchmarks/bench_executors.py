@@ -32,6 +32,9 @@ from s2fast.synth import synth
 
 SETTINGS = {"compute.threads": 1}
 
+TELL_TIMES = ("run.json", "run.log", "report.html")
+"""Files of a run folder that two equal runs do not share."""
+
 
 def main(argv: list[str]) -> int:
     """Measure both parts and print them."""
@@ -137,6 +140,6 @@ def run_job(archive: Path, out: Path, workplace: Workplace) -> None:
 
 
 def content(out: Path) -> dict[str, bytes]:
-    """Every byte of a run folder but its record, which holds times."""
-    files = (path for path in out.rglob("*") if path.is_file() and path.name != "run.json")
+    """Every byte of a run folder but its record, its log and its page, which tell times."""
+    files = (path for path in out.rglob("*") if path.is_file() and path.name not in TELL_TIMES)
     return {str(path.relative_to(out)): path.read_bytes() for path in files}
