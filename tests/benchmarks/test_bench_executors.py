@@ -1,0 +1,17 @@
+from pathlib import Path
+
+from benchmarks.bench_executors import two_against_one
+from s2fast.executors import LocalPool
+from tests.archives import Archive
+
+
+def test_two_workers_give_the_bytes_of_one(archive: Archive, tmp_path: Path) -> None:
+    """It raises if they do not."""
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "scenes").symlink_to(archive.scenes)
+    (tmp_path / "archive" / "regions.geojson").symlink_to(archive.regions)
+    record = two_against_one(
+        tmp_path / "archive", tmp_path, lambda: LocalPool(1, 1), lambda: LocalPool(2, 1), repeats=1
+    )
+    assert record["one_s"] > 0
+    assert record["two_s"] > 0
