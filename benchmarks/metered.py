@@ -75,7 +75,9 @@ def metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings: 
 
 
 def _metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings: Mapping[str, Any]) -> Point:
-    overrides = {"compute.threads": 1, "compute.budget_mb": 8192, **EXHAUSTIVE, **settings}
+    # Full tiles are not enlarged for the detector, so smaller scenes that stand for them must not be either.
+    plain = {"compute.threads": 1, "compute.budget_mb": 8192, "features.upsample": 1}
+    overrides = {**plain, **EXHAUSTIVE, **settings}
     _stages([warm], out.with_name(f"{out.name}-warm"), overrides)
     loaded_mib = _memory_mib("VmRSS")
     record, costs = _stages(scenes, out, overrides)
