@@ -95,8 +95,9 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
     for name in ("keypoints", "good_matches"):
         yield Fact(f"run: {name}", float(counts[name] or 0), rule="equal")
     for stage, used in memory.items():
-        # Zarr's own threads decompress chunks; which buffers serve again is a matter of who comes first: 5 % apart.
-        yield Fact(f"{stage}: fresh memory [MiB]", used, slack=0.15, grain=2.0)
+        # Zarr's own threads decompress chunks; which buffers serve again is a matter of who comes first: equal code lay
+        # up to 19 % apart. What an operation takes is told more sharply by `of_memory`.
+        yield Fact(f"{stage}: fresh memory [MiB]", used, slack=0.25, grain=2.0)
 
 
 def of_memory(scratch: Path) -> Iterator[Fact]:
@@ -133,7 +134,8 @@ def of_memory(scratch: Path) -> Iterator[Fact]:
         operation()
         used: dict[str, float] = {}
         peaks: list[float] = []
-        for _ in range(2):
+        # The least of several: a thread that ends late keeps its planes while the next one makes its own.
+        for _ in range(5):
             with fresh_memory(used, f"{name} {len(peaks)}"), peak_memory(peaks):
                 operation()
         # The threads of a pool share the work out anew every time, and each has planes of its own size: equal code lies
