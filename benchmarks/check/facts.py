@@ -138,9 +138,9 @@ def of_memory(scratch: Path) -> Iterator[Fact]:
         for _ in range(5):
             with fresh_memory(used, f"{name} {len(peaks)}"), peak_memory(peaks):
                 operation()
-        # The threads of a pool share the work out anew every time, and each has planes of its own size: equal code lies
-        # up to 3 % apart. One more plane of the image would be 14 %.
-        yield Fact(f"{name}: fresh memory [MiB]", min(used.values()), slack=0.06, grain=0.5)
+        # The threads of a pool share the work out anew every time, and each has planes of its own size: of 20 pairs of
+        # equal code two lay 7 and 10 % apart. One more plane of the image would be 14 %.
+        yield Fact(f"{name}: fresh memory [MiB]", min(used.values()), slack=0.12, grain=0.5)
         yield Fact(f"{name}: peak [MiB]", min(peaks), slack=0.05, grain=2.0, limit=limit_mib)
 
 
