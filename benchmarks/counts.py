@@ -12,7 +12,6 @@ import rasterio.io
 import s2fast.reader
 from s2fast.ingest import needed_windows
 from s2fast.model import Window
-from s2fast.openjpeg import read_part
 from s2fast.record import RunRecord
 from s2fast.regions import place_regions
 from s2fast.results import Run
@@ -87,10 +86,13 @@ def counting() -> Iterator[Counter[str]]:
 
         return counted
 
+    # A base from before parts were read has none.
+    read_part: Any = getattr(s2fast.reader, "read_part", None)
+
     def counted_part(*arguments: Any) -> Any:
         done["reads"] += 1
         done["blocks"] += 1
-        return read_part(*arguments)
+        return read_part(*arguments) if read_part else None
 
     rasterio.io.DatasetReader.read, Backend.load = counted_read, counted_load  # type: ignore[method-assign]
     s2fast.reader.read_part = counted_part  # type: ignore[assignment,attr-defined]
