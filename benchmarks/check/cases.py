@@ -97,12 +97,12 @@ def ingest(archive: Path, scratch: Path) -> Call:
 
 def match(archive: Path, scratch: Path) -> Call:
     """Match all pairs of the archive."""
-    return _stage(archive, scratch, ("ingest", "extract", "match"), ("pairs", "matches"))
+    return _stage(archive, scratch, ("ingest", "extract", "match"), ("pairs", "good"))
 
 
 def report(archive: Path, scratch: Path) -> Call:
     """Write the tables."""
-    return _stage(archive, scratch, ("ingest", "extract", "match", "report"), ("pairs.parquet",))
+    return _stage(archive, scratch, ("ingest", "extract", "match", "verify", "report"), ("pairs.parquet",))
 
 
 CASES: dict[str, Callable[[Path, Path], Call]] = {

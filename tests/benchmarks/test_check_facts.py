@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import counts
 from benchmarks.check import compiled, facts, gather, instructions
+from benchmarks.check.cases import CASES
 from benchmarks.check.facts import Fact, against_base, beyond_limit
 from benchmarks.check.sides import CheckError
 from s2fast.config import load_config
@@ -164,3 +165,13 @@ ob=(1)
 
 def test_only_code_compiled_in_memory_is_counted_and_callees_once() -> None:
     assert instructions.of_compiled_code(PROFILE) == 42
+
+
+@pytest.mark.parametrize("case", ["ingest", "match", "report"])
+def test_a_stage_can_be_timed_again_and_again(archive: Archive, tmp_path: Path, case: str) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "scenes").symlink_to(archive.scenes)
+    (tmp_path / "archive" / "regions.geojson").symlink_to(archive.regions)
+    call = CASES[case](tmp_path / "archive", tmp_path)
+    call()
+    call()
