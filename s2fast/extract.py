@@ -34,7 +34,7 @@ PixelSource = Callable[[slice, slice], npt.NDArray[np.uint8]]
 """(rows, columns) -> that part of an image."""
 
 _PAINTED_CORE_PX = 704
-"""Side of a window's core in painted scenes: small windows leave out more of what is black, 1.2 times as fast."""
+"""Side of a window's core in painted scenes: small windows leave out more of what is black."""
 
 _LARGE_PX = 4096
 """A scene with a longer side has keypoints enough without being enlarged."""

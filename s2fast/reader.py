@@ -218,7 +218,7 @@ def reduce_any(mask: npt.NDArray[np.bool_], reduction: int) -> npt.NDArray[np.bo
         return mask
     rows, cols = mask.shape[0] // reduction, mask.shape[1] // reduction
     whole = mask[: rows * reduction, : cols * reduction]
-    # Rows first, since they lie together in memory: ten times as fast as both axes at once.
+    # Rows first, since they lie together in memory: much faster than both axes at once.
     of_rows = np.logical_or.reduce(whole.reshape(rows, reduction, -1), axis=1)
     columns = [of_rows[:, column::reduction] for column in range(reduction)]
     return np.asarray(np.logical_or.reduce(columns))
