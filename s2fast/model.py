@@ -154,10 +154,11 @@ class PairVerdict:
     """Clear ground that both scenes show, as a share of the smaller scene's raster [%]."""
 
     n_inliers: int | None = None
-    """Matches that agree with the shift."""
+    """Matches that agree with the shift, or with the model where it is not a plain shift."""
 
     dx_m: float | None = None
-    """Train minus query ground position of the same feature, east [m]."""
+    """Train minus query ground position of the same feature, east [m]; at the centre of the common ground where `model`
+    is not a plain shift."""
 
     dy_m: float | None = None
     """The same, north [m]."""
@@ -175,8 +176,46 @@ class PairVerdict:
     """Whether chance cannot explain the inliers."""
 
     verdict: str = ""
-    """``verified``, ``not verified``, ``prior suspect`` (the shift is at the edge of what was searched) or ``no common
-    ground``."""
+    """One of
+
+    - ``verified``;
+    - ``not verified``: chance explains the matches;
+    - ``prior suspect``: the matches point to a shift outside what was searched, which `dx_m` and `dy_m` give;
+    - ``ambiguous``: two shifts explain the matches about equally well, as on ground that repeats itself;
+      `rival_dx_m` and `rival_dy_m` give the second;
+    - ``not enough ground``: what is neither painted, filled nor missing in both scenes is too little to judge;
+    - ``no common ground``."""
+
+    n_witnesses: int | None = None
+    """Ground cells with at least one match that may testify: the independent pieces of evidence."""
+
+    model: str = ""
+    """How the train lies against the query: ``shift``, ``similarity`` (also rotation and scale) or ``affinity`` (also
+    shear); empty where nothing was found."""
+
+    rotation_deg: float | None = None
+    """Rotation of the train against the query, counter-clockwise on the map [deg]; None for a plain shift."""
+
+    rotation_error_deg: float | None = None
+    """Standard error of `rotation_deg` [deg]."""
+
+    scale: float | None = None
+    """Scale of the train's ground to the query's, 1 if equal; None for a plain shift."""
+
+    scale_error: float | None = None
+    """Standard error of `scale`."""
+
+    shear: float | None = None
+    """Departure of an affinity from a similarity, 0 if none; None for the other models."""
+
+    rival_dx_m: float | None = None
+    """The second shift of an ambiguous pair, east [m]."""
+
+    rival_dy_m: float | None = None
+    """The same, north [m]."""
+
+    searched_m: float | None = None
+    """How far from the expected position a shift was accepted [m]."""
 
     null_trials: int = 0
     """Times the same rule was tried where it must find nothing."""

@@ -41,6 +41,10 @@ ROW_SCHEMA = pa.schema(
         "verified": pa.bool_(),
         "overlap_pct": pa.float64(),
         "verdict": pa.string(),
+        "n_witnesses": pa.int64(),
+        "model": pa.string(),
+        **{name: pa.float64() for name in ("rotation_deg", "rotation_error_deg", "scale", "scale_error", "shear")},
+        **{name: pa.float64() for name in ("rival_dx_m", "rival_dy_m", "searched_m")},
         **{name: pa.int64() for name in ("null_trials", "null_verified")},
     }
 )

@@ -27,7 +27,8 @@ _BYTES_PER_MATCH = 19
 
 _PAIR_COLUMNS = (
     "n_good", "similarity_pct", "n_inliers", "dx_m", "dy_m", "dx_px", "dy_px", "shift_error_m", "verified",
-    "overlap_pct", "verdict", "network_residual_m",
+    "overlap_pct", "verdict", "network_residual_m", "n_witnesses", "model", "rotation_deg", "rotation_error_deg",
+    "scale", "scale_error", "shear", "rival_dx_m", "rival_dy_m", "searched_m",
 )  # fmt: skip
 
 _SCENE_COLUMNS = (

@@ -45,8 +45,20 @@ _PAIR_COLUMNS: dict[str, Any] = {
     "verified": "boolean",
     "overlap_pct": "float64",
     "verdict": "str",
+    "network_residual_m": "float64",
+    "n_witnesses": "Int64",
+    "model": "str",
+    "rotation_deg": "float64",
+    "rotation_error_deg": "float64",
+    "scale": "float64",
+    "scale_error": "float64",
+    "shear": "float64",
+    "rival_dx_m": "float64",
+    "rival_dy_m": "float64",
+    "searched_m": "float64",
 }
-"""Columns that matching and verification fill."""
+"""Columns of pairs.parquet after those of the scenes, in its order: matching and verification fill all but
+``network_residual_m``, which `add_network` fills. New columns come last."""
 
 
 def run(

@@ -1,0 +1,28 @@
+"""What a pair's row holds, and that every place that lists its columns lists the same."""
+
+from dataclasses import fields
+from typing import get_type_hints
+
+import pyarrow as pa
+
+from s2fast.model import PairResult, PairVerdict
+from s2fast.report import payload, tables
+from s2fast.verify import ROW_SCHEMA
+
+ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+NULLS = {"null_trials", "null_verified"}
+
+
+def test_rows_of_verification_hold_every_field() -> None:
+    hints = get_type_hints(PairResult) | get_type_hints(PairVerdict)
+    plain = {name: (getattr(hint, "__args__", None) or (hint,))[0] for name, hint in hints.items()}
+    assert {field.name: field.type for field in ROW_SCHEMA} == {name: ARROW[kind] for name, kind in plain.items()}
+    after_verdict = [field.name for field in fields(PairVerdict)]
+    after_verdict = after_verdict[after_verdict.index("verdict") :]
+    assert ROW_SCHEMA.names[-len(after_verdict) :] == after_verdict
+
+
+def test_tables_and_page_hold_every_field_of_a_verdict() -> None:
+    wanted = {field.name for field in fields(PairVerdict)} - NULLS
+    assert wanted <= set(tables._PAIR_COLUMNS)
+    assert wanted <= set(payload._PAIR_COLUMNS)
