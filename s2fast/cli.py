@@ -151,6 +151,9 @@ def _stages(
             for name, stage in record.stages.items():
                 took = f"{stage.done} computed, {stage.kept} kept, {stage.seconds:.1f} s {stage.backend}"
                 log.info("%s, when it last had something to do: %s", name, took.rstrip())
+            warnings = record.warnings if "report" in stages else []
+            for warning in warnings:
+                log.info("warning: %s", warning)
     except KeyboardInterrupt:
         typer.echo(farewell, err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -163,7 +166,16 @@ def _stages(
     if record.problems:
         listed = ", ".join(sorted(record.problems))
         typer.echo(f"s2fast: {len(record.problems)} scenes skipped: {listed}", err=True)
+    # Last, where it is seen: it decides whether to believe what the run found.
+    _warn(warnings)
+    if record.problems:
         raise typer.Exit(EXIT_SCENES_SKIPPED)
+
+
+def _warn(warnings: list[str]) -> None:
+    """Write a run's warnings on standard error."""
+    for warning in warnings:
+        typer.echo(f"s2fast: warning: {warning}", err=True)
 
 
 def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) -> None:
@@ -217,10 +229,12 @@ def pairs(
     from s2fast.report.listing import filter_pairs, print_pairs
     from s2fast.results import Run
 
+    run = Run(out)
     chosen = filter_pairs(
-        Run(out).pairs(), min_similarity=min_similarity, max_similarity=max_similarity, verified=verified, tile=tile
+        run.pairs(), min_similarity=min_similarity, max_similarity=max_similarity, verified=verified, tile=tile
     )
     print_pairs(chosen, format.value)
+    _warn(run.record.warnings)
 
 
 @app.command(epilog="Example: s2fast show OUT S2A_20180810T083601_T36UXA S2A_20180830T083601_T36UXA -o pair.png")

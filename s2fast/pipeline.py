@@ -171,7 +171,13 @@ def _continued(record: RunRecord, folder: RunFolder, *, reads: bool) -> RunRecor
         told = "is gone since it was ingested: run ingest again, with or without it"
         problems = before.problems | {name: f"{path} {told}" for name, path in gone.items()}
     record = record.model_copy(
-        update={"stages": before.stages, "counts": before.counts, "problems": problems | record.problems}
+        update={
+            "stages": before.stages,
+            "counts": before.counts,
+            "null_rate": before.null_rate,
+            "warnings": before.warnings,
+            "problems": problems | record.problems,
+        }
     )
     # Tables of other settings or scenes are not this run's, however far it gets.
     return record.model_copy(

@@ -14,6 +14,7 @@ from s2fast.errors import RunFolderError, SceneError
 from s2fast.executors import available_cores
 from s2fast.keys import FORMAT
 from s2fast.model import Raster, Scene
+from s2fast.nulls import NullRate
 from s2fast.regions import RegionFile
 from s2fast.store import RunFolder
 from s2fast.versions import identity
@@ -63,6 +64,34 @@ class StageRecord(BaseModel):
     """The backend that ran, where the stage has several."""
 
 
+class NullRecord(BaseModel):
+    """How often verification was fooled; see `s2fast.nulls`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: int
+    """Trials at deliberately wrong places."""
+    verified: int
+    """Trials that were verified."""
+    rate: float
+    """Share of the trials that were verified, 0 to 1."""
+    low: float
+    """Lower end of the rate's 95 % confidence interval."""
+    high: float
+    """Upper end."""
+
+    @classmethod
+    def of(cls, null: NullRate) -> NullRecord:
+        """Return the record of a rate."""
+        low, high = null.interval
+        return cls(trials=null.trials, verified=null.verified, rate=null.rate, low=low, high=high)
+
+    @property
+    def null(self) -> NullRate:
+        """Return the rate that was recorded."""
+        return NullRate(trials=self.trials, verified=self.verified)
+
+
 class RunRecord(BaseModel):
     """What run.json holds."""
 
@@ -81,6 +110,10 @@ class RunRecord(BaseModel):
     stages: dict[str, StageRecord] = Field(default_factory=dict)
     counts: dict[str, int] = Field(default_factory=dict)
     """Scenes, pairs, keypoints, good matches of the finished run."""
+    null_rate: NullRecord | None = None
+    """How often verification was fooled in the finished run; None without a trial."""
+    warnings: list[str] = Field(default_factory=list)
+    """What to know before relying on the finished run, one line each."""
     tables_key: str = ""
     """Content key of the tables."""
     updated: str = ""

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 import s2fast
 from s2fast.executors import open_workplace
-from s2fast.record import load_record
+from s2fast.nulls import NullRate, null_warning
+from s2fast.record import NullRecord, load_record
 from s2fast.report import gis, page
 from s2fast.report.displacements import Ground
 from s2fast.report.payload import payload
@@ -24,6 +25,10 @@ from tests.archives import PIXEL_M, Archive
 
 SIMILARITIES = [80.0, 60.0, 50.0, 49.99, 20.0, 0.0]
 """Of the six pairs of the tests' archive, in its order."""
+
+
+VERDICTS = ["verified", "not verified", "prior suspect", "ambiguous", "not enough ground", "no common ground"]
+"""Every verdict there is; six, as the archive's pairs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +63,43 @@ def judge(archive: Archive, folder: Path) -> Judged:
     sink = io.BytesIO()
     scenes.to_parquet(sink)
     run.write("scenes.parquet", sink.getvalue())
-    record = load_record(run)
-    assert record is not None
-    with open_workplace() as workplace:
-        shown = thumbnails(scenes["scene_id"].tolist(), run, workplace)
-    run.write(page.NAME, page.page(payload(record, run, pairs, scenes, shown)).encode())
+    run.write(page.NAME, written_page(run, pairs, scenes).encode())
     gis.write_layers(run, pairs, scenes)
     return Judged(plain, out)
+
+
+def written_page(
+    run: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame, null: NullRate | None = None
+) -> str:
+    """Return the page of tables, as if trials had had this outcome."""
+    record = load_record(run)
+    assert record is not None
+    if null is not None:
+        record.null_rate = NullRecord.of(null)
+        record.warnings = [text for text in [null_warning(null, len(pairs), int(pairs["verified"].sum()))] if text]
+    with open_workplace() as workplace:
+        shown = thumbnails(scenes["scene_id"].tolist(), run, workplace)
+    return page.page(payload(record, run, pairs, scenes, shown))
+
+
+def every_verdict(judged: Judged) -> pd.DataFrame:
+    """Return the judged run's pairs with another verdict each; the first is turned and scaled."""
+    pairs = pd.read_parquet(judged.out / "pairs.parquet")
+    pairs["verdict"] = VERDICTS
+    pairs["verified"] = pd.array([name == "verified" for name in VERDICTS], "boolean")
+    with_shift = pairs["verdict"].isin(["verified", "prior suspect", "ambiguous"])
+    pairs["dx_m"] = np.where(pairs["verdict"] == "prior suspect", 300.0, 3.0)
+    pairs["dy_m"] = -4.0
+    found = ["dx_m", "dy_m", "dx_px", "dy_px", "shift_error_m", "network_residual_m"]
+    pairs.loc[~with_shift, found] = np.nan
+    pairs["n_witnesses"] = pd.array([41, 12, 15, 22, 1, 0], "Int64")
+    pairs["model"] = ["similarity", "", "shift", "shift", "", ""]
+    pairs["searched_m"] = 50.0
+    turned = {"rotation_deg": -1.25, "rotation_error_deg": 0.02, "scale": 1.0125, "scale_error": 0.0004}
+    for name, value in turned.items():
+        pairs.loc[0, name] = value
+    pairs.loc[VERDICTS.index("ambiguous"), ["rival_dx_m", "rival_dy_m"]] = [33.0, 26.0]
+    return pairs
 
 
 def _tables(run: RunFolder) -> tuple[pd.DataFrame, geopandas.GeoDataFrame]:

@@ -13,14 +13,16 @@ import cv2
 import geopandas
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import rasterio
 import shapely
 
 from s2fast import cli
 from s2fast.errors import RunFolderError
+from s2fast.report.listing import print_pairs
 from tests.archives import Archive, safe_path, write_archive, write_regions, write_scene
-from tests.judged import Judged
+from tests.judged import VERDICTS, Judged, every_verdict
 
 CONFIG = "configs/default.toml"
 
@@ -85,6 +87,78 @@ def test_pairs_prints_table_csv_and_json(
     assert "1 pairs" in table
     assert "S2A_20190427T083601_T36UYA" in table
     assert "36UXA" not in table
+
+
+@pytest.fixture(scope="module")
+def fooled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished run as it would be if every trial at a wrong place had been verified; it needs its report."""
+    out = tmp_path_factory.mktemp("fooled") / "out"
+    shutil.copytree(finished, out)
+    for part in (out / "verified").iterdir():
+        table = pq.read_table(part)
+        at = table.column_names.index("null_verified")
+        pq.write_table(table.set_column(at, table.schema.field(at), table["null_trials"]), part)
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps(record | {"tables_key": ""}))
+    return out
+
+
+def test_run_that_chance_fools_says_so_everywhere(
+    archive: Archive, fooled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = (CONFIG, "--scenes", archive.scenes, "--regions", archive.regions, "--out", fooled)
+    told = "6 of 6 trials at wrong places were verified"
+    for command in ("report", "run"):
+        # The second finds everything done, and warns all the same.
+        assert s2fast(monkeypatch, command, *arguments) == 0
+        streams = capsys.readouterr()
+        assert streams.err.splitlines()[-1].startswith(f"s2fast: warning: {told}")
+        assert told not in streams.out
+    record = json.loads((fooled / "run.json").read_text())
+    low = record["null_rate"].pop("low")
+    assert record["null_rate"] == {"trials": 6, "verified": 6, "rate": 1.0, "high": 1.0}
+    # All of n: the lower end is (1 - 0.95) / 2 to the power of 1 / n.
+    assert low == pytest.approx(0.025 ** (1 / 6))
+    assert [warning.startswith(told) for warning in record["warnings"]] == [True]
+    assert told in (fooled / "run.log").read_text()
+    assert told in (fooled / "report.html").read_text("utf-8")
+    for form in ("table", "csv", "json"):
+        assert s2fast(monkeypatch, "pairs", fooled, "--format", form) == 0
+        streams = capsys.readouterr()
+        assert streams.err.splitlines() == [f"s2fast: warning: {record['warnings'][0]}"]
+        assert told not in streams.out
+
+
+def test_run_that_chance_does_not_fool_says_nothing(
+    archive: Archive, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = json.loads((finished / "run.json").read_text())
+    assert (record["counts"]["null_trials"], record["counts"]["null_verified"]) == (6, 0)
+    assert record["null_rate"] == {
+        "trials": 6, "verified": 0, "rate": 0.0, "low": 0.0, "high": pytest.approx(1 - 0.025 ** (1 / 6))
+    }  # fmt: skip
+    assert record["warnings"] == []
+    assert s2fast(
+        monkeypatch, "report", CONFIG, "--scenes", archive.scenes, "--regions", archive.regions, "--out", finished
+    ) == 0  # fmt: skip
+    assert "warning" not in capsys.readouterr().err
+    assert s2fast(monkeypatch, "pairs", finished) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_pairs_shows_what_is_known_and_leaves_the_rest_blank(
+    judged: Judged, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_pairs(every_verdict(judged), "table")
+    lines = capsys.readouterr().out.splitlines()
+    assert "n_witnesses" in lines[1]
+    assert "rotation_deg" in lines[1]
+    assert not [line for line in lines if "…" in line]
+    assert not [line for line in lines if "nan" in line or "<NA>" in line]
+    for verdict in VERDICTS:
+        assert sum(line.rstrip().endswith(f"  {verdict}") for line in lines) == 1, verdict
+    print_pairs(pd.read_parquet(judged.plain / "pairs.parquet"), "table")
+    assert "n_witnesses" not in capsys.readouterr().out
 
 
 def test_show_writes_a_picture(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

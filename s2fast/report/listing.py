@@ -7,8 +7,8 @@ import sys
 import pandas as pd
 
 _SHOWN = (
-    "query", "train", "n_query", "n_train", "n_good", "similarity_pct", "n_inliers", "dx_m", "dy_m", "verified",
-    "verdict",
+    "query", "train", "n_query", "n_train", "n_good", "similarity_pct", "n_inliers", "n_witnesses", "dx_m", "dy_m",
+    "rotation_deg", "verified", "verdict",
 )  # fmt: skip
 
 
@@ -57,6 +57,13 @@ def print_pairs(pairs: pd.DataFrame, form: str) -> None:
         _print_table(pairs)
 
 
+def _cell(value: object) -> str:
+    """Write a value of the table; blank if it is not known."""
+    if pd.isna(value):  # type: ignore[call-overload]
+        return ""
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
 def _print_table(pairs: pd.DataFrame) -> None:
     from rich import box
     from rich.console import Console
@@ -68,9 +75,9 @@ def _print_table(pairs: pd.DataFrame) -> None:
         numeric = pd.api.types.is_numeric_dtype(pairs[name])
         table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
     for row in pairs[shown].itertuples(index=False):
-        table.add_row(*(f"{value:.2f}" if isinstance(value, float) else str(value) for value in row))
+        table.add_row(*map(_cell, row))
     console = Console()
     if not console.is_terminal:
         # A pipe has no width: lines are not cut.
-        console = Console(width=200)
+        console = Console(width=240)
     console.print(table if len(pairs) else "0 pairs")

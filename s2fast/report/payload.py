@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from s2fast.nulls import null_summary
 from s2fast.record import RunRecord
 from s2fast.report.displacements import Ground, inliers, pairs_with_matches
 from s2fast.report.likeness import likeness_order
@@ -35,6 +36,22 @@ _SCENE_COLUMNS = (
     "scene_id", "tile", "platform", "rows", "cols", "n_keypoints", "clear_pct", "n_verified", "offset_x_m",
     "offset_y_m", "offset_error_m", "disagrees",
 )  # fmt: skip
+
+_MEANING = {
+    "prior suspect": (
+        "the matches point to a shift outside what was searched, so the georeferencing may be off by more than "
+        "matching.radius_m allows. Set matching.radius_m above that shift and run again"
+    ),
+    "ambiguous": (
+        "two shifts explain the matches about equally well, as on ground that repeats itself. The pair's view gives "
+        "both shifts"
+    ),
+    "not enough ground": (
+        "what is neither painted, filled nor missing in both scenes is too little to judge. Larger regions "
+        "(regions.buffer_m) or clearer scenes give more"
+    ),
+}
+"""What to know of a verdict that is not an answer, and what to do."""
 
 UNKNOWN, OUTLIER, INLIER = 2, 0, 1
 """What the page calls a match."""
@@ -109,6 +126,7 @@ def _summary(record: RunRecord, pairs: pd.DataFrame, scenes: pd.DataFrame) -> di
         "verified": int(pairs["verified"].sum()) if pairs["verified"].notna().any() else None,
         "keypoints": int(scenes["n_keypoints"].sum()),
         "good_matches": int(pairs["n_good"].sum()),
+        "null_trials": null_summary(record.null_rate.null) if record.null_rate else None,
         "stages": [{"name": name, **stage.model_dump()} for name, stage in record.stages.items() if name != "report"],
         "machine": record.machine,
         "version": record.versions.get("s2fast", ""),
@@ -186,7 +204,8 @@ def _problems(record: RunRecord, pairs: pd.DataFrame, shown: Mapping[str, Thumbn
             told.append({"what": name, "told": "its file is gone; it is shown as stored, in grey"})
     if not pairs["verified"].notna().any():
         told.append({"what": "verification", "told": "has not run: run verify, then report"})
-    if "verdict" in pairs and (suspects := int((pairs["verdict"] == "prior suspect").sum())):
-        rim = "their shift lies at the rim of the search, their georeferencing may be off by more"
-        told.append({"what": "verification", "told": f"{suspects} pairs are prior suspects: {rim}"})
+    told += [{"what": "verification", "told": warning} for warning in record.warnings]
+    for verdict, meaning in _MEANING.items():
+        if count := int((pairs["verdict"] == verdict).sum()):
+            told.append({"what": f"{verdict}, {count} {'pair' if count == 1 else 'pairs'}", "told": meaning})
     return told

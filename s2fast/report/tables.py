@@ -17,9 +17,10 @@ from s2fast.errors import RunFolderError
 from s2fast.executors import Workplace
 from s2fast.ground import overlap_pct
 from s2fast.keys import content_key
+from s2fast.nulls import NullRate, null_warning
 from s2fast.pairing import place, selection
 from s2fast.progress import Progress
-from s2fast.record import RunRecord
+from s2fast.record import NullRecord, RunRecord
 from s2fast.report import gis, page
 from s2fast.report.payload import payload
 from s2fast.report.thumbnails import thumbnails
@@ -76,6 +77,7 @@ def run(
     with progress.stage("report", len(TABLES), 0) as bar:
         pairs, nulls = pair_table(record, folder)
         scenes = [item.scene for item in record.usable]
+        _note(record, folder, pairs, nulls)
         series = add_network([scene.scene_id for scene in scenes], [scene.tile for scene in scenes], pairs)
         folder.write_table("pairs.parquet", pa.Table.from_pandas(pairs, preserve_index=False))
         bar.advance()
@@ -92,16 +94,26 @@ def run(
         gis.write_layers(folder, pairs, scenes)
         for _ in gis.NAMES:
             bar.advance()
+    record.tables_key = key
+    return StageResult(done=len(TABLES))
+
+
+def _note(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: dict[str, int]) -> None:
+    """Write what the tables add up to into the record."""
+    verified = int(pairs["verified"].sum())
     record.counts = {
         "scenes": len(record.usable),
         "pairs": len(pairs),
         "keypoints": sum(int(folder.feature_attributes(item.scene.scene_id)["count"]) for item in record.usable),
         "good_matches": int(pairs["n_good"].sum()),
-        "verified": int(pairs["verified"].sum()),
+        "verified": verified,
         **nulls,
     }
-    record.tables_key = key
-    return StageResult(done=len(TABLES))
+    record.null_rate, record.warnings = None, []
+    if nulls["null_trials"]:
+        null = NullRate(trials=nulls["null_trials"], verified=nulls["null_verified"])
+        record.null_rate = NullRecord.of(null)
+        record.warnings = [text for text in (null_warning(null, len(pairs), verified),) if text]
 
 
 def tables_key(record: RunRecord) -> str:

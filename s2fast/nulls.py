@@ -1,0 +1,109 @@
+"""How often verification is fooled: trials where it must find nothing, the rate they give, and what to do about it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import beta
+
+CONFIDENCE = 0.95
+"""Confidence of `NullRate.interval`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NullRate:
+    """Outcome of the trials at deliberately wrong places."""
+
+    trials: int
+    """Trials, at least 1."""
+    verified: int
+    """Trials that were verified; each is an error."""
+
+    @property
+    def rate(self) -> float:
+        """Return the share of trials that were verified, 0 to 1."""
+        return self.verified / self.trials
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Return the 95 % confidence interval of the rate, two-sided and exact.
+
+        References
+        ----------
+        C. J. Clopper, E. S. Pearson: The Use of Confidence or Fiducial Limits Illustrated in the Case of the Binomial,
+        Biometrika 26 (1934).
+
+        Examples
+        --------
+        >>> low, high = NullRate(trials=1128, verified=0).interval
+        >>> round(low, 5), round(high, 5)
+        (0.0, 0.00326)
+        """
+        tail = (1 - CONFIDENCE) / 2
+        missed = self.trials - self.verified
+        low = float(beta.ppf(tail, self.verified, missed + 1)) if self.verified else 0.0
+        high = float(beta.ppf(1 - tail, self.verified + 1, missed)) if missed else 1.0
+        return low, high
+
+
+def null_summary(null: NullRate) -> str:
+    """Return the outcome of the trials as one sentence without its full stop.
+
+    Examples
+    --------
+    >>> null_summary(NullRate(trials=1128, verified=0))
+    '0 of 1,128 trials at wrong places were verified (at most 0.33 %, 95 %)'
+    >>> null_summary(NullRate(trials=1128, verified=3))
+    '3 of 1,128 trials at wrong places were verified (0.27 %, 95 % interval 0.055 to 0.78 %)'
+    """
+    low, high = null.interval
+    share = f"{percent(null.rate)} %, 95 % interval {percent(low)} to {percent(high)} %"
+    if not null.verified:
+        share = f"at most {percent(high)} %, 95 %"
+    was = "was" if null.verified == 1 else "were"
+    return f"{null.verified:,} of {null.trials:,} trials at wrong places {was} verified ({share})"
+
+
+def null_warning(null: NullRate, pairs: int, verified_pairs: int) -> str:
+    """Return one line for the user where a trial was verified: what it means for the run and what to do; else "".
+
+    Parameters
+    ----------
+    null
+        The run's trials.
+    pairs
+        Pairs of the run.
+    verified_pairs
+        Pairs of the run that are verified.
+    """
+    if not null.verified:
+        return ""
+    most = math.ceil(null.interval[1] * pairs)
+    expected = (
+        f"At that rate chance alone verifies about {null.rate * pairs:,.0f} (at most {most:,}) of this run's {pairs:,} "
+        f"pairs; {verified_pairs:,} {'is' if verified_pairs == 1 else 'are'} verified."
+    )
+    if not verified_pairs:
+        advice = "So no verdict is affected."
+    elif most >= verified_pairs:
+        advice = "Chance may explain all of these: do not rely on this run's verdicts."
+    else:
+        advice = (
+            "Look first at the verified pairs with the fewest witnesses (n_witnesses in pairs.csv) and at those that "
+            "contradict their series (large network_residual_m)."
+        )
+    more = "A higher verification.nulls measures the rate better."
+    return f"{null_summary(null)}; none should be. {expected} {advice} {more}"
+
+
+def percent(share: float) -> str:
+    """Write a share as a percentage with two significant digits, without its sign.
+
+    Examples
+    --------
+    >>> percent(0.00266), percent(0.641), percent(1.0), percent(0.0), percent(0.0000123)
+    ('0.27', '64', '100', '0', '0.0012')
+    """
+    return np.format_float_positional(100 * share, precision=2, fractional=False, trim="-")
