@@ -93,6 +93,10 @@ class Run:
         title = f"similarity {row.similarity_pct:.2f} %: {row.n_good} good matches of {row.n_query} query keypoints"
         if pd.notna(row.verified) and row.verified:
             title += f"\n{row.n_inliers} inliers, shift {row.dx_m:.2f} m east, {row.dy_m:.2f} m north"
+            if pd.notna(row.rotation_deg):
+                title += f", rotation {row.rotation_deg:.3f}°, scale {row.scale:.5f}"
+        elif row.verdict:
+            title += f"\n{row.verdict}"
         return pair_picture(
             self.folder, query, train, title, matches=matches, inliers_only=inliers_only, view=view, crop=crop
         )

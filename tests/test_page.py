@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import geopandas
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,12 +23,14 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 import s2fast
+from s2fast.nulls import NullRate
 from s2fast.report import page
 from s2fast.report.payload import MOST_MATCHES
 from s2fast.report.thumbnails import SIDE_PX, data_address
+from s2fast.store import RunFolder
 from tests.archives import ORIGINS, PIXEL_M, textured
 from tests.archives import SIDE_PX as SIDE_PX_OF_ARCHIVE
-from tests.judged import Judged
+from tests.judged import VERDICTS, Judged, every_verdict, written_page
 
 Browser = webdriver.Chrome
 Open = Callable[[Path], Browser]
@@ -246,6 +250,103 @@ def test_unverified_run_says_so_and_hides_what_it_does_not_know(judged: Judged, 
     browser.execute_script("view.open(0, everyPair)")
     assert "run verify" in text(browser, "#pair-caption")
     assert not browser.find_element(By.ID, "offsets").is_displayed()
+
+
+@pytest.fixture(scope="module")
+def verdicts(judged: Judged, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run with every verdict, in which 3 of 600 trials were verified."""
+    path = tmp_path_factory.mktemp("verdicts") / "report.html"
+    scenes = geopandas.read_parquet(judged.out / "scenes.parquet")
+    null = NullRate(trials=600, verified=3)
+    path.write_text(written_page(RunFolder(judged.out), every_verdict(judged), scenes, null), "utf-8")
+    return path
+
+
+def numbers_of(browser: Browser, verdict: str) -> str:
+    """Open the pair of a verdict; the text of its numbers."""
+    browser.execute_script("view.open(arguments[0], everyPair)", VERDICTS.index(verdict))
+    wait(browser, "return document.getElementById('pair-masked').height > 200")
+    return text(browser, "#pair-numbers")
+
+
+def test_every_verdict_is_named_coloured_and_listed(verdicts: Path, opened: Open) -> None:
+    browser = opened(verdicts)
+    known = browser.execute_script("return [Object.keys(VERDICT_COLOURS), Object.keys(VERDICT_MEANINGS)]")
+    assert {*VERDICTS, "not run"} == set(known[0]) == set(known[1])
+    choose(browser, "#matrix-value", "verdict")
+    assert sorted(text(browser, "#legend").split("\n")) == sorted(f"{name}: 1" for name in VERDICTS)
+    options = [option.text for option in Select(browser.find_element(By.NAME, "verdict")).options]
+    assert sorted(options) == sorted(["all", *VERDICTS])
+    script = "return [...document.querySelectorAll('.scroll')].every(list => list.scrollWidth <= list.clientWidth)"
+    assert browser.execute_script(script), "a list does not fit the page"
+    choose(browser, "[name=verdict]", "ambiguous")
+    assert [row[-1] for row in rows(browser, 0) + rows(browser, 1)] == ["ambiguous"]
+    problems = text(browser, "#problem-list")
+    for verdict in ("prior suspect", "ambiguous", "not enough ground"):
+        assert f"{verdict}, 1 pair:" in problems
+
+
+def test_pair_shows_what_its_verdict_rests_on(verdicts: Path, opened: Open) -> None:
+    browser = opened(verdicts)
+    turned = numbers_of(browser, "verified")
+    assert "similarity: shift, rotation and scale" in turned
+    assert "1.250 ± 0.020° clockwise, train against query" in turned
+    assert "1.01250 ± 0.00040, the train's ground to the query's" in turned
+    assert "3.00 m east, -4.00 m north, at the centre of the common ground" in turned
+    assert "Witnesses\n41 ground cells" in turned
+    assert "Second shift" not in turned
+    two = numbers_of(browser, "ambiguous")
+    assert "Shift\n3.00 m east, -4.00 m north\n" in two
+    assert "Second shift\n33.00 m east, 26.00 m north" in two
+    assert "Rotation" not in two
+    assert "diamond" in text(browser, "#plot-caption")
+    assert "Model" not in numbers_of(browser, "not enough ground")
+    suspect = numbers_of(browser, "prior suspect")
+    assert "300 m east" in suspect
+    assert "up to 50.00 m from the expected position" in suspect
+
+
+def test_page_warns_of_trials_that_were_verified(verdicts: Path, judged: Judged, opened: Open, tmp_path: Path) -> None:
+    browser = opened(verdicts)
+    told = "3 of 600 trials at wrong places were verified (0.5 %, 95 % interval 0.1 to 1.5 %)"
+    assert told in text(browser, "#problem-list")
+    assert told in text(browser, "#facts")
+    pairs = pd.read_parquet(judged.out / "pairs.parquet")
+    scenes = geopandas.read_parquet(judged.out / "scenes.parquet")
+    fine = written_page(RunFolder(judged.out), pairs, scenes, NullRate(trials=600, verified=0))
+    (tmp_path / "report.html").write_text(fine, "utf-8")
+    browser = opened(tmp_path / "report.html")
+    assert "0 of 600 trials at wrong places were verified (at most 0.61 %, 95 %)" in text(browser, "#facts")
+    assert text(browser, "#problem-list") == "None."
+    browser = opened(judged.plain / "report.html")
+    assert "not measured: run verify" in text(browser, "#facts")
+
+
+SIGHT = {
+    "full": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+}
+"""What linear red, green and blue are to an eye (Machado, Oliveira and Fernandes, 2009, severity 1)."""
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_colours_of_verdicts_differ_for_every_eye(sight: str) -> None:
+    block = re.search(r"VERDICT_COLOURS = \{(.*?)\};", page.asset("tools.js"), re.DOTALL)
+    assert block
+    colours = dict(re.findall(r'"([\w ]+)": "#(\w{6})"', block[1]))
+    assert set(colours) == {*VERDICTS, "not run"}
+    # Pairs that were not verified never stand beside others.
+    del colours["not run"]
+    srgb = np.array([[int(colour[at : at + 2], 16) for at in (0, 2, 4)] for colour in colours.values()], np.uint8)
+    linear = np.where(srgb > 10, ((srgb / 255 + 0.055) / 1.055) ** 2.4, srgb / 255 / 12.92)
+    seen = np.clip(linear @ np.asarray(SIGHT[sight]).T, 0, 1).astype(np.float32)
+    encoded = np.where(seen > 0.0031308, 1.055 * seen ** (1 / 2.4) - 0.055, 12.92 * seen).astype(np.float32)
+    lab = cv2.cvtColor(encoded[None], cv2.COLOR_RGB2Lab)[0]
+    apart = np.linalg.norm(lab[:, None] - lab, axis=2)[np.triu_indices(len(lab), 1)]
+    # About 2 is the least an eye tells apart side by side; squares of a matrix are small and lie apart.
+    assert apart.min() > 20
 
 
 def many(scenes: int) -> dict[str, Any]:

@@ -34,6 +34,10 @@ function shiftOf(pair) {
   return isKnown(east) ? Math.hypot(east, value("dy_m", pair)) : null;
 }
 
+const shiftText = (pair, which = "") => `${metres(value(`${which}dx_m`, pair))} m east, ${metres(value(`${which}dy_m`, pair))} m north`;
+
+const turnText = (degrees, error = "") => `${number(Math.abs(degrees), 3)}${error}° ${degrees < 0 ? "clockwise" : "counter-clockwise"}`;
+
 const pairName = (pair) => `${SCENES[PAIRS.query[pair]].label} and ${SCENES[PAIRS.train[pair]].label}`;
 
 // PAIR_AT[i * n + j]: the pair of scenes i and j, -1 where there is none.

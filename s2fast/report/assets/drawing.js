@@ -63,7 +63,7 @@ function drawLines({ context, boxes: [left, right] }, matches, rows) {
 }
 
 function range(matches, rows, pair) {
-  const centre = value("verified", pair) ? [value("dx_m", pair), value("dy_m", pair)] : [0, 0];
+  const centre = isKnown(value("dx_m", pair)) ? [value("dx_m", pair), value("dy_m", pair)] : [0, 0];
   const judged = rows.filter((row) => matches.kind[row] === INLIER);
   const far = (judged.length ? judged : rows)
     .map((row) => Math.max(Math.abs(matches.dx[row] - centre[0]), Math.abs(matches.dy[row] - centre[1])))
@@ -71,7 +71,9 @@ function range(matches, rows, pair) {
   const most = far.length ? far[Math.floor((far.length - 1) * (judged.length ? 1 : 0.8))] : 1;
   // The place without a shift stays in sight unless it is far away.
   const origin = Math.max(...centre.map(Math.abs));
-  const half = Math.max(most * 1.25, 1e-3);
+  const rival = isKnown(value("rival_dx_m", pair)) ? [value("rival_dx_m", pair), value("rival_dy_m", pair)] : centre;
+  const away = Math.max(Math.abs(rival[0] - centre[0]), Math.abs(rival[1] - centre[1]));
+  const half = Math.max(most * 1.25, away * 1.15, 1e-3);
   return { centre, half: origin < 6 * half ? Math.max(half, origin * 1.15) : half };
 }
 
@@ -100,7 +102,8 @@ function drawPlot(canvas, matches, rows, pair) {
     if (x < frame.x || x > frame.x + frame.side || y < frame.y || y > frame.y + frame.side) outside += 1;
     else point(context, x, y, matches.kind[row]);
   }
-  if (value("verified", pair)) estimate(context, toX(centre[0]), toY(centre[1]), ((value("shift_error_m", pair) || 0) / half) * (frame.side / 2));
+  if (isKnown(value("rival_dx_m", pair))) diamond(context, toX(value("rival_dx_m", pair)), toY(value("rival_dy_m", pair)));
+  if (isKnown(value("dx_m", pair))) estimate(context, toX(centre[0]), toY(centre[1]), ((value("shift_error_m", pair) || 0) / half) * (frame.side / 2));
   context.restore();
   return outside;
 }
@@ -145,6 +148,16 @@ function point(context, x, y, kind) {
     context.lineTo(x + 3.5, y - 3.5);
     context.stroke();
   }
+}
+
+function diamond(context, x, y) {
+  context.strokeStyle = "#000";
+  context.lineWidth = 2;
+  context.beginPath();
+  context.moveTo(x, y - 9);
+  for (const [dx, dy] of [[9, 0], [0, 9], [-9, 0]]) context.lineTo(x + dx, y + dy);
+  context.closePath();
+  context.stroke();
 }
 
 function estimate(context, x, y, radius) {

@@ -16,12 +16,14 @@ function summarise() {
     const numbers = [number(stage.seconds, 1), number(stage.done), number(stage.kept)].map((text) => element("td", { class: "number" }, text));
     byId("stages").tBodies[0].append(element("tr", {}, element("th", { scope: "row" }, stage.name), ...numbers, element("td", {}, stage.backend || "–")));
   }
+  const notMeasured = VERIFICATION_RAN ? "not measured: verification.nulls is 0" : "not measured: run verify";
   const { regions, ingest, features, matching } = summary.config;
   const facts = [
     ["Regions", summary.regions ? `${summary.regions}, mode ${regions.mode}` : "none: the whole scenes count"],
     ["Reduction", ingest.reduction === 1 ? "1, full resolution" : String(ingest.reduction)],
     ["Keypoints", `threshold ${features.threshold}, ${features.max_per_scene ? `at most ${number(features.max_per_scene)} a scene` : "all"}${features.upright ? ", upright" : ""}`],
     ["Good match", `ratio ${matching.ratio}${matching.mutual ? ", mutual" : ""}`],
+    ["False alarms", summary.null_trials || notMeasured],
     ["Machine", `${summary.machine.processor || summary.machine.system}, ${summary.machine.cores} cores`],
     ["Written", `${summary.written.slice(0, 16).replace("T", " ")} UTC by s2fast ${summary.version}`],
   ];

@@ -70,9 +70,9 @@ class Matrix {
     if (this.kind === VALUES.verdict) {
       for (const [name, colour] of Object.entries(VERDICT_COLOURS)) {
         const count = this.pairs().filter((pair) => verdictOf(pair) === name).length;
-        if (count) legend.append(element("span", {}, element("i", { style: `background:${colour}` }), `${name}: ${number(count)}`));
+        if (count) legend.append(element("span", { title: VERDICT_MEANINGS[name] }, element("i", { style: `background:${colour}` }), `${name}: ${number(count)}`));
       }
-      return (pair) => VERDICT_COLOURS[verdictOf(pair)] || "#cc79a7";
+      return (pair) => VERDICT_COLOURS[verdictOf(pair)] || "#000000";
     }
     const numbers = this.pairs().map(this.kind.of).filter(isKnown).sort((a, b) => a - b);
     // One wild value must not darken all the others.
@@ -148,7 +148,9 @@ class Matrix {
     if (pair >= 0) {
       told.push(`similarity ${number(value("similarity_pct", pair), 2)} %`, `${number(value("n_good", pair))} good matches`);
       if (isKnown(value("n_inliers", pair))) told.push(`${number(value("n_inliers", pair))} inliers`);
-      if (isKnown(value("dx_m", pair))) told.push(`shift ${metres(value("dx_m", pair))} m east, ${metres(value("dy_m", pair))} m north`);
+      if (isKnown(value("dx_m", pair))) told.push(`shift ${shiftText(pair)}`);
+      if (isKnown(value("rival_dx_m", pair))) told.push(`or ${shiftText(pair, "rival_")}`);
+      if (isKnown(value("rotation_deg", pair))) told.push(`turned ${turnText(value("rotation_deg", pair))}`);
       told.push(verdictOf(pair) === "not run" ? "not verified: run verify" : verdictOf(pair));
     }
     const what = this.at.row === this.at.column ? "the same scene" : told.join(", ") || "not computed";

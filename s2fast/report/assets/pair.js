@@ -1,5 +1,11 @@
 // The view of one pair, over the page: Escape closes it, the arrow buttons and keys turn to the next.
 
+const MODELS = {
+  shift: "shift",
+  similarity: "similarity: shift, rotation and scale",
+  affinity: "affinity: shift, rotation, scale and shear",
+};
+
 class PairView {
   constructor() {
     this.dialog = byId("pair");
@@ -77,18 +83,29 @@ class PairView {
   }
 
   numbers(pair, scenes) {
+    const verdict = verdictOf(pair);
+    const model = value("model", pair);
+    const error = (column, digits) => (isKnown(value(column, pair)) ? ` ± ${number(value(column, pair), digits)}` : "");
     const rows = [
       ["Query", `${scenes[0].scene_id}, ${number(scenes[0].n_keypoints)} keypoints`],
       ["Train", `${scenes[1].scene_id}, ${number(scenes[1].n_keypoints)} keypoints`],
       ["Similarity", `${number(value("similarity_pct", pair), 2)} %`],
       ["Good matches", number(value("n_good", pair))],
-      ["Verdict", verdictOf(pair) === "not run" ? "not verified: run verify" : verdictOf(pair)],
+      ["Verdict", verdict === "not run" ? "not verified: run verify" : `${verdict}: ${VERDICT_MEANINGS[verdict] || ""}`],
     ];
     const add = (title, column, text) => { if (isKnown(value(column, pair))) rows.push([title, text(value(column, pair))]); };
     add("Inliers", "n_inliers", (at) => number(at));
-    add("Shift", "dx_m", (at) => `${metres(at)} m east, ${metres(value("dy_m", pair))} m north`);
+    add("Witnesses", "n_witnesses", (at) => `${number(at)} ground cells with a match that may testify`);
+    if (MODELS[model]) rows.push(["Model", MODELS[model]]);
+    const atCentre = model && model !== "shift" ? ", at the centre of the common ground" : "";
+    add("Shift", "dx_m", () => `${shiftText(pair)}${atCentre}`);
     add("in pixels", "dx_px", (at) => `${number(at, 2)} right, ${number(value("dy_px", pair), 2)} down`);
     add("Error of the shift", "shift_error_m", (at) => `${metres(at)} m`);
+    add("Second shift", "rival_dx_m", () => `${shiftText(pair, "rival_")}, about as likely`);
+    add("Searched", "searched_m", (at) => `up to ${metres(at)} m from the expected position`);
+    add("Rotation", "rotation_deg", (at) => `${turnText(at, error("rotation_error_deg", 3))}, train against query`);
+    add("Scale", "scale", (at) => `${number(at, 5)}${error("scale_error", 5)}, the train's ground to the query's`);
+    add("Shear", "shear", (at) => number(at, 5));
     add("Common ground", "overlap_pct", (at) => `${number(at, 1)} %`);
     add("Against the series", "network_residual_m", (at) => `${metres(at)} m off`);
     byId("pair-numbers").replaceChildren(...rows.flatMap(([title, text]) => [element("dt", {}, title), element("dd", {}, text)]));
@@ -100,7 +117,7 @@ class PairView {
     byId("plot-caption").textContent = "";
     if (canvas.hidden) return;
     const outside = drawPlot(canvas, matches, this.rows(matches), pair);
-    const kinds = VERIFICATION_RAN ? "dots inliers, crosses outliers, + the estimated shift" : "crosses good matches";
+    const kinds = VERIFICATION_RAN ? `dots inliers, crosses outliers, + the estimated shift${isKnown(value("rival_dx_m", pair)) ? ", diamond its rival" : ""}` : "crosses good matches";
     const told = `Displacement of each match, train minus query: ${kinds}${outside ? `; ${outside} more lie outside` : ""}`;
     byId("plot-caption").textContent = told;
     canvas.setAttribute("aria-label", told);

@@ -40,15 +40,26 @@ function viridis(share) {
   return `rgb(${mixed.join(",")})`;
 }
 
-// From the palette of Okabe and Ito.
+// From the palettes of Okabe and Ito and of Tol; no two verdicts look alike to a colour-blind eye (tests/test_page.py).
 const INLIER_COLOUR = "#56b4e9";
 const OUTLIER_COLOUR = "#e69f00";
 const VERDICT_COLOURS = {
   "verified": "#0072b2",
   "not verified": "#b3bac2",
   "prior suspect": "#e69f00",
+  "ambiguous": "#882255",
+  "not enough ground": "#8c6d31",
   "no common ground": "#f4f1e6",
   "not run": "#ffffff",
+};
+const VERDICT_MEANINGS = {
+  "verified": "the matches agree, and chance cannot explain it",
+  "not verified": "chance explains the matches; this does not mean that the scenes show different ground",
+  "prior suspect": "the matches point to a shift outside what was searched",
+  "ambiguous": "two shifts explain the matches about equally well: the ground repeats itself",
+  "not enough ground": "what is neither painted, filled nor missing in both scenes is too little to judge",
+  "no common ground": "the scenes share too little clear ground",
+  "not run": "run verify",
 };
 
 // Ticks at 1, 2 or 5 times a power of ten.
