@@ -19,7 +19,7 @@ from s2fast.report.picture import windows_to_draw
 from s2fast.results import Run
 from s2fast.store import RunFolder
 from tests.archives import Archive
-from tests.judged import Judged
+from tests.judged import VERDICTS, Judged, every_verdict
 
 UXA = ("S2A_20190427T083601_T36UXA", "S2A_20190606T083601_T36UXA")
 UYA = "S2A_20190606T083601_T36UYA"
@@ -120,6 +120,17 @@ def test_source_that_is_gone_is_drawn_from_the_store(archive: Archive, tmp_path:
     shutil.rmtree(scenes)
     in_grey = original(done.folder, UXA[0], whole(done.folder, UXA[0]), 256)
     assert (in_colour.shape, in_grey.shape) == ((256, 256, 3), (256, 256))
+
+
+def test_title_gives_the_verdict_and_what_it_found(run: Run, judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = every_verdict(judged)
+    monkeypatch.setattr(Run, "pairs", lambda _: pairs)
+    titles = [
+        run.show(query, train).get_suptitle().split("\n")
+        for query, train in zip(pairs["query"], pairs["train"], strict=True)
+    ]
+    assert "shift 3.00 m east, -4.00 m north, rotation -1.250°, scale 1.01250" in titles[0][1]
+    assert [lines[1] for lines in titles[1:]] == VERDICTS[1:]
 
 
 def test_shrinking_leaves_no_data_out() -> None:
