@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from s2fast.executors import Workplace, available_cores, limit_threads, run_unit
 from s2fast.keys import content_key
 from s2fast.memory import MIB, extract_bytes
 from s2fast.model import Features
+from s2fast.painted import flat, outlines
 from s2fast.prepare import clear_cells, enlarged, prepare
 from s2fast.progress import Progress
 from s2fast.record import RunRecord, SceneInput
@@ -109,14 +110,26 @@ def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, 
     scene_id, features_key = unit
     folder = RunFolder(out)
     tile = folder.tile_attributes(scene_id)
-    features, clear = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, backend, threads)
-    features = on_full_grid(features, tile["reduction"], tile["centre_px"])
-    folder.write_features(scene_id, features, clear, features_key, backend)
+    found = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, backend, threads)
+    features = on_full_grid(found.features, tile["reduction"], tile["centre_px"])
+    folder.write_features(scene_id, features, found.clear, found.painted, features_key, backend)
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """What was found on one masked tile."""
+
+    features: Features
+    """Positions on the tile's own grid. Sorted by (level, y, x); the ``opencv`` backend keeps OpenCV's order."""
+    clear: npt.NDArray[np.uint8]
+    """The map of clear ground, see `s2fast.prepare.clear_cells`."""
+    painted: npt.NDArray[np.uint64]
+    """(n,) what each keypoint sees of pixels that are not ground, see `s2fast.painted.outlines`."""
 
 
 def extract_scene(
     grey: npt.NDArray[np.uint8], valid: MaskSource, config: Config, backend: str, threads: int = 0
-) -> tuple[Features, npt.NDArray[np.uint8]]:
+) -> Extracted:
     """Find the features of one masked tile.
 
     Parameters
@@ -135,13 +148,11 @@ def extract_scene(
 
     Returns
     -------
-    features : Features
-        Positions on the tile's own grid. Sorted by (level, y, x); the ``opencv`` backend keeps OpenCV's order.
-    clear : uint8
-        The map of clear ground, see `s2fast.prepare.clear_cells`.
+    Extracted
     """
     settings = config.features
     painted = config.regions.mode == "zero"
+    not_ground = flat(grey)
     prepared = prepare(grey, config.ingest, settings.nodata_px, painted=painted)
     factor = upsampling(grey.shape, config)
     source, shape = enlarging(prepared.image, factor)
@@ -170,7 +181,9 @@ def extract_scene(
             features = features.take(wanted(*whole)[y, x])
         if budget is not None:
             features = features.take(budget.select(features.xy, features.response, shape))
-    return on_full_grid(features, 1 / factor, (1 / factor - 1) / 2), clear_cells(prepared.clear)
+    features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
+    not_ground |= ~prepared.clear
+    return Extracted(features, clear_cells(prepared.clear), outlines(not_ground, features.xy, features.size))
 
 
 def upsampling(shape: tuple[int, ...], config: Config) -> int:

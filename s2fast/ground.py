@@ -17,6 +17,9 @@ WINDOW_PX = 5.0
 """How far the same ground may lie in two scenes unless told [px of the coarser grid]: Sentinel-2's absolute error is
 below two pixels of 10 m."""
 
+SEARCHED_RADII = 2.0
+"""Matches are sought within this many radii: a true shift just outside the radius must not pass for one inside."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -106,6 +109,11 @@ class Place:
 def radius_m(query: Place, train: Place, wanted_m: float) -> float:
     """How far apart the same ground may lie [m]: what was asked for, or five pixels of the coarser grid."""
     return wanted_m or WINDOW_PX * max(query.grid_m, train.grid_m)
+
+
+def searched_m(query: Place, train: Place, wanted_m: float) -> float:
+    """Return how far apart matches are sought [m]: twice `radius_m`, so that what lies just outside is seen."""
+    return SEARCHED_RADII * radius_m(query, train, wanted_m)
 
 
 def overlap_pct(query: Place, train: Place) -> float:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from s2fast.config import Config, Matching
 from s2fast.executors import Workplace, limit_threads, run_units
-from s2fast.ground import Place, radius_m
+from s2fast.ground import Place, searched_m
 from s2fast.keys import content_key
 from s2fast.memory import MIB, match_bytes, scene_bytes
 from s2fast.model import PairResult
@@ -72,6 +72,8 @@ class MatchedScene:
     """(n, 2) positions [full-resolution px]."""
     size: npt.NDArray[np.float32]
     """(n,) diameters [full-resolution px]."""
+    painted: npt.NDArray[np.uint64]
+    """(n,) what each keypoint sees of pixels that are not ground, see `s2fast.painted.outlines`."""
     place: Place
     """Where the scene lies."""
 
@@ -169,7 +171,7 @@ def load_scenes(folder: RunFolder, names: set[str], budget_bytes: int = 0) -> di
     before: dict[tuple[str, str, str | None], MatchedScene] = getattr(_held, "scenes", {})
     keys = {name: (folder.address, name, folder.features_key(name)) for name in sorted(names)}
     found = {
-        key: before.pop(key) if key in before else MatchedScene(*folder.described(name), place(folder, name))
+        key: before.pop(key) if key in before else MatchedScene(place=place(folder, name), **folder.described(name))
         for name, key in keys.items()
     }
     most = max((len(scene.descriptors) for scene in found.values()), default=0)
@@ -224,7 +226,7 @@ def near_matches(
     away_m : (2,) float64 or None
         Look this far away from the place instead, east and north [m].
     """
-    radius = radius_m(query.place, train.place, settings.radius_m)
+    radius = searched_m(query.place, train.place, settings.radius_m)
     away = (0.0, 0.0) if away_m is None else (float(away_m[0]), float(away_m[1]))
     there, back = hamming_window_top2_both.hamming_window_top2_both(
         query.prepared(radius, query), train.prepared(radius, query), away=away, backend=backend

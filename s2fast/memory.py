@@ -46,9 +46,9 @@ _MASK_STRIP_ROWS = 1024
 _ROW_BYTES = 64
 """A packed descriptor."""
 
-_SCENE_ROW_BYTES = 208
-"""A keypoint of a scene held for matching: descriptor, position, size, scale, position on the map; and all but the
-size once more, in the order of the windowed search."""
+_SCENE_ROW_BYTES = 216
+"""A keypoint of a scene held for matching: descriptor, position, size, scale, painted cells, position on the
+map; and all but the size once more, in the order of the windowed search."""
 
 _KERNEL_BYTES = 64 * MIB
 """What a Hamming kernel may take above its operands and result."""

@@ -153,6 +153,8 @@ def add_network(scene_ids: Sequence[str], tiles: Sequence[str], pairs: pd.DataFr
         ``closure_m`` and ``disagrees`` (pairs of its tile).
     """
     verified = pairs["verified"].fillna(False).astype(bool)
+    # A pair that is also turned or scaled has no one shift to adjust.
+    straight = verified & (pairs["model"] == "shift")
     ends = pd.concat([pairs["query"][verified], pairs["train"][verified]]).value_counts()
     table = pd.DataFrame(index=pd.Index(scene_ids, name="scene_id"))
     table["n_verified"] = ends.reindex(table.index, fill_value=0).astype("int64")
@@ -163,7 +165,7 @@ def add_network(scene_ids: Sequence[str], tiles: Sequence[str], pairs: pd.DataFr
     of_tile = pd.Series(tiles, index=table.index)
     for tile in of_tile.unique():
         names = table.index[of_tile == tile]
-        rows = pairs[verified & pairs["query"].isin(names) & pairs["train"].isin(names)]
+        rows = pairs[straight & pairs["query"].isin(names) & pairs["train"].isin(names)]
         network = solve(
             len(names),
             names.get_indexer(pd.Index(rows["query"])),

@@ -161,11 +161,18 @@ class RunFolder:
         return self._attributes(f"{_scene(scene_id)}/features")
 
     def write_features(
-        self, scene_id: str, features: Features, clear: npt.NDArray[np.uint8], key: str, backend: str
+        self,
+        scene_id: str,
+        features: Features,
+        clear: npt.NDArray[np.uint8],
+        painted: npt.NDArray[np.uint64],
+        key: str,
+        backend: str,
     ) -> None:
-        """Write a scene's features and its map of clear ground, then their key."""
+        """Write a scene's features, its map of clear ground and its keypoints' painted outlines, then their key."""
         group = self._begin(f"{_scene(scene_id)}/features", key)
-        arrays = {field.name: getattr(features, field.name) for field in fields(features)} | {"clear": clear}
+        arrays = {field.name: getattr(features, field.name) for field in fields(features)}
+        arrays |= {"clear": clear, "painted": painted}
         for name, values in arrays.items():
             chunks = (max(1, len(values)), *values.shape[1:])
             _array_to_write(group, name, values.shape, chunks, values.dtype, 0)[...] = values
@@ -184,12 +191,10 @@ class RunFolder:
         """Read a scene's map of clear ground: see `s2fast.prepare.clear_cells`."""
         return self._array(f"{_scene(scene_id)}/features/clear")
 
-    def described(
-        self, scene_id: str
-    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Read what matching needs of a scene's features: descriptors, positions, sizes; see `Features`."""
+    def described(self, scene_id: str) -> dict[str, npt.NDArray[Any]]:
+        """Read what matching needs of a scene's features: ``descriptors``, ``xy``, ``size``, ``painted``."""
         path = f"{_scene(scene_id)}/features"
-        return self._array(f"{path}/descriptors"), self._array(f"{path}/xy"), self._array(f"{path}/size")
+        return {name: self._array(f"{path}/{name}") for name in ("descriptors", "xy", "size", "painted")}
 
     # Zarr
 

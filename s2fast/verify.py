@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -19,11 +20,12 @@ from s2fast.keys import content_key
 from s2fast.match import MatchedScene
 from s2fast.memory import MIB
 from s2fast.model import PairVerdict
+from s2fast.painted import alike
 from s2fast.pairing import Pair, keypoint_counts, plan_blocks, wanted_pairs
 from s2fast.parts import part_name
 from s2fast.progress import Progress
 from s2fast.record import RunRecord
-from s2fast.shift import Shift, find_shift, find_similarity
+from s2fast.shift import Evidence, Judgement, find_anywhere, find_shift
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder
 from s2fast_kernels.backends import resolve
@@ -130,14 +132,12 @@ def verify_unit(block: Block, config: Config, backend: str, out: str, threads: i
     rows, matches = folder.matched.read(block.parts)
     counts = {(row["query"], row["train"]): row for row in rows.to_pylist()}
     places = match.rows_of_pairs(matches)
-    columns = {name: matches[name].to_numpy() for name in ("query_row", "train_row")}
+    columns = {name: matches[name].to_numpy() for name in ("query_row", "train_row", "distance")}
     verdicts, chosen, inliers = [], [], []
     for pair in block.pairs:
         at = places.get((pair.query, pair.train), slice(0, 0))
-        query, train = scenes[pair.query], scenes[pair.train]
-        verdict, inlier = verify(
-            pair, query, train, columns["query_row"][at], columns["train_row"][at], config, backend
-        )
+        found = {name: column[at] for name, column in columns.items()}
+        verdict, inlier = verify(Matched(pair, scenes[pair.query], scenes[pair.train], **found), config, backend)
         verdicts.append(counts[pair.query, pair.train] | {"key": pair.key} | asdict(verdict))
         keep = inlier if config.output.keep_matches == "inliers" else np.ones(len(inlier), np.bool_)
         chosen.append(np.arange(at.start, at.stop)[keep])
@@ -151,23 +151,48 @@ def verify_unit(block: Block, config: Config, backend: str, out: str, threads: i
     folder.verified.write(part, pa.Table.from_pylist(verdicts, schema=ROW_SCHEMA), kept)
 
 
-def verify(
-    pair: Pair,
-    query: MatchedScene,
-    train: MatchedScene,
-    query_row: npt.NDArray[np.int32],
-    train_row: npt.NDArray[np.int32],
-    config: Config,
-    backend: str,
-) -> tuple[PairVerdict, npt.NDArray[np.bool_]]:
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """One pair, its scenes and its good matches."""
+
+    pair: Pair
+    """The pair."""
+    query: MatchedScene
+    """The query."""
+    train: MatchedScene
+    """The train."""
+    query_row: npt.NDArray[np.int32]
+    """(k,) rows of the query's features."""
+    train_row: npt.NDArray[np.int32]
+    """(k,) rows of the train's features."""
+    distance: npt.NDArray[np.uint16]
+    """(k,) Hamming distances [bits]."""
+
+    @property
+    def common_pct(self) -> float:
+        """Clear ground in common [%]."""
+        return overlap_pct(self.query.place, self.train.place)
+
+    def evidence(self) -> Evidence:
+        """Return the matches on the query's map."""
+        query, train = self.query.place, self.train.place
+        return Evidence(
+            here=self.query.on_own_map[self.query_row],
+            there=self.train.on_map_of(self.query)[self.train_row],
+            size=self.query.size[self.query_row].astype(np.float64) * (query.grid_m / query.reduction),
+            distance=self.distance,
+            testifies=~alike(self.query.painted[self.query_row], self.train.painted[self.train_row]),
+            grid=max(query.grid_m, train.grid_m),
+        )
+
+
+def verify(matched: Matched, config: Config, backend: str) -> tuple[PairVerdict, npt.NDArray[np.bool_]]:
     """Judge one pair.
 
     Parameters
     ----------
-    pair, query, train
-        The pair and what is known of its scenes.
-    query_row, train_row : (k,) int32
-        Its good matches.
+    matched
+        The pair and its good matches.
     config
         The run's settings.
     backend
@@ -177,18 +202,19 @@ def verify(
     -------
     verdict : PairVerdict
     inlier : (k,) bool
-        Which matches agree with the shift.
+        Which matches agree with the model.
     """
-    common = overlap_pct(query.place, train.place)
+    common = round(matched.common_pct, 2)
     if not config.verification.enabled:
-        return PairVerdict(overlap_pct=common), np.zeros(len(query_row), np.bool_)
-    judged = judge(query, train, query_row, train_row, config)
-    if not judged.significant:
+        return PairVerdict(overlap_pct=common), np.zeros(len(matched.query_row), np.bool_)
+    judged = judge(matched, config)
+    if judged.verdict == "not verified":
         # What chance explains is no shift, and nothing agrees with it.
-        judged = Shift.none(len(query_row))
-    nulls = null_shifts(pair, query, train, query_row, train_row, config, backend, common)
-    fooled = [shift.verified for shift in nulls]
-    right, down = np.linalg.solve(query.place.px_m, [judged.dx, judged.dy])
+        judged = Judgement.nothing(len(matched.query_row))
+    fooled = [null.verified for null in null_judgements(matched, config, backend, common)]
+    right, down = np.linalg.solve(matched.query.place.px_m, [judged.dx, judged.dy])
+    affinity, rival = judged.affinity, judged.rival
+    lost = common < LEAST_COMMON_PCT and judged.verdict == "not verified"
     verdict = PairVerdict(
         overlap_pct=common,
         n_inliers=int(np.count_nonzero(judged.inlier)),
@@ -198,85 +224,67 @@ def verify(
         dy_px=float(down),
         shift_error_m=judged.error,
         verified=judged.verified,
-        verdict=in_words(judged, common),
+        verdict="no common ground" if lost else judged.verdict,
+        n_witnesses=round(judged.witnesses),
+        model=judged.model,
+        rotation_deg=affinity.rotation_deg if affinity else None,
+        rotation_error_deg=math.degrees(affinity.change_error) if affinity else None,
+        scale=affinity.scale if affinity else None,
+        scale_error=affinity.change_error if affinity else None,
+        shear=affinity.shear if affinity and affinity.model == "affinity" else None,
+        rival_dx_m=None if rival is None else float(rival[0]),
+        rival_dy_m=None if rival is None else float(rival[1]),
+        searched_m=_radius(matched, config) if config.verification.prior == "map" else None,
         null_trials=len(fooled),
         null_verified=sum(fooled),
     )
     return verdict, judged.inlier
 
 
-def judge(
-    query: MatchedScene,
-    train: MatchedScene,
-    query_row: npt.NDArray[np.int32],
-    train_row: npt.NDArray[np.int32],
-    config: Config,
-    away_m: npt.NDArray[np.float64] | None = None,
-) -> Shift:
-    """Find the shift of two scenes from good matches.
+def _radius(matched: Matched, config: Config) -> float:
+    return radius_m(matched.query.place, matched.train.place, config.matching.radius_m)
+
+
+def judge(matched: Matched, config: Config, away_m: npt.NDArray[np.float64] | None = None) -> Judgement:
+    """Find how two scenes lie from good matches.
 
     Parameters
     ----------
-    query, train, query_row, train_row, config
+    matched, config
         See `verify`.
     away_m : (2,) float64 or None
         The shift expected beforehand, east and north [m]; None: none.
     """
-    grid = max(query.place.grid_m, train.place.grid_m)
-    here, there = query.on_own_map[query_row], train.on_map_of(query)[train_row]
-    size = query.size[query_row]
+    evidence = matched.evidence()
     if config.verification.prior == "map":
-        away = np.zeros(2) if away_m is None else away_m
-        radius = radius_m(query.place, train.place, config.matching.radius_m)
-        return find_shift(there - here - away, here, size, grid, searched=radius)
-    same = query.scale[query_row] == train.scale[train_row]
-    ground = min(query.place.clear_m2, train.place.clear_m2)
-    shift = find_shift((there - here)[same], here[same], size[same], grid, ground=ground)
-    if shift.verified:
-        inlier = np.zeros(len(same), np.bool_)
-        inlier[same] = shift.inlier
-        return replace(shift, inlier=inlier)
-    return find_similarity(here, there, query.place.on_map(query.place.middle)[0], grid)
+        return find_shift(evidence, _radius(matched, config), away_m)
+    same = matched.query.scale[matched.query_row] == matched.train.scale[matched.train_row]
+    query = matched.query.place
+    ground = max(min(query.clear_m2, matched.train.place.clear_m2), evidence.grid**2)
+    return find_anywhere(evidence, same, ground, query.on_map(query.middle)[0])
 
 
-def null_shifts(
-    pair: Pair,
-    query: MatchedScene,
-    train: MatchedScene,
-    query_row: npt.NDArray[np.int32],
-    train_row: npt.NDArray[np.int32],
-    config: Config,
-    backend: str,
-    common_pct: float,
-) -> Iterator[Shift]:
-    """Apply the rule where it must find nothing: at wrong places, or without a prior to partners dealt out anew.
+def null_judgements(matched: Matched, config: Config, backend: str, common_pct: float) -> Iterator[Judgement]:
+    """Apply the rule where it must find nothing: at wrong offsets or, without a prior, on shuffled matches.
 
     Parameters
     ----------
-    pair, query, train, query_row, train_row, config, backend
+    matched, config, backend
         See `verify`.
     common_pct
         Clear ground in common [%].
     """
     if config.verification.prior == "none":
-        random = _random(pair)
+        random = _random(matched.pair)
         for _ in range(config.verification.nulls):
-            yield judge(query, train, query_row, random.permutation(train_row), config)
+            yield judge(replace(matched, train_row=random.permutation(matched.train_row)), config)
         return
-    for away in wrong_places(pair, query.place, train.place, config, common_pct):
+    query, train = matched.query, matched.train
+    for away in wrong_places(matched.pair, query.place, train.place, config, common_pct):
         if config.matching.mode == "windowed":
             wrong = match.near_matches(query, train, config.matching, backend, away)
-            query_row, train_row = wrong.query_row, wrong.train_row
-        yield judge(query, train, query_row, train_row, config, away)
-
-
-def in_words(shift: Shift, common_pct: float) -> str:
-    """Give the verdict its name."""
-    if shift.verified:
-        return "verified"
-    if shift.significant:
-        return "prior suspect"
-    return "no common ground" if common_pct < LEAST_COMMON_PCT else "not verified"
+            matched = replace(matched, query_row=wrong.query_row, train_row=wrong.train_row, distance=wrong.distance)
+        yield judge(matched, config, away)
 
 
 def wrong_places(

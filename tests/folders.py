@@ -31,7 +31,7 @@ def put_scene(
     }
     folder.tile_writer(scene, f"tile of {scene}", shape, shape, valid_outside=True).finish(attributes)
     cells = clear_cells(np.ones(shape, bool) if clear is None else clear)
-    folder.write_features(scene, features, cells, f"key of {scene}", "opencv")
+    folder.write_features(scene, features, cells, np.zeros(len(features), np.uint64), f"key of {scene}", "opencv")
 
 
 def some_features(xy: np.ndarray, descriptors: np.ndarray, size: float = 4.8) -> Features:

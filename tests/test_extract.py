@@ -19,7 +19,7 @@ IMAGE = textured(np.random.default_rng(3), (400, 480))
 
 def features_of(grey: np.ndarray, valid: np.ndarray, config: Config, backend: str, threads: int = 0) -> Features:
     """Features of a tile that stays as it is."""
-    return extract_scene(grey.copy(), everywhere(valid), config, backend, threads)[0]
+    return extract_scene(grey.copy(), everywhere(valid), config, backend, threads).features
 
 
 def everywhere(mask: np.ndarray) -> MaskSource:
@@ -206,7 +206,9 @@ def test_store_returns_the_same_features(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.create()
     for features in (akaze(IMAGE, settings=AkazeSettings(threshold=0.002)), Features.none()):
-        folder.write_features("scene", features, np.full((3, 4), 7, np.uint8), "key", "opencv")
+        folder.write_features(
+            "scene", features, np.full((3, 4), 7, np.uint8), np.zeros(len(features), np.uint64), "key", "opencv"
+        )
         again = folder.features("scene")
         for name in Features.__slots__:
             kept, wanted = getattr(again, name), getattr(features, name)

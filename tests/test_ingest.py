@@ -207,7 +207,7 @@ def test_real_reflectances_give_keypoints(shared_data: Path, tmp_path: Path) -> 
             item = item_of(path, config)
             ingest_scene(item, config, None, folder)
             scene_id = item.scene.scene_id
-            found, _ = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, "numba")
+            found = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, "numba").features
             counts[path.name[:3], str(stretch)] = len(found)
     # 8 million pixels each, partly cloud and no data: the budget is not the question, finding any is.
     assert min(counts.values()) > 2500, counts

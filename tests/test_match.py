@@ -194,8 +194,8 @@ def test_windowed_matches_are_the_exhaustive_ones_nearby(tmp_path: Path) -> None
     assert not found.distance.any()
 
 
-@pytest.mark.parametrize(("shift", "found"), [((4.9, 0.0), True), ((0.0, -5.1), False)])
-def test_window_is_five_pixels_unless_told(tmp_path: Path, shift: tuple[float, float], found: bool) -> None:
+@pytest.mark.parametrize(("shift", "found"), [((9.8, 0.0), True), ((0.0, -10.2), False)])
+def test_window_is_twice_five_pixels_unless_told(tmp_path: Path, shift: tuple[float, float], found: bool) -> None:
     moved_pair(RunFolder(tmp_path), shift)
     assert bool(len(near(RunFolder(tmp_path), Matching()).query_row)) is found
     assert bool(len(near(RunFolder(tmp_path), Matching(radius_m=8.0)).query_row)) is False
@@ -264,7 +264,7 @@ def by_definition(query: Features, train: Features, settings: Matching) -> list[
     """The partner of each query row, -1 for none."""
 
     def nearest(one: Features, row: int, other: Features) -> list[tuple[int, int]]:
-        close = np.hypot(*(other.xy - one.xy[row]).astype(float).T * 10) <= RADIUS_M
+        close = np.hypot(*(other.xy - one.xy[row]).astype(float).T * 10) <= 2 * RADIUS_M
         rows = np.flatnonzero(close & (other.size == one.size[row]))
         return sorted((int(np.bitwise_count(other.descriptors[at] ^ one.descriptors[row]).sum()), at) for at in rows)
 

@@ -72,7 +72,7 @@ extract_scene(patch[:200, :200].copy(), valid, config, "numba", 2)  # what is lo
 resident = memory("VmRSS")
 mirrored = np.block([[patch, patch[:, ::-1]], [patch[::-1], patch[::-1, ::-1]]])
 grey = np.tile(mirrored, (5, 5))[:side, :side].copy()
-found, _ = extract_scene(grey, valid, config, "numba", 2)
+found = extract_scene(grey, valid, config, "numba", 2).features
 print(len(found), memory("VmHWM") - resident)
 """
 

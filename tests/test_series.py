@@ -97,6 +97,7 @@ def test_tables_say_what_the_network_says() -> None:
             "dy_m": [0.0, 0.0, 0.0, 500.0, 0.0],
             "shift_error_m": [0.1] * 5,
             "verified": pd.array([True, True, True, True, None], "boolean"),
+            "model": ["shift", "shift", "shift", "shift", ""],
         }
     )
     scenes = add_network(names, ["A", "A", "A", "B", "B"], pairs)

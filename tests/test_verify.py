@@ -86,10 +86,11 @@ def test_unrelated_scenes_are_not_verified(tmp_path: Path) -> None:
     assert not RunFolder(tmp_path).verified.matches("a", "b")["inlier"].any()
 
 
-def test_a_shift_as_large_as_the_window_is_prior_suspect(tmp_path: Path) -> None:
-    query, train = shifted_pair((4.4, 0.0))
+def test_a_shift_beyond_the_radius_is_prior_suspect_and_told(tmp_path: Path) -> None:
+    query, train = shifted_pair((6.4, 0.0))
     row = judged(tmp_path, load_config(), ("a", query, {}), ("b", train, {}))
     assert (bool(row["verified"]), row["verdict"]) == (False, "prior suspect")
+    assert (row["dx_px"], row["searched_m"]) == (pytest.approx(6.4, abs=0.1), pytest.approx(50))
     wider = judged(
         tmp_path / "wider", load_config(overrides={"matching.radius_m": 80.0}), ("a", query, {}), ("b", train, {})
     )

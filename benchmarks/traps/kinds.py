@@ -1,0 +1,277 @@
+"""The kinds of traps: each yields trials, with what must not come out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from benchmarks.traps.scenes import NO_PRIOR, NOTEBOOK, PAINTED, PIXEL_M, PRIOR, Crop, Grey, at, crops, judged, scene
+from s2fast.config import Config
+from s2fast.match import MatchedScene
+from s2fast.shift import Judgement
+
+CLEAR = ("20160621", "20160830", "20190427", "20190606", "20190611", "20190825", "20190904")
+"""Clear dates of tile 36UYA, which show one ground."""
+
+OTHER_PLACES = ("arosics ref", "lebanon T36", "paris T31")
+"""Photographs of other places, on which no constant was chosen."""
+
+RIGHT_PX = 1.0
+"""A verified shift is right within this distance of the truth, or within three stated errors [px]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One pair, judged."""
+
+    name: str
+    """What it was."""
+    judgement: Judgement
+    """What came out."""
+    truth_px: tuple[float, float] | None
+    """The true shift, right and down [px]; None: different ground, nothing is true."""
+
+    @property
+    def off_xy_px(self) -> tuple[float, float]:
+        """Shift less the truth, right and down [px]; NaN where there is none."""
+        right, down = self.truth_px or (np.nan, np.nan)
+        return self.judgement.dx / PIXEL_M - right, -self.judgement.dy / PIXEL_M - down
+
+    @property
+    def off_px(self) -> float | None:
+        """Distance of a verified shift from the truth [px]; None if not verified, or nothing is true."""
+        if not self.judgement.verified or self.truth_px is None:
+            return None
+        return float(np.hypot(*self.off_xy_px))
+
+    @property
+    def wrong(self) -> bool:
+        """Whether it was verified and must not have been."""
+        off = self.off_px
+        if off is None:
+            return self.judgement.verified
+        return off > max(RIGHT_PX, 3 * self.judgement.error / PIXEL_M)
+
+
+Pictures = Mapping[str, Grey]
+Kind = Callable[[Pictures, np.random.Generator, float], Iterator[Trial]]
+
+
+def _dates(pictures: Pictures, size: int, rng: np.random.Generator, count: int) -> Iterator[tuple[str, Grey, Grey]]:
+    """Yield `count` pairs of pictures of one ground on two dates, at random places."""
+    dates = [f"36UYA {date}" for date in CLEAR]
+    for number in range(count):
+        one, other = rng.choice(dates, 2, replace=False)
+        while True:
+            row, col = rng.integers(0, 1024 - size + 1, 2)
+            both = [pictures[name][row : row + size, col : col + size] for name in (one, other)]
+            if all(np.count_nonzero(part) > 0.95 * part.size for part in both):
+                break
+        yield f"{number}: {one}, {other} at {row}, {col}", both[0], both[1]
+
+
+def _moved(grey: Grey, right: float, down: float, turned_deg: float = 0.0, scale: float = 1.0) -> Grey:
+    """Return the picture with its content moved, turned counter-clockwise and scaled about its middle."""
+    middle = ((grey.shape[1] - 1) / 2, (grey.shape[0] - 1) / 2)
+    matrix = cv2.getRotationMatrix2D(middle, turned_deg, scale)
+    matrix[:, 2] += (right, down)
+    return np.asarray(cv2.warpAffine(grey, matrix, grey.shape[::-1], flags=cv2.INTER_CUBIC, borderValue=0))
+
+
+def beyond_radius(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+    """Real pairs moved by 5.5 to 8 px, and farther, under a radius of 5 px."""
+    for low, high in ((5.5, 8.0), (8.0, 12.0), (12.0, 20.0), (20.0, 100.0)):
+        for name, one, other in _dates(pictures, 512, rng, round(60 * share)):
+            length, angle = rng.uniform(low, high), rng.uniform(0, 2 * np.pi)
+            move = (length * np.cos(angle), length * np.sin(angle))
+            yield Trial(f"moved {length:.1f} px: {name}", judged(scene(one), at(scene(other), *move)), move)
+
+
+def turned(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+    """Real pairs rotated by 1 to 5 degrees or scaled by 1 to 10 %, with the map as prior and without."""
+    for config, prior in ((PRIOR, "map"), (NO_PRIOR, "none")):
+        for name, one, other in _dates(pictures, 384, rng, round(60 * share)):
+            degrees, scale = ((rng.uniform(1, 5) * rng.choice([-1, 1]), 1.0), (0.0, 1 + rng.uniform(0.01, 0.1)))[
+                int(rng.integers(2))
+            ]
+            train = scene(_moved(other, 0, 0, degrees, scale), config)
+            yield Trial(
+                f"turned {degrees:.1f} deg, scaled {scale:.3f}, prior {prior}: {name}",
+                judged(scene(one, config), train, config),
+                (0.0, 0.0),
+            )
+
+
+def slightly_turned(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+    """Real pairs rotated by 0.05 to 0.8 degrees."""
+    for name, one, other in _dates(pictures, 512, rng, round(40 * share)):
+        degrees = rng.uniform(0.05, 0.8) * rng.choice([-1, 1])
+        yield Trial(
+            f"turned {degrees:.2f} deg: {name}", judged(scene(one), scene(_moved(other, 0, 0, degrees))), (0.0, 0.0)
+        )
+
+
+def painted(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+    """Different ground, and the same ground moved, under one painted shape."""
+    names = [*OTHER_PLACES, *(f"36UYA {date}" for date in CLEAR[:3])]
+    size = 400
+    for shape, config, paint in SHAPES:
+        for number in range(max(1, round(6 * share))):
+            seed = int(rng.integers(1 << 30))
+            one, other = _different(pictures, names, size, rng)
+            query, train = (scene(paint(part, np.random.default_rng(seed)), config) for part in (one, other))
+            yield Trial(f"{shape}, different ground {number}", judged(query, train, config), None)
+        for name, one, other in _dates(pictures, size + 8, rng, max(1, round(3 * share))):
+            seed = int(rng.integers(1 << 30))
+            here, there = one[3 : 3 + size, 4 : 4 + size], other[:size, :size]
+            query, train = (scene(paint(part, np.random.default_rng(seed)), config) for part in (here, there))
+            yield Trial(f"{shape}, moved 4, 3 px: {name}", judged(query, train, config), (4.0, 3.0))
+
+
+def _different(pictures: Pictures, names: list[str], size: int, rng: np.random.Generator) -> tuple[Grey, Grey]:
+    """Return pictures of two places."""
+    while True:
+        one, other = rng.choice(names, 2)
+        found = []
+        for name in (one, other):
+            grey = pictures[name]
+            row, col = (int(rng.integers(0, length - size + 1)) for length in grey.shape)
+            found.append((name.split()[0], row, col, grey[row : row + size, col : col + size]))
+        apart = found[0][0] != found[1][0] or max(abs(found[0][i] - found[1][i]) for i in (1, 2)) > size
+        if apart and all(np.count_nonzero(part[3]) > 0.95 * part[3].size for part in found):
+            return found[0][3], found[1][3]
+
+
+def _polygons(shape: tuple[int, ...], rng: np.random.Generator) -> Grey:
+    """Return a mask of some 40 random polygons, 1 inside."""
+    mask = np.zeros(shape, np.uint8)
+    for _ in range(40):
+        middle, reach = rng.uniform(0, shape[0], 2), rng.uniform(6, 30)
+        angles = np.sort(rng.uniform(0, 2 * np.pi, 7))
+        corners = middle + reach * rng.uniform(0.5, 1, (7, 1)) * np.column_stack([np.cos(angles), np.sin(angles)])
+        cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], 1)
+    return mask
+
+
+def _black(grey: Grey, rng: np.random.Generator) -> Grey:
+    return np.asarray(np.where(_polygons(grey.shape, rng) > 0, grey, 0), np.uint8)
+
+
+def _clouds(grey: Grey, rng: np.random.Generator) -> Grey:
+    return np.asarray(np.where(_polygons(grey.shape, rng) > 0, 255, grey), np.uint8)
+
+
+def _hole(grey: Grey, rng: np.random.Generator) -> Grey:
+    return np.asarray(np.where(_polygons(grey.shape, rng) > 0, 0, grey), np.uint8)
+
+
+def _swath(grey: Grey, rng: np.random.Generator) -> Grey:
+    column = np.arange(grey.shape[1]) - 0.2 * np.arange(grey.shape[0])[:, None] - rng.uniform(100, 200)
+    return np.asarray(np.where(column > 0, grey, 0), np.uint8)
+
+
+def _frame(grey: Grey, rng: np.random.Generator) -> Grey:
+    framed = grey.copy()
+    width = int(rng.integers(3, 8))
+    cv2.rectangle(framed, (12, 12), (grey.shape[1] - 12, grey.shape[0] - 12), 255, width)
+    return framed
+
+
+def _text(grey: Grey, rng: np.random.Generator) -> Grey:
+    written = grey.copy()
+    for line in range(6):
+        text = "".join(rng.choice(list("ABCDEFGHKLMNPRSTXYZ0123456789"), 18))
+        cv2.putText(written, text, (10, 40 + 60 * line), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 255, 2)
+    return written
+
+
+def _noise(grey: Grey, rng: np.random.Generator) -> Grey:
+    return np.clip(grey + rng.normal(0, 12, grey.shape), 1, 255).astype(np.uint8)
+
+
+def _stripes(grey: Grey, rng: np.random.Generator) -> Grey:
+    return np.asarray(np.clip(grey + rng.normal(0, 12, (1, grey.shape[1])), 1, 255), np.uint8)
+
+
+SHAPES: tuple[tuple[str, Config, Callable[[Grey, np.random.Generator], Grey]], ...] = (
+    ("polygons black", PAINTED, _black),
+    ("polygons black, notebook", NOTEBOOK, _black),
+    ("flat clouds", PRIOR, _clouds),
+    ("hole", PRIOR, _hole),
+    ("swath edge", PRIOR, _swath),
+    ("frame", PRIOR, _frame),
+    ("text", PRIOR, _text),
+    ("fixed noise", PRIOR, _noise),
+    ("stripes", PRIOR, _stripes),
+)
+"""What is painted alike on both scenes, the settings, and how."""
+
+
+def repeated(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+    """Synthetic ground that repeats itself, moved by more than half a period."""
+    del pictures
+    for number in range(round(24 * share)):
+        period = float(rng.uniform(5, 12))
+        angle = rng.uniform(0, np.pi)
+        y, x = np.mgrid[:384, :384]
+        along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+        waves = np.sin(2 * np.pi * along / period)
+        if number % 2:
+            waves = waves * np.sin(2 * np.pi * across / period)
+        length = min(period * rng.uniform(0.55, 0.9), 4.9)
+        move = (length * np.cos(angle), length * np.sin(angle))
+        rough = [rng.normal(0, 6, x.shape) for _ in range(2)]
+        ground = 110 + 50 * waves
+        parts = [np.clip(ground + cv2.GaussianBlur(noise, (0, 0), 1), 1, 255).astype(np.uint8) for noise in rough]
+        judgement = judged(scene(parts[0]), at(scene(parts[1]), *move))
+        yield Trial(f"period {period:.1f} px, moved {length:.1f} px", judgement, move)
+
+
+def _unrelated(size: int, each: int, config: Config) -> Kind:
+    def kind(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+        # The two tiles share a strip, and so do the two scenes of arosics.
+        chosen = {
+            name: grey
+            for name, grey in pictures.items()
+            if name in OTHER_PLACES or name in {f"36UYA {date}" for date in CLEAR[:4]}
+        }
+        found: list[tuple[Crop, MatchedScene]] = [
+            (crop, scene(crop.grey, config)) for crop in crops(chosen, size, each, rng)
+        ]
+        pairs = [(a, b) for a, b in itertools.combinations(found, 2) if a[0].ground != b[0].ground]
+        for number in rng.permutation(len(pairs))[: round(4500 * share)]:
+            (one, query), (other, train) = pairs[number]
+            yield Trial(f"{one.name} {one.corner}, {other.name} {other.corner}", judged(query, train, config), None)
+
+    return kind
+
+
+def real(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+    """Real pairs of one ground, moved by up to 4 px, at three sizes: how often the truth is within twice the error."""
+    for size in (128, 256, 512):
+        for name, one, other in _dates(pictures, size, rng, round(150 * share)):
+            move = tuple(rng.uniform(-2.8, 2.8, 2))
+            yield Trial(f"{size} px: {name}", judged(scene(one), at(scene(other), *move)), (move[0], move[1]))
+
+
+KINDS: Mapping[str, Kind] = {
+    "beyond radius": beyond_radius,
+    "turned": turned,
+    "slightly turned": slightly_turned,
+    "painted": painted,
+    "repeated": repeated,
+    "unrelated 128": _unrelated(128, 16, PRIOR),
+    "unrelated 256": _unrelated(256, 12, PRIOR),
+    "unrelated 512": _unrelated(512, 6, PRIOR),
+    "unrelated 128, no prior": _unrelated(128, 16, NO_PRIOR),
+    "unrelated 256, no prior": _unrelated(256, 12, NO_PRIOR),
+    "real": real,
+}
+"""Kinds of trials, in the order they are run."""
+
+SYNTHETIC = ("repeated",)
+"""Kinds that need no photographs."""

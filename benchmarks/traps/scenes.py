@@ -1,0 +1,144 @@
+"""Scenes in memory: crops of real imagery and synthetic ground, taken through preparation, AKAZE and matching."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import rasterio
+
+from s2fast.config import Config, load_config
+from s2fast.extract import extract_scene
+from s2fast.ground import Place
+from s2fast.match import MatchedScene, good_matches
+from s2fast.pairing import Pair
+from s2fast.shift import Judgement
+from s2fast.verify import Matched, judge
+
+Grey = npt.NDArray[np.uint8]
+
+PIXEL_M = 10.0
+"""Side of a pixel in all trials [m]: only ratios matter."""
+
+_CORNER = (500_000.0, 5_600_000.0)
+
+_WKT = pyproj.CRS("EPSG:32636").to_wkt()
+
+PRIOR = load_config(overrides={"features.upright": True})
+"""The default for north-up scenes."""
+
+NO_PRIOR = load_config(
+    overrides={
+        "features.upright": True,
+        "matching.mode": "exhaustive",
+        "verification.prior": "none",
+        "matching.max_distance_bits": 120,
+    }
+)
+"""README's profile without trustworthy georeferencing."""
+
+PAINTED = load_config(overrides={"features.upright": True, "regions.mode": "zero"})
+"""Polygons painted black."""
+
+NOTEBOOK = load_config(Path(__file__).parents[2] / "configs" / "notebook.toml", {"features.backend": "numba"})
+"""The notebook's recipe; its AKAZE by our own backend, which finds the same keypoints."""
+
+
+@cache
+def photographs(data: Path) -> Mapping[str, Grey]:
+    """Read the real imagery: one grey picture a file, by tile and date, or by place."""
+    found = {}
+    for path in sorted((data / "ukraine").rglob("*_TCI.jp2")):
+        found[f"{path.name[1:6]} {path.name[7:15]}"] = _grey(path)
+    for folder in ("arosics", "lebanon", "paris"):
+        for path in sorted((data / folder).glob("*.jp2")):
+            found[f"{folder} {path.name[:3]}"] = _grey(path)
+    return found
+
+
+def _grey(path: Path) -> Grey:
+    with rasterio.open(path) as source:
+        bands = source.read()
+    if bands.dtype == np.uint16:
+        low, high = np.percentile(bands[0][bands[0] > 0], [2, 98])
+        grey = np.clip(1 + (bands[0].astype(np.float64) - low) * 254 / (high - low), 1, 255)
+        return np.where(bands[0] == 0, 0, grey).astype(np.uint8)
+    return np.asarray(bands[0] if len(bands) == 1 else cv2.cvtColor(np.moveaxis(bands[:3], 0, 2), cv2.COLOR_RGB2GRAY))
+
+
+def scene(grey: Grey, config: Config = PRIOR, moved_px: tuple[float, float] = (0.0, 0.0)) -> MatchedScene:
+    """Extract a picture's features.
+
+    Parameters
+    ----------
+    grey : (rows, cols) uint8
+        The picture; 0 where there is no data or it is painted.
+    config
+        Settings.
+    moved_px
+        How far right and down the georeferencing says the picture lies [px].
+    """
+    painted = config.regions.mode == "zero"
+    valid = np.ones(grey.shape, np.bool_) if painted else grey != 0
+    found = extract_scene(grey.copy(), lambda rows, columns: valid[rows, columns], config, "numba")
+    right, down = moved_px
+    transform = (PIXEL_M, 0.0, _CORNER[0] + PIXEL_M * right, 0.0, -PIXEL_M, _CORNER[1] - PIXEL_M * down)
+    place = Place(_WKT, transform, (grey.shape[0], grey.shape[1]), 1, found.clear)
+    features = found.features
+    return MatchedScene(features.descriptors, features.xy, features.size, found.painted, place)
+
+
+def at(found: MatchedScene, right: float, down: float) -> MatchedScene:
+    """Return a scene whose georeferencing is said to lie further right and down [px]."""
+    a, b, c, d, e, f = found.place.transform
+    place = replace(found.place, transform=(a, b, c + a * right, d, e, f + e * down))
+    return replace(found, place=place)
+
+
+def judged(query: MatchedScene, train: MatchedScene, config: Config = PRIOR) -> Judgement:
+    """Match and judge two scenes as a run does."""
+    (found,) = good_matches(query, [train], config.matching, "numba")
+    pair = Pair("query", "train", "")
+    return judge(Matched(pair, query, train, found.query_row, found.train_row, found.distance), config)
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A square of one photograph."""
+
+    name: str
+    """The photograph."""
+    corner: tuple[int, int]
+    """Its first row and column."""
+    grey: Grey
+    """Pixels."""
+
+    @property
+    def ground(self) -> tuple[str, tuple[int, int]]:
+        """Which ground it shows: dates of one tile show the same."""
+        return self.name.split()[0], self.corner
+
+
+def crops(pictures: Mapping[str, Grey], size: int, each: int, rng: np.random.Generator) -> list[Crop]:
+    """Cut at most `each` squares of a grid, chosen at random and with at most 10 % missing, from every picture."""
+    found = []
+    for name, grey in pictures.items():
+        corners = [
+            (row, col)
+            for row in range(0, grey.shape[0] - size + 1, size)
+            for col in range(0, grey.shape[1] - size + 1, size)
+        ]
+        kept = 0
+        for number in rng.permutation(len(corners)):
+            row, col = corners[number]
+            part = grey[row : row + size, col : col + size]
+            if kept < each and np.count_nonzero(part) >= 0.9 * part.size:
+                found.append(Crop(name, (row, col), part))
+                kept += 1
+    return found

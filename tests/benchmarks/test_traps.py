@@ -1,0 +1,61 @@
+"""The benchmark of traps: trials told right from wrong, and a short form of it on real imagery."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks.datasets import REAL
+from benchmarks.traps.command import main, summary
+from benchmarks.traps.kinds import KINDS, SYNTHETIC, Trial
+from benchmarks.traps.scenes import PIXEL_M, photographs
+from s2fast.shift import Judgement
+
+FOUND = Judgement("verified", np.ones(3, np.bool_), dx=20.0, dy=-30.0, error=1.0, model="shift")
+
+
+def test_a_trial_is_wrong_if_different_ground_or_a_wrong_shift_is_verified() -> None:
+    assert not Trial("right", FOUND, (2.0, 3.0)).wrong
+    assert Trial("off by more than a pixel", FOUND, (2.0, 4.1)).wrong
+    assert not Trial("within its error", replace(FOUND, error=4.0), (2.0, 4.1)).wrong
+    assert Trial("different ground", FOUND, None).wrong
+    assert not Trial("not verified", replace(FOUND, verdict="ambiguous"), None).wrong
+
+
+def test_summary_counts_wrong_trials() -> None:
+    row = summary([Trial("right", FOUND, (2.0, 3.05)), Trial("wrong", FOUND, None)])
+    assert (row["trials"], row["verified"], row["wrong"], row["wrong %"]) == (2, 2, 1, 50)
+    assert row["within 2 stated errors %"] == 100
+    assert PIXEL_M == 10
+
+
+def test_without_imagery_synthetic_kinds_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--data", "nowhere", "--share", "0.1", "--only", *SYNTHETIC, "real"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "kind=repeated" in first
+    assert "wrong=0" in first
+    assert "skipped=nowhere is not there" in second
+
+
+SHORT = {
+    "beyond radius": 0.05,
+    "turned": 0.05,
+    "slightly turned": 0.05,
+    "repeated": 0.5,
+    "unrelated 128": 0.05,
+    "unrelated 256": 0.05,
+    "unrelated 256, no prior": 0.05,
+    "real": 0.05,
+}
+"""Share of the trials that the tests run, by kind."""
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real imagery in ../shared/data")
+@pytest.mark.parametrize("kind", SHORT)
+def test_no_trap_is_verified(kind: str) -> None:
+    trials = list(KINDS[kind](photographs(REAL.parent), np.random.default_rng(1), SHORT[kind]))
+    assert len(trials) > 1
+    assert [trial.name for trial in trials if trial.wrong] == []
+    if kind == "real":
+        assert np.mean([trial.judgement.verified for trial in trials]) > 0.8
