@@ -118,9 +118,10 @@ class Matching(_Section):
     mode: Literal["exhaustive", "windowed"] = "windowed"
     """exhaustive: all keypoints of the other scene compete, as in the notebook. windowed: only those within a radius of
     the same map position, and of the same size on the ground; a single such neighbour need not pass the ratio test."""
-    radius_m: float = Field(0.0, ge=0)
+    radius_m: Literal["auto"] | float = 0.0
     """Mode windowed, and verification: how far the same ground may lie in two scenes [m]; 0: five pixels of the pair's
-    coarser grid."""
+    coarser grid. Matches are sought twice as far, so that a shift just outside is seen and named. auto: five pixels,
+    then 15, 45 and 135, until a shift is found within; for scenes whose georeferencing is off by an unknown amount."""
     ratio: float = Field(0.9, gt=0, le=1)
     """Good: best distance < ratio x second-best distance."""
     mutual: bool = True
@@ -131,6 +132,17 @@ class Matching(_Section):
     """all: every pair. overlapping: pairs whose clear ground meets. file: those `pairs_file` lists."""
     pairs_file: str = ""
     """pairs = "file": a CSV file with columns query and train, scene ids in either order."""
+
+    @field_validator("radius_m", mode="wrap")
+    @classmethod
+    def _radius_in_one_line(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            radius = check(value)
+        except ValidationError:
+            radius = -1
+        if radius != "auto" and radius < 0:
+            raise ValueError('write "auto" or a number of metres, 0 or more')
+        return radius
 
     @model_validator(mode="after")
     def _file_for_pairs(self) -> Matching:
@@ -182,6 +194,8 @@ class Config(_Section):
     def _sections_agree(self) -> Config:
         if self.verification.prior == "none" and self.verification.enabled and self.matching.mode == "windowed":
             raise ValueError('verification.prior = "none" needs matching.mode = "exhaustive"')
+        if self.matching.radius_m == "auto" and self.matching.mode == "exhaustive":
+            raise ValueError('matching.radius_m = "auto" needs matching.mode = "windowed"')
         if self.output.keep_matches == "inliers" and not self.verification.enabled:
             raise ValueError('output.keep_matches = "inliers" needs verification.enabled = true')
         return self

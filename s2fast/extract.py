@@ -152,7 +152,7 @@ def extract_scene(
     """
     settings = config.features
     painted = config.regions.mode == "zero"
-    not_ground = flat(grey)
+    equal = flat(grey)
     prepared = prepare(grey, config.ingest, settings.nodata_px, painted=painted)
     factor = upsampling(grey.shape, config)
     source, shape = enlarging(prepared.image, factor)
@@ -182,8 +182,8 @@ def extract_scene(
         if budget is not None:
             features = features.take(budget.select(features.xy, features.response, shape))
     features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
-    not_ground |= ~prepared.clear
-    return Extracted(features, clear_cells(prepared.clear), outlines(not_ground, features.xy, features.size))
+    seen = outlines(lambda rows: equal(rows) | ~prepared.clear[rows], prepared.clear.shape, features.xy, features.size)
+    return Extracted(features, clear_cells(prepared.clear), seen)
 
 
 def upsampling(shape: tuple[int, ...], config: Config) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,12 @@ from s2fast.prepare import cell_px
 WINDOW_PX = 5.0
 """How far the same ground may lie in two scenes unless told [px of the coarser grid]: Sentinel-2's absolute error is
 below two pixels of 10 m."""
+
+AUTO_FACTORS = (1, 3, 9, 27)
+"""Radii that "auto" tries [`WINDOW_PX`]."""
+
+MOST_AWAY = 0.3
+"""Largest radius that "auto" tries, as a share of a scene's side: farther off too little ground is left."""
 
 SEARCHED_RADII = 2.0
 """Matches are sought within this many radii: a true shift just outside the radius must not pass for one inside."""
@@ -106,14 +112,31 @@ class Place:
         return cell_px((self.shape[0] // self.reduction, self.shape[1] // self.reduction)) * self.reduction
 
 
-def radius_m(query: Place, train: Place, wanted_m: float) -> float:
-    """How far apart the same ground may lie [m]: what was asked for, or five pixels of the coarser grid."""
-    return wanted_m or WINDOW_PX * max(query.grid_m, train.grid_m)
+def radii_m(query: Place, train: Place, wanted_m: float | Literal["auto"]) -> list[float]:
+    """Return how far apart the same ground may lie [m], in the order to try.
+
+    One radius, what was asked for or five pixels of the coarser grid; for "auto" that and three times as far each, up
+    to `MOST_AWAY` of the smaller scene.
+    """
+    least = WINDOW_PX * max(query.grid_m, train.grid_m)
+    if wanted_m != "auto":
+        return [wanted_m or least]
+    most = max(least, MOST_AWAY * float(np.sqrt(min(query.area_m2, train.area_m2))))
+    return [least * factor for factor in AUTO_FACTORS if least * factor <= most]
 
 
-def searched_m(query: Place, train: Place, wanted_m: float) -> float:
-    """Return how far apart matches are sought [m]: twice `radius_m`, so that what lies just outside is seen."""
-    return SEARCHED_RADII * radius_m(query, train, wanted_m)
+def common_centre(query: Place, train: Place) -> npt.NDArray[np.float64]:
+    """Return the middle of the ground that both rasters cover, of the query's where they share none: (2,) [m]."""
+    boxes = []
+    for place in (query, train):
+        right, bottom = place.shape[1] - 0.5, place.shape[0] - 0.5
+        corners = np.array([[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]])
+        on_map = place.on_map(corners, query.metric)
+        boxes.append((on_map.min(axis=0), on_map.max(axis=0)))
+    low, high = np.maximum(boxes[0][0], boxes[1][0]), np.minimum(boxes[0][1], boxes[1][1])
+    if not (low < high).all():
+        return np.asarray(query.on_map(query.middle)[0])
+    return np.asarray((low + high) / 2)
 
 
 def overlap_pct(query: Place, train: Place) -> float:

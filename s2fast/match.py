@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from s2fast.config import Config, Matching
 from s2fast.executors import Workplace, limit_threads, run_units
-from s2fast.ground import Place, searched_m
+from s2fast.ground import SEARCHED_RADII, Place, radii_m
 from s2fast.keys import content_key
 from s2fast.memory import MIB, match_bytes, scene_bytes
 from s2fast.model import PairResult
@@ -24,6 +25,7 @@ from s2fast.progress import Progress
 from s2fast.record import RunRecord
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder
+from s2fast.witness import LEAST_WITNESSES, MAX_LOG_NFA, Kinship, densest_spots
 from s2fast_kernels import hamming_top2, hamming_top2_both, hamming_window_top2_both
 from s2fast_kernels.backends import Backend, resolve
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
@@ -60,6 +62,8 @@ class Matches:
     """(k,) Hamming distance [bits]."""
     second: npt.NDArray[np.uint16]
     """(k,) distance of the second-best neighbour [bits], 65535 where none competed."""
+    radius_m: float
+    """How far apart the same ground may lie [m]."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,9 @@ class MatchedScene:
         """Order the keypoints for a search within a radius on the query's map; done once for all searches alike."""
         name = (radius, query.place.metric)
         if name not in self._prepared:
+            # A row of radii may be tried pair by pair: only the latest orders are kept.
+            while len(self._prepared) > 1:
+                del self._prepared[next(iter(self._prepared))]
             self._prepared[name] = WindowRows.of(self.descriptors, self.on_map_of(query), self.scale, radius)
         return self._prepared[name]
 
@@ -100,10 +107,14 @@ class MatchedScene:
         return {}
 
     @cached_property
+    def size_m(self) -> npt.NDArray[np.float64]:
+        """(n,) diameters on the ground [m]."""
+        return np.asarray(self.size.astype(np.float64) * (self.place.grid_m / self.place.reduction))
+
+    @cached_property
     def scale(self) -> npt.NDArray[np.int64]:
         """(n,) size on the ground in quarters of an octave: what is found at one level has one value."""
-        size_m = self.size.astype(np.float64) * (self.place.grid_m / self.place.reduction)
-        return np.asarray(np.rint(_SCALES_AN_OCTAVE * np.log2(size_m)), np.int64)
+        return np.asarray(np.rint(_SCALES_AN_OCTAVE * np.log2(self.size_m)), np.int64)
 
 
 def key(query_key: str, train_key: str, config: Config) -> str:
@@ -158,9 +169,7 @@ def match_unit(block: Sequence[Pair], config: Config, backend: str, out: str, th
         trains = [scenes[pair.train] for pair in pairs]
         found = good_matches(scenes[query], trains, config.matching, backend)
         for pair, train, matches in zip(pairs, trains, found, strict=True):
-            results.append(
-                pair_result(pair, len(scenes[query].descriptors), len(train.descriptors), len(matches.query_row))
-            )
+            results.append(pair_result(pair, len(scenes[query].descriptors), len(train.descriptors), matches))
             tables.append(match_table(pair, matches))
     rows = pa.Table.from_pylist([asdict(result) for result in results])
     folder.matched.write(part_name([pair.key for pair in block]), rows, pa.concat_tables(tables).unify_dictionaries())
@@ -202,8 +211,8 @@ def good_matches(
     else:
         top2 = hamming_top2.hamming_top2(query.descriptors, train_rows, offsets, backend=backend)
         good = passing(top2, settings)
-    for number in range(len(trains)):
-        yield _chosen(top2, good, number)
+    for number, train in enumerate(trains):
+        yield _chosen(top2, good, number, radii_m(query.place, train.place, settings.radius_m)[0])
 
 
 def near_matches(
@@ -212,6 +221,7 @@ def near_matches(
     settings: Matching,
     backend: str,
     away_m: npt.NDArray[np.float64] | None = None,
+    radius_m: float | None = None,
 ) -> Matches:
     """Find the good matches of two scenes among keypoints near one place on the map.
 
@@ -225,8 +235,48 @@ def near_matches(
         A `hamming_window_top2_both` backend.
     away_m : (2,) float64 or None
         Look this far away from the place instead, east and north [m].
+    radius_m
+        How far apart the same ground may lie [m]; matches are sought `SEARCHED_RADII` times as far. None: as the
+        settings say.
+
+    Returns
+    -------
+    Matches
+        With ``radius_m = "auto"`` those of the first radius within which the positions agree, or of the first at all.
     """
-    radius = searched_m(query.place, train.place, settings.radius_m)
+    radii = [radius_m] if radius_m is not None else radii_m(query.place, train.place, settings.radius_m)
+    first = _near_matches(query, train, settings, backend, away_m, radii[0])
+    found = first
+    for radius in radii[1:]:
+        if _agree(query, train, found, len(radii)):
+            return found
+        found = _near_matches(query, train, settings, backend, away_m, radius)
+    return found if len(radii) > 1 and _agree(query, train, found, len(radii)) else first
+
+
+def _agree(query: MatchedScene, train: MatchedScene, matches: Matches, tried: int) -> bool:
+    """Return whether so many matches agree on a shift within their radius that chance cannot explain it."""
+    grid = max(query.place.grid_m, train.place.grid_m)
+    here = query.on_own_map[matches.query_row]
+    moved = (train.on_map_of(query)[matches.train_row] - here) / grid
+    if len(moved) < LEAST_WITNESSES:
+        return False
+    share = Kinship.of(here, query.size_m[matches.query_row]).shares()
+    spot, _ = densest_spots(moved, share, SEARCHED_RADII * matches.radius_m / grid, 0.0)
+    inside = float(np.hypot(*spot.at)) * grid <= matches.radius_m
+    return inside and spot.votes >= LEAST_WITNESSES and spot.log_nfa + math.log10(tried) <= MAX_LOG_NFA
+
+
+def _near_matches(
+    query: MatchedScene,
+    train: MatchedScene,
+    settings: Matching,
+    backend: str,
+    away_m: npt.NDArray[np.float64] | None,
+    radius_m: float,
+) -> Matches:
+    """Find the good matches within a radius; see `near_matches`."""
+    radius = SEARCHED_RADII * radius_m
     away = (0.0, 0.0) if away_m is None else (float(away_m[0]), float(away_m[1]))
     there, back = hamming_window_top2_both.hamming_window_top2_both(
         query.prepared(radius, query), train.prepared(radius, query), away=away, backend=backend
@@ -234,12 +284,13 @@ def near_matches(
     good = passing(there, settings)
     if settings.mutual:
         good &= mutual(there, back, np.array([0, len(train.descriptors)], np.int64))
-    return _chosen(there, good, 0)
+    return _chosen(there, good, 0, radius_m)
 
 
-def _chosen(top2: Top2, good: npt.NDArray[np.bool_], number: int) -> Matches:
+def _chosen(top2: Top2, good: npt.NDArray[np.bool_], number: int, radius_m: float) -> Matches:
     rows = np.flatnonzero(good[:, number])
-    return Matches(rows.astype(np.int32), top2.index[rows, number], top2.best[rows, number], top2.second[rows, number])
+    found = top2.index[rows, number], top2.best[rows, number], top2.second[rows, number]
+    return Matches(rows.astype(np.int32), *found, radius_m)
 
 
 def passing(top2: Top2, settings: Matching) -> npt.NDArray[np.bool_]:
@@ -288,9 +339,11 @@ def similarity_pct(n_good: int, n_query: int) -> float:
     return round(100 * n_good / max(n_query, 1), 2)
 
 
-def pair_result(pair: Pair, n_query: int, n_train: int, n_good: int) -> PairResult:
+def pair_result(pair: Pair, n_query: int, n_train: int, matches: Matches) -> PairResult:
     """Sum up one pair."""
-    return PairResult(pair.query, pair.train, n_query, n_train, n_good, similarity_pct(n_good, n_query), pair.key)
+    n_good = len(matches.query_row)
+    similarity = similarity_pct(n_good, n_query)
+    return PairResult(pair.query, pair.train, n_query, n_train, n_good, similarity, pair.key, matches.radius_m)
 
 
 def rows_of_pairs(matches: pa.Table) -> dict[tuple[str, str], slice]:

@@ -110,9 +110,9 @@ def extract_bytes(shape: tuple[int, int], threads: int, *, windowed: bool = True
     Returns
     -------
     int
-        Bytes. In windows: the tile and what of it is clear, where keypoints may lie (one bit a pixel), the planes
-        between octaves (float32, a quarter of the pixels each time), one strip of the mask's making, the threads'
-        windows, and candidates as dense as real scenes get.
+        Bytes. In windows: the tile and what of it is clear, where pixels are equal and where keypoints may lie (one bit
+        a pixel each), the planes between octaves (float32, a quarter of the pixels each time), one strip of the mask's
+        making, the threads' windows, and candidates as dense as real scenes get.
     """
     tile = 2 * shape[0] * shape[1]
     shape = (upsample * shape[0], upsample * shape[1])
@@ -122,7 +122,7 @@ def extract_bytes(shape: tuple[int, int], threads: int, *, windowed: bool = True
     planes = 4 * (pixels // 4 + pixels // 16 + pixels // 64)
     strip = 6 * min(_MASK_STRIP_ROWS, shape[0]) * shape[1]
     candidates = int(pixels * DENSE_PER_PX) * _CANDIDATE_BYTES
-    return tile + pixels // 8 + planes + strip + threads * min(_WINDOW_BYTES, 40 * pixels) + candidates
+    return tile + tile // 16 + pixels // 8 + planes + strip + threads * min(_WINDOW_BYTES, 40 * pixels) + candidates
 
 
 def match_bytes(keypoints: int, scenes: int) -> int:

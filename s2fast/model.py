@@ -142,6 +142,9 @@ class PairResult:
     key: str
     """Content key: the features and settings this row was computed from."""
 
+    radius_m: float
+    """How far apart the same ground may lie [m]: what was asked for, or what ``matching.radius_m = "auto"`` came to."""
+
 
 @dataclass(frozen=True, slots=True)
 class PairVerdict:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 _FLAT_PX = ((3, 3), (1, 7), (7, 1))
 """Rows and columns of rectangles that are taken for painted if all their pixels are equal: areas, and thin lines."""
+
+_STRIP_ROWS = 256
+"""Rows looked at together: whole tiles are never counted at once."""
 
 _SIDE = 8
 """Cells along a side of `outlines`."""
@@ -20,36 +25,49 @@ _SUPPORT_SIZES = 5.0
 diameter apart."""
 
 
-def flat(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Return where pixels belong to an area or a line of equal ones.
+RowSource = Callable[[slice], npt.NDArray[np.bool_]]
+"""Rows -> that part of a bool image, all its columns."""
+
+
+def flat(grey: npt.NDArray[np.uint8]) -> RowSource:
+    """Find where pixels belong to an area or a line of equal ones.
 
     Parameters
     ----------
     grey : (rows, cols) uint8
-        Pixels as read.
+        Pixels as read; may change afterwards.
 
     Returns
     -------
-    (rows, cols) bool
+    RowSource
+        A function of rows. What it reads is held as one bit a pixel.
     """
-    found = np.zeros(grey.shape, np.uint8)
-    if grey.size:
+    rows, cols = grey.shape
+    packed = np.zeros((rows, -(-cols // 8)), np.uint8)
+    halo = max(side[0] for side in _FLAT_PX)
+    for start in range(0, rows if cols else 0, _STRIP_ROWS):
+        top = max(0, start - halo)
+        part = grey[top : start + _STRIP_ROWS + halo]
+        found = np.zeros(part.shape, np.uint8)
         for side in _FLAT_PX:
-            part = np.ones(side, np.uint8)
-            equal = cv2.dilate(grey, part) == cv2.erode(grey, part)
-            found |= cv2.dilate(equal.view(np.uint8), part)
-    return np.asarray(found.view(np.bool_))
+            kernel = np.ones(side, np.uint8)
+            equal = cv2.dilate(part, kernel) == cv2.erode(part, kernel)
+            found |= cv2.dilate(equal.view(np.uint8), kernel)
+        packed[start : start + _STRIP_ROWS] = np.packbits(found[start - top : start - top + _STRIP_ROWS], axis=1)
+    return lambda chosen: np.unpackbits(packed[chosen], axis=1, count=cols).view(np.bool_)
 
 
 def outlines(
-    painted: npt.NDArray[np.bool_], xy: npt.NDArray[np.float32], size: npt.NDArray[np.float32]
+    painted: RowSource, shape: tuple[int, ...], xy: npt.NDArray[np.float32], size: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.uint64]:
     """Return what each keypoint sees of painted pixels, as an 8 x 8 picture of one bit a cell.
 
     Parameters
     ----------
-    painted : (rows, cols) bool
-        True where a pixel is not ground.
+    painted
+        ``painted(rows)``, a slice, returns these rows of a bool image: True where a pixel is not ground.
+    shape
+        Rows and columns of the image.
     xy : (n, 2) float32
         Keypoints, pixel centres at integers [px].
     size : (n,) float32
@@ -62,8 +80,22 @@ def outlines(
         is painted.
     """
     seen = np.zeros(len(xy), np.uint64)
-    if not painted.any() or not len(xy):
-        return seen
+    strip = xy[:, 1] // _STRIP_ROWS
+    for number in np.unique(strip):
+        chosen = np.flatnonzero(strip == number)
+        reach = _SUPPORT_SIZES * float(size[chosen].max()) + 1
+        top = max(0, int(xy[chosen, 1].min() - reach))
+        part = painted(slice(top, min(shape[0], int(xy[chosen, 1].max() + reach) + 2)))
+        if part.any():
+            seen[chosen] = _outlines(part, xy[chosen] - np.array([0, top], np.float32), size[chosen])
+    return seen
+
+
+def _outlines(
+    painted: npt.NDArray[np.bool_], xy: npt.NDArray[np.float32], size: npt.NDArray[np.float32]
+) -> npt.NDArray[np.uint64]:
+    """Return the outlines on some rows of the image."""
+    seen = np.zeros(len(xy), np.uint64)
     total = cv2.integral(painted.view(np.uint8), sdepth=cv2.CV_32S)
     reach = _SUPPORT_SIZES * size[:, None]
     step = np.linspace(-1, 1, _SIDE + 1, dtype=np.float32)

@@ -77,6 +77,8 @@ class Evidence:
     """(k,) False where what both keypoints see is painted, filled or missing."""
     grid: float
     """Pixel of the coarser scene [m]: the scale of a true match's error."""
+    centre: npt.NDArray[np.float64]
+    """(2,) middle of the common ground on the map [m]."""
 
     def __len__(self) -> int:
         """Count the matches."""
@@ -208,8 +210,10 @@ def _refined(
         if fitted.significant and gain > -0.05 * share[away].sum():
             affinity, model = fitted, fitted.model
             off = np.hypot(*(moved - fitted.at(evidence.here / grid)).T)
-            middle = fitted.shift
-            error = fitted.error
+            centre = evidence.centre / grid
+            middle = fitted.at(centre)
+            lever = float(np.hypot(*(centre - fitted.centre)))
+            error = math.hypot(fitted.error, lever * fitted.change_error, _LEAST_ERROR_PX)
     agrees = off <= INLIER_PX
     holds = holds_everywhere(evidence.here[rows], share, agrees[rows], chance)
     believed = holds and math.isfinite(error)
@@ -225,9 +229,7 @@ def _refined(
     )
 
 
-def find_anywhere(
-    evidence: Evidence, alike: npt.NDArray[np.bool_], ground: float, centre: npt.NDArray[np.float64]
-) -> Judgement:
+def find_anywhere(evidence: Evidence, alike: npt.NDArray[np.bool_], ground: float) -> Judgement:
     """Find the displacement, or else the rotation, scale and shift, that most matches share, wherever it is.
 
     Parameters
@@ -238,8 +240,6 @@ def find_anywhere(
         Matches of keypoints of one size, which only a shift's can be.
     ground
         Area over which wrong matches spread [m2].
-    centre : (2,) float64
-        Where the shift of a similarity is wanted [m].
 
     Returns
     -------
@@ -252,7 +252,7 @@ def find_anywhere(
         return found
     rows = np.flatnonzero(evidence.testifies)
     share = Kinship.of(evidence.here[rows], evidence.size[rows]).shares()
-    similar = fit_similarity(evidence.here[rows], evidence.there[rows], centre, INLIER_PX * evidence.grid)
+    similar = fit_similarity(evidence.here[rows], evidence.there[rows], evidence.centre, INLIER_PX * evidence.grid)
     if similar is None:
         return Judgement.nothing(len(evidence), _unjudged(evidence, np.ones(len(evidence), np.bool_)))
     affinity, agrees = similar
@@ -271,7 +271,7 @@ def find_anywhere(
     residual = evidence.there[inlier] - evidence.here[inlier] - affinity.at(evidence.here[inlier])
     spread = float(np.sqrt((residual**2).mean()))
     lever = float(np.hypot(*(evidence.here[inlier] - evidence.here[inlier].mean(axis=0)).T).mean())
-    distance = float(np.hypot(*(evidence.here[inlier].mean(axis=0) - centre)))
+    distance = float(np.hypot(*(evidence.here[inlier].mean(axis=0) - evidence.centre)))
     change_error = spread / max(lever, evidence.grid) / math.sqrt(votes)
     error = math.hypot(spread / math.sqrt(votes), distance * change_error, _LEAST_ERROR_PX * evidence.grid)
     return Judgement(

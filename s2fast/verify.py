@@ -15,7 +15,7 @@ from s2fast import match
 from s2fast.config import Config
 from s2fast.errors import RunFolderError
 from s2fast.executors import Workplace, limit_threads, run_units
-from s2fast.ground import Place, overlap_pct, radius_m
+from s2fast.ground import Place, common_centre, overlap_pct
 from s2fast.keys import content_key
 from s2fast.match import MatchedScene
 from s2fast.memory import MIB
@@ -137,8 +137,10 @@ def verify_unit(block: Block, config: Config, backend: str, out: str, threads: i
     for pair in block.pairs:
         at = places.get((pair.query, pair.train), slice(0, 0))
         found = {name: column[at] for name, column in columns.items()}
-        verdict, inlier = verify(Matched(pair, scenes[pair.query], scenes[pair.train], **found), config, backend)
-        verdicts.append(counts[pair.query, pair.train] | {"key": pair.key} | asdict(verdict))
+        row = counts[pair.query, pair.train]
+        matched = Matched(pair, scenes[pair.query], scenes[pair.train], **found, radius_m=row["radius_m"])
+        verdict, inlier = verify(matched, config, backend)
+        verdicts.append(row | {"key": pair.key} | asdict(verdict))
         keep = inlier if config.output.keep_matches == "inliers" else np.ones(len(inlier), np.bool_)
         chosen.append(np.arange(at.start, at.stop)[keep])
         inliers.append(inlier[keep])
@@ -167,6 +169,8 @@ class Matched:
     """(k,) rows of the train's features."""
     distance: npt.NDArray[np.uint16]
     """(k,) Hamming distances [bits]."""
+    radius_m: float
+    """How far apart the same ground may lie [m]."""
 
     @property
     def common_pct(self) -> float:
@@ -179,10 +183,11 @@ class Matched:
         return Evidence(
             here=self.query.on_own_map[self.query_row],
             there=self.train.on_map_of(self.query)[self.train_row],
-            size=self.query.size[self.query_row].astype(np.float64) * (query.grid_m / query.reduction),
+            size=self.query.size_m[self.query_row],
             distance=self.distance,
             testifies=~alike(self.query.painted[self.query_row], self.train.painted[self.train_row]),
             grid=max(query.grid_m, train.grid_m),
+            centre=common_centre(query, train),
         )
 
 
@@ -234,15 +239,11 @@ def verify(matched: Matched, config: Config, backend: str) -> tuple[PairVerdict,
         shear=affinity.shear if affinity and affinity.model == "affinity" else None,
         rival_dx_m=None if rival is None else float(rival[0]),
         rival_dy_m=None if rival is None else float(rival[1]),
-        searched_m=_radius(matched, config) if config.verification.prior == "map" else None,
+        searched_m=matched.radius_m if config.verification.prior == "map" else None,
         null_trials=len(fooled),
         null_verified=sum(fooled),
     )
     return verdict, judged.inlier
-
-
-def _radius(matched: Matched, config: Config) -> float:
-    return radius_m(matched.query.place, matched.train.place, config.matching.radius_m)
 
 
 def judge(matched: Matched, config: Config, away_m: npt.NDArray[np.float64] | None = None) -> Judgement:
@@ -257,11 +258,10 @@ def judge(matched: Matched, config: Config, away_m: npt.NDArray[np.float64] | No
     """
     evidence = matched.evidence()
     if config.verification.prior == "map":
-        return find_shift(evidence, _radius(matched, config), away_m)
+        return find_shift(evidence, matched.radius_m, away_m)
     same = matched.query.scale[matched.query_row] == matched.train.scale[matched.train_row]
-    query = matched.query.place
-    ground = max(min(query.clear_m2, matched.train.place.clear_m2), evidence.grid**2)
-    return find_anywhere(evidence, same, ground, query.on_map(query.middle)[0])
+    ground = max(min(matched.query.place.clear_m2, matched.train.place.clear_m2), evidence.grid**2)
+    return find_anywhere(evidence, same, ground)
 
 
 def null_judgements(matched: Matched, config: Config, backend: str, common_pct: float) -> Iterator[Judgement]:
@@ -277,18 +277,21 @@ def null_judgements(matched: Matched, config: Config, backend: str, common_pct: 
     if config.verification.prior == "none":
         random = _random(matched.pair)
         for _ in range(config.verification.nulls):
-            yield judge(replace(matched, train_row=random.permutation(matched.train_row)), config)
+            yield judge(
+                replace(matched, train_row=matched.train_row[random.permutation(len(matched.train_row))]), config
+            )
         return
     query, train = matched.query, matched.train
-    for away in wrong_places(matched.pair, query.place, train.place, config, common_pct):
+    radius, count = matched.radius_m, config.verification.nulls
+    for away in wrong_places(matched.pair, query.place, train.place, radius, count, common_pct):
         if config.matching.mode == "windowed":
-            wrong = match.near_matches(query, train, config.matching, backend, away)
+            wrong = match.near_matches(query, train, config.matching, backend, away, radius)
             matched = replace(matched, query_row=wrong.query_row, train_row=wrong.train_row, distance=wrong.distance)
         yield judge(matched, config, away)
 
 
 def wrong_places(
-    pair: Pair, query: Place, train: Place, config: Config, common_pct: float
+    pair: Pair, query: Place, train: Place, radius_m: float, count: int, common_pct: float
 ) -> list[npt.NDArray[np.float64]]:
     """Choose displacements under which no match can be true, the same whenever they are asked for.
 
@@ -300,14 +303,12 @@ def wrong_places(
         East and north [m].
     """
     random = _random(pair)
-    count = config.verification.nulls
-    radius = radius_m(query, train, config.matching.radius_m)
     apart = np.zeros(2)
     if common_pct == 0:
         apart = (train.on_map(train.middle, query.metric) - query.on_map(query.middle))[0]
     # On small scenes even a wrong place must leave ground to compare.
-    farthest = min(_AWAY_RADII[1] * radius, 0.25 * np.sqrt(min(query.area_m2, train.area_m2)))
-    nearest = min(_AWAY_RADII[0] * radius, farthest)
+    farthest = min(_AWAY_RADII[1] * radius_m, 0.25 * np.sqrt(min(query.area_m2, train.area_m2)))
+    nearest = min(_AWAY_RADII[0] * radius_m, farthest)
     lengths, angles = random.uniform(nearest, farthest, count), random.uniform(0, 2 * np.pi, count)
     return [apart + length * np.array([np.cos(a), np.sin(a)]) for length, a in zip(lengths, angles, strict=True)]
 

@@ -118,7 +118,7 @@ def log_tail(witnesses: float, votes: float, chance: float) -> float:
     Examples
     --------
     >>> round(log_tail(100, 9, 0.01), 2)
-    -6.06
+    -6.08
     """
     if votes <= witnesses * chance:
         return 0.0

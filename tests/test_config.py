@@ -105,3 +105,15 @@ def test_every_key_has_a_description() -> None:
     for dotted in dotted_keys():
         section, key = dotted.split(".")
         assert Config.model_fields[section].annotation.model_fields[key].description, dotted
+
+
+@pytest.mark.parametrize("value", ["-1", "far", "nan"])
+def test_a_wrong_radius_is_told_in_one_line(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"matching\.radius_m = .*write \"auto\" or a number of metres"):
+        load_config(overrides=[f"matching.radius_m={value}"])
+
+
+def test_radius_auto_needs_windows() -> None:
+    assert load_config(overrides={"matching.radius_m": "auto"}).matching.radius_m == "auto"
+    with pytest.raises(ConfigError, match="windowed"):
+        load_config(overrides={"matching.radius_m": "auto", "matching.mode": "exhaustive"})

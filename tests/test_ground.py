@@ -4,7 +4,7 @@ import numpy as np
 import pyproj
 import pytest
 
-from s2fast.ground import Place, overlap_pct, radius_m
+from s2fast.ground import Place, common_centre, overlap_pct, radii_m
 from s2fast.prepare import clear_cells
 
 UTM36, UTM37 = (pyproj.CRS.from_epsg(code).to_wkt() for code in (32636, 32637))
@@ -53,9 +53,10 @@ def test_degrees_become_metres_of_the_zone() -> None:
 
 
 def test_radius_is_five_pixels_of_the_coarser_grid_unless_told() -> None:
-    assert radius_m(north_up(), north_up(pixel=20.0), 0.0) == pytest.approx(100)
-    assert radius_m(north_up(), north_up(reduction=2), 0.0) == pytest.approx(100)
-    assert radius_m(north_up(), north_up(pixel=20.0), 7.0) == 7.0
+    assert radii_m(north_up(), north_up(pixel=20.0), 0.0) == pytest.approx([100])
+    assert radii_m(north_up(), north_up(reduction=2), 0.0) == pytest.approx([100])
+    assert radii_m(north_up(), north_up(pixel=20.0), 7.0) == [7.0]
+    assert radii_m(north_up(), north_up(), "auto")[:2] == pytest.approx([50, 150])
 
 
 def test_overlap_of_shifted_scenes_is_the_rectangle_they_share() -> None:
@@ -92,3 +93,12 @@ def test_clear_ground_is_an_area() -> None:
     half = np.zeros((256, 256), bool)
     half[:128] = True
     assert north_up(clear=half).clear_m2 == pytest.approx(2560 * 1280, rel=1e-6)
+
+
+def test_centre_of_the_common_ground_is_that_of_what_both_cover() -> None:
+    query = north_up()
+    assert common_centre(query, query) == pytest.approx([601_280, 5_598_720])
+    moved = north_up(corner=(600_000.0 + 1280, 5_600_000.0))
+    assert common_centre(query, moved) == pytest.approx([601_920, 5_598_720])
+    far = north_up(corner=(700_000.0, 5_600_000.0))
+    assert common_centre(query, far) == pytest.approx([601_280, 5_598_720])

@@ -31,6 +31,7 @@ def evidence(
         np.full(true + wrong, 90, np.uint16),
         np.ones(true + wrong, np.bool_),
         GRID,
+        np.full(2, SIDE / 2),
     )
 
 
@@ -91,7 +92,9 @@ def test_a_shift_is_sought_around_the_one_expected() -> None:
 def test_two_shifts_that_explain_the_matches_are_ambiguous() -> None:
     rng = np.random.default_rng(5)
     one, other = evidence(rng, 80, 40, (30.0, 0.0)), evidence(rng, 60, 0, (-30.0, 0.0))
-    both = Evidence(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in one.__slots__[:-1]), GRID)
+    both = Evidence(
+        *(np.concatenate([getattr(one, name), getattr(other, name)]) for name in one.__slots__[:-2]), GRID, one.centre
+    )
     judged = find_shift(both, RADIUS)
     assert judged.verdict == "ambiguous"
     assert judged.dx == pytest.approx(30, abs=3)
@@ -152,7 +155,7 @@ def test_few_matches_are_no_shift(count: int) -> None:
     found = evidence(np.random.default_rng(10), count, 0)
     for judged in (
         find_shift(found, RADIUS),
-        find_anywhere(found, np.ones(count, np.bool_), SIDE**2, np.full(2, SIDE / 2)),
+        find_anywhere(found, np.ones(count, np.bool_), SIDE**2),
     ):
         assert judged.verdict == "not verified"
         assert judged.inlier.tolist() == [False] * count
@@ -160,7 +163,7 @@ def test_few_matches_are_no_shift(count: int) -> None:
 
 def test_any_shift_is_found_without_a_prior() -> None:
     found = evidence(np.random.default_rng(11), 60, 200, (2000.0, -900.0), within=SIDE / 2)
-    judged = find_anywhere(found, np.ones(260, np.bool_), SIDE**2, np.full(2, SIDE / 2))
+    judged = find_anywhere(found, np.ones(260, np.bool_), SIDE**2)
     assert (judged.verdict, judged.model) == ("verified", "shift")
     assert (judged.dx, judged.dy) == pytest.approx((2000, -900), abs=3)
 
@@ -178,7 +181,7 @@ def test_similarity_without_a_prior(angle: float, scale: float) -> None:
     )
     there = (found.here - centre) @ turn.T + centre + [300.0, -80.0] + rng.normal(0, 2, (120, 2))
     there[:50] = rng.uniform(0, SIDE, (50, 2))
-    judged = find_anywhere(with_columns(found, there=there), np.ones(120, np.bool_), SIDE**2, centre)
+    judged = find_anywhere(with_columns(found, there=there), np.ones(120, np.bool_), SIDE**2)
     assert (judged.verdict, judged.model) == ("verified", "similarity")
     assert judged.affinity is not None
     assert judged.affinity.rotation_deg == pytest.approx(angle, abs=0.1)
@@ -193,7 +196,7 @@ def test_no_model_in_a_mirror_or_by_chance_without_a_prior() -> None:
     for _ in range(20):
         found = evidence(rng, 0, 300)
         for there in (SIDE - found.here * [1, -1], rng.uniform(0, SIDE, (300, 2))):
-            judged = find_anywhere(with_columns(found, there=there), np.ones(300, np.bool_), SIDE**2, np.zeros(2))
+            judged = find_anywhere(with_columns(found, there=there), np.ones(300, np.bool_), SIDE**2)
             assert judged.verdict == "not verified"
 
 

@@ -112,14 +112,13 @@ def test_wrong_places_are_far_enough_and_always_the_same(tmp_path: Path) -> None
     put_scene(folder, "b", random_features(rng, 5), shape=(4000, 4000))
     scenes = load_scenes(folder, {"a", "b"})
     places = scenes["a"].place, scenes["b"].place
-    config = load_config(overrides={"verification.nulls": 50})
-    away = np.array(verify.wrong_places(Pair("a", "b", ""), *places, config, 100.0))
+    away = np.array(verify.wrong_places(Pair("a", "b", ""), *places, 50.0, 50, 100.0))
     assert len(away) == 50
     length = np.hypot(*away.T)
     assert length.min() >= 8 * 50
     assert length.max() <= 40 * 50
-    np.testing.assert_array_equal(away, verify.wrong_places(Pair("a", "b", "other"), *places, config, 100.0))
-    assert (away != verify.wrong_places(Pair("b", "a", ""), *places, config, 100.0)).any()
+    np.testing.assert_array_equal(away, verify.wrong_places(Pair("a", "b", "other"), *places, 50.0, 50, 100.0))
+    assert (away != verify.wrong_places(Pair("b", "a", ""), *places, 50.0, 50, 100.0)).any()
 
 
 def test_nulls_are_counted_where_chance_fools_the_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,6 +147,30 @@ def test_without_verification_there_is_no_verdict(tmp_path: Path) -> None:
     matches = RunFolder(tmp_path).verified.matches("a", "b")
     assert len(matches) == row["n_good"] > 0
     assert matches["inlier"].isna().all()
+
+
+@pytest.mark.parametrize("shift_px", [(3.0, 1.0), (0.0, -30.0), (-30.0, 25.0)])
+def test_radius_auto_finds_shifts_near_and_far(tmp_path: Path, shift_px: tuple[float, float]) -> None:
+    query, train = shifted_pair(shift_px)
+    row = judged(tmp_path, load_config(overrides={"matching.radius_m": "auto"}), ("a", query, {}), ("b", train, {}))
+    assert row["verdict"] == "verified"
+    assert (row["dx_px"], row["dy_px"]) == pytest.approx(shift_px, abs=0.2)
+    assert np.hypot(*shift_px) * 10 < row["searched_m"] <= 600
+
+
+def test_radius_auto_keeps_the_least_where_nothing_is_found(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    scenes = [("a", random_features(rng, 400), {}), ("b", random_features(rng, 400), {})]
+    row = judged(tmp_path, load_config(overrides={"matching.radius_m": "auto"}), *scenes)
+    assert (row["verdict"], row["searched_m"]) == ("not verified", pytest.approx(50))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_without_a_prior_and_without_matches_nothing_is_verified(tmp_path: Path, count: int) -> None:
+    rng = np.random.default_rng(1)
+    scenes = [("a", random_features(rng, count), {}), ("b", random_features(rng, count), {})]
+    row = judged(tmp_path, load_config(overrides=GLOBAL), *scenes)
+    assert (bool(row["verified"]), row["n_good"]) == (False, 0)
 
 
 GLOBAL = {"matching.mode": "exhaustive", "verification.prior": "none"}

@@ -9,7 +9,20 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from benchmarks.traps.scenes import NO_PRIOR, NOTEBOOK, PAINTED, PIXEL_M, PRIOR, Crop, Grey, at, crops, judged, scene
+from benchmarks.traps.scenes import (
+    AUTO,
+    NO_PRIOR,
+    NOTEBOOK,
+    PAINTED,
+    PIXEL_M,
+    PRIOR,
+    Crop,
+    Grey,
+    at,
+    crops,
+    judged,
+    scene,
+)
 from s2fast.config import Config
 from s2fast.match import MatchedScene
 from s2fast.shift import Judgement
@@ -89,6 +102,15 @@ def beyond_radius(pictures: Pictures, rng: np.random.Generator, share: float) ->
             length, angle = rng.uniform(low, high), rng.uniform(0, 2 * np.pi)
             move = (length * np.cos(angle), length * np.sin(angle))
             yield Trial(f"moved {length:.1f} px: {name}", judged(scene(one), at(scene(other), *move)), move)
+
+
+def radius_auto(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+    """Real pairs moved by 7, 30 and 100 px, the radius found by itself."""
+    for length in (7.0, 30.0, 100.0):
+        for name, one, other in _dates(pictures, 512, rng, round(30 * share)):
+            angle = rng.uniform(0, 2 * np.pi)
+            move = (length * np.cos(angle), length * np.sin(angle))
+            yield Trial(f"moved {length:.0f} px: {name}", judged(scene(one), at(scene(other), *move), AUTO), move)
 
 
 def turned(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
@@ -260,6 +282,7 @@ def real(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator
 
 KINDS: Mapping[str, Kind] = {
     "beyond radius": beyond_radius,
+    "radius auto": radius_auto,
     "turned": turned,
     "slightly turned": slightly_turned,
     "painted": painted,
@@ -267,6 +290,7 @@ KINDS: Mapping[str, Kind] = {
     "unrelated 128": _unrelated(128, 16, PRIOR),
     "unrelated 256": _unrelated(256, 12, PRIOR),
     "unrelated 512": _unrelated(512, 6, PRIOR),
+    "unrelated 256, auto": _unrelated(256, 12, AUTO),
     "unrelated 128, no prior": _unrelated(128, 16, NO_PRIOR),
     "unrelated 256, no prior": _unrelated(256, 12, NO_PRIOR),
     "real": real,

@@ -33,6 +33,9 @@ _WKT = pyproj.CRS("EPSG:32636").to_wkt()
 PRIOR = load_config(overrides={"features.upright": True})
 """The default for north-up scenes."""
 
+AUTO = load_config(overrides={"features.upright": True, "matching.radius_m": "auto"})
+"""The radius widened until a shift is found."""
+
 NO_PRIOR = load_config(
     overrides={
         "features.upright": True,
@@ -105,7 +108,7 @@ def judged(query: MatchedScene, train: MatchedScene, config: Config = PRIOR) -> 
     """Match and judge two scenes as a run does."""
     (found,) = good_matches(query, [train], config.matching, "numba")
     pair = Pair("query", "train", "")
-    return judge(Matched(pair, query, train, found.query_row, found.train_row, found.distance), config)
+    return judge(Matched(pair, query, train, found.query_row, found.train_row, found.distance, found.radius_m), config)
 
 
 @dataclass(frozen=True, slots=True)
