@@ -190,7 +190,7 @@ class PairVerdict:
     - ``no common ground``."""
 
     n_witnesses: int | None = None
-    """Ground cells with at least one match that may testify: the independent pieces of evidence."""
+    """Independent matches among the inliers: those of one structure count as one."""
 
     model: str = ""
     """How the train lies against the query: ``shift``, ``similarity`` (also rotation and scale) or ``affinity`` (also

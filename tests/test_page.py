@@ -293,7 +293,7 @@ def test_pair_shows_what_its_verdict_rests_on(verdicts: Path, opened: Open) -> N
     assert "1.250 ± 0.020° clockwise, train against query" in turned
     assert "1.01250 ± 0.00040, the train's ground to the query's" in turned
     assert "3.00 m east, -4.00 m north, at the centre of the common ground" in turned
-    assert "Witnesses\n41 ground cells" in turned
+    assert "Witnesses\n41 independent matches" in turned
     assert "Second shift" not in turned
     two = numbers_of(browser, "ambiguous")
     assert "Shift\n3.00 m east, -4.00 m north\n" in two

@@ -95,7 +95,7 @@ class PairView {
     ];
     const add = (title, column, text) => { if (isKnown(value(column, pair))) rows.push([title, text(value(column, pair))]); };
     add("Inliers", "n_inliers", (at) => number(at));
-    add("Witnesses", "n_witnesses", (at) => `${number(at)} ground cells with a match that may testify`);
+    add("Witnesses", "n_witnesses", (at) => `${number(at)} independent matches among the inliers`);
     if (MODELS[model]) rows.push(["Model", MODELS[model]]);
     const atCentre = model && model !== "shift" ? ", at the centre of the common ground" : "";
     add("Shift", "dx_m", () => `${shiftText(pair)}${atCentre}`);
