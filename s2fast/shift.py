@@ -98,7 +98,7 @@ class Judgement:
     dy: float = math.nan
     """North [m]."""
     error: float = math.nan
-    """Standard error of `dx`, and of `dy` [m]: twice it holds the truth in 95 of 100 cases."""
+    """Error of `dx`, and of `dy` [m]: the truth lies within twice as much in 95 of 100 cases."""
     witnesses: float = 0.0
     """Independent matches among the inliers."""
     model: str = ""

@@ -172,11 +172,6 @@ class Matched:
     radius_m: float
     """How far apart the same ground may lie [m]."""
 
-    @property
-    def common_pct(self) -> float:
-        """Clear ground in common [%]."""
-        return overlap_pct(self.query.place, self.train.place)
-
     def evidence(self) -> Evidence:
         """Return the matches on the query's map."""
         query, train = self.query.place, self.train.place
@@ -209,7 +204,7 @@ def verify(matched: Matched, config: Config, backend: str) -> tuple[PairVerdict,
     inlier : (k,) bool
         Which matches agree with the model.
     """
-    common = round(matched.common_pct, 2)
+    common = overlap_pct(matched.query.place, matched.train.place)
     if not config.verification.enabled:
         return PairVerdict(overlap_pct=common), np.zeros(len(matched.query_row), np.bool_)
     judged = judge(matched, config)

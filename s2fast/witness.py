@@ -31,7 +31,7 @@ LEAST_WITNESSES = 7.0
 """Fewer witnesses than this are never enough: the law's tail is not known from so few."""
 
 _KINSHIP = 1.25
-"""Distance at which two wrong matches agree half as often as two of one structure [mean diameter of their keypoints].
+"""Distance at which the correlation of two wrong matches falls to one half [mean diameter of their keypoints].
 Chosen so that wrong matches of tile 36UYA follow the binomial law."""
 
 _FARTHEST_KIN = 6.0
