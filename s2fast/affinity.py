@@ -2,8 +2,8 @@
 
 References
 ----------
-Liang, Zeger: Longitudinal data analysis using generalized linear models. Biometrika 73, 1986 (errors of groups that err
-together).
+Fisher: The goodness of fit of regression formulae. Journal of the Royal Statistical Society 85, 1922 (the test for a
+trend). Fischler, Bolles: Random sample consensus. Communications of the ACM 24, 1981.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import f as fisher
+from scipy.special import fdtrc
+
+from s2fast.clustered import standard_errors
 
 _ROUNDS = 20
 """Most rounds of choosing inliers and fitting anew."""
@@ -28,8 +30,9 @@ _LEAST_TREND_PX = 0.5
 _LEAST_INLIERS = 6
 """Fewer matches fix no affinity."""
 
-_CELL_PX = 64.0
-"""Matches within one square of this side err together [px of the coarser grid]."""
+_THINNEST = 1e-4
+"""Matches along a line fix no affinity: least product of their spreads along and across, as a share of the square of
+the sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +46,11 @@ class Affinity:
     change: npt.NDArray[np.float64]
     """(2, 2) how the displacement changes, a column for each axis of the position."""
     error: float
-    """Standard error of `shift` along an axis."""
+    """Error of `shift` along an axis, see `standard_errors`."""
     change_error: float
-    """Standard error of the rotation [rad], and of the scale."""
+    """Error of the rotation [rad], and of the scale."""
     model: str
     """``similarity`` if a rotation and a scale explain the change, else ``affinity``."""
-    significant: bool
-    """Whether the change is more than chance, and large enough to matter."""
 
     def at(self, position: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the displacements at (k, 2) positions."""
@@ -77,10 +78,10 @@ def fit_affinity(
     at: npt.NDArray[np.float64],
     moved: npt.NDArray[np.float64],
     weight: npt.NDArray[np.float64],
-    start: npt.NDArray[np.float64],
+    chosen: npt.NDArray[np.bool_],
     reach: float,
 ) -> Affinity | None:
-    """Fit displacements that change over the ground, beginning with those near one displacement.
+    """Fit displacements that change over the ground, beginning with some of them.
 
     Parameters
     ----------
@@ -88,22 +89,20 @@ def fit_affinity(
         Positions and displacements [px].
     weight : (k,) float64
         What each is worth.
-    start : (2,) float64
-        The displacement to begin with [px].
+    chosen : (k,) bool
+        Matches to begin with: those near one displacement show a trend of their own if there is one.
     reach
         How far from the model a match may lie [px].
 
     Returns
     -------
     Affinity or None
-        None if too few matches agree to fit one.
+        None if the change is no more than chance, or too small to matter.
     """
-    chosen = np.hypot(*(moved - start).T) <= reach
     fitted = _fitted(at, moved, weight, chosen)
     for _ in range(_ROUNDS):
-        # Matches near one displacement show a trend of their own if there is one.
-        if fitted is None or not fitted.significant:
-            return fitted
+        if fitted is None:
+            return None
         before, chosen = chosen, np.hypot(*(moved - fitted.at(at)).T) <= reach
         if (before == chosen).all():
             break
@@ -117,53 +116,47 @@ def _fitted(
     weight: npt.NDArray[np.float64],
     chosen: npt.NDArray[np.bool_],
 ) -> Affinity | None:
-    """Fit the chosen matches by weighted least squares; None if they are too few."""
+    """Fit the chosen matches by weighted least squares; None if they are too few, or show no trend."""
     if np.count_nonzero(chosen) < _LEAST_INLIERS:
         return None
     at, moved, weight = at[chosen], moved[chosen], weight[chosen]
-    centre = np.asarray(np.average(at, axis=0, weights=weight), np.float64)
+    centre, mean = weight @ at / weight.sum(), weight @ moved / weight.sum()
     design = np.column_stack([np.ones(len(at)), at - centre])
     normal = design.T @ (weight[:, None] * design)
-    if np.linalg.matrix_rank(normal) < normal.shape[0]:
+    # The middle is that of the matches: only how they spread decides whether they fix a trend.
+    spread = normal[1:, 1:]
+    if np.linalg.det(spread) <= _THINNEST * np.trace(spread) ** 2:
         return None
     solution = np.linalg.solve(normal, design.T @ (weight[:, None] * moved))
-    return _described(at, moved, weight, design, centre, np.asarray(solution, np.float64))
-
-
-def _described(
-    at: npt.NDArray[np.float64],
-    moved: npt.NDArray[np.float64],
-    weight: npt.NDArray[np.float64],
-    design: npt.NDArray[np.float64],
-    centre: npt.NDArray[np.float64],
-    solution: npt.NDArray[np.float64],
-) -> Affinity:
-    """Test what was fitted, and name it."""
-    residual = moved - design @ solution
-    free = float(weight.sum() ** 2 / (weight**2).sum())
-    around = moved - np.average(moved, axis=0, weights=weight)
-    rotated = _similar(at - centre, around, weight)
-    squares = [float((weight[:, None] * part**2).sum()) for part in (around, rotated, residual)]
+    around, residual = moved - mean, moved - design @ solution
+    free = 2 * float(weight.sum() ** 2 / (weight**2).sum()) - 6
+    left = _squares(residual, weight)
+    if _chance(_squares(around, weight), left, 4, free) > _MAX_CHANCE:
+        return None
     change = solution[1:].T
-    edge = np.quantile(np.hypot(*((at - centre) @ change.T).T), 0.9)
-    trend = _chance(squares[0], squares[2], 4, 2 * free - 6) <= _MAX_CHANCE
-    sheared = _chance(squares[1], squares[2], 2, 2 * free - 6) <= _MAX_CHANCE
-    errors = _errors(at, design, weight, residual)
+    if np.quantile(np.hypot(*((at - centre) @ change.T).T), 0.9) < _LEAST_TREND_PX:
+        return None
+    sheared = _chance(_squares(_not_similar(at - centre, around, weight), weight), left, 2, free) <= _MAX_CHANCE
+    errors = standard_errors(at, design, weight, residual, np.linalg.inv(normal))
     return Affinity(
         centre,
         solution[0],
         change,
-        error=errors[0],
-        change_error=errors[1],
+        error=float(errors[0]),
+        change_error=float(np.sqrt((errors[1:] ** 2).mean() / 2)),
         model="affinity" if sheared else "similarity",
-        significant=bool(trend and edge >= _LEAST_TREND_PX),
     )
 
 
-def _similar(
+def _squares(residual: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]) -> float:
+    """Return the weighted sum of squares."""
+    return float(weight @ (residual**2).sum(axis=1))
+
+
+def _not_similar(
     at: npt.NDArray[np.float64], moved: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return what is left of displacements after the best rotation and scale (small angles)."""
+    """Return what is left of displacements after the best rotation and scale."""
     x, y = at.T
     scale = float((weight * (x * moved[:, 0] + y * moved[:, 1])).sum())
     turn = float((weight * (x * moved[:, 1] - y * moved[:, 0])).sum())
@@ -175,61 +168,31 @@ def _chance(simple: float, full: float, more: int, free: float) -> float:
     """Return how rarely chance improves a fit so much with `more` numbers (F test)."""
     if free <= 0 or full <= 0:
         return 1.0
-    return float(fisher.sf((simple - full) / more / (full / free), more, free))
+    return float(fdtrc(more, free, max(0.0, simple - full) / more / (full / free)))
 
 
-def _errors(
-    at: npt.NDArray[np.float64],
-    design: npt.NDArray[np.float64],
-    weight: npt.NDArray[np.float64],
-    residual: npt.NDArray[np.float64],
-) -> tuple[float, float]:
-    """Return standard errors of the displacement at the centre and of its change, from squares that err together."""
-    square = np.floor(at / _CELL_PX).astype(np.int64)
-    _, cell = np.unique((square[:, 1] << 32) + square[:, 0], return_inverse=True)
-    cells = int(cell.max()) + 1
-    if cells < 4:
-        return math.nan, math.nan
-    bread = np.linalg.inv(design.T @ (weight[:, None] * design))
-    variances = []
-    for axis in residual.T:
-        pull = np.stack([np.bincount(cell, column * weight * axis) for column in design.T], axis=1)
-        variances.append(np.diag(bread @ (pull.T @ pull) @ bread) * cells / (cells - 3))
-    variance = np.mean(variances, axis=0)
-    return float(math.sqrt(variance[0])), float(math.sqrt(variance[1:].mean() / 2))
-
-
-def fit_similarity(
-    here: npt.NDArray[np.float64], there: npt.NDArray[np.float64], centre: npt.NDArray[np.float64], reach: float
-) -> tuple[Affinity, npt.NDArray[np.bool_]] | None:
-    """Fit the rotation, scale and shift that most matches share, from any start (RANSAC).
+def agree_on_similarity(
+    at: npt.NDArray[np.float64], moved: npt.NDArray[np.float64], reach: float
+) -> npt.NDArray[np.bool_] | None:
+    """Find the rotation, scale and shift that most matches share, from any start (RANSAC).
 
     Parameters
     ----------
-    here, there : (k, 2) float64
-        Positions in the query and the train [m].
-    centre : (2,) float64
-        Where the shift is wanted [m].
+    at, moved : (k, 2) float64
+        Positions in the query, and displacements [px].
     reach
-        How far from the model a match may lie [m].
+        How far from the model a match may lie [px].
 
     Returns
     -------
-    affinity : Affinity
-        In metres; its errors are NaN.
-    agrees : (k,) bool
-        Matches that agree.
+    (k,) bool or None
+        Matches that agree; None where too few fix a model.
     """
-    if len(here) < _LEAST_INLIERS:
+    if len(at) < _LEAST_INLIERS:
         return None
     # Coordinates of a zone are too large for OpenCV's float32.
-    origin = there.mean(axis=0)
-    model, _ = cv2.estimateAffinePartial2D(
-        here - centre, there - origin, method=cv2.RANSAC, ransacReprojThreshold=reach
-    )
+    here, there = at - at.mean(axis=0), at + moved - (at + moved).mean(axis=0)
+    model, _ = cv2.estimateAffinePartial2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=reach)
     if model is None:
         return None
-    change = model[:, :2] - np.eye(2)
-    shift = model[:, 2] + origin - centre
-    found = Affinity(centre, shift, change, math.nan, math.nan, "similarity", significant=True)
-    return found, np.hypot(*(there - here - found.at(here)).T) <= reach
+    return np.asarray(np.hypot(*(there - here @ model[:, :2].T - model[:, 2]).T) <= reach)

@@ -100,6 +100,18 @@ class Place:
         return np.array([[self.shape[1] / 2 - 0.5, self.shape[0] / 2 - 0.5]])
 
     @cached_property
+    def box(self) -> npt.NDArray[np.float64]:
+        """Least and greatest position of the raster's corners on its own map: (2, 2) [m]."""
+        return self.box_on(self.metric)
+
+    def box_on(self, crs_wkt: str) -> npt.NDArray[np.float64]:
+        """`box` on another map."""
+        right, bottom = self.shape[1] - 0.5, self.shape[0] - 0.5
+        corners = np.array([[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]])
+        on_map = self.on_map(corners, crs_wkt)
+        return np.stack([on_map.min(axis=0), on_map.max(axis=0)])
+
+    @cached_property
     def clear_ground(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
         """Cells that are not all covered: (k,) share of clear pixels [%], and (k, 2) centres in the scene's own CRS."""
         rows, columns = np.nonzero(self.clear)
@@ -127,13 +139,9 @@ def radii_m(query: Place, train: Place, wanted_m: float | Literal["auto"]) -> li
 
 def common_centre(query: Place, train: Place) -> npt.NDArray[np.float64]:
     """Return the middle of the ground that both rasters cover, of the query's where they share none: (2,) [m]."""
-    boxes = []
-    for place in (query, train):
-        right, bottom = place.shape[1] - 0.5, place.shape[0] - 0.5
-        corners = np.array([[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]])
-        on_map = place.on_map(corners, query.metric)
-        boxes.append((on_map.min(axis=0), on_map.max(axis=0)))
-    low, high = np.maximum(boxes[0][0], boxes[1][0]), np.minimum(boxes[0][1], boxes[1][1])
+    one = query.box
+    other = train.box if train.metric == query.metric else train.box_on(query.metric)
+    low, high = np.maximum(one[0], other[0]), np.minimum(one[1], other[1])
     if not (low < high).all():
         return np.asarray(query.on_map(query.middle)[0])
     return np.asarray((low + high) / 2)

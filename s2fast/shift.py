@@ -7,8 +7,7 @@ lies within the radius, and if it holds over the ground and not in one part of i
 References
 ----------
 Beaton, Tukey: The fitting of power series. Technometrics 16, 1974 (biweight). Huber: The behavior of maximum likelihood
-estimates under nonstandard conditions. Berkeley Symposium, 1967 (the error of an M-estimate). Student: The probable
-error of a mean. Biometrika 6, 1908.
+estimates under nonstandard conditions. Berkeley Symposium, 1967 (the error of an M-estimate).
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
-from scipy.stats import t as student
 
-from s2fast.affinity import Affinity, fit_affinity, fit_similarity
+from s2fast.affinity import Affinity, agree_on_similarity, fit_affinity
+from s2fast.clustered import standard_errors
 from s2fast.ground import SEARCHED_RADII
 from s2fast.witness import (
     LEAST_WITNESSES,
@@ -53,9 +52,6 @@ _MOST_CENTRES = 500
 
 _ROUNDS = 30
 """Most steps of the estimate."""
-
-_CELL_PX = 64.0
-"""Matches within one square of this side err together [px of the coarser grid]."""
 
 _LEAST_ERROR_PX = 0.03
 """What more matches cannot mend: how far scenes of one series are off each other [px of the coarser grid]."""
@@ -195,34 +191,61 @@ def _refined(
     chance
         Probability that a wrong match agrees with a model.
     """
-    grid = evidence.grid
-    at, points = evidence.here[rows] / grid, moved[rows]
-    weight = share * grid / evidence.size[rows]
+    at, points = evidence.here[rows] / evidence.grid, moved[rows]
+    weight = share * evidence.grid / evidence.size[rows]
     middle, counted, slope = biweight_mean(points, weight, start, INLIER_PX)
-    error = standard_error(points - middle, at, counted, slope)
-    off = np.hypot(*(moved - middle).T)
-    model, affinity = "shift", None
-    fitted = fit_affinity(at, points, weight, middle, INLIER_PX)
-    if fitted is not None:
-        away = np.hypot(*(points - fitted.at(at)).T) <= INLIER_PX
+    near = np.hypot(*(points - middle).T) <= INLIER_PX
+    affinity = fit_affinity(at, points, weight, near, INLIER_PX)
+    if affinity is not None:
+        agrees = np.hypot(*(points - affinity.at(at)).T) <= INLIER_PX
         # An affinity has two more pairs of numbers to choose.
-        gain = share[away].sum() - share[off[rows] <= INLIER_PX].sum()
-        if fitted.significant and gain > -0.05 * share[away].sum():
-            affinity, model = fitted, fitted.model
-            off = np.hypot(*(moved - fitted.at(evidence.here / grid)).T)
-            centre = evidence.centre / grid
-            middle = fitted.at(centre)
-            lever = float(np.hypot(*(centre - fitted.centre)))
-            error = math.hypot(fitted.error, lever * fitted.change_error, _LEAST_ERROR_PX)
-    agrees = off <= INLIER_PX
-    holds = holds_everywhere(evidence.here[rows], share, agrees[rows], chance)
-    believed = holds and math.isfinite(error)
+        if share[agrees].sum() - share[near].sum() > -0.05 * share[agrees].sum():
+            return _affine(evidence, rows, share, moved, affinity, chance)
+    error = math.nan
+    if slope > 0:
+        among = counted > 0
+        ones, bread = np.ones((np.count_nonzero(among), 1)), np.array([[1 / slope]])
+        error = float(standard_errors(at[among], ones, counted[among], points[among] - middle, bread)[0])
+    agrees = np.hypot(*(moved - middle).T) <= INLIER_PX
+    return _judged(evidence, rows, share, agrees, chance, middle, error, "shift")
+
+
+def _affine(
+    evidence: Evidence,
+    rows: npt.NDArray[np.intp],
+    share: npt.NDArray[np.float64],
+    moved: npt.NDArray[np.float64],
+    affinity: Affinity,
+    chance: float,
+) -> Judgement:
+    """Judge an affinity; see `_refined`."""
+    agrees = np.hypot(*(moved - affinity.at(evidence.here / evidence.grid)).T) <= INLIER_PX
+    centre = evidence.centre / evidence.grid
+    lever = float(np.hypot(*(centre - affinity.centre)))
+    error = math.hypot(affinity.error, lever * affinity.change_error)
+    shift = affinity.at(centre)
+    return _judged(evidence, rows, share, agrees, chance, shift, error, affinity.model, affinity)
+
+
+def _judged(
+    evidence: Evidence,
+    rows: npt.NDArray[np.intp],
+    share: npt.NDArray[np.float64],
+    agrees: npt.NDArray[np.bool_],
+    chance: float,
+    shift: npt.NDArray[np.float64],
+    error: float,
+    model: str,
+    affinity: Affinity | None = None,
+) -> Judgement:
+    """Believe a model if it holds over the ground and its error is known; `shift` and `error` [px]."""
+    believed = math.isfinite(error) and holds_everywhere(evidence.here[rows], share, agrees[rows], chance)
     return Judgement(
         "verified" if believed else "not verified",
         agrees & evidence.testifies,
-        dx=float(middle[0] * grid),
-        dy=float(middle[1] * grid),
-        error=error * grid,
+        dx=float(shift[0] * evidence.grid),
+        dy=float(shift[1] * evidence.grid),
+        error=math.hypot(error, _LEAST_ERROR_PX) * evidence.grid,
         witnesses=float(share[agrees[rows]].sum()),
         model=model,
         affinity=affinity,
@@ -247,43 +270,32 @@ def find_anywhere(evidence: Evidence, alike: npt.NDArray[np.bool_], ground: floa
         Never ``prior suspect``: nothing was expected.
     """
     chance = min(0.5, math.pi * (VOTE_PX * evidence.grid) ** 2 / ground)
-    found = _shift_anywhere(evidence, np.flatnonzero(alike & evidence.testifies), chance)
-    if found is not None and found.verdict != "not verified":
-        return found
-    rows = np.flatnonzero(evidence.testifies)
+    nothing = Judgement.nothing(len(evidence), _unjudged(evidence, np.ones(len(evidence), np.bool_)))
+    for search, rows in (
+        (_shift_anywhere, np.flatnonzero(alike & evidence.testifies)),
+        (_similarity_anywhere, np.flatnonzero(evidence.testifies)),
+    ):
+        found = search(evidence, rows, chance)
+        if found is not None and found.verdict != "not verified":
+            return found
+    return nothing
+
+
+def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: float) -> Judgement | None:
+    """Judge the rotation, scale and shift on which most matches agree; None if they are too few."""
+    at, moved = evidence.here / evidence.grid, (evidence.there - evidence.here) / evidence.grid
+    agrees = agree_on_similarity(at[rows], moved[rows], INLIER_PX)
+    if agrees is None:
+        return None
     share = Kinship.of(evidence.here[rows], evidence.size[rows]).shares()
-    similar = fit_similarity(evidence.here[rows], evidence.there[rows], evidence.centre, INLIER_PX * evidence.grid)
-    if similar is None:
-        return Judgement.nothing(len(evidence), _unjudged(evidence, np.ones(len(evidence), np.bool_)))
-    affinity, agrees = similar
     witnesses, votes = float(share.sum()), float(share[agrees].sum())
     within = min(0.5, chance * (INLIER_PX / VOTE_PX) ** 2)
     # Every two matches fix a similarity, and then agree with it.
     log_nfa = 2 * math.log10(max(witnesses, 1.0)) + log_tail(witnesses - 2, votes - 2, within)
-    if (
-        log_nfa > MAX_LOG_NFA
-        or votes < LEAST_WITNESSES
-        or not holds_everywhere(evidence.here[rows], share, agrees, within)
-    ):
-        return Judgement.nothing(len(evidence), _unjudged(evidence, np.ones(len(evidence), np.bool_)))
-    inlier = np.zeros(len(evidence), np.bool_)
-    inlier[rows[agrees]] = True
-    residual = evidence.there[inlier] - evidence.here[inlier] - affinity.at(evidence.here[inlier])
-    spread = float(np.sqrt((residual**2).mean()))
-    lever = float(np.hypot(*(evidence.here[inlier] - evidence.here[inlier].mean(axis=0)).T).mean())
-    distance = float(np.hypot(*(evidence.here[inlier].mean(axis=0) - evidence.centre)))
-    change_error = spread / max(lever, evidence.grid) / math.sqrt(votes)
-    error = math.hypot(spread / math.sqrt(votes), distance * change_error, _LEAST_ERROR_PX * evidence.grid)
-    return Judgement(
-        "verified",
-        inlier,
-        dx=float(affinity.shift[0]),
-        dy=float(affinity.shift[1]),
-        error=error,
-        witnesses=votes,
-        model="similarity",
-        affinity=replace(affinity, error=error, change_error=change_error),
-    )
+    if log_nfa > MAX_LOG_NFA or votes < LEAST_WITNESSES:
+        return None
+    affinity = fit_affinity(at[rows], moved[rows], share * evidence.grid / evidence.size[rows], agrees, INLIER_PX)
+    return None if affinity is None else _affine(evidence, rows, share, moved, affinity, within)
 
 
 def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: float) -> Judgement | None:
@@ -350,38 +362,3 @@ def biweight_mean(
     near = np.maximum(0, 1 - ((points - middle) ** 2).sum(axis=1) / reach**2)
     slope = float((weight * (near**2 - 2 * (1 - near) * near)).sum())
     return middle, weight * near**2, slope
-
-
-def standard_error(
-    off: npt.NDArray[np.float64], at: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], slope: float
-) -> float:
-    """Estimate the error of a weighted average from how its parts contradict each other, square by square.
-
-    Parameters
-    ----------
-    off : (k, 2) float64
-        Displacements less their average [px of the coarser grid].
-    at : (k, 2) float64
-        Positions [px of the coarser grid].
-    weight, slope
-        As `biweight_mean` returns them.
-
-    Returns
-    -------
-    float
-        Along an axis [px]: half of what holds the truth in 95 of 100 cases, by Student's law for as many squares as
-        count; NaN where all that counts is in one square.
-    """
-    counted = weight > 0
-    square = np.floor(at[counted] / _CELL_PX).astype(np.int64)
-    _, cell = np.unique((square[:, 1] << 32) + square[:, 0], return_inverse=True)
-    cells = int(cell.max(initial=-1)) + 1
-    if cells < 2 or slope <= 0:
-        return math.nan
-    pull = weight[counted, None] * off[counted]
-    sums = np.stack([np.bincount(cell, axis) for axis in pull.T])
-    variance = (sums**2).mean() * cells / (cells - 1) / slope**2 * cells
-    weights = np.bincount(cell, weight[counted])
-    free = max(1.0, float(weights.sum() ** 2 / (weights**2).sum()) - 1)
-    widened = float(student.ppf(0.975, free)) / 2
-    return math.hypot(math.sqrt(variance) * widened, _LEAST_ERROR_PX)
