@@ -67,7 +67,7 @@ def test_a_large_rotation_is_found_among_wrong_matches() -> None:
     at, moved = displaced(turned(35, 1.1))
     wrong = np.arange(400) % 2 == 0
     moved[wrong] = np.random.default_rng(1).uniform(-500, 500, (200, 2))
-    agrees = agree_on_similarity([*at, 500000, 5600000], moved, REACH)
+    agrees = agree_on_similarity(at + np.array([500_000, 5_600_000]), moved, REACH)
     assert agrees is not None
     assert np.count_nonzero(agrees & ~wrong) > 190
     assert np.count_nonzero(agrees & wrong) < 5
