@@ -12,10 +12,11 @@ from s2fast import ingest
 from s2fast.config import Config
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.executors import Workplace, available_cores, limit_threads, run_units
+from s2fast.fixed import Fixed
 from s2fast.keys import content_key
 from s2fast.memory import MIB, extract_bytes
 from s2fast.model import Features
-from s2fast.painted import flat, outlines
+from s2fast.painted import flat
 from s2fast.prepare import clear_cells, enlarged, prepare
 from s2fast.progress import Progress
 from s2fast.record import RunRecord, SceneInput
@@ -112,7 +113,7 @@ def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, 
     tile = folder.tile_attributes(scene_id)
     found = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, backend, threads)
     features = on_full_grid(found.features, tile["reduction"], tile["centre_px"])
-    folder.write_features(scene_id, features, found.clear, found.painted, features_key, backend)
+    folder.write_features(scene_id, features, found.clear, found.fixed, features_key, backend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +124,8 @@ class Extracted:
     """Positions on the tile's own grid. Sorted by (level, y, x); the ``opencv`` backend keeps OpenCV's order."""
     clear: npt.NDArray[np.uint8]
     """The map of clear ground, see `s2fast.prepare.clear_cells`."""
-    painted: npt.NDArray[np.uint64]
-    """(n,) what each keypoint sees of pixels that are not ground, see `s2fast.painted.outlines`."""
+    fixed: Fixed
+    """What could be fixed to the tile's pixels and not to the ground."""
 
 
 def extract_scene(
@@ -182,8 +183,8 @@ def extract_scene(
         if budget is not None:
             features = features.take(budget.select(features.xy, features.response, shape))
     features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
-    seen = outlines(lambda rows: equal(rows) | ~prepared.clear[rows], prepared.clear.shape, features.xy, features.size)
-    return Extracted(features, clear_cells(prepared.clear), seen)
+    fixed = Fixed.of(grey, prepared.clear, equal, features.xy, features.size)
+    return Extracted(features, clear_cells(prepared.clear), fixed)
 
 
 def upsampling(shape: tuple[int, ...], config: Config) -> int:

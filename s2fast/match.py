@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from s2fast.config import Config, Matching
 from s2fast.executors import Workplace, limit_threads, run_units
+from s2fast.fixed import Fixed
 from s2fast.ground import SEARCHED_RADII, Place, radii_m
 from s2fast.keys import content_key
 from s2fast.memory import MIB, match_bytes, scene_bytes
@@ -76,8 +77,8 @@ class MatchedScene:
     """(n, 2) positions [full-resolution px]."""
     size: npt.NDArray[np.float32]
     """(n,) diameters [full-resolution px]."""
-    painted: npt.NDArray[np.uint64]
-    """(n,) what each keypoint sees of pixels that are not ground, see `s2fast.painted.outlines`."""
+    fixed: Fixed
+    """What could be fixed to the scene's pixels and not to the ground."""
     place: Place
     """Where the scene lies."""
 
@@ -180,7 +181,9 @@ def load_scenes(folder: RunFolder, names: set[str], budget_bytes: int = 0) -> di
     before: dict[tuple[str, str, str | None], MatchedScene] = getattr(_held, "scenes", {})
     keys = {name: (folder.address, name, folder.features_key(name)) for name in sorted(names)}
     found = {
-        key: before.pop(key) if key in before else MatchedScene(place=place(folder, name), **folder.described(name))
+        key: before.pop(key)
+        if key in before
+        else MatchedScene(place=place(folder, name), fixed=folder.fixed(name), **folder.described(name))
         for name, key in keys.items()
     }
     most = max((len(scene.descriptors) for scene in found.values()), default=0)

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import zarr
 
 from s2fast.errors import RunFolderError
+from s2fast.fixed import Fixed
 from s2fast.model import Features, Window
 from s2fast.parts import Parts
 from s2fast.storage import open_storage
@@ -165,14 +166,14 @@ class RunFolder:
         scene_id: str,
         features: Features,
         clear: npt.NDArray[np.uint8],
-        painted: npt.NDArray[np.uint64],
+        fixed: Fixed,
         key: str,
         backend: str,
     ) -> None:
-        """Write a scene's features, its map of clear ground and its keypoints' painted outlines, then their key."""
+        """Write a scene's features, its map of clear ground and what could be fixed to its pixels, then their key."""
         group = self._begin(f"{_scene(scene_id)}/features", key)
-        arrays = {field.name: getattr(features, field.name) for field in fields(features)}
-        arrays |= {"clear": clear, "painted": painted}
+        arrays = {field.name: getattr(part, field.name) for part in (features, fixed) for field in fields(part)}
+        arrays |= {"clear": clear}
         for name, values in arrays.items():
             chunks = (max(1, len(values)), *values.shape[1:])
             _array_to_write(group, name, values.shape, chunks, values.dtype, 0)[...] = values
@@ -192,9 +193,14 @@ class RunFolder:
         return self._array(f"{_scene(scene_id)}/features/clear")
 
     def described(self, scene_id: str) -> dict[str, npt.NDArray[Any]]:
-        """Read what matching needs of a scene's features: ``descriptors``, ``xy``, ``size``, ``painted``."""
+        """Read what matching needs of a scene's features: ``descriptors``, ``xy``, ``size``."""
         path = f"{_scene(scene_id)}/features"
-        return {name: self._array(f"{path}/{name}") for name in ("descriptors", "xy", "size", "painted")}
+        return {name: self._array(f"{path}/{name}") for name in ("descriptors", "xy", "size")}
+
+    def fixed(self, scene_id: str) -> Fixed:
+        """Read what could be fixed to a scene's pixels."""
+        path = f"{_scene(scene_id)}/features"
+        return Fixed(**{field.name: self._array(f"{path}/{field.name}") for field in fields(Fixed)})
 
     # Zarr
 

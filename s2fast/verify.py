@@ -15,12 +15,12 @@ from s2fast import match
 from s2fast.config import Config
 from s2fast.errors import RunFolderError
 from s2fast.executors import Workplace, limit_threads, run_units
+from s2fast.fixed import is_pattern, same_paint
 from s2fast.ground import Place, common_centre, overlap_pct
 from s2fast.keys import content_key
 from s2fast.match import MatchedScene
 from s2fast.memory import MIB
 from s2fast.model import PairVerdict
-from s2fast.painted import alike
 from s2fast.pairing import Pair, keypoint_counts, plan_blocks, wanted_pairs
 from s2fast.parts import part_name
 from s2fast.progress import Progress
@@ -172,6 +172,19 @@ class Matched:
     radius_m: float
     """How far apart the same ground may lie [m]."""
 
+    @property
+    def moved_px(self) -> npt.NDArray[np.float32] | None:
+        """(k, 2) how far each lies apart on the two rasters [px of the tiles]; None if their pixels differ in size."""
+        reduction = self.query.place.reduction
+        if reduction != self.train.place.reduction:
+            return None
+        return np.asarray((self.train.xy[self.train_row] - self.query.xy[self.query_row]) / np.float32(reduction))
+
+    def shows_ground(self, inlier: npt.NDArray[np.bool_]) -> bool:
+        """Return whether what agrees is more than a pattern fixed to the pixels of both scenes."""
+        moved_px = self.moved_px
+        return moved_px is None or not is_pattern(self.query.fixed, self.train.fixed, moved_px[inlier])
+
     def evidence(self) -> Evidence:
         """Return the matches on the query's map."""
         query, train = self.query.place, self.train.place
@@ -180,7 +193,7 @@ class Matched:
             there=self.train.on_map_of(self.query)[self.train_row],
             size=self.query.size_m[self.query_row],
             distance=self.distance,
-            testifies=~alike(self.query.painted[self.query_row], self.train.painted[self.train_row]),
+            testifies=~same_paint(self.query.fixed, self.train.fixed, self.query_row, self.train_row, self.moved_px),
             grid=max(query.grid_m, train.grid_m),
             centre=common_centre(query, train),
         )
@@ -253,10 +266,14 @@ def judge(matched: Matched, config: Config, away_m: npt.NDArray[np.float64] | No
     """
     evidence = matched.evidence()
     if config.verification.prior == "map":
-        return find_shift(evidence, matched.radius_m, away_m)
-    same = matched.query.scale[matched.query_row] == matched.train.scale[matched.train_row]
-    ground = max(min(matched.query.place.clear_m2, matched.train.place.clear_m2), evidence.grid**2)
-    return find_anywhere(evidence, same, ground)
+        judged = find_shift(evidence, matched.radius_m, away_m)
+    else:
+        same = matched.query.scale[matched.query_row] == matched.train.scale[matched.train_row]
+        ground = max(min(matched.query.place.clear_m2, matched.train.place.clear_m2), evidence.grid**2)
+        judged = find_anywhere(evidence, same, ground)
+    if judged.verdict != "not verified" and not matched.shows_ground(judged.inlier):
+        return Judgement.nothing(len(evidence))
+    return judged
 
 
 def null_judgements(matched: Matched, config: Config, backend: str, common_pct: float) -> Iterator[Judgement]:

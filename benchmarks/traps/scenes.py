@@ -94,7 +94,7 @@ def scene(grey: Grey, config: Config = PRIOR, moved_px: tuple[float, float] = (0
     transform = (PIXEL_M, 0.0, _CORNER[0] + PIXEL_M * right, 0.0, -PIXEL_M, _CORNER[1] - PIXEL_M * down)
     place = Place(_WKT, transform, (grey.shape[0], grey.shape[1]), 1, found.clear)
     features = found.features
-    return MatchedScene(features.descriptors, features.xy, features.size, found.painted, place)
+    return MatchedScene(features.descriptors, features.xy, features.size, found.fixed, place)
 
 
 def at(found: MatchedScene, right: float, down: float) -> MatchedScene:
