@@ -53,8 +53,10 @@ _MOST_CENTRES = 500
 _ROUNDS = 30
 """Most steps of the estimate."""
 
-_LEAST_ERROR_PX = 0.03
-"""What more matches cannot mend: how far scenes of one series are off each other [px of the coarser grid]."""
+_LEAST_ERROR_PX = 0.025
+"""What more matches cannot mend: how far scenes of one series are off each other [px of the coarser grid]. 0.02 to
+0.025 px were needed for 95 of 100 errors to hold on pictures of tile 36UYA enlarged to half their pixels, as they are,
+and reduced to twice."""
 
 
 @dataclass(frozen=True, slots=True)

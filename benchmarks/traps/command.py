@@ -11,6 +11,7 @@ kinds on synthetic ground run. Constants of the rule were chosen on tile 36UYA.
 from __future__ import annotations
 
 import argparse
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,11 +42,13 @@ def main(argv: Sequence[str]) -> int:
             emit(record | {"skipped": f"{options.data} is not there"}, as_json=options.json)
             continue
         trials = []
+        start = time.perf_counter()
         for trial in KINDS[name](pictures, np.random.default_rng(options.seed), options.share):
             trials.append(trial)
             if options.every:
                 emit(record | told(trial), as_json=options.json)
-        emit(record | summary(trials), as_json=options.json)
+        seconds = round(time.perf_counter() - start, 1)
+        emit(record | summary(trials) | {"seconds": seconds}, as_json=options.json)
     return 0
 
 

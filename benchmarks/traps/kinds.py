@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from benchmarks.traps.scenes import (
+    ANY_ANGLE,
     AUTO,
     NO_PRIOR,
     NOTEBOOK,
@@ -80,7 +81,7 @@ def _dates(pictures: Pictures, size: int, rng: np.random.Generator, count: int) 
     for number in range(count):
         one, other = rng.choice(dates, 2, replace=False)
         while True:
-            row, col = rng.integers(0, 1024 - size + 1, 2)
+            row, col = (int(rng.integers(0, length - size + 1)) for length in pictures[one].shape)
             both = [pictures[name][row : row + size, col : col + size] for name in (one, other)]
             if all(np.count_nonzero(part) > 0.95 * part.size for part in both):
                 break
@@ -126,6 +127,14 @@ def turned(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterat
                 judged(scene(one, config), train, config),
                 (0.0, 0.0),
             )
+
+
+def any_angle(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+    """Real pairs rotated by any angle, without a prior and with descriptors that turn with their keypoint."""
+    for name, one, other in _dates(pictures, 384, rng, round(30 * share)):
+        degrees = float(rng.uniform(-180, 180))
+        train = scene(_moved(other, 0, 0, degrees), ANY_ANGLE)
+        yield Trial(f"turned {degrees:.0f} deg: {name}", judged(scene(one, ANY_ANGLE), train, ANY_ANGLE), (0.0, 0.0))
 
 
 def slightly_turned(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
@@ -275,15 +284,68 @@ def _unrelated(size: int, each: int, config: Config) -> Kind:
 def real(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
     """Real pairs of one ground, moved by up to 4 px, at three sizes: how often the truth is within twice the error."""
     for size in (128, 256, 512):
-        for name, one, other in _dates(pictures, size, rng, round(150 * share)):
+        yield from _slightly_moved(pictures, rng, size, round(100 * share))
+
+
+def finer_and_coarser(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+    """Real pairs enlarged and reduced to half: how often the truth is within twice the error at other resolutions."""
+    for factor, size in ((2.0, 512), (0.5, 256)):
+        scaled = {
+            name: cv2.resize(
+                grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+            )
+            for name, grey in pictures.items()
+            if name.removeprefix("36UYA ") in CLEAR
+        }
+        for trial in _slightly_moved(scaled, rng, size, round(60 * share)):
+            yield replace(trial, name=f"{factor} x, {trial.name}")
+
+
+def _slightly_moved(pictures: Pictures, rng: np.random.Generator, size: int, count: int) -> Iterator[Trial]:
+    """Yield real pairs of one ground whose georeferencing is off by up to 4 px."""
+    for name, one, other in _dates(pictures, size, rng, count):
+        move = tuple(rng.uniform(-2.8, 2.8, 2))
+        yield Trial(f"{size} px: {name}", judged(scene(one), at(scene(other), *move)), (move[0], move[1]))
+
+
+def unlike(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+    """Real pairs of one ground, one of them blurred, sharpened or under haze."""
+    for what, change in CHANGES:
+        for name, one, other in _dates(pictures, 512, rng, max(1, round(10 * share))):
             move = tuple(rng.uniform(-2.8, 2.8, 2))
-            yield Trial(f"{size} px: {name}", judged(scene(one), at(scene(other), *move)), (move[0], move[1]))
+            judgement = judged(scene(one), at(scene(change(other)), *move))
+            yield Trial(f"{what}: {name}", judgement, (move[0], move[1]))
+
+
+def _blurred(sigma_px: float) -> Callable[[Grey], Grey]:
+    return lambda grey: np.asarray(cv2.GaussianBlur(grey, (0, 0), sigma_px))
+
+
+def _hazy(share: float) -> Callable[[Grey], Grey]:
+    return lambda grey: np.clip(grey * (1 - share) + 200 * share, 1, 255).astype(np.uint8)
+
+
+def _sharpened(grey: Grey) -> Grey:
+    return np.asarray(cv2.addWeighted(grey, 2.5, cv2.GaussianBlur(grey, (0, 0), 1.5), -1.5, 0))
+
+
+CHANGES: tuple[tuple[str, Callable[[Grey], Grey]], ...] = (
+    ("blurred by 1 px", _blurred(1)),
+    ("blurred by 2 px", _blurred(2)),
+    ("blurred by 3 px", _blurred(3)),
+    ("sharpened", _sharpened),
+    ("haze of 50 %", _hazy(0.5)),
+    ("haze of 90 %", _hazy(0.9)),
+    ("haze of 95 %", _hazy(0.95)),
+)
+"""What is done to one scene of a pair."""
 
 
 KINDS: Mapping[str, Kind] = {
     "beyond radius": beyond_radius,
     "radius auto": radius_auto,
     "turned": turned,
+    "any angle": any_angle,
     "slightly turned": slightly_turned,
     "painted": painted,
     "repeated": repeated,
@@ -294,6 +356,8 @@ KINDS: Mapping[str, Kind] = {
     "unrelated 128, no prior": _unrelated(128, 16, NO_PRIOR),
     "unrelated 256, no prior": _unrelated(256, 12, NO_PRIOR),
     "real": real,
+    "finer and coarser": finer_and_coarser,
+    "unlike": unlike,
 }
 """Kinds of trials, in the order they are run."""
 

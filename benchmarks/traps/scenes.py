@@ -46,6 +46,16 @@ NO_PRIOR = load_config(
 )
 """README's profile without trustworthy georeferencing."""
 
+ANY_ANGLE = load_config(
+    overrides={
+        "features.upright": False,
+        "matching.mode": "exhaustive",
+        "verification.prior": "none",
+        "matching.max_distance_bits": 120,
+    }
+)
+"""The same for scenes that lie at any angle."""
+
 PAINTED = load_config(overrides={"features.upright": True, "regions.mode": "zero"})
 """Polygons painted black."""
 
