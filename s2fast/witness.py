@@ -27,7 +27,7 @@ VOTE_PX = 1.0
 MAX_LOG_NFA = -5.0
 """A model is significant if chance gives as many witnesses for one less than once in 100,000 pairs (log10)."""
 
-LEAST_WITNESSES = 7.0
+LEAST_WITNESSES = 5.5
 """Fewer witnesses than this are never enough: the law's tail is not known from so few."""
 
 _KINSHIP = 1.25

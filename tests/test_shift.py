@@ -201,4 +201,4 @@ def test_no_model_in_a_mirror_or_by_chance_without_a_prior() -> None:
 
 
 def test_the_bounds_are_what_the_readme_says() -> None:
-    assert (MAX_LOG_NFA, LEAST_WITNESSES) == (-5, 7)
+    assert (MAX_LOG_NFA, LEAST_WITNESSES) == (-5, 5.5)
