@@ -46,9 +46,12 @@ _MASK_STRIP_ROWS = 1024
 _ROW_BYTES = 64
 """A packed descriptor."""
 
-_SCENE_ROW_BYTES = 216
-"""A keypoint of a scene held for matching: descriptor, position, size, scale, painted cells, position on the
-map; and all but the size once more, in the order of the windowed search."""
+_SCENE_ROW_BYTES = 241
+"""A keypoint of a scene held for matching: descriptor, position, size, scale, painted cells, pixels around it, position
+on the map; and all but the size and the pixels once more, in the order of the windowed search."""
+
+_SAMPLE_BYTES = 2 * MIB
+"""Blocks of a scene's pixels, and their spectra."""
 
 _KERNEL_BYTES = 64 * MIB
 """What a Hamming kernel may take above its operands and result."""
@@ -147,4 +150,4 @@ def match_bytes(keypoints: int, scenes: int) -> int:
 
 def scene_bytes(keypoints: int) -> int:
     """Predict what a scene takes while it is held for matching."""
-    return keypoints * _SCENE_ROW_BYTES
+    return keypoints * _SCENE_ROW_BYTES + _SAMPLE_BYTES

@@ -61,6 +61,9 @@ _LEAST_ERROR_PX = 0.025
 0.025 px were needed for 95 of 100 errors to hold on pictures of tile 36UYA enlarged to half their pixels, as they are,
 and reduced to twice."""
 
+_LEAST_AFFINE_ERROR_PX = 0.035
+"""The same of scenes that are turned, scaled or sheared against each other: no one affinity fits all of the ground."""
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -250,7 +253,7 @@ def _judged(
         agrees & evidence.testifies,
         dx=float(shift[0] * evidence.grid),
         dy=float(shift[1] * evidence.grid),
-        error=math.hypot(error, _LEAST_ERROR_PX) * evidence.grid,
+        error=math.hypot(error, _LEAST_AFFINE_ERROR_PX if affinity else _LEAST_ERROR_PX) * evidence.grid,
         witnesses=float(share[agrees[rows]].sum()),
         model=model,
         affinity=affinity,

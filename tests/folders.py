@@ -1,9 +1,11 @@
 """Run folders made by hand, for tests of stages that read what others wrote."""
 
+import zlib
 from typing import Any
 
 import numpy as np
 
+from s2fast.fixed import Fixed
 from s2fast.model import Features
 from s2fast.prepare import clear_cells
 from s2fast.store import RunFolder
@@ -31,7 +33,14 @@ def put_scene(
     }
     folder.tile_writer(scene, f"tile of {scene}", shape, shape, valid_outside=True).finish(attributes)
     cells = clear_cells(np.ones(shape, bool) if clear is None else clear)
-    folder.write_features(scene, features, cells, np.zeros(len(features), np.uint64), f"key of {scene}", "opencv")
+    fixed = nothing_fixed(len(features), zlib.crc32(scene.encode()))
+    folder.write_features(scene, features, cells, fixed, f"key of {scene}", "opencv")
+
+
+def nothing_fixed(count: int, seed: int = 0) -> Fixed:
+    """Keypoints of ground whose pixels are like no other scene's."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 25)).astype(np.uint8)
+    return Fixed(np.zeros(count, np.uint64), pixels, np.zeros((0, 64, 64), np.uint8), np.zeros((0, 2), np.int32))
 
 
 def some_features(xy: np.ndarray, descriptors: np.ndarray, size: float = 4.8) -> Features:

@@ -1,3 +1,4 @@
+from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -6,11 +7,13 @@ import pytest
 
 from s2fast.config import Config, load_config
 from s2fast.extract import MaskSource, enlarging, enlarging_mask, extract_scene, key, on_full_grid, upsampling
+from s2fast.fixed import Fixed
 from s2fast.model import Features
 from s2fast.store import RunFolder
 from s2fast_kernels.akaze import AkazeSettings, Budget, akaze
 from s2fast_kernels.akaze.contract import pack, unpack
 from tests.archives import textured
+from tests.folders import nothing_fixed
 
 UNPREPARED = {"features.upsample": 1, "features.upright": True, "ingest.clouds": False, "ingest.contrast": "none"}
 OPENCV_DEFAULTS = UNPREPARED | {"features.threshold": 0.001, "features.upright": False, "features.max_per_scene": 0}
@@ -206,13 +209,14 @@ def test_store_returns_the_same_features(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.create()
     for features in (akaze(IMAGE, settings=AkazeSettings(threshold=0.002)), Features.none()):
-        folder.write_features(
-            "scene", features, np.full((3, 4), 7, np.uint8), np.zeros(len(features), np.uint64), "key", "opencv"
-        )
+        fixed = nothing_fixed(len(features))
+        folder.write_features("scene", features, np.full((3, 4), 7, np.uint8), fixed, "key", "opencv")
         again = folder.features("scene")
         for name in Features.__slots__:
             kept, wanted = getattr(again, name), getattr(features, name)
             assert kept.dtype == wanted.dtype
             np.testing.assert_array_equal(kept, wanted)
+        for field in fields(Fixed):
+            np.testing.assert_array_equal(getattr(folder.fixed("scene"), field.name), getattr(fixed, field.name))
         np.testing.assert_array_equal(folder.clear("scene"), np.full((3, 4), 7, np.uint8))
         assert folder.feature_attributes("scene") == {"backend": "opencv", "count": len(features), "key": "key"}

@@ -155,7 +155,7 @@ def test_extracting_a_full_tile_stays_within_its_prediction(wanted_side: int, bl
 @reads_proc
 @pytest.mark.parametrize(
     ("mode", "keypoints", "side"),
-    [("exhaustive", 4_000, 16), ("windowed", 4_000, 16), ("windowed", 60_000, 1)],
+    [("exhaustive", 4_000, 16), ("windowed", 4_000, 16), ("windowed", 100_000, 1)],
     ids=["many scenes", "many scenes, windowed", "many keypoints, windowed"],
 )
 def test_matching_a_block_stays_within_its_prediction(tmp_path: Path, mode: str, keypoints: int, side: int) -> None:

@@ -99,7 +99,7 @@ def _moved(grey: Grey, right: float, down: float, turned_deg: float = 0.0, scale
 def beyond_radius(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
     """Real pairs moved by 5.5 to 8 px, and farther, under a radius of 5 px."""
     for low, high in ((5.5, 8.0), (8.0, 12.0), (12.0, 20.0), (20.0, 100.0)):
-        for name, one, other in _dates(pictures, 512, rng, round(60 * share)):
+        for name, one, other in _dates(pictures, 512, rng, round(40 * share)):
             length, angle = rng.uniform(low, high), rng.uniform(0, 2 * np.pi)
             move = (length * np.cos(angle), length * np.sin(angle))
             yield Trial(f"moved {length:.1f} px: {name}", judged(scene(one), at(scene(other), *move)), move)
@@ -108,7 +108,7 @@ def beyond_radius(pictures: Pictures, rng: np.random.Generator, share: float) ->
 def radius_auto(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
     """Real pairs moved by 7, 30 and 100 px, the radius found by itself."""
     for length in (7.0, 30.0, 100.0):
-        for name, one, other in _dates(pictures, 512, rng, round(30 * share)):
+        for name, one, other in _dates(pictures, 512, rng, round(20 * share)):
             angle = rng.uniform(0, 2 * np.pi)
             move = (length * np.cos(angle), length * np.sin(angle))
             yield Trial(f"moved {length:.0f} px: {name}", judged(scene(one), at(scene(other), *move), AUTO), move)
