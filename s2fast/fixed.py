@@ -189,15 +189,16 @@ def same_paint(
 
 def _identical(query: npt.NDArray[np.uint8], train: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """Return which (k, 25) surroundings share so many pixels that both show one overlay: (k,) bool."""
-    one, other = (core.reshape(-1, _CORE_PX, _CORE_PX).astype(np.int16) for core in (query, train))
-    found = np.zeros(len(one), np.bool_)
+    found = np.zeros(len(query), np.bool_)
+    rows = np.flatnonzero(np.count_nonzero(query == train, axis=1) >= _LEAST_IDENTICAL // 2)
+    one, other = (core[rows].reshape(-1, _CORE_PX, _CORE_PX).astype(np.int16) for core in (query, train))
     # Keypoints of one overlay may be rounded to neighbouring pixels.
     for down, right in itertools.product((-1, 0, 1), repeat=2):
         here, there = one[:, _cut(down), _cut(right)], other[:, _cut(-down), _cut(-right)]
         off = np.abs(here - there)
         identical = np.count_nonzero(off == 0, axis=(1, 2))
         nearly = np.count_nonzero(off <= _NEARLY, axis=(1, 2)) - identical
-        found |= (identical >= _LEAST_IDENTICAL) & (identical >= 2 * nearly)
+        found[rows] |= (identical >= _LEAST_IDENTICAL) & (identical >= 2 * nearly)
     return found
 
 

@@ -172,28 +172,22 @@ class Matched:
     radius_m: float
     """How far apart the same ground may lie [m]."""
 
-    @property
     def moved_px(self) -> npt.NDArray[np.float32] | None:
-        """(k, 2) how far each lies apart on the two rasters [px of the tiles]; None if their pixels differ in size."""
+        """Return how far each lies apart on the two rasters: (k, 2) [px of the tiles]; None if these differ in size."""
         reduction = self.query.place.reduction
         if reduction != self.train.place.reduction:
             return None
         return np.asarray((self.train.xy[self.train_row] - self.query.xy[self.query_row]) / np.float32(reduction))
 
-    def shows_ground(self, inlier: npt.NDArray[np.bool_]) -> bool:
-        """Return whether what agrees is more than a pattern fixed to the pixels of both scenes."""
-        moved_px = self.moved_px
-        return moved_px is None or not is_pattern(self.query.fixed, self.train.fixed, moved_px[inlier])
-
-    def evidence(self) -> Evidence:
-        """Return the matches on the query's map."""
+    def evidence(self, moved_px: npt.NDArray[np.float32] | None) -> Evidence:
+        """Return the matches on the query's map; `moved_px` as the method of this name gives it."""
         query, train = self.query.place, self.train.place
         return Evidence(
             here=self.query.on_own_map[self.query_row],
             there=self.train.on_map_of(self.query)[self.train_row],
             size=self.query.size_m[self.query_row],
             distance=self.distance,
-            testifies=~same_paint(self.query.fixed, self.train.fixed, self.query_row, self.train_row, self.moved_px),
+            testifies=~same_paint(self.query.fixed, self.train.fixed, self.query_row, self.train_row, moved_px),
             grid=max(query.grid_m, train.grid_m),
             centre=common_centre(query, train),
         )
@@ -264,16 +258,16 @@ def judge(matched: Matched, config: Config, away_m: npt.NDArray[np.float64] | No
     away_m : (2,) float64 or None
         The shift expected beforehand, east and north [m]; None: none.
     """
-    evidence = matched.evidence()
+    moved_px = matched.moved_px()
+    evidence = matched.evidence(moved_px)
     if config.verification.prior == "map":
         judged = find_shift(evidence, matched.radius_m, away_m)
     else:
         same = matched.query.scale[matched.query_row] == matched.train.scale[matched.train_row]
         ground = max(min(matched.query.place.clear_m2, matched.train.place.clear_m2), evidence.grid**2)
         judged = find_anywhere(evidence, same, ground)
-    if judged.verdict != "not verified" and not matched.shows_ground(judged.inlier):
-        return Judgement.nothing(len(evidence))
-    return judged
+    explained = moved_px is not None and is_pattern(matched.query.fixed, matched.train.fixed, moved_px[judged.inlier])
+    return Judgement.nothing(len(evidence)) if explained else judged
 
 
 def null_judgements(matched: Matched, config: Config, backend: str, common_pct: float) -> Iterator[Judgement]:
