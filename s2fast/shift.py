@@ -47,9 +47,6 @@ _RIVAL_SHARE = 0.4
 _MAX_LOG_RIVAL = -2.0
 """A rival is more than chance (log10 of the number of false alarms)."""
 
-_LEAST_ANYWHERE = 7.0
-"""Fewer witnesses than this are never enough without a prior, where most agreement is chance."""
-
 _MOST_CENTRES = 500
 """Most matches around which a spot is sought without a prior."""
 
@@ -60,6 +57,9 @@ _LEAST_ERROR_PX = 0.025
 """What more matches cannot mend: how far scenes of one series are off each other [px of the coarser grid]. 0.02 to
 0.025 px were needed for 95 of 100 errors to hold on pictures of tile 36UYA enlarged to half their pixels, as they are,
 and reduced to twice."""
+
+_MOST_ERROR_PX = 1.0
+"""A model that is less certain than this says no more than the matches' agreement [px of the coarser grid]."""
 
 _LEAST_AFFINE_ERROR_PX = 0.035
 """The same of scenes that are turned, scaled or sheared against each other: no one affinity fits all of the ground."""
@@ -246,8 +246,8 @@ def _judged(
     model: str,
     affinity: Affinity | None = None,
 ) -> Judgement:
-    """Believe a model if it holds over the ground and its error is known; `shift` and `error` [px]."""
-    believed = math.isfinite(error) and holds_everywhere(evidence.here[rows], share, agrees[rows], chance)
+    """Believe a model if it holds over the ground and its error is known and small; `shift` and `error` [px]."""
+    believed = error <= _MOST_ERROR_PX and holds_everywhere(evidence.here[rows], share, agrees[rows], chance)
     return Judgement(
         "verified" if believed else "not verified",
         agrees & evidence.testifies,
@@ -300,7 +300,7 @@ def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance:
     within = min(0.5, chance * (INLIER_PX / VOTE_PX) ** 2)
     # Every two matches fix a similarity, and then agree with it.
     log_nfa = 2 * math.log10(max(witnesses, 1.0)) + log_tail(witnesses - 2, votes - 2, within)
-    if log_nfa > MAX_LOG_NFA or votes < _LEAST_ANYWHERE:
+    if log_nfa > MAX_LOG_NFA or votes < LEAST_WITNESSES:
         return None
     affinity = fit_affinity(at[rows], moved[rows], share * evidence.grid / evidence.size[rows], agrees, INLIER_PX)
     return None if affinity is None else _affine(evidence, rows, share, moved, affinity, within)
@@ -308,7 +308,7 @@ def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance:
 
 def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: float) -> Judgement | None:
     """Judge the densest spot among displacements of any length; None if there are too few."""
-    if len(rows) < _LEAST_ANYWHERE:
+    if len(rows) < LEAST_WITNESSES:
         return None
     moved = (evidence.there - evidence.here) / evidence.grid
     share = Kinship.of(evidence.here[rows], evidence.size[rows]).shares()
@@ -321,7 +321,7 @@ def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: floa
     witnesses = float(share.sum())
     # The match in the middle of a spot agrees with itself.
     log_nfa = math.log10(len(points)) + log_tail(witnesses - 1, float(votes[best]) - 1, chance)
-    if log_nfa > MAX_LOG_NFA or votes[best] < _LEAST_ANYWHERE:
+    if log_nfa > MAX_LOG_NFA or votes[best] < LEAST_WITNESSES:
         return None
     judged = _refined(evidence, rows, share, moved, points[near[best]].mean(axis=0), min(0.5, chance * INLIER_PX**2))
     rivals = np.where(np.hypot(*(centres - centres[best]).T) > _APART_PX, votes, 0.0)
