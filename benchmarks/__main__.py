@@ -14,6 +14,7 @@ COMMANDS = {
     ),
     "settings": ("benchmarks.bench_settings", "what settings are worth on real scenes with known displacement"),
     "quality": ("benchmarks.bench_quality", "verdicts and shifts held against the truth, and against chance"),
+    "fuzz": ("benchmarks.fuzz", "damaged inputs of every kind: no traceback, no crash, no hang"),
     "traps": ("benchmarks.traps.command", "verification tried where it has been wrong"),
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),
     "window": ("benchmarks.bench_window", "windowed matching both ways on prepared rows against two searches"),

@@ -1,0 +1,340 @@
+"""Damaged inputs of every kind: each must end in a result or one clear line, never in a traceback, a crash or a hang.
+
+    python -m benchmarks fuzz [--trials N] [--only KIND ...] [--seed S] [--json]
+
+Every trial damages one file of a small job (a scene, polygons, settings, or a file of a finished run folder) and runs
+the command line on it in a process of its own. One line a kind: trials, exit codes, and what went wrong, if anything;
+the exit code is 1 if anything did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import cv2
+import geopandas
+import numpy as np
+import rasterio
+import shapely
+from rasterio.transform import from_origin
+
+from benchmarks.harness import emit
+from s2fast.cli import main as command_line
+
+_EXIT_CODES = (0, 2, 3)
+"""Done; bad input; done without some scenes or polygons."""
+
+_MOST_SECONDS = 90
+"""A trial that takes longer hangs."""
+
+_MOST_BYTES = 2 << 30
+"""Memory that a trial may take: the job itself takes a tenth."""
+
+_AT_ONCE = 2
+"""Trials under way together."""
+
+_SIDE_PX = 160
+
+_SETTINGS = """
+[features]
+backend = "opencv"
+upsample = 1
+
+[matching]
+mode = "exhaustive"
+backend = "opencv"
+radius_m = 50.0
+
+[regions]
+mode = "keep"
+"""
+
+_WORDS = (
+    "nan",
+    "-1",
+    "1e999",
+    '""',
+    "null",
+    "true",
+    "[]",
+    "{}",
+    '"\\u0000"',
+    "99999999999999999999",
+    "é\udcff",
+    "=",
+    '"',
+    "\n",
+)
+"""What is written over a word of a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A trial that went wrong."""
+
+    trial: str
+    """The file, and how it was damaged."""
+    what: str
+    """Traceback, crash, hang, memory or exit code, with the last line printed."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the trials and print what went wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=1000, help="trials of all kinds together")
+    parser.add_argument("--only", choices=list(KINDS), nargs="+", default=list(KINDS))
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(argv)
+    failed = False
+    with tempfile.TemporaryDirectory() as scratch:
+        sound = Path(scratch) / "sound"
+        write_job(sound)
+        for number, kind in enumerate(options.only):
+            count = len(range(number, options.trials, len(options.only)))
+            seeds = range(options.seed, options.seed + count)
+            codes, faults = run_trials(kind, seeds, sound, Path(scratch))
+            failed |= bool(faults)
+            record = {"benchmark": "fuzz", "kind": kind}
+            for fault in faults:
+                emit(
+                    {"benchmark": "fuzz", "kind": kind, "fault": fault.what, "trial": fault.trial}, as_json=options.json
+                )
+            record = {f"exit {code}": codes[code] for code in sorted(codes)}
+            record |= {"trials": count, "faults": len(faults)}
+            emit({"benchmark": "fuzz", "kind": kind, **record}, as_json=options.json)
+    return int(failed)
+
+
+def write_job(folder: Path) -> None:
+    """Write a small job in every format: scenes as JPEG 2000 and GeoTIFF, polygons, settings, and a finished run."""
+    rng = np.random.default_rng(0)
+    ground = sum(
+        cv2.GaussianBlur(rng.normal(0, 60 * sigma, (_SIDE_PX, _SIDE_PX)), (0, 0), sigma) for sigma in (1, 2, 4)
+    )
+    (folder / "scenes").mkdir(parents=True)
+    for name, driver in (("one.jp2", "JP2OpenJPEG"), ("other.jp2", "JP2OpenJPEG"), ("third.tif", "GTiff")):
+        grey = np.clip(ground + rng.normal(120, 3, ground.shape), 1, 255).astype(np.uint8)
+        size = {"driver": driver, "width": _SIDE_PX, "height": _SIDE_PX, "count": 3, "dtype": "uint8"}
+        how = {"QUALITY": "100", "REVERSIBLE": "YES"} if driver == "JP2OpenJPEG" else {"compress": "deflate"}
+        where = {"crs": "EPSG:32636", "transform": from_origin(600_000, 5_600_040, 10, 10)}
+        with rasterio.open(folder / "scenes" / name, "w", **size, **how, **where) as dataset:
+            dataset.write(np.stack([grey, grey, grey]))
+    boxes = [shapely.box(600_100 + 700 * n, 5_598_600, 600_700 + 700 * n, 5_599_900) for n in range(2)]
+    polygons = geopandas.GeoDataFrame({"name": ["a", "b"]}, geometry=boxes, crs="EPSG:32636").to_crs("EPSG:4326")
+    polygons.to_file(folder / "regions.geojson")
+    polygons.to_parquet(folder / "regions.parquet")
+    (folder / "settings.toml").write_text(_SETTINGS)
+    code, printed, _ = _finished(*_started(run_command(folder), folder / "printed"))
+    if code:
+        raise RuntimeError(f"the sound job fails: {printed}")
+
+
+def run_command(folder: Path, regions: str = "regions.geojson") -> list[str]:
+    """Return the arguments that run the job."""
+    job = ["run", folder / "settings.toml", "--scenes", folder / "scenes", "--regions", folder / regions]
+    return [str(part) for part in (*job, "--out", folder / "out")]
+
+
+def _without_out(kind: str, folder: Path) -> None:
+    """Remove what was computed, unless it is what is damaged."""
+    if kind != "store":
+        shutil.rmtree(folder / "out")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of file to damage."""
+
+    pattern: str
+    """Which files of the job, as a glob pattern."""
+    text: bool = False
+    """Whether words are replaced as well as bytes."""
+    regions: str = "regions.geojson"
+    """Polygons the job is run with."""
+
+
+KINDS: Mapping[str, Kind] = {
+    "jp2": Kind("scenes/*.jp2"),
+    "tiff": Kind("scenes/*.tif"),
+    "geojson": Kind("regions.geojson", text=True),
+    "parquet": Kind("regions.parquet", regions="regions.parquet"),
+    "toml": Kind("settings.toml", text=True),
+    "store": Kind("out/**/*"),
+}
+"""Kinds of trials by name."""
+
+
+def run_trials(kind: str, seeds: Sequence[int], sound: Path, scratch: Path) -> tuple[Counter[int], list[Fault]]:
+    """Damage one file a seed and run the job on it, some at once.
+
+    Parameters
+    ----------
+    kind
+        One of `KINDS`.
+    seeds
+        One for each trial.
+    sound
+        The job as `write_job` left it.
+    scratch
+        An existing folder for copies of it.
+
+    Returns
+    -------
+    codes : Counter
+        How often each exit code was seen.
+    faults : list of Fault
+    """
+    codes: Counter[int] = Counter()
+    faults = []
+    waiting = list(seeds)
+    while waiting:
+        batch, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+        under_way = []
+        for seed in batch:
+            folder = scratch / f"{kind}-{seed}"
+            shutil.copytree(sound, folder)
+            told = damaged(folder, KINDS[kind], np.random.default_rng([seed, *kind.encode()]))
+            _without_out(kind, folder)
+            commands = [run_command(folder, KINDS[kind].regions)]
+            if kind == "store":
+                commands.insert(0, ["pairs", str(folder / "out")])
+            under_way.append((folder, f"{kind} {seed}: {told}", commands))
+        for step in range(max(len(commands) for _, _, commands in under_way)):
+            started = [
+                (told, _started(commands[step], folder / "printed"))
+                for folder, told, commands in under_way
+                if step < len(commands)
+            ]
+            for told, process in started:
+                code, printed, wrong = _finished(*process)
+                codes[code] += 1
+                if wrong:
+                    last = printed.strip().splitlines()[-1:] or [""]
+                    faults.append(Fault(told, f"{wrong}: {last[0][:300]}"))
+        for folder, _, _ in under_way:
+            shutil.rmtree(folder)
+    return codes, faults
+
+
+def damaged(folder: Path, kind: Kind, rng: np.random.Generator) -> str:
+    """Damage one file of a job and say how."""
+    files = sorted(path for path in folder.glob(kind.pattern) if path.is_file() and path.stat().st_size)
+    path = files[int(rng.integers(len(files)))]
+    content = path.read_bytes()
+    hurt = (*_BYTES, _word) if kind.text else _BYTES
+    how = hurt[int(rng.integers(len(hurt)))]
+    path.write_bytes(how(content, rng))
+    return f"{path.relative_to(folder)} {how.__name__.strip('_')}"
+
+
+def _flipped(content: bytes, rng: np.random.Generator) -> bytes:
+    """Turn a few bits."""
+    found = bytearray(content)
+    for _ in range(int(rng.integers(1, 9))):
+        found[int(rng.integers(len(found)))] ^= 1 << int(rng.integers(8))
+    return bytes(found)
+
+
+def _cut(content: bytes, rng: np.random.Generator) -> bytes:
+    """Leave out the end."""
+    return content[: int(rng.integers(len(content)))]
+
+
+def _holed(content: bytes, rng: np.random.Generator) -> bytes:
+    """Write zeros over a part."""
+    start, length = int(rng.integers(len(content))), int(rng.integers(1, 600))
+    return content[:start] + bytes(min(length, len(content) - start)) + content[start + length :]
+
+
+def _shortened(content: bytes, rng: np.random.Generator) -> bytes:
+    """Leave out a part."""
+    start, length = int(rng.integers(len(content))), int(rng.integers(1, 600))
+    return content[:start] + content[start + length :]
+
+
+def _stuffed(content: bytes, rng: np.random.Generator) -> bytes:
+    """Put random bytes in between."""
+    start = int(rng.integers(len(content)))
+    return content[:start] + rng.bytes(int(rng.integers(1, 60))) + content[start:]
+
+
+def _word(content: bytes, rng: np.random.Generator) -> bytes:
+    """Write one word for another."""
+    words = content.split(b" ")
+    word = _WORDS[int(rng.integers(len(_WORDS)))].encode(errors="surrogateescape")
+    words[int(rng.integers(len(words)))] = word
+    return b" ".join(words)
+
+
+_BYTES: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (_flipped, _cut, _holed, _shortened, _stuffed)
+
+
+def _started(arguments: Sequence[str], printed: Path) -> tuple[int, Path, float]:
+    """Run the command line in a copy of this process, whose imports are done; return its id and where it prints."""
+    sys.stdout.flush()
+    process = os.fork()
+    if process == 0:
+        _command(arguments, printed)
+    return process, printed, time.monotonic()
+
+
+def _command(arguments: Sequence[str], printed: Path) -> NoReturn:
+    code = 1
+    try:
+        target = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(target, 1)
+        os.dup2(target, 2)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        sys.argv = ["s2fast", *arguments]
+        command_line()
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _finished(process: int, printed: Path, start: float) -> tuple[int, str, str]:
+    """Wait for a trial; return its exit code, what it printed, and what went wrong: nothing, if empty."""
+    for _ in _pauses(start):
+        ended, status, usage = os.wait4(process, os.WNOHANG)
+        if ended:
+            break
+    else:
+        os.kill(process, signal.SIGKILL)
+        os.wait4(process, 0)
+        return -signal.SIGKILL, printed.read_text(errors="replace"), "hang"
+    code = os.waitstatus_to_exitcode(status)
+    text = printed.read_text(errors="replace")
+    if code < 0:
+        return code, text, f"crash, {signal.Signals(-code).name}"
+    if "Traceback (most recent call last)" in text:
+        return code, text, "traceback"
+    if usage.ru_maxrss * 1024 > _MOST_BYTES:
+        return code, text, f"memory, {usage.ru_maxrss >> 10} MB"
+    return code, text, "" if code in _EXIT_CODES else f"exit code {code}"
+
+
+def _pauses(start: float) -> Iterator[None]:
+    """Yield now and then until a trial hangs."""
+    while time.monotonic() - start < _MOST_SECONDS:
+        yield
+        time.sleep(0.01)
