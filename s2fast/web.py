@@ -13,7 +13,7 @@ import weakref
 import zlib
 from contextlib import closing
 from functools import lru_cache
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPException, HTTPResponse, responses
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -151,7 +151,8 @@ def _request(url: str) -> Request:
 
 def _failure(url: str, error: Exception) -> SceneError:
     if isinstance(error, HTTPError):
-        told = f"HTTP {error.code} {error.reason}{_ADVICE.get(error.code, '')}"
+        # Its own words may be many, and name what it redirects to.
+        told = f"HTTP {error.code} {responses.get(error.code, '')}{_ADVICE.get(error.code, '')}"
         error.close()
     else:
         told = str(error.reason if isinstance(error, URLError) else error) or type(error).__name__

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
+import rasterio.windows
 
 from s2fast.config import load_config
 from s2fast.pipeline import plan
@@ -110,9 +112,9 @@ def test_products_of_one_name_and_other_pixels_stay(tmp_path: Path) -> None:
     assert (ids, told) == ([f"{SCENE}_a", f"{SCENE}_b"], [])
 
 
-def test_what_names_no_product_is_not_older(tmp_path: Path) -> None:
-    names = ["S2A_20190427T083601_T36UYA_TCI.jp2", safe("20190427")]
-    ids, told = found(tmp_path, (f"a/{names[0]}", ALL, 1), (f"b/{names[1]}", ALL, 2))
+@pytest.mark.parametrize("name", ["S2A_20190427T083601_T36UYA_TCI.jp2", "S2A_T36UYA_20190427T083601_L2A/TCI.tif"])
+def test_what_names_no_product_is_not_older(tmp_path: Path, name: str) -> None:
+    ids, told = found(tmp_path, (f"a/{name}", ALL, 1), (f"b/{safe('20190427', level='L2A')}", ALL, 2))
     assert (len(ids), told) == (2, [])
 
 
@@ -156,6 +158,12 @@ def test_a_look_is_coarse_and_heeds_nodata(tmp_path: Path) -> None:
     assert seen.pixels.shape == (1, 258, 515)
     assert seen.transform[0] == pytest.approx(40.0)
     assert 0.24 < 1 - seen.has_data.mean() < 0.26
+    with rasterio.open(path, "r+") as dataset:
+        dataset.nodata = 7
+        dataset.write(np.full((1, 1030, 1030), 7, np.uint8), window=rasterio.windows.Window(1030, 0, 1030, 1030))
+    seen = shown(path)
+    assert seen is not None
+    assert 0.74 < 1 - seen.has_data.mean() < 0.76
     path.write_bytes(b"")
     assert shown(path) is None
 

@@ -1,8 +1,10 @@
 import logging
+from pathlib import Path
 
 import pytest
 
 from s2fast.redaction import PublicFormatter, public, public_words
+from s2fast.runlog import RunLog
 
 
 @pytest.mark.parametrize(
@@ -26,6 +28,7 @@ def test_quotes_in_a_commands_words_end_no_address() -> None:
     assert public_words(["--scenes=https://h/a.tif?sig=a'secret", "it's"]) == ["--scenes=https://h/a.tif", "it's"]
 
 
-def test_other_libraries_log_no_secrets_either() -> None:
+def test_other_libraries_log_no_secrets_either(tmp_path: Path) -> None:
     record = logging.LogRecord("rasterio", logging.ERROR, "", 0, "HTTP error for %s", ("https://h/a.tif?sig=x",), None)
     assert PublicFormatter("%(message)s").format(record) == "HTTP error for https://h/a.tif"
+    assert RunLog(str(tmp_path)).format(record).endswith("HTTP error for https://h/a.tif")

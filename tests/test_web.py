@@ -51,9 +51,10 @@ class Handler(BaseHTTPRequestHandler):
         if query != SECRET and self.headers["Authorization"] != "Basic bWU6d286cmQ=":
             self.send_error(403, "Forbidden")
             return
-        if self.kind == "redirects" and path.startswith("/from/"):
+        if path.startswith("/from/"):
+            to = {"redirects": path.removeprefix("/from"), "loops": path, "away": "file:///etc/passwd"}[self.kind]
             self.send_response(302)
-            self.send_header("Location", f"{path.removeprefix('/from')}?{SECRET}")
+            self.send_header("Location", f"{to}?{SECRET}")
             self.end_headers()
             return
         if self.kind == "expires" and self.headers["Range"] not in (None, "bytes=0-0", "bytes=0-16383"):
@@ -69,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         data = file.read_bytes()
         part = re.match(r"bytes=(\d+)-(\d*)", self.headers["Range"] or "")
-        if self.kind in ("whole", "gzip", "short"):
+        if self.kind in ("whole", "short"):
             part = None
         self.send_response(206 if part else 200)
         if part:
@@ -117,6 +118,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
     write_scene(folder / "a b.tif", textured(np.random.default_rng(5), (256, 300)))
+    (folder / "log in.html").write_text("<html>Who are you?</html>" * 1000)
     with zipfile.ZipFile(folder / "a.zip", "w") as archive:
         archive.write(folder / "a b.tif", "in/a.tif")
     return folder
@@ -162,6 +164,10 @@ def test_a_downloaded_copy_is_removed(
         ("parts", "{}/gone.tif?{}", "HTTP 404"),
         ("parts", "{}/a b.tif?sig=Zq7Kk1xW", "HTTP 403 Forbidden; its signature may have expired"),
         ("short", "{}/a b.tif?{}", "the answer ends after"),
+        ("parts", "{}/log in.html?{}", "not recognized as being in a supported file format"),
+        ("whole", "{}/log in.html?{}", r"log%20in\.html: .* not recognized"),
+        ("loops", "{}/from/a b.tif?{}", "HTTP 302 Found"),
+        ("away", "{}/from/a b.tif?{}", "HTTP 302 Found"),
         ("", "http://127.0.0.1:1/a.tif?{1}", "refused"),
         ("", "http://me:wo:rd@nowhere.invalid/a.tif", "nowhere.invalid"),
     ],
