@@ -62,6 +62,7 @@ OLD = (
          datetime(2019, 6, 6, 8, 36, 1, tzinfo=UTC), 0),
         ("/vsicurl/https:/h/o/S2A_MSIL1C_20190606T083601_N0207_R064_T36UYA_20190606T101112.SAFE%2Fa%20b.tif",
          "S2A_20190606T083601_T36UYA", "36UYA", datetime(2019, 6, 6, 8, 36, 1, tzinfo=UTC), 207),
+        ("/vsicurl/https:/h/o/2019%2Fa%20b.tif", "a b", "", None, 0),
         ("2019-06-06/ü [1]*?%20.tif", "ü [1]*?%20", "", None, 0),
         ("T36SYC_TCI_60m.jp2", "T36SYC_TCI_60m", "36SYC", None, 0),
         ("orthophoto.tif", "orthophoto", "", None, 0),
