@@ -95,18 +95,20 @@ class Format(StrEnum):
 def main() -> None:
     """Run the command line; what is wrong with the input is one line on standard error and exit code 2."""
     from s2fast.errors import S2FastError
+    from s2fast.redaction import PublicFormatter, public
     from s2fast_kernels.backends import BackendError
 
     shown = logging.StreamHandler()
     # A run's log takes more; see runlog.py.
     shown.setLevel(logging.WARNING)
-    logging.basicConfig(handlers=[shown], format="s2fast: %(levelname)s: %(message)s")
+    shown.setFormatter(PublicFormatter("s2fast: %(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[shown])
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
     try:
         app()
     except (S2FastError, BackendError) as error:
-        typer.echo(f"s2fast: error: {error}", err=True)
+        typer.echo(f"s2fast: error: {public(str(error))}", err=True)
         sys.exit(EXIT_BAD_INPUT)
 
 
@@ -127,12 +129,13 @@ def _stages(
     from s2fast.interrupt import EXIT_INTERRUPTED, ending_at_once
     from s2fast.pipeline import run_stages
     from s2fast.progress import progress_for_stderr
+    from s2fast.redaction import public_words
     from s2fast.runlog import logged
 
     if verbose:
         for handler in logging.getLogger().handlers:
             handler.setLevel(logging.INFO)
-    command = f"s2fast {shlex.join(sys.argv[1:])}"
+    command = f"s2fast {shlex.join(public_words(sys.argv[1:]))}"
     farewell = f"s2fast: stopped; what is complete is kept, the same command goes on from there:\n  {command}"
     try:
         with logged(out, progress_for_stderr()) as progress, ending_at_once(farewell):

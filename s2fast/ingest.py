@@ -108,7 +108,7 @@ def ingest_scene(
     placed = place_regions(regions, config.regions, item.raster) if regions and mode != "none" else None
     chunks = chunk_shape(item.raster.block, reduction)
     windows = needed_windows(item, chunks, placed, config.ingest.halo_px * reduction if mode == "keep" else 0)
-    with reading_ahead(open_raster(item.scene.path, config.ingest)) as ahead:
+    with reading_ahead(open_raster(item.scene.source, config.ingest)) as ahead:
         if ahead.reader.raster != item.raster:
             raise SceneError(f"{gdal_name(item.scene.path)} has changed since the run began: run again")
         tile = folder.tile_writer(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from s2fast_kernels.akaze.contract import Features
 
@@ -19,13 +22,14 @@ class Scene:
     """Unique in a run: ``S2A_20160830T083602_T36UYA``, or the file's stem where the name says less."""
 
     path: Path
-    """The raster file, or what GDAL calls it in a zip or on a server; see `s2fast.sources.source_path`."""
+    """The raster file, or what GDAL calls it in a zip or on a server, without what is secret; see
+    `s2fast.sources.gdal_name`."""
 
     platform: str = ""
-    """``S2A`` to ``S2D``, empty if unknown."""
+    """``S2A`` to ``S2D``, or ``HLS.S30``, ``HLS.L30``; empty if unknown."""
 
     sensing_time: datetime | None = None
-    """Start of sensing, UTC, None if unknown."""
+    """Start of sensing, UTC, midnight if the name says only the day; None if unknown."""
 
     tile: str = ""
     """MGRS tile, ``36UYA``, empty if unknown."""
@@ -35,6 +39,20 @@ class Scene:
 
     product_time: str = ""
     """The product's discriminator, ``20160830T083600``; orders products of one baseline."""
+
+    level: str = ""
+    """Processing level, ``L1C`` or ``L2A``, empty if unknown."""
+
+    asset: str = ""
+    """Which raster of its product, in capitals: ``TCI``, ``B04``; empty if the name does not say."""
+
+    address: Annotated[Path | None, Field(exclude=True)] = field(default=None, repr=False, compare=False)
+    """What to open the raster by where that holds a signature or a password; never written or shown."""
+
+    @property
+    def source(self) -> Path:
+        """What to open the raster by."""
+        return self.address or self.path
 
     @property
     def order(self) -> tuple[str, str, str]:

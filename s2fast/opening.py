@@ -16,10 +16,26 @@ from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.executors import available_cores
 from s2fast.model import Raster
-from s2fast.sources import gdal_name
+from s2fast.redaction import public
+from s2fast.sources import gdal_address, gdal_name, is_virtual
+from s2fast.web import downloaded
 
 _CACHE_BYTES = 64 << 20
 """Each block is read once: the cache only has to hold a row of the blocks of a VRT's sources."""
+
+_WEB = {
+    # Signed addresses are signed for GET alone, and some servers know nothing else.
+    "CPL_VSIL_CURL_USE_HEAD": "NO",
+    # What is read ahead and fails comes back as zeros, without an error, where a TIFF is not compressed.
+    "CPL_VSIL_CURL_ADVISE_READ_TOTAL_BYTES_LIMIT": "0",
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "1",
+    "GDAL_HTTP_CONNECTTIMEOUT": "30",
+    # Slower than 1 kB/s for a minute: the server is stuck.
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1000",
+    "GDAL_HTTP_LOW_SPEED_TIME": "60",
+}
+"""What GDAL is told about servers unless the environment says otherwise."""
 
 _VRT_BLOCK_PX = 1024
 """A VRT states blocks of 128 px, whatever its sources are coded in; this is what Sentinel-2's are."""
@@ -33,7 +49,7 @@ def gdal_settings() -> Iterator[None]:
         # Sidecar files of a TCI hold nothing we read; looking for them is slow on network disks.
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
         "GDAL_CACHEMAX": _CACHE_BYTES,
-        "GDAL_HTTP_MAX_RETRY": os.environ.get("GDAL_HTTP_MAX_RETRY", "4"),
+        **{name: os.environ.get(name, value) for name, value in _WEB.items()},
         **_endpoint(),
     }
     with rasterio.Env(**options):
@@ -63,6 +79,8 @@ def _endpoint() -> dict[str, str]:
 def opened(path: Path, level: int | None = None) -> rasterio.DatasetReader:
     """Open a dataset, or one of its coarser levels by its index.
 
+    What a web server does not give in parts is downloaded.
+
     Raises
     ------
     SceneError
@@ -70,9 +88,11 @@ def opened(path: Path, level: int | None = None) -> rasterio.DatasetReader:
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": level}
     try:
-        return rasterio.open(gdal_name(path), **options)
+        return rasterio.open(gdal_address(downloaded(path) or path), **options)
     except RasterioError as error:
-        raise SceneError(f"{gdal_name(path)}: cannot be opened as a raster ({error})") from error
+        told = f"{gdal_name(path)}: cannot be opened as a raster ({public(str(error))})"
+        # GDAL's own words may hold what is secret in an address.
+        raise SceneError(told) from (None if is_virtual(path) else error)
 
 
 def read_header(dataset: rasterio.DatasetReader, path: Path, settings: Ingest) -> Raster:

@@ -18,7 +18,7 @@ from s2fast.record import RunRecord, SceneInput, StageRecord, load_record
 from s2fast.regions import RegionFile, check_regions
 from s2fast.report import tables
 from s2fast.scenes import find_scenes
-from s2fast.sources import absolute, anchored
+from s2fast.sources import absolute, anchored, gdal_name
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder
 from s2fast.versions import identity
@@ -115,14 +115,14 @@ def plan(config: Config, places: Sequence[Path | str], regions: Path | str | Non
     # Workers need not share our working directory.
     found = find_scenes([anchored(place) for place in places])
     superseded: dict[str, list[str]] = {}
-    for product in found.superseded:
-        log.warning("%s: a newer product of %s is used instead", product.path, product.scene_id)
-        superseded.setdefault(product.scene_id, []).append(str(product.path))
+    for product in found.replaced:
+        log.warning("%s", product)
+        superseded.setdefault(product.by.scene_id, []).append(str(product))
     inputs, problems = [], {}
     for scene in found.scenes:
         try:
-            with open_raster(scene.path, config.ingest) as reader:
-                inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.path)))
+            with open_raster(scene.source, config.ingest) as reader:
+                inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.source)))
         except SceneError as error:
             if strict:
                 raise
@@ -162,7 +162,9 @@ def _continued(record: RunRecord, folder: RunFolder, *, reads: bool) -> RunRecor
             f"{f' --regions {before.regions.path}' if before.regions else ''}: name another --out"
         )
     found = {item.scene.scene_id for item in record.scenes}
-    gone = {item.scene.scene_id: item.scene.path for item in before.usable if item.scene.scene_id not in found}
+    gone = {
+        item.scene.scene_id: gdal_name(item.scene.path) for item in before.usable if item.scene.scene_id not in found
+    }
     if reads:
         problems = {}
         for name, path in gone.items():

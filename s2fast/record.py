@@ -16,6 +16,7 @@ from s2fast.keys import FORMAT
 from s2fast.model import Raster, Scene
 from s2fast.nulls import NullRate
 from s2fast.regions import RegionFile
+from s2fast.sources import gdal_name
 from s2fast.store import RunFolder
 from s2fast.versions import identity
 
@@ -45,8 +46,8 @@ class SceneInput(BaseModel):
 
 def check_unchanged(item: SceneInput) -> None:
     """Raise SceneError if the scene's file is no longer the one the run began with."""
-    if identity(item.scene.path) != item.identity:
-        raise SceneError(f"{item.scene.path} has changed since the run began: run again")
+    if identity(item.scene.source) != item.identity:
+        raise SceneError(f"{gdal_name(item.scene.path)} has changed since the run began: run again")
 
 
 class StageRecord(BaseModel):
@@ -104,7 +105,7 @@ class RunRecord(BaseModel):
     regions: RegionFile | None
     scenes: list[SceneInput]
     superseded: dict[str, list[str]] = Field(default_factory=dict)
-    """Products left out for a newer one of the same acquisition, by scene id."""
+    """Products left out, and why, by the id of the scene of the same acquisition that is used instead."""
     problems: dict[str, str] = Field(default_factory=dict)
     """Scenes skipped, and why."""
     stages: dict[str, StageRecord] = Field(default_factory=dict)

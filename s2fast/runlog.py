@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from s2fast.errors import RunFolderError, S2FastError
 from s2fast.progress import Bar, Progress
+from s2fast.redaction import PublicFormatter
 from s2fast.store import RunFolder
 
 NAME = "run.log"
@@ -34,7 +35,7 @@ class RunLog(logging.Handler):
 
     def __init__(self, out: str) -> None:
         super().__init__(logging.INFO)
-        formatter = logging.Formatter(_FORMAT, "%Y-%m-%dT%H:%M:%S")
+        formatter = PublicFormatter(_FORMAT, "%Y-%m-%dT%H:%M:%S")
         formatter.converter = time.gmtime
         self.setFormatter(formatter)
         self._out = out

@@ -1,37 +1,31 @@
-"""Find scenes and read what their names say: SAFE products, TCI files, GeoTIFFs."""
+"""Find scenes, however an archive is laid out: SAFE products, public buckets, zips, plain files."""
 
 from __future__ import annotations
 
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from s2fast.errors import InputError
 from s2fast.model import Scene
+from s2fast.names import ASSET, NO_IMAGE, scene_from_name, told_apart
+from s2fast.products import Replaced, Shown, shown, used_products
 from s2fast.sources import gdal_name, is_virtual, source_path, zip_member, zip_names, zip_parts
 
-_TIME = r"\d{8}T\d{6}"
-_TILE = r"\d{2}[A-Z]{3}"
-
-# T36UYA_20160830T083602_TCI.jp2, T31UDQ_20240105T105339_TCI_10m.jp2, L2A_T36UYA_20180101T083339_TCI_10m.jp2
-_TCI = re.compile(rf"^(?:L2A_)?T(?P<tile>{_TILE})(?:_(?P<time>{_TIME}))?_TCI(?:_(?P<resolution>\d+)m)?\.jp2$")
-# S2A_OPER_MSI_L1C_TL_SGS__20151230T162543_A002734_T31TCJ_TCI.jp2, products before December 2016
-_OLD_TCI = re.compile(rf"^(?P<platform>S2[A-D])_OPER_MSI_L1C_TL_.*_T(?P<tile>{_TILE})_TCI\.jp2$")
-_COMPACT_PRODUCT = re.compile(
-    rf"^(?P<platform>S2[A-D])_MSI(?:L1C|L2A)_(?P<time>{_TIME})_N(?P<baseline>\d{{4}})_R\d{{3}}_T{_TILE}_(?P<made>{_TIME})"
+_BESIDE = re.compile(
+    rf"\._|MSK_|S2[A-D]_(OPER|USER)_(MSK|{NO_IMAGE})_|(cloud|snow|preview|overview|thumbnail)\.", re.IGNORECASE
 )
-_OLD_PRODUCT = re.compile(
-    rf"^(?P<platform>S2[A-D])_OPER_PRD_MSIL1C_.*?_(?P<made>{_TIME})_R\d{{3}}_V(?P<time>{_TIME})_{_TIME}"
-)
-_OLD_GRANULE = re.compile(r"^S2[A-D]_OPER_MSI_L1C_TL_.*_N(?P<baseline>\d{2}\.\d{2})$")
-# ref_S2A_20160608T153121_T33UUU_sub.tif: any other file that carries an acquisition in its name
-_LOOSE = re.compile(rf"(?P<platform>S2[A-D])_(?P<time>{_TIME})_T(?P<tile>{_TILE})")
+"""How names begin of masks and previews, and of what a Mac adds to a zip."""
 
-_OTHER_SUFFIXES = (".tif", ".tiff")
+_RESOLUTION_FOLDER = re.compile(r"R(\d+)m", re.IGNORECASE)
+
+_SUFFIXES = (".jp2", ".tif", ".tiff")
+
+_MOST_NESTED = 4
+"""Zips in zips further down are not looked into: a zip may hold itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,74 +33,70 @@ class Found:
     """What a search for scenes gave."""
 
     scenes: list[Scene]
-    """One scene an acquisition, in the run's order: by tile, then time."""
+    """In the run's order: by tile, then time."""
 
-    superseded: list[Scene]
-    """Products left out because a newer product of the same acquisition was found."""
+    replaced: list[Replaced]
+    """Products left out for another of the same acquisition that shows the same ground."""
 
 
-def find_scenes(places: Sequence[Path | str]) -> Found:
+def find_scenes(places: Sequence[Path | str], show: Callable[[Path], Shown | None] = shown) -> Found:
     """Find every scene under the given folders, zips, files or addresses.
 
-    In a folder or a zip, and in the zips in a folder, ``*_TCI.jp2`` and ``*_TCI_10m.jp2`` at any depth and GeoTIFFs
-    count; of an L2A product's resolutions the finest. A file given by name or address counts
-    whatever it is called. Of several products of one acquisition the newest baseline wins, then the newest product.
+    In a folder or a zip, and in the zips in a folder, JPEG 2000 files and GeoTIFFs at any depth count. Of a product's
+    files its image does, at the finest resolution; its masks and previews do not, nor its bands where there is an
+    image. A file given by name or address counts whatever it is called. Of several products of one acquisition that
+    show the same ground the newest counts; see `s2fast.products.used_products`.
+
+    Parameters
+    ----------
+    places
+        As a user writes them.
+    show
+        What gives a look at a raster; only products of one acquisition are looked at.
 
     Raises
     ------
     InputError
-        A place does not exist, nothing was found, or two different files claim one name.
+        A place does not exist, nothing was found, or two addresses differ only in what is not written down.
     """
-    parsed = [scene_from_name(path) for place in places for path in _candidates(source_path(place))]
-    found = _newest(_finest(parsed))
-    if not found.scenes:
-        where = ", ".join(str(place) for place in places)
-        raise InputError(f"no scenes found under {where}: looked for *_TCI.jp2, *_TCI_10m.jp2, *.tif at any depth")
-    return found
-
-
-def scene_from_name(path: Path) -> Scene:
-    """Read platform, sensing time, tile and product from a file's name and its folders' names."""
-    product = _first_match((_COMPACT_PRODUCT, _OLD_PRODUCT), (part for part in reversed(path.parts[:-1])))
-    granule = _first_match((_OLD_GRANULE,), reversed(path.parts[:-1]))
-    name = _TCI.match(path.name) or _OLD_TCI.match(path.name) or _LOOSE.search(path.name)
-    if name is None:
-        return Scene(path.stem, path)
-    told = {**product, **{key: value for key, value in name.groupdict().items() if value}}
-    baseline = (product.get("baseline") or granule.get("baseline") or "0").replace(".", "")
-    if "time" not in told:
-        return Scene(path.stem, path, told.get("platform", ""), None, told["tile"], int(baseline))
-    try:
-        time = datetime.strptime(told["time"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
-    except ValueError:
-        # Digits that are no date: the name says less than it seems to.
-        return Scene(path.stem, path)
-    platform = told.get("platform", "")
-    scene_id = f"{platform or 'S2'}_{told['time']}_T{told['tile']}"
-    return Scene(scene_id, path, platform, time, told["tile"], int(baseline), told.get("made", ""))
-
-
-def _first_match(patterns: Iterable[re.Pattern[str]], parts: Iterable[str]) -> dict[str, str]:
-    for part in parts:
-        for pattern in patterns:
-            match = pattern.match(part)
-            if match:
-                return match.groupdict()
-    return {}
+    named: list[Path] = []
+    searched: list[Path] = []
+    for place in map(source_path, places):
+        for path in _candidates(place):
+            (named if path == place else searched).append(path)
+    by_path: dict[Path, Scene] = {}
+    for scene in map(scene_from_name, (*named, *_images(searched))):
+        # A place named twice, or inside another, is not a second product.
+        before = by_path.setdefault(scene.path if is_virtual(scene.path) else scene.path.resolve(), scene)
+        if before.source != scene.source and is_virtual(scene.path):
+            raise InputError(
+                f"{gdal_name(scene.path)} is named twice, with different queries, which are not written down and so "
+                "cannot tell scenes apart: name it once, or download the files"
+            )
+    if not by_path:
+        where = ", ".join(gdal_name(source_path(place)) for place in places)
+        raise InputError(f"no scenes found under {where}: looked for images, *.jp2 and *.tif, at any depth")
+    scenes, replaced = used_products(list(by_path.values()), show)
+    apart = {scene.path: scene for scene in told_apart(scenes)}
+    return Found(
+        sorted(apart.values(), key=lambda scene: scene.order),
+        [replace(one, by=apart[one.by.path]) for one in replaced],
+    )
 
 
 def _candidates(place: Path) -> Iterator[Path]:
     zipped = zip_parts(place)
-    if zipped and not is_virtual(zipped[0]):
+    if zipped and not is_virtual(_outermost(place)):
         yield from _zip_candidates(*zipped)
     elif is_virtual(place):
-        if place.suffix.lower() in ("", ".zip", ".zip}"):
+        suffix = Path(gdal_name(place)).suffix.lower()
+        if suffix in (".zip", ".zip}") or (not suffix and "?" not in str(place)):
             raise InputError(
                 f"{gdal_name(place)} names no scene: folders and zips on a server are not searched, name each raster "
                 "(in a zip: /vsizip//vsis3/BUCKET/FILE.zip/MEMBER)"
             )
         yield place
-    elif place.suffix.lower() == ".zip":
+    elif place.suffix.lower() == ".zip" and not place.is_dir():
         yield from _zip_candidates(place, "")
     elif place.is_file():
         yield place
@@ -120,26 +110,41 @@ def _candidates(place: Path) -> Iterator[Path]:
         raise InputError(f"no such file or folder for --scenes: {place}")
 
 
-def _zip_candidates(archive: Path, member: str) -> Iterator[Path]:
+def _outermost(path: Path) -> Path:
+    zipped = zip_parts(path)
+    return _outermost(zipped[0]) if zipped else path
+
+
+def _zip_candidates(archive: Path, member: str, depth: int = 1) -> Iterator[Path]:
     """List a zip's scenes, or those below one of its folders; a member named in full counts whatever it is called."""
-    if not archive.is_file():
-        raise InputError(f"no such file or folder for --scenes: {archive}")
+    if depth == 1 and not _outermost(archive).is_file():
+        raise InputError(f"no such file or folder for --scenes: {_outermost(archive)}")
     try:
         names = zip_names(archive)
     except (zipfile.BadZipFile, OSError):
-        # Half a download is a scene that cannot be opened: named and skipped like any other.
+        # Half a download, or a zip with a password, is a scene that cannot be opened: named and skipped like any other.
         yield archive
         return
-    if member in names:
+    if member in names and not member.lower().endswith(".zip"):
         yield zip_member(archive, member)
         return
+    folder = member and f"{member.rstrip('/')}/"
     for name in names:
-        if name.startswith(member and f"{member.rstrip('/')}/") and _is_scene(Path(name)):
+        if not name.startswith(folder) and name != member:
+            continue
+        if _is_scene(Path(name)):
             yield zip_member(archive, name)
+        elif name.lower().endswith(".zip") and depth < _MOST_NESTED:
+            yield from _zip_candidates(zip_member(archive, name), "", depth + 1)
 
 
 def _is_scene(path: Path) -> bool:
-    return bool(_TCI.match(path.name) or _OLD_TCI.match(path.name) or path.suffix.lower() in _OTHER_SUFFIXES)
+    """Whether a file found in a folder may be a scene."""
+    asset = ASSET.match(path.stem)
+    if path.suffix.lower() not in _SUFFIXES or _BESIDE.match(path.name) or (asset and asset["other"]):
+        return False
+    # A product's bands in JPEG 2000 are no pictures.
+    return not (asset and asset["band"] and path.suffix.lower() == ".jp2")
 
 
 def _files(place: Path) -> Iterator[Path]:
@@ -154,34 +159,24 @@ def _files(place: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in files)
 
 
-def _resolution_m(scene: Scene) -> int:
-    match = _TCI.match(scene.path.name)
-    return int(match["resolution"] or 10) if match else 10
-
-
-def _finest(scenes: Iterable[Scene]) -> list[Scene]:
-    """Keep, of the resolutions of one granule, the finest."""
-    finest: dict[tuple[str, Path], Scene] = {}
-    for scene in scenes:
-        match = _TCI.match(scene.path.name)
+def _images(paths: Iterable[Path]) -> list[Path]:
+    """Keep, of the rasters of one product that lie together, the image at the finest resolution, else each band so."""
+    rasters: dict[tuple[Path, str, str, str], list[tuple[int, Path]]] = {}
+    for path in paths:
+        asset, resolution = ASSET.match(path.stem), _RESOLUTION_FOLDER.fullmatch(path.parent.name)
+        if asset is None:
+            rasters[path, "", "", ""] = [(0, path)]
+            continue
         # R10m, R20m and R60m lie side by side in a granule's IMG_DATA.
-        folder = scene.path.parent.parent if match and match["resolution"] else scene.path
-        kept = finest.get((scene.scene_id, folder))
-        if kept is None or _resolution_m(scene) < _resolution_m(kept):
-            finest[scene.scene_id, folder] = scene
-    return list(finest.values())
-
-
-def _newest(scenes: Iterable[Scene]) -> Found:
-    by_id: dict[str, dict[Path, Scene]] = {}
-    for scene in scenes:
-        # A place named twice, or inside another, is not a second product.
-        by_id.setdefault(scene.scene_id, {})[scene.path.resolve()] = scene
-    kept, superseded = [], []
-    for scene_id, products in by_id.items():
-        ranked = sorted(products.values(), key=lambda scene: (scene.baseline, scene.product_time, str(scene.path)))
-        if len(ranked) > 1 and ranked[-1].sensing_time is None:
-            raise InputError(f"two files are both named {scene_id}: {ranked[0].path} and {ranked[1].path}; rename one")
-        kept.append(ranked[-1])
-        superseded += ranked[:-1]
-    return Found(sorted(kept, key=lambda scene: scene.order), superseded)
+        folder = path.parent.parent if resolution else path.parent
+        metres = int(asset["resolution"] or (resolution[1] if resolution else 10))
+        key = (folder, asset["rest"], "" if asset["image"] else asset["band"], path.suffix)
+        rasters.setdefault(key, []).append((metres, path))
+    with_image = {(folder, rest) for folder, rest, band, _ in rasters if not band}
+    return [
+        path
+        for (folder, rest, band, _), found in rasters.items()
+        if not band or (folder, rest) not in with_image
+        for metres, path in found
+        if metres == min(found)[0]
+    ]

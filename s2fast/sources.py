@@ -1,30 +1,37 @@
-"""Where a raster lies: a file, a member of a zip, an address; and what GDAL calls it."""
+"""Where a raster lies: a file, a member of a zip, an address; what GDAL calls it, and what of that may be shown."""
 
 from __future__ import annotations
 
 import re
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from s2fast.errors import InputError
+from s2fast.redaction import WITH_OPTIONS, public
 
 SCHEMES = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
 """GDAL's names for addresses, by their scheme."""
 
-_ADDRESS = re.compile(r"^(?P<scheme>[a-z0-9+]+)://(?P<rest>.*)$", re.DOTALL)
-_ZIP = re.compile(r"^/vsizip/(?:\{(?P<braced>[^}]+)\}|(?P<plain>.+?\.zip))(?:/(?P<member>.*))?$", re.IGNORECASE)
+_ADDRESS = re.compile(r"^(?P<scheme>[a-z0-9+]+)://(?P<rest>.*)$", re.DOTALL | re.IGNORECASE)
+_WEB = re.compile(r"^(?:/vsicurl/)?(?P<scheme>https?):/{1,2}(?P<user>[^/]*@)?(?P<rest>.*)$", re.DOTALL | re.IGNORECASE)
+_PLAIN_ZIP = re.compile(r"(?P<archive>.+?\.zip(?:\?[^/]*)?)(?:/(?P<member>.*))?$", re.IGNORECASE | re.DOTALL)
 
 
 def source_path(place: Path | str) -> Path:
     """Turn what a user writes into a path that keeps its meaning as a `Path`.
 
     Files stay as they are. ``s3://``, ``gs://``, ``az://``, ``http(s)://`` and ``zip://ARCHIVE!/MEMBER`` become GDAL's
-    names, and a zip goes into braces, since a `Path` would drop the second slash of ``/vsizip//ARCHIVE``.
+    names, and a zip goes into braces, since a `Path` would drop the second slash of ``/vsizip//ARCHIVE``. A web
+    address keeps its query and its password: such a path is for opening alone, `gdal_name` is for showing.
 
     Raises
     ------
     InputError
-        The address has a scheme that is not among these.
+        The address has a scheme that is not among these, or a query where there can be none.
 
     Examples
     --------
@@ -33,47 +40,115 @@ def source_path(place: Path | str) -> Path:
     >>> source_path("zip:///data/product.zip!/IMG_DATA/TCI.jp2").as_posix()
     '/vsizip/{/data/product.zip}/IMG_DATA/TCI.jp2'
     """
-    text = str(place)
-    address = _ADDRESS.match(text)
+    text = gdal_address(place) if isinstance(place, Path) else place
+    if with_options := WITH_OPTIONS.fullmatch(text):
+        text = unquote(with_options["url"])
+    web, address = _WEB.match(text), _ADDRESS.match(text)
+    if web:
+        return Path(f"/vsicurl/{web['scheme'].lower()}://{_quoted(web['user'] or '', web['rest'])}")
     if address and address["scheme"] == "zip":
-        archive, _, member = address["rest"].partition("!")
+        # A signature may hold an exclamation mark, hardly one with a slash.
+        archive, _, member = address["rest"].partition("!/" if "!/" in address["rest"] else "!")
         return zip_member(_archive_path(archive), member)
     if address:
-        if address["scheme"] not in SCHEMES:
+        scheme = address["scheme"].lower()
+        if scheme not in SCHEMES:
             known = ", ".join(f"{scheme}://" for scheme in (*SCHEMES, "zip"))
-            raise InputError(f"{text}: scenes are read from files, folders and {known}, not {address['scheme']}://")
-        return Path(SCHEMES[address["scheme"]] + address["rest"])
-    zipped = _ZIP.match(text)
-    if zipped:
-        return zip_member(_archive_path(zipped["braced"] or zipped["plain"]), zipped["member"] or "")
+            raise InputError(f"{public(text)}: scenes are read from files, folders and {known}, not {scheme}://")
+        text = SCHEMES[scheme] + address["rest"]
+    if text.startswith("/vsizip/"):
+        archive, member = _split_zip(text)
+        return zip_member(_archive_path(archive), member) if archive else Path(text)
+    if re.match(r"/vsi(s3|gs|az)/[^?]*\?.*=", text):
+        raise InputError(
+            f"{text.partition('?')[0]}: an object store takes no query; give its key or token by the environment "
+            "(AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_SAS_TOKEN), or name the signed https:// address"
+        )
     return Path(text)
 
 
+def _quoted(user: str, rest: str) -> str:
+    """Quote what a path, or a line of text, would break a web address at; no server is sent the fragment."""
+    path, mark, query = rest.partition("#")[0].partition("?")
+    allowed = "%:!$&()*+,;=~[]"
+    return (
+        (quote(user[:-1], safe=allowed) + "@" if user else "")
+        + quote(path, safe=f"{allowed}/@")
+        + mark
+        + quote(query, safe=f"{allowed}@?")
+    )
+
+
 def _archive_path(archive: str) -> Path:
-    return Path(archive) if archive.startswith("/vsi") else Path(archive).resolve()
+    path = source_path(archive)
+    return path if is_virtual(path) else path.resolve()
 
 
 def zip_member(archive: Path, member: str) -> Path:
     """Name a member of a zip, or with an empty member the zip as a folder."""
-    return Path(f"/vsizip/{{{archive}}}", member.lstrip("/"))
+    text, depth = str(archive), 0
+    for character in text:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth < 0:
+            break
+    # GDAL counts braces; where they do not match, it finds the zip by its suffix.
+    return Path(f"/vsizip/{text}" if depth else f"/vsizip/{{{text}}}", member.lstrip("/"))
 
 
 def zip_parts(path: Path) -> tuple[Path, str] | None:
     """Split a path made by `zip_member` into archive and member; None if it is no such path."""
-    match = _ZIP.match(str(path))
-    return (Path(match["braced"] or match["plain"]), match["member"] or "") if match else None
+    archive, member = _split_zip(gdal_address(path))
+    return (Path(archive), member) if archive else None
+
+
+def _split_zip(name: str) -> tuple[str, str]:
+    """Split GDAL's name of a zip's member into archive and member; empty if it is no such name."""
+    text, depth = name.removeprefix("/vsizip/"), 0
+    if text == name:
+        return "", ""
+    if text.startswith("{"):
+        for end, character in enumerate(text):
+            depth += {"{": 1, "}": -1}.get(character, 0)
+            if depth == 0:
+                return text[1:end], text[end + 1 :].lstrip("/")
+    plain = _PLAIN_ZIP.match(text)
+    return (plain["archive"], plain["member"] or "") if plain else ("", "")
 
 
 def zip_names(archive: Path) -> list[str]:
-    """List the files in a zip, sorted.
+    """List the files in a zip, which may itself lie in a zip, as GDAL names them, sorted.
 
     Raises
     ------
     zipfile.BadZipFile
-        The file is no zip, or a part of one.
+        The file is no zip, or a part of one, or lies in a zip that has a password.
     """
-    with zipfile.ZipFile(archive) as opened:
-        return sorted(name for name in opened.namelist() if not name.endswith("/"))
+    try:
+        with _opened_zip(archive) as opened:
+            return sorted(name for name in _members(opened) if not name.endswith("/"))
+    except (zlib.error, EOFError, KeyError, ValueError, RuntimeError) as error:
+        raise zipfile.BadZipFile(str(error)) from error
+
+
+def _members(opened: zipfile.ZipFile) -> dict[str, str]:
+    """Map members' names with slashes, as GDAL writes them, to those in the zip; some writers use backslashes."""
+    return {name.replace("\\", "/"): name for name in opened.namelist()}
+
+
+@contextmanager
+def _opened_zip(archive: Path) -> Iterator[zipfile.ZipFile]:
+    nested = zip_parts(archive)
+    if nested is None:
+        with zipfile.ZipFile(archive) as opened:
+            yield opened
+        return
+    archive, member = nested
+    with (
+        _opened_zip(archive) as outer,
+        outer.open(_members(outer)[member]) as inner,
+        zipfile.ZipFile(inner) as opened,
+    ):
+        yield opened
 
 
 def is_virtual(path: Path) -> bool:
@@ -81,15 +156,31 @@ def is_virtual(path: Path) -> bool:
     return str(path).startswith("/vsi")
 
 
+def is_web(path: Path) -> bool:
+    """Whether a path is GDAL's name of a file on a web server."""
+    return str(path).startswith("/vsicurl/http")
+
+
+def web_url(path: Path) -> str:
+    """Return the address of a file on a web server, secrets included."""
+    return gdal_address(path).removeprefix("/vsicurl/")
+
+
+def gdal_address(path: Path) -> str:
+    """Return what GDAL opens the source by, secrets included: a `Path` keeps all but an address's second slash."""
+    text = re.sub(r"(/vsicurl/https?:)/(?!/)", r"\1//", str(path))
+    return re.sub(r"^/vsizip/(?![{/])", "/vsizip//", text)
+
+
 def gdal_name(path: Path) -> str:
-    """Return what GDAL calls the source: of an address a `Path` keeps all but the second slash.
+    """Return what GDAL calls the source, without what is secret: for messages, tables and records.
 
     Examples
     --------
-    >>> gdal_name(source_path("https://example.org/T36UYA_TCI.tif"))
+    >>> gdal_name(source_path("https://example.org/T36UYA_TCI.tif?sv=2024&sig=Zq7k1x"))
     '/vsicurl/https://example.org/T36UYA_TCI.tif'
     """
-    return re.sub(r"^(/vsicurl/https?:)/(?!/)", r"\1//", str(path))
+    return public(gdal_address(path)) if is_virtual(path) else str(path)
 
 
 def anchored(place: Path | str) -> Path:
@@ -99,6 +190,6 @@ def anchored(place: Path | str) -> Path:
 
 
 def absolute(place: Path | str) -> str:
-    """Write a place so that it means the same from every working directory."""
+    """Write a place so that it means the same from every working directory, without what is secret."""
     path = source_path(place)
     return gdal_name(path) if is_virtual(path) else str(path.resolve())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from s2fast import web
 from s2fast.errors import SceneError
 from s2fast.opening import gdal_settings, opened
-from s2fast.sources import SCHEMES, gdal_name, is_virtual, zip_parts
+from s2fast.sources import SCHEMES, gdal_name, is_virtual, is_web, source_path, web_url, zip_parts
 
 
 def identity(path: Path) -> str:
@@ -29,21 +30,24 @@ def identity(path: Path) -> str:
     SceneError
         A file is gone, or its server does not answer.
     """
-    parts = [path.name, _version(path)]
-    if path.suffix.lower() == ".vrt":
-        parts += [f"{source.name} {_version(source)}" for source in _vrt_sources(path)]
+    name = Path(gdal_name(path)).name
+    parts = [name, _version(path)]
+    if name.lower().endswith(".vrt"):
+        parts += [f"{Path(gdal_name(source)).name} {_version(source)}" for source in _vrt_sources(path)]
     return " ".join(parts)
 
 
 def _vrt_sources(path: Path) -> list[Path]:
     with gdal_settings(), opened(path) as dataset:
-        return sorted({Path(name) for name in dataset.files} - {path})
+        return sorted({source_path(name) for name in dataset.files} - {path})
 
 
 def _version(path: Path) -> str:
     zipped = zip_parts(path)
     if zipped:
         return _version(zipped[0])
+    if is_web(path):
+        return web.version(web_url(path))
     if is_virtual(path):
         return _remote_version(path)
     try:
@@ -77,6 +81,6 @@ def _remote_version(path: Path) -> str:
             store = from_url(folder, client_options={"allow_http": True})
         found = obstore.head(store, key)
     except (BaseError, OSError) as error:
-        reason = " ".join(str(error).split("\n\nDebug source")[0].split())
+        reason = " ".join(str(error).split("\n\nDebug source")[0].partition("<?xml")[0].split())
         raise SceneError(f"{name}: the server does not give it: {reason}") from error
     return f"{found['size']} {found['e_tag'] or found['last_modified'].isoformat()}"

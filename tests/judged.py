@@ -78,7 +78,7 @@ def written_page(
         record.null_rate = NullRecord.of(null)
         record.warnings = [text for text in [null_warning(null, len(pairs), int(pairs["verified"].sum()))] if text]
     with open_workplace() as workplace:
-        shown = thumbnails(scenes["scene_id"].tolist(), run, workplace)
+        shown = thumbnails(record.usable, run, workplace)
     return page.page(payload(record, run, pairs, scenes, shown))
 
 

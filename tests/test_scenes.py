@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from s2fast.errors import InputError
-from s2fast.scenes import find_scenes, scene_from_name
+from s2fast.names import scene_from_name
+from s2fast.scenes import find_scenes
+from s2fast.sources import zip_names
 
 COMPACT = (
     "S2B_MSIL1C_20180805T083559_N0206_R021_T36UXA_20180805T084554.SAFE/GRANULE/"
@@ -32,6 +34,36 @@ OLD = (
          datetime(2018, 1, 1, 10, 53, 39, tzinfo=UTC), 0),
         ("ref_S2A_20160608T153121_T33UUU_sub.tif", "S2A_20160608T153121_T33UUU", "33UUU",
          datetime(2016, 6, 8, 15, 31, 21, tzinfo=UTC), 0),
+        (L2A.replace("GRANULE", "S2A_MSIL1C_20160608T153121_N0202_R111_T33UUU_20160608T153121.SAFE/GRANULE"),
+         "S2C_20250105T105339_T31UDQ", "31UDQ", datetime(2025, 1, 5, 10, 53, 39, tzinfo=UTC), 511),
+        (f"S2A_MSIL1C_20160608T153121_N0202_R111_T33UUU_20160608T153121.SAFE/{L2A}", "S2C_20250105T105339_T31UDQ",
+         "31UDQ", datetime(2025, 1, 5, 10, 53, 39, tzinfo=UTC), 511),
+        (OLD.replace("OPER", "USER").replace("L1C", "L2A").replace("_TCI", "_TCI_10m"), "S2A_20151230T105153_T31TCJ",
+         "31TCJ", datetime(2015, 12, 30, 10, 51, 53, tzinfo=UTC), 201),
+        ("in/tiles/36/U/YA/2019/6/6/0/TCI.jp2", "S2_20190606_T36UYA", "36UYA", datetime(2019, 6, 6, tzinfo=UTC), 0),
+        ("tiles/5/u/pq/2019/12/16/1/R10m/TCI.jp2", "S2_20191216_T05UPQ", "05UPQ",
+         datetime(2019, 12, 16, tzinfo=UTC), 0),
+        ("in/36/U/YA/2019/6/S2A_36UYA_20190606_0_L2A/TCI.tif", "S2A_20190606_T36UYA", "36UYA",
+         datetime(2019, 6, 6, tzinfo=UTC), 0),
+        ("S2B_5UPQ_20190606_0_L2A/TCI.tif", "S2B_20190606_T05UPQ", "05UPQ", datetime(2019, 6, 6, tzinfo=UTC), 0),
+        ("S2B_T36UYA_20190606T083601_L2A/TCI.tif", "S2B_20190606T083601_T36UYA", "36UYA",
+         datetime(2019, 6, 6, 8, 36, 1, tzinfo=UTC), 0),
+        ("S2A_MSIL2A_20190606T083601_R064_T36UYA_20201005T101112/visual.tif", "S2A_20190606T083601_T36UYA", "36UYA",
+         datetime(2019, 6, 6, 8, 36, 1, tzinfo=UTC), 0),
+        ("S2A_MSIL1C_20190606T083601_N0207_R064_T36UYA_20190606T101112.tif", "S2A_20190606T083601_T36UYA", "36UYA",
+         datetime(2019, 6, 6, 8, 36, 1, tzinfo=UTC), 207),
+        ("t36uya_20190606t083601_tci.JP2", "S2_20190606T083601_T36UYA", "36UYA",
+         datetime(2019, 6, 6, 8, 36, 1, tzinfo=UTC), 0),
+        ("S2A_20190606T083601_T36UYA/clip 1.jp2", "S2A_20190606T083601_T36UYA", "36UYA",
+         datetime(2019, 6, 6, 8, 36, 1, tzinfo=UTC), 0),
+        ("20190606T083601_20190606T084116_T36UYA.tif", "S2_20190606T083601_T36UYA", "36UYA",
+         datetime(2019, 6, 6, 8, 36, 1, tzinfo=UTC), 0),
+        ("HLS.S30.T36UYA.2019157T083601.v2.0.B04.tif", "HLS.S30_20190606T083601_T36UYA", "36UYA",
+         datetime(2019, 6, 6, 8, 36, 1, tzinfo=UTC), 0),
+        ("/vsicurl/https:/h/o/S2A_MSIL1C_20190606T083601_N0207_R064_T36UYA_20190606T101112.SAFE%2Fa%20b.tif",
+         "S2A_20190606T083601_T36UYA", "36UYA", datetime(2019, 6, 6, 8, 36, 1, tzinfo=UTC), 207),
+        ("/vsicurl/https:/h/o/2019%2Fa%20b.tif", "a b", "", None, 0),
+        ("2019-06-06/ü [1]*?%20.tif", "ü [1]*?%20", "", None, 0),
         ("T36SYC_TCI_60m.jp2", "T36SYC_TCI_60m", "36SYC", None, 0),
         ("orthophoto.tif", "orthophoto", "", None, 0),
         ("T36UXA_20169930T083602_TCI.jp2", "T36UXA_20169930T083602_TCI", "", None, 0),
@@ -61,24 +93,47 @@ def test_order_is_tile_then_time(tmp_path: Path) -> None:
     ]
 
 
-def test_newest_baseline_wins_and_the_other_is_told(tmp_path: Path) -> None:
-    reprocessed = COMPACT.replace("N0206", "N0500").replace("T084554.SAFE", "T120000.SAFE")
-    found = find_scenes([touch(tmp_path, COMPACT, reprocessed)])
-    assert [scene.baseline for scene in found.scenes] == [500]
-    assert [scene.path for scene in found.superseded] == [tmp_path / COMPACT]
-
-
-def test_newest_product_of_one_baseline_wins(tmp_path: Path) -> None:
-    again = COMPACT.replace("T084554.SAFE", "T120000.SAFE")
-    found = find_scenes([touch(tmp_path, again, COMPACT)])
-    assert [scene.product_time for scene in found.scenes] == ["20180805T120000"]
-
-
 def test_finest_resolution_of_a_granule_wins(tmp_path: Path) -> None:
     coarse = [L2A.replace("10m", resolution) for resolution in ("20m", "60m")]
     found = find_scenes([touch(tmp_path, L2A, *coarse)])
     assert [scene.path for scene in found.scenes] == [tmp_path / L2A]
-    assert found.superseded == []
+    assert found.replaced == []
+
+
+def test_finest_resolution_in_one_folder_and_in_folders(tmp_path: Path) -> None:
+    names = [
+        "T31UDQ_20240105T105339_TCI_R60m.jp2",
+        "T31UDQ_20240105T105339_TCI_R20m.jp2",
+        "0/R20m/TCI.jp2",
+        "0/R60m/TCI.jp2",
+    ]
+    found = find_scenes([touch(tmp_path, *names)])
+    assert sorted(scene.path.relative_to(tmp_path).as_posix() for scene in found.scenes) == [names[2], names[1]]
+
+
+def test_what_is_not_the_image_is_no_scene(tmp_path: Path) -> None:
+    product = "S2B_MSIL2A_20190805T082601_N0213_R121_T36SYC_20190805T101112.SAFE"
+    beside = [
+        f"{product}/R10m/T36SYC_20190805T082601_B03_10m.tif", f"{product}/R20m/T36SYC_20190805T082601_SCL_20m.tif",
+        f"{product}/QI_DATA/MSK_CLDPRB_20m.jp2", f"{product}/QI_DATA/T36SYC_20190805T082601_PVI.jp2",
+        f"{product}/R20m/T36SYC_20190805T082601_TCI_20m.tif", f"{product}/R60m/._T36SYC_20190805T082601_TCI_60m.tif",
+        "S2A_36SYC_20190815_0_L2A/SCL.tif", "S2A_36SYC_20190815_0_L2A/B04.tif",
+        "S2A_36SYC_20190815_0_L2A/thumbnail.tif",
+        "S2A_USER_SCL_L2A_TL_SGS__20151230T162543_A002734_T31TCJ_20m.jp2",
+        "HLS.S30.T36UYA.2019157T083601.v2.0.Fmask.tif",
+    ]  # fmt: skip
+    images = [f"{product}/R10m/T36SYC_20190805T082601_TCI_10m.tif", "S2A_36SYC_20190815_0_L2A/TCI.tif"]
+    found = find_scenes([touch(tmp_path, *beside, *images)])
+    assert [scene.path.relative_to(tmp_path).as_posix() for scene in found.scenes] == images
+    # Bands are pictures where there is no other.
+    found = find_scenes(
+        [touch(tmp_path / "bands", *(f"T36SYC_20190805T082601_B{n:02}.tif" for n in (3, 4)), "plain.jp2")]
+    )
+    assert [scene.scene_id for scene in found.scenes] == [
+        "plain", "S2_20190805T082601_T36SYC_B03", "S2_20190805T082601_T36SYC_B04"
+    ]  # fmt: skip
+    # What is named counts.
+    assert len(find_scenes([tmp_path / beside[0], tmp_path / beside[1]]).scenes) == 2
 
 
 def test_bands_and_previews_are_no_scenes(tmp_path: Path) -> None:
@@ -91,7 +146,7 @@ def test_a_place_named_twice_counts_once(tmp_path: Path) -> None:
     touch(tmp_path, COMPACT)
     found = find_scenes([tmp_path, tmp_path / COMPACT, tmp_path])
     assert len(found.scenes) == 1
-    assert found.superseded == []
+    assert found.replaced == []
 
 
 def test_linked_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
@@ -102,7 +157,7 @@ def test_linked_folders_are_followed_and_circles_end(tmp_path: Path) -> None:
     (real / "circle").symlink_to(place)
     found = find_scenes([place])
     assert [scene.scene_id for scene in found.scenes] == ["S2B_20180805T083559_T36UXA"]
-    assert found.superseded == []
+    assert found.replaced == []
 
 
 @pytest.mark.parametrize("empty", [True, False])
@@ -112,9 +167,38 @@ def test_nothing_found(tmp_path: Path, empty: bool) -> None:
         find_scenes([place])
 
 
-def test_two_files_of_one_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="both named crop"):
-        find_scenes([touch(tmp_path, "a/crop.tif", "b/crop.tif")])
+@pytest.mark.parametrize(
+    ("names", "ids"),
+    [
+        (["2019-08-05/clip.tif", "2019-08-15/clip.tif"], ["clip_2019-08-05", "clip_2019-08-15"]),
+        (["x/crop.tif", "x/crop.jp2"], ["crop_jp2", "crop_tif"]),
+        (["a_1/in/crop.tif", "a_2/in/crop.tif", "a_2/crop.tif"], ["crop_a_2", "crop_in_a_1", "crop_in_a_2"]),
+        (["a/crop.tif", "b/crop.tif", "crop_a.tif"], ["crop_a", "crop_a_2", "crop_b"]),
+        (["tiles/5/U/PQ/2019/8/5/0/TCI.jp2", "tiles/5/U/PQ/2019/8/5/1/TCI.jp2"],
+         ["S2_20190805_T05UPQ_0", "S2_20190805_T05UPQ_1"]),
+        (["S2A_20190606T083601_T36UYA_left.tif", "S2A_20190606T083601_T36UYA_right.tif"],
+         ["S2A_20190606T083601_T36UYA_left", "S2A_20190606T083601_T36UYA_right"]),
+    ],
+)  # fmt: skip
+def test_ids_take_what_tells_files_of_one_name_apart(tmp_path: Path, names: list[str], ids: list[str]) -> None:
+    found = find_scenes([touch(tmp_path, *names)])
+    assert sorted(scene.scene_id for scene in found.scenes) == ids
+    assert {scene.path for scene in found.scenes} == {tmp_path / name for name in names}
+
+
+def test_addresses_that_only_secrets_tell_apart_are_refused() -> None:
+    places = [
+        "https://h/a.tif?sig=Zq7k",
+        "https://h/b.tif?sig=Zq7k",
+        "https://h/get?id=7&sig=Zq7k",
+        "https://h/get?id=8",
+    ]
+    found = find_scenes([*places, places[0]])
+    assert [scene.scene_id for scene in found.scenes] == ["a", "b", "get?id=7", "get?id=8"]
+    assert "Zq7k" not in repr(found)
+    with pytest.raises(InputError, match=r"https://h/a\.tif is named twice") as caught:
+        find_scenes([places[0], "https://h/a.tif?sig=Xp5m"])
+    assert "Zq7k" not in str(caught.value)
 
 
 def zipped(path: Path, *names: str) -> Path:
@@ -156,6 +240,27 @@ def test_half_a_zip_is_a_scene_that_cannot_be_opened(tmp_path: Path) -> None:
     broken = tmp_path / "S2A_20180805T083559_T36UXA.zip"
     broken.write_bytes(whole[: len(whole) // 2])
     assert [scene.path for scene in find_scenes([tmp_path]).scenes] == [broken]
+
+
+def test_zips_in_zips(tmp_path: Path) -> None:
+    inner = zipped(tmp_path / "aside" / "inner.zip", COMPACT.replace("/", "\\"))
+    outer = tmp_path / "in" / "outer.zip"
+    outer.parent.mkdir()
+    with zipfile.ZipFile(outer, "w") as archive:
+        archive.write(inner, "b/inner.zip")
+        archive.writestr("b/half.zip", inner.read_bytes()[:40])
+        archive.writestr("__MACOSX/._a.tif", "")
+    wanted = {f"/vsizip/{{/vsizip/{{{outer}}}/b/inner.zip}}/{COMPACT}", f"/vsizip/{{{outer}}}/b/half.zip"}
+    for place in (tmp_path / "in", outer, f"zip://{outer}!b"):
+        assert {str(scene.path) for scene in find_scenes([place]).scenes} == wanted
+    for place in (f"zip://{outer}!b/inner.zip", f"zip://zip://{outer}!b/inner.zip!/{COMPACT}"):
+        assert len(find_scenes([place]).scenes) == 1, place
+
+
+def test_a_zip_that_holds_itself_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = zipped(tmp_path / "a.zip", COMPACT, "a.zip")
+    monkeypatch.setattr("s2fast.scenes.zip_names", lambda _: zip_names(archive))
+    assert 1 < len(find_scenes([archive]).scenes) < 10
 
 
 @pytest.mark.shared

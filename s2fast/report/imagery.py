@@ -40,9 +40,14 @@ def original(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> 
     return stored_grey(folder, scene_id, window, side_px) if pixels is None else stretched(pixels)
 
 
-def from_source(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> npt.NDArray[Any] | None:
-    """Read a window of the scene's file, shrunk to at most `side_px` a side; None, and a warning, if it is gone."""
-    source = Path(folder.tile_attributes(scene_id)["source"])
+def from_source(
+    folder: RunFolder, scene_id: str, window: Window, side_px: int, address: Path | None = None
+) -> npt.NDArray[Any] | None:
+    """Read a window of the scene's file, shrunk to at most `side_px` a side; None, and a warning, if it is gone.
+
+    The run folder knows where the file is, but no signature or password: `address` may.
+    """
+    source = address or Path(folder.tile_attributes(scene_id)["source"])
     try:
         with gdal_settings(), opened(source) as dataset:
             bands = [1, 2, 3] if dataset.count >= 3 else [1]

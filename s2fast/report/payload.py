@@ -198,7 +198,7 @@ def _share(ground: Ground, scene_id: str, rows: npt.NDArray[np.integer]) -> npt.
 def _problems(record: RunRecord, pairs: pd.DataFrame, shown: Mapping[str, Thumbnails]) -> list[dict[str, str]]:
     told = [{"what": name, "told": f"left out: {problem}"} for name, problem in record.problems.items()]
     for name, products in record.superseded.items():
-        told.append({"what": name, "told": f"an older product was left out: {', '.join(products)}"})
+        told.append({"what": name, "told": f"left out: {'; '.join(products)}"})
     for name, pictures in shown.items():
         if not pictures.in_colour:
             told.append({"what": name, "told": "its file is gone; it is shown as stored, in grey"})

@@ -88,7 +88,7 @@ def run(
         write_scenes(record, folder, series)
         bar.advance()
         scenes = geopandas.read_parquet(io.BytesIO(folder.read("scenes.parquet")))
-        shown = thumbnails(scenes["scene_id"].tolist(), folder, workplace)
+        shown = thumbnails(record.usable, folder, workplace)
         folder.write(page.NAME, page.page(payload(record, folder, pairs, scenes, shown)).encode())
         bar.advance()
         gis.write_layers(folder, pairs, scenes)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.executors import Workplace, limit_threads, run_units
+from s2fast.record import SceneInput
 from s2fast.report.imagery import from_source, shown_tile, stored_grey, stretched, whole
 from s2fast.store import RunFolder
 
@@ -42,10 +43,11 @@ class Thumbnails:
     """False: the source is gone, `scene` shows the stored grey."""
 
 
-def thumbnails(scene_ids: Sequence[str], folder: RunFolder, workplace: Workplace) -> dict[str, Thumbnails]:
-    """Draw the thumbnails of all scenes, each a unit of work."""
-    side_px = thumbnail_side(len(scene_ids))
-    return dict(run_units(workplace, thumbnail_unit, scene_ids, side_px, folder.address))
+def thumbnails(scenes: Sequence[SceneInput], folder: RunFolder, workplace: Workplace) -> dict[str, Thumbnails]:
+    """Draw the thumbnails of all scenes, each a unit of work; by scene id."""
+    side_px = thumbnail_side(len(scenes))
+    drawn = run_units(workplace, thumbnail_unit, scenes, side_px, folder.address)
+    return {item.scene.scene_id: pictures for item, pictures in drawn}
 
 
 def thumbnail_side(scenes: int) -> int:
@@ -59,12 +61,12 @@ def thumbnail_side(scenes: int) -> int:
     return max(_LEAST_SIDE_PX, min(SIDE_PX, round(SIDE_PX * math.sqrt(_FULL_SIDE_SCENES / max(scenes, 1)))))
 
 
-def thumbnail_unit(scene_id: str, side_px: int, out: str, threads: int) -> Thumbnails:
+def thumbnail_unit(item: SceneInput, side_px: int, out: str, threads: int) -> Thumbnails:
     """Draw one scene's thumbnails."""
     limit_threads(threads)
-    folder = RunFolder(out)
+    folder, scene_id = RunFolder(out), item.scene.scene_id
     window = whole(folder, scene_id)
-    pixels = from_source(folder, scene_id, window, side_px)
+    pixels = from_source(folder, scene_id, window, side_px, item.scene.address)
     scene = stored_grey(folder, scene_id, window, side_px) if pixels is None else stretched(pixels)
     tile = shown_tile(folder, scene_id, window, side_px, _OUTSIDE)
     return Thumbnails(data_address(scene), data_address(tile), pixels is not None)
