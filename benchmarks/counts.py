@@ -12,8 +12,8 @@ import rasterio.io
 import s2fast.reader
 from s2fast.ingest import needed_windows
 from s2fast.model import Window
+from s2fast.placed import place_regions
 from s2fast.record import RunRecord
-from s2fast.regions import place_regions
 from s2fast.results import Run
 from s2fast.windows import chunk_shape
 from s2fast_kernels.backends import Backend

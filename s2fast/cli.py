@@ -50,7 +50,12 @@ Scenes = Annotated[
     list[str], typer.Option("--scenes", metavar="PATH", help="Folder, file, zip or s3:// address of scenes; repeatable")
 ]
 RegionsFile = Annotated[
-    Path | None, typer.Option("--regions", metavar="FILE", help="Polygons of interest; without them whole scenes count")
+    str | None,
+    typer.Option(
+        "--regions",
+        metavar="FILE",
+        help="Polygons of interest: file, folder, zip or address; without it whole scenes count",
+    ),
 ]
 Out = Annotated[
     str, typer.Option("--out", metavar="OUT", help="Run folder, new or of the same job; s3://BUCKET/PREFIX too")
@@ -60,7 +65,7 @@ Workers = Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Loc
 Scheduler = Annotated[
     str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Dask scheduler to run on instead")
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first scene that cannot be used")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first scene or polygon that cannot be used")]
 Query = Annotated[str, typer.Argument(metavar="QUERY", help="Scene id, as `s2fast pairs OUT` lists it")]
 Train = Annotated[str, typer.Argument(metavar="TRAIN", help="Scene id")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say on standard error what run.log says")]
@@ -116,7 +121,7 @@ def _stages(
     stages: tuple[str, ...],
     config: Path,
     scenes: list[str],
-    regions: Path | None,
+    regions: str | None,
     out: str,
     overrides: list[str],
     workers: int,
@@ -171,7 +176,7 @@ def _stages(
         typer.echo(f"s2fast: {len(record.problems)} scenes skipped: {listed}", err=True)
     # Last, where it is seen: it decides whether to believe what the run found.
     _warn(warnings)
-    if record.problems:
+    if record.problems or record.polygons_dropped:
         raise typer.Exit(EXIT_SCENES_SKIPPED)
 
 

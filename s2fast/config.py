@@ -35,6 +35,9 @@ class Regions(_Section):
     scene counts."""
     crs: str = "file"
     """The polygons' CRS: "file" takes what the file says, "EPSG:4326" and the like overrule it."""
+    layer: str = ""
+    """Of a file with several layers, or of a folder or zip with several files, the one to read, by name; empty: all
+    that may hold polygons."""
     buffer_m: float = Field(0.0, ge=0)
     """Widen each polygon row by this much in the scene's CRS [m]."""
     where: str = ""

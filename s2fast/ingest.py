@@ -16,10 +16,11 @@ from s2fast.executors import Workplace, limit_threads, run_units
 from s2fast.keys import content_key
 from s2fast.memory import MIB, ingest_bytes
 from s2fast.model import Window
+from s2fast.placed import PlacedRegions, place_regions
 from s2fast.progress import Progress
 from s2fast.reader import Reader, open_raster, reduce_any
 from s2fast.record import RunRecord, SceneInput, check_unchanged
-from s2fast.regions import PlacedRegions, RegionFile, place_regions
+from s2fast.regionfile import RegionFile
 from s2fast.sources import gdal_name
 from s2fast.stage import StageResult
 from s2fast.store import RunFolder

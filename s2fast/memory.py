@@ -29,7 +29,7 @@ _INGEST_BYTES = 16 * MIB
 """Zarr's threads and what they compress."""
 
 _PLACED_TILES = 4
-"""Tiles whose masks `s2fast.regions.place_regions` keeps, one bit a pixel."""
+"""Tiles whose masks `s2fast.placed.place_regions` keeps, one bit a pixel."""
 
 DENSE_PER_PX = 0.015
 """Keypoints a pixel that extraction must have room for: real scenes have 0.001 to 0.0025, and 0.015 after CLAHE."""

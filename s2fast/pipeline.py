@@ -12,10 +12,12 @@ from s2fast import extract, ingest, match, verify
 from s2fast.config import Config
 from s2fast.errors import InputError, RunFolderError, SceneError
 from s2fast.executors import Workplace, open_workplace
+from s2fast.polygons import listed
 from s2fast.progress import Progress
 from s2fast.reader import open_raster
 from s2fast.record import RunRecord, SceneInput, StageRecord, load_record
-from s2fast.regions import RegionFile, check_regions
+from s2fast.regionfile import RegionFile
+from s2fast.regions import check_regions
 from s2fast.report import tables
 from s2fast.scenes import find_scenes
 from s2fast.sources import absolute, anchored, gdal_name
@@ -66,7 +68,7 @@ def run_stages(
     workers, scheduler
         Where work runs; see `s2fast.executors.open_workplace`.
     strict
-        Stop at the first scene that cannot be used, instead of leaving it out.
+        Stop at the first scene or polygon that cannot be used, instead of leaving it out.
     progress
         Where to show progress; None: nowhere.
 
@@ -132,13 +134,16 @@ def plan(config: Config, places: Sequence[Path | str], regions: Path | str | Non
         raise InputError(
             f"none of the {len(problems)} scenes found can be used; first: {next(iter(problems.values()))}"
         )
-    region_file = None if regions is None else RegionFile.at(regions)
+    region_file, region_rows = None if regions is None else RegionFile.at(regions), None
     if region_file is not None and config.regions.mode != "none":
-        check_regions(region_file, config.regions, [item.raster for item in inputs])
+        region_rows = check_regions(region_file, config.regions, [item.raster for item in inputs])
+        if strict and region_rows.dropped:
+            raise InputError(f"{region_file}: rows that cannot be used: {listed(region_rows.dropped)}")
     return RunRecord(
         config=config,
         places=sorted(absolute(place) for place in places),
         regions=region_file,
+        region_rows=region_rows,
         scenes=inputs,
         superseded=superseded,
         problems=problems,
@@ -159,7 +164,7 @@ def _continued(record: RunRecord, folder: RunFolder, *, reads: bool) -> RunRecor
     if before.places != record.places or not same_regions:
         raise RunFolderError(
             f"{folder} holds another job's run, of --scenes {' '.join(before.places)}"
-            f"{f' --regions {before.regions.path}' if before.regions else ''}: name another --out"
+            f"{f' --regions {before.regions}' if before.regions else ''}: name another --out"
         )
     found = {item.scene.scene_id for item in record.scenes}
     gone = {

@@ -15,7 +15,8 @@ from s2fast.executors import available_cores
 from s2fast.keys import FORMAT
 from s2fast.model import Raster, Scene
 from s2fast.nulls import NullRate
-from s2fast.regions import RegionFile
+from s2fast.regionfile import RegionFile
+from s2fast.regions import RegionRows
 from s2fast.sources import gdal_name
 from s2fast.store import RunFolder
 from s2fast.versions import identity
@@ -103,6 +104,8 @@ class RunRecord(BaseModel):
     places: list[str]
     """What --scenes named, absolute: with the regions file they say whose run this is."""
     regions: RegionFile | None
+    region_rows: RegionRows | None = None
+    """What became of every row of the regions file; None where the whole scenes count."""
     scenes: list[SceneInput]
     superseded: dict[str, list[str]] = Field(default_factory=dict)
     """Products left out, and why, by the id of the scene of the same acquisition that is used instead."""
@@ -126,6 +129,11 @@ class RunRecord(BaseModel):
     def usable(self) -> list[SceneInput]:
         """The scenes without a problem, in the run's order."""
         return [item for item in self.scenes if item.scene.scene_id not in self.problems]
+
+    @property
+    def polygons_dropped(self) -> int:
+        """How many rows of the regions file cannot be used."""
+        return len(self.region_rows.dropped) if self.region_rows else 0
 
     def save(self, folder: RunFolder) -> None:
         """Write run.json, with today's versions and machine."""

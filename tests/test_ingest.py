@@ -14,9 +14,10 @@ from s2fast.config import Config, Ingest, load_config
 from s2fast.extract import extract_scene
 from s2fast.ingest import ingest_scene, key
 from s2fast.model import Raster, Window
+from s2fast.placed import place_regions
 from s2fast.reader import open_raster
 from s2fast.record import SceneInput
-from s2fast.regions import RegionFile, place_regions
+from s2fast.regionfile import RegionFile
 from s2fast.scenes import find_scenes
 from s2fast.store import RunFolder
 from s2fast.stretch import stretch_table

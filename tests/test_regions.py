@@ -12,7 +12,10 @@ from rasterio.transform import from_origin
 from s2fast.config import Regions
 from s2fast.errors import ConfigError, InputError
 from s2fast.model import Raster, Window
-from s2fast.regions import RegionFile, check_regions, crs_shift_m, load_regions, place_regions
+from s2fast.placed import place_regions
+from s2fast.polygons import load_regions
+from s2fast.regionfile import RegionFile
+from s2fast.regions import check_regions, crs_shift_m
 from s2fast.windows import grid, with_halo
 from tests.archives import ORIGINS, UTM36, Archive, write_regions
 
@@ -65,7 +68,7 @@ def test_meets_is_shapelys_intersects(archive: Archive, halo_px: int) -> None:
 
 
 def test_where_selects_rows(archive: Archive) -> None:
-    assert len(load_regions(archive.regions, Regions(where="id = 1"))) == 1
+    assert len(load_regions(RegionFile.at(archive.regions), Regions(where="id = 1")).shapes) == 1
 
 
 def test_declared_crs_moves_the_mask_as_measured(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
@@ -124,15 +127,15 @@ def test_bad_files_are_told(tmp_path: Path) -> None:
     text = tmp_path / "text.geojson"
     text.write_text("no polygons here")
     with pytest.raises(InputError, match="cannot read polygons"):
-        load_regions(text, Regions())
+        load_regions(RegionFile.at(text), Regions())
     empty = tmp_path / "empty.geojson"
     empty.write_text('{"type": "FeatureCollection", "features": []}')
     with pytest.raises(InputError, match="holds no polygons"):
-        load_regions(empty, Regions())
+        load_regions(RegionFile.at(empty), Regions())
     points = write_regions(tmp_path / "points.geojson", [shapely.Point(WEST, NORTH)])
     with pytest.raises(InputError, match="set regions.buffer_m"):
-        load_regions(points, Regions())
-    assert len(load_regions(points, Regions(buffer_m=5.0))) == 1
+        load_regions(RegionFile.at(points), Regions())
+    assert len(load_regions(RegionFile.at(points), Regions(buffer_m=5.0)).shapes) == 1
 
 
 def test_unknown_crs_is_told(tmp_path: Path) -> None:
@@ -141,14 +144,14 @@ def test_unknown_crs_is_told(tmp_path: Path) -> None:
     frame.to_file(path)
     path.with_suffix(".prj").unlink()
     with pytest.raises(InputError, match="has no CRS"):
-        load_regions(path, Regions())
-    assert load_regions(path, Regions(crs="EPSG:4326")).crs == "EPSG:4326"
+        load_regions(RegionFile.at(path), Regions())
+    assert load_regions(RegionFile.at(path), Regions(crs="EPSG:4326")).shapes.crs == "EPSG:4326"
     with pytest.raises(ConfigError, match="regions.crs = 'EPSG:nothing' is no CRS"):
-        load_regions(path, Regions(crs="EPSG:nothing"))
+        load_regions(RegionFile.at(path), Regions(crs="EPSG:nothing"))
 
 
 def test_bad_condition_is_told(archive: Archive) -> None:
     with pytest.raises(ConfigError, match=r"regions\.where"):
-        load_regions(archive.regions, Regions(where="no such column = 3"))
+        load_regions(RegionFile.at(archive.regions), Regions(where="no such column = 3"))
     with pytest.raises(InputError, match=r"that meet regions\.where"):
-        load_regions(archive.regions, Regions(where="id = 99"))
+        load_regions(RegionFile.at(archive.regions), Regions(where="id = 99"))

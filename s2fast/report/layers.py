@@ -90,9 +90,9 @@ def displacements(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoD
     Returns
     -------
     GeoDataFrame
-        At most `LINES_PER_PAIR` lines a pair, taken evenly; `of_inliers` says of how many. In the CRS most scenes
-        have; ``dx_m`` and ``dy_m`` are east and north in the query's own. ``exaggeration`` is what to stretch the lines
-        by to see them at the scale of a scene.
+        At most `LINES_PER_PAIR` lines a pair, taken evenly over the ground; `of_inliers` says of how many. In the CRS
+        most scenes have; ``dx_m`` and ``dy_m`` are east and north in the query's own. ``exaggeration`` is what to
+        stretch the lines by to see them at the scale of a scene.
     """
     verified = pairs[pairs["verified"].fillna(False).astype(bool)]
     wanted = dict.fromkeys(zip(verified["query"], verified["train"], strict=True))
@@ -131,8 +131,7 @@ def exaggeration(lengths_m: npt.NDArray[np.float64], width_m: float) -> float:
 def _vectors(
     ground: Ground, query: str, train: str, matches: pd.DataFrame, target: str
 ) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]:
-    chosen = np.unique(np.linspace(0, len(matches) - 1, min(len(matches), LINES_PER_PAIR)).astype(int))
-    rows = matches.iloc[chosen]
+    rows = matches.iloc[_spread(ground.positions(query, matches["query_row"].to_numpy()))]
     found = ground.displacements(query, train, rows)
     shift = found.shift
     table = pd.DataFrame(
@@ -149,6 +148,16 @@ def _vectors(
     crs = ground.crs(query)
     ends = [reprojected(points, crs, target) for points in (found.start, found.end)]
     return table, np.stack(ends, axis=1)
+
+
+def _spread(points: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Choose at most `LINES_PER_PAIR` points: the first of each cell of a square grid, then the second, and so on."""
+    if len(points) <= LINES_PER_PAIR:
+        return np.arange(len(points))
+    low = points.min(axis=0)
+    side = max(np.ptp(points, axis=0).max() / np.sqrt(LINES_PER_PAIR), np.finfo(float).tiny)
+    turn = pd.DataFrame((points - low) // side).groupby([0, 1]).cumcount()
+    return np.sort(np.argsort(turn.to_numpy(), kind="stable")[:LINES_PER_PAIR])
 
 
 def _nothing() -> pd.DataFrame:

@@ -132,7 +132,7 @@ def _summary(record: RunRecord, pairs: pd.DataFrame, scenes: pd.DataFrame) -> di
         "version": record.versions.get("s2fast", ""),
         "written": record.updated,
         "places": record.places,
-        "regions": str(record.regions.path) if record.regions and record.config.regions.mode != "none" else None,
+        "regions": str(record.regions) if record.regions and record.config.regions.mode != "none" else None,
         "config": record.config.model_dump(mode="json"),
     }
 
