@@ -444,8 +444,10 @@ def test_rows_outside_and_at_a_corner(tmp_path: Path) -> None:
 
 def test_thin_polygons_that_cover_pixels_are_used(tmp_path: Path) -> None:
     diagonal = shapely.LineString([(WEST + 5, NORTH - 5), (WEST + 1995, NORTH - 1995)]).buffer(0.4)
-    path = by_ogr("gpkg")(frame([diagonal, box(5, 5.4, 290, 5.6), box(10.4, 20.4, 10.6, 20.6)]), tmp_path)
-    assert checked(path).used == 3
+    # Its end alone covers a centre.
+    needle = shapely.LineString([(WEST + 105, NORTH - 105), (WEST + 402, NORTH - 319)]).buffer(0.2)
+    path = by_ogr("gpkg")(frame([diagonal, box(5, 5.4, 290, 5.6), box(10.4, 20.4, 10.6, 20.6), needle]), tmp_path)
+    assert checked(path).used == 4
     assert mask(path).sum() > 200 + 280
 
 
