@@ -36,6 +36,9 @@ _REFERS = re.compile(rb"OGR\w*DataSource|OGCAPI|WFS_Capabilities|gdal_streamed_a
 
 _XML_ROOTS = ("kml", "gpx", "FeatureCollection")
 
+_MOST_TOLD = 300
+"""Characters of GDAL's own words that an error repeats."""
+
 _HEAD_BYTES = 1 << 20
 """GDAL looks no further to tell a format."""
 
@@ -53,7 +56,8 @@ def _text(path: Path) -> bytes:
 
 
 def _check_shapefile(path: Path) -> None:
-    told = 2 * int.from_bytes(path.read_bytes()[24:28], "big")
+    with path.open("rb") as source:
+        told = 2 * int.from_bytes(source.read(28)[24:], "big")
     there = path.stat().st_size
     if there < told:
         raise DamagedError(f"it is cut off: its header promises {told} bytes and {there} are there")
@@ -94,7 +98,7 @@ def _check_xml(path: Path) -> None:
     parser.StartElementHandler = lambda name, _: roots.append(name.rpartition(" ")[2])
     try:
         parser.Parse(_text(path), True)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError, ValueError) as error:
         raise DamagedError(f"it is not whole XML: {error}") from error
     if roots[0] not in _XML_ROOTS:
         raise DamagedError(f"its root element is {roots[0]}, not one of {', '.join(_XML_ROOTS)}")
@@ -233,6 +237,8 @@ def read_rows(layer: Layer, where: str) -> StoredRows:
         if where and isinstance(error.__cause__, ValueError):
             raise ConfigError(f"regions.where = {where!r} does not work on {layer.name}: {error}") from error
         raise
+    if wkb is None:
+        raise DamagedError("it has no geometries")
     return StoredRows(ids, wkb, meta["crs"])
 
 
@@ -243,7 +249,8 @@ def _quietly(read: Callable[[], Any]) -> Any:
         try:
             return read()
         except Exception as error:
-            raise DamagedError(" ".join(str(error).partition("; It might help")[0].split())) from error
+            told = " ".join(str(error).partition("; It might help")[0].split())
+            raise DamagedError(told[:_MOST_TOLD]) from error
 
 
 def _read_parquet(path: Path, where: str) -> StoredRows:

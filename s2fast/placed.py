@@ -172,7 +172,7 @@ def _pixels(points: npt.NDArray[np.float64], raster: Raster) -> npt.NDArray[np.f
 def _around(polygon: shapely.Polygon, raster: Raster) -> Iterator[Window]:
     """Cut the pixels whose centres lie within a polygon's bounds into windows."""
     corners = _pixels(shapely.get_coordinates(shapely.box(*polygon.bounds)), raster) - 0.5
-    left, top = np.maximum(np.ceil(corners.min(axis=0)), 0).astype(int)
-    right, bottom = np.minimum(np.floor(corners.max(axis=0)) + 1, raster.shape[::-1]).astype(int)
+    left, top = map(int, np.maximum(np.ceil(corners.min(axis=0)), 0))
+    right, bottom = map(int, np.minimum(np.floor(corners.max(axis=0)) + 1, raster.shape[::-1]))
     for part in grid((bottom - top, right - left), (_WINDOW_PX, _WINDOW_PX)):
-        yield replace(part, row=part.row + int(top), col=part.col + int(left))
+        yield replace(part, row=part.row + top, col=part.col + left)

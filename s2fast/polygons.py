@@ -180,7 +180,8 @@ def _why_not(wkb: bytes) -> str:
     try:
         shapely.from_wkb(wkb)
     except (shapely.errors.ShapelyError, ValueError) as error:
-        return str(error)
+        # GEOS puts the type of its error first.
+        return f"no geometry can be made of it: {str(error).strip().rpartition('Exception: ')[2]}"
     return "no geometry"
 
 

@@ -8,6 +8,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ class RegionFile:
                 try:
                     with zipfile.ZipFile(place) as opened:
                         opened.extractall(folder)
-                except (zipfile.BadZipFile, RuntimeError, OSError, EOFError, ValueError) as error:
+                except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError) as error:
                     raise InputError(f"{self}: the zip cannot be unpacked ({error})") from error
                 place = folder / member
             if not place.exists():

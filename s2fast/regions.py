@@ -48,6 +48,13 @@ def check_regions(file: RegionFile, settings: Regions, rasters: Sequence[Raster]
     ConfigError
         A buffer in metres is asked for on scenes that are not in metres, or a CRS cannot be brought into another.
     """
+    try:
+        return _accounted(file, settings, rasters)
+    except pyproj.exceptions.ProjError as error:
+        raise ConfigError(f"the CRS of {file} cannot be brought into the scenes': {error}") from error
+
+
+def _accounted(file: RegionFile, settings: Regions, rasters: Sequence[Raster]) -> RegionRows:
     rows = load_regions(file, settings)
     for raster in rasters:
         units = {axis.unit_name for axis in pyproj.CRS(raster.crs_wkt).axis_info}
@@ -56,21 +63,16 @@ def check_regions(file: RegionFile, settings: Regions, rasters: Sequence[Raster]
     names = rows.shapes.index.to_numpy()
     covering, inside = (np.zeros(len(names), np.bool_) for _ in range(2))
     met: dict[Raster, bool] = {}
-    try:
-        if settings.crs != "file":
-            _warn_of_shift(rows.shapes, rows.file_crs, settings.crs, rasters[0].crs_wkt)
-        for raster in sorted(set(rasters), key=lambda raster: raster.crs_wkt):
-            polygons, row = polygons_on(file, settings, raster)
-            near = meets(polygons, raster)
-            met[raster] = bool(near.any())
-            unsure = near & ~covering[row]
-            covering[row[unsure][covers(polygons[unsure], raster)]] = True
-            # The edge of what lies beside a scene may cover no pixel of it.
-            inside[row[shapely.within(polygons, shapely.Polygon(raster.outline()))]] = True
-    except pyproj.exceptions.ProjError as error:
-        raise ConfigError(
-            f"the polygons' CRS {rows.shapes.crs.to_string()} cannot be brought into the scenes'"
-        ) from error
+    if settings.crs != "file":
+        _warn_of_shift(rows.shapes, rows.file_crs, settings.crs, rasters[0].crs_wkt)
+    for raster in sorted(set(rasters), key=lambda raster: raster.crs_wkt):
+        polygons, row = polygons_on(file, settings, raster)
+        near = meets(polygons, raster)
+        met[raster] = bool(near.any())
+        unsure = near & ~covering[row]
+        covering[row[unsure][covers(polygons[unsure], raster)]] = True
+        # The edge of what lies beside a scene may cover no pixel of it.
+        inside[row[shapely.within(polygons, shapely.Polygon(raster.outline()))]] = True
     if not any(met.values()):
         raise InputError(f"no polygon of {file} meets a scene: {_where_instead(rows.shapes, rasters)}")
     small = "no pixel has its centre in it, so small or thin it is: set regions.buffer_m to widen it"

@@ -242,6 +242,28 @@ def test_bad_input_is_one_line_exit_2_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_polygon_left_out_is_exit_3(
+    archive: Archive,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    told = json.loads(archive.regions.read_text())
+    told["features"].append({"type": "Feature", "properties": {"id": 9}, "geometry": None})
+    regions = tmp_path / "regions.geojson"
+    regions.write_text(json.dumps(told))
+    arguments = ("ingest", CONFIG, "--scenes", archive.scenes, "--regions", regions, "--out", tmp_path / "out")
+    assert s2fast(monkeypatch, *arguments, "--strict") == 2
+    assert_one_line(capsys.readouterr().err, "rows that cannot be used: fid 9: no geometry")
+    assert s2fast(monkeypatch, *arguments) == 3
+    assert "regions.geojson: 1 of 3 rows left out: fid 9: no geometry" in caplog.text
+    rows = json.loads((tmp_path / "out/run.json").read_text())["region_rows"]
+    assert rows == {
+        "layers": {"regions": 3}, "used": 2, "mended": {}, "outside": [], "dropped": {"fid 9": "no geometry"}
+    }  # fmt: skip
+
+
 def test_another_jobs_folder_is_refused(
     archive: Archive, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -65,6 +65,18 @@ def test_displacements_join_the_ground_of_both_ends(judged: Judged) -> None:
     assert (of_pair["length_m"] < 2 * PIXEL_M).all()
 
 
+def test_many_vectors_are_taken_evenly_over_the_ground() -> None:
+    rng = np.random.default_rng(0)
+    crowd, few = rng.uniform(0, 1000, (5000, 2)), rng.uniform([4000, 0], [5000, 1000], (20, 2))
+    points = np.vstack([crowd, few])
+    chosen = layers._spread(points)
+    assert len(set(chosen)) == layers.LINES_PER_PAIR
+    assert (np.diff(chosen) > 0).all()
+    assert (chosen >= 5000).sum() >= 15
+    np.testing.assert_array_equal(layers._spread(points[:50]), np.arange(50))
+    np.testing.assert_array_equal(layers._spread(np.zeros((300, 2))), np.arange(layers.LINES_PER_PAIR))
+
+
 def test_geoparquet_holds_what_the_geopackage_does(judged: Judged) -> None:
     for layer, file in {"scenes": "scenes.parquet", **gis.GEOPARQUET}.items():
         packed = geopandas.read_file(judged.out / "run.gpkg", layer=layer)

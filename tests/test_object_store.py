@@ -17,10 +17,12 @@ import pytest
 
 import s2fast
 from s2fast import cli, storage
-from s2fast.config import load_config
-from s2fast.errors import ConfigError, RunFolderError
+from s2fast.config import Regions, load_config
+from s2fast.errors import ConfigError, InputError, RunFolderError
 from s2fast.pipeline import run_stages
+from s2fast.polygons import load_regions
 from s2fast.record import RunRecord
+from s2fast.regionfile import RegionFile
 from s2fast.store import RunFolder
 from tests.archives import Archive
 from tests.s3 import Fault, Proxy, nothing, s3_server
@@ -193,3 +195,16 @@ def test_absent_bucket_and_package_are_told(
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(ConfigError, match=r"pip install 's2fast\[s3\]'"):
         run(archive, f"s3://{BUCKET}/out")
+
+
+def test_polygons_from_the_store(archive: Archive, s3: Proxy) -> None:
+    there = f"s3://{BUCKET}/polygons/regions.geojson"
+    storage.open_storage(f"s3://{BUCKET}/polygons").write("regions.geojson", archive.regions.read_bytes())
+    file = RegionFile.at(there)
+    assert (str(file), file.content) == (
+        f"/vsis3/{BUCKET}/polygons/regions.geojson",
+        RegionFile.at(archive.regions).content,
+    )
+    assert len(load_regions(file, Regions()).shapes) == 2
+    with pytest.raises(InputError, match=r"cannot read the regions file s3://.*/nowhere\.geojson"):
+        RegionFile.at(there.replace("regions.geojson", "nowhere.geojson"))

@@ -433,6 +433,8 @@ def test_rows_outside_and_at_a_corner(tmp_path: Path) -> None:
     path = by_ogr("gpkg")(frame([FIELDS[0], corner, box(900, 0, 950, 50), raster_box.buffer(500)]), tmp_path)
     rows = checked(path)
     assert (rows.used, rows.outside, rows.dropped) == (2, ["fid 2", "fid 3"], {})
+    with pytest.raises(InputError, match="no polygon of .* meets a scene: they lie 0 km from the first scene"):
+        checked(by_ogr("shp")(frame([corner]), tmp_path))
     sliver = box(299.6, 10, 400, 20)
     assert checked(features(tmp_path / "fields.geojson", FIELDS[0], sliver)).outside == ["fid 1"]
     with pytest.raises(InputError, match="holds no polygons that can be used: they only touch the edges of scenes"):
@@ -444,8 +446,10 @@ def test_rows_outside_and_at_a_corner(tmp_path: Path) -> None:
 
 def test_thin_polygons_that_cover_pixels_are_used(tmp_path: Path) -> None:
     diagonal = shapely.LineString([(WEST + 5, NORTH - 5), (WEST + 1995, NORTH - 1995)]).buffer(0.4)
-    path = by_ogr("gpkg")(frame([diagonal, box(5, 5.4, 290, 5.6), box(10.4, 20.4, 10.6, 20.6)]), tmp_path)
-    assert checked(path).used == 3
+    # Its end alone covers a centre.
+    needle = shapely.LineString([(WEST + 105, NORTH - 105), (WEST + 402, NORTH - 319)]).buffer(0.2)
+    path = by_ogr("gpkg")(frame([diagonal, box(5, 5.4, 290, 5.6), box(10.4, 20.4, 10.6, 20.6), needle]), tmp_path)
+    assert checked(path).used == 4
     assert mask(path).sum() > 200 + 280
 
 
@@ -470,6 +474,17 @@ def test_what_is_larger_than_the_map_covers_all(shape: shapely.Geometry, buffer_
     assert mask(path, Regions(buffer_m=buffer_m)).all()
 
 
+@pytest.mark.parametrize("zone", [1, 20, 60])
+@pytest.mark.parametrize("west", [-180, 0])
+def test_the_world_from_everywhere(zone: int, west: float, tmp_path: Path) -> None:
+    path = tmp_path / "world.geojson"
+    geopandas.GeoDataFrame(geometry=[shapely.box(west, -90, west + 360, 90)], crs=4326).to_file(path)
+    crs = pyproj.CRS(f"EPSG:{32600 + zone}")
+    for easting in (160_000, 500_000, 830_000):
+        raster = Raster((50, 50), (50, 50), crs.to_wkt(), (10.0, 0.0, easting, 0.0, -10.0, 1_000_000))
+        assert mask(path, None, raster).all()
+
+
 def test_half_the_world(tmp_path: Path) -> None:
     """A border along a meridian, which is no straight line on the map."""
     middle = geopandas.GeoSeries([box(150, 0, 150, 200).centroid], crs=UTM36).to_crs(4326).iloc[0]
@@ -492,7 +507,8 @@ def test_polygons_across_180_degrees(zone: int, written: str, tmp_path: Path) ->
     utm = f"EPSG:{32600 + zone}"
     x, y = pyproj.Transformer.from_crs(4326, utm, always_xy=True).transform(180, 50)
     raster = Raster((200, 200), (200, 200), pyproj.CRS(utm).to_wkt(), (10.0, 0.0, x - 1000, 0.0, -10.0, y + 1000))
-    blob = shapely.Point(x, y).buffer(700)
+    # Highest and lowest on one side: written with a jump, the ring crosses itself.
+    blob = shapely.Point(x - 250, y).buffer(700)
     there = geopandas.GeoSeries([blob], crs=utm).to_crs(4326).iloc[0]
     points = shapely.get_coordinates(there)
     rings = {
