@@ -50,7 +50,7 @@ _SCENE_ROW_BYTES = 241
 """A keypoint of a scene held for matching: descriptor, position, size, scale, painted cells, pixels around it, position
 on the map; and all but the size and the pixels once more, in the order of the windowed search."""
 
-_SAMPLE_BYTES = 2 * MIB
+_SAMPLE_BYTES = 3 * MIB // 2
 """Blocks of a scene's pixels, and their spectra."""
 
 _KERNEL_BYTES = 64 * MIB

@@ -39,8 +39,10 @@ def put_scene(
 
 def nothing_fixed(count: int, seed: int = 0) -> Fixed:
     """Keypoints of ground whose pixels are like no other scene's."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (count, 25)).astype(np.uint8)
-    return Fixed(np.zeros(count, np.uint64), pixels, np.zeros((0, 64, 64), np.uint8), np.zeros((0, 2), np.int32))
+    rng = np.random.default_rng(seed)
+    pixels, blocks = (rng.integers(0, 256, shape).astype(np.uint8) for shape in ((count, 25), (64, 64, 64)))
+    corners = np.stack(np.divmod(np.arange(64), 8), axis=1).astype(np.int32)
+    return Fixed(np.zeros(count, np.uint64), pixels, blocks, 64 * corners)
 
 
 def some_features(xy: np.ndarray, descriptors: np.ndarray, size: float = 4.8) -> Features:
