@@ -109,7 +109,8 @@ def _projected(
 
 def _widened(series: geopandas.GeoSeries, settings: Regions) -> Shapes:
     shapes = valid(series.to_numpy(), keep_collapsed=settings.buffer_m > 0)
-    return shapely.buffer(shapes, settings.buffer_m) if settings.buffer_m else shapes
+    # As many segments as GeoPandas takes, so that masks are those of a script that uses it.
+    return shapely.buffer(shapes, settings.buffer_m, quad_segs=16) if settings.buffer_m else shapes
 
 
 def fits(series: geopandas.GeoSeries, crs_wkt: str) -> npt.NDArray[np.bool_]:
