@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -97,12 +99,22 @@ class Picture:
 
     def read(self, dataset: rasterio.DatasetReader, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Read a window; see `seen`."""
+        tiles = _tiles(window, dataset.block_shapes[0]) if dataset.driver == "JP2OpenJPEG" else [window]
+        if len(tiles) > 1:
+            pixels = np.empty((len(self.bands) if self.palette is None else 3, window.height, window.width), self.dtype)
+            has_data = np.empty(pixels.shape[1:], np.bool_)
+            for tile in tiles:
+                rows, cols = replace(tile, row=tile.row - window.row, col=tile.col - window.col).slices
+                pixels[:, rows, cols], has_data[rows, cols] = self.read(dataset, tile)
+            return pixels, has_data
         region = RasterioWindow(window.col, window.row, window.width, window.height)
-        pixels, has_data = self.seen(np.asarray(dataset.read(list(self.bands), window=region)))
-        if self.alpha:
-            has_data &= dataset.read(self.alpha, window=region) != 0
-        if self.masks:
-            has_data &= dataset.read_masks(list(self.masks), window=region).any(axis=0)
+        # A VRT's sources may be JPEG 2000 files: see `_tiles`.
+        with rasterio.Env(GDAL_NUM_THREADS="1") if dataset.driver == "VRT" else nullcontext():
+            pixels, has_data = self.seen(np.asarray(dataset.read(list(self.bands), window=region)))
+            if self.alpha:
+                has_data &= dataset.read(self.alpha, window=region) != 0
+            if self.masks:
+                has_data &= dataset.read_masks(list(self.masks), window=region).any(axis=0)
         return pixels, has_data
 
     def seen(self, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -131,6 +143,25 @@ class Picture:
         if any(self.nodata):
             has_data &= np.logical_or.reduce([band != gone for band, gone in zip(values, self.nodata, strict=True)])
         return pixels, has_data
+
+
+def _tiles(window: Window, tile: tuple[int, int]) -> list[Window]:
+    """Cut a window along the tiles of a JPEG 2000 file.
+
+    Several tiles of one band are decoded by GDAL in threads of its own, which lose the errors of damaged ones.
+    """
+    rows, cols = (
+        sorted({start, stop, *range(side * (start // side + 1), stop, side)})
+        for start, stop, side in (
+            (window.row, window.row + window.height, tile[0]),
+            (window.col, window.col + window.width, tile[1]),
+        )
+    )
+    return [
+        Window(top, left, bottom - top, right - left)
+        for top, bottom in itertools.pairwise(rows)
+        for left, right in itertools.pairwise(cols)
+    ]
 
 
 def _palette(dataset: rasterio.DatasetReader, band: int, name: str) -> npt.NDArray[np.uint8]:

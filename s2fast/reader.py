@@ -119,6 +119,9 @@ class RasterioReader:
             return None
         if picture.alpha or picture.masks:
             return None
+        # Of several tiles GDAL would also read those in which nothing is wanted, and tell of their damage.
+        if window.height > self.raster.block[0] or window.width > self.raster.block[1]:
+            return None
         grey, has_data = np.zeros(wanted.shape, np.uint8), np.zeros(wanted.shape, np.bool_)
         level, factor = self.raster.level, self._reduction
         padding, price = 2 * MARGIN_PX + CODE_BLOCK_PX, CALL_PX * level

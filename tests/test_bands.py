@@ -267,3 +267,34 @@ def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
     for dtype in ("float32", "complex64", "int16"):
         with pytest.raises(SceneError, match=f"pixels are {dtype}"):
             read(write(tmp_path / f"{dtype}.tif", RGB[:1].astype(dtype)))
+
+
+@pytest.mark.parametrize("kind", ["jp2", "vrt"])
+def test_damage_of_one_tile_among_many_is_told(tmp_path: Path, kind: str) -> None:
+    """GDAL's threads lose such errors, and return what lay in memory."""
+    whole = tmp_path / "whole.jp2"
+    with rasterio.open(
+        whole, "w", driver="JP2OpenJPEG", width=SIDE, height=SIDE, count=1, dtype="uint8", crs=UTM36,
+        transform=from_origin(*ORIGINS["36UXA"], 10, 10), blockxsize=64, blockysize=64, RESOLUTIONS="4",
+    ) as sink:  # fmt: skip
+        sink.write(RGB[:1])
+    data = whole.read_bytes()
+    broken = tmp_path / "broken.jp2"
+    path = broken if kind == "jp2" else tmp_path / "broken.vrt"
+    wanted = np.zeros((256, 256), bool)
+    wanted[:20, :20] = True
+    broken.write_bytes(data[: len(data) // 2])
+    if kind == "vrt":
+        rasterio.shutil.copy(broken, path, driver="VRT")
+    for window, asked in ((Window(0, 0, SIDE, SIDE), None), (Window(0, 0, 256, 256), wanted)):
+        with (
+            open_raster(path) as reader,
+            pytest.raises(SceneError, match=r"broken\..*: the file is truncated or damaged"),
+        ):
+            reader.read(window, asked)
+    path = whole if kind == "jp2" else path
+    broken.write_bytes(data)
+    with open_raster(path) as reader:
+        grey, _ = reader.read(Window(10, 30, 200, 180))
+    with rasterio.open(whole) as dataset:
+        np.testing.assert_array_equal(grey, dataset.read(1)[10:210, 30:210])
