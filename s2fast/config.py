@@ -60,7 +60,8 @@ class Ingest(_Section):
     decode: Literal["full", "reduced"] = "full"
     """full: decode all pixels and take their means, as the notebook does. reduced: decode the file's own coarser level
     of that factor (a JPEG 2000 wavelet level, an overview), at 2 half the work, at 4 a fifth, with that level's own
-    values; a VRT, or a file without such a level, is decoded in full."""
+    values; a VRT, and a file with a palette, a mask or an alpha band, or without
+    such a level, are decoded in full."""
     stretch: Literal["none", "auto"] | tuple[int, int] = "none"
     """16-bit scenes: [low, high] maps these values to 1 and 255, the same for all scenes; auto: for each scene those
     that 2 % and 98 % of its valid values reach up to; none: such scenes are refused. 8-bit scenes stay as they are."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from s2fast import ingest
 from s2fast.config import Config
 from s2fast.errors import ConfigError, RunFolderError
-from s2fast.executors import Workplace, available_cores, limit_threads, run_units
+from s2fast.executors import Workplace, limit_threads, run_units
 from s2fast.fixed import Fixed
 from s2fast.keys import content_key
 from s2fast.memory import MIB, extract_bytes
@@ -79,7 +79,6 @@ def run(
             raise RunFolderError(
                 f"{folder} has no tile of {scene_id} as it is now, under these settings: run ingest first"
             )
-    _check_budget(record, {scene_id for scene_id, _ in todo}, backend, workplace.threads or available_cores())
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
     with progress.stage("extract", len(todo), result.kept) as bar:
         config = resolved(record.config, record.usable)
@@ -89,19 +88,28 @@ def run(
     return result
 
 
-def _check_budget(record: RunRecord, todo: set[str], backend: str, threads: int) -> None:
-    """Refuse what would not fit into ``compute.budget_mb``."""
+def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
+    """Refuse scenes to be extracted that would not fit into ``compute.budget_mb``.
+
+    Raises
+    ------
+    ConfigError
+        The predicted peak is larger.
+    """
     budget_mb = record.config.compute.budget_mb
+    backend = resolve(BACKENDS, record.config.features.backend).name
+    wanted = wanted_keys(record)
     for item in record.usable:
-        if item.scene.scene_id not in todo:
-            continue
+        scene_id = item.scene.scene_id
         shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
-        factor = upsampling(shape, record.config)
-        needed_mb = extract_bytes(shape, threads, windowed=backend in WINDOWED, upsample=factor) // MIB
-        if needed_mb > budget_mb:
+        factor, masked = upsampling(shape, record.config), item.raster.masked
+        needed = extract_bytes(shape, threads, windowed=backend in WINDOWED, upsample=factor, masked=masked)
+        needed_mb = needed // MIB
+        if needed_mb > budget_mb and folder.features_key(scene_id) != wanted[scene_id]:
             raise ConfigError(
-                f"extracting {item.scene.scene_id}, {shape[0]} x {shape[1]} px, with the {backend} backend may take "
-                f"{needed_mb} MB and compute.budget_mb is {budget_mb}: raise it, or use another features.backend"
+                f"extracting {scene_id}, {shape[0]} x {shape[1]} px, with the {backend} backend may take {needed_mb} "
+                f"MB and compute.budget_mb is {budget_mb}: raise it, reduce the scenes (ingest.reduction), or use "
+                "another features.backend"
             )
 
 
@@ -111,7 +119,8 @@ def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, 
     scene_id, features_key = unit
     folder = RunFolder(out)
     tile = folder.tile_attributes(scene_id)
-    found = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, backend, threads)
+    missing = folder.missing(scene_id) if tile.get("masked") else None
+    found = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, backend, threads, missing)
     features = on_full_grid(found.features, tile["reduction"], tile["centre_px"])
     folder.write_features(scene_id, features, found.clear, found.fixed, features_key, backend)
 
@@ -129,7 +138,12 @@ class Extracted:
 
 
 def extract_scene(
-    grey: npt.NDArray[np.uint8], valid: MaskSource, config: Config, backend: str, threads: int = 0
+    grey: npt.NDArray[np.uint8],
+    valid: MaskSource,
+    config: Config,
+    backend: str,
+    threads: int = 0,
+    missing: npt.NDArray[np.bool_] | None = None,
 ) -> Extracted:
     """Find the features of one masked tile.
 
@@ -146,6 +160,8 @@ def extract_scene(
         factor from the valid pixels; OpenCV always computes the whole image.
     threads
         Windows under way at once; 0: one a core. The result does not depend on it.
+    missing : (rows, cols) bool or None
+        True where the file says that a pixel is missing; None: it does not say.
 
     Returns
     -------
@@ -154,11 +170,11 @@ def extract_scene(
     settings = config.features
     painted = config.regions.mode == "zero"
     equal = flat(grey)
-    prepared = prepare(grey, config.ingest, settings.nodata_px, painted=painted)
+    prepared = prepare(grey, config.ingest, settings.nodata_px, painted=painted, missing=missing)
     factor = upsampling(grey.shape, config)
     source, shape = enlarging(prepared.image, factor)
-    # A painted scene keeps all its keypoints, those of the polygons' outlines too.
-    wanted = None if painted else enlarging_mask(valid, prepared.clear, factor)
+    # A painted scene keeps all its keypoints, those of the polygons' outlines too, but none of what is missing.
+    wanted = None if painted and missing is None else enlarging_mask(valid, prepared.clear, factor)
     budget = None
     if settings.max_per_scene:
         budget = Budget(settings.max_per_scene, factor * settings.cell_px or None)

@@ -37,7 +37,8 @@ _NEARLY = 2
 than identical ones, an overlay has none."""
 
 _COPY_SHARE = 0.5
-"""If so many of a scene's keypoints are identical, the scenes are copies, and nothing tells overlay from ground."""
+"""If so many of a scene's keypoints are identical, the scenes are copies, and nothing tells overlay from ground; nor
+what is painted, if that is so pixel by pixel."""
 
 _BLOCK_PX = 64
 """Side of a sampled block."""
@@ -181,10 +182,28 @@ def same_paint(
     if moved_px is None:
         return same
     resting = np.flatnonzero((np.abs(moved_px) < 1).all(axis=1))
-    identical = _identical(query.core[query_row[resting]], train.core[train_row[resting]])
-    if np.count_nonzero(identical) < _COPY_SHARE * min(len(query.core), len(train.core)):
+    here, there = query.core[query_row[resting]], train.core[train_row[resting]]
+    many = _COPY_SHARE * min(len(query.core), len(train.core))
+    copied = (here == there).all(axis=1) & (np.ptp(here, axis=1) > 0)
+    if np.count_nonzero(copied) >= many and _same_blocks(query, train):
+        return np.zeros(len(query_row), np.bool_)
+    identical = _identical(here, there)
+    if np.count_nonzero(identical) < many:
         same[resting] |= identical
     return same
+
+
+def _same_blocks(query: Fixed, train: Fixed) -> bool:
+    """Return whether two scenes' blocks are identical wherever both have one."""
+    here, there = _common_blocks(query, train)
+    return bool((query.sample[here] == train.sample[there]).all())
+
+
+def _common_blocks(query: Fixed, train: Fixed) -> tuple[list[int], list[int]]:
+    """Return which of two scenes' blocks lie at the same place."""
+    common = {(int(row), int(column)): number for number, (row, column) in enumerate(train.sample_at)}
+    here = [number for number, (row, column) in enumerate(query.sample_at) if (int(row), int(column)) in common]
+    return here, [common[int(row), int(column)] for row, column in query.sample_at[here]]
 
 
 def _identical(query: npt.NDArray[np.uint8], train: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
@@ -228,15 +247,9 @@ def is_pattern(query: Fixed, train: Fixed, moved_px: npt.NDArray[np.float32]) ->
 
 def share_noise(query: Fixed, train: Fixed) -> bool:
     """Return whether two scenes agree in single pixels far better than in what is coarse, as no ground does."""
-    common = {(int(row), int(column)): number for number, (row, column) in enumerate(train.sample_at)}
-    pairs = [
-        (number, common[int(row), int(column)])
-        for number, (row, column) in enumerate(query.sample_at)
-        if (int(row), int(column)) in common
-    ]
-    if len(pairs) < _LEAST_BLOCKS:
+    here, there = _common_blocks(query, train)
+    if len(here) < _LEAST_BLOCKS:
         return False
-    here, there = np.array(pairs).T
     one, other = query.spectra[here], train.spectra[there]
     together = np.add.reduceat((one.real * other.real + one.imag * other.imag).sum(axis=0), _STARTS)
     power = [np.add.reduceat((part.real**2 + part.imag**2).sum(axis=0), _STARTS) for part in (one, other)]

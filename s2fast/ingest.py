@@ -41,6 +41,7 @@ def key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
         config.ingest.halo_px if settings and settings.mode == "keep" else None,
         "reduced" if item.raster.level > 1 else "full",
         config.ingest.stretch if item.raster.dtype == "uint16" else None,
+        *(["masked"] if item.raster.masked else []),
     )
 
 
@@ -53,8 +54,6 @@ def run(
         for item in record.usable
         if folder.tile_key(item.scene.scene_id) != key(item, record.config, record.regions)
     ]
-    for item in todo:
-        check_budget(item, record.config, masked=record.regions is not None and record.config.regions.mode != "none")
     result = StageResult(kept=len(record.usable) - len(todo))
     with progress.stage("ingest", len(todo), result.kept) as bar:
         for item, problem in run_units(workplace, ingest_unit, todo, record.config, record.regions, folder.address):
@@ -63,25 +62,30 @@ def run(
     return result
 
 
-def check_budget(item: SceneInput, config: Config, *, masked: bool) -> None:
-    """Refuse a scene whose windows would not fit into ``compute.budget_mb``.
+def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
+    """Refuse scenes to be ingested whose windows would not fit into ``compute.budget_mb``.
 
     Raises
     ------
     ConfigError
         The predicted peak is larger.
     """
-    needed_mb = (
-        ingest_bytes(item.raster, config.ingest.reduction, masked=masked, auto_stretch=config.ingest.stretch == "auto")
-        // MIB
-    )
-    if needed_mb > config.compute.budget_mb:
-        rows, cols = item.raster.block
-        raise ConfigError(
-            f"ingesting {item.scene.scene_id}, stored in blocks of {rows} x {cols} px, may take {needed_mb} MB and "
-            f"compute.budget_mb is {config.compute.budget_mb}: raise it, or store the scene in smaller blocks "
-            "(gdal_translate -co TILED=YES)"
-        )
+    del threads  # one window is read at a time
+    config = record.config
+    masked = record.regions is not None and config.regions.mode != "none"
+    auto_stretch = config.ingest.stretch == "auto"
+    for item in record.usable:
+        needed = ingest_bytes(item.raster, config.ingest.reduction, masked=masked, auto_stretch=auto_stretch)
+        needed_mb = needed // MIB
+        if needed_mb <= config.compute.budget_mb:
+            continue
+        if folder.tile_key(item.scene.scene_id) != key(item, config, record.regions):
+            rows, cols = item.raster.block
+            raise ConfigError(
+                f"ingesting {item.scene.scene_id}, stored in blocks of {rows} x {cols} px, may take {needed_mb} MB "
+                f"and compute.budget_mb is {config.compute.budget_mb}: raise it, or store the scene in smaller blocks "
+                "(gdal_translate -co TILED=YES)"
+            )
 
 
 def ingest_unit(
@@ -119,12 +123,18 @@ def ingest_scene(
             (chunks[0] // reduction, chunks[1] // reduction),
             # Painted scenes keep the keypoints of the polygons' outlines, which lie on both sides of them.
             valid_outside=mode == "zero",
+            with_missing=item.raster.masked,
         )
         for (window, wanted), (grey, has_data) in ahead.windows(questions(windows, placed, mode, reduction)):
             inside = wanted
             if inside is None and placed:
                 inside = reduce_any(placed.mask(window), reduction)
-            tile.write(reduced(window, reduction), *masked(grey, has_data, inside, mode))
+            grey, valid = masked(grey, has_data, inside, mode)
+            missing = None
+            if item.raster.masked:
+                missing = ~has_data if mode != "zero" or inside is None else ~has_data & inside
+                valid = valid & ~missing
+            tile.write(reduced(window, reduction), grey, valid, missing)
         # Nothing read, nothing stretched: the scene is not looked through for an answer nobody needs.
         stretch = ahead.reader.stretch if windows else None
     scene = item.scene
@@ -141,7 +151,7 @@ def ingest_scene(
         "centre_px": item.raster.level_centre_px if item.raster.level > 1 else (reduction - 1) / 2,
         "stretch": stretch,
         "windows_read": len(windows),
-    }
+    } | ({"masked": True} if item.raster.masked else {})
     check_unchanged(item)
     tile.finish(attributes)
 

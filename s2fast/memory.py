@@ -82,7 +82,7 @@ def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: 
     -------
     int
         Bytes: GDAL's cache, the window being decoded (or counted), as read and in order for its grey, the windows
-        between reading and Zarr, grey and valid, and the masks kept for the next scene.
+        between reading and Zarr, grey, valid and what is missing, and the masks kept for the next scene.
     """
     shape = (raster.shape[0] // raster.level, raster.shape[1] // raster.level)
     sides = chunk_shape(raster.block, reduction)
@@ -90,13 +90,15 @@ def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: 
     value_bytes = 2 if raster.dtype == "uint16" else 1
     cached = min(_GDAL_CACHE_BYTES, shape[0] * shape[1] * _BANDS * value_bytes)
     decoding = max(_DECODER_BYTES, _COUNT_BYTES if auto_stretch and raster.dtype == "uint16" else 0)
-    reading = window * _BANDS * (decoding + 2 * value_bytes)
-    held = 2 * window * _HELD_WINDOWS
+    reading = window * (_BANDS + raster.masked) * (decoding + 2 * value_bytes)
+    held = (2 + raster.masked) * window * _HELD_WINDOWS
     masks = _PLACED_TILES * raster.shape[0] * raster.shape[1] // 8 + 3 * sides[0] * sides[1] if masked else 0
     return _INGEST_BYTES + cached + reading + held + masks
 
 
-def extract_bytes(shape: tuple[int, int], threads: int, *, windowed: bool = True, upsample: int = 1) -> int:
+def extract_bytes(
+    shape: tuple[int, int], threads: int, *, windowed: bool = True, upsample: int = 1, masked: bool = False
+) -> int:
     """Predict the peak of extracting one scene.
 
     Parameters
@@ -109,15 +111,17 @@ def extract_bytes(shape: tuple[int, int], threads: int, *, windowed: bool = True
         Whether the backend works in windows; OpenCV's does not.
     upsample
         Times the tile is enlarged for the detector.
+    masked
+        Whether the tile comes with what its file says is missing.
 
     Returns
     -------
     int
-        Bytes. In windows: the tile and what of it is clear, where pixels are equal and where keypoints may lie (one bit
-        a pixel each), the planes between octaves (float32, a quarter of the pixels each time), one strip of the mask's
-        making, the threads' windows, and candidates as dense as real scenes get.
+        Bytes. In windows: the tile, what of it is clear and what is missing, where pixels are equal and where keypoints
+        may lie (one bit a pixel each), the planes between octaves (float32, a quarter of the pixels each time), one
+        strip of the mask's making, the threads' windows, and candidates as dense as real scenes get.
     """
-    tile = 2 * shape[0] * shape[1]
+    tile = (2 + masked) * shape[0] * shape[1]
     shape = (upsample * shape[0], upsample * shape[1])
     pixels = shape[0] * shape[1]
     if not windowed:

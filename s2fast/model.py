@@ -109,7 +109,7 @@ class Raster:
     """Affine a, b, c, d, e, f: x = a col + b row + c, y = d col + e row + f, at pixel corners [CRS units]."""
 
     dtype: str = "uint8"
-    """Type of the file's pixels, ``uint8`` or ``uint16``."""
+    """Type of the file's pixels, ``uint8`` or ``uint16``; of a palette's colours, not of its indices."""
 
     level: int = 1
     """Full-resolution pixels a side of one pixel of the file's own level that is read; 1: the full resolution."""
@@ -117,6 +117,10 @@ class Raster:
     level_centre_px: float = 0.0
     """Where that level's first pixel has its centre on the full-resolution grid, in x and y, pixel centres at integers
     [px]."""
+
+    masked: bool = False
+    """Whether the file itself says which pixels are missing: by a mask, an alpha band, a palette or a nodata value that
+    is not 0."""
 
     @property
     def north_up(self) -> bool:

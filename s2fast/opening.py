@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import rasterio
 from rasterio.errors import RasterioError
 
+from s2fast.bands import Picture
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.executors import available_cores
@@ -19,6 +20,7 @@ from s2fast.model import Raster
 from s2fast.redaction import public
 from s2fast.sources import gdal_address, gdal_name, is_virtual
 from s2fast.web import downloaded
+from s2fast.windows import reduced_shape
 
 _CACHE_BYTES = 64 << 20
 """Each block is read once: the cache only has to hold a row of the blocks of a VRT's sources."""
@@ -46,8 +48,6 @@ def gdal_settings() -> Iterator[None]:
     """Set GDAL up for reading scenes, in this thread."""
     options = {
         "GDAL_NUM_THREADS": str(decoding_threads()),
-        # Sidecar files of a TCI hold nothing we read; looking for them is slow on network disks.
-        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
         "GDAL_CACHEMAX": _CACHE_BYTES,
         **{name: os.environ.get(name, value) for name, value in _WEB.items()},
         **_endpoint(),
@@ -87,40 +87,46 @@ def opened(path: Path, level: int | None = None) -> rasterio.DatasetReader:
         It cannot be opened.
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": level}
+    # Masks may lie beside a file; on a server each file that may be there costs a request, a listing of all even more.
+    beside = "EMPTY_DIR" if is_virtual(path) else "TRUE"
     try:
-        return rasterio.open(gdal_address(downloaded(path) or path), **options)
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=beside):
+            return rasterio.open(gdal_address(downloaded(path) or path), **options)
     except RasterioError as error:
         told = f"{gdal_name(path)}: cannot be opened as a raster ({public(str(error))})"
         # GDAL's own words may hold what is secret in an address.
         raise SceneError(told) from (None if is_virtual(path) else error)
 
 
-def read_header(dataset: rasterio.DatasetReader, path: Path, settings: Ingest) -> Raster:
+def read_header(dataset: rasterio.DatasetReader, path: Path, settings: Ingest, picture: Picture) -> Raster:
     """Check and take down what the file says of itself, at full resolution.
 
     Raises
     ------
     SceneError
-        It has no CRS, or pixels that are neither 8-bit nor 16-bit with a stretch.
+        It has no CRS, 16-bit pixels and no stretch is set, or no pixel once it is reduced.
     """
     name = gdal_name(path)
     # A JP2 without a CRS comes back with a nameless local one.
     if dataset.crs is None or not (dataset.crs.is_projected or dataset.crs.is_geographic):
         raise SceneError(f"{name}: has no CRS; assign one, for example with gdal_edit.py -a_srs")
-    dtype = dataset.dtypes[0]
-    if dtype not in ("uint8", "uint16"):
-        raise SceneError(f"{name}: pixels are {dtype}, uint8 or uint16 are wanted; use the TCI")
-    if dtype == "uint16" and settings.stretch == "none":
+    if picture.dtype == "uint16" and settings.stretch == "none":
         raise SceneError(
             f"{name}: pixels are uint16 and no stretch is set; set ingest.stretch = [0, 3558] for L1C reflectances "
             '([1000, 4558] from baseline 04.00 on), or "auto"'
+        )
+    if not all(reduced_shape(dataset.shape, settings.reduction)):
+        raise SceneError(
+            f"{name}: {dataset.height} x {dataset.width} px (rows x columns) leave no pixel with "
+            f"ingest.reduction = {settings.reduction}"
         )
     return Raster(
         shape=(dataset.height, dataset.width),
         block=block_shape(dataset),
         crs_wkt=dataset.crs.to_wkt(),
         transform=tuple(dataset.transform)[:6],
-        dtype=dtype,
+        dtype=picture.dtype,
+        masked=picture.masked,
     )
 
 
@@ -134,15 +140,15 @@ def block_shape(dataset: rasterio.DatasetReader) -> tuple[int, int]:
 
 @contextmanager
 def opened_at_level(
-    path: Path, dataset: rasterio.DatasetReader, raster: Raster, settings: Ingest
+    path: Path, dataset: rasterio.DatasetReader, raster: Raster, settings: Ingest, picture: Picture
 ) -> Iterator[tuple[rasterio.DatasetReader, Raster]]:
     """Open the level of the file to read, and describe the raster read so.
 
     That is the file's own level of the wanted reduction, if decoding is to be reduced and there is one: every second or
     fourth pixel, the last one of an odd side included. Of a VRT it is not known what lies below, nor where its pixels
-    have their centres: like all else it is decoded in full.
+    have their centres: like all else, and what is `Picture.whole_only`, it is decoded in full.
     """
-    factor, levels = settings.reduction, dataset.overviews(1)
+    factor, levels = settings.reduction, [] if picture.whole_only else dataset.overviews(1)
     if settings.decode == "full" or dataset.driver == "VRT" or factor not in levels:
         yield dataset, raster
         return

@@ -37,10 +37,11 @@ _OLDEST = (2, 3)
 _STREAM_BYTES = 16 << 10
 """What is read at once. The library's 1 MiB would be read again at the head of every tile that is passed over."""
 
-_PARAMETERS_BYTES = 16 << 10
-"""More than `opj_dparameters_t`, which is only handed on, takes."""
-
 _JP2 = 2
+
+_AS_CODED = 1
+"""`OPJ_DPARAMETERS_IGNORE_PCLR_CMAP_CDEF_FLAG`: bands as the codestream has them, as GDAL reads them, not with a
+palette looked up or in the order of a channel definition."""
 
 
 _COMPONENT = ("dx", "dy", "w", "h", "x0", "y0", "precision", "bpp", "signed", "resolutions", "factor")
@@ -71,6 +72,21 @@ class _Image(ctypes.Structure):
     ]
 
 
+class _Parameters(ctypes.Structure):
+    """`opj_dparameters_t`."""
+
+    _fields_ = [
+        *((name, c_uint32) for name in ["reduce", "layers"]),
+        *((name, ctypes.c_char * 4096) for name in ["input", "output"]),
+        *((name, c_int) for name in ["decoded_format", "coded_format"]),
+        *((name, c_uint32) for name in ["x0", "x1", "y0", "y1"]),
+        ("verbose", c_int),
+        *((name, c_uint32) for name in ["tile", "tiles"]),
+        *((name, c_int) for name in ["jpwl_correct", "jpwl_components", "jpwl_tiles"]),
+        ("flags", c_uint32),
+    ]
+
+
 class _Tiling(ctypes.Structure):
     """How `opj_codestream_info_v2_t` begins."""
 
@@ -81,8 +97,8 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "opj_version": (c_char_p, ()),
     "opj_stream_create_file_stream": (c_void_p, (c_char_p, c_size_t, c_int)),
     "opj_create_decompress": (c_void_p, (c_int,)),
-    "opj_set_default_decoder_parameters": (None, (c_void_p,)),
-    "opj_setup_decoder": (c_int, (c_void_p, c_void_p)),
+    "opj_set_default_decoder_parameters": (None, (POINTER(_Parameters),)),
+    "opj_setup_decoder": (c_int, (c_void_p, POINTER(_Parameters))),
     "opj_codec_set_threads": (c_int, (c_void_p, c_int)),
     "opj_read_header": (c_int, (c_void_p, c_void_p, POINTER(POINTER(_Image)))),
     "opj_get_cstr_info": (POINTER(_Tiling), (c_void_p,)),
@@ -137,8 +153,9 @@ def read_part(path: Path, window: Window, factor: int, bands: int, threads: int)
     Returns
     -------
     (bands, height // factor, width // factor) uint8
-        What rasterio reads there; None where that cannot be promised: no library, more than one tile, samples that
-        are not 8 bits, or a file that cannot be decoded, of which GDAL then says what is wrong with it.
+        What rasterio reads there, a palette not looked up; None where that cannot be promised: no library, more than
+        one tile, samples that are not 8 bits, or a file that cannot be decoded, of which GDAL then says what is wrong
+        with it.
     """
     opj = library()
     if opj is None:
@@ -173,8 +190,9 @@ def _opened(opj: ctypes.CDLL, path: Path, threads: int) -> Iterator[tuple[int | 
     stream = opj.opj_stream_create_file_stream(os.fsencode(path), _STREAM_BYTES, 1)
     codec = opj.opj_create_decompress(_JP2)
     try:
-        parameters = ctypes.create_string_buffer(_PARAMETERS_BYTES)
+        parameters = _Parameters()
         opj.opj_set_default_decoder_parameters(parameters)
+        parameters.flags |= _AS_CODED
         if stream and codec and opj.opj_setup_decoder(codec, parameters):
             if threads > 1:
                 opj.opj_codec_set_threads(codec, threads)

@@ -20,6 +20,9 @@ _SIDE = 8
 _PAINTED_SHARE = 0.25
 """A cell is painted if at least this share of its pixels is."""
 
+_MOST_PAINTED = 56
+"""Cells of 64 painted for one or the other of two keypoints from which on they have no ground to compare."""
+
 _SUPPORT_SIZES = 5.0
 """How far a descriptor looks from its keypoint, along rows and columns [diameters]: 21 samples, half a
 diameter apart."""
@@ -113,9 +116,10 @@ def _outlines(
 
 
 def alike(query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Return which pairs of keypoints see painted pixels of one shape: (k,) bool, from (k,) `outlines` of either side.
+    """Return which pairs of keypoints match whatever the ground is: (k,) bool, from (k,) `outlines` of either side.
 
-    Such keypoints match whatever the ground is: at least a third of the cells that either sees painted, both do.
+    They see painted pixels of one shape: at least a third of the cells that either sees painted, both do. Or they see
+    next to nothing else, such as edges of what is painted on a picture of one grey.
     """
     both, either = np.bitwise_count(query & train), np.bitwise_count(query | train)
-    return np.asarray((either > 0) & (3 * both.astype(np.int64) >= either))
+    return np.asarray((either > 0) & (3 * both.astype(np.int64) >= either) | (either >= _MOST_PAINTED))

@@ -11,7 +11,7 @@ from pathlib import Path
 from s2fast import extract, ingest, match, verify
 from s2fast.config import Config
 from s2fast.errors import InputError, RunFolderError, SceneError
-from s2fast.executors import Workplace, open_workplace
+from s2fast.executors import Workplace, available_cores, open_workplace
 from s2fast.polygons import listed
 from s2fast.progress import Progress
 from s2fast.reader import open_raster
@@ -37,6 +37,12 @@ STAGES: Mapping[str, Callable[..., StageResult]] = {
     "report": tables.run,
 }
 """In the order they run; each reads what the one before wrote."""
+
+BUDGETS: Mapping[str, Callable[[RunRecord, RunFolder, int], None]] = {
+    "ingest": ingest.check_budget,
+    "extract": extract.check_budget,
+}
+"""Stages whose memory is known from the scenes' headers: they are refused before anything is read."""
 
 
 def run_stages(
@@ -87,6 +93,8 @@ def run_stages(
     record = _continued(plan(config, scenes, regions, strict=strict), folder, reads="ingest" in stages)
     changed = False
     with open_workplace(workers, scheduler, config.compute.threads) as workplace, _swept(folder):
+        for name in filter(BUDGETS.get, stages):
+            BUDGETS[name](record, folder, workplace.threads or available_cores())
         # The record comes first: a folder with anything in it but no record is not ours to go on with.
         record.save(folder)
         folder.create()

@@ -40,7 +40,14 @@ class Prepared:
     """(rows, cols) True where the ground is seen: there is data, and no cloud was found."""
 
 
-def prepare(grey: npt.NDArray[np.uint8], settings: Ingest, nodata_px: int, *, painted: bool = False) -> Prepared:
+def prepare(
+    grey: npt.NDArray[np.uint8],
+    settings: Ingest,
+    nodata_px: int,
+    *,
+    painted: bool = False,
+    missing: npt.NDArray[np.bool_] | None = None,
+) -> Prepared:
     """Prepare a masked tile for the detector.
 
     Parameters
@@ -54,6 +61,9 @@ def prepare(grey: npt.NDArray[np.uint8], settings: Ingest, nodata_px: int, *, pa
         in a scene and lies elsewhere on every date, and lossy compression blurs it.
     painted
         The outside of polygons was painted black: that is no missing data, and stays black.
+    missing : (rows, cols) bool or None
+        True where the file says that a pixel is missing: it is filled, whatever the settings, and not clear, however
+        small the area. None: the file does not say, and only black areas are missing.
 
     Returns
     -------
@@ -63,15 +73,26 @@ def prepare(grey: npt.NDArray[np.uint8], settings: Ingest, nodata_px: int, *, pa
         return Prepared(grey, np.ones(grey.shape, np.bool_))
     outside = grey == 0 if painted else None
     clear = np.ones(grey.shape, np.bool_) if outside is not None else ~without_data(grey, nodata_px)
-    fill = settings.clouds and outside is None and bool(clear.any())
-    if fill:
+    if missing is not None:
+        clear &= ~(missing | without_data((~missing).view(np.uint8), nodata_px))
+        if outside is not None:
+            outside &= ~missing
+    if outside is None and settings.clouds and clear.any():
         clear &= ~clouds(grey, clear)
-        grey[~clear] = _quantile(grey, clear, 0.5)
+    if missing is not None or (outside is None and settings.clouds):
+        _fill(grey, clear, outside)
     if settings.contrast == "clahe":
         grey = cv2.createCLAHE(settings.clahe_clip, (_CLAHE_TILES, _CLAHE_TILES)).apply(grey)
-        if outside is not None:
-            grey[outside] = 0
+    if outside is not None:
+        grey[outside] = 0
     return Prepared(grey, clear)
+
+
+def _fill(grey: npt.NDArray[np.uint8], clear: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_] | None) -> None:
+    """Fill what is not clear with the median of what is, and is not painted."""
+    ground = clear if outside is None else clear & ~outside
+    if ground.any():
+        grey[~clear] = _quantile(grey, ground, 0.5)
 
 
 def without_data(grey: npt.NDArray[np.uint8], nodata_px: int) -> npt.NDArray[np.bool_]:

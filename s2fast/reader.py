@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.errors import RasterioError
-from rasterio.windows import Window as RasterioWindow
 
+from s2fast.bands import Picture
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.model import Raster, Window
@@ -56,10 +56,12 @@ class Reader(Protocol):
         Returns
         -------
         grey : (height // reduction, width // reduction) uint8
-            OpenCV's weights, ``0.299 R + 0.587 G + 0.114 B``; one band is taken as it is. 0 without data.
+            OpenCV's weights, ``0.299 R + 0.587 G + 0.114 B``; one band is taken as it is, indices of a palette are
+            looked up. 0 without data.
         has_data : same shape, bool
             False where every band of a pixel read is 0, since Sentinel-2 TCIs declare no nodata value, or is the nodata
-            value the file declares. A shrunk pixel has data if all it is made of has.
+            value the file declares, and where the file's mask, alpha band or palette leaves it out. A shrunk pixel has
+            data if all it is made of has.
         """
 
 
@@ -76,10 +78,15 @@ class RasterioReader:
         Its header at full resolution.
     settings
         What to make of it.
+    picture
+        Its bands.
     """
 
-    def __init__(self, dataset: rasterio.DatasetReader, path: Path, raster: Raster, settings: Ingest) -> None:
+    def __init__(
+        self, dataset: rasterio.DatasetReader, path: Path, raster: Raster, settings: Ingest, picture: Picture
+    ) -> None:
         self.raster = raster
+        self._picture = picture
         self._dataset = dataset
         self._path = path
         self._reduction = settings.reduction
@@ -101,14 +108,19 @@ class RasterioReader:
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """Read a window; see `Reader`."""
         read = None if wanted is None else self._read_parts(window, wanted)
-        return read or self._shrunk(self._pixels(self._dataset, reduced(window, self.raster.level)))
+        return read or self._shrunk(*self._pixels(self._dataset, reduced(window, self.raster.level)))
 
     def _read_parts(
         self, window: Window, wanted: npt.NDArray[np.bool_]
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
         """Decode no more of a JPEG 2000 file than is wanted; None if this file cannot be read so."""
-        bands = self._dataset.count
+        bands, picture = self._dataset.count, self._picture
         if self._dataset.driver != "JP2OpenJPEG" or is_virtual(self._path) or bands not in (1, 3):
+            return None
+        if picture.alpha or picture.masks:
+            return None
+        # Of several tiles GDAL would also read those in which nothing is wanted, and tell of their damage.
+        if window.height > self.raster.block[0] or window.width > self.raster.block[1]:
             return None
         grey, has_data = np.zeros(wanted.shape, np.uint8), np.zeros(wanted.shape, np.bool_)
         level, factor = self.raster.level, self._reduction
@@ -116,28 +128,30 @@ class RasterioReader:
         for part in covering(wanted, padding * level // factor, price // factor**2):
             there = enlarged(part, factor)
             there = replace(there, row=window.row + there.row, col=window.col + there.col)
-            pixels = read_part(self._path, there, level, bands, decoding_threads())
-            if pixels is None:
+            values = read_part(self._path, there, level, bands, decoding_threads())
+            if values is None:
                 return None
-            grey[part.slices], has_data[part.slices] = self._shrunk(pixels)
+            chosen = values[[band - 1 for band in picture.bands]]
+            grey[part.slices], has_data[part.slices] = self._shrunk(*picture.seen(chosen))
         return grey, has_data
 
-    def _shrunk(self, pixels: npt.NDArray[Any]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    def _shrunk(
+        self, pixels: npt.NDArray[Any], has_data: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """Make grey of (bands, height, width) at the level read, and shrink it as far as is left to do."""
-        has_data = _has_data(pixels, self._dataset.nodata)
         if self._table is not None:
             pixels = self._table[pixels]
-        grey = _grey(pixels)
-        if self._dataset.nodata:
-            grey[~has_data] = 0
         left = self._reduction // self.raster.level
-        return reduce_mean(grey, left), ~reduce_any(~has_data, left)
+        grey, has_data = reduce_mean(_grey(pixels), left), ~reduce_any(~has_data, left)
+        if self.raster.masked:
+            grey[~has_data] = 0
+        return grey, has_data
 
-    def _pixels(self, dataset: rasterio.DatasetReader, window: Window) -> npt.NDArray[Any]:
-        bands = [1, 2, 3] if dataset.count >= 3 else [1]
-        region = RasterioWindow(window.col, window.row, window.width, window.height)
+    def _pixels(
+        self, dataset: rasterio.DatasetReader, window: Window
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         try:
-            return np.asarray(dataset.read(bands, window=region))
+            return self._picture.read(dataset, window)
         except RasterioError as error:
             told = public(str(error.__cause__ or error))
             raise SceneError(
@@ -153,10 +167,10 @@ class RasterioReader:
         counts = np.zeros(VALUES, np.int64)
         with opened(self._path) as full:
             large = [factor for factor in full.overviews(1) if min(full.shape) // factor >= _AUTO_SIDE_PX]
-        with opened(self._path, len(large) - 1 if large else None) as level:
+        with opened(self._path, len(large) - 1 if large and not self._picture.whole_only else None) as level:
             for window in grid(level.shape, chunk_shape(block_shape(level), 1)):
-                pixels = self._pixels(level, window)
-                counts += np.bincount(pixels[:, _has_data(pixels, level.nodata)].ravel(), minlength=VALUES)
+                pixels, has_data = self._pixels(level, window)
+                counts += np.bincount(pixels[:, has_data].ravel(), minlength=VALUES)
         return counts
 
 
@@ -174,21 +188,15 @@ def open_raster(path: Path, settings: Ingest | None = None) -> Iterator[Rasterio
     Raises
     ------
     SceneError
-        The file cannot be opened, has no CRS, or has pixels that are neither 8-bit nor 16-bit with a stretch.
+        The file cannot be opened, has no CRS, or has pixels that are neither 8-bit nor 16-bit with a stretch, of a
+        colour space that is not read, or too few for the reduction.
     """
     settings = settings or Ingest()
     with gdal_settings(), opened(path) as dataset:
-        header = read_header(dataset, path, settings)
-        with opened_at_level(path, dataset, header, settings) as (level, raster):
-            yield RasterioReader(level, path, raster, settings)
-
-
-def _has_data(pixels: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:
-    """Say which pixels of (bands, height, width) have data: (height, width) bool."""
-    has_data: npt.NDArray[np.bool_] = np.bitwise_or.reduce(pixels, axis=0) != 0
-    if nodata:
-        has_data &= (pixels != nodata).any(axis=0)
-    return has_data
+        picture = Picture.of(dataset, gdal_name(path))
+        header = read_header(dataset, path, settings, picture)
+        with opened_at_level(path, dataset, header, settings, picture) as (level, raster):
+            yield RasterioReader(level, path, raster, settings, picture)
 
 
 def _grey(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

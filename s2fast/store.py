@@ -33,7 +33,13 @@ class TileWriter:
     """Writes one scene's masked tile, window by window, then its key."""
 
     def __init__(
-        self, group: zarr.Group, key: str, shape: tuple[int, int], chunks: tuple[int, int], valid_outside: bool
+        self,
+        group: zarr.Group,
+        key: str,
+        shape: tuple[int, int],
+        chunks: tuple[int, int],
+        valid_outside: bool,
+        with_missing: bool,
     ) -> None:
         self._group = group
         self._key = key
@@ -41,11 +47,20 @@ class TileWriter:
         # Chunks that hold only the fill value are not written.
         self._grey = _array_to_write(group, "grey", shape, whole, np.uint8, 0)
         self._valid = _array_to_write(group, "valid", shape, whole, np.bool_, valid_outside)
+        self._missing = _array_to_write(group, "missing", shape, whole, np.bool_, False) if with_missing else None
 
-    def write(self, window: Window, grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> None:
+    def write(
+        self,
+        window: Window,
+        grey: npt.NDArray[np.uint8],
+        valid: npt.NDArray[np.bool_],
+        missing: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
         """Write a window of the tile; windows are whole chunks, so no two writers meet."""
         self._grey[window.slices] = grey
         self._valid[window.slices] = valid
+        if self._missing is not None and missing is not None:
+            self._missing[window.slices] = missing
 
     def finish(self, attributes: dict[str, Any]) -> None:
         """Write the attributes and, with them, the key that says the tile is whole."""
@@ -131,10 +146,17 @@ class RunFolder:
         return self._attributes(_scene(scene_id))
 
     def tile_writer(
-        self, scene_id: str, key: str, shape: tuple[int, int], chunks: tuple[int, int], *, valid_outside: bool
+        self,
+        scene_id: str,
+        key: str,
+        shape: tuple[int, int],
+        chunks: tuple[int, int],
+        *,
+        valid_outside: bool,
+        with_missing: bool = False,
     ) -> TileWriter:
         """Start the scene's tile; another tile that was there, features included, is gone."""
-        return TileWriter(self._begin(_scene(scene_id), key), key, shape, chunks, valid_outside)
+        return TileWriter(self._begin(_scene(scene_id), key), key, shape, chunks, valid_outside, with_missing)
 
     def grey(self, scene_id: str) -> npt.NDArray[np.uint8]:
         """Read the scene's masked tile: (rows, cols) uint8, on the reduced grid."""
@@ -150,6 +172,10 @@ class RunFolder:
         with self._told(path):
             array = zarr.open_array(self._zarr, path=path, mode="r")
         return lambda rows, columns: np.asarray(array[rows, columns])
+
+    def missing(self, scene_id: str) -> npt.NDArray[np.bool_]:
+        """Read which pixels the scene's file says are missing: (rows, cols) bool; only where the tile is ``masked``."""
+        return self._array(f"{_scene(scene_id)}/missing")
 
     # Features
 

@@ -124,3 +124,22 @@ def test_dark_stable_ground_is_no_overlay() -> None:
     xy = rng.uniform(10, 390, (2000, 2))
     rows = np.arange(2000, dtype=np.int32)
     assert same_paint(fixed(one, xy), fixed(other, xy), rows, rows, np.zeros((2000, 2), np.float32)).mean() < 0.02
+
+
+def test_of_copies_what_is_painted_shows_ground_too() -> None:
+    xy = np.random.default_rng(4).uniform(10, SIDE - 10, (200, 2))
+    rows, rest = np.arange(200, dtype=np.int32), np.zeros((200, 2), np.float32)
+
+    def painted(grey: np.ndarray) -> Fixed:
+        grey = picture(grey)
+        grey[:, ::20] = grey[::20] = 0
+        found = Fixed.of(grey, np.ones(grey.shape, np.bool_), flat(grey), xy.astype(np.float32), np.full(200, 3.0))
+        assert found.outline.any()
+        return found
+
+    one, copy, other = painted(ground(0)), painted(ground(0)), painted(ground(1))
+    assert not same_paint(one, copy, rows, rows, rest).any()
+    assert same_paint(one, other, rows, rows, rest).mean() > 0.9
+    # The same shapes and as many identical keypoints, but ground that differs where both scenes show it.
+    writing = replace(other, core=one.core)
+    assert same_paint(one, writing, rows, rows, rest).mean() > 0.9

@@ -183,9 +183,21 @@ def test_what_does_not_fit_is_refused(archive: Archive, tmp_path: Path) -> None:
     assert not list((tmp_path / "does not" / "store.zarr" / "scenes").glob("*/grey"))
 
 
+def test_what_cannot_be_extracted_is_refused_before_it_is_read(archive: Archive, tmp_path: Path) -> None:
+    config = load_config(overrides={"features.backend": "opencv"})
+    tight = config.model_copy(update={"compute": config.compute.model_copy(update={"budget_mb": 100})})
+    with pytest.raises(ConfigError, match="extracting .* 512 x 512 px, .* take 105 MB and compute.budget_mb is 100"):
+        run_stages(tight, [archive.scenes], archive.regions, tmp_path)
+    assert not list(tmp_path.rglob("*"))
+    # What is extracted already is not refused.
+    run_stages(config, [archive.scenes], archive.regions, tmp_path)
+    run_stages(tight, [archive.scenes], archive.regions, tmp_path)
+
+
 def test_predictions_grow_with_the_plan() -> None:
     assert extract_bytes((5490, 5490), 2, windowed=False) > 2.9e9
     assert extract_bytes((2000, 2000), 4) > extract_bytes((2000, 2000), 1)
+    assert extract_bytes((2000, 2000), 4, masked=True) > extract_bytes((2000, 2000), 4)
     assert match_bytes(10_000, 16) > match_bytes(10_000, 8) > match_bytes(5_000, 8)
 
 
@@ -199,6 +211,7 @@ def test_ingest_is_predicted_by_the_window_it_reads() -> None:
     assert predicted(replace(tile, shape=(2 * FULL_PX, FULL_PX))) == whole
     assert predicted(tile, masked=True) > whole
     assert predicted(replace(tile, dtype="uint16")) > whole
+    assert predicted(replace(tile, masked=True)) > whole
     # One strip of a file that is one block: 10980 x 10980 px at once.
     assert predicted(replace(tile, block=(FULL_PX, FULL_PX))) > 5_000 * MIB
     # A scene of 512 px is decoded whole, and its blocks cannot be larger than it.

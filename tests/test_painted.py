@@ -60,3 +60,10 @@ def test_keypoints_that_see_one_shape_are_alike() -> None:
     assert not alike(left, np.array([0xF0], np.uint64)).any()
     assert not alike(left, none).any()
     assert not alike(none, none).any()
+
+
+def test_keypoints_that_see_no_common_ground_are_alike() -> None:
+    whole, part = (np.array([value], np.uint64) for value in (2**64 - 1, 0x0F))
+    assert alike(whole, part).all()
+    assert alike(part, whole).all()
+    assert not alike(np.array([0xFFFF], np.uint64), np.array([0xFFFF << 32], np.uint64)).any()

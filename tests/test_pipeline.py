@@ -362,3 +362,16 @@ def test_api_takes_overrides_and_refuses_both(archive: Archive, tmp_path: Path) 
     assert repr(found) == f"<s2fast run {tmp_path / 'out'}: 4 scenes>"
     with pytest.raises(ConfigError, match="overrides go with"):
         s2fast.run(load_config(), scenes=archive.scenes, out=tmp_path / "other", overrides={"ingest.reduction": 1})
+
+
+def test_scenes_without_a_keypoint_end_well(tmp_path: Path) -> None:
+    """Without a prior as with one: no match is no shift, and no error."""
+    for name, value in (("black", 0), ("grey", 90)):
+        write_scene(tmp_path / f"in/{name}.tif", np.full((64, 64), value, np.uint8))
+    for prior, mode in (("none", "exhaustive"), ("map", "windowed")):
+        config = load_config(overrides={"verification.prior": prior, "matching.mode": mode})
+        out = tmp_path / prior
+        run_stages(config, [tmp_path / "in"], None, out)
+        pairs = s2fast.open_run(out).pairs()
+        assert pairs["n_good"].tolist() == [0]
+        assert pairs["verified"].tolist() == [False]

@@ -13,6 +13,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
+from s2fast.bands import Picture
 from s2fast.errors import SceneError
 from s2fast.model import Window
 from s2fast.opening import gdal_settings, opened
@@ -50,18 +51,19 @@ def from_source(
     source = address or Path(folder.tile_attributes(scene_id)["source"])
     try:
         with gdal_settings(), opened(source) as dataset:
-            bands = [1, 2, 3] if dataset.count >= 3 else [1]
+            picture = Picture.of(dataset, gdal_name(source))
             # GDAL decodes the file's own coarser level next to this size.
-            pixels: npt.NDArray[Any] = dataset.read(
-                bands,
+            values: npt.NDArray[Any] = dataset.read(
+                list(picture.bands),
                 window=RasterioWindow(window.col, window.row, window.width, window.height),
-                out_shape=(len(bands), *_shrunk_shape(window.height, window.width, side_px)),
-                resampling=Resampling.average,
+                out_shape=(len(picture.bands), *_shrunk_shape(window.height, window.width, side_px)),
+                resampling=Resampling.average if picture.palette is None else Resampling.nearest,
             )
+            pixels, _ = picture.seen(values)
     except (RasterioError, SceneError):
         log.warning("%s is gone: the scene is drawn from the run folder, in grey", gdal_name(source))
         return None
-    return np.moveaxis(pixels, 0, 2) if len(bands) == 3 else pixels[0]
+    return np.moveaxis(pixels, 0, 2) if len(pixels) == 3 else pixels[0]
 
 
 def stored_grey(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> npt.NDArray[np.uint8]:
