@@ -133,7 +133,7 @@ def read_header(dataset: rasterio.DatasetReader, path: Path, settings: Ingest) -
     if not PixelGrid.of_raster(raster).on_earth:
         raise SceneError(
             f"{name}: its geotransform {raster.transform} puts it nowhere on Earth in its CRS "
-            f"{dataset.crs.to_string()}; assign those that belong together, for example with gdal_edit.py -a_srs and -a_ullr"
+            f"{dataset.crs.to_string()}; assign both anew, for example with gdal_edit.py -a_srs and -a_ullr"
         )
     return raster
 
