@@ -1,4 +1,4 @@
-"""Where scenes lie: keypoints on one map, how much clear ground two scenes share."""
+"""Where scenes lie: CRS units to metres, keypoints on one map, how much clear ground two scenes share."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ _MOST_STRETCH = 0.005
 _MOST_TURN_DEG = 10.0
 """A map turned more against true north does not have its y axis to the north [deg]: UTM stays within 8."""
 
-_LONLAT = "EPSG:4326"
+LONLAT = "EPSG:4326"
+"""Longitude and latitude, in this order."""
 
 _GEOD = pyproj.Geod(ellps="WGS84")
 
@@ -84,14 +85,15 @@ class PixelGrid:
         a, b, _, d, e, _ = self.transform
         step = float(np.sqrt(abs(a * e - b * d)))
         ends = to_ground(self.middle, self.transform) + step / 2 * np.array([[-1, 0], [0, -1], [1, 0], [0, 1]])
-        lonlat = reprojected(ends, self.crs_wkt, _LONLAT)
+        lonlat = reprojected(ends, self.crs_wkt, LONLAT)
         azimuth, _, length = _GEOD.inv(*lonlat[:2].T, *lonlat[2:].T)
-        return np.stack([np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))]) * length / step
+        directions = np.stack([np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))])
+        return np.asarray(directions * length / step)
 
     @cached_property
     def lonlat(self) -> tuple[float, float]:
         """Longitude and latitude of the centre [deg]; inf where it has no place on Earth."""
-        lon, lat = reprojected(to_ground(self.middle, self.transform), self.crs_wkt, _LONLAT)[0]
+        lon, lat = reprojected(to_ground(self.middle, self.transform), self.crs_wkt, LONLAT)[0]
         return float(lon), float(lat)
 
     @property

@@ -105,7 +105,7 @@ def test_aux_xml_goes_before_what_the_file_says(tmp_path: Path) -> None:
 def test_a_tab_file_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif")
     corners = "".join(
-        f"  ({x:.0f},{y:.0f}) ({col},{row}) Label \"Pt\",\n"
+        f'  ({x:.0f},{y:.0f}) ({col},{row}) Label "Pt",\n'
         for col, row in ((0, 0), (64, 0), (64, 64), (0, 64))
         for x, y in [HERE * (col, row)]
     ).rstrip(",\n")
