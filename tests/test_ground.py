@@ -60,6 +60,7 @@ def test_degrees_become_metres_of_the_zone() -> None:
         ("EPSG:3413", (-300_000, -900_000), 60),  # polar stereographic, turned by 63 degrees
         ("EPSG:3031", (1_500_000, 900_000), 60),
         ("EPSG:2053", (-30_000, 3_000_000), 60),  # x to the west, y to the south
+        ("+proj=tmerc +lon_0=29 +ellps=WGS84 +axis=wnu +type=crs", (-30_000, 3_000_000), 60),  # x to the west alone
         ("EPSG:4326", (20.0, 88.9), 0.0005),
         ("EPSG:4326", (180.01, -16.5), 0.0005),
         ("EPSG:32633", (250_000, 8_900_000), 60),
