@@ -39,7 +39,7 @@ class Regions(_Section):
     """Of a file with several layers, or of a folder or zip with several files, the one to read, by name; empty: all
     that may hold polygons."""
     buffer_m: float = Field(0.0, ge=0)
-    """Widen each polygon row by this much in the scene's CRS [m]."""
+    """Widen each polygon row by this much on the ground [m]."""
     where: str = ""
     """SQL condition on the polygons' columns, such as "tile = '36UYA'"; empty: all rows."""
     holes: bool = True

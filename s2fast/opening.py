@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
 import rasterio
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from s2fast.bands import Picture
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.executors import available_cores
+from s2fast.ground import PixelGrid
 from s2fast.model import Raster
 from s2fast.redaction import public
-from s2fast.sources import gdal_address, gdal_name, is_virtual
+from s2fast.sources import gdal_address, gdal_name, is_remote, is_virtual
 from s2fast.web import downloaded
 from s2fast.windows import reduced_shape
 
@@ -48,6 +51,8 @@ def gdal_settings() -> Iterator[None]:
     """Set GDAL up for reading scenes, in this thread."""
     options = {
         "GDAL_NUM_THREADS": str(decoding_threads()),
+        # Listing a folder on a server costs requests: `opened` looks beside local files only.
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
         "GDAL_CACHEMAX": _CACHE_BYTES,
         **{name: os.environ.get(name, value) for name, value in _WEB.items()},
         **_endpoint(),
@@ -79,7 +84,8 @@ def _endpoint() -> dict[str, str]:
 def opened(path: Path, level: int | None = None) -> rasterio.DatasetReader:
     """Open a dataset, or one of its coarser levels by its index.
 
-    What a web server does not give in parts is downloaded.
+    What a web server does not give in parts is downloaded. Files that belong to a local one (world file, ``.aux.xml``,
+    ``.tab``, ``.msk``) are read with it, as GDAL does.
 
     Raises
     ------
@@ -87,10 +93,11 @@ def opened(path: Path, level: int | None = None) -> rasterio.DatasetReader:
         It cannot be opened.
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": level}
-    # Masks may lie beside a file; on a server each file that may be there costs a request, a listing of all even more.
-    beside = "EMPTY_DIR" if is_virtual(path) else "TRUE"
+    beside = "EMPTY_DIR" if is_remote(path) else "FALSE"
     try:
-        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=beside):
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=beside), warnings.catch_warnings():
+            # `read_header` says so of scenes, in one line.
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(gdal_address(downloaded(path) or path), **options)
     except RasterioError as error:
         told = f"{gdal_name(path)}: cannot be opened as a raster ({public(str(error))})"
@@ -104,12 +111,13 @@ def read_header(dataset: rasterio.DatasetReader, path: Path, settings: Ingest, p
     Raises
     ------
     SceneError
-        It has no CRS, 16-bit pixels and no stretch is set, or no pixel once it is reduced.
+        It does not say where on Earth its pixels lie, has 16-bit pixels and no stretch is set, or no pixel is left once
+        it is reduced.
     """
     name = gdal_name(path)
-    # A JP2 without a CRS comes back with a nameless local one.
-    if dataset.crs is None or not (dataset.crs.is_projected or dataset.crs.is_geographic):
-        raise SceneError(f"{name}: has no CRS; assign one, for example with gdal_edit.py -a_srs")
+    missing = _missing_place(dataset, name)
+    if missing:
+        raise SceneError(f"{name}: {missing}")
     if picture.dtype == "uint16" and settings.stretch == "none":
         raise SceneError(
             f"{name}: pixels are uint16 and no stretch is set; set ingest.stretch = [0, 3558] for L1C reflectances "
@@ -120,7 +128,7 @@ def read_header(dataset: rasterio.DatasetReader, path: Path, settings: Ingest, p
             f"{name}: {dataset.height} x {dataset.width} px (rows x columns) leave no pixel with "
             f"ingest.reduction = {settings.reduction}"
         )
-    return Raster(
+    raster = Raster(
         shape=(dataset.height, dataset.width),
         block=block_shape(dataset),
         crs_wkt=dataset.crs.to_wkt(),
@@ -128,6 +136,41 @@ def read_header(dataset: rasterio.DatasetReader, path: Path, settings: Ingest, p
         dtype=picture.dtype,
         masked=picture.masked,
     )
+    if not PixelGrid.of_raster(raster).on_earth:
+        raise SceneError(
+            f"{name}: its geotransform {raster.transform} puts it nowhere on Earth in its CRS "
+            f"{dataset.crs.to_string()}; assign both anew, for example with gdal_edit.py -a_srs and -a_ullr"
+        )
+    return raster
+
+
+def _missing_place(dataset: rasterio.DatasetReader, name: str) -> str:
+    """Return what is missing of a file's georeferencing, and the cure; empty: nothing."""
+    placed = np.isfinite(dataset.transform).all() and dataset.transform.determinant != 0
+    if not placed or dataset.transform.is_identity:
+        for kind, option, found in (
+            ("ground control points", "", dataset.gcps[0]),
+            ("rational polynomials (RPC)", "-rpc ", dataset.rpcs),
+        ):
+            if found:
+                return (
+                    f"is placed by {kind}, not by a geotransform; rectify it, for example with "
+                    f"gdalwarp {option}-t_srs EPSG:32636 {name} OUT.tif"
+                )
+    # A JP2 without a CRS comes back with a nameless local one.
+    if dataset.crs is None or not (dataset.crs.is_projected or dataset.crs.is_geographic):
+        return (
+            "has no CRS that says where on Earth it lies; assign one, for example with gdal_edit.py -a_srs EPSG:32636"
+        )
+    if not placed:
+        told = tuple(dataset.transform)[:6]
+        return f"its geotransform {told} gives pixels no size; assign another, for example with gdal_edit.py -a_ullr"
+    if dataset.transform.is_identity:
+        return (
+            "has a CRS and no geotransform, so where it lies is not known; put a world file beside it, or assign one "
+            "with gdal_edit.py -a_ullr (beside a file on a server nothing is looked for)"
+        )
+    return ""
 
 
 def block_shape(dataset: rasterio.DatasetReader) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from rasterio import Affine
 from rasterio.features import rasterize
 
 from s2fast.config import Regions
+from s2fast.ground import PixelGrid
 from s2fast.model import Raster, Window
 from s2fast.polygons import Shapes, areas, load_regions, valid
 from s2fast.regionfile import RegionFile
@@ -87,11 +88,14 @@ def place_regions(file: RegionFile, settings: Regions, raster: Raster) -> Placed
 
 def polygons_on(file: RegionFile, settings: Regions, raster: Raster) -> tuple[Shapes, npt.NDArray[np.intp]]:
     """Bring the polygons into a scene's CRS, widened row by row; also the position of the row each is of."""
-    whole, wide, shapes = _projected(file, settings, raster.crs_wkt)
+    place = PixelGrid.of_raster(raster)
+    metric = place.metric if settings.buffer_m else raster.crs_wkt
+    whole, wide, shapes = _projected(file, settings, raster.crs_wkt, metric)
     if len(wide):
         near = _clipped(wide, raster)
-        shapes = np.concatenate([shapes, _widened(near, settings)])
+        shapes = np.concatenate([shapes, _widened(near, settings, metric)])
     polygons, shape = areas(shapes)
+    polygons = _alongside(polygons, place)
     if not settings.holes:
         polygons = shapely.polygons(shapely.get_exterior_ring(polygons))
     return polygons, np.concatenate([np.flatnonzero(whole), np.flatnonzero(~whole)])[shape]
@@ -99,18 +103,32 @@ def polygons_on(file: RegionFile, settings: Regions, raster: Raster) -> tuple[Sh
 
 @lru_cache(maxsize=4)
 def _projected(
-    file: RegionFile, settings: Regions, crs_wkt: str
+    file: RegionFile, settings: Regions, crs_wkt: str, metric: str
 ) -> tuple[npt.NDArray[np.bool_], geopandas.GeoSeries, Shapes]:
     """Bring rows into a scene's CRS; also which these are, and the others, which it cannot show whole, as they are."""
     rows = load_regions(file, settings).shapes
-    whole = fits(rows, crs_wkt)
-    return whole, rows[~whole], _widened(rows[whole].to_crs(crs_wkt), settings)
+    whole = fits(rows, metric)
+    return whole, rows[~whole], _widened(rows[whole].to_crs(crs_wkt), settings, metric)
 
 
-def _widened(series: geopandas.GeoSeries, settings: Regions) -> Shapes:
-    shapes = valid(series.to_numpy(), keep_collapsed=settings.buffer_m > 0)
+def _widened(series: geopandas.GeoSeries, settings: Regions, metric: str) -> Shapes:
+    """Mend shapes and widen them, in metres on the ground."""
+    shapes = valid(series.to_crs(metric).to_numpy(), keep_collapsed=settings.buffer_m > 0)
+    if not settings.buffer_m:
+        return shapes
     # As many segments as GeoPandas takes, so that masks are those of a script that uses it.
-    return shapely.buffer(shapes, settings.buffer_m, quad_segs=16) if settings.buffer_m else shapes
+    widened = geopandas.GeoSeries(shapely.buffer(shapes, settings.buffer_m, quad_segs=16), crs=metric)
+    return np.asarray(widened.to_crs(series.crs).to_numpy(), object)
+
+
+def _alongside(polygons: Shapes, place: PixelGrid) -> Shapes:
+    """Count the longitudes of polygons as a scene does that lies around the 180th meridian."""
+    if not place.turn or not len(polygons):
+        return polygons
+    centres = shapely.get_coordinates(shapely.centroid(polygons))
+    points, polygon = shapely.get_coordinates(polygons, return_index=True)
+    moved: Shapes = shapely.set_coordinates(polygons.copy(), points + (place.alongside(centres) - centres)[polygon])
+    return moved
 
 
 def fits(series: geopandas.GeoSeries, crs_wkt: str) -> npt.NDArray[np.bool_]:

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict
 
 from s2fast.config import Regions
 from s2fast.errors import ConfigError, InputError
+from s2fast.globe import footprint, joined
+from s2fast.ground import PixelGrid
 from s2fast.model import Raster
 from s2fast.placed import covers, fits, meets, polygons_on
 from s2fast.polygons import listed, load_regions
@@ -46,7 +48,7 @@ def check_regions(file: RegionFile, settings: Regions, rasters: Sequence[Raster]
     InputError
         No polygon meets any scene, or the polygons cannot be used.
     ConfigError
-        A buffer in metres is asked for on scenes that are not in metres, or a CRS cannot be brought into another.
+        A CRS cannot be brought into another.
     """
     try:
         return _accounted(file, settings, rasters)
@@ -56,15 +58,11 @@ def check_regions(file: RegionFile, settings: Regions, rasters: Sequence[Raster]
 
 def _accounted(file: RegionFile, settings: Regions, rasters: Sequence[Raster]) -> RegionRows:
     rows = load_regions(file, settings)
-    for raster in rasters:
-        units = {axis.unit_name for axis in pyproj.CRS(raster.crs_wkt).axis_info}
-        if settings.buffer_m and units != {"metre"}:
-            raise ConfigError(f"regions.buffer_m needs scenes in metres; one is in {', '.join(sorted(units))}")
     names = rows.shapes.index.to_numpy()
     covering, inside = (np.zeros(len(names), np.bool_) for _ in range(2))
     met: dict[Raster, bool] = {}
     if settings.crs != "file":
-        _warn_of_shift(rows.shapes, rows.file_crs, settings.crs, rasters[0].crs_wkt)
+        _warn_of_shift(rows.shapes, rows.file_crs, settings.crs, PixelGrid.of_raster(rasters[0]).metric)
     for raster in sorted(set(rasters), key=lambda raster: raster.crs_wkt):
         polygons, row = polygons_on(file, settings, raster)
         near = meets(polygons, raster)
@@ -113,7 +111,10 @@ def _where_instead(series: geopandas.GeoSeries, rasters: Sequence[Raster]) -> st
     at = f"at {west:.3f} {south:.3f} {east:.3f} {north:.3f} in {series.crs.to_string()}"
     crs_wkt = rasters[0].crs_wkt
     scene = geopandas.GeoSeries([shapely.Polygon(rasters[0].outline())], crs=crs_wkt)
-    lines = shapely.shortest_line(series.to_crs(4326).array, scene.to_crs(4326).iloc[0])
+    outline = joined(footprint(PixelGrid.of_raster(rasters[0])))
+    # The way there may lead across the 180th meridian.
+    around = shapely.multipolygons([shapely.affinity.translate(outline, turn) for turn in (-360, 0, 360)])
+    lines = shapely.shortest_line(series.to_crs(4326).array, around)
     lines = lines[np.isfinite(shapely.length(lines))]
     nearest_deg = shapely.length(lines).min(initial=np.inf)
     turned = series.transform(lambda xy: xy[:, ::-1])
@@ -126,13 +127,27 @@ def _where_instead(series: geopandas.GeoSeries, rasters: Sequence[Raster]) -> st
     if not len(lines):
         return f"they lie {at}; wrong file, or wrong regions.crs?"
     far_m = pyproj.Geod(ellps="WGS84").geometry_length(lines[shapely.length(lines).argmin()])
-    return f"they lie {far_m / 1000:.0f} km from the first scene, {at}; wrong file, or wrong regions.crs?"
+    where = f"lie {distance_text(far_m)} from" if far_m >= 1 else "only touch"
+    return f"they {where} the first scene, {at}; wrong file, or wrong regions.crs?"
 
 
-def _warn_of_shift(series: geopandas.GeoSeries, file_crs: pyproj.CRS | None, declared: str, scene_wkt: str) -> None:
+def distance_text(distance_m: float) -> str:
+    """Write a distance.
+
+    Examples
+    --------
+    >>> distance_text(312.4), distance_text(4321), distance_text(254_300)
+    ('312 m', '4.3 km', '254 km')
+    """
+    if distance_m < 1000:
+        return f"{distance_m:.0f} m"
+    return f"{distance_m / 1000:.{1 if distance_m < 10_000 else 0}f} km"
+
+
+def _warn_of_shift(series: geopandas.GeoSeries, file_crs: pyproj.CRS | None, declared: str, metric: str) -> None:
     if file_crs is None or pyproj.CRS(file_crs) == pyproj.CRS(series.crs):
         return
-    east_m, north_m = crs_shift_m(series, file_crs, scene_wkt)
+    east_m, north_m = crs_shift_m(series, file_crs, metric)
     log.warning(
         "regions.crs declares %s, the file says %s: the polygons land %.0f m %s and %.0f m %s of where the file puts "
         'them; set regions.crs = "file" unless that is meant',
@@ -145,17 +160,17 @@ def _warn_of_shift(series: geopandas.GeoSeries, file_crs: pyproj.CRS | None, dec
     )
 
 
-def crs_shift_m(series: geopandas.GeoSeries, file_crs: pyproj.CRS, scene_wkt: str) -> tuple[float, float]:
+def crs_shift_m(series: geopandas.GeoSeries, file_crs: pyproj.CRS, metric: str) -> tuple[float, float]:
     """Say how far a declared CRS moves the polygons from where the file's own CRS puts them.
 
     Returns
     -------
     tuple[float, float]
-        East and north [CRS units of the scene, metres for UTM], at the centre of the polygons' bounds.
+        East and north on a scene's metric map [m], at the centre of the polygons' bounds.
     """
     west, south, east, north = series.total_bounds
     centre = (west + east) / 2, (south + north) / 2
     declared, own = (
-        pyproj.Transformer.from_crs(crs, scene_wkt, always_xy=True).transform(*centre) for crs in (series.crs, file_crs)
+        pyproj.Transformer.from_crs(crs, metric, always_xy=True).transform(*centre) for crs in (series.crs, file_crs)
     )
     return declared[0] - own[0], declared[1] - own[1]

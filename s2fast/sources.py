@@ -172,6 +172,12 @@ def gdal_address(path: Path) -> str:
     return re.sub(r"^/vsizip/(?![{/])", "/vsizip//", text)
 
 
+def is_remote(path: Path) -> bool:
+    """Whether a path lies on a server, by itself or in a zip there."""
+    zipped = zip_parts(path)
+    return is_remote(zipped[0]) if zipped else is_virtual(path)
+
+
 def gdal_name(path: Path) -> str:
     """Return what GDAL calls the source, without what is secret: for messages, tables and records.
 

@@ -23,7 +23,7 @@ def identity(path: Path) -> str:
     -------
     str
         The raster's name, then size and time of the last change of its file (of a zip's member: the zip's), or size and
-        tag on its server. Of a VRT the same of each of its sources follows.
+        tag on its server. The same follows of each file that is read with it: a world file, a VRT's sources.
 
     Raises
     ------
@@ -32,12 +32,12 @@ def identity(path: Path) -> str:
     """
     name = Path(gdal_name(path)).name
     parts = [name, _version(path)]
-    if name.lower().endswith(".vrt"):
-        parts += [f"{Path(gdal_name(source)).name} {_version(source)}" for source in _vrt_sources(path)]
+    if not is_virtual(path) or name.lower().endswith(".vrt"):
+        parts += [f"{Path(gdal_name(part)).name} {_version(part)}" for part in _read_with(path)]
     return " ".join(parts)
 
 
-def _vrt_sources(path: Path) -> list[Path]:
+def _read_with(path: Path) -> list[Path]:
     with gdal_settings(), opened(path) as dataset:
         return sorted({source_path(name) for name in dataset.files} - {path})
 

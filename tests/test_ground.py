@@ -52,6 +52,53 @@ def test_degrees_become_metres_of_the_zone() -> None:
     assert east == pytest.approx(11.13 * np.cos(np.deg2rad(50.5)), abs=0.03)
 
 
+@pytest.mark.parametrize(
+    ("crs", "corner", "pixel"),
+    [
+        ("EPSG:3857", (4_000_000, 8_400_000), 120),  # at 60 degrees its metre is half a metre
+        ("EPSG:2263", (960_000, 240_000), 200),  # US survey feet
+        ("EPSG:3413", (-300_000, -900_000), 60),  # polar stereographic, turned by 63 degrees
+        ("EPSG:3031", (1_500_000, 900_000), 60),
+        ("EPSG:2053", (-30_000, 3_000_000), 60),  # x to the west, y to the south
+        ("+proj=tmerc +lon_0=29 +ellps=WGS84 +axis=wnu +type=crs", (-30_000, 3_000_000), 60),  # x to the west alone
+        ("EPSG:4326", (20.0, 88.9), 0.0005),
+        ("EPSG:4326", (180.01, -16.5), 0.0005),
+        ("EPSG:32633", (250_000, 8_900_000), 60),
+        ("EPSG:2154", (200_000, 6_800_000), 60),
+    ],
+)
+def test_metres_are_metres_of_the_ground(crs: str, corner: tuple[float, float], pixel: float) -> None:
+    place = north_up(corner, pixel, crs=pyproj.CRS(crs).to_wkt())
+    ends = np.array([[100.0, 100], [140, 100], [100, 140], [130, 70]])
+    moved = place.on_map(ends)[1:] - place.on_map(ends)[0]
+    lon, lat = place.on_map(ends, "EPSG:4326").T
+    azimuth, _, length = pyproj.Geod(ellps="WGS84").inv(*np.broadcast_arrays(lon[0], lat[0], lon[1:], lat[1:]))
+    np.testing.assert_allclose(np.hypot(*moved.T), length, rtol=0.003)
+    turned = (np.degrees(np.arctan2(*moved.T)) - azimuth + 180) % 360 - 180
+    assert (np.abs(turned) < 10).all()
+
+
+def test_maps_in_metres_stay_as_they_are() -> None:
+    # Sentinel-2's tiles reach out of their zone: a tile of zone 33 at 80 degrees north lies over zone 32 or 34.
+    corners = ((166_000, 100_000), (790_000, 100_000), (600_000.0, 5_600_000.0), (400_000, 9_200_000))
+    for crs, corner in [(UTM36, corner) for corner in corners] + [
+        (pyproj.CRS(2154).to_wkt(), (200_000, 6_800_000)),
+        (pyproj.CRS(2056).to_wkt(), (2_600_000, 1_200_000)),
+    ]:
+        place = north_up(corner, 10.0, side=10_980, crs=crs)
+        assert place.metric == crs
+
+
+def test_overlap_does_not_end_at_the_180th_meridian() -> None:
+    utm60 = north_up((632_000, 7_200_000), 60.0, crs=pyproj.CRS(32660).to_wkt())
+    lon, lat = utm60.on_map(np.array([[-0.5, -0.5]]), "EPSG:4326")[0]
+    for turn in (0, -360):
+        assert overlap_pct(utm60, north_up((lon + turn, lat), 0.0015, crs=LONLAT)) > 80
+    xy = np.array([[3.0, 4.0], [250.0, 250.0]])
+    degrees = north_up((lon - 360, lat), 0.0015, crs=LONLAT)
+    np.testing.assert_allclose(degrees.from_map(degrees.on_map(xy, utm60.crs_wkt), utm60.crs_wkt), xy, atol=1e-4)
+
+
 def test_radius_is_five_pixels_of_the_coarser_grid_unless_told() -> None:
     assert radii_m(north_up(), north_up(pixel=20.0), 0.0) == pytest.approx([100])
     assert radii_m(north_up(), north_up(reduction=2), 0.0) == pytest.approx([100])

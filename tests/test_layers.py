@@ -21,7 +21,7 @@ from rasterio.transform import Affine
 
 import s2fast
 from s2fast.errors import InputError, RunFolderError
-from s2fast.ground import to_ground, to_pixels
+from s2fast.ground import PixelGrid, to_ground, to_pixels
 from s2fast.report import gis, layers
 from s2fast.report.displacements import Ground
 from s2fast.report.raster import cells
@@ -158,7 +158,7 @@ def test_raster_asks_for_inliers_and_a_cell_that_fits(judged: Judged) -> None:
 
 def test_cells_cover_a_scene_that_is_not_north_up() -> None:
     turned = Affine.rotation(90) * Affine.scale(10, -10)
-    size, affine = cells((100, 300), tuple(turned)[:6], 500)
+    size, affine = cells(PixelGrid(UTM36, tuple(turned)[:6], (100, 300)), 500)  # type: ignore[arg-type]
     corners = [turned * corner for corner in ((0, 0), (300, 0), (300, 100), (0, 100))]
     inside = [~affine * corner for corner in corners]
     assert all(-1e-9 <= x <= size[1] + 1e-9 and -1e-9 <= y <= size[0] + 1e-9 for x, y in inside)
@@ -183,3 +183,33 @@ def test_ground_of_another_zone_is_brought_into_the_querys() -> None:
     found = Ground(folder).displacements("west", "east", matches)  # type: ignore[arg-type]
     np.testing.assert_allclose(found.shift, 0, atol=1e-3)
     np.testing.assert_allclose(to_ground(pixels["west"], transforms["west"]), found.start)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:4326", (0.00065, 0.0, 35.8, 0.0, -0.00054, 33.9)),
+        ("EPSG:3857", (72.4, 0.0, 3_985_000.0, 0.0, -72.4, 4_015_000.0)),
+        ("EPSG:2263", (200.0, 0.0, 960_000.0, 0.0, -200.0, 240_000.0)),
+    ],
+)
+def test_vectors_and_cells_are_in_metres_whatever_the_scenes_are_in(
+    crs: str, transform: tuple[float, float, float, float, float, float]
+) -> None:
+    def attributes(_: str) -> dict[str, Any]:
+        return {"crs": pyproj.CRS(crs).to_wkt(), "transform": transform, "full_shape": (300, 300)}
+
+    ends = {"a": np.array([[100.0, 100.0]]), "b": np.array([[102.0, 101.0]])}
+    ground = Ground(SimpleNamespace(tile_attributes=attributes, positions=ends.__getitem__))  # type: ignore[arg-type]
+    found = ground.displacements("a", "b", pd.DataFrame({"query_row": [0], "train_row": [0]}))
+    (start, end) = (ground.grid("a").on_map(ends[name], "EPSG:4326")[0] for name in "ab")
+    azimuth, _, length = pyproj.Geod(ellps="WGS84").inv(*start, *end)
+    wanted = length * np.array([np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))])
+    # North on the map is within two degrees of true north.
+    np.testing.assert_allclose(found.shift[0], wanted, atol=4.5)
+    metric = pyproj.CRS(layers.map_crs(ground, pd.DataFrame({"scene_id": ["a", "b"]})))  # type: ignore[arg-type]
+    assert [axis.unit_name for axis in metric.axis_info] == ["metre", "metre"]
+    width, height = np.ptp(ground.grid("a").box, axis=0)
+    size, _ = cells(ground.grid("a"), 1000)
+    assert size == (np.ceil(height / 1000), np.ceil(width / 1000))
+    assert 15_000 < width < 20_000

@@ -433,7 +433,7 @@ def test_rows_outside_and_at_a_corner(tmp_path: Path) -> None:
     path = by_ogr("gpkg")(frame([FIELDS[0], corner, box(900, 0, 950, 50), raster_box.buffer(500)]), tmp_path)
     rows = checked(path)
     assert (rows.used, rows.outside, rows.dropped) == (2, ["fid 2", "fid 3"], {})
-    with pytest.raises(InputError, match="no polygon of .* meets a scene: they lie 0 km from the first scene"):
+    with pytest.raises(InputError, match="no polygon of .* meets a scene: they only touch the first scene"):
         checked(by_ogr("shp")(frame([corner]), tmp_path))
     sliver = box(299.6, 10, 400, 20)
     assert checked(features(tmp_path / "fields.geojson", FIELDS[0], sliver)).outside == ["fid 1"]

@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 from s2fast.config import Regions
 from s2fast.errors import ConfigError, InputError
 from s2fast.model import Raster, Window
-from s2fast.placed import place_regions
+from s2fast.placed import place_regions, polygons_on
 from s2fast.polygons import load_regions
 from s2fast.regionfile import RegionFile
 from s2fast.regions import check_regions, crs_shift_m
@@ -106,10 +106,47 @@ def test_swapped_axes_are_told(archive: Archive, tmp_path: Path) -> None:
         check_regions(RegionFile.at(tmp_path / "swapped.geojson"), Regions(), [RASTER])
 
 
-def test_buffer_in_metres_needs_metres(archive: Archive) -> None:
-    degrees = Raster((90, 90), (90, 90), pyproj.CRS("EPSG:4326").to_wkt(), (0.01, 0.0, 34.0, 0.0, -0.01, 51.0))
-    with pytest.raises(ConfigError, match="needs scenes in metres; one is in degree"):
-        check_regions(RegionFile.at(archive.regions), Regions(buffer_m=10.0), [degrees])
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:4326", (0.0014, 0.0, 36.0, 0.0, -0.0009, 50.3)),
+        ("EPSG:3857", (100.0, 0.0, 4_000_000.0, 0.0, -100.0, 6_500_000.0)),
+        ("EPSG:2263", (300.0, 0.0, 960_000.0, 0.0, -300.0, 240_000.0)),
+    ],
+)
+def test_a_buffer_is_metres_on_the_ground(
+    tmp_path: Path, crs: str, transform: tuple[float, float, float, float, float, float]
+) -> None:
+    raster = Raster((300, 300), (300, 300), pyproj.CRS(crs).to_wkt(), transform)
+    spot = geopandas.GeoSeries([shapely.Point(raster.at(150, 150))], crs=crs)
+    spot.to_crs(4326).to_file(tmp_path / "spot.geojson", COORDINATE_PRECISION=9)
+    file, settings = RegionFile.at(tmp_path / "spot.geojson"), Regions(buffer_m=3000.0)
+    assert check_regions(file, settings, [raster]).used == 1
+    (disc,), _ = polygons_on(file, settings, raster)
+    edge = geopandas.GeoSeries([disc], crs=crs).to_crs(4326).get_coordinates().to_numpy()
+    centre = spot.to_crs(4326).get_coordinates().to_numpy()
+    _, _, length = pyproj.Geod(ellps="WGS84").inv(*np.repeat(centre, len(edge), axis=0).T, *edge.T)
+    np.testing.assert_allclose(length, 3000, rtol=0.003)
+
+
+@pytest.mark.parametrize("west", [179.9, -180.1])
+def test_polygons_are_found_beyond_the_180th_meridian(tmp_path: Path, west: float) -> None:
+    wkt = pyproj.CRS("EPSG:4326").to_wkt()
+    raster = Raster((200, 200), (200, 200), wkt, (0.001, 0.0, west, 0.0, -0.001, -16.5))
+    sides = [shapely.box(179.92, -16.6, 179.96, -16.55), shapely.box(-179.96, -16.6, -179.92, -16.55)]
+    write_regions(tmp_path / "sides.geojson", sides, "EPSG:4326")
+    file = RegionFile.at(tmp_path / "sides.geojson")
+    assert check_regions(file, Regions(), [raster]).used == 2
+    mask = place_regions(file, Regions(), raster).mask(Window(0, 0, 200, 200))
+    assert (mask[:, :100].sum(), mask[:, 100:].sum()) == (2000, 2000)
+
+
+def test_how_far_is_told_in_metres_of_the_ground(tmp_path: Path) -> None:
+    degrees = Raster((90, 90), (90, 90), pyproj.CRS("EPSG:4326").to_wkt(), (0.001, 0.0, 179.8, 0.0, -0.001, 0.0))
+    for west, words in ((179.891, "111 m "), (179.95, "6.7 km "), (-178.2, "213 km "), (35.8, "16019 km ")):
+        write_regions(tmp_path / "there.geojson", [shapely.box(west, -0.05, west + 0.1, -0.04)], "EPSG:4326")
+        with pytest.raises(InputError, match=f"they lie {words}from the first scene"):
+            check_regions(RegionFile.at(tmp_path / "there.geojson"), Regions(), [degrees])
 
 
 def test_content_counts_every_file_of_a_shapefile(tmp_path: Path) -> None:

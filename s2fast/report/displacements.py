@@ -1,4 +1,4 @@
-"""Matches as vectors on the ground: rows of features to positions in map units."""
+"""Matches as vectors on the ground: rows of features to positions in metres."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from s2fast.ground import reprojected, to_ground
+from s2fast.ground import PixelGrid
 from s2fast.store import RunFolder
 
 
 @dataclass(frozen=True, slots=True)
 class Displacements:
-    """Matches of one pair as vectors on the ground, in the query's CRS."""
+    """Matches of one pair as vectors on the ground, on the query's metric map, see `s2fast.ground.PixelGrid`."""
 
     start: npt.NDArray[np.float64]
-    """(n, 2) east and north where the query shows the feature [CRS units]."""
+    """(n, 2) east and north where the query shows the feature [m]."""
     end: npt.NDArray[np.float64]
-    """(n, 2) east and north where the train shows it [CRS units]."""
+    """(n, 2) east and north where the train shows it [m]."""
 
     @property
     def shift(self) -> npt.NDArray[np.float64]:
-        """(n, 2) train minus query, east and north [CRS units]."""
+        """(n, 2) train minus query, east and north [m]."""
         return self.end - self.start
 
 
@@ -35,34 +35,25 @@ class Ground:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self.pixels = lru_cache(maxsize=None)(self._pixels)
-        self._tile = lru_cache(maxsize=None)(folder.tile_attributes)
+        self.grid = lru_cache(maxsize=None)(self._grid)
 
     def _pixels(self, scene_id: str) -> npt.NDArray[np.float32]:
         """(n, 2) x and y of all keypoints on the scene's full-resolution grid, pixel centres at integers [px]."""
         return self._folder.positions(scene_id)
 
-    def shape(self, scene_id: str) -> tuple[int, int]:
-        """Rows and columns of the scene's full-resolution grid."""
-        rows, cols = self._tile(scene_id)["full_shape"]
-        return rows, cols
+    def _grid(self, scene_id: str) -> PixelGrid:
+        """Return the scene's full-resolution grid; see `grid`, which keeps it."""
+        return PixelGrid.of_tile(self._folder.tile_attributes(scene_id))
 
-    def crs(self, scene_id: str) -> str:
-        """CRS of the scene, as WKT."""
-        return str(self._tile(scene_id)["crs"])
-
-    def transform(self, scene_id: str) -> tuple[float, ...]:
-        """Affine of the scene, see `s2fast.model.Raster`."""
-        return tuple(self._tile(scene_id)["transform"])
-
-    def positions(self, scene_id: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-        """Map keypoints to the ground: (n, 2) east and north in the scene's CRS."""
-        return to_ground(self.pixels(scene_id)[rows], self.transform(scene_id))
+    def positions(self, scene_id: str, rows: npt.NDArray[np.integer], crs_wkt: str) -> npt.NDArray[np.float64]:
+        """Map keypoints to a CRS: (n, 2) x and y."""
+        return self.grid(scene_id).on_map(self.pixels(scene_id)[rows], crs_wkt)
 
     def displacements(self, query: str, train: str, matches: pd.DataFrame) -> Displacements:
         """Map the matches of a pair to vectors on the ground."""
-        start = self.positions(query, matches["query_row"].to_numpy())
-        end = self.positions(train, matches["train_row"].to_numpy())
-        return Displacements(start, reprojected(end, self.crs(train), self.crs(query)))
+        metric = self.grid(query).metric
+        start = self.positions(query, matches["query_row"].to_numpy(), metric)
+        return Displacements(start, self.positions(train, matches["train_row"].to_numpy(), metric))
 
 
 def pairs_with_matches(folder: RunFolder) -> Iterator[tuple[str, str, pd.DataFrame]]:

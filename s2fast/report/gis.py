@@ -13,7 +13,8 @@ import geopandas
 import pandas as pd
 import pyogrio
 
-from s2fast.report.layers import displacements, misregistration, pair_links
+from s2fast.report.displacements import Ground
+from s2fast.report.layers import displacements, map_crs, misregistration, pair_links
 from s2fast.report.page import asset
 from s2fast.store import RunFolder
 
@@ -46,11 +47,13 @@ def write_layers(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDa
     pairs, scenes
         The run's tables.
     """
+    ground = Ground(folder)
+    crs = map_crs(ground, scenes)
     layers = {
         "scenes": scenes,
         "pairs": pair_links(pairs, scenes),
-        "displacements": displacements(folder, pairs, scenes),
-        "misregistration": misregistration(scenes),
+        "displacements": displacements(folder, ground, pairs, crs),
+        "misregistration": misregistration(scenes, crs),
     }
     for name, file in GEOPARQUET.items():
         sink = io.BytesIO()
@@ -65,9 +68,11 @@ def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:
         path = Path(temporary) / GEOPACKAGE
         with _dated():
             for name, layer in layers.items():
-                # A layer without rows tells GDAL no geometry type.
-                kind = layer.geometry.iloc[0].geom_type if len(layer) else "LineString"
-                layer.to_file(path, layer=name, driver="GPKG", engine="pyogrio", geometry_type=kind, VERSION="1.2")
+                kind = _geometry_type(layer)
+                layer.to_file(
+                    path, layer=name, driver="GPKG", engine="pyogrio", geometry_type=kind,
+                    promote_to_multi=kind.startswith("Multi"), VERSION="1.2",
+                )  # fmt: skip
         connection = sqlite3.connect(path)
         with connection:
             connection.execute(_STYLES)
@@ -84,6 +89,12 @@ def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:
             )
         connection.close()
         return path.read_bytes()
+
+
+def _geometry_type(layer: geopandas.GeoDataFrame) -> str:
+    """Name the type of a layer's shapes: a layer without rows tells GDAL none, and the 180th meridian cuts some."""
+    kinds = sorted(set(layer.geom_type), key=len)
+    return kinds[-1] if kinds else "LineString"
 
 
 @contextmanager

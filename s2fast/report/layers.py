@@ -8,8 +8,10 @@ import geopandas
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyproj
 import shapely
 
+from s2fast.globe import joined, split, wrapped
 from s2fast.ground import reprojected
 from s2fast.report.displacements import Ground, inliers, pairs_with_matches
 from s2fast.store import RunFolder
@@ -34,8 +36,9 @@ def scene_points(scenes: geopandas.GeoDataFrame) -> geopandas.GeoSeries:
     scenes
         The run's scenes, in its order, in longitude and latitude.
     """
-    centres = np.array([footprint.centroid.coords[0] for footprint in scenes.geometry]).reshape(-1, 2)
-    sides = np.array([np.subtract(box[2:], box[:2]) for box in scenes.bounds.to_numpy()]).reshape(-1, 2)
+    footprints = [joined(footprint) for footprint in scenes.geometry]
+    centres = np.array([footprint.centroid.coords[0] for footprint in footprints]).reshape(-1, 2)
+    sides = np.array([np.subtract(footprint.bounds[2:], footprint.bounds[:2]) for footprint in footprints])
     # Footprints of one tile differ by less than this.
     keys = [tuple(np.round(centre, 3)) for centre in centres]
     count, seen = Counter(keys), Counter[tuple[float, ...]]()
@@ -46,19 +49,31 @@ def scene_points(scenes: geopandas.GeoDataFrame) -> geopandas.GeoSeries:
             # From the top, clockwise, as a clock.
             points[place] += _RING_SHARE * sides[place] * (np.sin(angle), np.cos(angle))
         seen[key] += 1
-    return geopandas.GeoSeries(shapely.points(points), crs=scenes.crs)
+    return geopandas.GeoSeries(shapely.points(wrapped(points)), crs=scenes.crs)
 
 
 def pair_links(pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
-    """Draw every pair as a line between its scenes' points; the columns are those of pairs.parquet."""
+    """Draw every pair as a line between its scenes' points, the short way around the Earth.
+
+    The columns are those of pairs.parquet.
+    """
     place = pd.Series(range(len(scenes)), scenes["scene_id"])
     points = shapely.get_coordinates(scene_points(scenes))
     ends = np.stack([points[place[pairs[side]]] for side in ("query", "train")], axis=1)
-    return geopandas.GeoDataFrame(pairs, geometry=shapely.linestrings(ends), crs=scenes.crs)
+    ends[..., 0] = np.unwrap(ends[..., 0], period=360)
+    return geopandas.GeoDataFrame(pairs, geometry=[split(line) for line in shapely.linestrings(ends)], crs=scenes.crs)
 
 
-def misregistration(scenes: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
-    """Set every scene's offset against its series at the scene's point; empty where no pair of it is verified."""
+def misregistration(scenes: geopandas.GeoDataFrame, crs: str) -> geopandas.GeoDataFrame:
+    """Set every scene's offset against its series at the scene's point; empty where no pair of it is verified.
+
+    Parameters
+    ----------
+    scenes
+        The run's scenes, in longitude and latitude.
+    crs
+        What to draw in, see `map_crs`.
+    """
     wanted = [
         "scene_id",
         "tile",
@@ -72,34 +87,33 @@ def misregistration(scenes: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
     points = scenes.reindex(columns=wanted)
     for name in ("offset_x_m", "offset_y_m", "offset_error_m"):
         points[name] = points[name].astype("float64")
-    footprints = scenes.geometry.to_crs(map_crs(scenes)).bounds
+    footprints = scenes.geometry.to_crs(crs).bounds
     width = float((footprints["maxx"] - footprints["minx"]).median())
     points["exaggeration"] = exaggeration(np.hypot(points["offset_x_m"], points["offset_y_m"]).to_numpy(), width)
     placed = geopandas.GeoDataFrame(points, geometry=scene_points(scenes).to_numpy(), crs=scenes.crs)
-    return placed.to_crs(map_crs(scenes))
+    return placed.to_crs(crs)
 
 
-def map_crs(scenes: geopandas.GeoDataFrame) -> str:
-    """Choose the CRS of what is drawn in metres: the one most scenes have."""
-    return str(Counter(scenes["crs"]).most_common(1)[0][0])
+def map_crs(ground: Ground, scenes: geopandas.GeoDataFrame) -> str:
+    """Choose the CRS of what is drawn in metres: the metric map of most scenes."""
+    maps = Counter(ground.grid(scene_id).metric for scene_id in scenes["scene_id"])
+    return str(pyproj.CRS(maps.most_common(1)[0][0]).to_string())
 
 
-def displacements(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
+def displacements(folder: RunFolder, ground: Ground, pairs: pd.DataFrame, crs: str) -> geopandas.GeoDataFrame:
     """Draw the inliers of every verified pair as lines from where the query shows a feature to where the train does.
 
     Returns
     -------
     GeoDataFrame
-        At most `LINES_PER_PAIR` lines a pair, taken evenly over the ground; `of_inliers` says of how many. In the CRS
-        most scenes have; ``dx_m`` and ``dy_m`` are east and north in the query's own. ``exaggeration`` is what to
-        stretch the lines by to see them at the scale of a scene.
+        At most `LINES_PER_PAIR` lines a pair, taken evenly over the ground; `of_inliers` says of how many. In `crs`,
+        see `map_crs`; ``dx_m`` and ``dy_m`` are metres east and north on the query's metric map. ``exaggeration`` is
+        what to stretch the lines by to see them at the scale of a scene.
     """
     verified = pairs[pairs["verified"].fillna(False).astype(bool)]
     wanted = dict.fromkeys(zip(verified["query"], verified["train"], strict=True))
-    ground = Ground(folder)
-    target = map_crs(scenes)
     found = {
-        (query, train): _vectors(ground, query, train, matches[inliers(matches)], target)
+        (query, train): _vectors(ground, query, train, matches[inliers(matches)], crs)
         for query, train, matches in pairs_with_matches(folder)
         if (query, train) in wanted
     }
@@ -109,7 +123,7 @@ def displacements(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoD
     lines = np.concatenate([np.zeros((0, 2, 2)), *(ends for _, ends in ordered)])
     width = _width(ground, verified["query"].iloc[0]) if len(verified) else 1.0
     table["exaggeration"] = exaggeration(table["length_m"].to_numpy(), width)
-    return geopandas.GeoDataFrame(table[list(_COLUMNS)], geometry=shapely.linestrings(lines), crs=target)
+    return geopandas.GeoDataFrame(table[list(_COLUMNS)], geometry=shapely.linestrings(lines), crs=crs)
 
 
 def exaggeration(lengths_m: npt.NDArray[np.float64], width_m: float) -> float:
@@ -131,7 +145,7 @@ def exaggeration(lengths_m: npt.NDArray[np.float64], width_m: float) -> float:
 def _vectors(
     ground: Ground, query: str, train: str, matches: pd.DataFrame, target: str
 ) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]:
-    rows = matches.iloc[_spread(ground.positions(query, matches["query_row"].to_numpy()))]
+    rows = matches.iloc[_spread(ground.positions(query, matches["query_row"].to_numpy(), ground.grid(query).metric))]
     found = ground.displacements(query, train, rows)
     shift = found.shift
     table = pd.DataFrame(
@@ -145,8 +159,8 @@ def _vectors(
             "of_inliers": len(matches),
         }
     )
-    crs = ground.crs(query)
-    ends = [reprojected(points, crs, target) for points in (found.start, found.end)]
+    metric = ground.grid(query).metric
+    ends = [reprojected(points, metric, target) for points in (found.start, found.end)]
     return table, np.stack(ends, axis=1)
 
 
@@ -168,5 +182,5 @@ def _nothing() -> pd.DataFrame:
 
 
 def _width(ground: Ground, scene_id: str) -> float:
-    a, _, _, d, _, _ = ground.transform(scene_id)
-    return float(np.hypot(a, d)) * ground.shape(scene_id)[1]
+    grid = ground.grid(scene_id)
+    return float(np.hypot(*grid.px_m[:, 0])) * grid.shape[1]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from s2fast.globe import joined
 from s2fast.nulls import null_summary
 from s2fast.record import RunRecord
 from s2fast.report.displacements import Ground, inliers, pairs_with_matches
@@ -140,10 +141,13 @@ def _summary(record: RunRecord, pairs: pd.DataFrame, scenes: pd.DataFrame) -> di
 def _scenes(scenes: geopandas.GeoDataFrame, shown: Mapping[str, Thumbnails]) -> list[dict[str, Any]]:
     held = columns(scenes, _SCENE_COLUMNS)
     rows = [dict(zip(held, values, strict=True)) for values in zip(*held.values(), strict=True)]
-    for row, time, footprint in zip(rows, scenes["sensing_time"], scenes.geometry, strict=True):
+    # One map of all, also across the 180th meridian.
+    first = joined(scenes.geometry.iloc[0]).centroid.x
+    outlines = [joined(footprint, first) for footprint in scenes.geometry]
+    for row, time, outline in zip(rows, scenes["sensing_time"], outlines, strict=True):
         pictures = shown[row["scene_id"]]
         row["time"] = None if pd.isna(time) else time.isoformat()
-        row["footprint"] = [[round(value, 5) for value in point] for point in footprint.exterior.coords]
+        row["footprint"] = [[round(value, 5) for value in point] for point in outline.exterior.coords]
         row |= {"colour": pictures.scene, "grey": pictures.tile, "in_colour": pictures.in_colour}
     return rows
 
@@ -172,7 +176,7 @@ def sampled(matches: pd.DataFrame, most: int) -> pd.DataFrame:
 def _packed(ground: Ground, query: str, train: str, matches: pd.DataFrame) -> str:
     """Pack matches as base64 of little-endian columns; data.js unpacks them.
 
-    dx, dy float32 [CRS units]; query x, y, train x, y uint16, 65535 the scene's far edge; distance uint16 [bits]; kind
+    dx, dy float32 [m]; query x, y, train x, y uint16, 65535 the scene's far edge; distance uint16 [bits]; kind
     uint8.
     """
     known = matches["inlier"].notna().to_numpy()
@@ -189,7 +193,7 @@ def _packed(ground: Ground, query: str, train: str, matches: pd.DataFrame) -> st
 
 def _share(ground: Ground, scene_id: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
     """Positions as shares of the scene's width and height: (n, 2) uint16."""
-    height, width = ground.shape(scene_id)
+    height, width = ground.grid(scene_id).shape
     share = (ground.pixels(scene_id)[rows] + 0.5) / (width, height)
     counts: npt.NDArray[np.uint16] = np.clip(np.rint(share * 65535), 0, 65535).astype("<u2")
     return counts

@@ -12,7 +12,6 @@ from matplotlib.patches import ConnectionPatch
 from matplotlib.patheffects import Normal, withStroke
 
 from s2fast.errors import InputError
-from s2fast.ground import reprojected, to_ground, to_pixels
 from s2fast.model import Window
 from s2fast.report.chosen import Lines, lines_to_draw
 from s2fast.report.displacements import Ground
@@ -106,8 +105,8 @@ def windows_to_draw(folder: RunFolder, query: str, train: str, crop: Window | No
     ground = Ground(folder)
     x0, y0, x1, y1 = crop.bounds
     corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float64) - 0.5
-    there = reprojected(to_ground(corners, ground.transform(query)), ground.crs(query), ground.crs(train))
-    in_train = to_pixels(there, ground.transform(train)) + 0.5
+    crs = ground.grid(query).crs_wkt
+    in_train = ground.grid(train).from_map(ground.grid(query).on_map(corners, crs), crs) + 0.5
     low, high = np.rint(in_train.min(0)).astype(int), np.rint(in_train.max(0)).astype(int)
     same_ground = Window(int(low[1]), int(low[0]), int(high[1] - low[1]), int(high[0] - low[0]))
     shown = _common(crop, scenes[0]), _common(same_ground, scenes[1])

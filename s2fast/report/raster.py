@@ -10,6 +10,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from s2fast.errors import InputError, RunFolderError
+from s2fast.ground import PixelGrid
 from s2fast.report.displacements import Displacements, Ground, inliers
 from s2fast.store import RunFolder
 
@@ -26,12 +27,13 @@ def displacement_raster(folder: RunFolder, query: str, train: str, cell_m: float
     query, train
         Scene ids, in the run's order.
     cell_m
-        Side of a cell [CRS units].
+        Side of a cell [m].
 
     Returns
     -------
     bytes
-        Three float32 bands, see `BANDS`, in the query's CRS; NaN shifts and a count of 0 where a cell has no inlier.
+        Three float32 bands, see `BANDS`, on the query's metric map (its own CRS where that is in metres of the
+        ground); NaN shifts and a count of 0 where a cell has no inlier.
 
     Raises
     ------
@@ -48,12 +50,12 @@ def displacement_raster(folder: RunFolder, query: str, train: str, cell_m: float
             "or take a pair that `s2fast pairs --verified` lists"
         )
     ground = Ground(folder)
-    shape, transform = cells(ground.shape(query), ground.transform(query), cell_m)
+    shape, transform = cells(ground.grid(query), cell_m)
     bands = gridded(ground.displacements(query, train, agreeing), shape, transform)
     sink = io.BytesIO()
     with rasterio.open(
         sink, "w", driver="GTiff", height=shape[0], width=shape[1], count=3, dtype="float32", nodata=np.nan,
-        crs=ground.crs(query), transform=transform, compress="deflate",
+        crs=ground.grid(query).metric, transform=transform, compress="deflate",
     ) as raster:  # fmt: skip
         raster.write(bands)
         raster.descriptions = BANDS
@@ -61,19 +63,15 @@ def displacement_raster(folder: RunFolder, query: str, train: str, cell_m: float
     return sink.getvalue()
 
 
-def cells(shape: tuple[int, int], transform: tuple[float, ...], cell_m: float) -> tuple[tuple[int, int], Affine]:
-    """Lay north-up cells over a scene, from its upper left corner on.
+def cells(grid: PixelGrid, cell_m: float) -> tuple[tuple[int, int], Affine]:
+    """Lay north-up cells over a scene on its metric map, from its upper left corner on.
 
     Examples
     --------
-    >>> cells((512, 256), (10, 0, 500, 0, -10, 900), 1000)[0]
+    >>> cells(PixelGrid("EPSG:32636", (10, 0, 500000, 0, -10, 900000), (512, 256)), 1000)[0]
     (6, 3)
     """
-    rows, cols = shape
-    affine = Affine(*transform)
-    corners = [affine * corner for corner in ((0, 0), (cols, 0), (cols, rows), (0, rows))]
-    west, south = np.min(corners, axis=0)
-    east, north = np.max(corners, axis=0)
+    (west, south), (east, north) = grid.box
     if not 0 < cell_m <= max(east - west, north - south):
         raise InputError(f"a cell of {cell_m:g} m does not fit: the scene is {east - west:.0f} x {north - south:.0f} m")
     size = int(np.ceil((north - south) / cell_m)), int(np.ceil((east - west) / cell_m))

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyproj
-import shapely
 
 from s2fast import extract, verify
 from s2fast.errors import RunFolderError
 from s2fast.executors import Workplace
+from s2fast.globe import footprint
 from s2fast.ground import overlap_pct
 from s2fast.keys import content_key
 from s2fast.nulls import NullRate, null_warning
@@ -178,8 +178,7 @@ def write_scenes(record: RunRecord, folder: RunFolder, series: pd.DataFrame) -> 
                 **series.loc[scene.scene_id].to_dict(),
             }
         )
-        to_lonlat = pyproj.Transformer.from_crs(item.raster.crs_wkt, "EPSG:4326", always_xy=True)
-        footprints.append(shapely.Polygon([to_lonlat.transform(x, y) for x, y in item.raster.outline()]))
+        footprints.append(footprint(ground))
     frame = geopandas.GeoDataFrame(rows, geometry=footprints, crs="EPSG:4326")
     sink = io.BytesIO()
     frame.to_parquet(sink)
