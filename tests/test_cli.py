@@ -13,16 +13,17 @@ import cv2
 import geopandas
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import rasterio
 import shapely
 
 from s2fast import cli
 from s2fast.errors import RunFolderError
+from s2fast.record import load_record
 from s2fast.report.listing import print_pairs
+from s2fast.store import RunFolder
 from tests.archives import Archive, safe_path, write_archive, write_regions, write_scene
-from tests.judged import VERDICTS, Judged, every_verdict
+from tests.judged import VERDICTS, Judged, every_verdict, replace_part
 
 CONFIG = "configs/default.toml"
 
@@ -59,7 +60,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert "run" in told.stdout
 
 
-@pytest.mark.parametrize("command", [*cli.STAGE_COMMANDS, "pairs", "show", "displacement", "synth", "demo", "doctor"])
+@pytest.mark.parametrize(
+    "command", [*cli.STAGE_COMMANDS, "pairs", "check", "show", "displacement", "synth", "demo", "doctor"]
+)
 def test_every_command_has_help_with_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,12 +97,15 @@ def fooled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished run as it would be if every trial at a wrong place had been verified; it needs its report."""
     out = tmp_path_factory.mktemp("fooled") / "out"
     shutil.copytree(finished, out)
-    for part in (out / "verified").iterdir():
-        table = pq.read_table(part)
-        at = table.column_names.index("null_verified")
-        pq.write_table(table.set_column(at, table.schema.field(at), table["null_trials"]), part)
-    record = json.loads((out / "run.json").read_text())
-    (out / "run.json").write_text(json.dumps(record | {"tables_key": ""}))
+    run = RunFolder(out)
+    for part in set(run.verified.rows()["part"]):
+        rows, matches = run.verified.read([part])
+        at = rows.column_names.index("null_verified")
+        replace_part(run, part, rows.set_column(at, rows.schema.field(at), rows["null_trials"]), matches)
+    record = load_record(run)
+    assert record is not None
+    record.tables_key = ""
+    record.save(run)
     return out
 
 
