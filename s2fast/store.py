@@ -246,10 +246,9 @@ class RunFolder:
         except FileNotFoundError:
             return {}
         try:
-            document = json.loads(data)
-            attributes = unsealed(document["attributes"])
-            if document != json.loads(_group_file(attributes)):
-                raise ValueError("it is no Zarr group")
+            attributes = unsealed(json.loads(data)["attributes"])
+            if data != _group_file(attributes):
+                raise ValueError("it is not the file that was written")
         except (LookupError, TypeError, ValueError) as error:
             raise self.damaged(name, str(error), name) from error
         return attributes
