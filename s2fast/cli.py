@@ -103,7 +103,7 @@ def main() -> None:
     """Run the command line; whatever is wrong is one line on standard error and exit code 2."""
     from s2fast.errors import S2FastError
     from s2fast.redaction import PublicFormatter, public
-    from s2fast.streams import flushed, open_missing
+    from s2fast.streams import flushed, full, open_missing
     from s2fast_kernels.backends import BackendError
 
     open_missing()
@@ -125,7 +125,7 @@ def main() -> None:
         problem = str(error)
     except Exception as error:
         unexpected = error
-    if unwritable := flushed(sys.stdout):
+    if unwritable := flushed(sys.stdout) or full(unexpected):
         code, problem = EXIT_BAD_INPUT, f"cannot write to standard output: {unwritable}"
     elif unexpected:
         problem = _unexpected(unexpected)

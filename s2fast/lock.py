@@ -115,18 +115,26 @@ class Lock:
             Somebody else writes the folder.
         """
         mine = Owner.this_process()
+        _held.add(mine.token)  # before anybody can read it
+        try:
+            holder = self._take(mine)
+        except BaseException:
+            _held.discard(mine.token)
+            raise
+        if holder:
+            log.warning("%s is taken over from %s, which is dead", self._folder, holder)
+        self._owner = mine
+        self._heart.start()
+
+    def _take(self, mine: Owner) -> Owner | None:
+        """Write the lock; return the dead owner whose lock it was."""
         while True:
             before = self._content()
             holder = Owner.read(before)
             if holder and holder.is_alive:
                 raise RunFolderError(f"{self._folder} is being written by {holder}{holder.far()}: run again later")
             if self._folder.swap(LOCK, before, mine.written()):
-                break
-        if holder:
-            log.warning("%s is taken over from %s, which is dead", self._folder, holder)
-        self._owner = mine
-        _held.add(mine.token)
-        self._heart.start()
+                return holder
 
     def confirm(self) -> None:
         """Raise RunFolderError if another process has taken the folder over."""

@@ -35,3 +35,10 @@ def flushed(stream: TextIO) -> str | None:
     except ValueError:
         pass  # closed by whoever called us
     return None
+
+
+def full(error: Exception | None) -> str | None:
+    """Return why a stream could not be written if that is what an error says: it names no file; else None."""
+    if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        return error.strerror
+    return None

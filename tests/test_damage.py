@@ -140,27 +140,36 @@ def assert_same(got: Any, wanted: Any, told: str) -> None:
         assert got == wanted, told
 
 
+@pytest.fixture(scope="module")
+def truth(finished: Path) -> dict[str, Any]:
+    return {name: read() for name, read in readings(finished).items()}
+
+
+@pytest.mark.parametrize("number", range(TRIALS))
 def test_damage_is_never_read_and_always_mended(
-    archive: Archive, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int,
+    archive: Archive,
+    finished: Path,
+    truth: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    truth = {name: read() for name, read in readings(finished).items()}
-    for name, harm in trials(finished, TRIALS):
-        told = f"{harm.__name__}: {name}"
-        out = tmp_path / "out"
-        shutil.copytree(finished, out)
-        harm(out / name, random.Random(told))
-        for reading, read in readings(out).items():
-            with suppress(RunFolderError, InputError):
-                assert_same(read(), truth[reading], f"{told}: {reading}")
-        findings = [error.finding for error in damage(RunFolder(out))]
-        assert any(name.partition("/")[0] in finding for finding in findings), told
-        if harm is rot:
-            monkeypatch.setattr(sys, "argv", ["s2fast", "check", str(out)])
-            with pytest.raises(SystemExit) as ended:
-                cli.main()
-            assert ended.value.code == 1
-        run(archive, out)
-        assert not list(damage(RunFolder(out))), told
-        assert digests(out) == digests(finished), told
-        assert_same(Run(out).pairs(), truth["pairs"], told)
-        shutil.rmtree(out)
+    name, harm = list(trials(finished, TRIALS))[number]
+    told = f"{harm.__name__}: {name}"
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    harm(out / name, random.Random(told))
+    for reading, read in readings(out).items():
+        with suppress(RunFolderError, InputError):
+            assert_same(read(), truth[reading], f"{told}: {reading}")
+    findings = [error.finding for error in damage(RunFolder(out))]
+    assert any(name.partition("/")[0] in finding for finding in findings), told
+    if harm is rot:
+        monkeypatch.setattr(sys, "argv", ["s2fast", "check", str(out)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 1
+    run(archive, out)
+    assert not list(damage(RunFolder(out))), told
+    assert digests(out) == digests(finished), told
+    assert_same(Run(out).pairs(), truth["pairs"], told)
