@@ -122,7 +122,7 @@ class Lock:
             _held.discard(mine.token)
             raise
         if holder:
-            log.warning("%s is taken over from %s, which is dead", self._folder, holder)
+            log.info("%s is taken over from %s, which is dead", self._folder, holder)
         self._owner = mine
         self._heart.start()
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from s2fast.errors import InputError, RunFolderError
 from s2fast.model import Features, Window
-from s2fast.record import RUN_JSON, load_record
+from s2fast.record import RUN_JSON, RunRecord, load_record
 from s2fast.store import RunFolder
 
 if TYPE_CHECKING:
@@ -35,10 +35,13 @@ class Run:
 
     def __init__(self, out: Path | str) -> None:
         self.folder = RunFolder(out)
+        self.record = self._load()
+
+    def _load(self) -> RunRecord:
         record = load_record(self.folder)
         if record is None:
             raise RunFolderError(f"{self.folder} holds no run: no {RUN_JSON} there")
-        self.record = record
+        return record
 
     def __repr__(self) -> str:
         return f"<s2fast run {self.folder}: {len(self.scene_ids)} scenes>"
@@ -135,6 +138,8 @@ class Run:
         raise InputError(f"no scene {scene_id!r} in {self.folder}; the nearest is {close[0]!r}")
 
     def _table(self, name: str) -> io.BytesIO:
+        # Another run may have ended since this one was opened.
+        self.record = self._load()
         if not self.record.tables_key:
             raise RunFolderError(
                 f"{self.folder} holds no finished run: run it again, or report if that is what is left"

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import re
 import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 import s2fast
 from s2fast import cli, storage
+from s2fast.check import damage
 from s2fast.config import Regions, load_config
 from s2fast.errors import ConfigError, InputError, RunFolderError
 from s2fast.pipeline import run_stages
@@ -180,6 +182,25 @@ def test_a_body_cut_short_and_passed_off_as_whole_is_told(
     assert re.search(rf"{place}\S* is damaged \(.*\): it is computed again", caplog.text)
     assert "lie" in s3.faults
     s3.fate = nothing
+    run(archive, out)
+    assert object_digests(out) == local_digests(local)
+
+
+def test_damaged_objects_are_found_and_computed_again(archive: Archive, local: Path, s3: Proxy) -> None:
+    out = f"s3://{BUCKET}/damaged"
+    run(archive, out)
+    folder = RunFolder(out)
+    assert not list(damage(folder))
+    time.sleep(1.1)  # a store counts whole seconds
+    names = sorted(folder.stamps())
+    xy, grey, matches = (next(n for n in names if part in n) for part in ("/xy/c/", "/grey/c/", "matches/"))
+    folder.write(xy, folder.read(grey))
+    folder.remove(grey)
+    folder.write(matches, folder.read(matches)[:-1])
+    found = {error.finding for error in damage(folder)}
+    assert {finding.partition(" ")[0] for finding in found} == {f"{out}/{name}" for name in (xy, grey, matches)}
+    with pytest.raises(RunFolderError, match="is damaged"):
+        s2fast.open_run(out).matches(*s2fast.open_run(out).scene_ids)
     run(archive, out)
     assert object_digests(out) == local_digests(local)
 
