@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -24,12 +25,14 @@ import s2fast
 import s2fast.model
 from s2fast import cli
 from s2fast.check import damage
+from s2fast.config import load_config
 from s2fast.errors import InputError, RunFolderError
+from s2fast.pipeline import run_stages
 from s2fast.results import Run
 from s2fast.store import SCENES, RunFolder
 from tests.archives import Archive
 from tests.test_pipeline import digests
-from tests.test_resume import run
+from tests.test_resume import SETTINGS, run
 
 TRIALS = int(os.environ.get("S2FAST_DAMAGE", "12"))
 
@@ -173,3 +176,45 @@ def test_damage_is_never_read_and_always_mended(
     assert not list(damage(RunFolder(out))), told
     assert digests(out) == digests(finished), told
     assert_same(Run(out).pairs(), truth["pairs"], told)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_damage_that_a_stage_meets_is_computed_again(
+    workers: int, archive: Archive, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    changed = load_config(overrides={**SETTINGS, "matching.ratio": 0.8})
+    places = [archive.scenes], archive.regions
+    run_stages(changed, *places, tmp_path / "fresh")
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    chunk = next((out / SCENES).glob("*/features/xy/c/0/0"))
+    rot(chunk, random.Random(0))
+    run_stages(changed, *places, out, workers=workers)
+    assert f"{chunk} is damaged (its checksum is wrong): it is computed again" in caplog.text
+    assert digests(out) == digests(tmp_path / "fresh")
+
+
+def test_a_lost_record_is_written_anew_for_the_same_job_only(archive: Archive, finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    for lose in (Path.unlink, Path.touch):
+        lose(out / "run.json")
+        with pytest.raises(RunFolderError, match="name another --out"):
+            run_stages(load_config(overrides=SETTINGS), [archive.scenes], None, out)
+        with pytest.raises(RunFolderError, match=r"holds no run|run.json is damaged"):
+            s2fast.open_run(out)
+    run(archive, out)
+    assert digests(out) == digests(finished)
+
+
+def test_zarr_alone_sees_a_turned_bit(finished: Path, tmp_path: Path) -> None:
+    """Whoever reads the arrays without us has the chunks' own checksums."""
+    group = next((finished / SCENES).glob("*/features"))
+    copy = tmp_path / "xy"
+    shutil.copytree(group / "xy", copy)
+    np.testing.assert_array_equal(
+        zarr.open_array(copy, mode="r")[...], RunFolder(finished).positions(group.parent.name)
+    )
+    turn_bit(copy / "c" / "0" / "0", random.Random(0))
+    with pytest.raises(ValueError, match="checksum"):
+        zarr.open_array(copy, mode="r")[...]
