@@ -24,17 +24,16 @@ def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     def compiled(function: Callable[..., Any]) -> Any:
         try:
             return numba.njit(cache=True, **options)(function)
-        except RuntimeError as error:  # numba finds no folder to write
-            _tell(str(error).partition(":")[2].strip())
+        except RuntimeError:  # numba finds no folder to write
+            _tell()
             return numba.njit(**options)(function)
 
     return compiled
 
 
 @cache
-def _tell(reason: str) -> None:
+def _tell() -> None:
     log.warning(
-        "numba cannot keep compiled kernels (%s): every process compiles them anew, which takes a minute; set "
-        "NUMBA_CACHE_DIR to a folder that may be written",
-        reason,
+        "numba finds no folder to keep compiled kernels in: every process compiles them anew, which takes up to a "
+        "minute; set NUMBA_CACHE_DIR to a folder that may be written"
     )
