@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+from contextlib import closing, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,6 +25,7 @@ app = typer.Typer(
     epilog="First time? [bold]s2fast demo[/bold] runs the whole job on a small synthetic archive.",
 )
 
+EXIT_DAMAGED = 1
 EXIT_BAD_INPUT = 2
 EXIT_SCENES_SKIPPED = 3
 
@@ -98,23 +100,61 @@ class Format(StrEnum):
 
 
 def main() -> None:
-    """Run the command line; what is wrong with the input is one line on standard error and exit code 2."""
+    """Run the command line; whatever is wrong is one line on standard error and exit code 2."""
     from s2fast.errors import S2FastError
     from s2fast.redaction import PublicFormatter, public
+    from s2fast.streams import flushed, full, open_missing
     from s2fast_kernels.backends import BackendError
 
+    open_missing()
     shown = logging.StreamHandler()
     # A run's log takes more; see runlog.py.
     shown.setLevel(logging.WARNING)
     shown.setFormatter(PublicFormatter("s2fast: %(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[shown])
+    logging.raiseExceptions = False  # a log that cannot be shown is no reason to stop
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
+    code: int | str | None = EXIT_BAD_INPUT
+    problem, unexpected = "", None
     try:
         app()
+    except SystemExit as ended:
+        code = ended.code
     except (S2FastError, BackendError) as error:
-        typer.echo(f"s2fast: error: {public(str(error))}", err=True)
-        sys.exit(EXIT_BAD_INPUT)
+        problem = str(error)
+    except Exception as error:
+        unexpected = error
+    if unwritable := flushed(sys.stdout) or full(unexpected):
+        code, problem = EXIT_BAD_INPUT, f"cannot write to standard output: {unwritable}"
+    elif unexpected:
+        problem = _unexpected(unexpected)
+    if problem:
+        _say(f"s2fast: error: {public(problem)}", err=True)
+    flushed(sys.stderr)
+    sys.exit(code)
+
+
+def _unexpected(error: Exception) -> str:
+    """Write the traceback of what nobody has thought of into a log of its own; return the line that names it."""
+    import tempfile
+    import traceback
+
+    from s2fast.errors import UnexpectedError
+    from s2fast.redaction import public
+
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="s2fast-", suffix=".log", delete=False) as log_file:
+            log_file.write(public("".join(traceback.format_exception(error))))
+    except OSError:
+        return str(UnexpectedError(error, "the command, as no log can be written"))
+    return str(UnexpectedError(error, log_file.name))
+
+
+def _say(text: str, *, err: bool = False) -> None:
+    """Print a line; where nobody reads it, that changes nothing."""
+    with suppress(OSError):
+        typer.echo(text, err=err)
 
 
 def _stages(
@@ -163,17 +203,17 @@ def _stages(
             for warning in warnings:
                 log.info("warning: %s", warning)
     except KeyboardInterrupt:
-        typer.echo(farewell, err=True)
+        _say(farewell, err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if "report" in stages:
         counts = record.counts
-        typer.echo(
+        _say(
             f"{counts['scenes']} scenes, {counts['pairs']} pairs, {counts['keypoints']} keypoints, "
             f"{counts['good_matches']} good matches, {counts['verified']} pairs verified: {out.rstrip('/')}/report.html"
         )
     if record.problems:
         listed = ", ".join(sorted(record.problems))
-        typer.echo(f"s2fast: {len(record.problems)} scenes skipped: {listed}", err=True)
+        _say(f"s2fast: {len(record.problems)} scenes skipped: {listed}", err=True)
     # Last, where it is seen: it decides whether to believe what the run found.
     _warn(warnings)
     if record.problems or record.polygons_dropped:
@@ -183,7 +223,7 @@ def _stages(
 def _warn(warnings: list[str]) -> None:
     """Write a run's warnings on standard error."""
     for warning in warnings:
-        typer.echo(f"s2fast: warning: {warning}", err=True)
+        _say(f"s2fast: warning: {warning}", err=True)
 
 
 def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) -> None:
@@ -243,6 +283,32 @@ def pairs(
     )
     print_pairs(chosen, format.value)
     _warn(run.record.warnings)
+
+
+@app.command(epilog="Example: s2fast check OUT")
+def check(out: RunFolderPath) -> None:
+    """Read all of a run folder and list what is damaged; the next run computes that again."""
+    from s2fast.check import damage
+    from s2fast.errors import RunFolderError
+    from s2fast.lock import Lock
+    from s2fast.store import RunFolder
+
+    folder = RunFolder(out)
+    found = {error.finding: error for error in damage(folder)}
+    if not found:
+        typer.echo(f"{folder}: everything is as it was written")
+        return
+    typer.echo("\n".join(found))
+    try:
+        with closing(Lock(folder)) as lock:
+            lock.acquire()
+            for error in found.values():
+                folder.discard(error)
+    except RunFolderError as error:
+        _say(f"s2fast: {len(found)} damaged; a run may overlook some of them, as {error}", err=True)
+    else:
+        _say(f"s2fast: {len(found)} damaged: run again, which computes them anew", err=True)
+    raise typer.Exit(EXIT_DAMAGED)
 
 
 @app.command(epilog="Example: s2fast show OUT S2A_20180810T083601_T36UXA S2A_20180830T083601_T36UXA -o pair.png")

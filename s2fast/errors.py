@@ -21,3 +21,20 @@ class SceneError(S2FastError, OSError):
 
 class RunFolderError(S2FastError, OSError):
     """The output folder cannot be used, or does not hold what was asked of it."""
+
+
+class DamageError(RunFolderError):
+    """Something in the output folder is not as it was written."""
+
+    finding: str = ""
+    """What is damaged, and how."""
+    seal: str = ""
+    """The file that says that the damaged result is whole: without it the next run computes the result again."""
+
+
+class UnexpectedError(S2FastError):
+    """What nobody has thought of; the log it names holds the traceback."""
+
+    def __init__(self, error: Exception, log: object) -> None:
+        reason = str(error).strip().partition("\n")[0]
+        super().__init__(f"unexpected {type(error).__name__}: {reason}; please report it with {log}")

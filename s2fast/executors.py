@@ -5,6 +5,7 @@ Units of work are idempotent and write their own files, so that a unit whose wor
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import multiprocessing
 import os
@@ -25,6 +26,7 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from s2fast.errors import ConfigError, S2FastError
@@ -37,6 +39,13 @@ it is the one to blame."""
 
 RETURN_S = 60.0
 """How long to wait [s] for a Dask scheduler that went away, and a worker of it."""
+
+
+ANSWER_S = 30.0
+"""How long the result of a finished unit, or the end of a connection, may take to arrive from a Dask cluster [s]."""
+
+SILENCE_S = 30.0
+"""After so long [s] without a result the executor is asked whether it is still there."""
 
 
 class Workplace:
@@ -60,6 +69,10 @@ class Workplace:
     given_up: tuple[type[Exception], ...] = ()
     """What a unit ends with when the executor itself has replaced its worker too often. Another unit that only waited
     on the same workers may end so too."""
+
+    def is_lost(self) -> bool:
+        """Return whether the executor is gone without a word; may take a while."""
+        return False
 
     def reopen(self) -> None:
         """Open the executor anew after it was lost, with all units under way."""
@@ -115,6 +128,37 @@ def _follow_parent() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
+class _DaskExecutor(Executor):
+    """Submits to a Dask client; unlike Dask's own executor, no future stays open when its result cannot be fetched."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Submit a call; a lost connection is a `BrokenExecutor`."""
+        if self._client.status != "running":
+            raise BrokenExecutor("no connection to the scheduler")
+        remote = self._client.submit(fn, *args, pure=False, **kwargs)
+        future: Future[Any] = Future()
+        # Whoever cancels has no further use for the result; Dask's own cancel() would wait for the scheduler.
+        future.add_done_callback(lambda done: remote.release() if done.cancelled() else None)
+        remote.add_done_callback(partial(_hand_over, future))
+        return future
+
+
+def _hand_over(future: Future[Any], remote: Any) -> None:
+    """Give a future what became of Dask's future, which has ended."""
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        future.set_result(remote.result(timeout=ANSWER_S))
+    except (TimeoutError, CancelledError, asyncio.CancelledError) as error:
+        future.set_exception(BrokenExecutor(f"the scheduler went away: {error}"))
+    except Exception as error:  # the unit's own, or the connection's
+        lost = remote.status != "error"
+        future.set_exception(BrokenExecutor(f"the result was lost: {error}") if lost else error)
+
+
 class DaskCluster(Workplace):
     """Workers of a Dask scheduler. Dask itself gives the units of a dead worker to another."""
 
@@ -126,11 +170,11 @@ class DaskCluster(Workplace):
         self.given_up = (distributed.scheduler.KilledWorker,)
         self._address = address
         self._client = self._connect()
-        slots = sum(self._client.nthreads().values())
+        slots = sum(self._workers().values())
         if slots == 0:
-            self._client.close()
+            self.close()
             raise ConfigError(f"the Dask scheduler at {address} has no workers; start one: dask worker {address}")
-        super().__init__(self._client.get_executor(), slots, threads or 1)
+        super().__init__(_DaskExecutor(self._client), slots, threads or 1)
 
     def _connect(self) -> Any:
         from distributed import Client
@@ -140,10 +184,22 @@ class DaskCluster(Workplace):
         except (OSError, ValueError) as error:
             raise ConfigError(f"no Dask scheduler answers at {self._address}: {error}") from error
 
+    def _workers(self) -> dict[str, int]:
+        """Ask the scheduler for its workers and their threads; none if it does not answer."""
+        try:
+            found: dict[str, int] = self._client.sync(self._client.scheduler.ncores, callback_timeout=ANSWER_S)
+        except (OSError, RuntimeError, AttributeError):  # a closed client has neither scheduler nor loop
+            return {}
+        return found
+
+    def is_lost(self) -> bool:
+        """See `Workplace`."""
+        return not self._workers()
+
     def reopen(self) -> None:
         """Wait for the scheduler and a worker to be back; see `Workplace`."""
         log.warning("the Dask scheduler at %s went away; waiting %.0f s for it", self._address, RETURN_S)
-        self._client.close()
+        self.close()
         deadline = time.monotonic() + RETURN_S
         while time.monotonic() < deadline:
             try:
@@ -153,9 +209,9 @@ class DaskCluster(Workplace):
                 continue
             with suppress(OSError):
                 self._client.wait_for_workers(1, timeout=max(1.0, deadline - time.monotonic()))
-                self.executor = self._client.get_executor()
+                self.executor = _DaskExecutor(self._client)
                 return
-            self._client.close()
+            self.close()
         raise S2FastError(
             f"the Dask scheduler at {self._address} went away and did not come back with a worker within "
             f"{RETURN_S:.0f} s: what was complete is kept; start it and run again"
@@ -163,7 +219,9 @@ class DaskCluster(Workplace):
 
     def close(self) -> None:
         """See `Workplace`."""
-        self._client.close()
+        # A scheduler that does not answer is as good as closed.
+        with suppress(OSError):
+            self._client.close(timeout=ANSWER_S)
 
 
 @contextmanager
@@ -249,16 +307,14 @@ def run_units(
                     waiting[future] = task
             if not waiting and not broken:
                 return
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            done = wait(waiting, timeout=SILENCE_S, return_when=FIRST_COMPLETED).done
+            lost = []
+            for future in done:
                 task = waiting.pop(future)
                 try:
                     result = future.result()
-                except (BrokenExecutor, CancelledError) as error:
-                    task.losses += 1
-                    if task.losses == MAX_LOSSES:
-                        raise _given_up(task.unit) from error
-                    again.append(task)
-                    broken = True
+                except (BrokenExecutor, CancelledError):
+                    lost.append(task)
                 except workplace.given_up as error:
                     if task.suspect:
                         raise _given_up(task.unit) from error
@@ -266,6 +322,18 @@ def run_units(
                     again.append(task)
                 else:
                     yield task.unit, result
+            if lost or (waiting and not done and (broken or workplace.is_lost())):
+                # Whatever else was under way is lost with the executor; not every executor says so.
+                for future, task in waiting.items():
+                    future.cancel()
+                    lost.append(task)
+                waiting.clear()
+                for task in lost:
+                    task.losses += 1
+                    if task.losses == MAX_LOSSES:
+                        raise _given_up(task.unit)
+                again.extend(lost)
+                broken = True
     finally:
         for future in waiting:
             future.cancel()

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-FORMAT = 4
+FORMAT = 5
 """Version of the folder's layout and of what is in it; part of every content key."""
 
 

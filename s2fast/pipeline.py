@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from s2fast import extract, ingest, match, verify
+from s2fast.check import damage
 from s2fast.config import Config
-from s2fast.errors import InputError, RunFolderError, SceneError
+from s2fast.errors import DamageError, InputError, RunFolderError, SceneError
 from s2fast.executors import Workplace, available_cores, open_workplace
+from s2fast.lock import Lock
 from s2fast.polygons import listed
 from s2fast.progress import Progress
 from s2fast.reader import open_raster
-from s2fast.record import RunRecord, SceneInput, StageRecord, load_record
+from s2fast.record import RUN_JSON, RunRecord, SceneInput, StageRecord, load_record
 from s2fast.regionfile import RegionFile
 from s2fast.regions import check_regions
 from s2fast.report import tables
@@ -90,30 +92,60 @@ def run_stages(
     """
     progress = progress or Progress()
     folder = RunFolder(out)
-    record = _continued(plan(config, scenes, regions, strict=strict), folder, reads="ingest" in stages)
-    changed = False
-    with open_workplace(workers, scheduler, config.compute.threads) as workplace, _swept(folder):
+    planned = plan(config, scenes, regions, strict=strict)
+    _earlier(planned, folder)  # refused before anything is written
+    with closing(Lock(folder)) as lock, open_workplace(workers, scheduler, config.compute.threads) as workplace:
+        lock.acquire()
+        folder.sweep()
+        before = _earlier(planned, folder)
+        if before is None and not folder.is_empty():
+            log.warning("%s/%s is lost or damaged: it is written anew", folder, RUN_JSON)
+        record = _continued(planned, before, reads="ingest" in stages)
         for name in filter(BUDGETS.get, stages):
             BUDGETS[name](record, folder, workplace.threads or available_cores())
         # The record comes first: a folder with anything in it but no record is not ours to go on with.
         record.save(folder)
-        folder.create()
-        for name in stages:
-            changed |= _run_stage(name, record, folder, workplace, progress, strict=strict)
-            record.save(folder)
+        folder.create(record.job)
+        for error in list(damage(folder, quick=True)):
+            _computed_again(error, folder)
+        changed = _run_all(stages, record, folder, workplace, progress, lock, strict=strict)
     if not changed:
         progress.say(f"nothing to do: {folder} is up to date")
     return record
 
 
-@contextmanager
-def _swept(folder: RunFolder) -> Iterator[None]:
-    """Remove what dead runs left unfinished, before and after this one."""
-    folder.sweep()
-    try:
-        yield
-    finally:
-        folder.sweep()
+def _run_all(
+    stages: Sequence[str],
+    record: RunRecord,
+    folder: RunFolder,
+    workplace: Workplace,
+    progress: Progress,
+    lock: Lock,
+    *,
+    strict: bool,
+) -> bool:
+    """Run stages, anew from the first whenever one has met something damaged; True if they changed anything."""
+    changed = False
+    met: set[str] = set()
+    while True:
+        try:
+            for name in stages:
+                lock.confirm()
+                changed |= _run_stage(name, record, folder, workplace, progress, strict=strict)
+                record.save(folder)
+        except DamageError as error:
+            if error.seal in met:
+                raise
+            met.add(error.seal)
+            _computed_again(error, folder)
+        else:
+            return changed
+
+
+def _computed_again(error: DamageError, folder: RunFolder) -> None:
+    """Discard what is damaged, so that its stage computes it again."""
+    log.warning("%s: it is computed again", error.finding)
+    folder.discard(error)
 
 
 def plan(config: Config, places: Sequence[Path | str], regions: Path | str | None, *, strict: bool) -> RunRecord:
@@ -158,22 +190,33 @@ def plan(config: Config, places: Sequence[Path | str], regions: Path | str | Non
     )
 
 
-def _continued(record: RunRecord, folder: RunFolder, *, reads: bool) -> RunRecord:
-    """Take over what an earlier run of the same job noted; refuse another job's folder.
-
-    Scenes that could not be read stay left out, unless this run `reads` them anew.
-    """
-    before = load_record(folder)
+def _earlier(record: RunRecord, folder: RunFolder) -> RunRecord | None:
+    """Return what an earlier run of the same job noted, None if nothing; refuse another job's folder."""
+    try:
+        before = load_record(folder)
+    except DamageError as error:
+        if folder.job() != record.job:
+            raise RunFolderError(f"{error.finding}: name another --out") from error
+        return None
     if before is None:
-        if not folder.is_empty():
+        if not folder.is_empty() and folder.job() != record.job:
             raise RunFolderError(f"{folder} exists and is no run folder: name another --out")
-        return record
-    same_regions = (before.regions and before.regions.path) == (record.regions and record.regions.path)
-    if before.places != record.places or not same_regions:
+        return None
+    if before.job != record.job:
         raise RunFolderError(
             f"{folder} holds another job's run, of --scenes {' '.join(before.places)}"
             f"{f' --regions {before.regions}' if before.regions else ''}: name another --out"
         )
+    return before
+
+
+def _continued(record: RunRecord, before: RunRecord | None, *, reads: bool) -> RunRecord:
+    """Take over what an earlier run of the same job noted.
+
+    Scenes that could not be read stay left out, unless this run `reads` them anew.
+    """
+    if before is None:
+        return record
     found = {item.scene.scene_id for item in record.scenes}
     gone = {
         item.scene.scene_id: gdal_name(item.scene.path) for item in before.usable if item.scene.scene_id not in found
@@ -196,7 +239,10 @@ def _continued(record: RunRecord, folder: RunFolder, *, reads: bool) -> RunRecor
     )
     # Tables of other settings or scenes are not this run's, however far it gets.
     return record.model_copy(
-        update={"tables_key": before.tables_key if before.tables_key == tables.tables_key(record) else ""}
+        update={
+            "tables_key": before.tables_key if before.tables_key == tables.tables_key(record) else "",
+            "tables": before.tables,
+        }
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ class PlainProgress(Progress):
 
     def say(self, text: str) -> None:
         """Show a line."""
-        print(text, file=self._stream, flush=True)
+        # A reader that has gone, or a full disk behind it, is no reason to stop.
+        with suppress(OSError):
+            print(text, file=self._stream, flush=True)
 
 
 class _PlainBar(Bar):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from s2fast.checksums import sealed, unsealed
 from s2fast.config import Config
-from s2fast.errors import RunFolderError, SceneError
+from s2fast.errors import SceneError
 from s2fast.executors import available_cores
 from s2fast.keys import FORMAT
 from s2fast.model import Raster, Scene
@@ -120,6 +122,8 @@ class RunRecord(BaseModel):
     """What to know before relying on the finished run, one line each."""
     tables_key: str = ""
     """Content key of the tables."""
+    tables: dict[str, int] = Field(default_factory=dict)
+    """Checksums of the tables' files, by name."""
     updated: str = ""
     """UTC."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -140,7 +144,13 @@ class RunRecord(BaseModel):
         self.updated = datetime.now(UTC).isoformat(timespec="seconds")
         self.versions = {"python": platform.python_version()} | _installed()
         self.machine = {"system": platform.platform(), "processor": _processor(), "cores": available_cores()}
-        folder.write(RUN_JSON, self.model_dump_json(indent=2).encode())
+        fields = sealed(json.loads(self.model_dump_json()))
+        folder.write(RUN_JSON, json.dumps(fields, indent=2, ensure_ascii=False).encode())
+
+    @property
+    def job(self) -> dict[str, object]:
+        """Whose run this is."""
+        return {"places": self.places, "regions": str(self.regions.path) if self.regions else None}
 
 
 def load_record(folder: RunFolder) -> RunRecord | None:
@@ -148,19 +158,18 @@ def load_record(folder: RunFolder) -> RunRecord | None:
 
     Raises
     ------
-    RunFolderError
-        Another version of s2fast wrote it.
+    DamageError
+        It is not as it was written, or another version of s2fast wrote it.
     """
     try:
-        text = folder.read(RUN_JSON)
+        data = folder.read(RUN_JSON)
     except FileNotFoundError:
         return None
     try:
-        return RunRecord.model_validate_json(text)
-    except ValidationError as error:
-        raise RunFolderError(
-            f"{folder}/{RUN_JSON} was not written by this version of s2fast; use another --out"
-        ) from error
+        return RunRecord.model_validate_json(json.dumps(unsealed(json.loads(data))))
+    except ValueError as error:  # pydantic's and json's own errors too
+        why = "it was not written by this version of s2fast" if isinstance(error, ValidationError) else str(error)
+        raise folder.damaged(RUN_JSON, why, RUN_JSON) from error
 
 
 def _installed() -> dict[str, str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from s2fast.errors import InputError, RunFolderError
 from s2fast.model import Features, Window
-from s2fast.record import RUN_JSON, load_record
+from s2fast.record import RUN_JSON, RunRecord, load_record
 from s2fast.store import RunFolder
 
 if TYPE_CHECKING:
@@ -35,10 +35,13 @@ class Run:
 
     def __init__(self, out: Path | str) -> None:
         self.folder = RunFolder(out)
+        self.record = self._load()
+
+    def _load(self) -> RunRecord:
         record = load_record(self.folder)
         if record is None:
             raise RunFolderError(f"{self.folder} holds no run: no {RUN_JSON} there")
-        self.record = record
+        return record
 
     def __repr__(self) -> str:
         return f"<s2fast run {self.folder}: {len(self.scene_ids)} scenes>"
@@ -65,7 +68,8 @@ class Run:
 
     def matches(self, first: str, second: str) -> pd.DataFrame:
         """Return the good matches of a pair; the earlier scene of the run is the query, whatever the order asked."""
-        return self.folder.verified.matches(*self.ordered(first, second))
+        query, train = self._pair(first, second)[["query", "train"]]
+        return self.folder.verified.matches(query, train)
 
     def features(self, scene_id: str) -> Features:
         """Return a scene's features."""
@@ -87,9 +91,8 @@ class Run:
         """
         from s2fast.report.picture import pair_picture
 
-        query, train = self.ordered(first, second)
-        pairs = self.pairs()
-        row = pairs[(pairs["query"] == query) & (pairs["train"] == train)].iloc[0]
+        row = self._pair(first, second)
+        query, train = row["query"], row["train"]
         title = f"similarity {row.similarity_pct:.2f} %: {row.n_good} good matches of {row.n_query} query keypoints"
         if pd.notna(row.verified) and row.verified:
             title += f"\n{row.n_inliers} inliers, shift {row.dx_m:.2f} m east, {row.dy_m:.2f} m north"
@@ -105,7 +108,8 @@ class Run:
         """Return a GeoTIFF of a pair's shift over the ground; see `s2fast.report.raster.displacement_raster`."""
         from s2fast.report.raster import displacement_raster
 
-        return displacement_raster(self.folder, *self.ordered(first, second), cell_m)
+        query, train = self._pair(first, second)[["query", "train"]]
+        return displacement_raster(self.folder, query, train, cell_m)
 
     def ordered(self, first: str, second: str) -> tuple[str, str]:
         """Put two scenes into the run's order: query, train."""
@@ -113,6 +117,15 @@ class Run:
             raise InputError(f"a pair needs two scenes, got {first} twice")
         query, train = sorted((first, second), key=self.scene_ids.index)
         return query, train
+
+    def _pair(self, first: str, second: str) -> Any:
+        """Return the row of a pair; raise InputError if the run did not compare it."""
+        query, train = self.ordered(first, second)
+        pairs = self.pairs()
+        found = pairs[(pairs["query"] == query) & (pairs["train"] == train)]
+        if found.empty:
+            raise InputError(f"{self.folder} did not compare {query} and {train}: see matching.pairs")
+        return found.iloc[0]
 
     def _known(self, scene_id: str) -> str:
         if scene_id in self.scene_ids:
@@ -125,11 +138,10 @@ class Run:
         raise InputError(f"no scene {scene_id!r} in {self.folder}; the nearest is {close[0]!r}")
 
     def _table(self, name: str) -> io.BytesIO:
+        # Another run may have ended since this one was opened.
+        self.record = self._load()
         if not self.record.tables_key:
             raise RunFolderError(
                 f"{self.folder} holds no finished run: run it again, or report if that is what is left"
             )
-        try:
-            return io.BytesIO(self.folder.read(name))
-        except FileNotFoundError as error:
-            raise RunFolderError(f"{self.folder}/{name} is missing: run report first") from error
+        return io.BytesIO(self.folder.read_checked(name, self.record.tables.get(name), name))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from s2fast.errors import RunFolderError, S2FastError
+from s2fast.errors import RunFolderError, S2FastError, UnexpectedError
 from s2fast.progress import Bar, Progress
-from s2fast.redaction import PublicFormatter
+from s2fast.redaction import PublicFormatter, public
 from s2fast.store import RunFolder
 
 NAME = "run.log"
@@ -45,6 +46,10 @@ class RunLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line until the next `save`."""
         self._lines.append(self.format(record))
+
+    def keep(self, text: str) -> None:
+        """Keep a text that is for the log alone until the next `save`."""
+        self._lines.append(public(text.rstrip()))
 
     def save(self) -> None:
         """Write what was gathered behind what the folder's log holds."""
@@ -109,6 +114,11 @@ def logged(out: str, shown: Progress) -> Iterator[LoggedProgress]:
     except S2FastError as error:
         log.info("ended with an error: %s", error)  # the command line shows it as one line
         raise
+    except Exception as error:
+        if not run_log.begun:
+            raise
+        run_log.keep(traceback.format_exc())
+        raise UnexpectedError(error, f"{out}/{NAME}") from error
     finally:
         ours.removeHandler(run_log)
         ours.setLevel(before)

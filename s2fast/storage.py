@@ -15,6 +15,7 @@ import shutil
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -33,6 +34,12 @@ _Answer = TypeVar("_Answer")
 PARTIAL = ".partial"
 """Folder, inside a local run folder, of the files that are being written: one place to look for a dead run's."""
 
+LOCK = "run.lock"
+"""File that says who writes a run folder; a folder with nothing else is empty."""
+
+SETTLE_S = 2.0
+"""Where nothing is written on a condition, two writers see after this long [s] who was the last."""
+
 ABANDONED_S = 3600.0
 """A file still partial after this long [s] has lost its writer, on whichever machine that was."""
 
@@ -44,6 +51,16 @@ ANSWERS = 3
 
 CLIENT: ClientConfig = {"timeout": "120s", "allow_http": True}
 """A request may take this long: a table of 100 MB on a slow line. Whoever names an endpoint without TLS means it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a file's entry says of it."""
+
+    size: int
+    """[bytes]"""
+    written: float
+    """When it was last written [s since 1970]."""
 
 
 class Storage(Protocol):
@@ -59,11 +76,17 @@ class Storage(Protocol):
     def write(self, name: str, data: bytes) -> None:
         """Write a file, new or over another, so that it is there whole or not at all."""
 
+    def swap(self, name: str, before: bytes | None, after: bytes) -> bool:
+        """Write a file only if it still holds `before`, None: is not there; return whether it holds `after` now."""
+
     def remove(self, name: str) -> None:
         """Remove a file, or a folder and what is below it; what is not there is left alone."""
 
     def names(self, folder: str) -> list[str]:
         """List the files directly in a folder, sorted; a folder that is not there is empty."""
+
+    def stamps(self) -> dict[str, Stamp]:
+        """List all files, those in folders too, by name."""
 
     def is_empty(self) -> bool:
         """Say whether nothing at all is there yet."""
@@ -115,6 +138,17 @@ class LocalStorage:
         """See `Storage`."""
         _write_whole(self._root, name, data)
 
+    def swap(self, name: str, before: bytes | None, after: bytes) -> bool:
+        """See `Storage`."""
+        _make_folders(self._root)
+        with _alone(self._root) as alone:
+            if _content(self, name) != before:
+                return False
+            self.write(name, after)
+        if not alone:
+            time.sleep(SETTLE_S)
+        return _content(self, name) == after
+
     def remove(self, name: str) -> None:
         """See `Storage`."""
         path = self._root / name
@@ -134,10 +168,21 @@ class LocalStorage:
         except FileNotFoundError:
             return []
 
+    def stamps(self) -> dict[str, Stamp]:
+        """See `Storage`."""
+        found = {}
+        for folder, _, names in os.walk(self._root):
+            below = Path(folder).relative_to(self._root)
+            for name in names:
+                with suppress(FileNotFoundError):
+                    entry = Path(folder, name).stat()
+                    found[(below / name).as_posix()] = Stamp(entry.st_size, entry.st_mtime)
+        return found
+
     def is_empty(self) -> bool:
         """See `Storage`."""
         try:
-            return all(path.name == PARTIAL for path in list(self._root.iterdir()))
+            return all(path.name in (PARTIAL, LOCK) for path in list(self._root.iterdir()))
         except FileNotFoundError:
             return True
         except NotADirectoryError:
@@ -156,6 +201,34 @@ class LocalStorage:
     def zarr(self, folder: str) -> Store:
         """See `Storage`."""
         return _LocalZarr(self._root / folder)
+
+
+def _content(storage: Storage, name: str) -> bytes | None:
+    """Read a file; None if it is not there."""
+    try:
+        return storage.read(name)
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Keep other processes out of a folder while the block runs; the system ends that with the process.
+
+    Yields whether the file system can.
+    """
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
 
 
 def _write_whole(root: Path, name: str, data: Any) -> None:
@@ -191,7 +264,7 @@ def _make_folders(*folders: Path) -> None:
 def _is_abandoned(path: Path) -> bool:
     """Say whether a partial file's writer is dead: a process of this machine that is gone, or one of any, long ago."""
     node, pid, _ = path.name.rsplit("-", 2)
-    if node == platform.node() and not _is_alive(int(pid)):
+    if node == platform.node() and not is_alive(int(pid)):
         return True
     try:
         return time.time() - path.stat().st_mtime > ABANDONED_S
@@ -199,7 +272,8 @@ def _is_abandoned(path: Path) -> bool:
         return False
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Return whether there is a process of this machine with that id."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -246,6 +320,39 @@ class ObjectStorage:
         with _told("write", f"{self._url}/{name}", missing_is_failure=True):
             _answered(lambda: self._store.put(name, data, use_multipart=False))
 
+    def swap(self, name: str, before: bytes | None, after: bytes) -> bool:
+        """See `Storage`."""
+        if before is None:
+            made = self._put_if(name, after, "create")
+        else:
+            try:
+                with _told("read", f"{self._url}/{name}"):
+                    found = self._store.get(name)
+                    if bytes(found.bytes()) != before:
+                        return False
+            except FileNotFoundError:
+                return False
+            version = {part: found.meta[part] for part in ("e_tag", "version") if found.meta[part]}
+            made = self._put_if(name, after, version)
+        # A server that knows no conditions lets the second through as well.
+        if made and self._put_if(name, after, "create"):
+            time.sleep(SETTLE_S)
+        # A request may have been made twice, its first answer lost.
+        return _content(self, name) == after
+
+    def _put_if(self, name: str, data: bytes, mode: Any) -> bool:
+        """Write a file on a condition; return False if it was not met."""
+        from obstore.exceptions import AlreadyExistsError, NotSupportedError, PreconditionError
+
+        with _told("write", f"{self._url}/{name}", missing_is_failure=True):
+            try:
+                self._store.put(name, data, mode=mode, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            except (NotImplementedError, NotSupportedError):
+                self.write(name, data)
+            return True
+
     def remove(self, name: str) -> None:
         """See `Storage`."""
         with _told("remove", f"{self._url}/{name}"), suppress(FileNotFoundError):
@@ -258,10 +365,17 @@ class ObjectStorage:
             found = _answered(lambda: self._store.list_with_delimiter(folder or None)["objects"])
             return sorted(str(item["path"]).rpartition("/")[2] for item in found)
 
+    def stamps(self) -> dict[str, Stamp]:
+        """See `Storage`."""
+        with _told("list", self._url):
+            found = _answered(lambda: [item for batch in self._store.list() for item in batch])
+            return {item["path"]: Stamp(item["size"], item["last_modified"].timestamp()) for item in found}
+
     def is_empty(self) -> bool:
         """See `Storage`."""
         with _told("list", self._url):
-            return not _answered(lambda: any(self._store.list(chunk_size=1)))
+            found: Any = _answered(lambda: next(iter(self._store.list(chunk_size=2)), []))
+            return all(item["path"] == LOCK for item in found)
 
     def sweep(self) -> None:
         """See `Storage`."""

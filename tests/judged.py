@@ -13,12 +13,15 @@ import pandas as pd
 import pyarrow as pa
 
 import s2fast
+from s2fast.checksums import checksum
 from s2fast.executors import open_workplace
 from s2fast.nulls import NullRate, null_warning
+from s2fast.parts import parquet
 from s2fast.record import NullRecord, load_record
 from s2fast.report import gis, page
 from s2fast.report.displacements import Ground
 from s2fast.report.payload import payload
+from s2fast.report.tables import TABLES
 from s2fast.report.thumbnails import thumbnails
 from s2fast.store import RunFolder
 from tests.archives import PIXEL_M, Archive
@@ -49,23 +52,34 @@ def judge(archive: Archive, folder: Path) -> Judged:
     shutil.copytree(plain, out)
     run = RunFolder(out)
     ground = Ground(run)
-    for name in run.names("matches"):
-        table = run.read_table(f"matches/{name}")
+    for part in set(run.verified.rows()["part"]):
+        rows, table = run.verified.read([part])
         frame = table.to_pandas()
         near = np.zeros(len(frame), np.bool_)
-        for (query, train), rows in frame.groupby(["query", "train"], observed=True).indices.items():
-            shift = ground.displacements(query, train, frame.iloc[rows]).shift
-            near[rows] = np.hypot(*shift.T) < 2 * PIXEL_M
+        for (query, train), at in frame.groupby(["query", "train"], observed=True).indices.items():
+            shift = ground.displacements(query, train, frame.iloc[at]).shift
+            near[at] = np.hypot(*shift.T) < 2 * PIXEL_M
         inlier = table.column_names.index("inlier")
-        run.write_table(f"matches/{name}", table.set_column(inlier, "inlier", pa.array(near)))
+        replace_part(run, part, rows, table.set_column(inlier, "inlier", pa.array(near)))
     pairs, scenes = _tables(run)
-    run.write_table("pairs.parquet", pa.Table.from_pandas(pairs, preserve_index=False))
+    run.write("pairs.parquet", parquet(pa.Table.from_pandas(pairs, preserve_index=False)))
     sink = io.BytesIO()
     scenes.to_parquet(sink)
     run.write("scenes.parquet", sink.getvalue())
     run.write(page.NAME, written_page(run, pairs, scenes).encode())
     gis.write_layers(run, pairs, scenes)
+    record = load_record(run)
+    assert record is not None
+    record.tables = {name: checksum(run.read(name)) for name in TABLES}
+    record.save(run)
     return Judged(plain, out)
+
+
+def replace_part(run: RunFolder, part: str, rows: pa.Table, matches: pa.Table) -> None:
+    """Replace what a verified block of pairs holds."""
+    for folder in ("verified", "matches"):
+        run.remove(f"{folder}/{part}.parquet")
+    run.verified.write(part.partition("-")[0], rows, matches)
 
 
 def written_page(
@@ -103,7 +117,7 @@ def every_verdict(judged: Judged) -> pd.DataFrame:
 
 
 def _tables(run: RunFolder) -> tuple[pd.DataFrame, geopandas.GeoDataFrame]:
-    pairs = run.read_table("pairs.parquet").to_pandas()
+    pairs = pd.read_parquet(io.BytesIO(run.read("pairs.parquet")))
     counts = [
         int(run.verified.matches(query, train)["inlier"].sum()) for query, train in pairs[["query", "train"]].to_numpy()
     ]

@@ -32,6 +32,8 @@ class Proxy:
     """Method and path of every request, in order."""
     faults: list[Fault] = field(default_factory=list)
     """What went wrong, in order."""
+    ignores: tuple[str, ...] = ()
+    """Headers of requests that the server does not know."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -69,7 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection(*self.upstream, timeout=30)
         try:
-            connection.request(self.command, self.path, body, dict(self.headers))
+            headers = {name: value for name, value in self.headers.items() if name.title() not in self.proxy.ignores}
+            connection.request(self.command, self.path, body, headers)
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:

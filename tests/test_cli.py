@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -13,16 +14,18 @@ import cv2
 import geopandas
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import rasterio
 import shapely
 
 from s2fast import cli
 from s2fast.errors import RunFolderError
+from s2fast.record import load_record
 from s2fast.report.listing import print_pairs
+from s2fast.store import RunFolder
 from tests.archives import Archive, safe_path, write_archive, write_regions, write_scene
-from tests.judged import VERDICTS, Judged, every_verdict
+from tests.judged import VERDICTS, Judged, every_verdict, replace_part
+from tests.test_pipeline import digests
 
 CONFIG = "configs/default.toml"
 
@@ -59,7 +62,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert "run" in told.stdout
 
 
-@pytest.mark.parametrize("command", [*cli.STAGE_COMMANDS, "pairs", "show", "displacement", "synth", "demo", "doctor"])
+@pytest.mark.parametrize(
+    "command", [*cli.STAGE_COMMANDS, "pairs", "check", "show", "displacement", "synth", "demo", "doctor"]
+)
 def test_every_command_has_help_with_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,12 +99,15 @@ def fooled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The finished run as it would be if every trial at a wrong place had been verified; it needs its report."""
     out = tmp_path_factory.mktemp("fooled") / "out"
     shutil.copytree(finished, out)
-    for part in (out / "verified").iterdir():
-        table = pq.read_table(part)
-        at = table.column_names.index("null_verified")
-        pq.write_table(table.set_column(at, table.schema.field(at), table["null_trials"]), part)
-    record = json.loads((out / "run.json").read_text())
-    (out / "run.json").write_text(json.dumps(record | {"tables_key": ""}))
+    run = RunFolder(out)
+    for part in set(run.verified.rows()["part"]):
+        rows, matches = run.verified.read([part])
+        at = rows.column_names.index("null_verified")
+        replace_part(run, part, rows.set_column(at, rows.schema.field(at), rows["null_trials"]), matches)
+    record = load_record(run)
+    assert record is not None
+    record.tables_key = ""
+    record.save(run)
     return out
 
 
@@ -418,6 +426,98 @@ def test_interrupt_does_not_wait_for_what_runs() -> None:
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert (process.returncode, told) == (130, "\ngo on with: this\n")
+
+
+def s2fast_process(redirections: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line from a shell that closes or redirects its streams."""
+    words = shlex.join([sys.executable, "-m", "s2fast.cli", *map(str, arguments)])
+    script = f"{words} {redirections}; exit ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=False, env=environment, timeout=300
+    )
+
+
+@pytest.mark.parametrize(
+    ("redirections", "code", "said"),
+    [
+        (">&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        ("| true", 1, ""),
+        (">/dev/full", 2, "s2fast: error: cannot write to standard output: No space left on device\n"),
+    ],
+)
+def test_listing_to_a_closed_or_full_stream(finished: Path, redirections: str, code: int, said: str) -> None:
+    told = s2fast_process(redirections, "pairs", finished)
+    assert (told.returncode, told.stderr) == (code, said)
+
+
+@pytest.mark.parametrize("redirections", [">&- 2>&-", ">/dev/full 2>/dev/full", "2>&1 | true"])
+def test_a_run_does_not_need_a_reader(archive: Archive, tmp_path: Path, redirections: str) -> None:
+    out = tmp_path / "out"
+    opencv = "--set=features.backend=opencv"
+    told = s2fast_process(redirections, "ingest", CONFIG, "--scenes", archive.scenes, "--out", out, opencv)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "ingest: ended after" in (out / "run.log").read_text()
+
+
+def test_the_unexpected_is_one_line_with_the_place_of_its_log(
+    archive: Archive,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise KeyError("what nobody thought of\nand more of it")
+
+    monkeypatch.setattr("s2fast.ingest.ingest_unit", fails)
+    out = tmp_path / "out"
+    assert s2fast(monkeypatch, "run", CONFIG, "--scenes", archive.scenes, "--out", out) == 2
+    assert_one_line(capsys.readouterr().err, f"; please report it with {out}/run.log")
+    assert "Traceback" in (out / "run.log").read_text()
+    assert "in fails" in (out / "run.log").read_text()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("s2fast.results.Run.pairs", fails)
+    assert s2fast(monkeypatch, "pairs", finished) == 2
+    (log,) = tmp_path.glob("s2fast-*.log")
+    assert_one_line(capsys.readouterr().err, f"; please report it with {log}")
+    assert "in fails" in log.read_text()
+
+
+def test_check_lists_what_is_damaged(
+    archive: Archive,
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    assert s2fast(monkeypatch, "check", out) == 0
+    assert "everything is as it was written" in capsys.readouterr().out
+    chunk = next((out / "store.zarr" / "scenes").glob("*/features/descriptors/c/0/0"))
+    chunk.unlink()
+    matches = next((out / "matches").iterdir())
+    matches.write_bytes(matches.read_bytes()[:-1])
+    os.truncate(out / "run.gpkg", 100)
+    assert s2fast(monkeypatch, "check", out) == 1
+    told = capsys.readouterr()
+    assert sorted(told.out.splitlines()) == sorted(
+        [
+            f"{chunk} is damaged (it is missing)",
+            f"{matches} is damaged (its checksum is wrong)",
+            f"{out}/run.gpkg is damaged (its checksum is wrong)",
+        ]
+    )
+    assert told.err == "s2fast: 3 damaged: run again, which computes them anew\n"
+    arguments = ("run", CONFIG, "--scenes", archive.scenes, "--regions", archive.regions, "--out", out)
+    assert s2fast(monkeypatch, *arguments) == 0
+    assert s2fast(monkeypatch, "check", out) == 0
+    assert digests(out) == digests(finished)
+    for nothing in (tmp_path / "nothing", archive.scenes):
+        assert s2fast(monkeypatch, "check", nothing) == 2
+        assert "holds no run" in capsys.readouterr().err
 
 
 def test_unwritable_picture_and_missing_run_are_told(

@@ -5,9 +5,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -252,6 +253,47 @@ def test_dask_gives_the_units_of_a_killed_worker_to_another(tmp_path: Path) -> N
         assert sorted(run_units(workplace, die_on_three, range(8), tmp_path, 1)) == [(unit, unit) for unit in range(8)]
         with pytest.raises(S2FastError, match="^3: the worker died each time"):
             list(run_units(workplace, die_on_three, range(8), tmp_path, 1000))
+
+
+@pytest.mark.parametrize(
+    ("status", "raised", "expected"),
+    [
+        ("finished", OSError("the connection is dead"), BrokenExecutor),
+        ("finished", TimeoutError(), BrokenExecutor),
+        ("cancelled", CancelledError(), BrokenExecutor),
+        ("error", SceneError("the unit's own"), SceneError),
+    ],
+)
+def test_a_result_that_cannot_be_fetched_leaves_no_future_open(
+    status: str, raised: Exception, expected: type[Exception]
+) -> None:
+    class Remote:
+        def __init__(self) -> None:
+            self.status = status
+
+        def result(self, timeout: float) -> None:
+            assert timeout == executors.ANSWER_S
+            raise raised
+
+    future: Future[None] = Future()
+    executors._hand_over(future, Remote())
+    assert isinstance(future.exception(timeout=0), expected)
+
+
+def test_an_executor_lost_without_a_word_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(InProcess):
+        def submit(self, *_: object, **__: object) -> Future[Any]:  # type: ignore[override]
+            return Future()
+
+    class Lost(Workplace):
+        def is_lost(self) -> bool:
+            return True
+
+        def reopen(self) -> None:
+            self.executor = InProcess()
+
+    monkeypatch.setattr(executors, "SILENCE_S", 0.05)
+    assert dict(run_units(Lost(Silent(), 2, 0), square, range(5), 0)) == {unit: (unit * unit, 0) for unit in range(5)}
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "no address"])

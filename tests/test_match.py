@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from s2fast.config import Matching, load_config
-from s2fast.errors import ConfigError
+from s2fast.errors import ConfigError, RunFolderError
 from s2fast.match import Matches, both_directions, key, load_scenes, match_unit, mutual, near_matches, passing
 from s2fast.memory import MIB, match_bytes
 from s2fast.model import Features
@@ -155,7 +155,8 @@ def test_part_drops_only_what_is_not_asked_for(tmp_path: Path) -> None:
     assert min(before.values()) > 0
     folder.matched.settle({"ab", "bc"}, with_matches=True)
     assert sorted(folder.matched.rows()["key"]) == ["ab", "bc"]
-    assert len(folder.matched.matches("a", "c")) == 0
+    with pytest.raises(RunFolderError, match="no result of a and c"):
+        folder.matched.matches("a", "c")
     assert len(folder.matched.matches("a", "b")) == before["a", "b"]
     folder.matched.settle(set(), with_matches=True)
     assert len(folder.matched.rows()) == 0

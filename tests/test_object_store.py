@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 
 import s2fast
 from s2fast import cli, storage
+from s2fast.check import damage
 from s2fast.config import Regions, load_config
 from s2fast.errors import ConfigError, InputError, RunFolderError
 from s2fast.pipeline import run_stages
@@ -125,7 +128,7 @@ def test_objects_are_the_files_of_a_local_run(
         name: stage.done for name, stage in found.record.stages.items()
     }
     written = {path.rpartition("/")[2] for method, path in s3.seen if method in ("PUT", "DELETE")}
-    assert written == {"run.json"}, "a second run computes nothing"
+    assert written == {"run.json", "run.lock"}, "a second run computes nothing"
 
 
 def test_a_bad_day_changes_nothing(archive: Archive, local: Path, s3: Proxy) -> None:
@@ -139,7 +142,7 @@ def test_a_bad_day_changes_nothing(archive: Archive, local: Path, s3: Proxy) -> 
     assert object_digests(out) == local_digests(local)
 
 
-@pytest.mark.parametrize(("fault", "after"), [("500", 3), ("403", 40), ("cut request", 80)])
+@pytest.mark.parametrize(("fault", "after"), [("500", 3), ("403", 40), ("cut request", 50)])
 def test_a_store_that_fails_for_good_is_one_line_and_the_rest_is_done_later(
     archive: Archive, local: Path, s3: Proxy, fault: Fault, after: int
 ) -> None:
@@ -165,17 +168,39 @@ def test_a_store_that_fails_for_good_is_one_line_and_the_rest_is_done_later(
 
 
 @pytest.mark.parametrize("place", ["features/descriptors/c/0/0", "pairs/", "/zarr.json"])
-def test_a_body_cut_short_and_passed_off_as_whole_is_told(archive: Archive, s3: Proxy, place: str, local: Path) -> None:
+def test_a_body_cut_short_and_passed_off_as_whole_is_told(
+    archive: Archive, s3: Proxy, place: str, local: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     out = f"s3://{BUCKET}/lies-{place.replace('/', '-')}"
     done, following = (
         (["ingest", "extract", "match"], "verify") if place == "pairs/" else (["ingest", "extract"], "match")
     )
     run(archive, out, stages=done)
     s3.fate = lambda _, request: "lie" if request.startswith("GET") and place in request else None
-    with pytest.raises(RunFolderError, match="is damaged .*: remove it and run again"):
+    with caplog.at_level("WARNING"), pytest.raises(RunFolderError, match="run (extract|match) first"):
         run(archive, out, stages=[following])
+    assert re.search(rf"{place}\S* is damaged \(.*\): it is computed again", caplog.text)
     assert "lie" in s3.faults
     s3.fate = nothing
+    run(archive, out)
+    assert object_digests(out) == local_digests(local)
+
+
+def test_damaged_objects_are_found_and_computed_again(archive: Archive, local: Path, s3: Proxy) -> None:
+    out = f"s3://{BUCKET}/damaged"
+    run(archive, out)
+    folder = RunFolder(out)
+    assert not list(damage(folder))
+    time.sleep(1.1)  # a store counts whole seconds
+    names = sorted(folder.stamps())
+    xy, grey, matches = (next(n for n in names if part in n) for part in ("/xy/c/", "/grey/c/", "matches/"))
+    folder.write(xy, folder.read(grey))
+    folder.remove(grey)
+    folder.write(matches, folder.read(matches)[:-1])
+    found = {error.finding for error in damage(folder)}
+    assert {finding.partition(" ")[0] for finding in found} == {f"{out}/{name}" for name in (xy, grey, matches)}
+    with pytest.raises(RunFolderError, match="is damaged"):
+        s2fast.open_run(out).matches(*s2fast.open_run(out).scene_ids)
     run(archive, out)
     assert object_digests(out) == local_digests(local)
 

@@ -37,8 +37,8 @@ CREATE TABLE layer_styles (
 """The table in which QGIS looks for the styles of a database's layers."""
 
 
-def write_layers(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> None:
-    """Write the GeoPackage and the GeoParquet files.
+def write_layers(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> dict[str, int]:
+    """Write the GeoPackage and the GeoParquet files; return their checksums by name.
 
     Parameters
     ----------
@@ -55,11 +55,12 @@ def write_layers(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDa
         "displacements": displacements(folder, ground, pairs, crs),
         "misregistration": misregistration(scenes, crs),
     }
+    written = {}
     for name, file in GEOPARQUET.items():
         sink = io.BytesIO()
         layers[name].to_parquet(sink)
-        folder.write(file, sink.getvalue())
-    folder.write(GEOPACKAGE, geopackage(layers))
+        written[file] = folder.write(file, sink.getvalue())
+    return written | {GEOPACKAGE: folder.write(GEOPACKAGE, geopackage(layers))}
 
 
 def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:

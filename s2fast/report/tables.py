@@ -12,13 +12,14 @@ import pyarrow as pa
 import pyproj
 
 from s2fast import extract, verify
-from s2fast.errors import RunFolderError
+from s2fast.errors import DamageError, RunFolderError
 from s2fast.executors import Workplace
 from s2fast.globe import footprint
 from s2fast.ground import overlap_pct
 from s2fast.keys import content_key
 from s2fast.nulls import NullRate, null_warning
 from s2fast.pairing import place, selection
+from s2fast.parts import parquet
 from s2fast.progress import Progress
 from s2fast.record import NullRecord, RunRecord
 from s2fast.report import gis, page
@@ -68,7 +69,7 @@ def run(
     """Write the tables, unless they are there for these very results."""
     del strict
     key = tables_key(record)
-    if record.tables_key == key and set(TABLES) <= set(folder.names()):
+    if record.tables_key == key and _are_whole(record, folder):
         with progress.stage("report", 0, len(TABLES)):
             return StageResult(kept=len(TABLES))
     # Whoever reads now, or after we are killed, must not take a mixture of old and new for a finished run.
@@ -79,23 +80,36 @@ def run(
         scenes = [item.scene for item in record.usable]
         _note(record, folder, pairs, nulls)
         series = add_network([scene.scene_id for scene in scenes], [scene.tile for scene in scenes], pairs)
-        folder.write_table("pairs.parquet", pa.Table.from_pandas(pairs, preserve_index=False))
+        written = {
+            "pairs.parquet": folder.write("pairs.parquet", parquet(pa.Table.from_pandas(pairs, preserve_index=False)))
+        }
         bar.advance()
-        folder.write("pairs.csv", pairs.to_csv(index=False).encode())
+        written["pairs.csv"] = folder.write("pairs.csv", pairs.to_csv(index=False).encode())
         bar.advance()
-        folder.write("similarity.csv", similarity_matrix(record, pairs).to_csv(float_format="%.2f").encode())
+        square = similarity_matrix(record, pairs)
+        written["similarity.csv"] = folder.write("similarity.csv", square.to_csv(float_format="%.2f").encode())
         bar.advance()
-        write_scenes(record, folder, series)
+        written["scenes.parquet"] = write_scenes(record, folder, series)
         bar.advance()
         scenes = geopandas.read_parquet(io.BytesIO(folder.read("scenes.parquet")))
         shown = thumbnails(record.usable, folder, workplace)
-        folder.write(page.NAME, page.page(payload(record, folder, pairs, scenes, shown)).encode())
+        written[page.NAME] = folder.write(page.NAME, page.page(payload(record, folder, pairs, scenes, shown)).encode())
         bar.advance()
-        gis.write_layers(folder, pairs, scenes)
+        written |= gis.write_layers(folder, pairs, scenes)
         for _ in gis.NAMES:
             bar.advance()
-    record.tables_key = key
+    record.tables_key, record.tables = key, written
     return StageResult(done=len(TABLES))
+
+
+def _are_whole(record: RunRecord, folder: RunFolder) -> bool:
+    """Return whether all tables are there as they were written."""
+    try:
+        for name in TABLES:
+            folder.read_checked(name, record.tables.get(name), name)
+    except DamageError:
+        return False
+    return True
 
 
 def _note(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: dict[str, int]) -> None:
@@ -154,8 +168,11 @@ def similarity_matrix(record: RunRecord, pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(square, index=names, columns=names)
 
 
-def write_scenes(record: RunRecord, folder: RunFolder, series: pd.DataFrame) -> None:
-    """Write scenes.parquet: one row a scene, its footprint in longitude and latitude, its place in the series."""
+def write_scenes(record: RunRecord, folder: RunFolder, series: pd.DataFrame) -> int:
+    """Write scenes.parquet: one row a scene, its footprint in longitude and latitude, its place in the series.
+
+    Returns its checksum.
+    """
     rows, footprints = [], []
     for item in record.usable:
         scene = item.scene
@@ -182,4 +199,4 @@ def write_scenes(record: RunRecord, folder: RunFolder, series: pd.DataFrame) -> 
     frame = geopandas.GeoDataFrame(rows, geometry=footprints, crs="EPSG:4326")
     sink = io.BytesIO()
     frame.to_parquet(sink)
-    folder.write("scenes.parquet", sink.getvalue())
+    return folder.write("scenes.parquet", sink.getvalue())

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable
 from typing import TypeVar, cast
 
-import numba
+from s2fast_kernels.compiled import njit
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -31,7 +31,7 @@ def compiled(function: Function) -> Function:
 
     No ``fastmath``: the same position must give the same bits in every window.
     """
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cast(Function, njit(nogil=True, error_model="numpy")(function))
 
 
 def salt_of(seed: int) -> int:

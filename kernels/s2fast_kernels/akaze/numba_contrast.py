@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from s2fast_kernels.akaze.jobs import Pixels, Rect
 from s2fast_kernels.akaze.numba_scale_space import (
@@ -15,6 +14,7 @@ from s2fast_kernels.akaze.numba_scale_space import (
     load,
     scharr_square_row,
 )
+from s2fast_kernels.compiled import njit
 
 _TAPS = gauss_taps(5, 1.0)
 
@@ -59,7 +59,7 @@ def _unit(block: Pixels) -> np.float32:
     return np.float32(1.0 / 255.0) if block.dtype == np.uint8 else np.float32(1)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _count_row_fine(bits, first, count, valid, row, shift, counts):  # type: ignore[no-untyped-def]
     everywhere = valid.size == 0
     largest = np.int32(0)
@@ -71,7 +71,7 @@ def _count_row_fine(bits, first, count, valid, row, shift, counts):  # type: ign
     return largest
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _count_row_bins(squares, first, count, valid, row, edges, counts):  # type: ignore[no-untyped-def]
     everywhere = valid.size == 0
     for j in range(count):
@@ -79,7 +79,7 @@ def _count_row_bins(squares, first, count, valid, row, edges, counts):  # type: 
             counts[np.searchsorted(edges, squares[first + j], side="right")] += 1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _count(block, unit, top, bottom, left, right, valid, taps, shift, counts, edges):  # type: ignore[no-untyped-def]
     """Blur, derive and count row by row; five blurred rows and three smooth ones are all that is kept."""
     height, width = block.shape

@@ -11,10 +11,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from s2fast_kernels.akaze.numba_scale_space import PAD
 from s2fast_kernels.akaze.pattern import CELLS, LATTICE, SLICES, SLICES_WIDE
+from s2fast_kernels.compiled import njit
 
 _WIDTH = 24
 """Columns of a lattice row in memory: 21 and three repeats, whole vectors."""
@@ -41,7 +41,7 @@ _90, _180, _360 = np.float32(90.0), np.float32(180.0), np.float32(360.0)
 _ZERO, _UNIT, _LAST = np.float32(0.0), np.float32(1.0), np.float32(10.0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _atan2_degrees(y, x):  # type: ignore[no-untyped-def]
     """Angle in [0, 360) degrees, to 0.3 degrees, with OpenCV's polynomial: its bins decide the orientation."""
     ax, ay = abs(x), abs(y)
@@ -55,13 +55,13 @@ def _atan2_degrees(y, x):  # type: ignore[no-untyped-def]
     return _360 - a if y < _ZERO else a
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _slices(gx, gy, slices):  # type: ignore[no-untyped-def]
     for i in range(len(slices)):
         slices[i] = np.int32(_atan2_degrees(gy[i], gx[i]) * _DEGREES / _SLICE)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _slide(bins, sums):  # type: ignore[no-untyped-def]
     """Sum the derivatives of every run of slices."""
     for axis in range(2):
@@ -77,7 +77,7 @@ def _slide(bins, sums):  # type: ignore[no-untyped-def]
             )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _orientation(dx, dy, centre, offsets, weights, gx, gy, slices, bins, sums):  # type: ignore[no-untyped-def]
     """Direction in degrees of the largest sum of derivatives within any 60 degrees around a point."""
     for i in range(len(offsets)):
@@ -103,7 +103,7 @@ def _orientation(dx, dy, centre, offsets, weights, gx, gy, slices, bins, sums): 
     return _atan2_degrees(sums[1, at_best], sums[0, at_best])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _positions(fx, fy, co, si, radius, steps, px, py):  # type: ignore[no-untyped-def]
     """Offsets of the lattice's points from the keypoint's pixel, rounded."""
     for k in range(LATTICE):
@@ -113,7 +113,7 @@ def _positions(fx, fy, co, si, radius, steps, px, py):  # type: ignore[no-untype
             py[k * _WIDTH + j] = np.int32((fy + (steps[j] * co * radius + along_y) + _ROUND) - _ROUND)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _gather(image, dx, dy, centre, stride, px, py, co, si, values):  # type: ignore[no-untyped-def]
     for p in range(_POINTS):
         at = np.uint64(centre + py[p] * stride + px[p])
@@ -123,7 +123,7 @@ def _gather(image, dx, dy, centre, stride, px, py, co, si, values):  # type: ign
         values[2, p] = gy * co - gx * si
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _gather_inside(image, dx, dy, row, column, height, width, px, py, co, si, values):  # type: ignore[no-untyped-def]
     """Gather where the lattice may leave the image: points outside count as nothing, and `values[3]` counts points."""
     stride = width + 2 * PAD
@@ -141,7 +141,7 @@ def _gather_inside(image, dx, dy, row, column, height, width, px, py, co, si, va
                 values[channel, p] = _ZERO
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _sum_rows(values, channel, bands):  # type: ignore[no-untyped-def]
     """Sum five and seven lattice rows at a time, all columns side by side, and ten as twice five."""
     for b in range(4):
@@ -173,12 +173,12 @@ def _sum_rows(values, channel, bands):  # type: ignore[no-untyped-def]
             bands[7 + b, j] = bands[2 * b, j] + bands[2 * b + 1, j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+@njit(nogil=True, error_model="numpy", inline="always")
 def _five(bands, band, j):  # type: ignore[no-untyped-def]
     return bands[band, j] + bands[band, j + 1] + bands[band, j + 2] + bands[band, j + 3] + bands[band, j + 4]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _sum_cells(values, channel, bands, cells):  # type: ignore[no-untyped-def]
     """Sum one channel over the 29 cells: bands of lattice rows, then runs of their columns."""
     _sum_rows(values, channel, bands)
@@ -197,7 +197,7 @@ def _sum_cells(values, channel, bands, cells):  # type: ignore[no-untyped-def]
             cells[at + 4 * b + c] = _five(bands, b, 5 * c)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _compare(cells, larger, smaller, flags, octets, words, row):  # type: ignore[no-untyped-def]
     """Write a descriptor's bits: first one byte each, without a branch, because they are as good as random."""
     for b in range(len(larger)):
@@ -210,7 +210,7 @@ def _compare(cells, larger, smaller, flags, octets, words, row):  # type: ignore
         words[row, word] = bits
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def describe(  # type: ignore[no-untyped-def]
     image,
     dx,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from s2fast_kernels.akaze.numba_scale_space import PAD
+from s2fast_kernels.compiled import njit
 
 _P = np.uint64(PAD)
 _ONE = np.uint64(1)
@@ -16,7 +16,7 @@ RING = 4
 """Rows of scratch `detect` needs."""
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _gradient_row(src, row, radius, dx, dy, w, centre, corner):  # type: ignore[no-untyped-def]
     up, down = row - radius, row + radius
     s = np.uint64(radius)
@@ -31,7 +31,7 @@ def _gradient_row(src, row, radius, dx, dy, w, centre, corner):  # type: ignore[
         )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def gradient(smoothed, dx, dy, height, width, radius, centre, corner):  # type: ignore[no-untyped-def]
     """First derivatives of a level: Scharr-like 3 x 3 taps, `radius` pixels apart.
 
@@ -42,7 +42,7 @@ def gradient(smoothed, dx, dy, height, width, radius, centre, corner):  # type: 
         _gradient_row(smoothed, row, radius, dx, dy, w, centre, corner)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _determinant_row(dx, dy, row, radius, out, slot, x0, w, centre, corner, scale):  # type: ignore[no-untyped-def]
     up, down = row - radius, row + radius
     s = np.uint64(radius)
@@ -63,7 +63,7 @@ def _determinant_row(dx, dy, row, radius, out, slot, x0, w, centre, corner, scal
         out[slot, j] = (xx * yy - xy * xy) * scale
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _refine(det, above, here, below, j):  # type: ignore[no-untyped-def]
     """Offset of the extremum of the quadratic through a maximum's neighbours: x, y [px], float32.
 
@@ -84,7 +84,7 @@ def _refine(det, above, here, below, j):  # type: ignore[no-untyped-def]
     return np.float32(x), np.float32(y)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _mark(det, above, here, below, start, stop, threshold, marks):  # type: ignore[no-untyped-def]
     """Mark strict 3 x 3 maxima above the threshold in a run of columns: one byte each, without a branch."""
     for j in range(start, stop):
@@ -103,7 +103,7 @@ def _mark(det, above, here, below, start, stop, threshold, marks):  # type: igno
         )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _scan_row(det, above, here, below, w, threshold, row, x0, found, place, shape, marks):  # type: ignore[no-untyped-def]
     """Append the strict maxima of one row above the threshold; counts on when the arrays are full."""
     capacity = len(shape)
@@ -135,7 +135,7 @@ def _scan_row(det, above, here, below, w, threshold, row, x0, found, place, shap
     return found
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def detect(dx, dy, y0, y1, x0, x1, radius, centre, corner, threshold, det, place, shape):  # type: ignore[no-untyped-def]
     """Find the strict 3 x 3 maxima of the Hessian's determinant in rows [y0, y1), columns [x0, x1).
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from s2fast_kernels.compiled import njit
 
 PAD = 8
 """Frame around every plane [px]; at least the largest stencil radius."""
@@ -35,7 +36,7 @@ def gauss_taps(size: int, sigma: float) -> npt.NDArray[np.float32]:
     return half
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def replicate_columns(plane, row, width):  # type: ignore[no-untyped-def]
     """Continue one row of a plane into its frame with the values at its ends."""
     first, last = plane[row, PAD], plane[row, PAD + width - 1]
@@ -44,7 +45,7 @@ def replicate_columns(plane, row, width):  # type: ignore[no-untyped-def]
         plane[row, PAD + width + j] = last
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def reflect_frame(plane, height, width, reach):  # type: ignore[no-untyped-def]
     """Continue a plane into its frame by reflection about its outermost pixels."""
     for row in range(PAD, PAD + height):
@@ -57,7 +58,7 @@ def reflect_frame(plane, height, width, reach):  # type: ignore[no-untyped-def]
             plane[PAD + height - 1 + i, j] = plane[PAD + height - 1 - i, j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def load(block, plane, unit):  # type: ignore[no-untyped-def]
     """Write a block of pixel values times `unit` into a plane, rows continued into the frame."""
     height, width = block.shape
@@ -68,7 +69,7 @@ def load(block, plane, unit):  # type: ignore[no-untyped-def]
         replicate_columns(plane, PAD + i, width)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _blur_row9(plane, row, out, slot, w, taps):  # type: ignore[no-untyped-def]
     t0, t1, t2, t3, t4 = taps[0], taps[1], taps[2], taps[3], taps[4]
     for j in range(w):
@@ -82,7 +83,7 @@ def _blur_row9(plane, row, out, slot, w, taps):  # type: ignore[no-untyped-def]
         )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _blur_column9(rows, s, out, row, w, taps):  # type: ignore[no-untyped-def]
     t0, t1, t2, t3, t4 = taps[0], taps[1], taps[2], taps[3], taps[4]
     a, b, c, d, e, f, g, h, i = s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8]
@@ -96,7 +97,7 @@ def _blur_column9(rows, s, out, row, w, taps):  # type: ignore[no-untyped-def]
         )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def base_blur(plane, out, height, width, taps, rows):  # type: ignore[no-untyped-def]
     """Blur with 9 x 9 taps, the image's edge replicated; `rows` is scratch of at least 16 rows."""
     w = np.uint64(width)
@@ -111,7 +112,7 @@ def base_blur(plane, out, height, width, taps, rows):  # type: ignore[no-untyped
             _blur_column9(rows, slots, out, PAD + i, w, taps)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def blur_row5(plane, row, out, slot, w, t0, t1, t2):  # type: ignore[no-untyped-def]
     """Blur one row of a plane along itself into a row of `out`, which has no frame."""
     for j in range(w):
@@ -123,14 +124,14 @@ def blur_row5(plane, row, out, slot, w, t0, t1, t2):  # type: ignore[no-untyped-
         )
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def blur_column5(rows, a, b, c, d, e, out, row, w, t0, t1, t2):  # type: ignore[no-untyped-def]
     """Blur five rows across, `c` in the middle, into a row of the plane `out`."""
     for j in range(w):
         out[row, j + _P] = t0 * rows[c, j] + t1 * (rows[b, j] + rows[d, j]) + t2 * (rows[a, j] + rows[e, j])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def smooth(plane, out, height, width, taps, rows):  # type: ignore[no-untyped-def]
     """Blur with 5 x 5 taps, the edge replicated, the result's frame reflected; `rows` is scratch of 8 rows."""
     w = np.uint64(width)
@@ -148,7 +149,7 @@ def smooth(plane, out, height, width, taps, rows):  # type: ignore[no-untyped-de
     reflect_frame(out, height, width, PAD - 1)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def scharr_square_row(plane, up, row, down, out, slot, w):  # type: ignore[no-untyped-def]
     """Squared length of Scharr's unnormalised gradient along one row, whose neighbours are rows `up` and `down`."""
     for j in range(w):
@@ -162,25 +163,25 @@ def scharr_square_row(plane, up, row, down, out, slot, w):  # type: ignore[no-un
         out[slot, j] = gx * gx + gy * gy
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _conductivity(row, w, inverse_square):  # type: ignore[no-untyped-def]
     for j in range(w):
         row[j] = _UNIT / (_UNIT + row[j] * inverse_square)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _conductance_right(flow, slot, east, row, w):  # type: ignore[no-untyped-def]
     for j in range(w - _ONE):
         east[row, j + _P] = flow[slot, j] + flow[slot, j + _ONE]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _conductance_down(flow, above, here, south, row, w):  # type: ignore[no-untyped-def]
     for j in range(w):
         south[row, j + _P] = flow[above, j] + flow[here, j]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def conductance(smoothed, east, south, height, width, contrast, flow):  # type: ignore[no-untyped-def]
     """Conductance between neighbouring pixels: the sum of their conductivities 1 / (1 + |gradient|^2 / contrast^2).
 
@@ -202,7 +203,7 @@ def conductance(smoothed, east, south, height, width, contrast, flow):  # type: 
         south[PAD + height - 1, j] = _ZERO
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _diffuse_row(src, a, b, c, dst, d, east, south, row, w, step):  # type: ignore[no-untyped-def]
     for j in range(w):
         left, m, right = j + (_P - _ONE), j + _P, j + (_P + _ONE)
@@ -216,7 +217,7 @@ def _diffuse_row(src, a, b, c, dst, d, east, south, row, w, step):  # type: igno
         dst[d, m] = v + flux * step
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def diffuse(plane, out, east, south, height, width, steps, ring):  # type: ignore[no-untyped-def]
     """Carry a plane through one cycle of explicit diffusion steps.
 
@@ -243,7 +244,7 @@ def diffuse(plane, out, east, south, height, width, steps, ring):  # type: ignor
                     _diffuse_row(ring, a, b, c, ring, k + 4 + (i & 3), east, south, row, w, steps[s])
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def halve(plane, top, left, core_top, core_bottom, core_left, core_right, out):  # type: ignore[no-untyped-def]
     """Write the mean of 2 x 2 pixels of a window's core into the plane of the next octave.
 

@@ -8,10 +8,11 @@ the whole image's lists keeps it exact however far a chain of decisions runs, wh
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from s2fast_kernels.compiled import njit
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _open_rows(starts, y, radius, cursor, end):  # type: ignore[no-untyped-def]
     """Point a cursor at the first candidate of each row of [y - radius, y + radius)."""
     last = len(starts) - 1
@@ -22,7 +23,7 @@ def _open_rows(starts, y, radius, cursor, end):  # type: ignore[no-untyped-def]
         end[k] = starts[row + 1] if inside else 0
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def _first_alive(columns, alive, x, radius, rows, cursor, end):  # type: ignore[no-untyped-def]
     """Index of the first living candidate, in raster order, in [-radius, radius) within a circle of radius; or -1.
 
@@ -42,7 +43,7 @@ def _first_alive(columns, alive, x, radius, rows, cursor, end):  # type: ignore[
     return -1
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def row_starts(rows, row_count):  # type: ignore[no-untyped-def]
     """Index of the first candidate of each row, and the number of candidates at the end: (row_count + 1,) int64."""
     starts = np.zeros(row_count + 1, np.int64)
@@ -53,7 +54,7 @@ def row_starts(rows, row_count):  # type: ignore[no-untyped-def]
     return starts
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def same_level(rows, columns, starts, response, radius):  # type: ignore[no-untyped-def]
     """Thin one level's candidates: in raster order, each meets the first living one before it; the stronger lives.
 
@@ -91,7 +92,7 @@ def same_level(rows, columns, starts, response, radius):  # type: ignore[no-unty
     return alive
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@njit(nogil=True, error_model="numpy")
 def kill_weaker(  # type: ignore[no-untyped-def]
     rows, columns, response, alive, up, down, radius, other_columns, other_starts, other_response, other_alive
 ):

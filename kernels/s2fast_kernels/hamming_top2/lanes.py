@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from s2fast_kernels.compiled import njit
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -223,7 +224,7 @@ def smallest_two(_typing: Any, state: Any, item: Any) -> Any:
     return types.UniTuple(types.int64, 3)(state, item), emit_smallest_two
 
 
-@numba.njit(cache=True)
+@njit()
 def aligned(items: int, rows: int) -> npt.NDArray[np.uint16]:
     """Allocate (items, rows, LANES) uint16 aligned to 64 bytes."""
     size = items * rows * LANES
@@ -233,7 +234,7 @@ def aligned(items: int, rows: int) -> npt.NDArray[np.uint16]:
     return result
 
 
-@numba.njit(cache=True)
+@njit()
 def encode(row: npt.NDArray[np.uint64], words: npt.NDArray[np.uint16]) -> None:
     """Write the 32 words of one packed descriptor, every second one replaced by the parity of all words up to it."""
     parity = np.uint64(0)
@@ -243,7 +244,7 @@ def encode(row: npt.NDArray[np.uint64], words: npt.NDArray[np.uint16]) -> None:
         words[word] = parity if word % 2 == 0 else bits
 
 
-@numba.njit(cache=True)
+@njit()
 def encode_group(rows: npt.NDArray[np.uint64], tag: int, group: npt.NDArray[np.uint16]) -> None:
     """Encode up to LANES train rows side by side into (ROWS, LANES); lanes without a row get no key."""
     words = np.empty(WORDS_16, np.uint16)
@@ -254,7 +255,7 @@ def encode_group(rows: npt.NDArray[np.uint64], tag: int, group: npt.NDArray[np.u
         group[WORDS_16, lane] = tag
 
 
-@numba.njit(cache=True)
+@njit()
 def encode_queries(rows: npt.NDArray[np.uint64], queries: npt.NDArray[np.uint16]) -> None:
     """Encode query rows into (queries, ROWS, LANES), each repeated over the lanes; queries without a row get no key."""
     words = np.empty(WORDS_16, np.uint16)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
+from s2fast_kernels.compiled import njit
 from s2fast_kernels.hamming_top2.lanes import (
     BLOCK_GROUPS,
     BLOCK_ROWS,
@@ -62,7 +63,7 @@ def panels(train_offsets: npt.NDArray[np.int64], panel_blocks: int) -> Iterator[
         yield Blocks(scene[part], start[part], rows[part])
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def encode_panel(
     train: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.uint16]:
@@ -80,13 +81,13 @@ def encode_panel(
     return panel
 
 
-@numba.njit(cache=True)
+@njit()
 def distance_of(key: int) -> np.uint16:
     """Distance [bits] in a key, 65535 in the key of no row."""
     return np.uint16(NO_DISTANCE) if key == NO_KEY else np.uint16(key >> TAG_BITS)
 
 
-@numba.njit(cache=True)
+@njit()
 def fold_rows(
     state: npt.NDArray[np.uint16],
     start: int,
@@ -107,7 +108,7 @@ def fold_rows(
             second[item] = min(second[item], nearest)
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _search_panel(
     query: npt.NDArray[np.uint64],
     panel: npt.NDArray[np.uint16],

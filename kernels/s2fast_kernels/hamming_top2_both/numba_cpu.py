@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numba
 import numpy as np
 
+from s2fast_kernels.compiled import njit
 from s2fast_kernels.hamming_top2.lanes import (
     BLOCK_GROUPS,
     BLOCK_ROWS,
@@ -35,7 +36,7 @@ _PRIVATE_BLOCKS = 2048
 """Most blocks times threads: each thread keeps neighbours of every row of the panel, 32 MB in all."""
 
 
-@numba.njit(cache=True)
+@njit()
 def _fold_columns(
     columns: npt.NDArray[np.uint16],
     first_query: int,
@@ -56,7 +57,7 @@ def _fold_columns(
             second[row] = min(second[row], nearest)
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _search_panel(
     query: npt.NDArray[np.uint64],
     panel: npt.NDArray[np.uint16],

@@ -10,6 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from s2fast_kernels.compiled import njit
 from s2fast_kernels.hamming_top2.reference import WORDS, Top2
 
 if TYPE_CHECKING:
@@ -52,14 +53,14 @@ def _grid(
     return np.where(extent > 0, extent, 1.0) / counts, counts
 
 
-@numba.njit(cache=True)
+@njit()
 def _cell_of(position: float, origin: float, size: float, count: int) -> int:
     """Cell of a position along one axis, the nearest one if the position is outside. Never falls as positions rise."""
     cell = (position - origin) / size
     return int(min(max(cell, 0.0), count - 1.0))
 
 
-@numba.njit(cache=True)
+@njit()
 def _sort_into_cells(
     train_xy: npt.NDArray[np.float64],
     origin: npt.NDArray[np.float64],
@@ -83,7 +84,7 @@ def _sort_into_cells(
     return starts, order
 
 
-@numba.njit(cache=True, parallel=True, nogil=True)
+@njit(parallel=True, nogil=True)
 def _search(
     query: npt.NDArray[np.uint64],
     query_xy: npt.NDArray[np.float64],

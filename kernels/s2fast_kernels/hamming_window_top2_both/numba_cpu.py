@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from s2fast_kernels.compiled import njit
 from s2fast_kernels.hamming_top2.reference import WORDS, Top2
 from s2fast_kernels.hamming_window_top2.numba_cpu import NO_KEY, population
 
@@ -21,20 +21,20 @@ Strips: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDAr
 """Group, start and y of its strips."""
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _signed_square(difference: float) -> float:
     """Square a difference and keep its sign. Never falls as the difference rises, as computed, too."""
     return difference * abs(difference)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _fold(key: int, at: int, best: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> None:
     """Fold a key into the two smallest of a row."""
     second[at] = min(second[at], max(best[at], key))
     best[at] = min(best[at], key)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _sweep(
     query: Rows,
     query_places: tuple[int, int],
@@ -65,7 +65,7 @@ def _sweep(
                 _fold(distance << 32 | query[3][q], t, train_keys[0], train_keys[1])
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _search(
     query: Rows,
     query_strips: Strips,
@@ -99,7 +99,7 @@ def _search(
             _sweep(query, places, train, train_places, away, limit, keys, train_keys)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _write(
     rows: npt.NDArray[np.int64],
     keys: npt.NDArray[np.int64],
