@@ -112,6 +112,10 @@ def main() -> None:
     shown.setLevel(logging.WARNING)
     shown.setFormatter(PublicFormatter("s2fast: %(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[shown])
+    # Warnings of libraries are for run.log, not for users.
+    logging.captureWarnings(True)
+    logging.getLogger("py.warnings").propagate = False
+    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
     logging.raiseExceptions = False  # a log that cannot be shown is no reason to stop
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")

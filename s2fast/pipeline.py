@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from s2fast import extract, ingest, match, verify
@@ -21,6 +21,7 @@ from s2fast.record import RUN_JSON, RunRecord, SceneInput, StageRecord, load_rec
 from s2fast.regionfile import RegionFile
 from s2fast.regions import check_regions
 from s2fast.report import tables
+from s2fast.runlog import RECORDED, noticed
 from s2fast.scenes import find_scenes
 from s2fast.sources import absolute, anchored, gdal_name
 from s2fast.stage import StageResult
@@ -92,15 +93,18 @@ def run_stages(
     """
     progress = progress or Progress()
     folder = RunFolder(out)
-    planned = plan(config, scenes, regions, strict=strict)
-    _earlier(planned, folder)  # refused before anything is written
-    with closing(Lock(folder)) as lock, open_workplace(workers, scheduler, config.compute.threads) as workplace:
+    with noticed() as told, ExitStack() as held:
+        planned = plan(config, scenes, regions, strict=strict)
+        _earlier(planned, folder)  # refused before anything is written
+        lock = held.enter_context(closing(Lock(folder)))
+        workplace = held.enter_context(open_workplace(workers, scheduler, config.compute.threads))
         lock.acquire()
         folder.sweep()
         before = _earlier(planned, folder)
         if before is None and not folder.is_empty():
             log.warning("%s/%s is lost or damaged: it is written anew", folder, RUN_JSON)
         record = _continued(planned, before, reads="ingest" in stages)
+        record.noticed = told
         for name in filter(BUDGETS.get, stages):
             BUDGETS[name](record, folder, workplace.threads or available_cores())
         # The record comes first: a folder with anything in it but no record is not ours to go on with.
@@ -158,9 +162,14 @@ def plan(config: Config, places: Sequence[Path | str], regions: Path | str | Non
     found = find_scenes([anchored(place) for place in places])
     superseded: dict[str, list[str]] = {}
     for product in found.replaced:
-        log.warning("%s", product)
+        log.warning("%s", product, extra=RECORDED)
         superseded.setdefault(product.by.scene_id, []).append(str(product))
     inputs, problems = [], {}
+    for name in found.unnamable:
+        problems[name] = "its name is no UTF-8: rename it"
+        if strict:
+            raise InputError(f"{name}: {problems[name]}")
+        log.warning("%s skipped: %s", name, problems[name], extra=RECORDED)
     for scene in found.scenes:
         try:
             with open_raster(scene.source, config.ingest) as reader:
@@ -168,7 +177,7 @@ def plan(config: Config, places: Sequence[Path | str], regions: Path | str | Non
         except SceneError as error:
             if strict:
                 raise
-            log.warning("%s skipped: %s", scene.scene_id, error)
+            log.warning("%s skipped: %s", scene.scene_id, error, extra=RECORDED)
             problems[scene.scene_id] = str(error)
     if not inputs:
         raise InputError(
@@ -253,7 +262,7 @@ def _run_stage(
     start = time.perf_counter()
     result = STAGES[name](record, folder, workplace, progress, strict=strict)
     for scene_id, problem in result.problems.items():
-        log.warning("%s skipped: %s", scene_id, problem)
+        log.warning("%s skipped: %s", scene_id, problem, extra=RECORDED)
     record.problems.update(result.problems)
     if not result.done and name in record.stages:
         return bool(result.problems)

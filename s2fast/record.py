@@ -120,6 +120,8 @@ class RunRecord(BaseModel):
     """How often verification was fooled in the finished run; None without a trial."""
     warnings: list[str] = Field(default_factory=list)
     """What to know before relying on the finished run, one line each."""
+    noticed: list[str] = Field(default_factory=list)
+    """What else the latest command warned of, one line each."""
     tables_key: str = ""
     """Content key of the tables."""
     tables: dict[str, int] = Field(default_factory=dict)

@@ -65,6 +65,36 @@ class RunLog(logging.Handler):
         folder.write(NAME, (before + "".join(f"{line}\n" for line in lines).encode())[-_MOST_BYTES:])
 
 
+RECORDED = {"recorded": True}
+"""The ``extra`` of a warning that run.json and the page tell in a place of its own."""
+
+
+class Noticed(logging.Handler):
+    """Gathers warnings, each once, for whoever reads the results and never saw the terminal."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.setFormatter(PublicFormatter("%(message)s"))
+        self.told: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a warning."""
+        text = self.format(record)
+        if not getattr(record, "recorded", False) and text not in self.told:
+            self.told.append(text)
+
+
+@contextmanager
+def noticed() -> Iterator[list[str]]:
+    """Gather what is warned of while the block runs."""
+    handler = Noticed()
+    logging.getLogger("s2fast").addHandler(handler)
+    try:
+        yield handler.told
+    finally:
+        logging.getLogger("s2fast").removeHandler(handler)
+
+
 class LoggedProgress(Progress):
     """Shows progress as another does, and logs each stage; the log is saved where a stage begins and ends.
 
@@ -104,10 +134,11 @@ def logged(out: str, shown: Progress) -> Iterator[LoggedProgress]:
 
     A block that fails before its first stage leaves no log: nothing is to be written then.
     """
-    ours = logging.getLogger("s2fast")
+    ours, of_python = logging.getLogger("s2fast"), logging.getLogger("py.warnings")
     run_log = RunLog(out)
     before = ours.level
     ours.addHandler(run_log)
+    of_python.addHandler(run_log)
     ours.setLevel(logging.INFO)
     try:
         yield LoggedProgress(shown, run_log)
@@ -121,6 +152,7 @@ def logged(out: str, shown: Progress) -> Iterator[LoggedProgress]:
         raise UnexpectedError(error, f"{out}/{NAME}") from error
     finally:
         ours.removeHandler(run_log)
+        of_python.removeHandler(run_log)
         ours.setLevel(before)
         if run_log.begun:
             _save_last(run_log, out)

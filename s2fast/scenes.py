@@ -38,6 +38,9 @@ class Found:
     replaced: list[Replaced]
     """Products left out for another of the same acquisition that shows the same ground."""
 
+    unnamable: list[str]
+    """Files left out since their names are no text (UTF-8), with these bytes as escapes."""
+
 
 def find_scenes(places: Sequence[Path | str], show: Callable[[Path], Shown | None] = shown) -> Found:
     """Find every scene under the given folders, zips, files or addresses.
@@ -61,8 +64,12 @@ def find_scenes(places: Sequence[Path | str], show: Callable[[Path], Shown | Non
     """
     named: list[Path] = []
     searched: list[Path] = []
+    unnamable: list[str] = []
     for place in map(source_path, places):
         for path in _candidates(place):
+            if (legible := _legible(path)) != str(path):
+                unnamable.append(legible)
+                continue
             (named if path == place else searched).append(path)
     by_path: dict[Path, Scene] = {}
     for scene in map(scene_from_name, (*named, *_images(searched))):
@@ -75,13 +82,22 @@ def find_scenes(places: Sequence[Path | str], show: Callable[[Path], Shown | Non
             )
     if not by_path:
         where = ", ".join(gdal_name(source_path(place)) for place in places)
-        raise InputError(f"no scenes found under {where}: looked for images, *.jp2 and *.tif, at any depth")
+        raise InputError(
+            f"no scenes found under {where}: looked for images, *.jp2 and *.tif, at any depth"
+            + (f"; {unnamable[0]} has a name that is no UTF-8: rename it" if unnamable else "")
+        )
     scenes, replaced = used_products(list(by_path.values()), show)
     apart = {scene.path: scene for scene in told_apart(scenes)}
     return Found(
         sorted(apart.values(), key=lambda scene: scene.order),
         [replace(one, by=apart[one.by.path]) for one in replaced],
+        unnamable,
     )
+
+
+def _legible(path: Path) -> str:
+    """Write a path as text; bytes that are none become escapes."""
+    return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def _candidates(place: Path) -> Iterator[Path]:

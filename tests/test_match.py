@@ -100,7 +100,7 @@ def test_scenes_with_no_or_one_keypoint_match_nothing(tmp_path: Path, mutual_too
             assert (row.n_good, row.similarity_pct) == (0, 0.0), (query, train)
 
 
-@given(st.integers(2, 40), st.integers(1, 110_000), st.integers(128, 2048), st.floats(0, 1), st.randoms())
+@given(st.integers(2, 40), st.integers(1, 95_000), st.integers(128, 2048), st.floats(0, 1), st.randoms())
 def test_blocks_hold_every_pair_once_and_fit(
     scenes: int, keypoints: int, budget_mb: int, share: float, random: np.random.Generator
 ) -> None:

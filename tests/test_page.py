@@ -306,6 +306,42 @@ def test_pair_shows_what_its_verdict_rests_on(verdicts: Path, opened: Open) -> N
     assert "up to 50.00 m from the expected position" in suspect
 
 
+def test_pair_without_matches_shows_no_plot(judged: Judged, opened: Open) -> None:
+    browser = opened(judged.out / "report.html")
+    browser.execute_script("view.open(0, everyPair)")
+    plot = browser.find_element(By.ID, "pair-plot")
+    assert plot.is_displayed()
+    browser.execute_script("DATA.matches[1] = ''; view.open(1, everyPair)")
+    assert not plot.is_displayed()
+    assert text(browser, "#plot-caption") == ""
+
+
+def test_squares_on_both_sides_of_the_diagonal_tell_the_same(judged: Judged, opened: Open) -> None:
+    browser = opened(judged.out / "report.html")
+    told = [
+        browser.execute_script(f"matrix.at = {{row: {row}, column: {column}}}; matrix.mark();")
+        or text(browser, "#readout")
+        for row, column in ((0, 2), (2, 0))
+    ]
+    assert told[0] == told[1]
+    assert told[0].startswith(str(browser.execute_script("return pairName(PAIR_AT[2])")))
+
+
+def test_page_fits_a_telephone(judged: Judged, opened: Open) -> None:
+    browser = opened(judged.out / "report.html")
+    size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        opened(judged.out / "report.html")
+        browser.execute_script("view.open(0, everyPair)")
+        assert browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [390, 390]
+        box = browser.execute_script("const box = byId('pair').getBoundingClientRect(); return [box.left, box.right]")
+        assert 0 <= box[0] < box[1] <= 390
+        assert browser.execute_script("return byId('pair').scrollWidth <= byId('pair').clientWidth")
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_page_warns_of_trials_that_were_verified(verdicts: Path, judged: Judged, opened: Open, tmp_path: Path) -> None:
     browser = opened(verdicts)
     told = "3 of 600 trials at wrong places were verified (0.5 %, 95 % interval 0.1 to 1.5 %)"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 
 import s2fast
 from s2fast.config import load_config
@@ -19,7 +20,7 @@ from s2fast.pipeline import run_stages
 from s2fast.progress import PlainProgress
 from s2fast.record import RunRecord
 from s2fast.report.tables import TABLES
-from tests.archives import ORIGINS, Archive, safe_path, write_archive, write_scene
+from tests.archives import ORIGINS, Archive, safe_path, write_archive, write_regions, write_scene
 
 COLUMNS = [
     "query", "train", "query_tile", "train_tile", "query_time", "train_time", "n_query", "n_train", "n_good",
@@ -375,3 +376,19 @@ def test_scenes_without_a_keypoint_end_well(tmp_path: Path) -> None:
         pairs = s2fast.open_run(out).pairs()
         assert pairs["n_good"].tolist() == [0]
         assert pairs["verified"].tolist() == [False]
+
+
+def test_what_a_run_warned_of_is_in_its_record_and_on_its_page(archive: Archive, tmp_path: Path) -> None:
+    scenes = tmp_path / "scenes"
+    shutil.copytree(archive.scenes, scenes)
+    (scenes / "broken.tif").write_bytes(b"II*")
+    far = tmp_path / "regions.geojson"
+    west, north = ORIGINS["36UXA"]
+    write_regions(far, [shapely.box(west + 100, north - 1000, west + 1000, north - 100)])
+    record = run_stages(load_config(), [scenes], far, tmp_path / "out")
+    (told,) = record.noticed
+    assert "scenes meet no polygon" in told
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["noticed"] == [told]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert told in page
+    assert list(record.problems) == ["broken"]

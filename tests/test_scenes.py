@@ -1,3 +1,4 @@
+import os
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -271,3 +272,14 @@ def test_real_archive(shared_data: Path) -> None:
     by_name = sorted(found.scenes, key=lambda scene: scene.path.name)
     assert found.scenes == by_name
     assert "S2A_20160830T083602_T36UYA" in [scene.scene_id for scene in found.scenes]
+
+
+def test_a_name_that_is_no_text_is_left_out_by_itself(tmp_path: Path) -> None:
+    for name in (b"a.tif", b"sc\xe8ne.tif"):
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
+    found = find_scenes([tmp_path])
+    assert [scene.scene_id for scene in found.scenes] == ["a"]
+    assert found.unnamable == [f"{tmp_path}/sc\\xe8ne.tif"]
+    (tmp_path / "a.tif").unlink()
+    with pytest.raises(InputError, match=r"sc\\xe8ne.tif has a name that is no UTF-8: rename it"):
+        find_scenes([tmp_path])

@@ -209,6 +209,7 @@ def _problems(record: RunRecord, pairs: pd.DataFrame, shown: Mapping[str, Thumbn
     if not pairs["verified"].notna().any():
         told.append({"what": "verification", "told": "has not run: run verify, then report"})
     told += [{"what": "verification", "told": warning} for warning in record.warnings]
+    told += [{"what": "warning", "told": text} for text in record.noticed]
     for verdict, meaning in _MEANING.items():
         if count := int((pairs["verdict"] == verdict).sum()):
             told.append({"what": f"{verdict}, {count} {'pair' if count == 1 else 'pairs'}", "told": meaning})

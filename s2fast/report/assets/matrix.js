@@ -143,7 +143,9 @@ class Matrix {
 
   read() {
     const pair = this.pairAt(this.at);
-    const names = [this.at.row, this.at.column].map((place) => SCENES[this.scene(place)]?.label);
+    // On both sides of the diagonal in the order query, train: a shift's sign depends on it.
+    const scenes = pair >= 0 ? [PAIRS.query[pair], PAIRS.train[pair]] : [this.at.row, this.at.column].map((place) => this.scene(place));
+    const names = scenes.map((scene) => SCENES[scene]?.label);
     const told = [];
     if (pair >= 0) {
       told.push(`similarity ${number(value("similarity_pct", pair), 2)} %`, `${number(value("n_good", pair))} good matches`);
