@@ -20,8 +20,7 @@ from s2fast.errors import SceneError
 from s2fast.executors import available_cores
 from s2fast.ground import PixelGrid
 from s2fast.model import Raster
-from s2fast.redaction import public
-from s2fast.sources import gdal_address, gdal_name, is_remote, is_virtual
+from s2fast.sources import gdal_address, gdal_name, gdal_says, is_remote, is_virtual
 from s2fast.web import downloaded
 from s2fast.windows import reduced_shape
 
@@ -100,7 +99,7 @@ def opened(path: Path, level: int | None = None) -> rasterio.DatasetReader:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             return rasterio.open(gdal_address(downloaded(path) or path), **options)
     except RasterioError as error:
-        told = f"{gdal_name(path)}: cannot be opened as a raster ({public(str(error))})"
+        told = f"{gdal_name(path)}: cannot be opened as a raster ({gdal_says(path, error)})"
         # GDAL's own words may hold what is secret in an address.
         raise SceneError(told) from (None if is_virtual(path) else error)
 

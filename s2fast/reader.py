@@ -21,8 +21,7 @@ from s2fast.errors import SceneError
 from s2fast.model import Raster, Window
 from s2fast.opening import block_shape, decoding_threads, gdal_settings, opened, opened_at_level, read_header
 from s2fast.openjpeg import CALL_PX, CODE_BLOCK_PX, MARGIN_PX, read_part
-from s2fast.redaction import public
-from s2fast.sources import gdal_name, is_virtual
+from s2fast.sources import gdal_name, gdal_says, is_virtual
 from s2fast.stretch import VALUES, auto_stretch, stretch_table
 from s2fast.windows import chunk_shape, covering, enlarged, grid, reduced
 
@@ -153,10 +152,10 @@ class RasterioReader:
         try:
             return self._picture.read(dataset, window)
         except RasterioError as error:
-            told = public(str(error.__cause__ or error))
+            said = gdal_says(self._path, error.__cause__ or error)
             raise SceneError(
                 f"{gdal_name(self._path)}: cannot read rows {window.row} to {window.row + window.height} "
-                f"({told}): the file is truncated or damaged, or its server failed; get it again"
+                f"({said}): the file is truncated or damaged, or its server failed; get it again"
             ) from (None if is_virtual(self._path) else error)
 
     def _counts(self) -> npt.NDArray[np.int64]:

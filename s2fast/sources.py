@@ -21,6 +21,10 @@ _WEB = re.compile(r"^(?:/vsicurl/)?(?P<scheme>https?):/{1,2}(?P<user>[^/]*@)?(?P
 _PLAIN_ZIP = re.compile(r"(?P<archive>.+?\.zip(?:\?[^/]*)?)(?:/(?P<member>.*))?$", re.IGNORECASE | re.DOTALL)
 
 
+_LEAST_SECRET = 4
+"""Shorter parts of an address are no secrets, or only between others that are left out with them [characters]."""
+
+
 def source_path(place: Path | str) -> Path:
     """Turn what a user writes into a path that keeps its meaning as a `Path`.
 
@@ -187,6 +191,23 @@ def gdal_name(path: Path) -> str:
     '/vsicurl/https://example.org/T36UYA_TCI.tif'
     """
     return public(gdal_address(path)) if is_virtual(path) else str(path)
+
+
+def gdal_says(path: Path, error: BaseException) -> str:
+    """Return what GDAL says of a source, without what is secret in its address: GDAL may repeat a part of it alone.
+
+    Examples
+    --------
+    >>> gdal_says(source_path("https://example.org/TCI.tif?sig=Zq7k1x"), OSError("TCI.tif?sig=Zq7k1x: read error"))
+    'TCI.tif?sig=...: read error'
+    """
+    text, shown = str(error), gdal_name(path)
+    words = {word for word in re.split(r"[/?&=@#:]", gdal_address(path)) if len(word) >= _LEAST_SECRET}
+    for word in sorted(words, key=len, reverse=True):
+        if word not in shown:
+            for form in (word, unquote(word), quote(unquote(word), safe="")):
+                text = text.replace(form, "...")
+    return public(text)
 
 
 def anchored(place: Path | str) -> Path:
