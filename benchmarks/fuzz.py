@@ -298,6 +298,7 @@ def _command(arguments: Sequence[str], printed: Path) -> NoReturn:
         target = os.open(printed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(target, 1)
         os.dup2(target, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         sys.argv = ["s2fast", *arguments]
         command_line()

@@ -1,0 +1,41 @@
+"""The fuzz benchmark: what counts as a fault, and a few trials of every kind."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import fuzz
+
+
+def test_a_few_trials_of_every_kind_end_in_a_result_or_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    code = fuzz.main(["--trials", str(3 * len(fuzz.KINDS))])
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    assert [line.split()[1] for line in printed.splitlines()] == [f"kind={kind}" for kind in fuzz.KINDS]
+
+
+@pytest.mark.parametrize(
+    ("ends", "fault"),
+    [
+        (lambda: None, ""),
+        (lambda: sys.exit(2), ""),
+        (lambda: sys.exit(4), "exit code 4"),
+        (lambda: sys.exit("error"), "exit code 1"),
+        (lambda: 1 / 0, "traceback"),
+        (lambda: os.kill(os.getpid(), signal.SIGKILL), "crash, SIGKILL"),
+    ],
+)
+def test_faults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ends: object, fault: str) -> None:
+    monkeypatch.setattr(fuzz, "command_line", ends)
+    _, _, wrong = fuzz._finished(*fuzz._started(["pairs"], tmp_path / "printed"))
+    assert wrong == fault
+
+
+def test_a_trial_without_end_is_a_hang(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(fuzz, "command_line", lambda: os.read(os.pipe()[0], 1))
+    monkeypatch.setattr(fuzz, "_MOST_SECONDS", 0.5)
+    _, _, wrong = fuzz._finished(*fuzz._started(["pairs"], tmp_path / "printed"))
+    assert wrong == "hang"
