@@ -105,13 +105,19 @@ class LocalPool(Workplace):
     @staticmethod
     def _open(workers: int) -> Executor:
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_follow_parent)
+        return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker)
 
     def reopen(self) -> None:
         """See `Workplace`."""
         log.warning("a worker process died (killed, or out of memory); its units are computed again")
         self.close()
         self.executor = self._open(self.slots)
+
+
+def _begin_worker() -> None:
+    # Warnings of libraries are not for users, who see what a worker prints.
+    logging.captureWarnings(True)
+    _follow_parent()
 
 
 def _follow_parent() -> None:

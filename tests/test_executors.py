@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -41,6 +42,11 @@ def note_then_fail(unit: int, folder: Path, threads: int) -> None:
     (folder / str(unit)).touch()
     if unit == 0:
         raise SceneError("the first fails")
+
+
+def warn(unit: int, threads: int) -> int:
+    warnings.warn("of a library", UserWarning, stacklevel=1)
+    return unit
 
 
 def die_on_three(unit: int, folder: Path, deaths: int, threads: int) -> int:
@@ -320,3 +326,9 @@ def test_thread_limit_reaches_opencv() -> None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def test_warnings_of_libraries_in_workers_stay_off_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with open_workplace(2) as workplace:
+        assert len(list(run_units(workplace, warn, range(4)))) == 4
+    assert "of a library" not in capfd.readouterr().err
