@@ -24,7 +24,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 docs: $(READY)  ## the configuration reference
-	$(BIN)/python -m s2fast.reference > docs/configuration.md
+	$(BIN)/python -m s2fast.tools.configuration_reference > docs/configuration.md
 
 bench: $(READY)  ## the operation benchmarks
 	$(BIN)/python -m benchmarks hamming

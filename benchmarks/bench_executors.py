@@ -24,11 +24,11 @@ import numpy as np
 
 from benchmarks.harness import emit, interleaved, ratio
 from s2fast.config import load_config
-from s2fast.executors import DaskCluster, LocalPool, Workplace, open_workplace, run_units
+from s2fast.folder.run_folder import RunFolder
 from s2fast.pipeline import STAGES, plan
-from s2fast.progress import Progress
-from s2fast.store import RunFolder
 from s2fast.synth import synth
+from s2fast.work.executors import DaskCluster, LocalPool, Workplace, open_workplace, run_units
+from s2fast.work.progress import Progress
 
 SETTINGS = {"compute.threads": 1}
 

@@ -28,9 +28,9 @@ from benchmarks.bench_settings import area_under_curve
 from benchmarks.harness import emit
 from benchmarks.quality import TRUE_PX
 from s2fast.config import Ingest
-from s2fast.pairing import place
-from s2fast.reader import open_raster
+from s2fast.raster.reader import open_raster
 from s2fast.results import Run
+from s2fast.stages.pairs import place
 from s2fast.synth import synth
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.harness import emit, ratio
-from s2fast.match import load_scenes
 from s2fast.results import Run
+from s2fast.stages.match import load_scenes
 from s2fast_kernels.hamming_top2.cases import random_descriptors
 from s2fast_kernels.hamming_top2.reference import Top2
 from s2fast_kernels.hamming_window_top2 import hamming_window_top2

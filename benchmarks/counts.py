@@ -9,13 +9,13 @@ from typing import Any
 
 import rasterio.io
 
-import s2fast.reader
-from s2fast.ingest import needed_windows
+import s2fast.raster.reader
+from s2fast.folder.record import RunRecord
 from s2fast.model import Window
-from s2fast.placed import place_regions
-from s2fast.record import RunRecord
+from s2fast.raster.windows import chunk_shape
+from s2fast.regions.mask import place_regions
 from s2fast.results import Run
-from s2fast.windows import chunk_shape
+from s2fast.stages.ingest import needed_windows
 from s2fast_kernels.backends import Backend
 
 
@@ -87,7 +87,7 @@ def counting() -> Iterator[Counter[str]]:
         return counted
 
     # A base from before parts were read has none.
-    read_part: Any = getattr(s2fast.reader, "read_part", None)
+    read_part: Any = getattr(s2fast.raster.reader, "read_part", None)
 
     def counted_part(*arguments: Any) -> Any:
         done["reads"] += 1
@@ -95,12 +95,12 @@ def counting() -> Iterator[Counter[str]]:
         return read_part(*arguments) if read_part else None
 
     rasterio.io.DatasetReader.read, Backend.load = counted_read, counted_load  # type: ignore[method-assign]
-    s2fast.reader.read_part = counted_part  # type: ignore[assignment,attr-defined]
+    s2fast.raster.reader.read_part = counted_part  # type: ignore[assignment,attr-defined]
     try:
         yield done
     finally:
         rasterio.io.DatasetReader.read, Backend.load = read, load  # type: ignore[method-assign]
-        s2fast.reader.read_part = read_part  # type: ignore[attr-defined]
+        s2fast.raster.reader.read_part = read_part  # type: ignore[attr-defined]
 
 
 def _counted_engine(engine: Any, done: Counter[str]) -> Any:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from s2fast.config import load_config
-from s2fast.executors import InProcess, Workplace
+from s2fast.folder.record import RunRecord
+from s2fast.folder.run_folder import RunFolder
 from s2fast.pipeline import STAGES, plan
-from s2fast.progress import Progress
-from s2fast.record import RunRecord
-from s2fast.store import RunFolder
+from s2fast.work.executors import InProcess, Workplace
+from s2fast.work.progress import Progress
 
 MIB = 1 << 20
 

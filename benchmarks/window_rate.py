@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from s2fast.executors import limit_threads
+from s2fast.work.executors import limit_threads
 from s2fast_kernels.hamming_top2.cases import random_descriptors
 from s2fast_kernels.hamming_window_top2 import hamming_window_top2
 

@@ -102,8 +102,8 @@ class Format(StrEnum):
 def main() -> None:
     """Run the command line; whatever is wrong is one line on standard error and exit code 2."""
     from s2fast.errors import S2FastError
-    from s2fast.redaction import PublicFormatter, public
-    from s2fast.streams import flushed, full, open_missing
+    from s2fast.files.redaction import PublicFormatter, public
+    from s2fast.work.streams import flushed, full, open_missing
     from s2fast_kernels.backends import BackendError
 
     open_missing()
@@ -145,7 +145,7 @@ def _unexpected(error: Exception) -> str:
     import traceback
 
     from s2fast.errors import UnexpectedError
-    from s2fast.redaction import public
+    from s2fast.files.redaction import public
 
     try:
         with tempfile.NamedTemporaryFile("w", prefix="s2fast-", suffix=".log", delete=False) as log_file:
@@ -175,11 +175,11 @@ def _stages(
 ) -> None:
     from s2fast import __version__
     from s2fast.config import load_config
-    from s2fast.interrupt import EXIT_INTERRUPTED, ending_at_once
+    from s2fast.files.redaction import public_words
+    from s2fast.folder.log import logged
     from s2fast.pipeline import run_stages
-    from s2fast.progress import progress_for_stderr
-    from s2fast.redaction import public_words
-    from s2fast.runlog import logged
+    from s2fast.work.interrupt import EXIT_INTERRUPTED, ending_at_once
+    from s2fast.work.progress import progress_for_stderr
 
     if verbose:
         for handler in logging.getLogger().handlers:
@@ -292,10 +292,10 @@ def pairs(
 @app.command(epilog="Example: s2fast check OUT")
 def check(out: RunFolderPath) -> None:
     """Read all of a run folder and list what is damaged; the next run computes that again."""
-    from s2fast.check import damage
     from s2fast.errors import RunFolderError
-    from s2fast.lock import Lock
-    from s2fast.store import RunFolder
+    from s2fast.folder.check import damage
+    from s2fast.folder.lock import Lock
+    from s2fast.folder.run_folder import RunFolder
 
     folder = RunFolder(out)
     found = {error.finding: error for error in damage(folder)}
@@ -390,8 +390,8 @@ def synth(
     seed: Annotated[int, typer.Option(help="Another seed, another ground")] = 0,
 ) -> None:
     """Make a synthetic archive with known truth: SAFE folders, polygons, truth.json."""
-    from s2fast.progress import progress_for_stderr
     from s2fast.synth import synth as make_archive
+    from s2fast.work.progress import progress_for_stderr
 
     names = tuple(tiles.split(","))
     with progress_for_stderr().stage("synth", len(names) * dates, 0) as bar:
@@ -406,8 +406,8 @@ def demo(
     ),
 ) -> None:
     """Make a small synthetic archive, run the whole job on it, say where its report is."""
-    from s2fast.demo import run_demo
-    from s2fast.progress import progress_for_stderr
+    from s2fast.tools.demo import run_demo
+    from s2fast.work.progress import progress_for_stderr
 
     for line in run_demo(out, progress_for_stderr()):
         typer.echo(line)
@@ -416,7 +416,7 @@ def demo(
 @app.command(epilog="Example: s2fast doctor")
 def doctor() -> None:
     """Say what this machine can run, what is missing, and the command that mends it."""
-    from s2fast.doctor import examine
+    from s2fast.tools.doctor import examine
 
     findings = examine()
     width = max(len(finding.topic) for finding in findings)

@@ -23,7 +23,7 @@ class Scene:
 
     path: Path
     """The raster file, or what GDAL calls it in a zip or on a server, without what is secret; see
-    `s2fast.sources.gdal_name`."""
+    `s2fast.files.source.gdal_name`."""
 
     platform: str = ""
     """``S2A`` to ``S2D``, or ``HLS.S30``, ``HLS.L30``; empty if unknown."""

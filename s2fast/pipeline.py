@@ -8,25 +8,24 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from s2fast import extract, ingest, match, verify
-from s2fast.check import damage
+from s2fast.archive.find import find_scenes
+from s2fast.archive.identity import identity
 from s2fast.config import Config
 from s2fast.errors import DamageError, InputError, RunFolderError, SceneError
-from s2fast.executors import Workplace, available_cores, open_workplace
-from s2fast.lock import Lock
-from s2fast.polygons import listed
-from s2fast.progress import Progress
-from s2fast.reader import open_raster
-from s2fast.record import RUN_JSON, RunRecord, SceneInput, StageRecord, load_record
-from s2fast.regionfile import RegionFile
-from s2fast.regions import check_regions
-from s2fast.report import tables
-from s2fast.runlog import RECORDED, noticed
-from s2fast.scenes import find_scenes
-from s2fast.sources import absolute, anchored, gdal_name
-from s2fast.stage import StageResult
-from s2fast.store import RunFolder
-from s2fast.versions import identity
+from s2fast.files.source import absolute, anchored, gdal_name
+from s2fast.folder.check import damage
+from s2fast.folder.lock import Lock
+from s2fast.folder.log import RECORDED, noticed
+from s2fast.folder.record import RUN_JSON, RunRecord, SceneInput, StageRecord, load_record
+from s2fast.folder.run_folder import RunFolder
+from s2fast.raster.reader import open_raster
+from s2fast.regions.check import check_regions
+from s2fast.regions.file import RegionFile
+from s2fast.regions.rows import listed
+from s2fast.stages import extract, ingest, match, report, verify
+from s2fast.stages.result import StageResult
+from s2fast.work.executors import Workplace, available_cores, open_workplace
+from s2fast.work.progress import Progress
 from s2fast_kernels import akaze
 from s2fast_kernels.backends import resolve
 
@@ -37,7 +36,7 @@ STAGES: Mapping[str, Callable[..., StageResult]] = {
     "extract": extract.run,
     "match": match.run,
     "verify": verify.run,
-    "report": tables.run,
+    "report": report.run,
 }
 """In the order they run; each reads what the one before wrote."""
 
@@ -75,7 +74,7 @@ def run_stages(
     stages
         Names from `STAGES`.
     workers, scheduler
-        Where work runs; see `s2fast.executors.open_workplace`.
+        Where work runs; see `s2fast.work.executors.open_workplace`.
     strict
         Stop at the first scene or polygon that cannot be used, instead of leaving it out.
     progress
@@ -249,7 +248,7 @@ def _continued(record: RunRecord, before: RunRecord | None, *, reads: bool) -> R
     # Tables of other settings or scenes are not this run's, however far it gets.
     return record.model_copy(
         update={
-            "tables_key": before.tables_key if before.tables_key == tables.tables_key(record) else "",
+            "tables_key": before.tables_key if before.tables_key == report.tables_key(record) else "",
             "tables": before.tables,
         }
     )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from s2fast.errors import InputError, RunFolderError
+from s2fast.folder.record import RUN_JSON, RunRecord, load_record
+from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features, Window
-from s2fast.record import RUN_JSON, RunRecord, load_record
-from s2fast.store import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,8 +105,8 @@ class Run:
         )
 
     def displacement(self, first: str, second: str, cell_m: float = 1000.0) -> bytes:
-        """Return a GeoTIFF of a pair's shift over the ground; see `s2fast.report.raster.displacement_raster`."""
-        from s2fast.report.raster import displacement_raster
+        """Return a GeoTIFF of a pair's shift over the ground; see `s2fast.report.displacement_raster`."""
+        from s2fast.report.displacement_raster import displacement_raster
 
         query, train = self._pair(first, second)[["query", "train"]]
         return displacement_raster(self.folder, query, train, cell_m)

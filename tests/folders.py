@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from s2fast.fixed import Fixed
+from s2fast.folder.run_folder import RunFolder
+from s2fast.image.fixed_pattern import Fixed
+from s2fast.image.prepare import clear_cells
 from s2fast.model import Features
-from s2fast.prepare import clear_cells
-from s2fast.store import RunFolder
 from s2fast_kernels.hamming_top2.cases import random_descriptors
 
 

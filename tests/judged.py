@@ -13,17 +13,17 @@ import pandas as pd
 import pyarrow as pa
 
 import s2fast
-from s2fast.checksums import checksum
-from s2fast.executors import open_workplace
-from s2fast.nulls import NullRate, null_warning
-from s2fast.parts import parquet
-from s2fast.record import NullRecord, load_record
+from s2fast.folder.checksums import checksum
+from s2fast.folder.pair_blocks import parquet
+from s2fast.folder.record import NullRecord, load_record
+from s2fast.folder.run_folder import RunFolder
+from s2fast.geometry.nulls import NullRate, null_warning
 from s2fast.report import gis, page
 from s2fast.report.displacements import Ground
 from s2fast.report.payload import payload
-from s2fast.report.tables import TABLES
 from s2fast.report.thumbnails import thumbnails
-from s2fast.store import RunFolder
+from s2fast.stages.report import TABLES
+from s2fast.work.executors import open_workplace
 from tests.archives import PIXEL_M, Archive
 
 SIMILARITIES = [80.0, 60.0, 50.0, 49.99, 20.0, 0.0]

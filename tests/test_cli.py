@@ -20,9 +20,9 @@ import shapely
 
 from s2fast import cli
 from s2fast.errors import RunFolderError
-from s2fast.record import load_record
+from s2fast.folder.record import load_record
+from s2fast.folder.run_folder import RunFolder
 from s2fast.report.listing import print_pairs
-from s2fast.store import RunFolder
 from tests.archives import Archive, safe_path, write_archive, write_regions, write_scene
 from tests.judged import VERDICTS, Judged, every_verdict, replace_part
 from tests.test_pipeline import digests
@@ -383,7 +383,7 @@ def test_run_keeps_a_log(archive: Archive, tmp_path: Path, monkeypatch: pytest.M
     def fails(*_: object) -> None:
         raise RunFolderError("no room")
 
-    monkeypatch.setattr("s2fast.extract.extract_unit", fails)
+    monkeypatch.setattr("s2fast.stages.extract.extract_unit", fails)
     assert s2fast(monkeypatch, "extract", *arguments[1:]) == 2
     assert "ended with an error: no room" in (out / "run.log").read_text()
 
@@ -413,7 +413,7 @@ def test_interrupt_does_not_wait_for_what_runs() -> None:
     # A lock nobody frees stands for a kernel that takes long: the main thread never gets to a handler of its own.
     program = (
         "import threading\n"
-        "from s2fast.interrupt import ending_at_once\n"
+        "from s2fast.work.interrupt import ending_at_once\n"
         "lock = threading.Lock()\n"
         "lock.acquire()\n"
         "with ending_at_once('go on with: this'):\n"
@@ -471,7 +471,7 @@ def test_the_unexpected_is_one_line_with_the_place_of_its_log(
     def fails(*_: object, **__: object) -> None:
         raise KeyError("what nobody thought of\nand more of it")
 
-    monkeypatch.setattr("s2fast.ingest.ingest_unit", fails)
+    monkeypatch.setattr("s2fast.stages.ingest.ingest_unit", fails)
     out = tmp_path / "out"
     assert s2fast(monkeypatch, "run", CONFIG, "--scenes", archive.scenes, "--out", out) == 2
     assert_one_line(capsys.readouterr().err, f"; please report it with {out}/run.log")

@@ -16,10 +16,10 @@ import shapely
 import s2fast
 from s2fast.config import load_config
 from s2fast.errors import ConfigError, InputError, RunFolderError, SceneError
+from s2fast.folder.record import RunRecord
 from s2fast.pipeline import run_stages
-from s2fast.progress import PlainProgress
-from s2fast.record import RunRecord
-from s2fast.report.tables import TABLES
+from s2fast.stages.report import TABLES
+from s2fast.work.progress import PlainProgress
 from tests.archives import ORIGINS, Archive, safe_path, write_archive, write_regions, write_scene
 
 COLUMNS = [
@@ -238,14 +238,14 @@ def test_stage_without_the_one_before_says_which(archive: Archive, tmp_path: Pat
 
 
 def test_interrupted_ingest_leaves_no_key(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import s2fast.ingest
+    import s2fast.stages.ingest
 
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(s2fast.ingest, "masked", interrupted)
+        patch.setattr(s2fast.stages.ingest, "masked", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(archive, out)
     after = run(archive, out)

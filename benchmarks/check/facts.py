@@ -1,7 +1,7 @@
 """Facts of one side that no clock disturbs, gathered in one of its worker processes.
 
 Every fact has a rule by which head is held against base, and where a model says what the figure may be at most (the
-run's plan, `s2fast.memory`), a limit that holds without any base: that is what `.ci/run` looks at.
+run's plan, `s2fast.stages.memory`), a limit that holds without any base: that is what `.ci/run` looks at.
 """
 
 from __future__ import annotations
@@ -101,11 +101,11 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
 
 
 def of_memory(scratch: Path) -> Iterator[Fact]:
-    """Measure the memory that operations take, and their peaks against `s2fast.memory`."""
+    """Measure the memory that operations take, and their peaks against `s2fast.stages.memory`."""
     del scratch
     from s2fast.config import load_config
-    from s2fast.extract import extract_scene
-    from s2fast.memory import extract_bytes
+    from s2fast.stages.extract import extract_scene
+    from s2fast.stages.memory import extract_bytes
     from s2fast_kernels.akaze.cases import synthetic_image
     from s2fast_kernels.hamming_top2 import hamming_top2
     from s2fast_kernels.hamming_top2.cases import random_descriptors

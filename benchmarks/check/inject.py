@@ -59,7 +59,7 @@ ALLOCATION = Injection(
 
 DECODE = Injection(
     "one needless decode",
-    "s2fast/reader.py",
+    "s2fast/raster/reader.py",
     "        return read or self._shrunk(",
     "        if window.row == window.col == 0:\n"
     "            self._pixels(self._dataset, reduced(window, self.raster.level))\n"

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.check.facts import high_water_mib, peak_memory
-from s2fast.progress import Bar, Progress
+from s2fast.work.progress import Bar, Progress
 
 
 class Measuring(Progress):

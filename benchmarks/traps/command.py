@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.harness import emit
 from benchmarks.traps.kinds import KINDS, SYNTHETIC, Trial
 from benchmarks.traps.scenes import PIXEL_M, photographs
-from s2fast.nulls import NullRate
+from s2fast.geometry.nulls import NullRate
 
 
 def main(argv: Sequence[str]) -> int:

@@ -25,8 +25,8 @@ from benchmarks.traps.scenes import (
     scene,
 )
 from s2fast.config import Config
-from s2fast.match import MatchedScene
-from s2fast.shift import Judgement
+from s2fast.geometry.shift import Judgement
+from s2fast.stages.match import MatchedScene
 
 CLEAR = ("20160621", "20160830", "20190427", "20190606", "20190611", "20190825", "20190904")
 """Clear dates of tile 36UYA, which show one ground."""

@@ -14,12 +14,12 @@ import pyproj
 import rasterio
 
 from s2fast.config import Config, load_config
-from s2fast.extract import extract_scene
-from s2fast.ground import Place
-from s2fast.match import MatchedScene, good_matches
-from s2fast.pairing import Pair
-from s2fast.shift import Judgement
-from s2fast.verify import Matched, judge
+from s2fast.geometry.placement import Place
+from s2fast.geometry.shift import Judgement
+from s2fast.stages.extract import extract_scene
+from s2fast.stages.match import MatchedScene, good_matches
+from s2fast.stages.pairs import Pair
+from s2fast.stages.verify import Matched, judge
 
 Grey = npt.NDArray[np.uint8]
 

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from s2fast.ground import PixelGrid
-from s2fast.store import RunFolder
+from s2fast.folder.run_folder import RunFolder
+from s2fast.geometry.placement import PixelGrid
 
 
 @dataclass(frozen=True, slots=True)
 class Displacements:
-    """Matches of one pair as vectors on the ground, on the query's metric map, see `s2fast.ground.PixelGrid`."""
+    """Matches of one pair as vectors on the ground, on the query's metric map (see `PixelGrid`)."""
 
     start: npt.NDArray[np.float64]
     """(n, 2) east and north where the query shows the feature [m]."""

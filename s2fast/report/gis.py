@@ -13,10 +13,10 @@ import geopandas
 import pandas as pd
 import pyogrio
 
+from s2fast.folder.run_folder import RunFolder
 from s2fast.report.displacements import Ground
 from s2fast.report.layers import displacements, map_crs, misregistration, pair_links
 from s2fast.report.page import asset
-from s2fast.store import RunFolder
 
 GEOPACKAGE = "run.gpkg"
 

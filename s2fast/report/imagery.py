@@ -13,13 +13,13 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
-from s2fast.bands import Picture
 from s2fast.errors import SceneError
+from s2fast.files.source import gdal_name
+from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
-from s2fast.opening import gdal_settings, opened
-from s2fast.sources import gdal_name
-from s2fast.store import RunFolder
-from s2fast.windows import reduced
+from s2fast.raster.bands import Picture
+from s2fast.raster.dataset import gdal_settings, opened
+from s2fast.raster.windows import reduced
 
 log = logging.getLogger(__name__)
 

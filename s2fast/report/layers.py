@@ -11,10 +11,10 @@ import pandas as pd
 import pyproj
 import shapely
 
-from s2fast.globe import joined, split, wrapped
-from s2fast.ground import reprojected
+from s2fast.folder.run_folder import RunFolder
+from s2fast.geometry.antimeridian import joined, split, wrapped
+from s2fast.geometry.placement import reprojected
 from s2fast.report.displacements import Ground, inliers, pairs_with_matches
-from s2fast.store import RunFolder
 
 LINES_PER_PAIR = 200
 """Most vectors of one pair: `matches/` holds all of them, a map needs no more."""

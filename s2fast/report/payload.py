@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from s2fast.globe import joined
-from s2fast.nulls import null_summary
-from s2fast.record import RunRecord
+from s2fast.folder.record import RunRecord
+from s2fast.folder.run_folder import RunFolder
+from s2fast.geometry.antimeridian import joined
+from s2fast.geometry.nulls import null_summary
 from s2fast.report.displacements import Ground, inliers, pairs_with_matches
-from s2fast.report.likeness import likeness_order
+from s2fast.report.ordering import likeness_order
 from s2fast.report.thumbnails import Thumbnails
-from s2fast.store import RunFolder
 
 MOST_MATCHES = 150
 """Most matches of one pair that the page holds."""

@@ -12,11 +12,11 @@ from matplotlib.patches import ConnectionPatch
 from matplotlib.patheffects import Normal, withStroke
 
 from s2fast.errors import InputError
+from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
-from s2fast.report.chosen import Lines, lines_to_draw
 from s2fast.report.displacements import Ground
 from s2fast.report.imagery import covering, original, shown_tile, whole
-from s2fast.store import RunFolder
+from s2fast.report.sample import Lines, lines_to_draw
 
 View = Literal["all", "masked", "original"]
 

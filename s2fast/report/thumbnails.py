@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from s2fast.executors import Workplace, limit_threads, run_units
-from s2fast.record import SceneInput
+from s2fast.folder.record import SceneInput
+from s2fast.folder.run_folder import RunFolder
 from s2fast.report.imagery import from_source, shown_tile, stored_grey, stretched, whole
-from s2fast.store import RunFolder
+from s2fast.work.executors import Workplace, limit_threads, run_units
 
 SIDE_PX = 512
 """Longest side of a thumbnail."""

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from benchmarks.bench_executors import two_against_one
-from s2fast.executors import LocalPool
+from s2fast.work.executors import LocalPool
 from tests.archives import Archive
 
 

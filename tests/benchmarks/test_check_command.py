@@ -16,7 +16,7 @@ from benchmarks.check.sides import CheckError, Side, Worker
 from benchmarks.check.statistics import Interval
 from benchmarks.check.timing import Timing
 from s2fast.model import Window
-from s2fast.reader import RasterioReader
+from s2fast.raster.reader import RasterioReader
 from tests.archives import Archive
 
 QUIET = Interval(1.0, 0.99, 1.01, 8)
@@ -82,7 +82,10 @@ def head(tmp_path: Path) -> Side:
 def test_a_side_runs_its_own_sources(tmp_path: Path, head: Side) -> None:
     faulty = inject.faulty_side(inject.DECODE, tmp_path)
     assert faulty.path != head.path
-    text = 'from importlib.util import find_spec as f; print(f("s2fast.reader").origin, f("benchmarks.check").origin)'
+    text = (
+        "from importlib.util import find_spec as f;"
+        'print(f("s2fast.raster.reader").origin, f("benchmarks.check").origin)'
+    )
     for side, root in ((head, sides.ROOT), (faulty, tmp_path)):
         environment = sides.worker_environment(side)
         told = subprocess.run(
@@ -106,7 +109,7 @@ def test_every_injection_still_fits_the_sources(trial: str, tmp_path: Path) -> N
 
 def test_an_injection_that_fits_no_more_says_so(tmp_path: Path) -> None:
     with pytest.raises(CheckError, match="does not hold the text"):
-        inject.faulty_side(inject.Injection("gone", "s2fast/reader.py", "no such text", ""), tmp_path)
+        inject.faulty_side(inject.Injection("gone", "s2fast/raster/reader.py", "no such text", ""), tmp_path)
 
 
 def test_a_worker_answers_tells_errors_and_its_end(head: Side) -> None:

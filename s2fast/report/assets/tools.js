@@ -40,7 +40,7 @@ function viridis(share) {
   return `rgb(${mixed.join(",")})`;
 }
 
-// From the palettes of Okabe and Ito and of Tol; no two verdicts look alike to a colour-blind eye (tests/test_page.py).
+// From the palettes of Okabe and Ito and of Tol; no two verdicts look alike to a colour-blind eye (tests/report/test_page.py).
 const INLIER_COLOUR = "#56b4e9";
 const OUTLIER_COLOUR = "#e69f00";
 const VERDICT_COLOURS = {

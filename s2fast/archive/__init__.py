@@ -1,0 +1,1 @@
+"""What scenes there are: found, named, and told apart."""

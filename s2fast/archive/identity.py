@@ -1,0 +1,86 @@
+"""Which version of a raster this is: by what its file system or its server says, without reading a pixel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from s2fast.errors import SceneError
+from s2fast.files import web
+from s2fast.files.source import SCHEMES, gdal_name, is_virtual, is_web, source_path, web_url, zip_parts
+from s2fast.raster.dataset import gdal_settings, opened
+
+
+def identity(path: Path) -> str:
+    """Say which version of a raster this is.
+
+    Parameters
+    ----------
+    path
+        A file, or a source as `s2fast.files.source.source_path` names it.
+
+    Returns
+    -------
+    str
+        The raster's name, then size and time of the last change of its file (of a zip's member: the zip's), or size and
+        tag on its server. The same follows of each file that is read with it: a world file, a VRT's sources.
+
+    Raises
+    ------
+    SceneError
+        A file is gone, or its server does not answer.
+    """
+    name = Path(gdal_name(path)).name
+    parts = [name, _version(path)]
+    if not is_virtual(path) or name.lower().endswith(".vrt"):
+        parts += [f"{Path(gdal_name(part)).name} {_version(part)}" for part in _read_with(path)]
+    return " ".join(parts)
+
+
+def _read_with(path: Path) -> list[Path]:
+    with gdal_settings(), opened(path) as dataset:
+        return sorted({source_path(name) for name in dataset.files} - {path})
+
+
+def _version(path: Path) -> str:
+    zipped = zip_parts(path)
+    if zipped:
+        return _version(zipped[0])
+    if is_web(path):
+        return web.version(web_url(path))
+    if is_virtual(path):
+        return _remote_version(path)
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise SceneError(f"{path}: cannot be looked at: {error.strerror}") from error
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _remote_version(path: Path) -> str:
+    name = gdal_name(path)
+    url = next(
+        (f"{scheme}://{name.removeprefix(prefix)}" for scheme, prefix in SCHEMES.items() if name.startswith(prefix)),
+        None,
+    )
+    if url is None:
+        raise SceneError(f"{name}: its version cannot be told; name a file, a zip or an address such as s3://")
+    try:
+        import obstore
+        from obstore.exceptions import BaseError
+        from obstore.store import from_url
+    except ImportError as error:
+        raise SceneError(f"{name}: scenes on a server need obstore: pip install 's2fast[s3]'") from error
+    folder, _, key = url.rpartition("/")
+    unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1")
+    try:
+        # Plain http is for a server of one's own, and what GDAL does too.
+        if unsigned and url.startswith("s3://"):
+            store = from_url(folder, client_options={"allow_http": True}, skip_signature=True)
+        else:
+            store = from_url(folder, client_options={"allow_http": True})
+        found = obstore.head(store, key)
+    except (BaseError, OSError) as error:
+        reason = " ".join(str(error).split("\n\nDebug source")[0].partition("<?xml")[0].split())
+        raise SceneError(f"{name}: the server does not give it: {reason}") from error
+    return f"{found['size']} {found['e_tag'] or found['last_modified'].isoformat()}"

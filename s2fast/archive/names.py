@@ -1,0 +1,186 @@
+"""What names of files and folders say: acquisition, tile, product; and which names scenes of one acquisition get."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import chain, zip_longest
+from pathlib import Path
+from urllib.parse import unquote
+
+from s2fast.files.source import gdal_name, is_web
+from s2fast.model import Scene
+
+_TIME = r"\d{8}T\d{6}"
+_TILE = r"(?P<tile>\d{2}[A-Z]{3})"
+
+_NAMES = tuple(
+    re.compile(rf"(?<![A-Z0-9]){pattern}(?![A-Z0-9])", re.IGNORECASE)
+    for pattern in (
+        # S2A_MSIL1C_20160830T083602_N0204_R064_T36UYA_20160830T083600; STAC catalogues leave out the baseline
+        rf"(?P<platform>S2[A-D])_MSI(?P<level>L1C|L2A)_(?P<time>{_TIME})(?:_N(?P<baseline>\d{{4}}))?_R\d{{3}}_T{_TILE}"
+        rf"(?:_(?P<made>{_TIME}))?",
+        # products before December 2016, and their granules
+        rf"(?P<platform>S2[A-D])_(?:OPER|USER)_PRD_MSI(?P<level>L1C|L2A)_.*?_(?P<made>{_TIME})_R\d{{3}}_V(?P<time>{_TIME})",
+        rf"(?P<platform>S2[A-D])_(?:OPER|USER)_MSI_(?P<level>L1C|L2A)_TL_.*_T{_TILE}(?:_N(?P<baseline>\d{{2}}\.\d{{2}}))?",
+        # L1C_T36UYA_A006199_20160830T083600
+        rf"(?P<level>L1C|L2A)_T{_TILE}_A\d{{6}}",
+        # T36UYA_20160830T083602_TCI, L2A_T36UYA_20180101T083339_TCI_10m, T36UYA_TCI
+        rf"(?:(?P<level>L1C|L2A)_)?T{_TILE}(?:_(?P<time>{_TIME})|(?=_TCI))",
+        # ref_S2A_20160608T153121_T33UUU_sub: any other file that carries an acquisition in its name
+        rf"(?P<platform>S2[A-D])_(?P<time>{_TIME})_T{_TILE}",
+        # Earth Search: S2A_36UYA_20160830_0_L2A, S2A_T36UYA_20160830T083602_L2A
+        r"(?P<platform>S2[A-D])_T?(?P<tile>\d{1,2}[A-Z]{3})_(?P<time>\d{8}(?:T\d{6})?)(?:_\d+)?_(?P<level>L1C|L2A)",
+        # Earth Engine: 20160830T083602_20160830T084116_T36UYA
+        rf"(?P<time>{_TIME})_{_TIME}_T{_TILE}",
+        # HLS.S30.T36UYA.2016243T083602.v2.0
+        rf"(?P<platform>HLS\.[SL]30)\.T{_TILE}\.(?P<time>\d{{7}}T\d{{6}})",
+    )
+)
+"""What folders and files are called, the fullest first; in capitals or not."""
+
+_TILE_FOLDERS = re.compile(r"/(\d{1,2})/([A-Z])/([A-Z]{2})/(\d{4})/(\d{1,2})/(\d{1,2})/\d+/", re.IGNORECASE)
+"""tiles/36/U/YA/2016/8/30/0/TCI.jp2: the public buckets, a folder a date."""
+
+_TIME_FORMATS = {8: "%Y%m%d", 14: "%Y%jT%H%M%S", 15: "%Y%m%dT%H%M%S"}
+"""By length."""
+
+NO_IMAGE = r"SCL|AOT|WVP|CLD|SNW|DDV|PVI|CLDPRB|SNWPRB|Fmask|SAA|SZA|VAA|VZA"
+"""Rasters of a product that are not what the satellite saw."""
+
+_BANDS = r"B0\d|B1[0-2]|B8A|coastal|blue|green|red|rededge\d?|nir\d*|swir\d*"
+
+ASSET = re.compile(
+    rf"^(?P<rest>.*?)(?:^|[_.-])(?:(?P<image>TCI|visual)|(?P<band>{_BANDS})|(?P<other>{NO_IMAGE}))"
+    r"(?:_R?(?P<resolution>\d+)m)?$",
+    re.IGNORECASE,
+)
+"""Which raster of a product a file is."""
+
+
+def scene_from_name(path: Path) -> Scene:
+    """Read platform, sensing time, tile and product from a file's name and its folders' names, the nearest first."""
+    shown = Path(gdal_name(path))
+    name = Path(unquote(str(shown))) if is_web(path) else shown
+    asset = ASSET.match(name.stem)
+    scene = Scene(
+        name.stem,
+        shown,
+        asset=("TCI" if asset["image"] else (asset["band"] or asset["other"]).upper()) if asset else "",
+        address=None if path == shown else path,
+    )
+    told = _told(name)
+    if "tile" not in told:
+        return scene
+    scene = replace(
+        scene,
+        platform=told.get("platform", ""),
+        tile=told["tile"],
+        baseline=int(told.get("baseline", "0").replace(".", "")),
+        product_time=told.get("made", ""),
+        level=told.get("level", ""),
+    )
+    if "time" not in told:
+        return scene
+    scene_id = f"{scene.platform or 'S2'}_{told['time']}_T{scene.tile}"
+    return replace(scene, scene_id=scene_id, sensing_time=_moment(told["time"]))
+
+
+def _told(path: Path) -> dict[str, str]:
+    """Gather what names say; a folder that says another tile or time is no folder of the file's product."""
+    told: dict[str, str] = {}
+    names = (path.stem, *reversed(path.parts[:-1]))
+    for found in (*chain.from_iterable(map(_said, names)), *_said_by_folders(path.as_posix())):
+        if all(told.get(key, found.get(key)) == found.get(key, told.get(key)) for key in ("tile", "time")):
+            told = found | told
+    return told
+
+
+@lru_cache(maxsize=4096)
+def _said(name: str) -> list[dict[str, str]]:
+    """List what the patterns find in one name."""
+    return [said for pattern in _NAMES if (match := pattern.search(name)) and (said := _cleaned(match.groupdict()))]
+
+
+def _said_by_folders(path: str) -> list[dict[str, str]]:
+    match = _TILE_FOLDERS.search(path)
+    if match is None:
+        return []
+    zone, band, square, year, month, day = match.groups()
+    said = _cleaned({"tile": zone + band + square, "time": f"{year}{month:0>2}{day:0>2}"})
+    return [said] if said else []
+
+
+def _cleaned(said: dict[str, str | None]) -> dict[str, str] | None:
+    """Write all in one way; None if a time is none: such a name says less than it seems to."""
+    told = {key: value.upper() for key, value in said.items() if value}
+    if "tile" in told:
+        told["tile"] = told["tile"].zfill(5)
+    if "time" in told:
+        moment = _moment(told["time"])
+        if moment is None:
+            return None
+        told["time"] = moment.strftime("%Y%m%d" if len(told["time"]) == 8 else "%Y%m%dT%H%M%S")
+    return told
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, _TIME_FORMATS[len(text)]).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def told_apart(scenes: Iterable[Scene]) -> list[Scene]:
+    """Give scenes of one id what tells them apart: level, raster, baseline, product, else what differs in their paths.
+
+    Examples
+    --------
+    >>> same = [Scene("clip", Path(f"/data/2019-08-{day}/clip.tif")) for day in ("05", "15")]
+    >>> [scene.scene_id for scene in told_apart(same)]
+    ['clip_2019-08-05', 'clip_2019-08-15']
+    """
+    by_id: dict[str, list[Scene]] = {}
+    for scene in scenes:
+        by_id.setdefault(scene.scene_id, []).append(scene)
+    taken = {scene_id for scene_id, group in by_id.items() if len(group) == 1}
+    apart = []
+    for scene_id, group in by_id.items():
+        names = [scene_id] * len(group)
+        for column in _differences(group) if len(group) > 1 else ():
+            times = Counter(names)
+            names = [
+                f"{name}_{told}" if told and times[name] > 1 else name for name, told in zip(names, column, strict=True)
+            ]
+        for name, scene in zip(names, group, strict=True):
+            unique, number = name, 1
+            while len(group) > 1 and unique in taken:
+                number += 1
+                unique = f"{name}_{number}"
+            taken.add(unique)
+            apart.append(replace(scene, scene_id=unique))
+    return apart
+
+
+def _differences(group: Sequence[Scene]) -> Iterator[list[str]]:
+    """List what differs between scenes, the most telling first: texts in the scenes' order."""
+    yield from (
+        column
+        for column in (
+            [scene.level for scene in group],
+            [scene.asset for scene in group],
+            [f"N{scene.baseline:04}" if scene.baseline else "" for scene in group],
+            [scene.product_time for scene in group],
+        )
+        if len(set(column)) > 1
+    )
+    names = [(scene.path.stem, scene.path.suffix, *reversed(scene.path.parts[:-1])) for scene in group]
+    for parts in zip_longest(*names, fillvalue=""):
+        words = [re.findall(r"\w[\w.-]*", part.replace("_", " ")) for part in parts]
+        shared = set.intersection(*map(set, words))
+        if len(set(parts)) > 1:
+            yield ["_".join(word for word in told if word not in shared) for told in words]

@@ -1,0 +1,56 @@
+"""What of an address may be shown: signatures and passwords are kept out of messages, logs, tables and pages."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from urllib.parse import quote, unquote
+
+# In running text, or alone: `s2fast.files.source.source_path` gives addresses without blanks, quotes and braces.
+_ADDRESS = re.compile(r"""\bhttps?(?::/{1,2}|%3A%2F%2F)[^\s'"<>{}]+""", re.IGNORECASE)
+
+WITH_OPTIONS = re.compile(r"""/vsicurl\?(?:[^\s'"{}]*&)?url=(?P<url>[^&\s'"{}]+)[^\s'"{}]*""", re.IGNORECASE)
+"""GDAL's /vsicurl?use_head=no&url=https%3A%2F%2Fhost%2Fa.tif."""
+
+_NAMES_A_FILE = re.compile(
+    r"(file|filename|id|item|name|path|product|tile|uuid|version|versionid)=(?:[\w.,:~-]|%2F)+", re.IGNORECASE
+)
+
+
+def public(text: str) -> str:
+    """Leave out of all web addresses in a text what may be secret.
+
+    That is user and password, the fragment, and the query but for what names a file.
+
+    Examples
+    --------
+    >>> public("https://me:word@example.org/get?file=a.tif&token=Zq7k1x#top cannot be read")
+    'https://example.org/get?file=a.tif cannot be read'
+    """
+    plain = WITH_OPTIONS.sub(lambda match: "/vsicurl/" + quote(unquote(match["url"]), safe="%/:?&=@#"), text)
+    return _ADDRESS.sub(lambda match: _public_address(match[0]), plain)
+
+
+def _public_address(url: str) -> str:
+    url = unquote(url) if "://" not in url and "%3a%2f%2f" in url.lower() else url
+    url = re.sub(r"(:/{1,2})[^/]*@", r"\1", url)
+    path, _, rest = url.partition("#")[0].partition("?")
+    kept = [part for part in rest.split("&") if _NAMES_A_FILE.fullmatch(part)]
+    return path + ("?" + "&".join(kept) if kept else "")
+
+
+def public_words(words: Iterable[str]) -> list[str]:
+    """Apply `public` to the words of a command, each of which may hold quotes."""
+    return [
+        public(re.sub(r"""['"{}<>]""", lambda match: quote(match[0]), word)) if "://" in word else word
+        for word in words
+    ]
+
+
+class PublicFormatter(logging.Formatter):
+    """Formats log records without what is secret in addresses, whichever library logged them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        return public(super().format(record))

@@ -1,0 +1,1 @@
+"""Arrays in, values out: where scenes lie, and how one lies against another."""

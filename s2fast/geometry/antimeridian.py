@@ -1,0 +1,88 @@
+"""Shapes in longitude and latitude, which end at the 180th meridian and go on at the other side."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from s2fast.geometry.placement import LONLAT, PixelGrid, reprojected, to_pixels
+
+_EDGE_POINTS = 32
+"""Vertices along an edge of a scene that shows a pole."""
+
+
+def footprint(grid: PixelGrid) -> shapely.Polygon | shapely.MultiPolygon:
+    """Return the outline of a scene in longitude and latitude, in two parts where it crosses the 180th meridian."""
+    rows, cols = grid.shape
+    corners = np.array([(0, 0), (cols, 0), (cols, rows), (0, rows)], np.float64) - 0.5
+    pole = _pole(grid)
+    if pole:
+        share = np.linspace(0, 1, _EDGE_POINTS, endpoint=False)[:, None]
+        corners = np.vstack(
+            [a + share * (b - a) for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True)] + [corners[:1]]
+        )
+    ring = grid.on_map(corners, LONLAT)
+    if not grid.turn:
+        ring[:, 0] = np.unwrap(ring[:, 0], period=360)
+    if pole:
+        # Once around the pole: closed along the pole itself, which is a line in longitude and latitude.
+        ring = np.vstack([ring, [ring[-1, 0], pole], [ring[0, 0], pole]])
+    return split(shapely.Polygon(ring))
+
+
+def _pole(grid: PixelGrid) -> float:
+    """Latitude of the pole that a scene shows away from its edges, 0 if none."""
+    if grid.turn:
+        return 0.0
+    poles = np.array([[0.0, 90.0], [0.0, -90.0]])
+    with np.errstate(invalid="ignore"):
+        at = to_pixels(reprojected(poles, LONLAT, grid.crs_wkt), grid.transform) + 0.5
+    shown = ((at > 0) & (at < grid.shape[::-1])).all(axis=1)
+    return float(poles[shown, 1].sum())
+
+
+def split(shape: shapely.Geometry) -> shapely.Geometry:
+    """Cut a shape at the 180th meridian, as RFC 7946 wants it, and bring its parts within -180 and 180 degrees.
+
+    Examples
+    --------
+    >>> split(shapely.LineString([(179, 0), (182, 3)])).wkt
+    'MULTILINESTRING ((179 0, 180 1), (-180 1, -178 3))'
+    """
+    west, _, east, _ = shape.bounds
+    if west >= -180 and east <= 180:
+        return shape
+    turns = 360 * np.arange(np.floor((west + 180) / 360), np.floor((east + 180) / 360) + 1)
+    cut = [
+        shapely.affinity.translate(shape.intersection(shapely.box(turn - 180, -90, turn + 180, 90)), -turn)
+        for turn in turns
+    ]
+    parts = shapely.get_parts(cut)
+    # What only touches the meridian has no part beyond it.
+    return shapely.union_all(parts[shapely.get_dimensions(parts) == shapely.get_dimensions(shape)])
+
+
+def joined(footprint: shapely.Geometry, near_deg: float | None = None) -> shapely.Polygon:
+    """Undo `split` for the outline of a scene, which may then reach beyond 180 degrees.
+
+    Parameters
+    ----------
+    footprint
+        In longitude and latitude.
+    near_deg
+        Bring it to within half a turn of this longitude; None: leave it where it is.
+    """
+    parts = shapely.get_parts(footprint)
+    if len(parts) > 1:
+        parts = shapely.transform(parts, lambda lonlat: lonlat + np.where(lonlat[:, :1] < 0, (360, 0), 0))
+        # Scenes have straight edges: what lies between the parts, if anything, is rounding.
+        footprint = shapely.convex_hull(shapely.multipolygons(parts))
+    turn = 0.0 if near_deg is None else 360 * np.rint((near_deg - footprint.centroid.x) / 360)
+    return shapely.affinity.translate(footprint, turn) if turn else footprint
+
+
+def wrapped(lonlat: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Bring longitudes of (n, 2) points within -180 and 180 degrees."""
+    turn = np.where(np.abs(lonlat[:, 0]) > 180, 360 * np.rint(lonlat[:, 0] / 360), 0)
+    return np.column_stack([lonlat[:, 0] - turn, lonlat[:, 1]])

@@ -1,0 +1,1 @@
+"""Arrays of pixels in, arrays out: what the detector sees, and what in it is not ground."""

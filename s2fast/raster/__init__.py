@@ -1,0 +1,1 @@
+"""Pixels in: open a raster, read windows of it."""

@@ -1,0 +1,1 @@
+"""Polygons of interest: read, checked, and turned into masks."""

@@ -1,0 +1,91 @@
+"""The displacements of one pair as a raster: what a map of misregistration is made of."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.transform import Affine
+
+from s2fast.errors import InputError, RunFolderError
+from s2fast.folder.run_folder import RunFolder
+from s2fast.geometry.placement import PixelGrid
+from s2fast.report.displacements import Displacements, Ground, inliers
+
+BANDS = ("dx_m: median shift to the east [m]", "dy_m: median shift to the north [m]", "count: inliers in the cell")
+
+
+def displacement_raster(folder: RunFolder, query: str, train: str, cell_m: float) -> bytes:
+    """Write a pair's displacements, train minus query, as a GeoTIFF over the query's ground.
+
+    Parameters
+    ----------
+    folder
+        The run folder.
+    query, train
+        Scene ids, in the run's order.
+    cell_m
+        Side of a cell [m].
+
+    Returns
+    -------
+    bytes
+        Three float32 bands, see `BANDS`, on the query's metric map (its own CRS where that is in metres of the
+        ground); NaN shifts and a count of 0 where a cell has no inlier.
+
+    Raises
+    ------
+    InputError
+        The cell has no size, or is larger than the scene.
+    RunFolderError
+        No inliers of the pair are known.
+    """
+    matches = folder.verified.matches(query, train)
+    agreeing = matches[inliers(matches)] if "inlier" in matches else matches
+    if not len(agreeing):
+        raise RunFolderError(
+            f"{folder} knows no inliers of {query} and {train}: run verify with output.keep_matches on, "
+            "or take a pair that `s2fast pairs --verified` lists"
+        )
+    ground = Ground(folder)
+    shape, transform = cells(ground.grid(query), cell_m)
+    bands = gridded(ground.displacements(query, train, agreeing), shape, transform)
+    sink = io.BytesIO()
+    with rasterio.open(
+        sink, "w", driver="GTiff", height=shape[0], width=shape[1], count=3, dtype="float32", nodata=np.nan,
+        crs=ground.grid(query).metric, transform=transform, compress="deflate",
+    ) as raster:  # fmt: skip
+        raster.write(bands)
+        raster.descriptions = BANDS
+        raster.update_tags(query=query, train=train, shift="train minus query")
+    return sink.getvalue()
+
+
+def cells(grid: PixelGrid, cell_m: float) -> tuple[tuple[int, int], Affine]:
+    """Lay north-up cells over a scene on its metric map, from its upper left corner on.
+
+    Examples
+    --------
+    >>> cells(PixelGrid("EPSG:32636", (10, 0, 500000, 0, -10, 900000), (512, 256)), 1000)[0]
+    (6, 3)
+    """
+    (west, south), (east, north) = grid.box
+    if not 0 < cell_m <= max(east - west, north - south):
+        raise InputError(f"a cell of {cell_m:g} m does not fit: the scene is {east - west:.0f} x {north - south:.0f} m")
+    size = int(np.ceil((north - south) / cell_m)), int(np.ceil((east - west) / cell_m))
+    return size, Affine(cell_m, 0, west, 0, -cell_m, north)
+
+
+def gridded(found: Displacements, shape: tuple[int, int], transform: Affine) -> npt.NDArray[np.float32]:
+    """Take the median shift and the count of each cell: (3, rows, cols) float32."""
+    cols, rows = np.floor(~transform * found.start.T).astype(np.int64)
+    bands = np.full((3, *shape), np.nan, np.float32)
+    bands[2] = 0
+    # A keypoint refined beyond the scene's rim has no cell.
+    inside = (rows >= 0) & (rows < shape[0]) & (cols >= 0) & (cols < shape[1])
+    for row, col in np.unique(np.column_stack([rows, cols])[inside], axis=0):
+        shifts = found.shift[(rows == row) & (cols == col)]
+        bands[:, row, col] = *np.median(shifts, axis=0), len(shifts)
+    return bands

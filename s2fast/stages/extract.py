@@ -1,0 +1,250 @@
+"""Stage 2: masked tiles to features: AKAZE on each scene, only keypoints that may count, within the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from s2fast.config import Config
+from s2fast.errors import ConfigError, RunFolderError
+from s2fast.folder.content_key import content_key
+from s2fast.folder.record import RunRecord, SceneInput
+from s2fast.folder.run_folder import RunFolder
+from s2fast.image.fixed_pattern import Fixed
+from s2fast.image.painted import flat
+from s2fast.image.prepare import clear_cells, enlarged, prepare
+from s2fast.model import Features
+from s2fast.raster.windows import reduced_shape
+from s2fast.stages import ingest
+from s2fast.stages.memory import MIB, extract_bytes
+from s2fast.stages.result import StageResult
+from s2fast.work.executors import Workplace, limit_threads, run_units
+from s2fast.work.progress import Progress
+from s2fast_kernels.akaze import BACKENDS, ENGINES, AkazeSettings, Budget, akaze, akaze_windowed
+from s2fast_kernels.backends import resolve
+
+WINDOWED = {engine.name for engine in ENGINES}
+"""Backends that compute a scene window by window."""
+
+MaskSource = Callable[[slice, slice], npt.NDArray[np.bool_]]
+"""(rows, columns) -> that part of a bool image."""
+
+PixelSource = Callable[[slice, slice], npt.NDArray[np.uint8]]
+"""(rows, columns) -> that part of an image."""
+
+_PAINTED_CORE_PX = 704
+"""Side of a window's core in painted scenes: small windows leave out more of what is black."""
+
+_LARGE_PX = 4096
+"""A scene with a longer side has keypoints enough without being enlarged."""
+
+
+def key(tile_key: str, config: Config, backend: str) -> str:
+    """Content key of a scene's features; `config` as `resolved` gives it."""
+    preparation = config.ingest.model_dump(include={"clouds", "contrast", "clahe_clip"})
+    return content_key("features", tile_key, config.features.model_dump(exclude={"backend"}), preparation, backend)
+
+
+def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:
+    """Settle what the run's scenes decide together: whether orientations are estimated."""
+    if config.features.upright != "auto":
+        return config
+    north_up = all(item.raster.north_up for item in scenes)
+    return config.model_copy(update={"features": config.features.model_copy(update={"upright": north_up})})
+
+
+def wanted_keys(record: RunRecord) -> dict[str, str]:
+    """Content key of every scene's features under the run's settings, by scene id, in the run's order."""
+    backend = resolve(BACKENDS, record.config.features.backend).name
+    config = resolved(record.config, record.usable)
+    return {
+        item.scene.scene_id: key(ingest.key(item, record.config, record.regions), config, backend)
+        for item in record.usable
+    }
+
+
+def run(
+    record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, strict: bool = False
+) -> StageResult:
+    """Extract the features of every scene that has none under the same key."""
+    del strict  # a scene that can be ingested can be extracted
+    backend = resolve(BACKENDS, record.config.features.backend).name
+    todo = [unit for unit in wanted_keys(record).items() if folder.features_key(unit[0]) != unit[1]]
+    for item in record.usable:
+        scene_id = item.scene.scene_id
+        if folder.tile_key(scene_id) != ingest.key(item, record.config, record.regions):
+            raise RunFolderError(
+                f"{folder} has no tile of {scene_id} as it is now, under these settings: run ingest first"
+            )
+    result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
+    with progress.stage("extract", len(todo), result.kept) as bar:
+        config = resolved(record.config, record.usable)
+        for _ in run_units(workplace, extract_unit, todo, config, backend, folder.address):
+            result.done += 1
+            bar.advance()
+    return result
+
+
+def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
+    """Refuse scenes to be extracted that would not fit into ``compute.budget_mb``.
+
+    Raises
+    ------
+    ConfigError
+        The predicted peak is larger.
+    """
+    budget_mb = record.config.compute.budget_mb
+    backend = resolve(BACKENDS, record.config.features.backend).name
+    wanted = wanted_keys(record)
+    for item in record.usable:
+        scene_id = item.scene.scene_id
+        shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
+        factor, masked = upsampling(shape, record.config), item.raster.masked
+        needed = extract_bytes(shape, threads, windowed=backend in WINDOWED, upsample=factor, masked=masked)
+        needed_mb = needed // MIB
+        if needed_mb > budget_mb and folder.features_key(scene_id) != wanted[scene_id]:
+            raise ConfigError(
+                f"extracting {scene_id}, {shape[0]} x {shape[1]} px, with the {backend} backend may take {needed_mb} "
+                f"MB and compute.budget_mb is {budget_mb}: raise it, reduce the scenes (ingest.reduction), or use "
+                "another features.backend"
+            )
+
+
+def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, threads: int) -> None:
+    """Extract one scene's features, given its id and their key."""
+    limit_threads(threads)
+    scene_id, features_key = unit
+    folder = RunFolder(out)
+    tile = folder.tile_attributes(scene_id)
+    missing = folder.missing(scene_id) if tile.get("masked") else None
+    found = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, backend, threads, missing)
+    features = on_full_grid(found.features, tile["reduction"], tile["centre_px"])
+    folder.write_features(scene_id, features, found.clear, found.fixed, features_key, backend)
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """What was found on one masked tile."""
+
+    features: Features
+    """Positions on the tile's own grid. Sorted by (level, y, x); the ``opencv`` backend keeps OpenCV's order."""
+    clear: npt.NDArray[np.uint8]
+    """The map of clear ground, see `s2fast.image.prepare.clear_cells`."""
+    fixed: Fixed
+    """What could be fixed to the tile's pixels and not to the ground."""
+
+
+def extract_scene(
+    grey: npt.NDArray[np.uint8],
+    valid: MaskSource,
+    config: Config,
+    backend: str,
+    threads: int = 0,
+    missing: npt.NDArray[np.bool_] | None = None,
+) -> Extracted:
+    """Find the features of one masked tile.
+
+    Parameters
+    ----------
+    grey : (rows, cols) uint8
+        The tile's pixels; may be changed.
+    valid
+        ``valid(rows, columns)``, two slices, returns that part of a bool image: True where a keypoint may lie.
+    config
+        The run's settings, as `resolved` gives them.
+    backend
+        Name of an AKAZE backend. Those that work in windows compute only windows that matter, and take one contrast
+        factor from the valid pixels; OpenCV always computes the whole image.
+    threads
+        Windows under way at once; 0: one a core. The result does not depend on it.
+    missing : (rows, cols) bool or None
+        True where the file says that a pixel is missing; None: it does not say.
+
+    Returns
+    -------
+    Extracted
+    """
+    settings = config.features
+    painted = config.regions.mode == "zero"
+    equal = flat(grey)
+    prepared = prepare(grey, config.ingest, settings.nodata_px, painted=painted, missing=missing)
+    factor = upsampling(grey.shape, config)
+    source, shape = enlarging(prepared.image, factor)
+    # A painted scene keeps all its keypoints, those of the polygons' outlines too, but none of what is missing.
+    wanted = None if painted and missing is None else enlarging_mask(valid, prepared.clear, factor)
+    budget = None
+    if settings.max_per_scene:
+        budget = Budget(settings.max_per_scene, factor * settings.cell_px or None)
+    akaze_settings = AkazeSettings(settings.threshold, settings.octaves, settings.layers, bool(settings.upright))
+    if backend in WINDOWED:
+        features = akaze_windowed(
+            source,
+            shape,
+            settings=akaze_settings,
+            valid=wanted,
+            budget=budget,
+            threads=threads or None,
+            backend=backend,
+            core_px=_PAINTED_CORE_PX if painted else None,
+        )
+    else:
+        whole = slice(0, shape[0]), slice(0, shape[1])
+        features = akaze(source(*whole), settings=akaze_settings, backend=backend)
+        if wanted is not None and len(features):
+            x, y = np.rint(features.xy).astype(np.intp).T
+            features = features.take(wanted(*whole)[y, x])
+        if budget is not None:
+            features = features.take(budget.select(features.xy, features.response, shape))
+    features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
+    fixed = Fixed.of(grey, prepared.clear, equal, features.xy, features.size)
+    return Extracted(features, clear_cells(prepared.clear), fixed)
+
+
+def upsampling(shape: tuple[int, ...], config: Config) -> int:
+    """How many times a tile of this shape is enlarged for the detector."""
+    wanted = config.features.upsample
+    return (1 if max(shape) > _LARGE_PX else 2) if wanted == "auto" else wanted
+
+
+def enlarging(image: npt.NDArray[np.uint8], factor: int) -> tuple[PixelSource, tuple[int, int]]:
+    """Make a function that cuts windows out of the enlarged image, and say its shape."""
+    if factor == 1:
+        return (lambda rows, columns: image[rows, columns]), (image.shape[0], image.shape[1])
+    return (lambda rows, columns: enlarged(image, rows, columns)), (2 * image.shape[0], 2 * image.shape[1])
+
+
+def enlarging_mask(valid: MaskSource, clear: npt.NDArray[np.bool_], factor: int) -> MaskSource:
+    """Make a function that cuts windows out of where a keypoint may lie, on the enlarged grid."""
+    if factor == 1:
+        return lambda rows, columns: valid(rows, columns) & clear[rows, columns]
+
+    def part(rows: slice, columns: slice) -> npt.NDArray[np.bool_]:
+        near = [slice(axis.start // 2, -(-axis.stop // 2)) for axis in (rows, columns)]
+        small = valid(near[0], near[1]) & clear[near[0], near[1]]
+        large = small.repeat(2, axis=0).repeat(2, axis=1)
+        top, left = rows.start - 2 * near[0].start, columns.start - 2 * near[1].start
+        return large[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
+
+    return part
+
+
+def on_full_grid(features: Features, reduction: float, centre_px: float) -> Features:
+    """Move features of a reduced, or enlarged, tile to the grid it was made from, pixel centres at integers.
+
+    Parameters
+    ----------
+    features
+        On the tile's own grid.
+    reduction
+        That grid's pixels a side of one of the features'.
+    centre_px
+        Where the centre of the features' first pixel lies on that grid [px]: ``(reduction - 1) / 2`` for means and
+        enlargement, 0 for a level of a JPEG 2000 wavelet.
+    """
+    if reduction == 1:
+        return features
+    xy = features.xy.astype(np.float64) * reduction + centre_px
+    return replace(features, xy=xy.astype(np.float32), size=features.size * np.float32(reduction))

@@ -1,0 +1,205 @@
+"""Stage 1: scenes and regions to masked tiles in Zarr, reading only the blocks that are needed, each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from s2fast.config import Config, Ingest
+from s2fast.errors import ConfigError, SceneError
+from s2fast.files.source import gdal_name
+from s2fast.folder.content_key import content_key
+from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
+from s2fast.folder.run_folder import RunFolder
+from s2fast.model import Window
+from s2fast.raster.prefetch import Asked, reading_ahead
+from s2fast.raster.reader import Reader, open_raster, reduce_any
+from s2fast.raster.windows import chunk_shape, grid, reduced, reduced_shape
+from s2fast.regions.file import RegionFile
+from s2fast.regions.mask import PlacedRegions, place_regions
+from s2fast.stages.memory import MIB, ingest_bytes
+from s2fast.stages.result import StageResult
+from s2fast.work.executors import Workplace, limit_threads, run_units
+from s2fast.work.progress import Progress
+
+OpenRaster = Callable[[Path, Ingest], AbstractContextManager[Reader]]
+
+
+def key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
+    """Content key of a scene's tile."""
+    settings = config.regions if regions and config.regions.mode != "none" else None
+    return content_key(
+        "tile",
+        item.identity,
+        settings.model_dump() if settings else None,
+        regions.content if regions and settings else None,
+        config.ingest.reduction,
+        config.ingest.halo_px if settings and settings.mode == "keep" else None,
+        "reduced" if item.raster.level > 1 else "full",
+        config.ingest.stretch if item.raster.dtype == "uint16" else None,
+        *(["masked"] if item.raster.masked else []),
+    )
+
+
+def run(
+    record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, strict: bool = False
+) -> StageResult:
+    """Ingest every scene whose tile is not there yet under the same key."""
+    todo = [
+        item
+        for item in record.usable
+        if folder.tile_key(item.scene.scene_id) != key(item, record.config, record.regions)
+    ]
+    result = StageResult(kept=len(record.usable) - len(todo))
+    with progress.stage("ingest", len(todo), result.kept) as bar:
+        for item, problem in run_units(workplace, ingest_unit, todo, record.config, record.regions, folder.address):
+            result.count(item.scene.scene_id, problem, strict=strict)
+            bar.advance()
+    return result
+
+
+def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
+    """Refuse scenes to be ingested whose windows would not fit into ``compute.budget_mb``.
+
+    Raises
+    ------
+    ConfigError
+        The predicted peak is larger.
+    """
+    del threads  # one window is read at a time
+    config = record.config
+    masked = record.regions is not None and config.regions.mode != "none"
+    auto_stretch = config.ingest.stretch == "auto"
+    for item in record.usable:
+        needed = ingest_bytes(item.raster, config.ingest.reduction, masked=masked, auto_stretch=auto_stretch)
+        needed_mb = needed // MIB
+        if needed_mb <= config.compute.budget_mb:
+            continue
+        if folder.tile_key(item.scene.scene_id) != key(item, config, record.regions):
+            rows, cols = item.raster.block
+            raise ConfigError(
+                f"ingesting {item.scene.scene_id}, stored in blocks of {rows} x {cols} px, may take {needed_mb} MB "
+                f"and compute.budget_mb is {config.compute.budget_mb}: raise it, or store the scene in smaller blocks "
+                "(gdal_translate -co TILED=YES)"
+            )
+
+
+def ingest_unit(
+    item: SceneInput, config: Config, regions: RegionFile | None, out: str, threads: int
+) -> SceneError | None:
+    """Ingest one scene; what is wrong with the scene is returned, not raised."""
+    limit_threads(threads)
+    try:
+        ingest_scene(item, config, regions, RunFolder(out))
+    except SceneError as error:
+        return error
+    return None
+
+
+def ingest_scene(
+    item: SceneInput,
+    config: Config,
+    regions: RegionFile | None,
+    folder: RunFolder,
+    open_raster: OpenRaster = open_raster,
+) -> None:
+    """Write one scene's masked tile: its pixels and where a keypoint may lie."""
+    mode = config.regions.mode if regions else "none"
+    reduction = config.ingest.reduction
+    placed = place_regions(regions, config.regions, item.raster) if regions and mode != "none" else None
+    chunks = chunk_shape(item.raster.block, reduction)
+    windows = needed_windows(item, chunks, placed, config.ingest.halo_px * reduction if mode == "keep" else 0)
+    with reading_ahead(open_raster(item.scene.source, config.ingest)) as ahead:
+        if ahead.reader.raster != item.raster:
+            raise SceneError(f"{gdal_name(item.scene.path)} has changed since the run began: run again")
+        tile = folder.tile_writer(
+            item.scene.scene_id,
+            key(item, config, regions),
+            reduced_shape(item.raster.shape, reduction),
+            (chunks[0] // reduction, chunks[1] // reduction),
+            # Painted scenes keep the keypoints of the polygons' outlines, which lie on both sides of them.
+            valid_outside=mode == "zero",
+            with_missing=item.raster.masked,
+        )
+        for (window, wanted), (grey, has_data) in ahead.windows(questions(windows, placed, mode, reduction)):
+            inside = wanted
+            if inside is None and placed:
+                inside = reduce_any(placed.mask(window), reduction)
+            grey, valid = masked(grey, has_data, inside, mode)
+            missing = None
+            if item.raster.masked:
+                missing = ~has_data if mode != "zero" or inside is None else ~has_data & inside
+                valid = valid & ~missing
+            tile.write(reduced(window, reduction), grey, valid, missing)
+        # Nothing read, nothing stretched: the scene is not looked through for an answer nobody needs.
+        stretch = ahead.reader.stretch if windows else None
+    scene = item.scene
+    attributes = {
+        "source": gdal_name(scene.path),
+        "platform": scene.platform,
+        "sensing_time": scene.sensing_time.isoformat() if scene.sensing_time else None,
+        "tile": scene.tile,
+        "crs": item.raster.crs_wkt,
+        "transform": item.raster.transform,
+        "full_shape": item.raster.shape,
+        "reduction": reduction,
+        "decode": "reduced" if item.raster.level > 1 else "full",
+        "centre_px": item.raster.level_centre_px if item.raster.level > 1 else (reduction - 1) / 2,
+        "stretch": stretch,
+        "windows_read": len(windows),
+    } | ({"masked": True} if item.raster.masked else {})
+    check_unchanged(item)
+    tile.finish(attributes)
+
+
+def needed_windows(
+    item: SceneInput, chunks: tuple[int, int], placed: PlacedRegions | None, halo_px: int
+) -> list[Window]:
+    """List the windows to read: whole blocks of the file, only those that meet a region or its halo."""
+    windows = grid(item.raster.shape, chunks)
+    return windows if placed is None else [window for window in windows if placed.meets(window, halo_px)]
+
+
+def questions(windows: Iterable[Window], placed: PlacedRegions | None, mode: str, reduction: int) -> Iterator[Asked]:
+    """Say of every window where its pixels matter: everywhere, or where all else is painted, inside the polygons."""
+    for window in windows:
+        if not reduced(window, reduction):
+            continue
+        if mode != "zero" or placed is None:
+            yield window, None
+            continue
+        inside = reduce_any(placed.mask(window), reduction)
+        if inside.any():
+            yield window, inside
+
+
+def masked(
+    grey: npt.NDArray[np.uint8], has_data: npt.NDArray[np.bool_], inside: npt.NDArray[np.bool_] | None, mode: str
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+    """Apply a window's mask.
+
+    Parameters
+    ----------
+    grey : (rows, cols) uint8
+        Pixels of the reduced grid.
+    has_data : (rows, cols) bool
+        False where the scene has no data.
+    inside : (rows, cols) bool or None
+        True where any part of a pixel is inside a polygon; None: the whole window counts.
+    mode
+        ``regions.mode``.
+
+    Returns
+    -------
+    grey : (rows, cols) uint8
+        In mode "zero" 0 outside the polygons, else the scene's pixels.
+    valid : (rows, cols) bool
+        True where a keypoint may lie.
+    """
+    if mode == "zero" and inside is not None:
+        return np.where(inside, grey, np.uint8(0)), np.ones(grey.shape, np.bool_)
+    return grey, has_data if inside is None else has_data & inside

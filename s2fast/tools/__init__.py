@@ -1,0 +1,1 @@
+"""Commands beside the job: the doctor, the demo, the configuration reference."""

@@ -1,0 +1,79 @@
+"""Write the configuration reference from the models; `make docs` puts it into docs/configuration.md."""
+
+from __future__ import annotations
+
+import json
+import sys
+import typing
+from collections.abc import Iterator
+from types import UnionType
+from typing import Any
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from s2fast.config import Config
+
+_HEAD = """# Configuration
+
+All keys, their values, defaults and meaning. `s2fast run CONFIG --set section.key=value` overrides one; a wrong key is
+answered with the nearest valid one. `configs/default.toml` holds the defaults, `configs/notebook.toml` does as the
+notebook does.
+
+Written from the models by `python -m s2fast.tools.configuration_reference > docs/configuration.md`.
+"""
+
+_BOUNDS = {Ge: ("at least", "ge"), Gt: ("more than", "gt"), Le: ("at most", "le"), Lt: ("less than", "lt")}
+
+
+def configuration_markdown() -> str:
+    """Write the reference as Markdown."""
+    return "\n".join([_HEAD, *_sections()])
+
+
+def _sections() -> Iterator[str]:
+    for name, section in Config.model_fields.items():
+        model: Any = section.annotation
+        yield f"## [{name}]\n"
+        yield f"{model.__doc__.strip()}\n"
+        yield "| key | values | default | meaning |"
+        yield "|---|---|---|---|"
+        for key, field in model.model_fields.items():
+            cells = f"`{key}`", _values(field), f"`{_toml(field.default)}`", _prose(field.description or "")
+            yield f"| {' | '.join(cells)} |"
+        yield ""
+
+
+def _values(field: FieldInfo) -> str:
+    bounds = [f"{words} {getattr(bound, name):g}" for bound in field.metadata for words, name in _named(bound)]
+    return ", ".join([_type(field.annotation), *bounds])
+
+
+def _named(bound: object) -> list[tuple[str, str]]:
+    return [_BOUNDS[type(bound)]] if type(bound) in _BOUNDS else []
+
+
+def _type(kind: Any) -> str:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Literal:
+        return ", ".join(f"`{_toml(value)}`" for value in arguments)
+    if origin in (typing.Union, UnionType):
+        return ", ".join(_type(argument) for argument in arguments)
+    if origin is tuple:
+        return f"`[{', '.join(_type(argument) for argument in arguments)}]`"
+    if origin is list:
+        return f"list of {_type(arguments[0])}"
+    return {str: "text", bool: "`true`, `false`", int: "whole number", float: "number", type(None): "nothing"}[kind]
+
+
+def _toml(value: Any) -> str:
+    # Strings, numbers, lists and booleans look alike in TOML and JSON.
+    return json.dumps(value)
+
+
+def _prose(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(configuration_markdown())

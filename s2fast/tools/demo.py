@@ -1,0 +1,42 @@
+"""The demo: a small synthetic archive, the whole job on it, its report, a picture of its best pair."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from s2fast.config import Config
+from s2fast.pipeline import run_stages
+from s2fast.report.listing import filter_pairs
+from s2fast.results import Run
+from s2fast.work.progress import Progress
+
+_SIZE_PX = 1024
+_TILES = ("36UXA", "36UYA")
+_DATES = 3
+
+
+def run_demo(out: Path, progress: Progress) -> Iterator[str]:
+    """Run the demo in a folder; yields what to tell the user, line by line."""
+    from s2fast.synth import synth
+
+    archive, folder = out / "archive", out / "run"
+    if not archive.exists():
+        # An archive that is there is whole: it is made elsewhere and moved.
+        partial = out / "archive.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        with progress.stage("synth", len(_TILES) * _DATES, 0) as bar:
+            synth(partial, size=_SIZE_PX, tiles=_TILES, dates=_DATES, progress=lambda *_: bar.advance())
+        partial.rename(archive)
+    run_stages(Config(), [archive], archive / "regions.geojson", folder, progress=progress)
+    run = Run(folder)
+    best = filter_pairs(run.pairs()).iloc[0]
+    picture = out / "pair.png"
+    run.show(best["query"], best["train"]).savefig(picture, dpi=110)
+    pairs = run.pairs()
+    yield f"{len(run.scene_ids)} scenes, {len(pairs)} pairs, {int(pairs['verified'].sum())} of them verified"
+    yield f"report:     {folder / 'report.html'}     open it in a browser"
+    yield f"all pairs:  {folder / 'pairs.csv'}     (or: s2fast pairs {folder})"
+    yield f"map layers: {folder / 'run.gpkg'}     open it in QGIS"
+    yield f"best pair:  {picture}"

@@ -1,0 +1,247 @@
+"""Scenes on web servers of every kind; what is secret in an address is nowhere to be read."""
+
+import gzip
+import logging
+import re
+import sys
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+
+from s2fast import cli
+from s2fast.archive.identity import identity
+from s2fast.config import load_config
+from s2fast.errors import SceneError
+from s2fast.files import web
+from s2fast.files.source import gdal_name, source_path
+from s2fast.model import Window
+from s2fast.pipeline import run_stages
+from s2fast.raster.reader import open_raster
+from tests.archives import Archive, textured, write_scene
+
+SECRET = "sv=2024&sig=Zq7Kk1xW%2BvY5tQ2eH%3D"
+LEAKS = ("Zq7Kk1xW", "vY5tQ2eH", "wo:rd", "d286cmQ")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves a folder in one of several ways; asks for the secret, as a query or as user and password."""
+
+    folder: Path
+    kind: str
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+    def do_HEAD(self) -> None:
+        """Refuse."""
+        self.send_error(403 if self.kind == "signed for GET" else 405)
+
+    def do_GET(self) -> None:
+        """Answer with the file or the part asked for."""
+        path, _, query = self.path.partition("?")
+        if query != SECRET and self.headers["Authorization"] != "Basic bWU6d286cmQ=":
+            self.send_error(403, "Forbidden")
+            return
+        if path.startswith("/from/"):
+            to = {"redirects": path.removeprefix("/from"), "loops": path, "away": "file:///etc/passwd"}[self.kind]
+            self.send_response(302)
+            self.send_header("Location", f"{to}?{SECRET}")
+            self.end_headers()
+            return
+        if self.kind == "expires" and self.headers["Range"] not in (None, "bytes=0-0", "bytes=0-16383"):
+            self.send_error(403)
+            return
+        if self.kind == "busy" and not self.server.busy:  # type: ignore[attr-defined]  # set below
+            self.server.busy = True  # type: ignore[attr-defined]
+            self.send_error(503)
+            return
+        file = self.folder / unquote(path).lstrip("/")
+        if not file.is_file():
+            self.send_error(404)
+            return
+        data = file.read_bytes()
+        part = re.match(r"bytes=(\d+)-(\d*)", self.headers["Range"] or "")
+        if self.kind in ("whole", "short"):
+            part = None
+        self.send_response(206 if part else 200)
+        if part:
+            first, last = int(part[1]), min(int(part[2] or len(data)), len(data) - 1)
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
+            data = data[first : last + 1]
+        if self.kind == "gzip":
+            data = gzip.compress(data)
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+        with suppress(ConnectionError):  # who wanted the header alone has hung up
+            self.wfile.write(data[: len(data) // 2] if self.kind == "short" else data)
+
+
+Serve = Callable[[str, Path], str]
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Start servers; each call gives the address of one."""
+    monkeypatch.setattr(web, "_PAUSES_S", (0.01, 0.01))
+    monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.01")
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "1")
+    running = []
+
+    def start(kind: str, folder: Path) -> str:
+        handler = type("", (Handler,), {"kind": kind, "folder": folder})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.busy = False  # type: ignore[attr-defined]
+        threading.Thread(target=partial(server.serve_forever, 0.05), daemon=True).start()
+        running.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in running:
+        server.shutdown()
+        server.server_close()
+    web._whole.cache_clear()
+    web._gives_parts.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served")
+    write_scene(folder / "a b.tif", textured(np.random.default_rng(5), (256, 300)))
+    (folder / "log in.html").write_text("<html>Who are you?</html>" * 1000)
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.write(folder / "a b.tif", "in/a.tif")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["parts", "signed for GET", "whole", "gzip", "redirects", "busy"])
+@pytest.mark.parametrize("place", ["{}/a b.tif?{}", "zip://{}/a.zip?{}!/in/a.tif"])
+def test_any_server_gives_the_scene_on_disk(serve: Serve, served: Path, kind: str, place: str) -> None:
+    url = serve(kind, served) + ("/from" if kind == "redirects" else "")
+    window = Window(0, 0, 256, 300)
+    path = source_path(place.format(url, SECRET))
+    with open_raster(path) as remote, open_raster(served / "a b.tif") as on_disk:
+        assert remote.raster == on_disk.raster
+        np.testing.assert_array_equal(remote.read(window)[0], on_disk.read(window)[0])
+    assert identity(path) == identity(path)
+    assert not any(secret in identity(path) for secret in LEAKS)
+    user = source_path(place.format(url.replace("//", "//me:wo:rd@"), "").replace("?", ""))
+    with open_raster(user) as remote:
+        np.testing.assert_array_equal(remote.read(window)[0], open_and_read(served / "a b.tif", window))
+
+
+def open_and_read(path: Path, window: Window) -> np.ndarray:
+    with open_raster(path) as reader:
+        return reader.read(window)[0]
+
+
+def test_a_downloaded_copy_is_removed(
+    serve: Serve, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    url = serve("whole", served)
+    for name in ("a b.tif", "a.zip"):
+        place = f"zip://{url}/{name}?{SECRET}!/in/a.tif" if name.endswith("zip") else f"{url}/{name}?{SECRET}"
+        with open_raster(source_path(place)):
+            assert [path.suffix for path in tmp_path.iterdir()] == [Path(name).suffix]
+    web._whole.cache_clear()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "told"),
+    [
+        ("parts", "{}/gone.tif?{}", "HTTP 404"),
+        ("parts", "{}/a b.tif?sig=Zq7Kk1xW", "HTTP 403 Forbidden; its signature may have expired"),
+        ("short", "{}/a b.tif?{}", "the answer ends after"),
+        ("parts", "{}/log in.html?{}", "not recognized as being in a supported file format"),
+        ("whole", "{}/log in.html?{}", r"log%20in\.html: .* not recognized"),
+        ("loops", "{}/from/a b.tif?{}", "HTTP 302 Found"),
+        ("away", "{}/from/a b.tif?{}", "HTTP 302 Found"),
+        ("", "http://127.0.0.1:1/a.tif?{1}", "refused"),
+        ("", "http://me:wo:rd@nowhere.invalid/a.tif", "nowhere.invalid"),
+    ],
+)
+def test_what_a_server_does_not_give_is_told_without_secrets(
+    serve: Serve, served: Path, kind: str, place: str, told: str
+) -> None:
+    path = source_path(place.format(serve(kind, served), SECRET))
+    with pytest.raises(SceneError, match=told) as caught, open_raster(path):
+        pass
+    error: BaseException | None = caught.value
+    assert "\n" not in str(error)
+    # As a traceback shows it.
+    while error is not None:
+        assert not any(secret in str(error) for secret in LEAKS)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def test_what_a_server_stops_giving_is_no_black_scene(serve: Serve, tmp_path: Path) -> None:
+    pixels = textured(np.random.default_rng(5), (600, 600))
+    for name, options in {"plain.tif": {}, "deflate.tif": {"compress": "deflate"}}.items():
+        path = write_scene(tmp_path / name, pixels)
+        with rasterio.open(path) as plain:
+            rasterio.shutil.copy(plain, tmp_path / f"copy {name}", driver="GTiff", TILED=True, **options)
+        url = f"{serve('expires', tmp_path)}/copy {name}?{SECRET}"
+        with pytest.raises(SceneError, match="its server failed") as caught, open_raster(source_path(url)) as reader:
+            reader.read(Window(0, 0, 600, 600))
+        assert not any(secret in str(caught.value) for secret in LEAKS)
+
+
+def leaks(folder: Path) -> list[str]:
+    """Name the files that hold a secret."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    return [path.name for path in files if any(secret.encode() in path.read_bytes() for secret in LEAKS)]
+
+
+def test_secrets_are_neither_printed_nor_stored(
+    serve: Serve,
+    archive: Archive,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    url = serve("parts", archive.scenes)
+    names = sorted(path.relative_to(archive.scenes).as_posix() for path in archive.scenes.rglob("*_TCI.jp2"))[:2]
+    places = [f"{url}/{names[0]}?{SECRET}", f"{url}/{names[1]}?{SECRET}", f"{url}/gone.tif?{SECRET}"]
+    places.append(f"{url.replace('//', '//me:wo:rd@')}/gone_too.tif")
+    words = [word for place in places for word in ("--scenes", place)]
+    monkeypatch.setattr(
+        sys, "argv", ["s2fast", "run", "configs/default.toml", *words, "--out", str(tmp_path / "out"), "-v"]
+    )
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 3
+    printed = "".join(capfd.readouterr())
+    assert "gone.tif" in printed
+    assert not any(secret in printed for secret in LEAKS)
+    assert leaks(tmp_path / "out") == []
+    assert f"--scenes {url}/{names[0]}" in (tmp_path / "out/run.log").read_text()
+
+
+def test_workers_open_what_may_not_be_written_and_another_signature_is_the_same_run(
+    serve: Serve, archive: Archive, tmp_path: Path
+) -> None:
+    paths = sorted(archive.scenes.rglob("*_TCI.jp2"))[:2]
+    url = serve("parts", archive.scenes)
+    places = [f"{url}/{path.relative_to(archive.scenes)}" for path in paths]
+    settings, out = load_config(), tmp_path / "out"
+    first = run_stages(settings, [f"{place}?{SECRET}" for place in places], None, out, stages=["ingest"], workers=2)
+    assert first.problems == {}
+    assert leaks(out) == []
+    again = run_stages(settings, [place.replace("//", "//me:wo:rd@") for place in places], None, out, stages=["ingest"])
+    assert again.stages == first.stages
+    assert [gdal_name(item.scene.path) for item in again.scenes] == [f"/vsicurl/{place}" for place in places]

@@ -1,0 +1,245 @@
+"""One writer per run folder, whoever starts when, here or elsewhere; a dead owner's lock is taken over.
+
+A few starts by default; ``S2FAST_STARTS=50 pytest tests/folder/test_lock.py`` makes as many as asked.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from s2fast.errors import RunFolderError
+from s2fast.files import storage
+from s2fast.files.storage import LOCK
+from s2fast.folder import lock
+from s2fast.folder.lock import Lock, Owner
+from s2fast.folder.run_folder import RunFolder
+from tests.archives import Archive
+from tests.folder.test_resume import SETTINGS, run
+from tests.s3 import Proxy, nothing, s3_server
+from tests.test_pipeline import digests
+
+STARTS = int(os.environ.get("S2FAST_STARTS", "6"))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+BEING_WRITTEN = r"s2fast: error: \S+ is being written by process \d+ on \S+ since \d\d:\d\d: run again later"
+
+HOLDER = """
+import sys, time
+from s2fast.folder.lock import Lock
+from s2fast.folder.run_folder import RunFolder
+lock = Lock(RunFolder(sys.argv[1]))
+lock.acquire()
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def command(archive: Archive, out: Path, **changed: Any) -> list[str]:
+    options = [f"--set={name}={value}" for name, value in {**SETTINGS, **changed}.items()]
+    places = ["--scenes", str(archive.scenes), "--regions", str(archive.regions), "--out", str(out)]
+    return [sys.executable, "-m", "s2fast.cli", "run", "configs/default.toml", *places, *options]
+
+
+def test_starts_at_any_time_leave_one_writer_and_whole_results(archive: Archive, tmp_path: Path) -> None:
+    """Same and different settings, some of them killed: one line each, and what the last run leaves is right."""
+    draw = random.Random(42)
+    alone = {ratio: tmp_path / f"alone {ratio}" for ratio in (0.8, 0.85)}
+    for ratio, out in alone.items():
+        subprocess.run(command(archive, out, **{"matching.ratio": ratio}), check=True, capture_output=True)
+    out = tmp_path / "shared"
+    started = []
+    for number in range(STARTS):
+        program = command(archive, out, **{"matching.ratio": draw.choice(list(alone))})
+        process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        started.append(process)
+        time.sleep(draw.uniform(0, 3))
+        if number % 4 == 3:
+            process.kill()
+    ended = {process: process.communicate(timeout=300)[1] for process in started}
+    for process, told in ended.items():
+        assert "Traceback" not in told
+        assert process.returncode in (0, 2, -signal.SIGKILL), told
+        if process.returncode == 2:
+            assert re.fullmatch(BEING_WRITTEN, told.splitlines()[-1])
+    assert any(process.returncode == 0 for process in started)
+    for ratio, undisturbed in alone.items():
+        subprocess.run(command(archive, out, **{"matching.ratio": ratio}), check=True, capture_output=True)
+        assert digests(out) == digests(undisturbed)
+
+
+def owner_elsewhere(silent_s: float) -> Owner:
+    owner = Owner.this_process()
+    return replace(owner, host="far-away", machine="another", since=1_700_000_000.0, beat=time.time() - silent_s)
+
+
+def test_a_living_owner_is_named_and_a_killed_one_replaced(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", HOLDER, tmp_path]
+    with subprocess.Popen(program, env=ENVIRONMENT, stdout=-1, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "held\n"
+        living_then_killed(holder, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def living_then_killed(holder: subprocess.Popen[str], tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=rf"is being written by process {holder.pid} on \S+ since \d\d:\d\d:"):
+        Lock(RunFolder(tmp_path)).acquire()
+    holder.kill()
+    # Not waited for: a zombie writes no more.
+    deadline = time.monotonic() + 60
+    while lock._start(holder.pid) != "ended":
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with closing(Lock(RunFolder(tmp_path))) as taken:
+        taken.acquire()
+
+
+@pytest.mark.parametrize(
+    ("left", "alive"),
+    [
+        (lambda: owner_elsewhere(0).written(), True),
+        (lambda: owner_elsewhere(lock.STALE_S + 1).written(), False),
+        (lambda: replace(Owner.this_process(), started="1").written(), False),  # the id was given anew
+        (lambda: Owner.this_process().written(), False),  # of this process, but no lock of it
+        (lambda: b"{", False),
+        (lambda: b"[1]", False),
+        (lambda: b"", False),
+    ],
+)
+def test_whose_lock_counts(left: Any, alive: bool, tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_bytes(left())
+    with closing(Lock(RunFolder(tmp_path))) as mine:
+        if alive:
+            with pytest.raises(RunFolderError, match="on far-away since 22:13 of 2023-11-1.*last seen . s ago"):
+                mine.acquire()
+        else:
+            mine.acquire()
+    assert (tmp_path / LOCK).exists() == alive
+
+
+def test_threads_of_one_process_exclude_each_other(tmp_path: Path) -> None:
+    with closing(Lock(RunFolder(tmp_path))) as first:
+        first.acquire()
+        with pytest.raises(RunFolderError, match=f"process {os.getpid()} on"):
+            Lock(RunFolder(tmp_path)).acquire()
+    with closing(Lock(RunFolder(tmp_path))) as second:
+        second.acquire()
+
+
+def test_an_owner_shows_that_it_is_alive_and_yields_when_taken_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "BEAT_S", 0.01)
+    with closing(Lock(RunFolder(tmp_path))) as mine:
+        mine.acquire()
+        first = Owner.read((tmp_path / LOCK).read_bytes())
+        assert first
+        deadline = time.monotonic() + 60
+        while (beaten := Owner.read((tmp_path / LOCK).read_bytes())) == first:
+            assert time.monotonic() < deadline
+        assert beaten
+        assert (beaten.token, beaten.since) == (first.token, first.since)
+        mine.confirm()
+        monkeypatch.setattr(lock, "BEAT_S", 600)
+        time.sleep(0.2)
+        another = owner_elsewhere(0)
+        RunFolder(tmp_path).write(LOCK, another.written())
+        with pytest.raises(RunFolderError, match="was taken over by process"):
+            mine.confirm()
+    found = Owner.read((tmp_path / LOCK).read_bytes())
+    assert found
+    assert found.token == another.token
+
+
+def test_only_one_of_many_takes_a_dead_owners_lock(tmp_path: Path) -> None:
+    for _ in range(20):
+        (tmp_path / LOCK).write_bytes(owner_elsewhere(lock.STALE_S + 1).written())
+        assert_one_wins(str(tmp_path))
+
+
+def assert_one_wins(address: str, contenders: int = 4) -> None:
+    locks = [Lock(RunFolder(address)) for _ in range(contenders)]
+    ready = threading.Barrier(contenders)
+    won = []
+
+    def contend(mine: Lock) -> None:
+        ready.wait()
+        try:
+            mine.acquire()
+        except RunFolderError:
+            return
+        won.append(mine)
+
+    threads = [threading.Thread(target=contend, args=(mine,)) for mine in locks]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(won) == 1
+    won[0].close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Any:
+    with s3_server("locks") as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def s3(server: Proxy, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name, value in {
+        "AWS_ENDPOINT_URL": server.url,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    storage.open_storage.cache_clear()
+    server.fate, server.ignores = nothing, ()
+    yield server
+    server.fate, server.ignores = nothing, ()
+    storage.open_storage.cache_clear()
+
+
+@pytest.mark.parametrize("ignores", [(), ("If-None-Match", "If-Match")], ids=["conditions", "no conditions"])
+def test_object_stores_hold_locks_too(s3: Proxy, ignores: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    s3.ignores = ignores
+    monkeypatch.setattr(storage, "SETTLE_S", 1.0)
+    out = f"s3://locks/{'un' if ignores else ''}conditional"
+    assert_one_wins(out)
+    assert RunFolder(out).is_empty()
+    with closing(Lock(RunFolder(out))) as mine:
+        mine.acquire()
+        assert RunFolder(out).is_empty(), "a lock alone makes no run folder"
+        with pytest.raises(RunFolderError, match=f"{out} is being written by process {os.getpid()} on"):
+            Lock(RunFolder(out)).acquire()
+    RunFolder(out).write(LOCK, owner_elsewhere(0).written())
+    with pytest.raises(RunFolderError, match="on far-away"):
+        Lock(RunFolder(out)).acquire()
+    RunFolder(out).write(LOCK, owner_elsewhere(lock.STALE_S + 1).written())
+    with closing(Lock(RunFolder(out))) as mine:
+        mine.acquire()
+
+
+def test_a_refused_start_leaves_no_trace(archive: Archive, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(archive, out)
+    before = digests(out)
+    with closing(Lock(RunFolder(out))) as mine:
+        mine.acquire()
+        with pytest.raises(RunFolderError, match="is being written by"):
+            run(archive, out)
+        assert {*digests(out)} - {*before} == {LOCK}
+    assert digests(out) == before

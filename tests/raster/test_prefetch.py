@@ -1,0 +1,103 @@
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from s2fast.errors import SceneError
+from s2fast.model import Raster, Window
+from s2fast.raster.prefetch import reading_ahead
+
+WINDOWS = [Window(row, 0, 1, 1) for row in range(7)]
+ASKED = [(window, None) for window in WINDOWS]
+
+
+class FakeReader:
+    """Hands out a window's row as its only pixel, and notes who read what."""
+
+    def __init__(self, bad_row: int | None = None) -> None:
+        self.raster = Raster((7, 1), (1, 1), "", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
+        self.stretch = None
+        self.bad_row = bad_row
+        self.read_rows: list[int] = []
+        self.threads: set[int] = set()
+        self.closed = False
+
+    def read(self, window: Window, _wanted: Any = None) -> Any:
+        self.threads.add(threading.get_ident())
+        self.read_rows.append(window.row)
+        if window.row == self.bad_row:
+            raise SceneError(f"row {window.row} is bad")
+        return np.full((1, 1), window.row, np.uint8), np.ones((1, 1), bool)
+
+    @contextmanager
+    def opened(self) -> Iterator["FakeReader"]:
+        self.threads.add(threading.get_ident())
+        yield self
+        self.threads.add(threading.get_ident())
+        self.closed = True
+
+
+def settled(reader: FakeReader, count: int) -> bool:
+    """Wait until a number of windows has been read, then a little for more that should not come."""
+    deadline = time.monotonic() + 60
+    while len(reader.read_rows) < count and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.02)
+    return len(reader.read_rows) == count
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 50])
+def test_windows_come_whole_in_order_and_from_one_other_thread(depth: int) -> None:
+    reader = FakeReader()
+    with reading_ahead(reader.opened()) as ahead:
+        assert ahead.reader.raster.shape == (7, 1)
+        got = [(window, int(grey[0, 0])) for (window, _), (grey, _) in ahead.windows(ASKED, depth)]
+    assert got == [(window, window.row) for window in WINDOWS]
+    assert reader.read_rows == list(range(7))
+    assert len(reader.threads) == 1
+    assert threading.get_ident() not in reader.threads
+    assert reader.closed
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_as_many_windows_are_read_ahead_as_asked_and_no_more(depth: int) -> None:
+    reader = FakeReader()
+    with reading_ahead(reader.opened()) as ahead:
+        for number, _ in enumerate(ahead.windows(ASKED, depth)):
+            assert settled(reader, min(number + 1 + depth, len(WINDOWS)))
+
+
+def test_a_failed_read_is_raised_at_its_window() -> None:
+    reader = FakeReader(bad_row=3)
+    got = []
+    with pytest.raises(SceneError, match="row 3 is bad"), reading_ahead(reader.opened()) as ahead:
+        got += [window.row for (window, _), _ in ahead.windows(ASKED)]
+    assert reader.closed
+    assert len(reader.read_rows) <= 5
+
+
+def test_callers_failure_closes_the_reader_and_ends_the_thread() -> None:
+    reader = FakeReader()
+
+    def stopped() -> None:
+        with reading_ahead(reader.opened()) as ahead:
+            for _ in ahead.windows(ASKED):
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert reader.closed
+    assert len(reader.read_rows) <= 2
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("s2fast-read")]
+
+
+def test_what_cannot_be_opened_is_told_to_the_caller(tmp_path: Path) -> None:
+    from s2fast.raster.reader import open_raster
+
+    with pytest.raises(SceneError, match="cannot be opened"), reading_ahead(open_raster(tmp_path / "none.tif")):
+        pass

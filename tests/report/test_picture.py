@@ -1,0 +1,150 @@
+"""Pictures of a pair: what is drawn, where, and from which matches."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.patches import ConnectionPatch
+
+import s2fast
+from s2fast.errors import InputError, RunFolderError
+from s2fast.folder.run_folder import RunFolder
+from s2fast.model import Window
+from s2fast.report.imagery import covering, original, shrunk, stored_grey, whole
+from s2fast.report.ordering import likeness_order
+from s2fast.report.picture import windows_to_draw
+from s2fast.report.sample import lines_to_draw
+from s2fast.results import Run
+from tests.archives import Archive
+from tests.judged import VERDICTS, Judged, every_verdict
+
+UXA = ("S2A_20190427T083601_T36UXA", "S2A_20190606T083601_T36UXA")
+UYA = "S2A_20190606T083601_T36UYA"
+
+
+@pytest.fixture
+def run(judged: Judged) -> Run:
+    return s2fast.open_run(judged.out)
+
+
+def test_lines_are_the_nearest_and_told_apart(run: Run) -> None:
+    windows = whole(run.folder, UXA[0]), whole(run.folder, UYA)
+    lines = lines_to_draw(run.folder, UXA[0], UYA, 1000, windows, inliers_only=False)
+    matches = run.matches(UXA[0], UYA)
+    assert lines.inlier is not None
+    assert (len(lines), lines.inlier.sum()) == (len(matches), matches["inlier"].sum())
+    few = lines_to_draw(run.folder, UXA[0], UYA, 5, windows, inliers_only=False)
+    nearest = matches.sort_values("distance", kind="stable")[:5]
+    np.testing.assert_array_equal(few.query_xy, run.features(UXA[0]).xy[nearest["query_row"]])
+    only = lines_to_draw(run.folder, UXA[0], UYA, 1000, windows, inliers_only=True)
+    assert only.inlier is not None
+    assert len(only) == matches["inlier"].sum()
+    assert only.inlier.all()
+
+
+def test_figure_draws_kinds_by_colour_and_line(run: Run) -> None:
+    figure = run.show(UXA[0], UYA, matches=1000)
+    styles = {
+        (artist.get_edgecolor(), artist.get_linestyle())
+        for artist in figure.artists
+        if isinstance(artist, ConnectionPatch)
+    }
+    assert len(styles) == len({colour for colour, _ in styles}) == len({line for _, line in styles}) == 2
+    assert [axes.get_xlabel() for axes in figure.axes] == ["column [px]"] * 6
+    assert len(run.show(*UXA, view="original").axes) == 2
+
+
+def test_inliers_nobody_knows_are_asked_for(judged: Judged) -> None:
+    with pytest.raises(RunFolderError, match="run verify first"):
+        s2fast.open_run(judged.plain).show(*UXA, inliers_only=True)
+
+
+def test_crop_shows_the_same_ground_of_both(run: Run) -> None:
+    # 36UYA lies 384 pixels east of 36UXA; see tests/archives.py.
+    crop = Window(100, 400, 50, 60)
+    assert windows_to_draw(run.folder, UXA[0], UYA, crop) == (crop, Window(100, 16, 50, 60))
+    assert windows_to_draw(run.folder, UXA[0], UYA, Window(0, 300, 20, 100))[1] == Window(0, 0, 20, 16)
+    with pytest.raises(InputError, match="nothing of the crop 0,0,60,50"):
+        windows_to_draw(run.folder, UXA[0], UYA, Window(0, 0, 50, 60))
+    matches = run.matches(UXA[0], UYA)
+    in_both = matches["query_row"][matches["inlier"]].iloc[0]
+    middle_x, middle_y = map(int, run.features(UXA[0]).xy[in_both])
+    around = windows_to_draw(run.folder, UXA[0], UYA, Window(middle_y - 40, middle_x - 40, 80, 80))
+    lines = lines_to_draw(run.folder, UXA[0], UYA, 1000, around, inliers_only=False)
+    assert 0 < len(lines) < len(matches)
+    assert np.abs(lines.query_xy - (middle_x, middle_y)).max() <= 40.5
+    axes = run.show(UXA[0], UYA, view="masked", crop=crop).axes
+    assert [axis.get_xlim() for axis in axes] == [(399.5, 459.5), (15.5, 75.5)]
+    assert axes[0].get_ylim() == (149.5, 99.5)
+
+
+def test_crop_is_cut_from_the_picture_drawn_whole(run: Run) -> None:
+    """A feature stands at the same pixel whether the whole scene is drawn or a part of it."""
+    full = whole(run.folder, UXA[0])
+    crop = Window(128, 64, 256, 128)
+    for reader in (original, stored_grey):
+        drawn, part = (reader(run.folder, UXA[0], window, 512).astype(float) for window in (full, crop))
+        # Each is stretched by its own percentiles: they differ by a linear map, clipped at its ends.
+        cut = drawn[crop.slices]
+        middle = (cut > 30) & (cut < 225) & (part > 30) & (part < 225)
+        assert np.corrcoef(cut[middle], part[middle])[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+def test_stored_pixels_cover_a_window(archive: Archive, tmp_path: Path, reduction: int) -> None:
+    class Folder(RunFolder):
+        def tile_attributes(self, scene_id: str) -> dict[str, object]:
+            del scene_id
+            return {"reduction": reduction, "full_shape": (511, 513)}
+
+    for window in (Window(0, 0, 511, 513), Window(7, 9, 1, 1), Window(505, 507, 6, 6)):
+        covered = covering(Folder(tmp_path), "any", window)
+        assert all(edge % reduction == 0 for edge in covered.bounds)
+        x0, y0, x1, y1 = window.bounds
+        left, top, right, bottom = covered.bounds
+        last = (513 // reduction * reduction, 511 // reduction * reduction)
+        assert left <= x0
+        assert top <= y0
+        assert right >= min(x1, last[0])
+        assert bottom >= min(y1, last[1])
+        assert covered
+
+
+def test_source_that_is_gone_is_drawn_from_the_store(archive: Archive, tmp_path: Path) -> None:
+    scenes = shutil.copytree(archive.scenes, tmp_path / "scenes")
+    done = s2fast.run(scenes=scenes, out=tmp_path / "out")
+    in_colour = original(done.folder, UXA[0], whole(done.folder, UXA[0]), 256)
+    shutil.rmtree(scenes)
+    in_grey = original(done.folder, UXA[0], whole(done.folder, UXA[0]), 256)
+    assert (in_colour.shape, in_grey.shape) == ((256, 256, 3), (256, 256))
+
+
+def test_title_gives_the_verdict_and_what_it_found(run: Run, judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = every_verdict(judged)
+    monkeypatch.setattr(Run, "pairs", lambda _: pairs)
+    titles = [
+        run.show(query, train).get_suptitle().split("\n")
+        for query, train in zip(pairs["query"], pairs["train"], strict=True)
+    ]
+    assert "shift 3.00 m east, -4.00 m north, rotation -1.250°, scale 1.01250" in titles[0][1]
+    assert [lines[1] for lines in titles[1:]] == VERDICTS[1:]
+
+
+def test_shrinking_leaves_no_data_out() -> None:
+    grey = np.zeros((4, 4), np.uint8)
+    grey[0, :2] = 200
+    # OpenCV rounds the share of pixels with data to a 255th.
+    np.testing.assert_allclose(shrunk(grey, 2), [[200, 0], [0, 0]], atol=1)
+
+
+def test_likeness_brings_together_what_is_alike() -> None:
+    rng = np.random.default_rng(0)
+    groups = rng.permutation(np.repeat([0, 1, 2], 7))
+    alike = np.where(groups[:, None] == groups, 40.0, 2.0) + rng.uniform(0, 1, (21, 21))
+    alike[np.tril_indices(21)] = np.nan
+    order = likeness_order(alike)
+    assert sorted(order) == list(range(21))
+    assert np.count_nonzero(np.diff(groups[order])) == 2

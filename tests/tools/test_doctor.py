@@ -1,0 +1,55 @@
+import importlib.metadata
+
+import cv2
+import pytest
+
+from s2fast.tools import doctor
+
+
+def findings() -> dict[str, doctor.Finding]:
+    return {finding.topic: finding for finding in doctor.examine()}
+
+
+def test_this_machine_is_fine() -> None:
+    found = findings()
+    assert all(finding.fine for finding in found.values()), [f for f in found.values() if not f.fine]
+    assert found["numpy"].told == importlib.metadata.version("numpy")
+
+
+def test_cv2_without_akaze_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(cv2, "AKAZE")
+    assert "pip uninstall -y opencv-python" in findings()["akaze: opencv"].told
+
+
+def test_second_cv2_wheel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+
+    def with_another(name: str) -> str:
+        return "5.0.0" if name == "opencv-python" else version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", with_another)
+    assert "pip uninstall -y opencv-python &&" in findings()["cv2"].remedy
+
+
+def test_missing_package_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+
+    def without(name: str) -> str:
+        if name in ("zarr", "triton"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without)
+    found = findings()
+    assert (found["zarr"].fine, found["zarr"].remedy) == (False, "pip install 'zarr'")
+    assert (found["triton"].fine, found["triton"].remedy) == (True, "pip install 's2fast[gpu]'")
+
+
+def test_package_of_a_wrong_version_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "5.0.0" if name == "opencv-python-headless" else version(name)
+    )
+    found = findings()["opencv-python-headless"]
+    assert not found.fine
+    assert found.remedy == "pip install 'opencv-python-headless<5,>=4.10'"

@@ -1,0 +1,334 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from s2fast.errors import ConfigError, S2FastError, SceneError
+from s2fast.work import executors
+from s2fast.work.executors import (
+    MAX_LOSSES,
+    DaskCluster,
+    InProcess,
+    Workplace,
+    available_cores,
+    limit_threads,
+    open_workplace,
+    run_units,
+)
+
+
+def square(unit: int, offset: int, threads: int) -> tuple[int, int]:
+    return unit * unit + offset, threads
+
+
+def fail_on_three(unit: int, threads: int) -> int:
+    if unit == 3:
+        raise SceneError("unit 3 is broken")
+    return unit
+
+
+def note_then_fail(unit: int, folder: Path, threads: int) -> None:
+    (folder / str(unit)).touch()
+    if unit == 0:
+        raise SceneError("the first fails")
+
+
+def warn(unit: int, threads: int) -> int:
+    warnings.warn("of a library", UserWarning, stacklevel=1)
+    return unit
+
+
+def die_on_three(unit: int, folder: Path, deaths: int, threads: int) -> int:
+    """Kill the worker on unit 3, as often as asked."""
+    if unit == 3:
+        before = len(list(folder.iterdir()))
+        if before < deaths:
+            (folder / str(before)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return unit
+
+
+def note_process_and_wait(unit: int, folder: Path, threads: int) -> None:
+    (folder / str(os.getpid())).touch()
+    time.sleep(600)
+
+
+def wait_for_file(unit: int, folder: Path, threads: int) -> int:
+    """Say that the unit runs, and hold it until told to go on."""
+    (folder / f"started {unit}").touch()
+    wait_until((folder / "go").exists)
+    return unit
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        # A zombie has ended; it only waits for its parent.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, 0), (2, 3)])
+def test_every_unit_runs_once(workers: int, threads: int) -> None:
+    with open_workplace(workers, threads=threads) as workplace:
+        results = dict(run_units(workplace, square, range(20), 5))
+    assert results == {unit: (unit * unit + 5, threads) for unit in range(20)}
+
+
+def test_local_workers_share_the_cores() -> None:
+    with open_workplace(2) as workplace:
+        assert (workplace.slots, workplace.threads) == (2, max(1, available_cores() // 2))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_failures_reach_the_caller(workers: int) -> None:
+    with open_workplace(workers) as workplace, pytest.raises(SceneError, match="unit 3 is broken"):
+        list(run_units(workplace, fail_on_three, range(10)))
+
+
+def test_nothing_starts_after_a_failure(tmp_path: Path) -> None:
+    with open_workplace() as workplace, pytest.raises(SceneError):
+        list(run_units(workplace, note_then_fail, range(10), tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
+
+
+def test_units_are_taken_as_needed() -> None:
+    taken: list[int] = []
+
+    def units() -> Iterator[int]:
+        for unit in range(100):
+            taken.append(unit)
+            yield unit
+
+    results = run_units(Workplace(InProcess(), 1, 0), square, units(), 0)
+    next(results)
+    assert len(taken) == 1
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_units_of_killed_workers_are_computed_again(tmp_path: Path, deaths: int) -> None:
+    with open_workplace(2) as workplace:
+        results = list(run_units(workplace, die_on_three, range(12), tmp_path, deaths))
+        # The pool that replaced the broken one serves the next stage.
+        assert dict(run_units(workplace, square, range(3), 0)) == {n: (n * n, workplace.threads) for n in range(3)}
+    assert sorted(results) == [(unit, unit) for unit in range(12)]
+    assert len(list(tmp_path.iterdir())) == deaths
+
+
+def test_a_unit_that_kills_every_worker_is_named(tmp_path: Path) -> None:
+    done = []
+    with open_workplace(2) as workplace, pytest.raises(S2FastError, match="^3: the worker died each time") as told:
+        done += [unit for unit, _ in run_units(workplace, die_on_three, range(12), tmp_path, 1000)]
+    assert len(list(tmp_path.iterdir())) == MAX_LOSSES
+    assert "\n" not in str(told.value)
+    assert 3 not in done
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    program = (
+        "import sys, pathlib\n"
+        "from s2fast.work.executors import open_workplace, run_units\n"
+        "from tests.work.test_executors import note_process_and_wait\n"
+        "if __name__ == '__main__':\n"
+        "    with open_workplace(2) as workplace:\n"
+        "        list(run_units(workplace, note_process_and_wait, range(2), pathlib.Path(sys.argv[1])))\n"
+    )
+    script = tmp_path / "parent.py"
+    script.write_text(program)
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, script, notes], env=environment)
+    try:
+        wait_until(lambda: len(list(notes.iterdir())) == 2)
+    finally:
+        parent.kill()
+        parent.wait()
+    workers = [int(path.name) for path in notes.iterdir()]
+    wait_until(lambda: not any(is_running(pid) for pid in workers))
+
+
+def test_dask_is_an_executor_like_the_others() -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+        open_workplace(scheduler=cluster.scheduler_address) as workplace,
+    ):
+        assert (workplace.slots, workplace.threads) == (2, 1)
+        results = dict(run_units(workplace, square, range(20), 5))
+        with pytest.raises(SceneError, match="unit 3 is broken"):
+            list(run_units(workplace, fail_on_three, range(10)))
+    assert results == {unit: (unit * unit + 5, 1) for unit in range(20)}
+
+
+@contextmanager
+def dask_process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a part of Dask as a process of its own, as on another machine."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:], "--no-dashboard"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def open_when_ready(address: str) -> DaskCluster:
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            return DaskCluster(address, 0)
+        except ConfigError:
+            assert time.monotonic() < deadline, "no scheduler with a worker"
+            time.sleep(0.2)
+
+
+def dask_pair(port: int) -> ExitStack:
+    """A scheduler and one worker, without the nanny that would start it anew."""
+    stack = ExitStack()
+    stack.enter_context(dask_process("scheduler", "--host", "127.0.0.1", "--port", str(port)))
+    worker = ("worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-nanny")
+    stack.enter_context(dask_process(*worker))
+    return stack
+
+
+def test_a_scheduler_that_comes_back_goes_on_with_the_units(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    port = free_port()
+    with dask_pair(port) as first:
+        workplace = open_when_ready(f"tcp://127.0.0.1:{port}")
+        results = run_units(workplace, wait_for_file, range(3), tmp_path)
+        with ThreadPoolExecutor(1) as thread:
+            collected = thread.submit(list, results)
+            wait_until((tmp_path / "started 0").exists)
+            first.close()
+            (tmp_path / "go").touch()
+            with dask_pair(port):
+                assert sorted(collected.result(timeout=120)) == [(unit, unit) for unit in range(3)]
+                workplace.close()
+
+
+def test_a_scheduler_that_stays_away_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "RETURN_S", 1.0)
+    port = free_port()
+    with dask_pair(port) as pair:
+        workplace = open_when_ready(f"tcp://127.0.0.1:{port}")
+        results = run_units(workplace, wait_for_file, range(3), tmp_path)
+        with ThreadPoolExecutor(1) as thread:
+            collected = thread.submit(list, results)
+            wait_until((tmp_path / "started 0").exists)
+            pair.close()
+            with pytest.raises(S2FastError, match=f"127.0.0.1:{port} went away .*: what was complete is kept"):
+                collected.result(timeout=120)
+        workplace.close()
+
+
+def test_dask_gives_the_units_of_a_killed_worker_to_another(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        open_workplace(scheduler=cluster.scheduler_address) as workplace,
+    ):
+        assert sorted(run_units(workplace, die_on_three, range(8), tmp_path, 1)) == [(unit, unit) for unit in range(8)]
+        with pytest.raises(S2FastError, match="^3: the worker died each time"):
+            list(run_units(workplace, die_on_three, range(8), tmp_path, 1000))
+
+
+@pytest.mark.parametrize(
+    ("status", "raised", "expected"),
+    [
+        ("finished", OSError("the connection is dead"), BrokenExecutor),
+        ("finished", TimeoutError(), BrokenExecutor),
+        ("cancelled", CancelledError(), BrokenExecutor),
+        ("error", SceneError("the unit's own"), SceneError),
+    ],
+)
+def test_a_result_that_cannot_be_fetched_leaves_no_future_open(
+    status: str, raised: Exception, expected: type[Exception]
+) -> None:
+    class Remote:
+        def __init__(self) -> None:
+            self.status = status
+
+        def result(self, timeout: float) -> None:
+            assert timeout == executors.ANSWER_S
+            raise raised
+
+    future: Future[None] = Future()
+    executors._hand_over(future, Remote())
+    assert isinstance(future.exception(timeout=0), expected)
+
+
+def test_an_executor_lost_without_a_word_is_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent(InProcess):
+        def submit(self, *_: object, **__: object) -> Future[Any]:  # type: ignore[override]
+            return Future()
+
+    class Lost(Workplace):
+        def is_lost(self) -> bool:
+            return True
+
+        def reopen(self) -> None:
+            self.executor = InProcess()
+
+    monkeypatch.setattr(executors, "SILENCE_S", 0.05)
+    assert dict(run_units(Lost(Silent(), 2, 0), square, range(5), 0)) == {unit: (unit * unit, 0) for unit in range(5)}
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "no address"])
+def test_absent_scheduler_is_told(address: str) -> None:
+    with pytest.raises(ConfigError, match="no Dask scheduler answers"), open_workplace(scheduler=address):
+        pass
+
+
+def test_no_workers_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--workers"), open_workplace(0):
+        pass
+
+
+def test_thread_limit_reaches_opencv() -> None:
+    before = cv2.getNumThreads()
+    variables = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "GDAL_NUM_THREADS", "NUMBA_NUM_THREADS")}
+    try:
+        limit_threads(1)
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(before)
+        for name, value in variables.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def test_warnings_of_libraries_in_workers_stay_off_the_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with open_workplace(2) as workplace:
+        assert len(list(run_units(workplace, warn, range(4)))) == 4
+    assert "of a library" not in capfd.readouterr().err
