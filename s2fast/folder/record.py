@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -21,14 +19,10 @@ from s2fast.geometry.nulls import NullRate
 from s2fast.model import Raster, Scene
 from s2fast.regions.check import RegionRows
 from s2fast.regions.file import RegionFile
-from s2fast.work.executors import available_cores
+from s2fast.work.machine import processor, versions
+from s2fast_kernels.machine import available_cores
 
 RUN_JSON = "run.json"
-
-_PACKAGES = (
-    "s2fast", "numpy", "opencv-python-headless", "faiss-cpu", "numba", "torch", "rasterio", "geopandas", "shapely",
-    "pyproj", "zarr",
-)  # fmt: skip
 
 
 class SceneInput(BaseModel):
@@ -144,8 +138,8 @@ class RunRecord(BaseModel):
     def save(self, folder: RunFolder) -> None:
         """Write run.json, with today's versions and machine."""
         self.updated = datetime.now(UTC).isoformat(timespec="seconds")
-        self.versions = {"python": platform.python_version()} | _installed()
-        self.machine = {"system": platform.platform(), "processor": _processor(), "cores": available_cores()}
+        self.versions = {"python": platform.python_version()} | versions()
+        self.machine = {"system": platform.platform(), "processor": processor(), "cores": available_cores()}
         fields = sealed(json.loads(self.model_dump_json()))
         folder.write(RUN_JSON, json.dumps(fields, indent=2, ensure_ascii=False).encode())
 
@@ -172,21 +166,3 @@ def load_record(folder: RunFolder) -> RunRecord | None:
     except ValueError as error:  # pydantic's and json's own errors too
         why = "it was not written by this version of s2fast" if isinstance(error, ValidationError) else str(error)
         raise folder.damaged(RUN_JSON, why, RUN_JSON) from error
-
-
-def _installed() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

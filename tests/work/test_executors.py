@@ -21,11 +21,11 @@ from s2fast.work.executors import (
     DaskCluster,
     InProcess,
     Workplace,
-    available_cores,
     limit_threads,
     open_workplace,
     run_units,
 )
+from s2fast_kernels.machine import available_cores
 
 
 def square(unit: int, offset: int, threads: int) -> tuple[int, int]:
