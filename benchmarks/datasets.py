@@ -115,10 +115,8 @@ def _synthetic(spec: DataSpec, cache: Path) -> Path:
     return made(cache / name, **recipe)
 
 
-def load_truth(place: Path | str | None) -> Truth | None:
+def load_truth(place: Path | str) -> Truth:
     """Read what `Dataset.truth` names."""
-    if place is None:
-        return None
     if Path(place).is_dir():
         return Truth(None)
     told: dict[str, Any] = json.loads(Path(place).read_text("utf-8"))
