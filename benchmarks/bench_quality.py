@@ -30,7 +30,6 @@ from benchmarks.quality import TRUE_PX
 from s2fast.config import Ingest
 from s2fast.raster.reader import open_raster
 from s2fast.results import Run
-from s2fast.stages.pairs import place
 from s2fast.synth import synth
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -100,7 +99,7 @@ def real_row(scenes: Path, profile: Profile, out: Path) -> dict[str, Any]:
     verified = pairs["verified"].astype(bool)
     off = pd.Series(np.hypot(pairs["dx_px"].to_numpy(), pairs["dy_px"].to_numpy()))
     right = verified & (off <= TRUE_PX)
-    stages = run.record.stages
+    stages = run.record.history.stages
     row: dict[str, Any] = {}
     for name, group in (
         ("same tile", same), (CHOSEN_ON, chosen_on), ("other tile", same & ~chosen_on), ("strip", ~same),
@@ -117,8 +116,8 @@ def real_row(scenes: Path, profile: Profile, out: Path) -> dict[str, Any]:
         "wrong": int((verified & ~right).sum()),
         "inliers": inliers,
         "inliers true %": round(100 * true / max(inliers, 1), 2),
-        "wrong places": run.record.counts["null_trials"],
-        "verified there": run.record.counts["null_verified"],
+        "wrong places": run.record.history.counts["null_trials"],
+        "verified there": run.record.history.counts["null_verified"],
         "AUC of similarity": round(area_under_curve(pairs[same]["similarity_pct"], pairs[~same]["similarity_pct"]), 3),
         "AUC of inliers": round(area_under_curve(pairs[same]["n_inliers"], pairs[~same]["n_inliers"]), 3),
         "seconds: features": stages["extract"].seconds,
@@ -128,8 +127,8 @@ def real_row(scenes: Path, profile: Profile, out: Path) -> dict[str, Any]:
 
 def _inliers(run: Run) -> tuple[int, int]:
     """Count the inliers of verified pairs, and those that lie at the true shift, 0 on the map."""
-    places = {name: place(run.folder, name) for name in run.scene_ids}
-    on_map = {name: places[name].on_map(run.features(name).xy) for name in run.scene_ids}
+    placements = {name: run.folder.placement(name) for name in run.scene_ids}
+    on_map = {name: placements[name].on_map(run.features(name).xy) for name in run.scene_ids}
     pairs = run.pairs()
     rows = pairs[pairs["verified"].astype(bool)]
     verified = set(zip(rows["query"], rows["train"], strict=True))
@@ -141,7 +140,7 @@ def _inliers(run: Run) -> tuple[int, int]:
         chosen = matches[matches["inlier"].astype(bool)]
         apart = on_map[train][chosen["train_row"]] - on_map[query][chosen["query_row"]]
         inliers += len(chosen)
-        true += int((np.hypot(*apart.T) <= TRUE_PX * places[query].grid_m).sum())
+        true += int((np.hypot(*apart.T) <= TRUE_PX * placements[query].grid_m).sum())
     return inliers, true
 
 
@@ -156,8 +155,8 @@ def unrelated_row(data: Path, out: Path) -> dict[str, Any]:
     # The two scenes of arosics show one place.
     foreign = pairs["query"].isin(home) != pairs["train"].isin(home)
     return {
-        "trials at wrong places": run.record.counts["null_trials"],
-        "verified there": run.record.counts["null_verified"],
+        "trials at wrong places": run.record.history.counts["null_trials"],
+        "verified there": run.record.history.counts["null_verified"],
         "pairs of unrelated places": int(foreign.sum()),
         "verified among them": int(pairs["verified"][foreign].sum()),
     }

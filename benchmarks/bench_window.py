@@ -71,7 +71,7 @@ def found(out: Path, scenes: int) -> tuple[list[Scene], float]:
     names = names[:: -(-len(names) // scenes)]
     loaded = load_scenes(run.folder, set(names))
     held = [loaded[name] for name in names]
-    radius = _WINDOW_PX * held[0].place.grid_m
+    radius = _WINDOW_PX * held[0].placement.grid_m
     return [Scene(scene.descriptors, scene.on_own_map, scene.scale.astype(np.int64)) for scene in held], radius
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from s2fast.config import load_config
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import STAGES, plan
+from s2fast.pipeline import STAGES, Job, plan
 from s2fast.work.executors import InProcess, Workplace
 from s2fast.work.progress import Progress
 
@@ -82,9 +82,9 @@ def _metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings:
     loaded_mib = _memory_mib("VmRSS")
     record, costs = _stages(scenes, out, overrides)
     folder = RunFolder(out)
-    counts = [int(folder.feature_attributes(item.scene.scene_id)["count"]) for item in record.usable]
+    counts = [folder.keypoints(item.scene.scene_id) for item in record.usable]
     read = [
-        folder.tile_attributes(item.scene.scene_id)["windows_read"] * item.raster.block[0] * item.raster.block[1]
+        folder.tile(item.scene.scene_id).windows_read * item.raster.block[0] * item.raster.block[1]
         for item in record.usable
     ]
     whole = [item.raster.shape[0] * item.raster.shape[1] for item in record.usable]
@@ -114,7 +114,7 @@ def _metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings:
 
 def _stages(scenes: Sequence[Path], out: Path, overrides: Mapping[str, Any]) -> tuple[RunRecord, dict[str, StageCost]]:
     """Run all stages in this process and meter each."""
-    record = plan(load_config(overrides=overrides), scenes, None, strict=True)
+    record = plan(Job(load_config(overrides=overrides), scenes, None, "", strict=True))
     folder = RunFolder(out)
     record.save(folder)
     folder.create()

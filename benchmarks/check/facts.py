@@ -65,7 +65,7 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
     """Run every stage on a small archive and count what is done."""
     from benchmarks.counts import counting, planned_reads, run_counts
     from s2fast.config import load_config
-    from s2fast.pipeline import STAGES, run_stages
+    from s2fast.pipeline import STAGES, Job, run_stages
     from s2fast.results import Run
 
     out = scratch / "facts"
@@ -73,13 +73,13 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
     config = load_config(overrides={"compute.threads": 1, "features.max_per_scene": 1000})
     places = [Path(archive)], Path(archive) / "regions.geojson", out
     # What is loaded and compiled in the first run is not counted.
-    run_stages(config, *places)
+    run_stages(Job(config, *places))
     shutil.rmtree(out)
     done: dict[str, Any] = {}
     memory: dict[str, float] = {}
     for stage in STAGES:
         with counting() as counter, fresh_memory(memory, stage):
-            run_stages(config, *places, stages=[stage])
+            run_stages(Job(config, *places), stages=[stage])
         done[stage] = counter
     run = Run(out)
     planned, counts = planned_reads(run.record), run_counts(run)

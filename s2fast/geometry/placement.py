@@ -12,7 +12,7 @@ import pyproj
 from rasterio.transform import Affine
 
 from s2fast.image.prepare import cell_px
-from s2fast.model import Raster
+from s2fast.model import Raster, TileInfo
 
 WINDOW_PX = 5.0
 """How far the same ground may lie in two scenes unless told [px of the coarser grid]: Sentinel-2's absolute error is
@@ -59,9 +59,9 @@ class PixelGrid:
         return cls(raster.crs_wkt, raster.transform, raster.shape)
 
     @classmethod
-    def of_tile(cls, tile: dict[str, Any]) -> PixelGrid:
-        """Make it from a tile's attributes."""
-        return cls(tile["crs"], _six(tile["transform"]), (tile["full_shape"][0], tile["full_shape"][1]))
+    def of_tile(cls, tile: TileInfo) -> PixelGrid:
+        """Make it from what is stored beside a tile."""
+        return cls(tile.crs, tile.transform, tile.full_shape)
 
     @cached_property
     def metric(self) -> str:
@@ -160,7 +160,7 @@ class PixelGrid:
 
 
 @dataclass(frozen=True)
-class Place(PixelGrid):
+class Placement(PixelGrid):
     """A scene's pixel grid on the ground, and what of it is clear."""
 
     reduction: int
@@ -169,10 +169,9 @@ class Place(PixelGrid):
     """Share of clear pixels in square cells [%], see `s2fast.image.prepare.clear_cells`."""
 
     @classmethod
-    def of(cls, tile: dict[str, Any], clear: npt.NDArray[np.uint8]) -> Place:
-        """Make it from a tile's attributes and the map of clear ground."""
-        grid = PixelGrid.of_tile(tile)
-        return cls(grid.crs_wkt, grid.transform, grid.shape, tile["reduction"], clear)
+    def of(cls, tile: TileInfo, clear: npt.NDArray[np.uint8]) -> Placement:
+        """Make it from what is stored beside a tile, and the map of clear ground."""
+        return cls(tile.crs, tile.transform, tile.full_shape, tile.reduction, clear)
 
     @cached_property
     def grid_m(self) -> float:
@@ -198,7 +197,7 @@ class Place(PixelGrid):
         return cell_px((self.shape[0] // self.reduction, self.shape[1] // self.reduction)) * self.reduction
 
 
-def radii_m(query: Place, train: Place, wanted_m: float | Literal["auto"]) -> list[float]:
+def radii_m(query: Placement, train: Placement, wanted_m: float | Literal["auto"]) -> list[float]:
     """Return how far apart the same ground may lie [m], in the order to try.
 
     One radius, what was asked for or five pixels of the coarser grid; for "auto" that and three times as far each, up
@@ -211,7 +210,7 @@ def radii_m(query: Place, train: Place, wanted_m: float | Literal["auto"]) -> li
     return [least * factor for factor in AUTO_FACTORS if least * factor <= most]
 
 
-def common_centre(query: Place, train: Place) -> npt.NDArray[np.float64]:
+def common_centre(query: Placement, train: Placement) -> npt.NDArray[np.float64]:
     """Return the middle of the ground that both rasters cover, of the query's where they share none: (2,) [m]."""
     one = query.box
     other = train.box if train.metric == query.metric else train.box_on(query.metric)
@@ -221,7 +220,7 @@ def common_centre(query: Place, train: Place) -> npt.NDArray[np.float64]:
     return np.asarray((low + high) / 2)
 
 
-def overlap_pct(query: Place, train: Place) -> float:
+def overlap_pct(query: Placement, train: Placement) -> float:
     """Clear ground that both scenes show, as a share of the smaller scene's raster [%].
 
     The ground is compared cell by cell, 128 along the scene's longer side.
@@ -260,11 +259,6 @@ def reprojected(points: npt.NDArray[np.float64], source: str, target: str) -> np
     """Bring (n, 2) points from one CRS into another, both as WKT; inf where they have no place in it."""
     transformer = _transformer(source, target)
     return points if transformer is None else np.column_stack(transformer.transform(*points.T))
-
-
-def _six(values: Any) -> tuple[float, float, float, float, float, float]:
-    a, b, c, d, e, f = map(float, values)
-    return a, b, c, d, e, f
 
 
 @lru_cache(maxsize=256)

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def whole(folder: RunFolder, scene_id: str) -> Window:
     """Return the whole scene as a window of its full-resolution grid."""
-    rows, cols = folder.tile_attributes(scene_id)["full_shape"]
+    rows, cols = folder.tile(scene_id).full_shape
     return Window(0, 0, rows, cols)
 
 
@@ -48,7 +48,7 @@ def from_source(
 
     The run folder knows where the file is, but no signature or password: `address` may.
     """
-    source = address or Path(folder.tile_attributes(scene_id)["source"])
+    source = address or Path(folder.tile(scene_id).source)
     try:
         with gdal_settings(), opened(source) as dataset:
             picture = Picture.of(dataset, gdal_name(source))
@@ -84,11 +84,11 @@ def shown_tile(
 
 def covering(folder: RunFolder, scene_id: str, window: Window) -> Window:
     """Widen a window of the full-resolution grid to whole pixels of the stored tile."""
-    attributes = folder.tile_attributes(scene_id)
-    reduction = attributes["reduction"]
+    tile = folder.tile(scene_id)
+    reduction = tile.reduction
     x0, y0, x1, y1 = (edge // reduction for edge in window.bounds[:2] + tuple(-edge for edge in window.bounds[2:]))
     # Pixels left over at the far edge are in no stored pixel.
-    rows, cols = (side // reduction for side in attributes["full_shape"])
+    rows, cols = (side // reduction for side in tile.full_shape)
     left, top = min(x0, cols - 1), min(y0, rows - 1)
     right, bottom = min(-x1, cols), min(-y1, rows)
     return Window(top * reduction, left * reduction, (bottom - top) * reduction, (right - left) * reduction)
@@ -96,7 +96,7 @@ def covering(folder: RunFolder, scene_id: str, window: Window) -> Window:
 
 def stored(tile: npt.NDArray[Any], folder: RunFolder, scene_id: str, window: Window) -> npt.NDArray[Any]:
     """Cut a window of the full-resolution grid out of a stored array, whole pixels of it; see `covering`."""
-    cut = reduced(covering(folder, scene_id, window), folder.tile_attributes(scene_id)["reduction"])
+    cut = reduced(covering(folder, scene_id, window), folder.tile(scene_id).reduction)
     return tile[cut.slices]
 
 

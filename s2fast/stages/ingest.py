@@ -12,52 +12,34 @@ import numpy.typing as npt
 from s2fast.config import Config, Ingest
 from s2fast.errors import ConfigError, SceneError
 from s2fast.files.source import gdal_name
-from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
-from s2fast.model import Window
+from s2fast.model import TileInfo, Window
 from s2fast.raster.prefetch import Asked, reading_ahead
 from s2fast.raster.reader import Reader, open_raster, reduce_any
 from s2fast.raster.windows import chunk_shape, grid, reduced, reduced_shape
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import PlacedRegions, place_regions
+from s2fast.stages.keys import tile_key
 from s2fast.stages.memory import MIB, ingest_bytes
 from s2fast.stages.result import StageResult
-from s2fast.work.executors import Workplace, limit_threads, run_units
+from s2fast.work.executors import Workplace, run_units
 from s2fast.work.progress import Progress
 
 OpenRaster = Callable[[Path, Ingest], AbstractContextManager[Reader]]
 
 
-def key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
-    """Content key of a scene's tile."""
-    settings = config.regions if regions and config.regions.mode != "none" else None
-    return content_key(
-        "tile",
-        item.identity,
-        settings.model_dump() if settings else None,
-        regions.content if regions and settings else None,
-        config.ingest.reduction,
-        config.ingest.halo_px if settings and settings.mode == "keep" else None,
-        "reduced" if item.raster.level > 1 else "full",
-        config.ingest.stretch if item.raster.dtype == "uint16" else None,
-        *(["masked"] if item.raster.masked else []),
-    )
-
-
-def run(
-    record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, strict: bool = False
-) -> StageResult:
+def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> StageResult:
     """Ingest every scene whose tile is not there yet under the same key."""
     todo = [
         item
         for item in record.usable
-        if folder.tile_key(item.scene.scene_id) != key(item, record.config, record.regions)
+        if folder.tile_key(item.scene.scene_id) != tile_key(item, record.config, record.regions)
     ]
-    result = StageResult(kept=len(record.usable) - len(todo))
+    result = StageResult(kept=len(record.usable) - len(todo), strict=record.asked.strict)
     with progress.stage("ingest", len(todo), result.kept) as bar:
         for item, problem in run_units(workplace, ingest_unit, todo, record.config, record.regions, folder.address):
-            result.count(item.scene.scene_id, problem, strict=strict)
+            result.count(item.scene.scene_id, problem)
             bar.advance()
     return result
 
@@ -79,7 +61,7 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
         needed_mb = needed // MIB
         if needed_mb <= config.compute.budget_mb:
             continue
-        if folder.tile_key(item.scene.scene_id) != key(item, config, record.regions):
+        if folder.tile_key(item.scene.scene_id) != tile_key(item, config, record.regions):
             rows, cols = item.raster.block
             raise ConfigError(
                 f"ingesting {item.scene.scene_id}, stored in blocks of {rows} x {cols} px, may take {needed_mb} MB "
@@ -88,11 +70,8 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
             )
 
 
-def ingest_unit(
-    item: SceneInput, config: Config, regions: RegionFile | None, out: str, threads: int
-) -> SceneError | None:
+def ingest_unit(item: SceneInput, config: Config, regions: RegionFile | None, out: str) -> SceneError | None:
     """Ingest one scene; what is wrong with the scene is returned, not raised."""
-    limit_threads(threads)
     try:
         ingest_scene(item, config, regions, RunFolder(out))
     except SceneError as error:
@@ -118,7 +97,7 @@ def ingest_scene(
             raise SceneError(f"{gdal_name(item.scene.path)} has changed since the run began: run again")
         tile = folder.tile_writer(
             item.scene.scene_id,
-            key(item, config, regions),
+            tile_key(item, config, regions),
             reduced_shape(item.raster.shape, reduction),
             (chunks[0] // reduction, chunks[1] // reduction),
             # Painted scenes keep the keypoints of the polygons' outlines, which lie on both sides of them.
@@ -135,25 +114,26 @@ def ingest_scene(
                 missing = ~has_data if mode != "zero" or inside is None else ~has_data & inside
                 valid = valid & ~missing
             tile.write(reduced(window, reduction), grey, valid, missing)
-        # Nothing read, nothing stretched: the scene is not looked through for an answer nobody needs.
+        # The stretch scans the whole scene: skip it when no window was read.
         stretch = ahead.reader.stretch if windows else None
     scene = item.scene
-    attributes = {
-        "source": gdal_name(scene.path),
-        "platform": scene.platform,
-        "sensing_time": scene.sensing_time.isoformat() if scene.sensing_time else None,
-        "tile": scene.tile,
-        "crs": item.raster.crs_wkt,
-        "transform": item.raster.transform,
-        "full_shape": item.raster.shape,
-        "reduction": reduction,
-        "decode": "reduced" if item.raster.level > 1 else "full",
-        "centre_px": item.raster.level_centre_px if item.raster.level > 1 else (reduction - 1) / 2,
-        "stretch": stretch,
-        "windows_read": len(windows),
-    } | ({"masked": True} if item.raster.masked else {})
+    info = TileInfo(
+        source=gdal_name(scene.path),
+        platform=scene.platform,
+        sensing_time=scene.sensing_time.isoformat() if scene.sensing_time else None,
+        tile=scene.tile,
+        crs=item.raster.crs_wkt,
+        transform=item.raster.transform,
+        full_shape=item.raster.shape,
+        reduction=reduction,
+        decode="reduced" if item.raster.level > 1 else "full",
+        centre_px=item.raster.level_centre_px if item.raster.level > 1 else (reduction - 1) / 2,
+        stretch=stretch,
+        windows_read=len(windows),
+        masked=item.raster.masked,
+    )
     check_unchanged(item)
-    tile.finish(attributes)
+    tile.finish(info)
 
 
 def needed_windows(

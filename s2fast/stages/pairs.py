@@ -6,16 +6,15 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from s2fast.config import Matching
+from s2fast.config import Config, Matching
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import Place, overlap_pct
-from s2fast.stages import extract
+from s2fast.geometry.placement import Placement, overlap_pct
+from s2fast.stages.keys import features_keys
 from s2fast.stages.memory import MIB, match_bytes
 
 _MAX_SIDE = 16
@@ -38,15 +37,15 @@ class Pair:
     """Content key of the result."""
 
 
-def wanted_pairs(record: RunRecord, folder: RunFolder, key: Callable[[str, str], str]) -> list[Pair]:
-    """List every pair of the run, in order.
+def wanted_pairs(record: RunRecord, folder: RunFolder, key: Callable[[str, str, Config], str]) -> list[Pair]:
+    """List every pair of the run, in order, with its content key.
 
     Parameters
     ----------
     record, folder
         The run.
     key
-        Makes a pair's content key of its features' keys.
+        Makes the content key: `s2fast.stages.keys.pair_key` or `verdict_key`.
 
     Raises
     ------
@@ -55,22 +54,24 @@ def wanted_pairs(record: RunRecord, folder: RunFolder, key: Callable[[str, str],
     ConfigError
         ``matching.pairs_file`` cannot be used.
     """
-    keys = extract.wanted_keys(record)
-    for scene_id, features_key in keys.items():
+    features = features_keys(record)
+    for scene_id, features_key in features.items():
         if folder.features_key(scene_id) != features_key:
             raise RunFolderError(f"{folder} has no features of {scene_id} under these settings: run extract first")
-    chosen = selected(list(keys), record.config.matching, lambda scene_id: place(folder, scene_id))
-    return [Pair(query, train, key(keys[query], keys[train])) for query, train in chosen]
+    chosen = selected(list(features), record.config.matching, folder.placement)
+    return [Pair(query, train, key(features[query], features[train], record.config)) for query, train in chosen]
 
 
-def selected(scene_ids: Sequence[str], settings: Matching, place_of: Callable[[str], Place]) -> list[tuple[str, str]]:
+def selected(
+    scene_ids: Sequence[str], settings: Matching, placement: Callable[[str], Placement]
+) -> list[tuple[str, str]]:
     """Choose pairs of scenes, query before train in the order given."""
     if settings.pairs == "file":
         return listed(Path(settings.pairs_file), scene_ids)
     pairs = list(itertools.combinations(scene_ids, 2))
     if settings.pairs == "overlapping":
-        places = {scene_id: place_of(scene_id) for scene_id in scene_ids}
-        pairs = [(query, train) for query, train in pairs if overlap_pct(places[query], places[train]) > 0]
+        placements = {scene_id: placement(scene_id) for scene_id in scene_ids}
+        pairs = [(query, train) for query, train in pairs if overlap_pct(placements[query], placements[train]) > 0]
     return pairs
 
 
@@ -93,23 +94,8 @@ def listed(path: Path, scene_ids: Sequence[str]) -> list[tuple[str, str]]:
     return sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]]))
 
 
-def selection(settings: Matching) -> Any:
-    """Say what the choice of pairs depends on beside the scenes: a JSON value for content keys."""
-    if settings.pairs != "file":
-        return settings.pairs
-    try:
-        return Path(settings.pairs_file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"matching.pairs_file: cannot read {settings.pairs_file}: {error}") from error
-
-
-def place(folder: RunFolder, scene_id: str) -> Place:
-    """Say where a scene of the run lies."""
-    return Place.of(folder.tile_attributes(scene_id), folder.clear(scene_id))
-
-
 def plan_blocks(pairs: Sequence[Pair], keypoints: Mapping[str, int], budget_bytes: int) -> list[tuple[Pair, ...]]:
-    """Cut pairs into blocks that share scenes and fit the budget, the same whoever computes them.
+    """Partition pairs into blocks that share scenes, each within the memory budget; the partition is deterministic.
 
     Parameters
     ----------
@@ -149,4 +135,4 @@ def plan_blocks(pairs: Sequence[Pair], keypoints: Mapping[str, int], budget_byte
 def keypoint_counts(record: RunRecord, folder: RunFolder) -> dict[str, int]:
     """Count every scene's keypoints, by scene id, in the run's order."""
     names = [item.scene.scene_id for item in record.usable]
-    return {name: int(folder.feature_attributes(name)["count"]) for name in names}
+    return {name: folder.keypoints(name) for name in names}

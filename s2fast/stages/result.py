@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from s2fast.errors import SceneError
+from s2fast.report.findings import Summary
 
 
 @dataclass(slots=True)
@@ -23,11 +24,17 @@ class StageResult:
     backend: str = ""
     """The backend that ran, where the stage has several."""
 
-    def count(self, scene_id: str, problem: SceneError | None, *, strict: bool) -> None:
+    summary: Summary | None = None
+    """What the finished run comes to; only of the report stage, where it wrote anything."""
+
+    strict: bool = False
+    """Whether `count` raises what is wrong with a scene."""
+
+    def count(self, scene_id: str, problem: SceneError | None) -> None:
         """Count a scene as done, or as a problem; a strict run raises instead."""
         if problem is None:
             self.done += 1
-        elif strict:
+        elif self.strict:
             raise problem
         else:
             self.problems[scene_id] = str(problem)

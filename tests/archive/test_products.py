@@ -10,7 +10,7 @@ import rasterio.windows
 from s2fast.archive.find import find_scenes
 from s2fast.archive.products import Shown, shown
 from s2fast.config import load_config
-from s2fast.pipeline import plan
+from s2fast.pipeline import Job, plan
 from tests.archives import ORIGINS, textured, write_scene
 
 ALL = np.s_[:, :]
@@ -175,8 +175,8 @@ def test_the_run_names_what_it_does_not_use(tmp_path: Path, caplog: pytest.LogCa
     broken = tmp_path / safe("20240101", "0511")
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"no raster")
-    record = plan(load_config(), [tmp_path], None, strict=False)
+    record = plan(Job(load_config(), [tmp_path], None, "", strict=False))
     told = f"{old}: not used; {new} shows the same ground and is of a newer processing baseline"
     assert told in caplog.text
-    assert record.superseded == {record.usable[0].scene.scene_id: [told]}
-    assert len(record.usable) == len(record.problems) == 1
+    assert record.found.superseded == {record.usable[0].scene.scene_id: [told]}
+    assert len(record.usable) == len(record.history.problems) == 1

@@ -8,8 +8,8 @@ import pytest
 from benchmarks.bench_costs import blocks, computed_rows, jobs
 from benchmarks.cost_model import STAGE_UNITS, Fit, Job, core_hours, fit, tile_pairs
 from benchmarks.metered import Point, metered
+from s2fast import pipeline
 from s2fast.config import load_config
-from s2fast.pipeline import STAGES, run_stages
 from tests.archives import Archive
 
 RUNS = [{"scenes": 40.0, "Mpx": 10.0}, {"scenes": 6.0, "Mpx": 25.0}, {"scenes": 2.0, "Mpx": 240.0}]
@@ -57,17 +57,19 @@ def test_pairs_and_blocks_are_those_of_a_run() -> None:
 
 
 def test_every_stage_has_its_units() -> None:
-    assert set(STAGES) <= set(STAGE_UNITS)
+    assert set(pipeline.STAGES) <= set(STAGE_UNITS)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads /proc")
 def test_a_metered_run_tells_what_it_worked_on(archive: Archive, tmp_path: Path) -> None:
     settings = {"features.max_per_scene": 300}
     point = metered("four scenes", [archive.scenes], archive.scenes, tmp_path / "metered", settings)
-    record = run_stages(load_config(overrides=settings), [archive.scenes], None, tmp_path / "alone")
-    assert point.units["scenes"] == record.counts["scenes"] == 4
-    assert point.units["pairs"] == record.counts["pairs"] == 6
-    assert point.units["1e3 keypoints"] == record.counts["keypoints"] / 1e3 == 1.2
+    record = pipeline.run_stages(
+        pipeline.Job(load_config(overrides=settings), [archive.scenes], None, tmp_path / "alone")
+    )
+    assert point.units["scenes"] == record.history.counts["scenes"] == 4
+    assert point.units["pairs"] == record.history.counts["pairs"] == 6
+    assert point.units["1e3 keypoints"] == record.history.counts["keypoints"] / 1e3 == 1.2
     assert point.units["1e9 comparisons"] == pytest.approx(6 * 300 * 300 / 1e9)
     assert point.units["Mpx"] == pytest.approx(4 * 512 * 512 / 1e6)
     assert all(cost.cpu_s > 0 for cost in point.stages.values())

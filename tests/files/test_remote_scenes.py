@@ -17,7 +17,7 @@ from s2fast.config import Ingest, load_config
 from s2fast.errors import InputError, SceneError
 from s2fast.files.source import gdal_name, source_path
 from s2fast.model import Window
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.raster.reader import open_raster
 from tests.archives import Archive
 
@@ -91,17 +91,17 @@ def test_a_zip_on_s3_is_read_in_place(bucket: Any, archive: Archive, tmp_path: P
 def test_a_run_from_s3_is_the_run_from_disk(bucket: Any, archive: Archive, tmp_path: Path) -> None:
     addresses = upload(bucket, archive, "run")
     settings = load_config(overrides={"ingest.halo_px": 64})
-    run_stages(settings, [archive.scenes], archive.regions, tmp_path / "disk")
-    run_stages(settings, addresses, archive.regions, tmp_path / "s3")
+    run_stages(Job(settings, [archive.scenes], archive.regions, tmp_path / "disk"))
+    run_stages(Job(settings, addresses, archive.regions, tmp_path / "s3"))
     got, wanted = s2fast.open_run(tmp_path / "s3"), s2fast.open_run(tmp_path / "disk")
     pd.testing.assert_frame_equal(got.pairs(), wanted.pairs())
     first, second = wanted.scene_ids[:2]
     pd.testing.assert_frame_equal(got.matches(first, second), wanted.matches(first, second))
-    assert {gdal_name(item.scene.path) for item in got.record.scenes} == {
+    assert {gdal_name(item.scene.path) for item in got.record.found.scenes} == {
         address.replace("s3://", "/vsis3/") for address in addresses
     }
-    again = run_stages(settings, addresses, archive.regions, tmp_path / "s3")
-    assert again.stages["ingest"] == got.record.stages["ingest"]
+    again = run_stages(Job(settings, addresses, archive.regions, tmp_path / "s3"))
+    assert again.history.stages["ingest"] == got.record.history.stages["ingest"]
 
 
 def test_a_changed_object_is_another_version(bucket: Any) -> None:
@@ -119,9 +119,9 @@ def test_what_is_not_there_is_told_in_one_line(bucket: Any, archive: Archive, tm
     missing = f"s3://{BUCKET}/some/T36UYA_20180101T083601_TCI.jp2"
     with pytest.raises(SceneError, match=r"/vsis3/scenes/some/T36UYA_20180101T083601_TCI\.jp2"):
         identity(source_path(missing))
-    record = run_stages(load_config(), [*addresses, missing], None, tmp_path / "out", stages=["ingest"])
-    assert list(record.problems) == ["S2_20180101T083601_T36UYA"]
-    assert "\n" not in record.problems["S2_20180101T083601_T36UYA"]
+    record = run_stages(Job(load_config(), [*addresses, missing], None, tmp_path / "out"), stages=["ingest"])
+    assert list(record.history.problems) == ["S2_20180101T083601_T36UYA"]
+    assert "\n" not in record.history.problems["S2_20180101T083601_T36UYA"]
 
 
 @pytest.mark.parametrize("place", ["s3://bucket/folder", "s3://bucket/a.zip", "/vsizip//vsis3/bucket/a.zip"])

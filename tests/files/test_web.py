@@ -25,7 +25,7 @@ from s2fast.errors import SceneError
 from s2fast.files import web
 from s2fast.files.source import gdal_name, source_path
 from s2fast.model import Window
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.raster.reader import open_raster
 from tests.archives import Archive, textured, write_scene
 
@@ -239,9 +239,13 @@ def test_workers_open_what_may_not_be_written_and_another_signature_is_the_same_
     url = serve("parts", archive.scenes)
     places = [f"{url}/{path.relative_to(archive.scenes)}" for path in paths]
     settings, out = load_config(), tmp_path / "out"
-    first = run_stages(settings, [f"{place}?{SECRET}" for place in places], None, out, stages=["ingest"], workers=2)
-    assert first.problems == {}
+    first = run_stages(
+        Job(settings, [f"{place}?{SECRET}" for place in places], None, out), stages=["ingest"], workers=2
+    )
+    assert first.history.problems == {}
     assert leaks(out) == []
-    again = run_stages(settings, [place.replace("//", "//me:wo:rd@") for place in places], None, out, stages=["ingest"])
-    assert again.stages == first.stages
-    assert [gdal_name(item.scene.path) for item in again.scenes] == [f"/vsicurl/{place}" for place in places]
+    again = run_stages(
+        Job(settings, [place.replace("//", "//me:wo:rd@") for place in places], None, out), stages=["ingest"]
+    )
+    assert again.history.stages == first.history.stages
+    assert [gdal_name(item.scene.path) for item in again.found.scenes] == [f"/vsicurl/{place}" for place in places]

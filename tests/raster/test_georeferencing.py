@@ -23,7 +23,7 @@ from s2fast.archive.identity import identity
 from s2fast.config import load_config
 from s2fast.errors import SceneError
 from s2fast.files.source import source_path
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.raster.reader import open_raster
 from tests.archives import UTM36
 
@@ -122,11 +122,11 @@ def test_another_world_file_is_another_version_of_the_scene(tmp_path: Path) -> N
     path = write(tmp_path / "in/a.tif", crs=UTM36)
     world_file(tmp_path / "in/a.tfw")
     before = identity(path)
-    first = run_stages(load_config(), [tmp_path / "in"], None, tmp_path / "out", stages=["ingest"])
+    first = run_stages(Job(load_config(), [tmp_path / "in"], None, tmp_path / "out"), stages=["ingest"])
     world_file(tmp_path / "in/a.tfw", HERE * Affine.translation(1000, 0))
     assert identity(path) != before
-    second = run_stages(load_config(), [tmp_path / "in"], None, tmp_path / "out", stages=["ingest"])
-    assert (first.stages["ingest"].done, second.stages["ingest"].done) == (1, 1)
+    second = run_stages(Job(load_config(), [tmp_path / "in"], None, tmp_path / "out"), stages=["ingest"])
+    assert (first.history.stages["ingest"].done, second.history.stages["ingest"].done) == (1, 1)
     assert second.scenes[0].raster.transform[2] == HERE.c + 10_000
 
 
@@ -158,9 +158,9 @@ MARS = 'GEOGCS["Mars",DATUM["Mars",SPHEROID["Mars",3396190,169.8944]],PRIMEM["0"
 def test_a_scene_without_a_place_is_left_out_by_name(tmp_path: Path, told: dict[str, Any], words: str) -> None:
     write(tmp_path / "in/a.tif", **told)
     write(tmp_path / "in/good.tif", crs=UTM36, transform=HERE)
-    record = run_stages(load_config(), [tmp_path / "in"], None, tmp_path / "out", stages=["ingest"])
-    assert list(record.problems) == ["a"]
-    assert "\n" not in record.problems["a"]
+    record = run_stages(Job(load_config(), [tmp_path / "in"], None, tmp_path / "out"), stages=["ingest"])
+    assert list(record.history.problems) == ["a"]
+    assert "\n" not in record.history.problems["a"]
     with pytest.raises(SceneError, match=words), open_raster(tmp_path / "in/a.tif"):
         pass
 

@@ -22,7 +22,8 @@ from s2fast.raster.windows import grid
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import place_regions
 from s2fast.stages.extract import extract_scene
-from s2fast.stages.ingest import ingest_scene, key
+from s2fast.stages.ingest import ingest_scene
+from s2fast.stages.keys import tile_key
 from tests.archives import Archive, write_scene
 
 
@@ -162,8 +163,8 @@ def test_reduced_tile_is_the_files_level_masked(archive: Archive, tmp_path: Path
     else:
         np.testing.assert_array_equal(folder.grey(scene_id)[inside], level[inside])
         np.testing.assert_array_equal(folder.valid(scene_id), inside & has_data)
-    attributes = folder.tile_attributes(scene_id)
-    assert (attributes["decode"], attributes["centre_px"], attributes["stretch"]) == ("reduced", 0.0, None)
+    tile = folder.tile(scene_id)
+    assert (tile.decode, tile.centre_px, tile.stretch) == ("reduced", 0.0, None)
 
 
 def leveled(item: SceneInput, folder: Path) -> Path:
@@ -190,11 +191,11 @@ def test_sixteen_bits_are_stretched_and_the_tile_says_how(archive: Archive, tmp_
         config = load_config(overrides={"ingest.stretch": stretch})
         item = item_of(path, config)
         ingest_scene(item, config, RegionFile.at(archive.regions), folder)
-        attributes = folder.tile_attributes("scene")
-        np.testing.assert_allclose(attributes["stretch"], used, atol=0 if stretch != "auto" else 40)
-        assert attributes["decode"] == "full"
+        tile = folder.tile("scene")
+        np.testing.assert_allclose(tile.stretch, used, atol=0 if stretch != "auto" else 40)
+        assert tile.decode == "full"
         got = folder.grey("scene")
-        np.testing.assert_array_equal(got, stretch_table(*attributes["stretch"])[pixels[0]])
+        np.testing.assert_array_equal(got, stretch_table(*tile.stretch)[pixels[0]])
 
 
 @pytest.mark.shared
@@ -216,29 +217,31 @@ def test_real_reflectances_give_keypoints(shared_data: Path, tmp_path: Path) -> 
 
 def test_key_depends_on_what_the_tile_depends_on(archive: Archive) -> None:
     item, regions = first_scene(archive), RegionFile.at(archive.regions)
-    base = key(item, Config(), regions)
+    base = tile_key(item, Config(), regions)
     for override in (
         {"regions.buffer_m": 5.0},
         {"ingest.reduction": 2},
         {"ingest.halo_px": 64},
         {"regions.mode": "zero"},
     ):
-        assert key(item, load_config(overrides=override), regions) != base, override
+        assert tile_key(item, load_config(overrides=override), regions) != base, override
     for override in ({"features.threshold": 0.002}, {"matching.ratio": 0.7}, {"compute.threads": 3}):
-        assert key(item, load_config(overrides=override), regions) == base, override
+        assert tile_key(item, load_config(overrides=override), regions) == base, override
     # What decodes the same, or needs no stretch, is not computed again.
     for override in ({"ingest.decode": "reduced"}, {"ingest.stretch": "auto"}):
-        assert key(item, load_config(overrides=override), regions) == base, override
+        assert tile_key(item, load_config(overrides=override), regions) == base, override
     level = item.model_copy(update={"raster": replace(item.raster, level=2)})
-    assert key(level, Config(), regions) != base
+    assert tile_key(level, Config(), regions) != base
     deep = item.model_copy(update={"raster": replace(item.raster, dtype="uint16")})
     stretches = ["none", "auto", [0, 3558], [0, 2000]]
-    assert len({key(deep, load_config(overrides={"ingest.stretch": stretch}), regions) for stretch in stretches}) == 4
-    assert key(item.model_copy(update={"identity": "two"}), Config(), regions) != base
-    assert key(item, Config(), None) != base
-    assert key(item, load_config(overrides={"regions.mode": "none"}), regions) == key(item, Config(), None)
+    assert (
+        len({tile_key(deep, load_config(overrides={"ingest.stretch": stretch}), regions) for stretch in stretches}) == 4
+    )
+    assert tile_key(item.model_copy(update={"identity": "two"}), Config(), regions) != base
+    assert tile_key(item, Config(), None) != base
+    assert tile_key(item, load_config(overrides={"regions.mode": "none"}), regions) == tile_key(item, Config(), None)
     # The halo means nothing where the outside is painted.
     zero = {"regions.mode": "zero"}
-    assert key(item, load_config(overrides=zero), regions) == key(
+    assert tile_key(item, load_config(overrides=zero), regions) == tile_key(
         item, load_config(overrides={**zero, "ingest.halo_px": 64}), regions
     )
