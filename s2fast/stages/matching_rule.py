@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from s2fast.config import Matching
 from s2fast.geometry.placement import SEARCHED_RADII, Placement, radii_m
-from s2fast.geometry.witnesses import LEAST_WITNESSES, MAX_LOG_NFA, Kinship, densest_spots
+from s2fast.geometry.witnesses import LEAST_WITNESSES, MAX_LOG_NFA, NeighbourCorrelation, highest_peaks
 from s2fast.image.fixed_pattern import Fixed
 from s2fast_kernels import hamming_top2, hamming_top2_both, hamming_window_top2_both
 from s2fast_kernels.backends import Backend, resolve
@@ -185,10 +185,10 @@ def _agree(query: MatchedScene, train: MatchedScene, matches: Matches, tried: in
     moved = (train.on_map_of(query)[matches.train_row] - here) / grid
     if len(moved) < LEAST_WITNESSES:
         return False
-    share = Kinship.of(here, query.size_m[matches.query_row]).shares()
-    spot, _ = densest_spots(moved, share, SEARCHED_RADII * matches.radius_m / grid, 0.0)
-    inside = float(np.hypot(*spot.at)) * grid <= matches.radius_m
-    return inside and spot.votes >= LEAST_WITNESSES and spot.log_nfa + math.log10(tried) <= MAX_LOG_NFA
+    share = NeighbourCorrelation.of(here, query.size_m[matches.query_row]).shares()
+    peak, _ = highest_peaks(moved, share, SEARCHED_RADII * matches.radius_m / grid, 0.0)
+    inside = float(np.hypot(*peak.at)) * grid <= matches.radius_m
+    return inside and peak.votes >= LEAST_WITNESSES and peak.log_nfa + math.log10(tried) <= MAX_LOG_NFA
 
 
 def _selected(top2: Top2, good: npt.NDArray[np.bool_], number: int, radius_m: float) -> Matches:

@@ -59,11 +59,11 @@ class Matched:
         """Return the matches on the query's map; `moved_px` is the result of the method `moved_px`."""
         query, train = self.query.placement, self.train.placement
         return Evidence(
-            here=self.query.on_own_map[self.query_row],
-            there=self.train.on_map_of(self.query)[self.train_row],
+            query_m=self.query.on_own_map[self.query_row],
+            train_m=self.train.on_map_of(self.query)[self.train_row],
             size=self.query.size_m[self.query_row],
             distance=self.distance,
-            testifies=~same_paint(self.query.fixed, self.train.fixed, self.query_row, self.train_row, moved_px),
+            on_ground=~same_paint(self.query.fixed, self.train.fixed, self.query_row, self.train_row, moved_px),
             grid=max(query.grid_m, train.grid_m),
             centre=common_centre(query, train),
         )
@@ -98,7 +98,7 @@ class VerdictRule:
         judged = self.judge(matched)
         if judged.verdict == "not verified":
             # Chance explains these matches: report no shift and no inliers.
-            judged = Judgement.nothing(len(matched.query_row))
+            judged = Judgement.not_found(len(matched.query_row))
         fooled = [null.verified for null in self.null_judgements(matched, common)]
         right, down = np.linalg.solve(matched.query.placement.px_m, [judged.dx, judged.dy])
         affinity, rival = judged.affinity, judged.rival
@@ -148,7 +148,7 @@ class VerdictRule:
             ground = max(min(query.placement.clear_m2, train.placement.clear_m2), evidence.grid**2)
             judged = find_anywhere(evidence, same, ground)
         explained = moved_px is not None and is_pattern(query.fixed, train.fixed, moved_px[judged.inlier])
-        return Judgement.nothing(len(evidence)) if explained else judged
+        return Judgement.not_found(len(evidence)) if explained else judged
 
     def null_judgements(self, matched: Matched, common_pct: float) -> Iterator[Judgement]:
         """Apply the rule where it must find nothing: at wrong offsets or, without a prior, on shuffled matches.
