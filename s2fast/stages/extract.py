@@ -23,8 +23,9 @@ from s2fast.stages.memory import MIB, extract_bytes
 from s2fast.stages.result import StageResult
 from s2fast.work.executors import Workplace, limit_threads, run_units
 from s2fast.work.progress import Progress
-from s2fast_kernels.akaze import BACKENDS, ENGINES, AkazeSettings, Budget, akaze, akaze_windowed
+from s2fast_kernels.akaze import BACKENDS, ENGINES, AkazeSettings, akaze, akaze_windowed
 from s2fast_kernels.backends import resolve
+from s2fast_kernels.features import Budget
 
 WINDOWED = {engine.name for engine in ENGINES}
 """Backends that compute a scene window by window."""

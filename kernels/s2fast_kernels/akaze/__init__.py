@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s2fast_kernels.akaze.budget import Budget
-from s2fast_kernels.akaze.contract import AkazeSettings, Features
+from s2fast_kernels.akaze.contract import AkazeSettings
 from s2fast_kernels.backends import Backend, needs_package, resolve
+from s2fast_kernels.features import Budget, Features
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +26,6 @@ __all__ = [
     "BACKENDS",
     "ENGINES",
     "AkazeSettings",
-    "Budget",
-    "Features",
     "akaze",
     "akaze_windowed",
     "contrast_factor",
