@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from s2fast import detectors
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.config import Config
@@ -26,7 +27,6 @@ from s2fast.stages import extract, ingest, match, report, verify
 from s2fast.stages.result import StageResult
 from s2fast.work.executors import Workplace, available_cores, open_workplace
 from s2fast.work.progress import Progress
-from s2fast_kernels import akaze
 from s2fast_kernels.backends import resolve
 
 log = logging.getLogger(__name__)
@@ -153,7 +153,7 @@ def _computed_again(error: DamageError, folder: RunFolder) -> None:
 
 def plan(config: Config, places: Sequence[Path | str], regions: Path | str | None, *, strict: bool) -> RunRecord:
     """Check all inputs and say what the run works on; writes nothing."""
-    resolve(akaze.BACKENDS, config.features.backend)
+    detectors.check(config.features)
     resolve(match.backends(config.matching), config.matching.backend)
     if not places:
         raise InputError("no scenes asked for: name folders or files with --scenes")

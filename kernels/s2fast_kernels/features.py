@@ -19,7 +19,7 @@ class Features:
     """(n, 2) position x, y [px], pixel centres at integers."""
 
     size: npt.NDArray[np.float32]
-    """(n,) diameter of the keypoint's neighbourhood [px]."""
+    """(n,) diameter of the keypoint [px]; its descriptor looks about five diameters far, along rows and columns."""
 
     angle: npt.NDArray[np.float32]
     """(n,) orientation [rad], 0 where upright."""
