@@ -26,10 +26,11 @@ from s2fast.regions.rows import listed
 from s2fast.stages import extract, ingest, keys, match, report, verify
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.result import StageResult
-from s2fast.work.executors import Workplace, available_cores, open_workplace
+from s2fast.work.executors import Workplace, open_workplace
 from s2fast.work.progress import Progress
 from s2fast_kernels import akaze
 from s2fast_kernels.backends import resolve
+from s2fast_kernels.machine import available_cores
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from benchmarks.check import gather, summary
 from benchmarks.check.cases import CASES
 from benchmarks.check.facts import Fact
-from benchmarks.check.sides import CheckError, Side, base_side, git, head_side, workers
+from benchmarks.check.sides import CheckError, Side, SideError, base_side, git, head_side, workers
 from benchmarks.check.statistics import MAX_ROUNDS, MIN_ROUNDS, Verdict
 from benchmarks.check.timing import Timing, overall, time_case
 from benchmarks.harness import environment
@@ -46,6 +46,9 @@ class Result:
 
     timings: list[Timing] = field(default_factory=list)
     """What was timed."""
+
+    not_compared: dict[str, str] = field(default_factory=dict)
+    """Kinds of facts and cases that base cannot run, and why: head alone was looked at, or nothing."""
 
     seconds: float = 0.0
     """How long the check took [s]."""
@@ -127,12 +130,13 @@ def check(
     archive = gather.small_archive(cache)
     possible, left_out = gather.choose_kinds(kinds)
     of_base, of_head = gather.gather_both(base, head, possible, archive)
-    before = {fact.name: fact for fact in of_base}
+    before = {fact.name: fact for fact in of_base.facts}
     result = Result(
         base.name if base else "",
-        [(before.get(fact.name), fact) for fact in of_head],
-        gather.faults(of_base, of_head, accept),
+        [(before.get(fact.name), fact) for fact in of_head.facts],
+        gather.faults(of_base.facts, of_head.facts, accept),
         left_out,
+        not_compared=dict(of_base.left_out),
     )
     if base and cases:
         with workers((base, "base"), (base, "base again"), (head, "head")) as (one, twin, other):
@@ -141,7 +145,15 @@ def check(
                 print(f"timing {case}", file=sys.stderr, flush=True)
                 # What quiet cases leave is there for the others.
                 share_s = (deadline - time.monotonic()) / (len(cases) - number)
-                result.timings += time_case(case, str(archive), one, twin, other, most_s=share_s, rounds=rounds)
+                try:
+                    result.timings += time_case(case, str(archive), one, twin, other, most_s=share_s, rounds=rounds)
+                except SideError as error:
+                    if error.side == other.label:
+                        raise
+                    result.not_compared[case] = error.reason
+    asked = [*possible, *(cases if base else [])]
+    if base and asked and set(asked) <= set(result.not_compared):
+        raise CheckError(f"nothing can be held against this base: {next(iter(result.not_compared.values()))}")
     result.seconds = time.monotonic() - start
     return result
 
@@ -170,6 +182,7 @@ def record(result: Result) -> dict[str, object]:
         "facts": {fact.name: [base and base.value, fact.value] for base, fact in result.facts},
         "faults": [asdict(fault) for fault in result.faults],
         "left_out": result.left_out,
+        "not_compared": result.not_compared,
         "timings": [{**asdict(timing), "verdict": timing.verdict.value} for timing in result.timings],
         "environment": environment(),
     }

@@ -8,8 +8,8 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 
+from benchmarks.calls import warm_up
 from benchmarks.check.facts import Fact
-from benchmarks.check.instructions import OPERATIONS
 
 _VECTOR = re.compile(r"%[yz]mm\d+")
 _VECTOR_COUNT = re.compile(r"^\s+vpopcnt[bwdq]\s+.*%[yz]mm", re.MULTILINE)
@@ -33,8 +33,7 @@ def of_numba() -> Iterator[Fact]:
     """Compile the CPU's kernels and read their assembly, all signatures of a function together."""
     from numba.core.dispatcher import Dispatcher
 
-    for operation in OPERATIONS.values():
-        operation()
+    warm_up()
     counts_words = _counts_vectors()
     modules = [name for name in sys.modules if re.match(r"s2fast_kernels\..*(numba|lanes)", name)]
     found: Counter[str] = Counter()

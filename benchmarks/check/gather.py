@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.check import instructions
 from benchmarks.check.facts import Fact, against_base, beyond_limit
-from benchmarks.check.sides import ROOT, CheckError, Side, Worker
+from benchmarks.check.sides import ROOT, CheckError, Side, SideError, Worker
 
 KINDS = ("compiled", "stages", "memory", "gpu", "instructions")
 """Kinds of facts, in the order they are gathered: the first compiles what the others load."""
@@ -36,9 +36,36 @@ class Fault:
     """Whether the caller expected it."""
 
 
-def gather(side: Side, kinds: Sequence[str], archive: Path) -> list[Fact]:
-    """Gather a side's facts of some kinds, one process after another."""
-    return [fact for kind in kinds for fact in _gather_kind(side, kind, archive)]
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Facts of one side."""
+
+    facts: list[Fact]
+    """Facts of the kinds that the side can gather."""
+
+    left_out: dict[str, str]
+    """Kinds that it cannot, and why."""
+
+
+def gather(side: Side, kinds: Sequence[str], archive: Path, *, lenient: bool = False) -> Gathered:
+    """Gather a side's facts of some kinds, one process after another.
+
+    Parameters
+    ----------
+    side, kinds, archive
+        What to gather, and where from.
+    lenient
+        Leave out a kind that the side cannot gather; a base may be from before it.
+    """
+    facts, left_out = [], {}
+    for kind in kinds:
+        try:
+            facts += _gather_kind(side, kind, archive)
+        except SideError as error:
+            if not lenient:
+                raise
+            left_out[kind] = error.reason
+    return Gathered(facts, left_out)
 
 
 def _gather_kind(side: Side, kind: str, archive: Path) -> list[Fact]:
@@ -89,16 +116,19 @@ def _ask(side: Side, kind: str, **arguments: str) -> list[Fact]:
 
 def _instructions(side: Side) -> list[Fact]:
     with tempfile.TemporaryDirectory() as folder:
-        counted = instructions.finish(instructions.start(side, Path(folder) / "counts"), Path(folder) / "counts")
+        try:
+            counted = instructions.finish(instructions.start(side, Path(folder) / "counts"), Path(folder) / "counts")
+        except OSError as error:
+            raise SideError(side.name, str(error)) from error
     return [Fact(f"{name}: instructions executed", count, slack=0.02) for name, count in counted.items()]
 
 
-def gather_both(base: Side | None, head: Side, kinds: Sequence[str], archive: Path) -> tuple[list[Fact], list[Fact]]:
+def gather_both(base: Side | None, head: Side, kinds: Sequence[str], archive: Path) -> tuple[Gathered, Gathered]:
     """Gather both sides' facts at the same time; no base, no facts of it."""
     with ThreadPoolExecutor(2) as threads:
         of_head = threads.submit(gather, head, kinds, archive)
-        of_base = threads.submit(gather, base, kinds, archive) if base else None
-        return of_base.result() if of_base else [], of_head.result()
+        of_base = threads.submit(gather, base, kinds, archive, lenient=True) if base else None
+        return of_base.result() if of_base else Gathered([], {}), of_head.result()
 
 
 def faults(base: Sequence[Fact], head: Sequence[Fact], accept: Sequence[str] = ()) -> list[Fault]:

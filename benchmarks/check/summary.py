@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks.check.cases import CASES
 from benchmarks.check.statistics import SLOWER, Verdict
 from benchmarks.check.timing import overall
 
@@ -26,7 +27,8 @@ def markdown(result: Result) -> str:
             f"| {fault.name} | {fault.told}{' (accepted)' if fault.accepted else ''} |" for fault in result.faults
         ]
         lines.append("")
-    if result.timings:
+    cases = [case for case in result.not_compared if case in CASES]
+    if result.timings or cases:
         lines += [
             f"Times: head beside base in turn; slower means by more than {100 * (SLOWER - 1):.0f} % for sure."
             " The control is base beside base.",
@@ -39,7 +41,15 @@ def markdown(result: Result) -> str:
             verdict = f"**{timing.verdict.value}**" if timing.verdict is Verdict.SLOWER else timing.verdict.value
             clock, base_ms = timing.clock.removesuffix("_s"), 1000 * timing.seconds
             lines.append(f"| {timing.case} | {clock} | {base_ms:.0f} ms | {timing.control} | {measured} | {verdict} |")
+        lines += [
+            f"| {case} | | | | base cannot run it: {result.not_compared[case]} | not compared |" for case in cases
+        ]
         lines.append("")
+    lines += [
+        f"Not held against base's: {kind}, which base cannot gather ({reason})."
+        for kind, reason in result.not_compared.items()
+        if kind not in CASES
+    ]
     lines += [f"Not looked at: {kind} ({reason})." for kind, reason in result.left_out.items()]
     return "\n".join(lines).rstrip()
 

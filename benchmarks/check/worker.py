@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.check.cases import CASES, Call
+from benchmarks.calls import Call
+from benchmarks.check.cases import CASES
 
 LEAST_S = 0.25
 """A timed call takes at least about this long; shorter work is repeated within it."""

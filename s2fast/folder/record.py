@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -23,14 +21,10 @@ from s2fast.geometry.nulls import NullRate
 from s2fast.model import Raster, Scene
 from s2fast.regions.check import RegionRows
 from s2fast.regions.file import RegionFile
-from s2fast.work.executors import available_cores
+from s2fast.work.machine import processor, versions
+from s2fast_kernels.machine import available_cores
 
 RUN_JSON = "run.json"
-
-_PACKAGES = (
-    "s2fast", "numpy", "opencv-python-headless", "faiss-cpu", "numba", "torch", "rasterio", "geopandas", "shapely",
-    "pyproj", "zarr",
-)  # fmt: skip
 
 
 class SceneInput(BaseModel):
@@ -191,8 +185,8 @@ class RunRecord:
         """Write run.json, with the versions and the machine of this process."""
         history = self.history
         history.updated = datetime.now(UTC).isoformat(timespec="seconds")
-        history.versions = {"python": platform.python_version()} | _installed()
-        history.machine = {"system": platform.platform(), "processor": _processor(), "cores": available_cores()}
+        history.versions = {"python": platform.python_version()} | versions()
+        history.machine = {"system": platform.platform(), "processor": processor(), "cores": available_cores()}
         fields: dict[str, object] = {"format": FORMAT}
         for part in (self.asked, self.found, history):
             fields |= json.loads(part.model_dump_json())
@@ -227,21 +221,3 @@ def load_record(folder: RunFolder) -> RunRecord | None:
     except ValueError as error:  # pydantic's and json's own errors too
         why = "it was not written by this version of s2fast" if isinstance(error, ValidationError) else str(error)
         raise folder.damaged(RUN_JSON, why, RUN_JSON) from error
-
-
-def _installed() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -22,7 +22,7 @@ from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Raster
 from s2fast.raster.bands import Picture
 from s2fast.raster.windows import reduced_shape
-from s2fast.work.executors import available_cores
+from s2fast_kernels.machine import available_cores
 
 _CACHE_BYTES = 64 << 20
 """Each block is read once: the cache only has to hold a row of the blocks of a VRT's sources."""
