@@ -28,8 +28,9 @@ from benchmarks.cost_model import STAGE_UNITS, Fit, Job, core_hours, fit, tile_p
 from benchmarks.harness import emit
 from benchmarks.metered import MIB, Point, metered
 from benchmarks.window_rate import windowed_rates
+from s2fast.detectors.akaze import extract_bytes
 from s2fast.model import Raster
-from s2fast.stages.memory import extract_bytes, ingest_bytes, match_bytes
+from s2fast.stages.memory import ingest_bytes, match_bytes
 from s2fast.stages.pairs import Pair, plan_blocks
 from s2fast.work.executors import LocalPool
 

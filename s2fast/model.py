@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from s2fast_kernels.akaze.contract import Features
+from s2fast_kernels.features import Features
 
 __all__ = ["Features", "PairResult", "PairVerdict", "Raster", "Scene", "TileInfo", "Window"]
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2fast import detectors
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.config import Config
@@ -28,8 +29,6 @@ from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.result import StageResult
 from s2fast.work.executors import Workplace, open_workplace
 from s2fast.work.progress import Progress
-from s2fast_kernels import akaze
-from s2fast_kernels.backends import resolve
 from s2fast_kernels.machine import available_cores
 
 log = logging.getLogger(__name__)
@@ -156,7 +155,7 @@ def _discard(error: DamageError, folder: RunFolder) -> None:
 def plan(job: Job) -> RunRecord:
     """Check all inputs and return a record of them; writes nothing."""
     config = job.config
-    resolve(akaze.BACKENDS, config.features.backend)
+    detectors.check(config.features)
     MatchingRule.of(config.matching)
     if not job.scenes:
         raise InputError("no scenes asked for: name folders or files with --scenes")

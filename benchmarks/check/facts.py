@@ -133,8 +133,8 @@ def of_memory(scratch: Path) -> Iterator[Fact]:
     del scratch
     from benchmarks.meter import MIB, fresh_memory, peak_memory
     from s2fast.config import load_config
+    from s2fast.detectors.akaze import extract_bytes
     from s2fast.stages.extract import extract_scene
-    from s2fast.stages.memory import extract_bytes
     from s2fast_kernels.akaze.cases import synthetic_image
     from s2fast_kernels.hamming_top2 import hamming_top2
     from s2fast_kernels.hamming_top2.cases import random_descriptors

@@ -1,5 +1,7 @@
 """How much memory a unit of work takes at most, beyond what is loaded: pure functions of its plan.
 
+What extraction takes depends on the detector: `s2fast.detectors.Implementation.extract_bytes`.
+
 `compute.budget_mb` is held against these figures; tests/stages/test_memory.py holds them against measured peaks.
 """
 
@@ -31,18 +33,6 @@ _INGEST_BYTES = 16 * MIB
 _PLACED_TILES = 4
 """Tiles whose masks `s2fast.regions.mask.place_regions` keeps, one bit a pixel."""
 
-DENSE_PER_PX = 0.015
-"""Keypoints a pixel that extraction must have room for: real scenes have 0.001 to 0.0025, and 0.015 after CLAHE."""
-
-_CANDIDATE_BYTES = 500
-"""What a maximum of the detector costs while lists of all windows are joined, sorted and described."""
-
-_WINDOW_BYTES = 48 * MIB
-"""A thread's six float32 planes of a 1024 px window with its halo, and the window's pixels."""
-
-_MASK_STRIP_ROWS = 1024
-"""Rows for which it is computed at once where a keypoint may lie."""
-
 _ROW_BYTES = 64
 """A packed descriptor."""
 
@@ -58,9 +48,6 @@ _KERNEL_BYTES = 64 * MIB
 
 _MATCH_BYTES = 40
 """A neighbour and the match that it may become."""
-
-_OPENCV_BYTES_PER_PX = 105
-"""cv2.AKAZE keeps every level of the whole image."""
 
 
 def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: bool) -> int:
@@ -94,42 +81,6 @@ def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: 
     held = (2 + raster.masked) * window * _HELD_WINDOWS
     masks = _PLACED_TILES * raster.shape[0] * raster.shape[1] // 8 + 3 * sides[0] * sides[1] if masked else 0
     return _INGEST_BYTES + cached + reading + held + masks
-
-
-def extract_bytes(
-    shape: tuple[int, int], threads: int, *, windowed: bool = True, upsample: int = 1, masked: bool = False
-) -> int:
-    """Predict the peak of extracting one scene.
-
-    Parameters
-    ----------
-    shape
-        Rows and columns of the masked tile.
-    threads
-        Windows under way at once.
-    windowed
-        Whether the backend works in windows; OpenCV's does not.
-    upsample
-        Times the tile is enlarged for the detector.
-    masked
-        Whether the tile comes with what its file says is missing.
-
-    Returns
-    -------
-    int
-        Bytes. In windows: the tile, what of it is clear and what is missing, where pixels are equal and where keypoints
-        may lie (one bit a pixel each), the planes between octaves (float32, a quarter of the pixels each time), one
-        strip of the mask's making, the threads' windows, and candidates as dense as real scenes get.
-    """
-    tile = (2 + masked) * shape[0] * shape[1]
-    shape = (upsample * shape[0], upsample * shape[1])
-    pixels = shape[0] * shape[1]
-    if not windowed:
-        return tile + pixels * _OPENCV_BYTES_PER_PX
-    planes = 4 * (pixels // 4 + pixels // 16 + pixels // 64)
-    strip = 6 * min(_MASK_STRIP_ROWS, shape[0]) * shape[1]
-    candidates = int(pixels * DENSE_PER_PX) * _CANDIDATE_BYTES
-    return tile + tile // 16 + pixels // 8 + planes + strip + threads * min(_WINDOW_BYTES, 40 * pixels) + candidates
 
 
 def match_bytes(keypoints: int, scenes: int) -> int:

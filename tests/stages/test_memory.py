@@ -10,10 +10,11 @@ import pytest
 import shapely
 
 from s2fast.config import load_config
+from s2fast.detectors.akaze import extract_bytes
 from s2fast.errors import ConfigError
 from s2fast.model import Raster
 from s2fast.pipeline import Job, run_stages
-from s2fast.stages.memory import MIB, extract_bytes, ingest_bytes, match_bytes
+from s2fast.stages.memory import MIB, ingest_bytes, match_bytes
 from tests.archives import ORIGINS, Archive, textured, write_regions, write_scene
 
 ROOT = Path(__file__).parents[2]
@@ -199,7 +200,7 @@ def test_what_cannot_be_extracted_is_refused_before_it_is_read(archive: Archive,
 
 
 def test_predictions_grow_with_the_plan() -> None:
-    assert extract_bytes((5490, 5490), 2, windowed=False) > 2.9e9
+    assert extract_bytes((5490, 5490), 2, backend="opencv") > 2.9e9
     assert extract_bytes((2000, 2000), 4) > extract_bytes((2000, 2000), 1)
     assert extract_bytes((2000, 2000), 4, masked=True) > extract_bytes((2000, 2000), 4)
     assert match_bytes(10_000, 16) > match_bytes(10_000, 8) > match_bytes(5_000, 8)
