@@ -33,10 +33,10 @@ PATCH_PX = 31
 CANDIDATES_PER_PX = 0.03
 """Most keypoints that compete for the budget, per pixel, the strongest of each level: OpenCV's ``nfeatures``."""
 
-_CANDIDATE_BYTES = 250
+_CANDIDATE_BYTES = 150
 """A keypoint in OpenCV's lists and as an object of Python."""
 
-_BYTES_PER_PX = 14
+_BYTES_PER_PX = 10
 """The image, up to seven times as many pixels in its pyramid, where keypoints may lie, and the making of that mask."""
 
 
