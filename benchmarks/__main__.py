@@ -12,7 +12,6 @@ COMMANDS = {
         "benchmarks.bench_costs",
         "what a scene, a pixel, a keypoint and a pair cost; what archives would",
     ),
-    "settings": ("benchmarks.bench_settings", "what settings are worth on real scenes with known displacement"),
     "quality": ("benchmarks.bench_quality", "verdicts and shifts held against the truth, and against chance"),
     "fuzz": ("benchmarks.fuzz", "damaged inputs of every kind: no traceback, no crash, no hang"),
     "traps": ("benchmarks.traps.command", "verification tried where it has been wrong"),
@@ -23,7 +22,6 @@ COMMANDS = {
     "sweep": ("benchmarks.sweep.command", "what settings give in quality, seconds and memory"),
     "check": ("benchmarks.check.command", "whether this checkout is slower than another revision"),
     "prove-check": ("benchmarks.check.prove", "the check on injected faults: found, and nothing else"),
-    "trend": ("benchmarks.trend", "ratios against OpenCV and FAISS, from the first measurement to today's"),
     "static": ("benchmarks.static", "what the compiler made of the GPU kernels, and the rate that predicts"),
 }
 """Name, module with a ``main(argv) -> exit code``, and what it is; imported only when chosen."""

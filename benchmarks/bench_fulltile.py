@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.bench_notebook import Timing, compare, print_ratios
+from benchmarks.datasets import made
 from benchmarks.harness import emit
 
 SCENES, PAIRS = 50, 1225
@@ -51,12 +50,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as scratch:
-        archive = options.archive or Path(scratch) / "archive"
-        if not archive.exists():
-            # In a process of its own: those measured would inherit the peak of this one.
-            command = [sys.executable, "-m", "s2fast.cli", "synth", str(archive)]
-            command += [f"--size={options.size}", f"--dates={options.dates}"]
-            subprocess.run(command, check=True, stdout=sys.stderr)
+        archive = made(options.archive or Path(scratch) / "archive", size=options.size, dates=options.dates)
         regions = options.regions or archive / "regions.geojson"
         settings = [{"ingest.reduction": 2, "regions.crs": "EPSG:4326", **variant.settings} for variant in VARIANTS]
         result = compare(archive, regions, settings, options.runs)

@@ -20,7 +20,6 @@ from benchmarks.descriptors import pools
 from benchmarks.harness import emit, interleaved, ratio
 from s2fast_kernels.hamming_top2 import hamming_top2
 from s2fast_kernels.hamming_top2_both import hamming_top2_both
-from s2fast_kernels.hamming_window_top2 import hamming_window_top2
 
 Record: TypeAlias = dict[str, Any]
 Descriptors: TypeAlias = npt.NDArray[np.uint64]
@@ -137,33 +136,6 @@ def both_records(query: Descriptors, train: Descriptors, *, rounds: int) -> Iter
         }
 
 
-def window_records(pool: Descriptors, *, rows: int, rounds: int) -> Iterator[Record]:
-    """Measure the windowed search as scenes grow at one density: 64 rows of train within the radius of a query."""
-    rng = np.random.default_rng(0)
-    candidates: dict[str, Any] = {}
-    for n in (rows, 2 * rows, 4 * rows):
-        side = np.sqrt(n)
-        positions = rng.uniform(0, side, (2, n, 2))
-        query, train = (pool[rng.integers(0, len(pool), n)] for _ in range(2))
-        radius = float(np.sqrt(64 / np.pi))
-        candidates[f"window, {n} rows"] = functools.partial(
-            hamming_window_top2, query, positions[0], train, positions[1], radius, backend="numba"
-        )
-        if n == rows:
-            candidates[f"whole, {n} rows"] = functools.partial(
-                hamming_top2, query, train, one_scene(n), backend="numba"
-            )
-    seconds = interleaved(candidates, rounds)
-    for name, times in seconds.items():
-        yield {
-            "measure": "window of 64 candidates",
-            "what": name,
-            "median_s": float(np.median(times)),
-            "times_smallest": ratio(times, seconds[f"window, {rows} rows"]),
-            "rounds": rounds,
-        }
-
-
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How much is measured."""
@@ -214,7 +186,6 @@ def parts(sizes: Sizes) -> dict[str, Callable[[], Iterator[Record]]]:
     return {
         "pair": lambda: pair(sizes.rows, sizes.rounds, every=True),
         "both": both,
-        "window": lambda: window_records(next(iter(drawn().values())), rows=2 * sizes.rows, rounds=sizes.rounds),
         "memory": lambda: isolated.memory(sizes.memory_rows),
         "first": isolated.first_calls,
         "instructions": lambda: isolated.restricted_rates(sizes.rows // 2, sizes.rounds),

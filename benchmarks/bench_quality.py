@@ -24,12 +24,10 @@ import rasterio
 from rasterio.windows import Window
 
 import s2fast
-from benchmarks.bench_settings import area_under_curve
 from benchmarks.harness import emit
 from benchmarks.quality import TRUE_PX
 from s2fast.config import Ingest
 from s2fast.raster.reader import open_raster
-from s2fast.results import Run
 from s2fast.synth import synth
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -111,37 +109,13 @@ def real_row(scenes: Path, profile: Profile, out: Path) -> dict[str, Any]:
             f"{name}: error px, median": round(float(errors.median()), 3) if len(errors) else None,
             f"{name}: error px, p95": round(float(errors.quantile(0.95)), 3) if len(errors) else None,
         }
-    inliers, true = _inliers(run)
     return row | {
         "wrong": int((verified & ~right).sum()),
-        "inliers": inliers,
-        "inliers true %": round(100 * true / max(inliers, 1), 2),
         "wrong places": run.record.history.counts["null_trials"],
         "verified there": run.record.history.counts["null_verified"],
-        "AUC of similarity": round(area_under_curve(pairs[same]["similarity_pct"], pairs[~same]["similarity_pct"]), 3),
-        "AUC of inliers": round(area_under_curve(pairs[same]["n_inliers"], pairs[~same]["n_inliers"]), 3),
         "seconds: features": stages["extract"].seconds,
         "seconds: pairs": round(stages["match"].seconds + stages["verify"].seconds, 2),
     }
-
-
-def _inliers(run: Run) -> tuple[int, int]:
-    """Count the inliers of verified pairs, and those that lie at the true shift, 0 on the map."""
-    placements = {name: run.folder.placement(name) for name in run.scene_ids}
-    on_map = {name: placements[name].on_map(run.features(name).xy) for name in run.scene_ids}
-    pairs = run.pairs()
-    rows = pairs[pairs["verified"].astype(bool)]
-    verified = set(zip(rows["query"], rows["train"], strict=True))
-    inliers = true = 0
-    for names, matches in pd.concat(run.folder.verified.match_tables()).groupby(["query", "train"], observed=True):
-        query, train = map(str, names)
-        if (query, train) not in verified:
-            continue
-        chosen = matches[matches["inlier"].astype(bool)]
-        apart = on_map[train][chosen["train_row"]] - on_map[query][chosen["query_row"]]
-        inliers += len(chosen)
-        true += int((np.hypot(*apart.T) <= TRUE_PX * placements[query].grid_m).sum())
-    return inliers, true
 
 
 def unrelated_row(data: Path, out: Path) -> dict[str, Any]:

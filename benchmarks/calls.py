@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 Call = Callable[[], object]
 
+WindowScene = tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64], npt.NDArray[np.int64]]
+"""A scene to search near positions: (n, 8) descriptors, (n, 2) positions [px], (n,) numbers of the sizes."""
+
 WINDOW = 5.0
 """Radius of a windowed search [px]."""
 
@@ -91,10 +94,8 @@ def warm_up() -> None:
         sized.make(sized.small)()
 
 
-def window_scene(
-    rng: np.random.Generator, rows: int, rows_per_px: float = _ROWS_PER_PX
-) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Draw a scene for a windowed search: descriptors, positions at one density [px], numbers of the sizes."""
+def window_scene(rng: np.random.Generator, rows: int, rows_per_px: float = _ROWS_PER_PX) -> WindowScene:
+    """Draw a scene with keypoints at random, so many per square pixel, of sizes in the shares of a real scene."""
     from s2fast_kernels.hamming_top2.cases import random_descriptors
 
     xy = rng.uniform(0, np.sqrt(rows / rows_per_px), (rows, 2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,6 +11,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.notebook_baseline import parse_descriptors, similarity
 from s2fast_kernels.akaze.contract import unpack
 
 Search = Callable[[], npt.NDArray[np.int32]]
@@ -56,7 +56,4 @@ def descriptor_text(descriptors: npt.NDArray[np.uint64]) -> str:
 
 def notebook_pair(query: str, train: str) -> float:
     """Match one pair as the notebook does, its parsing included; return the similarity [%]."""
-    queries, rows = (np.array(ast.literal_eval(text), np.uint8) for text in (query, train))
-    matches = cv2.BFMatcher(cv2.NORM_HAMMING).knnMatch(queries, rows, k=2)
-    good = [best for best, second in matches if best.distance < 0.8 * second.distance]
-    return round(100 * len(good) / max(len(queries), 1), 2)
+    return similarity(parse_descriptors(query), parse_descriptors(train))

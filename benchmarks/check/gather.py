@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from pathlib import Path
 from benchmarks.check import instructions
 from benchmarks.check.facts import Fact, against_base, beyond_limit
 from benchmarks.check.sides import ROOT, CheckError, Side, SideError, Worker
+from benchmarks.datasets import made
 
 KINDS = ("compiled", "stages", "memory", "gpu", "instructions")
 """Kinds of facts, in the order they are gathered: the first compiles what the others load."""
@@ -155,15 +155,7 @@ def faults(base: Sequence[Fact], head: Sequence[Fact], accept: Sequence[str] = (
 
 def small_archive(cache: Path) -> Path:
     """Make, once, the archive that the stages' facts and times are taken on: four scenes of 512 px, by recipe."""
-    from s2fast.synth import synth
-
-    path = cache / "archive-512-2-0"
-    if not path.exists():
-        partial = cache / f"{path.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        synth(partial, size=512, dates=2, seed=0)
-        partial.rename(path)
-    return path
+    return made(cache / "archive-512-2-0", size=512, dates=2, seed=0)
 
 
 def choose_kinds(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
