@@ -107,7 +107,7 @@ def _metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings:
             "features": _size(out, "store.zarr/scenes/*/features"),
             "pairs": _size(out, "pairs", "matches", "pairs.parquet", "pairs.csv"),
         },
-        sum(item.scene.path.stat().st_size for item in record.usable),
+        sum(Path(item.scene.source.name).stat().st_size for item in record.usable),
         loaded_mib,
     )
 

@@ -12,7 +12,7 @@ from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.config import Config
 from s2fast.errors import DamageError, InputError, RunFolderError, SceneError
-from s2fast.files.source import absolute, anchored, gdal_name
+from s2fast.files.source import Source
 from s2fast.folder.check import damage
 from s2fast.folder.lock import Lock
 from s2fast.folder.log import RECORDED, noticed
@@ -158,7 +158,7 @@ def plan(config: Config, places: Sequence[Path | str], regions: Path | str | Non
     if not places:
         raise InputError("no scenes asked for: name folders or files with --scenes")
     # Workers need not share our working directory.
-    found = find_scenes([anchored(place) for place in places])
+    found = find_scenes([Source.of(place).absolute() for place in places])
     superseded: dict[str, list[str]] = {}
     for product in found.replaced:
         log.warning("%s", product, extra=RECORDED)
@@ -189,7 +189,7 @@ def plan(config: Config, places: Sequence[Path | str], regions: Path | str | Non
             raise InputError(f"{region_file}: rows that cannot be used: {listed(region_rows.dropped)}")
     return RunRecord(
         config=config,
-        places=sorted(absolute(place) for place in places),
+        places=sorted(Source.of(place).resolved().name for place in places),
         regions=region_file,
         region_rows=region_rows,
         scenes=inputs,
@@ -226,9 +226,7 @@ def _continued(record: RunRecord, before: RunRecord | None, *, reads: bool) -> R
     if before is None:
         return record
     found = {item.scene.scene_id for item in record.scenes}
-    gone = {
-        item.scene.scene_id: gdal_name(item.scene.path) for item in before.usable if item.scene.scene_id not in found
-    }
+    gone = {item.scene.scene_id: item.scene.source.name for item in before.usable if item.scene.scene_id not in found}
     if reads:
         problems = {}
         for name, path in gone.items():

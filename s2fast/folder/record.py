@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from s2fast.archive.identity import identity
 from s2fast.config import Config
 from s2fast.errors import SceneError
-from s2fast.files.source import gdal_name
 from s2fast.folder.checksums import sealed, unsealed
 from s2fast.folder.content_key import FORMAT
 from s2fast.folder.run_folder import RunFolder
@@ -50,7 +49,7 @@ class SceneInput(BaseModel):
 def check_unchanged(item: SceneInput) -> None:
     """Raise SceneError if the scene's file is no longer the one the run began with."""
     if identity(item.scene.source) != item.identity:
-        raise SceneError(f"{gdal_name(item.scene.path)} has changed since the run began: run again")
+        raise SceneError(f"{item.scene.source} has changed since the run began: run again")
 
 
 class StageRecord(BaseModel):
@@ -146,13 +145,13 @@ class RunRecord(BaseModel):
         self.updated = datetime.now(UTC).isoformat(timespec="seconds")
         self.versions = {"python": platform.python_version()} | _installed()
         self.machine = {"system": platform.platform(), "processor": _processor(), "cores": available_cores()}
-        fields = sealed(json.loads(self.model_dump_json()))
+        fields = sealed(json.loads(self.model_dump_json(by_alias=True)))
         folder.write(RUN_JSON, json.dumps(fields, indent=2, ensure_ascii=False).encode())
 
     @property
     def job(self) -> dict[str, object]:
         """Whose run this is."""
-        return {"places": self.places, "regions": str(self.regions.path) if self.regions else None}
+        return {"places": self.places, "regions": self.regions.source.name if self.regions else None}
 
 
 def load_record(folder: RunFolder) -> RunRecord | None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Config, Ingest
 from s2fast.errors import ConfigError, SceneError
-from s2fast.files.source import gdal_name
+from s2fast.files.source import Source
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
@@ -26,7 +25,7 @@ from s2fast.stages.result import StageResult
 from s2fast.work.executors import Workplace, limit_threads, run_units
 from s2fast.work.progress import Progress
 
-OpenRaster = Callable[[Path, Ingest], AbstractContextManager[Reader]]
+OpenRaster = Callable[[Source, Ingest], AbstractContextManager[Reader]]
 
 
 def key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
@@ -115,7 +114,7 @@ def ingest_scene(
     windows = needed_windows(item, chunks, placed, config.ingest.halo_px * reduction if mode == "keep" else 0)
     with reading_ahead(open_raster(item.scene.source, config.ingest)) as ahead:
         if ahead.reader.raster != item.raster:
-            raise SceneError(f"{gdal_name(item.scene.path)} has changed since the run began: run again")
+            raise SceneError(f"{item.scene.source} has changed since the run began: run again")
         tile = folder.tile_writer(
             item.scene.scene_id,
             key(item, config, regions),
@@ -139,7 +138,7 @@ def ingest_scene(
         stretch = ahead.reader.stretch if windows else None
     scene = item.scene
     attributes = {
-        "source": gdal_name(scene.path),
+        "source": scene.source.name,
         "platform": scene.platform,
         "sensing_time": scene.sensing_time.isoformat() if scene.sensing_time else None,
         "tile": scene.tile,

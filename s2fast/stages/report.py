@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyproj
 
 from s2fast.errors import DamageError, RunFolderError
-from s2fast.files.source import gdal_name
 from s2fast.folder.content_key import content_key
 from s2fast.folder.pair_blocks import parquet
 from s2fast.folder.record import NullRecord, RunRecord
@@ -185,7 +184,7 @@ def write_scenes(record: RunRecord, folder: RunFolder, series: pd.DataFrame) -> 
                 "platform": scene.platform,
                 "sensing_time": scene.sensing_time,
                 "tile": scene.tile,
-                "source": gdal_name(scene.path),
+                "source": scene.source.name,
                 "crs": pyproj.CRS(item.raster.crs_wkt).to_string(),
                 "rows": item.raster.shape[0],
                 "cols": item.raster.shape[1],
