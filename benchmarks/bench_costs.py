@@ -178,7 +178,12 @@ def metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings: 
         kind: sum(_size(path) for p in patterns for path in out.glob(p)) for kind, patterns in stored.items()
     }
     return Point(
-        name, units, meter.stages, bytes_stored, sum(item.scene.path.stat().st_size for item in usable), loaded_mib
+        name,
+        units,
+        meter.stages,
+        bytes_stored,
+        sum(Path(item.scene.source.name).stat().st_size for item in usable),
+        loaded_mib,
     )
 
 

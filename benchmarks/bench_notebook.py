@@ -163,7 +163,7 @@ def _measure(command: list[str]) -> tuple[float, float, float, str]:
 def _differences(ours: Path, theirs: Path) -> pd.Series[float]:
     """How far the similarities of all pairs lie apart [percentage points]."""
     run = s2fast.open_run(ours)
-    by_name = {item.scene.path.name: item.scene.scene_id for item in run.record.found.scenes}
+    by_name = {item.scene.source.posix.name: item.scene.scene_id for item in run.record.found.scenes}
     wanted = pd.read_csv(theirs / "similarity.csv")
     if len(wanted) != len(run.pairs()):
         raise SystemExit(f"{len(run.pairs())} pairs against the notebook's {len(wanted)}: nothing to time")

@@ -141,7 +141,7 @@ def arosics_row(scenes: Path, out: Path) -> dict[str, Any]:
     files = sorted(scenes.rglob("*.jp2"))
     run = s2fast.run(scenes=files, out=out / "run", overrides={"ingest.stretch": "auto"})
     pair = run.pairs().iloc[0]
-    query, train = (item.scene.path for item in run.record.usable)
+    query, train = (Path(item.scene.source.name) for item in run.record.usable)
     shifts = np.array(list(correlated(query, train)))
     x, y = np.median(shifts, axis=0)
     return {

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROOMS = (
-    "errors", "config", "model", "synth", "work", "detectors", "files", "image", "geometry", "raster", "archive",
+    "errors", "config", "files", "model", "synth", "work", "detectors", "image", "geometry", "raster", "archive",
     "regions", "folder", "report", "stages", "results", "pipeline", "s2fast", "tools", "cli", "examples",
 )  # fmt: skip
 """Folders of the package, and the modules beside them, each before those that may import it; "s2fast" is the package's

@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from s2fast.archive.identity import identity
 from s2fast.config import Config
 from s2fast.errors import SceneError
-from s2fast.files.source import gdal_name
 from s2fast.folder.checksums import sealed, unsealed
 from s2fast.folder.content_key import FORMAT
 from s2fast.folder.run_folder import RunFolder
@@ -46,7 +45,7 @@ class SceneInput(BaseModel):
 def check_unchanged(item: SceneInput) -> None:
     """Raise SceneError if the scene's file is no longer the one the run began with."""
     if identity(item.scene.source) != item.identity:
-        raise SceneError(f"{gdal_name(item.scene.path)} has changed since the run began: run again")
+        raise SceneError(f"{item.scene.source} has changed since the run began: run again")
 
 
 class StageRecord(BaseModel):
@@ -107,7 +106,7 @@ class Asked(BaseModel):
     @property
     def job(self) -> dict[str, object]:
         """Which job a run folder belongs to."""
-        return {"places": self.places, "regions": str(self.regions.path) if self.regions else None}
+        return {"places": self.places, "regions": self.regions.source.name if self.regions else None}
 
 
 class Found(BaseModel):
@@ -189,7 +188,7 @@ class RunRecord:
         history.machine = {"system": platform.platform(), "processor": processor(), "cores": available_cores()}
         fields: dict[str, object] = {"format": FORMAT}
         for part in (self.asked, self.found, history):
-            fields |= json.loads(part.model_dump_json())
+            fields |= json.loads(part.model_dump_json(by_alias=True))
         folder.write(RUN_JSON, json.dumps(sealed(fields), indent=2, ensure_ascii=False).encode())
 
     @classmethod
