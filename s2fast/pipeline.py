@@ -256,7 +256,7 @@ def _run_stage(name: str, record: RunRecord, folder: RunFolder, workplace: Workp
     history = record.history
     if name == "report":
         _forget_stale_tables(record)
-        if not report.is_whole(record, folder):
+        if not report.is_up_to_date(record, folder):
             # A reader, now or after this process was killed, must not take a mixture of old and new for a finished run.
             history.tables_key = ""
             record.save(folder)

@@ -23,7 +23,7 @@ from s2fast.files.storage import Stamp, open_storage
 from s2fast.folder.checksums import CheckedStore, NotingStore, checksum, sealed, unsealed
 from s2fast.folder.pair_blocks import PairBlocks
 from s2fast.geometry.placement import Placement
-from s2fast.image.fixed_pattern import Fixed
+from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.model import Features, TileInfo, Window
 
 ROOT = "store.zarr"
@@ -233,11 +233,11 @@ class RunFolder:
         scene_id: str,
         features: Features,
         clear: npt.NDArray[np.uint8],
-        fixed: Fixed,
+        fixed: FixedPattern,
         key: str,
         backend: str,
     ) -> None:
-        """Write a scene's features, its map of clear ground and what could be fixed to its pixels, then their key."""
+        """Write a scene's features, its map of clear ground and its fixed pattern, then their key."""
         group = self._begin(_features(scene_id), key)
         arrays = {field.name: getattr(part, field.name) for part in (features, fixed) for field in fields(part)}
         arrays |= {"clear": clear}
@@ -262,9 +262,9 @@ class RunFolder:
         """Read what matching needs of a scene's features: ``descriptors``, ``xy``, ``size``."""
         return self._arrays(_features(scene_id), "descriptors", "xy", "size")
 
-    def fixed(self, scene_id: str) -> Fixed:
-        """Read what could be fixed to a scene's pixels."""
-        return Fixed(**self._arrays(_features(scene_id), *(field.name for field in fields(Fixed))))
+    def fixed_pattern(self, scene_id: str) -> FixedPattern:
+        """Read the parts of a scene that may belong to a fixed pattern."""
+        return FixedPattern(**self._arrays(_features(scene_id), *(field.name for field in fields(FixedPattern))))
 
     # Groups
 

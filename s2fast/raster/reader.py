@@ -23,7 +23,7 @@ from s2fast.raster.bands import Picture
 from s2fast.raster.dataset import block_shape, decoding_threads, gdal_settings, opened, opened_at_level, read_header
 from s2fast.raster.openjpeg import CALL_PX, CODE_BLOCK_PX, MARGIN_PX, read_part
 from s2fast.raster.stretch import VALUES, auto_stretch, stretch_table
-from s2fast.raster.windows import chunk_shape, covering, enlarged, grid, reduced
+from s2fast.raster.windows import chunk_shape, covering_rectangles, grid, reduced, scaled_up
 
 _AUTO_SIDE_PX = 512
 """"auto" looks at the file's coarsest level that has at least this many rows and columns."""
@@ -124,8 +124,8 @@ class RasterioReader:
         grey, has_data = np.zeros(wanted.shape, np.uint8), np.zeros(wanted.shape, np.bool_)
         level, factor = self.raster.level, self._reduction
         padding, price = 2 * MARGIN_PX + CODE_BLOCK_PX, CALL_PX * level
-        for part in covering(wanted, padding * level // factor, price // factor**2):
-            there = enlarged(part, factor)
+        for part in covering_rectangles(wanted, padding * level // factor, price // factor**2):
+            there = scaled_up(part, factor)
             there = replace(there, row=window.row + there.row, col=window.col + there.col)
             values = read_part(path, there, level, bands, decoding_threads())
             if values is None:

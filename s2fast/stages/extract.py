@@ -12,9 +12,9 @@ from s2fast.detectors import DetectorInput, MaskSource, PixelSource, backend_nam
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.image.fixed_pattern import Fixed
+from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.image.painted import flat
-from s2fast.image.prepare import clear_cells, enlarged, prepare
+from s2fast.image.prepare import clear_cells, prepare, upscaled
 from s2fast.model import Features
 from s2fast.raster.windows import reduced_shape
 from s2fast.stages.keys import features_keys, resolved, tile_key
@@ -95,7 +95,7 @@ class Extracted:
     """Positions on the tile's own grid, in the detector's order."""
     clear: npt.NDArray[np.uint8]
     """The map of clear ground, see `s2fast.image.prepare.clear_cells`."""
-    fixed: Fixed
+    fixed: FixedPattern
     """What could be fixed to the tile's pixels and not to the ground."""
 
 
@@ -142,7 +142,7 @@ def extract_scene(
     scene = DetectorInput(source, shape, wanted, budget, painted)
     features = named(settings.detector).load().extract(scene, settings, backend, threads)
     features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
-    fixed = Fixed.of(grey, prepared.clear, equal, features.xy, features.size)
+    fixed = FixedPattern.of(grey, prepared.clear, equal, features.xy, features.size)
     return Extracted(features, clear_cells(prepared.clear), fixed)
 
 
@@ -156,7 +156,7 @@ def enlarging(image: npt.NDArray[np.uint8], factor: int) -> tuple[PixelSource, t
     """Make a function that cuts windows out of the enlarged image, and say its shape."""
     if factor == 1:
         return (lambda rows, columns: image[rows, columns]), (image.shape[0], image.shape[1])
-    return (lambda rows, columns: enlarged(image, rows, columns)), (2 * image.shape[0], 2 * image.shape[1])
+    return (lambda rows, columns: upscaled(image, rows, columns)), (2 * image.shape[0], 2 * image.shape[1])
 
 
 def enlarging_mask(valid: MaskSource, clear: npt.NDArray[np.bool_], factor: int) -> MaskSource:
