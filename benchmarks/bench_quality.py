@@ -8,7 +8,6 @@ is 0), ``arosics``, ``paris`` and ``lebanon`` (other places). Without it only th
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ import rasterio
 from rasterio.windows import Window
 
 import s2fast
-from benchmarks.harness import emit
+from benchmarks.harness import emit, option_parser
 from benchmarks.quality import TRUE_PX
 from s2fast.config import Ingest
 from s2fast.raster.reader import open_raster
@@ -67,10 +66,9 @@ SYNTH_PX, SYNTH_DATES = 1536, 8
 def main(argv: Sequence[str]) -> int:
     """Run every row and print it."""
     rows = [*PROFILES, "unrelated", "arosics", "synthetic"]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = option_parser("quality", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", choices=rows, nargs="+", default=rows)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     for name in options.only:
         with tempfile.TemporaryDirectory() as scratch:

@@ -71,10 +71,8 @@ class Sized:
 
     make: Callable[[int], Call]
     """Takes a size, returns the call: rows of either side, or the side of an image [px]."""
-
     small: int
     """Size of the warm-up and of the instruction count."""
-
     timed: int
     """Size of the timed case."""
 

@@ -67,10 +67,8 @@ class Dataset:
 
     scenes: list[Path]
     """Files."""
-
     regions: Path | None
     """Polygons; None: whole scenes."""
-
     truth: Path | None
     """truth.json, or the real set's folder, whose truth is 0; None: not known."""
 
