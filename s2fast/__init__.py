@@ -58,7 +58,7 @@ def run(
     """
     from s2fast.config import Config, load_config
     from s2fast.errors import ConfigError
-    from s2fast.pipeline import run_stages
+    from s2fast.pipeline import Job, run_stages
     from s2fast.results import Run
 
     if isinstance(config, Config):
@@ -68,7 +68,7 @@ def run(
     else:
         settings = load_config(config, overrides)
     places = [scenes] if isinstance(scenes, str | Path) else list(scenes)
-    run_stages(settings, places, regions, out, workers=workers, scheduler=scheduler, strict=strict)
+    run_stages(Job(settings, places, regions, out, strict), workers=workers, scheduler=scheduler)
     return Run(out)
 
 

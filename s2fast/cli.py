@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
+from collections.abc import Callable
 from contextlib import closing, suppress
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +15,7 @@ import typer
 
 if TYPE_CHECKING:
     from s2fast.model import Window
+    from s2fast.pipeline import Job
 
 log = logging.getLogger("s2fast.cli")
 
@@ -163,18 +165,15 @@ def _say(text: str, *, err: bool = False) -> None:
 
 def _stages(
     stages: tuple[str, ...],
-    config: Path,
-    scenes: list[str],
-    regions: str | None,
+    make_job: Callable[[], Job],
     out: str,
-    overrides: list[str],
+    *,
     workers: int,
     scheduler: str | None,
-    strict: bool,
     verbose: bool,
 ) -> None:
+    """Run stages of a job, log them to the run folder, and print what they came to."""
     from s2fast import __version__
-    from s2fast.config import load_config
     from s2fast.files.redaction import public_words
     from s2fast.folder.log import logged
     from s2fast.pipeline import run_stages
@@ -189,38 +188,29 @@ def _stages(
     try:
         with logged(out, progress_for_stderr()) as progress, ending_at_once(farewell):
             log.info("s2fast %s: %s", __version__, command)
-            record = run_stages(
-                load_config(config, overrides),
-                scenes,
-                regions,
-                out,
-                stages=stages,
-                workers=workers,
-                scheduler=scheduler,
-                strict=strict,
-                progress=progress,
-            )
-            for name, stage in record.stages.items():
+            record = run_stages(make_job(), stages=stages, workers=workers, scheduler=scheduler, progress=progress)
+            history = record.history
+            for name, stage in history.stages.items():
                 took = f"{stage.done} computed, {stage.kept} kept, {stage.seconds:.1f} s {stage.backend}"
                 log.info("%s, when it last had something to do: %s", name, took.rstrip())
-            warnings = record.warnings if "report" in stages else []
+            warnings = history.warnings if "report" in stages else []
             for warning in warnings:
                 log.info("warning: %s", warning)
     except KeyboardInterrupt:
         _say(farewell, err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if "report" in stages:
-        counts = record.counts
+        counts = history.counts
         _say(
             f"{counts['scenes']} scenes, {counts['pairs']} pairs, {counts['keypoints']} keypoints, "
             f"{counts['good_matches']} good matches, {counts['verified']} pairs verified: {out.rstrip('/')}/report.html"
         )
-    if record.problems:
-        listed = ", ".join(sorted(record.problems))
-        _say(f"s2fast: {len(record.problems)} scenes skipped: {listed}", err=True)
+    if history.problems:
+        listed = ", ".join(sorted(history.problems))
+        _say(f"s2fast: {len(history.problems)} scenes skipped: {listed}", err=True)
     # Last, where it is seen: it decides whether to believe what the run found.
     _warn(warnings)
-    if record.problems or record.polygons_dropped:
+    if history.problems or record.found.polygons_dropped:
         raise typer.Exit(EXIT_SCENES_SKIPPED)
 
 
@@ -244,7 +234,13 @@ def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) 
         strict: Strict = False,
         verbose: Verbose = False,
     ) -> None:
-        _stages(stages, config, scenes, regions, out, overrides, workers, scheduler, strict, verbose)
+        def make_job() -> Job:
+            from s2fast.config import load_config
+            from s2fast.pipeline import Job
+
+            return Job(load_config(config, overrides), scenes, regions, out, strict)
+
+        _stages(stages, make_job, out, workers=workers, scheduler=scheduler, verbose=verbose)
 
     app.command(name, help=text, epilog=f"Example: {example}")(command)
 
@@ -286,7 +282,7 @@ def pairs(
         run.pairs(), min_similarity=min_similarity, max_similarity=max_similarity, verified=verified, tile=tile
     )
     print_pairs(chosen, format.value)
-    _warn(run.record.warnings)
+    _warn(run.record.history.warnings)
 
 
 @app.command(epilog="Example: s2fast check OUT")
@@ -422,7 +418,7 @@ def doctor() -> None:
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
         remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
-        typer.echo(f"{'ok  ' if finding.fine else 'MISS'} {finding.topic:{width}}  {finding.told}{remedy}")
+        typer.echo(f"{finding.mark:4} {finding.topic:{width}}  {finding.told}{remedy}")
     remedies = [finding.remedy for finding in findings if not finding.fine and finding.remedy]
     if remedies:
         typer.echo(f"\nThis mends it:  {' && '.join(dict.fromkeys(remedies))}")

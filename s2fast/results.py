@@ -130,8 +130,8 @@ class Run:
     def _known(self, scene_id: str) -> str:
         if scene_id in self.scene_ids:
             return scene_id
-        if scene_id in self.record.problems:
-            raise InputError(f"{scene_id} was left out of the run: {self.record.problems[scene_id]}")
+        if scene_id in self.record.history.problems:
+            raise InputError(f"{scene_id} was left out of the run: {self.record.history.problems[scene_id]}")
         import difflib
 
         close = difflib.get_close_matches(scene_id, self.scene_ids, n=1, cutoff=0)
@@ -140,8 +140,8 @@ class Run:
     def _table(self, name: str) -> io.BytesIO:
         # Another run may have ended since this one was opened.
         self.record = self._load()
-        if not self.record.tables_key:
+        if not self.record.history.tables_key:
             raise RunFolderError(
                 f"{self.folder} holds no finished run: run it again, or report if that is what is left"
             )
-        return io.BytesIO(self.folder.read_checked(name, self.record.tables.get(name), name))
+        return io.BytesIO(self.folder.read_checked(name, self.record.history.tables.get(name), name))

@@ -24,7 +24,7 @@ from s2fast.folder.record import load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.report.listing import print_pairs
 from tests.archives import Archive, safe_path, write_archive, write_regions, write_scene
-from tests.judged import VERDICTS, Judged, every_verdict, replace_part
+from tests.judged import VERDICTS, Judged, every_verdict, replace_block
 from tests.test_pipeline import digests
 
 CONFIG = "configs/default.toml"
@@ -100,13 +100,13 @@ def fooled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("fooled") / "out"
     shutil.copytree(finished, out)
     run = RunFolder(out)
-    for part in set(run.verified.rows()["part"]):
-        rows, matches = run.verified.read([part])
+    for block in set(run.verified.rows()["block"]):
+        rows, matches = run.verified.read([block])
         at = rows.column_names.index("null_verified")
-        replace_part(run, part, rows.set_column(at, rows.schema.field(at), rows["null_trials"]), matches)
+        replace_block(run, block, rows.set_column(at, rows.schema.field(at), rows["null_trials"]), matches)
     record = load_record(run)
     assert record is not None
-    record.tables_key = ""
+    record.history.tables_key = ""
     record.save(run)
     return out
 
@@ -115,7 +115,7 @@ def test_run_that_chance_fools_says_so_everywhere(
     archive: Archive, fooled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = (CONFIG, "--scenes", archive.scenes, "--regions", archive.regions, "--out", fooled)
-    told = "6 of 6 trials at wrong places were verified"
+    told = "6 of 6 null trials were verified"
     for command in ("report", "run"):
         # The second finds everything done, and warns all the same.
         assert s2fast(monkeypatch, command, *arguments) == 0

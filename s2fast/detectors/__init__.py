@@ -154,7 +154,7 @@ DETECTORS = (
         f"{__name__}.orb",
         descriptor_bits=256,
         settings=frozenset({"octaves", "layers", "upright"}),
-        backends=(Backend("opencv", f"{__name__}.orb", "extract", needs_package("cv2")),),
+        backends=(Backend("opencv", f"{__name__}.orb", "extract", "cpu", needs_package("cv2")),),
     ),
 )
 """The default first."""

@@ -38,8 +38,8 @@ def damage(folder: RunFolder, *, quick: bool = False) -> Iterator[DamageError]:
     stamps = folder.stamps()
     for group, files in _groups(stamps).items():
         yield from _group_damage(folder, group, files, quick=quick)
-    for parts in (folder.matched, folder.verified):
-        yield from parts.damage(stamps, quick=quick)
+    for blocks in (folder.matched, folder.verified):
+        yield from blocks.damage(stamps, quick=quick)
     if not quick:
         yield from _record_damage(folder)
 
@@ -89,9 +89,9 @@ def _record_damage(folder: RunFolder) -> Iterator[DamageError]:
         return
     if record is None:
         yield folder.damaged(RUN_JSON, "it is missing", RUN_JSON)
-    if record is None or not record.tables_key:
+    if record is None or not record.history.tables_key:
         return  # what a run that has not ended wrote vouches for itself
-    for name, noted in record.tables.items():
+    for name, noted in record.history.tables.items():
         try:
             folder.read_checked(name, noted, name)
         except DamageError as error:
@@ -99,8 +99,8 @@ def _record_damage(folder: RunFolder) -> Iterator[DamageError]:
     for item in record.usable:
         for group in (f"{SCENES}/{item.scene.scene_id}", f"{SCENES}/{item.scene.scene_id}/features"):
             yield from _missing(folder, group, "key")
-    for parts in (folder.matched, folder.verified):
-        yield from parts.missing(record.counts["pairs"])
+    for blocks in (folder.matched, folder.verified):
+        yield from blocks.missing(record.history.counts["pairs"])
 
 
 def _missing(folder: RunFolder, group: str, attribute: str) -> Iterator[DamageError]:

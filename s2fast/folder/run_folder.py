@@ -21,9 +21,10 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 from s2fast.errors import DamageError, RunFolderError
 from s2fast.files.storage import Stamp, open_storage
 from s2fast.folder.checksums import CheckedStore, NotingStore, checksum, sealed, unsealed
-from s2fast.folder.pair_blocks import Parts
-from s2fast.image.fixed_pattern import Fixed
-from s2fast.model import Features, Window
+from s2fast.folder.pair_blocks import PairBlocks
+from s2fast.geometry.placement import Placement
+from s2fast.image.fixed_pattern import FixedPattern
+from s2fast.model import Features, TileInfo, Window
 
 ROOT = "store.zarr"
 """Folder of the Zarr store."""
@@ -66,9 +67,9 @@ class TileWriter:
         if self._missing is not None and missing is not None:
             self._missing[window.slices] = missing
 
-    def finish(self, attributes: dict[str, Any]) -> None:
-        """Write the attributes and, with them, the key that says the tile is whole."""
-        self._group.finish(attributes)
+    def finish(self, info: TileInfo) -> None:
+        """Write what describes the tile and, with it, the content key: from now on the tile is complete."""
+        self._group.finish(info.to_attributes())
 
 
 class RunFolder:
@@ -83,8 +84,8 @@ class RunFolder:
     def __init__(self, address: Path | str) -> None:
         self._storage = open_storage(str(address))
         self._zarr = self._storage.zarr(ROOT)
-        self.matched = Parts(self, "pairs", "good")
-        self.verified = Parts(self, "verified", "matches")
+        self.matched = PairBlocks(self, "pairs", "good")
+        self.verified = PairBlocks(self, "verified", "matches")
 
     @property
     def address(self) -> str:
@@ -175,9 +176,13 @@ class RunFolder:
         """Content key of the scene's tile; None if there is no whole tile."""
         return self.attributes(_scene(scene_id)).get("key")
 
-    def tile_attributes(self, scene_id: str) -> dict[str, Any]:
-        """All attributes of the scene's group; raises RunFolderError if there is no whole tile."""
-        return self.whole_group(_scene(scene_id))
+    def tile(self, scene_id: str) -> TileInfo:
+        """Read what describes the scene's tile; raises RunFolderError if there is no complete tile."""
+        return TileInfo.from_attributes(self.whole_group(_scene(scene_id)))
+
+    def placement(self, scene_id: str) -> Placement:
+        """Read where the scene lies, and which ground of it is clear."""
+        return Placement.of(self.tile(scene_id), self.clear(scene_id))
 
     def tile_writer(
         self,
@@ -219,20 +224,20 @@ class RunFolder:
         """Content key of the scene's features; None if there are none, or not all."""
         return self.attributes(_features(scene_id)).get("key")
 
-    def feature_attributes(self, scene_id: str) -> dict[str, Any]:
-        """Key, count and backend of the scene's features; raises RunFolderError if there are none, or not all."""
-        return self.whole_group(_features(scene_id))
+    def keypoints(self, scene_id: str) -> int:
+        """Count the scene's keypoints; raises RunFolderError if its features are missing or incomplete."""
+        return int(self.whole_group(_features(scene_id))["count"])
 
     def write_features(
         self,
         scene_id: str,
         features: Features,
         clear: npt.NDArray[np.uint8],
-        fixed: Fixed,
+        fixed: FixedPattern,
         key: str,
         backend: str,
     ) -> None:
-        """Write a scene's features, its map of clear ground and what could be fixed to its pixels, then their key."""
+        """Write a scene's features, its map of clear ground and its fixed pattern, then their key."""
         group = self._begin(_features(scene_id), key)
         arrays = {field.name: getattr(part, field.name) for part in (features, fixed) for field in fields(part)}
         arrays |= {"clear": clear}
@@ -257,9 +262,9 @@ class RunFolder:
         """Read what matching needs of a scene's features: ``descriptors``, ``xy``, ``size``."""
         return self._arrays(_features(scene_id), "descriptors", "xy", "size")
 
-    def fixed(self, scene_id: str) -> Fixed:
-        """Read what could be fixed to a scene's pixels."""
-        return Fixed(**self._arrays(_features(scene_id), *(field.name for field in fields(Fixed))))
+    def fixed_pattern(self, scene_id: str) -> FixedPattern:
+        """Read the parts of a scene that may belong to a fixed pattern."""
+        return FixedPattern(**self._arrays(_features(scene_id), *(field.name for field in fields(FixedPattern))))
 
     # Groups
 

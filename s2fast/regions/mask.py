@@ -123,11 +123,11 @@ def _widened(series: geopandas.GeoSeries, settings: Regions, metric: str) -> Sha
 
 def _alongside(polygons: Shapes, place: PixelGrid) -> Shapes:
     """Count the longitudes of polygons as a scene does that lies around the 180th meridian."""
-    if not place.turn or not len(polygons):
+    if not place.full_turn or not len(polygons):
         return polygons
     centres = shapely.get_coordinates(shapely.centroid(polygons))
     points, polygon = shapely.get_coordinates(polygons, return_index=True)
-    moved: Shapes = shapely.set_coordinates(polygons.copy(), points + (place.alongside(centres) - centres)[polygon])
+    moved: Shapes = shapely.set_coordinates(polygons.copy(), points + (place.unwrapped(centres) - centres)[polygon])
     return moved
 
 

@@ -43,7 +43,7 @@ class Ground:
 
     def _grid(self, scene_id: str) -> PixelGrid:
         """Return the scene's full-resolution grid; see `grid`, which keeps it."""
-        return PixelGrid.of_tile(self._folder.tile_attributes(scene_id))
+        return PixelGrid.of_tile(self._folder.tile(scene_id))
 
     def positions(self, scene_id: str, rows: npt.NDArray[np.integer], crs_wkt: str) -> npt.NDArray[np.float64]:
         """Map keypoints to a CRS: (n, 2) x and y."""

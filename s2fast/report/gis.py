@@ -23,7 +23,7 @@ GEOPACKAGE = "run.gpkg"
 GEOPARQUET = {"pairs": "links.parquet", "displacements": "displacements.parquet", "misregistration": "offsets.parquet"}
 """Layers that have a file of their own beside the GeoPackage; scenes.parquet is one already."""
 
-NAMES = (GEOPACKAGE, *GEOPARQUET.values())
+NAMES = (*GEOPARQUET.values(), GEOPACKAGE)
 
 _DATE = "2000-01-01T00:00:00.000Z"
 """When the layers say they were written: the same results are the same bytes."""
@@ -37,8 +37,8 @@ CREATE TABLE layer_styles (
 """The table in which QGIS looks for the styles of a database's layers."""
 
 
-def write_layers(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> dict[str, int]:
-    """Write the GeoPackage and the GeoParquet files; return their checksums by name.
+def layer_files(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> dict[str, bytes]:
+    """Return the GeoParquet files and the GeoPackage, by name.
 
     Parameters
     ----------
@@ -55,12 +55,12 @@ def write_layers(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDa
         "displacements": displacements(folder, ground, pairs, crs),
         "misregistration": misregistration(scenes, crs),
     }
-    written = {}
+    files = {}
     for name, file in GEOPARQUET.items():
         sink = io.BytesIO()
         layers[name].to_parquet(sink)
-        written[file] = folder.write(file, sink.getvalue())
-    return written | {GEOPACKAGE: folder.write(GEOPACKAGE, geopackage(layers))}
+        files[file] = sink.getvalue()
+    return files | {GEOPACKAGE: geopackage(layers)}
 
 
 def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import joined
 from s2fast.geometry.nulls import null_summary
 from s2fast.report.displacements import Ground, inliers, pairs_with_matches
+from s2fast.report.findings import Findings
 from s2fast.report.ordering import likeness_order
 from s2fast.report.thumbnails import Thumbnails
 
@@ -58,23 +58,13 @@ UNKNOWN, OUTLIER, INLIER = 2, 0, 1
 """What the page calls a match."""
 
 
-def payload(
-    record: RunRecord,
-    folder: RunFolder,
-    pairs: pd.DataFrame,
-    scenes: geopandas.GeoDataFrame,
-    shown: Mapping[str, Thumbnails],
-) -> dict[str, Any]:
+def payload(found: Findings, shown: Mapping[str, Thumbnails]) -> dict[str, Any]:
     """Gather what the page shows.
 
     Parameters
     ----------
-    record
-        The run.
-    folder
-        Its folder.
-    pairs, scenes
-        The run's tables.
+    found
+        The finished run.
     shown
         Thumbnails by scene id.
 
@@ -83,19 +73,20 @@ def payload(
     dict
         JSON values only; NaN and missing values are None.
     """
-    place = {scene_id: number for number, scene_id in enumerate(scenes["scene_id"])}
-    numbers = pairs["query"].map(place), pairs["train"].map(place)
+    pairs, scenes = found.pairs, found.scenes
+    number_of = {scene_id: number for number, scene_id in enumerate(scenes["scene_id"])}
+    numbers = pairs["query"].map(number_of), pairs["train"].map(number_of)
     square = np.full((len(scenes), len(scenes)), np.nan)
     square[numbers] = pairs["similarity_pct"]
     most = matches_per_pair(len(pairs))
     return {
-        "summary": _summary(record, pairs, scenes),
+        "summary": _summary(found),
         "scenes": _scenes(scenes, shown),
         "likeness": likeness_order(square).tolist(),
         "pairs": {"query": numbers[0].tolist(), "train": numbers[1].tolist(), **columns(pairs, _PAIR_COLUMNS)},
-        "matches": _matches(folder, pairs, most),
+        "matches": _matches(found.folder, pairs, most),
         "most_matches": most,
-        "problems": _problems(record, pairs, shown),
+        "problems": _problems(found, shown),
     }
 
 
@@ -120,19 +111,21 @@ def _values(column: pd.Series) -> list[Any]:
     return [round(value, 4) if isinstance(value, float) else value for value in plain]
 
 
-def _summary(record: RunRecord, pairs: pd.DataFrame, scenes: pd.DataFrame) -> dict[str, Any]:
+def _summary(found: Findings) -> dict[str, Any]:
+    record, history, pairs, scenes = found.record, found.record.history, found.pairs, found.scenes
+    null = found.summary.null_rate
     return {
         "scenes": len(scenes),
         "pairs": len(pairs),
         "verified": int(pairs["verified"].sum()) if pairs["verified"].notna().any() else None,
         "keypoints": int(scenes["n_keypoints"].sum()),
         "good_matches": int(pairs["n_good"].sum()),
-        "null_trials": null_summary(record.null_rate.null) if record.null_rate else None,
-        "stages": [{"name": name, **stage.model_dump()} for name, stage in record.stages.items() if name != "report"],
-        "machine": record.machine,
-        "version": record.versions.get("s2fast", ""),
-        "written": record.updated,
-        "places": record.places,
+        "null_trials": null_summary(null.null) if null else None,
+        "stages": [{"name": name, **stage.model_dump()} for name, stage in history.stages.items() if name != "report"],
+        "machine": history.machine,
+        "version": history.versions.get("s2fast", ""),
+        "written": history.updated,
+        "places": record.asked.places,
         "regions": str(record.regions) if record.regions and record.config.regions.mode != "none" else None,
         "config": record.config.model_dump(mode="json"),
     }
@@ -199,17 +192,18 @@ def _share(ground: Ground, scene_id: str, rows: npt.NDArray[np.integer]) -> npt.
     return counts
 
 
-def _problems(record: RunRecord, pairs: pd.DataFrame, shown: Mapping[str, Thumbnails]) -> list[dict[str, str]]:
-    told = [{"what": name, "told": f"left out: {problem}"} for name, problem in record.problems.items()]
-    for name, products in record.superseded.items():
+def _problems(found: Findings, shown: Mapping[str, Thumbnails]) -> list[dict[str, str]]:
+    pairs, history = found.pairs, found.record.history
+    told = [{"what": name, "told": f"left out: {problem}"} for name, problem in history.problems.items()]
+    for name, products in found.record.found.superseded.items():
         told.append({"what": name, "told": f"left out: {'; '.join(products)}"})
     for name, pictures in shown.items():
         if not pictures.in_colour:
             told.append({"what": name, "told": "its file is gone; it is shown as stored, in grey"})
     if not pairs["verified"].notna().any():
         told.append({"what": "verification", "told": "has not run: run verify, then report"})
-    told += [{"what": "verification", "told": warning} for warning in record.warnings]
-    told += [{"what": "warning", "told": text} for text in record.noticed]
+    told += [{"what": "verification", "told": warning} for warning in found.summary.warnings]
+    told += [{"what": "warning", "told": text} for text in history.noticed]
     for verdict, meaning in _MEANING.items():
         if count := int((pairs["verdict"] == verdict).sum()):
             told.append({"what": f"{verdict}, {count} {'pair' if count == 1 else 'pairs'}", "told": meaning})

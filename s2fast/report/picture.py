@@ -75,7 +75,7 @@ def pair_picture(
     figure = Figure(figsize=(12, 19 if view == "all" else 7.2), layout="constrained")
     axes = figure.subplots(3 if view == "all" else 1, 2, squeeze=False)
     for column, (scene_id, window) in enumerate(zip((query, train), windows, strict=True)):
-        count = folder.feature_attributes(scene_id)["count"]
+        count = folder.keypoints(scene_id)
         side = f"{'query' if column == 0 else 'train'} {scene_id}"
         below = axes[-1, column]
         if view == "all":

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from s2fast.folder.record import SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.report.imagery import from_source, shown_tile, stored_grey, stretched, whole
-from s2fast.work.executors import Workplace, limit_threads, run_units
+from s2fast.work.executors import Workplace, run_units
 
 SIDE_PX = 512
 """Longest side of a thumbnail."""
@@ -61,12 +61,11 @@ def thumbnail_side(scenes: int) -> int:
     return max(_LEAST_SIDE_PX, min(SIDE_PX, round(SIDE_PX * math.sqrt(_FULL_SIDE_SCENES / max(scenes, 1)))))
 
 
-def thumbnail_unit(item: SceneInput, side_px: int, out: str, threads: int) -> Thumbnails:
+def thumbnail_unit(item: SceneInput, side_px: int, out: str) -> Thumbnails:
     """Draw one scene's thumbnails."""
-    limit_threads(threads)
     folder, scene_id = RunFolder(out), item.scene.scene_id
     window = whole(folder, scene_id)
-    pixels = from_source(folder, scene_id, window, side_px, item.scene.address)
+    pixels = from_source(folder, scene_id, window, side_px, item.scene.source)
     scene = stored_grey(folder, scene_id, window, side_px) if pixels is None else stretched(pixels)
     tile = shown_tile(folder, scene_id, window, side_px, _OUTSIDE)
     return Thumbnails(data_address(scene), data_address(tile), pixels is not None)

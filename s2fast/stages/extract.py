@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Config
-from s2fast.detectors import DetectorInput, MaskSource, PixelSource, acting, backend_name, named
+from s2fast.detectors import DetectorInput, MaskSource, PixelSource, backend_name, named
 from s2fast.errors import ConfigError, RunFolderError
-from s2fast.folder.content_key import content_key
-from s2fast.folder.record import RunRecord, SceneInput
+from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.image.fixed_pattern import Fixed
+from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.image.painted import flat
-from s2fast.image.prepare import clear_cells, enlarged, prepare
+from s2fast.image.prepare import clear_cells, prepare, upscaled
 from s2fast.model import Features
 from s2fast.raster.windows import reduced_shape
-from s2fast.stages import ingest
+from s2fast.stages.keys import features_keys, resolved, tile_key
 from s2fast.stages.memory import MIB
 from s2fast.stages.result import StageResult
-from s2fast.work.executors import Workplace, limit_threads, run_units
+from s2fast.work.executors import Workplace, run_units, thread_limit
 from s2fast.work.progress import Progress
 from s2fast_kernels.features import Budget
 
@@ -30,40 +28,13 @@ _LARGE_PX = 4096
 """A scene with a longer side has keypoints enough without being enlarged."""
 
 
-def key(tile_key: str, config: Config, backend: str) -> str:
-    """Content key of a scene's features; `config` as `resolved` gives it."""
-    preparation = config.ingest.model_dump(include={"clouds", "contrast", "clahe_clip"})
-    return content_key("features", tile_key, acting(config.features), preparation, backend)
-
-
-def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:
-    """Settle what the run's scenes decide together: whether orientations are estimated."""
-    if config.features.upright != "auto":
-        return config
-    north_up = all(item.raster.north_up for item in scenes)
-    return config.model_copy(update={"features": config.features.model_copy(update={"upright": north_up})})
-
-
-def wanted_keys(record: RunRecord) -> dict[str, str]:
-    """Content key of every scene's features under the run's settings, by scene id, in the run's order."""
-    backend = backend_name(record.config.features)
-    config = resolved(record.config, record.usable)
-    return {
-        item.scene.scene_id: key(ingest.key(item, record.config, record.regions), config, backend)
-        for item in record.usable
-    }
-
-
-def run(
-    record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, strict: bool = False
-) -> StageResult:
+def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> StageResult:
     """Extract the features of every scene that has none under the same key."""
-    del strict  # a scene that can be ingested can be extracted
     backend = backend_name(record.config.features)
-    todo = [unit for unit in wanted_keys(record).items() if folder.features_key(unit[0]) != unit[1]]
+    todo = [unit for unit in features_keys(record).items() if folder.features_key(unit[0]) != unit[1]]
     for item in record.usable:
         scene_id = item.scene.scene_id
-        if folder.tile_key(scene_id) != ingest.key(item, record.config, record.regions):
+        if folder.tile_key(scene_id) != tile_key(item, record.config, record.regions):
             raise RunFolderError(
                 f"{folder} has no tile of {scene_id} as it is now, under these settings: run ingest first"
             )
@@ -88,7 +59,7 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
     backend = backend_name(record.config.features)
     detector = named(record.config.features.detector)
     predicted = detector.load().extract_bytes
-    wanted = wanted_keys(record)
+    wanted = features_keys(record)
     for item in record.usable:
         scene_id = item.scene.scene_id
         shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
@@ -103,15 +74,16 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
             )
 
 
-def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, threads: int) -> None:
+def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str) -> None:
     """Extract one scene's features, given its id and their key."""
-    limit_threads(threads)
     scene_id, features_key = unit
     folder = RunFolder(out)
-    tile = folder.tile_attributes(scene_id)
-    missing = folder.missing(scene_id) if tile.get("masked") else None
-    found = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, backend, threads, missing)
-    features = on_full_grid(found.features, tile["reduction"], tile["centre_px"])
+    tile = folder.tile(scene_id)
+    missing = folder.missing(scene_id) if tile.masked else None
+    found = extract_scene(
+        folder.grey(scene_id), folder.valid_source(scene_id), config, backend, thread_limit(), missing
+    )
+    features = on_full_grid(found.features, tile.reduction, tile.centre_px)
     folder.write_features(scene_id, features, found.clear, found.fixed, features_key, backend)
 
 
@@ -123,7 +95,7 @@ class Extracted:
     """Positions on the tile's own grid, in the detector's order."""
     clear: npt.NDArray[np.uint8]
     """The map of clear ground, see `s2fast.image.prepare.clear_cells`."""
-    fixed: Fixed
+    fixed: FixedPattern
     """What could be fixed to the tile's pixels and not to the ground."""
 
 
@@ -170,7 +142,7 @@ def extract_scene(
     scene = DetectorInput(source, shape, wanted, budget, painted)
     features = named(settings.detector).load().extract(scene, settings, backend, threads)
     features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
-    fixed = Fixed.of(grey, prepared.clear, equal, features.xy, features.size)
+    fixed = FixedPattern.of(grey, prepared.clear, equal, features.xy, features.size)
     return Extracted(features, clear_cells(prepared.clear), fixed)
 
 
@@ -184,7 +156,7 @@ def enlarging(image: npt.NDArray[np.uint8], factor: int) -> tuple[PixelSource, t
     """Make a function that cuts windows out of the enlarged image, and say its shape."""
     if factor == 1:
         return (lambda rows, columns: image[rows, columns]), (image.shape[0], image.shape[1])
-    return (lambda rows, columns: enlarged(image, rows, columns)), (2 * image.shape[0], 2 * image.shape[1])
+    return (lambda rows, columns: upscaled(image, rows, columns)), (2 * image.shape[0], 2 * image.shape[1])
 
 
 def enlarging_mask(valid: MaskSource, clear: npt.NDArray[np.bool_], factor: int) -> MaskSource:

@@ -1,8 +1,8 @@
-"""How much memory a unit of work takes at most, beyond what is loaded: pure functions of its plan.
+"""Predict the peak memory of a unit of work, in addition to the memory of the idle worker.
 
-What extraction takes depends on the detector: `s2fast.detectors.Implementation.extract_bytes`.
+The peak of extraction depends on the detector: `s2fast.detectors.Implementation.extract_bytes`.
 
-`compute.budget_mb` is held against these figures; tests/stages/test_memory.py holds them against measured peaks.
+`compute.budget_mb` is compared with these predictions; tests/stages/test_memory.py compares them with measured peaks.
 """
 
 from __future__ import annotations
@@ -13,63 +13,63 @@ from s2fast.raster.windows import chunk_shape
 MIB = 1 << 20
 
 _BANDS = 3
-"""Bands read at once; a scene of one band takes less."""
+"""Bands read at once; a scene of one band needs less."""
 
 _GDAL_CACHE_BYTES = 64 * MIB
-"""What `s2fast.raster.dataset.gdal_settings` leaves GDAL's cache of blocks."""
+"""Size of GDAL's block cache, set by `s2fast.raster.dataset.gdal_settings`."""
 
 _DECODER_BYTES = 12
-"""A decoder's int32 planes of a pixel and band: coefficients, samples, and their copy on the way out."""
+"""Decoder memory per pixel and band: int32 coefficients, samples, and the copy of the samples for output."""
 
 _COUNT_BYTES = 10
-"""A pixel and band on its way into the histogram of an automatic stretch: its valid values, and those as int64."""
+"""Memory per pixel and band for the histogram of an automatic stretch: valid values, also as int64."""
 
 _HELD_WINDOWS = 3
-"""Windows between reading and Zarr: one read, one waiting (`s2fast.raster.prefetch.DEPTH`), one written."""
+"""Windows in memory at once: one being read, one waiting (`s2fast.raster.prefetch.DEPTH`), one being written."""
 
 _INGEST_BYTES = 16 * MIB
-"""Zarr's threads and what they compress."""
+"""Zarr's threads and compression buffers."""
 
 _PLACED_TILES = 4
-"""Tiles whose masks `s2fast.regions.mask.place_regions` keeps, one bit a pixel."""
+"""Number of tiles whose masks `s2fast.regions.mask.place_regions` caches, at one bit per pixel."""
 
 _ROW_BYTES = 64
-"""A packed descriptor."""
+"""Size of a packed descriptor."""
 
 _SCENE_ROW_BYTES = 241
-"""A keypoint of a scene held for matching: descriptor, position, size, scale, painted cells, pixels around it, position
-on the map; and all but the size and the pixels once more, in the order of the windowed search."""
+"""Memory per keypoint of a cached scene: descriptor, position, size, scale, outline, core pixels and map position; and
+all but the size and the pixels a second time, sorted for the windowed search."""
 
 _SAMPLE_BYTES = 3 * MIB // 2
-"""Blocks of a scene's pixels, and their spectra."""
+"""Sampled blocks of a scene's pixels, and their spectra."""
 
 _KERNEL_BYTES = 64 * MIB
-"""What a Hamming kernel may take above its operands and result."""
+"""Working memory of a Hamming kernel, without its operands and result."""
 
 _MATCH_BYTES = 40
-"""A neighbour and the match that it may become."""
+"""Memory per neighbour, including its match if it becomes one."""
 
 
 def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: bool) -> int:
-    """Predict the peak of ingesting one scene, the polygons themselves not counted.
+    """Predict the peak memory of ingesting one scene, without the polygons themselves.
 
     Parameters
     ----------
     raster
-        The scene's header: what matters is the window that is read at once, whole blocks of the file, far more than
-        the scene's size.
+        The scene's header. The size of the windows read at once, whole blocks of the file, matters far more than the
+        size of the scene.
     reduction
         ``ingest.reduction``.
     masked
-        Whether polygons choose the windows and mask them.
+        Whether polygons select and mask the windows.
     auto_stretch
-        Whether 16-bit values are counted first.
+        Whether a histogram of 16-bit values is computed first.
 
     Returns
     -------
     int
-        Bytes: GDAL's cache, the window being decoded (or counted), as read and in order for its grey, the windows
-        between reading and Zarr, grey, valid and what is missing, and the masks kept for the next scene.
+        Bytes of: GDAL's cache; the window being decoded (or counted), as read and reordered for conversion to grey;
+        grey, valid and missing pixels of all windows in memory; and the masks cached for the next scene.
     """
     shape = (raster.shape[0] // raster.level, raster.shape[1] // raster.level)
     sides = chunk_shape(raster.block, reduction)
@@ -84,25 +84,25 @@ def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: 
 
 
 def match_bytes(keypoints: int, scenes: int) -> int:
-    """Predict the peak of matching one block of pairs.
+    """Predict the peak memory of matching one block of pairs.
 
     Parameters
     ----------
     keypoints
-        Most keypoints of a scene in the block.
+        Maximum number of keypoints of a scene in the block.
     scenes
-        Scenes on either side of the block.
+        Number of scenes on either side of the block.
 
     Returns
     -------
     int
-        Bytes: the scenes of both sides, the trains' descriptors once more in one array, the neighbours of one query in
-        all trains and back, and all matches of the block.
+        Bytes of: the scenes of both sides; the trains' descriptors, concatenated; the neighbours of one query in all
+        trains, and vice versa; and all matches of the block.
     """
     rows = keypoints * scenes
     return 2 * scenes * scene_bytes(keypoints) + rows * (_ROW_BYTES + _MATCH_BYTES * (1 + scenes)) + _KERNEL_BYTES
 
 
 def scene_bytes(keypoints: int) -> int:
-    """Predict what a scene takes while it is held for matching."""
+    """Predict the memory of a scene cached for matching [bytes]."""
     return keypoints * _SCENE_ROW_BYTES + _SAMPLE_BYTES

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from s2fast.config import Config
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.report.listing import filter_pairs
 from s2fast.results import Run
 from s2fast.work.progress import Progress
@@ -29,7 +29,7 @@ def run_demo(out: Path, progress: Progress) -> Iterator[str]:
         with progress.stage("synth", len(_TILES) * _DATES, 0) as bar:
             synth(partial, size=_SIZE_PX, tiles=_TILES, dates=_DATES, progress=lambda *_: bar.advance())
         partial.rename(archive)
-    run_stages(Config(), [archive], archive / "regions.geojson", folder, progress=progress)
+    run_stages(Job(Config(), [archive], archive / "regions.geojson", folder), progress=progress)
     run = Run(folder)
     best = filter_pairs(run.pairs()).iloc[0]
     picture = out / "pair.png"

@@ -30,8 +30,12 @@ from functools import partial
 from typing import Any
 
 from s2fast.errors import ConfigError, S2FastError
+from s2fast_kernels.machine import available_cores
 
 log = logging.getLogger(__name__)
+
+_limit = 0
+"""Threads per unit of work in this process; see `limit_threads`."""
 
 MAX_LOSSES = 3
 """A unit lost with its worker this often is given up. Before the last attempt it runs with no other beside it, so that
@@ -279,7 +283,7 @@ class _Task:
 def run_units(
     workplace: Workplace, function: Callable[..., Any], units: Iterable[Any], *context: Any
 ) -> Iterator[tuple[Any, Any]]:
-    """Run ``function(unit, *context, threads)`` for every unit; yield (unit, result) as they finish.
+    """Run ``function(unit, *context)`` for every unit; yield (unit, result) as they finish.
 
     Only a few units wait at the executor at a time, so that a long list costs no memory. A unit that was lost with its
     worker, or with the connection to it, is submitted again. The first failure of a unit itself is raised here and the
@@ -305,7 +309,7 @@ def run_units(
                 if task is None:
                     break
                 try:
-                    future = workplace.executor.submit(function, task.unit, *context, workplace.threads)
+                    future = workplace.executor.submit(_run_unit, workplace.threads, function, task.unit, *context)
                 except BrokenExecutor:
                     again.appendleft(task)
                     broken = True
@@ -345,6 +349,12 @@ def run_units(
             future.cancel()
 
 
+def _run_unit(threads: int, function: Callable[..., Any], unit: Any, *context: Any) -> Any:
+    """Run a unit where it was sent, within its number of threads."""
+    limit_threads(threads)
+    return function(unit, *context)
+
+
 def _given_up(unit: Any) -> S2FastError:
     name = textwrap.shorten(str(unit), 100, placeholder=" ...")
     return S2FastError(
@@ -353,13 +363,15 @@ def _given_up(unit: Any) -> S2FastError:
     )
 
 
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def thread_limit() -> int:
+    """Return the number of threads set by `limit_threads` in this process; 0: none was set."""
+    return _limit
 
 
 def limit_threads(threads: int) -> None:
-    """Hold the libraries a unit of work uses to a number of threads; 0 changes nothing."""
+    """Hold the libraries that a unit of work uses to a number of threads; 0 changes nothing."""
+    global _limit
+    _limit = threads
     if threads == 0:
         return
     import cv2

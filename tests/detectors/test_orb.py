@@ -100,7 +100,7 @@ def test_a_run_with_orb_verifies_the_pairs_of_the_archive(finished: Run) -> None
         features = finished.features(scene)
         assert len(features) > 1000
         assert not features.descriptors[:, 4:].any()
-    assert finished.record.stages["extract"].backend == "opencv"
+    assert finished.record.history.stages["extract"].backend == "opencv"
 
 
 def test_a_second_run_keeps_the_features_and_another_detector_replaces_them(

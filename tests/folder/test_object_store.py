@@ -25,7 +25,7 @@ from s2fast.files import storage
 from s2fast.folder.check import damage
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import load_regions
 from tests.archives import Archive
@@ -40,7 +40,7 @@ def run(archive: Archive, out: Path | str, **options: Any) -> RunRecord:
     opencv |= {"features.upsample": 1, "features.max_per_scene": 1000}
     settings = load_config(overrides={"ingest.halo_px": 64, **opencv})
     # Both dates of one tile: a run small enough to make many of.
-    return run_stages(settings, sorted(archive.scenes.rglob("T36UXA*.jp2")), archive.regions, out, **options)
+    return run_stages(Job(settings, sorted(archive.scenes.rglob("T36UXA*.jp2")), archive.regions, out), **options)
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +125,8 @@ def test_objects_are_the_files_of_a_local_run(
 
     s3.seen.clear()
     again = run(archive, out)
-    assert {name: stage.done for name, stage in again.stages.items()} == {
-        name: stage.done for name, stage in found.record.stages.items()
+    assert {name: stage.done for name, stage in again.history.stages.items()} == {
+        name: stage.done for name, stage in found.record.history.stages.items()
     }
     written = {path.rpartition("/")[2] for method, path in s3.seen if method in ("PUT", "DELETE")}
     assert written == {"run.json", "run.lock"}, "a second run computes nothing"

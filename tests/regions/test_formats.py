@@ -7,7 +7,6 @@ import sqlite3
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import geopandas
 import numpy as np
@@ -175,10 +174,11 @@ def test_ground_of_another_zone_is_brought_into_the_querys() -> None:
         transforms[name] = (10.0, 0.0, round(x, -3) - 5000, 0.0, -10.0, round(y, -3) + 5000)
         pixels[name] = to_pixels(np.array([[x, y]]), transforms[name])
 
-    def attributes(scene: str) -> dict[str, Any]:
-        return {"crs": pyproj.CRS(crs[scene]).to_wkt(), "transform": transforms[scene], "full_shape": (1000, 1000)}
+    def tile(scene: str) -> SimpleNamespace:
+        wkt = pyproj.CRS(crs[scene]).to_wkt()
+        return SimpleNamespace(crs=wkt, transform=transforms[scene], full_shape=(1000, 1000))
 
-    folder = SimpleNamespace(tile_attributes=attributes, positions=pixels.__getitem__)
+    folder = SimpleNamespace(tile=tile, positions=pixels.__getitem__)
     matches = pd.DataFrame({"query_row": [0], "train_row": [0]})
     found = Ground(folder).displacements("west", "east", matches)  # type: ignore[arg-type]
     np.testing.assert_allclose(found.shift, 0, atol=1e-3)
@@ -196,11 +196,11 @@ def test_ground_of_another_zone_is_brought_into_the_querys() -> None:
 def test_vectors_and_cells_are_in_metres_whatever_the_scenes_are_in(
     crs: str, transform: tuple[float, float, float, float, float, float]
 ) -> None:
-    def attributes(_: str) -> dict[str, Any]:
-        return {"crs": pyproj.CRS(crs).to_wkt(), "transform": transform, "full_shape": (300, 300)}
+    def tile(_: str) -> SimpleNamespace:
+        return SimpleNamespace(crs=pyproj.CRS(crs).to_wkt(), transform=transform, full_shape=(300, 300))
 
     ends = {"a": np.array([[100.0, 100.0]]), "b": np.array([[102.0, 101.0]])}
-    ground = Ground(SimpleNamespace(tile_attributes=attributes, positions=ends.__getitem__))  # type: ignore[arg-type]
+    ground = Ground(SimpleNamespace(tile=tile, positions=ends.__getitem__))  # type: ignore[arg-type]
     found = ground.displacements("a", "b", pd.DataFrame({"query_row": [0], "train_row": [0]}))
     (start, end) = (ground.grid("a").on_map(ends[name], "EPSG:4326")[0] for name in "ab")
     azimuth, _, length = pyproj.Geod(ellps="WGS84").inv(*start, *end)

@@ -12,13 +12,14 @@ from matplotlib.patches import ConnectionPatch
 import s2fast
 from s2fast.errors import InputError, RunFolderError
 from s2fast.folder.run_folder import RunFolder
-from s2fast.model import Window
+from s2fast.model import TileInfo, Window
 from s2fast.report.imagery import covering, original, shrunk, stored_grey, whole
 from s2fast.report.ordering import likeness_order
 from s2fast.report.picture import windows_to_draw
 from s2fast.report.sample import lines_to_draw
 from s2fast.results import Run
 from tests.archives import Archive
+from tests.folders import tile_info
 from tests.judged import VERDICTS, Judged, every_verdict
 
 UXA = ("S2A_20190427T083601_T36UXA", "S2A_20190606T083601_T36UXA")
@@ -96,9 +97,9 @@ def test_crop_is_cut_from_the_picture_drawn_whole(run: Run) -> None:
 @pytest.mark.parametrize("reduction", [1, 2, 4])
 def test_stored_pixels_cover_a_window(archive: Archive, tmp_path: Path, reduction: int) -> None:
     class Folder(RunFolder):
-        def tile_attributes(self, scene_id: str) -> dict[str, object]:
+        def tile(self, scene_id: str) -> TileInfo:
             del scene_id
-            return {"reduction": reduction, "full_shape": (511, 513)}
+            return tile_info(reduction=reduction, full_shape=(511, 513))
 
     for window in (Window(0, 0, 511, 513), Window(7, 9, 1, 1), Window(505, 507, 6, 6)):
         covered = covering(Folder(tmp_path), "any", window)

@@ -14,7 +14,7 @@ from s2fast.detectors import orb
 from s2fast.detectors.akaze import extract_bytes
 from s2fast.errors import ConfigError
 from s2fast.model import Raster
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.stages.memory import MIB, ingest_bytes, match_bytes
 from tests.archives import ORIGINS, Archive, textured, write_regions, write_scene
 
@@ -44,11 +44,11 @@ def forget_peak():
 
 INGEST = """
 from s2fast.stages.ingest import ingest_scene
-from s2fast.pipeline import plan
+from s2fast.pipeline import Job, plan
 
 folder, regions = Path({folder!r}), {regions!r}
 def ingest(scene, regions):
-    record = plan(load_config(), [scene], regions, strict=True)
+    record = plan(Job(load_config(), [scene], regions, "", strict=True))
     out = RunFolder(folder / "out" / scene.stem)
     out.create()
     resident = forget_peak()
@@ -84,7 +84,10 @@ print(len(found), memory("VmHWM") - resident)
 
 MATCH = """
 from s2fast.stages.match import match_unit
+from s2fast.stages.matching_rule import MatchingRule
+from s2fast.stages.memory import MIB
 from s2fast.stages.pairs import Pair
+from s2fast.work.executors import limit_threads
 from tests.folders import put_scene, random_features
 
 def match(keypoints, side):
@@ -99,7 +102,8 @@ def match(keypoints, side):
         "matching.mode": {mode!r}, "matching.mutual": False, "matching.ratio": 1.0,
         "matching.max_distance_bits": 512,
     }})
-    match_unit(pairs, config, "numba", folder.address, 2)
+    limit_threads(2)
+    match_unit(pairs, MatchingRule(config.matching, "numba"), config.compute.budget_mb * MIB, folder.address)
     return memory("VmHWM") - resident
 
 match(50, 1)  # what is loaded and compiled is not counted
@@ -185,13 +189,13 @@ def test_matching_a_block_stays_within_its_prediction(tmp_path: Path, mode: str,
 
 def test_what_does_not_fit_is_refused(archive: Archive, tmp_path: Path) -> None:
     config = load_config(overrides={"features.backend": "opencv", "compute.budget_mb": 128})
-    run_stages(config, [archive.scenes], archive.regions, tmp_path / "fits")
-    run_stages(config, [archive.scenes], archive.regions, tmp_path / "ingested", stages=["ingest"])
+    run_stages(Job(config, [archive.scenes], archive.regions, tmp_path / "fits"))
+    run_stages(Job(config, [archive.scenes], archive.regions, tmp_path / "ingested"), stages=["ingest"])
     tight = config.model_copy(update={"compute": config.compute.model_copy(update={"budget_mb": 10})})
     with pytest.raises(ConfigError, match="extracting .* may take 105 MB and compute.budget_mb is 10"):
-        run_stages(tight, [archive.scenes], archive.regions, tmp_path / "ingested", stages=["extract"])
+        run_stages(Job(tight, [archive.scenes], archive.regions, tmp_path / "ingested"), stages=["extract"])
     with pytest.raises(ConfigError) as refused:
-        run_stages(tight, [archive.scenes], archive.regions, tmp_path / "does not")
+        run_stages(Job(tight, [archive.scenes], archive.regions, tmp_path / "does not"))
     told = str(refused.value)
     assert "ingesting S2A_20190427T083601_T36UXA, stored in blocks of 256 x 256 px" in told
     assert "compute.budget_mb is 10: raise it, or" in told
@@ -203,11 +207,11 @@ def test_what_cannot_be_extracted_is_refused_before_it_is_read(archive: Archive,
     config = load_config(overrides={"features.backend": "opencv"})
     tight = config.model_copy(update={"compute": config.compute.model_copy(update={"budget_mb": 100})})
     with pytest.raises(ConfigError, match="extracting .* 512 x 512 px, .* take 105 MB and compute.budget_mb is 100"):
-        run_stages(tight, [archive.scenes], archive.regions, tmp_path)
+        run_stages(Job(tight, [archive.scenes], archive.regions, tmp_path))
     assert not list(tmp_path.rglob("*"))
     # What is extracted already is not refused.
-    run_stages(config, [archive.scenes], archive.regions, tmp_path)
-    run_stages(tight, [archive.scenes], archive.regions, tmp_path)
+    run_stages(Job(config, [archive.scenes], archive.regions, tmp_path))
+    run_stages(Job(tight, [archive.scenes], archive.regions, tmp_path))
 
 
 def test_predictions_grow_with_the_plan() -> None:

@@ -21,35 +21,36 @@ from s2fast.work.executors import (
     DaskCluster,
     InProcess,
     Workplace,
-    available_cores,
     limit_threads,
     open_workplace,
     run_units,
+    thread_limit,
 )
+from s2fast_kernels.machine import available_cores
 
 
-def square(unit: int, offset: int, threads: int) -> tuple[int, int]:
-    return unit * unit + offset, threads
+def square(unit: int, offset: int) -> tuple[int, int]:
+    return unit * unit + offset, thread_limit()
 
 
-def fail_on_three(unit: int, threads: int) -> int:
+def fail_on_three(unit: int) -> int:
     if unit == 3:
         raise SceneError("unit 3 is broken")
     return unit
 
 
-def note_then_fail(unit: int, folder: Path, threads: int) -> None:
+def note_then_fail(unit: int, folder: Path) -> None:
     (folder / str(unit)).touch()
     if unit == 0:
         raise SceneError("the first fails")
 
 
-def warn(unit: int, threads: int) -> int:
+def warn(unit: int) -> int:
     warnings.warn("of a library", UserWarning, stacklevel=1)
     return unit
 
 
-def die_on_three(unit: int, folder: Path, deaths: int, threads: int) -> int:
+def die_on_three(unit: int, folder: Path, deaths: int) -> int:
     """Kill the worker on unit 3, as often as asked."""
     if unit == 3:
         before = len(list(folder.iterdir()))
@@ -59,12 +60,12 @@ def die_on_three(unit: int, folder: Path, deaths: int, threads: int) -> int:
     return unit
 
 
-def note_process_and_wait(unit: int, folder: Path, threads: int) -> None:
+def note_process_and_wait(unit: int, folder: Path) -> None:
     (folder / str(os.getpid())).touch()
     time.sleep(600)
 
 
-def wait_for_file(unit: int, folder: Path, threads: int) -> int:
+def wait_for_file(unit: int, folder: Path) -> int:
     """Say that the unit runs, and hold it until told to go on."""
     (folder / f"started {unit}").touch()
     wait_until((folder / "go").exists)
