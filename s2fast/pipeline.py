@@ -9,11 +9,12 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2fast import detectors
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.config import Config
 from s2fast.errors import DamageError, InputError, RunFolderError, SceneError
-from s2fast.files.source import absolute, anchored, gdal_name
+from s2fast.files.source import Source
 from s2fast.folder.check import damage
 from s2fast.folder.lock import Lock
 from s2fast.folder.log import RECORDED, noticed
@@ -26,10 +27,9 @@ from s2fast.regions.rows import listed
 from s2fast.stages import extract, ingest, keys, match, report, verify
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.result import StageResult
-from s2fast.work.executors import Workplace, available_cores, open_workplace
+from s2fast.work.executors import Workplace, open_workplace
 from s2fast.work.progress import Progress
-from s2fast_kernels import akaze
-from s2fast_kernels.backends import resolve
+from s2fast_kernels.machine import available_cores
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def _discard(error: DamageError, folder: RunFolder) -> None:
 def plan(job: Job) -> RunRecord:
     """Check all inputs and return a record of them; writes nothing."""
     config = job.config
-    resolve(akaze.BACKENDS, config.features.backend)
+    detectors.check(config.features)
     MatchingRule.of(config.matching)
     if not job.scenes:
         raise InputError("no scenes asked for: name folders or files with --scenes")
@@ -166,7 +166,7 @@ def plan(job: Job) -> RunRecord:
         if job.strict and rows.dropped:
             raise InputError(f"{regions}: rows that cannot be used: {listed(rows.dropped)}")
         found = found.model_copy(update={"region_rows": rows})
-    places = sorted(absolute(place) for place in job.scenes)
+    places = sorted(Source.of(place).resolved().name for place in job.scenes)
     asked = Asked(config=config, places=places, regions=regions, strict=job.strict)
     return RunRecord(asked, found, History(problems=problems))
 
@@ -174,7 +174,7 @@ def plan(job: Job) -> RunRecord:
 def _found(job: Job) -> tuple[Found, dict[str, str]]:
     """Find the scenes and read their headers; return those that can be used, and what is wrong with the others."""
     # Workers need not share our working directory.
-    archive = find_scenes([anchored(place) for place in job.scenes])
+    archive = find_scenes([Source.of(place).absolute() for place in job.scenes])
     superseded: dict[str, list[str]] = {}
     for product in archive.replaced:
         log.warning("%s", product, extra=RECORDED)
@@ -230,9 +230,7 @@ def _continued(record: RunRecord, before: RunRecord | None, *, reads: bool) -> R
     if before is None:
         return record
     found = {item.scene.scene_id for item in record.found.scenes}
-    gone = {
-        item.scene.scene_id: gdal_name(item.scene.path) for item in before.usable if item.scene.scene_id not in found
-    }
+    gone = {item.scene.scene_id: item.scene.source.name for item in before.usable if item.scene.scene_id not in found}
     if reads:
         problems = {}
         for name, path in gone.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,7 +13,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from s2fast.errors import SceneError
-from s2fast.files.source import gdal_name
+from s2fast.files.source import Source
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
 from s2fast.raster.bands import Picture
@@ -42,17 +41,17 @@ def original(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> 
 
 
 def from_source(
-    folder: RunFolder, scene_id: str, window: Window, side_px: int, address: Path | None = None
+    folder: RunFolder, scene_id: str, window: Window, side_px: int, source: Source | None = None
 ) -> npt.NDArray[Any] | None:
     """Read a window of the scene's file, downsampled to at most `side_px` per side.
 
-    Log a warning and return None if the file cannot be read. Pass `address` if access needs a signature or password:
-    the run folder stores the file's location without them.
+    Log a warning and return None if the file cannot be read. Pass `source` if access needs a signature or password:
+    the run folder stores only the name of the source.
     """
-    source = address or Path(folder.tile(scene_id).source)
+    source = source or Source.of(folder.tile(scene_id).source)
     try:
         with gdal_settings(), opened(source) as dataset:
-            picture = Picture.of(dataset, gdal_name(source))
+            picture = Picture.of(dataset, source.name)
             # GDAL uses the overview of the file nearest this size.
             values: npt.NDArray[Any] = dataset.read(
                 list(picture.bands),
@@ -62,7 +61,7 @@ def from_source(
             )
             pixels, _ = picture.seen(values)
     except (RasterioError, SceneError):
-        log.warning("cannot read %s: the scene is drawn in grey, from the run folder", gdal_name(source))
+        log.warning("cannot read %s: the scene is drawn in grey, from the run folder", source)
         return None
     return np.moveaxis(pixels, 0, 2) if len(pixels) == 3 else pixels[0]
 

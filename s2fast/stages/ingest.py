@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Config, Ingest
 from s2fast.errors import ConfigError, SceneError
-from s2fast.files.source import gdal_name
+from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import TileInfo, Window
@@ -26,7 +25,7 @@ from s2fast.stages.result import StageResult
 from s2fast.work.executors import Workplace, run_units
 from s2fast.work.progress import Progress
 
-OpenRaster = Callable[[Path, Ingest], AbstractContextManager[Reader]]
+OpenRaster = Callable[[Source, Ingest], AbstractContextManager[Reader]]
 
 
 def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> StageResult:
@@ -94,7 +93,7 @@ def ingest_scene(
     windows = needed_windows(item, chunks, placed, config.ingest.halo_px * reduction if mode == "keep" else 0)
     with reading_ahead(open_raster(item.scene.source, config.ingest)) as ahead:
         if ahead.reader.raster != item.raster:
-            raise SceneError(f"{gdal_name(item.scene.path)} has changed since the run began: run again")
+            raise SceneError(f"{item.scene.source} has changed since the run began: run again")
         tile = folder.tile_writer(
             item.scene.scene_id,
             tile_key(item, config, regions),
@@ -118,7 +117,7 @@ def ingest_scene(
         stretch = ahead.reader.stretch if windows else None
     scene = item.scene
     info = TileInfo(
-        source=gdal_name(scene.path),
+        source=scene.source.name,
         platform=scene.platform,
         sensing_time=scene.sensing_time.isoformat() if scene.sensing_time else None,
         tile=scene.tile,

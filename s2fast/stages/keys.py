@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from s2fast.config import Config, Matching
+from s2fast.detectors import acting, backend_name
 from s2fast.errors import ConfigError
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.regions.file import RegionFile
 from s2fast.report import page
-from s2fast_kernels.akaze import BACKENDS
-from s2fast_kernels.backends import resolve
 
 
 def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
@@ -40,7 +39,7 @@ def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> st
 def features_key(tile: str, config: Config, backend: str) -> str:
     """Return the content key of a scene's features; `config` is the result of `resolved`."""
     preparation = config.ingest.model_dump(include={"clouds", "contrast", "clahe_clip"})
-    return content_key("features", tile, config.features.model_dump(exclude={"backend"}), preparation, backend)
+    return content_key("features", tile, acting(config.features), preparation, backend)
 
 
 def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:
@@ -53,7 +52,7 @@ def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:
 
 def features_keys(record: RunRecord) -> dict[str, str]:
     """Return the content keys of all scenes' features under the run's settings, by scene id, in the run's order."""
-    backend = resolve(BACKENDS, record.config.features.backend).name
+    backend = backend_name(record.config.features)
     config = resolved(record.config, record.usable)
     return {
         item.scene.scene_id: features_key(tile_key(item, record.config, record.regions), config, backend)

@@ -1,5 +1,7 @@
 """Predict the peak memory of a unit of work, in addition to the memory of the idle worker.
 
+The peak of extraction depends on the detector: `s2fast.detectors.Implementation.extract_bytes`.
+
 `compute.budget_mb` is compared with these predictions; tests/stages/test_memory.py compares them with measured peaks.
 """
 
@@ -31,18 +33,6 @@ _INGEST_BYTES = 16 * MIB
 _PLACED_TILES = 4
 """Number of tiles whose masks `s2fast.regions.mask.place_regions` caches, at one bit per pixel."""
 
-DENSE_PER_PX = 0.015
-"""Keypoints per pixel to provide memory for: real scenes have 0.001 to 0.0025, and up to 0.015 after CLAHE."""
-
-_CANDIDATE_BYTES = 500
-"""Memory per detector maximum while the lists of all windows are joined, sorted and described."""
-
-_WINDOW_BYTES = 48 * MIB
-"""Memory per thread: six float32 planes of a 1024 px window with its halo, and the window's pixels."""
-
-_MASK_STRIP_ROWS = 1024
-"""Rows for which the mask of valid keypoint positions is computed at once."""
-
 _ROW_BYTES = 64
 """Size of a packed descriptor."""
 
@@ -58,9 +48,6 @@ _KERNEL_BYTES = 64 * MIB
 
 _MATCH_BYTES = 40
 """Memory per neighbour, including its match if it becomes one."""
-
-_OPENCV_BYTES_PER_PX = 105
-"""Memory per pixel of cv2.AKAZE, which keeps every level of the whole image."""
 
 
 def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: bool) -> int:
@@ -94,43 +81,6 @@ def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: 
     held = (2 + raster.masked) * window * _HELD_WINDOWS
     masks = _PLACED_TILES * raster.shape[0] * raster.shape[1] // 8 + 3 * sides[0] * sides[1] if masked else 0
     return _INGEST_BYTES + cached + reading + held + masks
-
-
-def extract_bytes(
-    shape: tuple[int, int], threads: int, *, windowed: bool = True, upsample: int = 1, masked: bool = False
-) -> int:
-    """Predict the peak memory of extracting one scene.
-
-    Parameters
-    ----------
-    shape
-        Rows and columns of the masked tile.
-    threads
-        Number of windows processed at once.
-    windowed
-        Whether the backend works in windows; OpenCV's does not.
-    upsample
-        Factor by which the tile is upscaled for the detector.
-    masked
-        Whether the tile has a mask of missing pixels.
-
-    Returns
-    -------
-    int
-        Bytes. For a windowed backend: the tile with its masks of clear and missing pixels; the masks of equal pixels
-        and of valid keypoint positions (one bit per pixel each); the planes between octaves (float32, a quarter of the
-        pixels each time); one strip of a mask under construction; the threads' windows; and candidates at the greatest
-        density of real scenes.
-    """
-    tile = (2 + masked) * shape[0] * shape[1]
-    shape = (upsample * shape[0], upsample * shape[1])
-    pixels = shape[0] * shape[1]
-    if not windowed:
-        return tile + pixels * _OPENCV_BYTES_PER_PX
-    planes = 4 * (pixels // 4 + pixels // 16 + pixels // 64)
-    strip = 6 * min(_MASK_STRIP_ROWS, shape[0]) * shape[1]
-    candidates = int(pixels * DENSE_PER_PX) * _CANDIDATE_BYTES
-    return tile + tile // 16 + pixels // 8 + planes + strip + threads * min(_WINDOW_BYTES, 40 * pixels) + candidates
 
 
 def match_bytes(keypoints: int, scenes: int) -> int:

@@ -30,6 +30,7 @@ from functools import partial
 from typing import Any
 
 from s2fast.errors import ConfigError, S2FastError
+from s2fast_kernels.machine import available_cores
 
 log = logging.getLogger(__name__)
 
@@ -360,11 +361,6 @@ def _given_up(unit: Any) -> S2FastError:
         f"{name}: the worker died each time it was given this (killed, or out of memory): what was complete is kept; "
         "run again with fewer --workers, a smaller compute.budget_mb or more memory"
     )
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def thread_limit() -> int:

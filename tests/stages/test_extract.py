@@ -10,8 +10,9 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.model import Features
 from s2fast.stages.extract import MaskSource, enlarging, enlarging_mask, extract_scene, on_full_grid, upsampling
-from s2fast_kernels.akaze import AkazeSettings, Budget, akaze
-from s2fast_kernels.akaze.contract import pack, unpack
+from s2fast_kernels.akaze import AkazeSettings, akaze
+from s2fast_kernels.akaze.contract import unpack
+from s2fast_kernels.features import Budget, pack
 from tests.archives import textured
 from tests.folders import nothing_fixed
 
