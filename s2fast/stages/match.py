@@ -41,7 +41,7 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
     """Match every pair that has no result under its key; remove the results of pairs that are no longer wanted."""
     rule = MatchingRule.of(record.config.matching)
     pairs = wanted_pairs(record, folder, keys.pair_key)
-    there = set(folder.matched.whole(with_matches=True)["key"])
+    there = set(folder.matched.complete_rows(with_matches=True)["key"])
     budget_bytes = record.config.compute.budget_mb * MIB
     # All pairs are planned, whatever is there: a resumed run writes the files it would have written uninterrupted.
     planned = plan_blocks(pairs, keypoint_counts(record, folder), budget_bytes)
