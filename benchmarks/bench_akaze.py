@@ -8,14 +8,12 @@ process. Rounds alternate between the sides, so that a busy machine slows all of
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.harness import emit, option_parser
+from benchmarks.meter import MIB, alone, forget_peak, memory_mib
 from s2fast_kernels.akaze.cases import Image, real_images, synthetic_image
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -36,16 +36,12 @@ class Case:
 
     name: str
     """What is measured."""
-
     size_px: int
     """Side of the image [px]."""
-
     budget: int | None = None
     """Limit of our keypoints; OpenCV detects and describes all it finds."""
-
     mask: str | None = None
     """``"zero"``: both see an image that is black outside the regions; ``"keep"``: ours gets them as valid pixels."""
-
     wanted: float = 0.0
     """Wall ratio to OpenCV that the project aims at."""
 
@@ -97,17 +93,17 @@ def regions(size_px: int) -> npt.NDArray[np.bool_]:
 
 
 def once(case: Case, side: str) -> dict[str, float]:
-    """Time one side on one case, in this process: ``--child``."""
+    """Time one side on one case; call it `alone`."""
     image = mosaic(case.size_px)
     mask = None if case.mask is None else regions(case.size_px)
     if case.mask == "zero" and mask is not None:
         image[~mask] = 0
     call = _opencv if side == "opencv" else _ours
     call(synthetic_image((400, 400)), case, None)
-    _forget_peak()
-    resident = _peak_gb()
+    resident_gb = forget_peak() * MIB / 1e9
     seconds, user, count = _timed(call, image, case, mask)
-    result = {"wall_s": seconds, "user_s": user, "keypoints": count, "peak_gb": _peak_gb(), "before_gb": resident}
+    result = {"wall_s": seconds, "user_s": user, "keypoints": count, "before_gb": resident_gb}
+    result["peak_gb"] = memory_mib("VmHWM") * MIB / 1e9
     if side == "opencv":
         result["warm_wall_s"], result["warm_user_s"], _ = _timed(call, image, case, mask)
     return result
@@ -127,7 +123,8 @@ def _opencv(image: Image, _case: Case, _mask: npt.NDArray[np.bool_] | None) -> i
 
 
 def _ours(image: Image, case: Case, mask: npt.NDArray[np.bool_] | None) -> int:
-    from s2fast_kernels.akaze import Budget, akaze_windowed
+    from s2fast_kernels.akaze import akaze_windowed
+    from s2fast_kernels.features import Budget
 
     budget = None if case.budget is None else Budget(case.budget)
     valid = mask if case.mask == "keep" else None
@@ -137,30 +134,12 @@ def _ours(image: Image, case: Case, mask: npt.NDArray[np.bool_] | None) -> int:
     return len(features)
 
 
-def _forget_peak() -> None:
-    """Let the peak start from what is resident now: making the image took more."""
-    switch = Path("/proc/self/clear_refs")
-    if switch.exists():
-        switch.write_text("5")
-
-
-def _peak_gb() -> float:
-    """Peak resident memory of this process; ru_maxrss would hand down the parent's."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1e6
-
-
 def measure(case: Case, rounds: int) -> dict[str, Any]:
     """Run both sides in turn, each in a fresh process, and take medians."""
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for _ in range(rounds):
         for side in SIDES:
-            command = [sys.executable, "-m", "benchmarks.bench_akaze", "--child", side, case.name]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            runs[side].append(json.loads(done.stdout.splitlines()[-1]))
+            runs[side].append(alone(once, case, side))
     median = {side: {key: statistics.median(run[key] for run in own) for key in own[0]} for side, own in runs.items()}
     opencv, ours = median["opencv"], median["numba"]
     return {
@@ -243,51 +222,21 @@ def start_seconds() -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; see the module."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks akaze", description=main.__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser = option_parser("akaze", __doc__)
     parser.add_argument("--rounds", type=int, default=3, help="fresh processes a side and case (default: 3)")
     parser.add_argument("--only", default="", help="only cases whose name contains this")
     parser.add_argument("--stages", action="store_true", help="only where the CPU time of a full tile goes")
-    parser.add_argument("--child", nargs=2, metavar=("SIDE", "CASE"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    if options.child:
-        side, name = options.child
-        print(json.dumps(once(next(case for case in CASES if case.name == name), side)))
-        return 0
-    if options.stages:
-        _show(stages(), options.json)
-        return 0
-    for row in check_parity():
-        _show(row, options.json)
-    _show(start_seconds(), options.json)
-    for case in CASES:
-        if options.only in case.name:
-            _show(measure(case, options.rounds), options.json)
+    for row in rows(options):
+        emit(row, as_json=options.json)
     return 0
 
 
-def _show(row: dict[str, Any], as_json: bool) -> None:
-    if as_json or row["benchmark"] == "akaze_stages":
-        print(json.dumps(row), flush=True)
-    elif row["benchmark"] == "akaze_parity":
-        print(
-            f"{row['image']:48s} {row['keypoints']:6d} keypoints  found {100 * row['found']:.3f} %  "
-            f"bits {row['mean_bits']:.4f}  rows {100 * row['identical_rows']:.2f} %",
-            flush=True,
-        )
-    elif row["benchmark"] == "akaze_start":
-        print(f"import {row['import_s']:.2f} s, first use with cached code {row['first_use_s']:.2f} s", flush=True)
-    else:
-        print(
-            f"{row['name']:28s} OpenCV {row['opencv_wall_s']:6.2f} s (warm {row['opencv_warm_wall_s']:.2f}), "
-            f"user {row['opencv_user_s']:.2f}, {row['opencv_peak_gb']:.2f} GB, "
-            f"{row['opencv_keypoints']:.0f} keypoints; "
-            f"ours {row['numba_wall_s']:.2f} s, user {row['numba_user_s']:.2f}, {row['numba_peak_gb']:.2f} GB, "
-            f"{row['numba_keypoints']:.0f}; wall {row['wall_ratio']} x (warm {row['wall_ratio_opencv_warm']} x), "
-            f"user {row['user_ratio']} x; wanted {row['wanted']} x",
-            flush=True,
-        )
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Measure what is asked for, the short first."""
+    if options.stages:
+        yield stages()
+        return
+    yield from check_parity()
+    yield start_seconds()
+    yield from (measure(case, options.rounds) for case in CASES if options.only in case.name)

@@ -9,54 +9,80 @@ take is computed, not measured, and says so.
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
-from multiprocessing import get_context
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from benchmarks.bench_executors import two_against_one
-from benchmarks.cost_model import STAGE_UNITS, Fit, Job, core_hours, fit, tile_pairs
-from benchmarks.harness import emit
-from benchmarks.metered import MIB, Point, metered
-from benchmarks.window_rate import windowed_rates
+from benchmarks.calls import SIZE_SHARES, WINDOW, WindowScene, window_scene
+from benchmarks.cost_model import STAGE_UNITS, Fit, Workload, core_hours, fit, tile_pairs
+from benchmarks.datasets import made
+from benchmarks.harness import emit, option_parser
+from benchmarks.meter import MIB, Metered, StageCost, alone, memory_mib
+from s2fast.config import load_config
+from s2fast.detectors.akaze import extract_bytes
 from s2fast.model import Raster
-from s2fast.stages.memory import extract_bytes, ingest_bytes, match_bytes
+from s2fast.pipeline import Job, run_stages
+from s2fast.results import Run
+from s2fast.stages.memory import ingest_bytes, match_bytes
 from s2fast.stages.pairs import Pair, plan_blocks
-from s2fast.work.executors import LocalPool
+from s2fast.work.executors import LocalPool, limit_threads
+from s2fast_kernels.hamming_window_top2_both import WindowRows, hamming_window_top2_both
+
+T = TypeVar("T")
 
 LAND_TILES, DATES = 56_984, 73
 """MGRS tiles with land, and acquisitions of one tile in a year of five-day revisits."""
 
 MACHINES = {"2 cores": 2, "64 cores": 64, "100 machines of 16 cores": 1600}
 
+EXHAUSTIVE = {"matching.mode": "exhaustive", "matching.pairs": "all"}
+"""Every pair, every keypoint with every other: what the rate of a comparison is measured on."""
+
 FULL = Raster((10980, 10980), (1024, 1024), "", (10, 0, 0, 0, -10, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One metered run."""
+
+    name: str
+    """Size, scenes and settings, in words."""
+    units: dict[str, float]
+    """What was worked on, by unit; see `benchmarks.cost_model.STAGE_UNITS`."""
+    stages: dict[str, StageCost]
+    """By stage."""
+    stored: dict[str, int]
+    """Bytes of the run folder: tiles, features, pairs."""
+    input_bytes: int
+    """Bytes of the scenes' files."""
+    loaded_mib: float
+    """Resident memory before the first stage: the libraries [MiB]."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure, fit, compute, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = option_parser("costs", __doc__)
     parser.add_argument("--archive", type=Path, help="full tiles to check the rates on")
     parser.add_argument("--size", type=int, default=3072, help="side of the largest synthetic scene [px]")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        archives = made(Path(folder), options.size)
-        points = [metered(*run) for run in runs(Path(folder), archives)]
+        archives = archives_of(Path(folder), options.size)
+        points = [alone(metered, *run) for run in runs(Path(folder), archives)]
         checked = None
         if options.archive:
             full = sorted(options.archive.rglob("*_TCI.jp2"))[:2]
-            checked = metered("full tiles", full, archives["tiny"], Path(folder) / "full", {})
-        alone, both = (lambda: LocalPool(1, 1)), (lambda: LocalPool(2, 1))
-        times = two_against_one(archives["middle"], Path(folder), alone, both, repeats=1)["ratio"]
+            checked = alone(metered, "full tiles", full, archives["tiny"], Path(folder) / "full", {})
+        one, two = (lambda: LocalPool(1, 1)), (lambda: LocalPool(2, 1))
+        times = two_against_one(archives["middle"], Path(folder), one, two, repeats=1)["ratio"]
     fits = fitted(points)
     rows = [
         *measured_rows(points, checked, fits),
@@ -81,14 +107,11 @@ def print_parts(rows: Sequence[Mapping[str, Any]]) -> None:
         print(f"\n{part}\n{table.to_string(index=False, na_rep='', float_format=lambda value: f'{value:.4g}')}")
 
 
-def made(folder: Path, size: int) -> dict[str, Path]:
-    """Make the synthetic archives, in processes of their own: what that takes in memory is not inherited."""
+def archives_of(folder: Path, size: int) -> dict[str, Path]:
+    """Make the synthetic archives."""
     wanted = {"tiny": (256, 2), "many": (512, 20), "small": (size // 3, 3), "middle": (2 * size // 3, 2)}
     wanted["large"] = (size, 2)
-    for name, (side, dates) in wanted.items():
-        command = [sys.executable, "-m", "s2fast.cli", "synth", str(folder / name)]
-        subprocess.run([*command, f"--size={side}", f"--dates={dates}"], check=True, capture_output=True, text=True)
-    return {name: folder / name for name in wanted}
+    return {name: made(folder / name, size=side, dates=dates) for name, (side, dates) in wanted.items()}
 
 
 def runs(folder: Path, archives: Mapping[str, Path]) -> Iterator[tuple[str, list[Path], Path, Path, dict[str, Any]]]:
@@ -108,17 +131,114 @@ def runs(folder: Path, archives: Mapping[str, Path]) -> Iterator[tuple[str, list
         yield name, scenes, archives["tiny"], folder / f"run{number}", settings
 
 
+def metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings: Mapping[str, Any]) -> Point:
+    """Run a job on one thread of this process and meter its stages; call it `alone`.
+
+    Parameters
+    ----------
+    name
+        What to call the point.
+    scenes
+        Folders or files.
+    warm
+        A tiny archive that is run first, so that nothing is loaded or compiled on the clock.
+    out
+        Run folder, new; the tiny archive's goes beside it.
+    settings
+        Overrides of the defaults.
+    """
+    # Full tiles are not enlarged for the detector, so smaller scenes that stand for them must not be either.
+    plain = {"compute.threads": 1, "compute.budget_mb": 8192, "features.upsample": 1}
+    config = load_config(overrides={**plain, **EXHAUSTIVE, **settings})
+    run_stages(Job(config, [warm], None, out.with_name(f"{out.name}-warm"), strict=True))
+    loaded_mib, meter = memory_mib("VmRSS"), Metered()
+    usable = run_stages(Job(config, scenes, None, out, strict=True), progress=meter).usable
+    run = Run(out)
+    shapes = run.scenes().set_index("scene_id")
+    blocks = [shapes["windows_read"][str(item)] * item.raster.block[0] * item.raster.block[1] for item in usable]
+    whole = [item.raster.shape[0] * item.raster.shape[1] for item in usable]
+    pairs = run.pairs()
+    units = {
+        "scenes": len(whole),
+        "Mpx": sum(map(min, blocks, whole)) / 1e6,
+        "1e3 keypoints": run.record.history.counts["keypoints"] / 1e3,
+        "blocks": len(run.folder.names("pairs")),
+        "pairs": len(pairs),
+        "1e9 comparisons": float((pairs["n_query"] * pairs["n_train"]).sum()) / 1e9,
+        "1e3 good matches": float(pairs["n_good"].sum()) / 1e3,
+    }
+    stored = {
+        "tiles": ("store.zarr/scenes/*/grey", "store.zarr/scenes/*/valid"),
+        "features": ("store.zarr/scenes/*/features",),
+        "pairs": ("pairs", "matches", "pairs.parquet", "pairs.csv"),
+    }
+    bytes_stored = {
+        kind: sum(_size(path) for p in patterns for path in out.glob(p)) for kind, patterns in stored.items()
+    }
+    return Point(
+        name,
+        units,
+        meter.stages,
+        bytes_stored,
+        sum(Path(item.scene.source.name).stat().st_size for item in usable),
+        loaded_mib,
+    )
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file, or of all files of a folder."""
+    files = [path] if path.is_file() else [part for part in path.rglob("*") if part.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
+def windowed_rates() -> dict[str, list[tuple[dict[str, float], float]]]:
+    """Time, on one thread, searches in both directions and the preparation of their rows; call it `alone`.
+
+    Returns
+    -------
+    dict
+        "windowed search" and "window preparation": units and CPU seconds of one call, for several sizes and densities.
+    """
+    limit_threads(1)
+    rng = np.random.default_rng(0)
+    found: dict[str, list[tuple[dict[str, float], float]]] = {"windowed search": [], "window preparation": []}
+    same_size = float(np.square(SIZE_SHARES).sum())
+    hamming_window_top2_both(*_prepared([window_scene(rng, 100) for _ in range(2)]))
+    for rows, candidates in ((100, 20), (5_000, 5), (5_000, 20), (5_000, 80), (50_000, 5), (50_000, 80)):
+        # So dense that so many rows of one size lie within the radius, the ground's edge aside.
+        density = candidates / (np.pi * WINDOW**2 * same_size)
+        scenes = [window_scene(rng, rows, density) for _ in range(2)]
+        prepared, preparing = _cpu_s(_prepared, scenes)
+        _, searching = _cpu_s(hamming_window_top2_both, *prepared)
+        units = {"searches": 1.0, "1e3 rows": 2 * rows / 1e3, "1e6 candidates": rows * candidates / 1e6}
+        found["windowed search"].append((units, searching))
+        found["window preparation"].append(({"1e3 keypoints": 2 * rows / 1e3}, preparing))
+    return found
+
+
+def _prepared(scenes: Sequence[WindowScene]) -> list[WindowRows]:
+    return [WindowRows.of(*scene, WINDOW) for scene in scenes]
+
+
+def _cpu_s(call: Callable[..., T], *arguments: object) -> tuple[T, float]:
+    """Call five times; return the last result and the median of the CPU seconds [s]."""
+    times = []
+    for _ in range(5):
+        start = time.process_time()
+        result = call(*arguments)
+        times.append(time.process_time() - start)
+    return result, float(np.median(times))
+
+
 def fitted(points: Sequence[Point]) -> dict[str, Fit]:
-    """Fit the rates of every stage, and of a windowed search."""
+    """Fit the rates of every stage, of a windowed search and of preparing its rows."""
     fits = {
         stage: fit(units, [point.units for point in points], [point.stages[stage].cpu_s for point in points])
         for stage, units in STAGE_UNITS.items()
         if stage in points[0].stages
     }
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as worker:
-        searches = worker.submit(windowed_rates).result()
-    seconds = [cpu_s for _, cpu_s in searches]
-    fits["windowed search"] = fit(STAGE_UNITS["windowed search"], [units for units, _ in searches], seconds)
+    for name, calls in alone(windowed_rates).items():
+        fits[name] = fit(STAGE_UNITS[name], [units for units, _ in calls], [cpu_s for _, cpu_s in calls])
     return fits
 
 
@@ -136,8 +256,7 @@ def measured_rows(points: Sequence[Point], checked: Point | None, fits: Mapping[
             yield {"part": part, **told}
     if checked:
         for stage, predicted in stage_bytes(keypoints=5000).items():
-            peak_mib = checked.stages[stage].peak_mib
-            row = {"stage": stage, "peak_mib": peak_mib, "predicted_mib": predicted / MIB}
+            row = {"stage": stage, "peak_mib": checked.stages[stage].above_mb, "predicted_mib": predicted / MIB}
             yield {"part": "memory of full tiles beside its prediction", **row}
 
 
@@ -157,7 +276,7 @@ def stage_bytes(keypoints: int) -> dict[str, int]:
     }
 
 
-def jobs(points: Sequence[Point]) -> list[Job]:
+def jobs(points: Sequence[Point]) -> list[Workload]:
     """Say which jobs to compute, with as many good matches a keypoint as the largest scenes measured have."""
     units = max((point.units for point in points), key=lambda units: units["Mpx"] / units["scenes"])
     share = units["1e3 good matches"] / units["pairs"] / (units["1e3 keypoints"] / units["scenes"])
@@ -165,10 +284,10 @@ def jobs(points: Sequence[Point]) -> list[Job]:
     of_tile, of_notebook = blocks(DATES), blocks(50)
     year = tile_pairs(1, DATES)
     return [
-        Job("the notebook's job: 50 scenes", 50, 1225, of_notebook, good=good),
-        Job("a tile for a year", DATES, year, of_tile, good=good),
-        Job("a country of 50 tiles", 50 * DATES, 50 * year, 50 * of_tile, good=good),
-        Job("all land", LAND_TILES * DATES, LAND_TILES * year, LAND_TILES * of_tile, good=good),
+        Workload("the notebook's job: 50 scenes", 50, 1225, of_notebook, good=good),
+        Workload("a tile for a year", DATES, year, of_tile, good=good),
+        Workload("a country of 50 tiles", 50 * DATES, 50 * year, 50 * of_tile, good=good),
+        Workload("all land", LAND_TILES * DATES, LAND_TILES * year, LAND_TILES * of_tile, good=good),
     ]
 
 
@@ -180,7 +299,7 @@ def blocks(scenes: int) -> int:
 
 
 def computed_rows(
-    wanted: Sequence[Job], points: Sequence[Point], fits: Mapping[str, Fit], efficiency: float
+    wanted: Sequence[Workload], points: Sequence[Point], fits: Mapping[str, Fit], efficiency: float
 ) -> Iterator[dict[str, Any]]:
     """Compute what whole jobs would take."""
     totals = {unit: sum(point.units[unit] for point in points) for unit in points[0].units}

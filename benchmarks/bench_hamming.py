@@ -6,7 +6,6 @@ of at least seven rounds. Ratios are medians of the ratios of neighbours in time
 
 from __future__ import annotations
 
-import argparse
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,11 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import bound, isolated, peers
-from benchmarks.descriptors import pools
-from benchmarks.harness import emit, interleaved, ratio
+from benchmarks.harness import emit, interleaved, option_parser, ratio
 from s2fast_kernels.hamming_top2 import hamming_top2
 from s2fast_kernels.hamming_top2_both import hamming_top2_both
-from s2fast_kernels.hamming_window_top2 import hamming_window_top2
 
 Record: TypeAlias = dict[str, Any]
 Descriptors: TypeAlias = npt.NDArray[np.uint64]
@@ -137,55 +134,22 @@ def both_records(query: Descriptors, train: Descriptors, *, rounds: int) -> Iter
         }
 
 
-def window_records(pool: Descriptors, *, rows: int, rounds: int) -> Iterator[Record]:
-    """Measure the windowed search as scenes grow at one density: 64 rows of train within the radius of a query."""
-    rng = np.random.default_rng(0)
-    candidates: dict[str, Any] = {}
-    for n in (rows, 2 * rows, 4 * rows):
-        side = np.sqrt(n)
-        positions = rng.uniform(0, side, (2, n, 2))
-        query, train = (pool[rng.integers(0, len(pool), n)] for _ in range(2))
-        radius = float(np.sqrt(64 / np.pi))
-        candidates[f"window, {n} rows"] = functools.partial(
-            hamming_window_top2, query, positions[0], train, positions[1], radius, backend="numba"
-        )
-        if n == rows:
-            candidates[f"whole, {n} rows"] = functools.partial(
-                hamming_top2, query, train, one_scene(n), backend="numba"
-            )
-    seconds = interleaved(candidates, rounds)
-    for name, times in seconds.items():
-        yield {
-            "measure": "window of 64 candidates",
-            "what": name,
-            "median_s": float(np.median(times)),
-            "times_smallest": ratio(times, seconds[f"window, {rows} rows"]),
-            "rounds": rounds,
-        }
-
-
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """How much is measured."""
 
     rows: int
     """Rows of either side of a pair."""
-
     large_rows: int
     """Rows of either side of a large pair."""
-
     scenes: int
     """Scenes of the archive."""
-
     scene_rows: int
     """Rows of each of them."""
-
     memory_rows: int
     """Train rows of the call whose memory is measured."""
-
     rounds: int
     """Rounds of what is short."""
-
     large_rounds: int
     """Rounds of what is long."""
 
@@ -196,7 +160,7 @@ QUICK = Sizes(2_000, 4_000, 6, 1_000, 100_000, rounds=3, large_rounds=3)
 
 def parts(sizes: Sizes) -> dict[str, Callable[[], Iterator[Record]]]:
     """List what there is to measure, by name, the short first."""
-    drawn = functools.cache(lambda: pools(2 * sizes.large_rows))
+    drawn = functools.cache(lambda: peers.pools(2 * sizes.large_rows))
 
     def pair(rows: int, rounds: int, *, every: bool) -> Iterator[Record]:
         for kind, pool in drawn().items():
@@ -214,7 +178,6 @@ def parts(sizes: Sizes) -> dict[str, Callable[[], Iterator[Record]]]:
     return {
         "pair": lambda: pair(sizes.rows, sizes.rounds, every=True),
         "both": both,
-        "window": lambda: window_records(next(iter(drawn().values())), rows=2 * sizes.rows, rounds=sizes.rounds),
         "memory": lambda: isolated.memory(sizes.memory_rows),
         "first": isolated.first_calls,
         "instructions": lambda: isolated.restricted_rates(sizes.rows // 2, sizes.rounds),
@@ -225,10 +188,9 @@ def parts(sizes: Sizes) -> dict[str, Callable[[], Iterator[Record]]]:
 
 def main(argv: list[str]) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks hamming", description=__doc__)
+    parser = option_parser("hamming", __doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: to see that it works")
     parser.add_argument("--only", action="append", choices=list(parts(FULL)), help="measure this; may be repeated")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args(argv)
     for name, measure in parts(QUICK if arguments.quick else FULL).items():
         if not arguments.only or name in arguments.only:

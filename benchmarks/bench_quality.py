@@ -8,7 +8,6 @@ is 0), ``arosics``, ``paris`` and ``lebanon`` (other places). Without it only th
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,12 +23,10 @@ import rasterio
 from rasterio.windows import Window
 
 import s2fast
-from benchmarks.bench_settings import area_under_curve
-from benchmarks.harness import emit
+from benchmarks.harness import emit, option_parser
 from benchmarks.quality import TRUE_PX
 from s2fast.config import Ingest
 from s2fast.raster.reader import open_raster
-from s2fast.results import Run
 from s2fast.synth import synth
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -69,10 +66,9 @@ SYNTH_PX, SYNTH_DATES = 1536, 8
 def main(argv: Sequence[str]) -> int:
     """Run every row and print it."""
     rows = [*PROFILES, "unrelated", "arosics", "synthetic"]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = option_parser("quality", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", choices=rows, nargs="+", default=rows)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     for name in options.only:
         with tempfile.TemporaryDirectory() as scratch:
@@ -111,37 +107,13 @@ def real_row(scenes: Path, profile: Profile, out: Path) -> dict[str, Any]:
             f"{name}: error px, median": round(float(errors.median()), 3) if len(errors) else None,
             f"{name}: error px, p95": round(float(errors.quantile(0.95)), 3) if len(errors) else None,
         }
-    inliers, true = _inliers(run)
     return row | {
         "wrong": int((verified & ~right).sum()),
-        "inliers": inliers,
-        "inliers true %": round(100 * true / max(inliers, 1), 2),
         "wrong places": run.record.history.counts["null_trials"],
         "verified there": run.record.history.counts["null_verified"],
-        "AUC of similarity": round(area_under_curve(pairs[same]["similarity_pct"], pairs[~same]["similarity_pct"]), 3),
-        "AUC of inliers": round(area_under_curve(pairs[same]["n_inliers"], pairs[~same]["n_inliers"]), 3),
         "seconds: features": stages["extract"].seconds,
         "seconds: pairs": round(stages["match"].seconds + stages["verify"].seconds, 2),
     }
-
-
-def _inliers(run: Run) -> tuple[int, int]:
-    """Count the inliers of verified pairs, and those that lie at the true shift, 0 on the map."""
-    placements = {name: run.folder.placement(name) for name in run.scene_ids}
-    on_map = {name: placements[name].on_map(run.features(name).xy) for name in run.scene_ids}
-    pairs = run.pairs()
-    rows = pairs[pairs["verified"].astype(bool)]
-    verified = set(zip(rows["query"], rows["train"], strict=True))
-    inliers = true = 0
-    for names, matches in pd.concat(run.folder.verified.match_tables()).groupby(["query", "train"], observed=True):
-        query, train = map(str, names)
-        if (query, train) not in verified:
-            continue
-        chosen = matches[matches["inlier"].astype(bool)]
-        apart = on_map[train][chosen["train_row"]] - on_map[query][chosen["query_row"]]
-        inliers += len(chosen)
-        true += int((np.hypot(*apart.T) <= TRUE_PX * placements[query].grid_m).sum())
-    return inliers, true
 
 
 def unrelated_row(data: Path, out: Path) -> dict[str, Any]:
@@ -167,7 +139,7 @@ def arosics_row(scenes: Path, out: Path) -> dict[str, Any]:
     files = sorted(scenes.rglob("*.jp2"))
     run = s2fast.run(scenes=files, out=out / "run", overrides={"ingest.stretch": "auto"})
     pair = run.pairs().iloc[0]
-    query, train = (item.scene.path for item in run.record.usable)
+    query, train = (Path(item.scene.source.name) for item in run.record.usable)
     shifts = np.array(list(correlated(query, train)))
     x, y = np.median(shifts, axis=0)
     return {

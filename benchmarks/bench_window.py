@@ -7,87 +7,53 @@ before anything is timed; figures are medians of CPU seconds of one thread, a pa
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numba
 import numpy as np
-import numpy.typing as npt
 
-from benchmarks.harness import emit, ratio
+from benchmarks.calls import WINDOW, WindowScene, window_scene
+from benchmarks.harness import emit, option_parser, ratio
 from s2fast.results import Run
 from s2fast.stages.match import load_scenes
-from s2fast_kernels.hamming_top2.cases import random_descriptors
 from s2fast_kernels.hamming_top2.reference import Top2
 from s2fast_kernels.hamming_window_top2 import hamming_window_top2
 from s2fast_kernels.hamming_window_top2_both import WindowRows, hamming_window_top2_both
 
 Record: TypeAlias = dict[str, Any]
 
-_SIDE_PX, _WINDOW_PX = 1024.0, 5.0
-
-_SIZE_SHARES = (0.417, 0.304, 0.173, 0.073, 0.023, 0.008, 0.002)
-"""Shares of keypoints of one size, the finest first, of 20,000 in one real scene."""
-
 _PREPARED, _TWICE = "both ways, prepared", "two searches"
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """What is searched."""
-
-    descriptors: npt.NDArray[np.uint64]
-    """(n, 8) packed."""
-    xy: npt.NDArray[np.float64]
-    """(n, 2) positions."""
-    size: npt.NDArray[np.int64]
-    """(n,) number of the size."""
-
-
-def drawn(scenes: int, rows: int) -> tuple[list[Scene], float]:
-    """Draw scenes by the recipe; and the radius."""
-    rng = np.random.default_rng(0)
-    made = [
-        Scene(
-            random_descriptors(rng, rows),
-            rng.uniform(0, _SIDE_PX, (rows, 2)),
-            rng.choice(len(_SIZE_SHARES), rows, p=_SIZE_SHARES),
-        )
-        for _ in range(scenes)
-    ]
-    return made, _WINDOW_PX
-
-
-def found(out: Path, scenes: int) -> tuple[list[Scene], float]:
+def found(out: Path, scenes: int) -> tuple[list[WindowScene], float]:
     """Take scenes spread over a run folder; and the radius, five pixels of the first one's grid."""
     run = Run(out)
     names = run.scene_ids
     names = names[:: -(-len(names) // scenes)]
     loaded = load_scenes(run.folder, set(names))
     held = [loaded[name] for name in names]
-    radius = _WINDOW_PX * held[0].placement.grid_m
-    return [Scene(scene.descriptors, scene.on_own_map, scene.scale.astype(np.int64)) for scene in held], radius
+    radius = WINDOW * held[0].placement.grid_m
+    return [(scene.descriptors, scene.on_own_map, scene.scale) for scene in held], radius
 
 
-def two_searches(query: Scene, train: Scene, radius: float) -> tuple[Top2, Top2]:
+def two_searches(query: WindowScene, train: WindowScene, radius: float) -> tuple[Top2, Top2]:
     """Search forward, then backward; ground of each size lies out of the reach of the others."""
-    x = np.concatenate([query.xy[:, 0], train.xy[:, 0]])
+    x = np.concatenate([query[1][:, 0], train[1][:, 0]])
     stride = np.array([x.max() - x.min() + 2 * radius, 0.0])
-    lowest = min(query.size.min(), train.size.min())
-    query_xy, train_xy = (scene.xy + (scene.size - lowest)[:, None] * stride for scene in (query, train))
+    lowest = min(query[2].min(), train[2].min())
+    query_xy, train_xy = (xy + (size - lowest)[:, None] * stride for _, xy, size in (query, train))
     return (
-        hamming_window_top2(query.descriptors, query_xy, train.descriptors, train_xy, radius, backend="numba"),
-        hamming_window_top2(train.descriptors, train_xy, query.descriptors, query_xy, radius, backend="numba"),
+        hamming_window_top2(query[0], query_xy, train[0], train_xy, radius, backend="numba"),
+        hamming_window_top2(train[0], train_xy, query[0], query_xy, radius, backend="numba"),
     )
 
 
-def check(scenes: list[Scene], rows: list[WindowRows], radius: float) -> int:
+def check(scenes: list[WindowScene], rows: list[WindowRows], radius: float) -> int:
     """Stop unless both ways of searching the first two scenes agree; count the queries that have a neighbour."""
     prepared = hamming_window_top2_both(rows[0], rows[1], backend="numba")
     for ours, theirs in zip(prepared, two_searches(scenes[0], scenes[1], radius), strict=True):
@@ -106,9 +72,9 @@ def cpu_seconds(candidates: Mapping[str, Any]) -> dict[str, float]:
     return seconds
 
 
-def records(scenes: list[Scene], radius: float, kind: str, most_pairs: int) -> Iterator[Record]:
+def records(scenes: list[WindowScene], radius: float, kind: str, most_pairs: int) -> Iterator[Record]:
     """Measure pairs spread over the scenes."""
-    prepare = [functools.partial(WindowRows.of, scene.descriptors, scene.xy, scene.size, radius) for scene in scenes]
+    prepare = [functools.partial(WindowRows.of, *scene, radius) for scene in scenes]
     rows = [make() for make in prepare]
     neighbours = check(scenes, rows, radius)
     pairs = list(itertools.combinations(range(len(scenes)), 2))
@@ -135,16 +101,16 @@ def records(scenes: list[Scene], radius: float, kind: str, most_pairs: int) -> I
 
 def main(argv: list[str]) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks window", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = option_parser("window", __doc__)
     parser.add_argument("--run", type=Path, help="a run folder whose features are searched")
     parser.add_argument("--quick", action="store_true", help="small scenes and few pairs: to see that it works")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args(argv)
     count, rows, pairs = (3, 1_000, 3) if options.quick else (12, 20_000, 60)
     numba.set_num_threads(1)
-    scenes, radius = found(options.run, count) if options.run else drawn(count, rows)
+    rng = np.random.default_rng(0)
+    scenes, radius = [window_scene(rng, rows) for _ in range(count)], WINDOW
+    if options.run:
+        scenes, radius = found(options.run, count)
     for record in records(scenes, radius, "features of a run" if options.run else "drawn", pairs):
         emit({"benchmark": "window"} | record, as_json=options.json)
     return 0

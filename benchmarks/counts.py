@@ -17,6 +17,7 @@ from s2fast.regions.mask import place_regions
 from s2fast.results import Run
 from s2fast.stages.ingest import needed_windows
 from s2fast_kernels.backends import Backend
+from s2fast_kernels.operations import operation_of
 
 
 def blocks_of(window: Window, block: tuple[int, int]) -> int:
@@ -61,7 +62,8 @@ def run_counts(run: Run) -> dict[str, int | None]:
 def counting() -> Iterator[Counter[str]]:
     """Count, in this process, what is really done: reads and blocks decoded, calls of kernels by operation.
 
-    A backend that is a class is an engine: the windows it is given are counted.
+    A backend that is a class is an engine: the windows it is given are counted. A backend that is in no row of the
+    table of operations is counted under its module's name.
     """
     done: Counter[str] = Counter()
     read, load = rasterio.io.DatasetReader.read, Backend.load
@@ -77,22 +79,23 @@ def counting() -> Iterator[Counter[str]]:
 
     def counted_load(self: Backend) -> Any:
         implementation = load(self)
+        operation = operation_of(self)
+        name = operation.name if operation else f"{self.module}.{self.function}"
         if isinstance(implementation, type):
-            return _counted_engine(implementation, done)
+            return _counted_engine(implementation, name, done)
 
         def counted(*arguments: Any, **options: Any) -> Any:
-            done[self.function] += 1
+            done[name] += 1
             return implementation(*arguments, **options)
 
         return counted
 
-    # A base from before parts were read has none.
-    read_part: Any = getattr(s2fast.raster.reader, "read_part", None)
+    read_part: Any = s2fast.raster.reader.read_part  # type: ignore[attr-defined]
 
     def counted_part(*arguments: Any) -> Any:
         done["reads"] += 1
         done["blocks"] += 1
-        return read_part(*arguments) if read_part else None
+        return read_part(*arguments)
 
     rasterio.io.DatasetReader.read, Backend.load = counted_read, counted_load  # type: ignore[method-assign]
     s2fast.raster.reader.read_part = counted_part  # type: ignore[assignment,attr-defined]
@@ -103,10 +106,10 @@ def counting() -> Iterator[Counter[str]]:
         s2fast.raster.reader.read_part = read_part  # type: ignore[attr-defined]
 
 
-def _counted_engine(engine: Any, done: Counter[str]) -> Any:
+def _counted_engine(engine: Any, name: str, done: Counter[str]) -> Any:
     class Counted(engine):  # type: ignore[misc]
         def run(self, jobs: Any, *arguments: Any, **options: Any) -> Any:
-            done["akaze_windows"] += len(jobs)
+            done[name] += len(jobs)
             return super().run(jobs, *arguments, **options)
 
     return Counted

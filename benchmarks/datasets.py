@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from benchmarks.meter import alone
 from s2fast.errors import InputError
+from s2fast.synth import synth
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "ukraine"
 """48 acquisitions of two neighbouring tiles; they are no part of the repository."""
@@ -65,10 +67,8 @@ class Dataset:
 
     scenes: list[Path]
     """Files."""
-
     regions: Path | None
     """Polygons; None: whole scenes."""
-
     truth: Path | None
     """truth.json, or the real set's folder, whose truth is 0; None: not known."""
 
@@ -95,18 +95,24 @@ def open_dataset(spec: DataSpec, cache: Path) -> Dataset:
     return Dataset(scenes, regions if spec.with_regions else None, truth if truth.exists() else None)
 
 
-def _synthetic(spec: DataSpec, cache: Path) -> Path:
-    from s2fast.synth import synth
+def made(folder: Path, **recipe: Any) -> Path:
+    """Make a synthetic archive unless it is there, by the arguments of `s2fast.synth.synth`; return its folder.
 
-    recipe = {"size": spec.size, "tiles": spec.tiles, "dates": spec.dates, "seed": spec.seed}
-    folder = cache / f"synth-{hashlib.blake2b(json.dumps(recipe).encode(), digest_size=6).hexdigest()}"
+    It is made in a process of its own, whose memory is not inherited by what is measured.
+    """
     if not folder.exists():
         # What is there is whole: it is made elsewhere and moved.
-        partial = folder.with_suffix(".partial")
+        partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        synth(partial, **recipe)  # type: ignore[arg-type]
+        alone(synth, partial, **recipe)
         partial.rename(folder)
     return folder
+
+
+def _synthetic(spec: DataSpec, cache: Path) -> Path:
+    recipe = {"size": spec.size, "tiles": spec.tiles, "dates": spec.dates, "seed": spec.seed}
+    name = f"synth-{hashlib.blake2b(json.dumps(recipe).encode(), digest_size=6).hexdigest()}"
+    return made(cache / name, **recipe)
 
 
 def load_truth(place: Path | str | None) -> Truth | None:

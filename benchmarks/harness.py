@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
-import importlib.metadata
 import json
-import os
 import platform
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,27 +49,33 @@ def ratio(slow: list[float], fast: list[float]) -> float:
 
 @cache
 def environment() -> dict[str, Any]:
-    """Say where a measurement was made: machine, cores, versions, when."""
-    packages = ("numpy", "numba", "opencv-python-headless", "faiss-cpu", "torch", "triton")
-    installed = {found.metadata["Name"].lower() for found in importlib.metadata.distributions()}
+    """Return where a measurement was made: machine, cores, versions, when."""
+    # Loaded here: a revision that is measured as the base may not have this module.
+    from llvmlite import binding
+
+    from s2fast.work.machine import processor, versions
+    from s2fast_kernels.machine import available_cores
+
+    features = binding.get_host_cpu_features()
+    vectors = [name for name in ("avx2", "avx512bw", "avx512bitalg", "avx512vpopcntdq") if features.get(name)]
     return {
         "time": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "machine": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "machine": " ".join([processor() or platform.machine(), *vectors]),
+        "cores": available_cores(),
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in packages if name in installed},
+        "versions": {name: version for name, version in versions().items() if version != "not installed"},
     }
 
 
-def _processor() -> str:
-    """Name the processor and the vector instructions that decide what these kernels can do."""
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return platform.processor() or platform.machine()
-    lines = dict(line.split(":", 1) for line in info.read_text().split("\n\n")[0].splitlines() if ":" in line)
-    facts = {name.strip(): value.strip() for name, value in lines.items()}
-    vectors = {"avx2", "avx512bw", "avx512_bitalg", "avx512_vpopcntdq"} & set(facts.get("flags", "").split())
-    return " ".join([facts.get("model name", platform.machine()), *sorted(vectors)])
+def option_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a benchmark's options, with what all of them take."""
+    found = argparse.ArgumentParser(
+        prog=f"python -m benchmarks {name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    found.add_argument("--json", action="store_true", help="print JSON, one object a line, instead of a table")
+    return found
 
 
 def emit(record: Mapping[str, Any], *, as_json: bool) -> None:

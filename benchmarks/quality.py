@@ -34,6 +34,8 @@ class Quality:
     """Their share [%]."""
     matchable_pct: float
     """Pairs with ground in common that have at least six true matches [%]."""
+    similarity_auc: float | None = None
+    """How well similarity tells pairs of one tile from pairs of two: 0.5 is chance, 1 is perfect; None without both."""
     verified_pairs: int | None = None
     """Pairs verified with the true shift; None where verification has not run."""
     false_verifications: int | None = None
@@ -62,6 +64,7 @@ def quality(run: Run, truth: Truth) -> Quality:
     }
     matches, true, matchable = _matches(run, truth, rasters, shared)
     with_ground = sum(shared.values())
+    same = pairs["query_tile"] == pairs["train_tile"]
     verified, false, error_px = _verdicts(
         pairs, truth, shared, {name: abs(raster.transform[0]) for name, raster in rasters.items()}
     )
@@ -71,6 +74,7 @@ def quality(run: Run, truth: Truth) -> Quality:
         true_matches=true,
         precision_pct=round(100 * true / max(matches, 1), 2),
         matchable_pct=round(100 * matchable / max(with_ground, 1), 2),
+        similarity_auc=area_under_curve(pairs["similarity_pct"], same),
         verified_pairs=verified,
         false_verifications=false,
         shift_error_px=error_px,
@@ -121,3 +125,12 @@ def _verdicts(
         else:
             false += 1
     return len(errors_px), false, round(float(np.median(errors_px)), 4) if errors_px else None
+
+
+def area_under_curve(score: pd.Series[float], positive: pd.Series[bool]) -> float | None:
+    """Return the chance that a positive scores above a negative, ties counted half; None without both."""
+    count, others = int(positive.sum()), int((~positive).sum())
+    if not count or not others:
+        return None
+    rank = float(score.rank()[positive].sum())
+    return round((rank - count * (count + 1) / 2) / (count * others), 3)

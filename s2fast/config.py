@@ -92,12 +92,16 @@ class Ingest(_Section):
 class FeatureSettings(_Section):
     """Keypoints and descriptors."""
 
+    detector: str = "akaze"
+    """"akaze": descriptors of 486 bits. "orb": descriptors of 256 bits, computed by OpenCV; set
+    matching.max_distance_bits to 84 with it."""
     backend: str = "auto"
-    """"auto", or an AKAZE backend by name; `s2fast doctor` lists those that can run."""
+    """"auto", or a backend of the detector by name; `s2fast doctor` lists the usable ones of AKAZE, ORB has only
+    "opencv"."""
     threshold: float = Field(0.0003, gt=0)
-    """Least determinant of the Hessian; lower finds more keypoints, OpenCV's default is 0.001."""
+    """AKAZE: smallest determinant of the Hessian; lower values find more keypoints, OpenCV's default is 0.001."""
     octaves: int = Field(4, ge=1, le=8)
-    """Octaves of the scale space."""
+    """Octaves of the scale space, or of ORB's pyramid."""
     layers: int = Field(4, ge=1, le=8)
     """Levels per octave."""
     upright: Literal[True, False, "auto"] = "auto"
@@ -134,7 +138,8 @@ class Matching(_Section):
     mutual: bool = True
     """True: the train keypoint's own best neighbour must be the query keypoint."""
     max_distance_bits: int = Field(160, ge=0, le=512)
-    """Good: at most this Hamming distance [bits]; 512: any."""
+    """Good: at most this Hamming distance [bits]; 512: any. The default is a third of AKAZE's bits; a third of ORB's
+    is 84."""
     pairs: Literal["all", "overlapping", "file"] = "all"
     """all: every pair. overlapping: pairs whose clear ground overlaps. file: the pairs listed in `pairs_file`."""
     pairs_file: str = ""

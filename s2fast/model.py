@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from s2fast_kernels.akaze.contract import Features
+from s2fast.files.source import Source
+from s2fast_kernels.features import Features
 
-__all__ = ["Features", "PairResult", "PairVerdict", "Raster", "Scene", "TileInfo", "Window"]
+__all__ = ["Features", "Naming", "PairResult", "PairVerdict", "Raster", "Scene", "TileInfo", "Window"]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """One acquisition of one MGRS tile, as its file name tells it; nothing is opened."""
+class Naming:
+    """What names a raster: its acquisition, product and band, without opening it; see `s2fast.archive.names`."""
 
     scene_id: str
-    """Unique in a run: ``S2A_20160830T083602_T36UYA``, or the file's stem where the name says less."""
-
-    path: Path
-    """The raster file, or what GDAL calls it in a zip or on a server, without what is secret; see
-    `s2fast.files.source.gdal_name`."""
+    """``S2A_20160830T083602_T36UYA``, or the file's stem where the name says less; unique among a run's scenes."""
 
     platform: str = ""
     """``S2A`` to ``S2D``, or ``HLS.S30``, ``HLS.L30``; empty if unknown."""
@@ -46,13 +42,18 @@ class Scene:
     asset: str = ""
     """Which raster of its product, in capitals: ``TCI``, ``B04``; empty if the name does not say."""
 
-    address: Annotated[Path | None, Field(exclude=True)] = field(default=None, repr=False, compare=False)
-    """What to open the raster by where that holds a signature or a password; never written or shown."""
 
-    @property
-    def source(self) -> Path:
-        """What to open the raster by."""
-        return self.address or self.path
+@dataclass(frozen=True, slots=True)
+class Scene(Naming):
+    """One acquisition of one MGRS tile: a raster, and what its name says of it; nothing is opened."""
+
+    source: Annotated[Source, Field(alias="path")] = field(kw_only=True)
+    """The raster; in run.json its name, under ``path``."""
+
+    @classmethod
+    def of(cls, source: Source, naming: Naming) -> Scene:
+        """Return the scene of a raster, named by its file or by anything else."""
+        return cls(**{told.name: getattr(naming, told.name) for told in fields(Naming)}, source=source)
 
     @property
     def order(self) -> tuple[str, str, str]:

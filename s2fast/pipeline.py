@@ -9,11 +9,12 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2fast import detectors
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.config import Config
 from s2fast.errors import DamageError, InputError, RunFolderError, SceneError
-from s2fast.files.source import absolute, anchored, gdal_name
+from s2fast.files.source import Source
 from s2fast.folder.check import find_damage
 from s2fast.folder.lock import Lock
 from s2fast.folder.log import RECORDED, collected_warnings
@@ -26,10 +27,9 @@ from s2fast.regions.rows import summarize_rows
 from s2fast.stages import extract, ingest, keys, match, report, verify
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.result import StageResult
-from s2fast.work.executors import Workplace, available_cores, open_workplace
+from s2fast.work.executors import Workplace, open_workplace
 from s2fast.work.progress import Progress
-from s2fast_kernels import akaze
-from s2fast_kernels.backends import resolve
+from s2fast_kernels.machine import available_cores
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def _discard(error: DamageError, folder: RunFolder) -> None:
 def plan(job: Job) -> RunRecord:
     """Check all inputs and return a record of them; write nothing."""
     config = job.config
-    resolve(akaze.BACKENDS, config.features.backend)
+    detectors.check(config.features)
     MatchingRule.of(config.matching)
     if not job.scenes:
         raise InputError("no scenes given: name folders or files with --scenes")
@@ -166,7 +166,7 @@ def plan(job: Job) -> RunRecord:
         if job.strict and rows.dropped:
             raise InputError(f"{regions}: rows that cannot be used: {summarize_rows(rows.dropped)}")
         found = found.model_copy(update={"region_rows": rows})
-    places = sorted(absolute(place) for place in job.scenes)
+    places = sorted(Source.of(place).resolved().name for place in job.scenes)
     asked = Asked(config=config, places=places, regions=regions, strict=job.strict)
     return RunRecord(asked, found, History(problems=problems))
 
@@ -174,7 +174,7 @@ def plan(job: Job) -> RunRecord:
 def _find_inputs(job: Job) -> tuple[Found, dict[str, str]]:
     """Find the scenes and read their headers; return the usable ones, and the problems of the others by name."""
     # Workers need not share our working directory.
-    archive = find_scenes([anchored(place) for place in job.scenes])
+    archive = find_scenes([Source.of(place).absolute() for place in job.scenes])
     superseded: dict[str, list[str]] = {}
     for product in archive.replaced:
         log.warning("%s", product, extra=RECORDED)
@@ -230,9 +230,7 @@ def _continue_run(record: RunRecord, before: RunRecord | None, *, ingests: bool)
     if before is None:
         return record
     found = {item.scene.scene_id for item in record.found.scenes}
-    gone = {
-        item.scene.scene_id: gdal_name(item.scene.path) for item in before.usable if item.scene.scene_id not in found
-    }
+    gone = {item.scene.scene_id: item.scene.source.name for item in before.usable if item.scene.scene_id not in found}
     if ingests:
         problems = {}
         for name, path in gone.items():
@@ -258,7 +256,7 @@ def _run_stage(name: str, record: RunRecord, folder: RunFolder, workplace: Workp
     history = record.history
     if name == "report":
         _forget_stale_tables(record)
-        if not report.is_whole(record, folder):
+        if not report.is_up_to_date(record, folder):
             # While tables are replaced, or if this process is killed, readers must not see a finished run.
             history.tables_key = ""
             record.save(folder)

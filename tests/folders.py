@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from s2fast.folder.run_folder import RunFolder
-from s2fast.image.fixed_pattern import Fixed
+from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.image.prepare import clear_cells
 from s2fast.model import Features, TileInfo
 from s2fast_kernels.hamming_top2.cases import random_descriptors
@@ -43,12 +43,12 @@ def tile_info(**fields: Any) -> TileInfo:
     return TileInfo(**(whole | fields))
 
 
-def nothing_fixed(count: int, seed: int = 0) -> Fixed:
+def nothing_fixed(count: int, seed: int = 0) -> FixedPattern:
     """Keypoints of ground whose pixels are like no other scene's."""
     rng = np.random.default_rng(seed)
     pixels, blocks = (rng.integers(0, 256, shape).astype(np.uint8) for shape in ((count, 25), (64, 64, 64)))
     corners = np.stack(np.divmod(np.arange(64), 8), axis=1).astype(np.int32)
-    return Fixed(np.zeros(count, np.uint64), pixels, blocks, 64 * corners)
+    return FixedPattern(np.zeros(count, np.uint64), pixels, blocks, 64 * corners)
 
 
 def some_features(xy: np.ndarray, descriptors: np.ndarray, size: float = 4.8) -> Features:

@@ -7,9 +7,10 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
+from benchmarks.calls import warm_up
 from benchmarks.check.facts import Fact
-from benchmarks.check.instructions import OPERATIONS
 
 _VECTOR = re.compile(r"%[yz]mm\d+")
 _VECTOR_COUNT = re.compile(r"^\s+vpopcnt[bwdq]\s+.*%[yz]mm", re.MULTILINE)
@@ -29,12 +30,12 @@ def of_assembly(name: str, assembly: str, *, counts_vectors: bool) -> Iterator[F
         yield Fact(f"{name}: vector population counts", found, "not less", slack=0.5, limit=1)
 
 
-def of_numba() -> Iterator[Fact]:
+def of_numba(scratch: Path) -> Iterator[Fact]:
     """Compile the CPU's kernels and read their assembly, all signatures of a function together."""
+    del scratch
     from numba.core.dispatcher import Dispatcher
 
-    for operation in OPERATIONS.values():
-        operation()
+    warm_up()
     counts_words = _counts_vectors()
     modules = [name for name in sys.modules if re.match(r"s2fast_kernels\..*(numba|lanes)", name)]
     found: Counter[str] = Counter()
@@ -59,8 +60,9 @@ def _counts_vectors() -> bool:
     return bool(binding.get_host_cpu_features().get("avx512bitalg"))
 
 
-def of_triton() -> Iterator[Fact]:
+def of_triton(scratch: Path) -> Iterator[Fact]:
     """Compile the GPU's search kernel for every architecture and read what came out."""
+    del scratch
     static = importlib.import_module("benchmarks.static")
     kernel = importlib.import_module("s2fast_kernels.hamming_top2.triton_gpu")
     for gpu in static.GPUS:

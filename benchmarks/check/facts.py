@@ -6,19 +6,17 @@ run's plan, `s2fast.stages.memory`), a limit that holds without any base: that i
 
 from __future__ import annotations
 
-import ctypes
-import resource
+import importlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-PAGE = resource.getpagesize()
-MIB = 1 << 20
-_PR_SET_THP_DISABLE = 41
+if TYPE_CHECKING:
+    from s2fast.config import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +25,14 @@ class Fact:
 
     name: str
     """``match: comparisons``."""
-
     value: float
     """What it is."""
-
     rule: str = "not more"
     """How head's must stand to base's: ``equal``, ``not more`` or ``not less``."""
-
     slack: float = 0.0
     """Share of base's by which it may miss the rule."""
-
     limit: float | None = None
     """What the model says it may be at most, or with the rule ``not less`` at least; None: no model."""
-
     grain: float = 0.0
     """What it may miss the rule by beside the slack."""
 
@@ -64,6 +57,7 @@ def against_base(head: Fact, base: Fact) -> str | None:
 def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
     """Run every stage on a small archive and count what is done."""
     from benchmarks.counts import counting, planned_reads, run_counts
+    from benchmarks.meter import fresh_memory
     from s2fast.config import load_config
     from s2fast.pipeline import STAGES, Job, run_stages
     from s2fast.results import Run
@@ -85,10 +79,7 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
     planned, counts = planned_reads(run.record), run_counts(run)
     yield Fact("ingest: blocks decoded", done["ingest"]["blocks"], limit=planned["blocks_decoded"])
     yield Fact("ingest: reads", done["ingest"]["reads"], limit=planned["blocks_decoded"])
-    yield Fact("extract: windows computed", done["extract"]["akaze_windows"])
-    searches = sum(done["match"][name] for name in ("hamming_top2", "hamming_top2_both", "hamming_window_top2"))
-    # Two calls a pair: each scene's keypoints are sought among the other's. The exhaustive search needs fewer.
-    yield Fact("match: kernel calls", searches, limit=2 * (counts["pairs"] or 0))
+    yield from of_calls(config, done, counts["pairs"] or 0)
     for name in ("pixels_read", "comparisons"):
         if counts[name] is not None:
             yield Fact(f"run: {name}", float(counts[name] or 0))
@@ -100,12 +91,46 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
         yield Fact(f"{stage}: fresh memory [MiB]", used, slack=0.25, grain=2.0)
 
 
+def of_calls(config: Config, done: Mapping[str, Mapping[str, int]], pairs: int) -> Iterator[Fact]:
+    """Count the calls of every operation by stage, and the operations that a stage should have called and did not.
+
+    Parameters
+    ----------
+    config
+        The run's settings, which decide what is called.
+    done
+        What `benchmarks.counts.counting` counted, by stage.
+    pairs
+        Pairs of the run: each is searched once, and once more at every wrong offset it is tried at.
+    """
+    from s2fast_kernels.operations import OPERATIONS
+
+    dumped = config.model_dump()
+
+    def setting(key: str) -> object:
+        section, _, name = key.partition(".")
+        return dumped[section][name]
+
+    limits = {"match": pairs, "verify": pairs * config.verification.nulls}
+    for stage, counter in done.items():
+        expected = {op.name for op in OPERATIONS if stage in op.stages and op.called_under(setting)}
+        for operation in OPERATIONS:
+            calls = counter.get(operation.name, 0)
+            if operation.name in expected or calls:
+                limit = limits.get(stage) if operation.name in expected else 0
+                yield Fact(f"{stage}: calls of {operation.name}", calls, limit=limit)
+        if expected:
+            missed = sum(not counter.get(name) for name in expected)
+            yield Fact(f"{stage}: operations that should be called and are not", missed, limit=0)
+
+
 def of_memory(scratch: Path) -> Iterator[Fact]:
     """Measure the memory that operations take, and their peaks against `s2fast.stages.memory`."""
     del scratch
+    from benchmarks.meter import MIB, fresh_memory, peak_memory
     from s2fast.config import load_config
+    from s2fast.detectors.akaze import extract_bytes
     from s2fast.stages.extract import extract_scene
-    from s2fast.stages.memory import extract_bytes
     from s2fast_kernels.akaze.cases import synthetic_image
     from s2fast_kernels.hamming_top2 import hamming_top2
     from s2fast_kernels.hamming_top2.cases import random_descriptors
@@ -144,69 +169,16 @@ def of_memory(scratch: Path) -> Iterator[Fact]:
         yield Fact(f"{name}: peak [MiB]", min(peaks), slack=0.05, grain=2.0, limit=limit_mib)
 
 
-class fresh_memory:  # noqa: N801  # reads as the statement it makes: with fresh_memory(...)
-    """Measure how much memory from the system a block of code touches [MiB], freed again or not.
-
-    Every array above the allocator's threshold is mapped anew and its pages are touched for the first time, which the
-    system counts; with huge pages off the count is the bytes, whatever else the machine does.
-    """
-
-    def __init__(self, into: dict[str, float], name: str) -> None:
-        self._into, self._name = into, name
-        ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
-
-    def __enter__(self) -> None:
-        self._before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-    def __exit__(self, *_: object) -> None:
-        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - self._before
-        self._into[self._name] = faults * PAGE / MIB
-
-
-class peak_memory:  # noqa: N801  # see `fresh_memory`
-    """Measure how far a block of code raises the resident memory [MiB]."""
-
-    def __init__(self, into: list[float]) -> None:
-        self._into = into
-
-    def __enter__(self) -> None:
-        # What was freed before must not hide what is taken now.
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        self._before = high_water_mib()
-
-    def __exit__(self, *_: object) -> None:
-        self._into.append(high_water_mib() - self._before)
-
-
-def high_water_mib(process: str | int = "self") -> float:
-    """Read the largest resident memory of a process since it began or was reset [MiB]."""
-    status = Path(f"/proc/{process}/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
-def _as_records(gather: Callable[..., Iterator[Fact]]) -> Callable[..., list[dict[str, Any]]]:
-    return lambda **arguments: [asdict(fact) for fact in gather(**arguments)]
-
-
-def _of_compiled_code(scratch: Path) -> Iterator[Fact]:
-    from benchmarks.check.compiled import of_numba
-
-    del scratch
-    yield from of_numba()
-
-
-def _of_gpu_kernels(scratch: Path) -> Iterator[Fact]:
-    from benchmarks.check.compiled import of_triton
-
-    del scratch
-    yield from of_triton()
-
-
-COLLECTORS: dict[str, Callable[..., list[dict[str, Any]]]] = {
-    "stages": _as_records(of_stages),
-    "memory": _as_records(of_memory),
-    "compiled": _as_records(_of_compiled_code),
-    "gpu": _as_records(_of_gpu_kernels),
+COLLECTORS: Mapping[str, str] = {
+    "stages": "benchmarks.check.facts:of_stages",
+    "memory": "benchmarks.check.facts:of_memory",
+    "compiled": "benchmarks.check.compiled:of_numba",
+    "gpu": "benchmarks.check.compiled:of_triton",
 }
 """What a worker gathers, by kind; every process gathers one kind, so that none finds what another has loaded."""
+
+
+def collect(kind: str, **arguments: Any) -> list[dict[str, Any]]:
+    """Gather the facts of one kind, as records."""
+    module, _, function = COLLECTORS[kind].partition(":")
+    return [asdict(fact) for fact in getattr(importlib.import_module(module), function)(**arguments)]

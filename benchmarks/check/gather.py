@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
-import json
-import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.check import instructions
 from benchmarks.check.facts import Fact, against_base, beyond_limit
-from benchmarks.check.sides import ROOT, CheckError, Side, Worker
+from benchmarks.check.sides import CheckError, Side, SideError, Worker
+from benchmarks.datasets import made
 
 KINDS = ("compiled", "stages", "memory", "gpu", "instructions")
 """Kinds of facts, in the order they are gathered: the first compiles what the others load."""
-
-_MEASURING = ("benchmarks/check/compiled.py", "benchmarks/check/instructions.py", "benchmarks/static.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,43 +24,47 @@ class Fault:
 
     name: str
     """The fact."""
-
     told: str
     """How it is worse."""
-
     accepted: bool
     """Whether the caller expected it."""
 
 
-def gather(side: Side, kinds: Sequence[str], archive: Path) -> list[Fact]:
-    """Gather a side's facts of some kinds, one process after another."""
-    return [fact for kind in kinds for fact in _gather_kind(side, kind, archive)]
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Facts of one side."""
+
+    facts: list[Fact]
+    """Facts of the kinds that the side can gather."""
+    left_out: dict[str, str]
+    """Kinds that it cannot, and why."""
+
+
+def gather(side: Side, kinds: Sequence[str], archive: Path, *, lenient: bool = False) -> Gathered:
+    """Gather a side's facts of some kinds, one process after another.
+
+    Parameters
+    ----------
+    side, kinds, archive
+        What to gather, and where from.
+    lenient
+        Leave out a kind that the side cannot gather; a base may be from before it.
+    """
+    facts, left_out = [], {}
+    for kind in kinds:
+        try:
+            facts += _gather_kind(side, kind, archive)
+        except SideError as error:
+            if not lenient:
+                raise
+            left_out[kind] = error.reason
+    return Gathered(facts, left_out)
 
 
 def _gather_kind(side: Side, kind: str, archive: Path) -> list[Fact]:
     if kind == "instructions":
-        return _of_source(side, kind, lambda: _instructions(side))
-    if kind in ("compiled", "gpu"):
-        # Compiled code is a fact of the source: the same sources are compiled once.
-        return _of_source(side, kind, lambda: _ask(side, kind))
+        return _instructions(side)
     return _ask(side, kind, **({"archive": str(archive)} if kind == "stages" else {}))
-
-
-def _kept(side: Side, kind: str) -> Path:
-    how = hashlib.blake2b(b"".join((ROOT / name).read_bytes() for name in _MEASURING), digest_size=6).hexdigest()
-    return side.path / f"{kind}-{how}.json"
-
-
-def forget(side: Side, kind: str) -> None:
-    """Gather a side's facts of this kind anew the next time."""
-    _kept(side, kind).unlink(missing_ok=True)
-
-
-def _of_source(side: Side, kind: str, compute: Callable[[], list[Fact]]) -> list[Fact]:
-    kept = _kept(side, kind)
-    if not kept.exists():
-        kept.write_text(json.dumps([asdict(fact) for fact in compute()]))
-    return [Fact(**record) for record in json.loads(kept.read_text())]
 
 
 def _ask(side: Side, kind: str, **arguments: str) -> list[Fact]:
@@ -89,16 +89,19 @@ def _ask(side: Side, kind: str, **arguments: str) -> list[Fact]:
 
 def _instructions(side: Side) -> list[Fact]:
     with tempfile.TemporaryDirectory() as folder:
-        counted = instructions.finish(instructions.start(side, Path(folder) / "counts"), Path(folder) / "counts")
+        try:
+            counted = instructions.finish(instructions.start(side, Path(folder) / "counts"), Path(folder) / "counts")
+        except OSError as error:
+            raise SideError(side.name, str(error)) from error
     return [Fact(f"{name}: instructions executed", count, slack=0.02) for name, count in counted.items()]
 
 
-def gather_both(base: Side | None, head: Side, kinds: Sequence[str], archive: Path) -> tuple[list[Fact], list[Fact]]:
+def gather_both(base: Side | None, head: Side, kinds: Sequence[str], archive: Path) -> tuple[Gathered, Gathered]:
     """Gather both sides' facts at the same time; no base, no facts of it."""
     with ThreadPoolExecutor(2) as threads:
         of_head = threads.submit(gather, head, kinds, archive)
-        of_base = threads.submit(gather, base, kinds, archive) if base else None
-        return of_base.result() if of_base else [], of_head.result()
+        of_base = threads.submit(gather, base, kinds, archive, lenient=True) if base else None
+        return of_base.result() if of_base else Gathered([], {}), of_head.result()
 
 
 def faults(base: Sequence[Fact], head: Sequence[Fact], accept: Sequence[str] = ()) -> list[Fault]:
@@ -125,15 +128,7 @@ def faults(base: Sequence[Fact], head: Sequence[Fact], accept: Sequence[str] = (
 
 def small_archive(cache: Path) -> Path:
     """Make, once, the archive that the stages' facts and times are taken on: four scenes of 512 px, by recipe."""
-    from s2fast.synth import synth
-
-    path = cache / "archive-512-2-0"
-    if not path.exists():
-        partial = cache / f"{path.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        synth(partial, size=512, dates=2, seed=0)
-        partial.rename(path)
-    return path
+    return made(cache / "archive-512-2-0", size=512, dates=2, seed=0)
 
 
 def choose_kinds(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:

@@ -16,6 +16,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.calls import CALLS
 from benchmarks.check.sides import Side, worker_environment
 
 INSTRUCTION_SET = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+popcnt,+bmi,+bmi2,+fma"}
@@ -58,7 +59,7 @@ def finish(process: subprocess.Popen[str], scratch: Path) -> dict[str, int]:
         trigger = re.search(r"^desc: Trigger: .*?counted-(\w+)", text, re.MULTILINE)
         if trigger:
             found[trigger[1]] = of_compiled_code(text)
-    if process.returncode or set(found) != set(OPERATIONS):
+    if process.returncode or set(found) != set(CALLS):
         last = (told.strip().splitlines() or ["no message"])[-1]
         raise OSError(f"valgrind ended with code {process.returncode}, counted {sorted(found)}: {last}")
     return found
@@ -85,60 +86,15 @@ def of_compiled_code(profile: str) -> int:
     return sum(cost for name, cost in costs.items() if names.get(name) == "???")
 
 
-def _hamming_top2() -> None:
-    import numpy as np
-
-    from s2fast_kernels.hamming_top2 import hamming_top2
-    from s2fast_kernels.hamming_top2.cases import random_descriptors
-
-    rows = random_descriptors(np.random.default_rng(0), 2_000)
-    hamming_top2(rows[:1_000], rows[1_000:], np.array([0, 600, 1_000]), backend="numba")
-
-
-def _hamming_top2_both() -> None:
-    import numpy as np
-
-    from s2fast_kernels.hamming_top2.cases import random_descriptors
-    from s2fast_kernels.hamming_top2_both import hamming_top2_both
-
-    rows = random_descriptors(np.random.default_rng(1), 2_000)
-    hamming_top2_both(rows[:1_000], rows[1_000:], np.array([0, 600, 1_000]), backend="numba")
-
-
-def _hamming_window_top2() -> None:
-    import numpy as np
-
-    from s2fast_kernels.hamming_top2.cases import random_descriptors
-    from s2fast_kernels.hamming_window_top2 import hamming_window_top2
-
-    rng = np.random.default_rng(2)
-    rows, positions = random_descriptors(rng, 4_000), rng.uniform(0, 45, (2, 2_000, 2))
-    hamming_window_top2(rows[:2_000], positions[0], rows[2_000:], positions[1], 4.5, backend="numba")
-
-
-def _akaze() -> None:
-    from s2fast_kernels.akaze import AkazeSettings, akaze
-    from s2fast_kernels.akaze.cases import synthetic_image
-
-    akaze(synthetic_image((256, 256)), settings=AkazeSettings(threshold=0.0003, upright=True), backend="numba")
-
-
-OPERATIONS = {
-    "hamming_top2": _hamming_top2,
-    "hamming_top2_both": _hamming_top2_both,
-    "hamming_window_top2": _hamming_window_top2,
-    "akaze": _akaze,
-}
-
-
 def main(mode: str) -> None:
     """Run every operation once; with `counted`, under valgrind, write a profile after each."""
-    for name, operation in OPERATIONS.items():
-        operation()
+    for name, sized in CALLS.items():
+        call = sized.make(sized.small)
+        call()
         if mode == "counted":
             # Twice, so that loading from the cache is in the first profile only.
             _write_profile(f"loaded-{name}")
-            operation()
+            call()
             _write_profile(f"counted-{name}")
 
 

@@ -1,8 +1,9 @@
 """The two sides of a comparison: one set of measuring code, two trees of s2fast and its kernels.
 
 Both sides are timed by this checkout's benchmarks, so that a change of the measuring code is no difference between
-them. A side is a folder of links, ``s2fast``, ``s2fast_kernels`` and ``benchmarks``, put first on the path of the
-side's own interpreter, with a cache of compiled kernels of its own.
+them. Where base is from before something that is measured, that alone is left out, and the result says so. A side is a
+folder of links, ``s2fast``, ``s2fast_kernels`` and ``benchmarks``, put first on the path of the side's own interpreter,
+with a cache of compiled kernels of its own.
 """
 
 from __future__ import annotations
@@ -32,19 +33,24 @@ class CheckError(Exception):
     """The check itself cannot be done; told in one line."""
 
 
+class SideError(CheckError):
+    """A side cannot do what was asked: a base from before what is measured, or a head that fails."""
+
+    def __init__(self, side: str, reason: str) -> None:
+        super().__init__(f"{side}: {reason}")
+        self.side, self.reason = side, reason
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """One tree, ready to run."""
 
     name: str
     """``base`` or ``head``."""
-
     path: Path
     """The folder of links."""
-
     python: str
     """The interpreter of its environment."""
-
     cache: Path
     """Where its compiled kernels are kept."""
 
@@ -146,11 +152,11 @@ class Worker:
             raise CheckError(f"the worker of {self.label} ended with code {self._process.wait()}: {self._last_words()}")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise CheckError(f"{self.label}: {answer['error']}")
+            raise SideError(self.label, answer["error"])
         return answer
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Send and receive."""
+        """Send a request and return the answer."""
         self.send(do, **arguments)
         return self.receive()
 

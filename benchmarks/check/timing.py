@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from benchmarks.check.sides import Worker
+from benchmarks.check.sides import SideError, Worker
 from benchmarks.check.statistics import (
     MAX_ROUNDS,
     MIN_ROUNDS,
@@ -28,16 +29,12 @@ class Timing:
 
     case: str
     """Name in `benchmarks.check.cases.CASES`."""
-
     clock: str
     """``cpu_s`` or ``wall_s``."""
-
     control: Interval
     """Base against a second process of base."""
-
     measured: Interval | None
     """Head against base; None where the control was not quiet."""
-
     seconds: float
     """Typical call of base [s]."""
 
@@ -79,7 +76,7 @@ def time_case(
     for worker in sides:
         worker.send("prepare", case=case, archive=archive)
     # Head sets nothing: a slower head would otherwise be timed over fewer repeats.
-    repeats, *_ = [worker.receive()["repeats"] for worker in sides]
+    repeats, *_ = [answer["repeats"] for answer in received(sides)]
     for worker in sides:
         worker.ask("repeat", repeats=repeats)
     deadline = time.monotonic() + most_s / 2
@@ -87,6 +84,20 @@ def time_case(
     quiet = is_quiet(control["cpu_s"])
     measured = paired_rounds(base, head, time.monotonic() + most_s / 2, rounds, until=narrow)[0] if quiet else {}
     return [Timing(case, clock, control[clock], measured.get(clock), seconds[clock]) for clock in CLOCKS]
+
+
+def received(workers: Sequence[Worker]) -> list[dict[str, Any]]:
+    """Read every worker's answer; raise the first error only then, so that none is left to be read."""
+    answers, errors = [], []
+    for worker in workers:
+        try:
+            answers.append(worker.receive())
+        except SideError as error:
+            errors.append(error)
+    if errors:
+        # Head's own fault comes before what a base is too old for.
+        raise min(errors, key=lambda error: error.side != workers[-1].label)
+    return answers
 
 
 def narrow(so_far: Interval) -> bool:

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.check.cases import CASES, Call
+from benchmarks.calls import Call
+from benchmarks.check.cases import CASES
 
 LEAST_S = 0.25
 """A timed call takes at least about this long; shorter work is repeated within it."""
@@ -54,9 +55,9 @@ class Answers:
 
     def collect(self, what: str, **arguments: Any) -> dict[str, Any]:
         """Gather facts of one kind."""
-        from benchmarks.check.facts import COLLECTORS
+        from benchmarks.check.facts import collect
 
-        return {"facts": COLLECTORS[what](scratch=self._scratch, **arguments)}
+        return {"facts": collect(what, scratch=self._scratch, **arguments)}
 
 
 def main() -> None:

@@ -8,64 +8,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.check.facts import high_water_mib, peak_memory
-from s2fast.work.progress import Bar, Progress
-
-
-class Measuring(Progress):
-    """Takes every stage's seconds and peak memory as the stages report their progress."""
-
-    def __init__(self) -> None:
-        self.stages: dict[str, dict[str, Any]] = {}
-
-    @contextmanager
-    def stage(self, name: str, todo: int, kept: int) -> Iterator[Bar]:
-        """Measure a stage that has something to do; see `Progress`."""
-        before, start = reset_peaks(), time.perf_counter()
-        yield Bar()
-        if todo:
-            self.stages[name] = {
-                "seconds": round(time.perf_counter() - start, 3),
-                "peak_mb": round(summed_peaks_mib(), 1),
-                "above_mb": round(high_water_mib() - before, 1),
-                "done": todo,
-                "kept": kept,
-            }
-
-
-def processes() -> list[str]:
-    """List this process and its workers, by id; their peaks need not fall together, so a sum is an upper bound."""
-    found = ["self"]
-    for task in Path("/proc/self/task").iterdir():
-        with suppress(FileNotFoundError):  # a thread that has just ended has no children
-            found += (task / "children").read_text().split()
-    return found
-
-
-def reset_peaks() -> float:
-    """Begin to measure the peaks of this process and its workers anew; return this one's resident memory [MiB]."""
-    for process in processes():
-        with suppress(FileNotFoundError):  # a worker that has just ended has no peak
-            Path(f"/proc/{process}/clear_refs").write_text("5")
-    return high_water_mib()
-
-
-def summed_peaks_mib() -> float:
-    """Sum the peaks since they were reset, of this process and its workers [MiB]."""
-    total = 0.0
-    for process in processes():
-        with suppress(FileNotFoundError):
-            total += high_water_mib(process)
-    return total
+from benchmarks.calls import warm_up
+from benchmarks.meter import Metered, memory_mib, peak_memory
 
 
 def run_case(job: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +33,7 @@ def run_case(job: dict[str, Any]) -> dict[str, Any]:
         from s2fast_kernels.akaze.numba_cpu import NumbaEngine
 
         NumbaEngine.core_px = job["core_px"]
-    progress = Measuring()
+    progress = Metered()
     run_stages(
         Job(load_config(overrides=job["settings"]), job["scenes"], job["regions"], job["out"]),
         workers=job["workers"],
@@ -93,20 +42,12 @@ def run_case(job: dict[str, Any]) -> dict[str, Any]:
     run = Run(job["out"])
     truth = load_truth(job["truth"])
     return {
-        "stages": progress.stages,
+        "stages": {name: asdict(cost) for name, cost in progress.stages.items()},
         "backends": {name: stage.backend for name, stage in run.record.history.stages.items() if stage.backend},
         "problems": len(run.record.history.problems),
         "counts": run_counts(run),
         "quality": asdict(quality(run, truth)) if truth else {},
     }
-
-
-def warm_up() -> None:
-    """Load the compiled kernels, so that no stage is charged for it."""
-    from benchmarks.check.instructions import OPERATIONS
-
-    for operation in OPERATIONS.values():
-        operation()
 
 
 def search_case(job: dict[str, Any], rounds: int = 5) -> dict[str, Any]:
@@ -143,7 +84,7 @@ def search_case(job: dict[str, Any], rounds: int = 5) -> dict[str, Any]:
     # OpenCV's rate does not depend on the queries' number: a sample of them is timed.
     scaled = [second * len(query) / sample for second in times["opencv"]]
     return {
-        "stages": {"search": {"seconds": seconds, "peak_mb": high_water_mib(), "above_mb": round(peaks[0], 1)}},
+        "stages": {"search": {"seconds": seconds, "peak_mb": memory_mib("VmHWM"), "above_mb": round(peaks[0], 1)}},
         "backends": {"search": job["backend"]},
         "counts": {"comparisons": len(query) * len(train)},
         "quality": {

@@ -19,6 +19,7 @@ import pandas as pd
 
 from benchmarks.check.command import default_cache
 from benchmarks.check.sides import CheckError
+from benchmarks.harness import option_parser
 from benchmarks.sweep.grid import SweepFile, cases_of, load_sweep
 from benchmarks.sweep.page import cell, front_of, page, shown_columns
 from benchmarks.sweep.runner import columns, run_sweep
@@ -27,15 +28,12 @@ from s2fast.errors import S2FastError
 
 def main(argv: Sequence[str]) -> int:
     """Run sweeps and show what they gave."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = option_parser("sweep", __doc__)
     parser.add_argument("sweep", nargs="+", type=Path, help="TOML files")
     parser.add_argument("--out", type=Path, default=Path("sweeps"), help="folder of results")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where synthetic data sets are kept")
     parser.add_argument("--retry", action="store_true", help="run failed cases again")
     parser.add_argument("--plan", action="store_true", help="list the cases, run nothing")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON lines instead of the table")
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
     failed = 0

@@ -10,7 +10,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 class BackendError(RuntimeError):
@@ -30,11 +30,14 @@ class Backend:
     function: str
     """Name of the implementation in that module: the operation's own name."""
 
-    missing: Callable[[], str | None]
-    """Says why this backend cannot run here, or None when it can. Must not import heavy packages needlessly."""
+    device: Literal["cpu", "gpu", "any"]
+    """Where it computes: on the processor, on a GPU, or on whatever device its library finds."""
 
-    auto: bool = True
-    """Whether ``"auto"`` may choose it."""
+    missing: Callable[[], str | None]
+    """Returns why this backend cannot run here, or None when it can. Must not import heavy packages needlessly."""
+
+    auto: Callable[[], bool] = lambda: True
+    """Returns whether ``"auto"`` may choose it here."""
 
     def load(self) -> Callable[..., Any]:
         """Import the implementation and return it."""
@@ -65,7 +68,7 @@ def resolve(table: Sequence[Backend], name: str = "auto") -> Backend:
     if name == "auto":
         reasons = []
         for row in table:
-            if not row.auto:
+            if not row.auto():
                 continue
             reason = row.missing()
             if reason is None:

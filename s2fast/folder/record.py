@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from s2fast.archive.identity import identity
 from s2fast.config import Config
 from s2fast.errors import SceneError
-from s2fast.files.source import gdal_name
 from s2fast.folder.checksums import sealed, unsealed
 from s2fast.folder.content_key import FORMAT
 from s2fast.folder.run_folder import RunFolder
@@ -23,14 +20,10 @@ from s2fast.geometry.nulls import NullRate
 from s2fast.model import Raster, Scene
 from s2fast.regions.check import RegionRows
 from s2fast.regions.file import RegionFile
-from s2fast.work.executors import available_cores
+from s2fast.work.machine import processor, versions
+from s2fast_kernels.machine import available_cores
 
 RUN_JSON = "run.json"
-
-_PACKAGES = (
-    "s2fast", "numpy", "opencv-python-headless", "faiss-cpu", "numba", "torch", "rasterio", "geopandas", "shapely",
-    "pyproj", "zarr",
-)  # fmt: skip
 
 
 class SceneInput(BaseModel):
@@ -52,7 +45,7 @@ class SceneInput(BaseModel):
 def check_unchanged(item: SceneInput) -> None:
     """Raise SceneError if the scene's file has changed since the run began."""
     if identity(item.scene.source) != item.identity:
-        raise SceneError(f"{gdal_name(item.scene.path)} has changed since the run began: run again")
+        raise SceneError(f"{item.scene.source} has changed since the run began: run again")
 
 
 class StageRecord(BaseModel):
@@ -113,7 +106,7 @@ class Asked(BaseModel):
     @property
     def job(self) -> dict[str, object]:
         """The job's identity; a run folder holds results of one job only."""
-        return {"places": self.places, "regions": str(self.regions.path) if self.regions else None}
+        return {"places": self.places, "regions": self.regions.source.name if self.regions else None}
 
 
 class Found(BaseModel):
@@ -191,11 +184,11 @@ class RunRecord:
         """Write run.json, with the software versions and machine of this process."""
         history = self.history
         history.updated = datetime.now(UTC).isoformat(timespec="seconds")
-        history.versions = {"python": platform.python_version()} | _installed()
-        history.machine = {"system": platform.platform(), "processor": _processor(), "cores": available_cores()}
+        history.versions = {"python": platform.python_version()} | versions()
+        history.machine = {"system": platform.platform(), "processor": processor(), "cores": available_cores()}
         fields: dict[str, object] = {"format": FORMAT}
         for part in (self.asked, self.found, history):
-            fields |= json.loads(part.model_dump_json())
+            fields |= json.loads(part.model_dump_json(by_alias=True))
         folder.write(RUN_JSON, json.dumps(sealed(fields), indent=2, ensure_ascii=False).encode())
 
     @classmethod
@@ -227,21 +220,3 @@ def load_record(folder: RunFolder) -> RunRecord | None:
     except ValueError as error:  # base class of pydantic's and json's errors
         why = "another version of s2fast wrote it" if isinstance(error, ValidationError) else str(error)
         raise folder.damaged(RUN_JSON, why, RUN_JSON) from error
-
-
-def _installed() -> dict[str, str]:
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -24,7 +24,7 @@ from s2fast.files.storage import Stamp, open_storage
 from s2fast.folder.checksums import CheckedStore, RecordingStore, checksum, sealed, unsealed
 from s2fast.folder.pair_blocks import PairBlocks
 from s2fast.geometry.placement import Placement
-from s2fast.image.fixed_pattern import Fixed
+from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.model import Features, TileInfo, Window
 
 ROOT = "store.zarr"
@@ -234,11 +234,11 @@ class RunFolder:
         scene_id: str,
         features: Features,
         clear: npt.NDArray[np.uint8],
-        fixed: Fixed,
+        fixed: FixedPattern,
         key: str,
         backend: str,
     ) -> None:
-        """Write a scene's features, map of clear ground and fixed-pattern data, and finally their key."""
+        """Write a scene's features, map of clear ground and fixed pattern, and finally their key."""
         group = self._begin(_features(scene_id), key)
         arrays = {field.name: getattr(part, field.name) for part in (features, fixed) for field in fields(part)}
         arrays |= {"clear": clear}
@@ -263,9 +263,9 @@ class RunFolder:
         """Read the features that matching needs: ``descriptors``, ``xy``, ``size``."""
         return self._arrays(_features(scene_id), "descriptors", "xy", "size")
 
-    def fixed(self, scene_id: str) -> Fixed:
-        """Read a scene's fixed-pattern data: what may be fixed to its pixels instead of the ground."""
-        return Fixed(**self._arrays(_features(scene_id), *(field.name for field in fields(Fixed))))
+    def fixed_pattern(self, scene_id: str) -> FixedPattern:
+        """Read the parts of a scene that may belong to a fixed pattern."""
+        return FixedPattern(**self._arrays(_features(scene_id), *(field.name for field in fields(FixedPattern))))
 
     # Groups
 

@@ -44,9 +44,6 @@ _AS_CODED = 1
 palette looked up or in the order of a channel definition."""
 
 
-_COMPONENT = ("dx", "dy", "w", "h", "x0", "y0", "precision", "bpp", "signed", "resolutions", "factor")
-
-
 class _Component(ctypes.Structure):
     """`opj_image_comp_t`."""
 

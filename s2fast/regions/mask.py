@@ -130,11 +130,11 @@ def _widened(series: geopandas.GeoSeries, settings: Regions, metric: str) -> Sha
 
 def _align_longitudes(polygons: Shapes, pixel_grid: PixelGrid) -> Shapes:
     """Shift longitudes by full turns to match those of a scene near the 180th meridian."""
-    if not pixel_grid.turn or not len(polygons):
+    if not pixel_grid.full_turn or not len(polygons):
         return polygons
     centres = shapely.get_coordinates(shapely.centroid(polygons))
     points, polygon = shapely.get_coordinates(polygons, return_index=True)
-    shift = pixel_grid.alongside(centres) - centres
+    shift = pixel_grid.unwrapped(centres) - centres
     moved: Shapes = shapely.set_coordinates(polygons.copy(), points + shift[polygon])
     return moved
 

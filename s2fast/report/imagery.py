@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,7 +13,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
 from s2fast.errors import SceneError
-from s2fast.files.source import gdal_name
+from s2fast.files.source import Source
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
 from s2fast.raster.bands import Picture
@@ -42,16 +41,16 @@ def original(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> 
 
 
 def from_source(
-    folder: RunFolder, scene_id: str, window: Window, side_px: int, address: Path | None = None
+    folder: RunFolder, scene_id: str, window: Window, side_px: int, source: Source | None = None
 ) -> npt.NDArray[Any] | None:
     """Read a window of the scene's file, shrunk to at most `side_px` a side; None, and a warning, if it is gone.
 
-    The run folder knows where the file is, but no signature or password: `address` may.
+    The run folder knows the source by its name alone; `source` may hold the signature that opens it.
     """
-    source = address or Path(folder.tile(scene_id).source)
+    source = source or Source.of(folder.tile(scene_id).source)
     try:
         with gdal_settings(), opened(source) as dataset:
-            picture = Picture.of(dataset, gdal_name(source))
+            picture = Picture.of(dataset, source.name)
             # GDAL decodes the file's own coarser level next to this size.
             values: npt.NDArray[Any] = dataset.read(
                 list(picture.bands),
@@ -61,7 +60,7 @@ def from_source(
             )
             pixels, _ = picture.seen(values)
     except (RasterioError, SceneError):
-        log.warning("%s is gone: the scene is drawn from the run folder, in grey", gdal_name(source))
+        log.warning("%s is gone: the scene is drawn from the run folder, in grey", source)
         return None
     return np.moveaxis(pixels, 0, 2) if len(pixels) == 3 else pixels[0]
 

@@ -34,7 +34,7 @@ def page(data: dict[str, Any]) -> str:
     return html
 
 
-def looks() -> str:
+def assets_hash() -> str:
     """Hash the assets: a page, or a style, made with others is not up to date."""
     folder = files("s2fast.report") / "assets"
     names = sorted(entry.name for entry in folder.iterdir())

@@ -10,7 +10,6 @@ import pandas as pd
 import pyproj
 
 from s2fast.errors import RunFolderError
-from s2fast.files.source import gdal_name
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import footprint
@@ -109,7 +108,7 @@ def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> 
                 "platform": scene.platform,
                 "sensing_time": scene.sensing_time,
                 "tile": scene.tile,
-                "source": gdal_name(scene.path),
+                "source": scene.source.name,
                 "crs": pyproj.CRS(item.raster.crs_wkt).to_string(),
                 "rows": item.raster.shape[0],
                 "cols": item.raster.shape[1],

@@ -65,7 +65,7 @@ def thumbnail_unit(item: SceneInput, side_px: int, out: str) -> Thumbnails:
     """Draw one scene's thumbnails."""
     folder, scene_id = RunFolder(out), item.scene.scene_id
     window = whole(folder, scene_id)
-    pixels = from_source(folder, scene_id, window, side_px, item.scene.address)
+    pixels = from_source(folder, scene_id, window, side_px, item.scene.source)
     scene = stored_grey(folder, scene_id, window, side_px) if pixels is None else stretched(pixels)
     tile = shown_tile(folder, scene_id, window, side_px, _OUTSIDE)
     return Thumbnails(data_address(scene), data_address(tile), pixels is not None)

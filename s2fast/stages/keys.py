@@ -1,7 +1,8 @@
-"""Content keys: a hash per result of everything that it depends on.
+"""Content keys: the hash of everything that a result depends on.
 
-A stage computes a result only if none is stored under its key. The chain: raster and polygons make the key of a tile, a
-tile's key and the detector's settings that of its features, two scenes' features and the rule that of a pair.
+A stage computes a result only if none is stored under its key. The keys form a chain: the key of a tile depends on the
+raster and the polygons, the key of its features on the tile's key and the detector's settings, the key of a pair on the
+keys of both scenes' features and the matching settings.
 """
 
 from __future__ import annotations
@@ -11,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from s2fast.config import Config, Matching
+from s2fast.detectors import acting, backend_name
 from s2fast.errors import ConfigError
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.regions.file import RegionFile
 from s2fast.report import page
-from s2fast_kernels.akaze import BACKENDS
-from s2fast_kernels.backends import resolve
 
 
 def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
-    """Content key of a scene's tile."""
+    """Return the content key of a scene's tile."""
     settings = config.regions if regions and config.regions.mode != "none" else None
     return content_key(
         "tile",
@@ -37,13 +37,13 @@ def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> st
 
 
 def features_key(tile: str, config: Config, backend: str) -> str:
-    """Content key of a scene's features; `config` as `resolved` gives it."""
+    """Return the content key of a scene's features; `config` is the result of `resolved`."""
     preparation = config.ingest.model_dump(include={"clouds", "contrast", "clahe_clip"})
-    return content_key("features", tile, config.features.model_dump(exclude={"backend"}), preparation, backend)
+    return content_key("features", tile, acting(config.features), preparation, backend)
 
 
 def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:
-    """Settle what the run's scenes decide together: whether orientations are estimated."""
+    """Return the settings with ``features.upright = "auto"`` resolved: True if all scenes are north-up."""
     if config.features.upright != "auto":
         return config
     north_up = all(item.raster.north_up for item in scenes)
@@ -51,8 +51,8 @@ def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:
 
 
 def features_keys(record: RunRecord) -> dict[str, str]:
-    """Content key of every scene's features under the run's settings, by scene id, in the run's order."""
-    backend = resolve(BACKENDS, record.config.features.backend).name
+    """Return the content keys of all scenes' features under the run's settings, by scene id, in the run's order."""
+    backend = backend_name(record.config.features)
     config = resolved(record.config, record.usable)
     return {
         item.scene.scene_id: features_key(tile_key(item, record.config, record.regions), config, backend)
@@ -61,7 +61,7 @@ def features_keys(record: RunRecord) -> dict[str, str]:
 
 
 def pair_key(query_key: str, train_key: str, config: Config) -> str:
-    """Content key of a pair's matches, from its features' keys and the settings."""
+    """Return the content key of a pair's matches, from the keys of its features and the settings."""
     rule = config.matching.model_dump(exclude={"backend", "pairs", "pairs_file"})
     if config.matching.mode == "exhaustive":
         del rule["radius_m"]
@@ -69,21 +69,21 @@ def pair_key(query_key: str, train_key: str, config: Config) -> str:
 
 
 def verdict_key(query_key: str, train_key: str, config: Config) -> str:
-    """Content key of a pair's verdict, from its features' keys and the settings."""
+    """Return the content key of a pair's verdict, from the keys of its features and the settings."""
     verification = config.verification.model_dump() if config.verification.enabled else None
     matched = pair_key(query_key, train_key, config)
     return content_key("verified", matched, verification, config.matching.radius_m, config.output.keep_matches)
 
 
 def tables_key(record: RunRecord) -> str:
-    """Content key of the tables and the page: all that the pairs' results and the list of scenes depend on."""
+    """Return the content key of the tables and the report page, which depend on all scenes and results of pairs."""
     config = record.config
-    pairs = verdict_key("", "", config), pairs_chosen(config.matching)
-    return content_key("tables", page.looks(), features_keys(record), *pairs)
+    pairs = verdict_key("", "", config), pair_selection(config.matching)
+    return content_key("tables", page.assets_hash(), features_keys(record), *pairs)
 
 
-def pairs_chosen(settings: Matching) -> Any:
-    """Return what the choice of pairs depends on besides the scenes, as a JSON value."""
+def pair_selection(settings: Matching) -> Any:
+    """Return everything besides the scenes that determines the pairs to compare, as a JSON value."""
     if settings.pairs != "file":
         return settings.pairs
     try:

@@ -32,20 +32,21 @@ MATCH_SCHEMA = pa.schema(
         "inlier": pa.bool_(),
     }
 )
-"""Columns of matches: scene ids, rows of their features, distances [bits], whether the match agrees with the shift."""
+"""Columns of matches: scene ids, feature rows, Hamming distances [bits], whether the match is an inlier."""
 
 _cached = threading.local()
 
 
 def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> StageResult:
-    """Match every pair that has no result under its key; remove the results of pairs that are no longer wanted."""
+    """Match every pair that has no result under its key, and remove stale results."""
     rule = MatchingRule.of(record.config.matching)
     pairs = wanted_pairs(record, folder, keys.pair_key)
-    there = set(folder.matched.complete_rows(with_matches=True)["key"])
+    stored = set(folder.matched.complete_rows(with_matches=True)["key"])
     budget_bytes = record.config.compute.budget_mb * MIB
-    # All pairs are planned, whatever is there: a resumed run writes the files it would have written uninterrupted.
+    # Plan all pairs, including those already stored, so that a resumed run writes the same files as an uninterrupted
+    # one.
     planned = plan_blocks(pairs, keypoint_counts(record, folder), budget_bytes)
-    blocks = [tuple(pair for pair in block if pair.key not in there) for block in planned]
+    blocks = [tuple(pair for pair in block if pair.key not in stored) for block in planned]
     done = sum(map(len, blocks))
     result = StageResult(kept=len(pairs) - done, done=done, backend=rule.backend)
     with progress.stage("match", done, result.kept) as bar:
@@ -57,7 +58,7 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
 
 
 def match_unit(block: Sequence[Pair], rule: MatchingRule, budget_bytes: int, out: str) -> None:
-    """Match one block of pairs and write it."""
+    """Match one block of pairs and write its results and matches."""
     folder = RunFolder(out)
     names = {scene for pair in block for scene in (pair.query, pair.train)}
     scenes = load_scenes(folder, names, budget_bytes)
@@ -78,12 +79,7 @@ def load_scenes(folder: RunFolder, names: set[str], budget_bytes: int = 0) -> di
     """Load scenes, reusing those cached by earlier blocks; evict the least recently used beyond the memory budget."""
     before: dict[tuple[str, str, str | None], MatchedScene] = getattr(_cached, "scenes", {})
     keys = {name: (folder.address, name, folder.features_key(name)) for name in sorted(names)}
-    found = {
-        key: before.pop(key)
-        if key in before
-        else MatchedScene(placement=folder.placement(name), fixed=folder.fixed(name), **folder.described(name))
-        for name, key in keys.items()
-    }
+    found = {key: before.pop(key) if key in before else _load_scene(folder, name) for name, key in keys.items()}
     most = max((len(scene.descriptors) for scene in found.values()), default=0)
     left_bytes = budget_bytes - match_bytes(most, len(names))
     for key, scene in before.items():
@@ -95,15 +91,21 @@ def load_scenes(folder: RunFolder, names: set[str], budget_bytes: int = 0) -> di
     return {name: found[key] for name, key in keys.items()}
 
 
+def _load_scene(folder: RunFolder, name: str) -> MatchedScene:
+    """Read one scene from the run folder."""
+    placement, pattern = folder.placement(name), folder.fixed_pattern(name)
+    return MatchedScene(placement=placement, fixed_pattern=pattern, **folder.described(name))
+
+
 def pair_result(pair: Pair, n_query: int, n_train: int, matches: Matches) -> PairResult:
-    """Sum up one pair."""
+    """Return the counts and the similarity of one pair."""
     n_good = len(matches.query_row)
     similarity = similarity_pct(n_good, n_query)
     return PairResult(pair.query, pair.train, n_query, n_train, n_good, similarity, pair.key, matches.radius_m)
 
 
 def rows_of_pairs(matches: pa.Table) -> dict[tuple[str, str], slice]:
-    """Say where the matches of each pair lie in a table that lists one pair's after another's."""
+    """Return the rows of each pair in a table of matches that is grouped by pair."""
     codes = [matches[side].combine_chunks().indices.to_numpy() for side in ("query", "train")]
     names = [matches[side].combine_chunks().dictionary.to_pylist() for side in ("query", "train")]
     if not len(matches):
@@ -117,7 +119,7 @@ def rows_of_pairs(matches: pa.Table) -> dict[tuple[str, str], slice]:
 
 
 def match_table(pair: Pair, matches: Matches) -> pa.Table:
-    """List the good matches of one pair; ``inlier`` is null until verified."""
+    """Return the good matches of one pair as a table; ``inlier`` is null until verified."""
     zeros = pa.array(np.zeros(len(matches.query_row), np.int32))
     columns = [
         pa.DictionaryArray.from_arrays(zeros, pa.array([pair.query])),

@@ -1,4 +1,4 @@
-"""Find the good matches of scenes from their features: nearest neighbours, ratio test, mutual choice, search radius."""
+"""Find the good matches of two scenes: nearest neighbours, ratio test, mutual nearest neighbours, search radius."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import numpy.typing as npt
 
 from s2fast.config import Matching
 from s2fast.geometry.placement import SEARCHED_RADII, Placement, radii_m
-from s2fast.geometry.witnesses import LEAST_WITNESSES, MAX_LOG_NFA, Kinship, densest_spots
-from s2fast.image.fixed_pattern import Fixed
+from s2fast.geometry.witnesses import LEAST_WITNESSES, MAX_LOG_NFA, NeighbourCorrelation, highest_peaks
+from s2fast.image.fixed_pattern import FixedPattern
 from s2fast_kernels import hamming_top2, hamming_top2_both, hamming_window_top2_both
 from s2fast_kernels.backends import Backend, resolve
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
 from s2fast_kernels.hamming_window_top2_both import WindowRows
 
-_SCALES_AN_OCTAVE = 4
-"""Keypoints correspond if they are of one size, to a quarter of an octave: 98 of 100 true matches are."""
+_SCALES_PER_OCTAVE = 4
+"""Only keypoints of the same size, in steps of a quarter of an octave, are matched: so are 98 % of true matches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """Good matches of one pair, rising by query row."""
+    """Good matches of one pair, in ascending order of query row."""
 
     query_row: npt.NDArray[np.int32]
     """(k,) rows of the query's features."""
@@ -34,25 +34,25 @@ class Matches:
     distance: npt.NDArray[np.uint16]
     """(k,) Hamming distance [bits]."""
     second: npt.NDArray[np.uint16]
-    """(k,) distance of the second-best neighbour [bits], 65535 where none competed."""
+    """(k,) Hamming distance of the second-best neighbour [bits], 65535 if there is none."""
     radius_m: float
-    """How far apart the same ground may lie [m]."""
+    """Search radius: greatest shift between the scenes [m]."""
 
 
 @dataclass(frozen=True)
 class MatchedScene:
-    """What matching reads of a scene."""
+    """Features and position of a scene, as input of matching."""
 
     descriptors: npt.NDArray[np.uint64]
-    """(n, 8) packed."""
+    """(n, 8) packed descriptors."""
     xy: npt.NDArray[np.float32]
     """(n, 2) positions [full-resolution px]."""
     size: npt.NDArray[np.float32]
     """(n,) diameters [full-resolution px]."""
-    fixed: Fixed
-    """What could be fixed to the scene's pixels and not to the ground."""
+    fixed_pattern: FixedPattern
+    """Parts that may be fixed to the pixel grid instead of the ground."""
     placement: Placement
-    """Where the scene lies."""
+    """Position of the scene on the ground."""
 
     @cached_property
     def on_own_map(self) -> npt.NDArray[np.float64]:
@@ -60,20 +60,20 @@ class MatchedScene:
         return self.placement.on_map(self.xy)
 
     def on_map_of(self, other: MatchedScene) -> npt.NDArray[np.float64]:
-        """Map positions to the CRS of another scene's positions: (n, 2) [m]."""
+        """Return the positions in the `metric` CRS of another scene: (n, 2) [m]."""
         if self.placement.metric == other.placement.metric:
             return self.on_own_map
         return self.placement.on_map(self.xy, other.placement.metric)
 
     def prepared(self, radius: float, query: MatchedScene) -> WindowRows:
-        """Order the keypoints for a search within a radius on the query's map; done once for all searches alike."""
-        name = (radius, query.placement.metric)
-        if name not in self._prepared:
-            # A row of radii may be tried pair by pair: only the latest orders are kept.
+        """Return the keypoints sorted for a search within a radius on the query's map; cached."""
+        key = (radius, query.placement.metric)
+        if key not in self._prepared:
+            # Every pair may try several radii: cache the two latest results only.
             while len(self._prepared) > 1:
                 del self._prepared[next(iter(self._prepared))]
-            self._prepared[name] = WindowRows.of(self.descriptors, self.on_map_of(query), self.scale, radius)
-        return self._prepared[name]
+            self._prepared[key] = WindowRows.of(self.descriptors, self.on_map_of(query), self.scale, radius)
+        return self._prepared[key]
 
     @cached_property
     def _prepared(self) -> dict[tuple[float, str], WindowRows]:
@@ -86,31 +86,31 @@ class MatchedScene:
 
     @cached_property
     def scale(self) -> npt.NDArray[np.int64]:
-        """(n,) size on the ground in quarters of an octave: what is found at one level has one value."""
-        return np.asarray(np.rint(_SCALES_AN_OCTAVE * np.log2(self.size_m)), np.int64)
+        """(n,) size on the ground in quarters of an octave: keypoints of one scale-space level share one bin."""
+        return np.asarray(np.rint(_SCALES_PER_OCTAVE * np.log2(self.size_m)), np.int64)
 
 
 def backends(settings: Matching) -> Sequence[Backend]:
-    """Return the kernels that can search as the settings ask, fastest first."""
+    """Return the kernels for the search mode of the settings, fastest first."""
     return hamming_window_top2_both.BACKENDS if settings.mode == "windowed" else hamming_top2.BACKENDS
 
 
 @dataclass(frozen=True, slots=True)
 class MatchingRule:
-    """How two scenes are matched."""
+    """Rule by which two scenes are matched."""
 
     settings: Matching
-    """The rule."""
+    """Parameters of the rule."""
     backend: str
-    """The kernel that searches; one of `backends`."""
+    """Name of the search kernel; one of `backends`."""
 
     @classmethod
     def of(cls, settings: Matching) -> MatchingRule:
-        """Choose the backend; raise BackendError if the one asked for cannot run here."""
+        """Resolve the backend; raise BackendError if the requested one cannot run here."""
         return cls(settings, resolve(backends(settings), settings.backend).name)
 
     def good_matches(self, query: MatchedScene, trains: Sequence[MatchedScene]) -> Iterator[Matches]:
-        """Yield the good matches of a scene with each of the others."""
+        """Yield the good matches of the query with each train."""
         if self.settings.mode == "windowed":
             for train in trains:
                 yield self.near_matches(query, train)
@@ -135,23 +135,23 @@ class MatchingRule:
         offset_m: npt.NDArray[np.float64] | None = None,
         radius_m: float | None = None,
     ) -> Matches:
-        """Find the good matches of two scenes among keypoints that lie near each other on the map.
+        """Find the good matches of two scenes among keypoints near each other on the map.
 
         Parameters
         ----------
         query, train
             The scenes.
         offset_m : (2,) float64 or None
-            Search this far away from the expected position instead, east and north [m].
+            Offset of the search windows from the expected position, east and north [m]; None: zero.
         radius_m
-            How far apart the same ground may lie [m]; matches are sought `SEARCHED_RADII` times as far. None: as the
-            settings say.
+            Search radius [m]; matches are searched within `SEARCHED_RADII` times this distance. None: from the
+            settings.
 
         Returns
         -------
         Matches
-            With ``radius_m = "auto"`` those of the first radius within which the positions agree; if there is none,
-            those of the smallest radius.
+            With ``radius_m = "auto"``, the matches of the first radius within which the positions agree; if there is
+            none, those of the smallest radius.
         """
         wanted = self.settings.radius_m
         radii = [radius_m] if radius_m is not None else radii_m(query.placement, train.placement, wanted)
@@ -179,16 +179,16 @@ class MatchingRule:
 
 
 def _agree(query: MatchedScene, train: MatchedScene, matches: Matches, tried: int) -> bool:
-    """Return whether so many matches agree on a shift within their radius that chance cannot explain it."""
+    """Return whether the matches agree significantly on a shift within their search radius."""
     grid = max(query.placement.grid_m, train.placement.grid_m)
     here = query.on_own_map[matches.query_row]
     moved = (train.on_map_of(query)[matches.train_row] - here) / grid
     if len(moved) < LEAST_WITNESSES:
         return False
-    share = Kinship.of(here, query.size_m[matches.query_row]).shares()
-    spot, _ = densest_spots(moved, share, SEARCHED_RADII * matches.radius_m / grid, 0.0)
-    inside = float(np.hypot(*spot.at)) * grid <= matches.radius_m
-    return inside and spot.votes >= LEAST_WITNESSES and spot.log_nfa + math.log10(tried) <= MAX_LOG_NFA
+    share = NeighbourCorrelation.of(here, query.size_m[matches.query_row]).shares()
+    peak, _ = highest_peaks(moved, share, SEARCHED_RADII * matches.radius_m / grid, 0.0)
+    inside = float(np.hypot(*peak.at)) * grid <= matches.radius_m
+    return inside and peak.votes >= LEAST_WITNESSES and peak.log_nfa + math.log10(tried) <= MAX_LOG_NFA
 
 
 def _selected(top2: Top2, good: npt.NDArray[np.bool_], number: int, radius_m: float) -> Matches:
@@ -198,9 +198,9 @@ def _selected(top2: Top2, good: npt.NDArray[np.bool_], number: int, radius_m: fl
 
 
 def passing(top2: Top2, settings: Matching) -> npt.NDArray[np.bool_]:
-    """Apply the ratio test and the cap on distance: (n, s) bool.
+    """Apply the ratio test and the maximum distance: (n, s) bool.
 
-    A query without a second neighbour has no good match, unless only few rows competed in the first place.
+    A query without a second neighbour has no good match, except in windowed mode, where few rows are candidates.
     """
     lone = top2.second == NO_DISTANCE
     good: npt.NDArray[np.bool_] = (top2.best < settings.ratio * top2.second.astype(np.float64)) & ~lone
@@ -212,7 +212,7 @@ def passing(top2: Top2, settings: Matching) -> npt.NDArray[np.bool_]:
 def both_directions(
     query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64], backend: str
 ) -> tuple[Top2, Top2]:
-    """Search forward (n, s) and, from every train row, backward (m, 1); in one pass where the backend has one."""
+    """Search forward (n, s) and backward from every train row (m, 1); in one pass if the backend supports it."""
     if backend in {row.name for row in hamming_top2_both.BACKENDS}:
         return hamming_top2_both.hamming_top2_both(query, train, offsets, backend=backend)
     ends = np.array([0, len(query)], np.int64)
@@ -223,17 +223,17 @@ def both_directions(
 
 
 def mutual(forward: Top2, backward: Top2, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Return which best neighbours choose the query back: (n, s) bool."""
-    chosen: npt.NDArray[np.bool_] = forward.index != NO_ROW
+    """Return which queries are the best neighbour of their own best neighbour: (n, s) bool."""
+    is_mutual: npt.NDArray[np.bool_] = forward.index != NO_ROW
     if not len(backward.index):
-        return chosen
-    rows = np.where(chosen, forward.index + offsets[None, :-1], 0)
-    chosen &= backward.index[rows, 0] == np.arange(len(forward.index))[:, None]
-    return chosen
+        return is_mutual
+    rows = np.where(is_mutual, forward.index + offsets[None, :-1], 0)
+    is_mutual &= backward.index[rows, 0] == np.arange(len(forward.index))[:, None]
+    return is_mutual
 
 
 def similarity_pct(n_good: int, n_query: int) -> float:
-    """Similarity as the notebook reports it [%].
+    """Return the similarity as defined by the notebook [%].
 
     Examples
     --------

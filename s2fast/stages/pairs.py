@@ -1,4 +1,4 @@
-"""Which pairs a run compares, and in which blocks."""
+"""Select the pairs that a run compares, and partition them into blocks."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from s2fast.stages.keys import features_keys
 from s2fast.stages.memory import MIB, match_bytes
 
 _MAX_SIDE = 16
-"""Most scenes a side of a block: enough pairs a unit to forget its overhead, few enough to share them out."""
+"""Maximum number of scenes per side of a block: large enough to make the overhead per block negligible, small enough to
+distribute blocks over many workers."""
 
 _LEAST_GROUPS = 12
-"""Groups a small archive's scenes are cut into: their 78 pairings are enough blocks for many workers, and no more are
-worth their files."""
+"""Minimum number of groups into which scenes are divided, where there are enough scenes. Their 78 combinations are
+enough blocks for many workers; more blocks would only add files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,36 +39,36 @@ class Pair:
 
 
 def wanted_pairs(record: RunRecord, folder: RunFolder, key: Callable[[str, str, Config], str]) -> list[Pair]:
-    """List every pair of the run, in order, with its content key.
+    """Return all pairs of the run, in order, with their content keys.
 
     Parameters
     ----------
     record, folder
         The run.
     key
-        Makes the content key: `s2fast.stages.keys.pair_key` or `verdict_key`.
+        Function that computes the content key: `s2fast.stages.keys.pair_key` or `verdict_key`.
 
     Raises
     ------
     RunFolderError
         A scene has no features under the run's settings.
     ConfigError
-        ``matching.pairs_file`` cannot be used.
+        ``matching.pairs_file`` is invalid.
     """
     features = features_keys(record)
     for scene_id, features_key in features.items():
         if folder.features_key(scene_id) != features_key:
             raise RunFolderError(f"{folder} has no features of {scene_id} under these settings: run extract first")
-    chosen = selected(list(features), record.config.matching, folder.placement)
-    return [Pair(query, train, key(features[query], features[train], record.config)) for query, train in chosen]
+    pairs = selected_pairs(list(features), record.config.matching, folder.placement)
+    return [Pair(query, train, key(features[query], features[train], record.config)) for query, train in pairs]
 
 
-def selected(
+def selected_pairs(
     scene_ids: Sequence[str], settings: Matching, placement: Callable[[str], Placement]
 ) -> list[tuple[str, str]]:
-    """Choose pairs of scenes, query before train in the order given."""
+    """Return the pairs of scenes that the settings select, query before train in the given order."""
     if settings.pairs == "file":
-        return listed(Path(settings.pairs_file), scene_ids)
+        return pairs_from_file(Path(settings.pairs_file), scene_ids)
     pairs = list(itertools.combinations(scene_ids, 2))
     if settings.pairs == "overlapping":
         placements = {scene_id: placement(scene_id) for scene_id in scene_ids}
@@ -75,20 +76,21 @@ def selected(
     return pairs
 
 
-def listed(path: Path, scene_ids: Sequence[str]) -> list[tuple[str, str]]:
-    """Read pairs from a CSV file: each once, query before train, in the order of `scene_ids`."""
+def pairs_from_file(path: Path, scene_ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Read pairs from a CSV file, without duplicates, query before train, in the order of `scene_ids`."""
     order = {scene_id: number for number, scene_id in enumerate(scene_ids)}
     try:
         table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+    except (OSError, ValueError) as error:  # pandas' own errors are subclasses of ValueError
         raise ConfigError(f"matching.pairs_file: cannot read {path} as CSV: {error}") from error
     if not {"query", "train"} <= set(table.columns):
-        raise ConfigError(f"matching.pairs_file: {path} has no columns query and train, but {', '.join(table.columns)}")
+        got = ", ".join(table.columns)
+        raise ConfigError(f"matching.pairs_file: {path} has the columns {got}; it must have query and train")
     pairs = set()
     for query, train in zip(table["query"], table["train"], strict=True):
         for scene_id in (query, train):
             if scene_id not in order:
-                raise ConfigError(f"matching.pairs_file: {path} names {scene_id}, which is no scene of this run")
+                raise ConfigError(f"matching.pairs_file: {path} names {scene_id}, which is not a scene of this run")
         if query != train:
             pairs.add((query, train) if order[query] < order[train] else (train, query))
     return sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]]))
@@ -100,21 +102,21 @@ def plan_blocks(pairs: Sequence[Pair], keypoints: Mapping[str, int], budget_byte
     Parameters
     ----------
     pairs
-        What is to be compared.
+        Pairs to compare.
     keypoints
-        Keypoints of every scene in `pairs`, in the run's order.
+        Number of keypoints of every scene in `pairs`, in the run's order.
     budget_bytes
-        Memory a block may take.
+        Memory budget of a block.
 
     Returns
     -------
     list[tuple[Pair, ...]]
-        Every pair once, in blocks of at most 16 x 16 scenes.
+        Blocks of at most 16 x 16 scenes; every pair is in exactly one of them.
 
     Raises
     ------
     ConfigError
-        Even a single pair would not fit.
+        A single pair exceeds the budget.
     """
     most = max(keypoints.values(), default=0)
     if match_bytes(most, 1) > budget_bytes:
@@ -133,6 +135,6 @@ def plan_blocks(pairs: Sequence[Pair], keypoints: Mapping[str, int], budget_byte
 
 
 def keypoint_counts(record: RunRecord, folder: RunFolder) -> dict[str, int]:
-    """Count every scene's keypoints, by scene id, in the run's order."""
+    """Return the number of keypoints of every scene, by scene id, in the run's order."""
     names = [item.scene.scene_id for item in record.usable]
     return {name: folder.keypoints(name) for name in names}

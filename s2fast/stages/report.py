@@ -19,7 +19,7 @@ from s2fast.work.progress import Progress
 
 
 def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> StageResult:
-    """Write all outputs, unless the record says that those there are of these very results."""
+    """Write all outputs, unless the stored ones are up to date according to the record."""
     if record.history.tables_key:
         with progress.stage("report", 0, len(FILES)):
             return StageResult(kept=len(FILES))
@@ -35,8 +35,8 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
     return StageResult(done=len(FILES), summary=replace(found.summary, tables=written))
 
 
-def is_whole(record: RunRecord, folder: RunFolder) -> bool:
-    """Return whether all outputs are there as they were written for these very results."""
+def is_up_to_date(record: RunRecord, folder: RunFolder) -> bool:
+    """Return whether all stored outputs are up to date and match their checksums."""
     history = record.history
     if not history.tables_key:
         return False

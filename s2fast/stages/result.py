@@ -1,4 +1,4 @@
-"""What every stage returns."""
+"""The result that every stage returns."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from s2fast.report.findings import Summary
 
 @dataclass(slots=True)
 class StageResult:
-    """How a stage went."""
+    """Counts and problems of a stage."""
 
     kept: int = 0
-    """Units that were there already under the same key."""
+    """Number of units already stored under their keys."""
 
     done: int = 0
-    """Units computed."""
+    """Number of units computed."""
 
     problems: dict[str, str] = field(default_factory=dict)
-    """Scenes that could not be used, and why."""
+    """Error messages by scene id, for scenes that cannot be used."""
 
     backend: str = ""
-    """The backend that ran, where the stage has several."""
+    """Name of the backend used; empty if the stage has no backends."""
 
     summary: Summary | None = None
-    """What the finished run comes to; only of the report stage, where it wrote anything."""
+    """Summary of the finished run; set only by the report stage, if it wrote the outputs."""
 
     strict: bool = False
-    """Whether `count` raises what is wrong with a scene."""
+    """Whether `count` raises problems instead of recording them."""
 
     def count(self, scene_id: str, problem: SceneError | None) -> None:
-        """Count a scene as done, or as a problem; a strict run raises instead."""
+        """Count a scene as done or record its problem; raise the problem if `strict`."""
         if problem is None:
             self.done += 1
         elif self.strict:

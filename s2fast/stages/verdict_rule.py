@@ -1,4 +1,4 @@
-"""Judge pairs: from good matches to shift, inliers and verdict, and how often chance passes the same rule."""
+"""Judge pairs: compute shift, inliers and verdict from good matches, and run null trials of the same rule."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ import numpy.typing as npt
 from s2fast.config import Config, Verification
 from s2fast.geometry.placement import common_centre, overlap_pct
 from s2fast.geometry.shift import Evidence, Judgement, find_anywhere, find_shift
-from s2fast.image.fixed_pattern import is_pattern, same_paint
+from s2fast.image.fixed_pattern import explained_by_paint, explained_by_pattern
 from s2fast.model import PairVerdict
 from s2fast.stages.matching_rule import MatchedScene, MatchingRule
 from s2fast.stages.pairs import Pair
 
 LEAST_COMMON_PCT = 2.0
-"""Scenes with less common clear ground [%] have too little to match."""
+"""Minimum common clear ground of two scenes [%]."""
 
 _AWAY_RADII = (8.0, 40.0)
-"""How far a wrong offset lies from the right one [search radii]: no true match is within reach, and the ground is still
-similar."""
+"""Distance of wrong offsets from the right one [search radii]: too far for true matches, near enough for similar
+ground."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """A pair, its scenes and its good matches."""
+    """A pair with its scenes and good matches."""
 
     pair: Pair
     """The pair."""
     query: MatchedScene
-    """The query."""
+    """The query scene."""
     train: MatchedScene
-    """The train."""
+    """The train scene."""
     query_row: npt.NDArray[np.int32]
     """(k,) rows of the query's features."""
     train_row: npt.NDArray[np.int32]
@@ -43,7 +43,7 @@ class Matched:
     distance: npt.NDArray[np.uint16]
     """(k,) Hamming distances [bits]."""
     radius_m: float
-    """How far apart the same ground may lie [m]."""
+    """Search radius: greatest shift between the scenes [m]."""
 
     def moved_px(self) -> npt.NDArray[np.float32] | None:
         """Return train position minus query position on the two rasters: (k, 2) [px of the tiles].
@@ -58,12 +58,13 @@ class Matched:
     def evidence(self, moved_px: npt.NDArray[np.float32] | None) -> Evidence:
         """Return the matches on the query's map; `moved_px` is the result of the method `moved_px`."""
         query, train = self.query.placement, self.train.placement
+        patterns = self.query.fixed_pattern, self.train.fixed_pattern
         return Evidence(
-            here=self.query.on_own_map[self.query_row],
-            there=self.train.on_map_of(self.query)[self.train_row],
+            query_m=self.query.on_own_map[self.query_row],
+            train_m=self.train.on_map_of(self.query)[self.train_row],
             size=self.query.size_m[self.query_row],
             distance=self.distance,
-            testifies=~same_paint(self.query.fixed, self.train.fixed, self.query_row, self.train_row, moved_px),
+            on_ground=~explained_by_paint(*patterns, self.query_row, self.train_row, moved_px),
             grid=max(query.grid_m, train.grid_m),
             centre=common_centre(query, train),
         )
@@ -71,16 +72,16 @@ class Matched:
 
 @dataclass(frozen=True, slots=True)
 class VerdictRule:
-    """How a matched pair is judged."""
+    """Rule by which a matched pair is judged."""
 
     matching: MatchingRule
-    """How the pair was matched; null trials match again at wrong offsets."""
+    """Rule by which the pair was matched; null trials use it to match again at wrong offsets."""
     settings: Verification
-    """The rule."""
+    """Parameters of the rule."""
 
     @classmethod
     def of(cls, config: Config) -> VerdictRule:
-        """Make it from the settings of a run."""
+        """Create the rule from the settings of a run."""
         return cls(MatchingRule.of(config.matching), config.verification)
 
     def verdict(self, matched: Matched) -> tuple[PairVerdict, npt.NDArray[np.bool_]]:
@@ -90,7 +91,7 @@ class VerdictRule:
         -------
         verdict : PairVerdict
         inlier : (k,) bool
-            Which matches agree with the model.
+            True for matches that agree with the model.
         """
         common = overlap_pct(matched.query.placement, matched.train.placement)
         if not self.settings.enabled:
@@ -98,8 +99,8 @@ class VerdictRule:
         judged = self.judge(matched)
         if judged.verdict == "not verified":
             # Chance explains these matches: report no shift and no inliers.
-            judged = Judgement.nothing(len(matched.query_row))
-        fooled = [null.verified for null in self.null_judgements(matched, common)]
+            judged = Judgement.not_found(len(matched.query_row))
+        false_alarms = [null.verified for null in self.null_judgements(matched, common)]
         right, down = np.linalg.solve(matched.query.placement.px_m, [judged.dx, judged.dy])
         affinity, rival = judged.affinity, judged.rival
         lost = common < LEAST_COMMON_PCT and judged.verdict == "not verified"
@@ -123,20 +124,20 @@ class VerdictRule:
             rival_dx_m=None if rival is None else float(rival[0]),
             rival_dy_m=None if rival is None else float(rival[1]),
             searched_m=matched.radius_m if self.settings.prior == "map" else None,
-            null_trials=len(fooled),
-            null_verified=sum(fooled),
+            null_trials=len(false_alarms),
+            null_verified=sum(false_alarms),
         )
         return verdict, judged.inlier
 
     def judge(self, matched: Matched, offset_m: npt.NDArray[np.float64] | None = None) -> Judgement:
-        """Find how two scenes lie from good matches.
+        """Estimate the shift between two scenes from good matches, and judge it.
 
         Parameters
         ----------
         matched
             The pair.
         offset_m : (2,) float64 or None
-            The shift that is expected, east and north [m]; None: none.
+            Expected shift, east and north [m]; None: zero.
         """
         moved_px = matched.moved_px()
         evidence = matched.evidence(moved_px)
@@ -147,18 +148,21 @@ class VerdictRule:
             same = query.scale[matched.query_row] == train.scale[matched.train_row]
             ground = max(min(query.placement.clear_m2, train.placement.clear_m2), evidence.grid**2)
             judged = find_anywhere(evidence, same, ground)
-        explained = moved_px is not None and is_pattern(query.fixed, train.fixed, moved_px[judged.inlier])
-        return Judgement.nothing(len(evidence)) if explained else judged
+        patterns = query.fixed_pattern, train.fixed_pattern
+        explained = moved_px is not None and explained_by_pattern(*patterns, moved_px[judged.inlier])
+        return Judgement.not_found(len(evidence)) if explained else judged
 
     def null_judgements(self, matched: Matched, common_pct: float) -> Iterator[Judgement]:
-        """Apply the rule where it must find nothing: at wrong offsets or, without a prior, on shuffled matches.
+        """Yield the judgements of null trials: at wrong offsets or, without a prior, on shuffled matches.
+
+        Any verified judgement is a false alarm.
 
         Parameters
         ----------
         matched
             The pair.
         common_pct
-            Clear ground in common [%].
+            Common clear ground [%].
         """
         if self.settings.prior == "none":
             random = _generator(matched.pair)
@@ -176,18 +180,19 @@ class VerdictRule:
 
 
 def wrong_offsets(matched: Matched, count: int, common_pct: float) -> list[npt.NDArray[np.float64]]:
-    """Choose displacements at which no match can be true; deterministic per pair.
+    """Return random displacements at which no match can be true; deterministic per pair.
 
-    Scenes that share ground are tried some radii beside the right offset; others as if they lay on one another.
+    For scenes that share ground, they lie several search radii from the right offset; for other scenes, several radii
+    from the displacement that brings the two rasters' centres together.
 
     Parameters
     ----------
     matched
         The pair.
     count
-        How many to choose.
+        Number of displacements.
     common_pct
-        Clear ground in common [%].
+        Common clear ground [%].
 
     Returns
     -------
@@ -199,7 +204,7 @@ def wrong_offsets(matched: Matched, count: int, common_pct: float) -> list[npt.N
     apart = np.zeros(2)
     if common_pct == 0:
         apart = (train.on_map(train.middle, query.metric) - query.on_map(query.middle))[0]
-    # On small scenes even a wrong offset must leave ground to compare.
+    # Limit wrong offsets on small scenes, so that some ground is left to compare.
     farthest = min(_AWAY_RADII[1] * matched.radius_m, 0.25 * np.sqrt(min(query.area_m2, train.area_m2)))
     nearest = min(_AWAY_RADII[0] * matched.radius_m, farthest)
     lengths, angles = random.uniform(nearest, farthest, count), random.uniform(0, 2 * np.pi, count)

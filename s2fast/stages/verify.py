@@ -1,4 +1,4 @@
-"""Stage 4: judge every matched pair: shift, inliers, verdict, and null trials."""
+"""Stage 4: judge every matched pair: estimate its shift, find inliers, give a verdict, run null trials."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class Block:
     """Pairs to verify together."""
 
     pairs: tuple[Pair, ...]
-    """The pairs, with the keys their verification gets."""
+    """The pairs, with the content keys of their verdicts."""
     matched: tuple[str, ...]
-    """Blocks of `RunFolder.matched` that hold their matches."""
+    """Names of the blocks of `RunFolder.matched` that contain their matches."""
 
     def __str__(self) -> str:
         return str(self.pairs)
@@ -56,14 +56,14 @@ class Block:
 def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> StageResult:
     """Judge every pair that has no verdict under its key.
 
-    Where verification is off, pairs get neither shift nor verdict, and all matches are kept.
+    If verification is disabled, pairs get neither shift nor verdict, and all matches are kept.
     """
     config, rule = record.config, VerdictRule.of(record.config)
     pairs = wanted_pairs(record, folder, keys.verdict_key)
     with_matches = config.output.keep_matches != "none"
-    there = set(folder.verified.complete_rows(with_matches=with_matches)["key"])
+    stored = set(folder.verified.complete_rows(with_matches=with_matches)["key"])
     planned = plan_blocks(pairs, keypoint_counts(record, folder), config.compute.budget_mb * MIB)
-    missing = [[pair for pair in block if pair.key not in there] for block in planned]
+    missing = [[pair for pair in block if pair.key not in stored] for block in planned]
     blocks = _with_matched_blocks(missing, record, folder)
     done = sum(len(block.pairs) for block in blocks)
     result = StageResult(kept=len(pairs) - done, done=done)
@@ -76,7 +76,7 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
 
 
 def _with_matched_blocks(blocks: Sequence[Sequence[Pair]], record: RunRecord, folder: RunFolder) -> list[Block]:
-    """Find where each block's matches are; blocks without a pair are left out."""
+    """Find the blocks of matches for each block of pairs; drop blocks without pairs."""
     if not any(blocks):
         return []
     matched = {(pair.query, pair.train): pair.key for pair in wanted_pairs(record, folder, keys.pair_key)}
@@ -87,13 +87,13 @@ def _with_matched_blocks(blocks: Sequence[Sequence[Pair]], record: RunRecord, fo
         names = [matched[pair.query, pair.train] for pair in block]
         missing = sum(name not in block_of for name in names)
         if missing:
-            raise RunFolderError(f"{folder} has no matches of {missing} pairs under these settings: run match first")
+            raise RunFolderError(f"{folder} has no matches for {missing} pairs under these settings: run match first")
         found.append(Block(tuple(block), tuple(sorted({block_of[name] for name in names}))))
     return found
 
 
 def verify_unit(block: Block, config: Config, rule: VerdictRule, out: str) -> None:
-    """Verify one block of pairs and write it."""
+    """Verify one block of pairs and write its verdicts and matches."""
     folder = RunFolder(out)
     names = {scene for pair in block.pairs for scene in (pair.query, pair.train)}
     scenes = match.load_scenes(folder, names, config.compute.budget_mb * MIB)
@@ -101,7 +101,7 @@ def verify_unit(block: Block, config: Config, rule: VerdictRule, out: str) -> No
     counts = {(row["query"], row["train"]): row for row in rows.to_pylist()}
     slices = match.rows_of_pairs(matches)
     columns = {name: matches[name].to_numpy() for name in ("query_row", "train_row", "distance")}
-    verdicts, chosen, inliers = [], [], []
+    verdicts, kept_rows, inliers = [], [], []
     for pair in block.pairs:
         at = slices.get((pair.query, pair.train), slice(0, 0))
         found = {name: column[at] for name, column in columns.items()}
@@ -110,11 +110,11 @@ def verify_unit(block: Block, config: Config, rule: VerdictRule, out: str) -> No
         verdict, inlier = rule.verdict(matched)
         verdicts.append(row | {"key": pair.key} | asdict(verdict))
         keep = inlier if config.output.keep_matches == "inliers" else np.ones(len(inlier), np.bool_)
-        chosen.append(np.arange(at.start, at.stop)[keep])
+        kept_rows.append(np.arange(at.start, at.stop)[keep])
         inliers.append(inlier[keep])
     kept = None
     if config.output.keep_matches != "none":
-        flags = np.concatenate(inliers) if config.verification.enabled else [None] * sum(map(len, chosen))
-        kept = matches.take(np.concatenate(chosen))
+        flags = np.concatenate(inliers) if config.verification.enabled else [None] * sum(map(len, kept_rows))
+        kept = matches.take(np.concatenate(kept_rows))
         kept = kept.set_column(kept.schema.get_field_index("inlier"), "inlier", pa.array(flags, pa.bool_()))
     folder.verified.write([pair.key for pair in block.pairs], pa.Table.from_pylist(verdicts, schema=ROW_SCHEMA), kept)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from s2fast.errors import ConfigError
+from s2fast_kernels.machine import available_cores
 
 from .atmosphere import CLOUD, NO_DATA, SHADOW, Sky, observe, threshold_for
 from .clearings import Clearing, ClearingMap, clearings_in, on_tile, write_regions
@@ -217,7 +217,7 @@ def _write_plain(path: Path, scene: Scene) -> NDArray[np.int64]:
         "blockysize": block,
         "photometric": "RGB",
     }
-    with rasterio.open(path, "w", **profile) as file, ThreadPoolExecutor(os.cpu_count()) as threads:
+    with rasterio.open(path, "w", **profile) as file, ThreadPoolExecutor(available_cores()) as threads:
         for row in range(0, size, block):
             windows = [(col, row, min(block, size - col), min(block, size - row)) for col in range(0, size, block)]
             for window, (image, classes) in zip(windows, threads.map(lambda w: scene.render(*w), windows), strict=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,20 +12,10 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from s2fast.raster.openjpeg import library
-from s2fast.work.executors import available_cores
-from s2fast_kernels import akaze, hamming_top2
-from s2fast_kernels.backends import Backend, BackendError, resolve
-
-_PACKAGES = (
-    "s2fast", "numpy", "opencv-python-headless", "faiss-cpu", "numba", "torch", "triton", "kornia", "rasterio",
-    "geopandas", "shapely", "pyproj", "zarr", "distributed", "obstore",
-)  # fmt: skip
-
-_OPTIONAL = {
-    "triton": "pip install 's2fast[gpu]'",
-    "distributed": "pip install 's2fast[cluster]'",
-    "obstore": "pip install 's2fast[s3]'",
-}
+from s2fast.work.machine import PACKAGES, installed
+from s2fast_kernels.backends import BackendError, resolve
+from s2fast_kernels.machine import available_cores, gpu_missing
+from s2fast_kernels.operations import OPERATIONS, Operation
 
 _OTHER_CV2 = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
 
@@ -41,29 +30,30 @@ class Finding:
     """What was found."""
     fine: bool = True
     """False: the main job cannot run like this."""
+    present: bool = True
+    """False: it is not there; unless the finding is not fine either, the main job runs without it."""
     remedy: str = ""
-    """The command that mends or completes it."""
+    """The command that mends or completes it, or a hint."""
+
+    @property
+    def mark(self) -> str:
+        """Return the word that begins its line."""
+        if not self.fine:
+            return "MISS"
+        return "ok" if self.present else "none"
 
 
 def examine() -> list[Finding]:
-    """Look at everything the main job needs, and at what would make it faster."""
+    """Examine everything the main job needs, and what would make it faster."""
     return [
         Finding("python", f"{platform.python_version()} at {sys.executable}"),
         Finding("cores", str(available_cores())),
-        *(_package(name) for name in _PACKAGES),
+        *(_package(name, extra) for name, extra in PACKAGES.items()),
         *_cv2_wheels(),
         _jp2(),
         _gpu(),
-        *_operation("akaze", akaze.BACKENDS),
-        *_operation("hamming_top2", hamming_top2.BACKENDS),
+        *(finding for operation in OPERATIONS for finding in _operation(operation)),
     ]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 @cache
@@ -73,21 +63,21 @@ def _wanted() -> dict[str, SpecifierSet]:
     return {requirement.name: requirement.specifier for requirement in wanted}
 
 
-def _package(name: str) -> Finding:
-    version = _version(name)
+def _package(name: str, extra: str) -> Finding:
+    version = installed(name)
     wanted = _wanted().get(name)
     if version is not None and wanted is not None and not wanted.contains(version, prereleases=True):
         return Finding(name, f"{version}, {wanted} is wanted", fine=False, remedy=f"pip install '{name}{wanted}'")
     if version is not None:
         return Finding(name, version)
-    if name in _OPTIONAL:
-        return Finding(name, "not installed (optional)", remedy=_OPTIONAL[name])
-    return Finding(name, "not installed", fine=False, remedy=f"pip install '{name}'")
+    if extra:
+        return Finding(name, "not installed (optional)", present=False, remedy=f"pip install 's2fast[{extra}]'")
+    return Finding(name, "not installed", fine=False, present=False, remedy=f"pip install '{name}'")
 
 
 def _cv2_wheels() -> list[Finding]:
-    """Tell of other OpenCV wheels: all share one folder, and the last one installed wins."""
-    others = [name for name in _OTHER_CV2 if _version(name)]
+    """Report other OpenCV wheels: all share one folder, and the last one installed wins."""
+    others = [name for name in _OTHER_CV2 if installed(name)]
     if not others:
         return []
     remedy = f"pip uninstall -y {' '.join(others)} && pip install --force-reinstall 'opencv-python-headless>=4.10,<5'"
@@ -107,22 +97,36 @@ def _jp2() -> Finding:
     return Finding("JPEG 2000", "GDAL has no JP2 driver", fine=False, remedy="pip install --force-reinstall rasterio")
 
 
+_GPU_HINT = "nothing is wrong: everything runs on the CPU; a GPU needs its driver"
+
+
 def _gpu() -> Finding:
+    reason = gpu_missing()
+    if reason:
+        return Finding("GPU", reason, present=False, remedy=_GPU_HINT)
     import torch
 
     if torch.cuda.is_available():
         memory_gib = torch.cuda.get_device_properties(0).total_memory / 2**30
         return Finding("GPU", f"{torch.cuda.get_device_name(0)}, {memory_gib:.0f} GiB")
-    return Finding("GPU", f"none seen by torch {torch.__version__}: work runs on the CPU")
+    return Finding("GPU", f"a driver, but no device that torch {torch.__version__} can use", present=False)
 
 
-def _operation(operation: str, table: Sequence[Backend]) -> list[Finding]:
+def _operation(operation: Operation) -> list[Finding]:
+    """Return a line for each of an operation's backends, and one for the choice of "auto"."""
+    windowed = {engine.name for engine in operation.engines}
     rows = []
-    for backend in table:
-        reason = backend.missing()
-        rows.append(Finding(f"{operation}: {backend.name}", reason or "can run"))
+    for backend in operation.backends:
+        topic, reason = f"{operation.name}: {backend.name}", backend.missing()
+        if reason:
+            hint = _GPU_HINT if reason == gpu_missing() else '"auto" takes another'
+            rows.append(Finding(topic, reason, present=False, remedy=hint))
+        else:
+            where = f"can run, device: {backend.device}"
+            rows.append(Finding(topic, f"{where}, in windows" if backend.name in windowed else where))
+    topic = f"{operation.name}: auto"
     try:
-        rows.append(Finding(f"{operation}: auto", f"takes {resolve(table).name}"))
+        rows.append(Finding(topic, f"takes {resolve(operation.backends).name}; called: {operation.called}"))
     except BackendError as error:
-        rows.append(Finding(f"{operation}: auto", str(error), fine=False))
+        rows.append(Finding(topic, str(error), fine=not operation.stages, present=False))
     return rows

@@ -31,6 +31,7 @@ from functools import partial
 from typing import Any
 
 from s2fast.errors import ConfigError, S2FastError
+from s2fast_kernels.machine import available_cores
 
 log = logging.getLogger(__name__)
 
@@ -361,11 +362,6 @@ def _too_many_losses(unit: Any) -> S2FastError:
         f"{name}: the worker died each time it ran this unit (killed, or out of memory): completed results are kept; "
         "run again with fewer --workers, a smaller compute.budget_mb or more memory"
     )
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def thread_limit() -> int:

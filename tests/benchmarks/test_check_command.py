@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from benchmarks.check import command, facts, gather, inject, prove, sides, summary, timing
-from benchmarks.check.command import Result
 from benchmarks.check.facts import Fact
-from benchmarks.check.sides import CheckError, Side, Worker
+from benchmarks.check.sides import CheckError, Side, SideError, Worker
 from benchmarks.check.statistics import Interval
+from benchmarks.check.summary import Result
 from benchmarks.check.timing import Timing
 from s2fast.model import Window
 from s2fast.raster.reader import RasterioReader
@@ -128,7 +130,7 @@ class Scripted(Worker):
     """A worker whose calls take what a script says."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.calls, self.order = seconds, 0, []
+        self.seconds, self.calls, self.order, self.label = seconds, 0, [], "head"
 
     def send(self, do: str, **_arguments: object) -> None:
         self.last = do
@@ -161,6 +163,57 @@ def test_a_case_is_timed_in_turn(slower: float, code: int) -> None:
     assert log[:8] == [base, twin, twin, base, twin, base, base, twin]
     assert found[0].measured is not None
     assert found[0].measured.ratio == pytest.approx(slower, rel=0.01)
+
+
+class TooOld(Scripted):
+    """A worker whose side is from before what it is asked for."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(1.0)
+        self.label = label
+
+    def ask(self, do: str, **arguments: object) -> dict[str, float]:
+        raise SideError(self.label, f"ModuleNotFoundError: {do} {arguments} is not there yet")
+
+
+def test_the_answers_of_all_sides_are_read_before_one_raises() -> None:
+    other = Scripted(1.0)
+    with pytest.raises(SideError, match="base: ModuleNotFoundError"):
+        timing.time_case("match", "", TooOld("base"), TooOld("base again"), other)
+    assert other.last == "prepare"
+    with pytest.raises(SideError, match="head: "):
+        timing.time_case("match", "", TooOld("base"), TooOld("base again"), TooOld("head"))
+
+
+def test_what_base_is_too_old_for_is_a_row_and_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = Side("head", tmp_path, "python", tmp_path)
+    base = Side("base", tmp_path, "python", tmp_path)
+
+    def gather_kind(side: Side, kind: str, archive: Path) -> list[Fact]:
+        if side is base and kind == "stages":
+            raise SideError("base", "No module named 's2fast.stages'")
+        return [Fact(f"{kind}: f", 1.0)]
+
+    def time_case(case: str, *_sides: object, **_options: object) -> list[Timing]:
+        if case == "match":
+            raise SideError("base again", "no match there")
+        return [timed(QUIET)]
+
+    monkeypatch.setattr(gather, "_gather_kind", gather_kind)
+    monkeypatch.setattr(gather, "small_archive", lambda _cache: tmp_path)
+    monkeypatch.setattr(command, "time_case", time_case)
+    monkeypatch.setattr(command, "workers", lambda *sides: nullcontext([SimpleNamespace(label=s[1]) for s in sides]))
+    found = command.check(base, head, tmp_path, kinds=["compiled", "stages"], cases=["akaze", "match"])
+    assert found.code == 0
+    assert found.not_compared == {"stages": "No module named 's2fast.stages'", "match": "no match there"}
+    assert [before and before.name for before, _ in found.facts] == ["compiled: f", None]
+    text = summary.markdown(found)
+    assert "| match | | | | base cannot run it: no match there | not compared |" in text
+    assert "Not held against base's: stages, which base cannot gather" in text
+    with pytest.raises(CheckError, match="nothing can be held against this base"):
+        command.check(base, head, tmp_path, kinds=["stages"], cases=["match"])
+    with pytest.raises(SideError, match="base: "):
+        gather.gather(base, ["stages"], tmp_path)
 
 
 def test_head_is_not_timed_where_the_control_is_not_quiet() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import counts
+from benchmarks import calls, counts, meter
 from benchmarks.check import compiled, facts, gather, instructions
 from benchmarks.check.cases import CASES
 from benchmarks.check.facts import Fact, against_base, beyond_limit
@@ -14,6 +14,7 @@ from s2fast.config import load_config
 from s2fast.model import Window
 from s2fast.pipeline import STAGES, Job, run_stages
 from s2fast.results import Run
+from s2fast_kernels.operations import CALLED
 from tests.archives import Archive
 
 
@@ -96,7 +97,7 @@ def test_what_ingest_does_is_what_was_planned(archive: Archive, tmp_path: Path) 
     # A query meets all its partners of a block in one call, never a pair twice.
     assert 0 < done["hamming_top2"] <= len(pairs)
     assert done["hamming_top2_both"] == 0
-    assert done["akaze_windows"] >= len(run.scene_ids)
+    assert done["akaze"] >= len(run.scene_ids)
 
 
 def test_counting_leaves_nothing_behind() -> None:
@@ -108,9 +109,9 @@ def test_counting_leaves_nothing_behind() -> None:
 
 def test_fresh_memory_sees_an_array_that_is_freed_at_once() -> None:
     used: dict[str, float] = {}
-    with facts.fresh_memory(used, "nothing"):
+    with meter.fresh_memory(used, "nothing"):
         pass
-    with facts.fresh_memory(used, "array"):
+    with meter.fresh_memory(used, "array"):
         np.ones(64 << 17).sum()  # 64 MiB
     assert used["nothing"] < 1
     assert 64 <= used["array"] < 70
@@ -119,7 +120,7 @@ def test_fresh_memory_sees_an_array_that_is_freed_at_once() -> None:
 def test_peak_memory_forgets_peaks_before() -> None:
     np.ones(64 << 17).sum()
     peaks: list[float] = []
-    with facts.peak_memory(peaks):
+    with meter.peak_memory(peaks):
         np.ones(16 << 17).sum()
     assert 15 < peaks[0] < 24
 
@@ -165,6 +166,40 @@ ob=(1)
 
 def test_only_code_compiled_in_memory_is_counted_and_callees_once() -> None:
     assert instructions.of_compiled_code(PROFILE) == 42
+
+
+def test_what_is_timed_and_counted_is_what_the_pipeline_calls() -> None:
+    called = {operation.name for operation in CALLED}
+    assert set(calls.CALLS) == called
+    assert called < set(CASES)
+    # The definition of the default's own search is tested against, never measured in its place.
+    assert "hamming_window_top2_both" in called
+    assert "hamming_window_top2" not in CASES
+
+
+def test_the_default_job_calls_what_the_table_says_and_the_fact_counts_it(archive: Archive, tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive" / "scenes").symlink_to(archive.scenes)
+    (tmp_path / "archive" / "regions.geojson").symlink_to(archive.regions)
+    found = {fact.name: fact for fact in facts.of_stages(tmp_path, str(tmp_path / "archive"))}
+    counted = {name.split(": calls of ")[1]: fact for name, fact in found.items() if ": calls of " in name}
+    assert set(counted) == {"akaze", "hamming_window_top2_both"}
+    assert all(fact.value > 0 for fact in counted.values())
+    assert found["match: calls of hamming_window_top2_both"].limit == 6
+    assert not any(beyond_limit(fact) for fact in found.values())
+
+
+def test_an_operation_that_is_not_called_and_one_that_should_not_be_break_a_limit() -> None:
+    default = load_config()
+    right = {"match": {"hamming_window_top2_both": 6}}
+    assert not any(beyond_limit(fact) for fact in facts.of_calls(default, right, 6))
+    for wrong, name in (
+        ({"hamming_window_top2_both": 0}, "match: operations that should be called and are not"),
+        ({"hamming_window_top2_both": 7}, "match: calls of hamming_window_top2_both"),
+        ({"hamming_window_top2_both": 6, "hamming_top2": 1}, "match: calls of hamming_top2"),
+    ):
+        broken = [fact.name for fact in facts.of_calls(default, {"match": wrong}, 6) if beyond_limit(fact)]
+        assert broken == [name]
 
 
 @pytest.mark.parametrize("case", ["ingest", "match", "report"])

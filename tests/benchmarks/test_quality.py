@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.datasets import DataSpec, Truth, load_truth, open_dataset
-from benchmarks.quality import _verdicts, on_ground, quality
+from benchmarks.quality import _verdicts, area_under_curve, on_ground, quality
 from s2fast.config import load_config
 from s2fast.errors import InputError
 from s2fast.model import Raster
@@ -71,6 +71,14 @@ def test_verdicts_are_held_against_the_truth() -> None:
 
 def test_without_verification_there_are_no_verdicts() -> None:
     assert verdicts([("a", "b", None, np.nan, np.nan)]) == (None, None, None)
+
+
+def test_the_area_under_the_curve_is_the_chance_to_rank_a_pair_right() -> None:
+    score, same = pd.Series([9.0, 4.0, 4.0, 1.0]), pd.Series([True, True, False, False])
+    # Of four comparisons three are right and one is a tie.
+    assert area_under_curve(score, same) == 0.875
+    assert area_under_curve(score, ~same) == 0.125
+    assert area_under_curve(score, pd.Series([True] * 4)) is None
 
 
 def test_a_synthetic_set_is_made_once_with_its_truth(tmp_path: Path) -> None:

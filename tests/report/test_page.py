@@ -344,7 +344,7 @@ def test_page_fits_a_telephone(judged: Judged, opened: Open) -> None:
 
 def test_page_warns_of_trials_that_were_verified(verdicts: Path, judged: Judged, opened: Open, tmp_path: Path) -> None:
     browser = opened(verdicts)
-    told = "3 of 600 trials at wrong places were verified (0.5 %, 95 % interval 0.1 to 1.5 %)"
+    told = "3 of 600 null trials were verified (0.5 %, 95 % confidence interval 0.1 to 1.5 %)"
     assert told in text(browser, "#problem-list")
     assert told in text(browser, "#facts")
     pairs = pd.read_parquet(judged.out / "pairs.parquet")
@@ -352,7 +352,7 @@ def test_page_warns_of_trials_that_were_verified(verdicts: Path, judged: Judged,
     fine = written_page(RunFolder(judged.out), pairs, scenes, NullRate(trials=600, verified=0))
     (tmp_path / "report.html").write_text(fine, "utf-8")
     browser = opened(tmp_path / "report.html")
-    assert "0 of 600 trials at wrong places were verified (at most 0.61 %, 95 %)" in text(browser, "#facts")
+    assert "0 of 600 null trials were verified (at most 0.61 %, 95 % confidence)" in text(browser, "#facts")
     assert text(browser, "#problem-list") == "None."
     browser = opened(judged.plain / "report.html")
     assert "not measured: run verify" in text(browser, "#facts")

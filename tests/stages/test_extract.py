@@ -7,11 +7,12 @@ import pytest
 
 from s2fast.config import Config, load_config
 from s2fast.folder.run_folder import RunFolder
-from s2fast.image.fixed_pattern import Fixed
+from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.model import Features
 from s2fast.stages.extract import MaskSource, enlarging, enlarging_mask, extract_scene, on_full_grid, upsampling
-from s2fast_kernels.akaze import AkazeSettings, Budget, akaze
-from s2fast_kernels.akaze.contract import pack, unpack
+from s2fast_kernels.akaze import AkazeSettings, akaze
+from s2fast_kernels.akaze.contract import unpack
+from s2fast_kernels.features import Budget, pack
 from tests.archives import textured
 from tests.folders import nothing_fixed
 
@@ -204,8 +205,10 @@ def test_store_returns_the_same_features(tmp_path: Path) -> None:
             kept, wanted = getattr(again, name), getattr(features, name)
             assert kept.dtype == wanted.dtype
             np.testing.assert_array_equal(kept, wanted)
-        for field in fields(Fixed):
-            np.testing.assert_array_equal(getattr(folder.fixed("scene"), field.name), getattr(fixed, field.name))
+        for field in fields(FixedPattern):
+            np.testing.assert_array_equal(
+                getattr(folder.fixed_pattern("scene"), field.name), getattr(fixed, field.name)
+            )
         np.testing.assert_array_equal(folder.clear("scene"), np.full((3, 4), 7, np.uint8))
         attributes = folder.finished_group("store.zarr/scenes/scene/features")
         assert attributes.pop("files")["xy/zarr.json"]

@@ -13,6 +13,7 @@ import rasterio
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.config import Config, Ingest, load_config
+from s2fast.files.source import Source
 from s2fast.folder.record import SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Raster, Window
@@ -49,16 +50,16 @@ class CountingReader:
 
 def first_scene(archive: Archive) -> SceneInput:
     scene = find_scenes([archive.scenes]).scenes[0]
-    with open_raster(scene.path) as reader:
-        return SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.path))
+    with open_raster(scene.source) as reader:
+        return SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.source))
 
 
 def ingest(archive: Archive, out: Path, config: Config) -> tuple[RunFolder, SceneInput, list[Window]]:
     opened: list[CountingReader] = []
 
     @contextmanager
-    def counting(path: Path, settings: Ingest) -> Iterator[CountingReader]:
-        with open_raster(path, settings) as reader:
+    def counting(source: Source, settings: Ingest) -> Iterator[CountingReader]:
+        with open_raster(source, settings) as reader:
             opened.append(CountingReader(reader))
             yield opened[-1]
 
@@ -93,7 +94,7 @@ def test_tile_equals_the_whole_image_masked(archive: Archive, tmp_path: Path, mo
     config = load_config(overrides={"regions.mode": mode, "ingest.reduction": reduction, "ingest.halo_px": 0})
     folder, item, windows = ingest(archive, tmp_path, config)
     scene_id = item.scene.scene_id
-    grey = cv2.imread(str(item.scene.path), cv2.IMREAD_GRAYSCALE)
+    grey = cv2.imread(item.scene.source.name, cv2.IMREAD_GRAYSCALE)
     placed = place_regions(RegionFile.at(archive.regions), config.regions, item.raster)
     inside = placed.mask(Window(0, 0, *item.raster.shape))
     rows, cols = (side // reduction for side in item.raster.shape)
@@ -113,15 +114,15 @@ def test_tile_equals_the_whole_image_masked(archive: Archive, tmp_path: Path, mo
 
 def test_no_data_is_not_valid(archive: Archive, tmp_path: Path) -> None:
     item = first_scene(archive)
-    with rasterio.open(item.scene.path) as dataset:
+    with rasterio.open(item.scene.source.name) as dataset:
         profile, pixels = dataset.profile, dataset.read()
     pixels[:, 100:201, :] = 0
-    holed = tmp_path / item.scene.path.name
+    holed = tmp_path / item.scene.source.posix.name
     with rasterio.open(holed, "w", **profile, QUALITY="100", REVERSIBLE="YES") as dataset:
         dataset.write(pixels)
     folder = RunFolder(tmp_path / "out")
     folder.create()
-    moved = item.model_copy(update={"scene": find_scenes([holed]).scenes[0], "identity": identity(holed)})
+    moved = item.model_copy(update={"scene": find_scenes([holed]).scenes[0], "identity": identity(Source.local(holed))})
     ingest_scene(moved, load_config(overrides={"ingest.reduction": 2}), None, folder)
     valid = folder.valid(moved.scene.scene_id)
     # Row 100 of the reduced grid covers rows 200 and 201: half of it has no data.
@@ -169,17 +170,18 @@ def test_reduced_tile_is_the_files_level_masked(archive: Archive, tmp_path: Path
 
 def leveled(item: SceneInput, folder: Path) -> Path:
     """Write a scene again, with coarser levels whatever its block's side."""
-    with rasterio.open(item.scene.path) as dataset:
+    with rasterio.open(item.scene.source.name) as dataset:
         profile, pixels = dataset.profile, dataset.read()
-    path = folder / item.scene.path.name
+    path = folder / item.scene.source.posix.name
     with rasterio.open(path, "w", **profile, QUALITY="100", REVERSIBLE="YES", RESOLUTIONS="4") as dataset:
         dataset.write(pixels)
     return path
 
 
 def item_of(path: Path, config: Config) -> SceneInput:
+    scene = find_scenes([path]).scenes[0]
     with open_raster(path, config.ingest) as reader:
-        return SceneInput(scene=find_scenes([path]).scenes[0], raster=reader.raster, identity=identity(path))
+        return SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.source))
 
 
 def test_sixteen_bits_are_stretched_and_the_tile_says_how(archive: Archive, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_listed_pairs_count_by_the_content_of_their_file(tmp_path: Path) -> None
     path = tmp_path / "pairs.csv"
     settings = Matching(pairs="file", pairs_file=str(path))
     with pytest.raises(ConfigError, match=r"pairs\.csv"):
-        keys.pairs_chosen(settings)
+        keys.pair_selection(settings)
     path.write_text("query,train\na,b\n")
-    assert keys.pairs_chosen(settings) == path.read_text()
-    assert keys.pairs_chosen(Matching()) == "all"
+    assert keys.pair_selection(settings) == path.read_text()
+    assert keys.pair_selection(Matching()) == "all"

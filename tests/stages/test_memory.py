@@ -10,10 +10,12 @@ import pytest
 import shapely
 
 from s2fast.config import load_config
+from s2fast.detectors import orb
+from s2fast.detectors.akaze import extract_bytes
 from s2fast.errors import ConfigError
 from s2fast.model import Raster
 from s2fast.pipeline import Job, run_stages
-from s2fast.stages.memory import MIB, extract_bytes, ingest_bytes, match_bytes
+from s2fast.stages.memory import MIB, ingest_bytes, match_bytes
 from tests.archives import ORIGINS, Archive, textured, write_regions, write_scene
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +65,8 @@ from s2fast.stages.extract import extract_scene
 side, wanted_side = {side}, {wanted_side}
 as_it_is = {{"ingest.clouds": False, "ingest.contrast": "none", "features.upright": True}}
 config = load_config(overrides={{
-    "regions.mode": "none", "features.max_per_scene": 0, "features.threshold": 0.001, **as_it_is,
+    "regions.mode": "none", "features.max_per_scene": 0, "features.threshold": 0.001, "features.detector": {detector!r},
+    "features.layers": {layers}, **as_it_is,
 }})
 patch = cv2.GaussianBlur(textured(np.random.default_rng(1), (1098, 1098)), (0, 0), {blur})
 patch = cv2.normalize(patch, None, 1, 255, cv2.NORM_MINMAX)
@@ -71,11 +74,11 @@ valid = lambda rows, columns: np.pad(
     np.ones((max(0, min(rows.stop, wanted_side) - rows.start), min(columns.stop, wanted_side) - columns.start), bool),
     ((0, min(rows.stop - rows.start, max(0, rows.stop - wanted_side))), (0, max(0, columns.stop - wanted_side))),
 )
-extract_scene(patch[:200, :200].copy(), valid, config, "numba", 2)  # what is loaded and compiled is not counted
+extract_scene(patch[:200, :200].copy(), valid, config, {backend!r}, 2)  # what is loaded and compiled is not counted
 resident = memory("VmRSS")
 mirrored = np.block([[patch, patch[:, ::-1]], [patch[::-1], patch[::-1, ::-1]]])
 grey = np.tile(mirrored, (5, 5))[:side, :side].copy()
-found = extract_scene(grey, valid, config, "numba", 2).features
+found = extract_scene(grey, valid, config, {backend!r}, 2).features
 print(len(found), memory("VmHWM") - resident)
 """
 
@@ -150,13 +153,26 @@ def test_ingesting_a_full_tile_stays_within_its_prediction(full_tile: Path, regi
     ids=["whole tile, dense", "one part in seven wanted"],
 )
 def test_extracting_a_full_tile_stays_within_its_prediction(wanted_side: int, blur: float, limit: int) -> None:
-    keypoints, peak = measured(EXTRACT, side=FULL_PX, wanted_side=wanted_side, blur=blur)
+    detector = {"detector": "akaze", "backend": "numba", "layers": 4}
+    keypoints, peak = measured(EXTRACT, side=FULL_PX, wanted_side=wanted_side, blur=blur, **detector)
     predicted = extract_bytes((FULL_PX, FULL_PX), 2)
     assert keypoints > 100_000
     assert peak <= predicted <= 1500 * MIB
     assert peak <= limit
     if wanted_side == FULL_PX:
         assert peak >= 0.6 * predicted
+
+
+@reads_proc
+@pytest.mark.parametrize("layers", [4, 8])
+def test_extracting_with_orb_stays_within_its_prediction(layers: int) -> None:
+    detector = {"detector": "orb", "backend": "opencv", "layers": layers}
+    keypoints, peak = measured(EXTRACT, side=5000, wanted_side=5000, blur=0.5, **detector)
+    predicted = orb.extract_bytes((5000, 5000), 2)
+    assert keypoints > 500_000
+    assert 0.5 * predicted <= peak <= predicted
+    # A full tile fits into the default of compute.budget_mb.
+    assert orb.extract_bytes((FULL_PX, FULL_PX), 2, masked=True) <= 2048 * MIB
 
 
 @reads_proc
@@ -199,7 +215,7 @@ def test_what_cannot_be_extracted_is_refused_before_it_is_read(archive: Archive,
 
 
 def test_predictions_grow_with_the_plan() -> None:
-    assert extract_bytes((5490, 5490), 2, windowed=False) > 2.9e9
+    assert extract_bytes((5490, 5490), 2, backend="opencv") > 2.9e9
     assert extract_bytes((2000, 2000), 4) > extract_bytes((2000, 2000), 1)
     assert extract_bytes((2000, 2000), 4, masked=True) > extract_bytes((2000, 2000), 4)
     assert match_bytes(10_000, 16) > match_bytes(10_000, 8) > match_bytes(5_000, 8)

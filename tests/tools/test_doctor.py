@@ -2,8 +2,12 @@ import importlib.metadata
 
 import cv2
 import pytest
+from typer.testing import CliRunner
 
+from s2fast.cli import app
 from s2fast.tools import doctor
+from s2fast_kernels import machine
+from s2fast_kernels.operations import OPERATIONS
 
 
 def findings() -> dict[str, doctor.Finding]:
@@ -53,3 +57,24 @@ def test_package_of_a_wrong_version_comes_with_its_command(monkeypatch: pytest.M
     found = findings()["opencv-python-headless"]
     assert not found.fine
     assert found.remedy == "pip install 'opencv-python-headless<5,>=4.10'"
+
+
+def test_every_operation_and_backend_has_a_line() -> None:
+    found = findings()
+    for operation in OPERATIONS:
+        for backend in operation.backends:
+            finding = found[f"{operation.name}: {backend.name}"]
+            assert finding.present == (backend.missing() is None)
+        assert operation.called in found[f"{operation.name}: auto"].told
+
+
+def test_no_gpu_driver_is_missing_with_a_hint_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_GPU_DRIVERS", ("/dev/no-such-device",))
+    found = findings()
+    for topic in ("GPU", "hamming_top2: triton"):
+        finding = found[topic]
+        assert (finding.told, finding.mark, finding.fine) == ("no GPU driver", "none", True)
+        assert "everything runs on the CPU" in finding.remedy
+    printed = CliRunner().invoke(app, ["doctor"])
+    assert printed.exit_code == 0
+    assert [line for line in printed.output.splitlines() if line.startswith("none GPU ")]

@@ -21,12 +21,12 @@ from s2fast.work.executors import (
     DaskCluster,
     InProcess,
     Workplace,
-    available_cores,
     limit_threads,
     open_workplace,
     run_units,
     thread_limit,
 )
+from s2fast_kernels.machine import available_cores
 
 
 def square(unit: int, offset: int) -> tuple[int, int]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from s2fast_kernels.akaze.budget import Budget
-from s2fast_kernels.akaze.contract import AkazeSettings, Features
+from s2fast_kernels.akaze.contract import AkazeSettings
 from s2fast_kernels.backends import Backend, needs_package, resolve
+from s2fast_kernels.features import Budget, Features
+from s2fast_kernels.machine import gpu_driver
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +26,6 @@ __all__ = [
     "BACKENDS",
     "ENGINES",
     "AkazeSettings",
-    "Budget",
-    "Features",
     "akaze",
     "akaze_windowed",
     "contrast_factor",
@@ -48,24 +46,18 @@ def _opencv_missing() -> str | None:
     )
 
 
-def _accelerator_seen() -> bool:
-    """Look for a device node; asking torch itself would import it."""
-    return any(Path(node).exists() for node in ("/dev/nvidia0", "/dev/kfd", "/dev/dxg"))
-
-
-_ACCELERATOR = _accelerator_seen()
 _TORCH = f"{__name__}.torch_any", needs_package("torch", "numba")
 
 BACKENDS = (
-    Backend("numba", f"{__name__}.numba_cpu", "akaze", needs_package("numba")),
-    Backend("torch", _TORCH[0], "akaze", _TORCH[1], auto=_ACCELERATOR),
-    Backend("opencv", f"{__name__}.opencv_cpu", "akaze", _opencv_missing),
+    Backend("numba", f"{__name__}.numba_cpu", "akaze", "cpu", needs_package("numba")),
+    Backend("torch", _TORCH[0], "akaze", "any", _TORCH[1], auto=gpu_driver),
+    Backend("opencv", f"{__name__}.opencv_cpu", "akaze", "cpu", _opencv_missing),
 )
 """Fastest first, on a CPU."""
 
 ENGINES = (
-    Backend("numba", f"{__name__}.numba_cpu", "NumbaEngine", needs_package("numba")),
-    Backend("torch", _TORCH[0], "TorchEngine", _TORCH[1], auto=_ACCELERATOR),
+    Backend("numba", f"{__name__}.numba_cpu", "NumbaEngine", "cpu", needs_package("numba")),
+    Backend("torch", _TORCH[0], "TorchEngine", "any", _TORCH[1], auto=gpu_driver),
 )
 """The backends that can work in windows; OpenCV's cannot."""
 

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast_kernels.akaze.contract import check_image
-from s2fast_kernels.akaze.jobs import Pixels, Rect, Source, core_count
+from s2fast_kernels.akaze.jobs import Pixels, Rect, Source
+from s2fast_kernels.machine import available_cores
 
 if TYPE_CHECKING:
     from s2fast_kernels.akaze.masks import Mask
@@ -86,7 +87,7 @@ def contrast_factor(
         inner = strip.within(window)
         return block, inner, _EVERYWHERE if valid is None else valid.part(*strip.slices)
 
-    with ThreadPoolExecutor(threads or core_count()) as pool:
+    with ThreadPoolExecutor(threads or available_cores()) as pool:
         counts = np.zeros(FINE_BINS, np.int64)
         largest = np.float32(0)
         for part, peak in pool.map(lambda strip: count_fine(*operands(strip), FINE_SHIFT, FINE_BINS), strips):

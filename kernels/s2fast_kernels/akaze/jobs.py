@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -18,13 +17,6 @@ Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 Source = Callable[[slice, slice], Pixels]
 """(rows, columns) -> that part of the image. Called from several threads at once."""
-
-
-def core_count() -> int:
-    """Count the cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Rect(NamedTuple):

@@ -21,9 +21,6 @@ GRIDS = ((2, 10), (3, 7), (4, 5))
 CELLS = 4 + 9 + 16
 """Cells of all grids; grid after grid, row-major in the lattice's first axis."""
 
-FULL_BITS = 486
-"""Comparisons of all pairs of cells of a grid, in three values."""
-
 L, U, V = 0, 1, 2
 """Rows of the value table: image, derivative along the first axis, derivative along the second."""
 

@@ -5,10 +5,10 @@ Every backend returns the same bits. See ``README.md`` in this folder for the de
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s2fast_kernels.backends import Backend, needs_package, resolve
+from s2fast_kernels.machine import gpu_missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,12 +20,9 @@ __all__ = ["BACKENDS", "hamming_top2"]
 
 
 def _triton_missing() -> str | None:
-    reason = needs_package("triton", "torch")()
+    reason = needs_package("triton", "torch")() or gpu_missing()
     if reason is not None:
         return reason
-    # Importing torch takes a second; a machine without a driver need not wait for it.
-    if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
-        return "no GPU driver"
     import torch
 
     if not torch.cuda.is_available():
@@ -36,12 +33,12 @@ def _triton_missing() -> str | None:
 
 
 BACKENDS = (
-    Backend("triton", f"{__name__}.triton_gpu", "hamming_top2", _triton_missing),
-    Backend("numba", f"{__name__}.numba_cpu", "hamming_top2", needs_package("numba")),
-    Backend("faiss", f"{__name__}.faiss_cpu", "hamming_top2", needs_package("faiss")),
-    Backend("opencv", f"{__name__}.opencv_cpu", "hamming_top2", needs_package("cv2")),
-    Backend("torch", f"{__name__}.torch_any", "hamming_top2", needs_package("torch")),
-    Backend("reference", f"{__name__}.reference", "hamming_top2", needs_package("numpy")),
+    Backend("triton", f"{__name__}.triton_gpu", "hamming_top2", "gpu", _triton_missing),
+    Backend("numba", f"{__name__}.numba_cpu", "hamming_top2", "cpu", needs_package("numba")),
+    Backend("faiss", f"{__name__}.faiss_cpu", "hamming_top2", "cpu", needs_package("faiss")),
+    Backend("opencv", f"{__name__}.opencv_cpu", "hamming_top2", "cpu", needs_package("cv2")),
+    Backend("torch", f"{__name__}.torch_any", "hamming_top2", "any", needs_package("torch")),
+    Backend("reference", f"{__name__}.reference", "hamming_top2", "cpu", needs_package("numpy")),
 )
 """Fastest first."""
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "hamming_window_top2"]
 
 BACKENDS = (
-    Backend("numba", f"{__name__}.numba_cpu", "hamming_window_top2", needs_package("numba")),
-    Backend("reference", f"{__name__}.reference", "hamming_window_top2", needs_package("numpy")),
+    Backend("numba", f"{__name__}.numba_cpu", "hamming_window_top2", "cpu", needs_package("numba")),
+    Backend("reference", f"{__name__}.reference", "hamming_window_top2", "cpu", needs_package("numpy")),
 )
 """Fastest first."""
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["BACKENDS", "WindowRows", "hamming_window_top2_both"]
 
 BACKENDS = (
-    Backend("numba", f"{__name__}.numba_cpu", "hamming_window_top2_both", needs_package("numba")),
-    Backend("reference", f"{__name__}.reference", "hamming_window_top2_both", needs_package("numpy")),
+    Backend("numba", f"{__name__}.numba_cpu", "hamming_window_top2_both", "cpu", needs_package("numba")),
+    Backend("reference", f"{__name__}.reference", "hamming_window_top2_both", "cpu", needs_package("numpy")),
 )
 """Fastest first."""
 

@@ -1,0 +1,107 @@
+"""One call of every operation that the pipeline calls, on operands from a seed, at a small and at a timed size.
+
+The warm-up, the timed cases, the instruction counts and the facts of compiled code loop over `CALLS`, whose names are
+those of `s2fast_kernels.operations.CALLED`: a test holds them equal. The table itself is not read here, so that
+revisions from before it can be measured as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Call = Callable[[], object]
+
+WindowScene = tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64], npt.NDArray[np.int64]]
+"""A scene to search near positions: (n, 8) descriptors, (n, 2) positions [px], (n,) numbers of the sizes."""
+
+WINDOW = 5.0
+"""Radius of a windowed search [px]."""
+
+_ROWS_PER_PX = 20_000 / 1024**2
+
+SIZE_SHARES = (0.417, 0.304, 0.173, 0.073, 0.023, 0.008, 0.002)
+"""Shares of keypoints of one size, the finest first, of 20,000 in one real scene."""
+
+
+def hamming_top2(rows: int) -> Call:
+    """Return a search of one scene in two others, `rows` descriptors on either side."""
+    from s2fast_kernels.hamming_top2 import hamming_top2 as search
+
+    query, train, offsets = _two_scenes(0, rows)
+    return lambda: search(query, train, offsets, backend="numba")
+
+
+def hamming_top2_both(rows: int) -> Call:
+    """Return the same search in both directions, as mutual matches need it."""
+    from s2fast_kernels.hamming_top2_both import hamming_top2_both as search
+
+    query, train, offsets = _two_scenes(1, rows)
+    return lambda: search(query, train, offsets, backend="numba")
+
+
+def hamming_window_top2_both(rows: int) -> Call:
+    """Return a search of one scene near the positions of another, on prepared rows."""
+    from s2fast_kernels.hamming_window_top2_both import WindowRows
+    from s2fast_kernels.hamming_window_top2_both import hamming_window_top2_both as search
+
+    rng = np.random.default_rng(2)
+    query, train = (WindowRows.of(*window_scene(rng, rows), WINDOW) for _ in range(2))
+    return lambda: search(query, train, backend="numba")
+
+
+def akaze(side_px: int) -> Call:
+    """Return detection and description on a square image, in windows on one thread."""
+    from s2fast_kernels.akaze import AkazeSettings, akaze_windowed
+    from s2fast_kernels.akaze.cases import synthetic_image
+
+    image, settings = synthetic_image((side_px, side_px)), AkazeSettings(threshold=0.0003, upright=True)
+    return lambda: akaze_windowed(
+        lambda rows, columns: image[rows, columns], image.shape,
+        settings=settings, core_px=704, threads=1, backend="numba",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """How to make a call of one operation."""
+
+    make: Callable[[int], Call]
+    """Takes a size, returns the call: rows of either side, or the side of an image [px]."""
+    small: int
+    """Size of the warm-up and of the instruction count."""
+    timed: int
+    """Size of the timed case."""
+
+
+CALLS: Mapping[str, Sized] = {
+    "akaze": Sized(akaze, 256, 1536),
+    "hamming_window_top2_both": Sized(hamming_window_top2_both, 2_000, 100_000),
+    "hamming_top2_both": Sized(hamming_top2_both, 1_000, 14_000),
+    "hamming_top2": Sized(hamming_top2, 1_000, 16_000),
+}
+"""By operation."""
+
+
+def warm_up() -> None:
+    """Load the compiled kernels, so that nothing measured is charged for it."""
+    for sized in CALLS.values():
+        sized.make(sized.small)()
+
+
+def window_scene(rng: np.random.Generator, rows: int, rows_per_px: float = _ROWS_PER_PX) -> WindowScene:
+    """Draw a scene with keypoints at random, so many per square pixel, of sizes in the shares of a real scene."""
+    from s2fast_kernels.hamming_top2.cases import random_descriptors
+
+    xy = rng.uniform(0, np.sqrt(rows / rows_per_px), (rows, 2))
+    return random_descriptors(rng, rows), xy, rng.choice(len(SIZE_SHARES), rows, p=SIZE_SHARES)
+
+
+def _two_scenes(seed: int, rows: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    from s2fast_kernels.hamming_top2.cases import random_descriptors
+
+    drawn = random_descriptors(np.random.default_rng(seed), 2 * rows)
+    return drawn[:rows], drawn[rows:], np.array([0, 6 * rows // 10, rows], np.int64)

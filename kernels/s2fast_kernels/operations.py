@@ -1,0 +1,106 @@
+"""All operations in one table: what each is called, what can run it, when the pipeline calls it.
+
+`s2fast doctor` and the benchmarks loop over `OPERATIONS`; a new operation is one row here. Importing this module
+imports no implementation.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+
+from s2fast_kernels import akaze, hamming_top2, hamming_top2_both, hamming_window_top2, hamming_window_top2_both
+from s2fast_kernels.backends import Backend
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation."""
+
+    name: str
+    """Name of the folder, the function and the tests."""
+
+    backends: tuple[Backend, ...]
+    """Its ``BACKENDS`` table, fastest first."""
+
+    cases: str
+    """Full name of the module with its sizes and operands, shared by tests and benchmarks."""
+
+    called: str
+    """When the pipeline calls it, in one line."""
+
+    stages: tuple[str, ...] = ()
+    """Stages that call it under `settings`; empty: the pipeline never does."""
+
+    settings: Mapping[str, object] = field(default_factory=dict)
+    """Values of configuration keys, ``section.key``, under which every stage of `stages` calls it."""
+
+    engines: tuple[Backend, ...] = ()
+    """Backends that work in windows: each is a class, and a window counts as a call."""
+
+    @property
+    def rows(self) -> tuple[Backend, ...]:
+        """Return all rows, those of the engines too."""
+        return self.backends + self.engines
+
+    def called_under(self, setting: Callable[[str], object]) -> bool:
+        """Return whether the pipeline calls it, given a function that looks up a configuration key."""
+        return bool(self.stages) and all(setting(key) == value for key, value in self.settings.items())
+
+    def load_cases(self) -> ModuleType:
+        """Import the module of its sizes and operands."""
+        return importlib.import_module(self.cases)
+
+
+OPERATIONS = (
+    Operation(
+        "akaze",
+        akaze.BACKENDS,
+        "s2fast_kernels.akaze.cases",
+        "extract, once per scene, in windows where the backend can",
+        ("extract",),
+        engines=akaze.ENGINES,
+    ),
+    Operation(
+        "hamming_window_top2_both",
+        hamming_window_top2_both.BACKENDS,
+        "s2fast_kernels.hamming_top2.cases",
+        "match, once per pair and radius, and verify, once per wrong offset; the default",
+        ("match", "verify"),
+        {"matching.mode": "windowed"},
+    ),
+    Operation(
+        "hamming_top2_both",
+        hamming_top2_both.BACKENDS,
+        "s2fast_kernels.hamming_top2.cases",
+        "match, once per query and block of pairs, if exhaustive and mutual; pictures of pairs that are not verified",
+        ("match",),
+        {"matching.mode": "exhaustive", "matching.mutual": True},
+    ),
+    Operation(
+        "hamming_top2",
+        hamming_top2.BACKENDS,
+        "s2fast_kernels.hamming_top2.cases",
+        "match, once per query and block of pairs, if exhaustive and not mutual; twice if mutual on other backends",
+        ("match",),
+        {"matching.mode": "exhaustive", "matching.mutual": False},
+    ),
+    Operation(
+        "hamming_window_top2",
+        hamming_window_top2.BACKENDS,
+        "s2fast_kernels.hamming_top2.cases",
+        "never: the definition that hamming_window_top2_both is tested against",
+    ),
+)
+"""Those of the default job first."""
+
+CALLED = tuple(operation for operation in OPERATIONS if operation.stages)
+"""Operations that the pipeline calls: what is timed, counted and warmed up."""
+
+
+def operation_of(row: Backend) -> Operation | None:
+    """Return the operation that a backend's row belongs to, or None if it is in no table."""
+    found = (row.module, row.function)
+    return next((op for op in OPERATIONS for own in op.rows if (own.module, own.function) == found), None)
