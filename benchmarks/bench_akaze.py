@@ -123,7 +123,8 @@ def _opencv(image: Image, _case: Case, _mask: npt.NDArray[np.bool_] | None) -> i
 
 
 def _ours(image: Image, case: Case, mask: npt.NDArray[np.bool_] | None) -> int:
-    from s2fast_kernels.akaze import Budget, akaze_windowed
+    from s2fast_kernels.akaze import akaze_windowed
+    from s2fast_kernels.features import Budget
 
     budget = None if case.budget is None else Budget(case.budget)
     valid = mask if case.mask == "keep" else None

@@ -23,15 +23,16 @@ import pandas as pd
 
 from benchmarks.bench_executors import two_against_one
 from benchmarks.calls import SIZE_SHARES, WINDOW, WindowScene, window_scene
-from benchmarks.cost_model import STAGE_UNITS, Fit, Job, core_hours, fit, tile_pairs
+from benchmarks.cost_model import STAGE_UNITS, Fit, Workload, core_hours, fit, tile_pairs
 from benchmarks.datasets import made
 from benchmarks.harness import emit, option_parser
 from benchmarks.meter import MIB, Metered, StageCost, alone, memory_mib
 from s2fast.config import load_config
+from s2fast.detectors.akaze import extract_bytes
 from s2fast.model import Raster
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.results import Run
-from s2fast.stages.memory import extract_bytes, ingest_bytes, match_bytes
+from s2fast.stages.memory import ingest_bytes, match_bytes
 from s2fast.stages.pairs import Pair, plan_blocks
 from s2fast.work.executors import LocalPool, limit_threads
 from s2fast_kernels.hamming_window_top2_both import WindowRows, hamming_window_top2_both
@@ -149,9 +150,9 @@ def metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings: 
     # Full tiles are not enlarged for the detector, so smaller scenes that stand for them must not be either.
     plain = {"compute.threads": 1, "compute.budget_mb": 8192, "features.upsample": 1}
     config = load_config(overrides={**plain, **EXHAUSTIVE, **settings})
-    run_stages(config, [warm], None, out.with_name(f"{out.name}-warm"), strict=True)
+    run_stages(Job(config, [warm], None, out.with_name(f"{out.name}-warm"), strict=True))
     loaded_mib, meter = memory_mib("VmRSS"), Metered()
-    usable = run_stages(config, scenes, None, out, strict=True, progress=meter).usable
+    usable = run_stages(Job(config, scenes, None, out, strict=True), progress=meter).usable
     run = Run(out)
     shapes = run.scenes().set_index("scene_id")
     blocks = [shapes["windows_read"][str(item)] * item.raster.block[0] * item.raster.block[1] for item in usable]
@@ -160,7 +161,7 @@ def metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings: 
     units = {
         "scenes": len(whole),
         "Mpx": sum(map(min, blocks, whole)) / 1e6,
-        "1e3 keypoints": run.record.counts["keypoints"] / 1e3,
+        "1e3 keypoints": run.record.history.counts["keypoints"] / 1e3,
         "blocks": len(run.folder.names("pairs")),
         "pairs": len(pairs),
         "1e9 comparisons": float((pairs["n_query"] * pairs["n_train"]).sum()) / 1e9,
@@ -175,7 +176,12 @@ def metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings: 
         kind: sum(_size(path) for p in patterns for path in out.glob(p)) for kind, patterns in stored.items()
     }
     return Point(
-        name, units, meter.stages, bytes_stored, sum(item.scene.path.stat().st_size for item in usable), loaded_mib
+        name,
+        units,
+        meter.stages,
+        bytes_stored,
+        sum(Path(item.scene.source.name).stat().st_size for item in usable),
+        loaded_mib,
     )
 
 
@@ -270,7 +276,7 @@ def stage_bytes(keypoints: int) -> dict[str, int]:
     }
 
 
-def jobs(points: Sequence[Point]) -> list[Job]:
+def jobs(points: Sequence[Point]) -> list[Workload]:
     """Say which jobs to compute, with as many good matches a keypoint as the largest scenes measured have."""
     units = max((point.units for point in points), key=lambda units: units["Mpx"] / units["scenes"])
     share = units["1e3 good matches"] / units["pairs"] / (units["1e3 keypoints"] / units["scenes"])
@@ -278,10 +284,10 @@ def jobs(points: Sequence[Point]) -> list[Job]:
     of_tile, of_notebook = blocks(DATES), blocks(50)
     year = tile_pairs(1, DATES)
     return [
-        Job("the notebook's job: 50 scenes", 50, 1225, of_notebook, good=good),
-        Job("a tile for a year", DATES, year, of_tile, good=good),
-        Job("a country of 50 tiles", 50 * DATES, 50 * year, 50 * of_tile, good=good),
-        Job("all land", LAND_TILES * DATES, LAND_TILES * year, LAND_TILES * of_tile, good=good),
+        Workload("the notebook's job: 50 scenes", 50, 1225, of_notebook, good=good),
+        Workload("a tile for a year", DATES, year, of_tile, good=good),
+        Workload("a country of 50 tiles", 50 * DATES, 50 * year, 50 * of_tile, good=good),
+        Workload("all land", LAND_TILES * DATES, LAND_TILES * year, LAND_TILES * of_tile, good=good),
     ]
 
 
@@ -293,7 +299,7 @@ def blocks(scenes: int) -> int:
 
 
 def computed_rows(
-    wanted: Sequence[Job], points: Sequence[Point], fits: Mapping[str, Fit], efficiency: float
+    wanted: Sequence[Workload], points: Sequence[Point], fits: Mapping[str, Fit], efficiency: float
 ) -> Iterator[dict[str, Any]]:
     """Compute what whole jobs would take."""
     totals = {unit: sum(point.units[unit] for point in points) for unit in points[0].units}

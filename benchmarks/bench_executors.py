@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.harness import emit, interleaved, option_parser, ratio
 from s2fast.config import load_config
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import STAGES, plan
+from s2fast.pipeline import STAGES, Job, plan
 from s2fast.synth import synth
 from s2fast.work.executors import DaskCluster, LocalPool, Workplace, open_workplace, run_units
 from s2fast.work.progress import Progress
@@ -127,7 +127,7 @@ def import_all(unit: int, threads: int) -> None:
 def run_job(archive: Path, out: Path, workplace: Workplace) -> None:
     """Run every stage on the archive."""
     shutil.rmtree(out, ignore_errors=True)
-    record = plan(load_config(overrides=SETTINGS), [archive], archive / "regions.geojson", strict=True)
+    record = plan(Job(load_config(overrides=SETTINGS), [archive], archive / "regions.geojson", "", strict=True))
     folder = RunFolder(out)
     record.save(folder)
     folder.create()

@@ -146,7 +146,7 @@ def _ours(common: list[str], settings: Mapping[str, Any], out: Path) -> Timing:
     overrides = [f"--set={key}={value}" for key, value in settings.items()]
     command = [sys.executable, "-m", "s2fast.cli", "run", "configs/notebook.toml", *common, *overrides]
     wall, cpu, peak_mb, _ = _measure(command)
-    stages = {name: stage.seconds for name, stage in s2fast.open_run(out).record.stages.items()}
+    stages = {name: stage.seconds for name, stage in s2fast.open_run(out).record.history.stages.items()}
     return Timing(stages, wall, cpu, peak_mb)
 
 
@@ -173,7 +173,7 @@ def _measure(command: list[str]) -> tuple[float, float, float, str]:
 def _differences(ours: Path, theirs: Path) -> pd.Series[float]:
     """How far the similarities of all pairs lie apart [percentage points]."""
     run = s2fast.open_run(ours)
-    by_name = {item.scene.path.name: item.scene.scene_id for item in run.record.scenes}
+    by_name = {item.scene.source.posix.name: item.scene.scene_id for item in run.record.found.scenes}
     wanted = pd.read_csv(theirs / "similarity.csv")
     if len(wanted) != len(run.pairs()):
         raise SystemExit(f"{len(run.pairs())} pairs against the notebook's {len(wanted)}: nothing to time")

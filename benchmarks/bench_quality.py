@@ -88,7 +88,7 @@ def real_row(scenes: Path, profile: tuple[str, Mapping[str, Any]], out: Path) ->
     verified = pairs["verified"].astype(bool)
     off = pd.Series(np.hypot(pairs["dx_px"].to_numpy(), pairs["dy_px"].to_numpy()))
     right = verified & (off <= TRUE_PX)
-    stages = run.record.stages
+    stages = run.record.history.stages
     row: dict[str, Any] = {}
     for name, group in (
         ("same tile", same), (CHOSEN_ON, chosen_on), ("other tile", same & ~chosen_on), ("strip", ~same),
@@ -102,8 +102,8 @@ def real_row(scenes: Path, profile: tuple[str, Mapping[str, Any]], out: Path) ->
         }
     return row | {
         "wrong": int((verified & ~right).sum()),
-        "wrong places": run.record.counts["null_trials"],
-        "verified there": run.record.counts["null_verified"],
+        "wrong places": run.record.history.counts["null_trials"],
+        "verified there": run.record.history.counts["null_verified"],
         "seconds: features": stages["extract"].seconds,
         "seconds: pairs": round(stages["match"].seconds + stages["verify"].seconds, 2),
     }
@@ -120,8 +120,8 @@ def unrelated_row(data: Path, out: Path) -> dict[str, Any]:
     # The two scenes of arosics show one place.
     foreign = pairs["query"].isin(home) != pairs["train"].isin(home)
     return {
-        "trials at wrong places": run.record.counts["null_trials"],
-        "verified there": run.record.counts["null_verified"],
+        "trials at wrong places": run.record.history.counts["null_trials"],
+        "verified there": run.record.history.counts["null_verified"],
         "pairs of unrelated places": int(foreign.sum()),
         "verified among them": int(pairs["verified"][foreign].sum()),
     }
@@ -132,7 +132,7 @@ def arosics_row(scenes: Path, out: Path) -> dict[str, Any]:
     files = sorted(scenes.rglob("*.jp2"))
     run = s2fast.run(scenes=files, out=out / "run", overrides={"ingest.stretch": "auto"})
     pair = run.pairs().iloc[0]
-    query, train = (item.scene.path for item in run.record.usable)
+    query, train = (Path(item.scene.source.name) for item in run.record.usable)
     shifts = np.array(list(correlated(query, train)))
     x, y = np.median(shifts, axis=0)
     return {

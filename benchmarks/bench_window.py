@@ -37,7 +37,7 @@ def found(out: Path, scenes: int) -> tuple[list[WindowScene], float]:
     names = names[:: -(-len(names) // scenes)]
     loaded = load_scenes(run.folder, set(names))
     held = [loaded[name] for name in names]
-    radius = WINDOW * held[0].place.grid_m
+    radius = WINDOW * held[0].placement.grid_m
     return [(scene.descriptors, scene.on_own_map, scene.scale) for scene in held], radius
 
 

@@ -62,7 +62,7 @@ def fit(names: Sequence[str], runs: Sequence[Mapping[str, float]], costs: Sequen
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class Workload:
     """A job to compute the cost of."""
 
     name: str
@@ -110,7 +110,7 @@ def tile_pairs(tiles: int, dates: int) -> int:
     return tiles * dates * (dates - 1) // 2
 
 
-def core_hours(job: Job, fits: Mapping[str, Fit], *, windowed: bool) -> dict[str, float]:
+def core_hours(job: Workload, fits: Mapping[str, Fit], *, windowed: bool) -> dict[str, float]:
     """CPU-core hours of every stage of a job.
 
     Parameters

@@ -53,7 +53,7 @@ def run_counts(run: Run) -> dict[str, int | None]:
     comparisons = int((pairs["n_query"] * pairs["n_train"]).sum())
     return {
         **planned_reads(run.record),
-        **run.record.counts,
+        **run.record.history.counts,
         "comparisons": comparisons if exhaustive else None,
     }
 

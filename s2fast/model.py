@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from s2fast_kernels.akaze.contract import Features
+from s2fast.files.source import Source
+from s2fast_kernels.features import Features
 
-__all__ = ["Features", "PairResult", "PairVerdict", "Raster", "Scene", "Window"]
+__all__ = ["Features", "Naming", "PairResult", "PairVerdict", "Raster", "Scene", "TileInfo", "Window"]
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """One acquisition of one MGRS tile, as its file name tells it; nothing is opened."""
+class Naming:
+    """What names a raster: its acquisition, product and band, without opening it; see `s2fast.archive.names`."""
 
     scene_id: str
-    """Unique in a run: ``S2A_20160830T083602_T36UYA``, or the file's stem where the name says less."""
-
-    path: Path
-    """The raster file, or what GDAL calls it in a zip or on a server, without what is secret; see
-    `s2fast.files.source.gdal_name`."""
+    """``S2A_20160830T083602_T36UYA``, or the file's stem where the name says less; unique among a run's scenes."""
 
     platform: str = ""
     """``S2A`` to ``S2D``, or ``HLS.S30``, ``HLS.L30``; empty if unknown."""
@@ -46,13 +42,18 @@ class Scene:
     asset: str = ""
     """Which raster of its product, in capitals: ``TCI``, ``B04``; empty if the name does not say."""
 
-    address: Annotated[Path | None, Field(exclude=True)] = field(default=None, repr=False, compare=False)
-    """What to open the raster by where that holds a signature or a password; never written or shown."""
 
-    @property
-    def source(self) -> Path:
-        """What to open the raster by."""
-        return self.address or self.path
+@dataclass(frozen=True, slots=True)
+class Scene(Naming):
+    """One acquisition of one MGRS tile: a raster, and what its name says of it; nothing is opened."""
+
+    source: Annotated[Source, Field(alias="path")] = field(kw_only=True)
+    """The raster; in run.json its name, under ``path``."""
+
+    @classmethod
+    def of(cls, source: Source, naming: Naming) -> Scene:
+        """Return the scene of a raster, named by its file or by anything else."""
+        return cls(**{told.name: getattr(naming, told.name) for told in fields(Naming)}, source=source)
 
     @property
     def order(self) -> tuple[str, str, str]:
@@ -137,6 +138,67 @@ class Raster:
         """Corners of a window, or of the whole raster, x and y [CRS units], upper left first, clockwise."""
         x0, y0, x1, y1 = (window or Window(0, 0, *self.shape)).bounds
         return [self.at(x, y) for x, y in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))]
+
+
+@dataclass(frozen=True, slots=True)
+class TileInfo:
+    """What is stored beside a scene's masked tile: where its pixels come from and where they lie.
+
+    The tile's grid is the scene's, reduced; `transform` and `full_shape` are of the full-resolution grid.
+    """
+
+    source: str
+    """The raster file, without what is secret in its address."""
+
+    platform: str
+    """See `Scene.platform`."""
+
+    sensing_time: str | None
+    """See `Scene.sensing_time`; ISO 8601."""
+
+    tile: str
+    """See `Scene.tile`."""
+
+    crs: str
+    """Coordinate reference system, as WKT."""
+
+    transform: tuple[float, float, float, float, float, float]
+    """See `Raster.transform`."""
+
+    full_shape: tuple[int, int]
+    """Rows, columns at full resolution."""
+
+    reduction: int
+    """Full-resolution pixels per side of a pixel of the tile."""
+
+    decode: str
+    """``full`` or ``reduced``: at which resolution the file was decoded."""
+
+    centre_px: float
+    """Where the tile's first pixel has its centre on the full-resolution grid, in x and y, pixel centres at integers
+    [px]."""
+
+    stretch: tuple[int, int] | None
+    """The 16-bit values that became 1 and 255; None for 8-bit files, and where no window was read."""
+
+    windows_read: int
+    """Windows of the file that were decoded."""
+
+    masked: bool = False
+    """See `Raster.masked`."""
+
+    def to_attributes(self) -> dict[str, Any]:
+        """Return JSON values by field name; `masked` only where it is True."""
+        attributes = asdict(self)
+        return attributes if self.masked else {name: attributes[name] for name in attributes if name != "masked"}
+
+    @classmethod
+    def from_attributes(cls, attributes: dict[str, Any]) -> TileInfo:
+        """Make it from `to_attributes`; other keys are ignored."""
+        known = {item.name: attributes[item.name] for item in fields(cls) if item.name in attributes}
+        for name in ("transform", "full_shape", "stretch"):
+            known[name] = None if known[name] is None else tuple(known[name])
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,11 @@ from s2fast.folder.record import NullRecord, load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.nulls import NullRate, null_warning
 from s2fast.report import gis, page
-from s2fast.report.displacements import Ground
+from s2fast.report.displacements import FeaturePositions
+from s2fast.report.findings import Findings, Summary
+from s2fast.report.outputs import FILES
 from s2fast.report.payload import payload
 from s2fast.report.thumbnails import thumbnails
-from s2fast.stages.report import TABLES
 from s2fast.work.executors import open_workplace
 from tests.archives import PIXEL_M, Archive
 
@@ -51,35 +52,36 @@ def judge(archive: Archive, folder: Path) -> Judged:
     s2fast.run(scenes=archive.scenes, regions=archive.regions, out=plain, overrides=unverified)
     shutil.copytree(plain, out)
     run = RunFolder(out)
-    ground = Ground(run)
-    for part in set(run.verified.rows()["part"]):
-        rows, table = run.verified.read([part])
+    ground = FeaturePositions(run)
+    for block in set(run.verified.rows()["block"]):
+        rows, table = run.verified.read([block])
         frame = table.to_pandas()
         near = np.zeros(len(frame), np.bool_)
         for (query, train), at in frame.groupby(["query", "train"], observed=True).indices.items():
             shift = ground.displacements(query, train, frame.iloc[at]).shift
             near[at] = np.hypot(*shift.T) < 2 * PIXEL_M
         inlier = table.column_names.index("inlier")
-        replace_part(run, part, rows, table.set_column(inlier, "inlier", pa.array(near)))
+        replace_block(run, block, rows, table.set_column(inlier, "inlier", pa.array(near)))
     pairs, scenes = _tables(run)
     run.write("pairs.parquet", parquet(pa.Table.from_pandas(pairs, preserve_index=False)))
     sink = io.BytesIO()
     scenes.to_parquet(sink)
     run.write("scenes.parquet", sink.getvalue())
     run.write(page.NAME, written_page(run, pairs, scenes).encode())
-    gis.write_layers(run, pairs, scenes)
+    for name, data in gis.layer_files(run, pairs, scenes).items():
+        run.write(name, data)
     record = load_record(run)
     assert record is not None
-    record.tables = {name: checksum(run.read(name)) for name in TABLES}
+    record.history.tables = {name: checksum(run.read(name)) for name in FILES}
     record.save(run)
     return Judged(plain, out)
 
 
-def replace_part(run: RunFolder, part: str, rows: pa.Table, matches: pa.Table) -> None:
+def replace_block(run: RunFolder, block: str, rows: pa.Table, matches: pa.Table) -> None:
     """Replace what a verified block of pairs holds."""
     for folder in ("verified", "matches"):
-        run.remove(f"{folder}/{part}.parquet")
-    run.verified.write(part.partition("-")[0], rows, matches)
+        run.remove(f"{folder}/{block}.parquet")
+    run.verified.write(rows["key"].to_pylist(), rows, matches)
 
 
 def written_page(
@@ -88,12 +90,15 @@ def written_page(
     """Return the page of tables, as if trials had had this outcome."""
     record = load_record(run)
     assert record is not None
+    history = record.history
+    summary = Summary(history.counts, history.null_rate, history.warnings)
     if null is not None:
-        record.null_rate = NullRecord.of(null)
-        record.warnings = [text for text in [null_warning(null, len(pairs), int(pairs["verified"].sum()))] if text]
+        warning = null_warning(null, len(pairs), int(pairs["verified"].sum()))
+        summary = Summary(history.counts, NullRecord.of(null), [warning] if warning else [])
     with open_workplace() as workplace:
         shown = thumbnails(record.usable, run, workplace)
-    return page.page(payload(record, run, pairs, scenes, shown))
+        found = Findings(record, run, workplace, pairs, scenes, b"", summary)
+        return page.page(payload(found, shown))
 
 
 def every_verdict(judged: Judged) -> pd.DataFrame:

@@ -52,7 +52,7 @@ def assert_equal_answers(
     overrides: dict[str, Any] = {"ingest.reduction": reduction, "regions.crs": crs, "regions.buffer_m": buffer_m}
     with links_to(images, tmp_path / "scenes") as scenes:
         run = s2fast.run(CONFIG, scenes=scenes, regions=regions, out=tmp_path / "out", overrides=overrides)
-    by_name = {item.scene.path.name: item.scene.scene_id for item in run.record.scenes}
+    by_name = {item.scene.source.posix.name: item.scene.scene_id for item in run.record.found.scenes}
     assert len(by_name) == len(images)
     similarity, descriptors = run.similarity(), {}
     for image in images:
@@ -92,7 +92,7 @@ def test_script_as_users_run_it(archive: Archive, tmp_path: Path, capsys: pytest
         out=tmp_path / "out",
         overrides={"regions.crs": "EPSG:4326"},
     )
-    by_name = {item.scene.path.name: item.scene.scene_id for item in run.record.scenes}
+    by_name = {item.scene.source.posix.name: item.scene.scene_id for item in run.record.found.scenes}
     similarity = run.similarity()
     table = pd.read_csv(tmp_path / "notebook" / "similarity.csv")
     assert len(table) == 6

@@ -17,8 +17,8 @@ import s2fast
 from s2fast.config import load_config
 from s2fast.errors import ConfigError, InputError, RunFolderError, SceneError
 from s2fast.folder.record import RunRecord
-from s2fast.pipeline import run_stages
-from s2fast.stages.report import TABLES
+from s2fast.pipeline import Job, run_stages
+from s2fast.report.outputs import FILES
 from s2fast.work.progress import PlainProgress
 from tests.archives import ORIGINS, Archive, safe_path, write_archive, write_regions, write_scene
 
@@ -30,9 +30,11 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def run(archive: Archive, out: Path, overrides: dict[str, Any] | None = None, **options: Any) -> RunRecord:
+def run(
+    archive: Archive, out: Path, overrides: dict[str, Any] | None = None, *, strict: bool = False, **options: Any
+) -> RunRecord:
     settings = load_config(overrides={"ingest.halo_px": 64, **(overrides or {})})
-    return run_stages(settings, [archive.scenes], archive.regions, out, **options)
+    return run_stages(Job(settings, [archive.scenes], archive.regions, out, strict), **options)
 
 
 def digests(out: Path) -> dict[str, str]:
@@ -61,7 +63,7 @@ def finished(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_run_folder_holds_what_it_promises(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
-        "run.json", "store.zarr", "pairs", "good", "verified", "matches", *TABLES
+        "run.json", "store.zarr", "pairs", "good", "verified", "matches", *FILES
     }  # fmt: skip
     pairs, matches = tables(finished)
     assert list(pairs.columns) == COLUMNS
@@ -157,7 +159,7 @@ def test_changed_setting_recomputes_what_depends_on_it_only(
     shutil.copytree(finished, out)
     before = json.loads((out / "run.json").read_text())["stages"]
     after = run(archive, out, override)
-    assert [name for name, stage in after.stages.items() if stage.model_dump() != before[name]] == recomputed
+    assert [name for name, stage in after.history.stages.items() if stage.model_dump() != before[name]] == recomputed
     run(archive, tmp_path / "fresh", override)
     got, wanted = tables(out), tables(tmp_path / "fresh")
     pd.testing.assert_frame_equal(got[0], wanted[0])
@@ -173,7 +175,7 @@ def test_new_scene_computes_its_own_pairs_only(tmp_path: Path) -> None:
     target.parent.mkdir(parents=True)
     shutil.copy(source, target)
     after = run(archive, out)
-    assert {name: (stage.done, stage.kept) for name, stage in after.stages.items() if name != "report"} == {
+    assert {name: (stage.done, stage.kept) for name, stage in after.history.stages.items() if name != "report"} == {
         "ingest": (1, 4),
         "extract": (1, 4),
         "match": (4, 6),
@@ -193,7 +195,7 @@ def test_changed_scene_is_read_again(tmp_path: Path) -> None:
     scene = next(archive.scenes.rglob("T36UXA_20190606T083601_TCI.jp2"))
     os.utime(scene, ns=(1, 1))
     after = run(archive, out)
-    assert {name: after.stages[name].done for name in ("ingest", "extract", "match")} == {
+    assert {name: after.history.stages[name].done for name in ("ingest", "extract", "match")} == {
         "ingest": 1,
         "extract": 1,
         "match": 3,
@@ -249,7 +251,7 @@ def test_interrupted_ingest_leaves_no_key(archive: Archive, tmp_path: Path, monk
         with pytest.raises(KeyboardInterrupt):
             run(archive, out)
     after = run(archive, out)
-    assert (after.stages["ingest"].done, after.stages["ingest"].kept) == (4, 0)
+    assert (after.history.stages["ingest"].done, after.history.stages["ingest"].kept) == (4, 0)
 
 
 @pytest.fixture
@@ -272,20 +274,20 @@ def test_broken_scenes_are_named_and_skipped(
     archive, names = broken
     with caplog.at_level(logging.WARNING):
         record = run(archive, tmp_path / "out")
-    assert sorted(record.problems) == names
+    assert sorted(record.history.problems) == names
     for name, cause in zip(names, ("truncated", "no CRS", "uint16"), strict=True):
-        assert cause in record.problems[name]
+        assert cause in record.history.problems[name]
         assert any(name in message and cause in message for message in caplog.messages)
     assert len(tables(tmp_path / "out")[0]) == 6
     again = run(archive, tmp_path / "out")
-    assert sorted(again.problems) == names
+    assert sorted(again.history.problems) == names
     with pytest.raises(InputError, match="was left out of the run"):
         s2fast.open_run(tmp_path / "out").features(names[0])
 
 
 def test_stages_one_by_one_leave_the_broken_out(broken: tuple[Archive, list[str]], tmp_path: Path) -> None:
     for stage in ("ingest", "extract", "match", "verify", "report"):
-        assert sorted(run(broken[0], tmp_path / "out", stages=[stage]).problems) == broken[1]
+        assert sorted(run(broken[0], tmp_path / "out", stages=[stage]).history.problems) == broken[1]
     assert len(tables(tmp_path / "out")[0]) == 6
 
 
@@ -298,7 +300,7 @@ def test_strict_stops_at_the_first_broken_scene(broken: tuple[Archive, list[str]
 def test_only_broken_scenes_is_an_error(tmp_path: Path) -> None:
     write_scene(tmp_path / "scenes" / "a.tif", np.ones((64, 64), np.uint16), block=16)
     with pytest.raises(InputError, match="none of the 1 scenes found can be used"):
-        run_stages(load_config(), [tmp_path / "scenes"], None, tmp_path / "out")
+        run_stages(Job(load_config(), [tmp_path / "scenes"], None, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -333,11 +335,11 @@ def test_another_jobs_folder_is_refused(archive: Archive, finished: Path, tmp_pa
     with pytest.raises(RunFolderError, match="holds another job's run"):
         run(other, finished)
     with pytest.raises(RunFolderError, match="holds another job's run"):
-        run_stages(load_config(), [archive.scenes], None, finished)
+        run_stages(Job(load_config(), [archive.scenes], None, finished))
     assert digests(finished) == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(RunFolderError, match="is no run folder"):
+    with pytest.raises(RunFolderError, match="is not a run folder"):
         run(archive, tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
@@ -372,7 +374,7 @@ def test_scenes_without_a_keypoint_end_well(tmp_path: Path) -> None:
     for prior, mode in (("none", "exhaustive"), ("map", "windowed")):
         config = load_config(overrides={"verification.prior": prior, "matching.mode": mode})
         out = tmp_path / prior
-        run_stages(config, [tmp_path / "in"], None, out)
+        run_stages(Job(config, [tmp_path / "in"], None, out))
         pairs = s2fast.open_run(out).pairs()
         assert pairs["n_good"].tolist() == [0]
         assert pairs["verified"].tolist() == [False]
@@ -385,10 +387,10 @@ def test_what_a_run_warned_of_is_in_its_record_and_on_its_page(archive: Archive,
     far = tmp_path / "regions.geojson"
     west, north = ORIGINS["36UXA"]
     write_regions(far, [shapely.box(west + 100, north - 1000, west + 1000, north - 100)])
-    record = run_stages(load_config(), [scenes], far, tmp_path / "out")
-    (told,) = record.noticed
+    record = run_stages(Job(load_config(), [scenes], far, tmp_path / "out"))
+    (told,) = record.history.noticed
     assert "scenes meet no polygon" in told
     assert json.loads((tmp_path / "out" / "run.json").read_text())["noticed"] == [told]
     page = (tmp_path / "out" / "report.html").read_text()
     assert told in page
-    assert list(record.problems) == ["broken"]
+    assert list(record.history.problems) == ["broken"]

@@ -20,13 +20,13 @@ def _operation(sized: Sized) -> Callable[[Path, Path], Call]:
 def _stage(archive: Path, scratch: Path, stages: tuple[str, ...], again: tuple[str, ...]) -> Call:
     """Run the stages before once; each call removes what is named and runs the last stage again."""
     from s2fast.config import load_config
-    from s2fast.pipeline import run_stages
+    from s2fast.pipeline import Job, run_stages
 
     config = load_config(overrides={"compute.threads": 1, "features.max_per_scene": 2000})
     out = scratch / "out"
 
     def run(*names: str) -> None:
-        run_stages(config, [archive], archive / "regions.geojson", out, stages=names)
+        run_stages(Job(config, [archive], archive / "regions.geojson", out), stages=names)
 
     run(*stages)
 

@@ -59,7 +59,7 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
     from benchmarks.counts import counting, planned_reads, run_counts
     from benchmarks.meter import fresh_memory
     from s2fast.config import load_config
-    from s2fast.pipeline import STAGES, run_stages
+    from s2fast.pipeline import STAGES, Job, run_stages
     from s2fast.results import Run
 
     out = scratch / "facts"
@@ -67,13 +67,13 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
     config = load_config(overrides={"compute.threads": 1, "features.max_per_scene": 1000})
     places = [Path(archive)], Path(archive) / "regions.geojson", out
     # What is loaded and compiled in the first run is not counted.
-    run_stages(config, *places)
+    run_stages(Job(config, *places))
     shutil.rmtree(out)
     done: dict[str, Any] = {}
     memory: dict[str, float] = {}
     for stage in STAGES:
         with counting() as counter, fresh_memory(memory, stage):
-            run_stages(config, *places, stages=[stage])
+            run_stages(Job(config, *places), stages=[stage])
         done[stage] = counter
     run = Run(out)
     planned, counts = planned_reads(run.record), run_counts(run)
@@ -129,8 +129,8 @@ def of_memory(scratch: Path) -> Iterator[Fact]:
     del scratch
     from benchmarks.meter import MIB, fresh_memory, peak_memory
     from s2fast.config import load_config
+    from s2fast.detectors.akaze import extract_bytes
     from s2fast.stages.extract import extract_scene
-    from s2fast.stages.memory import extract_bytes
     from s2fast_kernels.akaze.cases import synthetic_image
     from s2fast_kernels.hamming_top2 import hamming_top2
     from s2fast_kernels.hamming_top2.cases import random_descriptors

@@ -23,7 +23,7 @@ def run_case(job: dict[str, Any]) -> dict[str, Any]:
     from benchmarks.datasets import load_truth
     from benchmarks.quality import quality
     from s2fast.config import load_config
-    from s2fast.pipeline import run_stages
+    from s2fast.pipeline import Job, run_stages
     from s2fast.results import Run
 
     warm_up()
@@ -35,10 +35,7 @@ def run_case(job: dict[str, Any]) -> dict[str, Any]:
         NumbaEngine.core_px = job["core_px"]
     progress = Metered()
     run_stages(
-        load_config(overrides=job["settings"]),
-        job["scenes"],
-        job["regions"],
-        job["out"],
+        Job(load_config(overrides=job["settings"]), job["scenes"], job["regions"], job["out"]),
         workers=job["workers"],
         progress=progress,
     )
@@ -46,8 +43,8 @@ def run_case(job: dict[str, Any]) -> dict[str, Any]:
     truth = load_truth(job["truth"]) if job["truth"] else None
     return {
         "stages": {name: asdict(cost) for name, cost in progress.stages.items()},
-        "backends": {name: stage.backend for name, stage in run.record.stages.items() if stage.backend},
-        "problems": len(run.record.problems),
+        "backends": {name: stage.backend for name, stage in run.record.history.stages.items() if stage.backend},
+        "problems": len(run.record.history.problems),
         "counts": run_counts(run),
         "quality": asdict(quality(run, truth)) if truth else {},
     }

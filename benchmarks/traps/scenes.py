@@ -14,12 +14,12 @@ import pyproj
 import rasterio
 
 from s2fast.config import Config, load_config
-from s2fast.geometry.placement import Place
+from s2fast.geometry.placement import Placement
 from s2fast.geometry.shift import Judgement
 from s2fast.stages.extract import extract_scene
-from s2fast.stages.match import MatchedScene, good_matches
+from s2fast.stages.matching_rule import MatchedScene, MatchingRule
 from s2fast.stages.pairs import Pair
-from s2fast.stages.verify import Matched, judge
+from s2fast.stages.verdict_rule import Matched, VerdictRule
 
 Grey = npt.NDArray[np.uint8]
 
@@ -102,23 +102,24 @@ def scene(grey: Grey, config: Config = PRIOR, moved_px: tuple[float, float] = (0
     found = extract_scene(grey.copy(), lambda rows, columns: valid[rows, columns], config, "numba")
     right, down = moved_px
     transform = (PIXEL_M, 0.0, _CORNER[0] + PIXEL_M * right, 0.0, -PIXEL_M, _CORNER[1] - PIXEL_M * down)
-    place = Place(_WKT, transform, (grey.shape[0], grey.shape[1]), 1, found.clear)
+    placement = Placement(_WKT, transform, (grey.shape[0], grey.shape[1]), 1, found.clear)
     features = found.features
-    return MatchedScene(features.descriptors, features.xy, features.size, found.fixed, place)
+    return MatchedScene(features.descriptors, features.xy, features.size, found.fixed, placement)
 
 
 def at(found: MatchedScene, right: float, down: float) -> MatchedScene:
     """Return a scene whose georeferencing is said to lie further right and down [px]."""
-    a, b, c, d, e, f = found.place.transform
-    place = replace(found.place, transform=(a, b, c + a * right, d, e, f + e * down))
-    return replace(found, place=place)
+    a, b, c, d, e, f = found.placement.transform
+    placement = replace(found.placement, transform=(a, b, c + a * right, d, e, f + e * down))
+    return replace(found, placement=placement)
 
 
 def judged(query: MatchedScene, train: MatchedScene, config: Config = PRIOR) -> Judgement:
     """Match and judge two scenes as a run does."""
-    (found,) = good_matches(query, [train], config.matching, "numba")
+    rule = VerdictRule(MatchingRule(config.matching, "numba"), config.verification)
+    (found,) = rule.matching.good_matches(query, [train])
     pair = Pair("query", "train", "")
-    return judge(Matched(pair, query, train, found.query_row, found.train_row, found.distance, found.radius_m), config)
+    return rule.judge(Matched(pair, query, train, found.query_row, found.train_row, found.distance, found.radius_m))
 
 
 @dataclass(frozen=True, slots=True)

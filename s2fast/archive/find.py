@@ -7,12 +7,13 @@ import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath
 
-from s2fast.archive.names import ASSET, NO_IMAGE, scene_from_name, told_apart
+from s2fast.archive.names import ASSET, NO_IMAGE, naming, told_apart
 from s2fast.archive.products import Replaced, Shown, shown, used_products
 from s2fast.errors import InputError
-from s2fast.files.source import gdal_name, is_virtual, source_path, zip_member, zip_names, zip_parts
+from s2fast.files.source import Source
+from s2fast.files.zips import zip_names
 from s2fast.model import Scene
 
 _BESIDE = re.compile(
@@ -42,7 +43,7 @@ class Found:
     """Files left out since their names are no text (UTF-8), with these bytes as escapes."""
 
 
-def find_scenes(places: Sequence[Path | str], show: Callable[[Path], Shown | None] = shown) -> Found:
+def find_scenes(places: Sequence[Source | Path | str], show: Callable[[Source], Shown | None] = shown) -> Found:
     """Find every scene under the given folders, zips, files or addresses.
 
     In a folder or a zip, and in the zips in a folder, JPEG 2000 files and GeoTIFFs at any depth count. Of a product's
@@ -53,7 +54,7 @@ def find_scenes(places: Sequence[Path | str], show: Callable[[Path], Shown | Non
     Parameters
     ----------
     places
-        As a user writes them.
+        As a user writes them; see `s2fast.files.source.Source.of`.
     show
         What gives a look at a raster; only products of one acquisition are looked at.
 
@@ -62,79 +63,75 @@ def find_scenes(places: Sequence[Path | str], show: Callable[[Path], Shown | Non
     InputError
         A place does not exist, nothing was found, or two addresses differ only in what is not written down.
     """
-    named: list[Path] = []
-    searched: list[Path] = []
+    named: list[Source] = []
+    searched: list[Source] = []
     unnamable: list[str] = []
-    for place in map(source_path, places):
-        for path in _candidates(place):
-            if (legible := _legible(path)) != str(path):
+    asked = [Source.of(place) for place in places]
+    for place in asked:
+        for source in _candidates(place):
+            if (legible := _legible(source)) != source.name:
                 unnamable.append(legible)
                 continue
-            (named if path == place else searched).append(path)
-    by_path: dict[Path, Scene] = {}
-    for scene in map(scene_from_name, (*named, *_images(searched))):
+            (named if source == place else searched).append(source)
+    by_place: dict[Source, Scene] = {}
+    for source in (*named, *_images(searched)):
         # A place named twice, or inside another, is not a second product.
-        before = by_path.setdefault(scene.path if is_virtual(scene.path) else scene.path.resolve(), scene)
-        if before.source != scene.source and is_virtual(scene.path):
+        before = by_place.setdefault(source.resolved(), Scene.of(source, naming(source)))
+        if before.source.secret != source.secret:
             raise InputError(
-                f"{gdal_name(scene.path)} is named twice, with different queries, which are not written down and so "
+                f"{source} is named twice, with different queries, which are not written down and so "
                 "cannot tell scenes apart: name it once, or download the files"
             )
-    if not by_path:
-        where = ", ".join(gdal_name(source_path(place)) for place in places)
+    if not by_place:
+        where = ", ".join(map(str, asked))
         raise InputError(
             f"no scenes found under {where}: looked for images, *.jp2 and *.tif, at any depth"
             + (f"; {unnamable[0]} has a name that is no UTF-8: rename it" if unnamable else "")
         )
-    scenes, replaced = used_products(list(by_path.values()), show)
-    apart = {scene.path: scene for scene in told_apart(scenes)}
+    scenes, replaced = used_products(list(by_place.values()), show)
+    apart = {scene.source: scene for scene in told_apart(scenes)}
     return Found(
         sorted(apart.values(), key=lambda scene: scene.order),
-        [replace(one, by=apart[one.by.path]) for one in replaced],
+        [replace(one, by=apart[one.by.source]) for one in replaced],
         unnamable,
     )
 
 
-def _legible(path: Path) -> str:
-    """Write a path as text; bytes that are none become escapes."""
-    return str(path).encode(errors="surrogateescape").decode(errors="backslashreplace")
+def _legible(source: Source) -> str:
+    """Write a source's name as text; bytes that are none become escapes."""
+    return source.name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def _candidates(place: Path) -> Iterator[Path]:
-    zipped = zip_parts(place)
-    if zipped and not is_virtual(_outermost(place)):
+def _candidates(place: Source) -> Iterator[Source]:
+    zipped, path = place.zip_parts, place.path
+    if zipped and not place.is_remote:
         yield from _zip_candidates(*zipped)
-    elif is_virtual(place):
-        suffix = Path(gdal_name(place)).suffix.lower()
-        if suffix in (".zip", ".zip}") or (not suffix and "?" not in str(place)):
+    elif path is None:
+        suffix = place.posix.suffix.lower()
+        if suffix in (".zip", ".zip}") or (not suffix and "?" not in place.address):
             raise InputError(
-                f"{gdal_name(place)} names no scene: folders and zips on a server are not searched, name each raster "
+                f"{place} names no scene: folders and zips on a server are not searched, name each raster "
                 "(in a zip: /vsizip//vsis3/BUCKET/FILE.zip/MEMBER)"
             )
         yield place
-    elif place.suffix.lower() == ".zip" and not place.is_dir():
+    elif path.suffix.lower() == ".zip" and not path.is_dir():
         yield from _zip_candidates(place, "")
-    elif place.is_file():
+    elif path.is_file():
         yield place
-    elif place.is_dir():
-        for path in sorted(_files(place)):
-            if _is_scene(path):
-                yield path
-            elif path.suffix.lower() == ".zip":
-                yield from _zip_candidates(path, "")
+    elif path.is_dir():
+        for file in sorted(_files(path)):
+            if _is_scene(file):
+                yield Source.local(file)
+            elif file.suffix.lower() == ".zip":
+                yield from _zip_candidates(Source.local(file), "")
     else:
         raise InputError(f"no such file or folder for --scenes: {place}")
 
 
-def _outermost(path: Path) -> Path:
-    zipped = zip_parts(path)
-    return _outermost(zipped[0]) if zipped else path
-
-
-def _zip_candidates(archive: Path, member: str, depth: int = 1) -> Iterator[Path]:
+def _zip_candidates(archive: Source, member: str, depth: int = 1) -> Iterator[Source]:
     """List a zip's scenes, or those below one of its folders; a member named in full counts whatever it is called."""
-    if depth == 1 and not _outermost(archive).is_file():
-        raise InputError(f"no such file or folder for --scenes: {_outermost(archive)}")
+    if depth == 1 and not Path(archive.outermost.name).is_file():
+        raise InputError(f"no such file or folder for --scenes: {archive.outermost}")
     try:
         names = zip_names(archive)
     except (zipfile.BadZipFile, OSError):
@@ -142,19 +139,19 @@ def _zip_candidates(archive: Path, member: str, depth: int = 1) -> Iterator[Path
         yield archive
         return
     if member in names and not member.lower().endswith(".zip"):
-        yield zip_member(archive, member)
+        yield archive.member(member)
         return
     folder = member and f"{member.rstrip('/')}/"
     for name in names:
         if not name.startswith(folder) and name != member:
             continue
-        if _is_scene(Path(name)):
-            yield zip_member(archive, name)
+        if _is_scene(PurePosixPath(name)):
+            yield archive.member(name)
         elif name.lower().endswith(".zip") and depth < _MOST_NESTED:
-            yield from _zip_candidates(zip_member(archive, name), "", depth + 1)
+            yield from _zip_candidates(archive.member(name), "", depth + 1)
 
 
-def _is_scene(path: Path) -> bool:
+def _is_scene(path: PurePath) -> bool:
     """Whether a file found in a folder may be a scene."""
     asset = ASSET.match(path.stem)
     if path.suffix.lower() not in _SUFFIXES or _BESIDE.match(path.name) or (asset and asset["other"]):
@@ -175,24 +172,25 @@ def _files(place: Path) -> Iterator[Path]:
         yield from (Path(root, name) for name in files)
 
 
-def _images(paths: Iterable[Path]) -> list[Path]:
+def _images(sources: Iterable[Source]) -> list[Source]:
     """Keep, of the rasters of one product that lie together, the image at the finest resolution, else each band so."""
-    rasters: dict[tuple[Path, str, str, str], list[tuple[int, Path]]] = {}
-    for path in paths:
+    rasters: dict[tuple[PurePath, str, str, str], list[tuple[int, Source]]] = {}
+    for source in sources:
+        path = source.posix
         asset, resolution = ASSET.match(path.stem), _RESOLUTION_FOLDER.fullmatch(path.parent.name)
         if asset is None:
-            rasters[path, "", "", ""] = [(0, path)]
+            rasters[path, "", "", ""] = [(0, source)]
             continue
         # R10m, R20m and R60m lie side by side in a granule's IMG_DATA.
         folder = path.parent.parent if resolution else path.parent
         metres = int(asset["resolution"] or (resolution[1] if resolution else 10))
         key = (folder, asset["rest"], "" if asset["image"] else asset["band"], path.suffix)
-        rasters.setdefault(key, []).append((metres, path))
+        rasters.setdefault(key, []).append((metres, source))
     with_image = {(folder, rest) for folder, rest, band, _ in rasters if not band}
     return [
-        path
+        source
         for (folder, rest, band, _), found in rasters.items()
         if not band or (folder, rest) not in with_image
-        for metres, path in found
-        if metres == min(found)[0]
+        for metres, source in found
+        if metres == min(metres for metres, _ in found)
     ]

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import PurePosixPath
 
 from s2fast.errors import SceneError
 from s2fast.files import web
-from s2fast.files.source import SCHEMES, gdal_name, is_virtual, is_web, source_path, web_url, zip_parts
+from s2fast.files.source import SCHEMES, Source
 from s2fast.raster.dataset import gdal_settings, opened
 
 
-def identity(path: Path) -> str:
+def identity(source: Source) -> str:
     """Say which version of a raster this is.
 
     Parameters
     ----------
-    path
-        A file, or a source as `s2fast.files.source.source_path` names it.
+    source
+        The raster.
 
     Returns
     -------
@@ -30,35 +30,38 @@ def identity(path: Path) -> str:
     SceneError
         A file is gone, or its server does not answer.
     """
-    name = Path(gdal_name(path)).name
-    parts = [name, _version(path)]
-    if not is_virtual(path) or name.lower().endswith(".vrt"):
-        parts += [f"{Path(gdal_name(part)).name} {_version(part)}" for part in _read_with(path)]
+    name = source.posix.name
+    parts = [name, _version(source)]
+    if source.is_local or name.lower().endswith(".vrt"):
+        parts += [f"{part.posix.name} {_version(part)}" for part in _read_with(source)]
     return " ".join(parts)
 
 
-def _read_with(path: Path) -> list[Path]:
-    with gdal_settings(), opened(path) as dataset:
-        return sorted({source_path(name) for name in dataset.files} - {path})
+def _read_with(source: Source) -> list[Source]:
+    """List the other files that are read with a raster, sorted by their folders."""
+    with gdal_settings(), opened(source) as dataset:
+        # Two files of one name may differ in their queries.
+        files = {file.address: file for file in map(Source.of, dataset.files) if file.address != source.address}
+    return sorted(files.values(), key=lambda file: PurePosixPath(file.address))
 
 
-def _version(path: Path) -> str:
-    zipped = zip_parts(path)
+def _version(source: Source) -> str:
+    zipped = source.zip_parts
     if zipped:
         return _version(zipped[0])
-    if is_web(path):
-        return web.version(web_url(path))
-    if is_virtual(path):
-        return _remote_version(path)
+    if source.is_web:
+        return web.version(source.url)
+    if source.path is None:
+        return _remote_version(source)
     try:
-        status = path.stat()
+        status = source.path.stat()
     except OSError as error:
-        raise SceneError(f"{path}: cannot be looked at: {error.strerror}") from error
+        raise SceneError(f"{source}: cannot be looked at: {error.strerror}") from error
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-def _remote_version(path: Path) -> str:
-    name = gdal_name(path)
+def _remote_version(source: Source) -> str:
+    name = source.name
     url = next(
         (f"{scheme}://{name.removeprefix(prefix)}" for scheme, prefix in SCHEMES.items() if name.startswith(prefix)),
         None,

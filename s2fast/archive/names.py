@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import chain, zip_longest
-from pathlib import Path
+from pathlib import PurePath, PurePosixPath
 from urllib.parse import unquote
 
-from s2fast.files.source import gdal_name, is_web
-from s2fast.model import Scene
+from s2fast.files.source import Source
+from s2fast.model import Naming, Scene
 
 _TIME = r"\d{8}T\d{6}"
 _TILE = r"(?P<tile>\d{2}[A-Z]{3})"
@@ -62,22 +62,18 @@ ASSET = re.compile(
 """Which raster of a product a file is."""
 
 
-def scene_from_name(path: Path) -> Scene:
+def naming(source: Source) -> Naming:
     """Read platform, sensing time, tile and product from a file's name and its folders' names, the nearest first."""
-    shown = Path(gdal_name(path))
-    name = Path(unquote(str(shown))) if is_web(path) else shown
-    asset = ASSET.match(name.stem)
-    scene = Scene(
-        name.stem,
-        shown,
-        asset=("TCI" if asset["image"] else (asset["band"] or asset["other"]).upper()) if asset else "",
-        address=None if path == shown else path,
+    path = PurePosixPath(unquote(source.name)) if source.is_web else source.posix
+    asset = ASSET.match(path.stem)
+    named = Naming(
+        path.stem, asset=("TCI" if asset["image"] else (asset["band"] or asset["other"]).upper()) if asset else ""
     )
-    told = _told(name)
+    told = _told(path)
     if "tile" not in told:
-        return scene
-    scene = replace(
-        scene,
+        return named
+    named = replace(
+        named,
         platform=told.get("platform", ""),
         tile=told["tile"],
         baseline=int(told.get("baseline", "0").replace(".", "")),
@@ -85,12 +81,12 @@ def scene_from_name(path: Path) -> Scene:
         level=told.get("level", ""),
     )
     if "time" not in told:
-        return scene
-    scene_id = f"{scene.platform or 'S2'}_{told['time']}_T{scene.tile}"
-    return replace(scene, scene_id=scene_id, sensing_time=_moment(told["time"]))
+        return named
+    scene_id = f"{named.platform or 'S2'}_{told['time']}_T{named.tile}"
+    return replace(named, scene_id=scene_id, sensing_time=_moment(told["time"]))
 
 
-def _told(path: Path) -> dict[str, str]:
+def _told(path: PurePath) -> dict[str, str]:
     """Gather what names say; a folder that says another tile or time is no folder of the file's product."""
     told: dict[str, str] = {}
     names = (path.stem, *reversed(path.parts[:-1]))
@@ -140,7 +136,7 @@ def told_apart(scenes: Iterable[Scene]) -> list[Scene]:
 
     Examples
     --------
-    >>> same = [Scene("clip", Path(f"/data/2019-08-{day}/clip.tif")) for day in ("05", "15")]
+    >>> same = [Scene("clip", source=Source.of(f"/data/2019-08-{day}/clip.tif")) for day in ("05", "15")]
     >>> [scene.scene_id for scene in told_apart(same)]
     ['clip_2019-08-05', 'clip_2019-08-15']
     """
@@ -178,7 +174,8 @@ def _differences(group: Sequence[Scene]) -> Iterator[list[str]]:
         )
         if len(set(column)) > 1
     )
-    names = [(scene.path.stem, scene.path.suffix, *reversed(scene.path.parts[:-1])) for scene in group]
+    paths = [scene.source.posix for scene in group]
+    names = [(path.stem, path.suffix, *reversed(path.parts[:-1])) for path in paths]
     for parts in zip_longest(*names, fillvalue=""):
         words = [re.findall(r"\w[\w.-]*", part.replace("_", " ")) for part in parts]
         shared = set.intersection(*map(set, words))

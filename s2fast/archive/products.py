@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 from rasterio.errors import RasterioError
 
 from s2fast.errors import SceneError
-from s2fast.files.source import gdal_name
+from s2fast.files.source import Source
 from s2fast.geometry.placement import reprojected, to_ground, to_pixels
 from s2fast.model import Scene
 from s2fast.raster.dataset import gdal_settings, opened
@@ -58,10 +57,12 @@ class Replaced:
     """What tells the two apart."""
 
     def __str__(self) -> str:
-        return f"{gdal_name(self.scene.path)}: not used; {gdal_name(self.by.path)} {self.reason}"
+        return f"{self.scene.source}: not used; {self.by.source} {self.reason}"
 
 
-def used_products(scenes: Iterable[Scene], show: Callable[[Path], Shown | None]) -> tuple[list[Scene], list[Replaced]]:
+def used_products(
+    scenes: Iterable[Scene], show: Callable[[Source], Shown | None]
+) -> tuple[list[Scene], list[Replaced]]:
     """Leave out what other products of the same acquisition replace.
 
     A product is replaced by newer ones, of the same level, that show all its ground; and by one that shows the same
@@ -76,12 +77,12 @@ def used_products(scenes: Iterable[Scene], show: Callable[[Path], Shown | None])
     """
     acquisitions: dict[tuple[Any, ...], list[Scene]] = {}
     for scene in scenes:
-        key = (scene.tile, scene.sensing_time, scene.asset) if scene.sensing_time else (scene.path,)
+        key = (scene.tile, scene.sensing_time, scene.asset) if scene.sensing_time else (scene.source,)
         acquisitions.setdefault(key, []).append(scene)
     used, replaced = [], []
     for products in acquisitions.values():
         kept: list[tuple[Scene, Shown | None]] = []
-        for scene in sorted(sorted(products, key=lambda scene: str(scene.path)), key=_rank, reverse=True):
+        for scene in sorted(sorted(products, key=lambda scene: scene.source.name), key=_rank, reverse=True):
             look = show(scene.source) if len(products) > 1 else None
             found = look and _replacement(scene, look, kept)
             if found:
@@ -92,10 +93,10 @@ def used_products(scenes: Iterable[Scene], show: Callable[[Path], Shown | None])
     return used, replaced
 
 
-def shown(path: Path) -> Shown | None:
+def shown(source: Source) -> Shown | None:
     """Take a coarse look at a raster; None if it cannot be read."""
     try:
-        with gdal_settings(), opened(path) as dataset:
+        with gdal_settings(), opened(source) as dataset:
             factor = max(1, max(dataset.shape) // _SIDE_PX)
             rows, cols = (-(-side // factor) for side in dataset.shape)
             bands = [1, 2, 3] if dataset.count >= 3 else [1]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
-# In running text, or alone: `s2fast.files.source.source_path` gives addresses without blanks, quotes and braces.
+# In running text, or alone: `s2fast.files.source.Source` gives addresses without blanks, quotes and braces.
 _ADDRESS = re.compile(r"""\bhttps?(?::/{1,2}|%3A%2F%2F)[^\s'"<>{}]+""", re.IGNORECASE)
 
 WITH_OPTIONS = re.compile(r"""/vsicurl\?(?:[^\s'"{}]*&)?url=(?P<url>[^&\s'"{}]+)[^\s'"{}]*""", re.IGNORECASE)

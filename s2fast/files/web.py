@@ -21,7 +21,7 @@ from urllib.request import Request, urlopen
 
 from s2fast.errors import SceneError
 from s2fast.files.redaction import public
-from s2fast.files.source import is_web, web_url, zip_member, zip_parts
+from s2fast.files.source import Source
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +55,12 @@ def version(url: str) -> str:
         return f"{size} {answer.headers['ETag'] or answer.headers['Last-Modified'] or ''}".rstrip()
 
 
-def downloaded(path: Path) -> Path | None:
+def downloaded(source: Source) -> Source | None:
     """Download a source, or the zip it lies in, whose server does not give parts of a file.
 
     Returns
     -------
-    Path or None
+    Source or None
         The copy, to be opened before another is asked for; None: the source is not on a web server, or the server
         gives parts of it.
 
@@ -69,13 +69,13 @@ def downloaded(path: Path) -> Path | None:
     SceneError
         The server does not give the file, or not all of it.
     """
-    zipped = zip_parts(path)
+    zipped = source.zip_parts
     if zipped:
         archive = downloaded(zipped[0])
-        return archive and zip_member(archive, zipped[1])
-    if not is_web(path) or _gives_parts(web_url(path)):
+        return archive and archive.member(zipped[1])
+    if not source.is_web or _gives_parts(source.url):
         return None
-    return _whole(web_url(path)).path
+    return Source.local(_whole(source.url).path)
 
 
 @lru_cache(maxsize=10_000)
@@ -124,7 +124,7 @@ def _answer(url: str, part: str = "") -> HTTPResponse:
     pauses_s = iter(_PAUSES_S)
     while True:
         try:
-            answer: HTTPResponse = urlopen(request, timeout=TIMEOUT_S)  # noqa: S310  http or https: see is_web
+            answer: HTTPResponse = urlopen(request, timeout=TIMEOUT_S)  # noqa: S310  http or https: see `Source.is_web`
         except (OSError, HTTPException, ValueError) as error:
             busy = isinstance(error, HTTPException | ConnectionResetError) or getattr(error, "code", 0) in _BUSY
             failure = _failure(url, error)
@@ -142,7 +142,7 @@ def _request(url: str) -> Request:
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     address = urlunsplit(parts._replace(netloc=host))
-    request = Request(address, headers={"User-Agent": "s2fast"})  # noqa: S310  http or https: see is_web
+    request = Request(address, headers={"User-Agent": "s2fast"})  # noqa: S310  http or https: see `Source.is_web`
     if at:
         # urllib drops what is added so where it is redirected to another server.
         request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(unquote(user).encode()).decode()}")

@@ -1,1 +1,1 @@
-"""Arrays in, values out: where scenes lie, and how one lies against another."""
+"""Positions of scenes on the ground, and the shift, rotation and scale between two scenes: arrays in, values out."""

@@ -1,4 +1,4 @@
-"""Rotation, scale and shear between two scenes: whether displacements change over the ground, and how.
+"""Rotation, scale and shear between two scenes, estimated from displacements that vary linearly over the ground.
 
 References
 ----------
@@ -19,38 +19,37 @@ from scipy.special import fdtrc
 from s2fast.geometry.standard_errors import standard_errors
 
 _ROUNDS = 20
-"""Most rounds of choosing inliers and fitting anew."""
+"""Maximum number of iterations; each selects the inliers and repeats the fit."""
 
 _MAX_CHANCE = 1e-3
-"""A trend is significant if chance gives a stronger one this rarely."""
+"""Significance level of the F tests: a trend with a larger p-value is rejected."""
 
 _LEAST_TREND_PX = 0.5
-"""A trend is reported if the ground's edge moves by at least this much against its middle [px of the coarser grid]."""
+"""Smallest trend to report: displacement of the edge of the ground relative to its middle [px of the coarser grid]."""
 
 _LEAST_INLIERS = 6
-"""Fewer matches fix no affinity."""
+"""Minimum number of matches that determine an affinity."""
 
 _THINNEST = 1e-4
-"""Matches along a line fix no affinity: least product of their spreads along and across, as a share of the square of
-the sum."""
+"""Minimum of det / trace^2 of the positions' scatter matrix: matches along a line do not determine an affinity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Affinity:
-    """Displacements that change linearly over the ground: ``shift + change @ (position - centre)``."""
+    """Model of displacements that vary linearly over the ground: ``shift + change @ (position - centre)``."""
 
     centre: npt.NDArray[np.float64]
-    """(2,) middle of the matches."""
+    """(2,) weighted mean position of the matches."""
     shift: npt.NDArray[np.float64]
-    """(2,) displacement there."""
+    """(2,) displacement at `centre`."""
     change: npt.NDArray[np.float64]
-    """(2, 2) how the displacement changes, a column for each axis of the position."""
+    """(2, 2) derivative of the displacement with respect to the position, one column per axis of the position."""
     error: float
-    """Error of `shift` along an axis, see `standard_errors`."""
+    """Error of `shift` along each axis, see `standard_errors`."""
     change_error: float
-    """Error of the rotation [rad], and of the scale."""
+    """Error of the rotation [rad] and of the scale."""
     model: str
-    """``similarity`` if a rotation and a scale explain the change, else ``affinity``."""
+    """``similarity`` if rotation and scale explain the trend, else ``affinity``."""
 
     def at(self, position: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the displacements at (k, 2) positions."""
@@ -58,18 +57,18 @@ class Affinity:
 
     @property
     def rotation_deg(self) -> float:
-        """Rotation of the train against the query, counter-clockwise on the map [deg]."""
+        """Rotation of the train relative to the query, counter-clockwise on the map [deg]."""
         turned = np.eye(2) + self.change
         return math.degrees(math.atan2(turned[1, 0] - turned[0, 1], turned[0, 0] + turned[1, 1]))
 
     @property
     def scale(self) -> float:
-        """Scale of the train's ground to the query's."""
+        """Scale of the train relative to the query."""
         return math.sqrt(abs(float(np.linalg.det(np.eye(2) + self.change))))
 
     @property
     def shear(self) -> float:
-        """Departure from a similarity: ratio of the largest to the smallest stretch, less 1."""
+        """Departure from a similarity: ratio of the largest to the smallest stretch, minus 1."""
         stretch = np.linalg.svd(np.eye(2) + self.change, compute_uv=False)
         return float(stretch[0] / stretch[1] - 1)
 
@@ -78,35 +77,35 @@ def fit_affinity(
     at: npt.NDArray[np.float64],
     moved: npt.NDArray[np.float64],
     weight: npt.NDArray[np.float64],
-    chosen: npt.NDArray[np.bool_],
+    inliers: npt.NDArray[np.bool_],
     reach: float,
 ) -> Affinity | None:
-    """Fit displacements that change over the ground, beginning with some of them.
+    """Fit an affinity to displacements, alternating between fitting and selecting inliers.
 
     Parameters
     ----------
     at, moved : (k, 2) float64
         Positions and displacements [px].
     weight : (k,) float64
-        What each is worth.
-    chosen : (k,) bool
-        Matches to begin with: those near one displacement show a trend of their own if there is one.
+        Weight of each match.
+    inliers : (k,) bool
+        Initial inliers: matches near one displacement. If there is a trend, it shows among them.
     reach
-        How far from the model a match may lie [px].
+        Greatest distance of an inlier from the model [px].
 
     Returns
     -------
     Affinity or None
-        None if the change is no more than chance, or too small to matter.
+        None if the trend is not significant, or too small to report.
     """
-    fitted = _fitted(at, moved, weight, chosen)
+    fitted = _fitted(at, moved, weight, inliers)
     for _ in range(_ROUNDS):
         if fitted is None:
             return None
-        before, chosen = chosen, np.hypot(*(moved - fitted.at(at)).T) <= reach
-        if (before == chosen).all():
+        before, inliers = inliers, np.hypot(*(moved - fitted.at(at)).T) <= reach
+        if (before == inliers).all():
             break
-        fitted = _fitted(at, moved, weight, chosen)
+        fitted = _fitted(at, moved, weight, inliers)
     return fitted
 
 
@@ -114,16 +113,16 @@ def _fitted(
     at: npt.NDArray[np.float64],
     moved: npt.NDArray[np.float64],
     weight: npt.NDArray[np.float64],
-    chosen: npt.NDArray[np.bool_],
+    inliers: npt.NDArray[np.bool_],
 ) -> Affinity | None:
-    """Fit the chosen matches by weighted least squares; None if they are too few, or show no trend."""
-    if np.count_nonzero(chosen) < _LEAST_INLIERS:
+    """Fit the inliers by weighted least squares; return None if they are too few or show no significant trend."""
+    if np.count_nonzero(inliers) < _LEAST_INLIERS:
         return None
-    at, moved, weight = at[chosen], moved[chosen], weight[chosen]
+    at, moved, weight = at[inliers], moved[inliers], weight[inliers]
     centre, mean = weight @ at / weight.sum(), weight @ moved / weight.sum()
     design = np.column_stack([np.ones(len(at)), at - centre])
     normal = design.T @ (weight[:, None] * design)
-    # The middle is that of the matches: only how they spread decides whether they fix a trend.
+    # Positions are relative to the centre, so only their scatter decides whether they determine a trend.
     spread = normal[1:, 1:]
     if np.linalg.det(spread) <= _THINNEST * np.trace(spread) ** 2:
         return None
@@ -156,7 +155,7 @@ def _squares(residual: npt.NDArray[np.float64], weight: npt.NDArray[np.float64])
 def _not_similar(
     at: npt.NDArray[np.float64], moved: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return what is left of displacements after the best rotation and scale."""
+    """Return the residuals of the displacements after the best rotation and scale."""
     x, y = at.T
     scale = float((weight * (x * moved[:, 0] + y * moved[:, 1])).sum())
     turn = float((weight * (x * moved[:, 1] - y * moved[:, 0])).sum())
@@ -165,7 +164,7 @@ def _not_similar(
 
 
 def _chance(simple: float, full: float, more: int, free: float) -> float:
-    """Return how rarely chance improves a fit so much with `more` numbers (F test)."""
+    """Return the p-value of the F test that compares a simple fit with one of `more` additional parameters."""
     if free <= 0 or full <= 0:
         return 1.0
     return float(fdtrc(more, free, max(0.0, simple - full) / more / (full / free)))
@@ -174,23 +173,23 @@ def _chance(simple: float, full: float, more: int, free: float) -> float:
 def agree_on_similarity(
     at: npt.NDArray[np.float64], moved: npt.NDArray[np.float64], reach: float
 ) -> npt.NDArray[np.bool_] | None:
-    """Find the rotation, scale and shift that most matches share, from any start (RANSAC).
+    """Find the matches that agree on one rotation, scale and shift (RANSAC, no initial model).
 
     Parameters
     ----------
     at, moved : (k, 2) float64
         Positions in the query, and displacements [px].
     reach
-        How far from the model a match may lie [px].
+        Greatest distance of an inlier from the model [px].
 
     Returns
     -------
     (k,) bool or None
-        Matches that agree; None where too few fix a model.
+        Matches that agree; None if there are too few to determine a model.
     """
     if len(at) < _LEAST_INLIERS:
         return None
-    # Coordinates of a zone are too large for OpenCV's float32.
+    # Map coordinates are too large for OpenCV's float32: subtract the mean.
     here, there = at - at.mean(axis=0), at + moved - (at + moved).mean(axis=0)
     model, _ = cv2.estimateAffinePartial2D(here, there, method=cv2.RANSAC, ransacReprojThreshold=reach)
     if model is None:

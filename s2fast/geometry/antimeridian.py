@@ -1,4 +1,4 @@
-"""Shapes in longitude and latitude, which end at the 180th meridian and go on at the other side."""
+"""Shapes in longitude and latitude that cross the 180th meridian (antimeridian) or contain a pole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shapely
 from s2fast.geometry.placement import LONLAT, PixelGrid, reprojected, to_pixels
 
 _EDGE_POINTS = 32
-"""Vertices along an edge of a scene that shows a pole."""
+"""Vertices per edge of the outline of a scene that contains a pole."""
 
 
 def footprint(grid: PixelGrid) -> shapely.Polygon | shapely.MultiPolygon:
@@ -23,17 +23,17 @@ def footprint(grid: PixelGrid) -> shapely.Polygon | shapely.MultiPolygon:
             [a + share * (b - a) for a, b in zip(corners, np.roll(corners, -1, axis=0), strict=True)] + [corners[:1]]
         )
     ring = grid.on_map(corners, LONLAT)
-    if not grid.turn:
+    if not grid.full_turn:
         ring[:, 0] = np.unwrap(ring[:, 0], period=360)
     if pole:
-        # Once around the pole: closed along the pole itself, which is a line in longitude and latitude.
+        # The outline goes once around the pole. Close it along the pole, which is a line in longitude and latitude.
         ring = np.vstack([ring, [ring[-1, 0], pole], [ring[0, 0], pole]])
     return split(shapely.Polygon(ring))
 
 
 def _pole(grid: PixelGrid) -> float:
-    """Latitude of the pole that a scene shows away from its edges, 0 if none."""
-    if grid.turn:
+    """Return the latitude of the pole inside a scene; 0 if there is none or x is a longitude."""
+    if grid.full_turn:
         return 0.0
     poles = np.array([[0.0, 90.0], [0.0, -90.0]])
     with np.errstate(invalid="ignore"):
@@ -43,7 +43,7 @@ def _pole(grid: PixelGrid) -> float:
 
 
 def split(shape: shapely.Geometry) -> shapely.Geometry:
-    """Cut a shape at the 180th meridian, as RFC 7946 wants it, and bring its parts within -180 and 180 degrees.
+    """Cut a shape at the 180th meridian as RFC 7946 requires, with all longitudes between -180 and 180 degrees.
 
     Examples
     --------
@@ -59,30 +59,30 @@ def split(shape: shapely.Geometry) -> shapely.Geometry:
         for turn in turns
     ]
     parts = shapely.get_parts(cut)
-    # What only touches the meridian has no part beyond it.
+    # A shape that only touches the meridian leaves parts of a lower dimension: drop them.
     return shapely.union_all(parts[shapely.get_dimensions(parts) == shapely.get_dimensions(shape)])
 
 
 def joined(footprint: shapely.Geometry, near_deg: float | None = None) -> shapely.Polygon:
-    """Undo `split` for the outline of a scene, which may then reach beyond 180 degrees.
+    """Undo `split` for the outline of a scene; its longitudes may then exceed 180 degrees.
 
     Parameters
     ----------
     footprint
         In longitude and latitude.
     near_deg
-        Bring it to within half a turn of this longitude; None: leave it where it is.
+        Shift the outline by whole turns to within 180 degrees of this longitude; None: no shift.
     """
     parts = shapely.get_parts(footprint)
     if len(parts) > 1:
         parts = shapely.transform(parts, lambda lonlat: lonlat + np.where(lonlat[:, :1] < 0, (360, 0), 0))
-        # Scenes have straight edges: what lies between the parts, if anything, is rounding.
+        # Scenes have straight edges: a gap between the parts can only come from rounding.
         footprint = shapely.convex_hull(shapely.multipolygons(parts))
     turn = 0.0 if near_deg is None else 360 * np.rint((near_deg - footprint.centroid.x) / 360)
     return shapely.affinity.translate(footprint, turn) if turn else footprint
 
 
 def wrapped(lonlat: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Bring longitudes of (n, 2) points within -180 and 180 degrees."""
+    """Return (n, 2) points with longitudes between -180 and 180 degrees."""
     turn = np.where(np.abs(lonlat[:, 0]) > 180, 360 * np.rint(lonlat[:, 0] / 360), 0)
     return np.column_stack([lonlat[:, 0] - turn, lonlat[:, 1]])

@@ -1,4 +1,4 @@
-"""Where each scene of a tile lies among all others: one offset a scene from the shifts of many pairs."""
+"""Adjustment of a tile's network of scenes: one offset per scene, from the shifts of all verified pairs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 _ROUNDS = 50
-"""Most rounds of reweighting."""
+"""Maximum number of reweighting iterations."""
 
 _HUBER = 1.345
-"""Residuals beyond this many standard errors lose weight (95 % efficient where errors are normal)."""
+"""Residuals beyond this many standard errors are downweighted (95 % efficiency for normal errors)."""
 
 _MEDIAN_LENGTH = 1.1774
-"""Median length of a residual whose both parts have standard deviation 1 (Rayleigh)."""
+"""Median length of a 2-D residual whose components have standard deviation 1 (Rayleigh distribution)."""
 
 _OUTLYING = 3.0
-"""A pair disagrees with the network from this many robust standard deviations on."""
+"""A pair is an outlier of the network if its residual exceeds this many robust standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +30,34 @@ class Network:
     """Offsets of the scenes of one tile."""
 
     offset: npt.NDArray[np.float64]
-    """(n, 2) east and north of the series' median [m]; NaN where no chain of verified pairs leads to most scenes."""
+    """(n, 2) east and north, relative to the median of the series [m]; NaN for scenes outside the largest set that
+    verified pairs connect."""
     error: npt.NDArray[np.float64]
-    """(n,) standard error of an offset along an axis [m]."""
+    """(n,) standard error of an offset along each axis [m]."""
     residual: npt.NDArray[np.float64]
-    """(pairs,) length of shift less difference of offsets [m]; NaN outside the network."""
+    """(pairs,) length of the shift minus the difference of offsets [m]; NaN outside the network."""
     closure: npt.NDArray[np.float64]
-    """(n,) median, over all triangles a scene is part of, of the length by which three shifts fail to close [m]."""
+    """(n,) median closure error of all triangles of pairs that contain the scene [m]."""
     disagrees: npt.NDArray[np.bool_]
-    """(n,) whether most of a scene's pairs contradict the network."""
+    """(n,) True if most of the scene's pairs are outliers of the network."""
 
 
 def solve(
     scenes: int, query: npt.NDArray[np.intp], train: npt.NDArray[np.intp], shift: npt.NDArray[np.float64],
     error: npt.NDArray[np.float64],
 ) -> Network:  # fmt: skip
-    """Adjust the offsets of scenes to the shifts of pairs, by least squares that outliers cannot bend (Huber, 1964).
+    """Estimate the offsets of scenes from the shifts of pairs by robust least squares (Huber, 1964).
 
     Parameters
     ----------
     scenes
-        How many scenes there are.
+        Number of scenes.
     query, train : (pairs,) intp
-        Scenes of the verified pairs.
+        Scene numbers of the verified pairs.
     shift : (pairs, 2) float64
         Train minus query, east and north [m].
     error : (pairs,) float64
-        Standard error along an axis [m], positive.
+        Standard error along each axis [m], positive.
 
     Returns
     -------
@@ -73,10 +74,10 @@ def solve(
     pairs = np.flatnonzero(member[query])
     if not len(pairs):
         return network
-    place = np.cumsum(member) - 1
+    column = np.cumsum(member) - 1
     design = np.zeros((len(pairs), int(member.sum())))
-    design[np.arange(len(pairs)), place[train[pairs]]] = 1
-    design[np.arange(len(pairs)), place[query[pairs]]] = -1
+    design[np.arange(len(pairs)), column[train[pairs]]] = 1
+    design[np.arange(len(pairs)), column[query[pairs]]] = -1
     offset, weight = _reweighted(design, shift[pairs], error[pairs])
     residual = shift[pairs] - design @ offset
     normal = np.linalg.pinv(design.T @ (weight[:, None] * design))
@@ -94,7 +95,7 @@ def solve(
 
 
 def _largest_component(scenes: int, query: npt.NDArray[np.intp], train: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-    """Mark the scenes of the largest set that pairs connect; of equally large ones the first."""
+    """Find the scenes of the largest connected component, the first of equally large ones: (scenes,) bool."""
     links = coo_array((np.ones(len(query)), (query, train)), shape=(scenes, scenes))
     _, label = connected_components(links, directed=False)
     counts = np.bincount(label, minlength=1)
@@ -111,7 +112,7 @@ def _reweighted(
         root = np.sqrt(weight)[:, None]
         before, offset = offset, np.asarray(np.linalg.lstsq(root * design, root * shift, rcond=None)[0], np.float64)
         length = np.hypot(*(shift - design @ offset).T)
-        # Errors stated too small for how scenes differ must not make every pair an outlier.
+        # If the stated errors are too small, scale them up: not every pair may become an outlier.
         scale = np.maximum(error, float(np.median(length)) / _MEDIAN_LENGTH)
         weight = np.minimum(1, _HUBER * scale / np.maximum(length, 1e-12)) / scale**2
         if np.abs(offset - before).max() < 1e-6:
@@ -122,13 +123,13 @@ def _reweighted(
 def closures(
     scenes: int, query: npt.NDArray[np.intp], train: npt.NDArray[np.intp], shift: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Say by how much triangles of pairs fail to close: (scenes,) median over a scene's triangles [m]."""
+    """Compute the closure errors of triangles of pairs: (scenes,) median over each scene's triangles [m]."""
     between = np.full((scenes, scenes, 2), math.nan)
     between[query, train] = shift
     between[train, query] = -shift
     median = np.full(scenes, math.nan)
     for scene in range(scenes):
-        # Once around: to b, from there to c, and back.
+        # Sum of the shifts around the triangle: scene to b, b to c, c to scene.
         gap = between[scene, :, None] + between - between[scene, None, :]
         length = np.hypot(gap[..., 0], gap[..., 1])[np.triu_indices(scenes, 1)]
         if np.isfinite(length).any():
@@ -137,23 +138,23 @@ def closures(
 
 
 def add_network(scene_ids: Sequence[str], tiles: Sequence[str], pairs: pd.DataFrame) -> pd.DataFrame:
-    """Solve every tile's network and write its residuals into the table of pairs.
+    """Solve the network of every tile and add the residuals to the table of pairs.
 
     Parameters
     ----------
     scene_ids, tiles
         Scenes of the run, and the MGRS tile of each.
     pairs
-        The table of pairs; gets the column ``network_residual_m``.
+        The table of pairs; the column ``network_residual_m`` is added in place.
 
     Returns
     -------
     DataFrame
-        One row a scene, by id: ``n_verified`` (all pairs), ``offset_x_m``, ``offset_y_m``, ``offset_error_m``,
-        ``closure_m`` and ``disagrees`` (pairs of its tile).
+        One row per scene, indexed by id: ``n_verified`` (from all pairs), ``offset_x_m``, ``offset_y_m``,
+        ``offset_error_m``, ``closure_m`` and ``disagrees`` (from the pairs within its tile).
     """
     verified = pairs["verified"].fillna(False).astype(bool)
-    # A pair that is also turned or scaled has no one shift to adjust.
+    # A pair with rotation or scale has no single shift to adjust.
     straight = verified & (pairs["model"] == "shift")
     ends = pd.concat([pairs["query"][verified], pairs["train"][verified]]).value_counts()
     table = pd.DataFrame(index=pd.Index(scene_ids, name="scene_id"))

@@ -1,4 +1,4 @@
-"""How often verification is fooled: trials where it must find nothing, the rate they give, and what to do about it."""
+"""False-alarm rate of verification, estimated from null trials, in which every verified result is an error."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class NullRate:
-    """Outcome of the trials at deliberately wrong places."""
+    """Outcome of the null trials: at wrong offsets or, without a prior, on shuffled matches."""
 
     trials: int
-    """Trials, at least 1."""
+    """Number of trials, at least 1."""
     verified: int
-    """Trials that were verified; each is an error."""
+    """Number of trials that were verified; each is a false alarm."""
 
     @property
     def rate(self) -> float:
@@ -49,57 +49,57 @@ class NullRate:
 
 
 def null_summary(null: NullRate) -> str:
-    """Return the outcome of the trials as one sentence without its full stop.
+    """Return the outcome of the trials as one sentence, without the full stop.
 
     Examples
     --------
     >>> null_summary(NullRate(trials=1128, verified=0))
-    '0 of 1,128 trials at wrong places were verified (at most 0.33 %, 95 %)'
+    '0 of 1,128 null trials were verified (at most 0.33 %, 95 % confidence)'
     >>> null_summary(NullRate(trials=1128, verified=3))
-    '3 of 1,128 trials at wrong places were verified (0.27 %, 95 % interval 0.055 to 0.78 %)'
+    '3 of 1,128 null trials were verified (0.27 %, 95 % confidence interval 0.055 to 0.78 %)'
     """
     low, high = null.interval
-    share = f"{percent(null.rate)} %, 95 % interval {percent(low)} to {percent(high)} %"
+    share = f"{percent(null.rate)} %, 95 % confidence interval {percent(low)} to {percent(high)} %"
     if not null.verified:
-        share = f"at most {percent(high)} %, 95 %"
+        share = f"at most {percent(high)} %, 95 % confidence"
     was = "was" if null.verified == 1 else "were"
-    return f"{null.verified:,} of {null.trials:,} trials at wrong places {was} verified ({share})"
+    return f"{null.verified:,} of {null.trials:,} null trials {was} verified ({share})"
 
 
 def null_warning(null: NullRate, pairs: int, verified_pairs: int) -> str:
-    """Return one line for the user where a trial was verified: what it means for the run and what to do; else "".
+    """Return a one-line warning if a trial was verified, with its meaning for the run and what to do; else "".
 
     Parameters
     ----------
     null
         The run's trials.
     pairs
-        Pairs of the run.
+        Number of pairs of the run.
     verified_pairs
-        Pairs of the run that are verified.
+        Number of verified pairs of the run.
     """
     if not null.verified:
         return ""
     most = math.ceil(null.interval[1] * pairs)
     expected = (
-        f"At that rate chance alone verifies about {null.rate * pairs:,.0f} (at most {most:,}) of this run's {pairs:,} "
+        f"At this rate chance alone verifies about {null.rate * pairs:,.0f} (at most {most:,}) of this run's {pairs:,} "
         f"pairs; {verified_pairs:,} {'is' if verified_pairs == 1 else 'are'} verified."
     )
     if not verified_pairs:
-        advice = "So no verdict is affected."
+        advice = "No verdict is affected."
     elif most >= verified_pairs:
         advice = "Chance may explain all of these: do not rely on this run's verdicts."
     else:
         advice = (
-            "Look first at the verified pairs with the fewest witnesses (n_witnesses in pairs.csv) and at those that "
+            "First check the verified pairs with the fewest witnesses (n_witnesses in pairs.csv) and those that "
             "contradict their series (large network_residual_m)."
         )
-    more = "A higher verification.nulls measures the rate better."
-    return f"{null_summary(null)}; none should be. {expected} {advice} {more}"
+    more = "For a more precise rate, increase verification.nulls."
+    return f"{null_summary(null)}; expected: none. {expected} {advice} {more}"
 
 
 def percent(share: float) -> str:
-    """Write a share as a percentage with two significant digits, without its sign.
+    """Format a share as a percentage with two significant digits, without the percent sign.
 
     Examples
     --------

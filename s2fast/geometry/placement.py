@@ -1,4 +1,4 @@
-"""Where scenes lie: CRS units to metres, keypoints on one map, how much clear ground two scenes share."""
+"""Positions of scenes on the ground: pixels to CRS units and metres, the overlap of two scenes' clear ground."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ import pyproj
 from rasterio.transform import Affine
 
 from s2fast.image.prepare import cell_px
-from s2fast.model import Raster
+from s2fast.model import Raster, TileInfo
 
 WINDOW_PX = 5.0
-"""How far the same ground may lie in two scenes unless told [px of the coarser grid]: Sentinel-2's absolute error is
+"""Default search radius: greatest shift between two scenes [px of the coarser grid]. Sentinel-2's absolute error is
 below two pixels of 10 m."""
 
 AUTO_FACTORS = (1, 3, 9, 27)
-"""Radii that "auto" tries [`WINDOW_PX`]."""
+"""Search radii that "auto" tries, as multiples of `WINDOW_PX`."""
 
 MOST_AWAY = 0.3
-"""Largest radius that "auto" tries, as a share of a scene's side: farther off too little ground is left."""
+"""Largest radius that "auto" tries, as a share of the scene's side: beyond it, too little ground overlaps."""
 
 _MOST_STRETCH = 0.005
-"""A map's unit that differs more from a metre is none: UTM stays within 0.2 % all over a Sentinel-2 tile."""
+"""Greatest relative scale error of a CRS accepted as metric: UTM stays within 0.2 % all over a Sentinel-2 tile."""
 
 _MOST_TURN_DEG = 10.0
-"""A map turned more against true north does not have its y axis to the north [deg]: UTM stays within 8."""
+"""Greatest angle between the y axis and true north of a CRS accepted as metric [deg]: UTM stays within 8."""
 
 LONLAT = "EPSG:4326"
 """Longitude and latitude, in this order."""
@@ -36,15 +36,15 @@ LONLAT = "EPSG:4326"
 _GEOD = pyproj.Geod(ellps="WGS84")
 
 _MOST_LONGITUDE = 540.0
-"""Scenes across the 180th meridian may count longitudes on; nothing counts further [deg]."""
+"""Greatest valid longitude: scenes across the 180th meridian may continue beyond 180 [deg]."""
 
 SEARCHED_RADII = 2.0
-"""Matches are sought within this many radii: a true shift just outside the radius must not pass for one inside."""
+"""Matches are searched within this many radii, so that a true shift just outside the radius is recognised as such."""
 
 
 @dataclass(frozen=True)
 class PixelGrid:
-    """A scene's pixel grid on the ground; the one place where CRS units become metres."""
+    """A scene's pixel grid on the ground; the only code that converts CRS units to metres."""
 
     crs_wkt: str
     """Coordinate reference system, as WKT."""
@@ -55,20 +55,20 @@ class PixelGrid:
 
     @classmethod
     def of_raster(cls, raster: Raster) -> PixelGrid:
-        """Make it from a raster's header."""
+        """Create the grid from a raster's header."""
         return cls(raster.crs_wkt, raster.transform, raster.shape)
 
     @classmethod
-    def of_tile(cls, tile: dict[str, Any]) -> PixelGrid:
-        """Make it from a tile's attributes."""
-        return cls(tile["crs"], _six(tile["transform"]), (tile["full_shape"][0], tile["full_shape"][1]))
+    def of_tile(cls, tile: TileInfo) -> PixelGrid:
+        """Create the grid from the stored metadata of a tile."""
+        return cls(tile.crs, tile.transform, tile.full_shape)
 
     @cached_property
     def metric(self) -> str:
         """A CRS whose units are metres on the ground here, x to the east and y to the north, as WKT.
 
-        The scene's own if it is such a CRS, as UTM is, else the UTM zone of the scene's centre: not all that is called
-        a metre is one. A unit of EPSG:3857 is 0.83 m at 34 degrees.
+        It is the scene's own CRS if that qualifies, as UTM does, else the UTM zone of the scene's centre. Nominal
+        metres do not suffice: a unit of EPSG:3857 is 0.83 m at 34 degrees.
         """
         steps = self._steps_m
         scale = np.linalg.svd(steps, compute_uv=False) if np.isfinite(steps).all() else np.zeros(2)
@@ -81,7 +81,7 @@ class PixelGrid:
 
     @cached_property
     def _steps_m(self) -> npt.NDArray[np.float64]:
-        """Ground east and north of a step of one CRS unit, at the centre: (2, 2) [m], columns for x and y."""
+        """East and north components of one CRS unit on the ground, at the centre: (2, 2) [m], columns for x and y."""
         a, b, _, d, e, _ = self.transform
         step = float(np.sqrt(abs(a * e - b * d)))
         ends = to_ground(self.middle, self.transform) + step / 2 * np.array([[-1, 0], [0, -1], [1, 0], [0, 1]])
@@ -92,53 +92,56 @@ class PixelGrid:
 
     @cached_property
     def lonlat(self) -> tuple[float, float]:
-        """Longitude and latitude of the centre [deg]; inf where it has no place on Earth."""
+        """Longitude and latitude of the centre [deg]; inf if the projection does not cover it."""
         lon, lat = reprojected(to_ground(self.middle, self.transform), self.crs_wkt, LONLAT)[0]
         return float(lon), float(lat)
 
     @property
     def on_earth(self) -> bool:
-        """Whether the centre has a place on Earth."""
+        """Whether the centre is a valid position on Earth."""
         try:
             lon, lat = self.lonlat
-        except pyproj.exceptions.ProjError:  # of another planet
+        except pyproj.exceptions.ProjError:  # a CRS of another planet
             return False
         return abs(lon) <= _MOST_LONGITUDE and abs(lat) <= 90
 
     @cached_property
-    def turn(self) -> float:
-        """Once around the Earth in x [CRS units], 0 where x is no longitude."""
+    def full_turn(self) -> float:
+        """Full turn around the Earth in x [CRS units]; 0 if x is not a longitude."""
         crs = pyproj.CRS(self.crs_wkt)
         return round(2 * np.pi / crs.axis_info[0].unit_conversion_factor, 9) if crs.is_geographic else 0.0
 
-    def alongside(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Count longitudes of (n, 2) points in the scene's CRS as the scene does, which may lie around 180 degrees."""
-        if not self.turn:
+    def unwrapped(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return (n, 2) points in the scene's CRS, longitudes shifted by full turns to be nearest the scene's centre.
+
+        The scene may cross the 180th meridian.
+        """
+        if not self.full_turn:
             return points
         away = points[:, 0] - to_ground(self.middle, self.transform)[0, 0]
-        return np.column_stack([points[:, 0] - self.turn * np.rint(away / self.turn), points[:, 1]])
+        return np.column_stack([points[:, 0] - self.full_turn * np.rint(away / self.full_turn), points[:, 1]])
 
     def on_map(self, xy: npt.NDArray[Any], crs_wkt: str | None = None) -> npt.NDArray[np.float64]:
-        """Map positions x, y, pixel centres at integers [full-resolution px], to a CRS: (n, 2) float64.
+        """Convert pixel positions x, y, pixel centres at integers [full-resolution px], to a CRS: (n, 2) float64.
 
-        None: to `metric` [m].
+        If `crs_wkt` is None, convert to `metric` [m].
         """
         target = self.metric if crs_wkt is None else crs_wkt
         return reprojected(to_ground(xy, self.transform), self.crs_wkt, target)
 
     def from_map(self, points: npt.NDArray[np.float64], crs_wkt: str) -> npt.NDArray[np.float64]:
-        """Undo `on_map`: (n, 2) x and y, pixel centres at integers [full-resolution px]."""
-        return to_pixels(self.alongside(reprojected(points, crs_wkt, self.crs_wkt)), self.transform)
+        """Invert `on_map`: (n, 2) x and y, pixel centres at integers [full-resolution px]."""
+        return to_pixels(self.unwrapped(reprojected(points, crs_wkt, self.crs_wkt)), self.transform)
 
     @cached_property
     def px_m(self) -> npt.NDArray[np.float64]:
-        """What a step of one full-resolution pixel is on the map, at the centre: (2, 2) [m], columns for x and y."""
+        """Size of one full-resolution pixel on the map, at the centre: (2, 2) [m], columns for steps in x and y."""
         ends = self.on_map(self.middle + np.array([[-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]]))
         return np.column_stack([ends[1] - ends[0], ends[3] - ends[2]])
 
     @cached_property
     def area_m2(self) -> float:
-        """Ground the scene's whole raster covers [m2]."""
+        """Ground area of the whole raster [m2]."""
         return float(abs(np.linalg.det(self.px_m))) * self.shape[0] * self.shape[1]
 
     @property
@@ -148,11 +151,11 @@ class PixelGrid:
 
     @cached_property
     def box(self) -> npt.NDArray[np.float64]:
-        """Least and greatest position of the raster's corners on its own map: (2, 2) [m]."""
+        """Bounding box of the raster's corners on its own map: (2, 2) minimum and maximum [m]."""
         return self.box_on(self.metric)
 
     def box_on(self, crs_wkt: str) -> npt.NDArray[np.float64]:
-        """`box` on another map."""
+        """Return `box` in another CRS."""
         right, bottom = self.shape[1] - 0.5, self.shape[0] - 0.5
         corners = np.array([[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]])
         on_map = self.on_map(corners, crs_wkt)
@@ -160,19 +163,18 @@ class PixelGrid:
 
 
 @dataclass(frozen=True)
-class Place(PixelGrid):
-    """A scene's pixel grid on the ground, and what of it is clear."""
+class Placement(PixelGrid):
+    """A scene's pixel grid on the ground, and its map of clear ground."""
 
     reduction: int
-    """Full-resolution pixels a side of one of the tile's."""
+    """Full-resolution pixels per tile pixel, along each side."""
     clear: npt.NDArray[np.uint8]
     """Share of clear pixels in square cells [%], see `s2fast.image.prepare.clear_cells`."""
 
     @classmethod
-    def of(cls, tile: dict[str, Any], clear: npt.NDArray[np.uint8]) -> Place:
-        """Make it from a tile's attributes and the map of clear ground."""
-        grid = PixelGrid.of_tile(tile)
-        return cls(grid.crs_wkt, grid.transform, grid.shape, tile["reduction"], clear)
+    def of(cls, tile: TileInfo, clear: npt.NDArray[np.uint8]) -> Placement:
+        """Create the placement from the stored metadata of a tile and its map of clear ground."""
+        return cls(tile.crs, tile.transform, tile.full_shape, tile.reduction, clear)
 
     @cached_property
     def grid_m(self) -> float:
@@ -181,13 +183,13 @@ class Place(PixelGrid):
 
     @cached_property
     def clear_m2(self) -> float:
-        """Clear ground [m2]."""
+        """Area of clear ground [m2]."""
         cells = float(self.clear.sum(dtype=np.int64)) / 100
         return cells * self.cell**2 * self.area_m2 / (self.shape[0] * self.shape[1])
 
     @cached_property
     def clear_ground(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float64]]:
-        """Cells that are not all covered: (k,) share of clear pixels [%], and (k, 2) centres in the scene's own CRS."""
+        """Cells with any clear pixel: (k,) share of clear pixels [%], and (k, 2) centres in the scene's own CRS."""
         rows, columns = np.nonzero(self.clear)
         centres = (np.column_stack([columns, rows]) + 0.5) * self.cell - 0.5
         return self.clear[rows, columns], self.on_map(centres, self.crs_wkt)
@@ -198,11 +200,11 @@ class Place(PixelGrid):
         return cell_px((self.shape[0] // self.reduction, self.shape[1] // self.reduction)) * self.reduction
 
 
-def radii_m(query: Place, train: Place, wanted_m: float | Literal["auto"]) -> list[float]:
-    """Return how far apart the same ground may lie [m], in the order to try.
+def radii_m(query: Placement, train: Placement, wanted_m: float | Literal["auto"]) -> list[float]:
+    """Return the search radii [m], in the order to try.
 
-    One radius, what was asked for or five pixels of the coarser grid; for "auto" that and three times as far each, up
-    to `MOST_AWAY` of the smaller scene.
+    There is one radius, the wanted one or, if that is 0, five pixels of the coarser grid. For "auto", it is followed
+    by radii each three times as large, up to `MOST_AWAY` of the smaller scene's side.
     """
     least = WINDOW_PX * max(query.grid_m, train.grid_m)
     if wanted_m != "auto":
@@ -211,8 +213,8 @@ def radii_m(query: Place, train: Place, wanted_m: float | Literal["auto"]) -> li
     return [least * factor for factor in AUTO_FACTORS if least * factor <= most]
 
 
-def common_centre(query: Place, train: Place) -> npt.NDArray[np.float64]:
-    """Return the middle of the ground that both rasters cover, of the query's where they share none: (2,) [m]."""
+def common_centre(query: Placement, train: Placement) -> npt.NDArray[np.float64]:
+    """Return the centre of the ground that both rasters cover, or of the query if they share none: (2,) [m]."""
     one = query.box
     other = train.box if train.metric == query.metric else train.box_on(query.metric)
     low, high = np.maximum(one[0], other[0]), np.minimum(one[1], other[1])
@@ -221,16 +223,16 @@ def common_centre(query: Place, train: Place) -> npt.NDArray[np.float64]:
     return np.asarray((low + high) / 2)
 
 
-def overlap_pct(query: Place, train: Place) -> float:
-    """Clear ground that both scenes show, as a share of the smaller scene's raster [%].
+def overlap_pct(query: Placement, train: Placement) -> float:
+    """Return the clear ground that both scenes show, as a share of the smaller scene's raster [%].
 
-    The ground is compared cell by cell, 128 along the scene's longer side.
+    The ground is compared cell by cell, with 128 cells along the scene's longer side.
     """
     share, centres = query.clear_ground
-    in_train = train.alongside(reprojected(centres, query.crs_wkt, train.crs_wkt))
+    in_train = train.unwrapped(reprojected(centres, query.crs_wkt, train.crs_wkt))
     column, row = ~Affine(*train.transform) * tuple(in_train.T)
     row, column = np.floor(row / train.cell), np.floor(column / train.cell)
-    # Comparisons are false for what has no place in the other scene's CRS.
+    # Comparisons are false for points outside the domain of the other scene's CRS (inf).
     inside = (row >= 0) & (row < train.clear.shape[0]) & (column >= 0) & (column < train.clear.shape[1])
     both = np.minimum(share[inside], train.clear[row[inside].astype(np.intp), column[inside].astype(np.intp)])
     cell_m2 = query.area_m2 * query.cell**2 / (query.shape[0] * query.shape[1])
@@ -238,7 +240,7 @@ def overlap_pct(query: Place, train: Place) -> float:
 
 
 def to_ground(xy: npt.NDArray[Any], transform: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    """Map (n, 2) x and y, pixel centres at integers, to east and north: the affine counts from pixel corners.
+    """Convert (n, 2) pixel positions x and y, centres at integers, to CRS units; the affine refers to pixel corners.
 
     Examples
     --------
@@ -251,25 +253,20 @@ def to_ground(xy: npt.NDArray[Any], transform: tuple[float, ...]) -> npt.NDArray
 
 
 def to_pixels(ground: npt.NDArray[np.float64], transform: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    """Undo `to_ground`: (n, 2) x and y, pixel centres at integers."""
+    """Invert `to_ground`: (n, 2) x and y, pixel centres at integers."""
     a, b, c, d, e, f = transform
     return np.linalg.solve(np.array([[a, b], [d, e]]), (ground - (c, f)).T).T - 0.5
 
 
 def reprojected(points: npt.NDArray[np.float64], source: str, target: str) -> npt.NDArray[np.float64]:
-    """Bring (n, 2) points from one CRS into another, both as WKT; inf where they have no place in it."""
+    """Reproject (n, 2) points from one CRS to another, both as WKT; inf outside the target's domain."""
     transformer = _transformer(source, target)
     return points if transformer is None else np.column_stack(transformer.transform(*points.T))
 
 
-def _six(values: Any) -> tuple[float, float, float, float, float, float]:
-    a, b, c, d, e, f = map(float, values)
-    return a, b, c, d, e, f
-
-
 @lru_cache(maxsize=256)
 def _transformer(source: str, target: str) -> pyproj.Transformer | None:
-    """Make what brings points from one CRS into another; None if they are the same."""
+    """Return a cached Transformer, or None if the CRSs are equal."""
     if source == target or pyproj.CRS(source) == pyproj.CRS(target):
         return None
     return pyproj.Transformer.from_crs(source, target, always_xy=True)

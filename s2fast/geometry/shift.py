@@ -1,8 +1,9 @@
-"""How far one scene lies from another, from displacements of matches most of which may be wrong.
+"""Robust estimate of the shift between two scenes from the displacements of matches, most of which may be outliers.
 
-True matches of two orthorectified scenes share one displacement; wrong ones spread over all that was searched. The
-densest spot wins. It is believed if chance cannot explain it (`s2fast.geometry.witnesses`), if no other spot comes
-close, if it lies within the radius, and if it holds over the ground and not in one part of it.
+True matches of two orthorectified scenes share one displacement; wrong matches spread over the whole search area. The
+shift is estimated at the highest peak of the votes. It is verified if chance cannot explain the peak
+(`s2fast.geometry.witnesses`), no rival peak comes close, it lies within the search radius, and the agreement is spread
+over the ground instead of confined to one part of it.
 
 References
 ----------
@@ -26,142 +27,144 @@ from s2fast.geometry.witnesses import (
     LEAST_WITNESSES,
     MAX_LOG_NFA,
     VOTE_PX,
-    Kinship,
-    densest_spots,
+    NeighbourCorrelation,
+    highest_peaks,
     holds_everywhere,
     log_tail,
 )
 
 INLIER_PX = 1.5
-"""How far from the model a true match may lie [px of the coarser grid]: three standard deviations of the coarsest."""
+"""Inlier threshold: distance from the model [px of the coarser grid]; three standard deviations of the coarsest
+keypoints."""
 
 STRICT_BITS = 120
-"""Wrong matches are rarely this near: matches within it are also judged by themselves [bits]."""
+"""Wrong matches rarely have so small a Hamming distance: matches up to it are also judged separately [bits]."""
 
 _APART_PX = 2.5
-"""A second spot nearer than this to the first is part of it [px of the coarser grid]."""
+"""A second peak nearer than this to the first is part of it [px of the coarser grid]."""
 
 _RIVAL_SHARE = 0.4
-"""A second spot with this share of the first's witnesses is a rival."""
+"""A second peak with at least this share of the first's votes is a rival."""
 
 _MAX_LOG_RIVAL = -2.0
-"""A rival is more than chance (log10 of the number of false alarms)."""
+"""A rival must be significant at this level (log10 of the number of false alarms)."""
 
 _MOST_CENTRES = 500
-"""Most matches around which a spot is sought without a prior."""
+"""Maximum number of matches around which votes are counted without a prior."""
 
 _ROUNDS = 30
-"""Most steps of the estimate."""
+"""Maximum number of iterations of the estimate."""
 
 _LEAST_ERROR_PX = 0.025
-"""What more matches cannot mend: how far scenes of one series are off each other [px of the coarser grid]. 0.02 to
-0.025 px were needed for 95 of 100 errors to hold on pictures of tile 36UYA enlarged to half their pixels, as they are,
-and reduced to twice."""
+"""Error that more matches do not reduce: residual misregistration within a series [px of the coarser grid]. For 95 %
+coverage, scenes of tile 36UYA needed 0.02 to 0.025 px, upscaled to half the pixel size, unchanged, and reduced to twice
+the pixel size."""
 
 _MOST_ERROR_PX = 1.0
-"""A model that is less certain than this says no more than the matches' agreement [px of the coarser grid]."""
+"""Largest error of a verified model [px of the coarser grid]; a less certain one is no better than the inlier
+threshold."""
 
 _LEAST_AFFINE_ERROR_PX = 0.035
-"""The same of scenes that are turned, scaled or sheared against each other: no one affinity fits all of the ground."""
+"""`_LEAST_ERROR_PX` of affine models, which do not fit all of the ground exactly."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Good matches of two scenes, as verification sees them."""
+    """Good matches of two scenes, as input of verification."""
 
-    here: npt.NDArray[np.float64]
+    query_m: npt.NDArray[np.float64]
     """(k, 2) positions in the query on the map [m]."""
-    there: npt.NDArray[np.float64]
+    train_m: npt.NDArray[np.float64]
     """(k, 2) positions in the train on the same map [m]."""
     size: npt.NDArray[np.float64]
     """(k,) diameters of the query's keypoints [m]."""
     distance: npt.NDArray[np.uint16]
     """(k,) Hamming distances [bits]."""
-    testifies: npt.NDArray[np.bool_]
-    """(k,) False where what both keypoints see is painted, filled or missing."""
+    on_ground: npt.NDArray[np.bool_]
+    """(k,) False for matches that painted, filled or missing pixels explain: they are no evidence."""
     grid: float
-    """Pixel of the coarser scene [m]: the scale of a true match's error."""
+    """Pixel size of the coarser scene [m]: the scale of a true match's error."""
     centre: npt.NDArray[np.float64]
-    """(2,) middle of the common ground on the map [m]."""
+    """(2,) centre of the common ground on the map [m]."""
 
     def __len__(self) -> int:
-        """Count the matches."""
-        return len(self.here)
+        """Return the number of matches."""
+        return len(self.query_m)
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How the train lies against the query, and whether to believe it."""
+    """Estimated shift of the train relative to the query, and the verdict on it."""
 
     verdict: str
-    """See `PairVerdict.verdict`; only ``verified`` is to be believed."""
+    """See `PairVerdict.verdict`; only the shift of a ``verified`` pair is reliable."""
     inlier: npt.NDArray[np.bool_]
     """(k,) matches that agree with the model."""
     dx: float = math.nan
-    """East [m]; NaN where nothing was found."""
+    """Shift to the east [m]; NaN if no model was found."""
     dy: float = math.nan
-    """North [m]."""
+    """Shift to the north [m]."""
     error: float = math.nan
-    """Error of `dx`, and of `dy` [m]: the truth lies within twice as much in 95 of 100 cases."""
+    """Error of `dx` and of `dy` [m]; the 95 % confidence interval is twice this to either side."""
     witnesses: float = 0.0
-    """Independent matches among the inliers."""
+    """Effective number of independent matches among the inliers."""
     model: str = ""
     """``shift``, ``similarity`` or ``affinity``."""
     affinity: Affinity | None = None
-    """Rotation, scale and shear where the model is more than a shift."""
+    """Rotation, scale and shear; None if the model is a shift."""
     rival: npt.NDArray[np.float64] | None = None
-    """(2,) the other shift of an ambiguous pair, east and north [m]."""
+    """(2,) second shift of an ambiguous pair, east and north [m]."""
 
     @classmethod
-    def nothing(cls, matches: int, verdict: str = "not verified") -> Judgement:
-        """Return the judgement that chance explains the matches."""
+    def not_found(cls, matches: int, verdict: str = "not verified") -> Judgement:
+        """Return the judgement without a model: chance explains the matches."""
         return cls(verdict, np.zeros(matches, np.bool_))
 
     @property
     def verified(self) -> bool:
-        """Whether the model is to be believed."""
+        """Whether the verdict is ``verified``."""
         return self.verdict == "verified"
 
 
 def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] | None = None) -> Judgement:
-    """Find the displacement that most matches share, near the one expected.
+    """Find the displacement that most matches share, near the expected one.
 
     Parameters
     ----------
     evidence
-        Matches, sought within `SEARCHED_RADII` radii of the expected displacement.
+        Matches, searched within `SEARCHED_RADII` radii of the expected displacement.
     radius
-        How far from the expected displacement a shift is believed [m].
+        Greatest distance of a shift from the expected displacement [m]; beyond it, the verdict is ``prior suspect``.
     away : (2,) float64 or None
-        The displacement expected, east and north [m]; None: none.
+        Expected displacement, east and north [m]; None: zero.
 
     Returns
     -------
     Judgement
-        Of equally dense spots the northernmost, then the westernmost.
+        Of equally high peaks the southernmost, then the westernmost.
     """
     expected = np.zeros(2) if away is None else away
-    moved = (evidence.there - evidence.here - expected) / evidence.grid
+    moved = (evidence.train_m - evidence.query_m - expected) / evidence.grid
     searched = SEARCHED_RADII * radius / evidence.grid
     within = np.hypot(*moved.T) <= searched
-    rows = np.flatnonzero(within & evidence.testifies)
+    rows = np.flatnonzero(within & evidence.on_ground)
     if len(rows) < LEAST_WITNESSES:
-        return Judgement.nothing(len(evidence), _unjudged(evidence, within))
-    kinship = Kinship.of(evidence.here[rows], evidence.size[rows])
-    share = kinship.shares()
-    first, second = densest_spots(moved[rows], share, searched, _APART_PX)
+        return Judgement.not_found(len(evidence), _not_found_verdict(evidence, within))
+    correlation = NeighbourCorrelation.of(evidence.query_m[rows], evidence.size[rows])
+    share = correlation.shares()
+    first, second = highest_peaks(moved[rows], share, searched, _APART_PX)
     near = evidence.distance[rows] <= STRICT_BITS
     if not near.all():
-        strict = densest_spots(moved[rows], kinship.shares(near), searched, _APART_PX)
-        first, second = min((first, second), strict, key=lambda spots: spots[0].log_nfa)
-    # Two sets of matches are tried.
+        strict = highest_peaks(moved[rows], correlation.shares(near), searched, _APART_PX)
+        first, second = min((first, second), strict, key=lambda peaks: peaks[0].log_nfa)
+    # Two sets of matches were tested: log10(2) corrects for it.
     if first.log_nfa + math.log10(2) > MAX_LOG_NFA or first.votes < LEAST_WITNESSES:
-        return Judgement.nothing(len(evidence), _unjudged(evidence, within))
+        return Judgement.not_found(len(evidence), _not_found_verdict(evidence, within))
     judged = _refined(evidence, rows, share, moved, first.at, (INLIER_PX / searched) ** 2)
     if judged.affinity is not None:
-        # The spots of a turned scene run into each other: a rival is what the model leaves.
+        # The displacements of an affine model do not form one peak: look for a rival among the outliers only.
         left = ~judged.inlier[rows]
-        second, _ = densest_spots(moved[rows[left]], share[left], searched, _APART_PX)
+        second, _ = highest_peaks(moved[rows[left]], share[left], searched, _APART_PX)
     centre = np.array([judged.dx, judged.dy])
     judged = replace(judged, dx=float(centre[0] + expected[0]), dy=float(centre[1] + expected[1]))
     if judged.verified and np.hypot(*centre) > radius:
@@ -171,9 +174,9 @@ def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] 
     return judged
 
 
-def _unjudged(evidence: Evidence, within: npt.NDArray[np.bool_]) -> str:
-    """Return the verdict where nothing was found: whether what is painted left enough to find something in."""
-    left = evidence.testifies & within
+def _not_found_verdict(evidence: Evidence, within: npt.NDArray[np.bool_]) -> str:
+    """Return the verdict if no model was found; ``not enough ground`` if fewer than half the matches are on ground."""
+    left = evidence.on_ground & within
     few = len(left) > 0 and np.count_nonzero(left) < 0.5 * np.count_nonzero(within)
     return "not enough ground" if few else "not verified"
 
@@ -186,27 +189,27 @@ def _refined(
     start: npt.NDArray[np.float64],
     chance: float,
 ) -> Judgement:
-    """Estimate the shift from a spot, and an affinity instead where the shift changes over the ground.
+    """Estimate the shift from a peak, or an affinity if the displacements vary over the ground.
 
     Parameters
     ----------
     evidence, moved
-        All matches; displacements less what was expected [px of the coarser grid].
+        All matches, and their displacements minus the expected one [px of the coarser grid].
     rows, share
-        The matches that testify, and what each is worth.
+        The matches on ground, and the weight of each, see `NeighbourCorrelation.shares`.
     start : (2,) float64
-        The spot [px of the coarser grid].
+        The peak [px of the coarser grid].
     chance
         Probability that a wrong match agrees with a model.
     """
-    at, points = evidence.here[rows] / evidence.grid, moved[rows]
+    at, points = evidence.query_m[rows] / evidence.grid, moved[rows]
     weight = share * evidence.grid / evidence.size[rows]
     middle, counted, slope = biweight_mean(points, weight, start, INLIER_PX)
     near = np.hypot(*(points - middle).T) <= INLIER_PX
     affinity = fit_affinity(at, points, weight, near, INLIER_PX)
     if affinity is not None:
         agrees = np.hypot(*(points - affinity.at(at)).T) <= INLIER_PX
-        # An affinity has two more pairs of numbers to choose.
+        # An affinity has four more parameters, so it must not have clearly fewer inliers than the shift.
         if share[agrees].sum() - share[near].sum() > -0.05 * share[agrees].sum():
             return _affine(evidence, rows, share, moved, affinity, chance)
     error = math.nan
@@ -227,7 +230,7 @@ def _affine(
     chance: float,
 ) -> Judgement:
     """Judge an affinity; see `_refined`."""
-    agrees = np.hypot(*(moved - affinity.at(evidence.here / evidence.grid)).T) <= INLIER_PX
+    agrees = np.hypot(*(moved - affinity.at(evidence.query_m / evidence.grid)).T) <= INLIER_PX
     centre = evidence.centre / evidence.grid
     lever = float(np.hypot(*(centre - affinity.centre)))
     error = math.hypot(affinity.error, lever * affinity.change_error)
@@ -246,11 +249,11 @@ def _judged(
     model: str,
     affinity: Affinity | None = None,
 ) -> Judgement:
-    """Believe a model if it holds over the ground and its error is known and small; `shift` and `error` [px]."""
-    believed = error <= _MOST_ERROR_PX and holds_everywhere(evidence.here[rows], share, agrees[rows], chance)
+    """Verify a model if it holds over the ground and its error is known and small; `shift` and `error` in [px]."""
+    verified = error <= _MOST_ERROR_PX and holds_everywhere(evidence.query_m[rows], share, agrees[rows], chance)
     return Judgement(
-        "verified" if believed else "not verified",
-        agrees & evidence.testifies,
+        "verified" if verified else "not verified",
+        agrees & evidence.on_ground,
         dx=float(shift[0] * evidence.grid),
         dy=float(shift[1] * evidence.grid),
         error=math.hypot(error, _LEAST_AFFINE_ERROR_PX if affinity else _LEAST_ERROR_PX) * evidence.grid,
@@ -260,45 +263,45 @@ def _judged(
     )
 
 
-def find_anywhere(evidence: Evidence, alike: npt.NDArray[np.bool_], ground: float) -> Judgement:
-    """Find the displacement, or else the rotation, scale and shift, that most matches share, wherever it is.
+def find_anywhere(evidence: Evidence, same_scale: npt.NDArray[np.bool_], ground: float) -> Judgement:
+    """Find the displacement, or else the rotation, scale and shift, that most matches share, without a prior.
 
     Parameters
     ----------
     evidence
-        Matches sought over the whole scenes.
-    alike : (k,) bool
-        Matches of keypoints of one size, which only a shift's can be.
+        Matches searched over the whole scenes.
+    same_scale : (k,) bool
+        Matches of two keypoints of one size; only these can be true if the model is a shift.
     ground
         Area over which wrong matches spread [m2].
 
     Returns
     -------
     Judgement
-        Never ``prior suspect``: nothing was expected.
+        Never ``prior suspect``, since there is no prior.
     """
     chance = min(0.5, math.pi * (VOTE_PX * evidence.grid) ** 2 / ground)
-    nothing = Judgement.nothing(len(evidence), _unjudged(evidence, np.ones(len(evidence), np.bool_)))
+    verdict = _not_found_verdict(evidence, np.ones(len(evidence), np.bool_))
     for search, rows in (
-        (_shift_anywhere, np.flatnonzero(alike & evidence.testifies)),
-        (_similarity_anywhere, np.flatnonzero(evidence.testifies)),
+        (_shift_anywhere, np.flatnonzero(same_scale & evidence.on_ground)),
+        (_similarity_anywhere, np.flatnonzero(evidence.on_ground)),
     ):
         found = search(evidence, rows, chance)
         if found is not None and found.verdict != "not verified":
             return found
-    return nothing
+    return Judgement.not_found(len(evidence), verdict)
 
 
 def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: float) -> Judgement | None:
-    """Judge the rotation, scale and shift on which most matches agree; None if they are too few."""
-    at, moved = evidence.here / evidence.grid, (evidence.there - evidence.here) / evidence.grid
+    """Judge the rotation, scale and shift on which most matches agree; None if they are not significant."""
+    at, moved = evidence.query_m / evidence.grid, (evidence.train_m - evidence.query_m) / evidence.grid
     agrees = agree_on_similarity(at[rows], moved[rows], INLIER_PX)
     if agrees is None:
         return None
-    share = Kinship.of(evidence.here[rows], evidence.size[rows]).shares()
+    share = NeighbourCorrelation.of(evidence.query_m[rows], evidence.size[rows]).shares()
     witnesses, votes = float(share.sum()), float(share[agrees].sum())
     within = min(0.5, chance * (INLIER_PX / VOTE_PX) ** 2)
-    # Every two matches fix a similarity, and then agree with it.
+    # Any two matches determine a similarity and agree with it: every pair of matches is one test.
     log_nfa = 2 * math.log10(max(witnesses, 1.0)) + log_tail(witnesses - 2, votes - 2, within)
     if log_nfa > MAX_LOG_NFA or votes < LEAST_WITNESSES:
         return None
@@ -307,11 +310,11 @@ def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance:
 
 
 def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: float) -> Judgement | None:
-    """Judge the densest spot among displacements of any length; None if there are too few."""
+    """Judge the highest peak of the votes among displacements of any length; None if it is not significant."""
     if len(rows) < LEAST_WITNESSES:
         return None
-    moved = (evidence.there - evidence.here) / evidence.grid
-    share = Kinship.of(evidence.here[rows], evidence.size[rows]).shares()
+    moved = (evidence.train_m - evidence.query_m) / evidence.grid
+    share = NeighbourCorrelation.of(evidence.query_m[rows], evidence.size[rows]).shares()
     points = moved[rows]
     tree = KDTree(points)
     centres = points[:: max(1, len(points) // _MOST_CENTRES)]
@@ -319,7 +322,7 @@ def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: floa
     votes = np.array([share[found].sum() for found in near])
     best = int(votes.argmax())
     witnesses = float(share.sum())
-    # The match in the middle of a spot agrees with itself.
+    # The match at the centre of the peak agrees with itself: subtract 1.
     log_nfa = math.log10(len(points)) + log_tail(witnesses - 1, float(votes[best]) - 1, chance)
     if log_nfa > MAX_LOG_NFA or votes[best] < LEAST_WITNESSES:
         return None
@@ -335,27 +338,27 @@ def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: floa
 def biweight_mean(
     points: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], start: npt.NDArray[np.float64], reach: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
-    """Average points near a start, the farther from the average the less they count.
+    """Compute the biweight mean of points near a start: the weight of a point falls with its distance from the mean.
 
     Parameters
     ----------
     points : (k, 2) float64
         The points.
     weight : (k,) float64
-        What each is worth by itself: one over the variance of a true match, which grows like its keypoint's size.
+        Prior weight of each point: the inverse variance of a true match, which grows with the keypoint's size.
     start : (2,) float64
-        Where to begin.
+        Initial value.
     reach
-        Points farther than this from the average do not count.
+        Points farther than this from the mean have no weight.
 
     Returns
     -------
     middle : (2,) float64
-        The average.
+        The mean.
     weight : (k,) float64
-        What each point counted in the end.
+        Final weight of each point.
     slope : float
-        How the points' pull on the average falls as it moves, for its standard error.
+        Negative derivative of the sum of weighted residuals with respect to the mean, for its standard error.
     """
     middle = start
     for _ in range(_ROUNDS):

@@ -1,9 +1,9 @@
-"""Standard errors of a weighted fit, from residuals that err together within squares of the ground.
+"""Cluster-robust standard errors of a weighted fit; residuals are correlated within squares of the ground.
 
 References
 ----------
-Liang, Zeger: Longitudinal data analysis using generalized linear models. Biometrika 73, 1986 (errors of groups that err
-together). Student: The probable error of a mean. Biometrika 6, 1908.
+Liang, Zeger: Longitudinal data analysis using generalized linear models. Biometrika 73, 1986 (cluster-robust sandwich
+estimator). Student: The probable error of a mean. Biometrika 6, 1908.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 _SQUARE_PX = 64.0
-"""Matches within one square of this side err together [px of the coarser grid]."""
+"""Side of the squares; the residuals of matches within one square are correlated [px of the coarser grid]."""
 
 
 def standard_errors(
@@ -23,26 +23,26 @@ def standard_errors(
     residual: npt.NDArray[np.float64],
     bread: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    """Estimate the errors of a fit from how the squares contradict each other.
+    """Estimate the standard errors of a fit from the scatter between squares (sandwich estimator).
 
     Parameters
     ----------
     at : (k, 2) float64
         Positions [px of the coarser grid].
     design : (k, p) float64
-        What the p fitted numbers are multiplied by.
+        Design matrix: coefficients of the p fitted parameters.
     weight : (k,) float64
-        What each match counted.
+        Weight of each match in the fit.
     residual : (k, 2) float64
-        Displacements less what was fitted, along either axis.
+        Displacements minus fitted values, along either axis.
     bread : (p, p) float64
-        Inverse of how the sums of ``design * weight * residual`` fall as the numbers grow.
+        Inverse of the negative derivative of the sums of ``design * weight * residual`` by the parameters.
 
     Returns
     -------
     (p,) float64
-        Half of what holds the truth in 95 of 100 cases, by Student's law for as many squares as count, in units of
-        the fitted numbers and the same for both axes; NaN where the squares are too few.
+        Half the half-width of the 95 % confidence interval, by Student's distribution with the effective number of
+        squares, in units of the parameters and the same for both axes; NaN if there are too few squares.
     """
     square = np.floor(at / _SQUARE_PX).astype(np.int64)
     _, group = np.unique((square[:, 1] << 32) + square[:, 0], return_inverse=True)

@@ -1,7 +1,7 @@
-"""Independent evidence among matches, and how much of it chance would bring to agree.
+"""Witnesses: the effective number of independent matches, and the probability that they agree by chance.
 
 Matches are not independent: one structure on the ground gives keypoints at several scales, and neighbours share pixels.
-Each match therefore counts as a share of a witness, and the binomial law is applied to witnesses.
+Each match therefore counts as a fraction of a witness, and the binomial distribution is applied to witnesses.
 
 References
 ----------
@@ -22,52 +22,52 @@ from scipy.spatial import KDTree
 from scipy.special import betainc
 
 VOTE_PX = 1.0
-"""Radius of the spot in which displacements are counted [px of the coarser grid]."""
+"""Radius of the disc in which the votes of a peak are counted [px of the coarser grid]."""
 
 MAX_LOG_NFA = -5.0
-"""A model is significant if chance gives as many witnesses for one less than once in 100,000 pairs (log10)."""
+"""A model is significant if the expected number of chance models with as many votes is at most 1e-5 per pair
+(log10)."""
 
 LEAST_WITNESSES = 5.5
-"""Fewer witnesses than this are never enough: the law's tail is not known from so few."""
+"""Minimum number of witnesses for a verdict: for fewer, the tail of the distribution is not reliable."""
 
-_KINSHIP = 1.25
+_HALF_CORRELATION = 1.25
 """Distance at which the correlation of two wrong matches falls to one half [mean diameter of their keypoints].
-Chosen so that wrong matches of tile 36UYA follow the binomial law."""
+Calibrated so that wrong matches of tile 36UYA follow the binomial distribution."""
 
-_FARTHEST_KIN = 6.0
-"""Beyond this distance matches are independent [mean diameter of all keypoints]."""
+_CORRELATION_REACH = 6.0
+"""Matches farther apart than this are independent [mean diameter of all keypoints]."""
 
 _BIN_PX = 0.25
-"""Side of a bin of the map of displacements [px of the coarser grid]."""
+"""Side of a bin of the histogram of displacements [px of the coarser grid]."""
 
-_LOG_SPOTS = 1.0
-"""Spots that are tried as if independent, per disjoint spot of the search area (log10): neighbouring spots overlap."""
+_LOG_TESTS_PER_DISC = 1.0
+"""Effective number of independent tests per disjoint disc of the search area (log10): neighbouring discs overlap."""
 
 _BLOCKS = 8
-"""Parts of the ground, with equally many witnesses, over which agreement must hold."""
+"""Number of blocks of the ground, with equally many matches each, over which agreement is tested."""
 
-_UNNEEDED = 2
-"""Blocks without which a model must still be more than chance: agreement in a quarter of the ground is no model of
-the scene."""
+_IGNORED_BLOCKS = 2
+"""Number of blocks with most votes to ignore: a model must also be significant outside a quarter of the ground."""
 
 _MAX_LOG_REST = -1.3
-"""What chance may give the other blocks (log10)."""
+"""Largest probability that chance explains the votes in the other blocks (log10)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kinship:
-    """How much matches that lie near each other depend on each other."""
+class NeighbourCorrelation:
+    """Correlation of matches near each other."""
 
     count: int
-    """Matches."""
+    """Number of matches."""
     pair: npt.NDArray[np.intp]
-    """(p, 2) matches near each other."""
-    kin: npt.NDArray[np.float64]
+    """(p, 2) pairs of matches near each other."""
+    correlation: npt.NDArray[np.float64]
     """(p,) correlation of the two, 1 for one structure."""
 
     @classmethod
-    def of(cls, at: npt.NDArray[np.float64], size: npt.NDArray[np.float64]) -> Kinship:
-        """Compare matches by position and size.
+    def of(cls, at: npt.NDArray[np.float64], size: npt.NDArray[np.float64]) -> NeighbourCorrelation:
+        """Compute the correlations from positions and sizes.
 
         Parameters
         ----------
@@ -78,41 +78,41 @@ class Kinship:
         """
         if len(at) < 2:
             return cls(len(at), np.zeros((0, 2), np.intp), np.zeros(0))
-        tree = KDTree(at, balanced_tree=False, compact_nodes=False)  # quicker made, as quickly searched
-        pair = tree.query_pairs(_FARTHEST_KIN * float(size.mean()), output_type="ndarray")
+        tree = KDTree(at, balanced_tree=False, compact_nodes=False)  # faster to build, as fast to search
+        pair = tree.query_pairs(_CORRELATION_REACH * float(size.mean()), output_type="ndarray")
         one, other = pair.T
         squared = ((at[one] - at[other]) ** 2).sum(axis=1)
-        return cls(len(at), pair, 1 / (1 + squared / (_KINSHIP**2 * size[one] * size[other])))
+        return cls(len(at), pair, 1 / (1 + squared / (_HALF_CORRELATION**2 * size[one] * size[other])))
 
-    def shares(self, chosen: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.float64]:
-        """Return the share of an independent witness that each match is.
+    def shares(self, counted: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.float64]:
+        """Return the fraction of an independent witness that each match counts.
 
         Parameters
         ----------
-        chosen : (k,) bool or None
+        counted : (k,) bool or None
             Matches that count; None: all.
 
         Returns
         -------
         (k,) float64
-            1 for a match far from all others, less the more matches are near compared with their size; 0 for those
+            1 for a match far from all others, less the more matches are near relative to their size; 0 for those
             that do not count.
         """
         one, other = self.pair.T
-        kin = self.kin if chosen is None else self.kin * (chosen[one] & chosen[other])
-        share = 1 / (1 + np.bincount(one, kin, self.count) + np.bincount(other, kin, self.count))
-        return np.asarray(share if chosen is None else np.where(chosen, share, 0.0))
+        both = self.correlation if counted is None else self.correlation * (counted[one] & counted[other])
+        share = 1 / (1 + np.bincount(one, both, self.count) + np.bincount(other, both, self.count))
+        return np.asarray(share if counted is None else np.where(counted, share, 0.0))
 
 
 def log_tail(witnesses: float, votes: float, chance: float) -> float:
-    """Return log10 of the probability that chance makes so many witnesses agree.
+    """Return log10 of the probability that at least `votes` of the witnesses agree by chance (binomial tail).
 
     Parameters
     ----------
     witnesses
-        Witnesses in all; need not be whole.
+        Number of witnesses, not necessarily an integer.
     votes
-        Those that agree.
+        Number of witnesses that agree.
     chance
         Probability that a wrong match agrees.
 
@@ -130,32 +130,32 @@ def log_tail(witnesses: float, votes: float, chance: float) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
-    """A place among the displacements where more lie than elsewhere."""
+class Peak:
+    """A peak of the votes in the plane of displacements."""
 
     at: npt.NDArray[np.float64]
     """(2,) displacement [px of the coarser grid]."""
     votes: float
-    """Witnesses within `VOTE_PX`."""
+    """Number of witnesses within `VOTE_PX`."""
     log_nfa: float
-    """log10 of how many spots with so many votes chance would give."""
+    """log10 of the number of false alarms: the expected number of chance peaks with as many votes."""
 
 
-def densest_spots(
+def highest_peaks(
     moved: npt.NDArray[np.float64], share: npt.NDArray[np.float64], searched: float, apart: float
-) -> tuple[Spot, Spot]:
-    """Return the densest spot of displacements and the densest one outside its reach.
+) -> tuple[Peak, Peak]:
+    """Find the highest peak of the votes, and the highest one at least `apart` from it.
 
     Parameters
     ----------
     moved : (k, 2) float64
         Displacements within the search area [px of the coarser grid].
     share : (k,) float64
-        What each is worth, see `Kinship.shares`.
+        Weight of each, see `NeighbourCorrelation.shares`.
     searched
         Radius of the search area [px of the coarser grid].
     apart
-        How far the second spot must be from the first [px of the coarser grid].
+        Minimum distance of the second peak from the first [px of the coarser grid].
     """
     half = math.ceil(searched / _BIN_PX)
     side = 2 * half + 1
@@ -164,16 +164,16 @@ def densest_spots(
     votes = cv2.filter2D(counts, -1, _DISC, borderType=cv2.BORDER_CONSTANT)
     axis = _BIN_PX * (np.arange(side) - half)
     witnesses, chance = float(share.sum()), (VOTE_PX / searched) ** 2
-    log_spots = _LOG_SPOTS - math.log10(chance)
+    log_tests = _LOG_TESTS_PER_DISC - math.log10(chance)
 
-    def spot() -> Spot:
+    def peak() -> Peak:
         row, column = divmod(int(votes.argmax()), side)
         most = float(votes[row, column])
-        return Spot(np.array([axis[column], axis[row]]), most, log_spots + log_tail(witnesses, most, chance))
+        return Peak(np.array([axis[column], axis[row]]), most, log_tests + log_tail(witnesses, most, chance))
 
-    first = spot()
+    first = peak()
     votes[(axis[:, None] - first.at[1]) ** 2 + (axis - first.at[0]) ** 2 < apart**2] = 0
-    return first, spot()
+    return first, peak()
 
 
 def _disc() -> npt.NDArray[np.float32]:
@@ -183,20 +183,20 @@ def _disc() -> npt.NDArray[np.float32]:
 
 
 _DISC = _disc()
-"""Bins within `VOTE_PX`."""
+"""Kernel that sums the bins within `VOTE_PX`."""
 
 
 def holds_everywhere(
     at: npt.NDArray[np.float64], share: npt.NDArray[np.float64], agrees: npt.NDArray[np.bool_], chance: float
 ) -> bool:
-    """Return whether agreement is spread over the ground rather than confined to a part of it.
+    """Return whether agreement is spread over the ground instead of confined to a part of it.
 
     Parameters
     ----------
     at : (k, 2) float64
         Positions of all matches on the map [m].
     share : (k,) float64
-        What each is worth, see `Kinship.shares`.
+        Weight of each, see `NeighbourCorrelation.shares`.
     agrees : (k,) bool
         Matches that agree with the model.
     chance
@@ -205,19 +205,19 @@ def holds_everywhere(
     Returns
     -------
     bool
-        True if, without the quarter of the ground that agrees most, more agree than chance explains.
+        True if, outside the quarter of the ground with most votes, more witnesses agree than chance explains.
     """
     votes = []
     witnesses = []
     for block in _blocks(at, np.arange(len(at)), _BLOCKS):
         witnesses.append(float(share[block].sum()))
         votes.append(float(share[block][agrees[block]].sum()))
-    rest = np.argsort(votes)[: _BLOCKS - _UNNEEDED]
+    rest = np.argsort(votes)[: _BLOCKS - _IGNORED_BLOCKS]
     return log_tail(sum(np.take(witnesses, rest)), sum(np.take(votes, rest)), chance) <= _MAX_LOG_REST
 
 
 def _blocks(at: npt.NDArray[np.float64], rows: npt.NDArray[np.intp], count: int) -> Iterator[npt.NDArray[np.intp]]:
-    """Yield the rows of `count` (a power of 2) parts of the ground with equally many matches, by halving."""
+    """Yield the rows of each of `count` (a power of 2) blocks of equally many matches, by bisection of the ground."""
     if count == 1:
         yield rows
         return

@@ -1,1 +1,1 @@
-"""Arrays of pixels in, arrays out: what the detector sees, and what in it is not ground."""
+"""Preparation of images for the detector, and detection of pixels that do not show ground: arrays in, arrays out."""

@@ -1,10 +1,10 @@
-"""What is fixed to a scene's pixels and not to the ground: painted shapes, writing, detector noise.
+"""Fixed patterns: image content tied to the pixel grid instead of the ground, such as painted shapes, text or noise.
 
-Two scenes of different ground that share such a pattern match wherever it lies at equal positions of both rasters.
-Shapes of equal or missing pixels are told by their outline (`s2fast.image.painted`), writing and other overlays by
-pixels that are identical in both scenes, noise by the frequencies at which two scenes agree: two pictures of one ground
-agree in what is coarse at least as well as in what is fine. Stripes are alike in parts of two scenes that show
-different ground.
+Two scenes of different ground that share such a pattern match wherever it has equal positions in both rasters. Shapes
+of equal or missing pixels are recognised by their outline (`s2fast.image.painted`), text and other overlays by pixels
+that are identical in both scenes, noise by the spatial frequencies at which two scenes are coherent: images of the same
+ground agree at low frequencies at least as well as at high ones. Stripes are recognised by their correlation between
+parts of two scenes that show different ground.
 
 References
 ----------
@@ -24,69 +24,69 @@ import numpy.typing as npt
 from scipy.fft import rfft2
 from scipy.ndimage import uniform_filter1d
 
-from s2fast.image.painted import RowSource, alike, outlines
+from s2fast.image.painted import RowSource, outlines, outlines_match
 
 _CORE_PX = 5
-"""Side of the square of pixels kept around a keypoint."""
+"""Side of the square of pixels stored around each keypoint."""
 
 _LEAST_IDENTICAL = 6
-"""Pixels around two keypoints that must be identical for them to show an overlay."""
+"""Minimum number of identical pixels around two keypoints of an overlay."""
 
 _NEARLY = 2
-"""Pixels that differ by at most this much differ by chance [DN]: two pictures of dark, stable ground have more of them
-than identical ones, an overlay has none."""
+"""Pixels that differ by at most this much differ by chance [DN]. In two images of dark, stable ground such pixels
+outnumber the identical ones; in an overlay there are none."""
 
 _COPY_SHARE = 0.5
-"""If so many of a scene's keypoints are identical, the scenes are copies, and nothing tells overlay from ground; nor
-what is painted, if that is so pixel by pixel."""
+"""If at least this share of the keypoints is identical, the scenes are copies: identical pixels are then no sign of an
+overlay, and painted shapes are ignored if all sampled blocks are identical too."""
 
 _BLOCK_PX = 64
 """Side of a sampled block."""
 
 _MOST_BLOCKS = 64
-"""Most blocks sampled from a scene."""
+"""Maximum number of blocks sampled from a scene."""
 
 _LEAST_SEEN = 0.5
-"""Share of a block that must be clear; the rest is filled with its mean."""
+"""Minimum share of clear pixels in a block; the other pixels are filled with the mean of the clear ones."""
 
 _LEAST_BLOCKS = 3
-"""Fewer common blocks tell nothing of coarse frequencies."""
+"""Minimum number of common blocks to estimate the coherence at low frequencies."""
 
 _COARSE = (1 / 48, 1 / 24, 1 / 16, 1 / 12, 1 / 8)
-"""Limits of the frequency bands at which scenes of one ground agree if they do at any [1 / px]."""
+"""Limits of the low-frequency bands, in which scenes of the same ground are coherent if they are at all [1 / px]."""
 
 _FINE = (1 / 8, 1 / 6, 1 / 4, 1 / 3, 0.42, 0.71)
-"""Limits of the bands in which a pattern of single pixels lies [1 / px]."""
+"""Limits of the high-frequency bands, in which patterns of single pixels lie [1 / px]."""
 
 _MOST_EXCESS = 0.37
-"""How much more coherent two scenes of one ground may be in a fine band than they are in coarse ones. Chosen on tile
-36UYA, where it is at most 0.32; white noise that is enough for a verdict gives 0.43 and more."""
+"""Maximum of the coherence in a fine band minus the mean coherence in the coarse bands, for scenes of the same ground.
+Calibrated on tile 36UYA, where it is at most 0.32; white noise strong enough to cause a verdict gives at least 0.43."""
 
 _STRIPE_PX = 9
-"""Brightness that changes over this many pixels and more is no stripe."""
+"""Window of the moving average subtracted from profiles: wider variations of brightness are not stripes."""
 
-_STRIPES_ALIKE = 0.5
-"""Correlation of two scenes' columns, or rows, over different ground from which on they are striped alike."""
+_LEAST_STRIPE_CORRELATION = 0.5
+"""Minimum correlation of two scenes' profiles over different ground for shared stripes."""
 
 _LEAST_PROFILE_PX = 128
-"""Shorter profiles correlate by chance."""
+"""Minimum length of a profile; shorter ones correlate by chance."""
 
 _AT_REST_PX = 0.75
-"""Displacement on the rasters within which a pattern fixed to them may be what matched [px of the tile]."""
+"""Largest displacement between the rasters that a fixed pattern can explain [px of the tile]."""
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """What of a scene could be fixed to its pixels."""
+class FixedPattern:
+    """Parts of a scene that may belong to a pattern fixed to the pixel grid."""
 
     outline: npt.NDArray[np.uint64]
-    """(n,) what each keypoint sees of pixels that are not ground, see `s2fast.image.painted.outlines`."""
+    """(n,) pattern of pixels without ground around each keypoint, see `s2fast.image.painted.outlines`."""
     core: npt.NDArray[np.uint8]
     """(n, 25) pixels around each keypoint, row by row [DN]."""
     sample: npt.NDArray[np.uint8]
-    """(m, 64, 64) blocks of pixels, spread over the scene; what is not clear is filled [DN]."""
+    """(m, 64, 64) blocks of pixels, spread over the scene; pixels that are not clear are filled [DN]."""
     sample_at: npt.NDArray[np.int32]
-    """(m, 2) their first row and column on the tile."""
+    """(m, 2) first row and column of each block on the tile."""
 
     @classmethod
     def of(
@@ -96,21 +96,21 @@ class Fixed:
         flat: RowSource,
         xy: npt.NDArray[np.float32],
         size: npt.NDArray[np.float32],
-    ) -> Fixed:
-        """Look at a masked tile.
+    ) -> FixedPattern:
+        """Extract them from a masked tile.
 
         Parameters
         ----------
         grey : (rows, cols) uint8
-            Its pixels.
+            Pixels of the tile.
         clear : (rows, cols) bool
-            Where the ground is seen.
+            True where the ground is visible.
         flat
-            Where pixels are equal, see `s2fast.image.painted.flat`.
+            Areas and lines of equal pixels, see `s2fast.image.painted.flat`.
         xy : (n, 2) float32
             Keypoints, pixel centres at integers [px].
         size : (n,) float32
-            Their diameters [px].
+            Diameters of the keypoints [px].
         """
         outline = outlines(lambda rows: flat(rows) | ~clear[rows], clear.shape, xy, size)
         reach = np.arange(_CORE_PX) - _CORE_PX // 2
@@ -134,25 +134,28 @@ class Fixed:
 
     @cached_property
     def spectra(self) -> npt.NDArray[np.complex64]:
-        """(m, f) spectra of the blocks at the frequencies of `_BANDS`, one band after another."""
+        """(m, f) spectra of the blocks at the frequencies `_BANDS`, in the order of the bands."""
         blocks = self.sample.astype(np.float32)
         blocks -= blocks.mean(axis=(1, 2), keepdims=True)
         return np.asarray(rfft2(blocks * _WINDOW).reshape(len(blocks), -1)[:, _BANDS], np.complex64)
 
     def profiles(self, axis: int) -> tuple[dict[int, npt.NDArray[np.float32]], dict[int, npt.NDArray[np.float32]]]:
-        """Return the brightness of single columns (axis 1), or rows, of either half of the scene, by their blocks."""
+        """Return high-pass filtered profiles of columns (axis 1) or rows (axis 0), for either half of the scene.
+
+        The keys of each dictionary are the first columns, or rows, of the blocks.
+        """
         if axis not in self._profiles:
             across = self.sample_at[:, 1 - axis]
             first = across < (across.min(initial=0) + across.max(initial=0)) / 2
             self._profiles[axis] = (self._mean_profiles(axis, first), self._mean_profiles(axis, ~first))
         return self._profiles[axis]
 
-    def _mean_profiles(self, axis: int, chosen: npt.NDArray[np.bool_]) -> dict[int, npt.NDArray[np.float32]]:
+    def _mean_profiles(self, axis: int, half: npt.NDArray[np.bool_]) -> dict[int, npt.NDArray[np.float32]]:
         found = {}
-        for place in np.unique(self.sample_at[chosen, axis]):
-            blocks = self.sample[chosen & (self.sample_at[:, axis] == place)].astype(np.float32)
+        for start in np.unique(self.sample_at[half, axis]):
+            blocks = self.sample[half & (self.sample_at[:, axis] == start)].astype(np.float32)
             profile = blocks.mean(axis=(0, 2 - axis))
-            found[int(place)] = profile - uniform_filter1d(profile, _STRIPE_PX, mode="nearest")
+            found[int(start)] = profile - uniform_filter1d(profile, _STRIPE_PX, mode="nearest")
         return found
 
     @cached_property
@@ -160,14 +163,14 @@ class Fixed:
         return {}
 
 
-def same_paint(
-    query: Fixed,
-    train: Fixed,
+def explained_by_paint(
+    query: FixedPattern,
+    train: FixedPattern,
     query_row: npt.NDArray[np.int32],
     train_row: npt.NDArray[np.int32],
     moved_px: npt.NDArray[np.float32] | None,
 ) -> npt.NDArray[np.bool_]:
-    """Return which matches would be there whatever the ground is: (k,) bool.
+    """Return which matches painted shapes or overlays explain, whatever the ground shows: (k,) bool.
 
     Parameters
     ----------
@@ -176,9 +179,10 @@ def same_paint(
     query_row, train_row : (k,) int32
         The matches.
     moved_px : (k, 2) float32 or None
-        How far each lies apart on the two rasters [px of the tile]; None if their pixels have different sizes.
+        Train position minus query position of each match on the two rasters [px of the tile]; None if their pixels
+        differ in size.
     """
-    same = alike(query.outline[query_row], train.outline[train_row])
+    same = outlines_match(query.outline[query_row], train.outline[train_row])
     if moved_px is None:
         return same
     resting = np.flatnonzero((np.abs(moved_px) < 1).all(axis=1))
@@ -193,25 +197,25 @@ def same_paint(
     return same
 
 
-def _same_blocks(query: Fixed, train: Fixed) -> bool:
-    """Return whether two scenes' blocks are identical wherever both have one."""
+def _same_blocks(query: FixedPattern, train: FixedPattern) -> bool:
+    """Return whether all blocks at common positions are identical."""
     here, there = _common_blocks(query, train)
     return bool((query.sample[here] == train.sample[there]).all())
 
 
-def _common_blocks(query: Fixed, train: Fixed) -> tuple[list[int], list[int]]:
-    """Return which of two scenes' blocks lie at the same place."""
+def _common_blocks(query: FixedPattern, train: FixedPattern) -> tuple[list[int], list[int]]:
+    """Return the numbers of the blocks at positions that both scenes have, in either scene."""
     common = {(int(row), int(column)): number for number, (row, column) in enumerate(train.sample_at)}
     here = [number for number, (row, column) in enumerate(query.sample_at) if (int(row), int(column)) in common]
     return here, [common[int(row), int(column)] for row, column in query.sample_at[here]]
 
 
 def _identical(query: npt.NDArray[np.uint8], train: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    """Return which (k, 25) surroundings share so many pixels that both show one overlay: (k,) bool."""
+    """Return which pairs of (k, 25) cores have enough identical pixels to show the same overlay: (k,) bool."""
     found = np.zeros(len(query), np.bool_)
     rows = np.flatnonzero(np.count_nonzero(query == train, axis=1) >= _LEAST_IDENTICAL // 2)
     one, other = (core[rows].reshape(-1, _CORE_PX, _CORE_PX).astype(np.int16) for core in (query, train))
-    # Keypoints of one overlay may be rounded to neighbouring pixels.
+    # The keypoints of an overlay may be rounded to neighbouring pixels: compare at shifts of one pixel too.
     for down, right in itertools.product((-1, 0, 1), repeat=2):
         here, there = one[:, _cut(down), _cut(right)], other[:, _cut(-down), _cut(-right)]
         off = np.abs(here - there)
@@ -225,15 +229,15 @@ def _cut(offset: int) -> slice:
     return slice(max(0, offset), _CORE_PX + min(0, offset))
 
 
-def is_pattern(query: Fixed, train: Fixed, moved_px: npt.NDArray[np.float32]) -> bool:
-    """Return whether matches are explained by what two scenes have fixed to their pixels.
+def explained_by_pattern(query: FixedPattern, train: FixedPattern, moved_px: npt.NDArray[np.float32]) -> bool:
+    """Return whether a fixed pattern, noise or stripes, explains the inliers.
 
     Parameters
     ----------
     query, train
         The scenes.
     moved_px : (k, 2) float32
-        How far matches that agree lie apart on the two rasters [px of the tile].
+        Train position minus query position of the inliers on the two rasters [px of the tile].
     """
     if not len(moved_px):
         return False
@@ -245,8 +249,8 @@ def is_pattern(query: Fixed, train: Fixed, moved_px: npt.NDArray[np.float32]) ->
     )
 
 
-def share_noise(query: Fixed, train: Fixed) -> bool:
-    """Return whether two scenes agree in single pixels far better than in what is coarse, as no ground does."""
+def share_noise(query: FixedPattern, train: FixedPattern) -> bool:
+    """Return whether two scenes are far more coherent at high than at low frequencies, which ground never causes."""
     here, there = _common_blocks(query, train)
     if len(here) < _LEAST_BLOCKS:
         return False
@@ -258,24 +262,24 @@ def share_noise(query: Fixed, train: Fixed) -> bool:
     return bool(coherence[len(_COARSE) - 1 :].max() - coarse > _MOST_EXCESS)
 
 
-def share_stripes(query: Fixed, train: Fixed, axis: int) -> bool:
+def share_stripes(query: FixedPattern, train: FixedPattern, axis: int) -> bool:
     """Return whether two scenes have the same stripes, across columns (axis 1) or across rows (axis 0).
 
-    The first half of one scene is compared with the second half of the other: they share stripes but no ground.
+    The first half of one scene is compared with the second half of the other: these can share stripes, but no ground.
     """
     for near, far in ((query, train), (train, query)):
         one, other = near.profiles(axis)[0], far.profiles(axis)[1]
-        places = sorted(one.keys() & other.keys())
-        if len(places) * _BLOCK_PX < _LEAST_PROFILE_PX:
+        starts = sorted(one.keys() & other.keys())
+        if len(starts) * _BLOCK_PX < _LEAST_PROFILE_PX:
             return False
-        here, there = (np.concatenate([half[place] for place in places]) for half in (one, other))
-        if here @ there <= _STRIPES_ALIKE * np.sqrt((here @ here) * (there @ there)):
+        here, there = (np.concatenate([half[start] for start in starts]) for half in (one, other))
+        if here @ there <= _LEAST_STRIPE_CORRELATION * np.sqrt((here @ here) * (there @ there)):
             return False
     return True
 
 
 def _lattice(shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Return corners of blocks at positions that scenes of different shapes have in common."""
+    """Return the corners of the sampled blocks, on a lattice that scenes of different shapes have in common."""
     step = _BLOCK_PX
     while True:
         corners = list(
@@ -290,10 +294,10 @@ def _lattice(shape: tuple[int, ...]) -> list[tuple[int, int]]:
 
 
 def _bands() -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """List the frequencies of each band in a block's spectrum, and where each band begins in the list."""
+    """Return the indices of each band's frequencies in a block's flat spectrum, and the start of each band."""
     down, right = np.fft.fftfreq(_BLOCK_PX)[:, None], np.fft.rfftfreq(_BLOCK_PX)[None, :]
     frequency = np.hypot(down, right)
-    # Stripes along rows or columns are no matter of the ground's either.
+    # Exclude frequencies along the axes: stripes along rows or columns are not ground either.
     oblique = (down != 0) & (right > 0)
     limits = (*itertools.pairwise(_COARSE), *itertools.pairwise(_FINE))
     found = [np.flatnonzero(oblique & (frequency >= low) & (frequency < high)) for low, high in limits]

@@ -1,4 +1,4 @@
-"""Which keypoints see pixels that are not ground: painted, filled, missing or constant."""
+"""Pixels in the support of each keypoint that are not ground: painted, filled, missing or constant."""
 
 from __future__ import annotations
 
@@ -9,41 +9,40 @@ import numpy as np
 import numpy.typing as npt
 
 _FLAT_PX = ((3, 3), (1, 7), (7, 1))
-"""Rows and columns of rectangles that are taken for painted if all their pixels are equal: areas, and thin lines."""
+"""Rows and columns of rectangles that count as painted if all their pixels are equal: areas and thin lines."""
 
 _STRIP_ROWS = 256
-"""Rows looked at together: whole tiles are never counted at once."""
+"""Rows processed at once, to limit memory."""
 
 _SIDE = 8
-"""Cells along a side of `outlines`."""
+"""Cells along each side of an outline, see `outlines`."""
 
 _PAINTED_SHARE = 0.25
 """A cell is painted if at least this share of its pixels is."""
 
 _MOST_PAINTED = 56
-"""Cells of 64 painted for one or the other of two keypoints from which on they have no ground to compare."""
+"""If at least this many of the 64 cells are painted for either of two keypoints, they have no ground to compare."""
 
 _SUPPORT_SIZES = 5.0
-"""How far a descriptor looks from its keypoint, along rows and columns [diameters]: 21 samples, half a
-diameter apart."""
+"""Half the side of a descriptor's support square [keypoint diameters]: 21 samples, half a diameter apart."""
 
 
 RowSource = Callable[[slice], npt.NDArray[np.bool_]]
-"""Rows -> that part of a bool image, all its columns."""
+"""Function that returns the given rows of a bool image, with all columns."""
 
 
 def flat(grey: npt.NDArray[np.uint8]) -> RowSource:
-    """Find where pixels belong to an area or a line of equal ones.
+    """Find pixels that belong to an area or a line of equal pixels.
 
     Parameters
     ----------
     grey : (rows, cols) uint8
-        Pixels as read; may change afterwards.
+        Pixels as read; may be modified afterwards.
 
     Returns
     -------
     RowSource
-        A function of rows. What it reads is held as one bit a pixel.
+        The mask, held as one bit per pixel.
     """
     rows, cols = grey.shape
     packed = np.zeros((rows, -(-cols // 8)), np.uint8)
@@ -57,47 +56,47 @@ def flat(grey: npt.NDArray[np.uint8]) -> RowSource:
             equal = cv2.dilate(part, kernel) == cv2.erode(part, kernel)
             found |= cv2.dilate(equal.view(np.uint8), kernel)
         packed[start : start + _STRIP_ROWS] = np.packbits(found[start - top : start - top + _STRIP_ROWS], axis=1)
-    return lambda chosen: np.unpackbits(packed[chosen], axis=1, count=cols).view(np.bool_)
+    return lambda wanted: np.unpackbits(packed[wanted], axis=1, count=cols).view(np.bool_)
 
 
 def outlines(
     painted: RowSource, shape: tuple[int, ...], xy: npt.NDArray[np.float32], size: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.uint64]:
-    """Return what each keypoint sees of painted pixels, as an 8 x 8 picture of one bit a cell.
+    """Return the painted cells in each keypoint's support, as an 8 x 8 bitmap.
 
     Parameters
     ----------
     painted
-        ``painted(rows)``, a slice, returns these rows of a bool image: True where a pixel is not ground.
+        Rows of a bool image, True where a pixel is not ground.
     shape
         Rows and columns of the image.
     xy : (n, 2) float32
         Keypoints, pixel centres at integers [px].
     size : (n,) float32
-        Their diameters [px].
+        Diameters of the keypoints [px].
 
     Returns
     -------
     (n,) uint64
-        Cells of the square that the descriptor looks at, row by row, lowest bit first; set where a quarter of the cell
-        is painted.
+        Cells of the descriptor's support square, row by row, lowest bit first; a bit is set if at least a quarter of
+        the cell is painted.
     """
     seen = np.zeros(len(xy), np.uint64)
     strip = xy[:, 1] // _STRIP_ROWS
     for number in np.unique(strip):
-        chosen = np.flatnonzero(strip == number)
-        reach = _SUPPORT_SIZES * float(size[chosen].max()) + 1
-        top = max(0, int(xy[chosen, 1].min() - reach))
-        part = painted(slice(top, min(shape[0], int(xy[chosen, 1].max() + reach) + 2)))
+        inside = np.flatnonzero(strip == number)
+        reach = _SUPPORT_SIZES * float(size[inside].max()) + 1
+        top = max(0, int(xy[inside, 1].min() - reach))
+        part = painted(slice(top, min(shape[0], int(xy[inside, 1].max() + reach) + 2)))
         if part.any():
-            seen[chosen] = _outlines(part, xy[chosen] - np.array([0, top], np.float32), size[chosen])
+            seen[inside] = _outlines(part, xy[inside] - np.array([0, top], np.float32), size[inside])
     return seen
 
 
 def _outlines(
     painted: npt.NDArray[np.bool_], xy: npt.NDArray[np.float32], size: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.uint64]:
-    """Return the outlines on some rows of the image."""
+    """Return the outlines of the keypoints in a strip of the image; see `outlines`."""
     seen = np.zeros(len(xy), np.uint64)
     total = cv2.integral(painted.view(np.uint8), sdepth=cv2.CV_32S)
     reach = _SUPPORT_SIZES * size[:, None]
@@ -115,11 +114,11 @@ def _outlines(
     return seen
 
 
-def alike(query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    """Return which pairs of keypoints match whatever the ground is: (k,) bool, from (k,) `outlines` of either side.
+def outlines_match(query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
+    """Return which pairs of keypoints match because of painted pixels: (k,) bool, from (k,) `outlines` of either side.
 
-    They see painted pixels of one shape: at least a third of the cells that either sees painted, both do. Or they see
-    next to nothing else, such as edges of what is painted on a picture of one grey.
+    Either they see the same painted shape: at least a third of the cells painted for one of them are painted for both.
+    Or they see little else, such as edges of painted shapes in an image of constant grey.
     """
     both, either = np.bitwise_count(query & train), np.bitwise_count(query | train)
     return np.asarray((either > 0) & (3 * both.astype(np.int64) >= either) | (either >= _MOST_PAINTED))

@@ -1,4 +1,4 @@
-"""What the detector sees: clouds and missing data filled, contrast raised, small scenes enlarged; and what is clear."""
+"""Preparation of tiles for the detector: fill clouds and missing data, raise contrast, upscale; map clear ground."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import numpy.typing as npt
 from s2fast.config import Ingest
 
 _SPECK_PX = 5
-"""Black or bright areas narrower than this are roofs and water, not missing data or clouds."""
+"""Black or bright areas narrower than this are water or roofs, not missing data or clouds."""
 
 _CLOUD_PX = 5
-"""How far the thin rim of a cloud reaches beyond what is bright enough to tell [px]."""
+"""Width of the thin rim of a cloud around its bright part [px]."""
 
 _MOST_CLOUD = 0.6
-"""A larger share of a scene is not cloud but snow, or ground that is bright throughout."""
+"""Maximum share of cloud in a scene; a larger bright area is snow or bright ground."""
 
 _CLAHE_TILES = 8
-"""Parts a side within which CLAHE evens out contrast: 13.7 km of a Sentinel-2 tile."""
+"""Number of CLAHE tiles along each side: 13.7 km each on a Sentinel-2 tile."""
 
 _MARGIN_PX = 2
-"""Pixels around a window that cubic enlargement looks at."""
+"""Pixels around a window that cubic interpolation reads."""
 
 CLEAR_CELLS = 128
 """Cells along the longer side of the map of clear ground."""
@@ -31,13 +31,13 @@ CLEAR_CELLS = 128
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A masked tile as the detector sees it."""
+    """A masked tile, prepared for the detector."""
 
     image: npt.NDArray[np.uint8]
     """(rows, cols) pixels, on the tile's own grid."""
 
     clear: npt.NDArray[np.bool_]
-    """(rows, cols) True where the ground is seen: there is data, and no cloud was found."""
+    """(rows, cols) True where the ground is visible: there is data and no cloud."""
 
 
 def prepare(
@@ -53,17 +53,17 @@ def prepare(
     Parameters
     ----------
     grey : (rows, cols) uint8
-        The tile's pixels; 0 where there is no data. May be changed.
+        The tile's pixels; 0 where there is no data. May be modified in place.
     settings
         ``clouds``, ``contrast`` and ``clahe_clip``.
     nodata_px
-        How far to keep from areas without data, along rows and columns [px]: the edge of a swath is the strongest edge
-        in a scene and lies elsewhere on every date, and lossy compression blurs it.
+        Margin around areas without data, along rows and columns [px]. The edge of a swath is the strongest edge in a
+        scene, has a different position on every date, and is blurred by lossy compression.
     painted
-        The outside of polygons was painted black: that is no missing data, and stays black.
+        True if the outside of polygons was painted black: it is not missing data, and stays black.
     missing : (rows, cols) bool or None
-        True where the file says that a pixel is missing: it is filled, whatever the settings, and not clear, however
-        small the area. None: the file does not say, and only black areas are missing.
+        True where the file marks a pixel as missing: it is filled, whatever the settings, and not clear, however small
+        the area. None: the file has no such mask, and only black areas are missing.
 
     Returns
     -------
@@ -89,14 +89,17 @@ def prepare(
 
 
 def _fill(grey: npt.NDArray[np.uint8], clear: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_] | None) -> None:
-    """Fill what is not clear with the median of what is, and is not painted."""
+    """Fill pixels that are not clear with the median of the clear, unpainted pixels, in place."""
     ground = clear if outside is None else clear & ~outside
     if ground.any():
         grey[~clear] = _quantile(grey, ground, 0.5)
 
 
 def without_data(grey: npt.NDArray[np.uint8], nodata_px: int) -> npt.NDArray[np.bool_]:
-    """Find areas without data and what lies within `nodata_px` of them; a lone black pixel is none. 0: nothing."""
+    """Return a mask of areas without data and of pixels within `nodata_px` of them; empty if `nodata_px` is 0.
+
+    Black areas smaller than a speck are not missing data.
+    """
     if nodata_px == 0:
         return np.zeros(grey.shape, np.bool_)
     black = _opened((grey == 0).view(np.uint8))
@@ -112,13 +115,13 @@ def clouds(grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> npt.NDA
     grey : (rows, cols) uint8
         Pixels [DN].
     valid : (rows, cols) bool
-        Where there is data.
+        True where there is data.
 
     Returns
     -------
     (rows, cols) bool
-        True on clouds and their rims: clearly brighter than the scene's darker quarter, which is ground on nearly every
-        date. Nothing where the test would take most of the scene, which is snow or cloud throughout.
+        True on clouds and their rims: clearly brighter than the scene's darkest quarter, which is ground on nearly
+        every date. All False if that would be most of the scene, which is then covered by snow or cloud.
     """
     darker_quarter = _quantile(grey, valid, 0.25)
     least = min(170.0, max(1.9 * darker_quarter, darker_quarter + 45.0))
@@ -130,7 +133,7 @@ def clouds(grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> npt.NDA
 
 
 def clear_cells(clear: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Shrink a map of clear ground to at most 128 cells a side: (rows, cols) uint8, the share of clear pixels [%]."""
+    """Reduce a map of clear ground to at most 128 cells per side: (rows, cols) uint8, share of clear pixels [%]."""
     side = cell_px(clear.shape)
     shape = (-(-clear.shape[0] // side), -(-clear.shape[1] // side))
     if not clear.size:
@@ -142,24 +145,24 @@ def clear_cells(clear: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
 
 
 def cell_px(shape: tuple[int, ...]) -> int:
-    """Side of a cell of `clear_cells` [px of the tile]."""
+    """Return the side of a cell of `clear_cells` [px of the tile]."""
     return max(1, -(-max(shape) // CLEAR_CELLS))
 
 
-def enlarged(image: npt.NDArray[np.uint8], rows: slice, columns: slice) -> npt.NDArray[np.uint8]:
-    """Cut a window out of the image enlarged twice by cubic interpolation, without enlarging the whole.
+def upscaled(image: npt.NDArray[np.uint8], rows: slice, columns: slice) -> npt.NDArray[np.uint8]:
+    """Return a window of the image upscaled by 2 with cubic interpolation, without upscaling the whole image.
 
     Parameters
     ----------
     image : (rows, cols) uint8
         The image.
     rows, columns
-        Of the enlarged grid, within it.
+        The window, on the upscaled grid and within it.
 
     Returns
     -------
     uint8
-        What ``cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)`` has there.
+        The same pixels as in ``cv2.resize(image, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)``.
     """
     if not image.size:
         return np.zeros((0, 0), np.uint8)
@@ -172,13 +175,13 @@ def enlarged(image: npt.NDArray[np.uint8], rows: slice, columns: slice) -> npt.N
 
 
 def _halved(part: slice, length: int) -> slice:
-    """Say what of an axis a window of its enlargement is made from."""
+    """Return the part of an axis from which a window of the upscaled axis is interpolated."""
     return slice(max(0, part.start // 2 - _MARGIN_PX), min(length, -(-part.stop // 2) + _MARGIN_PX))
 
 
-def _quantile(grey: npt.NDArray[np.uint8], chosen: npt.NDArray[np.bool_], share: float) -> int:
-    """Least grey value [DN] that this share of the chosen pixels does not exceed."""
-    counts = np.cumsum(cv2.calcHist([grey], [0], chosen.view(np.uint8), [256], [0, 256]).astype(np.int64))
+def _quantile(grey: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], share: float) -> int:
+    """Return the smallest grey value [DN] that at least this share of the masked pixels does not exceed."""
+    counts = np.cumsum(cv2.calcHist([grey], [0], mask.view(np.uint8), [256], [0, 256]).astype(np.int64))
     return int(np.searchsorted(counts, share * counts[-1]))
 
 

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -16,7 +15,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
-from s2fast.files.source import gdal_address, gdal_name, gdal_says, is_remote, is_virtual
+from s2fast.files.source import Source
 from s2fast.files.web import downloaded
 from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Raster
@@ -80,7 +79,7 @@ def _endpoint() -> dict[str, str]:
     }
 
 
-def opened(path: Path, level: int | None = None) -> rasterio.DatasetReader:
+def opened(source: Source, level: int | None = None) -> rasterio.DatasetReader:
     """Open a dataset, or one of its coarser levels by its index.
 
     What a web server does not give in parts is downloaded. Files that belong to a local one (world file, ``.aux.xml``,
@@ -92,19 +91,19 @@ def opened(path: Path, level: int | None = None) -> rasterio.DatasetReader:
         It cannot be opened.
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": level}
-    beside = "EMPTY_DIR" if is_remote(path) else "FALSE"
+    beside = "EMPTY_DIR" if source.is_remote else "FALSE"
     try:
         with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=beside), warnings.catch_warnings():
             # `read_header` says so of scenes, in one line.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open(gdal_address(downloaded(path) or path), **options)
+            return rasterio.open((downloaded(source) or source).address, **options)
     except RasterioError as error:
-        told = f"{gdal_name(path)}: cannot be opened as a raster ({gdal_says(path, error)})"
+        told = f"{source}: cannot be opened as a raster ({source.redacted(error)})"
         # GDAL's own words may hold what is secret in an address.
-        raise SceneError(told) from (None if is_virtual(path) else error)
+        raise SceneError(told) from (error if source.is_local else None)
 
 
-def read_header(dataset: rasterio.DatasetReader, path: Path, settings: Ingest, picture: Picture) -> Raster:
+def read_header(dataset: rasterio.DatasetReader, source: Source, settings: Ingest, picture: Picture) -> Raster:
     """Check and take down what the file says of itself, at full resolution.
 
     Raises
@@ -113,7 +112,7 @@ def read_header(dataset: rasterio.DatasetReader, path: Path, settings: Ingest, p
         It does not say where on Earth its pixels lie, has 16-bit pixels and no stretch is set, or no pixel is left once
         it is reduced.
     """
-    name = gdal_name(path)
+    name = source.name
     missing = _missing_place(dataset, name)
     if missing:
         raise SceneError(f"{name}: {missing}")
@@ -182,7 +181,7 @@ def block_shape(dataset: rasterio.DatasetReader) -> tuple[int, int]:
 
 @contextmanager
 def opened_at_level(
-    path: Path, dataset: rasterio.DatasetReader, raster: Raster, settings: Ingest, picture: Picture
+    source: Source, dataset: rasterio.DatasetReader, raster: Raster, settings: Ingest, picture: Picture
 ) -> Iterator[tuple[rasterio.DatasetReader, Raster]]:
     """Open the level of the file to read, and describe the raster read so.
 
@@ -194,7 +193,7 @@ def opened_at_level(
     if settings.decode == "full" or dataset.driver == "VRT" or factor not in levels:
         yield dataset, raster
         return
-    with opened(path, levels.index(factor)) as level:
+    with opened(source, levels.index(factor)) as level:
         if level.shape != tuple(-(-side // factor) for side in raster.shape):
             yield dataset, raster
             return

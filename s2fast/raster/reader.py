@@ -17,13 +17,13 @@ from rasterio.errors import RasterioError
 
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
-from s2fast.files.source import gdal_name, gdal_says, is_virtual
+from s2fast.files.source import Source
 from s2fast.model import Raster, Window
 from s2fast.raster.bands import Picture
 from s2fast.raster.dataset import block_shape, decoding_threads, gdal_settings, opened, opened_at_level, read_header
 from s2fast.raster.openjpeg import CALL_PX, CODE_BLOCK_PX, MARGIN_PX, read_part
 from s2fast.raster.stretch import VALUES, auto_stretch, stretch_table
-from s2fast.raster.windows import chunk_shape, covering, enlarged, grid, reduced
+from s2fast.raster.windows import chunk_shape, covering_rectangles, grid, reduced, scaled_up
 
 _AUTO_SIDE_PX = 512
 """"auto" looks at the file's coarsest level that has at least this many rows and columns."""
@@ -71,8 +71,8 @@ class RasterioReader:
     ----------
     dataset
         The file, opened at the level to read.
-    path
-        Its path.
+    source
+        What it was opened by.
     raster
         Its header at full resolution.
     settings
@@ -82,12 +82,12 @@ class RasterioReader:
     """
 
     def __init__(
-        self, dataset: rasterio.DatasetReader, path: Path, raster: Raster, settings: Ingest, picture: Picture
+        self, dataset: rasterio.DatasetReader, source: Source, raster: Raster, settings: Ingest, picture: Picture
     ) -> None:
         self.raster = raster
         self._picture = picture
         self._dataset = dataset
-        self._path = path
+        self._source = source
         self._reduction = settings.reduction
         self._asked = settings.stretch
 
@@ -113,8 +113,8 @@ class RasterioReader:
         self, window: Window, wanted: npt.NDArray[np.bool_]
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
         """Decode no more of a JPEG 2000 file than is wanted; None if this file cannot be read so."""
-        bands, picture = self._dataset.count, self._picture
-        if self._dataset.driver != "JP2OpenJPEG" or is_virtual(self._path) or bands not in (1, 3):
+        path, bands, picture = self._source.path, self._dataset.count, self._picture
+        if self._dataset.driver != "JP2OpenJPEG" or path is None or bands not in (1, 3):
             return None
         if picture.alpha or picture.masks:
             return None
@@ -124,10 +124,10 @@ class RasterioReader:
         grey, has_data = np.zeros(wanted.shape, np.uint8), np.zeros(wanted.shape, np.bool_)
         level, factor = self.raster.level, self._reduction
         padding, price = 2 * MARGIN_PX + CODE_BLOCK_PX, CALL_PX * level
-        for part in covering(wanted, padding * level // factor, price // factor**2):
-            there = enlarged(part, factor)
+        for part in covering_rectangles(wanted, padding * level // factor, price // factor**2):
+            there = scaled_up(part, factor)
             there = replace(there, row=window.row + there.row, col=window.col + there.col)
-            values = read_part(self._path, there, level, bands, decoding_threads())
+            values = read_part(path, there, level, bands, decoding_threads())
             if values is None:
                 return None
             chosen = values[[band - 1 for band in picture.bands]]
@@ -152,11 +152,11 @@ class RasterioReader:
         try:
             return self._picture.read(dataset, window)
         except RasterioError as error:
-            said = gdal_says(self._path, error.__cause__ or error)
+            said = self._source.redacted(error.__cause__ or error)
             raise SceneError(
-                f"{gdal_name(self._path)}: cannot read rows {window.row} to {window.row + window.height} "
+                f"{self._source}: cannot read rows {window.row} to {window.row + window.height} "
                 f"({said}): the file is truncated or damaged, or its server failed; get it again"
-            ) from (None if is_virtual(self._path) else error)
+            ) from (error if self._source.is_local else None)
 
     def _counts(self) -> npt.NDArray[np.int64]:
         """Count the scene's valid values, all bands together: (65536,) int64.
@@ -164,9 +164,9 @@ class RasterioReader:
         The whole scene counts, whichever windows are read, so that no polygon changes a pixel.
         """
         counts = np.zeros(VALUES, np.int64)
-        with opened(self._path) as full:
+        with opened(self._source) as full:
             large = [factor for factor in full.overviews(1) if min(full.shape) // factor >= _AUTO_SIDE_PX]
-        with opened(self._path, len(large) - 1 if large and not self._picture.whole_only else None) as level:
+        with opened(self._source, len(large) - 1 if large and not self._picture.whole_only else None) as level:
             for window in grid(level.shape, chunk_shape(block_shape(level), 1)):
                 pixels, has_data = self._pixels(level, window)
                 counts += np.bincount(pixels[:, has_data].ravel(), minlength=VALUES)
@@ -174,13 +174,13 @@ class RasterioReader:
 
 
 @contextmanager
-def open_raster(path: Path, settings: Ingest | None = None) -> Iterator[RasterioReader]:
+def open_raster(place: Source | Path | str, settings: Ingest | None = None) -> Iterator[RasterioReader]:
     """Open a raster for reading, in the thread that will read it.
 
     Parameters
     ----------
-    path
-        A file, or a source as `s2fast.files.source.source_path` names it.
+    place
+        The raster, or what a user names it by; see `s2fast.files.source.Source.of`.
     settings
         Reduction, decoding and stretch; None: the defaults.
 
@@ -190,12 +190,12 @@ def open_raster(path: Path, settings: Ingest | None = None) -> Iterator[Rasterio
         The file cannot be opened, has no CRS, or has pixels that are neither 8-bit nor 16-bit with a stretch, of a
         colour space that is not read, or too few for the reduction.
     """
-    settings = settings or Ingest()
-    with gdal_settings(), opened(path) as dataset:
-        picture = Picture.of(dataset, gdal_name(path))
-        header = read_header(dataset, path, settings, picture)
-        with opened_at_level(path, dataset, header, settings, picture) as (level, raster):
-            yield RasterioReader(level, path, raster, settings, picture)
+    source, settings = Source.of(place), settings or Ingest()
+    with gdal_settings(), opened(source) as dataset:
+        picture = Picture.of(dataset, source.name)
+        header = read_header(dataset, source, settings, picture)
+        with opened_at_level(source, dataset, header, settings, picture) as (level, raster):
+            yield RasterioReader(level, source, raster, settings, picture)
 
 
 def _grey(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

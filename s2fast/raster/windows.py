@@ -79,18 +79,18 @@ def reduced_shape(shape: tuple[int, int], reduction: int) -> tuple[int, int]:
     return shape[0] // reduction, shape[1] // reduction
 
 
-def enlarged(window: Window, reduction: int) -> Window:
+def scaled_up(window: Window, reduction: int) -> Window:
     """Map a window of the grid reduced by a factor back: the pixels that it is made of.
 
     Examples
     --------
-    >>> enlarged(Window(1, 2, 3, 4), 2)
+    >>> scaled_up(Window(1, 2, 3, 4), 2)
     Window(row=2, col=4, height=6, width=8)
     """
     return Window(window.row * reduction, window.col * reduction, window.height * reduction, window.width * reduction)
 
 
-def covering(wanted: npt.NDArray[np.bool_], padding: int, price: int) -> list[Window]:
+def covering_rectangles(wanted: npt.NDArray[np.bool_], padding: int, price: int) -> list[Window]:
     """Cover what is wanted of a plane with rectangles that are cheap to read.
 
     The rectangle around all that is wanted is cut along an empty row or column as long as that pays.
@@ -111,9 +111,9 @@ def covering(wanted: npt.NDArray[np.bool_], padding: int, price: int) -> list[Wi
 
     Examples
     --------
-    >>> covering(np.array([[1, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1]], bool), padding=0, price=1)
+    >>> covering_rectangles(np.array([[1, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1]], bool), padding=0, price=1)
     [Window(row=0, col=0, height=1, width=2), Window(row=0, col=5, height=2, width=1)]
-    >>> covering(np.array([[1, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1]], bool), padding=0, price=9)
+    >>> covering_rectangles(np.array([[1, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1]], bool), padding=0, price=9)
     [Window(row=0, col=0, height=2, width=6)]
     """
 
@@ -134,7 +134,7 @@ def covering(wanted: npt.NDArray[np.bool_], padding: int, price: int) -> list[Wi
     return [
         Window(part.row + inner.row, part.col + inner.col, inner.height, inner.width)
         for part in best
-        for inner in covering(wanted[part.slices], padding, price)
+        for inner in covering_rectangles(wanted[part.slices], padding, price)
     ]
 
 

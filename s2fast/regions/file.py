@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from s2fast.errors import InputError
-from s2fast.files.source import gdal_name, is_virtual, source_path, zip_parts
+from s2fast.files.source import Source
 from s2fast.files.storage import open_storage
 
 _PARTS = {
@@ -47,8 +47,9 @@ _TIMEOUT_S = 60
 class RegionFile:
     """A file of polygons, known by its content."""
 
-    path: Path
-    """A file, folder or zip; or what GDAL calls an address or a zip's member, without password and query."""
+    source: Annotated[Source, Field(alias="path")]
+    """A file, folder or zip, a zip's member, or an address without password and query; in run.json its name, under
+    ``path``."""
 
     content: str
     """Hash of the bytes of the file and of those that belong to it."""
@@ -65,25 +66,25 @@ class RegionFile:
         InputError
             There is none, or it cannot be read.
         """
-        path = source_path(place)
-        archive, member = zip_parts(path) or (path, "")
+        source = Source.of(place)
+        archive, member = source.zip_parts or (source, "")
         digest = hashlib.blake2b(digest_size=16)
-        if is_virtual(archive):
+        if archive.path is None:
             known, data = _downloaded(str(place))
             digest.update(data)
             return cls(known, digest.hexdigest(), data)
         try:
-            str(path).encode()
-            for part in _files(archive):
+            source.name.encode()
+            for part in _files(archive.path):
                 digest.update(part.read_bytes())
         except UnicodeEncodeError as error:
-            raise InputError(f"the name of the regions file {str(path)!r} is not UTF-8: rename it") from error
+            raise InputError(f"the name of the regions file {source.name!r} is not UTF-8: rename it") from error
         except OSError as error:
-            raise InputError(f"cannot read the regions file {path}: {error.strerror}") from error
-        return cls(path if member else archive.resolve(), digest.hexdigest())
+            raise InputError(f"cannot read the regions file {source}: {error.strerror}") from error
+        return cls(source if member else archive.resolved(), digest.hexdigest())
 
     def __str__(self) -> str:
-        return gdal_name(self.path)
+        return self.source.name
 
     @contextmanager
     def datasets(self) -> Iterator[list[Path]]:
@@ -94,11 +95,11 @@ class RegionFile:
         InputError
             The zip cannot be unpacked, or nothing in it or in the folder is a file of polygons.
         """
-        archive, member = zip_parts(self.path) or (self.path, "")
+        archive, member = self.source.zip_parts or (self.source, "")
         with tempfile.TemporaryDirectory(prefix="s2fast-") as temporary:
-            place = archive
+            place = Path(archive.name)
             if self.data:
-                place = Path(temporary, archive.name)
+                place = Path(temporary, place.name)
                 place.write_bytes(self.data)
             if _is_zip(place):
                 folder = Path(temporary, "unpacked")
@@ -160,19 +161,19 @@ def _files(place: Path) -> list[Path]:
     return files
 
 
-def _downloaded(address: str) -> tuple[Path, bytes]:
-    """Read an address; also its path, without what may be secret in it."""
+def _downloaded(address: str) -> tuple[Source, bytes]:
+    """Read an address; also its source, without what may be secret in it."""
     if address.startswith("/vsicurl/"):
         address = address.removeprefix("/vsicurl/")
     told = urlsplit(address)
     plain = told._replace(query="", fragment="", netloc=told.netloc.rpartition("@")[2]).geturl()
-    path = source_path(plain)
+    source = Source.of(plain)
     try:
         if told.scheme not in ("http", "https"):
             folder, _, name = plain.rpartition("/")
-            return path, open_storage(folder).read(name)
+            return source, open_storage(folder).read(name)
         with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as response:  # noqa: S310  the scheme is known
-            return path, bytes(response.read())
+            return source, bytes(response.read())
     except urllib.error.HTTPError as error:
         with error:
             raise InputError(f"cannot read the regions file {plain}: {error}") from error

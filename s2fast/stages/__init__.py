@@ -1,1 +1,1 @@
-"""The stages of a run: one module and one run function each."""
+"""The stages of a run: one module per stage, each with a function `run`."""

@@ -1,81 +1,40 @@
-"""Stage 2: masked tiles to features: AKAZE on each scene, only keypoints that may count, within the budget."""
+"""Stage 2: masked tiles to features: the detector on each scene, only keypoints that may count, within the budget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Config
+from s2fast.detectors import DetectorInput, MaskSource, PixelSource, backend_name, named
 from s2fast.errors import ConfigError, RunFolderError
-from s2fast.folder.content_key import content_key
-from s2fast.folder.record import RunRecord, SceneInput
+from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.image.fixed_pattern import Fixed
+from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.image.painted import flat
-from s2fast.image.prepare import clear_cells, enlarged, prepare
+from s2fast.image.prepare import clear_cells, prepare, upscaled
 from s2fast.model import Features
 from s2fast.raster.windows import reduced_shape
-from s2fast.stages import ingest
-from s2fast.stages.memory import MIB, extract_bytes
+from s2fast.stages.keys import features_keys, resolved, tile_key
+from s2fast.stages.memory import MIB
 from s2fast.stages.result import StageResult
-from s2fast.work.executors import Workplace, limit_threads, run_units
+from s2fast.work.executors import Workplace, run_units, thread_limit
 from s2fast.work.progress import Progress
-from s2fast_kernels.akaze import BACKENDS, ENGINES, AkazeSettings, Budget, akaze, akaze_windowed
-from s2fast_kernels.backends import resolve
-
-WINDOWED = {engine.name for engine in ENGINES}
-"""Backends that compute a scene window by window."""
-
-MaskSource = Callable[[slice, slice], npt.NDArray[np.bool_]]
-"""(rows, columns) -> that part of a bool image."""
-
-PixelSource = Callable[[slice, slice], npt.NDArray[np.uint8]]
-"""(rows, columns) -> that part of an image."""
-
-_PAINTED_CORE_PX = 704
-"""Side of a window's core in painted scenes: small windows leave out more of what is black."""
+from s2fast_kernels.features import Budget
 
 _LARGE_PX = 4096
 """A scene with a longer side has keypoints enough without being enlarged."""
 
 
-def key(tile_key: str, config: Config, backend: str) -> str:
-    """Content key of a scene's features; `config` as `resolved` gives it."""
-    preparation = config.ingest.model_dump(include={"clouds", "contrast", "clahe_clip"})
-    return content_key("features", tile_key, config.features.model_dump(exclude={"backend"}), preparation, backend)
-
-
-def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:
-    """Settle what the run's scenes decide together: whether orientations are estimated."""
-    if config.features.upright != "auto":
-        return config
-    north_up = all(item.raster.north_up for item in scenes)
-    return config.model_copy(update={"features": config.features.model_copy(update={"upright": north_up})})
-
-
-def wanted_keys(record: RunRecord) -> dict[str, str]:
-    """Content key of every scene's features under the run's settings, by scene id, in the run's order."""
-    backend = resolve(BACKENDS, record.config.features.backend).name
-    config = resolved(record.config, record.usable)
-    return {
-        item.scene.scene_id: key(ingest.key(item, record.config, record.regions), config, backend)
-        for item in record.usable
-    }
-
-
-def run(
-    record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, strict: bool = False
-) -> StageResult:
+def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> StageResult:
     """Extract the features of every scene that has none under the same key."""
-    del strict  # a scene that can be ingested can be extracted
-    backend = resolve(BACKENDS, record.config.features.backend).name
-    todo = [unit for unit in wanted_keys(record).items() if folder.features_key(unit[0]) != unit[1]]
+    backend = backend_name(record.config.features)
+    todo = [unit for unit in features_keys(record).items() if folder.features_key(unit[0]) != unit[1]]
     for item in record.usable:
         scene_id = item.scene.scene_id
-        if folder.tile_key(scene_id) != ingest.key(item, record.config, record.regions):
+        if folder.tile_key(scene_id) != tile_key(item, record.config, record.regions):
             raise RunFolderError(
                 f"{folder} has no tile of {scene_id} as it is now, under these settings: run ingest first"
             )
@@ -97,31 +56,34 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
         The predicted peak is larger.
     """
     budget_mb = record.config.compute.budget_mb
-    backend = resolve(BACKENDS, record.config.features.backend).name
-    wanted = wanted_keys(record)
+    backend = backend_name(record.config.features)
+    detector = named(record.config.features.detector)
+    predicted = detector.load().extract_bytes
+    wanted = features_keys(record)
     for item in record.usable:
         scene_id = item.scene.scene_id
         shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
         factor, masked = upsampling(shape, record.config), item.raster.masked
-        needed = extract_bytes(shape, threads, windowed=backend in WINDOWED, upsample=factor, masked=masked)
+        needed = predicted(shape, threads, backend=backend, upsample=factor, masked=masked)
         needed_mb = needed // MIB
         if needed_mb > budget_mb and folder.features_key(scene_id) != wanted[scene_id]:
             raise ConfigError(
                 f"extracting {scene_id}, {shape[0]} x {shape[1]} px, with the {backend} backend may take {needed_mb} "
                 f"MB and compute.budget_mb is {budget_mb}: raise it, reduce the scenes (ingest.reduction), or use "
-                "another features.backend"
+                "another features.backend or features.detector"
             )
 
 
-def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, threads: int) -> None:
+def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str) -> None:
     """Extract one scene's features, given its id and their key."""
-    limit_threads(threads)
     scene_id, features_key = unit
     folder = RunFolder(out)
-    tile = folder.tile_attributes(scene_id)
-    missing = folder.missing(scene_id) if tile.get("masked") else None
-    found = extract_scene(folder.grey(scene_id), folder.valid_source(scene_id), config, backend, threads, missing)
-    features = on_full_grid(found.features, tile["reduction"], tile["centre_px"])
+    tile = folder.tile(scene_id)
+    missing = folder.missing(scene_id) if tile.masked else None
+    found = extract_scene(
+        folder.grey(scene_id), folder.valid_source(scene_id), config, backend, thread_limit(), missing
+    )
+    features = on_full_grid(found.features, tile.reduction, tile.centre_px)
     folder.write_features(scene_id, features, found.clear, found.fixed, features_key, backend)
 
 
@@ -130,10 +92,10 @@ class Extracted:
     """What was found on one masked tile."""
 
     features: Features
-    """Positions on the tile's own grid. Sorted by (level, y, x); the ``opencv`` backend keeps OpenCV's order."""
+    """Positions on the tile's own grid, in the detector's order."""
     clear: npt.NDArray[np.uint8]
     """The map of clear ground, see `s2fast.image.prepare.clear_cells`."""
-    fixed: Fixed
+    fixed: FixedPattern
     """What could be fixed to the tile's pixels and not to the ground."""
 
 
@@ -156,10 +118,9 @@ def extract_scene(
     config
         The run's settings, as `resolved` gives them.
     backend
-        Name of an AKAZE backend. Those that work in windows compute only windows that matter, and take one contrast
-        factor from the valid pixels; OpenCV always computes the whole image.
+        Name of a backend of the detector.
     threads
-        Windows under way at once; 0: one a core. The result does not depend on it.
+        Threads to use; 0: one per core. The result does not depend on it.
     missing : (rows, cols) bool or None
         True where the file says that a pixel is missing; None: it does not say.
 
@@ -178,28 +139,10 @@ def extract_scene(
     budget = None
     if settings.max_per_scene:
         budget = Budget(settings.max_per_scene, factor * settings.cell_px or None)
-    akaze_settings = AkazeSettings(settings.threshold, settings.octaves, settings.layers, bool(settings.upright))
-    if backend in WINDOWED:
-        features = akaze_windowed(
-            source,
-            shape,
-            settings=akaze_settings,
-            valid=wanted,
-            budget=budget,
-            threads=threads or None,
-            backend=backend,
-            core_px=_PAINTED_CORE_PX if painted else None,
-        )
-    else:
-        whole = slice(0, shape[0]), slice(0, shape[1])
-        features = akaze(source(*whole), settings=akaze_settings, backend=backend)
-        if wanted is not None and len(features):
-            x, y = np.rint(features.xy).astype(np.intp).T
-            features = features.take(wanted(*whole)[y, x])
-        if budget is not None:
-            features = features.take(budget.select(features.xy, features.response, shape))
+    scene = DetectorInput(source, shape, wanted, budget, painted)
+    features = named(settings.detector).load().extract(scene, settings, backend, threads)
     features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
-    fixed = Fixed.of(grey, prepared.clear, equal, features.xy, features.size)
+    fixed = FixedPattern.of(grey, prepared.clear, equal, features.xy, features.size)
     return Extracted(features, clear_cells(prepared.clear), fixed)
 
 
@@ -213,7 +156,7 @@ def enlarging(image: npt.NDArray[np.uint8], factor: int) -> tuple[PixelSource, t
     """Make a function that cuts windows out of the enlarged image, and say its shape."""
     if factor == 1:
         return (lambda rows, columns: image[rows, columns]), (image.shape[0], image.shape[1])
-    return (lambda rows, columns: enlarged(image, rows, columns)), (2 * image.shape[0], 2 * image.shape[1])
+    return (lambda rows, columns: upscaled(image, rows, columns)), (2 * image.shape[0], 2 * image.shape[1])
 
 
 def enlarging_mask(valid: MaskSource, clear: npt.NDArray[np.bool_], factor: int) -> MaskSource:

@@ -1,74 +1,55 @@
-"""Stage 1: scenes and regions to masked tiles in Zarr, reading only the blocks that are needed, each once."""
+"""Stage 1: convert scenes and regions to masked tiles in Zarr, reading each needed block once and no others."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Config, Ingest
 from s2fast.errors import ConfigError, SceneError
-from s2fast.files.source import gdal_name
-from s2fast.folder.content_key import content_key
+from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
-from s2fast.model import Window
+from s2fast.model import TileInfo, Window
 from s2fast.raster.prefetch import Asked, reading_ahead
 from s2fast.raster.reader import Reader, open_raster, reduce_any
 from s2fast.raster.windows import chunk_shape, grid, reduced, reduced_shape
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import PlacedRegions, place_regions
+from s2fast.stages.keys import tile_key
 from s2fast.stages.memory import MIB, ingest_bytes
 from s2fast.stages.result import StageResult
-from s2fast.work.executors import Workplace, limit_threads, run_units
+from s2fast.work.executors import Workplace, run_units
 from s2fast.work.progress import Progress
 
-OpenRaster = Callable[[Path, Ingest], AbstractContextManager[Reader]]
+OpenRaster = Callable[[Source, Ingest], AbstractContextManager[Reader]]
 
 
-def key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
-    """Content key of a scene's tile."""
-    settings = config.regions if regions and config.regions.mode != "none" else None
-    return content_key(
-        "tile",
-        item.identity,
-        settings.model_dump() if settings else None,
-        regions.content if regions and settings else None,
-        config.ingest.reduction,
-        config.ingest.halo_px if settings and settings.mode == "keep" else None,
-        "reduced" if item.raster.level > 1 else "full",
-        config.ingest.stretch if item.raster.dtype == "uint16" else None,
-        *(["masked"] if item.raster.masked else []),
-    )
-
-
-def run(
-    record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, strict: bool = False
-) -> StageResult:
-    """Ingest every scene whose tile is not there yet under the same key."""
+def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> StageResult:
+    """Ingest every scene that has no tile stored under its key."""
     todo = [
         item
         for item in record.usable
-        if folder.tile_key(item.scene.scene_id) != key(item, record.config, record.regions)
+        if folder.tile_key(item.scene.scene_id) != tile_key(item, record.config, record.regions)
     ]
-    result = StageResult(kept=len(record.usable) - len(todo))
+    result = StageResult(kept=len(record.usable) - len(todo), strict=record.asked.strict)
     with progress.stage("ingest", len(todo), result.kept) as bar:
         for item, problem in run_units(workplace, ingest_unit, todo, record.config, record.regions, folder.address):
-            result.count(item.scene.scene_id, problem, strict=strict)
+            result.count(item.scene.scene_id, problem)
             bar.advance()
     return result
 
 
 def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
-    """Refuse scenes to be ingested whose windows would not fit into ``compute.budget_mb``.
+    """Check that the windows of all scenes to ingest fit into ``compute.budget_mb``.
 
     Raises
     ------
     ConfigError
-        The predicted peak is larger.
+        The predicted peak memory of a scene exceeds the budget.
     """
     del threads  # one window is read at a time
     config = record.config
@@ -79,7 +60,7 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
         needed_mb = needed // MIB
         if needed_mb <= config.compute.budget_mb:
             continue
-        if folder.tile_key(item.scene.scene_id) != key(item, config, record.regions):
+        if folder.tile_key(item.scene.scene_id) != tile_key(item, config, record.regions):
             rows, cols = item.raster.block
             raise ConfigError(
                 f"ingesting {item.scene.scene_id}, stored in blocks of {rows} x {cols} px, may take {needed_mb} MB "
@@ -88,11 +69,8 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
             )
 
 
-def ingest_unit(
-    item: SceneInput, config: Config, regions: RegionFile | None, out: str, threads: int
-) -> SceneError | None:
-    """Ingest one scene; what is wrong with the scene is returned, not raised."""
-    limit_threads(threads)
+def ingest_unit(item: SceneInput, config: Config, regions: RegionFile | None, out: str) -> SceneError | None:
+    """Ingest one scene; return a SceneError instead of raising it."""
     try:
         ingest_scene(item, config, regions, RunFolder(out))
     except SceneError as error:
@@ -107,7 +85,7 @@ def ingest_scene(
     folder: RunFolder,
     open_raster: OpenRaster = open_raster,
 ) -> None:
-    """Write one scene's masked tile: its pixels and where a keypoint may lie."""
+    """Write one scene's masked tile: its pixels and the mask of valid keypoint positions."""
     mode = config.regions.mode if regions else "none"
     reduction = config.ingest.reduction
     placed = place_regions(regions, config.regions, item.raster) if regions and mode != "none" else None
@@ -115,17 +93,17 @@ def ingest_scene(
     windows = needed_windows(item, chunks, placed, config.ingest.halo_px * reduction if mode == "keep" else 0)
     with reading_ahead(open_raster(item.scene.source, config.ingest)) as ahead:
         if ahead.reader.raster != item.raster:
-            raise SceneError(f"{gdal_name(item.scene.path)} has changed since the run began: run again")
+            raise SceneError(f"{item.scene.source} has changed since the run began: run again")
         tile = folder.tile_writer(
             item.scene.scene_id,
-            key(item, config, regions),
+            tile_key(item, config, regions),
             reduced_shape(item.raster.shape, reduction),
             (chunks[0] // reduction, chunks[1] // reduction),
-            # Painted scenes keep the keypoints of the polygons' outlines, which lie on both sides of them.
+            # Painted scenes keep the keypoints along the polygons' outlines, on both sides of them.
             valid_outside=mode == "zero",
             with_missing=item.raster.masked,
         )
-        for (window, wanted), (grey, has_data) in ahead.windows(questions(windows, placed, mode, reduction)):
+        for (window, wanted), (grey, has_data) in ahead.windows(read_requests(windows, placed, mode, reduction)):
             inside = wanted
             if inside is None and placed:
                 inside = reduce_any(placed.mask(window), reduction)
@@ -135,37 +113,43 @@ def ingest_scene(
                 missing = ~has_data if mode != "zero" or inside is None else ~has_data & inside
                 valid = valid & ~missing
             tile.write(reduced(window, reduction), grey, valid, missing)
-        # Nothing read, nothing stretched: the scene is not looked through for an answer nobody needs.
+        # The stretch scans the whole scene: skip it when no window was read.
         stretch = ahead.reader.stretch if windows else None
     scene = item.scene
-    attributes = {
-        "source": gdal_name(scene.path),
-        "platform": scene.platform,
-        "sensing_time": scene.sensing_time.isoformat() if scene.sensing_time else None,
-        "tile": scene.tile,
-        "crs": item.raster.crs_wkt,
-        "transform": item.raster.transform,
-        "full_shape": item.raster.shape,
-        "reduction": reduction,
-        "decode": "reduced" if item.raster.level > 1 else "full",
-        "centre_px": item.raster.level_centre_px if item.raster.level > 1 else (reduction - 1) / 2,
-        "stretch": stretch,
-        "windows_read": len(windows),
-    } | ({"masked": True} if item.raster.masked else {})
+    info = TileInfo(
+        source=scene.source.name,
+        platform=scene.platform,
+        sensing_time=scene.sensing_time.isoformat() if scene.sensing_time else None,
+        tile=scene.tile,
+        crs=item.raster.crs_wkt,
+        transform=item.raster.transform,
+        full_shape=item.raster.shape,
+        reduction=reduction,
+        decode="reduced" if item.raster.level > 1 else "full",
+        centre_px=item.raster.level_centre_px if item.raster.level > 1 else (reduction - 1) / 2,
+        stretch=stretch,
+        windows_read=len(windows),
+        masked=item.raster.masked,
+    )
     check_unchanged(item)
-    tile.finish(attributes)
+    tile.finish(info)
 
 
 def needed_windows(
     item: SceneInput, chunks: tuple[int, int], placed: PlacedRegions | None, halo_px: int
 ) -> list[Window]:
-    """List the windows to read: whole blocks of the file, only those that meet a region or its halo."""
+    """Return the windows to read: whole blocks of the file that intersect a region or its halo."""
     windows = grid(item.raster.shape, chunks)
     return windows if placed is None else [window for window in windows if placed.meets(window, halo_px)]
 
 
-def questions(windows: Iterable[Window], placed: PlacedRegions | None, mode: str, reduction: int) -> Iterator[Asked]:
-    """Say of every window where its pixels matter: everywhere, or where all else is painted, inside the polygons."""
+def read_requests(
+    windows: Iterable[Window], placed: PlacedRegions | None, mode: str, reduction: int
+) -> Iterator[Asked]:
+    """Yield every window with the mask of the pixels that are used; None: all of them.
+
+    In mode "zero" only pixels inside the polygons are used, and windows without any are skipped.
+    """
     for window in windows:
         if not reduced(window, reduction):
             continue
@@ -189,16 +173,16 @@ def masked(
     has_data : (rows, cols) bool
         False where the scene has no data.
     inside : (rows, cols) bool or None
-        True where any part of a pixel is inside a polygon; None: the whole window counts.
+        True where any part of a pixel is inside a polygon; None: the whole window is inside.
     mode
         ``regions.mode``.
 
     Returns
     -------
     grey : (rows, cols) uint8
-        In mode "zero" 0 outside the polygons, else the scene's pixels.
+        The scene's pixels; in mode "zero", 0 outside the polygons.
     valid : (rows, cols) bool
-        True where a keypoint may lie.
+        True at valid keypoint positions.
     """
     if mode == "zero" and inside is not None:
         return np.where(inside, grey, np.uint8(0)), np.ones(grey.shape, np.bool_)

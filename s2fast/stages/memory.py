@@ -1,6 +1,8 @@
-"""How much memory a unit of work takes at most, beyond what is loaded: pure functions of its plan.
+"""Predict the peak memory of a unit of work, in addition to the memory of the idle worker.
 
-`compute.budget_mb` is held against these figures; tests/stages/test_memory.py holds them against measured peaks.
+The peak of extraction depends on the detector: `s2fast.detectors.Implementation.extract_bytes`.
+
+`compute.budget_mb` is compared with these predictions; tests/stages/test_memory.py compares them with measured peaks.
 """
 
 from __future__ import annotations
@@ -11,78 +13,63 @@ from s2fast.raster.windows import chunk_shape
 MIB = 1 << 20
 
 _BANDS = 3
-"""Bands read at once; a scene of one band takes less."""
+"""Bands read at once; a scene of one band needs less."""
 
 _GDAL_CACHE_BYTES = 64 * MIB
-"""What `s2fast.raster.dataset.gdal_settings` leaves GDAL's cache of blocks."""
+"""Size of GDAL's block cache, set by `s2fast.raster.dataset.gdal_settings`."""
 
 _DECODER_BYTES = 12
-"""A decoder's int32 planes of a pixel and band: coefficients, samples, and their copy on the way out."""
+"""Decoder memory per pixel and band: int32 coefficients, samples, and the copy of the samples for output."""
 
 _COUNT_BYTES = 10
-"""A pixel and band on its way into the histogram of an automatic stretch: its valid values, and those as int64."""
+"""Memory per pixel and band for the histogram of an automatic stretch: valid values, also as int64."""
 
 _HELD_WINDOWS = 3
-"""Windows between reading and Zarr: one read, one waiting (`s2fast.raster.prefetch.DEPTH`), one written."""
+"""Windows in memory at once: one being read, one waiting (`s2fast.raster.prefetch.DEPTH`), one being written."""
 
 _INGEST_BYTES = 16 * MIB
-"""Zarr's threads and what they compress."""
+"""Zarr's threads and compression buffers."""
 
 _PLACED_TILES = 4
-"""Tiles whose masks `s2fast.regions.mask.place_regions` keeps, one bit a pixel."""
-
-DENSE_PER_PX = 0.015
-"""Keypoints a pixel that extraction must have room for: real scenes have 0.001 to 0.0025, and 0.015 after CLAHE."""
-
-_CANDIDATE_BYTES = 500
-"""What a maximum of the detector costs while lists of all windows are joined, sorted and described."""
-
-_WINDOW_BYTES = 48 * MIB
-"""A thread's six float32 planes of a 1024 px window with its halo, and the window's pixels."""
-
-_MASK_STRIP_ROWS = 1024
-"""Rows for which it is computed at once where a keypoint may lie."""
+"""Number of tiles whose masks `s2fast.regions.mask.place_regions` caches, at one bit per pixel."""
 
 _ROW_BYTES = 64
-"""A packed descriptor."""
+"""Size of a packed descriptor."""
 
 _SCENE_ROW_BYTES = 241
-"""A keypoint of a scene held for matching: descriptor, position, size, scale, painted cells, pixels around it, position
-on the map; and all but the size and the pixels once more, in the order of the windowed search."""
+"""Memory per keypoint of a cached scene: descriptor, position, size, scale, outline, core pixels and map position; and
+all but the size and the pixels a second time, sorted for the windowed search."""
 
 _SAMPLE_BYTES = 3 * MIB // 2
-"""Blocks of a scene's pixels, and their spectra."""
+"""Sampled blocks of a scene's pixels, and their spectra."""
 
 _KERNEL_BYTES = 64 * MIB
-"""What a Hamming kernel may take above its operands and result."""
+"""Working memory of a Hamming kernel, without its operands and result."""
 
 _MATCH_BYTES = 40
-"""A neighbour and the match that it may become."""
-
-_OPENCV_BYTES_PER_PX = 105
-"""cv2.AKAZE keeps every level of the whole image."""
+"""Memory per neighbour, including its match if it becomes one."""
 
 
 def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: bool) -> int:
-    """Predict the peak of ingesting one scene, the polygons themselves not counted.
+    """Predict the peak memory of ingesting one scene, without the polygons themselves.
 
     Parameters
     ----------
     raster
-        The scene's header: what matters is the window that is read at once, whole blocks of the file, far more than
-        the scene's size.
+        The scene's header. The size of the windows read at once, whole blocks of the file, matters far more than the
+        size of the scene.
     reduction
         ``ingest.reduction``.
     masked
-        Whether polygons choose the windows and mask them.
+        Whether polygons select and mask the windows.
     auto_stretch
-        Whether 16-bit values are counted first.
+        Whether a histogram of 16-bit values is computed first.
 
     Returns
     -------
     int
-        Bytes: GDAL's cache, the window being decoded (or counted), as read and in order for its grey, the windows
-        between reading and Zarr, grey, valid and what is missing, and the masks kept for the next scene.
+        Bytes of: GDAL's cache; the window being decoded (or counted), as read and reordered for conversion to grey;
+        grey, valid and missing pixels of all windows in memory; and the masks cached for the next scene.
     """
     shape = (raster.shape[0] // raster.level, raster.shape[1] // raster.level)
     sides = chunk_shape(raster.block, reduction)
@@ -96,62 +83,26 @@ def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: 
     return _INGEST_BYTES + cached + reading + held + masks
 
 
-def extract_bytes(
-    shape: tuple[int, int], threads: int, *, windowed: bool = True, upsample: int = 1, masked: bool = False
-) -> int:
-    """Predict the peak of extracting one scene.
-
-    Parameters
-    ----------
-    shape
-        Rows and columns of the masked tile.
-    threads
-        Windows under way at once.
-    windowed
-        Whether the backend works in windows; OpenCV's does not.
-    upsample
-        Times the tile is enlarged for the detector.
-    masked
-        Whether the tile comes with what its file says is missing.
-
-    Returns
-    -------
-    int
-        Bytes. In windows: the tile, what of it is clear and what is missing, where pixels are equal and where keypoints
-        may lie (one bit a pixel each), the planes between octaves (float32, a quarter of the pixels each time), one
-        strip of the mask's making, the threads' windows, and candidates as dense as real scenes get.
-    """
-    tile = (2 + masked) * shape[0] * shape[1]
-    shape = (upsample * shape[0], upsample * shape[1])
-    pixels = shape[0] * shape[1]
-    if not windowed:
-        return tile + pixels * _OPENCV_BYTES_PER_PX
-    planes = 4 * (pixels // 4 + pixels // 16 + pixels // 64)
-    strip = 6 * min(_MASK_STRIP_ROWS, shape[0]) * shape[1]
-    candidates = int(pixels * DENSE_PER_PX) * _CANDIDATE_BYTES
-    return tile + tile // 16 + pixels // 8 + planes + strip + threads * min(_WINDOW_BYTES, 40 * pixels) + candidates
-
-
 def match_bytes(keypoints: int, scenes: int) -> int:
-    """Predict the peak of matching one block of pairs.
+    """Predict the peak memory of matching one block of pairs.
 
     Parameters
     ----------
     keypoints
-        Most keypoints of a scene in the block.
+        Maximum number of keypoints of a scene in the block.
     scenes
-        Scenes on either side of the block.
+        Number of scenes on either side of the block.
 
     Returns
     -------
     int
-        Bytes: the scenes of both sides, the trains' descriptors once more in one array, the neighbours of one query in
-        all trains and back, and all matches of the block.
+        Bytes of: the scenes of both sides; the trains' descriptors, concatenated; the neighbours of one query in all
+        trains, and vice versa; and all matches of the block.
     """
     rows = keypoints * scenes
     return 2 * scenes * scene_bytes(keypoints) + rows * (_ROW_BYTES + _MATCH_BYTES * (1 + scenes)) + _KERNEL_BYTES
 
 
 def scene_bytes(keypoints: int) -> int:
-    """Predict what a scene takes while it is held for matching."""
+    """Predict the memory of a scene cached for matching [bytes]."""
     return keypoints * _SCENE_ROW_BYTES + _SAMPLE_BYTES

@@ -1,4 +1,4 @@
-"""Which pairs a run compares, and in which blocks."""
+"""Select the pairs that a run compares, and partition them into blocks."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from s2fast.config import Matching
+from s2fast.config import Config, Matching
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import Place, overlap_pct
-from s2fast.stages import extract
+from s2fast.geometry.placement import Placement, overlap_pct
+from s2fast.stages.keys import features_keys
 from s2fast.stages.memory import MIB, match_bytes
 
 _MAX_SIDE = 16
-"""Most scenes a side of a block: enough pairs a unit to forget its overhead, few enough to share them out."""
+"""Maximum number of scenes per side of a block: large enough to make the overhead per block negligible, small enough to
+distribute blocks over many workers."""
 
 _LEAST_GROUPS = 12
-"""Groups a small archive's scenes are cut into: their 78 pairings are enough blocks for many workers, and no more are
-worth their files."""
+"""Minimum number of groups into which scenes are divided, where there are enough scenes. Their 78 combinations are
+enough blocks for many workers; more blocks would only add files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,97 +38,85 @@ class Pair:
     """Content key of the result."""
 
 
-def wanted_pairs(record: RunRecord, folder: RunFolder, key: Callable[[str, str], str]) -> list[Pair]:
-    """List every pair of the run, in order.
+def wanted_pairs(record: RunRecord, folder: RunFolder, key: Callable[[str, str, Config], str]) -> list[Pair]:
+    """Return all pairs of the run, in order, with their content keys.
 
     Parameters
     ----------
     record, folder
         The run.
     key
-        Makes a pair's content key of its features' keys.
+        Function that computes the content key: `s2fast.stages.keys.pair_key` or `verdict_key`.
 
     Raises
     ------
     RunFolderError
         A scene has no features under the run's settings.
     ConfigError
-        ``matching.pairs_file`` cannot be used.
+        ``matching.pairs_file`` is invalid.
     """
-    keys = extract.wanted_keys(record)
-    for scene_id, features_key in keys.items():
+    features = features_keys(record)
+    for scene_id, features_key in features.items():
         if folder.features_key(scene_id) != features_key:
             raise RunFolderError(f"{folder} has no features of {scene_id} under these settings: run extract first")
-    chosen = selected(list(keys), record.config.matching, lambda scene_id: place(folder, scene_id))
-    return [Pair(query, train, key(keys[query], keys[train])) for query, train in chosen]
+    pairs = selected_pairs(list(features), record.config.matching, folder.placement)
+    return [Pair(query, train, key(features[query], features[train], record.config)) for query, train in pairs]
 
 
-def selected(scene_ids: Sequence[str], settings: Matching, place_of: Callable[[str], Place]) -> list[tuple[str, str]]:
-    """Choose pairs of scenes, query before train in the order given."""
+def selected_pairs(
+    scene_ids: Sequence[str], settings: Matching, placement: Callable[[str], Placement]
+) -> list[tuple[str, str]]:
+    """Return the pairs of scenes that the settings select, query before train in the given order."""
     if settings.pairs == "file":
-        return listed(Path(settings.pairs_file), scene_ids)
+        return pairs_from_file(Path(settings.pairs_file), scene_ids)
     pairs = list(itertools.combinations(scene_ids, 2))
     if settings.pairs == "overlapping":
-        places = {scene_id: place_of(scene_id) for scene_id in scene_ids}
-        pairs = [(query, train) for query, train in pairs if overlap_pct(places[query], places[train]) > 0]
+        placements = {scene_id: placement(scene_id) for scene_id in scene_ids}
+        pairs = [(query, train) for query, train in pairs if overlap_pct(placements[query], placements[train]) > 0]
     return pairs
 
 
-def listed(path: Path, scene_ids: Sequence[str]) -> list[tuple[str, str]]:
-    """Read pairs from a CSV file: each once, query before train, in the order of `scene_ids`."""
+def pairs_from_file(path: Path, scene_ids: Sequence[str]) -> list[tuple[str, str]]:
+    """Read pairs from a CSV file, without duplicates, query before train, in the order of `scene_ids`."""
     order = {scene_id: number for number, scene_id in enumerate(scene_ids)}
     try:
         table = pd.read_csv(path, dtype=str)
-    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+    except (OSError, ValueError) as error:  # pandas' own errors are subclasses of ValueError
         raise ConfigError(f"matching.pairs_file: cannot read {path} as CSV: {error}") from error
     if not {"query", "train"} <= set(table.columns):
-        raise ConfigError(f"matching.pairs_file: {path} has no columns query and train, but {', '.join(table.columns)}")
+        got = ", ".join(table.columns)
+        raise ConfigError(f"matching.pairs_file: {path} has the columns {got}; it must have query and train")
     pairs = set()
     for query, train in zip(table["query"], table["train"], strict=True):
         for scene_id in (query, train):
             if scene_id not in order:
-                raise ConfigError(f"matching.pairs_file: {path} names {scene_id}, which is no scene of this run")
+                raise ConfigError(f"matching.pairs_file: {path} names {scene_id}, which is not a scene of this run")
         if query != train:
             pairs.add((query, train) if order[query] < order[train] else (train, query))
     return sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]]))
 
 
-def selection(settings: Matching) -> Any:
-    """Say what the choice of pairs depends on beside the scenes: a JSON value for content keys."""
-    if settings.pairs != "file":
-        return settings.pairs
-    try:
-        return Path(settings.pairs_file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"matching.pairs_file: cannot read {settings.pairs_file}: {error}") from error
-
-
-def place(folder: RunFolder, scene_id: str) -> Place:
-    """Say where a scene of the run lies."""
-    return Place.of(folder.tile_attributes(scene_id), folder.clear(scene_id))
-
-
 def plan_blocks(pairs: Sequence[Pair], keypoints: Mapping[str, int], budget_bytes: int) -> list[tuple[Pair, ...]]:
-    """Cut pairs into blocks that share scenes and fit the budget, the same whoever computes them.
+    """Partition pairs into blocks that share scenes, each within the memory budget; the partition is deterministic.
 
     Parameters
     ----------
     pairs
-        What is to be compared.
+        Pairs to compare.
     keypoints
-        Keypoints of every scene in `pairs`, in the run's order.
+        Number of keypoints of every scene in `pairs`, in the run's order.
     budget_bytes
-        Memory a block may take.
+        Memory budget of a block.
 
     Returns
     -------
     list[tuple[Pair, ...]]
-        Every pair once, in blocks of at most 16 x 16 scenes.
+        Blocks of at most 16 x 16 scenes; every pair is in exactly one of them.
 
     Raises
     ------
     ConfigError
-        Even a single pair would not fit.
+        A single pair exceeds the budget.
     """
     most = max(keypoints.values(), default=0)
     if match_bytes(most, 1) > budget_bytes:
@@ -147,6 +135,6 @@ def plan_blocks(pairs: Sequence[Pair], keypoints: Mapping[str, int], budget_byte
 
 
 def keypoint_counts(record: RunRecord, folder: RunFolder) -> dict[str, int]:
-    """Count every scene's keypoints, by scene id, in the run's order."""
+    """Return the number of keypoints of every scene, by scene id, in the run's order."""
     names = [item.scene.scene_id for item in record.usable]
-    return {name: int(folder.feature_attributes(name)["count"]) for name in names}
+    return {name: folder.keypoints(name) for name in names}

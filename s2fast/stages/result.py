@@ -1,33 +1,40 @@
-"""What every stage returns."""
+"""The result that every stage returns."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from s2fast.errors import SceneError
+from s2fast.report.findings import Summary
 
 
 @dataclass(slots=True)
 class StageResult:
-    """How a stage went."""
+    """Counts and problems of a stage."""
 
     kept: int = 0
-    """Units that were there already under the same key."""
+    """Number of units already stored under their keys."""
 
     done: int = 0
-    """Units computed."""
+    """Number of units computed."""
 
     problems: dict[str, str] = field(default_factory=dict)
-    """Scenes that could not be used, and why."""
+    """Error messages by scene id, for scenes that cannot be used."""
 
     backend: str = ""
-    """The backend that ran, where the stage has several."""
+    """Name of the backend used; empty if the stage has no backends."""
 
-    def count(self, scene_id: str, problem: SceneError | None, *, strict: bool) -> None:
-        """Count a scene as done, or as a problem; a strict run raises instead."""
+    summary: Summary | None = None
+    """Summary of the finished run; set only by the report stage, if it wrote the outputs."""
+
+    strict: bool = False
+    """Whether `count` raises problems instead of recording them."""
+
+    def count(self, scene_id: str, problem: SceneError | None) -> None:
+        """Count a scene as done or record its problem; raise the problem if `strict`."""
         if problem is None:
             self.done += 1
-        elif strict:
+        elif self.strict:
             raise problem
         else:
             self.problems[scene_id] = str(problem)

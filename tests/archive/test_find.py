@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from s2fast.archive.find import find_scenes
-from s2fast.archive.names import scene_from_name
+from s2fast.archive.names import naming
 from s2fast.errors import InputError
-from s2fast.files.source import zip_names
+from s2fast.files.source import Source
+from s2fast.files.zips import zip_names
+from s2fast.model import Scene
 
 COMPACT = (
     "S2B_MSIL1C_20180805T083559_N0206_R021_T36UXA_20180805T084554.SAFE/GRANULE/"
@@ -71,8 +73,8 @@ OLD = (
     ],
 )  # fmt: skip
 def test_names(name: str, scene_id: str, tile: str, time: datetime | None, baseline: int) -> None:
-    scene = scene_from_name(Path(name))
-    assert (scene.scene_id, scene.tile, scene.sensing_time, scene.baseline) == (scene_id, tile, time, baseline)
+    named = naming(Source.of(name))
+    assert (named.scene_id, named.tile, named.sensing_time, named.baseline) == (scene_id, tile, time, baseline)
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -97,7 +99,7 @@ def test_order_is_tile_then_time(tmp_path: Path) -> None:
 def test_finest_resolution_of_a_granule_wins(tmp_path: Path) -> None:
     coarse = [L2A.replace("10m", resolution) for resolution in ("20m", "60m")]
     found = find_scenes([touch(tmp_path, L2A, *coarse)])
-    assert [scene.path for scene in found.scenes] == [tmp_path / L2A]
+    assert [scene.source.path for scene in found.scenes] == [tmp_path / L2A]
     assert found.replaced == []
 
 
@@ -109,7 +111,7 @@ def test_finest_resolution_in_one_folder_and_in_folders(tmp_path: Path) -> None:
         "0/R60m/TCI.jp2",
     ]
     found = find_scenes([touch(tmp_path, *names)])
-    assert sorted(scene.path.relative_to(tmp_path).as_posix() for scene in found.scenes) == [names[2], names[1]]
+    assert sorted(scene.source.posix.relative_to(tmp_path).as_posix() for scene in found.scenes) == [names[2], names[1]]
 
 
 def test_what_is_not_the_image_is_no_scene(tmp_path: Path) -> None:
@@ -125,7 +127,7 @@ def test_what_is_not_the_image_is_no_scene(tmp_path: Path) -> None:
     ]  # fmt: skip
     images = [f"{product}/R10m/T36SYC_20190805T082601_TCI_10m.tif", "S2A_36SYC_20190815_0_L2A/TCI.tif"]
     found = find_scenes([touch(tmp_path, *beside, *images)])
-    assert [scene.path.relative_to(tmp_path).as_posix() for scene in found.scenes] == images
+    assert [scene.source.posix.relative_to(tmp_path).as_posix() for scene in found.scenes] == images
     # Bands are pictures where there is no other.
     found = find_scenes(
         [touch(tmp_path / "bands", *(f"T36SYC_20190805T082601_B{n:02}.tif" for n in (3, 4)), "plain.jp2")]
@@ -184,7 +186,7 @@ def test_nothing_found(tmp_path: Path, empty: bool) -> None:
 def test_ids_take_what_tells_files_of_one_name_apart(tmp_path: Path, names: list[str], ids: list[str]) -> None:
     found = find_scenes([touch(tmp_path, *names)])
     assert sorted(scene.scene_id for scene in found.scenes) == ids
-    assert {scene.path for scene in found.scenes} == {tmp_path / name for name in names}
+    assert {scene.source.path for scene in found.scenes} == {tmp_path / name for name in names}
 
 
 def test_addresses_that_only_secrets_tell_apart_are_refused() -> None:
@@ -213,7 +215,8 @@ def zipped(path: Path, *names: str) -> Path:
 def test_products_are_found_inside_zips(tmp_path: Path) -> None:
     archive = zipped(tmp_path / "product.zip", COMPACT, COMPACT.replace("_TCI.jp2", "_B02.jp2"), "notes.txt")
     zipped(tmp_path / "polygons.zip", "polygons.shp")
-    wanted = [scene_from_name(Path(f"/vsizip/{{{archive}}}/{COMPACT}"))]
+    member = Source.local(archive).member(COMPACT)
+    wanted = [Scene.of(member, naming(member))]
     assert (wanted[0].scene_id, wanted[0].baseline) == ("S2B_20180805T083559_T36UXA", 206)
     product = COMPACT.partition("/")[0]
     for place in (tmp_path, archive, f"zip://{archive}", f"/vsizip/{archive}", f"zip://{archive}!/{product}"):
@@ -233,14 +236,14 @@ def test_zips_without_scenes_are_told(tmp_path: Path, place: str) -> None:
 def test_a_folder_in_a_zip_is_not_its_namesakes(tmp_path: Path) -> None:
     names = [f"{folder}/T36UXA_2018080{day}T083559_TCI.jp2" for day, folder in enumerate(("a", "ab", "b"), 1)]
     archive = zipped(tmp_path / "all.zip", *names)
-    assert [scene.path.name for scene in find_scenes([f"zip://{archive}!a"]).scenes] == [Path(names[0]).name]
+    assert [scene.source.posix.name for scene in find_scenes([f"zip://{archive}!a"]).scenes] == [Path(names[0]).name]
 
 
 def test_half_a_zip_is_a_scene_that_cannot_be_opened(tmp_path: Path) -> None:
     whole = zipped(tmp_path / "S2A_20180805T083559_T36UXA.zip", COMPACT).read_bytes()
     broken = tmp_path / "S2A_20180805T083559_T36UXA.zip"
     broken.write_bytes(whole[: len(whole) // 2])
-    assert [scene.path for scene in find_scenes([tmp_path]).scenes] == [broken]
+    assert [scene.source.path for scene in find_scenes([tmp_path]).scenes] == [broken]
 
 
 def test_zips_in_zips(tmp_path: Path) -> None:
@@ -253,14 +256,14 @@ def test_zips_in_zips(tmp_path: Path) -> None:
         archive.writestr("__MACOSX/._a.tif", "")
     wanted = {f"/vsizip/{{/vsizip/{{{outer}}}/b/inner.zip}}/{COMPACT}", f"/vsizip/{{{outer}}}/b/half.zip"}
     for place in (tmp_path / "in", outer, f"zip://{outer}!b"):
-        assert {str(scene.path) for scene in find_scenes([place]).scenes} == wanted
+        assert {scene.source.name for scene in find_scenes([place]).scenes} == wanted
     for place in (f"zip://{outer}!b/inner.zip", f"zip://zip://{outer}!b/inner.zip!/{COMPACT}"):
         assert len(find_scenes([place]).scenes) == 1, place
 
 
 def test_a_zip_that_holds_itself_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = zipped(tmp_path / "a.zip", COMPACT, "a.zip")
-    monkeypatch.setattr("s2fast.archive.find.zip_names", lambda _: zip_names(archive))
+    monkeypatch.setattr("s2fast.archive.find.zip_names", lambda _: zip_names(Source.local(archive)))
     assert 1 < len(find_scenes([archive]).scenes) < 10
 
 
@@ -269,7 +272,7 @@ def test_real_archive(shared_data: Path) -> None:
     found = find_scenes([shared_data / "ukraine"])
     assert len(found.scenes) == 48
     assert [scene.tile for scene in found.scenes].count("36UXA") == 10
-    by_name = sorted(found.scenes, key=lambda scene: scene.path.name)
+    by_name = sorted(found.scenes, key=lambda scene: scene.source.posix.name)
     assert found.scenes == by_name
     assert "S2A_20160830T083602_T36UYA" in [scene.scene_id for scene in found.scenes]
 

@@ -7,7 +7,7 @@ import rasterio.shutil
 
 from s2fast.archive.identity import identity
 from s2fast.errors import SceneError
-from s2fast.files.source import zip_member
+from s2fast.files.source import Source
 from tests.archives import write_scene
 
 
@@ -23,10 +23,10 @@ def test_identity_changes_with_any_file_a_scene_is_made_of(tmp_path: Path) -> No
     archive = tmp_path / "a.zip"
     with zipfile.ZipFile(archive, "w") as opened:
         opened.write(source, "in/a.tif")
-    scenes = [source, vrt, zip_member(archive, "in/a.tif")]
+    scenes = [Source.local(source), Source.local(vrt), Source.local(archive).member("in/a.tif")]
 
     def identities() -> list[str]:
-        return [identity(path) for path in scenes]
+        return [identity(scene) for scene in scenes]
 
     before = identities()
     assert before[0] == f"a.tif {source.stat().st_size} {source.stat().st_mtime_ns}"
@@ -40,6 +40,6 @@ def test_identity_changes_with_any_file_a_scene_is_made_of(tmp_path: Path) -> No
 
 def test_identity_of_what_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match=r"a\.tif: cannot be looked at"):
-        identity(tmp_path / "a.tif")
+        identity(Source.local(tmp_path / "a.tif"))
     with pytest.raises(SceneError, match="its version cannot be told"):
-        identity(Path("/vsimem/a.tif"))
+        identity(Source.of("/vsimem/a.tif"))

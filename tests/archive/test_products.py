@@ -10,7 +10,8 @@ import rasterio.windows
 from s2fast.archive.find import find_scenes
 from s2fast.archive.products import Shown, shown
 from s2fast.config import load_config
-from s2fast.pipeline import plan
+from s2fast.files.source import Source
+from s2fast.pipeline import Job, plan
 from tests.archives import ORIGINS, textured, write_scene
 
 ALL = np.s_[:, :]
@@ -38,8 +39,8 @@ def found(tmp_path: Path, *products: tuple[str, tuple[slice, slice] | None, int]
         path = tmp_path / name
         path.parent.mkdir(parents=True)
         path.touch()
-        looks[path] = None if part is None else look(part, seed)
-    result = find_scenes([tmp_path], lambda path: looks[path])
+        looks[Source.local(path)] = None if part is None else look(part, seed)
+    result = find_scenes([tmp_path], lambda source: looks[source])
     return [scene.scene_id for scene in result.scenes], [
         str(one).replace(f"{tmp_path}/", "") for one in result.replaced
     ]
@@ -129,8 +130,8 @@ def test_nothing_is_looked_at_where_an_acquisition_has_one_product(tmp_path: Pat
     write_scene(tmp_path / "a/clip.tif", np.ones((8, 8), np.uint8))
     write_scene(tmp_path / "b/clip.tif", np.ones((8, 8), np.uint8))
 
-    def never(path: Path) -> Shown | None:
-        raise AssertionError(path)
+    def never(source: Source) -> Shown | None:
+        raise AssertionError(source)
 
     assert len(find_scenes([tmp_path], never).scenes) == 4
 
@@ -144,7 +145,7 @@ def test_files_are_compared_on_the_ground(tmp_path: Path) -> None:
     write_scene(paths[1], grey[:, :604] // 2, (west, north))
     write_scene(paths[2], grey[:, 596:] // 2, (west + 5960, north))
     result = find_scenes([tmp_path])
-    assert [one.scene.path for one in result.replaced] == paths[:1]
+    assert [one.scene.source.path for one in result.replaced] == paths[:1]
     paths[2].unlink()
     assert find_scenes([tmp_path]).replaced == []
 
@@ -153,7 +154,7 @@ def test_a_look_is_coarse_and_heeds_nodata(tmp_path: Path) -> None:
     pixels = textured(np.random.default_rng(3), (1030, 2060))
     pixels[:, :515] = 0
     path = write_scene(tmp_path / "a.tif", pixels, ORIGINS["36UXA"])
-    seen = shown(path)
+    seen = shown(Source.local(path))
     assert seen is not None
     assert seen.pixels.shape == (1, 258, 515)
     assert seen.transform[0] == pytest.approx(40.0)
@@ -161,11 +162,11 @@ def test_a_look_is_coarse_and_heeds_nodata(tmp_path: Path) -> None:
     with rasterio.open(path, "r+") as dataset:
         dataset.nodata = 7
         dataset.write(np.full((1, 1030, 1030), 7, np.uint8), window=rasterio.windows.Window(1030, 0, 1030, 1030))
-    seen = shown(path)
+    seen = shown(Source.local(path))
     assert seen is not None
     assert 0.74 < 1 - seen.has_data.mean() < 0.76
     path.write_bytes(b"")
-    assert shown(path) is None
+    assert shown(Source.local(path)) is None
 
 
 def test_the_run_names_what_it_does_not_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -175,8 +176,8 @@ def test_the_run_names_what_it_does_not_use(tmp_path: Path, caplog: pytest.LogCa
     broken = tmp_path / safe("20240101", "0511")
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"no raster")
-    record = plan(load_config(), [tmp_path], None, strict=False)
+    record = plan(Job(load_config(), [tmp_path], None, "", strict=False))
     told = f"{old}: not used; {new} shows the same ground and is of a newer processing baseline"
     assert told in caplog.text
-    assert record.superseded == {record.usable[0].scene.scene_id: [told]}
-    assert len(record.usable) == len(record.problems) == 1
+    assert record.found.superseded == {record.usable[0].scene.scene_id: [told]}
+    assert len(record.usable) == len(record.history.problems) == 1

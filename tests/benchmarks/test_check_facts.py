@@ -12,7 +12,7 @@ from benchmarks.check.facts import Fact, against_base, beyond_limit
 from benchmarks.check.sides import CheckError
 from s2fast.config import load_config
 from s2fast.model import Window
-from s2fast.pipeline import STAGES, run_stages
+from s2fast.pipeline import STAGES, Job, run_stages
 from s2fast.results import Run
 from s2fast_kernels.operations import CALLED
 from tests.archives import Archive
@@ -85,9 +85,9 @@ def test_blocks_a_window_touches(window: Window, blocks: int) -> None:
 def test_what_ingest_does_is_what_was_planned(archive: Archive, tmp_path: Path) -> None:
     config = load_config(overrides={"ingest.halo_px": 0, "matching.mode": "exhaustive", "matching.mutual": False})
     with counts.counting() as done:
-        run_stages(config, [archive.scenes], archive.regions, tmp_path / "out", stages=list(STAGES)[:-1])
+        run_stages(Job(config, [archive.scenes], archive.regions, tmp_path / "out"), stages=list(STAGES)[:-1])
     # The report reads the scenes once more, for their pictures.
-    run_stages(config, [archive.scenes], archive.regions, tmp_path / "out", stages=["report"])
+    run_stages(Job(config, [archive.scenes], archive.regions, tmp_path / "out"), stages=["report"])
     run = Run(tmp_path / "out")
     found = counts.run_counts(run)
     assert done["blocks"] == found["blocks_decoded"] == sum(run.scenes()["windows_read"]) > 0

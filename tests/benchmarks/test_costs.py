@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from benchmarks.bench_costs import Point, blocks, computed_rows, jobs, metered
-from benchmarks.cost_model import STAGE_UNITS, Fit, Job, core_hours, fit, tile_pairs
+from benchmarks.cost_model import STAGE_UNITS, Fit, Workload, core_hours, fit, tile_pairs
 from benchmarks.meter import alone
 from s2fast.config import load_config
-from s2fast.pipeline import STAGES, run_stages
+from s2fast.pipeline import STAGES, Job, run_stages
 from tests.archives import Archive
 
 RUNS = [{"scenes": 40.0, "Mpx": 10.0}, {"scenes": 6.0, "Mpx": 25.0}, {"scenes": 2.0, "Mpx": 240.0}]
@@ -41,13 +41,13 @@ def test_a_job_is_the_sum_of_its_parts() -> None:
         "windowed search": Fit({"searches": 0.02, "1e3 rows": 0.001, "1e6 candidates": 0.01}, []),
         "window preparation": Fit({"1e3 keypoints": 0.003}, []),
     }
-    job = Job("", scenes=10, pairs=45, blocks=15, mpx=100, keypoints=5000, candidates=20)
+    job = Workload("", scenes=10, pairs=45, blocks=15, mpx=100, keypoints=5000, candidates=20)
     exhaustive = core_hours(job, fits, windowed=False)
     assert exhaustive == pytest.approx({"ingest": 250 / 3600, "match": (1.5 + 0.45 + 45 * 0.025 * 2) / 3600})
     windowed = core_hours(job, fits, windowed=True)
     # 45 searches of 450,000 rows and 4.5 million candidates, both directions at once; 50,000 rows are prepared.
     assert windowed["match"] == pytest.approx((1.5 + 0.45 + 0.9 + 0.45 + 0.045 + 0.15) / 3600)
-    twice = core_hours(Job("", 10, 45, 15, mpx=100, keypoints=10_000, candidates=40), fits, windowed=False)
+    twice = core_hours(Workload("", 10, 45, 15, mpx=100, keypoints=10_000, candidates=40), fits, windowed=False)
     assert twice["match"] - 1.95 / 3600 == pytest.approx(4 * (exhaustive["match"] - 1.95 / 3600))
 
 
@@ -65,10 +65,10 @@ def test_every_stage_has_its_units() -> None:
 def test_a_metered_run_tells_what_it_worked_on(archive: Archive, tmp_path: Path) -> None:
     settings = {"features.max_per_scene": 300}
     point = alone(metered, "four scenes", [archive.scenes], archive.scenes, tmp_path / "metered", settings)
-    record = run_stages(load_config(overrides=settings), [archive.scenes], None, tmp_path / "alone")
-    assert point.units["scenes"] == record.counts["scenes"] == 4
-    assert point.units["pairs"] == record.counts["pairs"] == 6
-    assert point.units["1e3 keypoints"] == record.counts["keypoints"] / 1e3 == 1.2
+    record = run_stages(Job(load_config(overrides=settings), [archive.scenes], None, tmp_path / "alone"))
+    assert point.units["scenes"] == record.history.counts["scenes"] == 4
+    assert point.units["pairs"] == record.history.counts["pairs"] == 6
+    assert point.units["1e3 keypoints"] == record.history.counts["keypoints"] / 1e3 == 1.2
     assert point.units["1e9 comparisons"] == pytest.approx(6 * 300 * 300 / 1e9)
     assert point.units["Mpx"] == pytest.approx(4 * 512 * 512 / 1e6)
     assert all(cost.cpu_s > 0 for cost in point.stages.values())
@@ -87,7 +87,7 @@ def test_what_is_computed_follows_from_the_rates() -> None:
     fits = {"ingest": Fit({"Mpx": 0.36}, []), "match": Fit({"1e9 comparisons": 0.0}, [])}
     fits["windowed search"] = Fit({"1e3 rows": 0.0}, [])
     fits["window preparation"] = Fit({"1e3 keypoints": 0.0}, [])
-    job = Job("", scenes=1000, pairs=10, blocks=1, mpx=100)
+    job = Workload("", scenes=1000, pairs=10, blocks=1, mpx=100)
     row, _ = computed_rows([job], [point], fits, efficiency=0.8)
     assert row["core_hours"] == pytest.approx(10)
     assert row["wall_hours, 64 cores"] == pytest.approx(10 / 64 / 0.8)

@@ -11,7 +11,7 @@ from benchmarks.quality import _verdicts, area_under_curve, on_ground, quality
 from s2fast.config import load_config
 from s2fast.errors import InputError
 from s2fast.model import Raster
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.results import Run
 from tests.archives import Archive
 
@@ -19,7 +19,7 @@ from tests.archives import Archive
 @pytest.fixture(scope="module")
 def run(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Run:
     out = tmp_path_factory.mktemp("quality") / "out"
-    run_stages(load_config(overrides={"regions.mode": "none"}), [archive.scenes], None, out)
+    run_stages(Job(load_config(overrides={"regions.mode": "none"}), [archive.scenes], None, out))
     return Run(out)
 
 

@@ -15,9 +15,9 @@ from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.config import Ingest, load_config
 from s2fast.errors import InputError, SceneError
-from s2fast.files.source import gdal_name, source_path
+from s2fast.files.source import Source
 from s2fast.model import Window
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.raster.reader import open_raster
 from tests.archives import Archive
 
@@ -68,7 +68,7 @@ def test_a_scene_on_s3_is_the_scene_on_disk(bucket: Any, archive: Archive) -> No
     address = upload(bucket, archive, "same")[0]
     local = sorted(archive.scenes.rglob("*_TCI.jp2"))[0]
     for settings in (Ingest(), Ingest(reduction=2, decode="reduced")):
-        with open_raster(source_path(address), settings) as remote, open_raster(local, settings) as on_disk:
+        with open_raster(Source.of(address), settings) as remote, open_raster(local, settings) as on_disk:
             assert remote.raster == on_disk.raster
             for window in (Window(0, 0, 512, 512), Window(256, 0, 256, 256)):
                 for got, wanted in zip(remote.read(window), on_disk.read(window), strict=True):
@@ -80,7 +80,7 @@ def test_a_zip_on_s3_is_read_in_place(bucket: Any, archive: Archive, tmp_path: P
     with zipfile.ZipFile(tmp_path / "product.zip", "w") as opened:
         opened.write(local, "in/TCI.jp2")
     bucket.upload_file(str(tmp_path / "product.zip"), "zipped/product.zip")
-    path = source_path(f"/vsizip//vsis3/{BUCKET}/zipped/product.zip/in/TCI.jp2")
+    path = Source.of(f"/vsizip//vsis3/{BUCKET}/zipped/product.zip/in/TCI.jp2")
     with open_raster(path) as remote, open_raster(local) as on_disk:
         np.testing.assert_array_equal(remote.read(Window(0, 0, 512, 512))[0], on_disk.read(Window(0, 0, 512, 512))[0])
         before = identity(path)
@@ -91,21 +91,21 @@ def test_a_zip_on_s3_is_read_in_place(bucket: Any, archive: Archive, tmp_path: P
 def test_a_run_from_s3_is_the_run_from_disk(bucket: Any, archive: Archive, tmp_path: Path) -> None:
     addresses = upload(bucket, archive, "run")
     settings = load_config(overrides={"ingest.halo_px": 64})
-    run_stages(settings, [archive.scenes], archive.regions, tmp_path / "disk")
-    run_stages(settings, addresses, archive.regions, tmp_path / "s3")
+    run_stages(Job(settings, [archive.scenes], archive.regions, tmp_path / "disk"))
+    run_stages(Job(settings, addresses, archive.regions, tmp_path / "s3"))
     got, wanted = s2fast.open_run(tmp_path / "s3"), s2fast.open_run(tmp_path / "disk")
     pd.testing.assert_frame_equal(got.pairs(), wanted.pairs())
     first, second = wanted.scene_ids[:2]
     pd.testing.assert_frame_equal(got.matches(first, second), wanted.matches(first, second))
-    assert {gdal_name(item.scene.path) for item in got.record.scenes} == {
+    assert {item.scene.source.name for item in got.record.found.scenes} == {
         address.replace("s3://", "/vsis3/") for address in addresses
     }
-    again = run_stages(settings, addresses, archive.regions, tmp_path / "s3")
-    assert again.stages["ingest"] == got.record.stages["ingest"]
+    again = run_stages(Job(settings, addresses, archive.regions, tmp_path / "s3"))
+    assert again.history.stages["ingest"] == got.record.history.stages["ingest"]
 
 
 def test_a_changed_object_is_another_version(bucket: Any) -> None:
-    path = source_path(f"s3://{BUCKET}/version/a.tif")
+    path = Source.of(f"s3://{BUCKET}/version/a.tif")
     bucket.put_object(Key="version/a.tif", Body=b"one")
     before = identity(path)
     assert before == identity(path)
@@ -118,10 +118,10 @@ def test_what_is_not_there_is_told_in_one_line(bucket: Any, archive: Archive, tm
     addresses = upload(bucket, archive, "some")
     missing = f"s3://{BUCKET}/some/T36UYA_20180101T083601_TCI.jp2"
     with pytest.raises(SceneError, match=r"/vsis3/scenes/some/T36UYA_20180101T083601_TCI\.jp2"):
-        identity(source_path(missing))
-    record = run_stages(load_config(), [*addresses, missing], None, tmp_path / "out", stages=["ingest"])
-    assert list(record.problems) == ["S2_20180101T083601_T36UYA"]
-    assert "\n" not in record.problems["S2_20180101T083601_T36UYA"]
+        identity(Source.of(missing))
+    record = run_stages(Job(load_config(), [*addresses, missing], None, tmp_path / "out"), stages=["ingest"])
+    assert list(record.history.problems) == ["S2_20180101T083601_T36UYA"]
+    assert "\n" not in record.history.problems["S2_20180101T083601_T36UYA"]
 
 
 @pytest.mark.parametrize("place", ["s3://bucket/folder", "s3://bucket/a.zip", "/vsizip//vsis3/bucket/a.zip"])
@@ -135,7 +135,7 @@ def test_a_server_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
-    path = source_path("s3://nowhere/a.tif")
+    path = Source.of("s3://nowhere/a.tif")
     with pytest.raises(SceneError, match="cannot be opened"), open_raster(path):
         pass
 
@@ -143,7 +143,7 @@ def test_a_server_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_scene_on_a_web_server(server: str, bucket: Any, archive: Archive) -> None:
     upload(bucket, archive, "web")
     local = sorted(archive.scenes.rglob("*_TCI.jp2"))[0]
-    path = source_path(f"{server}/{BUCKET}/web/{local.relative_to(archive.scenes)}")
+    path = Source.of(f"{server}/{BUCKET}/web/{local.relative_to(archive.scenes)}")
     with open_raster(path) as remote, open_raster(local) as on_disk:
         assert remote.raster == on_disk.raster
         window = Window(256, 0, 256, 256)

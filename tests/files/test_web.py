@@ -23,9 +23,9 @@ from s2fast.archive.identity import identity
 from s2fast.config import load_config
 from s2fast.errors import SceneError
 from s2fast.files import web
-from s2fast.files.source import gdal_name, source_path
+from s2fast.files.source import Source
 from s2fast.model import Window
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.raster.reader import open_raster
 from tests.archives import Archive, textured, write_scene
 
@@ -130,13 +130,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_server_gives_the_scene_on_disk(serve: Serve, served: Path, kind: str, place: str) -> None:
     url = serve(kind, served) + ("/from" if kind == "redirects" else "")
     window = Window(0, 0, 256, 300)
-    path = source_path(place.format(url, SECRET))
+    path = Source.of(place.format(url, SECRET))
     with open_raster(path) as remote, open_raster(served / "a b.tif") as on_disk:
         assert remote.raster == on_disk.raster
         np.testing.assert_array_equal(remote.read(window)[0], on_disk.read(window)[0])
     assert identity(path) == identity(path)
     assert not any(secret in identity(path) for secret in LEAKS)
-    user = source_path(place.format(url.replace("//", "//me:wo:rd@"), "").replace("?", ""))
+    user = Source.of(place.format(url.replace("//", "//me:wo:rd@"), "").replace("?", ""))
     with open_raster(user) as remote:
         np.testing.assert_array_equal(remote.read(window)[0], open_and_read(served / "a b.tif", window))
 
@@ -153,7 +153,7 @@ def test_a_downloaded_copy_is_removed(
     url = serve("whole", served)
     for name in ("a b.tif", "a.zip"):
         place = f"zip://{url}/{name}?{SECRET}!/in/a.tif" if name.endswith("zip") else f"{url}/{name}?{SECRET}"
-        with open_raster(source_path(place)):
+        with open_raster(Source.of(place)):
             assert [path.suffix for path in tmp_path.iterdir()] == [Path(name).suffix]
     web._whole.cache_clear()
     assert list(tmp_path.iterdir()) == []
@@ -176,7 +176,7 @@ def test_a_downloaded_copy_is_removed(
 def test_what_a_server_does_not_give_is_told_without_secrets(
     serve: Serve, served: Path, kind: str, place: str, told: str
 ) -> None:
-    path = source_path(place.format(serve(kind, served), SECRET))
+    path = Source.of(place.format(serve(kind, served), SECRET))
     with pytest.raises(SceneError, match=told) as caught, open_raster(path):
         pass
     error: BaseException | None = caught.value
@@ -194,7 +194,7 @@ def test_what_a_server_stops_giving_is_no_black_scene(serve: Serve, tmp_path: Pa
         with rasterio.open(path) as plain:
             rasterio.shutil.copy(plain, tmp_path / f"copy {name}", driver="GTiff", TILED=True, **options)
         url = f"{serve('expires', tmp_path)}/copy {name}?{SECRET}"
-        with pytest.raises(SceneError, match="its server failed") as caught, open_raster(source_path(url)) as reader:
+        with pytest.raises(SceneError, match="its server failed") as caught, open_raster(Source.of(url)) as reader:
             reader.read(Window(0, 0, 600, 600))
         assert not any(secret in str(caught.value) for secret in LEAKS)
 
@@ -239,9 +239,13 @@ def test_workers_open_what_may_not_be_written_and_another_signature_is_the_same_
     url = serve("parts", archive.scenes)
     places = [f"{url}/{path.relative_to(archive.scenes)}" for path in paths]
     settings, out = load_config(), tmp_path / "out"
-    first = run_stages(settings, [f"{place}?{SECRET}" for place in places], None, out, stages=["ingest"], workers=2)
-    assert first.problems == {}
+    first = run_stages(
+        Job(settings, [f"{place}?{SECRET}" for place in places], None, out), stages=["ingest"], workers=2
+    )
+    assert first.history.problems == {}
     assert leaks(out) == []
-    again = run_stages(settings, [place.replace("//", "//me:wo:rd@") for place in places], None, out, stages=["ingest"])
-    assert again.stages == first.stages
-    assert [gdal_name(item.scene.path) for item in again.scenes] == [f"/vsicurl/{place}" for place in places]
+    again = run_stages(
+        Job(settings, [place.replace("//", "//me:wo:rd@") for place in places], None, out), stages=["ingest"]
+    )
+    assert again.history.stages == first.history.stages
+    assert [item.scene.source.name for item in again.found.scenes] == [f"/vsicurl/{place}" for place in places]

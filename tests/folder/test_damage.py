@@ -26,9 +26,9 @@ import s2fast.model
 from s2fast import cli
 from s2fast.config import load_config
 from s2fast.errors import InputError, RunFolderError
-from s2fast.folder.check import damage
+from s2fast.folder.check import find_damage
 from s2fast.folder.run_folder import SCENES, RunFolder
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.results import Run
 from tests.archives import Archive
 from tests.folder.test_resume import SETTINGS, run
@@ -114,7 +114,7 @@ def readings(out: Path) -> dict[str, Callable[[], Any]]:
         asked[f"features of {scene}"] = lambda scene=scene: [
             getattr(Run(out).features(scene), name) for name in s2fast.model.Features.__slots__
         ]
-        for name in ("grey", "valid", "clear", "tile_attributes"):
+        for name in ("grey", "valid", "clear", "tile"):
             asked[f"{name} of {scene}"] = lambda name=name, scene=scene: getattr(folder, name)(scene)
         for train in scenes[number + 1 :]:
             asked[f"{scene} and {train}"] = lambda query=scene, train=train: Run(out).matches(query, train)
@@ -165,7 +165,7 @@ def test_damage_is_never_read_and_always_mended(
     for reading, read in readings(out).items():
         with suppress(RunFolderError, InputError):
             assert_same(read(), truth[reading], f"{told}: {reading}")
-    findings = [error.finding for error in damage(RunFolder(out))]
+    findings = [error.finding for error in find_damage(RunFolder(out))]
     assert any(name.partition("/")[0] in finding for finding in findings), told
     if harm is rot:
         monkeypatch.setattr(sys, "argv", ["s2fast", "check", str(out)])
@@ -173,7 +173,7 @@ def test_damage_is_never_read_and_always_mended(
             cli.main()
         assert ended.value.code == 1
     run(archive, out)
-    assert not list(damage(RunFolder(out))), told
+    assert not list(find_damage(RunFolder(out))), told
     assert digests(out) == digests(finished), told
     assert_same(Run(out).pairs(), truth["pairs"], told)
 
@@ -184,13 +184,13 @@ def test_damage_that_a_stage_meets_is_computed_again(
 ) -> None:
     changed = load_config(overrides={**SETTINGS, "matching.ratio": 0.8})
     places = [archive.scenes], archive.regions
-    run_stages(changed, *places, tmp_path / "fresh")
+    run_stages(Job(changed, *places, tmp_path / "fresh"))
     out = tmp_path / "out"
     shutil.copytree(finished, out)
     chunk = next((out / SCENES).glob("*/features/xy/c/0/0"))
     rot(chunk, random.Random(0))
-    run_stages(changed, *places, out, workers=workers)
-    assert f"{chunk} is damaged (its checksum is wrong): it is computed again" in caplog.text
+    run_stages(Job(changed, *places, out), workers=workers)
+    assert f"{chunk} is damaged (its checksum is wrong): it is recomputed" in caplog.text
     assert digests(out) == digests(tmp_path / "fresh")
 
 
@@ -200,7 +200,7 @@ def test_a_lost_record_is_written_anew_for_the_same_job_only(archive: Archive, f
     for lose in (Path.unlink, Path.touch):
         lose(out / "run.json")
         with pytest.raises(RunFolderError, match="name another --out"):
-            run_stages(load_config(overrides=SETTINGS), [archive.scenes], None, out)
+            run_stages(Job(load_config(overrides=SETTINGS), [archive.scenes], None, out))
         with pytest.raises(RunFolderError, match=r"holds no run|run.json is damaged"):
             s2fast.open_run(out)
     run(archive, out)

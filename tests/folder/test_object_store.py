@@ -22,10 +22,10 @@ from s2fast import cli
 from s2fast.config import Regions, load_config
 from s2fast.errors import ConfigError, InputError, RunFolderError
 from s2fast.files import storage
-from s2fast.folder.check import damage
+from s2fast.folder.check import find_damage
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import load_regions
 from tests.archives import Archive
@@ -40,7 +40,7 @@ def run(archive: Archive, out: Path | str, **options: Any) -> RunRecord:
     opencv |= {"features.upsample": 1, "features.max_per_scene": 1000}
     settings = load_config(overrides={"ingest.halo_px": 64, **opencv})
     # Both dates of one tile: a run small enough to make many of.
-    return run_stages(settings, sorted(archive.scenes.rglob("T36UXA*.jp2")), archive.regions, out, **options)
+    return run_stages(Job(settings, sorted(archive.scenes.rglob("T36UXA*.jp2")), archive.regions, out), **options)
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +125,8 @@ def test_objects_are_the_files_of_a_local_run(
 
     s3.seen.clear()
     again = run(archive, out)
-    assert {name: stage.done for name, stage in again.stages.items()} == {
-        name: stage.done for name, stage in found.record.stages.items()
+    assert {name: stage.done for name, stage in again.history.stages.items()} == {
+        name: stage.done for name, stage in found.record.history.stages.items()
     }
     written = {path.rpartition("/")[2] for method, path in s3.seen if method in ("PUT", "DELETE")}
     assert written == {"run.json", "run.lock"}, "a second run computes nothing"
@@ -180,7 +180,7 @@ def test_a_body_cut_short_and_passed_off_as_whole_is_told(
     s3.fate = lambda _, request: "lie" if request.startswith("GET") and place in request else None
     with caplog.at_level("WARNING"), pytest.raises(RunFolderError, match="run (extract|match) first"):
         run(archive, out, stages=[following])
-    assert re.search(rf"{place}\S* is damaged \(.*\): it is computed again", caplog.text)
+    assert re.search(rf"{place}\S* is damaged \(.*\): it is recomputed", caplog.text)
     assert "lie" in s3.faults
     s3.fate = nothing
     run(archive, out)
@@ -191,14 +191,14 @@ def test_damaged_objects_are_found_and_computed_again(archive: Archive, local: P
     out = f"s3://{BUCKET}/damaged"
     run(archive, out)
     folder = RunFolder(out)
-    assert not list(damage(folder))
+    assert not list(find_damage(folder))
     time.sleep(1.1)  # a store counts whole seconds
-    names = sorted(folder.stamps())
+    names = sorted(folder.list_files())
     xy, grey, matches = (next(n for n in names if part in n) for part in ("/xy/c/", "/grey/c/", "matches/"))
     folder.write(xy, folder.read(grey))
     folder.remove(grey)
     folder.write(matches, folder.read(matches)[:-1])
-    found = {error.finding for error in damage(folder)}
+    found = {error.finding for error in find_damage(folder)}
     assert {finding.partition(" ")[0] for finding in found} == {f"{out}/{name}" for name in (xy, grey, matches)}
     with pytest.raises(RunFolderError, match="is damaged"):
         s2fast.open_run(out).matches(*s2fast.open_run(out).scene_ids)

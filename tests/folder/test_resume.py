@@ -30,8 +30,8 @@ from s2fast.errors import RunFolderError, SceneError
 from s2fast.files import storage
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import run_stages
-from s2fast.stages import ingest
+from s2fast.pipeline import Job, run_stages
+from s2fast.stages.keys import tile_key
 from s2fast.work.progress import Bar, Progress
 from tests.archives import Archive, write_archive
 from tests.test_pipeline import digests
@@ -70,7 +70,7 @@ if __name__ == "__main__":
 
 
 def run(archive: Archive, out: Path | str, **options: Any) -> RunRecord:
-    return run_stages(load_config(overrides=SETTINGS), [archive.scenes], archive.regions, out, **options)
+    return run_stages(Job(load_config(overrides=SETTINGS), [archive.scenes], archive.regions, out), **options)
 
 
 def run_killed_at(point: int, archive: Archive, out: Path) -> subprocess.CompletedProcess[str]:
@@ -130,8 +130,8 @@ def test_killed_anywhere_ends_as_if_undisturbed(archive: Archive, undisturbed: P
         assert digests(out) == digests(undisturbed), told
         assert {path: path.stat().st_mtime_ns for path in before} == before, told
         for stage in set(complete) - noted:
-            assert record.stages[stage].kept == len(complete[stage]), told
-            assert record.stages[stage].done == UNITS[stage] - len(complete[stage]), told
+            assert record.history.stages[stage].kept == len(complete[stage]), told
+            assert record.history.stages[stage].done == UNITS[stage] - len(complete[stage]), told
         assert not (out / storage.PARTIAL).exists(), told
 
 
@@ -176,7 +176,7 @@ def test_a_second_writer_of_a_unit_harms_nothing(archive: Archive, undisturbed: 
     record = run(archive, out, stages=["ingest"])
     item = record.usable[0]
     folder = RunFolder(out)
-    key = ingest.key(item, record.config, record.regions)
+    key = tile_key(item, record.config, record.regions)
     folder.tile_writer(item.scene.scene_id, key, (512, 512), (256, 256), valid_outside=False)
     assert folder.tile_key(item.scene.scene_id) == key
     run(archive, out)
@@ -189,7 +189,7 @@ def test_a_second_writer_of_a_unit_harms_nothing(archive: Archive, undisturbed: 
 
 @pytest.mark.parametrize(
     "where",
-    ["s2fast.stages.match.match_unit", "s2fast.stages.verify.verify_unit", "s2fast.stages.report.similarity_matrix"],
+    ["s2fast.stages.match.match_unit", "s2fast.stages.verify.verify_unit", "s2fast.report.outputs.similarity_matrix"],
 )
 def test_interrupted_change_of_settings_does_not_pass_for_finished(
     where: str, archive: Archive, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -200,7 +200,7 @@ def test_interrupted_change_of_settings_does_not_pass_for_finished(
     with monkeypatch.context() as patch:
         patch.setattr(where, interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run_stages(changed, [archive.scenes], archive.regions, out)
+            run_stages(Job(changed, [archive.scenes], archive.regions, out))
     with pytest.raises(RunFolderError, match="no finished run"):
         s2fast.open_run(out).pairs()
     run(archive, out)
@@ -317,13 +317,13 @@ def test_scene_that_vanishes_or_changes_while_running_is_named(tmp_path: Path) -
 
     with at_stage("ingest", meddle) as progress:
         record = run(archive, tmp_path / "out", progress=progress)
-    told = sorted(record.problems.values())
+    told = sorted(record.history.problems.values())
     assert len(told) == 2
     assert any(str(vanishing) in line for line in told)
     assert any(f"{changing} has changed since the run began: run again" in line for line in told)
     assert len(record.usable) == 2
     again = run(archive, tmp_path / "out")
-    assert not again.problems
+    assert not again.history.problems
     assert len(again.usable) == 3
 
 
@@ -338,7 +338,7 @@ def test_scene_that_vanishes_or_changes_between_stages_is_named(
     for stage in ("extract", "match"):
         assert s2fast_exit(monkeypatch, stage, *command(archive, out)[1:]) == 3
         assert "1 scenes skipped: S2A_20190427T083601_T36UXA" in capsys.readouterr().err
-        assert "is gone since it was ingested" in next(iter(run(archive, out, stages=[stage]).problems.values()))
+        assert "no longer exists: restore it" in next(iter(run(archive, out, stages=[stage]).problems.values()))
     os.utime(changing, ns=(1, 1))
     assert s2fast_exit(monkeypatch, "extract", *command(archive, out)[1:]) == 2
     assert "S2A_20190606T083601_T36UXA" in (told := capsys.readouterr().err)

@@ -19,7 +19,7 @@ import s2fast
 from s2fast.config import load_config
 from s2fast.geometry.antimeridian import footprint, joined, split, wrapped
 from s2fast.geometry.placement import PixelGrid
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.report import layers
 from s2fast.report.gis import geopackage
 from s2fast.report.payload import _scenes
@@ -134,7 +134,7 @@ def test_a_run_across_the_meridian_tells_metres_and_stays_there(tmp_path: Path) 
         write_scene(tmp_path / f"in/{name}.tif", ground, crs=None)
         with rasterio.open(tmp_path / f"in/{name}.tif", "r+") as sink:
             sink.crs, sink.transform = "EPSG:3857", rasterio.Affine(pixel, 0, west + pixel * right, 0, -pixel, north)
-    run_stages(load_config(), [tmp_path / "in"], None, tmp_path / "out")
+    run_stages(Job(load_config(), [tmp_path / "in"], None, tmp_path / "out"))
     middle = north - 200 * pixel
     ends = pyproj.Transformer.from_crs(3857, 4326, always_xy=True).transform([0, 3 * pixel], [middle, middle])
     _, _, wanted_m = pyproj.Geod(ellps="WGS84").inv(*np.ravel(np.transpose(ends)))

@@ -22,12 +22,12 @@ def test_nothing_is_said_where_nothing_was_verified() -> None:
 def test_warning_gives_rate_meaning_and_remedy_in_one_line() -> None:
     null = NullRate(trials=1128, verified=3)
     told = null_warning(null, 1128, 700)
-    assert told.startswith("3 of 1,128 trials at wrong places were verified (0.27 %, 95 % interval 0.055 to 0.78 %)")
+    assert told.startswith("3 of 1,128 null trials were verified (0.27 %, 95 % confidence interval 0.055 to 0.78 %)")
     assert "about 3 (at most 9) of this run's 1,128 pairs; 700 are verified" in told
     assert "n_witnesses" in told
     assert "verification.nulls" in told
     assert "\n" not in told
-    assert null_summary(NullRate(trials=7, verified=1)).startswith("1 of 7 trials at wrong places was verified")
+    assert null_summary(NullRate(trials=7, verified=1)).startswith("1 of 7 null trials was verified")
 
 
 def test_warning_says_when_chance_may_explain_everything() -> None:
@@ -35,4 +35,4 @@ def test_warning_says_when_chance_may_explain_everything() -> None:
     distrust = "do not rely on this run's verdicts"
     assert distrust in null_warning(null, 1128, 9)
     assert distrust not in null_warning(null, 1128, 10)
-    assert "no verdict is affected" in null_warning(null, 1128, 0)
+    assert "No verdict is affected" in null_warning(null, 1128, 0)

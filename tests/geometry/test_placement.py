@@ -4,7 +4,7 @@ import numpy as np
 import pyproj
 import pytest
 
-from s2fast.geometry.placement import Place, common_centre, overlap_pct, radii_m
+from s2fast.geometry.placement import Placement, common_centre, overlap_pct, radii_m
 from s2fast.image.prepare import clear_cells
 
 UTM36, UTM37 = (pyproj.CRS.from_epsg(code).to_wkt() for code in (32636, 32637))
@@ -18,11 +18,11 @@ def north_up(
     clear: np.ndarray | None = None,
     crs: str = UTM36,
     reduction: int = 1,
-) -> Place:
+) -> Placement:
     transform = (pixel, 0.0, corner[0], 0.0, -pixel, corner[1])
     shape = (side // reduction, side // reduction)
     cells = clear_cells(np.ones(shape, bool) if clear is None else clear)
-    return Place(crs, transform, (side, side), reduction, cells)
+    return Placement(crs, transform, (side, side), reduction, cells)
 
 
 def test_pixel_centres_are_at_integers() -> None:

@@ -46,7 +46,7 @@ def test_shift_is_found_among_wrong_matches() -> None:
     judged = find_shift(found, RADIUS)
     assert (judged.verdict, judged.model) == ("verified", "shift")
     assert np.hypot(judged.dx - 12, judged.dy + 7) < 4 * judged.error
-    off = np.hypot(*(found.there - found.here - [judged.dx, judged.dy]).T)
+    off = np.hypot(*(found.train_m - found.query_m - [judged.dx, judged.dy]).T)
     np.testing.assert_array_equal(judged.inlier, off <= INLIER_PX * GRID)
     assert 40 < judged.witnesses <= judged.inlier.sum()
 
@@ -83,7 +83,7 @@ def test_a_shift_beyond_the_radius_is_prior_suspect(length: float) -> None:
 
 def test_a_shift_is_sought_around_the_one_expected() -> None:
     found = evidence(np.random.default_rng(4), 60, 100, (12.0, -7.0))
-    moved = with_columns(found, there=found.there + np.array([900.0, 300.0]))
+    moved = with_columns(found, train_m=found.train_m + np.array([900.0, 300.0]))
     judged = find_shift(moved, RADIUS, np.array([900.0, 300.0]))
     assert judged.verdict == "verified"
     assert (judged.dx, judged.dy) == pytest.approx((912, 293), abs=3)
@@ -105,24 +105,24 @@ def test_two_shifts_that_explain_the_matches_are_ambiguous() -> None:
 def test_agreement_in_one_corner_is_no_shift_of_the_scene() -> None:
     rng = np.random.default_rng(6)
     found = evidence(rng, 120, 400)
-    here = found.here.copy()
+    here = found.query_m.copy()
     here[:120] *= 0.2
-    judged = find_shift(with_columns(found, here=here, there=here + found.there - found.here), RADIUS)
+    judged = find_shift(with_columns(found, query_m=here, train_m=here + found.train_m - found.query_m), RADIUS)
     assert judged.verdict == "not verified"
 
 
 def test_one_structure_is_one_witness() -> None:
     found = evidence(np.random.default_rng(7), 60, 60)
-    here = found.here.copy()
+    here = found.query_m.copy()
     here[:60] = 5000 + here[:60] / 1000
-    judged = find_shift(with_columns(found, here=here, there=here + found.there - found.here), RADIUS)
+    judged = find_shift(with_columns(found, query_m=here, train_m=here + found.train_m - found.query_m), RADIUS)
     assert judged.verdict == "not verified"
 
 
 def test_painted_matches_bear_no_witness() -> None:
     found = evidence(np.random.default_rng(8), 60, 40)
     blind = np.arange(100) >= 60
-    judged = find_shift(with_columns(found, testifies=blind), RADIUS)
+    judged = find_shift(with_columns(found, on_ground=blind), RADIUS)
     assert judged.verdict == "not enough ground"
     assert not judged.inlier.any()
 
@@ -179,9 +179,9 @@ def test_similarity_without_a_prior(angle: float, scale: float) -> None:
             [np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))],
         ]
     )
-    there = (found.here - centre) @ turn.T + centre + [300.0, -80.0] + rng.normal(0, 2, (120, 2))
+    there = (found.query_m - centre) @ turn.T + centre + [300.0, -80.0] + rng.normal(0, 2, (120, 2))
     there[:50] = rng.uniform(0, SIDE, (50, 2))
-    judged = find_anywhere(with_columns(found, there=there), np.ones(120, np.bool_), SIDE**2)
+    judged = find_anywhere(with_columns(found, train_m=there), np.ones(120, np.bool_), SIDE**2)
     assert (judged.verdict, judged.model) == ("verified", "similarity")
     assert judged.affinity is not None
     assert judged.affinity.rotation_deg == pytest.approx(angle, abs=0.1)
@@ -195,8 +195,8 @@ def test_no_model_in_a_mirror_or_by_chance_without_a_prior() -> None:
     rng = np.random.default_rng(13)
     for _ in range(20):
         found = evidence(rng, 0, 300)
-        for there in (SIDE - found.here * [1, -1], rng.uniform(0, SIDE, (300, 2))):
-            judged = find_anywhere(with_columns(found, there=there), np.ones(300, np.bool_), SIDE**2)
+        for there in (SIDE - found.query_m * [1, -1], rng.uniform(0, SIDE, (300, 2))):
+            judged = find_anywhere(with_columns(found, train_m=there), np.ones(300, np.bool_), SIDE**2)
             assert judged.verdict == "not verified"
 
 

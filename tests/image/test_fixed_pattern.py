@@ -6,7 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
-from s2fast.image.fixed_pattern import Fixed, is_pattern, same_paint, share_noise, share_stripes
+from s2fast.image.fixed_pattern import (
+    FixedPattern,
+    explained_by_paint,
+    explained_by_pattern,
+    share_noise,
+    share_stripes,
+)
 from s2fast.image.painted import flat
 
 SIDE = 400
@@ -26,10 +32,10 @@ def picture(grey: np.ndarray) -> np.ndarray:
     return np.clip(grey, 1, 255).astype(np.uint8)
 
 
-def fixed(grey: np.ndarray, xy: np.ndarray | None = None, clear: np.ndarray | None = None) -> Fixed:
+def fixed(grey: np.ndarray, xy: np.ndarray | None = None, clear: np.ndarray | None = None) -> FixedPattern:
     xy = np.zeros((0, 2)) if xy is None else xy
     clear = np.ones(grey.shape, np.bool_) if clear is None else clear
-    found = Fixed.of(grey, clear, flat(grey), xy.astype(np.float32), np.full(len(xy), 3, np.float32))
+    found = FixedPattern.of(grey, clear, flat(grey), xy.astype(np.float32), np.full(len(xy), 3, np.float32))
     # Outlines have tests of their own.
     return replace(found, outline=np.zeros_like(found.outline))
 
@@ -50,21 +56,21 @@ def rows(rng: np.random.Generator) -> np.ndarray:
 def test_a_pattern_of_pixels_is_no_ground(pattern) -> None:
     shared = pattern(np.random.default_rng(9))
     one, other = (fixed(picture(ground(seed) + shared)) for seed in (0, 1))
-    assert is_pattern(one, other, np.zeros((20, 2), np.float32))
+    assert explained_by_pattern(one, other, np.zeros((20, 2), np.float32))
     # Elsewhere than at rest it is ground that agrees.
-    assert not is_pattern(one, other, np.full((20, 2), 4, np.float32))
-    assert not is_pattern(one, other, np.zeros((0, 2), np.float32))
+    assert not explained_by_pattern(one, other, np.full((20, 2), 4, np.float32))
+    assert not explained_by_pattern(one, other, np.zeros((0, 2), np.float32))
 
 
 @pytest.mark.parametrize("pattern", [noise, columns, rows])
 def test_each_scene_has_a_pattern_of_its_own_and_the_ground_is_one(pattern) -> None:
     one, other = (fixed(picture(ground(0) + 0.5 * pattern(np.random.default_rng(seed)))) for seed in (0, 1))
-    assert not is_pattern(one, other, np.zeros((20, 2), np.float32))
+    assert not explained_by_pattern(one, other, np.zeros((20, 2), np.float32))
 
 
 def test_copies_are_no_pattern() -> None:
     one = fixed(picture(ground(0)))
-    assert not is_pattern(one, one, np.zeros((20, 2), np.float32))
+    assert not explained_by_pattern(one, one, np.zeros((20, 2), np.float32))
 
 
 def test_stripes_lie_across_one_axis() -> None:
@@ -73,7 +79,7 @@ def test_stripes_lie_across_one_axis() -> None:
     assert share_stripes(one, other, 1)
     assert not share_stripes(one, other, 0)
     # Any shift along the stripes fits them.
-    assert is_pattern(one, other, np.tile(np.float32([0, 7]), (20, 1)))
+    assert explained_by_pattern(one, other, np.tile(np.float32([0, 7]), (20, 1)))
 
 
 def test_blocks_are_compared_where_both_scenes_are_clear() -> None:
@@ -103,18 +109,18 @@ def test_identical_pixels_at_equal_positions_are_an_overlay() -> None:
     xy = np.concatenate([written, bare, np.column_stack([np.arange(300), np.full(300, 390)])])
     rows = np.arange(len(written) + 40, dtype=np.int32)
     at_rest = np.zeros((len(rows), 2), np.float32)
-    found = same_paint(fixed(one, xy), fixed(other, xy), rows, rows, at_rest)
+    found = explained_by_paint(fixed(one, xy), fixed(other, xy), rows, rows, at_rest)
     assert found[: len(written)].mean() > 0.8
     assert not found[len(written) :].any()
-    assert not same_paint(fixed(one, xy), fixed(other, xy), rows, rows, at_rest + 3).any()
-    assert not same_paint(fixed(one, xy), fixed(other, xy), rows, rows, None).any()
+    assert not explained_by_paint(fixed(one, xy), fixed(other, xy), rows, rows, at_rest + 3).any()
+    assert not explained_by_paint(fixed(one, xy), fixed(other, xy), rows, rows, None).any()
 
 
 def test_copies_keep_their_matches() -> None:
     one = picture(ground(0))
     xy = np.random.default_rng(0).uniform(10, 390, (300, 2))
     rows = np.arange(300, dtype=np.int32)
-    assert not same_paint(fixed(one, xy), fixed(one, xy), rows, rows, np.zeros((300, 2), np.float32)).any()
+    assert not explained_by_paint(fixed(one, xy), fixed(one, xy), rows, rows, np.zeros((300, 2), np.float32)).any()
 
 
 def test_dark_stable_ground_is_no_overlay() -> None:
@@ -123,23 +129,26 @@ def test_dark_stable_ground_is_no_overlay() -> None:
     one, other = (picture(dark + rng.normal(0, 1.0, dark.shape)) for _ in range(2))
     xy = rng.uniform(10, 390, (2000, 2))
     rows = np.arange(2000, dtype=np.int32)
-    assert same_paint(fixed(one, xy), fixed(other, xy), rows, rows, np.zeros((2000, 2), np.float32)).mean() < 0.02
+    at_rest = np.zeros((2000, 2), np.float32)
+    assert explained_by_paint(fixed(one, xy), fixed(other, xy), rows, rows, at_rest).mean() < 0.02
 
 
 def test_of_copies_what_is_painted_shows_ground_too() -> None:
     xy = np.random.default_rng(4).uniform(10, SIDE - 10, (200, 2))
     rows, rest = np.arange(200, dtype=np.int32), np.zeros((200, 2), np.float32)
 
-    def painted(grey: np.ndarray) -> Fixed:
+    def painted(grey: np.ndarray) -> FixedPattern:
         grey = picture(grey)
         grey[:, ::20] = grey[::20] = 0
-        found = Fixed.of(grey, np.ones(grey.shape, np.bool_), flat(grey), xy.astype(np.float32), np.full(200, 3.0))
+        found = FixedPattern.of(
+            grey, np.ones(grey.shape, np.bool_), flat(grey), xy.astype(np.float32), np.full(200, 3.0)
+        )
         assert found.outline.any()
         return found
 
     one, copy, other = painted(ground(0)), painted(ground(0)), painted(ground(1))
-    assert not same_paint(one, copy, rows, rows, rest).any()
-    assert same_paint(one, other, rows, rows, rest).mean() > 0.9
+    assert not explained_by_paint(one, copy, rows, rows, rest).any()
+    assert explained_by_paint(one, other, rows, rows, rest).mean() > 0.9
     # The same shapes and as many identical keypoints, but ground that differs where both scenes show it.
     writing = replace(other, core=one.core)
-    assert same_paint(one, writing, rows, rows, rest).mean() > 0.9
+    assert explained_by_paint(one, writing, rows, rows, rest).mean() > 0.9

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from s2fast.image.painted import alike, flat, outlines
+from s2fast.image.painted import flat, outlines, outlines_match
 
 AREA = 30, 30
 
@@ -55,15 +55,15 @@ def test_outlines_of_strips_are_those_of_the_whole() -> None:
 
 def test_keypoints_that_see_one_shape_are_alike() -> None:
     left, half, none = (np.array([value], np.uint64) for value in (0x0F, 0x03, 0))
-    assert alike(left, left).all()
-    assert alike(left, half).all()
-    assert not alike(left, np.array([0xF0], np.uint64)).any()
-    assert not alike(left, none).any()
-    assert not alike(none, none).any()
+    assert outlines_match(left, left).all()
+    assert outlines_match(left, half).all()
+    assert not outlines_match(left, np.array([0xF0], np.uint64)).any()
+    assert not outlines_match(left, none).any()
+    assert not outlines_match(none, none).any()
 
 
 def test_keypoints_that_see_no_common_ground_are_alike() -> None:
     whole, part = (np.array([value], np.uint64) for value in (2**64 - 1, 0x0F))
-    assert alike(whole, part).all()
-    assert alike(part, whole).all()
-    assert not alike(np.array([0xFFFF], np.uint64), np.array([0xFFFF << 32], np.uint64)).any()
+    assert outlines_match(whole, part).all()
+    assert outlines_match(part, whole).all()
+    assert not outlines_match(np.array([0xFFFF], np.uint64), np.array([0xFFFF << 32], np.uint64)).any()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from s2fast.config import Ingest
-from s2fast.image.prepare import clear_cells, clouds, enlarged, prepare, without_data
+from s2fast.image.prepare import clear_cells, clouds, prepare, upscaled, without_data
 from tests.archives import textured
 
 GROUND = np.clip(textured(np.random.default_rng(3), (400, 480)) // 4 + 40, 1, 110).astype(np.uint8)
@@ -103,4 +103,4 @@ def test_map_of_clear_ground_holds_shares() -> None:
 def test_enlarged_windows_are_opencvs(window: tuple[int, int, int, int]) -> None:
     rows, columns = slice(*window[:2]), slice(*window[2:])
     whole = cv2.resize(GROUND, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
-    np.testing.assert_array_equal(enlarged(GROUND, rows, columns), whole[rows, columns])
+    np.testing.assert_array_equal(upscaled(GROUND, rows, columns), whole[rows, columns])

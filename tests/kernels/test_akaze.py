@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s2fast_kernels.akaze import BACKENDS, AkazeSettings, Features, akaze, candidates, numba_cpu, scales
+from s2fast_kernels.akaze import BACKENDS, AkazeSettings, akaze, candidates, numba_cpu, scales
 from s2fast_kernels.akaze.candidates import LevelList, survivors
 from s2fast_kernels.akaze.cases import real_images, synthetic_image
 from s2fast_kernels.akaze.parity import MIN_FOUND, MIN_IDENTICAL, Parity, parity
 from s2fast_kernels.akaze.scales import Level, diffusion_steps
 from s2fast_kernels.backends import BackendError, available
+from s2fast_kernels.features import Features
 
 OURS = [name for name in available(BACKENDS) if name != "opencv"]
 

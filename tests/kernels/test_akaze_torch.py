@@ -5,11 +5,12 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from s2fast_kernels.akaze import AkazeSettings, Budget, Features, akaze, akaze_windowed
+from s2fast_kernels.akaze import AkazeSettings, akaze, akaze_windowed
 from s2fast_kernels.akaze.cases import synthetic_image
 from s2fast_kernels.akaze.contract import check_image
 from s2fast_kernels.akaze.parity import parity
 from s2fast_kernels.akaze.windowed import akaze_windowed as run
+from s2fast_kernels.features import Budget, Features
 
 torch = pytest.importorskip("torch")
 

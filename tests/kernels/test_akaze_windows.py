@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s2fast_kernels.akaze import AkazeSettings, Budget, Features, akaze, akaze_windowed, contrast_factor, octaves
+from s2fast_kernels.akaze import AkazeSettings, akaze, akaze_windowed, contrast_factor, octaves
 from s2fast_kernels.akaze.cases import Image, real_images, synthetic_image
 from s2fast_kernels.akaze.contrast import BINS, bin_edges, bin_of_fine, quantile_bin
+from s2fast_kernels.features import Budget, Features
 
 LOW = AkazeSettings(threshold=1e-4)
 """Many keypoints on a small image."""

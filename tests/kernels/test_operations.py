@@ -9,7 +9,7 @@ import pytest
 
 import s2fast_kernels
 from s2fast.config import load_config
-from s2fast.pipeline import STAGES, run_stages
+from s2fast.pipeline import STAGES, Job, run_stages
 from s2fast_kernels import machine
 from s2fast_kernels.backends import Backend
 from s2fast_kernels.operations import OPERATIONS, Operation, operation_of
@@ -66,7 +66,7 @@ def test_a_job_calls_what_the_table_says(
     monkeypatch.setattr(Backend, "load", noted)
     config = load_config(overrides={"features.max_per_scene": 300, **settings})
     for stage in STAGES:
-        run_stages(config, [archive.scenes], archive.regions, tmp_path / "out", stages=[stage])
+        run_stages(Job(config, [archive.scenes], archive.regions, tmp_path / "out"), stages=[stage])
     dumped = config.model_dump()
 
     def setting(key: str) -> object:

@@ -17,7 +17,7 @@ from s2fast.config import Ingest, load_config
 from s2fast.errors import SceneError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
-from s2fast.pipeline import run_stages
+from s2fast.pipeline import Job, run_stages
 from s2fast.raster.reader import open_raster
 from tests.archives import ORIGINS, UTM36, textured, write_regions, write_scene
 
@@ -183,7 +183,7 @@ def test_what_lies_under_a_mask_decides_nothing(tmp_path: Path, kind: str, mode:
     box = shapely.Polygon([(x + 200, y - 200), (x + 2800, y - 300), (x + 2700, y - 2700), (x + 300, y - 2600)])
     regions = write_regions(tmp_path / "regions.geojson", [box])
     config = load_config(overrides={"regions.mode": mode, "features.nodata_px": 0})
-    record = run_stages(config, places, regions, tmp_path / "out")
+    record = run_stages(Job(config, places, regions, tmp_path / "out"))
     folder = RunFolder(tmp_path / "out")
     a, b = (folder.features(item.scene.scene_id) for item in record.usable)
     for field in ("xy", "descriptors", "response"):
@@ -193,7 +193,7 @@ def test_what_lies_under_a_mask_decides_nothing(tmp_path: Path, kind: str, mode:
     assert not HOLE[row, column].any()
     # A file without a mask has keypoints there.
     write_scene(tmp_path / "plain.tif", RGB)
-    run_stages(config, [tmp_path / "plain.tif"], regions, tmp_path / "plain")
+    run_stages(Job(config, [tmp_path / "plain.tif"], regions, tmp_path / "plain"))
     column, row = np.rint(RunFolder(tmp_path / "plain").features("plain").xy).astype(int).T
     assert HOLE[row, column].any()
 

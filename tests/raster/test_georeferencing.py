@@ -22,8 +22,8 @@ from rasterio.transform import Affine
 from s2fast.archive.identity import identity
 from s2fast.config import load_config
 from s2fast.errors import SceneError
-from s2fast.files.source import source_path
-from s2fast.pipeline import run_stages
+from s2fast.files.source import Source
+from s2fast.pipeline import Job, run_stages
 from s2fast.raster.reader import open_raster
 from tests.archives import UTM36
 
@@ -121,13 +121,13 @@ def test_a_tab_file_is_read(tmp_path: Path) -> None:
 def test_another_world_file_is_another_version_of_the_scene(tmp_path: Path) -> None:
     path = write(tmp_path / "in/a.tif", crs=UTM36)
     world_file(tmp_path / "in/a.tfw")
-    before = identity(path)
-    first = run_stages(load_config(), [tmp_path / "in"], None, tmp_path / "out", stages=["ingest"])
+    before = identity(Source.local(path))
+    first = run_stages(Job(load_config(), [tmp_path / "in"], None, tmp_path / "out"), stages=["ingest"])
     world_file(tmp_path / "in/a.tfw", HERE * Affine.translation(1000, 0))
-    assert identity(path) != before
-    second = run_stages(load_config(), [tmp_path / "in"], None, tmp_path / "out", stages=["ingest"])
-    assert (first.stages["ingest"].done, second.stages["ingest"].done) == (1, 1)
-    assert second.scenes[0].raster.transform[2] == HERE.c + 10_000
+    assert identity(Source.local(path)) != before
+    second = run_stages(Job(load_config(), [tmp_path / "in"], None, tmp_path / "out"), stages=["ingest"])
+    assert (first.history.stages["ingest"].done, second.history.stages["ingest"].done) == (1, 1)
+    assert second.found.scenes[0].raster.transform[2] == HERE.c + 10_000
 
 
 RAW = [GroundControlPoint(row, col, *(HERE * (col, row))) for row in (0, 64) for col in (0, 64)]
@@ -158,9 +158,9 @@ MARS = 'GEOGCS["Mars",DATUM["Mars",SPHEROID["Mars",3396190,169.8944]],PRIMEM["0"
 def test_a_scene_without_a_place_is_left_out_by_name(tmp_path: Path, told: dict[str, Any], words: str) -> None:
     write(tmp_path / "in/a.tif", **told)
     write(tmp_path / "in/good.tif", crs=UTM36, transform=HERE)
-    record = run_stages(load_config(), [tmp_path / "in"], None, tmp_path / "out", stages=["ingest"])
-    assert list(record.problems) == ["a"]
-    assert "\n" not in record.problems["a"]
+    record = run_stages(Job(load_config(), [tmp_path / "in"], None, tmp_path / "out"), stages=["ingest"])
+    assert list(record.history.problems) == ["a"]
+    assert "\n" not in record.history.problems["a"]
     with pytest.raises(SceneError, match=words), open_raster(tmp_path / "in/a.tif"):
         pass
 
@@ -227,7 +227,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_nothing_beside_a_file_on_a_server_is_asked_for(server: str, tmp_path: Path) -> None:
     path = write(tmp_path / "served/a.tif", crs=UTM36, transform=HERE)
     world_file(tmp_path / "served/a.tfw")
-    with open_raster(source_path(f"{server}/served/a.tif")):
+    with open_raster(Source.of(f"{server}/served/a.tif")):
         pass
     virtual = tmp_path / "a.vrt"
     rasterio.shutil.copy(str(path), str(virtual), driver="VRT")

@@ -16,7 +16,7 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from s2fast.config import Ingest
-from s2fast.files.source import gdal_name, zip_member
+from s2fast.files.source import Source
 from s2fast.model import Window
 from s2fast.raster.reader import open_raster
 from s2fast.raster.stretch import stretch_table
@@ -66,7 +66,7 @@ def make(folder: Path, kind: str, pixels: npt.NDArray[Any]) -> Path:
         source = make(folder, "tiled.jp2", pixels)
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.write(source, "in/scene.jp2")
-        return zip_member(path, "in/scene.jp2")
+        return Source.local(path).member("in/scene.jp2")
     else:
         with rasterio.open(path, "w", **profile) as dataset:
             if len(pixels) == 3:
@@ -122,7 +122,7 @@ def whole(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     """Read a whole file with rasterio alone and shrink it: what all windows together must give."""
     options = {} if level is None else {"OVERVIEW_LEVEL": level}
-    with rasterio.open(gdal_name(path), **options) as dataset:
+    with rasterio.open(str(path), **options) as dataset:
         pixels = dataset.read([1, 2, 3] if dataset.count >= 3 else [1])
     has_data = (pixels != 0).any(axis=0)
     if stretch:

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from s2fast.model import Window
-from s2fast.raster.windows import chunk_shape, covering, grid, reduced, reduced_shape, with_halo
+from s2fast.raster.windows import chunk_shape, covering_rectangles, grid, reduced, reduced_shape, with_halo
 
 sides = st.integers(1, 70)
 
@@ -56,7 +56,7 @@ def test_window_bounds_are_pixel_edges() -> None:
 @given(arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40))), st.integers(0, 10), st.integers(0, 400))
 def test_what_is_wanted_is_covered_once(wanted: np.ndarray, padding: int, price: int) -> None:
     covered = np.zeros(wanted.shape, int)
-    parts = covering(wanted, padding, price)
+    parts = covering_rectangles(wanted, padding, price)
     for part in parts:
         assert part
         covered[part.slices] += 1
@@ -66,6 +66,6 @@ def test_what_is_wanted_is_covered_once(wanted: np.ndarray, padding: int, price:
     def cost(windows: list[Window]) -> int:
         return sum(price + (part.height + padding) * (part.width + padding) for part in windows)
 
-    whole = covering(wanted, 0, wanted.size)
+    whole = covering_rectangles(wanted, 0, wanted.size)
     assert len(whole) <= 1
     assert cost(parts) <= cost(whole)

@@ -7,11 +7,12 @@ import pytest
 
 from s2fast.config import Config, load_config
 from s2fast.folder.run_folder import RunFolder
-from s2fast.image.fixed_pattern import Fixed
+from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.model import Features
-from s2fast.stages.extract import MaskSource, enlarging, enlarging_mask, extract_scene, key, on_full_grid, upsampling
-from s2fast_kernels.akaze import AkazeSettings, Budget, akaze
-from s2fast_kernels.akaze.contract import pack, unpack
+from s2fast.stages.extract import MaskSource, enlarging, enlarging_mask, extract_scene, on_full_grid, upsampling
+from s2fast_kernels.akaze import AkazeSettings, akaze
+from s2fast_kernels.akaze.contract import unpack
+from s2fast_kernels.features import Budget, pack
 from tests.archives import textured
 from tests.folders import nothing_fixed
 
@@ -152,18 +153,6 @@ def test_a_wavelets_level_has_its_pixels_on_full_pixels() -> None:
     np.testing.assert_array_equal(on_full_grid(Features(xy, *rest), 4, 0.0).xy, 4 * xy)
 
 
-def test_key_depends_on_settings_tile_and_backend() -> None:
-    base = key("tile", load_config(), "opencv")
-    assert key("other", load_config(), "opencv") != base
-    assert key("tile", load_config(), "numba") != base
-    for override in (
-        {"features.threshold": 0.002}, {"features.upsample": 2}, {"ingest.contrast": "none"}, {"ingest.clouds": False},
-    ):  # fmt: skip
-        assert key("tile", load_config(overrides=override), "opencv") != base
-    for override in ({"features.backend": "opencv"}, {"ingest.halo_px": 7}, {"matching.ratio": 0.5}):
-        assert key("tile", load_config(overrides=override), "opencv") == base
-
-
 @pytest.mark.parametrize("backend", ["numba", "opencv"])
 def test_enlarged_scene_has_the_features_of_the_enlarged_image(backend: str) -> None:
     valid = np.zeros(IMAGE.shape, bool)
@@ -216,9 +205,11 @@ def test_store_returns_the_same_features(tmp_path: Path) -> None:
             kept, wanted = getattr(again, name), getattr(features, name)
             assert kept.dtype == wanted.dtype
             np.testing.assert_array_equal(kept, wanted)
-        for field in fields(Fixed):
-            np.testing.assert_array_equal(getattr(folder.fixed("scene"), field.name), getattr(fixed, field.name))
+        for field in fields(FixedPattern):
+            np.testing.assert_array_equal(
+                getattr(folder.fixed_pattern("scene"), field.name), getattr(fixed, field.name)
+            )
         np.testing.assert_array_equal(folder.clear("scene"), np.full((3, 4), 7, np.uint8))
-        attributes = folder.feature_attributes("scene")
+        attributes = folder.finished_group("store.zarr/scenes/scene/features")
         assert attributes.pop("files")["xy/zarr.json"]
         assert attributes == {"backend": "opencv", "count": len(features), "key": "key"}

@@ -13,6 +13,7 @@ import rasterio
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.config import Config, Ingest, load_config
+from s2fast.files.source import Source
 from s2fast.folder.record import SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Raster, Window
@@ -22,7 +23,8 @@ from s2fast.raster.windows import grid
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import place_regions
 from s2fast.stages.extract import extract_scene
-from s2fast.stages.ingest import ingest_scene, key
+from s2fast.stages.ingest import ingest_scene
+from s2fast.stages.keys import tile_key
 from tests.archives import Archive, write_scene
 
 
@@ -48,16 +50,16 @@ class CountingReader:
 
 def first_scene(archive: Archive) -> SceneInput:
     scene = find_scenes([archive.scenes]).scenes[0]
-    with open_raster(scene.path) as reader:
-        return SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.path))
+    with open_raster(scene.source) as reader:
+        return SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.source))
 
 
 def ingest(archive: Archive, out: Path, config: Config) -> tuple[RunFolder, SceneInput, list[Window]]:
     opened: list[CountingReader] = []
 
     @contextmanager
-    def counting(path: Path, settings: Ingest) -> Iterator[CountingReader]:
-        with open_raster(path, settings) as reader:
+    def counting(source: Source, settings: Ingest) -> Iterator[CountingReader]:
+        with open_raster(source, settings) as reader:
             opened.append(CountingReader(reader))
             yield opened[-1]
 
@@ -92,7 +94,7 @@ def test_tile_equals_the_whole_image_masked(archive: Archive, tmp_path: Path, mo
     config = load_config(overrides={"regions.mode": mode, "ingest.reduction": reduction, "ingest.halo_px": 0})
     folder, item, windows = ingest(archive, tmp_path, config)
     scene_id = item.scene.scene_id
-    grey = cv2.imread(str(item.scene.path), cv2.IMREAD_GRAYSCALE)
+    grey = cv2.imread(item.scene.source.name, cv2.IMREAD_GRAYSCALE)
     placed = place_regions(RegionFile.at(archive.regions), config.regions, item.raster)
     inside = placed.mask(Window(0, 0, *item.raster.shape))
     rows, cols = (side // reduction for side in item.raster.shape)
@@ -112,15 +114,15 @@ def test_tile_equals_the_whole_image_masked(archive: Archive, tmp_path: Path, mo
 
 def test_no_data_is_not_valid(archive: Archive, tmp_path: Path) -> None:
     item = first_scene(archive)
-    with rasterio.open(item.scene.path) as dataset:
+    with rasterio.open(item.scene.source.name) as dataset:
         profile, pixels = dataset.profile, dataset.read()
     pixels[:, 100:201, :] = 0
-    holed = tmp_path / item.scene.path.name
+    holed = tmp_path / item.scene.source.posix.name
     with rasterio.open(holed, "w", **profile, QUALITY="100", REVERSIBLE="YES") as dataset:
         dataset.write(pixels)
     folder = RunFolder(tmp_path / "out")
     folder.create()
-    moved = item.model_copy(update={"scene": find_scenes([holed]).scenes[0], "identity": identity(holed)})
+    moved = item.model_copy(update={"scene": find_scenes([holed]).scenes[0], "identity": identity(Source.local(holed))})
     ingest_scene(moved, load_config(overrides={"ingest.reduction": 2}), None, folder)
     valid = folder.valid(moved.scene.scene_id)
     # Row 100 of the reduced grid covers rows 200 and 201: half of it has no data.
@@ -162,23 +164,24 @@ def test_reduced_tile_is_the_files_level_masked(archive: Archive, tmp_path: Path
     else:
         np.testing.assert_array_equal(folder.grey(scene_id)[inside], level[inside])
         np.testing.assert_array_equal(folder.valid(scene_id), inside & has_data)
-    attributes = folder.tile_attributes(scene_id)
-    assert (attributes["decode"], attributes["centre_px"], attributes["stretch"]) == ("reduced", 0.0, None)
+    tile = folder.tile(scene_id)
+    assert (tile.decode, tile.centre_px, tile.stretch) == ("reduced", 0.0, None)
 
 
 def leveled(item: SceneInput, folder: Path) -> Path:
     """Write a scene again, with coarser levels whatever its block's side."""
-    with rasterio.open(item.scene.path) as dataset:
+    with rasterio.open(item.scene.source.name) as dataset:
         profile, pixels = dataset.profile, dataset.read()
-    path = folder / item.scene.path.name
+    path = folder / item.scene.source.posix.name
     with rasterio.open(path, "w", **profile, QUALITY="100", REVERSIBLE="YES", RESOLUTIONS="4") as dataset:
         dataset.write(pixels)
     return path
 
 
 def item_of(path: Path, config: Config) -> SceneInput:
+    scene = find_scenes([path]).scenes[0]
     with open_raster(path, config.ingest) as reader:
-        return SceneInput(scene=find_scenes([path]).scenes[0], raster=reader.raster, identity=identity(path))
+        return SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.source))
 
 
 def test_sixteen_bits_are_stretched_and_the_tile_says_how(archive: Archive, tmp_path: Path) -> None:
@@ -190,11 +193,11 @@ def test_sixteen_bits_are_stretched_and_the_tile_says_how(archive: Archive, tmp_
         config = load_config(overrides={"ingest.stretch": stretch})
         item = item_of(path, config)
         ingest_scene(item, config, RegionFile.at(archive.regions), folder)
-        attributes = folder.tile_attributes("scene")
-        np.testing.assert_allclose(attributes["stretch"], used, atol=0 if stretch != "auto" else 40)
-        assert attributes["decode"] == "full"
+        tile = folder.tile("scene")
+        np.testing.assert_allclose(tile.stretch, used, atol=0 if stretch != "auto" else 40)
+        assert tile.decode == "full"
         got = folder.grey("scene")
-        np.testing.assert_array_equal(got, stretch_table(*attributes["stretch"])[pixels[0]])
+        np.testing.assert_array_equal(got, stretch_table(*tile.stretch)[pixels[0]])
 
 
 @pytest.mark.shared
@@ -216,29 +219,31 @@ def test_real_reflectances_give_keypoints(shared_data: Path, tmp_path: Path) -> 
 
 def test_key_depends_on_what_the_tile_depends_on(archive: Archive) -> None:
     item, regions = first_scene(archive), RegionFile.at(archive.regions)
-    base = key(item, Config(), regions)
+    base = tile_key(item, Config(), regions)
     for override in (
         {"regions.buffer_m": 5.0},
         {"ingest.reduction": 2},
         {"ingest.halo_px": 64},
         {"regions.mode": "zero"},
     ):
-        assert key(item, load_config(overrides=override), regions) != base, override
+        assert tile_key(item, load_config(overrides=override), regions) != base, override
     for override in ({"features.threshold": 0.002}, {"matching.ratio": 0.7}, {"compute.threads": 3}):
-        assert key(item, load_config(overrides=override), regions) == base, override
+        assert tile_key(item, load_config(overrides=override), regions) == base, override
     # What decodes the same, or needs no stretch, is not computed again.
     for override in ({"ingest.decode": "reduced"}, {"ingest.stretch": "auto"}):
-        assert key(item, load_config(overrides=override), regions) == base, override
+        assert tile_key(item, load_config(overrides=override), regions) == base, override
     level = item.model_copy(update={"raster": replace(item.raster, level=2)})
-    assert key(level, Config(), regions) != base
+    assert tile_key(level, Config(), regions) != base
     deep = item.model_copy(update={"raster": replace(item.raster, dtype="uint16")})
     stretches = ["none", "auto", [0, 3558], [0, 2000]]
-    assert len({key(deep, load_config(overrides={"ingest.stretch": stretch}), regions) for stretch in stretches}) == 4
-    assert key(item.model_copy(update={"identity": "two"}), Config(), regions) != base
-    assert key(item, Config(), None) != base
-    assert key(item, load_config(overrides={"regions.mode": "none"}), regions) == key(item, Config(), None)
+    assert (
+        len({tile_key(deep, load_config(overrides={"ingest.stretch": stretch}), regions) for stretch in stretches}) == 4
+    )
+    assert tile_key(item.model_copy(update={"identity": "two"}), Config(), regions) != base
+    assert tile_key(item, Config(), None) != base
+    assert tile_key(item, load_config(overrides={"regions.mode": "none"}), regions) == tile_key(item, Config(), None)
     # The halo means nothing where the outside is painted.
     zero = {"regions.mode": "zero"}
-    assert key(item, load_config(overrides=zero), regions) == key(
+    assert tile_key(item, load_config(overrides=zero), regions) == tile_key(
         item, load_config(overrides={**zero, "ingest.halo_px": 64}), regions
     )

@@ -14,7 +14,8 @@ from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features
 from s2fast.report.sample import cross_matches
-from s2fast.stages.match import Matches, both_directions, key, load_scenes, match_unit, mutual, near_matches, passing
+from s2fast.stages.match import load_scenes, match_unit
+from s2fast.stages.matching_rule import Matches, MatchingRule, both_directions, mutual, passing
 from s2fast.stages.memory import MIB, match_bytes
 from s2fast.stages.pairs import Pair, plan_blocks
 from s2fast_kernels.akaze import akaze
@@ -55,15 +56,15 @@ def test_mutual_is_opencvs_cross_check(distinct: int | None, backend: str) -> No
     train = np.concatenate(trains)
     top2, back = both_directions(query, train, offsets, backend)
     got = mutual(top2, back, offsets)
-    for place, rows in enumerate(trains):
+    for number, rows in enumerate(trains):
         matcher = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True)
         wanted = matcher.match(unpack(query), unpack(rows)) if len(rows) else []
-        kept = np.flatnonzero(got[:, place])
+        kept = np.flatnonzero(got[:, number])
         if distinct is None:
-            assert sorted((m.queryIdx, m.trainIdx) for m in wanted) == [(row, top2.index[row, place]) for row in kept]
+            assert sorted((m.queryIdx, m.trainIdx) for m in wanted) == [(row, top2.index[row, number]) for row in kept]
         else:
             # OpenCV leaves the order of ties open: each train row still has one partner at most.
-            assert len(set(top2.index[kept, place])) == len(kept)
+            assert len(set(top2.index[kept, number])) == len(kept)
 
 
 def test_picture_draws_opencvs_cross_checked_matches() -> None:
@@ -92,7 +93,7 @@ def test_scenes_with_no_or_one_keypoint_match_nothing(tmp_path: Path, mutual_too
     names = ["none", "one", "two", "many"]
     pairs = tuple(Pair(q, t, f"{q}-{t}") for q in names for t in names if q != t)
     config = load_config(overrides={"matching.mutual": mutual_too, "matching.mode": mode})
-    match_unit(pairs, config, "numba", str(tmp_path), 0)
+    match_unit(pairs, MatchingRule(config.matching, "numba"), 0, str(tmp_path))
     table = folder.matched.rows().set_index(["query", "train"])
     assert len(table) == len(pairs)
     for (query, train), row in table.iterrows():
@@ -124,41 +125,20 @@ def test_pair_that_does_not_fit_is_refused() -> None:
         plan_blocks([Pair("a", "b", "ab")], {"a": 900_000, "b": 5}, 128 * MIB)
 
 
-def test_key_depends_on_features_and_rule() -> None:
-    base = key("a", "b", load_config())
-    assert key("b", "a", load_config()) != base
-    for override in (
-        {"matching.ratio": 0.7},
-        {"matching.mutual": False},
-        {"matching.radius_m": 9},
-        {"matching.max_distance_bits": 9},
-    ):
-        assert key("a", "b", load_config(overrides=override)) != base
-    for override in (
-        {"matching.backend": "faiss"}, {"compute.budget_mb": 512}, {"features.threshold": 0.1},
-        {"matching.pairs": "overlapping"}, {"verification.nulls": 3}, {"output.keep_matches": "none"},
-    ):  # fmt: skip
-        assert key("a", "b", load_config(overrides=override)) == base
-    far = {"matching.mode": "exhaustive"}
-    assert key("a", "b", load_config(overrides=far)) == key(
-        "a", "b", load_config(overrides=far | {"matching.radius_m": 9})
-    )
-
-
 def test_part_drops_only_what_is_not_asked_for(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     write_scenes(folder, {"a": 40, "b": 40, "c": 40})
     pairs = (Pair("a", "b", "ab"), Pair("a", "c", "ac"), Pair("b", "c", "bc"))
     everything = {"matching.ratio": 1.0, "matching.mode": "exhaustive", "matching.max_distance_bits": 512}
-    match_unit(pairs, load_config(overrides=everything), "auto", tmp_path, 0)
+    match_unit(pairs, MatchingRule.of(load_config(overrides=everything).matching), 0, str(tmp_path))
     before = {(q, t): len(folder.matched.matches(q, t)) for q, t in (("a", "b"), ("a", "c"), ("b", "c"))}
     assert min(before.values()) > 0
-    folder.matched.settle({"ab", "bc"}, with_matches=True)
+    folder.matched.remove_stale({"ab", "bc"}, with_matches=True)
     assert sorted(folder.matched.rows()["key"]) == ["ab", "bc"]
-    with pytest.raises(RunFolderError, match="no result of a and c"):
+    with pytest.raises(RunFolderError, match="no result for a and c"):
         folder.matched.matches("a", "c")
     assert len(folder.matched.matches("a", "b")) == before["a", "b"]
-    folder.matched.settle(set(), with_matches=True)
+    folder.matched.remove_stale(set(), with_matches=True)
     assert len(folder.matched.rows()) == 0
     assert not list((tmp_path / "good").iterdir())
 
@@ -181,7 +161,7 @@ def moved_pair(folder: RunFolder, shift_px: tuple[float, float], **train_options
 
 def near(folder: RunFolder, settings: Matching) -> Matches:
     scenes = load_scenes(folder, {"a", "b"})
-    return near_matches(scenes["a"], scenes["b"], settings, "numba")
+    return MatchingRule(settings, "numba").near_matches(scenes["a"], scenes["b"])
 
 
 def test_windowed_matches_are_the_exhaustive_ones_nearby(tmp_path: Path) -> None:

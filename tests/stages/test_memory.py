@@ -10,10 +10,12 @@ import pytest
 import shapely
 
 from s2fast.config import load_config
+from s2fast.detectors import orb
+from s2fast.detectors.akaze import extract_bytes
 from s2fast.errors import ConfigError
 from s2fast.model import Raster
-from s2fast.pipeline import run_stages
-from s2fast.stages.memory import MIB, extract_bytes, ingest_bytes, match_bytes
+from s2fast.pipeline import Job, run_stages
+from s2fast.stages.memory import MIB, ingest_bytes, match_bytes
 from tests.archives import ORIGINS, Archive, textured, write_regions, write_scene
 
 ROOT = Path(__file__).parents[2]
@@ -42,11 +44,11 @@ def forget_peak():
 
 INGEST = """
 from s2fast.stages.ingest import ingest_scene
-from s2fast.pipeline import plan
+from s2fast.pipeline import Job, plan
 
 folder, regions = Path({folder!r}), {regions!r}
 def ingest(scene, regions):
-    record = plan(load_config(), [scene], regions, strict=True)
+    record = plan(Job(load_config(), [scene], regions, "", strict=True))
     out = RunFolder(folder / "out" / scene.stem)
     out.create()
     resident = forget_peak()
@@ -63,7 +65,8 @@ from s2fast.stages.extract import extract_scene
 side, wanted_side = {side}, {wanted_side}
 as_it_is = {{"ingest.clouds": False, "ingest.contrast": "none", "features.upright": True}}
 config = load_config(overrides={{
-    "regions.mode": "none", "features.max_per_scene": 0, "features.threshold": 0.001, **as_it_is,
+    "regions.mode": "none", "features.max_per_scene": 0, "features.threshold": 0.001, "features.detector": {detector!r},
+    "features.layers": {layers}, **as_it_is,
 }})
 patch = cv2.GaussianBlur(textured(np.random.default_rng(1), (1098, 1098)), (0, 0), {blur})
 patch = cv2.normalize(patch, None, 1, 255, cv2.NORM_MINMAX)
@@ -71,17 +74,20 @@ valid = lambda rows, columns: np.pad(
     np.ones((max(0, min(rows.stop, wanted_side) - rows.start), min(columns.stop, wanted_side) - columns.start), bool),
     ((0, min(rows.stop - rows.start, max(0, rows.stop - wanted_side))), (0, max(0, columns.stop - wanted_side))),
 )
-extract_scene(patch[:200, :200].copy(), valid, config, "numba", 2)  # what is loaded and compiled is not counted
+extract_scene(patch[:200, :200].copy(), valid, config, {backend!r}, 2)  # what is loaded and compiled is not counted
 resident = memory("VmRSS")
 mirrored = np.block([[patch, patch[:, ::-1]], [patch[::-1], patch[::-1, ::-1]]])
 grey = np.tile(mirrored, (5, 5))[:side, :side].copy()
-found = extract_scene(grey, valid, config, "numba", 2).features
+found = extract_scene(grey, valid, config, {backend!r}, 2).features
 print(len(found), memory("VmHWM") - resident)
 """
 
 MATCH = """
 from s2fast.stages.match import match_unit
+from s2fast.stages.matching_rule import MatchingRule
+from s2fast.stages.memory import MIB
 from s2fast.stages.pairs import Pair
+from s2fast.work.executors import limit_threads
 from tests.folders import put_scene, random_features
 
 def match(keypoints, side):
@@ -96,7 +102,8 @@ def match(keypoints, side):
         "matching.mode": {mode!r}, "matching.mutual": False, "matching.ratio": 1.0,
         "matching.max_distance_bits": 512,
     }})
-    match_unit(pairs, config, "numba", folder.address, 2)
+    limit_threads(2)
+    match_unit(pairs, MatchingRule(config.matching, "numba"), config.compute.budget_mb * MIB, folder.address)
     return memory("VmHWM") - resident
 
 match(50, 1)  # what is loaded and compiled is not counted
@@ -146,13 +153,26 @@ def test_ingesting_a_full_tile_stays_within_its_prediction(full_tile: Path, regi
     ids=["whole tile, dense", "one part in seven wanted"],
 )
 def test_extracting_a_full_tile_stays_within_its_prediction(wanted_side: int, blur: float, limit: int) -> None:
-    keypoints, peak = measured(EXTRACT, side=FULL_PX, wanted_side=wanted_side, blur=blur)
+    detector = {"detector": "akaze", "backend": "numba", "layers": 4}
+    keypoints, peak = measured(EXTRACT, side=FULL_PX, wanted_side=wanted_side, blur=blur, **detector)
     predicted = extract_bytes((FULL_PX, FULL_PX), 2)
     assert keypoints > 100_000
     assert peak <= predicted <= 1500 * MIB
     assert peak <= limit
     if wanted_side == FULL_PX:
         assert peak >= 0.6 * predicted
+
+
+@reads_proc
+@pytest.mark.parametrize("layers", [4, 8])
+def test_extracting_with_orb_stays_within_its_prediction(layers: int) -> None:
+    detector = {"detector": "orb", "backend": "opencv", "layers": layers}
+    keypoints, peak = measured(EXTRACT, side=5000, wanted_side=5000, blur=0.5, **detector)
+    predicted = orb.extract_bytes((5000, 5000), 2)
+    assert keypoints > 500_000
+    assert 0.5 * predicted <= peak <= predicted
+    # A full tile fits into the default of compute.budget_mb.
+    assert orb.extract_bytes((FULL_PX, FULL_PX), 2, masked=True) <= 2048 * MIB
 
 
 @reads_proc
@@ -169,13 +189,13 @@ def test_matching_a_block_stays_within_its_prediction(tmp_path: Path, mode: str,
 
 def test_what_does_not_fit_is_refused(archive: Archive, tmp_path: Path) -> None:
     config = load_config(overrides={"features.backend": "opencv", "compute.budget_mb": 128})
-    run_stages(config, [archive.scenes], archive.regions, tmp_path / "fits")
-    run_stages(config, [archive.scenes], archive.regions, tmp_path / "ingested", stages=["ingest"])
+    run_stages(Job(config, [archive.scenes], archive.regions, tmp_path / "fits"))
+    run_stages(Job(config, [archive.scenes], archive.regions, tmp_path / "ingested"), stages=["ingest"])
     tight = config.model_copy(update={"compute": config.compute.model_copy(update={"budget_mb": 10})})
     with pytest.raises(ConfigError, match="extracting .* may take 105 MB and compute.budget_mb is 10"):
-        run_stages(tight, [archive.scenes], archive.regions, tmp_path / "ingested", stages=["extract"])
+        run_stages(Job(tight, [archive.scenes], archive.regions, tmp_path / "ingested"), stages=["extract"])
     with pytest.raises(ConfigError) as refused:
-        run_stages(tight, [archive.scenes], archive.regions, tmp_path / "does not")
+        run_stages(Job(tight, [archive.scenes], archive.regions, tmp_path / "does not"))
     told = str(refused.value)
     assert "ingesting S2A_20190427T083601_T36UXA, stored in blocks of 256 x 256 px" in told
     assert "compute.budget_mb is 10: raise it, or" in told
@@ -187,15 +207,15 @@ def test_what_cannot_be_extracted_is_refused_before_it_is_read(archive: Archive,
     config = load_config(overrides={"features.backend": "opencv"})
     tight = config.model_copy(update={"compute": config.compute.model_copy(update={"budget_mb": 100})})
     with pytest.raises(ConfigError, match="extracting .* 512 x 512 px, .* take 105 MB and compute.budget_mb is 100"):
-        run_stages(tight, [archive.scenes], archive.regions, tmp_path)
+        run_stages(Job(tight, [archive.scenes], archive.regions, tmp_path))
     assert not list(tmp_path.rglob("*"))
     # What is extracted already is not refused.
-    run_stages(config, [archive.scenes], archive.regions, tmp_path)
-    run_stages(tight, [archive.scenes], archive.regions, tmp_path)
+    run_stages(Job(config, [archive.scenes], archive.regions, tmp_path))
+    run_stages(Job(tight, [archive.scenes], archive.regions, tmp_path))
 
 
 def test_predictions_grow_with_the_plan() -> None:
-    assert extract_bytes((5490, 5490), 2, windowed=False) > 2.9e9
+    assert extract_bytes((5490, 5490), 2, backend="opencv") > 2.9e9
     assert extract_bytes((2000, 2000), 4) > extract_bytes((2000, 2000), 1)
     assert extract_bytes((2000, 2000), 4, masked=True) > extract_bytes((2000, 2000), 4)
     assert match_bytes(10_000, 16) > match_bytes(10_000, 8) > match_bytes(5_000, 8)

@@ -11,9 +11,11 @@ import pytest
 from s2fast.config import Config, load_config
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features
-from s2fast.stages import match, verify
-from s2fast.stages.match import load_scenes
+from s2fast.stages import verdict_rule
+from s2fast.stages.match import load_scenes, match_unit
+from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import Pair
+from s2fast.stages.verdict_rule import Matched, VerdictRule, wrong_offsets
 from s2fast.stages.verify import Block, verify_unit
 from s2fast_kernels.hamming_top2.cases import random_descriptors
 from tests.folders import put_scene, random_features, some_features
@@ -39,10 +41,11 @@ def judged(out: Path, config: Config, *scenes: tuple[str, Features, dict[str, An
     for name, features, options in scenes:
         put_scene(folder, name, features, **options)
     pair = Pair(scenes[0][0], scenes[1][0], "key")
-    backend = "numba"
-    match.match_unit((pair,), config, backend, str(out), 0)
-    part = folder.matched.rows()["part"][0]
-    verify_unit(Block((replace(pair, key="verified"),), (part,)), config, backend, str(out), 0)
+    matching = MatchingRule(config.matching, "numba")
+    match_unit((pair,), matching, 0, str(out))
+    block = folder.matched.rows()["block"][0]
+    rule = VerdictRule(matching, config.verification)
+    verify_unit(Block((replace(pair, key="verified"),), (block,)), config, rule, str(out))
     row: pd.Series = folder.verified.rows().iloc[0]  # type: ignore[type-arg]
     return row
 
@@ -104,28 +107,33 @@ def test_scenes_apart_have_no_common_ground_and_are_tried_as_if_they_lay_togethe
     assert not row["verified"]
 
 
-def test_wrong_places_are_far_enough_and_always_the_same(tmp_path: Path) -> None:
+def test_wrong_offsets_are_far_enough_and_always_the_same(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     folder = RunFolder(tmp_path)
     folder.create()
     put_scene(folder, "a", random_features(rng, 5), shape=(4000, 4000))
     put_scene(folder, "b", random_features(rng, 5), shape=(4000, 4000))
     scenes = load_scenes(folder, {"a", "b"})
-    places = scenes["a"].place, scenes["b"].place
-    away = np.array(verify.wrong_places(Pair("a", "b", ""), *places, 50.0, 50, 100.0))
+    none = np.zeros(0, np.int32)
+
+    def offsets(*pair: str) -> np.ndarray:
+        matched = Matched(Pair(*pair), scenes["a"], scenes["b"], none, none, none.astype(np.uint16), 50.0)
+        return np.array(wrong_offsets(matched, 50, 100.0))
+
+    away = offsets("a", "b", "")
     assert len(away) == 50
     length = np.hypot(*away.T)
     assert length.min() >= 8 * 50
     assert length.max() <= 40 * 50
-    np.testing.assert_array_equal(away, verify.wrong_places(Pair("a", "b", "other"), *places, 50.0, 50, 100.0))
-    assert (away != verify.wrong_places(Pair("b", "a", ""), *places, 50.0, 50, 100.0)).any()
+    np.testing.assert_array_equal(away, offsets("a", "b", "other"))
+    assert (away != offsets("b", "a", "")).any()
 
 
 def test_nulls_are_counted_where_chance_fools_the_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     query, train = shifted_pair()
-    monkeypatch.setattr(verify, "wrong_places", lambda *_: [np.zeros(2), np.array([900.0, 0.0])])
+    monkeypatch.setattr(verdict_rule, "wrong_offsets", lambda *_: [np.zeros(2), np.array([900.0, 0.0])])
     row = judged(tmp_path, load_config(), ("a", query, {}), ("b", train, {}))
-    # The first wrong place is the right one.
+    # The first offset is the right one.
     assert (row["null_trials"], row["null_verified"]) == (2, 1)
 
 
@@ -207,17 +215,3 @@ def test_without_a_prior_unrelated_scenes_are_not_verified(tmp_path: Path) -> No
     row = judged(tmp_path, config, *scenes)
     assert row["n_good"] > 50
     assert not row["verified"]
-
-
-def test_key_depends_on_matches_and_verification() -> None:
-    base = verify.key("a", "b", load_config())
-    for override in (
-        {"matching.ratio": 0.7}, {"verification.nulls": 3}, {"output.keep_matches": "none"},
-        {"verification.enabled": False},
-    ):  # fmt: skip
-        assert verify.key("a", "b", load_config(overrides=override)) != base
-    assert verify.key("a", "b", load_config(overrides={"compute.threads": 2})) == base
-    far = {"matching.mode": "exhaustive"}
-    assert verify.key("a", "b", load_config(overrides=far)) != verify.key(
-        "a", "b", load_config(overrides=far | {"matching.radius_m": 9})
-    )

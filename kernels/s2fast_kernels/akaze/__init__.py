@@ -9,9 +9,9 @@ import importlib.util
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from s2fast_kernels.akaze.budget import Budget
-from s2fast_kernels.akaze.contract import AkazeSettings, Features
+from s2fast_kernels.akaze.contract import AkazeSettings
 from s2fast_kernels.backends import Backend, needs_package, resolve
+from s2fast_kernels.features import Budget, Features
 from s2fast_kernels.machine import gpu_driver
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ __all__ = [
     "BACKENDS",
     "ENGINES",
     "AkazeSettings",
-    "Budget",
-    "Features",
     "akaze",
     "akaze_windowed",
     "contrast_factor",

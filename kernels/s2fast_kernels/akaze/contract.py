@@ -1,4 +1,4 @@
-"""What every AKAZE backend takes and returns: settings, features, the operand check."""
+"""What every AKAZE backend takes: settings, and the checks of its operands."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-WORDS = 8
-"""Words of 64 bits in a packed descriptor."""
+from s2fast_kernels.features import WORDS
 
 DESCRIPTOR_BYTES = 61
 """Bytes of a descriptor as OpenCV writes it: 486 bits."""
@@ -50,68 +49,8 @@ class AkazeSettings:
             raise ValueError(f"descriptor_size must be 0 (all) to {DESCRIPTOR_BITS} bits, got {self.descriptor_size}")
 
 
-@dataclass(frozen=True, slots=True)
-class Features:
-    """Keypoints and packed descriptors of one image, row by row."""
-
-    xy: npt.NDArray[np.float32]
-    """(n, 2) position x, y [px], pixel centres at integers."""
-
-    size: npt.NDArray[np.float32]
-    """(n,) diameter of the keypoint's neighbourhood [px]."""
-
-    angle: npt.NDArray[np.float32]
-    """(n,) orientation [rad], 0 where upright."""
-
-    response: npt.NDArray[np.float32]
-    """(n,) determinant of the Hessian at the keypoint."""
-
-    level: npt.NDArray[np.int16]
-    """(n,) scale-space level the keypoint was found at, ``octave * layers + layer``."""
-
-    descriptors: npt.NDArray[np.uint64]
-    """(n, 8) packed M-LDB descriptor: OpenCV's 61 bytes, then three zero bytes."""
-
-    def __len__(self) -> int:
-        """Count the keypoints."""
-        return len(self.xy)
-
-    def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Features:
-        """Select rows, by index or by mask, in the order given."""
-        return Features(
-            self.xy[rows],
-            self.size[rows],
-            self.angle[rows],
-            self.response[rows],
-            self.level[rows],
-            np.ascontiguousarray(self.descriptors[rows]),
-        )
-
-    @classmethod
-    def none(cls) -> Features:
-        """Make features without a keypoint."""
-        return cls(
-            np.zeros((0, 2), np.float32),
-            np.zeros(0, np.float32),
-            np.zeros(0, np.float32),
-            np.zeros(0, np.float32),
-            np.zeros(0, np.int16),
-            np.zeros((0, WORDS), np.uint64),
-        )
-
-
-def pack(descriptor_bytes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Pack (n, 61) uint8 descriptors into (n, 8) uint64 rows: 486 bits, the last 26 zero.
-
-    Padding alone makes OpenCV and FAISS faster with the same distances.
-    """
-    padded = np.zeros((len(descriptor_bytes), WORDS * 8), np.uint8)
-    padded[:, : descriptor_bytes.shape[1]] = descriptor_bytes
-    return padded.view(np.uint64)
-
-
 def unpack(descriptors: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-    """Undo `pack`: (n, 8) uint64 rows to (n, 61) uint8 as OpenCV writes them."""
+    """Undo `s2fast_kernels.features.pack`: (n, 8) uint64 rows to (n, 61) uint8 as OpenCV writes them."""
     return np.ascontiguousarray(descriptors.view(np.uint8).reshape(len(descriptors), WORDS * 8)[:, :DESCRIPTOR_BYTES])
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from s2fast_kernels.akaze import numba_detect, numba_scale_space
 from s2fast_kernels.akaze.candidates import Candidates
-from s2fast_kernels.akaze.contract import WORDS, AkazeSettings, Features
+from s2fast_kernels.akaze.contract import AkazeSettings
 from s2fast_kernels.akaze.jobs import Admission, Answer, Filter, Job, searched
 from s2fast_kernels.akaze.maxima import WindowMaxima
 from s2fast_kernels.akaze.numba_describe import describe
@@ -18,6 +18,7 @@ from s2fast_kernels.akaze.numba_scale_space import PAD
 from s2fast_kernels.akaze.pattern import comparisons, orientation_samples
 from s2fast_kernels.akaze.scales import Level, derivative_taps
 from s2fast_kernels.akaze.windowed import akaze_array
+from s2fast_kernels.features import WORDS, Features
 from s2fast_kernels.machine import available_cores
 
 Plane = npt.NDArray[np.float32]

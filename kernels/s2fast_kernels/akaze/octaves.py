@@ -9,12 +9,13 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from s2fast_kernels.akaze.budget import Budget, Forecast
 from s2fast_kernels.akaze.candidates import Candidates, positions, survivors
-from s2fast_kernels.akaze.contract import WORDS, AkazeSettings, Features, check_image
+from s2fast_kernels.akaze.contract import AkazeSettings, check_image
+from s2fast_kernels.akaze.forecast import Forecast
 from s2fast_kernels.akaze.jobs import Answer, Engine, Job, Pixels, Rect, Source
 from s2fast_kernels.akaze.masks import Mask
 from s2fast_kernels.akaze.scales import OCTAVE_CONTRAST, Level, diffusion_reach, halo, response_reach
+from s2fast_kernels.features import WORDS, Budget, Features
 
 MARGIN_PX = 24
 """Maxima are sought so far beyond a core [px of the octave], so that a window can forecast suppression at its edge."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from s2fast_kernels.akaze.contract import AkazeSettings, Features, in_core, pack
+from s2fast_kernels.akaze.contract import AkazeSettings, in_core
+from s2fast_kernels.features import Features, pack
 
 if TYPE_CHECKING:
     import numpy.typing as npt

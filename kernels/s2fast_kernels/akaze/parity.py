@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from s2fast_kernels.akaze.contract import Features
+from s2fast_kernels.features import Features
 
 POSITION_PX = 0.05
 """Keypoints of one level that are this near are the same."""

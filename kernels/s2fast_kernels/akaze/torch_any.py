@@ -18,11 +18,12 @@ from torch.nn.functional import pad
 
 from s2fast_kernels.akaze import torch_describe
 from s2fast_kernels.akaze.candidates import Candidates
-from s2fast_kernels.akaze.contract import WORDS, AkazeSettings, Features
+from s2fast_kernels.akaze.contract import AkazeSettings
 from s2fast_kernels.akaze.jobs import Admission, Answer, Filter, Job, searched
 from s2fast_kernels.akaze.maxima import WindowMaxima
 from s2fast_kernels.akaze.scales import Level, derivative_taps
 from s2fast_kernels.akaze.windowed import akaze_array
+from s2fast_kernels.features import WORDS, Features
 
 _DEVICE_BATCH = 16
 """Windows a call on an accelerator: 16 planes of 1,188 x 1,188 px are held for each, 1.4 GB in all."""

@@ -10,10 +10,11 @@ import numpy.typing as npt
 import torch
 
 from s2fast_kernels.akaze.candidates import Candidates
-from s2fast_kernels.akaze.contract import WORDS, AkazeSettings
+from s2fast_kernels.akaze.contract import AkazeSettings
 from s2fast_kernels.akaze.jobs import Job
 from s2fast_kernels.akaze.pattern import GRIDS, LATTICE, SLICES, SLICES_WIDE, comparisons, orientation_samples
 from s2fast_kernels.akaze.scales import Level
+from s2fast_kernels.features import WORDS
 
 Planes = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from s2fast_kernels.akaze.budget import Budget
-from s2fast_kernels.akaze.contract import AkazeSettings, Features
+from s2fast_kernels.akaze.contract import AkazeSettings
 from s2fast_kernels.akaze.contrast import contrast_factor
 from s2fast_kernels.akaze.jobs import Engine, Pixels, Source
 from s2fast_kernels.akaze.masks import Mask, MaskSource
 from s2fast_kernels.akaze.octaves import Run
 from s2fast_kernels.akaze.scales import levels
+from s2fast_kernels.features import Budget, Features
 
 
 def akaze_windowed(

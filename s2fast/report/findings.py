@@ -1,0 +1,93 @@
+"""Tables and summary of a finished run, from which all outputs are written."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import geopandas
+import pandas as pd
+
+from s2fast.folder.record import NullRecord, RunRecord
+from s2fast.folder.run_folder import RunFolder
+from s2fast.geometry.network import add_network
+from s2fast.geometry.nulls import NullRate, null_warning
+from s2fast.report.tables import pair_table, scene_table
+from s2fast.work.executors import Workplace
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Summary of a finished run."""
+
+    counts: Mapping[str, int]
+    """Numbers of scenes, pairs, keypoints, good matches, verified pairs and null trials."""
+    null_rate: NullRecord | None
+    """False-alarm rate of verification; None without null trials."""
+    warnings: Sequence[str]
+    """Warnings about the reliability of the results, one line each."""
+    tables: Mapping[str, int] = field(default_factory=dict)
+    """Checksums of the output files, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """A finished run, as input of the output writers."""
+
+    record: RunRecord
+    """Settings, inputs and history of the run."""
+    folder: RunFolder
+    """The run folder, with tiles, features and matches."""
+    workplace: Workplace
+    """Workers that draw pictures."""
+    pairs: pd.DataFrame
+    """One row per pair, see `s2fast.report.tables.pair_table`."""
+    scenes: geopandas.GeoDataFrame
+    """One row per scene, see `s2fast.report.tables.scene_table`."""
+    scenes_file: bytes
+    """`scenes` as GeoParquet."""
+    summary: Summary
+    """Summary of the tables."""
+
+    @classmethod
+    def of(cls, record: RunRecord, folder: RunFolder, workplace: Workplace, keys: pd.DataFrame) -> Findings:
+        """Create the tables and the summary from the stored results of a run.
+
+        Parameters
+        ----------
+        record, folder, workplace
+            The run.
+        keys
+            One row per pair of the run: ``query``, ``train``, and ``key``, the content key of the verdict.
+
+        Raises
+        ------
+        RunFolderError
+            A pair has no verdict under its key.
+        """
+        pairs, nulls = pair_table(record, folder, keys)
+        summary = _summary(record, folder, pairs, nulls)
+        scenes = [item.scene for item in record.usable]
+        network = add_network([scene.scene_id for scene in scenes], [scene.tile for scene in scenes], pairs)
+        sink = io.BytesIO()
+        scene_table(record, folder, network).to_parquet(sink)
+        file = sink.getvalue()
+        return cls(record, folder, workplace, pairs, geopandas.read_parquet(io.BytesIO(file)), file, summary)
+
+
+def _summary(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: Mapping[str, int]) -> Summary:
+    verified = int(pairs["verified"].sum())
+    counts = {
+        "scenes": len(record.usable),
+        "pairs": len(pairs),
+        "keypoints": sum(folder.keypoints(item.scene.scene_id) for item in record.usable),
+        "good_matches": int(pairs["n_good"].sum()),
+        "verified": verified,
+        **nulls,
+    }
+    if not nulls["null_trials"]:
+        return Summary(counts, None, ())
+    null = NullRate(trials=nulls["null_trials"], verified=nulls["null_verified"])
+    warning = null_warning(null, len(pairs), verified)
+    return Summary(counts, NullRecord.of(null), (warning,) if warning else ())

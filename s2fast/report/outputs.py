@@ -1,0 +1,61 @@
+"""Table of the output files of a finished run, one row per output; the report stage loops over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from s2fast.folder.pair_blocks import parquet
+from s2fast.report import gis, page
+from s2fast.report.findings import Findings
+from s2fast.report.payload import payload
+from s2fast.report.tables import similarity_matrix
+from s2fast.report.thumbnails import thumbnails
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Files that are written together."""
+
+    files: tuple[str, ...]
+    """Names in the run folder, in the order in which the files are written."""
+    write: Callable[[Findings], Mapping[str, bytes]]
+    """Function that returns the content of each file by name; equal findings give equal bytes."""
+
+
+def _pairs(found: Findings) -> Mapping[str, bytes]:
+    table = pa.Table.from_pandas(found.pairs, preserve_index=False)
+    return {"pairs.parquet": parquet(table), "pairs.csv": found.pairs.to_csv(index=False).encode()}
+
+
+def _similarity(found: Findings) -> Mapping[str, bytes]:
+    square = similarity_matrix(found.record, found.pairs)
+    return {"similarity.csv": square.to_csv(float_format="%.2f").encode()}
+
+
+def _scenes(found: Findings) -> Mapping[str, bytes]:
+    return {"scenes.parquet": found.scenes_file}
+
+
+def _page(found: Findings) -> Mapping[str, bytes]:
+    shown = thumbnails(found.record.usable, found.folder, found.workplace)
+    return {page.NAME: page.page(payload(found, shown)).encode()}
+
+
+def _layers(found: Findings) -> Mapping[str, bytes]:
+    return gis.layer_files(found.folder, found.pairs, found.scenes)
+
+
+OUTPUTS = (
+    Output(("pairs.parquet", "pairs.csv"), _pairs),
+    Output(("similarity.csv",), _similarity),
+    Output(("scenes.parquet",), _scenes),
+    Output((page.NAME,), _page),
+    Output(gis.NAMES, _layers),
+)
+"""All outputs, in the order in which they are written. To add one, add a function and a row."""
+
+FILES = tuple(name for output in OUTPUTS for name in output.files)
+"""Names of all files."""

@@ -1,0 +1,122 @@
+"""Tables of pairs and of scenes, and the similarity matrix."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pyproj
+
+from s2fast.errors import RunFolderError
+from s2fast.folder.record import RunRecord
+from s2fast.folder.run_folder import RunFolder
+from s2fast.geometry.antimeridian import footprint
+from s2fast.geometry.placement import overlap_pct
+
+_PAIR_COLUMNS: dict[str, Any] = {
+    "n_query": "int64",
+    "n_train": "int64",
+    "n_good": "int64",
+    "similarity_pct": "float64",
+    "n_inliers": "Int64",
+    "dx_m": "float64",
+    "dy_m": "float64",
+    "dx_px": "float64",
+    "dy_px": "float64",
+    "shift_error_m": "float64",
+    "verified": "boolean",
+    "overlap_pct": "float64",
+    "verdict": "str",
+    "network_residual_m": "float64",
+    "n_witnesses": "Int64",
+    "model": "str",
+    "rotation_deg": "float64",
+    "rotation_error_deg": "float64",
+    "scale": "float64",
+    "scale_error": "float64",
+    "shear": "float64",
+    "rival_dx_m": "float64",
+    "rival_dy_m": "float64",
+    "searched_m": "float64",
+}
+"""Columns of pairs.parquet after those that identify the scenes, in this order. Matching and verification fill all but
+``network_residual_m``, which `add_network` fills. Add new columns at the end."""
+
+
+def pair_table(record: RunRecord, folder: RunFolder, keys: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Join the verdicts of all pairs with the tiles and times of their scenes.
+
+    Parameters
+    ----------
+    record, folder
+        The run.
+    keys
+        See `s2fast.report.findings.Findings.of`.
+
+    Returns
+    -------
+    pairs : DataFrame
+        One row per pair, in the run's order.
+    nulls : dict
+        Sums of ``null_trials`` and ``null_verified``.
+    """
+    found = folder.verified.rows().reindex(columns=["key", *_PAIR_COLUMNS, "null_trials", "null_verified"])
+    rows = keys.merge(found.drop_duplicates("key"), on="key", how="left", validate="one_to_one")
+    missing = int(rows["n_good"].isna().sum())
+    if missing:
+        raise RunFolderError(f"{folder} has no results for {missing} pairs under these settings: run verify first")
+    scenes = {item.scene.scene_id: item.scene for item in record.usable}
+    table = pd.DataFrame({"query": rows["query"], "train": rows["train"]})
+    for side in ("query", "train"):
+        table[f"{side}_tile"] = [scenes[name].tile for name in rows[side]]
+        times = [scenes[name].sensing_time or pd.NaT for name in rows[side]]
+        table[f"{side}_time"] = pd.Series(times, table.index, dtype="datetime64[us, UTC]")
+    table = table[["query", "train", "query_tile", "train_tile", "query_time", "train_time"]]
+    table = table.join(rows[list(_PAIR_COLUMNS)].astype(_PAIR_COLUMNS))
+    return table, {name: int(rows[name].sum()) for name in ("null_trials", "null_verified")}
+
+
+def similarity_matrix(record: RunRecord, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return similarities as a square table: queries as rows, trains as columns, NaN where not computed."""
+    names = pd.Index([item.scene.scene_id for item in record.usable])
+    square = np.full((len(names), len(names)), np.nan)
+    square[names.get_indexer(pd.Index(pairs["query"])), names.get_indexer(pd.Index(pairs["train"]))] = pairs[
+        "similarity_pct"
+    ]
+    return pd.DataFrame(square, index=names, columns=names)
+
+
+def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> geopandas.GeoDataFrame:
+    """Return one row per scene, with its footprint in longitude and latitude and its offset in the network of shifts.
+
+    Parameters
+    ----------
+    record, folder
+        The run.
+    network
+        One row per scene, by id, see `s2fast.geometry.network.add_network`.
+    """
+    rows, footprints = [], []
+    for item in record.usable:
+        scene = item.scene
+        placement = folder.placement(scene.scene_id)
+        rows.append(
+            {
+                "scene_id": scene.scene_id,
+                "platform": scene.platform,
+                "sensing_time": scene.sensing_time,
+                "tile": scene.tile,
+                "source": scene.source.name,
+                "crs": pyproj.CRS(item.raster.crs_wkt).to_string(),
+                "rows": item.raster.shape[0],
+                "cols": item.raster.shape[1],
+                "windows_read": folder.tile(scene.scene_id).windows_read,
+                "n_keypoints": folder.keypoints(scene.scene_id),
+                "clear_pct": overlap_pct(placement, placement),
+                **network.loc[scene.scene_id].to_dict(),
+            }
+        )
+        footprints.append(footprint(placement))
+    return geopandas.GeoDataFrame(rows, geometry=footprints, crs="EPSG:4326")

@@ -1,0 +1,92 @@
+"""Content keys: the hash of everything that a result depends on.
+
+A stage computes a result only if none is stored under its key. The keys form a chain: the key of a tile depends on the
+raster and the polygons, the key of its features on the tile's key and the detector's settings, the key of a pair on the
+keys of both scenes' features and the matching settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from s2fast.config import Config, Matching
+from s2fast.detectors import acting, backend_name
+from s2fast.errors import ConfigError
+from s2fast.folder.content_key import content_key
+from s2fast.folder.record import RunRecord, SceneInput
+from s2fast.regions.file import RegionFile
+from s2fast.report import page
+
+
+def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
+    """Return the content key of a scene's tile."""
+    settings = config.regions if regions and config.regions.mode != "none" else None
+    return content_key(
+        "tile",
+        item.identity,
+        settings.model_dump() if settings else None,
+        regions.content if regions and settings else None,
+        config.ingest.reduction,
+        config.ingest.halo_px if settings and settings.mode == "keep" else None,
+        "reduced" if item.raster.level > 1 else "full",
+        config.ingest.stretch if item.raster.dtype == "uint16" else None,
+        *(["masked"] if item.raster.masked else []),
+    )
+
+
+def features_key(tile: str, config: Config, backend: str) -> str:
+    """Return the content key of a scene's features; `config` is the result of `resolved`."""
+    preparation = config.ingest.model_dump(include={"clouds", "contrast", "clahe_clip"})
+    return content_key("features", tile, acting(config.features), preparation, backend)
+
+
+def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:
+    """Return the settings with ``features.upright = "auto"`` resolved: True if all scenes are north-up."""
+    if config.features.upright != "auto":
+        return config
+    north_up = all(item.raster.north_up for item in scenes)
+    return config.model_copy(update={"features": config.features.model_copy(update={"upright": north_up})})
+
+
+def features_keys(record: RunRecord) -> dict[str, str]:
+    """Return the content keys of all scenes' features under the run's settings, by scene id, in the run's order."""
+    backend = backend_name(record.config.features)
+    config = resolved(record.config, record.usable)
+    return {
+        item.scene.scene_id: features_key(tile_key(item, record.config, record.regions), config, backend)
+        for item in record.usable
+    }
+
+
+def pair_key(query_key: str, train_key: str, config: Config) -> str:
+    """Return the content key of a pair's matches, from the keys of its features and the settings."""
+    rule = config.matching.model_dump(exclude={"backend", "pairs", "pairs_file"})
+    if config.matching.mode == "exhaustive":
+        del rule["radius_m"]
+    return content_key("pair", query_key, train_key, rule)
+
+
+def verdict_key(query_key: str, train_key: str, config: Config) -> str:
+    """Return the content key of a pair's verdict, from the keys of its features and the settings."""
+    verification = config.verification.model_dump() if config.verification.enabled else None
+    matched = pair_key(query_key, train_key, config)
+    return content_key("verified", matched, verification, config.matching.radius_m, config.output.keep_matches)
+
+
+def tables_key(record: RunRecord) -> str:
+    """Return the content key of the tables and the report page, which depend on all scenes and results of pairs."""
+    config = record.config
+    pairs = verdict_key("", "", config), pair_selection(config.matching)
+    return content_key("tables", page.assets_hash(), features_keys(record), *pairs)
+
+
+def pair_selection(settings: Matching) -> Any:
+    """Return everything besides the scenes that determines the pairs to compare, as a JSON value."""
+    if settings.pairs != "file":
+        return settings.pairs
+    try:
+        return Path(settings.pairs_file).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"matching.pairs_file: cannot read {settings.pairs_file}: {error}") from error

@@ -1,0 +1,243 @@
+"""Find the good matches of two scenes: nearest neighbours, ratio test, mutual nearest neighbours, search radius."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from s2fast.config import Matching
+from s2fast.geometry.placement import SEARCHED_RADII, Placement, radii_m
+from s2fast.geometry.witnesses import LEAST_WITNESSES, MAX_LOG_NFA, NeighbourCorrelation, highest_peaks
+from s2fast.image.fixed_pattern import FixedPattern
+from s2fast_kernels import hamming_top2, hamming_top2_both, hamming_window_top2_both
+from s2fast_kernels.backends import Backend, resolve
+from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
+from s2fast_kernels.hamming_window_top2_both import WindowRows
+
+_SCALES_PER_OCTAVE = 4
+"""Only keypoints of the same size, in steps of a quarter of an octave, are matched: so are 98 % of true matches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Good matches of one pair, in ascending order of query row."""
+
+    query_row: npt.NDArray[np.int32]
+    """(k,) rows of the query's features."""
+    train_row: npt.NDArray[np.int32]
+    """(k,) rows of the train's features."""
+    distance: npt.NDArray[np.uint16]
+    """(k,) Hamming distance [bits]."""
+    second: npt.NDArray[np.uint16]
+    """(k,) Hamming distance of the second-best neighbour [bits], 65535 if there is none."""
+    radius_m: float
+    """Search radius: greatest shift between the scenes [m]."""
+
+
+@dataclass(frozen=True)
+class MatchedScene:
+    """Features and position of a scene, as input of matching."""
+
+    descriptors: npt.NDArray[np.uint64]
+    """(n, 8) packed descriptors."""
+    xy: npt.NDArray[np.float32]
+    """(n, 2) positions [full-resolution px]."""
+    size: npt.NDArray[np.float32]
+    """(n,) diameters [full-resolution px]."""
+    fixed_pattern: FixedPattern
+    """Parts that may be fixed to the pixel grid instead of the ground."""
+    placement: Placement
+    """Position of the scene on the ground."""
+
+    @cached_property
+    def on_own_map(self) -> npt.NDArray[np.float64]:
+        """(n, 2) positions [m of the placement's `metric` CRS]."""
+        return self.placement.on_map(self.xy)
+
+    def on_map_of(self, other: MatchedScene) -> npt.NDArray[np.float64]:
+        """Return the positions in the `metric` CRS of another scene: (n, 2) [m]."""
+        if self.placement.metric == other.placement.metric:
+            return self.on_own_map
+        return self.placement.on_map(self.xy, other.placement.metric)
+
+    def prepared(self, radius: float, query: MatchedScene) -> WindowRows:
+        """Return the keypoints sorted for a search within a radius on the query's map; cached."""
+        key = (radius, query.placement.metric)
+        if key not in self._prepared:
+            # Every pair may try several radii: cache the two latest results only.
+            while len(self._prepared) > 1:
+                del self._prepared[next(iter(self._prepared))]
+            self._prepared[key] = WindowRows.of(self.descriptors, self.on_map_of(query), self.scale, radius)
+        return self._prepared[key]
+
+    @cached_property
+    def _prepared(self) -> dict[tuple[float, str], WindowRows]:
+        return {}
+
+    @cached_property
+    def size_m(self) -> npt.NDArray[np.float64]:
+        """(n,) diameters on the ground [m]."""
+        return np.asarray(self.size.astype(np.float64) * (self.placement.grid_m / self.placement.reduction))
+
+    @cached_property
+    def scale(self) -> npt.NDArray[np.int64]:
+        """(n,) size on the ground in quarters of an octave: keypoints of one scale-space level share one bin."""
+        return np.asarray(np.rint(_SCALES_PER_OCTAVE * np.log2(self.size_m)), np.int64)
+
+
+def backends(settings: Matching) -> Sequence[Backend]:
+    """Return the kernels for the search mode of the settings, fastest first."""
+    return hamming_window_top2_both.BACKENDS if settings.mode == "windowed" else hamming_top2.BACKENDS
+
+
+@dataclass(frozen=True, slots=True)
+class MatchingRule:
+    """Rule by which two scenes are matched."""
+
+    settings: Matching
+    """Parameters of the rule."""
+    backend: str
+    """Name of the search kernel; one of `backends`."""
+
+    @classmethod
+    def of(cls, settings: Matching) -> MatchingRule:
+        """Resolve the backend; raise BackendError if the requested one cannot run here."""
+        return cls(settings, resolve(backends(settings), settings.backend).name)
+
+    def good_matches(self, query: MatchedScene, trains: Sequence[MatchedScene]) -> Iterator[Matches]:
+        """Yield the good matches of the query with each train."""
+        if self.settings.mode == "windowed":
+            for train in trains:
+                yield self.near_matches(query, train)
+            return
+        rows = [train.descriptors for train in trains]
+        offsets = np.concatenate([[0], np.cumsum([len(part) for part in rows])]).astype(np.int64)
+        train_rows = np.concatenate(rows)
+        if self.settings.mutual:
+            top2, back = both_directions(query.descriptors, train_rows, offsets, self.backend)
+            good = passing(top2, self.settings) & mutual(top2, back, offsets)
+        else:
+            top2 = hamming_top2.hamming_top2(query.descriptors, train_rows, offsets, backend=self.backend)
+            good = passing(top2, self.settings)
+        for number, train in enumerate(trains):
+            radius = radii_m(query.placement, train.placement, self.settings.radius_m)[0]
+            yield _selected(top2, good, number, radius)
+
+    def near_matches(
+        self,
+        query: MatchedScene,
+        train: MatchedScene,
+        offset_m: npt.NDArray[np.float64] | None = None,
+        radius_m: float | None = None,
+    ) -> Matches:
+        """Find the good matches of two scenes among keypoints near each other on the map.
+
+        Parameters
+        ----------
+        query, train
+            The scenes.
+        offset_m : (2,) float64 or None
+            Offset of the search windows from the expected position, east and north [m]; None: zero.
+        radius_m
+            Search radius [m]; matches are searched within `SEARCHED_RADII` times this distance. None: from the
+            settings.
+
+        Returns
+        -------
+        Matches
+            With ``radius_m = "auto"``, the matches of the first radius within which the positions agree; if there is
+            none, those of the smallest radius.
+        """
+        wanted = self.settings.radius_m
+        radii = [radius_m] if radius_m is not None else radii_m(query.placement, train.placement, wanted)
+        first = self._within(radii[0], query, train, offset_m)
+        found = first
+        for radius in radii[1:]:
+            if _agree(query, train, found, len(radii)):
+                return found
+            found = self._within(radius, query, train, offset_m)
+        return found if len(radii) > 1 and _agree(query, train, found, len(radii)) else first
+
+    def _within(
+        self, radius_m: float, query: MatchedScene, train: MatchedScene, offset_m: npt.NDArray[np.float64] | None
+    ) -> Matches:
+        """Find the good matches within one radius; see `near_matches`."""
+        radius = SEARCHED_RADII * radius_m
+        away = (0.0, 0.0) if offset_m is None else (float(offset_m[0]), float(offset_m[1]))
+        there, back = hamming_window_top2_both.hamming_window_top2_both(
+            query.prepared(radius, query), train.prepared(radius, query), away=away, backend=self.backend
+        )
+        good = passing(there, self.settings)
+        if self.settings.mutual:
+            good &= mutual(there, back, np.array([0, len(train.descriptors)], np.int64))
+        return _selected(there, good, 0, radius_m)
+
+
+def _agree(query: MatchedScene, train: MatchedScene, matches: Matches, tried: int) -> bool:
+    """Return whether the matches agree significantly on a shift within their search radius."""
+    grid = max(query.placement.grid_m, train.placement.grid_m)
+    here = query.on_own_map[matches.query_row]
+    moved = (train.on_map_of(query)[matches.train_row] - here) / grid
+    if len(moved) < LEAST_WITNESSES:
+        return False
+    share = NeighbourCorrelation.of(here, query.size_m[matches.query_row]).shares()
+    peak, _ = highest_peaks(moved, share, SEARCHED_RADII * matches.radius_m / grid, 0.0)
+    inside = float(np.hypot(*peak.at)) * grid <= matches.radius_m
+    return inside and peak.votes >= LEAST_WITNESSES and peak.log_nfa + math.log10(tried) <= MAX_LOG_NFA
+
+
+def _selected(top2: Top2, good: npt.NDArray[np.bool_], number: int, radius_m: float) -> Matches:
+    rows = np.flatnonzero(good[:, number])
+    found = top2.index[rows, number], top2.best[rows, number], top2.second[rows, number]
+    return Matches(rows.astype(np.int32), *found, radius_m)
+
+
+def passing(top2: Top2, settings: Matching) -> npt.NDArray[np.bool_]:
+    """Apply the ratio test and the maximum distance: (n, s) bool.
+
+    A query without a second neighbour has no good match, except in windowed mode, where few rows are candidates.
+    """
+    lone = top2.second == NO_DISTANCE
+    good: npt.NDArray[np.bool_] = (top2.best < settings.ratio * top2.second.astype(np.float64)) & ~lone
+    if settings.mode == "windowed":
+        good |= lone & (top2.best != NO_DISTANCE)
+    return good & (top2.best <= settings.max_distance_bits)
+
+
+def both_directions(
+    query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64], backend: str
+) -> tuple[Top2, Top2]:
+    """Search forward (n, s) and backward from every train row (m, 1); in one pass if the backend supports it."""
+    if backend in {row.name for row in hamming_top2_both.BACKENDS}:
+        return hamming_top2_both.hamming_top2_both(query, train, offsets, backend=backend)
+    ends = np.array([0, len(query)], np.int64)
+    return (
+        hamming_top2.hamming_top2(query, train, offsets, backend=backend),
+        hamming_top2.hamming_top2(train, query, ends, backend=backend),
+    )
+
+
+def mutual(forward: Top2, backward: Top2, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return which queries are the best neighbour of their own best neighbour: (n, s) bool."""
+    is_mutual: npt.NDArray[np.bool_] = forward.index != NO_ROW
+    if not len(backward.index):
+        return is_mutual
+    rows = np.where(is_mutual, forward.index + offsets[None, :-1], 0)
+    is_mutual &= backward.index[rows, 0] == np.arange(len(forward.index))[:, None]
+    return is_mutual
+
+
+def similarity_pct(n_good: int, n_query: int) -> float:
+    """Return the similarity as defined by the notebook [%].
+
+    Examples
+    --------
+    >>> similarity_pct(2, 3), similarity_pct(0, 0)
+    (66.67, 0.0)
+    """
+    return round(100 * n_good / max(n_query, 1), 2)
