@@ -25,7 +25,7 @@ from benchmarks.traps.scenes import (
     scene,
 )
 from s2fast.config import Config
-from s2fast.geometry.shift import Judgement
+from s2fast.geometry.evidence import Judgement
 from s2fast.stages.matching_rule import MatchedScene
 
 CLEAR = ("20160621", "20160830", "20190427", "20190606", "20190611", "20190825", "20190904")
