@@ -95,9 +95,9 @@ def test_a_wrong_way_and_a_circle_are_seen(tmp_path: Path) -> None:
 
 def test_the_names_in_contributing_exist() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    walks = text[text.index("## The way of a scene") : text.index("## Add a backend")]
+    guides = text[text.index("## How a scene is processed") : text.index("## Add a backend")]
     rooms = "|".join(ROOMS)
-    names = re.findall(rf"`((?:s2fast_kernels|{rooms})[.\w]*)`", walks)
+    names = re.findall(rf"`((?:s2fast_kernels|{rooms})[.\w]*)`", guides)
     assert len(names) > 30
     for name in names:
         full = name if name.startswith("s2fast_kernels") else f"s2fast.{name}"
