@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.check import instructions
 from benchmarks.check.facts import Fact, against_base, beyond_limit
 from benchmarks.check.sides import CheckError, Side, SideError, Worker
-from benchmarks.datasets import made
+from benchmarks.datasets import ensure_archive
 
 KINDS = ("compiled", "stages", "memory", "gpu", "instructions")
 """Kinds of facts, in the order they are gathered: the first compiles what the others load."""
@@ -128,7 +128,7 @@ def faults(base: Sequence[Fact], head: Sequence[Fact], accept: Sequence[str] = (
 
 def small_archive(cache: Path) -> Path:
     """Make, once, the archive that the stages' facts and times are taken on: four scenes of 512 px, by recipe."""
-    return made(cache / "archive-512-2-0", size=512, dates=2, seed=0)
+    return ensure_archive(cache / "archive-512-2-0", size=512, dates=2, seed=0)
 
 
 def choose_kinds(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
