@@ -212,7 +212,7 @@ def windowed_rates() -> dict[str, list[tuple[dict[str, float], float]]]:
         _, searching = _cpu_s(hamming_window_top2_both, *prepared)
         units = {"searches": 1.0, "1e3 rows": 2 * rows / 1e3, "1e6 candidates": rows * candidates / 1e6}
         found["windowed search"].append((units, searching))
-        found["window preparation"].append(({"1e3 keypoints": 2 * rows / 1e3}, preparing))
+        found["window preparation"].append(({"scenes": 2.0, "1e3 keypoints": 2 * rows / 1e3}, preparing))
     return found
 
 

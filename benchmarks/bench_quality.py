@@ -8,10 +8,8 @@ every pair is 0), ``arosics``, ``paris`` and ``lebanon`` (other sites). Without 
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,13 @@ import rasterio
 from rasterio.windows import Window
 
 import s2fast
+from benchmarks.datasets import load_truth
 from benchmarks.harness import emit, option_parser
 from benchmarks.quality import TRUE_PX
 from s2fast.config import Ingest
 from s2fast.raster.reader import open_raster
 from s2fast.synth import synth
+from s2fast.synth.plan import PIXEL_M
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -38,24 +38,17 @@ TUNING_TILE = "36UYA"
 """The tile on which the settings were chosen; other scenes are the test set."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """Configuration and overrides of a run."""
-
-    config: str
-    settings: Mapping[str, Any]
-
-
-PROFILES: Mapping[str, Profile] = {
-    "default": Profile("default.toml", {}),
-    "fast": Profile("fast.toml", {}),
-    "no prior": Profile(
+PROFILES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "default": ("default.toml", {}),
+    "fast": ("fast.toml", {}),
+    "no prior": (
         "default.toml",
         {"matching.mode": "exhaustive", "verification.prior": "none", "matching.max_distance_bits": 120},
     ),
     # The scenes are already reduced, and painted polygons would dominate the result.
-    "notebook": Profile("notebook.toml", {"regions.mode": "none", "ingest.reduction": 1, "features.backend": "auto"}),
+    "notebook": ("notebook.toml", {"regions.mode": "none", "ingest.reduction": 1, "features.backend": "auto"}),
 }
+"""By name: a file of `configs/`, and overrides."""
 
 NULLS = 2
 """Wrong offsets tried per pair in the row "unrelated"."""
@@ -86,9 +79,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def real_row(scenes: Path, profile: Profile, out: Path) -> dict[str, Any]:
+def real_row(scenes: Path, profile: tuple[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
     """Compare the results of a profile with the true shift of 0."""
-    run = s2fast.run(CONFIGS / profile.config, scenes=scenes, out=out / "run", overrides=profile.settings)
+    run = s2fast.run(CONFIGS / profile[0], scenes=scenes, out=out / "run", overrides=profile[1])
     pairs = run.pairs()
     same = pairs["query_tile"] == pairs["train_tile"]
     tuning = same & (pairs["query_tile"] == TUNING_TILE)
@@ -187,18 +180,17 @@ def synthetic_row(out: Path) -> dict[str, Any]:
     """Compare shifts and their stated errors with known sub-pixel shifts."""
     synth(out / "archive", size=SYNTH_PX, dates=SYNTH_DATES)
     run = s2fast.run(scenes=out / "archive", out=out / "run")
-    truth = json.loads((out / "archive" / "truth.json").read_text())
-    shift = {scene["scene_id"]: np.array(scene["shift_m"]) for scene in truth["scenes"]}
+    truth = load_truth(out / "archive" / "truth.json")
     pairs = run.pairs()
     rows = pairs[pairs["verified"].astype(bool)]
-    wanted = np.array([shift[train] - shift[query] for query, train in zip(rows["query"], rows["train"], strict=True)])
+    wanted = np.array([truth.shift_m(query, train) for query, train in zip(rows["query"], rows["train"], strict=True)])
     off = np.abs(rows[["dx_m", "dy_m"]].to_numpy() - wanted)
     in_errors = off / rows[["shift_error_m"]].to_numpy()
     return {
         "pairs": len(pairs),
         "verified": len(rows),
-        "wrong": int((np.hypot(*off.T) > TRUE_PX * truth["pixel_m"]).sum()),
-        "error px, median": round(float(np.median(np.hypot(*off.T))) / truth["pixel_m"], 4),
+        "wrong": int((np.hypot(*off.T) > TRUE_PX * PIXEL_M).sum()),
+        "error px, median": round(float(np.median(np.hypot(*off.T))) / PIXEL_M, 4),
         "within 1 stated error %": round(100 * float((in_errors <= 1).mean()), 1),
         "within 2 stated errors %": round(100 * float((in_errors <= 2).mean()), 1),
     }

@@ -115,10 +115,8 @@ def _synthetic(spec: DataSpec, cache: Path) -> Path:
     return ensure_archive(cache / name, **recipe)
 
 
-def load_truth(source: Path | str | None) -> Truth | None:
+def load_truth(source: Path | str) -> Truth:
     """Read the ground truth that `Dataset.truth` names."""
-    if source is None:
-        return None
     if Path(source).is_dir():
         return Truth(None)
     content: dict[str, Any] = json.loads(Path(source).read_text("utf-8"))

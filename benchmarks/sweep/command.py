@@ -76,15 +76,16 @@ def terminal_table(sweep: SweepFile, rows: Sequence[dict[str, Any]]) -> str:
     best = front_of(rows, sweep.plot[0])
     names = shown_columns(rows)
     heads = ["#", *(name.rpartition(".")[2] for name in names), ""]
-    lines = [heads]
-    for place, row in enumerate(rows):
-        mark = row["reason"] or ("* front" if place in best else "")
-        lines.append([str(place + 1), *(cell(row.get(name)) for name in names), mark])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    return "\n".join(
-        "  ".join(
-            text.ljust(width) if column in (1, len(heads) - 1) else text.rjust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    lines = [
+        [
+            str(place + 1),
+            *(cell(row.get(name)) for name in names),
+            row["reason"] or ("* front" if place in best else ""),
+        ]
+        for place, row in enumerate(rows)
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
+    # Words are flush left, numbers flush right.
+    sides = ["<" if at in (1, len(heads) - 1) else ">" for at in range(len(heads))]
+    formats = [f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True)]
+    return "\n".join("  ".join(map(str.format, formats, line)).rstrip() for line in [heads, *lines])

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from s2fast.errors import SceneError
 from s2fast.files import web
 from s2fast.files.source import SCHEMES, Source
-from s2fast.raster.dataset import gdal_settings, opened
+from s2fast.raster.dataset import gdal_settings, open_dataset
 
 
 def identity(source: Source) -> str:
@@ -39,7 +39,7 @@ def identity(source: Source) -> str:
 
 def _read_with(source: Source) -> list[Source]:
     """List the other files that are read with a raster, sorted by their folders."""
-    with gdal_settings(), opened(source) as dataset:
+    with gdal_settings(), open_dataset(source) as dataset:
         # Two files of one name may differ in their queries.
         files = {file.address: file for file in map(Source.of, dataset.files) if file.address != source.address}
     return sorted(files.values(), key=lambda file: PurePosixPath(file.address))

@@ -14,7 +14,7 @@ from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.geometry.placement import reprojected, to_ground, to_pixels
 from s2fast.model import Scene
-from s2fast.raster.dataset import gdal_settings, opened
+from s2fast.raster.dataset import gdal_settings, open_dataset
 
 _SIDE_PX = 512
 """Products are compared on about so many rows and columns: files have a coarser level near it, which is read fast."""
@@ -96,7 +96,7 @@ def used_products(
 def shown(source: Source) -> Shown | None:
     """Take a coarse look at a raster; None if it cannot be read."""
     try:
-        with gdal_settings(), opened(source) as dataset:
+        with gdal_settings(), open_dataset(source) as dataset:
             factor = max(1, max(dataset.shape) // _SIDE_PX)
             rows, cols = (-(-side // factor) for side in dataset.shape)
             bands = [1, 2, 3] if dataset.count >= 3 else [1]

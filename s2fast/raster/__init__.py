@@ -1,1 +1,1 @@
-"""Pixels in: open a raster, read windows of it."""
+"""Open rasters and read windows of their pixels."""

@@ -1,4 +1,4 @@
-"""What a file's bands mean: which of them are the picture, and which of its pixels the file says are not there."""
+"""Interpret a file's bands: select the image bands, and find the missing pixels."""
 
 from __future__ import annotations
 
@@ -22,51 +22,51 @@ _NOT_RGB = {
     ColorInterp.cyan, ColorInterp.magenta, ColorInterp.yellow, ColorInterp.black, ColorInterp.hue,
     ColorInterp.saturation, ColorInterp.lightness,
 }  # fmt: skip
-"""Bands of colour spaces that are not read."""
+"""Bands of unsupported colour spaces."""
 
-_TOLD_ELSEWHERE = ({MaskFlags.all_valid}, {MaskFlags.nodata}, {MaskFlags.per_dataset, MaskFlags.alpha})
-"""Mask flags of bands without a mask of their own."""
+_NO_OWN_MASK = ({MaskFlags.all_valid}, {MaskFlags.nodata}, {MaskFlags.per_dataset, MaskFlags.alpha})
+"""Mask flags of bands without a mask band."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """The bands that are read of a file."""
+    """The bands to read from a file."""
 
     bands: tuple[int, ...]
-    """Red, green and blue, or a single band; counted from 1."""
+    """Numbers of the red, green and blue bands, or of a single band; the first band is 1."""
 
     dtype: str
-    """Type of the pixels, ``uint8`` or ``uint16``: of a palette's colours, not of its indices."""
+    """Type of the pixels, ``uint8`` or ``uint16``; for a palette, the type of its colours, not of its indices."""
 
     nodata: tuple[float | None, ...]
-    """The value of each that stands for no data."""
+    """The nodata value of each band."""
 
     palette: npt.NDArray[np.uint8] | None
-    """(values, 4) colours and opacity that the values of a single band stand for; None: they are no indices."""
+    """(values, 4) RGBA colour of each value of a single band; None: the values are not palette indices."""
 
     alpha: int | None
-    """The band of opacity, wherever it lies among the bands."""
+    """Number of the alpha band; it need not be the last band."""
 
     masks: tuple[int, ...]
-    """Bands whose masks (internal, ``.msk``, or a VRT's) leave pixels out: those that each of them leaves out."""
+    """Bands whose masks (internal, ``.msk``, or a VRT's) are read. A pixel is missing if all of them exclude it."""
 
     @classmethod
     def of(cls, dataset: rasterio.DatasetReader, name: str) -> Picture:
-        """Choose by colour interpretation, else the first three bands, else the first.
+        """Select the bands by their colour interpretation, else the first three bands, else the first.
 
         Raises
         ------
         SceneError
-            The bands are of a colour space or a type that is not read, or of several types; a palette is missing, or
-            there is no band but opacity.
+            The bands have an unsupported colour space or type, or several types; a palette is missing; or the only band
+            is an alpha band.
         """
         meaning = dict(zip(dataset.indexes, dataset.colorinterp, strict=True))
-        told = ", ".join(colour.name for colour in meaning.values())
         alpha = next((band for band, colour in meaning.items() if colour is ColorInterp.alpha), None)
         found = {colour: band for band, colour in reversed(meaning.items()) if band != alpha}
         others = tuple(band for band in meaning if band != alpha)
         if not others or _NOT_RGB & found.keys():
-            raise SceneError(f"{name}: its bands are {told}; grey, RGB or a palette is wanted: convert it")
+            got = ", ".join(colour.name for colour in meaning.values())
+            raise SceneError(f"{name}: its bands are {got}; they must be grey, RGB or a palette: convert the file")
         if all(colour in found for colour in _RGB):
             bands = tuple(found[colour] for colour in _RGB)
         elif ColorInterp.Y in found:
@@ -77,7 +77,7 @@ class Picture:
             bands = others[:3]
         dtypes = [dataset.dtypes[band - 1] for band in bands]
         if not set(dtypes) <= {"uint8", "uint16"} or len(set(dtypes)) > 1:
-            raise SceneError(f"{name}: pixels are {', '.join(dtypes)}, uint8 or uint16 are wanted; use the TCI")
+            raise SceneError(f"{name}: pixels are {', '.join(dtypes)}; they must be uint8 or uint16: use the TCI")
         palette = _palette(dataset, bands[0], name) if meaning[bands[0]] is ColorInterp.palette else None
         nodata = tuple(dataset.nodatavals[band - 1] for band in bands)
         dtype = dtypes[0] if palette is None else "uint8"
@@ -85,20 +85,21 @@ class Picture:
 
     @property
     def masked(self) -> bool:
-        """Whether the file itself says which pixels are missing, other than by zeros as a TCI does."""
+        """Whether the file declares its missing pixels by anything but zeros, which a TCI uses."""
         translucent = self.palette is not None and bool((self.palette[:, 3] == 0).any())
         return bool(self.alpha or self.masks or any(self.nodata) or translucent)
 
     @property
-    def whole_only(self) -> bool:
-        """Whether only the full resolution tells the truth.
+    def full_resolution_only(self) -> bool:
+        """Whether overviews of the file cannot be used.
 
-        Indices have no mean, masks need not have levels, and those of an alpha band mix what is there and what is not.
+        Palette indices cannot be averaged, masks need not have overviews, and overviews of an alpha band mix missing
+        and valid pixels.
         """
         return bool(self.masks or self.alpha) or self.palette is not None
 
     def read(self, dataset: rasterio.DatasetReader, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Read a window; see `seen`."""
+        """Read a window; see `interpret`."""
         tiles = _tiles(window, dataset.block_shapes[0]) if dataset.driver == "JP2OpenJPEG" else [window]
         if len(tiles) > 1:
             pixels = np.empty((len(self.bands) if self.palette is None else 3, window.height, window.width), self.dtype)
@@ -110,28 +111,28 @@ class Picture:
         region = RasterioWindow(window.col, window.row, window.width, window.height)
         # A VRT's sources may be JPEG 2000 files: see `_tiles`.
         with rasterio.Env(GDAL_NUM_THREADS="1") if dataset.driver == "VRT" else nullcontext():
-            pixels, has_data = self.seen(np.asarray(dataset.read(list(self.bands), window=region)))
+            pixels, has_data = self.interpret(np.asarray(dataset.read(list(self.bands), window=region)))
             if self.alpha:
                 has_data &= dataset.read(self.alpha, window=region) != 0
             if self.masks:
                 has_data &= dataset.read_masks(list(self.masks), window=region).any(axis=0)
         return pixels, has_data
 
-    def seen(self, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Tell colours and missing pixels from the values of the bands alone.
+    def interpret(self, values: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Return the colours and the data mask of band values, ignoring masks and the alpha band.
 
         Parameters
         ----------
         values : (bands, height, width) uint8 or uint16
-            Of `bands`.
+            Values of `bands`.
 
         Returns
         -------
         pixels : (1 or 3, height, width)
-            Grey or red, green and blue; uint8 where a palette was looked up.
+            Grey, or red, green and blue; the uint8 colours if there is a palette.
         has_data : (height, width) bool
-            False where all of them are 0, since Sentinel-2 TCIs declare no nodata value, where all values are those of
-            no data, and where the palette's colour is transparent.
+            False where all pixels are 0 (Sentinel-2 TCIs declare no nodata value), where all values equal the nodata
+            value, and where the palette's colour is transparent.
         """
         pixels, opaque = values, None
         if self.palette is not None:
@@ -141,14 +142,14 @@ class Picture:
         if opaque is not None:
             has_data &= opaque
         if any(self.nodata):
-            has_data &= np.logical_or.reduce([band != gone for band, gone in zip(values, self.nodata, strict=True)])
+            has_data &= np.logical_or.reduce([band != nodata for band, nodata in zip(values, self.nodata, strict=True)])
         return pixels, has_data
 
 
 def _tiles(window: Window, tile: tuple[int, int]) -> list[Window]:
-    """Cut a window along the tiles of a JPEG 2000 file.
+    """Split a window along the tiles of a JPEG 2000 file.
 
-    Several tiles of one band are decoded by GDAL in threads of its own, which lose the errors of damaged ones.
+    GDAL decodes several tiles of one band in its own threads, which discard the errors of damaged tiles.
     """
     rows, cols = (
         sorted({start, stop, *range(side * (start // side + 1), stop, side)})
@@ -169,7 +170,7 @@ def _palette(dataset: rasterio.DatasetReader, band: int, name: str) -> npt.NDArr
     try:
         entries = dataset.colormap(band)
     except ValueError as error:
-        raise SceneError(f"{name}: its values are indices of a palette that it lacks") from error
+        raise SceneError(f"{name}: its values are palette indices, but it has no palette") from error
     table = np.zeros((np.iinfo(dataset.dtypes[band - 1]).max + 1, 4), np.uint8)
     for value, colour in entries.items():
         if value < len(table):
@@ -178,7 +179,7 @@ def _palette(dataset: rasterio.DatasetReader, band: int, name: str) -> npt.NDArr
 
 
 def _mask_bands(dataset: rasterio.DatasetReader, bands: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the bands whose masks count: one if it is the mask of all, none if a band is valid throughout."""
-    own = [band for band in bands if set(dataset.mask_flag_enums[band - 1]) not in _TOLD_ELSEWHERE]
+    """Return the bands whose masks to read: one if all bands share a mask, none if a band has no mask."""
+    own = [band for band in bands if set(dataset.mask_flag_enums[band - 1]) not in _NO_OWN_MASK]
     shared = [band for band in own if MaskFlags.per_dataset in dataset.mask_flag_enums[band - 1]]
     return tuple(shared[:1] or (own if len(own) == len(bands) else ()))

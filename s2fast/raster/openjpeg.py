@@ -1,6 +1,7 @@
-"""Part of a JPEG 2000 tile, by OpenJPEG itself: GDAL decodes whole tiles, OpenJPEG the code-blocks an area needs.
+"""Decode part of a JPEG 2000 tile with OpenJPEG: only the code-blocks of an area, whereas GDAL decodes whole tiles.
 
-The values are GDAL's own, which calls the same library; `s2fast.raster.reader` asks GDAL for all that is not read here.
+The values equal GDAL's, which calls the same library. `s2fast.raster.reader` uses GDAL for everything that this module
+cannot read.
 """
 
 from __future__ import annotations
@@ -22,26 +23,26 @@ import rasterio
 from s2fast.model import Window
 
 CALL_PX = 90_000
-"""What asking for one more part of a tile costs, in pixels decoded: the headers of all its packets are read again."""
+"""Cost of one more call per tile, in decoded pixels: each call reads the headers of all packets again."""
 
 CODE_BLOCK_PX = 64
-"""Half a code-block's side on the image, which a part must be expected to reach into at either end [px]."""
+"""Half the side of a code-block, on the image [px]: the expected excess of a decoded part over its area."""
 
 MARGIN_PX = 32
-"""Decoded around an area, on the level read: up to 9 px from its edge OpenJPEG 2.5 is sometimes one grey value off, as
-it leaves out a code-block that the wavelet still reaches."""
+"""Margin decoded around an area, on the level read [px]. OpenJPEG 2.5 skips a code-block that still contributes to the
+wavelet, so values within 9 px of the area's edge can be off by one."""
 
 _OLDEST = (2, 3)
-"""The first version that leaves out code-blocks."""
+"""The first version that can skip code-blocks."""
 
 _STREAM_BYTES = 16 << 10
-"""What is read at once. The library's 1 MiB would be read again at the head of every tile that is passed over."""
+"""Read buffer [bytes]. The library's default of 1 MiB would be read again at the start of every skipped tile."""
 
 _JP2 = 2
 
 _AS_CODED = 1
-"""`OPJ_DPARAMETERS_IGNORE_PCLR_CMAP_CDEF_FLAG`: bands as the codestream has them, as GDAL reads them, not with a
-palette looked up or in the order of a channel definition."""
+"""`OPJ_DPARAMETERS_IGNORE_PCLR_CMAP_CDEF_FLAG`: return the bands of the codestream, as GDAL does, without applying the
+palette or the channel definition."""
 
 
 class _Component(ctypes.Structure):
@@ -85,7 +86,7 @@ class _Parameters(ctypes.Structure):
 
 
 class _Tiling(ctypes.Structure):
-    """How `opj_codestream_info_v2_t` begins."""
+    """The first fields of `opj_codestream_info_v2_t`."""
 
     _fields_ = [(name, c_uint32) for name in ["x0", "y0", "width", "height", "columns", "rows"]]
 
@@ -111,10 +112,10 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL | None:
-    """Load the OpenJPEG that came with rasterio, else the system's; None if there is none, or it is too old."""
+    """Return the OpenJPEG bundled with rasterio, else the system's; None if it is missing or too old."""
     package = Path(rasterio.__file__).parent
-    beside = [package.parent / "rasterio.libs", package / ".dylibs"]
-    found = [str(file) for folder in beside for file in sorted(folder.glob("libopenjp2*"))]
+    folders = [package.parent / "rasterio.libs", package / ".dylibs"]
+    found = [str(file) for folder in folders for file in sorted(folder.glob("libopenjp2*"))]
     for name in (*found, ctypes.util.find_library("openjp2")):
         try:
             loaded = ctypes.CDLL(name) if name else None
@@ -132,33 +133,33 @@ def library() -> ctypes.CDLL | None:
 
 
 def read_part(path: Path, window: Window, factor: int, bands: int, threads: int) -> npt.NDArray[np.uint8] | None:
-    """Read a window that lies in one tile of a JP2 file.
+    """Read a window within one tile of a JP2 file.
 
     Parameters
     ----------
     path
         A file on disk.
     window
-        On the grid of full resolution; its origin a multiple of `factor`.
+        Window on the full-resolution grid; its origin is a multiple of `factor`.
     factor
-        Every how many pixels: a power of two, the file's own resolution level.
+        Factor of the resolution level to read, a power of two.
     bands
-        How many there are.
+        Number of bands of the file.
     threads
-        For the code-blocks.
+        Number of threads that decode code-blocks.
 
     Returns
     -------
-    (bands, height // factor, width // factor) uint8
-        What rasterio reads there, a palette not looked up; None where that cannot be promised: no library, more than
-        one tile, samples that are not 8 bits, or a file that cannot be decoded, of which GDAL then says what is wrong
-        with it.
+    (bands, height // factor, width // factor) uint8 or None
+        The values that rasterio reads, without applying a palette. None if that cannot be guaranteed: there is no
+        library, the window spans several tiles, samples are not 8-bit, or the file cannot be decoded. In the last case
+        the caller gets the reason from GDAL.
     """
     opj = library()
     if opj is None:
         return None
     with _opened(opj, path, threads) as (codec, stream, image):
-        if not image or image.contents.components != bands or not _plain(image.contents):
+        if not image or image.contents.components != bands or not _has_plain_samples(image.contents):
             return None
         area = _area(opj, codec, image.contents, window, factor)
         if (
@@ -182,7 +183,7 @@ def read_part(path: Path, window: Window, factor: int, bands: int, threads: int)
 
 @contextmanager
 def _opened(opj: ctypes.CDLL, path: Path, threads: int) -> Iterator[tuple[int | None, int | None, Any]]:
-    """Open a file and read its header; the image is a null pointer if that failed."""
+    """Open a file and read its header; the image is a null pointer if that fails."""
     image = POINTER(_Image)()
     stream = opj.opj_stream_create_file_stream(os.fsencode(path), _STREAM_BYTES, 1)
     codec = opj.opj_create_decompress(_JP2)
@@ -201,8 +202,8 @@ def _opened(opj: ctypes.CDLL, path: Path, threads: int) -> Iterator[tuple[int | 
         opj.opj_stream_destroy(stream)
 
 
-def _plain(image: _Image) -> bool:
-    """Whether an image starts at its grid's origin and has 8-bit samples at every pixel."""
+def _has_plain_samples(image: _Image) -> bool:
+    """Return whether an image starts at its grid's origin and has an 8-bit sample at every pixel."""
     components = image.component[: image.components]
     return (image.x0, image.y0) == (0, 0) and all(
         (part.dx, part.dy, part.precision, part.signed) == (1, 1, 8, 0) for part in components
@@ -212,16 +213,16 @@ def _plain(image: _Image) -> bool:
 def _area(
     opj: ctypes.CDLL, codec: int | None, image: _Image, window: Window, factor: int
 ) -> tuple[int, int, int, int] | None:
-    """Widen a window by the margin, within its tile: x0, y0, x1, y1; None if it lies in several."""
-    told = opj.opj_get_cstr_info(codec)
-    if not told:
+    """Return the window widened by the margin, clipped to its tile: x0, y0, x1, y1; None if it spans several tiles."""
+    info = opj.opj_get_cstr_info(codec)
+    if not info:
         return None
-    tiling = told.contents
+    tiling = info.contents
     x0, y0, x1, y1 = window.bounds
     column, row = (x0 - tiling.x0) // tiling.width, (y0 - tiling.y0) // tiling.height
     left, top = tiling.x0 + column * tiling.width, tiling.y0 + row * tiling.height
     right, bottom = min(left + tiling.width, image.x1), min(top + tiling.height, image.y1)
-    opj.opj_destroy_cstr_info(ctypes.byref(told))
+    opj.opj_destroy_cstr_info(ctypes.byref(info))
     margin = MARGIN_PX * factor
     area = max(left, x0 - margin), max(top, y0 - margin), min(right, x1 + margin), min(bottom, y1 + margin)
     return area if x1 <= right and y1 <= bottom and area[0] % factor == area[1] % factor == 0 else None

@@ -1,4 +1,4 @@
-"""Reading ahead: the next window is read in a thread of its own while this one is worked on."""
+"""Read ahead: a separate thread reads the next window while the current one is processed."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ import numpy.typing as npt
 from s2fast.model import Window
 from s2fast.raster.reader import Reader
 
-Asked = tuple[Window, npt.NDArray[np.bool_] | None]
-"""What `Reader.read` takes: a window, and where in it the answer matters."""
+ReadRequest = tuple[Window, npt.NDArray[np.bool_] | None]
+"""Arguments of `Reader.read`: a window, and the mask of its pixels that are used."""
 
 Pixels = tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]
-"""What `Reader.read` returns."""
+"""Result of `Reader.read`."""
 
 DEPTH = 1
-"""Windows read ahead: the first makes ingest 1.1 x faster, a second 1.02 x more, and each costs memory."""
+"""Number of windows read ahead. The first makes ingest 1.1 x faster, a second another 1.02 x; each costs memory."""
 
 
 class ReaderAhead:
-    """A reader that lives in a thread; made by `reading_ahead`."""
+    """A reader that runs in a separate thread; created by `reading_ahead`."""
 
     def __init__(self, thread: ThreadPoolExecutor, reader: Reader) -> None:
         self.reader = reader
         self._thread = thread
 
-    def windows(self, asked: Iterable[Asked], depth: int = DEPTH) -> Iterator[tuple[Asked, Pixels]]:
-        """Read windows in their order, at most `depth` of them ahead of the one handed out.
+    def windows(self, requests: Iterable[ReadRequest], depth: int = DEPTH) -> Iterator[tuple[ReadRequest, Pixels]]:
+        """Yield windows in order, reading at most `depth` of them ahead.
 
-        Windows are asked for in the caller's thread, no sooner than they are to be read. What a read raises is raised
-        here, at that window; windows after it are not read.
+        `requests` is consumed in the caller's thread, only as windows are about to be read. An error of a read is
+        raised when that window is reached; later windows are not read.
         """
-        coming = iter(asked)
-        waiting: deque[tuple[Asked, Future[Pixels]]] = deque()
+        remaining = iter(requests)
+        waiting: deque[tuple[ReadRequest, Future[Pixels]]] = deque()
         try:
             while True:
-                for window, wanted in islice(coming, depth + 1 - len(waiting)):
+                for window, wanted in islice(remaining, depth + 1 - len(waiting)):
                     waiting.append(((window, wanted), self._thread.submit(self.reader.read, window, wanted)))
                 if not waiting:
                     return
-                question, pixels = waiting.popleft()
-                yield question, pixels.result()
+                request, pixels = waiting.popleft()
+                yield request, pixels.result()
         finally:
             for _, future in waiting:
                 future.cancel()
@@ -54,7 +54,7 @@ class ReaderAhead:
 
 @contextmanager
 def reading_ahead(opened: AbstractContextManager[Reader]) -> Iterator[ReaderAhead]:
-    """Open a reader in a thread of its own, which reads and closes it: a dataset handle serves one thread only."""
+    """Open, use and close a reader in one separate thread, since a dataset handle must not be shared by threads."""
     with ThreadPoolExecutor(1, thread_name_prefix="s2fast-read") as thread:
         reader = thread.submit(opened.__enter__).result()
         try:

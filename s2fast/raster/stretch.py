@@ -1,4 +1,4 @@
-"""From 16 bits to 8: one constant stretch a scene, so that equal values stay equal wherever they lie."""
+"""Convert 16 bits to 8 with one constant stretch per scene, so that equal values stay equal everywhere."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import numpy as np
 import numpy.typing as npt
 
 VALUES = 1 << 16
-"""How many values 16 bits have."""
+"""Number of 16-bit values."""
 
 AUTO_SHARE_PCT = (2, 98)
-"""Share of the valid values that "auto" lets lie below the low and up to the high end [%]."""
+"""Percentiles of the valid values that "auto" uses as the low and the high end [%]."""
 
 
 def stretch_table(low: int, high: int) -> npt.NDArray[np.uint8]:
-    """Tabulate a stretch: (65536,) uint8.
+    """Return the lookup table of a stretch: (65536,) uint8.
 
-    0 stays 0, no data. All else goes linearly to 1..255, rounded half up, `low` and below to 1, `high` and above to
-    255: with ``[0, 3558]`` what the ground segment makes of L1C reflectances for the TCI.
+    0 stays 0, no data. All other values are mapped linearly to 1..255, rounded half up: `low` and below become 1,
+    `high` and above 255. ``[0, 3558]`` is the stretch by which the ground segment makes the TCI from L1C reflectances.
 
     Examples
     --------
@@ -31,12 +31,12 @@ def stretch_table(low: int, high: int) -> npt.NDArray[np.uint8]:
 
 
 def auto_stretch(counts: npt.NDArray[np.int64]) -> tuple[int, int]:
-    """Choose a stretch from how often each valid value occurs.
+    """Compute a stretch from a histogram of the valid values.
 
     Parameters
     ----------
     counts : (65536,) int64
-        Valid pixels of each value, all bands together.
+        Number of valid pixels of each value, all bands together.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def auto_stretch(counts: npt.NDArray[np.int64]) -> tuple[int, int]:
     total = int(counts.sum())
     if not total:
         return 0, 1
-    # In integers, so that no rounding decides.
+    # In integers, so that the result does not depend on rounding.
     reached = 100 * np.cumsum(counts)
     low, high = (int(np.searchsorted(reached, share * total)) for share in AUTO_SHARE_PCT)
     return min(low, VALUES - 2), max(high, min(low, VALUES - 2) + 1)

@@ -1,4 +1,4 @@
-"""Pure algebra of windows: cut a grid, add a halo, clip, scale. No input or output here."""
+"""Algebra of windows: split a grid, add a halo, clip, scale. Nothing here reads or writes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy.typing as npt
 from s2fast.model import Window
 
 MIN_CHUNK_PX = 256
-"""A file's blocks narrower than this (strips) are read several at a time."""
+"""Blocks of a file narrower than this, such as strips, are read several at a time."""
 
 
 def grid(shape: tuple[int, int], step: tuple[int, int]) -> list[Window]:
-    """Cut a raster into windows of at most ``step`` rows and columns, row by row.
+    """Split a raster into windows of at most ``step`` rows and columns, in row-major order.
 
     Examples
     --------
@@ -29,7 +29,7 @@ Window(row=2, col=0, height=1, width=4), Window(row=2, col=4, height=1, width=1)
 
 
 def chunk_shape(block: tuple[int, int], reduction: int) -> tuple[int, int]:
-    """Choose what to read at once: whole blocks, at least 256 px a side, a multiple of the reduction.
+    """Return the size of the windows to read: whole blocks, at least 256 px per side, a multiple of the reduction.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def chunk_shape(block: tuple[int, int], reduction: int) -> tuple[int, int]:
 
 
 def with_halo(window: Window, halo_px: int, shape: tuple[int, int]) -> Window:
-    """Grow a window by a halo on every side, clipped to the raster.
+    """Extend a window by a halo on every side, clipped to the raster.
 
     Examples
     --------
@@ -65,9 +65,9 @@ def with_halo(window: Window, halo_px: int, shape: tuple[int, int]) -> Window:
 
 
 def reduced(window: Window, reduction: int) -> Window:
-    """Map a window onto the grid reduced by a factor; its origin must lie on that grid.
+    """Map a window onto the grid reduced by a factor; its origin must be a multiple of the factor.
 
-    Rows and columns left over at the raster's far edge, fewer than the factor, have no pixel in the reduced grid.
+    An incomplete last row or column of the reduced grid is dropped.
     """
     return Window(
         window.row // reduction, window.col // reduction, window.height // reduction, window.width // reduction
@@ -75,12 +75,12 @@ def reduced(window: Window, reduction: int) -> Window:
 
 
 def reduced_shape(shape: tuple[int, int], reduction: int) -> tuple[int, int]:
-    """Rows and columns of the grid reduced by a factor: only whole pixels count."""
+    """Return the rows and columns of the grid reduced by a factor, without incomplete pixels."""
     return shape[0] // reduction, shape[1] // reduction
 
 
 def scaled_up(window: Window, reduction: int) -> Window:
-    """Map a window of the grid reduced by a factor back: the pixels that it is made of.
+    """Map a window of the grid reduced by a factor to the full grid.
 
     Examples
     --------
@@ -91,23 +91,23 @@ def scaled_up(window: Window, reduction: int) -> Window:
 
 
 def covering_rectangles(wanted: npt.NDArray[np.bool_], padding: int, price: int) -> list[Window]:
-    """Cover what is wanted of a plane with rectangles that are cheap to read.
+    """Cover the True pixels of a mask with rectangles that are cheap to read.
 
-    The rectangle around all that is wanted is cut along an empty row or column as long as that pays.
+    The bounding rectangle is split recursively along empty rows or columns while that lowers the total cost.
 
     Parameters
     ----------
     wanted : (rows, cols) bool
-        What to cover.
+        Pixels to cover.
     padding
-        Rows, and columns, that are read of every rectangle beyond its own.
+        Number of additional rows, and of additional columns, read with every rectangle.
     price
-        What one more rectangle costs, in pixels.
+        Cost of one more rectangle, in pixels.
 
     Returns
     -------
     list[Window]
-        Rectangles that do not overlap; none if nothing is wanted.
+        Disjoint rectangles; empty if no pixel is True.
 
     Examples
     --------
@@ -120,13 +120,13 @@ def covering_rectangles(wanted: npt.NDArray[np.bool_], padding: int, price: int)
     def cost(around: Window) -> int:
         return price + (around.height + padding) * (around.width + padding)
 
-    whole = _around(wanted, Window(0, 0, *wanted.shape))
+    whole = _shrink_to_wanted(wanted, Window(0, 0, *wanted.shape))
     if not whole:
         return []
     cuts = [
-        (_around(wanted, before), _around(wanted, after))
+        (_shrink_to_wanted(wanted, before), _shrink_to_wanted(wanted, after))
         for axis in (0, 1)
-        for before, after in _cut_where_empty(wanted, whole, axis)
+        for before, after in _splits_where_empty(wanted, whole, axis)
     ]
     best = min(cuts, key=lambda pair: cost(pair[0]) + cost(pair[1]), default=None)
     if best is None or cost(best[0]) + cost(best[1]) >= cost(whole):
@@ -138,8 +138,8 @@ def covering_rectangles(wanted: npt.NDArray[np.bool_], padding: int, price: int)
     ]
 
 
-def _around(wanted: npt.NDArray[np.bool_], window: Window) -> Window:
-    """Shrink a window to what is wanted in it."""
+def _shrink_to_wanted(wanted: npt.NDArray[np.bool_], window: Window) -> Window:
+    """Return the bounding rectangle of the True pixels in a window."""
     inside = wanted[window.slices]
     rows, cols = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
@@ -148,8 +148,8 @@ def _around(wanted: npt.NDArray[np.bool_], window: Window) -> Window:
     return Window(window.row + top, window.col + left, int(rows[-1]) + 1 - top, int(cols[-1]) + 1 - left)
 
 
-def _cut_where_empty(wanted: npt.NDArray[np.bool_], whole: Window, axis: int) -> list[tuple[Window, Window]]:
-    """Cut a window in two at every run of rows (axis 0) or columns (axis 1) in which nothing is wanted."""
+def _splits_where_empty(wanted: npt.NDArray[np.bool_], whole: Window, axis: int) -> list[tuple[Window, Window]]:
+    """Return the splits of a window into two parts, one at every run of empty rows (axis 0) or columns (axis 1)."""
     used = np.flatnonzero(wanted[whole.slices].any(axis=1 - axis))
     last = used[:-1][np.diff(used) > 1]
     row, col, height, width = whole.row, whole.col, whole.height, whole.width

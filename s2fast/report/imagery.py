@@ -17,7 +17,7 @@ from s2fast.files.source import Source
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
 from s2fast.raster.bands import Picture
-from s2fast.raster.dataset import gdal_settings, opened
+from s2fast.raster.dataset import gdal_settings, open_dataset
 from s2fast.raster.windows import reduced
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ def from_source(
     """
     source = source or Source.of(folder.tile(scene_id).source)
     try:
-        with gdal_settings(), opened(source) as dataset:
+        with gdal_settings(), open_dataset(source) as dataset:
             picture = Picture.of(dataset, source.name)
             # GDAL uses the overview of the file nearest this size.
             values: npt.NDArray[Any] = dataset.read(
@@ -59,7 +59,7 @@ def from_source(
                 out_shape=(len(picture.bands), *_shrunk_shape(window.height, window.width, side_px)),
                 resampling=Resampling.average if picture.palette is None else Resampling.nearest,
             )
-            pixels, _ = picture.seen(values)
+            pixels, _ = picture.interpret(values)
     except (RasterioError, SceneError):
         log.warning("cannot read %s: the scene is drawn in grey, from the run folder", source)
         return None

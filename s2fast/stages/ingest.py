@@ -14,7 +14,7 @@ from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import TileInfo, Window
-from s2fast.raster.prefetch import Asked, reading_ahead
+from s2fast.raster.prefetch import ReadRequest, reading_ahead
 from s2fast.raster.reader import Reader, open_raster, reduce_any
 from s2fast.raster.windows import chunk_shape, grid, reduced, reduced_shape
 from s2fast.regions.file import RegionFile
@@ -145,7 +145,7 @@ def needed_windows(
 
 def read_requests(
     windows: Iterable[Window], placed: PlacedRegions | None, mode: str, reduction: int
-) -> Iterator[Asked]:
+) -> Iterator[ReadRequest]:
     """Yield every window with the mask of the pixels that are used; None: all of them.
 
     In mode "zero" only pixels inside the polygons are used, and windows without any are skipped.
