@@ -1,4 +1,4 @@
-"""Choose a benchmark: ``python -m benchmarks NAME [options]``."""
+"""Run a benchmark: ``python -m benchmarks NAME [options]``."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import importlib
 import sys
 
 COMMANDS = {
-    "notebook": ("benchmarks.bench_notebook", "the whole job beside the notebook's script, equal answers first"),
+    "notebook": ("benchmarks.bench_notebook", "all stages against the notebook's script, after checking equal results"),
     "fulltile": (
         "benchmarks.bench_notebook:fulltile",
-        "the same on full 10980 px tiles, and what 50 of them would take",
+        "the same on full 10980 px tiles, extrapolated to 50 scenes",
     ),
     "costs": (
         "benchmarks.bench_costs",
-        "what a scene, a pixel, a keypoint and a pair cost; what archives would",
+        "cost per scene, pixel, keypoint and pair; predicted cost of large archives",
     ),
-    "quality": ("benchmarks.bench_quality", "verdicts and shifts held against the truth, and against chance"),
+    "quality": ("benchmarks.bench_quality", "verdicts and shifts against the truth, and false positives"),
     "fuzz": ("benchmarks.fuzz", "damaged inputs of every kind: no traceback, no crash, no hang"),
-    "traps": ("benchmarks.traps.command", "verification tried where it has been wrong"),
+    "traps": ("benchmarks.traps.command", "verification in cases in which it has failed before"),
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),
-    "window": ("benchmarks.bench_window", "windowed matching both ways on prepared rows against two searches"),
-    "akaze": ("benchmarks.bench_akaze", "akaze against OpenCV: parity, then seconds and memory"),
-    "executors": ("benchmarks.bench_executors", "overhead a unit of work; two workers against one"),
-    "sweep": ("benchmarks.sweep.command", "what settings give in quality, seconds and memory"),
+    "window": ("benchmarks.bench_window", "windowed matching in both directions on prepared rows against two searches"),
+    "akaze": ("benchmarks.bench_akaze", "akaze against OpenCV: parity, seconds and memory"),
+    "executors": ("benchmarks.bench_executors", "overhead per unit of work; two workers against one"),
+    "sweep": ("benchmarks.sweep.command", "quality, seconds and memory of settings"),
     "check": ("benchmarks.check.command", "whether this checkout is slower than another revision"),
-    "prove-check": ("benchmarks.check.prove", "the check on injected faults: found, and nothing else"),
-    "static": ("benchmarks.static", "what the compiler made of the GPU kernels, and the rate that predicts"),
+    "prove-check": ("benchmarks.check.prove", "whether the check finds injected faults and nothing else"),
+    "static": ("benchmarks.static", "compiled GPU kernels, and the rate predicted from their instructions"),
 }
-"""Name, module with a ``main(argv) -> exit code`` or another function named, and what it is; imported when chosen."""
+"""By name: ``module`` or ``module:function``, a function (argv) -> exit code (default ``main``), and a description."""
 
 
 def main(argv: list[str]) -> int:
-    """Run the benchmark named first, or list them."""
+    """Run the benchmark named by the first argument, or list all benchmarks."""
     if not argv or argv[0] not in COMMANDS:
         print("usage: python -m benchmarks NAME [--json] [options]\n", file=sys.stderr)
         for name, (_, description) in COMMANDS.items():

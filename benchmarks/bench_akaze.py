@@ -1,8 +1,8 @@
-"""`akaze` against OpenCV: parity first, then wall, user CPU and peak memory, interleaved in one run.
+"""Compare `akaze` with OpenCV: parity first, then wall time, user CPU time and peak memory, interleaved in one run.
 
-Every timed call runs in a process of its own, with its image already in memory and its code warmed up on another,
-smaller image: a fresh allocator for both sides. OpenCV is timed on a warm allocator too, by a second call in the same
-process. Rounds alternate between the sides, so that a busy machine slows all of them; ratios are of medians.
+Every timed call runs in its own process with a fresh allocator; its image is in memory and its code was warmed up on a
+smaller image. A second call in the same process times OpenCV on a warm allocator. Rounds alternate between the sides,
+so that a busy machine slows both; ratios are of medians.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class Case:
     budget: int | None = None
     """Limit of our keypoints; OpenCV detects and describes all it finds."""
     mask: str | None = None
-    """``"zero"``: both see an image that is black outside the regions; ``"keep"``: ours gets them as valid pixels."""
+    """``"zero"``: both get an image that is black outside the regions; ``"keep"``: ours gets the regions as mask."""
     wanted: float = 0.0
-    """Wall ratio to OpenCV that the project aims at."""
+    """Target ratio of OpenCV's wall time to ours."""
 
 
 CASES = (
@@ -56,9 +56,9 @@ CASES = (
 
 
 def mosaic(size_px: int) -> Image:
-    """Cover a square with a real 10 m image and its mirror images; with made ground where there is no real image.
+    """Fill a square with a real 10 m image and its mirror images, or with synthetic ground if there is no real image.
 
-    Mirrored seams hold exact ties, which is fine for speed and not for parity: parity is measured elsewhere.
+    Mirrored seams contain exact ties, so parity is measured on other images.
     """
     if SHARED.is_dir():
         tile = next(image for name, image in real_images(SHARED) if name.startswith("arosics/ref"))
@@ -73,7 +73,7 @@ def mosaic(size_px: int) -> Image:
 
 
 def regions(size_px: int) -> npt.NDArray[np.bool_]:
-    """Mask of the regions: the real polygons of one tile where they are at hand, else small seeded rectangles."""
+    """Return the mask of the regions: the real polygons of one tile if available, else small random rectangles."""
     mask = np.zeros((size_px, size_px), np.uint8)
     path = SHARED / "ukraine" / "deforestation_labels.geojson"
     scene = next(iter(sorted((SHARED / "ukraine").glob("*T36UXA*/**/*_TCI.jp2"))), None) if path.is_file() else None
@@ -93,7 +93,7 @@ def regions(size_px: int) -> npt.NDArray[np.bool_]:
 
 
 def once(case: Case, side: str) -> dict[str, float]:
-    """Time one side on one case; call it `alone`."""
+    """Time one side on one case; to be called through `alone`."""
     image = mosaic(case.size_px)
     mask = None if case.mask is None else regions(case.size_px)
     if case.mask == "zero" and mask is not None:
@@ -118,7 +118,7 @@ def _timed(call: Any, image: Image, case: Case, mask: npt.NDArray[np.bool_] | No
 def _opencv(image: Image, _case: Case, _mask: npt.NDArray[np.bool_] | None) -> int:
     import cv2
 
-    # What the notebook does: a mask is painted into the image, never handed to OpenCV.
+    # As in the notebook, the mask is painted into the image and not passed to OpenCV.
     return len(cv2.AKAZE.create().detectAndCompute(image, None)[0])
 
 
@@ -135,7 +135,7 @@ def _ours(image: Image, case: Case, mask: npt.NDArray[np.bool_] | None) -> int:
 
 
 def measure(case: Case, rounds: int) -> dict[str, Any]:
-    """Run both sides in turn, each in a fresh process, and take medians."""
+    """Run both sides alternately, each in a fresh process, and return medians."""
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     for _ in range(rounds):
         for side in SIDES:
@@ -154,7 +154,7 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
 
 
 def check_parity() -> list[dict[str, Any]]:
-    """Compare with OpenCV, image by image; raise if any does not hold what the project promises."""
+    """Compare with OpenCV, image by image; raise if the parity guaranteed by the project fails."""
     from s2fast_kernels.akaze import akaze
     from s2fast_kernels.akaze.parity import parity
 
@@ -172,7 +172,7 @@ def check_parity() -> list[dict[str, Any]]:
 
 
 def stages() -> dict[str, Any]:
-    """CPU seconds by stage of a full tile, the compiled backend, summed over its threads."""
+    """Return the CPU seconds of each step of the compiled backend on a full tile, summed over its threads."""
     from s2fast_kernels.akaze import candidates, contrast_factor, numba_cpu, numba_detect, numba_scale_space, octaves
 
     image = mosaic(CASES[0].size_px)
@@ -208,7 +208,7 @@ def stages() -> dict[str, Any]:
 
 
 def start_seconds() -> dict[str, Any]:
-    """Time a process that detects keypoints on a small image, its compiled code cached; and the import alone."""
+    """Time a process that detects keypoints on a small image with cached compiled code, and the import alone."""
     use = "import numpy, s2fast_kernels.akaze as a; a.akaze(numpy.zeros((128, 128), numpy.uint8) + 7); "
     image = "from s2fast_kernels.akaze.cases import synthetic_image as s; a.akaze(s((160, 160)))"
     rows: dict[str, list[float]] = {"import_s": [], "first_use_s": []}
@@ -223,9 +223,9 @@ def start_seconds() -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; see the module."""
     parser = option_parser("akaze", __doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="fresh processes a side and case (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="fresh processes per side and case (default: 3)")
     parser.add_argument("--only", default="", help="only cases whose name contains this")
-    parser.add_argument("--stages", action="store_true", help="only where the CPU time of a full tile goes")
+    parser.add_argument("--stages", action="store_true", help="only measure the CPU time of each step on a full tile")
     options = parser.parse_args(argv)
     for row in rows(options):
         emit(row, as_json=options.json)
@@ -233,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Measure what is asked for, the short first."""
+    """Yield the requested measurements, short ones first."""
     if options.stages:
         yield stages()
         return

@@ -1,10 +1,10 @@
-"""What a job costs: measured runs at several sizes, rates fitted to them, and what large archives would take.
+"""Cost of a job: runs measured at several sizes, rates fitted to them, and the predicted cost of large archives.
 
     python -m benchmarks costs [--archive DIR] [--size 3072] [--json]
 
-Every run is one single-threaded process and every figure of it CPU seconds. DIR, an archive of full tiles from `s2fast
-synth`, adds a run of its first two scenes that is not fitted: it shows how far the rates carry. What large jobs would
-take is computed, not measured, and says so.
+Every run is one single-threaded process, measured in CPU seconds. DIR, an archive of full tiles from `s2fast synth`,
+adds a run of its first two scenes that is not part of the fit: it tests the extrapolation. The cost of large jobs is
+computed, not measured, and labelled so.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pandas as pd
 from benchmarks.bench_executors import two_against_one
 from benchmarks.calls import SIZE_SHARES, WINDOW, WindowScene, window_scene
 from benchmarks.cost_model import STAGE_UNITS, Fit, Workload, core_hours, fit, tile_pairs
-from benchmarks.datasets import made
+from benchmarks.datasets import ensure_archive
 from benchmarks.harness import emit, option_parser
 from benchmarks.meter import MIB, Metered, StageCost, alone, memory_mib
 from s2fast.config import load_config
@@ -45,7 +45,7 @@ LAND_TILES, DATES = 56_984, 73
 MACHINES = {"2 cores": 2, "64 cores": 64, "100 machines of 16 cores": 1600}
 
 EXHAUSTIVE = {"matching.mode": "exhaustive", "matching.pairs": "all"}
-"""Every pair, every keypoint with every other: what the rate of a comparison is measured on."""
+"""Compare every keypoint with every other, for all pairs: the rate of a comparison is measured on this."""
 
 FULL = Raster((10980, 10980), (1024, 1024), "", (10, 0, 0, 0, -10, 0))
 
@@ -55,11 +55,11 @@ class Point:
     """One metered run."""
 
     name: str
-    """Size, scenes and settings, in words."""
+    """Describes size, scenes and settings."""
     units: dict[str, float]
-    """What was worked on, by unit; see `benchmarks.cost_model.STAGE_UNITS`."""
+    """Amount of work, by unit; see `benchmarks.cost_model.STAGE_UNITS`."""
     stages: dict[str, StageCost]
-    """By stage."""
+    """Costs by stage."""
     stored: dict[str, int]
     """Bytes of the run folder: tiles, features, pairs."""
     input_bytes: int
@@ -71,7 +71,7 @@ class Point:
 def main(argv: Sequence[str]) -> int:
     """Measure, fit, compute, print."""
     parser = option_parser("costs", __doc__)
-    parser.add_argument("--archive", type=Path, help="full tiles to check the rates on")
+    parser.add_argument("--archive", type=Path, help="full tiles to test the rates on")
     parser.add_argument("--size", type=int, default=3072, help="side of the largest synthetic scene [px]")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
@@ -99,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def print_parts(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print a table for every part, a row a line."""
+    """Print one table per part."""
     for part, group in itertools.groupby(rows, key=lambda row: row["part"]):
         table = pd.DataFrame([{key: value for key, value in row.items() if key != "part"} for row in group])
         if "job" in table:
@@ -111,11 +111,11 @@ def archives_of(folder: Path, size: int) -> dict[str, Path]:
     """Make the synthetic archives."""
     wanted = {"tiny": (256, 2), "many": (512, 20), "small": (size // 3, 3), "middle": (2 * size // 3, 2)}
     wanted["large"] = (size, 2)
-    return {name: made(folder / name, size=side, dates=dates) for name, (side, dates) in wanted.items()}
+    return {name: ensure_archive(folder / name, size=side, dates=dates) for name, (side, dates) in wanted.items()}
 
 
 def runs(folder: Path, archives: Mapping[str, Path]) -> Iterator[tuple[str, list[Path], Path, Path, dict[str, Any]]]:
-    """Say what to meter, as `metered` takes it: sizes, numbers of scenes and of keypoints, each on its own."""
+    """Yield the arguments of `metered` for each run; image size, scenes and keypoints vary independently."""
     few = sorted(archives["many"].rglob("*_TCI.jp2"))[:12]
     plans: dict[str, tuple[list[Path], dict[str, Any]]] = {
         "many small scenes": ([archives["many"]], {}),
@@ -132,22 +132,22 @@ def runs(folder: Path, archives: Mapping[str, Path]) -> Iterator[tuple[str, list
 
 
 def metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings: Mapping[str, Any]) -> Point:
-    """Run a job on one thread of this process and meter its stages; call it `alone`.
+    """Run a job on one thread of this process and meter its stages; to be called through `alone`.
 
     Parameters
     ----------
     name
-        What to call the point.
+        Name of the point.
     scenes
         Folders or files.
     warm
-        A tiny archive that is run first, so that nothing is loaded or compiled on the clock.
+        A tiny archive that is run first, so that loading and compilation are not measured.
     out
-        Run folder, new; the tiny archive's goes beside it.
+        New run folder; that of the tiny archive is created beside it.
     settings
         Overrides of the defaults.
     """
-    # Full tiles are not enlarged for the detector, so smaller scenes that stand for them must not be either.
+    # Full tiles are not enlarged for the detector, so the smaller scenes that represent them must not be either.
     plain = {"compute.threads": 1, "compute.budget_mb": 8192, "features.upsample": 1}
     config = load_config(overrides={**plain, **EXHAUSTIVE, **settings})
     run_stages(Job(config, [warm], None, out.with_name(f"{out.name}-warm"), strict=True))
@@ -192,7 +192,7 @@ def _size(path: Path) -> int:
 
 
 def windowed_rates() -> dict[str, list[tuple[dict[str, float], float]]]:
-    """Time, on one thread, searches in both directions and the preparation of their rows; call it `alone`.
+    """Time searches in both directions and the preparation of their rows on one thread; to be called through `alone`.
 
     Returns
     -------
@@ -205,7 +205,7 @@ def windowed_rates() -> dict[str, list[tuple[dict[str, float], float]]]:
     same_size = float(np.square(SIZE_SHARES).sum())
     hamming_window_top2_both(*_prepared([window_scene(rng, 100) for _ in range(2)]))
     for rows, candidates in ((100, 20), (5_000, 5), (5_000, 20), (5_000, 80), (50_000, 5), (50_000, 80)):
-        # So dense that so many rows of one size lie within the radius, the ground's edge aside.
+        # The density that gives this many rows of one size within the radius, except near the border.
         density = candidates / (np.pi * WINDOW**2 * same_size)
         scenes = [window_scene(rng, rows, density) for _ in range(2)]
         prepared, preparing = _cpu_s(_prepared, scenes)
@@ -231,7 +231,7 @@ def _cpu_s(call: Callable[..., T], *arguments: object) -> tuple[T, float]:
 
 
 def fitted(points: Sequence[Point]) -> dict[str, Fit]:
-    """Fit the rates of every stage, of a windowed search and of preparing its rows."""
+    """Fit the rates of every stage, of a windowed search and of the preparation of its rows."""
     fits = {
         stage: fit(units, [point.units for point in points], [point.stages[stage].cpu_s for point in points])
         for stage, units in STAGE_UNITS.items()
@@ -243,7 +243,7 @@ def fitted(points: Sequence[Point]) -> dict[str, Fit]:
 
 
 def measured_rows(points: Sequence[Point], checked: Point | None, fits: Mapping[str, Fit]) -> Iterator[dict[str, Any]]:
-    """Tell every run: what it worked on, what its stages took, and what the rates say."""
+    """Yield rows for every run: its amount of work, the measured cost of its stages, and the cost from the rates."""
     every = [*points, checked] if checked else points
     for point in every:
         yield {"part": "measured runs", "run": point.name, **point.units}
@@ -251,9 +251,9 @@ def measured_rows(points: Sequence[Point], checked: Point | None, fits: Mapping[
         for stage, cost in point.stages.items():
             fitted = fits[stage].cost(point.units)
             error_pct = 100 * (fitted / cost.cpu_s - 1)
-            told = {"run": point.name, "stage": stage, **asdict(cost), "fitted_cpu_s": fitted, "error_pct": error_pct}
+            row = {"run": point.name, "stage": stage, **asdict(cost), "fitted_cpu_s": fitted, "error_pct": error_pct}
             part = "the rates on full tiles, not fitted" if point is checked else "measured, and as fitted"
-            yield {"part": part, **told}
+            yield {"part": part, **row}
     if checked:
         for stage, predicted in stage_bytes(keypoints=5000).items():
             row = {"stage": stage, "peak_mib": checked.stages[stage].above_mb, "predicted_mib": predicted / MIB}
@@ -261,14 +261,14 @@ def measured_rows(points: Sequence[Point], checked: Point | None, fits: Mapping[
 
 
 def fit_rows(fits: Mapping[str, Fit]) -> Iterator[dict[str, Any]]:
-    """Tell the rates [CPU seconds a unit] and how far the worst run is from them."""
+    """Yield the rates [CPU seconds per unit] and the largest deviation of a run from them."""
     for stage, found in fits.items():
         worst = max(found.residuals_pct, key=abs)
         yield {"part": "rates [CPU s a unit]", "stage": stage, **found.rates, "worst_residual_pct": worst}
 
 
 def stage_bytes(keypoints: int) -> dict[str, int]:
-    """Predict the peaks of the stages on whole tiles, one thread, blocks of one pair of scenes at least."""
+    """Predict the peak memory of the stages on whole tiles, on one thread, with blocks of at least one pair."""
     return {
         "ingest": ingest_bytes(FULL, 1, masked=False, auto_stretch=False),
         "extract": extract_bytes(FULL.shape, 1),
@@ -277,7 +277,7 @@ def stage_bytes(keypoints: int) -> dict[str, int]:
 
 
 def jobs(points: Sequence[Point]) -> list[Workload]:
-    """Say which jobs to compute, with as many good matches a keypoint as the largest scenes measured have."""
+    """Return the jobs to compute, with the ratio of good matches to keypoints of the largest measured scenes."""
     units = max((point.units for point in points), key=lambda units: units["Mpx"] / units["scenes"])
     share = units["1e3 good matches"] / units["pairs"] / (units["1e3 keypoints"] / units["scenes"])
     good = round(5000 * share)
@@ -292,7 +292,7 @@ def jobs(points: Sequence[Point]) -> list[Workload]:
 
 
 def blocks(scenes: int) -> int:
-    """Count the blocks that all pairs of so many scenes are cut into."""
+    """Count the blocks into which all pairs of this many scenes are divided."""
     names = [str(number) for number in range(scenes)]
     pairs = [Pair(query, train, "") for query, train in itertools.combinations(names, 2)]
     return len(plan_blocks(pairs, dict.fromkeys(names, 5000), 2048 * MIB))
@@ -301,7 +301,7 @@ def blocks(scenes: int) -> int:
 def computed_rows(
     wanted: Sequence[Workload], points: Sequence[Point], fits: Mapping[str, Fit], efficiency: float
 ) -> Iterator[dict[str, Any]]:
-    """Compute what whole jobs would take."""
+    """Yield the predicted cost of whole jobs."""
     totals = {unit: sum(point.units[unit] for point in points) for unit in points[0].units}
     tiles = sum(point.stored["tiles"] for point in points) / totals["Mpx"]
     features = sum(point.stored["features"] for point in points) / totals["1e3 keypoints"]

@@ -1,10 +1,10 @@
-"""What a unit of work costs to hand out, and what a second worker is worth.
+"""Overhead of dispatching a unit of work, and speed-up by a second worker.
 
     python -m benchmarks executors [--json] [--units 500] [--size 1024] [--repeats 3]
 
-The first part runs units that do nothing, through each executor; what is left is the overhead. The second runs the
-whole job on six synthetic scenes with one and with two single-threaded workers, in turn, into an empty folder each
-time; both must give the same bytes. Workers are started before the clock is: what that takes is told apart.
+The first part runs units that do nothing through each executor: the time is the overhead. The second part runs all
+stages on six synthetic scenes with one and with two single-threaded workers alternately, each time into an empty
+folder; both must give identical bytes. Workers start before the timing; their start-up time is reported separately.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from s2fast.work.progress import Progress
 
 SETTINGS = {"compute.threads": 1}
 
-TELL_TIMES = ("run.json", "run.log", "report.html")
-"""Files of a run folder that two equal runs do not share."""
+FILES_WITH_TIMES = ("run.json", "run.log", "report.html")
+"""Files of a run folder that contain times, so that they differ between two equal runs."""
 
 
 def main(argv: list[str]) -> int:
@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args(argv)
     with dask_cluster(1) as one, dask_cluster(2) as two:
-        for name, opened in places(two).items():
+        for name, opened in executors(two).items():
             with opened() as workplace:
                 emit(
                     {"bench": "overhead", "executor": name, **overhead(workplace, options.units)}, as_json=options.json
@@ -61,8 +61,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def places(scheduler: str) -> dict[str, Callable[[], Any]]:
-    """Say how to open each executor."""
+def executors(scheduler: str) -> dict[str, Callable[[], Any]]:
+    """Map the name of each executor to a function that opens it."""
     return {
         "in process": lambda: open_workplace(1, threads=1),
         "local pool": lambda: open_workplace(2, threads=1),
@@ -86,7 +86,7 @@ def nothing(unit: int, threads: int) -> int:
 
 
 def overhead(workplace: Workplace, units: int) -> dict[str, float]:
-    """Time units that do nothing [ms each], after a round that starts the workers."""
+    """Return the time per unit that does nothing [ms], after a round that starts the workers."""
     list(run_units(workplace, nothing, range(4 * workplace.slots)))
     start = time.perf_counter()
     done = sorted(unit for unit, _ in run_units(workplace, nothing, range(units)))
@@ -99,7 +99,7 @@ def overhead(workplace: Workplace, units: int) -> dict[str, float]:
 def two_against_one(
     archive: Path, folder: Path, alone: Callable[[], Workplace], both: Callable[[], Workplace], repeats: int
 ) -> dict[str, float]:
-    """Run the whole job with one and with two workers, in turn."""
+    """Run all stages with one and with two workers, alternately."""
     outs = {"one": folder / "one", "two": folder / "two"}
     with closing(alone()) as one, closing(both()) as two:
         start = time.perf_counter()
@@ -119,7 +119,7 @@ def two_against_one(
 
 
 def import_all(unit: int, threads: int) -> None:
-    """Load what the stages load."""
+    """Import all modules that the stages use."""
     del unit, threads
     importlib.import_module("s2fast.pipeline")
 
@@ -136,6 +136,6 @@ def run_job(archive: Path, out: Path, workplace: Workplace) -> None:
 
 
 def content(out: Path) -> dict[str, bytes]:
-    """Every byte of a run folder but its record, its log and its page, which tell times."""
-    files = (path for path in out.rglob("*") if path.is_file() and path.name not in TELL_TIMES)
+    """Return the contents of all files of a run folder except those that contain times."""
+    files = (path for path in out.rglob("*") if path.is_file() and path.name not in FILES_WITH_TIMES)
     return {str(path.relative_to(out)): path.read_bytes() for path in files}

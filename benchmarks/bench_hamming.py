@@ -1,7 +1,7 @@
-"""`hamming_top2` against its peers and its bound: ``python -m benchmarks hamming``.
+"""Compare `hamming_top2` with its peers and with the hardware's bound: ``python -m benchmarks hamming``.
 
-Answers are checked before anything is timed, peers are timed in turn with it in the same run, and figures are medians
-of at least seven rounds. Ratios are medians of the ratios of neighbours in time.
+Results are checked before anything is timed. Peers are interleaved in the same run, and figures are medians of at least
+seven rounds. A ratio is the median of the ratios within each round.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Record: TypeAlias = dict[str, Any]
 Descriptors: TypeAlias = npt.NDArray[np.uint64]
 
 _BLOCK_STEP = 7
-"""Of an archive's block calls, one for each of its scenes but the last, every seventh is timed."""
+"""An archive has one block call per scene except the last; every seventh is timed."""
 
 
 def one_scene(rows: int) -> npt.NDArray[np.int64]:
-    """Offsets of a single train scene."""
+    """Return the offsets of a single train scene."""
     return np.array([0, rows], np.int64)
 
 
 def check(found: npt.NDArray[np.int32], query: Descriptors, train: Descriptors, name: str) -> None:
-    """Stop unless a peer found the distances that we find: a wrong answer has no speed."""
+    """Exit unless a peer found the same distances as `hamming_top2`."""
     ours = hamming_top2(query, train, one_scene(len(train)), backend="numba")
     if not (np.array_equal(found[:, 0], ours.best[:, 0]) and np.array_equal(found[:, 1], ours.second[:, 0])):
         raise SystemExit(f"{name} and hamming_top2 do not agree: nothing was timed")
@@ -64,10 +64,10 @@ def pair_records(kind: str, query: Descriptors, train: Descriptors, *, rounds: i
 
 
 def archive_records(kind: str, pool: Descriptors, *, scenes: int, rows: int, rounds: int) -> Iterator[Record]:
-    """Measure all pairs of an archive in block calls, against one OpenCV call a pair and the notebook's loop.
+    """Measure all pairs of an archive in block calls, against one OpenCV call per pair and the notebook's loop.
 
-    All are timed on samples, of about a second each so that noise falls on all alike, and scaled up to the archive; the
-    records say so.
+    Each is timed on a sample of about a second, so that noise affects all equally, and extrapolated to the archive;
+    ``extrapolated_from_pairs`` gives the size of the sample.
     """
     archive = pool[: scenes * rows].reshape(scenes, rows, -1)
     pairs = scenes * (scenes - 1) // 2
@@ -109,7 +109,7 @@ def archive_records(kind: str, pool: Descriptors, *, scenes: int, rows: int, rou
 
 
 def both_records(query: Descriptors, train: Descriptors, *, rounds: int) -> Iterator[Record]:
-    """Measure both directions in one pass against two passes."""
+    """Compare one pass over both directions with two passes."""
     forward, backward = one_scene(len(train)), one_scene(len(query))
 
     def twice() -> None:
@@ -136,22 +136,22 @@ def both_records(query: Descriptors, train: Descriptors, *, rounds: int) -> Iter
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is measured."""
+    """Sizes of the measurements."""
 
     rows: int
-    """Rows of either side of a pair."""
+    """Rows of each scene of a pair."""
     large_rows: int
-    """Rows of either side of a large pair."""
+    """Rows of each scene of a large pair."""
     scenes: int
     """Scenes of the archive."""
     scene_rows: int
-    """Rows of each of them."""
+    """Rows of each scene of the archive."""
     memory_rows: int
     """Train rows of the call whose memory is measured."""
     rounds: int
-    """Rounds of what is short."""
+    """Rounds of the short measurements."""
     large_rounds: int
-    """Rounds of what is long."""
+    """Rounds of the long measurements."""
 
 
 FULL = Sizes(10_000, 50_000, 50, 5_000, 1_000_000, rounds=9, large_rounds=7)
@@ -159,7 +159,7 @@ QUICK = Sizes(2_000, 4_000, 6, 1_000, 100_000, rounds=3, large_rounds=3)
 
 
 def parts(sizes: Sizes) -> dict[str, Callable[[], Iterator[Record]]]:
-    """List what there is to measure, by name, the short first."""
+    """Return all measurements by name, short ones first."""
     drawn = functools.cache(lambda: peers.pools(2 * sizes.large_rows))
 
     def pair(rows: int, rounds: int, *, every: bool) -> Iterator[Record]:
@@ -189,8 +189,8 @@ def parts(sizes: Sizes) -> dict[str, Callable[[], Iterator[Record]]]:
 def main(argv: list[str]) -> int:
     """Measure and print."""
     parser = option_parser("hamming", __doc__)
-    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: to see that it works")
-    parser.add_argument("--only", action="append", choices=list(parts(FULL)), help="measure this; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="small sizes and few rounds, as a test")
+    parser.add_argument("--only", action="append", choices=list(parts(FULL)), help="only this measurement; repeatable")
     arguments = parser.parse_args(argv)
     for name, measure in parts(QUICK if arguments.quick else FULL).items():
         if not arguments.only or name in arguments.only:

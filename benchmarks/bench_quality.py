@@ -1,9 +1,9 @@
-"""How often a verdict is right, how far off a shift is, and how often chance is taken for truth.
+"""Rate of correct verdicts, error of shifts, and rate of false verifications.
 
     python -m benchmarks quality [--data DIR] [--only ROW ...] [--json]
 
-DIR holds ``ukraine`` (scenes of two tiles that share a strip; georeferenced so well that the true shift of every pair
-is 0), ``arosics``, ``paris`` and ``lebanon`` (other places). Without it only the synthetic row is run.
+DIR holds ``ukraine`` (scenes of two tiles that share a strip, with such good georeferencing that the true shift of
+every pair is 0), ``arosics``, ``paris`` and ``lebanon`` (other sites). Without it only the synthetic row is run.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 HOME = ("36UXA", "36UYA")
 """Tiles of the scenes in ``ukraine``."""
 
-CHOSEN_ON = "36UYA"
-"""The tile the settings were chosen on; what other scenes give is the test."""
+TUNING_TILE = "36UYA"
+"""The tile on which the settings were chosen; other scenes are the test set."""
 
 
 PROFILES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -45,13 +45,13 @@ PROFILES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "default.toml",
         {"matching.mode": "exhaustive", "verification.prior": "none", "matching.max_distance_bits": 120},
     ),
-    # The scenes are reduced already, and polygons would make the answer.
+    # The scenes are already reduced, and painted polygons would dominate the result.
     "notebook": ("notebook.toml", {"regions.mode": "none", "ingest.reduction": 1, "features.backend": "auto"}),
 }
-"""Ways to run the job: a file of `configs/`, and what differs from it."""
+"""By name: a file of `configs/`, and overrides."""
 
 NULLS = 2
-"""Wrong places each pair is tried at in the null run."""
+"""Wrong offsets tried per pair in the row "unrelated"."""
 
 SYNTH_PX, SYNTH_DATES = 1536, 8
 
@@ -68,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
             if name == "synthetic":
                 row = synthetic_row(Path(scratch))
             elif not options.data.exists():
-                row = {"skipped": f"{options.data} is not there"}
+                row = {"skipped": f"{options.data} does not exist"}
             elif name == "unrelated":
                 row = unrelated_row(options.data, Path(scratch))
             elif name == "arosics":
@@ -80,18 +80,18 @@ def main(argv: Sequence[str]) -> int:
 
 
 def real_row(scenes: Path, profile: tuple[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
-    """Hold a profile's answers against a true shift of 0."""
+    """Compare the results of a profile with the true shift of 0."""
     run = s2fast.run(CONFIGS / profile[0], scenes=scenes, out=out / "run", overrides=profile[1])
     pairs = run.pairs()
     same = pairs["query_tile"] == pairs["train_tile"]
-    chosen_on = same & (pairs["query_tile"] == CHOSEN_ON)
+    tuning = same & (pairs["query_tile"] == TUNING_TILE)
     verified = pairs["verified"].astype(bool)
     off = pd.Series(np.hypot(pairs["dx_px"].to_numpy(), pairs["dy_px"].to_numpy()))
     right = verified & (off <= TRUE_PX)
     stages = run.record.history.stages
     row: dict[str, Any] = {}
     for name, group in (
-        ("same tile", same), (CHOSEN_ON, chosen_on), ("other tile", same & ~chosen_on), ("strip", ~same),
+        ("same tile", same), (TUNING_TILE, tuning), ("other tile", same & ~tuning), ("strip", ~same),
     ):  # fmt: skip
         errors = off[right & group]
         row |= {
@@ -110,14 +110,14 @@ def real_row(scenes: Path, profile: tuple[str, Mapping[str, Any]], out: Path) ->
 
 
 def unrelated_row(data: Path, out: Path) -> dict[str, Any]:
-    """Count what the default verifies where nothing can be true: wrong places, and other places on the Earth."""
+    """Count false verifications by the default: pairs at wrong offsets and pairs of different sites."""
     others = [path for name in ("arosics", "paris", "lebanon") for path in sorted((data / name).rglob("*.jp2"))]
-    places = [data / "ukraine", *others]
+    folders = [data / "ukraine", *others]
     settings = {"ingest.stretch": "auto", "verification.nulls": NULLS}
-    run = s2fast.run(CONFIGS / "default.toml", scenes=places, out=out / "run", overrides=settings)
+    run = s2fast.run(CONFIGS / "default.toml", scenes=folders, out=out / "run", overrides=settings)
     home = {item.scene.scene_id for item in run.record.usable if item.scene.tile in HOME}
     pairs = run.pairs()
-    # The two scenes of arosics show one place.
+    # The two scenes of arosics show the same site.
     foreign = pairs["query"].isin(home) != pairs["train"].isin(home)
     return {
         "trials at wrong places": run.record.history.counts["null_trials"],
@@ -128,7 +128,7 @@ def unrelated_row(data: Path, out: Path) -> dict[str, Any]:
 
 
 def arosics_row(scenes: Path, out: Path) -> dict[str, Any]:
-    """Compare the shift of two real 10 m scenes with one found without keypoints."""
+    """Compare the shift of two real 10 m scenes with the result of phase correlation."""
     files = sorted(scenes.rglob("*.jp2"))
     run = s2fast.run(scenes=files, out=out / "run", overrides={"ingest.stretch": "auto"})
     pair = run.pairs().iloc[0]
@@ -146,9 +146,9 @@ def arosics_row(scenes: Path, out: Path) -> dict[str, Any]:
 
 
 def correlated(query: Path, train: Path, side: int = 256) -> Iterator[tuple[float, float]]:
-    """Find the shift of square windows of one ground by phase correlation (cv2.phaseCorrelate) [px, right and down].
+    """Yield the shift of square windows of the common ground by phase correlation [px, right and down].
 
-    Windows without data, and those whose peak is weak or more than 5 px away, are left out.
+    Windows with missing data, and those whose peak is weak or more than 5 px away, are skipped.
     """
     settings = Ingest(stretch="auto")
     with open_raster(query, settings) as one, open_raster(train, settings) as two:
@@ -177,7 +177,7 @@ def _phase(here: npt.NDArray[Any], there: npt.NDArray[Any]) -> tuple[tuple[float
 
 
 def synthetic_row(out: Path) -> dict[str, Any]:
-    """Hold shifts and their stated errors against known sub-pixel shifts."""
+    """Compare shifts and their stated errors with known sub-pixel shifts."""
     synth(out / "archive", size=SYNTH_PX, dates=SYNTH_DATES)
     run = s2fast.run(scenes=out / "archive", out=out / "run")
     truth = load_truth(out / "archive" / "truth.json")

@@ -1,8 +1,8 @@
-"""A pair's windowed matching, both ways, on prepared rows against two searches: ``python -m benchmarks window``.
+"""Compare windowed matching in both directions on prepared rows with two searches: ``python -m benchmarks window``.
 
-Scenes are drawn by recipe: 20,000 keypoints at random on 1024 x 1024 pixels, a window of 5 pixels, sizes in the shares
-that AKAZE found them in on Sentinel-2. ``--run OUT`` takes the features of a run folder instead. Answers are compared
-before anything is timed; figures are medians of CPU seconds of one thread, a pair after another, in turn.
+Scenes are random: 20,000 keypoints on 1024 x 1024 pixels, a window of 5 pixels, sizes in the shares that AKAZE finds on
+Sentinel-2. ``--run OUT`` uses the features of a run folder instead. Results are compared before anything is timed;
+figures are medians of CPU seconds of one thread, pair by pair, interleaved.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ Record: TypeAlias = dict[str, Any]
 _PREPARED, _TWICE = "both ways, prepared", "two searches"
 
 
-def found(out: Path, scenes: int) -> tuple[list[WindowScene], float]:
-    """Take scenes spread over a run folder; and the radius, five pixels of the first one's grid."""
+def run_scenes(out: Path, scenes: int) -> tuple[list[WindowScene], float]:
+    """Return evenly selected scenes of a run folder, and the radius: five pixels of the first scene's grid."""
     run = Run(out)
     names = run.scene_ids
     names = names[:: -(-len(names) // scenes)]
     loaded = load_scenes(run.folder, set(names))
-    held = [loaded[name] for name in names]
-    radius = WINDOW * held[0].placement.grid_m
-    return [(scene.descriptors, scene.on_own_map, scene.scale) for scene in held], radius
+    selected = [loaded[name] for name in names]
+    radius = WINDOW * selected[0].placement.grid_m
+    return [(scene.descriptors, scene.on_own_map, scene.scale) for scene in selected], radius
 
 
 def two_searches(query: WindowScene, train: WindowScene, radius: float) -> tuple[Top2, Top2]:
-    """Search forward, then backward; ground of each size lies out of the reach of the others."""
+    """Search forward, then backward; keypoints of each size are moved out of the reach of the others."""
     x = np.concatenate([query[1][:, 0], train[1][:, 0]])
     stride = np.array([x.max() - x.min() + 2 * radius, 0.0])
     lowest = min(query[2].min(), train[2].min())
@@ -54,7 +54,7 @@ def two_searches(query: WindowScene, train: WindowScene, radius: float) -> tuple
 
 
 def check(scenes: list[WindowScene], rows: list[WindowRows], radius: float) -> int:
-    """Stop unless both ways of searching the first two scenes agree; count the queries that have a neighbour."""
+    """Exit unless both methods agree on the first two scenes; return the number of queries with a neighbour."""
     prepared = hamming_window_top2_both(rows[0], rows[1], backend="numba")
     for ours, theirs in zip(prepared, two_searches(scenes[0], scenes[1], radius), strict=True):
         if not all(np.array_equal(getattr(ours, name), getattr(theirs, name)) for name in ("index", "best", "second")):
@@ -63,7 +63,7 @@ def check(scenes: list[WindowScene], rows: list[WindowRows], radius: float) -> i
 
 
 def cpu_seconds(candidates: Mapping[str, Any]) -> dict[str, float]:
-    """Time every candidate once, in turn [s of CPU]."""
+    """Call every candidate once and return its CPU seconds."""
     seconds = {}
     for name, candidate in candidates.items():
         start = time.process_time()
@@ -73,7 +73,7 @@ def cpu_seconds(candidates: Mapping[str, Any]) -> dict[str, float]:
 
 
 def records(scenes: list[WindowScene], radius: float, kind: str, most_pairs: int) -> Iterator[Record]:
-    """Measure pairs spread over the scenes."""
+    """Measure evenly selected pairs of the scenes."""
     prepare = [functools.partial(WindowRows.of, *scene, radius) for scene in scenes]
     rows = [make() for make in prepare]
     neighbours = check(scenes, rows, radius)
@@ -103,14 +103,14 @@ def main(argv: list[str]) -> int:
     """Measure and print."""
     parser = option_parser("window", __doc__)
     parser.add_argument("--run", type=Path, help="a run folder whose features are searched")
-    parser.add_argument("--quick", action="store_true", help="small scenes and few pairs: to see that it works")
+    parser.add_argument("--quick", action="store_true", help="small scenes and few pairs, as a test")
     options = parser.parse_args(argv)
     count, rows, pairs = (3, 1_000, 3) if options.quick else (12, 20_000, 60)
     numba.set_num_threads(1)
     rng = np.random.default_rng(0)
     scenes, radius = [window_scene(rng, rows) for _ in range(count)], WINDOW
     if options.run:
-        scenes, radius = found(options.run, count)
+        scenes, radius = run_scenes(options.run, count)
     for record in records(scenes, radius, "features of a run" if options.run else "drawn", pairs):
         emit({"benchmark": "window"} | record, as_json=options.json)
     return 0

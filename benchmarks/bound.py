@@ -1,4 +1,4 @@
-"""The bound that population counts alone set: one XOR, one count and one addition for every 64 bits, nothing else."""
+"""Upper bound of the search rate: only one XOR, one population count and one addition per 64 bits."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 WORDS = 8
 ROWS = 32
-"""Rows of one register each, held in the level-1 cache."""
+"""Number of rows, one register each; they fit in the level-1 cache."""
 
 _REGISTER = ir.VectorType(ir.IntType(64), WORDS)
 
 
 @intrinsic
 def _count_row(_typing: Any, rows: Any, row: Any, sums: Any) -> Any:
-    """Add the population of rows[row] ^ rows[0 .. WORDS - 1] to as many accumulators: WORDS comparisons' worth."""
+    """Add the population counts of rows[row] ^ rows[0 .. WORDS - 1] to WORDS accumulators: WORDS comparisons."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, operands: Any) -> ir.Value:
         pointers = []
@@ -36,9 +36,9 @@ def _count_row(_typing: Any, rows: Any, row: Any, sums: Any) -> Any:
         for word in range(WORDS):
             at = operands[1].type(word)
             query = builder.load(builder.gep(pointers[0], [at]), align=8)
-            place = builder.gep(pointers[1], [at])
+            total = builder.gep(pointers[1], [at])
             counted = builder.call(count, [builder.xor(train, query)])
-            builder.store(builder.add(builder.load(place, align=8), counted), place, align=8)
+            builder.store(builder.add(builder.load(total, align=8), counted), total, align=8)
         return context.get_dummy_value()
 
     return types.void(rows, row, sums), emit
@@ -57,10 +57,10 @@ def _count(rows: npt.NDArray[np.uint64], repeats: int, threads: int) -> npt.NDAr
 
 
 def comparisons(count: int) -> int:
-    """Do the bound's work for about so many comparisons of 512 bits, on all threads; return how many it was.
+    """Do the work of about `count` comparisons of 512 bits on all threads; return their exact number.
 
-    A register of one row's eight words stands for one word of eight rows, so every XOR, count and addition of a
-    register is an eighth of eight comparisons.
+    A register holds eight words, so each XOR, count and addition of registers is an eighth of the work of eight
+    comparisons.
     """
     threads = int(numba.get_num_threads())
     repeats = max(1, count // (threads * ROWS * WORDS))

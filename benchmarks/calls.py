@@ -1,8 +1,8 @@
-"""One call of every operation that the pipeline calls, on operands from a seed, at a small and at a timed size.
+"""One call of every operation of the pipeline, on seeded random operands, at a small and at a timed size.
 
 The warm-up, the timed cases, the instruction counts and the facts of compiled code loop over `CALLS`, whose names are
-those of `s2fast_kernels.operations.CALLED`: a test holds them equal. The table itself is not read here, so that
-revisions from before it can be measured as well.
+those of `s2fast_kernels.operations.CALLED`, as a test checks. This module does not import that table, so that older
+revisions without it can be measured too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 Call = Callable[[], object]
 
 WindowScene = tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64], npt.NDArray[np.int64]]
-"""A scene to search near positions: (n, 8) descriptors, (n, 2) positions [px], (n,) numbers of the sizes."""
+"""A scene for windowed search: (n, 8) descriptors, (n, 2) positions [px], (n,) indices of the sizes."""
 
 WINDOW = 5.0
 """Radius of a windowed search [px]."""
@@ -24,11 +24,11 @@ WINDOW = 5.0
 _ROWS_PER_PX = 20_000 / 1024**2
 
 SIZE_SHARES = (0.417, 0.304, 0.173, 0.073, 0.023, 0.008, 0.002)
-"""Shares of keypoints of one size, the finest first, of 20,000 in one real scene."""
+"""Shares of the keypoints per size, finest first, among 20,000 keypoints of a real scene."""
 
 
 def hamming_top2(rows: int) -> Call:
-    """Return a search of one scene in two others, `rows` descriptors on either side."""
+    """Return a search of one scene in two others, with `rows` descriptors on each side."""
     from s2fast_kernels.hamming_top2 import hamming_top2 as search
 
     query, train, offsets = _two_scenes(0, rows)
@@ -36,7 +36,7 @@ def hamming_top2(rows: int) -> Call:
 
 
 def hamming_top2_both(rows: int) -> Call:
-    """Return the same search in both directions, as mutual matches need it."""
+    """Return the same search in both directions, as needed for mutual matches."""
     from s2fast_kernels.hamming_top2_both import hamming_top2_both as search
 
     query, train, offsets = _two_scenes(1, rows)
@@ -67,10 +67,10 @@ def akaze(side_px: int) -> Call:
 
 @dataclass(frozen=True, slots=True)
 class Sized:
-    """How to make a call of one operation."""
+    """How to prepare a call of one operation, and its sizes."""
 
     make: Callable[[int], Call]
-    """Takes a size, returns the call: rows of either side, or the side of an image [px]."""
+    """Takes a size (rows of each scene, or the side of an image [px]) and returns the call."""
     small: int
     """Size of the warm-up and of the instruction count."""
     timed: int
@@ -83,17 +83,17 @@ CALLS: Mapping[str, Sized] = {
     "hamming_top2_both": Sized(hamming_top2_both, 1_000, 14_000),
     "hamming_top2": Sized(hamming_top2, 1_000, 16_000),
 }
-"""By operation."""
+"""Calls by operation."""
 
 
 def warm_up() -> None:
-    """Load the compiled kernels, so that nothing measured is charged for it."""
+    """Load the compiled kernels, so that this is not measured."""
     for sized in CALLS.values():
         sized.make(sized.small)()
 
 
 def window_scene(rng: np.random.Generator, rows: int, rows_per_px: float = _ROWS_PER_PX) -> WindowScene:
-    """Draw a scene with keypoints at random, so many per square pixel, of sizes in the shares of a real scene."""
+    """Return a scene with random keypoints of the given density, with sizes in the shares of a real scene."""
     from s2fast_kernels.hamming_top2.cases import random_descriptors
 
     xy = rng.uniform(0, np.sqrt(rows / rows_per_px), (rows, 2))

@@ -1,4 +1,4 @@
-"""Rates fitted to measured runs, and what jobs of any size would take at them: pure functions."""
+"""Fit cost rates to measured runs and predict the cost of jobs of any size: pure functions."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ STAGE_UNITS: Mapping[str, tuple[str, ...]] = {
     "verify": ("pairs", "1e3 good matches"),
     "report": ("scenes", "pairs"),
 }
-"""What each stage's cost is linear in."""
+"""Units in which the cost of each stage is linear."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A cost as a sum of rates times units, none negative."""
+    """A cost as a sum of rates times units; no rate is negative."""
 
     rates: dict[str, float]
     """Cost of one unit, by unit."""
@@ -30,7 +30,7 @@ class Fit:
     """(fitted - measured) / measured of every run, in the runs' order [%]."""
 
     def cost(self, units: Mapping[str, float]) -> float:
-        """Sum up the rates for so many units."""
+        """Return the cost of this many units."""
         return sum(rate * units[name] for name, rate in self.rates.items())
 
 
@@ -44,7 +44,7 @@ def fit(names: Sequence[str], runs: Sequence[Mapping[str, float]], costs: Sequen
     runs
         Units of every run.
     costs
-        What every run cost, all above 0.
+        Cost of every run, above 0.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def fit(names: Sequence[str], runs: Sequence[Mapping[str, float]], costs: Sequen
     """
     measured = np.asarray(costs, float)
     units = np.array([[run[name] for name in names] for run in runs], float)
-    # Columns of one size: the solver's stopping rule is absolute.
+    # Scale the columns equally, because the solver's stopping rule is absolute.
     scale = np.maximum(np.abs(units / measured[:, None]).max(axis=0), 1e-300)
     solved, _ = nnls(units / measured[:, None] / scale, np.ones(len(measured)))
     rates = solved / scale
@@ -66,24 +66,24 @@ class Workload:
     """A job to compute the cost of."""
 
     name: str
-    """In words."""
+    """Description of the job."""
     scenes: int
     """Acquisitions of one tile."""
     pairs: int
     """Pairs matched."""
     blocks: int
-    """Blocks of pairs, each a unit of work with files of its own."""
+    """Blocks of pairs; each is a unit of work with its own files."""
     mpx: float = 10980 * 10980 / 1e6
-    """Pixels read of a scene [1e6]."""
+    """Pixels read per scene [1e6]."""
     keypoints: int = 5000
-    """Keypoints kept of a scene."""
+    """Keypoints kept per scene."""
     candidates: float = 20.0
-    """Windowed: train keypoints of a query's size within the radius of its position."""
+    """Windowed: train keypoints of the query's size within the radius, per query."""
     good: int = 500
-    """Good matches of a pair."""
+    """Good matches per pair."""
 
     def units(self) -> dict[str, float]:
-        """Count what the stages work on."""
+        """Return the amount of work, by unit."""
         return {
             "scenes": self.scenes,
             "Mpx": self.scenes * self.mpx,
@@ -100,7 +100,7 @@ class Workload:
 
 
 def tile_pairs(tiles: int, dates: int) -> int:
-    """Pairs of scenes of one tile each.
+    """Return the number of pairs within each tile.
 
     Examples
     --------
@@ -111,17 +111,17 @@ def tile_pairs(tiles: int, dates: int) -> int:
 
 
 def core_hours(job: Workload, fits: Mapping[str, Fit], *, windowed: bool) -> dict[str, float]:
-    """CPU-core hours of every stage of a job.
+    """Return the CPU-core hours of every stage of a job.
 
     Parameters
     ----------
     job
-        What to compute.
+        The job.
     fits
-        By stage, "windowed search" and "window preparation".
+        Fits by stage, and of "windowed search" and "window preparation".
     windowed
-        Whether a search looks near a query's position only: "match" then is what blocks and pairs cost, and instead
-        of the comparisons the windowed searches, with every scene's rows prepared once.
+        Whether searches are limited to a window: "match" then includes the windowed searches and the preparation of
+        every scene's rows instead of the comparisons.
     """
     units = job.units()
     windows = ("windowed search", "window preparation")

@@ -1,4 +1,4 @@
-"""Work that a run has to do, from its plan and its results: pixels, blocks, keypoints, comparisons, matches."""
+"""Count the work of a run from its plan and its results: pixels, blocks, keypoints, comparisons, matches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def blocks_of(window: Window, block: tuple[int, int]) -> int:
 
 
 def planned_reads(record: RunRecord) -> dict[str, int]:
-    """Count what ingest has to read of all scenes, each window once: pixels of the full grid, and blocks decoded."""
+    """Count what ingest must read, each window once: pixels of the full grid and decoded blocks of all scenes."""
     config, pixels, blocks = record.config, 0, 0
     mode = config.regions.mode if record.regions else "none"
     halo_px = config.ingest.halo_px * config.ingest.reduction if mode == "keep" else 0
@@ -45,8 +45,8 @@ def planned_reads(record: RunRecord) -> dict[str, int]:
 def run_counts(run: Run) -> dict[str, int | None]:
     """Count a finished run's work and results.
 
-    ``comparisons`` are those of the exhaustive search, one for each two descriptors, both directions being one pass;
-    None where only neighbours within a radius are compared, which a run does not count.
+    ``comparisons`` counts those of the exhaustive search, one per pair of descriptors, since one pass serves both
+    directions; None for windowed search, whose comparisons a run does not count.
     """
     pairs = run.pairs()
     exhaustive = getattr(run.record.config.matching, "mode", "exhaustive") == "exhaustive"
@@ -60,10 +60,10 @@ def run_counts(run: Run) -> dict[str, int | None]:
 
 @contextmanager
 def counting() -> Iterator[Counter[str]]:
-    """Count, in this process, what is really done: reads and blocks decoded, calls of kernels by operation.
+    """Count the actual work of this process: reads, decoded blocks, and kernel calls by operation.
 
-    A backend that is a class is an engine: the windows it is given are counted. A backend that is in no row of the
-    table of operations is counted under its module's name.
+    For a backend that is a class (an engine), the windows passed to it are counted. A backend that is not in the table
+    of operations is counted under its module's name.
     """
     done: Counter[str] = Counter()
     read, load = rasterio.io.DatasetReader.read, Backend.load

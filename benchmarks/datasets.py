@@ -1,4 +1,4 @@
-"""Data sets by name and what is known of them: the real set beside the repository, synthetic ones, folders."""
+"""Data sets and their ground truth: the real set beside the repository, synthetic archives, folders."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from s2fast.errors import InputError
 from s2fast.synth import synth
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "ukraine"
-"""48 acquisitions of two neighbouring tiles; they are no part of the repository."""
+"""48 acquisitions of two neighbouring tiles; not part of the repository."""
 
 REGIONS = ("regions.geojson", "deforestation_labels.geojson")
-"""Polygons that a data set's folder may hold."""
+"""File names of polygons in a data set's folder."""
 
 
 class DataSpec(BaseModel):
-    """A data set as a sweep's file names it."""
+    """Description of a data set in a sweep's file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["real", "synth", "folder", "none"] = "real"
-    """none: operations that need no scenes."""
+    """none: for operations without scenes."""
     folder: str = ""
-    """Where the scenes of kind "folder" lie; a truth.json there is taken for their truth."""
+    """Kind "folder": folder of the scenes; a truth.json in it is their ground truth."""
     pattern: list[str] = ["**/*TCI*.jp2"]
-    """Which files of kind "real" or "folder" to take."""
+    """Kinds "real" and "folder": glob patterns of the files to use."""
     with_regions: bool = True
     """False: do not use the folder's polygons."""
     size: int = Field(2048, ge=256)
@@ -41,20 +41,20 @@ class DataSpec(BaseModel):
     tiles: list[str] = ["36UXA", "36UYA"]
     """Kind "synth": MGRS tiles."""
     dates: int = Field(3, ge=1)
-    """Kind "synth": acquisitions."""
+    """Kind "synth": number of acquisitions."""
     seed: int = Field(0, ge=0)
-    """Kind "synth": which ground, weather and shifts."""
+    """Kind "synth": seed of ground, weather and shifts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Where every scene really lies."""
+    """The true displacements of the scenes."""
 
     shifts_m: Mapping[str, tuple[float, float]] | None
-    """East and north [m] at which a scene shows ground, less where its header says, by scene id; None: all 0."""
+    """By scene id: position of the ground in the scene minus its true position, east and north [m]; None: all 0."""
 
     def shift_m(self, query: str, train: str) -> tuple[float, float]:
-        """Displacement of one pair, train minus query, east and north [m]."""
+        """Return the displacement of a pair, train minus query, east and north [m]."""
         if self.shifts_m is None:
             return 0.0, 0.0
         (east, north), (to_east, to_north) = self.shifts_m[query], self.shifts_m[train]
@@ -63,45 +63,45 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Scenes ready to run on."""
+    """Files of a data set."""
 
     scenes: list[Path]
-    """Files."""
+    """Paths of the scenes."""
     regions: Path | None
     """Polygons; None: whole scenes."""
     truth: Path | None
-    """truth.json, or the real set's folder, whose truth is 0; None: not known."""
+    """truth.json, or the folder of the real set, whose displacements are 0; None: unknown."""
 
 
 def open_dataset(spec: DataSpec, cache: Path) -> Dataset:
-    """Find a data set, or make it where it is synthetic: once, in the cache folder.
+    """Return a data set; generate a synthetic one once, in the cache folder.
 
     Raises
     ------
     InputError
-        It is not there.
+        The data set does not exist, or has no scenes.
     """
     if spec.kind == "none":
         return Dataset([], None, None)
-    places = {"synth": lambda: _synthetic(spec, cache), "real": lambda: REAL, "folder": lambda: Path(spec.folder)}
-    folder = places[spec.kind]()
+    folders = {"synth": lambda: _synthetic(spec, cache), "real": lambda: REAL, "folder": lambda: Path(spec.folder)}
+    folder = folders[spec.kind]()
     if not folder.is_dir():
-        raise InputError(f"no data set at {folder}: put it there, or name another in the sweep's [data]")
+        raise InputError(f"no data set at {folder}: put one there, or set another in the sweep's [data]")
     scenes = sorted({path for pattern in spec.pattern for path in folder.glob(pattern)})
     if not scenes:
-        raise InputError(f"{folder} holds no scene that matches {', '.join(spec.pattern)}")
+        raise InputError(f"{folder} contains no scene that matches {', '.join(spec.pattern)}")
     regions = next((folder / name for name in REGIONS if (folder / name).exists()), None)
     truth = folder if spec.kind == "real" else folder / "truth.json"
     return Dataset(scenes, regions if spec.with_regions else None, truth if truth.exists() else None)
 
 
-def made(folder: Path, **recipe: Any) -> Path:
-    """Make a synthetic archive unless it is there, by the arguments of `s2fast.synth.synth`; return its folder.
+def ensure_archive(folder: Path, **recipe: Any) -> Path:
+    """Generate a synthetic archive unless it exists, with the arguments of `s2fast.synth.synth`; return its folder.
 
-    It is made in a process of its own, whose memory is not inherited by what is measured.
+    It is generated in a separate process, so that its memory does not affect measurements.
     """
     if not folder.exists():
-        # What is there is whole: it is made elsewhere and moved.
+        # The archive is generated beside its folder and moved, so that an existing folder is complete.
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         alone(synth, partial, **recipe)
@@ -112,12 +112,12 @@ def made(folder: Path, **recipe: Any) -> Path:
 def _synthetic(spec: DataSpec, cache: Path) -> Path:
     recipe = {"size": spec.size, "tiles": spec.tiles, "dates": spec.dates, "seed": spec.seed}
     name = f"synth-{hashlib.blake2b(json.dumps(recipe).encode(), digest_size=6).hexdigest()}"
-    return made(cache / name, **recipe)
+    return ensure_archive(cache / name, **recipe)
 
 
-def load_truth(place: Path | str) -> Truth:
-    """Read what `Dataset.truth` names."""
-    if Path(place).is_dir():
+def load_truth(source: Path | str) -> Truth:
+    """Read the ground truth that `Dataset.truth` names."""
+    if Path(source).is_dir():
         return Truth(None)
-    told: dict[str, Any] = json.loads(Path(place).read_text("utf-8"))
-    return Truth({scene["scene_id"]: (scene["shift_m"][0], scene["shift_m"][1]) for scene in told["scenes"]})
+    content: dict[str, Any] = json.loads(Path(source).read_text("utf-8"))
+    return Truth({scene["scene_id"]: (scene["shift_m"][0], scene["shift_m"][1]) for scene in content["scenes"]})

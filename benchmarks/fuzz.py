@@ -1,10 +1,10 @@
-"""Damaged inputs of every kind: each must end in a result or one clear line, never in a traceback, a crash or a hang.
+"""Run s2fast on damaged inputs: each run must end with a result or a one-line error, without traceback, crash or hang.
 
     python -m benchmarks fuzz [--trials N] [--only KIND ...] [--seed S] [--json]
 
 Every trial damages one file of a small job (a scene, polygons, settings, or a file of a finished run folder) and runs
-the command line on it in a process of its own. One line a kind: trials, exit codes, and what went wrong, if anything;
-the exit code is 1 if anything did.
+the command line on it in a separate process. One line per kind gives trials, exit codes and faults; the exit code is 1
+if there was any fault.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from benchmarks.harness import emit, option_parser
 from s2fast.cli import main as command_line
 
 _EXIT_CODES = (0, 2, 3)
-"""Done; bad input; done without some scenes or polygons."""
+"""Success; invalid input; success without some scenes or polygons."""
 
 _MOST_SECONDS = 90
-"""A trial that takes longer hangs."""
+"""A longer trial counts as a hang."""
 
 _MOST_BYTES = 2 << 30
-"""Memory that a trial may take: the job itself takes a tenth."""
+"""Maximum memory of a trial; the job needs a tenth."""
 
 _AT_ONCE = 2
-"""Trials under way together."""
+"""Number of concurrent trials."""
 
 _SIDE_PX = 160
 
@@ -77,7 +77,7 @@ _WORDS = (
     '"',
     "\n",
 )
-"""What is written over a word of a text."""
+"""Replacements for a word of a text file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +87,24 @@ class Fault:
     trial: str
     """The file, and how it was damaged."""
     what: str
-    """Traceback, crash, hang, memory or exit code, with the last line printed."""
+    """Traceback, crash, hang, memory or exit code, and the last printed line."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the trials and print what went wrong."""
+    """Run the trials and print the faults."""
     parser = option_parser("fuzz", __doc__)
-    parser.add_argument("--trials", type=int, default=1000, help="trials of all kinds together")
+    parser.add_argument("--trials", type=int, default=1000, help="total number of trials")
     parser.add_argument("--only", choices=list(KINDS), nargs="+", default=list(KINDS))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     failed = False
     with tempfile.TemporaryDirectory() as scratch:
-        sound = Path(scratch) / "sound"
-        write_job(sound)
+        intact = Path(scratch) / "intact"
+        write_job(intact)
         for number, kind in enumerate(options.only):
             count = len(range(number, options.trials, len(options.only)))
             seeds = range(options.seed, options.seed + count)
-            codes, faults = run_trials(kind, seeds, sound, Path(scratch))
+            codes, faults = run_trials(kind, seeds, intact, Path(scratch))
             failed |= bool(faults)
             record = {"benchmark": "fuzz", "kind": kind}
             for fault in faults:
@@ -127,18 +127,18 @@ def write_job(folder: Path) -> None:
     for name, driver in (("one.jp2", "JP2OpenJPEG"), ("other.jp2", "JP2OpenJPEG"), ("third.tif", "GTiff")):
         grey = np.clip(ground + rng.normal(120, 3, ground.shape), 1, 255).astype(np.uint8)
         size = {"driver": driver, "width": _SIDE_PX, "height": _SIDE_PX, "count": 3, "dtype": "uint8"}
-        how = {"QUALITY": "100", "REVERSIBLE": "YES"} if driver == "JP2OpenJPEG" else {"compress": "deflate"}
-        where = {"crs": "EPSG:32636", "transform": from_origin(600_000, 5_600_040, 10, 10)}
-        with rasterio.open(folder / "scenes" / name, "w", **size, **how, **where) as dataset:
+        encoding = {"QUALITY": "100", "REVERSIBLE": "YES"} if driver == "JP2OpenJPEG" else {"compress": "deflate"}
+        georeferencing = {"crs": "EPSG:32636", "transform": from_origin(600_000, 5_600_040, 10, 10)}
+        with rasterio.open(folder / "scenes" / name, "w", **size, **encoding, **georeferencing) as dataset:
             dataset.write(np.stack([grey, grey, grey]))
     boxes = [shapely.box(600_100 + 700 * n, 5_598_600, 600_700 + 700 * n, 5_599_900) for n in range(2)]
     polygons = geopandas.GeoDataFrame({"name": ["a", "b"]}, geometry=boxes, crs="EPSG:32636").to_crs("EPSG:4326")
     polygons.to_file(folder / "regions.geojson")
     polygons.to_parquet(folder / "regions.parquet")
     (folder / "settings.toml").write_text(_SETTINGS)
-    code, printed, _ = _finished(*_started(run_command(folder), folder / "printed"))
+    code, printed, _ = _wait(*_start(run_command(folder), folder / "printed"))
     if code:
-        raise RuntimeError(f"the sound job fails: {printed}")
+        raise RuntimeError(f"the undamaged job fails: {printed}")
 
 
 def run_command(folder: Path, regions: str = "regions.geojson") -> list[str]:
@@ -147,8 +147,8 @@ def run_command(folder: Path, regions: str = "regions.geojson") -> list[str]:
     return [str(part) for part in (*job, "--out", folder / "out")]
 
 
-def _without_out(kind: str, folder: Path) -> None:
-    """Remove what was computed, unless it is what is damaged."""
+def _remove_results(kind: str, folder: Path) -> None:
+    """Remove the results, unless they are to be damaged."""
     if kind != "store":
         shutil.rmtree(folder / "out")
 
@@ -158,11 +158,11 @@ class Kind:
     """A kind of file to damage."""
 
     pattern: str
-    """Which files of the job, as a glob pattern."""
+    """Glob pattern of the job's files."""
     text: bool = False
-    """Whether words are replaced as well as bytes."""
+    """Whether words may be replaced as well as bytes."""
     regions: str = "regions.geojson"
-    """Polygons the job is run with."""
+    """Polygons used by the job."""
 
 
 KINDS: Mapping[str, Kind] = {
@@ -176,24 +176,24 @@ KINDS: Mapping[str, Kind] = {
 """Kinds of trials by name."""
 
 
-def run_trials(kind: str, seeds: Sequence[int], sound: Path, scratch: Path) -> tuple[Counter[int], list[Fault]]:
-    """Damage one file a seed and run the job on it, some at once.
+def run_trials(kind: str, seeds: Sequence[int], intact: Path, scratch: Path) -> tuple[Counter[int], list[Fault]]:
+    """Damage one file per seed and run the job on it, several at once.
 
     Parameters
     ----------
     kind
         One of `KINDS`.
     seeds
-        One for each trial.
-    sound
-        The job as `write_job` left it.
+        One seed per trial.
+    intact
+        The undamaged job of `write_job`.
     scratch
-        An existing folder for copies of it.
+        An existing folder for copies of the job.
 
     Returns
     -------
     codes : Counter
-        How often each exit code was seen.
+        Number of runs per exit code.
     faults : list of Fault
     """
     codes: Counter[int] = Counter()
@@ -201,46 +201,46 @@ def run_trials(kind: str, seeds: Sequence[int], sound: Path, scratch: Path) -> t
     waiting = list(seeds)
     while waiting:
         batch, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
-        under_way = []
+        running = []
         for seed in batch:
             folder = scratch / f"{kind}-{seed}"
-            shutil.copytree(sound, folder)
-            told = damaged(folder, KINDS[kind], np.random.default_rng([seed, *kind.encode()]))
-            _without_out(kind, folder)
+            shutil.copytree(intact, folder)
+            damage = damage_file(folder, KINDS[kind], np.random.default_rng([seed, *kind.encode()]))
+            _remove_results(kind, folder)
             commands = [run_command(folder, KINDS[kind].regions)]
             if kind == "store":
                 commands.insert(0, ["pairs", str(folder / "out")])
-            under_way.append((folder, f"{kind} {seed}: {told}", commands))
-        for step in range(max(len(commands) for _, _, commands in under_way)):
+            running.append((folder, f"{kind} {seed}: {damage}", commands))
+        for step in range(max(len(commands) for _, _, commands in running)):
             started = [
-                (told, _started(commands[step], folder / "printed"))
-                for folder, told, commands in under_way
+                (damage, _start(commands[step], folder / "printed"))
+                for folder, damage, commands in running
                 if step < len(commands)
             ]
-            for told, process in started:
-                code, printed, wrong = _finished(*process)
+            for damage, process in started:
+                code, printed, wrong = _wait(*process)
                 codes[code] += 1
                 if wrong:
                     last = printed.strip().splitlines()[-1:] or [""]
-                    faults.append(Fault(told, f"{wrong}: {last[0][:300]}"))
-        for folder, _, _ in under_way:
+                    faults.append(Fault(damage, f"{wrong}: {last[0][:300]}"))
+        for folder, _, _ in running:
             shutil.rmtree(folder)
     return codes, faults
 
 
-def damaged(folder: Path, kind: Kind, rng: np.random.Generator) -> str:
-    """Damage one file of a job and say how."""
+def damage_file(folder: Path, kind: Kind, rng: np.random.Generator) -> str:
+    """Damage one file of a job; return the file and the kind of damage."""
     files = sorted(path for path in folder.glob(kind.pattern) if path.is_file() and path.stat().st_size)
     path = files[int(rng.integers(len(files)))]
     content = path.read_bytes()
-    hurt = (*_BYTES, _word) if kind.text else _BYTES
-    how = hurt[int(rng.integers(len(hurt)))]
-    path.write_bytes(how(content, rng))
-    return f"{path.relative_to(folder)} {how.__name__.strip('_')}"
+    kinds = (*_BYTES, _word) if kind.text else _BYTES
+    change = kinds[int(rng.integers(len(kinds)))]
+    path.write_bytes(change(content, rng))
+    return f"{path.relative_to(folder)} {change.__name__.strip('_')}"
 
 
 def _flipped(content: bytes, rng: np.random.Generator) -> bytes:
-    """Turn a few bits."""
+    """Invert a few bits."""
     found = bytearray(content)
     for _ in range(int(rng.integers(1, 9))):
         found[int(rng.integers(len(found)))] ^= 1 << int(rng.integers(8))
@@ -248,30 +248,30 @@ def _flipped(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _cut(content: bytes, rng: np.random.Generator) -> bytes:
-    """Leave out the end."""
+    """Cut off the end."""
     return content[: int(rng.integers(len(content)))]
 
 
 def _holed(content: bytes, rng: np.random.Generator) -> bytes:
-    """Write zeros over a part."""
+    """Overwrite a part with zeros."""
     start, length = int(rng.integers(len(content))), int(rng.integers(1, 600))
     return content[:start] + bytes(min(length, len(content) - start)) + content[start + length :]
 
 
 def _shortened(content: bytes, rng: np.random.Generator) -> bytes:
-    """Leave out a part."""
+    """Remove a part."""
     start, length = int(rng.integers(len(content))), int(rng.integers(1, 600))
     return content[:start] + content[start + length :]
 
 
 def _stuffed(content: bytes, rng: np.random.Generator) -> bytes:
-    """Put random bytes in between."""
+    """Insert random bytes."""
     start = int(rng.integers(len(content)))
     return content[:start] + rng.bytes(int(rng.integers(1, 60))) + content[start:]
 
 
 def _word(content: bytes, rng: np.random.Generator) -> bytes:
-    """Write one word for another."""
+    """Replace a word."""
     words = content.split(b" ")
     word = _WORDS[int(rng.integers(len(_WORDS)))].encode(errors="surrogateescape")
     words[int(rng.integers(len(words)))] = word
@@ -281,8 +281,8 @@ def _word(content: bytes, rng: np.random.Generator) -> bytes:
 _BYTES: tuple[Callable[[bytes, np.random.Generator], bytes], ...] = (_flipped, _cut, _holed, _shortened, _stuffed)
 
 
-def _started(arguments: Sequence[str], printed: Path) -> tuple[int, Path, float]:
-    """Run the command line in a copy of this process, whose imports are done; return its id and where it prints."""
+def _start(arguments: Sequence[str], printed: Path) -> tuple[int, Path, float]:
+    """Run the command line in a fork of this process; return its id, its output file and its start time."""
     sys.stdout.flush()
     process = os.fork()
     if process == 0:
@@ -311,8 +311,8 @@ def _command(arguments: Sequence[str], printed: Path) -> NoReturn:
         os._exit(code)
 
 
-def _finished(process: int, printed: Path, start: float) -> tuple[int, str, str]:
-    """Wait for a trial; return its exit code, what it printed, and what went wrong: nothing, if empty."""
+def _wait(process: int, printed: Path, start: float) -> tuple[int, str, str]:
+    """Wait for a trial; return its exit code, its output and the fault (empty: none)."""
     for _ in _pauses(start):
         ended, status, usage = os.wait4(process, os.WNOHANG)
         if ended:
@@ -333,7 +333,7 @@ def _finished(process: int, printed: Path, start: float) -> tuple[int, str, str]
 
 
 def _pauses(start: float) -> Iterator[None]:
-    """Yield now and then until a trial hangs."""
+    """Yield at short intervals until the time limit of a trial."""
     while time.monotonic() - start < _MOST_SECONDS:
         yield
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What every benchmark shares: interleaved timing, the record of a measurement, how it is printed."""
+"""Shared by all benchmarks: interleaved timing, the environment of a measurement, options and output."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ import numpy as np
 
 
 def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Time candidates in turn, so that whatever else the machine does falls on all of them.
+    """Time candidates alternately, so that other load on the machine affects all of them.
 
     Parameters
     ----------
     candidates
-        What to time, by name. Each is called once before, unmeasured.
+        Functions to time, by name. Each is first called once without timing.
     repeats
-        Rounds; every round calls every candidate once, in an order that rotates.
+        Rounds; every round calls every candidate once, in rotating order.
 
     Returns
     -------
     dict
-        The seconds of every call, by name, round by round: entries at one position are neighbours in time.
+        The seconds of every call, by name, in the order of the rounds.
     """
     for candidate in candidates.values():
         candidate()
@@ -43,14 +43,14 @@ def interleaved(candidates: Mapping[str, Callable[[], object]], repeats: int) ->
 
 
 def ratio(slow: list[float], fast: list[float]) -> float:
-    """Median over the rounds of how many times longer one took than the other in the same round."""
+    """Return the median over the rounds of the ratio of the times in the same round."""
     return float(np.median(np.divide(slow, fast)))
 
 
 @cache
 def environment() -> dict[str, Any]:
-    """Return where a measurement was made: machine, cores, versions, when."""
-    # Loaded here: a revision that is measured as the base may not have this module.
+    """Return the environment of a measurement: time, machine, cores, versions."""
+    # Imported here, because an older base revision may not have these modules.
     from llvmlite import binding
 
     from s2fast.work.machine import processor, versions
@@ -68,18 +68,18 @@ def environment() -> dict[str, Any]:
 
 
 def option_parser(name: str, description: str | None) -> argparse.ArgumentParser:
-    """Return the parser of a benchmark's options, with what all of them take."""
+    """Return a parser for a benchmark's options, with the options common to all benchmarks."""
     found = argparse.ArgumentParser(
         prog=f"python -m benchmarks {name}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    found.add_argument("--json", action="store_true", help="print JSON, one object a line, instead of a table")
+    found.add_argument("--json", action="store_true", help="print JSON, one object per line, instead of a table")
     return found
 
 
 def emit(record: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print one record: a JSON object with the environment, or a line for people."""
+    """Print one record: a JSON object with the environment, or a readable line."""
     if as_json:
         print(json.dumps({**record, "environment": environment()}), flush=True)
         return

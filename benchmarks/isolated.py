@@ -1,6 +1,6 @@
-"""Measurements of `hamming_top2` that want a process of their own: memory, first call, restricted instruction sets.
+"""Measurements of `hamming_top2` in separate processes: memory, first call, restricted instruction sets.
 
-This module imports no backend, since one of them measures the first call of a process, imports included.
+This module imports no backend, because one measurement is the first call of a process, including imports.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ INSTRUCTION_SETS = {
     "AVX2": ("haswell", "+avx2,+popcnt"),
     "plain x86-64": ("x86-64", "+sse2"),
 }
-"""What LLVM is told of the processor, by name: the processor's name and features, or nothing."""
+"""Processor name and features passed to LLVM, by name of the set; None: those of this machine."""
 
 
 def _search(query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64]) -> Any:
@@ -65,27 +65,27 @@ def _times_s(rows: int, rounds: int) -> list[float]:
 
 
 def memory(rows: int) -> Iterator[dict[str, Any]]:
-    """Measure how far a call raises the peak of the resident memory, its result taken off."""
+    """Measure how much a call raises the peak resident memory, without its result."""
     above_mib = alone(_above_operands_mib, rows)
     yield {"measure": "memory", "what": f"numba, 2000 x {rows}", "above_operands_mib": above_mib}
 
 
 def first_calls() -> Iterator[dict[str, Any]]:
-    """Measure the first call of a process, imports of the backend included, without and with a filled cache."""
+    """Measure the first call of a process, including imports of the backend, without and with cached code."""
     with tempfile.TemporaryDirectory() as cache, environment_set(NUMBA_CACHE_DIR=cache):
         for what in ("numba, nothing cached", "numba, cached"):
             yield {"measure": "first call", "what": what, "seconds": alone(_first_s)}
 
 
 def restricted_rates(rows: int, rounds: int) -> Iterator[dict[str, Any]]:
-    """Measure the rate where LLVM may not use all that the processor has."""
+    """Measure the rate with restricted instruction sets."""
     with tempfile.TemporaryDirectory() as cache:
         times: dict[str, list[float]] = {name: [] for name in INSTRUCTION_SETS}
-        # Three visits to each, in turn: what else the machine does falls on all of them.
+        # Three interleaved visits to each, so that other load on the machine affects all of them.
         for _ in range(3):
             for name, target in INSTRUCTION_SETS.items():
-                chosen = {} if target is None else {"NUMBA_CPU_NAME": target[0], "NUMBA_CPU_FEATURES": target[1]}
-                with environment_set(NUMBA_CACHE_DIR=cache, **chosen):
+                variables = {} if target is None else {"NUMBA_CPU_NAME": target[0], "NUMBA_CPU_FEATURES": target[1]}
+                with environment_set(NUMBA_CACHE_DIR=cache, **variables):
                     times[name] += alone(_times_s, rows, rounds)
     for name, seconds in times.items():
         yield {

@@ -1,4 +1,4 @@
-"""Meters: memory touched and peaks of a block of code, costs of a run's stages, calls in processes of their own."""
+"""Measure touched memory and peaks of a block of code and costs of a run's stages; call functions in new processes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 
 def alone(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-    """Call a module's function in a process of its own, spawned with this environment, and return its result."""
+    """Call a module-level function in a new process, spawned with the current environment, and return its result."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as worker:
         return worker.submit(function, *arguments, **options).result()
 
 
 @contextmanager
 def environment_set(**variables: str) -> Iterator[None]:
-    """Set environment variables, for processes started meanwhile."""
+    """Set environment variables temporarily, for processes started in the block."""
     before = dict(os.environ)
     os.environ.update(variables)
     try:
@@ -44,10 +44,10 @@ def environment_set(**variables: str) -> Iterator[None]:
 
 @contextmanager
 def fresh_memory(into: dict[str, float], name: str) -> Iterator[None]:
-    """Measure how much memory from the system a block of code touches [MiB], freed again or not.
+    """Measure how much new memory a block of code touches [MiB], even if it is freed again.
 
-    Every array above the allocator's threshold is mapped anew and its pages are touched for the first time, which the
-    system counts; with huge pages off the count is the bytes, whatever else the machine does.
+    Every array above the allocator's threshold is newly mapped, and the system counts the first touch of each page.
+    With huge pages off the count gives the bytes, independent of other load.
     """
     ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -57,8 +57,8 @@ def fresh_memory(into: dict[str, float], name: str) -> Iterator[None]:
 
 @contextmanager
 def peak_memory(into: list[float]) -> Iterator[None]:
-    """Measure how far a block of code raises the resident memory [MiB]."""
-    # What was freed before must not hide what is taken now.
+    """Measure how much a block of code raises the peak resident memory [MiB]."""
+    # Return freed memory to the system first, so that its reuse does not hide new allocations.
     ctypes.CDLL(None).malloc_trim(0)
     before = forget_peak()
     yield
@@ -66,41 +66,41 @@ def peak_memory(into: list[float]) -> Iterator[None]:
 
 
 def forget_peak(process: str | int = "self") -> float:
-    """Let a process's peak start again from what is resident now, and return that [MiB]."""
+    """Reset a process's peak to its current resident memory, and return that [MiB]."""
     Path(f"/proc/{process}/clear_refs").write_text("5")
     return memory_mib("VmHWM", process)
 
 
 def memory_mib(line: str, process: str | int = "self") -> float:
-    """Read a line of a process's memory account [MiB]: VmRSS is what is resident, VmHWM the most since the reset."""
+    """Return a field of a process's memory status [MiB]: VmRSS is resident memory, VmHWM its peak since the reset."""
     status = Path(f"/proc/{process}/status").read_text()
     return int(status.split(f"{line}:")[1].split()[0]) / 1024
 
 
 @dataclass(frozen=True, slots=True)
 class StageCost:
-    """What one stage took."""
+    """Cost of one stage."""
 
     seconds: float
     """Wall time [s]."""
     cpu_s: float
     """CPU seconds of this process, all threads [s]."""
     peak_mb: float
-    """Sum of the peak resident memories of this process and its workers [MiB]; they need not fall together."""
+    """Sum of the peak resident memories of this process and its workers [MiB]; peaks may occur at different times."""
     above_mb: float
-    """Peak of this process above what was resident when the stage began [MiB]."""
+    """Peak of this process minus its resident memory at the start of the stage [MiB]."""
     done: int
     """Units computed."""
     kept: int
-    """Units that were there already."""
+    """Units already computed before."""
 
 
 class Metered(Progress):
-    """Takes every stage's cost as the stages report their progress."""
+    """Measures the cost of every stage through its progress reports."""
 
     def __init__(self) -> None:
         self.stages: dict[str, StageCost] = {}
-        """Costs by stage, of those that had something to do."""
+        """Costs by stage, without stages that had nothing to compute."""
 
     @contextmanager
     def stage(self, name: str, todo: int, kept: int) -> Iterator[Bar]:
@@ -120,7 +120,7 @@ class Metered(Progress):
 
 
 def _summed(measure: Callable[[str], float]) -> float:
-    """Sum a measure of this process and its workers [MiB]."""
+    """Return the sum of a measure over this process and its workers [MiB]."""
     processes, total = ["self"], 0.0
     for task in Path("/proc/self/task").iterdir():
         with suppress(FileNotFoundError):  # a thread that has just ended has no children

@@ -1,12 +1,12 @@
-"""The notebook's recipe, written plainly with OpenCV, pandas and text in a CSV: what users have today.
+"""The notebook as a plain script with OpenCV, pandas and descriptors as text in a CSV.
 
-It is the thing to be equal to and the thing to be faster than. Nothing of s2fast is used here.
+This is the baseline for equal results and for speed. It does not use s2fast.
 
     python -m benchmarks.notebook_baseline --scenes DIR --regions FILE --out OUT [--reduction 2] [--crs EPSG:4236]
         [--buffer-m 0] [--first N]
 
-Writes features.csv (one row a scene, keypoints and descriptors as text) and similarity.csv (one row a pair), and prints
-the seconds of each step as one JSON object.
+Writes features.csv (one row per scene, keypoints and descriptors as text) and similarity.csv (one row per pair), and
+prints the seconds of each step as one JSON object.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from shapely.geometry import Polygon
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Every ``*_TCI.jp2`` under a folder, by file name."""
+    """Return every ``*_TCI.jp2`` under a folder, sorted by file name."""
     return sorted(folder.rglob("*_TCI.jp2"), key=lambda path: path.name)
 
 
@@ -46,7 +46,7 @@ def read_grey(path: Path, reduction: int) -> npt.NDArray[np.uint8]:
 
 
 def polygon_mask(path: Path, polygons: Any, crs: str, buffer_m: float, reduction: int) -> npt.NDArray[np.uint8]:
-    """Rasterise all polygons on an image's grid and shrink the mask: not 0 inside."""
+    """Rasterise all polygons on an image's grid and shrink the mask; nonzero inside polygons."""
     with rasterio.open(path) as image:
         placed = polygons.set_crs(crs, allow_override=True).to_crs(image.crs).geometry
         if buffer_m:
@@ -59,19 +59,19 @@ def polygon_mask(path: Path, polygons: Any, crs: str, buffer_m: float, reduction
 
 
 def detect(grey: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]) -> tuple[list[tuple[float, ...]], list[list[int]]]:
-    """Paint the outside black, run AKAZE; keypoints as (x, y, size, angle, response), descriptors as lists."""
+    """Paint the outside black and run AKAZE; return keypoints (x, y, size, angle, response) and descriptors."""
     keypoints, descriptors = cv2.AKAZE.create().detectAndCompute(cv2.bitwise_and(grey, grey, mask=mask), None)
     rows = [(*point.pt, point.size, point.angle, point.response) for point in keypoints]
     return rows, [] if descriptors is None else descriptors.tolist()
 
 
 def parse_descriptors(text: str) -> npt.NDArray[np.uint8]:
-    """Turn the CSV's text back into an array."""
+    """Parse descriptors from the text in the CSV."""
     return np.array(ast.literal_eval(text), dtype=np.uint8)
 
 
 def similarity(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], ratio: float = 0.8) -> float:
-    """Share of the first image's descriptors that pass the ratio test in the second [%]."""
+    """Return the share of the first image's descriptors that pass the ratio test against the second [%]."""
     if len(first) == 0 or len(second) == 0:
         return 0.0
     matches = cv2.BFMatcher(cv2.NORM_HAMMING).knnMatch(first, second, k=2)
@@ -80,7 +80,7 @@ def similarity(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8], rati
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the recipe and print the seconds of its steps."""
+    """Run all steps and print their seconds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=Path, required=True)
     parser.add_argument("--regions", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""What a run's answers are worth where the truth is known: matches, verdicts and shifts held against it."""
+"""Quality of a run's results where the truth is known: matches, verdicts and shifts."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ TRUE_PX = 2.0
 """A match, or a pair's shift, is true if it lies within this distance of the known displacement [px]."""
 
 MATCHABLE = 6
-"""True matches that make a pair usable."""
+"""Minimum number of true matches of a usable pair."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """A run's answers over all pairs."""
+    """Quality of a run over all pairs."""
 
     pairs_with_ground: int
     """Pairs whose scenes share ground."""
     matches: int
-    """Matches kept, of all pairs."""
+    """Matches kept of all pairs."""
     true_matches: int
-    """Those at the known displacement."""
+    """Matches at the known displacement."""
     precision_pct: float
-    """Their share [%]."""
+    """Share of true matches [%]."""
     matchable_pct: float
-    """Pairs with ground in common that have at least six true matches [%]."""
+    """Share of pairs with common ground that have at least six true matches [%]."""
     similarity_auc: float | None = None
-    """How well similarity tells pairs of one tile from pairs of two: 0.5 is chance, 1 is perfect; None without both."""
+    """AUC of similarity as a classifier of pairs of one tile against pairs of two tiles; None without both."""
     verified_pairs: int | None = None
-    """Pairs verified with the true shift; None where verification has not run."""
+    """Pairs verified with the true shift; None if verification has not run."""
     false_verifications: int | None = None
-    """Pairs verified with another shift, or without ground in common."""
+    """Pairs verified with a wrong shift, or without common ground."""
     shift_error_px: float | None = None
     """Median distance of the verified pairs' shifts from the truth [px]; None without any."""
 
 
 def quality(run: Run, truth: Truth) -> Quality:
-    """Hold a run against the truth.
+    """Compare a run with the truth.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def _matches(
 
 
 def on_ground(xy: npt.NDArray[np.float32], raster: Raster) -> npt.NDArray[np.float64]:
-    """Map pixel positions, centres at integers, to east and north [m]: (n, 2)."""
+    """Convert pixel positions (centres at integers) to east and north [m], shape (n, 2)."""
     a, b, c, d, e, f = raster.transform
     x, y = xy.astype(np.float64).T + 0.5
     return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
@@ -110,7 +110,7 @@ def on_ground(xy: npt.NDArray[np.float32], raster: Raster) -> npt.NDArray[np.flo
 def _verdicts(
     pairs: pd.DataFrame, truth: Truth, shared: dict[tuple[str, str], bool], pixel_m: dict[str, float]
 ) -> tuple[int | None, int | None, float | None]:
-    """Count verified pairs, true and false, and measure the true ones' error."""
+    """Return the numbers of true and false verified pairs, and the median error of the true ones [px]."""
     judged = pairs[pairs["verified"].notna()]
     if judged.empty:
         return None, None, None
@@ -128,7 +128,7 @@ def _verdicts(
 
 
 def area_under_curve(score: pd.Series[float], positive: pd.Series[bool]) -> float | None:
-    """Return the chance that a positive scores above a negative, ties counted half; None without both."""
+    """Return the probability that a positive scores above a negative, ties counted half; None without both."""
     count, others = int(positive.sum()), int((~positive).sum())
     if not count or not others:
         return None

@@ -1,11 +1,11 @@
-"""What the compiler made of the GPU kernels, read without a GPU: ``python -m benchmarks static``.
+"""Analyse the compiled GPU kernels without a GPU: ``python -m benchmarks static``.
 
 Compiles the search kernel of `hamming_top2` ahead of time for every architecture it is tuned for, reads registers,
 spills and shared memory, counts the instructions of the main loop, and predicts a rate from them. The rate is a
-prediction, never a measurement. It assumes that the tensor cores reach their peak while they work, and that one SM
-issues 128 other instructions a clock, 64 of them minima, maxima or compares; it gives two figures, one where none of
-these overlaps with the tensor cores and one where all of them do. Memory is not in it: the bytes that such a rate
-would read from the level-2 cache are printed beside it.
+prediction, not a measurement. It assumes that the tensor cores run at their peak, and that one SM issues 128 other
+instructions per clock, 64 of them minima, maxima or compares. Two figures are given: none of these instructions
+overlaps with the tensor cores, or all do. Memory is not included; the bytes that such a rate would read from the
+level-2 cache are printed too.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from typing import Any
 from benchmarks.harness import emit, option_parser
 
 WIDTH_BITS = 512
-"""Depth of the product: multiply-adds of a comparison."""
+"""Depth of the product: multiply-adds per comparison."""
 
 ISSUE_PER_CLOCK = 128
-"""Lanes an SM issues instructions for in a clock."""
+"""Lanes for which an SM issues instructions per clock."""
 
 MIN_MAX_PER_CLOCK = 64
-"""Lanes an SM takes a minimum, a maximum or a compare of in a clock (CUDA C++ Programming Guide, throughput table)."""
+"""Lanes for which an SM executes a minimum, maximum or compare per clock (CUDA C++ Programming Guide)."""
 
 REGISTERS_PER_SM = 65536
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """What NVIDIA publishes of one GPU."""
+    """Published data of one GPU."""
 
     name: str
-    """Product."""
+    """Product name."""
     capability: int
     """Compute capability, 90 for 9.0."""
     sm_count: int
@@ -45,9 +45,9 @@ class Gpu:
     clock_ghz: float
     """Boost clock at which the peak is quoted."""
     int8_ops_per_clock: int
-    """Dense int8 operations an SM's tensor cores do in a clock, a multiply-add counted as two."""
+    """Dense int8 operations of an SM's tensor cores per clock; a multiply-add counts as two."""
     shared_limit: int
-    """Shared memory a block may have [bytes]."""
+    """Maximum shared memory per block [bytes]."""
 
     @property
     def peak(self) -> float:
@@ -66,42 +66,42 @@ GPUS = (
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one compiled kernel needs and does."""
+    """Resources and instructions of one compiled kernel."""
 
     architecture: str
     """``sm_90`` or ``gfx942``."""
     tiling: str
     """Queries x columns, warps, stages."""
     registers: int
-    """Registers of a thread."""
+    """Registers per thread."""
     spilled_bytes: int
-    """Memory a thread spills registers to."""
+    """Spilled registers per thread [bytes]."""
     shared_bytes: int
-    """Shared memory of a block."""
+    """Shared memory per block [bytes]."""
     shared_limit: int
-    """Shared memory a block may have."""
+    """Maximum shared memory per block [bytes]."""
     blocks_per_sm: int
-    """Blocks that fit an SM at once, by registers and shared memory."""
+    """Resident blocks per SM, limited by registers and shared memory."""
     tensor_instructions: int
     """Tensor-core instructions in the main loop."""
     instructions: float
-    """Other instructions of the main loop, a comparison."""
+    """Other instructions of the main loop, per comparison."""
     min_max: float
-    """Those of them that are minima, maxima or compares."""
+    """Minima, maxima and compares among them, per comparison."""
     share_apart: float | None = None
     """Predicted share of the int8 peak if nothing overlaps with the tensor cores."""
     share_overlapped: float | None = None
-    """Predicted share of the int8 peak if everything does."""
+    """Predicted share of the int8 peak if everything overlaps."""
     rate_apart: float | None = None
     """Predicted comparisons per second [1e9] if nothing overlaps."""
     cache_tb_per_s: float | None = None
-    """Read from the level-2 cache at that rate [TB/s]."""
+    """Bandwidth of the level-2 cache at that rate [TB/s]."""
 
     def problems(self) -> list[str]:
-        """Say what makes this kernel unfit, in words."""
+        """Return the reasons why this kernel is not acceptable."""
         found = []
         if self.spilled_bytes:
-            found.append(f"{self.architecture}: {self.spilled_bytes} bytes a thread spilled")
+            found.append(f"{self.architecture}: {self.spilled_bytes} bytes spilled per thread")
         if self.shared_bytes > self.shared_limit:
             found.append(
                 f"{self.architecture}: {self.shared_bytes} bytes of shared memory, {self.shared_limit} allowed"
@@ -132,7 +132,7 @@ def compile_search(backend: str, architecture: int | str, tiling: Any) -> Any:
         fn=search_kernel,
         signature=pointers | {"n": "i32"} | dict.fromkeys(constants, "constexpr"),
         constexprs=constants,
-        # As torch allocates them.
+        # torch's allocations have this alignment.
         attrs={(at,): [["tt.divisibility", 16]] for at in range(len(pointers))},
     )
     options = {"num_warps": tiling.warps, "num_stages": tiling.stages, "enable_fp_fusion": False}
@@ -155,7 +155,7 @@ def cuda_object_dump(cubin: bytes, option: str) -> str:
 def main_loop(sass: str) -> Counter[str]:
     """Count the instructions, without their modifiers, of the shortest loop with a tensor-core instruction.
 
-    A loop is what lies between a backward branch and its target; empty where no loop has such an instruction.
+    A loop is the code between a backward branch and its target. Empty if no loop has such an instruction.
     """
     listing = [
         (int(address, 16), name, operands)
@@ -173,12 +173,12 @@ def main_loop(sass: str) -> Counter[str]:
 
 
 def is_tensor(name: str) -> bool:
-    """Whether a SASS instruction is the tensor cores' (IMMA, IGMMA, UTCIMMA)."""
+    """Return whether a SASS instruction runs on the tensor cores (IMMA, IGMMA, UTCIMMA)."""
     return name.endswith("MMA")
 
 
 def report_cuda(gpu: Gpu, tiling: Any) -> Report:
-    """Compile for one GPU, read what came out, and predict."""
+    """Compile for one GPU, analyse the code, and predict the rate."""
     kernel = compile_search("cuda", gpu.capability, tiling)
     usage = cuda_object_dump(kernel.asm["cubin"], "-res-usage")
     found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
@@ -216,7 +216,7 @@ def report_cuda(gpu: Gpu, tiling: Any) -> Report:
 
 
 def report_amd(tiling: Any) -> Report:
-    """Compile for gfx942 and read what came out; no rate is predicted."""
+    """Compile for gfx942 and analyse the code; no rate is predicted."""
     kernel = compile_search("hip", "gfx942", tiling)
     assembly = kernel.asm["amdgcn"]
     numbers = {name: int(value) for name, value in re.findall(r"\.(vgpr_count|vgpr_spill_count):\s+(\d+)", assembly)}
@@ -235,12 +235,12 @@ def report_amd(tiling: Any) -> Report:
 
 
 def describe(tiling: Any) -> str:
-    """Write a tiling in one word."""
+    """Describe a tiling."""
     return f"{tiling.queries}x{tiling.columns}, {tiling.warps} warps, {tiling.stages} stages"
 
 
 def main(argv: list[str]) -> int:
-    """Print the report; 1 if a kernel is unfit."""
+    """Print the report; return 1 if a kernel is not acceptable."""
     from s2fast_kernels.hamming_top2.triton_gpu import AMD_TILING, TILINGS
 
     parser = option_parser("static", __doc__)

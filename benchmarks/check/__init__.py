@@ -1,1 +1,1 @@
-"""The regression check: facts that no clock disturbs, then times that only count where the machine is quiet enough."""
+"""The regression check: facts independent of timing, then times, which count only if the machine is quiet enough."""

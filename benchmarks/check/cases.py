@@ -1,7 +1,7 @@
-"""What is timed: the operations and stages whose time users wait for, single-threaded, on operands made from a seed.
+"""The timed cases: operations and stages that users wait for, single-threaded, on seeded random operands.
 
-One thread, because a second vCPU of a shared machine is often the same core, and what the neighbours leave of it
-changes from call to call. That kernels still run on all threads is a fact of the compiled code (see `compiled`).
+One thread is used because a second vCPU of a shared machine is often the same core, whose free share varies from call
+to call. That kernels still run on all threads is a fact of the compiled code (see `compiled`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ def _operation(sized: Sized) -> Callable[[Path, Path], Call]:
 
 
 def _stage(archive: Path, scratch: Path, stages: tuple[str, ...], again: tuple[str, ...]) -> Call:
-    """Run the stages before once; each call removes what is named and runs the last stage again.
+    """Run the stages once; each call removes the files named by `again` and runs the last stage again.
 
-    Stages are run by the command line, in this process: of all interfaces it is the one that base and head share.
+    Stages run through the command line in this process, since base and head share this interface.
     """
     from s2fast.cli import app
 
@@ -38,15 +38,15 @@ def _stage(archive: Path, scratch: Path, stages: tuple[str, ...], again: tuple[s
 
     def call() -> None:
         for name in again:
-            place = out / name
-            shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+            path = out / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         run(stages[-1])
 
     return call
 
 
 def ingest(archive: Path, scratch: Path) -> Call:
-    """Read, mask and store the archive's JPEG 2000 files, the run's planning included."""
+    """Read, mask and store the archive's JPEG 2000 files, including the planning of the run."""
     return _stage(archive, scratch, ("ingest",), ("store.zarr",))
 
 
@@ -66,4 +66,4 @@ CASES: dict[str, Callable[[Path, Path], Call]] = {
     "match": match,
     "report": report,
 }
-"""(archive, empty folder to write to) -> what to time."""
+"""By name: a function (archive, empty scratch folder) -> call to time."""

@@ -1,9 +1,9 @@
-"""Whether a change makes s2fast slower: ``python -m benchmarks check [--base REV]``.
+"""Check whether a change makes s2fast slower: ``python -m benchmarks check [--base REV]``.
 
-First facts that no clock disturbs, then times, head beside base in one session. Without --base, uncommitted changes
-are held against HEAD, a clean checkout against its parent; with --facts only, limits that need no base are looked at.
+Compares facts independent of timing, then times, of head and base in one session. Without --base, uncommitted changes
+are compared with HEAD, a clean checkout with its parent; --facts only checks limits, which need no base.
 
-exit codes: 0 no slower; 1 slower, or a fact is worse; 2 the check cannot be done; 3 too noisy to say: not a pass
+exit codes: 0 not slower; 1 slower, or a fact is worse; 2 the check cannot be done; 3 too noisy: not a pass
 """
 
 from __future__ import annotations
@@ -28,14 +28,20 @@ from benchmarks.harness import environment, option_parser
 def main(argv: Sequence[str]) -> int:
     """Check and print a summary."""
     parser = option_parser("check", __doc__)
-    parser.add_argument("--base", metavar="REV", help="what to hold this checkout against")
-    parser.add_argument("--facts", action="store_true", help="only facts against their limits: no base, no clock")
-    parser.add_argument("--kind", action="append", choices=gather.KINDS, help="only these facts; may be repeated")
-    parser.add_argument("--case", action="append", choices=list(CASES), help="time only this; may be repeated")
-    parser.add_argument("--accept", action="append", default=[], metavar="PATTERN", help="a fact meant to change")
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="worktrees, environments, compiled kernels")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="append the summary here as well")
-    parser.add_argument("--most-s", type=float, default=160.0, help="time to spend on the rounds of all cases [s]")
+    parser.add_argument("--base", metavar="REV", help="revision to compare this checkout with")
+    parser.add_argument(
+        "--facts", action="store_true", help="only check facts against their limits, without base and timing"
+    )
+    parser.add_argument("--kind", action="append", choices=gather.KINDS, help="only this kind of facts; repeatable")
+    parser.add_argument("--case", action="append", choices=list(CASES), help="only time this case; repeatable")
+    parser.add_argument(
+        "--accept", action="append", default=[], metavar="PATTERN", help="accept changes of facts that match"
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=default_cache(), help="folder for worktrees, environments, compiled kernels"
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also append the summary to this file")
+    parser.add_argument("--most-s", type=float, default=160.0, help="time limit for the rounds of all cases [s]")
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
     try:
@@ -71,20 +77,20 @@ def check(
     most_s: float = 160.0,
     rounds: tuple[int, int] = (MIN_ROUNDS, MAX_ROUNDS),
 ) -> Result:
-    """Hold head against base.
+    """Compare head with base.
 
     Parameters
     ----------
     base, head
-        The sides; no base: facts against their limits.
+        The sides; without base, facts are only checked against their limits.
     cache
-        Folder for what is made once.
+        Folder for worktrees, environments, compiled kernels and the archive.
     kinds, cases
         Facts to gather and cases to time.
     accept
-        Patterns of facts that are meant to change.
+        Patterns of facts whose changes are accepted.
     most_s, rounds
-        Time to spend on the rounds of all cases [s], and the fewest and most rounds of one.
+        Time limit for the rounds of all cases [s], and minimum and maximum rounds per case.
     """
     start = time.monotonic()
     archive = gather.small_archive(cache)
@@ -103,7 +109,7 @@ def check(
             deadline = time.monotonic() + most_s
             for number, case in enumerate(cases):
                 print(f"timing {case}", file=sys.stderr, flush=True)
-                # What quiet cases leave is there for the others.
+                # Time left over by quiet cases is shared by the others.
                 share_s = (deadline - time.monotonic()) / (len(cases) - number)
                 try:
                     result.timings += time_case(case, str(archive), one, twin, other, most_s=share_s, rounds=rounds)
@@ -113,28 +119,28 @@ def check(
                     result.not_compared[case] = error.reason
     asked = [*possible, *(cases if base else [])]
     if base and asked and set(asked) <= set(result.not_compared):
-        raise CheckError(f"nothing can be held against this base: {next(iter(result.not_compared.values()))}")
+        raise CheckError(f"nothing can be compared with this base: {next(iter(result.not_compared.values()))}")
     result.seconds = time.monotonic() - start
     return result
 
 
 def default_cache() -> Path:
-    """Where what is made once is kept: the user's cache folder."""
+    """Return the benchmarks' folder in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "s2fast-benchmarks"
 
 
 def default_base() -> str:
-    """Choose what uncommitted changes, or the last commit's, are held against."""
+    """Return the base of uncommitted changes, or else of the last commit."""
     return "HEAD" if git("status", "--porcelain", "--", "s2fast", "kernels") else "HEAD^"
 
 
 def default_kinds(only_limits: bool) -> Sequence[str]:
-    """Instruction counts have no limit, so without a base they say nothing."""
+    """Return the kinds of facts to gather; instruction counts have no limit and need a base."""
     return [kind for kind in gather.KINDS if not (only_limits and kind == "instructions")]
 
 
 def record(result: Result) -> dict[str, object]:
-    """Write a result as one JSON object."""
+    """Return a result as a JSON-serialisable record."""
     return {
         "benchmark": "check",
         "code": result.code,

@@ -1,4 +1,4 @@
-"""What the compilers made of the kernels: facts of the machine code, the same every time."""
+"""Facts of the kernels' machine code, which are reproducible."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _SPILL = re.compile(r"^\s+v?mov\w+\s+%[yz]mm\d+, -?\d*\(%r[sb]p", re.MULTILINE)
 
 
 def of_assembly(name: str, assembly: str, *, counts_vectors: bool) -> Iterator[Fact]:
-    """Read one kernel's assembly.
+    """Yield the facts of one kernel's assembly.
 
-    A kernel that lost its vector instructions, or spills more of its vector registers, is slower wherever it runs.
+    A kernel that loses vector instructions, or spills more vector registers, is slower on every machine.
     """
     vectors = sum(bool(_VECTOR.search(line)) for line in assembly.splitlines())
     yield Fact(f"{name}: vector instructions", vectors, "not less", slack=0.25, grain=8)
@@ -31,7 +31,7 @@ def of_assembly(name: str, assembly: str, *, counts_vectors: bool) -> Iterator[F
 
 
 def of_numba(scratch: Path) -> Iterator[Fact]:
-    """Compile the CPU's kernels and read their assembly, all signatures of a function together."""
+    """Compile the CPU kernels and yield the facts of their assembly, all signatures of a function together."""
     del scratch
     from numba.core.dispatcher import Dispatcher
 
@@ -47,21 +47,21 @@ def of_numba(scratch: Path) -> Iterator[Fact]:
             label = f"{module.removeprefix('s2fast_kernels.')}.{name}"
             searches = name == "_search_panel" and counts_words
             found["kernels"] += 1
-            # A function that is inlined everywhere, or does next to nothing, has no code worth a fact.
+            # Functions that are inlined everywhere or very short are skipped.
             if searches or len(_VECTOR.findall(assembly)) > 50:
                 yield from of_assembly(label, assembly, counts_vectors=searches)
     yield Fact("numba: kernels compiled", found["kernels"], "equal", slack=1.0)
 
 
 def _counts_vectors() -> bool:
-    """Whether this processor counts the bits of a vector's 16-bit words."""
+    """Return whether this processor has population counts of 16-bit vector words."""
     from llvmlite import binding
 
     return bool(binding.get_host_cpu_features().get("avx512bitalg"))
 
 
 def of_triton(scratch: Path) -> Iterator[Fact]:
-    """Compile the GPU's search kernel for every architecture and read what came out."""
+    """Compile the GPU search kernel for every architecture and yield the facts of its code."""
     del scratch
     static = importlib.import_module("benchmarks.static")
     kernel = importlib.import_module("s2fast_kernels.hamming_top2.triton_gpu")

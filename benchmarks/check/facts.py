@@ -1,7 +1,7 @@
-"""Facts of one side that no clock disturbs, gathered in one of its worker processes.
+"""Facts of one side that are independent of timing, gathered in one of its worker processes.
 
-Every fact has a rule by which head is held against base, and where a model says what the figure may be at most (the
-run's plan, `s2fast.stages.memory`), a limit that holds without any base: that is what `.ci/run` looks at.
+Every fact has a rule for the comparison of head with base. If a model predicts its maximum (the run's plan,
+`s2fast.stages.memory`), it also has a limit, which needs no base: `.ci/run` checks these limits.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ class Fact:
     name: str
     """``match: comparisons``."""
     value: float
-    """What it is."""
+    """Value of the figure."""
     rule: str = "not more"
-    """How head's must stand to base's: ``equal``, ``not more`` or ``not less``."""
+    """Required relation of head's value to base's: ``equal``, ``not more`` or ``not less``."""
     slack: float = 0.0
-    """Share of base's by which it may miss the rule."""
+    """Tolerance of the rule, as a share of base's value."""
     limit: float | None = None
-    """What the model says it may be at most, or with the rule ``not less`` at least; None: no model."""
+    """Maximum by the model, or minimum with the rule ``not less``; None: no model."""
     grain: float = 0.0
-    """What it may miss the rule by beside the slack."""
+    """Absolute tolerance of the rule, added to the slack."""
 
 
 def beyond_limit(fact: Fact) -> str | None:
-    """Say how a fact breaks its limit; None if it does not."""
+    """Describe how a fact exceeds its limit; return None if it does not."""
     if fact.limit is None:
         return None
     if fact.rule == "not less":
@@ -47,7 +47,7 @@ def beyond_limit(fact: Fact) -> str | None:
 
 
 def against_base(head: Fact, base: Fact) -> str | None:
-    """Say how head's fact is worse than base's; None if it is not."""
+    """Describe how head's fact is worse than base's; return None if it is not."""
     room = head.slack * abs(base.value) + head.grain
     change = head.value - base.value
     worse = {"equal": abs(change) > room, "not more": change > room, "not less": -change > room}[head.rule]
@@ -55,7 +55,7 @@ def against_base(head: Fact, base: Fact) -> str | None:
 
 
 def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
-    """Run every stage on a small archive and count what is done."""
+    """Run every stage on a small archive and count its work."""
     from benchmarks.counts import counting, planned_reads, run_counts
     from benchmarks.meter import fresh_memory
     from s2fast.config import load_config
@@ -65,15 +65,15 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
     out = scratch / "facts"
     shutil.rmtree(out, ignore_errors=True)
     config = load_config(overrides={"compute.threads": 1, "features.max_per_scene": 1000})
-    places = [Path(archive)], Path(archive) / "regions.geojson", out
-    # What is loaded and compiled in the first run is not counted.
-    run_stages(Job(config, *places))
+    inputs = [Path(archive)], Path(archive) / "regions.geojson", out
+    # The first run loads and compiles the code and is not counted.
+    run_stages(Job(config, *inputs))
     shutil.rmtree(out)
     done: dict[str, Any] = {}
     memory: dict[str, float] = {}
     for stage in STAGES:
         with counting() as counter, fresh_memory(memory, stage):
-            run_stages(Job(config, *places), stages=[stage])
+            run_stages(Job(config, *inputs), stages=[stage])
         done[stage] = counter
     run = Run(out)
     planned, counts = planned_reads(run.record), run_counts(run)
@@ -86,8 +86,8 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
     for name in ("keypoints", "good_matches"):
         yield Fact(f"run: {name}", float(counts[name] or 0), rule="equal")
     for stage, used in memory.items():
-        # Zarr's own threads decompress chunks; which buffers serve again is a matter of who comes first: equal code lay
-        # up to 19 % apart. What an operation takes is told more sharply by `of_memory`.
+        # Zarr decompresses chunks in threads, and which buffers are reused depends on their order: equal code differed
+        # by up to 19 %. `of_memory` measures operations more precisely.
         yield Fact(f"{stage}: fresh memory [MiB]", used, slack=0.25, grain=2.0)
 
 
@@ -125,7 +125,7 @@ def of_calls(config: Config, done: Mapping[str, Mapping[str, int]], pairs: int) 
 
 
 def of_memory(scratch: Path) -> Iterator[Fact]:
-    """Measure the memory that operations take, and their peaks against `s2fast.stages.memory`."""
+    """Measure the memory of operations, and their peaks against the predictions of `s2fast.stages.memory`."""
     del scratch
     from benchmarks.meter import MIB, fresh_memory, peak_memory
     from s2fast.config import load_config
@@ -147,7 +147,7 @@ def of_memory(scratch: Path) -> Iterator[Fact]:
         return np.ones((len(range(*rows.indices(2048))), len(range(*columns.indices(2048)))), np.bool_)
 
     operations: dict[str, tuple[Callable[[], object], float]] = {
-        # The promise of the operation's README.
+        # The guarantee in the operation's README.
         "hamming_top2": (lambda: hamming_top2(query, train, offsets, backend="numba"), 64.0),
         "hamming_top2_both": (lambda: hamming_top2_both(query, train, offsets, backend="numba"), 64.0),
         "extract 2048 px": (
@@ -159,12 +159,12 @@ def of_memory(scratch: Path) -> Iterator[Fact]:
         operation()
         used: dict[str, float] = {}
         peaks: list[float] = []
-        # The least of several: a thread that ends late keeps its planes while the next one makes its own.
+        # Minimum of several: a thread that ends late keeps its planes while the next one allocates its own.
         for _ in range(5):
             with fresh_memory(used, f"{name} {len(peaks)}"), peak_memory(peaks):
                 operation()
-        # The threads of a pool share the work out anew every time, and each has planes of its own size: of 20 pairs of
-        # equal code two lay 7 and 10 % apart. One more plane of the image would be 14 %.
+        # The distribution of work over the pool's threads varies, and so do the sizes of their planes: 2 of 20 pairs of
+        # equal code differed by 7 and 10 %. One more plane of the image would be 14 %.
         yield Fact(f"{name}: fresh memory [MiB]", min(used.values()), slack=0.12, grain=0.5)
         yield Fact(f"{name}: peak [MiB]", min(peaks), slack=0.05, grain=2.0, limit=limit_mib)
 
@@ -175,10 +175,10 @@ COLLECTORS: Mapping[str, str] = {
     "compiled": "benchmarks.check.compiled:of_numba",
     "gpu": "benchmarks.check.compiled:of_triton",
 }
-"""What a worker gathers, by kind; every process gathers one kind, so that none finds what another has loaded."""
+"""Collectors by kind of fact; each process gathers one kind, so that it does not use what another kind has loaded."""
 
 
 def collect(kind: str, **arguments: Any) -> list[dict[str, Any]]:
-    """Gather the facts of one kind, as records."""
+    """Return the facts of one kind as records."""
     module, _, function = COLLECTORS[kind].partition(":")
     return [asdict(fact) for fact in getattr(importlib.import_module(module), function)(**arguments)]

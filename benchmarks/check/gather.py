@@ -1,4 +1,4 @@
-"""Gather both sides' facts, side by side, and hold head's against base's and against the limits."""
+"""Gather the facts of both sides concurrently and compare head's with base's and with the limits."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pathlib import Path
 from benchmarks.check import instructions
 from benchmarks.check.facts import Fact, against_base, beyond_limit
 from benchmarks.check.sides import CheckError, Side, SideError, Worker
-from benchmarks.datasets import made
+from benchmarks.datasets import ensure_archive
 
 KINDS = ("compiled", "stages", "memory", "gpu", "instructions")
-"""Kinds of facts, in the order they are gathered: the first compiles what the others load."""
+"""Kinds of facts in the order of gathering: the first compiles the kernels that the others load."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fact that is worse than it may be."""
+    """A fact that violates its rule or limit."""
 
     name: str
-    """The fact."""
+    """Name of the fact."""
     told: str
-    """How it is worse."""
+    """Description of the violation."""
     accepted: bool
-    """Whether the caller expected it."""
+    """Whether the caller accepts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +37,18 @@ class Gathered:
     facts: list[Fact]
     """Facts of the kinds that the side can gather."""
     left_out: dict[str, str]
-    """Kinds that it cannot, and why."""
+    """Kinds that the side cannot gather, and why."""
 
 
 def gather(side: Side, kinds: Sequence[str], archive: Path, *, lenient: bool = False) -> Gathered:
-    """Gather a side's facts of some kinds, one process after another.
+    """Gather facts of a side, one kind and process after another.
 
     Parameters
     ----------
     side, kinds, archive
-        What to gather, and where from.
+        The side, the kinds to gather and the archive for the stages.
     lenient
-        Leave out a kind that the side cannot gather; a base may be from before it.
+        Skip kinds that the side cannot gather, for a base older than the kind.
     """
     facts, left_out = [], {}
     for kind in kinds:
@@ -69,15 +69,15 @@ def _gather_kind(side: Side, kind: str, archive: Path) -> list[Fact]:
 
 def _ask(side: Side, kind: str, **arguments: str) -> list[Fact]:
     with tempfile.TemporaryDirectory() as fresh:
-        # Big arrays come straight from the system and go back to it, small ones stay: a heap that shrinks and grows
-        # again made equal code differ by 13 %. Machine code is read as it is compiled.
+        # Large arrays are mapped from the system and returned to it, small ones stay in the heap: a heap that shrinks
+        # and grows again made equal code differ by 13 %.
         environment = {
             "MALLOC_MMAP_THRESHOLD_": str(1 << 18),
             "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
             "MALLOC_ARENA_MAX": "1",
             "NUMPY_MADVISE_HUGEPAGE": "0",
         }
-        # Code that is loaded has no assembly to read; where none is kept yet, what is compiled here serves the rest.
+        # Code loaded from a cache has no assembly, so compile into an empty cache, or into the shared one if it is new.
         if kind == "compiled" and side.cache.exists():
             environment["NUMBA_CACHE_DIR"] = fresh
         worker = Worker(side, environment=environment)
@@ -97,7 +97,7 @@ def _instructions(side: Side) -> list[Fact]:
 
 
 def gather_both(base: Side | None, head: Side, kinds: Sequence[str], archive: Path) -> tuple[Gathered, Gathered]:
-    """Gather both sides' facts at the same time; no base, no facts of it."""
+    """Gather the facts of both sides concurrently; without base, its facts are empty."""
     with ThreadPoolExecutor(2) as threads:
         of_head = threads.submit(gather, head, kinds, archive)
         of_base = threads.submit(gather, base, kinds, archive, lenient=True) if base else None
@@ -105,34 +105,34 @@ def gather_both(base: Side | None, head: Side, kinds: Sequence[str], archive: Pa
 
 
 def faults(base: Sequence[Fact], head: Sequence[Fact], accept: Sequence[str] = ()) -> list[Fault]:
-    """List what is worse than its limit or than base.
+    """List the facts that violate their limit, or their rule against base.
 
     Parameters
     ----------
     base, head
-        Facts; empty base: only limits count.
+        Facts; with an empty base only limits are checked.
     accept
-        Patterns, as a shell's, of facts that are meant to change.
+        Shell patterns of facts whose changes are accepted.
     """
     before = {fact.name: fact for fact in base}
     found = []
     for fact in head:
-        told = beyond_limit(fact)
-        if told is None and fact.name in before:
-            told = against_base(fact, before[fact.name])
-        if told:
+        violation = beyond_limit(fact)
+        if violation is None and fact.name in before:
+            violation = against_base(fact, before[fact.name])
+        if violation:
             accepted = any(fnmatch.fnmatchcase(fact.name, pattern) for pattern in accept)
-            found.append(Fault(fact.name, told, accepted))
+            found.append(Fault(fact.name, violation, accepted))
     return found
 
 
 def small_archive(cache: Path) -> Path:
-    """Make, once, the archive that the stages' facts and times are taken on: four scenes of 512 px, by recipe."""
-    return made(cache / "archive-512-2-0", size=512, dates=2, seed=0)
+    """Return the archive for the facts and times of the stages, four synthetic scenes of 512 px; generate it once."""
+    return ensure_archive(cache / "archive-512-2-0", size=512, dates=2, seed=0)
 
 
 def choose_kinds(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Say which kinds can be gathered here, and why the others cannot."""
+    """Return the wanted kinds that can be gathered here, and the reasons for the others."""
     import importlib.util
 
     left_out = {}

@@ -1,4 +1,4 @@
-"""Faults put into a copy of the sources, to see the check find them."""
+"""Inject faults into a copy of the sources, to test that the check finds them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _BLOCK = """            state[:] = NO_KEY
 
 @dataclass(frozen=True, slots=True)
 class Injection:
-    """One fault, and what should find it."""
+    """One fault, and the facts or cases that should show it."""
 
     name: str
-    """What it is called in the table."""
+    """Name in the table."""
     file: str
-    """The file it is put into."""
+    """File to change."""
     old: str
-    """Text of the file; must be there once."""
+    """Text to replace; must occur once in the file."""
     new: str
-    """What replaces it."""
+    """Replacement."""
     kinds: Sequence[str] = ()
     """Facts that should show it."""
     cases: Sequence[str] = ()
@@ -38,9 +38,9 @@ class Injection:
 
 
 def slower_search(percent: int, **looks: Sequence[str]) -> Injection:
-    """Do a share of the search's work twice: the same answers, later."""
-    turned = "".join("    " + line for line in _BLOCK.splitlines(keepends=True))
-    twice = f"            for _ in range(2 if (7 * tile + block) % 20 < {percent // 5} else 1):\n{turned}"
+    """Return a fault that does a share of the search's work twice, with equal results."""
+    indented = "".join("    " + line for line in _BLOCK.splitlines(keepends=True))
+    twice = f"            for _ in range(2 if (7 * tile + block) % 20 < {percent // 5} else 1):\n{indented}"
     return Injection(f"+{percent} % in a kernel", _SEARCH, _BLOCK, twice, **looks)
 
 
@@ -64,22 +64,22 @@ DECODE = Injection(
 
 
 def faulty_side(injection: Injection, cache: Path) -> Side:
-    """Copy this checkout's packages, put the fault in, and make a side of them.
+    """Copy this checkout's packages, inject the fault, and make a side of them.
 
     Raises
     ------
     CheckError
-        The text to replace is not there once: the source has changed and the injection must follow.
+        The text to replace does not occur once: the source has changed and the injection must be updated.
     """
     root = cache / "faults" / "".join(letter if letter.isalnum() else "-" for letter in injection.name)
-    for place in PACKAGES.values():
-        shutil.rmtree(root / place, ignore_errors=True)
-        shutil.copytree(ROOT / place, root / place, ignore=shutil.ignore_patterns("__pycache__"))
+    for package in PACKAGES.values():
+        shutil.rmtree(root / package, ignore_errors=True)
+        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     path = root / injection.file
     text = path.read_text("utf-8")
     if text.count(injection.old) != 1:
         raise CheckError(
-            f"{injection.name}: {injection.file} does not hold the text to replace once: "
+            f"{injection.name}: {injection.file} does not contain the text to replace once: "
             "update benchmarks/check/inject.py"
         )
     path.write_text(text.replace(injection.old, injection.new), "utf-8")

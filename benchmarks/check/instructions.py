@@ -1,9 +1,9 @@
-"""How many instructions the compiled kernels execute, counted by callgrind: the same number whatever the machine does.
+"""Count the instructions that the compiled kernels execute, with callgrind: independent of other load.
 
 Hardware counters would count the very code that users run, but virtual machines seldom have them; valgrind runs
-anywhere, slowly, and knows no AVX-512. So the kernels are compiled for AVX2 here, small operands are searched, and only
-instructions in code without a file are taken: that is what LLVM compiled in memory, not Python, not the libraries. The
-same source makes both, so a loop that does more work shows in either.
+anywhere, but slowly and without AVX-512. Therefore the kernels are compiled for AVX2 and search small operands. Only
+instructions in code without a file are counted: the code that LLVM compiled in memory, without Python and libraries. A
+loop that does more work shows in both builds, since the source is the same.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from benchmarks.calls import CALLS
 from benchmarks.check.sides import Side, worker_environment
 
 INSTRUCTION_SET = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2,+popcnt,+bmi,+bmi2,+fma"}
-"""What valgrind can run."""
+"""An instruction set that valgrind supports."""
 
 _MODULE = "benchmarks.check.instructions"
 
 
 def missing() -> str | None:
-    """Say why instructions cannot be counted here; None if they can."""
+    """Return why instructions cannot be counted here; None if they can."""
     absent = [tool for tool in ("valgrind", "callgrind_control") if shutil.which(tool) is None]
     return f"not installed: {', '.join(absent)}" if absent else None
 
 
 def start(side: Side, scratch: Path) -> subprocess.Popen[str]:
-    """Start counting a side's instructions; `finish` reads them."""
+    """Start counting a side's instructions; `finish` returns the counts."""
     scratch.mkdir(parents=True)
     environment = worker_environment(side) | INSTRUCTION_SET | {"NUMBA_CACHE_DIR": f"{side.cache}-avx2"}
-    # Compiling under valgrind would take minutes: the first process fills the cache.
+    # Compilation under valgrind would take minutes, so a first process fills the cache.
     program = f"{sys.executable if side.python == sys.executable else side.python} -m {_MODULE}"
     counted = f"valgrind --tool=callgrind --callgrind-out-file={scratch}/counts {program} counted"
     return subprocess.Popen(
@@ -45,14 +45,14 @@ def start(side: Side, scratch: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], scratch: Path) -> dict[str, int]:
-    """Read what was counted, by operation.
+    """Return the counts by operation.
 
     Raises
     ------
     OSError
-        Valgrind failed; its last line is told.
+        Valgrind failed; the message contains its last line.
     """
-    _, told = process.communicate()
+    _, messages = process.communicate()
     found = {}
     for path in sorted(scratch.glob("counts.*")):
         text = path.read_text()
@@ -60,13 +60,13 @@ def finish(process: subprocess.Popen[str], scratch: Path) -> dict[str, int]:
         if trigger:
             found[trigger[1]] = of_compiled_code(text)
     if process.returncode or set(found) != set(CALLS):
-        last = (told.strip().splitlines() or ["no message"])[-1]
+        last = (messages.strip().splitlines() or ["no message"])[-1]
         raise OSError(f"valgrind ended with code {process.returncode}, counted {sorted(found)}: {last}")
     return found
 
 
 def of_compiled_code(profile: str) -> int:
-    """Sum the instructions of a callgrind profile that lie in no file's code."""
+    """Return the number of instructions of a callgrind profile in code without a file."""
     names: dict[str, str] = {}
     costs: Counter[str] = Counter()
     current, after_calls = "", False
@@ -77,7 +77,7 @@ def of_compiled_code(profile: str) -> int:
             if line.startswith("ob="):
                 current = found[1]
         elif line.startswith("calls="):
-            # The next line is what the callee took; it is counted there.
+            # The next line is the cost of the callee, which is counted there.
             after_calls = True
         elif line[:1] in "+-*0123456789" and line:
             if not after_calls:
@@ -87,12 +87,12 @@ def of_compiled_code(profile: str) -> int:
 
 
 def main(mode: str) -> None:
-    """Run every operation once; with `counted`, under valgrind, write a profile after each."""
+    """Run every operation once; in mode `counted`, under valgrind, write a profile after each."""
     for name, sized in CALLS.items():
         call = sized.make(sized.small)
         call()
         if mode == "counted":
-            # Twice, so that loading from the cache is in the first profile only.
+            # Two profiles, so that loading from the cache is only in the first.
             _write_profile(f"loaded-{name}")
             call()
             _write_profile(f"counted-{name}")

@@ -1,9 +1,9 @@
-"""Does the check find what it must, and only that? ``python -m benchmarks prove-check [--runs 20]``.
+"""Test that the check finds faults and reports no others: ``python -m benchmarks prove-check [--runs 20]``.
 
-Puts faults into copies of this checkout and holds each against it, as `python -m benchmarks check` would, again and
-again, with processes started anew every time; the control is an unchanged copy. Every run is a line of the results
-file, and a command that was stopped goes on where it was. A first round of all faults takes about three minutes on two
-quiet cores; 20 of the control and of +15 % together about 15.
+Injects faults into copies of this checkout and compares each with it repeatedly, as `python -m benchmarks check` would,
+with new processes every time; the control is an unchanged copy. Every run is a line of the results file, and a stopped
+command continues. A first round of all faults takes about three minutes on two quiet cores; 20 rounds of the control
+and of +15 % together take about 15.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ TRIALS: Mapping[str, Injection | None] = {
     "+10 %, instructions counted": slower_search(10, kinds=("instructions",)),
     "nothing, facts compared": None,
 }
-"""By name, in the order they are tried; None: nothing is put in."""
+"""Faults by name, in the order of trials; None: no fault."""
 
 FACTS_ONLY = {"nothing, facts compared": ("stages", "memory")}
 
 SLOW = ("+10 %, instructions counted",)
-"""Tried a few times only: valgrind takes its time, and counts the same every time."""
+"""Trials with few runs: valgrind is slow, and its counts are reproducible."""
 
 OUTCOMES = {PASSED: "passed", WORSE: "found", NOISY: "too noisy"}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Try, and print the table."""
+    """Run the trials and print the table."""
     parser = option_parser("prove-check", __doc__)
     parser.add_argument("--runs", type=int, default=20, help="runs of each trial")
     parser.add_argument("--slow-runs", type=int, default=3, help="runs of each trial that counts instructions")
-    parser.add_argument("--only", action="append", choices=list(TRIALS), help="only this trial; may be repeated")
+    parser.add_argument("--only", action="append", choices=list(TRIALS), help="only this trial; repeatable")
     parser.add_argument("--cache", type=Path, default=command.default_cache())
-    parser.add_argument("--results", type=Path, help="where every run is noted; default: in the cache folder")
+    parser.add_argument("--results", type=Path, help="file for the record of every run; default: in the cache folder")
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
     results = options.results or options.cache / "prove-check.jsonl"
@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def prove(wanted: Mapping[str, int], cache: Path, results: Path, source: str) -> None:
-    """Try every fault as often as wanted, in turn, so that whatever else the machine does falls on all alike."""
+    """Try every fault as often as wanted, interleaved, so that other load affects all equally."""
     base = head_side(cache)
     sides: dict[str, Side] = {}
     done = Counter(record["trial"] for record in read(results, source))
@@ -89,16 +89,16 @@ def prove(wanted: Mapping[str, int], cache: Path, results: Path, source: str) ->
                 timing.clock: {"control": str(timing.control), "measured": str(timing.measured)}
                 for timing in result.timings
             }
-            told = [f"{fault.name}: {fault.told}" for fault in result.faults]
+            faults = [f"{fault.name}: {fault.told}" for fault in result.faults]
             seconds = round(time.monotonic() - start, 1)
             with results.open("a", encoding="utf-8") as file:
-                line = {"trial": name, "source": source, "outcome": outcome, "ratios": ratios, "faults": told}
+                line = {"trial": name, "source": source, "outcome": outcome, "ratios": ratios, "faults": faults}
                 file.write(json.dumps(line | {"seconds": seconds, "environment": environment()}) + "\n")
-            print(f"{name}, run {number + 1} of {runs}: {outcome} {ratios or told}, {seconds} s", file=sys.stderr)
+            print(f"{name}, run {number + 1} of {runs}: {outcome} {ratios or faults}, {seconds} s", file=sys.stderr)
 
 
 def one_run(name: str, base: Side, head: Side, cache: Path) -> Result:
-    """Check one side against the other, looking where this fault should show."""
+    """Compare the sides by the facts or cases that should show this fault."""
     injection = TRIALS[name]
     kinds = injection.kinds if injection else FACTS_ONLY.get(name, ())
     cases = injection.cases if injection else () if kinds else TIMED
@@ -106,13 +106,13 @@ def one_run(name: str, base: Side, head: Side, cache: Path) -> Result:
 
 
 def measuring_hash() -> str:
-    """Hash the check itself: runs of another check prove nothing of this one."""
+    """Return a hash of the check's sources: runs of another version are not valid for this one."""
     files = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.blake2b(b"".join(file.read_bytes() for file in files), digest_size=4).hexdigest()
 
 
 def read(results: Path, source: str) -> list[dict[str, Any]]:
-    """Read the runs of these sources."""
+    """Return the recorded runs of these sources."""
     if not results.exists():
         return []
     records = [json.loads(line) for line in results.read_text("utf-8").splitlines()]
@@ -120,7 +120,7 @@ def read(results: Path, source: str) -> list[dict[str, Any]]:
 
 
 def table_row(name: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Sum up one trial's runs."""
+    """Summarise the runs of one trial."""
     outcomes = Counter(record["outcome"] for record in records)
     seconds = sorted(record["seconds"] for record in records)
     return {

@@ -1,9 +1,9 @@
 """The two sides of a comparison: one set of measuring code, two trees of s2fast and its kernels.
 
-Both sides are timed by this checkout's benchmarks, so that a change of the measuring code is no difference between
-them. Where base is from before something that is measured, that alone is left out, and the result says so. A side is a
-folder of links, ``s2fast``, ``s2fast_kernels`` and ``benchmarks``, put first on the path of the side's own interpreter,
-with a cache of compiled kernels of its own.
+Both sides are measured by this checkout's benchmarks, so that a change of the measuring code causes no difference.
+Measurements that an older base cannot run are left out, and the result names them. A side is a folder of links
+(``s2fast``, ``s2fast_kernels`` and ``benchmarks``) that comes first on the path of the side's interpreter, and has its
+own cache of compiled kernels.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ ROOT = Path(__file__).resolve().parents[2]
 """This checkout."""
 
 PACKAGES = {"s2fast": "s2fast", "s2fast_kernels": "kernels/s2fast_kernels"}
-"""What is compared, and where a checkout has it."""
+"""Compared packages, and their folders in a checkout."""
 
 _REQUIREMENTS = ("constraints.txt", "pyproject.toml")
 
 
 class CheckError(Exception):
-    """The check itself cannot be done; told in one line."""
+    """The check cannot be done; the message is one line."""
 
 
 class SideError(CheckError):
-    """A side cannot do what was asked: a base from before what is measured, or a head that fails."""
+    """A side cannot run a measurement: the base is too old for it, or head fails."""
 
     def __init__(self, side: str, reason: str) -> None:
         super().__init__(f"{side}: {reason}")
@@ -50,26 +50,26 @@ class Side:
     path: Path
     """The folder of links."""
     python: str
-    """The interpreter of its environment."""
+    """Interpreter of the side's environment."""
     cache: Path
-    """Where its compiled kernels are kept."""
+    """Cache folder of its compiled kernels."""
 
 
 def tree_hash(root: Path) -> str:
-    """Hash the sources that are compared, names and contents."""
+    """Return a hash of the compared sources, names and contents."""
     digest = hashlib.blake2b(digest_size=8)
-    for package, place in sorted(PACKAGES.items()):
-        for file in sorted((root / place).rglob("*.py")):
-            digest.update(f"{package}/{file.relative_to(root / place)}\0".encode() + file.read_bytes())
+    for package, subfolder in sorted(PACKAGES.items()):
+        for file in sorted((root / subfolder).rglob("*.py")):
+            digest.update(f"{package}/{file.relative_to(root / subfolder)}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 
 
 def make_side(name: str, root: Path, python: str, cache: Path) -> Side:
-    """Link a checkout's packages and this checkout's benchmarks into a folder; the same sources share it."""
+    """Link a checkout's packages and this checkout's benchmarks into a folder; equal sources share a folder."""
     path = cache / "sides" / tree_hash(root)
     path.mkdir(parents=True, exist_ok=True)
-    places = {package: root / place for package, place in PACKAGES.items()}
-    for package, target in (places | {"benchmarks": ROOT / "benchmarks"}).items():
+    targets = {package: root / subfolder for package, subfolder in PACKAGES.items()}
+    for package, target in (targets | {"benchmarks": ROOT / "benchmarks"}).items():
         link = path / package
         link.unlink(missing_ok=True)
         link.symlink_to(target.resolve())
@@ -77,7 +77,7 @@ def make_side(name: str, root: Path, python: str, cache: Path) -> Side:
 
 
 def base_side(revision: str, cache: Path) -> Side:
-    """Check a revision out into a git worktree of its own, with an environment of its own."""
+    """Check out a revision into its own git worktree, with its own environment."""
     commit = git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}")
     worktree = cache / "worktrees" / commit[:12]
     if not worktree.exists():
@@ -87,15 +87,14 @@ def base_side(revision: str, cache: Path) -> Side:
 
 
 def head_side(cache: Path) -> Side:
-    """Take this checkout as it is, uncommitted changes included."""
+    """Return the side of this checkout, including uncommitted changes."""
     return make_side("head", ROOT, sys.executable, cache)
 
 
 def environment(root: Path, cache: Path) -> str:
-    """Find or make the interpreter with what a checkout pins.
+    """Return the interpreter of an environment with a checkout's pinned packages; create it if needed.
 
-    Where it pins what this checkout pins, its environment would be this one package by package, so this one serves:
-    what is its own is the path and the cache of compiled kernels.
+    If the checkout pins the same packages as this one, the current environment is used.
     """
     pinned = [(root / name).read_bytes() if (root / name).exists() else b"" for name in _REQUIREMENTS]
     if pinned[0] == (ROOT / _REQUIREMENTS[0]).read_bytes():
@@ -104,7 +103,7 @@ def environment(root: Path, cache: Path) -> str:
     python = folder / "bin" / "python"
     if not (folder / ".ready").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        # Scipy is what the benchmarks want beside the base's own.
+        # The benchmarks need scipy in addition to base's own packages.
         wanted = ["--constraint", str(root / "constraints.txt"), f"{root}[dev]", "scipy"]
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *wanted], check=True)
         (folder / ".ready").touch()
@@ -112,11 +111,11 @@ def environment(root: Path, cache: Path) -> str:
 
 
 def git(*arguments: str) -> str:
-    """Run git in this checkout."""
+    """Run git in this checkout and return its output."""
     ran = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=False)
     if ran.returncode:
-        told = ran.stderr.strip() or "unknown revision"
-        raise CheckError(f"git {' '.join(arguments)}: {told}")
+        message = ran.stderr.strip() or "unknown revision"
+        raise CheckError(f"git {' '.join(arguments)}: {message}")
     return ran.stdout.strip()
 
 
@@ -125,13 +124,13 @@ class Worker:
 
     def __init__(self, side: Side, label: str = "", environment: Mapping[str, str] | None = None) -> None:
         self.side, self.label = side, label or side.name
-        # A pipe that nobody reads would fill, and stop the worker.
-        self._told = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by `close`
+        # A file, because a pipe that is not read would fill up and block the worker.
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by `close`
         self._process = subprocess.Popen(
             [side.python, "-m", "benchmarks.check.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._told,
+            stderr=self._stderr,
             text=True,
             env=worker_environment(side) | dict(environment or {}),
             cwd=side.path,
@@ -140,13 +139,13 @@ class Worker:
         self._answers: Any = self._process.stdout
 
     def send(self, do: str, **arguments: Any) -> None:
-        """Ask; `receive` the answer before asking again."""
-        with contextlib.suppress(BrokenPipeError):  # `receive` says how it died
+        """Send a request; call `receive` before the next one."""
+        with contextlib.suppress(BrokenPipeError):  # `receive` reports how the worker died
             self._requests.write(json.dumps({"do": do, **arguments}) + "\n")
             self._requests.flush()
 
     def receive(self) -> dict[str, Any]:
-        """Read the answer to what was sent."""
+        """Return the answer to the last request."""
         line = self._answers.readline()
         if not line:
             raise CheckError(f"the worker of {self.label} ended with code {self._process.wait()}: {self._last_words()}")
@@ -161,19 +160,19 @@ class Worker:
         return self.receive()
 
     def close(self) -> None:
-        """End the process."""
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
-        self._told.close()
+        self._stderr.close()
 
     def _last_words(self) -> str:
-        self._told.seek(0)
-        return (self._told.read().strip().splitlines() or ["no message"])[-1]
+        self._stderr.seek(0)
+        return (self._stderr.read().strip().splitlines() or ["no message"])[-1]
 
 
 @contextlib.contextmanager
 def workers(*sides: tuple[Side, str]) -> Iterator[list[Worker]]:
-    """Start workers of (side, label), and end them."""
+    """Start workers of (side, label), and kill them on exit."""
     started = [Worker(side, label) for side, label in sides]
     try:
         yield started
@@ -183,7 +182,7 @@ def workers(*sides: tuple[Side, str]) -> Iterator[list[Worker]]:
 
 
 def worker_environment(side: Side) -> dict[str, str]:
-    """Environment of a worker: the side's code first, one thread everywhere."""
+    """Return the environment of a worker: the side's code first on the path, one thread in all libraries."""
     one_thread = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "GDAL_NUM_THREADS")
     return os.environ | dict.fromkeys(one_thread, "1") | {
         "PYTHONPATH": str(side.path),

@@ -1,12 +1,11 @@
-"""What paired times say: how much slower, how sure, and whether the machine was quiet enough to say anything.
+"""Statistics of paired times: the ratio, its interval, and whether the machine was quiet enough for a verdict.
 
-A round times base, head, head, base: a load that grows or falls steadily during the round cancels. Its one number is
-the logarithm of how many times longer head took, by the faster call of either side: what neighbours do to a call only
-ever makes it slower, by half as much again on a busy machine. Rounds are summed up by their median, which no bad round
-moves, with percentiles of scipy's bootstrap around it. On times recorded on a machine with three busy processes for two
-cores, this estimate varied by 0.9 % over 16 rounds, that of the calls' sums by 1.7 %, and a ratio of medians by 2.9 %.
-pyperf and pytest-benchmark are not used here: both compare one session's runs with another's, and on a shared machine
-the difference between two sessions is many times the one that is sought.
+A round times base, head, head, base, so that a steadily rising or falling load cancels. A round gives the logarithm of
+the ratio of head's to base's time, by the faster call of each side: other processes only slow a call down, by up to
+half on a busy machine. Rounds are summarised by their median, which is robust against bad rounds, with percentiles of
+scipy's bootstrap. On times recorded with three busy processes on two cores, this estimate varied by 0.9 % over 16
+rounds, that of the calls' sums by 1.7 %, and a ratio of medians by 2.9 %. pyperf and pytest-benchmark are not used:
+both compare separate sessions, and on a shared machine two sessions differ by many times the effect sought.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ import numpy as np
 import scipy.stats
 
 SLOWER = 1.05
-"""Head is slower where it surely takes this many times as long: a change below is not worth a red check."""
+"""Head is slower if the whole interval of its ratio to base lies above this; smaller changes do not fail the check."""
 
 WIDEST = 1.045
-"""Widest half interval, as a factor: +15 % then lies clear of `SLOWER` by more than half an interval."""
+"""Widest half interval, as a factor: +15 % is then above `SLOWER` by more than half an interval."""
 
 MIN_ROUNDS, MAX_ROUNDS = 10, 24
-"""Rounds of a case. More are timed until the interval is narrow enough, whatever it says: that favours no verdict."""
+"""Rounds of a case. They continue until the interval is narrow enough, whatever its value: this favours no verdict."""
 
 CONFIDENCE = 0.95
 
 
 class Verdict(Enum):
-    """What is said of one case."""
+    """Verdict on one case."""
 
     SAME = "no slower"
     FASTER = "faster"
@@ -42,7 +41,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """How many times longer one side takes than the other."""
+    """Ratio of the times of two sides, with its confidence interval."""
 
     ratio: float
     """Median over the rounds."""
@@ -55,7 +54,7 @@ class Interval:
 
     @property
     def narrow(self) -> bool:
-        """Whether it is narrow enough to tell +15 % from nothing."""
+        """Whether the interval is narrow enough to distinguish +15 % from no change."""
         return math.sqrt(self.high / self.low) <= WIDEST
 
     def __str__(self) -> str:
@@ -63,22 +62,22 @@ class Interval:
 
 
 def log_ratio(base: Sequence[float], other: Sequence[float]) -> float:
-    """Logarithm of how many times longer the other took in one round, by the faster call of either side."""
+    """Return the logarithm of the ratio of other's to base's time in one round, by the faster call of each side."""
     return math.log(min(other) / min(base))
 
 
 def interval(log_ratios: Sequence[float]) -> Interval:
-    """Sum up rounds.
+    """Summarise rounds.
 
     Parameters
     ----------
     log_ratios
-        One number a round, from `log_ratio`.
+        One number per round, from `log_ratio`.
 
     Returns
     -------
     Interval
-        The same for the same rounds: the bootstrap draws from a fixed seed.
+        Deterministic: the bootstrap uses a fixed seed.
     """
     values = np.asarray(log_ratios, np.float64)
     if np.ptp(values) == 0:
@@ -97,14 +96,14 @@ def interval(log_ratios: Sequence[float]) -> Interval:
 
 
 def is_quiet(control: Interval) -> bool:
-    """Whether base against itself is what it must be: narrow, and with no difference that could be taken for one."""
+    """Return whether the interval of base against itself is narrow and shows no difference."""
     return control.narrow and control.low > 1 / SLOWER and control.high < SLOWER
 
 
 def judge(control: Interval, measured: Interval | None) -> Verdict:
     """Judge a case from base against base and base against head.
 
-    A head that is slower beyond the interval's reach is slower however wide the interval: noise excuses no regression.
+    If the whole interval lies above `SLOWER`, head is slower, however wide the interval is.
     """
     if measured is None or not is_quiet(control):
         return Verdict.NOISY

@@ -1,4 +1,4 @@
-"""A check's result in Markdown, for a terminal and for a pull request."""
+"""Result of a check, and its summary in Markdown for a terminal and for a pull request."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ PASSED, WORSE, IMPOSSIBLE, NOISY = 0, 1, 2, 3
 
 @dataclass(slots=True)
 class Result:
-    """What a check found."""
+    """Result of a check."""
 
     base: str
-    """What head was held against; empty: limits only."""
+    """Name of the base; empty: limits only."""
     facts: list[tuple[Fact | None, Fact]] = field(default_factory=list)
-    """Base's and head's."""
+    """Facts of base and of head."""
     faults: list[gather.Fault] = field(default_factory=list)
-    """Facts that are worse."""
+    """Facts that violate their rule or limit."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Kinds of facts that cannot be gathered here, and why."""
     timings: list[Timing] = field(default_factory=list)
-    """What was timed."""
+    """Timed cases."""
     not_compared: dict[str, str] = field(default_factory=dict)
-    """Kinds of facts and cases that base cannot run, and why: head alone was looked at, or nothing."""
+    """Kinds of facts and cases that base cannot run, and why."""
     seconds: float = 0.0
-    """How long the check took [s]."""
+    """Duration of the check [s]."""
 
     @property
     def code(self) -> int:
@@ -44,13 +44,13 @@ class Result:
 _VERDICTS = {
     0: "**No slower.**",
     1: "**Worse.**",
-    3: "**Too noisy to say**: this is not a pass; run it again where less else runs.",
+    3: "**Too noisy**: this is not a pass; repeat it on a quieter machine.",
 }
 
 
 def markdown(result: Result) -> str:
-    """Write the summary: the verdict, what is worse, the times, what could not be looked at."""
-    lines = ["## Performance check", "", f"{_VERDICTS[result.code]} {told_scope(result)}", ""]
+    """Return the summary: the verdict, the violations, the times, and what could not be checked."""
+    lines = ["## Performance check", "", f"{_VERDICTS[result.code]} {scope(result)}", ""]
     if result.faults:
         lines += ["| fact | base → head |", "|---|---|"]
         lines += [
@@ -60,10 +60,10 @@ def markdown(result: Result) -> str:
     cases = [case for case in result.not_compared if case in CASES]
     if result.timings or cases:
         lines += [
-            f"Times: head beside base in turn; slower means by more than {100 * (SLOWER - 1):.0f} % for sure."
-            " The control is base beside base.",
+            f"Times of head and base, interleaved; slower: the whole interval is above +{100 * (SLOWER - 1):.0f} %."
+            " The control compares base with base.",
             "",
-            "| case | clock | base | control | head against base | |",
+            "| case | clock | base | control | head against base | verdict |",
             "|---|---|---|---|---|---|",
         ]
         for timing in result.timings:
@@ -76,19 +76,19 @@ def markdown(result: Result) -> str:
         ]
         lines.append("")
     lines += [
-        f"Not held against base's: {kind}, which base cannot gather ({reason})."
+        f"Not compared: {kind}, which base cannot gather ({reason})."
         for kind, reason in result.not_compared.items()
         if kind not in CASES
     ]
-    lines += [f"Not looked at: {kind} ({reason})." for kind, reason in result.left_out.items()]
+    lines += [f"Not checked: {kind} ({reason})." for kind, reason in result.left_out.items()]
     return "\n".join(lines).rstrip()
 
 
-def told_scope(result: Result) -> str:
-    """Say what was looked at."""
+def scope(result: Result) -> str:
+    """Return what was checked, in one line."""
     limits = sum(fact.limit is not None for _, fact in result.facts)
     compared = sum(base is not None for base, _ in result.facts)
-    words = f"{len(result.facts)} facts, {limits} with a limit, {compared} held against base's"
+    words = f"{len(result.facts)} facts, {limits} with a limit, {compared} compared with base"
     if result.timings:
         cases = len({timing.case for timing in result.timings})
         words += f"; {cases} cases timed: {overall(result.timings).value}"

@@ -20,7 +20,7 @@ from benchmarks.check.statistics import (
 )
 
 CLOCKS = ("cpu_s", "wall_s")
-"""The processor's time, which neighbours disturb less, decides; the wall's is judged too where it is quiet."""
+"""CPU time, which other processes disturb less, decides; wall time is judged too if it is quiet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,13 @@ class Timing:
     control: Interval
     """Base against a second process of base."""
     measured: Interval | None
-    """Head against base; None where the control was not quiet."""
+    """Head against base; None if the control was not quiet."""
     seconds: float
     """Typical call of base [s]."""
 
     @property
     def verdict(self) -> Verdict:
-        """What this says of head."""
+        """Verdict on head."""
         return judge(self.control, self.measured)
 
 
@@ -59,23 +59,23 @@ def time_case(
     Parameters
     ----------
     case, archive
-        What to time; the archive is for the stages.
+        The case to time; the archive is for the stages.
     base, twin, head
         Two processes of base and one of head.
     most_s
-        Time to spend on rounds [s], at least the fewest rounds aside.
+        Time limit for rounds [s]; the minimum of rounds is always timed.
     rounds
-        Fewest and most rounds of either comparison.
+        Minimum and maximum rounds of each comparison.
 
     Returns
     -------
     list[Timing]
-        By the processor's clock and by the wall's.
+        One by CPU time and one by wall time.
     """
     sides = (base, twin, head)
     for worker in sides:
         worker.send("prepare", case=case, archive=archive)
-    # Head sets nothing: a slower head would otherwise be timed over fewer repeats.
+    # Base sets the repeats: a slower head would otherwise be timed over fewer.
     repeats, *_ = [answer["repeats"] for answer in received(sides)]
     for worker in sides:
         worker.ask("repeat", repeats=repeats)
@@ -87,7 +87,7 @@ def time_case(
 
 
 def received(workers: Sequence[Worker]) -> list[dict[str, Any]]:
-    """Read every worker's answer; raise the first error only then, so that none is left to be read."""
+    """Return every worker's answer; read all of them before an error is raised, so that none is left in a pipe."""
     answers, errors = [], []
     for worker in workers:
         try:
@@ -95,13 +95,13 @@ def received(workers: Sequence[Worker]) -> list[dict[str, Any]]:
         except SideError as error:
             errors.append(error)
     if errors:
-        # Head's own fault comes before what a base is too old for.
+        # An error of head takes precedence over one of a base that is too old.
         raise min(errors, key=lambda error: error.side != workers[-1].label)
     return answers
 
 
 def narrow(so_far: Interval) -> bool:
-    """Whether to stop timing head: whatever the interval says of it, so that no verdict is favoured."""
+    """Return whether to stop timing head; only the width decides, so that no verdict is favoured."""
     return so_far.narrow
 
 
@@ -112,18 +112,20 @@ def paired_rounds(
     rounds: tuple[int, int],
     until: Callable[[Interval], bool],
 ) -> tuple[dict[str, Interval], dict[str, float]]:
-    """Time base, other, other, base, round after round, until the processor's interval satisfies `until`."""
+    """Time rounds of base, other, other, base until the interval of the CPU time satisfies `until`."""
     ratios: dict[str, list[float]] = {clock: [] for clock in CLOCKS}
     calls: dict[str, list[float]] = {clock: [] for clock in CLOCKS}
     fewest, most = rounds
     while True:
         order: Sequence[Worker] = (base, other, other, base)
-        # Every second round starts with the other, so that neither always follows a pause.
+        # Every second round starts with the other side, so that neither always follows a pause.
         if len(ratios["cpu_s"]) % 2:
             order = (other, base, base, other)
-        told = [(worker, worker.ask("time")) for worker in order]
+        answers = [(worker, worker.ask("time")) for worker in order]
         for clock in CLOCKS:
-            of_base, of_other = ([answer[clock] for worker, answer in told if worker is side] for side in (base, other))
+            of_base, of_other = (
+                [answer[clock] for worker, answer in answers if worker is side] for side in (base, other)
+            )
             ratios[clock].append(log_ratio(of_base, of_other))
             calls[clock] += of_base
         done = len(ratios["cpu_s"])
@@ -134,7 +136,7 @@ def paired_rounds(
 
 
 def overall(timings: Sequence[Timing]) -> Verdict:
-    """Sum up: slower if any case is by either clock, too noisy if the processor's clock could not say of any."""
+    """Return the overall verdict: slower if any case is by either clock, too noisy if the CPU time of any case is."""
     verdicts = [timing.verdict for timing in timings]
     if Verdict.SLOWER in verdicts:
         return Verdict.SLOWER

@@ -1,1 +1,1 @@
-"""Sweeps: what settings give in quality, seconds and memory, one JSON line a run."""
+"""Sweeps: quality, seconds and memory of settings, one JSON line per run."""

@@ -1,6 +1,6 @@
-"""One case in a process of its own: ``python -m benchmarks.sweep.child`` reads a job and prints a row, both JSON.
+"""Run one case in its own process: ``python -m benchmarks.sweep.child`` reads a job and prints a row, both as JSON.
 
-A process a case, so that a case's memory is its own and a case that dies takes nothing with it.
+Separate processes keep the memory of cases apart, and a case that dies does not affect others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.meter import Metered, memory_mib, peak_memory
 
 
 def run_case(job: dict[str, Any]) -> dict[str, Any]:
-    """Run the whole job on a data set."""
+    """Run all stages on a data set and return the row."""
     from benchmarks.counts import run_counts
     from benchmarks.datasets import load_truth
     from benchmarks.quality import quality
@@ -29,7 +29,7 @@ def run_case(job: dict[str, Any]) -> dict[str, Any]:
     warm_up()
     if job["core_px"]:
         if job["workers"] > 1:
-            raise ValueError("kernel.core_px holds in one process only: use it with run.workers = 1")
+            raise ValueError("kernel.core_px needs a single process: set run.workers = 1")
         from s2fast_kernels.akaze.numba_cpu import NumbaEngine
 
         NumbaEngine.core_px = job["core_px"]
@@ -51,7 +51,7 @@ def run_case(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def search_case(job: dict[str, Any], rounds: int = 5) -> dict[str, Any]:
-    """Search random descriptors with one backend, in turn with OpenCV's own search of the same."""
+    """Search random descriptors with one backend, interleaved with OpenCV's search of the same data."""
     from benchmarks import peers
     from benchmarks.harness import interleaved, ratio
     from s2fast_kernels.hamming_top2 import hamming_top2
@@ -81,7 +81,7 @@ def search_case(job: dict[str, Any], rounds: int = 5) -> dict[str, Any]:
         search()
     times = interleaved({"search": search, "opencv": peer}, rounds)
     seconds = float(np.median(times["search"]))
-    # OpenCV's rate does not depend on the queries' number: a sample of them is timed.
+    # OpenCV's rate does not depend on the number of queries, so only a sample is timed.
     scaled = [second * len(query) / sample for second in times["opencv"]]
     return {
         "stages": {"search": {"seconds": seconds, "peak_mb": memory_mib("VmHWM"), "above_mb": round(peaks[0], 1)}},
@@ -96,9 +96,9 @@ def search_case(job: dict[str, Any], rounds: int = 5) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read a job, print its row."""
+    """Read a job and print its row."""
     answer = os.fdopen(os.dup(1), "w")
-    # Whatever libraries print must not be taken for the row.
+    # Redirect the output of libraries to stderr, so that it does not mix with the row.
     os.dup2(2, 1)
     job = json.loads(sys.stdin.read())
     row = search_case(job) if job["kind"] == "hamming" else run_case(job)

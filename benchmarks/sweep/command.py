@@ -1,7 +1,7 @@
-"""What settings give at what cost: ``python -m benchmarks sweep configs/sweep_*.toml``.
+"""Measure quality and cost of settings: ``python -m benchmarks sweep configs/sweep_*.toml``.
 
-Writes, for every file, NAME.jsonl (one line a run; a sweep that was stopped goes on where it was), NAME.parquet and
-NAME.html into --out, and prints the table. A failed case is a row with its reason.
+For every file, writes NAME.jsonl (one line per run; a stopped sweep continues), NAME.parquet and NAME.html into --out,
+and prints the table. A failed case is a row with its reason.
 
 exit codes: 0 all cases have a result; 1 some failed; 2 nothing could be run
 """
@@ -27,13 +27,13 @@ from s2fast.errors import S2FastError
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run sweeps and show what they gave."""
+    """Run sweeps and show their results."""
     parser = option_parser("sweep", __doc__)
     parser.add_argument("sweep", nargs="+", type=Path, help="TOML files")
-    parser.add_argument("--out", type=Path, default=Path("sweeps"), help="folder of results")
-    parser.add_argument("--cache", type=Path, default=default_cache(), help="where synthetic data sets are kept")
+    parser.add_argument("--out", type=Path, default=Path("sweeps"), help="folder for results")
+    parser.add_argument("--cache", type=Path, default=default_cache(), help="folder for synthetic data sets")
     parser.add_argument("--retry", action="store_true", help="run failed cases again")
-    parser.add_argument("--plan", action="store_true", help="list the cases, run nothing")
+    parser.add_argument("--plan", action="store_true", help="list the cases without running them")
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
     failed = 0
@@ -50,39 +50,39 @@ def main(argv: Sequence[str]) -> int:
 
 
 def show(sweep: SweepFile, options: argparse.Namespace) -> int:
-    """Run one sweep and write its three files; return how many cases failed."""
+    """Run one sweep and write its three files; return the number of failed cases."""
     options.out.mkdir(parents=True, exist_ok=True)
-    place = options.out / sweep.name
+    stem = options.out / sweep.name
     rows = run_sweep(
         sweep,
-        place.with_suffix(".jsonl"),
+        stem.with_suffix(".jsonl"),
         options.cache,
         lambda text: print(text, file=sys.stderr, flush=True),
         retry=options.retry,
     )
     flat = columns(rows)
-    pd.DataFrame(flat).convert_dtypes().to_parquet(place.with_suffix(".parquet"))
-    place.with_suffix(".html").write_text(page(sweep, flat), "utf-8")
+    pd.DataFrame(flat).convert_dtypes().to_parquet(stem.with_suffix(".parquet"))
+    stem.with_suffix(".html").write_text(page(sweep, flat), "utf-8")
     for row in rows if options.json else ():
         print(json.dumps(row))
     if not options.json:
         print(terminal_table(sweep, flat))
-        print(f"{place}.jsonl, {place}.parquet, {place}.html")
+        print(f"{stem}.jsonl, {stem}.parquet, {stem}.html")
     return sum(row["status"] != "ok" for row in rows)
 
 
 def terminal_table(sweep: SweepFile, rows: Sequence[dict[str, Any]]) -> str:
-    """Write rows for a terminal, a star at those on the first plot's Pareto front."""
+    """Format rows as text; a star marks those on the first plot's Pareto front."""
     best = front_of(rows, sweep.plot[0])
     names = shown_columns(rows)
     heads = ["#", *(name.rpartition(".")[2] for name in names), ""]
     lines = [
         [
-            str(place + 1),
+            str(index + 1),
             *(cell(row.get(name)) for name in names),
-            row["reason"] or ("* front" if place in best else ""),
+            row["reason"] or ("* front" if index in best else ""),
         ]
-        for place, row in enumerate(rows)
+        for index, row in enumerate(rows)
     ]
     widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
     # Words are flush left, numbers flush right.

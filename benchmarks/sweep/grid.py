@@ -1,4 +1,4 @@
-"""A sweep's file: grids and lists of cases over any configuration keys, in the order that shares most work."""
+"""Read a sweep's file: grids and lists of cases over any configuration keys, ordered so that cases share work."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ from benchmarks.datasets import DataSpec
 from s2fast.config import Config, load_config
 from s2fast.errors import ConfigError
 
-OF_RUN = {"run.workers": 1, "kernel.core_px": 0}
-"""Keys of a run that no configuration has, and their defaults: local processes; the side of the windows AKAZE computes
-[px], 0 being its own."""
+RUN_KEYS = {"run.workers": 1, "kernel.core_px": 0}
+"""Keys of a run outside the configuration, and their defaults: local processes; side of AKAZE's windows [px], 0: its
+default."""
 
-OF_SEARCH = ("backend", "n", "m", "segments")
-"""Keys of a search: the backend, query rows, train rows, and how many scenes these are cut into."""
+SEARCH_KEYS = ("backend", "n", "m", "segments")
+"""Keys of a search: the backend, query rows, train rows, and the number of train scenes."""
 
-_PREPARES = ("clouds", "contrast", "clahe_clip")
-"""Settings of [ingest] that only extraction depends on."""
+_PREPARATION_KEYS = ("clouds", "contrast", "clahe_clip")
+"""Settings of [ingest] that affect only extraction."""
 
 Settings = Mapping[str, Any]
 
 
 class Plot(BaseModel):
-    """One picture: what costs against what it gives; the columns are those of the Parquet file."""
+    """One plot of gain against cost; both are columns of the Parquet file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cost: str = "seconds"
-    """Less is better."""
+    """Column for which less is better."""
     gain: str = "quality.true_matches"
-    """More is better."""
+    """Column for which more is better."""
 
 
 class SweepFile(BaseModel):
-    """What the TOML file holds."""
+    """Content of the TOML file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     kind: Literal["run", "hamming"] = "run"
-    """run: the whole job on a data set. hamming: one call of the search on random descriptors."""
+    """run: all stages on a data set. hamming: one call of the search on random descriptors."""
     data: DataSpec = DataSpec()
     base: dict[str, Any] = {}
     """Settings of every case."""
@@ -58,7 +58,7 @@ class SweepFile(BaseModel):
     """Single cases."""
     plot: list[Plot] = [Plot()]
     limit_s: float = 600.0
-    """A case that takes longer is ended, and its row says so [s]."""
+    """Time limit of a case [s]; a longer case is killed and recorded as failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,41 +66,41 @@ class Case:
     """One run of a sweep."""
 
     settings: Settings
-    """What the file says of this case, beside its base."""
+    """Settings of this case in the file, without the base."""
     resolved: Settings
     """Base and settings together."""
     config: Config
-    """The configuration; of kind "hamming" the defaults, which it does not use."""
+    """The configuration; for kind "hamming" the unused defaults."""
 
     @property
     def label(self) -> str:
-        """The settings in a few words."""
+        """Short text of the settings."""
         named = (f"{key.rpartition('.')[2]} {_word(value)}" for key, value in self.settings.items())
         return ", ".join(named) or "base"
 
     @property
     def stages(self) -> tuple[str, ...]:
-        """What the stages' results depend on, first stages first: cases that agree on a first part share it."""
+        """Settings that affect each stage, in stage order: cases with equal first entries share these stages."""
         dump = self.config.model_dump()
-        read = {key: value for key, value in dump["ingest"].items() if key not in _PREPARES}
+        read = {key: value for key, value in dump["ingest"].items() if key not in _PREPARATION_KEYS}
         extracted = [dump["ingest"], dump["features"]]
         parts = ([dump["regions"], read], extracted, dump["matching"], dump)
         return tuple(json.dumps(part, sort_keys=True, default=str) for part in parts)
 
     @property
-    def place(self) -> str:
-        """Name of the run folder: settings that change what a stage costs, but not what it gives, do not share it."""
+    def folder_name(self) -> str:
+        """Name of the run folder; settings that change the cost of a stage but not its result give another folder."""
         cost = {"compute": self.config.compute.model_dump(), "matching": self.config.matching.backend}
-        return _hash({**cost, **self.of_run})
+        return _hash({**cost, **self.run_settings})
 
     @property
-    def of_run(self) -> dict[str, Any]:
-        """The settings that no configuration has; of kind "hamming" all of them."""
-        return {**OF_RUN, **{key: value for key, value in self.resolved.items() if key in (*OF_RUN, *OF_SEARCH)}}
+    def run_settings(self) -> dict[str, Any]:
+        """The settings outside the configuration; for kind "hamming" all settings."""
+        return {**RUN_KEYS, **{key: value for key, value in self.resolved.items() if key in (*RUN_KEYS, *SEARCH_KEYS)}}
 
     def identity(self, data: DataSpec, source: str) -> str:
-        """Say which run this is: the same settings on the same data with the same sources."""
-        settings = {"config": self.config.model_dump(), **self.of_run}
+        """Return the id of the run: equal for equal settings, data and sources."""
+        settings = {"config": self.config.model_dump(), **self.run_settings}
         return _hash({"settings": settings, "data": data.model_dump(), "source": source})
 
 
@@ -119,7 +119,7 @@ def load_sweep(path: Path) -> SweepFile:
     Raises
     ------
     ConfigError
-        It cannot be read, or holds what no sweep has.
+        The file cannot be read, or is not valid.
     """
     try:
         return SweepFile.model_validate(tomllib.loads(path.read_text("utf-8")))
@@ -128,23 +128,23 @@ def load_sweep(path: Path) -> SweepFile:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
-        raise ConfigError(f"{path}: {told}") from error
+        problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
+        raise ConfigError(f"{path}: {problems}") from error
 
 
 def cases_of(sweep: SweepFile) -> list[Case]:
-    """Expand a sweep: grids, then single cases; doubles are left out.
+    """Expand a sweep: grids, then single cases, without duplicates.
 
     Returns
     -------
     list[Case]
-        Of kind "run" in the order in which every stage's results are computed once: by what the first stages depend
-        on, in the file's order where that is the same.
+        For kind "run" sorted by the settings of the first stages, then in the file's order, so that every result of a
+        stage is computed once.
 
     Raises
     ------
     ConfigError
-        A key or a value is wrong: before anything runs.
+        A key or a value is wrong.
     """
     wanted = [
         dict(zip(grid, values, strict=True)) for grid in sweep.grid for values in itertools.product(*grid.values())
@@ -160,21 +160,21 @@ def cases_of(sweep: SweepFile) -> list[Case]:
     first_seen: list[dict[str, int]] = [{}, {}, {}, {}]
 
     def order(case: Case) -> Sequence[int]:
-        # In the order of first appearance, not of the text: 5000 after 500 reads better than before 0.
+        # Sort by first appearance, not by text: 5000 should follow 500.
         return [seen.setdefault(part, len(seen)) for seen, part in zip(first_seen, case.stages, strict=True)]
 
-    places: dict[str, int] = {}
-    return sorted(cases, key=lambda case: [places.setdefault(case.place, len(places)), *order(case)])
+    folders: dict[str, int] = {}
+    return sorted(cases, key=lambda case: [folders.setdefault(case.folder_name, len(folders)), *order(case)])
 
 
 def _case(sweep: SweepFile, settings: Settings) -> Case:
     resolved = {**sweep.base, **settings}
     if sweep.kind == "hamming":
-        unknown = set(resolved) - set(OF_SEARCH)
+        unknown = set(resolved) - set(SEARCH_KEYS)
         if unknown:
             raise ConfigError(
-                f"sweep {sweep.name}: unknown {', '.join(sorted(unknown))}; known: {', '.join(OF_SEARCH)}"
+                f"sweep {sweep.name}: unknown {', '.join(sorted(unknown))}; known: {', '.join(SEARCH_KEYS)}"
             )
         return Case(settings, resolved, Config())
-    overrides = {key: value for key, value in resolved.items() if key not in OF_RUN}
+    overrides = {key: value for key, value in resolved.items() if key not in RUN_KEYS}
     return Case(settings, resolved, load_config(overrides=overrides))

@@ -1,4 +1,4 @@
-"""A sweep as a page: a plot for every pair of cost and gain, the table under it; nothing is fetched to view it."""
+"""Write a sweep as a self-contained page: a plot for every pair of cost and gain, and the table."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIXED = ("label", "seconds", "peak_mb")
 
 
 def shown_columns(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Choose what a table shows: settings by label, cost, and every quality and count that differs or matters."""
+    """Return the columns of a table: label, costs, and the quality and counts that any row has."""
     names: dict[str, None] = dict.fromkeys(_FIXED)
     for row in rows:
         names.update(dict.fromkeys(name for name in row if name.startswith("quality.")))
@@ -35,28 +35,28 @@ def shown_columns(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def points_of(rows: Sequence[dict[str, Any]], plot: Plot) -> tuple[list[int], list[float], list[float]]:
-    """Places of the rows that have both figures, and the figures."""
-    places = [
-        place for place, row in enumerate(rows) if row.get(plot.cost) is not None and row.get(plot.gain) is not None
+    """Return the indices of the rows that have both figures, and the figures."""
+    indices = [
+        index for index, row in enumerate(rows) if row.get(plot.cost) is not None and row.get(plot.gain) is not None
     ]
-    return places, [float(rows[i][plot.cost]) for i in places], [float(rows[i][plot.gain]) for i in places]
+    return indices, [float(rows[i][plot.cost]) for i in indices], [float(rows[i][plot.gain]) for i in indices]
 
 
 def front_of(rows: Sequence[dict[str, Any]], plot: Plot) -> set[int]:
-    """Places of the rows on a plot's Pareto front."""
-    places, costs, gains = points_of(rows, plot)
-    return {places[at] for at in front(costs, gains)}
+    """Return the indices of the rows on a plot's Pareto front."""
+    indices, costs, gains = points_of(rows, plot)
+    return {indices[at] for at in front(costs, gains)}
 
 
 def drawing(rows: Sequence[dict[str, Any]], plot: Plot) -> str:
-    """Draw one plot as SVG: every case a numbered point, the Pareto front a line."""
+    """Draw one plot as SVG: cases as numbered points, the Pareto front as a line."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib.figure import Figure
 
-    places, costs, gains = points_of(rows, plot)
-    if not places:
+    indices, costs, gains = points_of(rows, plot)
+    if not indices:
         return f"<p>No case has both {html.escape(plot.cost)} and {html.escape(plot.gain)}.</p>"
     best = front(costs, gains)
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{plot.cost}{plot.gain}", "font.size": 9}):
@@ -67,8 +67,8 @@ def drawing(rows: Sequence[dict[str, Any]], plot: Plot) -> str:
         axes.scatter(
             [costs[i] for i in best], [gains[i] for i in best], s=44, color="#2f855a", zorder=3, label="Pareto front"
         )
-        for place, cost, gain in zip(places, costs, gains, strict=True):
-            axes.annotate(str(place + 1), (cost, gain), (4, 4), textcoords="offset points")
+        for index, cost, gain in zip(indices, costs, gains, strict=True):
+            axes.annotate(str(index + 1), (cost, gain), (4, 4), textcoords="offset points")
         if min(costs) > 0 and max(costs) / min(costs) > 30:
             axes.set_xscale("log")
         if min(gains) > 0 and max(gains) / min(gains) > 30:
@@ -79,12 +79,12 @@ def drawing(rows: Sequence[dict[str, Any]], plot: Plot) -> str:
         sink = io.StringIO()
         figure.savefig(sink, format="svg", metadata={"Date": None})
     text = sink.getvalue()
-    # Without the XML prologue: the drawing is part of the page.
+    # Drop the XML prologue, since the drawing is part of the page.
     return text[text.index("<svg") :]
 
 
 def cell(value: Any) -> str:
-    """Write a figure as a table shows it."""
+    """Format a value for a table."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float):
@@ -93,29 +93,29 @@ def cell(value: Any) -> str:
 
 
 def table(rows: Sequence[dict[str, Any]], best: set[int]) -> str:
-    """Write the rows as an HTML table; those on the first plot's front stand out."""
+    """Format the rows as an HTML table; those on the first plot's front are highlighted."""
     names = shown_columns(rows)
     head = "".join(f"<th>{html.escape(name.removeprefix('quality.').removeprefix('counts.'))}</th>" for name in names)
     lines = [f"<tr><th>#</th>{head}<th></th></tr>"]
-    for place, row in enumerate(rows):
-        kind = "failed" if row["status"] != "ok" else "front" if place in best else ""
+    for index, row in enumerate(rows):
+        kind = "failed" if row["status"] != "ok" else "front" if index in best else ""
         cells = "".join(f"<td>{html.escape(cell(row.get(name)))}</td>" for name in names)
-        lines.append(f'<tr class="{kind}"><td>{place + 1}</td>{cells}<td>{html.escape(row["reason"] or "")}</td></tr>')
+        lines.append(f'<tr class="{kind}"><td>{index + 1}</td>{cells}<td>{html.escape(row["reason"] or "")}</td></tr>')
     return f"<table>{''.join(lines)}</table>"
 
 
 def page(sweep: SweepFile, rows: Sequence[dict[str, Any]]) -> str:
-    """Write the page.
+    """Return the page as HTML.
 
     Parameters
     ----------
     sweep
-        What was run.
+        The sweep.
     rows
         Flat rows, see `benchmarks.sweep.runner.columns`.
     """
     last = rows[-1] if rows else {}
-    told = f"{len(rows)} cases, {sum(row['status'] != 'ok' for row in rows)} failed"
+    total = f"{len(rows)} cases, {sum(row['status'] != 'ok' for row in rows)} failed"
     where = f"{last.get('environment.machine', '')}, {last.get('environment.cores', '')} cores"
     revision = f"{str(last.get('commit', ''))[:12]}{' with changes' if last.get('dirty') else ''}"
     plots = "".join(
@@ -125,8 +125,8 @@ def page(sweep: SweepFile, rows: Sequence[dict[str, Any]]) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(sweep.name)}</title>'
         f"<style>{_STYLE}</style></head><body><h1>Sweep: {html.escape(sweep.name)}</h1>"
-        f'<p class="note">{html.escape(told)}; {html.escape(where)}; commit {html.escape(revision)}. Seconds are those'
-        " of every stage a case needs, computed in this case or shared with one before it.</p>"
+        f'<p class="note">{html.escape(total)}; {html.escape(where)}; commit {html.escape(revision)}. Seconds include'
+        " every stage that a case needs, computed in this case or shared with an earlier one.</p>"
         f'{plots}<h2>All cases</h2><p class="note">Shaded: on the first plot\'s Pareto front.</p>{table(rows, best)}'
         "</body></html>\n"
     )

@@ -1,4 +1,4 @@
-"""Which cases nothing beats in both cost and gain."""
+"""Find the Pareto front of cost and gain."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Sequence
 
 
 def front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
-    """Find the cases for which no other costs as little or less and gives as much or more, one of the two strictly.
+    """Return the cases that no other case dominates: equal or better in cost and gain, and better in one of them.
 
     Returns
     -------
     list[int]
-        Their places, the cheapest first; of equal cases all.
+        Their indices, cheapest first, including all equal cases.
 
     Examples
     --------
     >>> front([1, 2, 3, 2], [5, 9, 8, 9])
     [0, 1, 3]
     """
-    order = sorted(range(len(costs)), key=lambda place: (costs[place], -gains[place]))
+    order = sorted(range(len(costs)), key=lambda index: (costs[index], -gains[index]))
     kept: list[int] = []
-    for place in order:
+    for index in order:
         last = kept[-1] if kept else None
-        if last is None or gains[place] > gains[last] or (gains[place], costs[place]) == (gains[last], costs[last]):
-            kept.append(place)
+        if last is None or gains[index] > gains[last] or (gains[index], costs[index]) == (gains[last], costs[last]):
+            kept.append(index)
     return kept

@@ -1,4 +1,4 @@
-"""Run a sweep's cases one after another, each in a process of its own, and note every one as a JSON line."""
+"""Run a sweep's cases one after another, each in its own process, and record each as a JSON line."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from typing import Any
 from benchmarks.check.sides import ROOT, CheckError, git, tree_hash
 from benchmarks.datasets import Dataset, open_dataset
 from benchmarks.harness import environment
-from benchmarks.sweep.grid import OF_RUN, Case, SweepFile, cases_of
+from benchmarks.sweep.grid import RUN_KEYS, Case, SweepFile, cases_of
 
 Row = dict[str, Any]
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
-def run_sweep(sweep: SweepFile, rows_path: Path, cache: Path, say: Say, *, retry: bool = False) -> list[Row]:
+def run_sweep(sweep: SweepFile, rows_path: Path, cache: Path, report: Report, *, retry: bool = False) -> list[Row]:
     """Run every case that has no row yet.
 
     Parameters
     ----------
     sweep
-        What to run.
+        The sweep.
     rows_path
-        JSON lines, one a case, appended to; a case with a row of the same settings, data and sources is not run again.
+        JSON lines, one per case, appended to; a case with a row of equal settings, data and sources is not run again.
     cache
-        Where synthetic data sets are kept.
-    say
-        Told how far it is.
+        Folder for synthetic data sets.
+    report
+        Receives progress messages.
     retry
-        Run cases again whose row says that they failed.
+        Run failed cases again.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def run_sweep(sweep: SweepFile, rows_path: Path, cache: Path, say: Say, *, retry
         rows = {case: row for case, row in rows.items() if row["status"] == "ok"}
     names = [case.identity(sweep.data, source) for case in cases]
     todo = [(name, case) for name, case in zip(names, cases, strict=True) if name not in rows]
-    say(f"{sweep.name}: {len(cases)} cases, {len(cases) - len(todo)} done before")
+    report(f"{sweep.name}: {len(cases)} cases, {len(cases) - len(todo)} done before")
     if todo:
         dataset = open_dataset(sweep.data, cache)
         start = time.monotonic()
@@ -60,12 +60,12 @@ def run_sweep(sweep: SweepFile, rows_path: Path, cache: Path, say: Say, *, retry
                 with rows_path.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(rows[name]) + "\n")
                 left = (time.monotonic() - start) / number * (len(todo) - number)
-                say(f"{number} of {len(todo)}, {_told(rows[name])}, {left:.0f} s left: {case.label}")
+                report(f"{number} of {len(todo)}, {_outcome(rows[name])}, {left:.0f} s left: {case.label}")
     return [rows[name] for name in names]
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read JSON lines; a last line cut short by a kill is dropped from the file as well."""
+    """Read JSON lines; remove a last line truncated by a kill, also from the file."""
     if not path.exists():
         return []
     rows, text = [], path.read_text("utf-8")
@@ -76,15 +76,17 @@ def read_rows(path: Path) -> list[Row]:
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError as error:
-            raise CheckError(f"{path}, line {number} is no JSON: remove the line, or name another --out") from error
+            raise CheckError(
+                f"{path}, line {number} is not valid JSON: remove the line, or choose another --out"
+            ) from error
     return rows
 
 
 class SharedStages:
-    """Run folders of a sweep, and what the stages in them cost when they were computed.
+    """Run folders of a sweep, and the costs of the stages computed in them.
 
-    The folder's content keys decide what is computed again. Cases come in the order in which each result is computed
-    once, so one folder serves all of a sweep's cases but those that differ in what changes costs only.
+    The folder's content keys decide what is recomputed. Cases are ordered so that each result is computed once in one
+    folder; cases with settings that change only costs use other folders.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -92,22 +94,22 @@ class SharedStages:
         self._costs: dict[str, dict[str, Any]] = {}
 
     def out(self, case: Case) -> Path:
-        """Name the run folder of a case; that of a case before it with other costs is removed."""
+        """Return the run folder of a case; remove the folder of earlier cases with other cost settings."""
         for other in self._folder.iterdir():
-            if other.name != case.place:
+            if other.name != case.folder_name:
                 shutil.rmtree(other)
-        return self._folder / case.place
+        return self._folder / case.folder_name
 
     def charge(self, case: Case, computed: Mapping[str, Any]) -> dict[str, Any]:
-        """Charge a case with the whole cost of its stages: what it computed, and what it found."""
-        known = self._costs.setdefault(case.place, {})
+        """Return the full cost of a case's stages, computed by it or shared."""
+        known = self._costs.setdefault(case.folder_name, {})
         known.update(computed)
         return {name: {**cost, "shared": name not in computed} for name, cost in known.items()}
 
     def drop(self, case: Case) -> None:
-        """Forget a folder that a failed case may have left half computed."""
-        shutil.rmtree(self._folder / case.place, ignore_errors=True)
-        self._costs.pop(case.place, None)
+        """Remove a folder that a failed case may have left incomplete."""
+        shutil.rmtree(self._folder / case.folder_name, ignore_errors=True)
+        self._costs.pop(case.folder_name, None)
 
 
 def _row(sweep: SweepFile, case: Case, dataset: Dataset, shared: SharedStages) -> Row:
@@ -143,9 +145,9 @@ def _job(sweep: SweepFile, case: Case, dataset: Dataset, shared: SharedStages) -
         return {"kind": "hamming", "backend": "auto", "n": 1000, "m": 1000, "segments": 1, **case.resolved}
     return {
         "kind": "run",
-        "settings": {key: value for key, value in case.resolved.items() if key not in OF_RUN},
-        "workers": case.of_run["run.workers"],
-        "core_px": case.of_run["kernel.core_px"],
+        "settings": {key: value for key, value in case.resolved.items() if key not in RUN_KEYS},
+        "workers": case.run_settings["run.workers"],
+        "core_px": case.run_settings["kernel.core_px"],
         "scenes": [str(path) for path in dataset.scenes],
         "regions": str(dataset.regions) if dataset.regions else None,
         "truth": str(dataset.truth) if dataset.truth else None,
@@ -154,14 +156,14 @@ def _job(sweep: SweepFile, case: Case, dataset: Dataset, shared: SharedStages) -
 
 
 def _answer(job: Mapping[str, Any], limit_s: float) -> tuple[dict[str, Any], str]:
-    """Run a job; return its answer, or an empty one and why."""
+    """Run a job; return its answer, or an empty one and the reason."""
     try:
         ran = subprocess.run(
             [sys.executable, "-m", "benchmarks.sweep.child"],
             input=json.dumps(job), capture_output=True, text=True, timeout=limit_s, cwd=ROOT, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return {}, f"took longer than {limit_s:.0f} s and was ended"
+        return {}, f"took longer than {limit_s:.0f} s and was killed"
     if ran.returncode == 0:
         answer: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
         return answer, ""
@@ -171,7 +173,7 @@ def _answer(job: Mapping[str, Any], limit_s: float) -> tuple[dict[str, Any], str
 
 
 def revision() -> dict[str, Any]:
-    """Say which sources are measured."""
+    """Report which sources are measured."""
     try:
         commit = git("rev-parse", "HEAD")
         dirty = bool(git("status", "--porcelain", "--", "s2fast", "kernels", "benchmarks"))
@@ -182,17 +184,17 @@ def revision() -> dict[str, Any]:
 
 @contextmanager
 def scratch(cache: Path) -> Iterator[Path]:
-    """Give an empty folder for run folders; a full tile's tiles are too large for some /tmp."""
+    """Yield an empty folder for run folders in the cache, since full tiles may be too large for /tmp."""
     with TemporaryDirectory(prefix="sweep-", dir=cache) as folder:
         yield Path(folder)
 
 
-def _told(row: Row) -> str:
+def _outcome(row: Row) -> str:
     return f"{row['seconds']:.3g} s" if row["status"] == "ok" else f"failed ({row['reason']})"
 
 
 def columns(rows: Sequence[Row]) -> list[Row]:
-    """Flatten rows: nested names joined by dots, lists and what has no column of its own as JSON."""
+    """Flatten rows: join nested names by dots, write lists and nested settings as JSON."""
     return [dict(_flat("", row)) for row in rows]
 
 

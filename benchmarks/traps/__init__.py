@@ -1,1 +1,1 @@
-"""Verification tried where it has been wrong: beyond the radius, turned, painted, repeated, unrelated ground."""
+"""Trials of verification in cases in which it has failed: beyond the radius, turned, painted, repeated, unrelated."""

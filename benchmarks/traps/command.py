@@ -1,10 +1,10 @@
-"""Verification tried where it has been wrong, and how often it still is.
+"""Rate of wrong verifications in cases in which verification has failed before.
 
     python -m benchmarks traps [--data DIR] [--only KIND ...] [--share S] [--seed N] [--every] [--json]
 
-One line a kind: trials, verdicts, and how many were verified wrongly, with the 95 % interval of that rate; `--every`
-prints a line a trial. A trial is wrong if different ground is verified, or if a verified shift is farther from the
-truth than 1 px and three stated errors. DIR holds ``ukraine``, ``arosics``, ``paris`` and ``lebanon``; without it only
+Prints one line per kind: trials, verdicts, and wrong verifications with the 95 % interval of their rate; `--every`
+prints a line per trial. A trial is wrong if different ground is verified, or if a verified shift is off by
+more than 1 px and three stated errors. DIR holds ``ukraine``, ``arosics``, ``paris`` and ``lebanon``; without it only
 kinds on synthetic ground run. Constants of the rule were chosen on tile 36UYA.
 """
 
@@ -25,7 +25,7 @@ from s2fast.geometry.nulls import NullRate
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the kinds of trials and print what came out."""
+    """Run the kinds of trials and print the results."""
     parser = option_parser("traps", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", choices=list(KINDS), nargs="+", default=list(KINDS))
@@ -37,20 +37,20 @@ def main(argv: Sequence[str]) -> int:
     for name in options.only:
         record: dict[str, Any] = {"benchmark": "traps", "kind": name}
         if not pictures and name not in SYNTHETIC:
-            emit(record | {"skipped": f"{options.data} is not there"}, as_json=options.json)
+            emit(record | {"skipped": f"{options.data} does not exist"}, as_json=options.json)
             continue
         trials = []
         start = time.perf_counter()
         for trial in KINDS[name](pictures, np.random.default_rng(options.seed), options.share):
             trials.append(trial)
             if options.every:
-                emit(record | told(trial), as_json=options.json)
+                emit(record | trial_record(trial), as_json=options.json)
         seconds = round(time.perf_counter() - start, 1)
         emit(record | summary(trials) | {"seconds": seconds}, as_json=options.json)
     return 0
 
 
-def told(trial: Trial) -> dict[str, Any]:
+def trial_record(trial: Trial) -> dict[str, Any]:
     """Return one trial as a record."""
     judged = trial.judgement
     shift = None if np.isnan(judged.dx) else [round(judged.dx / PIXEL_M, 2), round(-judged.dy / PIXEL_M, 2)]
@@ -65,7 +65,7 @@ def told(trial: Trial) -> dict[str, Any]:
 
 
 def summary(trials: Sequence[Trial]) -> dict[str, Any]:
-    """Return the count of verdicts and the rate of wrong ones."""
+    """Return the counts of verdicts and the rate of wrong ones."""
     wrong = NullRate(max(len(trials), 1), sum(trial.wrong for trial in trials))
     low, high = wrong.interval
     found = [trial for trial in trials if trial.judgement.verified and trial.truth_px is not None and not trial.wrong]

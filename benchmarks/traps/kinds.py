@@ -1,4 +1,4 @@
-"""The kinds of traps: each yields trials, with what must not come out."""
+"""The kinds of traps: each yields judged trials and their truth."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from s2fast.geometry.evidence import Judgement
 from s2fast.stages.matching_rule import MatchedScene
 
 CLEAR = ("20160621", "20160830", "20190427", "20190606", "20190611", "20190825", "20190904")
-"""Clear dates of tile 36UYA, which show one ground."""
+"""Clear dates of tile 36UYA, which show the same ground."""
 
-OTHER_PLACES = ("arosics ref", "lebanon T36", "paris T31")
-"""Photographs of other places, on which no constant was chosen."""
+OTHER_SITES = ("arosics ref", "lebanon T36", "paris T31")
+"""Photographs of other sites, which were not used to choose constants."""
 
 RIGHT_PX = 1.0
-"""A verified shift is right within this distance of the truth, or within three stated errors [px]."""
+"""A verified shift is right if its error is at most this, or at most three stated errors [px]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,28 +43,28 @@ class Trial:
     """One pair, judged."""
 
     name: str
-    """What it was."""
+    """Description of the trial."""
     judgement: Judgement
-    """What came out."""
+    """Result of verification."""
     truth_px: tuple[float, float] | None
-    """The true shift, right and down [px]; None: different ground, nothing is true."""
+    """The true shift, right and down [px]; None: different ground, no shift is true."""
 
     @property
     def off_xy_px(self) -> tuple[float, float]:
-        """Shift less the truth, right and down [px]; NaN where there is none."""
+        """Shift minus the truth, right and down [px]; NaN if there is none."""
         right, down = self.truth_px or (np.nan, np.nan)
         return self.judgement.dx / PIXEL_M - right, -self.judgement.dy / PIXEL_M - down
 
     @property
     def off_px(self) -> float | None:
-        """Distance of a verified shift from the truth [px]; None if not verified, or nothing is true."""
+        """Distance of a verified shift from the truth [px]; None if not verified, or no shift is true."""
         if not self.judgement.verified or self.truth_px is None:
             return None
         return float(np.hypot(*self.off_xy_px))
 
     @property
     def wrong(self) -> bool:
-        """Whether it was verified and must not have been."""
+        """Whether the trial was verified wrongly."""
         off = self.off_px
         if off is None:
             return self.judgement.verified
@@ -76,7 +76,7 @@ Kind = Callable[[Pictures, np.random.Generator, float], Iterator[Trial]]
 
 
 def _dates(pictures: Pictures, size: int, rng: np.random.Generator, count: int) -> Iterator[tuple[str, Grey, Grey]]:
-    """Yield `count` pairs of pictures of one ground on two dates, at random places."""
+    """Yield `count` pairs of pictures of one ground on two dates, at random positions."""
     dates = [f"36UYA {date}" for date in CLEAR]
     for number in range(count):
         one, other = rng.choice(dates, 2, replace=False)
@@ -148,7 +148,7 @@ def slightly_turned(pictures: Pictures, rng: np.random.Generator, share: float) 
 
 def painted(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
     """Different ground, and the same ground moved, under one painted shape."""
-    names = [*OTHER_PLACES, *(f"36UYA {date}" for date in CLEAR[:3])]
+    names = [*OTHER_SITES, *(f"36UYA {date}" for date in CLEAR[:3])]
     size = 400
     for shape, config, paint in SHAPES:
         for number in range(max(1, round(6 * share))):
@@ -164,7 +164,7 @@ def painted(pictures: Pictures, rng: np.random.Generator, share: float) -> Itera
 
 
 def _different(pictures: Pictures, names: list[str], size: int, rng: np.random.Generator) -> tuple[Grey, Grey]:
-    """Return pictures of two places."""
+    """Return pictures of different ground."""
     while True:
         one, other = rng.choice(names, 2)
         found = []
@@ -266,7 +266,7 @@ def _unrelated(size: int, each: int, config: Config) -> Kind:
         chosen = {
             name: grey
             for name, grey in pictures.items()
-            if name in OTHER_PLACES or name in {f"36UYA {date}" for date in CLEAR[:4]}
+            if name in OTHER_SITES or name in {f"36UYA {date}" for date in CLEAR[:4]}
         }
         found: list[tuple[Crop, MatchedScene]] = [
             (crop, scene(crop.grey, config)) for crop in crops(chosen, size, each, rng)

@@ -1,4 +1,4 @@
-"""Scenes in memory: crops of real imagery and synthetic ground, taken through preparation, AKAZE and matching."""
+"""Scenes in memory: crops of real imagery and synthetic ground, with preparation, AKAZE, matching and verification."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PRIOR = load_config(overrides={"features.upright": True})
 """The default for north-up scenes."""
 
 AUTO = load_config(overrides={"features.upright": True, "matching.radius_m": "auto"})
-"""The radius widened until a shift is found."""
+"""The default with a radius that is widened until a shift is found."""
 
 NO_PRIOR = load_config(
     overrides={
@@ -44,7 +44,7 @@ NO_PRIOR = load_config(
         "matching.max_distance_bits": 120,
     }
 )
-"""README's profile without trustworthy georeferencing."""
+"""The README's profile for unreliable georeferencing."""
 
 ANY_ANGLE = load_config(
     overrides={
@@ -54,18 +54,18 @@ ANY_ANGLE = load_config(
         "matching.max_distance_bits": 120,
     }
 )
-"""The same for scenes that lie at any angle."""
+"""The same for scenes rotated by any angle."""
 
 PAINTED = load_config(overrides={"features.upright": True, "regions.mode": "zero"})
 """Polygons painted black."""
 
 NOTEBOOK = load_config(Path(__file__).parents[2] / "configs" / "notebook.toml", {"features.backend": "numba"})
-"""The notebook's recipe; its AKAZE by our own backend, which finds the same keypoints."""
+"""The notebook's settings with our AKAZE backend, which finds the same keypoints."""
 
 
 @cache
 def photographs(data: Path) -> Mapping[str, Grey]:
-    """Read the real imagery: one grey picture a file, by tile and date, or by place."""
+    """Read the real imagery: one grey picture per file, by tile and date, or by site."""
     found = {}
     for path in sorted((data / "ukraine").rglob("*_TCI.jp2")):
         found[f"{path.name[1:6]} {path.name[7:15]}"] = _grey(path)
@@ -95,7 +95,7 @@ def scene(grey: Grey, config: Config = PRIOR, moved_px: tuple[float, float] = (0
     config
         Settings.
     moved_px
-        How far right and down the georeferencing says the picture lies [px].
+        Displacement of the georeferencing, right and down [px].
     """
     painted = config.regions.mode == "zero"
     valid = np.ones(grey.shape, np.bool_) if painted else grey != 0
@@ -108,14 +108,14 @@ def scene(grey: Grey, config: Config = PRIOR, moved_px: tuple[float, float] = (0
 
 
 def at(found: MatchedScene, right: float, down: float) -> MatchedScene:
-    """Return a scene whose georeferencing is said to lie further right and down [px]."""
+    """Return a scene whose georeferencing is moved right and down [px]."""
     a, b, c, d, e, f = found.placement.transform
     placement = replace(found.placement, transform=(a, b, c + a * right, d, e, f + e * down))
     return replace(found, placement=placement)
 
 
 def judged(query: MatchedScene, train: MatchedScene, config: Config = PRIOR) -> Judgement:
-    """Match and judge two scenes as a run does."""
+    """Match and verify two scenes as a run does."""
     rule = VerdictRule(MatchingRule(config.matching, "numba"), config.verification)
     (found,) = rule.matching.good_matches(query, [train])
     pair = Pair("query", "train", "")
@@ -135,12 +135,12 @@ class Crop:
 
     @property
     def ground(self) -> tuple[str, tuple[int, int]]:
-        """Which ground it shows: dates of one tile show the same."""
+        """Identifies the ground: dates of one tile show the same ground."""
         return self.name.split()[0], self.corner
 
 
 def crops(pictures: Mapping[str, Grey], size: int, each: int, rng: np.random.Generator) -> list[Crop]:
-    """Cut at most `each` squares of a grid, chosen at random and with at most 10 % missing, from every picture."""
+    """Return up to `each` random grid squares per picture, with at most 10 % of the pixels missing."""
     found = []
     for name, grey in pictures.items():
         corners = [

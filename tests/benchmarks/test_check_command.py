@@ -62,7 +62,7 @@ def test_the_summary_says_what_is_worse_and_what_was_not_looked_at() -> None:
     assert "| run: comparisons | 5 → 6, not more wanted |" in text
     assert "+15.0 % [+12.0, +18.0] | **slower** |" in text
     assert "not timed | too noisy |" in text
-    assert "Not looked at: instructions (not installed: valgrind)." in text
+    assert "Not checked: instructions (not installed: valgrind)." in text
     rows = [line for line in text.splitlines() if line.startswith("| hamming_top2")]
     assert {line.count("|") for line in rows} == {7}
 
@@ -110,7 +110,7 @@ def test_every_injection_still_fits_the_sources(trial: str, tmp_path: Path) -> N
 
 
 def test_an_injection_that_fits_no_more_says_so(tmp_path: Path) -> None:
-    with pytest.raises(CheckError, match="does not hold the text"):
+    with pytest.raises(CheckError, match="does not contain the text"):
         inject.faulty_side(inject.Injection("gone", "s2fast/raster/reader.py", "no such text", ""), tmp_path)
 
 
@@ -209,8 +209,8 @@ def test_what_base_is_too_old_for_is_a_row_and_no_failure(tmp_path: Path, monkey
     assert [before and before.name for before, _ in found.facts] == ["compiled: f", None]
     text = summary.markdown(found)
     assert "| match | | | | base cannot run it: no match there | not compared |" in text
-    assert "Not held against base's: stages, which base cannot gather" in text
-    with pytest.raises(CheckError, match="nothing can be held against this base"):
+    assert "Not compared: stages, which base cannot gather" in text
+    with pytest.raises(CheckError, match="nothing can be compared with this base"):
         command.check(base, head, tmp_path, kinds=["stages"], cases=["match"])
     with pytest.raises(SideError, match="base: "):
         gather.gather(base, ["stages"], tmp_path)

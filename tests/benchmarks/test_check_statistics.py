@@ -44,7 +44,7 @@ def test_noise_excuses_no_regression() -> None:
     assert judge(Interval(1.0, 0.99, 1.01, 8), wide) is Verdict.SLOWER
 
 
-def test_faster_is_told_apart_from_no_slower() -> None:
+def test_faster_differs_from_no_slower() -> None:
     quiet = Interval(1.0, 0.99, 1.01, 8)
     assert judge(quiet, Interval(0.8, 0.79, 0.81, 8)) is Verdict.FASTER
     assert judge(quiet, Interval(1.02, 1.0, 1.04, 8)) is Verdict.SAME

@@ -23,7 +23,7 @@ def test_rates_that_are_there_are_found() -> None:
     assert found.cost({"scenes": 100, "Mpx": 1000}) == pytest.approx(305)
 
 
-def test_no_rate_is_negative_and_the_misfit_is_told() -> None:
+def test_no_rate_is_negative_and_the_misfit_is_reported() -> None:
     # Least squares alone would give scenes a negative rate.
     found = fit(["scenes", "Mpx"], RUNS, [2.0, 7.5, 80.0])
     assert found.rates["scenes"] == 0.0

@@ -30,12 +30,12 @@ def test_a_few_trials_of_every_kind_end_in_a_result_or_one_line(capsys: pytest.C
 )
 def test_faults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ends: object, fault: str) -> None:
     monkeypatch.setattr(fuzz, "command_line", ends)
-    _, _, wrong = fuzz._finished(*fuzz._started(["pairs"], tmp_path / "printed"))
+    _, _, wrong = fuzz._wait(*fuzz._start(["pairs"], tmp_path / "printed"))
     assert wrong == fault
 
 
 def test_a_trial_without_end_is_a_hang(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(fuzz, "command_line", lambda: os.read(os.pipe()[0], 1))
     monkeypatch.setattr(fuzz, "_MOST_SECONDS", 0.5)
-    _, _, wrong = fuzz._finished(*fuzz._started(["pairs"], tmp_path / "printed"))
+    _, _, wrong = fuzz._wait(*fuzz._start(["pairs"], tmp_path / "printed"))
     assert wrong == "hang"

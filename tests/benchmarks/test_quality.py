@@ -102,7 +102,7 @@ def test_a_folder_without_truth_and_a_folder_without_scenes(archive: Archive, tm
     data = open_dataset(DataSpec(kind="folder", folder=str(archive.scenes)), tmp_path)
     assert len(data.scenes) == 4
     assert data.truth is None
-    with pytest.raises(InputError, match="holds no scene"):
+    with pytest.raises(InputError, match="contains no scene"):
         open_dataset(DataSpec(kind="folder", folder=str(tmp_path)), tmp_path)
     with pytest.raises(InputError, match="no data set at"):
         open_dataset(DataSpec(kind="folder", folder=str(tmp_path / "absent")), tmp_path)

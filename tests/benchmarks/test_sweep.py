@@ -42,7 +42,7 @@ def test_a_grid_is_every_combination_and_cases_come_beside_it() -> None:
         ],
     )
     cases = cases_of(sweep)
-    # The last two are in the grid already: what is a default need not be said.
+    # The last two are in the grid already: what is a default need not be messages.
     assert len(cases) == 5
     assert all(case.config.features.upright is False for case in cases)
     found = {(case.config.matching.ratio, case.config.features.threshold) for case in cases}
@@ -60,16 +60,16 @@ def test_every_stages_result_is_computed_once() -> None:
     cases = cases_of(sweep_of(grid=[keys]))
     assert len(cases) == 24
     for depth, distinct in ((1, 2 * 2), (2, 2 * 2 * 2), (3, 24)):
-        prefixes = [(case.place, *case.stages[:depth]) for case in cases]
+        prefixes = [(case.folder_name, *case.stages[:depth]) for case in cases]
         changes = 1 + sum(before != after for before, after in pairwise(prefixes))
         assert changes == len(set(prefixes)) == distinct
 
 
 def test_settings_that_only_change_costs_do_not_share_a_folder() -> None:
     cases = cases_of(sweep_of(grid=[{"matching.backend": ["numba", "faiss"]}, {"compute.threads": [1, 2]}]))
-    assert len({case.place for case in cases}) == 4
+    assert len({case.folder_name for case in cases}) == 4
     shared = cases_of(sweep_of(grid=[{"matching.ratio": [0.8, 0.9], "features.octaves": [3, 4]}]))
-    assert len({case.place for case in shared}) == 1
+    assert len({case.folder_name for case in shared}) == 1
 
 
 @pytest.mark.parametrize(
@@ -138,11 +138,11 @@ def test_a_sweep_shares_stages_goes_on_and_notes_failures(
         grid=[{"matching.ratio": [0.8, 0.9]}],
         case=[{"kernel.core_px": 300, "run.workers": 2}],
     )
-    said: list[str] = []
-    rows = runner.run_sweep(sweep, tmp_path / "rows.jsonl", tmp_path, said.append)
+    messages: list[str] = []
+    rows = runner.run_sweep(sweep, tmp_path / "rows.jsonl", tmp_path, messages.append)
     first, second, failed = rows
     assert (first["status"], second["status"], failed["status"]) == ("ok", "ok", "failed")
-    assert failed["reason"] == "ValueError: kernel.core_px holds in one process only: use it with run.workers = 1"
+    assert failed["reason"] == "ValueError: kernel.core_px needs a single process: set run.workers = 1"
     assert failed["seconds"] is None
     # The second case found the first one's features, and is charged with what they cost.
     shared = {name for name, stage in second["stages"].items() if stage["shared"]}
@@ -153,7 +153,7 @@ def test_a_sweep_shares_stages_goes_on_and_notes_failures(
     assert first["counts"]["comparisons"] == second["counts"]["comparisons"]
     assert first["peak_mb"] > 50
     assert {"commit", "dirty", "source", "config", "data", "environment", "took_s"} <= set(first)
-    assert said[-1].startswith("3 of 3, failed")
+    assert messages[-1].startswith("3 of 3, failed")
 
     # Stopped after the first case, in the middle of the next one's line: that case and those after it run again.
     lines = (tmp_path / "rows.jsonl").read_text().splitlines(keepends=True)
@@ -165,22 +165,22 @@ def test_a_sweep_shares_stages_goes_on_and_notes_failures(
         return {}, "no reason"
 
     monkeypatch.setattr(runner, "_answer", answer)
-    again = runner.run_sweep(sweep, tmp_path / "rows.jsonl", tmp_path, said.append)
+    again = runner.run_sweep(sweep, tmp_path / "rows.jsonl", tmp_path, messages.append)
     assert again[0] == first
     assert len(ran) == 2
-    assert len(runner.run_sweep(sweep, tmp_path / "rows.jsonl", tmp_path, said.append)) == 3
+    assert len(runner.run_sweep(sweep, tmp_path / "rows.jsonl", tmp_path, messages.append)) == 3
     assert len(ran) == 2
-    runner.run_sweep(sweep, tmp_path / "rows.jsonl", tmp_path, said.append, retry=True)
+    runner.run_sweep(sweep, tmp_path / "rows.jsonl", tmp_path, messages.append, retry=True)
     assert len(ran) == 4
     # Other sources are another case.
     monkeypatch.setattr(runner, "tree_hash", lambda _root: "other")
-    runner.run_sweep(sweep, tmp_path / "rows.jsonl", tmp_path, said.append)
+    runner.run_sweep(sweep, tmp_path / "rows.jsonl", tmp_path, messages.append)
     assert len(ran) == 7
 
 
 def test_a_case_that_takes_too_long_or_is_killed_is_a_row_too(monkeypatch: pytest.MonkeyPatch) -> None:
     job = {"kind": "hamming", "backend": "numba", "n": 10, "m": 10, "segments": 1}
-    assert runner._answer(job, limit_s=0.01) == ({}, "took longer than 0 s and was ended")
+    assert runner._answer(job, limit_s=0.01) == ({}, "took longer than 0 s and was killed")
     monkeypatch.setattr(runner.sys, "executable", "false")
     assert runner._answer(job, limit_s=10) == ({}, "exit code 1")
 

@@ -34,7 +34,7 @@ def test_without_imagery_synthetic_kinds_run(capsys: pytest.CaptureFixture[str])
     first, second = capsys.readouterr().out.splitlines()
     assert "kind=repeated" in first
     assert "wrong=0" in first
-    assert "skipped=nowhere is not there" in second
+    assert "skipped=nowhere does not exist" in second
 
 
 SHORT = {
