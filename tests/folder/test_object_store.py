@@ -163,7 +163,7 @@ def test_a_store_that_fails_for_good_is_one_line_and_the_rest_is_done_later(
     s3.seen.clear()
     after_all = run(archive, out)
     assert object_digests(out) == local_digests(local)
-    assert after_all.stages["ingest"].kept >= len(complete)
+    assert after_all.history.stages["ingest"].kept >= len(complete)
     rewritten = {name for name in complete for method, path in s3.seen if method == "PUT" and f"{name}/grey" in path}
     assert not rewritten, "what was complete is not computed again"
 
