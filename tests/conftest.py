@@ -1,4 +1,4 @@
-"""An archive made for the tests, and the real one where it is at hand."""
+"""Fixtures: a synthetic archive, and the real one if it exists."""
 
 from __future__ import annotations
 

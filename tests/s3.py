@@ -1,4 +1,4 @@
-"""An S3 server of our own, and a proxy before it that answers as real ones do on a bad day."""
+"""An S3 server of our own, and a proxy in front of it that injects the failures of real servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small inputs with what must come out, where they lie beside the checkout."""
+"""Small inputs with expected results, if they exist beside the checkout."""
 
 import subprocess
 import sys

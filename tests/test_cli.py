@@ -111,7 +111,7 @@ def fooled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_run_that_chance_fools_says_so_everywhere(
+def test_run_with_verified_null_trials_warns_everywhere(
     archive: Archive, fooled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = (CONFIG, "--scenes", archive.scenes, "--regions", archive.regions, "--out", fooled)
@@ -137,7 +137,7 @@ def test_run_that_chance_fools_says_so_everywhere(
         assert told not in streams.out
 
 
-def test_run_that_chance_does_not_fool_says_nothing(
+def test_run_without_verified_null_trials_does_not_warn(
     archive: Archive, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = json.loads((finished / "run.json").read_text())
@@ -180,14 +180,14 @@ def test_show_writes_a_picture(finished: Path, tmp_path: Path, monkeypatch: pyte
     assert lines > 2000, "no match lines"
 
 
-def test_doctor_says_what_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_lists_what_can_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert s2fast(monkeypatch, "doctor") == 0
     told = capsys.readouterr().out
     for topic in ("cores", "JPEG 2000", "GPU", "akaze: opencv", "hamming_top2: auto"):
         assert topic in told
 
 
-def test_cv2_without_akaze_says_what_to_remove(
+def test_cv2_without_akaze_names_the_package_to_remove(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delattr(cv2, "AKAZE")
@@ -279,7 +279,7 @@ def test_another_jobs_folder_is_refused(
     assert_one_line(capsys.readouterr().err, "holds another job's run")
 
 
-def test_interrupt_says_that_the_run_goes_on(
+def test_interrupt_prints_the_command_that_continues(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
@@ -304,7 +304,9 @@ def test_skipped_scene_is_named_and_exit_3(
     assert_one_line(capsys.readouterr().err, "has no CRS")
 
 
-def test_alone_it_says_what_to_do_next(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_command_the_first_steps_are_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert s2fast(monkeypatch) == 0
     told = capsys.readouterr().out
     commands = re.findall(r"^  s2fast (\w+)", told, re.MULTILINE)
@@ -322,7 +324,7 @@ def test_shell_completes_commands(tmp_path: Path) -> None:
     assert told.stdout.split() == ["displacement", "demo", "doctor"]
 
 
-def test_show_takes_views_and_crops(
+def test_show_accepts_views_and_crops(
     judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ("S2A_20190427T083601_T36UXA", "S2A_20190606T083601_T36UXA")
@@ -388,7 +390,7 @@ def test_run_keeps_a_log(archive: Archive, tmp_path: Path, monkeypatch: pytest.M
     assert "ended with an error: no room" in (out / "run.log").read_text()
 
 
-def test_interrupted_run_ends_at_once_and_goes_on(
+def test_interrupted_run_stops_at_once_and_continues(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["run", CONFIG, "--scenes", str(archive.scenes), "--out", str(tmp_path / "out"), "--workers", "2"]
@@ -461,7 +463,7 @@ def test_a_run_does_not_need_a_reader(archive: Archive, tmp_path: Path, redirect
     assert "ingest: ended after" in (out / "run.log").read_text()
 
 
-def test_the_unexpected_is_one_line_with_the_place_of_its_log(
+def test_unexpected_error_is_one_line_that_names_its_log(
     archive: Archive,
     finished: Path,
     tmp_path: Path,
@@ -520,7 +522,7 @@ def test_check_lists_what_is_damaged(
         assert "holds no run" in capsys.readouterr().err
 
 
-def test_unwritable_picture_and_missing_run_are_told(
+def test_unwritable_picture_and_missing_run_are_reported(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = ("S2A_20190427T083601_T36UXA", "S2A_20190606T083601_T36UXA")

@@ -108,7 +108,7 @@ def test_every_key_has_a_description() -> None:
 
 
 @pytest.mark.parametrize("value", ["-1", "far", "nan"])
-def test_a_wrong_radius_is_told_in_one_line(value: str) -> None:
+def test_a_wrong_radius_is_a_one_line_error(value: str) -> None:
     with pytest.raises(ConfigError, match=r"matching\.radius_m = .*write \"auto\" or a number of metres"):
         load_config(overrides=[f"matching.radius_m={value}"])
 

@@ -1,4 +1,4 @@
-"""What a pair's row holds, and that every place that lists its columns lists the same."""
+"""What a pair's row holds, and that all lists of its columns agree."""
 
 from dataclasses import fields
 from typing import get_type_hints

@@ -1,4 +1,4 @@
-"""The notebook's recipe, step by step as users have it, and the same job through s2fast: equal answers."""
+"""The notebook's steps and the same job through s2fast give equal results."""
 
 import json
 from collections.abc import Iterator

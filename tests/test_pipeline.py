@@ -82,14 +82,14 @@ def test_run_folder_holds_what_it_promises(finished: Path) -> None:
     assert not list(finished.rglob("*.partial"))
 
 
-def test_dates_of_one_place_are_alike_and_places_are_not(archive: Archive, tmp_path: Path) -> None:
+def test_dates_of_one_site_are_similar_and_sites_are_not(archive: Archive, tmp_path: Path) -> None:
     run(archive, tmp_path / "out", {"regions.mode": "none"})
     pairs = s2fast.open_run(tmp_path / "out").pairs()
     same = pairs["query_tile"] == pairs["train_tile"]
     assert pairs[same]["similarity_pct"].min() > 2 * pairs[~same]["similarity_pct"].max()
 
 
-def test_matrix_and_csv_say_what_the_table_says(finished: Path) -> None:
+def test_matrix_and_csv_agree_with_the_table(finished: Path) -> None:
     found = s2fast.open_run(finished)
     pairs, square = found.pairs(), found.similarity()
     assert list(square.index) == list(square.columns) == found.scene_ids
@@ -123,7 +123,7 @@ def test_api_reads_features_matches_and_pictures(finished: Path) -> None:
         found.matches(first, first)
 
 
-def test_second_run_does_nothing_and_says_so(
+def test_second_run_computes_nothing_and_reports_it(
     archive: Archive, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -226,7 +226,7 @@ def test_stages_one_by_one_equal_the_run(archive: Archive, finished: Path, tmp_p
     assert digests(tmp_path / "out") == digests(finished)
 
 
-def test_stage_without_the_one_before_says_which(archive: Archive, tmp_path: Path) -> None:
+def test_stage_names_the_missing_earlier_stage(archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="run ingest first"):
         run(archive, tmp_path / "out", stages=["extract"])
     run(archive, tmp_path / "out", stages=["ingest"])
@@ -353,7 +353,7 @@ def test_unusable_out_is_refused(archive: Archive, tmp_path: Path) -> None:
         run(archive, "ftp://host/out")  # type: ignore[arg-type]  # a user's string
 
 
-def test_api_takes_overrides_and_refuses_both(archive: Archive, tmp_path: Path) -> None:
+def test_api_accepts_overrides_or_a_config_but_not_both(archive: Archive, tmp_path: Path) -> None:
     found = s2fast.run(
         "configs/notebook.toml",
         scenes=archive.scenes,

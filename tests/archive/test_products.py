@@ -1,4 +1,4 @@
-"""Products of one acquisition: what replaces what, by looks that are made up and by files."""
+"""Products of one acquisition: which product replaces which, on constructed inputs and on files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The Hamming benchmark refuses wrong answers, and its peers give right ones."""
+"""The Hamming benchmark rejects wrong results, and its peers give correct ones."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Facts: rules and limits tell better from worse, and what is counted is what is done."""
+"""Facts: rules and limits detect worse values, and counts equal the actual work."""
 
 from pathlib import Path
 

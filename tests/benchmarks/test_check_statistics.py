@@ -1,4 +1,4 @@
-"""The check's statistics: they find what they must and nothing else, on simulated rounds and by their definitions."""
+"""The check's statistics: they find slower code and nothing else, on simulated rounds."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The cost model finds rates that are there, adds up what jobs take, and meters what a run worked on."""
+"""The cost model recovers known rates, sums the cost of jobs, and meters the work of a run."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Benchmarks time their candidates in turn and record where they ran."""
+"""Benchmarks interleave their candidates and record their environment."""
 
 import json
 import time

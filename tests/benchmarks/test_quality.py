@@ -1,4 +1,4 @@
-"""Quality is what the known displacement says, on runs whose truth is made."""
+"""Quality against known displacements, on synthetic runs."""
 
 from pathlib import Path
 

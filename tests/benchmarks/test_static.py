@@ -1,4 +1,4 @@
-"""The compiled GPU kernels are fit: no spills, shared memory within limits, tensor cores in the main loop."""
+"""The compiled GPU kernels are acceptable: no spills, shared memory within limits, tensor cores in the main loop."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Sweeps: grids expand in the order that shares most, rows are kept, failures are rows, the page is whole."""
+"""Sweeps: grids expand in the order that shares most work, rows are kept, failures are rows, the page is complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark of traps: trials told right from wrong, and a short form of it on real imagery."""
+"""The benchmark of traps: right and wrong trials are distinguished; a short run on real imagery."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The table of detectors: what a row says holds, and which settings go together."""
+"""The table of detectors: each row is valid, and which settings can be combined."""
 
 import inspect
 

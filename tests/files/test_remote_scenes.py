@@ -114,7 +114,7 @@ def test_a_changed_object_is_another_version(bucket: Any) -> None:
     assert identity(path) != before
 
 
-def test_what_is_not_there_is_told_in_one_line(bucket: Any, archive: Archive, tmp_path: Path) -> None:
+def test_missing_source_is_a_one_line_error(bucket: Any, archive: Archive, tmp_path: Path) -> None:
     addresses = upload(bucket, archive, "some")
     missing = f"s3://{BUCKET}/some/T36UYA_20180101T083601_TCI.jp2"
     with pytest.raises(SceneError, match=r"/vsis3/scenes/some/T36UYA_20180101T083601_TCI\.jp2"):
@@ -130,7 +130,7 @@ def test_servers_are_not_searched(place: str) -> None:
         find_scenes([place])
 
 
-def test_a_server_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_server_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")

@@ -47,7 +47,7 @@ from s2fast.model import Naming, Scene
         ("/vsitar//data/a.tar/c.tif", "/vsitar//data/a.tar/c.tif"),
     ],
 )
-def test_what_a_user_writes_and_what_gdal_reads(place: str, name: str) -> None:
+def test_user_paths_become_gdal_names(place: str, name: str) -> None:
     source = Source.of(place)
     assert (source.name, source.address, str(source)) == (name, name, name)
     # Its name goes through run.json and back.
@@ -74,7 +74,7 @@ def test_what_a_user_writes_and_what_gdal_reads(place: str, name: str) -> None:
          "/vsizip/{/vsicurl/https://h/a.zip}/c.tif"),
     ],
 )  # fmt: skip
-def test_what_is_secret_opens_a_source_and_is_not_shown(place: str, opened: str, shown: str) -> None:
+def test_secrets_open_a_source_and_are_not_shown(place: str, opened: str, shown: str) -> None:
     source = Source.of(place)
     assert (source.address, source.name, source.resolved().name) == (opened, shown, shown)
     assert Source.of(source.address).address == opened
@@ -88,12 +88,12 @@ def test_an_object_store_takes_no_signature(place: str) -> None:
     assert "Zq7k" not in str(caught.value)
 
 
-def test_unknown_scheme_is_told() -> None:
+def test_unknown_scheme_is_an_error() -> None:
     with pytest.raises(InputError, match=r"ftp://host/a\.tif.*s3://.*not ftp://"):
         Source.of("ftp://host/a.tif")
 
 
-def test_relative_places_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to("scenes")
     assert Source.of("link").name == "link"

@@ -1,4 +1,4 @@
-"""Scenes on web servers of every kind; what is secret in an address is nowhere to be read."""
+"""Scenes on web servers of every kind; secrets of an address are never shown or stored."""
 
 import gzip
 import logging
@@ -173,9 +173,7 @@ def test_a_downloaded_copy_is_removed(
         ("", "http://me:wo:rd@nowhere.invalid/a.tif", "nowhere.invalid"),
     ],
 )
-def test_what_a_server_does_not_give_is_told_without_secrets(
-    serve: Serve, served: Path, kind: str, place: str, told: str
-) -> None:
+def test_server_errors_contain_no_secrets(serve: Serve, served: Path, kind: str, place: str, told: str) -> None:
     path = Source.of(place.format(serve(kind, served), SECRET))
     with pytest.raises(SceneError, match=told) as caught, open_raster(path):
         pass

@@ -16,7 +16,7 @@ def test_a_zips_members(tmp_path: Path) -> None:
     assert zip_names(archive) == ["1.tif", "b/2.tif"]
 
 
-def test_members_have_slashes_whoever_wrote_the_zip(tmp_path: Path) -> None:
+def test_member_names_have_slashes_in_any_zip(tmp_path: Path) -> None:
     inner, outer = tmp_path / "inner.zip", tmp_path / "outer.zip"
     with zipfile.ZipFile(inner, "w") as opened:
         opened.writestr("a\\b.tif", "")

@@ -1,4 +1,4 @@
-"""Bits turned, files cut, emptied, exchanged and removed: nobody reads wrong numbers, and a run computes them anew.
+"""Bits inverted, files cut, emptied, exchanged and removed: reading fails, and a run recomputes them.
 
 A few trials by default; ``S2FAST_DAMAGE=175 pytest tests/folder/test_damage.py`` makes as many as asked.
 """

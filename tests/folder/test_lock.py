@@ -1,4 +1,4 @@
-"""One writer per run folder, whoever starts when, here or elsewhere; a dead owner's lock is taken over.
+"""One writer per run folder, on one or several hosts; the lock of a dead owner is taken over.
 
 A few starts by default; ``S2FAST_STARTS=50 pytest tests/folder/test_lock.py`` makes as many as asked.
 """

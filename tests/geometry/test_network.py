@@ -87,7 +87,7 @@ def test_closure_is_the_gap_of_a_triangle() -> None:
     assert np.isnan(gaps[3])
 
 
-def test_tables_say_what_the_network_says() -> None:
+def test_tables_agree_with_the_network() -> None:
     names = ["a1", "a2", "a3", "b1", "b2"]
     pairs = pd.DataFrame(
         {

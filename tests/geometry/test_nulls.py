@@ -1,4 +1,4 @@
-"""The rate at which chance fools verification, and what the user is told."""
+"""The false-positive rate of verification, and the warning about it."""
 
 import pytest
 from scipy.stats import binomtest
@@ -15,7 +15,7 @@ def test_interval_is_that_of_clopper_and_pearson(trials: int, verified: int) -> 
     assert null.interval[0] <= null.rate == verified / trials <= null.interval[1]
 
 
-def test_nothing_is_said_where_nothing_was_verified() -> None:
+def test_no_warning_if_nothing_was_verified() -> None:
     assert null_warning(NullRate(trials=1128, verified=0), 1128, 700) == ""
 
 
@@ -30,7 +30,7 @@ def test_warning_gives_rate_meaning_and_remedy_in_one_line() -> None:
     assert null_summary(NullRate(trials=7, verified=1)).startswith("1 of 7 null trials was verified")
 
 
-def test_warning_says_when_chance_may_explain_everything() -> None:
+def test_warning_if_chance_may_explain_all_verified_pairs() -> None:
     null = NullRate(trials=1128, verified=3)
     distrust = "do not rely on this run's verdicts"
     assert distrust in null_warning(null, 1128, 9)

@@ -99,7 +99,7 @@ def test_overlap_does_not_end_at_the_180th_meridian() -> None:
     np.testing.assert_allclose(degrees.from_map(degrees.on_map(xy, utm60.crs_wkt), utm60.crs_wkt), xy, atol=1e-4)
 
 
-def test_radius_is_five_pixels_of_the_coarser_grid_unless_told() -> None:
+def test_radius_is_five_pixels_of_the_coarser_grid_by_default() -> None:
     assert radii_m(north_up(), north_up(pixel=20.0), 0.0) == pytest.approx([100])
     assert radii_m(north_up(), north_up(reduction=2), 0.0) == pytest.approx([100])
     assert radii_m(north_up(), north_up(pixel=20.0), 7.0) == [7.0]

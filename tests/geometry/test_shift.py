@@ -52,7 +52,7 @@ def test_shift_is_found_among_wrong_matches() -> None:
     assert 40 < judged.witnesses <= judged.inlier.sum()
 
 
-def test_twice_the_stated_error_holds_the_truth_as_often_as_it_says() -> None:
+def test_truth_is_within_twice_the_stated_error_as_often_as_stated() -> None:
     rng = np.random.default_rng(1)
     for true, wrong in ((15, 20), (80, 40)):
         off = []
@@ -201,5 +201,5 @@ def test_no_model_in_a_mirror_or_by_chance_without_a_prior() -> None:
             assert judged.verdict == "not verified"
 
 
-def test_the_bounds_are_what_the_readme_says() -> None:
+def test_the_bounds_are_those_of_the_readme() -> None:
     assert (MAX_LOG_NFA, LEAST_WITNESSES) == (-5, 5.5)

@@ -1,4 +1,4 @@
-"""Standard errors of fits whose residuals err together."""
+"""Standard errors of fits with correlated residuals."""
 
 import numpy as np
 import pytest

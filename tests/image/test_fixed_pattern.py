@@ -1,4 +1,4 @@
-"""What is fixed to the pixels of two scenes and not to the ground."""
+"""Features fixed to the pixels of two scenes instead of the ground."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What the detector sees."""
+"""Preparation of scenes for the detector."""
 
 import cv2
 import numpy as np

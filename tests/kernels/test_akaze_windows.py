@@ -303,7 +303,7 @@ def test_sources_that_lie_are_refused(image: Image) -> None:
         run(image, contrast=-1.0)
 
 
-def test_import_brings_in_no_backend() -> None:
+def test_import_loads_no_backend() -> None:
     code = """
         import sys
         import s2fast_kernels.akaze

@@ -1,4 +1,4 @@
-"""Kernels compile where numba finds no folder for their machine code."""
+"""Kernels compile even if numba finds no cache folder."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def run(folder: Path, **changed: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)
 
 
-def test_without_a_place_for_a_cache(tmp_path: Path) -> None:
+def test_compilation_without_a_cache_folder(tmp_path: Path) -> None:
     # The super-user may write everywhere: numba is told to look only where nobody may.
     nowhere = {"NUMBA_CACHE_DIR": "/proc/no", "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
     told = run(tmp_path, **nowhere)
@@ -40,7 +40,7 @@ def test_without_a_place_for_a_cache(tmp_path: Path) -> None:
     assert "NUMBA_CACHE_DIR" in told.stderr
 
 
-def test_with_a_place_for_a_cache(tmp_path: Path) -> None:
+def test_compilation_with_a_cache_folder(tmp_path: Path) -> None:
     told = run(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
     assert (told.stdout, told.stderr) == ("6 16\n", "")
     assert len(list((tmp_path / "cache").rglob("*.nbi"))) == 2

@@ -26,7 +26,7 @@ def test_tiles_join_seamlessly(product: torch_any.Product) -> None:
         np.testing.assert_array_equal(getattr(got, field), getattr(wanted, field), err_msg=field)
 
 
-def test_the_product_is_exact_where_it_is_chosen() -> None:
+def test_the_selected_product_is_exact() -> None:
     assert torch_any.default_product(torch.device("cpu")) == "int8"
     assert torch_any.default_product(torch.device("mps")) == "half"
 

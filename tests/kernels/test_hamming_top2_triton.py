@@ -108,7 +108,7 @@ def test_index_beyond_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.skipif(INTERPRETED or torch.cuda.is_available(), reason="asks what happens without a device")
-def test_without_a_device_the_backend_says_so() -> None:
+def test_without_a_device_the_backend_gives_the_reason() -> None:
     with pytest.raises(BackendError, match=r"backend 'triton' cannot run here: (no GPU driver|torch .* finds no GPU)"):
         resolve(BACKENDS, "triton")
     assert resolve(BACKENDS).name == "numba"

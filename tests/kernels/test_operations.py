@@ -47,7 +47,7 @@ def test_a_backend_of_no_table_belongs_to_no_operation() -> None:
         ({"matching.mode": "exhaustive", "matching.mutual": False}, {"akaze", "hamming_top2"}),
     ],
 )
-def test_a_job_calls_what_the_table_says(
+def test_a_job_calls_the_operations_of_the_table(
     settings: dict[str, object],
     names: set[str],
     archive: Archive,

@@ -1,4 +1,4 @@
-"""Which bands are the picture, and which pixels a file says are missing, however it says so."""
+"""Which bands are the picture, and which pixels a file marks as missing, in every way of marking."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -208,7 +208,7 @@ def test_what_lies_under_a_mask_has_no_share_in_an_automatic_stretch(tmp_path: P
     assert len(set(stretches)) == 1
 
 
-def test_bands_are_chosen_by_their_colour(tmp_path: Path) -> None:
+def test_bands_are_selected_by_their_colour(tmp_path: Path) -> None:
     plain, _ = read(write(tmp_path / "rgb.tif", RGB, photometric="RGB"))
     nir = np.zeros((1, SIDE, SIDE), np.uint8)
     undefined = ColorInterp.undefined
@@ -244,7 +244,7 @@ def test_part_of_a_jp2_is_what_the_whole_has_there(tmp_path: Path, kind: str) ->
         np.testing.assert_array_equal(got[wanted], all_of_it[wanted])
 
 
-def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
+def test_a_raster_that_is_no_picture_is_an_error(tmp_path: Path) -> None:
     hsl = (ColorInterp.hue, ColorInterp.saturation, ColorInterp.lightness)
     with pytest.raises(SceneError, match=r"hsl\.tif: its bands are hue, saturation, lightness"):
         read(write(tmp_path / "hsl.tif", RGB, hsl, photometric="MINISBLACK"))

@@ -1,4 +1,4 @@
-"""Where pixels lie: said in the file or beside it, or not at all, and then in words."""
+"""Georeferencing in a file or beside it; without any, an error."""
 
 import functools
 import http.server

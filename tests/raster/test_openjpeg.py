@@ -146,7 +146,7 @@ def test_a_reader_decodes_no_more_than_is_wanted(
         decoded.clear()
 
 
-def test_a_damaged_file_is_told_by_gdal(lossy: Path, tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_by_gdal(lossy: Path, tmp_path: Path) -> None:
     broken = tmp_path / "T36UXA_20160830T083602_TCI.jp2"
     broken.write_bytes(lossy.read_bytes()[:-20_000])
     last = Window(TILE_PX, TILE_PX, SHAPE[0] - TILE_PX, SHAPE[1] - TILE_PX)

@@ -96,7 +96,7 @@ def test_callers_failure_closes_the_reader_and_ends_the_thread() -> None:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("s2fast-read")]
 
 
-def test_what_cannot_be_opened_is_told_to_the_caller(tmp_path: Path) -> None:
+def test_open_errors_reach_the_caller(tmp_path: Path) -> None:
     from s2fast.raster.reader import open_raster
 
     with pytest.raises(SceneError, match="cannot be opened"), reading_ahead(open_raster(tmp_path / "none.tif")):

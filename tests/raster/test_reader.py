@@ -39,7 +39,7 @@ def test_data_is_any_band_not_zero(rgb: Path) -> None:
     assert data.tolist() == [[True]]
 
 
-def test_one_band_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_one_band_is_used_unchanged(tmp_path: Path) -> None:
     pixels = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64)
     with open_raster(write_scene(tmp_path / "grey.tif", pixels, block=16)) as reader:
         grey, data = reader.read(Window(0, 0, 64, 64))
@@ -96,13 +96,13 @@ def test_truncated_file_is_named(rgb: Path, tmp_path: Path) -> None:
         ("uint8", None, "has no CRS"),
     ],
 )
-def test_unusable_header_is_told(tmp_path: Path, dtype: str, crs: str | None, said: str) -> None:
+def test_unusable_header_is_an_error(tmp_path: Path, dtype: str, crs: str | None, said: str) -> None:
     path = write_scene(tmp_path / "scene.jp2", np.ones((1, 256, 256), dtype), crs=crs)
     with pytest.raises(SceneError, match=said), open_raster(path):
         pass
 
 
-def test_no_raster_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_no_raster_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "scene.jp2"
     path.write_text("not an image")
     with pytest.raises(SceneError, match="cannot be opened"), open_raster(path):

@@ -1,4 +1,4 @@
-"""Files of polygons in all their formats, and what becomes of rows that are wrong."""
+"""Files of polygons in all their formats, and the treatment of invalid rows."""
 
 import http.server
 import json

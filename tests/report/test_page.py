@@ -240,7 +240,7 @@ def test_matches_are_unpacked_where_they_lie(judged: Judged, opened: Open) -> No
     np.testing.assert_allclose(np.column_stack([held["dx"], held["dy"]]), shift, atol=0.5)
 
 
-def test_unverified_run_says_so_and_hides_what_it_does_not_know(judged: Judged, opened: Open) -> None:
+def test_unverified_run_is_labelled_and_hides_unknown_values(judged: Judged, opened: Open) -> None:
     browser = opened(judged.plain / "report.html")
     assert "not verified: run verify" in text(browser, "#cards")
     assert "run verify" in text(browser, "#problem-list")

@@ -31,7 +31,7 @@ def run(judged: Judged) -> Run:
     return s2fast.open_run(judged.out)
 
 
-def test_lines_are_the_nearest_and_told_apart(run: Run) -> None:
+def test_lines_are_the_nearest_and_distinguishable(run: Run) -> None:
     windows = whole_scene(run.folder, UXA[0]), whole_scene(run.folder, UYA)
     lines = lines_to_draw(run.folder, UXA[0], UYA, 1000, windows, inliers_only=False)
     matches = run.matches(UXA[0], UYA)

@@ -188,7 +188,7 @@ def test_windows_of_the_enlarged_scene_are_cut_from_the_whole(factor: int) -> No
         np.testing.assert_array_equal(mask(rows, columns), both[rows, columns])
 
 
-def test_only_small_scenes_are_enlarged_unless_told() -> None:
+def test_only_small_scenes_are_enlarged_by_default() -> None:
     assert [upsampling(shape, Config()) for shape in ((4096, 30), (30, 4097))] == [2, 1]
     assert upsampling((9, 9), load_config(overrides={"features.upsample": 1})) == 1
     assert upsampling((10980, 10980), load_config(overrides={"features.upsample": 2})) == 2

@@ -184,7 +184,7 @@ def item_of(path: Path, config: Config) -> SceneInput:
         return SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.source))
 
 
-def test_sixteen_bits_are_stretched_and_the_tile_says_how(archive: Archive, tmp_path: Path) -> None:
+def test_sixteen_bits_are_stretched_and_the_tile_records_the_limits(archive: Archive, tmp_path: Path) -> None:
     pixels = np.random.default_rng(3).integers(1, 9000, (1, 512, 512), np.uint16)
     path = write_scene(tmp_path / "scene.tif", pixels)
     folder = RunFolder(tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Each key depends on all that its result depends on, and on nothing else."""
+"""Each key depends on exactly the inputs of its result."""
 
 from pathlib import Path
 

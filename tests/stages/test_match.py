@@ -176,7 +176,7 @@ def test_windowed_matches_are_the_exhaustive_ones_nearby(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("shift", "found"), [((9.8, 0.0), True), ((0.0, -10.2), False)])
-def test_window_is_twice_five_pixels_unless_told(tmp_path: Path, shift: tuple[float, float], found: bool) -> None:
+def test_window_is_twice_five_pixels_by_default(tmp_path: Path, shift: tuple[float, float], found: bool) -> None:
     moved_pair(RunFolder(tmp_path), shift)
     assert bool(len(near(RunFolder(tmp_path), Matching()).query_row)) is found
     assert bool(len(near(RunFolder(tmp_path), Matching(radius_m=8.0)).query_row)) is False

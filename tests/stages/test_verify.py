@@ -89,7 +89,7 @@ def test_unrelated_scenes_are_not_verified(tmp_path: Path) -> None:
     assert not RunFolder(tmp_path).verified.matches("a", "b")["inlier"].any()
 
 
-def test_a_shift_beyond_the_radius_is_prior_suspect_and_told(tmp_path: Path) -> None:
+def test_a_shift_beyond_the_radius_is_prior_suspect_and_reported(tmp_path: Path) -> None:
     query, train = shifted_pair((6.4, 0.0))
     row = judged(tmp_path, load_config(), ("a", query, {}), ("b", train, {}))
     assert (bool(row["verified"]), row["verdict"]) == (False, "prior suspect")

@@ -1,4 +1,4 @@
-"""A whole small archive: the same bytes again, the ground segment's kind of files, a truth that the pixels bear out."""
+"""A whole small archive: deterministic bytes, real file layouts, a truth that matches the pixels."""
 
 from __future__ import annotations
 
