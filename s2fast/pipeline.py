@@ -181,7 +181,7 @@ def _found(job: Job) -> tuple[Found, dict[str, str]]:
         superseded.setdefault(product.by.scene_id, []).append(str(product))
     inputs, problems = [], {}
     for name in archive.unnamable:
-        problems[name] = "its name is no UTF-8: rename it"
+        problems[name] = "its name is not UTF-8: rename it"
         if job.strict:
             raise InputError(f"{name}: {problems[name]}")
         log.warning("%s skipped: %s", name, problems[name], extra=RECORDED)
