@@ -118,9 +118,9 @@ def two_against_one(
     }
 
 
-def import_all(unit: int, threads: int) -> None:
+def import_all(unit: int) -> None:
     """Import all modules that the stages use."""
-    del unit, threads
+    del unit
     importlib.import_module("s2fast.pipeline")
 
 

@@ -420,7 +420,7 @@ def doctor() -> None:
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
         remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
-        typer.echo(f"{finding.mark:4} {finding.topic:{width}}  {finding.told}{remedy}")
+        typer.echo(f"{finding.mark:4} {finding.topic:{width}}  {finding.result}{remedy}")
     remedies = [finding.remedy for finding in findings if not finding.fine and finding.remedy]
     if remedies:
         typer.echo(f"\nTo fix it, run:  {' && '.join(dict.fromkeys(remedies))}")

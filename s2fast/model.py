@@ -1,4 +1,4 @@
-"""The values that travel between modules: scenes, windows, features, pair results. All frozen."""
+"""Immutable value types shared by all modules: scenes, windows, features, results of pairs."""
 
 from __future__ import annotations
 
@@ -16,54 +16,54 @@ __all__ = ["Features", "Naming", "PairResult", "PairVerdict", "Raster", "Scene",
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What names a raster: its acquisition, product and band, without opening it; see `s2fast.archive.names`."""
+    """Acquisition, product and band of a raster, parsed from its name; see `s2fast.archive.names`."""
 
     scene_id: str
-    """``S2A_20160830T083602_T36UYA``, or the file's stem where the name says less; unique among a run's scenes."""
+    """``S2A_20160830T083602_T36UYA``, or the file's stem if the name has no acquisition; unique within a run."""
 
     platform: str = ""
     """``S2A`` to ``S2D``, or ``HLS.S30``, ``HLS.L30``; empty if unknown."""
 
     sensing_time: datetime | None = None
-    """Start of sensing, UTC, midnight if the name says only the day; None if unknown."""
+    """Start of sensing, UTC; midnight if the name contains only the date; None if unknown."""
 
     tile: str = ""
-    """MGRS tile, ``36UYA``, empty if unknown."""
+    """MGRS tile, ``36UYA``; empty if unknown."""
 
     baseline: int = 0
     """Processing baseline of the product, 207 for N0207; 0 if unknown."""
 
     product_time: str = ""
-    """The product's discriminator, ``20160830T083600``; orders products of one baseline."""
+    """The product's discriminator, ``20160830T083600``; it orders products of one baseline."""
 
     level: str = ""
-    """Processing level, ``L1C`` or ``L2A``, empty if unknown."""
+    """Processing level, ``L1C`` or ``L2A``; empty if unknown."""
 
     asset: str = ""
-    """Which raster of its product, in capitals: ``TCI``, ``B04``; empty if the name does not say."""
+    """Name of the raster within its product, in capitals: ``TCI``, ``B04``; empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene(Naming):
-    """One acquisition of one MGRS tile: a raster, and what its name says of it; nothing is opened."""
+    """One acquisition of one MGRS tile: a raster, and the properties parsed from its name."""
 
     source: Annotated[Source, Field(alias="path")] = field(kw_only=True)
-    """The raster; in run.json its name, under ``path``."""
+    """The raster; run.json stores its name as ``path``."""
 
     @classmethod
     def of(cls, source: Source, naming: Naming) -> Scene:
-        """Return the scene of a raster, named by its file or by anything else."""
-        return cls(**{entry.name: getattr(naming, entry.name) for entry in fields(Naming)}, source=source)
+        """Return the scene of a raster with the given properties."""
+        return cls(**{item.name: getattr(naming, item.name) for item in fields(Naming)}, source=source)
 
     @property
     def order(self) -> tuple[str, str, str]:
-        """Where the scene stands in a run: by tile, then time, then name."""
+        """Sort key of the scene in a run: tile, then time, then id."""
         return (self.tile, self.sensing_time.isoformat() if self.sensing_time else "", self.scene_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A rectangle of a raster's pixel grid, half open."""
+    """A rectangle of a raster's pixel grid."""
 
     row: int
     """First row."""
@@ -72,23 +72,23 @@ class Window:
     """First column."""
 
     height: int
-    """Rows."""
+    """Number of rows."""
 
     width: int
-    """Columns."""
+    """Number of columns."""
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Row and column slice, to index a (row, col) array."""
+        """Row and column slices that index a (row, col) array."""
         return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
 
     @property
     def bounds(self) -> tuple[int, int, int, int]:
-        """Pixel edges x0, y0, x1, y1: the corner of the grid's first pixel is (0, 0)."""
+        """Pixel edges x0, y0, x1, y1; the upper left corner of the grid's first pixel is (0, 0)."""
         return self.col, self.row, self.col + self.width, self.row + self.height
 
     def __bool__(self) -> bool:
-        """Whether the window holds a pixel."""
+        """Return whether the window contains a pixel."""
         return self.height > 0 and self.width > 0
 
 
@@ -100,8 +100,8 @@ class Raster:
     """Rows, columns."""
 
     block: tuple[int, int]
-    """Rows and columns, at full resolution, that are decoded together at the level read; reads aligned to it decode
-    nothing twice."""
+    """Rows and columns of a block of the level read, in full-resolution pixels. A block is decoded as a whole; reads
+    aligned to blocks decode each block once."""
 
     crs_wkt: str
     """Coordinate reference system, as WKT."""
@@ -110,45 +110,44 @@ class Raster:
     """Affine a, b, c, d, e, f: x = a col + b row + c, y = d col + e row + f, at pixel corners [CRS units]."""
 
     dtype: str = "uint8"
-    """Type of the file's pixels, ``uint8`` or ``uint16``; of a palette's colours, not of its indices."""
+    """Type of the file's pixels, ``uint8`` or ``uint16``; for a palette, the type of its colours, not its indices."""
 
     level: int = 1
-    """Full-resolution pixels a side of one pixel of the file's own level that is read; 1: the full resolution."""
+    """Side of a pixel of the level read, in full-resolution pixels; 1: the full resolution."""
 
     level_centre_px: float = 0.0
-    """Where that level's first pixel has its centre on the full-resolution grid, in x and y, pixel centres at integers
+    """Centre of that level's first pixel on the full-resolution grid, whose pixel centres are at integers, in x and y
     [px]."""
 
     masked: bool = False
-    """Whether the file itself says which pixels are missing: by a mask, an alpha band, a palette or a nodata value that
-    is not 0."""
+    """Whether the file declares missing pixels by a mask, an alpha band, a palette or a nonzero nodata value."""
 
     @property
     def north_up(self) -> bool:
-        """Whether rows run east and columns south."""
+        """Whether columns increase eastward and rows southward."""
         a, b, _, d, e, _ = self.transform
         return b == 0 and d == 0 and a > 0 > e
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        """Map a point of the pixel grid, in pixel edges, to x and y [CRS units]."""
+        """Return x and y of a point of the pixel grid [CRS units]; pixel edges are at integers."""
         a, b, c, d, e, f = self.transform
         return a * x + b * y + c, d * x + e * y + f
 
     def outline(self, window: Window | None = None) -> list[tuple[float, float]]:
-        """Corners of a window, or of the whole raster, x and y [CRS units], upper left first, clockwise."""
+        """Return the corners of a window, or of the whole raster, clockwise from the upper left: x, y [CRS units]."""
         x0, y0, x1, y1 = (window or Window(0, 0, *self.shape)).bounds
         return [self.at(x, y) for x, y in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))]
 
 
 @dataclass(frozen=True, slots=True)
 class TileInfo:
-    """What is stored beside a scene's masked tile: where its pixels come from and where they lie.
+    """Metadata stored with a scene's masked tile: provenance and georeferencing of its pixels.
 
-    The tile's grid is the scene's, reduced; `transform` and `full_shape` are of the full-resolution grid.
+    The tile's grid is the scene's grid, reduced; `transform` and `full_shape` describe the full-resolution grid.
     """
 
     source: str
-    """The raster file, without what is secret in its address."""
+    """Name of the raster file, without secrets of its address."""
 
     platform: str
     """See `Scene.platform`."""
@@ -169,32 +168,31 @@ class TileInfo:
     """Rows, columns at full resolution."""
 
     reduction: int
-    """Full-resolution pixels per side of a pixel of the tile."""
+    """Side of a pixel of the tile, in full-resolution pixels."""
 
     decode: str
-    """``full`` or ``reduced``: at which resolution the file was decoded."""
+    """Resolution at which the file was decoded: ``full`` or ``reduced``."""
 
     centre_px: float
-    """Where the tile's first pixel has its centre on the full-resolution grid, in x and y, pixel centres at integers
-    [px]."""
+    """Centre of the tile's first pixel on the full-resolution grid, in x and y; pixel centres are at integers [px]."""
 
     stretch: tuple[int, int] | None
-    """The 16-bit values that became 1 and 255; None for 8-bit files, and where no window was read."""
+    """The 16-bit values that became 1 and 255; None for 8-bit files, and if no window was read."""
 
     windows_read: int
-    """Windows of the file that were decoded."""
+    """Number of windows of the file that were decoded."""
 
     masked: bool = False
     """See `Raster.masked`."""
 
     def to_attributes(self) -> dict[str, Any]:
-        """Return JSON values by field name; `masked` only where it is True."""
+        """Return JSON values by field name; `masked` is omitted if False."""
         attributes = asdict(self)
         return attributes if self.masked else {name: attributes[name] for name in attributes if name != "masked"}
 
     @classmethod
     def from_attributes(cls, attributes: dict[str, Any]) -> TileInfo:
-        """Make it from `to_attributes`; other keys are ignored."""
+        """Return the metadata from the result of `to_attributes`; unknown keys are ignored."""
         known = {item.name: attributes[item.name] for item in fields(cls) if item.name in attributes}
         for name in ("transform", "full_shape", "stretch"):
             known[name] = None if known[name] is None else tuple(known[name])
@@ -203,49 +201,49 @@ class TileInfo:
 
 @dataclass(frozen=True, slots=True)
 class PairResult:
-    """What matching found for one pair; a row of ``pairs/*.parquet``."""
+    """Result of matching one pair; a row of ``pairs/*.parquet``."""
 
     query: str
-    """Scene id of the query, first in the run's order."""
+    """Scene id of the query, which precedes the train in the run's order."""
 
     train: str
     """Scene id of the train."""
 
     n_query: int
-    """Keypoints of the query."""
+    """Number of keypoints of the query."""
 
     n_train: int
-    """Keypoints of the train."""
+    """Number of keypoints of the train."""
 
     n_good: int
-    """Query keypoints whose best neighbour passes the ratio test (and the mutual test where it is on)."""
+    """Number of query keypoints whose best neighbour passes the ratio test (and the mutual test if enabled)."""
 
     similarity_pct: float
     """``100 * n_good / max(n_query, 1)``, two decimals."""
 
     key: str
-    """Content key: the features and settings this row was computed from."""
+    """Content key of the features and settings from which this row was computed."""
 
     radius_m: float
-    """How far apart the same ground may lie [m]: what was asked for, or what ``matching.radius_m = "auto"`` came to."""
+    """Search radius [m]: ``matching.radius_m``, or the value determined for "auto"."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairVerdict:
-    """What verification found for one pair; with a `PairResult` it is a row of ``verified/*.parquet``.
+    """Result of verifying one pair; together with a `PairResult` it is a row of ``verified/*.parquet``.
 
-    None throughout where verification is off, and for the shift where none was found.
+    Optional fields are None if verification is disabled; those of the shift are None if no shift was found.
     """
 
     overlap_pct: float
-    """Clear ground that both scenes show, as a share of the smaller scene's raster [%]."""
+    """Clear ground that both scenes show, as a percentage of the smaller scene's raster [%]."""
 
     n_inliers: int | None = None
-    """Matches that agree with the shift, or with the model where it is not a plain shift."""
+    """Number of matches that agree with the shift, or with the model if it is not a plain shift."""
 
     dx_m: float | None = None
-    """Train minus query ground position of the same feature, east [m]; at the centre of the common ground where `model`
-    is not a plain shift."""
+    """Train minus query ground position of the same feature, east [m]; at the centre of the common ground if `model` is
+    not a plain shift."""
 
     dy_m: float | None = None
     """The same, north [m]."""
@@ -260,40 +258,40 @@ class PairVerdict:
     """Standard error of `dx_m`, and of `dy_m` [m]."""
 
     verified: bool | None = None
-    """Whether chance cannot explain the inliers."""
+    """Whether the inliers cannot be explained by chance."""
 
     verdict: str = ""
     """One of
 
     - ``verified``;
     - ``not verified``: chance explains the matches;
-    - ``prior suspect``: the matches point to a shift outside what was searched, which `dx_m` and `dy_m` give;
-    - ``ambiguous``: two shifts explain the matches about equally well, as on ground that repeats itself;
-      `rival_dx_m` and `rival_dy_m` give the second;
-    - ``not enough ground``: what is neither painted, filled nor missing in both scenes is too little to judge;
+    - ``prior suspect``: the matches indicate a shift beyond the search radius, given by `dx_m` and `dy_m`;
+    - ``ambiguous``: two shifts explain the matches about equally well, as on repetitive ground; `rival_dx_m` and
+      `rival_dy_m` give the second;
+    - ``not enough ground``: too little ground is neither painted, filled nor missing in both scenes;
     - ``no common ground``."""
 
     n_witnesses: int | None = None
-    """Independent matches among the inliers: those of one structure count as one."""
+    """Number of independent inliers: matches on one structure count as one."""
 
     model: str = ""
-    """How the train lies against the query: ``shift``, ``similarity`` (also rotation and scale) or ``affinity`` (also
-    shear); empty where nothing was found."""
+    """Model of the transformation from query to train: ``shift``, ``similarity`` (also rotation and scale) or
+    ``affinity`` (also shear); empty if none was found."""
 
     rotation_deg: float | None = None
-    """Rotation of the train against the query, counter-clockwise on the map [deg]; None for a plain shift."""
+    """Rotation of the train relative to the query, counter-clockwise on the map [deg]; None for a plain shift."""
 
     rotation_error_deg: float | None = None
     """Standard error of `rotation_deg` [deg]."""
 
     scale: float | None = None
-    """Scale of the train's ground to the query's, 1 if equal; None for a plain shift."""
+    """Scale of the train's ground relative to the query's, 1 if equal; None for a plain shift."""
 
     scale_error: float | None = None
     """Standard error of `scale`."""
 
     shear: float | None = None
-    """Departure of an affinity from a similarity, 0 if none; None for the other models."""
+    """Deviation of an affinity from a similarity, 0 if none; None for the other models."""
 
     rival_dx_m: float | None = None
     """The second shift of an ambiguous pair, east [m]."""
@@ -302,10 +300,10 @@ class PairVerdict:
     """The same, north [m]."""
 
     searched_m: float | None = None
-    """How far from the expected position a shift was accepted [m]."""
+    """Maximum accepted distance of a shift from the expected position [m]."""
 
     null_trials: int = 0
-    """Times the same rule was tried where it must find nothing."""
+    """Number of null trials: the same rule applied where it must not verify anything."""
 
     null_verified: int = 0
-    """Times it found something there."""
+    """Number of null trials that were verified nevertheless."""

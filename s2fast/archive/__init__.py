@@ -1,1 +1,1 @@
-"""What scenes there are: found, named, and told apart."""
+"""Find scenes, read their names, and give them unique ids."""

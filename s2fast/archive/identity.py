@@ -1,4 +1,4 @@
-"""Which version of a raster this is: by what its file system or its server says, without reading a pixel."""
+"""Identify the version of a raster from the metadata of its file system or server, without reading pixels."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from s2fast.raster.dataset import gdal_settings, open_dataset
 
 
 def identity(source: Source) -> str:
-    """Say which version of a raster this is.
+    """Return a text that identifies the version of a raster.
 
     Parameters
     ----------
@@ -22,13 +22,13 @@ def identity(source: Source) -> str:
     Returns
     -------
     str
-        The raster's name, then size and time of the last change of its file (of a zip's member: the zip's), or size and
-        tag on its server. The same follows of each file that is read with it: a world file, a VRT's sources.
+        The raster's name, then size and modification time of its file (for a zip's member: of the zip), or size and
+        ETag on its server. The same follows for each file that is read with it: a world file, a VRT's sources.
 
     Raises
     ------
     SceneError
-        A file is gone, or its server does not answer.
+        A file does not exist, or its server does not respond.
     """
     name = source.posix.name
     parts = [name, _version(source)]
@@ -38,9 +38,9 @@ def identity(source: Source) -> str:
 
 
 def _read_with(source: Source) -> list[Source]:
-    """List the other files that are read with a raster, sorted by their folders."""
+    """Return the other files that are read with a raster, sorted by path."""
     with gdal_settings(), open_dataset(source) as dataset:
-        # Two files of one name may differ in their queries.
+        # Two files with the same name may differ in their queries.
         files = {file.address: file for file in map(Source.of, dataset.files) if file.address != source.address}
     return sorted(files.values(), key=lambda file: PurePosixPath(file.address))
 
@@ -56,7 +56,7 @@ def _version(source: Source) -> str:
     try:
         status = source.path.stat()
     except OSError as error:
-        raise SceneError(f"{source}: cannot be looked at: {error.strerror}") from error
+        raise SceneError(f"{source}: cannot read its size and modification time: {error.strerror}") from error
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
@@ -67,7 +67,7 @@ def _remote_version(source: Source) -> str:
         None,
     )
     if url is None:
-        raise SceneError(f"{name}: its version cannot be told; name a file, a zip or an address such as s3://")
+        raise SceneError(f"{name}: cannot determine its version; use a file, a zip or an address such as s3://")
     try:
         import obstore
         from obstore.exceptions import BaseError
@@ -77,7 +77,7 @@ def _remote_version(source: Source) -> str:
     folder, _, key = url.rpartition("/")
     unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1")
     try:
-        # Plain http is for a server of one's own, and what GDAL does too.
+        # Plain HTTP is for self-hosted servers; GDAL allows it too.
         if unsigned and url.startswith("s3://"):
             store = from_url(folder, client_options={"allow_http": True}, skip_signature=True)
         else:
@@ -85,5 +85,5 @@ def _remote_version(source: Source) -> str:
         found = obstore.head(store, key)
     except (BaseError, OSError) as error:
         reason = " ".join(str(error).split("\n\nDebug source")[0].partition("<?xml")[0].split())
-        raise SceneError(f"{name}: the server does not give it: {reason}") from error
+        raise SceneError(f"{name}: cannot be read from the server: {reason}") from error
     return f"{found['size']} {found['e_tag'] or found['last_modified'].isoformat()}"

@@ -1,4 +1,4 @@
-"""What names of files and folders say: acquisition, tile, product; and which names scenes of one acquisition get."""
+"""Parse the names of files and folders for acquisition, tile and product, and make scene ids unique."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TILE = r"(?P<tile>\d{2}[A-Z]{3})"
 _NAMES = tuple(
     re.compile(rf"(?<![A-Z0-9]){pattern}(?![A-Z0-9])", re.IGNORECASE)
     for pattern in (
-        # S2A_MSIL1C_20160830T083602_N0204_R064_T36UYA_20160830T083600; STAC catalogues leave out the baseline
+        # S2A_MSIL1C_20160830T083602_N0204_R064_T36UYA_20160830T083600; STAC catalogues omit the baseline
         rf"(?P<platform>S2[A-D])_MSI(?P<level>L1C|L2A)_(?P<time>{_TIME})(?:_N(?P<baseline>\d{{4}}))?_R\d{{3}}_T{_TILE}"
         rf"(?:_(?P<made>{_TIME}))?",
         # products before December 2016, and their granules
@@ -31,7 +31,7 @@ _NAMES = tuple(
         rf"(?P<level>L1C|L2A)_T{_TILE}_A\d{{6}}",
         # T36UYA_20160830T083602_TCI, L2A_T36UYA_20180101T083339_TCI_10m, T36UYA_TCI
         rf"(?:(?P<level>L1C|L2A)_)?T{_TILE}(?:_(?P<time>{_TIME})|(?=_TCI))",
-        # ref_S2A_20160608T153121_T33UUU_sub: any other file that carries an acquisition in its name
+        # ref_S2A_20160608T153121_T33UUU_sub: any other name that contains an acquisition
         rf"(?P<platform>S2[A-D])_(?P<time>{_TIME})_T{_TILE}",
         # Earth Search: S2A_36UYA_20160830_0_L2A, S2A_T36UYA_20160830T083602_L2A
         r"(?P<platform>S2[A-D])_T?(?P<tile>\d{1,2}[A-Z]{3})_(?P<time>\d{8}(?:T\d{6})?)(?:_\d+)?_(?P<level>L1C|L2A)",
@@ -41,16 +41,16 @@ _NAMES = tuple(
         rf"(?P<platform>HLS\.[SL]30)\.T{_TILE}\.(?P<time>\d{{7}}T\d{{6}})",
     )
 )
-"""What folders and files are called, the fullest first; in capitals or not."""
+"""Patterns of the names of files and folders, the most detailed first; case-insensitive."""
 
 _TILE_FOLDERS = re.compile(r"/(\d{1,2})/([A-Z])/([A-Z]{2})/(\d{4})/(\d{1,2})/(\d{1,2})/\d+/", re.IGNORECASE)
-"""tiles/36/U/YA/2016/8/30/0/TCI.jp2: the public buckets, a folder a date."""
+"""tiles/36/U/YA/2016/8/30/0/TCI.jp2: the layout of the public buckets, one folder per date."""
 
 _TIME_FORMATS = {8: "%Y%m%d", 14: "%Y%jT%H%M%S", 15: "%Y%m%dT%H%M%S"}
-"""By length."""
+"""Time formats by the length of the text."""
 
 NO_IMAGE = r"SCL|AOT|WVP|CLD|SNW|DDV|PVI|CLDPRB|SNWPRB|Fmask|SAA|SZA|VAA|VZA"
-"""Rasters of a product that are not what the satellite saw."""
+"""Rasters of a product that are not images: masks, classifications, angles."""
 
 _BANDS = r"B0\d|B1[0-2]|B8A|coastal|blue|green|red|rededge\d?|nir\d*|swir\d*"
 
@@ -59,98 +59,104 @@ ASSET = re.compile(
     r"(?:_R?(?P<resolution>\d+)m)?$",
     re.IGNORECASE,
 )
-"""Which raster of a product a file is."""
+"""Pattern of the part of a file name that identifies a raster within its product."""
 
 
 def naming(source: Source) -> Naming:
-    """Read platform, sensing time, tile and product from a file's name and its folders' names, the nearest first."""
+    """Parse platform, sensing time, tile and product from the name of a file and its folders; the nearest name wins."""
     path = PurePosixPath(unquote(source.name)) if source.is_web else source.posix
     asset = ASSET.match(path.stem)
-    named = Naming(
+    result = Naming(
         path.stem, asset=("TCI" if asset["image"] else (asset["band"] or asset["other"]).upper()) if asset else ""
     )
-    told = _told(path)
-    if "tile" not in told:
-        return named
-    named = replace(
-        named,
-        platform=told.get("platform", ""),
-        tile=told["tile"],
-        baseline=int(told.get("baseline", "0").replace(".", "")),
-        product_time=told.get("made", ""),
-        level=told.get("level", ""),
+    parts = _name_parts(path)
+    if "tile" not in parts:
+        return result
+    result = replace(
+        result,
+        platform=parts.get("platform", ""),
+        tile=parts["tile"],
+        baseline=int(parts.get("baseline", "0").replace(".", "")),
+        product_time=parts.get("made", ""),
+        level=parts.get("level", ""),
     )
-    if "time" not in told:
-        return named
-    scene_id = f"{named.platform or 'S2'}_{told['time']}_T{named.tile}"
-    return replace(named, scene_id=scene_id, sensing_time=_moment(told["time"]))
+    if "time" not in parts:
+        return result
+    scene_id = f"{result.platform or 'S2'}_{parts['time']}_T{result.tile}"
+    return replace(result, scene_id=scene_id, sensing_time=_parse_time(parts["time"]))
 
 
-def _told(path: PurePath) -> dict[str, str]:
-    """Gather what names say; a folder that says another tile or time is no folder of the file's product."""
-    told: dict[str, str] = {}
+def _name_parts(path: PurePath) -> dict[str, str]:
+    """Return the parts found in the names of a file and its folders, by kind.
+
+    A folder whose tile or time differs from the file's is ignored, since it belongs to another product.
+    """
+    parts: dict[str, str] = {}
     names = (path.stem, *reversed(path.parts[:-1]))
-    for found in (*chain.from_iterable(map(_said, names)), *_said_by_folders(path.as_posix())):
-        if all(told.get(key, found.get(key)) == found.get(key, told.get(key)) for key in ("tile", "time")):
-            told = found | told
-    return told
+    for found in (*chain.from_iterable(map(_parse_name, names)), *_parse_tile_folders(path.as_posix())):
+        if all(parts.get(key, found.get(key)) == found.get(key, parts.get(key)) for key in ("tile", "time")):
+            parts = found | parts
+    return parts
 
 
 @lru_cache(maxsize=4096)
-def _said(name: str) -> list[dict[str, str]]:
-    """List what the patterns find in one name."""
-    return [said for pattern in _NAMES if (match := pattern.search(name)) and (said := _cleaned(match.groupdict()))]
+def _parse_name(name: str) -> list[dict[str, str]]:
+    """Return the parts that each matching pattern finds in one name."""
+    return [
+        parts for pattern in _NAMES if (match := pattern.search(name)) and (parts := _normalized(match.groupdict()))
+    ]
 
 
-def _said_by_folders(path: str) -> list[dict[str, str]]:
+def _parse_tile_folders(path: str) -> list[dict[str, str]]:
     match = _TILE_FOLDERS.search(path)
     if match is None:
         return []
     zone, band, square, year, month, day = match.groups()
-    said = _cleaned({"tile": zone + band + square, "time": f"{year}{month:0>2}{day:0>2}"})
-    return [said] if said else []
+    parts = _normalized({"tile": zone + band + square, "time": f"{year}{month:0>2}{day:0>2}"})
+    return [parts] if parts else []
 
 
-def _cleaned(said: dict[str, str | None]) -> dict[str, str] | None:
-    """Write all in one way; None if a time is none: such a name says less than it seems to."""
-    told = {key: value.upper() for key, value in said.items() if value}
-    if "tile" in told:
-        told["tile"] = told["tile"].zfill(5)
-    if "time" in told:
-        moment = _moment(told["time"])
-        if moment is None:
+def _normalized(groups: dict[str, str | None]) -> dict[str, str] | None:
+    """Return the parts of a name in a uniform notation; None if the time is invalid, since the match is accidental."""
+    parts = {key: value.upper() for key, value in groups.items() if value}
+    if "tile" in parts:
+        parts["tile"] = parts["tile"].zfill(5)
+    if "time" in parts:
+        time = _parse_time(parts["time"])
+        if time is None:
             return None
-        told["time"] = moment.strftime("%Y%m%d" if len(told["time"]) == 8 else "%Y%m%dT%H%M%S")
-    return told
+        parts["time"] = time.strftime("%Y%m%d" if len(parts["time"]) == 8 else "%Y%m%dT%H%M%S")
+    return parts
 
 
-def _moment(text: str) -> datetime | None:
+def _parse_time(text: str) -> datetime | None:
     try:
         return datetime.strptime(text, _TIME_FORMATS[len(text)]).replace(tzinfo=UTC)
     except ValueError:
         return None
 
 
-def told_apart(scenes: Iterable[Scene]) -> list[Scene]:
-    """Give scenes of one id what tells them apart: level, raster, baseline, product, else what differs in their paths.
+def with_unique_ids(scenes: Iterable[Scene]) -> list[Scene]:
+    """Return the scenes with unique ids: extend equal ids by level, raster, baseline, product or parts of the paths.
 
     Examples
     --------
     >>> same = [Scene("clip", source=Source.of(f"/data/2019-08-{day}/clip.tif")) for day in ("05", "15")]
-    >>> [scene.scene_id for scene in told_apart(same)]
+    >>> [scene.scene_id for scene in with_unique_ids(same)]
     ['clip_2019-08-05', 'clip_2019-08-15']
     """
     by_id: dict[str, list[Scene]] = {}
     for scene in scenes:
         by_id.setdefault(scene.scene_id, []).append(scene)
     taken = {scene_id for scene_id, group in by_id.items() if len(group) == 1}
-    apart = []
+    renamed = []
     for scene_id, group in by_id.items():
         names = [scene_id] * len(group)
         for column in _differences(group) if len(group) > 1 else ():
             times = Counter(names)
             names = [
-                f"{name}_{told}" if told and times[name] > 1 else name for name, told in zip(names, column, strict=True)
+                f"{name}_{suffix}" if suffix and times[name] > 1 else name
+                for name, suffix in zip(names, column, strict=True)
             ]
         for name, scene in zip(names, group, strict=True):
             unique, number = name, 1
@@ -158,12 +164,12 @@ def told_apart(scenes: Iterable[Scene]) -> list[Scene]:
                 number += 1
                 unique = f"{name}_{number}"
             taken.add(unique)
-            apart.append(replace(scene, scene_id=unique))
-    return apart
+            renamed.append(replace(scene, scene_id=unique))
+    return renamed
 
 
 def _differences(group: Sequence[Scene]) -> Iterator[list[str]]:
-    """List what differs between scenes, the most telling first: texts in the scenes' order."""
+    """Yield the properties in which scenes differ, the most significant first: one text per scene, in order."""
     yield from (
         column
         for column in (
@@ -180,4 +186,4 @@ def _differences(group: Sequence[Scene]) -> Iterator[list[str]]:
         words = [re.findall(r"\w[\w.-]*", part.replace("_", " ")) for part in parts]
         shared = set.intersection(*map(set, words))
         if len(set(parts)) > 1:
-            yield ["_".join(word for word in told if word not in shared) for told in words]
+            yield ["_".join(word for word in own if word not in shared) for own in words]

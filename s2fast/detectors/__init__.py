@@ -1,7 +1,7 @@
-"""Keypoint detectors that a run can choose from: one row each, in `DETECTORS`.
+"""The available keypoint detectors: one row each in `DETECTORS`.
 
-A detector finds keypoints on a prepared scene and describes them with at most 512 bits. To add one, write a module that
-implements `Implementation` and add its row to `DETECTORS`. Importing this package imports no implementation.
+A detector finds keypoints in a prepared scene and describes them with at most 512 bits. To add one, write a module that
+implements `Implementation`, and add a row to `DETECTORS`. Importing this package imports no implementation.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ PixelSource = Callable[[slice, slice], npt.NDArray[np.uint8]]
 """(rows, columns) -> that part of an image."""
 
 COMMON_SETTINGS = frozenset({"detector", "backend", "upsample", "nodata_px", "max_per_scene", "cell_px"})
-"""Keys of ``[features]`` that act whatever the detector is."""
+"""Keys of ``[features]`` that apply to all detectors."""
 
 _DEFAULT = FeatureSettings()
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorInput:
-    """A prepared scene, perhaps enlarged, and which of its keypoints are wanted."""
+    """A prepared, possibly upscaled scene, with the mask and the budget of its keypoints."""
 
     pixels: PixelSource
     """Returns windows of the scene's pixels; several threads may call it at once."""
@@ -43,21 +43,21 @@ class DetectorInput:
     """Rows and columns of the scene [px]."""
 
     valid: MaskSource | None = None
-    """Returns windows of the mask: True where a keypoint may lie, by its nearest pixel. None: everywhere."""
+    """Returns windows of the mask of valid keypoint positions, looked up at the nearest pixel. None: all are valid."""
 
     budget: Budget | None = None
-    """How many keypoints to keep, and how they are spread; None: all."""
+    """Number and distribution of the keypoints to keep; None: keep all."""
 
     painted: bool = False
-    """Whether the outside of polygons is painted black, so that large parts of the scene hold no keypoint."""
+    """Whether the area outside the polygons is painted black, so that large parts of the scene have no keypoints."""
 
     @property
     def whole(self) -> tuple[slice, slice]:
         """Rows and columns of the whole scene."""
         return slice(0, self.shape[0]), slice(0, self.shape[1])
 
-    def chosen(self, xy: npt.NDArray[np.float32], response: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
-        """Return the rows of the keypoints that lie in the mask and within the budget, ascending."""
+    def select(self, xy: npt.NDArray[np.float32], response: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
+        """Return the row numbers of the keypoints inside the mask and within the budget, ascending."""
         rows = np.arange(len(xy))
         if self.valid is not None and len(xy):
             x, y = np.rint(xy).astype(np.intp).T
@@ -68,49 +68,49 @@ class DetectorInput:
 
 
 class Implementation(Protocol):
-    """What the module of a detector defines."""
+    """The interface of a detector's module."""
 
     def extract(self, scene: DetectorInput, settings: FeatureSettings, backend: str, threads: int) -> Features:
-        """Detect the wanted keypoints of a scene and describe them.
+        """Detect the keypoints of a scene that its mask and budget select, and describe them.
 
         Parameters
         ----------
         scene
-            What to search.
+            The scene to search.
         settings
-            ``[features]``, with ``upright`` settled: True or False.
+            ``[features]``; ``upright`` is True or False, not "auto".
         backend
             Name of one of the detector's backends.
         threads
-            Threads to use; 0: one per core. The result does not depend on it.
+            Number of threads; 0: one per core. The result does not depend on it.
 
         Returns
         -------
         Features
-            On the scene's grid, in an order that depends on the scene and the settings alone.
+            Features on the scene's grid, in an order that depends only on the scene and the settings.
         """
         ...
 
     def extract_bytes(self, shape: tuple[int, int], threads: int, *, backend: str, upsample: int, masked: bool) -> int:
-        """Predict the peak of extracting one scene.
+        """Predict the peak memory of extracting one scene.
 
         Parameters
         ----------
         shape
-            Rows and columns of the masked tile, before it is enlarged.
+            Rows and columns of the masked tile, before upscaling.
         threads
-            Threads used.
+            Number of threads.
         backend
             Name of one of the detector's backends.
         upsample
-            Factor by which the tile is enlarged for the detector.
+            Factor by which the tile is upscaled for the detector.
         masked
-            Whether the tile comes with a mask of the pixels that its file says are missing.
+            Whether the tile has a mask of missing pixels.
 
         Returns
         -------
         int
-            Bytes beyond what is loaded, the tile and its masks included.
+            Bytes, including the tile and its masks, without loaded libraries.
         """
         ...
 
@@ -120,19 +120,19 @@ class Detector:
     """One detector: a row of `DETECTORS`."""
 
     name: str
-    """What a user writes in a configuration: ``"akaze"``."""
+    """Name in a configuration: ``"akaze"``."""
 
     module: str
-    """Full name of the module that is its `Implementation`; imported when it is used."""
+    """Full name of the module that implements `Implementation`; imported on first use."""
 
     descriptor_bits: int
     """Width of a descriptor [bits]; the rest of the 512 packed bits is zero."""
 
     settings: frozenset[str]
-    """Keys of ``[features]`` that act on this detector, beside `COMMON_SETTINGS`."""
+    """Keys of ``[features]`` that apply to this detector, in addition to `COMMON_SETTINGS`."""
 
     backends: Sequence[Backend]
-    """Its backends, the one to prefer first; only their names and whether they can run are used."""
+    """The backends, the preferred one first; only their names and their availability are used."""
 
     def load(self) -> Implementation:
         """Import the implementation and return it."""
@@ -157,64 +157,65 @@ DETECTORS = (
         backends=(Backend("opencv", f"{__name__}.orb", "extract", "cpu", needs_package("cv2")),),
     ),
 )
-"""The default first."""
+"""All detectors, the default first."""
 
 
-def named(name: str) -> Detector:
-    """Return the detector of a name.
+def detector_of(settings: FeatureSettings) -> Detector:
+    """Return the detector that the settings select.
 
     Raises
     ------
     ConfigError
-        There is none.
+        There is no detector of that name.
     """
     for row in DETECTORS:
-        if row.name == name:
+        if row.name == settings.detector:
             return row
     known = ", ".join(row.name for row in DETECTORS)
-    raise ConfigError(f"features.detector = {name!r} is unknown; known: {known}")
+    raise ConfigError(f"features.detector = {settings.detector!r} is unknown; known: {known}")
 
 
 def backend_name(settings: FeatureSettings) -> str:
-    """Return the name of the backend that runs, see `s2fast_kernels.backends.resolve`."""
-    return resolve(named(settings.detector).backends, settings.backend).name
+    """Return the name of the backend to run, see `s2fast_kernels.backends.resolve`."""
+    return resolve(detector_of(settings).backends, settings.backend).name
 
 
 def check(settings: FeatureSettings) -> None:
-    """Refuse settings that name no detector, no backend of it, or change what does not act on it.
+    """Check that the detector and the backend exist, and that no setting without effect is changed.
 
-    A setting that does not act must have its default value: a file that lists all defaults serves every detector.
+    Settings that do not apply to the detector must have their default values, so that a file with all defaults is valid
+    for every detector.
 
     Raises
     ------
     ConfigError
-        The settings do not fit together.
+        The settings are inconsistent.
     s2fast_kernels.backends.BackendError
         The backend cannot run here.
     """
-    detector = named(settings.detector)
+    detector = detector_of(settings)
     known = ["auto", *(row.name for row in detector.backends)]
     if settings.backend not in known:
         raise ConfigError(
-            f"features.backend = {settings.backend!r} is no backend of features.detector = {detector.name!r}; "
+            f"features.backend = {settings.backend!r} is not a backend of features.detector = {detector.name!r}; "
             f"known: {', '.join(known)}"
         )
     for key in sorted(_without_effect(detector)):
         if getattr(settings, key) != getattr(_DEFAULT, key):
-            having = ", ".join(repr(row.name) for row in DETECTORS if key in row.settings)
+            supported = ", ".join(repr(row.name) for row in DETECTORS if key in row.settings)
             raise ConfigError(
                 f"features.{key} = {getattr(settings, key)!r} has no effect with features.detector = "
-                f"{detector.name!r}, only with {having}: remove it, or choose another detector"
+                f"{detector.name!r}, only with {supported}: remove it, or choose another detector"
             )
     resolve(detector.backends, settings.backend)
 
 
-def acting(settings: FeatureSettings) -> dict[str, Any]:
+def effective_settings(settings: FeatureSettings) -> dict[str, Any]:
     """Return the settings that the features depend on, for their content key.
 
-    The default detector is not named, so that its features keep the keys they had before there were others.
+    The default detector's name is omitted, so that its features keep the keys from before other detectors existed.
     """
-    detector = named(settings.detector)
+    detector = detector_of(settings)
     unnamed = {"detector"} if detector.name == _DEFAULT.detector else set()
     return settings.model_dump(exclude={"backend"} | unnamed | _without_effect(detector))
 

@@ -8,37 +8,38 @@ from s2fast_kernels.akaze import ENGINES, AkazeSettings, akaze, akaze_windowed
 from s2fast_kernels.features import Features
 
 WINDOWED = {engine.name for engine in ENGINES}
-"""Backends that compute a scene window by window."""
+"""Names of the backends that process a scene in windows."""
 
 _PAINTED_CORE_PX = 704
-"""Side of a window's core in painted scenes: small windows leave out more of what is black."""
+"""Side of a window's core in painted scenes: small windows skip more of the black area."""
 
 DENSE_PER_PX = 0.015
-"""Keypoints a pixel that extraction must have room for: real scenes have 0.001 to 0.0025, and 0.015 after CLAHE."""
+"""Keypoints per pixel to provide memory for: real scenes have 0.001 to 0.0025, and up to 0.015 after CLAHE."""
 
 _CANDIDATE_BYTES = 500
-"""What a maximum of the detector costs while lists of all windows are joined, sorted and described."""
+"""Memory per detector maximum while the lists of all windows are joined, sorted and described."""
 
 _WINDOW_BYTES = 48 << 20
-"""A thread's six float32 planes of a 1024 px window with its halo, and the window's pixels."""
+"""Memory per thread: six float32 planes of a 1024 px window with its halo, and the window's pixels."""
 
 _MASK_STRIP_ROWS = 1024
-"""Rows for which it is computed at once where a keypoint may lie."""
+"""Rows for which the mask of valid keypoint positions is computed at once."""
 
 _OPENCV_BYTES_PER_PX = 105
-"""cv2.AKAZE keeps every level of the whole image."""
+"""Memory per pixel of cv2.AKAZE, which keeps every level of the whole image."""
 
 
 def extract(scene: DetectorInput, settings: FeatureSettings, backend: str, threads: int) -> Features:
-    """Detect and describe; see `s2fast.detectors.Implementation`.
+    """Detect and describe keypoints; see `s2fast.detectors.Implementation`.
 
-    Backends that work in windows compute only windows that matter, and take one contrast factor from the valid pixels;
-    OpenCV always computes the whole image. Features are sorted by (level, y, x), those of OpenCV in its own order.
+    Windowed backends compute only windows that affect a valid keypoint, with one contrast factor computed from all
+    valid pixels; OpenCV always processes the whole image. Features are sorted by (level, y, x); OpenCV's keep their own
+    order.
     """
     akaze_settings = AkazeSettings(settings.threshold, settings.octaves, settings.layers, bool(settings.upright))
     if backend not in WINDOWED:
         features = akaze(scene.pixels(*scene.whole), settings=akaze_settings, backend=backend)
-        return features.take(scene.chosen(features.xy, features.response))
+        return features.take(scene.select(features.xy, features.response))
     return akaze_windowed(
         scene.pixels,
         scene.shape,
@@ -54,11 +55,12 @@ def extract(scene: DetectorInput, settings: FeatureSettings, backend: str, threa
 def extract_bytes(
     shape: tuple[int, int], threads: int, *, backend: str = "numba", upsample: int = 1, masked: bool = False
 ) -> int:
-    """Predict the peak of extracting one scene; see `s2fast.detectors.Implementation`.
+    """Predict the peak memory of extracting one scene; see `s2fast.detectors.Implementation`.
 
-    In windows: the tile, what of it is clear and what is missing, where pixels are equal and where keypoints may lie
-    (one bit a pixel each), the planes between octaves (float32, a quarter of the pixels each time), one strip of the
-    mask's making, the threads' windows, and candidates as dense as real scenes get. OpenCV works on the whole image.
+    A windowed backend needs: the tile with its masks of clear and missing pixels; the masks of equal pixels and of
+    valid keypoint positions (one bit per pixel each); the planes between octaves (float32, a quarter of the pixels each
+    time); one strip of a mask under construction; the threads' windows; and candidates at the greatest density of real
+    scenes. OpenCV processes the whole image.
     """
     tile = (2 + masked) * shape[0] * shape[1]
     shape = (upsample * shape[0], upsample * shape[1])

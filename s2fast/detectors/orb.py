@@ -1,8 +1,8 @@
-"""ORB keypoints and descriptors of a scene, through OpenCV: 256 bits instead of AKAZE's 486.
+"""ORB keypoints and descriptors of a scene, computed by OpenCV: 256 bits instead of AKAZE's 486.
 
-``features.octaves`` and ``features.layers`` shape the pyramid of images: each level is smaller than the one before by
-``2 ** (1 / layers)``, and levels on which no keypoint can lie are left out. With ``features.upright`` descriptors are
-not turned to the keypoint's orientation.
+``features.octaves`` and ``features.layers`` determine the image pyramid: each level is smaller than the previous one by
+the factor ``2 ** (1 / layers)``, and levels too small for a keypoint are omitted. With ``features.upright`` descriptors
+are not rotated to the keypoint's orientation.
 
 References
 ----------
@@ -21,27 +21,29 @@ from s2fast.detectors import DetectorInput
 from s2fast_kernels.features import Features, pack
 
 BORDER_PX = 31
-"""Keypoints keep this far from the border of their level [px of the level]: OpenCV's ``edgeThreshold``."""
+"""Minimum distance of keypoints from the border of their level [px of the level]: OpenCV's ``edgeThreshold``."""
 
 DIAMETER_PX = 3.7
-"""Diameter of a keypoint of the lowest level [px]: a tenth of the width that its descriptor looks at, as with AKAZE.
-That width is the patch of 31 px and 3 px of smoothing on either side."""
+"""Diameter of a keypoint of the lowest level [px]: as with AKAZE, a tenth of the width of the area that its descriptor
+samples. That area is the patch of 31 px with 3 px of smoothing on either side."""
 
 PATCH_PX = 31
-"""What OpenCV calls the size of a keypoint of the lowest level [px]."""
+"""The size that OpenCV reports for a keypoint of the lowest level [px]."""
 
 CANDIDATES_PER_PX = 0.03
-"""Most keypoints that compete for the budget, per pixel, the strongest of each level: OpenCV's ``nfeatures``."""
+"""Maximum number of keypoints that compete for the budget, per pixel; the strongest of each level are kept: OpenCV's
+``nfeatures``."""
 
 _CANDIDATE_BYTES = 150
-"""A keypoint in OpenCV's lists and as an object of Python."""
+"""Memory per keypoint, in OpenCV's lists and as a Python object."""
 
 _BYTES_PER_PX = 10
-"""The image, up to seven times as many pixels in its pyramid, where keypoints may lie, and the making of that mask."""
+"""Memory per pixel: the image, up to seven times as many pixels in its pyramid, the mask of valid keypoint positions,
+and working memory to compute that mask."""
 
 
 def detector(shape: tuple[int, int], settings: FeatureSettings) -> cv2.ORB | None:
-    """Return OpenCV's detector for a scene of this shape [px]; None where the scene is too small for a keypoint."""
+    """Return OpenCV's detector for a scene of this shape [px]; None if the scene is too small for a keypoint."""
     smallest = min(shape)
     if smallest <= 2 * BORDER_PX:
         return None
@@ -56,8 +58,8 @@ def detector(shape: tuple[int, int], settings: FeatureSettings) -> cv2.ORB | Non
 
 
 def extract(scene: DetectorInput, settings: FeatureSettings, backend: str, threads: int) -> Features:
-    """Detect and describe; see `s2fast.detectors.Implementation`. Features are sorted by (level, y, x)."""
-    del backend, threads  # there is one backend, and OpenCV has its own threads
+    """Detect and describe keypoints; see `s2fast.detectors.Implementation`. Features are sorted by (level, y, x)."""
+    del backend, threads  # there is only one backend, and OpenCV manages its own threads
     orb = detector(scene.shape, settings)
     if orb is None:
         return Features.none()
@@ -66,9 +68,9 @@ def extract(scene: DetectorInput, settings: FeatureSettings, backend: str, threa
     xy = np.array([point.pt for point in found], np.float32).reshape(-1, 2)
     response = np.array([point.response for point in found], np.float32)
     level = np.array([point.octave for point in found], np.int16)
-    # The budget prefers the lower row among equals, so the order is settled before.
+    # The budget breaks ties by the lower row number, so sort first.
     order = np.lexsort((xy[:, 0], xy[:, 1], level))
-    rows = order[scene.chosen(xy[order], response[order])]
+    rows = order[scene.select(xy[order], response[order])]
     if not len(rows):
         return Features.none()
     wanted = [found[row] for row in rows]
@@ -92,7 +94,7 @@ def extract(scene: DetectorInput, settings: FeatureSettings, backend: str, threa
 def extract_bytes(
     shape: tuple[int, int], threads: int, *, backend: str = "opencv", upsample: int = 1, masked: bool = False
 ) -> int:
-    """Predict the peak of extracting one scene; see `s2fast.detectors.Implementation`."""
+    """Predict the peak memory of extracting one scene; see `s2fast.detectors.Implementation`."""
     del threads, backend
     tile = (2 + masked) * shape[0] * shape[1]
     pixels = upsample**2 * shape[0] * shape[1]

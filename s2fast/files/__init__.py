@@ -1,1 +1,1 @@
-"""Files wherever they lie: what GDAL calls them, what of an address may be shown, and the bytes of object stores."""
+"""Local and remote files: GDAL's names of them, redaction of addresses, downloads and object stores."""

@@ -1,4 +1,4 @@
-"""What of an address may be shown: signatures and passwords are kept out of messages, logs, tables and pages."""
+"""Redact addresses: remove signatures and passwords from messages, logs, tables and pages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
-# In running text, or alone: `s2fast.files.source.Source` gives addresses without blanks, quotes and braces.
+# In running text, or alone: addresses from `s2fast.files.source.Source` contain no blanks, quotes or braces.
 _ADDRESS = re.compile(r"""\bhttps?(?::/{1,2}|%3A%2F%2F)[^\s'"<>{}]+""", re.IGNORECASE)
 
 WITH_OPTIONS = re.compile(r"""/vsicurl\?(?:[^\s'"{}]*&)?url=(?P<url>[^&\s'"{}]+)[^\s'"{}]*""", re.IGNORECASE)
-"""GDAL's /vsicurl?use_head=no&url=https%3A%2F%2Fhost%2Fa.tif."""
+"""GDAL's form of an address with options, ``/vsicurl?use_head=no&url=https%3A%2F%2Fhost%2Fa.tif``."""
 
 _NAMES_A_FILE = re.compile(
     r"(file|filename|id|item|name|path|product|tile|uuid|version|versionid)=(?:[\w.,:~-]|%2F)+", re.IGNORECASE
@@ -19,9 +19,9 @@ _NAMES_A_FILE = re.compile(
 
 
 def public(text: str) -> str:
-    """Leave out of all web addresses in a text what may be secret.
+    """Return a text without the parts of web addresses that may be secret.
 
-    That is user and password, the fragment, and the query but for what names a file.
+    These are the user and password, the fragment, and all query parameters except those that name a file.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def _public_address(url: str) -> str:
 
 
 def public_words(words: Iterable[str]) -> list[str]:
-    """Apply `public` to the words of a command, each of which may hold quotes."""
+    """Apply `public` to the words of a command, which may contain quotes."""
     return [
         public(re.sub(r"""['"{}<>]""", lambda match: quote(match[0]), word)) if "://" in word else word
         for word in words
@@ -49,7 +49,7 @@ def public_words(words: Iterable[str]) -> list[str]:
 
 
 class PublicFormatter(logging.Formatter):
-    """Formats log records without what is secret in addresses, whichever library logged them."""
+    """Format log records of any library without the secrets of addresses."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""

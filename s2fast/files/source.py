@@ -1,4 +1,4 @@
-"""`Source`: a file, a member of a zip, or a file on a server, by the name GDAL opens it by."""
+"""`Source`: a file, a member of a zip, or a file on a server, identified by GDAL's name for it."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from s2fast.errors import InputError
 from s2fast.files.redaction import WITH_OPTIONS, public
 
 SCHEMES = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
-"""GDAL's prefixes of addresses, by the scheme that a user writes."""
+"""GDAL's address prefixes, by the scheme that a user writes."""
 
 _ADDRESS = re.compile(r"^(?P<scheme>[a-z0-9+]+)://(?P<rest>.*)$", re.DOTALL | re.IGNORECASE)
 _WEB = re.compile(r"^(?:/vsicurl/)?(?P<scheme>https?):/{1,2}(?P<user>[^/]*@)?(?P<rest>.*)$", re.DOTALL | re.IGNORECASE)
-"""One slash is enough: a user's `Path` of an address has lost the other."""
+"""One slash is enough: converting an address to a `Path` drops the other."""
 
 _OBJECT = re.compile(r"^(?P<prefix>/vsi(?:s3|gs|az)/)(?P<key>.*)$", re.DOTALL)
 _PLAIN_ZIP = re.compile(r"(?P<archive>.+?\.zip(?:\?[^/]*)?)(?:/(?P<member>.*))?$", re.IGNORECASE | re.DOTALL)
 
 _LEAST_SECRET = 4
-"""Shorter parts of an address are no secrets, or only between others that are left out with them [characters]."""
+"""Minimum length of a secret part of an address [characters]; shorter parts are of no use alone."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """A file, a member of a zip, or a file on a server.
 
-    Sources are equal if their names are, whatever signatures they are opened with. What pydantic writes of a source is
-    its name; what pickle writes, for worker processes, includes the secret.
+    Sources with equal names are equal, even if their signatures differ. Pydantic serialises only the name; pickle, for
+    worker processes, includes the secret.
 
     Examples
     --------
@@ -45,23 +45,23 @@ class Source:
     """
 
     name: str
-    """What GDAL calls it, or the path of a local file; without signature and password. For messages, tables, records
-    and comparison."""
+    """GDAL's name, or the path of a local file, without signature and password. Used in messages, tables and records,
+    and for comparison."""
 
     secret: str = field(default="", repr=False, compare=False)
-    """What GDAL opens it by if that holds a signature or a password, else empty; see `address`."""
+    """GDAL's name if it contains a signature or a password, else empty; see `address`."""
 
     @classmethod
     def of(cls, place: Source | PurePath | str) -> Source:
-        """Return the source that a user names.
+        """Return the source for a path or address that a user writes.
 
-        Files keep their path. ``s3://``, ``gs://``, ``az://``, ``http(s)://`` and ``zip://ARCHIVE!/MEMBER`` become
-        GDAL's names, in which a zip stands in braces. GDAL's own names are accepted too.
+        Paths of files are kept. ``s3://``, ``gs://``, ``az://``, ``http(s)://`` and ``zip://ARCHIVE!/MEMBER`` are
+        converted to GDAL's names, in which braces enclose a zip. GDAL's own names are accepted too.
 
         Raises
         ------
         InputError
-            The address has a scheme that is not among these, or a query where there can be none.
+            The scheme is not one of these, or an address in an object store has a query.
 
         Examples
         --------
@@ -79,7 +79,7 @@ class Source:
             return cls._at(f"/vsicurl/{web['scheme'].lower()}://{_tidied(_quoted(web['user'] or '', web['rest']))}")
         if address := _ADDRESS.match(text):
             if address["scheme"] == "zip":
-                # A signature may hold an exclamation mark, hardly one with a slash.
+                # A signature may contain "!", but hardly "!/".
                 archive, _, member = address["rest"].partition("!/" if "!/" in address["rest"] else "!")
                 return cls.of(archive).resolved().member(member)
             scheme = address["scheme"].lower()
@@ -93,8 +93,8 @@ class Source:
         if stored := _OBJECT.match(text):
             if "=" in text.partition("?")[2]:
                 raise InputError(
-                    f"{text.partition('?')[0]}: an object store takes no query; give its key or token by the "
-                    "environment (AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_SAS_TOKEN), or name the signed https:// address"
+                    f"{text.partition('?')[0]}: addresses in object stores have no query; set the key or token in the "
+                    "environment (AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_SAS_TOKEN), or use the signed https:// address"
                 )
             return cls._at(stored["prefix"] + _tidied(stored["key"]))
         return cls._at(text) if text.startswith("/vsi") else cls.local(Path(text))
@@ -106,7 +106,7 @@ class Source:
 
     @classmethod
     def _at(cls, address: str) -> Source:
-        """Return the source that GDAL opens by an address, secrets included."""
+        """Return the source for GDAL's name of it, which may include secrets."""
         if not address.startswith("/vsi"):
             return cls(address)
         name = public(address)
@@ -114,7 +114,7 @@ class Source:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Write the name alone, and read it again."""
+        """Serialise only the name, and validate from it."""
         return core_schema.no_info_after_validator_function(
             cls.of,
             core_schema.union_schema([core_schema.is_instance_schema(cls), core_schema.str_schema()]),
@@ -126,72 +126,72 @@ class Source:
 
     @property
     def address(self) -> str:
-        """What GDAL opens it by, secrets included; for opening alone."""
+        """GDAL's name including secrets; use it only to open the file."""
         return self.secret or self.name
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a file or folder of its own on disk."""
+        """Whether it is a file or folder on disk, not a member of a zip."""
         return not self.name.startswith("/vsi")
 
     @property
     def path(self) -> Path | None:
-        """The file or folder on disk; None of a zip's member and of a file on a server."""
+        """The file or folder on disk; None for a zip's member and for a file on a server."""
         return Path(self.name) if self.is_local else None
 
     @property
     def is_web(self) -> bool:
-        """Whether it is a file on a web server, not one in a zip there."""
+        """Whether it is a file on a web server, not a member of a zip there."""
         return self.name.startswith("/vsicurl/http")
 
     @property
     def url(self) -> str:
-        """The address of a file on a web server, secrets included; for opening alone."""
+        """The URL of a file on a web server, including secrets; use it only to open the file."""
         return self.address.removeprefix("/vsicurl/")
 
     @property
     def is_remote(self) -> bool:
-        """Whether it lies on a server, by itself or in a zip there."""
+        """Whether it is on a server, as a file or in a zip."""
         return not self.outermost.is_local
 
     @property
     def posix(self) -> PurePosixPath:
-        """The name as a path, to read its file and folder names from, not to open it by."""
+        """The name as a path, for its file and folder names; it cannot be opened."""
         return PurePosixPath(self.name)
 
     @property
     def zip_parts(self) -> tuple[Source, str] | None:
-        """The zip and the path in it, empty for the zip as a folder; None if it does not lie in a zip."""
+        """The zip and the path in it, empty for the zip itself as a folder; None if the source is not in a zip."""
         archive, member = _split_zip(self.address)
         return (Source._at(archive), member) if archive else None
 
     @property
     def outermost(self) -> Source:
-        """The zip that holds it, or the zip that holds that zip, and so on; itself outside zips."""
+        """The outermost zip that contains the source; the source itself if it is not in a zip."""
         zipped = self.zip_parts
         return zipped[0].outermost if zipped else self
 
     def member(self, path: str) -> Source:
-        """Return a file or folder in this zip; with an empty path the zip as a folder."""
+        """Return a file or folder in this zip; with an empty path, the zip as a folder."""
         depth = 0
         for character in self.address:
             depth += {"{": 1, "}": -1}.get(character, 0)
             if depth < 0:
                 break
-        # GDAL counts braces; where they do not match, it finds the zip by its suffix.
+        # GDAL counts braces; if they do not match, it finds the zip by its suffix.
         archive = self.address if depth else f"{{{self.address}}}"
         return Source._at("/".join(filter(None, ("/vsizip", archive, _tidied(path)))))
 
     def absolute(self) -> Source:
-        """Return the source as it is named from any working directory; links are kept, since their names may matter."""
+        """Return the source with an absolute path; links are not resolved, since their names may hold scene ids."""
         return Source(str(Path(self.name).absolute())) if self.is_local else self
 
     def resolved(self) -> Source:
-        """Return the source as it is named from any working directory, links followed."""
+        """Return the source with an absolute path, links resolved."""
         return Source(str(Path(self.name).resolve())) if self.is_local else self
 
     def redacted(self, error: BaseException) -> str:
-        """Return GDAL's words on this source without what is secret: GDAL may repeat a part of the address alone.
+        """Return the message of GDAL's error without secrets, even if GDAL repeats only a part of the address.
 
         Examples
         --------
@@ -209,7 +209,7 @@ class Source:
 
 
 def _quoted(user: str, rest: str) -> str:
-    """Quote what a line of text would break a web address at; no server is sent the fragment."""
+    """Percent-encode the characters that end an address in running text; drop the fragment, which servers never get."""
     path, mark, query = rest.partition("#")[0].partition("?")
     allowed = "%:!$&()*+,;=~[]"
     return (
@@ -221,12 +221,12 @@ def _quoted(user: str, rest: str) -> str:
 
 
 def _tidied(path: str) -> str:
-    """Drop empty and ``.`` steps, as a path on disk does."""
+    """Remove empty and ``.`` components, as `Path` does."""
     return "/".join(step for step in path.split("/") if step not in ("", "."))
 
 
 def _split_zip(address: str) -> tuple[str, str]:
-    """Split GDAL's name of a zip's member into archive and member; empty if it is no such name."""
+    """Split GDAL's name of a zip's member into archive and member; both are empty for any other name."""
     text, depth = address.removeprefix("/vsizip/"), 0
     if text == address:
         return "", ""

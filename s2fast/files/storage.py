@@ -1,7 +1,7 @@
-"""Where the bytes of a run folder lie: a local folder or an object store, behind the same few operations.
+"""Storage of a run folder's files: a local folder or an object store, with the same interface.
 
-Whatever is written is there whole or not at all, wherever it lies, and a writer that dies leaves nothing that looks
-like a result. Zarr writes through the same operations.
+Writes are atomic: a file exists completely or not at all, also after a writer is killed. Zarr writes through the same
+functions.
 """
 
 from __future__ import annotations
@@ -29,70 +29,71 @@ from s2fast.errors import ConfigError, RunFolderError
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-_Answer = TypeVar("_Answer")
+_Response = TypeVar("_Response")
 
 PARTIAL = ".partial"
-"""Folder, inside a local run folder, of the files that are being written: one place to look for a dead run's."""
+"""Folder, inside a local run folder, of all partially written files, so that those of a killed run are easy to find."""
 
 LOCK = "run.lock"
-"""File that says who writes a run folder; a folder with nothing else is empty."""
+"""File that names the writer of a run folder; a folder that contains only this file counts as empty."""
 
 SETTLE_S = 2.0
-"""Where nothing is written on a condition, two writers see after this long [s] who was the last."""
+"""Without conditional writes, time until two concurrent writers can see whose write was the last [s]."""
 
 ABANDONED_S = 3600.0
-"""A file still partial after this long [s] has lost its writer, on whichever machine that was."""
+"""Age at which a partial file counts as abandoned, whichever machine wrote it [s]."""
 
 RETRY: RetryConfig = {"max_retries": 10}
-"""How often a request that an object store answers with an error is made again, waiting longer each time."""
+"""Retries of a request that an object store answers with an error, with increasing pauses."""
 
-ANSWERS = 3
-"""How often a request is made whose answer is cut short; every time retried as `RETRY` says."""
+ATTEMPTS = 3
+"""Attempts of a request whose response is truncated; each of them is retried as in `RETRY`."""
 
 CLIENT: ClientConfig = {"timeout": "120s", "allow_http": True}
-"""A request may take this long: a table of 100 MB on a slow line. Whoever names an endpoint without TLS means it."""
+"""The time-out allows for a table of 100 MB on a slow connection. Plain HTTP is used only for endpoints that ask for
+it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What a file's entry says of it."""
+    """Metadata of a file."""
 
     size: int
     """[bytes]"""
     written: float
-    """When it was last written [s since 1970]."""
+    """Time of the last write [s since 1970]."""
 
 
 class Storage(Protocol):
-    """Bytes under names such as ``pairs/0a1b.parquet``."""
+    """Files under names such as ``pairs/0a1b.parquet``."""
 
     @property
     def address(self) -> str:
         """A path or URL that opens the same storage from any process, on any machine that can reach it."""
 
     def read(self, name: str) -> bytes:
-        """Read a file; raises FileNotFoundError if it is not there."""
+        """Return a file's content; raise FileNotFoundError if it does not exist."""
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, new or over another, so that it is there whole or not at all."""
+        """Write or replace a file atomically."""
 
     def swap(self, name: str, before: bytes | None, after: bytes) -> bool:
-        """Write a file only if it still holds `before`, None: is not there; return whether it holds `after` now."""
+        """Write a file only if its content is `before` (None: it does not exist); return whether it is `after` now."""
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a folder and what is below it; what is not there is left alone."""
+        """Remove a file, or a folder with its content; do nothing if it does not exist."""
 
     def names(self, folder: str) -> list[str]:
-        """List the files directly in a folder, sorted; a folder that is not there is empty."""
+        """Return the names of the files directly in a folder, sorted; empty if the folder does not exist."""
 
     def stamps(self) -> dict[str, Stamp]:
-        """List all files, those in folders too, by name."""
+        """Return the metadata of all files, at any depth, by name."""
 
     def is_empty(self) -> bool:
-        """Say whether nothing at all is there yet."""
+        """Return whether there are no files, except the lock and partial ones."""
 
     def sweep(self) -> None:
-        """Remove what writers that have died left unfinished; those alive, here or elsewhere, are not disturbed."""
+        """Remove partial files of dead writers; files of running ones, here or elsewhere, are kept."""
 
     def zarr(self, folder: str) -> Store:
         """Open a folder as a Zarr store."""
@@ -100,21 +101,21 @@ class Storage(Protocol):
 
 @lru_cache(maxsize=8)
 def open_storage(address: str) -> Storage:
-    """Open a local path, or a URL such as ``s3://bucket/prefix``; connections are kept for the next caller.
+    """Return the storage at a local path, or at a URL such as ``s3://bucket/prefix``; connections are cached.
 
     Raises
     ------
     ConfigError
-        The package that speaks to object stores is missing, or does not know the address.
+        The package for object stores is not installed, or does not support the address.
     """
     return ObjectStorage(address) if "://" in address else LocalStorage(address)
 
 
 class LocalStorage:
-    """A folder; files are written aside and moved into place."""
+    """A local folder; files are written to a temporary name and then renamed."""
 
     def __init__(self, path: Path | str) -> None:
-        # A worker need not share our working directory.
+        # A worker may have another working directory.
         self._root = Path(path).absolute()
 
     @property
@@ -141,11 +142,11 @@ class LocalStorage:
     def swap(self, name: str, before: bytes | None, after: bytes) -> bool:
         """See `Storage`."""
         _make_folders(self._root)
-        with _alone(self._root) as alone:
+        with _locked(self._root) as locked:
             if _content(self, name) != before:
                 return False
             self.write(name, after)
-        if not alone:
+        if not locked:
             time.sleep(SETTLE_S)
         return _content(self, name) == after
 
@@ -191,7 +192,7 @@ class LocalStorage:
     def sweep(self) -> None:
         """See `Storage`."""
         folder = self._root / PARTIAL
-        # A folder that is no longer there, or is not empty, is another run's doing: it sweeps for itself.
+        # If the folder has disappeared or is not empty, another run is at work, which sweeps for itself.
         with suppress(OSError):
             for path in folder.iterdir():
                 if _is_abandoned(path):
@@ -204,7 +205,7 @@ class LocalStorage:
 
 
 def _content(storage: Storage, name: str) -> bytes | None:
-    """Read a file; None if it is not there."""
+    """Return a file's content; None if it does not exist."""
     try:
         return storage.read(name)
     except FileNotFoundError:
@@ -212,10 +213,10 @@ def _content(storage: Storage, name: str) -> bytes | None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Keep other processes out of a folder while the block runs; the system ends that with the process.
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold an exclusive lock on a folder; yield whether the file system supports it.
 
-    Yields whether the file system can.
+    The operating system releases the lock if the process dies.
     """
     import fcntl
 
@@ -239,7 +240,7 @@ def _write_whole(root: Path, name: str, data: Any) -> None:
             partial.write_bytes(data)
             partial.replace(path)
         except FileNotFoundError as error:
-            # The first file of its folder; or somebody has swept the folder of partial files.
+            # The file is the first of its folder, or another process has removed the folder of partial files.
             if not may_lack_folders:
                 raise _failure("write", str(path), error) from error
             _make_folders(partial.parent, path.parent)
@@ -262,7 +263,7 @@ def _make_folders(*folders: Path) -> None:
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Say whether a partial file's writer is dead: a process of this machine that is gone, or one of any, long ago."""
+    """Return whether a partial file has no writer: its process on this machine has ended, or the file is too old."""
     node, pid, _ = path.name.rsplit("-", 2)
     if node == platform.node() and not is_alive(int(pid)):
         return True
@@ -273,7 +274,7 @@ def _is_abandoned(path: Path) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether there is a process of this machine with that id."""
+    """Return whether a process with that id exists on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -299,7 +300,7 @@ class _LocalZarr(LocalStore):
 
 
 class ObjectStorage:
-    """A prefix of a bucket; a file is one PUT, so a dead writer leaves nothing, not even an unfinished upload."""
+    """A prefix of a bucket; a file is written by one PUT, so that a killed writer leaves no partial file or upload."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
@@ -312,13 +313,13 @@ class ObjectStorage:
 
     def read(self, name: str) -> bytes:
         """See `Storage`."""
-        with _told("read", f"{self._url}/{name}"):
-            return _answered(lambda: bytes(self._store.get(name).bytes()))
+        with _converted_errors("read", f"{self._url}/{name}"):
+            return _retried(lambda: bytes(self._store.get(name).bytes()))
 
     def write(self, name: str, data: bytes) -> None:
         """See `Storage`."""
-        with _told("write", f"{self._url}/{name}", missing_is_failure=True):
-            _answered(lambda: self._store.put(name, data, use_multipart=False))
+        with _converted_errors("write", f"{self._url}/{name}", missing_is_failure=True):
+            _retried(lambda: self._store.put(name, data, use_multipart=False))
 
     def swap(self, name: str, before: bytes | None, after: bytes) -> bool:
         """See `Storage`."""
@@ -326,7 +327,7 @@ class ObjectStorage:
             made = self._put_if(name, after, "create")
         else:
             try:
-                with _told("read", f"{self._url}/{name}"):
+                with _converted_errors("read", f"{self._url}/{name}"):
                     found = self._store.get(name)
                     if bytes(found.bytes()) != before:
                         return False
@@ -334,17 +335,17 @@ class ObjectStorage:
                 return False
             version = {part: found.meta[part] for part in ("e_tag", "version") if found.meta[part]}
             made = self._put_if(name, after, version)
-        # A server that knows no conditions lets the second through as well.
+        # A server that ignores conditions accepts the second request as well.
         if made and self._put_if(name, after, "create"):
             time.sleep(SETTLE_S)
-        # A request may have been made twice, its first answer lost.
+        # Compare contents: after a lost response the request is repeated, and then its condition fails.
         return _content(self, name) == after
 
     def _put_if(self, name: str, data: bytes, mode: Any) -> bool:
-        """Write a file on a condition; return False if it was not met."""
+        """Write a file conditionally; return False if the condition was not met."""
         from obstore.exceptions import AlreadyExistsError, NotSupportedError, PreconditionError
 
-        with _told("write", f"{self._url}/{name}", missing_is_failure=True):
+        with _converted_errors("write", f"{self._url}/{name}", missing_is_failure=True):
             try:
                 self._store.put(name, data, mode=mode, use_multipart=False)
             except (AlreadyExistsError, PreconditionError):
@@ -355,26 +356,26 @@ class ObjectStorage:
 
     def remove(self, name: str) -> None:
         """See `Storage`."""
-        with _told("remove", f"{self._url}/{name}"), suppress(FileNotFoundError):
-            below = _answered(lambda: [item["path"] for batch in self._store.list(name) for item in batch])
-            _answered(lambda: self._store.delete([name, *below]))
+        with _converted_errors("remove", f"{self._url}/{name}"), suppress(FileNotFoundError):
+            below = _retried(lambda: [item["path"] for batch in self._store.list(name) for item in batch])
+            _retried(lambda: self._store.delete([name, *below]))
 
     def names(self, folder: str) -> list[str]:
         """See `Storage`."""
-        with _told("list", f"{self._url}/{folder}"):
-            found = _answered(lambda: self._store.list_with_delimiter(folder or None)["objects"])
+        with _converted_errors("list", f"{self._url}/{folder}"):
+            found = _retried(lambda: self._store.list_with_delimiter(folder or None)["objects"])
             return sorted(str(item["path"]).rpartition("/")[2] for item in found)
 
     def stamps(self) -> dict[str, Stamp]:
         """See `Storage`."""
-        with _told("list", self._url):
-            found = _answered(lambda: [item for batch in self._store.list() for item in batch])
+        with _converted_errors("list", self._url):
+            found = _retried(lambda: [item for batch in self._store.list() for item in batch])
             return {item["path"]: Stamp(item["size"], item["last_modified"].timestamp()) for item in found}
 
     def is_empty(self) -> bool:
         """See `Storage`."""
-        with _told("list", self._url):
-            found: Any = _answered(lambda: next(iter(self._store.list(chunk_size=2)), []))
+        with _converted_errors("list", self._url):
+            found: Any = _retried(lambda: next(iter(self._store.list(chunk_size=2)), []))
             return all(item["path"] == LOCK for item in found)
 
     def sweep(self) -> None:
@@ -385,24 +386,24 @@ class ObjectStorage:
         return _ObjectZarr(_open(f"{self._url}/{folder}"))
 
 
-def _answered(ask: Callable[[], _Answer]) -> _Answer:
-    """Ask again where the answer was cut short: obstore does so for a file's bytes, not for listings and errors."""
+def _retried(request: Callable[[], _Response]) -> _Response:
+    """Repeat a request whose response is truncated; obstore itself repeats only the reading of a file's content."""
     from obstore.exceptions import GenericError
 
-    for _ in range(ANSWERS - 1):
+    for _ in range(ATTEMPTS - 1):
         with suppress(GenericError):
-            return ask()
-    return ask()
+            return request()
+    return request()
 
 
-async def _answered_async(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
-    """Ask again where the answer was cut short; see `_answered`."""
+async def _retried_async(request: Callable[[], Awaitable[_Response]]) -> _Response:
+    """Repeat a request whose response is truncated; see `_retried`."""
     from obstore.exceptions import GenericError
 
-    for _ in range(ANSWERS - 1):
+    for _ in range(ATTEMPTS - 1):
         with suppress(GenericError):
-            return await ask()
-    return await ask()
+            return await request()
+    return await request()
 
 
 def _open(url: str) -> Any:
@@ -410,7 +411,7 @@ def _open(url: str) -> Any:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ImportError as error:
-        raise ConfigError(f"{url} is an object store: pip install 's2fast[s3]'") from error
+        raise ConfigError(f"{url} is in an object store, which needs obstore: pip install 's2fast[s3]'") from error
     try:
         return from_url(url, client_options=CLIENT, retry_config=RETRY)
     except (BaseError, ValueError) as error:
@@ -418,22 +419,22 @@ def _open(url: str) -> Any:
 
 
 class _ObjectZarr(ObjectStore[Any]):
-    """Zarr's object store, writing as `ObjectStorage` does and telling failures as it does."""
+    """Zarr's object store, with the writes and the errors of `ObjectStorage`."""
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         get = super().get
-        with _told("read", f"{self.store.prefix}/{key}"):
-            return await _answered_async(lambda: get(key, prototype, byte_range))
+        with _converted_errors("read", f"{self.store.prefix}/{key}"):
+            return await _retried_async(lambda: get(key, prototype, byte_range))
 
     async def set(self, key: str, value: Buffer) -> None:
         self._check_writable()
-        with _told("write", f"{self.store.prefix}/{key}", missing_is_failure=True):
-            await _answered_async(lambda: self.store.put_async(key, value.as_buffer_like(), use_multipart=False))
+        with _converted_errors("write", f"{self.store.prefix}/{key}", missing_is_failure=True):
+            await _retried_async(lambda: self.store.put_async(key, value.as_buffer_like(), use_multipart=False))
 
     async def exists(self, key: str) -> bool:
         exists = super().exists
-        with _told("read", f"{self.store.prefix}/{key}"):
-            return await _answered_async(lambda: exists(key))
+        with _converted_errors("read", f"{self.store.prefix}/{key}"):
+            return await _retried_async(lambda: exists(key))
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         if not await self.exists(key):
@@ -441,8 +442,8 @@ class _ObjectZarr(ObjectStore[Any]):
 
 
 @contextmanager
-def _told(verb: str, where: str, *, missing_is_failure: bool = False) -> Iterator[None]:
-    """Tell an object store's errors as a run folder's; what is missing stays a FileNotFoundError unless told."""
+def _converted_errors(verb: str, where: str, *, missing_is_failure: bool = False) -> Iterator[None]:
+    """Convert object-store errors to RunFolderError; FileNotFoundError passes through unless `missing_is_failure`."""
     from obstore.exceptions import BaseError
 
     try:
@@ -457,21 +458,21 @@ def _told(verb: str, where: str, *, missing_is_failure: bool = False) -> Iterato
 
 _ADVICE = {
     **dict.fromkeys(
-        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "make room there and run again: what was complete is kept"
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free disk space there and run again: complete results are kept"
     ),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "name an --out that may be written"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose an --out that is writable"),
 }
 
 
 def _failure(verb: str, where: str, error: Exception) -> RunFolderError:
     number = error.errno if isinstance(error, OSError) else None
-    advice = _ADVICE.get(number or 0, "see to it and run again: what was complete is kept")
+    advice = _ADVICE.get(number or 0, "fix this and run again: complete results are kept")
     return RunFolderError(f"cannot {verb} {where}: {_reason(error)}; {advice}")
 
 
 def _reason(error: Exception) -> str:
-    """Put what went wrong into one line."""
+    """Return an error's message in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    # A server's answer follows as XML, and obstore's own view of it after an empty line.
+    # Drop the server's XML response, and obstore's debug output after an empty line.
     return str(error).partition("\n")[0].partition("<?xml")[0].rstrip(" :,")

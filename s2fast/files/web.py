@@ -1,4 +1,4 @@
-"""Files on web servers: which version a server has, and the whole file where it does not give parts of it."""
+"""Files on web servers: their versions, and downloads from servers without range requests."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from s2fast.files.source import Source
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 60.0
-"""How long a server may be silent."""
+"""Maximum time without data from a server."""
 
 _PAUSES_S = (0.5, 2.0, 8.0)
-"""Waits before asking again a server that is busy or cut the answer short."""
+"""Pauses before a request is repeated because the server is busy or the response was truncated."""
 
 _BUSY = (429, 500, 502, 503, 504)
 
 _ADVICE = {
-    401: "; give user and password in the address",
-    403: "; its signature may have expired: get another",
-    410: "; its signature may have expired: get another",
+    401: "; write user and password into the address",
+    403: "; its signature may have expired: get a new address",
+    410: "; its signature may have expired: get a new address",
 }
 
 
 def version(url: str) -> str:
-    """Return what the server says of a file: its size, and its tag or the time of its last change.
+    """Return the version of a file on a server: its size, and its ETag or modification time.
 
-    One byte is asked for, since not every server, and hardly a signed address, answers a HEAD request.
+    One byte is requested with GET, since some servers and most signed addresses reject HEAD requests.
 
     Raises
     ------
     SceneError
-        The server does not give the file.
+        The server does not return the file.
     """
     with closing(_answer(url, "bytes=0-0")) as answer:
         size = _size(answer)
@@ -56,37 +56,37 @@ def version(url: str) -> str:
 
 
 def downloaded(source: Source) -> Source | None:
-    """Download a source, or the zip it lies in, whose server does not give parts of a file.
+    """Download a source, or the zip that contains it, if its server does not support range requests.
 
     Returns
     -------
     Source or None
-        The copy, to be opened before another is asked for; None: the source is not on a web server, or the server
-        gives parts of it.
+        The local copy, which must be opened before the next call; None: the source is not on a web server, or the
+        server supports range requests.
 
     Raises
     ------
     SceneError
-        The server does not give the file, or not all of it.
+        The server does not return the file, or returns only part of it.
     """
     zipped = source.zip_parts
     if zipped:
         archive = downloaded(zipped[0])
         return archive and archive.member(zipped[1])
-    if not source.is_web or _gives_parts(source.url):
+    if not source.is_web or _supports_ranges(source.url):
         return None
     return Source.local(_whole(source.url).path)
 
 
 @lru_cache(maxsize=10_000)
-def _gives_parts(url: str) -> bool:
-    """Whether the server gives parts of a file as it is, not compressed on the way."""
+def _supports_ranges(url: str) -> bool:
+    """Return whether the server supports range requests for a file, without content encoding."""
     with closing(_answer(url, "bytes=0-0")) as answer:
         return answer.status == 206 and not answer.headers["Content-Encoding"]
 
 
 class _Copy:
-    """A file that is removed with this object, at the latest when the process ends."""
+    """A temporary file that is removed with this object, at the latest when the process ends."""
 
     def __init__(self, suffix: str) -> None:
         handle, name = tempfile.mkstemp(prefix="s2fast-", suffix=suffix)
@@ -97,15 +97,15 @@ class _Copy:
 
 @lru_cache(maxsize=1)
 def _whole(url: str) -> _Copy:
-    """Download a file; the last copy is kept for whoever opens it again."""
-    log.info("%s: its server does not give parts of a file; it is downloaded", public(url))
+    """Download a file; the last copy is cached."""
+    log.info("%s: downloading the file, since its server does not support range requests", public(url))
     copy = _Copy(Path(urlsplit(url).path).suffix)
     try:
         with closing(_answer(url)) as answer, copy.path.open("wb") as sink:
             compressed = answer.headers["Content-Encoding"] == "gzip"
             shutil.copyfileobj(gzip.GzipFile(fileobj=answer) if compressed else answer, sink)
             if answer.length:
-                raise EOFError(f"the answer ends after {sink.tell()} bytes")
+                raise EOFError(f"the response ends after {sink.tell()} bytes")
     except (OSError, EOFError, HTTPException, zlib.error) as error:
         raise error if isinstance(error, SceneError) else _failure(url, error) from None
     return copy
@@ -117,7 +117,7 @@ def _size(answer: HTTPResponse) -> str:
 
 
 def _answer(url: str, part: str = "") -> HTTPResponse:
-    """Ask for a file or a part of it, again where the server is busy."""
+    """Request a file or a part of it; repeat the request if the server is busy."""
     request = _request(url)
     if part:
         request.add_header("Range", part)
@@ -130,7 +130,7 @@ def _answer(url: str, part: str = "") -> HTTPResponse:
             failure = _failure(url, error)
             pause_s = next(pauses_s, None) if busy else None
             if pause_s is None:
-                # The cause may name what the server redirected to, signature included.
+                # The cause may contain the redirection's target, including a signature.
                 raise failure from None
             time.sleep(pause_s)
         else:
@@ -138,22 +138,22 @@ def _answer(url: str, part: str = "") -> HTTPResponse:
 
 
 def _request(url: str) -> Request:
-    """Turn the user and password of an address into a header, as browsers do."""
+    """Return a request with the user and password of the address in a header, as browsers send them."""
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     address = urlunsplit(parts._replace(netloc=host))
     request = Request(address, headers={"User-Agent": "s2fast"})  # noqa: S310  http or https: see `Source.is_web`
     if at:
-        # urllib drops what is added so where it is redirected to another server.
+        # urllib does not send this header to a server that it is redirected to.
         request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(unquote(user).encode()).decode()}")
     return request
 
 
 def _failure(url: str, error: Exception) -> SceneError:
     if isinstance(error, HTTPError):
-        # Its own words may be many, and name what it redirects to.
-        told = f"HTTP {error.code} {responses.get(error.code, '')}{_ADVICE.get(error.code, '')}"
+        # The error's own message may be long, and contain the redirection's target.
+        reason = f"HTTP {error.code} {responses.get(error.code, '')}{_ADVICE.get(error.code, '')}"
         error.close()
     else:
-        told = str(error.reason if isinstance(error, URLError) else error) or type(error).__name__
-    return SceneError(f"{public(url)}: the server does not give it: {public(told)}")
+        reason = str(error.reason if isinstance(error, URLError) else error) or type(error).__name__
+    return SceneError(f"{public(url)}: cannot be read from the server: {public(reason)}")

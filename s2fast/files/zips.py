@@ -1,4 +1,4 @@
-"""List the files in zips, which may lie in other zips."""
+"""List the files in zips, also in zips within zips."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from s2fast.files.source import Source
 
 
 def zip_names(archive: Source) -> list[str]:
-    """List the files in a zip, which may itself lie in a zip, as GDAL names them, sorted.
+    """Return GDAL's names of the files in a zip, which may itself be in a zip, sorted.
 
     Raises
     ------
     zipfile.BadZipFile
-        The file is no zip, or a part of one, or lies in a zip that has a password.
+        The file is not a complete zip, or is in a zip with a password.
     """
     try:
         with _opened_zip(archive) as opened:
@@ -26,7 +26,7 @@ def zip_names(archive: Source) -> list[str]:
 
 
 def _members(opened: zipfile.ZipFile) -> dict[str, str]:
-    """Map members' names with slashes, as GDAL writes them, to those in the zip; some writers use backslashes."""
+    """Map GDAL's names of members, with slashes, to those in the zip, which may have backslashes."""
     return {name.replace("\\", "/"): name for name in opened.namelist()}
 
 

@@ -1,4 +1,4 @@
-"""Where polygons lie: a file, a folder, a zip, an address; and on disk for as long as they are read."""
+"""Locate polygon files: in a file, a folder, a zip or at an address; unpack them to disk while they are read."""
 
 from __future__ import annotations
 
@@ -29,50 +29,50 @@ _PARTS = {
     ".csv": (".csvt", ".prj"),
     ".gml": (".xsd",),
 }
-"""Files that belong to another of the same name."""
+"""Suffixes of sidecar files with the same name, by the suffix of the main file."""
 
 _SUFFIXES = (
     ".shp", ".gpkg", ".gdb", ".parquet", ".geoparquet", ".fgb", ".geojson", ".geojsonl", ".geojsons", ".topojson",
     ".kml", ".gml", ".gpx", ".tab", ".mif",
 )  # fmt: skip
-"""What is looked for in a folder or a zip."""
+"""Files to look for in a folder or a zip."""
 
 _OTHER_SUFFIXES = (".json", ".csv")
-"""What is looked for there if there is nothing else: these often hold no polygons."""
+"""Files to look for if there are none of `_SUFFIXES`: these often contain no polygons."""
 
 _TIMEOUT_S = 60
 
 
 @dataclass(frozen=True, slots=True)
 class RegionFile:
-    """A file of polygons, known by its content."""
+    """A file of polygons, identified by a hash of its content."""
 
     source: Annotated[Source, Field(alias="path")]
-    """A file, folder or zip, a zip's member, or an address without password and query; in run.json its name, under
+    """A file, folder or zip, a zip's member, or an address without password and query; run.json stores its name as
     ``path``."""
 
     content: str
-    """Hash of the bytes of the file and of those that belong to it."""
+    """Hash of the bytes of the file and its sidecar files."""
 
     data: Annotated[bytes, Field(exclude=True)] = field(default=b"", compare=False, repr=False)
-    """The bytes themselves if they came from an address: workers need not ask again. Not part of run.json."""
+    """The file's bytes if it was downloaded, so that workers need not download it again. Not part of run.json."""
 
     @classmethod
-    def at(cls, place: Path | str) -> RegionFile:
-        """Identify a file, a folder of files, a zip or an address.
+    def at(cls, path: Path | str) -> RegionFile:
+        """Return the region file at a path or an address: a file, a folder of files or a zip.
 
         Raises
         ------
         InputError
-            There is none, or it cannot be read.
+            There is no such file, or it cannot be read.
         """
-        source = Source.of(place)
+        source = Source.of(path)
         archive, member = source.zip_parts or (source, "")
         digest = hashlib.blake2b(digest_size=16)
         if archive.path is None:
-            known, data = _downloaded(str(place))
+            public_source, data = _download(str(path))
             digest.update(data)
-            return cls(known, digest.hexdigest(), data)
+            return cls(public_source, digest.hexdigest(), data)
         try:
             source.name.encode()
             for part in _files(archive.path):
@@ -88,34 +88,34 @@ class RegionFile:
 
     @contextmanager
     def datasets(self) -> Iterator[list[Path]]:
-        """Yield the files on disk that hold the polygons; of a zip or an address, in a temporary folder.
+        """Yield the polygon files on disk; a zip or a download is unpacked into a temporary folder.
 
         Raises
         ------
         InputError
-            The zip cannot be unpacked, or nothing in it or in the folder is a file of polygons.
+            The zip cannot be unpacked, or the zip or the folder contains no polygon file.
         """
         archive, member = self.source.zip_parts or (self.source, "")
         with tempfile.TemporaryDirectory(prefix="s2fast-") as temporary:
-            place = Path(archive.name)
+            path = Path(archive.name)
             if self.data:
-                place = Path(temporary, place.name)
-                place.write_bytes(self.data)
-            if _is_zip(place):
+                path = Path(temporary, path.name)
+                path.write_bytes(self.data)
+            if _is_zip(path):
                 folder = Path(temporary, "unpacked")
                 try:
-                    with zipfile.ZipFile(place) as opened:
+                    with zipfile.ZipFile(path) as opened:
                         opened.extractall(folder)
                 except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError) as error:
                     raise InputError(f"{self}: the zip cannot be unpacked ({error})") from error
-                place = folder / member
-            if not place.exists():
+                path = folder / member
+            if not path.exists():
                 raise InputError(f"{self}: there is no such file in the zip")
-            yield _found(place, str(self))
+            yield _polygon_files(path, str(self))
 
 
 def is_geodatabase(path: Path) -> bool:
-    """Whether a folder is an ESRI file geodatabase."""
+    """Return whether a path is an ESRI file geodatabase, which is a folder."""
     return path.suffix.lower() == ".gdb" and path.is_dir()
 
 
@@ -126,16 +126,16 @@ def _is_zip(path: Path) -> bool:
         return source.read(4) in (b"PK\3\4", b"PK\5\6")
 
 
-def _found(place: Path, name: str) -> list[Path]:
-    """List the files and geodatabases with polygons at a place, sorted; a file counts whatever it is called."""
-    if not place.is_dir() or is_geodatabase(place):
-        return [place]
-    # macOS leaves a shadow of every file, under the file's name and suffix.
+def _polygon_files(root: Path, name: str) -> list[Path]:
+    """Return the polygon files and geodatabases in a folder, sorted; or `root` itself if it is a file of any name."""
+    if not root.is_dir() or is_geodatabase(root):
+        return [root]
+    # Skip macOS's metadata files, which have the suffixes of the files they belong to.
     inside = [
         path
-        for path in sorted(place.rglob("*"))
+        for path in sorted(root.rglob("*"))
         if (path.is_file() or is_geodatabase(path))
-        and not any(part.startswith(("._", "__MACOSX")) for part in path.relative_to(place).parts)
+        and not any(part.startswith(("._", "__MACOSX")) for part in path.relative_to(root).parts)
     ]
     for suffixes in (_SUFFIXES, _OTHER_SUFFIXES):
         found = [path for path in inside if path.suffix.lower() in suffixes]
@@ -145,10 +145,10 @@ def _found(place: Path, name: str) -> list[Path]:
     raise InputError(f"{name} holds no polygons: looked for {looked} at any depth")
 
 
-def _files(place: Path) -> list[Path]:
-    """List the files that make up what is found at a place."""
+def _files(root: Path) -> list[Path]:
+    """Return all files that belong to the polygon files at a path, sidecar files included."""
     files = []
-    for path in _found(place, str(place)):
+    for path in _polygon_files(root, str(root)):
         if is_geodatabase(path):
             files += sorted(part for part in path.iterdir() if part.is_file() and part.suffix != ".lock")
             continue
@@ -156,20 +156,20 @@ def _files(place: Path) -> list[Path]:
         beside = [part for part in path.parent.glob("*") if part.stem == path.stem] if suffixes else []
         files.append(path)
         files += [part for suffix in suffixes for part in sorted(beside) if part.suffix.lower() == suffix]
-        wal = path.with_name(f"{path.name}-wal")  # what an open GeoPackage has not merged yet
+        wal = path.with_name(f"{path.name}-wal")  # changes that an open GeoPackage has not merged yet
         files += [wal] if wal.exists() else []
     return files
 
 
-def _downloaded(address: str) -> tuple[Source, bytes]:
-    """Read an address; also its source, without what may be secret in it."""
+def _download(address: str) -> tuple[Source, bytes]:
+    """Return the source of an address, without secrets, and the content of the file."""
     if address.startswith("/vsicurl/"):
         address = address.removeprefix("/vsicurl/")
-    told = urlsplit(address)
-    plain = told._replace(query="", fragment="", netloc=told.netloc.rpartition("@")[2]).geturl()
+    parts = urlsplit(address)
+    plain = parts._replace(query="", fragment="", netloc=parts.netloc.rpartition("@")[2]).geturl()
     source = Source.of(plain)
     try:
-        if told.scheme not in ("http", "https"):
+        if parts.scheme not in ("http", "https"):
             folder, _, name = plain.rpartition("/")
             return source, open_storage(folder).read(name)
         with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as response:  # noqa: S310  the scheme is known
@@ -180,5 +180,5 @@ def _downloaded(address: str) -> tuple[Source, bytes]:
     except OSError as error:
         raise InputError(f"cannot read the regions file {plain}: {error.strerror or error}") from error
     except (http.client.HTTPException, ValueError) as error:
-        # Their texts may repeat the address.
+        # The messages of these errors may contain the address.
         raise InputError(f"cannot read the regions file {plain}: {type(error).__name__}") from error

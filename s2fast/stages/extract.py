@@ -1,4 +1,4 @@
-"""Stage 2: masked tiles to features: the detector on each scene, only keypoints that may count, within the budget."""
+"""Stage 2: extract features from masked tiles: valid keypoints and their descriptors, within the budget."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Config
-from s2fast.detectors import DetectorInput, MaskSource, PixelSource, backend_name, named
+from s2fast.detectors import DetectorInput, MaskSource, PixelSource, backend_name, detector_of
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
@@ -25,18 +25,18 @@ from s2fast.work.progress import Progress
 from s2fast_kernels.features import Budget
 
 _LARGE_PX = 4096
-"""A scene with a longer side has keypoints enough without being enlarged."""
+"""A scene with a longer side has enough keypoints without being upscaled."""
 
 
 def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> StageResult:
-    """Extract the features of every scene that has none under the same key."""
+    """Extract the features of every scene that has none stored under its key."""
     backend = backend_name(record.config.features)
     todo = [unit for unit in features_keys(record).items() if folder.features_key(unit[0]) != unit[1]]
     for item in record.usable:
         scene_id = item.scene.scene_id
         if folder.tile_key(scene_id) != tile_key(item, record.config, record.regions):
             raise RunFolderError(
-                f"{folder} has no tile of {scene_id} as it is now, under these settings: run ingest first"
+                f"{folder} has no tile of the current version of {scene_id} under these settings: run ingest first"
             )
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
     with progress.stage("extract", len(todo), result.kept) as bar:
@@ -48,16 +48,16 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
 
 
 def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
-    """Refuse scenes to be extracted that would not fit into ``compute.budget_mb``.
+    """Check that all scenes to extract fit into ``compute.budget_mb``.
 
     Raises
     ------
     ConfigError
-        The predicted peak is larger.
+        The predicted peak memory of a scene exceeds the budget.
     """
     budget_mb = record.config.compute.budget_mb
     backend = backend_name(record.config.features)
-    detector = named(record.config.features.detector)
+    detector = detector_of(record.config.features)
     predicted = detector.load().extract_bytes
     wanted = features_keys(record)
     for item in record.usable:
@@ -89,14 +89,14 @@ def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str) 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """What was found on one masked tile."""
+    """Result of extracting one masked tile."""
 
     features: Features
-    """Positions on the tile's own grid, in the detector's order."""
+    """Features with positions on the tile's own grid, in the detector's order."""
     clear: npt.NDArray[np.uint8]
     """The map of clear ground, see `s2fast.image.prepare.clear_cells`."""
     fixed: FixedPattern
-    """What could be fixed to the tile's pixels and not to the ground."""
+    """Measurements that detect patterns fixed to the tile's pixels instead of the ground."""
 
 
 def extract_scene(
@@ -112,17 +112,18 @@ def extract_scene(
     Parameters
     ----------
     grey : (rows, cols) uint8
-        The tile's pixels; may be changed.
+        The tile's pixels; may be modified.
     valid
-        ``valid(rows, columns)``, two slices, returns that part of a bool image: True where a keypoint may lie.
+        ``valid(rows, columns)`` takes two slices and returns that part of a bool image: True at valid keypoint
+        positions.
     config
-        The run's settings, as `resolved` gives them.
+        The run's settings, the result of `resolved`.
     backend
         Name of a backend of the detector.
     threads
-        Threads to use; 0: one per core. The result does not depend on it.
+        Number of threads; 0: one per core. The result does not depend on it.
     missing : (rows, cols) bool or None
-        True where the file says that a pixel is missing; None: it does not say.
+        True where the file declares a pixel missing; None: the file declares none.
 
     Returns
     -------
@@ -133,59 +134,59 @@ def extract_scene(
     equal = flat(grey)
     prepared = prepare(grey, config.ingest, settings.nodata_px, painted=painted, missing=missing)
     factor = upsampling(grey.shape, config)
-    source, shape = enlarging(prepared.image, factor)
-    # A painted scene keeps all its keypoints, those of the polygons' outlines too, but none of what is missing.
-    wanted = None if painted and missing is None else enlarging_mask(valid, prepared.clear, factor)
+    source, shape = upscaled_source(prepared.image, factor)
+    # A painted scene keeps all keypoints, also those on the polygons' outlines, except those on missing pixels.
+    wanted = None if painted and missing is None else upscaled_mask_source(valid, prepared.clear, factor)
     budget = None
     if settings.max_per_scene:
         budget = Budget(settings.max_per_scene, factor * settings.cell_px or None)
     scene = DetectorInput(source, shape, wanted, budget, painted)
-    features = named(settings.detector).load().extract(scene, settings, backend, threads)
+    features = detector_of(settings).load().extract(scene, settings, backend, threads)
     features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
     fixed = FixedPattern.of(grey, prepared.clear, equal, features.xy, features.size)
     return Extracted(features, clear_cells(prepared.clear), fixed)
 
 
 def upsampling(shape: tuple[int, ...], config: Config) -> int:
-    """How many times a tile of this shape is enlarged for the detector."""
+    """Return the factor by which a tile of this shape is upscaled for the detector."""
     wanted = config.features.upsample
     return (1 if max(shape) > _LARGE_PX else 2) if wanted == "auto" else wanted
 
 
-def enlarging(image: npt.NDArray[np.uint8], factor: int) -> tuple[PixelSource, tuple[int, int]]:
-    """Make a function that cuts windows out of the enlarged image, and say its shape."""
+def upscaled_source(image: npt.NDArray[np.uint8], factor: int) -> tuple[PixelSource, tuple[int, int]]:
+    """Return a function that returns windows of the upscaled image, and the shape of that image."""
     if factor == 1:
         return (lambda rows, columns: image[rows, columns]), (image.shape[0], image.shape[1])
     return (lambda rows, columns: upscaled(image, rows, columns)), (2 * image.shape[0], 2 * image.shape[1])
 
 
-def enlarging_mask(valid: MaskSource, clear: npt.NDArray[np.bool_], factor: int) -> MaskSource:
-    """Make a function that cuts windows out of where a keypoint may lie, on the enlarged grid."""
+def upscaled_mask_source(valid: MaskSource, clear: npt.NDArray[np.bool_], factor: int) -> MaskSource:
+    """Return a function that returns windows of the mask of valid keypoint positions, on the upscaled grid."""
     if factor == 1:
         return lambda rows, columns: valid(rows, columns) & clear[rows, columns]
 
     def part(rows: slice, columns: slice) -> npt.NDArray[np.bool_]:
-        near = [slice(axis.start // 2, -(-axis.stop // 2)) for axis in (rows, columns)]
-        small = valid(near[0], near[1]) & clear[near[0], near[1]]
+        half = [slice(axis.start // 2, -(-axis.stop // 2)) for axis in (rows, columns)]
+        small = valid(half[0], half[1]) & clear[half[0], half[1]]
         large = small.repeat(2, axis=0).repeat(2, axis=1)
-        top, left = rows.start - 2 * near[0].start, columns.start - 2 * near[1].start
+        top, left = rows.start - 2 * half[0].start, columns.start - 2 * half[1].start
         return large[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
     return part
 
 
 def on_full_grid(features: Features, reduction: float, centre_px: float) -> Features:
-    """Move features of a reduced, or enlarged, tile to the grid it was made from, pixel centres at integers.
+    """Convert features from the grid of a reduced or upscaled tile to the original grid; pixel centres are at integers.
 
     Parameters
     ----------
     features
-        On the tile's own grid.
+        Features on the tile's own grid.
     reduction
-        That grid's pixels a side of one of the features'.
+        Side of a pixel of the tile in pixels of the original grid.
     centre_px
-        Where the centre of the features' first pixel lies on that grid [px]: ``(reduction - 1) / 2`` for means and
-        enlargement, 0 for a level of a JPEG 2000 wavelet.
+        Position on the original grid of the centre of the tile's first pixel [px]: ``(reduction - 1) / 2`` for means
+        and upscaling, 0 for a level of a JPEG 2000 wavelet.
     """
     if reduction == 1:
         return features

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from s2fast.config import Config, Matching
-from s2fast.detectors import acting, backend_name
+from s2fast.detectors import backend_name, effective_settings
 from s2fast.errors import ConfigError
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput
@@ -39,7 +39,7 @@ def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> st
 def features_key(tile: str, config: Config, backend: str) -> str:
     """Return the content key of a scene's features; `config` is the result of `resolved`."""
     preparation = config.ingest.model_dump(include={"clouds", "contrast", "clahe_clip"})
-    return content_key("features", tile, acting(config.features), preparation, backend)
+    return content_key("features", tile, effective_settings(config.features), preparation, backend)
 
 
 def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:

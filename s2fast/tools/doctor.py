@@ -1,4 +1,4 @@
-"""What this machine can do: versions, backends, drivers, and the one command that mends what is missing."""
+"""Diagnose the installation: versions, backends and drivers, each problem with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ class Finding:
     """One line of the doctor's report."""
 
     topic: str
-    """What was looked at."""
-    told: str
-    """What was found."""
+    """The component that was checked."""
+    result: str
+    """The result of the check."""
     fine: bool = True
-    """False: the main job cannot run like this."""
+    """False: the main job cannot run because of this."""
     present: bool = True
-    """False: it is not there; unless the finding is not fine either, the main job runs without it."""
+    """False: the component is missing; if `fine` is True, the main job runs without it."""
     remedy: str = ""
-    """The command that mends or completes it, or a hint."""
+    """The command that fixes the problem or installs the component, or a hint."""
 
     @property
     def mark(self) -> str:
-        """Return the word that begins its line."""
+        """The word at the beginning of the line."""
         if not self.fine:
             return "MISS"
         return "ok" if self.present else "none"
 
 
 def examine() -> list[Finding]:
-    """Examine everything the main job needs, and what would make it faster."""
+    """Check everything that the main job needs, and what would make it faster."""
     return [
         Finding("python", f"{platform.python_version()} at {sys.executable}"),
         Finding("cores", str(available_cores())),
@@ -58,7 +58,7 @@ def examine() -> list[Finding]:
 
 @cache
 def _wanted() -> dict[str, SpecifierSet]:
-    """Versions that s2fast asks for, by package."""
+    """Return the versions that s2fast requires, by package."""
     wanted = [Requirement(line) for line in importlib.metadata.requires("s2fast") or ()]
     return {requirement.name: requirement.specifier for requirement in wanted}
 
@@ -67,7 +67,7 @@ def _package(name: str, extra: str) -> Finding:
     version = installed(name)
     wanted = _wanted().get(name)
     if version is not None and wanted is not None and not wanted.contains(version, prereleases=True):
-        return Finding(name, f"{version}, {wanted} is wanted", fine=False, remedy=f"pip install '{name}{wanted}'")
+        return Finding(name, f"{version}; {wanted} is required", fine=False, remedy=f"pip install '{name}{wanted}'")
     if version is not None:
         return Finding(name, version)
     if extra:
@@ -76,12 +76,12 @@ def _package(name: str, extra: str) -> Finding:
 
 
 def _cv2_wheels() -> list[Finding]:
-    """Report other OpenCV wheels: all share one folder, and the last one installed wins."""
+    """Report other OpenCV wheels: all share one folder, so that the last one installed overwrites the others."""
     others = [name for name in _OTHER_CV2 if installed(name)]
     if not others:
         return []
     remedy = f"pip uninstall -y {' '.join(others)} && pip install --force-reinstall 'opencv-python-headless>=4.10,<5'"
-    return [Finding("cv2", f"shared with {', '.join(others)}, which may take AKAZE away", remedy=remedy)]
+    return [Finding("cv2", f"also installed by {', '.join(others)}, which may lack AKAZE", remedy=remedy)]
 
 
 def _jp2() -> Finding:
@@ -91,13 +91,13 @@ def _jp2() -> Finding:
     if "jp2" in raster_driver_extensions():
         parts = library()
         version = (
-            f"in parts by OpenJPEG {parts.opj_version().decode()}" if parts else "whole tiles only: no OpenJPEG found"
+            f"parts of tiles by OpenJPEG {parts.opj_version().decode()}" if parts else "whole tiles only: no OpenJPEG"
         )
         return Finding("JPEG 2000", f"read by GDAL {rasterio.__gdal_version__}, {version}")
     return Finding("JPEG 2000", "GDAL has no JP2 driver", fine=False, remedy="pip install --force-reinstall rasterio")
 
 
-_GPU_HINT = "nothing is wrong: everything runs on the CPU; a GPU needs its driver"
+_GPU_HINT = "no problem: everything runs on the CPU; to use a GPU, install its driver"
 
 
 def _gpu() -> Finding:
@@ -109,24 +109,24 @@ def _gpu() -> Finding:
     if torch.cuda.is_available():
         memory_gib = torch.cuda.get_device_properties(0).total_memory / 2**30
         return Finding("GPU", f"{torch.cuda.get_device_name(0)}, {memory_gib:.0f} GiB")
-    return Finding("GPU", f"a driver, but no device that torch {torch.__version__} can use", present=False)
+    return Finding("GPU", f"found a driver, but no device that torch {torch.__version__} can use", present=False)
 
 
 def _operation(operation: Operation) -> list[Finding]:
-    """Return a line for each of an operation's backends, and one for the choice of "auto"."""
+    """Return a finding for each backend of an operation, and one for the backend that "auto" selects."""
     windowed = {engine.name for engine in operation.engines}
     rows = []
     for backend in operation.backends:
         topic, reason = f"{operation.name}: {backend.name}", backend.missing()
         if reason:
-            hint = _GPU_HINT if reason == gpu_missing() else '"auto" takes another'
+            hint = _GPU_HINT if reason == gpu_missing() else '"auto" selects another backend'
             rows.append(Finding(topic, reason, present=False, remedy=hint))
         else:
             where = f"can run, device: {backend.device}"
             rows.append(Finding(topic, f"{where}, in windows" if backend.name in windowed else where))
     topic = f"{operation.name}: auto"
     try:
-        rows.append(Finding(topic, f"takes {resolve(operation.backends).name}; called: {operation.called}"))
+        rows.append(Finding(topic, f"selects {resolve(operation.backends).name}; called: {operation.called}"))
     except BackendError as error:
         rows.append(Finding(topic, str(error), fine=not operation.stages, present=False))
     return rows

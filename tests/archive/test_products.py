@@ -8,7 +8,7 @@ import rasterio
 import rasterio.windows
 
 from s2fast.archive.find import find_scenes
-from s2fast.archive.products import Shown, shown
+from s2fast.archive.products import Preview, preview
 from s2fast.config import load_config
 from s2fast.files.source import Source
 from s2fast.pipeline import Job, plan
@@ -24,12 +24,12 @@ def safe(made: str, baseline: str = "0207", level: str = "L1C", time: str = "201
     return f"{product}/GRANULE/{level}_T36UYA_A020081_{made}T101112/IMG_DATA/{image}"
 
 
-def look(part: tuple[slice, slice], seed: int) -> Shown:
+def look(part: tuple[slice, slice], seed: int) -> Preview:
     """A look at 100 x 100 pixels, of which a part has data."""
     has_data = np.zeros((100, 100), bool)
     has_data[part] = True
     pixels = np.random.default_rng(seed).integers(1, 255, (3, 100, 100), np.uint8) * has_data
-    return Shown(pixels, has_data, (100.0, 0.0, 0.0, 0.0, -100.0, 0.0), "")
+    return Preview(pixels, has_data, (100.0, 0.0, 0.0, 0.0, -100.0, 0.0), "")
 
 
 def found(tmp_path: Path, *products: tuple[str, tuple[slice, slice] | None, int]) -> tuple[list[str], list[str]]:
@@ -52,10 +52,10 @@ SCENE = "S2A_20190427T083601_T36UYA"
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        (safe("20190427"), safe("20230101", "0500"), "is of a newer processing baseline"),
-        (safe("20230101"), safe("20190427", "0500"), "is of a newer processing baseline"),
+        (safe("20190427"), safe("20230101", "0500"), "has a newer processing baseline"),
+        (safe("20230101"), safe("20190427", "0500"), "has a newer processing baseline"),
         (safe("20190427"), safe("20190428"), "was made later"),
-        (safe("20240101", "9999"), safe("20230601", "0510"), "is of an official processing baseline"),
+        (safe("20240101", "9999"), safe("20230601", "0510"), "has an official processing baseline"),
     ],
 )
 def test_a_newer_product_of_the_same_ground_replaces(tmp_path: Path, old: str, new: str, reason: str) -> None:
@@ -130,7 +130,7 @@ def test_nothing_is_looked_at_where_an_acquisition_has_one_product(tmp_path: Pat
     write_scene(tmp_path / "a/clip.tif", np.ones((8, 8), np.uint8))
     write_scene(tmp_path / "b/clip.tif", np.ones((8, 8), np.uint8))
 
-    def never(source: Source) -> Shown | None:
+    def never(source: Source) -> Preview | None:
         raise AssertionError(source)
 
     assert len(find_scenes([tmp_path], never).scenes) == 4
@@ -154,7 +154,7 @@ def test_a_look_is_coarse_and_heeds_nodata(tmp_path: Path) -> None:
     pixels = textured(np.random.default_rng(3), (1030, 2060))
     pixels[:, :515] = 0
     path = write_scene(tmp_path / "a.tif", pixels, ORIGINS["36UXA"])
-    seen = shown(Source.local(path))
+    seen = preview(Source.local(path))
     assert seen is not None
     assert seen.pixels.shape == (1, 258, 515)
     assert seen.transform[0] == pytest.approx(40.0)
@@ -162,11 +162,11 @@ def test_a_look_is_coarse_and_heeds_nodata(tmp_path: Path) -> None:
     with rasterio.open(path, "r+") as dataset:
         dataset.nodata = 7
         dataset.write(np.full((1, 1030, 1030), 7, np.uint8), window=rasterio.windows.Window(1030, 0, 1030, 1030))
-    seen = shown(Source.local(path))
+    seen = preview(Source.local(path))
     assert seen is not None
     assert 0.74 < 1 - seen.has_data.mean() < 0.76
     path.write_bytes(b"")
-    assert shown(Source.local(path)) is None
+    assert preview(Source.local(path)) is None
 
 
 def test_the_run_names_what_it_does_not_use(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -177,7 +177,7 @@ def test_the_run_names_what_it_does_not_use(tmp_path: Path, caplog: pytest.LogCa
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"no raster")
     record = plan(Job(load_config(), [tmp_path], None, "", strict=False))
-    told = f"{old}: not used; {new} shows the same ground and is of a newer processing baseline"
+    told = f"{old}: not used; {new} shows the same ground and has a newer processing baseline"
     assert told in caplog.text
     assert record.found.superseded == {record.usable[0].scene.scene_id: [told]}
     assert len(record.usable) == len(record.history.problems) == 1

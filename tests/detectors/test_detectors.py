@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from s2fast.config import FeatureSettings, load_config
-from s2fast.detectors import COMMON_SETTINGS, DETECTORS, Detector, DetectorInput, Implementation, acting, check
+from s2fast.detectors import (
+    COMMON_SETTINGS,
+    DETECTORS,
+    Detector,
+    DetectorInput,
+    Implementation,
+    check,
+    effective_settings,
+)
 from s2fast.errors import ConfigError
 from s2fast.folder.content_key import content_key
 from s2fast.stages.keys import features_key
@@ -98,17 +106,17 @@ def test_the_default_detector_does_not_change_content_keys() -> None:
         "max_per_scene": 20_000, "cell_px": 64,
     }  # fmt: skip
     preparation = {"clouds": True, "contrast": "clahe", "clahe_clip": 8.0}
-    assert acting(config.features) == written
+    assert effective_settings(config.features) == written
     assert features_key("tile", config, "numba") == content_key("features", "tile", written, preparation, "numba")
 
 
 def test_a_content_key_names_what_acts() -> None:
     orb = settings_of(detector="orb")
-    assert set(acting(orb)) == {
+    assert set(effective_settings(orb)) == {
         "detector", "octaves", "layers", "upright", "upsample", "nodata_px", "max_per_scene", "cell_px"
     }  # fmt: skip
-    assert acting(settings_of(detector="orb", backend="opencv")) == acting(orb)
-    assert acting(settings_of(detector="orb", layers=3)) != acting(orb)
+    assert effective_settings(settings_of(detector="orb", backend="opencv")) == effective_settings(orb)
+    assert effective_settings(settings_of(detector="orb", layers=3)) != effective_settings(orb)
 
 
 @pytest.mark.parametrize(
@@ -117,11 +125,11 @@ def test_a_content_key_names_what_acts() -> None:
         ({"detector": "sift"}, "features.detector = 'sift' is unknown; known: akaze, orb"),
         (
             {"detector": "orb", "backend": "numba"},
-            "features.backend = 'numba' is no backend of features.detector = 'orb'; known: auto, opencv",
+            "features.backend = 'numba' is not a backend of features.detector = 'orb'; known: auto, opencv",
         ),
         (
             {"backend": "abacus"},
-            "features.backend = 'abacus' is no backend of features.detector = 'akaze'; "
+            "features.backend = 'abacus' is not a backend of features.detector = 'akaze'; "
             "known: auto, numba, torch, opencv",
         ),
         (

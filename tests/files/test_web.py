@@ -112,7 +112,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
         server.shutdown()
         server.server_close()
     web._whole.cache_clear()
-    web._gives_parts.cache_clear()
+    web._supports_ranges.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +164,7 @@ def test_a_downloaded_copy_is_removed(
     [
         ("parts", "{}/gone.tif?{}", "HTTP 404"),
         ("parts", "{}/a b.tif?sig=Zq7Kk1xW", "HTTP 403 Forbidden; its signature may have expired"),
-        ("short", "{}/a b.tif?{}", "the answer ends after"),
+        ("short", "{}/a b.tif?{}", "the response ends after"),
         ("parts", "{}/log in.html?{}", "not recognized as being in a supported file format"),
         ("whole", "{}/log in.html?{}", r"log%20in\.html: .* not recognized"),
         ("loops", "{}/from/a b.tif?{}", "HTTP 302 Found"),

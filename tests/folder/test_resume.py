@@ -268,7 +268,7 @@ def test_no_room_is_one_line_exit_2_and_resumes(archive: Archive, undisturbed: P
     lines = [line for line in told.stderr.splitlines() if "error:" in line]
     assert told.returncode == 2
     assert len(lines) == 1
-    assert "File too large; make room there and run again" in lines[0]
+    assert "File too large; free disk space there and run again" in lines[0]
     assert "Traceback" not in told.stderr
     assert not (out / storage.PARTIAL).exists()
     run(archive, out)
@@ -277,7 +277,10 @@ def test_no_room_is_one_line_exit_2_and_resumes(archive: Archive, undisturbed: P
 
 @pytest.mark.parametrize(
     ("number", "said"),
-    [(errno.ENOSPC, "No space left on device; make room"), (errno.EROFS, "Read-only file system; name an --out")],
+    [
+        (errno.ENOSPC, "No space left on device; free disk space"),
+        (errno.EROFS, "Read-only file system; choose an --out"),
+    ],
 )
 @pytest.mark.parametrize("after", [0, 30])
 def test_a_failing_disk_is_one_line_exit_2(

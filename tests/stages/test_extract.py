@@ -9,7 +9,14 @@ from s2fast.config import Config, load_config
 from s2fast.folder.run_folder import RunFolder
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.model import Features
-from s2fast.stages.extract import MaskSource, enlarging, enlarging_mask, extract_scene, on_full_grid, upsampling
+from s2fast.stages.extract import (
+    MaskSource,
+    extract_scene,
+    on_full_grid,
+    upsampling,
+    upscaled_mask_source,
+    upscaled_source,
+)
 from s2fast_kernels.akaze import AkazeSettings, akaze
 from s2fast_kernels.akaze.contract import unpack
 from s2fast_kernels.features import Budget, pack
@@ -173,8 +180,8 @@ def test_enlarged_scene_has_the_features_of_the_enlarged_image(backend: str) -> 
 def test_windows_of_the_enlarged_scene_are_cut_from_the_whole(factor: int) -> None:
     valid = np.random.default_rng(2).random(IMAGE.shape) < 0.5
     clear = np.random.default_rng(3).random(IMAGE.shape) < 0.5
-    source, shape = enlarging(IMAGE, factor)
-    mask = enlarging_mask(everywhere(valid), clear, factor)
+    source, shape = upscaled_source(IMAGE, factor)
+    mask = upscaled_mask_source(everywhere(valid), clear, factor)
     whole = cv2.resize(IMAGE, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC) if factor == 2 else IMAGE
     both = (valid & clear).repeat(factor, axis=0).repeat(factor, axis=1)
     assert whole.shape == both.shape == shape

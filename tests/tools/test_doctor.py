@@ -17,12 +17,12 @@ def findings() -> dict[str, doctor.Finding]:
 def test_this_machine_is_fine() -> None:
     found = findings()
     assert all(finding.fine for finding in found.values()), [f for f in found.values() if not f.fine]
-    assert found["numpy"].told == importlib.metadata.version("numpy")
+    assert found["numpy"].result == importlib.metadata.version("numpy")
 
 
 def test_cv2_without_akaze_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cv2, "AKAZE")
-    assert "pip uninstall -y opencv-python" in findings()["akaze: opencv"].told
+    assert "pip uninstall -y opencv-python" in findings()["akaze: opencv"].result
 
 
 def test_second_cv2_wheel_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_every_operation_and_backend_has_a_line() -> None:
         for backend in operation.backends:
             finding = found[f"{operation.name}: {backend.name}"]
             assert finding.present == (backend.missing() is None)
-        assert operation.called in found[f"{operation.name}: auto"].told
+        assert operation.called in found[f"{operation.name}: auto"].result
 
 
 def test_no_gpu_driver_is_missing_with_a_hint_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_no_gpu_driver_is_missing_with_a_hint_and_no_failure(monkeypatch: pytest
     found = findings()
     for topic in ("GPU", "hamming_top2: triton"):
         finding = found[topic]
-        assert (finding.told, finding.mark, finding.fine) == ("no GPU driver", "none", True)
+        assert (finding.result, finding.mark, finding.fine) == ("no GPU driver", "none", True)
         assert "everything runs on the CPU" in finding.remedy
     printed = CliRunner().invoke(app, ["doctor"])
     assert printed.exit_code == 0
