@@ -1,4 +1,4 @@
-# Every target sets up .venv first if it must; nothing is installed twice.
+# Every target first sets up .venv if needed; nothing is installed twice.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,15 +6,15 @@ READY := $(VENV)/.ready
 
 .PHONY: setup demo test lint format docs bench check clean
 
-setup: $(READY)  ## .venv with everything in it
+setup: $(READY)  ## .venv with all dependencies
 
-demo: $(READY)  ## a small synthetic archive, the whole job on it
+demo: $(READY)  ## run all stages on a small synthetic archive
 	$(BIN)/s2fast demo --out demo
 
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest
 
-lint: $(READY)  ## what CI holds the code to
+lint: $(READY)  ## the linters that CI runs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -29,7 +29,7 @@ docs: $(READY)  ## the configuration reference
 bench: $(READY)  ## the operation benchmarks
 	$(BIN)/python -m benchmarks hamming
 
-check: $(READY)  ## what no clock disturbs of speed and memory, against its limits
+check: $(READY)  ## counts, memory and compiled code against their limits, without timing
 	$(BIN)/python -m benchmarks check --facts --kind stages --kind memory --kind compiled
 
 clean:

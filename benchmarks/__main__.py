@@ -7,7 +7,10 @@ import sys
 
 COMMANDS = {
     "notebook": ("benchmarks.bench_notebook", "the whole job beside the notebook's script, equal answers first"),
-    "fulltile": ("benchmarks.bench_fulltile", "the same on full 10980 px tiles, and what 50 of them would take"),
+    "fulltile": (
+        "benchmarks.bench_notebook:fulltile",
+        "the same on full 10980 px tiles, and what 50 of them would take",
+    ),
     "costs": (
         "benchmarks.bench_costs",
         "what a scene, a pixel, a keypoint and a pair cost; what archives would",
@@ -24,7 +27,7 @@ COMMANDS = {
     "prove-check": ("benchmarks.check.prove", "the check on injected faults: found, and nothing else"),
     "static": ("benchmarks.static", "what the compiler made of the GPU kernels, and the rate that predicts"),
 }
-"""Name, module with a ``main(argv) -> exit code``, and what it is; imported only when chosen."""
+"""Name, module with a ``main(argv) -> exit code`` or another function named, and what it is; imported when chosen."""
 
 
 def main(argv: list[str]) -> int:
@@ -34,8 +37,8 @@ def main(argv: list[str]) -> int:
         for name, (_, description) in COMMANDS.items():
             print(f"  {name:12} {description}", file=sys.stderr)
         return 0 if argv and argv[0] in ("-h", "--help") else 2
-    module, _ = COMMANDS[argv[0]]
-    code: int = importlib.import_module(module).main(argv[1:])
+    module, _, function = COMMANDS[argv[0]][0].partition(":")
+    code: int = getattr(importlib.import_module(module), function or "main")(argv[1:])
     return code
 
 

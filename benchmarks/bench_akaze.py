@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.harness import emit
+from benchmarks.harness import emit, option_parser
 from benchmarks.meter import MIB, alone, forget_peak, memory_mib
 from s2fast_kernels.akaze.cases import Image, real_images, synthetic_image
 
@@ -36,16 +36,12 @@ class Case:
 
     name: str
     """What is measured."""
-
     size_px: int
     """Side of the image [px]."""
-
     budget: int | None = None
     """Limit of our keypoints; OpenCV detects and describes all it finds."""
-
     mask: str | None = None
     """``"zero"``: both see an image that is black outside the regions; ``"keep"``: ours gets them as valid pixels."""
-
     wanted: float = 0.0
     """Wall ratio to OpenCV that the project aims at."""
 
@@ -226,8 +222,7 @@ def start_seconds() -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; see the module."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks akaze", description=main.__doc__)
-    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+    parser = option_parser("akaze", __doc__)
     parser.add_argument("--rounds", type=int, default=3, help="fresh processes a side and case (default: 3)")
     parser.add_argument("--only", default="", help="only cases whose name contains this")
     parser.add_argument("--stages", action="store_true", help="only where the CPU time of a full tile goes")

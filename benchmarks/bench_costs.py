@@ -9,7 +9,6 @@ take is computed, not measured, and says so.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from benchmarks.bench_executors import two_against_one
 from benchmarks.calls import SIZE_SHARES, WINDOW, WindowScene, window_scene
 from benchmarks.cost_model import STAGE_UNITS, Fit, Workload, core_hours, fit, tile_pairs
 from benchmarks.datasets import made
-from benchmarks.harness import emit
+from benchmarks.harness import emit, option_parser
 from benchmarks.meter import MIB, Metered, StageCost, alone, memory_mib
 from s2fast.config import load_config
 from s2fast.detectors.akaze import extract_bytes
@@ -71,10 +70,9 @@ class Point:
 
 def main(argv: Sequence[str]) -> int:
     """Measure, fit, compute, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = option_parser("costs", __doc__)
     parser.add_argument("--archive", type=Path, help="full tiles to check the rates on")
     parser.add_argument("--size", type=int, default=3072, help="side of the largest synthetic scene [px]")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         archives = archives_of(Path(folder), options.size)
@@ -214,7 +212,7 @@ def windowed_rates() -> dict[str, list[tuple[dict[str, float], float]]]:
         _, searching = _cpu_s(hamming_window_top2_both, *prepared)
         units = {"searches": 1.0, "1e3 rows": 2 * rows / 1e3, "1e6 candidates": rows * candidates / 1e6}
         found["windowed search"].append((units, searching))
-        found["window preparation"].append(({"1e3 keypoints": 2 * rows / 1e3}, preparing))
+        found["window preparation"].append(({"scenes": 2.0, "1e3 keypoints": 2 * rows / 1e3}, preparing))
     return found
 
 

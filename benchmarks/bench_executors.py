@@ -9,7 +9,6 @@ time; both must give the same bytes. Workers are started before the clock is: wh
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import shutil
 import tempfile
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import emit, interleaved, ratio
+from benchmarks.harness import emit, interleaved, option_parser, ratio
 from s2fast.config import load_config
 from s2fast.folder.run_folder import RunFolder
 from s2fast.pipeline import STAGES, Job, plan
@@ -38,10 +37,7 @@ TELL_TIMES = ("run.json", "run.log", "report.html")
 
 def main(argv: list[str]) -> int:
     """Measure both parts and print them."""
-    parser = argparse.ArgumentParser(
-        prog="benchmarks executors", description="overhead a unit; two workers against one"
-    )
-    parser.add_argument("--json", action="store_true")
+    parser = option_parser("executors", __doc__)
     parser.add_argument("--units", type=int, default=500, help="units that do nothing")
     parser.add_argument("--size", type=int, default=1024, help="side of a synthetic scene [px]")
     parser.add_argument("--repeats", type=int, default=3)

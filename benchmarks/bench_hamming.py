@@ -6,7 +6,6 @@ of at least seven rounds. Ratios are medians of the ratios of neighbours in time
 
 from __future__ import annotations
 
-import argparse
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import bound, isolated, peers
-from benchmarks.descriptors import pools
-from benchmarks.harness import emit, interleaved, ratio
+from benchmarks.harness import emit, interleaved, option_parser, ratio
 from s2fast_kernels.hamming_top2 import hamming_top2
 from s2fast_kernels.hamming_top2_both import hamming_top2_both
 
@@ -142,22 +140,16 @@ class Sizes:
 
     rows: int
     """Rows of either side of a pair."""
-
     large_rows: int
     """Rows of either side of a large pair."""
-
     scenes: int
     """Scenes of the archive."""
-
     scene_rows: int
     """Rows of each of them."""
-
     memory_rows: int
     """Train rows of the call whose memory is measured."""
-
     rounds: int
     """Rounds of what is short."""
-
     large_rounds: int
     """Rounds of what is long."""
 
@@ -168,7 +160,7 @@ QUICK = Sizes(2_000, 4_000, 6, 1_000, 100_000, rounds=3, large_rounds=3)
 
 def parts(sizes: Sizes) -> dict[str, Callable[[], Iterator[Record]]]:
     """List what there is to measure, by name, the short first."""
-    drawn = functools.cache(lambda: pools(2 * sizes.large_rows))
+    drawn = functools.cache(lambda: peers.pools(2 * sizes.large_rows))
 
     def pair(rows: int, rounds: int, *, every: bool) -> Iterator[Record]:
         for kind, pool in drawn().items():
@@ -196,10 +188,9 @@ def parts(sizes: Sizes) -> dict[str, Callable[[], Iterator[Record]]]:
 
 def main(argv: list[str]) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks hamming", description=__doc__)
+    parser = option_parser("hamming", __doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes and few rounds: to see that it works")
     parser.add_argument("--only", action="append", choices=list(parts(FULL)), help="measure this; may be repeated")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
     arguments = parser.parse_args(argv)
     for name, measure in parts(QUICK if arguments.quick else FULL).items():
         if not arguments.only or name in arguments.only:

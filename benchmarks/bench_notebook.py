@@ -5,7 +5,6 @@ python -m benchmarks notebook [--scenes DIR --regions FILE] [--first N] [--runs 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -21,7 +20,8 @@ from typing import Any
 import pandas as pd
 
 import s2fast
-from benchmarks.harness import emit, ratio
+from benchmarks.datasets import made
+from benchmarks.harness import emit, option_parser, ratio
 from benchmarks.notebook_baseline import find_images
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +29,17 @@ SIMILAR_POINTS = 0.5
 """Similarities this near count as the same where the backend is not OpenCV's [percentage points]."""
 
 STAGES = ("ingest", "extract", "match", "report")
+
+
+SCENES, PAIRS = 50, 1225
+"""The notebook's own job, which the extrapolation of `fulltile` is for."""
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "equal answers: OpenCV's AKAZE": {"features.backend": "opencv"},
+    "own AKAZE": {"features.backend": "auto"},
+    "own AKAZE, reduced decoding": {"features.backend": "auto", "ingest.decode": "reduced"},
+}
+"""Ways of `fulltile` to run the recipe with s2fast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ class Comparison:
 
 def main(argv: Sequence[str]) -> int:
     """Run both in turn and print the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = option_parser("notebook", __doc__)
     shared = ROOT.parent / "shared" / "data" / "ukraine"
     parser.add_argument("--scenes", type=Path, default=shared)
     parser.add_argument("--regions", type=Path, default=shared / "deforestation_labels.geojson")
@@ -70,7 +81,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--buffer-m", type=float, default=600.0)
     parser.add_argument("--reduction", type=int, default=1)
     parser.add_argument("--backend", default="opencv", help="AKAZE backend of s2fast; equal answers need opencv")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     settings = {
         "ingest.reduction": options.reduction,
@@ -187,3 +197,42 @@ def print_ratios(ours: list[Timing], theirs: list[Timing], similar_pct: float) -
     print(
         f"  {'peak memory':14} s2fast {statistics.median(fast):6.0f} MiB   notebook {statistics.median(slow):6.0f} MiB"
     )
+
+
+def fulltile(argv: Sequence[str]) -> int:
+    """Compare full 10980 px tiles, masked, and compute what 50 scenes would take: ``python -m benchmarks fulltile``.
+
+    --archive keeps the synthetic archive between calls; it is made if absent. --regions replaces the archive's own
+    polygons, whose ground must be the archive's.
+    """
+    parser = option_parser("fulltile", fulltile.__doc__)
+    parser.add_argument("--archive", type=Path)
+    parser.add_argument("--regions", type=Path)
+    parser.add_argument("--size", type=int, default=10980)
+    parser.add_argument("--dates", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=1)
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as scratch:
+        archive = made(options.archive or Path(scratch) / "archive", size=options.size, dates=options.dates)
+        regions = options.regions or archive / "regions.geojson"
+        settings = [{"ingest.reduction": 2, "regions.crs": "EPSG:4326", **variant} for variant in VARIANTS.values()]
+        result = compare(archive, regions, settings, options.runs)
+    for name, ours, similar_pct in zip(VARIANTS, result.ours, result.similar_pct, strict=True):
+        rounds = zip(result.theirs, ours, strict=True)
+        times = [extrapolated(slow, result.scenes) / extrapolated(fast, result.scenes) for slow, fast in rounds]
+        if options.json:
+            rows = {"s2fast": [asdict(timing) for timing in ours], "notebook": [asdict(t) for t in result.theirs]}
+            told = {"benchmark": "fulltile", "variant": name, **rows, "similar_pct": similar_pct}
+            emit({**told, "ratio_50": times}, as_json=True)
+            continue
+        print(name)
+        print_ratios(ours, result.theirs, similar_pct)
+        print(f"  {SCENES} scenes, {PAIRS} pairs, computed from these rates: {statistics.median(times):.1f} x")
+    return 0
+
+
+def extrapolated(timing: Timing, scenes: int) -> float:
+    """Seconds the stages would take for the notebook's own job, at the rates a scene and a pair measured here."""
+    pairs = scenes * (scenes - 1) // 2
+    a_scene = (timing.stages["ingest"] + timing.stages["extract"]) / scenes
+    return a_scene * SCENES + timing.stages["match"] / pairs * PAIRS

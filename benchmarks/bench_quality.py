@@ -8,11 +8,8 @@ is 0), ``arosics``, ``paris`` and ``lebanon`` (other places). Without it only th
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +21,13 @@ import rasterio
 from rasterio.windows import Window
 
 import s2fast
-from benchmarks.harness import emit
+from benchmarks.datasets import load_truth
+from benchmarks.harness import emit, option_parser
 from benchmarks.quality import TRUE_PX
 from s2fast.config import Ingest
 from s2fast.raster.reader import open_raster
 from s2fast.synth import synth
+from s2fast.synth.plan import PIXEL_M
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -39,24 +38,17 @@ CHOSEN_ON = "36UYA"
 """The tile the settings were chosen on; what other scenes give is the test."""
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """One way to run the job."""
-
-    config: str
-    settings: Mapping[str, Any]
-
-
-PROFILES: Mapping[str, Profile] = {
-    "default": Profile("default.toml", {}),
-    "fast": Profile("fast.toml", {}),
-    "no prior": Profile(
+PROFILES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "default": ("default.toml", {}),
+    "fast": ("fast.toml", {}),
+    "no prior": (
         "default.toml",
         {"matching.mode": "exhaustive", "verification.prior": "none", "matching.max_distance_bits": 120},
     ),
     # The scenes are reduced already, and polygons would make the answer.
-    "notebook": Profile("notebook.toml", {"regions.mode": "none", "ingest.reduction": 1, "features.backend": "auto"}),
+    "notebook": ("notebook.toml", {"regions.mode": "none", "ingest.reduction": 1, "features.backend": "auto"}),
 }
+"""Ways to run the job: a file of `configs/`, and what differs from it."""
 
 NULLS = 2
 """Wrong places each pair is tried at in the null run."""
@@ -67,10 +59,9 @@ SYNTH_PX, SYNTH_DATES = 1536, 8
 def main(argv: Sequence[str]) -> int:
     """Run every row and print it."""
     rows = [*PROFILES, "unrelated", "arosics", "synthetic"]
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = option_parser("quality", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", choices=rows, nargs="+", default=rows)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     for name in options.only:
         with tempfile.TemporaryDirectory() as scratch:
@@ -88,9 +79,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def real_row(scenes: Path, profile: Profile, out: Path) -> dict[str, Any]:
+def real_row(scenes: Path, profile: tuple[str, Mapping[str, Any]], out: Path) -> dict[str, Any]:
     """Hold a profile's answers against a true shift of 0."""
-    run = s2fast.run(CONFIGS / profile.config, scenes=scenes, out=out / "run", overrides=profile.settings)
+    run = s2fast.run(CONFIGS / profile[0], scenes=scenes, out=out / "run", overrides=profile[1])
     pairs = run.pairs()
     same = pairs["query_tile"] == pairs["train_tile"]
     chosen_on = same & (pairs["query_tile"] == CHOSEN_ON)
@@ -189,18 +180,17 @@ def synthetic_row(out: Path) -> dict[str, Any]:
     """Hold shifts and their stated errors against known sub-pixel shifts."""
     synth(out / "archive", size=SYNTH_PX, dates=SYNTH_DATES)
     run = s2fast.run(scenes=out / "archive", out=out / "run")
-    truth = json.loads((out / "archive" / "truth.json").read_text())
-    shift = {scene["scene_id"]: np.array(scene["shift_m"]) for scene in truth["scenes"]}
+    truth = load_truth(out / "archive" / "truth.json")
     pairs = run.pairs()
     rows = pairs[pairs["verified"].astype(bool)]
-    wanted = np.array([shift[train] - shift[query] for query, train in zip(rows["query"], rows["train"], strict=True)])
+    wanted = np.array([truth.shift_m(query, train) for query, train in zip(rows["query"], rows["train"], strict=True)])
     off = np.abs(rows[["dx_m", "dy_m"]].to_numpy() - wanted)
     in_errors = off / rows[["shift_error_m"]].to_numpy()
     return {
         "pairs": len(pairs),
         "verified": len(rows),
-        "wrong": int((np.hypot(*off.T) > TRUE_PX * truth["pixel_m"]).sum()),
-        "error px, median": round(float(np.median(np.hypot(*off.T))) / truth["pixel_m"], 4),
+        "wrong": int((np.hypot(*off.T) > TRUE_PX * PIXEL_M).sum()),
+        "error px, median": round(float(np.median(np.hypot(*off.T))) / PIXEL_M, 4),
         "within 1 stated error %": round(100 * float((in_errors <= 1).mean()), 1),
         "within 2 stated errors %": round(100 * float((in_errors <= 2).mean()), 1),
     }

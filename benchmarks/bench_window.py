@@ -7,7 +7,6 @@ before anything is timed; figures are medians of CPU seconds of one thread, a pa
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
 import time
@@ -19,7 +18,7 @@ import numba
 import numpy as np
 
 from benchmarks.calls import WINDOW, WindowScene, window_scene
-from benchmarks.harness import emit, ratio
+from benchmarks.harness import emit, option_parser, ratio
 from s2fast.results import Run
 from s2fast.stages.match import load_scenes
 from s2fast_kernels.hamming_top2.reference import Top2
@@ -102,12 +101,9 @@ def records(scenes: list[WindowScene], radius: float, kind: str, most_pairs: int
 
 def main(argv: list[str]) -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks window", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = option_parser("window", __doc__)
     parser.add_argument("--run", type=Path, help="a run folder whose features are searched")
     parser.add_argument("--quick", action="store_true", help="small scenes and few pairs: to see that it works")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args(argv)
     count, rows, pairs = (3, 1_000, 3) if options.quick else (12, 20_000, 60)
     numba.set_num_threads(1)

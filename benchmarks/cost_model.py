@@ -13,7 +13,7 @@ STAGE_UNITS: Mapping[str, tuple[str, ...]] = {
     "extract": ("scenes", "Mpx", "1e3 keypoints"),
     "match": ("blocks", "pairs", "1e9 comparisons"),
     "windowed search": ("searches", "1e3 rows", "1e6 candidates"),
-    "window preparation": ("1e3 keypoints",),
+    "window preparation": ("scenes", "1e3 keypoints"),
     "verify": ("pairs", "1e3 good matches"),
     "report": ("scenes", "pairs"),
 }

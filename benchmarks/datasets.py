@@ -67,10 +67,8 @@ class Dataset:
 
     scenes: list[Path]
     """Files."""
-
     regions: Path | None
     """Polygons; None: whole scenes."""
-
     truth: Path | None
     """truth.json, or the real set's folder, whose truth is 0; None: not known."""
 
@@ -117,10 +115,8 @@ def _synthetic(spec: DataSpec, cache: Path) -> Path:
     return made(cache / name, **recipe)
 
 
-def load_truth(place: Path | str | None) -> Truth | None:
+def load_truth(place: Path | str) -> Truth:
     """Read what `Dataset.truth` names."""
-    if place is None:
-        return None
     if Path(place).is_dir():
         return Truth(None)
     told: dict[str, Any] = json.loads(Path(place).read_text("utf-8"))

@@ -9,7 +9,6 @@ the exit code is 1 if anything did.
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import shutil
@@ -31,7 +30,7 @@ import rasterio
 import shapely
 from rasterio.transform import from_origin
 
-from benchmarks.harness import emit
+from benchmarks.harness import emit, option_parser
 from s2fast.cli import main as command_line
 
 _EXIT_CODES = (0, 2, 3)
@@ -93,11 +92,10 @@ class Fault:
 
 def main(argv: Sequence[str]) -> int:
     """Run the trials and print what went wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = option_parser("fuzz", __doc__)
     parser.add_argument("--trials", type=int, default=1000, help="trials of all kinds together")
     parser.add_argument("--only", choices=list(KINDS), nargs="+", default=list(KINDS))
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     failed = False
     with tempfile.TemporaryDirectory() as scratch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import json
 import platform
@@ -64,6 +65,17 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version for name, version in versions().items() if version != "not installed"},
     }
+
+
+def option_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a benchmark's options, with what all of them take."""
+    found = argparse.ArgumentParser(
+        prog=f"python -m benchmarks {name}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    found.add_argument("--json", action="store_true", help="print JSON, one object a line, instead of a table")
+    return found
 
 
 def emit(record: Mapping[str, Any], *, as_json: bool) -> None:

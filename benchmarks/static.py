@@ -10,16 +10,15 @@ would read from the level-2 cache are printed beside it.
 
 from __future__ import annotations
 
-import argparse
 import re
 import subprocess
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import emit
+from benchmarks.harness import emit, option_parser
 
 WIDTH_BITS = 512
 """Depth of the product: multiply-adds of a comparison."""
@@ -39,19 +38,14 @@ class Gpu:
 
     name: str
     """Product."""
-
     capability: int
     """Compute capability, 90 for 9.0."""
-
     sm_count: int
     """Streaming multiprocessors."""
-
     clock_ghz: float
     """Boost clock at which the peak is quoted."""
-
     int8_ops_per_clock: int
     """Dense int8 operations an SM's tensor cores do in a clock, a multiply-add counted as two."""
-
     shared_limit: int
     """Shared memory a block may have [bytes]."""
 
@@ -76,43 +70,30 @@ class Report:
 
     architecture: str
     """``sm_90`` or ``gfx942``."""
-
     tiling: str
     """Queries x columns, warps, stages."""
-
     registers: int
     """Registers of a thread."""
-
     spilled_bytes: int
     """Memory a thread spills registers to."""
-
     shared_bytes: int
     """Shared memory of a block."""
-
     shared_limit: int
     """Shared memory a block may have."""
-
     blocks_per_sm: int
     """Blocks that fit an SM at once, by registers and shared memory."""
-
     tensor_instructions: int
     """Tensor-core instructions in the main loop."""
-
     instructions: float
     """Other instructions of the main loop, a comparison."""
-
     min_max: float
     """Those of them that are minima, maxima or compares."""
-
     share_apart: float | None = None
     """Predicted share of the int8 peak if nothing overlaps with the tensor cores."""
-
     share_overlapped: float | None = None
     """Predicted share of the int8 peak if everything does."""
-
     rate_apart: float | None = None
     """Predicted comparisons per second [1e9] if nothing overlaps."""
-
     cache_tb_per_s: float | None = None
     """Read from the level-2 cache at that rate [TB/s]."""
 
@@ -262,13 +243,12 @@ def main(argv: list[str]) -> int:
     """Print the report; 1 if a kernel is unfit."""
     from s2fast_kernels.hamming_top2.triton_gpu import AMD_TILING, TILINGS
 
-    parser = argparse.ArgumentParser(prog="python -m benchmarks static", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser = option_parser("static", __doc__)
     arguments = parser.parse_args(argv)
     reports = [(gpu.name, report_cuda(gpu, TILINGS[gpu.capability])) for gpu in GPUS]
     reports.append(("MI300X", report_amd(AMD_TILING)))
     for name, report in reports:
-        emit({"benchmark": "static", "gpu": name} | fields(report), as_json=arguments.json)
+        emit({"benchmark": "static", "gpu": name} | _found(report), as_json=arguments.json)
     if not arguments.json:
         print("Rates [1e9/s] and shares of the int8 peak are predictions from the instructions, not measurements.")
     problems = [problem for _, report in reports for problem in report.problems()]
@@ -276,7 +256,5 @@ def main(argv: list[str]) -> int:
     return 1 if problems else 0
 
 
-def fields(report: Report) -> dict[str, Any]:
-    """Turn a report into a record, without what was not found."""
-    record = {name: getattr(report, name) for name in Report.__slots__}
-    return {name: value for name, value in record.items() if value is not None and value == value}
+def _found(report: Report) -> dict[str, Any]:
+    return {name: value for name, value in asdict(report).items() if value is not None and value == value}

@@ -15,7 +15,7 @@ SIZE_PX = (1280, 900)
 
 
 def take(report: Path, picture: Path) -> None:
-    """Open the report, show its most similar pair, and write what the browser shows as JPEG."""
+    """Open the report, show its most similar pair, and save two screenshots side by side as JPEG."""
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for argument in ("--headless=new", "--no-sandbox", "--hide-scrollbars", f"--window-size={SIZE_PX[0]},{SIZE_PX[1]}"):

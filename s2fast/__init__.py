@@ -35,17 +35,17 @@ def run(
     Parameters
     ----------
     config
-        A TOML file or a `s2fast.config.Config`; None: the defaults.
+        A TOML file or a `s2fast.config.Config`; None: use the defaults.
     scenes
         Folders or files with scenes.
     out
-        The run folder, local or ``s3://BUCKET/PREFIX``; what it holds of the same job is kept.
+        The run folder, local or ``s3://BUCKET/PREFIX``; results of the same job in it are reused.
     regions
-        File of polygons; None: the whole scenes count.
+        File of polygons; None: use whole scenes.
     overrides
-        ``{"ingest.reduction": 2}`` or ``["ingest.reduction=2"]``, for a configuration from a file or the defaults.
+        ``{"ingest.reduction": 2}`` or ``["ingest.reduction=2"]``; not allowed with a `Config`.
     workers
-        Local processes; a script that asks for several calls this under ``if __name__ == "__main__":``.
+        Number of local processes; with more than one, a script must call this under ``if __name__ == "__main__":``.
     scheduler
         Address of a Dask scheduler.
     strict
@@ -63,17 +63,17 @@ def run(
 
     if isinstance(config, Config):
         if overrides:
-            raise ConfigError("overrides go with a configuration file; change the Config itself with model_copy")
+            raise ConfigError("overrides go with a configuration file: change a Config with its model_copy method")
         settings = config
     else:
         settings = load_config(config, overrides)
-    places = [scenes] if isinstance(scenes, str | Path) else list(scenes)
-    run_stages(Job(settings, places, regions, out, strict), workers=workers, scheduler=scheduler)
+    inputs = [scenes] if isinstance(scenes, str | Path) else list(scenes)
+    run_stages(Job(settings, inputs, regions, out, strict), workers=workers, scheduler=scheduler)
     return Run(out)
 
 
 def open_run(out: Path | str) -> Run:
-    """Open a run folder that is already there."""
+    """Open an existing run folder."""
     from s2fast.results import Run
 
     return Run(out)

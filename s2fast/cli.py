@@ -1,4 +1,4 @@
-"""The command line: one thin function a command. Heavy imports happen where they are used."""
+"""The command line: one thin function per command. Heavy modules are imported only where they are used."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Match Sentinel-2 images by the hundred: every pair's similarity and its matches, from one command.",
-    epilog="First time? [bold]s2fast demo[/bold] runs the whole job on a small synthetic archive.",
+    help="Match hundreds of Sentinel-2 images: one command computes the similarity and the matches of every pair.",
+    epilog="First time? [bold]s2fast demo[/bold] runs all stages on a small synthetic archive.",
 )
 
 EXIT_DAMAGED = 1
 EXIT_BAD_INPUT = 2
 EXIT_SCENES_SKIPPED = 3
 
-_NEXT = """s2fast matches Sentinel-2 images by the hundred: every pair's similarity, its matches, how far it is off.
+_FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, the matches and the shift of every pair.
 
-  s2fast doctor        what this machine can run, and the command that mends what is missing
-  s2fast demo          a small synthetic archive, the whole job on it, its report: half a minute
+  s2fast doctor        show what this machine can run, and the command that installs what is missing
+  s2fast demo          run all stages on a small synthetic archive: half a minute
   s2fast run configs/default.toml --scenes ARCHIVE --regions POLYGONS.geojson --out OUT
-                       your own images; then open OUT/report.html
+                       match your own images; then open OUT/report.html
   s2fast pairs OUT --min-similarity 50
   s2fast show OUT QUERY TRAIN -o pair.png
-                       lists and pictures of a finished run
+                       list and draw the pairs of a finished run
 
-  s2fast --help        every command; s2fast COMMAND --help has an example of each
+  s2fast --help        list all commands; s2fast COMMAND --help shows an example
   s2fast --install-completion
                        let the shell complete commands and options
 """
-"""What to do first."""
+"""Text printed when no command is given."""
 
 ConfigFile = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="Settings, a TOML file such as configs/default.toml")
@@ -58,43 +58,43 @@ RegionsFile = Annotated[
     typer.Option(
         "--regions",
         metavar="FILE",
-        help="Polygons of interest: file, folder, zip or address; without it whole scenes count",
+        help="Polygons of interest: file, folder, zip or address; default: use whole scenes",
     ),
 ]
 Out = Annotated[
-    str, typer.Option("--out", metavar="OUT", help="Run folder, new or of the same job; s3://BUCKET/PREFIX too")
+    str, typer.Option("--out", metavar="OUT", help="Run folder, new or of the same job; may be s3://BUCKET/PREFIX")
 ]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override section.key; repeatable")]
-Workers = Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Local worker processes")]
+Workers = Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Number of local worker processes")]
 Scheduler = Annotated[
-    str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Dask scheduler to run on instead")
+    str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Run on this Dask scheduler instead")
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first scene or polygon that cannot be used")]
-Query = Annotated[str, typer.Argument(metavar="QUERY", help="Scene id, as `s2fast pairs OUT` lists it")]
+Query = Annotated[str, typer.Argument(metavar="QUERY", help="Scene id, as listed by `s2fast pairs OUT`")]
 Train = Annotated[str, typer.Argument(metavar="TRAIN", help="Scene id")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say on standard error what run.log says")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also print log messages to stderr")]
 RunFolderPath = Annotated[str, typer.Argument(metavar="OUT", help="Run folder, local or s3://BUCKET/PREFIX")]
 
 
 @app.callback(invoke_without_command=True)
 def begin(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end", is_eager=True)] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit", is_eager=True)] = False,
 ) -> None:
-    """Match Sentinel-2 images by the hundred: every pair's similarity and its matches, from one command."""
+    """Match hundreds of Sentinel-2 images: one command computes the similarity and the matches of every pair."""
     if version:
         from s2fast import __version__
 
         typer.echo(f"s2fast {__version__}")
     elif context.invoked_subcommand is None:
-        typer.echo(_NEXT, nl=False)
+        typer.echo(_FIRST_STEPS, nl=False)
     else:
         return
     raise typer.Exit
 
 
 class Format(StrEnum):
-    """How `s2fast pairs` prints."""
+    """Output formats of `s2fast pairs`."""
 
     TABLE = "table"
     CSV = "csv"
@@ -102,47 +102,47 @@ class Format(StrEnum):
 
 
 def main() -> None:
-    """Run the command line; whatever is wrong is one line on standard error and exit code 2."""
+    """Run the command line; on an error print one line to standard error and exit with code 2."""
     from s2fast.errors import S2FastError
     from s2fast.files.redaction import PublicFormatter, public
-    from s2fast.work.streams import flushed, full, open_missing
+    from s2fast.work.streams import final_flush, open_missing_streams, stream_failure
     from s2fast_kernels.backends import BackendError
 
-    open_missing()
-    shown = logging.StreamHandler()
-    # A run's log takes more; see runlog.py.
-    shown.setLevel(logging.WARNING)
-    shown.setFormatter(PublicFormatter("s2fast: %(levelname)s: %(message)s"))
-    logging.basicConfig(handlers=[shown])
-    # Warnings of libraries are for run.log, not for users.
+    open_missing_streams()
+    terminal = logging.StreamHandler()
+    # run.log also records INFO messages; see s2fast/folder/log.py.
+    terminal.setLevel(logging.WARNING)
+    terminal.setFormatter(PublicFormatter("s2fast: %(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[terminal])
+    # Warnings of libraries go to run.log, not to the terminal.
     logging.captureWarnings(True)
     logging.getLogger("py.warnings").propagate = False
     logging.getLogger("py.warnings").addHandler(logging.NullHandler())
-    logging.raiseExceptions = False  # a log that cannot be shown is no reason to stop
+    logging.raiseExceptions = False  # a failing log handler must not stop the run
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")
     code: int | str | None = EXIT_BAD_INPUT
     problem, unexpected = "", None
     try:
         app()
-    except SystemExit as ended:
-        code = ended.code
+    except SystemExit as request:
+        code = request.code
     except (S2FastError, BackendError) as error:
         problem = str(error)
     except Exception as error:
         unexpected = error
-    if unwritable := flushed(sys.stdout) or full(unexpected):
+    if unwritable := final_flush(sys.stdout) or stream_failure(unexpected):
         code, problem = EXIT_BAD_INPUT, f"cannot write to standard output: {unwritable}"
     elif unexpected:
         problem = _unexpected(unexpected)
     if problem:
-        _say(f"s2fast: error: {public(problem)}", err=True)
-    flushed(sys.stderr)
+        _print_line(f"s2fast: error: {public(problem)}", err=True)
+    final_flush(sys.stderr)
     sys.exit(code)
 
 
 def _unexpected(error: Exception) -> str:
-    """Write the traceback of what nobody has thought of into a log of its own; return the line that names it."""
+    """Write the traceback of an unexpected error to a temporary log; return the message that names the log."""
     import tempfile
     import traceback
 
@@ -157,8 +157,8 @@ def _unexpected(error: Exception) -> str:
     return str(UnexpectedError(error, log_file.name))
 
 
-def _say(text: str, *, err: bool = False) -> None:
-    """Print a line; where nobody reads it, that changes nothing."""
+def _print_line(text: str, *, err: bool = False) -> None:
+    """Print a line; ignore a closed pipe or a full disk."""
     with suppress(OSError):
         typer.echo(text, err=err)
 
@@ -172,56 +172,56 @@ def _stages(
     scheduler: str | None,
     verbose: bool,
 ) -> None:
-    """Run stages of a job, log them to the run folder, and print what they came to."""
+    """Run stages of a job, log to the run folder, and print a summary."""
     from s2fast import __version__
     from s2fast.files.redaction import public_words
     from s2fast.folder.log import logged
     from s2fast.pipeline import run_stages
-    from s2fast.work.interrupt import EXIT_INTERRUPTED, ending_at_once
+    from s2fast.work.interrupt import EXIT_INTERRUPTED, exiting_on_interrupt
     from s2fast.work.progress import progress_for_stderr
 
     if verbose:
         for handler in logging.getLogger().handlers:
             handler.setLevel(logging.INFO)
     command = f"s2fast {shlex.join(public_words(sys.argv[1:]))}"
-    farewell = f"s2fast: stopped; what is complete is kept, the same command goes on from there:\n  {command}"
+    farewell = f"s2fast: stopped; completed results are kept, the same command continues from there:\n  {command}"
     try:
-        with logged(out, progress_for_stderr()) as progress, ending_at_once(farewell):
+        with logged(out, progress_for_stderr()) as progress, exiting_on_interrupt(farewell):
             log.info("s2fast %s: %s", __version__, command)
             record = run_stages(make_job(), stages=stages, workers=workers, scheduler=scheduler, progress=progress)
             history = record.history
             for name, stage in history.stages.items():
                 took = f"{stage.done} computed, {stage.kept} kept, {stage.seconds:.1f} s {stage.backend}"
-                log.info("%s, when it last had something to do: %s", name, took.rstrip())
+                log.info("%s, latest execution that computed anything: %s", name, took.rstrip())
             warnings = history.warnings if "report" in stages else []
             for warning in warnings:
                 log.info("warning: %s", warning)
     except KeyboardInterrupt:
-        _say(farewell, err=True)
+        _print_line(farewell, err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if "report" in stages:
         counts = history.counts
-        _say(
+        _print_line(
             f"{counts['scenes']} scenes, {counts['pairs']} pairs, {counts['keypoints']} keypoints, "
             f"{counts['good_matches']} good matches, {counts['verified']} pairs verified: {out.rstrip('/')}/report.html"
         )
     if history.problems:
-        listed = ", ".join(sorted(history.problems))
-        _say(f"s2fast: {len(history.problems)} scenes skipped: {listed}", err=True)
-    # Last, where it is seen: it decides whether to believe what the run found.
+        skipped = ", ".join(sorted(history.problems))
+        _print_line(f"s2fast: {len(history.problems)} scenes skipped: {skipped}", err=True)
+    # Printed last, where they are seen: they decide whether the results can be relied on.
     _warn(warnings)
     if history.problems or record.found.polygons_dropped:
         raise typer.Exit(EXIT_SCENES_SKIPPED)
 
 
 def _warn(warnings: list[str]) -> None:
-    """Write a run's warnings on standard error."""
+    """Print a run's warnings to standard error."""
     for warning in warnings:
-        _say(f"s2fast: warning: {warning}", err=True)
+        _print_line(f"s2fast: warning: {warning}", err=True)
 
 
 def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) -> None:
-    """Add a command that runs stages; all share their options."""
+    """Add a command that runs stages; all such commands share their options."""
 
     def command(
         config: ConfigFile,
@@ -246,14 +246,14 @@ def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) 
 
 
 STAGE_COMMANDS = {
-    "run": "The whole job: every pair of scenes, from images to the report.",
+    "run": "Run all stages: match every pair of scenes, from the images to the report.",
     "ingest": "Stage 1: read and mask the scenes.",
     "extract": "Stage 2: find keypoints and descriptors.",
     "match": "Stage 3: match every pair.",
-    "verify": "Stage 4: tell which matches are geometrically real, and how far scenes lie apart.",
+    "verify": "Stage 4: verify the matches geometrically and estimate the shift of every pair.",
     "report": "Stage 5: write the tables, the report and the map layers.",
 }
-"""Commands over the stages of the pipeline; "run" takes all of them."""
+"""Commands that run stages of the pipeline, with their help texts; "run" runs all stages."""
 
 for _name, _text in STAGE_COMMANDS.items():
     _stage_command(
@@ -267,36 +267,36 @@ for _name, _text in STAGE_COMMANDS.items():
 @app.command(epilog="Example: s2fast pairs OUT --min-similarity 50 --tile 36UYA")
 def pairs(
     out: RunFolderPath,
-    min_similarity: Annotated[float | None, typer.Option(help="Least similarity [%]")] = None,
-    max_similarity: Annotated[float | None, typer.Option(help="Similarity below this [%]")] = None,
-    verified: Annotated[bool, typer.Option("--verified", help="Only pairs a geometric check confirmed")] = False,
+    min_similarity: Annotated[float | None, typer.Option(help="Only pairs of at least this similarity [%]")] = None,
+    max_similarity: Annotated[float | None, typer.Option(help="Only pairs below this similarity [%]")] = None,
+    verified: Annotated[bool, typer.Option("--verified", help="Only geometrically verified pairs")] = False,
     tile: Annotated[str | None, typer.Option(help="Only pairs with both scenes of this MGRS tile")] = None,
-    format: Annotated[Format, typer.Option(help="How to print")] = Format.TABLE,  # noqa: A002  the option's name
+    format: Annotated[Format, typer.Option(help="Output format")] = Format.TABLE,  # noqa: A002  the option's name
 ) -> None:
-    """List pairs, most alike first."""
+    """List pairs, most similar first."""
     from s2fast.report.listing import filter_pairs, print_pairs
     from s2fast.results import Run
 
     run = Run(out)
-    chosen = filter_pairs(
+    selected = filter_pairs(
         run.pairs(), min_similarity=min_similarity, max_similarity=max_similarity, verified=verified, tile=tile
     )
-    print_pairs(chosen, format.value)
+    print_pairs(selected, format.value)
     _warn(run.record.history.warnings)
 
 
 @app.command(epilog="Example: s2fast check OUT")
 def check(out: RunFolderPath) -> None:
-    """Read all of a run folder and list what is damaged; the next run computes that again."""
+    """Read all files of a run folder and list damaged ones; the next run recomputes these results."""
     from s2fast.errors import RunFolderError
-    from s2fast.folder.check import damage
+    from s2fast.folder.check import find_damage
     from s2fast.folder.lock import Lock
     from s2fast.folder.run_folder import RunFolder
 
     folder = RunFolder(out)
-    found = {error.finding: error for error in damage(folder)}
+    found = {error.finding: error for error in find_damage(folder)}
     if not found:
-        typer.echo(f"{folder}: everything is as it was written")
+        typer.echo(f"{folder}: no damage found")
         return
     typer.echo("\n".join(found))
     try:
@@ -305,9 +305,9 @@ def check(out: RunFolderPath) -> None:
             for error in found.values():
                 folder.discard(error)
     except RunFolderError as error:
-        _say(f"s2fast: {len(found)} damaged; a run may overlook some of them, as {error}", err=True)
+        _print_line(f"s2fast: {len(found)} damaged, not marked for recomputation: {error}", err=True)
     else:
-        _say(f"s2fast: {len(found)} damaged: run again, which computes them anew", err=True)
+        _print_line(f"s2fast: {len(found)} damaged: run again to recompute them", err=True)
     raise typer.Exit(EXIT_DAMAGED)
 
 
@@ -317,19 +317,21 @@ def show(
     query: Query,
     train: Train,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.png", help="Picture to write")],
-    matches: Annotated[int, typer.Option(min=0, help="Matches to draw, the nearest")] = 20,
+    matches: Annotated[int, typer.Option(min=0, help="Number of matches to draw, by distance")] = 20,
     inliers_only: Annotated[
         bool, typer.Option("--inliers-only", help="Only matches that agree with the shift")
     ] = False,
     masked: Annotated[
-        bool | None, typer.Option("--masked/--original", help="Only the matches, on the masked scenes or in colour")
+        bool | None, typer.Option("--masked/--original", help="Draw only the matches, on masked or on colour scenes")
     ] = None,
     crop: Annotated[
         str | None,
-        typer.Option(metavar="COL,ROW,WIDTH,HEIGHT", help="Part of the query in pixels; of the train the same ground"),
+        typer.Option(
+            metavar="COL,ROW,WIDTH,HEIGHT", help="Draw this part of the query [px], and the same ground of the train"
+        ),
     ] = None,
 ) -> None:
-    """Draw a pair: both scenes, both masked, the best matches."""
+    """Draw a pair: both scenes, both masked scenes, and the best matches."""
     from s2fast.errors import InputError
     from s2fast.results import Run
 
@@ -351,7 +353,7 @@ def _window(crop: str) -> Window:
     try:
         col, row, width, height = (int(part) for part in crop.split(","))
     except ValueError as error:
-        raise InputError(f"--crop {crop}: write COL,ROW,WIDTH,HEIGHT, four whole numbers of pixels") from error
+        raise InputError(f"--crop is {crop}: write COL,ROW,WIDTH,HEIGHT as four integers [px]") from error
     return Window(row, col, height, width)
 
 
@@ -363,9 +365,9 @@ def displacement(
     query: Query,
     train: Train,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.tif", help="GeoTIFF to write")],
-    cell: Annotated[float, typer.Option(metavar="METRES", help="Side of a cell")] = 1000.0,
+    cell: Annotated[float, typer.Option(metavar="METRES", help="Side of a cell on the ground")] = 1000.0,
 ) -> None:
-    """Write a pair's shift over the ground: median dx, dy and the count of inliers in each cell."""
+    """Write a GeoTIFF of a pair's local shifts: median dx, median dy and number of inliers per cell."""
     from s2fast.errors import InputError
     from s2fast.results import Run
 
@@ -380,12 +382,12 @@ def displacement(
 @app.command(epilog="Example: s2fast synth archive --size 1024 --dates 3")
 def synth(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the archive")],
-    size: Annotated[int, typer.Option(help="Side of a tile in pixels of 10 m; Sentinel-2's is 10980")] = 10980,
+    size: Annotated[int, typer.Option(help="Side of a tile in 10 m pixels; real tiles have 10980")] = 10980,
     tiles: Annotated[str, typer.Option(help="MGRS tiles, comma-separated")] = "36UXA,36UYA",
-    dates: Annotated[int, typer.Option(help="Acquisitions of each tile")] = 3,
-    seed: Annotated[int, typer.Option(help="Another seed, another ground")] = 0,
+    dates: Annotated[int, typer.Option(help="Number of acquisitions")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the random ground, weather and shifts")] = 0,
 ) -> None:
-    """Make a synthetic archive with known truth: SAFE folders, polygons, truth.json."""
+    """Generate a synthetic archive with ground truth: SAFE folders, polygons, truth.json."""
     from s2fast.synth import synth as make_archive
     from s2fast.work.progress import progress_for_stderr
 
@@ -401,7 +403,7 @@ def demo(
         "demo"
     ),
 ) -> None:
-    """Make a small synthetic archive, run the whole job on it, say where its report is."""
+    """Generate a small synthetic archive, run all stages on it, and print the paths of the results."""
     from s2fast.tools.demo import run_demo
     from s2fast.work.progress import progress_for_stderr
 
@@ -411,7 +413,7 @@ def demo(
 
 @app.command(epilog="Example: s2fast doctor")
 def doctor() -> None:
-    """Say what this machine can run, what is missing, and the command that mends it."""
+    """Show what this machine can run, what is missing, and the command that installs it."""
     from s2fast.tools.doctor import examine
 
     findings = examine()
@@ -421,7 +423,7 @@ def doctor() -> None:
         typer.echo(f"{finding.mark:4} {finding.topic:{width}}  {finding.result}{remedy}")
     remedies = [finding.remedy for finding in findings if not finding.fine and finding.remedy]
     if remedies:
-        typer.echo(f"\nThis mends it:  {' && '.join(dict.fromkeys(remedies))}")
+        typer.echo(f"\nTo fix it, run:  {' && '.join(dict.fromkeys(remedies))}")
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""The configuration: frozen models, loaded from TOML, overridable key by key."""
+"""The configuration: immutable models, loaded from TOML, with overrides of single keys."""
 
 from __future__ import annotations
 
@@ -22,60 +22,60 @@ from s2fast.errors import ConfigError
 
 
 class _Section(BaseModel):
-    # An infinite number has no place in run.json, nor in any setting.
+    # JSON has no infinity, so run.json could not hold it.
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class Regions(_Section):
-    """Polygons of interest and what they do to a scene."""
+    """Polygons of interest and how they mask a scene."""
 
     mode: Literal["keep", "zero", "none"] = "keep"
-    """keep: detect on the real pixels, keep keypoints inside the polygons. zero: paint the outside black before
-    detection, as the notebook does; of a JPEG 2000 file on disk only what is not painted is decoded. none: the whole
-    scene counts."""
+    """keep: detect on the real pixels and keep the keypoints inside the polygons. zero: paint the pixels outside black
+    before detection, as the notebook does; of a local JPEG 2000 file only the unpainted pixels are decoded. none: use
+    the whole scene."""
     crs: str = "file"
-    """The polygons' CRS: "file" takes what the file says, "EPSG:4326" and the like overrule it."""
+    """CRS of the polygons: "file" uses the CRS that the file declares; a code such as "EPSG:4326" overrides it."""
     layer: str = ""
-    """Of a file with several layers, or of a folder or zip with several files, the one to read, by name; empty: all
-    that may hold polygons."""
+    """Name of the layer to read from a file with several layers, or from a folder or zip with several files; empty: all
+    layers that may hold polygons."""
     buffer_m: float = Field(0.0, ge=0)
-    """Widen each polygon row by this much on the ground [m]."""
+    """Widen the polygons of each row by this distance on the ground [m]."""
     where: str = ""
-    """SQL condition on the polygons' columns, such as "tile = '36UYA'"; empty: all rows."""
+    """SQL condition on the polygons' columns, such as "tile = '36UYA'"; empty: use all rows."""
     holes: bool = True
-    """False: take exterior rings only, as the notebook does."""
+    """False: ignore holes and use exterior rings only, as the notebook does."""
 
     @field_validator("crs", mode="before")
     @classmethod
     def _epsg_code(cls, value: Any) -> Any:
-        """Take a bare number for an EPSG code."""
+        """Convert a bare number to an EPSG code."""
         return f"EPSG:{value}" if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Ingest(_Section):
-    """How pixels are read, and prepared for the detector."""
+    """How pixels are read and prepared for the detector."""
 
     reduction: Literal[1, 2, 4] = 1
-    """Shrink by this factor, each pixel the mean of reduction x reduction."""
+    """Shrink the scene by this factor: each pixel becomes the mean of reduction x reduction pixels."""
     decode: Literal["full", "reduced"] = "full"
-    """full: decode all pixels and take their means, as the notebook does. reduced: decode the file's own coarser level
-    of that factor (a JPEG 2000 wavelet level, an overview), at 2 half the work, at 4 a fifth, with that level's own
-    values; a VRT, and a file with a palette, a mask or an alpha band, or without
-    such a level, are decoded in full."""
+    """full: decode all pixels and average them, as the notebook does. reduced: decode the file's own coarser level of
+    that factor (a JPEG 2000 wavelet level or an overview) and use its values, which takes half the work at 2 and a
+    fifth at 4; VRTs, files with a palette, a mask or an alpha band, and files without such a level are still decoded in
+    full."""
     stretch: Literal["none", "auto"] | tuple[int, int] = "none"
-    """16-bit scenes: [low, high] maps these values to 1 and 255, the same for all scenes; auto: for each scene those
-    that 2 % and 98 % of its valid values reach up to; none: such scenes are refused. 8-bit scenes stay as they are."""
+    """Conversion of 16-bit scenes to 8 bits. [low, high]: map these values to 1 and 255 in all scenes. auto: map the
+    2nd and 98th percentiles of each scene's valid values. none: refuse 16-bit scenes. 8-bit scenes are not changed."""
     halo_px: int = Field(512, ge=0)
-    """Mode keep: real pixels read around the polygons, so that keypoints at their rim are those of the unmasked
-    scene [px of the reduced grid]."""
+    """Mode keep: width of the margin of real pixels read around the polygons, so that keypoints at their edges equal
+    those of the unmasked scene [px of the reduced grid]."""
     clouds: bool = True
-    """True: find bright clouds and fill them, with all that has no data, with the scene's clear median; no keypoint may
-    lie there. False: the pixels as they are."""
+    """True: detect bright clouds, fill them and all no-data pixels with the median of the scene's clear pixels, and
+    allow no keypoints there. False: do not change the pixels."""
     contrast: Literal["none", "clahe"] = "clahe"
-    """clahe: raise local contrast in 8 x 8 parts of the scene before detection, so that dull fields of a hazy date
-    give the keypoints they give on a clear one."""
+    """clahe: raise local contrast in 8 x 8 parts of the scene before detection, so that low-contrast fields on a hazy
+    date yield the same keypoints as on a clear date. none: do not change the contrast."""
     clahe_clip: float = Field(8.0, gt=0)
-    """How far CLAHE may raise contrast: a grey value's share of a part is cut at this times the even share."""
+    """Clip limit of CLAHE: each bin of a part's histogram is clipped at this multiple of the mean bin."""
 
     @field_validator("stretch", mode="wrap")
     @classmethod
@@ -93,41 +93,46 @@ class FeatureSettings(_Section):
     """Keypoints and descriptors."""
 
     detector: str = "akaze"
-    """"akaze": 486 bits. "orb": 256 bits, through OpenCV; set matching.max_distance_bits to 84 with it."""
+    """"akaze": descriptors of 486 bits. "orb": descriptors of 256 bits, computed by OpenCV; set
+    matching.max_distance_bits to 84 with it."""
     backend: str = "auto"
-    """"auto", or a backend of the detector by name: `s2fast doctor` lists AKAZE's that can run, ORB has "opencv"."""
+    """"auto", or a backend of the detector by name; `s2fast doctor` lists the usable ones of AKAZE, ORB has only
+    "opencv"."""
     threshold: float = Field(0.0003, gt=0)
-    """AKAZE: least determinant of the Hessian; lower finds more keypoints, OpenCV's default is 0.001."""
+    """AKAZE: smallest determinant of the Hessian; lower values find more keypoints, OpenCV's default is 0.001."""
     octaves: int = Field(4, ge=1, le=8)
     """Octaves of the scale space, or of ORB's pyramid."""
     layers: int = Field(4, ge=1, le=8)
-    """Levels an octave."""
+    """Levels per octave."""
     upright: Literal[True, False, "auto"] = "auto"
-    """True: do not estimate an orientation; auto: true where all scenes of the run are north-up, in whatever zones."""
+    """True: do not estimate keypoint orientations; auto: true if all scenes of the run are north-up, even in different
+    zones."""
     upsample: Literal[1, 2, "auto"] = "auto"
-    """2: detect on twice the pixels (cubic), which finds smaller keypoints and places them better at four times the
-    work; auto: 2 where neither side of the reduced scene is longer than 4096 px."""
+    """2: detect on the image enlarged twice per side (cubic), which finds smaller keypoints and locates them more
+    precisely, at four times the work; auto: 2 if neither side of the reduced scene is longer than 4096 px."""
     nodata_px: int = Field(8, ge=0)
-    """Drop keypoints nearer than this to a no-data pixel (modes keep and none) [px of the reduced grid]."""
+    """Drop keypoints closer than this to a no-data pixel (modes keep and none) [px of the reduced grid]."""
     max_per_scene: int = Field(20_000, ge=0)
-    """Keep at most this many keypoints a scene, the strongest; 0: all."""
+    """Keep at most this many keypoints per scene, the strongest; 0: keep all."""
     cell_px: int = Field(64, ge=0)
-    """With max_per_scene: share the budget over square ground cells of this side, strongest of each cell first
-    [px of the reduced grid]; 0: no cells."""
+    """With max_per_scene: distribute the budget over square ground cells of this side, the strongest keypoints of each
+    cell first [px of the reduced grid]; 0: no cells."""
 
 
 class Matching(_Section):
     """Which pairs are matched, and which matches are good."""
 
     backend: str = "auto"
-    """"auto", or a Hamming backend by name; all give the same bits."""
+    """"auto", or a Hamming backend by name; all backends return identical results."""
     mode: Literal["exhaustive", "windowed"] = "windowed"
-    """exhaustive: all keypoints of the other scene compete, as in the notebook. windowed: only those within a radius of
-    the same map position, and of the same size on the ground; a single such neighbour need not pass the ratio test."""
+    """exhaustive: compare with all keypoints of the other scene, as in the notebook. windowed: compare only with those
+    within a radius of the same map position, and of the same size on the ground; a keypoint with a single such
+    neighbour is exempt from the ratio test."""
     radius_m: Literal["auto"] | float = 0.0
-    """Mode windowed, and verification: how far the same ground may lie in two scenes [m]; 0: five pixels of the pair's
-    coarser grid. Matches are sought twice as far, so that a shift just outside is seen and named. auto: five pixels,
-    then 15, 45 and 135, until a shift is found within; for scenes whose georeferencing is off by an unknown amount."""
+    """Mode windowed, and verification: largest expected offset between two scenes [m]; 0: five pixels of the pair's
+    coarser grid. Matches are searched up to twice this distance, so that a shift just beyond it is detected and
+    reported. auto: five pixels, then 15, 45 and 135, until the shift found lies within; for scenes whose georeferencing
+    error is unknown."""
     ratio: float = Field(0.9, gt=0, le=1)
     """Good: best distance < ratio x second-best distance."""
     mutual: bool = True
@@ -136,9 +141,9 @@ class Matching(_Section):
     """Good: at most this Hamming distance [bits]; 512: any. The default is a third of AKAZE's bits; a third of ORB's
     is 84."""
     pairs: Literal["all", "overlapping", "file"] = "all"
-    """all: every pair. overlapping: pairs whose clear ground meets. file: those `pairs_file` lists."""
+    """all: every pair. overlapping: pairs whose clear ground overlaps. file: the pairs listed in `pairs_file`."""
     pairs_file: str = ""
-    """pairs = "file": a CSV file with columns query and train, scene ids in either order."""
+    """With pairs = "file": a CSV file with columns query and train, which hold a pair's scene ids in either order."""
 
     @field_validator("radius_m", mode="wrap")
     @classmethod
@@ -159,35 +164,37 @@ class Matching(_Section):
 
 
 class Verification(_Section):
-    """Which matches are geometrically real."""
+    """Geometric verification of the matches."""
 
     enabled: bool = True
-    """False: no shift, no inliers, no verdict."""
+    """False: compute no shift, inliers or verdict."""
     prior: Literal["map", "none"] = "map"
-    """map: scenes lie where their georeferencing says, give or take `matching.radius_m`. none: it is not trusted;
-    the shift, or a similarity, is sought over the whole scene (wants matching.mode = "exhaustive")."""
+    """map: trust the scenes' georeferencing to within `matching.radius_m`. none: do not trust it, and search the whole
+    scene for a shift or similarity transform (needs matching.mode = "exhaustive")."""
     nulls: int = Field(1, ge=0, le=100)
-    """How often each pair is tried at a place that is wrong on purpose, to know how often chance is taken for truth."""
+    """Trials per pair at wrong offsets or, without a prior, on shuffled matches, to measure the false-positive rate."""
 
 
 class Output(_Section):
-    """What a run keeps."""
+    """Which results a run keeps."""
 
     keep_matches: Literal["inliers", "good", "none"] = "good"
-    """good: write every good match to matches/*.parquet. inliers: only those that agree with the pair's shift."""
+    """good: write every good match to matches/*.parquet. inliers: write only matches that agree with the pair's shift.
+    none: write no matches."""
 
 
 class Compute(_Section):
-    """Resources; none of these changes a result."""
+    """Resources; these settings do not change results."""
 
     budget_mb: int = Field(2048, ge=128)
-    """Memory a worker may take for a unit of work, beyond what is loaded; what would not fit is refused [MB]."""
+    """Memory a worker may use for a unit of work, beyond that of the idle process; work that needs more is refused
+    [MB]."""
     threads: int = Field(0, ge=0)
-    """Threads a worker uses; 0: all cores, shared between local workers."""
+    """Threads per worker; 0: all cores, shared between local workers."""
 
 
 class Config(_Section):
-    """One run's settings."""
+    """The settings of one run."""
 
     regions: Regions = Regions()
     ingest: Ingest = Ingest()
@@ -214,15 +221,15 @@ def load_config(path: Path | str | None = None, overrides: Sequence[str] | Mappi
     Parameters
     ----------
     path
-        The TOML file; None: the defaults.
+        The TOML file; None: use the defaults.
     overrides
-        ``["section.key=value", ...]`` with values as TOML writes them (bare words are strings), or a mapping from
-        dotted key to value. Later ones win.
+        ``["section.key=value", ...]`` with values in TOML syntax (bare words are strings), or a mapping from dotted key
+        to value. Later overrides take precedence.
 
     Raises
     ------
     ConfigError
-        The file cannot be read, or a key or value is wrong; the message names the key and the nearest valid one.
+        The file cannot be read, or a key or value is invalid; the message names the key and the nearest valid one.
 
     Examples
     --------
@@ -268,7 +275,7 @@ def _parsed(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str,
 
 
 def dotted_keys() -> list[str]:
-    """Every key of the configuration, ``section.key``."""
+    """Return all keys of the configuration as ``section.key``."""
     return [
         f"{section}.{key}"
         for section, field in Config.model_fields.items()
@@ -290,14 +297,14 @@ def _nearest(dotted: str) -> str:
 
 
 def _explain(error: ValidationError, where: str) -> str:
-    """One line for all that is wrong."""
-    told = []
+    """Return one line that describes all errors."""
+    messages = []
     for problem in error.errors():
         dotted = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            told.append(f"unknown key {dotted!r}; {_nearest(dotted)}")
-        elif isinstance(problem["input"], Mapping):  # keys that contradict each other
-            told.append(str(problem.get("ctx", {}).get("error", problem["msg"])))
+            messages.append(f"unknown key {dotted!r}; {_nearest(dotted)}")
+        elif isinstance(problem["input"], Mapping):  # contradictory keys
+            messages.append(str(problem.get("ctx", {}).get("error", problem["msg"])))
         else:
-            told.append(f"{dotted} = {problem['input']!r}: {problem['msg'].lower()}")
-    return f"{where}: {'; '.join(told)}"
+            messages.append(f"{dotted} = {problem['input']!r}: {problem['msg'].lower()}")
+    return f"{where}: {'; '.join(messages)}"

@@ -1,39 +1,39 @@
-"""What can go wrong, each kind also a builtin, each message one line: what, where, what to do."""
+"""Exceptions of s2fast; each message is one line that states what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
 
 class S2FastError(Exception):
-    """Base of every error s2fast raises on purpose; the command line prints it as one line and exits with 2."""
+    """Base class of all errors that s2fast raises; the command line prints the message and exits with code 2."""
 
 
 class ConfigError(S2FastError, ValueError):
-    """A configuration file, key or value is wrong."""
+    """A configuration file, key or value is invalid."""
 
 
 class InputError(S2FastError, ValueError):
-    """The scenes or regions asked for cannot be used."""
+    """The given scenes or regions cannot be used."""
 
 
 class SceneError(S2FastError, OSError):
-    """One scene cannot be read; a run skips and counts it unless it is strict."""
+    """One scene cannot be read; a run skips and records it, unless ``strict`` is set."""
 
 
 class RunFolderError(S2FastError, OSError):
-    """The output folder cannot be used, or does not hold what was asked of it."""
+    """The run folder cannot be used, or lacks a requested result."""
 
 
 class DamageError(RunFolderError):
-    """Something in the output folder is not as it was written."""
+    """A file in the run folder is damaged or missing."""
 
     finding: str = ""
-    """What is damaged, and how."""
+    """The damaged file and the kind of damage."""
     seal: str = ""
-    """The file that says that the damaged result is whole: without it the next run computes the result again."""
+    """The seal file that marks the damaged result as complete; if it is removed, the next run recomputes the result."""
 
 
 class UnexpectedError(S2FastError):
-    """What nobody has thought of; the log it names holds the traceback."""
+    """An exception of another type was raised; the log named in the message holds the traceback."""
 
     def __init__(self, error: Exception, log: object) -> None:
         reason = str(error).strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""The whole job: find the scenes, check the regions, run the stages one after another."""
+"""The pipeline: find the scenes, check the regions, and run the stages in order."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from s2fast.archive.identity import identity
 from s2fast.config import Config
 from s2fast.errors import DamageError, InputError, RunFolderError, SceneError
 from s2fast.files.source import Source
-from s2fast.folder.check import damage
+from s2fast.folder.check import find_damage
 from s2fast.folder.lock import Lock
-from s2fast.folder.log import RECORDED, noticed
+from s2fast.folder.log import RECORDED, collected_warnings
 from s2fast.folder.record import RUN_JSON, Asked, Found, History, RunRecord, SceneInput, StageRecord, load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.raster.reader import open_raster
 from s2fast.regions.check import check_regions
 from s2fast.regions.file import RegionFile
-from s2fast.regions.rows import listed
+from s2fast.regions.rows import summarize_rows
 from s2fast.stages import extract, ingest, keys, match, report, verify
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.result import StageResult
@@ -42,18 +42,18 @@ STAGES: Mapping[str, Stage] = {
     "verify": verify.run,
     "report": report.run,
 }
-"""In the order they run; each reads what the one before wrote."""
+"""The stages in the order they run; each reads the output of earlier ones."""
 
 BUDGETS: Mapping[str, Callable[[RunRecord, RunFolder, int], None]] = {
     "ingest": ingest.check_budget,
     "extract": extract.check_budget,
 }
-"""Stages whose memory is known from the scenes' headers: they are refused before anything is read."""
+"""Checks of stages whose memory use follows from the scenes' headers; they raise an error before pixels are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to run, and where its results go."""
+    """The settings, inputs and run folder of a run."""
 
     config: Config
     """The settings."""
@@ -62,9 +62,9 @@ class Job:
     regions: Path | str | None
     """File of polygons; None: whole scenes are matched."""
     out: Path | str
-    """The run folder, new or of the same job; local or an object store's."""
+    """The run folder, new or of the same job; a local path or an object store's URL."""
     strict: bool = False
-    """Stop at the first scene or polygon that cannot be used, instead of leaving it out."""
+    """Raise an error for the first scene or polygon that cannot be used, instead of leaving it out."""
 
 
 def run_stages(
@@ -75,62 +75,62 @@ def run_stages(
     scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> RunRecord:
-    """Run stages over an archive; results of the same settings that are already there are kept.
+    """Run stages over an archive; reuse cached results of the same settings.
 
     Parameters
     ----------
     job
-        What to run.
+        Settings, inputs and run folder.
     stages
         Names from `STAGES`.
     workers, scheduler
-        Where work runs; see `s2fast.work.executors.open_workplace`.
+        Options of the executor; see `s2fast.work.executors.open_workplace`.
     progress
-        Where to show progress; None: nowhere.
+        Progress display; None: show nothing.
 
     Returns
     -------
     RunRecord
-        As written to run.json; ``history.problems`` names the scenes left out.
+        The content of run.json; ``history.problems`` names the scenes left out.
 
     Raises
     ------
     S2FastError
-        Something asked for cannot be used; nothing is written before the inputs are checked.
+        A setting, an input or the run folder cannot be used. Nothing is written before the inputs are checked.
     """
     progress = progress or Progress()
     folder = RunFolder(job.out)
-    with noticed() as told, ExitStack() as held:
+    with collected_warnings() as warnings, ExitStack() as resources:
         planned = plan(job)
-        _earlier(planned, folder)  # refused before anything is written
-        lock = held.enter_context(closing(Lock(folder)))
-        workplace = held.enter_context(open_workplace(workers, scheduler, job.config.compute.threads))
+        _load_earlier(planned, folder)  # raises an error for another job's folder before anything is written
+        lock = resources.enter_context(closing(Lock(folder)))
+        workplace = resources.enter_context(open_workplace(workers, scheduler, job.config.compute.threads))
         lock.acquire()
         folder.sweep()
-        before = _earlier(planned, folder)
+        before = _load_earlier(planned, folder)
         if before is None and not folder.is_empty():
-            log.warning("%s/%s is lost or damaged: it is written anew", folder, RUN_JSON)
-        record = _continued(planned, before, reads="ingest" in stages)
-        record.history.noticed = told
+            log.warning("%s/%s is missing or damaged: it is recreated", folder, RUN_JSON)
+        record = _continue_run(planned, before, ingests="ingest" in stages)
+        record.history.noticed = warnings
         for name in filter(BUDGETS.get, stages):
             BUDGETS[name](record, folder, workplace.threads or available_cores())
-        # The record comes first: a folder with anything in it but no record is not ours to go on with.
+        # The record is written first, because a folder with other files but no record is refused.
         record.save(folder)
         folder.create(record.asked.job)
-        for error in list(damage(folder, quick=True)):
-            _discard(error, folder)
+        for damage in list(find_damage(folder, quick=True)):
+            _discard(damage, folder)
         changed = _run_all(stages, record, folder, workplace, progress, lock)
     if not changed:
-        progress.say(f"nothing to do: {folder} is up to date")
+        progress.print_line(f"nothing to do: {folder} is up to date")
     return record
 
 
 def _run_all(
     stages: Sequence[str], record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, lock: Lock
 ) -> bool:
-    """Run stages, again from the first whenever one has met damaged results; True if they changed anything."""
+    """Run stages, restarting from the first after damaged results; return whether anything changed."""
     changed = False
-    met: set[str] = set()
+    discarded: set[str] = set()
     while True:
         try:
             for name in stages:
@@ -138,41 +138,41 @@ def _run_all(
                 changed |= _run_stage(name, record, folder, workplace, progress)
                 record.save(folder)
         except DamageError as error:
-            if error.seal in met:
+            if error.seal in discarded:
                 raise
-            met.add(error.seal)
+            discarded.add(error.seal)
             _discard(error, folder)
         else:
             return changed
 
 
 def _discard(error: DamageError, folder: RunFolder) -> None:
-    """Discard a damaged result, so that its stage computes it again."""
-    log.warning("%s: it is computed again", error.finding)
+    """Discard a damaged result, so that its stage recomputes it."""
+    log.warning("%s: it is recomputed", error.finding)
     folder.discard(error)
 
 
 def plan(job: Job) -> RunRecord:
-    """Check all inputs and return a record of them; writes nothing."""
+    """Check all inputs and return a record of them; write nothing."""
     config = job.config
     detectors.check(config.features)
     MatchingRule.of(config.matching)
     if not job.scenes:
-        raise InputError("no scenes asked for: name folders or files with --scenes")
-    found, problems = _found(job)
+        raise InputError("no scenes given: name folders or files with --scenes")
+    found, problems = _find_inputs(job)
     regions = None if job.regions is None else RegionFile.at(job.regions)
     if regions is not None and config.regions.mode != "none":
         rows = check_regions(regions, config.regions, [item.raster for item in found.scenes])
         if job.strict and rows.dropped:
-            raise InputError(f"{regions}: rows that cannot be used: {listed(rows.dropped)}")
+            raise InputError(f"{regions}: rows that cannot be used: {summarize_rows(rows.dropped)}")
         found = found.model_copy(update={"region_rows": rows})
     places = sorted(Source.of(place).resolved().name for place in job.scenes)
     asked = Asked(config=config, places=places, regions=regions, strict=job.strict)
     return RunRecord(asked, found, History(problems=problems))
 
 
-def _found(job: Job) -> tuple[Found, dict[str, str]]:
-    """Find the scenes and read their headers; return those that can be used, and what is wrong with the others."""
+def _find_inputs(job: Job) -> tuple[Found, dict[str, str]]:
+    """Find the scenes and read their headers; return the usable ones, and the problems of the others by name."""
     # Workers need not share our working directory.
     archive = find_scenes([Source.of(place).absolute() for place in job.scenes])
     superseded: dict[str, list[str]] = {}
@@ -196,13 +196,13 @@ def _found(job: Job) -> tuple[Found, dict[str, str]]:
             problems[scene.scene_id] = str(error)
     if not inputs:
         raise InputError(
-            f"none of the {len(problems)} scenes found can be used; first: {next(iter(problems.values()))}"
+            f"none of the {len(problems)} scenes found can be used; the first problem: {next(iter(problems.values()))}"
         )
     return Found(scenes=inputs, superseded=superseded), problems
 
 
-def _earlier(record: RunRecord, folder: RunFolder) -> RunRecord | None:
-    """Return the record of an earlier run of the same job, None if there is none; refuse another job's folder."""
+def _load_earlier(record: RunRecord, folder: RunFolder) -> RunRecord | None:
+    """Return the record of an earlier run of the same job, or None; raise RunFolderError for another job's folder."""
     job = record.asked.job
     try:
         before = load_record(folder)
@@ -212,32 +212,32 @@ def _earlier(record: RunRecord, folder: RunFolder) -> RunRecord | None:
         return None
     if before is None:
         if not folder.is_empty() and folder.job() != job:
-            raise RunFolderError(f"{folder} exists and is no run folder: name another --out")
+            raise RunFolderError(f"{folder} exists and is not a run folder: name another --out")
         return None
     if before.asked.job != job:
         raise RunFolderError(
-            f"{folder} holds another job's run, of --scenes {' '.join(before.asked.places)}"
+            f"{folder} holds another job's run, with --scenes {' '.join(before.asked.places)}"
             f"{f' --regions {before.regions}' if before.regions else ''}: name another --out"
         )
     return before
 
 
-def _continued(record: RunRecord, before: RunRecord | None, *, reads: bool) -> RunRecord:
-    """Take over the history of an earlier run of the same job.
+def _continue_run(record: RunRecord, before: RunRecord | None, *, ingests: bool) -> RunRecord:
+    """Return the new record with the history of an earlier run of the same job.
 
-    Scenes that could not be read stay left out, unless this run `reads` them anew.
+    Unless this run `ingests` the scenes again, those that could not be read before remain left out.
     """
     if before is None:
         return record
     found = {item.scene.scene_id for item in record.found.scenes}
     gone = {item.scene.scene_id: item.scene.source.name for item in before.usable if item.scene.scene_id not in found}
-    if reads:
+    if ingests:
         problems = {}
         for name, path in gone.items():
-            log.warning("%s: %s is gone; the run goes on without it", name, path)
+            log.warning("%s: %s no longer exists; the run continues without it", name, path)
     else:
-        told = "is gone since it was ingested: run ingest again, with or without it"
-        problems = before.history.problems | {name: f"{path} {told}" for name, path in gone.items()}
+        reason = "no longer exists: restore it, or run ingest again without it"
+        problems = before.history.problems | {name: f"{path} {reason}" for name, path in gone.items()}
     kept = before.history.model_copy(update={"problems": problems | record.history.problems, "noticed": []})
     record = RunRecord(record.asked, record.found, kept)
     _forget_stale_tables(record)
@@ -245,19 +245,19 @@ def _continued(record: RunRecord, before: RunRecord | None, *, reads: bool) -> R
 
 
 def _forget_stale_tables(record: RunRecord) -> None:
-    """Note that the tables there, of other settings or scenes, are not this run's."""
+    """Mark the tables as not current if they belong to other settings or scenes."""
     if record.history.tables_key != keys.tables_key(record):
         record.history.tables_key = ""
 
 
 def _run_stage(name: str, record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> bool:
-    """Run one stage and note how it went; True if it changed anything."""
+    """Run one stage and record its outcome; return whether it changed anything."""
     start = time.perf_counter()
     history = record.history
     if name == "report":
         _forget_stale_tables(record)
         if not report.is_up_to_date(record, folder):
-            # A reader, now or after this process was killed, must not take a mixture of old and new for a finished run.
+            # While tables are replaced, or if this process is killed, readers must not see a finished run.
             history.tables_key = ""
             record.save(folder)
     result = STAGES[name](record, folder, workplace, progress)

@@ -1,4 +1,4 @@
-"""A run as Python sees it: its tables, matches, features and pictures."""
+"""The Python interface to a finished run: its tables, matches, features and pictures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class Run:
     def _load(self) -> RunRecord:
         record = load_record(self.folder)
         if record is None:
-            raise RunFolderError(f"{self.folder} holds no run: no {RUN_JSON} there")
+            raise RunFolderError(
+                f"{self.folder} holds no run: {RUN_JSON} is missing; name the --out folder of an earlier run"
+            )
         return record
 
     def __repr__(self) -> str:
@@ -48,26 +50,26 @@ class Run:
 
     @property
     def scene_ids(self) -> list[str]:
-        """Scenes of the run, in its order."""
+        """Ids of the run's scenes, in the run's order."""
         return [item.scene.scene_id for item in self.record.usable]
 
     def pairs(self) -> pd.DataFrame:
-        """Return one row a pair; the columns are those of pairs.parquet."""
+        """Return one row per pair; the columns are those of pairs.parquet."""
         return pd.read_parquet(self._table("pairs.parquet"))
 
     def similarity(self) -> pd.DataFrame:
-        """Return the square of similarities [%], query down, train across, NaN where not computed."""
+        """Return the matrix of similarities [%]: a row per query, a column per train, NaN where not computed."""
         return pd.read_csv(self._table("similarity.csv"), index_col=0)
 
     def scenes(self) -> pd.DataFrame:
-        """Return one row a scene, as a GeoDataFrame of footprints."""
+        """Return one row per scene, as a GeoDataFrame of footprints."""
         import geopandas
 
         scenes: pd.DataFrame = geopandas.read_parquet(self._table("scenes.parquet"))
         return scenes
 
     def matches(self, first: str, second: str) -> pd.DataFrame:
-        """Return the good matches of a pair; the earlier scene of the run is the query, whatever the order asked."""
+        """Return the good matches of a pair; the scene that is first in the run's order is always the query."""
         query, train = self._pair(first, second)[["query", "train"]]
         return self.folder.verified.matches(query, train)
 
@@ -85,9 +87,9 @@ class Run:
         view: View = "all",
         crop: Window | None = None,
     ) -> Figure:
-        """Draw a pair as the notebook does: both scenes, both masked, the best matches.
+        """Draw a pair as the notebook does: both scenes, both masked scenes, and the best matches.
 
-        The options are those of `s2fast.report.picture.pair_picture`.
+        For the options see `s2fast.report.picture.pair_picture`.
         """
         from s2fast.report.picture import pair_picture
 
@@ -105,26 +107,26 @@ class Run:
         )
 
     def displacement(self, first: str, second: str, cell_m: float = 1000.0) -> bytes:
-        """Return a GeoTIFF of a pair's shift over the ground; see `s2fast.report.displacement_raster`."""
+        """Return a GeoTIFF of a pair's local shifts; see `s2fast.report.displacement_raster`."""
         from s2fast.report.displacement_raster import displacement_raster
 
         query, train = self._pair(first, second)[["query", "train"]]
         return displacement_raster(self.folder, query, train, cell_m)
 
     def ordered(self, first: str, second: str) -> tuple[str, str]:
-        """Put two scenes into the run's order: query, train."""
+        """Return two scene ids in the run's order: query, train."""
         if self._known(first) == self._known(second):
             raise InputError(f"a pair needs two scenes, got {first} twice")
         query, train = sorted((first, second), key=self.scene_ids.index)
         return query, train
 
     def _pair(self, first: str, second: str) -> Any:
-        """Return the row of a pair; raise InputError if the run did not compare it."""
+        """Return a pair's row; raise InputError if the run did not compare the pair."""
         query, train = self.ordered(first, second)
         pairs = self.pairs()
         found = pairs[(pairs["query"] == query) & (pairs["train"] == train)]
         if found.empty:
-            raise InputError(f"{self.folder} did not compare {query} and {train}: see matching.pairs")
+            raise InputError(f"{self.folder}: {query} and {train} were not compared: see matching.pairs")
         return found.iloc[0]
 
     def _known(self, scene_id: str) -> str:
@@ -138,10 +140,10 @@ class Run:
         raise InputError(f"no scene {scene_id!r} in {self.folder}; the nearest is {close[0]!r}")
 
     def _table(self, name: str) -> io.BytesIO:
-        # Another run may have ended since this one was opened.
+        # Another run may have finished since this one was opened.
         self.record = self._load()
         if not self.record.history.tables_key:
             raise RunFolderError(
-                f"{self.folder} holds no finished run: run it again, or report if that is what is left"
+                f"{self.folder} holds no finished run: run again, or run report if only that stage is left"
             )
         return io.BytesIO(self.folder.read_checked(name, self.record.history.tables.get(name), name))

@@ -19,7 +19,7 @@ from s2fast.folder.record import NullRecord, load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.nulls import NullRate, null_warning
 from s2fast.report import gis, page
-from s2fast.report.displacements import Ground
+from s2fast.report.displacements import FeaturePositions
 from s2fast.report.findings import Findings, Summary
 from s2fast.report.outputs import FILES
 from s2fast.report.payload import payload
@@ -52,7 +52,7 @@ def judge(archive: Archive, folder: Path) -> Judged:
     s2fast.run(scenes=archive.scenes, regions=archive.regions, out=plain, overrides=unverified)
     shutil.copytree(plain, out)
     run = RunFolder(out)
-    ground = Ground(run)
+    ground = FeaturePositions(run)
     for block in set(run.verified.rows()["block"]):
         rows, table = run.verified.read([block])
         frame = table.to_pandas()

@@ -209,18 +209,18 @@ BAD_INPUT = {
     "no such folder": ({"scenes": "nowhere"}, "no such file or folder"),
     "regions missing": ({"regions": "nowhere.geojson"}, "cannot read the regions file"),
     "regions empty": ({"regions": "empty.geojson"}, "holds no polygons"),
-    "regions without CRS": ({"regions": "plain.shp"}, "has no CRS; say which it is with --set regions.crs"),
+    "regions without CRS": ({"regions": "plain.shp"}, "has no CRS: declare it, for example with --set regions.crs"),
     "regions elsewhere": ({"regions": "far.geojson"}, "meets a scene"),
     "unknown key": ({"set": "matching.ratoi=0.7"}, "did you mean 'matching.ratio'?"),
     "wrong type": ({"set": "matching.ratio=high"}, "matching.ratio = 'high'"),
     "unknown backend": ({"set": "matching.backend=abacus"}, "unknown backend 'abacus'"),
     "two keys in one": ({"set": "matching.ratio=0.5\nmatching.mutual=false"}, "sets more than one key"),
     "infinite": ({"set": "regions.buffer_m=inf"}, "regions.buffer_m = inf"),
-    "strange CRS": ({"set": 'regions.crs=LOCAL_CS["x"]'}, "cannot be brought into the scenes"),
+    "strange CRS": ({"set": 'regions.crs=LOCAL_CS["x"]'}, "cannot be transformed to the CRS of the scenes"),
     "config missing": ({"config": "nowhere.toml"}, "cannot read the configuration"),
     "config unknown key": ({"config": "wrong.toml"}, "unknown key 'matching.ratoi'; did you mean 'matching.ratio'?"),
     "no scheduler": ({"scheduler": "tcp://127.0.0.1:1"}, "no Dask scheduler answers"),
-    "not a run folder": ({"out": "empty.geojson"}, "is no run folder"),
+    "not a run folder": ({"out": "empty.geojson"}, "is not a run folder"),
 }
 
 
@@ -287,7 +287,7 @@ def test_interrupt_says_that_the_run_goes_on(
 
     monkeypatch.setattr("s2fast.pipeline.run_stages", interrupted)
     assert s2fast(monkeypatch, "run", CONFIG, "--scenes", archive.scenes, "--out", tmp_path / "out") == 130
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command continues from there" in capsys.readouterr().err
 
 
 def test_skipped_scene_is_named_and_exit_3(
@@ -401,7 +401,7 @@ def test_interrupted_run_ends_at_once_and_goes_on(
         os.killpg(process.pid, signal.SIGINT)
         told = process.stderr.read()
         assert process.wait(60) == 130
-    assert "s2fast: stopped; what is complete is kept" in told
+    assert "s2fast: stopped; completed results are kept" in told
     assert f"s2fast {' '.join(arguments)}" in told
     assert "Traceback" not in told
     assert "leaked" not in told
@@ -413,10 +413,10 @@ def test_interrupt_does_not_wait_for_what_runs() -> None:
     # A lock nobody frees stands for a kernel that takes long: the main thread never gets to a handler of its own.
     program = (
         "import threading\n"
-        "from s2fast.work.interrupt import ending_at_once\n"
+        "from s2fast.work.interrupt import exiting_on_interrupt\n"
         "lock = threading.Lock()\n"
         "lock.acquire()\n"
-        "with ending_at_once('go on with: this'):\n"
+        "with exiting_on_interrupt('go on with: this'):\n"
         "    print('ready', flush=True)\n"
         "    lock.acquire()\n"
     )
@@ -495,7 +495,7 @@ def test_check_lists_what_is_damaged(
     out = tmp_path / "out"
     shutil.copytree(finished, out)
     assert s2fast(monkeypatch, "check", out) == 0
-    assert "everything is as it was written" in capsys.readouterr().out
+    assert "no damage found" in capsys.readouterr().out
     chunk = next((out / "store.zarr" / "scenes").glob("*/features/descriptors/c/0/0"))
     chunk.unlink()
     matches = next((out / "matches").iterdir())
@@ -510,7 +510,7 @@ def test_check_lists_what_is_damaged(
             f"{out}/run.gpkg is damaged (its checksum is wrong)",
         ]
     )
-    assert told.err == "s2fast: 3 damaged: run again, which computes them anew\n"
+    assert told.err == "s2fast: 3 damaged: run again to recompute them\n"
     arguments = ("run", CONFIG, "--scenes", archive.scenes, "--regions", archive.regions, "--out", out)
     assert s2fast(monkeypatch, *arguments) == 0
     assert s2fast(monkeypatch, "check", out) == 0

@@ -1,6 +1,8 @@
 """Imports run in one direction: a room imports only rooms listed before it, and no module is part of a circle."""
 
 import ast
+import importlib
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -89,3 +91,16 @@ def test_a_wrong_way_and_a_circle_are_seen(tmp_path: Path) -> None:
     assert wrong_ways(known) == ["s2fast.files.a imports s2fast.stages.b"]
     with pytest.raises(CycleError):
         TopologicalSorter({name: imports(path, known) for name, path in known.items()}).prepare()
+
+
+def test_the_names_in_contributing_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    guides = text[text.index("## How a scene is processed") : text.index("## Add a backend")]
+    rooms = "|".join(ROOMS)
+    names = re.findall(rf"`((?:s2fast_kernels|{rooms})[.\w]*)`", guides)
+    assert len(names) > 30
+    for name in names:
+        full = name if name.startswith("s2fast_kernels") else f"s2fast.{name}"
+        module, _, attribute = full.rpartition(".")
+        known = MODULES | modules(ROOT / "kernels" / "s2fast_kernels")
+        assert full in known or hasattr(importlib.import_module(module), attribute), name

@@ -18,17 +18,23 @@ def _operation(sized: Sized) -> Callable[[Path, Path], Call]:
 
 
 def _stage(archive: Path, scratch: Path, stages: tuple[str, ...], again: tuple[str, ...]) -> Call:
-    """Run the stages before once; each call removes what is named and runs the last stage again."""
-    from s2fast.config import load_config
-    from s2fast.pipeline import Job, run_stages
+    """Run the stages before once; each call removes what is named and runs the last stage again.
 
-    config = load_config(overrides={"compute.threads": 1, "features.max_per_scene": 2000})
-    out = scratch / "out"
+    Stages are run by the command line, in this process: of all interfaces it is the one that base and head share.
+    """
+    from s2fast.cli import app
 
-    def run(*names: str) -> None:
-        run_stages(Job(config, [archive], archive / "regions.geojson", out), stages=names)
+    settings, out = scratch / "settings.toml", scratch / "out"
+    settings.write_text("[compute]\nthreads = 1\n[features]\nmax_per_scene = 2000\n")
+    job = [str(settings), f"--scenes={archive}", f"--regions={archive / 'regions.geojson'}", f"--out={out}"]
 
-    run(*stages)
+    def run(stage: str) -> None:
+        code = app([stage, *job], standalone_mode=False)
+        if code:
+            raise RuntimeError(f"s2fast {stage} ended with exit code {code}")
+
+    for stage in stages:
+        run(stage)
 
     def call() -> None:
         for name in again:

@@ -8,65 +8,26 @@ exit codes: 0 no slower; 1 slower, or a fact is worse; 2 the check cannot be don
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.check import gather, summary
+from benchmarks.check import gather
 from benchmarks.check.cases import CASES
-from benchmarks.check.facts import Fact
 from benchmarks.check.sides import CheckError, Side, SideError, base_side, git, head_side, workers
-from benchmarks.check.statistics import MAX_ROUNDS, MIN_ROUNDS, Verdict
-from benchmarks.check.timing import Timing, overall, time_case
-from benchmarks.harness import environment
-
-PASSED, WORSE, IMPOSSIBLE, NOISY = 0, 1, 2, 3
-
-
-@dataclass(slots=True)
-class Result:
-    """What a check found."""
-
-    base: str
-    """What head was held against; empty: limits only."""
-
-    facts: list[tuple[Fact | None, Fact]] = field(default_factory=list)
-    """Base's and head's."""
-
-    faults: list[gather.Fault] = field(default_factory=list)
-    """Facts that are worse."""
-
-    left_out: dict[str, str] = field(default_factory=dict)
-    """Kinds of facts that cannot be gathered here, and why."""
-
-    timings: list[Timing] = field(default_factory=list)
-    """What was timed."""
-
-    not_compared: dict[str, str] = field(default_factory=dict)
-    """Kinds of facts and cases that base cannot run, and why: head alone was looked at, or nothing."""
-
-    seconds: float = 0.0
-    """How long the check took [s]."""
-
-    @property
-    def code(self) -> int:
-        """Exit code."""
-        if any(not fault.accepted for fault in self.faults):
-            return WORSE
-        verdict = overall(self.timings) if self.timings else Verdict.SAME
-        return {Verdict.SLOWER: WORSE, Verdict.NOISY: NOISY}.get(verdict, PASSED)
+from benchmarks.check.statistics import MAX_ROUNDS, MIN_ROUNDS
+from benchmarks.check.summary import IMPOSSIBLE, Result, markdown
+from benchmarks.check.timing import time_case
+from benchmarks.harness import environment, option_parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Check and print a summary."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = option_parser("check", __doc__)
     parser.add_argument("--base", metavar="REV", help="what to hold this checkout against")
     parser.add_argument("--facts", action="store_true", help="only facts against their limits: no base, no clock")
     parser.add_argument("--kind", action="append", choices=gather.KINDS, help="only these facts; may be repeated")
@@ -74,7 +35,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--accept", action="append", default=[], metavar="PATTERN", help="a fact meant to change")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="worktrees, environments, compiled kernels")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="append the summary here as well")
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of the summary")
     parser.add_argument("--most-s", type=float, default=160.0, help="time to spend on the rounds of all cases [s]")
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
@@ -92,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     except CheckError as error:
         print(f"check: {error}", file=sys.stderr)
         return IMPOSSIBLE
-    text = summary.markdown(result)
+    text = markdown(result)
     print(json.dumps(record(result)) if options.json else text)
     if options.markdown:
         with options.markdown.open("a", encoding="utf-8") as file:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from benchmarks.calls import warm_up
 from benchmarks.check.facts import Fact
@@ -29,8 +30,9 @@ def of_assembly(name: str, assembly: str, *, counts_vectors: bool) -> Iterator[F
         yield Fact(f"{name}: vector population counts", found, "not less", slack=0.5, limit=1)
 
 
-def of_numba() -> Iterator[Fact]:
+def of_numba(scratch: Path) -> Iterator[Fact]:
     """Compile the CPU's kernels and read their assembly, all signatures of a function together."""
+    del scratch
     from numba.core.dispatcher import Dispatcher
 
     warm_up()
@@ -58,8 +60,9 @@ def _counts_vectors() -> bool:
     return bool(binding.get_host_cpu_features().get("avx512bitalg"))
 
 
-def of_triton() -> Iterator[Fact]:
+def of_triton(scratch: Path) -> Iterator[Fact]:
     """Compile the GPU's search kernel for every architecture and read what came out."""
+    del scratch
     static = importlib.import_module("benchmarks.static")
     kernel = importlib.import_module("s2fast_kernels.hamming_top2.triton_gpu")
     for gpu in static.GPUS:

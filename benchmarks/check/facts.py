@@ -6,6 +6,7 @@ run's plan, `s2fast.stages.memory`), a limit that holds without any base: that i
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -24,19 +25,14 @@ class Fact:
 
     name: str
     """``match: comparisons``."""
-
     value: float
     """What it is."""
-
     rule: str = "not more"
     """How head's must stand to base's: ``equal``, ``not more`` or ``not less``."""
-
     slack: float = 0.0
     """Share of base's by which it may miss the rule."""
-
     limit: float | None = None
     """What the model says it may be at most, or with the rule ``not less`` at least; None: no model."""
-
     grain: float = 0.0
     """What it may miss the rule by beside the slack."""
 
@@ -173,28 +169,16 @@ def of_memory(scratch: Path) -> Iterator[Fact]:
         yield Fact(f"{name}: peak [MiB]", min(peaks), slack=0.05, grain=2.0, limit=limit_mib)
 
 
-def _as_records(gather: Callable[..., Iterator[Fact]]) -> Callable[..., list[dict[str, Any]]]:
-    return lambda **arguments: [asdict(fact) for fact in gather(**arguments)]
-
-
-def _of_compiled_code(scratch: Path) -> Iterator[Fact]:
-    from benchmarks.check.compiled import of_numba
-
-    del scratch
-    yield from of_numba()
-
-
-def _of_gpu_kernels(scratch: Path) -> Iterator[Fact]:
-    from benchmarks.check.compiled import of_triton
-
-    del scratch
-    yield from of_triton()
-
-
-COLLECTORS: dict[str, Callable[..., list[dict[str, Any]]]] = {
-    "stages": _as_records(of_stages),
-    "memory": _as_records(of_memory),
-    "compiled": _as_records(_of_compiled_code),
-    "gpu": _as_records(_of_gpu_kernels),
+COLLECTORS: Mapping[str, str] = {
+    "stages": "benchmarks.check.facts:of_stages",
+    "memory": "benchmarks.check.facts:of_memory",
+    "compiled": "benchmarks.check.compiled:of_numba",
+    "gpu": "benchmarks.check.compiled:of_triton",
 }
 """What a worker gathers, by kind; every process gathers one kind, so that none finds what another has loaded."""
+
+
+def collect(kind: str, **arguments: Any) -> list[dict[str, Any]]:
+    """Gather the facts of one kind, as records."""
+    module, _, function = COLLECTORS[kind].partition(":")
+    return [asdict(fact) for fact in getattr(importlib.import_module(module), function)(**arguments)]

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
-import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.check import instructions
 from benchmarks.check.facts import Fact, against_base, beyond_limit
-from benchmarks.check.sides import ROOT, CheckError, Side, SideError, Worker
+from benchmarks.check.sides import CheckError, Side, SideError, Worker
 from benchmarks.datasets import made
 
 KINDS = ("compiled", "stages", "memory", "gpu", "instructions")
 """Kinds of facts, in the order they are gathered: the first compiles what the others load."""
-
-_MEASURING = ("benchmarks/check/compiled.py", "benchmarks/check/instructions.py", "benchmarks/static.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +24,8 @@ class Fault:
 
     name: str
     """The fact."""
-
     told: str
     """How it is worse."""
-
     accepted: bool
     """Whether the caller expected it."""
 
@@ -42,7 +36,6 @@ class Gathered:
 
     facts: list[Fact]
     """Facts of the kinds that the side can gather."""
-
     left_out: dict[str, str]
     """Kinds that it cannot, and why."""
 
@@ -70,28 +63,8 @@ def gather(side: Side, kinds: Sequence[str], archive: Path, *, lenient: bool = F
 
 def _gather_kind(side: Side, kind: str, archive: Path) -> list[Fact]:
     if kind == "instructions":
-        return _of_source(side, kind, lambda: _instructions(side))
-    if kind in ("compiled", "gpu"):
-        # Compiled code is a fact of the source: the same sources are compiled once.
-        return _of_source(side, kind, lambda: _ask(side, kind))
+        return _instructions(side)
     return _ask(side, kind, **({"archive": str(archive)} if kind == "stages" else {}))
-
-
-def _kept(side: Side, kind: str) -> Path:
-    how = hashlib.blake2b(b"".join((ROOT / name).read_bytes() for name in _MEASURING), digest_size=6).hexdigest()
-    return side.path / f"{kind}-{how}.json"
-
-
-def forget(side: Side, kind: str) -> None:
-    """Gather a side's facts of this kind anew the next time."""
-    _kept(side, kind).unlink(missing_ok=True)
-
-
-def _of_source(side: Side, kind: str, compute: Callable[[], list[Fact]]) -> list[Fact]:
-    kept = _kept(side, kind)
-    if not kept.exists():
-        kept.write_text(json.dumps([asdict(fact) for fact in compute()]))
-    return [Fact(**record) for record in json.loads(kept.read_text())]
 
 
 def _ask(side: Side, kind: str, **arguments: str) -> list[Fact]:

@@ -25,19 +25,14 @@ class Injection:
 
     name: str
     """What it is called in the table."""
-
     file: str
     """The file it is put into."""
-
     old: str
     """Text of the file; must be there once."""
-
     new: str
     """What replaces it."""
-
     kinds: Sequence[str] = ()
     """Facts that should show it."""
-
     cases: Sequence[str] = ()
     """Cases whose time should show it."""
 

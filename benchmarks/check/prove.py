@@ -8,7 +8,6 @@ quiet cores; 20 of the control and of +15 % together about 15.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import sys
@@ -18,10 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.check import command, gather
+from benchmarks.check import command
 from benchmarks.check.inject import ALLOCATION, DECODE, Injection, faulty_side, slower_search
 from benchmarks.check.sides import ROOT, CheckError, Side, head_side, tree_hash
-from benchmarks.harness import emit, environment
+from benchmarks.check.summary import IMPOSSIBLE, NOISY, PASSED, WORSE, Result
+from benchmarks.harness import emit, environment, option_parser
 
 CONTROL = "nothing (A/A)"
 TIMED = ("hamming_top2",)
@@ -40,22 +40,17 @@ FACTS_ONLY = {"nothing, facts compared": ("stages", "memory")}
 SLOW = ("+10 %, instructions counted",)
 """Tried a few times only: valgrind takes its time, and counts the same every time."""
 
-OUTCOMES = {command.PASSED: "passed", command.WORSE: "found", command.NOISY: "too noisy"}
+OUTCOMES = {PASSED: "passed", WORSE: "found", NOISY: "too noisy"}
 
 
 def main(argv: Sequence[str]) -> int:
     """Try, and print the table."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks prove-check",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = option_parser("prove-check", __doc__)
     parser.add_argument("--runs", type=int, default=20, help="runs of each trial")
     parser.add_argument("--slow-runs", type=int, default=3, help="runs of each trial that counts instructions")
     parser.add_argument("--only", action="append", choices=list(TRIALS), help="only this trial; may be repeated")
     parser.add_argument("--cache", type=Path, default=command.default_cache())
     parser.add_argument("--results", type=Path, help="where every run is noted; default: in the cache folder")
-    parser.add_argument("--json", action="store_true", help="the table as JSON lines")
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
     results = options.results or options.cache / "prove-check.jsonl"
@@ -65,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         prove(wanted, options.cache, results, source)
     except CheckError as error:
         print(f"prove-check: {error}", file=sys.stderr)
-        return command.IMPOSSIBLE
+        return IMPOSSIBLE
     for name in wanted:
         row = table_row(name, [record for record in read(results, source) if record["trial"] == name])
         if options.json:
@@ -102,13 +97,11 @@ def prove(wanted: Mapping[str, int], cache: Path, results: Path, source: str) ->
             print(f"{name}, run {number + 1} of {runs}: {outcome} {ratios or told}, {seconds} s", file=sys.stderr)
 
 
-def one_run(name: str, base: Side, head: Side, cache: Path) -> command.Result:
+def one_run(name: str, base: Side, head: Side, cache: Path) -> Result:
     """Check one side against the other, looking where this fault should show."""
     injection = TRIALS[name]
     kinds = injection.kinds if injection else FACTS_ONLY.get(name, ())
     cases = injection.cases if injection else () if kinds else TIMED
-    if "instructions" in kinds:
-        gather.forget(head, "instructions")
     return command.check(base, head, cache, kinds=kinds, cases=cases, most_s=60.0)
 
 

@@ -47,13 +47,10 @@ class Side:
 
     name: str
     """``base`` or ``head``."""
-
     path: Path
     """The folder of links."""
-
     python: str
     """The interpreter of its environment."""
-
     cache: Path
     """Where its compiled kernels are kept."""
 

@@ -46,13 +46,10 @@ class Interval:
 
     ratio: float
     """Median over the rounds."""
-
     low: float
     """Lower end of the bootstrap interval."""
-
     high: float
     """Upper end of the bootstrap interval."""
-
     rounds: int
     """Rounds timed."""
 

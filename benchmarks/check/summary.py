@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
+from benchmarks.check import gather
 from benchmarks.check.cases import CASES
+from benchmarks.check.facts import Fact
 from benchmarks.check.statistics import SLOWER, Verdict
-from benchmarks.check.timing import overall
+from benchmarks.check.timing import Timing, overall
 
-if TYPE_CHECKING:
-    from benchmarks.check.command import Result
+PASSED, WORSE, IMPOSSIBLE, NOISY = 0, 1, 2, 3
+
+
+@dataclass(slots=True)
+class Result:
+    """What a check found."""
+
+    base: str
+    """What head was held against; empty: limits only."""
+    facts: list[tuple[Fact | None, Fact]] = field(default_factory=list)
+    """Base's and head's."""
+    faults: list[gather.Fault] = field(default_factory=list)
+    """Facts that are worse."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Kinds of facts that cannot be gathered here, and why."""
+    timings: list[Timing] = field(default_factory=list)
+    """What was timed."""
+    not_compared: dict[str, str] = field(default_factory=dict)
+    """Kinds of facts and cases that base cannot run, and why: head alone was looked at, or nothing."""
+    seconds: float = 0.0
+    """How long the check took [s]."""
+
+    @property
+    def code(self) -> int:
+        """Exit code."""
+        if any(not fault.accepted for fault in self.faults):
+            return WORSE
+        verdict = overall(self.timings) if self.timings else Verdict.SAME
+        return {Verdict.SLOWER: WORSE, Verdict.NOISY: NOISY}.get(verdict, PASSED)
+
 
 _VERDICTS = {
     0: "**No slower.**",

@@ -29,16 +29,12 @@ class Timing:
 
     case: str
     """Name in `benchmarks.check.cases.CASES`."""
-
     clock: str
     """``cpu_s`` or ``wall_s``."""
-
     control: Interval
     """Base against a second process of base."""
-
     measured: Interval | None
     """Head against base; None where the control was not quiet."""
-
     seconds: float
     """Typical call of base [s]."""
 

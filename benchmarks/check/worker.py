@@ -55,9 +55,9 @@ class Answers:
 
     def collect(self, what: str, **arguments: Any) -> dict[str, Any]:
         """Gather facts of one kind."""
-        from benchmarks.check.facts import COLLECTORS
+        from benchmarks.check.facts import collect
 
-        return {"facts": COLLECTORS[what](scratch=self._scratch, **arguments)}
+        return {"facts": collect(what, scratch=self._scratch, **arguments)}
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def run_case(job: dict[str, Any]) -> dict[str, Any]:
         progress=progress,
     )
     run = Run(job["out"])
-    truth = load_truth(job["truth"])
+    truth = load_truth(job["truth"]) if job["truth"] else None
     return {
         "stages": {name: asdict(cost) for name, cost in progress.stages.items()},
         "backends": {name: stage.backend for name, stage in run.record.history.stages.items() if stage.backend},

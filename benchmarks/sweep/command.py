@@ -19,6 +19,7 @@ import pandas as pd
 
 from benchmarks.check.command import default_cache
 from benchmarks.check.sides import CheckError
+from benchmarks.harness import option_parser
 from benchmarks.sweep.grid import SweepFile, cases_of, load_sweep
 from benchmarks.sweep.page import cell, front_of, page, shown_columns
 from benchmarks.sweep.runner import columns, run_sweep
@@ -27,15 +28,12 @@ from s2fast.errors import S2FastError
 
 def main(argv: Sequence[str]) -> int:
     """Run sweeps and show what they gave."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = option_parser("sweep", __doc__)
     parser.add_argument("sweep", nargs="+", type=Path, help="TOML files")
     parser.add_argument("--out", type=Path, default=Path("sweeps"), help="folder of results")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="where synthetic data sets are kept")
     parser.add_argument("--retry", action="store_true", help="run failed cases again")
     parser.add_argument("--plan", action="store_true", help="list the cases, run nothing")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON lines instead of the table")
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
     failed = 0
@@ -78,15 +76,16 @@ def terminal_table(sweep: SweepFile, rows: Sequence[dict[str, Any]]) -> str:
     best = front_of(rows, sweep.plot[0])
     names = shown_columns(rows)
     heads = ["#", *(name.rpartition(".")[2] for name in names), ""]
-    lines = [heads]
-    for place, row in enumerate(rows):
-        mark = row["reason"] or ("* front" if place in best else "")
-        lines.append([str(place + 1), *(cell(row.get(name)) for name in names), mark])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
-    return "\n".join(
-        "  ".join(
-            text.ljust(width) if column in (1, len(heads) - 1) else text.rjust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    lines = [
+        [
+            str(place + 1),
+            *(cell(row.get(name)) for name in names),
+            row["reason"] or ("* front" if place in best else ""),
+        ]
+        for place, row in enumerate(rows)
+    ]
+    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
+    # Words are flush left, numbers flush right.
+    sides = ["<" if at in (1, len(heads) - 1) else ">" for at in range(len(heads))]
+    formats = [f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True)]
+    return "\n".join("  ".join(map(str.format, formats, line)).rstrip() for line in [heads, *lines])

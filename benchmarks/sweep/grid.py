@@ -67,10 +67,8 @@ class Case:
 
     settings: Settings
     """What the file says of this case, beside its base."""
-
     resolved: Settings
     """Base and settings together."""
-
     config: Config
     """The configuration; of kind "hamming" the defaults, which it does not use."""
 

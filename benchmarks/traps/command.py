@@ -10,7 +10,6 @@ kinds on synthetic ground run. Constants of the rule were chosen on tile 36UYA.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import emit
+from benchmarks.harness import emit, option_parser
 from benchmarks.traps.kinds import KINDS, SYNTHETIC, Trial
 from benchmarks.traps.scenes import PIXEL_M, photographs
 from s2fast.geometry.nulls import NullRate
@@ -27,13 +26,12 @@ from s2fast.geometry.nulls import NullRate
 
 def main(argv: Sequence[str]) -> int:
     """Run the kinds of trials and print what came out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = option_parser("traps", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", choices=list(KINDS), nargs="+", default=list(KINDS))
     parser.add_argument("--share", type=float, default=1.0, help="share of the trials to run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", action="store_true", help="print every trial")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     pictures = photographs(options.data) if options.data.exists() else {}
     for name in options.only:

@@ -25,7 +25,7 @@ from benchmarks.traps.scenes import (
     scene,
 )
 from s2fast.config import Config
-from s2fast.geometry.shift import Judgement
+from s2fast.geometry.evidence import Judgement
 from s2fast.stages.matching_rule import MatchedScene
 
 CLEAR = ("20160621", "20160830", "20190427", "20190606", "20190611", "20190825", "20190904")
@@ -188,16 +188,14 @@ def _polygons(shape: tuple[int, ...], rng: np.random.Generator) -> Grey:
     return mask
 
 
-def _black(grey: Grey, rng: np.random.Generator) -> Grey:
-    return np.asarray(np.where(_polygons(grey.shape, rng) > 0, grey, 0), np.uint8)
+def _polygons_of(inside: int | None, outside: int | None) -> Callable[[Grey, np.random.Generator], Grey]:
+    """Return a painter of random polygons: one value inside and one outside; None: the picture."""
 
+    def paint(grey: Grey, rng: np.random.Generator) -> Grey:
+        pair = (grey if value is None else value for value in (inside, outside))
+        return np.asarray(np.where(_polygons(grey.shape, rng) > 0, *pair), np.uint8)
 
-def _clouds(grey: Grey, rng: np.random.Generator) -> Grey:
-    return np.asarray(np.where(_polygons(grey.shape, rng) > 0, 255, grey), np.uint8)
-
-
-def _hole(grey: Grey, rng: np.random.Generator) -> Grey:
-    return np.asarray(np.where(_polygons(grey.shape, rng) > 0, 0, grey), np.uint8)
+    return paint
 
 
 def _swath(grey: Grey, rng: np.random.Generator) -> Grey:
@@ -229,10 +227,10 @@ def _stripes(grey: Grey, rng: np.random.Generator) -> Grey:
 
 
 SHAPES: tuple[tuple[str, Config, Callable[[Grey, np.random.Generator], Grey]], ...] = (
-    ("polygons black", PAINTED, _black),
-    ("polygons black, notebook", NOTEBOOK, _black),
-    ("flat clouds", PRIOR, _clouds),
-    ("hole", PRIOR, _hole),
+    ("polygons black", PAINTED, _polygons_of(None, 0)),
+    ("polygons black, notebook", NOTEBOOK, _polygons_of(None, 0)),
+    ("flat clouds", PRIOR, _polygons_of(255, None)),
+    ("hole", PRIOR, _polygons_of(0, None)),
     ("swath edge", PRIOR, _swath),
     ("frame", PRIOR, _frame),
     ("text", PRIOR, _text),

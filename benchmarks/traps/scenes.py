@@ -14,8 +14,8 @@ import pyproj
 import rasterio
 
 from s2fast.config import Config, load_config
+from s2fast.geometry.evidence import Judgement
 from s2fast.geometry.placement import Placement
-from s2fast.geometry.shift import Judgement
 from s2fast.stages.extract import extract_scene
 from s2fast.stages.matching_rule import MatchedScene, MatchingRule
 from s2fast.stages.pairs import Pair

@@ -1,1 +1,1 @@
-"""Scripts to read and to run: the job through the Python interface."""
+"""Example scripts that use the Python interface."""

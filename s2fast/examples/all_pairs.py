@@ -1,8 +1,8 @@
-"""The notebook's job through the Python interface: every pair of a folder of scenes, its two tables, its pictures.
+"""The notebook's task with the Python interface: match all pairs of a folder, print two tables, draw the best pair.
 
     python -m s2fast.examples.all_pairs ARCHIVE POLYGONS.geojson OUT
 
-It goes by the defaults; ``configs/notebook.toml`` in place of None is the notebook's recipe to the letter.
+It uses the default settings; pass ``configs/notebook.toml`` instead of None to follow the notebook exactly.
 """
 
 from __future__ import annotations
@@ -12,23 +12,26 @@ from pathlib import Path
 
 import s2fast
 
-ALIKE_PCT = 50.0
+SIMILAR_PCT = 50.0
 PICTURES = 1
 
 
 def main(archive: str, polygons: str, out: str) -> None:
-    """Match all pairs, print both tables, draw the pairs most alike."""
-    # Read, mask, detect, match; what the folder holds already is not computed again.
+    """Match all pairs, print both tables, draw the most similar pairs."""
+    # Read, mask, detect and match; results already in the folder are reused.
     run = s2fast.run(None, scenes=archive, regions=polygons, out=out)
 
     pairs = run.pairs().sort_values("similarity_pct", ascending=False)
     columns = ["query", "train", "similarity_pct", "n_good"]
-    alike = pairs["similarity_pct"] >= ALIKE_PCT
-    for title, table in ((f"{ALIKE_PCT:g} % and more", pairs[alike]), (f"below {ALIKE_PCT:g} %", pairs[~alike])):
+    similar = pairs["similarity_pct"] >= SIMILAR_PCT
+    for title, table in (
+        (f"{SIMILAR_PCT:g} % and more", pairs[similar]),
+        (f"below {SIMILAR_PCT:g} %", pairs[~similar]),
+    ):
         print(f"{title}: {len(table)} pairs")
         print(table[columns].to_string(index=False), end="\n\n")
 
-    # A pair is an address: its keypoints, its matches, its picture.
+    # The two scene ids of a pair give access to its features, matches and picture.
     for query, train in pairs[["query", "train"]].head(PICTURES).to_numpy():
         matches, features = run.matches(query, train), run.features(query)
         print(f"{query} and {train}: {len(matches)} good matches of {len(features)} keypoints")
@@ -39,7 +42,7 @@ def main(archive: str, polygons: str, out: str) -> None:
         run.show(query, train).savefig(picture, dpi=110)
         print(f"  {picture}")
 
-    print(f"the whole run: {Path(out) / 'report.html'}")
+    print(f"report: {Path(out) / 'report.html'}")
 
 
 if __name__ == "__main__":

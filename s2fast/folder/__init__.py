@@ -1,1 +1,1 @@
-"""The run folder: what is in it, whether it is whole, and who writes it."""
+"""The run folder: its layout, its integrity and its lock."""

@@ -1,4 +1,4 @@
-"""Checksums of what a run folder holds: CRC-32C of every file, noted by the file that says that a result is whole."""
+"""CRC-32C checksums of a run folder's files, recorded in the seal file that marks a result as complete."""
 
 from __future__ import annotations
 
@@ -12,49 +12,55 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import WrapperStore
 
 Sums = Mapping[str, tuple[int, int]]
-"""Size [bytes] and checksum of files, by name below the group that holds them."""
+"""Size [bytes] and checksum of each file, by its name relative to its group."""
 
 _SEAL = "checksum"
 
 
 def checksum(data: bytes | memoryview) -> int:
-    """Return the CRC-32C of some bytes."""
+    """Return the CRC-32C of bytes."""
     return int(google_crc32c.value(data))
 
 
 def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Add a checksum to the fields of a JSON object."""
+    """Return the fields of a JSON object with their checksum added."""
     return {**fields, _SEAL: checksum(_canonical(fields))}
 
 
 def unsealed(fields: Any) -> dict[str, Any]:
-    """Return the fields of a JSON object without their checksum.
+    """Verify the checksum of a JSON object and return its other fields.
 
     Raises
     ------
     ValueError
-        They are not as they were written.
+        The checksum is missing or wrong.
     """
     if not isinstance(fields, dict):
-        raise ValueError("it holds no JSON object")
+        raise ValueError("it is not a JSON object")
     if _SEAL not in fields:
-        raise ValueError("it carries no checksum, as other versions of s2fast wrote it")
+        raise ValueError("it has no checksum: another version of s2fast wrote it")
     rest = {name: value for name, value in fields.items() if name != _SEAL}
     if fields[_SEAL] != checksum(_canonical(rest)):
         raise ValueError("its checksum is wrong")
     return rest
 
 
-def fault(data: bytes | memoryview | None, noted: tuple[int, int] | None) -> str | None:
-    """Say what is wrong with a file's content, None if it is absent, given what is noted of it; None if nothing is."""
+def describe_mismatch(data: bytes | memoryview | None, recorded: tuple[int, int] | None) -> str | None:
+    """Return how a file differs from its recorded size and checksum, or None if it does not.
+
+    Parameters
+    ----------
+    data
+        The file's content; None: the file does not exist.
+    recorded
+        Size [bytes] and checksum; None: no such file was written.
+    """
     if data is None:
-        return None if noted is None else "it is missing"
-    if noted is None:
-        return "it does not belong here"
-    if (len(data), checksum(data)) != tuple(noted):
-        return (
-            "its checksum is wrong" if len(data) == noted[0] else f"it has {len(data)} bytes, {noted[0]} were written"
-        )
+        return None if recorded is None else "it is missing"
+    if recorded is None:
+        return "no such file was written"
+    if (len(data), checksum(data)) != tuple(recorded):
+        return "its checksum is wrong" if len(data) == recorded[0] else f"it has {len(data)} bytes, not {recorded[0]}"
     return None
 
 
@@ -62,10 +68,10 @@ def _canonical(fields: Mapping[str, Any]) -> bytes:
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
-class NotingStore(WrapperStore[Store]):
-    """Writes arrays into a group without a look at what is there, and notes what it has written.
+class RecordingStore(WrapperStore[Store]):
+    """Writes arrays into a group without reading existing files, and records the checksums of what it writes.
 
-    Writers of the same unit write the same bytes: what another has begun is neither needed nor in the way.
+    Overwriting is safe: all writers of a unit write the same bytes.
 
     Parameters
     ----------
@@ -81,21 +87,21 @@ class NotingStore(WrapperStore[Store]):
         self.sums: dict[str, tuple[int, int]] = {}
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Find nothing; see `Store`."""
+        """Report every file as absent; see `Store`."""
 
     async def exists(self, key: str) -> bool:  # noqa: ARG002  the contract's
-        """Find nothing; see `Store`."""
+        """Report every file as absent; see `Store`."""
         return False
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Write and note; see `Store`."""
+        """Write a file and record its checksum; see `Store`."""
         data = value.to_bytes()
         await super().set(key, value)
         self.sums[key.removeprefix(f"{self._group}/")] = len(data), checksum(data)
 
 
 class CheckedStore(WrapperStore[Store]):
-    """Reads arrays of a group, and nothing but what was written.
+    """Reads arrays of a group and verifies the checksum of every file.
 
     Parameters
     ----------
@@ -104,9 +110,9 @@ class CheckedStore(WrapperStore[Store]):
     group
         Path of the group.
     sums
-        What is noted of its files; what is not noted must not be there.
+        Checksums of the group's files; any other file is an error.
     damaged
-        Makes the error to raise, given a file's path and what is wrong with it.
+        Returns the error to raise, given a file's path and a description of the damage.
     """
 
     def __init__(self, store: Store, group: str, sums: Sums, damaged: Callable[[str, str], Exception]) -> None:
@@ -117,9 +123,10 @@ class CheckedStore(WrapperStore[Store]):
         return type(self)(store, self._group, self._sums, self._damaged)
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Read a file and check it; see `Store`. No array of ours is read in parts of chunks."""
+        """Read a file and verify its checksum; see `Store`. Chunks are always read whole, never by byte range."""
         value = await super().get(key, prototype, byte_range)
-        wrong = fault(None if value is None else value.to_bytes(), self._sums.get(key.removeprefix(f"{self._group}/")))
-        if wrong:
-            raise self._damaged(key, wrong)
+        data = None if value is None else value.to_bytes()
+        mismatch = describe_mismatch(data, self._sums.get(key.removeprefix(f"{self._group}/")))
+        if mismatch:
+            raise self._damaged(key, mismatch)
         return value

@@ -1,4 +1,4 @@
-"""Content keys: a hash of all that a result depends on, by which a later run knows it again."""
+"""Content keys: hashes of everything a result depends on; a later run reuses results with equal keys."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import json
 from typing import Any
 
 FORMAT = 5
-"""Version of the folder's layout and of what is in it; part of every content key."""
+"""Version of the run folder's layout and contents; part of every content key."""
 
 
 def content_key(*parts: Any) -> str:
-    """Hash what a result depends on: JSON values, in order, and the format version."""
+    """Return the hash of JSON values, in order, and of the format version."""
     text = json.dumps([FORMAT, *parts], sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

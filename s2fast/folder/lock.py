@@ -1,6 +1,6 @@
-"""One writer per run folder: a lock with its owner, host and age, taken over when its owner is dead.
+"""The lock of a run folder: it admits one writer, and is taken over once its owner is dead.
 
-An owner of the same machine is alive while its process is; one of another machine while its heartbeat is young.
+An owner on this machine is alive while its process runs; an owner on another machine while its heartbeat is recent.
 """
 
 from __future__ import annotations
@@ -24,66 +24,67 @@ from s2fast.folder.run_folder import RunFolder
 log = logging.getLogger(__name__)
 
 BEAT_S = 15.0
-"""How often an owner says that it is alive [s]."""
+"""Interval between an owner's heartbeats [s]."""
 
 STALE_S = 120.0
-"""An owner of another machine that has not said so for this long [s] is dead."""
+"""An owner on another machine counts as dead after this long without a heartbeat [s]."""
 
 
-_held: set[str] = set()
-"""Tokens of this process's owners."""
+_held_tokens: set[str] = set()
+"""Tokens of the locks that this process holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who writes a run folder."""
+    """The process that holds a lock."""
 
     token: str
-    """Tells this owner from every other."""
+    """Unique random identifier."""
     host: str
-    """Name of its machine."""
+    """Name of the machine."""
     machine: str
-    """Its boot and process namespace: there, and only there, its process id means something."""
+    """Boot id and process namespace, within which the process id is valid."""
     pid: int
-    """Its process id."""
+    """Process id."""
     started: str
-    """When that process was started, as the system counts: the id may have been given anew."""
+    """Start time of the process [system clock ticks]; detects a reused process id."""
     since: float
-    """When it began to write [s since 1970]."""
+    """When the lock was acquired [s since 1970]."""
     beat: float
-    """When it last said that it is alive [s since 1970]."""
+    """Time of the latest heartbeat [s since 1970]."""
 
     @classmethod
     def this_process(cls) -> Owner:
-        """Return the owner that this process is."""
+        """Return a new owner for this process."""
         pid, now = os.getpid(), time.time()
-        return cls(secrets.token_hex(8), platform.node(), _machine(), pid, _start(pid), now, now)
+        return cls(secrets.token_hex(8), platform.node(), _machine(), pid, _start_time(pid), now, now)
 
     @classmethod
     def read(cls, data: bytes | None) -> Owner | None:
-        """Read a lock file; None if nobody can be read from it."""
+        """Parse the content of a lock file; return None if it is missing or unreadable."""
         try:
             return cls(**json.loads(data or b""))
         except (TypeError, ValueError):
             return None
 
-    def written(self) -> bytes:
-        """Return the lock file."""
+    def to_bytes(self) -> bytes:
+        """Return the content of the lock file."""
         return json.dumps(asdict(self)).encode()
 
     @property
     def is_alive(self) -> bool:
-        """Whether it may still write."""
-        if self.machine == _machine():
-            mine = self.pid == os.getpid()
-            return is_alive(self.pid) and _start(self.pid) == self.started and (not mine or self.token in _held)
-        return time.time() - self.beat < STALE_S
+        """Whether the owner may still write."""
+        if self.machine != _machine():
+            return time.time() - self.beat < STALE_S
+        if not is_alive(self.pid) or _start_time(self.pid) != self.started:
+            return False
+        return self.pid != os.getpid() or self.token in _held_tokens
 
-    def far(self) -> str:
-        """Return what a process of another machine should know of this owner's age; empty here."""
+    def last_seen(self) -> str:
+        """Return the age of the latest heartbeat as text, or an empty string if the owner is on this machine."""
         if self.machine == _machine():
             return ""
-        return f", last seen {time.time() - self.beat:.0f} s ago and taken over after {STALE_S:.0f} s of silence"
+        return f", last seen {time.time() - self.beat:.0f} s ago (the lock expires after {STALE_S:.0f} s)"
 
     def __str__(self) -> str:
         since = datetime.fromtimestamp(self.since)
@@ -92,7 +93,7 @@ class Owner:
 
 
 class Lock:
-    """The right to write a run folder.
+    """A run folder's lock, kept alive by a heartbeat thread.
 
     Parameters
     ----------
@@ -103,56 +104,58 @@ class Lock:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._owner: Owner | None = None
-        self._ended = threading.Event()
-        self._heart = threading.Thread(target=self._beat, daemon=True)
+        self._closing = threading.Event()
+        self._heartbeat = threading.Thread(target=self._send_heartbeats, daemon=True)
 
     def acquire(self) -> None:
-        """Take the lock, or that of a dead owner.
+        """Acquire the lock if it is free or its owner is dead.
 
         Raises
         ------
         RunFolderError
-            Somebody else writes the folder.
+            Another process is writing the folder.
         """
-        mine = Owner.this_process()
-        _held.add(mine.token)  # before anybody can read it
+        owner = Owner.this_process()
+        _held_tokens.add(owner.token)  # before the lock file is visible to others
         try:
-            holder = self._take(mine)
+            dead = self._take(owner)
         except BaseException:
-            _held.discard(mine.token)
+            _held_tokens.discard(owner.token)
             raise
-        if holder:
-            log.info("%s is taken over from %s, which is dead", self._folder, holder)
-        self._owner = mine
-        self._heart.start()
+        if dead:
+            log.info("%s: took over the lock of %s, which is dead", self._folder, dead)
+        self._owner = owner
+        self._heartbeat.start()
 
-    def _take(self, mine: Owner) -> Owner | None:
-        """Write the lock; return the dead owner whose lock it was."""
+    def _take(self, owner: Owner) -> Owner | None:
+        """Write the lock file; return the dead owner it replaces, if any."""
         while True:
             before = self._content()
             holder = Owner.read(before)
             if holder and holder.is_alive:
-                raise RunFolderError(f"{self._folder} is being written by {holder}{holder.far()}: run again later")
-            if self._folder.swap(LOCK, before, mine.written()):
+                raise RunFolderError(
+                    f"{self._folder} is being written by {holder}{holder.last_seen()}: run again later"
+                )
+            if self._folder.swap(LOCK, before, owner.to_bytes()):
                 return holder
 
     def confirm(self) -> None:
-        """Raise RunFolderError if another process has taken the folder over."""
+        """Raise RunFolderError if another process has taken over the lock."""
         found = Owner.read(self._content())
         if found and self._owner and found.token != self._owner.token:
             raise RunFolderError(
-                f"{self._folder} was taken over by {found}, as this process had given no sign of life for "
+                f"{self._folder} was taken over by {found}, because this process sent no heartbeat for "
                 f"{STALE_S:.0f} s: run again later"
             )
 
     def close(self) -> None:
-        """Give the lock back, if it is ours."""
+        """Release the lock, if this process holds it."""
         if self._owner is None:
             return
-        self._ended.set()
-        self._heart.join()
-        _held.discard(self._owner.token)
-        # Where it cannot be removed, it is that of a dead owner.
+        self._closing.set()
+        self._heartbeat.join()
+        _held_tokens.discard(self._owner.token)
+        # A lock file that cannot be removed now belongs to a dead owner and can be taken over.
         with suppress(RunFolderError):
             found = Owner.read(self._content())
             if found and found.token == self._owner.token:
@@ -166,27 +169,27 @@ class Lock:
         except FileNotFoundError:
             return None
 
-    def _beat(self) -> None:
-        """Say again and again that the owner is alive; a beat that fails is made up for by the next."""
-        while self._owner and not self._ended.wait(BEAT_S):
+    def _send_heartbeats(self) -> None:
+        """Renew the heartbeat until the lock is closed; a failed write is retried at the next interval."""
+        while self._owner and not self._closing.wait(BEAT_S):
             with suppress(RunFolderError):
                 self.confirm()
-                self._folder.write(LOCK, replace(self._owner, beat=time.time()).written())
+                self._folder.write(LOCK, replace(self._owner, beat=time.time()).to_bytes())
 
 
 def _machine() -> str:
-    """Name the space in which a process id means something, until the machine starts anew."""
+    """Return an identifier of this boot and process namespace, within which process ids are valid."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115  the name of a namespace is no path
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"  # noqa: PTH115  a namespace's name is not a path
     except OSError:
         return platform.node()
 
 
-def _start(pid: int) -> str:
-    """Return when a process was started, as the system counts; "ended" if it only waits for its parent."""
+def _start_time(pid: int) -> str:
+    """Return the start time of a process [system clock ticks], or "ended" if it is a zombie."""
     try:
-        # The name in brackets may hold anything.
+        # The second field, a name in brackets, may itself hold spaces and brackets.
         state = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
         return ""

@@ -1,4 +1,4 @@
-"""run.log: what was asked of a run folder, when, and how it went."""
+"""run.log: the commands run on a folder, their times and their outcomes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from s2fast.work.progress import Bar, Progress
 NAME = "run.log"
 
 _MOST_BYTES = 1_000_000
-"""Older lines than these fall off: a log must not grow for ever."""
+"""Maximum size of the log; the oldest lines are cut off."""
 
 _FORMAT = "%(asctime)sZ %(levelname)s %(name)s: %(message)s"
 
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 
 class RunLog(logging.Handler):
-    """Gathers what is logged and adds it to the run folder's log, local or in an object store.
+    """Buffers log messages and appends them to the run folder's log, local or in an object store.
 
-    Nothing is written before `save` is called: a folder that turns out not to be the run's stays as it was.
+    Nothing is written until `save` is called, so that a folder of another job is never changed.
 
     Parameters
     ----------
@@ -41,21 +41,21 @@ class RunLog(logging.Handler):
         self.setFormatter(formatter)
         self._out = out
         self._lines: list[str] = []
-        self.begun = False
+        self.started = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line until the next `save`."""
+        """Buffer a message until the next `save`."""
         self._lines.append(self.format(record))
 
-    def keep(self, text: str) -> None:
-        """Keep a text that is for the log alone until the next `save`."""
+    def append(self, text: str) -> None:
+        """Buffer text that is shown nowhere else until the next `save`."""
         self._lines.append(public(text.rstrip()))
 
     def save(self) -> None:
-        """Write what was gathered behind what the folder's log holds."""
+        """Append the buffered lines to the folder's log."""
         if not self._lines:
             return
-        self.begun = True
+        self.started = True
         folder = RunFolder(self._out)
         try:
             before = folder.read(NAME)
@@ -66,48 +66,48 @@ class RunLog(logging.Handler):
 
 
 RECORDED = {"recorded": True}
-"""The ``extra`` of a warning that run.json and the page tell in a place of its own."""
+"""The ``extra`` of a warning that run.json and the report already show in a field of its own."""
 
 
-class Noticed(logging.Handler):
-    """Gathers warnings, each once, for whoever reads the results and never saw the terminal."""
+class WarningCollector(logging.Handler):
+    """Collects distinct warnings, to store them with the results."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.setFormatter(PublicFormatter("%(message)s"))
-        self.told: list[str] = []
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a warning."""
+        """Keep a warning, unless it is a duplicate or is recorded elsewhere."""
         text = self.format(record)
-        if not getattr(record, "recorded", False) and text not in self.told:
-            self.told.append(text)
+        if not getattr(record, "recorded", False) and text not in self.messages:
+            self.messages.append(text)
 
 
 @contextmanager
-def noticed() -> Iterator[list[str]]:
-    """Gather what is warned of while the block runs."""
-    handler = Noticed()
+def collected_warnings() -> Iterator[list[str]]:
+    """Collect the warnings logged while the block runs."""
+    handler = WarningCollector()
     logging.getLogger("s2fast").addHandler(handler)
     try:
-        yield handler.told
+        yield handler.messages
     finally:
         logging.getLogger("s2fast").removeHandler(handler)
 
 
 class LoggedProgress(Progress):
-    """Shows progress as another does, and logs each stage; the log is saved where a stage begins and ends.
+    """Logs each stage and forwards to another progress display; saves the log when a stage starts and ends.
 
     Parameters
     ----------
-    shown
-        What shows it.
+    display
+        The progress display to forward to.
     run_log
         The run's log.
     """
 
-    def __init__(self, shown: Progress, run_log: RunLog) -> None:
-        self._shown = shown
+    def __init__(self, display: Progress, run_log: RunLog) -> None:
+        self._display = display
         self._run_log = run_log
 
     @contextmanager
@@ -116,53 +116,53 @@ class LoggedProgress(Progress):
         start = time.monotonic()
         log.info("%s: %d to do, %d up to date", name, todo, kept)
         self._run_log.save()
-        with self._shown.stage(name, todo, kept) as bar:
+        with self._display.stage(name, todo, kept) as bar:
             yield bar
         log.info("%s: ended after %.1f s", name, time.monotonic() - start)
         self._run_log.save()
 
-    def say(self, text: str) -> None:
-        """Show a line."""
+    def print_line(self, text: str) -> None:
+        """Log a line and print it."""
         log.info("%s", text)
         self._run_log.save()
-        self._shown.say(text)
+        self._display.print_line(text)
 
 
 @contextmanager
-def logged(out: str, shown: Progress) -> Iterator[LoggedProgress]:
-    """Log to the run folder while the block runs; what ends it is the log's last line.
+def logged(out: str, display: Progress) -> Iterator[LoggedProgress]:
+    """Log to the run folder while the block runs, including the error that ends it.
 
-    A block that fails before its first stage leaves no log: nothing is to be written then.
+    A block that fails before its first stage writes no log.
     """
-    ours, of_python = logging.getLogger("s2fast"), logging.getLogger("py.warnings")
+    own_logger, warnings_logger = logging.getLogger("s2fast"), logging.getLogger("py.warnings")
     run_log = RunLog(out)
-    before = ours.level
-    ours.addHandler(run_log)
-    of_python.addHandler(run_log)
-    ours.setLevel(logging.INFO)
+    before = own_logger.level
+    own_logger.addHandler(run_log)
+    warnings_logger.addHandler(run_log)
+    own_logger.setLevel(logging.INFO)
     try:
-        yield LoggedProgress(shown, run_log)
+        yield LoggedProgress(display, run_log)
     except S2FastError as error:
-        log.info("ended with an error: %s", error)  # the command line shows it as one line
+        log.info("ended with an error: %s", error)  # not logged as an error: the command line prints it
         raise
     except Exception as error:
-        if not run_log.begun:
+        if not run_log.started:
             raise
-        run_log.keep(traceback.format_exc())
+        run_log.append(traceback.format_exc())
         raise UnexpectedError(error, f"{out}/{NAME}") from error
     finally:
-        ours.removeHandler(run_log)
-        of_python.removeHandler(run_log)
-        ours.setLevel(before)
-        if run_log.begun:
+        own_logger.removeHandler(run_log)
+        warnings_logger.removeHandler(run_log)
+        own_logger.setLevel(before)
+        if run_log.started:
             _save_last(run_log, out)
 
 
 def _save_last(run_log: RunLog, out: str) -> None:
-    """Save the last lines; where there is no room for them, how the run itself ended is what matters."""
+    """Save the last lines; only warn on failure, so that the run's own outcome is kept."""
     try:
         run_log.save()
     except RunFolderError as error:
         log.warning("the end of %s is missing: %s", NAME, error)
-    # The run has swept its folder already.
+    # Remove the partial file of a failed write: the run swept the folder before this one.
     RunFolder(out).sweep()

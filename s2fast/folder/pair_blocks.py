@@ -1,7 +1,7 @@
-"""Store the results of pairs: per block of pairs one file of rows and one of matches.
+"""Store pair results in blocks: each block has one file of rows, and one of matches if matches are kept.
 
-A block's name carries the checksums of its files, first that of the rows, then that of the matches if it has any.
-Readers check them, so a changed file is an error, and rows whose matches are lost can be told.
+A block's name contains the checksums of its files: first that of the rows, then that of the matches. Readers verify
+them, so damage raises an error, and rows whose matches are missing are detected.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from s2fast.folder.checksums import checksum
 from s2fast.folder.content_key import content_key
 
 _READERS = 16
-"""Blocks read at once: requests to an object store take long, but many can be under way together."""
+"""Blocks read concurrently, to hide the latency of an object store."""
 
 
 class CheckedFiles(Protocol):
-    """What blocks are kept in; `s2fast.folder.run_folder.RunFolder` is one."""
+    """Files with checksums; implemented by `s2fast.folder.run_folder.RunFolder`."""
 
     def write(self, name: str, data: bytes) -> int:
-        """Write a file whole or not at all; return its checksum."""
+        """Write a file atomically; return its checksum."""
 
-    def read_checked(self, name: str, noted: int | None, seal: str) -> bytes:
-        """Read a file; raise DamageError if its checksum is not the noted one."""
+    def read_checked(self, name: str, recorded: int | None, seal: str) -> bytes:
+        """Read a file; raise DamageError if its checksum differs from the recorded one."""
 
     def names(self, folder: str = "") -> list[str]:
         """List the files directly in a folder, sorted."""
@@ -41,37 +41,38 @@ class CheckedFiles(Protocol):
         """Remove a file."""
 
     def damaged(self, name: str, why: str, seal: str) -> DamageError:
-        """Make the error for a damaged file."""
+        """Return the error for a damaged file."""
 
 
 class PairBlocks:
-    """The results of one stage for pairs, in two folders.
+    """The pair results of one stage, in two folders.
 
     Parameters
     ----------
     files
         The run folder.
     rows
-        Its folder of tables with one row per pair, among them ``query``, ``train`` and ``key``, the content key.
+        Subfolder of tables with one row per pair; their columns include ``query``, ``train`` and ``key``, the content
+        key.
     matches
-        Its folder of tables with one row per match, under the same names.
+        Subfolder of tables with one row per match, under the same file names.
     """
 
     def __init__(self, files: CheckedFiles, rows: str, matches: str) -> None:
         self._files, self._rows, self._matches = files, rows, matches
 
     def write(self, keys: Sequence[str], rows: pa.Table, matches: pa.Table | None) -> str:
-        """Write one block of pairs, its matches before its rows; return its name.
+        """Write one block of pairs, matches before rows; return the block's name.
 
         Parameters
         ----------
         keys
-            Content keys of the pairs. The name is made of them: the same pairs go into the same file.
+            Content keys of the pairs. The name is derived from them, so writing the same pairs again is idempotent.
         rows, matches
-            The two tables; no matches where none are kept.
+            The two tables; `matches` is None if no matches are kept.
         """
         data = [parquet(table) for table in (rows, matches) if table is not None]
-        # "part" is in the names of earlier run folders too.
+        # "part" keeps the names equal to those in earlier run folders.
         name = "-".join([content_key("part", list(keys)), *(f"{checksum(content):08x}" for content in data)])
         for kind, content in reversed([*zip(self._kinds, data, strict=False)]):
             self._files.write(f"{kind}/{name}.parquet", content)
@@ -87,15 +88,15 @@ class PairBlocks:
         found: pd.DataFrame = pd.concat(frames, ignore_index=True) if frames else none
         return found
 
-    def whole(self, *, with_matches: bool) -> pd.DataFrame:
-        """Read the rows of complete blocks: `rows`, less those whose matches are missing."""
+    def complete_rows(self, *, with_matches: bool) -> pd.DataFrame:
+        """Read the rows of complete blocks; `with_matches`, a block is complete only if its matches exist."""
         found = self.rows()
         if not with_matches:
             return found
         return found[found["block"].isin([_stem(name) for name in self._files.names(self._matches)])]
 
     def read(self, blocks: Sequence[str]) -> tuple[pa.Table, pa.Table]:
-        """Read the rows and the matches of some blocks, concatenated in the order given."""
+        """Read the rows and the matches of blocks, concatenated in the given order."""
         rows, matches = ([self._read(kind, block) for block in blocks] for kind in self._kinds)
         return pa.concat_tables(rows), pa.concat_tables(matches).unify_dictionaries()
 
@@ -105,7 +106,7 @@ class PairBlocks:
             yield self._read(self._matches, block).to_pandas()
 
     def matches(self, query: str, train: str) -> pd.DataFrame:
-        """Read the matches of one pair; empty where none are kept.
+        """Read the matches of one pair; empty if no matches are kept.
 
         Raises
         ------
@@ -113,20 +114,20 @@ class PairBlocks:
             The pair has no result, or its matches are damaged.
         """
         rows = self.rows()
-        holding = rows["block"][(rows["query"] == query) & (rows["train"] == train)].tolist()
-        if not holding:
-            raise RunFolderError(f"{self._files} has no result of {query} and {train}: run it again")
-        if not _has_matches(holding[0]):
+        blocks = rows["block"][(rows["query"] == query) & (rows["train"] == train)].tolist()
+        if not blocks:
+            raise RunFolderError(f"{self._files} has no result for {query} and {train}: run again")
+        if not _has_matches(blocks[0]):
             return pd.DataFrame({"query": [], "train": []}, dtype=str)
-        table = self._read(self._matches, holding[0]).to_pandas()
+        table = self._read(self._matches, blocks[0]).to_pandas()
         of_pair: pd.DataFrame = table[(table["query"] == query) & (table["train"] == train)]
         return of_pair.astype({"query": str, "train": str}).reset_index(drop=True)
 
-    def damage(self, stamps: Mapping[str, Stamp], *, quick: bool) -> Iterator[DamageError]:
-        """Read all blocks and yield an error per damaged file; see `s2fast.folder.check.damage`."""
+    def find_damage(self, files: Mapping[str, Stamp], *, quick: bool) -> Iterator[DamageError]:
+        """Read all blocks and yield an error per damaged file; see `s2fast.folder.check.find_damage`."""
         for block in self._blocks():
-            rows, matches = (stamps.get(f"{kind}/{block}.parquet") for kind in self._kinds)
-            # Matches are written before their rows.
+            rows, matches = (files.get(f"{kind}/{block}.parquet") for kind in self._kinds)
+            # Matches are written before their rows: older matches have not changed since.
             trusted = quick and rows and matches and matches.written <= rows.written
             for kind in self._kinds[: 1 if trusted or not _has_matches(block) else 2]:
                 try:
@@ -134,28 +135,28 @@ class PairBlocks:
                 except DamageError as error:
                     yield error
 
-    def missing(self, pairs: int) -> Iterator[DamageError]:
-        """Yield an error if a finished run of so many pairs has lost the rows of some."""
+    def find_missing(self, pairs: int) -> Iterator[DamageError]:
+        """Yield an error if a finished run has fewer rows than `pairs`."""
         try:
             lost = pairs - len(self.rows())
         except DamageError:
-            return  # `damage` yields it
+            return  # reported by `find_damage`
         if lost:
             yield self._files.damaged(self._rows, f"{lost} of {pairs} pairs are missing", "")
 
     def remove_stale(self, wanted: set[str], *, with_matches: bool) -> None:
         """Remove stale and duplicate rows; keep each wanted pair in exactly one block.
 
-        Stale are the pairs of other settings, and the matches of a run that died before it wrote their rows.
+        Stale are pairs of other settings, and matches whose rows were never written because the run died.
 
         Parameters
         ----------
         wanted
-            Content keys of the run's pairs; all of them are there.
+            Content keys of the run's pairs, all of which are stored.
         with_matches
             Whether they have matches.
         """
-        found = self.whole(with_matches=with_matches).groupby("block")
+        found = self.complete_rows(with_matches=with_matches).groupby("block")
         blocks = {str(block): rows["key"].tolist() for block, rows in found}
         kept: set[str] = set()
         held: set[str] = set()
@@ -171,14 +172,14 @@ class PairBlocks:
             if keys:
                 kept.add(self._copy(block, keys, with_matches=with_matches))
                 held.update(keys)
-        # Rows before matches: rows whose matches are gone must not be found.
+        # Rows are removed before matches, so that no reader finds rows without matches.
         for kind in self._kinds:
             for name in self._files.names(kind):
                 if _stem(name) not in kept or (kind == self._matches and not with_matches):
                     self._files.remove(f"{kind}/{name}")
 
     def _copy(self, block: str, keys: list[str], *, with_matches: bool) -> str:
-        """Copy some pairs of a block into a block of their own; return its name."""
+        """Copy the pairs with these keys into a new block; return its name."""
         rows = self._read(self._rows, block)
         rows = rows.filter(pc.is_in(rows["key"], pa.array(keys, pa.string())))
         matches = None
@@ -191,7 +192,7 @@ class PairBlocks:
 
     @property
     def _kinds(self) -> tuple[str, str]:
-        """Folders, in the order of the checksums in a block's name."""
+        """The two subfolders, in the order of the checksums in a block's name."""
         return self._rows, self._matches
 
     def _blocks(self) -> list[str]:
@@ -201,12 +202,12 @@ class PairBlocks:
         return pq.read_table(pa.BufferReader(self._content(kind, block)))
 
     def _content(self, kind: str, block: str) -> bytes:
-        noted = dict(zip(self._kinds, _checksums(block), strict=False)).get(kind)
-        return self._files.read_checked(f"{kind}/{block}.parquet", noted, f"{self._rows}/{block}.parquet")
+        recorded = dict(zip(self._kinds, _checksums(block), strict=False)).get(kind)
+        return self._files.read_checked(f"{kind}/{block}.parquet", recorded, f"{self._rows}/{block}.parquet")
 
 
 def parquet(table: pa.Table) -> bytes:
-    """Return a table as a Parquet file."""
+    """Return a table encoded as a Parquet file."""
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     return sink.getvalue()
@@ -217,7 +218,7 @@ def _stem(name: str) -> str:
 
 
 def _checksums(block: str) -> list[int]:
-    """Return the checksums in a block's name; none if the name has another form."""
+    """Return the checksums in a block's name; empty if the name is malformed."""
     try:
         return [int(text, 16) for text in block.split("-")[1:]]
     except ValueError:

@@ -1,4 +1,4 @@
-"""run.json: what a run was asked, on what, with what, and how it went."""
+"""run.json: a run's settings, inputs, outcome, software versions and machine."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ RUN_JSON = "run.json"
 
 
 class SceneInput(BaseModel):
-    """One scene a run works on."""
+    """One input scene of a run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scene: Scene
-    """What its name says."""
+    """Metadata from the scene's name."""
     raster: Raster
-    """What its header says."""
+    """Metadata from the file's header."""
     identity: str
     """Name, size and modification time of the file."""
 
@@ -43,13 +43,13 @@ class SceneInput(BaseModel):
 
 
 def check_unchanged(item: SceneInput) -> None:
-    """Raise SceneError if the scene's file is no longer the one the run began with."""
+    """Raise SceneError if the scene's file has changed since the run began."""
     if identity(item.scene.source) != item.identity:
         raise SceneError(f"{item.scene.source} has changed since the run began: run again")
 
 
 class StageRecord(BaseModel):
-    """How a stage went the last time it had something to do."""
+    """Statistics of a stage's latest execution that computed anything."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,20 +58,20 @@ class StageRecord(BaseModel):
     done: int
     """Units computed."""
     kept: int
-    """Units that were there already."""
+    """Units reused from earlier runs."""
     backend: str = ""
-    """The backend that ran, where the stage has several."""
+    """The backend used; empty if the stage has no backends."""
 
 
 class NullRecord(BaseModel):
-    """How often verification was fooled; see `s2fast.geometry.nulls`."""
+    """False-positive rate of verification; see `s2fast.geometry.nulls`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     trials: int
-    """Trials at deliberately wrong places."""
+    """Trials at deliberately wrong offsets."""
     verified: int
-    """Trials that were verified."""
+    """Trials that were verified, all of them wrongly."""
     rate: float
     """Share of the trials that were verified, 0 to 1."""
     low: float
@@ -81,89 +81,89 @@ class NullRecord(BaseModel):
 
     @classmethod
     def of(cls, null: NullRate) -> NullRecord:
-        """Return the record of a rate."""
+        """Return the record of a null rate."""
         low, high = null.interval
         return cls(trials=null.trials, verified=null.verified, rate=null.rate, low=low, high=high)
 
     @property
     def null(self) -> NullRate:
-        """Return the rate that was recorded."""
+        """Return the recorded null rate."""
         return NullRate(trials=self.trials, verified=self.verified)
 
 
 class Asked(BaseModel):
-    """What a run was asked."""
+    """The settings and inputs a run was started with."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: Config
     places: list[str]
-    """What --scenes named, absolute: with the regions file they identify the job."""
+    """The values of --scenes, as absolute paths or addresses; with the regions file they identify the job."""
     regions: RegionFile | None
     strict: bool = Field(default=False, exclude=True)
     """Stop at the first scene or polygon that cannot be used, instead of leaving it out; not recorded."""
 
     @property
     def job(self) -> dict[str, object]:
-        """Which job a run folder belongs to."""
+        """The job's identity; a run folder holds results of one job only."""
         return {"places": self.places, "regions": self.regions.source.name if self.regions else None}
 
 
 class Found(BaseModel):
-    """What a run was asked comes to: the scenes and polygons found before the first stage."""
+    """The scenes and polygons found before the first stage."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     region_rows: RegionRows | None = None
-    """What became of every row of the regions file; None where whole scenes are matched."""
+    """How each row of the regions file is used; None: whole scenes are matched."""
     scenes: list[SceneInput]
     superseded: dict[str, list[str]] = Field(default_factory=dict)
-    """Products left out, and why, by the id of the scene of the same acquisition that is used instead."""
+    """Omitted products, with reasons, by the id of the scene used instead for the same acquisition."""
 
     @property
     def polygons_dropped(self) -> int:
-        """How many rows of the regions file cannot be used."""
+        """The number of rows of the regions file that cannot be used."""
         return len(self.region_rows.dropped) if self.region_rows else 0
 
 
 class History(BaseModel):
-    """What happened; only the pipeline writes it."""
+    """What the run's stages did and found; written by the pipeline only."""
 
     model_config = ConfigDict(extra="forbid")
 
     problems: dict[str, str] = Field(default_factory=dict)
-    """Scenes left out, and why."""
+    """Reasons why scenes were left out, by scene id."""
     stages: dict[str, StageRecord] = Field(default_factory=dict)
     counts: dict[str, int] = Field(default_factory=dict)
-    """Scenes, pairs, keypoints, good matches of the finished run."""
+    """Totals of the finished run: scenes, pairs, keypoints, good matches and so on."""
     null_rate: NullRecord | None = None
-    """How often verification was fooled in the finished run; None without a trial."""
+    """False-positive rate of verification in the finished run; None: no trials were made."""
     warnings: list[str] = Field(default_factory=list)
-    """What to know before relying on the finished run, one line each."""
+    """Warnings about the reliability of the finished run's results, one line each."""
     noticed: list[str] = Field(default_factory=list)
     """Other warnings of the latest command, one line each."""
     tables_key: str = ""
     """Content key of the tables; empty until they are complete."""
     tables: dict[str, int] = Field(default_factory=dict)
-    """Checksums of the tables' files, by name."""
+    """Checksums of the table files, by name."""
     updated: str = ""
-    """When the record was last written, UTC."""
+    """When the record was last written (UTC, ISO 8601)."""
     versions: dict[str, str] = Field(default_factory=dict)
-    """Versions of Python and of packages."""
+    """Versions of Python and of the packages used."""
     machine: dict[str, str | int] = Field(default_factory=dict)
     """System, processor and cores."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What run.json holds: the fields of its three parts side by side."""
+    """The content of run.json, which stores the fields of these three parts in one flat object."""
 
     asked: Asked
-    """What was asked."""
+    """Settings and inputs."""
     found: Found
-    """What was found."""
+    """Scenes and polygons found."""
     history: History
-    """What happened."""
+    """Progress and outcome."""
 
     @property
     def config(self) -> Config:
@@ -172,7 +172,7 @@ class RunRecord:
 
     @property
     def regions(self) -> RegionFile | None:
-        """The polygons; None: whole scenes are matched."""
+        """The regions file; None: whole scenes are matched."""
         return self.asked.regions
 
     @property
@@ -181,7 +181,7 @@ class RunRecord:
         return [item for item in self.found.scenes if item.scene.scene_id not in self.history.problems]
 
     def save(self, folder: RunFolder) -> None:
-        """Write run.json, with the versions and the machine of this process."""
+        """Write run.json, with the software versions and machine of this process."""
         history = self.history
         history.updated = datetime.now(UTC).isoformat(timespec="seconds")
         history.versions = {"python": platform.python_version()} | versions()
@@ -193,7 +193,7 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, object]) -> RunRecord:
-        """Make it from the fields of run.json; raises ValidationError if they are not those of this version."""
+        """Return the record held in the fields of run.json; raise ValidationError if another version wrote them."""
         asked, found = ({name: fields[name] for name in kind.model_fields if name in fields} for kind in (Asked, Found))
         rest = {name: fields[name] for name in fields if name not in ("format", *asked, *found)}
         return cls(
@@ -204,12 +204,12 @@ class RunRecord:
 
 
 def load_record(folder: RunFolder) -> RunRecord | None:
-    """Read run.json; None if there is none.
+    """Read run.json; return None if it does not exist.
 
     Raises
     ------
     DamageError
-        It is not as it was written, or another version of s2fast wrote it.
+        The file is damaged, or another version of s2fast wrote it.
     """
     try:
         data = folder.read(RUN_JSON)
@@ -217,6 +217,6 @@ def load_record(folder: RunFolder) -> RunRecord | None:
         return None
     try:
         return RunRecord.from_json(unsealed(json.loads(data)))
-    except ValueError as error:  # pydantic's and json's own errors too
-        why = "it was not written by this version of s2fast" if isinstance(error, ValidationError) else str(error)
+    except ValueError as error:  # base class of pydantic's and json's errors
+        why = "another version of s2fast wrote it" if isinstance(error, ValidationError) else str(error)
         raise folder.damaged(RUN_JSON, why, RUN_JSON) from error

@@ -1,8 +1,9 @@
-"""The run folder: Zarr arrays and attributes a scene, Parquet parts a block, content keys, completeness.
+"""The run folder: Zarr arrays and attributes per scene, Parquet files per block of pairs, each with a content key.
 
-A unit of work writes its arrays or files first and its key last: what has a key is whole. The same key means the same
-bytes, so a unit that runs twice, even at once (a worker thought dead), harms nothing. Beside the key stand the
-checksums of the unit's files, and every reader checks them: a file that has changed or is missing is an error.
+A unit of work writes its arrays or files first and its key last, so a unit that has a key is complete. Equal keys mean
+equal bytes: units are idempotent, and may even run twice at once, as when a live worker is taken for dead. The
+checksums of the unit's files are stored beside the key. Readers verify them and raise an error for a changed or missing
+file.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from s2fast.errors import DamageError, RunFolderError
 from s2fast.files.storage import Stamp, open_storage
-from s2fast.folder.checksums import CheckedStore, NotingStore, checksum, sealed, unsealed
+from s2fast.folder.checksums import CheckedStore, RecordingStore, checksum, sealed, unsealed
 from s2fast.folder.pair_blocks import PairBlocks
 from s2fast.geometry.placement import Placement
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.model import Features, TileInfo, Window
 
 ROOT = "store.zarr"
-"""Folder of the Zarr store."""
+"""Path of the Zarr store in the run folder."""
 
 SCENES = f"{ROOT}/scenes"
-"""Folder of the scenes' groups."""
+"""Path of the scenes' groups in the run folder."""
 
 SEAL = "zarr.json"
-"""A group's own file: it holds the key and the checksums."""
+"""Name of a group's seal file: the Zarr metadata file, whose attributes hold the key and the checksums."""
 
 
 class TileWriter:
-    """Writes one scene's masked tile, window by window, then its key."""
+    """Writes one scene's masked tile window by window, and finally its key."""
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class TileWriter:
     ) -> None:
         self._group = group
         whole = (min(chunks[0], shape[0]), min(chunks[1], shape[1]))
-        # Chunks that hold only the fill value are not written.
+        # Zarr does not write chunks that contain only the fill value.
         self._grey = group.array("grey", shape, whole, np.uint8, 0)
         self._valid = group.array("valid", shape, whole, np.bool_, valid_outside)
         self._missing = group.array("missing", shape, whole, np.bool_, False) if with_missing else None
@@ -61,19 +62,19 @@ class TileWriter:
         valid: npt.NDArray[np.bool_],
         missing: npt.NDArray[np.bool_] | None = None,
     ) -> None:
-        """Write a window of the tile; windows are whole chunks, so no two writers meet."""
+        """Write a window of the tile; it covers whole chunks, so that concurrent writes never share a chunk."""
         self._grey[window.slices] = grey
         self._valid[window.slices] = valid
         if self._missing is not None and missing is not None:
             self._missing[window.slices] = missing
 
     def finish(self, info: TileInfo) -> None:
-        """Write what describes the tile and, with it, the content key: from now on the tile is complete."""
+        """Write the tile's attributes and content key, which mark it as complete."""
         self._group.finish(info.to_attributes())
 
 
 class RunFolder:
-    """Arrays and tables of one output folder.
+    """The arrays and tables of one run.
 
     Parameters
     ----------
@@ -89,14 +90,14 @@ class RunFolder:
 
     @property
     def address(self) -> str:
-        """Where the folder is: what another process opens it by."""
+        """The folder's path or URL, with which another process can open it."""
         return self._storage.address
 
     def __str__(self) -> str:
         return self.address
 
     def create(self, job: Mapping[str, Any] | None = None) -> None:
-        """Make the groups that all scenes share, and note whose run this is; see `job`."""
+        """Create the groups that all scenes share and store the job's identity, which `job` returns."""
         for path in (ROOT, SCENES):
             data = _group_file({"job": job or {}})
             try:
@@ -107,63 +108,63 @@ class RunFolder:
             self.write(f"{path}/{SEAL}", data)
 
     def job(self) -> dict[str, Any] | None:
-        """Return what `create` noted, should the run's record be lost; None if that is lost too."""
+        """Return the job's identity as stored by `create`, or None; used if run.json is missing or damaged."""
         try:
             return self.attributes(ROOT).get("job")
         except DamageError:
             return None
 
     def damaged(self, name: str, why: str, seal: str) -> DamageError:
-        """Make the error that says that a file is damaged; see `DamageError.seal`."""
+        """Return the error for a damaged file; see `DamageError.seal`."""
         finding = f"{self}/{name} is damaged ({why})"
-        error = DamageError(f"{finding}: s2fast check {self} lists all that is, the next run computes it again")
+        error = DamageError(f"{finding}: run again to recompute it; s2fast check {self} lists all damage")
         error.finding, error.seal = finding, seal
         return error
 
     def discard(self, damage: DamageError) -> None:
-        """Remove what vouches for something damaged: the next run computes it again."""
+        """Remove the seal file of a damaged result, so that the next run recomputes the result."""
         if damage.seal:
             self.remove(damage.seal)
 
-    def stamps(self) -> dict[str, Stamp]:
-        """List all files below the folder."""
+    def list_files(self) -> dict[str, Stamp]:
+        """Return size and modification time of all files, recursively, by path relative to the folder."""
         return self._storage.stamps()
 
     def is_empty(self) -> bool:
-        """Say whether nothing is there yet."""
+        """Return whether the folder holds no files, apart from the lock."""
         return self._storage.is_empty()
 
     def sweep(self) -> None:
-        """Remove what writers that have died left unfinished."""
+        """Remove partial files left by dead writers."""
         self._storage.sweep()
 
     # Files
 
     def read(self, name: str) -> bytes:
-        """Read a file; raises FileNotFoundError if it is not there."""
+        """Read a file; raise FileNotFoundError if it does not exist."""
         return self._storage.read(name)
 
     def write(self, name: str, data: bytes) -> int:
-        """Write a file so that it is there whole or not at all; return its checksum."""
+        """Write a file atomically; return its checksum."""
         self._storage.write(name, data)
         return checksum(data)
 
-    def read_checked(self, name: str, noted: int | None, seal: str) -> bytes:
-        """Read a file of which a checksum is noted; raises DamageError if it has changed or is missing."""
+    def read_checked(self, name: str, recorded: int | None, seal: str) -> bytes:
+        """Read a file; raise DamageError if it is missing or its checksum differs from the recorded one."""
         try:
             data = self.read(name)
         except FileNotFoundError as error:
             raise self.damaged(name, "it is missing", seal) from error
-        if checksum(data) != noted:
+        if checksum(data) != recorded:
             raise self.damaged(name, "its checksum is wrong", seal)
         return data
 
     def swap(self, name: str, before: bytes | None, after: bytes) -> bool:
-        """Write a file only if it still holds `before`, None: is not there; return whether it was written."""
+        """Replace a file only if its content is still `before` (None: it does not exist); return whether it was."""
         return self._storage.swap(name, before, after)
 
     def remove(self, name: str) -> None:
-        """Remove a file, or a folder with all in it; what is not there is no error."""
+        """Remove a file, or a folder recursively; do nothing if it does not exist."""
         self._storage.remove(name)
 
     def names(self, folder: str = "") -> list[str]:
@@ -173,15 +174,15 @@ class RunFolder:
     # Tiles
 
     def tile_key(self, scene_id: str) -> str | None:
-        """Content key of the scene's tile; None if there is no whole tile."""
+        """Return the content key of the scene's tile; None if the tile is missing or incomplete."""
         return self.attributes(_scene(scene_id)).get("key")
 
     def tile(self, scene_id: str) -> TileInfo:
-        """Read what describes the scene's tile; raises RunFolderError if there is no complete tile."""
-        return TileInfo.from_attributes(self.whole_group(_scene(scene_id)))
+        """Read the attributes of the scene's tile; raise RunFolderError if the tile is missing or incomplete."""
+        return TileInfo.from_attributes(self.finished_group(_scene(scene_id)))
 
     def placement(self, scene_id: str) -> Placement:
-        """Read where the scene lies, and which ground of it is clear."""
+        """Read the scene's georeferencing and its map of clear ground."""
         return Placement.of(self.tile(scene_id), self.clear(scene_id))
 
     def tile_writer(
@@ -194,19 +195,19 @@ class RunFolder:
         valid_outside: bool,
         with_missing: bool = False,
     ) -> TileWriter:
-        """Start the scene's tile; another tile that was there, features included, is gone."""
+        """Begin writing the scene's tile; delete a tile with another key, including its features."""
         return TileWriter(self._begin(_scene(scene_id), key), shape, chunks, valid_outside, with_missing)
 
     def grey(self, scene_id: str) -> npt.NDArray[np.uint8]:
-        """Read the scene's masked tile: (rows, cols) uint8, on the reduced grid."""
+        """Read the scene's masked grey image: (rows, cols) uint8, on the reduced grid."""
         return self._arrays(_scene(scene_id), "grey")["grey"]
 
     def valid(self, scene_id: str) -> npt.NDArray[np.bool_]:
-        """Read where a keypoint may lie: (rows, cols) bool, on the reduced grid."""
+        """Read the mask of valid pixels: (rows, cols) bool, on the reduced grid; True: a keypoint may lie there."""
         return self._arrays(_scene(scene_id), "valid")["valid"]
 
     def valid_source(self, scene_id: str) -> Callable[[slice, slice], npt.NDArray[np.bool_]]:
-        """Read `valid` part by part: a function of rows and columns, two slices."""
+        """Return a function that reads a part of `valid`, given by two slices: rows and columns."""
         array = self._opened(_scene(scene_id))("valid")
 
         def read(rows: slice, columns: slice) -> npt.NDArray[np.bool_]:
@@ -215,18 +216,18 @@ class RunFolder:
         return read
 
     def missing(self, scene_id: str) -> npt.NDArray[np.bool_]:
-        """Read which pixels the scene's file says are missing: (rows, cols) bool; only where the tile is ``masked``."""
+        """Read the mask of no-data pixels: (rows, cols) bool, True: no data; stored only if the tile is ``masked``."""
         return self._arrays(_scene(scene_id), "missing")["missing"]
 
     # Features
 
     def features_key(self, scene_id: str) -> str | None:
-        """Content key of the scene's features; None if there are none, or not all."""
+        """Return the content key of the scene's features; None if they are missing or incomplete."""
         return self.attributes(_features(scene_id)).get("key")
 
     def keypoints(self, scene_id: str) -> int:
-        """Count the scene's keypoints; raises RunFolderError if its features are missing or incomplete."""
-        return int(self.whole_group(_features(scene_id))["count"])
+        """Return the number of the scene's keypoints; raise RunFolderError if its features are not complete."""
+        return int(self.finished_group(_features(scene_id))["count"])
 
     def write_features(
         self,
@@ -237,7 +238,7 @@ class RunFolder:
         key: str,
         backend: str,
     ) -> None:
-        """Write a scene's features, its map of clear ground and its fixed pattern, then their key."""
+        """Write a scene's features, map of clear ground and fixed pattern, and finally their key."""
         group = self._begin(_features(scene_id), key)
         arrays = {field.name: getattr(part, field.name) for part in (features, fixed) for field in fields(part)}
         arrays |= {"clear": clear}
@@ -251,7 +252,7 @@ class RunFolder:
         return Features(**self._arrays(_features(scene_id), *(field.name for field in fields(Features))))
 
     def positions(self, scene_id: str) -> npt.NDArray[np.float32]:
-        """Read where a scene's keypoints are: (n, 2) float32, see `Features.xy`."""
+        """Read the positions of a scene's keypoints: (n, 2) float32, see `Features.xy`."""
         return self._arrays(_features(scene_id), "xy")["xy"]
 
     def clear(self, scene_id: str) -> npt.NDArray[np.uint8]:
@@ -259,7 +260,7 @@ class RunFolder:
         return self._arrays(_features(scene_id), "clear")["clear"]
 
     def described(self, scene_id: str) -> dict[str, npt.NDArray[Any]]:
-        """Read what matching needs of a scene's features: ``descriptors``, ``xy``, ``size``."""
+        """Read the features that matching needs: ``descriptors``, ``xy``, ``size``."""
         return self._arrays(_features(scene_id), "descriptors", "xy", "size")
 
     def fixed_pattern(self, scene_id: str) -> FixedPattern:
@@ -269,7 +270,7 @@ class RunFolder:
     # Groups
 
     def attributes(self, path: str) -> dict[str, Any]:
-        """Return the attributes of a group, finished or not; empty if there is none."""
+        """Return the attributes of a group, finished or not; empty if the group does not exist."""
         name = f"{path}/{SEAL}"
         try:
             data = self.read(name)
@@ -278,20 +279,20 @@ class RunFolder:
         try:
             attributes = unsealed(json.loads(data)["attributes"])
             if data != _group_file(attributes):
-                raise ValueError("it is not the file that was written")
+                raise ValueError("its content has changed")
         except (LookupError, TypeError, ValueError) as error:
             raise self.damaged(name, str(error), name) from error
         return attributes
 
-    def whole_group(self, path: str) -> dict[str, Any]:
-        """Return the attributes of a finished group, among them ``files``, the checksums of the files below it.
+    def finished_group(self, path: str) -> dict[str, Any]:
+        """Return the attributes of a finished group, including ``files``, the checksums of its files.
 
         Raises
         ------
         DamageError
-            They are not as they were written.
+            The attributes are damaged.
         RunFolderError
-            There is no such group, or it is not finished.
+            The group does not exist or is not finished.
         """
         attributes = self.attributes(path)
         if "key" not in attributes:
@@ -299,21 +300,21 @@ class RunFolder:
         return attributes
 
     def _begin(self, path: str, key: str) -> _GroupWriter:
-        """Open a group to write what has this key: empty, or with what a writer of the same key has written so far."""
+        """Open a group for writing under this key; keep what writers of the same key wrote, delete anything else."""
         try:
             attributes = self.attributes(path)
         except DamageError:
             attributes = {}
         if key not in (attributes.get("writing"), attributes.get("key")):
-            # The attributes go first: a key must not outlive what it stands for.
+            # The key is removed before the arrays, so that it never refers to deleted data.
             self._storage.remove(f"{path}/{SEAL}")
             self._storage.remove(path)
             self.write(f"{path}/{SEAL}", _group_file({"writing": key}))
-        return _GroupWriter(self, NotingStore(self._zarr, path.removeprefix(f"{ROOT}/")), path, key)
+        return _GroupWriter(self, RecordingStore(self._zarr, path.removeprefix(f"{ROOT}/")), path, key)
 
     def _opened(self, path: str) -> Callable[[str], zarr.Array[Any]]:
-        """Open a finished group: a function that opens an array of it by name."""
-        sums = self.whole_group(path)["files"]
+        """Open a finished group; return a function that opens one of its arrays by name."""
+        sums = self.finished_group(path)["files"]
         group = path.removeprefix(f"{ROOT}/")
 
         def damaged(key: str, why: str) -> DamageError:
@@ -331,15 +332,15 @@ class RunFolder:
 class _GroupWriter:
     """Writes the arrays of a group, then its attributes with the key and the checksums."""
 
-    def __init__(self, folder: RunFolder, store: NotingStore, path: str, key: str) -> None:
+    def __init__(self, folder: RunFolder, store: RecordingStore, path: str, key: str) -> None:
         self._folder, self._store, self._path, self._key = folder, store, path, key
 
     def array(
         self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: npt.DTypeLike, fill: Any
     ) -> zarr.Array[Any]:
-        """Make an array; its chunks that hold only the fill value are not written."""
+        """Create an array; chunks that contain only the fill value are not written."""
         group = self._path.removeprefix(f"{ROOT}/")
-        # The checksums of the chunks are for whoever reads the array without us.
+        # The CRC-32C codec protects the chunks for readers other than s2fast.
         return zarr.create_array(
             self._store,
             name=f"{group}/{name}",
@@ -351,7 +352,7 @@ class _GroupWriter:
         )
 
     def finish(self, attributes: Mapping[str, Any]) -> None:
-        """Write the attributes; from now on the group is whole."""
+        """Write the attributes with the key, which marks the group as finished."""
         finished = {**attributes, "key": self._key, "files": dict(sorted(self._store.sums.items()))}
         self._folder.write(f"{self._path}/{SEAL}", _group_file(finished))
 
@@ -365,5 +366,5 @@ def _features(scene_id: str) -> str:
 
 
 def _group_file(attributes: Mapping[str, Any]) -> bytes:
-    """Return a Zarr group's file; its attributes carry their own checksum."""
+    """Return the content of a Zarr group's metadata file, whose attributes include their own checksum."""
     return json.dumps({"zarr_format": 3, "node_type": "group", "attributes": sealed(attributes)}).encode()

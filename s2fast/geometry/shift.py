@@ -21,6 +21,7 @@ import numpy.typing as npt
 from scipy.spatial import KDTree
 
 from s2fast.geometry.affinity import Affinity, agree_on_similarity, fit_affinity
+from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.placement import SEARCHED_RADII
 from s2fast.geometry.standard_errors import standard_errors
 from s2fast.geometry.witnesses import (
@@ -68,64 +69,6 @@ _LEAST_AFFINE_ERROR_PX = 0.035
 """`_LEAST_ERROR_PX` of affine models, which do not fit all of the ground exactly."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """Good matches of two scenes, as input of verification."""
-
-    query_m: npt.NDArray[np.float64]
-    """(k, 2) positions in the query on the map [m]."""
-    train_m: npt.NDArray[np.float64]
-    """(k, 2) positions in the train on the same map [m]."""
-    size: npt.NDArray[np.float64]
-    """(k,) diameters of the query's keypoints [m]."""
-    distance: npt.NDArray[np.uint16]
-    """(k,) Hamming distances [bits]."""
-    on_ground: npt.NDArray[np.bool_]
-    """(k,) False for matches that painted, filled or missing pixels explain: they are no evidence."""
-    grid: float
-    """Pixel size of the coarser scene [m]: the scale of a true match's error."""
-    centre: npt.NDArray[np.float64]
-    """(2,) centre of the common ground on the map [m]."""
-
-    def __len__(self) -> int:
-        """Return the number of matches."""
-        return len(self.query_m)
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """Estimated shift of the train relative to the query, and the verdict on it."""
-
-    verdict: str
-    """See `PairVerdict.verdict`; only the shift of a ``verified`` pair is reliable."""
-    inlier: npt.NDArray[np.bool_]
-    """(k,) matches that agree with the model."""
-    dx: float = math.nan
-    """Shift to the east [m]; NaN if no model was found."""
-    dy: float = math.nan
-    """Shift to the north [m]."""
-    error: float = math.nan
-    """Error of `dx` and of `dy` [m]; the 95 % confidence interval is twice this to either side."""
-    witnesses: float = 0.0
-    """Effective number of independent matches among the inliers."""
-    model: str = ""
-    """``shift``, ``similarity`` or ``affinity``."""
-    affinity: Affinity | None = None
-    """Rotation, scale and shear; None if the model is a shift."""
-    rival: npt.NDArray[np.float64] | None = None
-    """(2,) second shift of an ambiguous pair, east and north [m]."""
-
-    @classmethod
-    def not_found(cls, matches: int, verdict: str = "not verified") -> Judgement:
-        """Return the judgement without a model: chance explains the matches."""
-        return cls(verdict, np.zeros(matches, np.bool_))
-
-    @property
-    def verified(self) -> bool:
-        """Whether the verdict is ``verified``."""
-        return self.verdict == "verified"
-
-
 def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] | None = None) -> Judgement:
     """Find the displacement that most matches share, near the expected one.
 
@@ -160,7 +103,7 @@ def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] 
     # Two sets of matches were tested: log10(2) corrects for it.
     if first.log_nfa + math.log10(2) > MAX_LOG_NFA or first.votes < LEAST_WITNESSES:
         return Judgement.not_found(len(evidence), _not_found_verdict(evidence, within))
-    judged = _refined(evidence, rows, share, moved, first.at, (INLIER_PX / searched) ** 2)
+    judged = _refined(_Candidates(evidence, rows, share, moved, (INLIER_PX / searched) ** 2), first.at)
     if judged.affinity is not None:
         # The displacements of an affine model do not form one peak: look for a rival among the outliers only.
         left = ~judged.inlier[rows]
@@ -181,28 +124,48 @@ def _not_found_verdict(evidence: Evidence, within: npt.NDArray[np.bool_]) -> str
     return "not enough ground" if few else "not verified"
 
 
-def _refined(
-    evidence: Evidence,
-    rows: npt.NDArray[np.intp],
-    share: npt.NDArray[np.float64],
-    moved: npt.NDArray[np.float64],
-    start: npt.NDArray[np.float64],
-    chance: float,
-) -> Judgement:
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """The matches among which a model is estimated."""
+
+    evidence: Evidence
+    """All matches."""
+    rows: npt.NDArray[np.intp]
+    """Those on ground."""
+    share: npt.NDArray[np.float64]
+    """Weight of each of `rows`, see `NeighbourCorrelation.shares`."""
+    moved: npt.NDArray[np.float64]
+    """Displacements of all matches minus the expected one [px of the coarser grid]."""
+    chance: float
+    """Probability that a wrong match agrees with a model."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """An estimated model."""
+
+    shift: npt.NDArray[np.float64]
+    """(2,) shift minus the expected one [px of the coarser grid]."""
+    error: float
+    """Standard error of `shift` [px of the coarser grid]; NaN if unknown."""
+    agrees: npt.NDArray[np.bool_]
+    """Which matches agree with the model."""
+    affinity: Affinity | None = None
+    """The model, if it is not a plain shift."""
+
+
+def _refined(found: _Candidates, start: npt.NDArray[np.float64]) -> Judgement:
     """Estimate the shift from a peak, or an affinity if the displacements vary over the ground.
 
     Parameters
     ----------
-    evidence, moved
-        All matches, and their displacements minus the expected one [px of the coarser grid].
-    rows, share
-        The matches on ground, and the weight of each, see `NeighbourCorrelation.shares`.
+    found
+        The matches.
     start : (2,) float64
         The peak [px of the coarser grid].
-    chance
-        Probability that a wrong match agrees with a model.
     """
-    at, points = evidence.query_m[rows] / evidence.grid, moved[rows]
+    evidence, rows, share = found.evidence, found.rows, found.share
+    at, points = evidence.query_m[rows] / evidence.grid, found.moved[rows]
     weight = share * evidence.grid / evidence.size[rows]
     middle, counted, slope = biweight_mean(points, weight, start, INLIER_PX)
     near = np.hypot(*(points - middle).T) <= INLIER_PX
@@ -211,55 +174,41 @@ def _refined(
         agrees = np.hypot(*(points - affinity.at(at)).T) <= INLIER_PX
         # An affinity has four more parameters, so it must not have clearly fewer inliers than the shift.
         if share[agrees].sum() - share[near].sum() > -0.05 * share[agrees].sum():
-            return _affine(evidence, rows, share, moved, affinity, chance)
+            return _affine(found, affinity)
     error = math.nan
     if slope > 0:
         among = counted > 0
         ones, bread = np.ones((np.count_nonzero(among), 1)), np.array([[1 / slope]])
         error = float(standard_errors(at[among], ones, counted[among], points[among] - middle, bread)[0])
-    agrees = np.hypot(*(moved - middle).T) <= INLIER_PX
-    return _judged(evidence, rows, share, agrees, chance, middle, error, "shift")
+    return _judged(found, _Fit(middle, error, np.hypot(*(found.moved - middle).T) <= INLIER_PX))
 
 
-def _affine(
-    evidence: Evidence,
-    rows: npt.NDArray[np.intp],
-    share: npt.NDArray[np.float64],
-    moved: npt.NDArray[np.float64],
-    affinity: Affinity,
-    chance: float,
-) -> Judgement:
+def _affine(found: _Candidates, affinity: Affinity) -> Judgement:
     """Judge an affinity; see `_refined`."""
-    agrees = np.hypot(*(moved - affinity.at(evidence.query_m / evidence.grid)).T) <= INLIER_PX
+    evidence = found.evidence
+    agrees = np.hypot(*(found.moved - affinity.at(evidence.query_m / evidence.grid)).T) <= INLIER_PX
     centre = evidence.centre / evidence.grid
     lever = float(np.hypot(*(centre - affinity.centre)))
     error = math.hypot(affinity.error, lever * affinity.change_error)
-    shift = affinity.at(centre)
-    return _judged(evidence, rows, share, agrees, chance, shift, error, affinity.model, affinity)
+    return _judged(found, _Fit(affinity.at(centre), error, agrees, affinity))
 
 
-def _judged(
-    evidence: Evidence,
-    rows: npt.NDArray[np.intp],
-    share: npt.NDArray[np.float64],
-    agrees: npt.NDArray[np.bool_],
-    chance: float,
-    shift: npt.NDArray[np.float64],
-    error: float,
-    model: str,
-    affinity: Affinity | None = None,
-) -> Judgement:
-    """Verify a model if it holds over the ground and its error is known and small; `shift` and `error` in [px]."""
-    verified = error <= _MOST_ERROR_PX and holds_everywhere(evidence.query_m[rows], share, agrees[rows], chance)
+def _judged(found: _Candidates, fit: _Fit) -> Judgement:
+    """Verify a model if it holds over the ground and its error is known and small."""
+    evidence, agrees = found.evidence, fit.agrees[found.rows]
+    holds = fit.error <= _MOST_ERROR_PX and holds_everywhere(
+        evidence.query_m[found.rows], found.share, agrees, found.chance
+    )
+    least_error = _LEAST_AFFINE_ERROR_PX if fit.affinity else _LEAST_ERROR_PX
     return Judgement(
-        "verified" if verified else "not verified",
-        agrees & evidence.on_ground,
-        dx=float(shift[0] * evidence.grid),
-        dy=float(shift[1] * evidence.grid),
-        error=math.hypot(error, _LEAST_AFFINE_ERROR_PX if affinity else _LEAST_ERROR_PX) * evidence.grid,
-        witnesses=float(share[agrees[rows]].sum()),
-        model=model,
-        affinity=affinity,
+        "verified" if holds else "not verified",
+        fit.agrees & evidence.on_ground,
+        dx=float(fit.shift[0] * evidence.grid),
+        dy=float(fit.shift[1] * evidence.grid),
+        error=math.hypot(fit.error, least_error) * evidence.grid,
+        witnesses=float(found.share[agrees].sum()),
+        model=fit.affinity.model if fit.affinity else "shift",
+        affinity=fit.affinity,
     )
 
 
@@ -306,7 +255,7 @@ def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance:
     if log_nfa > MAX_LOG_NFA or votes < LEAST_WITNESSES:
         return None
     affinity = fit_affinity(at[rows], moved[rows], share * evidence.grid / evidence.size[rows], agrees, INLIER_PX)
-    return None if affinity is None else _affine(evidence, rows, share, moved, affinity, within)
+    return None if affinity is None else _affine(_Candidates(evidence, rows, share, moved, within), affinity)
 
 
 def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: float) -> Judgement | None:
@@ -326,7 +275,8 @@ def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: floa
     log_nfa = math.log10(len(points)) + log_tail(witnesses - 1, float(votes[best]) - 1, chance)
     if log_nfa > MAX_LOG_NFA or votes[best] < LEAST_WITNESSES:
         return None
-    judged = _refined(evidence, rows, share, moved, points[near[best]].mean(axis=0), min(0.5, chance * INLIER_PX**2))
+    found = _Candidates(evidence, rows, share, moved, min(0.5, chance * INLIER_PX**2))
+    judged = _refined(found, points[near[best]].mean(axis=0))
     rivals = np.where(np.hypot(*(centres - centres[best]).T) > _APART_PX, votes, 0.0)
     rival = int(rivals.argmax())
     rival_nfa = math.log10(len(points)) + log_tail(witnesses - 1, float(rivals[rival]) - 1, chance)

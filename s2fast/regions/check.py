@@ -1,4 +1,4 @@
-"""Polygons of interest: what becomes of each row of their file; what is wrong with a file that meets no scene."""
+"""Check the regions file: classify each row as used, outside or dropped; explain a file that meets no scene."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Raster
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import covers, fits, meets, polygons_on
-from s2fast.regions.rows import listed, load_regions
+from s2fast.regions.rows import load_regions, summarize_rows
 
 log = logging.getLogger(__name__)
 
 
 class RegionRows(BaseModel):
-    """What became of every row of the regions file."""
+    """How each row of the regions file is used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     layers: dict[str, int]
-    """Rows of each layer that was read; together those used, outside and dropped."""
+    """Number of rows of each layer read; their sum counts the used, outside and dropped rows."""
     used: int
-    """Rows that cover pixels of a scene."""
+    """Number of rows that cover pixels of a scene."""
     mended: dict[str, str]
-    """What was wrong with rows that were mended, by name; they are used, or outside."""
+    """Defects of rows that were repaired, by row name; such a row is used or outside."""
     outside: list[str]
-    """Rows that lie beside all scenes, or touch their edges and cover no pixel."""
+    """Rows that lie outside all scenes, or only touch a scene's edge and cover none of its pixels."""
     dropped: dict[str, str]
-    """Why rows cannot be used, by name."""
+    """Reasons why rows cannot be used, by row name."""
 
 
 def check_regions(file: RegionFile, settings: Regions, rasters: Sequence[Raster]) -> RegionRows:
-    """Say what becomes of every row; refuse polygons that meet no scene; warn of a declared CRS that moves them.
+    """Classify every row, and warn if the declared CRS moves the polygons.
 
     Raises
     ------
     InputError
-        No polygon meets any scene, or the polygons cannot be used.
+        No polygon meets any scene, or no polygon can be used.
     ConfigError
-        A CRS cannot be brought into another.
+        The polygons cannot be transformed to the CRS of a scene.
     """
     try:
-        return _accounted(file, settings, rasters)
+        return _classify_rows(file, settings, rasters)
     except pyproj.exceptions.ProjError as error:
-        raise ConfigError(f"the CRS of {file} cannot be brought into the scenes': {error}") from error
+        raise ConfigError(f"the polygons of {file} cannot be transformed to the CRS of the scenes: {error}") from error
 
 
-def _accounted(file: RegionFile, settings: Regions, rasters: Sequence[Raster]) -> RegionRows:
+def _classify_rows(file: RegionFile, settings: Regions, rasters: Sequence[Raster]) -> RegionRows:
     rows = load_regions(file, settings)
     names = rows.shapes.index.to_numpy()
     covering, inside = (np.zeros(len(names), np.bool_) for _ in range(2))
@@ -67,21 +67,21 @@ def _accounted(file: RegionFile, settings: Regions, rasters: Sequence[Raster]) -
         polygons, row = polygons_on(file, settings, raster)
         near = meets(polygons, raster)
         met[raster] = bool(near.any())
-        unsure = near & ~covering[row]
-        covering[row[unsure][covers(polygons[unsure], raster)]] = True
-        # The edge of what lies beside a scene may cover no pixel of it.
+        undecided = near & ~covering[row]
+        covering[row[undecided][covers(polygons[undecided], raster)]] = True
+        # Only a row within a scene is dropped as too small: one that crosses the edge may merely lie outside.
         inside[row[shapely.within(polygons, shapely.Polygon(raster.outline()))]] = True
     if not any(met.values()):
-        raise InputError(f"no polygon of {file} meets a scene: {_where_instead(rows.shapes, rasters)}")
-    small = "no pixel has its centre in it, so small or thin it is: set regions.buffer_m to widen it"
-    dropped = rows.dropped | dict.fromkeys(names[inside & ~covering], small)
+        raise InputError(f"no polygon of {file} meets a scene: {_explain_miss(rows.shapes, rasters)}")
+    too_small = "too small or thin to contain the centre of a pixel: set regions.buffer_m to widen it"
+    dropped = rows.dropped | dict.fromkeys(names[inside & ~covering], too_small)
     if not covering.any():
-        why = listed(dropped) or "they only touch the edges of scenes"
-        raise InputError(f"{file} holds no polygons that can be used: {why}")
+        reasons = summarize_rows(dropped) or "they only touch the edges of scenes"
+        raise InputError(f"{file} holds no polygons that can be used: {reasons}")
     found = RegionRows(
         layers=rows.layers,
         used=int(covering.sum()),
-        mended={name: why for name, why in rows.mended.items() if name not in dropped},
+        mended={name: defect for name, defect in rows.mended.items() if name not in dropped},
         outside=list(names[~(inside | covering)]),
         dropped=dropped,
     )
@@ -93,37 +93,37 @@ def _accounted(file: RegionFile, settings: Regions, rasters: Sequence[Raster]) -
 
 
 def _log_rows(file: RegionFile, rows: RegionRows) -> None:
-    """Name the layers that were read, and the rows that are not used as they are."""
+    """Log the layers that were read, and the rows that were repaired or dropped."""
     total = sum(rows.layers.values())
     if len(rows.layers) > 1:
         read = ", ".join(f"{name} ({count} rows)" for name, count in rows.layers.items())
         log.warning("%s: polygons of %d layers are used: %s; regions.layer chooses one", file, len(rows.layers), read)
     if rows.mended:
-        log.warning("%s: %d of %d rows mended: %s", file, len(rows.mended), total, listed(rows.mended))
+        log.warning("%s: %d of %d rows repaired: %s", file, len(rows.mended), total, summarize_rows(rows.mended))
     if rows.dropped:
-        log.warning("%s: %d of %d rows left out: %s", file, len(rows.dropped), total, listed(rows.dropped))
+        log.warning("%s: %d of %d rows left out: %s", file, len(rows.dropped), total, summarize_rows(rows.dropped))
     log.info("%s: %d of %d rows used, %d meet no scene", file, rows.used, total, len(rows.outside))
 
 
-def _where_instead(series: geopandas.GeoSeries, rasters: Sequence[Raster]) -> str:
-    """Say where polygons lie that meet no scene."""
+def _explain_miss(series: geopandas.GeoSeries, rasters: Sequence[Raster]) -> str:
+    """Return the position of polygons that meet no scene, and the likely cause."""
     west, south, east, north = series.total_bounds
     at = f"at {west:.3f} {south:.3f} {east:.3f} {north:.3f} in {series.crs.to_string()}"
     crs_wkt = rasters[0].crs_wkt
     scene = geopandas.GeoSeries([shapely.Polygon(rasters[0].outline())], crs=crs_wkt)
     outline = joined(footprint(PixelGrid.of_raster(rasters[0])))
-    # The way there may lead across the 180th meridian.
+    # The shortest line may cross the 180th meridian.
     around = shapely.multipolygons([shapely.affinity.translate(outline, turn) for turn in (-360, 0, 360)])
     lines = shapely.shortest_line(series.to_crs(4326).array, around)
     lines = lines[np.isfinite(shapely.length(lines))]
     nearest_deg = shapely.length(lines).min(initial=np.inf)
     turned = series.transform(lambda xy: xy[:, ::-1])
     turned = turned[fits(turned, crs_wkt)]
-    # Polygons so large that they reach from here to there are not swapped.
+    # Polygons wider than their distance from the scene are not taken for swapped.
     if max(east - west, north - south) < nearest_deg and turned.to_crs(crs_wkt).intersects(scene.iloc[0]).any():
         return "longitude and latitude are swapped in it"
     if series.crs.is_geographic and (max(-south, north) > 90 or max(-west, east) > 360):
-        return f"they lie {at}, which are no degrees; set regions.crs to what they are"
+        return f"they lie {at}, which are not degrees; set regions.crs to the CRS of these coordinates"
     if not len(lines):
         return f"they lie {at}; wrong file, or wrong regions.crs?"
     far_m = pyproj.Geod(ellps="WGS84").geometry_length(lines[shapely.length(lines).argmin()])
@@ -132,7 +132,7 @@ def _where_instead(series: geopandas.GeoSeries, rasters: Sequence[Raster]) -> st
 
 
 def distance_text(distance_m: float) -> str:
-    """Write a distance.
+    """Format a distance.
 
     Examples
     --------
@@ -149,8 +149,8 @@ def _warn_of_shift(series: geopandas.GeoSeries, file_crs: pyproj.CRS | None, dec
         return
     east_m, north_m = crs_shift_m(series, file_crs, metric)
     log.warning(
-        "regions.crs declares %s, the file says %s: the polygons land %.0f m %s and %.0f m %s of where the file puts "
-        'them; set regions.crs = "file" unless that is meant',
+        "regions.crs declares %s, the file declares %s: this moves the polygons %.0f m %s and %.0f m %s; "
+        'set regions.crs = "file" unless that is intended',
         declared,
         pyproj.CRS(file_crs).to_string(),
         abs(east_m),
@@ -161,12 +161,12 @@ def _warn_of_shift(series: geopandas.GeoSeries, file_crs: pyproj.CRS | None, dec
 
 
 def crs_shift_m(series: geopandas.GeoSeries, file_crs: pyproj.CRS, metric: str) -> tuple[float, float]:
-    """Say how far a declared CRS moves the polygons from where the file's own CRS puts them.
+    """Compute how far the declared CRS moves the polygons, relative to the file's own CRS.
 
     Returns
     -------
     tuple[float, float]
-        East and north on a scene's metric map [m], at the centre of the polygons' bounds.
+        Shift east and north in a scene's metric CRS [m], at the centre of the polygons' bounds.
     """
     west, south, east, north = series.total_bounds
     centre = (west + east) / 2, (south + north) / 2

@@ -1,7 +1,7 @@
-"""Formats of polygons: what a file is, its layers, and their rows as they are stored.
+"""Polygon file formats: detect a file's format, list its layers and read their rows as stored.
 
-GDAL opens files by their content, and some of its formats are orders to read other files or to ask servers. Only the
-formats in `FORMATS` are handed to it.
+GDAL detects formats by content, and files of some formats make it read other files or send requests to servers. Only
+files of the formats in `FORMATS` are passed to it.
 """
 
 from __future__ import annotations
@@ -29,59 +29,59 @@ from s2fast.errors import ConfigError, InputError
 from s2fast.regions.file import is_geodatabase
 
 UNKNOWN = "Unknown"
-"""Geometry type of a layer that may hold any."""
+"""Geometry type of a layer that may hold any type."""
 
-_REFERS = re.compile(rb"OGR\w*DataSource|OGCAPI|WFS_Capabilities|gdal_streamed_alg|VirtualOGR", re.IGNORECASE)
-"""What makes GDAL read other files or ask servers."""
+_EXTERNAL = re.compile(rb"OGR\w*DataSource|OGCAPI|WFS_Capabilities|gdal_streamed_alg|VirtualOGR", re.IGNORECASE)
+"""Content that makes GDAL read other files or send requests to servers."""
 
 _XML_ROOTS = ("kml", "gpx", "FeatureCollection")
 
-_MOST_TOLD = 300
-"""Characters of GDAL's own words that an error repeats."""
+_MAX_MESSAGE_CHARS = 300
+"""GDAL's messages are cut to this length in errors."""
 
 _HEAD_BYTES = 1 << 20
-"""GDAL looks no further to tell a format."""
+"""GDAL reads at most this much of a file to detect its format."""
 
 
 class DamagedError(InputError):
-    """A file is not whole, or none that is read; says why, and not which file."""
+    """A file is damaged or of an unsupported format; the message gives the reason without the file's name."""
 
 
-def _text(path: Path) -> bytes:
-    """Read a text file that GDAL may open."""
+def _read_text(path: Path) -> bytes:
+    """Read a text file; raise DamagedError if GDAL must not open it."""
     text = path.read_bytes()
-    if _REFERS.search(text[:_HEAD_BYTES]):
+    if _EXTERNAL.search(text[:_HEAD_BYTES]):
         raise DamagedError("it makes GDAL read other files or ask servers: convert it, for example with ogr2ogr")
     return text
 
 
 def _check_shapefile(path: Path) -> None:
     with path.open("rb") as source:
-        told = 2 * int.from_bytes(source.read(28)[24:], "big")
-    there = path.stat().st_size
-    if there < told:
-        raise DamagedError(f"it is cut off: its header promises {told} bytes and {there} are there")
+        expected_bytes = 2 * int.from_bytes(source.read(28)[24:], "big")
+    actual_bytes = path.stat().st_size
+    if actual_bytes < expected_bytes:
+        raise DamagedError(f"it is truncated: it has {actual_bytes} bytes, its header declares {expected_bytes}")
 
 
 def _check_geopackage(path: Path) -> None:
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
-            made = "\n".join(str(sql) for (sql,) in base.execute("SELECT sql FROM sqlite_master"))
+            schema = "\n".join(str(sql) for (sql,) in base.execute("SELECT sql FROM sqlite_master"))
     except (sqlite3.Error, UnicodeDecodeError) as error:
         raise DamagedError(str(error)) from error
-    # Other SQLite files, and tables of this kind, make GDAL read whatever they name.
-    if "gpkg_contents" not in made or _REFERS.search(made.encode()):
-        raise DamagedError("it is an SQLite file and no plain GeoPackage")
+    # GDAL would follow references to other files in other SQLite files and in virtual tables.
+    if "gpkg_contents" not in schema or _EXTERNAL.search(schema.encode()):
+        raise DamagedError("it is an SQLite file, but not a plain GeoPackage: convert it, for example with ogr2ogr")
 
 
 def _check_json(path: Path) -> None:
-    """Check a sequence of features, one a line: GDAL passes over those that it cannot read."""
-    lines = [line for line in re.split(rb"[\n\x1e]", _text(path)) if line.strip()]
+    """Check features stored one per line, because GDAL silently skips those it cannot parse."""
+    lines = [line for line in re.split(rb"[\n\x1e]", _read_text(path)) if line.strip()]
     if len(lines) < 2 or not _is_json(lines[0]):
         return
-    wrong = next((number for number, line in enumerate(lines, 1) if not _is_json(line)), 0)
-    if wrong:
-        raise DamagedError(f"feature {wrong} is not whole JSON")
+    invalid = next((number for number, line in enumerate(lines, 1) if not _is_json(line)), 0)
+    if invalid:
+        raise DamagedError(f"feature {invalid} is not complete JSON")
 
 
 def _is_json(text: bytes) -> bool:
@@ -97,31 +97,31 @@ def _check_xml(path: Path) -> None:
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.StartElementHandler = lambda name, _: roots.append(name.rpartition(" ")[2])
     try:
-        parser.Parse(_text(path), True)
+        parser.Parse(_read_text(path), True)
     except (expat.ExpatError, LookupError, ValueError) as error:
-        raise DamagedError(f"it is not whole XML: {error}") from error
+        raise DamagedError(f"it is not complete XML: {error}") from error
     if roots[0] not in _XML_ROOTS:
         raise DamagedError(f"its root element is {roots[0]}, not one of {', '.join(_XML_ROOTS)}")
 
 
 def _check_csv(path: Path) -> None:
-    if _text(path).count(b'"') % 2:
-        raise DamagedError("it is cut off inside quotes")
+    if _read_text(path).count(b'"') % 2:
+        raise DamagedError("it is truncated inside quotes")
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format of polygons."""
+    """One polygon file format."""
 
     name: str
     begins: bytes = rb""
     """Regular expression that the file's first bytes match."""
     suffixes: tuple[str, ...] = ()
-    """What its name must end in; empty: anything, the content tells."""
+    """Allowed file name suffixes; empty: any, the content decides."""
     check: Callable[[Path], object] = lambda _: None
-    """Raises DamagedError for what GDAL would read in part, or should not read."""
+    """Raises DamagedError for files that GDAL would read only in part, or must not read."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """GDAL's open options."""
+    """Open options for GDAL."""
 
 
 _BLANK = rb"(\xef\xbb\xbf)?[\s\x1e]*"
@@ -136,10 +136,10 @@ FORMATS = (
     PARQUET,
     Format("GeoJSON", _BLANK + rb"[{\[]", (), _check_json),
     Format("KML, GML or GPX", _BLANK + rb"<", (), _check_xml, {"WRITE_GFS": "NO"}),
-    Format("MapInfo", rb"", (".tab", ".mif"), _text),
+    Format("MapInfo", rb"", (".tab", ".mif"), _read_text),
     Format("CSV", rb"", (".csv",), _check_csv, {"GEOM_POSSIBLE_NAMES": "WKT,geometry,geom,the_geom,wkt_geom"}),
 )
-"""What is read, told by content."""
+"""The supported formats that are single files; the first match wins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +149,15 @@ class Layer:
     path: Path
     """The file."""
     format: Format
-    """What the file is."""
+    """The file's format."""
     name: str
     """The layer's name."""
     geometry: str
-    """Its type of geometry, as GDAL calls it."""
+    """GDAL's name of its geometry type."""
 
     @property
     def may_have_area(self) -> bool:
-        """Whether its geometries may be more than points and lines."""
+        """Whether its geometries may be other than points and lines."""
         return not re.search("Point|String|CompoundCurve|MultiCurve", self.geometry)
 
 
@@ -168,9 +168,9 @@ class StoredRows:
     ids: npt.NDArray[np.int64]
     """GDAL's feature ids, or row numbers from 0."""
     wkb: npt.NDArray[np.object_]
-    """Geometries, None where there is none."""
+    """Geometries as WKB; None: the row has no geometry."""
     crs: Any
-    """Coordinate reference system, None if the file does not say."""
+    """Coordinate reference system; None: the file declares none."""
 
 
 def list_layers(path: Path) -> list[Layer]:
@@ -179,13 +179,13 @@ def list_layers(path: Path) -> list[Layer]:
     Raises
     ------
     DamagedError
-        It is none of the formats that are read, or not whole.
+        The file is of an unsupported format, or damaged.
     """
     kind = _format(path)
     if kind is PARQUET:
         return [Layer(path, kind, path.stem, UNKNOWN)]
     found = _quietly(lambda: pyogrio.list_layers(path))
-    # Of a CSV it is known only when it is read whether it has geometries.
+    # Whether a CSV file has geometries is known only after reading it.
     return [
         Layer(path, kind, str(name), str(geometry or UNKNOWN))
         for name, geometry in found
@@ -205,18 +205,18 @@ def _format(path: Path) -> Format:
         if re.match(kind.begins, head) and (not kind.suffixes or path.suffix.lower() in kind.suffixes):
             kind.check(path)
             return kind
-    raise DamagedError(f"it is none of {', '.join(kind.name for kind in (*FORMATS, GEODATABASE))}")
+    raise DamagedError(f"it is none of {', '.join(kind.name for kind in (*FORMATS, GEODATABASE))}: convert it")
 
 
 def read_rows(layer: Layer, where: str) -> StoredRows:
-    """Read the rows that meet an SQL condition, all if it is empty.
+    """Read the rows that meet an SQL condition, or all rows if it is empty.
 
     Raises
     ------
     DamagedError
-        They cannot be read.
+        The layer cannot be read.
     ConfigError
-        The condition is not understood.
+        The condition is invalid.
     """
     if layer.format is PARQUET:
         return _read_parquet(layer.path, where)
@@ -225,7 +225,7 @@ def read_rows(layer: Layer, where: str) -> StoredRows:
             lambda: pyogrio.raw.read(
                 layer.path,
                 layer=layer.name,
-                # Columns that are not read meet no condition.
+                # GDAL evaluates conditions only on columns that are read.
                 columns=None if where else [],
                 where=where or None,
                 force_2d=True,
@@ -243,14 +243,14 @@ def read_rows(layer: Layer, where: str) -> StoredRows:
 
 
 def _quietly(read: Callable[[], Any]) -> Any:
-    """Read; what GDAL warns of is found in the rows, and what pyogrio trips over in damaged files is of any type."""
+    """Call `read` without its warnings, which the checks of the rows repeat; convert any error to DamagedError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return read()
-        except Exception as error:
-            told = " ".join(str(error).partition("; It might help")[0].split())
-            raise DamagedError(told[:_MOST_TOLD]) from error
+        except Exception as error:  # on damaged files pyogrio raises errors of any type
+            message = " ".join(str(error).partition("; It might help")[0].split())
+            raise DamagedError(message[:_MAX_MESSAGE_CHARS]) from error
 
 
 def _read_parquet(path: Path, where: str) -> StoredRows:
@@ -258,26 +258,26 @@ def _read_parquet(path: Path, where: str) -> StoredRows:
     try:
         geo = json.loads(table.schema.metadata[b"geo"])
         name = geo["primary_column"]
-        column = geo["columns"][name]
+        geometry = geo["columns"][name]
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedError("it is Parquet without geometries") from error
+        raise DamagedError("it is a Parquet file without geometries") from error
     ids = np.arange(table.num_rows)
     if where:
-        plain = [told.name for told in table.schema if told.name != name and not pa.types.is_nested(told.type)]
-        ids = _selected(table.select(plain).to_pandas(), where, path.stem)
-    if column["encoding"] == "WKB":
+        plain = [column.name for column in table.schema if column.name != name and not pa.types.is_nested(column.type)]
+        ids = _select_rows(table.select(plain).to_pandas(), where, path.stem)
+    if geometry["encoding"] == "WKB":
         wkb = table.column(name).to_numpy()
     else:
         wkb = _quietly(lambda: geopandas.read_parquet(path).geometry.to_wkb().to_numpy())
-    return StoredRows(ids, wkb[ids], column.get("crs", "OGC:CRS84"))
+    return StoredRows(ids, wkb[ids], geometry.get("crs", "OGC:CRS84"))
 
 
-def _selected(table: pd.DataFrame, where: str, name: str) -> npt.NDArray[np.int64]:
+def _select_rows(table: pd.DataFrame, where: str, name: str) -> npt.NDArray[np.int64]:
     """Return the positions of the rows that meet an SQL condition."""
     with closing(sqlite3.connect(":memory:")) as base:
         try:
             table.to_sql("rows", base, index=False)
-            found = base.execute(f"SELECT _rowid_ - 1 FROM rows WHERE {where}").fetchall()  # noqa: S608  the user's own
+            found = base.execute(f"SELECT _rowid_ - 1 FROM rows WHERE {where}").fetchall()  # noqa: S608  the user's own condition
         except (sqlite3.Error, pd.errors.DatabaseError, ValueError) as error:
             raise ConfigError(f"regions.where = {where!r} does not work on {name}: {error}") from error
     return np.sort(np.array(found, np.int64).reshape(-1))

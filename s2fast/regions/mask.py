@@ -1,4 +1,4 @@
-"""Polygons of interest on a scene's grid: in its CRS, widened; which meet it, and what a window's mask is."""
+"""Transform polygons to a scene's CRS, widen them, test which meet the scene, and rasterise them as masks."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Raster, Window
 from s2fast.raster.windows import grid, with_halo
 from s2fast.regions.file import RegionFile
-from s2fast.regions.rows import Shapes, areas, load_regions, valid
+from s2fast.regions.rows import Shapes, extract_polygons, load_regions, make_valid
 
 _ROUND_TRIP = 1e-6
-"""Points come back from a scene's CRS as they went but for this, in relation to their size."""
+"""Largest error of points transformed to a scene's CRS and back, relative to their coordinates."""
 
 _WIDE_M = 1e6
-"""Rows wider than this do not keep their shape on a scene's map."""
+"""Rows wider than this are too distorted in a scene's CRS to be transformed as a whole [m]."""
 
 _SEGMENTS = 64
-"""Vertices along the edges of what is three times as wide as a scene."""
+"""Vertices per width of the clipped area, which is three times as wide as a scene."""
 
 _WINDOW_PX = 1024
-"""Side of a window in which pixels are looked for."""
+"""Side of the windows in which `covers` rasterises a polygon [px]."""
 
 
 class PlacedRegions:
@@ -44,13 +44,13 @@ class PlacedRegions:
         self._masks: dict[Window, npt.NDArray[np.uint8]] = {}
 
     def meets(self, window: Window, halo_px: int = 0) -> bool:
-        """Whether a polygon meets the window or the halo around it."""
+        """Return whether a polygon meets the window or the halo around it."""
         return bool(len(self._near(with_halo(window, halo_px, self._raster.shape))))
 
     def mask(self, window: Window) -> npt.NDArray[np.bool_]:
         """Rasterise the polygons: (height, width) bool, True where a pixel's centre lies in one.
 
-        Scenes of one tile share their grid, so masks are kept, one bit a pixel.
+        Masks are cached, one bit per pixel, because scenes of one tile share their grid.
         """
         packed = self._masks.get(window)
         if packed is None:
@@ -81,21 +81,21 @@ class PlacedRegions:
 
 @lru_cache(maxsize=4)
 def place_regions(file: RegionFile, settings: Regions, raster: Raster) -> PlacedRegions:
-    """Put the polygons on a raster's grid; kept for the next scene of the same tile."""
+    """Return the polygons on a raster's grid; cached for further scenes of the same tile."""
     polygons, _ = polygons_on(file, settings, raster)
     return PlacedRegions(polygons[shapely.intersects(polygons, shapely.Polygon(raster.outline()))], raster)
 
 
 def polygons_on(file: RegionFile, settings: Regions, raster: Raster) -> tuple[Shapes, npt.NDArray[np.intp]]:
-    """Bring the polygons into a scene's CRS, widened row by row; also the position of the row each is of."""
-    place = PixelGrid.of_raster(raster)
-    metric = place.metric if settings.buffer_m else raster.crs_wkt
+    """Return the polygons, widened and in a scene's CRS, and for each the index of its row."""
+    pixel_grid = PixelGrid.of_raster(raster)
+    metric = pixel_grid.metric if settings.buffer_m else raster.crs_wkt
     whole, wide, shapes = _projected(file, settings, raster.crs_wkt, metric)
     if len(wide):
         near = _clipped(wide, raster)
         shapes = np.concatenate([shapes, _widened(near, settings, metric)])
-    polygons, shape = areas(shapes)
-    polygons = _alongside(polygons, place)
+    polygons, shape = extract_polygons(shapes)
+    polygons = _align_longitudes(polygons, pixel_grid)
     if not settings.holes:
         polygons = shapely.polygons(shapely.get_exterior_ring(polygons))
     return polygons, np.concatenate([np.flatnonzero(whole), np.flatnonzero(~whole)])[shape]
@@ -105,52 +105,60 @@ def polygons_on(file: RegionFile, settings: Regions, raster: Raster) -> tuple[Sh
 def _projected(
     file: RegionFile, settings: Regions, crs_wkt: str, metric: str
 ) -> tuple[npt.NDArray[np.bool_], geopandas.GeoSeries, Shapes]:
-    """Bring rows into a scene's CRS; also which these are, and the others, which it cannot show whole, as they are."""
+    """Transform the rows that fit into a scene's CRS.
+
+    Returns
+    -------
+    tuple
+        Whether each row fits, shape (rows,), bool; the rows that do not fit, in their own CRS; the shapes of the rows
+        that fit, widened, in the scene's CRS.
+    """
     rows = load_regions(file, settings).shapes
     whole = fits(rows, metric)
     return whole, rows[~whole], _widened(rows[whole].to_crs(crs_wkt), settings, metric)
 
 
 def _widened(series: geopandas.GeoSeries, settings: Regions, metric: str) -> Shapes:
-    """Mend shapes and widen them, in metres on the ground."""
-    shapes = valid(series.to_crs(metric).to_numpy(), keep_collapsed=settings.buffer_m > 0)
+    """Repair shapes and widen them by ``regions.buffer_m``, measured on the ground."""
+    shapes = make_valid(series.to_crs(metric).to_numpy(), keep_collapsed=settings.buffer_m > 0)
     if not settings.buffer_m:
         return shapes
-    # As many segments as GeoPandas takes, so that masks are those of a script that uses it.
+    # GeoPandas' number of segments, so that masks equal those of a GeoPandas script.
     widened = geopandas.GeoSeries(shapely.buffer(shapes, settings.buffer_m, quad_segs=16), crs=metric)
     return np.asarray(widened.to_crs(series.crs).to_numpy(), object)
 
 
-def _alongside(polygons: Shapes, place: PixelGrid) -> Shapes:
-    """Count the longitudes of polygons as a scene does that lies around the 180th meridian."""
-    if not place.full_turn or not len(polygons):
+def _align_longitudes(polygons: Shapes, pixel_grid: PixelGrid) -> Shapes:
+    """Shift longitudes by full turns to match those of a scene near the 180th meridian."""
+    if not pixel_grid.full_turn or not len(polygons):
         return polygons
     centres = shapely.get_coordinates(shapely.centroid(polygons))
     points, polygon = shapely.get_coordinates(polygons, return_index=True)
-    moved: Shapes = shapely.set_coordinates(polygons.copy(), points + (place.unwrapped(centres) - centres)[polygon])
+    shift = pixel_grid.unwrapped(centres) - centres
+    moved: Shapes = shapely.set_coordinates(polygons.copy(), points + shift[polygon])
     return moved
 
 
 def fits(series: geopandas.GeoSeries, crs_wkt: str) -> npt.NDArray[np.bool_]:
-    """Whether each row fits on the map of another CRS: is not too wide, and comes back from there as it went."""
+    """Return whether each row can be transformed to another CRS: it is not too wide, and its points round-trip."""
     points, row = shapely.get_coordinates(series.array, return_index=True)
     crs = pyproj.CRS(crs_wkt)
-    there = pyproj.Transformer.from_crs(series.crs, crs, always_xy=True)
-    placed = np.column_stack(there.transform(*points.T))
+    transformer = pyproj.Transformer.from_crs(series.crs, crs, always_xy=True)
+    projected = np.column_stack(transformer.transform(*points.T))
     with np.errstate(invalid="ignore"):
-        away = np.abs(np.column_stack(there.transform(*placed.T, direction="INVERSE")) - points)
+        error = np.abs(np.column_stack(transformer.transform(*projected.T, direction="INVERSE")) - points)
         if series.crs.is_geographic:
-            away[:, 0] = np.minimum(away[:, 0] % 360, -away[:, 0] % 360)
-        came = (away <= _ROUND_TRIP * np.maximum(np.abs(points), 1)).all(axis=1)
+            error[:, 0] = np.minimum(error[:, 0] % 360, -error[:, 0] % 360)
+        round_trips = (error <= _ROUND_TRIP * np.maximum(np.abs(points), 1)).all(axis=1)
         starts = np.searchsorted(row, range(len(series)))
-        width = np.maximum.reduceat(placed, starts) - np.minimum.reduceat(placed, starts)
+        width = np.maximum.reduceat(projected, starts) - np.minimum.reduceat(projected, starts)
     unit_m = crs.axis_info[0].unit_conversion_factor if crs.is_projected else 0
-    fit: npt.NDArray[np.bool_] = np.logical_and.reduceat(came, starts) & (width.max(axis=1) * unit_m <= _WIDE_M)
+    fit: npt.NDArray[np.bool_] = np.logical_and.reduceat(round_trips, starts) & (width.max(axis=1) * unit_m <= _WIDE_M)
     return fit
 
 
 def _clipped(series: geopandas.GeoSeries, raster: Raster) -> geopandas.GeoSeries:
-    """Bring into a raster's CRS what lies near the raster, with vertices along straight edges."""
+    """Clip shapes to the surroundings of a raster, add vertices along straight edges, and transform to its CRS."""
     near = shapely.affinity.scale(shapely.Polygon(raster.outline()), 3, 3).bounds
     back = pyproj.Transformer.from_crs(raster.crs_wkt, series.crs, always_xy=True)
     west, south, east, north = back.transform_bounds(*near, errcheck=True)
@@ -163,7 +171,7 @@ def _clipped(series: geopandas.GeoSeries, raster: Raster) -> geopandas.GeoSeries
 
 
 def meets(polygons: Shapes, raster: Raster) -> npt.NDArray[np.bool_]:
-    """Whether polygons have ground in common with a raster; a corner is none."""
+    """Return whether each polygon overlaps a raster; touching its edge or a corner does not count."""
     outline = shapely.Polygon(raster.outline())
     near: npt.NDArray[np.bool_] = shapely.intersects(polygons, outline)
     near[near] = ~shapely.touches(polygons[near], outline)
@@ -171,25 +179,25 @@ def meets(polygons: Shapes, raster: Raster) -> npt.NDArray[np.bool_]:
 
 
 def covers(polygons: Shapes, raster: Raster) -> npt.NDArray[np.bool_]:
-    """Whether a pixel of a raster has its centre in each polygon."""
+    """Return whether each polygon contains the centre of a pixel of a raster."""
     inner = shapely.point_on_surface(shapely.intersection(polygons, shapely.Polygon(raster.outline())))
     centres = np.floor(_pixels(np.column_stack([shapely.get_x(inner), shapely.get_y(inner)]), raster)) + 0.5
     covered: npt.NDArray[np.bool_] = shapely.contains_xy(polygons, *raster.at(*centres.T))
     for row in np.flatnonzero(~covered):
-        # Thin, or between two centres: the pixels themselves tell.
+        # The polygon is thin or lies between pixel centres: rasterise it.
         placed = PlacedRegions(polygons[row : row + 1], raster)
-        covered[row] = any(placed.mask(window).any() for window in _around(polygons[row], raster))
+        covered[row] = any(placed.mask(window).any() for window in _windows_around(polygons[row], raster))
     return covered
 
 
 def _pixels(points: npt.NDArray[np.float64], raster: Raster) -> npt.NDArray[np.float64]:
-    """Bring (n, 2) points from a raster's CRS to its columns and rows, in pixel edges."""
+    """Convert (n, 2) points from a raster's CRS to columns and rows; integers are pixel edges."""
     a, b, c, d, e, f = raster.transform
     return np.asarray(np.linalg.solve([[a, b], [d, e]], (points - [c, f]).T).T, np.float64)
 
 
-def _around(polygon: shapely.Polygon, raster: Raster) -> Iterator[Window]:
-    """Cut the pixels whose centres lie within a polygon's bounds into windows."""
+def _windows_around(polygon: shapely.Polygon, raster: Raster) -> Iterator[Window]:
+    """Yield windows that together hold all pixels whose centres lie within a polygon's bounds."""
     corners = _pixels(shapely.get_coordinates(shapely.box(*polygon.bounds)), raster) - 0.5
     left, top = map(int, np.maximum(np.ceil(corners.min(axis=0)), 0))
     right, bottom = map(int, np.minimum(np.floor(corners.max(axis=0)) + 1, raster.shape[::-1]))

@@ -1,4 +1,4 @@
-"""Read polygons row by row: a row that is wrong is mended or dropped, by name, and the rest goes on."""
+"""Read polygons row by row: repair or drop invalid rows, and record which and why."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ Shapes = npt.NDArray[np.object_]
 """(n,) geometries."""
 
 _CROSSING_DEG = 10.0
-"""A row at most this wide across the 180th meridian, and almost 360 degrees wide otherwise, lies across it."""
+"""A row nearly 360 degrees wide crosses the 180th meridian if it is at most this wide when unwrapped there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a file of polygons, each named by GDAL's feature id, and by its layer if there are several."""
+    """The rows of a polygon file, named by GDAL's feature id, and by their layer if the file has several."""
 
     shapes: geopandas.GeoSeries
-    """Those that can be used: valid geometries, by name."""
+    """Valid geometries of the usable rows, indexed by row name."""
 
     file_crs: pyproj.CRS | None
-    """What the file says its CRS is, whatever ``regions.crs`` declares."""
+    """The CRS that the file declares, regardless of ``regions.crs``."""
 
     layers: dict[str, int]
-    """Rows of each layer that was read."""
+    """Number of rows of each layer read."""
 
     mended: dict[str, str]
-    """What was wrong with rows that were mended, by name."""
+    """Defects of rows that were repaired, by row name."""
 
     dropped: dict[str, str]
-    """What is wrong with rows that cannot be used, by name."""
+    """Reasons why rows cannot be used, by row name."""
 
 
 def load_regions(file: RegionFile, settings: Regions) -> Rows:
-    """Read the polygons, in the CRS the settings declare.
+    """Read the polygons, in the CRS that the settings declare.
 
     Raises
     ------
     InputError
-        The file is unreadable, damaged or empty, holds no polygons, or no CRS is known.
+        The file is unreadable, damaged or empty, holds no polygons, or has no known CRS.
     ConfigError
-        ``regions.crs``, ``regions.layer`` or ``regions.where`` is not understood.
+        ``regions.crs``, ``regions.layer`` or ``regions.where`` is invalid.
     """
     declared = declared_crs(settings)
-    stored = [(name, rows) for name, rows in _stored(file, settings) if len(rows.ids)]
+    stored = [(name, rows) for name, rows in _read_layers(file, settings) if len(rows.ids)]
     if not stored:
         wanted = f" that meet regions.where = {settings.where!r}" if settings.where else ""
         raise InputError(f"{file} holds no polygons{wanted}")
@@ -67,161 +67,161 @@ def load_regions(file: RegionFile, settings: Regions) -> Rows:
     for layer, rows in stored:
         crs = declared or rows.crs
         if crs is None:
-            of = f"layer {layer} of " if len(stored) > 1 else ""
-            raise InputError(f"{of}{file} has no CRS; say which it is with --set regions.crs=EPSG:4326")
+            prefix = f"layer {layer} of " if len(stored) > 1 else ""
+            raise InputError(f"{prefix}{file} has no CRS: declare it, for example with --set regions.crs=EPSG:4326")
         names = np.array([f"{layer} fid {fid}" if len(stored) > 1 else f"fid {fid}" for fid in rows.ids], object)
-        shapes = _built(rows.wkb, names, mended, dropped)
-        usable.append(_usable(geopandas.GeoSeries(shapes, names, crs), settings, mended, dropped))
+        shapes = _decode_wkb(rows.wkb, names, mended, dropped)
+        usable.append(_select_usable(geopandas.GeoSeries(shapes, names, crs), settings, mended, dropped))
     series = pd.concat([one.to_crs(usable[0].crs) for one in usable])
     if series.empty:
-        raise InputError(f"{file} holds no polygons that can be used: {listed(dropped)}")
-    said = next((pyproj.CRS(rows.crs) for _, rows in stored if rows.crs is not None), None)
-    return Rows(series, said, {name: len(rows.ids) for name, rows in stored}, mended, dropped)
+        raise InputError(f"{file} holds no polygons that can be used: {summarize_rows(dropped)}")
+    file_crs = next((pyproj.CRS(rows.crs) for _, rows in stored if rows.crs is not None), None)
+    return Rows(series, file_crs, {name: len(rows.ids) for name, rows in stored}, mended, dropped)
 
 
 def declared_crs(settings: Regions) -> pyproj.CRS | None:
-    """Read ``regions.crs``; None where the file's own counts."""
+    """Return the CRS that ``regions.crs`` declares; None: use the file's own."""
     if settings.crs == "file":
         return None
     try:
         return pyproj.CRS.from_user_input(settings.crs)
     except pyproj.exceptions.CRSError as error:
-        raise ConfigError(f'regions.crs = {settings.crs!r} is no CRS; write "file" or one like "EPSG:4326"') from error
+        raise ConfigError(f'regions.crs = {settings.crs!r} is no CRS: write "file" or one like "EPSG:4326"') from error
 
 
-def listed(rows: Mapping[str, str], most: int = 5) -> str:
-    """Name rows in one line, with what is wrong with them.
+def summarize_rows(rows: Mapping[str, str], max_names: int = 5) -> str:
+    """Return one line that lists row names by their defect.
 
     Examples
     --------
-    >>> listed({"fid 3": "no geometry", "fid 5": "no geometry", "fid 8": "Self-intersection[35.2 33.1]"})
+    >>> summarize_rows({"fid 3": "no geometry", "fid 5": "no geometry", "fid 8": "Self-intersection[35.2 33.1]"})
     'fid 3, fid 5: no geometry; fid 8: Self-intersection'
     """
-    named: dict[str, list[str]] = {}
-    for name, why in rows.items():
-        # GEOS says where; no two rows are alike in that.
-        named.setdefault(why.partition("[")[0], []).append(name)
-    told = []
-    for why, names in named.items():
-        more = f" and {len(names) - most} more" if len(names) > most else ""
-        told.append(f"{', '.join(names[:most])}{more}: {why}")
-    return "; ".join(told)
+    names_by_defect: dict[str, list[str]] = {}
+    for name, defect in rows.items():
+        # GEOS appends the coordinates in brackets, which differ in every row.
+        names_by_defect.setdefault(defect.partition("[")[0], []).append(name)
+    groups = []
+    for defect, names in names_by_defect.items():
+        more = f" and {len(names) - max_names} more" if len(names) > max_names else ""
+        groups.append(f"{', '.join(names[:max_names])}{more}: {defect}")
+    return "; ".join(groups)
 
 
-def valid(shapes: Shapes, *, keep_collapsed: bool = False) -> Shapes:
-    """Mend what is invalid, such as rings that cross themselves; all that a ring surrounds stays."""
-    wrong = ~shapely.is_valid(shapes)
-    mended: Shapes = shapes.copy()
-    mended[wrong] = shapely.make_valid(shapes[wrong], method="structure", keep_collapsed=keep_collapsed)
-    return mended
+def make_valid(shapes: Shapes, *, keep_collapsed: bool = False) -> Shapes:
+    """Repair invalid shapes, such as self-crossing rings; keep the whole area that a ring encloses."""
+    invalid = ~shapely.is_valid(shapes)
+    repaired: Shapes = shapes.copy()
+    repaired[invalid] = shapely.make_valid(shapes[invalid], method="structure", keep_collapsed=keep_collapsed)
+    return repaired
 
 
-def areas(shapes: Shapes) -> tuple[Shapes, npt.NDArray[np.intp]]:
-    """Take collections apart, however nested, into the polygons in them; also the position of the shape each is of."""
+def extract_polygons(shapes: Shapes) -> tuple[Shapes, npt.NDArray[np.intp]]:
+    """Return all polygons in shapes and nested collections, and for each the index of its shape."""
     shape = np.arange(len(shapes))
     while (shapely.get_type_id(shapes) > shapely.GeometryType.POLYGON).any():
-        shapes, of = shapely.get_parts(shapes, return_index=True)
-        shape = shape[of]
+        shapes, parent = shapely.get_parts(shapes, return_index=True)
+        shape = shape[parent]
     polygons = shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON
     return shapes[polygons], shape[polygons]
 
 
-def _stored(file: RegionFile, settings: Regions) -> list[tuple[str, StoredRows]]:
-    """Read the wanted layers, by name; further ones of the same name are numbered."""
+def _read_layers(file: RegionFile, settings: Regions) -> list[tuple[str, StoredRows]]:
+    """Read the selected layers and their names; number duplicate names."""
     stored, times = [], Counter[str]()
     with file.datasets() as paths:
         layers = []
         for path in paths:
-            with _explained(f"{file}" if len(paths) == 1 else f"{path.name} in {file}"):
+            with _naming_file(f"{file}" if len(paths) == 1 else f"{path.name} in {file}"):
                 layers += list_layers(path)
-        for layer in _wanted(layers, file, settings):
+        for layer in _select_layers(layers, file, settings):
             times[layer.name] += 1
             name = f"{layer.name} ({times[layer.name]})" if times[layer.name] > 1 else layer.name
-            with _explained(f"{file}" if len(layers) == 1 else f"{name} in {file}"):
+            with _naming_file(f"{file}" if len(layers) == 1 else f"{name} in {file}"):
                 stored.append((name, read_rows(layer, settings.where)))
     return stored
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Say which file is damaged."""
+def _naming_file(name: str) -> Iterator[None]:
+    """Convert DamagedError to an InputError that names the file."""
     try:
         yield
     except DamagedError as error:
         raise InputError(f"cannot read polygons from {name}: {error}") from error
 
 
-def _wanted(layers: Sequence[Layer], file: RegionFile, settings: Regions) -> list[Layer]:
-    """Choose the layer that was asked for, or all that may have an area."""
+def _select_layers(layers: Sequence[Layer], file: RegionFile, settings: Regions) -> list[Layer]:
+    """Return the layers named ``regions.layer``, or all layers that may have an area."""
     if settings.layer:
-        chosen = [layer for layer in layers if layer.name == settings.layer]
-        if not chosen:
+        selected = [layer for layer in layers if layer.name == settings.layer]
+        if not selected:
             known = ", ".join(layer.name for layer in layers) or "none"
-            raise ConfigError(f"regions.layer = {settings.layer!r}: {file} has no such layer, but {known}")
-        return chosen
+            raise ConfigError(f"regions.layer = {settings.layer!r}: {file} has no such layer; its layers are {known}")
+        return selected
     return [layer for layer in layers if settings.buffer_m or layer.may_have_area] or list(layers)
 
 
-def _built(wkb: Shapes, names: Shapes, mended: dict[str, str], dropped: dict[str, str]) -> Shapes:
-    """Build geometries; None for those that cannot be."""
+def _decode_wkb(wkb: Shapes, names: Shapes, mended: dict[str, str], dropped: dict[str, str]) -> Shapes:
+    """Decode geometries, None where that is impossible; add to `mended` and `dropped`."""
     with np.errstate(invalid="ignore"):
         shapes: Shapes = shapely.from_wkb(wkb, on_invalid="fix")
         for row in np.flatnonzero(shapely.is_missing(shapely.from_wkb(wkb, on_invalid="ignore"))):
             if wkb[row] is None:
                 dropped[names[row]] = "no geometry"
             elif shapes[row] is None:
-                dropped[names[row]] = _why_not(wkb[row])
+                dropped[names[row]] = _decoding_error(wkb[row])
             else:
                 mended[names[row]] = "a ring is not closed"
     return shapes
 
 
-def _why_not(wkb: bytes) -> str:
+def _decoding_error(wkb: bytes) -> str:
     try:
         shapely.from_wkb(wkb)
     except (shapely.errors.ShapelyError, ValueError) as error:
-        # GEOS puts the type of its error first.
-        return f"no geometry can be made of it: {str(error).strip().rpartition('Exception: ')[2]}"
+        # GEOS's messages begin with the type of the exception.
+        return f"its geometry cannot be decoded: {str(error).strip().rpartition('Exception: ')[2]}"
     return "no geometry"
 
 
-def _usable(
+def _select_usable(
     series: geopandas.GeoSeries, settings: Regions, mended: dict[str, str], dropped: dict[str, str]
 ) -> geopandas.GeoSeries:
-    """Mend what is invalid, drop what has no area and gets none."""
+    """Repair invalid geometries and drop those without area; add to `mended` and `dropped`."""
 
-    def drop(wrong: npt.NDArray[np.bool_], why: str) -> None:
+    def drop(unusable: npt.NDArray[np.bool_], reason: str) -> None:
         nonlocal series
-        dropped.update(dict.fromkeys(series.index[wrong], why))
-        series = series[~wrong]
+        dropped.update(dict.fromkeys(series.index[unusable], reason))
+        series = series[~unusable]
 
     series = series.dropna()
     drop(series.is_empty.to_numpy(), "empty geometry")
     points, row = shapely.get_coordinates(series.array, return_index=True)
-    drop(np.isin(range(len(series)), row[~np.isfinite(points).all(axis=1)]), "coordinates that are no numbers")
+    drop(np.isin(range(len(series)), row[~np.isfinite(points).all(axis=1)]), "coordinates that are not finite numbers")
     if not settings.buffer_m:
         drop(shapely.get_dimensions(series.array) < 2, "a point or line has no area: set regions.buffer_m to widen it")
-    shapes = _across_180(series.to_numpy()) if series.crs.is_geographic else series.to_numpy()
+    shapes = _unwrap_at_180(series.to_numpy()) if series.crs.is_geographic else series.to_numpy()
     if not settings.buffer_m:
         for row in np.flatnonzero(shapely.get_type_id(shapes) == shapely.GeometryType.GEOMETRYCOLLECTION):
-            shapes[row] = shapely.multipolygons(areas(shapes[row : row + 1])[0])
-    wrong = ~shapely.is_valid(shapes)
-    mended.update(zip(series.index[wrong], shapely.is_valid_reason(shapes[wrong]), strict=True))
-    series = geopandas.GeoSeries(valid(shapes, keep_collapsed=settings.buffer_m > 0), series.index, series.crs)
+            shapes[row] = shapely.multipolygons(extract_polygons(shapes[row : row + 1])[0])
+    invalid = ~shapely.is_valid(shapes)
+    mended.update(zip(series.index[invalid], shapely.is_valid_reason(shapes[invalid]), strict=True))
+    series = geopandas.GeoSeries(make_valid(shapes, keep_collapsed=settings.buffer_m > 0), series.index, series.crs)
     drop(series.is_empty.to_numpy(), "a polygon without area")
     for name in dropped:
         mended.pop(name, None)
     return series
 
 
-def _across_180(shapes: Shapes) -> Shapes:
-    """Bring what lies across the 180th meridian together, beyond 180 degrees east."""
+def _unwrap_at_180(shapes: Shapes) -> Shapes:
+    """Shift the western part of shapes that cross the 180th meridian to longitudes above 180 degrees."""
     shapes = shapes.copy()
     west, _, east, _ = shapely.bounds(shapes).T
     for row in np.flatnonzero(east - west > 360 - _CROSSING_DEG):
         turned = shapely.transform(shapes[row], lambda xy: np.column_stack([xy[:, 0] % 360, xy[:, 1]]))
         west, _, east, _ = shapely.bounds(turned)
         if 0 < east - west <= _CROSSING_DEG:
-            # Halves that were cut apart at the meridian meet there.
+            # Merge halves that were split at the meridian.
             shapes[row] = shapely.union_all(turned) if shapely.is_valid(shapes[row]) else turned
     return shapes

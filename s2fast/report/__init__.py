@@ -1,1 +1,1 @@
-"""Stage 5: what a run found, as tables and pictures."""
+"""Stage 5: the results of a run as tables, maps, pictures and a report page."""

@@ -1,4 +1,4 @@
-"""The displacements of one pair as a raster: what a map of misregistration is made of."""
+"""The displacements of one pair as a raster: a map of local misregistration."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rasterio.transform import Affine
 from s2fast.errors import InputError, RunFolderError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
-from s2fast.report.displacements import Displacements, Ground, inliers
+from s2fast.report.displacements import Displacements, FeaturePositions, inliers
 
 BANDS = ("dx_m: median shift to the east [m]", "dy_m: median shift to the north [m]", "count: inliers in the cell")
 
 
 def displacement_raster(folder: RunFolder, query: str, train: str, cell_m: float) -> bytes:
-    """Write a pair's displacements, train minus query, as a GeoTIFF over the query's ground.
+    """Return a pair's displacements, train minus query, as a GeoTIFF over the query's ground.
 
     Parameters
     ----------
@@ -32,30 +32,30 @@ def displacement_raster(folder: RunFolder, query: str, train: str, cell_m: float
     Returns
     -------
     bytes
-        Three float32 bands, see `BANDS`, on the query's metric map (its own CRS where that is in metres of the
-        ground); NaN shifts and a count of 0 where a cell has no inlier.
+        Three float32 bands, see `BANDS`, on the query's metric map, see `PixelGrid.metric`. Cells without inliers have
+        NaN shifts and a count of 0.
 
     Raises
     ------
     InputError
-        The cell has no size, or is larger than the scene.
+        The cell size is not positive, or larger than the scene.
     RunFolderError
-        No inliers of the pair are known.
+        The run folder has no inliers of the pair.
     """
     matches = folder.verified.matches(query, train)
     agreeing = matches[inliers(matches)] if "inlier" in matches else matches
     if not len(agreeing):
         raise RunFolderError(
-            f"{folder} knows no inliers of {query} and {train}: run verify with output.keep_matches on, "
-            "or take a pair that `s2fast pairs --verified` lists"
+            f"{folder} has no inliers of {query} and {train}: choose a pair that `s2fast pairs --verified` lists, or "
+            'run verify with output.keep_matches other than "none"'
         )
-    ground = Ground(folder)
-    shape, transform = cells(ground.grid(query), cell_m)
-    bands = gridded(ground.displacements(query, train, agreeing), shape, transform)
+    positions = FeaturePositions(folder)
+    shape, transform = cells(positions.grid(query), cell_m)
+    bands = gridded(positions.displacements(query, train, agreeing), shape, transform)
     sink = io.BytesIO()
     with rasterio.open(
         sink, "w", driver="GTiff", height=shape[0], width=shape[1], count=3, dtype="float32", nodata=np.nan,
-        crs=ground.grid(query).metric, transform=transform, compress="deflate",
+        crs=positions.grid(query).metric, transform=transform, compress="deflate",
     ) as raster:  # fmt: skip
         raster.write(bands)
         raster.descriptions = BANDS
@@ -64,7 +64,7 @@ def displacement_raster(folder: RunFolder, query: str, train: str, cell_m: float
 
 
 def cells(grid: PixelGrid, cell_m: float) -> tuple[tuple[int, int], Affine]:
-    """Lay north-up cells over a scene on its metric map, from its upper left corner on.
+    """Return the shape and transform of a north-up grid of cells on a scene's metric map, from the upper left corner.
 
     Examples
     --------
@@ -73,17 +73,20 @@ def cells(grid: PixelGrid, cell_m: float) -> tuple[tuple[int, int], Affine]:
     """
     (west, south), (east, north) = grid.box
     if not 0 < cell_m <= max(east - west, north - south):
-        raise InputError(f"a cell of {cell_m:g} m does not fit: the scene is {east - west:.0f} x {north - south:.0f} m")
+        raise InputError(
+            f"a cell of {cell_m:g} m does not fit: the scene is {east - west:.0f} x {north - south:.0f} m; the cell "
+            "must be larger than 0 and at most as large as the scene"
+        )
     size = int(np.ceil((north - south) / cell_m)), int(np.ceil((east - west) / cell_m))
     return size, Affine(cell_m, 0, west, 0, -cell_m, north)
 
 
 def gridded(found: Displacements, shape: tuple[int, int], transform: Affine) -> npt.NDArray[np.float32]:
-    """Take the median shift and the count of each cell: (3, rows, cols) float32."""
+    """Compute the median shift and the count of each cell: (3, rows, cols) float32."""
     cols, rows = np.floor(~transform * found.start.T).astype(np.int64)
     bands = np.full((3, *shape), np.nan, np.float32)
     bands[2] = 0
-    # A keypoint refined beyond the scene's rim has no cell.
+    # Subpixel refinement can move a keypoint beyond the scene's edge: skip it.
     inside = (rows >= 0) & (rows < shape[0]) & (cols >= 0) & (cols < shape[1])
     for row, col in np.unique(np.column_stack([rows, cols])[inside], axis=0):
         shifts = found.shift[(rows == row) & (cols == col)]

@@ -1,4 +1,4 @@
-"""What the outputs of a run are made of: its tables, and what they add up to."""
+"""Tables and summary of a finished run, from which all outputs are written."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from s2fast.work.executors import Workplace
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a finished run comes to."""
+    """Summary of a finished run."""
 
     counts: Mapping[str, int]
-    """Scenes, pairs, keypoints, good matches, verified pairs, null trials."""
+    """Numbers of scenes, pairs, keypoints, good matches, verified pairs and null trials."""
     null_rate: NullRecord | None
-    """How often verification was fooled; None without a trial."""
+    """False-alarm rate of verification; None without null trials."""
     warnings: Sequence[str]
-    """What to know before relying on the run, one line each."""
+    """Warnings about the reliability of the results, one line each."""
     tables: Mapping[str, int] = field(default_factory=dict)
-    """Checksums of the outputs' files, by name."""
+    """Checksums of the output files, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """A finished run, as every output gets it."""
+    """A finished run, as input of the output writers."""
 
     record: RunRecord
-    """What was asked and found."""
+    """Settings, inputs and history of the run."""
     folder: RunFolder
-    """Tiles, features and matches."""
+    """The run folder, with tiles, features and matches."""
     workplace: Workplace
-    """Where to draw pictures."""
+    """Workers that draw pictures."""
     pairs: pd.DataFrame
     """One row per pair, see `s2fast.report.tables.pair_table`."""
     scenes: geopandas.GeoDataFrame
@@ -48,18 +48,18 @@ class Findings:
     scenes_file: bytes
     """`scenes` as GeoParquet."""
     summary: Summary
-    """What the tables add up to."""
+    """Summary of the tables."""
 
     @classmethod
     def of(cls, record: RunRecord, folder: RunFolder, workplace: Workplace, keys: pd.DataFrame) -> Findings:
-        """Read the results of a run.
+        """Create the tables and the summary from the stored results of a run.
 
         Parameters
         ----------
         record, folder, workplace
             The run.
         keys
-            Columns ``query``, ``train`` and ``key``, the content key of the verdict: one row per pair of the run.
+            One row per pair of the run: ``query``, ``train``, and ``key``, the content key of the verdict.
 
         Raises
         ------

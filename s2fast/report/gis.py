@@ -1,4 +1,4 @@
-"""run.gpkg, styled to open in QGIS as it is, and the same layers as GeoParquet."""
+"""Write the GIS layers of a run: run.gpkg, with styles for QGIS, and the same layers as GeoParquet."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import pandas as pd
 import pyogrio
 
 from s2fast.folder.run_folder import RunFolder
-from s2fast.report.displacements import Ground
+from s2fast.report.displacements import FeaturePositions
 from s2fast.report.layers import displacements, map_crs, misregistration, pair_links
 from s2fast.report.page import asset
 
 GEOPACKAGE = "run.gpkg"
 
 GEOPARQUET = {"pairs": "links.parquet", "displacements": "displacements.parquet", "misregistration": "offsets.parquet"}
-"""Layers that have a file of their own beside the GeoPackage; scenes.parquet is one already."""
+"""GeoParquet files of layers, in addition to the GeoPackage; scenes.parquet is written separately."""
 
 NAMES = (*GEOPARQUET.values(), GEOPACKAGE)
 
 _DATE = "2000-01-01T00:00:00.000Z"
-"""When the layers say they were written: the same results are the same bytes."""
+"""Fixed timestamp of the layers: equal results give equal bytes."""
 
 _STYLES = """
 CREATE TABLE layer_styles (
@@ -34,11 +34,11 @@ CREATE TABLE layer_styles (
     f_geometry_column TEXT, styleName TEXT, styleQML TEXT, styleSLD TEXT, useAsDefault BOOLEAN, description TEXT,
     owner TEXT, ui TEXT, update_time DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))
 """
-"""The table in which QGIS looks for the styles of a database's layers."""
+"""SQL that creates the table from which QGIS reads the styles of layers."""
 
 
 def layer_files(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> dict[str, bytes]:
-    """Return the GeoParquet files and the GeoPackage, by name.
+    """Return the content of the GeoParquet files and the GeoPackage, by name.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ def layer_files(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDat
     pairs, scenes
         The run's tables.
     """
-    ground = Ground(folder)
-    crs = map_crs(ground, scenes)
+    positions = FeaturePositions(folder)
+    crs = map_crs(positions, scenes)
     layers = {
         "scenes": scenes,
         "pairs": pair_links(pairs, scenes),
-        "displacements": displacements(folder, ground, pairs, crs),
+        "displacements": displacements(folder, positions, pairs, crs),
         "misregistration": misregistration(scenes, crs),
     }
     files = {}
@@ -64,7 +64,7 @@ def layer_files(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDat
 
 
 def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:
-    """Write layers into a GeoPackage, each with the style of its name."""
+    """Return a GeoPackage of the layers, each with the style from ``<name>.qml``."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / GEOPACKAGE
         with _dated():
@@ -93,7 +93,10 @@ def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:
 
 
 def _geometry_type(layer: geopandas.GeoDataFrame) -> str:
-    """Name the type of a layer's shapes: a layer without rows tells GDAL none, and the 180th meridian cuts some."""
+    """Return the geometry type of a layer, which GDAL cannot infer from no rows.
+
+    It is a Multi type if any shape was cut at the 180th meridian.
+    """
     kinds = sorted(set(layer.geom_type), key=len)
     return kinds[-1] if kinds else "LineString"
 

@@ -1,4 +1,4 @@
-"""A scene's pixels for the eye: in colour from its file, or as the detector saw them, shrunk and stretched."""
+"""Read a scene's pixels for display, downsampled and stretched: in colour from its file, or the stored grey tile."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from s2fast.raster.windows import reduced
 log = logging.getLogger(__name__)
 
 
-def whole(folder: RunFolder, scene_id: str) -> Window:
+def whole_scene(folder: RunFolder, scene_id: str) -> Window:
     """Return the whole scene as a window of its full-resolution grid."""
     rows, cols = folder.tile(scene_id).full_shape
     return Window(0, 0, rows, cols)
 
 
 def original(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> npt.NDArray[np.uint8]:
-    """Read a window of the scene in colour, shrunk and stretched; grey from the store where the source is gone.
+    """Read a window of the scene in colour, downsampled and stretched; use the stored grey tile if the file is missing.
 
     Returns
     -------
@@ -43,15 +43,16 @@ def original(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> 
 def from_source(
     folder: RunFolder, scene_id: str, window: Window, side_px: int, source: Source | None = None
 ) -> npt.NDArray[Any] | None:
-    """Read a window of the scene's file, shrunk to at most `side_px` a side; None, and a warning, if it is gone.
+    """Read a window of the scene's file, downsampled to at most `side_px` per side.
 
-    The run folder knows the source by its name alone; `source` may hold the signature that opens it.
+    Log a warning and return None if the file cannot be read. Pass `source` if access needs a signature or password:
+    the run folder stores only the name of the source.
     """
     source = source or Source.of(folder.tile(scene_id).source)
     try:
         with gdal_settings(), open_dataset(source) as dataset:
             picture = Picture.of(dataset, source.name)
-            # GDAL decodes the file's own coarser level next to this size.
+            # GDAL uses the overview of the file nearest this size.
             values: npt.NDArray[Any] = dataset.read(
                 list(picture.bands),
                 window=RasterioWindow(window.col, window.row, window.width, window.height),
@@ -60,33 +61,33 @@ def from_source(
             )
             pixels, _ = picture.interpret(values)
     except (RasterioError, SceneError):
-        log.warning("%s is gone: the scene is drawn from the run folder, in grey", source)
+        log.warning("cannot read %s: the scene is drawn in grey, from the run folder", source)
         return None
     return np.moveaxis(pixels, 0, 2) if len(pixels) == 3 else pixels[0]
 
 
 def stored_grey(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> npt.NDArray[np.uint8]:
-    """Read a window of the stored tile, shrunk and stretched."""
+    """Read a window of the stored tile, downsampled and stretched."""
     return stretched(shrunk(stored(folder.grey(scene_id), folder, scene_id, window), side_px))
 
 
 def shown_tile(
     folder: RunFolder, scene_id: str, window: Window, side_px: int, outside: float = 0.0
 ) -> npt.NDArray[np.uint8]:
-    """Read a window of the stored tile, its brightness a share `outside` where no keypoint may lie; shrunk."""
+    """Read a window of the stored tile, downsampled; multiply pixels that may not have keypoints by `outside`."""
     grey = stored_grey(folder, scene_id, window, side_px)
     valid = stored(folder.valid(scene_id), folder, scene_id, window)
-    # A region smaller than a drawn pixel still shows.
+    # "> 0" keeps regions visible that are smaller than a drawn pixel.
     inside = _resized(valid.view(np.uint8) * np.uint8(255), side_px) > 0
     return np.where(inside, grey, (grey * np.float32(outside)).astype(np.uint8))
 
 
-def covering(folder: RunFolder, scene_id: str, window: Window) -> Window:
-    """Widen a window of the full-resolution grid to whole pixels of the stored tile."""
+def snapped_to_tile(folder: RunFolder, scene_id: str, window: Window) -> Window:
+    """Enlarge a window of the full-resolution grid to whole pixels of the stored tile."""
     tile = folder.tile(scene_id)
     reduction = tile.reduction
     x0, y0, x1, y1 = (edge // reduction for edge in window.bounds[:2] + tuple(-edge for edge in window.bounds[2:]))
-    # Pixels left over at the far edge are in no stored pixel.
+    # Remaining rows and columns at the far edges do not form a whole stored pixel.
     rows, cols = (side // reduction for side in tile.full_shape)
     left, top = min(x0, cols - 1), min(y0, rows - 1)
     right, bottom = min(-x1, cols), min(-y1, rows)
@@ -94,20 +95,20 @@ def covering(folder: RunFolder, scene_id: str, window: Window) -> Window:
 
 
 def stored(tile: npt.NDArray[Any], folder: RunFolder, scene_id: str, window: Window) -> npt.NDArray[Any]:
-    """Cut a window of the full-resolution grid out of a stored array, whole pixels of it; see `covering`."""
-    cut = reduced(covering(folder, scene_id, window), folder.tile(scene_id).reduction)
+    """Return the part of a stored array for a window of the full-resolution grid; see `snapped_to_tile`."""
+    cut = reduced(snapped_to_tile(folder, scene_id, window), folder.tile(scene_id).reduction)
     return tile[cut.slices]
 
 
 def shrunk(grey: npt.NDArray[np.uint8], side_px: int) -> npt.NDArray[np.uint8]:
-    """Shrink to at most `side_px` a side, each pixel the mean of those that have data, 0 where none has."""
+    """Downsample to at most `side_px` per side: each pixel is the mean of the pixels with data, or 0 without any."""
     mean = _resized(grey, side_px).astype(np.float32)
     share = _resized((grey > 0).view(np.uint8) * np.uint8(255), side_px).astype(np.float32) / 255
     return np.where(share > 0, np.clip(mean / np.maximum(share, 1 / 255), 1, 255), 0).astype(np.uint8)
 
 
 def stretched(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Spread the middle 98 % of the pixels that are not 0 over the whole range: true colours are dark to the eye."""
+    """Stretch pixels linearly from their 1st and 99th percentile to 1 and 255, ignoring 0: true colours are dark."""
     lit = image[image > 0]
     if not lit.size:
         return np.zeros(image.shape, np.uint8)

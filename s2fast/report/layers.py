@@ -1,4 +1,4 @@
-"""Tables with geometry: scenes, the links between them, displacement vectors, misregistration."""
+"""GIS layers: links between the scenes of pairs, displacement vectors, misregistration of scenes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ import shapely
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import joined, split, wrapped
 from s2fast.geometry.placement import reprojected
-from s2fast.report.displacements import Ground, inliers, pairs_with_matches
+from s2fast.report.displacements import FeaturePositions, inliers, pairs_with_matches
 
 LINES_PER_PAIR = 200
-"""Most vectors of one pair: `matches/` holds all of them, a map needs no more."""
+"""Maximum number of vectors per pair: enough for a map; the run folder has all of them."""
 
 _DRAWN_SHARE = 0.04
-"""How long the median displacement is drawn, as a share of a scene's width."""
+"""Drawn length of the median displacement, as a share of a scene's width."""
 
 _RING_SHARE = 0.3
-"""Radius of the ring on which scenes of one footprint are set apart, as a share of its width."""
+"""Radius of the ring on which scenes of one footprint are arranged, as a share of the footprint's width."""
 
 _COLUMNS = ("query", "train", "distance", "dx_m", "dy_m", "length_m", "of_inliers", "exaggeration")
 
 
 def scene_points(scenes: geopandas.GeoDataFrame) -> geopandas.GeoSeries:
-    """Give every scene a point of its own: its centre, or a place on a ring around it where several share a footprint.
+    """Return a distinct point per scene: its centre or, where scenes share a footprint, a point on a ring around it.
 
     Parameters
     ----------
@@ -39,40 +39,40 @@ def scene_points(scenes: geopandas.GeoDataFrame) -> geopandas.GeoSeries:
     footprints = [joined(footprint) for footprint in scenes.geometry]
     centres = np.array([footprint.centroid.coords[0] for footprint in footprints]).reshape(-1, 2)
     sides = np.array([np.subtract(footprint.bounds[2:], footprint.bounds[:2]) for footprint in footprints])
-    # Footprints of one tile differ by less than this.
+    # The centres of one tile's footprints are equal after rounding.
     keys = [tuple(np.round(centre, 3)) for centre in centres]
     count, seen = Counter(keys), Counter[tuple[float, ...]]()
     points = centres.copy()
-    for place, key in enumerate(keys):
+    for row, key in enumerate(keys):
         if count[key] > 1:
             angle = 2 * np.pi * seen[key] / count[key]
-            # From the top, clockwise, as a clock.
-            points[place] += _RING_SHARE * sides[place] * (np.sin(angle), np.cos(angle))
+            # Clockwise, starting at the top.
+            points[row] += _RING_SHARE * sides[row] * (np.sin(angle), np.cos(angle))
         seen[key] += 1
     return geopandas.GeoSeries(shapely.points(wrapped(points)), crs=scenes.crs)
 
 
 def pair_links(pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
-    """Draw every pair as a line between its scenes' points, the short way around the Earth.
+    """Return every pair as a line between its scenes' points, the short way around the Earth.
 
     The columns are those of pairs.parquet.
     """
-    place = pd.Series(range(len(scenes)), scenes["scene_id"])
+    row_of = pd.Series(range(len(scenes)), scenes["scene_id"])
     points = shapely.get_coordinates(scene_points(scenes))
-    ends = np.stack([points[place[pairs[side]]] for side in ("query", "train")], axis=1)
+    ends = np.stack([points[row_of[pairs[side]]] for side in ("query", "train")], axis=1)
     ends[..., 0] = np.unwrap(ends[..., 0], period=360)
     return geopandas.GeoDataFrame(pairs, geometry=[split(line) for line in shapely.linestrings(ends)], crs=scenes.crs)
 
 
 def misregistration(scenes: geopandas.GeoDataFrame, crs: str) -> geopandas.GeoDataFrame:
-    """Set every scene's offset against its series at the scene's point; empty where no pair of it is verified.
+    """Return every scene's offset relative to its series, at the scene's point; NaN if the scene has none.
 
     Parameters
     ----------
     scenes
         The run's scenes, in longitude and latitude.
     crs
-        What to draw in, see `map_crs`.
+        CRS of the layer, see `map_crs`.
     """
     wanted = [
         "scene_id",
@@ -94,40 +94,43 @@ def misregistration(scenes: geopandas.GeoDataFrame, crs: str) -> geopandas.GeoDa
     return placed.to_crs(crs)
 
 
-def map_crs(ground: Ground, scenes: geopandas.GeoDataFrame) -> str:
-    """Choose the CRS of what is drawn in metres: the metric map of most scenes."""
-    maps = Counter(ground.grid(scene_id).metric for scene_id in scenes["scene_id"])
+def map_crs(positions: FeaturePositions, scenes: geopandas.GeoDataFrame) -> str:
+    """Return the CRS of layers in metres: the most frequent metric CRS of the scenes."""
+    maps = Counter(positions.grid(scene_id).metric for scene_id in scenes["scene_id"])
     return str(pyproj.CRS(maps.most_common(1)[0][0]).to_string())
 
 
-def displacements(folder: RunFolder, ground: Ground, pairs: pd.DataFrame, crs: str) -> geopandas.GeoDataFrame:
-    """Draw the inliers of every verified pair as lines from where the query shows a feature to where the train does.
+def displacements(
+    folder: RunFolder, positions: FeaturePositions, pairs: pd.DataFrame, crs: str
+) -> geopandas.GeoDataFrame:
+    """Return the inliers of all verified pairs as lines from the query's position to the train's.
 
     Returns
     -------
     GeoDataFrame
-        At most `LINES_PER_PAIR` lines a pair, taken evenly over the ground; `of_inliers` says of how many. In `crs`,
-        see `map_crs`; ``dx_m`` and ``dy_m`` are metres east and north on the query's metric map. ``exaggeration`` is
-        what to stretch the lines by to see them at the scale of a scene.
+        At most `LINES_PER_PAIR` lines per pair, sampled evenly over the ground, in `crs`, see `map_crs`.
+        ``of_inliers`` is the pair's total number of inliers. ``dx_m`` and ``dy_m`` are metres east and north on the
+        query's metric map. ``exaggeration`` is the factor by which to lengthen the lines to make them visible on a
+        map of a whole scene.
     """
     verified = pairs[pairs["verified"].fillna(False).astype(bool)]
     wanted = dict.fromkeys(zip(verified["query"], verified["train"], strict=True))
     found = {
-        (query, train): _vectors(ground, query, train, matches[inliers(matches)], crs)
+        (query, train): _vectors(positions, query, train, matches[inliers(matches)], crs)
         for query, train, matches in pairs_with_matches(folder)
         if (query, train) in wanted
     }
-    # The blocks the matches are read from come in no order that means anything.
+    # The order of the blocks is arbitrary: restore the order of the pairs.
     ordered = [found[pair] for pair in wanted if pair in found]
     table = pd.concat([table for table, _ in ordered], ignore_index=True) if ordered else _nothing()
     lines = np.concatenate([np.zeros((0, 2, 2)), *(ends for _, ends in ordered)])
-    width = _width(ground, verified["query"].iloc[0]) if len(verified) else 1.0
+    width = _width(positions, verified["query"].iloc[0]) if len(verified) else 1.0
     table["exaggeration"] = exaggeration(table["length_m"].to_numpy(), width)
     return geopandas.GeoDataFrame(table[list(_COLUMNS)], geometry=shapely.linestrings(lines), crs=crs)
 
 
 def exaggeration(lengths_m: npt.NDArray[np.float64], width_m: float) -> float:
-    """Choose by what to stretch vectors: 1, 2 or 5 times a power of ten, never less than 1.
+    """Return the factor by which to lengthen vectors: 1, 2 or 5 times a power of ten, at least 1.
 
     Examples
     --------
@@ -143,10 +146,10 @@ def exaggeration(lengths_m: npt.NDArray[np.float64], width_m: float) -> float:
 
 
 def _vectors(
-    ground: Ground, query: str, train: str, matches: pd.DataFrame, target: str
+    positions: FeaturePositions, query: str, train: str, matches: pd.DataFrame, target: str
 ) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]:
-    rows = matches.iloc[_spread(ground.positions(query, matches["query_row"].to_numpy(), ground.grid(query).metric))]
-    found = ground.displacements(query, train, rows)
+    rows = matches.iloc[_spread(positions.on_map(query, matches["query_row"].to_numpy(), positions.grid(query).metric))]
+    found = positions.displacements(query, train, rows)
     shift = found.shift
     table = pd.DataFrame(
         {
@@ -159,19 +162,19 @@ def _vectors(
             "of_inliers": len(matches),
         }
     )
-    metric = ground.grid(query).metric
+    metric = positions.grid(query).metric
     ends = [reprojected(points, metric, target) for points in (found.start, found.end)]
     return table, np.stack(ends, axis=1)
 
 
 def _spread(points: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Choose at most `LINES_PER_PAIR` points: the first of each cell of a square grid, then the second, and so on."""
+    """Select at most `LINES_PER_PAIR` points: the first of each cell of a square grid, then the second, and so on."""
     if len(points) <= LINES_PER_PAIR:
         return np.arange(len(points))
     low = points.min(axis=0)
     side = max(np.ptp(points, axis=0).max() / np.sqrt(LINES_PER_PAIR), np.finfo(float).tiny)
-    turn = pd.DataFrame((points - low) // side).groupby([0, 1]).cumcount()
-    return np.sort(np.argsort(turn.to_numpy(), kind="stable")[:LINES_PER_PAIR])
+    rank = pd.DataFrame((points - low) // side).groupby([0, 1]).cumcount()
+    return np.sort(np.argsort(rank.to_numpy(), kind="stable")[:LINES_PER_PAIR])
 
 
 def _nothing() -> pd.DataFrame:
@@ -181,6 +184,6 @@ def _nothing() -> pd.DataFrame:
     )
 
 
-def _width(ground: Ground, scene_id: str) -> float:
-    grid = ground.grid(scene_id)
+def _width(positions: FeaturePositions, scene_id: str) -> float:
+    grid = positions.grid(scene_id)
     return float(np.hypot(*grid.px_m[:, 0])) * grid.shape[1]

@@ -1,4 +1,4 @@
-"""Pairs chosen from a run's table, and printed."""
+"""Filter the pairs of a run's table, and print them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def filter_pairs(
     verified: bool = False,
     tile: str | None = None,
 ) -> pd.DataFrame:
-    """Choose pairs, most alike first.
+    """Return the pairs that pass all filters, in descending order of similarity.
 
     Parameters
     ----------
@@ -29,11 +29,11 @@ def filter_pairs(
     min_similarity
         Keep pairs of at least this similarity [%].
     max_similarity
-        Keep pairs below this similarity [%]: together with the same minimum it parts the table in two.
+        Keep pairs below this similarity [%]. The same value as minimum and as maximum splits the table in two.
     verified
-        Keep pairs a geometric check confirmed.
+        Keep verified pairs only.
     tile
-        Keep pairs with both scenes of this tile.
+        Keep pairs of two scenes of this tile.
     """
     kept = pd.Series(True, index=pairs.index)
     if min_similarity is not None:
@@ -48,7 +48,7 @@ def filter_pairs(
 
 
 def print_pairs(pairs: pd.DataFrame, form: str) -> None:
-    """Print pairs on standard output as "table", "csv" or "json" (one array of objects)."""
+    """Print pairs to standard output as "table", "csv" or "json" (one array of objects)."""
     if form == "csv":
         sys.stdout.write(pairs.to_csv(index=False))
     elif form == "json":
@@ -58,7 +58,7 @@ def print_pairs(pairs: pd.DataFrame, form: str) -> None:
 
 
 def _cell(value: object) -> str:
-    """Write a value of the table; blank if it is not known."""
+    """Format a value of the table; blank if it is missing."""
     if pd.isna(value):  # type: ignore[call-overload]
         return ""
     return f"{value:.2f}" if isinstance(value, float) else str(value)
@@ -78,6 +78,6 @@ def _print_table(pairs: pd.DataFrame) -> None:
         table.add_row(*map(_cell, row))
     console = Console()
     if not console.is_terminal:
-        # A pipe has no width: lines are not cut.
+        # A pipe has no width: use one that does not cut lines.
         console = Console(width=240)
     console.print(table if len(pairs) else "0 pairs")

@@ -1,4 +1,4 @@
-"""An order in which scenes that are alike stand side by side."""
+"""Order scenes so that similar ones are adjacent."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import numpy as np
 import numpy.typing as npt
 
 
-def likeness_order(similarity: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+def similarity_order(similarity: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
     """Order scenes by the Fiedler vector of their similarities.
 
     Parameters
     ----------
     similarity : (n, n) float64
-        Not negative; NaN where not computed. Only one triangle need be filled.
+        Similarities, at least 0; NaN where not computed. One triangle suffices.
 
     Returns
     -------
     (n,) intp
-        A permutation. Turned so that the scene that stands first of all comes before the middle.
+        A permutation, reversed if necessary so that scene 0 is in the first half.
 
     References
     ----------
@@ -26,18 +26,18 @@ def likeness_order(similarity: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
 
     Examples
     --------
-    >>> likeness_order(np.array([[0, 1, 9], [1, 0, 2], [9, 2, 0]], float)).tolist()
+    >>> similarity_order(np.array([[0, 1, 9], [1, 0, 2], [9, 2, 0]], float)).tolist()
     [0, 2, 1]
     """
     known = np.nan_to_num(similarity)
-    alike = np.maximum(known, known.T)
-    np.fill_diagonal(alike, 0)
-    count = len(alike)
+    weight = np.maximum(known, known.T)
+    np.fill_diagonal(weight, 0)
+    count = len(weight)
     if count < 3:
         return np.arange(count)
-    # A little likeness of everything to everything keeps groups that share nothing from having no order.
-    alike = alike + max(float(alike.max()), 1.0) * 1e-6
-    np.fill_diagonal(alike, 0)
-    _, vectors = np.linalg.eigh(np.diag(alike.sum(1)) - alike)
+    # Connect the graph with small weights: the Fiedler vector of a disconnected graph gives no order.
+    weight = weight + max(float(weight.max()), 1.0) * 1e-6
+    np.fill_diagonal(weight, 0)
+    _, vectors = np.linalg.eigh(np.diag(weight.sum(1)) - weight)
     order = np.argsort(vectors[:, 1], kind="stable")
     return order[::-1] if np.flatnonzero(order == 0)[0] > (count - 1) / 2 else order

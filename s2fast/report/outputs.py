@@ -1,4 +1,4 @@
-"""The files that a finished run offers: one row per output, which the report stage loops over."""
+"""Table of the output files of a finished run, one row per output; the report stage loops over it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Output:
     """Files that are written together."""
 
     files: tuple[str, ...]
-    """Their names in the run folder, in the order they are written."""
+    """Names in the run folder, in the order in which the files are written."""
     write: Callable[[Findings], Mapping[str, bytes]]
-    """Return the content of every file by name; equal findings give equal bytes."""
+    """Function that returns the content of each file by name; equal findings give equal bytes."""
 
 
 def _pairs(found: Findings) -> Mapping[str, bytes]:
@@ -55,7 +55,7 @@ OUTPUTS = (
     Output((page.NAME,), _page),
     Output(gis.NAMES, _layers),
 )
-"""All outputs, in the order they are written. A new one is a row here and a function that makes its files."""
+"""All outputs, in the order in which they are written. To add one, add a function and a row."""
 
 FILES = tuple(name for output in OUTPUTS for name in output.files)
 """Names of all files."""

@@ -1,4 +1,4 @@
-"""report.html: one file that needs nothing else, put together from the assets and the run's results."""
+"""Write report.html: one self-contained file, assembled from the assets and the run's results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 NAME = "report.html"
 
 SCRIPTS = ("tools.js", "data.js", "matrix.js", "drawing.js", "pair.js", "lists.js", "scenes.js", "main.js")
-"""In the order they are joined."""
+"""Script files, in the order in which they are concatenated."""
 
 
 def asset(name: str) -> str:
@@ -19,8 +19,8 @@ def asset(name: str) -> str:
 
 
 def page(data: dict[str, Any]) -> str:
-    """Write the page that shows what `payload` gathered."""
-    # "<" would end the script element it stands in.
+    """Return the HTML page that shows the result of `payload`."""
+    # Escape "<": it could end the script element that contains the data.
     text = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")
     parts = {
         "<!-- style -->": f"<style>\n{asset('report.css')}</style>",
@@ -35,7 +35,7 @@ def page(data: dict[str, Any]) -> str:
 
 
 def assets_hash() -> str:
-    """Hash the assets: a page, or a style, made with others is not up to date."""
+    """Return a hash of all assets: a page or a style made from other assets is stale."""
     folder = files("s2fast.report") / "assets"
     names = sorted(entry.name for entry in folder.iterdir())
     return hashlib.blake2b("".join(map(asset, names)).encode(), digest_size=8).hexdigest()

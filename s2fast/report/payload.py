@@ -1,4 +1,4 @@
-"""What the report shows, as one JSON value: scenes, pairs by column, a sample of every pair's matches."""
+"""Data of the report page as one JSON value: scenes, pairs by column, a sample of each pair's matches."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import pandas as pd
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import joined
 from s2fast.geometry.nulls import null_summary
-from s2fast.report.displacements import Ground, inliers, pairs_with_matches
+from s2fast.report.displacements import FeaturePositions, inliers, pairs_with_matches
 from s2fast.report.findings import Findings
-from s2fast.report.ordering import likeness_order
+from s2fast.report.ordering import similarity_order
 from s2fast.report.thumbnails import Thumbnails
 
 MOST_MATCHES = 150
-"""Most matches of one pair that the page holds."""
+"""Maximum number of matches per pair in the page."""
 
 _MATCHES_BYTES = 8_000_000
-"""What the matches of all pairs together may take."""
+"""Size limit of the matches of all pairs together."""
 
 _BYTES_PER_MATCH = 19
 
@@ -40,26 +40,26 @@ _SCENE_COLUMNS = (
 
 _MEANING = {
     "prior suspect": (
-        "the matches point to a shift outside what was searched, so the georeferencing may be off by more than "
+        "the matches indicate a shift beyond the search radius, so the georeferencing may be off by more than "
         "matching.radius_m allows. Set matching.radius_m above that shift and run again"
     ),
     "ambiguous": (
-        "two shifts explain the matches about equally well, as on ground that repeats itself. The pair's view gives "
-        "both shifts"
+        "two shifts explain the matches about equally well, as on ground with a repeating pattern. The view of the "
+        "pair gives both shifts"
     ),
     "not enough ground": (
-        "what is neither painted, filled nor missing in both scenes is too little to judge. Larger regions "
-        "(regions.buffer_m) or clearer scenes give more"
+        "too few matches are on ground that is neither painted, filled nor missing. Use larger regions "
+        "(regions.buffer_m) or clearer scenes"
     ),
 }
-"""What to know of a verdict that is not an answer, and what to do."""
+"""Meaning of inconclusive verdicts, and what to do about them."""
 
 UNKNOWN, OUTLIER, INLIER = 2, 0, 1
-"""What the page calls a match."""
+"""Codes of the kinds of matches in the page's data."""
 
 
 def payload(found: Findings, shown: Mapping[str, Thumbnails]) -> dict[str, Any]:
-    """Gather what the page shows.
+    """Return the data of the page.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def payload(found: Findings, shown: Mapping[str, Thumbnails]) -> dict[str, Any]:
     return {
         "summary": _summary(found),
         "scenes": _scenes(scenes, shown),
-        "likeness": likeness_order(square).tolist(),
+        "similarity_order": similarity_order(square).tolist(),
         "pairs": {"query": numbers[0].tolist(), "train": numbers[1].tolist(), **columns(pairs, _PAIR_COLUMNS)},
         "matches": _matches(found.folder, pairs, most),
         "most_matches": most,
@@ -91,7 +91,7 @@ def payload(found: Findings, shown: Mapping[str, Thumbnails]) -> dict[str, Any]:
 
 
 def matches_per_pair(pairs: int) -> int:
-    """Choose how many matches of a pair the page holds.
+    """Return the maximum number of matches per pair in the page.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def matches_per_pair(pairs: int) -> int:
 
 
 def columns(table: pd.DataFrame, names: tuple[str, ...]) -> dict[str, list[Any]]:
-    """Turn the columns that hold anything into lists of JSON values."""
+    """Return the columns with at least one value, as lists of JSON values."""
     return {name: _values(table[name]) for name in names if name in table and table[name].notna().any()}
 
 
@@ -134,7 +134,7 @@ def _summary(found: Findings) -> dict[str, Any]:
 def _scenes(scenes: geopandas.GeoDataFrame, shown: Mapping[str, Thumbnails]) -> list[dict[str, Any]]:
     held = columns(scenes, _SCENE_COLUMNS)
     rows = [dict(zip(held, values, strict=True)) for values in zip(*held.values(), strict=True)]
-    # One map of all, also across the 180th meridian.
+    # Continuous longitudes put all scenes on one map, also across the 180th meridian.
     first = joined(scenes.geometry.iloc[0]).centroid.x
     outlines = [joined(footprint, first) for footprint in scenes.geometry]
     for row, time, outline in zip(rows, scenes["sensing_time"], outlines, strict=True):
@@ -146,19 +146,22 @@ def _scenes(scenes: geopandas.GeoDataFrame, shown: Mapping[str, Thumbnails]) -> 
 
 
 def _matches(folder: RunFolder, pairs: pd.DataFrame, most: int) -> list[str | None]:
-    """Pack a sample of each pair's matches, in the order of the pairs; None where none are stored."""
-    place = {names: number for number, names in enumerate(zip(pairs["query"], pairs["train"], strict=True))}
+    """Pack a sample of each pair's matches, in the order of the pairs; None for pairs without stored matches."""
+    row_of = {names: number for number, names in enumerate(zip(pairs["query"], pairs["train"], strict=True))}
     packed: list[str | None] = [None] * len(pairs)
-    ground = Ground(folder)
+    positions = FeaturePositions(folder)
     for query, train, matches in pairs_with_matches(folder):
-        # Blocks may still hold a pair of a scene that has left the run.
-        if (query, train) in place:
-            packed[place[query, train]] = _packed(ground, query, train, sampled(matches, most))
+        # Blocks may contain stale pairs of scenes that are no longer in the run.
+        if (query, train) in row_of:
+            packed[row_of[query, train]] = _packed(positions, query, train, sampled(matches, most))
     return packed
 
 
 def sampled(matches: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Take at most `most` matches: up to two thirds inliers, the nearest descriptors of each kind, inliers first."""
+    """Return at most `most` matches, the nearest descriptors of each kind, inliers first.
+
+    At most two thirds are inliers if there are enough outliers.
+    """
     ranked = matches.assign(outlier=~inliers(matches)).sort_values(["outlier", "distance"], kind="stable")
     n_inliers = int((~ranked["outlier"]).sum())
     n_outliers = len(ranked) - n_inliers
@@ -166,45 +169,45 @@ def sampled(matches: pd.DataFrame, most: int) -> pd.DataFrame:
     return pd.concat([ranked[:first], ranked[n_inliers : n_inliers + most - first]])
 
 
-def _packed(ground: Ground, query: str, train: str, matches: pd.DataFrame) -> str:
-    """Pack matches as base64 of little-endian columns; data.js unpacks them.
+def _packed(positions: FeaturePositions, query: str, train: str, matches: pd.DataFrame) -> str:
+    """Encode matches as base64 of little-endian columns; data.js decodes them.
 
-    dx, dy float32 [m]; query x, y, train x, y uint16, 65535 the scene's far edge; distance uint16 [bits]; kind
-    uint8.
+    Columns: dx, dy float32 [m]; query x, y and train x, y uint16, where 65535 is the scene's far edge; distance uint16
+    [bits]; kind uint8.
     """
     known = matches["inlier"].notna().to_numpy()
     kind = np.where(known, np.where(inliers(matches), INLIER, OUTLIER), UNKNOWN).astype(np.uint8)
     parts = [
-        *ground.displacements(query, train, matches).shift.astype("<f4").T,
-        *_share(ground, query, matches["query_row"].to_numpy()).T,
-        *_share(ground, train, matches["train_row"].to_numpy()).T,
+        *positions.displacements(query, train, matches).shift.astype("<f4").T,
+        *_share(positions, query, matches["query_row"].to_numpy()).T,
+        *_share(positions, train, matches["train_row"].to_numpy()).T,
         matches["distance"].to_numpy("<u2"),
         kind,
     ]
     return base64.b64encode(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).decode()
 
 
-def _share(ground: Ground, scene_id: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
-    """Positions as shares of the scene's width and height: (n, 2) uint16."""
-    height, width = ground.grid(scene_id).shape
-    share = (ground.pixels(scene_id)[rows] + 0.5) / (width, height)
+def _share(positions: FeaturePositions, scene_id: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
+    """Return positions as shares of the scene's width and height: (n, 2) uint16."""
+    height, width = positions.grid(scene_id).shape
+    share = (positions.pixels(scene_id)[rows] + 0.5) / (width, height)
     counts: npt.NDArray[np.uint16] = np.clip(np.rint(share * 65535), 0, 65535).astype("<u2")
     return counts
 
 
 def _problems(found: Findings, shown: Mapping[str, Thumbnails]) -> list[dict[str, str]]:
     pairs, history = found.pairs, found.record.history
-    told = [{"what": name, "told": f"left out: {problem}"} for name, problem in history.problems.items()]
+    rows = [{"subject": name, "text": f"skipped: {problem}"} for name, problem in history.problems.items()]
     for name, products in found.record.found.superseded.items():
-        told.append({"what": name, "told": f"left out: {'; '.join(products)}"})
+        rows.append({"subject": name, "text": f"skipped: {'; '.join(products)}"})
     for name, pictures in shown.items():
         if not pictures.in_colour:
-            told.append({"what": name, "told": "its file is gone; it is shown as stored, in grey"})
+            rows.append({"subject": name, "text": "its file cannot be read; the stored tile is shown, in grey"})
     if not pairs["verified"].notna().any():
-        told.append({"what": "verification", "told": "has not run: run verify, then report"})
-    told += [{"what": "verification", "told": warning} for warning in found.summary.warnings]
-    told += [{"what": "warning", "told": text} for text in history.noticed]
+        rows.append({"subject": "verification", "text": "has not run: run verify, then report"})
+    rows += [{"subject": "verification", "text": warning} for warning in found.summary.warnings]
+    rows += [{"subject": "warning", "text": text} for text in history.noticed]
     for verdict, meaning in _MEANING.items():
         if count := int((pairs["verdict"] == verdict).sum()):
-            told.append({"what": f"{verdict}, {count} {'pair' if count == 1 else 'pairs'}", "told": meaning})
-    return told
+            rows.append({"subject": f"{verdict}, {count} {'pair' if count == 1 else 'pairs'}", "text": meaning})
+    return rows

@@ -1,4 +1,4 @@
-"""The picture of one pair: both scenes, both as the detector saw them, the matches between them."""
+"""Draw a pair: both scenes in colour, both masked tiles, and the matches between them."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from matplotlib.patheffects import Normal, withStroke
 from s2fast.errors import InputError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
-from s2fast.report.displacements import Ground
-from s2fast.report.imagery import covering, original, shown_tile, whole
+from s2fast.report.displacements import FeaturePositions
+from s2fast.report.imagery import original, shown_tile, snapped_to_tile, whole_scene
 from s2fast.report.sample import Lines, lines_to_draw
 
 View = Literal["all", "masked", "original"]
 
 _SIDE_PX = 1200
-"""Longest side a scene is drawn with."""
+"""Longest side of a drawn scene."""
 
 _INLIER = {"color": "#56b4e9", "linestyle": "solid"}
 _OUTLIER = {"color": "#e69f00", "linestyle": "dashed"}
-"""Colours of the Okabe-Ito palette, safe for colour-blind readers and seen on grey; told apart by their line too."""
+"""Colours of the Okabe-Ito palette, safe for colour-blind readers and visible on grey; line styles differ too."""
 
 _EDGE = [withStroke(linewidth=3.0, foreground="black", alpha=0.6), Normal()]
-"""Keeps a line in sight on bright ground."""
+"""Dark edge that keeps lines visible on bright ground."""
 
 _DIMMED = 0.4
-"""Brightness of what lies outside the regions, below the lines."""
+"""Relative brightness of pixels outside the regions, below the lines."""
 
 
 def pair_picture(
@@ -50,25 +50,25 @@ def pair_picture(
     Parameters
     ----------
     folder
-        The run folder that holds both.
+        The run folder with both scenes.
     query, train
         Scene ids.
     title
-        A line above the picture.
+        Title above the picture.
     matches
-        How many to draw, the nearest.
+        Maximum number of matches to draw, those with the nearest descriptors.
     inliers_only
-        Leave out what does not agree with the pair's shift.
+        Draw inliers only.
     view
-        "all": the scenes in colour, the tiles the detector saw, the matches. "original" or "masked": only the
-        matches, on the scenes in colour or on the tiles.
+        "all": three rows with the scenes in colour, the masked tiles, and the matches. "original" or "masked": only
+        the matches, on the scenes in colour or on the masked tiles.
     crop
-        The part of the query to draw, on its full-resolution grid; of the train the same ground is drawn.
+        Window of the query to draw, on its full-resolution grid; the same ground of the train is drawn.
 
     Returns
     -------
     Figure
-        Three rows, or one.
+        One row, or three for the view "all".
     """
     windows = windows_to_draw(folder, query, train, crop)
     lines = lines_to_draw(folder, query, train, matches, windows, inliers_only=inliers_only)
@@ -84,37 +84,37 @@ def pair_picture(
         _draw(below, folder, scene_id, window, "original" if view == "original" else "dimmed", side)
     _connect(figure, axes[-1, 0], axes[-1, 1], lines)
     for right in axes[:, 1]:
-        # The lines cross the gap between the columns.
+        # Lines cross the gap between the columns: keep axis labels out of it.
         right.yaxis.tick_right()
         right.yaxis.set_label_position("right")
-    figure.suptitle(f"{title}\n{_told(lines)}".lstrip(), fontsize=13)
+    figure.suptitle(f"{title}\n{_legend(lines)}".lstrip(), fontsize=13)
     return figure
 
 
 def windows_to_draw(folder: RunFolder, query: str, train: str, crop: Window | None) -> tuple[Window, Window]:
-    """Say what to draw of the query and of the train: all, or the crop and the same ground.
+    """Return the windows of the query and the train to draw: whole scenes, or the crop and the same ground.
 
     Raises
     ------
     InputError
-        The crop lies outside of the query, or the train does not show its ground.
+        The crop is outside the query, or its ground is outside the train.
     """
-    scenes = whole(folder, query), whole(folder, train)
+    scenes = whole_scene(folder, query), whole_scene(folder, train)
     if crop is None:
         return scenes
-    ground = Ground(folder)
+    positions = FeaturePositions(folder)
     x0, y0, x1, y1 = crop.bounds
     corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float64) - 0.5
-    crs = ground.grid(query).crs_wkt
-    in_train = ground.grid(train).from_map(ground.grid(query).on_map(corners, crs), crs) + 0.5
+    crs = positions.grid(query).crs_wkt
+    in_train = positions.grid(train).from_map(positions.grid(query).on_map(corners, crs), crs) + 0.5
     low, high = np.rint(in_train.min(0)).astype(int), np.rint(in_train.max(0)).astype(int)
     same_ground = Window(int(low[1]), int(low[0]), int(high[1] - low[1]), int(high[0] - low[0]))
     shown = _common(crop, scenes[0]), _common(same_ground, scenes[1])
     for scene_id, scene, window in zip((query, train), scenes, shown, strict=True):
         if not window:
             raise InputError(
-                f"nothing of the crop {crop.col},{crop.row},{crop.width},{crop.height} of {query} lies in {scene_id}, "
-                f"which has {scene.width} columns and {scene.height} rows"
+                f"the crop {crop.col},{crop.row},{crop.width},{crop.height} of {query} is outside {scene_id}, "
+                f"which has {scene.width} columns and {scene.height} rows: choose another crop"
             )
     return shown
 
@@ -130,8 +130,8 @@ def _draw(axes: Axes, folder: RunFolder, scene_id: str, window: Window, kind: st
         image = original(folder, scene_id, window, _SIDE_PX)
     else:
         image = shown_tile(folder, scene_id, window, _SIDE_PX, _DIMMED if kind == "dimmed" else 0.0)
-    # A stored pixel may reach out of a crop; pixel centres lie at integers.
-    drawn = window if kind == "original" else covering(folder, scene_id, window)
+    # A stored pixel may extend beyond the crop. Pixel centres are at integers, edges at half-integers.
+    drawn = window if kind == "original" else snapped_to_tile(folder, scene_id, window)
     left, top, right, bottom = (edge - 0.5 for edge in drawn.bounds)
     extent = (left, right, bottom, top)
     axes.imshow(image, extent=extent, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
@@ -146,7 +146,7 @@ def _draw(axes: Axes, folder: RunFolder, scene_id: str, window: Window, kind: st
 def _connect(figure: Figure, left: Axes, right: Axes, lines: Lines) -> None:
     agree = np.ones(len(lines), np.bool_) if lines.inlier is None else lines.inlier
     for start, end, inlier in zip(lines.query_xy, lines.train_xy, agree, strict=True):
-        # What nobody has checked is drawn solid too, in the colour of doubt.
+        # Unverified matches are solid too, but in the colour of outliers.
         style = _INLIER if inlier and lines.inlier is not None else _OUTLIER
         line = style["linestyle"] if lines.inlier is not None else "solid"
         figure.add_artist(
@@ -170,8 +170,8 @@ def _connect(figure: Figure, left: Axes, right: Axes, lines: Lines) -> None:
         left.legend(handles=handles, loc="lower left", fontsize=9)
 
 
-def _told(lines: Lines) -> str:
+def _legend(lines: Lines) -> str:
     if lines.inlier is None:
-        return f"lines: the {len(lines)} nearest matches that are best in both directions; not verified"
+        return f"lines: the {len(lines)} nearest mutual matches; not verified"
     inliers = int(lines.inlier.sum())
     return f"lines: {inliers} inliers, {len(lines) - inliers} outliers, the nearest good matches"

@@ -1,4 +1,4 @@
-"""Which matches of a pair a picture shows."""
+"""Select the matches of a pair that a picture shows."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from s2fast_kernels.hamming_top2_both import hamming_top2_both
 
 @dataclass(frozen=True, slots=True)
 class CrossMatches:
-    """Matches that are each other's best, nearest first."""
+    """Mutual nearest neighbours, nearest first."""
 
     query_row: npt.NDArray[np.intp]
     """(k,) rows of the query's features."""
     train_row: npt.NDArray[np.intp]
     """(k,) rows of the train's features."""
     distance: npt.NDArray[np.uint16]
-    """(k,) Hamming distance [bits], rising."""
+    """(k,) Hamming distance [bits], ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,45 +31,45 @@ class Lines:
     """Matches to draw, nearest descriptors first."""
 
     query_xy: npt.NDArray[np.float32]
-    """(k, 2) where they begin, on the query's full-resolution grid [px]."""
+    """(k, 2) positions on the query's full-resolution grid [px]."""
     train_xy: npt.NDArray[np.float32]
-    """(k, 2) where they end, on the train's [px]."""
+    """(k, 2) positions on the train's full-resolution grid [px]."""
     inlier: npt.NDArray[np.bool_] | None
-    """(k,) whether they agree with the pair's shift; None: nobody has checked."""
+    """(k,) True for inliers; None: not verified."""
 
     def __len__(self) -> int:
         return len(self.query_xy)
 
 
 def cross_matches(query: Features, train: Features, most: int | None = None) -> CrossMatches:
-    """Find the nearest matches that are best in both directions, as BFMatcher's crossCheck does.
+    """Find mutual nearest neighbours, as BFMatcher's crossCheck does.
 
     Returns
     -------
     CrossMatches
-        At most `most`, by distance, then query row.
+        At most `most` matches, in ascending order of distance, then query row.
     """
     there, back = hamming_top2_both(query.descriptors, train.descriptors, np.array([0, len(train)], np.int64))
     if not len(query) or not len(train):
         return CrossMatches(np.zeros(0, np.intp), np.zeros(0, np.intp), np.zeros(0, np.uint16))
-    chosen = there.index[:, 0]
-    rows = np.flatnonzero(back.index[chosen, 0] == np.arange(len(query)))
+    nearest = there.index[:, 0]
+    rows = np.flatnonzero(back.index[nearest, 0] == np.arange(len(query)))
     rows = rows[np.argsort(there.best[rows, 0], kind="stable")][:most]
-    return CrossMatches(rows, chosen[rows].astype(np.intp), there.best[rows, 0])
+    return CrossMatches(rows, nearest[rows].astype(np.intp), there.best[rows, 0])
 
 
 def lines_to_draw(
     folder: RunFolder, query: str, train: str, most: int, windows: tuple[Window, Window], *, inliers_only: bool
 ) -> Lines:
-    """Choose the `most` nearest matches of a pair with both ends in sight.
+    """Return the `most` nearest matches of a pair with both ends inside the windows.
 
-    The stored matches where verification has judged them; else, as the notebook, those that are best in both
-    directions.
+    They are taken from the stored matches if the pair is verified, else from the mutual nearest neighbours, as in the
+    notebook.
 
     Raises
     ------
     RunFolderError
-        Only inliers are wanted and none are known.
+        Only inliers are wanted, but the matches are not verified.
     """
     features = folder.features(query), folder.features(train)
     matches = folder.verified.matches(query, train)
@@ -80,7 +80,7 @@ def lines_to_draw(
         agree = inliers(matches)
         wanted = agree if inliers_only else np.ones(len(matches), np.bool_)
     elif inliers_only:
-        raise RunFolderError(f"{folder} knows no inliers of {query} and {train}: run verify first")
+        raise RunFolderError(f"{folder} has no inliers of {query} and {train}: run verify first")
     else:
         found = cross_matches(*features)
         rows = found.query_row, found.train_row
@@ -93,7 +93,7 @@ def lines_to_draw(
 
 
 def in_window(points: npt.NDArray[np.float32], window: Window) -> npt.NDArray[np.bool_]:
-    """Say which points, pixel centres at integers, lie in a window: (k,) bool."""
+    """Return which points, pixel centres at integers, are inside a window: (k,) bool."""
     x0, y0, x1, y1 = window.bounds
     x, y = points.T + 0.5
     inside: npt.NDArray[np.bool_] = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)

@@ -41,8 +41,8 @@ _PAIR_COLUMNS: dict[str, Any] = {
     "rival_dy_m": "float64",
     "searched_m": "float64",
 }
-"""Columns of pairs.parquet after those of the scenes, in its order: matching and verification fill all but
-``network_residual_m``, which `add_network` fills. New columns come last."""
+"""Columns of pairs.parquet after those that identify the scenes, in this order. Matching and verification fill all but
+``network_residual_m``, which `add_network` fills. Add new columns at the end."""
 
 
 def pair_table(record: RunRecord, folder: RunFolder, keys: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -66,7 +66,7 @@ def pair_table(record: RunRecord, folder: RunFolder, keys: pd.DataFrame) -> tupl
     rows = keys.merge(found.drop_duplicates("key"), on="key", how="left", validate="one_to_one")
     missing = int(rows["n_good"].isna().sum())
     if missing:
-        raise RunFolderError(f"{folder} has no result of {missing} pairs under these settings: run verify first")
+        raise RunFolderError(f"{folder} has no results for {missing} pairs under these settings: run verify first")
     scenes = {item.scene.scene_id: item.scene for item in record.usable}
     table = pd.DataFrame({"query": rows["query"], "train": rows["train"]})
     for side in ("query", "train"):
@@ -79,7 +79,7 @@ def pair_table(record: RunRecord, folder: RunFolder, keys: pd.DataFrame) -> tupl
 
 
 def similarity_matrix(record: RunRecord, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Lay similarities out as a square, query down, train across; what was not computed is blank."""
+    """Return similarities as a square table: queries as rows, trains as columns, NaN where not computed."""
     names = pd.Index([item.scene.scene_id for item in record.usable])
     square = np.full((len(names), len(names)), np.nan)
     square[names.get_indexer(pd.Index(pairs["query"])), names.get_indexer(pd.Index(pairs["train"]))] = pairs[
@@ -89,19 +89,19 @@ def similarity_matrix(record: RunRecord, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> geopandas.GeoDataFrame:
-    """Make one row per scene: its footprint in longitude and latitude, its offset in the network of shifts.
+    """Return one row per scene, with its footprint in longitude and latitude and its offset in the network of shifts.
 
     Parameters
     ----------
     record, folder
         The run.
     network
-        Rows by scene id, see `s2fast.geometry.network.add_network`.
+        One row per scene, by id, see `s2fast.geometry.network.add_network`.
     """
     rows, footprints = [], []
     for item in record.usable:
         scene = item.scene
-        ground = folder.placement(scene.scene_id)
+        placement = folder.placement(scene.scene_id)
         rows.append(
             {
                 "scene_id": scene.scene_id,
@@ -114,9 +114,9 @@ def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> 
                 "cols": item.raster.shape[1],
                 "windows_read": folder.tile(scene.scene_id).windows_read,
                 "n_keypoints": folder.keypoints(scene.scene_id),
-                "clear_pct": overlap_pct(ground, ground),
+                "clear_pct": overlap_pct(placement, placement),
                 **network.loc[scene.scene_id].to_dict(),
             }
         )
-        footprints.append(footprint(ground))
+        footprints.append(footprint(placement))
     return geopandas.GeoDataFrame(rows, geometry=footprints, crs="EPSG:4326")

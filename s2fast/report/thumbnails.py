@@ -1,4 +1,4 @@
-"""Small pictures of a scene for the report: as it is, and as the detector was allowed to see it."""
+"""Thumbnails of scenes for the report: in colour, and masked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from s2fast.folder.record import SceneInput
 from s2fast.folder.run_folder import RunFolder
-from s2fast.report.imagery import from_source, shown_tile, stored_grey, stretched, whole
+from s2fast.report.imagery import from_source, shown_tile, stored_grey, stretched, whole_scene
 from s2fast.work.executors import Workplace, run_units
 
 SIDE_PX = 512
@@ -22,36 +22,36 @@ SIDE_PX = 512
 _LEAST_SIDE_PX = 96
 
 _FULL_SIDE_SCENES = 60
-"""More scenes than this get smaller thumbnails, so that all of them together stay the same size."""
+"""Number of scenes from which thumbnails become smaller, so that their total size stays the same."""
 
 _QUALITY = 78
-"""Of JPEG: twenty times faster to write than WebP, and a third larger."""
+"""JPEG quality. JPEG is twenty times faster to write than WebP, and a third larger."""
 
 _OUTSIDE = 0.4
-"""Brightness left to what lies outside the regions: dark enough to tell, light enough to know the place."""
+"""Relative brightness outside the regions: dark enough to see the mask, light enough to recognise the ground."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnails:
-    """One scene's pictures, as data addresses of JPEG images."""
+    """One scene's thumbnails, as data URLs of JPEG images."""
 
     scene: str
-    """The scene in colour, or what is stored of it."""
+    """The scene in colour, or the stored tile in grey."""
     tile: str
-    """The stored tile in grey, dark where no keypoint may lie."""
+    """The stored tile in grey, dark where keypoints are not allowed."""
     in_colour: bool
-    """False: the source is gone, `scene` shows the stored grey."""
+    """False if the scene's file cannot be read, and `scene` shows the stored tile."""
 
 
 def thumbnails(scenes: Sequence[SceneInput], folder: RunFolder, workplace: Workplace) -> dict[str, Thumbnails]:
-    """Draw the thumbnails of all scenes, each a unit of work; by scene id."""
+    """Draw the thumbnails of all scenes, one unit of work per scene; return them by scene id."""
     side_px = thumbnail_side(len(scenes))
     drawn = run_units(workplace, thumbnail_unit, scenes, side_px, folder.address)
     return {item.scene.scene_id: pictures for item, pictures in drawn}
 
 
 def thumbnail_side(scenes: int) -> int:
-    """Choose the longest side of a thumbnail [px].
+    """Return the longest side of a thumbnail [px].
 
     Examples
     --------
@@ -64,15 +64,15 @@ def thumbnail_side(scenes: int) -> int:
 def thumbnail_unit(item: SceneInput, side_px: int, out: str) -> Thumbnails:
     """Draw one scene's thumbnails."""
     folder, scene_id = RunFolder(out), item.scene.scene_id
-    window = whole(folder, scene_id)
+    window = whole_scene(folder, scene_id)
     pixels = from_source(folder, scene_id, window, side_px, item.scene.source)
     scene = stored_grey(folder, scene_id, window, side_px) if pixels is None else stretched(pixels)
     tile = shown_tile(folder, scene_id, window, side_px, _OUTSIDE)
-    return Thumbnails(data_address(scene), data_address(tile), pixels is not None)
+    return Thumbnails(data_url(scene), data_url(tile), pixels is not None)
 
 
-def data_address(image: npt.NDArray[np.uint8]) -> str:
-    """Write (rows, cols, 3) RGB or (rows, cols) grey pixels as an address a page can show without fetching anything."""
+def data_url(image: npt.NDArray[np.uint8]) -> str:
+    """Encode (rows, cols, 3) RGB or (rows, cols) grey pixels as a data URL of a JPEG image."""
     bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()

@@ -41,7 +41,7 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
     """Match every pair that has no result under its key, and remove stale results."""
     rule = MatchingRule.of(record.config.matching)
     pairs = wanted_pairs(record, folder, keys.pair_key)
-    stored = set(folder.matched.whole(with_matches=True)["key"])
+    stored = set(folder.matched.complete_rows(with_matches=True)["key"])
     budget_bytes = record.config.compute.budget_mb * MIB
     # Plan all pairs, including those already stored, so that a resumed run writes the same files as an uninterrupted
     # one.

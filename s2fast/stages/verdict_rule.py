@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Config, Verification
+from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.placement import common_centre, overlap_pct
-from s2fast.geometry.shift import Evidence, Judgement, find_anywhere, find_shift
+from s2fast.geometry.shift import find_anywhere, find_shift
 from s2fast.image.fixed_pattern import explained_by_paint, explained_by_pattern
 from s2fast.model import PairVerdict
 from s2fast.stages.matching_rule import MatchedScene, MatchingRule

@@ -61,7 +61,7 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
     config, rule = record.config, VerdictRule.of(record.config)
     pairs = wanted_pairs(record, folder, keys.verdict_key)
     with_matches = config.output.keep_matches != "none"
-    stored = set(folder.verified.whole(with_matches=with_matches)["key"])
+    stored = set(folder.verified.complete_rows(with_matches=with_matches)["key"])
     planned = plan_blocks(pairs, keypoint_counts(record, folder), config.compute.budget_mb * MIB)
     missing = [[pair for pair in block if pair.key not in stored] for block in planned]
     blocks = _with_matched_blocks(missing, record, folder)
@@ -80,7 +80,7 @@ def _with_matched_blocks(blocks: Sequence[Sequence[Pair]], record: RunRecord, fo
     if not any(blocks):
         return []
     matched = {(pair.query, pair.train): pair.key for pair in wanted_pairs(record, folder, keys.pair_key)}
-    whole = folder.matched.whole(with_matches=True)
+    whole = folder.matched.complete_rows(with_matches=True)
     block_of = dict(zip(whole["key"], whole["block"], strict=True))
     found = []
     for block in filter(None, blocks):

@@ -1,8 +1,8 @@
-"""Synthetic Sentinel-2 archives whose truth is known.
+"""Synthetic Sentinel-2 archives with known ground truth.
 
-One module for each idea: `plan` (tiles, dates, names), `terrain` (what lies where), `season` (colours through the
-year), `ground` (how it looks), `clearings` (the polygons), `atmosphere` (what the sensor makes of it), `archive` (the
-files), and `noise` under all of them.
+Modules: `plan` (tiles, dates, names), `terrain` (positions of rivers, forests and settlements), `season` (colours
+through the year), `ground` (reflectance), `clearings` (the polygons), `atmosphere` (atmosphere and sensor), `archive`
+(the files), and `noise`, which the others build on.
 """
 
 from __future__ import annotations

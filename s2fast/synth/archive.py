@@ -1,4 +1,4 @@
-"""Write an archive: render every scene block by block, compress it, and say in ``truth.json`` what was put in."""
+"""Write an archive: render every scene block by block, compress it, and record the ground truth in ``truth.json``."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ from .plan import EPSG, PIXEL_M, Acquisition, Tile, acquisitions_of, tiles_of
 from .season import palette
 
 Progress = Callable[[int, int], None]
-"""Told the scenes written so far and the scenes in all."""
+"""Called with the number of scenes written so far and the total number of scenes."""
 
 _CLOUD_HEIGHT_M = 1300.0
-_QUALITY = 33  # per cent of the raw size, what true-colour images of the ground segment come to
+_QUALITY = 33  # per cent of the raw size, as in the ground segment's true-colour images
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One tile of one acquisition, ready to be rendered in any window."""
+    """One tile of one acquisition, which can be rendered window by window."""
 
     tile: Tile
-    """Where."""
+    """The tile."""
     acquisition: Acquisition
-    """When and how."""
+    """The overpass."""
     sky: Sky
-    """What was in the way."""
+    """Clouds, haze and the edge of the swath."""
     cleared: ClearingMap
-    """The clear-cuts seen on the day."""
+    """The clear-cuts visible on that day."""
     salt: int
-    """Which ground: `noise.salt_of` of the seed."""
+    """Seed of the ground: `noise.salt_of` of the archive's seed."""
 
     def render(self, col: int, row: int, cols: int, rows: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Image a window, as before compression.
+        """Render a window, before compression.
 
         Returns
         -------
         tuple
-            Image, shape (3, rows, cols), uint8, and sky class of each pixel, shape (rows, cols), uint8. A pixel comes
-            out the same whatever the window around it.
+            Image, shape (3, rows, cols), uint8, and sky class of each pixel, shape (rows, cols), uint8. A pixel's
+            values do not depend on the window.
         """
         left, top = self.tile.left + PIXEL_M * (col + 0.5), self.tile.top - PIXEL_M * (row + 0.5)
         day = self.acquisition
@@ -78,7 +78,7 @@ class Scene:
 def scenes_of(
     tiles: Sequence[Tile], acquisitions: Sequence[Acquisition], clearings: Sequence[Clearing], seed: int
 ) -> list[Scene]:
-    """Combine every acquisition with every tile, in the order of dates, then of tiles."""
+    """Return a scene for every acquisition and tile, ordered by date, then by tile."""
     salt = salt_of(seed)
     west = min(tile.left for tile in tiles)
     east = max(tile.bounds[2] for tile in tiles)
@@ -86,7 +86,7 @@ def scenes_of(
     scenes: list[Scene] = []
     for day in acquisitions:
         cleared = ClearingMap(clearings, acquisitions, day)
-        # Sun in the south-east at about 40 degrees, as at 10:30 local time: shadows fall to the north-west.
+        # Sun in the south-east at 40 degrees elevation, as at 10:30 local time: shadows fall to the north-west.
         sky = Sky(
             haze=day.haze,
             threshold=threshold_for(day.cloud),
@@ -109,38 +109,38 @@ def synth(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Path:
-    """Write a synthetic Sentinel-2 archive whose truth is known.
+    """Write a synthetic Sentinel-2 archive with known ground truth.
 
-    The folder receives a SAFE folder for each scene with its true-colour JP2, ``regions.geojson`` with clear-cuts, and
-    ``truth.json``. The same arguments give the same bytes.
+    It consists of a SAFE folder per scene with its true-colour JP2, ``regions.geojson`` with clear-cuts, and
+    ``truth.json``. The output is deterministic: equal arguments give equal bytes.
 
     Parameters
     ----------
     folder
-        Where to write; made if absent, must be empty.
+        Output folder; created if missing, must be empty.
     size
         Rows and columns of a tile [px], at 10 m; at least 256.
     tiles
-        MGRS tiles of zone 36, band U. Neighbours share 9 % of their width at every size.
+        MGRS tiles of zone 36, band U. Neighbours overlap by 9 % of their width at every size.
     dates
-        Number of acquisitions. The first two are clear; cloud, swath edge, snow and haze come in turn.
+        Number of acquisitions. The first two are clear; cloud, swath edge, snow and haze follow in turn.
     seed
-        Which ground, weather and shifts.
+        Seed of the ground, the weather and the shifts.
     progress
         Called after every scene.
 
     Returns
     -------
     Path
-        ``truth.json``.
+        Path of ``truth.json``.
 
     Raises
     ------
     ConfigError
-        An argument is out of range, a tile is unknown, or the folder holds something.
+        An argument is out of range, a tile is unknown, or the folder is not empty.
     """
     if seed < 0:
-        raise ConfigError(f"synth: seed is {seed}, wanted 0 or more")
+        raise ConfigError(f"synth: seed is {seed}, must be 0 or more")
     layout = tiles_of(tiles, size)
     acquisitions = acquisitions_of(dates, seed)
     folder = Path(folder)
@@ -170,12 +170,12 @@ def synth(
 
 
 def _write_scene(folder: Path, scene: Scene) -> dict[str, Any]:
-    """Render and compress one scene; return its entry in the truth."""
+    """Render and compress one scene; return its entry in ``truth.json``."""
     tile, day = scene.tile, scene.acquisition
     name = day.image_path(tile.name)
     path = folder / name
     path.parent.mkdir(parents=True)
-    # The driver can only copy, so the pixels wait in a plain file, which keeps them out of memory.
+    # The JP2 driver only copies whole files, so the pixels go through a temporary file instead of memory.
     with tempfile.TemporaryDirectory(prefix=".synth-", dir=folder) as scratch:
         plain = Path(scratch) / "plain.tif"
         counts = _write_plain(plain, scene)
@@ -200,7 +200,7 @@ def _write_scene(folder: Path, scene: Scene) -> dict[str, Any]:
 
 
 def _write_plain(path: Path, scene: Scene) -> NDArray[np.int64]:
-    """Render a scene into a tiled GeoTIFF, one row of blocks at a time; return the pixels of each sky class."""
+    """Render a scene to a tiled GeoTIFF, one row of blocks at a time; return the pixel count of each sky class."""
     size = scene.tile.size
     block = _block_px(size)
     counts = np.zeros(4, np.int64)
@@ -227,12 +227,12 @@ def _write_plain(path: Path, scene: Scene) -> NDArray[np.int64]:
 
 
 def _block_px(size: int) -> int:
-    """Block size of a file: 1024 px as the ground segment's, smaller in small images so that these have several too."""
+    """Return the block size: 1024 px as in real images, less for small images, so that they have several blocks."""
     return min(1024, max(128, 1 << math.ceil(math.log2(size / 4))))
 
 
 def _compress(plain: Path, path: Path, size: int) -> None:
-    """Compress as the ground segment does: irreversible 9/7 wavelet, independent blocks, six resolutions."""
+    """Compress like the ground segment: irreversible 9/7 wavelet, independent blocks, six resolutions."""
     block = _block_px(size)
     with rasterio.Env(GDAL_NUM_THREADS="ALL_CPUS", GDAL_PAM_ENABLED=False):
         rasterio.shutil.copy(

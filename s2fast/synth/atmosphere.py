@@ -1,4 +1,4 @@
-"""From reflectance on the ground to numbers in the file: blur, haze, clouds, shadows, noise, the swath's end."""
+"""Convert ground reflectance to pixel values: blur, haze, clouds, shadows, noise and the edge of the swath."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .noise import compiled, fractal_noise, hashed, ramp, unit, value_noise
 from .plan import PIXEL_M
 
 NO_DATA, CLEAR, SHADOW, CLOUD = 0, 1, 2, 3
-"""Classes of a pixel in the sky mask."""
+"""Pixel classes of the sky mask."""
 
 NO_CLOUDS = 9.0
 """A threshold that cloud noise never reaches."""
@@ -20,37 +20,37 @@ NO_CLOUDS = 9.0
 # The ground segment maps reflectance 0 to 0.3558 onto 1 to 255.
 _DN_PER_REFLECTANCE = 254.0 / 0.3558
 _PATH = (0.022, 0.034, 0.058)  # light scattered on a clear day (red, green, blue) [reflectance]
-_HAZE = (0.30, 0.33, 0.37)  # the colour thick haze tends to
-_SIDE_WEIGHT = 0.13  # of a pixel's neighbour in the blur: about 0.2 of the contrast is left at the Nyquist frequency
+_HAZE = (0.30, 0.33, 0.37)  # colour of thick haze
+_SIDE_WEIGHT = 0.13  # weight of a neighbour in the blur: about 0.2 of the contrast remains at the Nyquist frequency
 _NOISE_DN = 0.7
-_SWATH_SLOPE = 0.25  # metres east for a metre north: the ground track's inclination at 50 degrees north
-_SWATH_STEP_M = 240.0  # the detectors' lines end in steps
+_SWATH_SLOPE = 0.25  # metres east per metre north: inclination of the ground track at 50 degrees north
+_SWATH_STEP_M = 240.0  # height of the steps in the swath's edge
 
 
 class Sky(NamedTuple):
-    """What lies between ground and sensor during one overpass; a named tuple, because compiled code can read one."""
+    """State of the atmosphere and the swath in one overpass; a named tuple, because compiled code can read it."""
 
     haze: float
-    """Optical depth beyond a clear day's."""
+    """Optical depth in excess of a clear day's."""
     threshold: float
-    """Cloud noise above this is cloud."""
+    """Cloud noise above this value is cloud."""
     shadow_x: float
-    """How far east of a cloud its shadow falls [m]."""
+    """Eastward offset of a cloud's shadow [m]."""
     shadow_y: float
-    """How far north of a cloud its shadow falls [m]."""
+    """Northward offset of a cloud's shadow [m]."""
     swath_x: float
-    """Easting of the swath's end at northing `swath_y` [m]; all west of it was seen."""
+    """Easting of the swath's edge at northing `swath_y` [m]; everything west of it was imaged."""
     swath_y: float
-    """Northing the swath's end is given for [m]."""
+    """Northing at which the swath's edge has easting `swath_x` [m]."""
     salt: int
     """Seed of this overpass's clouds and noise."""
 
 
 def threshold_for(share: float) -> float:
-    """Cloud noise level above which about a share of the sky lies.
+    """Return the cloud noise threshold that gives about this cloud cover.
 
-    The noise is near a normal distribution with mean 0 and standard deviation 0.223, whose quantiles the logistic
-    function meets closely enough: the truth records what came of it.
+    The noise is approximately normal with mean 0 and standard deviation 0.223; a logistic function approximates its
+    quantiles. ``truth.json`` records the actual cloud cover.
 
     Examples
     --------
@@ -64,11 +64,11 @@ def threshold_for(share: float) -> float:
 
 @compiled
 def cloud_noise(x: float, y: float, salt: int) -> float:
-    """How much cloud there is to a place: broad fields of weather times small billows, 0 on average."""
+    """Compute the cloud density at a position: the sum of large-scale noise and small billows, 0 on average."""
     broad = fractal_noise(x / 4500.0, y / 4500.0, 2, salt + 51)
     px, py, height, total = x / 1500.0, y / 1500.0, 0.5, 0.0
     for octave in range(5):
-        # Folding the noise at zero leaves round tops with sharp creases between them.
+        # The absolute value of the noise has sharp creases at zero, which outline round billows.
         total += height * (abs(value_noise(px, py, salt + 61 + octave)) - 0.378)
         px, py = 2.1 * (0.7986 * px - 0.6018 * py), 2.1 * (0.6018 * px + 0.7986 * py)
         height *= 0.56
@@ -82,22 +82,22 @@ def observe(
     top: float,
     sky: Sky,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Image a window as the sensor would.
+    """Simulate the sensor's image of a window.
 
     Parameters
     ----------
     ground
-        Reflectance with one pixel of margin all around, shape (rows + 2, cols + 2, 3), float32.
+        Reflectance with a margin of one pixel on each side, shape (rows + 2, cols + 2, 3), float32.
     left, top
         Map position of the centre of the first pixel inside the margin [m].
     sky
-        What lies above the ground.
+        State of the atmosphere and the swath.
 
     Returns
     -------
     tuple
-        The image, shape (3, rows, cols), uint8: 0 in all bands where nothing was seen, 1 to 255 elsewhere; the class
-        of each pixel, shape (rows, cols), uint8.
+        The image, shape (3, rows, cols), uint8: 0 in all bands outside the swath, 1 to 255 elsewhere; the class of each
+        pixel, shape (rows, cols), uint8.
     """
     rows, cols = ground.shape[0] - 2, ground.shape[1] - 2
     image = np.zeros((3, rows, cols), np.uint8)
@@ -131,7 +131,7 @@ def observe(
                 seen = (1.0 - cloud) * seen + cloud * top_of_cloud
                 value = 1.0 + seen * _DN_PER_REFLECTANCE
                 h = hashed(math.floor(x), math.floor(y), sky.salt + 43 + band)
-                # Two uniform draws: a triangular distribution, near enough to the sensor's noise.
+                # The sum of two uniform draws has a triangular distribution, which approximates sensor noise.
                 value += _NOISE_DN * 2.45 * (unit(h) + unit(hashed(h, 1, sky.salt)) - 1.0)
                 image[band, row, col] = np.uint8(min(255.0, max(1.0, value + 0.5)))
     return image, classes

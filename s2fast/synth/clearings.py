@@ -1,4 +1,4 @@
-"""Clear-cuts: polygons in the forest, each with the date it is first seen, and how much of every pixel they cover."""
+"""Clear-cuts: polygons in the forest with the date each is first visible, and the share of each pixel they cover."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from .plan import ANCHOR, EPSG, PIXEL_M, Acquisition, Tile
 from .terrain import forest_at, river_distance
 
 _CELL_M = 420.0
-_SHARE, _LEAST_SHARE = 0.85, 0.10  # of the forest's cells that were ever cut: near the archives' corner, and far away
+_SHARE, _LEAST_SHARE = 0.85, 0.10  # share of forest cells with a clear-cut: near the archives' corner, and far away
 _DISTRICT_M = 26_000.0
-_REACH_M = 300.0  # labels are drawn beyond a tile's edge as well
+_REACH_M = 300.0  # a tile's labels extend this far beyond its edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class Clearing:
 
 
 def clearings_in(tiles: Iterable[Tile], dates: int, seed: int) -> list[Clearing]:
-    """Find all clearings on or near some tiles.
+    """Return all clearings on or near the given tiles.
 
-    Each cell of a fixed lattice holds at most one, well inside it: clearings never overlap, and the same ones appear
-    whatever tiles are asked for, except that their numbers follow their order.
+    Each cell of a fixed lattice contains at most one clearing, entirely inside it, so clearings never overlap. They do
+    not depend on the selection of tiles, except for their numbers.
     """
     salt = salt_of(seed)
     found: list[Clearing] = []
@@ -67,22 +67,22 @@ def _cells_around(tile: Tile) -> Iterator[tuple[int, int]]:
 
 
 def _felled_share(x: float, y: float) -> float:
-    """Share of the cells that were cut: highest where small archives lie, so that their masks hold features too."""
+    """Return the share of cells with a clear-cut; highest at small archives, so that their masks contain features."""
     distance = math.hypot(x - ANCHOR[0], y - ANCHOR[1])
     return max(_LEAST_SHARE, _SHARE * math.exp(-((distance / _DISTRICT_M) ** 2)))
 
 
 def _outline(draw: np.random.Generator) -> tuple[Polygon | MultiPolygon, float]:
-    """Draw a felled area around the origin: mostly one oblong, at times with a stand left inside or in parts.
+    """Draw a felled area around the origin: usually one oblong, sometimes with a hole or in several parts.
 
     Returns
     -------
     tuple
-        The outline, and a distance from the origin that it stays within along either axis [m].
+        The outline, and an upper bound of its extent from the origin along either axis [m].
     """
     if draw.random() < 0.15:
         centres = draw.permutation([(-75.0, -75.0), (75.0, -75.0), (-75.0, 75.0), (75.0, 75.0)])[: draw.integers(2, 4)]
-        # Radii below 62 m reach at most 75 m: parts meet neither each other nor the next cell's.
+        # With radii below 62 m a part extends at most 75 m, so it touches neither another part nor another cell.
         parts = [Polygon(_ring(draw.uniform(30.0, 62.0), draw) + centre) for centre in centres]
         return MultiPolygon(parts), 150.0
     radius = float(np.clip(draw.lognormal(math.log(95.0), 0.4), 30.0, 165.0))
@@ -92,7 +92,7 @@ def _outline(draw: np.random.Generator) -> tuple[Polygon | MultiPolygon, float]:
 
 
 def _ring(radius: float, draw: np.random.Generator) -> NDArray[np.float64]:
-    """Corners around the origin in the order of their direction, so that no sides cross; at most 1.2 radii away."""
+    """Draw corners around the origin, at most 1.2 radii away, sorted by direction so that no sides cross."""
     corners = int(draw.integers(5, 11))
     angle = (np.arange(corners) + draw.uniform(-0.3, 0.3, corners)) * (2 * math.pi / corners)
     reach = radius * draw.uniform(0.8, 1.2, corners)
@@ -102,7 +102,7 @@ def _ring(radius: float, draw: np.random.Generator) -> NDArray[np.float64]:
 
 
 def on_tile(clearings: Iterable[Clearing], tile: Tile) -> list[Clearing]:
-    """Choose those a tile's labels list: all within 300 m of it, so some reach out of the tile and some lie beyond."""
+    """Return the clearings in a tile's labels: all within 300 m of it, including some partly or entirely outside."""
     left, bottom, right, top = tile.bounds
     area = shapely.box(left - _REACH_M, bottom - _REACH_M, right + _REACH_M, top + _REACH_M)
     return [clearing for clearing in clearings if area.intersects(clearing.geometry)]
@@ -111,7 +111,7 @@ def on_tile(clearings: Iterable[Clearing], tile: Tile) -> list[Clearing]:
 def write_regions(
     path: Path, tiles: Sequence[Tile], acquisitions: Sequence[Acquisition], clearings: Sequence[Clearing]
 ) -> None:
-    """Write the labels as the real file has them: EPSG:4326, `img_date` and `tile` of each row, a row for each tile."""
+    """Write the labels like the real file: EPSG:4326, columns `img_date` and `tile`, one row per clearing and tile."""
     to_degrees = Transformer.from_crs(EPSG, 4326, always_xy=True)
     rows = []
     for tile in tiles:
@@ -127,7 +127,7 @@ def write_regions(
 
 
 class ClearingMap:
-    """The clearings one acquisition shows, ready to be drawn into any window."""
+    """The clearings visible in one acquisition, which can be rasterised in any window."""
 
     def __init__(self, clearings: Iterable[Clearing], acquisitions: Sequence[Acquisition], shown: Acquisition) -> None:
         visible = [clearing for clearing in clearings if clearing.seen_from <= shown.index]
@@ -139,9 +139,9 @@ class ClearingMap:
         self._sides = np.concatenate([np.empty((0, 4)), *sides])
 
     def window(self, left: float, top: float, rows: int, cols: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Share of each pixel that is cleared, and how far it has grown over: (rows, cols) float32, 0 to 1, each.
+        """Return the cleared share of each pixel, and its regrowth: (rows, cols) float32, 0 to 1, each.
 
-        `left` and `top` are the centre of the first pixel [m].
+        `left` and `top` are the map position of the first pixel's centre [m].
         """
         return _draw(
             left, top, rows, cols, self._shift[0], self._shift[1], self._boxes, self._offsets, self._sides, self._growth
@@ -153,7 +153,7 @@ def _growth(day: date, felled: date) -> float:
 
 
 def _sides(geometry: Polygon | MultiPolygon) -> NDArray[np.float64]:
-    """All sides of all rings, shape (n, 4): x and y of both ends."""
+    """Return all sides of all rings, shape (n, 4): x and y of both ends."""
     rings = []
     for part in getattr(geometry, "geoms", [geometry]):
         for ring in (part.exterior, *part.interiors):
@@ -164,7 +164,7 @@ def _sides(geometry: Polygon | MultiPolygon) -> NDArray[np.float64]:
 
 @compiled
 def _cover(x: float, y: float, sides: NDArray[np.float64]) -> float:
-    """Share of a pixel inside an outline (even-odd), from the distance of its centre to the nearest side."""
+    """Return the share of a pixel inside an outline (even-odd rule), estimated from its centre's signed distance."""
     inside = False
     nearest = 1e30
     for k in range(len(sides)):

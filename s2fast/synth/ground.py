@@ -1,9 +1,9 @@
-"""How the ground looks: fields, woods, streams, roads and villages, as a function of map position and seed.
+"""Reflectance of the ground: fields, woods, streams, roads and villages, as a function of map position and seed.
 
-Nothing is stored and nothing depends on a neighbour, so any window of any tile shows the same place the same way. What
-changes between dates comes in from outside: the palette, the crop year and the clearings.
+Each position is computed independently and without stored state, so it looks the same in any window of any tile. What
+changes between dates is passed as arguments: the palette, the crop year and the clearings.
 
-One pixel is one sample; edges are softened over a pixel's width here, and the sensor's blur comes later.
+Each pixel is one sample. Edges are softened over a pixel's width here; the sensor's blur is applied later.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _material(palette: NDArray[np.float64], index: int, brightness: float) -> Co
 
 @compiled
 def _line_cover(distance: float, width: float) -> float:
-    """Share of a pixel that a line of this width covers, its centre at this distance."""
+    """Return the share of a pixel covered by a line of this width, at this distance from the pixel's centre."""
     far_side = min(0.5 * PIXEL_M, distance + 0.5 * width)
     near_side = max(-0.5 * PIXEL_M, distance - 0.5 * width)
     return max(0.0, (far_side - near_side) / PIXEL_M)
@@ -67,8 +67,8 @@ def _field(
     palette: NDArray[np.float64],
     seed: int,
 ) -> Colour:
-    """One block of farmland: strips and cross cuts, a crop for each field, rows and soil patches."""
-    # The direction of the strips as a slope; every third block lies across.
+    """Return the colour of a block of farmland: fields with a crop each, plant rows and soil patches."""
+    # The direction of the strips as a slope; every third block is turned by 90 degrees.
     slope = 0.9 * value_noise(site_x / 9000.0, site_y / 9000.0, seed + 401) + 0.5 * (draw(block, 0) - 0.5)
     c = 1.0 / math.sqrt(1.0 + slope * slope)
     s = slope * c
@@ -79,25 +79,25 @@ def _field(
     strip, _, to_side = cut_line(u, 140.0 + 520.0 * size * size, block)
     piece, _, to_end = cut_line(v, 420.0 + 800.0 * draw(block, 2), hashed(block, strip, 3))
     field = hashed(hashed(block, strip, 4), piece, 5)
-    # Some fields carry something else every year, most are lasting grass or come round to the same kind of crop.
+    # Some fields change their crop every year, most keep the same one.
     crop = int(CROPS * draw(field, year if draw(field, 903) < 0.4 else 0))
     tone = 0.72 + 0.46 * draw(field, 900) + 0.14 * draw(field, 1000 + year)
     soil = fractal_noise(x / 310.0, y / 310.0, 4, seed + 411)
-    # Rows and wet spots follow the field, not the map's axes.
+    # Plant rows and wet spots are aligned with the field, not with the map's axes.
     rows = value_noise(u / 21.0, v / 620.0, hashed(field, year, 6))
     grain = value_noise(u / 19.0, v / 19.0, block + 1) + 0.7 * value_noise(u / 43.0, v / 43.0, block + 2)
     spots = ramp(value_noise((u + 30.0 * soil) / 66.0, (v - 30.0 * grain) / 66.0, block + 3), 0.45, 0.75)
     roughness = 0.4 + 1.2 * draw(field, 901)
     bright = tone * (1.0 + roughness * (0.30 * soil + 0.05 * rows + 0.10 * grain + 0.32 * spots))
     colour = _material(palette, crop, bright)
-    # A grass balk or a worn turning strip between two fields.
+    # A strip of grass or bare earth between two fields.
     balk = 0.55 * _line_cover(min(to_side, to_end), 7.0)
     return _mix(colour, _material(palette, TRACK if draw(field, 902) < 0.35 else MEADOW, 0.9), balk)
 
 
 @compiled
 def _farmland(x: float, y: float, year: int, palette: NDArray[np.float64], seed: int) -> Colour:
-    """Blocks of fields with tracks and shelterbelts between them, and single trees."""
+    """Return the colour of farmland: blocks of fields, tracks and shelterbelts between them, and single trees."""
     block, to_border, border, site_x, site_y = cell(x, y, _BLOCK_M, 0.7, seed + 431)
     colour = _field(x, y, block, site_x, site_y, year, palette, seed)
     kind = unit(border)
@@ -121,7 +121,7 @@ def _farmland(x: float, y: float, year: int, palette: NDArray[np.float64], seed:
 
 @compiled
 def _forest(x: float, y: float, palette: NDArray[np.float64], seed: int) -> Colour:
-    """Stands of one species and age, their canopy, and the rides between them."""
+    """Return the colour of forest: stands of one species and age, their canopy, and the lanes between them."""
     stand, to_border, border, _, _ = cell(x, y, 430.0, 0.55, seed + 501)
     canopy = value_noise(x / 13.0, y / 13.0, seed + 502) + 0.8 * value_noise(x / 31.0, y / 31.0, seed + 503)
     patch = fractal_noise(x / 260.0, y / 260.0, 3, seed + 504)
@@ -138,14 +138,14 @@ def _forest(x: float, y: float, palette: NDArray[np.float64], seed: int) -> Colo
 
 @compiled
 def _settlement(x: float, y: float, depth: float, village: int, palette: NDArray[np.float64], seed: int) -> Colour:
-    """Streets, plots with a house each, gardens, and the large roofs of yards and works."""
+    """Return the colour of a settlement: streets, plots with houses and gardens, and large industrial roofs."""
     slope = 4.0 * draw(village, 10) - 2.0
     c = 1.0 / math.sqrt(1.0 + slope * slope)
     s = slope * c
     u, v = c * x + s * y, c * y - s * x
     row, _, to_street = cut_line(u, 125.0, village)
     line, _, to_lane = cut_line(v, 210.0, hashed(village, row, 7))
-    # Quarters differ: closed rows of houses, allotments, parks.
+    # Quarters differ in density: terraced houses, allotments, parks.
     quarter = draw(hashed(row, line, village), 5)
     dense = ramp(depth, -200.0, 1200.0) * quarter + 0.25 * quarter
     plot = hashed(math.floor(v / 26.0), math.floor(u / 34.0), hashed(row, line, village))
@@ -169,7 +169,7 @@ def _settlement(x: float, y: float, depth: float, village: int, palette: NDArray
 
 @compiled
 def _wild(x: float, y: float, palette: NDArray[np.float64], wild: float, seed: int) -> Colour:
-    """Meadow and groves of a floodplain."""
+    """Return the colour of a floodplain: meadows and groves."""
     damp = 1.0 + 0.3 * wild + 0.10 * value_noise(x / 19.0, y / 19.0, seed + 702)
     groves = ramp(wild + 0.5 * value_noise(x / 60.0, y / 60.0, seed + 703), 0.12, 0.26)
     canopy = 1.05 + 0.25 * value_noise(x / 16.0, y / 16.0, seed + 704)
@@ -178,7 +178,7 @@ def _wild(x: float, y: float, palette: NDArray[np.float64], wild: float, seed: i
 
 @compiled
 def _felled(x: float, y: float, palette: NDArray[np.float64], growth: float, seed: int) -> Colour:
-    """Litter, skid trails and stacked wood of a clearing, greener with the years."""
+    """Return the colour of a clearing: litter and debris, greener with growing scrub."""
     litter = (
         1.0 + 0.25 * value_noise(x / 24.0, y / 24.0, seed + 711) + 0.2 * value_noise(x / 70.0, y / 70.0, seed + 712)
     )
@@ -189,7 +189,7 @@ def _felled(x: float, y: float, palette: NDArray[np.float64], growth: float, see
 def _surface(
     x: float, y: float, clearing: float, growth: float, year: int, palette: NDArray[np.float64], seed: int
 ) -> Colour:
-    """Reflectance of one place: each kind of land over those it takes ground from; what is hidden is not computed."""
+    """Return the reflectance at a position; land covers are layered, and fully hidden layers are not computed."""
     to_water, width = river_distance(x, y, seed)
     forest_depth = forest_at(x, y, seed)
     depth, village = settlement_at(x, y, seed)
@@ -235,7 +235,7 @@ def render_ground(
     palette: NDArray[np.float64],
     seed: int,
 ) -> NDArray[np.float32]:
-    """Reflectance of a window.
+    """Compute the reflectance of a window.
 
     Parameters
     ----------
@@ -243,15 +243,15 @@ def render_ground(
         Map position of the centre of the window's first pixel [m]. Whole metres, so that the same pixel has the same
         position in every window, to the last bit.
     shift_x, shift_y
-        How far east and north the image lies from the ground [m].
+        Offset of the image from the ground, east and north [m].
     clearing, growth
-        Share of each pixel that is cleared and how far it has grown over again, shape (rows, cols), 0 to 1.
+        Share of each pixel that is cleared, and its regrowth, shape (rows, cols), 0 to 1.
     year
-        The crops of which year.
+        Year of the crops.
     palette
         From `season.palette`, shape (17, 3).
     seed
-        Which ground: a number from `noise.salt_of`.
+        Seed of the ground, from `noise.salt_of`.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Noise that is a pure function of position: hashed lattices, nothing stored, nothing drawn in sequence.
+"""Noise as a pure function of position, from hashed lattices, without state or random sequences.
 
-Everything here is compiled, takes and returns scalars, and works in signed 64-bit integers, because numba turns a sum
-of uint64 and int64 into a float. Shifts are masked where the sign bit would otherwise be carried along.
+All functions are compiled, take and return scalars, and use signed 64-bit integers, because numba converts the sum of
+uint64 and int64 to a float. Right shifts are masked, because they extend the sign bit.
 
 References
 ----------
@@ -19,7 +19,7 @@ from s2fast_kernels.compiled import njit
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
-# Odd numbers without structure; what they are does not matter, that they stay the same does.
+# Arbitrary odd numbers without structure. They must not change: all archives depend on them.
 _STEP_I = 0x1E3779B97F4A7C15
 _STEP_J = 0x2545F4914F6CDD1D
 _STEP_SALT = 0x632BE59BD9B4E019
@@ -27,15 +27,15 @@ _MIXER = 0x56E8FEB86659FD93
 
 
 def compiled(function: Function) -> Function:
-    """Compile without the GIL, so that blocks of one image render on several threads.
+    """Compile a function that releases the GIL, so that blocks of one image are rendered on several threads.
 
-    No ``fastmath``: the same position must give the same bits in every window.
+    ``fastmath`` is off, because a position must give the same bits in every window.
     """
     return cast(Function, njit(nogil=True, error_model="numpy")(function))
 
 
 def salt_of(seed: int) -> int:
-    """Spread seeds apart: every ground takes its layers' salts from the numbers just above its own.
+    """Return widely spaced salts for consecutive seeds, because layers use the numbers just above a ground's salt.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def salt_of(seed: int) -> int:
 
 @compiled
 def hashed(i: int, j: int, salt: int) -> int:
-    """Mix two lattice coordinates and a salt into 64 well-spread bits."""
+    """Hash two lattice coordinates and a salt to 64 bits."""
     h = i * _STEP_I + j * _STEP_J + salt * _STEP_SALT
     h = (h ^ ((h >> 32) & 0xFFFFFFFF)) * _MIXER
     h = (h ^ ((h >> 29) & 0x7FFFFFFFF)) * _MIXER
@@ -56,19 +56,19 @@ def hashed(i: int, j: int, salt: int) -> int:
 
 @compiled
 def unit(h: int) -> float:
-    """Uniform number in [0, 1) from hashed bits."""
+    """Convert hashed bits to a uniform number in [0, 1)."""
     return ((h >> 11) & 0x1FFFFFFFFFFFFF) * (1.0 / (1 << 53))
 
 
 @compiled
 def draw(h: int, k: int) -> float:
-    """Draw the k-th uniform number in [0, 1) that belongs to one hash."""
+    """Return the k-th uniform number in [0, 1) derived from a hash."""
     return unit(hashed(h, k, 77))
 
 
 @compiled
 def ramp(value: float, low: float, high: float) -> float:
-    """Rise smoothly from 0 at `low` to 1 at `high`; falls where high < low."""
+    """Return a smooth step from 0 at `low` to 1 at `high`; it falls if high < low."""
     t = (value - low) / (high - low)
     t = min(1.0, max(0.0, t))
     return t * t * (3.0 - 2.0 * t)
@@ -76,13 +76,13 @@ def ramp(value: float, low: float, high: float) -> float:
 
 @compiled
 def _corner(h: int) -> float:
-    """Give a lattice corner its number in [-1, 1): a quicker mix than `hashed`, for the upper bits only."""
+    """Return a lattice corner's value in [-1, 1): a faster hash than `hashed`, which mixes only the upper bits."""
     return (((h ^ ((h >> 32) & 0xFFFFFFFF)) * _MIXER) >> 11) * (1.0 / (1 << 52))
 
 
 @compiled
 def value_noise(x: float, y: float, salt: int) -> float:
-    """Smooth noise in [-1, 1] with one random value per unit square's corner."""
+    """Return smooth noise in [-1, 1], interpolated between random values at the corners of unit squares."""
     i, j = math.floor(x), math.floor(y)
     u, v = x - i, y - j
     u = u * u * u * (u * (u * 6.0 - 15.0) + 10.0)
@@ -96,9 +96,9 @@ def value_noise(x: float, y: float, salt: int) -> float:
 
 @compiled
 def fractal_noise(x: float, y: float, octaves: int, salt: int) -> float:
-    """Sum of value noise over octaves, each half as high; about [-1, 1].
+    """Return the sum of value noise over octaves of halving amplitude; about [-1, 1].
 
-    Octaves are turned by 37 degrees against each other, so that their lattices never show as one grid.
+    Each octave is rotated by 37 degrees relative to the last, so that no common lattice is visible.
     """
     total, amplitude = 0.0, 0.55
     for octave in range(octaves):
@@ -110,18 +110,18 @@ def fractal_noise(x: float, y: float, octaves: int, salt: int) -> float:
 
 @compiled
 def _cut(i: int, width: float, salt: int) -> float:
-    """Where the i-th cut of a line lies: about i widths from its start."""
+    """Return the position of the i-th cut of a line, about i widths from its start."""
     return (i + 0.7 * unit(hashed(i, 0, salt)) - 0.35) * width
 
 
 @compiled
 def cut_line(t: float, width: float, salt: int) -> tuple[int, int, float]:
-    """Cut a line into uneven pieces about `width` long.
+    """Locate a position on a line that is cut into uneven pieces about `width` long.
 
     Returns
     -------
     tuple
-        Index of the piece that holds `t`, index of the cut nearest to `t`, and the distance to that cut.
+        Index of the piece that contains `t`, index of the cut nearest to `t`, and the distance to that cut.
     """
     i = math.floor(t / width)
     start = _cut(i, width, salt)
@@ -140,7 +140,7 @@ def cut_line(t: float, width: float, salt: int) -> tuple[int, int, float]:
 
 @compiled
 def cell(x: float, y: float, size: float, jitter: float, salt: int) -> tuple[int, float, int, float, float]:
-    """Find the Voronoi cell around a point, of sites jittered on a square lattice.
+    """Find the Voronoi cell of a point, for sites jittered around a square lattice.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def cell(x: float, y: float, size: float, jitter: float, salt: int) -> tuple[int
     size
         Lattice spacing [m].
     jitter
-        How far a site moves, 0 to 1 lattice spacings in all.
+        Range of a site's position along each axis, 0 to 1 lattice spacings.
 
     Returns
     -------
@@ -163,7 +163,7 @@ def cell(x: float, y: float, size: float, jitter: float, salt: int) -> tuple[int
     for i in range(ci - 1, ci + 2):
         for j in range(cj - 1, cj + 2):
             h = hashed(i, j, salt)
-            # One hash is enough for both coordinates: its upper and its lower half.
+            # The upper and lower half of one hash give the two coordinates.
             site_x = (i + 0.5 + jitter * (((h >> 32) & 0xFFFFFFFF) / 4294967296.0 - 0.5)) * size
             site_y = (j + 0.5 + jitter * ((h & 0xFFFFFFFF) / 4294967296.0 - 0.5)) * size
             d = (x - site_x) ** 2 + (y - site_y) ** 2

@@ -1,4 +1,4 @@
-"""Which acquisitions an archive holds: tiles and their grids, dates and their weather, the ground segment's names."""
+"""The plan of an archive: tiles and their grids, dates and their weather, and the names of the files."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rasterio import Affine
 from s2fast.errors import ConfigError
 
 PIXEL_M = 10.0
-"""Width of a pixel at every archive size [m]."""
+"""Pixel size, at every archive size [m]."""
 
 FULL_SIZE = 10980
 """Rows and columns of a real 10 m tile [px]."""
 
 EPSG = 32636
-"""UTM zone 36 north, where the ground lies."""
+"""CRS of the archive: UTM zone 36 north."""
 
 ANCHOR = (600_000, 5_600_040)
-"""Upper left corner of 36UXA, which archives of every size share [m]."""
+"""Upper left corner of 36UXA, fixed for archives of every size [m]."""
 
 MAX_SHIFT_M = 7.5
 """Largest geolocation error in either direction [m]."""
@@ -35,7 +35,7 @@ _GRID_M = 60  # tile corners snap outwards to the 60 m grid that all bands share
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One MGRS tile, or its upper left part where an archive is smaller than full size."""
+    """One MGRS tile, scaled down if the archive is smaller than full size; see `tiles_of`."""
 
     name: str
     """For example ``36UXA``."""
@@ -48,7 +48,7 @@ class Tile:
 
     @property
     def transform(self) -> Affine:
-        """Pixel corner to map position."""
+        """Transform from pixel corners to map positions."""
         return Affine(PIXEL_M, 0.0, self.left, 0.0, -PIXEL_M, self.top)
 
     @property
@@ -59,10 +59,10 @@ class Tile:
 
 
 def tiles_of(names: Sequence[str], size: int) -> list[Tile]:
-    """Lay out tiles of any size in the geometry of the full ones.
+    """Return tiles of any size in the relative layout of full-size tiles.
 
-    Pixels stay 10 m. A smaller tile keeps the upper left corner's share of the way from 36UXA, so that neighbours share
-    the same 9 % of their width at every size.
+    Pixels are always 10 m. Distances between the tiles' upper left corners are scaled with their size, so that
+    neighbours overlap by 9 % of their width at every size.
 
     Examples
     --------
@@ -73,16 +73,16 @@ def tiles_of(names: Sequence[str], size: int) -> list[Tile]:
     """
     if size < 256:
         raise ConfigError(
-            f"synth: size is {size} px, wanted at least 256: smaller tiles hold too few features to match"
+            f"synth: size is {size} px, must be at least 256: smaller tiles contain too few features to match"
         )
     if not names or len(set(names)) != len(names):
-        raise ConfigError(f"synth: tiles are {', '.join(names) or 'none'}, wanted one or more different tiles")
+        raise ConfigError(f"synth: tiles are {', '.join(names) or 'none'}: name one or more different tiles")
     tiles = []
     for name in names:
         parts = re.fullmatch(rf"36U([{_COLUMNS}])([{_ROWS}])", name)
         if parts is None:
             raise ConfigError(
-                f"synth: unknown tile {name!r}, wanted 36U and two letters, {_COLUMNS[0]} to {_COLUMNS[-1]} and one of "
+                f"synth: unknown tile {name!r}: write 36U and two letters, {_COLUMNS[0]} to {_COLUMNS[-1]} and one of "
                 f"{_ROWS}, such as 36UXA"
             )
         easting = 100_000 * (1 + _COLUMNS.index(parts[1]))
@@ -98,43 +98,43 @@ def tiles_of(names: Sequence[str], size: int) -> list[Tile]:
 
 @dataclass(frozen=True, slots=True)
 class Acquisition:
-    """One overpass: every tile of it shares the weather, the swath and the geolocation error, as in reality."""
+    """One overpass; as in reality, all its tiles share the weather, the swath and the geolocation error."""
 
     index: int
-    """Place in the archive's order of dates."""
+    """Position in the archive's order of dates, from 0."""
     day: date
     """Day of sensing."""
     label: str
-    """The condition in a word or two."""
+    """Short description of the conditions."""
     shift_x: float
-    """How far east of the truth the image lies [m]: ground at E is seen at E + shift_x."""
+    """Geolocation error to the east [m]: ground at E is seen at E + shift_x."""
     shift_y: float
-    """How far north of the truth the image lies [m]."""
+    """Geolocation error to the north [m]."""
     haze: float
-    """Optical depth of haze beyond a clear day's."""
+    """Optical depth of haze in excess of a clear day's."""
     cloud: float
-    """Wanted share of the sky under clouds, 0 to 1; the truth holds the measured one."""
+    """Intended cloud cover, 0 to 1; ``truth.json`` records the actual one."""
     snow: float
-    """Share of open ground under snow, 0 to 1."""
+    """Share of open ground covered by snow, 0 to 1."""
     swath: float
-    """Where the swath ends: share of the archive's width that was seen, from the west; 1 or more: all."""
+    """Share of the archive's width inside the swath, from the west; 1 or more: all."""
 
     @property
     def orbit(self) -> int:
-        """Absolute orbit of Sentinel-2A over these tiles: 143 orbits in 10 days, 6210 on 2016-08-30."""
+        """Absolute orbit number of Sentinel-2A: 6210 on 2016-08-30, plus 143 orbits in 10 days."""
         return 6210 + 143 * ((self.day - _FIRST_DAY).days // 10)
 
     @property
     def baseline(self) -> str:
-        """Processing baseline in force on the day."""
+        """Processing baseline on that day."""
         return next(name for since, name in _BASELINES if self.day >= since)
 
     def scene_id(self, tile: str) -> str:
-        """Name a scene as s2fast does: ``S2A_20160830T083602_T36UYA``."""
+        """Return s2fast's id of a tile's scene, such as ``S2A_20160830T083602_T36UYA``."""
         return f"S2A_{self.day:%Y%m%d}T{_SENSING}_T{tile}"
 
     def image_path(self, tile: str) -> PurePosixPath:
-        """Where the scene's true-colour image lies inside an archive, from the SAFE folder down."""
+        """Return the path of a tile's true-colour image inside the archive, starting with the SAFE folder."""
         sensed, made = f"{self.day:%Y%m%d}T{_SENSING}", f"{self.day:%Y%m%d}T{_MADE}"
         safe = f"S2A_MSIL1C_{sensed}_N{self.baseline}_R021_T{tile}_{made}.SAFE"
         granule = f"L1C_T{tile}_A{self.orbit:06d}_{made}"
@@ -150,8 +150,8 @@ _BASELINES = (
     (date.min, "0204"),
 )
 
-# Ten-day repeat cycles after the first day, and what the overpass met: label, haze, cloud, snow, swath. The first two
-# are a pair of clear dates; every kind of trouble has had its turn after eight, and then the years go on.
+# For each overpass: ten-day repeat cycles after the first day, label, haze, cloud, snow, swath. The first two are
+# clear. After all eight the list repeats in later years.
 _WEATHER = (
     (0, "clear", 0.00, 0.00, 0.0, 9.0),
     (35, "clear", 0.05, 0.00, 0.0, 9.0),
@@ -166,12 +166,12 @@ _CYCLES_PER_ROUND = 110
 
 
 def acquisitions_of(count: int, seed: int) -> list[Acquisition]:
-    """List an archive's overpasses in the order of their dates.
+    """Return an archive's overpasses in order of date.
 
-    The first one has no shift; the others lie up to 7.5 m (0.75 px) off in each direction.
+    The first has no geolocation error; that of the others is up to 7.5 m (0.75 px) along each axis.
     """
     if count < 1:
-        raise ConfigError(f"synth: dates is {count}, wanted at least 1")
+        raise ConfigError(f"synth: dates is {count}, must be at least 1")
     acquisitions = []
     for index in range(count):
         turn, kind = divmod(index, len(_WEATHER))

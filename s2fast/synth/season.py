@@ -1,4 +1,4 @@
-"""What the ground is made of, and how bright each material is on a day of the year."""
+"""The ground's materials and their reflectance on each day of the year."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CROPS = 7
-"""Rows of the palette that are crops; a field grows another one every year."""
+"""Number of crops, which are the palette's first rows."""
 
 MEADOW, BROADLEAF, CONIFER, WATER, TRACK, ROAD, ROOF, GARDEN, CLEARING, SCRUB = range(CROPS, CROPS + 10)
 
@@ -52,24 +52,24 @@ _YEAR: tuple[tuple[tuple[int, tuple[float, float, float]], ...], ...] = (
 )  # fmt: skip
 
 _SNOW = (0.56, 0.57, 0.58)
-# How much of a material a closed snow cover hides: canopies and traffic keep most of theirs dark.
+# Share of each material that full snow cover hides; low for forest canopies and water.
 _SNOW_HOLDS = (0.80, 0.72, 0.66, 0.70, 0.78, 0.82, 0.62, 0.85, 0.16, 0.06, 0.60, 0.55, 0.20, 0.75, 0.62, 0.85, 0.65)
 
 
 def palette(day: date, snow_cover: float) -> NDArray[np.float64]:
-    """Surface reflectance of every material on one day.
+    """Return the surface reflectance of every material on one day.
 
     Parameters
     ----------
     day
-        Only its place in the year matters.
+        The date; only the day of the year matters.
     snow_cover
-        Share of the open ground under snow, 0 to 1.
+        Share of the open ground covered by snow, 0 to 1.
 
     Returns
     -------
     ndarray, shape (17, 3), float64
-        Red, green, blue [reflectance, 0 to 1]; the crops first, then the materials this module names.
+        Red, green, blue [reflectance, 0 to 1]; first the crops, then the materials named in this module.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Where things are: water courses, forests and settlements, as distances and depths at any map position."""
+"""Positions of water courses, forests and settlements, as distances and depths at any map position."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _TOWN_CELL_M = 23_000.0
 
 @compiled
 def _water_courses(x: float, y: float, seed: int) -> tuple[float, float]:
-    """Distance to the nearest water course before it meanders, and that course's width [m]."""
-    # The divides lie at whole multiples of the spacing: a river never leaves its own column.
+    """Return the distance to the nearest water course without meanders, and that course's width [m]."""
+    # Watersheds lie at whole multiples of the spacing, so a river never leaves its column.
     column = math.floor((x - 594_000.0) / _RIVER_SPACING_M)
     middle = 594_000.0 + (column + 0.5) * _RIVER_SPACING_M
     course = middle + 4200.0 * value_noise(y / 14_000.0, column + 0.5, seed + 105)
     to_river = abs(x - course)
     divide = to_river / (0.62 * _RIVER_SPACING_M)
     side = 2 * column + (1 if x > course else 0)
-    # Streams come down at an angle, as tributaries do.
+    # Streams join the river at an angle, like tributaries.
     along = y - 0.45 * to_river + 900.0 * value_noise(x / 3100.0, y / 9000.0, seed + 106)
     _, stream, to_stream = cut_line(along, _STREAM_SPACING_M, seed + 107 + 13 * side)
     stream_width = 16.0 * max(0.0, 0.95 - divide - 0.3 * unit(hashed(stream, side, seed)))
@@ -34,10 +34,10 @@ def _water_courses(x: float, y: float, seed: int) -> tuple[float, float]:
 
 @compiled
 def river_distance(x: float, y: float, seed: int) -> tuple[float, float]:
-    """Distance to the nearest water course, and that course's width [m].
+    """Return the distance to the nearest water course, and that course's width [m].
 
-    Rivers run south about every 31 km and meander; streams join them from both sides and run dry towards the divide.
-    Exact only near the water; beyond about a kilometre the meanders are left out.
+    Rivers run south about every 31 km and meander; streams join them from both sides and narrow towards the watershed.
+    The distance is exact only near the water; beyond about a kilometre meanders are ignored.
     """
     distance, width = _water_courses(x, y, seed)
     if distance > 1600.0:
@@ -49,21 +49,21 @@ def river_distance(x: float, y: float, seed: int) -> tuple[float, float]:
 
 @compiled
 def forest_at(x: float, y: float, seed: int) -> float:
-    """How deep in forest a place is: above 0 inside, below 0 outside; about 1 in a kilometre or two."""
+    """Return the depth of a position in forest: positive inside, negative outside; it changes by 1 in 1 to 2 km."""
     depth = fractal_noise(x / 5600.0, y / 5600.0, 3, seed + 201) - 0.10
-    if abs(depth) > 0.34:  # the ragged edge is not as deep
+    if abs(depth) > 0.34:  # the ragged edge does not extend this far
         return depth
     return depth + 0.30 * fractal_noise(x / 1500.0, y / 1500.0, 5, seed + 211)
 
 
 @compiled
 def settlement_at(x: float, y: float, seed: int) -> tuple[float, int]:
-    """How deep in a settlement a place is [m, above 0 inside], and the settlement's hash."""
+    """Return the depth of a position in a settlement [m, positive inside], and the settlement's hash."""
     i, j = math.floor(x / _VILLAGE_CELL_M), math.floor(y / _VILLAGE_CELL_M)
     h = hashed(i, j, seed + 302)
     radius, distance = 0.0, 1e9
     if draw(h, 0) < 0.55:
-        # Centre and radius keep a village inside its own cell: no neighbour need be asked.
+        # Centre and radius keep a village inside its cell, so neighbouring cells need not be checked.
         dx = x - (i + 0.5 + 0.3 * (draw(h, 1) - 0.5)) * _VILLAGE_CELL_M
         dy = y - (j + 0.5 + 0.3 * (draw(h, 2) - 0.5)) * _VILLAGE_CELL_M
         stretch = 0.75 + 0.5 * draw(h, 3)

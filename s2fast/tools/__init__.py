@@ -1,1 +1,1 @@
-"""Commands beside the job: the doctor, the demo, the configuration reference."""
+"""Auxiliary commands: the doctor, the demo and the configuration reference."""

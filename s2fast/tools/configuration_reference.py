@@ -1,4 +1,4 @@
-"""Write the configuration reference from the models; `make docs` puts it into docs/configuration.md."""
+"""Generate the configuration reference from the models; `make docs` writes it to docs/configuration.md."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from s2fast.config import Config
 
 _HEAD = """# Configuration
 
-All keys, their values, defaults and meaning. `s2fast run CONFIG --set section.key=value` overrides one; a wrong key is
-answered with the nearest valid one. `configs/default.toml` holds the defaults, `configs/notebook.toml` does as the
-notebook does.
+All keys with their values, defaults and meanings. `s2fast run CONFIG --set section.key=value` overrides a key; the
+error for an unknown key names the nearest valid one. `configs/default.toml` holds the defaults, `configs/notebook.toml`
+reproduces the notebook.
 
-Written from the models by `python -m s2fast.tools.configuration_reference > docs/configuration.md`.
+Generated from the models by `python -m s2fast.tools.configuration_reference > docs/configuration.md`.
 """
 
 _BOUNDS = {Ge: ("at least", "ge"), Gt: ("more than", "gt"), Le: ("at most", "le"), Lt: ("less than", "lt")}
 
 
 def configuration_markdown() -> str:
-    """Write the reference as Markdown."""
+    """Return the reference as Markdown."""
     return "\n".join([_HEAD, *_sections()])
 
 
@@ -67,7 +67,7 @@ def _type(kind: Any) -> str:
 
 
 def _toml(value: Any) -> str:
-    # Strings, numbers, lists and booleans look alike in TOML and JSON.
+    # TOML and JSON write strings, numbers, lists and booleans identically.
     return json.dumps(value)
 
 

@@ -1,4 +1,4 @@
-"""The demo: a small synthetic archive, the whole job on it, its report, a picture of its best pair."""
+"""The demo: generate a small synthetic archive, run all stages on it, and draw its best pair."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _DATES = 3
 
 
 def run_demo(out: Path, progress: Progress) -> Iterator[str]:
-    """Run the demo in a folder; yields what to tell the user, line by line."""
+    """Run the demo in a folder; yield the lines to print."""
     from s2fast.synth import synth
 
     archive, folder = out / "archive", out / "run"
     if not archive.exists():
-        # An archive that is there is whole: it is made elsewhere and moved.
+        # The archive is generated under another name and then renamed, so an existing one is complete.
         partial = out / "archive.partial"
         shutil.rmtree(partial, ignore_errors=True)
         with progress.stage("synth", len(_TILES) * _DATES, 0) as bar:

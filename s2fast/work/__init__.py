@@ -1,1 +1,1 @@
-"""Where work runs, and what is shown of it."""
+"""Executors for units of work, progress display, interrupts and standard streams."""

@@ -1,6 +1,7 @@
-"""Where work runs: this process, local workers, or a Dask cluster, behind `concurrent.futures.Executor`.
+"""Executors for units of work: this process, local worker processes, or a Dask cluster.
 
-Units of work are idempotent and write their own files, so that a unit whose worker died is simply submitted again.
+All are used through `concurrent.futures.Executor`. Units of work are idempotent and write their own files, so a unit
+whose worker died is simply submitted again.
 """
 
 from __future__ import annotations
@@ -38,31 +39,31 @@ _limit = 0
 """Threads per unit of work in this process; see `limit_threads`."""
 
 MAX_LOSSES = 3
-"""A unit lost with its worker this often is given up. Before the last attempt it runs with no other beside it, so that
-it is the one to blame."""
+"""A unit that lost its worker this many times raises an error. The last attempt runs without other units, so that the
+unit itself is known to be the cause."""
 
-RETURN_S = 60.0
-"""How long to wait [s] for a Dask scheduler that went away, and a worker of it."""
+RECONNECT_S = 60.0
+"""How long to wait for a lost Dask scheduler to return with a worker [s]."""
 
 
-ANSWER_S = 30.0
-"""How long the result of a finished unit, or the end of a connection, may take to arrive from a Dask cluster [s]."""
+ANSWER_TIMEOUT_S = 30.0
+"""Timeout for a finished unit's result, and for closing a connection, of a Dask cluster [s]."""
 
-SILENCE_S = 30.0
-"""After so long [s] without a result the executor is asked whether it is still there."""
+LIVENESS_CHECK_S = 30.0
+"""The executor is checked for being alive after this long without a result [s]."""
 
 
 class Workplace:
-    """An executor and what units of work may assume of it.
+    """An executor, its number of slots and its threads per unit.
 
     Parameters
     ----------
     executor
-        Where to submit units.
+        Executor to submit units to.
     slots
-        How many units run at once.
+        Number of units that run at once.
     threads
-        Threads one unit may use; 0: leave every library its own default.
+        Threads one unit may use; 0: each library's own default.
     """
 
     def __init__(self, executor: Executor, slots: int, threads: int) -> None:
@@ -70,38 +71,38 @@ class Workplace:
         self.slots = slots
         self.threads = threads
 
-    given_up: tuple[type[Exception], ...] = ()
-    """What a unit ends with when the executor itself has replaced its worker too often. Another unit that only waited
-    on the same workers may end so too."""
+    give_up_errors: tuple[type[Exception], ...] = ()
+    """Errors with which the executor itself gives up a unit after replacing its worker too often. They may also hit
+    innocent units that were queued on the same workers."""
 
     def is_lost(self) -> bool:
-        """Return whether the executor is gone without a word; may take a while."""
+        """Return whether the executor stopped responding; may block for a while."""
         return False
 
     def reopen(self) -> None:
-        """Open the executor anew after it was lost, with all units under way."""
+        """Replace an executor that was lost together with all submitted units."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Drop what waits, let what runs end."""
+        """Cancel queued units and wait for running ones."""
         self.executor.shutdown(cancel_futures=True)
 
 
 class InProcess(Executor):
-    """Run each call at once, in this process."""
+    """Run each call immediately, in this process."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Call the function now; the future is done when this returns."""
+        """Call the function and return a finished future."""
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # handed to the caller by future.result(), as every executor does
+        except Exception as error:  # future.result() raises it, as with every executor
             future.set_exception(error)
         return future
 
 
 class LocalPool(Workplace):
-    """Processes of this machine, spawned: OpenCV, OpenMP and Zarr do not survive a fork."""
+    """Local worker processes, spawned because OpenCV, OpenMP and Zarr are not fork-safe."""
 
     def __init__(self, workers: int, threads: int) -> None:
         super().__init__(self._open(workers), workers, threads)
@@ -113,21 +114,21 @@ class LocalPool(Workplace):
 
     def reopen(self) -> None:
         """See `Workplace`."""
-        log.warning("a worker process died (killed, or out of memory); its units are computed again")
+        log.warning("a worker process died (killed, or out of memory); its units are recomputed")
         self.close()
         self.executor = self._open(self.slots)
 
 
 def _begin_worker() -> None:
-    # Warnings of libraries are not for users, who see what a worker prints.
+    # Keep warnings of libraries off the terminal.
     logging.captureWarnings(True)
-    _follow_parent()
+    _exit_with_parent()
 
 
-def _follow_parent() -> None:
-    """Tie this worker to the process that started it, which may be killed and then can tell nobody."""
+def _exit_with_parent() -> None:
+    """Exit this worker when its parent process ends, even if the parent is killed."""
     parent = multiprocessing.parent_process()
-    # Control-C reaches every process of a terminal; what to do about it is the parent's to say.
+    # Control-C reaches every process of a terminal; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def end_with_parent() -> None:
@@ -139,45 +140,45 @@ def _follow_parent() -> None:
 
 
 class _DaskExecutor(Executor):
-    """Submits to a Dask client; unlike Dask's own executor, no future stays open when its result cannot be fetched."""
+    """Submits to a Dask client; unlike Dask's own executor, resolves a future even if its result cannot be fetched."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Submit a call; a lost connection is a `BrokenExecutor`."""
+        """Submit a call; raise `BrokenExecutor` if the connection is lost."""
         if self._client.status != "running":
             raise BrokenExecutor("no connection to the scheduler")
         remote = self._client.submit(fn, *args, pure=False, **kwargs)
         future: Future[Any] = Future()
-        # Whoever cancels has no further use for the result; Dask's own cancel() would wait for the scheduler.
+        # Release the result of a cancelled call; Dask's own cancel() would block on the scheduler.
         future.add_done_callback(lambda done: remote.release() if done.cancelled() else None)
-        remote.add_done_callback(partial(_hand_over, future))
+        remote.add_done_callback(partial(_copy_outcome, future))
         return future
 
 
-def _hand_over(future: Future[Any], remote: Any) -> None:
-    """Give a future what became of Dask's future, which has ended."""
+def _copy_outcome(future: Future[Any], remote: Any) -> None:
+    """Set a future's result or exception from a finished Dask future."""
     if not future.set_running_or_notify_cancel():
         return
     try:
-        future.set_result(remote.result(timeout=ANSWER_S))
+        future.set_result(remote.result(timeout=ANSWER_TIMEOUT_S))
     except (TimeoutError, CancelledError, asyncio.CancelledError) as error:
         future.set_exception(BrokenExecutor(f"the scheduler went away: {error}"))
-    except Exception as error:  # the unit's own, or the connection's
+    except Exception as error:  # raised by the unit, or by the connection
         lost = remote.status != "error"
         future.set_exception(BrokenExecutor(f"the result was lost: {error}") if lost else error)
 
 
 class DaskCluster(Workplace):
-    """Workers of a Dask scheduler. Dask itself gives the units of a dead worker to another."""
+    """Workers of a Dask scheduler, which reassigns the units of a dead worker."""
 
     def __init__(self, address: str, threads: int) -> None:
         try:
             import distributed
         except ImportError as error:
             raise ConfigError("--scheduler needs Dask: pip install 's2fast[cluster]'") from error
-        self.given_up = (distributed.scheduler.KilledWorker,)
+        self.give_up_errors = (distributed.scheduler.KilledWorker,)
         self._address = address
         self._client = self._connect()
         slots = sum(self._workers().values())
@@ -195,9 +196,9 @@ class DaskCluster(Workplace):
             raise ConfigError(f"no Dask scheduler answers at {self._address}: {error}") from error
 
     def _workers(self) -> dict[str, int]:
-        """Ask the scheduler for its workers and their threads; none if it does not answer."""
+        """Return the number of threads of each worker; empty if the scheduler does not answer."""
         try:
-            found: dict[str, int] = self._client.sync(self._client.scheduler.ncores, callback_timeout=ANSWER_S)
+            found: dict[str, int] = self._client.sync(self._client.scheduler.ncores, callback_timeout=ANSWER_TIMEOUT_S)
         except (OSError, RuntimeError, AttributeError):  # a closed client has neither scheduler nor loop
             return {}
         return found
@@ -207,10 +208,10 @@ class DaskCluster(Workplace):
         return not self._workers()
 
     def reopen(self) -> None:
-        """Wait for the scheduler and a worker to be back; see `Workplace`."""
-        log.warning("the Dask scheduler at %s went away; waiting %.0f s for it", self._address, RETURN_S)
+        """Wait for the scheduler to return with a worker; see `Workplace`."""
+        log.warning("the Dask scheduler at %s went away; waiting %.0f s for it", self._address, RECONNECT_S)
         self.close()
-        deadline = time.monotonic() + RETURN_S
+        deadline = time.monotonic() + RECONNECT_S
         while time.monotonic() < deadline:
             try:
                 self._client = self._connect()
@@ -224,36 +225,36 @@ class DaskCluster(Workplace):
             self.close()
         raise S2FastError(
             f"the Dask scheduler at {self._address} went away and did not come back with a worker within "
-            f"{RETURN_S:.0f} s: what was complete is kept; start it and run again"
+            f"{RECONNECT_S:.0f} s: completed results are kept; start the scheduler and run again"
         )
 
     def close(self) -> None:
         """See `Workplace`."""
-        # A scheduler that does not answer is as good as closed.
+        # A scheduler that does not answer counts as closed.
         with suppress(OSError):
-            self._client.close(timeout=ANSWER_S)
+            self._client.close(timeout=ANSWER_TIMEOUT_S)
 
 
 @contextmanager
 def open_workplace(workers: int = 1, scheduler: str | None = None, threads: int = 0) -> Iterator[Workplace]:
-    """Open the executor the options ask for, and close it at the end.
+    """Yield the workplace that the options select; close it afterwards.
 
     Parameters
     ----------
     workers
-        Local processes; 1: this process.
+        Number of local worker processes; 1: run in this process.
     scheduler
-        Address of a Dask scheduler; wins over `workers`.
+        Address of a Dask scheduler; takes precedence over `workers`.
     threads
-        ``compute.threads``; 0 shares the cores between local workers.
+        ``compute.threads``; 0: share the cores between local workers.
 
     Raises
     ------
     ConfigError
-        The options contradict each other, or the scheduler cannot be reached.
+        `workers` is below 1, or the scheduler cannot be used.
     """
     if workers < 1:
-        raise ConfigError(f"--workers must be at least 1, got {workers}")
+        raise ConfigError(f"--workers is {workers}, must be at least 1")
     workplace: Workplace
     if scheduler is not None:
         workplace = DaskCluster(scheduler, threads)
@@ -268,7 +269,7 @@ def open_workplace(workers: int = 1, scheduler: str | None = None, threads: int 
 
 
 class _Task:
-    """A unit on its way, and how often its worker died."""
+    """A unit of work and the number of times it was lost with its worker."""
 
     def __init__(self, unit: Any) -> None:
         self.unit = unit
@@ -276,100 +277,100 @@ class _Task:
 
     @property
     def suspect(self) -> bool:
-        """Whether to run it alone: once more and it is given up."""
+        """Whether to run the unit alone, because its next loss is the last one allowed."""
         return self.losses == MAX_LOSSES - 1
 
 
 def run_units(
     workplace: Workplace, function: Callable[..., Any], units: Iterable[Any], *context: Any
 ) -> Iterator[tuple[Any, Any]]:
-    """Run ``function(unit, *context)`` for every unit; yield (unit, result) as they finish.
+    """Run ``function(unit, *context)`` for every unit; yield (unit, result) in order of completion.
 
-    Only a few units wait at the executor at a time, so that a long list costs no memory. A unit that was lost with its
-    worker, or with the connection to it, is submitted again. The first failure of a unit itself is raised here and the
-    units not yet started are dropped.
+    Only a few units are submitted at a time, so that a long list needs little memory. A unit lost with its worker, or
+    with the connection to it, is submitted again. The first exception of a unit is raised here and cancels the units
+    not yet started.
 
     Raises
     ------
     S2FastError
-        A unit was lost `MAX_LOSSES` times, or the executor did not come back.
+        A unit was lost `MAX_LOSSES` times, or the executor did not return.
     """
-    fresh = map(_Task, units)
-    again: deque[_Task] = deque()
-    waiting: dict[Future[Any], _Task] = {}
+    new_tasks = map(_Task, units)
+    retries: deque[_Task] = deque()
+    submitted: dict[Future[Any], _Task] = {}
     broken = False
     try:
         while True:
-            if broken and not waiting:
+            if broken and not submitted:
                 workplace.reopen()
                 broken = False
-            alone = workplace.slots == 1 or any(task.suspect for task in again)
-            while not broken and len(waiting) < (1 if alone else 2 * workplace.slots):
-                task = again.popleft() if again else next(fresh, None)
+            one_at_a_time = workplace.slots == 1 or any(task.suspect for task in retries)
+            while not broken and len(submitted) < (1 if one_at_a_time else 2 * workplace.slots):
+                task = retries.popleft() if retries else next(new_tasks, None)
                 if task is None:
                     break
                 try:
                     future = workplace.executor.submit(_run_unit, workplace.threads, function, task.unit, *context)
                 except BrokenExecutor:
-                    again.appendleft(task)
+                    retries.appendleft(task)
                     broken = True
                 else:
-                    waiting[future] = task
-            if not waiting and not broken:
+                    submitted[future] = task
+            if not submitted and not broken:
                 return
-            done = wait(waiting, timeout=SILENCE_S, return_when=FIRST_COMPLETED).done
+            done = wait(submitted, timeout=LIVENESS_CHECK_S, return_when=FIRST_COMPLETED).done
             lost = []
             for future in done:
-                task = waiting.pop(future)
+                task = submitted.pop(future)
                 try:
                     result = future.result()
                 except (BrokenExecutor, CancelledError):
                     lost.append(task)
-                except workplace.given_up as error:
+                except workplace.give_up_errors as error:
                     if task.suspect:
-                        raise _given_up(task.unit) from error
+                        raise _too_many_losses(task.unit) from error
                     task.losses = MAX_LOSSES - 1
-                    again.append(task)
+                    retries.append(task)
                 else:
                     yield task.unit, result
-            if lost or (waiting and not done and (broken or workplace.is_lost())):
-                # Whatever else was under way is lost with the executor; not every executor says so.
-                for future, task in waiting.items():
+            if lost or (submitted and not done and (broken or workplace.is_lost())):
+                # All other submitted units are lost too, even if the executor does not report it.
+                for future, task in submitted.items():
                     future.cancel()
                     lost.append(task)
-                waiting.clear()
+                submitted.clear()
                 for task in lost:
                     task.losses += 1
                     if task.losses == MAX_LOSSES:
-                        raise _given_up(task.unit)
-                again.extend(lost)
+                        raise _too_many_losses(task.unit)
+                retries.extend(lost)
                 broken = True
     finally:
-        for future in waiting:
+        for future in submitted:
             future.cancel()
 
 
 def _run_unit(threads: int, function: Callable[..., Any], unit: Any, *context: Any) -> Any:
-    """Run a unit where it was sent, within its number of threads."""
+    """Run a unit within its number of threads; called in the worker."""
     limit_threads(threads)
     return function(unit, *context)
 
 
-def _given_up(unit: Any) -> S2FastError:
+def _too_many_losses(unit: Any) -> S2FastError:
     name = textwrap.shorten(str(unit), 100, placeholder=" ...")
     return S2FastError(
-        f"{name}: the worker died each time it was given this (killed, or out of memory): what was complete is kept; "
+        f"{name}: the worker died each time it ran this unit (killed, or out of memory): completed results are kept; "
         "run again with fewer --workers, a smaller compute.budget_mb or more memory"
     )
 
 
 def thread_limit() -> int:
-    """Return the number of threads set by `limit_threads` in this process; 0: none was set."""
+    """Return the number of threads set by `limit_threads` in this process; 0: no limit was set."""
     return _limit
 
 
 def limit_threads(threads: int) -> None:
-    """Hold the libraries that a unit of work uses to a number of threads; 0 changes nothing."""
+    """Limit the threads of the libraries that units of work use; 0: change nothing."""
     global _limit
     _limit = threads
     if threads == 0:
@@ -388,5 +389,5 @@ def limit_threads(threads: int) -> None:
         numba = sys.modules["numba"]
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     else:
-        # Numba refuses a change of this variable once its threads run, so it is set for the first load only.
+        # Numba rejects a change of this variable once its threads have started, so only its first value counts.
         os.environ.setdefault("NUMBA_NUM_THREADS", str(threads))

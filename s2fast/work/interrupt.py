@@ -1,8 +1,8 @@
-"""Control-C ends a run at once, whatever it is computing.
+"""Control-C exits a run immediately, whatever it is computing.
 
-A Python signal handler waits until the interpreter has its turn, which a kernel, or a pool that shuts down in good
-order, may put off for minutes. The system's own handler writes a byte instead, and a thread that waits for it ends the
-process. What was complete stays; local workers end with the process they belong to.
+A Python signal handler runs only between bytecodes, so a kernel, or a pool that shuts down in order, may delay it for
+minutes. Instead, Python's C-level handler writes a byte to a wake-up socket, and a thread reading from it exits the
+process. Completed results are kept; local workers exit with their parent process.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from contextlib import contextmanager
 EXIT_INTERRUPTED = 130
 
 _SHOW_CURSOR = "\x1b[?25h"
-"""A progress bar may have hidden it."""
+"""Terminal sequence that restores the cursor, which a progress bar may have hidden."""
 
-_QUIET = "ignore:resource_tracker:UserWarning"
-"""Workers that end so leave semaphores to Python's tracker, which frees them and need not say so."""
+_IGNORE_LEAKS = "ignore:resource_tracker:UserWarning"
+"""Warning filter that silences resource_tracker about semaphores leaked by killed workers."""
 
 
 @contextmanager
-def ending_at_once(farewell: str) -> Iterator[None]:
-    """End the process with exit code 130 when Control-C comes while the block runs; only for the main thread.
+def exiting_on_interrupt(farewell: str) -> Iterator[None]:
+    """Exit the process with code 130 if Control-C is pressed while the block runs; main thread only.
 
     Parameters
     ----------
     farewell
-        The last line on standard error.
+        Text to print to standard error before exiting.
     """
     woken, waker = socket.socketpair()
     waker.setblocking(False)
     threading.Thread(target=_wait, args=(woken, farewell), daemon=True).start()
-    # Without a handler of Python's the system would not write the byte.
+    # The wake-up byte is written only for signals that have a Python handler.
     before = signal.signal(signal.SIGINT, lambda *_: None)
     warnings = os.environ.get("PYTHONWARNINGS", "")
-    os.environ["PYTHONWARNINGS"] = f"{warnings},{_QUIET}".lstrip(",")
+    os.environ["PYTHONWARNINGS"] = f"{warnings},{_IGNORE_LEAKS}".lstrip(",")
     descriptor = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
     try:
         yield

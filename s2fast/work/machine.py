@@ -1,4 +1,4 @@
-"""What a run records, and `s2fast doctor` shows, of this machine: installed packages and the processor."""
+"""Installed packages and the processor of this machine, as recorded by runs and shown by `s2fast doctor`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ PACKAGES: Mapping[str, str] = {
     "distributed": "cluster",
     "obstore": "s3",
 }
-"""Packages whose versions matter to a result or its speed, and the extra of s2fast that installs each; empty: s2fast
-itself needs it."""
+"""Packages that affect results or speed, with the extra of s2fast that installs each; empty: always required."""
 
 
 def installed(package: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar a stage on a terminal, plain lines elsewhere."""
+"""Progress on standard error: one bar per stage on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ _PLAIN_INTERVAL_S = 10.0
 
 
 class Bar:
-    """Progress of one stage; this one shows nothing."""
+    """Progress of one stage; this base class displays nothing."""
 
     def advance(self) -> None:
         """Count one unit as done."""
 
 
 class Progress:
-    """Shows nothing; what the Python API uses."""
+    """Progress of a run; this base class displays nothing and is the default of the Python API."""
 
     @contextmanager
     def stage(self, name: str, todo: int, kept: int) -> Iterator[Bar]:
-        """Show a stage that has `todo` units to compute and found `kept` done."""
+        """Show a stage with `todo` units to compute and `kept` units reused."""
         del name, todo, kept
         yield Bar()
 
-    def say(self, text: str) -> None:
-        """Show a line."""
+    def print_line(self, text: str) -> None:
+        """Print a line."""
 
 
 class PlainProgress(Progress):
-    """Lines: one when a stage starts, one every ten seconds, one when it ends."""
+    """Prints a line when a stage starts, every ten seconds while it runs, and when it ends."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -45,17 +45,17 @@ class PlainProgress(Progress):
     def stage(self, name: str, todo: int, kept: int) -> Iterator[Bar]:
         """Show a stage; see `Progress`."""
         if todo == 0:
-            self.say(f"{name}: nothing to do, {kept} up to date")
+            self.print_line(f"{name}: nothing to do, {kept} up to date")
             yield Bar()
             return
         bar = _PlainBar(self, name, todo)
-        self.say(f"{name}: {todo} to do" + (f", {kept} up to date" if kept else ""))
+        self.print_line(f"{name}: {todo} to do" + (f", {kept} up to date" if kept else ""))
         yield bar
-        self.say(f"{name}: {bar.done} done in {bar.seconds:.1f} s")
+        self.print_line(f"{name}: {bar.done} done in {bar.seconds:.1f} s")
 
-    def say(self, text: str) -> None:
-        """Show a line."""
-        # A reader that has gone, or a full disk behind it, is no reason to stop.
+    def print_line(self, text: str) -> None:
+        """Print a line."""
+        # A closed pipe or a full disk must not stop the run.
         with suppress(OSError):
             print(text, file=self._stream, flush=True)
 
@@ -64,8 +64,8 @@ class _PlainBar(Bar):
     def __init__(self, progress: PlainProgress, name: str, todo: int) -> None:
         self._progress, self._name, self._todo = progress, name, todo
         self.done = 0
-        self._start = self._said = time.monotonic()
-        self._first = self._start
+        self._start = self._last_printed = time.monotonic()
+        self._first_done = self._start
 
     @property
     def seconds(self) -> float:
@@ -75,21 +75,21 @@ class _PlainBar(Bar):
         self.done += 1
         now = time.monotonic()
         if self.done == 1:
-            self._first = now
-        if now - self._said >= _PLAIN_INTERVAL_S and self.done < self._todo:
-            self._said = now
-            self._progress.say(f"{self._name}: {self.done} of {self._todo}{self._pace(now)}")
+            self._first_done = now
+        if now - self._last_printed >= _PLAIN_INTERVAL_S and self.done < self._todo:
+            self._last_printed = now
+            self._progress.print_line(f"{self._name}: {self.done} of {self._todo}{self._pace(now)}")
 
     def _pace(self, now: float) -> str:
-        # The first unit also pays for compiling: it says little about the others.
-        if self.done == 1 or now == self._first:
+        # The first unit includes compilation time, so the rate is measured from its end.
+        if self.done == 1 or now == self._first_done:
             return ""
-        rate = (self.done - 1) / (now - self._first)
+        rate = (self.done - 1) / (now - self._first_done)
         return f", {rate_text(rate)}, {duration_text((self._todo - self.done) / rate)} left"
 
 
 def rate_text(per_second: float) -> str:
-    """Write a rate.
+    """Format a rate, per second or per minute.
 
     Examples
     --------
@@ -100,7 +100,7 @@ def rate_text(per_second: float) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """Write a duration.
+    """Format a duration.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def duration_text(seconds: float) -> str:
 
 
 class TerminalProgress(Progress):
-    """A bar a stage, with count, rate and time left."""
+    """One bar per stage, with count, rate and time left."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -126,7 +126,7 @@ class TerminalProgress(Progress):
     def stage(self, name: str, todo: int, kept: int) -> Iterator[Bar]:
         """Show a stage; see `Progress`."""
         if todo == 0:
-            self.say(f"{name}: nothing to do, {kept} up to date")
+            self.print_line(f"{name}: nothing to do, {kept} up to date")
             yield Bar()
             return
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -142,8 +142,8 @@ class TerminalProgress(Progress):
         with RichProgress(*columns, console=self._console) as display:
             yield _TerminalBar(display, display.add_task(name, total=todo, pace=""))
 
-    def say(self, text: str) -> None:
-        """Show a line."""
+    def print_line(self, text: str) -> None:
+        """Print a line."""
         self._console.print(text, highlight=False, markup=False)
 
 
@@ -160,5 +160,5 @@ class _TerminalBar(Bar):
 
 
 def progress_for_stderr() -> Progress:
-    """Choose bars on a terminal, lines elsewhere."""
+    """Return a progress display for standard error: bars on a terminal, lines elsewhere."""
     return TerminalProgress() if sys.stderr.isatty() else PlainProgress()

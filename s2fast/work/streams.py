@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or have lost their reader."""
+"""Handle standard streams that are closed, full, or connected to a closed pipe."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ import sys
 from typing import TextIO
 
 
-def open_missing() -> None:
-    """Open the null device in place of standard streams that are closed.
+def open_missing_streams() -> None:
+    """Open the null device in place of closed standard streams.
 
-    Else the next files opened take their numbers, and what a library prints lands in them.
+    Otherwise the next files opened would get their descriptors, and receive what libraries print.
     """
     for descriptor, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
 
 
-def flushed(stream: TextIO) -> str | None:
-    """Flush a stream for the last time; return why it cannot be written, None if it can or nobody reads it any more."""
+def final_flush(stream: TextIO) -> str | None:
+    """Flush a stream for the last time; return the reason of a failure, or None on success and for a closed pipe."""
     try:
         stream.flush()
     except OSError as error:
-        # What is left in the stream would fail once more when Python ends.
+        # The remaining buffer would fail again when Python exits: discard it.
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
         return None if error.errno == errno.EPIPE else error.strerror
     except ValueError:
-        pass  # closed by whoever called us
+        pass  # closed by the calling program
     return None
 
 
-def full(error: Exception | None) -> str | None:
-    """Return why a stream could not be written if that is what an error says: it names no file; else None."""
+def stream_failure(error: Exception | None) -> str | None:
+    """Return the reason if an error is a failed write to a stream, that is, names no file; otherwise None."""
     if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
         return error.strerror
     return None

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from benchmarks.check import command, facts, gather, inject, prove, sides, summary, timing
-from benchmarks.check.command import Result
 from benchmarks.check.facts import Fact
 from benchmarks.check.sides import CheckError, Side, SideError, Worker
 from benchmarks.check.statistics import Interval
+from benchmarks.check.summary import Result
 from benchmarks.check.timing import Timing
 from s2fast.model import Window
 from s2fast.raster.reader import RasterioReader

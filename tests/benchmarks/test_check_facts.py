@@ -202,11 +202,15 @@ def test_an_operation_that_is_not_called_and_one_that_should_not_be_break_a_limi
         assert broken == [name]
 
 
-@pytest.mark.parametrize("case", ["ingest", "match", "report"])
-def test_a_stage_can_be_timed_again_and_again(archive: Archive, tmp_path: Path, case: str) -> None:
+@pytest.mark.parametrize(
+    ("case", "result"), [("ingest", "store.zarr"), ("match", "pairs"), ("report", "pairs.parquet")]
+)
+def test_a_stage_can_be_timed_again_and_again(archive: Archive, tmp_path: Path, case: str, result: str) -> None:
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / "scenes").symlink_to(archive.scenes)
     (tmp_path / "archive" / "regions.geojson").symlink_to(archive.regions)
     call = CASES[case](tmp_path / "archive", tmp_path)
+    before = (tmp_path / "out" / result).stat().st_mtime_ns
     call()
     call()
+    assert (tmp_path / "out" / result).stat().st_mtime_ns > before

@@ -101,7 +101,7 @@ def test_a_synthetic_set_is_made_once_with_its_truth(tmp_path: Path) -> None:
 def test_a_folder_without_truth_and_a_folder_without_scenes(archive: Archive, tmp_path: Path) -> None:
     data = open_dataset(DataSpec(kind="folder", folder=str(archive.scenes)), tmp_path)
     assert len(data.scenes) == 4
-    assert load_truth(data.truth) is None
+    assert data.truth is None
     with pytest.raises(InputError, match="holds no scene"):
         open_dataset(DataSpec(kind="folder", folder=str(tmp_path)), tmp_path)
     with pytest.raises(InputError, match="no data set at"):

@@ -9,7 +9,7 @@ from benchmarks.datasets import REAL
 from benchmarks.traps.command import main, summary
 from benchmarks.traps.kinds import KINDS, SYNTHETIC, Trial
 from benchmarks.traps.scenes import PIXEL_M, photographs
-from s2fast.geometry.shift import Judgement
+from s2fast.geometry.evidence import Judgement
 
 FOUND = Judgement("verified", np.ones(3, np.bool_), dx=20.0, dy=-30.0, error=1.0, model="shift")
 

@@ -26,7 +26,7 @@ import s2fast.model
 from s2fast import cli
 from s2fast.config import load_config
 from s2fast.errors import InputError, RunFolderError
-from s2fast.folder.check import damage
+from s2fast.folder.check import find_damage
 from s2fast.folder.run_folder import SCENES, RunFolder
 from s2fast.pipeline import Job, run_stages
 from s2fast.results import Run
@@ -165,7 +165,7 @@ def test_damage_is_never_read_and_always_mended(
     for reading, read in readings(out).items():
         with suppress(RunFolderError, InputError):
             assert_same(read(), truth[reading], f"{told}: {reading}")
-    findings = [error.finding for error in damage(RunFolder(out))]
+    findings = [error.finding for error in find_damage(RunFolder(out))]
     assert any(name.partition("/")[0] in finding for finding in findings), told
     if harm is rot:
         monkeypatch.setattr(sys, "argv", ["s2fast", "check", str(out)])
@@ -173,7 +173,7 @@ def test_damage_is_never_read_and_always_mended(
             cli.main()
         assert ended.value.code == 1
     run(archive, out)
-    assert not list(damage(RunFolder(out))), told
+    assert not list(find_damage(RunFolder(out))), told
     assert digests(out) == digests(finished), told
     assert_same(Run(out).pairs(), truth["pairs"], told)
 
@@ -190,7 +190,7 @@ def test_damage_that_a_stage_meets_is_computed_again(
     chunk = next((out / SCENES).glob("*/features/xy/c/0/0"))
     rot(chunk, random.Random(0))
     run_stages(Job(changed, *places, out), workers=workers)
-    assert f"{chunk} is damaged (its checksum is wrong): it is computed again" in caplog.text
+    assert f"{chunk} is damaged (its checksum is wrong): it is recomputed" in caplog.text
     assert digests(out) == digests(tmp_path / "fresh")
 
 

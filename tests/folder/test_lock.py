@@ -99,7 +99,7 @@ def living_then_killed(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     holder.kill()
     # Not waited for: a zombie writes no more.
     deadline = time.monotonic() + 60
-    while lock._start(holder.pid) != "ended":
+    while lock._start_time(holder.pid) != "ended":
         assert time.monotonic() < deadline
         time.sleep(0.01)
     with closing(Lock(RunFolder(tmp_path))) as taken:
@@ -109,10 +109,10 @@ def living_then_killed(holder: subprocess.Popen[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("left", "alive"),
     [
-        (lambda: owner_elsewhere(0).written(), True),
-        (lambda: owner_elsewhere(lock.STALE_S + 1).written(), False),
-        (lambda: replace(Owner.this_process(), started="1").written(), False),  # the id was given anew
-        (lambda: Owner.this_process().written(), False),  # of this process, but no lock of it
+        (lambda: owner_elsewhere(0).to_bytes(), True),
+        (lambda: owner_elsewhere(lock.STALE_S + 1).to_bytes(), False),
+        (lambda: replace(Owner.this_process(), started="1").to_bytes(), False),  # the id was given anew
+        (lambda: Owner.this_process().to_bytes(), False),  # of this process, but no lock of it
         (lambda: b"{", False),
         (lambda: b"[1]", False),
         (lambda: b"", False),
@@ -155,7 +155,7 @@ def test_an_owner_shows_that_it_is_alive_and_yields_when_taken_over(
         monkeypatch.setattr(lock, "BEAT_S", 600)
         time.sleep(0.2)
         another = owner_elsewhere(0)
-        RunFolder(tmp_path).write(LOCK, another.written())
+        RunFolder(tmp_path).write(LOCK, another.to_bytes())
         with pytest.raises(RunFolderError, match="was taken over by process"):
             mine.confirm()
     found = Owner.read((tmp_path / LOCK).read_bytes())
@@ -165,7 +165,7 @@ def test_an_owner_shows_that_it_is_alive_and_yields_when_taken_over(
 
 def test_only_one_of_many_takes_a_dead_owners_lock(tmp_path: Path) -> None:
     for _ in range(20):
-        (tmp_path / LOCK).write_bytes(owner_elsewhere(lock.STALE_S + 1).written())
+        (tmp_path / LOCK).write_bytes(owner_elsewhere(lock.STALE_S + 1).to_bytes())
         assert_one_wins(str(tmp_path))
 
 
@@ -225,10 +225,10 @@ def test_object_stores_hold_locks_too(s3: Proxy, ignores: tuple[str, ...], monke
         assert RunFolder(out).is_empty(), "a lock alone makes no run folder"
         with pytest.raises(RunFolderError, match=f"{out} is being written by process {os.getpid()} on"):
             Lock(RunFolder(out)).acquire()
-    RunFolder(out).write(LOCK, owner_elsewhere(0).written())
+    RunFolder(out).write(LOCK, owner_elsewhere(0).to_bytes())
     with pytest.raises(RunFolderError, match="on far-away"):
         Lock(RunFolder(out)).acquire()
-    RunFolder(out).write(LOCK, owner_elsewhere(lock.STALE_S + 1).written())
+    RunFolder(out).write(LOCK, owner_elsewhere(lock.STALE_S + 1).to_bytes())
     with closing(Lock(RunFolder(out))) as mine:
         mine.acquire()
 

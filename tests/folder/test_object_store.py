@@ -22,7 +22,7 @@ from s2fast import cli
 from s2fast.config import Regions, load_config
 from s2fast.errors import ConfigError, InputError, RunFolderError
 from s2fast.files import storage
-from s2fast.folder.check import damage
+from s2fast.folder.check import find_damage
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.pipeline import Job, run_stages
@@ -163,7 +163,7 @@ def test_a_store_that_fails_for_good_is_one_line_and_the_rest_is_done_later(
     s3.seen.clear()
     after_all = run(archive, out)
     assert object_digests(out) == local_digests(local)
-    assert after_all.stages["ingest"].kept >= len(complete)
+    assert after_all.history.stages["ingest"].kept >= len(complete)
     rewritten = {name for name in complete for method, path in s3.seen if method == "PUT" and f"{name}/grey" in path}
     assert not rewritten, "what was complete is not computed again"
 
@@ -180,7 +180,7 @@ def test_a_body_cut_short_and_passed_off_as_whole_is_told(
     s3.fate = lambda _, request: "lie" if request.startswith("GET") and place in request else None
     with caplog.at_level("WARNING"), pytest.raises(RunFolderError, match="run (extract|match) first"):
         run(archive, out, stages=[following])
-    assert re.search(rf"{place}\S* is damaged \(.*\): it is computed again", caplog.text)
+    assert re.search(rf"{place}\S* is damaged \(.*\): it is recomputed", caplog.text)
     assert "lie" in s3.faults
     s3.fate = nothing
     run(archive, out)
@@ -191,14 +191,14 @@ def test_damaged_objects_are_found_and_computed_again(archive: Archive, local: P
     out = f"s3://{BUCKET}/damaged"
     run(archive, out)
     folder = RunFolder(out)
-    assert not list(damage(folder))
+    assert not list(find_damage(folder))
     time.sleep(1.1)  # a store counts whole seconds
-    names = sorted(folder.stamps())
+    names = sorted(folder.list_files())
     xy, grey, matches = (next(n for n in names if part in n) for part in ("/xy/c/", "/grey/c/", "matches/"))
     folder.write(xy, folder.read(grey))
     folder.remove(grey)
     folder.write(matches, folder.read(matches)[:-1])
-    found = {error.finding for error in damage(folder)}
+    found = {error.finding for error in find_damage(folder)}
     assert {finding.partition(" ")[0] for finding in found} == {f"{out}/{name}" for name in (xy, grey, matches)}
     with pytest.raises(RunFolderError, match="is damaged"):
         s2fast.open_run(out).matches(*s2fast.open_run(out).scene_ids)

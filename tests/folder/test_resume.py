@@ -69,8 +69,8 @@ if __name__ == "__main__":
 """
 
 
-def run(archive: Archive, out: Path | str, **options: Any) -> RunRecord:
-    return run_stages(Job(load_config(overrides=SETTINGS), [archive.scenes], archive.regions, out), **options)
+def run(archive: Archive, out: Path | str, *, strict: bool = False, **options: Any) -> RunRecord:
+    return run_stages(Job(load_config(overrides=SETTINGS), [archive.scenes], archive.regions, out, strict), **options)
 
 
 def run_killed_at(point: int, archive: Archive, out: Path) -> subprocess.CompletedProcess[str]:
@@ -232,7 +232,7 @@ def test_pairs_without_their_matches_are_not_whole(
     run(archive, out)
     lost = next((out / matches).iterdir())
     lost.unlink()
-    assert run(archive, out).stages[stage].done == 1
+    assert run(archive, out).history.stages[stage].done == 1
     assert digests(out) == digests(undisturbed)
 
 
@@ -341,12 +341,12 @@ def test_scene_that_vanishes_or_changes_between_stages_is_named(
     for stage in ("extract", "match"):
         assert s2fast_exit(monkeypatch, stage, *command(archive, out)[1:]) == 3
         assert "1 scenes skipped: S2A_20190427T083601_T36UXA" in capsys.readouterr().err
-        assert "is gone since it was ingested" in next(iter(run(archive, out, stages=[stage]).problems.values()))
+        assert "no longer exists: restore it" in next(iter(run(archive, out, stages=[stage]).history.problems.values()))
     os.utime(changing, ns=(1, 1))
     assert s2fast_exit(monkeypatch, "extract", *command(archive, out)[1:]) == 2
     assert "S2A_20190606T083601_T36UXA" in (told := capsys.readouterr().err)
     assert "run ingest first" in told
-    assert not run(archive, out).problems
+    assert not run(archive, out).history.problems
 
 
 def test_strict_stops_at_a_scene_that_changed(tmp_path: Path) -> None:

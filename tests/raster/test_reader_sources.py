@@ -30,7 +30,7 @@ KINDS = [
 ]  # fmt: skip
 
 
-def make(folder: Path, kind: str, pixels: npt.NDArray[Any]) -> Path:
+def make(folder: Path, kind: str, pixels: npt.NDArray[Any]) -> Path | Source:
     """Write (bands, rows, cols) as one kind of source."""
     path = folder / kind
     profile: dict[str, Any] = {
@@ -95,11 +95,11 @@ def mosaic(source: Path, pixels: npt.NDArray[Any]) -> str:
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int, str], Path]:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int, str], Path | Source]:
     """Sources by kind, bands and type, each made once."""
 
     @cache
-    def made(kind: str, bands: int, dtype: str) -> Path:
+    def made(kind: str, bands: int, dtype: str) -> Path | Source:
         return make(tmp_path_factory.mktemp("source"), kind, scene_pixels(bands, dtype))
 
     return made
@@ -118,7 +118,7 @@ def scene_pixels(bands: int, dtype: str) -> npt.NDArray[Any]:
 
 
 def whole(
-    path: Path, settings: Ingest, stretch: tuple[int, int] | None = None, level: int | None = None
+    path: Path | Source, settings: Ingest, stretch: tuple[int, int] | None = None, level: int | None = None
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
     """Read a whole file with rasterio alone and shrink it: what all windows together must give."""
     options = {} if level is None else {"OVERVIEW_LEVEL": level}
@@ -138,7 +138,7 @@ def whole(
     return grey, has_data
 
 
-def by_windows(path: Path, settings: Ingest) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], int]:
+def by_windows(path: Path | Source, settings: Ingest) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_], int]:
     """Read a file window by window as ingest does; also the level read."""
     factor = settings.reduction
     with open_raster(path, settings) as reader:
@@ -153,7 +153,9 @@ def by_windows(path: Path, settings: Ingest) -> tuple[npt.NDArray[np.uint8], npt
 
 @pytest.mark.parametrize(("bands", "dtype"), [(1, "uint8"), (3, "uint8"), (3, "uint16")])
 @pytest.mark.parametrize("kind", KINDS)
-def test_windows_are_the_whole_file(source: Callable[[str, int, str], Path], kind: str, bands: int, dtype: str) -> None:
+def test_windows_are_the_whole_file(
+    source: Callable[[str, int, str], Path | Source], kind: str, bands: int, dtype: str
+) -> None:
     path = source(kind, bands, dtype)
     stretch = (300, 9000) if dtype == "uint16" else None
     for reduction in (1, 2, 4):
@@ -170,7 +172,7 @@ def test_windows_are_the_whole_file(source: Callable[[str, int, str], Path], kin
 @pytest.mark.parametrize("reduction", [2, 4])
 @pytest.mark.parametrize("kind", KINDS)
 def test_reduced_decoding_gives_the_files_own_level(
-    source: Callable[[str, int, str], Path], kind: str, reduction: int, bands: int, dtype: str
+    source: Callable[[str, int, str], Path | Source], kind: str, reduction: int, bands: int, dtype: str
 ) -> None:
     path = source(kind, bands, dtype)
     stretch = (300, 9000) if dtype == "uint16" else None
@@ -182,7 +184,7 @@ def test_reduced_decoding_gives_the_files_own_level(
     # The level's last row and column stand for the one pixel left over; no reduced pixel does.
     np.testing.assert_array_equal(grey, wanted_grey[: grey.shape[0], : grey.shape[1]])
     np.testing.assert_array_equal(has_data, wanted_data[: grey.shape[0], : grey.shape[1]])
-    if has_levels and path.suffix == ".jp2":
+    if kind in ("tiled.jp2", "lossy.jp2", "product.zip"):
         # Had the full image been decoded and thinned out, it would be every second pixel of it.
         thinned = whole(path, Ingest(), stretch)[0][::reduction, ::reduction][: grey.shape[0], : grey.shape[1]]
         assert (grey != thinned).mean() > 0.1
@@ -190,7 +192,9 @@ def test_reduced_decoding_gives_the_files_own_level(
 
 @pytest.mark.parametrize("kind", ["tiled.jp2", "lossy.jp2", "cog.tif"])
 @pytest.mark.parametrize("reduction", [2, 4])
-def test_a_level_is_read_by_its_own_blocks(source: Callable[[str, int, str], Path], kind: str, reduction: int) -> None:
+def test_a_level_is_read_by_its_own_blocks(
+    source: Callable[[str, int, str], Path | Source], kind: str, reduction: int
+) -> None:
     path = source(kind, 1, "uint8")
     with open_raster(path, Ingest(reduction=reduction, decode="reduced")) as reader:
         block = reader.raster.block
@@ -248,7 +252,7 @@ def test_declared_nodata_is_no_data_and_black(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["tiled.jp2", "striped.tif", "cog.tif"])
 @pytest.mark.parametrize("bands", [1, 3])
 def test_auto_stretch_is_of_the_scene_not_of_what_is_read(
-    source: Callable[[str, int, str], Path], kind: str, bands: int
+    source: Callable[[str, int, str], Path | Source], kind: str, bands: int
 ) -> None:
     path = source(kind, bands, "uint16")
     settings = Ingest(stretch="auto")
@@ -278,7 +282,7 @@ def test_auto_stretch_looks_at_the_coarsest_level_of_512_pixels(tmp_path: Path) 
     assert got == tuple(int(valid[-(-share * len(valid) // 100) - 1]) for share in (2, 98))
 
 
-def test_eight_bits_are_never_stretched(source: Callable[[str, int, str], Path]) -> None:
+def test_eight_bits_are_never_stretched(source: Callable[[str, int, str], Path | Source]) -> None:
     path = source("tiled.tif", 1, "uint8")
     for stretch in ("auto", (5, 10)):
         with open_raster(path, Ingest(stretch=stretch)) as reader:  # type: ignore[arg-type]  # parametrised

@@ -23,7 +23,7 @@ from s2fast.errors import InputError, RunFolderError
 from s2fast.geometry.placement import PixelGrid, to_ground, to_pixels
 from s2fast.report import gis, layers
 from s2fast.report.displacement_raster import cells
-from s2fast.report.displacements import Ground
+from s2fast.report.displacements import FeaturePositions
 from tests.archives import ORIGINS, PIXEL_M, UTM36
 from tests.judged import Judged
 
@@ -149,7 +149,7 @@ def test_raster_holds_the_medians_of_its_cells(judged: Judged, tmp_path: Path) -
 
 def test_raster_asks_for_inliers_and_a_cell_that_fits(judged: Judged) -> None:
     query, train, _ = verified_pair(judged)
-    with pytest.raises(RunFolderError, match="knows no inliers"):
+    with pytest.raises(RunFolderError, match="has no inliers"):
         s2fast.open_run(judged.plain).displacement(query, train)
     with pytest.raises(InputError, match="does not fit: the scene is 5120 x 5120 m"):
         s2fast.open_run(judged.out).displacement(query, train, 6000)
@@ -180,7 +180,7 @@ def test_ground_of_another_zone_is_brought_into_the_querys() -> None:
 
     folder = SimpleNamespace(tile=tile, positions=pixels.__getitem__)
     matches = pd.DataFrame({"query_row": [0], "train_row": [0]})
-    found = Ground(folder).displacements("west", "east", matches)  # type: ignore[arg-type]
+    found = FeaturePositions(folder).displacements("west", "east", matches)  # type: ignore[arg-type]
     np.testing.assert_allclose(found.shift, 0, atol=1e-3)
     np.testing.assert_allclose(to_ground(pixels["west"], transforms["west"]), found.start)
 
@@ -200,7 +200,7 @@ def test_vectors_and_cells_are_in_metres_whatever_the_scenes_are_in(
         return SimpleNamespace(crs=pyproj.CRS(crs).to_wkt(), transform=transform, full_shape=(300, 300))
 
     ends = {"a": np.array([[100.0, 100.0]]), "b": np.array([[102.0, 101.0]])}
-    ground = Ground(SimpleNamespace(tile=tile, positions=ends.__getitem__))  # type: ignore[arg-type]
+    ground = FeaturePositions(SimpleNamespace(tile=tile, positions=ends.__getitem__))  # type: ignore[arg-type]
     found = ground.displacements("a", "b", pd.DataFrame({"query_row": [0], "train_row": [0]}))
     (start, end) = (ground.grid("a").on_map(ends[name], "EPSG:4326")[0] for name in "ab")
     azimuth, _, length = pyproj.Geod(ellps="WGS84").inv(*start, *end)

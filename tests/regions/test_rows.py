@@ -225,7 +225,7 @@ def test_what_refers_to_other_files_and_servers_is_refused(name: str, suffix: st
 
 def test_an_sqlite_file_that_is_no_geopackage_is_refused(tmp_path: Path) -> None:
     path = by_ogr("sqlite", driver="SQLite")(frame(FIELDS), tmp_path)
-    with pytest.raises(InputError, match="no plain GeoPackage"):
+    with pytest.raises(InputError, match="not a plain GeoPackage"):
         loaded(path)
     virtual = by_ogr("gpkg")(frame(FIELDS), tmp_path)
     with closing(sqlite3.connect(virtual)) as base:
@@ -233,7 +233,7 @@ def test_an_sqlite_file_that_is_no_geopackage_is_refused(tmp_path: Path) -> None
         table = "CREATE VIRTUAL TABLE other USING VirtualOGR('/vsicurl/http://127.0.0.1:9/a.geojson')"
         base.execute("INSERT INTO sqlite_master VALUES ('table', 'other', 'other', 0, ?)", [table])
         base.commit()
-    with pytest.raises(InputError, match="no plain GeoPackage"):
+    with pytest.raises(InputError, match="not a plain GeoPackage"):
         loaded(virtual)
 
 
@@ -278,7 +278,7 @@ def test_one_layer_by_name(tmp_path: Path, expected: np.ndarray, caplog: pytest.
     np.testing.assert_array_equal(mask(path, Regions(layer="autumn")), autumn)
     assert checked(path, Regions(layer="autumn")).layers == {"autumn": 1}
     assert caplog.messages == []
-    with pytest.raises(ConfigError, match="no such layer, but spring, autumn, labels"):
+    with pytest.raises(ConfigError, match="no such layer; its layers are spring, autumn, labels"):
         loaded(path, Regions(layer="winter"))
     with pytest.raises(InputError, match="a point or line has no area"):
         loaded(path, Regions(layer="labels"))
@@ -317,20 +317,23 @@ WRONG: dict[str, tuple[object, str]] = {
     "empty": ({"type": "Polygon", "coordinates": []}, "empty"),
     "not a number": (
         {"type": "Polygon", "coordinates": [[CLOSED[0], [float("nan"), 50.0], *CLOSED[1:]]]},
-        "no numbers",
+        "not finite numbers",
     ),
-    "infinite": ({"type": "Polygon", "coordinates": [[CLOSED[0], [float("inf"), 50.0], *CLOSED[1:]]]}, "no numbers"),
+    "infinite": (
+        {"type": "Polygon", "coordinates": [[CLOSED[0], [float("inf"), 50.0], *CLOSED[1:]]]},
+        "not finite numbers",
+    ),
     "NaN in a part": (
         {"type": "MultiPolygon", "coordinates": [[CLOSED], [[CLOSED[0], [float("nan"), 50.0], *CLOSED[1:]]]]},
-        "no numbers",
+        "not finite numbers",
     ),
     "unknown type": ({"type": "Polygone", "coordinates": [CLOSED]}, "no geometry"),
     "a text": ({"type": "Polygon", "coordinates": "here"}, "no geometry|empty"),
     "a point": (FIELDS[0].centroid, "no area"),
     "a line": (FIELDS[0].exterior, "no area"),
     "no area": ({"type": "Polygon", "coordinates": [[*CLOSED[:2], CLOSED[0], CLOSED[0]]]}, "without area"),
-    "smaller than a pixel": (box(100.6, 20.6, 100.8, 20.8), "no pixel has its centre in it"),
-    "thin": (box(5, 5.1, 290, 5.4), "no pixel has its centre in it"),
+    "smaller than a pixel": (box(100.6, 20.6, 100.8, 20.8), "to contain the centre of a pixel"),
+    "thin": (box(5, 5.1, 290, 5.4), "to contain the centre of a pixel"),
 }
 
 
@@ -389,7 +392,7 @@ def test_what_is_invalid_is_mended_and_named(
     path = features(tmp_path / "fields.geojson", geometry)
     rows = checked(path, Regions(buffer_m=buffer_m))
     assert (rows.used, list(rows.mended), rows.dropped) == (1, ["fid 0"], {})
-    assert "fields.geojson: 1 of 1 rows mended: fid 0: " in caplog.text
+    assert "fields.geojson: 1 of 1 rows repaired: fid 0: " in caplog.text
     whole = rasterize([meant.buffer(buffer_m)], RASTER.shape, transform=Affine(10, 0, WEST, 0, -10, NORTH)).astype(bool)
     differ = mask(path, Regions(buffer_m=buffer_m)) != whole
     if buffer_m and name in ("in a collection", "spike"):
@@ -535,7 +538,7 @@ def test_messages_about_polygons_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"they lie 12[0-9] km from the first scene, at 34\.000 48\.000"):
         checked(path, None, degrees)
     path = by_ogr("shp")(frame(FIELDS), tmp_path)
-    with pytest.raises(InputError, match=r"which are no degrees; set regions\.crs"):
+    with pytest.raises(InputError, match=r"which are not degrees; set regions\.crs"):
         checked(path, Regions(crs="EPSG:4326"))
 
 

@@ -27,7 +27,7 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.nulls import NullRate
 from s2fast.report import page
 from s2fast.report.payload import MOST_MATCHES
-from s2fast.report.thumbnails import SIDE_PX, data_address
+from s2fast.report.thumbnails import SIDE_PX, data_url
 from tests.archives import ORIGINS, PIXEL_M, textured
 from tests.archives import SIDE_PX as SIDE_PX_OF_ARCHIVE
 from tests.judged import VERDICTS, Judged, every_verdict, written_page
@@ -120,7 +120,7 @@ def test_matrix_switches_orders_and_opens(judged: Judged, opened: Open) -> None:
     assert len(seen) == 4
     verified = pd.read_parquet(judged.out / "pairs.parquet")["verified"]
     assert f"verified: {verified.sum()}" in text(browser, "#legend")
-    choose(browser, "#matrix-order", "likeness")
+    choose(browser, "#matrix-order", "similarity")
     choose(browser, "#matrix-order", "time")
     canvas = browser.find_element(By.ID, "matrix-canvas")
     browser.execute_script("arguments[0].scrollIntoView({ block: 'center', behavior: 'instant' })", canvas)
@@ -290,8 +290,8 @@ def test_pair_shows_what_its_verdict_rests_on(verdicts: Path, opened: Open) -> N
     browser = opened(verdicts)
     turned = numbers_of(browser, "verified")
     assert "similarity: shift, rotation and scale" in turned
-    assert "1.250 ± 0.020° clockwise, train against query" in turned
-    assert "1.01250 ± 0.00040, the train's ground to the query's" in turned
+    assert "1.250 ± 0.020° clockwise, train relative to query" in turned
+    assert "1.01250 ± 0.00040, train relative to query" in turned
     assert "3.00 m east, -4.00 m north, at the centre of the common ground" in turned
     assert "Witnesses\n41 independent matches" in turned
     assert "Second shift" not in turned
@@ -303,7 +303,7 @@ def test_pair_shows_what_its_verdict_rests_on(verdicts: Path, opened: Open) -> N
     assert "Model" not in numbers_of(browser, "not enough ground")
     suspect = numbers_of(browser, "prior suspect")
     assert "300 m east" in suspect
-    assert "up to 50.00 m from the expected position" in suspect
+    assert "50.00 m from the expected position" in suspect
 
 
 def test_pair_without_matches_shows_no_plot(judged: Judged, opened: Open) -> None:
@@ -396,8 +396,8 @@ def many(scenes: int) -> dict[str, Any]:
             {
                 "scene_id": f"S2A_2019{number:04d}", "tile": ("36UXA", "36UYA")[number % 2], "rows": 10980,
                 "cols": 10980, "n_keypoints": 5000, "time": f"2019-01-{number % 28 + 1:02d}T08:36:01+00:00",
-                "footprint": [[34, 50], [35, 50], [35, 49], [34, 49], [34, 50]], "colour": data_address(colour),
-                "grey": data_address(colour[..., 0]), "in_colour": True,
+                "footprint": [[34, 50], [35, 50], [35, 49], [34, 49], [34, 50]], "colour": data_url(colour),
+                "grey": data_url(colour[..., 0]), "in_colour": True,
                 "clear_pct": 70.0, "n_verified": 0, "disagrees": False,
             }
             for number in range(scenes)
@@ -407,7 +407,7 @@ def many(scenes: int) -> dict[str, Any]:
             "similarity_pct": rng.uniform(0, 100, len(query)).round(2).tolist(),
         },
         "matches": [packed] * len(query),
-        "likeness": list(range(scenes)),
+        "similarity_order": list(range(scenes)),
     }  # fmt: skip
 
 
@@ -428,6 +428,6 @@ def test_fifty_scenes_stay_small(judged: Judged, tmp_path: Path, opened: Open) -
 
 
 def test_what_a_name_holds_is_text(judged: Judged) -> None:
-    held = page.page({"problems": [{"what": "</script><b>", "told": ""}]})
+    held = page.page({"problems": [{"subject": "</script><b>", "text": ""}]})
     assert "</script><b>" not in held
     assert "\\u003c/script>\\u003cb>" in held

@@ -13,8 +13,8 @@ import s2fast
 from s2fast.errors import InputError, RunFolderError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import TileInfo, Window
-from s2fast.report.imagery import covering, original, shrunk, stored_grey, whole
-from s2fast.report.ordering import likeness_order
+from s2fast.report.imagery import original, shrunk, snapped_to_tile, stored_grey, whole_scene
+from s2fast.report.ordering import similarity_order
 from s2fast.report.picture import windows_to_draw
 from s2fast.report.sample import lines_to_draw
 from s2fast.results import Run
@@ -32,7 +32,7 @@ def run(judged: Judged) -> Run:
 
 
 def test_lines_are_the_nearest_and_told_apart(run: Run) -> None:
-    windows = whole(run.folder, UXA[0]), whole(run.folder, UYA)
+    windows = whole_scene(run.folder, UXA[0]), whole_scene(run.folder, UYA)
     lines = lines_to_draw(run.folder, UXA[0], UYA, 1000, windows, inliers_only=False)
     matches = run.matches(UXA[0], UYA)
     assert lines.inlier is not None
@@ -68,7 +68,7 @@ def test_crop_shows_the_same_ground_of_both(run: Run) -> None:
     crop = Window(100, 400, 50, 60)
     assert windows_to_draw(run.folder, UXA[0], UYA, crop) == (crop, Window(100, 16, 50, 60))
     assert windows_to_draw(run.folder, UXA[0], UYA, Window(0, 300, 20, 100))[1] == Window(0, 0, 20, 16)
-    with pytest.raises(InputError, match="nothing of the crop 0,0,60,50"):
+    with pytest.raises(InputError, match="the crop 0,0,60,50 of"):
         windows_to_draw(run.folder, UXA[0], UYA, Window(0, 0, 50, 60))
     matches = run.matches(UXA[0], UYA)
     in_both = matches["query_row"][matches["inlier"]].iloc[0]
@@ -84,7 +84,7 @@ def test_crop_shows_the_same_ground_of_both(run: Run) -> None:
 
 def test_crop_is_cut_from_the_picture_drawn_whole(run: Run) -> None:
     """A feature stands at the same pixel whether the whole scene is drawn or a part of it."""
-    full = whole(run.folder, UXA[0])
+    full = whole_scene(run.folder, UXA[0])
     crop = Window(128, 64, 256, 128)
     for reader in (original, stored_grey):
         drawn, part = (reader(run.folder, UXA[0], window, 512).astype(float) for window in (full, crop))
@@ -102,7 +102,7 @@ def test_stored_pixels_cover_a_window(archive: Archive, tmp_path: Path, reductio
             return tile_info(reduction=reduction, full_shape=(511, 513))
 
     for window in (Window(0, 0, 511, 513), Window(7, 9, 1, 1), Window(505, 507, 6, 6)):
-        covered = covering(Folder(tmp_path), "any", window)
+        covered = snapped_to_tile(Folder(tmp_path), "any", window)
         assert all(edge % reduction == 0 for edge in covered.bounds)
         x0, y0, x1, y1 = window.bounds
         left, top, right, bottom = covered.bounds
@@ -117,9 +117,9 @@ def test_stored_pixels_cover_a_window(archive: Archive, tmp_path: Path, reductio
 def test_source_that_is_gone_is_drawn_from_the_store(archive: Archive, tmp_path: Path) -> None:
     scenes = shutil.copytree(archive.scenes, tmp_path / "scenes")
     done = s2fast.run(scenes=scenes, out=tmp_path / "out")
-    in_colour = original(done.folder, UXA[0], whole(done.folder, UXA[0]), 256)
+    in_colour = original(done.folder, UXA[0], whole_scene(done.folder, UXA[0]), 256)
     shutil.rmtree(scenes)
-    in_grey = original(done.folder, UXA[0], whole(done.folder, UXA[0]), 256)
+    in_grey = original(done.folder, UXA[0], whole_scene(done.folder, UXA[0]), 256)
     assert (in_colour.shape, in_grey.shape) == ((256, 256, 3), (256, 256))
 
 
@@ -141,11 +141,11 @@ def test_shrinking_leaves_no_data_out() -> None:
     np.testing.assert_allclose(shrunk(grey, 2), [[200, 0], [0, 0]], atol=1)
 
 
-def test_likeness_brings_together_what_is_alike() -> None:
+def test_similarity_order_puts_similar_scenes_together() -> None:
     rng = np.random.default_rng(0)
     groups = rng.permutation(np.repeat([0, 1, 2], 7))
-    alike = np.where(groups[:, None] == groups, 40.0, 2.0) + rng.uniform(0, 1, (21, 21))
-    alike[np.tril_indices(21)] = np.nan
-    order = likeness_order(alike)
+    similarity = np.where(groups[:, None] == groups, 40.0, 2.0) + rng.uniform(0, 1, (21, 21))
+    similarity[np.tril_indices(21)] = np.nan
+    order = similarity_order(similarity)
     assert sorted(order) == list(range(21))
     assert np.count_nonzero(np.diff(groups[order])) == 2

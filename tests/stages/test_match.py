@@ -135,7 +135,7 @@ def test_part_drops_only_what_is_not_asked_for(tmp_path: Path) -> None:
     assert min(before.values()) > 0
     folder.matched.remove_stale({"ab", "bc"}, with_matches=True)
     assert sorted(folder.matched.rows()["key"]) == ["ab", "bc"]
-    with pytest.raises(RunFolderError, match="no result of a and c"):
+    with pytest.raises(RunFolderError, match="no result for a and c"):
         folder.matched.matches("a", "c")
     assert len(folder.matched.matches("a", "b")) == before["a", "b"]
     folder.matched.remove_stale(set(), with_matches=True)

@@ -237,7 +237,7 @@ def test_a_scheduler_that_comes_back_goes_on_with_the_units(tmp_path: Path) -> N
 
 def test_a_scheduler_that_stays_away_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
-    monkeypatch.setattr(executors, "RETURN_S", 1.0)
+    monkeypatch.setattr(executors, "RECONNECT_S", 1.0)
     port = free_port()
     with dask_pair(port) as pair:
         workplace = open_when_ready(f"tcp://127.0.0.1:{port}")
@@ -246,7 +246,7 @@ def test_a_scheduler_that_stays_away_is_one_line(tmp_path: Path, monkeypatch: py
             collected = thread.submit(list, results)
             wait_until((tmp_path / "started 0").exists)
             pair.close()
-            with pytest.raises(S2FastError, match=f"127.0.0.1:{port} went away .*: what was complete is kept"):
+            with pytest.raises(S2FastError, match=f"127.0.0.1:{port} went away .*: completed results are kept"):
                 collected.result(timeout=120)
         workplace.close()
 
@@ -279,11 +279,11 @@ def test_a_result_that_cannot_be_fetched_leaves_no_future_open(
             self.status = status
 
         def result(self, timeout: float) -> None:
-            assert timeout == executors.ANSWER_S
+            assert timeout == executors.ANSWER_TIMEOUT_S
             raise raised
 
     future: Future[None] = Future()
-    executors._hand_over(future, Remote())
+    executors._copy_outcome(future, Remote())
     assert isinstance(future.exception(timeout=0), expected)
 
 
@@ -299,7 +299,7 @@ def test_an_executor_lost_without_a_word_is_opened_anew(monkeypatch: pytest.Monk
         def reopen(self) -> None:
             self.executor = InProcess()
 
-    monkeypatch.setattr(executors, "SILENCE_S", 0.05)
+    monkeypatch.setattr(executors, "LIVENESS_CHECK_S", 0.05)
     assert dict(run_units(Lost(Silent(), 2, 0), square, range(5), 0)) == {unit: (unit * unit, 0) for unit in range(5)}
 
 

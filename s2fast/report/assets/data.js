@@ -1,4 +1,4 @@
-// The run's results, as payload.py wrote them.
+// The run's results, written by payload.py.
 
 const DATA = JSON.parse(byId("data").textContent);
 byId("data").remove();
@@ -11,7 +11,7 @@ for (const scene of SCENES) {
   scene.label = scene.tile && scene.date ? `${scene.tile} ${scene.date}` : scene.scene_id;
 }
 
-// Two acquisitions of a tile on one day go by their whole names.
+// Where labels are not unique (two acquisitions of a tile on one day), use the scene ids.
 {
   const seen = new Map();
   for (const scene of SCENES) seen.set(scene.label, (seen.get(scene.label) || 0) + 1);
@@ -23,8 +23,8 @@ const value = (column, pair) => (PAIRS[column] ? PAIRS[column][pair] : null);
 const VERIFICATION_RAN = Boolean(PAIRS.verified);
 
 function verdictOf(pair) {
-  const told = value("verdict", pair);
-  if (told) return told;
+  const verdict = value("verdict", pair);
+  if (verdict) return verdict;
   const verified = value("verified", pair);
   return isKnown(verified) ? (verified ? "verified" : "not verified") : "not run";
 }
@@ -40,7 +40,7 @@ const turnText = (degrees, error = "") => `${number(Math.abs(degrees), 3)}${erro
 
 const pairName = (pair) => `${SCENES[PAIRS.query[pair]].label} and ${SCENES[PAIRS.train[pair]].label}`;
 
-// PAIR_AT[i * n + j]: the pair of scenes i and j, -1 where there is none.
+// PAIR_AT[i * n + j]: number of the pair of scenes i and j, or -1.
 const PAIR_AT = new Int32Array(SCENES.length ** 2).fill(-1);
 for (let pair = 0; pair < N_PAIRS; pair++) {
   const [query, train] = [PAIRS.query[pair], PAIRS.train[pair]];
@@ -50,7 +50,8 @@ for (let pair = 0; pair < N_PAIRS; pair++) {
 const OUTLIER = 0;
 const INLIER = 1;
 
-// The matches of a pair that the page holds, inliers first, each kind nearest first; null where none are stored.
+// Returns the matches of a pair in the page, inliers first, each kind in ascending order of distance; null if the run
+// stores none.
 function matchesOf(pair) {
   if (!isKnown(DATA.matches[pair])) return null;
   const bytes = Uint8Array.from(atob(DATA.matches[pair]), (letter) => letter.charCodeAt(0));

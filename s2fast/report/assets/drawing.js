@@ -1,4 +1,4 @@
-// Pictures of a pair: two scenes side by side, lines between them, and the plot of their displacements.
+// Pictures of a pair: two scenes side by side with lines between matches, and the plot of displacements.
 
 const GAP_PX = 14;
 
@@ -14,28 +14,28 @@ function picture(scene, kind) {
   return loaded.get(name);
 }
 
-// Both scenes on one canvas; returns the rectangle of each.
+// Draws both scenes on one canvas; returns the rectangle of each.
 async function drawScenes(canvas, scenes, kind, isCurrent) {
   const images = await Promise.all(scenes.map((scene) => picture(scene, kind)));
   if (!isCurrent()) return null;
   const width = canvas.parentElement.clientWidth;
   const side = (width - GAP_PX) / 2;
-  const boxes = scenes.map((scene, place) => {
+  const boxes = scenes.map((scene, index) => {
     const scale = side / Math.max(scene.rows, scene.cols);
-    return { x: place * (side + GAP_PX), y: 18, width: scene.cols * scale, height: scene.rows * scale };
+    return { x: index * (side + GAP_PX), y: 18, width: scene.cols * scale, height: scene.rows * scale };
   });
   const context = sized(canvas, width, 18 + Math.max(...boxes.map((box) => box.height)));
   context.font = '12px system-ui, "DejaVu Sans", sans-serif';
   context.fillStyle = "#1b1f24";
   context.imageSmoothingQuality = "high";
-  boxes.forEach((box, place) => {
-    context.fillText(`${place ? "train" : "query"} ${scenes[place].label}`, box.x, 12, side);
-    context.drawImage(images[place], box.x, box.y, box.width, box.height);
+  boxes.forEach((box, index) => {
+    context.fillText(`${index ? "train" : "query"} ${scenes[index].label}`, box.x, 12, side);
+    context.drawImage(images[index], box.x, box.y, box.width, box.height);
   });
   return { context, boxes };
 }
 
-// Inliers: solid, blue. Outliers and matches nobody has judged: dashed, orange.
+// Inliers are solid and blue; outliers and unverified matches are dashed and orange.
 function drawLines({ context, boxes: [left, right] }, matches, rows) {
   const dash = (kind) => (kind === INLIER ? [] : [5, 4]);
   const colour = (kind) => (kind === INLIER ? INLIER_COLOUR : OUTLIER_COLOUR);
@@ -43,7 +43,7 @@ function drawLines({ context, boxes: [left, right] }, matches, rows) {
     const kind = matches.kind[row];
     const from = [left.x + matches.queryX[row] * left.width, left.y + matches.queryY[row] * left.height];
     const to = [right.x + matches.trainX[row] * right.width, right.y + matches.trainY[row] * right.height];
-    // A dark edge keeps a line in sight on bright ground.
+    // A dark edge keeps lines visible on bright ground.
     for (const [style, width] of [["rgb(0 0 0 / 65%)", 3.2], [colour(kind), 1.6]]) {
       context.strokeStyle = style;
       context.lineWidth = width;
@@ -69,7 +69,7 @@ function range(matches, rows, pair) {
     .map((row) => Math.max(Math.abs(matches.dx[row] - centre[0]), Math.abs(matches.dy[row] - centre[1])))
     .sort((a, b) => a - b);
   const most = far.length ? far[Math.floor((far.length - 1) * (judged.length ? 1 : 0.8))] : 1;
-  // The place without a shift stays in sight unless it is far away.
+  // Keep the origin (zero shift) inside the plot unless it is far away.
   const origin = Math.max(...centre.map(Math.abs));
   const rival = isKnown(value("rival_dx_m", pair)) ? [value("rival_dx_m", pair), value("rival_dy_m", pair)] : centre;
   const away = Math.max(Math.abs(rival[0] - centre[0]), Math.abs(rival[1] - centre[1]));
@@ -77,7 +77,7 @@ function range(matches, rows, pair) {
   return { centre, half: origin < 6 * half ? Math.max(half, origin * 1.15) : half };
 }
 
-// Displacements, train minus query, of the matches drawn; returns how many lie outside of the plot.
+// Plots the displacements of matches, train minus query; returns the number of points outside the plot.
 function drawPlot(canvas, matches, rows, pair) {
   const width = canvas.parentElement.clientWidth;
   const frame = { x: 64, y: 8, side: width - 64 - 14 };
@@ -108,10 +108,10 @@ function drawPlot(canvas, matches, rows, pair) {
   return outside;
 }
 
-function axis(context, frame, [low, high], place, across) {
+function axis(context, frame, [low, high], toPosition, across) {
   const { values, digits } = ticks(low, high, 5);
   for (const at of values) {
-    const position = place(at);
+    const position = toPosition(at);
     context.strokeStyle = at === 0 ? "#57606a" : "#e3e7eb";
     context.beginPath();
     context.moveTo(...(across ? [position, frame.y] : [frame.x, position]));

@@ -1,4 +1,4 @@
-// The notebook's two tables, 50 % and more and below, sorted and filtered.
+// The notebook's two tables, pairs of at least 50 % and below 50 % similarity; sortable and filtered.
 
 const ROWS_AT_ONCE = 100;
 
@@ -22,9 +22,9 @@ class PairTable {
     this.most = ROWS_AT_ONCE;
     this.title = element("h3", {});
     this.name = title;
-    this.heads = COLUMNS.map((column, place) =>
+    this.heads = COLUMNS.map((column, index) =>
       element("th", { scope: "col", class: isKnown(column.digits) ? "number" : null },
-        element("button", { type: "button", onclick: () => this.sort(place) }, column.title)));
+        element("button", { type: "button", onclick: () => this.sort(index) }, column.title)));
     this.body = element("tbody");
     this.more = element("button", { type: "button", onclick: () => { this.most += 5 * ROWS_AT_ONCE; this.draw(); } }, "");
     this.table = element("table", {}, element("thead", {}, element("tr", {}, ...this.heads)), this.body);
@@ -32,9 +32,9 @@ class PairTable {
     this.filter(() => true);
   }
 
-  sort(place) {
-    const again = this.sorted.column === place;
-    this.sorted = { column: place, descending: again ? !this.sorted.descending : isKnown(COLUMNS[place].digits) };
+  sort(index) {
+    const again = this.sorted.column === index;
+    this.sorted = { column: index, descending: again ? !this.sorted.descending : isKnown(COLUMNS[index].digits) };
     this.arrange();
   }
 
@@ -47,7 +47,7 @@ class PairTable {
   arrange() {
     const { of } = COLUMNS[this.sorted.column];
     const turn = this.sorted.descending ? -1 : 1;
-    // What is not known stands last, whichever way.
+    // Missing values are last in either direction.
     this.kept.sort((first, second) => {
       const [a, b] = [of(first), of(second)];
       if (!isKnown(a) || !isKnown(b)) return isKnown(b) - isKnown(a) || first - second;
@@ -57,10 +57,10 @@ class PairTable {
   }
 
   draw() {
-    this.heads.forEach((head, place) => {
-      const state = place === this.sorted.column ? (this.sorted.descending ? "descending" : "ascending") : "none";
+    this.heads.forEach((head, index) => {
+      const state = index === this.sorted.column ? (this.sorted.descending ? "descending" : "ascending") : "none";
       head.setAttribute("aria-sort", state);
-      head.firstChild.textContent = COLUMNS[place].title + { none: "", ascending: " ▲", descending: " ▼" }[state];
+      head.firstChild.textContent = COLUMNS[index].title + { none: "", ascending: " ▲", descending: " ▼" }[state];
     });
     this.title.textContent = `${this.name}: ${number(this.kept.length)} pairs`;
     this.table.hidden = !this.kept.length;
@@ -71,9 +71,9 @@ class PairTable {
   }
 
   row(pair) {
-    const cells = COLUMNS.map(({ of, digits }, place) => {
+    const cells = COLUMNS.map(({ of, digits }, index) => {
       const text = isKnown(digits) ? number(of(pair), digits) : of(pair);
-      if (place) return element("td", { class: isKnown(digits) ? "number" : null }, text);
+      if (index) return element("td", { class: isKnown(digits) ? "number" : null }, text);
       const button = { type: "button", class: "open", "aria-label": `Open ${pairName(pair)}`, onclick: () => this.open(pair, this.kept) };
       return element("td", {}, element("button", button, text));
     });
@@ -84,10 +84,10 @@ class PairTable {
 class Lists {
   constructor(open) {
     const all = Array.from({ length: N_PAIRS }, (_, pair) => pair);
-    const isAlike = (pair) => value("similarity_pct", pair) >= 50;
+    const isSimilar = (pair) => value("similarity_pct", pair) >= 50;
     this.tables = [
-      new PairTable("50 % and more", all.filter(isAlike), open),
-      new PairTable("Below 50 %", all.filter((pair) => !isAlike(pair)), open),
+      new PairTable("50 % or more", all.filter(isSimilar), open),
+      new PairTable("Below 50 %", all.filter((pair) => !isSimilar(pair)), open),
     ];
     byId("lists").append(...this.tables.map((table) => table.root));
     this.form = byId("filters");

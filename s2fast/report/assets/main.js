@@ -1,4 +1,4 @@
-// Put the page together.
+// Fills the page.
 
 function summarise() {
   const { summary } = DATA;
@@ -9,7 +9,7 @@ function summarise() {
     [isKnown(summary.verified) ? number(summary.verified) : "–", isKnown(summary.verified) ? "pairs verified" : "not verified: run verify"],
     [number(summary.keypoints), "keypoints"],
     [number(summary.good_matches), "good matches"],
-    [`${number(seconds, seconds < 100 ? 1 : 0)} s`, "computing"],
+    [`${number(seconds, seconds < 100 ? 1 : 0)} s`, "computing time"],
   ];
   byId("cards").append(...cards.map(([text, what]) => element("li", {}, element("strong", {}, text), element("span", {}, what))));
   for (const stage of summary.stages) {
@@ -19,11 +19,11 @@ function summarise() {
   const notMeasured = VERIFICATION_RAN ? "not measured: verification.nulls is 0" : "not measured: run verify";
   const { regions, ingest, features, matching } = summary.config;
   const facts = [
-    ["Regions", summary.regions ? `${summary.regions}, mode ${regions.mode}` : "none: the whole scenes count"],
+    ["Regions", summary.regions ? `${summary.regions}, mode ${regions.mode}` : "none: whole scenes are used"],
     ["Reduction", ingest.reduction === 1 ? "1, full resolution" : String(ingest.reduction)],
-    ["Keypoints", `threshold ${features.threshold}, ${features.max_per_scene ? `at most ${number(features.max_per_scene)} a scene` : "all"}${features.upright ? ", upright" : ""}`],
+    ["Keypoints", `threshold ${features.threshold}, ${features.max_per_scene ? `at most ${number(features.max_per_scene)} per scene` : "all"}${features.upright ? ", upright" : ""}`],
     ["Good match", `ratio ${matching.ratio}${matching.mutual ? ", mutual" : ""}`],
-    ["False alarms", summary.null_trials || notMeasured],
+    ["False-alarm rate", summary.null_trials || notMeasured],
     ["Machine", `${summary.machine.processor || summary.machine.system}, ${summary.machine.cores} cores`],
     ["Written", `${summary.written.slice(0, 16).replace("T", " ")} UTC by s2fast ${summary.version}`],
   ];
@@ -32,7 +32,7 @@ function summarise() {
 }
 
 function listProblems() {
-  const rows = DATA.problems.map(({ what, told }) => element("li", {}, element("strong", {}, what), `: ${told}`));
+  const rows = DATA.problems.map(({ subject, text }) => element("li", {}, element("strong", {}, subject), `: ${text}`));
   byId("problem-list").append(...(rows.length ? rows : [element("li", {}, "None.")]));
 }
 

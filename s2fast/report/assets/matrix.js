@@ -1,6 +1,6 @@
-// The matrix of all pairs, as a picture one can point at.
+// The interactive matrix of all pairs.
 
-const SEPARATE_PX = 600; // narrower pages get no names along the sides
+const SEPARATE_PX = 600; // minimum page width for names along the sides
 
 const VALUES = {
   similarity: { title: "similarity [%]", of: (pair) => value("similarity_pct", pair), digits: 2 },
@@ -33,14 +33,14 @@ class Matrix {
 
   pairs() { return Array.from({ length: N_PAIRS }, (_, pair) => pair); }
 
-  scene(place) { return this.order[place]; }
+  scene(index) { return this.order[index]; }
 
   pairAt({ row, column }) { return row === column ? -1 : PAIR_AT[this.scene(row) * SCENES.length + this.scene(column)]; }
 
   draw() {
     this.kind = VALUES[this.valueChoice.value];
     const byTime = this.orderChoice.value === "time";
-    this.order = byTime ? SCENES.map((_, scene) => scene) : DATA.likeness;
+    this.order = byTime ? SCENES.map((_, scene) => scene) : DATA.similarity_order;
     const count = SCENES.length;
     const width = this.canvas.parentElement.clientWidth;
     this.named = width >= SEPARATE_PX && count <= 110;
@@ -63,7 +63,7 @@ class Matrix {
     return Math.max(0, ...SCENES.map((scene) => context.measureText(scene.label.slice(0, 28)).width));
   }
 
-  // The colour of a pair: a ramp over the numbers, or one colour a verdict.
+  // Draws the legend; returns a function from pair to colour: a colour ramp for numbers, or one colour per verdict.
   colours() {
     const legend = byId("legend");
     legend.replaceChildren();
@@ -75,9 +75,9 @@ class Matrix {
       return (pair) => VERDICT_COLOURS[verdictOf(pair)] || "#000000";
     }
     const numbers = this.pairs().map(this.kind.of).filter(isKnown).sort((a, b) => a - b);
-    // One wild value must not darken all the others.
+    // Use a high quantile as the maximum, so that one extreme value does not darken all others.
     const high = numbers[Math.ceil((numbers.length - 1) * 0.995)] || 1;
-    const more = numbers[numbers.length - 1] > high ? " and more" : "";
+    const more = numbers[numbers.length - 1] > high ? " or more" : "";
     const { logarithmic, digits, title } = this.kind;
     const share = (at) => (logarithmic ? Math.log1p(at) / Math.log1p(high) : at / high);
     const ramp = element("canvas", { class: "ramp", role: "img", "aria-label": `colours from 0 to ${number(high, digits)}` });
@@ -86,7 +86,7 @@ class Matrix {
     const context = ramp.getContext("2d");
     for (let x = 0; x < 220; x++) { context.fillStyle = viridis(x / 219); context.fillRect(x, 0, 1, 1); }
     legend.append(element("span", {}, title), element("span", {}, "0"), ramp, element("span", {}, `${number(high, digits)}${more}`));
-    if (numbers.length < N_PAIRS) legend.append(element("span", {}, element("i", { style: "background:#fff" }), "not known"));
+    if (numbers.length < N_PAIRS) legend.append(element("span", {}, element("i", { style: "background:#fff" }), "unknown"));
     return (pair) => { const at = this.kind.of(pair); return isKnown(at) ? viridis(share(at)) : "#ffffff"; };
   }
 
@@ -104,9 +104,9 @@ class Matrix {
     context.font = `${size}px system-ui, "DejaVu Sans", sans-serif`;
     context.fillStyle = "#1b1f24";
     context.textBaseline = "middle";
-    for (let place = 0; place < SCENES.length; place += each) {
-      const label = SCENES[this.scene(place)].label.slice(0, 28);
-      const middle = this.margin + (place + 0.5) * this.cell;
+    for (let index = 0; index < SCENES.length; index += each) {
+      const label = SCENES[this.scene(index)].label.slice(0, 28);
+      const middle = this.margin + (index + 0.5) * this.cell;
       context.textAlign = "right";
       context.fillText(label, this.margin - 5, middle);
       context.save();
@@ -118,13 +118,13 @@ class Matrix {
     }
   }
 
-  // Lines where one tile ends and the next begins.
+  // Draws lines between the scenes of different tiles.
   tiles() {
     const far = this.margin + this.cell * SCENES.length;
     this.context.fillStyle = "#1b1f24";
-    for (let place = 1; place < SCENES.length; place++) {
-      if (SCENES[place].tile === SCENES[place - 1].tile) continue;
-      const at = this.margin + place * this.cell - 1;
+    for (let index = 1; index < SCENES.length; index++) {
+      if (SCENES[index].tile === SCENES[index - 1].tile) continue;
+      const at = this.margin + index * this.cell - 1;
       this.context.fillRect(this.margin, at, far - this.margin, 1.5);
       this.context.fillRect(at, this.margin, 1.5, far - this.margin);
     }
@@ -143,26 +143,26 @@ class Matrix {
 
   read() {
     const pair = this.pairAt(this.at);
-    // On both sides of the diagonal in the order query, train: a shift's sign depends on it.
-    const scenes = pair >= 0 ? [PAIRS.query[pair], PAIRS.train[pair]] : [this.at.row, this.at.column].map((place) => this.scene(place));
+    // Always in the order query, train, on which the sign of the shift depends.
+    const scenes = pair >= 0 ? [PAIRS.query[pair], PAIRS.train[pair]] : [this.at.row, this.at.column].map((index) => this.scene(index));
     const names = scenes.map((scene) => SCENES[scene]?.label);
-    const told = [];
+    const parts = [];
     if (pair >= 0) {
-      told.push(`similarity ${number(value("similarity_pct", pair), 2)} %`, `${number(value("n_good", pair))} good matches`);
-      if (isKnown(value("n_inliers", pair))) told.push(`${number(value("n_inliers", pair))} inliers`);
-      if (isKnown(value("dx_m", pair))) told.push(`shift ${shiftText(pair)}`);
-      if (isKnown(value("rival_dx_m", pair))) told.push(`or ${shiftText(pair, "rival_")}`);
-      if (isKnown(value("rotation_deg", pair))) told.push(`turned ${turnText(value("rotation_deg", pair))}`);
-      told.push(verdictOf(pair) === "not run" ? "not verified: run verify" : verdictOf(pair));
+      parts.push(`similarity ${number(value("similarity_pct", pair), 2)} %`, `${number(value("n_good", pair))} good matches`);
+      if (isKnown(value("n_inliers", pair))) parts.push(`${number(value("n_inliers", pair))} inliers`);
+      if (isKnown(value("dx_m", pair))) parts.push(`shift ${shiftText(pair)}`);
+      if (isKnown(value("rival_dx_m", pair))) parts.push(`or ${shiftText(pair, "rival_")}`);
+      if (isKnown(value("rotation_deg", pair))) parts.push(`rotation ${turnText(value("rotation_deg", pair))}`);
+      parts.push(verdictOf(pair) === "not run" ? "not verified: run verify" : verdictOf(pair));
     }
-    const what = this.at.row === this.at.column ? "the same scene" : told.join(", ") || "not computed";
+    const what = this.at.row === this.at.column ? "the same scene" : parts.join(", ") || "not computed";
     byId("readout").textContent = names[0] ? `${names[0]} and ${names[1]}: ${what}` : "no scenes";
   }
 
   pointAt(event) {
     const at = (offset) => Math.floor((offset - this.margin) / this.cell);
     const [row, column] = [at(event.offsetY), at(event.offsetX)];
-    const inside = (place) => place >= 0 && place < SCENES.length;
+    const inside = (index) => index >= 0 && index < SCENES.length;
     if (!inside(row) || !inside(column) || (row === this.at.row && column === this.at.column)) return;
     this.at = { row, column };
     this.mark();

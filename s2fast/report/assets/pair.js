@@ -1,4 +1,4 @@
-// The view of one pair, over the page: Escape closes it, the arrow buttons and keys turn to the next.
+// The dialog with the view of one pair: Escape closes it, the arrow buttons and keys go to the previous or next pair.
 
 const MODELS = {
   shift: "shift",
@@ -23,11 +23,11 @@ class PairView {
     window.addEventListener("resize", () => { if (this.dialog.open) this.draw(); });
     byId("pair-kinds").hidden = !VERIFICATION_RAN;
     byId("pair-lines-title").textContent = VERIFICATION_RAN ? "Lines of each kind" : "Lines";
-    const masked = DATA.summary.regions ? "As the keypoints were kept: what lies outside the regions is dark" : "As stored: without regions the whole scene counts";
+    const masked = DATA.summary.regions ? "Masked scenes: areas outside the regions, where no keypoints are kept, are dark" : "Stored scenes: there are no regions, so whole scenes are used";
     byId("masked-caption").textContent = masked;
   }
 
-  // Show a pair; `list` is the order in which the arrows turn.
+  // Shows a pair; `list` contains the pairs in the order of the arrow buttons.
   open(pair, list) {
     this.pair = pair;
     this.list = list;
@@ -45,16 +45,16 @@ class PairView {
     const pair = this.pair;
     const isCurrent = () => this.pair === pair && this.dialog.open;
     const scenes = [SCENES[PAIRS.query[pair]], SCENES[PAIRS.train[pair]]];
-    const place = this.list.indexOf(pair);
+    const index = this.list.indexOf(pair);
     byId("pair-title").textContent = `${scenes[0].scene_id} and ${scenes[1].scene_id}`;
-    byId("pair-before").disabled = place <= 0;
-    byId("pair-after").disabled = place < 0 || place >= this.list.length - 1;
+    byId("pair-before").disabled = index <= 0;
+    byId("pair-after").disabled = index < 0 || index >= this.list.length - 1;
     this.numbers(pair, scenes);
     const matches = matchesOf(pair);
-    const shown = matches ? this.chosen(matches) : [];
+    const shown = matches ? this.rowsToDraw(matches) : [];
     byId("pair-caption").textContent = this.caption(matches, shown, pair);
-    const told = `${scenes[0].scene_id} beside ${scenes[1].scene_id}`;
-    for (const id of ["pair-matches", "pair-colour", "pair-masked"]) byId(id).setAttribute("aria-label", told);
+    const label = `${scenes[0].scene_id} beside ${scenes[1].scene_id}`;
+    for (const id of ["pair-matches", "pair-colour", "pair-masked"]) byId(id).setAttribute("aria-label", label);
     this.plot(matches, pair);
     const drawn = await drawScenes(byId("pair-matches"), scenes, byId("pair-under").value, isCurrent);
     if (drawn) drawLines(drawn, matches, shown);
@@ -64,8 +64,8 @@ class PairView {
 
   rows(matches) { return Array.from({ length: matches.count }, (_, row) => row); }
 
-  // The rows to draw: the nearest descriptors of each kind that is switched on, inliers last and so on top.
-  chosen(matches) {
+  // Returns the rows to draw: the nearest descriptors of each enabled kind, inliers last so that they are on top.
+  rowsToDraw(matches) {
     const most = Number(byId("pair-lines").value);
     const inliers = this.rows(matches).filter((row) => matches.kind[row] === INLIER);
     const others = this.rows(matches).filter((row) => matches.kind[row] !== INLIER);
@@ -75,9 +75,9 @@ class PairView {
   }
 
   caption(matches, shown, pair) {
-    if (!matches) return "The run keeps no matches of this pair (output.keep_matches): numbers only.";
+    if (!matches) return "The run stores no matches of this pair, see output.keep_matches.";
     const good = number(value("n_good", pair));
-    if (!VERIFICATION_RAN) return `Lines: the ${shown.length} nearest of ${good} good matches. Whether they are real nobody has checked: run verify.`;
+    if (!VERIFICATION_RAN) return `Lines: the ${shown.length} nearest of ${good} good matches. They are not verified: run verify.`;
     const inliers = shown.filter((row) => matches.kind[row] === INLIER).length;
     return `Lines: ${inliers} inliers (solid, blue) and ${shown.length - inliers} outliers (dashed, orange), the nearest of ${good} good matches.`;
   }
@@ -99,15 +99,15 @@ class PairView {
     if (MODELS[model]) rows.push(["Model", MODELS[model]]);
     const atCentre = model && model !== "shift" ? ", at the centre of the common ground" : "";
     add("Shift", "dx_m", () => `${shiftText(pair)}${atCentre}`);
-    add("in pixels", "dx_px", (at) => `${number(at, 2)} right, ${number(value("dy_px", pair), 2)} down`);
+    add("Shift in pixels", "dx_px", (at) => `${number(at, 2)} right, ${number(value("dy_px", pair), 2)} down`);
     add("Error of the shift", "shift_error_m", (at) => `${metres(at)} m`);
     add("Second shift", "rival_dx_m", () => `${shiftText(pair, "rival_")}, about as likely`);
-    add("Searched", "searched_m", (at) => `up to ${metres(at)} m from the expected position`);
-    add("Rotation", "rotation_deg", (at) => `${turnText(at, error("rotation_error_deg", 3))}, train against query`);
-    add("Scale", "scale", (at) => `${number(at, 5)}${error("scale_error", 5)}, the train's ground to the query's`);
+    add("Search radius", "searched_m", (at) => `${metres(at)} m from the expected position`);
+    add("Rotation", "rotation_deg", (at) => `${turnText(at, error("rotation_error_deg", 3))}, train relative to query`);
+    add("Scale", "scale", (at) => `${number(at, 5)}${error("scale_error", 5)}, train relative to query`);
     add("Shear", "shear", (at) => number(at, 5));
     add("Common ground", "overlap_pct", (at) => `${number(at, 1)} %`);
-    add("Against the series", "network_residual_m", (at) => `${metres(at)} m off`);
+    add("Residual in the series", "network_residual_m", (at) => `${metres(at)} m`);
     byId("pair-numbers").replaceChildren(...rows.flatMap(([title, text]) => [element("dt", {}, title), element("dd", {}, text)]));
   }
 
@@ -117,9 +117,9 @@ class PairView {
     byId("plot-caption").textContent = "";
     if (canvas.hidden) return;
     const outside = drawPlot(canvas, matches, this.rows(matches), pair);
-    const kinds = VERIFICATION_RAN ? `dots inliers, crosses outliers, + the estimated shift${isKnown(value("rival_dx_m", pair)) ? ", diamond its rival" : ""}` : "crosses good matches";
-    const told = `Displacement of each match, train minus query: ${kinds}${outside ? `; ${outside} more lie outside` : ""}`;
-    byId("plot-caption").textContent = told;
-    canvas.setAttribute("aria-label", told);
+    const kinds = VERIFICATION_RAN ? `dots inliers, crosses outliers, + the estimated shift${isKnown(value("rival_dx_m", pair)) ? ", diamond the second shift" : ""}` : "crosses good matches";
+    const caption = `Displacement of each match, train minus query: ${kinds}${outside ? `; ${outside} more are outside the plot` : ""}`;
+    byId("plot-caption").textContent = caption;
+    canvas.setAttribute("aria-label", caption);
   }
 }

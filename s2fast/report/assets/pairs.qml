@@ -3,7 +3,7 @@
   <renderer-v2 type="RuleRenderer" enableorderby="0">
     <rules key="{pairs}">
       <rule key="{verified}" symbol="0" label="verified" filter="&quot;verified&quot;"/>
-      <rule key="{alike}" symbol="1" label="50 % similar and more, not verified" filter="&quot;similarity_pct&quot; &gt;= 50 AND coalesce(&quot;verified&quot;, 0) = 0"/>
+      <rule key="{similar}" symbol="1" label="similarity of 50 % or more, not verified" filter="&quot;similarity_pct&quot; &gt;= 50 AND coalesce(&quot;verified&quot;, 0) = 0"/>
     </rules>
     <symbols>
       <symbol type="line" name="0" alpha="0.8">

@@ -1,10 +1,10 @@
-// The scenes: where they lie, how far each is off, what each looks like.
+// The scenes: a map of their footprints, a plot of their offsets, and a list with thumbnails.
 
 const TILE_COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"];
 
 const MAP = { width: 460, height: 340, left: 62, right: 14, top: 12, bottom: 30 };
 
-// An SVG with labelled axes over [low, high] in both directions; a unit is as long across as `stretch` units up.
+// Returns an SVG with labelled axes over [low, high] in both directions; one unit in x is as long as `stretch` in y.
 function chart([lowX, highX], [lowY, highY], stretch, titleX, titleY) {
   const inner = { width: MAP.width - MAP.left - MAP.right, height: MAP.height - MAP.top - MAP.bottom };
   const scale = Math.min(inner.width / ((highX - lowX) * stretch), inner.height / (highY - lowY));
@@ -73,22 +73,22 @@ function drawOffsets() {
       root.append(vector("path", { d: path, stroke: "#b36b00", "stroke-width": 2.5, fill: "none" }, title));
     } else root.append(vector("circle", { cx: atX, cy: atY, r: 4, fill: "#0072b2", "fill-opacity": 0.7 }, title));
   }
-  root.setAttribute("aria-label", `Offsets of ${known.length} scenes against their series`);
-  byId("offsets").append(root, element("figcaption", {}, "Offset of each scene against its series; a cross: it disagrees with the others"));
+  root.setAttribute("aria-label", `Offsets of ${known.length} scenes relative to their series`);
+  byId("offsets").append(root, element("figcaption", {}, "Offset of each scene relative to its series; a cross marks a scene that disagrees with the others"));
 }
 
 function offsetText(scene) {
-  if (!isKnown(scene.offset_x_m)) return "not known: no verified pair";
+  if (!isKnown(scene.offset_x_m)) return "unknown: no verified pair";
   const error = isKnown(scene.offset_error_m) ? ` ± ${metres(scene.offset_error_m)} m` : "";
   return `${metres(scene.offset_x_m)} m east, ${metres(scene.offset_y_m)} m north${error}`;
 }
 
 function listScenes() {
   for (const scene of SCENES) {
-    const told = [`${number(scene.n_keypoints)} keypoints`];
-    if (isKnown(scene.clear_pct)) told.push(`${number(scene.clear_pct, 0)} % clear`);
-    if (isKnown(scene.n_verified)) told.push(`${number(scene.n_verified)} verified pairs`);
-    const text = element("div", {}, element("strong", {}, scene.label), element("br"), `${scene.scene_id}`, element("br"), told.join(", "));
+    const parts = [`${number(scene.n_keypoints)} keypoints`];
+    if (isKnown(scene.clear_pct)) parts.push(`${number(scene.clear_pct, 0)} % clear`);
+    if (isKnown(scene.n_verified)) parts.push(`${number(scene.n_verified)} verified pairs`);
+    const text = element("div", {}, element("strong", {}, scene.label), element("br"), `${scene.scene_id}`, element("br"), parts.join(", "));
     if (VERIFICATION_RAN) text.append(element("br"), `offset: ${offsetText(scene)}`);
     if (scene.disagrees) text.append(element("br"), element("span", { class: "warn" }, "disagrees with its series"));
     const image = element("img", { src: scene.colour, alt: `${scene.scene_id}${scene.in_colour ? "" : ", as stored, in grey"}`, width: 210, height: 210 });

@@ -1,4 +1,4 @@
-// Elements, numbers and colours.
+// Helpers for elements, numbers and colours.
 
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -26,10 +26,10 @@ function number(value, digits = 0) {
   return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
-// Metres to a hundredth where they are few, whole where they are many.
+// Metres with two decimals below 100, without decimals from 100.
 const metres = (value) => number(value, !isKnown(value) || Math.abs(value) < 100 ? 2 : 0);
 
-// Matplotlib's viridis, ten steps: its brightness rises evenly, whatever colours the eye tells apart.
+// Matplotlib's viridis in ten steps: its brightness rises evenly, also for colour-blind readers.
 const VIRIDIS = ["#440154", "#482878", "#3e4989", "#31688e", "#26828e", "#1f9e89", "#35b779", "#6ece58", "#b5de2b", "#fde725"]
   .map((hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
 
@@ -40,7 +40,7 @@ function viridis(share) {
   return `rgb(${mixed.join(",")})`;
 }
 
-// From the palettes of Okabe and Ito and of Tol; no two verdicts look alike to a colour-blind eye (tests/report/test_page.py).
+// Palettes of Okabe and Ito and of Tol; all verdicts differ for colour-blind readers (tests/report/test_page.py).
 const INLIER_COLOUR = "#56b4e9";
 const OUTLIER_COLOUR = "#e69f00";
 const VERDICT_COLOURS = {
@@ -55,9 +55,9 @@ const VERDICT_COLOURS = {
 const VERDICT_MEANINGS = {
   "verified": "the matches agree, and chance cannot explain it",
   "not verified": "chance explains the matches; this does not mean that the scenes show different ground",
-  "prior suspect": "the matches point to a shift outside what was searched",
-  "ambiguous": "two shifts explain the matches about equally well: the ground repeats itself",
-  "not enough ground": "what is neither painted, filled nor missing in both scenes is too little to judge",
+  "prior suspect": "the matches indicate a shift beyond the search radius",
+  "ambiguous": "two shifts explain the matches about equally well, as on ground with a repeating pattern",
+  "not enough ground": "too few matches are on ground that is neither painted, filled nor missing",
   "no common ground": "the scenes share too little clear ground",
   "not run": "run verify",
 };
@@ -72,7 +72,7 @@ function ticks(low, high, most = 6) {
   return { values: found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
 }
 
-// A canvas is as sharp as the screen; all drawing is in CSS pixels.
+// Sizes a canvas for the resolution of the screen; all drawing is in CSS pixels.
 function sized(canvas, width, height) {
   const scale = window.devicePixelRatio || 1;
   canvas.width = Math.round(width * scale);
