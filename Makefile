@@ -12,7 +12,7 @@ demo: $(READY)  ## run all stages on a small synthetic archive
 	$(BIN)/s2fast demo --out demo
 
 test: $(READY)  ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(READY)  ## the linters that CI runs
 	$(BIN)/ruff check .

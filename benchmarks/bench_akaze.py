@@ -194,7 +194,7 @@ def stages() -> dict[str, Any]:
         watch(numba_scale_space, name)
     for owner, name in (
         (numba_detect, "gradient"), (numba_detect, "detect"), (numba_cpu, "describe"), (candidates, "same_level"),
-        (candidates, "kill_weaker"), (candidates.Candidates, "unique"), (octaves.Run, "_completed"),
+        (candidates, "kill_weaker"), (candidates.Candidates, "unique"), (octaves.WindowedRun, "_all_descriptors"),
     ):  # fmt: skip
         watch(owner, name)
     used = os.times().user

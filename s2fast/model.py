@@ -53,7 +53,7 @@ class Scene(Naming):
     @classmethod
     def of(cls, source: Source, naming: Naming) -> Scene:
         """Return the scene of a raster with the given properties."""
-        return cls(**{item.name: getattr(naming, item.name) for item in fields(Naming)}, source=source)
+        return cls(**{entry.name: getattr(naming, entry.name) for entry in fields(Naming)}, source=source)
 
     @property
     def order(self) -> tuple[str, str, str]:

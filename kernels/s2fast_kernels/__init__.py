@@ -1,5 +1,5 @@
-"""Arrays in, arrays out: the operations s2fast stands on, each with several backends.
+"""The numerical operations of s2fast, each with several backends; they take and return arrays.
 
-One folder is one operation, and the folder's name is the function's name. Nothing here reads files, configuration or
-the environment, and importing this package imports no backend.
+Each folder is one operation, named like its function. Nothing here reads files, configuration or the environment, and
+importing this package imports no backend.
 """

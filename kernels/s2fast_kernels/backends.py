@@ -1,7 +1,7 @@
-"""Which implementation of an operation runs: one frozen row a backend, one function to choose.
+"""Select the implementation of an operation: `Backend` is one row of a table, `resolve` selects a row.
 
-An operation's ``BACKENDS`` table lists its rows fastest first. ``"auto"`` takes the first row that can run on this
-machine; a backend asked for by name runs or raises, it is never replaced silently.
+An operation's ``BACKENDS`` table lists its rows fastest first. ``"auto"`` selects the first row that can run on this
+machine. A backend requested by name either runs or raises an error; it is never replaced silently.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 
 class BackendError(RuntimeError):
-    """A backend was asked for that does not exist or cannot run on this machine."""
+    """The requested backend does not exist or cannot run on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +22,22 @@ class Backend:
     """One implementation of one operation."""
 
     name: str
-    """What a user writes in a configuration: ``"numba"``."""
+    """Name in a configuration: ``"numba"``."""
 
     module: str
-    """Full name of the module that holds the implementation; imported only when it is used."""
+    """Full name of the module with the implementation; imported on first use."""
 
     function: str
     """Name of the implementation in that module: the operation's own name."""
 
     device: Literal["cpu", "gpu", "any"]
-    """Where it computes: on the processor, on a GPU, or on whatever device its library finds."""
+    """Where it computes: on the CPU, on a GPU, or on any device that its library finds."""
 
     missing: Callable[[], str | None]
-    """Returns why this backend cannot run here, or None when it can. Must not import heavy packages needlessly."""
+    """Returns why this backend cannot run here, or None if it can. Should not import heavy packages."""
 
     auto: Callable[[], bool] = lambda: True
-    """Returns whether ``"auto"`` may choose it here."""
+    """Returns whether ``"auto"`` may select this backend here."""
 
     def load(self) -> Callable[..., Any]:
         """Import the implementation and return it."""
@@ -46,7 +46,7 @@ class Backend:
 
 
 def resolve(table: Sequence[Backend], name: str = "auto") -> Backend:
-    """Choose a backend from an operation's table.
+    """Select a backend from an operation's table.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def resolve(table: Sequence[Backend], name: str = "auto") -> Backend:
     Returns
     -------
     Backend
-        The row to run. Its ``name`` is what a run records.
+        The row to run; a run records its ``name``.
 
     Raises
     ------
@@ -86,12 +86,12 @@ def resolve(table: Sequence[Backend], name: str = "auto") -> Backend:
 
 
 def available(table: Sequence[Backend]) -> list[str]:
-    """Names of the rows that can run on this machine, in the table's order."""
+    """Return the names of the rows that can run on this machine, in the table's order."""
     return [row.name for row in table if row.missing() is None]
 
 
 def needs_package(*packages: str) -> Callable[[], str | None]:
-    """Build a ``missing`` check: every named package must be installed. Looks, does not import."""
+    """Return a ``missing`` check that requires installed packages; it does not import them."""
 
     def missing() -> str | None:
         absent = [package for package in packages if importlib.util.find_spec(package) is None]

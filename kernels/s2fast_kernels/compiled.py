@@ -1,4 +1,4 @@
-"""numba.njit for kernels that keep their machine code, wherever there is a place to keep it."""
+"""numba.njit with an on-disk cache of compiled kernels, if a folder for the cache is writable."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ log = logging.getLogger(__name__)
 
 
 def njit(**options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function as `numba.njit` does, cached on disk; only in memory where no cache can be written.
+    """Compile a function with `numba.njit`, cached on disk, or only in memory if no folder for the cache is writable.
 
     Parameters
     ----------
     **options
-        Those of `numba.njit`, without ``cache``.
+        Options of `numba.njit` except ``cache``.
     """
 
     def compiled(function: Callable[..., Any]) -> Any:
         try:
             return numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # numba finds no folder to write
-            _tell()
+        except RuntimeError:  # numba finds no writable folder
+            _warn_uncached()
             return numba.njit(**options)(function)
 
     return compiled
 
 
 @cache
-def _tell() -> None:
+def _warn_uncached() -> None:
     log.warning(
-        "numba finds no folder to keep compiled kernels in: every process compiles them anew, which takes up to a "
-        "minute; set NUMBA_CACHE_DIR to a folder that may be written"
+        "numba finds no writable folder to cache compiled kernels: every process compiles them again, which takes up "
+        "to a minute; set NUMBA_CACHE_DIR to a writable folder"
     )

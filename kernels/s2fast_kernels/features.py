@@ -1,4 +1,4 @@
-"""What every detector returns: keypoints with packed descriptors; and the budget that limits their number."""
+"""Result type of all detectors: keypoints with packed descriptors; and the budget that limits their number."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ import numpy as np
 import numpy.typing as npt
 
 WORDS = 8
-"""Words of 64 bits in a packed descriptor."""
+"""Number of 64-bit words in a packed descriptor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Keypoints and packed descriptors of one image, row by row."""
+    """Keypoints and packed descriptors of one image, one per row."""
 
     xy: npt.NDArray[np.float32]
     """(n, 2) position x, y [px], pixel centres at integers."""
 
     size: npt.NDArray[np.float32]
-    """(n,) diameter of the keypoint [px]; its descriptor looks about five diameters far, along rows and columns."""
+    """(n,) diameter of the keypoint [px]; its descriptor samples up to about five diameters along rows and columns."""
 
     angle: npt.NDArray[np.float32]
-    """(n,) orientation [rad], 0 where upright."""
+    """(n,) orientation [rad], 0 if upright."""
 
     response: npt.NDArray[np.float32]
-    """(n,) strength of the keypoint, the more the better: of AKAZE the determinant of the Hessian."""
+    """(n,) strength of the keypoint, the higher the better; for AKAZE the determinant of the Hessian."""
 
     level: npt.NDArray[np.int16]
     """(n,) scale-space level the keypoint was found at, ``octave * layers + layer``."""
 
     descriptors: npt.NDArray[np.uint64]
-    """(n, 8) packed descriptor: the bytes of the detector's own, then zero bytes; of AKAZE 61 and three."""
+    """(n, 8) packed descriptor: the detector's bytes, padded with zero bytes; for AKAZE 61 bytes and 3 zero bytes."""
 
     def __len__(self) -> int:
-        """Count the keypoints."""
+        """Return the number of keypoints."""
         return len(self.xy)
 
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Features:
-        """Select rows, by index or by mask, in the order given."""
+        """Return the selected rows, by index (in the given order) or by mask."""
         return Features(
             self.xy[rows],
             self.size[rows],
@@ -50,7 +50,7 @@ class Features:
 
     @classmethod
     def none(cls) -> Features:
-        """Return features without a keypoint."""
+        """Return features without keypoints."""
         return cls(
             np.zeros((0, 2), np.float32),
             np.zeros(0, np.float32),
@@ -63,20 +63,21 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How many keypoints an image may keep, and how they are spread."""
+    """Maximum number of keypoints of an image, and their spatial distribution."""
 
     keypoints: int
-    """Most keypoints to keep."""
+    """Maximum number of keypoints to keep."""
 
     cell_px: int | None = None
-    """Side of square ground cells that take turns, best keypoint first [px]; None: one cell, the strongest of all."""
+    """Side of square cells among which the keypoints are distributed in turns, the strongest of each cell first [px];
+    None: a single cell, so that the strongest of all are kept."""
 
     def __post_init__(self) -> None:
         if self.keypoints < 0 or (self.cell_px is not None and self.cell_px < 1):
             raise ValueError(f"a budget needs keypoints >= 0 and cell_px >= 1 or None, got {self}")
 
     def cells(self, xy: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.int64]:
-        """Return the cell of each position; pixel centres are at integers."""
+        """Return the cell number of each position; pixel centres are at integers."""
         if self.cell_px is None:
             return np.zeros(len(xy), np.int64)
         across = -(-shape[1] // self.cell_px)
@@ -85,13 +86,13 @@ class Budget:
         return cells
 
     def cell_count(self, shape: tuple[int, int]) -> int:
-        """Count the cells of an image."""
+        """Return the number of cells of an image."""
         return 1 if self.cell_px is None else -(-shape[0] // self.cell_px) * -(-shape[1] // self.cell_px)
 
     def select(
         self, xy: npt.NDArray[np.float32], response: npt.NDArray[np.float32], shape: tuple[int, int]
     ) -> npt.NDArray[np.intp]:
-        """Choose keypoints.
+        """Select the keypoints to keep.
 
         Parameters
         ----------
@@ -103,8 +104,8 @@ class Budget:
         Returns
         -------
         (at most `keypoints`,) intp
-            Rows chosen, ascending. Every cell's best come first, then every cell's second best, and so on; within a
-            round, and without cells, the stronger; of equally strong ones the lower row.
+            Selected rows, ascending. The best keypoint of every cell is selected first, then the second best of every
+            cell, and so on. Within a round, or without cells, stronger keypoints come first; ties go to the lower row.
 
         Examples
         --------
@@ -124,14 +125,14 @@ class Budget:
         rank = np.empty(len(xy), np.int64)
         rank[by_cell] = np.arange(len(xy)) - np.searchsorted(sorted_cell, sorted_cell)
         turn = np.argsort(rank, kind="stable")
-        chosen: npt.NDArray[np.intp] = np.sort(by_response[turn[: self.keypoints]])
-        return chosen
+        selected: npt.NDArray[np.intp] = np.sort(by_response[turn[: self.keypoints]])
+        return selected
 
 
 def pack(descriptor_bytes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """Pack (n, at most 64) uint8 descriptors into (n, 8) uint64 rows, the rest of each row zero.
+    """Pack (n, at most 64) uint8 descriptors into (n, 8) uint64 rows, padded with zeros.
 
-    Padding alone makes OpenCV and FAISS faster with the same distances.
+    The padding does not change distances, but makes OpenCV and FAISS faster.
     """
     padded = np.zeros((len(descriptor_bytes), WORDS * 8), np.uint8)
     padded[:, : descriptor_bytes.shape[1]] = descriptor_bytes

@@ -1,6 +1,6 @@
-"""All operations in one table: what each is called, what can run it, when the pipeline calls it.
+"""Table of all operations: their names, their backends, and when the pipeline calls them.
 
-`s2fast doctor` and the benchmarks loop over `OPERATIONS`; a new operation is one row here. Importing this module
+`s2fast doctor` and the benchmarks iterate over `OPERATIONS`; a new operation needs one row here. Importing this module
 imports no implementation.
 """
 
@@ -23,34 +23,34 @@ class Operation:
     """Name of the folder, the function and the tests."""
 
     backends: tuple[Backend, ...]
-    """Its ``BACKENDS`` table, fastest first."""
+    """The operation's ``BACKENDS`` table, fastest first."""
 
     cases: str
-    """Full name of the module with its sizes and operands, shared by tests and benchmarks."""
+    """Full name of the module with sizes and operands, shared by tests and benchmarks."""
 
     called: str
-    """When the pipeline calls it, in one line."""
+    """When the pipeline calls the operation, in one line."""
 
     stages: tuple[str, ...] = ()
-    """Stages that call it under `settings`; empty: the pipeline never does."""
+    """Stages that call the operation with `settings`; empty: the pipeline never calls it."""
 
     settings: Mapping[str, object] = field(default_factory=dict)
-    """Values of configuration keys, ``section.key``, under which every stage of `stages` calls it."""
+    """Values of configuration keys, ``section.key``, with which all stages in `stages` call the operation."""
 
     engines: tuple[Backend, ...] = ()
-    """Backends that work in windows: each is a class, and a window counts as a call."""
+    """Backends that work in windows: each is a class, and each window counts as a call."""
 
     @property
     def rows(self) -> tuple[Backend, ...]:
-        """Return all rows, those of the engines too."""
+        """All rows, including those of the engines."""
         return self.backends + self.engines
 
     def called_under(self, setting: Callable[[str], object]) -> bool:
-        """Return whether the pipeline calls it, given a function that looks up a configuration key."""
+        """Return whether the pipeline calls the operation, given a function that looks up a configuration key."""
         return bool(self.stages) and all(setting(key) == value for key, value in self.settings.items())
 
     def load_cases(self) -> ModuleType:
-        """Import the module of its sizes and operands."""
+        """Import and return the module with sizes and operands."""
         return importlib.import_module(self.cases)
 
 
@@ -59,7 +59,7 @@ OPERATIONS = (
         "akaze",
         akaze.BACKENDS,
         "s2fast_kernels.akaze.cases",
-        "extract, once per scene, in windows where the backend can",
+        "extract, once per scene, in windows if the backend supports them",
         ("extract",),
         engines=akaze.ENGINES,
     ),
@@ -75,7 +75,7 @@ OPERATIONS = (
         "hamming_top2_both",
         hamming_top2_both.BACKENDS,
         "s2fast_kernels.hamming_top2.cases",
-        "match, once per query and block of pairs, if exhaustive and mutual; pictures of pairs that are not verified",
+        "match, once per query and block of pairs, if exhaustive and mutual; pictures of unverified pairs",
         ("match",),
         {"matching.mode": "exhaustive", "matching.mutual": True},
     ),
@@ -83,7 +83,7 @@ OPERATIONS = (
         "hamming_top2",
         hamming_top2.BACKENDS,
         "s2fast_kernels.hamming_top2.cases",
-        "match, once per query and block of pairs, if exhaustive and not mutual; twice if mutual on other backends",
+        "match, once per query and block of pairs, if exhaustive and not mutual; twice for mutual on other backends",
         ("match",),
         {"matching.mode": "exhaustive", "matching.mutual": False},
     ),
@@ -91,16 +91,16 @@ OPERATIONS = (
         "hamming_window_top2",
         hamming_window_top2.BACKENDS,
         "s2fast_kernels.hamming_top2.cases",
-        "never: the definition that hamming_window_top2_both is tested against",
+        "never: hamming_window_top2_both is tested against it",
     ),
 )
-"""Those of the default job first."""
+"""All operations; those of the default job first."""
 
 CALLED = tuple(operation for operation in OPERATIONS if operation.stages)
-"""Operations that the pipeline calls: what is timed, counted and warmed up."""
+"""Operations that the pipeline calls; they are timed, counted and warmed up."""
 
 
 def operation_of(row: Backend) -> Operation | None:
-    """Return the operation that a backend's row belongs to, or None if it is in no table."""
+    """Return the operation to which a backend belongs, or None if it is in no table."""
     found = (row.module, row.function)
     return next((op for op in OPERATIONS for own in op.rows if (own.module, own.function) == found), None)

@@ -117,7 +117,7 @@ def broken_border(monkeypatch: pytest.MonkeyPatch) -> float | None:
 
 def broken_suppression(monkeypatch: pytest.MonkeyPatch) -> float | None:
     """Let levels meet the one below only: the order of visits within a level has its own test, beside the masks."""
-    monkeypatch.setattr(LevelList, "killed_by_above", lambda own, _above: own.alive)
+    monkeypatch.setattr(LevelList, "surviving_above", lambda own, _above: own.alive)
     return None
 
 

@@ -102,7 +102,7 @@ def painted(image: Image) -> Image:
 def test_black_may_be_left_out(painted: Image, backend: str, upright: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     every = AkazeSettings(threshold=1e-6, upright=upright)
     got = [run(painted, settings=every, core_px=core_px, backend=backend) for core_px in (96, 128, 256, WHOLE)]
-    monkeypatch.setattr(octaves, "lit", lambda block: octaves.Rect(0, block.shape[0], 0, block.shape[1]))
+    monkeypatch.setattr(octaves, "nonzero_rectangle", lambda block: octaves.Rect(0, block.shape[0], 0, block.shape[1]))
     wanted = run(painted, settings=every, core_px=WHOLE, backend=backend)
     assert len(wanted) > 50
     for features in got:
@@ -123,8 +123,8 @@ def test_an_image_all_black_has_no_keypoints() -> None:
 
 
 def test_order_of_windows_does_not_matter(image: Image, whole: Features, monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = octaves.cut
-    monkeypatch.setattr(octaves, "cut", lambda length, core_px: forward(length, core_px)[::-1])
+    forward = octaves.split_evenly
+    monkeypatch.setattr(octaves, "split_evenly", lambda length, core_px: forward(length, core_px)[::-1])
     assert_same(run(image, core_px=128), whole)
 
 

@@ -36,7 +36,7 @@ def test_compilation_without_a_cache_folder(tmp_path: Path) -> None:
     nowhere = {"NUMBA_CACHE_DIR": "/proc/no", "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator"}
     told = run(tmp_path, **nowhere)
     assert told.stdout == "6 16\n"
-    assert told.stderr.count("no folder to keep compiled kernels in") == 1
+    assert told.stderr.count("no writable folder to cache compiled kernels") == 1
     assert "NUMBA_CACHE_DIR" in told.stderr
 
 

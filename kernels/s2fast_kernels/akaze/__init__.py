@@ -1,4 +1,4 @@
-"""AKAZE keypoints and M-LDB descriptors: of an image, or window by window of a scene too large for that.
+"""AKAZE keypoints and M-LDB descriptors of an image, or of a scene of any size in windows.
 
 See ``README.md`` in this folder for the algorithm and its sources. Importing this package imports no backend.
 """
@@ -59,7 +59,7 @@ ENGINES = (
     Backend("numba", f"{__name__}.numba_cpu", "NumbaEngine", "cpu", needs_package("numba")),
     Backend("torch", _TORCH[0], "TorchEngine", "any", _TORCH[1], auto=gpu_driver),
 )
-"""The backends that can work in windows; OpenCV's cannot."""
+"""The backends that support windows; OpenCV's does not."""
 
 
 def akaze(
@@ -79,11 +79,11 @@ def akaze(
     settings
         The detector's parameters; None: OpenCV's defaults.
     contrast
-        The contrast factor; None: computed from this image. A window of a larger image wants the larger image's
-        (`contrast_factor`). The ``opencv`` backend always computes its own.
+        The contrast factor; None: computed from this image. For a window of a larger image, pass that of the larger
+        image (`contrast_factor`). The ``opencv`` backend always computes its own.
     core
         Rows [top, bottom) and columns [left, right) as ``(top, bottom, left, right)`` [px]: only keypoints whose
-        nearest pixel lies there are wanted, the rest of the image is halo. None: all.
+        nearest pixel is in there are returned; the rest of the image is halo. None: the whole image.
     backend
         ``"auto"`` or a name from `BACKENDS`.
 
@@ -95,8 +95,8 @@ def akaze(
     Raises
     ------
     ValueError
-        The image has the wrong shape or type, or is out of range; the contrast factor is not positive; the core is not
-        inside the image; or the ``opencv`` backend was given a contrast factor.
+        The image has the wrong shape, type or range; the contrast factor is not positive; the core is not inside the
+        image; or a contrast factor was passed to the ``opencv`` backend.
     s2fast_kernels.backends.BackendError
         The backend is unknown or cannot run here.
 
@@ -127,13 +127,13 @@ def akaze_windowed(
     threads: int | None = None,
     backend: str = "auto",
 ) -> Features:
-    """Detect and describe a large image's keypoints in windows; the result equals the whole image's, bit for bit.
+    """Detect and describe a large image's keypoints in windows; the result is bit-equal to that of the whole image.
 
     Parameters
     ----------
     source
-        ``source(rows, columns)``, two slices, returns that part of the image: (rows, columns) uint8, or float32 in
-        [0, 1]. It is called from several threads at once; parts overlap.
+        ``source(rows, columns)`` takes two slices and returns that part of the image: (rows, columns) uint8, or float32
+        in [0, 1]. It is called from several threads at once, for overlapping parts.
     shape
         Rows and columns of the image [px].
     settings
@@ -141,14 +141,14 @@ def akaze_windowed(
     contrast
         The contrast factor; None: computed from the image's valid pixels, see `contrast_factor`.
     valid
-        (h, w) bool, or a function like `source`: True where a keypoint may lie, by its nearest pixel. Windows that can
-        neither hold a wanted keypoint nor influence one are not computed.
+        (h, w) bool, or a function like `source`: True at the nearest pixels of valid keypoints. Windows that cannot
+        affect a valid keypoint are not computed.
     budget
-        How many keypoints are kept, and how they are spread; None: all. Only chosen keypoints are described.
+        Maximum number and distribution of the keypoints; None: keep all. Only the kept keypoints are described.
     core_px
-        Side of the part of the image that a window owns; None: the engine's default. The result does not depend on it.
+        Side of a window without its halo; None: the engine's default. The result does not depend on it.
     threads
-        Windows under way at once; None: one a core. The result does not depend on it.
+        Number of windows processed at once; None: one per core. The result does not depend on it.
     backend
         ``"auto"`` or a name from `ENGINES`.
 
@@ -160,7 +160,7 @@ def akaze_windowed(
     Raises
     ------
     ValueError
-        What `source` or `valid` returned has the wrong shape or type, or is out of range; or a parameter is.
+        A parameter, or an array returned by `source` or `valid`, has the wrong shape, type or range.
     s2fast_kernels.backends.BackendError
         The backend is unknown or cannot run here.
     """
@@ -185,15 +185,16 @@ def contrast_factor(
     source, shape
         See `akaze_windowed`.
     valid
-        (h, w) bool, or a function like `source`: only gradients at these pixels count. A gradient looks 3 px around, so
-        where invalid pixels hold no image the mask should be eroded by 3 px; None: all pixels, as OpenCV does.
+        (h, w) bool, or a function like `source`: only gradients at these pixels are counted. A gradient depends on
+        pixels up to 3 px away, so erode the mask by 3 px if invalid pixels have no image data. None: all pixels are
+        counted, as OpenCV does.
     threads
-        None: one a core.
+        Number of threads; None: one per core.
 
     Returns
     -------
     float
-        The factor, the same whatever the threads: OpenCV's bit for bit.
+        The factor, bit-equal to OpenCV's for any number of threads.
     """
     from s2fast_kernels.akaze.contrast import contrast_factor as run
     from s2fast_kernels.akaze.masks import Mask

@@ -1,6 +1,6 @@
-"""Sparse maxima of the scale space, and the suppression that decides which of them are keypoints.
+"""Sparse maxima of the scale space, and the non-maximum suppression that selects the keypoints among them.
 
-Shared by the backends that build the scale space themselves: the lists are small, whatever made them.
+Shared by all backends that compute the scale space themselves.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from s2fast_kernels.akaze.scales import Level
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
-    """Maxima of the determinant on any levels, one a row."""
+    """Maxima of the determinant on any levels, one per row."""
 
     level: npt.NDArray[np.int16]
-    """(n,) level they were found on."""
+    """(n,) level of the maximum."""
 
     y: npt.NDArray[np.int32]
     """(n,) row [px of the level's octave]."""
@@ -35,32 +35,32 @@ class Candidates:
     """(n, 2) refined position relative to (x, y): x, y [px of the level's octave]."""
 
     valid: npt.NDArray[np.bool_]
-    """(n,) True: stable, and inside the wanted area, so that it may become a keypoint if it survives."""
+    """(n,) True if stable and inside the valid area: it becomes a keypoint if it survives suppression."""
 
     angle: npt.NDArray[np.float32]
-    """(n,) orientation [degrees] where described."""
+    """(n,) orientation [degrees], if described."""
 
     row: npt.NDArray[np.int64]
-    """(n,) row of the descriptor table, -1 where not described."""
+    """(n,) row of the descriptor table, -1 if not described."""
 
     def __len__(self) -> int:
-        """Count the candidates."""
+        """Return the number of candidates."""
         return len(self.y)
 
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Candidates:
-        """Select rows, by index, mask or slice."""
+        """Return the selected rows, by index, mask or slice."""
         return Candidates(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def positions(self, octave: npt.NDArray[np.int_] | int) -> npt.NDArray[np.float32]:
-        """Give refined positions; see the function of that name."""
+        """Return refined positions; see the function `positions`."""
         return positions(octave, self.x, self.y, self.offset)
 
     def middle(self, octave: int) -> npt.NDArray[np.int32]:
-        """Round positions to pixels of the octave, as OpenCV does to centre an orientation: (n, 2) row, column.
+        """Return positions rounded to pixels of the octave, OpenCV's centres of orientations: (n, 2) row, column.
 
-        OpenCV divides the reported float32 position by the octave's ratio and rounds halves to even. Nowhere else does
-        it matter where in the image a keypoint lies; without it a few, halfway between two pixels, would be
-        centred on the other one and get another orientation.
+        OpenCV divides the reported float32 position by the octave's ratio and rounds halves to even. This is the only
+        result that depends on the absolute position of a keypoint in the image. Any other rounding would centre a few
+        keypoints, halfway between two pixels, on the other pixel and change their orientation.
         """
         middle: npt.NDArray[np.int32] = np.rint(self.positions(octave)[:, ::-1] / np.float32(1 << octave)).astype(
             np.int32
@@ -77,7 +77,7 @@ class Candidates:
         offset: npt.NDArray[np.float32],
         valid: npt.NDArray[np.bool_],
     ) -> Candidates:
-        """Candidates of one level, none of them described."""
+        """Return candidates of one level, none of them described."""
         n = len(y)
         return cls(
             np.full(n, level, np.int16),
@@ -92,7 +92,7 @@ class Candidates:
 
     @classmethod
     def concatenate(cls, parts: Sequence[Candidates]) -> Candidates:
-        """Join candidates, in the order given."""
+        """Return the concatenation of candidates."""
         if not parts:
             return cls.make(
                 0,
@@ -105,12 +105,12 @@ class Candidates:
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
     def unique(self) -> Candidates:
-        """Sort by (level, y, x) and keep one of each; windows see candidates of their neighbours' cores as well."""
-        place = (self.level.astype(np.int64) << 48) | (self.y.astype(np.int64) << 24) | self.x
-        order = np.argsort((place << 1) | (self.row < 0))
-        place = place[order]
+        """Return the candidates sorted by (level, y, x), without the duplicates found in overlapping windows."""
+        key = (self.level.astype(np.int64) << 48) | (self.y.astype(np.int64) << 24) | self.x
+        order = np.argsort((key << 1) | (self.row < 0))
+        key = key[order]
         first = np.ones(len(order), np.bool_)
-        first[1:] = place[1:] != place[:-1]
+        first[1:] = key[1:] != key[:-1]
         return self.take(order[first])
 
 
@@ -120,7 +120,7 @@ def positions(
     y: npt.NDArray[np.int32],
     offset: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
-    """Refined positions x, y in the image [px], float32, rounded once; octaves one for all or one each.
+    """Return refined positions x, y in the image [px], float32, rounded once; `octave` is one for all or one each.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def positions(
 
 @dataclass(slots=True)
 class LevelList:
-    """One level's candidates as suppression wants them: sorted by row, then column, with an index of rows."""
+    """One level's candidates, prepared for suppression: sorted by row, then column, with the start of each row."""
 
     level: Level
     rows: npt.NDArray[np.int32]
@@ -154,12 +154,12 @@ class LevelList:
         response: npt.NDArray[np.float32],
         row_count: int,
     ) -> LevelList:
-        """Take a level's sorted candidates and suppress them against each other."""
+        """Return a level's sorted candidates, suppressed within the level."""
         starts = row_starts(rows, row_count)
         return cls(level, rows, columns, response, starts, same_level(rows, columns, starts, response, level.radius))
 
-    def killed_by_above(self, above: LevelList) -> npt.NDArray[np.bool_]:
-        """Who still lives once the next level's living candidates have met this level's."""
+    def surviving_above(self, above: LevelList) -> npt.NDArray[np.bool_]:
+        """Return which candidates survive suppression by the surviving candidates of the next level."""
         alive = self.alive.copy()
         ratio = 1 << (above.level.octave - self.level.octave)
         kill_weaker(
@@ -168,10 +168,10 @@ class LevelList:
         )  # fmt: skip
         return alive
 
-    def killed_by_below(
+    def surviving_below(
         self, alive: npt.NDArray[np.bool_], below: LevelList, below_alive: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.bool_]:
-        """Who of `alive` still lives once the level below, as `below_alive` left it, has met this level's."""
+        """Return which candidates of `alive` survive suppression by the `below_alive` ones of the previous level."""
         alive = alive.copy()
         ratio = 1 << (self.level.octave - below.level.octave)
         kill_weaker(
@@ -182,15 +182,16 @@ class LevelList:
 
 
 def survivors(candidates: Candidates, octaves: Sequence[Sequence[Level]], height: int) -> npt.NDArray[np.bool_]:
-    """Decide which candidates are keypoints.
+    """Return which candidates survive non-maximum suppression.
 
-    A level's fate depends on its own candidates and on those of the levels next to it, before anything was decided
-    between levels: first each level meets the one above it, then, as that left them, the one below.
+    Candidates are suppressed within each level first, then by the level above, and then by the survivors of the level
+    below. The last two steps use the neighbouring levels as the step before left them, so that a level depends only on
+    its neighbours.
 
     Parameters
     ----------
     candidates
-        All candidates of an image, as `Candidates.unique` sorts them.
+        All candidates of an image, sorted by `Candidates.unique`.
     octaves
         See `levels`.
     height
@@ -210,10 +211,14 @@ def survivors(candidates: Candidates, octaves: Sequence[Sequence[Level]], height
         )
         for level, part in zip(flat, parts, strict=True)
     ]
-    met_above = [
-        here.killed_by_above(lists[i + 1]) if i + 1 < len(lists) else here.alive for i, here in enumerate(lists)
+    alive_after_above = [
+        here.surviving_above(lists[i + 1]) if i + 1 < len(lists) else here.alive for i, here in enumerate(lists)
     ]
     alive = np.zeros(len(candidates), np.bool_)
     for i, (here, part) in enumerate(zip(lists, parts, strict=True)):
-        alive[part] = here.killed_by_below(met_above[i], lists[i - 1], met_above[i - 1]) if i else met_above[0]
+        alive[part] = (
+            here.surviving_below(alive_after_above[i], lists[i - 1], alive_after_above[i - 1])
+            if i
+            else alive_after_above[0]
+        )
     return alive

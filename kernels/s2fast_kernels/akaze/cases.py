@@ -1,4 +1,4 @@
-"""Images that tests and benchmarks share: made ones, and real ones where they are at hand."""
+"""Images shared by tests and benchmarks: synthetic ones, and real ones if available."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ REAL = (
     "paris/*_TCI_10m.jp2",
     "lebanon/*_TCI_60m.jp2",
 )
-"""Where the real images lie under their folder: forest, fields, snow, two dates of one 10 m scene, a town, hills."""
+"""Patterns of the real images in their folder: forest, fields, snow, two dates of one 10 m scene, a town, hills."""
 
 
 def synthetic_image(shape: tuple[int, int], seed: int = 0) -> Image:
-    """Make ground-like texture: noise with a 1 / f spectrum, cut into fields of different brightness.
+    """Return ground-like texture: noise with a 1 / f spectrum, divided into fields of different brightness.
 
     Examples
     --------
@@ -50,9 +50,9 @@ def synthetic_image(shape: tuple[int, int], seed: int = 0) -> Image:
 
 
 def real_images(folder: Path, multiple: int = 8) -> Iterator[tuple[str, Image]]:
-    """Read the real images as grey uint8, cut to sides that are multiples of a number.
+    """Yield the real images as grey uint8, cropped to sides that are multiples of `multiple`.
 
-    16-bit reflectances are stretched between two percentiles of their valid pixels, once for the whole image.
+    16-bit reflectances are stretched between two percentiles of the valid pixels of the whole image.
     """
     import cv2
 
@@ -67,7 +67,7 @@ def real_images(folder: Path, multiple: int = 8) -> Iterator[tuple[str, Image]]:
 
 
 def stretched(image: npt.NDArray[np.uint16]) -> Image:
-    """Stretch 16-bit reflectances to 8 bit between the 1st and 99th percentile of what is not zero."""
+    """Return 16-bit reflectances stretched to 8 bits between the 1st and 99th percentile of the nonzero values."""
     low, high = np.percentile(image[image > 0], (1, 99))
     scaled: Image = (np.clip((image.astype(np.float32) - low) / (high - low), 0, 1) * 255).astype(np.uint8)
     return scaled

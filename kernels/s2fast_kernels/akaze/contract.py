@@ -1,4 +1,4 @@
-"""What every AKAZE backend takes: settings, and the checks of its operands."""
+"""Contract of all AKAZE backends: settings, and checks of the operands."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy.typing as npt
 from s2fast_kernels.features import WORDS
 
 DESCRIPTOR_BYTES = 61
-"""Bytes of a descriptor as OpenCV writes it: 486 bits."""
+"""Size of OpenCV's descriptor: 486 bits."""
 
 DESCRIPTOR_BITS = 486
-"""Bits of a full descriptor."""
+"""Number of bits of a full descriptor."""
 
 MAX_OCTAVES, MAX_LAYERS = 8, 16
-"""More has no use: octave 8 of a full tile is smaller than a keypoint's border."""
+"""Upper limits; more are useless: octave 8 of a full tile is smaller than a keypoint's border."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,19 +24,19 @@ class AkazeSettings:
     """The detector's parameters, with OpenCV's defaults."""
 
     threshold: float = 0.001
-    """Least determinant of the Hessian a keypoint may have."""
+    """Minimum determinant of the Hessian at a keypoint."""
 
     octaves: int = 4
-    """Octaves of the scale space."""
+    """Number of octaves of the scale space."""
 
     layers: int = 4
-    """Levels an octave."""
+    """Number of levels per octave."""
 
     upright: bool = False
-    """True: orientation is taken as 0 and not estimated."""
+    """True: orientations are 0 and not estimated."""
 
     descriptor_size: int = 0
-    """Bits of the descriptor, as OpenCV counts them; 0: all 486. Fewer are a fixed pseudo-random choice."""
+    """Number of bits of the descriptor, as in OpenCV; 0: all 486. Fewer bits are a fixed pseudo-random selection."""
 
     def __post_init__(self) -> None:
         if not self.threshold >= 0:
@@ -50,7 +50,7 @@ class AkazeSettings:
 
 
 def unpack(descriptors: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-    """Undo `s2fast_kernels.features.pack`: (n, 8) uint64 rows to (n, 61) uint8 as OpenCV writes them."""
+    """Undo `s2fast_kernels.features.pack`: convert (n, 8) uint64 rows to OpenCV's (n, 61) uint8."""
     return np.ascontiguousarray(descriptors.view(np.uint8).reshape(len(descriptors), WORDS * 8)[:, :DESCRIPTOR_BYTES])
 
 
@@ -63,9 +63,9 @@ def check_image(image: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> None:
         )
     if image.dtype == np.float32 and image.size:
         low, high = float(image.min()), float(image.max())
-        # NaN compares false with everything, so it is refused here too.
+        # NaN compares false with everything, so it is rejected here too.
         if not (low >= 0.0 and high <= 1.0):
-            raise ValueError(f"a float32 image must lie in [0, 1] without NaN, got {low} to {high}")
+            raise ValueError(f"a float32 image must be in [0, 1] without NaN, got {low} to {high}")
 
 
 def check_contrast(contrast: float | None) -> None:
@@ -80,11 +80,11 @@ def check_core(core: tuple[int, int, int, int] | None, shape: tuple[int, ...]) -
         return
     top, bottom, left, right = core
     if not (0 <= top <= bottom <= shape[0] and 0 <= left <= right <= shape[1]):
-        raise ValueError(f"core (top, bottom, left, right) = {core} does not lie in an image of {shape} px")
+        raise ValueError(f"core (top, bottom, left, right) = {core} is not inside an image of {shape} px")
 
 
 def in_core(xy: npt.NDArray[np.float32], core: tuple[int, int, int, int]) -> npt.NDArray[np.bool_]:
-    """Which positions have their nearest pixel, halves rounded up, in the core."""
+    """Return which positions have their nearest pixel, halves rounded up, in the core."""
     top, bottom, left, right = core
     x, y = np.floor(xy.T + np.float32(0.5))
     inside: npt.NDArray[np.bool_] = (x >= left) & (x < right) & (y >= top) & (y < bottom)

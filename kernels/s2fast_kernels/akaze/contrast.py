@@ -1,10 +1,10 @@
-"""The contrast factor: the gradient below which diffusion is free, a quantile of the image's gradients.
+"""Contrast factor: the gradient below which diffusion is hardly inhibited, a quantile of the image's gradients.
 
-OpenCV sorts gradient lengths into 300 equal bins up to the largest and takes the upper edge of the bin that completes
-70 % of those outside bin 0. The largest is known only at the end, so OpenCV walks over the gradients twice. Here one
-pass counts squared lengths by the leading bits of their float32 patterns, which grow with the value: enough to name the
-bin, unless the quantile falls on values that share those bits with a bin's edge. Only then a second pass counts
-OpenCV's own bins. Either way the result is OpenCV's of the whole image, from windows in any order.
+OpenCV sorts gradient magnitudes into 300 equal bins up to the largest, and returns the upper edge of the bin in which
+70 % of the gradients outside bin 0 are reached. The largest is known only at the end, so OpenCV needs two passes. Here
+one pass counts squared magnitudes by the leading bits of their float32 patterns, which are monotonic in the value. That
+is enough to identify the bin, unless the quantile is among values that share those bits with a bin's edge; only then a
+second pass counts OpenCV's bins. Both ways the result is OpenCV's for the whole image, with windows in any order.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from s2fast_kernels.akaze.masks import Mask
 
 BINS = 300
-"""Bins of OpenCV's histogram."""
+"""Number of bins of OpenCV's histogram."""
 
 QUANTILE = np.float32(0.7)
-"""Share of the gradients outside bin 0 that lie below the contrast factor."""
+"""Fraction of the gradients outside bin 0 that are below the contrast factor."""
 
 FLAT = 0.03
-"""Contrast factor of an image without a gradient."""
+"""Contrast factor of an image without gradients."""
 
 FINE_SHIFT = 14
-"""Low bits of a float32 that the fine histogram ignores: 512 bins for every doubling of the squared length."""
+"""Low bits of a float32 that the fine histogram ignores: it has 512 bins per doubling of the squared magnitude."""
 
 FINE_BINS = int(np.float32(1024).view(np.int32)) >> FINE_SHIFT
-"""Scharr's gradient of an image in [0, 1] has a squared length of at most 512."""
+"""Number of bins of the fine histogram: Scharr gradients of an image in [0, 1] have squared magnitudes up to 512."""
 
 _STRIP_PX = 512
 _HALO = 3
-"""A gradient looks this far: blur and Scharr [px]."""
+"""Reach of a gradient: blur and Scharr [px]."""
 
 _EVERYWHERE = np.ones((0, 0), np.bool_)
-"""Stands for "every pixel counts" in compiled code, which wants one type."""
+"""Mask that stands for "all pixels", since compiled code needs an argument of one type."""
 
 
 def contrast_factor(
@@ -53,14 +53,14 @@ def contrast_factor(
     Parameters
     ----------
     source
-        Reads a part of the image, uint8 or float32 in [0, 1]; called from several threads.
+        Returns a part of the image, uint8 or float32 in [0, 1]; called from several threads.
     shape
         Rows and columns of the image [px].
     valid
-        Only gradients at these pixels count. A gradient looks 3 px around: erode the mask by as much where invalid
-        pixels hold no image.
+        Only gradients at these pixels are counted. A gradient depends on pixels up to 3 px away: erode the mask by 3 px
+        if invalid pixels have no image data.
     threads
-        None: one a core.
+        Number of threads; None: one per core.
 
     Returns
     -------
@@ -106,10 +106,10 @@ def contrast_factor(
 
 
 def bin_edges(largest: np.float32) -> npt.NDArray[np.float32]:
-    """Least squared gradient that OpenCV puts in bins 1 .. 299 or above, given the largest; inf where none would be.
+    """Return the lower edges of OpenCV's bins 1 .. 299 as squared gradients, given the largest; inf for empty bins.
 
-    OpenCV's bin of a squared gradient v is ``int(sqrt(v) * (299 / sqrt(largest)))`` in float32. It grows with v, so
-    that the edge is found by bisection over the bit patterns.
+    OpenCV's bin of a squared gradient v is ``int(sqrt(v) * (299 / sqrt(largest)))`` in float32. It is monotonic in v,
+    so the edges are found by bisection over the bit patterns.
     """
     factor = np.float32(BINS - 1) / np.sqrt(largest)
     wanted = np.arange(1, BINS, dtype=np.int32)
@@ -123,26 +123,27 @@ def bin_edges(largest: np.float32) -> npt.NDArray[np.float32]:
 
 
 def quantile_bin(below: npt.NDArray[np.int64], background: int) -> int:
-    """First bin k >= 1 such that 70 % of the gradients outside bin 0 lie in bins 1 to k - 1; 300 if there is none.
+    """Return the first bin k >= 1 such that bins 1 to k - 1 contain 70 % of the gradients outside bin 0; 300 if none.
 
     Parameters
     ----------
     below : (300,) int64
-        Gradients in bins 0 to k, for each k; the last is their number.
+        Number of gradients in bins 0 to k, for each k; the last is the total.
     background
-        Gradients in bin 0.
+        Number of gradients in bin 0.
     """
-    # OpenCV takes the share in float32, which matters beyond 2 ** 24 pixels.
+    # OpenCV computes the threshold in float32, which matters beyond 2 ** 24 pixels.
     threshold = int(np.float32(int(below[-1]) - background) * QUANTILE)
     reached = np.flatnonzero(below[:-1] - background >= threshold)
     return int(reached[0]) + 1 if len(reached) else BINS
 
 
 def bin_of_fine(counts: npt.NDArray[np.int64], edges: npt.NDArray[np.float32]) -> int | None:
-    """Like `quantile_bin`, from the fine histogram; None if it cannot tell.
+    """Return the result of `quantile_bin` from the fine histogram; None if it is ambiguous.
 
-    Values that share their leading bits with a bin's edge may lie on either side of it. The quantile's bin only falls
-    as more gradients lie below the edges and rises with the background, so that the two extremes decide.
+    Values that share their leading bits with a bin's edge may be on either side of it. The quantile's bin decreases
+    with the number of gradients below the edges and increases with the background, so that the two extreme cases bound
+    it.
     """
     total = np.concatenate([[0], counts.cumsum()])
     bits = edges.view(np.int32).astype(np.int64)

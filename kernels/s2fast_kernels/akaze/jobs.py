@@ -1,4 +1,4 @@
-"""One window of one octave: what a backend is asked for, and what it answers."""
+"""Interface between the windowed driver and the backends: one window of one octave, and its result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from s2fast_kernels.akaze.scales import Level
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 Source = Callable[[slice, slice], Pixels]
-"""(rows, columns) -> that part of the image. Called from several threads at once."""
+"""(rows, columns) -> that part of the image; called from several threads at once."""
 
 
 class Rect(NamedTuple):
@@ -28,27 +28,27 @@ class Rect(NamedTuple):
     right: int
 
     def grown(self, px: int, height: int, width: int) -> Rect:
-        """Grow on every side, within a plane."""
+        """Return the rectangle extended on every side, clipped to a plane."""
         return Rect(
             max(self.top - px, 0), min(self.bottom + px, height), max(self.left - px, 0), min(self.right + px, width)
         )
 
     def moved(self, rows: int, columns: int) -> Rect:
-        """Move down and right."""
+        """Return the rectangle moved down and right."""
         return Rect(self.top + rows, self.bottom + rows, self.left + columns, self.right + columns)
 
     def common(self, other: Rect) -> Rect:
-        """Take what both rectangles hold; its end may lie before its start."""
+        """Return the intersection of two rectangles; if it is empty, its end may precede its start."""
         top, left = max(self.top, other.top), max(self.left, other.left)
         return Rect(top, min(self.bottom, other.bottom), left, min(self.right, other.right))
 
     def within(self, window: Rect) -> Rect:
-        """Place of this rectangle in a window."""
+        """Return the rectangle in coordinates of a window."""
         return self.moved(-window.top, -window.left)
 
     @property
     def slices(self) -> tuple[slice, slice]:
-        """Index of this part of a plane."""
+        """Row and column slices that index this part of a plane."""
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
 
@@ -56,7 +56,7 @@ Filter = Callable[[Level, npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDAr
 """(level, y, x, offset) of maxima -> which of them may become keypoints: `Candidates.valid`."""
 
 Admission = Callable[[Level, Candidates], npt.NDArray[np.bool_]]
-"""(level, maxima that live as far as the window knows) -> which of them to describe now."""
+"""(level, maxima that survive suppression within the window) -> which of them to describe immediately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +67,32 @@ class Job:
     """The octave's levels."""
 
     shape: tuple[int, int]
-    """Rows and columns of the octave, rounded down: a level's border is counted from there [px of the octave]."""
+    """Rows and columns of the octave, rounded down; a level's border is measured from there [px of the octave]."""
 
     core: Rect
-    """The part this window owns [px of the octave]."""
+    """The window without its halo [px of the octave]."""
 
     window: Rect
     """Core and halo [px of the octave]."""
 
     search: Rect | None
-    """Where maxima are wanted: the core and a margin; None: only the last level is wanted, to feed the next octave."""
+    """Area in which to search maxima: the core and a margin; None: only compute the last level for the next octave."""
 
     block: Pixels
-    """The window's pixels: of the image in octave 0, halved last level of the octave before in others."""
+    """The window's pixels: of the image in octave 0, of the halved last level of the previous octave in others."""
 
     contrast: np.float32
     """Contrast factor of this octave."""
 
     out: npt.NDArray[np.float32] | None
-    """The next octave's plane; the core's last level is halved into it."""
+    """The next octave's plane, to which the halved last level of the core is written."""
 
     given: Candidates | None = None
-    """Describe exactly these, in this order, and detect nothing."""
+    """Candidates to describe, in this order, without detection; None: detect."""
 
 
-def searched(job: Job, search: Rect, level: Level) -> Rect:
-    """Part of a job's window where a level's maxima are sought [px of the window]."""
+def search_area(job: Job, search: Rect, level: Level) -> Rect:
+    """Return the part of a job's window in which to search a level's maxima [px of the window]."""
     rows, columns = job.shape
     within = Rect(
         max(search.top, level.border),
@@ -104,27 +104,27 @@ def searched(job: Job, search: Rect, level: Level) -> Rect:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came out of a window."""
+class WindowResult:
+    """Result of a window."""
 
     candidates: Candidates
-    """Maxima in the job's search area, or the given ones; `row` counts this answer's descriptors."""
+    """Maxima in the job's search area, or the given ones; `row` refers to `words`."""
 
     words: npt.NDArray[np.uint64]
     """(described, 8) descriptors."""
 
 
 class Engine(Protocol):
-    """A backend's way of computing windows. Jobs of one call share an octave; calls may come from many threads."""
+    """A backend that computes windows. Jobs of one call share an octave; `run` may be called from several threads."""
 
     batch: int
-    """Windows a call should get."""
+    """Number of windows per call."""
 
     threads: int
-    """Calls to have under way at once."""
+    """Number of concurrent calls."""
 
     core_px: int
-    """Side of a window's core that suits the backend [px of the octave]."""
+    """Default side of a window's core [px of the octave]."""
 
-    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[Answer]:
+    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[WindowResult]:
         """Compute windows of one octave."""

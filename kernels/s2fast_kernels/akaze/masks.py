@@ -1,4 +1,4 @@
-"""Where keypoints are wanted, one bit a pixel."""
+"""Mask of valid keypoint positions, one bit per pixel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 BLOCK = 64
-"""Side of the squares of which it is known whether they hold a wanted pixel at all [px]."""
+"""Side of the squares for which it is recorded whether they contain a True pixel [px]."""
 
 _STRIP = 1024
 
@@ -17,7 +17,7 @@ MaskSource = npt.NDArray[np.bool_] | Callable[[slice, slice], npt.NDArray[np.boo
 
 
 class Mask:
-    """A boolean image in an eighth of its size: 15 MB for a full Sentinel-2 tile."""
+    """A boolean image with one bit per pixel: 15 MB for a full Sentinel-2 tile."""
 
     def __init__(self, source: MaskSource, shape: tuple[int, int]) -> None:
         height, width = shape
@@ -40,22 +40,22 @@ class Mask:
         )
 
     def at(self, y: npt.NDArray[np.intp], x: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-        """Look up pixels; outside the image nothing is wanted."""
+        """Return the values of pixels; False outside the image."""
         height, width = self.shape
         inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
         y, x = np.where(inside, y, 0), np.where(inside, x, 0)
         bits = ((self._bits[y, x >> 3] >> (7 - (x & 7)).astype(np.uint8)) & 1).astype(np.bool_)
-        wanted: npt.NDArray[np.bool_] = inside & bits
-        return wanted
+        values: npt.NDArray[np.bool_] = inside & bits
+        return values
 
     def any(self, top: int, bottom: int, left: int, right: int) -> bool:
-        """Whether a rectangle may hold a wanted pixel: it touches a block that does."""
+        """Return whether a rectangle may contain a True pixel: whether it intersects a block with one."""
         rows = slice(max(top, 0) // BLOCK, -(-max(bottom, 0) // BLOCK))
         columns = slice(max(left, 0) // BLOCK, -(-max(right, 0) // BLOCK))
         return bool(self._any[rows, columns].any())
 
     def part(self, rows: slice, columns: slice) -> npt.NDArray[np.bool_]:
-        """Unpack a part of the image."""
+        """Return a part of the image, unpacked."""
         bits = self._bits[rows, columns.start // 8 : -(-columns.stop // 8)]
         skipped = columns.start % 8
         unpacked = np.unpackbits(bits, axis=1)[:, skipped : skipped + columns.stop - columns.start]

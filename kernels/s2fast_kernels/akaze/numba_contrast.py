@@ -1,4 +1,4 @@
-"""Compiled counting of gradients for the contrast factor."""
+"""Compiled histograms of gradients for the contrast factor."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def count_fine(
     Parameters
     ----------
     block
-        Pixels of the counted part and what its gradients look at.
+        Pixels of the counted part and of the surroundings on which its gradients depend.
     inner
         The counted part of the block; at least 1 px from its border.
     valid
-        Which pixels of the counted part count; empty: all.
+        Mask of the pixels to count in the counted part; empty: all.
     shift, bins
-        A float32's bit pattern is shifted right by so much; number of bins.
+        Number of bits by which a float32's bit pattern is shifted right; number of bins.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def count_fine(
 def count_bins(
     block: Pixels, inner: Rect, valid: npt.NDArray[np.bool_], edges: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.int64]:
-    """Count squared gradients between ascending edges: ``len(edges) + 1`` counts."""
+    """Count squared gradients between ascending edges; return ``len(edges) + 1`` counts."""
     counts = np.zeros(len(edges) + 1, np.int64)
     _count(block, _unit(block), *inner, valid, _TAPS, 0, counts, edges)
     return counts
@@ -81,7 +81,7 @@ def _count_row_bins(squares, first, count, valid, row, edges, counts):  # type: 
 
 @njit(nogil=True, error_model="numpy")
 def _count(block, unit, top, bottom, left, right, valid, taps, shift, counts, edges):  # type: ignore[no-untyped-def]
-    """Blur, derive and count row by row; five blurred rows and three smooth ones are all that is kept."""
+    """Blur, derive and count row by row, keeping only five rows blurred along x and three smoothed rows."""
     height, width = block.shape
     w = np.uint64(width)
     raw = np.empty((2 * PAD + 1, width + 2 * PAD), np.float32)

@@ -1,4 +1,4 @@
-"""`akaze` in compiled loops: one window a thread, no plane larger than a window and its halo."""
+"""`akaze` in compiled loops: one window per thread, no plane larger than a window and its halo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from s2fast_kernels.akaze import numba_detect, numba_scale_space
 from s2fast_kernels.akaze.candidates import Candidates
 from s2fast_kernels.akaze.contract import AkazeSettings
-from s2fast_kernels.akaze.jobs import Admission, Answer, Filter, Job, searched
+from s2fast_kernels.akaze.jobs import Admission, Filter, Job, WindowResult, search_area
 from s2fast_kernels.akaze.maxima import WindowMaxima
 from s2fast_kernels.akaze.numba_describe import describe
 from s2fast_kernels.akaze.numba_scale_space import PAD
@@ -30,15 +30,15 @@ _SCRATCH_ROWS = 16
 
 
 class _Workspace(threading.local):
-    """One thread's planes, kept from window to window: fresh pages cost more than the arithmetic on them."""
+    """One thread's planes, reused for all its windows: page faults of new memory cost more than the arithmetic."""
 
     def __init__(self) -> None:
         self._memory = np.empty(0, np.float32)
-        self.place = np.empty((FIRST_CAPACITY, 2), np.int32)
+        self.position = np.empty((FIRST_CAPACITY, 2), np.int32)
         self.shape = np.empty((FIRST_CAPACITY, 3), np.float32)
 
     def planes(self, height: int, width: int, steps: int) -> tuple[list[Plane], Plane, Plane]:
-        """Six planes with their frames, the diffusion's ring, and scratch rows."""
+        """Return six planes with their frames, the ring buffer of the diffusion, and scratch rows."""
         rows, columns = height + 2 * PAD, width + 2 * PAD
         needed = columns * (6 * rows + 4 * steps + _SCRATCH_ROWS)
         if self._memory.size < needed:
@@ -50,12 +50,12 @@ class _Workspace(threading.local):
         return planes, ring, scratch
 
     def grow(self, count: int) -> None:
-        """Make room for so many maxima of one level."""
-        self.place, self.shape = np.empty((count, 2), np.int32), np.empty((count, 3), np.float32)
+        """Enlarge the buffers to `count` maxima of one level."""
+        self.position, self.shape = np.empty((count, 2), np.int32), np.empty((count, 3), np.float32)
 
 
 class NumbaEngine:
-    """Computes windows one at a time, in as many threads as call it."""
+    """Compute windows one at a time; `run` may be called from several threads."""
 
     batch = 1
     core_px = 1408
@@ -64,17 +64,17 @@ class NumbaEngine:
         self.threads = threads or available_cores()
         self._workspace = _Workspace()
 
-    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[Answer]:
+    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[WindowResult]:
         """Compute windows; see `Engine`."""
-        return [_Window(job, settings, keep, admit, self._workspace).answer() for job in jobs]
+        return [_Window(job, settings, keep, admit, self._workspace).compute() for job in jobs]
 
 
 class _Window:
-    """The levels of one octave, one after another, on one window.
+    """Compute the levels of one octave, one after another, in one window.
 
-    Six planes are enough: a level is smoothed into a free plane and derived into two more, where its maxima are found;
-    then the level before it, whose maxima now have met those above them, is described, which frees its derivatives'
-    planes for the conductance; and diffusion writes over the smoothed plane.
+    Six planes are enough. A level is smoothed into a free plane, its derivatives are written to two more, and its
+    maxima are found there. Then the previous level is described, since suppression by the level above is now known;
+    this frees the planes of its derivatives for the conductance. Diffusion overwrites the smoothed plane.
     """
 
     def __init__(
@@ -85,13 +85,13 @@ class _Window:
         self.maxima = WindowMaxima(job, keep, admit)
         self.words: list[npt.NDArray[np.uint64]] = []
 
-    def answer(self) -> Answer:
-        """Run the octave's levels."""
+    def compute(self) -> WindowResult:
+        """Compute the octave's levels and return the result."""
         job, (height, width) = self.job, (self.height, self.width)
         steps = max(len(level.steps) for level in job.levels)
         (image, free, *pairs), ring, scratch = self.workspace.planes(height, width, steps)
         before, after = pairs[:2], pairs[2:]
-        looked_at = job.search is not None or job.given is not None
+        needs_maxima = job.search is not None or job.given is not None
         unit = np.float32(1.0 / 255.0) if job.block.dtype == np.uint8 else np.float32(1)
         numba_scale_space.load(job.block, image, unit)
         for i, level in enumerate(job.levels):
@@ -103,8 +103,8 @@ class _Window:
                 numba_scale_space.reflect_frame(free, height, width, PAD - 1)
                 image, free = free, image
                 smoothed = image
-            if looked_at:
-                self._look(level, smoothed, after, scratch)
+            if needs_maxima:
+                self._detect(level, smoothed, after, scratch)
                 if i:
                     self._describe(i - 1, image, before)
             if level.steps:
@@ -112,46 +112,46 @@ class _Window:
                 numba_scale_space.diffuse(image, free, *before, height, width, np.array(level.steps), ring)
                 image, free = free, image
             before, after = after, before
-        if looked_at:
+        if needs_maxima:
             self._describe(len(job.levels) - 1, image, before)
         if job.out is not None:
             core, window = job.core, job.window
             numba_scale_space.halve(image, core.top - window.top, core.left - window.left, *core, job.out)
         words = np.concatenate(self.words) if self.words else np.zeros((0, WORDS), np.uint64)
-        return Answer(Candidates.concatenate(self.maxima.found), words)
+        return WindowResult(Candidates.concatenate(self.maxima.found), words)
 
-    def _look(self, level: Level, smoothed: Plane, derivatives: list[Plane], scratch: Plane) -> None:
-        """Derive a level, and find its maxima unless they are given."""
+    def _detect(self, level: Level, smoothed: Plane, derivatives: list[Plane], scratch: Plane) -> None:
+        """Compute a level's derivatives, and find its maxima unless candidates are given."""
         centre, corner = derivative_taps(level.radius)
         numba_detect.gradient(smoothed, *derivatives, self.height, self.width, level.radius, centre, corner)
         if self.job.search is None:
             self.maxima.add_given()
             return
-        rectangle = searched(self.job, self.job.search, level)
+        rectangle = search_area(self.job, self.job.search, level)
         threshold = np.float32(self.settings.threshold)
         work = self.workspace
         while True:
             found = numba_detect.detect(
-                *derivatives, *rectangle, level.radius, centre, corner, threshold, scratch, work.place, work.shape
+                *derivatives, *rectangle, level.radius, centre, corner, threshold, scratch, work.position, work.shape
             )
             if found <= len(work.shape):
                 break
             work.grow(2 * found)
         shape = work.shape[:found]
-        self.maxima.add(work.place[:found], shape[:, 0].copy(), shape[:, 1:].copy())
+        self.maxima.add(work.position[:found], shape[:, 0].copy(), shape[:, 1:].copy())
 
     def _describe(self, i: int, image: Plane, derivatives: list[Plane]) -> None:
-        rows = self.maxima.chosen(i)
+        rows = self.maxima.rows_to_describe(i)
         if not len(rows):
             return
         level, wanted = self.job.levels[i], self.maxima.found[i].take(rows)
         origin = np.array([self.job.window.top, self.job.window.left], np.int32)
-        place = np.stack([wanted.y, wanted.x], axis=1) - origin
+        position = np.stack([wanted.y, wanted.x], axis=1) - origin
         offset = wanted.offset + np.float32(level.sample_shift)
         words, angle = np.empty((len(rows), WORDS), np.uint64), np.empty(len(rows), np.float32)
         describe(
             image.ravel(), *(plane.ravel() for plane in derivatives), self.height, self.width,
-            place, offset, wanted.middle(level.octave) - origin, level.radius, level.descriptor_reach,
+            position, offset, wanted.middle(level.octave) - origin, level.radius, level.descriptor_reach,
             self.settings.upright, *orientation_samples(),
             comparisons(self.settings.descriptor_size, self.settings.upright), angle, words,
         )  # fmt: skip
@@ -165,5 +165,5 @@ def akaze(
     contrast: float | None = None,
     core: tuple[int, int, int, int] | None = None,
 ) -> Features:
-    """Run the windowed driver on an array, a window a thread; see the package for the contract."""
+    """Run the windowed driver on an array, one window per thread; see the package for the contract."""
     return akaze_array(image, NumbaEngine(), settings, contrast, core)

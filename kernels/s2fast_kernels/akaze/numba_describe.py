@@ -1,9 +1,9 @@
-"""Compiled orientation and M-LDB descriptor of keypoints on one level of one window.
+"""Compiled orientations and M-LDB descriptors of keypoints on one level of one window.
 
-The 29 cells of the three grids are sums over one lattice of 21 x 21 points: each point is gathered once (walking the
-grids one by one would take 1241 samples) and summed first down the lattice's rows, all columns side by side, then along
-them. A sample lies at the keypoint's integer pixel plus a rounded local offset, so that its position, and with it every
-bit, does not depend on where the window or the image starts.
+The 29 cells of the three grids are sums over one lattice of 21 x 21 points. Each point is sampled once (sampling each
+grid separately would take 1241 samples), then summed over the lattice's rows, for all columns in parallel, and finally
+over columns. A sample is at the keypoint's integer pixel plus a rounded local offset, so that the descriptor does not
+depend on the origin of the window or the image.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from s2fast_kernels.akaze.pattern import CELLS, LATTICE, SLICES, SLICES_WIDE
 from s2fast_kernels.compiled import njit
 
 _WIDTH = 24
-"""Columns of a lattice row in memory: 21 and three repeats, whole vectors."""
+"""Columns of a lattice row in memory: 21 and three repeats, to fill whole vectors."""
 
 _W = np.uint64(_WIDTH)
 _TWO, _THREE, _FOUR, _FIVE, _SIX = np.uint64(2), np.uint64(3), np.uint64(4), np.uint64(5), np.uint64(6)
@@ -25,7 +25,7 @@ _TWO, _THREE, _FOUR, _FIVE, _SIX = np.uint64(2), np.uint64(3), np.uint64(4), np.
 _PACK = np.uint64(0x0102040810204080)
 
 _ROUND = np.float32(12582912.0)
-"""Adding and taking away 1.5 * 2**23 rounds a small float32 to an integer, ties to even."""
+"""Adding and subtracting 1.5 * 2**23 rounds a small float32 to an integer, ties to even."""
 
 _POINTS = LATTICE * _WIDTH
 _SLICE = np.float32(2.0 * math.pi / SLICES)
@@ -43,7 +43,7 @@ _ZERO, _UNIT, _LAST = np.float32(0.0), np.float32(1.0), np.float32(10.0)
 
 @njit(nogil=True, error_model="numpy", inline="always")
 def _atan2_degrees(y, x):  # type: ignore[no-untyped-def]
-    """Angle in [0, 360) degrees, to 0.3 degrees, with OpenCV's polynomial: its bins decide the orientation."""
+    """Return the angle in [0, 360) degrees, to 0.3 degrees, with OpenCV's polynomial, which determines the slices."""
     ax, ay = abs(x), abs(y)
     steep = ay > ax
     low, high = (ax, ay) if steep else (ay, ax)
@@ -63,7 +63,7 @@ def _slices(gx, gy, slices):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def _slide(bins, sums):  # type: ignore[no-untyped-def]
-    """Sum the derivatives of every run of slices."""
+    """Sum the derivatives within every position of the sliding window of slices."""
     for axis in range(2):
         for b in range(SLICES):
             sums[axis, b] = (
@@ -79,7 +79,7 @@ def _slide(bins, sums):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def _orientation(dx, dy, centre, offsets, weights, gx, gy, slices, bins, sums):  # type: ignore[no-untyped-def]
-    """Direction in degrees of the largest sum of derivatives within any 60 degrees around a point."""
+    """Return the direction of the largest sum of derivatives within any 60 degrees, around a point [degrees]."""
     for i in range(len(offsets)):
         at = np.uint64(centre + offsets[i])
         gx[i] = weights[i] * dx[at]
@@ -90,7 +90,7 @@ def _orientation(dx, dy, centre, offsets, weights, gx, gy, slices, bins, sums): 
         piece = np.uint64(slices[i] if slices[i] < SLICES else 0)
         bins[0, piece] += gx[i]
         bins[1, piece] += gy[i]
-    # The first slices again behind the last: a run that wraps is then a run like any other.
+    # Repeat the first slices after the last, so that windows that wrap around need no special case.
     for first in range(SLICES_WIDE):
         bins[0, SLICES + first] = bins[0, first]
         bins[1, SLICES + first] = bins[1, first]
@@ -105,7 +105,7 @@ def _orientation(dx, dy, centre, offsets, weights, gx, gy, slices, bins, sums): 
 
 @njit(nogil=True, error_model="numpy")
 def _positions(fx, fy, co, si, radius, steps, px, py):  # type: ignore[no-untyped-def]
-    """Offsets of the lattice's points from the keypoint's pixel, rounded."""
+    """Compute the rounded offsets of the lattice's points from the keypoint's pixel."""
     for k in range(LATTICE):
         along_x, along_y = steps[k] * co * radius, steps[k] * si * radius
         for j in range(_WIDTH):
@@ -125,7 +125,7 @@ def _gather(image, dx, dy, centre, stride, px, py, co, si, values):  # type: ign
 
 @njit(nogil=True, error_model="numpy")
 def _gather_inside(image, dx, dy, row, column, height, width, px, py, co, si, values):  # type: ignore[no-untyped-def]
-    """Gather where the lattice may leave the image: points outside count as nothing, and `values[3]` counts points."""
+    """Gather samples of a lattice that may extend beyond the image: points outside are 0, `values[3]` is 1 inside."""
     stride = width + 2 * PAD
     for p in range(_POINTS):
         y, x = row + py[p], column + px[p]
@@ -143,7 +143,7 @@ def _gather_inside(image, dx, dy, row, column, height, width, px, py, co, si, va
 
 @njit(nogil=True, error_model="numpy")
 def _sum_rows(values, channel, bands):  # type: ignore[no-untyped-def]
-    """Sum five and seven lattice rows at a time, all columns side by side, and ten as twice five."""
+    """Sum five and seven lattice rows at a time, all columns in parallel; sums of ten are two sums of five."""
     for b in range(4):
         r = 5 * b * _WIDTH
         for j in range(_WIDTH):
@@ -180,7 +180,7 @@ def _five(bands, band, j):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def _sum_cells(values, channel, bands, cells):  # type: ignore[no-untyped-def]
-    """Sum one channel over the 29 cells: bands of lattice rows, then runs of their columns."""
+    """Sum one channel over the 29 cells: over bands of lattice rows, then over ranges of columns."""
     _sum_rows(values, channel, bands)
     at = CELLS * channel
     for b in range(2):
@@ -199,13 +199,13 @@ def _sum_cells(values, channel, bands, cells):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def _compare(cells, larger, smaller, flags, octets, words, row):  # type: ignore[no-untyped-def]
-    """Write a descriptor's bits: first one byte each, without a branch, because they are as good as random."""
+    """Write a descriptor's bits: first one byte each, without branches, since the bits are unpredictable."""
     for b in range(len(larger)):
         flags[b] = cells[np.uint64(larger[b])] > cells[np.uint64(smaller[b])]
     for word in range(words.shape[1]):
         bits = np.uint64(0)
         for i in range(8):
-            # The product moves the lowest bits of eight bytes side by side into the topmost byte.
+            # The product collects the lowest bits of eight bytes in the topmost byte.
             bits |= (octets[8 * word + i] * _PACK >> np.uint64(56)) << np.uint64(8 * i)
         words[row, word] = bits
 
@@ -217,7 +217,7 @@ def describe(  # type: ignore[no-untyped-def]
     dy,
     height,
     width,
-    place,
+    position,
     offset,
     middle,
     radius,
@@ -238,16 +238,16 @@ def describe(  # type: ignore[no-untyped-def]
         The level's planes with their frames, flattened: diffused image, derivatives.
     height, width : int
         Size of the planes within their frames [px].
-    place : (n, 2) int
+    position : (n, 2) int
         Row and column of each keypoint's pixel in the window.
     offset : (n, 2) float32
-        Where to sample, relative to that pixel: x, y [px].
+        Centre of the lattice relative to that pixel: x, y [px].
     middle : (n, 2) int
-        Row and column of the pixel nearest to that: the centre of the orientation, and of an upright lattice.
+        Row and column of the pixel nearest to that centre: the centre of the orientation and of an upright lattice.
     radius, reach : int
-        The level's radius, and how far its lattice may reach [px].
+        The level's radius, and the maximum reach of its lattice [px].
     upright : bool
-        True: no orientation is estimated.
+        True: orientations are not estimated.
     sample_y, sample_x, weights : (109,) int32, int32, float32
         See `orientation_samples`.
     bits : (bits, 2) int32
@@ -276,8 +276,8 @@ def describe(  # type: ignore[no-untyped-def]
     larger, smaller = bits[:, 0].copy(), bits[:, 1].copy()
     flags = np.zeros(64 * words.shape[1], np.uint8)
     octets = flags.view(np.uint64)
-    for i in range(len(place)):
-        row, column = place[i, 0], place[i, 1]
+    for i in range(len(position)):
+        row, column = position[i, 0], position[i, 1]
         fx, fy = offset[i, 0], offset[i, 1]
         if upright:
             fx, fy = np.float32(middle[i, 1] - column), np.float32(middle[i, 0] - row)

@@ -1,4 +1,4 @@
-"""Compiled detection on one level of one window: derivatives, determinant of the Hessian, its maxima, refined."""
+"""Compiled detection on one level of one window: derivatives, determinant of the Hessian, and its refined maxima."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HALF, _QUARTER, _TWO = np.float32(0.5), np.float32(0.25), np.float32(2.0)
 _BLOCK = np.uint64(64)
 
 RING = 4
-"""Rows of scratch `detect` needs."""
+"""Number of scratch rows that `detect` needs."""
 
 
 @njit(nogil=True, error_model="numpy")
@@ -33,9 +33,9 @@ def _gradient_row(src, row, radius, dx, dy, w, centre, corner):  # type: ignore[
 
 @njit(nogil=True, error_model="numpy")
 def gradient(smoothed, dx, dy, height, width, radius, centre, corner):  # type: ignore[no-untyped-def]
-    """First derivatives of a level: Scharr-like 3 x 3 taps, `radius` pixels apart.
+    """Compute the first derivatives of a level with Scharr-like 3 x 3 taps, `radius` pixels apart.
 
-    The smoothed plane's frame must hold its reflection.
+    The frame of the smoothed plane must contain its reflection.
     """
     w = np.uint64(width)
     for row in range(PAD, PAD + height):
@@ -65,9 +65,9 @@ def _determinant_row(dx, dy, row, radius, out, slot, x0, w, centre, corner, scal
 
 @njit(nogil=True, error_model="numpy")
 def _refine(det, above, here, below, j):  # type: ignore[no-untyped-def]
-    """Offset of the extremum of the quadratic through a maximum's neighbours: x, y [px], float32.
+    """Return the offset of the extremum of the quadratic through a maximum's neighbours: x, y [px], float32.
 
-    The 2 x 2 system is solved in float64, as OpenCV does; a singular one leaves the maximum where it is.
+    The 2 x 2 system is solved in float64, as in OpenCV; the offset of a singular system is 0.
     """
     v = det[here, j]
     gx = _HALF * (det[here, j + _ONE] - det[here, j - _ONE])
@@ -86,7 +86,7 @@ def _refine(det, above, here, below, j):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def _mark(det, above, here, below, start, stop, threshold, marks):  # type: ignore[no-untyped-def]
-    """Mark strict 3 x 3 maxima above the threshold in a run of columns: one byte each, without a branch."""
+    """Mark strict 3 x 3 maxima above the threshold in a range of columns: one byte each, without branches."""
     for j in range(start, stop):
         left, right = j - _ONE, j + _ONE
         v = det[here, j]
@@ -104,8 +104,8 @@ def _mark(det, above, here, below, start, stop, threshold, marks):  # type: igno
 
 
 @njit(nogil=True, error_model="numpy")
-def _scan_row(det, above, here, below, w, threshold, row, x0, found, place, shape, marks):  # type: ignore[no-untyped-def]
-    """Append the strict maxima of one row above the threshold; counts on when the arrays are full."""
+def _scan_row(det, above, here, below, w, threshold, row, x0, found, position, shape, marks):  # type: ignore[no-untyped-def]
+    """Append the strict maxima of one row above the threshold; keep counting after the arrays are full."""
     capacity = len(shape)
     octets = marks.view(np.uint64)
     for start in range(_ONE, w - _ONE, _BLOCK):
@@ -125,8 +125,8 @@ def _scan_row(det, above, here, below, w, threshold, row, x0, found, place, shap
                     continue
                 if found < capacity:
                     at = start + np.uint64(k)
-                    place[found, 0] = row
-                    place[found, 1] = np.int64(x0) + np.int64(at) - 1
+                    position[found, 0] = row
+                    position[found, 1] = np.int64(x0) + np.int64(at) - 1
                     x, y = _refine(det, above, here, below, at)
                     shape[found, 0] = det[here, at]
                     shape[found, 1] = x
@@ -136,17 +136,17 @@ def _scan_row(det, above, here, below, w, threshold, row, x0, found, place, shap
 
 
 @njit(nogil=True, error_model="numpy")
-def detect(dx, dy, y0, y1, x0, x1, radius, centre, corner, threshold, det, place, shape):  # type: ignore[no-untyped-def]
+def detect(dx, dy, y0, y1, x0, x1, radius, centre, corner, threshold, det, position, shape):  # type: ignore[no-untyped-def]
     """Find the strict 3 x 3 maxima of the Hessian's determinant in rows [y0, y1), columns [x0, x1).
 
-    The determinant lives in `det`, `RING` rows of scratch, never as a plane. Positions are in window pixels, row by
-    row.
+    The determinant is stored in `det`, `RING` scratch rows, never as a plane. Positions are in window pixels, in
+    row-major order.
 
     Returns
     -------
     int
-        Number of maxima found. ``place[:, :]`` (row, column) and ``shape`` (determinant, x and y offset) hold the first
-        ``len(shape)`` of them; when more were found, call again with longer arrays.
+        Number of maxima found. ``position`` (row, column) and ``shape`` (determinant, x and y offset) contain the first
+        ``len(shape)`` of them; if more were found, call again with longer arrays.
     """
     found = 0
     if y1 <= y0 or x1 <= x0:
@@ -159,5 +159,7 @@ def detect(dx, dy, y0, y1, x0, x1, radius, centre, corner, threshold, det, place
         _determinant_row(dx, dy, PAD + i, radius, det, i & 3, first, w, centre, corner, scale)
         here = i - 1
         if here >= y0:
-            found = _scan_row(det, (here - 1) & 3, here & 3, i & 3, w, threshold, here, x0, found, place, shape, marks)
+            found = _scan_row(
+                det, (here - 1) & 3, here & 3, i & 3, w, threshold, here, x0, found, position, shape, marks
+            )
     return found

@@ -1,9 +1,9 @@
 """Compiled scale space of one window: base blur, smoothing, conductance, diffusion, halving.
 
 All planes are float32, C-contiguous, with a frame of `PAD` pixels on every side. Columns are counted from 0 within the
-image and shifted by unsigned constants, because a signed index may be negative for all the compiler knows: its
-wrap-around test then costs the vectorisation, a factor of ten. Nothing here is compiled with fast-math: contraction
-would differ between the vector body and the tail of a row, and windows would no longer equal the whole image.
+image and shifted by unsigned constants: for a signed index, which may be negative, the compiler adds a wrap-around test
+that prevents vectorisation and costs a factor of ten. Nothing here is compiled with fast-math: contraction would differ
+between the vector body and the tail of a row, and windows would no longer equal the whole image.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _SCHARR_CENTRE, _SCHARR_CORNER = np.float32(10.0), np.float32(3.0)
 
 
 def gauss_taps(size: int, sigma: float) -> npt.NDArray[np.float32]:
-    """Centre and right half of a normalised Gauss filter, float32.
+    """Return the centre and right half of a normalised Gaussian filter, float32.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def gauss_taps(size: int, sigma: float) -> npt.NDArray[np.float32]:
 
 @njit(nogil=True, error_model="numpy")
 def replicate_columns(plane, row, width):  # type: ignore[no-untyped-def]
-    """Continue one row of a plane into its frame with the values at its ends."""
+    """Fill the frame of one row of a plane with the values at its ends."""
     first, last = plane[row, PAD], plane[row, PAD + width - 1]
     for j in range(PAD):
         plane[row, j] = first
@@ -47,7 +47,7 @@ def replicate_columns(plane, row, width):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def reflect_frame(plane, height, width, reach):  # type: ignore[no-untyped-def]
-    """Continue a plane into its frame by reflection about its outermost pixels."""
+    """Fill a plane's frame by reflection about its outermost pixels."""
     for row in range(PAD, PAD + height):
         for j in range(1, reach + 1):
             plane[row, PAD - j] = plane[row, PAD + j]
@@ -60,7 +60,7 @@ def reflect_frame(plane, height, width, reach):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def load(block, plane, unit):  # type: ignore[no-untyped-def]
-    """Write a block of pixel values times `unit` into a plane, rows continued into the frame."""
+    """Write a block of pixel values times `unit` to a plane, and replicate the ends of rows into the frame."""
     height, width = block.shape
     w = np.uint64(width)
     for i in range(height):
@@ -99,7 +99,7 @@ def _blur_column9(rows, s, out, row, w, taps):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def base_blur(plane, out, height, width, taps, rows):  # type: ignore[no-untyped-def]
-    """Blur with 9 x 9 taps, the image's edge replicated; `rows` is scratch of at least 16 rows."""
+    """Blur with 9 x 9 taps, replicating the image's edge; `rows` is scratch memory of at least 16 rows."""
     w = np.uint64(width)
     slots = np.empty(9, np.int64)
     for front in range(height + 4):
@@ -114,7 +114,7 @@ def base_blur(plane, out, height, width, taps, rows):  # type: ignore[no-untyped
 
 @njit(nogil=True, error_model="numpy")
 def blur_row5(plane, row, out, slot, w, t0, t1, t2):  # type: ignore[no-untyped-def]
-    """Blur one row of a plane along itself into a row of `out`, which has no frame."""
+    """Blur one row of a plane along x, and write it to a row of `out`, which has no frame."""
     for j in range(w):
         c = j + _P
         out[slot, j] = (
@@ -126,14 +126,14 @@ def blur_row5(plane, row, out, slot, w, t0, t1, t2):  # type: ignore[no-untyped-
 
 @njit(nogil=True, error_model="numpy")
 def blur_column5(rows, a, b, c, d, e, out, row, w, t0, t1, t2):  # type: ignore[no-untyped-def]
-    """Blur five rows across, `c` in the middle, into a row of the plane `out`."""
+    """Blur five rows along y, with `c` in the middle, and write a row of the plane `out`."""
     for j in range(w):
         out[row, j + _P] = t0 * rows[c, j] + t1 * (rows[b, j] + rows[d, j]) + t2 * (rows[a, j] + rows[e, j])
 
 
 @njit(nogil=True, error_model="numpy")
 def smooth(plane, out, height, width, taps, rows):  # type: ignore[no-untyped-def]
-    """Blur with 5 x 5 taps, the edge replicated, the result's frame reflected; `rows` is scratch of 8 rows."""
+    """Blur with 5 x 5 taps, replicating the edge; reflect the result into its frame; `rows` is scratch of 8 rows."""
     w = np.uint64(width)
     t0, t1, t2 = taps[0], taps[1], taps[2]
     last = height - 1
@@ -151,7 +151,7 @@ def smooth(plane, out, height, width, taps, rows):  # type: ignore[no-untyped-de
 
 @njit(nogil=True, error_model="numpy")
 def scharr_square_row(plane, up, row, down, out, slot, w):  # type: ignore[no-untyped-def]
-    """Squared length of Scharr's unnormalised gradient along one row, whose neighbours are rows `up` and `down`."""
+    """Compute the squared magnitude of the unnormalised Scharr gradient for one row between rows `up` and `down`."""
     for j in range(w):
         left, c, right = j + (_P - _ONE), j + _P, j + (_P + _ONE)
         gx = _SCHARR_CENTRE * (plane[row, right] - plane[row, left]) + _SCHARR_CORNER * (
@@ -183,10 +183,10 @@ def _conductance_down(flow, above, here, south, row, w):  # type: ignore[no-unty
 
 @njit(nogil=True, error_model="numpy")
 def conductance(smoothed, east, south, height, width, contrast, flow):  # type: ignore[no-untyped-def]
-    """Conductance between neighbouring pixels: the sum of their conductivities 1 / (1 + |gradient|^2 / contrast^2).
+    """Compute the conductance between neighbouring pixels: the sum of 1 / (1 + |gradient|^2 / contrast^2) of both.
 
-    ``east`` joins a pixel with its right neighbour, ``south`` with the one below; both are 0 across the image's edge,
-    so that diffusion needs no case for it. `flow` is scratch of 2 rows.
+    ``east`` connects a pixel to its right neighbour, ``south`` to the one below. Both are 0 across the image's edge, so
+    that diffusion needs no special case there. `flow` is scratch memory of 2 rows.
     """
     w = np.uint64(width)
     inverse_square = _UNIT / (contrast * contrast)
@@ -219,9 +219,9 @@ def _diffuse_row(src, a, b, c, dst, d, east, south, row, w, step):  # type: igno
 
 @njit(nogil=True, error_model="numpy")
 def diffuse(plane, out, east, south, height, width, steps, ring):  # type: ignore[no-untyped-def]
-    """Carry a plane through one cycle of explicit diffusion steps.
+    """Apply one cycle of explicit diffusion steps to a plane.
 
-    All steps travel down the image together, each one row behind the step before it, so that a row stays in the cache
+    All steps advance down the image together, each one row behind the previous step, so that a row stays in the cache
     from its first step to its last. Step s keeps its last four rows in ``ring[4 s : 4 s + 4]``.
     """
     n = len(steps)
@@ -246,9 +246,9 @@ def diffuse(plane, out, east, south, height, width, steps, ring):  # type: ignor
 
 @njit(nogil=True, error_model="numpy")
 def halve(plane, top, left, core_top, core_bottom, core_left, core_right, out):  # type: ignore[no-untyped-def]
-    """Write the mean of 2 x 2 pixels of a window's core into the plane of the next octave.
+    """Write the means of 2 x 2 pixels of a window's core to the plane of the next octave.
 
-    (top, left) is the core's place in the window, the core's corners are its place in this octave; all even.
+    (top, left) is the core's position in the window; the core's corners are in pixels of this octave. All are even.
     """
     w = np.uint64((core_right - core_left) // 2)
     first, to = np.uint64(PAD + left), np.uint64(core_left // 2)

@@ -1,8 +1,8 @@
-"""Compiled suppression: which maxima of neighbouring levels speak of one and the same structure.
+"""Compiled non-maximum suppression within a level and between neighbouring levels.
 
-OpenCV marks candidates in one mask a level and scans it in raster order. Here candidates stay sorted lists, looked up
-by row with cursors that only move forward: the order of visits, and with it every decision, is the same. Working on
-the whole image's lists keeps it exact however far a chain of decisions runs, which windows could not promise.
+OpenCV marks candidates in one mask per level and scans it in raster order. Here candidates are sorted lists, searched
+by row with cursors that only move forward. The order of visits, and therefore every decision, is the same. The lists
+cover the whole image, so the result is exact for chains of decisions of any length; in windows it would not be.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from s2fast_kernels.compiled import njit
 
 @njit(nogil=True, error_model="numpy")
 def _open_rows(starts, y, radius, cursor, end):  # type: ignore[no-untyped-def]
-    """Point a cursor at the first candidate of each row of [y - radius, y + radius)."""
+    """Set a cursor to the first candidate of each row of [y - radius, y + radius)."""
     last = len(starts) - 1
     for k in range(2 * radius):
         row = y - radius + k
@@ -25,9 +25,9 @@ def _open_rows(starts, y, radius, cursor, end):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def _first_alive(columns, alive, x, radius, rows, cursor, end):  # type: ignore[no-untyped-def]
-    """Index of the first living candidate, in raster order, in [-radius, radius) within a circle of radius; or -1.
+    """Return the first surviving candidate in raster order, in [-radius, radius) within a circle of radius; or -1.
 
-    Calls for one row come with growing x, so that the cursors only move forward.
+    Calls for one row must have ascending x, so that the cursors only move forward.
     """
     for k in range(rows):
         at, stop = cursor[k], end[k]
@@ -45,7 +45,7 @@ def _first_alive(columns, alive, x, radius, rows, cursor, end):  # type: ignore[
 
 @njit(nogil=True, error_model="numpy")
 def row_starts(rows, row_count):  # type: ignore[no-untyped-def]
-    """Index of the first candidate of each row, and the number of candidates at the end: (row_count + 1,) int64."""
+    """Return the index of the first candidate of each row, then the number of candidates: (row_count + 1,) int64."""
     starts = np.zeros(row_count + 1, np.int64)
     for row in rows:
         starts[row + 1] += 1
@@ -56,7 +56,7 @@ def row_starts(rows, row_count):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, error_model="numpy")
 def same_level(rows, columns, starts, response, radius):  # type: ignore[no-untyped-def]
-    """Thin one level's candidates: in raster order, each meets the first living one before it; the stronger lives.
+    """Suppress candidates within a level: in raster order, compare each with the first surviving one near it.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def same_level(rows, columns, starts, response, radius):  # type: ignore[no-unty
     Returns
     -------
     (n,) bool
-        True: the candidate lives. Of equally strong ones the first lives.
+        True: the candidate survives. The stronger of two survives; ties go to the first.
     """
     alive = np.zeros(len(rows), np.bool_)
     cursor, end = np.zeros(2 * radius, np.int64), np.zeros(2 * radius, np.int64)
@@ -81,7 +81,7 @@ def same_level(rows, columns, starts, response, radius):  # type: ignore[no-unty
         if rows[i] != opened:
             opened = rows[i]
             _open_rows(starts, opened, radius, cursor, end)
-        # Candidates further on are not alive yet; those of later rows need no look.
+        # Candidates that follow do not survive yet, so later rows need not be searched.
         other = _first_alive(columns, alive, columns[i], radius, radius + 1, cursor, end)
         if other >= 0:
             if response[i] > response[other]:
@@ -96,9 +96,9 @@ def same_level(rows, columns, starts, response, radius):  # type: ignore[no-unty
 def kill_weaker(  # type: ignore[no-untyped-def]
     rows, columns, response, alive, up, down, radius, other_columns, other_starts, other_response, other_alive
 ):
-    """Let each living candidate of one level kill the first living one near it on another, if that is weaker.
+    """For each surviving candidate of one level, suppress the first surviving one near it on another level, if weaker.
 
-    Positions times `up` over `down` are the other level's pixels. ``other_alive`` is changed.
+    Positions times `up` over `down` are pixels of the other level. ``other_alive`` is modified.
     """
     cursor, end = np.zeros(2 * radius, np.int64), np.zeros(2 * radius, np.int64)
     opened = -1

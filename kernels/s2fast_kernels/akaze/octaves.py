@@ -1,4 +1,4 @@
-"""One image on its way through the octaves: which windows to compute, and what to make of their answers."""
+"""Process an image octave by octave: select the windows to compute, and combine their results."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ import numpy.typing as npt
 from s2fast_kernels.akaze.candidates import Candidates, positions, survivors
 from s2fast_kernels.akaze.contract import AkazeSettings, check_image
 from s2fast_kernels.akaze.forecast import Forecast
-from s2fast_kernels.akaze.jobs import Answer, Engine, Job, Pixels, Rect, Source
+from s2fast_kernels.akaze.jobs import Engine, Job, Pixels, Rect, Source, WindowResult
 from s2fast_kernels.akaze.masks import Mask
 from s2fast_kernels.akaze.scales import OCTAVE_CONTRAST, Level, diffusion_reach, halo, response_reach
 from s2fast_kernels.features import WORDS, Budget, Features
 
 MARGIN_PX = 24
-"""Maxima are sought so far beyond a core [px of the octave], so that a window can forecast suppression at its edge."""
+"""Margin around a core in which maxima are searched, to predict suppression at the core's edge [px of the octave]."""
 
 _LEAST_SHARED_PX = 256
-"""A single window is shared between threads if each gets so many rows: below, the halos cost more than is won."""
+"""A single window is divided among threads if each gets this many rows; with fewer, the halos cost more than is
+gained."""
 
 _REFINEMENT_PX = 2
-"""A keypoint lies at most so far from its maximum, in pixels of its octave: refinement and sample shift."""
+"""Maximum distance of a keypoint from its maximum, due to refinement and sample shift [px of the octave]."""
 
 
-def cut(length: int, core_px: int) -> list[tuple[int, int]]:
-    """Cut an even length into parts of about equal, even size, none longer than `core_px` needs.
+def split_evenly(length: int, core_px: int) -> list[tuple[int, int]]:
+    """Split an even length into the fewest parts of at most about `core_px`, of nearly equal, even sizes.
 
     Examples
     --------
-    >>> cut(100, 40)
+    >>> split_evenly(100, 40)
     [(0, 34), (34, 66), (66, 100)]
     """
     count = -(-length // core_px)
@@ -40,12 +41,12 @@ def cut(length: int, core_px: int) -> list[tuple[int, int]]:
     return [(start, stop) for start, stop in pairwise(edges) if stop > start]
 
 
-def lit(block: Pixels) -> Rect | None:
-    """Find the rectangle around what is not black, its corners at even pixels; None if all is.
+def nonzero_rectangle(block: Pixels) -> Rect | None:
+    """Return the bounding rectangle of the nonzero pixels, its corners at even pixels; None if all pixels are 0.
 
     Examples
     --------
-    >>> lit(np.array([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]], np.uint8))
+    >>> nonzero_rectangle(np.array([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]], np.uint8))
     Rect(top=0, bottom=4, left=2, right=4)
     """
     rows, columns = (np.flatnonzero(block.any(axis=axis)) for axis in (1, 0))
@@ -55,8 +56,8 @@ def lit(block: Pixels) -> Rect | None:
     return Rect(*(2 * int(edge) for edge in (top, bottom, left, right)))
 
 
-class Run:
-    """One image on its way through the octaves."""
+class WindowedRun:
+    """Detection and description of one image's keypoints, octave by octave in windows."""
 
     def __init__(
         self,
@@ -80,23 +81,23 @@ class Run:
         self.shapes = [(height >> octave, width >> octave) for octave in range(len(octaves))]
         self.planes: list[npt.NDArray[np.float32]] = []
         self.cores = [
-            [Rect(*rows, *columns) for rows in cut(high, core_px) for columns in cut(wide, core_px)]
+            [Rect(*rows, *columns) for rows in split_evenly(high, core_px) for columns in split_evenly(wide, core_px)]
             for high, wide in self.shapes
         ]
         for cores, (high, wide) in zip(self.cores, self.shapes, strict=True):
             if len(cores) == 1 and high >= engine.threads * _LEAST_SHARED_PX:
-                # One window would keep all threads but one waiting.
-                cores[:] = [Rect(*rows, 0, wide) for rows in cut(high, -(-high // engine.threads))]
+                # A single window would use only one thread.
+                cores[:] = [Rect(*rows, 0, wide) for rows in split_evenly(high, -(-high // engine.threads))]
         weakest = max(settings.threshold, 1e-12)
         self.forecast = None if budget is None else Forecast(budget, shape, weakest)
 
     def features(self) -> Features:
-        """Run all octaves, suppress, choose, describe what is missing, sort."""
-        wanted = [[self._holds_wanted(o, core) for core in cores] for o, cores in enumerate(self.cores)]
+        """Process all octaves, suppress maxima, apply the budget, complete the descriptors and sort."""
+        wanted = [[self._may_hold_keypoints(o, core) for core in cores] for o, cores in enumerate(self.cores)]
         needed = self._needed(wanted)
-        answers: list[Answer] = []
+        answers: list[WindowResult] = []
         for octave in range(len(self.octaves)):
-            # Fresh zeros cost no memory until windows write to them.
+            # Zeroed pages take no memory until windows write to them.
             out = None
             if octave + 1 < len(self.octaves) and any(needed[octave + 1]):
                 out = np.zeros(self.shapes[octave + 1], np.float32)
@@ -104,22 +105,22 @@ class Run:
             answers += self._compute(octave, tasks, out)
             if out is not None:
                 self.planes.append(out)
-        candidates, words = _joined(answers)
-        # The parts are as large as the whole: let go of them.
+        candidates, words = _join(answers)
+        # Free the parts, which take as much memory as the joined list.
         del answers
         candidates = candidates.unique()
         alive = survivors(candidates, self.octaves, self.shapes[0][0])
-        chosen = candidates.take(alive & candidates.valid)
-        xy = chosen.positions(self._octave_of(chosen))
-        rows = np.arange(len(chosen)) if self.budget is None else self.budget.select(xy, chosen.response, self.shape)
-        rows = rows[_order(chosen.level[rows], xy[rows])]
-        chosen = chosen.take(rows)
-        return self._features(chosen, xy[rows], self._completed(chosen, words))
+        kept = candidates.take(alive & candidates.valid)
+        xy = kept.positions(self._octave_of(kept))
+        rows = np.arange(len(kept)) if self.budget is None else self.budget.select(xy, kept.response, self.shape)
+        rows = rows[_order(kept.level[rows], xy[rows])]
+        kept = kept.take(rows)
+        return self._features(kept, xy[rows], self._all_descriptors(kept, words))
 
     def _octave_of(self, candidates: Candidates) -> npt.NDArray[np.int_]:
         return candidates.level.astype(np.int_) // self.settings.layers
 
-    def _holds_wanted(self, octave: int, core: Rect) -> bool:
+    def _may_hold_keypoints(self, octave: int, core: Rect) -> bool:
         if self.mask is None:
             return True
         top, bottom, left, right = core
@@ -129,16 +130,16 @@ class Run:
         )
 
     def _needed(self, wanted: list[list[bool]]) -> list[list[bool]]:
-        """Windows to compute: those that hold wanted pixels, and those that the next octave's windows look at."""
+        """Return the windows to compute: those with valid pixels, and those that the next octave depends on."""
         needed = [list(flags) for flags in wanted]
         for octave in range(len(self.octaves) - 1, 0, -1):
-            looked_at = np.zeros(tuple(side // 2 for side in self.shapes[octave]), np.bool_)
+            required = np.zeros(tuple(side // 2 for side in self.shapes[octave]), np.bool_)
             for i, core in enumerate(self.cores[octave]):
                 if needed[octave][i]:
                     window = self._window(octave, core, wanted[octave][i])
-                    looked_at[window.top // 2 : -(-window.bottom // 2), window.left // 2 : -(-window.right // 2)] = True
+                    required[window.top // 2 : -(-window.bottom // 2), window.left // 2 : -(-window.right // 2)] = True
             for i, core in enumerate(self.cores[octave - 1]):
-                if looked_at[core.top // 4 : -(-core.bottom // 4), core.left // 4 : -(-core.right // 4)].any():
+                if required[core.top // 4 : -(-core.bottom // 4), core.left // 4 : -(-core.right // 4)].any():
                     needed[octave - 1][i] = True
         return needed
 
@@ -152,12 +153,12 @@ class Run:
         octave: int,
         tasks: Sequence[tuple[Rect, bool, Candidates | None]],
         out: npt.NDArray[np.float32] | None,
-    ) -> Iterable[Answer]:
-        """Compute windows of one octave in the engine's threads, in batches of the engine's size."""
+    ) -> Iterable[WindowResult]:
+        """Compute windows of one octave with the engine's number of threads and batch size."""
         size = self.engine.batch
         batches = [tasks[i : i + size] for i in range(0, len(tasks), size)]
 
-        def run(batch: Sequence[tuple[Rect, bool, Candidates | None]]) -> list[Answer]:
+        def run(batch: Sequence[tuple[Rect, bool, Candidates | None]]) -> list[WindowResult]:
             jobs = [job for task in batch if (job := self._job(octave, *task, out)) is not None]
             return self.engine.run(jobs, self.settings, self._keep, self._admit) if jobs else []
 
@@ -169,12 +170,12 @@ class Run:
     def _job(
         self, octave: int, core: Rect, searched: bool, given: Candidates | None, out: npt.NDArray[np.float32] | None
     ) -> Job | None:
-        """Put a window together, no larger than what is not black in it; None if all of it is."""
+        """Return the job of a window, reduced to its nonzero pixels; None if all pixels are 0."""
         window = self._window(octave, core, searched or given is not None)
         block = self._read(window) if octave == 0 else self.planes[octave - 1][window.slices]
         if given is None:
-            # Black stays black: farther from a pixel that is not than arithmetic looks, there is nothing to find.
-            seen = lit(block)
+            # There are no maxima farther from a nonzero pixel than the reach of the arithmetic.
+            seen = nonzero_rectangle(block)
             if seen is None:
                 return None
             reach = response_reach(self.octaves[octave])
@@ -202,7 +203,7 @@ class Run:
     def _keep(
         self, level: Level, y: npt.NDArray[np.int32], x: npt.NDArray[np.int32], offset: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.bool_]:
-        """Whether maxima are stable, and lie where keypoints are wanted."""
+        """Return which maxima are stable and at valid positions."""
         stable: npt.NDArray[np.bool_] = np.abs(offset).max(axis=1, initial=0) <= 1
         if self.mask is None:
             return stable
@@ -210,51 +211,51 @@ class Run:
         return stable & self.mask.at(nearest[:, 1], nearest[:, 0])
 
     def _admit(self, level: Level, candidates: Candidates) -> npt.NDArray[np.bool_]:
-        """Whether maxima are worth describing at once."""
+        """Return which maxima to describe immediately."""
         if self.forecast is None:
             return np.ones(len(candidates), np.bool_)
         layer, last = level.index % self.settings.layers, self.settings.layers - 1
-        # Next to another octave a window does not know all that may still suppress a maximum.
+        # On the first and last layer, a maximum may still be suppressed by one of another octave.
         certain = (layer > 0 or level.octave == 0) and (layer < last or level.octave == len(self.octaves) - 1)
         return self.forecast.admit(candidates.positions(level.octave), candidates.response, certain)
 
-    def _completed(self, chosen: Candidates, words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        """Collect descriptors, and make those of keypoints that no window thought would be chosen."""
-        rows = np.empty((len(chosen), WORDS), np.uint64)
-        made = chosen.row >= 0
-        rows[made] = words[chosen.row[made]]
-        missing = np.flatnonzero(~made)
-        of_octave = self._octave_of(chosen)
+    def _all_descriptors(self, kept: Candidates, words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        """Return the descriptors of all keypoints; compute those that no window has described."""
+        rows = np.empty((len(kept), WORDS), np.uint64)
+        described = kept.row >= 0
+        rows[described] = words[kept.row[described]]
+        missing = np.flatnonzero(~described)
+        of_octave = self._octave_of(kept)
         for octave in range(len(self.octaves)):
-            tasks, places = [], []
+            tasks, task_rows = [], []
             here = missing[of_octave[missing] == octave]
             for core in self.cores[octave] if len(here) else ():
-                y, x = chosen.y[here], chosen.x[here]
+                y, x = kept.y[here], kept.x[here]
                 own = here[(y >= core.top) & (y < core.bottom) & (x >= core.left) & (x < core.right)]
                 if len(own):
-                    tasks.append((core, False, chosen.take(own)))
-                    places.append(own)
-            for own, answer in zip(places, self._compute(octave, tasks, None), strict=True):
+                    tasks.append((core, False, kept.take(own)))
+                    task_rows.append(own)
+            for own, answer in zip(task_rows, self._compute(octave, tasks, None), strict=True):
                 rows[own] = answer.words
-                chosen.angle[own] = answer.candidates.angle
+                kept.angle[own] = answer.candidates.angle
         return rows
 
-    def _features(self, chosen: Candidates, xy: npt.NDArray[np.float32], words: npt.NDArray[np.uint64]) -> Features:
+    def _features(self, kept: Candidates, xy: npt.NDArray[np.float32], words: npt.NDArray[np.uint64]) -> Features:
         size = np.array([level.size for own in self.octaves for level in own], np.float32)
         return Features(
             xy=xy,
-            size=size[chosen.level],
-            angle=np.deg2rad(chosen.angle),
-            response=chosen.response,
-            level=chosen.level,
+            size=size[kept.level],
+            angle=np.deg2rad(kept.angle),
+            response=kept.response,
+            level=kept.level,
             descriptors=words,
         )
 
 
 def _order(level: npt.NDArray[np.int16], xy: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
-    """Sort by level, y, x: by one key of level and y, then, where these are equal, by x.
+    """Return the order by level, y, x: sort by one key of level and y, then ties by x.
 
-    Positions are not negative, so that their bit patterns sort as they do.
+    Positions are not negative, so that their bit patterns sort like their values.
     """
     x, y = (xy[:, axis].copy().view(np.int32).astype(np.int64) for axis in (0, 1))
     key = (level.astype(np.int64) << 32) | y
@@ -268,13 +269,13 @@ def _order(level: npt.NDArray[np.int16], xy: npt.NDArray[np.float32]) -> npt.NDA
 
 
 def _padded(block: Pixels, missing: tuple[tuple[int, int], tuple[int, int]]) -> Pixels:
-    """Continue a block with its last row and column."""
+    """Extend a block by repeating its last row and column."""
     result: Pixels = np.pad(block, missing, mode="edge")  # type: ignore[assignment]
     return result
 
 
-def _joined(answers: Sequence[Answer]) -> tuple[Candidates, npt.NDArray[np.uint64]]:
-    """One list of candidates and one table of descriptors."""
+def _join(answers: Sequence[WindowResult]) -> tuple[Candidates, npt.NDArray[np.uint64]]:
+    """Join the results of windows to one list of candidates and one table of descriptors."""
     described = 0
     for answer in answers:
         answer.candidates.row[answer.candidates.row >= 0] += described

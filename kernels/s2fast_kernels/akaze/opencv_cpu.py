@@ -1,4 +1,4 @@
-"""`akaze` through OpenCV: the oracle of the other backends, and their fallback."""
+"""`akaze` with OpenCV: the reference for the other backends, and their fallback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _LEAST_SIDE_PX = 59
-"""Keypoints keep 29 px from every border; on images of a few pixels OpenCV writes outside its buffers."""
+"""Minimum side of an image: keypoints are at least 29 px from every border, and on images of a few pixels OpenCV writes
+outside its buffers."""
 
 
 def akaze(

@@ -1,6 +1,6 @@
-"""The scale space as data: levels, their diffusion steps, and how far one pixel's influence reaches.
+"""Parameters of the scale space: levels, their diffusion steps, and the reach of a pixel's influence.
 
-Every quantity is rounded to float32 where OpenCV rounds it, so that steps and levels are the same numbers.
+Every quantity is rounded to float32 where OpenCV rounds it, so that steps and levels are identical.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ DERIVATIVE_FACTOR = np.float32(1.5)
 """Size of the derivative stencils and of keypoints, in units of the level's scale."""
 
 STABILITY_LIMIT = np.float32(0.25)
-"""Largest step of an explicit diffusion scheme that cannot oscillate."""
+"""Largest step of an explicit diffusion scheme that is stable."""
 
 OCTAVE_CONTRAST = np.float32(0.75)
-"""The contrast factor is multiplied by this at every octave."""
+"""Factor by which the contrast factor changes from octave to octave."""
 
 BASE_BLUR_REACH = 4
-"""Radius of the Gauss filter that makes level 0: 9 taps [px]."""
+"""Radius of the Gaussian filter of level 0: 9 taps [px]."""
 
 BLUR_REACH = 2
-"""Radius of the Gauss filter before every derivative: 5 taps [px]."""
+"""Radius of the Gaussian filter before every derivative: 5 taps [px]."""
 
 FLOW_REACH = BLUR_REACH + 1
-"""A conductivity looks this far: the blur and Scharr's 3 x 3 [px]."""
+"""Reach of a conductivity: the blur and Scharr's 3 x 3 taps [px]."""
 
 MIN_OCTAVE_WIDTH, MIN_OCTAVE_HEIGHT = 80, 40
-"""OpenCV drops an octave (never the first) that is smaller than this [px]."""
+"""OpenCV drops octaves smaller than this, except the first [px]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +44,22 @@ class Level:
     """One level of the scale space."""
 
     index: int
-    """``octave * layers + layer``: what `Features.level` holds."""
+    """``octave * layers + layer``, the value of `Features.level`."""
 
     octave: int
-    """The level's pixels are ``2 ** octave`` image pixels wide."""
+    """Octave of the level, whose pixels are ``2 ** octave`` image pixels wide."""
 
     sigma: float
     """Scale [px of the image]."""
 
     radius: int
-    """Half-width of the derivative stencils and of suppression, unit of the descriptor's lattice [px of the octave]."""
+    """Radius of the derivative stencils and of suppression, spacing of the descriptor's lattice [px of the octave]."""
 
     border: int
-    """No keypoint lies nearer than this to the image's border [px of the octave]."""
+    """Minimum distance of keypoints from the image's border [px of the octave]."""
 
     steps: tuple[np.float32, ...]
-    """Diffusion steps that lead from the level before to this one; none at level 0."""
+    """Diffusion steps from the previous level to this one; empty for level 0."""
 
     @property
     def size(self) -> float:
@@ -68,37 +68,37 @@ class Level:
 
     @property
     def sample_shift(self) -> float:
-        """How far from its position a keypoint is described, in x and y [px of the octave].
+        """Offset of a keypoint's descriptor from its position, in x and y [px of the octave].
 
-        Reported positions are moved to the centre of the octave's pixel, but OpenCV divides them by the octave's ratio
-        without moving them back.
+        Reported positions are shifted to the centre of the octave's pixel, but OpenCV divides them by the octave's
+        ratio without shifting them back.
         """
         return 0.5 - 0.5 / (1 << self.octave)
 
     @property
     def descriptor_reach(self) -> int:
-        """How far from a keypoint's pixel its descriptor may sample [px of the octave].
+        """Maximum distance of a descriptor's samples from its keypoint's pixel [px of the octave].
 
-        The lattice's corner is ``10 sqrt(2) radius`` away; the refined position adds up to 1 px, the sample shift up to
-        0.5 px, rounding another 0.5 px.
+        The lattice's corner is ``10 sqrt(2) radius`` away. The refinement adds up to 1 px, the sample shift up to
+        0.5 px, and rounding up to 0.5 px.
         """
         return math.ceil(10 * math.sqrt(2) * self.radius + 2)
 
 
 def levels(settings: AkazeSettings, shape: tuple[int, int]) -> list[list[Level]]:
-    """List the levels of an image's scale space.
+    """Return the levels of an image's scale space.
 
     Parameters
     ----------
     settings
-        Number of octaves and of layers an octave.
+        Number of octaves, and of layers per octave.
     shape
         Rows and columns of the image [px].
 
     Returns
     -------
     list of list of Level
-        One list an octave; octaves that OpenCV would drop for their size are left out.
+        One list per octave, without the octaves that OpenCV drops because of their size.
 
     Examples
     --------
@@ -132,10 +132,10 @@ def levels(settings: AkazeSettings, shape: tuple[int, int]) -> list[list[Level]]
 
 
 def diffusion_steps(time: np.float32) -> tuple[np.float32, ...]:
-    """Step sizes of one cycle of fast explicit diffusion that lasts `time`, halved as the stencil wants them.
+    """Return the step sizes of one cycle of fast explicit diffusion with duration `time`, halved for the stencil.
 
-    A cycle of n steps reaches the time of n * (n + 1) / 3 stable steps because single steps may be unstable; visiting
-    them in kappa order keeps rounding from growing (Grewenig, Weickert and Bruhn 2010).
+    A cycle of n steps reaches the time of n * (n + 1) / 3 stable steps, because single steps may be unstable. The kappa
+    order of the steps limits the growth of rounding errors (Grewenig, Weickert and Bruhn 2010).
     """
     n = math.ceil(math.sqrt(3.0 * float(time) / float(STABILITY_LIMIT) + 0.25) - 0.5 - 1e-8)
     if n <= 0:
@@ -149,12 +149,12 @@ def diffusion_steps(time: np.float32) -> tuple[np.float32, ...]:
     kappa, prime = n // 2, n + 1
     while not _is_prime(prime):
         prime += 1
-    order = [place - 1 for place in ((i * kappa) % prime for i in range(1, prime + 1)) if 0 < place <= n][:n]
-    return tuple(np.float32(ascending[place] * np.float32(0.5)) for place in order)
+    order = [number - 1 for number in ((i * kappa) % prime for i in range(1, prime + 1)) if 0 < number <= n][:n]
+    return tuple(np.float32(ascending[number] * np.float32(0.5)) for number in order)
 
 
 def derivative_taps(radius: int) -> tuple[np.float32, np.float32]:
-    """Centre and corner tap of the derivative stencil, float32 as OpenCV rounds them."""
+    """Return the centre and corner tap of the derivative stencil, rounded to float32 as in OpenCV."""
     w = np.float32(10) / np.float32(3)
     corner = np.float32(1) / (np.float32(2 * radius) * (w + np.float32(2)))
     return w * corner, corner
@@ -165,15 +165,15 @@ def _is_prime(number: int) -> bool:
 
 
 def diffusion_reach(octave: list[Level]) -> int:
-    """How far a pixel of the octave's source may influence the octave's last level [px of the octave]."""
+    """Return the reach of a pixel of the octave's source on the octave's last level [px of the octave]."""
     base = BASE_BLUR_REACH if octave[0].octave == 0 else 0
     return base + sum(len(level.steps) + FLOW_REACH for level in octave if level.steps)
 
 
 def response_reach(octave: list[Level]) -> int:
-    """How far a pixel of the octave's source may influence a maximum, or the next octave's source [px of the octave].
+    """Return the reach of a pixel of the octave's source on a maximum or the next octave's source [px of the octave].
 
-    An even number, like `halo`.
+    The result is even, as in `halo`.
 
     Examples
     --------
@@ -181,27 +181,27 @@ def response_reach(octave: list[Level]) -> int:
     >>> [response_reach(octave) for octave in levels(AkazeSettings(), (10980, 10980))]
     [34, 46, 68, 114]
     """
-    # The determinant is a derivative of derivatives, and a maximum is held against its eight neighbours.
+    # The determinant depends on derivatives of derivatives, and a maximum on its eight neighbours.
     return -(-(diffusion_reach(octave) + BLUR_REACH + 2 * octave[-1].radius + 1) // 2) * 2
 
 
 def halo(octave: list[Level], margin: int) -> int:
-    """Halo that makes a window of an octave equal to the whole image, bit for bit [px of the octave].
+    """Return the halo with which a window of an octave is bit-equal to the whole image [px of the octave].
 
-    It is the true domain of dependence, not an estimate: a pixel beyond the halo enters no arithmetic that leads to the
-    core's keypoints, their descriptors, or the core of the octave's last level.
+    The halo is the exact domain of dependence, not an estimate: the core's keypoints, their descriptors and the core of
+    the octave's last level do not depend on any pixel beyond the halo.
 
     Parameters
     ----------
     octave
         The octave's levels.
     margin
-        Candidates, but not their descriptors, are wanted this far outside the core as well [px of the octave].
+        Candidates, without their descriptors, are needed this far outside the core [px of the octave].
 
     Returns
     -------
     int
-        An even number: windows of an octave start at even pixels, so that halving them keeps the pixel grid.
+        The halo, an even number: windows of an octave start at even pixels, so that halving them keeps the pixel grid.
 
     Examples
     --------
@@ -212,7 +212,7 @@ def halo(octave: list[Level], margin: int) -> int:
     reach = BASE_BLUR_REACH if octave[0].octave == 0 else 0
     widest = 0
     for level in octave:
-        # Level 0 is smoothed once, by the base blur; later ones again before their derivatives.
+        # Level 0 is smoothed only by the base blur; later levels are smoothed again before their derivatives.
         smooth = reach + (BLUR_REACH if level.steps else 0)
         reach += len(level.steps) + FLOW_REACH if level.steps else 0
         described = level.descriptor_reach + max(reach, smooth + level.radius)

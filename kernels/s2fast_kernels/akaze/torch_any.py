@@ -1,9 +1,9 @@
 """`akaze` as tensor operations: batches of windows on any torch device.
 
 Every step is elementwise on whole planes, in the order of the compiled backend, so that the scale space and the maxima
-are the same numbers. Convolution calls (kornia's among them) are avoided on purpose: on a GPU they may run in TF32, and
-parity would be gone. Nothing waits for the device before an octave's levels are all under way; then the sparse maxima
-go to the host, where the shared suppression decides on them, and the chosen ones are gathered and described together.
+are identical. Convolution calls, such as kornia's, are avoided on purpose: on a GPU they may run in TF32, which would
+break parity. The host does not wait for the device until all levels of an octave are queued. Then the sparse maxima are
+copied to the host, where the shared suppression selects those to describe; these are gathered and described together.
 """
 
 from __future__ import annotations
@@ -19,47 +19,49 @@ from torch.nn.functional import pad
 from s2fast_kernels.akaze import torch_describe
 from s2fast_kernels.akaze.candidates import Candidates
 from s2fast_kernels.akaze.contract import AkazeSettings
-from s2fast_kernels.akaze.jobs import Admission, Answer, Filter, Job, searched
+from s2fast_kernels.akaze.jobs import Admission, Filter, Job, WindowResult, search_area
 from s2fast_kernels.akaze.maxima import WindowMaxima
 from s2fast_kernels.akaze.scales import Level, derivative_taps
 from s2fast_kernels.akaze.windowed import akaze_array
 from s2fast_kernels.features import WORDS, Features
 
 _DEVICE_BATCH = 16
-"""Windows a call on an accelerator: 16 planes of 1,188 x 1,188 px are held for each, 1.4 GB in all."""
+"""Windows per call on an accelerator: each needs 16 planes of 1,188 x 1,188 px, 1.4 GB in total."""
 
 
 def default_device() -> torch.device:
-    """Take the accelerator torch sees, or else the CPU."""
+    """Return the accelerator that torch finds, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 class TorchEngine:
-    """Computes batches of windows on one device."""
+    """Compute batches of windows on one device."""
 
     threads = 1
     core_px = 1024
 
     def __init__(self, threads: int | None = None, device: str | torch.device | None = None) -> None:
-        # Work on a device is queued by one thread; torch itself uses the cores of a CPU.
+        # One thread queues the work on a device; on a CPU, torch itself uses all cores.
         del threads
         self.device = default_device() if device is None else torch.device(device)
         self.batch = 1 if self.device.type == "cpu" else _DEVICE_BATCH
 
     @torch.inference_mode()
-    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[Answer]:
-        """Compute windows; see `Engine`. Windows of one shape are computed together."""
-        answers: list[Answer | None] = [None] * len(jobs)
+    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[WindowResult]:
+        """Compute windows; see `Engine`. Windows of equal shape are computed together."""
+        answers: list[WindowResult | None] = [None] * len(jobs)
         for shape in {job.block.shape for job in jobs}:
             rows = [i for i, job in enumerate(jobs) if job.block.shape == shape]
             for i, answer in zip(rows, self._run_batch([jobs[i] for i in rows], settings, keep, admit), strict=True):
                 answers[i] = answer
         return [answer for answer in answers if answer is not None]
 
-    def _run_batch(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[Answer]:
-        levels, looked_at = jobs[0].levels, any(job.search is not None or job.given is not None for job in jobs)
+    def _run_batch(
+        self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission
+    ) -> list[WindowResult]:
+        levels, needs_maxima = jobs[0].levels, any(job.search is not None or job.given is not None for job in jobs)
         image = torch.from_numpy(np.stack([job.block for job in jobs])).to(self.device)
         if image.dtype == torch.uint8:
             image = image.float() * float(np.float32(1.0 / 255.0))
@@ -69,23 +71,23 @@ class TorchEngine:
             smoothed = image = _blur(image, 9, 1.6) if not level.steps else image
             if level.steps:
                 smoothed = _blur(image, 5, 1.0)
-            if looked_at:
+            if needs_maxima:
                 dx, dy = _gradient(smoothed, level.radius)
                 if jobs[0].given is None:
                     peaks.append(_peaks(dx, dy, level, jobs, settings.threshold))
             if level.steps:
                 image = _diffuse(image, *_conductance(smoothed, jobs[0].contrast), level.steps)
-            if looked_at:
+            if needs_maxima:
                 planes.append((image, dx, dy))
-        self._hand_on(jobs, image)
+        self._write_next_octave(jobs, image)
         maxima = [WindowMaxima(job, keep, admit) for job in jobs]
-        for i in range(len(levels) if looked_at else 0):
+        for i in range(len(levels) if needs_maxima else 0):
             _collect(maxima, jobs, peaks[i] if peaks else None)
         return _described(jobs, maxima, planes, settings)
 
     @staticmethod
-    def _hand_on(jobs: Sequence[Job], image: torch.Tensor) -> None:
-        """Halve the cores of the last level into the next octave's plane."""
+    def _write_next_octave(jobs: Sequence[Job], image: torch.Tensor) -> None:
+        """Write the halved cores of the last level to the next octave's plane."""
         for job, plane in zip(jobs, image, strict=True):
             if job.out is not None:
                 core = job.core.within(job.window)
@@ -97,7 +99,7 @@ class TorchEngine:
 
 
 def _blur(image: torch.Tensor, size: int, sigma: float) -> torch.Tensor:
-    """Blur planes with a Gauss filter, their edges replicated; columns first, then rows."""
+    """Return planes blurred with a Gaussian filter, along rows first, then along columns; edges are replicated."""
     reach = size // 2
     taps = _half_gauss(size, sigma)
     height, width = image.shape[1:]
@@ -119,7 +121,7 @@ def _half_gauss(size: int, sigma: float) -> list[float]:
 
 
 def _stencil(plane: torch.Tensor, radius: int, centre: float, corner: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Derive planes in x and y that carry a frame of `radius` pixels, which the result has not."""
+    """Return the derivatives in x and y of planes with a frame of `radius` pixels; the results have no frame."""
     r, height, width = radius, plane.shape[-2] - 2 * radius, plane.shape[-1] - 2 * radius
     left, middle, right = (plane[..., k * r : k * r + width] for k in range(3))
     across = right - left
@@ -139,7 +141,7 @@ def _gradient(smoothed: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.
 
 
 def _conductance(smoothed: torch.Tensor, contrast: np.float32) -> tuple[torch.Tensor, torch.Tensor]:
-    """Conductance towards the right neighbour, one column less, and towards the one below, one row less."""
+    """Return the conductance to the right neighbour (one column less) and to the one below (one row less)."""
     gx, gy = _stencil(_reflected(smoothed, 1), 1, 10.0, 3.0)
     inverse_square = float(np.float32(1) / (contrast * contrast))
     flow = 1.0 / (1.0 + (gx * gx + gy * gy) * inverse_square)
@@ -149,7 +151,7 @@ def _conductance(smoothed: torch.Tensor, contrast: np.float32) -> tuple[torch.Te
 def _diffuse(
     image: torch.Tensor, east: torch.Tensor, south: torch.Tensor, steps: tuple[np.float32, ...]
 ) -> torch.Tensor:
-    """Carry planes through one cycle of explicit diffusion steps, in buffers that are made once."""
+    """Apply one cycle of explicit diffusion steps to planes, in preallocated buffers."""
     image = image.clone()
     flux, across, down = torch.empty_like(image), torch.empty_like(east), torch.empty_like(south)
     for step in steps:
@@ -160,7 +162,7 @@ def _diffuse(
         flux[..., 1:] -= across
         flux[:, :-1] += down
         flux[:, 1:] -= down
-        # Two operations: adding with a factor would contract to a fused one on some devices.
+        # Two operations: an addition with a factor would be contracted to a fused multiply-add on some devices.
         image += flux.mul_(float(step))
     return image
 
@@ -168,7 +170,7 @@ def _diffuse(
 def _peaks(
     dx: torch.Tensor, dy: torch.Tensor, level: Level, jobs: Sequence[Job], threshold: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compute the determinant of the Hessian, and where it has a strict maximum in the part each job searches."""
+    """Return the determinant of the Hessian, and the mask of its strict maxima in each job's search area."""
     centre, corner = (float(tap) for tap in derivative_taps(level.radius))
     xx, xy = _stencil(_reflected(dx, level.radius), level.radius, centre, corner)
     _, yy = _stencil(_reflected(dy, level.radius), level.radius, centre, corner)
@@ -178,7 +180,7 @@ def _peaks(
     inside = torch.zeros((len(jobs), height, width), dtype=torch.bool, device=dx.device)
     for own, job in zip(inside, jobs, strict=True):
         if job.search is not None:
-            top, bottom, left, right = searched(job, job.search, level)
+            top, bottom, left, right = search_area(job, job.search, level)
             own |= ((rows >= top) & (rows < bottom))[:, None] & (columns >= left) & (columns < right)
     peak = inside & (determinant > float(np.float32(threshold)))
     framed = pad(determinant, (1, 1, 1, 1), value=float("inf"))
@@ -192,7 +194,7 @@ def _peaks(
 def _collect(
     maxima: Sequence[WindowMaxima], jobs: Sequence[Job], peaks: tuple[torch.Tensor, torch.Tensor] | None
 ) -> None:
-    """Bring one level's maxima to the host, refine them and hand them out to their windows."""
+    """Copy one level's maxima to the host, refine them and add them to their windows."""
     if peaks is None:
         for own in maxima:
             own.add_given()
@@ -203,19 +205,21 @@ def _collect(
     flat = (where[:, 0] * height + where[:, 1]) * width + where[:, 2]
     around = torch.tensor([dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)], device=flat.device)
     patch = determinant.reshape(-1)[flat[:, None] + around].cpu().numpy()
-    window, *place = where.cpu().numpy().T
-    places = np.stack(place, axis=1).astype(np.int32)
+    window, *row_column = where.cpu().numpy().T
+    positions = np.stack(row_column, axis=1).astype(np.int32)
     offset = refine(patch)
     for i, own in enumerate(maxima):
         rows = slice(*np.searchsorted(window, [i, i + 1]))
         if jobs[i].search is None:
             own.add_given()
         else:
-            own.add(places[rows], patch[rows, 4].copy(), offset[rows])
+            own.add(positions[rows], patch[rows, 4].copy(), offset[rows])
 
 
 def refine(patch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Offsets x, y of the extrema of quadratics through 3 x 3 patches, (n, 9) to (n, 2), as the compiled backend's.
+    """Return the offsets x, y of the extrema of quadratics through 3 x 3 patches, (n, 9) to (n, 2).
+
+    The arithmetic is that of the compiled backend.
 
     Examples
     --------
@@ -239,22 +243,22 @@ def _described(
     maxima: Sequence[WindowMaxima],
     planes: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
     settings: AkazeSettings,
-) -> list[Answer]:
-    """Describe the chosen maxima of all windows, a level at a time."""
+) -> list[WindowResult]:
+    """Describe the selected maxima of all windows, one level at a time."""
     words: list[list[npt.NDArray[np.uint64]]] = [[] for _ in jobs]
     for i, own_planes in enumerate(planes):
         level = jobs[0].levels[i]
-        chosen = [own.chosen(i) for own in maxima]
-        wanted = [own.found[i].take(rows) for own, rows in zip(maxima, chosen, strict=True)]
+        selected = [own.rows_to_describe(i) for own in maxima]
+        wanted = [own.found[i].take(rows) for own, rows in zip(maxima, selected, strict=True)]
         angle, level_words = torch_describe.describe(own_planes, jobs, wanted, level, settings)
-        ends = np.cumsum([0, *(len(rows) for rows in chosen)])
+        ends = np.cumsum([0, *(len(rows) for rows in selected)])
         for window, own in enumerate(maxima):
             part = slice(ends[window], ends[window + 1])
-            own.describe(i, chosen[window], angle[part])
+            own.describe(i, selected[window], angle[part])
             words[window].append(level_words[part])
     empty = np.zeros((0, WORDS), np.uint64)
     return [
-        Answer(Candidates.concatenate(own.found), np.concatenate([empty, *parts]))
+        WindowResult(Candidates.concatenate(own.found), np.concatenate([empty, *parts]))
         for own, parts in zip(maxima, words, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""Orientation and M-LDB descriptor of many keypoints at once, as tensor operations without a loop over keypoints."""
+"""Orientations and M-LDB descriptors of many keypoints at once, as tensor operations without a loop over keypoints."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Planes = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 _CHUNK = {"cpu": 1024}
 _DEVICE_CHUNK = 16384
-"""Keypoints described at a time: their samples take 15 kB each."""
+"""Number of keypoints described at a time; the samples of each take 15 kB."""
 
 _DEGREE = float(np.float32(math.pi / 180.0))
 _SLICE = float(np.float32(2.0 * math.pi / SLICES))
-# OpenCV's odd polynomial for atan on [0, 1], in degrees; see the compiled backend.
+# OpenCV's odd polynomial for atan on [0, 1], in degrees, as in the compiled backend.
 _ATAN = [
     float(np.float32(c) * np.float32(180.0 / math.pi))
     for c in (0.9997878412794807, -0.3258083974640975, 0.1555786518463281, -0.04432655554792128)
@@ -39,7 +39,7 @@ def describe(
     Parameters
     ----------
     planes
-        Diffused image and its two derivatives, (windows, rows, columns).
+        The diffused image and its two derivatives, (windows, rows, columns).
     jobs, wanted
         The windows and, for each, the candidates to describe.
     level, settings
@@ -48,21 +48,25 @@ def describe(
     Returns
     -------
     angle : (n,) float32
-        Orientations [degrees], window after window.
+        Orientations [degrees], concatenated over the windows.
     words : (n, 8) uint64
         Descriptors.
     """
     device = planes[0].device
-    place = [np.stack([own.y - job.window.top, own.x - job.window.left], axis=1) for own, job in _pairs(wanted, jobs)]
+    positions = [
+        np.stack([own.y - job.window.top, own.x - job.window.left], axis=1) for own, job in _pairs(wanted, jobs)
+    ]
     middle = [own.middle(level.octave) - [job.window.top, job.window.left] for own, job in _pairs(wanted, jobs)]
     window = np.repeat(np.arange(len(jobs)), [len(own) for own in wanted])
     offset = np.concatenate([own.offset for own in wanted]) + np.float32(level.sample_shift)
     angles, octets = [np.zeros(0, np.float32)], [np.zeros((0, 8 * WORDS), np.uint8)]
     size = _CHUNK.get(device.type, _DEVICE_CHUNK)
-    places, middles = np.concatenate(place).astype(np.int64), np.concatenate(middle).astype(np.int64)
+    all_positions, middles = np.concatenate(positions).astype(np.int64), np.concatenate(middle).astype(np.int64)
     for start in range(0, len(window), size):
         part = slice(start, start + size)
-        at, here, nearest, shift = (torch.from_numpy(a[part]).to(device) for a in (window, places, middles, offset))
+        at, here, nearest, shift = (
+            torch.from_numpy(a[part]).to(device) for a in (window, all_positions, middles, offset)
+        )
         angle, packed = _describe(planes, at, here, nearest, shift, level, settings)
         angles.append(angle.cpu().numpy())
         octets.append(packed.cpu().numpy())
@@ -76,7 +80,7 @@ def _pairs(wanted: Sequence[Candidates], jobs: Sequence[Job]) -> zip[tuple[Candi
 def _describe(
     planes: Planes,
     window: torch.Tensor,
-    place: torch.Tensor,
+    position: torch.Tensor,
     middle: torch.Tensor,
     offset: torch.Tensor,
     level: Level,
@@ -84,13 +88,13 @@ def _describe(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     if settings.upright:
         degrees = torch.zeros(len(window), device=offset.device)
-        offset = (middle - place).flip(1).float()
+        offset = (middle - position).flip(1).float()
     else:
         degrees = _orientation(planes, window, middle, level.radius)
     radians = degrees * _DEGREE
     cosine, sine = torch.cos(radians), torch.sin(radians)
     dy, dx = _lattice(offset, cosine, sine, level.radius)
-    values, inside = _sampled(planes, window, place, dy, dx, cosine, sine)
+    values, inside = _sampled(planes, window, position, dy, dx, cosine, sine)
     cells, counts = _cells(values), _cells(inside[:, None])
     means = (cells / counts.clamp(min=1)).flatten(1)
     bits = torch.from_numpy(comparisons(settings.descriptor_size, settings.upright).astype(np.int64)).to(means.device)
@@ -102,7 +106,7 @@ def _describe(
 
 
 def _orientation(planes: Planes, window: torch.Tensor, middle: torch.Tensor, radius: int) -> torch.Tensor:
-    """Direction in degrees of the largest sum of derivatives within any 60 degrees around points."""
+    """Return the direction of the largest sum of derivatives within any 60 degrees, around points [degrees]."""
     height, width = planes[0].shape[1:]
     dy, dx, weight = (torch.from_numpy(table).to(middle.device) for table in orientation_samples())
     at = (window * height + middle[:, 0]) * width + middle[:, 1]
@@ -110,7 +114,7 @@ def _orientation(planes: Planes, window: torch.Tensor, middle: torch.Tensor, rad
     gx, gy = (weight * plane.reshape(-1)[flat] for plane in planes[1:])
     piece = (_atan2_degrees(gy, gx) * _DEGREE / _SLICE).int()
     piece = torch.where(piece < SLICES, piece, 0)
-    # A product with the samples' slices as 0 and 1: sums in a fixed order, which atomic additions would not be.
+    # Multiply by the one-hot slices of the samples: the order of summation is fixed, unlike with atomic additions.
     of_slice = torch.nn.functional.one_hot(piece.long(), SLICES).to(gx.dtype)
     bins = torch.stack([gx, gy], dim=1)[:, :, :, None].mul(of_slice[:, None]).sum(dim=2)
     runs = torch.cat([bins, bins[..., : SLICES_WIDE - 1]], dim=2).unfold(2, SLICES_WIDE, 1).sum(dim=3)
@@ -132,7 +136,7 @@ def _atan2_degrees(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 def _lattice(
     offset: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, radius: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Round the offsets (n, 21, 21) of lattices from their keypoints' pixels, rows then columns."""
+    """Return the rounded offsets (n, 21, 21) of lattice points from their keypoints' pixels, rows then columns."""
     steps = torch.arange(LATTICE, device=offset.device, dtype=torch.float32) - LATTICE // 2
     first, second = steps[:, None], steps[None, :]
     co, si = cosine[:, None, None], sine[:, None, None]
@@ -144,15 +148,15 @@ def _lattice(
 def _sampled(
     planes: Planes,
     window: torch.Tensor,
-    place: torch.Tensor,
+    position: torch.Tensor,
     dy: torch.Tensor,
     dx: torch.Tensor,
     cosine: torch.Tensor,
     sine: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Image and turned derivatives at the lattices' points, (n, 3, 21, 21), and 1 where the points lie inside."""
+    """Return image and rotated derivatives at the lattice points, (n, 3, 21, 21), and 1 where points are inside."""
     height, width = planes[0].shape[1:]
-    y, x = place[:, 0, None, None] + dy, place[:, 1, None, None] + dx
+    y, x = position[:, 0, None, None] + dy, position[:, 1, None, None] + dx
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
     flat = (window[:, None, None] * height + y.clamp(0, height - 1)) * width + x.clamp(0, width - 1)
     image, gx, gy = (plane.reshape(-1)[flat] for plane in planes)

@@ -1,10 +1,10 @@
-"""AKAZE of an image of any size, in windows, equal to the whole image bit for bit.
+"""AKAZE of an image of any size in windows, bit-equal to the whole image.
 
-Octaves are done one after another. Each is cut into windows with a halo as wide as the arithmetic really looks; the
-windows' last levels, halved, are stitched into the plane that the next octave starts from. What must not be decided in
-a window is not: maxima of all windows are collected first, and suppression runs over the whole image's sorted lists.
-Descriptors are made in passing for maxima that will survive as far as a window can tell; the few cases where that
-forecast misses are described afterwards, from the same planes.
+Octaves are processed one after another. Each is split into windows whose halo is the domain of dependence of the
+arithmetic. The windows' last levels are halved and stitched to the plane from which the next octave starts. Maxima of
+all windows are collected first, and suppression runs over the sorted lists of the whole image, since a window does not
+have enough information for it. A window describes the maxima that it expects to survive; the few keypoints for which
+that prediction is wrong are described afterwards, from the same planes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from s2fast_kernels.akaze.contract import AkazeSettings
 from s2fast_kernels.akaze.contrast import contrast_factor
 from s2fast_kernels.akaze.jobs import Engine, Pixels, Source
 from s2fast_kernels.akaze.masks import Mask, MaskSource
-from s2fast_kernels.akaze.octaves import Run
+from s2fast_kernels.akaze.octaves import WindowedRun
 from s2fast_kernels.akaze.scales import levels
 from s2fast_kernels.features import Budget, Features
 
@@ -36,21 +36,20 @@ def akaze_windowed(
     Parameters
     ----------
     source
-        Reads a part of the image, uint8 or float32 in [0, 1]. Windows overlap by their halos, so an image that is
-        costly to decode should be read through a cache or an array.
+        Returns a part of the image, uint8 or float32 in [0, 1]. Windows overlap by their halos, so cache an image that
+        is expensive to decode.
     shape
         Rows and columns of the image [px].
     engine
-        What computes windows: `NumbaEngine` or `TorchEngine`.
+        Computes the windows: `NumbaEngine` or `TorchEngine`.
     settings
         The detector's parameters.
     contrast
         The contrast factor; None: computed from the image's valid pixels.
     valid
-        True: a keypoint may lie here, by its position rounded to the nearest pixel. Windows that cannot hold a wanted
-        keypoint, nor feed one that can, are not computed.
+        True at the nearest pixels of valid keypoints. Windows that cannot affect a valid keypoint are not computed.
     budget
-        Limit of the number of keypoints; only chosen keypoints are described.
+        Limit of the number of keypoints; only the kept keypoints are described.
     core_px
         Side of a window's core [px of the octave]; None: the engine's. The result does not depend on it.
 
@@ -61,11 +60,11 @@ def akaze_windowed(
 
     Notes
     -----
-    Sides that are no multiple of ``2 ** (octaves - 1)`` are continued with the image's last row or column, so that an
-    octave's pixel is always two pixels of the octave before. OpenCV stretches the octave instead.
+    Sides that are not multiples of ``2 ** (octaves - 1)`` are padded by repeating the image's last row or column, so
+    that a pixel of an octave is always two pixels wide in the previous octave. OpenCV stretches the octave instead.
 
-    Memory: the planes between octaves (4 / 3 bytes a pixel of the image, all octaves together), six planes of a window
-    a thread, the candidates and the descriptors.
+    Memory: the planes between octaves (4 / 3 bytes per pixel of the image, all octaves together), six planes of a
+    window per thread, the candidates and the descriptors.
     """
     core_px = engine.core_px if core_px is None else core_px
     if core_px < 2:
@@ -78,7 +77,7 @@ def akaze_windowed(
         return Features.none()
     if contrast is None:
         contrast = contrast_factor(source, shape, valid=mask, threads=engine.threads)
-    return Run(source, shape, engine, settings, np.float32(contrast), octaves, mask, budget, core_px).features()
+    return WindowedRun(source, shape, engine, settings, np.float32(contrast), octaves, mask, budget, core_px).features()
 
 
 def akaze_array(
@@ -88,7 +87,7 @@ def akaze_array(
     contrast: float | None,
     core: tuple[int, int, int, int] | None,
 ) -> Features:
-    """Run `akaze_windowed` on an array; `core` limits where keypoints are wanted, not where contrast is measured."""
+    """Run `akaze_windowed` on an array; `core` restricts the keypoints, but not the pixels for the contrast factor."""
 
     def source(rows: slice, columns: slice) -> Pixels:
         return image[rows, columns]

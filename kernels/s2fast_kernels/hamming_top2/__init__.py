@@ -1,6 +1,6 @@
-"""The two nearest neighbours by Hamming distance, of every query descriptor in each of many scenes.
+"""Find the two nearest neighbours by Hamming distance of every query descriptor in each of many scenes.
 
-Every backend returns the same bits. See ``README.md`` in this folder for the derivation and the measured rates.
+All backends return identical results. See ``README.md`` in this folder for the derivation and measured rates.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _triton_missing() -> str | None:
 
     if not torch.cuda.is_available():
         return f"torch {torch.__version__} finds no GPU it can use"
-    # int8 products start with compute capability 8.0; ROCm counts otherwise, and gfx942 is 9.4 there.
+    # int8 products need compute capability 8.0; ROCm numbers its devices differently: gfx942 is 9.4.
     capability = torch.cuda.get_device_capability()
     return None if capability >= (8, 0) else f"needs compute capability 8.0, got {'.'.join(map(str, capability))}"
 
@@ -55,19 +55,19 @@ def hamming_top2(
     Parameters
     ----------
     query : (n, 8) uint64
-        Packed descriptors, 486 bits in 512, the rest zero.
+        Packed descriptors: 486 of 512 bits, padded with zeros.
     train : (m, 8) uint64
         The packed descriptors of s scenes, one scene after another.
     train_offsets : (s + 1,) int64
-        Scene t owns rows ``train_offsets[t]:train_offsets[t + 1]``.
+        The rows of scene t are ``train_offsets[t]:train_offsets[t + 1]``.
     backend
         ``"auto"`` or a name from `BACKENDS`.
 
     Returns
     -------
     Top2
-        Row of the best neighbour within its scene, and the best and second-best distance, each (n, s). Of equally
-        near rows the lowest is the best.
+        Row of the best neighbour within its scene, and the best and second-best distance, each (n, s). Ties go to the
+        lowest row.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Operands of `hamming_top2` as data, shared by tests and benchmarks."""
+"""Operands of `hamming_top2`, shared by tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from s2fast_kernels.hamming_top2.reference import WORDS
 
 DESCRIPTOR_BITS = 486
-"""Bits AKAZE writes; the last 26 of the 512 stay zero."""
+"""Number of bits of an AKAZE descriptor; the last 26 of the 512 bits are zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +18,16 @@ class Case:
     """Sizes of one call."""
 
     name: str
-    """What the case is for."""
+    """Name of the case."""
 
     n: int
-    """Query rows."""
+    """Number of query rows."""
 
     scene_rows: tuple[int, ...]
-    """Train rows of each scene."""
+    """Number of train rows of each scene."""
 
     distinct: int | None = None
-    """Draw rows from this many distinct descriptors (heavy ties); None: all differ."""
+    """Number of distinct descriptors from which rows are drawn, for many ties; None: all rows differ."""
 
 
 CASES = (
@@ -46,7 +46,7 @@ CASES = (
 
 
 def random_descriptors(rng: np.random.Generator, rows: int, distinct: int | None = None) -> npt.NDArray[np.uint64]:
-    """Draw packed descriptors: 486 random bits a row, the rest zero."""
+    """Return random packed descriptors: 486 random bits per row, the rest zero."""
     drawn = rows if distinct is None else min(rows, distinct)
     bits = rng.integers(0, 1 << 64, (drawn, WORDS), dtype=np.uint64)
     bits[:, -1] &= np.uint64((1 << (DESCRIPTOR_BITS - 64 * (WORDS - 1))) - 1)
@@ -56,7 +56,7 @@ def random_descriptors(rng: np.random.Generator, rows: int, distinct: int | None
 
 
 def operands(case: Case, seed: int = 0) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Make the query, train and offsets of a case; query rows are drawn from the train's distribution."""
+    """Return query, train and offsets of a case; query rows are drawn from the distribution of the train rows."""
     rng = np.random.default_rng(seed)
     rows = sum(case.scene_rows)
     pool = random_descriptors(rng, case.n + rows, case.distinct)
@@ -67,9 +67,9 @@ def operands(case: Case, seed: int = 0) -> tuple[npt.NDArray[np.uint64], npt.NDA
 def hard_operands(
     rng: np.random.Generator, n: int, scene_rows: list[int], distinct: int
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
-    """Draw operands where ties decide: rows from few distinct ones, a bit apart, some words all zero or all one.
+    """Return random operands with many ties: rows are copies of few distinct ones with at most one bit flipped.
 
-    All 512 bits are used, not only the 486 of AKAZE.
+    Some words are all zeros or all ones. All 512 bits are used, not only the 486 of AKAZE.
     """
     rows = n + sum(scene_rows)
     pool = rng.integers(0, 1 << 64, (max(1, min(distinct, rows)), WORDS), dtype=np.uint64)

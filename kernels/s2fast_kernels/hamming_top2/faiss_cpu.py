@@ -1,4 +1,4 @@
-"""`hamming_top2` through FAISS: one `knn_hamming` call a scene."""
+"""`hamming_top2` with FAISS: one `knn_hamming` call per scene."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def hamming_top2(
         result.best[:, scene] = distance[:, 0]
         if k == 2:
             result.second[:, scene] = distance[:, 1]
-            # Both neighbours may be equally near, and FAISS does not order them.
+            # FAISS does not order neighbours at equal distances.
             tied = distance[:, 0] == distance[:, 1]
-            result.index[:, scene] = np.where(tied, _first_at(query, rows, tied, distance[:, 0]), index[:, 0])
+            result.index[:, scene] = np.where(tied, _lowest_row(query, rows, tied, distance[:, 0]), index[:, 0])
         else:
             result.index[:, scene] = index[:, 0]
     return result
 
 
-def _first_at(
+def _lowest_row(
     query: npt.NDArray[np.uint64],
     rows: npt.NDArray[np.uint64],
     tied: npt.NDArray[np.bool_],
     distance: npt.NDArray[np.int32],
 ) -> npt.NDArray[np.int32]:
-    """Lowest row at the given distance, for tied queries; FAISS may return any rows of a tie, not the lowest."""
+    """Return the lowest row at the given distance for tied queries, since FAISS may return any rows of a tie."""
     first = np.zeros(len(query), np.int32)
     for row in np.flatnonzero(tied):
         bits = np.bitwise_count(rows ^ query[row]).sum(axis=1, dtype=np.int32)

@@ -1,12 +1,13 @@
-"""Descriptors side by side in the lanes of vector registers: how numba kernels compare 32 train rows at once.
+"""Compare 32 train rows at once in the lanes of vector registers; used by numba kernels.
 
-``README.md`` derives the encoding and counts the instructions. In short: a descriptor is 32 words of 16 bits. Three
-words ``a``, ``b``, ``x`` have ``popcount(a) + popcount(b) + popcount(x) = popcount(s) + 2 * popcount(majority)`` with
-``s = a ^ b ^ x``. A parity such as ``s`` of the XOR of two descriptors is the XOR of their parities, so both sides are
-*encoded* once, every second word replaced by the parity of all words up to it, and the majority needs no third word:
-it is ``a & b`` where ``s`` is set and ``a | b`` elsewhere. That saves 15 of the 32 population counts and additions.
+``README.md`` derives the encoding and counts the instructions. In short: a descriptor consists of 32 words of 16 bits.
+Three words ``a``, ``b``, ``x`` have ``popcount(a) + popcount(b) + popcount(x) = popcount(s) + 2 * popcount(majority)``
+with ``s = a ^ b ^ x``. The parity ``s`` of the XOR of two descriptors is the XOR of their parities. So both sides
+are *encoded* once: every second word is replaced by the parity of all words up to it. The majority does not need the
+third word: it is ``a & b`` where ``s`` is set and ``a | b`` elsewhere. This saves 15 of the 32 population counts and
+additions.
 
-numba's cache watches the file of the function it compiled, not this one: after an edit here, remove ``__pycache__``.
+numba's cache checks the file of the compiled function, not this one: after an edit here, remove ``__pycache__``.
 """
 
 from __future__ import annotations
@@ -26,28 +27,28 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 LANES = 32
-"""Train rows compared side by side: 32 lanes of 16 bits are one AVX-512 register."""
+"""Train rows compared in parallel: 32 lanes of 16 bits fill one AVX-512 register."""
 
 WORDS_16 = 32
-"""Words of 16 bits in a descriptor."""
+"""Number of 16-bit words in a descriptor."""
 
 ROWS = WORDS_16 + 1
-"""Rows of lanes that an encoded group or query takes: its words, then its tags."""
+"""Rows of lanes of an encoded group or query: its words, then its tags."""
 
 TAG_BITS = 6
-"""Low bits of a 16-bit key that name a row; a distance of up to 512 takes the other 10."""
+"""Low bits of a 16-bit key that identify a row; the other 10 hold a distance of up to 512."""
 
 BLOCK_GROUPS = 1 << TAG_BITS
-"""Groups of `LANES` rows whose keys can be told apart: one block, 135 KB, stays in the level-2 cache."""
+"""Number of groups of `LANES` rows that a tag can distinguish: one block, 135 KB, which stays in the L2 cache."""
 
 BLOCK_ROWS = BLOCK_GROUPS * LANES
-"""Train rows in a block."""
+"""Number of train rows in a block."""
 
 NO_KEY = 0xFFFF
-"""Key of a lane without a row. No distance reaches it: 512 << 6 | 63 is 32,831."""
+"""Key of a lane without a row, larger than all others: 512 << 6 | 63 is 32,831."""
 
 TOGETHER = 3
-"""Queries compared with a group while it is in registers; more gain nothing."""
+"""Queries compared with a group while it is in registers; more are not faster."""
 
 _LANE_TYPE = ir.VectorType(ir.IntType(16), LANES)
 
@@ -65,11 +66,11 @@ class _Emitter:
         self._counts_words = "+avx512bitalg" in features
 
     def constant(self, value: int) -> ir.Constant:
-        """Repeat a number over the lanes."""
+        """Return a constant repeated over the lanes."""
         return ir.Constant(_LANE_TYPE, [value] * LANES)
 
     def repeat(self, value: ir.Value) -> ir.Value:
-        """Repeat a 16-bit value over the lanes."""
+        """Return a 16-bit value repeated over the lanes."""
         vector = self._builder.insert_element(ir.Constant(_LANE_TYPE, ir.Undefined), value, ir.IntType(32)(0))
         return self._builder.shuffle_vector(vector, vector, ir.Constant(ir.VectorType(ir.IntType(32), LANES), None))
 
@@ -80,21 +81,21 @@ class _Emitter:
         return self._builder.call(function, operands)
 
     def minimum(self, x: ir.Value, y: ir.Value) -> ir.Value:
-        """Take the smaller value in every lane."""
+        """Return the smaller value of every lane."""
         return self.call(f"llvm.umin.v{LANES}i16", _LANE_TYPE, x, y)
 
     def maximum(self, x: ir.Value, y: ir.Value) -> ir.Value:
-        """Take the larger value in every lane."""
+        """Return the larger value of every lane."""
         return self.call(f"llvm.umax.v{LANES}i16", _LANE_TYPE, x, y)
 
     def smallest(self, x: ir.Value) -> ir.Value:
-        """Take the smallest value of all lanes."""
+        """Return the smallest value of all lanes."""
         return self.call(f"llvm.vector.reduce.umin.v{LANES}i16", _LANE_TYPE.element, x)
 
     def majority(self, a: ir.Value, b: ir.Value, s: ir.Value) -> ir.Value:
-        """Majority of a, b and a ^ b ^ s, bit by bit."""
+        """Return the bitwise majority of a, b and a ^ b ^ s."""
         if self._has_ternary_logic:
-            # LLVM 22 does not find by itself that the expression below is one instruction.
+            # LLVM 22 does not compile the expression below to one instruction.
             words = ir.VectorType(ir.IntType(64), 8)
             operands = [self._builder.bitcast(x, words) for x in (a, b, s)]
             table = ir.IntType(32)(_MAJORITY)
@@ -103,30 +104,33 @@ class _Emitter:
         return self._builder.xor(b, self._builder.and_(self._builder.xor(a, s), self._builder.xor(a, b)))
 
     def count(self, x: ir.Value) -> ir.Value:
-        """Count bits into something that may be added up, 31 times at most, and that `total` then turns into counts."""
+        """Count bits in a form that can be added up to 31 times; `total` converts such a sum to counts."""
         if self._counts_words:
             return self.call(f"llvm.ctpop.v{LANES}i16", _LANE_TYPE, x)
-        # Elsewhere bytes are what is counted (AVX2 by table look-up, NEON directly): their sums stay apart.
+        # Otherwise count per byte (AVX2 by table lookup, NEON directly); the sums of the two bytes stay separate.
         byte_type = ir.VectorType(ir.IntType(8), 2 * LANES)
         counts = self.call(f"llvm.ctpop.v{2 * LANES}i8", byte_type, self._builder.bitcast(x, byte_type))
         return self._builder.bitcast(counts, _LANE_TYPE)
 
     def total(self, counts: ir.Value) -> ir.Value:
-        """Bits counted in every lane, from a sum of what `count` returned."""
+        """Return the bit count of every lane, from a sum of results of `count`."""
         if self._counts_words:
             return counts
         low_byte = self._builder.and_(counts, self.constant(0xFF))
         return self._builder.add(low_byte, self._builder.lshr(counts, self.constant(8)))
 
     def fold(self, key: ir.Value, best_at: ir.Value, second_at: ir.Value) -> None:
-        """Fold a key into the two smallest of every lane, kept in memory."""
+        """Merge a key into the two smallest keys of every lane, stored in memory."""
         best, second = self._builder.load(best_at, align=64), self._builder.load(second_at, align=64)
         self._builder.store(self.minimum(best, key), best_at, align=64)
         self._builder.store(self.minimum(second, self.maximum(best, key)), second_at, align=64)
 
 
 def _rows_of(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Value) -> Callable[..., ir.Value]:
-    """Address (item, rows an item, row) in a C-contiguous uint16 array of rows of `LANES`, aligned to 64 bytes."""
+    """Return a function that computes the address of (item, rows per item, row).
+
+    The array is C-contiguous uint16, with rows of `LANES`, aligned to 64 bytes.
+    """
     data = builder.bitcast(context.make_array(array_type)(context, builder, array).data, _LANE_TYPE.as_pointer())
 
     def address(item: ir.Value, item_rows: int, row: int) -> ir.Value:
@@ -138,7 +142,7 @@ def _rows_of(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Val
 def _emit_distances(
     emit: _Emitter, builder: ir.IRBuilder, train_row: Callable[[int], ir.Value], query_row: Callable[..., ir.Value]
 ) -> list[ir.Value]:
-    """Distance of every lane's train row from each of `TOGETHER` queries, from the encoded words of both."""
+    """Return the distances of every lane's train row from each of `TOGETHER` queries, given encoded words."""
 
     def differ(number: int, word: int, row: ir.Value) -> ir.Value:
         return builder.xor(row, builder.load(query_row(number, word), align=64))
@@ -162,7 +166,7 @@ def _emit_distances(
 
 
 def _emit_compare(context: Any, builder: ir.IRBuilder, signature: Any, operands: Any) -> ir.Value:
-    """Body of `compare` and `compare_both`."""
+    """Emit the body of `compare` and `compare_both`."""
     emit = _Emitter(context, builder)
     _, group, _, first, *_ = operands
     train_at, query_at, state_at = (_rows_of(context, builder, signature.args[at], operands[at]) for at in (0, 2, 4))
@@ -186,7 +190,7 @@ def _emit_compare(context: Any, builder: ir.IRBuilder, signature: Any, operands:
 
 @intrinsic
 def compare(_typing: Any, train: Any, group: Any, query: Any, first: Any, state: Any) -> Any:
-    """Compare a group of train rows with `TOGETHER` queries from first on; keep each query's two smallest keys a lane.
+    """Compare a group of train rows with `TOGETHER` queries from `first` on; update the two smallest keys per lane.
 
     train is (groups, ROWS, LANES) uint16, query (queries, ROWS, LANES), state (queries, 2, LANES). A key is
     ``distance << TAG_BITS | tag``, with the tag of the train row.
@@ -196,7 +200,7 @@ def compare(_typing: Any, train: Any, group: Any, query: Any, first: Any, state:
 
 @intrinsic
 def compare_both(_typing: Any, train: Any, group: Any, query: Any, first: Any, state: Any, columns: Any) -> Any:
-    """Do what `compare` does, and keep the two smallest keys of each train row too, with the query's tag under them.
+    """Do the same as `compare`, and also update the two smallest keys of each train row, with the tag of the query.
 
     columns is (groups, 2, LANES) uint16.
     """
@@ -214,7 +218,7 @@ def smallest_two(_typing: Any, state: Any, item: Any) -> Any:
         key = emit.smallest(best)
         holders = builder.bitcast(builder.icmp_unsigned("==", best, emit.repeat(key)), ir.IntType(LANES))
         lane = emit.call(f"llvm.cttz.i{LANES}", holders.type, holders, ir.IntType(1)(1))
-        # Only the winner leaves: an equal key in another lane is another row.
+        # Exclude only the winner: an equal key in another lane belongs to another row.
         winner = builder.bitcast(builder.and_(holders, builder.neg(holders)), ir.VectorType(ir.IntType(1), LANES))
         others = builder.select(winner, emit.constant(NO_KEY), best)
         runner_up = emit.smallest(emit.minimum(second, others))
@@ -236,7 +240,7 @@ def aligned(items: int, rows: int) -> npt.NDArray[np.uint16]:
 
 @njit()
 def encode(row: npt.NDArray[np.uint64], words: npt.NDArray[np.uint16]) -> None:
-    """Write the 32 words of one packed descriptor, every second one replaced by the parity of all words up to it."""
+    """Write the 32 words of one packed descriptor, replacing every second one by the parity of all words up to it."""
     parity = np.uint64(0)
     for word in range(WORDS_16):
         bits = (row[word // 4] >> np.uint64(16 * (word % 4))) & np.uint64(0xFFFF)
@@ -246,7 +250,7 @@ def encode(row: npt.NDArray[np.uint64], words: npt.NDArray[np.uint16]) -> None:
 
 @njit()
 def encode_group(rows: npt.NDArray[np.uint64], tag: int, group: npt.NDArray[np.uint16]) -> None:
-    """Encode up to LANES train rows side by side into (ROWS, LANES); lanes without a row get no key."""
+    """Encode up to LANES train rows into (ROWS, LANES), one per lane; lanes without a row get `NO_KEY`."""
     words = np.empty(WORDS_16, np.uint16)
     group[:] = NO_KEY
     for lane in range(len(rows)):
@@ -257,7 +261,7 @@ def encode_group(rows: npt.NDArray[np.uint64], tag: int, group: npt.NDArray[np.u
 
 @njit()
 def encode_queries(rows: npt.NDArray[np.uint64], queries: npt.NDArray[np.uint16]) -> None:
-    """Encode query rows into (queries, ROWS, LANES), each repeated over the lanes; queries without a row get no key."""
+    """Encode query rows into (queries, ROWS, LANES), each repeated over the lanes; missing queries get `NO_KEY`."""
     words = np.empty(WORDS_16, np.uint16)
     queries[len(rows) :] = NO_KEY
     for item in range(len(rows)):

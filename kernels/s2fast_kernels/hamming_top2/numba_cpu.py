@@ -1,4 +1,4 @@
-"""`hamming_top2` on the CPU: 32 train rows side by side, three queries at a time, the running top-2 in registers."""
+"""`hamming_top2` on the CPU: 32 train rows in parallel, three queries at a time, the running top-2 in registers."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _PANEL_BLOCKS = 128
-"""Blocks encoded at a time: 17 MB, nearly all the memory a call takes above its operands and result."""
+"""Blocks encoded at a time: 17 MB, nearly all of a call's memory besides its operands and result."""
 
 _TILE = 8 * TOGETHER
-"""Queries a thread compares with a block while the block is in its cache; each takes 2 KB."""
+"""Queries that a thread compares with a block while the block is in its cache; each takes 2 KB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """Up to `BLOCK_ROWS` consecutive rows of one train scene, many times; a scene's blocks come in order."""
+    """Blocks of up to `BLOCK_ROWS` consecutive rows of one train scene; blocks of a scene are in order."""
 
     scene: npt.NDArray[np.int64]
-    """(blocks,) the scene."""
+    """(blocks,) number of the scene."""
 
     start: npt.NDArray[np.int64]
-    """(blocks,) first row, counted within the scene."""
+    """(blocks,) first row, relative to the scene."""
 
     rows: npt.NDArray[np.int64]
     """(blocks,) number of rows, at least 1."""
 
 
 def panels(train_offsets: npt.NDArray[np.int64], panel_blocks: int) -> Iterator[Blocks]:
-    """Cut every scene into blocks, and hand these out `panel_blocks` at a time."""
+    """Split every scene into blocks, and yield `panel_blocks` of them at a time."""
     scene_rows = np.diff(train_offsets)
     scene_blocks = -(-scene_rows // BLOCK_ROWS)
     scene = np.repeat(np.arange(len(scene_rows)), scene_blocks)
@@ -67,9 +67,9 @@ def panels(train_offsets: npt.NDArray[np.int64], panel_blocks: int) -> Iterator[
 def encode_panel(
     train: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.uint16]:
-    """Encode blocks, given by their first row in train, side by side: (blocks, BLOCK_GROUPS, ROWS, LANES).
+    """Encode blocks, given by their first row in train: (blocks, BLOCK_GROUPS, ROWS, LANES).
 
-    A row's tag is the number of its group; groups beyond the end of a block stay as they are and are not read.
+    A row's tag is the number of its group. Groups beyond the end of a block stay uninitialised and are not read.
     """
     groups = aligned(len(starts) * BLOCK_GROUPS, ROWS)
     for block in numba.prange(len(starts)):
@@ -83,7 +83,7 @@ def encode_panel(
 
 @njit()
 def distance_of(key: int) -> np.uint16:
-    """Distance [bits] in a key, 65535 in the key of no row."""
+    """Return the distance in a key [bits], 65535 for `NO_KEY`."""
     return np.uint16(NO_DISTANCE) if key == NO_KEY else np.uint16(key >> TAG_BITS)
 
 
@@ -95,11 +95,11 @@ def fold_rows(
     best: npt.NDArray[np.uint16],
     second: npt.NDArray[np.uint16],
 ) -> None:
-    """Fold the neighbours of len(index) queries in one block, from row start on, into those in earlier blocks."""
+    """Merge the neighbours of len(index) queries in one block, from row `start` on, into those of earlier blocks."""
     for item in range(len(index)):
         key, lane, runner_up = smallest_two(state, item)
         nearest = distance_of(key)
-        # A later block wins by a smaller distance only: of equal ones the lower row stays.
+        # A later block needs a smaller distance to win, since ties go to the lower row.
         if nearest < best[item]:
             index[item] = start + (key & (BLOCK_GROUPS - 1)) * LANES + lane
             second[item] = min(best[item], distance_of(runner_up))
@@ -119,7 +119,7 @@ def _search_panel(
     best: npt.NDArray[np.uint16],
     second: npt.NDArray[np.uint16],
 ) -> None:
-    """Fold the neighbours found in a panel's blocks into the result."""
+    """Merge the neighbours found in a panel's blocks into the result."""
     for tile in numba.prange(-(-len(query) // _TILE)):
         first = tile * _TILE
         last = min(first + _TILE, len(query))
@@ -144,7 +144,7 @@ def hamming_top2(
     for blocks in panels(train_offsets, _PANEL_BLOCKS):
         _search_panel(
             query,
-            # Not named: a name would keep this panel while the next one is made.
+            # Not assigned to a variable, which would keep this panel in memory while the next one is encoded.
             encode_panel(train, train_offsets[blocks.scene] + blocks.start, blocks.rows),
             blocks.scene,
             blocks.start,

@@ -1,4 +1,4 @@
-"""`hamming_top2` through OpenCV: one `batchDistance` call a scene, in parts OpenCV accepts."""
+"""`hamming_top2` with OpenCV: one `batchDistance` call per scene, or several for large scenes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _MAX_TRAIN_ROWS = 1 << 17
-"""OpenCV refuses 262,144 train rows or more in one call."""
+"""Maximum number of train rows per call; OpenCV rejects 262,144 or more."""
 
 
 def hamming_top2(
     query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64], train_offsets: npt.NDArray[np.int64]
 ) -> Top2:
-    """Search each scene with OpenCV's brute force; see the package for the contract."""
+    """Search each scene with OpenCV's brute-force matcher; see the package for the contract."""
     n, s = len(query), len(train_offsets) - 1
     result = Top2.empty(n, s)
     if n == 0:
@@ -44,7 +44,7 @@ def _merge(
     best: npt.NDArray[np.integer],
     second: npt.NDArray[np.integer],
 ) -> None:
-    """Fold the neighbours found in later rows of a scene into those of its earlier rows."""
+    """Merge the neighbours found in later rows of a scene into those of its earlier rows."""
     old_best, old_second = result.best[:, scene].copy(), result.second[:, scene].copy()
     nearer = best < old_best
     result.index[:, scene] = np.where(nearer, index, result.index[:, scene])

@@ -1,4 +1,4 @@
-"""The definition of `hamming_top2` in plain NumPy: what every backend must equal bit for bit."""
+"""Definition of `hamming_top2` in plain NumPy; all backends must return the same bits."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 WORDS = 8
-"""Words of 64 bits in a packed descriptor."""
+"""Number of 64-bit words in a packed descriptor."""
 
 NO_ROW = -1
-"""`Top2.index` where the scene is empty."""
+"""Value of `Top2.index` if the scene is empty."""
 
 NO_DISTANCE = 65535
-"""`Top2.best` or `Top2.second` where there is no such neighbour [bits]."""
+"""Value of `Top2.best` or `Top2.second` if there is no such neighbour [bits]."""
 
 _TILE_ROWS = 256
 
@@ -24,7 +24,7 @@ class Top2:
     """The two nearest neighbours of n query rows in each of s train scenes."""
 
     index: npt.NDArray[np.int32]
-    """(n, s) row of the best neighbour within its scene; of equally near rows the lowest; -1 if the scene is empty."""
+    """(n, s) row of the best neighbour within its scene, the lowest of ties; -1 if the scene is empty."""
 
     best: npt.NDArray[np.uint16]
     """(n, s) distance of the best neighbour [bits]; 65535 if there is none."""
@@ -34,7 +34,7 @@ class Top2:
 
     @classmethod
     def empty(cls, n: int, s: int) -> Top2:
-        """Allocate a result for n query rows and s scenes that says "no neighbour" everywhere."""
+        """Return a result for n query rows and s scenes without any neighbours."""
         return cls(
             index=np.full((n, s), NO_ROW, np.int32),
             best=np.full((n, s), NO_DISTANCE, np.uint16),
@@ -53,7 +53,7 @@ def check_descriptors(name: str, rows: npt.NDArray[np.uint64]) -> None:
 def check_operands(
     query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64], train_offsets: npt.NDArray[np.int64]
 ) -> None:
-    """Raise ValueError unless the operands are what `hamming_top2` promises to take."""
+    """Raise ValueError unless the operands satisfy the contract of `hamming_top2`."""
     check_descriptors("query", query)
     check_descriptors("train", train)
     if train_offsets.dtype != np.int64 or train_offsets.ndim != 1 or train_offsets.size < 1:
@@ -61,13 +61,13 @@ def check_operands(
     if train_offsets[0] != 0 or train_offsets[-1] != len(train) or np.any(np.diff(train_offsets) < 0):
         raise ValueError(f"train_offsets must rise from 0 to the number of train rows, {len(train)}")
     if np.any(np.diff(train_offsets) > np.iinfo(np.int32).max):
-        raise ValueError("a train scene has more rows than an int32 index can name")
+        raise ValueError(f"a train scene has more rows than an int32 index can address, {np.iinfo(np.int32).max}")
 
 
 def hamming_top2(
     query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64], train_offsets: npt.NDArray[np.int64]
 ) -> Top2:
-    """Compute every distance and take the two smallest; see the package for the contract."""
+    """Compute all distances and keep the two smallest; see the package for the contract."""
     n, s = len(query), len(train_offsets) - 1
     result = Top2.empty(n, s)
     for scene in range(s):

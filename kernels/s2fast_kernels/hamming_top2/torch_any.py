@@ -1,7 +1,7 @@
-"""`hamming_top2` on any torch device: a tiled product of descriptors as ±1, and two minima of every row of a tile.
+"""`hamming_top2` on any torch device: a tiled matrix product of ±1 descriptors, then two minima per row of a tile.
 
-For a, b in {-1, 1}^512 the product a·b is 512 - 2 * distance. Every sum on the way is an integer of at most 512, which
-int32, float32 and float16 (to 2048) hold exactly in any order of summation, and bfloat16 (to 256) does not.
+For a, b in {-1, 1}^512 the product a·b is 512 - 2 * distance. All partial sums are integers of at most 512. int32,
+float32 and float16 (up to 2048) represent them exactly in any order of summation; bfloat16 (up to 256) does not.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ _BITS = 64 * WORDS
 
 _QUERY_TILE = 1024
 _TRAIN_TILE = 2048
-"""A tile's distances take 8 MB, as int32; the few arrays made from them bound the memory of a call."""
+"""Rows of a tile. The int32 distances of a tile take 8 MB; the few arrays derived from them bound a call's memory."""
 
 _LEAST_ROWS = 24
-"""CUDA's int8 product wants more than 16 rows, and multiples of 8."""
+"""CUDA's int8 product requires more than 16 rows, and a multiple of 8."""
 
 _NO_KEY = 2**31 - 1
 """Larger than every ``distance * _TRAIN_TILE + column``."""
 
 
 def default_device() -> torch.device:
-    """Take the accelerator torch finds (CUDA, ROCm, MPS, XPU), or else the CPU."""
+    """Return the accelerator that torch finds (CUDA, ROCm, MPS, XPU), else the CPU."""
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def default_product(device: torch.device) -> Product:
-    """Choose the narrowest product the device has: int8 on CUDA, ROCm and CPU, half elsewhere."""
+    """Return the narrowest product type that the device supports: int8 on CUDA, ROCm and CPU, half elsewhere."""
     return "int8" if device.type in ("cuda", "cpu") else "half"
 
 
 def _expand(rows: torch.Tensor, product: Product, least_rows: int = 0) -> torch.Tensor:
-    """Turn (rows, 64) uint8 into (rows, 512) of ±1, in as many rows as the product takes (the rest 0)."""
+    """Convert (rows, 64) uint8 to (rows, 512) of ±1, padded with zero rows as the product requires."""
     shifts = torch.arange(8, dtype=torch.uint8, device=rows.device)
     signs = ((rows[:, :, None] >> shifts) & 1).to(torch.int8).mul_(2).sub_(1).reshape(len(rows), _BITS)
     padded = max(least_rows, -(-len(rows) // 8) * 8)
@@ -51,17 +51,17 @@ def _expand(rows: torch.Tensor, product: Product, least_rows: int = 0) -> torch.
 
 
 def _tile_keys(query: torch.Tensor, train: torch.Tensor, rows: int, columns: int, product: Product) -> torch.Tensor:
-    """Make unique keys ``distance * _TRAIN_TILE + column``, (rows, columns) int32, of two expanded tiles."""
+    """Compute unique keys ``distance * _TRAIN_TILE + column``, (rows, columns) int32, of two expanded tiles."""
     dot = torch._int_mm(query, train.T) if product == "int8" else query @ train.T
     distance = (_BITS - dot[:rows, :columns].to(torch.int32)) >> 1
     return distance * _TRAIN_TILE + torch.arange(columns, dtype=torch.int32, device=dot.device)
 
 
 def _fold(keys: torch.Tensor, start: int, index: torch.Tensor, best: torch.Tensor, second: torch.Tensor) -> None:
-    """Fold a tile's two smallest keys a row into (rows,) int32 neighbours among the scene's earlier rows."""
+    """Merge the two smallest keys of each row of a tile into the (rows,) int32 neighbours found in earlier tiles."""
     first = keys.amin(dim=1)
     nearest = first // _TRAIN_TILE
-    # Keys are unique, so this takes out the nearest row alone, whatever ties with it.
+    # Keys are unique, so this removes only the nearest row, even if others have the same distance.
     others = keys.masked_fill_(keys == first[:, None], _NO_KEY).amin(dim=1)
     runner_up = torch.where(others == _NO_KEY, NO_DISTANCE, others // _TRAIN_TILE)
     nearer = nearest < best
@@ -78,7 +78,7 @@ def hamming_top2(
     device: torch.device | None = None,
     product: Product | None = None,
 ) -> Top2:
-    """Search every scene tile by tile, on the device given or `default_device`; see the package for the contract."""
+    """Search every scene tile by tile, on `device` or `default_device`; see the package for the contract."""
     device = device or default_device()
     product = product or default_product(device)
     n, s = len(query), len(train_offsets) - 1

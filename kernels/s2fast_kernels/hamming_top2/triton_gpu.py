@@ -1,9 +1,10 @@
-"""`hamming_top2` on a GPU: one fused kernel, an int8 product of descriptors as ±1 and the running top-2 in registers.
+"""`hamming_top2` on a GPU: one fused kernel with an int8 product of ±1 descriptors and the running top-2 in registers.
 
-For a, b in {-1, 1}^512 the product a·b is 512 - 2 * distance. A program holds a tile of queries and walks over one
+For a, b in {-1, 1}^512 the product a·b is 512 - 2 * distance. A program holds a tile of queries and iterates over one
 chunk of a train scene, a tile of rows at a time. Every thread keeps the two smallest keys of each (query, column) that
-it owns, so a comparison costs one multiply-add, which makes the key from the product, and three minima or maxima. The
-key names the tile only: the column is where the key lies. Columns are reduced once, at the end of the chunk.
+it owns. A comparison therefore costs one multiply-add, which computes the key from the product, and three minima or
+maxima. The key contains only the tile's number: the column is known from the position of the key. Columns are reduced
+once, at the end of the chunk.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ BITS = tl.constexpr(64 * WORDS)
 BYTES = tl.constexpr(8 * WORDS)
 
 TILE_BITS = tl.constexpr(20)
-"""Low bits of an int32 key that name the tile; a distance of up to 512 takes the next 10."""
+"""Low bits of an int32 key that hold the tile's number; the next 10 hold a distance of up to 512."""
 
 TILE_MASK = tl.constexpr((1 << TILE_BITS.value) - 1)
 KEY_SCALE = tl.constexpr(-(1 << (TILE_BITS.value - 1)))
@@ -36,38 +37,39 @@ NO_KEY = tl.constexpr(2**31 - 1)
 ROW_BITS = tl.constexpr(32)
 NO_BITS = tl.constexpr(NO_DISTANCE)
 NO_WIDE_KEY = tl.constexpr(NO_DISTANCE << 32 | (2**32 - 1))
-"""Key ``distance << 32 | row`` of no row; its row reads as -1."""
+"""Key ``distance << 32 | row`` without a row; its row reads as -1."""
 
 CHUNK_ROWS = 8192
-"""Most train rows one program walks over: enough to hide its end, few enough to fill a GPU with one pair."""
+"""Maximum number of train rows per program: enough to make the final reduction cheap, few enough that one pair fills a
+GPU."""
 
 _QUERY_PANEL = 1 << 17
 _TRAIN_PANEL = 1 << 20
-"""Rows expanded to a byte a bit at a time, 64 and 512 MiB on the device; a scene is never cut by a panel."""
+"""Rows expanded to one byte per bit at a time, 64 and 512 MiB on the device; panels never split a scene."""
 
 _EXPAND_ROWS = 16
 _JOIN_QUERIES = 128
-"""Rows and queries a program of the two smaller kernels takes."""
+"""Rows and queries per program of the two smaller kernels."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """How the search kernel is compiled for an architecture."""
+    """Compile-time parameters of the search kernel for one architecture."""
 
     queries: int
-    """Queries a program holds."""
+    """Queries per program."""
 
     columns: int
-    """Train rows a step compares them with."""
+    """Train rows per step."""
 
     warps: int
-    """Warps a program has."""
+    """Warps per program."""
 
     stages: int
     """Tiles of train rows in flight."""
 
     peel: bool
-    """Whether the last, partial tile has code of its own, so that the loop needs no mask."""
+    """Whether the last, partial tile has separate code, so that the loop needs no mask."""
 
 
 TILINGS = {
@@ -77,22 +79,22 @@ TILINGS = {
     100: Tiling(128, 64, 8, 3, peel=True),
     120: Tiling(128, 64, 8, 2, peel=False),
 }
-"""By compute capability; chosen from what ``python -m benchmarks static`` reports."""
+"""Tilings by compute capability, selected from the reports of ``python -m benchmarks static``."""
 
 AMD_TILING = Tiling(128, 64, 4, 2, peel=True)
-"""For CDNA 3 (gfx942)."""
+"""Tiling for CDNA 3 (gfx942)."""
 
 
 def tiling_of(capability: int) -> Tiling:
-    """Tiling of the newest architecture in `TILINGS` that is not newer than this one."""
+    """Return the tiling of the newest architecture in `TILINGS` that is not newer than this one."""
     known = [known for known in TILINGS if known <= capability]
     if not known:
-        raise ValueError(f"the int8 product wants compute capability 8.0 or newer, got {capability / 10}")
+        raise ValueError(f"the int8 product needs compute capability 8.0 or newer, got {capability / 10}")
     return TILINGS[max(known)]
 
 
 def default_tiling(device: torch.device) -> Tiling:
-    """Tiling of a device's architecture."""
+    """Return the tiling for a device's architecture."""
     if torch.version.hip:
         return AMD_TILING
     major, minor = torch.cuda.get_device_capability(device)
@@ -101,7 +103,7 @@ def default_tiling(device: torch.device) -> Tiling:
 
 @triton.jit
 def expand_kernel(packed: tl.tensor, signs: tl.tensor, rows: tl.tensor, block_rows: tl.constexpr) -> None:
-    """Write (rows, 512) int8 of ±1 from (rows, 64) uint8, bit by bit."""
+    """Expand (rows, 64) uint8 to (rows, 512) int8 of ±1, one per bit."""
     row = tl.program_id(0).to(tl.int64) * block_rows + tl.arange(0, block_rows)
     bit = tl.arange(0, BITS)
     mask = (row < rows)[:, None]
@@ -115,9 +117,9 @@ def _masked_step(
     signs: tl.tensor, rows: tl.tensor, column: tl.tensor, count: tl.tensor, tile: tl.tensor,
     best: tl.tensor, second: tl.tensor, tile_columns: tl.constexpr,
 ) -> tl.tensor:  # fmt: skip
-    """Fold one tile that may reach beyond the end of its chunk."""
+    """Merge one tile that may extend beyond the end of its chunk."""
     inside = column < count - tile * tile_columns
-    # A column without a row is all zero, so its product is 0 and its key NO_KEY: one mask a column, none a comparison.
+    # A column without a row is all zero, so its product is 0 and its key NO_KEY: one mask per column, not comparison.
     dot = tl.dot(signs, tl.load(rows, mask=inside[None, :], other=0), out_dtype=tl.int32)
     key = dot * KEY_SCALE + tl.where(inside, KEY_ZERO + tile, NO_KEY)[None, :]
     return tl.minimum(best, key), tl.minimum(second, tl.maximum(best, key))
@@ -131,8 +133,8 @@ def search_kernel(
 ) -> None:  # fmt: skip
     """Search a tile of queries in one chunk of rows.
 
-    Writes (chunks, n) each: the nearest as int64 ``distance << 32 | row``, the row counted from the start of the chunk,
-    and the second-smallest distance, int32.
+    Writes two (chunks, n) arrays: the nearest row as int64 ``distance << 32 | row``, with the row relative to the start
+    of the chunk, and the second-smallest distance as int32.
     """
     row = tl.program_id(0) * tile_queries + tl.arange(0, tile_queries)
     chunk = tl.program_id(1).to(tl.int64)
@@ -143,7 +145,7 @@ def search_kernel(
     signs = tl.load(query + row.to(tl.int64)[:, None] * BITS + bit[None, :], mask=(row < n)[:, None], other=0)
     best = tl.full((tile_queries, tile_columns), NO_KEY, tl.int32)
     second = tl.full((tile_queries, tile_columns), NO_KEY, tl.int32)
-    # A scalar 64-bit address that moves from tile to tile leaves small offsets, and their registers, for the loop.
+    # Advancing a scalar 64-bit address per tile keeps the offsets in the loop small, which saves registers.
     offset = column[None, :] * BITS + bit[:, None]
     rows = train + start * BITS
     if peel:
@@ -160,7 +162,7 @@ def search_kernel(
         for tile in range(tl.cdiv(count, tile_columns)):
             best, second = _masked_step(signs, rows + offset, column, count, tile, best, second, tile_columns)
             rows += tile_columns * BITS
-    # Equal keys are rows of one tile: the lowest column is the lowest row, and it alone is taken out.
+    # Equal keys are rows of one tile: the lowest column is the lowest row; exclude only that one.
     nearest = tl.min(best, axis=1)
     holder = tl.min(tl.where(best == nearest[:, None], column[None, :], tile_columns), axis=1)
     others = tl.where(column[None, :] == holder[:, None], NO_KEY, best)
@@ -178,7 +180,7 @@ def join_kernel(
     index: tl.tensor, best: tl.tensor, second: tl.tensor,
     n: tl.tensor, s: tl.tensor, chunk_rows: tl.tensor, tile_queries: tl.constexpr,
 ) -> None:  # fmt: skip
-    """Fold the chunks of each scene into (n, s) int32 index, best and second."""
+    """Merge the chunks of each scene into (n, s) int32 index, best and second."""
     row = tl.program_id(0) * tile_queries + tl.arange(0, tile_queries)
     scene = tl.program_id(1).to(tl.int64)
     mask = row < n
@@ -187,7 +189,7 @@ def join_kernel(
     runner_up = tl.full((tile_queries,), NO_BITS, tl.int32)
     for chunk in range(first, tl.load(first_chunks + scene + 1)):
         at = chunk * n + row
-        # Rows count from the start of their chunk, which is never empty: its nearest key is one of a row.
+        # Rows are relative to the start of their chunk. A chunk is never empty, so its nearest key has a row.
         shift = (chunk - first) * chunk_rows
         key = tl.load(best_in + at, mask=mask, other=NO_WIDE_KEY) + shift
         other = tl.load(second_in + at, mask=mask, other=NO_BITS)
@@ -210,19 +212,19 @@ def _expand(packed: npt.NDArray[np.uint64], device: torch.device) -> torch.Tenso
 
 
 def _scene_panels(train_offsets: npt.NDArray[np.int64], most_rows: int) -> list[tuple[int, int]]:
-    """Cut the scenes into runs, first to before last, of at most so many rows; a larger scene is a run of its own."""
-    runs, first = [], 0
+    """Split the scenes into panels [first, last) of at most `most_rows` rows; a larger scene has a panel of its own."""
+    panels, first = [], 0
     for scene in range(1, len(train_offsets)):
         if scene - 1 > first and train_offsets[scene] - train_offsets[first] > most_rows:
-            runs.append((first, scene - 1))
+            panels.append((first, scene - 1))
             first = scene - 1
-    return [*runs, (first, len(train_offsets) - 1)]
+    return [*panels, (first, len(train_offsets) - 1)]
 
 
 def _search(
     query: torch.Tensor, train: torch.Tensor, offsets: npt.NDArray[np.int64], tiling: Tiling, chunk_rows: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Search expanded queries in expanded scenes; offsets start at 0. Returns (n, s) int32 index, best and second."""
+    """Search expanded queries in expanded scenes, with offsets from 0; return (n, s) int32 index, best and second."""
     n, s, device = len(query), len(offsets) - 1, query.device
     scene_chunks = -(-np.diff(offsets) // chunk_rows)
     first_chunks = np.concatenate([[0], np.cumsum(scene_chunks)])
@@ -276,8 +278,8 @@ def hamming_top2(
 ) -> Top2:
     """Search all scenes of a panel in one launch; see the package for the contract.
 
-    Without a device the current CUDA device is taken, without a tiling that of its architecture. Triton's interpreter
-    runs the kernels on the CPU device.
+    The defaults are the current CUDA device and the tiling of its architecture. Triton's interpreter runs the kernels
+    on the CPU device.
     """
     device = device or torch.device("cuda")
     tiling = tiling or default_tiling(device)

@@ -1,7 +1,7 @@
-"""`hamming_top2` in both directions, at little more than the price of one.
+"""`hamming_top2` in both directions, at little more than the cost of one.
 
-Mutual matches need each query's neighbours among the train rows and each train row's neighbours among the queries. The
-distances are the same; one pass keeps the two smallest along either axis. See ``README.md`` of `hamming_top2`.
+Mutual matches need each query's neighbours among the train rows and each train row's neighbours among the queries. Both
+need the same distances, so one pass keeps the two smallest along either axis. See ``README.md`` of `hamming_top2`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def hamming_top2_both(
     train : (m, 8) uint64
         The packed descriptors of s scenes, one scene after another.
     train_offsets : (s + 1,) int64
-        Scene t owns rows ``train_offsets[t]:train_offsets[t + 1]``.
+        The rows of scene t are ``train_offsets[t]:train_offsets[t + 1]``.
     backend
         ``"auto"`` or a name from `BACKENDS`.
 
@@ -50,7 +50,7 @@ def hamming_top2_both(
     forward : Top2
         ``hamming_top2(query, train, train_offsets)``: (n, s) arrays.
     backward : Top2
-        ``hamming_top2(train, query, [0, n])``: (m, 1) arrays; of equally near queries the lowest row is the best.
+        ``hamming_top2(train, query, [0, n])``: (m, 1) arrays. In both, ties go to the lowest row.
 
     Raises
     ------

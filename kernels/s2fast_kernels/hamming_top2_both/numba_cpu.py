@@ -1,4 +1,4 @@
-"""`hamming_top2_both` on the CPU: the comparisons of `hamming_top2`, folded along both axes."""
+"""`hamming_top2_both` on the CPU: the comparisons of `hamming_top2`, reduced along both axes."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _TILE = (1 << TAG_BITS) // TOGETHER * TOGETHER
-"""Queries a thread compares with a block before folding the columns: as many as a tag can name."""
+"""Queries that a thread compares with a block before merging the columns: as many as a tag can distinguish."""
 
 _PANEL_BLOCKS = 128
-"""Most blocks encoded at a time: 17 MB."""
+"""Maximum number of blocks encoded at a time: 17 MB."""
 
 _PRIVATE_BLOCKS = 2048
-"""Most blocks times threads: each thread keeps neighbours of every row of the panel, 32 MB in all."""
+"""Maximum of blocks times threads: each thread keeps the neighbours of every row of the panel, 32 MB in total."""
 
 
 @njit()
@@ -44,7 +44,7 @@ def _fold_columns(
     best: npt.NDArray[np.uint16],
     second: npt.NDArray[np.uint16],
 ) -> None:
-    """Fold each train row's neighbours in one tile of queries into those in earlier tiles."""
+    """Merge each train row's neighbours in one tile of queries into those of earlier tiles."""
     for row in range(len(index)):
         group, lane = row // LANES, row % LANES
         key, runner_up = columns[group, 0, lane], columns[group, 1, lane]
@@ -67,9 +67,9 @@ def _search_panel(
     forward: tuple[npt.NDArray[np.int32], npt.NDArray[np.uint16], npt.NDArray[np.uint16]],
     backward: tuple[npt.NDArray[np.int32], npt.NDArray[np.uint16], npt.NDArray[np.uint16]],
 ) -> None:
-    """Fold the neighbours found in a panel's blocks into forward (n, s) and backward (parts, blocks, BLOCK_ROWS).
+    """Merge the neighbours found in a panel's blocks into forward (n, s) and backward (parts, blocks, BLOCK_ROWS).
 
-    A part is a run of consecutive tiles that one thread takes, so that no two threads write the same rows.
+    A part is a range of consecutive tiles processed by one thread, so that no two threads write the same rows.
     """
     index, best, second = forward
     parts = len(backward[0])
@@ -99,7 +99,7 @@ def _search_panel(
 
 
 def _join(parts: Top2, rows: npt.NDArray[np.int64]) -> Top2:
-    """Fold (parts, blocks, BLOCK_ROWS) neighbours into one of each row; a lower part has the lower queries."""
+    """Merge (parts, blocks, BLOCK_ROWS) neighbours to one per row; lower parts have lower query rows."""
     index, best, second = parts.index[0], parts.best[0], parts.second[0]
     for part in range(1, len(parts.index)):
         nearer = parts.best[part] < best
@@ -132,7 +132,7 @@ def hamming_top2_both(
             (parts.index, parts.best, parts.second),
         )
         found = _join(parts, blocks.rows)
-        # Blocks leave no gap: empty scenes have none.
+        # Blocks are contiguous: empty scenes have no blocks.
         panel_rows = slice(first[0], first[0] + len(found.index))
         backward.index[panel_rows], backward.best[panel_rows] = found.index, found.best
         backward.second[panel_rows] = found.second

@@ -1,4 +1,4 @@
-"""The definition of `hamming_top2_both`: one direction, then the other."""
+"""Definition of `hamming_top2_both`: search one direction, then the other."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The two nearest neighbours by Hamming distance among the train rows near a query's position.
+"""Find the two nearest neighbours by Hamming distance among the train rows near a query's position.
 
-Where positions are known to within some metres, most of `hamming_top2`'s work is comparing what cannot correspond. Here
-only rows within a radius compete, found through a grid. See ``README.md`` in this folder.
+If positions are known to within some metres, most comparisons of `hamming_top2` are between keypoints that cannot
+correspond. This operation compares only rows within a radius, found with a grid. See ``README.md`` in this folder.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ def hamming_window_top2(
     query : (n, 8) uint64
         Packed descriptors.
     query_xy : (n, 2) float64
-        Their positions x, y, in map units or pixels.
+        Positions x, y of the query rows, in map units or pixels.
     train : (m, 8) uint64
         Packed descriptors of one scene.
     train_xy : (m, 2) float64
-        Their positions, in the units of query_xy.
+        Positions of the train rows, in the units of query_xy.
     radius
-        How far a competing row may be, in the same units. A row competes if ``dx * dx + dy * dy <= radius * radius``,
-        computed in float64.
+        Maximum distance of compared rows, in the same units. Rows are compared if ``dx * dx + dy * dy <= radius *
+        radius``, computed in float64.
     backend
         ``"auto"`` or a name from `BACKENDS`.
 
     Returns
     -------
     Top2
-        (n, 1) arrays: what `hamming_top2` returns for one scene with every row outside the radius removed, except that
-        rows keep their numbers. Of equally near rows the lowest is the best.
+        (n, 1) arrays: the result of `hamming_top2` for one scene without the rows outside the radius, except that rows
+        keep their numbers. Ties go to the lowest row.
 
     Raises
     ------

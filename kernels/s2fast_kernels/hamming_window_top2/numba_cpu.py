@@ -1,4 +1,4 @@
-"""`hamming_window_top2` on the CPU: train rows sorted into a grid, each query walking over the cells it can reach."""
+"""`hamming_window_top2` on the CPU: train rows are sorted into a grid, and each query searches the cells in reach."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ NO_KEY = (1 << 63) - 1
 """Larger than every ``distance << 32 | row``."""
 
 _PART = 256
-"""Rows tested for nearness before those found near are compared."""
+"""Number of rows whose positions are tested before the near ones are compared."""
 
 _CHUNK = 64
-"""Queries a thread takes at once; they share the list of rows near each."""
+"""Queries per task of a thread; they share the buffer for the list of near rows."""
 
 
 @intrinsic
-def population(_typing: Any, word: Any) -> Any:
-    """Count the bits of a uint64."""
+def popcount(_typing: Any, word: Any) -> Any:
+    """Return the number of set bits of a uint64."""
 
     def emit(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
         word_type = context.get_value_type(signature.args[0])
@@ -42,9 +42,9 @@ def population(_typing: Any, word: Any) -> Any:
 def _grid(
     extent: npt.NDArray[np.float64], rows: int, radius: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Choose (2,) cell sizes and (2,) cell counts over the (2,) extent of the train rows.
+    """Return (2,) cell sizes and (2,) cell counts for the (2,) extent of the train rows.
 
-    Cells are as large as the radius where that gives no more cells than about four times the rows, and larger else.
+    Cells are as large as the radius, or larger if there would be more cells than about four times the rows.
     """
     most = 2 * int(np.ceil(np.sqrt(rows)))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -55,7 +55,7 @@ def _grid(
 
 @njit()
 def _cell_of(position: float, origin: float, size: float, count: int) -> int:
-    """Cell of a position along one axis, the nearest one if the position is outside. Never falls as positions rise."""
+    """Return the cell of a position along one axis, or the nearest cell if it is outside; monotonic in the position."""
     cell = (position - origin) / size
     return int(min(max(cell, 0.0), count - 1.0))
 
@@ -67,7 +67,7 @@ def _sort_into_cells(
     size: npt.NDArray[np.float64],
     counts: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Order rows by cell, rows of cells first: (cells + 1,) start of every cell, (m,) row at every place."""
+    """Sort rows by cell, in row-major order: return (cells + 1,) starts of the cells and (m,) sorted row numbers."""
     cells = np.empty(len(train_xy), np.int64)
     starts = np.zeros(counts[0] * counts[1] + 1, np.int64)
     for row in range(len(train_xy)):
@@ -97,7 +97,7 @@ def _search(
     reach: float,
     result: tuple[npt.NDArray[np.int32], npt.NDArray[np.uint16], npt.NDArray[np.uint16]],
 ) -> None:
-    """Search the cells within reach of every query; train and train_xy are in the order of the cells."""
+    """Search the cells within reach of every query; train and train_xy are sorted by cell."""
     origin, size, counts = grid
     index, best_out, second_out = result
     for chunk in numba.prange(-(-len(query) // _CHUNK)):
@@ -111,20 +111,20 @@ def _search(
                 _cell_of(y - reach, origin[1], size[1], counts[1]),
                 _cell_of(y + reach, origin[1], size[1], counts[1]) + 1,
             ):
-                # Neighbouring cells of one row of cells lie one after another.
+                # Neighbouring cells of one row of the grid are contiguous.
                 start, stop = starts[cell_y * counts[0] + first], starts[cell_y * counts[0] + last + 1]
                 for part in range(start, stop, _PART):
-                    # Which rows are near is hard to predict: list them without a branch, then compare those.
+                    # Branch prediction would often fail here: list the near rows without a branch, then compare them.
                     near = 0
                     for at in range(part, min(part + _PART, stop)):
                         dx, dy = train_xy[at, 0] - x, train_xy[at, 1] - y
                         listed[near] = at
                         near += dx * dx + dy * dy <= radius * radius
-                    for place in range(near):
-                        at = listed[place]
+                    for i in range(near):
+                        at = listed[i]
                         distance = 0
                         for word in range(WORDS):
-                            distance += population(query[row, word] ^ train[at, word])
+                            distance += popcount(query[row, word] ^ train[at, word])
                         key = distance << 32 | order[at]
                         second = min(second, max(best, key))
                         best = min(best, key)
@@ -142,16 +142,16 @@ def hamming_window_top2(
     train_xy: npt.NDArray[np.float64],
     radius: float,
 ) -> Top2:
-    """Search near cells only; see the package for the contract."""
+    """Search the cells near each query; see the package for the contract."""
     result = Top2.empty(len(query), 1)
     if len(query) == 0 or len(train) == 0:
         return result
-    # Column by column: NumPy reduces a narrow array along its long axis twenty times slower.
+    # Reduce column by column: NumPy is twenty times slower along the long axis of a narrow array.
     origin = np.array([axis.min() for axis in train_xy.T])
     end = np.array([axis.max() for axis in train_xy.T])
     size, counts = _grid(end - origin, len(train_xy), radius)
     starts, order = _sort_into_cells(train_xy, origin, size, counts)
-    # A row within the radius, as computed, may be farther by rounding; it must not lie in a cell left out.
+    # A row within the radius as computed may be slightly farther, due to rounding; its cell must be searched too.
     largest = max(np.abs(train_xy).max(), np.abs(query_xy).max(), radius)
     reach = radius + 8 * float(np.spacing(largest))
     _search(

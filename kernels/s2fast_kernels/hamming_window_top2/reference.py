@@ -1,4 +1,4 @@
-"""The definition of `hamming_window_top2` in plain NumPy: what every backend must equal bit for bit."""
+"""Definition of `hamming_window_top2` in plain NumPy; all backends must return the same bits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_operands(
     train_xy: npt.NDArray[np.float64],
     radius: float,
 ) -> None:
-    """Raise ValueError unless the operands are what `hamming_window_top2` promises to take."""
+    """Raise ValueError unless the operands satisfy the contract of `hamming_window_top2`."""
     hamming_top2_reference.check_operands(query, train, np.array([0, len(train)], np.int64))
     check_positions("query_xy", query_xy, len(query))
     check_positions("train_xy", train_xy, len(train))
@@ -29,7 +29,7 @@ def check_operands(
 
 
 def check_positions(name: str, xy: npt.NDArray[np.float64], rows: int) -> None:
-    """Raise ValueError unless xy are positions of so many rows."""
+    """Raise ValueError unless xy are finite positions, (rows, 2) float64."""
     if xy.dtype != np.float64 or xy.shape != (rows, 2):
         raise ValueError(f"{name} must be ({rows}, 2) float64, got {xy.shape} {xy.dtype}")
     if not np.isfinite(xy).all():
@@ -37,7 +37,7 @@ def check_positions(name: str, xy: npt.NDArray[np.float64], rows: int) -> None:
 
 
 def check_radius(radius: float) -> None:
-    """Raise ValueError unless a radius is one."""
+    """Raise ValueError unless the radius is finite and not negative."""
     if not (math.isfinite(radius) and radius >= 0):
         raise ValueError(f"radius must be finite and not negative, got {radius}")
 
@@ -49,7 +49,7 @@ def hamming_window_top2(
     train_xy: npt.NDArray[np.float64],
     radius: float,
 ) -> Top2:
-    """Remove what is outside the radius, query by query, and search the rest; see the package for the contract."""
+    """Search the rows within the radius of each query; see the package for the contract."""
     result = Top2.empty(len(query), 1)
     for row in range(len(query)):
         dx, dy = (train_xy - query_xy[row]).T

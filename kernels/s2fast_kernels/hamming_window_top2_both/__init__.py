@@ -1,7 +1,8 @@
-"""`hamming_window_top2` within groups, in both directions at once, on rows prepared once a scene.
+"""`hamming_window_top2` within groups, in both directions at once, on rows prepared once per scene.
 
-Mutual matches of a series of scenes search every pair both ways, within a radius, among keypoints of one size. What can
-be done once a scene is done once (`WindowRows`), and one distance serves both directions. See ``README.md``.
+Mutual matching of a series of scenes searches every pair in both directions, within a radius, among keypoints of equal
+size. `WindowRows` holds everything that can be computed once per scene, and each distance is used in both directions.
+See ``README.md``.
 """
 
 from __future__ import annotations
@@ -28,30 +29,30 @@ def hamming_window_top2_both(
 ) -> tuple[Top2, Top2]:
     """Find each query row's two nearest train rows near its position, and each train row's two nearest query rows.
 
-    A query and a train row compete if they are of one group and ``dx * dx + dy * dy <= radius * radius``, computed in
-    float64, with ``dx = train.x - (query.x + away[0])`` and dy alike.
+    A query row and a train row are compared if they have the same group and ``dx * dx + dy * dy <= radius * radius``,
+    computed in float64, with ``dx = train.x - (query.x + away[0])`` and ``dy = train.y - (query.y + away[1])``.
 
     Parameters
     ----------
     query, train : WindowRows
-        n and m rows, made for the same radius.
+        n and m rows, prepared for the same radius.
     away
-        How far from the query's position to look, in x and y, in the units of the positions.
+        Offset of the search area from the query's position, in x and y, in the units of the positions.
     backend
         ``"auto"`` or a name from `BACKENDS`.
 
     Returns
     -------
     forward : Top2
-        (n, 1) arrays: what `hamming_window_top2` returns with every row of another group removed; rows are numbered as
-        the caller of `WindowRows.of` had them. Of equally near rows the lowest is the best.
+        (n, 1) arrays: the result of `hamming_window_top2` without the rows of other groups. Rows are numbered as in the
+        operands of `WindowRows.of`. Ties go to the lowest row.
     backward : Top2
-        (m, 1) arrays: the same seen from every train row.
+        (m, 1) arrays: the same for every train row.
 
     Raises
     ------
     ValueError
-        The operands are made for different radii, or away is not finite.
+        The operands are prepared for different radii, or away is not finite.
     s2fast_kernels.backends.BackendError
         The backend is unknown or cannot run here.
     """

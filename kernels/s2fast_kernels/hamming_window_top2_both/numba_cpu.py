@@ -1,4 +1,4 @@
-"""`hamming_window_top2_both` on the CPU: strips of the two scenes swept side by side along x."""
+"""`hamming_window_top2_both` on the CPU: a sweep along x over pairs of strips of the two scenes."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import numpy.typing as npt
 
 from s2fast_kernels.compiled import njit
 from s2fast_kernels.hamming_top2.reference import WORDS, Top2
-from s2fast_kernels.hamming_window_top2.numba_cpu import NO_KEY, population
+from s2fast_kernels.hamming_window_top2.numba_cpu import NO_KEY, popcount
 
 if TYPE_CHECKING:
     from s2fast_kernels.hamming_window_top2_both.rows import WindowRows
 
 Rows: TypeAlias = tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.int64]]
-"""Descriptors, x, y and row of a `WindowRows`."""
+"""Descriptors, x, y and row numbers of a `WindowRows`."""
 
 Strips: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]
-"""Group, start and y of its strips."""
+"""Group, start and y range of the strips of a `WindowRows`."""
 
 
 @njit(nogil=True)
 def _signed_square(difference: float) -> float:
-    """Square a difference and keep its sign. Never falls as the difference rises, as computed, too."""
+    """Return the square of a difference with its sign; monotonic in the difference, also after rounding."""
     return difference * abs(difference)
 
 
 @njit(nogil=True)
 def _fold(key: int, at: int, best: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> None:
-    """Fold a key into the two smallest of a row."""
+    """Merge a key into the two smallest keys of a row."""
     second[at] = min(second[at], max(best[at], key))
     best[at] = min(best[at], key)
 
@@ -37,19 +37,19 @@ def _fold(key: int, at: int, best: npt.NDArray[np.int64], second: npt.NDArray[np
 @njit(nogil=True)
 def _sweep(
     query: Rows,
-    query_places: tuple[int, int],
+    query_range: tuple[int, int],
     train: Rows,
-    train_places: tuple[int, int],
+    train_range: tuple[int, int],
     away: tuple[float, float],
     limit: float,
     keys: npt.NDArray[np.int64],
     train_keys: npt.NDArray[np.int64],
 ) -> None:
-    """Compare the rows of two strips, both rising in x, that are within the square root of the limit."""
-    first, end = train_places
-    for q in range(query_places[0], query_places[1]):
+    """Compare the rows of two strips, both sorted by x, whose squared distance is at most `limit`."""
+    first, end = train_range
+    for q in range(query_range[0], query_range[1]):
         x, y = query[1][q] + away[0], query[2][q] + away[1]
-        # What lies too far left of this query does so of all that follow.
+        # Train rows too far left of this query are too far left of all following ones.
         while first < end and _signed_square(train[1][first] - x) < -limit:
             first += 1
         for t in range(first, end):
@@ -60,7 +60,7 @@ def _sweep(
             if dx * dx + dy * dy <= limit:
                 distance = 0
                 for word in range(WORDS):
-                    distance += population(query[0][q, word] ^ train[0][t, word])
+                    distance += popcount(query[0][q, word] ^ train[0][t, word])
                 _fold(distance << 32 | train[3][t], q, keys[0], keys[1])
                 _fold(distance << 32 | query[3][q], t, train_keys[0], train_keys[1])
 
@@ -76,10 +76,10 @@ def _search(
     keys: npt.NDArray[np.int64],
     train_keys: npt.NDArray[np.int64],
 ) -> None:
-    """Sweep every strip of the query along the strips of its group that it can reach.
+    """Sweep every strip of the query along the strips of its group within reach.
 
-    Strips and rows are left out by the arithmetic that decides whether a row competes. Rounded differences, squares and
-    sums never fall as what they are made of rises: nothing that competes is left out.
+    Strips and rows are skipped by the same arithmetic that decides whether rows are compared. Rounded differences,
+    squares and sums are monotonic in their operands, so no rows within the radius are skipped.
     """
     limit = radius * radius
     group, start, bounds = query_strips
@@ -95,8 +95,8 @@ def _search(
         for other in range(first, len(train_group)):
             if train_group[other] != group[strip] or _signed_square(train_bounds[other, 0] - high) > limit:
                 break
-            places, train_places = (start[strip], start[strip + 1]), (train_start[other], train_start[other + 1])
-            _sweep(query, places, train, train_places, away, limit, keys, train_keys)
+            query_range, train_range = (start[strip], start[strip + 1]), (train_start[other], train_start[other + 1])
+            _sweep(query, query_range, train, train_range, away, limit, keys, train_keys)
 
 
 @njit(nogil=True)
@@ -105,14 +105,14 @@ def _write(
     keys: npt.NDArray[np.int64],
     result: tuple[npt.NDArray[np.int32], npt.NDArray[np.uint16], npt.NDArray[np.uint16]],
 ) -> None:
-    """Take the (2, n) keys apart, into the caller's order."""
+    """Unpack the (2, n) keys into the result, in the caller's order."""
     index, best, second = result
-    for place in range(len(rows)):
-        if keys[0, place] != NO_KEY:
-            index[rows[place], 0] = keys[0, place] & 0xFFFFFFFF
-            best[rows[place], 0] = keys[0, place] >> 32
-        if keys[1, place] != NO_KEY:
-            second[rows[place], 0] = keys[1, place] >> 32
+    for i in range(len(rows)):
+        if keys[0, i] != NO_KEY:
+            index[rows[i], 0] = keys[0, i] & 0xFFFFFFFF
+            best[rows[i], 0] = keys[0, i] >> 32
+        if keys[1, i] != NO_KEY:
+            second[rows[i], 0] = keys[1, i] >> 32
 
 
 def _operands(rows: WindowRows) -> tuple[Rows, Strips]:
@@ -120,7 +120,7 @@ def _operands(rows: WindowRows) -> tuple[Rows, Strips]:
 
 
 def hamming_window_top2_both(query: WindowRows, train: WindowRows, away: tuple[float, float]) -> tuple[Top2, Top2]:
-    """Search, then put the neighbours into the caller's order; see the package for the contract."""
+    """Search, then write the neighbours in the caller's order; see the package for the contract."""
     keys, train_keys = (np.full((2, len(rows)), NO_KEY, np.int64) for rows in (query, train))
     _search(*_operands(query), *_operands(train), away, query.radius, keys, train_keys)
     forward, backward = Top2.empty(len(query), 1), Top2.empty(len(train), 1)

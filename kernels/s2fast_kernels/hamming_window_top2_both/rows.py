@@ -1,4 +1,4 @@
-"""Rows of one scene in the order in which `hamming_window_top2_both` walks over them."""
+"""Rows of one scene, sorted for the search of `hamming_window_top2_both`."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from s2fast_kernels.hamming_window_top2.reference import check_positions, check_
 
 @dataclass(frozen=True, slots=True)
 class WindowRows:
-    """Rows of one scene, ordered for the search once and searched as often as wanted. Make it with `of`.
+    """Rows of one scene, sorted once for any number of searches; created by `of`.
 
-    Rows are sorted by group, then by strip, a band of y about as high as the radius, then by x.
+    Rows are sorted by group, then by strip (a band of y about as high as the radius), then by x.
     """
 
     descriptors: npt.NDArray[np.uint64]
-    """(n, 8) packed, in the order of the search."""
+    """(n, 8) packed descriptors, sorted."""
 
     x: npt.NDArray[np.float64]
-    """(n,) positions, in the order of the search; rising within a strip."""
+    """(n,) positions, sorted; ascending within a strip."""
 
     y: npt.NDArray[np.float64]
-    """(n,) positions, in the order of the search."""
+    """(n,) positions, sorted."""
 
     row: npt.NDArray[np.int64]
-    """(n,) the caller's numbers of the rows, in the order of the search."""
+    """(n,) the caller's row numbers, sorted."""
 
     radius: float
-    """How far a competing row may be, in the units of the positions."""
+    """Maximum distance of compared rows, in the units of the positions."""
 
     strip_group: npt.NDArray[np.int64]
-    """(k,) group of the rows of every strip that has any; rising."""
+    """(k,) group of every nonempty strip; ascending."""
 
     strip_start: npt.NDArray[np.int64]
-    """(k + 1,) first place of every strip, and n."""
+    """(k + 1,) index of the first row of every strip, then n."""
 
     strip_y: npt.NDArray[np.float64]
-    """(k, 2) lowest and highest y in every strip; strips of a group do not overlap and rise."""
+    """(k, 2) lowest and highest y in every strip; strips of a group are disjoint and ascending."""
 
     @classmethod
     def of(
@@ -50,18 +50,18 @@ class WindowRows:
         group: npt.NDArray[np.int32] | npt.NDArray[np.int64],
         radius: float,
     ) -> WindowRows:
-        """Order the rows of a scene.
+        """Sort the rows of a scene.
 
         Parameters
         ----------
         descriptors : (n, 8) uint64
             Packed descriptors.
         xy : (n, 2) float64
-            Their positions x, y, in map units or pixels.
+            Positions x, y, in map units or pixels.
         group : (n,) int32 or int64
-            Only rows of one group compete with each other, such as keypoints of one size.
+            Only rows with the same group are compared; a group is, for example, a keypoint size.
         radius
-            How far a competing row may be, in the units of the positions.
+            Maximum distance of compared rows, in the units of the positions.
 
         Raises
         ------
@@ -74,13 +74,13 @@ class WindowRows:
         if group.dtype not in (np.int32, np.int64) or group.shape != (len(xy),):
             raise ValueError(f"group must be ({len(xy)},) int32 or int64, got {group.shape} {group.dtype}")
         x, y = xy.T
-        # Strips no finer than float64 itself: a radius of 0, too, has some.
+        # Strips are at least as high as the spacing of float64, so that they exist for a radius of 0 too.
         height = max(radius, np.spacing(np.abs(y).max(initial=0.0)))
         strip = np.floor(y / height)
         order = np.lexsort((x, strip, group))
         group, strip, y = group[order].astype(np.int64), strip[order], y[order]
         first = np.flatnonzero(np.r_[len(y) > 0, (np.diff(group) != 0) | (np.diff(strip) != 0)])
-        # Without rows there is no strip to reduce over.
+        # `reduceat` fails without rows.
         ends = [at.reduceat(y, first) if len(first) else y for at in (np.minimum, np.maximum)]
         return cls(
             descriptors[order],
@@ -94,10 +94,10 @@ class WindowRows:
         )
 
     def __len__(self) -> int:
-        """Count the rows."""
+        """Return the number of rows."""
         return len(self.row)
 
     @property
     def group(self) -> npt.NDArray[np.int64]:
-        """(n,) groups, in the order of the search."""
+        """(n,) groups, sorted."""
         return np.repeat(self.strip_group, np.diff(self.strip_start))
