@@ -20,7 +20,8 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from s2fast.errors import DamageError, RunFolderError
-from s2fast.files.storage import Stamp, open_storage
+from s2fast.files.open_storage import open_storage
+from s2fast.files.storage import Stamp
 from s2fast.folder.checksums import CheckedStore, RecordingStore, checksum, sealed, unsealed
 from s2fast.folder.pair_blocks import PairBlocks
 from s2fast.geometry.placement import Placement

@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from s2fast.errors import InputError
+from s2fast.files.open_storage import open_storage
 from s2fast.files.source import Source
-from s2fast.files.storage import open_storage
 
 _PARTS = {
     ".shp": (".shx", ".dbf", ".prj", ".cpg"),

@@ -21,7 +21,8 @@ from typing import Any
 import pytest
 
 from s2fast.errors import RunFolderError
-from s2fast.files import storage
+from s2fast.files import object_storage
+from s2fast.files.open_storage import open_storage
 from s2fast.files.storage import LOCK
 from s2fast.folder import lock
 from s2fast.folder.lock import Lock, Owner
@@ -206,17 +207,17 @@ def s3(server: Proxy, monkeypatch: pytest.MonkeyPatch) -> Any:
         "AWS_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    storage.open_storage.cache_clear()
+    open_storage.cache_clear()
     server.fate, server.ignores = nothing, ()
     yield server
     server.fate, server.ignores = nothing, ()
-    storage.open_storage.cache_clear()
+    open_storage.cache_clear()
 
 
 @pytest.mark.parametrize("ignores", [(), ("If-None-Match", "If-Match")], ids=["conditions", "no conditions"])
 def test_object_stores_hold_locks_too(s3: Proxy, ignores: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     s3.ignores = ignores
-    monkeypatch.setattr(storage, "SETTLE_S", 1.0)
+    monkeypatch.setattr(object_storage, "SETTLE_S", 1.0)
     out = f"s3://locks/{'un' if ignores else ''}conditional"
     assert_one_wins(out)
     assert RunFolder(out).is_empty()

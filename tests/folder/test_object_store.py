@@ -21,7 +21,8 @@ import s2fast
 from s2fast import cli
 from s2fast.config import Regions, load_config
 from s2fast.errors import ConfigError, InputError, RunFolderError
-from s2fast.files import storage
+from s2fast.files import object_storage
+from s2fast.files.open_storage import open_storage
 from s2fast.folder.check import find_damage
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
@@ -66,14 +67,14 @@ def s3(server: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     }.items():
         monkeypatch.setenv(name, value)
     quick = {"init_backoff": timedelta(milliseconds=5), "max_backoff": timedelta(milliseconds=20), "base": 2}
-    monkeypatch.setattr(storage, "RETRY", {"max_retries": RETRIES, "backoff": quick})
-    storage.open_storage.cache_clear()
+    monkeypatch.setattr(object_storage, "RETRY", {"max_retries": RETRIES, "backoff": quick})
+    open_storage.cache_clear()
     server.fate = nothing
     server.seen.clear()
     server.faults.clear()
     yield server
     server.fate = nothing
-    storage.open_storage.cache_clear()
+    open_storage.cache_clear()
 
 
 def local_digests(out: Path) -> dict[str, str]:
@@ -86,7 +87,7 @@ def local_digests(out: Path) -> dict[str, str]:
 
 
 def object_digests(out: str) -> dict[str, str]:
-    store = obstore.store.from_url(out, client_options=storage.CLIENT)
+    store = obstore.store.from_url(out, client_options=object_storage.CLIENT)
     names = sorted(item["path"] for batch in obstore.list(store) for item in batch)
     return {
         name: hashlib.sha256(bytes(obstore.get(store, name).bytes())).hexdigest()
@@ -217,7 +218,7 @@ def test_absent_bucket_and_package_are_told(
 ) -> None:
     with pytest.raises(RunFolderError, match="NoSuchBucket|404 Not Found"):
         run(archive, "s3://nowhere/out")
-    storage.open_storage.cache_clear()
+    open_storage.cache_clear()
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(ConfigError, match=r"pip install 's2fast\[s3\]'"):
         run(archive, f"s3://{BUCKET}/out")
@@ -225,7 +226,7 @@ def test_absent_bucket_and_package_are_told(
 
 def test_polygons_from_the_store(archive: Archive, s3: Proxy) -> None:
     there = f"s3://{BUCKET}/polygons/regions.geojson"
-    storage.open_storage(f"s3://{BUCKET}/polygons").write("regions.geojson", archive.regions.read_bytes())
+    open_storage(f"s3://{BUCKET}/polygons").write("regions.geojson", archive.regions.read_bytes())
     file = RegionFile.at(there)
     assert (str(file), file.content) == (
         f"/vsis3/{BUCKET}/polygons/regions.geojson",

@@ -27,7 +27,7 @@ import s2fast
 from s2fast import cli
 from s2fast.config import load_config
 from s2fast.errors import RunFolderError, SceneError
-from s2fast.files import storage
+from s2fast.files import local_storage
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.pipeline import Job, run_stages
@@ -132,7 +132,7 @@ def test_killed_anywhere_ends_as_if_undisturbed(archive: Archive, undisturbed: P
         for stage in set(complete) - noted:
             assert record.history.stages[stage].kept == len(complete[stage]), told
             assert record.history.stages[stage].done == UNITS[stage] - len(complete[stage]), told
-        assert not (out / storage.PARTIAL).exists(), told
+        assert not (out / local_storage.PARTIAL).exists(), told
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def at_stage(name: str, action: Any) -> Iterator[Progress]:
 
 
 def test_dead_writers_files_are_swept_and_live_ones_left(tmp_path: Path) -> None:
-    partial = tmp_path / storage.PARTIAL
+    partial = tmp_path / local_storage.PARTIAL
     partial.mkdir()
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -160,7 +160,7 @@ def test_dead_writers_files_are_swept_and_live_ones_left(tmp_path: Path) -> None
     )
     for path in (dead, live, far, far_dead):
         path.touch()
-    long_ago = time.time() - 2 * storage.ABANDONED_S
+    long_ago = time.time() - 2 * local_storage.ABANDONED_S
     os.utime(far_dead, (long_ago, long_ago))
     RunFolder(tmp_path).sweep()
     assert sorted(partial.iterdir()) == sorted([live, far])
@@ -270,7 +270,7 @@ def test_no_room_is_one_line_exit_2_and_resumes(archive: Archive, undisturbed: P
     assert len(lines) == 1
     assert "File too large; free disk space there and run again" in lines[0]
     assert "Traceback" not in told.stderr
-    assert not (out / storage.PARTIAL).exists()
+    assert not (out / local_storage.PARTIAL).exists()
     run(archive, out)
     assert digests(out) == digests(undisturbed)
 

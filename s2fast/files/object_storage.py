@@ -1,0 +1,187 @@
+"""Storage in an object store: a file is one object, written by one request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zarr.abc.store import ByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import ObjectStore
+
+from s2fast.errors import ConfigError
+from s2fast.files.storage import LOCK, SETTLE_S, Stamp, content, failure, reason
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+_Response = TypeVar("_Response")
+
+RETRY: RetryConfig = {"max_retries": 10}
+"""Retries of a request that an object store answers with an error, with increasing pauses."""
+
+ATTEMPTS = 3
+"""Attempts of a request whose response is truncated; each of them is retried as in `RETRY`."""
+
+CLIENT: ClientConfig = {"timeout": "120s", "allow_http": True}
+"""The time-out allows for a table of 100 MB on a slow connection. Plain HTTP is used only for endpoints that ask for
+it."""
+
+
+class ObjectStorage:
+    """A prefix of a bucket; a file is written by one PUT, so that a killed writer leaves no partial file or upload."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._store = _open(self._url)
+
+    @property
+    def address(self) -> str:
+        """See `Storage`."""
+        return self._url
+
+    def read(self, name: str) -> bytes:
+        """See `Storage`."""
+        with _converted_errors("read", f"{self._url}/{name}"):
+            return _retried(lambda: bytes(self._store.get(name).bytes()))
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Storage`."""
+        with _converted_errors("write", f"{self._url}/{name}", missing_is_failure=True):
+            _retried(lambda: self._store.put(name, data, use_multipart=False))
+
+    def swap(self, name: str, before: bytes | None, after: bytes) -> bool:
+        """See `Storage`."""
+        if before is None:
+            made = self._put_if(name, after, "create")
+        else:
+            try:
+                with _converted_errors("read", f"{self._url}/{name}"):
+                    found = self._store.get(name)
+                    if bytes(found.bytes()) != before:
+                        return False
+            except FileNotFoundError:
+                return False
+            version = {part: found.meta[part] for part in ("e_tag", "version") if found.meta[part]}
+            made = self._put_if(name, after, version)
+        # A server that ignores conditions accepts the second request as well.
+        if made and self._put_if(name, after, "create"):
+            time.sleep(SETTLE_S)
+        # Compare contents: after a lost response the request is repeated, and then its condition fails.
+        return content(self, name) == after
+
+    def _put_if(self, name: str, data: bytes, mode: Any) -> bool:
+        """Write a file conditionally; return False if the condition was not met."""
+        from obstore.exceptions import AlreadyExistsError, NotSupportedError, PreconditionError
+
+        with _converted_errors("write", f"{self._url}/{name}", missing_is_failure=True):
+            try:
+                self._store.put(name, data, mode=mode, use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            except (NotImplementedError, NotSupportedError):
+                self.write(name, data)
+            return True
+
+    def remove(self, name: str) -> None:
+        """See `Storage`."""
+        with _converted_errors("remove", f"{self._url}/{name}"), suppress(FileNotFoundError):
+            below = _retried(lambda: [item["path"] for batch in self._store.list(name) for item in batch])
+            _retried(lambda: self._store.delete([name, *below]))
+
+    def names(self, folder: str) -> list[str]:
+        """See `Storage`."""
+        with _converted_errors("list", f"{self._url}/{folder}"):
+            found = _retried(lambda: self._store.list_with_delimiter(folder or None)["objects"])
+            return sorted(str(item["path"]).rpartition("/")[2] for item in found)
+
+    def stamps(self) -> dict[str, Stamp]:
+        """See `Storage`."""
+        with _converted_errors("list", self._url):
+            found = _retried(lambda: [item for batch in self._store.list() for item in batch])
+            return {item["path"]: Stamp(item["size"], item["last_modified"].timestamp()) for item in found}
+
+    def is_empty(self) -> bool:
+        """See `Storage`."""
+        with _converted_errors("list", self._url):
+            found: Any = _retried(lambda: next(iter(self._store.list(chunk_size=2)), []))
+            return all(item["path"] == LOCK for item in found)
+
+    def sweep(self) -> None:
+        """See `Storage`."""
+
+    def zarr(self, folder: str) -> Store:
+        """See `Storage`."""
+        return _ObjectZarr(_open(f"{self._url}/{folder}"))
+
+
+def _retried(request: Callable[[], _Response]) -> _Response:
+    """Repeat a request whose response is truncated; obstore itself repeats only the reading of a file's content."""
+    from obstore.exceptions import GenericError
+
+    for _ in range(ATTEMPTS - 1):
+        with suppress(GenericError):
+            return request()
+    return request()
+
+
+async def _retried_async(request: Callable[[], Awaitable[_Response]]) -> _Response:
+    """Repeat a request whose response is truncated; see `_retried`."""
+    from obstore.exceptions import GenericError
+
+    for _ in range(ATTEMPTS - 1):
+        with suppress(GenericError):
+            return await request()
+    return await request()
+
+
+def _open(url: str) -> Any:
+    try:
+        from obstore.exceptions import BaseError
+        from obstore.store import from_url
+    except ImportError as error:
+        raise ConfigError(f"{url} is in an object store, which needs obstore: pip install 's2fast[s3]'") from error
+    try:
+        return from_url(url, client_options=CLIENT, retry_config=RETRY)
+    except (BaseError, ValueError) as error:
+        raise ConfigError(f"{url}: {reason(error)}; write s3://BUCKET/PREFIX") from error
+
+
+class _ObjectZarr(ObjectStore[Any]):
+    """Zarr's object store, with the writes and the errors of `ObjectStorage`."""
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        get = super().get
+        with _converted_errors("read", f"{self.store.prefix}/{key}"):
+            return await _retried_async(lambda: get(key, prototype, byte_range))
+
+    async def set(self, key: str, value: Buffer) -> None:
+        self._check_writable()
+        with _converted_errors("write", f"{self.store.prefix}/{key}", missing_is_failure=True):
+            await _retried_async(lambda: self.store.put_async(key, value.as_buffer_like(), use_multipart=False))
+
+    async def exists(self, key: str) -> bool:
+        exists = super().exists
+        with _converted_errors("read", f"{self.store.prefix}/{key}"):
+            return await _retried_async(lambda: exists(key))
+
+    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
+        if not await self.exists(key):
+            await self.set(key, value)
+
+
+@contextmanager
+def _converted_errors(verb: str, where: str, *, missing_is_failure: bool = False) -> Iterator[None]:
+    """Convert object-store errors to RunFolderError; FileNotFoundError passes through unless `missing_is_failure`."""
+    from obstore.exceptions import BaseError
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        if missing_is_failure:
+            raise failure(verb, where, error) from error
+        raise
+    except (BaseError, OSError) as error:
+        raise failure(verb, where, error) from error
