@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import rasterio
+import rasterio.windows
 from pydantic import BaseModel, ConfigDict, Field
 
 from benchmarks.meter import alone
@@ -107,6 +110,44 @@ def ensure_archive(folder: Path, **recipe: Any) -> Path:
         alone(synth, partial, **recipe)
         partial.rename(folder)
     return folder
+
+
+def ensure_crops(folder: Path, *, side_px: int, **recipe: Any) -> Path:
+    """Write the central squares of a synthetic archive's scenes unless they exist; return their folder.
+
+    An archive has a least size, below which scenes have too few features to measure anything but fixed costs; parts of
+    one are the smallest scenes that still have features.
+
+    Parameters
+    ----------
+    folder
+        Folder of the squares, lossless JPEG 2000 files named as the scenes.
+    side_px
+        Side of the squares [px].
+    recipe
+        Arguments of `s2fast.synth.synth`.
+    """
+    if not folder.exists():
+        partial = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        with tempfile.TemporaryDirectory() as whole:
+            for path in sorted(ensure_archive(Path(whole) / "archive", **recipe).rglob("*_TCI.jp2")):
+                _crop(path, partial / path.name, side_px)
+        partial.rename(folder)
+    return folder
+
+
+def _crop(source: Path, target: Path, side_px: int) -> None:
+    with rasterio.open(source) as whole:
+        window = rasterio.windows.Window((whole.width - side_px) // 2, (whole.height - side_px) // 2, side_px, side_px)
+        profile = {
+            "driver": "JP2OpenJPEG", "width": side_px, "height": side_px, "count": whole.count, "dtype": "uint8",
+            "crs": whole.crs, "transform": whole.window_transform(window), "blockxsize": side_px, "blockysize": side_px,
+        }  # fmt: skip
+        lossless = {"quality": 100, "reversible": "yes", "ycbcr420": "no"}
+        with rasterio.open(target, "w", **profile, **lossless) as part:
+            part.write(whole.read(window=window))
 
 
 def _synthetic(spec: DataSpec, cache: Path) -> Path:

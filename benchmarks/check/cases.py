@@ -1,69 +1,61 @@
-"""The timed cases: operations and stages that users wait for, single-threaded, on seeded random operands.
+"""What is counted: every operation that a run calls, every stage, and the commands, each at sizes that show its growth.
 
-One thread is used because a second vCPU of a shared machine is often the same core, whose free share varies from call
-to call. That kernels still run on all threads is a fact of the compiled code (see `compiled`).
+Everything runs in the default's own configuration on one thread, so that equal code gives equal counts.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
-from pathlib import Path
-
-from benchmarks.calls import CALLS, Call, Sized
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
 
-def _operation(sized: Sized) -> Callable[[Path, Path], Call]:
-    return lambda _archive, _scratch: sized.make(sized.timed)
+def _linear(size: int) -> float:
+    return size
 
 
-def _stage(archive: Path, scratch: Path, stages: tuple[str, ...], again: tuple[str, ...]) -> Call:
-    """Run the stages once; each call removes the files named by `again` and runs the last stage again.
-
-    Stages run through the command line in this process, since base and head share this interface.
-    """
-    from s2fast.cli import app
-
-    settings, out = scratch / "settings.toml", scratch / "out"
-    settings.write_text("[compute]\nthreads = 1\n[features]\nmax_per_scene = 2000\n")
-    job = [str(settings), f"--scenes={archive}", f"--regions={archive / 'regions.geojson'}", f"--out={out}"]
-
-    def run(stage: str) -> None:
-        code = app([stage, *job], standalone_mode=False)
-        if code:
-            raise RuntimeError(f"s2fast {stage} ended with exit code {code}")
-
-    for stage in stages:
-        run(stage)
-
-    def call() -> None:
-        for name in again:
-            path = out / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        run(stages[-1])
-
-    return call
+def _pairs(size: int) -> float:
+    return size * (size - 1) / 2
 
 
-def ingest(archive: Path, scratch: Path) -> Call:
-    """Read, mask and store the archive's JPEG 2000 files, including the planning of the run."""
-    return _stage(archive, scratch, ("ingest",), ("store.zarr",))
+def _square(size: int) -> float:
+    return size * size
 
 
-def match(archive: Path, scratch: Path) -> Call:
-    """Match all pairs of the archive."""
-    return _stage(archive, scratch, ("ingest", "extract", "match"), ("pairs", "good"))
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One counted call."""
+
+    kind: Literal["operation", "stage", "command"]
+    """What runs it: an operation of `benchmarks.calls`, a stage after the stages before it, or a command."""
+    unit: str = ""
+    """What its sizes count."""
+    sizes: tuple[int, ...] = (1,)
+    """Sizes, ascending: the first is counted always, all of them to see the growth."""
+    work: Callable[[int], float] = _linear
+    """Takes a size and returns the work that the count may grow in proportion to."""
+    most_exponent: float = 1.1
+    """The model's limit of the growth exponent, over the work."""
+
+    def labels(self, name: str) -> dict[int, str]:
+        """Return the label of every size, given the case's name."""
+        return {size: f"{name}, {size} {self.unit}" if self.unit else name for size in self.sizes}
 
 
-def report(archive: Path, scratch: Path) -> Call:
-    """Write the tables."""
-    return _stage(archive, scratch, ("ingest", "extract", "match", "verify", "report"), ("pairs.parquet",))
+_SCENES = (4, 8, 16)
 
-
-CASES: dict[str, Callable[[Path, Path], Call]] = {
-    **{name: _operation(sized) for name, sized in CALLS.items()},
-    "ingest": ingest,
-    "match": match,
-    "report": report,
+CASES: Mapping[str, Case] = {
+    "akaze": Case("operation", "windows", (1, 4)),
+    "hamming_window_top2_both": Case("operation", "keypoints", (1_000, 4_000, 16_000)),
+    "hamming_top2_both": Case("operation", "keypoints", (250, 500, 1_000), _square),
+    "hamming_top2": Case("operation", "keypoints", (250, 500, 1_000), _square),
+    "ingest": Case("stage", "scenes", _SCENES),
+    "extract": Case("stage", "scenes", _SCENES),
+    "match": Case("stage", "scenes", _SCENES, _pairs),
+    "verify": Case("stage", "scenes", _SCENES, _pairs),
+    "report": Case("stage", "scenes", _SCENES, _pairs),
+    "s2fast pairs": Case("stage", "scenes", _SCENES, _pairs),
+    "import s2fast": Case("command"),
+    "s2fast --help": Case("command"),
 }
-"""By name: a function (archive, empty scratch folder) -> call to time."""
+"""Counted cases by name, stages in the order in which they run."""

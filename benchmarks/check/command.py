@@ -1,9 +1,11 @@
 """Check whether a change makes s2fast slower: ``python -m benchmarks check [--base REV]``.
 
-Compares facts independent of timing, then times, of head and base in one session. Without --base, uncommitted changes
-are compared with HEAD, a clean checkout with its parent; --facts only checks limits, which need no base.
+Counts decide: instructions, their growth with the work, cache misses, memory, compiled code and calls, of head and of
+base. Times of short calls in turn are the second witness, for waiting, threads and memory bandwidth. Without --base,
+uncommitted changes are compared with HEAD, a clean checkout with its parent; --facts only checks limits, without base.
 
-exit codes: 0 not slower; 1 slower, or a fact is worse; 2 the check cannot be done; 3 too noisy: not a pass
+exit codes: 0 not slower; 1 slower, or a fact is worse; 2 the check cannot be done; 3 with --strict-times: times could
+not be judged
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from pathlib import Path
 
 from benchmarks.check import gather
 from benchmarks.check.cases import CASES
-from benchmarks.check.sides import CheckError, Side, SideError, base_side, git, head_side, workers
-from benchmarks.check.statistics import MAX_ROUNDS, MIN_ROUNDS
+from benchmarks.check.sides import CheckError, Side, base_side, git, head_side
 from benchmarks.check.summary import IMPOSSIBLE, Result, markdown
-from benchmarks.check.timing import time_case
+from benchmarks.check.timed import TIMED
+from benchmarks.check.timing import time_cases
 from benchmarks.harness import environment, option_parser
 
 
@@ -33,7 +35,10 @@ def main(argv: Sequence[str]) -> int:
         "--facts", action="store_true", help="only check facts against their limits, without base and timing"
     )
     parser.add_argument("--kind", action="append", choices=gather.KINDS, help="only this kind of facts; repeatable")
-    parser.add_argument("--case", action="append", choices=list(CASES), help="only time this case; repeatable")
+    parser.add_argument("--case", action="append", choices=[*CASES], help="only count and time this case; repeatable")
+    parser.add_argument("--quick", action="store_true", help="count and time less: no growth, no memory, no report")
+    parser.add_argument("--strict-times", action="store_true", help="end with 3 if times could not be judged")
+    parser.add_argument("--times-s", type=float, help="time limit for timing all cases [s]; default: 60, quick: 15")
     parser.add_argument(
         "--accept", action="append", default=[], metavar="PATTERN", help="accept changes of facts that match"
     )
@@ -41,19 +46,21 @@ def main(argv: Sequence[str]) -> int:
         "--cache", type=Path, default=default_cache(), help="folder for worktrees, environments, compiled kernels"
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also append the summary to this file")
-    parser.add_argument("--most-s", type=float, default=160.0, help="time limit for the rounds of all cases [s]")
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
     try:
         base = None if options.facts else base_side(options.base or default_base(), options.cache)
+        cases = options.case or (QUICK_CASES if options.quick else list(CASES))
         result = check(
             base,
             head_side(options.cache),
             options.cache,
-            kinds=options.kind or default_kinds(options.facts),
-            cases=[] if options.facts else options.case or list(CASES),
+            kinds=options.kind or default_kinds(only_limits=options.facts, quick=options.quick),
+            cases=cases,
+            timed=[] if options.facts else [case for case in TIMED if case in cases],
             accept=options.accept,
-            most_s=options.most_s,
+            times_s=options.times_s or (15.0 if options.quick else 60.0),
+            strict=options.strict_times,
         )
     except CheckError as error:
         print(f"check: {error}", file=sys.stderr)
@@ -73,9 +80,10 @@ def check(
     *,
     kinds: Sequence[str] = gather.KINDS,
     cases: Sequence[str] = tuple(CASES),
+    timed: Sequence[str] = tuple(TIMED),
     accept: Sequence[str] = (),
-    most_s: float = 160.0,
-    rounds: tuple[int, int] = (MIN_ROUNDS, MAX_ROUNDS),
+    times_s: float = 60.0,
+    strict: bool = False,
 ) -> Result:
     """Compare head with base.
 
@@ -84,40 +92,34 @@ def check(
     base, head
         The sides; without base, facts are only checked against their limits.
     cache
-        Folder for worktrees, environments, compiled kernels and the archive.
-    kinds, cases
-        Facts to gather and cases to time.
+        Folder for worktrees, environments, compiled kernels and archives.
+    kinds, cases, timed
+        Facts to gather, cases to count, and cases to time.
     accept
         Patterns of facts whose changes are accepted.
-    most_s, rounds
-        Time limit for the rounds of all cases [s], and minimum and maximum rounds per case.
+    times_s
+        Time limit for timing all cases [s].
+    strict
+        The exit code tells if times could not be judged.
     """
     start = time.monotonic()
-    archive = gather.small_archive(cache)
     possible, left_out = gather.choose_kinds(kinds)
-    of_base, of_head = gather.gather_both(base, head, possible, archive)
+    print(f"counting: {', '.join(possible) or 'nothing'}", file=sys.stderr, flush=True)
+    of_base, of_head = gather.gather_both(base, head, possible, cache, cases)
     before = {fact.name: fact for fact in of_base.facts}
     result = Result(
         base.name if base else "",
         [(before.get(fact.name), fact) for fact in of_head.facts],
-        gather.faults(of_base.facts, of_head.facts, accept),
+        gather.faults(of_base, of_head, accept),
         left_out,
         not_compared=dict(of_base.left_out),
+        strict=strict,
     )
-    if base and cases:
-        with workers((base, "base"), (base, "base again"), (head, "head")) as (one, twin, other):
-            deadline = time.monotonic() + most_s
-            for number, case in enumerate(cases):
-                print(f"timing {case}", file=sys.stderr, flush=True)
-                # Time left over by quiet cases is shared by the others.
-                share_s = (deadline - time.monotonic()) / (len(cases) - number)
-                try:
-                    result.timings += time_case(case, str(archive), one, twin, other, most_s=share_s, rounds=rounds)
-                except SideError as error:
-                    if error.side == other.label:
-                        raise
-                    result.not_compared[case] = error.reason
-    asked = [*possible, *(cases if base else [])]
+    if base and timed:
+        print(f"timing: {', '.join(timed)}", file=sys.stderr, flush=True)
+        result.times = time_cases(timed, base, head, gather.small_scenes(cache), budget_s=times_s)
+        result.not_compared |= result.times.not_compared
+    asked = [*possible, *(timed if base else [])]
     if base and asked and set(asked) <= set(result.not_compared):
         raise CheckError(f"nothing can be compared with this base: {next(iter(result.not_compared.values()))}")
     result.seconds = time.monotonic() - start
@@ -134,9 +136,15 @@ def default_base() -> str:
     return "HEAD" if git("status", "--porcelain", "--", "s2fast", "kernels") else "HEAD^"
 
 
-def default_kinds(only_limits: bool) -> Sequence[str]:
-    """Return the kinds of facts to gather; instruction counts have no limit and need a base."""
-    return [kind for kind in gather.KINDS if not (only_limits and kind == "instructions")]
+QUICK_CASES = [name for name in CASES if name not in ("report", "s2fast pairs")]
+"""Cases of ``--quick``: the report comes last and costs as much as all stages before it."""
+
+
+def default_kinds(*, only_limits: bool, quick: bool) -> Sequence[str]:
+    """Return the kinds of facts to gather; counts need a base, growth and memory are left out if it must be quick."""
+    if only_limits:
+        return [kind for kind in gather.KINDS if kind not in gather.COUNTED]
+    return ["compiled", "stages", "counts"] if quick else gather.KINDS
 
 
 def record(result: Result) -> dict[str, object]:
@@ -150,5 +158,6 @@ def record(result: Result) -> dict[str, object]:
         "left_out": result.left_out,
         "not_compared": result.not_compared,
         "timings": [{**asdict(timing), "verdict": timing.verdict.value} for timing in result.timings],
+        "neighbours": result.times.neighbours if result.times else None,
         "environment": environment(),
     }

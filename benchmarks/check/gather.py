@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
-from benchmarks.check import instructions
-from benchmarks.check.facts import Fact, against_base, beyond_limit
+from benchmarks.check import callgrind, counted
+from benchmarks.check.cases import CASES
+from benchmarks.check.facts import COLLECTORS, Fact, against_base, beyond_limit
+from benchmarks.check.growth import exponent
+from benchmarks.check.limits import COMPILED, EXPONENT, INSTRUCTIONS, MISSES, tolerance
 from benchmarks.check.sides import CheckError, Side, SideError, Worker
-from benchmarks.datasets import ensure_archive
+from benchmarks.datasets import ensure_archive, ensure_crops
+from benchmarks.harness import environment
 
-KINDS = ("compiled", "stages", "memory", "gpu", "instructions")
+COUNTED = ("counts", "growth", "misses")
+"""Kinds of facts that valgrind counts: instructions, their growth with the work, and simulated cache misses."""
+
+KINDS = ("compiled", "stages", "memory", "gpu", *COUNTED)
 """Kinds of facts in the order of gathering: the first compiles the kernels that the others load."""
+
+Functions = Mapping[str, int]
+"""Counts by function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,118 +43,192 @@ class Fault:
     """Description of the violation."""
     accepted: bool
     """Whether the caller accepts it."""
+    grown: tuple[str, ...] = ()
+    """Functions whose counts grew most, for counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
     """Facts of one side."""
 
-    facts: list[Fact]
+    facts: list[Fact] = field(default_factory=list)
     """Facts of the kinds that the side can gather."""
-    left_out: dict[str, str]
+    left_out: dict[str, str] = field(default_factory=dict)
     """Kinds that the side cannot gather, and why."""
+    functions: dict[str, list[Functions]] = field(default_factory=dict)
+    """By name of a fact: instructions by function, and calls of Python functions."""
 
 
-def gather(side: Side, kinds: Sequence[str], archive: Path, *, lenient: bool = False) -> Gathered:
+def gather(
+    side: Side, kinds: Sequence[str], cache: Path, *, cases: Sequence[str] = tuple(CASES), lenient: bool = False
+) -> Gathered:
     """Gather facts of a side, one kind and process after another.
 
     Parameters
     ----------
-    side, kinds, archive
-        The side, the kinds to gather and the archive for the stages.
+    side, kinds, cache
+        The side, the kinds to gather and the folder for archives.
+    cases
+        Cases to count.
     lenient
         Skip kinds that the side cannot gather, for a base older than the kind.
     """
-    facts, left_out = [], {}
+    found = Gathered()
     for kind in kinds:
         try:
-            facts += _gather_kind(side, kind, archive)
+            if kind not in COUNTED:
+                found.facts.extend(_ask(side, kind, small_archive(cache)))
         except SideError as error:
             if not lenient:
                 raise
-            left_out[kind] = error.reason
-    return Gathered(facts, left_out)
-
-
-def _gather_kind(side: Side, kind: str, archive: Path) -> list[Fact]:
-    if kind == "instructions":
-        return _instructions(side)
-    return _ask(side, kind, **({"archive": str(archive)} if kind == "stages" else {}))
-
-
-def _ask(side: Side, kind: str, **arguments: str) -> list[Fact]:
-    with tempfile.TemporaryDirectory() as fresh:
-        # Large arrays are mapped from the system and returned to it, small ones stay in the heap: a heap that shrinks
-        # and grows again made equal code differ by 13 %.
-        environment = {
-            "MALLOC_MMAP_THRESHOLD_": str(1 << 18),
-            "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
-            "MALLOC_ARENA_MAX": "1",
-            "NUMPY_MADVISE_HUGEPAGE": "0",
-        }
-        # Code loaded from a cache has no assembly, so compile into an empty cache, or into the shared one if it is new.
-        if kind == "compiled" and side.cache.exists():
-            environment["NUMBA_CACHE_DIR"] = fresh
-        worker = Worker(side, environment=environment)
+            found.left_out[kind] = error.reason
+    if wanted := [kind for kind in COUNTED if kind in kinds]:
         try:
-            return [Fact(**record) for record in worker.ask("collect", what=kind, **arguments)["facts"]]
-        finally:
-            worker.close()
+            _add_counts(found, side, wanted, cases, small_scenes(cache))
+        except SideError as error:
+            if not lenient:
+                raise
+            found.left_out |= dict.fromkeys(wanted, error.reason)
+    return found
 
 
-def _instructions(side: Side) -> list[Fact]:
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            counted = instructions.finish(instructions.start(side, Path(folder) / "counts"), Path(folder) / "counts")
-        except OSError as error:
-            raise SideError(side.name, str(error)) from error
-    return [Fact(f"{name}: instructions executed", count, slack=0.02) for name, count in counted.items()]
+def _ask(side: Side, kind: str, archive: Path) -> list[Fact]:
+    facts = []
+    for name in [name for name in COLLECTORS if name.partition(" ")[0] == kind]:
+        with tempfile.TemporaryDirectory() as fresh:
+            # Large arrays are mapped from the system and returned to it, small ones stay in the heap: a heap that
+            # shrinks and grows again made equal code differ by 13 %.
+            variables = {
+                "MALLOC_MMAP_THRESHOLD_": str(1 << 18),
+                "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
+                "MALLOC_ARENA_MAX": "1",
+                "NUMPY_MADVISE_HUGEPAGE": "0",
+            }
+            # Code loaded from a cache has no assembly, so compile into an empty cache, or the shared one if it is new.
+            if kind == "compiled" and side.cache.exists():
+                variables["NUMBA_CACHE_DIR"] = fresh
+            arguments = {"archive": str(archive)} if kind == "stages" else {}
+            worker = Worker(side, environment=variables)
+            try:
+                facts += [Fact(**record) for record in worker.ask("collect", what=name, **arguments)["facts"]]
+            finally:
+                worker.close()
+    return facts
 
 
-def gather_both(base: Side | None, head: Side, kinds: Sequence[str], archive: Path) -> tuple[Gathered, Gathered]:
+def _add_counts(found: Gathered, side: Side, kinds: Sequence[str], cases: Sequence[str], scenes: Path) -> None:
+    kept = side.path / f"counts-{_counting_key(side, kinds, cases)}.json"
+    # Counts do not depend on the load, so base is counted once on a machine.
+    if side.name == "base" and kept.exists():
+        record = json.loads(kept.read_text("utf-8"))
+        found.facts.extend(Fact(**fact) for fact in record["facts"])
+        found.functions.update(record["functions"])
+        return
+    runs = counted.count(side, cases, scenes, growth="growth" in kinds, caches="misses" in kinds)
+    facts, functions = facts_of_counts(runs, kinds)
+    found.facts.extend(facts)
+    found.functions.update(functions)
+    if side.name == "base":
+        kept.write_text(json.dumps({"facts": [asdict(fact) for fact in facts], "functions": functions}), "utf-8")
+
+
+def facts_of_counts(
+    runs: Sequence[counted.Counted], kinds: Sequence[str]
+) -> tuple[list[Fact], dict[str, list[Functions]]]:
+    """Return the facts of counted cases, and the counts by function of each."""
+    facts: list[Fact] = []
+    functions: dict[str, list[Functions]] = {}
+    by_case: dict[str, dict[int, counted.Counted]] = {}
+    for run in runs:
+        by_case.setdefault(run.case, {})[run.size] = run
+    for name in (name for name in CASES if name in by_case):
+        case, sizes = CASES[name], dict(sorted(by_case[name].items()))
+        for size, run in sizes.items():
+            label = case.labels(name)[size]
+            if "counts" in kinds:
+                facts.append(Fact(f"{label}: {INSTRUCTIONS}", run.profile.total, slack=tolerance(INSTRUCTIONS, name)))
+                if case.kind == "operation":
+                    facts.append(Fact(f"{label}: {COMPILED}", run.profile.compiled))
+            if "misses" in kinds and case.kind == "operation":
+                facts.append(Fact(f"{label}: {MISSES}", run.profile.misses, slack=tolerance(MISSES, name), grain=100))
+            for measure in (INSTRUCTIONS, COMPILED, MISSES):
+                functions[f"{label}: {measure}"] = [run.functions, run.python]
+        if "growth" in kinds and len(sizes) > 1:
+            measured = [sizes[size].profile.total for size in sizes]
+            rate = exponent([case.work(size) for size in sizes], measured)
+            fact = f"{name}: {EXPONENT}"
+            facts.append(Fact(fact, round(rate, 4), grain=tolerance(EXPONENT, name), limit=case.most_exponent))
+            functions[fact] = [run.functions, run.python]
+    return facts, functions
+
+
+def _counting_key(side: Side, kinds: Sequence[str], cases: Sequence[str]) -> str:
+    """Return what counts depend on besides the side's sources: what is counted, by what, with which libraries."""
+    folder = Path(__file__).parent
+    sources = [folder.parent / "calls.py", *(folder / f"{name}.py" for name in ("callgrind", "cases", "counted"))]
+    digest = hashlib.blake2b(digest_size=8)
+    for source in sources:
+        digest.update(source.read_bytes())
+    digest.update(json.dumps([side.python, kinds, cases, _libraries(), environment()["cpu"]]).encode())
+    return digest.hexdigest()
+
+
+@cache
+def _libraries() -> list[str]:
+    return sorted(f"{found.name} {found.version}" for found in importlib.metadata.distributions())
+
+
+def gather_both(
+    base: Side | None, head: Side, kinds: Sequence[str], cache: Path, cases: Sequence[str] = tuple(CASES)
+) -> tuple[Gathered, Gathered]:
     """Gather the facts of both sides concurrently; without base, its facts are empty."""
     with ThreadPoolExecutor(2) as threads:
-        of_head = threads.submit(gather, head, kinds, archive)
-        of_base = threads.submit(gather, base, kinds, archive, lenient=True) if base else None
-        return of_base.result() if of_base else Gathered([], {}), of_head.result()
+        of_head = threads.submit(gather, head, kinds, cache, cases=cases)
+        of_base = threads.submit(gather, base, kinds, cache, cases=cases, lenient=True) if base else None
+        return of_base.result() if of_base else Gathered(), of_head.result()
 
 
-def faults(base: Sequence[Fact], head: Sequence[Fact], accept: Sequence[str] = ()) -> list[Fault]:
+def faults(base: Gathered, head: Gathered, accept: Sequence[str] = ()) -> list[Fault]:
     """List the facts that violate their limit, or their rule against base.
 
     Parameters
     ----------
     base, head
-        Facts; with an empty base only limits are checked.
+        Facts of both sides; with an empty base only limits are checked.
     accept
         Shell patterns of facts whose changes are accepted.
     """
-    before = {fact.name: fact for fact in base}
+    before = {fact.name: fact for fact in base.facts}
     found = []
-    for fact in head:
+    for fact in head.facts:
         violation = beyond_limit(fact)
         if violation is None and fact.name in before:
             violation = against_base(fact, before[fact.name])
         if violation:
             accepted = any(fnmatch.fnmatchcase(fact.name, pattern) for pattern in accept)
-            found.append(Fault(fact.name, violation, accepted))
+            of_base, of_head = base.functions.get(fact.name, []), head.functions.get(fact.name, [])
+            grown = [callgrind.grown(*both) for both in zip(of_base, of_head, strict=False)]
+            found.append(Fault(fact.name, violation, accepted, tuple(line for lines in grown for line in lines)))
     return found
 
 
 def small_archive(cache: Path) -> Path:
-    """Return the archive for the facts and times of the stages, four synthetic scenes of 512 px; generate it once."""
+    """Return the archive for the facts of the stages, four synthetic scenes of 512 px; generate it once."""
     return ensure_archive(cache / "archive-512-2-0", size=512, dates=2, seed=0)
+
+
+def small_scenes(cache: Path) -> Path:
+    """Return a folder of 16 synthetic scenes of 128 px, eight of each of two tiles; generate it once."""
+    return ensure_crops(cache / "scenes-128-8-0", side_px=128, size=256, dates=8, seed=0)
 
 
 def choose_kinds(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Return the wanted kinds that can be gathered here, and the reasons for the others."""
-    import importlib.util
-
     left_out = {}
-    if reason := instructions.missing():
-        left_out["instructions"] = reason
+    if reason := callgrind.missing():
+        left_out |= dict.fromkeys(COUNTED, reason)
     if importlib.util.find_spec("triton") is None:
-        left_out["gpu"] = "not installed: triton"
+        left_out["gpu"] = "triton is not installed: pip install triton"
     unknown = set(wanted) - set(KINDS)
     if unknown:
         raise CheckError(f"unknown kind of fact {', '.join(sorted(unknown))}; known: {', '.join(KINDS)}")
