@@ -17,11 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.check import gather
-from benchmarks.check.cases import CASES
-from benchmarks.check.sides import CheckError, Side, SideError, base_side, git, head_side, workers
-from benchmarks.check.statistics import MAX_ROUNDS, MIN_ROUNDS
+from benchmarks.check.sides import CheckError, Side, base_side, git, head_side
 from benchmarks.check.summary import IMPOSSIBLE, Result, markdown
-from benchmarks.check.timing import time_case
+from benchmarks.check.timed import TIMED
+from benchmarks.check.timing import time_cases
 from benchmarks.harness import environment, option_parser
 
 
@@ -33,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         "--facts", action="store_true", help="only check facts against their limits, without base and timing"
     )
     parser.add_argument("--kind", action="append", choices=gather.KINDS, help="only this kind of facts; repeatable")
-    parser.add_argument("--case", action="append", choices=list(CASES), help="only time this case; repeatable")
+    parser.add_argument("--case", action="append", choices=list(TIMED), help="only time this case; repeatable")
     parser.add_argument(
         "--accept", action="append", default=[], metavar="PATTERN", help="accept changes of facts that match"
     )
@@ -41,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         "--cache", type=Path, default=default_cache(), help="folder for worktrees, environments, compiled kernels"
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also append the summary to this file")
-    parser.add_argument("--most-s", type=float, default=160.0, help="time limit for the rounds of all cases [s]")
+    parser.add_argument("--most-s", type=float, default=90.0, help="time limit for the timing of all cases [s]")
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
     try:
@@ -51,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
             head_side(options.cache),
             options.cache,
             kinds=options.kind or default_kinds(options.facts),
-            cases=[] if options.facts else options.case or list(CASES),
+            cases=[] if options.facts else options.case or list(TIMED),
             accept=options.accept,
             most_s=options.most_s,
         )
@@ -72,10 +71,9 @@ def check(
     cache: Path,
     *,
     kinds: Sequence[str] = gather.KINDS,
-    cases: Sequence[str] = tuple(CASES),
+    cases: Sequence[str] = tuple(TIMED),
     accept: Sequence[str] = (),
-    most_s: float = 160.0,
-    rounds: tuple[int, int] = (MIN_ROUNDS, MAX_ROUNDS),
+    most_s: float = 90.0,
 ) -> Result:
     """Compare head with base.
 
@@ -89,8 +87,8 @@ def check(
         Facts to gather and cases to time.
     accept
         Patterns of facts whose changes are accepted.
-    most_s, rounds
-        Time limit for the rounds of all cases [s], and minimum and maximum rounds per case.
+    most_s
+        Time limit for the timing of all cases [s].
     """
     start = time.monotonic()
     archive = gather.small_archive(cache)
@@ -105,18 +103,11 @@ def check(
         not_compared=dict(of_base.left_out),
     )
     if base and cases:
-        with workers((base, "base"), (base, "base again"), (head, "head")) as (one, twin, other):
-            deadline = time.monotonic() + most_s
-            for number, case in enumerate(cases):
-                print(f"timing {case}", file=sys.stderr, flush=True)
-                # Time left over by quiet cases is shared by the others.
-                share_s = (deadline - time.monotonic()) / (len(cases) - number)
-                try:
-                    result.timings += time_case(case, str(archive), one, twin, other, most_s=share_s, rounds=rounds)
-                except SideError as error:
-                    if error.side == other.label:
-                        raise
-                    result.not_compared[case] = error.reason
+        print("timing", file=sys.stderr, flush=True)
+        times = time_cases(cases, base, head, archive, budget_s=most_s)
+        result.timings += times.timings
+        result.neighbours = times.neighbours
+        result.not_compared |= times.not_compared
     asked = [*possible, *(cases if base else [])]
     if base and asked and set(asked) <= set(result.not_compared):
         raise CheckError(f"nothing can be compared with this base: {next(iter(result.not_compared.values()))}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from benchmarks.check import gather
-from benchmarks.check.cases import CASES
 from benchmarks.check.facts import Fact
 from benchmarks.check.statistics import SLOWER, Verdict
+from benchmarks.check.timed import TIMED
 from benchmarks.check.timing import Timing, overall
 
 PASSED, WORSE, IMPOSSIBLE, NOISY = 0, 1, 2, 3
@@ -27,6 +27,8 @@ class Result:
     """Kinds of facts that cannot be gathered here, and why."""
     timings: list[Timing] = field(default_factory=list)
     """Timed cases."""
+    neighbours: float | None = None
+    """Share of the processor that other processes took while timing; None: unknown, or nothing was timed."""
     not_compared: dict[str, str] = field(default_factory=dict)
     """Kinds of facts and cases that base cannot run, and why."""
     seconds: float = 0.0
@@ -57,20 +59,20 @@ def markdown(result: Result) -> str:
             f"| {fault.name} | {fault.told}{' (accepted)' if fault.accepted else ''} |" for fault in result.faults
         ]
         lines.append("")
-    cases = [case for case in result.not_compared if case in CASES]
+    cases = [case for case in result.not_compared if case in TIMED]
     if result.timings or cases:
         lines += [
-            f"Times of head and base, interleaved; slower: the whole interval is above +{100 * (SLOWER - 1):.0f} %."
-            " The control compares base with base.",
+            f"Times of head and base, interleaved; slower: the whole interval is above +{100 * (SLOWER - 1):.0f} %.",
+            *([f"Neighbours took {100 * result.neighbours:.0f} % of the processor."] if result.neighbours else []),
             "",
-            "| case | clock | base | control | head against base | verdict |",
+            "| case | clock | base | pairs of processes | head against base | verdict |",
             "|---|---|---|---|---|---|",
         ]
         for timing in result.timings:
-            measured = str(timing.measured) if timing.measured else "not timed"
             verdict = f"**{timing.verdict.value}**" if timing.verdict is Verdict.SLOWER else timing.verdict.value
             clock, base_ms = timing.clock.removesuffix("_s"), 1000 * timing.seconds
-            lines.append(f"| {timing.case} | {clock} | {base_ms:.0f} ms | {timing.control} | {measured} | {verdict} |")
+            found = f"{timing.measured.processes} | {timing.measured} | {verdict}"
+            lines.append(f"| {timing.case} | {clock} | {base_ms:.1f} ms | {found} |")
         lines += [
             f"| {case} | | | | base cannot run it: {result.not_compared[case]} | not compared |" for case in cases
         ]
@@ -78,7 +80,7 @@ def markdown(result: Result) -> str:
     lines += [
         f"Not compared: {kind}, which base cannot gather ({reason})."
         for kind, reason in result.not_compared.items()
-        if kind not in CASES
+        if kind not in TIMED
     ]
     lines += [f"Not checked: {kind} ({reason})." for kind, reason in result.left_out.items()]
     return "\n".join(lines).rstrip()
