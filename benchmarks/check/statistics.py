@@ -1,11 +1,13 @@
-"""Statistics of paired times: the ratio, its interval, and whether the machine was quiet enough for a verdict.
+"""Statistics of paired times: the ratio, its interval with processes as the unit, and the verdict.
 
-A round times base, head, head, base, so that a steadily rising or falling load cancels. A round gives the logarithm of
-the ratio of head's to base's time, by the faster call of each side: other processes only slow a call down, by up to
-half on a busy machine. Rounds are summarised by their median, which is robust against bad rounds, with percentiles of
-scipy's bootstrap. On times recorded with three busy processes on two cores, this estimate varied by 0.9 % over 16
-rounds, that of the calls' sums by 1.7 %, and a ratio of medians by 2.9 %. pyperf and pytest-benchmark are not used:
-both compare separate sessions, and on a shared machine two sessions differ by many times the effect sought.
+A round times base, head, head, base, so that a steadily rising or falling load cancels. It gives the logarithm of the
+ratio of head's to base's time, by the faster call of each side: other processes only slow a call down. The median over
+the rounds of two processes is *one* number, because equal code differs by several per cent from process to process for
+as long as the processes live (where their memory lies): more rounds of two processes do not average this. The interval
+is Student's t interval over pairs of fresh processes. Its tails are those of few numbers whose scatter is unknown, and
+outliers widen it: with heavy tails it covers the truth more often than it says, never less. pyperf and
+pytest-benchmark are not used: both compare separate sessions, and on a shared machine two sessions differ by many times
+the effect sought.
 """
 
 from __future__ import annotations
@@ -16,22 +18,27 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-import scipy.stats
+import scipy.special
 
 SLOWER = 1.05
 """Head is slower if the whole interval of its ratio to base lies above this; smaller changes do not fail the check."""
 
-WIDEST = 1.045
-"""Widest half interval, as a factor: +15 % is then above `SLOWER` by more than half an interval."""
+WIDEST = 1.06
+"""Widest half interval, as a factor, of a verdict: +15 % is then above `SLOWER` by more than half an interval."""
 
-MIN_ROUNDS, MAX_ROUNDS = 10, 24
-"""Rounds of a case. They continue until the interval is narrow enough, whatever its value: this favours no verdict."""
+FEWEST = 5
+"""Fewest pairs of processes of a verdict."""
 
-CONFIDENCE = 0.95
+CONFIDENCE = 0.999
+"""A check has some twenty intervals: were the scatter large beside `SLOWER`, one in a hundred checks of equal code
+would be red by it, and next to none otherwise."""
+
+_LARGEST = math.log(100.0)
+"""Half interval where nothing is known, for example of one pair of processes."""
 
 
 class Verdict(Enum):
-    """Verdict on one case."""
+    """Verdict on one case by one clock."""
 
     SAME = "no slower"
     FASTER = "faster"
@@ -44,71 +51,50 @@ class Interval:
     """Ratio of the times of two sides, with its confidence interval."""
 
     ratio: float
-    """Median over the rounds."""
+    """Geometric mean over the pairs of processes."""
     low: float
-    """Lower end of the bootstrap interval."""
+    """Lower end of the interval."""
     high: float
-    """Upper end of the bootstrap interval."""
-    rounds: int
-    """Rounds timed."""
+    """Upper end of the interval."""
+    processes: int
+    """Pairs of processes timed."""
 
     @property
     def narrow(self) -> bool:
         """Whether the interval is narrow enough to distinguish +15 % from no change."""
-        return math.sqrt(self.high / self.low) <= WIDEST
+        return self.processes >= FEWEST and math.sqrt(self.high / self.low) <= WIDEST
+
+    @property
+    def verdict(self) -> Verdict:
+        """Verdict on head: if the whole interval lies above `SLOWER`, head is slower, however wide the interval is."""
+        if self.processes >= FEWEST and self.low > SLOWER:
+            return Verdict.SLOWER
+        if not self.narrow:
+            return Verdict.NOISY
+        return Verdict.FASTER if self.high < 1 / SLOWER else Verdict.SAME
 
     def __str__(self) -> str:
         return f"{100 * (self.ratio - 1):+.1f} % [{100 * (self.low - 1):+.1f}, {100 * (self.high - 1):+.1f}]"
 
 
-def log_ratio(base: Sequence[float], other: Sequence[float]) -> float:
-    """Return the logarithm of the ratio of other's to base's time in one round, by the faster call of each side."""
-    return math.log(min(other) / min(base))
+def log_ratio(base: Sequence[float], head: Sequence[float]) -> float:
+    """Return the logarithm of the ratio of head's to base's time in one round, by the faster call of each side."""
+    return math.log(min(head) / min(base))
 
 
 def interval(log_ratios: Sequence[float]) -> Interval:
-    """Summarise rounds.
+    """Summarise pairs of processes.
 
     Parameters
     ----------
     log_ratios
-        One number per round, from `log_ratio`.
-
-    Returns
-    -------
-    Interval
-        Deterministic: the bootstrap uses a fixed seed.
+        One number per pair of processes: the median over its rounds of `log_ratio`.
     """
     values = np.asarray(log_ratios, np.float64)
-    if np.ptp(values) == 0:
-        same = math.exp(values[0])
-        return Interval(same, same, same, len(values))
-    drawn = scipy.stats.bootstrap(
-        (values,),
-        np.median,
-        confidence_level=CONFIDENCE,
-        n_resamples=2000,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    low, high = drawn.confidence_interval
-    return Interval(math.exp(float(np.median(values))), math.exp(low), math.exp(high), len(values))
-
-
-def is_quiet(control: Interval) -> bool:
-    """Return whether the interval of base against itself is narrow and shows no difference."""
-    return control.narrow and control.low > 1 / SLOWER and control.high < SLOWER
-
-
-def judge(control: Interval, measured: Interval | None) -> Verdict:
-    """Judge a case from base against base and base against head.
-
-    If the whole interval lies above `SLOWER`, head is slower, however wide the interval is.
-    """
-    if measured is None or not is_quiet(control):
-        return Verdict.NOISY
-    if measured.low > SLOWER:
-        return Verdict.SLOWER
-    if not measured.narrow:
-        return Verdict.NOISY
-    return Verdict.FASTER if measured.high < 1 / SLOWER else Verdict.SAME
+    count = len(values)
+    half = _LARGEST
+    if count > 1:
+        quantile = scipy.special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)
+        half = min(half, float(quantile * values.std(ddof=1) / math.sqrt(count)))
+    mean = float(values.mean())
+    return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half), count)

@@ -1,26 +1,26 @@
-"""The timed part: base against base, then base against head, in one session, interleaved."""
+"""The timed part: base against head, short calls in turn, in pairs of fresh processes."""
 
 from __future__ import annotations
 
+import contextlib
+import statistics
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
-from benchmarks.check.sides import SideError, Worker
-from benchmarks.check.statistics import (
-    MAX_ROUNDS,
-    MIN_ROUNDS,
-    Interval,
-    Verdict,
-    interval,
-    is_quiet,
-    judge,
-    log_ratio,
-)
+from benchmarks.check.neighbours import Neighbours
+from benchmarks.check.sides import Side, SideError, Worker
+from benchmarks.check.statistics import FEWEST, Interval, Verdict, interval, log_ratio
+from benchmarks.check.timed import TIMED, write_tiny_archive
 
 CLOCKS = ("cpu_s", "wall_s")
-"""CPU time, which other processes disturb less, decides; wall time is judged too if it is quiet."""
+"""Other processes disturb CPU time less; only wall time sees waiting. Each is a witness of its own."""
+
+MOST = 30
+"""Most pairs of processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,117 +28,202 @@ class Timing:
     """One case by one clock."""
 
     case: str
-    """Name in `benchmarks.check.cases.CASES`."""
+    """Name in `benchmarks.check.timed.TIMED`."""
     clock: str
     """``cpu_s`` or ``wall_s``."""
-    control: Interval
-    """Base against a second process of base."""
-    measured: Interval | None
-    """Head against base; None if the control was not quiet."""
+    measured: Interval
+    """Head against base."""
     seconds: float
     """Typical call of base [s]."""
 
     @property
     def verdict(self) -> Verdict:
         """Verdict on head."""
-        return judge(self.control, self.measured)
+        return self.measured.verdict
 
 
-def time_case(
-    case: str,
-    archive: str,
-    base: Worker,
-    twin: Worker,
-    head: Worker,
+@dataclass(frozen=True, slots=True)
+class Times:
+    """All timed cases."""
+
+    timings: list[Timing]
+    """Two of each case that both sides can run, one by each clock."""
+    neighbours: float | None
+    """Share of the processor that other processes took while timing, 0 to 1; None: unknown on this system."""
+    not_compared: dict[str, str]
+    """Cases that base cannot run, and why."""
+
+
+class Process(Protocol):
+    """A process of one side, as `benchmarks.check.sides.Worker`."""
+
+    def send(self, do: str, **arguments: Any) -> None:
+        """Send a request."""
+
+    def receive(self) -> dict[str, Any]:
+        """Return the answer to the last request."""
+
+    def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Send a request and return the answer."""
+
+    def close(self) -> None:
+        """End the process."""
+
+
+Pair = tuple[Process, Process]
+"""A process of base and one of head."""
+
+
+def time_cases(
+    timed: Sequence[str],
+    base: Side,
+    head: Side,
+    archive: Path,
     *,
-    most_s: float = 60.0,
-    rounds: tuple[int, int] = (MIN_ROUNDS, MAX_ROUNDS),
-) -> list[Timing]:
-    """Time one case on three prepared processes.
+    budget_s: float,
+    start: Callable[[Side], Process] = Worker,
+    now: Callable[[], float] = time.monotonic,
+) -> Times:
+    """Time cases on both sides, in one pair of fresh processes after another, until all intervals are narrow.
+
+    Only the widths of the intervals and the budget decide when to stop, so that no verdict is favoured.
 
     Parameters
     ----------
-    case, archive
-        The case to time; the archive is for the stages.
-    base, twin, head
-        Two processes of base and one of head.
-    most_s
-        Time limit for rounds [s]; the minimum of rounds is always timed.
-    rounds
-        Minimum and maximum rounds of each comparison.
+    timed
+        Names in `TIMED`.
+    base, head
+        The sides.
+    archive
+        Synthetic archive from which the stages' scenes are cropped.
+    budget_s
+        Time limit [s]: no pair of processes is started that is expected to end later.
+    start, now
+        How a process is started, and the clock of the budget [s].
+
+    Raises
+    ------
+    SideError
+        Head cannot run a case.
+    """
+    samples: dict[str, Samples] = {case: Samples() for case in timed}
+    not_compared: dict[str, str] = {}
+    neighbours, deadline, number = Neighbours(), now() + budget_s, 0
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = Path(folder) / "archive"
+        write_tiny_archive(archive, tiny)
+        while samples:
+            began = now()
+            # The side that is started first, and timed first, changes: neither always follows a pause.
+            with _pair(base, head, start, head_first=number % 2 == 1) as pair:
+                for case, reason in _prepare(pair, list(samples), tiny).items():
+                    not_compared[case] = reason
+                    del samples[case]
+                for case, sample in time_pair(pair, list(samples), number).items():
+                    samples[case].add(sample)
+            number += 1
+            narrow = all(sample.narrow for sample in samples.values())
+            if (number >= FEWEST and narrow) or number >= MOST or now() + (now() - began) > deadline:
+                break
+    timings = [timing for case, sample in samples.items() for timing in sample.timings(case)]
+    return Times(timings, neighbours.share(), not_compared)
+
+
+Sample = Mapping[str, tuple[float, float]]
+"""One case in one pair of processes, by clock: median over rounds of `log_ratio`, and a typical call of base [s]."""
+
+
+class Samples:
+    """The samples of one case."""
+
+    def __init__(self) -> None:
+        self._samples: list[Sample] = []
+
+    def add(self, sample: Sample) -> None:
+        """Add a pair of processes."""
+        self._samples.append(sample)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the intervals by both clocks are narrow."""
+        return all(self._interval(clock).narrow for clock in CLOCKS)
+
+    def timings(self, case: str) -> list[Timing]:
+        """Return the results by both clocks."""
+        return [
+            Timing(case, clock, self._interval(clock), statistics.median(sample[clock][1] for sample in self._samples))
+            for clock in CLOCKS
+        ]
+
+    def _interval(self, clock: str) -> Interval:
+        return interval([sample[clock][0] for sample in self._samples])
+
+
+@contextlib.contextmanager
+def _pair(base: Side, head: Side, start: Callable[[Side], Process], *, head_first: bool) -> Iterator[Pair]:
+    with contextlib.ExitStack() as stack:
+        started = {}
+        for side in (head, base) if head_first else (base, head):
+            started[side.name] = stack.enter_context(contextlib.closing(start(side)))
+        yield started[base.name], started[head.name]
+
+
+def _prepare(pair: Pair, cases: Sequence[str], archive: Path) -> dict[str, str]:
+    """Prepare the cases in both processes at once; return those that base cannot run, and why."""
+    for process in pair:
+        process.send("prepare", cases=cases, archive=str(archive))
+    of_base, of_head = (process.receive()["errors"] for process in pair)
+    for case, reason in of_head.items():
+        raise SideError("head", f"{case}: {reason}")
+    return dict(of_base)
+
+
+def time_pair(pair: Pair, cases: Sequence[str], number: int) -> dict[str, Sample]:
+    """Time all cases in one pair of processes.
+
+    Parameters
+    ----------
+    pair, cases
+        Prepared processes of base and head, and the cases.
+    number
+        Number of the pair; base is timed first in every second round of the pairs together.
 
     Returns
     -------
-    list[Timing]
-        One by CPU time and one by wall time.
+    dict
+        The sample of each case.
     """
-    sides = (base, twin, head)
-    for worker in sides:
-        worker.send("prepare", case=case, archive=archive)
-    # Base sets the repeats: a slower head would otherwise be timed over fewer.
-    repeats, *_ = [answer["repeats"] for answer in received(sides)]
-    for worker in sides:
-        worker.ask("repeat", repeats=repeats)
-    deadline = time.monotonic() + most_s / 2
-    control, seconds = paired_rounds(base, twin, deadline, rounds, until=is_quiet)
-    quiet = is_quiet(control["cpu_s"])
-    measured = paired_rounds(base, head, time.monotonic() + most_s / 2, rounds, until=narrow)[0] if quiet else {}
-    return [Timing(case, clock, control[clock], measured.get(clock), seconds[clock]) for clock in CLOCKS]
-
-
-def received(workers: Sequence[Worker]) -> list[dict[str, Any]]:
-    """Return every worker's answer; read all of them before an error is raised, so that none is left in a pipe."""
-    answers, errors = [], []
-    for worker in workers:
-        try:
-            answers.append(worker.receive())
-        except SideError as error:
-            errors.append(error)
-    if errors:
-        # An error of head takes precedence over one of a base that is too old.
-        raise min(errors, key=lambda error: error.side != workers[-1].label)
-    return answers
-
-
-def narrow(so_far: Interval) -> bool:
-    """Return whether to stop timing head; only the width decides, so that no verdict is favoured."""
-    return so_far.narrow
-
-
-def paired_rounds(
-    base: Worker,
-    other: Worker,
-    deadline: float,
-    rounds: tuple[int, int],
-    until: Callable[[Interval], bool],
-) -> tuple[dict[str, Interval], dict[str, float]]:
-    """Time rounds of base, other, other, base until the interval of the CPU time satisfies `until`."""
-    ratios: dict[str, list[float]] = {clock: [] for clock in CLOCKS}
-    calls: dict[str, list[float]] = {clock: [] for clock in CLOCKS}
-    fewest, most = rounds
-    while True:
-        order: Sequence[Worker] = (base, other, other, base)
-        # Every second round starts with the other side, so that neither always follows a pause.
-        if len(ratios["cpu_s"]) % 2:
-            order = (other, base, base, other)
-        answers = [(worker, worker.ask("time")) for worker in order]
+    base, head = pair
+    ratios: dict[str, dict[str, list[float]]] = {case: {clock: [] for clock in CLOCKS} for case in cases}
+    calls: dict[str, dict[str, list[float]]] = {case: {clock: [] for clock in CLOCKS} for case in cases}
+    for case in schedule(cases):
+        turn = number + len(ratios[case]["cpu_s"])
+        order = (base, head, head, base) if turn % 2 == 0 else (head, base, base, head)
+        answers = [(process, process.ask("time", case=case, calls=TIMED[case].calls)) for process in order]
         for clock in CLOCKS:
-            of_base, of_other = (
-                [answer[clock] for worker, answer in answers if worker is side] for side in (base, other)
+            of_base, of_head = (
+                [answer[clock] for process, answer in answers if process is side] for side in (base, head)
             )
-            ratios[clock].append(log_ratio(of_base, of_other))
-            calls[clock] += of_base
-        done = len(ratios["cpu_s"])
-        if done >= fewest and (until(interval(ratios["cpu_s"])) or done >= most or time.monotonic() > deadline):
-            break
-    typical = {clock: sorted(times)[len(times) // 2] for clock, times in calls.items()}
-    return {clock: interval(values) for clock, values in ratios.items()}, typical
+            ratios[case][clock].append(log_ratio(of_base, of_head))
+            calls[case][clock] += of_base
+    return {
+        case: {
+            clock: (statistics.median(ratios[case][clock]), statistics.median(calls[case][clock])) for clock in CLOCKS
+        }
+        for case in cases
+    }
+
+
+def schedule(cases: Sequence[str]) -> list[str]:
+    """Return the rounds of a pair of processes: those of each case spread over its life."""
+    rounds = [((turn + 0.5) / TIMED[case].rounds, case) for case in cases for turn in range(TIMED[case].rounds)]
+    return [case for _, case in sorted(rounds, key=lambda entry: entry[0])]
 
 
 def overall(timings: Sequence[Timing]) -> Verdict:
-    """Return the overall verdict: slower if any case is by either clock, too noisy if the CPU time of any case is."""
+    """Return the overall verdict: slower if any case is by either clock, too noisy if any is by either clock."""
     verdicts = [timing.verdict for timing in timings]
-    if Verdict.SLOWER in verdicts:
-        return Verdict.SLOWER
-    unsure = [timing for timing in timings if timing.clock == "cpu_s" and timing.verdict is Verdict.NOISY]
-    return Verdict.NOISY if unsure else Verdict.SAME
+    for verdict in (Verdict.SLOWER, Verdict.NOISY):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.SAME

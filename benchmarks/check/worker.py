@@ -1,57 +1,52 @@
 """A process of one side: ``python -m benchmarks.check.worker``. It answers one JSON request per line.
 
-It is long-lived, so that imports and compilation precede all timing. One request is one timed call, so that the caller
-can interleave the sides.
+One request is one turn of a timed case, so that the caller can interleave the sides.
 """
 
 from __future__ import annotations
 
+import gc
 import json
-import math
 import os
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.calls import Call
-from benchmarks.check.cases import CASES
-
-LEAST_S = 0.25
-"""A timed call takes at least about this long; shorter work is repeated within the call [s]."""
+from benchmarks.check.timed import Prepared, prepare
 
 
 class Answers:
-    """Answers requests; holds the prepared case and the number of repeats per call."""
+    """Answers requests; holds the prepared cases."""
 
     def __init__(self, scratch: Path) -> None:
         self._scratch = scratch
-        self._call: Call = lambda: None
-        self._repeats = 1
+        self._prepared: dict[str, Prepared] = {}
 
-    def prepare(self, case: str, archive: str) -> dict[str, Any]:
-        """Prepare a case and warm it up; return the number of repeats that fill `LEAST_S`."""
+    def prepare(self, cases: Sequence[str], archive: str) -> dict[str, Any]:
+        """Prepare cases and warm them up; return why the others cannot run, by case."""
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
-        self._call = CASES[case](Path(archive), folder)
-        self._call()
-        self._repeats = 1
-        seconds = min(self.time()["cpu_s"] for _ in range(2))
-        return {"repeats": max(1, math.ceil(LEAST_S / max(seconds, 1e-4)))}
+        self._prepared, errors = prepare(cases, Path(archive), folder)
+        # What imports and preparation left is never searched for garbage again: this took longer than the calls.
+        gc.collect()
+        gc.freeze()
+        return {"errors": errors}
 
-    def repeat(self, repeats: int) -> dict[str, Any]:
-        """Set the repeats of a timed call, which must be equal on all sides."""
-        self._repeats = repeats
-        return {}
-
-    def time(self) -> dict[str, Any]:
-        """Return wall time and CPU time of one call."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        for _ in range(self._repeats):
-            self._call()
-        return {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+    def time(self, case: str, calls: int) -> dict[str, Any]:
+        """Return wall time and CPU time of a turn: of the fastest of its calls, by each clock."""
+        prepared = self._prepared[case]
+        walls, cpus = [], []
+        gc.collect()
+        for _ in range(calls):
+            prepared.before()
+            wall, cpu = time.perf_counter(), time.process_time()
+            prepared.call()
+            cpus.append(time.process_time() - cpu)
+            walls.append(time.perf_counter() - wall)
+        return {"wall_s": min(walls), "cpu_s": min(cpus)}
 
     def collect(self, what: str, **arguments: Any) -> dict[str, Any]:
         """Return the facts of one kind."""

@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks import calls, counts, meter
 from benchmarks.check import compiled, facts, gather, instructions
-from benchmarks.check.cases import CASES
 from benchmarks.check.facts import Fact, against_base, beyond_limit
 from benchmarks.check.sides import CheckError
+from benchmarks.check.timed import TIMED
 from s2fast.config import load_config
 from s2fast.model import Window
 from s2fast.pipeline import STAGES, Job, run_stages
@@ -171,10 +171,10 @@ def test_only_code_compiled_in_memory_is_counted_and_callees_once() -> None:
 def test_what_is_timed_and_counted_is_what_the_pipeline_calls() -> None:
     called = {operation.name for operation in CALLED}
     assert set(calls.CALLS) == called
-    assert called < set(CASES)
+    assert called < set(TIMED)
     # The definition of the default's own search is tested against, never measured in its place.
     assert "hamming_window_top2_both" in called
-    assert "hamming_window_top2" not in CASES
+    assert "hamming_window_top2" not in TIMED
 
 
 def test_the_default_job_calls_what_the_table_says_and_the_fact_counts_it(archive: Archive, tmp_path: Path) -> None:
@@ -200,17 +200,3 @@ def test_an_operation_that_is_not_called_and_one_that_should_not_be_break_a_limi
     ):
         broken = [fact.name for fact in facts.of_calls(default, {"match": wrong}, 6) if beyond_limit(fact)]
         assert broken == [name]
-
-
-@pytest.mark.parametrize(
-    ("case", "result"), [("ingest", "store.zarr"), ("match", "pairs"), ("report", "pairs.parquet")]
-)
-def test_a_stage_can_be_timed_again_and_again(archive: Archive, tmp_path: Path, case: str, result: str) -> None:
-    (tmp_path / "archive").mkdir()
-    (tmp_path / "archive" / "scenes").symlink_to(archive.scenes)
-    (tmp_path / "archive" / "regions.geojson").symlink_to(archive.regions)
-    call = CASES[case](tmp_path / "archive", tmp_path)
-    before = (tmp_path / "out" / result).stat().st_mtime_ns
-    call()
-    call()
-    assert (tmp_path / "out" / result).stat().st_mtime_ns > before

@@ -1,0 +1,188 @@
+"""The timed cases: operations and stages that users wait for, at sizes whose calls are short.
+
+Short calls in turn are compared more exactly than long ones: other processes disturb both sides of a short turn alike.
+An operation's call takes 1 to 6 ms. A stage cannot be cut short, so it runs on four scenes of 128 px, through the
+command line in this process, including the planning of the run: base and head share this interface. All cases use one
+thread, because a second vCPU of a shared machine is often the same core; that kernels run on all threads is a fact of
+the compiled code (see `compiled`).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.calls import CALLS, Call
+
+TINY_PX = 128
+"""Side of the stages' scenes [px]."""
+
+TINY_SCENES = 4
+"""Scenes of the stages: two tiles on two dates, so six pairs."""
+
+REGIONS = "regions.geojson"
+
+SETTINGS = "[compute]\nthreads = 1\n[features]\nmax_per_scene = 2000\n"
+"""The default configuration, on one thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A case that can be timed."""
+
+    before: Call
+    """Restores what the call changes; not timed."""
+    call: Call
+    """The timed call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """How often a case is called."""
+
+    rounds: int
+    """Rounds of each pair of processes."""
+    calls: int
+    """Calls of a turn; the fastest counts."""
+
+
+OPERATION_SIZES: Mapping[str, int] = {
+    "akaze": 192,
+    "hamming_window_top2_both": 20_000,
+    "hamming_top2_both": 2_000,
+    "hamming_top2": 2_000,
+}
+"""Sizes of the operations' calls (see `benchmarks.calls`)."""
+
+STAGES = ("ingest", "extract", "match", "verify", "report")
+"""Stages, each of which needs those before it."""
+
+TIMED: Mapping[str, Timed] = {
+    **dict.fromkeys(OPERATION_SIZES, Timed(rounds=8, calls=4)),
+    **dict.fromkeys(STAGES, Timed(rounds=2, calls=1)),
+}
+"""Timed cases by name."""
+
+
+def prepare(cases: Sequence[str], archive: Path, scratch: Path) -> tuple[dict[str, Prepared], dict[str, str]]:
+    """Prepare cases and warm them up.
+
+    Parameters
+    ----------
+    cases
+        Names in `TIMED`.
+    archive
+        Scenes of the stages, from `write_tiny_archive`.
+    scratch
+        Empty folder.
+
+    Returns
+    -------
+    tuple
+        The prepared cases, and why the others cannot run.
+    """
+    prepared: dict[str, Prepared] = {}
+    errors: dict[str, str] = {}
+
+    def attempt(case: str, prepare_one: Callable[[], Prepared]) -> None:
+        try:
+            found = prepare_one()
+            found.before()
+            found.call()
+        except Exception as error:  # reported by the caller: an older base may lack the case
+            errors[case] = f"{type(error).__name__}: {error}"
+        else:
+            prepared[case] = found
+
+    for case in cases:
+        if case not in STAGES:
+            attempt(case, lambda case=case: _operation(case))  # type: ignore[misc]
+    wanted = [number for number, stage in enumerate(STAGES) if stage in cases]
+    run = StageRuns(archive, scratch)
+    for stage in STAGES[: max(wanted, default=-1) + 1]:
+        attempt(stage, lambda stage=stage: run.stage(stage))  # type: ignore[misc]
+        if stage in errors:
+            errors |= dict.fromkeys(STAGES[STAGES.index(stage) :], errors[stage])
+            break
+    return (
+        {case: found for case, found in prepared.items() if case in cases},
+        {case: error for case, error in errors.items() if case in cases},
+    )
+
+
+def _operation(case: str) -> Prepared:
+    return Prepared(lambda: None, CALLS[case].make(OPERATION_SIZES[case]))
+
+
+class StageRuns:
+    """Runs stages in one run folder, and keeps the folder's state before each."""
+
+    def __init__(self, archive: Path, scratch: Path) -> None:
+        self._scratch, self._out = scratch, scratch / "out"
+        settings = scratch / "settings.toml"
+        settings.write_text(SETTINGS, encoding="utf-8")
+        regions = archive / REGIONS
+        self._job = [str(settings), f"--scenes={archive}", f"--regions={regions}", f"--out={self._out}"]
+
+    def stage(self, stage: str) -> Prepared:
+        """Keep the run folder as it is, and return the stage: every call finds the folder in this state."""
+        kept = self._scratch / f"before-{stage}"
+        if self._out.exists():
+            shutil.copytree(self._out, kept)
+
+        def restore() -> None:
+            shutil.rmtree(self._out, ignore_errors=True)
+            if kept.exists():
+                shutil.copytree(kept, self._out)
+
+        return Prepared(restore, lambda: self._run(stage))
+
+    def _run(self, stage: str) -> None:
+        from s2fast.cli import app
+
+        code = app([stage, *self._job], standalone_mode=False)
+        if code:
+            raise RuntimeError(f"s2fast {stage} ended with exit code {code}")
+
+
+def write_tiny_archive(archive: Path, folder: Path) -> None:
+    """Crop scenes of an archive to `TINY_PX`, with one polygon that covers most of each scene.
+
+    Parameters
+    ----------
+    archive
+        Synthetic archive with at least `TINY_SCENES` JPEG 2000 scenes.
+    folder
+        Output folder; created.
+    """
+    import rasterio
+    import rasterio.shutil
+    from rasterio.warp import transform_geom
+    from rasterio.windows import Window
+
+    window = Window(0, 0, TINY_PX, TINY_PX)
+    rings: list[dict[str, object]] = []
+    for source in sorted(archive.rglob("*_TCI.jp2"))[:TINY_SCENES]:
+        path = folder / source.relative_to(archive)
+        path.parent.mkdir(parents=True)
+        with rasterio.open(source) as scene:
+            profile = {
+                "driver": "GTiff", "width": TINY_PX, "height": TINY_PX, "count": scene.count,
+                "dtype": scene.dtypes[0], "crs": scene.crs, "transform": scene.window_transform(window),
+            }  # fmt: skip
+            pixels = scene.read(window=window)
+        with rasterio.MemoryFile() as memory:
+            with memory.open(**profile) as plain:
+                plain.write(pixels)
+                left, bottom, right, top = plain.bounds
+            # The JPEG 2000 driver only copies whole files.
+            rasterio.shutil.copy(memory.name, str(path), driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES")
+        inset = (right - left) / 40
+        west, south, east, north = left + inset, bottom + inset, right - inset, top - inset
+        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+        plane = {"type": "Polygon", "coordinates": [ring]}
+        rings.append({"type": "Feature", "properties": {}, "geometry": transform_geom(scene.crs, "EPSG:4326", plane)})
+    (folder / REGIONS).write_text(json.dumps({"type": "FeatureCollection", "features": rings}), encoding="utf-8")
