@@ -169,7 +169,7 @@ def _counting_key(side: Side, kinds: Sequence[str], cases: Sequence[str]) -> str
     digest = hashlib.blake2b(digest_size=8)
     for source in sources:
         digest.update(source.read_bytes())
-    digest.update(json.dumps([side.python, kinds, cases, _libraries(), environment()["cpu"]]).encode())
+    digest.update(json.dumps([side.python, kinds, cases, _libraries(), environment()["machine"]]).encode())
     return digest.hexdigest()
 
 

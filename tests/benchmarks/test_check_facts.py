@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from benchmarks import calls, counts, meter
-from benchmarks.check import compiled, facts, gather, instructions
+from benchmarks.check import callgrind, compiled, facts, gather
 from benchmarks.check.facts import Fact, against_base, beyond_limit
+from benchmarks.check.gather import Gathered
 from benchmarks.check.sides import CheckError
 from benchmarks.check.timed import TIMED
 from s2fast.config import load_config
@@ -50,11 +51,11 @@ def test_limits_need_no_base() -> None:
 
 
 def test_faults_name_what_is_worse_and_what_was_expected() -> None:
-    base = [Fact("a: x", 1), Fact("b: y", 1), Fact("gone", 1)]
-    head = [Fact("a: x", 2), Fact("b: y", 1), Fact("new", 9), Fact("limited", 3, limit=2)]
+    base = Gathered([Fact("a: x", 1), Fact("b: y", 1), Fact("gone", 1)])
+    head = Gathered([Fact("a: x", 2), Fact("b: y", 1), Fact("new", 9), Fact("limited", 3, limit=2)])
     found = gather.faults(base, head, accept=["a: *"])
     assert [(fault.name, fault.accepted) for fault in found] == [("a: x", True), ("limited", False)]
-    assert gather.faults([], head[:3]) == []
+    assert gather.faults(Gathered(), Gathered(head.facts[:3])) == []
 
 
 def test_an_unknown_kind_is_refused() -> None:
@@ -63,10 +64,13 @@ def test_an_unknown_kind_is_refused() -> None:
 
 
 def test_what_cannot_be_gathered_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instructions.shutil, "which", lambda _tool: None)
-    kinds, left_out = gather.choose_kinds(["stages", "instructions"])
+    monkeypatch.setattr(callgrind.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(callgrind.shutil, "which", lambda _tool: None)
+    kinds, left_out = gather.choose_kinds(["stages", "counts"])
     assert kinds == ["stages"]
-    assert left_out == {"instructions": "not installed: valgrind, callgrind_control"}
+    assert left_out["counts"].startswith("valgrind is not installed: apt-get install valgrind")
+    monkeypatch.setattr(callgrind.platform, "machine", lambda: "aarch64")
+    assert "x86-64 only" in gather.choose_kinds(["growth"])[1]["growth"]
 
 
 @pytest.mark.parametrize(
@@ -141,31 +145,6 @@ def test_assembly_is_read() -> None:
     assert found["k: vector population counts"].value == 1
     scalar = {fact.name: fact for fact in compiled.of_assembly("k", "\tpopcntq\t%rax, %rax\n", counts_vectors=True)}
     assert beyond_limit(scalar["k: vector population counts"])
-
-
-PROFILE = """\
-desc: Trigger: Client Request
-ob=(1) /usr/lib/libpython.so
-fn=(1) eval
-1 100
-cfn=(2)
-cob=(2) ???
-calls=3 0
-1 5000
-ob=(2)
-fn=(2)
-+1 40
-cfn=(1)
-calls=1 0
-+1 900
-+2 2
-ob=(1)
-* 7
-"""
-
-
-def test_only_code_compiled_in_memory_is_counted_and_callees_once() -> None:
-    assert instructions.of_compiled_code(PROFILE) == 42
 
 
 def test_what_is_timed_and_counted_is_what_the_pipeline_calls() -> None:
