@@ -88,7 +88,7 @@ def gather(
         except SideError as error:
             if not lenient:
                 raise
-            found.left_out |= dict.fromkeys(wanted, error.reason)
+            found.left_out.update(dict.fromkeys(wanted, error.reason))
     return found
 
 
@@ -224,7 +224,7 @@ def small_scenes(cache: Path) -> Path:
 
 def choose_kinds(wanted: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Return the wanted kinds that can be gathered here, and the reasons for the others."""
-    left_out = {}
+    left_out: dict[str, str] = {}
     if reason := callgrind.missing():
         left_out |= dict.fromkeys(COUNTED, reason)
     if importlib.util.find_spec("triton") is None:
