@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
 import tempfile
 import time
@@ -13,7 +14,7 @@ from typing import Any, Protocol
 
 from benchmarks.check.neighbours import Neighbours
 from benchmarks.check.sides import Side, SideError, Worker
-from benchmarks.check.statistics import FEWEST, Interval, Verdict, interval, log_ratio
+from benchmarks.check.statistics import FEWEST, Interval, Verdict, intervals, log_ratio
 from benchmarks.check.timed import TIMED, write_tiny_archive
 
 CLOCKS = ("cpu_s", "wall_s")
@@ -97,7 +98,7 @@ def time_cases(
     archive
         Synthetic archive from which the stages' scenes are cropped.
     budget_s
-        Time limit [s]: no pair of processes is started that is expected to end later.
+        Time limit [s], from the first call: no pair of processes is started that is expected to end later.
     start, now
         How a process is started, and the clock of the budget [s].
 
@@ -106,9 +107,9 @@ def time_cases(
     SideError
         Head cannot run a case.
     """
-    samples: dict[str, Samples] = {case: Samples() for case in timed}
+    samples: dict[str, list[Sample]] = {case: [] for case in timed}
     not_compared: dict[str, str] = {}
-    neighbours, deadline, number = Neighbours(), now() + budget_s, 0
+    neighbours, deadline, number = Neighbours(), math.inf, 0
     with tempfile.TemporaryDirectory() as folder:
         tiny = Path(folder) / "archive"
         write_tiny_archive(archive, tiny)
@@ -119,44 +120,34 @@ def time_cases(
                 for case, reason in _prepare(pair, list(samples), tiny).items():
                     not_compared[case] = reason
                     del samples[case]
+                if number == 0:
+                    # The first pair compiles what is not cached, which is no part of the budget.
+                    began, deadline = now(), now() + budget_s
                 for case, sample in time_pair(pair, list(samples), number).items():
-                    samples[case].add(sample)
+                    samples[case].append(sample)
             number += 1
-            narrow = all(sample.narrow for sample in samples.values())
+            narrow = all(timing.measured.narrow for timing in _timings(samples))
             if (number >= FEWEST and narrow) or number >= MOST or now() + (now() - began) > deadline:
                 break
-    timings = [timing for case, sample in samples.items() for timing in sample.timings(case)]
-    return Times(timings, neighbours.share(), not_compared)
+    return Times(_timings(samples), neighbours.share(), not_compared)
 
 
 Sample = Mapping[str, tuple[float, float]]
 """One case in one pair of processes, by clock: median over rounds of `log_ratio`, and a typical call of base [s]."""
 
 
-class Samples:
-    """The samples of one case."""
-
-    def __init__(self) -> None:
-        self._samples: list[Sample] = []
-
-    def add(self, sample: Sample) -> None:
-        """Add a pair of processes."""
-        self._samples.append(sample)
-
-    @property
-    def narrow(self) -> bool:
-        """Whether the intervals by both clocks are narrow."""
-        return all(self._interval(clock).narrow for clock in CLOCKS)
-
-    def timings(self, case: str) -> list[Timing]:
-        """Return the results by both clocks."""
-        return [
-            Timing(case, clock, self._interval(clock), statistics.median(sample[clock][1] for sample in self._samples))
-            for clock in CLOCKS
-        ]
-
-    def _interval(self, clock: str) -> Interval:
-        return interval([sample[clock][0] for sample in self._samples])
+def _timings(samples: Mapping[str, Sequence[Sample]]) -> list[Timing]:
+    """Return the results of all cases, by both clocks."""
+    if not samples:
+        return []
+    found = {
+        clock: intervals([[sample[clock][0] for sample in of_case] for of_case in samples.values()]) for clock in CLOCKS
+    }
+    return [
+        Timing(case, clock, found[clock][row], statistics.median(sample[clock][1] for sample in of_case))
+        for row, (case, of_case) in enumerate(samples.items())
+        for clock in CLOCKS
+    ]
 
 
 @contextlib.contextmanager
