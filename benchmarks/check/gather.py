@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.check import instructions
-from benchmarks.check.facts import Fact, against_base, beyond_limit
+from benchmarks.check.facts import Fact, against_base, beyond_limit, collectors_of
+from benchmarks.check.memory import ENVIRONMENT
 from benchmarks.check.sides import CheckError, Side, SideError, Worker
 from benchmarks.datasets import ensure_archive
 
@@ -64,25 +65,19 @@ def gather(side: Side, kinds: Sequence[str], archive: Path, *, lenient: bool = F
 def _gather_kind(side: Side, kind: str, archive: Path) -> list[Fact]:
     if kind == "instructions":
         return _instructions(side)
-    return _ask(side, kind, **({"archive": str(archive)} if kind == "stages" else {}))
+    return [fact for what in collectors_of(kind) for fact in _ask(side, what, archive)]
 
 
-def _ask(side: Side, kind: str, **arguments: str) -> list[Fact]:
+def _ask(side: Side, what: str, archive: Path) -> list[Fact]:
     with tempfile.TemporaryDirectory() as fresh:
-        # Large arrays are mapped from the system and returned to it, small ones stay in the heap: a heap that shrinks
-        # and grows again made equal code differ by 13 %.
-        environment = {
-            "MALLOC_MMAP_THRESHOLD_": str(1 << 18),
-            "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
-            "MALLOC_ARENA_MAX": "1",
-            "NUMPY_MADVISE_HUGEPAGE": "0",
-        }
+        environment = dict(ENVIRONMENT) if what.startswith("memory") else {}
         # Code loaded from a cache has no assembly, so compile into an empty cache, or into the shared one if it is new.
-        if kind == "compiled" and side.cache.exists():
+        if what == "compiled" and side.cache.exists():
             environment["NUMBA_CACHE_DIR"] = fresh
         worker = Worker(side, environment=environment)
         try:
-            return [Fact(**record) for record in worker.ask("collect", what=kind, **arguments)["facts"]]
+            answer = worker.ask("collect", what=what, archive=str(archive))
+            return [Fact(**record) for record in answer["facts"]]
         finally:
             worker.close()
 
