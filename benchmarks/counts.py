@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pyarrow.parquet
 import rasterio.io
+import zarr
 
 import s2fast.raster.reader
 from s2fast.folder.record import RunRecord
+from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
 from s2fast.raster.windows import chunk_shape
 from s2fast.regions.mask import place_regions
@@ -60,7 +63,10 @@ def run_counts(run: Run) -> dict[str, int | None]:
 
 @contextmanager
 def counting() -> Iterator[Counter[str]]:
-    """Count the actual work of this process: reads, decoded blocks, and kernel calls by operation.
+    """Count the actual work of this process: reads, decoded blocks, files, and kernel calls by operation.
+
+    In the run folder, reads of Zarr arrays (``arrays read``) and of Parquet files (``tables read``) and all written
+    files except Zarr's are counted.
 
     For a backend that is a class (an engine), the windows passed to it are counted. A backend that is not in the table
     of operations is counted under its module's name.
@@ -97,11 +103,29 @@ def counting() -> Iterator[Counter[str]]:
         done["blocks"] += 1
         return read_part(*arguments)
 
+    get, read_table, write = zarr.Array.__getitem__, pyarrow.parquet.read_table, RunFolder.write
+
+    def counted_get(self: Any, selection: Any) -> Any:
+        done["arrays read"] += 1
+        return get(self, selection)
+
+    def counted_table(*arguments: Any, **options: Any) -> Any:
+        done["tables read"] += 1
+        return read_table(*arguments, **options)
+
+    def counted_write(self: RunFolder, name: str, data: bytes) -> int:
+        done["files written"] += 1
+        return write(self, name, data)
+
+    zarr.Array.__getitem__, RunFolder.write = counted_get, counted_write  # type: ignore[method-assign]
+    pyarrow.parquet.read_table = counted_table
     rasterio.io.DatasetReader.read, Backend.load = counted_read, counted_load  # type: ignore[method-assign]
     s2fast.raster.reader.read_part = counted_part  # type: ignore[assignment,attr-defined]
     try:
         yield done
     finally:
+        zarr.Array.__getitem__, RunFolder.write = get, write  # type: ignore[method-assign]
+        pyarrow.parquet.read_table = read_table
         rasterio.io.DatasetReader.read, Backend.load = read, load  # type: ignore[method-assign]
         s2fast.raster.reader.read_part = read_part  # type: ignore[attr-defined]
 

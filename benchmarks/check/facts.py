@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import importlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 if TYPE_CHECKING:
     from s2fast.config import Config
@@ -57,7 +57,6 @@ def against_base(head: Fact, base: Fact) -> str | None:
 def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
     """Run every stage on a small archive and count its work."""
     from benchmarks.counts import counting, planned_reads, run_counts
-    from benchmarks.meter import fresh_memory
     from s2fast.config import load_config
     from s2fast.pipeline import STAGES, Job, run_stages
     from s2fast.results import Run
@@ -70,9 +69,8 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
     run_stages(Job(config, *inputs))
     shutil.rmtree(out)
     done: dict[str, Any] = {}
-    memory: dict[str, float] = {}
     for stage in STAGES:
-        with counting() as counter, fresh_memory(memory, stage):
+        with counting() as counter:
             run_stages(Job(config, *inputs), stages=[stage])
         done[stage] = counter
     run = Run(out)
@@ -85,10 +83,30 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
             yield Fact(f"run: {name}", float(counts[name] or 0))
     for name in ("keypoints", "good_matches"):
         yield Fact(f"run: {name}", float(counts[name] or 0), rule="equal")
-    for stage, used in memory.items():
-        # Zarr decompresses chunks in threads, and which buffers are reused depends on their order: equal code differed
-        # by up to 19 %. `of_memory` measures operations more precisely.
-        yield Fact(f"{stage}: fresh memory [MiB]", used, slack=0.25, grain=2.0)
+    yield from of_files(done)
+
+
+def of_imports(scratch: Path, archive: str) -> Iterator[Fact]:
+    """Count the modules that a new process has loaded after ``import s2fast`` and after loading its commands."""
+    del scratch, archive
+    for what, module in (("import s2fast", "s2fast"), ("s2fast --help", "s2fast.cli")):
+        program = f"import sys, {module}; print(len(sys.modules))"
+        told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        yield Fact(f"{what}: modules loaded", int(told.stdout), slack=0.05)
+
+
+def of_files(done: Mapping[str, Mapping[str, int]]) -> Iterator[Fact]:
+    """Count what every stage reads from and writes to the run folder.
+
+    Parameters
+    ----------
+    done
+        What `benchmarks.counts.counting` counted, by stage.
+    """
+    for stage, counter in done.items():
+        for what in ("arrays read", "tables read", "files written"):
+            if counter[what]:
+                yield Fact(f"{stage}: {what}", counter[what])
 
 
 def of_calls(config: Config, done: Mapping[str, Mapping[str, int]], pairs: int) -> Iterator[Fact]:
@@ -124,61 +142,30 @@ def of_calls(config: Config, done: Mapping[str, Mapping[str, int]], pairs: int) 
             yield Fact(f"{stage}: operations that should be called and are not", missed, limit=0)
 
 
-def of_memory(scratch: Path) -> Iterator[Fact]:
-    """Measure the memory of operations, and their peaks against the predictions of `s2fast.stages.memory`."""
-    del scratch
-    from benchmarks.meter import MIB, fresh_memory, peak_memory
-    from s2fast.config import load_config
-    from s2fast.detectors.akaze import extract_bytes
-    from s2fast.stages.extract import extract_scene
-    from s2fast_kernels.akaze.cases import synthetic_image
-    from s2fast_kernels.hamming_top2 import hamming_top2
-    from s2fast_kernels.hamming_top2.cases import random_descriptors
-    from s2fast_kernels.hamming_top2_both import hamming_top2_both
-
-    rng = np.random.default_rng(0)
-    query, train = random_descriptors(rng, 500), random_descriptors(rng, 300_000)
-    offsets = np.array([0, len(train)], np.int64)
-    plain = {"features.max_per_scene": 0, "features.upsample": 1, "ingest.contrast": "none"}
-    config = load_config(overrides={"regions.mode": "none", **plain})
-    image = synthetic_image((2048, 2048))
-
-    def everywhere(rows: slice, columns: slice) -> Any:
-        return np.ones((len(range(*rows.indices(2048))), len(range(*columns.indices(2048)))), np.bool_)
-
-    operations: dict[str, tuple[Callable[[], object], float]] = {
-        # The guarantee in the operation's README.
-        "hamming_top2": (lambda: hamming_top2(query, train, offsets, backend="numba"), 64.0),
-        "hamming_top2_both": (lambda: hamming_top2_both(query, train, offsets, backend="numba"), 64.0),
-        "extract 2048 px": (
-            lambda: extract_scene(image, everywhere, config, "numba", 1),
-            extract_bytes(image.shape, 1) / MIB,
-        ),
-    }
-    for name, (operation, limit_mib) in operations.items():
-        operation()
-        used: dict[str, float] = {}
-        peaks: list[float] = []
-        # Minimum of several: a thread that ends late keeps its planes while the next one allocates its own.
-        for _ in range(5):
-            with fresh_memory(used, f"{name} {len(peaks)}"), peak_memory(peaks):
-                operation()
-        # The distribution of work over the pool's threads varies, and so do the sizes of their planes: 2 of 20 pairs of
-        # equal code differed by 7 and 10 %. One more plane of the image would be 14 %.
-        yield Fact(f"{name}: fresh memory [MiB]", min(used.values()), slack=0.12, grain=0.5)
-        yield Fact(f"{name}: peak [MiB]", min(peaks), slack=0.05, grain=2.0, limit=limit_mib)
-
-
 COLLECTORS: Mapping[str, str] = {
-    "stages": "benchmarks.check.facts:of_stages",
-    "memory": "benchmarks.check.facts:of_memory",
     "compiled": "benchmarks.check.compiled:of_numba",
+    "stages": "benchmarks.check.facts:of_stages",
+    "stages, imports": "benchmarks.check.facts:of_imports",
+    "stages, at the same time": "benchmarks.check.concurrency:of_waits",
+    "memory, hamming_top2": "benchmarks.check.memory:hamming_top2",
+    "memory, hamming_top2_both": "benchmarks.check.memory:hamming_top2_both",
+    "memory, extraction": "benchmarks.check.memory:extraction",
+    "memory, matching": "benchmarks.check.memory:matching",
+    "memory, ingest": "benchmarks.check.memory:ingest",
+    "memory, report": "benchmarks.check.memory:report",
     "gpu": "benchmarks.check.compiled:of_triton",
 }
-"""Collectors by kind of fact; each process gathers one kind, so that it does not use what another kind has loaded."""
+"""Collectors: a function (empty scratch folder, archive) each. A name begins with the kind of the facts; each is called
+in a process of its own, so that it does not use what another one has loaded."""
 
 
-def collect(kind: str, **arguments: Any) -> list[dict[str, Any]]:
-    """Return the facts of one kind as records."""
-    module, _, function = COLLECTORS[kind].partition(":")
+def collectors_of(kind: str) -> list[str]:
+    """Return the names of the collectors of one kind of facts."""
+    return [name for name in COLLECTORS if name.partition(",")[0] == kind]
+
+
+def collect(what: str, **arguments: Any) -> list[dict[str, Any]]:
+    """Return the facts of one collector as records."""
+    module, _, function = COLLECTORS[what].partition(":")
+    arguments = {"scratch": arguments["scratch"], "archive": arguments["archive"]}
     return [asdict(fact) for fact in getattr(importlib.import_module(module), function)(**arguments)]

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from benchmarks.check import callgrind, counted
 from benchmarks.check.cases import CASES
-from benchmarks.check.facts import COLLECTORS, Fact, against_base, beyond_limit
+from benchmarks.check.facts import Fact, against_base, beyond_limit, collectors_of
 from benchmarks.check.growth import exponent
 from benchmarks.check.limits import COMPILED, EXPONENT, INSTRUCTIONS, MISSES, tolerance
+from benchmarks.check.memory import ENVIRONMENT
 from benchmarks.check.sides import CheckError, Side, SideError, Worker
 from benchmarks.datasets import ensure_archive, ensure_crops
 from benchmarks.harness import environment
@@ -94,23 +95,16 @@ def gather(
 
 def _ask(side: Side, kind: str, archive: Path) -> list[Fact]:
     facts = []
-    for name in [name for name in COLLECTORS if name.partition(" ")[0] == kind]:
+    for what in collectors_of(kind):
         with tempfile.TemporaryDirectory() as fresh:
-            # Large arrays are mapped from the system and returned to it, small ones stay in the heap: a heap that
-            # shrinks and grows again made equal code differ by 13 %.
-            variables = {
-                "MALLOC_MMAP_THRESHOLD_": str(1 << 18),
-                "MALLOC_TRIM_THRESHOLD_": str(1 << 28),
-                "MALLOC_ARENA_MAX": "1",
-                "NUMPY_MADVISE_HUGEPAGE": "0",
-            }
+            variables = dict(ENVIRONMENT) if kind == "memory" else {}
             # Code loaded from a cache has no assembly, so compile into an empty cache, or the shared one if it is new.
             if kind == "compiled" and side.cache.exists():
                 variables["NUMBA_CACHE_DIR"] = fresh
-            arguments = {"archive": str(archive)} if kind == "stages" else {}
             worker = Worker(side, environment=variables)
             try:
-                facts += [Fact(**record) for record in worker.ask("collect", what=name, **arguments)["facts"]]
+                answer = worker.ask("collect", what=what, archive=str(archive))
+                facts += [Fact(**record) for record in answer["facts"]]
             finally:
                 worker.close()
     return facts
