@@ -61,14 +61,12 @@ STAGES = ("ingest", "extract", "match", "verify", "report")
 """Stages, each of which needs those before it."""
 
 TIMED: Mapping[str, Timed] = {
-    **dict.fromkeys(OPERATION_SIZES, Timed(rounds=8, calls=4)),
-    "ingest": Timed(rounds=2, calls=1),
-    "extract": Timed(rounds=2, calls=1),
-    "match": Timed(rounds=3, calls=1),
-    "verify": Timed(rounds=2, calls=1),
-    "report": Timed(rounds=1, calls=1),
+    **dict.fromkeys(OPERATION_SIZES, Timed(rounds=6, calls=4)),
+    **dict.fromkeys(STAGES, Timed(rounds=1, calls=1)),
+    "match": Timed(rounds=2, calls=1),
 }
-"""Timed cases by name. Of the stages, short calls (0.1 s) have more rounds than long ones (0.4 s)."""
+"""Timed cases by name. One round of the stages takes five seconds, as long as a pair of processes takes to start: more
+rounds of fewer pairs would give no narrower intervals, and a busy machine would not reach enough pairs."""
 
 
 def prepare(cases: Sequence[str], archive: Path, scratch: Path) -> tuple[dict[str, Prepared], dict[str, str]]:

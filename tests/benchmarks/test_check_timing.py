@@ -156,7 +156,7 @@ def test_processes_that_differ_are_no_evidence() -> None:
 def test_sampling_goes_on_within_the_budget_and_stops_when_all_is_narrow() -> None:
     noisy = Machine(differing)
     found = noisy.time(["hamming_top2", "akaze"], budget_s=20.0)
-    # A pair takes two seconds of preparation and 64 ms of calls; the first one's preparation, which may compile, is free.
+    # A pair takes two seconds of preparation, which for the first is free, and 64 ms of calls.
     assert found.timings[0].measured.processes == len(noisy.started) // 2 == 10
     assert noisy.clock_s - 2.0 <= 20.0
     quiet = Machine(steady(1.0))
