@@ -13,7 +13,9 @@ from typing import Any, Literal
 
 import rasterio
 import rasterio.windows
+import shapely
 from pydantic import BaseModel, ConfigDict, Field
+from rasterio.warp import transform_geom
 
 from benchmarks.meter import alone
 from s2fast.errors import InputError
@@ -121,7 +123,8 @@ def ensure_crops(folder: Path, *, side_px: int, **recipe: Any) -> Path:
     Parameters
     ----------
     folder
-        Folder of the squares, lossless JPEG 2000 files named as the scenes.
+        Folder of the squares, lossless JPEG 2000 files named as the scenes, and of regions.geojson, a polygon that
+        covers most of each.
     side_px
         Side of the squares [px].
     recipe
@@ -132,13 +135,16 @@ def ensure_crops(folder: Path, *, side_px: int, **recipe: Any) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         with tempfile.TemporaryDirectory() as whole:
-            for path in sorted(ensure_archive(Path(whole) / "archive", **recipe).rglob("*_TCI.jp2")):
-                _crop(path, partial / path.name, side_px)
+            paths = sorted(ensure_archive(Path(whole) / "archive", **recipe).rglob("*_TCI.jp2"))
+            polygons = [_crop(path, partial / path.name, side_px) for path in paths]
+        features = [{"type": "Feature", "properties": {}, "geometry": polygon} for polygon in polygons]
+        (partial / REGIONS[0]).write_text(json.dumps({"type": "FeatureCollection", "features": features}), "utf-8")
         partial.rename(folder)
     return folder
 
 
-def _crop(source: Path, target: Path, side_px: int) -> None:
+def _crop(source: Path, target: Path, side_px: int) -> dict[str, Any]:
+    """Write the central square of a scene; return a polygon within it, in geographic coordinates."""
     with rasterio.open(source) as whole:
         window = rasterio.windows.Window((whole.width - side_px) // 2, (whole.height - side_px) // 2, side_px, side_px)
         profile = {
@@ -148,6 +154,9 @@ def _crop(source: Path, target: Path, side_px: int) -> None:
         lossless = {"quality": 100, "reversible": "yes", "ycbcr420": "no"}
         with rasterio.open(target, "w", **profile, **lossless) as part:
             part.write(whole.read(window=window))
+            inset = shapely.box(*part.bounds).buffer(-0.025 * side_px * part.res[0], join_style="mitre")
+        polygon: dict[str, Any] = transform_geom(whole.crs, "EPSG:4326", shapely.geometry.mapping(inset))
+    return polygon
 
 
 def _synthetic(spec: DataSpec, cache: Path) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 
@@ -59,3 +60,25 @@ CASES: Mapping[str, Case] = {
     "s2fast --help": Case("command"),
 }
 """Counted cases by name, stages in the order in which they run."""
+
+
+def stage_arguments(scenes: Path, number: int, folder: Path) -> list[str]:
+    """Return the arguments of a stage's command, in the default configuration on one thread.
+
+    Parameters
+    ----------
+    scenes
+        Folder of small scenes of two tiles, see `benchmarks.check.gather.small_scenes`.
+    number
+        How many of them to use, half of each tile.
+    folder
+        Folder for the configuration file, which is written, and the run folder, ``out``.
+    """
+    settings = folder / "settings.toml"
+    settings.write_text("[compute]\nthreads = 1\n", "utf-8")
+    tiles: dict[str, list[Path]] = {}
+    for path in sorted(scenes.glob("*_TCI.jp2")):
+        tiles.setdefault(path.name.partition("_")[0], []).append(path)
+    chosen = [path for paths in tiles.values() for path in paths[: number // len(tiles)]]
+    inputs = [*(f"--scenes={path}" for path in chosen), f"--regions={scenes / 'regions.geojson'}"]
+    return [str(settings), *inputs, f"--out={folder / 'out'}"]

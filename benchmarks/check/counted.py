@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.check.callgrind import CACHES, INSTRUCTION_SET, Profile, command, counting, read_profiles
-from benchmarks.check.cases import CASES
+from benchmarks.check.cases import CASES, stage_arguments
 from benchmarks.check.sides import Side, SideError, worker_environment
 
 if TYPE_CHECKING:
@@ -195,16 +195,10 @@ def _run_stages(cases: Sequence[str], folder: Path, scenes: Path, size: int, run
     from s2fast.cli import app
 
     folder.mkdir()
-    settings, out = folder / "settings.toml", folder / "out"
-    settings.write_text("[compute]\nthreads = 1\n")
-    tiles: dict[str, list[Path]] = {}
-    for path in sorted(scenes.iterdir()):
-        tiles.setdefault(path.name.split("_")[0], []).append(path)
-    chosen = [path for paths in tiles.values() for path in paths[: size // len(tiles)]]
-    job = [str(settings), *(f"--scenes={path}" for path in chosen), f"--out={out}"]
+    job = stage_arguments(scenes, size, folder)
 
     def call(stage: str) -> Call:
-        arguments = ["pairs", str(out)] if stage == "s2fast pairs" else [stage, *job]
+        arguments = ["pairs", str(folder / "out")] if stage == "s2fast pairs" else [stage, *job]
 
         def command_in_this_process() -> None:
             code = app(arguments, standalone_mode=False)

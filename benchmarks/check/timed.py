@@ -9,24 +9,16 @@ the compiled code (see `compiled`).
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.calls import CALLS, Call
+from benchmarks.check.cases import stage_arguments
 
-TINY_PX = 128
-"""Side of the stages' scenes [px]."""
-
-TINY_SCENES = 4
+SCENES = 4
 """Scenes of the stages: two tiles on two dates, so six pairs."""
-
-REGIONS = "regions.geojson"
-
-SETTINGS = "[compute]\nthreads = 1\n[features]\nmax_per_scene = 2000\n"
-"""The default configuration, on one thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +61,15 @@ TIMED: Mapping[str, Timed] = {
 rounds of fewer pairs would give no narrower intervals, and a busy machine would not reach enough pairs."""
 
 
-def prepare(cases: Sequence[str], archive: Path, scratch: Path) -> tuple[dict[str, Prepared], dict[str, str]]:
+def prepare(cases: Sequence[str], scenes: Path, scratch: Path) -> tuple[dict[str, Prepared], dict[str, str]]:
     """Prepare cases and warm them up.
 
     Parameters
     ----------
     cases
         Names in `TIMED`.
-    archive
-        Scenes of the stages, from `write_tiny_archive`.
+    scenes
+        Folder of small scenes for the stages, see `benchmarks.check.gather.small_scenes`.
     scratch
         Empty folder.
 
@@ -103,7 +95,7 @@ def prepare(cases: Sequence[str], archive: Path, scratch: Path) -> tuple[dict[st
         if case not in STAGES:
             attempt(case, lambda case=case: _operation(case))  # type: ignore[misc]
     wanted = [number for number, stage in enumerate(STAGES) if stage in cases]
-    run = StageRuns(archive, scratch)
+    run = StageRuns(scenes, scratch)
     for stage in STAGES[: max(wanted, default=-1) + 1]:
         attempt(stage, lambda stage=stage: run.stage(stage))  # type: ignore[misc]
         if stage in errors:
@@ -122,12 +114,9 @@ def _operation(case: str) -> Prepared:
 class StageRuns:
     """Runs stages in one run folder, and keeps the folder's state before each."""
 
-    def __init__(self, archive: Path, scratch: Path) -> None:
+    def __init__(self, scenes: Path, scratch: Path) -> None:
         self._scratch, self._out = scratch, scratch / "out"
-        settings = scratch / "settings.toml"
-        settings.write_text(SETTINGS, encoding="utf-8")
-        regions = archive / REGIONS
-        self._job = [str(settings), f"--scenes={archive}", f"--regions={regions}", f"--out={self._out}"]
+        self._job = stage_arguments(scenes, SCENES, scratch)
 
     def stage(self, stage: str) -> Prepared:
         """Keep the run folder as it is, and return the stage: every call finds the folder in this state."""
@@ -148,43 +137,3 @@ class StageRuns:
         code = app([stage, *self._job], standalone_mode=False)
         if code:
             raise RuntimeError(f"s2fast {stage} ended with exit code {code}")
-
-
-def write_tiny_archive(archive: Path, folder: Path) -> None:
-    """Crop scenes of an archive to `TINY_PX`, with one polygon that covers most of each scene.
-
-    Parameters
-    ----------
-    archive
-        Synthetic archive with at least `TINY_SCENES` JPEG 2000 scenes.
-    folder
-        Output folder; created.
-    """
-    import rasterio
-    import rasterio.shutil
-    from rasterio.warp import transform_geom
-    from rasterio.windows import Window
-
-    window = Window(0, 0, TINY_PX, TINY_PX)
-    rings: list[dict[str, object]] = []
-    for source in sorted(archive.rglob("*_TCI.jp2"))[:TINY_SCENES]:
-        path = folder / source.relative_to(archive)
-        path.parent.mkdir(parents=True)
-        with rasterio.open(source) as scene:
-            profile = {
-                "driver": "GTiff", "width": TINY_PX, "height": TINY_PX, "count": scene.count,
-                "dtype": scene.dtypes[0], "crs": scene.crs, "transform": scene.window_transform(window),
-            }  # fmt: skip
-            pixels = scene.read(window=window)
-        with rasterio.MemoryFile() as memory:
-            with memory.open(**profile) as plain:
-                plain.write(pixels)
-                left, bottom, right, top = plain.bounds
-            # The JPEG 2000 driver only copies whole files.
-            rasterio.shutil.copy(memory.name, str(path), driver="JP2OpenJPEG", QUALITY="100", REVERSIBLE="YES")
-        inset = (right - left) / 40
-        west, south, east, north = left + inset, bottom + inset, right - inset, top - inset
-        ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
-        plane = {"type": "Polygon", "coordinates": [ring]}
-        rings.append({"type": "Feature", "properties": {}, "geometry": transform_geom(scene.crs, "EPSG:4326", plane)})
-    (folder / REGIONS).write_text(json.dumps({"type": "FeatureCollection", "features": rings}), encoding="utf-8")

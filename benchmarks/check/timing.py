@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 from benchmarks.check.neighbours import Neighbours
 from benchmarks.check.sides import Side, SideError, Worker
 from benchmarks.check.statistics import FEWEST, Interval, Verdict, intervals, log_ratio
-from benchmarks.check.timed import TIMED, write_tiny_archive
+from benchmarks.check.timed import TIMED
 
 CLOCKS = ("cpu_s", "wall_s")
 """Other processes disturb CPU time less; only wall time sees waiting. Each is a witness of its own."""
@@ -79,7 +78,7 @@ def time_cases(
     timed: Sequence[str],
     base: Side,
     head: Side,
-    archive: Path,
+    scenes: Path,
     *,
     budget_s: float,
     start: Callable[[Side], Process] = Worker,
@@ -95,8 +94,8 @@ def time_cases(
         Names in `TIMED`.
     base, head
         The sides.
-    archive
-        Synthetic archive from which the stages' scenes are cropped.
+    scenes
+        Folder of small scenes, see `benchmarks.check.gather.small_scenes`.
     budget_s
         Time limit [s], from the first call: no pair of processes is started that is expected to end later.
     start, now
@@ -110,25 +109,22 @@ def time_cases(
     samples: dict[str, list[Sample]] = {case: [] for case in timed}
     not_compared: dict[str, str] = {}
     neighbours, deadline, number = Neighbours(), math.inf, 0
-    with tempfile.TemporaryDirectory() as folder:
-        tiny = Path(folder) / "archive"
-        write_tiny_archive(archive, tiny)
-        while samples:
-            began = now()
-            # The side that is started first, and timed first, changes: neither always follows a pause.
-            with _pair(base, head, start, head_first=number % 2 == 1) as pair:
-                for case, reason in _prepare(pair, list(samples), tiny).items():
-                    not_compared[case] = reason
-                    del samples[case]
-                if number == 0:
-                    # The first pair compiles what is not cached, which is no part of the budget.
-                    began, deadline = now(), now() + budget_s
-                for case, sample in time_pair(pair, list(samples), number).items():
-                    samples[case].append(sample)
-            number += 1
-            narrow = all(timing.measured.narrow for timing in _timings(samples))
-            if (number >= FEWEST and narrow) or number >= MOST or now() + (now() - began) > deadline:
-                break
+    while samples:
+        began = now()
+        # The side that is started first, and timed first, changes: neither always follows a pause.
+        with _pair(base, head, start, head_first=number % 2 == 1) as pair:
+            for case, reason in _prepare(pair, list(samples), scenes).items():
+                not_compared[case] = reason
+                del samples[case]
+            if number == 0:
+                # The first pair compiles what is not cached, which is no part of the budget.
+                began, deadline = now(), now() + budget_s
+            for case, sample in time_pair(pair, list(samples), number).items():
+                samples[case].append(sample)
+        number += 1
+        narrow = all(timing.measured.narrow for timing in _timings(samples))
+        if (number >= FEWEST and narrow) or number >= MOST or now() + (now() - began) > deadline:
+            break
     return Times(_timings(samples), neighbours.share(), not_compared)
 
 
@@ -159,10 +155,10 @@ def _pair(base: Side, head: Side, start: Callable[[Side], Process], *, head_firs
         yield started[base.name], started[head.name]
 
 
-def _prepare(pair: Pair, cases: Sequence[str], archive: Path) -> dict[str, str]:
+def _prepare(pair: Pair, cases: Sequence[str], scenes: Path) -> dict[str, str]:
     """Prepare the cases in both processes at once; return those that base cannot run, and why."""
     for process in pair:
-        process.send("prepare", cases=cases, archive=str(archive))
+        process.send("prepare", cases=cases, scenes=str(scenes))
     of_base, of_head = (process.receive()["errors"] for process in pair)
     for case, reason in of_head.items():
         raise SideError("head", f"{case}: {reason}")

@@ -26,10 +26,10 @@ class Answers:
         self._scratch = scratch
         self._prepared: dict[str, Prepared] = {}
 
-    def prepare(self, cases: Sequence[str], archive: str) -> dict[str, Any]:
+    def prepare(self, cases: Sequence[str], scenes: str) -> dict[str, Any]:
         """Prepare cases and warm them up; return why the others cannot run, by case."""
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
-        self._prepared, errors = prepare(cases, Path(archive), folder)
+        self._prepared, errors = prepare(cases, Path(scenes), folder)
         # What imports and preparation left is never searched for garbage again: this took longer than the calls.
         gc.collect()
         gc.freeze()

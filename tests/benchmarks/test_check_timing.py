@@ -11,7 +11,7 @@ import pytest
 from benchmarks.check import neighbours, sides, timed, timing
 from benchmarks.check.sides import CheckError, Side, SideError
 from benchmarks.check.statistics import FEWEST, Verdict
-from s2fast.synth import synth
+from benchmarks.datasets import ensure_crops
 
 BASE, HEAD = (Side(name, Path(), "python", Path()) for name in ("base", "head"))
 
@@ -73,12 +73,6 @@ class Scripted:
 
     def close(self) -> None:
         self.open = False
-
-
-@pytest.fixture(autouse=True)
-def no_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scripted processes need no scenes."""
-    monkeypatch.setattr(timing, "write_tiny_archive", lambda _archive, _folder: None)
 
 
 def steady(head_is: float, by: str = "both") -> Callable[[Scripted, str], tuple[float, float]]:
@@ -230,10 +224,7 @@ def test_neighbours_are_what_is_busy_and_not_ours(monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tiny")
-    synth(folder / "archive", size=256, dates=2, seed=0)
-    timed.write_tiny_archive(folder / "archive", folder / "tiny")
-    return folder / "tiny"
+    return ensure_crops(tmp_path_factory.mktemp("tiny") / "scenes", side_px=128, size=256, dates=2, seed=0)
 
 
 def test_a_stage_finds_the_same_folder_at_every_call(tiny: Path, tmp_path: Path) -> None:
@@ -260,7 +251,7 @@ def test_the_tiny_scenes_have_keypoints_that_match(tiny: Path, tmp_path: Path) -
 
     timed.prepare(["report"], tiny, tmp_path)
     pairs = Run(tmp_path / "out").pairs()
-    assert len(pairs) == timed.TINY_SCENES * (timed.TINY_SCENES - 1) // 2
+    assert len(pairs) == timed.SCENES * (timed.SCENES - 1) // 2
     assert pairs["n_query"].min() > 50
     assert pairs["n_good"].max() > 50
 
@@ -275,11 +266,11 @@ def test_a_stage_that_fails_takes_those_after_it_along(tmp_path: Path) -> None:
 def test_a_worker_answers_tells_errors_and_its_end(tmp_path: Path) -> None:
     side = sides.head_side(tmp_path)
     with sides.workers((side, "head")) as (worker,):
-        assert worker.ask("prepare", cases=[], archive="") == {"errors": {}}
+        assert worker.ask("prepare", cases=[], scenes="") == {"errors": {}}
         with pytest.raises(CheckError, match="head: KeyError"):
             worker.ask("time", case="match", calls=1)
         # It is still there after an error, and nothing but answers is on its line.
-        assert set(worker.ask("prepare", cases=["hamming_top2"], archive="")["errors"]) == set()
+        assert set(worker.ask("prepare", cases=["hamming_top2"], scenes="")["errors"]) == set()
         assert set(worker.ask("time", case="hamming_top2", calls=2)) == {"wall_s", "cpu_s"}
         with pytest.raises(CheckError, match="the worker of head ended"):
             worker.ask("unheard of")  # an attribute it does not have is our mistake, not a case's
