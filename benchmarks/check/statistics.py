@@ -29,7 +29,8 @@ SLOWER = 1.05
 """Head is slower if the whole interval of its ratio to base lies above this; smaller changes do not fail the check."""
 
 WIDEST = 1.06
-"""Widest half interval, as a factor, of a verdict: +15 % is then above `SLOWER` by more than half an interval."""
+"""Widest half interval, as a factor, of a verdict. A standard error is then at most 1.4 %, and the interval of +15 %
+lies above `SLOWER` by more than two: what is "no slower" would have been found, had it been 15 % slower."""
 
 FEWEST = 5
 """Fewest pairs of processes of a verdict."""
