@@ -173,7 +173,7 @@ _ARRAY_TWICE = Injection(
             "        return {name: np.asarray(opened(name)[...]) for name in names}\n",
         ),
     ),
-    shows=("extract: arrays read", "report: arrays read"),
+    shows=("extract: arrays read", "match: arrays read", "report: arrays read"),
     kinds=("stages",),
 )
 
