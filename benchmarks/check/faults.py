@@ -35,7 +35,7 @@ def _kernel(operation: str, *edits: Edit) -> Injection:
     return Injection(
         f"+10 % in {operation}",
         edits,
-        shows=(f"{operation}: instructions of compiled code",),
+        shows=(f"{operation}, *: instructions of compiled code",),
         kinds=("counts",),
         cases=(operation,),
     )
@@ -93,7 +93,7 @@ def _stage(stage: str, file: str, old: str, new: str) -> Injection:
     return Injection(
         f"+2 % in {stage}",
         (Edit(file, old, new),),
-        shows=(f"{stage}: instructions*",),
+        shows=(f"{stage}, *: instructions",),
         kinds=("counts",),
         cases=(stage,),
     )
@@ -243,7 +243,7 @@ _LOOP = Injection(
             "    )\n",
         ),
     ),
-    shows=("report: instructions*", "report: growth exponent"),
+    shows=("report, *: instructions", "report: growth exponent"),
     kinds=("counts", "growth"),
     cases=("report",),
 )
@@ -276,7 +276,7 @@ _FLOAT64 = Injection(
             "                out = np.zeros(self.shapes[octave + 1], np.float64)\n",
         ),
     ),
-    shows=("extract * px: peak*", "akaze: instructions of compiled code"),
+    shows=("extract * px: peak*", "akaze, *: instructions of compiled code"),
     kinds=("memory", "counts"),
     cases=("akaze",),
 )
@@ -308,7 +308,7 @@ _QUADRATIC = Injection(
             "    return found\n",
         ),
     ),
-    shows=("match: instructions*", "match: growth exponent"),
+    shows=("match, *: instructions", "match: growth exponent"),
     kinds=("counts", "growth"),
     cases=("match",),
 )
@@ -338,7 +338,7 @@ _SCALAR = Injection(
             "        left, c, right = np.int64(j + first), np.int64(j + _P), np.int64(j + last)\n",
         ),
     ),
-    shows=("akaze.numba_detect.*: vector instructions", "akaze: instructions of compiled code"),
+    shows=("akaze.numba_detect.*: vector instructions", "akaze, *: instructions of compiled code"),
     kinds=("compiled", "counts"),
     cases=("akaze",),
 )
