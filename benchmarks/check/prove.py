@@ -193,7 +193,6 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     for row in rows:
         outcomes = " | ".join(str(row[name]) for name in names)
-        lines.append(
-            f"| {row['trial']} | {row['load']} | {row['runs']} | {outcomes} | {row['median_s']:.0f} | {row['witness']} |"
-        )
+        tried = f"| {row['trial']} | {row['load']} | {row['runs']}"
+        lines.append(f"{tried} | {outcomes} | {row['median_s']:.0f} | {row['witness']} |")
     return "\n".join(lines)
