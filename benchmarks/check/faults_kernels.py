@@ -57,7 +57,7 @@ _ENCODE_BEFORE = (
 
 _WINDOW_FOLD = "                _fold(distance << 32 | query[3][q], t, train_keys[0], train_keys[1])\n"
 
-_WINDOW_AGAIN = """                if q % 4 == 0:
+_WINDOW_AGAIN = """                if q % 12 == 0:
                     again = 0
                     for word in range(WORDS):
                         again += popcount(query[0][q, word] ^ train[0][t, word])
@@ -148,7 +148,7 @@ _LARGE_TILES = Injection(
         Edit(_TRITON, "    80: Tiling(128, 64, 4, 2, peel=False),\n", "    80: Tiling(256, 128, 4, 3, peel=False),\n"),
         Edit(_TRITON, "    90: Tiling(256, 64, 8, 3, peel=True),\n", "    90: Tiling(256, 128, 4, 4, peel=True),\n"),
     ),
-    shows=("gpu *: spilled bytes", "gpu *: shared memory *"),
+    shows=("gpu *: registers", "gpu *: spilled bytes", "gpu *: shared memory *", "gpu *: blocks on an SM"),
     kinds=("gpu",),
 )
 

@@ -184,6 +184,20 @@ _LOOP = Injection(
     cases=("report",),
 )
 
+_CELLS = Injection(
+    "a look-up for each cell of a list",
+    (
+        Edit(
+            "s2fast/report/listing.py",
+            "    for row in pairs[shown].itertuples(index=False):\n",
+            "    for at in range(len(pairs)):\n        row = [pairs[name].iloc[at] for name in shown]\n",
+        ),
+    ),
+    shows=("s2fast pairs, *: instructions",),
+    kinds=("counts",),
+    cases=("s2fast pairs",),
+)
+
 _IMPORT = Injection(
     "a heavy import at start",
     (
@@ -342,42 +356,41 @@ _MORE_CALLS = Injection(
     kinds=("stages",),
 )
 
-_UNIT = """    folder = RunFolder(out)
-    names = {scene for pair in block for scene in (pair.query, pair.train)}
-"""
-
-_BEGIN = _UNIT.replace("    folder", "    begin = time.perf_counter()\n    folder", 1)
-
-_LAST = "    folder.matched.write([pair.key for pair in block], rows, pa.concat_tables(tables).unify_dictionaries())\n"
-
-_IMPORTS = Edit(_MATCH, "import threading\n", "import threading\nimport time\n")
-
-SLEEP = Injection(
-    "+15 % of waiting: a sleep",
+_AROUND = Injection(
+    "operations called around their table",
     (
-        _IMPORTS,
-        Edit(_MATCH, _UNIT, _BEGIN),
-        Edit(_MATCH, _LAST, _LAST + "    time.sleep(0.15 * (time.perf_counter() - begin))\n"),
-    ),
-    shows=("match",),
-    timed=("match",),
-)
-
-LOCK = Injection(
-    "+15 % of waiting: a lock",
-    (
-        _IMPORTS,
-        Edit(_MATCH, _UNIT, _BEGIN),
         Edit(
-            _MATCH,
-            _LAST,
-            _LAST + "    held = threading.Lock()\n    held.acquire()\n"
-            "    threading.Timer(0.15 * (time.perf_counter() - begin), held.release).start()\n"
-            "    with held:\n        pass\n",
+            _RULE,
+            "        there, back = hamming_window_top2_both.hamming_window_top2_both(\n",
+            "        from s2fast_kernels.hamming_window_top2_both.reference import hamming_window_top2_both as slow\n\n"
+            "        there, back = slow(\n",
+        ),
+        Edit(
+            _RULE,
+            "            query.prepared(radius, query), train.prepared(radius, query), away=away, backend=self.backend\n",
+            "            query.prepared(radius, query), train.prepared(radius, query), away\n",
+        ),
+        Edit(
+            "kernels/s2fast_kernels/akaze/__init__.py",
+            "    engine = resolve(ENGINES, backend).load()(threads=threads)\n",
+            "    from s2fast_kernels.akaze.numba_cpu import NumbaEngine\n\n    engine = NumbaEngine(threads=threads)\n",
         ),
     ),
-    shows=("match",),
-    timed=("match",),
+    shows=("*: operations that should be called and are not",),
+    kinds=("stages",),
+)
+
+_OTHER_RESULTS = Injection(
+    "another threshold of the detector",
+    (
+        Edit(
+            "s2fast/detectors/akaze.py",
+            "AkazeSettings(settings.threshold, ",
+            "AkazeSettings(4 * settings.threshold, ",
+        ),
+    ),
+    shows=("run: keypoints", "run: good_matches"),
+    kinds=("stages",),
 )
 
 STAGE_FAULTS = (
@@ -389,6 +402,7 @@ STAGE_FAULTS = (
     _FILE_TWICE,
     _EVERY_FILE_TWICE,
     _LOOP,
+    _CELLS,
     _IMPORT,
     _QUADRATIC,
     _SCENE_LIST,
@@ -397,7 +411,7 @@ STAGE_FAULTS = (
     _BLOCK_LOCK,
     _PICTURES,
     _MORE_CALLS,
-    SLEEP,
-    LOCK,
+    _AROUND,
+    _OTHER_RESULTS,
 )
 """Faults in the stages."""

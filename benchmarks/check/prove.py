@@ -103,12 +103,12 @@ def prove(names: Sequence[str], loads: Sequence[int], runs: int, cache: Path, re
 
 
 @contextlib.contextmanager
-def busy(processes: int) -> Iterator[None]:
+def busy(processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Keep this number of other processes busy in the block."""
     program = [sys.executable, "-c", "while True: pass"]
     started = [subprocess.Popen(program) for _ in range(processes)]
     try:
-        yield
+        yield started
     finally:
         for process in started:
             process.kill()
