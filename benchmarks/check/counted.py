@@ -190,7 +190,9 @@ def count_stages(cases: Sequence[str], counter: Counter, scratch: Path, scenes: 
     _run_stages(cases, scratch / "py", scenes, sizes[0], partial(counter.name_calls, sizes[0]))
 
 
-def _run_stages(cases: Sequence[str], folder: Path, scenes: Path, size: int, run: Callable[[str, Call], None]) -> None:
+def _run_stages(
+    cases: Sequence[str], folder: Path, scenes: Path, size: int, run: Callable[[str, Call], object]
+) -> None:
     """Run all stages up to the last wanted one on `size` scenes, half of them of each tile."""
     from s2fast.cli import app
 

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 from benchmarks.check.neighbours import Neighbours
 from benchmarks.check.sides import Side, SideError, Worker
 from benchmarks.check.statistics import FEWEST, Interval, Verdict, intervals, log_ratio
-from benchmarks.check.timed import TIMED
+from benchmarks.check.timed import OPERATION_SIZES, STAGES, TIMED
 
 CLOCKS = ("cpu_s", "wall_s")
-"""Other processes disturb CPU time less; only wall time sees waiting. Each is a witness of its own."""
+"""Only wall time sees waiting; what a process waits for a processor is not part of it. Each is a witness of its own."""
 
 MOST = 30
 """Most pairs of processes."""
@@ -86,7 +86,9 @@ def time_cases(
 ) -> Times:
     """Time cases on both sides, in one pair of fresh processes after another, until all intervals are narrow.
 
-    Only the widths of the intervals and the budget decide when to stop, so that no verdict is favoured.
+    Only the widths of the intervals and the budget decide when to stop, so that no verdict is favoured. Operations and
+    stages have processes of their own: those of the stages take seconds to start, and operations can be timed more
+    often.
 
     Parameters
     ----------
@@ -97,7 +99,8 @@ def time_cases(
     scenes
         Folder of small scenes, see `benchmarks.check.gather.small_scenes`.
     budget_s
-        Time limit [s], from the first call: no pair of processes is started that is expected to end later.
+        Time limit [s], a third for the operations and the rest for the stages, each from the first call: no pair of
+        processes is started that is expected to end later.
     start, now
         How a process is started, and the clock of the budget [s].
 
@@ -106,9 +109,29 @@ def time_cases(
     SideError
         Head cannot run a case.
     """
-    samples: dict[str, list[Sample]] = {case: [] for case in timed}
-    not_compared: dict[str, str] = {}
-    neighbours, deadline, number = Neighbours(), math.inf, 0
+    neighbours, not_compared = Neighbours(), dict[str, str]()
+    timings: list[Timing] = []
+    groups = [[case for case in timed if case in OPERATION_SIZES], [case for case in timed if case in STAGES]]
+    shares = (1 / 3, 2 / 3) if all(groups) else (1, 1)
+    for share, cases in zip(shares, groups, strict=True):
+        timings += _time_group(cases, base, head, scenes, not_compared, budget_s=share * budget_s, start=start, now=now)
+    return Times(timings, neighbours.share(), not_compared)
+
+
+def _time_group(
+    cases: Sequence[str],
+    base: Side,
+    head: Side,
+    scenes: Path,
+    not_compared: dict[str, str],
+    *,
+    budget_s: float,
+    start: Callable[[Side], Process],
+    now: Callable[[], float],
+) -> list[Timing]:
+    """Time cases that share processes; add those that base cannot run, and why, to `not_compared`."""
+    samples: dict[str, list[Sample]] = {case: [] for case in cases}
+    deadline, number = math.inf, 0
     while samples:
         began = now()
         # The side that is started first, and timed first, changes: neither always follows a pause.
@@ -125,7 +148,7 @@ def time_cases(
         narrow = all(timing.measured.narrow for timing in _timings(samples))
         if (number >= FEWEST and narrow) or number >= MOST or now() + (now() - began) > deadline:
             break
-    return Times(_timings(samples), neighbours.share(), not_compared)
+    return _timings(samples)
 
 
 Sample = Mapping[str, tuple[float, float]]

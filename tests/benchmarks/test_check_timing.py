@@ -108,7 +108,7 @@ def test_each_clock_is_a_witness(head_is: float, by: str, verdicts: list[Verdict
 
 def test_calls_are_in_turn_and_neither_side_is_always_first() -> None:
     machine = Machine(steady(1.0))
-    machine.time(["hamming_top2", "match"])
+    machine.time(["ingest", "match"])
     rounds = [machine.turns[first : first + 4] for first in range(0, len(machine.turns), 4)]
     for one in rounds:
         assert len({case for _, case in one}) == 1
@@ -116,12 +116,12 @@ def test_calls_are_in_turn_and_neither_side_is_always_first() -> None:
         assert first is fourth
         assert second is third
         assert {first.side, second.side} == {"base", "head"}
-    for case in ("hamming_top2", "match"):
+    for case in ("ingest", "match"):
         leads = [one[0][0].side for one in rounds if one[0][1] == case]
         assert len(leads) == FEWEST * timed.TIMED[case].rounds
         assert abs(leads.count("base") - leads.count("head")) <= 1
-    # The stage is timed in the middle of the operation's rounds, not after them.
-    order = [one[0][1] for one in rounds[: sum(timed.TIMED[case].rounds for case in ("hamming_top2", "match"))]]
+    # The rounds of a case are spread over those of the others.
+    order = [one[0][1] for one in rounds[: sum(timed.TIMED[case].rounds for case in ("ingest", "match"))]]
     assert order != sorted(order)
 
 
@@ -187,13 +187,24 @@ def test_a_budget_too_short_for_a_verdict_gives_none() -> None:
 def test_what_base_cannot_run_is_left_out_with_its_reason_and_is_not_asked_for_again() -> None:
     machine = Machine(steady(1.0))
     machine.errors["base"] = {"match": "ModuleNotFoundError: no match there"}
-    found = machine.time(["match", "hamming_top2"])
+    found = machine.time(["match", "ingest"])
     assert found.not_compared == machine.errors["base"]
-    assert {entry.case for entry in found.timings} == {"hamming_top2"}
-    assert all(process.cases == ["hamming_top2"] for process in machine.started[2:])
-    machine.errors["base"]["hamming_top2"] = "neither"
-    nothing = machine.time(["match", "hamming_top2"])
+    assert {entry.case for entry in found.timings} == {"ingest"}
+    assert all(process.cases == ["ingest"] for process in machine.started[2:])
+    machine.errors["base"]["ingest"] = "neither"
+    nothing = machine.time(["match", "ingest"])
     assert (nothing.timings, len(nothing.not_compared)) == ([], 2)
+
+
+def test_operations_and_stages_have_processes_and_budgets_of_their_own() -> None:
+    machine = Machine(steady(1.0))
+    found = machine.time(["match", "hamming_top2"])
+    assert {entry.case for entry in found.timings} == {"match", "hamming_top2"}
+    assert {tuple(process.cases) for process in machine.started} == {("match",), ("hamming_top2",)}
+    alone, both = (Machine(differing) for _ in range(2))
+    alone.time(["hamming_top2"], budget_s=21.0)
+    both.time(["hamming_top2", "match"], budget_s=63.0)
+    assert sum(process.cases == ["hamming_top2"] for process in both.started) == len(alone.started)
 
 
 def test_what_head_cannot_run_is_an_error_even_if_base_cannot_either() -> None:
