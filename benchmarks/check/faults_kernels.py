@@ -12,6 +12,7 @@ _LANES = f"{_KERNELS}/hamming_top2/lanes.py"
 _BOTH = f"{_KERNELS}/hamming_top2_both/numba_cpu.py"
 _WINDOW = f"{_KERNELS}/hamming_window_top2_both/numba_cpu.py"
 _DETECT = f"{_KERNELS}/akaze/numba_detect.py"
+_ENGINE = f"{_KERNELS}/akaze/numba_cpu.py"
 _OCTAVES = f"{_KERNELS}/akaze/octaves.py"
 _TRITON = f"{_KERNELS}/hamming_top2/triton_gpu.py"
 _ENCODE = "{0}        encode_queries(query[first:last], queries)\n"
@@ -65,6 +66,10 @@ _WINDOW_AGAIN = """                if q % 12 == 0:
                         keys[0, q] = 0
 """
 
+_CONDUCTANCE = (
+    "                numba_scale_space.conductance(smoothed, *before, height, width, job.contrast, scratch)\n"
+)
+
 _DETERMINANT = "        _determinant_row(dx, dy, PAD + i, radius, det, i & 3, first, w, centre, corner, scale)\n"
 
 
@@ -74,7 +79,11 @@ def hamming_twice(percent: int) -> Edit:
 
 
 KERNELS = (
-    _kernel("akaze", Edit(_DETECT, _DETERMINANT, _twice(_DETERMINANT, "True"))),
+    _kernel(
+        "akaze",
+        Edit(_DETECT, _DETERMINANT, _twice(_DETERMINANT, "True")),
+        Edit(_ENGINE, _CONDUCTANCE, _CONDUCTANCE + _CONDUCTANCE),
+    ),
     _kernel("hamming_window_top2_both", Edit(_WINDOW, _WINDOW_FOLD, _WINDOW_FOLD + _WINDOW_AGAIN)),
     _kernel("hamming_top2_both", Edit(_BOTH, _BOTH_BLOCK, _twice(_BOTH_BLOCK, "(7 * tile + block) % 10 == 0"))),
     _kernel("hamming_top2", hamming_twice(10)),
