@@ -135,14 +135,14 @@ def _windows() -> int:
 
 
 def _blocks(scratch: Path) -> int:
-    import pyarrow
-    import pyarrow.parquet
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     from s2fast.folder.run_folder import RunFolder
 
     folder, meeting = RunFolder(scratch / "blocks"), Meeting()
     for key in ("a", "b", "c"):
-        folder.matched.write([key], pyarrow.table({"query": [key], "train": [key], "key": [key]}), None)
-    with _replaced(pyarrow.parquet, "read_table", meeting.around(pyarrow.parquet.read_table)):
+        folder.matched.write([key], pa.table({"query": [key], "train": [key], "key": [key]}), None)
+    with _replaced(pq, "read_table", meeting.around(pq.read_table)):
         folder.matched.rows()
     return min(meeting.most, 2)

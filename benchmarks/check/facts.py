@@ -75,9 +75,6 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
     yield Fact("ingest: blocks decoded", done["ingest"]["blocks"], limit=planned["blocks_decoded"])
     yield Fact("ingest: reads", done["ingest"]["reads"], limit=planned["blocks_decoded"])
     yield from of_calls(config, done, counts["pairs"] or 0)
-    for name in ("pixels_read", "comparisons"):
-        if counts[name] is not None:
-            yield Fact(f"run: {name}", float(counts[name] or 0))
     for name in ("keypoints", "good_matches"):
         yield Fact(f"run: {name}", float(counts[name] or 0), rule="equal")
     yield from of_files(done)

@@ -62,7 +62,7 @@ def injected(injection: Injection, root: Path) -> None:
         if text.count(edit.old) != 1:
             raise CheckError(
                 f"{injection.name}: {edit.file} does not contain the text to replace once: "
-                "update benchmarks/check/faults.py"
+                "update benchmarks/check/faults_*.py"
             )
         path.write_text(text.replace(edit.old, edit.new), "utf-8")
 

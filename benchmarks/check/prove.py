@@ -103,12 +103,12 @@ def prove(names: Sequence[str], loads: Sequence[int], runs: int, cache: Path, re
 
 
 @contextlib.contextmanager
-def busy(processes: int) -> Iterator[None]:
+def busy(processes: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Keep this number of other processes busy in the block."""
     program = [sys.executable, "-c", "while True: pass"]
     started = [subprocess.Popen(program) for _ in range(processes)]
     try:
-        yield
+        yield started
     finally:
         for process in started:
             process.kill()
@@ -193,7 +193,6 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     ]
     for row in rows:
         outcomes = " | ".join(str(row[name]) for name in names)
-        lines.append(
-            f"| {row['trial']} | {row['load']} | {row['runs']} | {outcomes} | {row['median_s']:.0f} | {row['witness']} |"
-        )
+        tried = f"| {row['trial']} | {row['load']} | {row['runs']}"
+        lines.append(f"{tried} | {outcomes} | {row['median_s']:.0f} | {row['witness']} |")
     return "\n".join(lines)

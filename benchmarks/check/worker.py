@@ -19,7 +19,6 @@ from typing import Any
 
 from benchmarks.check.timed import Prepared, prepare
 
-
 _THREADS = Path("/proc/self/task")
 
 

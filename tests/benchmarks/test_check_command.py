@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.check import command, facts, gather, inject, prove, sides, summary
+from benchmarks.check import command, facts, gather, inject, sides, summary
 from benchmarks.check.facts import Fact
+from benchmarks.check.faults import FAULTS
 from benchmarks.check.gather import Gathered
 from benchmarks.check.sides import CheckError, Side, SideError
 from benchmarks.check.statistics import Interval
@@ -103,7 +104,7 @@ def head(tmp_path: Path) -> Side:
 
 
 def test_a_side_runs_its_own_sources(tmp_path: Path, head: Side) -> None:
-    faulty = inject.faulty_side(inject.DECODE, tmp_path)
+    faulty = inject.faulty_side(next(f for f in FAULTS if f.name == "decoding a tile twice"), tmp_path)
     assert faulty.path != head.path
     text = (
         "from importlib.util import find_spec as f;"
@@ -117,22 +118,6 @@ def test_a_side_runs_its_own_sources(tmp_path: Path, head: Side) -> None:
         reader, benchmarks = (Path(name).resolve() for name in told.stdout.split())
         assert reader.is_relative_to(root)
         assert benchmarks.is_relative_to(sides.ROOT)
-
-
-@pytest.mark.parametrize("trial", [name for name, fault in prove.TRIALS.items() if fault])
-def test_every_injection_still_fits_the_sources(trial: str, tmp_path: Path) -> None:
-    injection = prove.TRIALS[trial]
-    assert injection is not None
-    side = inject.faulty_side(injection, tmp_path)
-    assert side.path.name != sides.tree_hash(sides.ROOT)
-    for package in sides.PACKAGES:
-        for source in (side.path / package).resolve().rglob("*.py"):
-            compile(source.read_text("utf-8"), str(source), "exec")
-
-
-def test_an_injection_that_fits_no_more_says_so(tmp_path: Path) -> None:
-    with pytest.raises(CheckError, match="does not contain the text"):
-        inject.faulty_side(inject.Injection("gone", "s2fast/raster/reader.py", "no such text", ""), tmp_path)
 
 
 def test_what_base_is_too_old_for_is_a_row_and_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,32 +164,6 @@ def test_the_facts_find_a_needless_decode(archive: Archive, tmp_path: Path, monk
     found = gather.faults(Gathered(), Gathered(list(facts.of_stages(tmp_path, str(tmp_path / "archive")))))
     # The plan itself says how many blocks there are: no base is needed to find it.
     assert [fault.name for fault in found] == ["ingest: blocks decoded", "ingest: reads"]
-
-
-def test_a_proof_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    codes = iter([0, 1, 0, 3])
-    ran = []
-
-    def one_run(name: str, base: Side, head: Side, cache: Path) -> Result:
-        ran.append(name)
-        return {
-            0: Result("base"),
-            1: Result("base", faults=[gather.Fault("f", "worse", accepted=False)]),
-            3: Result("base", times=times(timed(WIDE)), strict=True),
-        }[next(codes)]
-
-    monkeypatch.setattr(prove, "one_run", one_run)
-    results = tmp_path / "results.jsonl"
-    wanted = {prove.CONTROL: 2, "+15 % in a kernel": 2}
-    prove.prove(dict.fromkeys(wanted, 1), tmp_path, results, "source")
-    prove.prove(wanted, tmp_path, results, "source")
-    assert ran == [prove.CONTROL, "+15 % in a kernel"] * 2
-    prove.prove(wanted, tmp_path, results, "source")
-    assert len(ran) == 4
-    records = prove.read(results, "source")
-    row = prove.table_row("+15 % in a kernel", [record for record in records if record["trial"] != prove.CONTROL])
-    assert (row["runs"], row["found"], row["too noisy"], row["passed"]) == (2, 1, 1, 0)
-    assert prove.read(results, "other sources") == []
 
 
 def test_the_record_is_json() -> None:

@@ -1,0 +1,417 @@
+"""Faults in the stages."""
+
+# ruff: noqa: E501  # replaced text is quoted line by line
+
+from __future__ import annotations
+
+from benchmarks.check.inject import Edit, Injection
+
+_PREFETCH = "s2fast/raster/prefetch.py"
+_READER = "s2fast/raster/reader.py"
+_FOLDER = "s2fast/folder/run_folder.py"
+_BLOCKS = "s2fast/folder/pair_blocks.py"
+_INGEST = "s2fast/stages/ingest.py"
+_EXTRACT = "s2fast/stages/extract.py"
+_MATCH = "s2fast/stages/match.py"
+_VERIFY = "s2fast/stages/verify.py"
+_REPORT = "s2fast/stages/report.py"
+_RULE = "s2fast/stages/matching_rule.py"
+_TABLES = "s2fast/report/tables.py"
+_PAYLOAD = "s2fast/report/payload.py"
+_PAIRS = "s2fast/stages/pairs.py"
+
+
+def _stage(stage: str, file: str, old: str, new: str) -> Injection:
+    return Injection(
+        f"+2 % in {stage}",
+        (Edit(file, old, new),),
+        shows=(f"{stage}, *: instructions",),
+        kinds=("counts",),
+        cases=(stage,),
+    )
+
+
+def _spin(count: int, indent: int) -> str:
+    """Return a line that executes about 178 instructions per count.
+
+    On four scenes of 128 px the stages execute 710, 944, 325, 525 and 1,290 million, in the order below.
+    """
+    return " " * indent + f"sum(range({count}))\n"
+
+
+STAGES = (
+    _stage(
+        "ingest",
+        _INGEST,
+        "    scene = item.scene\n    info =",
+        _spin(20_000, 4) + "    scene = item.scene\n    info =",
+    ),
+    _stage(
+        "extract",
+        _EXTRACT,
+        "    tile = folder.tile(scene_id)\n",
+        "    tile = folder.tile(scene_id)\n" + _spin(27_000, 4),
+    ),
+    _stage(
+        "match",
+        _MATCH,
+        "            tables.append(match_table(pair, matches))\n",
+        "            tables.append(match_table(pair, matches))\n" + _spin(6_100, 12),
+    ),
+    _stage(
+        "verify",
+        _VERIFY,
+        "        verdict, inlier = rule.verdict(matched)\n",
+        "        verdict, inlier = rule.verdict(matched)\n" + _spin(9_900, 8),
+    ),
+    _stage("report", _REPORT, "        written = {}\n", _spin(145_000, 8) + "        written = {}\n"),
+)
+"""More work in the Python part of each stage."""
+
+_COPY = Injection(
+    "a copy of descriptors for each pair",
+    (
+        Edit(
+            _RULE,
+            "            query.prepared(radius, query), train.prepared(radius, query), away=away, backend=self.backend\n",
+            "            query.prepared(radius, query),\n"
+            "            replace(train.prepared(radius, query), descriptors=train.prepared(radius, query).descriptors.copy()),\n"
+            "            away=away,\n"
+            "            backend=self.backend,\n",
+        ),
+        Edit(_RULE, "from dataclasses import dataclass\n", "from dataclasses import dataclass, replace\n"),
+    ),
+    shows=("match * keypoints: peak of arrays *",),
+    kinds=("memory",),
+)
+
+_SECOND_READ = Injection(
+    "a second read of features in verification",
+    (
+        Edit(
+            _VERIFY,
+            "    rows, matches = folder.matched.read(block.matched)\n",
+            "    for name in sorted(names):\n        folder.described(name)\n"
+            "    rows, matches = folder.matched.read(block.matched)\n",
+        ),
+    ),
+    shows=("verify: arrays read",),
+    kinds=("stages",),
+)
+
+_ARRAY_TWICE = Injection(
+    "each array read twice",
+    (
+        Edit(
+            _FOLDER,
+            "        return {name: np.asarray(opened(name)[...]) for name in names}\n",
+            "        any(opened(name)[...] is None for name in names)\n"
+            "        return {name: np.asarray(opened(name)[...]) for name in names}\n",
+        ),
+    ),
+    shows=("extract: arrays read", "match: arrays read", "report: arrays read"),
+    kinds=("stages",),
+)
+
+_TABLE_TWICE = Injection(
+    "each Parquet file read twice",
+    (
+        Edit(
+            _BLOCKS,
+            "        return pq.read_table(pa.BufferReader(self._content(kind, block)))\n",
+            "        pq.read_table(pa.BufferReader(self._content(kind, block)))\n"
+            "        return pq.read_table(pa.BufferReader(self._content(kind, block)))\n",
+        ),
+    ),
+    shows=("*: tables read",),
+    kinds=("stages",),
+)
+
+_FILE_TWICE = Injection(
+    "a Parquet file written twice",
+    (
+        Edit(
+            _BLOCKS,
+            '            self._files.write(f"{kind}/{name}.parquet", content)\n',
+            '            self._files.write(f"{kind}/{name}.parquet", content)\n'
+            '            self._files.write(f"{kind}/{name}.parquet", content)\n',
+        ),
+    ),
+    shows=("match: files written", "verify: files written"),
+    kinds=("stages",),
+)
+
+_EVERY_FILE_TWICE = Injection(
+    "a key and an output written twice",
+    (
+        Edit(
+            _FOLDER,
+            '        self._folder.write(f"{self._path}/{SEAL}", _group_file(finished))\n',
+            '        self._folder.write(f"{self._path}/{SEAL}", _group_file(finished))\n'
+            '        self._folder.write(f"{self._path}/{SEAL}", _group_file(finished))\n',
+        ),
+        Edit(
+            _REPORT,
+            "                written[name] = folder.write(name, data)\n",
+            "                folder.write(name, data)\n                written[name] = folder.write(name, data)\n",
+        ),
+    ),
+    shows=("ingest: files written", "extract: files written", "report: files written"),
+    kinds=("stages",),
+)
+
+_LOOP = Injection(
+    "a loop over pairs in place of columns",
+    (
+        Edit(
+            _TABLES,
+            '    square[names.get_indexer(pd.Index(pairs["query"])), names.get_indexer(pd.Index(pairs["train"]))] = pairs[\n'
+            '        "similarity_pct"\n    ]\n',
+            "    for _, pair in pairs.iterrows():\n"
+            '        square[names.get_loc(pair["query"]), names.get_loc(pair["train"])] = pair["similarity_pct"]\n',
+        ),
+        Edit(
+            _PAYLOAD,
+            '    numbers = pairs["query"].map(number_of), pairs["train"].map(number_of)\n',
+            "    numbers = tuple(\n"
+            "        pd.Series([number_of[pair[side]] for _, pair in pairs.iterrows()], pairs.index)\n"
+            '        for side in ("query", "train")\n'
+            "    )\n",
+        ),
+    ),
+    shows=("report, 16 scenes: instructions", "report: growth exponent"),
+    kinds=("counts", "growth"),
+    cases=("report",),
+)
+
+_CELLS = Injection(
+    "a look-up for each cell of a list",
+    (
+        Edit(
+            "s2fast/report/listing.py",
+            "    for row in pairs[shown].itertuples(index=False):\n",
+            "    for at in range(len(pairs)):\n        row = [pairs[name].iloc[at] for name in shown]\n",
+        ),
+    ),
+    shows=("s2fast pairs, *: instructions",),
+    kinds=("counts",),
+    cases=("s2fast pairs",),
+)
+
+_IMPORT = Injection(
+    "a heavy import at start",
+    (
+        Edit(
+            "s2fast/__init__.py",
+            "from typing import TYPE_CHECKING, Any\n",
+            "from typing import TYPE_CHECKING, Any\n\nimport pandas\n",
+        ),
+    ),
+    shows=(
+        "import s2fast: modules loaded",
+        "s2fast --help: modules loaded",
+        "import s2fast: instructions*",
+        "s2fast --help: instructions*",
+    ),
+    kinds=("stages", "counts"),
+    cases=("import s2fast", "s2fast --help"),
+)
+
+_QUADRATIC = Injection(
+    "a quadratic search of a list",
+    (
+        Edit(
+            _PAIRS,
+            "    return [Pair(query, train, key(features[query], features[train], record.config)) for query, train in pairs]\n",
+            "    found: list[Pair] = []\n"
+            "    for query, train in pairs:\n"
+            "        pair = Pair(query, train, key(features[query], features[train], record.config))\n"
+            "        if pair not in found:\n"
+            "            found.append(pair)\n"
+            "    return found\n",
+        ),
+    ),
+    shows=("match, 16 scenes: instructions", "*: growth exponent"),
+    kinds=("counts", "growth"),
+    cases=("match", "verify", "report", "s2fast pairs"),
+)
+
+_SCENE_LIST = Injection(
+    "every key computed for every scene",
+    (
+        Edit(
+            _INGEST,
+            "    result = StageResult(kept=len(record.usable) - len(todo), strict=record.asked.strict)\n",
+            "    for _ in todo:\n"
+            "        all(tile_key(item, record.config, record.regions) for item in record.usable)\n"
+            "    result = StageResult(kept=len(record.usable) - len(todo), strict=record.asked.strict)\n",
+        ),
+        Edit(
+            _EXTRACT,
+            "    result = StageResult(kept=len(record.usable) - len(todo), backend=backend)\n",
+            "    for _ in todo:\n        features_keys(record)\n"
+            "    result = StageResult(kept=len(record.usable) - len(todo), backend=backend)\n",
+        ),
+    ),
+    shows=("ingest: growth exponent", "extract: growth exponent"),
+    kinds=("counts", "growth"),
+    cases=("ingest", "extract"),
+)
+
+_DECODE = Injection(
+    "decoding a tile twice",
+    (
+        Edit(
+            _READER,
+            "        return read or self._shrunk(",
+            "        if window.row == window.col == 0:\n"
+            "            self._pixels(self._dataset, reduced(window, self.raster.level))\n"
+            "        return read or self._shrunk(",
+        ),
+    ),
+    shows=("ingest: blocks decoded", "ingest: reads"),
+    kinds=("stages",),
+)
+
+_READ_LOCK = Injection(
+    "a lock held while reading",
+    (
+        Edit(
+            _PREFETCH,
+            "                    waiting.append(((window, wanted), self._thread.submit(self.reader.read, window, wanted)))\n",
+            "                    waiting.append(((window, wanted), self._thread.submit(self._locked, window, wanted)))\n",
+        ),
+        Edit(
+            _PREFETCH,
+            "                yield request, pixels.result()\n",
+            "                read = pixels.result()\n                with _LOCK:\n                    yield request, read\n",
+        ),
+        Edit(
+            _PREFETCH,
+            "        self._thread = thread\n",
+            "        self._thread = thread\n\n"
+            "    def _locked(self, window: Window, wanted: npt.NDArray[np.bool_] | None) -> Pixels:\n"
+            "        with _LOCK:\n            return self.reader.read(window, wanted)\n",
+        ),
+        Edit(_PREFETCH, "DEPTH = 1\n", "_LOCK = threading.Lock()\n\nDEPTH = 1\n"),
+        Edit(_PREFETCH, "from collections import deque\n", "import threading\nfrom collections import deque\n"),
+    ),
+    shows=("ingest: windows read while another is written",),
+    kinds=("stages",),
+)
+
+_BLOCK_LOCK = Injection(
+    "a lock held while reading blocks of pairs",
+    (
+        Edit(
+            _BLOCKS,
+            "        return pq.read_table(pa.BufferReader(self._content(kind, block)))\n",
+            "        with _LOCK:\n            return pq.read_table(pa.BufferReader(self._content(kind, block)))\n",
+        ),
+        Edit(_BLOCKS, "_READERS = 16\n", "_LOCK = threading.Lock()\n\n_READERS = 16\n"),
+        Edit(_BLOCKS, "import io\n", "import io\nimport threading\n"),
+    ),
+    shows=("blocks of pairs: reads at the same time",),
+    kinds=("stages",),
+)
+
+_PICTURES = Injection(
+    "a picture and a window kept in float64",
+    (
+        Edit(
+            "s2fast/report/thumbnails.py",
+            "    scene = stored_grey(folder, scene_id, window, side_px) if pixels is None else stretched(pixels)\n",
+            "    kept = None if pixels is None else pixels.astype(np.float64)\n"
+            "    scene = stored_grey(folder, scene_id, window, side_px) if pixels is None else stretched(pixels)\n",
+        ),
+        Edit(
+            _READER,
+            "        left = self._reduction // self.raster.level\n",
+            "        kept = pixels.astype(np.float64)\n        left = self._reduction // self.raster.level\n",
+        ),
+    ),
+    shows=("ingest: peak of arrays *", "report: peak of arrays *"),
+    kinds=("memory",),
+)
+
+_MORE_CALLS = Injection(
+    "a pair and a scene computed twice",
+    (
+        Edit(
+            _RULE,
+            "        good = passing(there, self.settings)\n        if self.settings.mutual:\n",
+            "        hamming_window_top2_both.hamming_window_top2_both(\n"
+            "            query.prepared(radius, query), train.prepared(radius, query), away=away, backend=self.backend\n"
+            "        )\n"
+            "        good = passing(there, self.settings)\n        if self.settings.mutual:\n",
+        ),
+        Edit(
+            _EXTRACT,
+            "    features = detector_of(settings).load().extract(scene, settings, backend, threads)\n",
+            "    detector_of(settings).load().extract(scene, settings, backend, threads)\n"
+            "    features = detector_of(settings).load().extract(scene, settings, backend, threads)\n",
+        ),
+    ),
+    shows=("match: calls of *", "verify: calls of *", "extract: calls of *"),
+    kinds=("stages",),
+)
+
+_AROUND = Injection(
+    "operations called around their table",
+    (
+        Edit(
+            _RULE,
+            "        there, back = hamming_window_top2_both.hamming_window_top2_both(\n",
+            "        from s2fast_kernels.hamming_window_top2_both.reference import hamming_window_top2_both as slow\n\n"
+            "        there, back = slow(\n",
+        ),
+        Edit(
+            _RULE,
+            "            query.prepared(radius, query), train.prepared(radius, query), away=away, backend=self.backend\n",
+            "            query.prepared(radius, query), train.prepared(radius, query), away\n",
+        ),
+        Edit(
+            "kernels/s2fast_kernels/akaze/__init__.py",
+            "    engine = resolve(ENGINES, backend).load()(threads=threads)\n",
+            "    from s2fast_kernels.akaze.numba_cpu import NumbaEngine\n\n    engine = NumbaEngine(threads=threads)\n",
+        ),
+    ),
+    shows=("*: operations that should be called and are not",),
+    kinds=("stages",),
+)
+
+_OTHER_RESULTS = Injection(
+    "another threshold of the detector",
+    (
+        Edit(
+            "s2fast/detectors/akaze.py",
+            "AkazeSettings(settings.threshold, ",
+            "AkazeSettings(4 * settings.threshold, ",
+        ),
+    ),
+    shows=("run: keypoints", "run: good_matches"),
+    kinds=("stages",),
+)
+
+STAGE_FAULTS = (
+    *STAGES,
+    _COPY,
+    _SECOND_READ,
+    _ARRAY_TWICE,
+    _TABLE_TWICE,
+    _FILE_TWICE,
+    _EVERY_FILE_TWICE,
+    _LOOP,
+    _CELLS,
+    _IMPORT,
+    _QUADRATIC,
+    _SCENE_LIST,
+    _DECODE,
+    _READ_LOCK,
+    _BLOCK_LOCK,
+    _PICTURES,
+    _MORE_CALLS,
+    _AROUND,
+    _OTHER_RESULTS,
+)
+"""Faults in the stages."""

@@ -1,0 +1,194 @@
+"""The injected faults: each fits the sources, each fact has one, and cheap ones are found."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.check import compiled, concurrency, faults, gather, inject, memory, prove, sides
+from benchmarks.check.cases import CASES
+from benchmarks.check.facts import COLLECTORS, Fact, against_base, collectors_of, of_imports, of_stages
+from benchmarks.check.gather import Fault
+from benchmarks.check.inject import Edit, Injection
+from benchmarks.check.sides import CheckError
+from benchmarks.check.summary import Result
+from benchmarks.check.timed import TIMED
+from s2fast.folder.pair_blocks import PairBlocks
+from s2fast.raster.prefetch import ReaderAhead
+from tests.archives import Archive
+
+NAMES = [fault.name for fault in faults.FAULTS]
+
+
+def fault_of(name: str) -> Injection:
+    return next(fault for fault in faults.FAULTS if fault.name == name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_injection_still_fits_the_sources_and_compiles(name: str, tmp_path: Path) -> None:
+    fault = fault_of(name)
+    inject.injected(fault, tmp_path)
+    assert sides.tree_hash(tmp_path) != sides.tree_hash(sides.ROOT)
+    for file in {edit.file for edit in fault.edits}:
+        compile((tmp_path / file).read_text("utf-8"), file, "exec")
+
+
+def test_an_injection_that_fits_no_more_says_so(tmp_path: Path) -> None:
+    gone = Injection("gone", (Edit("s2fast/raster/reader.py", "no such text", ""),), shows=("f",))
+    with pytest.raises(CheckError, match="does not contain the text"):
+        inject.injected(gone, tmp_path)
+
+
+def test_faults_have_their_own_names_and_look_at_something_that_exists() -> None:
+    assert len(set(NAMES)) == len(NAMES)
+    for fault in faults.FAULTS:
+        assert fault.shows
+        assert bool(fault.kinds) != bool(fault.timed)
+        assert set(fault.kinds) <= set(gather.KINDS)
+        assert set(fault.cases) <= set(CASES)
+        assert set(fault.timed) <= set(TIMED)
+        assert bool(fault.cases) == bool(set(fault.kinds) & set(gather.COUNTED))
+
+
+def small(archive: Archive, tmp_path: Path) -> str:
+    """Return a folder that is laid out as the check's archive."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    (folder / "scenes").symlink_to(archive.scenes)
+    (folder / "regions.geojson").symlink_to(archive.regions)
+    return str(folder)
+
+
+def uncovered(names: Iterable[str]) -> list[str]:
+    """Return the facts that no fault should turn red."""
+    return [name for name in names if not any(prove.is_witness(fault, name) for fault in faults.FAULTS)]
+
+
+def test_every_fact_of_the_stages_has_a_fault(archive: Archive, tmp_path: Path) -> None:
+    found = {fact.name for fact in of_stages(tmp_path, small(archive, tmp_path))}
+    found |= {fact.name for fact in of_imports(tmp_path, "")}
+    assert len(found) > 20
+    assert not uncovered(found)
+
+
+def test_every_fact_of_memory_has_a_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Only the names are wanted here.
+    monkeypatch.setattr("s2fast.pipeline.run_stages", lambda *_arguments, **_options: None)
+    monkeypatch.setattr(memory, "_array_peak", lambda name, *_calls: Fact(f"{name}: peak of arrays [MiB]", 1.0))
+    monkeypatch.setattr(memory, "_CALLS", 1)
+    functions = [getattr(memory, COLLECTORS[what].partition(":")[2]) for what in collectors_of("memory")]
+    found = [fact.name for function in functions for fact in function(tmp_path, "")]
+    assert len(found) == len(functions) + 3
+    assert not uncovered(found)
+
+
+def test_every_count_has_a_fault() -> None:
+    found = []
+    for name, case in CASES.items():
+        measures = ["instructions"]
+        if case.kind == "operation":
+            measures += ["instructions of compiled code", "simulated cache misses"]
+        found += [f"{label}: {measure}" for label in case.labels(name).values() for measure in measures]
+        if len(case.sizes) > 1:
+            found.append(f"{name}: growth exponent")
+    assert not uncovered(found)
+
+
+def test_every_measure_of_compiled_code_has_a_fault() -> None:
+    measures = [
+        fact.name for fact in compiled.of_assembly("hamming_top2.numba_cpu._search_panel", "", counts_vectors=True)
+    ]
+    gpu = ("registers", "spilled bytes", "shared memory [bytes]", "blocks on an SM", "tensor instructions")
+    measures += [f"gpu sm_90: {name}" for name in (*gpu, "instructions a comparison")]
+    assert not uncovered([*measures, "numba: functions with a parallel loop"])
+
+
+def test_what_overlaps_is_counted_and_a_lock_is_found(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = small(archive, tmp_path)
+    free = {fact.name: fact for fact in concurrency.of_waits(tmp_path / "free", folder)}
+    assert not uncovered(free)
+    monkeypatch.setattr(concurrency, "PATIENCE_S", 0.2)
+    lock = threading.Lock()
+
+    def locked(owner: Any, name: str) -> None:
+        function = getattr(owner, name)
+
+        def held(*arguments: Any, **options: Any) -> Any:
+            with lock:
+                return function(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, held)
+
+    locked(PairBlocks, "_read")
+    # Reading ahead by 0 windows is what a lock that is held while a window is written comes to.
+    monkeypatch.setattr(ReaderAhead.windows, "__defaults__", (0,))
+    blocked = {fact.name: fact for fact in concurrency.of_waits(tmp_path / "blocked", folder)}
+    worse = {name for name in free if against_base(blocked[name], free[name])}
+    assert worse == {"blocks of pairs: reads at the same time", "ingest: windows read while another is written"}
+
+
+def test_an_array_more_per_call_is_found_and_an_equal_call_is_not() -> None:
+    def call(extra_kib: int) -> object:
+        return np.ones(2 << 17).sum() + (np.ones(extra_kib << 7).sum() if extra_kib else 0)
+
+    def kept(extra_kib: int) -> object:
+        arrays = [np.ones(2 << 17), np.ones(extra_kib << 7)]
+        return sum(array.sum() for array in arrays)
+
+    base = memory._array_peak("f", lambda: kept(0))
+    assert 2 <= base.value < 2.1
+    assert against_base(memory._array_peak("f", lambda: kept(0)), base) is None
+    assert against_base(memory._array_peak("f", lambda: kept(64)), base)
+    assert against_base(memory._array_peak("f", lambda: call(64)), base) is None
+
+
+def test_outcomes_name_the_witness() -> None:
+    fault = Injection("f", (), shows=("a: *",), kinds=("stages",))
+    right, other = Fault("a: b", "1 → 2", accepted=False), Fault("c: d", "1 → 2", accepted=False)
+    both = prove.judged(fault, Result("base", faults=[right, other]))
+    assert both == {"outcome": "found", "witnesses": ["a: b"], "others": ["c: d"]}
+    assert prove.judged(fault, Result("base", faults=[other]))["outcome"] == "false alarm"
+    assert prove.judged(None, Result("base", faults=[right]))["outcome"] == "false alarm"
+    assert prove.judged(fault, Result("base"))["outcome"] == "missed"
+    assert prove.judged(None, Result("base"))["outcome"] == "missed"
+
+
+def test_a_proof_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Fault("ingest: reads", "1 → 2", accepted=False)
+    ran = []
+
+    def one_run(injection: Injection | None, *_sides: object) -> Result:
+        ran.append(injection and injection.name)
+        return Result("base", faults=[found] if injection else [])
+
+    monkeypatch.setattr(prove, "one_run", one_run)
+    results, names = tmp_path / "results.jsonl", [prove.CONTROL, "decoding a tile twice"]
+    prove.prove(names, [0], 1, tmp_path, results, "source")
+    prove.prove(names, [0, 1], 2, tmp_path, results, "source")
+    assert len(ran) == 2 * 2 * 2
+    prove.prove(names, [0, 1], 2, tmp_path, results, "source")
+    assert len(ran) == 8
+    assert prove.read(results, "other sources") == []
+    rows = prove.table(names, [0, 1, 2], prove.read(results, "source"))
+    assert [(row["trial"], row["load"], row["runs"]) for row in rows] == [
+        (name, load, 2) for name in names for load in (0, 1)
+    ]
+    assert [row["found"] for row in rows] == [0, 0, 2, 2]
+    text = prove.markdown(rows).splitlines()
+    assert {line.count("|") for line in text} == {10}
+    assert text[-1].endswith("| ingest: reads |")
+    assert "environment" in json.loads(results.read_text().splitlines()[0])
+
+
+def test_busy_processes_end_with_the_run() -> None:
+    with prove.busy(2) as started:
+        assert [process.poll() for process in started] == [None, None]
+    assert all(process.poll() is not None for process in started)
