@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -64,13 +63,11 @@ def match_unit(block: Sequence[Pair], rule: MatchingRule, budget_bytes: int, out
     scenes = load_scenes(folder, names, budget_bytes)
     results: list[PairResult] = []
     tables: list[pa.Table] = []
-    for query, group in itertools.groupby(block, key=lambda pair: pair.query):
-        pairs = list(group)
-        trains = [scenes[pair.train] for pair in pairs]
-        found = rule.good_matches(scenes[query], trains)
-        for pair, train, matches in zip(pairs, trains, found, strict=True):
-            results.append(pair_result(pair, len(scenes[query].descriptors), len(train.descriptors), matches))
-            tables.append(match_table(pair, matches))
+    found = rule.good_matches([(scenes[pair.query], scenes[pair.train]) for pair in block])
+    for pair, matches in zip(block, found, strict=True):
+        sizes = len(scenes[pair.query].descriptors), len(scenes[pair.train].descriptors)
+        results.append(pair_result(pair, *sizes, matches))
+        tables.append(match_table(pair, matches))
     rows = pa.Table.from_pylist([asdict(result) for result in results])
     folder.matched.write([pair.key for pair in block], rows, pa.concat_tables(tables).unify_dictionaries())
 
