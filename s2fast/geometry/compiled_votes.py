@@ -225,29 +225,25 @@ def highest_votes(
     sums = np.zeros((side, side))
     for i in range(len(moved)):
         sums[int(np.rint(moved[i, 1] / bin_px)) + half, int(np.rint(moved[i, 0] / bin_px)) + half] += share[i]
-    counts = np.zeros((side + 2 * reach, side + 2 * reach), np.float32)
+    padded = np.zeros((side + 2 * reach, side + 2 * reach), np.float32)
+    # Bin by bin: every sum gets its terms in the order in which cv2.filter2D adds them, without the zeros.
     for row in range(side):
         for column in range(side):
-            counts[row + reach, column + reach] = np.float32(sums[row, column])
-    votes = np.zeros((side, side), np.float32)
-    for row in range(side):
-        total = votes[row]
-        # Row by row, then column by column, as cv2.filter2D adds: the sums are the same.
-        for down in range(len(disc)):
-            source = counts[row + down]
-            for right in range(len(disc)):
-                if disc[down, right] != 0:
-                    part = source[right : right + side]
-                    for column in range(side):
-                        total[column] += part[column]
-    found = np.empty((2, 3))
+            count = np.float32(sums[row, column])
+            if count != 0:
+                for down in range(len(disc)):
+                    for right in range(len(disc)):
+                        if disc[down, right] != 0:
+                            padded[row + down, column + right] += count
+    votes = padded[reach : side + reach, reach : side + reach]
+    found, around = np.empty((2, 3)), int(apart / bin_px) + 1
     for number in range(2):
         row, column, most = _highest(votes)
         x, y = bin_px * (column - half), bin_px * (row - half)
         found[number, 0], found[number, 1], found[number, 2] = x, y, most
         if number == 0:
-            for r in range(side):
-                for c in range(side):
+            for r in range(max(0, row - around), min(side, row + around + 1)):
+                for c in range(max(0, column - around), min(side, column + around + 1)):
                     dy, dx = bin_px * (r - half) - y, bin_px * (c - half) - x
                     if dy * dy + dx * dx < apart * apart:
                         votes[r, c] = 0

@@ -45,16 +45,27 @@ def explained_by_paint(
 def share_noise(query: FixedPattern, train: FixedPattern) -> bool:
     """Return whether two scenes share noise; see `s2fast.image.fixed_pattern.share_noise`."""
     if np.array_equal(query.sample_at, train.sample_at):
-        rows = np.arange(len(query.sample_at)), np.arange(len(train.sample_at))
+        here = there = np.arange(len(query.sample_at))
+        one, other = query.power, train.power
     else:
-        here, there = fixed_pattern.common_blocks(query, train)
-        rows = np.array(here, np.int64), np.array(there, np.int64)
-    if len(rows[0]) < fixed_pattern.LEAST_BLOCKS:
+        rows = fixed_pattern.common_blocks(query, train)
+        here, there = (np.array(part, np.int64) for part in rows)
+        one, other = (_products(part.spectra, part.spectra, at, at) for part, at in ((query, here), (train, there)))
+    if len(here) < fixed_pattern.LEAST_BLOCKS:
         return False
-    together, one, other = _cross_spectrum(query.spectra, train.spectra, *rows)
-    starts = fixed_pattern.STARTS
-    sums = [np.add.reduceat(spectrum, starts) for spectrum in (together, one, other)]
-    return fixed_pattern.is_noise(sums[0] / np.sqrt(np.maximum(sums[1] * sums[2], 1e-12)))
+    together = _products(query.spectra, train.spectra, here, there)
+    return fixed_pattern.is_noise(together / np.sqrt(np.maximum(one * other, 1e-12)))
+
+
+def _products(
+    query: npt.NDArray[np.complex64],
+    train: npt.NDArray[np.complex64],
+    here: npt.NDArray[np.int64],
+    there: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float32]:
+    """Return the real part of the cross-spectrum of blocks, summed over the frequencies of each band."""
+    parts = _sum_of_products(query.view(np.float32), train.view(np.float32), here, there)
+    return np.asarray(np.add.reduceat(parts[::2] + parts[1::2], fixed_pattern.STARTS))
 
 
 @njit(nogil=True)
@@ -115,20 +126,16 @@ def _identical(
 
 
 @njit(nogil=True)
-def _cross_spectrum(
-    query: npt.NDArray[np.complex64],
-    train: npt.NDArray[np.complex64],
+def _sum_of_products(
+    query: npt.NDArray[np.float32],
+    train: npt.NDArray[np.float32],
     here: npt.NDArray[np.int64],
     there: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the sums over common blocks of the products of two spectra, and of their squares."""
-    count = query.shape[1]
-    together, one, other = np.zeros(count), np.zeros(count), np.zeros(count)
+) -> npt.NDArray[np.float32]:
+    """Return the products of rows of two arrays, element by element, summed over the rows."""
+    sums = np.zeros(query.shape[1], np.float32)
     for block in range(len(here)):
-        ours, theirs = query[here[block]], train[there[block]]
-        for i in range(count):
-            a, b, c, d = ours[i].real, ours[i].imag, theirs[i].real, theirs[i].imag
-            together[i] += a * c + b * d
-            one[i] += a * a + b * b
-            other[i] += c * c + d * d
-    return together, one, other
+        q, t = here[block], there[block]
+        for i in range(len(sums)):
+            sums[i] += query[q, i] * train[t, i]
+    return sums

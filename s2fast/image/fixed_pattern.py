@@ -139,7 +139,12 @@ class FixedPattern:
         """(m, f) spectra of the blocks at the frequencies `_BANDS`, in the order of the bands."""
         blocks = self.sample.astype(np.float32)
         blocks -= blocks.mean(axis=(1, 2), keepdims=True)
-        return np.asarray(rfft2(blocks * _WINDOW).reshape(len(blocks), -1)[:, _BANDS], np.complex64)
+        return np.ascontiguousarray(rfft2(blocks * _WINDOW).reshape(len(blocks), -1)[:, _BANDS], np.complex64)
+
+    @cached_property
+    def power(self) -> npt.NDArray[np.float32]:
+        """Power of all blocks, summed over the frequencies of each band."""
+        return np.asarray(np.add.reduceat((self.spectra.real**2 + self.spectra.imag**2).sum(axis=0), STARTS))
 
     def profiles(self, axis: int) -> tuple[dict[int, npt.NDArray[np.float32]], dict[int, npt.NDArray[np.float32]]]:
         """Return high-pass filtered profiles of columns (axis 1) or rows (axis 0), for either half of the scene.
