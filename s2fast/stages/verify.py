@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,7 +127,14 @@ def _with_matched_blocks(blocks: Sequence[Sequence[Pair]], record: RunRecord, fo
     return found
 
 
-def verify_unit(block: Block, config: Config, rule: VerdictRule, out: str, held: Held | None = None) -> None:
+def verify_unit(
+    block: Block,
+    config: Config,
+    rule: VerdictRule,
+    out: str,
+    held: Held | None = None,
+    wait: Callable[[], object] | None = None,
+) -> None:
     """Verify one block of pairs and write its verdicts and matches.
 
     Parameters
@@ -142,6 +149,8 @@ def verify_unit(block: Block, config: Config, rule: VerdictRule, out: str, held:
         Address of the run folder.
     held
         The block as it has just been matched; None: read it from the run folder.
+    wait
+        Called before anything is written: returns when the block's matches are stored, and raises what went wrong.
     """
     folder = RunFolder(out)
     held = held or _read(folder, block, config)
@@ -166,6 +175,8 @@ def verify_unit(block: Block, config: Config, rule: VerdictRule, out: str, held:
     if config.output.keep_matches != "none":
         inlier = [flags for _, flags in judged] if config.verification.enabled else None
         kept = held.found.table(inlier, inliers_only=config.output.keep_matches == "inliers" and inlier is not None)
+    if wait is not None:
+        wait()
     folder.verified.write([pair.key for pair in block.pairs], pa.Table.from_pylist(rows, schema=ROW_SCHEMA), kept)
 
 
