@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.calls import WINDOW, WindowScene, window_scene
 from benchmarks.harness import emit, option_parser, ratio
 from s2fast.results import Run
-from s2fast.stages.match import load_scenes
+from s2fast.stages.scenes import load_scenes
 from s2fast_kernels.hamming_top2.reference import Top2
 from s2fast_kernels.hamming_window_top2 import hamming_window_top2
 from s2fast_kernels.hamming_window_top2_both import WindowRows, hamming_window_top2_both

@@ -43,14 +43,16 @@ def hamming_top2_both(rows: int) -> Call:
     return lambda: search(query, train, offsets, backend="numba")
 
 
-def hamming_window_top2_both(rows: int) -> Call:
-    """Return a search of one scene near the positions of another, on prepared rows."""
+def window_matches(rows: int) -> Call:
+    """Return a search of one scene near the positions of another, and at a wrong place, on prepared rows."""
     from s2fast_kernels.hamming_window_top2_both import WindowRows
-    from s2fast_kernels.hamming_window_top2_both import hamming_window_top2_both as search
+    from s2fast_kernels.window_matches import window_matches as search
+    from s2fast_kernels.window_matches.contract import MatchTest
 
     rng = np.random.default_rng(2)
     query, train = (WindowRows.of(*window_scene(rng, rows), WINDOW) for _ in range(2))
-    return lambda: search(query, train, backend="numba")
+    away, test = np.array([[[0.0, 0.0], [7.3 * WINDOW, -4.1 * WINDOW]]]), MatchTest(0.9, 160, mutual=True)
+    return lambda: search([(query, train)], away, test, backend="numba")
 
 
 def akaze(side_px: int) -> Call:
@@ -77,7 +79,7 @@ class Sized:
 
 CALLS: Mapping[str, Sized] = {
     "akaze": Sized(akaze, 256),
-    "hamming_window_top2_both": Sized(hamming_window_top2_both, 20_000),
+    "window_matches": Sized(window_matches, 20_000),
     "hamming_top2_both": Sized(hamming_top2_both, 1_000),
     "hamming_top2": Sized(hamming_top2, 1_000),
 }

@@ -227,6 +227,10 @@ class PairResult:
     radius_m: float
     """Search radius [m]: ``matching.radius_m``, or the value determined for "auto"."""
 
+    def as_row(self) -> dict[str, Any]:
+        """Return the values by column."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
 
 @dataclass(frozen=True, slots=True)
 class PairVerdict:
@@ -307,3 +311,7 @@ class PairVerdict:
 
     null_verified: int = 0
     """Number of null trials that were verified nevertheless."""
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the values by column."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from s2fast import detectors
@@ -133,9 +134,17 @@ def _run_all(
     discarded: set[str] = set()
     while True:
         try:
+            verified = 0
             for name in stages:
                 lock.confirm()
-                changed |= _run_stage(name, record, folder, workplace, progress)
+                stage = STAGES[name]
+                if name == "match" and "verify" in stages:
+                    stage = partial(match.run, verifies=True)
+                elif name == "verify":
+                    stage = partial(verify.run, verified=verified)
+                result = _run_stage(name, stage, record, folder, workplace, progress)
+                verified = result.verified
+                changed |= bool(result.done or result.problems)
                 record.save(folder)
         except DamageError as error:
             if error.seal in discarded:
@@ -250,8 +259,10 @@ def _forget_stale_tables(record: RunRecord) -> None:
         record.history.tables_key = ""
 
 
-def _run_stage(name: str, record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> bool:
-    """Run one stage and record its outcome; return whether it changed anything."""
+def _run_stage(
+    name: str, stage: Stage, record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress
+) -> StageResult:
+    """Run one stage and record its outcome."""
     start = time.perf_counter()
     history = record.history
     if name == "report":
@@ -260,7 +271,7 @@ def _run_stage(name: str, record: RunRecord, folder: RunFolder, workplace: Workp
             # While tables are replaced, or if this process is killed, readers must not see a finished run.
             history.tables_key = ""
             record.save(folder)
-    result = STAGES[name](record, folder, workplace, progress)
+    result = stage(record, folder, workplace, progress)
     for scene_id, problem in result.problems.items():
         log.warning("%s skipped: %s", scene_id, problem, extra=RECORDED)
     history.problems.update(result.problems)
@@ -269,8 +280,8 @@ def _run_stage(name: str, record: RunRecord, folder: RunFolder, workplace: Workp
         history.warnings = list(result.summary.warnings)
         history.tables_key, history.tables = keys.tables_key(record), dict(result.summary.tables)
     if not result.done and name in history.stages:
-        return bool(result.problems)
+        return result
     history.stages[name] = StageRecord(
         seconds=round(time.perf_counter() - start, 3), done=result.done, kept=result.kept, backend=result.backend
     )
-    return bool(result.done or result.problems)
+    return result

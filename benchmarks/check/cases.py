@@ -47,7 +47,7 @@ _SCENES = (4, 8, 16)
 
 CASES: Mapping[str, Case] = {
     "akaze": Case("operation", "windows", (1, 4)),
-    "hamming_window_top2_both": Case("operation", "keypoints", (1_000, 4_000, 16_000)),
+    "window_matches": Case("operation", "keypoints", (1_000, 4_000, 16_000)),
     "hamming_top2_both": Case("operation", "keypoints", (250, 500, 1_000), _square),
     "hamming_top2": Case("operation", "keypoints", (250, 500, 1_000), _square),
     "ingest": Case("stage", "scenes", _SCENES),

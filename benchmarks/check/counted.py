@@ -14,8 +14,8 @@ import pstats
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,7 +48,9 @@ class Counted:
     """Calls of Python functions, at the first size of a stage."""
 
 
-def count(side: Side, cases: Sequence[str], scenes: Path, *, growth: bool, caches: bool) -> list[Counted]:
+def count(
+    side: Side, cases: Sequence[str], scenes: Path, *, growth: bool, caches: bool
+) -> tuple[list[Counted], dict[str, str]]:
     """Count the cases of one side, in one process for each kind of case.
 
     Parameters
@@ -62,23 +64,31 @@ def count(side: Side, cases: Sequence[str], scenes: Path, *, growth: bool, cache
     caches
         Simulate caches for the operations, which doubles their time.
 
+    Returns
+    -------
+    tuple
+        The counts, and why the side cannot run the other cases.
+
     Raises
     ------
     SideError
-        The side cannot run a case; the message is the process's last line.
+        A process failed; the message is its last line.
     """
-    found = []
+    found: list[Counted] = []
+    errors: dict[str, str] = {}
     for program in _PROGRAMS:
         wanted = [name for name in cases if CASES[name].kind == program]
         if wanted:
             simulated = CACHES if caches and program == "operation" else ()
-            found += _count_program(side, program, wanted, scenes, growth=growth, options=simulated)
-    return found
+            counted, why = _count_program(side, program, wanted, scenes, growth=growth, options=simulated)
+            found += counted
+            errors |= why
+    return found, errors
 
 
 def _count_program(
     side: Side, program: str, cases: Sequence[str], scenes: Path, *, growth: bool, options: Sequence[str]
-) -> list[Counted]:
+) -> tuple[list[Counted], dict[str, str]]:
     with tempfile.TemporaryDirectory() as folder:
         profiles = Path(folder)
         environment = worker_environment(side) | INSTRUCTION_SET | {"NUMBA_CACHE_DIR": f"{side.cache}-avx2"}
@@ -98,10 +108,11 @@ def _count_program(
             case, _, size = label.rpartition("/")
             functions = profile.by_name(kernels)
             counted.append(Counted(case, int(size), profile, functions, named["python"].get(label, {})))
-    absent = set(cases) - {one.case for one in counted}
+    errors: dict[str, str] = named["errors"]
+    absent = set(cases) - {one.case for one in counted} - set(errors)
     if absent:
         raise SideError(side.name, f"valgrind wrote no profile of {', '.join(sorted(absent))}")
-    return counted
+    return counted, errors
 
 
 def _run(side: Side, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -117,10 +128,19 @@ class Counter:
         self.sizes = sizes
         """``none``: no valgrind, only fill the caches; ``first`` or ``all`` sizes of a case."""
         self.python: dict[str, dict[str, int]] = {}
+        self.errors: dict[str, str] = {}
 
     def sizes_of(self, case: str) -> Sequence[int]:
         """Return the sizes to run a case at."""
         return CASES[case].sizes if self.sizes == "all" else CASES[case].sizes[:1]
+
+    @contextmanager
+    def attempt(self, cases: Sequence[str]) -> Iterator[None]:
+        """Record why these cases cannot run, if they cannot: an older base may lack them."""
+        try:
+            yield
+        except Exception as error:  # reported by the caller
+            self.errors |= dict.fromkeys(cases, f"{type(error).__name__}: {error}")
 
     def run(self, size: int, case: str, call: Call) -> None:
         """Run a call; count it under valgrind."""
@@ -151,11 +171,12 @@ def count_operations(cases: Sequence[str], counter: Counter, scratch: Path, scen
     """Count operations, each after two calls that load it."""
     del scratch, scenes
     for case in cases:
-        for size in counter.sizes_of(case):
-            call = _operation(case, size)
-            call()
-            call()
-            counter.run(size, case, call)
+        with counter.attempt([case]):
+            for size in counter.sizes_of(case):
+                call = _operation(case, size)
+                call()
+                call()
+                counter.run(size, case, call)
 
 
 def _operation(case: str, size: int) -> Call:
@@ -182,6 +203,11 @@ def _akaze_windows(windows: int, side_px: int = 256) -> Call:
 def count_stages(cases: Sequence[str], counter: Counter, scratch: Path, scenes: Path) -> None:
     """Count stages, by commands in this process: a whole run for each size, after one that loads everything."""
     sizes = sorted({size for case in cases for size in counter.sizes_of(case)})
+    with counter.attempt(cases):
+        _count_runs(cases, sizes, counter, scratch, scenes)
+
+
+def _count_runs(cases: Sequence[str], sizes: Sequence[int], counter: Counter, scratch: Path, scenes: Path) -> None:
     _run_stages(cases, scratch / "warm", scenes, sizes[0], lambda _case, call: call())
     if counter.sizes == "none":
         return
@@ -265,7 +291,7 @@ def main(program: str, cases: str, sizes: str, folder: str, scenes: str) -> None
         # What a command prints is counted, but must not mix with the caller's own output.
         os.dup2(nowhere.fileno(), 1)
         _PROGRAMS[program](cases.split(","), counter, Path(scratch), Path(scenes))
-    names = {"kernels": _kernels(), "python": counter.python}
+    names = {"kernels": _kernels(), "python": counter.python, "errors": counter.errors}
     (Path(folder) / "names.json").write_text(json.dumps(names))
 
 

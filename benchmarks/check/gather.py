@@ -117,13 +117,19 @@ def _add_counts(found: Gathered, side: Side, kinds: Sequence[str], cases: Sequen
         record = json.loads(kept.read_text("utf-8"))
         found.facts.extend(Fact(**fact) for fact in record["facts"])
         found.functions.update(record["functions"])
+        found.left_out.update(record["errors"])
         return
-    runs = counted.count(side, cases, scenes, growth="growth" in kinds, caches="misses" in kinds)
+    runs, errors = counted.count(side, cases, scenes, growth="growth" in kinds, caches="misses" in kinds)
+    for case, reason in errors.items():
+        if side.name != "base":
+            raise SideError(side.name, f"{case}: {reason}")
+        found.left_out[case] = reason
     facts, functions = facts_of_counts(runs, kinds)
     found.facts.extend(facts)
     found.functions.update(functions)
     if side.name == "base":
-        kept.write_text(json.dumps({"facts": [asdict(fact) for fact in facts], "functions": functions}), "utf-8")
+        record = {"facts": [asdict(fact) for fact in facts], "functions": functions, "errors": errors}
+        kept.write_text(json.dumps(record), "utf-8")
 
 
 def facts_of_counts(

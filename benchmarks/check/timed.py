@@ -43,7 +43,7 @@ class Timed:
 
 OPERATION_SIZES: Mapping[str, int] = {
     "akaze": 192,
-    "hamming_window_top2_both": 20_000,
+    "window_matches": 20_000,
     "hamming_top2_both": 2_000,
     "hamming_top2": 2_000,
 }

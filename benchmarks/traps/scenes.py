@@ -117,7 +117,7 @@ def at(found: MatchedScene, right: float, down: float) -> MatchedScene:
 def judged(query: MatchedScene, train: MatchedScene, config: Config = PRIOR) -> Judgement:
     """Match and verify two scenes as a run does."""
     rule = VerdictRule(MatchingRule(config.matching, "numba"), config.verification)
-    (found,) = rule.matching.good_matches(query, [train])
+    (found,) = rule.matching.good_matches([(query, train)])
     pair = Pair("query", "train", "")
     return rule.judge(Matched(pair, query, train, found.query_row, found.train_row, found.distance, found.radius_m))
 

@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
 
-from s2fast_kernels import akaze, hamming_top2, hamming_top2_both, hamming_window_top2, hamming_window_top2_both
+from s2fast_kernels import (
+    akaze,
+    hamming_top2,
+    hamming_top2_both,
+    hamming_window_top2,
+    hamming_window_top2_both,
+    window_matches,
+)
 from s2fast_kernels.backends import Backend
 
 
@@ -64,10 +71,10 @@ OPERATIONS = (
         engines=akaze.ENGINES,
     ),
     Operation(
-        "hamming_window_top2_both",
-        hamming_window_top2_both.BACKENDS,
+        "window_matches",
+        window_matches.BACKENDS,
         "s2fast_kernels.hamming_top2.cases",
-        "match, once per pair and radius, and verify, once per wrong offset; the default",
+        "match, once per block of pairs or per pair and radius, and verify, for the wrong offsets; the default",
         ("match", "verify"),
         {"matching.mode": "windowed"},
     ),
@@ -86,6 +93,12 @@ OPERATIONS = (
         "match, once per query and block of pairs, if exhaustive and not mutual; twice for mutual on other backends",
         ("match",),
         {"matching.mode": "exhaustive", "matching.mutual": False},
+    ),
+    Operation(
+        "hamming_window_top2_both",
+        hamming_window_top2_both.BACKENDS,
+        "s2fast_kernels.hamming_top2.cases",
+        "never: the definition of window_matches, which searches with its kernel",
     ),
     Operation(
         "hamming_window_top2",

@@ -21,16 +21,16 @@ from s2fast.geometry.standard_errors import standard_errors
 _ROUNDS = 20
 """Maximum number of iterations; each selects the inliers and repeats the fit."""
 
-_MAX_CHANCE = 1e-3
+MAX_CHANCE = 1e-3
 """Significance level of the F tests: a trend with a larger p-value is rejected."""
 
-_LEAST_TREND_PX = 0.5
+LEAST_TREND_PX = 0.5
 """Smallest trend to report: displacement of the edge of the ground relative to its middle [px of the coarser grid]."""
 
-_LEAST_INLIERS = 6
+LEAST_INLIERS = 6
 """Minimum number of matches that determine an affinity."""
 
-_THINNEST = 1e-4
+THINNEST = 1e-4
 """Minimum of det / trace^2 of the positions' scatter matrix: matches along a line do not determine an affinity."""
 
 
@@ -116,7 +116,7 @@ def _fitted(
     inliers: npt.NDArray[np.bool_],
 ) -> Affinity | None:
     """Fit the inliers by weighted least squares; return None if they are too few or show no significant trend."""
-    if np.count_nonzero(inliers) < _LEAST_INLIERS:
+    if np.count_nonzero(inliers) < LEAST_INLIERS:
         return None
     at, moved, weight = at[inliers], moved[inliers], weight[inliers]
     centre, mean = weight @ at / weight.sum(), weight @ moved / weight.sum()
@@ -124,18 +124,18 @@ def _fitted(
     normal = design.T @ (weight[:, None] * design)
     # Positions are relative to the centre, so only their scatter decides whether they determine a trend.
     spread = normal[1:, 1:]
-    if np.linalg.det(spread) <= _THINNEST * np.trace(spread) ** 2:
+    if np.linalg.det(spread) <= THINNEST * np.trace(spread) ** 2:
         return None
     solution = np.linalg.solve(normal, design.T @ (weight[:, None] * moved))
     around, residual = moved - mean, moved - design @ solution
     free = 2 * float(weight.sum() ** 2 / (weight**2).sum()) - 6
     left = _squares(residual, weight)
-    if _chance(_squares(around, weight), left, 4, free) > _MAX_CHANCE:
+    if chance_of_trend(_squares(around, weight), left, 4, free) > MAX_CHANCE:
         return None
     change = solution[1:].T
-    if np.quantile(np.hypot(*((at - centre) @ change.T).T), 0.9) < _LEAST_TREND_PX:
+    if np.quantile(np.hypot(*((at - centre) @ change.T).T), 0.9) < LEAST_TREND_PX:
         return None
-    sheared = _chance(_squares(_not_similar(at - centre, around, weight), weight), left, 2, free) <= _MAX_CHANCE
+    sheared = chance_of_trend(_squares(_not_similar(at - centre, around, weight), weight), left, 2, free) <= MAX_CHANCE
     errors = standard_errors(at, design, weight, residual, np.linalg.inv(normal))
     return Affinity(
         centre,
@@ -163,7 +163,7 @@ def _not_similar(
     return moved - np.column_stack([scale * x - turn * y, turn * x + scale * y]) / max(norm, 1e-12)
 
 
-def _chance(simple: float, full: float, more: int, free: float) -> float:
+def chance_of_trend(simple: float, full: float, more: int, free: float) -> float:
     """Return the p-value of the F test that compares a simple fit with one of `more` additional parameters."""
     if free <= 0 or full <= 0:
         return 1.0
@@ -187,7 +187,7 @@ def agree_on_similarity(
     (k,) bool or None
         Matches that agree; None if there are too few to determine a model.
     """
-    if len(at) < _LEAST_INLIERS:
+    if len(at) < LEAST_INLIERS:
         return None
     # Map coordinates are too large for OpenCV's float32: subtract the mean.
     here, there = at - at.mean(axis=0), at + moved - (at + moved).mean(axis=0)

@@ -228,15 +228,23 @@ def overlap_pct(query: Placement, train: Placement) -> float:
 
     The ground is compared cell by cell, with 128 cells along the scene's longer side.
     """
+    grids = [(scene.crs_wkt, scene.transform, scene.cell, scene.clear.shape) for scene in (query, train)]
+    both = np.minimum(query.clear, train.clear) if grids[0] == grids[1] else _both_clear(query, train)
+    cell_m2 = query.area_m2 * query.cell**2 / (query.shape[0] * query.shape[1])
+    return round(min(100.0, float(both.sum(dtype=np.int64)) * cell_m2 / min(query.area_m2, train.area_m2)), 2)
+
+
+def _both_clear(query: Placement, train: Placement) -> npt.NDArray[np.uint8]:
+    """Return the share of pixels [%] that are clear in both scenes, per cell of the query that lies in the train."""
     share, centres = query.clear_ground
     in_train = train.unwrapped(reprojected(centres, query.crs_wkt, train.crs_wkt))
     column, row = ~Affine(*train.transform) * tuple(in_train.T)
     row, column = np.floor(row / train.cell), np.floor(column / train.cell)
     # Comparisons are false for points outside the domain of the other scene's CRS (inf).
     inside = (row >= 0) & (row < train.clear.shape[0]) & (column >= 0) & (column < train.clear.shape[1])
-    both = np.minimum(share[inside], train.clear[row[inside].astype(np.intp), column[inside].astype(np.intp)])
-    cell_m2 = query.area_m2 * query.cell**2 / (query.shape[0] * query.shape[1])
-    return round(min(100.0, float(both.sum(dtype=np.int64)) * cell_m2 / min(query.area_m2, train.area_m2)), 2)
+    return np.asarray(
+        np.minimum(share[inside], train.clear[row[inside].astype(np.intp), column[inside].astype(np.intp)])
+    )
 
 
 def to_ground(xy: npt.NDArray[Any], transform: tuple[float, ...]) -> npt.NDArray[np.float64]:

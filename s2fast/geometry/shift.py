@@ -29,6 +29,7 @@ from s2fast.geometry.witnesses import (
     MAX_LOG_NFA,
     VOTE_PX,
     NeighbourCorrelation,
+    Peak,
     highest_peaks,
     holds_everywhere,
     log_tail,
@@ -41,7 +42,7 @@ keypoints."""
 STRICT_BITS = 120
 """Wrong matches rarely have so small a Hamming distance: matches up to it are also judged separately [bits]."""
 
-_APART_PX = 2.5
+APART_PX = 2.5
 """A second peak nearer than this to the first is part of it [px of the coarser grid]."""
 
 _RIVAL_SHARE = 0.4
@@ -53,20 +54,20 @@ _MAX_LOG_RIVAL = -2.0
 _MOST_CENTRES = 500
 """Maximum number of matches around which votes are counted without a prior."""
 
-_ROUNDS = 30
+ROUNDS = 30
 """Maximum number of iterations of the estimate."""
 
-_LEAST_ERROR_PX = 0.025
+LEAST_ERROR_PX = 0.025
 """Error that more matches do not reduce: residual misregistration within a series [px of the coarser grid]. For 95 %
 coverage, scenes of tile 36UYA needed 0.02 to 0.025 px, upscaled to half the pixel size, unchanged, and reduced to twice
 the pixel size."""
 
-_MOST_ERROR_PX = 1.0
+MOST_ERROR_PX = 1.0
 """Largest error of a verified model [px of the coarser grid]; a less certain one is no better than the inlier
 threshold."""
 
 _LEAST_AFFINE_ERROR_PX = 0.035
-"""`_LEAST_ERROR_PX` of affine models, which do not fit all of the ground exactly."""
+"""`LEAST_ERROR_PX` of affine models, which do not fit all of the ground exactly."""
 
 
 def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] | None = None) -> Judgement:
@@ -92,32 +93,58 @@ def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] 
     within = np.hypot(*moved.T) <= searched
     rows = np.flatnonzero(within & evidence.on_ground)
     if len(rows) < LEAST_WITNESSES:
-        return Judgement.not_found(len(evidence), _not_found_verdict(evidence, within))
+        return Judgement.not_found(len(evidence), not_found_verdict(evidence, within))
     correlation = NeighbourCorrelation.of(evidence.query_m[rows], evidence.size[rows])
     share = correlation.shares()
-    first, second = highest_peaks(moved[rows], share, searched, _APART_PX)
+    first, second = highest_peaks(moved[rows], share, searched, APART_PX)
     near = evidence.distance[rows] <= STRICT_BITS
     if not near.all():
-        strict = highest_peaks(moved[rows], correlation.shares(near), searched, _APART_PX)
+        strict = highest_peaks(moved[rows], correlation.shares(near), searched, APART_PX)
         first, second = min((first, second), strict, key=lambda peaks: peaks[0].log_nfa)
-    # Two sets of matches were tested: log10(2) corrects for it.
-    if first.log_nfa + math.log10(2) > MAX_LOG_NFA or first.votes < LEAST_WITNESSES:
-        return Judgement.not_found(len(evidence), _not_found_verdict(evidence, within))
+    if not is_significant(first):
+        return Judgement.not_found(len(evidence), not_found_verdict(evidence, within))
     judged = _refined(_Candidates(evidence, rows, share, moved, (INLIER_PX / searched) ** 2), first.at)
     if judged.affinity is not None:
         # The displacements of an affine model do not form one peak: look for a rival among the outliers only.
         left = ~judged.inlier[rows]
-        second, _ = highest_peaks(moved[rows[left]], share[left], searched, _APART_PX)
+        second, _ = highest_peaks(moved[rows[left]], share[left], searched, APART_PX)
+    return placed(judged, second, first, expected, radius, evidence.grid)
+
+
+def is_significant(first: Peak) -> bool:
+    """Return whether chance cannot explain the highest peak."""
+    # Two sets of matches were tested: log10(2) corrects for it.
+    return first.log_nfa + math.log10(2) <= MAX_LOG_NFA and first.votes >= LEAST_WITNESSES
+
+
+def placed(
+    judged: Judgement, second: Peak, first: Peak, expected: npt.NDArray[np.float64], radius: float, grid: float
+) -> Judgement:
+    """Add the expected displacement, and compare with the search radius and the rival peak.
+
+    Parameters
+    ----------
+    judged
+        The judgement, relative to the expected displacement.
+    second, first
+        The rival peak and the highest one.
+    expected : (2,) float64
+        Expected displacement [m].
+    radius
+        Greatest distance of a shift from it [m].
+    grid
+        Pixel size of the coarser scene [m].
+    """
     centre = np.array([judged.dx, judged.dy])
     judged = replace(judged, dx=float(centre[0] + expected[0]), dy=float(centre[1] + expected[1]))
     if judged.verified and np.hypot(*centre) > radius:
         return replace(judged, verdict="prior suspect")
     if judged.verified and second.log_nfa <= _MAX_LOG_RIVAL and second.votes >= _RIVAL_SHARE * first.votes:
-        return replace(judged, verdict="ambiguous", rival=second.at * evidence.grid + expected)
+        return replace(judged, verdict="ambiguous", rival=second.at * grid + expected)
     return judged
 
 
-def _not_found_verdict(evidence: Evidence, within: npt.NDArray[np.bool_]) -> str:
+def not_found_verdict(evidence: Evidence, within: npt.NDArray[np.bool_]) -> str:
     """Return the verdict if no model was found; ``not enough ground`` if fewer than half the matches are on ground."""
     left = evidence.on_ground & within
     few = len(left) > 0 and np.count_nonzero(left) < 0.5 * np.count_nonzero(within)
@@ -196,10 +223,10 @@ def _affine(found: _Candidates, affinity: Affinity) -> Judgement:
 def _judged(found: _Candidates, fit: _Fit) -> Judgement:
     """Verify a model if it holds over the ground and its error is known and small."""
     evidence, agrees = found.evidence, fit.agrees[found.rows]
-    holds = fit.error <= _MOST_ERROR_PX and holds_everywhere(
+    holds = fit.error <= MOST_ERROR_PX and holds_everywhere(
         evidence.query_m[found.rows], found.share, agrees, found.chance
     )
-    least_error = _LEAST_AFFINE_ERROR_PX if fit.affinity else _LEAST_ERROR_PX
+    least_error = _LEAST_AFFINE_ERROR_PX if fit.affinity else LEAST_ERROR_PX
     return Judgement(
         "verified" if holds else "not verified",
         fit.agrees & evidence.on_ground,
@@ -230,7 +257,7 @@ def find_anywhere(evidence: Evidence, same_scale: npt.NDArray[np.bool_], ground:
         Never ``prior suspect``, since there is no prior.
     """
     chance = min(0.5, math.pi * (VOTE_PX * evidence.grid) ** 2 / ground)
-    verdict = _not_found_verdict(evidence, np.ones(len(evidence), np.bool_))
+    verdict = not_found_verdict(evidence, np.ones(len(evidence), np.bool_))
     for search, rows in (
         (_shift_anywhere, np.flatnonzero(same_scale & evidence.on_ground)),
         (_similarity_anywhere, np.flatnonzero(evidence.on_ground)),
@@ -277,7 +304,7 @@ def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: floa
         return None
     found = _Candidates(evidence, rows, share, moved, min(0.5, chance * INLIER_PX**2))
     judged = _refined(found, points[near[best]].mean(axis=0))
-    rivals = np.where(np.hypot(*(centres - centres[best]).T) > _APART_PX, votes, 0.0)
+    rivals = np.where(np.hypot(*(centres - centres[best]).T) > APART_PX, votes, 0.0)
     rival = int(rivals.argmax())
     rival_nfa = math.log10(len(points)) + log_tail(witnesses - 1, float(rivals[rival]) - 1, chance)
     if judged.verified and rival_nfa <= _MAX_LOG_RIVAL and rivals[rival] >= _RIVAL_SHARE * votes[best]:
@@ -311,7 +338,7 @@ def biweight_mean(
         Negative derivative of the sum of weighted residuals with respect to the mean, for its standard error.
     """
     middle = start
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS):
         near = np.maximum(0, 1 - ((points - middle) ** 2).sum(axis=1) / reach**2)
         counted = weight * near**2
         total = counted.sum()

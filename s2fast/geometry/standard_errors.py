@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-_SQUARE_PX = 64.0
+SQUARE_PX = 64.0
 """Side of the squares; the residuals of matches within one square are correlated [px of the coarser grid]."""
 
 
@@ -44,7 +44,7 @@ def standard_errors(
         Half the half-width of the 95 % confidence interval, by Student's distribution with the effective number of
         squares, in units of the parameters and the same for both axes; NaN if there are too few squares.
     """
-    square = np.floor(at / _SQUARE_PX).astype(np.int64)
+    square = np.floor(at / SQUARE_PX).astype(np.int64)
     _, group = np.unique((square[:, 1] << 32) + square[:, 0], return_inverse=True)
     squares, numbers = int(group.max(initial=-1)) + 1, design.shape[1]
     if squares <= numbers:

@@ -31,20 +31,20 @@ MAX_LOG_NFA = -5.0
 LEAST_WITNESSES = 5.5
 """Minimum number of witnesses for a verdict: for fewer, the tail of the distribution is not reliable."""
 
-_HALF_CORRELATION = 1.25
+HALF_CORRELATION = 1.25
 """Distance at which the correlation of two wrong matches falls to one half [mean diameter of their keypoints].
 Calibrated so that wrong matches of tile 36UYA follow the binomial distribution."""
 
-_CORRELATION_REACH = 6.0
+CORRELATION_REACH = 6.0
 """Matches farther apart than this are independent [mean diameter of all keypoints]."""
 
-_BIN_PX = 0.25
+BIN_PX = 0.25
 """Side of a bin of the histogram of displacements [px of the coarser grid]."""
 
 _LOG_TESTS_PER_DISC = 1.0
 """Effective number of independent tests per disjoint disc of the search area (log10): neighbouring discs overlap."""
 
-_BLOCKS = 8
+BLOCKS = 8
 """Number of blocks of the ground, with equally many matches each, over which agreement is tested."""
 
 _IGNORED_BLOCKS = 2
@@ -79,10 +79,10 @@ class NeighbourCorrelation:
         if len(at) < 2:
             return cls(len(at), np.zeros((0, 2), np.intp), np.zeros(0))
         tree = KDTree(at, balanced_tree=False, compact_nodes=False)  # faster to build, as fast to search
-        pair = tree.query_pairs(_CORRELATION_REACH * float(size.mean()), output_type="ndarray")
+        pair = tree.query_pairs(CORRELATION_REACH * float(size.mean()), output_type="ndarray")
         one, other = pair.T
         squared = ((at[one] - at[other]) ** 2).sum(axis=1)
-        return cls(len(at), pair, 1 / (1 + squared / (_HALF_CORRELATION**2 * size[one] * size[other])))
+        return cls(len(at), pair, 1 / (1 + squared / (HALF_CORRELATION**2 * size[one] * size[other])))
 
     def shares(self, counted: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.float64]:
         """Return the fraction of an independent witness that each match counts.
@@ -157,32 +157,48 @@ def highest_peaks(
     apart
         Minimum distance of the second peak from the first [px of the coarser grid].
     """
-    half = math.ceil(searched / _BIN_PX)
+    half = math.ceil(searched / BIN_PX)
     side = 2 * half + 1
-    bins = np.rint(moved / _BIN_PX).astype(np.intp) + half
+    bins = np.rint(moved / BIN_PX).astype(np.intp) + half
     counts = np.bincount(bins[:, 1] * side + bins[:, 0], share, side * side).astype(np.float32).reshape(side, side)
-    votes = cv2.filter2D(counts, -1, _DISC, borderType=cv2.BORDER_CONSTANT)
-    axis = _BIN_PX * (np.arange(side) - half)
-    witnesses, chance = float(share.sum()), (VOTE_PX / searched) ** 2
-    log_tests = _LOG_TESTS_PER_DISC - math.log10(chance)
+    votes = cv2.filter2D(counts, -1, DISC, borderType=cv2.BORDER_CONSTANT)
+    axis = BIN_PX * (np.arange(side) - half)
+    witnesses = float(share.sum())
 
     def peak() -> Peak:
         row, column = divmod(int(votes.argmax()), side)
-        most = float(votes[row, column])
-        return Peak(np.array([axis[column], axis[row]]), most, log_tests + log_tail(witnesses, most, chance))
+        return peak_of(np.array([axis[column], axis[row]]), float(votes[row, column]), witnesses, searched)
 
     first = peak()
     votes[(axis[:, None] - first.at[1]) ** 2 + (axis - first.at[0]) ** 2 < apart**2] = 0
     return first, peak()
 
 
+def peak_of(at: npt.NDArray[np.float64], votes: float, witnesses: float, searched: float) -> Peak:
+    """Return a peak with its number of false alarms.
+
+    Parameters
+    ----------
+    at : (2,) float64
+        Displacement [px of the coarser grid].
+    votes
+        Number of witnesses within `VOTE_PX`.
+    witnesses
+        Number of all witnesses.
+    searched
+        Radius of the search area [px of the coarser grid].
+    """
+    chance = (VOTE_PX / searched) ** 2
+    return Peak(at, votes, _LOG_TESTS_PER_DISC - math.log10(chance) + log_tail(witnesses, votes, chance))
+
+
 def _disc() -> npt.NDArray[np.float32]:
-    reach = int(VOTE_PX / _BIN_PX)
+    reach = int(VOTE_PX / BIN_PX)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     return np.asarray(x**2 + y**2 <= reach**2, np.float32)
 
 
-_DISC = _disc()
+DISC = _disc()
 """Kernel that sums the bins within `VOTE_PX`."""
 
 
@@ -209,10 +225,23 @@ def holds_everywhere(
     """
     votes = []
     witnesses = []
-    for block in _blocks(at, np.arange(len(at)), _BLOCKS):
+    for block in _blocks(at, np.arange(len(at)), BLOCKS):
         witnesses.append(float(share[block].sum()))
         votes.append(float(share[block][agrees[block]].sum()))
-    rest = np.argsort(votes)[: _BLOCKS - _IGNORED_BLOCKS]
+    return rest_holds(votes, witnesses, chance)
+
+
+def rest_holds(votes: list[float], witnesses: list[float], chance: float) -> bool:
+    """Return whether more witnesses agree than chance explains, outside the blocks with most votes.
+
+    Parameters
+    ----------
+    votes, witnesses
+        Number of witnesses in every block that agree, and of all.
+    chance
+        Probability that a wrong match agrees.
+    """
+    rest = np.argsort(votes)[: BLOCKS - _IGNORED_BLOCKS]
     return log_tail(sum(np.take(witnesses, rest)), sum(np.take(votes, rest)), chance) <= _MAX_LOG_REST
 
 

@@ -16,8 +16,10 @@ Transactions on Audio and Electroacoustics 21, 1973.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,17 +28,17 @@ from scipy.ndimage import uniform_filter1d
 
 from s2fast.image.painted import RowSource, outlines, outlines_match
 
-_CORE_PX = 5
+CORE_PX = 5
 """Side of the square of pixels stored around each keypoint."""
 
-_LEAST_IDENTICAL = 6
+LEAST_IDENTICAL = 6
 """Minimum number of identical pixels around two keypoints of an overlay."""
 
-_NEARLY = 2
+NEARLY = 2
 """Pixels that differ by at most this much differ by chance [DN]. In two images of dark, stable ground such pixels
 outnumber the identical ones; in an overlay there are none."""
 
-_COPY_SHARE = 0.5
+COPY_SHARE = 0.5
 """If at least this share of the keypoints is identical, the scenes are copies: identical pixels are then no sign of an
 overlay, and painted shapes are ignored if all sampled blocks are identical too."""
 
@@ -49,7 +51,7 @@ _MOST_BLOCKS = 64
 _LEAST_SEEN = 0.5
 """Minimum share of clear pixels in a block; the other pixels are filled with the mean of the clear ones."""
 
-_LEAST_BLOCKS = 3
+LEAST_BLOCKS = 3
 """Minimum number of common blocks to estimate the coherence at low frequencies."""
 
 _COARSE = (1 / 48, 1 / 24, 1 / 16, 1 / 12, 1 / 8)
@@ -113,7 +115,7 @@ class FixedPattern:
             Diameters of the keypoints [px].
         """
         outline = outlines(lambda rows: flat(rows) | ~clear[rows], clear.shape, xy, size)
-        reach = np.arange(_CORE_PX) - _CORE_PX // 2
+        reach = np.arange(CORE_PX) - CORE_PX // 2
         x, y = np.rint(xy).astype(np.intp).T
         rows = np.clip(y[:, None, None] + reach[:, None], 0, max(0, grey.shape[0] - 1))
         columns = np.clip(x[:, None, None] + reach, 0, max(0, grey.shape[1] - 1))
@@ -127,7 +129,7 @@ class FixedPattern:
                 corners.append((row, column))
         return cls(
             outline,
-            grey[rows, columns].reshape(len(xy), _CORE_PX**2),
+            grey[rows, columns].reshape(len(xy), CORE_PX**2),
             np.array(blocks, np.uint8).reshape(-1, _BLOCK_PX, _BLOCK_PX),
             np.array(corners, np.int32).reshape(-1, 2),
         )
@@ -137,7 +139,12 @@ class FixedPattern:
         """(m, f) spectra of the blocks at the frequencies `_BANDS`, in the order of the bands."""
         blocks = self.sample.astype(np.float32)
         blocks -= blocks.mean(axis=(1, 2), keepdims=True)
-        return np.asarray(rfft2(blocks * _WINDOW).reshape(len(blocks), -1)[:, _BANDS], np.complex64)
+        return np.ascontiguousarray(rfft2(blocks * _WINDOW).reshape(len(blocks), -1)[:, _BANDS], np.complex64)
+
+    @cached_property
+    def power(self) -> npt.NDArray[np.float32]:
+        """Power of all blocks, summed over the frequencies of each band."""
+        return np.asarray(np.add.reduceat((self.spectra.real**2 + self.spectra.imag**2).sum(axis=0), STARTS))
 
     def profiles(self, axis: int) -> tuple[dict[int, npt.NDArray[np.float32]], dict[int, npt.NDArray[np.float32]]]:
         """Return high-pass filtered profiles of columns (axis 1) or rows (axis 0), for either half of the scene.
@@ -187,9 +194,9 @@ def explained_by_paint(
         return same
     resting = np.flatnonzero((np.abs(moved_px) < 1).all(axis=1))
     here, there = query.core[query_row[resting]], train.core[train_row[resting]]
-    many = _COPY_SHARE * min(len(query.core), len(train.core))
+    many = COPY_SHARE * min(len(query.core), len(train.core))
     copied = (here == there).all(axis=1) & (np.ptp(here, axis=1) > 0)
-    if np.count_nonzero(copied) >= many and _same_blocks(query, train):
+    if np.count_nonzero(copied) >= many and same_blocks(query, train):
         return np.zeros(len(query_row), np.bool_)
     identical = _identical(here, there)
     if np.count_nonzero(identical) < many:
@@ -197,13 +204,13 @@ def explained_by_paint(
     return same
 
 
-def _same_blocks(query: FixedPattern, train: FixedPattern) -> bool:
+def same_blocks(query: FixedPattern, train: FixedPattern) -> bool:
     """Return whether all blocks at common positions are identical."""
-    here, there = _common_blocks(query, train)
+    here, there = common_blocks(query, train)
     return bool((query.sample[here] == train.sample[there]).all())
 
 
-def _common_blocks(query: FixedPattern, train: FixedPattern) -> tuple[list[int], list[int]]:
+def common_blocks(query: FixedPattern, train: FixedPattern) -> tuple[list[int], list[int]]:
     """Return the numbers of the blocks at positions that both scenes have, in either scene."""
     common = {(int(row), int(column)): number for number, (row, column) in enumerate(train.sample_at)}
     here = [number for number, (row, column) in enumerate(query.sample_at) if (int(row), int(column)) in common]
@@ -213,23 +220,28 @@ def _common_blocks(query: FixedPattern, train: FixedPattern) -> tuple[list[int],
 def _identical(query: npt.NDArray[np.uint8], train: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     """Return which pairs of (k, 25) cores have enough identical pixels to show the same overlay: (k,) bool."""
     found = np.zeros(len(query), np.bool_)
-    rows = np.flatnonzero(np.count_nonzero(query == train, axis=1) >= _LEAST_IDENTICAL // 2)
-    one, other = (core[rows].reshape(-1, _CORE_PX, _CORE_PX).astype(np.int16) for core in (query, train))
+    rows = np.flatnonzero(np.count_nonzero(query == train, axis=1) >= LEAST_IDENTICAL // 2)
+    one, other = (core[rows].reshape(-1, CORE_PX, CORE_PX).astype(np.int16) for core in (query, train))
     # The keypoints of an overlay may be rounded to neighbouring pixels: compare at shifts of one pixel too.
     for down, right in itertools.product((-1, 0, 1), repeat=2):
         here, there = one[:, _cut(down), _cut(right)], other[:, _cut(-down), _cut(-right)]
         off = np.abs(here - there)
         identical = np.count_nonzero(off == 0, axis=(1, 2))
-        nearly = np.count_nonzero(off <= _NEARLY, axis=(1, 2)) - identical
-        found[rows] |= (identical >= _LEAST_IDENTICAL) & (identical >= 2 * nearly)
+        nearly = np.count_nonzero(off <= NEARLY, axis=(1, 2)) - identical
+        found[rows] |= (identical >= LEAST_IDENTICAL) & (identical >= 2 * nearly)
     return found
 
 
 def _cut(offset: int) -> slice:
-    return slice(max(0, offset), _CORE_PX + min(0, offset))
+    return slice(max(0, offset), CORE_PX + min(0, offset))
 
 
-def explained_by_pattern(query: FixedPattern, train: FixedPattern, moved_px: npt.NDArray[np.float32]) -> bool:
+def explained_by_pattern(
+    query: FixedPattern,
+    train: FixedPattern,
+    moved_px: npt.NDArray[np.float32],
+    noise: Callable[[FixedPattern, FixedPattern], bool] | None = None,
+) -> bool:
     """Return whether a fixed pattern, noise or stripes, explains the inliers.
 
     Parameters
@@ -238,12 +250,14 @@ def explained_by_pattern(query: FixedPattern, train: FixedPattern, moved_px: npt
         The scenes.
     moved_px : (k, 2) float32
         Train position minus query position of the inliers on the two rasters [px of the tile].
+    noise
+        Another implementation of `share_noise`; None: the plain one.
     """
     if not len(moved_px):
         return False
     right, down = np.abs(np.median(moved_px, axis=0)) <= _AT_REST_PX
     return bool(
-        (right and down and share_noise(query, train))
+        (right and down and (noise or share_noise)(query, train))
         or (right and share_stripes(query, train, 1))
         or (down and share_stripes(query, train, 0))
     )
@@ -251,13 +265,17 @@ def explained_by_pattern(query: FixedPattern, train: FixedPattern, moved_px: npt
 
 def share_noise(query: FixedPattern, train: FixedPattern) -> bool:
     """Return whether two scenes are far more coherent at high than at low frequencies, which ground never causes."""
-    here, there = _common_blocks(query, train)
-    if len(here) < _LEAST_BLOCKS:
+    here, there = common_blocks(query, train)
+    if len(here) < LEAST_BLOCKS:
         return False
     one, other = query.spectra[here], train.spectra[there]
-    together = np.add.reduceat((one.real * other.real + one.imag * other.imag).sum(axis=0), _STARTS)
-    power = [np.add.reduceat((part.real**2 + part.imag**2).sum(axis=0), _STARTS) for part in (one, other)]
-    coherence = together / np.sqrt(np.maximum(power[0] * power[1], 1e-12))
+    together = np.add.reduceat((one.real * other.real + one.imag * other.imag).sum(axis=0), STARTS)
+    power = [np.add.reduceat((part.real**2 + part.imag**2).sum(axis=0), STARTS) for part in (one, other)]
+    return is_noise(together / np.sqrt(np.maximum(power[0] * power[1], 1e-12)))
+
+
+def is_noise(coherence: npt.NDArray[Any]) -> bool:
+    """Return whether coherences, one per band, are far higher at high than at low frequencies."""
     coarse = np.abs(coherence[: len(_COARSE) - 1]).mean()
     return bool(coherence[len(_COARSE) - 1 :].max() - coarse > _MOST_EXCESS)
 
@@ -304,6 +322,6 @@ def _bands() -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     return np.concatenate(found), np.cumsum([0, *map(len, found[:-1])])
 
 
-_BANDS, _STARTS = _bands()
+_BANDS, STARTS = _bands()
 
 _WINDOW = np.outer(np.hanning(_BLOCK_PX + 2)[1:-1], np.hanning(_BLOCK_PX + 2)[1:-1]).astype(np.float32)

@@ -20,7 +20,7 @@ _SIDE = 8
 _PAINTED_SHARE = 0.25
 """A cell is painted if at least this share of its pixels is."""
 
-_MOST_PAINTED = 56
+MOST_PAINTED = 56
 """If at least this many of the 64 cells are painted for either of two keypoints, they have no ground to compare."""
 
 _SUPPORT_SIZES = 5.0
@@ -121,4 +121,4 @@ def outlines_match(query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64])
     Or they see little else, such as edges of painted shapes in an image of constant grey.
     """
     both, either = np.bitwise_count(query & train), np.bitwise_count(query | train)
-    return np.asarray((either > 0) & (3 * both.astype(np.int64) >= either) | (either >= _MOST_PAINTED))
+    return np.asarray((either > 0) & (3 * both.astype(np.int64) >= either) | (either >= MOST_PAINTED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from s2fast.config import Matching
 from s2fast.geometry.placement import SEARCHED_RADII, Placement, radii_m
 from s2fast.geometry.witnesses import LEAST_WITNESSES, MAX_LOG_NFA, NeighbourCorrelation, highest_peaks
 from s2fast.image.fixed_pattern import FixedPattern
-from s2fast_kernels import hamming_top2, hamming_top2_both, hamming_window_top2_both
+from s2fast_kernels import hamming_top2, hamming_top2_both, window_matches
 from s2fast_kernels.backends import Backend, resolve
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
 from s2fast_kernels.hamming_window_top2_both import WindowRows
+from s2fast_kernels.threads import map_in_threads
+from s2fast_kernels.window_matches.contract import MatchTest
 
 _SCALES_PER_OCTAVE = 4
 """Only keypoints of the same size, in steps of a quarter of an octave, are matched: so are 98 % of true matches."""
@@ -68,12 +71,14 @@ class MatchedScene:
     def prepared(self, radius: float, query: MatchedScene) -> WindowRows:
         """Return the keypoints sorted for a search within a radius on the query's map; cached."""
         key = (radius, query.placement.metric)
-        if key not in self._prepared:
-            # Every pair may try several radii: cache the two latest results only.
+        found = self._prepared.get(key)
+        if found is None:
+            found = WindowRows.of(self.descriptors, self.on_map_of(query), self.scale, radius)
+            # Every pair may try several radii: cache the two latest results only. Other threads may do the same.
             while len(self._prepared) > 1:
-                del self._prepared[next(iter(self._prepared))]
-            self._prepared[key] = WindowRows.of(self.descriptors, self.on_map_of(query), self.scale, radius)
-        return self._prepared[key]
+                self._prepared.pop(next(iter(self._prepared), key), None)
+            self._prepared[key] = found
+        return found
 
     @cached_property
     def _prepared(self) -> dict[tuple[float, str], WindowRows]:
@@ -92,7 +97,7 @@ class MatchedScene:
 
 def backends(settings: Matching) -> Sequence[Backend]:
     """Return the kernels for the search mode of the settings, fastest first."""
-    return hamming_window_top2_both.BACKENDS if settings.mode == "windowed" else hamming_top2.BACKENDS
+    return window_matches.BACKENDS if settings.mode == "windowed" else hamming_top2.BACKENDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +114,24 @@ class MatchingRule:
         """Resolve the backend; raise BackendError if the requested one cannot run here."""
         return cls(settings, resolve(backends(settings), settings.backend).name)
 
-    def good_matches(self, query: MatchedScene, trains: Sequence[MatchedScene]) -> Iterator[Matches]:
-        """Yield the good matches of the query with each train."""
-        if self.settings.mode == "windowed":
-            for train in trains:
-                yield self.near_matches(query, train)
-            return
+    def good_matches(self, pairs: Sequence[tuple[MatchedScene, MatchedScene]]) -> Iterator[Matches]:
+        """Yield the good matches of every pair of a query and a train; neighbouring pairs may share a query."""
+        if self.settings.mode == "exhaustive":
+            for _, group in itertools.groupby(pairs, key=lambda pair: id(pair[0])):
+                yield from self._exhaustive_matches(list(group))
+        elif self.settings.radius_m == "auto":
+            yield from map_in_threads(lambda pair: self.near_matches(*pair), pairs)
+        else:
+            for (matches,) in self.matches_at(pairs, self.first_radii_m(pairs), np.zeros((len(pairs), 1, 2))):
+                yield matches
+
+    def first_radii_m(self, pairs: Sequence[tuple[MatchedScene, MatchedScene]]) -> list[float]:
+        """Return the first, or the only, search radius of every pair [m]."""
+        return [radii_m(query.placement, train.placement, self.settings.radius_m)[0] for query, train in pairs]
+
+    def _exhaustive_matches(self, pairs: Sequence[tuple[MatchedScene, MatchedScene]]) -> Iterator[Matches]:
+        """Yield the good matches of pairs that share a query, compared with all rows of all trains."""
+        query, trains = pairs[0][0], [train for _, train in pairs]
         rows = [train.descriptors for train in trains]
         offsets = np.concatenate([[0], np.cumsum([len(part) for part in rows])]).astype(np.int64)
         train_rows = np.concatenate(rows)
@@ -124,9 +141,42 @@ class MatchingRule:
         else:
             top2 = hamming_top2.hamming_top2(query.descriptors, train_rows, offsets, backend=self.backend)
             good = passing(top2, self.settings)
-        for number, train in enumerate(trains):
-            radius = radii_m(query.placement, train.placement, self.settings.radius_m)[0]
+        for number, radius in enumerate(self.first_radii_m(pairs)):
             yield _selected(top2, good, number, radius)
+
+    def matches_at(
+        self,
+        pairs: Sequence[tuple[MatchedScene, MatchedScene]],
+        radius_m: Sequence[float],
+        away_m: npt.NDArray[np.float64],
+    ) -> list[list[Matches]]:
+        """Find the good matches of pairs near each of several places on the map.
+
+        Parameters
+        ----------
+        pairs
+            k pairs of a query and a train.
+        radius_m
+            Search radius of every pair [m]; matches are searched within `SEARCHED_RADII` times this distance.
+        away_m : (k, p, 2) float64
+            Offsets of the search windows from the expected positions, east and north [m].
+
+        Returns
+        -------
+        list of list of Matches
+            For every pair, the matches at each of its places.
+        """
+        prepared = [
+            (query.prepared(SEARCHED_RADII * radius, query), train.prepared(SEARCHED_RADII * radius, query))
+            for (query, train), radius in zip(pairs, radius_m, strict=True)
+        ]
+        test = MatchTest(self.settings.ratio, self.settings.max_distance_bits, self.settings.mutual)
+        found = window_matches.window_matches(prepared, away_m, test, backend=self.backend)
+        places = away_m.shape[1]
+        return [
+            [Matches(*found.trial(pair * places + place), radius) for place in range(places)]
+            for pair, radius in enumerate(radius_m)
+        ]
 
     def near_matches(
         self,
@@ -167,15 +217,8 @@ class MatchingRule:
         self, radius_m: float, query: MatchedScene, train: MatchedScene, offset_m: npt.NDArray[np.float64] | None
     ) -> Matches:
         """Find the good matches within one radius; see `near_matches`."""
-        radius = SEARCHED_RADII * radius_m
-        away = (0.0, 0.0) if offset_m is None else (float(offset_m[0]), float(offset_m[1]))
-        there, back = hamming_window_top2_both.hamming_window_top2_both(
-            query.prepared(radius, query), train.prepared(radius, query), away=away, backend=self.backend
-        )
-        good = passing(there, self.settings)
-        if self.settings.mutual:
-            good &= mutual(there, back, np.array([0, len(train.descriptors)], np.int64))
-        return _selected(there, good, 0, radius_m)
+        away = np.zeros((1, 1, 2)) if offset_m is None else offset_m.reshape(1, 1, 2)
+        return self.matches_at([(query, train)], [radius_m], away)[0][0]
 
 
 def _agree(query: MatchedScene, train: MatchedScene, matches: Matches, tried: int) -> bool:
@@ -198,15 +241,13 @@ def _selected(top2: Top2, good: npt.NDArray[np.bool_], number: int, radius_m: fl
 
 
 def passing(top2: Top2, settings: Matching) -> npt.NDArray[np.bool_]:
-    """Apply the ratio test and the maximum distance: (n, s) bool.
+    """Apply the ratio test and the maximum distance of exhaustive search: (n, s) bool.
 
-    A query without a second neighbour has no good match, except in windowed mode, where few rows are candidates.
+    A query without a second neighbour has no good match.
     """
-    lone = top2.second == NO_DISTANCE
-    good: npt.NDArray[np.bool_] = (top2.best < settings.ratio * top2.second.astype(np.float64)) & ~lone
-    if settings.mode == "windowed":
-        good |= lone & (top2.best != NO_DISTANCE)
-    return good & (top2.best <= settings.max_distance_bits)
+    below = top2.best < settings.ratio * top2.second.astype(np.float64)
+    good: npt.NDArray[np.bool_] = below & (top2.second != NO_DISTANCE) & (top2.best <= settings.max_distance_bits)
+    return good
 
 
 def both_directions(

@@ -36,6 +36,8 @@ class Pair:
     """Scene id, later in the run's order."""
     key: str
     """Content key of the result."""
+    verdict_key: str = ""
+    """Content key of its verdict if it is verified when it is matched; empty: it is only matched."""
 
 
 def wanted_pairs(record: RunRecord, folder: RunFolder, key: Callable[[str, str, Config], str]) -> list[Pair]:

@@ -18,6 +18,9 @@ class StageResult:
     done: int = 0
     """Number of units computed."""
 
+    verified: int = 0
+    """Number of units of the stage `verify` computed by this one."""
+
     problems: dict[str, str] = field(default_factory=dict)
     """Error messages by scene id, for scenes that cannot be used."""
 

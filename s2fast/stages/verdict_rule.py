@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Config, Verification
+from s2fast.geometry import compiled_shift, compiled_votes
 from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.placement import common_centre, overlap_pct
 from s2fast.geometry.shift import find_anywhere, find_shift
-from s2fast.image.fixed_pattern import explained_by_paint, explained_by_pattern
+from s2fast.image import compiled_pattern
+from s2fast.image.fixed_pattern import FixedPattern, explained_by_paint, explained_by_pattern, share_noise
 from s2fast.model import PairVerdict
 from s2fast.stages.matching_rule import MatchedScene, MatchingRule
 from s2fast.stages.pairs import Pair
@@ -54,21 +56,45 @@ class Matched:
         reduction = self.query.placement.reduction
         if reduction != self.train.placement.reduction:
             return None
-        return np.asarray((self.train.xy[self.train_row] - self.query.xy[self.query_row]) / np.float32(reduction))
+        moved: npt.NDArray[np.float32] = compiled_votes.moved_px(
+            self.query.xy, self.train.xy, self.query_row, self.train_row, reduction
+        )
+        return moved
 
-    def evidence(self, moved_px: npt.NDArray[np.float32] | None) -> Evidence:
-        """Return the matches on the query's map; `moved_px` is the result of the method `moved_px`."""
+    def evidence(self, on_ground: npt.NDArray[np.bool_]) -> Evidence:
+        """Return the matches on the query's map; `on_ground` see `Evidence.on_ground`."""
         query, train = self.query.placement, self.train.placement
-        patterns = self.query.fixed_pattern, self.train.fixed_pattern
+        query_m, train_m, size = compiled_votes.gathered(
+            self.query.on_own_map, self.train.on_map_of(self.query), self.query.size_m, self.query_row, self.train_row
+        )
         return Evidence(
-            query_m=self.query.on_own_map[self.query_row],
-            train_m=self.train.on_map_of(self.query)[self.train_row],
-            size=self.query.size_m[self.query_row],
+            query_m=query_m,
+            train_m=train_m,
+            size=size,
             distance=self.distance,
-            on_ground=~explained_by_paint(*patterns, self.query_row, self.train_row, moved_px),
+            on_ground=on_ground,
             grid=max(query.grid_m, train.grid_m),
             centre=common_centre(query, train),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Implementation of the steps of a judgement with a prior; without a prior, `find_anywhere` replaces the last."""
+
+    by_paint: Callable[..., npt.NDArray[np.bool_]]
+    """`s2fast.image.fixed_pattern.explained_by_paint`."""
+    share_noise: Callable[[FixedPattern, FixedPattern], bool]
+    """`s2fast.image.fixed_pattern.share_noise`."""
+    find_shift: Callable[[Evidence, float, npt.NDArray[np.float64] | None], Judgement]
+    """`s2fast.geometry.shift.find_shift`."""
+
+
+COMPILED = Steps(compiled_pattern.explained_by_paint, compiled_pattern.share_noise, compiled_shift.find_shift)
+
+STEPS: Mapping[str, Steps] = {"reference": Steps(explained_by_paint, share_noise, find_shift)}
+"""Steps by ``matching.backend``; all other backends have `COMPILED`. The compiled steps serve matches of every search
+mode; what they leave to the plain version is only an affinity (see `s2fast.geometry.compiled_shift`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +166,16 @@ class VerdictRule:
         offset_m : (2,) float64 or None
             Expected shift, east and north [m]; None: zero.
         """
-        moved_px = matched.moved_px()
-        evidence = matched.evidence(moved_px)
-        query, train = matched.query, matched.train
+        steps, query, train = STEPS.get(self.matching.backend, COMPILED), matched.query, matched.train
+        patterns, moved_px = (query.fixed_pattern, train.fixed_pattern), matched.moved_px()
+        evidence = matched.evidence(~steps.by_paint(*patterns, matched.query_row, matched.train_row, moved_px))
         if self.settings.prior == "map":
-            judged = find_shift(evidence, matched.radius_m, offset_m)
+            judged = steps.find_shift(evidence, matched.radius_m, offset_m)
         else:
             same = query.scale[matched.query_row] == train.scale[matched.train_row]
             ground = max(min(query.placement.clear_m2, train.placement.clear_m2), evidence.grid**2)
             judged = find_anywhere(evidence, same, ground)
-        patterns = query.fixed_pattern, train.fixed_pattern
-        explained = moved_px is not None and explained_by_pattern(*patterns, moved_px[judged.inlier])
+        explained = moved_px is not None and explained_by_pattern(*patterns, moved_px[judged.inlier], steps.share_noise)
         return Judgement.not_found(len(evidence)) if explained else judged
 
     def null_judgements(self, matched: Matched, common_pct: float) -> Iterator[Judgement]:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from s2fast.config import Config
 from s2fast.errors import RunFolderError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.stages import keys, match
+from s2fast.stages import keys
+from s2fast.stages.good_matches import GoodMatches
+from s2fast.stages.matching_rule import MatchedScene
 from s2fast.stages.memory import MIB
 from s2fast.stages.pairs import Pair, keypoint_counts, plan_blocks, wanted_pairs
 from s2fast.stages.result import StageResult
+from s2fast.stages.scenes import load_scenes
 from s2fast.stages.verdict_rule import Matched, VerdictRule
 from s2fast.work.executors import Workplace, run_units
 from s2fast.work.progress import Progress
+from s2fast_kernels.threads import map_in_threads
 
 ROW_SCHEMA = pa.schema(
     {
@@ -53,26 +57,57 @@ class Block:
         return str(self.pairs)
 
 
-def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> StageResult:
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What `verify_unit` needs of a block that has just been matched, and is not written to be read again."""
+
+    scenes: Mapping[str, MatchedScene]
+    """The scenes by id."""
+    rows: Sequence[Mapping[str, Any]]
+    """The row of `RunFolder.matched` of each pair."""
+    found: GoodMatches
+    """The matches."""
+
+
+def run(
+    record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, verified: int = 0
+) -> StageResult:
     """Judge every pair that has no verdict under its key.
 
     If verification is disabled, pairs get neither shift nor verdict, and all matches are kept.
+
+    Parameters
+    ----------
+    record, folder, workplace, progress
+        As for all stages.
+    verified
+        Number of pairs that the stage `match` of the same run has judged.
     """
     config, rule = record.config, VerdictRule.of(record.config)
     pairs = wanted_pairs(record, folder, keys.verdict_key)
-    with_matches = config.output.keep_matches != "none"
-    stored = set(folder.verified.complete_rows(with_matches=with_matches)["key"])
+    wanted = missing_verdicts(record, folder)
     planned = plan_blocks(pairs, keypoint_counts(record, folder), config.compute.budget_mb * MIB)
-    missing = [[pair for pair in block if pair.key not in stored] for block in planned]
+    missing = [[pair for pair in block if (pair.query, pair.train) in wanted] for block in planned]
     blocks = _with_matched_blocks(missing, record, folder)
-    done = sum(len(block.pairs) for block in blocks)
-    result = StageResult(kept=len(pairs) - done, done=done)
-    with progress.stage("verify", done, result.kept) as bar:
-        for block, _ in run_units(workplace, verify_unit, blocks, config, rule, folder.address):
-            for _ in block.pairs:
-                bar.advance()
-    folder.verified.remove_stale({pair.key for pair in pairs}, with_matches=with_matches)
+    left = sum(len(block.pairs) for block in blocks)
+    result = StageResult(kept=len(pairs) - left - verified, done=left + verified)
+    if verified and not left:
+        progress.print_line(f"verify: {verified} done while they were matched, {result.kept} up to date")
+    else:
+        with progress.stage("verify", left, len(pairs) - left) as bar:
+            for block, _ in run_units(workplace, verify_unit, blocks, config, rule, folder.address):
+                for _ in block.pairs:
+                    bar.advance()
+    folder.verified.remove_stale({pair.key for pair in pairs}, with_matches=config.output.keep_matches != "none")
     return result
+
+
+def missing_verdicts(record: RunRecord, folder: RunFolder) -> dict[tuple[str, str], str]:
+    """Return the content keys of all verdicts of the run that are not stored, by query and train."""
+    with_matches = record.config.output.keep_matches != "none"
+    stored = set(folder.verified.complete_rows(with_matches=with_matches)["key"])
+    pairs = wanted_pairs(record, folder, keys.verdict_key)
+    return {(pair.query, pair.train): pair.key for pair in pairs if pair.key not in stored}
 
 
 def _with_matched_blocks(blocks: Sequence[Sequence[Pair]], record: RunRecord, folder: RunFolder) -> list[Block]:
@@ -92,29 +127,64 @@ def _with_matched_blocks(blocks: Sequence[Sequence[Pair]], record: RunRecord, fo
     return found
 
 
-def verify_unit(block: Block, config: Config, rule: VerdictRule, out: str) -> None:
-    """Verify one block of pairs and write its verdicts and matches."""
+def verify_unit(
+    block: Block,
+    config: Config,
+    rule: VerdictRule,
+    out: str,
+    held: Held | None = None,
+    wait: Callable[[], object] | None = None,
+) -> None:
+    """Verify one block of pairs and write its verdicts and matches.
+
+    Parameters
+    ----------
+    block
+        The pairs.
+    config
+        Settings of the run.
+    rule
+        Rule by which they are judged.
+    out
+        Address of the run folder.
+    held
+        The block as it has just been matched; None: read it from the run folder.
+    wait
+        Called before anything is written: returns when the block's matches are stored, and raises what went wrong.
+    """
     folder = RunFolder(out)
-    names = {scene for pair in block.pairs for scene in (pair.query, pair.train)}
-    scenes = match.load_scenes(folder, names, config.compute.budget_mb * MIB)
-    rows, matches = folder.matched.read(block.matched)
-    counts = {(row["query"], row["train"]): row for row in rows.to_pylist()}
-    slices = match.rows_of_pairs(matches)
-    columns = {name: matches[name].to_numpy() for name in ("query_row", "train_row", "distance")}
-    verdicts, kept_rows, inliers = [], [], []
-    for pair in block.pairs:
-        at = slices.get((pair.query, pair.train), slice(0, 0))
-        found = {name: column[at] for name, column in columns.items()}
-        row = counts[pair.query, pair.train]
-        matched = Matched(pair, scenes[pair.query], scenes[pair.train], **found, radius_m=row["radius_m"])
-        verdict, inlier = rule.verdict(matched)
-        verdicts.append(row | {"key": pair.key} | asdict(verdict))
-        keep = inlier if config.output.keep_matches == "inliers" else np.ones(len(inlier), np.bool_)
-        kept_rows.append(np.arange(at.start, at.stop)[keep])
-        inliers.append(inlier[keep])
+    held = held or _read(folder, block, config)
+    matched = [
+        Matched(
+            pair,
+            held.scenes[pair.query],
+            held.scenes[pair.train],
+            matches.query_row,
+            matches.train_row,
+            matches.distance,
+            matches.radius_m,
+        )
+        for pair, matches in zip(block.pairs, held.found.matches, strict=True)
+    ]
+    judged = map_in_threads(rule.verdict, matched)
+    rows = [
+        {**row, "key": pair.key, **verdict.as_row()}
+        for row, pair, (verdict, _) in zip(held.rows, block.pairs, judged, strict=True)
+    ]
     kept = None
     if config.output.keep_matches != "none":
-        flags = np.concatenate(inliers) if config.verification.enabled else [None] * sum(map(len, kept_rows))
-        kept = matches.take(np.concatenate(kept_rows))
-        kept = kept.set_column(kept.schema.get_field_index("inlier"), "inlier", pa.array(flags, pa.bool_()))
-    folder.verified.write([pair.key for pair in block.pairs], pa.Table.from_pylist(verdicts, schema=ROW_SCHEMA), kept)
+        inlier = [flags for _, flags in judged] if config.verification.enabled else None
+        kept = held.found.table(inlier, inliers_only=config.output.keep_matches == "inliers" and inlier is not None)
+    if wait is not None:
+        wait()
+    folder.verified.write([pair.key for pair in block.pairs], pa.Table.from_pylist(rows, schema=ROW_SCHEMA), kept)
+
+
+def _read(folder: RunFolder, block: Block, config: Config) -> Held:
+    """Read a block that was matched earlier."""
+    names = {scene for pair in block.pairs for scene in (pair.query, pair.train)}
+    scenes = load_scenes(folder, names, config.compute.budget_mb * MIB)
+    rows, matches = folder.matched.read(block.matched)
+    row_of = {(row["query"], row["train"]): row for row in rows.to_pylist()}
+    ordered = [row_of[pair.query, pair.train] for pair in block.pairs]
+    return Held(scenes, ordered, GoodMatches.of_tables(block.pairs, [row["radius_m"] for row in ordered], matches))

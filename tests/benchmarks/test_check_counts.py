@@ -170,9 +170,9 @@ def test_what_is_counted_is_what_a_run_calls() -> None:
 def test_base_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
-    def count(side: Side, *_arguments: object, **_options: object) -> list[Counted]:
+    def count(side: Side, *_arguments: object, **_options: object) -> tuple[list[Counted], dict[str, str]]:
         asked.append(side.name)
-        return counts("match", {4: 1_000})
+        return counts("match", {4: 1_000}), {}
 
     monkeypatch.setattr(counted, "count", count)
     monkeypatch.setattr(gather, "small_scenes", lambda _cache: tmp_path)
@@ -185,6 +185,22 @@ def test_base_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert asked == ["base", "head", "head", "base"]
 
 
+def test_what_base_cannot_run_is_left_out_and_what_head_cannot_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def count(*_arguments: object, **_options: object) -> tuple[list[Counted], dict[str, str]]:
+        return counts("match", {4: 1_000}), {"window_matches": "ModuleNotFoundError: not there yet"}
+
+    monkeypatch.setattr(counted, "count", count)
+    monkeypatch.setattr(gather, "small_scenes", lambda _cache: tmp_path)
+    for _ in range(2):
+        found = gather.gather(Side("base", tmp_path, "python", tmp_path), ["counts"], tmp_path, lenient=True)
+        assert found.left_out == {"window_matches": "ModuleNotFoundError: not there yet"}
+        assert len(found.facts) == 1
+    with pytest.raises(SideError, match="head: window_matches: ModuleNotFoundError"):
+        gather.gather(Side("head", tmp_path, "python", tmp_path), ["counts"], tmp_path)
+
+
 def test_equal_code_gives_equal_counts(tmp_path: Path) -> None:
     side = sides.head_side(tmp_path)
     if reason := callgrind.missing():
@@ -192,7 +208,7 @@ def test_equal_code_gives_equal_counts(tmp_path: Path) -> None:
         return
     wanted = ["hamming_top2", "import s2fast"]
     first, again = (
-        {run.case: run for run in counted.count(side, wanted, tmp_path, growth=False, caches=True)} for _ in range(2)
+        {run.case: run for run in counted.count(side, wanted, tmp_path, growth=False, caches=True)[0]} for _ in range(2)
     )
     assert first["hamming_top2"].profile.compiled == again["hamming_top2"].profile.compiled > 1_000_000
     assert first["hamming_top2"].profile.misses > 1_000

@@ -152,8 +152,8 @@ def test_what_is_timed_and_counted_is_what_the_pipeline_calls() -> None:
     assert set(calls.CALLS) == called
     assert called < set(TIMED)
     # The definition of the default's own search is tested against, never measured in its place.
-    assert "hamming_window_top2_both" in called
-    assert "hamming_window_top2" not in TIMED
+    assert "window_matches" in called
+    assert not {"hamming_window_top2", "hamming_window_top2_both"} & set(TIMED)
 
 
 def test_the_default_job_calls_what_the_table_says_and_the_fact_counts_it(archive: Archive, tmp_path: Path) -> None:
@@ -162,20 +162,20 @@ def test_the_default_job_calls_what_the_table_says_and_the_fact_counts_it(archiv
     (tmp_path / "archive" / "regions.geojson").symlink_to(archive.regions)
     found = {fact.name: fact for fact in facts.of_stages(tmp_path, str(tmp_path / "archive"))}
     counted = {name.split(": calls of ")[1]: fact for name, fact in found.items() if ": calls of " in name}
-    assert set(counted) == {"akaze", "hamming_window_top2_both"}
+    assert set(counted) == {"akaze", "window_matches"}
     assert all(fact.value > 0 for fact in counted.values())
-    assert found["match: calls of hamming_window_top2_both"].limit == 6
+    assert found["match: calls of window_matches"].limit == 6
     assert not any(beyond_limit(fact) for fact in found.values())
 
 
 def test_an_operation_that_is_not_called_and_one_that_should_not_be_break_a_limit() -> None:
     default = load_config()
-    right = {"match": {"hamming_window_top2_both": 6}}
+    right = {"match": {"window_matches": 6}}
     assert not any(beyond_limit(fact) for fact in facts.of_calls(default, right, 6))
     for wrong, name in (
-        ({"hamming_window_top2_both": 0}, "match: operations that should be called and are not"),
-        ({"hamming_window_top2_both": 7}, "match: calls of hamming_window_top2_both"),
-        ({"hamming_window_top2_both": 6, "hamming_top2": 1}, "match: calls of hamming_top2"),
+        ({"window_matches": 0}, "match: operations that should be called and are not"),
+        ({"window_matches": 7}, "match: calls of window_matches"),
+        ({"window_matches": 6, "hamming_top2": 1}, "match: calls of hamming_top2"),
     ):
         broken = [fact.name for fact in facts.of_calls(default, {"match": wrong}, 6) if beyond_limit(fact)]
         assert broken == [name]

@@ -1,5 +1,7 @@
 """Positions on the map and common clear ground."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyproj
 import pytest
@@ -149,3 +151,14 @@ def test_centre_of_the_common_ground_is_that_of_what_both_cover() -> None:
     assert common_centre(query, moved) == pytest.approx([601_920, 5_598_720])
     far = north_up(corner=(700_000.0, 5_600_000.0))
     assert common_centre(query, far) == pytest.approx([601_280, 5_598_720])
+
+
+def test_overlap_on_one_grid_is_that_of_two_equal_grids() -> None:
+    rng = np.random.default_rng(6)
+    for transform in ((10.0, 0.0, 399_960.0, 0.0, -10.0, 5_500_020.0), (-20.0, 0.0, 5e5, 0.0, 20.0, 5e6)):
+        clear = rng.integers(0, 101, (2, 100, 128)).astype(np.uint8) * (rng.random((2, 100, 128)) < 0.7)
+        one, other = (Placement(UTM36, transform, (7813, 9999), 1, part) for part in clear)
+        # Written differently, the same grid is not recognised, and compared cell by cell.
+        written_again = replace(other, crs_wkt=other.crs_wkt + " ")
+        assert overlap_pct(one, other) == overlap_pct(one, written_again) > 0
+        assert overlap_pct(one, one) > overlap_pct(one, other)

@@ -42,7 +42,7 @@ def test_a_backend_of_no_table_belongs_to_no_operation() -> None:
 @pytest.mark.parametrize(
     ("settings", "names"),
     [
-        ({}, {"akaze", "hamming_window_top2_both"}),
+        ({}, {"akaze", "window_matches"}),
         ({"matching.mode": "exhaustive"}, {"akaze", "hamming_top2_both"}),
         ({"matching.mode": "exhaustive", "matching.mutual": False}, {"akaze", "hamming_top2"}),
     ],

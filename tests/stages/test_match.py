@@ -14,10 +14,11 @@ from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features
 from s2fast.report.sample import cross_matches
-from s2fast.stages.match import load_scenes, match_unit
+from s2fast.stages.match import match_unit
 from s2fast.stages.matching_rule import Matches, MatchingRule, both_directions, mutual, passing
 from s2fast.stages.memory import MIB, match_bytes
 from s2fast.stages.pairs import Pair, plan_blocks
+from s2fast.stages.scenes import load_scenes
 from s2fast_kernels.akaze import akaze
 from s2fast_kernels.akaze.contract import unpack
 from s2fast_kernels.hamming_top2 import hamming_top2

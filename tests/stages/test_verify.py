@@ -12,9 +12,10 @@ from s2fast.config import Config, load_config
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features
 from s2fast.stages import verdict_rule
-from s2fast.stages.match import load_scenes, match_unit
+from s2fast.stages.match import match_unit
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import Pair
+from s2fast.stages.scenes import load_scenes
 from s2fast.stages.verdict_rule import Matched, VerdictRule, wrong_offsets
 from s2fast.stages.verify import Block, verify_unit
 from s2fast_kernels.hamming_top2.cases import random_descriptors

@@ -66,7 +66,7 @@ def _sweep(
 
 
 @njit(nogil=True)
-def _search(
+def search(
     query: Rows,
     query_strips: Strips,
     train: Rows,
@@ -115,14 +115,15 @@ def _write(
             second[rows[i], 0] = keys[1, i] >> 32
 
 
-def _operands(rows: WindowRows) -> tuple[Rows, Strips]:
+def sorted_operands(rows: WindowRows) -> tuple[Rows, Strips]:
+    """Return the arrays of the rows as compiled code takes them."""
     return (rows.descriptors, rows.x, rows.y, rows.row), (rows.strip_group, rows.strip_start, rows.strip_y)
 
 
 def hamming_window_top2_both(query: WindowRows, train: WindowRows, away: tuple[float, float]) -> tuple[Top2, Top2]:
     """Search, then write the neighbours in the caller's order; see the package for the contract."""
     keys, train_keys = (np.full((2, len(rows)), NO_KEY, np.int64) for rows in (query, train))
-    _search(*_operands(query), *_operands(train), away, query.radius, keys, train_keys)
+    search(*sorted_operands(query), *sorted_operands(train), away, query.radius, keys, train_keys)
     forward, backward = Top2.empty(len(query), 1), Top2.empty(len(train), 1)
     for rows, found, top2 in ((query, keys, forward), (train, train_keys, backward)):
         _write(rows.row, found, (top2.index, top2.best, top2.second))

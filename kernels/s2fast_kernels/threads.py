@@ -1,0 +1,35 @@
+"""Call a function for many items in threads, where most of the time is spent in code that releases Python's GIL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import TypeVar
+
+import numba
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Return the function's results in the order of the items, computed in as many threads as numba may use.
+
+    Parameters
+    ----------
+    function
+        Must not call `map_in_threads` itself: its threads would wait for each other.
+    items
+        Each is one call.
+    """
+    every, threads = list(items), int(numba.get_num_threads())
+    if threads == 1 or len(every) < 2:
+        return [function(item) for item in every]
+    return list(_pool(threads).map(function, every))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Return the pool with this number of threads; threads start when they are first needed."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="s2fast-kernels")

@@ -1,0 +1,102 @@
+"""`window_matches` on the CPU: trials are searched in threads, each by the sweep of `hamming_window_top2_both`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from s2fast_kernels.compiled import njit
+from s2fast_kernels.hamming_top2.reference import NO_DISTANCE
+from s2fast_kernels.hamming_window_top2.numba_cpu import NO_KEY
+from s2fast_kernels.hamming_window_top2_both.numba_cpu import Rows, Strips, search, sorted_operands
+from s2fast_kernels.threads import map_in_threads
+from s2fast_kernels.window_matches.contract import Columns, MatchTest, WindowMatches
+
+if TYPE_CHECKING:
+    from s2fast_kernels.hamming_window_top2_both import WindowRows
+
+
+@njit(nogil=True)
+def _passes(best: int, second: int, ratio: float, max_distance: int) -> bool:
+    """Apply the cap and the ratio test to the keys of a row's two nearest neighbours."""
+    if best == NO_KEY or best >> 32 > max_distance:
+        return False
+    return second == NO_KEY or best >> 32 < ratio * (second >> 32)
+
+
+@njit(nogil=True)
+def _selected(
+    rows: npt.NDArray[np.int64],
+    keys: npt.NDArray[np.int64],
+    train_rows: npt.NDArray[np.int64],
+    train_keys: npt.NDArray[np.int64],
+    ratio: float,
+    max_distance: int,
+    mutual: bool,
+) -> Columns:
+    """Return the rows that pass, in the caller's order, from the (2, n) and (2, m) smallest keys."""
+    # The sorted index of each of the caller's rows that passes.
+    at = np.full(len(rows), -1, np.int32)
+    nearest = np.empty(len(train_rows), np.int32)
+    if mutual:
+        for t in range(len(train_rows)):
+            nearest[train_rows[t]] = train_keys[0, t] & 0xFFFFFFFF
+    count = 0
+    for q in range(len(rows)):
+        if _passes(keys[0, q], keys[1, q], ratio, max_distance) and (
+            not mutual or nearest[keys[0, q] & 0xFFFFFFFF] == rows[q]
+        ):
+            at[rows[q]] = q
+            count += 1
+    query_row, train_row = np.empty(count, np.int32), np.empty(count, np.int32)
+    distance, second = np.empty(count, np.uint16), np.empty(count, np.uint16)
+    k = 0
+    for row in range(len(at)):
+        if at[row] >= 0:
+            q = at[row]
+            query_row[k], train_row[k] = row, keys[0, q] & 0xFFFFFFFF
+            distance[k] = keys[0, q] >> 32
+            second[k] = NO_DISTANCE if keys[1, q] == NO_KEY else keys[1, q] >> 32
+            k += 1
+    return query_row, train_row, distance, second
+
+
+@njit(nogil=True)
+def _trial(
+    query: Rows,
+    query_strips: Strips,
+    train: Rows,
+    train_strips: Strips,
+    away: tuple[float, float],
+    radius: float,
+    ratio: float,
+    max_distance: int,
+    mutual: bool,
+) -> Columns:
+    """Search one train at one place, and select."""
+    keys = np.full((2, len(query[3])), NO_KEY, np.int64)
+    train_keys = np.full((2, len(train[3])), NO_KEY, np.int64)
+    search(query, query_strips, train, train_strips, away, radius, keys, train_keys)
+    found: Columns = _selected(query[3], keys, train[3], train_keys, ratio, max_distance, mutual)
+    return found
+
+
+def window_matches(
+    pairs: Sequence[tuple[WindowRows, WindowRows]], away: npt.NDArray[np.float64], test: MatchTest
+) -> WindowMatches:
+    """Search the trials in threads; see the package for the contract."""
+    selection = float(test.ratio), int(test.max_distance), bool(test.mutual)
+
+    def trial(number: int) -> Columns:
+        pair, place = divmod(number, away.shape[1])
+        query, train = pairs[pair]
+        x, y = away[pair, place]
+        columns: Columns = _trial(
+            *sorted_operands(query), *sorted_operands(train), (float(x), float(y)), query.radius, *selection
+        )
+        return columns
+
+    return WindowMatches.of(map_in_threads(trial, range(away.shape[0] * away.shape[1])))

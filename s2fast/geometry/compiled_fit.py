@@ -1,0 +1,272 @@
+"""Compiled loops over the matches of a pair: the estimate of the shift, its scatter, its trend, its spread.
+
+Constants are arguments: the cache of compiled code would not notice that one of another module has changed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from s2fast_kernels.compiled import njit
+
+_MOST_CELLS = 1 << 20
+"""Squares are numbered by their place if their bounding box has at most this many, else by sorting."""
+
+
+@njit(nogil=True)
+def biweight_mean(
+    points: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], x: float, y: float, reach: float, rounds: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
+    """Compute the biweight mean from a start x, y; see `s2fast.geometry.shift.biweight_mean`."""
+    count, limit = len(points), reach * reach
+    for _ in range(rounds):
+        total, east, north = 0.0, 0.0, 0.0
+        for i in range(count):
+            dx, dy = points[i, 0] - x, points[i, 1] - y
+            near = max(0.0, 1 - (dx * dx + dy * dy) / limit)
+            counted = weight[i] * (near * near)
+            total += counted
+            east += counted * points[i, 0]
+            north += counted * points[i, 1]
+        if total == 0:
+            break
+        before_x, before_y = x, y
+        x, y = east / total, north / total
+        if max(abs(x - before_x), abs(y - before_y)) < 1e-5 * reach:
+            break
+    slope = 0.0
+    final = np.empty(count)
+    for i in range(count):
+        dx, dy = points[i, 0] - x, points[i, 1] - y
+        near = max(0.0, 1 - (dx * dx + dy * dy) / limit)
+        final[i] = weight[i] * (near * near)
+        slope += weight[i] * (near * near - 2 * (1 - near) * near)
+    return np.array([x, y]), final, slope
+
+
+@njit(nogil=True)
+def near(points: npt.NDArray[np.float64], middle: npt.NDArray[np.float64], reach: float) -> npt.NDArray[np.bool_]:
+    """Return which of (k, 2) points are at most `reach` from the middle: (k,) bool."""
+    found = np.empty(len(points), np.bool_)
+    for i in range(len(points)):
+        found[i] = np.hypot(points[i, 0] - middle[0], points[i, 1] - middle[1]) <= reach
+    return found
+
+
+@njit(nogil=True)
+def trend(
+    at: npt.NDArray[np.float64],
+    moved: npt.NDArray[np.float64],
+    weight: npt.NDArray[np.float64],
+    inliers: npt.NDArray[np.bool_],
+    grid: float,
+    thinnest: float,
+) -> tuple[int, float, float, float, float]:
+    """Return how well a linear trend over the ground explains the inliers.
+
+    Parameters
+    ----------
+    at : (k, 2) float64
+        Positions [m].
+    moved : (k, 2) float64
+        Displacements [px].
+    weight : (k,) float64
+        Weight of each match.
+    inliers : (k,) bool
+        Matches to fit.
+    grid
+        Pixel size [m].
+    thinnest
+        Minimum of det / trace^2 of the positions' scatter matrix.
+
+    Returns
+    -------
+    count : int
+        Number of inliers; 0 if their positions do not determine a trend.
+    simple, full : float
+        Weighted squares without and with the trend [px2].
+    free : float
+        Degrees of freedom left.
+    most : float
+        Largest displacement of an inlier by the trend [px].
+    """
+    count, total, squared = 0, 0.0, 0.0
+    x, y, east, north = 0.0, 0.0, 0.0, 0.0
+    for i in range(len(at)):
+        if inliers[i]:
+            count += 1
+            total += weight[i]
+            squared += weight[i] * weight[i]
+            x += weight[i] * (at[i, 0] / grid)
+            y += weight[i] * (at[i, 1] / grid)
+            east += weight[i] * moved[i, 0]
+            north += weight[i] * moved[i, 1]
+    if count == 0:
+        return 0, 0.0, 0.0, 0.0, 0.0
+    x, y, east, north = x / total, y / total, east / total, north / total
+    xx, xy, yy, xe, xn, ye, yn, simple = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(len(at)):
+        if inliers[i]:
+            w, dx, dy = weight[i], at[i, 0] / grid - x, at[i, 1] / grid - y
+            e, n = moved[i, 0] - east, moved[i, 1] - north
+            xx, xy, yy = xx + w * dx * dx, xy + w * dx * dy, yy + w * dy * dy
+            xe, xn, ye, yn = xe + w * dx * e, xn + w * dx * n, ye + w * dy * e, yn + w * dy * n
+            simple += w * (e * e + n * n)
+    determinant = xx * yy - xy * xy
+    # With a margin for rounding: the plain version decides in doubt.
+    if determinant <= (1 - 1e-6) * thinnest * (xx + yy) ** 2 or determinant <= 0:
+        return 0, 0.0, 0.0, 0.0, 0.0
+    east_x, east_y = (yy * xe - xy * ye) / determinant, (xx * ye - xy * xe) / determinant
+    north_x, north_y = (yy * xn - xy * yn) / determinant, (xx * yn - xy * xn) / determinant
+    full, most = 0.0, 0.0
+    for i in range(len(at)):
+        if inliers[i]:
+            dx, dy = at[i, 0] / grid - x, at[i, 1] / grid - y
+            e, n = east_x * dx + east_y * dy, north_x * dx + north_y * dy
+            most = max(most, e * e + n * n)
+            left_e, left_n = moved[i, 0] - east - e, moved[i, 1] - north - n
+            full += weight[i] * (left_e * left_e + left_n * left_n)
+    return count, simple, full, 2 * (total * total / squared) - 6, np.sqrt(most)
+
+
+@njit(nogil=True)
+def _numbered(
+    column: npt.NDArray[np.int64], row: npt.NDArray[np.int64], counted: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Return a number per match, the same for all of one square and -1 for those without weight, and their count."""
+    number = np.full(len(column), -1, np.int64)
+    low_x, high_x, low_y, high_y = 1 << 62, -(1 << 62), 1 << 62, -(1 << 62)
+    for i in range(len(column)):
+        if counted[i] > 0:
+            low_x, high_x = min(low_x, column[i]), max(high_x, column[i])
+            low_y, high_y = min(low_y, row[i]), max(high_y, row[i])
+    if high_x < low_x:
+        return number, 0
+    width, height, found = high_x - low_x + 1, high_y - low_y + 1, 0
+    if float(width) * float(height) <= _MOST_CELLS:
+        taken = np.full(width * height, -1, np.int64)
+        for i in range(len(column)):
+            if counted[i] > 0:
+                place = (row[i] - low_y) * width + column[i] - low_x
+                if taken[place] < 0:
+                    taken[place] = found
+                    found += 1
+                number[i] = taken[place]
+        return number, found
+    order = np.argsort((row << 32) + column, kind="mergesort")
+    before = -1
+    for i in order:
+        if counted[i] > 0:
+            if before < 0 or row[i] != row[before] or column[i] != column[before]:
+                found += 1
+            number[i], before = found - 1, i
+    return number, found
+
+
+@njit(nogil=True)
+def scatter(
+    at: npt.NDArray[np.float64],
+    points: npt.NDArray[np.float64],
+    counted: npt.NDArray[np.float64],
+    middle: npt.NDArray[np.float64],
+    grid: float,
+    square_px: float,
+) -> tuple[int, float, float, float]:
+    """Return the scatter of the residuals between squares of the ground.
+
+    Parameters
+    ----------
+    at : (k, 2) float64
+        Positions [m].
+    points : (k, 2) float64
+        Displacements [px].
+    counted : (k,) float64
+        Weight of each; matches with weight 0 do not count.
+    middle : (2,) float64
+        The fitted displacement [px].
+    grid
+        Pixel size [m].
+    square_px
+        Side of the squares [px].
+
+    Returns
+    -------
+    squares : int
+        Number of squares with matches.
+    meat : float
+        Sum over the squares of the squared sums of weighted residuals, mean of both axes.
+    total, squared : float
+        Sum of the squares' weights, and sum of their squares.
+    """
+    count = len(at)
+    column, row = np.empty(count, np.int64), np.empty(count, np.int64)
+    for i in range(count):
+        column[i] = int(np.floor(at[i, 0] / grid / square_px))
+        row[i] = int(np.floor(at[i, 1] / grid / square_px))
+    number, squares = _numbered(column, row, counted)
+    sums = np.zeros((squares, 3))
+    for i in range(count):
+        if number[i] >= 0:
+            sums[number[i], 0] += counted[i] * (points[i, 0] - middle[0])
+            sums[number[i], 1] += counted[i] * (points[i, 1] - middle[1])
+            sums[number[i], 2] += counted[i]
+    meat, total, squared = 0.0, 0.0, 0.0
+    for square in range(squares):
+        meat += (sums[square, 0] * sums[square, 0] + sums[square, 1] * sums[square, 1]) / 2
+        total += sums[square, 2]
+        squared += sums[square, 2] * sums[square, 2]
+    return squares, meat, total, squared
+
+
+@njit(nogil=True)
+def votes_of_blocks(
+    at: npt.NDArray[np.float64], share: npt.NDArray[np.float64], agrees: npt.NDArray[np.bool_], halvings: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return votes and witnesses in blocks of equally many matches; see `s2fast.geometry.witnesses.holds_everywhere`.
+
+    Parameters
+    ----------
+    at : (k, 2) float64
+        Positions [m].
+    share : (k,) float64
+        Weight of each match.
+    agrees : (k,) bool
+        Matches that vote.
+    halvings
+        How often the ground is bisected.
+
+    Returns
+    -------
+    votes, witnesses : (2 ** halvings,) float64
+        Sums of the weights in every block, of those that agree and of all.
+    """
+    count = len(at)
+    order = np.arange(count)
+    ends = np.array([0, count])
+    for _ in range(halvings):
+        halved = np.empty(2 * len(ends) - 1, np.int64)
+        for part in range(len(ends) - 1):
+            first, end = ends[part], ends[part + 1]
+            halved[2 * part], halved[2 * part + 1] = first, first + (end - first) // 2
+            if end - first < 2:
+                continue
+            rows = order[first:end].copy()
+            low_x, high_x, low_y, high_y = np.inf, -np.inf, np.inf, -np.inf
+            for i in rows:
+                low_x, high_x = min(low_x, at[i, 0]), max(high_x, at[i, 0])
+                low_y, high_y = min(low_y, at[i, 1]), max(high_y, at[i, 1])
+            axis = 1 if high_y - low_y > high_x - low_x else 0
+            values = np.empty(len(rows))
+            for i in range(len(rows)):
+                values[i] = at[rows[i], axis]
+            order[first:end] = rows[np.argsort(values, kind="mergesort")]
+        halved[-1] = count
+        ends = halved
+    votes, witnesses = np.zeros(len(ends) - 1), np.zeros(len(ends) - 1)
+    for part in range(len(ends) - 1):
+        for i in order[ends[part] : ends[part + 1]]:
+            witnesses[part] += share[i]
+            if agrees[i]:
+                votes[part] += share[i]
+    return votes, witnesses

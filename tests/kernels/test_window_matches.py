@@ -1,0 +1,121 @@
+"""Every backend of `window_matches` equals its reference, which selects among neighbours found in both directions."""
+
+import threading
+
+import numba
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from s2fast_kernels.backends import available
+from s2fast_kernels.hamming_top2.cases import hard_operands, random_descriptors
+from s2fast_kernels.hamming_window_top2_both import WindowRows
+from s2fast_kernels.threads import map_in_threads
+from s2fast_kernels.window_matches import BACKENDS, window_matches
+from s2fast_kernels.window_matches.contract import MatchTest, WindowMatches
+
+SIZES = st.sampled_from([0, 1, 2, 63, 65, 257])
+BACKEND_NAMES = [name for name in available(BACKENDS) if name != "reference"]
+COLUMNS = ("start", "query_row", "train_row", "distance", "second")
+
+
+def assert_equal(got: WindowMatches, wanted: WindowMatches) -> None:
+    for name in COLUMNS:
+        assert getattr(got, name).dtype == getattr(wanted, name).dtype
+        np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name), err_msg=name)
+
+
+@pytest.mark.parametrize("backend", BACKEND_NAMES)
+@settings(max_examples=150, deadline=None)
+@given(
+    n=SIZES,
+    trains=st.lists(SIZES, max_size=4),
+    places=st.sampled_from([0, 1, 3]),
+    radius=st.sampled_from([0.0, 1.0, 5.0, 1e3]),
+    ratio=st.sampled_from([0.0, 0.5, 0.8, 0.9, 1.0]),
+    most=st.sampled_from([0, 1, 160, 512]),
+    mutual=st.booleans(),
+    lattice=st.booleans(),
+    distinct=st.sampled_from([1, 2, 5, 1 << 20]),
+    seed=st.integers(0, 1 << 32),
+)
+def test_equals_the_reference(
+    backend: str,
+    n: int,
+    trains: list[int],
+    places: int,
+    radius: float,
+    ratio: float,
+    most: int,
+    mutual: bool,
+    lattice: bool,
+    distinct: int,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    query, rows, offsets = hard_operands(rng, n, trains, distinct)
+    made = []
+    for descriptors in (query, *np.split(rows, offsets[1:-1])) if trains else (query,):
+        xy = rng.uniform(0, 1, (len(descriptors), 2)) * 40
+        xy = np.round(xy) if lattice else xy
+        made.append(WindowRows.of(np.ascontiguousarray(descriptors), xy, rng.integers(-1, 2, len(xy)), radius))
+    away = np.round(rng.uniform(-8, 8, (len(trains), places, 2)))
+    away[:, :1] = 0
+    test = MatchTest(ratio, most, mutual)
+    pairs = [(made[0], train) for train in made[1:]]
+    wanted = window_matches(pairs, away, test, backend="reference")
+    assert_equal(window_matches(pairs, away, test, backend=backend), wanted)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_trials_are_in_order_and_ascending_whatever_the_threads(threads: int) -> None:
+    rng = np.random.default_rng(1)
+    descriptors = random_descriptors(rng, 3_000)
+    xy, group = rng.uniform(0, 400, (3_000, 2)), rng.integers(0, 3, 3_000)
+    query = WindowRows.of(descriptors, xy, group, 5.0)
+    parts = [np.sort(rng.choice(3_000, count, replace=False)) for count in (2_000, 0, 500, 1)]
+    trains = [WindowRows.of(descriptors[rows], xy[rows] + [3, -1], group[rows], 5.0) for rows in parts]
+    away = np.zeros((4, 2, 2))
+    away[:, 1] = 100.0
+    before = numba.get_num_threads()
+    numba.set_num_threads(threads)
+    try:
+        pairs = [(query, train) for train in trains]
+        found = window_matches(pairs, away, MatchTest(0.9, 100, mutual=True), backend="numba")
+    finally:
+        numba.set_num_threads(before)
+    assert len(found.start) == 9
+    for train, rows in enumerate(parts):
+        query_row, train_row, distance, _ = found.trial(2 * train)
+        np.testing.assert_array_equal(query_row, rows)
+        np.testing.assert_array_equal(train_row, np.arange(len(rows)))
+        assert not distance.any()
+        assert len(found.trial(2 * train + 1)[0]) == 0
+
+
+def test_items_are_shared_between_threads_and_keep_their_order() -> None:
+    before = numba.get_num_threads()
+    numba.set_num_threads(2)
+    both = threading.Barrier(2, timeout=30)
+
+    def wait(item: int) -> int:
+        both.wait()  # fails unless two items are under way at once
+        return 10 * item
+
+    try:
+        assert map_in_threads(wait, range(4)) == [0, 10, 20, 30]
+    finally:
+        numba.set_num_threads(before)
+
+
+def test_refuses_operands_that_break_the_contract() -> None:
+    made = [WindowRows.of(np.zeros((2, 8), np.uint64), np.zeros((2, 2)), np.zeros(2, int), r) for r in (1.0, 2.0)]
+    test = MatchTest(0.9, 160, mutual=True)
+    with pytest.raises(ValueError, match=r"one radius, got 1\.0 and 2\.0"):
+        window_matches([(made[0], made[1])], np.zeros((1, 1, 2)), test)
+    same = [(made[0], made[0])]
+    with pytest.raises(ValueError, match=r"away must be \(1, places, 2\) float64, got \(1, 2\)"):
+        window_matches(same, np.zeros((1, 2)), test)
+    with pytest.raises(ValueError, match="away must be finite"):
+        window_matches(same, np.full((1, 1, 2), np.inf), test)
