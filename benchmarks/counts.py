@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import rasterio.io
 
+import s2fast.raster.luma
 import s2fast.raster.reader
 from s2fast.folder.record import RunRecord
 from s2fast.model import Window
@@ -66,6 +68,7 @@ def counting() -> Iterator[Counter[str]]:
     of operations is counted under its module's name.
     """
     done: Counter[str] = Counter()
+    counter = Lock()
     read, load = rasterio.io.DatasetReader.read, Backend.load
 
     def counted_read(self: Any, *arguments: Any, **options: Any) -> Any:
@@ -73,8 +76,9 @@ def counting() -> Iterator[Counter[str]]:
         window = Window(0, 0, *self.shape)
         if region is not None:
             window = Window(int(region.row_off), int(region.col_off), int(region.height), int(region.width))
-        done["reads"] += 1
-        done["blocks"] += blocks_of(window, self.block_shapes[0])
+        with counter:
+            done["reads"] += 1
+            done["blocks"] += blocks_of(window, self.block_shapes[0])
         return read(self, *arguments, **options)
 
     def counted_load(self: Backend) -> Any:
@@ -90,20 +94,26 @@ def counting() -> Iterator[Counter[str]]:
 
         return counted
 
-    read_part: Any = s2fast.raster.reader.read_part  # type: ignore[attr-defined]
+    def counted_decoder(decode: Any) -> Any:
+        def counted(*arguments: Any) -> Any:
+            with counter:
+                done["reads"] += 1
+                done["blocks"] += 1
+            return decode(*arguments)
 
-    def counted_part(*arguments: Any) -> Any:
-        done["reads"] += 1
-        done["blocks"] += 1
-        return read_part(*arguments)
+        return counted
 
+    decoders: list[tuple[Any, str]] = [(s2fast.raster.reader, "read_part"), (s2fast.raster.luma, "decode_luma")]
+    originals = [getattr(module, name) for module, name in decoders]
     rasterio.io.DatasetReader.read, Backend.load = counted_read, counted_load  # type: ignore[method-assign]
-    s2fast.raster.reader.read_part = counted_part  # type: ignore[assignment,attr-defined]
+    for (module, name), decode in zip(decoders, originals, strict=True):
+        setattr(module, name, counted_decoder(decode))
     try:
         yield done
     finally:
         rasterio.io.DatasetReader.read, Backend.load = read, load  # type: ignore[method-assign]
-        s2fast.raster.reader.read_part = read_part  # type: ignore[attr-defined]
+        for (module, name), decode in zip(decoders, originals, strict=True):
+            setattr(module, name, decode)
 
 
 def _counted_engine(engine: Any, name: str, done: Counter[str]) -> Any:

@@ -51,12 +51,11 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
     ConfigError
         The predicted peak memory of a scene exceeds the budget.
     """
-    del threads  # one window is read at a time
     config = record.config
     masked = record.regions is not None and config.regions.mode != "none"
-    auto_stretch = config.ingest.stretch == "auto"
+    auto_stretch, reduction = config.ingest.stretch == "auto", config.ingest.reduction
     for item in record.usable:
-        needed = ingest_bytes(item.raster, config.ingest.reduction, masked=masked, auto_stretch=auto_stretch)
+        needed = ingest_bytes(item.raster, reduction, masked=masked, auto_stretch=auto_stretch, threads=threads)
         needed_mb = needed // MIB
         if needed_mb <= config.compute.budget_mb:
             continue

@@ -23,6 +23,8 @@ from tests.archives import Archive
 
 BUCKET = "scenes"
 
+BANDS = Ingest(grey="opencv")
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
@@ -67,7 +69,7 @@ def upload(bucket: Any, archive: Archive, prefix: str) -> list[str]:
 def test_a_scene_on_s3_is_the_scene_on_disk(bucket: Any, archive: Archive) -> None:
     address = upload(bucket, archive, "same")[0]
     local = sorted(archive.scenes.rglob("*_TCI.jp2"))[0]
-    for settings in (Ingest(), Ingest(reduction=2, decode="reduced")):
+    for settings in (BANDS, Ingest(grey="opencv", reduction=2, decode="reduced")):
         with open_raster(Source.of(address), settings) as remote, open_raster(local, settings) as on_disk:
             assert remote.raster == on_disk.raster
             for window in (Window(0, 0, 512, 512), Window(256, 0, 256, 256)):
@@ -81,7 +83,7 @@ def test_a_zip_on_s3_is_read_in_place(bucket: Any, archive: Archive, tmp_path: P
         opened.write(local, "in/TCI.jp2")
     bucket.upload_file(str(tmp_path / "product.zip"), "zipped/product.zip")
     path = Source.of(f"/vsizip//vsis3/{BUCKET}/zipped/product.zip/in/TCI.jp2")
-    with open_raster(path) as remote, open_raster(local) as on_disk:
+    with open_raster(path, BANDS) as remote, open_raster(local, BANDS) as on_disk:
         np.testing.assert_array_equal(remote.read(Window(0, 0, 512, 512))[0], on_disk.read(Window(0, 0, 512, 512))[0])
         before = identity(path)
     bucket.put_object(Key="zipped/product.zip", Body=b"another")
@@ -90,7 +92,7 @@ def test_a_zip_on_s3_is_read_in_place(bucket: Any, archive: Archive, tmp_path: P
 
 def test_a_run_from_s3_is_the_run_from_disk(bucket: Any, archive: Archive, tmp_path: Path) -> None:
     addresses = upload(bucket, archive, "run")
-    settings = load_config(overrides={"ingest.halo_px": 64})
+    settings = load_config(overrides={"ingest.halo_px": 64, "ingest.grey": "opencv"})
     run_stages(Job(settings, [archive.scenes], archive.regions, tmp_path / "disk"))
     run_stages(Job(settings, addresses, archive.regions, tmp_path / "s3"))
     got, wanted = s2fast.open_run(tmp_path / "s3"), s2fast.open_run(tmp_path / "disk")
@@ -144,7 +146,7 @@ def test_a_scene_on_a_web_server(server: str, bucket: Any, archive: Archive) -> 
     upload(bucket, archive, "web")
     local = sorted(archive.scenes.rglob("*_TCI.jp2"))[0]
     path = Source.of(f"{server}/{BUCKET}/web/{local.relative_to(archive.scenes)}")
-    with open_raster(path) as remote, open_raster(local) as on_disk:
+    with open_raster(path, BANDS) as remote, open_raster(local, BANDS) as on_disk:
         assert remote.raster == on_disk.raster
         window = Window(256, 0, 256, 256)
         np.testing.assert_array_equal(remote.read(window)[0], on_disk.read(window)[0])
