@@ -67,7 +67,7 @@ class Ingest(_Section):
     """luma: of a JPEG 2000 file with a colour transform, which Sentinel-2's colour images have, decode only the luma,
     which takes half the work: 0.299 R + 0.587 G + 0.114 B, or (R + 2 G + B) / 4 in a lossless file. opencv: decode all
     bands and apply the weights 0.299, 0.587 and 0.114, as the notebook does; files without a colour transform, with
-    a mask or an alpha band, with 16 bits, and files that only GDAL reads (on servers, in compressed zips), always."""
+    a mask or an alpha band, with 16 bits, and files that only GDAL reads (in compressed zips), always."""
     stretch: Literal["none", "auto"] | tuple[int, int] = "none"
     """Conversion of 16-bit scenes to 8 bits. [low, high]: map these values to 1 and 255 in all scenes. auto: map the
     2nd and 98th percentiles of each scene's valid values. none: refuse 16-bit scenes. 8-bit scenes are not changed."""

@@ -1,4 +1,4 @@
-"""Read parts of a file by their offset: of a file on disk, or of a member that a zip stores uncompressed."""
+"""Read parts of a file by their offset: on disk, on a server, or of a member that a zip stores uncompressed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
+from s2fast.errors import SceneError
+from s2fast.files.objects import ObjectRanges, is_object
 from s2fast.files.source import Source
+from s2fast.files.web import WebRanges, supports_ranges
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 """Header of a zip's member: signature, and the lengths of the name and of the extra field that follow."""
@@ -19,14 +22,14 @@ _ENCRYPTED = 1
 
 
 class ByteRanges(Protocol):
-    """A file whose parts can be read from any thread."""
+    """A file whose parts can be read from any thread; what cannot be read is a SceneError."""
 
     @property
     def size(self) -> int:
         """Size of the file [bytes]."""
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return the bytes at an offset; fewer, or none, at the end of the file."""
+        """Return the bytes at an offset; fewer, or none, at the end of the file; at least one is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +47,29 @@ class FileRanges:
 
     def read(self, offset: int, length: int) -> bytes:
         """See `ByteRanges`."""
-        with self.path.open("rb", buffering=0) as opened:
-            opened.seek(self.start + offset)
-            return opened.read(max(0, min(length, self.size - offset)))
+        try:
+            with self.path.open("rb", buffering=0) as opened:
+                opened.seek(self.start + offset)
+                return opened.read(max(0, min(length, self.size - offset)))
+        except OSError as error:
+            raise SceneError(f"{self.path}: cannot be read: {error.strerror}") from error
 
 
 def byte_ranges(source: Source) -> ByteRanges | None:
     """Return the parts of a source; None if only GDAL can read it.
 
-    A file on disk, and a member that a zip on disk stores uncompressed, are read in parts.
+    These can be read in parts: a file on disk, a member that a zip on disk stores uncompressed, an object in an object
+    store, and a file on a web server that supports range requests.
+
+    Raises
+    ------
+    SceneError
+        A server does not return the file.
     """
+    if is_object(source):
+        return ObjectRanges(source)
+    if supports_ranges(source):
+        return WebRanges(source.url)
     zipped = source.zip_parts
     try:
         if zipped is None:

@@ -191,7 +191,7 @@ def tile_parts(stream: Codestream, file: ByteRanges) -> Parts:
 def _walked(stream: Codestream, file: ByteRanges, end: int) -> Iterable[tuple[int, int]]:
     """Yield tile and length of the tile-parts in the file, until the codestream ends or makes no sense."""
     offset = stream.start
-    while offset < end:
+    while offset + _SOT_BYTES <= end:
         head = file.read(offset, _SOT_BYTES)
         if len(head) < _SOT_BYTES or head[:2] != _SOT.to_bytes(2):
             return

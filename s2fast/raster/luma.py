@@ -6,8 +6,8 @@ alone takes half the work. Whole tiles are decoded, so a pixel's value does not 
 
 from __future__ import annotations
 
-from functools import cached_property
 from itertools import product
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,10 @@ MOST_AT_ONCE = 4
 def tiles_at_once(tiles: int, threads: int) -> int:
     """Return the number of tiles that a number of threads decode at once."""
     return max(1, min(tiles, threads, MOST_AT_ONCE))
+
+
+class UndecodedError(ValueError):
+    """A tile is missing, damaged or cut off."""
 
 
 class LumaTiles:
@@ -50,15 +54,31 @@ class LumaTiles:
         self.at_once = tiles_at_once(rows * cols, threads)
         """Number of windows to read at once."""
         self._threads = max(1, threads // self.at_once)
+        self._found: Parts | None = None
+        self._searching = Lock()
 
-    @cached_property
+    @property
     def _parts(self) -> Parts:
-        return tile_parts(self._stream, self._file)
+        """The tile-parts, searched by the first thread that needs them."""
+        with self._searching:
+            if self._found is None:
+                self._found = tile_parts(self._stream, self._file)
+            return self._found
 
     def read(self, window: Window) -> npt.NDArray[np.uint8] | None:
-        """Read a window of the level's grid: (height, width) uint8.
+        """Read a window of the level's grid.
 
-        None if a tile is damaged, or has no colour transform although the file declares one.
+        Returns
+        -------
+        (height, width) uint8 or None
+            None if a tile has no colour transform although the file declares one: grey must be computed from its bands.
+
+        Raises
+        ------
+        UndecodedError
+            A tile cannot be decoded.
+        SceneError
+            The file cannot be read.
         """
         luma = np.empty((window.height, window.width), np.uint8)
         # The level's row r is row r * level of the full grid; its tile is the tile of that row.
@@ -81,12 +101,20 @@ class LumaTiles:
 
     def _tile(self, number: int) -> npt.NDArray[np.uint8] | None:
         codestream = self._codestream(number)
-        return None if codestream is None else decode_luma(codestream, number, self._level, self._threads)
+        if codestream is None:
+            return None
+        tile = decode_luma(codestream, number, self._level, self._threads)
+        if tile is None:
+            raise UndecodedError
+        return tile
 
     def _codestream(self, number: int) -> bytes | None:
-        """Read a tile as a codestream of its own; None if it is damaged or has no luma."""
+        """Read a tile as a codestream of its own; None if it has no luma."""
         parts = [self._file.read(*part) for part in self._parts.get(number, [])]
-        return None if any(map(without_transform, parts)) else single_tile(self._stream, number, parts)
+        codestream = single_tile(self._stream, number, parts)
+        if codestream is None:
+            raise UndecodedError
+        return None if any(map(without_transform, parts)) else codestream
 
 
 def luma_tiles(
@@ -95,7 +123,7 @@ def luma_tiles(
     """Return the luma of a file; None if grey must be computed from its bands.
 
     Only the following files have luma: JPEG 2000 with three bands of 8 bits, red, green and blue, and a colour
-    transform, without a mask or a declared nodata value; on disk, or stored uncompressed in a zip on disk; in tiles
+    transform, without a mask or a declared nodata value; whose parts can be read (`s2fast.files.ranges`); in tiles
     that GDAL reads as blocks (it divides a large file without tiles).
     """
     if dataset.driver != "JP2OpenJPEG" or (picture.bands, picture.dtype) != ((1, 2, 3), "uint8") or picture.masked:

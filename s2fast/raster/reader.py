@@ -21,7 +21,7 @@ from s2fast.files.source import Source
 from s2fast.model import Raster, Window
 from s2fast.raster.bands import Picture
 from s2fast.raster.dataset import block_shape, decoding_threads, gdal_settings, open_dataset, open_level, read_header
-from s2fast.raster.luma import LumaTiles, luma_tiles
+from s2fast.raster.luma import LumaTiles, UndecodedError, luma_tiles
 from s2fast.raster.openjpeg import CALL_PX, CODE_BLOCK_PX, MARGIN_PX, read_part
 from s2fast.raster.stretch import VALUES, auto_stretch, stretch_table
 from s2fast.raster.windows import chunk_shape, covering_rectangles, grid, reduced, scaled_up
@@ -163,7 +163,7 @@ class RasterioReader:
         except RasterioError as error:
             reason = self._source.redacted(error.__cause__ or error)
             raise SceneError(
-                f"{self._source}: cannot read rows {window.row} to {window.row + window.height} "
+                f"{self._source}: cannot read rows {_rows(window)} "
                 f"({reason}): the file is truncated or damaged, or its server failed; get it again"
             ) from (error if self._source.is_local else None)
 
@@ -210,13 +210,21 @@ class LumaReader:
         self, window: Window, wanted: npt.NDArray[np.bool_] | None = None
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """Read a window; see `Reader`."""
-        luma = self._tiles.read(reduced(window, self.raster.level))
+        try:
+            luma = self._tiles.read(reduced(window, self.raster.level))
+        except UndecodedError as error:
+            self._read_bands(window, wanted)  # GDAL names the damage
+            raise SceneError(f"{self._source}: rows {_rows(window)} cannot be decoded: get it again") from error
         if luma is None:
-            # GDAL names the damage, or reads the bands of a tile that has no luma.
-            with open_raster(self._source, self._settings.model_copy(update={"grey": "opencv"})) as bands:
-                return bands.read(window, wanted)
+            return self._read_bands(window, wanted)
         left = self._settings.reduction // self.raster.level
         return reduce_mean(luma, left), ~reduce_any(luma == 0, left)
+
+    def _read_bands(
+        self, window: Window, wanted: npt.NDArray[np.bool_] | None
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        with open_raster(self._source, self._settings.model_copy(update={"grey": "opencv"})) as bands:
+            return bands.read(window, wanted)
 
 
 @contextmanager
@@ -248,6 +256,10 @@ def open_raster(place: Source | Path | str, settings: Ingest | None = None) -> I
                 yield RasterioReader(level, source, raster, settings, picture)
             else:
                 yield LumaReader(tiles, source, raster, settings)
+
+
+def _rows(window: Window) -> str:
+    return f"{window.row} to {window.row + window.height}"
 
 
 def _grey(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.config import Ingest, load_config
 from s2fast.errors import InputError, SceneError
+from s2fast.files.objects import ObjectRanges
 from s2fast.files.source import Source
 from s2fast.model import Window
 from s2fast.pipeline import Job, run_stages
@@ -69,12 +70,45 @@ def upload(bucket: Any, archive: Archive, prefix: str) -> list[str]:
 def test_a_scene_on_s3_is_the_scene_on_disk(bucket: Any, archive: Archive) -> None:
     address = upload(bucket, archive, "same")[0]
     local = sorted(archive.scenes.rglob("*_TCI.jp2"))[0]
-    for settings in (BANDS, Ingest(grey="opencv", reduction=2, decode="reduced")):
+    for settings in (Ingest(), Ingest(reduction=2, decode="reduced"), Ingest(grey="opencv")):
         with open_raster(Source.of(address), settings) as remote, open_raster(local, settings) as on_disk:
             assert remote.raster == on_disk.raster
             for window in (Window(0, 0, 512, 512), Window(256, 0, 256, 256)):
                 for got, wanted in zip(remote.read(window), on_disk.read(window), strict=True):
                     np.testing.assert_array_equal(got, wanted)
+
+
+def test_each_tile_is_one_request(bucket: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one pass over the tiles' headers, which a file of four tiles has four of."""
+    address = upload(bucket, archive, "tiles")[0]
+    requests: list[tuple[int, int]] = []
+    read = ObjectRanges.read
+
+    def noted(self: ObjectRanges, offset: int, length: int) -> bytes:
+        requests.append((offset, length))
+        return read(self, offset, length)
+
+    monkeypatch.setattr(ObjectRanges, "read", noted)
+    with open_raster(Source.of(address)) as remote:
+        assert len(requests) == 1
+        requests.clear()
+        remote.read(Window(0, 0, 512, 512))
+        assert [length for _, length in requests].count(12) == 4
+        assert len(requests) == 8
+        requests.clear()
+        remote.read(Window(256, 0, 256, 512))
+        assert len(requests) == 2
+
+
+def test_a_server_that_fails_between_tiles_is_an_error(
+    bucket: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = upload(bucket, archive, "gone")[0]
+    with open_raster(Source.of(address)) as remote:
+        bucket.objects.filter(Prefix="gone").delete()
+        with pytest.raises(SceneError, match="cannot be read from the server") as caught:
+            remote.read(Window(0, 0, 256, 256))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_zip_on_s3_is_read_in_place(bucket: Any, archive: Archive, tmp_path: Path) -> None:
@@ -92,7 +126,7 @@ def test_a_zip_on_s3_is_read_in_place(bucket: Any, archive: Archive, tmp_path: P
 
 def test_a_run_from_s3_is_the_run_from_disk(bucket: Any, archive: Archive, tmp_path: Path) -> None:
     addresses = upload(bucket, archive, "run")
-    settings = load_config(overrides={"ingest.halo_px": 64, "ingest.grey": "opencv"})
+    settings = load_config(overrides={"ingest.halo_px": 64})
     run_stages(Job(settings, [archive.scenes], archive.regions, tmp_path / "disk"))
     run_stages(Job(settings, addresses, archive.regions, tmp_path / "s3"))
     got, wanted = s2fast.open_run(tmp_path / "s3"), s2fast.open_run(tmp_path / "disk")
@@ -146,7 +180,7 @@ def test_a_scene_on_a_web_server(server: str, bucket: Any, archive: Archive) -> 
     upload(bucket, archive, "web")
     local = sorted(archive.scenes.rglob("*_TCI.jp2"))[0]
     path = Source.of(f"{server}/{BUCKET}/web/{local.relative_to(archive.scenes)}")
-    with open_raster(path, BANDS) as remote, open_raster(local, BANDS) as on_disk:
+    with open_raster(path) as remote, open_raster(local) as on_disk:
         assert remote.raster == on_disk.raster
         window = Window(256, 0, 256, 256)
         np.testing.assert_array_equal(remote.read(window)[0], on_disk.read(window)[0])

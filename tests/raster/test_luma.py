@@ -280,6 +280,22 @@ def test_a_tile_that_cancels_the_transform_is_read_from_its_bands(tmp_path: Path
             np.testing.assert_array_equal(opened.read(second)[0], full.read(second)[0])
 
 
+def test_what_only_luma_fails_on_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grey from the bands in its place would be other pixels under the same key."""
+    monkeypatch.setattr(luma, "decode_luma", lambda *_: None)
+    with open_raster(path) as opened, pytest.raises(SceneError, match="rows 0 to 256 cannot be decoded: get it again"):
+        opened.read(Window(0, 0, TILE_PX, TILE_PX))
+
+
+def test_a_file_that_disappears_is_an_error(path: Path, tmp_path: Path) -> None:
+    gone = tmp_path / path.name
+    shutil.copy(path, gone)
+    with open_raster(gone) as opened:
+        gone.unlink()
+        with pytest.raises(SceneError, match="cannot be read: No such file"):
+            opened.read(Window(0, 0, TILE_PX, TILE_PX))
+
+
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["paris/T31UDQ_20240105T105339_TCI_10m.jp2", "lebanon/T36SYC_TCI_60m.jp2"])
 def test_real_files(shared_data: Path, name: str) -> None:
