@@ -46,16 +46,25 @@ class LumaTiles:
         Side of a pixel of the level, in full-resolution pixels.
     threads
         Number of threads that decode, all tiles together.
+    parts
+        The tile-parts, if known.
     """
 
-    def __init__(self, file: ByteRanges, stream: Codestream, level: int, threads: int) -> None:
+    def __init__(
+        self, file: ByteRanges, stream: Codestream, level: int, threads: int, parts: Parts | None = None
+    ) -> None:
         self._file, self._stream, self._level = file, stream, level
         rows, cols = stream.grid
         self.at_once = tiles_at_once(rows * cols, threads)
         """Number of windows to read at once."""
         self._threads = max(1, threads // self.at_once)
-        self._found: Parts | None = None
+        self._found = parts
         self._searching = Lock()
+
+    @property
+    def index(self) -> tuple[Codestream, Parts]:
+        """The main header and the tile-parts."""
+        return self._stream, self._parts
 
     @property
     def _parts(self) -> Parts:

@@ -17,9 +17,11 @@ from rasterio.errors import RasterioError
 
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
+from s2fast.files.ranges import byte_ranges
 from s2fast.files.source import Source
 from s2fast.model import Raster, Window
 from s2fast.raster.bands import Picture
+from s2fast.raster.codestream import Codestream, Parts
 from s2fast.raster.dataset import block_shape, decoding_threads, gdal_settings, open_dataset, open_level, read_header
 from s2fast.raster.luma import LumaTiles, UndecodedError, luma_tiles
 from s2fast.raster.openjpeg import CALL_PX, CODE_BLOCK_PX, MARGIN_PX, read_part
@@ -204,14 +206,15 @@ class LumaReader:
     def __init__(self, tiles: LumaTiles, source: Source, raster: Raster, settings: Ingest) -> None:
         self.raster = replace(raster, luma=True)
         self.at_once = tiles.at_once
-        self._tiles, self._source, self._settings = tiles, source, settings
+        self.tiles = tiles
+        self._source, self._settings = source, settings
 
     def read(
         self, window: Window, wanted: npt.NDArray[np.bool_] | None = None
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         """Read a window; see `Reader`."""
         try:
-            luma = self._tiles.read(reduced(window, self.raster.level))
+            luma = self.tiles.read(reduced(window, self.raster.level))
         except UndecodedError as error:
             self._read_bands(window, wanted)  # GDAL names the damage
             raise SceneError(f"{self._source}: rows {_rows(window)} cannot be decoded: get it again") from error
@@ -256,6 +259,31 @@ def open_raster(place: Source | Path | str, settings: Ingest | None = None) -> I
                 yield RasterioReader(level, source, raster, settings, picture)
             else:
                 yield LumaReader(tiles, source, raster, settings)
+
+
+def indexed_reader(source: Source, settings: Ingest, raster: Raster, index: tuple[Codestream, Parts]) -> LumaReader:
+    """Return a reader of luma from the known header and tile-parts of a file, which reads only tiles.
+
+    Parameters
+    ----------
+    source
+        The file.
+    settings
+        Reduction and level.
+    raster
+        The header.
+    index
+        Main header and tile-parts; see `LumaTiles.index`.
+
+    Raises
+    ------
+    SceneError
+        The file's parts cannot be read.
+    """
+    file = byte_ranges(source)
+    if file is None:
+        raise SceneError(f"{source}: its server no longer supports range requests: run again")
+    return LumaReader(LumaTiles(file, index[0], raster.level, decoding_threads(), index[1]), source, raster, settings)
 
 
 def _rows(window: Window) -> str:

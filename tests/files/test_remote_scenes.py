@@ -17,8 +17,10 @@ from s2fast.config import Ingest, load_config
 from s2fast.errors import InputError, SceneError
 from s2fast.files.objects import ObjectRanges
 from s2fast.files.source import Source
+from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
 from s2fast.pipeline import Job, run_stages
+from s2fast.raster import reader
 from s2fast.raster.reader import open_raster
 from tests.archives import Archive
 
@@ -98,6 +100,48 @@ def test_each_tile_is_one_request(bucket: Any, archive: Archive, monkeypatch: py
         requests.clear()
         remote.read(Window(256, 0, 256, 512))
         assert len(requests) == 2
+
+
+def test_a_second_run_asks_for_no_header(
+    bucket: Any, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other polygons need other tiles; where these lie is known."""
+    addresses = upload(bucket, archive, "again")
+
+    def ingested(out: Path, buffer_m: float) -> RunFolder:
+        config = load_config(overrides={"regions.buffer_m": buffer_m, "ingest.halo_px": 0})
+        run_stages(Job(config, addresses, archive.regions, out), stages=["ingest"])
+        return RunFolder(out)
+
+    ingested(tmp_path / "out", 0)
+    requests: list[tuple[int, int]] = []
+    read = ObjectRanges.read
+
+    def noted(self: ObjectRanges, offset: int, length: int) -> bytes:
+        requests.append((offset, length))
+        return read(self, offset, length)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ObjectRanges, "read", noted)
+        patched.setattr(reader, "open_dataset", None)
+        second = ingested(tmp_path / "out", 50)
+    scene_ids = sorted(path.name for path in (tmp_path / "out/store.zarr/scenes").iterdir() if path.is_dir())
+    assert len(scene_ids) == len(addresses)
+    assert len(requests) == sum(second.tile(scene_id).windows_read for scene_id in scene_ids)
+    fresh = ingested(tmp_path / "fresh", 50)
+    for scene_id in scene_ids:
+        np.testing.assert_array_equal(second.grey(scene_id), fresh.grey(scene_id))
+        np.testing.assert_array_equal(second.valid(scene_id), fresh.valid(scene_id))
+    # A damaged index, or one of another version of the file, is not used.
+    for file in (tmp_path / "out/tile_indexes").iterdir():
+        file.write_text(file.read_text().replace('"start": ', '"start": 1'))
+    again = ingested(tmp_path / "out", 100)
+    bucket.upload_file(str(sorted(archive.scenes.rglob("*_TCI.jp2"))[1]), addresses[0].removeprefix(f"s3://{BUCKET}/"))
+    wanted = ingested(tmp_path / "fresh", 100)
+    assert (again.grey(scene_ids[0]) != wanted.grey(scene_ids[0])).any()
+    changed = ingested(tmp_path / "out", 100)
+    for scene_id in scene_ids:
+        np.testing.assert_array_equal(changed.grey(scene_id), wanted.grey(scene_id))
 
 
 def test_a_server_that_fails_between_tiles_is_an_error(

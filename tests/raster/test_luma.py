@@ -306,8 +306,8 @@ def test_real_files(shared_data: Path, name: str) -> None:
     pixels = bands(path, 1)
     assert reversible(path) == ("60m" in name)
     assert_luma(grey, pixels, reversible(path))
-    # Dark pixels that only the bands tell from missing ones: 1 in 4,000 of the whole tile, none of the crop.
-    assert np.count_nonzero(~has_data & pixels.any(axis=0)) <= 2.5e-4 * grey.size
+    # Dark pixels that only the bands tell from missing ones: 251 of 3.3 million of the whole tile, none of the crop.
+    assert np.count_nonzero(~has_data & pixels.any(axis=0)) <= 1e-4 * grey.size
     assert not has_data[~pixels.any(axis=0)].any()
 
 
