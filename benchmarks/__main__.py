@@ -15,6 +15,7 @@ COMMANDS = {
         "benchmarks.bench_costs",
         "cost per scene, pixel, keypoint and pair; predicted cost of large archives",
     ),
+    "reading": ("benchmarks.bench_reading", "whole scenes as grey: stored luma against weighted bands"),
     "quality": ("benchmarks.bench_quality", "verdicts and shifts against the truth, and false positives"),
     "fuzz": ("benchmarks.fuzz", "damaged inputs of every kind: no traceback, no crash, no hang"),
     "traps": ("benchmarks.traps.command", "verification in cases in which it has failed before"),

@@ -47,7 +47,7 @@ MACHINES = {"2 cores": 2, "64 cores": 64, "100 machines of 16 cores": 1600}
 EXHAUSTIVE = {"matching.mode": "exhaustive", "matching.pairs": "all"}
 """Compare every keypoint with every other, for all pairs: the rate of a comparison is measured on this."""
 
-FULL = Raster((10980, 10980), (1024, 1024), "", (10, 0, 0, 0, -10, 0))
+FULL = Raster((10980, 10980), (1024, 1024), "", (10, 0, 0, 0, -10, 0), luma=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from threading import Lock
 from typing import Any
 
 import pyarrow.parquet
 import rasterio.io
 import zarr
 
+import s2fast.raster.luma
 import s2fast.raster.reader
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
@@ -72,62 +74,69 @@ def counting() -> Iterator[Counter[str]]:
     of operations is counted under its module's name.
     """
     done: Counter[str] = Counter()
-    read, load = rasterio.io.DatasetReader.read, Backend.load
+    lock = Lock()
 
-    def counted_read(self: Any, *arguments: Any, **options: Any) -> Any:
-        region = options.get("window")
-        window = Window(0, 0, *self.shape)
-        if region is not None:
-            window = Window(int(region.row_off), int(region.col_off), int(region.height), int(region.width))
-        done["reads"] += 1
-        done["blocks"] += blocks_of(window, self.block_shapes[0])
-        return read(self, *arguments, **options)
+    def counted(name: str) -> Callable[[Any], Any]:
+        def around(function: Any) -> Any:
+            def call(*arguments: Any, **options: Any) -> Any:
+                with lock:
+                    done[name] += 1
+                return function(*arguments, **options)
 
-    def counted_load(self: Backend) -> Any:
-        implementation = load(self)
-        operation = operation_of(self)
-        name = operation.name if operation else f"{self.module}.{self.function}"
-        if isinstance(implementation, type):
-            return _counted_engine(implementation, name, done)
+            return call
 
-        def counted(*arguments: Any, **options: Any) -> Any:
-            done[name] += 1
-            return implementation(*arguments, **options)
+        return around
 
-        return counted
+    def counted_read(read: Any) -> Any:
+        def call(self: Any, *arguments: Any, **options: Any) -> Any:
+            region = options.get("window")
+            window = Window(0, 0, *self.shape)
+            if region is not None:
+                window = Window(int(region.row_off), int(region.col_off), int(region.height), int(region.width))
+            with lock:
+                done["reads"] += 1
+                done["blocks"] += blocks_of(window, self.block_shapes[0])
+            return read(self, *arguments, **options)
 
-    read_part: Any = s2fast.raster.reader.read_part  # type: ignore[attr-defined]
+        return call
 
-    def counted_part(*arguments: Any) -> Any:
-        done["reads"] += 1
-        done["blocks"] += 1
-        return read_part(*arguments)
+    def counted_decoder(decode: Any) -> Any:
+        return counted("reads")(counted("blocks")(decode))
 
-    get, read_table, write = zarr.Array.__getitem__, pyarrow.parquet.read_table, RunFolder.write
+    def counted_load(load: Any) -> Any:
+        def call(self: Backend) -> Any:
+            implementation = load(self)
+            operation = operation_of(self)
+            name = operation.name if operation else f"{self.module}.{self.function}"
+            if isinstance(implementation, type):
+                return _counted_engine(implementation, name, done)
+            return counted(name)(implementation)
 
-    def counted_get(self: Any, selection: Any) -> Any:
-        done["arrays read"] += 1
-        return get(self, selection)
+        return call
 
-    def counted_table(*arguments: Any, **options: Any) -> Any:
-        done["tables read"] += 1
-        return read_table(*arguments, **options)
-
-    def counted_write(self: RunFolder, name: str, data: bytes) -> int:
-        done["files written"] += 1
-        return write(self, name, data)
-
-    zarr.Array.__getitem__, RunFolder.write = counted_get, counted_write  # type: ignore[method-assign]
-    pyarrow.parquet.read_table = counted_table
-    rasterio.io.DatasetReader.read, Backend.load = counted_read, counted_load  # type: ignore[method-assign]
-    s2fast.raster.reader.read_part = counted_part  # type: ignore[assignment,attr-defined]
-    try:
+    with ExitStack() as stack:
+        for owner, name, around in (
+            (rasterio.io.DatasetReader, "read", counted_read),
+            (s2fast.raster.reader, "read_part", counted_decoder),
+            (s2fast.raster.luma, "decode_luma", counted_decoder),
+            (Backend, "load", counted_load),
+            (zarr.Array, "__getitem__", counted("arrays read")),
+            (pyarrow.parquet, "read_table", counted("tables read")),
+            (RunFolder, "write", counted("files written")),
+        ):
+            stack.enter_context(replaced(owner, name, around))
         yield done
+
+
+@contextmanager
+def replaced(owner: Any, name: str, around: Callable[[Any], Any]) -> Iterator[None]:
+    """Replace an attribute temporarily by what `around` makes of it."""
+    original = getattr(owner, name)
+    setattr(owner, name, around(original))
+    try:
+        yield
     finally:
-        zarr.Array.__getitem__, RunFolder.write = get, write  # type: ignore[method-assign]
-        pyarrow.parquet.read_table = read_table
-        rasterio.io.DatasetReader.read, Backend.load = read, load  # type: ignore[method-assign]
-        s2fast.raster.reader.read_part = read_part  # type: ignore[attr-defined]
+        setattr(owner, name, original)
 
 
 def _counted_engine(engine: Any, name: str, done: Counter[str]) -> Any:

@@ -31,7 +31,8 @@ class Regions(_Section):
 
     mode: Literal["keep", "zero", "none"] = "keep"
     """keep: detect on the real pixels and keep the keypoints inside the polygons. zero: paint the pixels outside black
-    before detection, as the notebook does; of a local JPEG 2000 file only the unpainted pixels are decoded. none: use
+    before detection, as the notebook does; with `ingest.grey = "opencv"`, of a local JPEG 2000 file only
+    the unpainted pixels are decoded. none: use
     the whole scene."""
     crs: str = "file"
     """CRS of the polygons: "file" uses the CRS that the file declares; a code such as "EPSG:4326" overrides it."""
@@ -62,6 +63,11 @@ class Ingest(_Section):
     that factor (a JPEG 2000 wavelet level or an overview) and use its values, which takes half the work at 2 and a
     fifth at 4; VRTs, files with a palette, a mask or an alpha band, and files without such a level are still decoded in
     full."""
+    grey: Literal["luma", "opencv"] = "luma"
+    """luma: of a JPEG 2000 file with a colour transform, which Sentinel-2's colour images have, decode only the luma,
+    which takes half the work: 0.299 R + 0.587 G + 0.114 B, or (R + 2 G + B) / 4 in a lossless file. opencv: decode all
+    bands and apply the weights 0.299, 0.587 and 0.114, as the notebook does; files without a colour transform, with
+    a mask or an alpha band, with 16 bits, and files that only GDAL reads (in compressed zips), always."""
     stretch: Literal["none", "auto"] | tuple[int, int] = "none"
     """Conversion of 16-bit scenes to 8 bits. [low, high]: map these values to 1 and 255 in all scenes. auto: map the
     2nd and 98th percentiles of each scene's valid values. none: refuse 16-bit scenes. 8-bit scenes are not changed."""

@@ -122,6 +122,9 @@ class Raster:
     masked: bool = False
     """Whether the file declares missing pixels by a mask, an alpha band, a palette or a nonzero nodata value."""
 
+    luma: bool = False
+    """Whether grey is the luma that the file stores; else it is computed from the bands."""
+
     @property
     def north_up(self) -> bool:
         """Whether columns increase eastward and rows southward."""

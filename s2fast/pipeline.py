@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from s2fast import detectors
 from s2fast.archive.find import find_scenes
@@ -102,7 +103,7 @@ def run_stages(
     progress = progress or Progress()
     folder = RunFolder(job.out)
     with collected_warnings() as warnings, ExitStack() as resources:
-        planned = plan(job)
+        planned = plan(job, _known_headers(job, folder))
         _load_earlier(planned, folder)  # raises an error for another job's folder before anything is written
         lock = resources.enter_context(closing(Lock(folder)))
         workplace = resources.enter_context(open_workplace(workers, scheduler, job.config.compute.threads))
@@ -161,14 +162,28 @@ def _discard(error: DamageError, folder: RunFolder) -> None:
     folder.discard(error)
 
 
-def plan(job: Job) -> RunRecord:
-    """Check all inputs and return a record of them; write nothing."""
+def _known_headers(job: Job, folder: RunFolder) -> dict[str, SceneInput]:
+    """Return the scenes on servers whose headers an earlier run with the same `ingest` settings read, by name."""
+    try:
+        before = load_record(folder)
+    except DamageError:
+        return {}
+    if before is None or before.config.ingest != job.config.ingest:
+        return {}
+    return {item.scene.source.name: item for item in before.found.scenes if item.scene.source.is_remote}
+
+
+def plan(job: Job, known: Mapping[str, SceneInput] = MappingProxyType({})) -> RunRecord:
+    """Check all inputs and return a record of them; write nothing.
+
+    The header of a scene that is `known` under its name is not read again if the scene's version is the same.
+    """
     config = job.config
     detectors.check(config.features)
     MatchingRule.of(config.matching)
     if not job.scenes:
         raise InputError("no scenes given: name folders or files with --scenes")
-    found, problems = _find_inputs(job)
+    found, problems = _find_inputs(job, known)
     regions = None if job.regions is None else RegionFile.at(job.regions)
     if regions is not None and config.regions.mode != "none":
         rows = check_regions(regions, config.regions, [item.raster for item in found.scenes])
@@ -180,7 +195,7 @@ def plan(job: Job) -> RunRecord:
     return RunRecord(asked, found, History(problems=problems))
 
 
-def _find_inputs(job: Job) -> tuple[Found, dict[str, str]]:
+def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict[str, str]]:
     """Find the scenes and read their headers; return the usable ones, and the problems of the others by name."""
     # Workers need not share our working directory.
     archive = find_scenes([Source.of(place).absolute() for place in job.scenes])
@@ -196,6 +211,10 @@ def _find_inputs(job: Job) -> tuple[Found, dict[str, str]]:
         log.warning("%s skipped: %s", name, problems[name], extra=RECORDED)
     for scene in archive.scenes:
         try:
+            before = known.get(scene.source.name)
+            if before is not None and before.identity == identity(scene.source):
+                inputs.append(before.model_copy(update={"scene": scene}))
+                continue
             with open_raster(scene.source, job.config.ingest) as reader:
                 inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.source)))
         except SceneError as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import PurePosixPath
 
 from s2fast.errors import SceneError
 from s2fast.files import web
-from s2fast.files.source import SCHEMES, Source
+from s2fast.files.objects import ObjectRanges
+from s2fast.files.source import Source
 from s2fast.raster.dataset import gdal_settings, open_dataset
 
 
@@ -52,38 +52,9 @@ def _version(source: Source) -> str:
     if source.is_web:
         return web.version(source.url)
     if source.path is None:
-        return _remote_version(source)
+        return ObjectRanges(source).version()
     try:
         status = source.path.stat()
     except OSError as error:
         raise SceneError(f"{source}: cannot read its size and modification time: {error.strerror}") from error
     return f"{status.st_size} {status.st_mtime_ns}"
-
-
-def _remote_version(source: Source) -> str:
-    name = source.name
-    url = next(
-        (f"{scheme}://{name.removeprefix(prefix)}" for scheme, prefix in SCHEMES.items() if name.startswith(prefix)),
-        None,
-    )
-    if url is None:
-        raise SceneError(f"{name}: cannot determine its version; use a file, a zip or an address such as s3://")
-    try:
-        import obstore
-        from obstore.exceptions import BaseError
-        from obstore.store import from_url
-    except ImportError as error:
-        raise SceneError(f"{name}: scenes on a server need obstore: pip install 's2fast[s3]'") from error
-    folder, _, key = url.rpartition("/")
-    unsigned = os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1")
-    try:
-        # Plain HTTP is for self-hosted servers; GDAL allows it too.
-        if unsigned and url.startswith("s3://"):
-            store = from_url(folder, client_options={"allow_http": True}, skip_signature=True)
-        else:
-            store = from_url(folder, client_options={"allow_http": True})
-        found = obstore.head(store, key)
-    except (BaseError, OSError) as error:
-        reason = " ".join(str(error).split("\n\nDebug source")[0].partition("<?xml")[0].split())
-        raise SceneError(f"{name}: cannot be read from the server: {reason}") from error
-    return f"{found['size']} {found['e_tag'] or found['last_modified'].isoformat()}"

@@ -12,7 +12,8 @@ import time
 import weakref
 import zlib
 from contextlib import closing
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse, responses
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -55,6 +56,54 @@ def version(url: str) -> str:
         return f"{size} {answer.headers['ETag'] or answer.headers['Last-Modified'] or ''}".rstrip()
 
 
+class WebRanges:
+    """A file on a server that supports range requests; see `s2fast.files.ranges.ByteRanges`.
+
+    Parameters
+    ----------
+    url
+        The file's address.
+
+    Raises
+    ------
+    SceneError
+        By all methods: the server does not return what is asked for.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    @cached_property
+    def size(self) -> int:
+        """See `ByteRanges`."""
+        with closing(_answer(self._url, "bytes=0-0")) as answer:
+            size = _size(answer)
+        if not size.isdecimal():
+            raise SceneError(f"{public(self._url)}: its server does not give its size")
+        return int(size)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `ByteRanges`."""
+        try:
+            with closing(_answer(self._url, f"bytes={offset}-{offset + length - 1}")) as answer:
+                if answer.status != HTTPStatus.PARTIAL_CONTENT:
+                    raise SceneError(f"{public(self._url)}: its server no longer supports range requests")
+                return answer.read()
+        except (OSError, HTTPException) as error:
+            raise error if isinstance(error, SceneError) else _failure(self._url, error) from None
+
+
+def supports_ranges(source: Source) -> bool:
+    """Return whether a source is on a web server that supports range requests.
+
+    Raises
+    ------
+    SceneError
+        The server does not return the file.
+    """
+    return source.is_web and _supports_ranges(source.url)
+
+
 def downloaded(source: Source) -> Source | None:
     """Download a source, or the zip that contains it, if its server does not support range requests.
 
@@ -73,7 +122,7 @@ def downloaded(source: Source) -> Source | None:
     if zipped:
         archive = downloaded(zipped[0])
         return archive and archive.member(zipped[1])
-    if not source.is_web or _supports_ranges(source.url):
+    if not source.is_web or supports_ranges(source):
         return None
     return Source.local(_whole(source.url).path)
 
@@ -82,7 +131,7 @@ def downloaded(source: Source) -> Source | None:
 def _supports_ranges(url: str) -> bool:
     """Return whether the server supports range requests for a file, without content encoding."""
     with closing(_answer(url, "bytes=0-0")) as answer:
-        return answer.status == 206 and not answer.headers["Content-Encoding"]
+        return answer.status == HTTPStatus.PARTIAL_CONTENT and not answer.headers["Content-Encoding"]
 
 
 class _Copy:

@@ -1,7 +1,7 @@
-"""Decode part of a JPEG 2000 tile with OpenJPEG: only the code-blocks of an area, whereas GDAL decodes whole tiles.
+"""Decode JPEG 2000 with OpenJPEG where GDAL would decode more: the code-blocks of an area, or the luma of a tile.
 
-The values equal GDAL's, which calls the same library. `s2fast.raster.reader` uses GDAL for everything that this module
-cannot read.
+GDAL calls the same library, but always decodes whole tiles with all their bands. `s2fast.raster.reader` uses GDAL for
+everything that this module cannot read.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ctypes.util
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import POINTER, c_char_p, c_int, c_int32, c_size_t, c_uint16, c_uint32, c_void_p
+from ctypes import POINTER, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint16, c_uint32, c_uint64, c_void_p
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,11 @@ _OLDEST = (2, 3)
 _STREAM_BYTES = 16 << 10
 """Read buffer [bytes]. The library's default of 1 MiB would be read again at the start of every skipped tile."""
 
-_JP2 = 2
+_J2K, _JP2 = 0, 2
+"""Formats: a bare codestream, a file."""
+
+_END = c_size_t(-1).value
+"""What a stream returns instead of a number of bytes at its end."""
 
 _AS_CODED = 1
 """`OPJ_DPARAMETERS_IGNORE_PCLR_CMAP_CDEF_FLAG`: return the bands of the codestream, as GDAL does, without applying the
@@ -91,9 +95,19 @@ class _Tiling(ctypes.Structure):
     _fields_ = [(name, c_uint32) for name in ["x0", "y0", "width", "height", "columns", "rows"]]
 
 
+_Read = ctypes.CFUNCTYPE(c_size_t, c_void_p, c_size_t, c_void_p)
+_Skip = ctypes.CFUNCTYPE(c_int64, c_int64, c_void_p)
+_Seek = ctypes.CFUNCTYPE(c_int, c_int64, c_void_p)
+
 _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "opj_version": (c_char_p, ()),
     "opj_stream_create_file_stream": (c_void_p, (c_char_p, c_size_t, c_int)),
+    "opj_stream_create": (c_void_p, (c_size_t, c_int)),
+    "opj_stream_set_user_data": (None, (c_void_p, c_void_p, c_void_p)),
+    "opj_stream_set_user_data_length": (None, (c_void_p, c_uint64)),
+    "opj_stream_set_read_function": (None, (c_void_p, _Read)),
+    "opj_stream_set_skip_function": (None, (c_void_p, _Skip)),
+    "opj_stream_set_seek_function": (None, (c_void_p, _Seek)),
     "opj_create_decompress": (c_void_p, (c_int,)),
     "opj_set_default_decoder_parameters": (None, (POINTER(_Parameters),)),
     "opj_setup_decoder": (c_int, (c_void_p, POINTER(_Parameters))),
@@ -102,6 +116,8 @@ _FUNCTIONS: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "opj_get_cstr_info": (POINTER(_Tiling), (c_void_p,)),
     "opj_destroy_cstr_info": (None, (POINTER(POINTER(_Tiling)),)),
     "opj_set_decoded_resolution_factor": (c_int, (c_void_p, c_uint32)),
+    "opj_set_decoded_components": (c_int, (c_void_p, c_uint32, POINTER(c_uint32), c_int)),
+    "opj_get_decoded_tile": (c_int, (c_void_p, c_void_p, POINTER(_Image), c_uint32)),
     "opj_set_decode_area": (c_int, (c_void_p, POINTER(_Image), c_int32, c_int32, c_int32, c_int32)),
     "opj_decode": (c_int, (c_void_p, c_void_p, POINTER(_Image))),
     "opj_image_destroy": (None, (POINTER(_Image),)),
@@ -158,7 +174,8 @@ def read_part(path: Path, window: Window, factor: int, bands: int, threads: int)
     opj = library()
     if opj is None:
         return None
-    with _opened(opj, path, threads) as (codec, stream, image):
+    stream = opj.opj_stream_create_file_stream(os.fsencode(path), _STREAM_BYTES, 1)
+    with _opened(opj, stream, _JP2, threads) as (codec, image):
         if not image or image.contents.components != bands or not _has_plain_samples(image.contents):
             return None
         area = _area(opj, codec, image.contents, window, factor)
@@ -181,12 +198,75 @@ def read_part(path: Path, window: Window, factor: int, bands: int, threads: int)
         return pixels
 
 
+def decode_luma(codestream: bytes, tile: int, factor: int, threads: int) -> npt.NDArray[np.uint8] | None:
+    """Decode the first component of a tile, which is luma if the codestream has a colour transform.
+
+    Parameters
+    ----------
+    codestream
+        A codestream that contains the tile; see `s2fast.raster.codestream.single_tile`.
+    tile
+        Number of the tile.
+    factor
+        Factor of the resolution level to decode, a power of two.
+    threads
+        Number of threads that decode the tile; the values do not depend on it.
+
+    Returns
+    -------
+    (rows, cols) uint8 or None
+        The tile's part of the level. After a reversible transform ``floor((R + 2 G + B) / 4)`` of the bands; after an
+        irreversible one ``0.299 R + 0.587 G + 0.114 B``, which differs by at most 1 from the same sum of the decoded
+        bands, since these are rounded. Both are limited to 0..255; bands whose limits are exceeded, such as on sharp
+        edges, give luma that differs more. None if there is no library or the tile cannot be decoded.
+    """
+    opj = library()
+    if opj is None:
+        return None
+    position = 0
+
+    def read(buffer: int, length: int, _data: int | None) -> int:
+        nonlocal position
+        data = codestream[position : position + length]
+        ctypes.memmove(buffer, data, len(data))
+        position += len(data)
+        return len(data) or _END
+
+    def seek(offset: int, _data: int | None) -> int:
+        nonlocal position
+        position = offset
+        return 1
+
+    def skip(length: int, _data: int | None) -> int:
+        nonlocal position
+        position += length
+        return length
+
+    functions = _Read(read), _Skip(skip), _Seek(seek)
+    stream = opj.opj_stream_create(_STREAM_BYTES, 1)
+    opj.opj_stream_set_user_data(stream, None, None)
+    opj.opj_stream_set_user_data_length(stream, len(codestream))
+    for name, function in zip(("read", "skip", "seek"), functions, strict=True):
+        getattr(opj, f"opj_stream_set_{name}_function")(stream, function)
+    with _opened(opj, stream, _J2K, threads) as (codec, image):
+        if (
+            not image
+            or not opj.opj_set_decoded_components(codec, 1, ctypes.byref(c_uint32(0)), 0)
+            or not opj.opj_set_decoded_resolution_factor(codec, factor.bit_length() - 1)
+            or not opj.opj_get_decoded_tile(codec, stream, image, tile)
+        ):
+            return None
+        component = image.contents.component[0]
+        if not component.data:
+            return None
+        return np.ctypeslib.as_array(component.data, (component.h, component.w)).astype(np.uint8)
+
+
 @contextmanager
-def _opened(opj: ctypes.CDLL, path: Path, threads: int) -> Iterator[tuple[int | None, int | None, Any]]:
-    """Open a file and read its header; the image is a null pointer if that fails."""
+def _opened(opj: ctypes.CDLL, stream: int | None, kind: int, threads: int) -> Iterator[tuple[int | None, Any]]:
+    """Read the header of a stream, which is closed at the end; the image is a null pointer if that fails."""
     image = POINTER(_Image)()
-    stream = opj.opj_stream_create_file_stream(os.fsencode(path), _STREAM_BYTES, 1)
-    codec = opj.opj_create_decompress(_JP2)
+    codec = opj.opj_create_decompress(kind)
     try:
         parameters = _Parameters()
         opj.opj_set_default_decoder_parameters(parameters)
@@ -195,7 +275,7 @@ def _opened(opj: ctypes.CDLL, path: Path, threads: int) -> Iterator[tuple[int | 
             if threads > 1:
                 opj.opj_codec_set_threads(codec, threads)
             opj.opj_read_header(stream, codec, ctypes.byref(image))
-        yield codec, stream, image
+        yield codec, image
     finally:
         opj.opj_image_destroy(image)
         opj.opj_destroy_codec(codec)

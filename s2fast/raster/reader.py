@@ -17,10 +17,13 @@ from rasterio.errors import RasterioError
 
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
+from s2fast.files.ranges import byte_ranges
 from s2fast.files.source import Source
 from s2fast.model import Raster, Window
 from s2fast.raster.bands import Picture
+from s2fast.raster.codestream import Codestream, Parts
 from s2fast.raster.dataset import block_shape, decoding_threads, gdal_settings, open_dataset, open_level, read_header
+from s2fast.raster.luma import LumaTiles, UndecodedError, luma_tiles
 from s2fast.raster.openjpeg import CALL_PX, CODE_BLOCK_PX, MARGIN_PX, read_part
 from s2fast.raster.stretch import VALUES, auto_stretch, stretch_table
 from s2fast.raster.windows import chunk_shape, covering_rectangles, grid, reduced, scaled_up
@@ -40,6 +43,10 @@ class Reader(Protocol):
     def stretch(self) -> tuple[int, int] | None:
         """The values that become 1 and 255; None for 8-bit files, which are not stretched."""
 
+    @property
+    def at_once(self) -> int:
+        """Number of windows to read at once, in other threads; 1: only the thread that opened the file may read."""
+
     def read(
         self, window: Window, wanted: npt.NDArray[np.bool_] | None = None
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
@@ -55,17 +62,18 @@ class Reader(Protocol):
         Returns
         -------
         grey : (height // reduction, width // reduction) uint8
-            RGB with OpenCV's weights, ``0.299 R + 0.587 G + 0.114 B``, after applying a palette; a single band is
-            returned unchanged. 0 where there is no data.
+            The file's luma if `Raster.luma`; else RGB with OpenCV's weights, ``0.299 R + 0.587 G + 0.114 B``, after
+            applying a palette; a single band is returned unchanged. 0 where there is no data.
         has_data : same shape, bool
             False where all bands of a pixel are 0 (Sentinel-2 TCIs declare no nodata value) or equal the declared
-            nodata value, and where the file's mask, alpha band or palette excludes the pixel. A reduced pixel has data
-            if all pixels in it have data.
+            nodata value, and where the file's mask, alpha band or palette excludes the pixel. Luma of 0 counts as all
+            bands 0: it is 0 wherever they are, and else only where they nearly are (lossless: ``R + 2 G + B < 4``). A
+            reduced pixel has data if all pixels in it have data.
         """
 
 
 class RasterioReader:
-    """A `Reader` of one open rasterio dataset; must not be shared between threads.
+    """A `Reader` of one open rasterio dataset.
 
     Parameters
     ----------
@@ -80,6 +88,9 @@ class RasterioReader:
     picture
         The bands to read.
     """
+
+    at_once = 1
+    """See `Reader`; GDAL decodes each window in several threads."""
 
     def __init__(
         self, dataset: rasterio.DatasetReader, source: Source, raster: Raster, settings: Ingest, picture: Picture
@@ -154,7 +165,7 @@ class RasterioReader:
         except RasterioError as error:
             reason = self._source.redacted(error.__cause__ or error)
             raise SceneError(
-                f"{self._source}: cannot read rows {window.row} to {window.row + window.height} "
+                f"{self._source}: cannot read rows {_rows(window)} "
                 f"({reason}): the file is truncated or damaged, or its server failed; get it again"
             ) from (error if self._source.is_local else None)
 
@@ -174,16 +185,61 @@ class RasterioReader:
         return counts
 
 
+class LumaReader:
+    """A `Reader` of a JPEG 2000 file's luma. It decodes whole tiles and ignores which pixels are wanted.
+
+    Parameters
+    ----------
+    tiles
+        The luma, at the level to read.
+    source
+        The source of the file.
+    raster
+        The header, at full resolution.
+    settings
+        Reduction and level.
+    """
+
+    stretch = None
+    """See `Reader`; the file has 8 bits."""
+
+    def __init__(self, tiles: LumaTiles, source: Source, raster: Raster, settings: Ingest) -> None:
+        self.raster = replace(raster, luma=True)
+        self.at_once = tiles.at_once
+        self.tiles = tiles
+        self._source, self._settings = source, settings
+
+    def read(
+        self, window: Window, wanted: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Read a window; see `Reader`."""
+        try:
+            luma = self.tiles.read(reduced(window, self.raster.level))
+        except UndecodedError as error:
+            self._read_bands(window, wanted)  # GDAL names the damage
+            raise SceneError(f"{self._source}: rows {_rows(window)} cannot be decoded: get it again") from error
+        if luma is None:
+            return self._read_bands(window, wanted)
+        left = self._settings.reduction // self.raster.level
+        return reduce_mean(luma, left), ~reduce_any(luma == 0, left)
+
+    def _read_bands(
+        self, window: Window, wanted: npt.NDArray[np.bool_] | None
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        with open_raster(self._source, self._settings.model_copy(update={"grey": "opencv"})) as bands:
+            return bands.read(window, wanted)
+
+
 @contextmanager
-def open_raster(place: Source | Path | str, settings: Ingest | None = None) -> Iterator[RasterioReader]:
-    """Yield a reader of a raster; it must be used in the thread that opens it.
+def open_raster(place: Source | Path | str, settings: Ingest | None = None) -> Iterator[RasterioReader | LumaReader]:
+    """Yield a reader of a raster; see `Reader.at_once` for the threads that may use it.
 
     Parameters
     ----------
     place
         The raster, or its path or address as a user writes it; see `s2fast.files.source.Source.of`.
     settings
-        Reduction, decoding and stretch; None: the defaults.
+        Reduction, decoding, grey and stretch; None: the defaults.
 
     Raises
     ------
@@ -196,7 +252,42 @@ def open_raster(place: Source | Path | str, settings: Ingest | None = None) -> I
         picture = Picture.of(dataset, source.name)
         header = read_header(dataset, source, settings, picture)
         with open_level(source, dataset, header, settings, picture) as (level, raster):
-            yield RasterioReader(level, source, raster, settings, picture)
+            tiles = None
+            if settings.grey == "luma":
+                tiles = luma_tiles(source, dataset, raster, picture, decoding_threads())
+            if tiles is None:
+                yield RasterioReader(level, source, raster, settings, picture)
+            else:
+                yield LumaReader(tiles, source, raster, settings)
+
+
+def indexed_reader(source: Source, settings: Ingest, raster: Raster, index: tuple[Codestream, Parts]) -> LumaReader:
+    """Return a reader of luma from the known header and tile-parts of a file, which reads only tiles.
+
+    Parameters
+    ----------
+    source
+        The file.
+    settings
+        Reduction and level.
+    raster
+        The header.
+    index
+        Main header and tile-parts; see `LumaTiles.index`.
+
+    Raises
+    ------
+    SceneError
+        The file's parts cannot be read.
+    """
+    file = byte_ranges(source)
+    if file is None:
+        raise SceneError(f"{source}: its server no longer supports range requests: run again")
+    return LumaReader(LumaTiles(file, index[0], raster.level, decoding_threads(), index[1]), source, raster, settings)
+
+
+def _rows(window: Window) -> str:
+    return f"{window.row} to {window.row + window.height}"
 
 
 def _grey(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,10 @@ from s2fast.errors import ConfigError, SceneError
 from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
+from s2fast.folder.tile_indexes import keep_index, kept_index
 from s2fast.model import TileInfo, Window
 from s2fast.raster.prefetch import ReadRequest, reading_ahead
-from s2fast.raster.reader import Reader, open_raster, reduce_any
+from s2fast.raster.reader import LumaReader, Reader, indexed_reader, open_raster, reduce_any
 from s2fast.raster.windows import chunk_shape, grid, reduced, reduced_shape
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import PlacedRegions, place_regions
@@ -51,12 +52,11 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
     ConfigError
         The predicted peak memory of a scene exceeds the budget.
     """
-    del threads  # one window is read at a time
     config = record.config
     masked = record.regions is not None and config.regions.mode != "none"
-    auto_stretch = config.ingest.stretch == "auto"
+    auto_stretch, reduction = config.ingest.stretch == "auto", config.ingest.reduction
     for item in record.usable:
-        needed = ingest_bytes(item.raster, config.ingest.reduction, masked=masked, auto_stretch=auto_stretch)
+        needed = ingest_bytes(item.raster, reduction, masked=masked, auto_stretch=auto_stretch, threads=threads)
         needed_mb = needed // MIB
         if needed_mb <= config.compute.budget_mb:
             continue
@@ -91,7 +91,12 @@ def ingest_scene(
     placed = place_regions(regions, config.regions, item.raster) if regions and mode != "none" else None
     chunks = chunk_shape(item.raster.block, reduction)
     windows = needed_windows(item, chunks, placed, config.ingest.halo_px * reduction if mode == "keep" else 0)
-    with reading_ahead(open_raster(item.scene.source, config.ingest)) as ahead:
+    index = kept_index(folder, item) if _is_indexed(item) else None
+    if index is None:
+        opened = open_raster(item.scene.source, config.ingest)
+    else:
+        opened = nullcontext(indexed_reader(item.scene.source, config.ingest, item.raster, index))
+    with reading_ahead(opened) as ahead:
         if ahead.reader.raster != item.raster:
             raise SceneError(f"{item.scene.source} has changed since the run began: run again")
         tile = folder.tile_writer(
@@ -115,6 +120,8 @@ def ingest_scene(
             tile.write(reduced(window, reduction), grey, valid, missing)
         # The stretch scans the whole scene: skip it when no window was read.
         stretch = ahead.reader.stretch if windows else None
+        if index is None and windows and _is_indexed(item) and isinstance(ahead.reader, LumaReader):
+            keep_index(folder, item, ahead.reader.tiles.index)
     scene = item.scene
     info = TileInfo(
         source=scene.source.name,
@@ -133,6 +140,11 @@ def ingest_scene(
     )
     check_unchanged(item)
     tile.finish(info)
+
+
+def _is_indexed(item: SceneInput) -> bool:
+    """Return whether the places of a file's tiles are kept; on disk, they are found faster than read."""
+    return item.raster.luma and item.scene.source.is_remote
 
 
 def needed_windows(

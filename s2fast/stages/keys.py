@@ -33,6 +33,7 @@ def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> st
         "reduced" if item.raster.level > 1 else "full",
         config.ingest.stretch if item.raster.dtype == "uint16" else None,
         *(["masked"] if item.raster.masked else []),
+        *(["luma"] if item.raster.luma else []),
     )
 
 

@@ -8,6 +8,7 @@ The peak of extraction depends on the detector: `s2fast.detectors.Implementation
 from __future__ import annotations
 
 from s2fast.model import Raster
+from s2fast.raster.luma import tiles_at_once
 from s2fast.raster.windows import chunk_shape
 
 MIB = 1 << 20
@@ -24,8 +25,11 @@ _DECODER_BYTES = 12
 _COUNT_BYTES = 10
 """Memory per pixel and band for the histogram of an automatic stretch: valid values, also as int64."""
 
-_HELD_WINDOWS = 3
-"""Windows in memory at once: one being read, one waiting (`s2fast.raster.prefetch.DEPTH`), one being written."""
+_LUMA_BYTES = 10
+"""Memory per pixel of a tile whose luma is decoded: int32 samples, the compressed tile, the result and its masks."""
+
+_MORE_WINDOWS = 2
+"""Windows in memory besides those being read: one waiting (`s2fast.raster.prefetch.DEPTH`), one being written."""
 
 _INGEST_BYTES = 16 * MIB
 """Zarr's threads and compression buffers."""
@@ -50,7 +54,7 @@ _MATCH_BYTES = 40
 """Memory per neighbour, including its match if it becomes one."""
 
 
-def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: bool) -> int:
+def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: bool, threads: int = 1) -> int:
     """Predict the peak memory of ingesting one scene, without the polygons themselves.
 
     Parameters
@@ -64,21 +68,29 @@ def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: 
         Whether polygons select and mask the windows.
     auto_stretch
         Whether a histogram of 16-bit values is computed first.
+    threads
+        Number of threads that decode luma; GDAL's threads share one window.
 
     Returns
     -------
     int
-        Bytes of: GDAL's cache; the window being decoded (or counted), as read and reordered for conversion to grey;
-        grey, valid and missing pixels of all windows in memory; and the masks cached for the next scene.
+        Bytes of: GDAL's cache; the window being decoded (or counted), as read and reordered for conversion to grey, or
+        all windows whose luma is decoded; grey, valid and missing pixels of all windows in memory; and the masks cached
+        for the next scene.
     """
     shape = (raster.shape[0] // raster.level, raster.shape[1] // raster.level)
     sides = chunk_shape(raster.block, reduction)
     window = min(sides[0] // raster.level, shape[0]) * min(sides[1] // raster.level, shape[1])
     value_bytes = 2 if raster.dtype == "uint16" else 1
+    at_once = tiles_at_once(-(-raster.shape[0] // sides[0]) * -(-raster.shape[1] // sides[1]), threads)
+    if not raster.luma:
+        at_once = 1
     cached = min(_GDAL_CACHE_BYTES, shape[0] * shape[1] * _BANDS * value_bytes)
     decoding = max(_DECODER_BYTES, _COUNT_BYTES if auto_stretch and raster.dtype == "uint16" else 0)
     reading = window * (_BANDS + raster.masked) * (decoding + 2 * value_bytes)
-    held = (2 + raster.masked) * window * _HELD_WINDOWS
+    if raster.luma:
+        cached, reading = 0, at_once * window * _LUMA_BYTES
+    held = (2 + raster.masked) * window * (at_once + _MORE_WINDOWS)
     masks = _PLACED_TILES * raster.shape[0] * raster.shape[1] // 8 + 3 * sides[0] * sides[1] if masked else 0
     return _INGEST_BYTES + cached + reading + held + masks
 

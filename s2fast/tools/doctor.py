@@ -91,7 +91,7 @@ def _jp2() -> Finding:
     if "jp2" in raster_driver_extensions():
         parts = library()
         version = (
-            f"parts of tiles by OpenJPEG {parts.opj_version().decode()}" if parts else "whole tiles only: no OpenJPEG"
+            f"luma and parts by OpenJPEG {parts.opj_version().decode()}" if parts else "no luma, no parts: no OpenJPEG"
         )
         return Finding("JPEG 2000", f"read by GDAL {rasterio.__gdal_version__}, {version}")
     return Finding("JPEG 2000", "GDAL has no JP2 driver", fine=False, remedy="pip install --force-reinstall rasterio")

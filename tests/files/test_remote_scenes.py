@@ -15,13 +15,18 @@ from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.config import Ingest, load_config
 from s2fast.errors import InputError, SceneError
+from s2fast.files.objects import ObjectRanges
 from s2fast.files.source import Source
+from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
 from s2fast.pipeline import Job, run_stages
+from s2fast.raster import reader
 from s2fast.raster.reader import open_raster
 from tests.archives import Archive
 
 BUCKET = "scenes"
+
+BANDS = Ingest(grey="opencv")
 
 
 @pytest.fixture(scope="module")
@@ -67,12 +72,87 @@ def upload(bucket: Any, archive: Archive, prefix: str) -> list[str]:
 def test_a_scene_on_s3_is_the_scene_on_disk(bucket: Any, archive: Archive) -> None:
     address = upload(bucket, archive, "same")[0]
     local = sorted(archive.scenes.rglob("*_TCI.jp2"))[0]
-    for settings in (Ingest(), Ingest(reduction=2, decode="reduced")):
+    for settings in (Ingest(), Ingest(reduction=2, decode="reduced"), Ingest(grey="opencv")):
         with open_raster(Source.of(address), settings) as remote, open_raster(local, settings) as on_disk:
             assert remote.raster == on_disk.raster
             for window in (Window(0, 0, 512, 512), Window(256, 0, 256, 256)):
                 for got, wanted in zip(remote.read(window), on_disk.read(window), strict=True):
                     np.testing.assert_array_equal(got, wanted)
+
+
+def test_each_tile_is_one_request(bucket: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one pass over the tiles' headers, which a file of four tiles has four of."""
+    address = upload(bucket, archive, "tiles")[0]
+    requests: list[tuple[int, int]] = []
+    read = ObjectRanges.read
+
+    def noted(self: ObjectRanges, offset: int, length: int) -> bytes:
+        requests.append((offset, length))
+        return read(self, offset, length)
+
+    monkeypatch.setattr(ObjectRanges, "read", noted)
+    with open_raster(Source.of(address)) as remote:
+        assert len(requests) == 1
+        requests.clear()
+        remote.read(Window(0, 0, 512, 512))
+        assert [length for _, length in requests].count(12) == 4
+        assert len(requests) == 8
+        requests.clear()
+        remote.read(Window(256, 0, 256, 512))
+        assert len(requests) == 2
+
+
+def test_a_second_run_asks_for_no_header(
+    bucket: Any, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other polygons need other tiles; where these lie is known."""
+    addresses = upload(bucket, archive, "again")
+
+    def ingested(out: Path, buffer_m: float) -> RunFolder:
+        config = load_config(overrides={"regions.buffer_m": buffer_m, "ingest.halo_px": 0})
+        run_stages(Job(config, addresses, archive.regions, out), stages=["ingest"])
+        return RunFolder(out)
+
+    ingested(tmp_path / "out", 0)
+    requests: list[tuple[int, int]] = []
+    read = ObjectRanges.read
+
+    def noted(self: ObjectRanges, offset: int, length: int) -> bytes:
+        requests.append((offset, length))
+        return read(self, offset, length)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ObjectRanges, "read", noted)
+        patched.setattr(reader, "open_dataset", None)
+        second = ingested(tmp_path / "out", 50)
+    scene_ids = sorted(path.name for path in (tmp_path / "out/store.zarr/scenes").iterdir() if path.is_dir())
+    assert len(scene_ids) == len(addresses)
+    assert len(requests) == sum(second.tile(scene_id).windows_read for scene_id in scene_ids)
+    fresh = ingested(tmp_path / "fresh", 50)
+    for scene_id in scene_ids:
+        np.testing.assert_array_equal(second.grey(scene_id), fresh.grey(scene_id))
+        np.testing.assert_array_equal(second.valid(scene_id), fresh.valid(scene_id))
+    # A damaged index, or one of another version of the file, is not used.
+    for file in (tmp_path / "out/tile_indexes").iterdir():
+        file.write_text(file.read_text().replace('"start": ', '"start": 1'))
+    again = ingested(tmp_path / "out", 100)
+    bucket.upload_file(str(sorted(archive.scenes.rglob("*_TCI.jp2"))[1]), addresses[0].removeprefix(f"s3://{BUCKET}/"))
+    wanted = ingested(tmp_path / "fresh", 100)
+    assert (again.grey(scene_ids[0]) != wanted.grey(scene_ids[0])).any()
+    changed = ingested(tmp_path / "out", 100)
+    for scene_id in scene_ids:
+        np.testing.assert_array_equal(changed.grey(scene_id), wanted.grey(scene_id))
+
+
+def test_a_server_that_fails_between_tiles_is_an_error(
+    bucket: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = upload(bucket, archive, "gone")[0]
+    with open_raster(Source.of(address)) as remote:
+        bucket.objects.filter(Prefix="gone").delete()
+        with pytest.raises(SceneError, match="cannot be read from the server") as caught:
+            remote.read(Window(0, 0, 256, 256))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_zip_on_s3_is_read_in_place(bucket: Any, archive: Archive, tmp_path: Path) -> None:
@@ -81,7 +161,7 @@ def test_a_zip_on_s3_is_read_in_place(bucket: Any, archive: Archive, tmp_path: P
         opened.write(local, "in/TCI.jp2")
     bucket.upload_file(str(tmp_path / "product.zip"), "zipped/product.zip")
     path = Source.of(f"/vsizip//vsis3/{BUCKET}/zipped/product.zip/in/TCI.jp2")
-    with open_raster(path) as remote, open_raster(local) as on_disk:
+    with open_raster(path, BANDS) as remote, open_raster(local, BANDS) as on_disk:
         np.testing.assert_array_equal(remote.read(Window(0, 0, 512, 512))[0], on_disk.read(Window(0, 0, 512, 512))[0])
         before = identity(path)
     bucket.put_object(Key="zipped/product.zip", Body=b"another")

@@ -123,7 +123,7 @@ def test_what_cannot_be_read_is_left_to_gdal(lossy: Path, tmp_path: Path, monkey
 def test_a_reader_decodes_no_more_than_is_wanted(
     lossy: Path, reduction: int, decode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Ingest.model_validate({"reduction": reduction, "decode": decode})
+    settings = Ingest.model_validate({"grey": "opencv", "reduction": reduction, "decode": decode})
     decoded: list[Window] = []
 
     def noted(path: Path, window: Window, *rest: int) -> np.ndarray | None:
@@ -159,6 +159,6 @@ def test_a_damaged_file_is_reported_by_gdal(lossy: Path, tmp_path: Path) -> None
 def test_parts_are_counted_as_blocks(lossy: Path) -> None:
     wanted = np.zeros((TILE_PX, TILE_PX), bool)
     wanted[5:9, 5:9] = wanted[900:910, 900:910] = True
-    with counting() as done, open_raster(lossy) as opened:
+    with counting() as done, open_raster(lossy, Ingest(grey="opencv")) as opened:
         opened.read(Window(0, 0, TILE_PX, TILE_PX), wanted)
     assert done["blocks"] == done["reads"] == 2

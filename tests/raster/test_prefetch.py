@@ -19,7 +19,8 @@ ASKED = [(window, None) for window in WINDOWS]
 class FakeReader:
     """Hands out a window's row as its only pixel, and notes who read what."""
 
-    def __init__(self, bad_row: int | None = None) -> None:
+    def __init__(self, bad_row: int | None = None, at_once: int = 1) -> None:
+        self.at_once = at_once
         self.raster = Raster((7, 1), (1, 1), "", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
         self.stretch = None
         self.bad_row = bad_row
@@ -70,6 +71,35 @@ def test_as_many_windows_are_read_ahead_as_asked_and_no_more(depth: int) -> None
     with reading_ahead(reader.opened()) as ahead:
         for number, _ in enumerate(ahead.windows(ASKED, depth)):
             assert settled(reader, min(number + 1 + depth, len(WINDOWS)))
+
+
+@pytest.mark.parametrize("at_once", [2, 3])
+def test_several_windows_are_read_at_once_and_come_in_order(at_once: int) -> None:
+    class Waiting(FakeReader):
+        """Ends no read before as many have begun as are allowed at once."""
+
+        def read(self, window: Window, wanted: Any = None) -> Any:
+            if window.row < at_once:
+                begun.wait(60)
+            return super().read(window, wanted)
+
+    begun = threading.Barrier(at_once)
+    reader = Waiting(at_once=at_once)
+    with reading_ahead(reader.opened()) as ahead:
+        got = [(window, int(grey[0, 0])) for (window, _), (grey, _) in ahead.windows(ASKED)]
+    assert got == [(window, window.row) for window in WINDOWS]
+    assert sorted(reader.read_rows) == list(range(7))
+    # One more thread opens and closes.
+    assert at_once < len(reader.threads) <= at_once + 1
+    assert reader.closed
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("s2fast-read")]
+
+
+def test_each_thread_reads_one_window_ahead() -> None:
+    reader = FakeReader(at_once=2)
+    with reading_ahead(reader.opened()) as ahead:
+        for number, _ in enumerate(ahead.windows(ASKED)):
+            assert settled(reader, min(number + 1 + 2, len(WINDOWS)))
 
 
 def test_a_failed_read_is_raised_at_its_window() -> None:

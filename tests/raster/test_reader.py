@@ -5,11 +5,15 @@ import numpy as np
 import pytest
 import rasterio
 
+from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.model import Window
 from s2fast.raster.reader import open_raster, reduce_any, reduce_mean
 from s2fast.raster.windows import grid
 from tests.archives import write_scene
+
+BANDS = Ingest(grey="opencv")
+"""Read all bands; luma has tests of its own."""
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +29,7 @@ def test_windows_equal_opencv_and_rasterio(rgb: Path) -> None:
     whole = cv2.imread(str(rgb), cv2.IMREAD_GRAYSCALE)
     with rasterio.open(rgb) as dataset:
         has_data = (dataset.read() != 0).any(axis=0)
-    with open_raster(rgb) as reader:
+    with open_raster(rgb, BANDS) as reader:
         for window in grid(reader.raster.shape, (97, 256)):
             grey, data = reader.read(window)
             np.testing.assert_array_equal(grey, whole[window.slices])
@@ -33,7 +37,7 @@ def test_windows_equal_opencv_and_rasterio(rgb: Path) -> None:
 
 
 def test_data_is_any_band_not_zero(rgb: Path) -> None:
-    with open_raster(rgb) as reader:
+    with open_raster(rgb, BANDS) as reader:
         grey, data = reader.read(Window(150, 150, 1, 1))
     assert grey.tolist() == [[0]]
     assert data.tolist() == [[True]]
@@ -113,7 +117,7 @@ def test_a_file_that_is_no_raster_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["paris/T31UDQ_20240105T105339_TCI_10m.jp2", "lebanon/T36SYC_TCI_60m.jp2"])
 def test_real_colours_equal_opencv(shared_data: Path, name: str) -> None:
     whole = cv2.imread(str(shared_data / name), cv2.IMREAD_GRAYSCALE)
-    with open_raster(shared_data / name) as reader:
+    with open_raster(shared_data / name, BANDS) as reader:
         grey, _ = reader.read(Window(0, 0, *reader.raster.shape))
         for window in grid(reader.raster.shape, (512, 512)):
             np.testing.assert_array_equal(reader.read(window)[0], grey[window.slices])

@@ -159,7 +159,7 @@ def test_windows_are_the_whole_file(
     path = source(kind, bands, dtype)
     stretch = (300, 9000) if dtype == "uint16" else None
     for reduction in (1, 2, 4):
-        settings = Ingest(reduction=reduction, stretch=stretch or "none")  # type: ignore[arg-type]  # 1, 2 or 4
+        settings = Ingest(grey="opencv", reduction=reduction, stretch=stretch or "none")  # type: ignore[arg-type]  # 1, 2 or 4
         grey, has_data, level = by_windows(path, settings)
         wanted_grey, wanted_data = whole(path, settings, stretch)
         np.testing.assert_array_equal(grey, wanted_grey)
@@ -176,7 +176,7 @@ def test_reduced_decoding_gives_the_files_own_level(
 ) -> None:
     path = source(kind, bands, dtype)
     stretch = (300, 9000) if dtype == "uint16" else None
-    settings = Ingest(reduction=reduction, decode="reduced", stretch=stretch or "none")  # type: ignore[arg-type]
+    settings = Ingest(grey="opencv", reduction=reduction, decode="reduced", stretch=stretch or "none")  # type: ignore[arg-type]
     grey, has_data, level = by_windows(path, settings)
     has_levels = kind in ("tiled.jp2", "lossy.jp2", "cog.tif", "product.zip")
     assert level == (reduction if has_levels else 1)
@@ -186,7 +186,9 @@ def test_reduced_decoding_gives_the_files_own_level(
     np.testing.assert_array_equal(has_data, wanted_data[: grey.shape[0], : grey.shape[1]])
     if kind in ("tiled.jp2", "lossy.jp2", "product.zip"):
         # Had the full image been decoded and thinned out, it would be every second pixel of it.
-        thinned = whole(path, Ingest(), stretch)[0][::reduction, ::reduction][: grey.shape[0], : grey.shape[1]]
+        thinned = whole(path, Ingest(grey="opencv"), stretch)[0][::reduction, ::reduction][
+            : grey.shape[0], : grey.shape[1]
+        ]
         assert (grey != thinned).mean() > 0.1
 
 
@@ -196,7 +198,7 @@ def test_a_level_is_read_by_its_own_blocks(
     source: Callable[[str, int, str], Path | Source], kind: str, reduction: int
 ) -> None:
     path = source(kind, 1, "uint8")
-    with open_raster(path, Ingest(reduction=reduction, decode="reduced")) as reader:
+    with open_raster(path, Ingest(grey="opencv", reduction=reduction, decode="reduced")) as reader:
         block = reader.raster.block
     with rasterio.open(path, OVERVIEW_LEVEL={2: 0, 4: 1}[reduction]) as level:
         assert block == tuple(side * reduction for side in level.block_shapes[0])
@@ -209,9 +211,9 @@ def test_a_level_that_is_not_quite_half_is_not_used(tmp_path: Path) -> None:
     rasterio.shutil.copy(source, path, driver="COG", BLOCKSIZE="128", OVERVIEW_RESAMPLING="AVERAGE")
     with rasterio.open(path) as dataset:
         assert 2 in dataset.overviews(1)
-    grey, _, level = by_windows(path, Ingest(reduction=2, decode="reduced"))
+    grey, _, level = by_windows(path, Ingest(grey="opencv", reduction=2, decode="reduced"))
     assert level == 1
-    np.testing.assert_array_equal(grey, whole(path, Ingest(reduction=2))[0])
+    np.testing.assert_array_equal(grey, whole(path, Ingest(grey="opencv", reduction=2))[0])
 
 
 @pytest.mark.parametrize(
@@ -224,7 +226,7 @@ def test_a_blob_lies_where_it_was_drawn(tmp_path: Path, kind: str, decode: str, 
     rows, cols = np.mgrid[:300, :420]
     blob = 200 * np.exp(-((cols - x) ** 2 + (rows - y) ** 2) / (2 * 12.0**2))
     path = make(tmp_path, kind, np.rint(blob + 20).astype(np.uint8)[None])
-    settings = Ingest(reduction=reduction, decode=decode)  # type: ignore[arg-type]  # parametrised
+    settings = Ingest(grey="opencv", reduction=reduction, decode=decode)  # type: ignore[arg-type]  # parametrised
     with open_raster(path, settings) as reader:
         grey, _ = reader.read(Window(0, 0, 300, 420))
         centre_px = reader.raster.level_centre_px if reader.raster.level > 1 else (reduction - 1) / 2
@@ -255,7 +257,7 @@ def test_auto_stretch_is_of_the_scene_not_of_what_is_read(
     source: Callable[[str, int, str], Path | Source], kind: str, bands: int
 ) -> None:
     path = source(kind, bands, "uint16")
-    settings = Ingest(stretch="auto")
+    settings = Ingest(grey="opencv", stretch="auto")
     stretches = []
     for window in (Window(0, 0, 256, 256), Window(256, 256, 128, 128)):
         with open_raster(path, settings) as reader:
@@ -274,7 +276,7 @@ def test_auto_stretch_is_of_the_scene_not_of_what_is_read(
 def test_auto_stretch_looks_at_the_coarsest_level_of_512_pixels(tmp_path: Path) -> None:
     pixels = np.kron(scene_pixels(1, "uint16"), np.ones((1, 3, 3), np.uint16))
     path = make(tmp_path, "tiled.jp2", pixels)
-    with open_raster(path, Ingest(stretch="auto")) as reader:
+    with open_raster(path, Ingest(grey="opencv", stretch="auto")) as reader:
         got = reader.stretch
     with rasterio.open(path, OVERVIEW_LEVEL=0) as level:
         assert min(level.shape) == 605
@@ -285,6 +287,6 @@ def test_auto_stretch_looks_at_the_coarsest_level_of_512_pixels(tmp_path: Path) 
 def test_eight_bits_are_never_stretched(source: Callable[[str, int, str], Path | Source]) -> None:
     path = source("tiled.tif", 1, "uint8")
     for stretch in ("auto", (5, 10)):
-        with open_raster(path, Ingest(stretch=stretch)) as reader:  # type: ignore[arg-type]  # parametrised
+        with open_raster(path, Ingest(grey="opencv", stretch=stretch)) as reader:  # type: ignore[arg-type]  # parametrised
             assert reader.stretch is None
-            np.testing.assert_array_equal(reader.read(Window(0, 0, *SHAPE))[0], whole(path, Ingest())[0])
+            np.testing.assert_array_equal(reader.read(Window(0, 0, *SHAPE))[0], whole(path, Ingest(grey="opencv"))[0])

@@ -31,6 +31,8 @@ from tests.archives import Archive, write_scene
 class CountingReader:
     """Hands on to a real reader and counts every pixel read."""
 
+    at_once = 1
+
     def __init__(self, inner: Any) -> None:
         self.inner = inner
         self.windows: list[Window] = []
@@ -94,7 +96,10 @@ def test_tile_equals_the_whole_image_masked(archive: Archive, tmp_path: Path, mo
     config = load_config(overrides={"regions.mode": mode, "ingest.reduction": reduction, "ingest.halo_px": 0})
     folder, item, windows = ingest(archive, tmp_path, config)
     scene_id = item.scene.scene_id
-    grey = cv2.imread(item.scene.source.name, cv2.IMREAD_GRAYSCALE)
+    assert item.raster.luma
+    with rasterio.open(item.scene.source.name) as dataset:
+        red, green, blue = dataset.read().astype(np.uint16)
+    grey = ((red + 2 * green + blue) // 4).astype(np.uint8)
     placed = place_regions(RegionFile.at(archive.regions), config.regions, item.raster)
     inside = placed.mask(Window(0, 0, *item.raster.shape))
     rows, cols = (side // reduction for side in item.raster.shape)
@@ -131,6 +136,17 @@ def test_no_data_is_not_valid(archive: Archive, tmp_path: Path) -> None:
     assert valid[101:].all()
 
 
+def test_only_files_with_luma_are_ingested_anew(archive: Archive, tmp_path: Path) -> None:
+    """The setting is in the key of what it changes, and of nothing else."""
+    settings = [Config(), load_config(overrides={"ingest.grey": "opencv"})]
+    with_luma = first_scene(archive).scene.source.path
+    assert with_luma is not None
+    geotiff = write_scene(tmp_path / "scene.tif", np.full((3, 300, 300), 90, np.uint8))
+    keys = [[tile_key(item_of(path, config), config, None) for config in settings] for path in (with_luma, geotiff)]
+    assert keys[0][0] != keys[0][1]
+    assert keys[1][0] == keys[1][1]
+
+
 def test_empty_chunks_are_not_written(archive: Archive, tmp_path: Path) -> None:
     _, item, windows = ingest(archive, tmp_path, load_config(overrides={"ingest.halo_px": 0}))
     chunks = [
@@ -146,7 +162,7 @@ def test_empty_chunks_are_not_written(archive: Archive, tmp_path: Path) -> None:
 def test_reduced_tile_is_the_files_level_masked(archive: Archive, tmp_path: Path, mode: str, reduction: int) -> None:
     source = leveled(first_scene(archive), tmp_path)
     overrides = {"regions.mode": mode, "ingest.reduction": reduction, "ingest.decode": "reduced", "ingest.halo_px": 0}
-    config = load_config(overrides=overrides)
+    config = load_config(overrides={**overrides, "ingest.grey": "opencv"})
     folder = RunFolder(tmp_path / "out")
     folder.create()
     item = item_of(source, config)
@@ -232,6 +248,9 @@ def test_key_depends_on_what_the_tile_depends_on(archive: Archive) -> None:
     # What decodes the same, or needs no stretch, is not computed again.
     for override in ({"ingest.decode": "reduced"}, {"ingest.stretch": "auto"}):
         assert tile_key(item, load_config(overrides=override), regions) == base, override
+    bands = item.model_copy(update={"raster": replace(item.raster, luma=False)})
+    assert item.raster.luma
+    assert tile_key(bands, Config(), regions) != base
     level = item.model_copy(update={"raster": replace(item.raster, level=2)})
     assert tile_key(level, Config(), regions) != base
     deep = item.model_copy(update={"raster": replace(item.raster, dtype="uint16")})
