@@ -25,7 +25,7 @@ COMMANDS = {
     "executors": ("benchmarks.bench_executors", "overhead per unit of work; two workers against one"),
     "sweep": ("benchmarks.sweep.command", "quality, seconds and memory of settings"),
     "check": ("benchmarks.check.command", "whether this checkout is slower than another revision"),
-    "check-limits": ("benchmarks.check.limits", "how much equal counts differ, and the tolerances that follow"),
+    "check-limits": ("benchmarks.check.measure_limits", "how much equal counts differ, and the tolerances that follow"),
     "prove-check": ("benchmarks.check.prove", "whether the check finds injected faults and nothing else"),
     "static": ("benchmarks.static", "compiled GPU kernels, and the rate predicted from their instructions"),
 }

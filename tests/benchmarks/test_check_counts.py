@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import calls
-from benchmarks.check import callgrind, counted, gather, limits, sides
+from benchmarks.check import callgrind, counted, gather, limits, measure_limits, sides
 from benchmarks.check.callgrind import Profile
 from benchmarks.check.cases import CASES
 from benchmarks.check.counted import Counted
@@ -97,7 +97,7 @@ def test_tolerances_are_twice_the_spread_within_their_bounds() -> None:
             Fact("akaze, 1 windows: instructions of compiled code", compiled),
         ]
 
-    found = limits.tolerances([facts(1000_000, 1000_000, 1.0, 7), facts(1001_000, 1100_000, 1.01, 9)])
+    found = measure_limits.tolerances([facts(1000_000, 1000_000, 1.0, 7), facts(1001_000, 1100_000, 1.01, 9)])
     assert found["instructions"] == {"match": 0.002, "report": 0.005}
     assert found["growth exponent"] == {"match": pytest.approx(0.02, abs=0.001)}
     assert "instructions of compiled code" not in found

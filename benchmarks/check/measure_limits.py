@@ -1,0 +1,63 @@
+"""Measure how much equal counts differ, and write down the tolerances: ``python -m benchmarks check-limits``."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.check import gather
+from benchmarks.check.cases import CASES
+from benchmarks.check.command import default_cache
+from benchmarks.check.facts import Fact
+from benchmarks.check.limits import COMPILED, EXPONENT, FILE, LEAST, MOST
+from benchmarks.check.sides import CheckError, head_side
+from benchmarks.harness import environment, option_parser
+
+
+def tolerances(runs: Sequence[Sequence[Fact]]) -> dict[str, dict[str, float]]:
+    """Return the tolerances by measure and case: twice the largest spread of equal runs, within fixed bounds."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for facts in runs:
+        for fact in facts:
+            values[fact.name].append(fact.value)
+    found: dict[str, dict[str, float]] = {measure: {} for measure in LEAST if measure != COMPILED}
+    for name, seen in values.items():
+        label, _, measure = name.rpartition(": ")
+        if measure in found:
+            case = label.partition(",")[0]
+            spread = max(seen) - min(seen)
+            wide = 2 * (spread if measure == EXPONENT else spread / max(min(seen), 1.0))
+            limit = min(max(math.ceil(wide * 2000) / 2000, LEAST[measure]), MOST[measure])
+            found[measure][case] = max(limit, found[measure].get(case, 0.0))
+    return found
+
+
+def main(argv: Sequence[str]) -> int:
+    """Count this checkout several times and write the tolerances."""
+    parser = option_parser("check-limits", __doc__)
+    parser.add_argument("--runs", type=int, default=5, help="equal runs")
+    parser.add_argument("--cache", type=Path, default=default_cache())
+    options = parser.parse_args(argv)
+    try:
+        side = head_side(options.cache)
+        kinds = ["counts", "growth", "misses"]
+        runs = []
+        for number in range(options.runs):
+            print(f"run {number + 1} of {options.runs}", file=sys.stderr, flush=True)
+            runs.append(gather.gather(side, kinds, options.cache, cases=list(CASES)).facts)
+    except CheckError as error:
+        print(f"check-limits: {error}", file=sys.stderr)
+        return 2
+    moved = {fact.name for facts in runs[1:] for fact, first in zip(facts, runs[0], strict=True) if fact != first}
+    unsteady = sorted(name for name in moved if name.endswith(COMPILED))
+    record = {"runs": options.runs, "environment": environment(), "tolerances": tolerances(runs)}
+    text = json.dumps(record, indent=2, sort_keys=True)
+    FILE.write_text(text + "\n", "utf-8")
+    print(text)
+    if unsteady:
+        print(f"check-limits: not reproducible: {', '.join(unsteady)}", file=sys.stderr)
+    return 1 if unsteady else 0
