@@ -176,9 +176,10 @@ _SCALAR = Injection(
     (
         Edit(
             _DETECT,
-            "    for j in range(w):\n        left, c, right = j + first, j + _P, j + last\n",
-            "    for k in range(np.int64(w)):\n        j = np.uint64(k) if k > -1 else np.uint64(0)\n"
-            "        left, c, right = np.int64(j + first), np.int64(j + _P), np.int64(j + last)\n",
+            "            centre * src[up, c] + corner * (src[up, left] + src[up, right])\n        )\n",
+            "            centre * src[up, c] + corner * (src[up, left] + src[up, right])\n        )\n"
+            # A loop that may end early is not vectorised.
+            "        if np.isnan(dy[row, c]):\n            break\n",
         ),
     ),
     shows=("akaze.numba_detect.*: vector instructions", "akaze, *: instructions of compiled code"),
