@@ -3,14 +3,20 @@
 Scenes are random: 20,000 keypoints on 1024 x 1024 pixels, a window of 5 pixels, sizes in the shares that AKAZE finds on
 Sentinel-2. ``--run OUT`` uses the features of a run folder instead. Results are compared before anything is timed;
 figures are medians of CPU seconds of one thread, pair by pair, interleaved.
+
+``--run OUT --stages`` times the stages match and verify of that run instead, into a copy without results of pairs:
+scenes read, pairs matched, judged and tried at wrong offsets, results written. The run's scenes must still be there.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import itertools
+import shutil
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,11 +25,14 @@ import numpy as np
 
 from benchmarks.calls import WINDOW, WindowScene, window_scene
 from benchmarks.harness import emit, option_parser, ratio
+from s2fast.pipeline import Job, run_stages
 from s2fast.results import Run
 from s2fast.stages.scenes import load_scenes
 from s2fast_kernels.hamming_top2.reference import Top2
 from s2fast_kernels.hamming_window_top2 import hamming_window_top2
 from s2fast_kernels.hamming_window_top2_both import WindowRows, hamming_window_top2_both
+from s2fast_kernels.window_matches import window_matches
+from s2fast_kernels.window_matches.contract import MatchTest
 
 Record: TypeAlias = dict[str, Any]
 
@@ -78,11 +87,14 @@ def records(scenes: list[WindowScene], radius: float, kind: str, most_pairs: int
     rows = [make() for make in prepare]
     neighbours = check(scenes, rows, radius)
     pairs = list(itertools.combinations(range(len(scenes)), 2))
-    rounds = []
+    rounds, test = [], MatchTest(0.9, 160, mutual=True)
     for query, train in pairs[:: -(-len(pairs) // most_pairs)]:
         search = functools.partial(hamming_window_top2_both, rows[query], rows[train], backend="numba")
         candidates = {
             _PREPARED: search,
+            "good matches only": functools.partial(
+                window_matches, [(rows[query], rows[train])], np.zeros((1, 1, 2)), test, backend="numba"
+            ),
             f"{_PREPARED}, displaced": functools.partial(search, away=(7.3 * radius, -4.1 * radius)),
             _TWICE: functools.partial(two_searches, scenes[query], scenes[train], radius),
             "preparing a scene": prepare[query],
@@ -99,12 +111,47 @@ def records(scenes: list[WindowScene], radius: float, kind: str, most_pairs: int
         }
 
 
+def stages(out: Path, rounds: int) -> Iterator[Record]:
+    """Match and verify all pairs of a run on all cores several times, after a first time that loads the code."""
+    asked = Run(out).record.asked
+    region = asked.regions.source.name if asked.regions else None
+    results = ("pairs", "good", "verified", "matches", "*.html", "*.gpkg", "*.csv", "*.parquet")
+    times = []
+    for _ in range(rounds + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "out"
+            shutil.copytree(out, copy, ignore=lambda at, names: _left_out(Path(at), names, out, results))
+            wall, cpu = time.perf_counter(), time.process_time()
+            record = run_stages(Job(asked.config, asked.places, region, copy), stages=["match", "verify"])
+            times.append((time.perf_counter() - wall, time.process_time() - cpu))
+    wall, cpu = np.median(times[1:], axis=0)
+    yield {
+        "measure": f"{len(record.usable)} scenes, {record.history.stages['verify'].done} pairs",
+        "what": "match and verify, written",
+        "median_wall_s": float(wall),
+        "median_cpu_s": float(cpu),
+        "rounds": rounds,
+    }
+
+
+def _left_out(at: Path, names: list[str], out: Path, patterns: Sequence[str]) -> set[str]:
+    """Return which names in a folder of the run are results of pairs."""
+    return {name for pattern in patterns for name in fnmatch.filter(names, pattern)} if at == out else set()
+
+
 def main(argv: list[str]) -> int:
     """Measure and print."""
     parser = option_parser("window", __doc__)
     parser.add_argument("--run", type=Path, help="a run folder whose features are searched")
     parser.add_argument("--quick", action="store_true", help="small scenes and few pairs, as a test")
+    parser.add_argument("--stages", action="store_true", help="with --run: time its stages match and verify")
     options = parser.parse_args(argv)
+    if options.stages:
+        if not options.run:
+            parser.error("--stages needs --run")
+        for record in stages(options.run, 1 if options.quick else 5):
+            emit({"benchmark": "window"} | record, as_json=options.json)
+        return 0
     count, rows, pairs = (3, 1_000, 3) if options.quick else (12, 20_000, 60)
     numba.set_num_threads(1)
     rng = np.random.default_rng(0)

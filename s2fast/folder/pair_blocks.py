@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -89,10 +90,12 @@ class PairBlocks:
         """Read the rows of all blocks, with the block's name as column ``block``."""
         blocks = self._blocks()
         with ThreadPoolExecutor(_READERS) as readers:
-            tables = readers.map(lambda block: self._read(self._rows, block), blocks)
-            frames = [table.to_pandas().assign(block=block) for block, table in zip(blocks, tables, strict=True)]
-        none = pd.DataFrame({name: [] for name in ("query", "train", "key", "block")}, dtype=str)
-        found: pd.DataFrame = pd.concat(frames, ignore_index=True) if frames else none
+            tables = list(readers.map(lambda block: self._read(self._rows, block), blocks))
+        if not tables:
+            return pd.DataFrame({name: [] for name in ("query", "train", "key", "block")}, dtype=str)
+        rows = pa.concat_tables(tables, promote_options="default")
+        names = pa.DictionaryArray.from_arrays(np.repeat(np.arange(len(blocks)), list(map(len, tables))), blocks)
+        found: pd.DataFrame = rows.append_column("block", names.cast(pa.string())).to_pandas()
         return found
 
     def complete_rows(self, *, with_matches: bool) -> pd.DataFrame:
