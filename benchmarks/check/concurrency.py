@@ -59,8 +59,9 @@ def _replaced(owner: Any, name: str, function: Any) -> Iterator[None]:
 
 
 def of_waits(scratch: Path, archive: str) -> Iterator[Fact]:
-    """Count what overlaps: reading and processing in ingest, windows of the extraction, reads of blocks of pairs."""
+    """Count what overlaps: reads and writes of ingest, windows of the extraction, reads of blocks of pairs."""
     yield Fact("ingest: windows read while another is written", _read_ahead(scratch, archive), "not less")
+    yield Fact("ingest: tiles decoded at the same time", _tiles(scratch, archive), "not less")
     yield Fact("akaze: windows at the same time", _windows(), "not less")
     yield Fact("blocks of pairs: reads at the same time", _blocks(scratch), "not less")
 
@@ -70,19 +71,22 @@ def _read_ahead(scratch: Path, archive: str) -> int:
     from s2fast.config import load_config
     from s2fast.folder.run_folder import TileWriter
     from s2fast.pipeline import Job, run_stages
-    from s2fast.raster.reader import RasterioReader
+    from s2fast.raster.reader import LumaReader, RasterioReader
 
-    read, write = RasterioReader.read, TileWriter.write
+    write = TileWriter.write
     changed, reads, writes, found = threading.Condition(), Counter[int](), Counter[int](), 0
     wanted: list[int] = []
     patience_s = PATIENCE_S
 
-    def counted_read(self: Any, *arguments: Any) -> Any:
-        pixels = read(self, *arguments)
-        with changed:
-            reads[scene] += 1
-            changed.notify_all()
-        return pixels
+    def counted_read(read: Callable[..., Any]) -> Callable[..., Any]:
+        def call(self: Any, *arguments: Any) -> Any:
+            pixels = read(self, *arguments)
+            with changed:
+                reads[scene] += 1
+                changed.notify_all()
+            return pixels
+
+        return call
 
     def counted_write(self: Any, *arguments: Any) -> None:
         nonlocal found, patience_s
@@ -105,7 +109,8 @@ def _read_ahead(scratch: Path, archive: str) -> int:
 
     config = load_config(overrides={"compute.threads": 1})
     with (
-        _replaced(RasterioReader, "read", counted_read),
+        _replaced(RasterioReader, "read", counted_read(RasterioReader.read)),
+        _replaced(LumaReader, "read", counted_read(LumaReader.read)),
         _replaced(TileWriter, "write", counted_write),
         _replaced(TileWriter, "finish", counted_finish),
     ):
@@ -118,6 +123,20 @@ def _read_ahead(scratch: Path, archive: str) -> int:
             reads.clear()
             writes.clear()
     return found
+
+
+def _tiles(scratch: Path, archive: str) -> int:
+    """Count the tiles whose luma two threads decode at the same time."""
+    from s2fast.config import load_config
+    from s2fast.pipeline import Job, run_stages
+    from s2fast.raster import luma
+
+    config, meeting = load_config(overrides={"compute.threads": 2}), Meeting()
+    with _replaced(luma, "decode_luma", meeting.around(luma.decode_luma)):
+        run_stages(
+            Job(config, [Path(archive)], Path(archive) / "regions.geojson", scratch / "tiles"), stages=["ingest"]
+        )
+    return min(meeting.most, 2)
 
 
 def _windows() -> int:

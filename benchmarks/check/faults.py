@@ -6,9 +6,10 @@ Only "another threshold of the detector" changes results. A change of the source
 
 from __future__ import annotations
 
+from benchmarks.check.faults_files import FILE_FAULTS
 from benchmarks.check.faults_kernels import KERNEL_FAULTS
 from benchmarks.check.faults_stages import STAGE_FAULTS
 from benchmarks.check.faults_waiting import WAITING_FAULTS
 
-FAULTS = (*KERNEL_FAULTS, *STAGE_FAULTS, *WAITING_FAULTS)
+FAULTS = (*KERNEL_FAULTS, *STAGE_FAULTS, *FILE_FAULTS, *WAITING_FAULTS)
 """All faults, in the order of trials."""

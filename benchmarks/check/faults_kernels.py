@@ -15,7 +15,6 @@ _DETECT = f"{_KERNELS}/akaze/numba_detect.py"
 _ENGINE = f"{_KERNELS}/akaze/numba_cpu.py"
 _OCTAVES = f"{_KERNELS}/akaze/octaves.py"
 _TRITON = f"{_KERNELS}/hamming_top2/triton_gpu.py"
-_ENCODE = "{0}        encode_queries(query[first:last], queries)\n"
 
 
 def _kernel(operation: str, *edits: Edit) -> Injection:
@@ -48,6 +47,7 @@ _BOTH_BLOCK = """                state[:] = NO_KEY
                     for group in range(-(-rows[block] // LANES)):
                         compare_both(panel[block], group, queries, item, state, columns)
 """
+
 
 _ENCODE = "{0}        encode_queries(query[first:last], queries)\n"
 
@@ -84,7 +84,7 @@ KERNELS = (
         Edit(_DETECT, _DETERMINANT, _twice(_DETERMINANT, "True")),
         Edit(_ENGINE, _CONDUCTANCE, _CONDUCTANCE + _CONDUCTANCE),
     ),
-    _kernel("hamming_window_top2_both", Edit(_WINDOW, _WINDOW_FOLD, _WINDOW_FOLD + _WINDOW_AGAIN)),
+    _kernel("window_matches", Edit(_WINDOW, _WINDOW_FOLD, _WINDOW_FOLD + _WINDOW_AGAIN)),
     _kernel("hamming_top2_both", Edit(_BOTH, _BOTH_BLOCK, _twice(_BOTH_BLOCK, "(7 * tile + block) % 10 == 0"))),
     _kernel("hamming_top2", hamming_twice(10)),
 )
@@ -132,9 +132,9 @@ _SEARCHED_AGAIN = Injection(
             "        for core in self.cores[0]:\n            check_image(self.source(*core.common(Rect(0, height, 0, width)).slices))\n",
         ),
     ),
-    shows=("hamming_*: growth exponent", "akaze: growth exponent"),
+    shows=("hamming_*: growth exponent", "window_matches: growth exponent", "akaze: growth exponent"),
     kinds=("growth",),
-    cases=("akaze", "hamming_window_top2_both", "hamming_top2_both", "hamming_top2"),
+    cases=("akaze", "window_matches", "hamming_top2_both", "hamming_top2"),
 )
 
 _WINDOW_COPY = Injection(
@@ -146,9 +146,9 @@ _WINDOW_COPY = Injection(
             "    return (rows.descriptors.copy(), rows.x, rows.y, rows.row),",
         ),
     ),
-    shows=("hamming_window_top2_both, *: simulated cache misses",),
+    shows=("window_matches, *: simulated cache misses",),
     kinds=("misses",),
-    cases=("hamming_window_top2_both",),
+    cases=("window_matches",),
 )
 
 _LARGE_TILES = Injection(

@@ -6,10 +6,7 @@ from __future__ import annotations
 
 from benchmarks.check.inject import Edit, Injection
 
-_PREFETCH = "s2fast/raster/prefetch.py"
 _READER = "s2fast/raster/reader.py"
-_FOLDER = "s2fast/folder/run_folder.py"
-_BLOCKS = "s2fast/folder/pair_blocks.py"
 _INGEST = "s2fast/stages/ingest.py"
 _EXTRACT = "s2fast/stages/extract.py"
 _MATCH = "s2fast/stages/match.py"
@@ -19,6 +16,7 @@ _RULE = "s2fast/stages/matching_rule.py"
 _TABLES = "s2fast/report/tables.py"
 _PAYLOAD = "s2fast/report/payload.py"
 _PAIRS = "s2fast/stages/pairs.py"
+_SEARCH = "        found = window_matches.window_matches(prepared, away_m, test, backend=self.backend)\n"
 
 
 def _stage(stage: str, file: str, old: str, new: str) -> Injection:
@@ -55,14 +53,14 @@ STAGES = (
     _stage(
         "match",
         _MATCH,
-        "            tables.append(match_table(pair, matches))\n",
-        "            tables.append(match_table(pair, matches))\n" + _spin(6_100, 12),
+        "    n_good = len(matches.query_row)\n",
+        "    n_good = len(matches.query_row)\n" + _spin(6_100, 4),
     ),
     _stage(
         "verify",
         _VERIFY,
-        "        verdict, inlier = rule.verdict(matched)\n",
-        "        verdict, inlier = rule.verdict(matched)\n" + _spin(9_900, 8),
+        "    judged = map_in_threads(rule.verdict, matched)\n",
+        "    for _ in matched:\n" + _spin(9_900, 8) + "    judged = map_in_threads(rule.verdict, matched)\n",
     ),
     _stage("report", _REPORT, "        written = {}\n", _spin(145_000, 8) + "        written = {}\n"),
 )
@@ -73,91 +71,16 @@ _COPY = Injection(
     (
         Edit(
             _RULE,
-            "            query.prepared(radius, query), train.prepared(radius, query), away=away, backend=self.backend\n",
-            "            query.prepared(radius, query),\n"
-            "            replace(train.prepared(radius, query), descriptors=train.prepared(radius, query).descriptors.copy()),\n"
-            "            away=away,\n"
-            "            backend=self.backend,\n",
+            "            (query.prepared(SEARCHED_RADII * radius, query), train.prepared(SEARCHED_RADII * radius, query))\n",
+            "            (\n"
+            "                query.prepared(SEARCHED_RADII * radius, query),\n"
+            "                replace(rows := train.prepared(SEARCHED_RADII * radius, query), descriptors=rows.descriptors.copy()),\n"
+            "            )\n",
         ),
         Edit(_RULE, "from dataclasses import dataclass\n", "from dataclasses import dataclass, replace\n"),
     ),
     shows=("match * keypoints: peak of arrays *",),
     kinds=("memory",),
-)
-
-_SECOND_READ = Injection(
-    "a second read of features in verification",
-    (
-        Edit(
-            _VERIFY,
-            "    rows, matches = folder.matched.read(block.matched)\n",
-            "    for name in sorted(names):\n        folder.described(name)\n"
-            "    rows, matches = folder.matched.read(block.matched)\n",
-        ),
-    ),
-    shows=("verify: arrays read",),
-    kinds=("stages",),
-)
-
-_ARRAY_TWICE = Injection(
-    "each array read twice",
-    (
-        Edit(
-            _FOLDER,
-            "        return {name: np.asarray(opened(name)[...]) for name in names}\n",
-            "        any(opened(name)[...] is None for name in names)\n"
-            "        return {name: np.asarray(opened(name)[...]) for name in names}\n",
-        ),
-    ),
-    shows=("extract: arrays read", "match: arrays read", "report: arrays read"),
-    kinds=("stages",),
-)
-
-_TABLE_TWICE = Injection(
-    "each Parquet file read twice",
-    (
-        Edit(
-            _BLOCKS,
-            "        return pq.read_table(pa.BufferReader(self._content(kind, block)))\n",
-            "        pq.read_table(pa.BufferReader(self._content(kind, block)))\n"
-            "        return pq.read_table(pa.BufferReader(self._content(kind, block)))\n",
-        ),
-    ),
-    shows=("*: tables read",),
-    kinds=("stages",),
-)
-
-_FILE_TWICE = Injection(
-    "a Parquet file written twice",
-    (
-        Edit(
-            _BLOCKS,
-            '            self._files.write(f"{kind}/{name}.parquet", content)\n',
-            '            self._files.write(f"{kind}/{name}.parquet", content)\n'
-            '            self._files.write(f"{kind}/{name}.parquet", content)\n',
-        ),
-    ),
-    shows=("match: files written", "verify: files written"),
-    kinds=("stages",),
-)
-
-_EVERY_FILE_TWICE = Injection(
-    "a key and an output written twice",
-    (
-        Edit(
-            _FOLDER,
-            '        self._folder.write(f"{self._path}/{SEAL}", _group_file(finished))\n',
-            '        self._folder.write(f"{self._path}/{SEAL}", _group_file(finished))\n'
-            '        self._folder.write(f"{self._path}/{SEAL}", _group_file(finished))\n',
-        ),
-        Edit(
-            _REPORT,
-            "                written[name] = folder.write(name, data)\n",
-            "                folder.write(name, data)\n                written[name] = folder.write(name, data)\n",
-        ),
-    ),
-    shows=("ingest: files written", "extract: files written", "report: files written"),
-    kinds=("stages",),
 )
 
 _LOOP = Injection(
@@ -258,63 +181,6 @@ _SCENE_LIST = Injection(
     cases=("ingest", "extract"),
 )
 
-_DECODE = Injection(
-    "decoding a tile twice",
-    (
-        Edit(
-            _READER,
-            "        return read or self._shrunk(",
-            "        if window.row == window.col == 0:\n"
-            "            self._pixels(self._dataset, reduced(window, self.raster.level))\n"
-            "        return read or self._shrunk(",
-        ),
-    ),
-    shows=("ingest: blocks decoded", "ingest: reads"),
-    kinds=("stages",),
-)
-
-_READ_LOCK = Injection(
-    "a lock held while reading",
-    (
-        Edit(
-            _PREFETCH,
-            "                    waiting.append(((window, wanted), self._thread.submit(self.reader.read, window, wanted)))\n",
-            "                    waiting.append(((window, wanted), self._thread.submit(self._locked, window, wanted)))\n",
-        ),
-        Edit(
-            _PREFETCH,
-            "                yield request, pixels.result()\n",
-            "                read = pixels.result()\n                with _LOCK:\n                    yield request, read\n",
-        ),
-        Edit(
-            _PREFETCH,
-            "        self._thread = thread\n",
-            "        self._thread = thread\n\n"
-            "    def _locked(self, window: Window, wanted: npt.NDArray[np.bool_] | None) -> Pixels:\n"
-            "        with _LOCK:\n            return self.reader.read(window, wanted)\n",
-        ),
-        Edit(_PREFETCH, "DEPTH = 1\n", "_LOCK = threading.Lock()\n\nDEPTH = 1\n"),
-        Edit(_PREFETCH, "from collections import deque\n", "import threading\nfrom collections import deque\n"),
-    ),
-    shows=("ingest: windows read while another is written",),
-    kinds=("stages",),
-)
-
-_BLOCK_LOCK = Injection(
-    "a lock held while reading blocks of pairs",
-    (
-        Edit(
-            _BLOCKS,
-            "        return pq.read_table(pa.BufferReader(self._content(kind, block)))\n",
-            "        with _LOCK:\n            return pq.read_table(pa.BufferReader(self._content(kind, block)))\n",
-        ),
-        Edit(_BLOCKS, "_READERS = 16\n", "_LOCK = threading.Lock()\n\n_READERS = 16\n"),
-        Edit(_BLOCKS, "import io\n", "import io\nimport threading\n"),
-    ),
-    shows=("blocks of pairs: reads at the same time",),
-    kinds=("stages",),
-)
-
 _PICTURES = Injection(
     "a picture and a window kept in float64",
     (
@@ -326,8 +192,8 @@ _PICTURES = Injection(
         ),
         Edit(
             _READER,
-            "        left = self._reduction // self.raster.level\n",
-            "        kept = pixels.astype(np.float64)\n        left = self._reduction // self.raster.level\n",
+            "        left = self._settings.reduction // self.raster.level\n",
+            "        kept = luma.astype(np.float64)\n        left = self._settings.reduction // self.raster.level\n",
         ),
     ),
     shows=("ingest: peak of arrays *", "report: peak of arrays *"),
@@ -339,11 +205,8 @@ _MORE_CALLS = Injection(
     (
         Edit(
             _RULE,
-            "        good = passing(there, self.settings)\n        if self.settings.mutual:\n",
-            "        hamming_window_top2_both.hamming_window_top2_both(\n"
-            "            query.prepared(radius, query), train.prepared(radius, query), away=away, backend=self.backend\n"
-            "        )\n"
-            "        good = passing(there, self.settings)\n        if self.settings.mutual:\n",
+            _SEARCH,
+            "        window_matches.window_matches(prepared, away_m, test, backend=self.backend)\n" + _SEARCH,
         ),
         Edit(
             _EXTRACT,
@@ -361,14 +224,9 @@ _AROUND = Injection(
     (
         Edit(
             _RULE,
-            "        there, back = hamming_window_top2_both.hamming_window_top2_both(\n",
-            "        from s2fast_kernels.hamming_window_top2_both.reference import hamming_window_top2_both as slow\n\n"
-            "        there, back = slow(\n",
-        ),
-        Edit(
-            _RULE,
-            "            query.prepared(radius, query), train.prepared(radius, query), away=away, backend=self.backend\n",
-            "            query.prepared(radius, query), train.prepared(radius, query), away\n",
+            _SEARCH,
+            "        from s2fast_kernels.window_matches.numba_cpu import window_matches as search\n\n"
+            "        found = search(prepared, away_m, test)\n",
         ),
         Edit(
             "kernels/s2fast_kernels/akaze/__init__.py",
@@ -396,19 +254,11 @@ _OTHER_RESULTS = Injection(
 STAGE_FAULTS = (
     *STAGES,
     _COPY,
-    _SECOND_READ,
-    _ARRAY_TWICE,
-    _TABLE_TWICE,
-    _FILE_TWICE,
-    _EVERY_FILE_TWICE,
     _LOOP,
     _CELLS,
     _IMPORT,
     _QUADRATIC,
     _SCENE_LIST,
-    _DECODE,
-    _READ_LOCK,
-    _BLOCK_LOCK,
     _PICTURES,
     _MORE_CALLS,
     _AROUND,

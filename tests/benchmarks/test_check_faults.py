@@ -132,7 +132,11 @@ def test_what_overlaps_is_counted_and_a_lock_is_found(
     monkeypatch.setattr(ReaderAhead.windows, "__defaults__", (0,))
     blocked = {fact.name: fact for fact in concurrency.of_waits(tmp_path / "blocked", folder)}
     worse = {name for name in free if against_base(blocked[name], free[name])}
-    assert worse == {"blocks of pairs: reads at the same time", "ingest: windows read while another is written"}
+    assert worse == {
+        "blocks of pairs: reads at the same time",
+        "ingest: windows read while another is written",
+        "ingest: tiles decoded at the same time",
+    }
 
 
 def test_an_array_more_per_call_is_found_and_an_equal_call_is_not() -> None:
