@@ -1,10 +1,9 @@
-"""Measure touched memory and peaks of a block of code and costs of a run's stages; call functions in new processes."""
+"""Measure peaks of memory of a block of code and costs of a run's stages; call functions in new processes."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -16,9 +15,7 @@ from typing import ParamSpec, TypeVar
 
 from s2fast.work.progress import Bar, Progress
 
-PAGE = resource.getpagesize()
 MIB = 1 << 20
-_PR_SET_THP_DISABLE = 41
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,19 +37,6 @@ def environment_set(**variables: str) -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(before)
-
-
-@contextmanager
-def fresh_memory(into: dict[str, float], name: str) -> Iterator[None]:
-    """Measure how much new memory a block of code touches [MiB], even if it is freed again.
-
-    Every array above the allocator's threshold is newly mapped, and the system counts the first touch of each page.
-    With huge pages off the count gives the bytes, independent of other load.
-    """
-    ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    yield
-    into[name] = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * PAGE / MIB
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def _tiles(scratch: Path, archive: str) -> int:
     from s2fast.raster import luma
 
     config, meeting = load_config(overrides={"compute.threads": 2}), Meeting()
-    with _replaced(luma, "decode_luma", meeting.around(luma.decode_luma)):
+    with _replaced(luma, "decode_luma", meeting.around(luma.decode_luma)):  # type: ignore[attr-defined]
         run_stages(
             Job(config, [Path(archive)], Path(archive) / "regions.geojson", scratch / "tiles"), stages=["ingest"]
         )

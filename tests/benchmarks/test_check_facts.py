@@ -111,16 +111,6 @@ def test_counting_leaves_nothing_behind() -> None:
     assert (counts.Backend.load, counts.rasterio.io.DatasetReader.read) == before
 
 
-def test_fresh_memory_sees_an_array_that_is_freed_at_once() -> None:
-    used: dict[str, float] = {}
-    with meter.fresh_memory(used, "nothing"):
-        pass
-    with meter.fresh_memory(used, "array"):
-        np.ones(64 << 17).sum()  # 64 MiB
-    assert used["nothing"] < 1
-    assert 64 <= used["array"] < 70
-
-
 def test_peak_memory_forgets_peaks_before() -> None:
     np.ones(64 << 17).sum()
     peaks: list[float] = []
