@@ -11,7 +11,7 @@ import numpy.typing as npt
 from s2fast_kernels.compiled import njit
 
 _MOST_CELLS = 1 << 20
-"""Squares are numbered by their place if their bounding box has at most this many, else by sorting."""
+"""Squares are numbered by their place in their bounding box, which may have at most this many."""
 
 
 @njit(nogil=True)
@@ -134,7 +134,10 @@ def trend(
 def _numbered(
     column: npt.NDArray[np.int64], row: npt.NDArray[np.int64], counted: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.int64], int]:
-    """Return a number per match, the same for all of one square and -1 for those without weight, and their count."""
+    """Return a number per match, the same for all of one square and -1 for those without weight, and their count.
+
+    The count is -1 if the squares are too far apart.
+    """
     number = np.full(len(column), -1, np.int64)
     low_x, high_x, low_y, high_y = 1 << 62, -(1 << 62), 1 << 62, -(1 << 62)
     for i in range(len(column)):
@@ -144,23 +147,16 @@ def _numbered(
     if high_x < low_x:
         return number, 0
     width, height, found = high_x - low_x + 1, high_y - low_y + 1, 0
-    if float(width) * float(height) <= _MOST_CELLS:
-        taken = np.full(width * height, -1, np.int64)
-        for i in range(len(column)):
-            if counted[i] > 0:
-                place = (row[i] - low_y) * width + column[i] - low_x
-                if taken[place] < 0:
-                    taken[place] = found
-                    found += 1
-                number[i] = taken[place]
-        return number, found
-    order = np.argsort((row << 32) + column, kind="mergesort")
-    before = -1
-    for i in order:
+    if float(width) * float(height) > _MOST_CELLS:
+        return number, -1
+    taken = np.full(width * height, -1, np.int64)
+    for i in range(len(column)):
         if counted[i] > 0:
-            if before < 0 or row[i] != row[before] or column[i] != column[before]:
+            place = (row[i] - low_y) * width + column[i] - low_x
+            if taken[place] < 0:
+                taken[place] = found
                 found += 1
-            number[i], before = found - 1, i
+            number[i] = taken[place]
     return number, found
 
 
@@ -193,7 +189,7 @@ def scatter(
     Returns
     -------
     squares : int
-        Number of squares with matches.
+        Number of squares with matches; -1 if they are too far apart, for the plain version.
     meat : float
         Sum over the squares of the squared sums of weighted residuals, mean of both axes.
     total, squared : float
@@ -205,6 +201,8 @@ def scatter(
         column[i] = int(np.floor(at[i, 0] / grid / square_px))
         row[i] = int(np.floor(at[i, 1] / grid / square_px))
     number, squares = _numbered(column, row, counted)
+    if squares < 0:
+        return -1, 0.0, 0.0, 0.0
     sums = np.zeros((squares, 3))
     for i in range(count):
         if number[i] >= 0:
@@ -217,6 +215,26 @@ def scatter(
         total += sums[square, 2]
         squared += sums[square, 2] * sums[square, 2]
     return squares, meat, total, squared
+
+
+@njit(nogil=True)
+def _sort(rows: npt.NDArray[np.int64], at: npt.NDArray[np.float64], axis: int, buffer: npt.NDArray[np.int64]) -> None:
+    """Sort rows by their position along an axis, stably; `numpy.argsort` takes seconds to compile."""
+    count, width = len(rows), 1
+    while width < count:
+        for low in range(0, count, 2 * width):
+            middle, high = min(low + width, count), min(low + 2 * width, count)
+            i, j = low, middle
+            for k in range(low, high):
+                if i < middle and (j >= high or at[rows[i], axis] <= at[rows[j], axis]):
+                    buffer[k] = rows[i]
+                    i += 1
+                else:
+                    buffer[k] = rows[j]
+                    j += 1
+        for k in range(count):
+            rows[k] = buffer[k]
+        width *= 2
 
 
 @njit(nogil=True)
@@ -242,7 +260,7 @@ def votes_of_blocks(
         Sums of the weights in every block, of those that agree and of all.
     """
     count = len(at)
-    order = np.arange(count)
+    order, buffer = np.arange(count), np.empty(count, np.int64)
     ends = np.array([0, count])
     for _ in range(halvings):
         halved = np.empty(2 * len(ends) - 1, np.int64)
@@ -251,16 +269,13 @@ def votes_of_blocks(
             halved[2 * part], halved[2 * part + 1] = first, first + (end - first) // 2
             if end - first < 2:
                 continue
-            rows = order[first:end].copy()
+            rows = order[first:end]
             low_x, high_x, low_y, high_y = np.inf, -np.inf, np.inf, -np.inf
             for i in rows:
                 low_x, high_x = min(low_x, at[i, 0]), max(high_x, at[i, 0])
                 low_y, high_y = min(low_y, at[i, 1]), max(high_y, at[i, 1])
             axis = 1 if high_y - low_y > high_x - low_x else 0
-            values = np.empty(len(rows))
-            for i in range(len(rows)):
-                values[i] = at[rows[i], axis]
-            order[first:end] = rows[np.argsort(values, kind="mergesort")]
+            _sort(rows, at, axis, buffer)
         halved[-1] = count
         ends = halved
     votes, witnesses = np.zeros(len(ends) - 1), np.zeros(len(ends) - 1)

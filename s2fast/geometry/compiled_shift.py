@@ -119,6 +119,11 @@ def _error(
     if slope <= 0:
         return math.nan
     squares, meat, total, squared = compiled_fit.scatter(at, points, counted, middle, grid, standard_errors.SQUARE_PX)
+    if squares < 0:
+        among = counted > 0
+        ones, bread = np.ones((np.count_nonzero(among), 1)), np.array([[1 / slope]])
+        residual = points[among] - middle
+        return float(standard_errors.standard_errors(at[among] / grid, ones, counted[among], residual, bread)[0])
     if squares <= 1:
         return math.nan
     variance = meat / slope**2 * squares / (squares - 1)
