@@ -129,10 +129,10 @@ def _tiles(scratch: Path, archive: str) -> int:
     """Count the tiles whose luma two threads decode at the same time."""
     from s2fast.config import load_config
     from s2fast.pipeline import Job, run_stages
-    from s2fast.raster import luma
+    from s2fast.raster import luma, openjpeg
 
     config, meeting = load_config(overrides={"compute.threads": 2}), Meeting()
-    with _replaced(luma, "decode_luma", meeting.around(luma.decode_luma)):
+    with _replaced(luma, "decode_luma", meeting.around(openjpeg.decode_luma)):
         run_stages(
             Job(config, [Path(archive)], Path(archive) / "regions.geojson", scratch / "tiles"), stages=["ingest"]
         )
