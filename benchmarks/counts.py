@@ -14,6 +14,7 @@ import zarr
 
 import s2fast.raster.luma
 import s2fast.raster.reader
+from s2fast.files.storage import LOCK
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
@@ -68,7 +69,7 @@ def counting() -> Iterator[Counter[str]]:
     """Count the actual work of this process: reads, decoded blocks, files, and kernel calls by operation.
 
     In the run folder, reads of Zarr arrays (``arrays read``) and of Parquet files (``tables read``) and all written
-    files except Zarr's are counted.
+    files except Zarr's and the lock are counted.
 
     For a backend that is a class (an engine), the windows passed to it are counted. A backend that is not in the table
     of operations is counted under its module's name.
@@ -103,6 +104,15 @@ def counting() -> Iterator[Counter[str]]:
     def counted_decoder(decode: Any) -> Any:
         return counted("reads")(counted("blocks")(decode))
 
+    def counted_write(write: Any) -> Any:
+        count = counted("files written")(write)
+
+        def call(self: RunFolder, name: str, data: bytes) -> Any:
+            # The lock is renewed by the clock.
+            return (write if name == LOCK else count)(self, name, data)
+
+        return call
+
     def counted_load(load: Any) -> Any:
         def call(self: Backend) -> Any:
             implementation = load(self)
@@ -122,7 +132,7 @@ def counting() -> Iterator[Counter[str]]:
             (Backend, "load", counted_load),
             (zarr.Array, "__getitem__", counted("arrays read")),
             (pyarrow.parquet, "read_table", counted("tables read")),
-            (RunFolder, "write", counted("files written")),
+            (RunFolder, "write", counted_write),
         ):
             stack.enter_context(replaced(owner, name, around))
         yield done

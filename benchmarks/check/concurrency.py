@@ -9,11 +9,11 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from benchmarks.check.facts import Fact
+from benchmarks.counts import replaced
 
 PATIENCE_S = 10.0
 """Longest wait for another thread [s]; it ends a wait only where the threads cannot overlap."""
@@ -46,16 +46,6 @@ class Meeting:
 
     def _met(self) -> bool:
         return self.most >= self._wanted
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, function: Any) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, function)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
 
 
 def of_waits(scratch: Path, archive: str) -> Iterator[Fact]:
@@ -111,8 +101,8 @@ def _read_ahead(scratch: Path, archive: str) -> int:
     with (
         _replaced(RasterioReader, "read", counted_read(RasterioReader.read)),
         _replaced(LumaReader, "read", counted_read(LumaReader.read)),
-        _replaced(TileWriter, "write", counted_write),
-        _replaced(TileWriter, "finish", counted_finish),
+        replaced(TileWriter, "write", lambda _: counted_write),
+        replaced(TileWriter, "finish", lambda _: counted_finish),
     ):
         for number in range(2):
             job = Job(config, [Path(archive)], Path(archive) / "regions.geojson", scratch / f"ahead-{number}")
@@ -132,7 +122,7 @@ def _tiles(scratch: Path, archive: str) -> int:
     from s2fast.raster import luma
 
     config, meeting = load_config(overrides={"compute.threads": 2}), Meeting()
-    with _replaced(luma, "decode_luma", meeting.around(luma.decode_luma)):  # type: ignore[attr-defined]
+    with replaced(luma, "decode_luma", meeting.around):
         run_stages(
             Job(config, [Path(archive)], Path(archive) / "regions.geojson", scratch / "tiles"), stages=["ingest"]
         )
@@ -145,7 +135,7 @@ def _windows() -> int:
     from s2fast_kernels.akaze.numba_cpu import NumbaEngine
 
     image, meeting = synthetic_image((512, 512)), Meeting()
-    with _replaced(NumbaEngine, "run", meeting.around(NumbaEngine.run)):
+    with replaced(NumbaEngine, "run", meeting.around):
         akaze_windowed(
             lambda rows, columns: image[rows, columns], image.shape,
             settings=AkazeSettings(threshold=0.0003), core_px=128, threads=2, backend="numba",
@@ -162,6 +152,6 @@ def _blocks(scratch: Path) -> int:
     folder, meeting = RunFolder(scratch / "blocks"), Meeting()
     for key in ("a", "b", "c"):
         folder.matched.write([key], pa.table({"query": [key], "train": [key], "key": [key]}), None)
-    with _replaced(pq, "read_table", meeting.around(pq.read_table)):
+    with replaced(pq, "read_table", meeting.around):
         folder.matched.rows()
     return min(meeting.most, 2)

@@ -11,6 +11,7 @@ _SEARCH = f"{_KERNELS}/hamming_top2/numba_cpu.py"
 _LANES = f"{_KERNELS}/hamming_top2/lanes.py"
 _BOTH = f"{_KERNELS}/hamming_top2_both/numba_cpu.py"
 _WINDOW = f"{_KERNELS}/hamming_window_top2_both/numba_cpu.py"
+_MATCHES = f"{_KERNELS}/window_matches/numba_cpu.py"
 _DETECT = f"{_KERNELS}/akaze/numba_detect.py"
 _ENGINE = f"{_KERNELS}/akaze/numba_cpu.py"
 _OCTAVES = f"{_KERNELS}/akaze/octaves.py"
@@ -56,15 +57,7 @@ _ENCODE_BEFORE = (
     "{0}            encode_queries(query[before : before + _TILE], queries)\n" + _ENCODE
 )
 
-_WINDOW_FOLD = "                _fold(distance << 32 | query[3][q], t, train_keys[0], train_keys[1])\n"
-
-_WINDOW_AGAIN = """                if q % 12 == 0:
-                    again = 0
-                    for word in range(WORDS):
-                        again += popcount(query[0][q, word] ^ train[0][t, word])
-                    if again != distance:
-                        keys[0, q] = 0
-"""
+_SELECTION = "    found: Columns = _selected(query[3], keys, train[3], train_keys, ratio, max_distance, mutual)\n"
 
 _CONDUCTANCE = (
     "                numba_scale_space.conductance(smoothed, *before, height, width, job.contrast, scratch)\n"
@@ -84,7 +77,7 @@ KERNELS = (
         Edit(_DETECT, _DETERMINANT, _twice(_DETERMINANT, "True")),
         Edit(_ENGINE, _CONDUCTANCE, _CONDUCTANCE + _CONDUCTANCE),
     ),
-    _kernel("window_matches", Edit(_WINDOW, _WINDOW_FOLD, _WINDOW_FOLD + _WINDOW_AGAIN)),
+    _kernel("window_matches", Edit(_MATCHES, _SELECTION, 3 * _SELECTION)),
     _kernel("hamming_top2_both", Edit(_BOTH, _BOTH_BLOCK, _twice(_BOTH_BLOCK, "(7 * tile + block) % 10 == 0"))),
     _kernel("hamming_top2", hamming_twice(10)),
 )

@@ -4,34 +4,43 @@ from __future__ import annotations
 
 from benchmarks.check.inject import Edit, Injection
 
-_PIPELINE = "s2fast/pipeline.py"
-_BEGIN = "    progress = progress or Progress()\n"
-_END = "    if not changed:\n"
+_CLI = "s2fast/cli.py"
+_APP = "app = typer.Typer(\n"
 
 
-def _waiting(what: str, wait: str, *more: Edit) -> Injection:
-    """Return a fault that waits at the end of a run for a share of the time that it has taken."""
+def _waiting(what: str, module: str, wait: str) -> Injection:
+    """Return a fault that waits at the end of each command, given the lines that wait for `seconds`."""
+    slow = f"""class _Waiting(typer.Typer):
+    def __call__(self, *arguments: object, **options: object) -> object:
+        begin = time.perf_counter()
+        try:
+            return super().__call__(*arguments, **options)
+        finally:
+            seconds = 0.15 * (time.perf_counter() - begin)
+{wait}
+
+app = _Waiting(
+"""
     return Injection(
         f"+15 % of waiting: {what}",
-        (
-            Edit(_PIPELINE, _BEGIN, "    begin = time.perf_counter()\n" + _BEGIN),
-            Edit(_PIPELINE, _END, wait + _END),
-            *more,
-        ),
+        (Edit(_CLI, "import sys\n", module), Edit(_CLI, _APP, slow)),
         shows=("match",),
         timed=("match",),
     )
 
 
-SLEEP = _waiting("a sleep", "    time.sleep(0.15 * (time.perf_counter() - begin))\n")
+SLEEP = _waiting("a sleep", "import sys\nimport time\n", "            time.sleep(seconds)\n")
 
 LOCK = _waiting(
     "a lock",
-    "    held = threading.Lock()\n    held.acquire()\n"
-    "    threading.Timer(0.15 * (time.perf_counter() - begin), held.release).start()\n"
-    "    with held:\n        pass\n",
-    Edit(_PIPELINE, "import logging\n", "import logging\nimport threading\n"),
+    "import sys\nimport threading\nimport time\n",
+    """            held = threading.Lock()
+            held.acquire()
+            threading.Timer(seconds, held.release).start()
+            with held:
+                pass
+""",
 )
 
 WAITING_FAULTS = (SLEEP, LOCK)
-"""15 % of a whole call of a stage's command, planning included, whatever the machine."""
+"""15 % of a command's whole call, its planning included, whatever the machine."""
