@@ -99,8 +99,8 @@ def _read_ahead(scratch: Path, archive: str) -> int:
 
     config = load_config(overrides={"compute.threads": 1})
     with (
-        _replaced(RasterioReader, "read", counted_read(RasterioReader.read)),
-        _replaced(LumaReader, "read", counted_read(LumaReader.read)),
+        replaced(RasterioReader, "read", counted_read),
+        replaced(LumaReader, "read", counted_read),
         replaced(TileWriter, "write", lambda _: counted_write),
         replaced(TileWriter, "finish", lambda _: counted_finish),
     ):
