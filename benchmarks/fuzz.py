@@ -9,6 +9,7 @@ if there was any fault.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import shutil
@@ -136,7 +137,9 @@ def write_job(folder: Path) -> None:
     polygons.to_file(folder / "regions.geojson")
     polygons.to_parquet(folder / "regions.parquet")
     (folder / "settings.toml").write_text(_SETTINGS)
-    code, printed, _ = _wait(*_start(run_command(folder), folder / "printed"))
+    process, output, _ = _start(run_command(folder), folder / "printed")
+    # Without the limit of a trial: the first run compiles.
+    code, printed, _ = _wait(process, output, math.inf)
     if code:
         raise RuntimeError(f"the undamaged job fails: {printed}")
 

@@ -167,6 +167,11 @@ class _ObjectZarr(ObjectStore[Any]):
         with _converted_errors("read", f"{self.store.prefix}/{key}"):
             return await _retried_async(lambda: exists(key))
 
+    async def delete(self, key: str) -> None:
+        delete = super().delete
+        with _converted_errors("remove", f"{self.store.prefix}/{key}"):
+            await _retried_async(lambda: delete(key))
+
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
         if not await self.exists(key):
             await self.set(key, value)

@@ -19,7 +19,7 @@ from benchmarks.check.statistics import Interval
 from benchmarks.check.summary import Result
 from benchmarks.check.timing import Times, Timing
 from s2fast.model import Window
-from s2fast.raster.reader import RasterioReader
+from s2fast.raster.luma import LumaReader
 from tests.archives import Archive
 
 QUIET = Interval(1.0, 0.99, 1.01, 8)
@@ -153,14 +153,14 @@ def test_the_facts_find_a_needless_decode(archive: Archive, tmp_path: Path, monk
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / "scenes").symlink_to(archive.scenes)
     (tmp_path / "archive" / "regions.geojson").symlink_to(archive.regions)
-    read = RasterioReader.read
+    read = LumaReader.read
 
-    def read_twice(self: RasterioReader, window: Window, wanted: Any = None) -> object:
+    def read_twice(self: LumaReader, window: Window, wanted: Any = None) -> object:
         if window.row == window.col == 0:
             read(self, window, wanted)
         return read(self, window, wanted)
 
-    monkeypatch.setattr(RasterioReader, "read", read_twice)
+    monkeypatch.setattr(LumaReader, "read", read_twice)
     found = gather.faults(Gathered(), Gathered(list(facts.of_stages(tmp_path, str(tmp_path / "archive")))))
     # The plan itself says how many blocks there are: no base is needed to find it.
     assert [fault.name for fault in found] == ["ingest: blocks decoded", "ingest: reads"]
