@@ -19,7 +19,7 @@ from benchmarks.check.statistics import Interval
 from benchmarks.check.summary import Result
 from benchmarks.check.timing import Times, Timing
 from s2fast.model import Window
-from s2fast.raster.luma import LumaReader
+from s2fast.raster.reader import LumaReader
 from tests.archives import Archive
 
 QUIET = Interval(1.0, 0.99, 1.01, 8)
