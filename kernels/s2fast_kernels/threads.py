@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import TypeVar
 
 import numba
@@ -19,17 +18,13 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) ->
     Parameters
     ----------
     function
-        Must not call `map_in_threads` itself: its threads would wait for each other.
+        Called in several threads at once.
     items
         Each is one call.
     """
     every, threads = list(items), int(numba.get_num_threads())
     if threads == 1 or len(every) < 2:
         return [function(item) for item in every]
-    return list(_pool(threads).map(function, every))
-
-
-@cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Return the pool with this number of threads; threads start when they are first needed."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="s2fast-kernels")
+    # Threads of this call alone: a fork of this process would have a pool that is kept, but none of its threads.
+    with ThreadPoolExecutor(threads, thread_name_prefix="s2fast-kernels") as pool:
+        return list(pool.map(function, every))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
 
 import pyarrow as pa
 
@@ -109,20 +108,16 @@ def match_unit(
         for pair, matches in zip(block, found.matches, strict=True)
     ]
     rows = pa.Table.from_pylist([result.as_row() for result in results])
-    written = _writer().submit(folder.matched.write, [pair.key for pair in block], rows, found.table())
-    if config is not None and all(pair.verdict_key for pair in block):
-        pairs = tuple(replace(pair, key=pair.verdict_key) for pair in block)
-        held = verify.Held(scenes, [result.as_row() for result in results], GoodMatches(pairs, found.matches))
-        verify.verify_unit(
-            verify.Block(pairs, ()), config, VerdictRule(rule, config.verification), out, held, written.result
-        )
-    written.result()
-
-
-@cache
-def _writer() -> ThreadPoolExecutor:
-    """Return a thread that encodes and writes a block's matches while the block is verified."""
-    return ThreadPoolExecutor(1, thread_name_prefix="s2fast-writer")
+    # A block's matches are encoded and written while the block is verified.
+    with ThreadPoolExecutor(1, thread_name_prefix="s2fast-writer") as writer:
+        written = writer.submit(folder.matched.write, [pair.key for pair in block], rows, found.table())
+        if config is not None and all(pair.verdict_key for pair in block):
+            pairs = tuple(replace(pair, key=pair.verdict_key) for pair in block)
+            held = verify.Held(scenes, [result.as_row() for result in results], GoodMatches(pairs, found.matches))
+            verify.verify_unit(
+                verify.Block(pairs, ()), config, VerdictRule(rule, config.verification), out, held, written.result
+            )
+        written.result()
 
 
 def pair_result(pair: Pair, n_query: int, n_train: int, matches: Matches) -> PairResult:
