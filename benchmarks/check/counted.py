@@ -118,7 +118,9 @@ def _count_program(
 def _run(side: Side, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     ran = subprocess.run(arguments, env=environment, cwd=side.path, capture_output=True, text=True, check=False)
     if ran.returncode:
-        raise SideError(side.name, (ran.stderr.strip().splitlines() or ["no message"])[-1])
+        # Valgrind's own lines begin with its process, as in "==123==".
+        lines = [line for line in ran.stderr.splitlines() if line.strip() and not line.startswith("==")]
+        raise SideError(side.name, lines[-1] if lines else f"ended with code {ran.returncode}")
 
 
 class Counter:
