@@ -53,6 +53,9 @@ class Codestream:
     """Whether the first component is luma: there are three components of 8 bits with a sample at every pixel, and a
     colour transform. A tile may still have no transform; see `without_transform`."""
 
+    reversible: bool
+    """Whether the transform is the lossless one, whose luma weighs the first and the third component alike."""
+
     lengths: tuple[tuple[int, int], ...]
     """Tile and length [bytes] of every tile-part in order, from TLM markers; empty if there are none."""
 
@@ -141,6 +144,7 @@ def _parsed(buffered: _Buffered, begin: int, end: int | None) -> Codestream | No
         shape=(x1, y1)[::-1],
         tile_shape=(min(height, y1), min(width, x1)),
         luma_first=_plain_rgb(found[_SIZ]) and _transforms(found[_COD]),
+        reversible=_is_reversible(found[_COD]),
         lengths=tuple(_tile_part_lengths(lengths)),
     )
 
@@ -154,6 +158,11 @@ def _plain_rgb(size: bytes) -> bool:
 def _transforms(coding: bytes) -> bool:
     """Return whether a marker COD declares the colour transform of part 1 of the standard."""
     return coding[8] == 1
+
+
+def _is_reversible(coding: bytes) -> bool:
+    """Return whether a marker COD names the lossless wavelet, and with it the lossless colour transform."""
+    return coding[13] == 1
 
 
 def _tile_part_lengths(segments: list[bytes]) -> Iterator[tuple[int, int]]:

@@ -29,6 +29,9 @@ def tiles_at_once(tiles: int, threads: int) -> int:
     return max(1, min(tiles, threads, MOST_AT_ONCE))
 
 
+_RGB, _BGR = (1, 2, 3), (3, 2, 1)
+
+
 class UndecodedError(ValueError):
     """A tile is missing, damaged or cut off."""
 
@@ -133,15 +136,20 @@ def luma_tiles(
 
     Only the following files have luma: JPEG 2000 with three bands of 8 bits, red, green and blue, and a colour
     transform, without a mask or a declared nodata value; whose parts can be read (`s2fast.files.ranges`); in tiles
-    that GDAL reads as blocks (it divides a large file without tiles).
+    that GDAL reads as blocks (it divides a large file without tiles). The lossless transform treats red and blue alike,
+    so they may be exchanged.
     """
-    if dataset.driver != "JP2OpenJPEG" or (picture.bands, picture.dtype) != ((1, 2, 3), "uint8") or picture.masked:
+    if dataset.driver != "JP2OpenJPEG" or picture.bands not in (_RGB, _BGR) or picture.dtype != "uint8":
+        return None
+    if picture.masked:
         return None
     file = byte_ranges(source)
     if file is None or library() is None:
         return None
     stream = read_codestream(file)
     block = tuple(map(min, raster.block, raster.shape))
-    if stream is None or not stream.luma_first or (stream.shape, stream.tile_shape) != (raster.shape, block):
+    if stream is None or not (stream.luma_first and (picture.bands == _RGB or stream.reversible)):
+        return None
+    if (stream.shape, stream.tile_shape) != (raster.shape, block):
         return None
     return LumaTiles(file, stream, raster.level, threads)

@@ -219,7 +219,8 @@ def test_equal_code_gives_equal_counts(tmp_path: Path) -> None:
 
 def test_a_side_that_fails_says_so_in_its_own_words(tmp_path: Path) -> None:
     python = tmp_path / "python"
-    python.write_text("#!/bin/sh\necho warning >&2\necho 'ImportError: no module s2fast.cli' >&2\necho '==7== I refs: 5' >&2\nexit 1\n")
+    told = ("warning", "ImportError: no module s2fast.cli", "==7== I refs: 5")
+    python.write_text("\n".join(["#!/bin/sh", *(f"echo '{line}' >&2" for line in told), "exit 1"]))
     python.chmod(0o755)
     with pytest.raises(SideError, match="^base: ImportError: no module s2fast.cli$"):
         counted.count(Side("base", tmp_path, str(python), tmp_path), ["match"], tmp_path, growth=False, caches=False)

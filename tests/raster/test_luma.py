@@ -30,7 +30,10 @@ SHAPE, TILE_PX = (700, 601), 256
 Grey = npt.NDArray[np.uint8]
 
 
-def write(path: Path, pixels: npt.NDArray[np.generic], **options: str) -> Path:
+RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+
+
+def write(path: Path, pixels: npt.NDArray[np.generic], order: tuple[ColorInterp, ...] = RGB, **options: str) -> Path:
     """Write (bands, rows, cols) as JPEG 2000 with coarser levels, lossy unless told otherwise."""
     defaults = {"QUALITY": "30", "REVERSIBLE": "NO", "RESOLUTIONS": "4"}
     with rasterio.open(
@@ -39,7 +42,7 @@ def write(path: Path, pixels: npt.NDArray[np.generic], **options: str) -> Path:
         blockysize=TILE_PX, **{**defaults, **options},
     ) as dataset:  # fmt: skip
         if len(pixels) == 3:
-            dataset.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+            dataset.colorinterp = order
         dataset.write(pixels)
     return path
 
@@ -170,6 +173,23 @@ def test_one_thread_of_the_library_or_four_decode_the_same(path: Path) -> None:
     assert decode_luma(codestream, 4, 64, 1) is None, "no such level"
     assert decode_luma(codestream[:-300], 4, 1, 1) is None, "cut off"
     assert single_tile(stream, 5, [file.read(*part) for part in parts[4]]) is None
+
+
+@pytest.mark.parametrize(("options", "of_luma"), [(LOSSLESS, True), ({"QUALITY": "100"}, False)], ids=["5/3", "9/7"])
+def test_bands_in_another_order_give_the_same_grey(tmp_path: Path, options: dict[str, str], of_luma: bool) -> None:
+    pixels = np.clip(colours(), 3, 252)
+    order = (ColorInterp.blue, ColorInterp.green, ColorInterp.red)
+    rgb, bgr = (
+        write(tmp_path / "rgb.jp2", pixels, **options),
+        write(tmp_path / "bgr.jp2", pixels[::-1], order, **options),
+    )
+    whole = Window(0, 0, *SHAPE)
+    with open_raster(Source.of(str(rgb)), Ingest()) as one, open_raster(Source.of(str(bgr)), Ingest()) as other:
+        assert isinstance(one, LumaReader)
+        assert isinstance(other, LumaReader) == of_luma
+        apart = np.abs(one.read(whole)[0].astype(int) - other.read(whole)[0])
+    # In a lossy file the exchanged bands are rounded differently.
+    assert apart.mean() <= (0 if of_luma else 0.5)
 
 
 def test_only_files_with_luma_are_read_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
