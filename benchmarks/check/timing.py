@@ -172,10 +172,12 @@ def _timings(samples: Mapping[str, Sequence[Sample]]) -> list[Timing]:
 @contextlib.contextmanager
 def _pair(base: Side, head: Side, start: Callable[[Side], Process], *, head_first: bool) -> Iterator[Pair]:
     with contextlib.ExitStack() as stack:
-        started = {}
-        for side in (head, base) if head_first else (base, head):
-            started[side.name] = stack.enter_context(contextlib.closing(start(side)))
-        yield started[base.name], started[head.name]
+        # The sides may be equal, and have equal names: their order tells them apart.
+        first, second = (
+            stack.enter_context(contextlib.closing(start(side)))
+            for side in ((head, base) if head_first else (base, head))
+        )
+        yield (second, first) if head_first else (first, second)
 
 
 def _prepare(pair: Pair, cases: Sequence[str], scenes: Path) -> dict[str, str]:

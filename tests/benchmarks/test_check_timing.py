@@ -134,6 +134,16 @@ def test_every_pair_is_of_fresh_processes_started_together_and_killed() -> None:
     assert [number // 2 for number in seen] == sorted(number // 2 for number in seen)
 
 
+def test_a_side_is_compared_with_itself_by_two_processes() -> None:
+    machine = Machine(steady(1.0))
+    found = timing.time_cases(
+        ["hamming_top2"], HEAD, HEAD, Path("archive"), budget_s=1e6, start=machine.start, now=machine.now
+    )  # fmt: skip
+    assert len(machine.started) == 2 * FEWEST
+    assert {process.number for process, _ in machine.turns} == set(range(2 * FEWEST))
+    assert {entry.verdict for entry in found.timings} == {Verdict.SAME}
+
+
 def differing(process: Scripted, _case: str) -> tuple[float, float]:
     """Every process has its own speed, as long as it lives; the difference of two is 20 %."""
     own = 1.2 if (process.number // 4) % 2 == (process.side == "head") else 1.0
