@@ -148,7 +148,7 @@ def facts_of_counts(
             if "counts" in kinds:
                 facts.append(Fact(f"{label}: {INSTRUCTIONS}", run.profile.total, slack=tolerance(INSTRUCTIONS, name)))
                 if case.kind == "operation":
-                    facts.append(Fact(f"{label}: {COMPILED}", run.profile.compiled))
+                    facts.append(Fact(f"{label}: {COMPILED}", run.profile.compiled, slack=tolerance(COMPILED, name)))
             if "misses" in kinds and case.kind == "operation":
                 facts.append(Fact(f"{label}: {MISSES}", run.profile.misses, slack=tolerance(MISSES, name), grain=100))
             for measure in (INSTRUCTIONS, COMPILED, MISSES):

@@ -1,7 +1,8 @@
 """Limits of counts, from repeated equal runs (see `benchmarks.check.measure_limits`).
 
-Compiled code is reproducible to the instruction and has no tolerance. Everything else depends a little on the order of
-threads, the length of numbers that are printed, and on what time it is.
+Compiled code is reproducible to the instruction, but for loops that choose their way by how arrays lie in memory
+(0.005 % of the extraction). Everything else depends a little on the order of threads, the length of numbers that are
+printed, and on what time it is.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ INSTRUCTIONS, MISSES, EXPONENT, COMPILED = (
 """Measures of counted cases, as in the names of facts."""
 
 LEAST = {INSTRUCTIONS: 0.001, MISSES: 0.005, EXPONENT: 0.005, COMPILED: 0.0}
-MOST = {INSTRUCTIONS: 0.005, MISSES: 0.02, EXPONENT: 0.05, COMPILED: 0.0}
+MOST = {INSTRUCTIONS: 0.005, MISSES: 0.02, EXPONENT: 0.05, COMPILED: 0.0005}
 """Tolerances are between these: shares, but exponents absolute."""
 
 
