@@ -55,15 +55,15 @@ def window_matches(rows: int) -> Call:
     return lambda: search([(query, train)], away, test, backend="numba")
 
 
-def akaze(side_px: int) -> Call:
-    """Return detection and description on a square image, in windows on one thread."""
+def akaze(side_px: int, core_px: int = 704) -> Call:
+    """Return detection and description on a square image, in windows of `core_px` on one thread."""
     from s2fast_kernels.akaze import AkazeSettings, akaze_windowed
     from s2fast_kernels.akaze.cases import synthetic_image
 
     image, settings = synthetic_image((side_px, side_px)), AkazeSettings(threshold=0.0003, upright=True)
     return lambda: akaze_windowed(
         lambda rows, columns: image[rows, columns], image.shape,
-        settings=settings, core_px=704, threads=1, backend="numba",
+        settings=settings, core_px=core_px, threads=1, backend="numba",
     )  # fmt: skip
 
 

@@ -31,9 +31,8 @@ class Regions(_Section):
 
     mode: Literal["keep", "zero", "none"] = "keep"
     """keep: detect on the real pixels and keep the keypoints inside the polygons. zero: paint the pixels outside black
-    before detection, as the notebook does; with `ingest.grey = "opencv"`, of a local JPEG 2000 file only
-    the unpainted pixels are decoded. none: use
-    the whole scene."""
+    before detection, as the notebook does; with `ingest.grey = "opencv"`, of a local JPEG 2000 file only the unpainted
+    pixels are decoded. none: use the whole scene."""
     crs: str = "file"
     """CRS of the polygons: "file" uses the CRS that the file declares; a code such as "EPSG:4326" overrides it."""
     layer: str = ""

@@ -1,9 +1,9 @@
 """Count instructions and simulated cache misses of single calls in this process, with valgrind's callgrind.
 
 Hardware counters would count the very code that users run, but virtual machines seldom have them. Valgrind runs
-anywhere and its counts do not depend on other load, but it knows no AVX-512 and runs 50 times slower than the processor
-while it counts, 4 times while it does not. So counting is switched on around one call. The requests are those of
-``callgrind.h``: five instructions without effect, which valgrind recognises.
+anywhere and its counts do not depend on other load, but it knows no AVX-512 and is slow, above all while it counts. So
+counting is switched on around one call. The requests are those of ``callgrind.h``: five instructions without effect,
+which valgrind recognises.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import platform
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -80,7 +80,7 @@ def counting(name: str) -> Iterator[None]:
 
 
 @cache
-def _machine_code() -> tuple[object, object]:
+def _machine_code() -> tuple[mmap.mmap, Callable[[int], int]]:
     page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
     page.write(_REQUEST)
     address = ctypes.addressof(ctypes.c_char.from_buffer(page))
@@ -93,7 +93,7 @@ def _request(number: int, text: str = "") -> None:
     held = ctypes.create_string_buffer(text.encode())
     code = (ord("C") << 24) | (ord("T") << 16) | number
     arguments = (ctypes.c_size_t * 6)(code, ctypes.addressof(held))
-    call(ctypes.addressof(arguments))  # type: ignore[operator]
+    call(ctypes.addressof(arguments))
 
 
 @dataclass(frozen=True, slots=True)

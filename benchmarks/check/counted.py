@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import cProfile
 import json
+import math
 import os
 import pstats
 import subprocess
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from benchmarks.calls import Call
 
 _MODULE = "benchmarks.check.counted"
+
+_CORE_PX = 256
+"""Side of the extraction's windows [px]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,24 +186,10 @@ def count_operations(cases: Sequence[str], counter: Counter, scratch: Path, scen
 
 
 def _operation(case: str, size: int) -> Call:
-    if case == "akaze":
-        return _akaze_windows(size)
-    from benchmarks.calls import CALLS
+    from benchmarks.calls import CALLS, akaze
 
-    return CALLS[case].make(size)
-
-
-def _akaze_windows(windows: int, side_px: int = 256) -> Call:
-    """Return detection and description on a square image that has this number of windows (a square number)."""
-    from s2fast_kernels.akaze import AkazeSettings, akaze_windowed
-    from s2fast_kernels.akaze.cases import synthetic_image
-
-    side = side_px * round(windows**0.5)
-    image, settings = synthetic_image((side, side)), AkazeSettings(threshold=0.0003, upright=True)
-    return lambda: akaze_windowed(
-        lambda rows, columns: image[rows, columns], image.shape,
-        settings=settings, core_px=side_px, threads=1, backend="numba",
-    )  # fmt: skip
+    # The size of the extraction is its number of windows, a square number.
+    return akaze(_CORE_PX * math.isqrt(size), _CORE_PX) if case == "akaze" else CALLS[case].make(size)
 
 
 def count_stages(cases: Sequence[str], counter: Counter, scratch: Path, scenes: Path) -> None:

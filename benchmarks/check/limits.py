@@ -1,7 +1,7 @@
 """Limits of counts, from repeated equal runs (see `benchmarks.check.measure_limits`).
 
 Compiled code is reproducible to the instruction, but for loops that choose their way by how arrays lie in memory
-(0.005 % of the extraction). Everything else depends a little on the order of threads, the length of numbers that are
+(some of the extraction's). Everything else depends a little on the order of threads, the length of numbers that are
 printed, and on what time it is.
 """
 

@@ -2,8 +2,8 @@
 
 Two peaks are measured. That of the arrays (`tracemalloc`, to which NumPy reports every array) is the same in every run,
 whatever else the machine does. That of the resident memory also covers what compiled code and OpenCV allocate; it has
-the limits of `s2fast.stages.memory`. Page faults are not counted: equal calls of the extraction in equal processes
-touched 87 to 154 MiB of fresh memory, since which freed pages the allocator reuses depends on when threads end.
+the limits of `s2fast.stages.memory`. Page faults are not counted: how much fresh memory equal calls touch depends on
+which freed pages the allocator reuses, and that on when threads end.
 """
 
 from __future__ import annotations

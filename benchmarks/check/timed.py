@@ -12,6 +12,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.calls import CALLS, Call
@@ -57,8 +58,8 @@ TIMED: Mapping[str, Timed] = {
     **dict.fromkeys(STAGES, Timed(rounds=1, calls=1)),
     "match": Timed(rounds=2, calls=1),
 }
-"""Timed cases by name. One round of the stages takes five seconds, as long as a pair of processes takes to start: more
-rounds of fewer pairs would give no narrower intervals, and a busy machine would not reach enough pairs."""
+"""Timed cases by name. One round of the stages takes about as long as a pair of processes takes to start: more rounds
+of fewer pairs would give no narrower intervals, and a busy machine would not reach enough pairs."""
 
 
 def prepare(cases: Sequence[str], scenes: Path, scratch: Path) -> tuple[dict[str, Prepared], dict[str, str]]:
@@ -93,11 +94,11 @@ def prepare(cases: Sequence[str], scenes: Path, scratch: Path) -> tuple[dict[str
 
     for case in cases:
         if case not in STAGES:
-            attempt(case, lambda case=case: _operation(case))  # type: ignore[misc]
+            attempt(case, partial(_operation, case))
     wanted = [number for number, stage in enumerate(STAGES) if stage in cases]
     run = StageRuns(scenes, scratch)
     for stage in STAGES[: max(wanted, default=-1) + 1]:
-        attempt(stage, lambda stage=stage: run.stage(stage))  # type: ignore[misc]
+        attempt(stage, partial(run.stage, stage))
         if stage in errors:
             errors |= dict.fromkeys(STAGES[STAGES.index(stage) :], errors[stage])
             break

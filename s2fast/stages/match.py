@@ -48,7 +48,8 @@ def run(
     # one.
     planned = plan_blocks(pairs, keypoint_counts(record, folder), budget_bytes)
     if verifies:
-        planned = _with_verdict_keys(planned, verify.missing_verdicts(record, folder), stored)
+        judged = wanted_pairs(record, folder, keys.verdict_key)
+        planned = _with_verdict_keys(planned, verify.missing_verdicts(judged, record.config, folder), stored)
     blocks = [tuple(pair for pair in block if pair.key not in stored) for block in planned]
     done = sum(map(len, blocks))
     result = StageResult(kept=len(pairs) - done, done=done, backend=rule.backend)

@@ -85,7 +85,7 @@ def run(
     """
     config, rule = record.config, VerdictRule.of(record.config)
     pairs = wanted_pairs(record, folder, keys.verdict_key)
-    wanted = missing_verdicts(record, folder)
+    wanted = missing_verdicts(pairs, config, folder)
     planned = plan_blocks(pairs, keypoint_counts(record, folder), config.compute.budget_mb * MIB)
     missing = [[pair for pair in block if (pair.query, pair.train) in wanted] for block in planned]
     blocks = _with_matched_blocks(missing, record, folder)
@@ -102,11 +102,9 @@ def run(
     return result
 
 
-def missing_verdicts(record: RunRecord, folder: RunFolder) -> dict[tuple[str, str], str]:
-    """Return the content keys of all verdicts of the run that are not stored, by query and train."""
-    with_matches = record.config.output.keep_matches != "none"
-    stored = set(folder.verified.complete_rows(with_matches=with_matches)["key"])
-    pairs = wanted_pairs(record, folder, keys.verdict_key)
+def missing_verdicts(pairs: Sequence[Pair], config: Config, folder: RunFolder) -> dict[tuple[str, str], str]:
+    """Return the content keys of the verdicts that are not stored, by query and train; `pairs` have all keys."""
+    stored = set(folder.verified.complete_rows(with_matches=config.output.keep_matches != "none")["key"])
     return {(pair.query, pair.train): pair.key for pair in pairs if pair.key not in stored}
 
 

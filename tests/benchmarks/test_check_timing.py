@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.check import neighbours, sides, timed, timing
+from benchmarks.check import neighbours, sides, timed, timing, worker
 from benchmarks.check.sides import CheckError, Side, SideError
 from benchmarks.check.statistics import FEWEST, Verdict
 from benchmarks.datasets import ensure_crops
@@ -286,12 +286,30 @@ def test_a_stage_that_fails_takes_those_after_it_along(tmp_path: Path) -> None:
 
 def test_a_worker_answers_tells_errors_and_its_end(tmp_path: Path) -> None:
     side = sides.head_side(tmp_path)
-    with sides.workers((side, "head")) as (worker,):
-        assert worker.ask("prepare", cases=[], scenes="") == {"errors": {}}
+    with sides.workers((side, "head")) as (process,):
+        assert process.ask("prepare", cases=[], scenes="") == {"errors": {}}
         with pytest.raises(CheckError, match="head: KeyError"):
-            worker.ask("time", case="match", calls=1)
+            process.ask("time", case="match", calls=1)
         # It is still there after an error, and nothing but answers is on its line.
-        assert set(worker.ask("prepare", cases=["hamming_top2"], scenes="")["errors"]) == set()
-        assert set(worker.ask("time", case="hamming_top2", calls=2)) == {"wall_s", "cpu_s"}
+        assert set(process.ask("prepare", cases=["hamming_top2"], scenes="")["errors"]) == set()
+        assert set(process.ask("time", case="hamming_top2", calls=2)) == {"wall_s", "cpu_s"}
         with pytest.raises(CheckError, match="the worker of head ended"):
-            worker.ask("unheard of")  # an attribute it does not have is our mistake, not a case's
+            process.ask("unheard of")  # an attribute it does not have is our mistake, not a case's
+
+
+def test_wall_time_holds_waiting_and_not_the_queue_for_a_processor(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers = worker.Answers(tmp_path)
+    clock = {"wall": 0.0, "cpu": 0.0, "queued": 0.0}
+
+    def call() -> None:
+        # 8 s of computing, 3 s asleep, 4 s ready without a processor.
+        for name, seconds in (("wall", 15.0), ("cpu", 8.0), ("queued", 4.0)):
+            clock[name] += seconds
+
+    answers._prepared["case"] = timed.Prepared(lambda: None, call)
+    monkeypatch.setattr(worker, "_queued_s", lambda: clock["queued"])
+    monkeypatch.setattr(worker.time, "perf_counter", lambda: clock["wall"])
+    monkeypatch.setattr(worker.time, "process_time", lambda: clock["cpu"])
+    assert answers.time("case", calls=2) == {"wall_s": 11.0, "cpu_s": 8.0}
