@@ -17,12 +17,16 @@ from s2fast.geometry.placement import Placement, overlap_pct
 from s2fast.stages.keys import features_keys
 from s2fast.stages.memory import MIB, match_bytes
 
+_MIN_SIDE = 4
+"""Minimum number of scenes per side of a block, where memory allows: writing and reading the files of a block costs as
+much as matching several pairs."""
+
 _MAX_SIDE = 16
 """Maximum number of scenes per side of a block: large enough to make the overhead per block negligible, small enough to
 distribute blocks over many workers."""
 
 _LEAST_GROUPS = 12
-"""Minimum number of groups into which scenes are divided, where there are enough scenes. Their 78 combinations are
+"""Minimum number of groups into which scenes are divided, where there are scenes enough. Their 78 combinations are
 enough blocks for many workers; more blocks would only add files."""
 
 
@@ -126,7 +130,7 @@ def plan_blocks(pairs: Sequence[Pair], keypoints: Mapping[str, int], budget_byte
             f"matching scenes of {most} keypoints may take {match_bytes(most, 1) // MIB} MB and compute.budget_mb is "
             f"{budget_bytes // MIB}: raise it, or set features.max_per_scene"
         )
-    side = max(1, min(_MAX_SIDE, len(keypoints) // _LEAST_GROUPS))
+    side = max(_MIN_SIDE, min(_MAX_SIDE, len(keypoints) // _LEAST_GROUPS))
     while match_bytes(most, side) > budget_bytes:
         side -= 1
     group = {scene: number // side for number, scene in enumerate(keypoints)}
