@@ -36,9 +36,13 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--kind", action="append", choices=gather.KINDS, help="only this kind of facts; repeatable")
     parser.add_argument("--case", action="append", choices=[*CASES], help="only count and time this case; repeatable")
-    parser.add_argument("--quick", action="store_true", help="count and time less: no growth, no memory, no report")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="only count, and the smallest sizes: no growth, compiled code, memory, report and times",
+    )
     parser.add_argument("--strict-times", action="store_true", help="end with 3 if times could not be judged")
-    parser.add_argument("--times-s", type=float, help="time limit for timing all cases [s]; default: 60, quick: 15")
+    parser.add_argument("--times-s", type=float, help="time limit for timing all cases [s]; default: 60, quick: 0")
     parser.add_argument(
         "--accept", action="append", default=[], metavar="PATTERN", help="accept changes of facts that match"
     )
@@ -51,15 +55,16 @@ def main(argv: Sequence[str]) -> int:
     try:
         base = None if options.facts else base_side(options.base or default_base(), options.cache)
         cases = options.case or (QUICK_CASES if options.quick else list(CASES))
+        times_s = (0.0 if options.quick else 60.0) if options.times_s is None else options.times_s
         result = check(
             base,
             head_side(options.cache),
             options.cache,
             kinds=options.kind or default_kinds(only_limits=options.facts, quick=options.quick),
             cases=cases,
-            timed=[] if options.facts else [case for case in TIMED if case in cases],
+            timed=[case for case in TIMED if case in cases and times_s and not options.facts],
             accept=options.accept,
-            times_s=options.times_s or (15.0 if options.quick else 60.0),
+            times_s=times_s,
             strict=options.strict_times,
         )
     except CheckError as error:
@@ -141,10 +146,10 @@ QUICK_CASES = [name for name in CASES if name not in ("report", "s2fast pairs")]
 
 
 def default_kinds(*, only_limits: bool, quick: bool) -> Sequence[str]:
-    """Return the kinds of facts to gather; counts need a base, growth and memory are left out if it must be quick."""
+    """Return the kinds of facts to gather; counts need a base, what takes long is left out if it must be quick."""
     if only_limits:
         return [kind for kind in gather.KINDS if kind not in gather.COUNTED]
-    return ["compiled", "stages", "counts"] if quick else gather.KINDS
+    return ["stages", "counts"] if quick else gather.KINDS
 
 
 def record(result: Result) -> dict[str, object]:

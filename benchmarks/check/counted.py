@@ -1,8 +1,8 @@
-"""The process whose calls are counted: ``python -m benchmarks.check.counted PROGRAM CASES SIZES SCRATCH SCENES``.
+"""The process whose calls are counted: ``python -m benchmarks.check.counted PROGRAM CASES RANKS SCRATCH SCENES``.
 
 Three programs count the three kinds of cases: operations on seeded operands, stages one after the other on 4, 8 and 16
 scenes, and commands from their first import. Each is first run without valgrind, so that compiled kernels and byte code
-are in their caches and Python's own compilation is not counted.
+are in their caches and Python's own compilation is not counted; this run also counts the calls of Python functions.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -53,9 +54,9 @@ class Counted:
 
 
 def count(
-    side: Side, cases: Sequence[str], scenes: Path, *, growth: bool, caches: bool
+    side: Side, cases: Sequence[str], scenes: Path, *, growth: bool, caches: bool, pool: Executor
 ) -> tuple[list[Counted], dict[str, str]]:
-    """Count the cases of one side, in one process for each kind of case.
+    """Count the cases of one side, the longest processes first.
 
     Parameters
     ----------
@@ -67,6 +68,8 @@ def count(
         Count at all sizes, not only the first.
     caches
         Simulate caches for the operations, which doubles their time.
+    pool
+        Runs as many processes at once as the machine has processors: counts do not depend on each other.
 
     Returns
     -------
@@ -78,49 +81,65 @@ def count(
     SideError
         A process failed; the message is its last line.
     """
+    programs = {program: [name for name in cases if CASES[name].kind == program] for program in _PROGRAMS}
+    wanted = {program: names for program, names in programs.items() if names}
+    plain = [pool.submit(_plain_run, side, program, names, scenes) for program, names in wanted.items()]
+    python = {label: calls for future in plain for label, calls in future.result().items()}
+    runs = [
+        pool.submit(_counted_run, side, program, names, ranks, scenes, CACHES if caches else ())
+        for program, names in wanted.items()
+        for ranks in (_RANKS[program] if growth else [(0,)])
+    ]
     found: list[Counted] = []
     errors: dict[str, str] = {}
-    for program in _PROGRAMS:
-        wanted = [name for name in cases if CASES[name].kind == program]
-        if wanted:
-            simulated = CACHES if caches and program == "operation" else ()
-            counted, why = _count_program(side, program, wanted, scenes, growth=growth, options=simulated)
-            found += counted
-            errors |= why
+    for run in runs:
+        profiles, named = run.result()
+        kernels = [(int(address), name) for address, name in named["kernels"]]
+        for label, profile in profiles.items():
+            case, _, size = label.rpartition("/")
+            functions = profile.by_name(kernels)
+            found.append(Counted(case, int(size), profile, functions, python.get(label, {})))
+        errors |= named["errors"]
+    absent = set(cases) - {one.case for one in found} - set(errors)
+    if absent:
+        raise SideError(side.name, f"valgrind wrote no profile of {', '.join(sorted(absent))}")
     return found, errors
 
 
-def _count_program(
-    side: Side, program: str, cases: Sequence[str], scenes: Path, *, growth: bool, options: Sequence[str]
-) -> tuple[list[Counted], dict[str, str]]:
+def _plain_run(side: Side, program: str, cases: Sequence[str], scenes: Path) -> dict[str, dict[str, int]]:
+    """Run a program without valgrind; return how often the smallest stages call each Python function."""
     with tempfile.TemporaryDirectory() as folder:
-        profiles = Path(folder)
-        environment = worker_environment(side) | INSTRUCTION_SET | {"NUMBA_CACHE_DIR": f"{side.cache}-avx2"}
-        environment |= {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 18)}
-        python = [side.python, "-m", _MODULE, program, ",".join(cases)]
-        rest = [folder, str(scenes)]
-        warm = Path(f"{side.cache}-avx2") / f"{program}-ready"
-        if not warm.exists():
-            _run(side, [*python, "none", *rest], environment)
-            warm.parent.mkdir(parents=True, exist_ok=True)
-            warm.touch()
-        _run(side, [*command(profiles, options), *python, "all" if growth else "first", *rest], environment)
-        named = json.loads((profiles / "names.json").read_text())
-        kernels = [(int(address), name) for address, name in named["kernels"]]
-        counted = []
-        for label, profile in read_profiles(profiles).items():
-            case, _, size = label.rpartition("/")
-            functions = profile.by_name(kernels)
-            counted.append(Counted(case, int(size), profile, functions, named["python"].get(label, {})))
-    errors: dict[str, str] = named["errors"]
-    absent = set(cases) - {one.case for one in counted} - set(errors)
-    if absent:
-        raise SideError(side.name, f"valgrind wrote no profile of {', '.join(sorted(absent))}")
-    return counted, errors
+        _run(side, [], program, cases, (), folder, scenes)
+        calls: dict[str, dict[str, int]] = json.loads((Path(folder) / "names.json").read_text())["python"]
+        return calls
 
 
-def _run(side: Side, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    ran = subprocess.run(arguments, env=environment, cwd=side.path, capture_output=True, text=True, check=False)
+def _counted_run(
+    side: Side, program: str, cases: Sequence[str], ranks: Sequence[int], scenes: Path, simulated: Sequence[str]
+) -> tuple[dict[str, Profile], dict[str, Any]]:
+    """Run a program under valgrind, at the sizes of these ranks; return its profiles, and what names them."""
+    with tempfile.TemporaryDirectory() as folder:
+        valgrind = command(Path(folder), simulated if program == "operation" else ())
+        _run(side, valgrind, program, cases, ranks, folder, scenes)
+        return read_profiles(Path(folder)), json.loads((Path(folder) / "names.json").read_text())
+
+
+def _run(
+    side: Side,
+    valgrind: Sequence[str],
+    program: str,
+    cases: Sequence[str],
+    ranks: Sequence[int],
+    folder: str,
+    scenes: Path,
+) -> None:
+    environment = worker_environment(side) | INSTRUCTION_SET | {"NUMBA_CACHE_DIR": f"{side.cache}-avx2"}
+    environment |= {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 18)}
+    arguments = [program, ",".join(cases), ",".join(map(str, ranks)), folder, str(scenes)]
+    python = [side.python, "-m", _MODULE, *arguments]
+    ran = subprocess.run(
+        [*valgrind, *python], env=environment, cwd=side.path, capture_output=True, text=True, check=False
+    )
     if ran.returncode:
         # Valgrind's own lines begin with its process, as in "==123==".
         lines = [line for line in ran.stderr.splitlines() if line.strip() and not line.startswith("==")]
@@ -130,15 +149,15 @@ def _run(side: Side, arguments: Sequence[str], environment: Mapping[str, str]) -
 class Counter:
     """Runs calls, under valgrind counted; collects what names them."""
 
-    def __init__(self, sizes: str) -> None:
-        self.sizes = sizes
-        """``none``: no valgrind, only fill the caches; ``first`` or ``all`` sizes of a case."""
+    def __init__(self, ranks: Sequence[int]) -> None:
+        self.ranks = ranks
+        """Which of a case's sizes to count, 0 for the smallest; none: this is no process of valgrind's."""
         self.python: dict[str, dict[str, int]] = {}
         self.errors: dict[str, str] = {}
 
     def sizes_of(self, case: str) -> Sequence[int]:
         """Return the sizes to run a case at."""
-        return CASES[case].sizes if self.sizes == "all" else CASES[case].sizes[:1]
+        return [size for rank, size in enumerate(CASES[case].sizes) if rank in (self.ranks or (0,))]
 
     @contextmanager
     def attempt(self, cases: Sequence[str]) -> Iterator[None]:
@@ -150,7 +169,7 @@ class Counter:
 
     def run(self, size: int, case: str, call: Call) -> None:
         """Run a call; count it under valgrind."""
-        with counting(f"{case}/{size}") if self.sizes != "none" else nullcontext():
+        with counting(f"{case}/{size}") if self.ranks else nullcontext():
             call()
 
     def name_calls(self, size: int, case: str, call: Call) -> None:
@@ -196,16 +215,10 @@ def count_stages(cases: Sequence[str], counter: Counter, scratch: Path, scenes: 
     """Count stages, by commands in this process: a whole run for each size, after one that loads everything."""
     sizes = sorted({size for case in cases for size in counter.sizes_of(case)})
     with counter.attempt(cases):
-        _count_runs(cases, sizes, counter, scratch, scenes)
-
-
-def _count_runs(cases: Sequence[str], sizes: Sequence[int], counter: Counter, scratch: Path, scenes: Path) -> None:
-    _run_stages(cases, scratch / "warm", scenes, sizes[0], lambda _case, call: call())
-    if counter.sizes == "none":
-        return
-    for size in sizes:
-        _run_stages(cases, scratch / f"{size:02}", scenes, size, partial(counter.run, size))
-    _run_stages(cases, scratch / "py", scenes, sizes[0], partial(counter.name_calls, sizes[0]))
+        _run_stages(cases, scratch / "warm", scenes, CASES[cases[0]].sizes[0], lambda _case, call: call())
+        for size in sizes:
+            run = counter.run if counter.ranks else counter.name_calls
+            _run_stages(cases, scratch / f"{size:02}", scenes, size, partial(run, size))
 
 
 def _run_stages(
@@ -255,10 +268,18 @@ def count_commands(cases: Sequence[str], counter: Counter, scratch: Path, scenes
 
 
 _PROGRAMS: Mapping[str, Callable[[Sequence[str], Counter, Path, Path], None]] = {
-    "operation": count_operations,
     "stage": count_stages,
+    "operation": count_operations,
     "command": count_commands,
 }
+"""Programs by kind of case, the longest first."""
+
+_RANKS: Mapping[str, Sequence[tuple[int, ...]]] = {
+    "stage": [(2,), (0, 1)],
+    "operation": [(0, 1, 2)],
+    "command": [(0,)],
+}
+"""Ranks of the sizes that one process counts, to see the growth: halves of the longest program use two processors."""
 
 
 def _kernels() -> list[tuple[int, str]]:
@@ -276,9 +297,9 @@ def _kernels() -> list[tuple[int, str]]:
     return sorted(set(found))
 
 
-def main(program: str, cases: str, sizes: str, folder: str, scenes: str) -> None:
+def main(program: str, cases: str, ranks: str, folder: str, scenes: str) -> None:
     """Run the cases of one program."""
-    counter = Counter(sizes)
+    counter = Counter([int(rank) for rank in ranks.split(",") if rank])
     with tempfile.TemporaryDirectory(prefix="counted-") as scratch, Path(os.devnull).open("w") as nowhere:
         # What a command prints is counted, but must not mix with the caller's own output.
         os.dup2(nowhere.fileno(), 1)

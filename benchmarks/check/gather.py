@@ -7,12 +7,14 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import json
+import os
 import tempfile
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from benchmarks.check import callgrind, counted
 from benchmarks.check.cases import CASES
@@ -29,6 +31,9 @@ COUNTED = ("counts", "growth", "misses")
 
 KINDS = ("compiled", "stages", "memory", "gpu", *COUNTED)
 """Kinds of facts in the order of gathering: the first compiles the kernels that the others load."""
+
+UNDISTURBED = ("compiled", "gpu")
+"""Kinds of facts that are properties of the compiled code."""
 
 Functions = Mapping[str, int]
 """Counts by function."""
@@ -61,14 +66,22 @@ class Gathered:
 
 
 def gather(
-    side: Side, kinds: Sequence[str], cache: Path, *, cases: Sequence[str] = tuple(CASES), lenient: bool = False
+    side: Side,
+    kinds: Sequence[str],
+    cache: Path,
+    *,
+    pool: Executor,
+    cases: Sequence[str] = tuple(CASES),
+    lenient: bool = False,
 ) -> Gathered:
-    """Gather facts of a side, one kind and process after another.
+    """Gather facts of a side, one kind after another.
 
     Parameters
     ----------
     side, kinds, cache
         The side, the kinds to gather and the folder for archives.
+    pool
+        Runs the counted processes, see `processors`.
     cases
         Cases to count.
     lenient
@@ -78,19 +91,26 @@ def gather(
     for kind in kinds:
         try:
             if kind not in COUNTED:
-                found.facts.extend(_ask(side, kind, small_archive(cache)))
+                found.facts.extend(_facts(side, kind, small_archive(cache)))
         except SideError as error:
             if not lenient:
                 raise
             found.left_out[kind] = error.reason
     if wanted := [kind for kind in COUNTED if kind in kinds]:
         try:
-            _add_counts(found, side, wanted, cases, small_scenes(cache))
+            _add_counts(found, side, wanted, cases, small_scenes(cache), pool)
         except SideError as error:
             if not lenient:
                 raise
             found.left_out.update(dict.fromkeys(wanted, error.reason))
     return found
+
+
+def _facts(side: Side, kind: str, archive: Path) -> list[Fact]:
+    if kind not in UNDISTURBED:
+        return _ask(side, kind, archive)
+    record = _once(side, [kind], lambda: {"facts": [asdict(fact) for fact in _ask(side, kind, archive)]})
+    return [Fact(**fact) for fact in record["facts"]]
 
 
 def _ask(side: Side, kind: str, archive: Path) -> list[Fact]:
@@ -110,26 +130,34 @@ def _ask(side: Side, kind: str, archive: Path) -> list[Fact]:
     return facts
 
 
-def _add_counts(found: Gathered, side: Side, kinds: Sequence[str], cases: Sequence[str], scenes: Path) -> None:
-    kept = side.path / f"counts-{_counting_key(side, kinds, cases)}.json"
-    # Counts do not depend on the load, so base is counted once on a machine.
+def _add_counts(
+    found: Gathered, side: Side, kinds: Sequence[str], cases: Sequence[str], scenes: Path, pool: Executor
+) -> None:
+    def count() -> dict[str, Any]:
+        runs, errors = counted.count(side, cases, scenes, growth="growth" in kinds, caches="misses" in kinds, pool=pool)
+        for case, reason in errors.items():
+            if side.name != "base":
+                raise SideError(side.name, f"{case}: {reason}")
+        facts, functions = facts_of_counts(runs, kinds)
+        return {"facts": [asdict(fact) for fact in facts], "functions": functions, "errors": errors}
+
+    record = _once(side, [*kinds, *cases], count)
+    found.facts.extend(Fact(**fact) for fact in record["facts"])
+    found.functions.update(record["functions"])
+    found.left_out.update(record["errors"])
+
+
+def _once(side: Side, what: Sequence[str], gather_facts: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Gather facts that no other load changes; base's are kept from an earlier check, in which it was base or head."""
+    kept = side.path / f"facts-{_facts_key(side, what)}.json"
     if side.name == "base" and kept.exists():
-        record = json.loads(kept.read_text("utf-8"))
-        found.facts.extend(Fact(**fact) for fact in record["facts"])
-        found.functions.update(record["functions"])
-        found.left_out.update(record["errors"])
-        return
-    runs, errors = counted.count(side, cases, scenes, growth="growth" in kinds, caches="misses" in kinds)
-    for case, reason in errors.items():
-        if side.name != "base":
-            raise SideError(side.name, f"{case}: {reason}")
-        found.left_out[case] = reason
-    facts, functions = facts_of_counts(runs, kinds)
-    found.facts.extend(facts)
-    found.functions.update(functions)
-    if side.name == "base":
-        record = {"facts": [asdict(fact) for fact in facts], "functions": functions, "errors": errors}
-        kept.write_text(json.dumps(record), "utf-8")
+        known: dict[str, Any] = json.loads(kept.read_text("utf-8"))
+        return known
+    record = gather_facts()
+    partial = kept.with_suffix(f".{side.name}")
+    partial.write_text(json.dumps(record), "utf-8")
+    partial.replace(kept)
+    return record
 
 
 def facts_of_counts(
@@ -162,14 +190,14 @@ def facts_of_counts(
     return facts, functions
 
 
-def _counting_key(side: Side, kinds: Sequence[str], cases: Sequence[str]) -> str:
-    """Return what counts depend on besides the side's sources: what is counted, by what, with which libraries."""
+def _facts_key(side: Side, what: Sequence[str]) -> str:
+    """Return what facts depend on besides the side's sources: what is gathered, by what, with which libraries."""
     folder = Path(__file__).parent
-    sources = [folder.parent / "calls.py", *(folder / f"{name}.py" for name in ("callgrind", "cases", "counted"))]
+    gathering = ("callgrind", "cases", "compiled", "counted", "facts", "limits")
     digest = hashlib.blake2b(digest_size=8)
-    for source in sources:
+    for source in [folder.parent / "calls.py", folder / "limits.json", *(folder / f"{name}.py" for name in gathering)]:
         digest.update(source.read_bytes())
-    digest.update(json.dumps([side.python, kinds, cases, _libraries(), environment()["machine"]]).encode())
+    digest.update(json.dumps([side.python, what, _libraries(), environment()["machine"]]).encode())
     return digest.hexdigest()
 
 
@@ -182,10 +210,15 @@ def gather_both(
     base: Side | None, head: Side, kinds: Sequence[str], cache: Path, cases: Sequence[str] = tuple(CASES)
 ) -> tuple[Gathered, Gathered]:
     """Gather the facts of both sides concurrently; without base, its facts are empty."""
-    with ThreadPoolExecutor(2) as threads:
-        of_head = threads.submit(gather, head, kinds, cache, cases=cases)
-        of_base = threads.submit(gather, base, kinds, cache, cases=cases, lenient=True) if base else None
+    with processors() as pool, ThreadPoolExecutor(2) as threads:
+        of_head = threads.submit(gather, head, kinds, cache, pool=pool, cases=cases)
+        of_base = threads.submit(gather, base, kinds, cache, pool=pool, cases=cases, lenient=True) if base else None
         return of_base.result() if of_base else Gathered(), of_head.result()
+
+
+def processors() -> ThreadPoolExecutor:
+    """Return a pool that runs one process for each processor at once."""
+    return ThreadPoolExecutor(os.cpu_count() or 1)
 
 
 def faults(base: Gathered, head: Gathered, accept: Sequence[str] = ()) -> list[Fault]:

@@ -51,7 +51,8 @@ def main(argv: Sequence[str]) -> int:
         runs = []
         for number in range(options.runs):
             print(f"run {number + 1} of {options.runs}", file=sys.stderr, flush=True)
-            runs.append(gather.gather(side, kinds, options.cache, cases=list(CASES)).facts)
+            with gather.processors() as pool:
+                runs.append(gather.gather(side, kinds, options.cache, pool=pool, cases=list(CASES)).facts)
     except CheckError as error:
         print(f"check-limits: {error}", file=sys.stderr)
         return 2

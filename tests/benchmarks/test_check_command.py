@@ -146,7 +146,7 @@ def test_what_base_is_too_old_for_is_a_row_and_no_failure(tmp_path: Path, monkey
     with pytest.raises(CheckError, match="nothing can be compared with this base"):
         command.check(base, head, tmp_path, kinds=["stages"], timed=["match"])
     with pytest.raises(SideError, match="base: "):
-        gather.gather(base, ["stages"], tmp_path)
+        gather.gather(base, ["stages"], tmp_path, pool=gather.processors())
 
 
 def test_the_facts_find_a_needless_decode(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

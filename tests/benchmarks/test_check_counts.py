@@ -19,6 +19,9 @@ from benchmarks.check.sides import Side, SideError
 from s2fast.pipeline import STAGES
 from s2fast_kernels.operations import CALLED
 
+POOL = gather.processors()
+"""Runs the processes of all tests of this file."""
+
 PROFILE = """\
 events: Ir D1mr D1mw
 desc: Trigger: Client Request: match/4
@@ -178,11 +181,15 @@ def test_base_is_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(counted, "count", count)
     monkeypatch.setattr(gather, "small_scenes", lambda _cache: tmp_path)
     for name in ("base", "base", "head", "head"):
-        found = gather.gather(Side(name, tmp_path, "python", tmp_path), ["counts"], tmp_path, cases=["match"])
+        found = gather.gather(
+            Side(name, tmp_path, "python", tmp_path), ["counts"], tmp_path, pool=POOL, cases=["match"]
+        )
         assert [fact.value for fact in found.facts] == [1_000]
         assert "match, 4 scenes: instructions" in found.functions
     assert asked == ["base", "head", "head"]
-    gather.gather(Side("base", tmp_path, "python", tmp_path), ["counts"], tmp_path, cases=["match", "verify"])
+    gather.gather(
+        Side("base", tmp_path, "python", tmp_path), ["counts"], tmp_path, pool=POOL, cases=["match", "verify"]
+    )
     assert asked == ["base", "head", "head", "base"]
 
 
@@ -195,11 +202,11 @@ def test_what_base_cannot_run_is_left_out_and_what_head_cannot_is_an_error(
     monkeypatch.setattr(counted, "count", count)
     monkeypatch.setattr(gather, "small_scenes", lambda _cache: tmp_path)
     for _ in range(2):
-        found = gather.gather(Side("base", tmp_path, "python", tmp_path), ["counts"], tmp_path, lenient=True)
+        found = gather.gather(Side("base", tmp_path, "python", tmp_path), ["counts"], tmp_path, pool=POOL, lenient=True)
         assert found.left_out == {"window_matches": "ModuleNotFoundError: not there yet"}
         assert len(found.facts) == 1
     with pytest.raises(SideError, match="head: window_matches: ModuleNotFoundError"):
-        gather.gather(Side("head", tmp_path, "python", tmp_path), ["counts"], tmp_path)
+        gather.gather(Side("head", tmp_path, "python", tmp_path), ["counts"], tmp_path, pool=POOL)
 
 
 def test_equal_code_gives_equal_counts(tmp_path: Path) -> None:
@@ -209,7 +216,8 @@ def test_equal_code_gives_equal_counts(tmp_path: Path) -> None:
         return
     wanted = ["hamming_top2", "import s2fast"]
     first, again = (
-        {run.case: run for run in counted.count(side, wanted, tmp_path, growth=False, caches=True)[0]} for _ in range(2)
+        {run.case: run for run in counted.count(side, wanted, tmp_path, growth=False, caches=True, pool=POOL)[0]}
+        for _ in range(2)
     )
     assert first["hamming_top2"].profile.compiled == again["hamming_top2"].profile.compiled > 1_000_000
     assert first["hamming_top2"].profile.misses > 1_000
@@ -223,5 +231,6 @@ def test_a_side_that_fails_says_so_in_its_own_words(tmp_path: Path) -> None:
     told = ("warning", "ImportError: no module s2fast.cli", "==7== I refs: 5")
     python.write_text("\n".join(["#!/bin/sh", *(f"echo '{line}' >&2" for line in told), "exit 1"]))
     python.chmod(0o755)
+    side = Side("base", tmp_path, str(python), tmp_path)
     with pytest.raises(SideError, match="^base: ImportError: no module s2fast.cli$"):
-        counted.count(Side("base", tmp_path, str(python), tmp_path), ["match"], tmp_path, growth=False, caches=False)
+        counted.count(side, ["match"], tmp_path, growth=False, caches=False, pool=POOL)
