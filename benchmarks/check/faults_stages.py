@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from benchmarks.check.inject import Edit, Injection
+from benchmarks.check.limits import counted
 
 _READER = "s2fast/raster/reader.py"
 _INGEST = "s2fast/stages/ingest.py"
@@ -19,50 +20,61 @@ _PAIRS = "s2fast/stages/pairs.py"
 _SEARCH = "        found = window_matches.window_matches(prepared, away_m, test, backend=self.backend)\n"
 
 
-def _stage(stage: str, file: str, old: str, new: str) -> Injection:
+def _stage(stage: str, file: str, old: str, new: str, calls: int) -> Injection:
+    """Return a fault that executes 2 % more instructions in a stage on four scenes.
+
+    Parameters
+    ----------
+    stage, file, old, new
+        The stage, and the edit; ``{count}`` in `new` is replaced.
+    calls
+        How often the edited line is executed.
+    """
+    count = round(0.02 * counted(stage) / (calls * _A_COUNT))
     return Injection(
         f"+2 % in {stage}",
-        (Edit(file, old, new),),
+        (Edit(file, old, new.format(count=count)),),
         shows=(f"{stage}, *: instructions",),
         kinds=("counts",),
         cases=(stage,),
     )
 
 
-def _spin(count: int, indent: int) -> str:
-    """Return a line that executes about 178 instructions per count.
-
-    On four scenes of 128 px the stages execute 710, 944, 480, 517 and 1,290 million, in the order below.
-    """
-    return " " * indent + f"sum(range({count}))\n"
-
+_A_COUNT = 178
+"""About how many instructions ``sum(range(n))`` executes per count."""
 
 STAGES = (
     _stage(
         "ingest",
         _INGEST,
         "    scene = item.scene\n    info =",
-        _spin(20_000, 4) + "    scene = item.scene\n    info =",
+        "    sum(range({count}))\n    scene = item.scene\n    info =",
+        calls=4,
     ),
     _stage(
         "extract",
         _EXTRACT,
         "    tile = folder.tile(scene_id)\n",
-        "    tile = folder.tile(scene_id)\n" + _spin(27_000, 4),
+        "    tile = folder.tile(scene_id)\n    sum(range({count}))\n",
+        calls=4,
     ),
     _stage(
         "match",
         _MATCH,
         "    n_good = len(matches.query_row)\n",
-        "    n_good = len(matches.query_row)\n" + _spin(9_000, 4),
+        "    n_good = len(matches.query_row)\n    sum(range({count}))\n",
+        calls=6,
     ),
     _stage(
         "verify",
         _VERIFY,
         "    judged = map_in_threads(rule.verdict, matched)\n",
-        "    for _ in matched:\n" + _spin(9_900, 8) + "    judged = map_in_threads(rule.verdict, matched)\n",
+        "    for _ in matched:\n        sum(range({count}))\n    judged = map_in_threads(rule.verdict, matched)\n",
+        calls=6,
     ),
-    _stage("report", _REPORT, "        written = {}\n", _spin(145_000, 8) + "        written = {}\n"),
+    _stage(
+        "report", _REPORT, "        written = {}\n", "        sum(range({count}))\n        written = {{}}\n", calls=1
+    ),
 )
 """More work in the Python part of each stage."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_name("limits.json")
-"""Written by the command: runs, processor, and by measure and case the tolerance."""
+"""Written by the command: runs, processor, by measure and case the tolerance, and by case the instructions."""
 
 INSTRUCTIONS, MISSES, EXPONENT, COMPILED = (
     "instructions",
@@ -31,10 +31,16 @@ MOST = {INSTRUCTIONS: 0.005, MISSES: 0.02, EXPONENT: 0.05, COMPILED: 0.0005}
 
 def tolerance(measure: str, case: str) -> float:
     """Return the tolerance of a measure of a case: a share of the count, or the rise of an exponent."""
-    measured: Mapping[str, Mapping[str, float]] = _read()
+    measured: Mapping[str, Mapping[str, float]] = _read()["tolerances"]
     return measured.get(measure, {}).get(case, MOST[measure])
+
+
+def counted(case: str) -> int:
+    """Return how many instructions a case executed at its smallest size when the tolerances were measured."""
+    return int(_read()["counts"][case])
 
 
 @cache
 def _read() -> Mapping[str, Any]:
-    return json.loads(FILE.read_text("utf-8"))["tolerances"] if FILE.exists() else {}
+    read: Mapping[str, Any] = json.loads(FILE.read_text("utf-8"))
+    return read

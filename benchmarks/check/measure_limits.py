@@ -13,7 +13,7 @@ from benchmarks.check import gather
 from benchmarks.check.cases import CASES
 from benchmarks.check.command import default_cache
 from benchmarks.check.facts import Fact
-from benchmarks.check.limits import EXPONENT, FILE, LEAST, MOST
+from benchmarks.check.limits import EXPONENT, FILE, INSTRUCTIONS, LEAST, MOST
 from benchmarks.check.sides import CheckError, head_side
 from benchmarks.harness import environment, option_parser
 
@@ -33,6 +33,16 @@ def tolerances(runs: Sequence[Sequence[Fact]]) -> dict[str, dict[str, float]]:
             wide = 2 * (spread if measure == EXPONENT else spread / max(min(seen), 1.0))
             limit = min(max(math.ceil(wide * 10_000) / 10_000, LEAST[measure]), MOST[measure])
             found[measure][case] = max(limit, found[measure].get(case, 0.0))
+    return found
+
+
+def counts(facts: Sequence[Fact]) -> dict[str, int]:
+    """Return the instructions of every case at its smallest size."""
+    found: dict[str, int] = {}
+    for fact in facts:
+        label, _, measure = fact.name.rpartition(": ")
+        if measure == INSTRUCTIONS:
+            found.setdefault(label.partition(",")[0], int(fact.value))
     return found
 
 
@@ -56,7 +66,8 @@ def main(argv: Sequence[str]) -> int:
     except CheckError as error:
         print(f"check-limits: {error}", file=sys.stderr)
         return 2
-    record = {"runs": options.runs, "environment": environment(), "tolerances": tolerances(runs)}
+    measured = {"tolerances": tolerances(runs), "counts": counts(runs[0])}
+    record = {"runs": options.runs, "environment": environment(), **measured}
     text = json.dumps(record, indent=2, sort_keys=True)
     FILE.write_text(text + "\n", "utf-8")
     print(text)

@@ -3,7 +3,8 @@
 Injects the faults of `benchmarks.check.faults` into copies of this checkout and compares each with it, as `python -m
 benchmarks check` would, with new processes every time. A fault is looked for where it should show; the control, an
 unchanged copy, is checked as a whole. --load starts busy processes beside each run. Every run is a line of the results
-file, and a stopped command continues. The last step prints the table of all runs of these sources.
+file, and a stopped command continues. The last step prints the table of all runs of this check: runs of other versions
+of what measures and judges do not count, but runs on other commits of s2fast and on other machines do.
 """
 
 from __future__ import annotations
@@ -25,15 +26,41 @@ from typing import Any
 from benchmarks.check import command
 from benchmarks.check.faults import FAULTS
 from benchmarks.check.inject import Injection, faulty_side
+from benchmarks.check.limits import FILE
 from benchmarks.check.sides import ROOT, CheckError, Side, head_side, tree_hash
 from benchmarks.check.statistics import Verdict
 from benchmarks.check.summary import IMPOSSIBLE, PASSED, WORSE, Result
+from benchmarks.check.timed import TIMED
 from benchmarks.harness import emit, environment, option_parser
 
 CONTROL = "nothing"
 
-TRIALS: Mapping[str, Injection | None] = {CONTROL: None, **{fault.name: fault for fault in FAULTS}}
+TIMES = Injection("nothing, times alone", (), shows=(), timed=tuple(TIMED))
+"""The control of what is random: counts of equal code are equal, at any load."""
+
+TRIALS: Mapping[str, Injection | None] = {CONTROL: None, **{fault.name: fault for fault in (TIMES, *FAULTS)}}
 """Faults by name, in the order of trials; None: no fault, and the whole check."""
+
+RESULTS = Path(__file__).with_name("proof.jsonl")
+"""The record of every run."""
+
+_MEASURING = (
+    "callgrind",
+    "cases",
+    "compiled",
+    "concurrency",
+    "counted",
+    "facts",
+    "gather",
+    "growth",
+    "memory",
+    "neighbours",
+    "statistics",
+    "timed",
+    "timing",
+    "worker",
+)
+"""Modules of what measures and judges; tolerances belong to it too."""
 
 OUTCOMES = ("found", "missed", "false alarm", "not judged")
 """Found: worse, by a witness that should show the fault. False alarm: worse, by none of them. Missed: no worse; for
@@ -47,26 +74,26 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--load", type=int, nargs="+", default=[0], metavar="N", help="busy processes beside a run")
     parser.add_argument("--only", action="append", metavar="PATTERN", help="only trials that match; repeatable")
     parser.add_argument("--cache", type=Path, default=command.default_cache())
-    parser.add_argument("--results", type=Path, help="file for the record of every run; default: in the cache folder")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="file for the record of every run")
     options = parser.parse_args(argv)
     patterns = options.only or ["*"]
     names = [name for name in TRIALS if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
     if not names:
         parser.error(f"no trial matches {', '.join(patterns)}; the trials: {', '.join(TRIALS)}")
     options.cache.mkdir(parents=True, exist_ok=True)
-    results = options.results or options.cache / "prove-check.jsonl"
-    source = tree_hash(ROOT) + measuring_hash()
+    source = measuring_hash()
     try:
-        prove(names, options.load, options.runs, options.cache, results, source)
+        prove(names, options.load, options.runs, options.cache, options.results, source)
     except CheckError as error:
         print(f"prove-check: {error}", file=sys.stderr)
         return IMPOSSIBLE
-    rows = table(names, options.load, read(results, source))
+    records = read(options.results, source)
+    rows = table(names, options.load, records)
     if options.json:
         for row in rows:
             emit({"benchmark": "prove-check", **row}, as_json=True)
     else:
-        print(markdown(rows))
+        print(markdown(rows), machines(records), sep="\n\n")
     return 0
 
 
@@ -87,14 +114,16 @@ def prove(names: Sequence[str], loads: Sequence[int], runs: int, cache: Path, re
                 start = time.monotonic()
                 with busy(load):
                     result = one_run(injection, base, sides[name], cache)
+                here = environment()
                 record = {
                     "trial": name,
                     "load": load,
                     "source": source,
                     **judged(injection, result),
-                    "seconds": round(time.monotonic() - start, 1),
-                    "neighbours": result.times and result.times.neighbours,
-                    "environment": environment(),
+                    "seconds": round(time.monotonic() - start),
+                    "neighbours": result.times and result.times.neighbours and round(result.times.neighbours, 2),
+                    "sides": tree_hash(ROOT),
+                    **{name: here[name] for name in ("time", "machine", "cores")},
                 }
                 with results.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(record) + "\n")
@@ -145,13 +174,17 @@ def is_witness(injection: Injection, name: str) -> bool:
 
 
 def measuring_hash() -> str:
-    """Return a hash of the check's sources: runs of another version are not valid for this one."""
-    files = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.blake2b(b"".join(file.read_bytes() for file in files), digest_size=4).hexdigest()
+    """Return a hash of the sources that measure and judge, and of the tolerances."""
+    folder = Path(__file__).parent
+    digest = hashlib.blake2b(digest_size=8)
+    for source in [folder.parent / "calls.py", *(folder / f"{name}.py" for name in _MEASURING)]:
+        digest.update(source.read_bytes())
+    digest.update(json.dumps(json.loads(FILE.read_text("utf-8"))["tolerances"], sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def read(results: Path, source: str) -> list[dict[str, Any]]:
-    """Return the recorded runs of these sources."""
+    """Return the recorded runs with this hash of what measures and judges."""
     if not results.exists():
         return []
     records = [json.loads(line) for line in results.read_text("utf-8").splitlines()]
@@ -196,3 +229,11 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         tried = f"| {row['trial']} | {row['load']} | {row['runs']}"
         lines.append(f"{tried} | {outcomes} | {row['median_s']:.0f} | {row['witness']} |")
     return "\n".join(lines)
+
+
+def machines(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return on which machines and days the runs were made, in one line."""
+    runs = Counter(f"{record['machine']}, {record['cores']} cores" for record in records)
+    days = sorted({record["time"][:10] for record in records})
+    where = "; ".join(f"{count} runs on {machine}" for machine, count in runs.most_common())
+    return f"{where}; {' to '.join(dict.fromkeys((days[0], days[-1])))}." if records else "No runs yet."

@@ -189,7 +189,10 @@ def test_a_proof_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     text = prove.markdown(rows).splitlines()
     assert {line.count("|") for line in text} == {10}
     assert text[-1].endswith("| ingest: reads |")
-    assert "environment" in json.loads(results.read_text().splitlines()[0])
+    record = json.loads(results.read_text().splitlines()[0])
+    told = prove.machines(prove.read(results, "source"))
+    assert told.startswith(f"8 runs on {record['machine']}, {record['cores']} cores; {record['time'][:10]}")
+    assert prove.machines([]) == "No runs yet."
 
 
 def test_busy_processes_end_with_the_run() -> None:
