@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -32,6 +33,12 @@ _SEGMENTS = 64
 
 _WINDOW_PX = 1024
 """Side of the windows in which `covers` rasterises a polygon [px]."""
+
+_FEW_CENTRES = 64
+"""Most centres of pixels that `covers` tries one by one."""
+
+_ON_EDGE_PX = 1e-6
+"""Distance from a polygon's edge within which rasterisation may decide otherwise than geometry [px]."""
 
 
 class PlacedRegions:
@@ -180,14 +187,46 @@ def meets(polygons: Shapes, raster: Raster) -> npt.NDArray[np.bool_]:
 
 def covers(polygons: Shapes, raster: Raster) -> npt.NDArray[np.bool_]:
     """Return whether each polygon contains the centre of a pixel of a raster."""
-    inner = shapely.point_on_surface(shapely.intersection(polygons, shapely.Polygon(raster.outline())))
+    first, last = _centres_around(polygons, raster)
+    counts = np.maximum(last - first + 1, 0)
+    few = counts.prod(axis=1) <= _FEW_CENTRES
+    covered, undecided = np.zeros(len(polygons), np.bool_), ~few
+    covered[few], undecided[few] = _covered_by_few(polygons[few], first[few], counts[few], raster)
+    rest = np.flatnonzero(undecided)
+    inner = shapely.point_on_surface(shapely.intersection(polygons[rest], shapely.Polygon(raster.outline())))
     centres = np.floor(_pixels(np.column_stack([shapely.get_x(inner), shapely.get_y(inner)]), raster)) + 0.5
-    covered: npt.NDArray[np.bool_] = shapely.contains_xy(polygons, *raster.at(*centres.T))
-    for row in np.flatnonzero(~covered):
-        # The polygon is thin or lies between pixel centres: rasterise it.
+    covered[rest] = shapely.contains_xy(polygons[rest], *raster.at(*centres.T))
+    for row in rest[~covered[rest]]:
+        # The polygon is thin, or touches a centre: the way it is rasterised decides.
         placed = PlacedRegions(polygons[row : row + 1], raster)
-        covered[row] = any(placed.mask(window).any() for window in _windows_around(polygons[row], raster))
+        covered[row] = any(placed.mask(window).any() for window in _windows(first[row], last[row]))
     return covered
+
+
+def _covered_by_few(
+    polygons: Shapes, first: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], raster: Raster
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Return whether polygons contain one of the centres within their bounds, and whether only their edge meets one.
+
+    Parameters
+    ----------
+    polygons
+        (n,) polygons.
+    first, counts
+        (n, 2) the first column and row of the centres within each polygon's bounds, and how many there are of both.
+    raster
+        The raster.
+    """
+    totals = counts.prod(axis=1)
+    owner = np.repeat(np.arange(len(polygons)), totals)
+    place = np.arange(len(owner)) - np.repeat(totals.cumsum() - totals, totals)
+    row, col = np.divmod(place, counts[owner, 0])
+    x, y = raster.at(first[owner, 0] + col + 0.5, first[owner, 1] + row + 0.5)
+    inside = shapely.contains_xy(polygons[owner], x, y)
+    a, b, _, d, e, _ = raster.transform
+    met = shapely.dwithin(polygons[owner], shapely.points(x, y), _ON_EDGE_PX * np.sqrt(abs(a * e - b * d)))
+    covered, touched = (np.bincount(owner[where], minlength=len(polygons)) > 0 for where in (inside, met))
+    return covered, touched & ~covered
 
 
 def _pixels(points: npt.NDArray[np.float64], raster: Raster) -> npt.NDArray[np.float64]:
@@ -196,10 +235,20 @@ def _pixels(points: npt.NDArray[np.float64], raster: Raster) -> npt.NDArray[np.f
     return np.asarray(np.linalg.solve([[a, b], [d, e]], (points - [c, f]).T).T, np.float64)
 
 
-def _windows_around(polygon: shapely.Polygon, raster: Raster) -> Iterator[Window]:
-    """Yield windows that together hold all pixels whose centres lie within a polygon's bounds."""
-    corners = _pixels(shapely.get_coordinates(shapely.box(*polygon.bounds)), raster) - 0.5
-    left, top = map(int, np.maximum(np.ceil(corners.min(axis=0)), 0))
-    right, bottom = map(int, np.minimum(np.floor(corners.max(axis=0)) + 1, raster.shape[::-1]))
-    for part in grid((bottom - top, right - left), (_WINDOW_PX, _WINDOW_PX)):
+def _centres_around(polygons: Shapes, raster: Raster) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the first and the last column and row of the pixels whose centres lie within each polygon's bounds.
+
+    Both are (n, 2); where there is no such pixel, a first is behind its last.
+    """
+    left, bottom, right, top = shapely.bounds(polygons).T
+    corners = [_pixels(np.column_stack(corner), raster) for corner in itertools.product((left, right), (bottom, top))]
+    low = np.maximum(np.ceil(np.min(corners, axis=0) - 0.5), 0)
+    high = np.minimum(np.floor(np.max(corners, axis=0) - 0.5), np.array(raster.shape[::-1]) - 1)
+    return low.astype(np.int64), high.astype(np.int64)
+
+
+def _windows(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> Iterator[Window]:
+    """Yield windows that together hold the pixels between the first and the last column and row."""
+    (left, top), (width, height) = first.tolist(), np.maximum(last - first + 1, 0).tolist()
+    for part in grid((height, width), (_WINDOW_PX, _WINDOW_PX)):
         yield replace(part, row=part.row + top, col=part.col + left)
