@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def gather(
     side, kinds, cache
         The side, the kinds to gather and the folder for archives.
     pool
-        Runs the counted processes, see `processors`.
+        Runs the processes, see `processors`: those of one kind side by side.
     cases
         Cases to count.
     lenient
@@ -91,7 +91,7 @@ def gather(
     for kind in kinds:
         try:
             if kind not in COUNTED:
-                found.facts.extend(_facts(side, kind, small_archive(cache)))
+                found.facts.extend(_facts(side, kind, small_archive(cache), pool))
         except SideError as error:
             if not lenient:
                 raise
@@ -106,28 +106,29 @@ def gather(
     return found
 
 
-def _facts(side: Side, kind: str, archive: Path) -> list[Fact]:
+def _facts(side: Side, kind: str, archive: Path, pool: Executor) -> list[Fact]:
+    def ask() -> list[Fact]:
+        answers = pool.map(partial(_ask, side, kind, archive), collectors_of(kind))
+        return [fact for facts in answers for fact in facts]
+
     if kind not in UNDISTURBED:
-        return _ask(side, kind, archive)
-    record = _once(side, [kind], lambda: {"facts": [asdict(fact) for fact in _ask(side, kind, archive)]})
+        return ask()
+    record = _once(side, [kind], lambda: {"facts": [asdict(fact) for fact in ask()]})
     return [Fact(**fact) for fact in record["facts"]]
 
 
-def _ask(side: Side, kind: str, archive: Path) -> list[Fact]:
-    facts = []
-    for what in collectors_of(kind):
-        with tempfile.TemporaryDirectory() as fresh:
-            variables = dict(ENVIRONMENT) if kind == "memory" else {}
-            # Code loaded from a cache has no assembly, so compile into an empty cache, or the shared one if it is new.
-            if kind == "compiled" and side.cache.exists():
-                variables["NUMBA_CACHE_DIR"] = fresh
-            worker = Worker(side, environment=variables)
-            try:
-                answer = worker.ask("collect", what=what, archive=str(archive))
-                facts += [Fact(**record) for record in answer["facts"]]
-            finally:
-                worker.close()
-    return facts
+def _ask(side: Side, kind: str, archive: Path, collector: str) -> list[Fact]:
+    with tempfile.TemporaryDirectory() as fresh:
+        variables = dict(ENVIRONMENT) if kind == "memory" else {}
+        # Code loaded from a cache has no assembly, so compile into an empty cache, or the shared one if it is new.
+        if kind == "compiled" and side.cache.exists():
+            variables["NUMBA_CACHE_DIR"] = fresh
+        worker = Worker(side, environment=variables)
+        try:
+            answer = worker.ask("collect", what=collector, archive=str(archive))
+            return [Fact(**record) for record in answer["facts"]]
+        finally:
+            worker.close()
 
 
 def _add_counts(
