@@ -13,6 +13,9 @@ import pytest
 
 import s2fast
 from benchmarks import notebook_baseline as notebook
+from s2fast.config import load_config
+from s2fast.pipeline import Job, run_stages
+from s2fast.results import Run
 from s2fast_kernels.akaze.contract import unpack
 from tests.archives import Archive
 
@@ -51,10 +54,13 @@ def assert_equal_answers(
     recipe = Notebook(regions, reduction, crs, buffer_m)
     overrides: dict[str, Any] = {"ingest.reduction": reduction, "regions.crs": crs, "regions.buffer_m": buffer_m}
     with links_to(images, tmp_path / "scenes") as scenes:
-        run = s2fast.run(CONFIG, scenes=scenes, regions=regions, out=tmp_path / "out", overrides=overrides)
+        job = Job(load_config(CONFIG, overrides=overrides), [scenes], regions, tmp_path / "out")
+        run_stages(job, stages=["ingest", "extract", "match"])
+        run = Run(job.out)
     by_name = {item.scene.source.posix.name: item.scene.scene_id for item in run.record.found.scenes}
     assert len(by_name) == len(images)
-    similarity, descriptors = run.similarity(), {}
+    similarity = run.folder.matched.rows().set_index(["query", "train"])["similarity_pct"]
+    descriptors = {}
     for image in images:
         keypoints, descriptors[image] = recipe.features(image)
         found = run.features(by_name[image.name])
@@ -70,7 +76,7 @@ def assert_equal_answers(
     for place, query in enumerate(images):
         for train in images[place + 1 :]:
             wanted_pct = notebook.similarity(descriptors[query], descriptors[train])
-            assert similarity.loc[by_name[query.name], by_name[train.name]] == wanted_pct, (query.name, train.name)
+            assert similarity[by_name[query.name], by_name[train.name]] == wanted_pct, (query.name, train.name)
 
 
 @pytest.mark.parametrize("reduction", [1, 2])

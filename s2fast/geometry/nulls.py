@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 CONFIDENCE = 0.95
 """Confidence of `NullRate.interval`."""
@@ -43,8 +43,8 @@ class NullRate:
         """
         tail = (1 - CONFIDENCE) / 2
         missed = self.trials - self.verified
-        low = float(beta.ppf(tail, self.verified, missed + 1)) if self.verified else 0.0
-        high = float(beta.ppf(1 - tail, self.verified + 1, missed)) if missed else 1.0
+        low = float(betaincinv(self.verified, missed + 1, tail)) if self.verified else 0.0
+        high = float(betaincinv(self.verified + 1, missed, 1 - tail)) if missed else 1.0
         return low, high
 
 
