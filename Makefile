@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint format docs bench check clean
+.PHONY: setup demo test quick lint format docs bench check clean
 
 setup: $(READY)  ## .venv with all dependencies
 
@@ -13,6 +13,9 @@ demo: $(READY)  ## run all stages on a small synthetic archive
 
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+quick: $(READY)  ## the tests that take no seconds each, for the inner loop
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 lint: $(READY)  ## the linters that CI runs
 	$(BIN)/ruff check .

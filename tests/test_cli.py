@@ -169,6 +169,7 @@ def test_pairs_shows_what_is_known_and_leaves_the_rest_blank(
     assert "n_witnesses" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_show_writes_a_picture(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = tmp_path / "pair.png"
     names = ("S2A_20190427T083601_T36UXA", "S2A_20190606T083601_T36UXA")
@@ -224,6 +225,7 @@ BAD_INPUT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_is_one_line_exit_2_and_writes_nothing(
     case: str, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -366,6 +368,7 @@ def test_pairs_lists_verified_ones(
     assert "dx_m" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_run_keeps_a_log(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     arguments = ("ingest", CONFIG, "--scenes", archive.scenes, "--out", out)
@@ -390,6 +393,7 @@ def test_run_keeps_a_log(archive: Archive, tmp_path: Path, monkeypatch: pytest.M
     assert "ended with an error: no room" in (out / "run.log").read_text()
 
 
+@pytest.mark.slow
 def test_interrupted_run_stops_at_once_and_continues(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -440,6 +444,7 @@ def s2fast_process(redirections: str, *arguments: object) -> subprocess.Complete
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("redirections", "code", "said"),
     [
@@ -454,6 +459,7 @@ def test_listing_to_a_closed_or_full_stream(finished: Path, redirections: str, c
     assert (told.returncode, told.stderr) == (code, said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("redirections", [">&- 2>&-", ">/dev/full 2>/dev/full", "2>&1 | true"])
 def test_a_run_does_not_need_a_reader(archive: Archive, tmp_path: Path, redirections: str) -> None:
     out = tmp_path / "out"
@@ -487,6 +493,7 @@ def test_unexpected_error_is_one_line_that_names_its_log(
     assert "in fails" in log.read_text()
 
 
+@pytest.mark.slow
 def test_check_lists_what_is_damaged(
     archive: Archive,
     finished: Path,
@@ -522,6 +529,7 @@ def test_check_lists_what_is_damaged(
         assert "holds no run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_unwritable_picture_and_missing_run_are_reported(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -534,6 +542,7 @@ def test_unwritable_picture_and_missing_run_are_reported(
     assert_one_line(capsys.readouterr().err, "holds no run")
 
 
+@pytest.mark.slow
 def test_synth_and_run_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive, out = tmp_path / "archive", tmp_path / "out"
     assert s2fast(monkeypatch, "synth", archive, "--size", 512, "--dates", 2) == 0

@@ -4,9 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.archives import Archive
 
 
+@pytest.mark.slow
 def test_all_pairs_prints_both_tables_and_draws(archive: Archive, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "s2fast.examples.all_pairs", archive.scenes, archive.regions, tmp_path / "out"]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout

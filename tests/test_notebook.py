@@ -19,6 +19,8 @@ from s2fast.results import Run
 from s2fast_kernels.akaze.contract import unpack
 from tests.archives import Archive
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).parents[1] / "configs" / "notebook.toml"
 
 

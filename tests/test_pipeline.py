@@ -139,6 +139,7 @@ def test_second_run_computes_nothing_and_reports_it(
     assert digests(out) == digests(finished)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "recomputed"),
     [
@@ -166,6 +167,7 @@ def test_changed_setting_recomputes_what_depends_on_it_only(
     pd.testing.assert_frame_equal(got[1], wanted[1])
 
 
+@pytest.mark.slow
 def test_new_scene_computes_its_own_pairs_only(tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "archive")
     source = next(archive.scenes.rglob("T36UXA_20190427T083601_TCI.jp2"))
@@ -188,6 +190,7 @@ def test_new_scene_computes_its_own_pairs_only(tmp_path: Path) -> None:
     assert len(tables(out)[0]) == 6
 
 
+@pytest.mark.slow
 def test_changed_scene_is_read_again(tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "archive")
     out = tmp_path / "out"
@@ -202,6 +205,7 @@ def test_changed_scene_is_read_again(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_local_workers_give_the_same_bytes(archive: Archive, finished: Path, tmp_path: Path) -> None:
     run(archive, tmp_path / "out", workers=2)
     got, wanted = tables(tmp_path / "out"), tables(finished)
@@ -211,6 +215,7 @@ def test_local_workers_give_the_same_bytes(archive: Archive, finished: Path, tmp
         assert (tmp_path / "out" / name).read_bytes() == (finished / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_dask_gives_the_same_bytes(archive: Archive, finished: Path, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
@@ -220,6 +225,7 @@ def test_dask_gives_the_same_bytes(archive: Archive, finished: Path, tmp_path: P
     pd.testing.assert_frame_equal(tables(tmp_path / "out")[1], tables(finished)[1])
 
 
+@pytest.mark.slow
 def test_stages_one_by_one_equal_the_run(archive: Archive, finished: Path, tmp_path: Path) -> None:
     for stage in ("ingest", "extract", "match", "verify", "report"):
         run(archive, tmp_path / "out", stages=[stage])
@@ -239,6 +245,7 @@ def test_stage_names_the_missing_earlier_stage(archive: Archive, tmp_path: Path)
         run(archive, tmp_path / "out", {"features.threshold": 0.01}, stages=["match"])
 
 
+@pytest.mark.slow
 def test_interrupted_ingest_leaves_no_key(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import s2fast.stages.ingest
 
@@ -268,6 +275,7 @@ def broken(tmp_path: Path) -> tuple[Archive, list[str]]:
     return archive, [f"S2A_2019050{day}T083601_T36UXA" for day in (1, 2, 3)]
 
 
+@pytest.mark.slow
 def test_broken_scenes_are_named_and_skipped(
     broken: tuple[Archive, list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -285,6 +293,7 @@ def test_broken_scenes_are_named_and_skipped(
         s2fast.open_run(tmp_path / "out").features(names[0])
 
 
+@pytest.mark.slow
 def test_stages_one_by_one_leave_the_broken_out(broken: tuple[Archive, list[str]], tmp_path: Path) -> None:
     for stage in ("ingest", "extract", "match", "verify", "report"):
         assert sorted(run(broken[0], tmp_path / "out", stages=[stage]).history.problems) == broken[1]
@@ -304,6 +313,7 @@ def test_only_broken_scenes_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_scenes_without_a_keypoint_complete(archive: Archive, tmp_path: Path) -> None:
     scenes = tmp_path / "scenes"
     shutil.copytree(archive.scenes, scenes)
@@ -380,6 +390,7 @@ def test_scenes_without_a_keypoint_end_well(tmp_path: Path) -> None:
         assert pairs["verified"].tolist() == [False]
 
 
+@pytest.mark.slow
 def test_what_a_run_warned_of_is_in_its_record_and_on_its_page(archive: Archive, tmp_path: Path) -> None:
     scenes = tmp_path / "scenes"
     shutil.copytree(archive.scenes, scenes)

@@ -1,10 +1,13 @@
 from pathlib import Path
 
+import pytest
+
 from benchmarks.bench_executors import two_against_one
 from s2fast.work.executors import LocalPool
 from tests.archives import Archive
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_bytes_of_one(archive: Archive, tmp_path: Path) -> None:
     """It raises if they do not."""
     (tmp_path / "archive").mkdir()

@@ -209,6 +209,7 @@ def test_what_base_cannot_run_is_left_out_and_what_head_cannot_is_an_error(
         gather.gather(Side("head", tmp_path, "python", tmp_path), ["counts"], tmp_path, pool=POOL)
 
 
+@pytest.mark.slow
 def test_equal_code_gives_equal_counts(tmp_path: Path) -> None:
     side = sides.head_side(tmp_path)
     if reason := callgrind.missing():

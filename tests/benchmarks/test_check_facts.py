@@ -146,6 +146,7 @@ def test_what_is_timed_and_counted_is_what_the_pipeline_calls() -> None:
     assert not {"hamming_window_top2", "hamming_window_top2_both"} & set(TIMED)
 
 
+@pytest.mark.slow
 def test_the_default_job_calls_what_the_table_says_and_the_fact_counts_it(archive: Archive, tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / "scenes").symlink_to(archive.scenes)

@@ -70,6 +70,7 @@ def uncovered(names: Iterable[str]) -> list[str]:
     return [name for name in names if not any(prove.is_witness(fault, name) for fault in faults.FAULTS)]
 
 
+@pytest.mark.slow
 def test_every_fact_of_the_stages_has_a_fault(archive: Archive, tmp_path: Path) -> None:
     found = {fact.name for fact in of_stages(tmp_path, small(archive, tmp_path))}
     found |= {fact.name for fact in of_imports(tmp_path, "")}
@@ -77,6 +78,7 @@ def test_every_fact_of_the_stages_has_a_fault(archive: Archive, tmp_path: Path) 
     assert not uncovered(found)
 
 
+@pytest.mark.slow
 def test_every_fact_of_memory_has_a_fault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Only the names are wanted here.
     monkeypatch.setattr("s2fast.pipeline.run_stages", lambda *_arguments, **_options: None)
@@ -139,6 +141,7 @@ def test_what_overlaps_is_counted_and_a_lock_is_found(
     }
 
 
+@pytest.mark.slow
 def test_an_array_more_per_call_is_found_and_an_equal_call_is_not() -> None:
     def call(extra_kib: int) -> object:
         return np.ones(2 << 17).sum() + (np.ones(extra_kib << 7).sum() if extra_kib else 0)

@@ -284,6 +284,7 @@ def test_a_stage_that_fails_takes_those_after_it_along(tmp_path: Path) -> None:
     assert set(errors) == {"extract", "report"}
 
 
+@pytest.mark.slow
 def test_a_worker_answers_tells_errors_and_its_end(tmp_path: Path) -> None:
     side = sides.head_side(tmp_path)
     with sides.workers((side, "head")) as (process,):

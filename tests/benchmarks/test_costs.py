@@ -61,6 +61,7 @@ def test_every_stage_has_its_units() -> None:
     assert set(STAGES) <= set(STAGE_UNITS)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads /proc")
 def test_a_metered_run_tells_what_it_worked_on(archive: Archive, tmp_path: Path) -> None:
     settings = {"features.max_per_scene": 300}

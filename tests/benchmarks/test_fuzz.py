@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks import fuzz
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_few_trials_of_every_kind_end_in_a_result_or_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     code = fuzz.main(["--trials", str(3 * len(fuzz.KINDS))])

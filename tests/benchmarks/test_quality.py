@@ -15,6 +15,8 @@ from s2fast.pipeline import Job, run_stages
 from s2fast.results import Run
 from tests.archives import Archive
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Run:

@@ -64,6 +64,7 @@ def test_a_loop_without_tensor_cores_is_found() -> None:
     assert report.problems() == ["sm_90: no tensor-core instruction in the main loop"]
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_object_a_line() -> None:
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks", "static", "--json"], check=True, capture_output=True, text=True

@@ -24,6 +24,8 @@ from s2fast.errors import ConfigError
 from s2fast.pipeline import STAGES
 from tests.archives import Archive
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

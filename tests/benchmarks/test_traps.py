@@ -11,6 +11,8 @@ from benchmarks.traps.kinds import KINDS, SYNTHETIC, Trial
 from benchmarks.traps.scenes import PIXEL_M, photographs
 from s2fast.geometry.evidence import Judgement
 
+pytestmark = pytest.mark.slow
+
 FOUND = Judgement("verified", np.ones(3, np.bool_), dx=20.0, dy=-30.0, error=1.0, model="shift")
 
 

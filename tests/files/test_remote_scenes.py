@@ -102,6 +102,7 @@ def test_each_tile_is_one_request(bucket: Any, archive: Archive, monkeypatch: py
         assert len(requests) == 2
 
 
+@pytest.mark.slow
 def test_a_second_run_asks_for_no_header(
     bucket: Any, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +169,7 @@ def test_a_zip_on_s3_is_read_in_place(bucket: Any, archive: Archive, tmp_path: P
     assert identity(path) != before
 
 
+@pytest.mark.slow
 def test_a_run_from_s3_is_the_run_from_disk(bucket: Any, archive: Archive, tmp_path: Path) -> None:
     addresses = upload(bucket, archive, "run")
     settings = load_config(overrides={"ingest.halo_px": 64})

@@ -230,6 +230,7 @@ def test_secrets_are_neither_printed_nor_stored(
     assert f"--scenes {url}/{names[0]}" in (tmp_path / "out/run.log").read_text()
 
 
+@pytest.mark.slow
 def test_workers_open_what_may_not_be_written_and_another_signature_is_the_same_run(
     serve: Serve, archive: Archive, tmp_path: Path
 ) -> None:

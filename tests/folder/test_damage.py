@@ -34,6 +34,8 @@ from tests.archives import Archive
 from tests.folder.test_resume import SETTINGS, run
 from tests.test_pipeline import digests
 
+pytestmark = pytest.mark.slow
+
 TRIALS = int(os.environ.get("S2FAST_DAMAGE", "12"))
 
 

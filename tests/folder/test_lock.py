@@ -40,6 +40,8 @@ HOLDER = """
 import sys, time
 from s2fast.folder.lock import Lock
 from s2fast.folder.run_folder import RunFolder
+
+pytestmark = pytest.mark.slow
 lock = Lock(RunFolder(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)

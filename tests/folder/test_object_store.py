@@ -32,6 +32,8 @@ from s2fast.regions.rows import load_regions
 from tests.archives import Archive
 from tests.s3 import Fault, Proxy, nothing, s3_server
 
+pytestmark = pytest.mark.slow
+
 BUCKET = "runs"
 RETRIES = 4
 

@@ -53,6 +53,8 @@ KILLED_AT = """
 import os, signal, sys
 from tests.folder.test_resume import run
 from tests.archives import Archive
+
+pytestmark = pytest.mark.slow
 scenes, regions, out, points = sys.argv[1:5]
 left = int(points)
 def count(event, arguments):

@@ -125,6 +125,7 @@ def test_links_and_points_stay_near_the_meridian_and_the_layers_hold_both_kinds(
         assert shapely.equals(shapely.normalize(back.geometry.array), shapely.normalize(layer.geometry.array)).all()
 
 
+@pytest.mark.slow
 def test_a_run_across_the_meridian_tells_metres_and_stays_there(tmp_path: Path) -> None:
     # At 60 degrees north a metre of EPSG:3857 is half a metre of ground.
     ground = textured(np.random.default_rng(1), (400, 400))

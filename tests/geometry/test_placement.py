@@ -80,6 +80,7 @@ def test_metres_are_metres_of_the_ground(crs: str, corner: tuple[float, float], 
     assert (np.abs(turned) < 10).all()
 
 
+@pytest.mark.slow
 def test_maps_in_metres_stay_as_they_are() -> None:
     # Sentinel-2's tiles reach out of their zone: a tile of zone 33 at 80 degrees north lies over zone 32 or 34.
     corners = ((166_000, 100_000), (790_000, 100_000), (600_000.0, 5_600_000.0), (400_000, 9_200_000))

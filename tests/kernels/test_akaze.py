@@ -51,6 +51,7 @@ def test_equals_opencv_on_made_images(backend: str, name: str) -> None:
     assert result.holds, result
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_equals_opencv_on_real_images(shared_data: Path) -> None:
     for name, image in real_images(shared_data):
@@ -60,6 +61,7 @@ def test_equals_opencv_on_real_images(shared_data: Path) -> None:
         assert result.holds, f"{name}: {result}"
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize(
     "settings",
@@ -217,6 +219,7 @@ def test_core_keeps_what_lies_in_it(backend: str) -> None:
         np.testing.assert_array_equal(getattr(got, field.name), getattr(wanted, field.name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", OURS)
 def test_order_and_padding(backend: str) -> None:
     found = akaze(synthetic_image((300, 320)), backend=backend)

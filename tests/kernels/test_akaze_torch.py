@@ -30,6 +30,7 @@ def image() -> np.ndarray:
     return synthetic_image((300, 372), seed=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("upright", [False, True])
 def test_equals_the_compiled_backend(image: np.ndarray, upright: bool) -> None:
     settings = replace(LOW, upright=upright)
@@ -43,6 +44,7 @@ def test_equals_the_compiled_backend(image: np.ndarray, upright: bool) -> None:
         np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name))
 
 
+@pytest.mark.slow
 def test_batches_of_windows_equal_the_whole_image(image: np.ndarray) -> None:
     def source(rows: slice, columns: slice) -> np.ndarray:
         return image[rows, columns]
@@ -53,6 +55,7 @@ def test_batches_of_windows_equal_the_whole_image(image: np.ndarray) -> None:
         np.testing.assert_array_equal(getattr(batched, field.name), getattr(whole, field.name))
 
 
+@pytest.mark.slow
 def test_budget_and_mask(image: np.ndarray) -> None:
     def source(rows: slice, columns: slice) -> np.ndarray:
         return image[rows, columns]

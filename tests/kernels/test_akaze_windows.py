@@ -66,6 +66,7 @@ def test_the_operation_equals_its_windows(image: Image, whole: Features) -> None
     assert_same(akaze(image, settings=LOW), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_windows_equal_the_whole_real_image(shared_data: Path) -> None:
     image = next(image for name, image in real_images(shared_data) if name.startswith("arosics/ref"))
@@ -97,6 +98,7 @@ def painted(image: Image) -> Image:
     return np.where(seen, image, 0).astype(image.dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 @pytest.mark.parametrize("upright", [False, True])
 def test_black_may_be_left_out(painted: Image, backend: str, upright: bool, monkeypatch: pytest.MonkeyPatch) -> None:

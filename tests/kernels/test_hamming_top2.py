@@ -132,6 +132,7 @@ for seed, distinct in enumerate((1, 5, 1 << 20)):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="restricts x86 features")
 def test_without_avx512_numba_gives_the_same_bits(tmp_path: Path) -> None:
     restricted = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2", "NUMBA_CACHE_DIR": str(tmp_path)}

@@ -35,6 +35,7 @@ def assert_equal(got: Top2, wanted: Top2) -> None:
         np.testing.assert_array_equal(getattr(got, field), getattr(wanted, field), err_msg=field)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="is this very run")
 def test_under_the_interpreter() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]

@@ -316,6 +316,7 @@ def test_a_file_that_disappears_is_an_error(path: Path, tmp_path: Path) -> None:
             opened.read(Window(0, 0, TILE_PX, TILE_PX))
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["paris/T31UDQ_20240105T105339_TCI_10m.jp2", "lebanon/T36SYC_TCI_60m.jp2"])
 def test_real_files(shared_data: Path, name: str) -> None:

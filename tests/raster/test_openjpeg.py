@@ -62,6 +62,7 @@ def test_there_is_a_library() -> None:
     assert library() is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "threads"), [(1, 1), (1, 2), (2, 1), (4, 2)])
 def test_parts_are_what_gdal_reads(lossy: Path, factor: int, threads: int) -> None:
     whole = by_gdal(lossy, factor)

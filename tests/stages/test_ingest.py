@@ -216,6 +216,7 @@ def test_sixteen_bits_are_stretched_and_the_tile_records_the_limits(archive: Arc
         np.testing.assert_array_equal(got, stretch_table(*tile.stretch)[pixels[0]])
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_real_reflectances_give_keypoints(shared_data: Path, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)

@@ -90,6 +90,8 @@ from s2fast.stages.pairs import Pair
 from s2fast.work.executors import limit_threads
 from tests.folders import put_scene, random_features
 
+pytestmark = pytest.mark.slow
+
 def match(keypoints, side):
     folder = RunFolder(Path({folder!r}) / str(keypoints))
     folder.create()

@@ -17,6 +17,8 @@ from s2fast.work.progress import PlainProgress
 from tests.archives import Archive
 from tests.test_pipeline import digests
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "ingest.halo_px": 64,
     "features.backend": "opencv",

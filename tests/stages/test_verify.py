@@ -174,6 +174,7 @@ def test_radius_auto_keeps_the_least_where_nothing_is_found(tmp_path: Path) -> N
     assert (row["verdict"], row["searched_m"]) == ("not verified", pytest.approx(50))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1])
 def test_without_a_prior_and_without_matches_nothing_is_verified(tmp_path: Path, count: int) -> None:
     rng = np.random.default_rng(1)

@@ -24,6 +24,8 @@ from tests.folder.test_resume import run
 from tests.test_pipeline import digests
 from tests.work.test_executors import dask_pair, free_port, open_when_ready
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("S2FAST_SCHEDULER_KILLS", "2"))
 PAIRS = 6
 BOUND_S = 150.0

@@ -28,6 +28,8 @@ from s2fast.work.executors import (
 )
 from s2fast_kernels.machine import available_cores
 
+pytestmark = pytest.mark.slow
+
 
 def square(unit: int, offset: int) -> tuple[int, int]:
     return unit * unit + offset, thread_limit()

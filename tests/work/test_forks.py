@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from s2fast.config import load_config
 from s2fast.pipeline import Job, run_stages
 from tests.archives import Archive
@@ -14,6 +16,7 @@ from tests.archives import Archive
 _PATIENCE_S = 120.0
 
 
+@pytest.mark.slow
 def test_a_fork_of_a_process_that_has_matched_matches(archive: Archive, tmp_path: Path) -> None:
     config = load_config(overrides={"compute.threads": 2})
 
