@@ -32,6 +32,8 @@ from tests.folder.test_resume import SETTINGS, run
 from tests.s3 import Proxy, nothing, s3_server
 from tests.test_pipeline import digests
 
+pytestmark = pytest.mark.slow
+
 STARTS = int(os.environ.get("S2FAST_STARTS", "6"))
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 BEING_WRITTEN = r"s2fast: error: \S+ is being written by process \d+ on \S+ since \d\d:\d\d: run again later"
@@ -40,8 +42,6 @@ HOLDER = """
 import sys, time
 from s2fast.folder.lock import Lock
 from s2fast.folder.run_folder import RunFolder
-
-pytestmark = pytest.mark.slow
 lock = Lock(RunFolder(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)

@@ -36,6 +36,8 @@ from s2fast.work.progress import Bar, Progress
 from tests.archives import Archive, write_archive
 from tests.test_pipeline import digests
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("S2FAST_KILLS", "8"))
 UNITS = {"ingest": 4, "extract": 4, "match": 6, "verify": 6}
 SETTINGS = {
@@ -53,8 +55,6 @@ KILLED_AT = """
 import os, signal, sys
 from tests.folder.test_resume import run
 from tests.archives import Archive
-
-pytestmark = pytest.mark.slow
 scenes, regions, out, points = sys.argv[1:5]
 left = int(points)
 def count(event, arguments):

@@ -18,6 +18,8 @@ from s2fast.pipeline import Job, run_stages
 from s2fast.stages.memory import MIB, ingest_bytes, match_bytes
 from tests.archives import ORIGINS, Archive, textured, write_regions, write_scene
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 FULL_PX = 10980
 
@@ -89,8 +91,6 @@ from s2fast.stages.memory import MIB
 from s2fast.stages.pairs import Pair
 from s2fast.work.executors import limit_threads
 from tests.folders import put_scene, random_features
-
-pytestmark = pytest.mark.slow
 
 def match(keypoints, side):
     folder = RunFolder(Path({folder!r}) / str(keypoints))
