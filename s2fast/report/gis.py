@@ -70,7 +70,7 @@ def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:
                 kind = _geometry_type(layer)
                 layer.to_file(
                     path, layer=name, driver="GPKG", engine="pyogrio", geometry_type=kind,
-                    promote_to_multi=kind.startswith("Multi"), VERSION="1.2",
+                    promote_to_multi=kind.startswith("Multi"), VERSION="1.2", use_arrow=True,
                 )  # fmt: skip
         connection = sqlite3.connect(path)
         with connection:
