@@ -26,6 +26,7 @@ from s2fast.raster.reader import open_raster
 from s2fast.regions.check import check_regions
 from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import summarize_rows
+from s2fast.report.thumbnails import drawn_ahead
 from s2fast.stages import extract, ingest, keys, match, report, verify
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.result import StageResult
@@ -136,17 +137,24 @@ def _run_all(
     while True:
         try:
             verified = 0
-            for name in stages:
-                lock.confirm()
-                stage = STAGES[name]
-                if name == "match" and "verify" in stages:
-                    stage = partial(match.run, verifies=True)
-                elif name == "verify":
-                    stage = partial(verify.run, verified=verified)
-                result = _run_stage(name, stage, record, folder, workplace, progress)
-                verified = result.verified
-                changed |= bool(result.done or result.problems)
-                record.save(folder)
+            with ExitStack() as beside:
+                for name in stages:
+                    lock.confirm()
+                    if name == "report":
+                        beside.close()
+                    stage = STAGES[name]
+                    if name == "match" and "verify" in stages:
+                        stage = partial(match.run, verifies=True)
+                    elif name == "verify":
+                        stage = partial(verify.run, verified=verified)
+                    result = _run_stage(name, stage, record, folder, workplace, progress)
+                    verified = result.verified
+                    changed |= bool(result.done or result.problems)
+                    record.save(folder)
+                    if name == "ingest" and "report" in stages and not record.history.tables_key:
+                        # The stages between leave a core idle at times.
+                        threads = min(1, (workplace.threads or available_cores()) - 1)
+                        beside.enter_context(drawn_ahead(record.usable, folder, workplace, threads))
         except DamageError as error:
             if error.seal in discarded:
                 raise

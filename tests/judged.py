@@ -19,10 +19,12 @@ from s2fast.folder.record import NullRecord, load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.nulls import NullRate, null_warning
 from s2fast.report import gis, page
-from s2fast.report.displacements import FeaturePositions
+from s2fast.report.displacements import KeypointPositions
 from s2fast.report.findings import Findings, Summary
+from s2fast.report.match_columns import MatchColumns
 from s2fast.report.outputs import FILES
 from s2fast.report.payload import payload
+from s2fast.report.shown_matches import ShownMatches
 from s2fast.report.thumbnails import thumbnails
 from s2fast.work.executors import open_workplace
 from tests.archives import PIXEL_M, Archive
@@ -52,14 +54,12 @@ def judge(archive: Archive, folder: Path) -> Judged:
     s2fast.run(scenes=archive.scenes, regions=archive.regions, out=plain, overrides=unverified)
     shutil.copytree(plain, out)
     run = RunFolder(out)
-    ground = FeaturePositions(run)
+    scene_ids = s2fast.open_run(out).scene_ids
+    ground = KeypointPositions(run, scene_ids)
+    number_of = {name: number for number, name in enumerate(scene_ids)}
     for block in set(run.verified.rows()["block"]):
         rows, table = run.verified.read([block])
-        frame = table.to_pandas()
-        near = np.zeros(len(frame), np.bool_)
-        for (query, train), at in frame.groupby(["query", "train"], observed=True).indices.items():
-            shift = ground.displacements(query, train, frame.iloc[at]).shift
-            near[at] = np.hypot(*shift.T) < 2 * PIXEL_M
+        near = np.hypot(*ground.displacements(MatchColumns.of_table(table, number_of)).shift.T) < 2 * PIXEL_M
         inlier = table.column_names.index("inlier")
         replace_block(run, block, rows, table.set_column(inlier, "inlier", pa.array(near)))
     pairs, scenes = _tables(run)
@@ -68,7 +68,7 @@ def judge(archive: Archive, folder: Path) -> Judged:
     scenes.to_parquet(sink)
     run.write("scenes.parquet", sink.getvalue())
     run.write(page.NAME, written_page(run, pairs, scenes).encode())
-    for name, data in gis.layer_files(run, pairs, scenes).items():
+    for name, data in gis.layer_files(pairs, scenes, shown_matches(run, pairs)).items():
         run.write(name, data)
     record = load_record(run)
     assert record is not None
@@ -97,8 +97,15 @@ def written_page(
         summary = Summary(history.counts, NullRecord.of(null), [warning] if warning else [])
     with open_workplace() as workplace:
         shown = thumbnails(record.usable, run, workplace)
-        found = Findings(record, run, workplace, pairs, scenes, b"", summary)
+        found = Findings(record, run, workplace, pairs, scenes, b"", summary, shown_matches(run, pairs))
         return page.page(payload(found, shown))
+
+
+def shown_matches(run: RunFolder, pairs: pd.DataFrame) -> ShownMatches:
+    """Return the matches that the outputs show."""
+    rows = run.verified.rows().set_index(["query", "train"])
+    blocks = rows["block"].loc[list(zip(pairs["query"], pairs["train"], strict=True))].tolist()
+    return ShownMatches.of(run, pairs, blocks, s2fast.open_run(run.address).scene_ids)
 
 
 def every_verdict(judged: Judged) -> pd.DataFrame:

@@ -124,8 +124,9 @@ _CELLS = Injection(
     (
         Edit(
             "s2fast/report/listing.py",
-            "    for row in pairs[shown].itertuples(index=False):\n",
-            "    for at in range(len(pairs)):\n        row = [pairs[name].iloc[at] for name in shown]\n",
+            "    columns = [[name, *_cells(pairs[name])] for name in shown]\n",
+            "    places = range(len(pairs))\n"
+            "    columns = [[name, *(_cells(pairs[name].iloc[[at]])[0] for at in places)] for name in shown]\n",
         ),
     ),
     shows=("s2fast pairs, *: instructions",),

@@ -115,6 +115,10 @@ class PairBlocks:
         for block in filter(_has_matches, self._blocks()):
             yield self._read(self._matches, block).to_pandas()
 
+    def match_table(self, block: str) -> pa.Table | None:
+        """Read the matches of one block; None if no matches are kept."""
+        return self._read(self._matches, block) if _has_matches(block) else None
+
     def matches(self, query: str, train: str) -> pd.DataFrame:
         """Read the matches of one pair; empty if no matches are kept.
 

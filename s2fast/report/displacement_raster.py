@@ -6,13 +6,15 @@ import io
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import rasterio
 from rasterio.transform import Affine
 
 from s2fast.errors import InputError, RunFolderError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
-from s2fast.report.displacements import Displacements, FeaturePositions, inliers
+from s2fast.report.displacements import Displacements, KeypointPositions
+from s2fast.report.match_columns import MatchColumns, inliers
 
 BANDS = ("dx_m: median shift to the east [m]", "dy_m: median shift to the north [m]", "count: inliers in the cell")
 
@@ -49,13 +51,14 @@ def displacement_raster(folder: RunFolder, query: str, train: str, cell_m: float
             f"{folder} has no inliers of {query} and {train}: choose a pair that `s2fast pairs --verified` lists, or "
             'run verify with output.keep_matches other than "none"'
         )
-    positions = FeaturePositions(folder)
-    shape, transform = cells(positions.grid(query), cell_m)
-    bands = gridded(positions.displacements(query, train, agreeing), shape, transform)
+    positions = KeypointPositions(folder, [query, train])
+    shape, transform = cells(positions.grids[0], cell_m)
+    columns = MatchColumns.of_table(pa.Table.from_pandas(agreeing, preserve_index=False), {query: 0, train: 1})
+    bands = gridded(positions.displacements(columns), shape, transform)
     sink = io.BytesIO()
     with rasterio.open(
         sink, "w", driver="GTiff", height=shape[0], width=shape[1], count=3, dtype="float32", nodata=np.nan,
-        crs=positions.grid(query).metric, transform=transform, compress="deflate",
+        crs=positions.grids[0].metric, transform=transform, compress="deflate",
     ) as raster:  # fmt: skip
         raster.write(bands)
         raster.descriptions = BANDS

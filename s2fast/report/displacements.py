@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.placement import PixelGrid, reprojected
+from s2fast.report.match_columns import MatchColumns
 
 
 @dataclass(frozen=True, slots=True)
 class Displacements:
-    """Displacement vectors of the matches of one pair, on the query's metric map (see `PixelGrid.metric`)."""
+    """Displacement vectors of matches, each on its query's metric map (see `PixelGrid.metric`)."""
 
     start: npt.NDArray[np.float64]
     """(n, 2) positions in the query, east and north [m]."""
@@ -29,40 +28,73 @@ class Displacements:
         return self.end - self.start
 
 
-class FeaturePositions:
-    """Positions of a run's features on the ground; data read from the run folder are cached per scene."""
+class KeypointPositions:
+    """Positions of the keypoints of scenes; each scene is read once.
 
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
-        self.pixels = lru_cache(maxsize=None)(self._pixels)
-        self.grid = lru_cache(maxsize=None)(self._grid)
+    Parameters
+    ----------
+    folder
+        The run folder.
+    scene_ids
+        Ids of the scenes, in the order of their numbers.
+    """
 
-    def _pixels(self, scene_id: str) -> npt.NDArray[np.float32]:
-        """Read x and y of all keypoints on the full-resolution grid, pixel centres at integers: (n, 2) [px]."""
-        return self._folder.positions(scene_id)
+    def __init__(self, folder: RunFolder, scene_ids: Sequence[str]) -> None:
+        # Scenes of one tile share one grid, and what it has computed.
+        distinct: dict[PixelGrid, PixelGrid] = {}
+        grids = [PixelGrid.of_tile(folder.tile(scene_id)) for scene_id in scene_ids]
+        self.grids = [distinct.setdefault(grid, grid) for grid in grids]
+        pixels = [folder.positions(scene_id) for scene_id in scene_ids]
+        self._first = np.concatenate([[0], np.cumsum([len(xy) for xy in pixels])[:-1]]).astype(np.intp)
+        self._pixels = np.concatenate(pixels)
+        self._transform = np.array([grid.transform for grid in self.grids], np.float64)
+        self._shape = np.array([grid.shape for grid in self.grids], np.float64)
+        self._maps = list(dict.fromkeys(wkt for grid in self.grids for wkt in (grid.crs_wkt, grid.metric)))
+        self._own_map = np.array([self._maps.index(grid.crs_wkt) for grid in self.grids])
+        self._metric_map = np.array([self._maps.index(grid.metric) for grid in self.grids])
 
-    def _grid(self, scene_id: str) -> PixelGrid:
-        """Read the scene's full-resolution grid."""
-        return PixelGrid.of_tile(self._folder.tile(scene_id))
+    def displacements(self, matches: MatchColumns) -> Displacements:
+        """Return the displacement vectors of matches."""
+        target = self._metric_map[matches.query]
+        ends = ((matches.query, matches.query_row), (matches.train, matches.train_row))
+        return Displacements(*(self._on_maps(self._ground(*end), self._own_map[end[0]], target) for end in ends))
 
-    def on_map(self, scene_id: str, rows: npt.NDArray[np.integer], crs_wkt: str) -> npt.NDArray[np.float64]:
-        """Return the positions of keypoints in a CRS: (n, 2) x and y."""
-        return self.grid(scene_id).on_map(self.pixels(scene_id)[rows], crs_wkt)
+    def starts(self, matches: MatchColumns) -> npt.NDArray[np.float64]:
+        """Return `Displacements.start` of matches."""
+        ground = self._ground(matches.query, matches.query_row)
+        return self._on_maps(ground, self._own_map[matches.query], self._metric_map[matches.query])
 
-    def displacements(self, query: str, train: str, matches: pd.DataFrame) -> Displacements:
-        """Return the displacement vectors of a pair's matches."""
-        metric = self.grid(query).metric
-        start = self.on_map(query, matches["query_row"].to_numpy(), metric)
-        return Displacements(start, self.on_map(train, matches["train_row"].to_numpy(), metric))
+    def on_map(
+        self, points: npt.NDArray[np.float64], query: npt.NDArray[np.intp], crs_wkt: str
+    ) -> npt.NDArray[np.float64]:
+        """Convert points on the metric maps of query scenes to one CRS: (n, 2) x and y."""
+        converted = points.copy()
+        source = self._metric_map[query]
+        for number in np.unique(source):
+            rows = source == number
+            converted[rows] = reprojected(points[rows], self._maps[number], crs_wkt)
+        return converted
 
+    def share(self, scenes: npt.NDArray[np.intp], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
+        """Return positions as shares of the scenes' width and height: (n, 2) uint16, where 65535 is the far edge."""
+        share = (self._pixels[self._first[scenes] + rows] + 0.5) / self._shape[scenes, ::-1]
+        counts: npt.NDArray[np.uint16] = np.clip(np.rint(share * 65535), 0, 65535).astype("<u2")
+        return counts
 
-def pairs_with_matches(folder: RunFolder) -> Iterator[tuple[str, str, pd.DataFrame]]:
-    """Yield query, train and the stored matches of each pair, in ascending order of query row."""
-    for block in folder.verified.match_tables():
-        for (query, train), matches in block.groupby(["query", "train"], observed=True, sort=False):
-            yield str(query), str(train), matches
+    def _ground(self, scenes: npt.NDArray[np.intp], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+        """Return positions in their scenes' own CRS: (n, 2); see `s2fast.geometry.placement.to_ground`."""
+        a, b, c, d, e, f = self._transform[scenes].T
+        x, y = self._pixels[self._first[scenes] + rows].astype(np.float64).T + 0.5
+        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
 
-
-def inliers(matches: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Return which matches are inliers; all False if verification did not run."""
-    return matches["inlier"].fillna(False).to_numpy(dtype=np.bool_)
+    def _on_maps(
+        self, points: npt.NDArray[np.float64], source: npt.NDArray[np.intp], target: npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.float64]:
+        """Reproject points, given the numbers of their maps before and after."""
+        count = len(self._maps)
+        for code in np.unique(source * count + target):
+            before, after = divmod(int(code), count)
+            if before != after:
+                rows = (source == before) & (target == after)
+                points[rows] = reprojected(points[rows], self._maps[before], self._maps[after])
+        return points

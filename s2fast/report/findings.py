@@ -13,6 +13,7 @@ from s2fast.folder.record import NullRecord, RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.network import add_network
 from s2fast.geometry.nulls import NullRate, null_warning
+from s2fast.report.shown_matches import ShownMatches
 from s2fast.report.tables import pair_table, scene_table
 from s2fast.work.executors import Workplace
 
@@ -49,6 +50,8 @@ class Findings:
     """`scenes` as GeoParquet."""
     summary: Summary
     """Summary of the tables."""
+    matches: ShownMatches
+    """Samples of the pairs' matches."""
 
     @classmethod
     def of(cls, record: RunRecord, folder: RunFolder, workplace: Workplace, keys: pd.DataFrame) -> Findings:
@@ -66,14 +69,15 @@ class Findings:
         RunFolderError
             A pair has no verdict under its key.
         """
-        pairs, nulls = pair_table(record, folder, keys)
+        pairs, blocks, nulls = pair_table(record, folder, keys)
         summary = _summary(record, folder, pairs, nulls)
         scenes = [item.scene for item in record.usable]
         network = add_network([scene.scene_id for scene in scenes], [scene.tile for scene in scenes], pairs)
         sink = io.BytesIO()
         scene_table(record, folder, network).to_parquet(sink)
         file = sink.getvalue()
-        return cls(record, folder, workplace, pairs, geopandas.read_parquet(io.BytesIO(file)), file, summary)
+        matches = ShownMatches.of(folder, pairs, blocks, [scene.scene_id for scene in scenes])
+        return cls(record, folder, workplace, pairs, geopandas.read_parquet(io.BytesIO(file)), file, summary, matches)
 
 
 def _summary(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: Mapping[str, int]) -> Summary:

@@ -13,10 +13,9 @@ import geopandas
 import pandas as pd
 import pyogrio
 
-from s2fast.folder.run_folder import RunFolder
-from s2fast.report.displacements import FeaturePositions
 from s2fast.report.layers import displacements, map_crs, misregistration, pair_links
 from s2fast.report.page import asset
+from s2fast.report.shown_matches import ShownMatches
 
 GEOPACKAGE = "run.gpkg"
 
@@ -37,22 +36,21 @@ CREATE TABLE layer_styles (
 """SQL that creates the table from which QGIS reads the styles of layers."""
 
 
-def layer_files(folder: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> dict[str, bytes]:
+def layer_files(pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame, matches: ShownMatches) -> dict[str, bytes]:
     """Return the content of the GeoParquet files and the GeoPackage, by name.
 
     Parameters
     ----------
-    folder
-        The run folder.
     pairs, scenes
         The run's tables.
+    matches
+        The matches to draw.
     """
-    positions = FeaturePositions(folder)
-    crs = map_crs(positions, scenes)
+    crs = map_crs(matches.positions.grids)
     layers = {
         "scenes": scenes,
         "pairs": pair_links(pairs, scenes),
-        "displacements": displacements(folder, positions, pairs, crs),
+        "displacements": displacements(matches, pairs, crs),
         "misregistration": misregistration(scenes, crs),
     }
     files = {}
@@ -72,7 +70,7 @@ def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:
                 kind = _geometry_type(layer)
                 layer.to_file(
                     path, layer=name, driver="GPKG", engine="pyogrio", geometry_type=kind,
-                    promote_to_multi=kind.startswith("Multi"), VERSION="1.2",
+                    promote_to_multi=kind.startswith("Multi"), VERSION="1.2", use_arrow=True,
                 )  # fmt: skip
         connection = sqlite3.connect(path)
         with connection:

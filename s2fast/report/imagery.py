@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import cv2
@@ -41,12 +42,18 @@ def original(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> 
 
 
 def from_source(
-    folder: RunFolder, scene_id: str, window: Window, side_px: int, source: Source | None = None
+    folder: RunFolder,
+    scene_id: str,
+    window: Window,
+    side_px: int,
+    source: Source | None = None,
+    *,
+    warns: bool = True,
 ) -> npt.NDArray[Any] | None:
     """Read a window of the scene's file, downsampled to at most `side_px` per side.
 
-    Log a warning and return None if the file cannot be read. Pass `source` if access needs a signature or password:
-    the run folder stores only the name of the source.
+    Return None if the file cannot be read, and log a warning unless `warns` is False. Pass `source` if access needs a
+    signature or password: the run folder stores only the name of the source.
     """
     source = source or Source.of(folder.tile(scene_id).source)
     try:
@@ -61,7 +68,8 @@ def from_source(
             )
             pixels, _ = picture.interpret(values)
     except (RasterioError, SceneError):
-        log.warning("cannot read %s: the scene is drawn in grey, from the run folder", source)
+        if warns:
+            log.warning("cannot read %s: the scene is drawn in grey, from the run folder", source)
         return None
     return np.moveaxis(pixels, 0, 2) if len(pixels) == 3 else pixels[0]
 
@@ -109,10 +117,29 @@ def shrunk(grey: npt.NDArray[np.uint8], side_px: int) -> npt.NDArray[np.uint8]:
 
 def stretched(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Stretch pixels linearly from their 1st and 99th percentile to 1 and 255, ignoring 0: true colours are dark."""
-    lit = image[image > 0]
-    if not lit.size:
+    if image.dtype != np.uint8:
+        lit = image[image > 0]
+        return _spread(image, *np.percentile(lit, (1, 99))) if lit.size else np.zeros(image.shape, np.uint8)
+    # Of 256 values, those at the percentiles' ranks are found by counting.
+    count = np.cumsum(np.bincount(image.ravel(), minlength=256)[1:])
+    if not count[-1]:
         return np.zeros(image.shape, np.uint8)
-    low, high = np.percentile(lit, (1, 99))
+    limits = [_percentile(count, share) for share in (0.01, 0.99)]
+    stretched_values: npt.NDArray[np.uint8] = cv2.LUT(image, _spread(np.arange(256, dtype=np.uint8), *limits))
+    return stretched_values
+
+
+def _percentile(count: npt.NDArray[np.integer], share: float) -> np.float64:
+    """Return the linear percentile that NumPy computes, of values 1, 2 ... with these cumulative counts."""
+    rank = share * (int(count[-1]) - 1)
+    below, above = np.searchsorted(count, [math.floor(rank), math.ceil(rank)], side="right") + 1
+    part = rank - math.floor(rank)
+    # As NumPy interpolates, to the last bit.
+    step = float(above - below)
+    return np.float64(above - step * (1 - part) if part >= 0.5 else below + step * part)
+
+
+def _spread(image: npt.NDArray[Any], low: np.float64, high: np.float64) -> npt.NDArray[np.uint8]:
     spread = np.clip((image.astype(np.float32) - low) * (254 / max(high - low, 1.0)) + 1, 1, 255)
     return np.where(image > 0, spread, 0).astype(np.uint8)
 

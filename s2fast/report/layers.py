@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import geopandas
 import numpy as np
@@ -11,21 +12,15 @@ import pandas as pd
 import pyproj
 import shapely
 
-from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import joined, split, wrapped
-from s2fast.geometry.placement import reprojected
-from s2fast.report.displacements import FeaturePositions, inliers, pairs_with_matches
-
-LINES_PER_PAIR = 200
-"""Maximum number of vectors per pair: enough for a map; the run folder has all of them."""
+from s2fast.geometry.placement import PixelGrid
+from s2fast.report.shown_matches import ShownMatches
 
 _DRAWN_SHARE = 0.04
 """Drawn length of the median displacement, as a share of a scene's width."""
 
 _RING_SHARE = 0.3
 """Radius of the ring on which scenes of one footprint are arranged, as a share of the footprint's width."""
-
-_COLUMNS = ("query", "train", "distance", "dx_m", "dy_m", "length_m", "of_inliers", "exaggeration")
 
 
 def scene_points(scenes: geopandas.GeoDataFrame) -> geopandas.GeoSeries:
@@ -94,39 +89,40 @@ def misregistration(scenes: geopandas.GeoDataFrame, crs: str) -> geopandas.GeoDa
     return placed.to_crs(crs)
 
 
-def map_crs(positions: FeaturePositions, scenes: geopandas.GeoDataFrame) -> str:
+def map_crs(grids: Sequence[PixelGrid]) -> str:
     """Return the CRS of layers in metres: the most frequent metric CRS of the scenes."""
-    maps = Counter(positions.grid(scene_id).metric for scene_id in scenes["scene_id"])
+    maps = Counter(grid.metric for grid in grids)
     return str(pyproj.CRS(maps.most_common(1)[0][0]).to_string())
 
 
-def displacements(
-    folder: RunFolder, positions: FeaturePositions, pairs: pd.DataFrame, crs: str
-) -> geopandas.GeoDataFrame:
+def displacements(shown: ShownMatches, pairs: pd.DataFrame, crs: str) -> geopandas.GeoDataFrame:
     """Return the inliers of all verified pairs as lines from the query's position to the train's.
 
     Returns
     -------
     GeoDataFrame
-        At most `LINES_PER_PAIR` lines per pair, sampled evenly over the ground, in `crs`, see `map_crs`.
-        ``of_inliers`` is the pair's total number of inliers. ``dx_m`` and ``dy_m`` are metres east and north on the
-        query's metric map. ``exaggeration`` is the factor by which to lengthen the lines to make them visible on a
-        map of a whole scene.
+        The matches `ShownMatches.map`, in the order of the pairs, in `crs`, see `map_crs`. ``of_inliers`` is the pair's
+        total number of inliers. ``dx_m`` and ``dy_m`` are metres east and north on the query's metric map.
+        ``exaggeration`` is the factor by which to lengthen the lines to make them visible on a map of a whole scene.
     """
-    verified = pairs[pairs["verified"].fillna(False).astype(bool)]
-    wanted = dict.fromkeys(zip(verified["query"], verified["train"], strict=True))
-    found = {
-        (query, train): _vectors(positions, query, train, matches[inliers(matches)], crs)
-        for query, train, matches in pairs_with_matches(folder)
-        if (query, train) in wanted
-    }
-    # The order of the blocks is arbitrary: restore the order of the pairs.
-    ordered = [found[pair] for pair in wanted if pair in found]
-    table = pd.concat([table for table, _ in ordered], ignore_index=True) if ordered else _nothing()
-    lines = np.concatenate([np.zeros((0, 2, 2)), *(ends for _, ends in ordered)])
-    width = _width(positions, verified["query"].iloc[0]) if len(verified) else 1.0
-    table["exaggeration"] = exaggeration(table["length_m"].to_numpy(), width)
-    return geopandas.GeoDataFrame(table[list(_COLUMNS)], geometry=shapely.linestrings(lines), crs=crs)
+    matches, positions = shown.map, shown.positions
+    found = positions.displacements(matches)
+    shift = found.shift
+    length_m = np.hypot(*shift.T)
+    table = pd.DataFrame(
+        {
+            "query": pairs["query"].to_numpy()[matches.pair],
+            "train": pairs["train"].to_numpy()[matches.pair],
+            "distance": matches.distance,
+            "dx_m": shift[:, 0],
+            "dy_m": shift[:, 1],
+            "length_m": length_m,
+            "of_inliers": shown.inliers[matches.pair],
+            "exaggeration": exaggeration(length_m, _width(positions.grids[matches.query[0]]) if len(matches) else 1.0),
+        }
+    )
+    ends = [positions.on_map(points, matches.query, crs) for points in (found.start, found.end)]
+    return geopandas.GeoDataFrame(table, geometry=shapely.linestrings(np.stack(ends, axis=1)), crs=crs)
 
 
 def exaggeration(lengths_m: npt.NDArray[np.float64], width_m: float) -> float:
@@ -145,45 +141,5 @@ def exaggeration(lengths_m: npt.NDArray[np.float64], width_m: float) -> float:
     return float(max(step for step in (1, 2, 5) if step * power <= wanted) * power)
 
 
-def _vectors(
-    positions: FeaturePositions, query: str, train: str, matches: pd.DataFrame, target: str
-) -> tuple[pd.DataFrame, npt.NDArray[np.float64]]:
-    rows = matches.iloc[_spread(positions.on_map(query, matches["query_row"].to_numpy(), positions.grid(query).metric))]
-    found = positions.displacements(query, train, rows)
-    shift = found.shift
-    table = pd.DataFrame(
-        {
-            "query": query,
-            "train": train,
-            "distance": rows["distance"].to_numpy(),
-            "dx_m": shift[:, 0],
-            "dy_m": shift[:, 1],
-            "length_m": np.hypot(*shift.T),
-            "of_inliers": len(matches),
-        }
-    )
-    metric = positions.grid(query).metric
-    ends = [reprojected(points, metric, target) for points in (found.start, found.end)]
-    return table, np.stack(ends, axis=1)
-
-
-def _spread(points: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-    """Select at most `LINES_PER_PAIR` points: the first of each cell of a square grid, then the second, and so on."""
-    if len(points) <= LINES_PER_PAIR:
-        return np.arange(len(points))
-    low = points.min(axis=0)
-    side = max(np.ptp(points, axis=0).max() / np.sqrt(LINES_PER_PAIR), np.finfo(float).tiny)
-    rank = pd.DataFrame((points - low) // side).groupby([0, 1]).cumcount()
-    return np.sort(np.argsort(rank.to_numpy(), kind="stable")[:LINES_PER_PAIR])
-
-
-def _nothing() -> pd.DataFrame:
-    kinds = dict.fromkeys(("dx_m", "dy_m", "length_m"), "float64")
-    return pd.DataFrame({name: [] for name in _COLUMNS[:-1]}).astype(
-        {"query": str, "train": str, "distance": "int64", "of_inliers": "int64", **kinds}
-    )
-
-
-def _width(positions: FeaturePositions, scene_id: str) -> float:
-    grid = positions.grid(scene_id)
+def _width(grid: PixelGrid) -> float:
     return float(np.hypot(*grid.px_m[:, 0])) * grid.shape[1]

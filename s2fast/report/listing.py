@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import pandas as pd
@@ -10,6 +11,9 @@ _SHOWN = (
     "query", "train", "n_query", "n_train", "n_good", "similarity_pct", "n_inliers", "n_witnesses", "dx_m", "dy_m",
     "rotation_deg", "verified", "verdict",
 )  # fmt: skip
+
+_EDGE, _GAP = "  ", "   "
+"""Blanks at both ends of a line of the table, and between two columns."""
 
 
 def filter_pairs(
@@ -57,27 +61,33 @@ def print_pairs(pairs: pd.DataFrame, form: str) -> None:
         _print_table(pairs)
 
 
-def _cell(value: object) -> str:
-    """Format a value of the table; blank if it is missing."""
-    if pd.isna(value):  # type: ignore[call-overload]
-        return ""
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
-
-
 def _print_table(pairs: pd.DataFrame) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+    if pairs.empty:
+        sys.stdout.write("0 pairs\n")
+        return
     shown = [name for name in _SHOWN if name in pairs and not pairs[name].isna().all()]
-    table = Table(box=box.SIMPLE_HEAD, caption=f"{len(pairs)} pairs", caption_justify="left")
-    for name in shown:
-        numeric = pd.api.types.is_numeric_dtype(pairs[name])
-        table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
-    for row in pairs[shown].itertuples(index=False):
-        table.add_row(*map(_cell, row))
-    console = Console()
-    if not console.is_terminal:
-        # A pipe has no width: use one that does not cut lines.
-        console = Console(width=240)
-    console.print(table if len(pairs) else "0 pairs")
+    columns = [[name, *_cells(pairs[name])] for name in shown]
+    widths = [max(map(len, column)) for column in columns]
+    if sys.stdout.isatty():
+        blanks = 2 * len(_EDGE) + (len(widths) - 1) * len(_GAP)
+        _narrow(widths, shutil.get_terminal_size().columns - blanks)
+    for number, (name, width) in enumerate(zip(shown, widths, strict=True)):
+        align = str.rjust if pd.api.types.is_numeric_dtype(pairs[name]) else str.ljust
+        fitting = (cell if len(cell) <= width else cell[: width - 1] + "…" for cell in columns[number])
+        columns[number] = [align(cell, width) for cell in fitting]
+    head, *body = (f"{_EDGE}{_GAP.join(cells)}{_EDGE}" for cells in zip(*columns, strict=True))
+    empty, rule = " " * len(head), f" {'─' * (len(head) - 2)} "
+    lines = [empty, head, rule, *body, empty, f"{len(pairs)} pairs".ljust(len(head))]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _cells(column: pd.Series) -> list[str]:
+    """Format the values of a column; blank where they are missing."""
+    form = "{:.2f}".format if pd.api.types.is_float_dtype(column) else str
+    return ["" if missing else form(value) for value, missing in zip(column.tolist(), column.isna(), strict=True)]
+
+
+def _narrow(widths: list[int], most: int) -> None:
+    """Reduce the widest of the widths until their sum is at most `most`, but none below 1."""
+    while sum(widths) > max(most, len(widths)):
+        widths[widths.index(max(widths))] -= 1

@@ -45,7 +45,7 @@ def _page(found: Findings) -> Mapping[str, bytes]:
 
 
 def _layers(found: Findings) -> Mapping[str, bytes]:
-    return gis.layer_files(found.folder, found.pairs, found.scenes)
+    return gis.layer_files(found.pairs, found.scenes, found.matches)
 
 
 OUTPUTS = (

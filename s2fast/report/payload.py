@@ -1,4 +1,4 @@
-"""Data of the report page as one JSON value: scenes, pairs by column, a sample of each pair's matches."""
+"""Data of the report page as one JSON value: scenes, pairs and a sample of each pair's matches, all by column."""
 
 from __future__ import annotations
 
@@ -8,24 +8,14 @@ from typing import Any
 
 import geopandas
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import joined
 from s2fast.geometry.nulls import null_summary
-from s2fast.report.displacements import FeaturePositions, inliers, pairs_with_matches
 from s2fast.report.findings import Findings
 from s2fast.report.ordering import similarity_order
+from s2fast.report.shown_matches import ShownMatches
 from s2fast.report.thumbnails import Thumbnails
-
-MOST_MATCHES = 150
-"""Maximum number of matches per pair in the page."""
-
-_MATCHES_BYTES = 8_000_000
-"""Size limit of the matches of all pairs together."""
-
-_BYTES_PER_MATCH = 19
 
 _PAIR_COLUMNS = (
     "n_good", "similarity_pct", "n_inliers", "dx_m", "dy_m", "dx_px", "dy_px", "shift_error_m", "verified",
@@ -54,9 +44,6 @@ _MEANING = {
 }
 """Meaning of inconclusive verdicts, and what to do about them."""
 
-UNKNOWN, OUTLIER, INLIER = 2, 0, 1
-"""Codes of the kinds of matches in the page's data."""
-
 
 def payload(found: Findings, shown: Mapping[str, Thumbnails]) -> dict[str, Any]:
     """Return the data of the page.
@@ -78,27 +65,14 @@ def payload(found: Findings, shown: Mapping[str, Thumbnails]) -> dict[str, Any]:
     numbers = pairs["query"].map(number_of), pairs["train"].map(number_of)
     square = np.full((len(scenes), len(scenes)), np.nan)
     square[numbers] = pairs["similarity_pct"]
-    most = matches_per_pair(len(pairs))
     return {
         "summary": _summary(found),
         "scenes": _scenes(scenes, shown),
         "similarity_order": similarity_order(square).tolist(),
         "pairs": {"query": numbers[0].tolist(), "train": numbers[1].tolist(), **columns(pairs, _PAIR_COLUMNS)},
-        "matches": _matches(found.folder, pairs, most),
-        "most_matches": most,
+        "matches": _matches(found.matches, len(pairs)),
         "problems": _problems(found, shown),
     }
-
-
-def matches_per_pair(pairs: int) -> int:
-    """Return the maximum number of matches per pair in the page.
-
-    Examples
-    --------
-    >>> matches_per_pair(1225), matches_per_pair(19_900)
-    (150, 21)
-    """
-    return min(MOST_MATCHES, _MATCHES_BYTES // (_BYTES_PER_MATCH * max(pairs, 1)))
 
 
 def columns(table: pd.DataFrame, names: tuple[str, ...]) -> dict[str, list[Any]]:
@@ -131,68 +105,37 @@ def _summary(found: Findings) -> dict[str, Any]:
     }
 
 
-def _scenes(scenes: geopandas.GeoDataFrame, shown: Mapping[str, Thumbnails]) -> list[dict[str, Any]]:
-    held = columns(scenes, _SCENE_COLUMNS)
-    rows = [dict(zip(held, values, strict=True)) for values in zip(*held.values(), strict=True)]
+def _scenes(scenes: geopandas.GeoDataFrame, shown: Mapping[str, Thumbnails]) -> dict[str, list[Any]]:
     # Continuous longitudes put all scenes on one map, also across the 180th meridian.
     first = joined(scenes.geometry.iloc[0]).centroid.x
     outlines = [joined(footprint, first) for footprint in scenes.geometry]
-    for row, time, outline in zip(rows, scenes["sensing_time"], outlines, strict=True):
-        pictures = shown[row["scene_id"]]
-        row["time"] = None if pd.isna(time) else time.isoformat()
-        row["footprint"] = [[round(value, 5) for value in point] for point in outline.exterior.coords]
-        row |= {"colour": pictures.scene, "grey": pictures.tile, "in_colour": pictures.in_colour}
-    return rows
+    pictures = [shown[scene_id] for scene_id in scenes["scene_id"]]
+    return {
+        **columns(scenes, _SCENE_COLUMNS),
+        "time": [None if pd.isna(time) else time.isoformat() for time in scenes["sensing_time"]],
+        "footprint": [[[round(value, 5) for value in point] for point in line.exterior.coords] for line in outlines],
+        "colour": [picture.scene for picture in pictures],
+        "grey": [picture.tile for picture in pictures],
+        "in_colour": [picture.in_colour for picture in pictures],
+    }
 
 
-def _matches(folder: RunFolder, pairs: pd.DataFrame, most: int) -> list[str | None]:
-    """Pack a sample of each pair's matches, in the order of the pairs; None for pairs without stored matches."""
-    row_of = {names: number for number, names in enumerate(zip(pairs["query"], pairs["train"], strict=True))}
-    packed: list[str | None] = [None] * len(pairs)
-    positions = FeaturePositions(folder)
-    for query, train, matches in pairs_with_matches(folder):
-        # Blocks may contain stale pairs of scenes that are no longer in the run.
-        if (query, train) in row_of:
-            packed[row_of[query, train]] = _packed(positions, query, train, sampled(matches, most))
-    return packed
+def _matches(shown: ShownMatches, pairs: int) -> dict[str, Any]:
+    """Return the matches that the page shows, pair by pair: their number per pair, and base64 of packed columns.
 
-
-def sampled(matches: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Return at most `most` matches, the nearest descriptors of each kind, inliers first.
-
-    At most two thirds are inliers if there are enough outliers.
+    The columns are little-endian, as data.js reads them: dx, dy float32 [m]; positions in the query and the train
+    uint16, see `KeypointPositions.share`; distance uint16 [bits]; kind uint8.
     """
-    ranked = matches.assign(outlier=~inliers(matches)).sort_values(["outlier", "distance"], kind="stable")
-    n_inliers = int((~ranked["outlier"]).sum())
-    n_outliers = len(ranked) - n_inliers
-    first = min(n_inliers, max(2 * most // 3, most - n_outliers))
-    return pd.concat([ranked[:first], ranked[n_inliers : n_inliers + most - first]])
-
-
-def _packed(positions: FeaturePositions, query: str, train: str, matches: pd.DataFrame) -> str:
-    """Encode matches as base64 of little-endian columns; data.js decodes them.
-
-    Columns: dx, dy float32 [m]; query x, y and train x, y uint16, where 65535 is the scene's far edge; distance uint16
-    [bits]; kind uint8.
-    """
-    known = matches["inlier"].notna().to_numpy()
-    kind = np.where(known, np.where(inliers(matches), INLIER, OUTLIER), UNKNOWN).astype(np.uint8)
-    parts = [
-        *positions.displacements(query, train, matches).shift.astype("<f4").T,
-        *_share(positions, query, matches["query_row"].to_numpy()).T,
-        *_share(positions, train, matches["train_row"].to_numpy()).T,
-        matches["distance"].to_numpy("<u2"),
-        kind,
-    ]
-    return base64.b64encode(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).decode()
-
-
-def _share(positions: FeaturePositions, scene_id: str, rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint16]:
-    """Return positions as shares of the scene's width and height: (n, 2) uint16."""
-    height, width = positions.grid(scene_id).shape
-    share = (positions.pixels(scene_id)[rows] + 0.5) / (width, height)
-    counts: npt.NDArray[np.uint16] = np.clip(np.rint(share * 65535), 0, 65535).astype("<u2")
-    return counts
+    matches, positions = shown.page, shown.positions
+    shift = positions.displacements(matches).shift.astype("<f4")
+    query = positions.share(matches.query, matches.query_row)
+    train = positions.share(matches.train, matches.train_row)
+    packed = {
+        "dx": shift[:, 0], "dy": shift[:, 1], "queryX": query[:, 0], "queryY": query[:, 1], "trainX": train[:, 0],
+        "trainY": train[:, 1], "distance": matches.distance.astype("<u2"), "kind": matches.kind,
+    }  # fmt: skip
+    counts = np.bincount(matches.pair, minlength=pairs).tolist()
+    return {"count": counts, **{name: base64.b64encode(column.tobytes()).decode() for name, column in packed.items()}}
 
 
 def _problems(found: Findings, shown: Mapping[str, Thumbnails]) -> list[dict[str, str]]:

@@ -13,8 +13,8 @@ from matplotlib.patheffects import Normal, withStroke
 
 from s2fast.errors import InputError
 from s2fast.folder.run_folder import RunFolder
+from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Window
-from s2fast.report.displacements import FeaturePositions
 from s2fast.report.imagery import original, shown_tile, snapped_to_tile, whole_scene
 from s2fast.report.sample import Lines, lines_to_draw
 
@@ -102,11 +102,11 @@ def windows_to_draw(folder: RunFolder, query: str, train: str, crop: Window | No
     scenes = whole_scene(folder, query), whole_scene(folder, train)
     if crop is None:
         return scenes
-    positions = FeaturePositions(folder)
+    grids = [PixelGrid.of_tile(folder.tile(scene_id)) for scene_id in (query, train)]
     x0, y0, x1, y1 = crop.bounds
     corners = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)], np.float64) - 0.5
-    crs = positions.grid(query).crs_wkt
-    in_train = positions.grid(train).from_map(positions.grid(query).on_map(corners, crs), crs) + 0.5
+    crs = grids[0].crs_wkt
+    in_train = grids[1].from_map(grids[0].on_map(corners, crs), crs) + 0.5
     low, high = np.rint(in_train.min(0)).astype(int), np.rint(in_train.max(0)).astype(int)
     same_ground = Window(int(low[1]), int(low[0]), int(high[1] - low[1]), int(high[0] - low[0]))
     shown = _common(crop, scenes[0]), _common(same_ground, scenes[1])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from s2fast.errors import RunFolderError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features, Window
-from s2fast.report.displacements import inliers
+from s2fast.report.match_columns import inliers
 from s2fast_kernels.hamming_top2_both import hamming_top2_both
 
 

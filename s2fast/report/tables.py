@@ -45,7 +45,9 @@ _PAIR_COLUMNS: dict[str, Any] = {
 ``network_residual_m``, which `add_network` fills. Add new columns at the end."""
 
 
-def pair_table(record: RunRecord, folder: RunFolder, keys: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, int]]:
+def pair_table(
+    record: RunRecord, folder: RunFolder, keys: pd.DataFrame
+) -> tuple[pd.DataFrame, list[str], dict[str, int]]:
     """Join the verdicts of all pairs with the tiles and times of their scenes.
 
     Parameters
@@ -59,10 +61,12 @@ def pair_table(record: RunRecord, folder: RunFolder, keys: pd.DataFrame) -> tupl
     -------
     pairs : DataFrame
         One row per pair, in the run's order.
+    blocks : list of str
+        Name of the block of `RunFolder.verified` that holds each pair.
     nulls : dict
         Sums of ``null_trials`` and ``null_verified``.
     """
-    found = folder.verified.rows().reindex(columns=["key", *_PAIR_COLUMNS, "null_trials", "null_verified"])
+    found = folder.verified.rows().reindex(columns=["key", "block", *_PAIR_COLUMNS, "null_trials", "null_verified"])
     rows = keys.merge(found.drop_duplicates("key"), on="key", how="left", validate="one_to_one")
     missing = int(rows["n_good"].isna().sum())
     if missing:
@@ -75,7 +79,8 @@ def pair_table(record: RunRecord, folder: RunFolder, keys: pd.DataFrame) -> tupl
         table[f"{side}_time"] = pd.Series(times, table.index, dtype="datetime64[us, UTC]")
     table = table[["query", "train", "query_tile", "train_tile", "query_time", "train_time"]]
     table = table.join(rows[list(_PAIR_COLUMNS)].astype(_PAIR_COLUMNS))
-    return table, {name: int(rows[name].sum()) for name in ("null_trials", "null_verified")}
+    nulls = {name: int(rows[name].sum()) for name in ("null_trials", "null_verified")}
+    return table, rows["block"].tolist(), nulls
 
 
 def similarity_matrix(record: RunRecord, pairs: pd.DataFrame) -> pd.DataFrame:

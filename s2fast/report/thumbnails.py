@@ -1,23 +1,28 @@
-"""Thumbnails of scenes for the report: in colour, and masked."""
+"""Thumbnails of scenes for the report: in colour, and masked; drawn once, and kept in the run folder."""
 
 from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from s2fast.folder.kept_pictures import keep_pictures, kept_pictures
 from s2fast.folder.record import SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.report.imagery import from_source, shown_tile, stored_grey, stretched, whole_scene
 from s2fast.work.executors import Workplace, run_units
+from s2fast_kernels.machine import available_cores
 
 SIDE_PX = 512
-"""Longest side of a thumbnail."""
+"""Longest side of a thumbnail as drawn and kept; in a page of many scenes they are smaller."""
 
 _LEAST_SIDE_PX = 96
 
@@ -27,8 +32,16 @@ _FULL_SIDE_SCENES = 60
 _QUALITY = 78
 """JPEG quality. JPEG is twenty times faster to write than WebP, and a third larger."""
 
+_URL = "data:image/jpeg;base64,"
+
 _OUTSIDE = 0.4
 """Relative brightness outside the regions: dark enough to see the mask, light enough to recognise the ground."""
+
+
+_AHEAD_PX = 1 << 24
+"""Largest scene drawn while other work runs [px]: drawing a full tile would add to the peak memory of that work."""
+
+_MOST_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +57,12 @@ class Thumbnails:
 
 
 def thumbnails(scenes: Sequence[SceneInput], folder: RunFolder, workplace: Workplace) -> dict[str, Thumbnails]:
-    """Draw the thumbnails of all scenes, one unit of work per scene; return them by scene id."""
+    """Return the thumbnails of all scenes by scene id, one unit of work per scene; draw those that are not kept."""
     side_px = thumbnail_side(len(scenes))
+    threads = min(_MOST_THREADS, workplace.threads or available_cores())
+    if threads > 1:
+        with drawn_ahead(scenes, folder, workplace, threads) as calls:
+            wait(calls)
     drawn = run_units(workplace, thumbnail_unit, scenes, side_px, folder.address)
     return {item.scene.scene_id: pictures for item, pictures in drawn}
 
@@ -61,18 +78,82 @@ def thumbnail_side(scenes: int) -> int:
     return max(_LEAST_SIDE_PX, min(SIDE_PX, round(SIDE_PX * math.sqrt(_FULL_SIDE_SCENES / max(scenes, 1)))))
 
 
+@contextmanager
+def drawn_ahead(
+    scenes: Sequence[SceneInput], folder: RunFolder, workplace: Workplace, threads: int
+) -> Iterator[list[Future[Any]]]:
+    """Draw and keep the thumbnails of small scenes in other threads while the block runs.
+
+    At the end of the block, scenes not begun are left to `thumbnails`, which also raises what went wrong with others.
+    If units of work run in other processes, no scene is drawn.
+    """
+    small = [item for item in scenes if math.prod(item.raster.shape) <= _AHEAD_PX] if workplace.in_process else []
+    if not small or threads < 1:
+        yield []
+        return
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="s2fast-thumbnails")
+    try:
+        yield [pool.submit(keep_thumbnails, item, folder.address, warns=False) for item in small]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def thumbnail_unit(item: SceneInput, side_px: int, out: str) -> Thumbnails:
-    """Draw one scene's thumbnails."""
+    """Return one scene's thumbnails at a size."""
+    pictures = keep_thumbnails(item, out)
+    if side_px == SIDE_PX:
+        return pictures
+    return Thumbnails(_shrunk(pictures.scene, side_px), _shrunk(pictures.tile, side_px), pictures.in_colour)
+
+
+def keep_thumbnails(item: SceneInput, out: str, *, warns: bool = True) -> Thumbnails:
+    """Return one scene's thumbnails as kept in the run folder; otherwise draw them, and keep them if in colour.
+
+    Parameters
+    ----------
+    item
+        The scene, whose tile is stored.
+    out
+        Address of the run folder.
+    warns
+        Whether to log a warning if the scene's file cannot be read.
+    """
     folder, scene_id = RunFolder(out), item.scene.scene_id
+    key = folder.tile_key(scene_id) or ""
+    kept = kept_pictures(folder, scene_id, key)
+    if kept is not None:
+        return Thumbnails(**kept)
+    drawn = _drawn(item, folder, SIDE_PX, warns=warns)
+    if drawn.in_colour:
+        keep_pictures(folder, scene_id, key, asdict(drawn))
+    return drawn
+
+
+def _drawn(item: SceneInput, folder: RunFolder, side_px: int, *, warns: bool) -> Thumbnails:
+    scene_id = item.scene.scene_id
     window = whole_scene(folder, scene_id)
-    pixels = from_source(folder, scene_id, window, side_px, item.scene.source)
+    pixels = from_source(folder, scene_id, window, side_px, item.scene.source, warns=warns)
     scene = stored_grey(folder, scene_id, window, side_px) if pixels is None else stretched(pixels)
     tile = shown_tile(folder, scene_id, window, side_px, _OUTSIDE)
     return Thumbnails(data_url(scene), data_url(tile), pixels is not None)
 
 
+def _shrunk(url: str, side_px: int) -> str:
+    """Return a picture at another size, for pages of many scenes."""
+    encoded = np.frombuffer(base64.b64decode(url.removeprefix(_URL)), np.uint8)
+    bgr = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED))
+    scale = side_px / max(bgr.shape[:2])
+    if scale >= 1:
+        return url
+    rows, cols = (max(1, round(side * scale)) for side in bgr.shape[:2])
+    return _data_url(cv2.resize(bgr, (cols, rows), interpolation=cv2.INTER_AREA))
+
+
 def data_url(image: npt.NDArray[np.uint8]) -> str:
     """Encode (rows, cols, 3) RGB or (rows, cols) grey pixels as a data URL of a JPEG image."""
-    bgr = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return _data_url(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+
+
+def _data_url(bgr: npt.NDArray[Any]) -> str:
     _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+    return _URL + base64.b64encode(encoded.tobytes()).decode()

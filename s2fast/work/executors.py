@@ -75,6 +75,11 @@ class Workplace:
     """Errors with which the executor itself gives up a unit after replacing its worker too often. They may also hit
     innocent units that were queued on the same workers."""
 
+    @property
+    def in_process(self) -> bool:
+        """Whether units run in this process."""
+        return isinstance(self.executor, InProcess)
+
     def is_lost(self) -> bool:
         """Return whether the executor stopped responding; may block for a while."""
         return False

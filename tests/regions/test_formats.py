@@ -23,9 +23,14 @@ from s2fast.errors import InputError, RunFolderError
 from s2fast.geometry.placement import PixelGrid, to_ground, to_pixels
 from s2fast.report import gis, layers
 from s2fast.report.displacement_raster import cells
-from s2fast.report.displacements import FeaturePositions
+from s2fast.report.displacements import KeypointPositions
+from s2fast.report.match_columns import MatchColumns
+from s2fast.report.shown_matches import LINES_PER_PAIR, spread
 from tests.archives import ORIGINS, PIXEL_M, UTM36
 from tests.judged import Judged
+
+FIRST_OF_BOTH = MatchColumns(*np.array([[0], [0], [1], [0], [0], [0], [1]]))
+"""A match of the first keypoints of scenes 0 and 1."""
 
 LAYERS = ("scenes", "pairs", "displacements", "misregistration")
 
@@ -53,7 +58,7 @@ def test_displacements_join_the_ground_of_both_ends(judged: Judged) -> None:
     lines = geopandas.read_file(judged.out / "run.gpkg", layer="displacements")
     of_pair = lines[(lines["query"] == query) & (lines["train"] == train)]
     assert lines.crs == UTM36
-    assert len(of_pair) == min(len(inliers), layers.LINES_PER_PAIR)
+    assert len(of_pair) == min(len(inliers), LINES_PER_PAIR)
     assert set(of_pair["of_inliers"]) == {len(inliers)}
     start = ground_positions(run, query, inliers["query_row"])
     end = ground_positions(run, train, inliers["train_row"])
@@ -68,12 +73,15 @@ def test_many_vectors_are_taken_evenly_over_the_ground() -> None:
     rng = np.random.default_rng(0)
     crowd, few = rng.uniform(0, 1000, (5000, 2)), rng.uniform([4000, 0], [5000, 1000], (20, 2))
     points = np.vstack([crowd, few])
-    chosen = layers._spread(points)
-    assert len(set(chosen)) == layers.LINES_PER_PAIR
+    chosen = spread(points, np.zeros(len(points), np.intp))
+    assert len(set(chosen)) == LINES_PER_PAIR
     assert (np.diff(chosen) > 0).all()
     assert (chosen >= 5000).sum() >= 15
-    np.testing.assert_array_equal(layers._spread(points[:50]), np.arange(50))
-    np.testing.assert_array_equal(layers._spread(np.zeros((300, 2))), np.arange(layers.LINES_PER_PAIR))
+    # Groups do not affect each other.
+    groups = np.repeat([3, 5, 7], [50, len(points), 300])
+    several = spread(np.vstack([points[:50], points, np.zeros((300, 2))]), groups)
+    after = 50 + len(points)
+    np.testing.assert_array_equal(several, np.r_[:50, chosen + 50, after : after + LINES_PER_PAIR])
 
 
 def test_geoparquet_holds_what_the_geopackage_does(judged: Judged) -> None:
@@ -179,8 +187,7 @@ def test_ground_of_another_zone_is_brought_into_the_querys() -> None:
         return SimpleNamespace(crs=wkt, transform=transforms[scene], full_shape=(1000, 1000))
 
     folder = SimpleNamespace(tile=tile, positions=pixels.__getitem__)
-    matches = pd.DataFrame({"query_row": [0], "train_row": [0]})
-    found = FeaturePositions(folder).displacements("west", "east", matches)  # type: ignore[arg-type]
+    found = KeypointPositions(folder, ["west", "east"]).displacements(FIRST_OF_BOTH)  # type: ignore[arg-type]
     np.testing.assert_allclose(found.shift, 0, atol=1e-3)
     np.testing.assert_allclose(to_ground(pixels["west"], transforms["west"]), found.start)
 
@@ -200,16 +207,17 @@ def test_vectors_and_cells_are_in_metres_whatever_the_scenes_are_in(
         return SimpleNamespace(crs=pyproj.CRS(crs).to_wkt(), transform=transform, full_shape=(300, 300))
 
     ends = {"a": np.array([[100.0, 100.0]]), "b": np.array([[102.0, 101.0]])}
-    ground = FeaturePositions(SimpleNamespace(tile=tile, positions=ends.__getitem__))  # type: ignore[arg-type]
-    found = ground.displacements("a", "b", pd.DataFrame({"query_row": [0], "train_row": [0]}))
-    (start, end) = (ground.grid("a").on_map(ends[name], "EPSG:4326")[0] for name in "ab")
+    folder = SimpleNamespace(tile=tile, positions=ends.__getitem__)
+    ground = KeypointPositions(folder, ["a", "b"])  # type: ignore[arg-type]
+    found = ground.displacements(FIRST_OF_BOTH)
+    (start, end) = (ground.grids[0].on_map(ends[name], "EPSG:4326")[0] for name in "ab")
     azimuth, _, length = pyproj.Geod(ellps="WGS84").inv(*start, *end)
     wanted = length * np.array([np.sin(np.radians(azimuth)), np.cos(np.radians(azimuth))])
     # North on the map is within two degrees of true north.
     np.testing.assert_allclose(found.shift[0], wanted, atol=4.5)
-    metric = pyproj.CRS(layers.map_crs(ground, pd.DataFrame({"scene_id": ["a", "b"]})))  # type: ignore[arg-type]
+    metric = pyproj.CRS(layers.map_crs(ground.grids))
     assert [axis.unit_name for axis in metric.axis_info] == ["metre", "metre"]
-    width, height = np.ptp(ground.grid("a").box, axis=0)
-    size, _ = cells(ground.grid("a"), 1000)
+    width, height = np.ptp(ground.grids[0].box, axis=0)
+    size, _ = cells(ground.grids[0], 1000)
     assert size == (np.ceil(height / 1000), np.ceil(width / 1000))
     assert 15_000 < width < 20_000

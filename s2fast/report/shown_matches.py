@@ -1,0 +1,118 @@
+"""Select the matches that the outputs show: a sample per pair for the page, and one for the map of displacements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from s2fast.folder.run_folder import RunFolder
+from s2fast.report.displacements import KeypointPositions
+from s2fast.report.match_columns import INLIER, MatchColumns, rank_within, stored_matches
+
+MOST_MATCHES = 150
+"""Maximum number of matches per pair in the page."""
+
+_MATCHES_BYTES = 8_000_000
+"""Size limit of the matches of all pairs together."""
+
+_BYTES_PER_MATCH = 19
+
+LINES_PER_PAIR = 200
+"""Maximum number of vectors per pair on the map: the run folder has all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMatches:
+    """Samples of a run's matches, in ascending order of pair."""
+
+    positions: KeypointPositions
+    """The positions of the scenes' keypoints."""
+    page: MatchColumns
+    """At most `matches_per_pair` matches of each pair, see `nearest_of_each_kind`."""
+    map: MatchColumns
+    """At most `LINES_PER_PAIR` inliers of each verified pair, see `spread`."""
+    inliers: npt.NDArray[np.intp]
+    """Number of stored inliers of each verified pair; 0 for the others."""
+
+    @classmethod
+    def of(
+        cls, folder: RunFolder, pairs: pd.DataFrame, blocks: Sequence[str], scene_ids: Sequence[str]
+    ) -> ShownMatches:
+        """Select the matches of all pairs, reading every block once; the parameters are those of `stored_matches`."""
+        positions = KeypointPositions(folder, scene_ids)
+        verified = pairs["verified"].fillna(False).to_numpy(np.bool_)
+        most = matches_per_pair(len(pairs))
+        inliers = np.zeros(len(pairs), np.intp)
+        on_page, on_map = [], []
+        for matches in stored_matches(folder, pairs, blocks, scene_ids):
+            on_page.append(nearest_of_each_kind(matches, most))
+            agreeing = matches[(matches.kind == INLIER) & verified[matches.pair]]
+            judged, counts = np.unique(agreeing.pair, return_counts=True)
+            inliers[judged] = counts
+            on_map.append(agreeing[spread(positions.starts(agreeing), agreeing.pair)])
+        return cls(positions, MatchColumns.joined(on_page), MatchColumns.joined(on_map), inliers)
+
+
+def matches_per_pair(pairs: int) -> int:
+    """Return the maximum number of matches per pair in the page.
+
+    Examples
+    --------
+    >>> matches_per_pair(1225), matches_per_pair(19_900)
+    (150, 21)
+    """
+    return min(MOST_MATCHES, _MATCHES_BYTES // (_BYTES_PER_MATCH * max(pairs, 1)))
+
+
+def nearest_of_each_kind(matches: MatchColumns, most: int) -> MatchColumns:
+    """Return at most `most` matches of each pair, the nearest descriptors of each kind, inliers first.
+
+    At most two thirds of them are inliers if there are enough others.
+    """
+    if not len(matches):
+        return matches
+    other = matches.kind != INLIER
+    ranked = np.lexsort((matches.distance, other, matches.pair))
+    matches, other = matches[ranked], other[ranked]
+    member, _ = _groups(matches.pair)
+    inliers, others = np.bincount(2 * member + other, minlength=2 * (int(member[-1]) + 1)).reshape(-1, 2).T
+    first = np.minimum(inliers, np.maximum(2 * most // 3, most - others))[member]
+    return matches[rank_within(other, member) < np.where(other, most - first, first)]
+
+
+def spread(points: npt.NDArray[np.float64], group: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Select at most `LINES_PER_PAIR` points of each group, evenly over the ground.
+
+    The points of a group are taken from the cells of a square grid: the first of each cell, then the second, and so on.
+
+    Parameters
+    ----------
+    points : (n, 2) float64
+        Positions.
+    group : (n,) intp
+        Groups, in ascending order.
+
+    Returns
+    -------
+    (k,) intp
+        Rows of the selected points, ascending.
+    """
+    if not len(points):
+        return np.zeros(0, np.intp)
+    member, starts = _groups(group)
+    low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+    side = np.maximum((high - low).max(axis=1) / np.sqrt(LINES_PER_PAIR), np.finfo(float).tiny)
+    column, row = ((points - low[member]) // side[member, None]).T
+    in_turn = np.lexsort((rank_within(row, column, member), member))
+    return np.sort(in_turn[rank_within(member[in_turn]) < LINES_PER_PAIR])
+
+
+def _groups(group: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return the number of each row's group, from 0, and the first row of each group; groups ascend."""
+    is_first = np.ones(len(group), np.bool_)
+    is_first[1:] = np.diff(group) != 0
+    return np.cumsum(is_first) - 1, np.flatnonzero(is_first)
