@@ -14,7 +14,7 @@ _MOST_CELLS = 1 << 20
 """Squares are numbered by their place in their bounding box, which may have at most this many."""
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[::1], f8, f8, f8, i8)", nogil=True)
 def biweight_mean(
     points: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], x: float, y: float, reach: float, rounds: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
@@ -45,7 +45,7 @@ def biweight_mean(
     return np.array([x, y]), final, slope
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[::1], f8)", nogil=True)
 def near(points: npt.NDArray[np.float64], middle: npt.NDArray[np.float64], reach: float) -> npt.NDArray[np.bool_]:
     """Return which of (k, 2) points are at most `reach` from the middle: (k,) bool."""
     found = np.empty(len(points), np.bool_)
@@ -54,7 +54,7 @@ def near(points: npt.NDArray[np.float64], middle: npt.NDArray[np.float64], reach
     return found
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[:,::1], f8[::1], b1[::1], f8, f8)", nogil=True)
 def trend(
     at: npt.NDArray[np.float64],
     moved: npt.NDArray[np.float64],
@@ -160,7 +160,7 @@ def _numbered(
     return number, found
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8, f8)", nogil=True)
 def scatter(
     at: npt.NDArray[np.float64],
     points: npt.NDArray[np.float64],
@@ -237,7 +237,7 @@ def _sort(rows: npt.NDArray[np.int64], at: npt.NDArray[np.float64], axis: int, b
         width *= 2
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[::1], b1[::1], i8)", nogil=True)
 def votes_of_blocks(
     at: npt.NDArray[np.float64], share: npt.NDArray[np.float64], agrees: npt.NDArray[np.bool_], halvings: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

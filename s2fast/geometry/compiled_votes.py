@@ -11,7 +11,7 @@ import numpy.typing as npt
 from s2fast_kernels.compiled import njit
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[:,::1], f8[::1], i4[::1], i4[::1])", nogil=True)
 def gathered(
     query_m: npt.NDArray[np.float64],
     train_m: npt.NDArray[np.float64],
@@ -30,7 +30,7 @@ def gathered(
     return here, there, size
 
 
-@njit(nogil=True)
+@njit("(f4[:,::1], f4[:,::1], i4[::1], i4[::1], i8)", nogil=True)
 def moved_px(
     query_xy: npt.NDArray[np.float32],
     train_xy: npt.NDArray[np.float32],
@@ -46,7 +46,7 @@ def moved_px(
     return moved
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[:,::1], b1[::1], f8, f8, f8, f8)", nogil=True)
 def displacements(
     query_m: npt.NDArray[np.float64],
     train_m: npt.NDArray[np.float64],
@@ -128,7 +128,7 @@ def _cells(
     return cell, start, order, across, down
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[::1], b1[::1], f8, f8)", nogil=True)
 def shares(
     at: npt.NDArray[np.float64], size: npt.NDArray[np.float64], near: npt.NDArray[np.bool_], reach: float, half: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -195,7 +195,7 @@ def _highest(votes: npt.NDArray[np.float32]) -> tuple[int, int, float]:
     return row, column, float(best)
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[::1], i8, f8, f4[:,::1], f8)", nogil=True)
 def highest_votes(
     moved: npt.NDArray[np.float64],
     share: npt.NDArray[np.float64],

@@ -68,7 +68,7 @@ def _products(
     return np.asarray(np.add.reduceat(parts[::2] + parts[1::2], fixed_pattern.STARTS))
 
 
-@njit(nogil=True)
+@njit("(u8[::1], u8[::1], i4[::1], i4[::1], i8)", nogil=True)
 def _outlines_match(
     query: npt.NDArray[np.uint64],
     train: npt.NDArray[np.uint64],
@@ -85,7 +85,7 @@ def _outlines_match(
     return same
 
 
-@njit(nogil=True)
+@njit("(u1[:,::1], u1[:,::1], i4[::1], i4[::1], f4[:,::1], i8, i8, i8)", nogil=True)
 def _identical(
     query: npt.NDArray[np.uint8],
     train: npt.NDArray[np.uint8],
@@ -125,7 +125,7 @@ def _identical(
     return found, copied, count
 
 
-@njit(nogil=True)
+@njit("(f4[:,::1], f4[:,::1], i8[::1], i8[::1])", nogil=True)
 def _sum_of_products(
     query: npt.NDArray[np.float32],
     train: npt.NDArray[np.float32],

@@ -79,7 +79,7 @@ def _count_row_bins(squares, first, count, valid, row, edges, counts):  # type: 
             counts[np.searchsorted(edges, squares[first + j], side="right")] += 1
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(u1[:,:], f4, i8, i8, i8, i8, b1[:,:], f4[::1], i8, i8[::1], f4[::1])", nogil=True, error_model="numpy")
 def _count(block, unit, top, bottom, left, right, valid, taps, shift, counts, edges):  # type: ignore[no-untyped-def]
     """Blur, derive and count row by row, keeping only five rows blurred along x and three smoothed rows."""
     height, width = block.shape

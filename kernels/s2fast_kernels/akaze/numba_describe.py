@@ -210,7 +210,11 @@ def _compare(cells, larger, smaller, flags, octets, words, row):  # type: ignore
         words[row, word] = bits
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(
+    '(f4[::1], f4[::1], f4[::1], i8, i8, i4[:,::1], f4[:,::1], i4[:,::1], i8, i8, b1, i4[::1], i4[::1], f4[::1], Array(i4, 2, "C", readonly=True), f4[::1], u8[:,::1])',
+    nogil=True,
+    error_model="numpy",
+)
 def describe(  # type: ignore[no-untyped-def]
     image,
     dx,

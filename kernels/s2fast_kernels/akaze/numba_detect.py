@@ -31,7 +31,7 @@ def _gradient_row(src, row, radius, dx, dy, w, centre, corner):  # type: ignore[
         )
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(f4[:,::1], f4[:,::1], f4[:,::1], i8, i8, i8, f4, f4)", nogil=True, error_model="numpy")
 def gradient(smoothed, dx, dy, height, width, radius, centre, corner):  # type: ignore[no-untyped-def]
     """Compute the first derivatives of a level with Scharr-like 3 x 3 taps, `radius` pixels apart.
 
@@ -135,7 +135,11 @@ def _scan_row(det, above, here, below, w, threshold, row, x0, found, position, s
     return found
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(
+    "(f4[:,::1], f4[:,::1], i8, i8, i8, i8, i8, f4, f4, f4, f4[:,::1], i4[:,::1], f4[:,::1])",
+    nogil=True,
+    error_model="numpy",
+)
 def detect(dx, dy, y0, y1, x0, x1, radius, centre, corner, threshold, det, position, shape):  # type: ignore[no-untyped-def]
     """Find the strict 3 x 3 maxima of the Hessian's determinant in rows [y0, y1), columns [x0, x1).
 

@@ -43,7 +43,7 @@ def _first_alive(columns, alive, x, radius, rows, cursor, end):  # type: ignore[
     return -1
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(i4[::1], i8)", nogil=True, error_model="numpy")
 def row_starts(rows, row_count):  # type: ignore[no-untyped-def]
     """Return the index of the first candidate of each row, then the number of candidates: (row_count + 1,) int64."""
     starts = np.zeros(row_count + 1, np.int64)
@@ -54,7 +54,7 @@ def row_starts(rows, row_count):  # type: ignore[no-untyped-def]
     return starts
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(i4[::1], i4[::1], i8[::1], f4[::1], i8)", nogil=True, error_model="numpy")
 def same_level(rows, columns, starts, response, radius):  # type: ignore[no-untyped-def]
     """Suppress candidates within a level: in raster order, compare each with the first surviving one near it.
 
@@ -92,7 +92,11 @@ def same_level(rows, columns, starts, response, radius):  # type: ignore[no-unty
     return alive
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(
+    "(i4[::1], i4[::1], f4[::1], b1[::1], i8, i8, i8, i4[::1], i8[::1], f4[::1], b1[::1])",
+    nogil=True,
+    error_model="numpy",
+)
 def kill_weaker(  # type: ignore[no-untyped-def]
     rows, columns, response, alive, up, down, radius, other_columns, other_starts, other_response, other_alive
 ):

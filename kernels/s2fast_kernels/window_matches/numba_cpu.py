@@ -64,7 +64,10 @@ def _selected(
     return query_row, train_row, distance, second
 
 
-@njit(nogil=True)
+@njit(
+    "(Tuple((u8[:,::1], f8[::1], f8[::1], i8[::1])), Tuple((i8[::1], i8[::1], f8[:,::1])), Tuple((u8[:,::1], f8[::1], f8[::1], i8[::1])), Tuple((i8[::1], i8[::1], f8[:,::1])), UniTuple(f8, 2), f8, f8, i8, b1)",
+    nogil=True,
+)
 def _trial(
     query: Rows,
     query_strips: Strips,
