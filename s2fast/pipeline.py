@@ -29,6 +29,7 @@ from s2fast.regions.rows import summarize_rows
 from s2fast.stages import extract, ingest, keys, match, report, verify
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.result import StageResult
+from s2fast.work.compilation import begin_compiling
 from s2fast.work.executors import Workplace, open_workplace
 from s2fast.work.progress import Progress
 from s2fast_kernels.machine import available_cores
@@ -121,6 +122,8 @@ def run_stages(
         folder.create(record.asked.job)
         for damage in list(find_damage(folder, quick=True)):
             _discard(damage, folder)
+        if not record.history.tables_key:
+            resources.callback(begin_compiling(workplace, progress))
         changed = _run_all(stages, record, folder, workplace, progress, lock)
     if not changed:
         progress.print_line(f"nothing to do: {folder} is up to date")

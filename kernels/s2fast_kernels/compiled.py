@@ -21,7 +21,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.core import caching
+from numba.core import caching, sigutils
 from numba.core.registry import cpu_target
 from numba.misc.appdirs import AppDirs
 
@@ -68,22 +68,14 @@ def compile_module(module: str) -> None:
     importlib.import_module(module)
     for dispatcher, signatures in _declared[module]:
         for signature in signatures:
-            dispatcher.compile(signature)
+            # A tuple of types, as in calls: numba would keep the code of other forms under other keys.
+            dispatcher.compile(sigutils.normalize_signature(signature)[0])
     _mark(module).touch()
 
 
 def is_compiled(module: str) -> bool:
     """Return whether `compile_module` has compiled a module in its present version, for this processor."""
     return _mark(module).exists()
-
-
-def is_kept() -> bool:
-    """Return whether compiled code can be written to `cache_folder`."""
-    try:
-        _try_writing(cache_folder())
-    except OSError:
-        return False
-    return True
 
 
 @cache
@@ -178,14 +170,15 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
         try:
             super().save_overload(signature, compiled)
         except OSError as error:
-            _warn_unkept(error.strerror)
+            warn_unkept(error.strerror)
 
 
 @cache
-def _warn_unkept(reason: str) -> None:
+def warn_unkept(reason: str) -> None:
+    """Warn, once per process and reason, that compiled code is not kept."""
     log.warning(
-        "compiled kernels cannot be kept in %s: %s; every process compiles them again, which takes up to half a minute: "
-        "set NUMBA_CACHE_DIR to a writable folder",
+        "compiled kernels cannot be kept in %s: %s; every process compiles them again, for up to half a minute: set "
+        "NUMBA_CACHE_DIR to a writable folder",
         cache_folder(),
         reason,
     )

@@ -15,8 +15,10 @@ from s2fast_kernels.akaze.numba_scale_space import (
     scharr_square_row,
 )
 from s2fast_kernels.compiled import njit
+from s2fast_kernels.compiled_arrays import empty_table, zeros_table
 
 _TAPS = gauss_taps(5, 1.0)
+_PAD, _ZERO, _ONE, _FOUR, _EIGHT = np.int64(PAD), np.int64(0), np.int64(1), np.int64(4), np.int64(8)
 
 
 def count_fine(
@@ -76,7 +78,15 @@ def _count_row_bins(squares, first, count, valid, row, edges, counts):  # type: 
     everywhere = valid.size == 0
     for j in range(count):
         if everywhere or valid[row, j]:
-            counts[np.searchsorted(edges, squares[first + j], side="right")] += 1
+            # The number of edges that are not above the value, by bisection.
+            value, low, high = squares[first + j], 0, len(edges)
+            while low < high:
+                middle = (low + high) // 2
+                if edges[middle] <= value:
+                    low = middle + 1
+                else:
+                    high = middle
+            counts[low] += 1
 
 
 @njit("(u1[:,:], f4, i8, i8, i8, i8, b1[:,:], f4[::1], i8, i8[::1], f4[::1])", nogil=True, error_model="numpy")
@@ -84,17 +94,17 @@ def _count(block, unit, top, bottom, left, right, valid, taps, shift, counts, ed
     """Blur, derive and count row by row, keeping only five rows blurred along x and three smoothed rows."""
     height, width = block.shape
     w = np.uint64(width)
-    raw = np.empty((2 * PAD + 1, width + 2 * PAD), np.float32)
-    rows = np.empty((8, width), np.float32)
-    smooth = np.zeros((4, width + 2 * PAD), np.float32)
-    squares = np.empty((1, width), np.float32)
+    raw = empty_table(_PAD + _PAD + _ONE, width + 2 * PAD, np.float32)
+    rows = empty_table(_EIGHT, width, np.float32)
+    smooth = zeros_table(_FOUR, width + 2 * PAD, np.float32)
+    squares = empty_table(_ONE, width, np.float32)
     bits = squares[0].view(np.int32)
     last = height - 1
     largest = np.int32(0)
     for front in range(height + 2):
         if front < height:
             load(block[front : front + 1], raw, unit)
-            blur_row5(raw, PAD, rows, front & 7, w, taps[0], taps[1], taps[2])
+            blur_row5(raw, _PAD, rows, front & 7, w, taps[0], taps[1], taps[2])
         i = front - 2
         if i < 0:
             continue
@@ -102,7 +112,7 @@ def _count(block, unit, top, bottom, left, right, valid, taps, shift, counts, ed
         blur_column5(rows, a, b, i & 7, d, e, smooth, i & 3, w, taps[0], taps[1], taps[2])
         row = i - 1
         if top <= row < bottom:
-            scharr_square_row(smooth, (row - 1) & 3, row & 3, i & 3, squares, 0, w)
+            scharr_square_row(smooth, (row - 1) & 3, row & 3, i & 3, squares, _ZERO, w)
             if len(edges) == 0:
                 peak = _count_row_fine(bits, left, right - left, valid, row - top, shift, counts)
                 largest = max(largest, peak)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast_kernels.compiled import njit
+from s2fast_kernels.compiled_arrays import empty
 
 PAD = 8
 """Frame around every plane [px]; at least the largest stencil radius."""
@@ -101,7 +102,7 @@ def _blur_column9(rows, s, out, row, w, taps):  # type: ignore[no-untyped-def]
 def base_blur(plane, out, height, width, taps, rows):  # type: ignore[no-untyped-def]
     """Blur with 9 x 9 taps, replicating the image's edge; `rows` is scratch memory of at least 16 rows."""
     w = np.uint64(width)
-    slots = np.empty(9, np.int64)
+    slots = empty(np.int64(9), np.int64)
     for front in range(height + 4):
         if front < height:
             _blur_row9(plane, PAD + front, rows, front & 15, w, taps)
