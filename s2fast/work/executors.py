@@ -158,7 +158,8 @@ class _DaskExecutor(Executor):
         """Submit a call; raise `BrokenExecutor` if the connection is lost."""
         if self._client.status != "running":
             raise BrokenExecutor("no connection to the scheduler")
-        remote = self._client.submit(fn, *args, pure=False, workers=self._worker, **kwargs)
+        where = {} if self._worker is None else {"workers": self._worker, "allow_other_workers": True}
+        remote = self._client.submit(fn, *args, pure=False, **where, **kwargs)
         future: Future[Any] = Future()
         # Release the result of a cancelled call; Dask's own cancel() would block on the scheduler.
         future.add_done_callback(lambda done: remote.release() if done.cancelled() else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -44,7 +46,7 @@ def count_fine(
         The largest squared gradient.
     """
     counts = np.zeros(bins, np.int64)
-    largest = _count(block, _unit(block), *inner, valid, _TAPS, shift, counts, np.zeros(0, np.float32))
+    largest = _count(*_contiguous(block, valid), _unit(block), *inner, _TAPS, shift, counts, np.zeros(0, np.float32))
     return counts, np.int32(largest).view(np.float32)
 
 
@@ -53,8 +55,13 @@ def count_bins(
 ) -> npt.NDArray[np.int64]:
     """Count squared gradients between ascending edges; return ``len(edges) + 1`` counts."""
     counts = np.zeros(len(edges) + 1, np.int64)
-    _count(block, _unit(block), *inner, valid, _TAPS, 0, counts, edges)
+    _count(*_contiguous(block, valid), _unit(block), *inner, _TAPS, 0, counts, edges)
     return counts
+
+
+def _contiguous(block: Pixels, valid: npt.NDArray[np.bool_]) -> tuple[Any, Any]:
+    """Copy parts of larger arrays: numba would compile for both layouts."""
+    return np.ascontiguousarray(block), np.ascontiguousarray(valid)
 
 
 def _unit(block: Pixels) -> np.float32:
@@ -89,8 +96,8 @@ def _count_row_bins(squares, first, count, valid, row, edges, counts):  # type: 
             counts[low] += 1
 
 
-@njit("(u1[:,:], f4, i8, i8, i8, i8, b1[:,:], f4[::1], i8, i8[::1], f4[::1])", nogil=True, error_model="numpy")
-def _count(block, unit, top, bottom, left, right, valid, taps, shift, counts, edges):  # type: ignore[no-untyped-def]
+@njit("(u1[:,::1], b1[:,::1], f4, i8, i8, i8, i8, f4[::1], i8, i8[::1], f4[::1])", nogil=True, error_model="numpy")
+def _count(block, valid, unit, top, bottom, left, right, taps, shift, counts, edges):  # type: ignore[no-untyped-def]
     """Blur, derive and count row by row, keeping only five rows blurred along x and three smoothed rows."""
     height, width = block.shape
     w = np.uint64(width)

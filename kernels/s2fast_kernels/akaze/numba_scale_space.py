@@ -59,7 +59,7 @@ def reflect_frame(plane, height, width, reach):  # type: ignore[no-untyped-def]
             plane[PAD + height - 1 + i, j] = plane[PAD + height - 1 - i, j]
 
 
-@njit("(u1[:,:], f4[:,::1], f4)", "(f4[:,::1], f4[:,::1], f4)", nogil=True, error_model="numpy")
+@njit("(u1[:,::1], f4[:,::1], f4)", "(f4[:,::1], f4[:,::1], f4)", nogil=True, error_model="numpy")
 def load(block, plane, unit):  # type: ignore[no-untyped-def]
     """Write a block of pixel values times `unit` to a plane, and replicate the ends of rows into the frame."""
     height, width = block.shape

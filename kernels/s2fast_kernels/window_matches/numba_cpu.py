@@ -87,13 +87,13 @@ def _trial(
 ) -> Columns:
     """Search one train at one place, and select."""
     keys, train_keys = empty_table(_TWO, len(query[3]), np.int64), empty_table(_TWO, len(train[3]), np.int64)
-    for found in (keys, train_keys):
+    for smallest in (keys, train_keys):
         for k in range(2):
-            for i in range(found.shape[1]):
-                found[k, i] = NO_KEY
+            for i in range(smallest.shape[1]):
+                smallest[k, i] = NO_KEY
     search(query, query_strips, train, train_strips, away, radius, keys, train_keys)
-    columns: Columns = _selected(query[3], keys, train[3], train_keys, ratio, max_distance, mutual)
-    return columns
+    found: Columns = _selected(query[3], keys, train[3], train_keys, ratio, max_distance, mutual)
+    return found
 
 
 def window_matches(
