@@ -16,9 +16,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
 
@@ -56,9 +57,9 @@ _PATIENCE_S = 120.0
 _DONE, _FAILED = "done", "failed"
 
 
-def missing_modules() -> list[str]:
-    """Return the modules that are not compiled for this processor."""
-    return [module for module in MODULES if not compiled.is_compiled(module)]
+def missing_modules(modules: Iterable[str] = MODULES) -> list[str]:
+    """Return those of the modules that are not compiled for this processor."""
+    return [module for module in modules if not compiled.is_compiled(module)]
 
 
 class Compilation:
@@ -179,10 +180,10 @@ def _read(modules: queue.SimpleQueue[str]) -> None:
     os._exit(0)  # the run needs nothing more, or has ended
 
 
-def compile_missing() -> None:
-    """Compile all missing modules with all cores; for workers on other machines."""
+def compile_missing(modules: Iterable[str] = MODULES) -> None:
+    """Compile the missing modules with all cores; for workers on other machines."""
     if compiled.is_kept():
-        compilation = Compilation(missing_modules(), available_cores())
+        compilation = Compilation(missing_modules(modules), available_cores())
         try:
             compilation.wait()
         finally:
@@ -198,12 +199,14 @@ class AnnouncedCompilation:
         Where to print.
     threads
         Maximum number of processes; 0: one per core.
+    modules
+        Modules that are needed.
     """
 
-    def __init__(self, progress: Progress, threads: int = 0) -> None:
+    def __init__(self, progress: Progress, threads: int = 0, modules: Iterable[str] = MODULES) -> None:
         self._progress = progress
         self._compilation: Compilation | None = None
-        missing = missing_modules()
+        missing = missing_modules(modules)
         if not missing:
             return
         if not compiled.is_kept():
@@ -233,14 +236,14 @@ class AnnouncedCompilation:
             self._compilation = None
 
 
-def begin_compiling(workplace: Workplace, progress: Progress) -> Callable[[], None]:
-    """Begin to compile the kernels that the workplace's machines lack; return a function that ends this.
+def begin_compiling(workplace: Workplace, progress: Progress, modules: Sequence[str]) -> Callable[[], None]:
+    """Begin to compile the modules that the workplace's machines lack; return a function that ends this.
 
     The workplace's ``wait_for_kernels`` waits for it.
     """
-    hosts = workplace.submit_to_hosts(compile_missing)
+    hosts = workplace.submit_to_hosts(partial(compile_missing, modules))
     if hosts is None:
-        compilation = AnnouncedCompilation(progress, workplace.threads * workplace.slots)
+        compilation = AnnouncedCompilation(progress, workplace.threads * workplace.slots, modules)
         workplace.wait_for_kernels = compilation.wait
         return compilation.close
     workplace.wait_for_kernels = lambda: _wait_for_hosts(hosts)

@@ -16,6 +16,8 @@ import pytest
 
 import s2fast
 import s2fast_kernels
+from s2fast.config import load_config
+from s2fast.pipeline import _compiled_modules
 from s2fast.tools import doctor
 from s2fast.work import compilation
 from s2fast.work.compilation import MODULES, AnnouncedCompilation, Compilation
@@ -147,10 +149,9 @@ def test_a_folder_that_is_not_writable_is_one_warning(
 
 
 @pytest.mark.usefixtures("missing")
-def test_a_failure_is_a_warning(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(compilation, "MODULES", ("s2fast.no_such_module",))
+def test_a_failure_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     lines = Lines()
-    AnnouncedCompilation(lines).wait()
+    AnnouncedCompilation(lines, modules=("s2fast.no_such_module",)).wait()
     assert lines.printed[0] == "compiling kernels, once for this machine: 1 to do"
     assert not any("done in" in line for line in lines.printed)
     (warning,) = caplog.records
@@ -193,3 +194,15 @@ def test_doctor_names_the_folder(done: int, text: str, monkeypatch: pytest.Monke
     assert (text or f"{len(MODULES)} of {len(MODULES)} compiled for this processor") in line.result
     assert f"in {compiled.cache_folder()}" in line.result
     assert line.remedy == ("s2fast doctor --compile" if text else "")
+
+
+def test_only_what_the_settings_call_is_compiled() -> None:
+    def modules(**overrides: object) -> set[str]:
+        return set(_compiled_modules(load_config(overrides={k.replace("__", "."): v for k, v in overrides.items()})))
+
+    akaze = {module for module in MODULES if ".akaze." in module}
+    window = {"s2fast_kernels.window_matches.numba_cpu"}
+    assert modules() == set(MODULES)
+    assert modules(features__backend="opencv") == set(MODULES) - akaze
+    assert modules(matching__mode="exhaustive", verification__enabled=False) == akaze
+    assert modules(features__backend="opencv", verification__enabled=False) == window
