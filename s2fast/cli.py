@@ -412,9 +412,18 @@ def demo(
 
 
 @app.command(epilog="Example: s2fast doctor")
-def doctor() -> None:
+def doctor(
+    compiles: Annotated[
+        bool, typer.Option("--compile", help="First compile the kernels, as the first run does; for container images")
+    ] = False,
+) -> None:
     """Show what this machine can run, what is missing, and the command that installs it."""
     from s2fast.tools.doctor import examine
+    from s2fast.work.compilation import AnnouncedCompilation
+    from s2fast.work.progress import progress_for_stderr
+
+    if compiles:
+        AnnouncedCompilation(progress_for_stderr()).wait()
 
     findings = examine()
     width = max(len(finding.topic) for finding in findings)

@@ -30,6 +30,7 @@ from s2fast.report.thumbnails import drawn_ahead
 from s2fast.stages import extract, ingest, keys, match, report, verify
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.result import StageResult
+from s2fast.work.compilation import MODULES, begin_compiling
 from s2fast.work.executors import Workplace, open_workplace
 from s2fast.work.progress import Progress
 from s2fast_kernels.machine import available_cores
@@ -122,10 +123,23 @@ def run_stages(
         folder.create(record.asked.job)
         for damage in list(find_damage(folder, quick=True)):
             _discard(damage, folder)
+        if not record.history.tables_key:
+            resources.callback(begin_compiling(workplace, progress, _compiled_modules(job.config)))
         changed = _run_all(stages, record, folder, workplace, progress, lock)
     if not changed:
         progress.print_line(f"nothing to do: {folder} is up to date")
     return record
+
+
+def _compiled_modules(config: Config) -> list[str]:
+    """Return the modules of compiled kernels that a run with these settings calls."""
+    windowed = config.matching.mode == "windowed" and MatchingRule.of(config.matching).backend == "numba"
+    used = {
+        "s2fast_kernels.akaze.": detectors.backend_name(config.features) == "numba",
+        "s2fast_kernels.window_matches.": windowed,
+        "s2fast.": config.verification.enabled and config.matching.backend != "reference",
+    }
+    return [module for module in MODULES if any(module.startswith(start) for start in used if used[start])]
 
 
 def _run_all(

@@ -6,8 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from s2fast.work.compilation import compile_missing
 from tests.archives import Archive, write_archive
 from tests.judged import Judged, judge
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the kernels once, before pytest-xdist starts workers that would each compile them."""
+    if not hasattr(config, "workerinput"):
+        compile_missing()
 
 
 @pytest.fixture(scope="session")

@@ -9,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast_kernels.compiled import njit
+from s2fast_kernels.compiled_arrays import empty, filled, zeros, zeros_table
+
+_NONE, _TWO, _THREE = np.int64(-1), np.int64(2), np.int64(3)  # not plain numbers: see `compiled_arrays`
 
 _MOST_CELLS = 1 << 20
 """Squares are numbered by their place in their bounding box, which may have at most this many."""
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[::1], f8, f8, f8, i8)", nogil=True)
 def biweight_mean(
     points: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], x: float, y: float, reach: float, rounds: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
@@ -36,25 +39,27 @@ def biweight_mean(
         if max(abs(x - before_x), abs(y - before_y)) < 1e-5 * reach:
             break
     slope = 0.0
-    final = np.empty(count)
+    final = empty(count, np.float64)
     for i in range(count):
         dx, dy = points[i, 0] - x, points[i, 1] - y
         near = max(0.0, 1 - (dx * dx + dy * dy) / limit)
         final[i] = weight[i] * (near * near)
         slope += weight[i] * (near * near - 2 * (1 - near) * near)
-    return np.array([x, y]), final, slope
+    middle = empty(_TWO, np.float64)
+    middle[0], middle[1] = x, y
+    return middle, final, slope
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[::1], f8)", nogil=True)
 def near(points: npt.NDArray[np.float64], middle: npt.NDArray[np.float64], reach: float) -> npt.NDArray[np.bool_]:
     """Return which of (k, 2) points are at most `reach` from the middle: (k,) bool."""
-    found = np.empty(len(points), np.bool_)
+    found: npt.NDArray[np.bool_] = empty(len(points), np.bool_)
     for i in range(len(points)):
         found[i] = np.hypot(points[i, 0] - middle[0], points[i, 1] - middle[1]) <= reach
     return found
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[:,::1], f8[::1], b1[::1], f8, f8)", nogil=True)
 def trend(
     at: npt.NDArray[np.float64],
     moved: npt.NDArray[np.float64],
@@ -138,7 +143,7 @@ def _numbered(
 
     The count is -1 if the squares are too far apart.
     """
-    number = np.full(len(column), -1, np.int64)
+    number = filled(len(column), _NONE, np.int64)
     low_x, high_x, low_y, high_y = 1 << 62, -(1 << 62), 1 << 62, -(1 << 62)
     for i in range(len(column)):
         if counted[i] > 0:
@@ -149,7 +154,7 @@ def _numbered(
     width, height, found = high_x - low_x + 1, high_y - low_y + 1, 0
     if float(width) * float(height) > _MOST_CELLS:
         return number, -1
-    taken = np.full(width * height, -1, np.int64)
+    taken = filled(width * height, _NONE, np.int64)
     for i in range(len(column)):
         if counted[i] > 0:
             place = (row[i] - low_y) * width + column[i] - low_x
@@ -160,7 +165,7 @@ def _numbered(
     return number, found
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8, f8)", nogil=True)
 def scatter(
     at: npt.NDArray[np.float64],
     points: npt.NDArray[np.float64],
@@ -196,14 +201,14 @@ def scatter(
         Sum of the squares' weights, and sum of their squares.
     """
     count = len(at)
-    column, row = np.empty(count, np.int64), np.empty(count, np.int64)
+    column, row = empty(count, np.int64), empty(count, np.int64)
     for i in range(count):
         column[i] = int(np.floor(at[i, 0] / grid / square_px))
         row[i] = int(np.floor(at[i, 1] / grid / square_px))
     number, squares = _numbered(column, row, counted)
     if squares < 0:
         return -1, 0.0, 0.0, 0.0
-    sums = np.zeros((squares, 3))
+    sums = zeros_table(squares, _THREE, np.float64)
     for i in range(count):
         if number[i] >= 0:
             sums[number[i], 0] += counted[i] * (points[i, 0] - middle[0])
@@ -237,7 +242,7 @@ def _sort(rows: npt.NDArray[np.int64], at: npt.NDArray[np.float64], axis: int, b
         width *= 2
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[::1], b1[::1], i8)", nogil=True)
 def votes_of_blocks(
     at: npt.NDArray[np.float64], share: npt.NDArray[np.float64], agrees: npt.NDArray[np.bool_], halvings: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -260,10 +265,12 @@ def votes_of_blocks(
         Sums of the weights in every block, of those that agree and of all.
     """
     count = len(at)
-    order, buffer = np.arange(count), np.empty(count, np.int64)
-    ends = np.array([0, count])
+    order, buffer, ends = empty(count, np.int64), empty(count, np.int64), empty(_TWO, np.int64)
+    for i in range(count):
+        order[i] = i
+    ends[0], ends[1] = 0, count
     for _ in range(halvings):
-        halved = np.empty(2 * len(ends) - 1, np.int64)
+        halved = empty(2 * len(ends) - 1, np.int64)
         for part in range(len(ends) - 1):
             first, end = ends[part], ends[part + 1]
             halved[2 * part], halved[2 * part + 1] = first, first + (end - first) // 2
@@ -278,7 +285,7 @@ def votes_of_blocks(
             _sort(rows, at, axis, buffer)
         halved[-1] = count
         ends = halved
-    votes, witnesses = np.zeros(len(ends) - 1), np.zeros(len(ends) - 1)
+    votes, witnesses = zeros(len(ends) - 1, np.float64), zeros(len(ends) - 1, np.float64)
     for part in range(len(ends) - 1):
         for i in order[ends[part] : ends[part + 1]]:
             witnesses[part] += share[i]

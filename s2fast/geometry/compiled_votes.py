@@ -9,9 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast_kernels.compiled import njit
+from s2fast_kernels.compiled_arrays import empty, empty_table, zeros, zeros_table
+
+_TWO, _THREE = np.int64(2), np.int64(3)  # not plain numbers: see `compiled_arrays`
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[:,::1], f8[::1], i4[::1], i4[::1])", nogil=True)
 def gathered(
     query_m: npt.NDArray[np.float64],
     train_m: npt.NDArray[np.float64],
@@ -21,7 +24,8 @@ def gathered(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return positions of either side, (k, 2) each, and the query's sizes of k matches."""
     count = len(query_row)
-    here, there, size = np.empty((count, 2)), np.empty((count, 2)), np.empty(count)
+    here, there = empty_table(count, _TWO, np.float64), empty_table(count, _TWO, np.float64)
+    size = empty(count, np.float64)
     for i in range(count):
         q, t = query_row[i], train_row[i]
         here[i, 0], here[i, 1] = query_m[q, 0], query_m[q, 1]
@@ -30,7 +34,7 @@ def gathered(
     return here, there, size
 
 
-@njit(nogil=True)
+@njit("(f4[:,::1], f4[:,::1], i4[::1], i4[::1], i8)", nogil=True)
 def moved_px(
     query_xy: npt.NDArray[np.float32],
     train_xy: npt.NDArray[np.float32],
@@ -39,14 +43,14 @@ def moved_px(
     reduction: int,
 ) -> npt.NDArray[np.float32]:
     """Return train position minus query position of k matches on the tiles: (k, 2) [px]."""
-    moved = np.empty((len(query_row), 2), np.float32)
+    moved: npt.NDArray[np.float32] = empty_table(len(query_row), _TWO, np.float32)
     for i in range(len(query_row)):
         for axis in range(2):
             moved[i, axis] = (train_xy[train_row[i], axis] - query_xy[query_row[i], axis]) / np.float32(reduction)
     return moved
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[:,::1], b1[::1], f8, f8, f8, f8)", nogil=True)
 def displacements(
     query_m: npt.NDArray[np.float64],
     train_m: npt.NDArray[np.float64],
@@ -81,8 +85,8 @@ def displacements(
         Rows within the search area and on ground.
     """
     count = len(query_m)
-    moved, within = np.empty((count, 2)), np.empty(count, np.bool_)
-    rows = np.empty(count, np.int64)
+    moved, within = empty_table(count, _TWO, np.float64), empty(count, np.bool_)
+    rows = empty(count, np.int64)
     found = 0
     for i in range(count):
         moved[i, 0] = (train_m[i, 0] - query_m[i, 0] - east) / grid
@@ -112,8 +116,8 @@ def _cells(
         down = max(1, int(min((high_y - low_y) / reach * (1 - 1e-6), float(most))))
     scale_x = across / (high_x - low_x) if high_x > low_x else 0.0
     scale_y = down / (high_y - low_y) if high_y > low_y else 0.0
-    cell = np.empty(count, np.int64)
-    start = np.zeros(across * down + 1, np.int64)
+    cell = empty(count, np.int64)
+    start = zeros(across * down + 1, np.int64)
     for i in range(count):
         column = min(across - 1, int((at[i, 0] - low_x) * scale_x))
         row = min(down - 1, int((at[i, 1] - low_y) * scale_y))
@@ -121,14 +125,16 @@ def _cells(
         start[cell[i] + 1] += 1
     for c in range(across * down):
         start[c + 1] += start[c]
-    order, filled = np.empty(count, np.int64), start[:-1].copy()
+    order, filled = empty(count, np.int64), empty(across * down, np.int64)
+    for c in range(across * down):
+        filled[c] = start[c]
     for i in range(count):
         order[filled[cell[i]]] = i
         filled[cell[i]] += 1
     return cell, start, order, across, down
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[::1], b1[::1], f8, f8)", nogil=True)
 def shares(
     at: npt.NDArray[np.float64], size: npt.NDArray[np.float64], near: npt.NDArray[np.bool_], reach: float, half: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -148,7 +154,7 @@ def shares(
         Distance at which the correlation falls to one half [mean diameters].
     """
     count = len(at)
-    every, strict = np.zeros(count), np.zeros(count)
+    every, strict = zeros(count, np.float64), zeros(count, np.float64)
     _, start, order, across, down = _cells(at, reach)
     limit, scale = reach * reach, half * half
     for row in range(down):
@@ -195,7 +201,7 @@ def _highest(votes: npt.NDArray[np.float32]) -> tuple[int, int, float]:
     return row, column, float(best)
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[::1], i8, f8, f4[:,::1], f8)", nogil=True)
 def highest_votes(
     moved: npt.NDArray[np.float64],
     share: npt.NDArray[np.float64],
@@ -222,10 +228,10 @@ def highest_votes(
         Minimum distance of the second peak [px].
     """
     side, reach = 2 * half + 1, len(disc) // 2
-    sums = np.zeros((side, side))
+    sums = zeros_table(side, side, np.float64)
     for i in range(len(moved)):
         sums[int(np.rint(moved[i, 1] / bin_px)) + half, int(np.rint(moved[i, 0] / bin_px)) + half] += share[i]
-    padded = np.zeros((side + 2 * reach, side + 2 * reach), np.float32)
+    padded = zeros_table(side + 2 * reach, side + 2 * reach, np.float32)
     # Bin by bin: every sum gets its terms in the order in which cv2.filter2D adds them, without the zeros.
     for row in range(side):
         for column in range(side):
@@ -236,7 +242,8 @@ def highest_votes(
                         if disc[down, right] != 0:
                             padded[row + down, column + right] += count
     votes = padded[reach : side + reach, reach : side + reach]
-    found, around = np.empty((2, 3)), int(apart / bin_px) + 1
+    found: npt.NDArray[np.float64] = empty_table(_TWO, _THREE, np.float64)
+    around = int(apart / bin_px) + 1
     for number in range(2):
         row, column, most = _highest(votes)
         x, y = bin_px * (column - half), bin_px * (row - half)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from s2fast.image import fixed_pattern, painted
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast_kernels.compiled import njit
+from s2fast_kernels.compiled_arrays import empty, zeros
 from s2fast_kernels.hamming_window_top2.numba_cpu import popcount
 
 
@@ -68,7 +69,7 @@ def _products(
     return np.asarray(np.add.reduceat(parts[::2] + parts[1::2], fixed_pattern.STARTS))
 
 
-@njit(nogil=True)
+@njit("(u8[::1], u8[::1], i4[::1], i4[::1], i8)", nogil=True)
 def _outlines_match(
     query: npt.NDArray[np.uint64],
     train: npt.NDArray[np.uint64],
@@ -77,7 +78,7 @@ def _outlines_match(
     most_painted: int,
 ) -> npt.NDArray[np.bool_]:
     """Return which matches see the same painted shape; see `s2fast.image.painted.outlines_match`."""
-    same = np.empty(len(query_row), np.bool_)
+    same: npt.NDArray[np.bool_] = empty(len(query_row), np.bool_)
     for i in range(len(query_row)):
         one, other = query[query_row[i]], train[train_row[i]]
         both, either = popcount(one & other), popcount(one | other)
@@ -85,7 +86,7 @@ def _outlines_match(
     return same
 
 
-@njit(nogil=True)
+@njit("(u1[:,::1], u1[:,::1], i4[::1], i4[::1], f4[:,::1], i8, i8, i8)", nogil=True)
 def _identical(
     query: npt.NDArray[np.uint8],
     train: npt.NDArray[np.uint8],
@@ -97,7 +98,7 @@ def _identical(
     nearly: int,
 ) -> tuple[npt.NDArray[np.bool_], int, int]:
     """Return which matches at rest show one overlay, how many are copies, and how many show an overlay."""
-    found = np.zeros(len(query_row), np.bool_)
+    found = zeros(len(query_row), np.bool_)
     copied, count = 0, 0
     for i in range(len(query_row)):
         if not (abs(moved_px[i, 0]) < 1 and abs(moved_px[i, 1]) < 1):
@@ -125,7 +126,7 @@ def _identical(
     return found, copied, count
 
 
-@njit(nogil=True)
+@njit("(f4[:,::1], f4[:,::1], i8[::1], i8[::1])", nogil=True)
 def _sum_of_products(
     query: npt.NDArray[np.float32],
     train: npt.NDArray[np.float32],
@@ -133,7 +134,7 @@ def _sum_of_products(
     there: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
     """Return the products of rows of two arrays, element by element, summed over the rows."""
-    sums = np.zeros(query.shape[1], np.float32)
+    sums: npt.NDArray[np.float32] = zeros(query.shape[1], np.float32)
     for block in range(len(here)):
         q, t = here[block], there[block]
         for i in range(len(sums)):

@@ -39,6 +39,8 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
                 f"{folder} has no tile of the current version of {scene_id} under these settings: run ingest first"
             )
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
+    if todo:
+        workplace.wait_for_kernels()
     with progress.stage("extract", len(todo), result.kept) as bar:
         config = resolved(record.config, record.usable)
         for _ in run_units(workplace, extract_unit, todo, config, backend, folder.address):

@@ -54,6 +54,8 @@ def run(
     done = sum(map(len, blocks))
     result = StageResult(kept=len(pairs) - done, done=done, backend=rule.backend)
     result.verified = sum(bool(pair.verdict_key) for block in blocks for pair in block)
+    if done:
+        workplace.wait_for_kernels()
     with progress.stage("match", done, result.kept) as bar:
         for block, _ in run_units(
             workplace, match_unit, filter(None, blocks), rule, budget_bytes, folder.address, config

@@ -91,6 +91,8 @@ def run(
     blocks = _with_matched_blocks(missing, record, folder)
     left = sum(len(block.pairs) for block in blocks)
     result = StageResult(kept=len(pairs) - left - verified, done=left + verified)
+    if left:
+        workplace.wait_for_kernels()
     if verified and not left:
         progress.print_line(f"verify: {verified} done while they were matched, {result.kept} up to date")
     else:

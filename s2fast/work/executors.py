@@ -70,6 +70,8 @@ class Workplace:
         self.executor = executor
         self.slots = slots
         self.threads = threads
+        self.wait_for_kernels: Callable[[], None] = lambda: None
+        """Called before the first unit that calls compiled kernels."""
 
     give_up_errors: tuple[type[Exception], ...] = ()
     """Errors with which the executor itself gives up a unit after replacing its worker too often. They may also hit
@@ -87,6 +89,11 @@ class Workplace:
     def reopen(self) -> None:
         """Replace an executor that was lost together with all submitted units."""
         raise NotImplementedError
+
+    def submit_to_hosts(self, function: Callable[[], None]) -> list[Future[None]] | None:
+        """Call a function once on each machine of the workers; None: the only machine is this one."""
+        del function
+        return None
 
     def close(self) -> None:
         """Cancel queued units and wait for running ones."""
@@ -127,6 +134,7 @@ class LocalPool(Workplace):
 def _begin_worker() -> None:
     # Keep warnings of libraries off the terminal.
     logging.captureWarnings(True)
+    logging.getLogger("s2fast_kernels").setLevel(logging.ERROR)  # the parent warns of a folder that is not writable
     _exit_with_parent()
 
 
@@ -147,14 +155,16 @@ def _exit_with_parent() -> None:
 class _DaskExecutor(Executor):
     """Submits to a Dask client; unlike Dask's own executor, resolves a future even if its result cannot be fetched."""
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, worker: str | None = None) -> None:
         self._client = client
+        self._worker = worker
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Submit a call; raise `BrokenExecutor` if the connection is lost."""
         if self._client.status != "running":
             raise BrokenExecutor("no connection to the scheduler")
-        remote = self._client.submit(fn, *args, pure=False, **kwargs)
+        where = {} if self._worker is None else {"workers": self._worker, "allow_other_workers": True}
+        remote = self._client.submit(fn, *args, pure=False, **where, **kwargs)
         future: Future[Any] = Future()
         # Release the result of a cancelled call; Dask's own cancel() would block on the scheduler.
         future.add_done_callback(lambda done: remote.release() if done.cancelled() else None)
@@ -211,6 +221,11 @@ class DaskCluster(Workplace):
     def is_lost(self) -> bool:
         """See `Workplace`."""
         return not self._workers()
+
+    def submit_to_hosts(self, function: Callable[[], None]) -> list[Future[None]]:
+        """See `Workplace`."""
+        one_of = {address.rpartition(":")[0]: address for address in self._workers()}
+        return [_DaskExecutor(self._client, address).submit(function) for address in one_of.values()]
 
     def reopen(self) -> None:
         """Wait for the scheduler to return with a worker; see `Workplace`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,8 +17,10 @@ from s2fast_kernels.akaze.numba_scale_space import (
     scharr_square_row,
 )
 from s2fast_kernels.compiled import njit
+from s2fast_kernels.compiled_arrays import empty_table, zeros_table
 
 _TAPS = gauss_taps(5, 1.0)
+_PAD, _ZERO, _ONE, _FOUR, _EIGHT = np.int64(PAD), np.int64(0), np.int64(1), np.int64(4), np.int64(8)
 
 
 def count_fine(
@@ -42,7 +46,7 @@ def count_fine(
         The largest squared gradient.
     """
     counts = np.zeros(bins, np.int64)
-    largest = _count(block, _unit(block), *inner, valid, _TAPS, shift, counts, np.zeros(0, np.float32))
+    largest = _count(*_contiguous(block, valid), _unit(block), *inner, _TAPS, shift, counts, np.zeros(0, np.float32))
     return counts, np.int32(largest).view(np.float32)
 
 
@@ -51,8 +55,13 @@ def count_bins(
 ) -> npt.NDArray[np.int64]:
     """Count squared gradients between ascending edges; return ``len(edges) + 1`` counts."""
     counts = np.zeros(len(edges) + 1, np.int64)
-    _count(block, _unit(block), *inner, valid, _TAPS, 0, counts, edges)
+    _count(*_contiguous(block, valid), _unit(block), *inner, _TAPS, 0, counts, edges)
     return counts
+
+
+def _contiguous(block: Pixels, valid: npt.NDArray[np.bool_]) -> tuple[Any, Any]:
+    """Copy parts of larger arrays: numba would compile for both layouts."""
+    return np.ascontiguousarray(block), np.ascontiguousarray(valid)
 
 
 def _unit(block: Pixels) -> np.float32:
@@ -76,25 +85,33 @@ def _count_row_bins(squares, first, count, valid, row, edges, counts):  # type: 
     everywhere = valid.size == 0
     for j in range(count):
         if everywhere or valid[row, j]:
-            counts[np.searchsorted(edges, squares[first + j], side="right")] += 1
+            # The number of edges that are not above the value, by bisection.
+            value, low, high = squares[first + j], 0, len(edges)
+            while low < high:
+                middle = (low + high) // 2
+                if edges[middle] <= value:
+                    low = middle + 1
+                else:
+                    high = middle
+            counts[low] += 1
 
 
-@njit(nogil=True, error_model="numpy")
-def _count(block, unit, top, bottom, left, right, valid, taps, shift, counts, edges):  # type: ignore[no-untyped-def]
+@njit("(u1[:,::1], b1[:,::1], f4, i8, i8, i8, i8, f4[::1], i8, i8[::1], f4[::1])", nogil=True, error_model="numpy")
+def _count(block, valid, unit, top, bottom, left, right, taps, shift, counts, edges):  # type: ignore[no-untyped-def]
     """Blur, derive and count row by row, keeping only five rows blurred along x and three smoothed rows."""
     height, width = block.shape
     w = np.uint64(width)
-    raw = np.empty((2 * PAD + 1, width + 2 * PAD), np.float32)
-    rows = np.empty((8, width), np.float32)
-    smooth = np.zeros((4, width + 2 * PAD), np.float32)
-    squares = np.empty((1, width), np.float32)
+    raw = empty_table(_PAD + _PAD + _ONE, width + 2 * PAD, np.float32)
+    rows = empty_table(_EIGHT, width, np.float32)
+    smooth = zeros_table(_FOUR, width + 2 * PAD, np.float32)
+    squares = empty_table(_ONE, width, np.float32)
     bits = squares[0].view(np.int32)
     last = height - 1
     largest = np.int32(0)
     for front in range(height + 2):
         if front < height:
             load(block[front : front + 1], raw, unit)
-            blur_row5(raw, PAD, rows, front & 7, w, taps[0], taps[1], taps[2])
+            blur_row5(raw, _PAD, rows, front & 7, w, taps[0], taps[1], taps[2])
         i = front - 2
         if i < 0:
             continue
@@ -102,7 +119,7 @@ def _count(block, unit, top, bottom, left, right, valid, taps, shift, counts, ed
         blur_column5(rows, a, b, i & 7, d, e, smooth, i & 3, w, taps[0], taps[1], taps[2])
         row = i - 1
         if top <= row < bottom:
-            scharr_square_row(smooth, (row - 1) & 3, row & 3, i & 3, squares, 0, w)
+            scharr_square_row(smooth, (row - 1) & 3, row & 3, i & 3, squares, _ZERO, w)
             if len(edges) == 0:
                 peak = _count_row_fine(bits, left, right - left, valid, row - top, shift, counts)
                 largest = max(largest, peak)

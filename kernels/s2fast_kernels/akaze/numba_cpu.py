@@ -93,7 +93,8 @@ class _Window:
         before, after = pairs[:2], pairs[2:]
         needs_maxima = job.search is not None or job.given is not None
         unit = np.float32(1.0 / 255.0) if job.block.dtype == np.uint8 else np.float32(1)
-        numba_scale_space.load(job.block, image, unit)
+        # Numba would compile for both layouts, of whole arrays and of parts.
+        numba_scale_space.load(np.ascontiguousarray(job.block), image, unit)
         for i, level in enumerate(job.levels):
             if level.steps:
                 numba_scale_space.smooth(image, free, height, width, _TAPS, scratch)

@@ -15,12 +15,18 @@ import numpy as np
 from s2fast_kernels.akaze.numba_scale_space import PAD
 from s2fast_kernels.akaze.pattern import CELLS, LATTICE, SLICES, SLICES_WIDE
 from s2fast_kernels.compiled import njit
+from s2fast_kernels.compiled_arrays import empty, empty_table, octets_of, zeros
 
 _WIDTH = 24
 """Columns of a lattice row in memory: 21 and three repeats, to fill whole vectors."""
 
 _W = np.uint64(_WIDTH)
 _TWO, _THREE, _FOUR, _FIVE, _SIX = np.uint64(2), np.uint64(3), np.uint64(4), np.uint64(5), np.uint64(6)
+
+# Constant arguments are not plain numbers: see `compiled_arrays`.
+_COLUMNS, _SAMPLES = np.int64(_WIDTH), np.int64(LATTICE * _WIDTH)
+_AXES, _BINS = np.int64(2), np.int64(SLICES + SLICES_WIDE)
+_CHANNELS, _BANDS, _INSIDE = np.int64(4), np.int64(9), np.int64(3)
 
 _PACK = np.uint64(0x0102040810204080)
 
@@ -85,11 +91,13 @@ def _orientation(dx, dy, centre, offsets, weights, gx, gy, slices, bins, sums): 
         gx[i] = weights[i] * dx[at]
         gy[i] = weights[i] * dy[at]
     _slices(gx, gy, slices)
-    bins[:] = _ZERO
+    for axis in range(2):
+        for piece in range(SLICES):
+            bins[axis, piece] = _ZERO
     for i in range(len(offsets)):
-        piece = np.uint64(slices[i] if slices[i] < SLICES else 0)
-        bins[0, piece] += gx[i]
-        bins[1, piece] += gy[i]
+        at = np.uint64(slices[i] if slices[i] < SLICES else 0)
+        bins[0, at] += gx[i]
+        bins[1, at] += gy[i]
     # Repeat the first slices after the last, so that windows that wrap around need no special case.
     for first in range(SLICES_WIDE):
         bins[0, SLICES + first] = bins[0, first]
@@ -210,7 +218,12 @@ def _compare(cells, larger, smaller, flags, octets, words, row):  # type: ignore
         words[row, word] = bits
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(
+    "(f4[::1], f4[::1], f4[::1], i8, i8, i4[:,::1], f4[:,::1], i4[:,::1], i8, i8, b1, "
+    "i4[::1], i4[::1], f4[::1], Array(i4, 2, 'C', readonly=True), f4[::1], u8[:,::1])",
+    nogil=True,
+    error_model="numpy",
+)
 def describe(  # type: ignore[no-untyped-def]
     image,
     dx,
@@ -259,23 +272,25 @@ def describe(  # type: ignore[no-untyped-def]
     """
     stride = width + 2 * PAD
     step = np.float32(radius)
-    steps = np.empty(_WIDTH, np.float32)
+    steps = empty(_COLUMNS, np.float32)
     for j in range(_WIDTH):
         steps[j] = min(np.float32(j) - _LAST, _LAST)
-    around = np.empty(len(weights), np.int64)
+    around = empty(len(weights), np.int64)
     for i in range(len(weights)):
         around[i] = radius * (sample_y[i] * stride + sample_x[i])
-    gx, gy = np.empty(len(weights), np.float32), np.empty(len(weights), np.float32)
-    slices, bins = np.empty(len(weights), np.int32), np.empty((2, SLICES + SLICES_WIDE), np.float32)
-    sums = np.empty((2, SLICES), np.float32)
-    px, py = np.empty(_POINTS, np.int32), np.empty(_POINTS, np.int32)
-    values, bands = np.empty((4, _POINTS), np.float32), np.empty((9, _WIDTH), np.float32)
-    cells, inverses = np.empty(4 * CELLS, np.float32), np.empty(CELLS, np.float32)
+    gx, gy = empty(len(weights), np.float32), empty(len(weights), np.float32)
+    slices, bins = empty(len(weights), np.int32), empty_table(_AXES, _BINS, np.float32)
+    sums = empty_table(_AXES, _BINS, np.float32)
+    px, py = empty(_SAMPLES, np.int32), empty(_SAMPLES, np.int32)
+    values, bands = empty_table(_CHANNELS, _SAMPLES, np.float32), empty_table(_BANDS, _COLUMNS, np.float32)
+    cells, inverses = empty(_CHANNELS * CELLS, np.float32), empty(_CHANNELS * CELLS, np.float32)
     for cell in range(CELLS):
         inverses[cell] = _UNIT / np.float32(100 if cell < 4 else 49 if cell < 13 else 25)
-    larger, smaller = bits[:, 0].copy(), bits[:, 1].copy()
-    flags = np.zeros(64 * words.shape[1], np.uint8)
-    octets = flags.view(np.uint64)
+    larger, smaller = empty(len(bits), np.int32), empty(len(bits), np.int32)
+    for b in range(len(bits)):
+        larger[b], smaller[b] = bits[b, 0], bits[b, 1]
+    flags = zeros(64 * words.shape[1], np.uint8)
+    octets = octets_of(flags)
     for i in range(len(position)):
         row, column = position[i, 0], position[i, 1]
         fx, fy = offset[i, 0], offset[i, 1]
@@ -294,7 +309,7 @@ def describe(  # type: ignore[no-untyped-def]
             _gather(image, dx, dy, centre, stride, px, py, co, si, values)
         else:
             _gather_inside(image, dx, dy, row, column, height, width, px, py, co, si, values)
-            _sum_cells(values, 3, bands, cells)
+            _sum_cells(values, _INSIDE, bands, cells)
         for channel in range(3):
             _sum_cells(values, channel, bands, cells)
         for cell in range(CELLS):

@@ -6,11 +6,13 @@ import numpy as np
 
 from s2fast_kernels.akaze.numba_scale_space import PAD
 from s2fast_kernels.compiled import njit
+from s2fast_kernels.compiled_arrays import octets_of, zeros
 
 _P = np.uint64(PAD)
 _ONE = np.uint64(1)
 _HALF, _QUARTER, _TWO = np.float32(0.5), np.float32(0.25), np.float32(2.0)
-_BLOCK = np.uint64(64)
+_BLOCK, _NONE = np.uint64(64), np.uint64(0)
+_FLAGS, _NOTHING = np.int64(64), np.int64(0)  # not plain numbers: see `compiled_arrays`
 
 RING = 4
 """Number of scratch rows that `detect` needs."""
@@ -31,7 +33,7 @@ def _gradient_row(src, row, radius, dx, dy, w, centre, corner):  # type: ignore[
         )
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(f4[:,::1], f4[:,::1], f4[:,::1], i8, i8, i8, f4, f4)", nogil=True, error_model="numpy")
 def gradient(smoothed, dx, dy, height, width, radius, centre, corner):  # type: ignore[no-untyped-def]
     """Compute the first derivatives of a level with Scharr-like 3 x 3 taps, `radius` pixels apart.
 
@@ -107,7 +109,7 @@ def _mark(det, above, here, below, start, stop, threshold, marks):  # type: igno
 def _scan_row(det, above, here, below, w, threshold, row, x0, found, position, shape, marks):  # type: ignore[no-untyped-def]
     """Append the strict maxima of one row above the threshold; keep counting after the arrays are full."""
     capacity = len(shape)
-    octets = marks.view(np.uint64)
+    octets = octets_of(marks)
     for start in range(_ONE, w - _ONE, _BLOCK):
         stop = min(start + _BLOCK, w - _ONE)
         above_threshold = 0
@@ -115,7 +117,8 @@ def _scan_row(det, above, here, below, w, threshold, row, x0, found, position, s
             above_threshold += det[here, j] > threshold
         if above_threshold == 0:
             continue
-        octets[:] = 0
+        for octet in range(len(octets)):
+            octets[octet] = _NONE
         _mark(det, above, here, below, start, stop, threshold, marks)
         for octet in range(len(octets)):
             if octets[octet] == 0:
@@ -135,7 +138,11 @@ def _scan_row(det, above, here, below, w, threshold, row, x0, found, position, s
     return found
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(
+    "(f4[:,::1], f4[:,::1], i8, i8, i8, i8, i8, f4, f4, f4, f4[:,::1], i4[:,::1], f4[:,::1])",
+    nogil=True,
+    error_model="numpy",
+)
 def detect(dx, dy, y0, y1, x0, x1, radius, centre, corner, threshold, det, position, shape):  # type: ignore[no-untyped-def]
     """Find the strict 3 x 3 maxima of the Hessian's determinant in rows [y0, y1), columns [x0, x1).
 
@@ -148,13 +155,13 @@ def detect(dx, dy, y0, y1, x0, x1, radius, centre, corner, threshold, det, posit
         Number of maxima found. ``position`` (row, column) and ``shape`` (determinant, x and y offset) contain the first
         ``len(shape)`` of them; if more were found, call again with longer arrays.
     """
-    found = 0
+    found = _NOTHING
     if y1 <= y0 or x1 <= x0:
         return found
     scale = np.float32(radius * radius * radius * radius)
     first = np.uint64(x0 - 1)
     w = np.uint64(x1 - x0 + 2)
-    marks = np.zeros(_BLOCK, np.uint8)
+    marks = zeros(_FLAGS, np.uint8)
     for i in range(y0 - 1, y1 + 1):
         _determinant_row(dx, dy, PAD + i, radius, det, i & 3, first, w, centre, corner, scale)
         here = i - 1

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast_kernels.compiled import njit
+from s2fast_kernels.compiled_arrays import empty
 
 PAD = 8
 """Frame around every plane [px]; at least the largest stencil radius."""
@@ -45,7 +46,7 @@ def replicate_columns(plane, row, width):  # type: ignore[no-untyped-def]
         plane[row, PAD + width + j] = last
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(f4[:,::1], i8, i8, i8)", nogil=True, error_model="numpy")
 def reflect_frame(plane, height, width, reach):  # type: ignore[no-untyped-def]
     """Fill a plane's frame by reflection about its outermost pixels."""
     for row in range(PAD, PAD + height):
@@ -58,7 +59,7 @@ def reflect_frame(plane, height, width, reach):  # type: ignore[no-untyped-def]
             plane[PAD + height - 1 + i, j] = plane[PAD + height - 1 - i, j]
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(u1[:,::1], f4[:,::1], f4)", "(f4[:,::1], f4[:,::1], f4)", nogil=True, error_model="numpy")
 def load(block, plane, unit):  # type: ignore[no-untyped-def]
     """Write a block of pixel values times `unit` to a plane, and replicate the ends of rows into the frame."""
     height, width = block.shape
@@ -97,11 +98,11 @@ def _blur_column9(rows, s, out, row, w, taps):  # type: ignore[no-untyped-def]
         )
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(f4[:,::1], f4[:,::1], i8, i8, f4[::1], f4[:,::1])", nogil=True, error_model="numpy")
 def base_blur(plane, out, height, width, taps, rows):  # type: ignore[no-untyped-def]
     """Blur with 9 x 9 taps, replicating the image's edge; `rows` is scratch memory of at least 16 rows."""
     w = np.uint64(width)
-    slots = np.empty(9, np.int64)
+    slots = empty(np.int64(9), np.int64)
     for front in range(height + 4):
         if front < height:
             _blur_row9(plane, PAD + front, rows, front & 15, w, taps)
@@ -131,7 +132,7 @@ def blur_column5(rows, a, b, c, d, e, out, row, w, t0, t1, t2):  # type: ignore[
         out[row, j + _P] = t0 * rows[c, j] + t1 * (rows[b, j] + rows[d, j]) + t2 * (rows[a, j] + rows[e, j])
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(f4[:,::1], f4[:,::1], i8, i8, f4[::1], f4[:,::1])", nogil=True, error_model="numpy")
 def smooth(plane, out, height, width, taps, rows):  # type: ignore[no-untyped-def]
     """Blur with 5 x 5 taps, replicating the edge; reflect the result into its frame; `rows` is scratch of 8 rows."""
     w = np.uint64(width)
@@ -181,7 +182,7 @@ def _conductance_down(flow, above, here, south, row, w):  # type: ignore[no-unty
         south[row, j + _P] = flow[above, j] + flow[here, j]
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(f4[:,::1], f4[:,::1], f4[:,::1], i8, i8, f4, f4[:,::1])", nogil=True, error_model="numpy")
 def conductance(smoothed, east, south, height, width, contrast, flow):  # type: ignore[no-untyped-def]
     """Compute the conductance between neighbouring pixels: the sum of 1 / (1 + |gradient|^2 / contrast^2) of both.
 
@@ -217,7 +218,7 @@ def _diffuse_row(src, a, b, c, dst, d, east, south, row, w, step):  # type: igno
         dst[d, m] = v + flux * step
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], i8, i8, f4[::1], f4[:,::1])", nogil=True, error_model="numpy")
 def diffuse(plane, out, east, south, height, width, steps, ring):  # type: ignore[no-untyped-def]
     """Apply one cycle of explicit diffusion steps to a plane.
 
@@ -244,7 +245,7 @@ def diffuse(plane, out, east, south, height, width, steps, ring):  # type: ignor
                     _diffuse_row(ring, a, b, c, ring, k + 4 + (i & 3), east, south, row, w, steps[s])
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(f4[:,::1], i8, i8, i8, i8, i8, i8, f4[:,::1])", nogil=True, error_model="numpy")
 def halve(plane, top, left, core_top, core_bottom, core_left, core_right, out):  # type: ignore[no-untyped-def]
     """Write the means of 2 x 2 pixels of a window's core to the plane of the next octave.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from s2fast_kernels.compiled import njit
+from s2fast_kernels.compiled_arrays import zeros
 
 
 @njit(nogil=True, error_model="numpy")
@@ -43,10 +44,10 @@ def _first_alive(columns, alive, x, radius, rows, cursor, end):  # type: ignore[
     return -1
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(i4[::1], i8)", nogil=True, error_model="numpy")
 def row_starts(rows, row_count):  # type: ignore[no-untyped-def]
     """Return the index of the first candidate of each row, then the number of candidates: (row_count + 1,) int64."""
-    starts = np.zeros(row_count + 1, np.int64)
+    starts = zeros(row_count + 1, np.int64)
     for row in rows:
         starts[row + 1] += 1
     for row in range(row_count):
@@ -54,7 +55,7 @@ def row_starts(rows, row_count):  # type: ignore[no-untyped-def]
     return starts
 
 
-@njit(nogil=True, error_model="numpy")
+@njit("(i4[::1], i4[::1], i8[::1], f4[::1], i8)", nogil=True, error_model="numpy")
 def same_level(rows, columns, starts, response, radius):  # type: ignore[no-untyped-def]
     """Suppress candidates within a level: in raster order, compare each with the first surviving one near it.
 
@@ -74,15 +75,15 @@ def same_level(rows, columns, starts, response, radius):  # type: ignore[no-unty
     (n,) bool
         True: the candidate survives. The stronger of two survives; ties go to the first.
     """
-    alive = np.zeros(len(rows), np.bool_)
-    cursor, end = np.zeros(2 * radius, np.int64), np.zeros(2 * radius, np.int64)
+    alive = zeros(len(rows), np.bool_)
+    cursor, end = zeros(2 * radius, np.int64), zeros(2 * radius, np.int64)
     opened = -1
     for i in range(len(rows)):
         if rows[i] != opened:
             opened = rows[i]
-            _open_rows(starts, opened, radius, cursor, end)
+            _open_rows(starts, np.int64(opened), radius, cursor, end)
         # Candidates that follow do not survive yet, so later rows need not be searched.
-        other = _first_alive(columns, alive, columns[i], radius, radius + 1, cursor, end)
+        other = _first_alive(columns, alive, np.int64(columns[i]), radius, radius + 1, cursor, end)
         if other >= 0:
             if response[i] > response[other]:
                 alive[other] = False
@@ -92,7 +93,11 @@ def same_level(rows, columns, starts, response, radius):  # type: ignore[no-unty
     return alive
 
 
-@njit(nogil=True, error_model="numpy")
+@njit(
+    "(i4[::1], i4[::1], f4[::1], b1[::1], i8, i8, i8, i4[::1], i8[::1], f4[::1], b1[::1])",
+    nogil=True,
+    error_model="numpy",
+)
 def kill_weaker(  # type: ignore[no-untyped-def]
     rows, columns, response, alive, up, down, radius, other_columns, other_starts, other_response, other_alive
 ):
@@ -100,7 +105,7 @@ def kill_weaker(  # type: ignore[no-untyped-def]
 
     Positions times `up` over `down` are pixels of the other level. ``other_alive`` is modified.
     """
-    cursor, end = np.zeros(2 * radius, np.int64), np.zeros(2 * radius, np.int64)
+    cursor, end = zeros(2 * radius, np.int64), zeros(2 * radius, np.int64)
     opened = -1
     for i in range(len(rows)):
         if not alive[i]:

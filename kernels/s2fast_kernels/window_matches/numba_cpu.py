@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast_kernels.compiled import njit
+from s2fast_kernels.compiled_arrays import empty, empty_table, filled
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE
 from s2fast_kernels.hamming_window_top2.numba_cpu import NO_KEY
 from s2fast_kernels.hamming_window_top2_both.numba_cpu import Rows, Strips, search, sorted_operands
@@ -17,6 +18,11 @@ from s2fast_kernels.window_matches.contract import Columns, MatchTest, WindowMat
 
 if TYPE_CHECKING:
     from s2fast_kernels.hamming_window_top2_both import WindowRows
+
+_OPERANDS = "Tuple((u8[:,::1], f8[::1], f8[::1], i8[::1])), Tuple((i8[::1], i8[::1], f8[:,::1]))"
+"""Numba's types of `sorted_operands`."""
+
+_TWO, _NOWHERE = np.int64(2), np.int64(-1)  # not plain numbers: see `compiled_arrays`
 
 
 @njit(nogil=True)
@@ -39,8 +45,8 @@ def _selected(
 ) -> Columns:
     """Return the rows that pass, in the caller's order, from the (2, n) and (2, m) smallest keys."""
     # The sorted index of each of the caller's rows that passes.
-    at = np.full(len(rows), -1, np.int32)
-    nearest = np.empty(len(train_rows), np.int32)
+    at = filled(len(rows), _NOWHERE, np.int32)
+    nearest = empty(len(train_rows), np.int32)
     if mutual:
         for t in range(len(train_rows)):
             nearest[train_rows[t]] = train_keys[0, t] & 0xFFFFFFFF
@@ -51,8 +57,8 @@ def _selected(
         ):
             at[rows[q]] = q
             count += 1
-    query_row, train_row = np.empty(count, np.int32), np.empty(count, np.int32)
-    distance, second = np.empty(count, np.uint16), np.empty(count, np.uint16)
+    query_row, train_row = empty(count, np.int32), empty(count, np.int32)
+    distance, second = empty(count, np.uint16), empty(count, np.uint16)
     k = 0
     for row in range(len(at)):
         if at[row] >= 0:
@@ -64,7 +70,10 @@ def _selected(
     return query_row, train_row, distance, second
 
 
-@njit(nogil=True)
+@njit(
+    f"({_OPERANDS}, {_OPERANDS}, UniTuple(f8, 2), f8, f8, i8, b1)",
+    nogil=True,
+)
 def _trial(
     query: Rows,
     query_strips: Strips,
@@ -77,8 +86,11 @@ def _trial(
     mutual: bool,
 ) -> Columns:
     """Search one train at one place, and select."""
-    keys = np.full((2, len(query[3])), NO_KEY, np.int64)
-    train_keys = np.full((2, len(train[3])), NO_KEY, np.int64)
+    keys, train_keys = empty_table(_TWO, len(query[3]), np.int64), empty_table(_TWO, len(train[3]), np.int64)
+    for smallest in (keys, train_keys):
+        for k in range(2):
+            for i in range(smallest.shape[1]):
+                smallest[k, i] = NO_KEY
     search(query, query_strips, train, train_strips, away, radius, keys, train_keys)
     found: Columns = _selected(query[3], keys, train[3], train_keys, ratio, max_distance, mutual)
     return found
