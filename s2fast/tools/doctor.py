@@ -52,6 +52,7 @@ def examine() -> list[Finding]:
         *_cv2_wheels(),
         _jp2(),
         _gpu(),
+        *_comparisons(),
         *(finding for operation in OPERATIONS for finding in _operation(operation)),
     ]
 
@@ -110,6 +111,15 @@ def _gpu() -> Finding:
         memory_gib = torch.cuda.get_device_properties(0).total_memory / 2**30
         return Finding("GPU", f"{torch.cuda.get_device_name(0)}, {memory_gib:.0f} GiB")
     return Finding("GPU", f"found a driver, but no device that torch {torch.__version__} can use", present=False)
+
+
+def _comparisons() -> list[Finding]:
+    """Report how the compiled kernels compare descriptors on this processor."""
+    if not installed("numba"):
+        return []
+    from s2fast_kernels.hamming_top2.paths import PATH
+
+    return [Finding("comparing descriptors", PATH)]
 
 
 def _operation(operation: Operation) -> list[Finding]:

@@ -95,7 +95,7 @@ class _UpperSum:
         return total
 
 
-class _Lookups:
+class Lookups:
     """Emits the comparison of `_GROUPS` groups with one pair of queries."""
 
     def __init__(self, emit: Emitter, builder: ir.IRBuilder, pair: ir.Value, groups: list[ir.Value]) -> None:
@@ -181,7 +181,7 @@ def _emit_compare(context: Any, builder: ir.IRBuilder, signature: Any, operands:
     ]
     train_at, query_at, state_at = rows
     groups = [builder.add(first_group, first_group.type(number)) for number in range(_GROUPS)]
-    lookups = _Lookups(
+    lookups = Lookups(
         emit, builder, query_at(pair, _PAIR_ROWS, 0), [train_at(group, TRAIN_ROWS, 0) for group in groups]
     )
     distances = lookups.distances(builder.icmp_signed("!=", wide, wide.type(0)))
