@@ -278,12 +278,13 @@ def _query_is_wide(pairs: npt.NDArray[np.uint16]) -> bool:
 
 
 @njit()
-def _group_is_wide(group: npt.NDArray[np.uint16]) -> bool:
-    """Return whether a row of a group has a bit beyond the usual ones."""
+def _groups_are_wide(groups: npt.NDArray[np.uint16]) -> bool:
+    """Return whether a row of the groups has a bit beyond the usual ones."""
     found = np.uint16(0)
-    for number in range(_USUAL, NIBBLES):
-        for column in range(16):
-            found |= group[number // 2, 16 * (number % 2) + column]
+    for group in range(len(groups)):
+        for number in range(_USUAL, NIBBLES):
+            for column in range(16):
+                found |= groups[group, number // 2, 16 * (number % 2) + column]
     return bool(found != 0)
 
 
@@ -299,7 +300,7 @@ def compare_block(
     pairs = -(-items // TOGETHER)
     query_is_wide = _query_is_wide(queries[:pairs])
     for group in range(0, groups, _GROUPS):
-        wide = np.int64(query_is_wide or _group_is_wide(block[group]) or _group_is_wide(block[group + 1]))
+        wide = np.int64(query_is_wide or _groups_are_wide(block[group : group + _GROUPS]))
         for pair in range(pairs):
             _compare(block, group, queries, pair, wide, state)
 
@@ -317,6 +318,6 @@ def compare_block_both(
     pairs = -(-items // TOGETHER)
     query_is_wide = _query_is_wide(queries[:pairs])
     for group in range(0, groups, _GROUPS):
-        wide = np.int64(query_is_wide or _group_is_wide(block[group]) or _group_is_wide(block[group + 1]))
+        wide = np.int64(query_is_wide or _groups_are_wide(block[group : group + _GROUPS]))
         for pair in range(pairs):
             _compare_both(block, group, queries, pair, wide, state, columns)
