@@ -190,7 +190,7 @@ def stages() -> dict[str, Any]:
 
         setattr(owner, name, watched)
 
-    for name in ("load", "base_blur", "smooth", "conductance", "diffuse", "halve"):
+    for name in ("load", "base_blur", "smooth", "diffuse", "halve"):
         watch(numba_scale_space, name)
     for owner, name in (
         (numba_detect, "gradient"), (numba_detect, "detect"), (numba_cpu, "describe"), (candidates, "same_level"),

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import bound, isolated, peers
+from benchmarks import bound, counting, isolated, peers
 from benchmarks.harness import emit, interleaved, option_parser, ratio
 from s2fast_kernels.hamming_top2 import hamming_top2
 from s2fast_kernels.hamming_top2_both import hamming_top2_both
@@ -180,6 +180,7 @@ def parts(sizes: Sizes) -> dict[str, Callable[[], Iterator[Record]]]:
         "both": both,
         "memory": lambda: isolated.memory(sizes.memory_rows),
         "first": isolated.first_calls,
+        "counting": lambda: counting.rates(sizes.rows // 2, sizes.rounds),
         "instructions": lambda: isolated.restricted_rates(sizes.rows // 2, sizes.rounds),
         "archive": archive,
         "large": lambda: pair(sizes.large_rows, sizes.large_rounds, every=False),

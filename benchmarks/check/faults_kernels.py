@@ -9,6 +9,7 @@ from benchmarks.check.inject import Edit, Injection
 _KERNELS = "kernels/s2fast_kernels"
 _SEARCH = f"{_KERNELS}/hamming_top2/numba_cpu.py"
 _LANES = f"{_KERNELS}/hamming_top2/lanes.py"
+_LOOKUPS = f"{_KERNELS}/hamming_top2/lookups.py"
 _BOTH = f"{_KERNELS}/hamming_top2_both/numba_cpu.py"
 _WINDOW = f"{_KERNELS}/hamming_window_top2_both/numba_cpu.py"
 _MATCHES = f"{_KERNELS}/window_matches/numba_cpu.py"
@@ -37,16 +38,13 @@ def _twice(block: str, when: str) -> str:
 
 
 _SEARCH_BLOCK = """            state[:] = NO_KEY
-            for item in range(0, last - first, TOGETHER):
-                for group in range(-(-rows[block] // LANES)):
-                    compare(panel[block], group, queries, item, state)
+            compare_block(panel[block], -(-rows[block] // LANES), queries, last - first, state)
 """
 
 _BOTH_BLOCK = """                state[:] = NO_KEY
                 columns[:] = NO_KEY
-                for item in range(0, last - first, TOGETHER):
-                    for group in range(-(-rows[block] // LANES)):
-                        compare_both(panel[block], group, queries, item, state, columns)
+                groups = -(-rows[block] // LANES)
+                compare_block_both(panel[block], groups, queries, last - first, state, columns)
 """
 
 
@@ -59,9 +57,7 @@ _ENCODE_BEFORE = (
 
 _SELECTION = "    found: Columns = _selected(query[3], keys, train[3], train_keys, ratio, max_distance, mutual)\n"
 
-_CONDUCTANCE = (
-    "                numba_scale_space.conductance(smoothed, *before, height, width, job.contrast, scratch)\n"
-)
+_SMOOTHING = "                numba_scale_space.smooth(image, free, height, width, _TAPS, scratch)\n"
 
 _DETERMINANT = "        _determinant_row(dx, dy, PAD + i, radius, det, i & 3, first, w, centre, corner, scale)\n"
 
@@ -75,7 +71,7 @@ KERNELS = (
     _kernel(
         "akaze",
         Edit(_DETECT, _DETERMINANT, _twice(_DETERMINANT, "True")),
-        Edit(_ENGINE, _CONDUCTANCE, _CONDUCTANCE + _CONDUCTANCE),
+        Edit(_ENGINE, _SMOOTHING, 2 * _SMOOTHING),
     ),
     _kernel("window_matches", Edit(_MATCHES, _SELECTION, 3 * _SELECTION)),
     _kernel("hamming_top2_both", Edit(_BOTH, _BOTH_BLOCK, _twice(_BOTH_BLOCK, "(7 * tile + block) % 10 == 0"))),
@@ -182,7 +178,8 @@ _SCALAR = Injection(
 
 _ONE_QUERY = Injection(
     "one query at a time in the search",
-    (Edit(_LANES, "TOGETHER = 3\n", "TOGETHER = 1\n"),),
+    # The counts are those of AVX2, which compares by lookups.
+    (Edit(_LANES, "TOGETHER = 3\n", "TOGETHER = 1\n"), Edit(_LOOKUPS, "_GROUPS = 2\n", "_GROUPS = 1\n")),
     shows=("hamming_top2*.numba_cpu._search_panel: vector *", "hamming_top2*: instructions of compiled code"),
     kinds=("compiled", "counts"),
     cases=("hamming_top2", "hamming_top2_both"),

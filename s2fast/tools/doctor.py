@@ -55,6 +55,7 @@ def examine() -> list[Finding]:
         _jp2(),
         _gpu(),
         _kernels(),
+        *_comparisons(),
         *(finding for operation in OPERATIONS for finding in _operation(operation)),
     ]
 
@@ -131,6 +132,15 @@ def _kernels() -> Finding:
     done = f"{len(MODULES) - missing} of {len(MODULES)} compiled" if missing < len(MODULES) else "not yet compiled"
     text = f"{done} for this processor: the first run does it, in about 12 s, {kept}"
     return Finding("kernels", text, remedy="s2fast doctor --compile")
+
+
+def _comparisons() -> list[Finding]:
+    """Report how the compiled kernels compare descriptors on this processor."""
+    if not installed("numba"):
+        return []
+    from s2fast_kernels.hamming_top2.paths import PATH
+
+    return [Finding("comparing descriptors", PATH)]
 
 
 def _operation(operation: Operation) -> list[Finding]:

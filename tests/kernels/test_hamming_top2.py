@@ -120,24 +120,49 @@ def test_thread_count_does_not_change_the_answer() -> None:
         numba.set_num_threads(before)
 
 
-WITHOUT_AVX512 = """
+RESTRICTED = """
 import numpy as np
-from s2fast_kernels.hamming_top2 import numba_cpu, reference
-from s2fast_kernels.hamming_top2.cases import hard_operands
-for seed, distinct in enumerate((1, 5, 1 << 20)):
-    case = hard_operands(np.random.default_rng(seed), 65, [63, 0, 1, 2_100, 257], distinct)
-    got, wanted = numba_cpu.hamming_top2(*case), reference.hamming_top2(*case)
+from s2fast_kernels.hamming_top2 import numba_cpu, paths, reference
+from s2fast_kernels.hamming_top2.cases import CASES, hard_operands, operands
+from s2fast_kernels.hamming_top2_both import numba_cpu as both, reference as both_reference
+
+def equal(got, wanted):
     for field in ("index", "best", "second"):
         np.testing.assert_array_equal(getattr(got, field), getattr(wanted, field))
+
+cases = [operands(case) for case in CASES]
+for seed, distinct in enumerate((1, 5, 1 << 20)):
+    cases.append(hard_operands(np.random.default_rng(seed), 65, [63, 0, 1, 2_100, 257], distinct))
+# A bit beyond those of AKAZE, in one row of the queries, or in one of the train rows.
+for side in (0, 1):
+    for bit in (43, 44, 63):
+        case = operands(CASES[5], seed=bit)
+        case[side][-3, 7] |= np.uint64(1) << np.uint64(bit)
+        cases.append(case)
+for case in cases:
+    equal(numba_cpu.hamming_top2(*case), reference.hamming_top2(*case))
+    for found in zip(both.hamming_top2_both(*case), both_reference.hamming_top2_both(*case)):
+        equal(*found)
+print(paths.PATH)
 """
 
+INSTRUCTION_SETS = {
+    "haswell": ("+avx2,+popcnt", "AVX2, table lookups"),
+    "x86-64": ("+sse2", "counts as LLVM compiles them"),
+}
+"""Features and expected path, by the name of a processor."""
 
 @pytest.mark.slow
+@pytest.mark.parametrize("processor", INSTRUCTION_SETS)
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="restricts x86 features")
-def test_without_avx512_numba_gives_the_same_bits(tmp_path: Path) -> None:
-    restricted = {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2", "NUMBA_CACHE_DIR": str(tmp_path)}
+def test_every_instruction_set_gives_the_same_bits(processor: str, tmp_path: Path) -> None:
+    features, path = INSTRUCTION_SETS[processor]
+    restricted = {"NUMBA_CPU_NAME": processor, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
     environment = os.environ | restricted | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", WITHOUT_AVX512], check=True, env=environment)
+    printed = subprocess.run(
+        [sys.executable, "-c", RESTRICTED], check=True, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    assert printed.stdout.strip() == path
 
 
 def test_a_read_only_installation_caches_elsewhere(tmp_path: Path) -> None:

@@ -37,17 +37,21 @@ class _Workspace(threading.local):
         self.position = np.empty((FIRST_CAPACITY, 2), np.int32)
         self.shape = np.empty((FIRST_CAPACITY, 3), np.float32)
 
-    def planes(self, height: int, width: int, steps: int) -> tuple[list[Plane], Plane, Plane]:
-        """Return six planes with their frames, the ring buffer of the diffusion, and scratch rows."""
+    def planes(self, height: int, width: int, steps: int) -> tuple[list[Plane], Plane, Plane, Plane]:
+        """Return six planes with their frames, the diffusion's rings of conductances and rows, and scratch rows."""
         rows, columns = height + 2 * PAD, width + 2 * PAD
-        needed = columns * (6 * rows + 4 * steps + _SCRATCH_ROWS)
+        ring_rows = 2 * numba_scale_space.ring_rows(steps), 4 * steps, _SCRATCH_ROWS
+        needed = columns * (6 * rows + sum(ring_rows))
         if self._memory.size < needed:
             self._memory = np.zeros(needed, np.float32)
         memory, size = self._memory, rows * columns
         planes = [memory[i * size : (i + 1) * size].reshape(rows, columns) for i in range(6)]
-        ring = memory[6 * size : 6 * size + 4 * steps * columns].reshape(4 * steps, columns)
-        scratch = memory[6 * size + ring.size :][: _SCRATCH_ROWS * columns].reshape(_SCRATCH_ROWS, columns)
-        return planes, ring, scratch
+        rings, start = [], 6 * size
+        for count in ring_rows:
+            rings.append(memory[start : start + count * columns].reshape(count, columns))
+            start += count * columns
+        conductances, ring, scratch = rings
+        return planes, conductances, ring, scratch
 
     def grow(self, count: int) -> None:
         """Enlarge the buffers to `count` maxima of one level."""
@@ -73,8 +77,8 @@ class _Window:
     """Compute the levels of one octave, one after another, in one window.
 
     Six planes are enough. A level is smoothed into a free plane, its derivatives are written to two more, and its
-    maxima are found there. Then the previous level is described, since suppression by the level above is now known;
-    this frees the planes of its derivatives for the conductance. Diffusion overwrites the smoothed plane.
+    maxima are found there. Then the previous level is described, since suppression by the level above is now known.
+    Diffusion computes its conductances from the smoothed plane and overwrites it.
     """
 
     def __init__(
@@ -89,7 +93,7 @@ class _Window:
         """Compute the octave's levels and return the result."""
         job, (height, width) = self.job, (self.height, self.width)
         steps = max(len(level.steps) for level in job.levels)
-        (image, free, *pairs), ring, scratch = self.workspace.planes(height, width, steps)
+        (image, free, *pairs), conductances, ring, scratch = self.workspace.planes(height, width, steps)
         before, after = pairs[:2], pairs[2:]
         needs_maxima = job.search is not None or job.given is not None
         unit = np.float32(1.0 / 255.0) if job.block.dtype == np.uint8 else np.float32(1)
@@ -109,8 +113,8 @@ class _Window:
                 if i:
                     self._describe(i - 1, image, before)
             if level.steps:
-                numba_scale_space.conductance(smoothed, *before, height, width, job.contrast, scratch)
-                numba_scale_space.diffuse(image, free, *before, height, width, np.array(level.steps), ring)
+                times = np.array(level.steps)
+                numba_scale_space.diffuse(image, free, height, width, job.contrast, times, conductances, ring, scratch)
                 image, free = free, image
             before, after = after, before
         if needs_maxima:

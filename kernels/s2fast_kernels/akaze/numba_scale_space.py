@@ -182,67 +182,89 @@ def _conductance_down(flow, above, here, south, row, w):  # type: ignore[no-unty
         south[row, j + _P] = flow[above, j] + flow[here, j]
 
 
-@njit("(f4[:,::1], f4[:,::1], f4[:,::1], i8, i8, f4, f4[:,::1])", nogil=True, error_model="numpy")
-def conductance(smoothed, east, south, height, width, contrast, flow):  # type: ignore[no-untyped-def]
-    """Compute the conductance between neighbouring pixels: the sum of 1 / (1 + |gradient|^2 / contrast^2) of both.
+@njit(nogil=True, error_model="numpy")
+def _conductance_row(smoothed, east, south, i, height, width, inverse_square, flow):  # type: ignore[no-untyped-def]
+    """Compute row i of the conductances to the right, and row i - 1 of those down, in rings of rows.
 
-    ``east`` connects a pixel to its right neighbour, ``south`` to the one below. Both are 0 across the image's edge, so
-    that diffusion needs no special case there. `flow` is scratch memory of 2 rows.
+    A conductance is the sum of 1 / (1 + |gradient|^2 / contrast^2) of two neighbours. It is 0 across the image's edge:
+    diffusion needs no special case there. `flow` is scratch memory of 2 rows.
     """
     w = np.uint64(width)
-    inverse_square = _UNIT / (contrast * contrast)
-    for i in range(height):
+    ring_rows = len(east)
+    here, above = i % ring_rows, (i + ring_rows - 1) % ring_rows
+    if i < height:
         slot = i & 1
         scharr_square_row(smoothed, PAD + i - 1, PAD + i, PAD + i + 1, flow, slot, w)
         _conductivity(flow[slot], w, inverse_square)
-        _conductance_right(flow, slot, east, PAD + i, w)
-        _conductance_down(flow, 1 - slot, slot, south, PAD + i - 1, w)
-        east[PAD + i, PAD - 1] = _ZERO
-        east[PAD + i, PAD + width - 1] = _ZERO
-    for j in range(width + 2 * PAD):
-        south[PAD - 1, j] = _ZERO
-        south[PAD + height - 1, j] = _ZERO
+        _conductance_right(flow, slot, east, here, w)
+        east[here, PAD - 1] = _ZERO
+        east[here, PAD + width - 1] = _ZERO
+        if i > 0:
+            _conductance_down(flow, 1 - slot, slot, south, above, w)
+    if i in (0, height):
+        south[above, :] = _ZERO
 
 
 @njit(nogil=True, error_model="numpy")
-def _diffuse_row(src, a, b, c, dst, d, east, south, row, w, step):  # type: ignore[no-untyped-def]
+def _diffuse_row(src, a, b, c, dst, d, east, south, here, above, w, step):  # type: ignore[no-untyped-def]
     for j in range(w):
         left, m, right = j + (_P - _ONE), j + _P, j + (_P + _ONE)
         v = src[b, m]
         flux = (
-            east[row, m] * (src[b, right] - v)
-            + east[row, left] * (src[b, left] - v)
-            + south[row, m] * (src[c, m] - v)
-            + south[row - 1, m] * (src[a, m] - v)
+            east[here, m] * (src[b, right] - v)
+            + east[here, left] * (src[b, left] - v)
+            + south[here, m] * (src[c, m] - v)
+            + south[above, m] * (src[a, m] - v)
         )
         dst[d, m] = v + flux * step
 
 
-@njit("(f4[:,::1], f4[:,::1], f4[:,::1], f4[:,::1], i8, i8, f4[::1], f4[:,::1])", nogil=True, error_model="numpy")
-def diffuse(plane, out, east, south, height, width, steps, ring):  # type: ignore[no-untyped-def]
-    """Apply one cycle of explicit diffusion steps to a plane.
+def ring_rows(steps: int) -> int:
+    """Return the number of rows of conductances that `diffuse` needs for this many steps, a power of two.
+
+    Examples
+    --------
+    >>> ring_rows(1), ring_rows(3), ring_rows(29)
+    (4, 8, 32)
+    """
+    return 1 << (steps + 1).bit_length()
+
+
+@njit(
+    "(f4[:,::1], f4[:,::1], i8, i8, f4, f4[::1], f4[:,::1], f4[:,::1], f4[:,::1])", nogil=True, error_model="numpy"
+)
+def diffuse(plane, out, height, width, contrast, steps, conductances, ring, flow):  # type: ignore[no-untyped-def]
+    """Apply one cycle of explicit diffusion steps to a plane; `out` contains the smoothed plane and is overwritten.
 
     All steps advance down the image together, each one row behind the previous step, so that a row stays in the cache
-    from its first step to its last. Step s keeps its last four rows in ``ring[4 s : 4 s + 4]``.
+    from its first step to its last. Step s keeps its last four rows in ``ring[4 s : 4 s + 4]``. The conductances are
+    computed one row ahead, from rows of the smoothed plane that are not overwritten yet: half of `conductances` is a
+    ring of rows of those to the right, the other half of those down. `flow` is scratch memory of 2 rows.
     """
     n = len(steps)
     w = np.uint64(width)
+    inverse_square = _UNIT / (contrast * contrast)
+    kept = len(conductances) // 2
+    east, south = conductances[:kept], conductances[kept:]
+    _conductance_row(out, east, south, 0, height, width, inverse_square, flow)
     for front in range(height + n - 1):
+        if front < height:
+            _conductance_row(out, east, south, front + 1, height, width, inverse_square, flow)
         for s in range(max(0, front - height + 1), min(n, front + 1)):
             i = front - s
             up, down = max(i - 1, 0), min(i + 1, height - 1)
-            row = PAD + i
+            row, here, above = PAD + i, i % kept, (i + kept - 1) % kept
             if n == 1:
-                _diffuse_row(plane, PAD + up, row, PAD + down, out, row, east, south, row, w, steps[s])
+                _diffuse_row(plane, PAD + up, row, PAD + down, out, row, east, south, here, above, w, steps[s])
             elif s == 0:
-                _diffuse_row(plane, PAD + up, row, PAD + down, ring, i & 3, east, south, row, w, steps[s])
+                _diffuse_row(plane, PAD + up, row, PAD + down, ring, i & 3, east, south, here, above, w, steps[s])
             else:
                 k = 4 * (s - 1)
                 a, b, c = k + (up & 3), k + (i & 3), k + (down & 3)
                 if s == n - 1:
-                    _diffuse_row(ring, a, b, c, out, row, east, south, row, w, steps[s])
+                    _diffuse_row(ring, a, b, c, out, row, east, south, here, above, w, steps[s])
                 else:
-                    _diffuse_row(ring, a, b, c, ring, k + 4 + (i & 3), east, south, row, w, steps[s])
+                    _diffuse_row(ring, a, b, c, ring, k + 4 + (i & 3), east, south, here, above, w, steps[s])
 
 
 @njit("(f4[:,::1], i8, i8, i8, i8, i8, i8, f4[:,::1])", nogil=True, error_model="numpy")

@@ -56,7 +56,7 @@ _MAJORITY = 0b11010100
 """Truth table of ``s ? a & b : a | b`` for vpternlog: its value at bit 4 a + 2 b + s."""
 
 
-class _Emitter:
+class Emitter:
     """Emits LLVM instructions on vectors of `LANES` unsigned 16-bit lanes."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder) -> None:
@@ -119,14 +119,17 @@ class _Emitter:
         low_byte = self._builder.and_(counts, self.constant(0xFF))
         return self._builder.add(low_byte, self._builder.lshr(counts, self.constant(8)))
 
-    def fold(self, key: ir.Value, best_at: ir.Value, second_at: ir.Value) -> None:
-        """Merge a key into the two smallest keys of every lane, stored in memory."""
+    def fold(self, keys: list[ir.Value], best_at: ir.Value, second_at: ir.Value) -> None:
+        """Merge keys into the two smallest keys of every lane, stored in memory."""
         best, second = self._builder.load(best_at, align=64), self._builder.load(second_at, align=64)
-        self._builder.store(self.minimum(best, key), best_at, align=64)
-        self._builder.store(self.minimum(second, self.maximum(best, key)), second_at, align=64)
+        for key in keys:
+            second = self.minimum(second, self.maximum(best, key))
+            best = self.minimum(best, key)
+        self._builder.store(best, best_at, align=64)
+        self._builder.store(second, second_at, align=64)
 
 
-def _rows_of(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Value) -> Callable[..., ir.Value]:
+def rows_of(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Value) -> Callable[..., ir.Value]:
     """Return a function that computes the address of (item, rows per item, row).
 
     The array is C-contiguous uint16, with rows of `LANES`, aligned to 64 bytes.
@@ -140,7 +143,7 @@ def _rows_of(context: Any, builder: ir.IRBuilder, array_type: Any, array: ir.Val
 
 
 def _emit_distances(
-    emit: _Emitter, builder: ir.IRBuilder, train_row: Callable[[int], ir.Value], query_row: Callable[..., ir.Value]
+    emit: Emitter, builder: ir.IRBuilder, train_row: Callable[[int], ir.Value], query_row: Callable[..., ir.Value]
 ) -> list[ir.Value]:
     """Return the distances of every lane's train row from each of `TOGETHER` queries, given encoded words."""
 
@@ -167,9 +170,9 @@ def _emit_distances(
 
 def _emit_compare(context: Any, builder: ir.IRBuilder, signature: Any, operands: Any) -> ir.Value:
     """Emit the body of `compare` and `compare_both`."""
-    emit = _Emitter(context, builder)
+    emit = Emitter(context, builder)
     _, group, _, first, *_ = operands
-    train_at, query_at, state_at = (_rows_of(context, builder, signature.args[at], operands[at]) for at in (0, 2, 4))
+    train_at, query_at, state_at = (rows_of(context, builder, signature.args[at], operands[at]) for at in (0, 2, 4))
     items = [builder.add(first, first.type(number)) for number in range(TOGETHER)]
     distances = _emit_distances(
         emit,
@@ -180,11 +183,11 @@ def _emit_compare(context: Any, builder: ir.IRBuilder, signature: Any, operands:
     tag = builder.load(train_at(group, ROWS, WORDS_16), align=64)
     for item, distance in zip(items, distances, strict=True):
         shifted = builder.shl(distance, emit.constant(TAG_BITS))
-        emit.fold(builder.or_(shifted, tag), state_at(item, 2, 0), state_at(item, 2, 1))
+        emit.fold([builder.or_(shifted, tag)], state_at(item, 2, 0), state_at(item, 2, 1))
         if len(operands) > 5:
-            column_at = _rows_of(context, builder, signature.args[5], operands[5])
+            column_at = rows_of(context, builder, signature.args[5], operands[5])
             query_tag = builder.load(query_at(item, ROWS, WORDS_16), align=64)
-            emit.fold(builder.or_(shifted, query_tag), column_at(group, 2, 0), column_at(group, 2, 1))
+            emit.fold([builder.or_(shifted, query_tag)], column_at(group, 2, 0), column_at(group, 2, 1))
     return context.get_dummy_value()
 
 
@@ -212,8 +215,8 @@ def smallest_two(_typing: Any, state: Any, item: Any) -> Any:
     """Reduce the lanes of state[item] to (smallest key, its lowest lane, second-smallest key)."""
 
     def emit_smallest_two(context: Any, builder: ir.IRBuilder, signature: Any, operands: Any) -> ir.Value:
-        emit = _Emitter(context, builder)
-        state_at = _rows_of(context, builder, signature.args[0], operands[0])
+        emit = Emitter(context, builder)
+        state_at = rows_of(context, builder, signature.args[0], operands[0])
         best, second = (builder.load(state_at(operands[1], 2, row), align=64) for row in (0, 1))
         key = emit.smallest(best)
         holders = builder.bitcast(builder.icmp_unsigned("==", best, emit.repeat(key)), ir.IntType(LANES))
@@ -269,3 +272,39 @@ def encode_queries(rows: npt.NDArray[np.uint64], queries: npt.NDArray[np.uint16]
         for word in range(WORDS_16):
             queries[item, word, :] = words[word]
         queries[item, WORDS_16, :] = item
+
+
+@njit()
+def query_space(items: int) -> npt.NDArray[np.uint16]:
+    """Allocate room for encoded queries."""
+    space: npt.NDArray[np.uint16] = aligned(items, ROWS)
+    return space
+
+
+@njit()
+def compare_block(
+    block: npt.NDArray[np.uint16],
+    groups: int,
+    queries: npt.NDArray[np.uint16],
+    items: int,
+    state: npt.NDArray[np.uint16],
+) -> None:
+    """Compare the groups of a block with encoded queries."""
+    for item in range(0, items, TOGETHER):
+        for group in range(groups):
+            compare(block, group, queries, item, state)
+
+
+@njit()
+def compare_block_both(
+    block: npt.NDArray[np.uint16],
+    groups: int,
+    queries: npt.NDArray[np.uint16],
+    items: int,
+    state: npt.NDArray[np.uint16],
+    columns: npt.NDArray[np.uint16],
+) -> None:
+    """Do the same as `compare_block`, and also update the two smallest keys of each train row."""
+    for item in range(0, items, TOGETHER):
+        for group in range(groups):
+            compare_both(block, group, queries, item, state, columns)

@@ -14,14 +14,17 @@ from s2fast_kernels.hamming_top2.lanes import (
     BLOCK_ROWS,
     LANES,
     NO_KEY,
-    ROWS,
     TAG_BITS,
-    TOGETHER,
     aligned,
-    compare,
+    smallest_two,
+)
+from s2fast_kernels.hamming_top2.paths import (
+    TOGETHER,
+    TRAIN_ROWS,
+    compare_block,
     encode_group,
     encode_queries,
-    smallest_two,
+    query_space,
 )
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, Top2
 
@@ -67,17 +70,19 @@ def panels(train_offsets: npt.NDArray[np.int64], panel_blocks: int) -> Iterator[
 def encode_panel(
     train: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.uint16]:
-    """Encode blocks, given by their first row in train: (blocks, BLOCK_GROUPS, ROWS, LANES).
+    """Encode blocks, given by their first row in train: (blocks, BLOCK_GROUPS, TRAIN_ROWS, LANES).
 
-    A row's tag is the number of its group. Groups beyond the end of a block stay uninitialised and are not read.
+    A row's tag is the number of its group. One group after an odd number of them is empty; others beyond the end of a
+    block stay uninitialised and are not read.
     """
-    groups = aligned(len(starts) * BLOCK_GROUPS, ROWS)
+    groups = aligned(len(starts) * BLOCK_GROUPS, TRAIN_ROWS)
     for block in numba.prange(len(starts)):
-        for group in range(-(-rows[block] // LANES)):
-            first = starts[block] + group * LANES
-            last = min(first + LANES, starts[block] + rows[block])
+        stop = starts[block] + rows[block]
+        for group in range(-(-rows[block] // (2 * LANES)) * 2):
+            first = min(starts[block] + group * LANES, stop)
+            last = min(first + LANES, stop)
             encode_group(train[first:last], group, groups[block * BLOCK_GROUPS + group])
-    panel: npt.NDArray[np.uint16] = groups.reshape((len(starts), BLOCK_GROUPS, ROWS, LANES))
+    panel: npt.NDArray[np.uint16] = groups.reshape((len(starts), BLOCK_GROUPS, TRAIN_ROWS, LANES))
     return panel
 
 
@@ -123,13 +128,11 @@ def _search_panel(
     for tile in numba.prange(-(-len(query) // _TILE)):
         first = tile * _TILE
         last = min(first + _TILE, len(query))
-        queries, state = aligned(_TILE, ROWS), aligned(_TILE, 2)
+        queries, state = query_space(_TILE), aligned(_TILE, 2)
         encode_queries(query[first:last], queries)
         for block in range(len(scene)):
             state[:] = NO_KEY
-            for item in range(0, last - first, TOGETHER):
-                for group in range(-(-rows[block] // LANES)):
-                    compare(panel[block], group, queries, item, state)
+            compare_block(panel[block], -(-rows[block] // LANES), queries, last - first, state)
             at = scene[block]
             fold_rows(state, start[block], index[first:last, at], best[first:last, at], second[first:last, at])
 

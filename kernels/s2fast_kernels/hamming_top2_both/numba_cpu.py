@@ -13,14 +13,11 @@ from s2fast_kernels.hamming_top2.lanes import (
     BLOCK_ROWS,
     LANES,
     NO_KEY,
-    ROWS,
     TAG_BITS,
-    TOGETHER,
     aligned,
-    compare_both,
-    encode_queries,
 )
 from s2fast_kernels.hamming_top2.numba_cpu import distance_of, encode_panel, fold_rows, panels
+from s2fast_kernels.hamming_top2.paths import TOGETHER, compare_block_both, encode_queries, query_space
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
 
 if TYPE_CHECKING:
@@ -75,7 +72,7 @@ def _search_panel(
     parts = len(backward[0])
     tiles = -(-len(query) // _TILE)
     for part in numba.prange(parts):
-        queries, state, columns = aligned(_TILE, ROWS), aligned(_TILE, 2), aligned(BLOCK_GROUPS, 2)
+        queries, state, columns = query_space(_TILE), aligned(_TILE, 2), aligned(BLOCK_GROUPS, 2)
         column_index, column_best, column_second = backward[0][part], backward[1][part], backward[2][part]
         for tile in range(part * tiles // parts, (part + 1) * tiles // parts):
             first = tile * _TILE
@@ -84,9 +81,8 @@ def _search_panel(
             for block in range(len(scene)):
                 state[:] = NO_KEY
                 columns[:] = NO_KEY
-                for item in range(0, last - first, TOGETHER):
-                    for group in range(-(-rows[block] // LANES)):
-                        compare_both(panel[block], group, queries, item, state, columns)
+                groups = -(-rows[block] // LANES)
+                compare_block_both(panel[block], groups, queries, last - first, state, columns)
                 at, count = scene[block], rows[block]
                 fold_rows(state, start[block], index[first:last, at], best[first:last, at], second[first:last, at])
                 _fold_columns(
