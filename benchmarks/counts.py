@@ -12,6 +12,7 @@ import pyarrow.parquet
 import rasterio.io
 import zarr
 
+import s2fast.folder.run_folder
 import s2fast.raster.luma
 import s2fast.raster.reader
 from s2fast.files.storage import LOCK
@@ -131,6 +132,7 @@ def counting() -> Iterator[Counter[str]]:
             (s2fast.raster.luma, "decode_luma", counted_decoder),
             (Backend, "load", counted_load),
             (zarr.Array, "__getitem__", counted("arrays read")),
+            (s2fast.folder.run_folder, "read_array", counted("arrays read")),
             (pyarrow.parquet, "read_table", counted("tables read")),
             (RunFolder, "write", counted_write),
         ):

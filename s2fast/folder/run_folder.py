@@ -11,19 +11,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from s2fast.errors import DamageError, RunFolderError
 from s2fast.files.open_storage import open_storage
-from s2fast.files.storage import Stamp
-from s2fast.folder.checksums import CheckedStore, RecordingStore, checksum, sealed, unsealed
+from s2fast.files.storage import Stamp, Storage
+from s2fast.folder.checksums import CheckedStore, Sums, checksum, describe_mismatch, sealed, unsealed
 from s2fast.folder.pair_blocks import PairBlocks
+from s2fast.folder.whole_chunks import ChunkWriter, read_array, write_array
 from s2fast.geometry.placement import Placement
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.model import Features, TileInfo, Window
@@ -51,10 +52,9 @@ class TileWriter:
     ) -> None:
         self._group = group
         whole = (min(chunks[0], shape[0]), min(chunks[1], shape[1]))
-        # Zarr does not write chunks that contain only the fill value.
-        self._grey = group.array("grey", shape, whole, np.uint8, 0)
-        self._valid = group.array("valid", shape, whole, np.bool_, valid_outside)
-        self._missing = group.array("missing", shape, whole, np.bool_, False) if with_missing else None
+        self._grey = ChunkWriter(group.files("grey"), shape, whole, np.uint8, 0)
+        self._valid = ChunkWriter(group.files("valid"), shape, whole, np.bool_, valid_outside)
+        self._missing = ChunkWriter(group.files("missing"), shape, whole, np.bool_, False) if with_missing else None
 
     def write(
         self,
@@ -201,11 +201,11 @@ class RunFolder:
 
     def grey(self, scene_id: str) -> npt.NDArray[np.uint8]:
         """Read the scene's masked grey image: (rows, cols) uint8, on the reduced grid."""
-        return self._arrays(_scene(scene_id), "grey")["grey"]
+        return np.asarray(self._opened(_scene(scene_id))("grey")[...])
 
     def valid(self, scene_id: str) -> npt.NDArray[np.bool_]:
         """Read the mask of valid pixels: (rows, cols) bool, on the reduced grid; True: a keypoint may lie there."""
-        return self._arrays(_scene(scene_id), "valid")["valid"]
+        return np.asarray(self._opened(_scene(scene_id))("valid")[...])
 
     def valid_source(self, scene_id: str) -> Callable[[slice, slice], npt.NDArray[np.bool_]]:
         """Return a function that reads a part of `valid`, given by two slices: rows and columns."""
@@ -218,7 +218,7 @@ class RunFolder:
 
     def missing(self, scene_id: str) -> npt.NDArray[np.bool_]:
         """Read the mask of no-data pixels: (rows, cols) bool, True: no data; stored only if the tile is ``masked``."""
-        return self._arrays(_scene(scene_id), "missing")["missing"]
+        return np.asarray(self._opened(_scene(scene_id))("missing")[...])
 
     # Features
 
@@ -244,8 +244,7 @@ class RunFolder:
         arrays = {field.name: getattr(part, field.name) for part in (features, fixed) for field in fields(part)}
         arrays |= {"clear": clear}
         for name, values in arrays.items():
-            chunks = (max(1, len(values)), *values.shape[1:])
-            group.array(name, values.shape, chunks, values.dtype, 0)[...] = values
+            write_array(group.files(name), values)
         group.finish({"backend": backend, "count": len(features)})
 
     def features(self, scene_id: str) -> Features:
@@ -311,7 +310,7 @@ class RunFolder:
             self._storage.remove(f"{path}/{SEAL}")
             self._storage.remove(path)
             self.write(f"{path}/{SEAL}", _group_file({"writing": key}))
-        return _GroupWriter(self, RecordingStore(self._zarr, path.removeprefix(f"{ROOT}/")), path, key)
+        return _GroupWriter(self, self._storage, path, key)
 
     def _opened(self, path: str) -> Callable[[str], zarr.Array[Any]]:
         """Open a finished group; return a function that opens one of its arrays by name."""
@@ -325,36 +324,46 @@ class RunFolder:
         return lambda name: zarr.open_array(store, path=f"{group}/{name}", mode="r")
 
     def _arrays(self, path: str, *names: str) -> dict[str, npt.NDArray[Any]]:
-        """Read arrays of a finished group."""
-        opened = self._opened(path)
-        return {name: np.asarray(opened(name)[...]) for name in names}
+        """Read arrays of a finished group, each stored as one chunk."""
+        sums = self.finished_group(path)["files"]
+        return {name: read_array(partial(self._recorded, path, sums, name)) for name in names}
+
+    def _recorded(self, group: str, sums: Sums, array: str, name: str) -> bytes | None:
+        """Read a file of an array and verify its checksum; return None if it was never written."""
+        within = f"{array}/{name}"
+        try:
+            data = self.read(f"{group}/{within}")
+        except FileNotFoundError:
+            data = None
+        mismatch = describe_mismatch(data, sums.get(within))
+        if mismatch:
+            raise self.damaged(f"{group}/{within}", mismatch, f"{group}/{SEAL}")
+        return data
 
 
 class _GroupWriter:
-    """Writes the arrays of a group, then its attributes with the key and the checksums."""
+    """Writes the files of a group's arrays, then its attributes with the key and the files' checksums.
 
-    def __init__(self, folder: RunFolder, store: RecordingStore, path: str, key: str) -> None:
-        self._folder, self._store, self._path, self._key = folder, store, path, key
+    Existing files are overwritten unread: all writers of a unit write the same bytes.
+    """
 
-    def array(
-        self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: npt.DTypeLike, fill: Any
-    ) -> zarr.Array[Any]:
-        """Create an array; chunks that contain only the fill value are not written."""
-        group = self._path.removeprefix(f"{ROOT}/")
-        # The CRC-32C codec protects the chunks for readers other than s2fast.
-        return zarr.create_array(
-            self._store,
-            name=f"{group}/{name}",
-            shape=shape,
-            chunks=chunks,
-            dtype=dtype,
-            fill_value=fill,
-            compressors=(ZstdCodec(), Crc32cCodec()),
-        )
+    def __init__(self, folder: RunFolder, storage: Storage, path: str, key: str) -> None:
+        self._folder, self._storage, self._path, self._key = folder, storage, path, key
+        self._sums: dict[str, tuple[int, int]] = {}
+
+    def files(self, array: str) -> Callable[[str, bytes], None]:
+        """Return a function that writes a file of an array, given its name and content."""
+
+        def write(name: str, data: bytes) -> None:
+            within = f"{array}/{name}"
+            self._storage.write(f"{self._path}/{within}", data)
+            self._sums[within] = len(data), checksum(data)
+
+        return write
 
     def finish(self, attributes: Mapping[str, Any]) -> None:
         """Write the attributes with the key, which marks the group as finished."""
-        finished = {**attributes, "key": self._key, "files": dict(sorted(self._store.sums.items()))}
+        finished = {**attributes, "key": self._key, "files": dict(sorted(self._sums.items()))}
         self._folder.write(f"{self._path}/{SEAL}", _group_file(finished))
 
 
