@@ -153,8 +153,8 @@ def metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings: 
     run_stages(Job(config, [warm], None, out.with_name(f"{out.name}-warm"), strict=True))
     loaded_mib, meter = memory_mib("VmRSS"), Metered()
     job = Job(config, scenes, None, out, strict=True)
-    # Verification apart from matching, so that either has its own rate: a whole run saves reading the matches again.
-    for stages in (("ingest", "extract", "match"), ("verify", "report")):
+    # Each stage has its own rate: a whole run saves reading tiles and matches again.
+    for stages in (("ingest",), ("extract", "match"), ("verify", "report")):
         usable = run_stages(job, stages=stages, progress=meter).usable
     run = Run(out)
     shapes = run.scenes().set_index("scene_id")
