@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,11 @@ from s2fast.files.open_storage import open_storage
 from s2fast.files.storage import Stamp, Storage
 from s2fast.folder.checksums import CheckedStore, Sums, checksum, describe_mismatch, sealed, unsealed
 from s2fast.folder.pair_blocks import PairBlocks
-from s2fast.folder.whole_chunks import ChunkWriter, read_array, write_array
+from s2fast.folder.tile_writer import TileWriter
+from s2fast.folder.whole_chunks import read_array, write_array
 from s2fast.geometry.placement import Placement
 from s2fast.image.fixed_pattern import FixedPattern
-from s2fast.model import Features, TileInfo, Window
+from s2fast.model import Features, TileInfo
 
 ROOT = "store.zarr"
 """Path of the Zarr store in the run folder."""
@@ -39,39 +41,8 @@ SEAL = "zarr.json"
 """Name of a group's seal file: the Zarr metadata file, whose attributes hold the key and the checksums."""
 
 
-class TileWriter:
-    """Writes one scene's masked tile window by window, and finally its key."""
-
-    def __init__(
-        self,
-        group: _GroupWriter,
-        shape: tuple[int, int],
-        chunks: tuple[int, int],
-        valid_outside: bool,
-        with_missing: bool,
-    ) -> None:
-        self._group = group
-        whole = (min(chunks[0], shape[0]), min(chunks[1], shape[1]))
-        self._grey = ChunkWriter(group.files("grey"), shape, whole, np.uint8, 0)
-        self._valid = ChunkWriter(group.files("valid"), shape, whole, np.bool_, valid_outside)
-        self._missing = ChunkWriter(group.files("missing"), shape, whole, np.bool_, False) if with_missing else None
-
-    def write(
-        self,
-        window: Window,
-        grey: npt.NDArray[np.uint8],
-        valid: npt.NDArray[np.bool_],
-        missing: npt.NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Write a window of the tile; it covers whole chunks, so that concurrent writes never share a chunk."""
-        self._grey[window.slices] = grey
-        self._valid[window.slices] = valid
-        if self._missing is not None and missing is not None:
-            self._missing[window.slices] = missing
-
-    def finish(self, info: TileInfo) -> None:
-        """Write the tile's attributes and content key, which mark it as complete."""
-        self._group.finish(info.to_attributes())
+_PIXELS = ("grey", "missing")
+"""Arrays of a tile that `RunFolder.drop_pixels` removes."""
 
 
 class RunFolder:
@@ -195,9 +166,35 @@ class RunFolder:
         *,
         valid_outside: bool,
         with_missing: bool = False,
+        with_pixels: bool = True,
     ) -> TileWriter:
         """Begin writing the scene's tile; delete a tile with another key, including its features."""
-        return TileWriter(self._begin(_scene(scene_id), key), shape, chunks, valid_outside, with_missing)
+        group = self._begin(_scene(scene_id), key)
+        return TileWriter(group, shape, chunks, valid_outside, with_missing, with_pixels)
+
+    def has_pixels(self, scene_id: str) -> bool:
+        """Return whether the scene's tile is complete with its pixels."""
+        attributes = self.attributes(_scene(scene_id))
+        return "key" in attributes and bool(attributes.get("pixels", True))
+
+    def has_files_of_pixels(self, scene_id: str) -> bool:
+        """Return whether pixels are left of the scene, also those that a killed run was about to remove."""
+        return any(self.names(f"{_scene(scene_id)}/{name}") for name in _PIXELS)
+
+    def drop_pixels(self, scene_id: str, thumbnail: npt.NDArray[np.uint8] | None = None) -> None:
+        """Replace the pixels of the scene's tile by a thumbnail; None: it has one, and only files are left."""
+        path = _scene(scene_id)
+        if thumbnail is not None:
+            attributes = self.finished_group(path)
+            group = _GroupWriter(self, self._storage, path, attributes["key"])
+            kept = {name: sums for name, sums in attributes["files"].items() if name.split("/")[0] not in _PIXELS}
+            group.finish_without_pixels(TileInfo.from_attributes(attributes).to_attributes(), thumbnail, kept)
+        for name in _PIXELS:
+            self.remove(f"{path}/{name}")
+
+    def thumbnail(self, scene_id: str) -> npt.NDArray[np.uint8]:
+        """Read the grey thumbnail of a scene without pixels: see `s2fast.report.imagery.thumbnail_of`."""
+        return self._arrays(_scene(scene_id), "thumbnail")["thumbnail"]
 
     def grey(self, scene_id: str) -> npt.NDArray[np.uint8]:
         """Read the scene's masked grey image: (rows, cols) uint8, on the reduced grid."""
@@ -360,6 +357,14 @@ class _GroupWriter:
             self._sums[within] = len(data), checksum(data)
 
         return write
+
+    def finish_without_pixels(
+        self, attributes: Mapping[str, Any], thumbnail: npt.NDArray[np.uint8], kept: Sums = MappingProxyType({})
+    ) -> None:
+        """Write the thumbnail of a tile without pixels and finish the group; `kept` are the files it has already."""
+        write_array(self.files("thumbnail"), thumbnail)
+        self._sums |= kept
+        self.finish({**attributes, "pixels": False})
 
     def finish(self, attributes: Mapping[str, Any]) -> None:
         """Write the attributes with the key, which marks the group as finished."""

@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from s2fast.folder.record import SceneInput
 from s2fast.folder.run_folder import RunFolder
-from s2fast.report.imagery import from_source, shown_tile, stored_grey, stretched, whole_scene
+from s2fast.report.imagery import THUMBNAIL_PX, from_source, shown_tile, stored_grey, stretched, whole_scene
 from s2fast.work.executors import Workplace, run_units
 
-SIDE_PX = 512
+SIDE_PX = THUMBNAIL_PX
 """Longest side of a thumbnail."""
 
 _LEAST_SIDE_PX = 96

@@ -17,6 +17,7 @@ from s2fast.image.painted import flat
 from s2fast.image.prepare import clear_cells, prepare, upscaled
 from s2fast.model import Features
 from s2fast.raster.windows import reduced_shape
+from s2fast.report.imagery import thumbnail_of
 from s2fast.stages.held_tile import HeldTile
 from s2fast.stages.keys import features_keys, resolved, tile_key
 from s2fast.stages.memory import MIB
@@ -37,23 +38,47 @@ def run(
     The stage `ingest` of the same run has extracted those of the number `extracted` of scenes.
     """
     backend = backend_name(record.config.features)
-    todo = [unit for unit in features_keys(record).items() if folder.features_key(unit[0]) != unit[1]]
+    wanted = features_keys(record)
+    todo = [unit for unit in wanted.items() if folder.features_key(unit[0]) != unit[1]]
     for item in record.usable:
         scene_id = item.scene.scene_id
         if folder.tile_key(scene_id) != tile_key(item, record.config, record.regions):
             raise RunFolderError(
                 f"{folder} has no tile of the current version of {scene_id} under these settings: run ingest first"
             )
-    result = StageResult(kept=len(record.usable) - len(todo) - extracted, done=extracted, backend=backend)
+    for scene_id, _ in todo:
+        if not folder.has_pixels(scene_id):
+            raise RunFolderError(
+                f"{folder} has no pixels of {scene_id}, whose features are to be extracted again: run ingest first"
+            )
+    result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
+    result.kept, result.done = result.kept - extracted, extracted
     if extracted and not todo:
         progress.print_line(f"extract: {extracted} done while they were ingested, {result.kept} up to date")
+        _drop_pixels(record, folder, workplace)
         return result
     with progress.stage("extract", len(todo), result.kept) as bar:
         config = resolved(record.config, record.usable)
         for _ in run_units(workplace, extract_unit, todo, config, backend, folder.address):
             result.done += 1
             bar.advance()
+    _drop_pixels(record, folder, workplace)
     return result
+
+
+def _drop_pixels(record: RunRecord, folder: RunFolder, workplace: Workplace) -> None:
+    """Remove the pixels of all scenes, which have their features now, unless the run keeps them."""
+    if record.config.output.keep_pixels:
+        return
+    left = [item.scene.scene_id for item in record.usable if folder.has_files_of_pixels(item.scene.scene_id)]
+    for _ in run_units(workplace, drop_unit, left, folder.address):
+        pass
+
+
+def drop_unit(scene_id: str, out: str) -> None:
+    """Replace the pixels of a scene's tile by a thumbnail."""
+    folder = RunFolder(out)
+    folder.drop_pixels(scene_id, thumbnail_of(folder.grey(scene_id)) if folder.has_pixels(scene_id) else None)
 
 
 def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:

@@ -26,6 +26,7 @@ from s2fast.raster.reader import LumaReader, Reader, indexed_reader, open_raster
 from s2fast.raster.windows import chunk_shape, grid, reduced, reduced_shape
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import PlacedRegions, place_regions
+from s2fast.report.imagery import thumbnail_of
 from s2fast.stages import extract
 from s2fast.stages.held_tile import HeldTile, held_bytes, valid_bytes
 from s2fast.stages.keys import features_keys, resolved, tile_key
@@ -74,14 +75,17 @@ def run(
         Whether to extract a scene's features at once, from its pixels in memory, if ``compute.budget_mb`` allows it;
         `StageResult.ahead` counts these scenes.
     """
-    config = record.config
-    wanted = features_keys(record) if extracts else {}
+    config, wanted = record.config, features_keys(record)
     threads = workplace.threads or available_cores()
-    todo = [
-        Unit(item, wanted[item.scene.scene_id] if extracts and _fits_at_once(item, record, threads) else "")
-        for item in record.usable
-        if folder.tile_key(item.scene.scene_id) != tile_key(item, config, record.regions)
-    ]
+    todo = []
+    for item in record.usable:
+        scene_id = item.scene.scene_id
+        missing = folder.features_key(scene_id) != wanted[scene_id]
+        known = folder.tile_key(scene_id) == tile_key(item, config, record.regions)
+        if known and (folder.has_pixels(scene_id) or not (missing or config.output.keep_pixels)):
+            continue
+        at_once = extracts and (missing or not known) and _fits_at_once(item, record, threads)
+        todo.append(Unit(item, wanted[scene_id] if at_once else ""))
     result = StageResult(kept=len(record.usable) - len(todo), strict=record.asked.strict)
     with progress.stage("ingest", len(todo), result.kept) as bar:
         context = resolved(config, record.usable), record.regions, folder.address
@@ -168,7 +172,11 @@ def ingest_scene(
     *,
     held: HeldTile | None = None,
 ) -> None:
-    """Write one scene's masked tile: its pixels and the mask of valid keypoint positions; fill `held` with the same."""
+    """Write one scene's masked tile: its pixels and the mask of valid keypoint positions; fill `held` with the same.
+
+    Without ``output.keep_pixels``, the pixels are not written if they are held: else extraction must find them.
+    """
+    with_pixels = config.output.keep_pixels or held is None
     mode = config.regions.mode if regions else "none"
     reduction = config.ingest.reduction
     placed = place_regions(regions, config.regions, item.raster) if regions and mode != "none" else None
@@ -189,6 +197,7 @@ def ingest_scene(
             (chunks[0] // reduction, chunks[1] // reduction),
             valid_outside=_valid_outside(config, regions),
             with_missing=item.raster.masked,
+            with_pixels=with_pixels,
         )
         for (window, wanted), (grey, has_data) in ahead.windows(read_requests(windows, placed, mode, reduction)):
             inside = wanted
@@ -224,7 +233,7 @@ def ingest_scene(
         masked=item.raster.masked,
     )
     check_unchanged(item)
-    tile.finish(info)
+    tile.finish(info, None if with_pixels or held is None else thumbnail_of(held.grey))
 
 
 def _is_indexed(item: SceneInput) -> bool:
