@@ -132,11 +132,13 @@ def counting() -> Iterator[Counter[str]]:
             (s2fast.raster.luma, "decode_luma", counted_decoder),
             (Backend, "load", counted_load),
             (zarr.Array, "__getitem__", counted("arrays read")),
-            (s2fast.folder.run_folder, "read_array", counted("arrays read")),
             (pyarrow.parquet, "read_table", counted("tables read")),
             (RunFolder, "write", counted_write),
         ):
             stack.enter_context(replaced(owner, name, around))
+        # The base of a comparison may read all arrays through zarr.
+        if hasattr(s2fast.folder.run_folder, "read_array"):
+            stack.enter_context(replaced(s2fast.folder.run_folder, "read_array", counted("arrays read")))
         yield done
 
 

@@ -25,7 +25,7 @@ from s2fast.files.open_storage import open_storage
 from s2fast.files.storage import Stamp, Storage
 from s2fast.folder.checksums import CheckedStore, Sums, checksum, describe_mismatch, sealed, unsealed
 from s2fast.folder.pair_blocks import PairBlocks
-from s2fast.folder.tile_writer import TileWriter
+from s2fast.folder.tile_writer import TileWriter as TileWriter
 from s2fast.folder.whole_chunks import read_array, write_array
 from s2fast.geometry.placement import Placement
 from s2fast.image.fixed_pattern import FixedPattern
