@@ -220,7 +220,8 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
                 inputs.append(before.model_copy(update={"scene": scene}))
                 continue
             with open_raster(scene.source, job.config.ingest) as reader:
-                inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.source)))
+                version = identity(scene.source, reader.files)
+                inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=version))
         except SceneError as error:
             if job.strict:
                 raise
