@@ -31,6 +31,7 @@ from s2fast.config import load_config
 from s2fast.detectors.akaze import extract_bytes
 from s2fast.model import Raster
 from s2fast.pipeline import Job, run_stages
+from s2fast.report.imagery import thumbnail_of
 from s2fast.results import Run
 from s2fast.stages.memory import ingest_bytes, match_bytes
 from s2fast.stages.pairs import Pair, plan_blocks
@@ -61,7 +62,7 @@ class Point:
     stages: dict[str, StageCost]
     """Costs by stage."""
     stored: dict[str, int]
-    """Bytes of the run folder: tiles, features, pairs."""
+    """Bytes of the run folder: tiles, tiles without pixels (``output.keep_pixels = false``), features, pairs."""
     input_bytes: int
     """Bytes of the scenes' files."""
     loaded_mib: float
@@ -153,8 +154,8 @@ def metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings: 
     run_stages(Job(config, [warm], None, out.with_name(f"{out.name}-warm"), strict=True))
     loaded_mib, meter = memory_mib("VmRSS"), Metered()
     job = Job(config, scenes, None, out, strict=True)
-    # Verification apart from matching, so that either has its own rate: a whole run saves reading the matches again.
-    for stages in (("ingest", "extract", "match"), ("verify", "report")):
+    # Each stage has its own rate: a whole run saves reading tiles and matches again.
+    for stages in (("ingest",), ("extract", "match"), ("verify", "report")):
         usable = run_stages(job, stages=stages, progress=meter).usable
     run = Run(out)
     shapes = run.scenes().set_index("scene_id")
@@ -178,6 +179,12 @@ def metered(name: str, scenes: Sequence[Path], warm: Path, out: Path, settings: 
     bytes_stored = {
         kind: sum(_size(path) for p in patterns for path in out.glob(p)) for kind, patterns in stored.items()
     }
+    for scene_id in run.scene_ids:
+        run.folder.drop_pixels(scene_id, thumbnail_of(run.folder.grey(scene_id)))
+    without = ("thumbnail", "valid")
+    bytes_stored["tiles without pixels"] = sum(
+        _size(path) for part in without for path in out.glob(f"store.zarr/scenes/*/{part}")
+    )
     return Point(
         name,
         units,
@@ -307,6 +314,9 @@ def computed_rows(
     """Yield the predicted cost of whole jobs."""
     totals = {unit: sum(point.units[unit] for point in points) for unit in points[0].units}
     tiles = sum(point.stored["tiles"] for point in points) / totals["Mpx"]
+    # Of the scenes of the largest side: a thumbnail's size does not grow with the scene.
+    largest = max(points, key=lambda point: point.units["Mpx"] / point.units["scenes"])
+    without_pixels = largest.stored["tiles without pixels"] / largest.units["scenes"]
     features = sum(point.stored["features"] for point in points) / totals["1e3 keypoints"]
     read = sum(point.input_bytes for point in points) / totals["Mpx"]
     pairs = fit(
@@ -320,6 +330,7 @@ def computed_rows(
         for windowed in (False, True):
             hours = core_hours(job, fits, windowed=windowed)
             total = sum(hours.values())
+            besides = units["1e3 keypoints"] * features + pairs.cost(units)
             yield {
                 "part": "computed from these rates, not measured",
                 "job": job.name,
@@ -330,7 +341,8 @@ def computed_rows(
                 **{f"core_hours, {stage}": value for stage, value in hours.items()},
                 **{f"wall_hours, {name}": total / cores / efficiency for name, cores in MACHINES.items()},
                 "read_gb": units["Mpx"] * read / 1e9,
-                "stored_gb": (units["Mpx"] * tiles + units["1e3 keypoints"] * features + pairs.cost(units)) / 1e9,
+                "stored_gb": (units["Mpx"] * tiles + besides) / 1e9,
+                "stored_gb, without pixels": (job.scenes * without_pixels + besides) / 1e9,
                 "stored_gb, tiles": units["Mpx"] * tiles / 1e9,
                 "stored_gb, pairs": pairs.cost(units) / 1e9,
                 "peak_mib a worker": loaded + max(stage_bytes(job.keypoints).values()) / MIB,

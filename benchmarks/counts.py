@@ -12,6 +12,7 @@ import pyarrow.parquet
 import rasterio.io
 import zarr
 
+import s2fast.folder.run_folder
 import s2fast.raster.luma
 import s2fast.raster.reader
 from s2fast.files.storage import LOCK
@@ -135,6 +136,9 @@ def counting() -> Iterator[Counter[str]]:
             (RunFolder, "write", counted_write),
         ):
             stack.enter_context(replaced(owner, name, around))
+        # The base of a comparison may read all arrays through zarr.
+        if hasattr(s2fast.folder.run_folder, "read_array"):
+            stack.enter_context(replaced(s2fast.folder.run_folder, "read_array", counted("arrays read")))
         yield done
 
 

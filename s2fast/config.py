@@ -186,6 +186,9 @@ class Output(_Section):
     keep_matches: Literal["inliers", "good", "none"] = "good"
     """good: write every good match to matches/*.parquet. inliers: write only matches that agree with the pair's shift.
     none: write no matches."""
+    keep_pixels: bool = True
+    """False: keep no pixels of a scene, only its features, mask, map of clear ground and a thumbnail; `s2fast show`
+    then reads the scene's file."""
 
 
 class Compute(_Section):

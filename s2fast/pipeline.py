@@ -150,19 +150,24 @@ def _run_all(
     discarded: set[str] = set()
     while True:
         try:
-            verified = 0
+            before = StageResult()
             with ExitStack() as beside:
                 for name in stages:
                     lock.confirm()
                     if name == "report":
                         beside.close()
                     stage = STAGES[name]
-                    if name == "match" and "verify" in stages:
+                    if name == "ingest" and "extract" in stages:
+                        # Kernels that are being compiled would be waited for: the scenes are read meanwhile.
+                        stage = partial(ingest.run, extracts=not workplace.compiles)
+                    elif name == "extract":
+                        stage = partial(extract.run, extracted=before.ahead)
+                    elif name == "match" and "verify" in stages:
                         stage = partial(match.run, verifies=True)
                     elif name == "verify":
-                        stage = partial(verify.run, verified=verified)
-                    result = _run_stage(name, stage, record, folder, workplace, progress)
-                    verified = result.verified
+                        stage = partial(verify.run, verified=before.ahead)
+                    result = _run_stage(name, stage, record, folder, workplace, progress, before.ahead_s)
+                    before = result
                     changed |= bool(result.done or result.problems)
                     record.save(folder)
                     if name == "ingest" and "report" in stages and not record.history.tables_key:
@@ -238,7 +243,8 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
                 inputs.append(before.model_copy(update={"scene": scene}))
                 continue
             with open_raster(scene.source, job.config.ingest) as reader:
-                inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=identity(scene.source)))
+                version = identity(scene.source, reader.files)
+                inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=version))
         except SceneError as error:
             if job.strict:
                 raise
@@ -301,9 +307,15 @@ def _forget_stale_tables(record: RunRecord) -> None:
 
 
 def _run_stage(
-    name: str, stage: Stage, record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress
+    name: str,
+    stage: Stage,
+    record: RunRecord,
+    folder: RunFolder,
+    workplace: Workplace,
+    progress: Progress,
+    spent_s: float,
 ) -> StageResult:
-    """Run one stage and record its outcome."""
+    """Run one stage and record its outcome; the stage before has spent `spent_s` seconds on its units."""
     start = time.perf_counter()
     history = record.history
     if name == "report":
@@ -323,6 +335,9 @@ def _run_stage(
     if not result.done and name in history.stages:
         return result
     history.stages[name] = StageRecord(
-        seconds=round(time.perf_counter() - start, 3), done=result.done, kept=result.kept, backend=result.backend
+        seconds=round(spent_s + time.perf_counter() - start - result.ahead_s, 3),
+        done=result.done,
+        kept=result.kept,
+        backend=result.backend,
     )
     return result

@@ -402,7 +402,7 @@ def test_interrupted_run_stops_at_once_and_continues(
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         assert process.stderr
         for line in process.stderr:
-            if line.startswith("extract: 4 to do"):
+            if line.startswith("ingest: 4 done"):
                 break
         os.killpg(process.pid, signal.SIGINT)
         told = process.stderr.read()

@@ -40,9 +40,15 @@ _ARRAY_TWICE = Injection(
     (
         Edit(
             _FOLDER,
-            "        return {name: np.asarray(opened(name)[...]) for name in names}\n",
-            "        any(opened(name)[...] is None for name in names)\n"
-            "        return {name: np.asarray(opened(name)[...]) for name in names}\n",
+            "        return {name: read_array(partial(self._recorded, path, sums, name)) for name in names}\n",
+            "        any(read_array(partial(self._recorded, path, sums, name)) is None for name in names)\n"
+            "        return {name: read_array(partial(self._recorded, path, sums, name)) for name in names}\n",
+        ),
+        Edit(
+            _FOLDER,
+            '        return np.asarray(self._opened(_scene(scene_id))("grey")[...])\n',
+            '        self._opened(_scene(scene_id))("grey")[...]\n'
+            '        return np.asarray(self._opened(_scene(scene_id))("grey")[...])\n',
         ),
     ),
     shows=("extract: arrays read", "match: arrays read", "report: arrays read", "run: arrays read"),

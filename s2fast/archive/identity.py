@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from s2fast.errors import SceneError
@@ -11,13 +12,15 @@ from s2fast.files.source import Source
 from s2fast.raster.dataset import gdal_settings, open_dataset
 
 
-def identity(source: Source) -> str:
+def identity(source: Source, files: Sequence[str] | None = None) -> str:
     """Return a text that identifies the version of a raster.
 
     Parameters
     ----------
     source
         The raster.
+    files
+        Addresses of the files that are read with it, if it has just been opened; None: open it to list them.
 
     Returns
     -------
@@ -33,16 +36,18 @@ def identity(source: Source) -> str:
     name = source.posix.name
     parts = [name, _version(source)]
     if source.is_local or name.lower().endswith(".vrt"):
-        parts += [f"{part.posix.name} {_version(part)}" for part in _read_with(source)]
+        parts += [f"{part.posix.name} {_version(part)}" for part in _read_with(source, files)]
     return " ".join(parts)
 
 
-def _read_with(source: Source) -> list[Source]:
+def _read_with(source: Source, files: Sequence[str] | None) -> list[Source]:
     """Return the other files that are read with a raster, sorted by path."""
-    with gdal_settings(), open_dataset(source) as dataset:
-        # Two files with the same name may differ in their queries.
-        files = {file.address: file for file in map(Source.of, dataset.files) if file.address != source.address}
-    return sorted(files.values(), key=lambda file: PurePosixPath(file.address))
+    if files is None:
+        with gdal_settings(), open_dataset(source) as dataset:
+            files = dataset.files
+    # Two files with the same name may differ in their queries.
+    others = {file.address: file for file in map(Source.of, files) if file.address != source.address}
+    return sorted(others.values(), key=lambda file: PurePosixPath(file.address))
 
 
 def _version(source: Source) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import platform
 import secrets
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from zarr.abc.store import Store
-from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
 from s2fast.files.storage import LOCK, SETTLE_S, Stamp, content, failure
@@ -86,13 +84,19 @@ class LocalStorage:
 
     def stamps(self) -> dict[str, Stamp]:
         """See `Storage`."""
-        found = {}
-        for folder, _, names in os.walk(self._root):
-            below = Path(folder).relative_to(self._root)
-            for name in names:
-                with suppress(FileNotFoundError):
-                    entry = Path(folder, name).stat()
-                    found[(below / name).as_posix()] = Stamp(entry.st_size, entry.st_mtime)
+        found: dict[str, Stamp] = {}
+        folders = [""]
+        while folders:
+            below = folders.pop()
+            with suppress(OSError), os.scandir(self._root / below) as entries:
+                for entry in entries:
+                    name = f"{below}{entry.name}"
+                    if not entry.is_dir():
+                        with suppress(FileNotFoundError):
+                            status = entry.stat()
+                            found[name] = Stamp(status.st_size, status.st_mtime)
+                    elif not entry.is_symlink():
+                        folders.append(f"{name}/")
         return found
 
     def is_empty(self) -> bool:
@@ -116,7 +120,7 @@ class LocalStorage:
 
     def zarr(self, folder: str) -> Store:
         """See `Storage`."""
-        return _LocalZarr(self._root / folder)
+        return LocalStore(self._root / folder, read_only=True)
 
 
 @contextmanager
@@ -189,18 +193,3 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-class _LocalZarr(LocalStore):
-    """Zarr's local store, writing as `LocalStorage` does."""
-
-    async def set(self, key: str, value: Buffer) -> None:
-        await asyncio.to_thread(self.set_sync, key, value)
-
-    def set_sync(self, key: str, value: Buffer) -> None:
-        self._check_writable()
-        _write_whole(self.root.parent, f"{self.root.name}/{key}", value.as_buffer_like())
-
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        if not await self.exists(key):
-            await self.set(key, value)

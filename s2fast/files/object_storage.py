@@ -150,31 +150,12 @@ def _open(url: str) -> Any:
 
 
 class _ObjectZarr(ObjectStore[Any]):
-    """Zarr's object store, with the writes and the errors of `ObjectStorage`."""
+    """Zarr's object store for reading, with the retries and errors of `ObjectStorage`."""
 
     async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
         get = super().get
         with _converted_errors("read", f"{self.store.prefix}/{key}"):
             return await _retried_async(lambda: get(key, prototype, byte_range))
-
-    async def set(self, key: str, value: Buffer) -> None:
-        self._check_writable()
-        with _converted_errors("write", f"{self.store.prefix}/{key}", missing_is_failure=True):
-            await _retried_async(lambda: self.store.put_async(key, value.as_buffer_like(), use_multipart=False))
-
-    async def exists(self, key: str) -> bool:
-        exists = super().exists
-        with _converted_errors("read", f"{self.store.prefix}/{key}"):
-            return await _retried_async(lambda: exists(key))
-
-    async def delete(self, key: str) -> None:
-        delete = super().delete
-        with _converted_errors("remove", f"{self.store.prefix}/{key}"):
-            await _retried_async(lambda: delete(key))
-
-    async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        if not await self.exists(key):
-            await self.set(key, value)
 
 
 @contextmanager

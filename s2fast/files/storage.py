@@ -1,7 +1,6 @@
 """Storage of a run folder's files: a local folder or an object store, with the same interface.
 
-Writes are atomic: a file exists completely or not at all, also after a writer is killed. Zarr writes through the same
-functions.
+Writes are atomic: a file exists completely or not at all, also after a writer is killed.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class Storage(Protocol):
         """Remove partial files of dead writers; files of running ones, here or elsewhere, are kept."""
 
     def zarr(self, folder: str) -> Store:
-        """Open a folder as a Zarr store."""
+        """Open a folder as a Zarr store, only to read."""
 
 
 def content(storage: Storage, name: str) -> bytes | None:

@@ -68,38 +68,6 @@ def _canonical(fields: Mapping[str, Any]) -> bytes:
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
 
 
-class RecordingStore(WrapperStore[Store]):
-    """Writes arrays into a group without reading existing files, and records the checksums of what it writes.
-
-    Overwriting is safe: all writers of a unit write the same bytes.
-
-    Parameters
-    ----------
-    store
-        Where to write.
-    group
-        Path of the group.
-    """
-
-    def __init__(self, store: Store, group: str) -> None:
-        super().__init__(store)
-        self._group = group
-        self.sums: dict[str, tuple[int, int]] = {}
-
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Report every file as absent; see `Store`."""
-
-    async def exists(self, key: str) -> bool:  # noqa: ARG002  the contract's
-        """Report every file as absent; see `Store`."""
-        return False
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Write a file and record its checksum; see `Store`."""
-        data = value.to_bytes()
-        await super().set(key, value)
-        self.sums[key.removeprefix(f"{self._group}/")] = len(data), checksum(data)
-
-
 class CheckedStore(WrapperStore[Store]):
     """Reads arrays of a group and verifies the checksum of every file.
 

@@ -184,7 +184,7 @@ class RunRecord:
         """Write run.json, with the software versions and machine of this process."""
         history = self.history
         history.updated = datetime.now(UTC).isoformat(timespec="seconds")
-        history.versions = {"python": platform.python_version()} | versions()
+        history.versions = {"python": platform.python_version(), **versions()}
         history.machine = {"system": platform.platform(), "processor": processor(), "cores": available_cores()}
         fields: dict[str, object] = {"format": FORMAT}
         for part in (self.asked, self.found, history):

@@ -11,22 +11,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from s2fast.errors import DamageError, RunFolderError
 from s2fast.files.open_storage import open_storage
-from s2fast.files.storage import Stamp
-from s2fast.folder.checksums import CheckedStore, RecordingStore, checksum, sealed, unsealed
+from s2fast.files.storage import Stamp, Storage
+from s2fast.folder.checksums import CheckedStore, Sums, checksum, describe_mismatch, sealed, unsealed
 from s2fast.folder.pair_blocks import PairBlocks
+from s2fast.folder.tile_writer import TileWriter as TileWriter
+from s2fast.folder.whole_chunks import read_array, write_array
 from s2fast.geometry.placement import Placement
 from s2fast.image.fixed_pattern import FixedPattern
-from s2fast.model import Features, TileInfo, Window
+from s2fast.model import Features, TileInfo
 
 ROOT = "store.zarr"
 """Path of the Zarr store in the run folder."""
@@ -38,40 +41,8 @@ SEAL = "zarr.json"
 """Name of a group's seal file: the Zarr metadata file, whose attributes hold the key and the checksums."""
 
 
-class TileWriter:
-    """Writes one scene's masked tile window by window, and finally its key."""
-
-    def __init__(
-        self,
-        group: _GroupWriter,
-        shape: tuple[int, int],
-        chunks: tuple[int, int],
-        valid_outside: bool,
-        with_missing: bool,
-    ) -> None:
-        self._group = group
-        whole = (min(chunks[0], shape[0]), min(chunks[1], shape[1]))
-        # Zarr does not write chunks that contain only the fill value.
-        self._grey = group.array("grey", shape, whole, np.uint8, 0)
-        self._valid = group.array("valid", shape, whole, np.bool_, valid_outside)
-        self._missing = group.array("missing", shape, whole, np.bool_, False) if with_missing else None
-
-    def write(
-        self,
-        window: Window,
-        grey: npt.NDArray[np.uint8],
-        valid: npt.NDArray[np.bool_],
-        missing: npt.NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Write a window of the tile; it covers whole chunks, so that concurrent writes never share a chunk."""
-        self._grey[window.slices] = grey
-        self._valid[window.slices] = valid
-        if self._missing is not None and missing is not None:
-            self._missing[window.slices] = missing
-
-    def finish(self, info: TileInfo) -> None:
-        """Write the tile's attributes and content key, which mark it as complete."""
-        self._group.finish(info.to_attributes())
+_PIXELS = ("grey", "missing")
+"""Arrays of a tile that `RunFolder.drop_pixels` removes."""
 
 
 class RunFolder:
@@ -195,17 +166,43 @@ class RunFolder:
         *,
         valid_outside: bool,
         with_missing: bool = False,
+        with_pixels: bool = True,
     ) -> TileWriter:
         """Begin writing the scene's tile; delete a tile with another key, including its features."""
-        return TileWriter(self._begin(_scene(scene_id), key), shape, chunks, valid_outside, with_missing)
+        group = self._begin(_scene(scene_id), key)
+        return TileWriter(group, shape, chunks, valid_outside, with_missing, with_pixels)
+
+    def has_pixels(self, scene_id: str) -> bool:
+        """Return whether the scene's tile is complete with its pixels."""
+        attributes = self.attributes(_scene(scene_id))
+        return "key" in attributes and bool(attributes.get("pixels", True))
+
+    def has_files_of_pixels(self, scene_id: str) -> bool:
+        """Return whether pixels are left of the scene, also those that a killed run was about to remove."""
+        return any(self.names(f"{_scene(scene_id)}/{name}") for name in _PIXELS)
+
+    def drop_pixels(self, scene_id: str, thumbnail: npt.NDArray[np.uint8] | None = None) -> None:
+        """Replace the pixels of the scene's tile by a thumbnail; None: it has one, and only files are left."""
+        path = _scene(scene_id)
+        if thumbnail is not None:
+            attributes = self.finished_group(path)
+            group = _GroupWriter(self, self._storage, path, attributes["key"])
+            kept = {name: sums for name, sums in attributes["files"].items() if name.split("/")[0] not in _PIXELS}
+            group.finish_without_pixels(TileInfo.from_attributes(attributes).to_attributes(), thumbnail, kept)
+        for name in _PIXELS:
+            self.remove(f"{path}/{name}")
+
+    def thumbnail(self, scene_id: str) -> npt.NDArray[np.uint8]:
+        """Read the grey thumbnail of a scene without pixels: see `s2fast.report.imagery.thumbnail_of`."""
+        return self._arrays(_scene(scene_id), "thumbnail")["thumbnail"]
 
     def grey(self, scene_id: str) -> npt.NDArray[np.uint8]:
         """Read the scene's masked grey image: (rows, cols) uint8, on the reduced grid."""
-        return self._arrays(_scene(scene_id), "grey")["grey"]
+        return np.asarray(self._opened(_scene(scene_id))("grey")[...])
 
     def valid(self, scene_id: str) -> npt.NDArray[np.bool_]:
         """Read the mask of valid pixels: (rows, cols) bool, on the reduced grid; True: a keypoint may lie there."""
-        return self._arrays(_scene(scene_id), "valid")["valid"]
+        return np.asarray(self._opened(_scene(scene_id))("valid")[...])
 
     def valid_source(self, scene_id: str) -> Callable[[slice, slice], npt.NDArray[np.bool_]]:
         """Return a function that reads a part of `valid`, given by two slices: rows and columns."""
@@ -218,7 +215,7 @@ class RunFolder:
 
     def missing(self, scene_id: str) -> npt.NDArray[np.bool_]:
         """Read the mask of no-data pixels: (rows, cols) bool, True: no data; stored only if the tile is ``masked``."""
-        return self._arrays(_scene(scene_id), "missing")["missing"]
+        return np.asarray(self._opened(_scene(scene_id))("missing")[...])
 
     # Features
 
@@ -244,8 +241,7 @@ class RunFolder:
         arrays = {field.name: getattr(part, field.name) for part in (features, fixed) for field in fields(part)}
         arrays |= {"clear": clear}
         for name, values in arrays.items():
-            chunks = (max(1, len(values)), *values.shape[1:])
-            group.array(name, values.shape, chunks, values.dtype, 0)[...] = values
+            write_array(group.files(name), values)
         group.finish({"backend": backend, "count": len(features)})
 
     def features(self, scene_id: str) -> Features:
@@ -311,7 +307,7 @@ class RunFolder:
             self._storage.remove(f"{path}/{SEAL}")
             self._storage.remove(path)
             self.write(f"{path}/{SEAL}", _group_file({"writing": key}))
-        return _GroupWriter(self, RecordingStore(self._zarr, path.removeprefix(f"{ROOT}/")), path, key)
+        return _GroupWriter(self, self._storage, path, key)
 
     def _opened(self, path: str) -> Callable[[str], zarr.Array[Any]]:
         """Open a finished group; return a function that opens one of its arrays by name."""
@@ -325,36 +321,54 @@ class RunFolder:
         return lambda name: zarr.open_array(store, path=f"{group}/{name}", mode="r")
 
     def _arrays(self, path: str, *names: str) -> dict[str, npt.NDArray[Any]]:
-        """Read arrays of a finished group."""
-        opened = self._opened(path)
-        return {name: np.asarray(opened(name)[...]) for name in names}
+        """Read arrays of a finished group, each stored as one chunk."""
+        sums = self.finished_group(path)["files"]
+        return {name: read_array(partial(self._recorded, path, sums, name)) for name in names}
+
+    def _recorded(self, group: str, sums: Sums, array: str, name: str) -> bytes | None:
+        """Read a file of an array and verify its checksum; return None if it was never written."""
+        within = f"{array}/{name}"
+        try:
+            data = self.read(f"{group}/{within}")
+        except FileNotFoundError:
+            data = None
+        mismatch = describe_mismatch(data, sums.get(within))
+        if mismatch:
+            raise self.damaged(f"{group}/{within}", mismatch, f"{group}/{SEAL}")
+        return data
 
 
 class _GroupWriter:
-    """Writes the arrays of a group, then its attributes with the key and the checksums."""
+    """Writes the files of a group's arrays, then its attributes with the key and the files' checksums.
 
-    def __init__(self, folder: RunFolder, store: RecordingStore, path: str, key: str) -> None:
-        self._folder, self._store, self._path, self._key = folder, store, path, key
+    Existing files are overwritten unread: all writers of a unit write the same bytes.
+    """
 
-    def array(
-        self, name: str, shape: tuple[int, ...], chunks: tuple[int, ...], dtype: npt.DTypeLike, fill: Any
-    ) -> zarr.Array[Any]:
-        """Create an array; chunks that contain only the fill value are not written."""
-        group = self._path.removeprefix(f"{ROOT}/")
-        # The CRC-32C codec protects the chunks for readers other than s2fast.
-        return zarr.create_array(
-            self._store,
-            name=f"{group}/{name}",
-            shape=shape,
-            chunks=chunks,
-            dtype=dtype,
-            fill_value=fill,
-            compressors=(ZstdCodec(), Crc32cCodec()),
-        )
+    def __init__(self, folder: RunFolder, storage: Storage, path: str, key: str) -> None:
+        self._folder, self._storage, self._path, self._key = folder, storage, path, key
+        self._sums: dict[str, tuple[int, int]] = {}
+
+    def files(self, array: str) -> Callable[[str, bytes], None]:
+        """Return a function that writes a file of an array, given its name and content."""
+
+        def write(name: str, data: bytes) -> None:
+            within = f"{array}/{name}"
+            self._storage.write(f"{self._path}/{within}", data)
+            self._sums[within] = len(data), checksum(data)
+
+        return write
+
+    def finish_without_pixels(
+        self, attributes: Mapping[str, Any], thumbnail: npt.NDArray[np.uint8], kept: Sums = MappingProxyType({})
+    ) -> None:
+        """Write the thumbnail of a tile without pixels and finish the group; `kept` are the files it has already."""
+        write_array(self.files("thumbnail"), thumbnail)
+        self._sums |= kept
+        self.finish({**attributes, "pixels": False})
 
     def finish(self, attributes: Mapping[str, Any]) -> None:
         """Write the attributes with the key, which marks the group as finished."""
-        finished = {**attributes, "key": self._key, "files": dict(sorted(self._store.sums.items()))}
+        finished = {**attributes, "key": self._key, "files": dict(sorted(self._sums.items()))}
         self._folder.write(f"{self._path}/{SEAL}", _group_file(finished))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -91,6 +91,9 @@ class RasterioReader:
 
     at_once = 1
     """See `Reader`; GDAL decodes each window in several threads."""
+
+    files: Sequence[str] = ()
+    """Addresses of the files that are read with the raster, and its own; set by `open_raster`."""
 
     def __init__(
         self, dataset: rasterio.DatasetReader, source: Source, raster: Raster, settings: Ingest, picture: Picture
@@ -203,6 +206,9 @@ class LumaReader:
     stretch = None
     """See `Reader`; the file has 8 bits."""
 
+    files: Sequence[str] = ()
+    """See `RasterioReader`."""
+
     def __init__(self, tiles: LumaTiles, source: Source, raster: Raster, settings: Ingest) -> None:
         self.raster = replace(raster, luma=True)
         self.at_once = tiles.at_once
@@ -255,10 +261,13 @@ def open_raster(place: Source | Path | str, settings: Ingest | None = None) -> I
             tiles = None
             if settings.grey == "luma":
                 tiles = luma_tiles(source, dataset, raster, picture, decoding_threads())
+            reader: RasterioReader | LumaReader
             if tiles is None:
-                yield RasterioReader(level, source, raster, settings, picture)
+                reader = RasterioReader(level, source, raster, settings, picture)
             else:
-                yield LumaReader(tiles, source, raster, settings)
+                reader = LumaReader(tiles, source, raster, settings)
+            reader.files = dataset.files
+            yield reader
 
 
 def indexed_reader(source: Source, settings: Ingest, raster: Raster, index: tuple[Codestream, Parts]) -> LumaReader:

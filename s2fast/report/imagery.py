@@ -13,7 +13,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
-from s2fast.errors import SceneError
+from s2fast.errors import InputError, SceneError
 from s2fast.files.source import Source
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
@@ -22,6 +22,9 @@ from s2fast.raster.dataset import gdal_settings, open_dataset
 from s2fast.raster.windows import reduced
 
 log = logging.getLogger(__name__)
+
+THUMBNAIL_PX = 512
+"""Longest side of the thumbnail that a run folder without pixels keeps."""
 
 
 def whole_scene(folder: RunFolder, scene_id: str) -> Window:
@@ -37,6 +40,8 @@ def original(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> 
     -------
     (rows, cols, 3) or (rows, cols) uint8
     """
+    if not folder.has_pixels(scene_id):
+        return stretched(_only_from_source(folder, scene_id, window, side_px))
     pixels = from_source(folder, scene_id, window, side_px)
     return stored_grey(folder, scene_id, window, side_px) if pixels is None else stretched(pixels)
 
@@ -57,25 +62,58 @@ def from_source(
     """
     source = source or Source.of(folder.tile(scene_id).source)
     try:
-        with gdal_settings(), open_dataset(source) as dataset:
-            picture = Picture.of(dataset, source.name)
-            # GDAL uses the overview of the file nearest this size.
-            values: npt.NDArray[Any] = dataset.read(
-                list(picture.bands),
-                window=RasterioWindow(window.col, window.row, window.width, window.height),
-                out_shape=(len(picture.bands), *_shrunk_shape(window.height, window.width, side_px)),
-                resampling=Resampling.average if picture.palette is None else Resampling.nearest,
-            )
-            pixels, _ = picture.interpret(values)
+        return _read(source, window, side_px)
     except (RasterioError, SceneError):
         if warns:
             log.warning("cannot read %s: the scene is drawn in grey, from the run folder", source)
         return None
+
+
+def _only_from_source(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> npt.NDArray[Any]:
+    """Read a window of the file of a scene without stored pixels; raise InputError if it cannot be read."""
+    source = Source.of(folder.tile(scene_id).source)
+    try:
+        return _read(source, window, side_px)
+    except (RasterioError, SceneError) as error:
+        raise InputError(
+            f"{scene_id} cannot be drawn: the run keeps no pixels (output.keep_pixels = false) and {source} cannot be "
+            "read: restore the file"
+        ) from error
+
+
+def _read(source: Source, window: Window, side_px: int) -> npt.NDArray[Any]:
+    """Read a window of a file, downsampled: (rows, cols, 3) RGB or (rows, cols) grey."""
+    with gdal_settings(), open_dataset(source) as dataset:
+        picture = Picture.of(dataset, source.name)
+        # GDAL uses the overview of the file nearest this size.
+        values: npt.NDArray[Any] = dataset.read(
+            list(picture.bands),
+            window=RasterioWindow(window.col, window.row, window.width, window.height),
+            out_shape=(len(picture.bands), *_shrunk_shape(window.height, window.width, side_px)),
+            resampling=Resampling.average if picture.palette is None else Resampling.nearest,
+        )
+        pixels, _ = picture.interpret(values)
     return np.moveaxis(pixels, 0, 2) if len(pixels) == 3 else pixels[0]
 
 
+def thumbnail_of(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return what a run folder without pixels keeps of them: the tile, downsampled, not stretched."""
+    return shrunk(grey, THUMBNAIL_PX)
+
+
 def stored_grey(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> npt.NDArray[np.uint8]:
-    """Read a window of the stored tile, downsampled and stretched."""
+    """Read a window of the stored tile, downsampled and stretched.
+
+    Of a scene without stored pixels, the thumbnail is used if it is large enough, else the scene's file, black where
+    the thumbnail is.
+    """
+    if not folder.has_pixels(scene_id):
+        thumbnail, whole = folder.thumbnail(scene_id), whole_scene(folder, scene_id)
+        if window == whole and max(thumbnail.shape) >= min(side_px, THUMBNAIL_PX):
+            return stretched(shrunk(thumbnail, side_px))
+        pixels = _only_from_source(folder, scene_id, snapped_to_tile(folder, scene_id, window), side_px)
+        grey = stretched(pixels if pixels.ndim == 2 else cv2.cvtColor(stretched(pixels), cv2.COLOR_RGB2GRAY))
+        return np.where(_placed(thumbnail, whole, window, grey.shape) > 0, grey, np.uint8(0))
     return stretched(shrunk(stored(folder.grey(scene_id), folder, scene_id, window), side_px))
 
 
@@ -84,9 +122,10 @@ def shown_tile(
 ) -> npt.NDArray[np.uint8]:
     """Read a window of the stored tile, downsampled; multiply pixels that may not have keypoints by `outside`."""
     grey = stored_grey(folder, scene_id, window, side_px)
-    valid = stored(folder.valid(scene_id), folder, scene_id, window)
+    valid = stored(folder.valid(scene_id), folder, scene_id, window).view(np.uint8) * np.uint8(255)
     # "> 0" keeps regions visible that are smaller than a drawn pixel.
-    inside = _resized(valid.view(np.uint8) * np.uint8(255), side_px) > 0
+    larger = grey.shape[0] > valid.shape[0]
+    inside = cv2.resize(valid, grey.shape[::-1], interpolation=cv2.INTER_NEAREST if larger else cv2.INTER_AREA) > 0
     return np.where(inside, grey, (grey * np.float32(outside)).astype(np.uint8))
 
 
@@ -106,6 +145,18 @@ def stored(tile: npt.NDArray[Any], folder: RunFolder, scene_id: str, window: Win
     """Return the part of a stored array for a window of the full-resolution grid; see `snapped_to_tile`."""
     cut = reduced(snapped_to_tile(folder, scene_id, window), folder.tile(scene_id).reduction)
     return tile[cut.slices]
+
+
+def _placed(
+    thumbnail: npt.NDArray[np.uint8], whole: Window, window: Window, shape: tuple[int, ...]
+) -> npt.NDArray[np.uint8]:
+    """Return the pixels of a scene's thumbnail nearest those of a window that is drawn in this shape."""
+    rows = (window.row + (np.arange(shape[0]) + 0.5) * window.height / shape[0]) * thumbnail.shape[0] / whole.height
+    cols = (window.col + (np.arange(shape[1]) + 0.5) * window.width / shape[1]) * thumbnail.shape[1] / whole.width
+    at_row, at_col = (
+        np.minimum(places.astype(int), side - 1) for places, side in zip((rows, cols), thumbnail.shape, strict=True)
+    )
+    return thumbnail[np.ix_(at_row, at_col)]
 
 
 def shrunk(grey: npt.NDArray[np.uint8], side_px: int) -> npt.NDArray[np.uint8]:

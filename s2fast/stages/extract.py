@@ -10,13 +10,15 @@ import numpy.typing as npt
 from s2fast.config import Config
 from s2fast.detectors import DetectorInput, MaskSource, PixelSource, backend_name, detector_of
 from s2fast.errors import ConfigError, RunFolderError
-from s2fast.folder.record import RunRecord
+from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.image.painted import flat
 from s2fast.image.prepare import clear_cells, prepare, upscaled
 from s2fast.model import Features
 from s2fast.raster.windows import reduced_shape
+from s2fast.report.imagery import thumbnail_of
+from s2fast.stages.held_tile import HeldTile
 from s2fast.stages.keys import features_keys, resolved, tile_key
 from s2fast.stages.memory import MIB
 from s2fast.stages.result import StageResult
@@ -28,17 +30,33 @@ _LARGE_PX = 4096
 """A scene with a longer side has enough keypoints without being upscaled."""
 
 
-def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> StageResult:
-    """Extract the features of every scene that has none stored under its key."""
+def run(
+    record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, extracted: int = 0
+) -> StageResult:
+    """Extract the features of every scene that has none stored under its key.
+
+    The stage `ingest` of the same run has extracted those of the number `extracted` of scenes.
+    """
     backend = backend_name(record.config.features)
-    todo = [unit for unit in features_keys(record).items() if folder.features_key(unit[0]) != unit[1]]
+    wanted = features_keys(record)
+    todo = [unit for unit in wanted.items() if folder.features_key(unit[0]) != unit[1]]
     for item in record.usable:
         scene_id = item.scene.scene_id
         if folder.tile_key(scene_id) != tile_key(item, record.config, record.regions):
             raise RunFolderError(
                 f"{folder} has no tile of the current version of {scene_id} under these settings: run ingest first"
             )
+    for scene_id, _ in todo:
+        if not folder.has_pixels(scene_id):
+            raise RunFolderError(
+                f"{folder} has no pixels of {scene_id}, whose features are to be extracted again: run ingest first"
+            )
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
+    result.kept, result.done = result.kept - extracted, extracted
+    if extracted and not todo:
+        progress.print_line(f"extract: {extracted} done while they were ingested, {result.kept} up to date")
+        _drop_pixels(record, folder, workplace)
+        return result
     if todo:
         workplace.wait_for_kernels()
     with progress.stage("extract", len(todo), result.kept) as bar:
@@ -46,7 +64,23 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
         for _ in run_units(workplace, extract_unit, todo, config, backend, folder.address):
             result.done += 1
             bar.advance()
+    _drop_pixels(record, folder, workplace)
     return result
+
+
+def _drop_pixels(record: RunRecord, folder: RunFolder, workplace: Workplace) -> None:
+    """Remove the pixels of all scenes, which have their features now, unless the run keeps them."""
+    if record.config.output.keep_pixels:
+        return
+    left = [item.scene.scene_id for item in record.usable if folder.has_files_of_pixels(item.scene.scene_id)]
+    for _ in run_units(workplace, drop_unit, left, folder.address):
+        pass
+
+
+def drop_unit(scene_id: str, out: str) -> None:
+    """Replace the pixels of a scene's tile by a thumbnail."""
+    folder = RunFolder(out)
+    folder.drop_pixels(scene_id, thumbnail_of(folder.grey(scene_id)) if folder.has_pixels(scene_id) else None)
 
 
 def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
@@ -59,15 +93,11 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
     """
     budget_mb = record.config.compute.budget_mb
     backend = backend_name(record.config.features)
-    detector = detector_of(record.config.features)
-    predicted = detector.load().extract_bytes
     wanted = features_keys(record)
     for item in record.usable:
         scene_id = item.scene.scene_id
         shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
-        factor, masked = upsampling(shape, record.config), item.raster.masked
-        needed = predicted(shape, threads, backend=backend, upsample=factor, masked=masked)
-        needed_mb = needed // MIB
+        needed_mb = predicted_bytes(item, record.config, threads) // MIB
         if needed_mb > budget_mb and folder.features_key(scene_id) != wanted[scene_id]:
             raise ConfigError(
                 f"extracting {scene_id}, {shape[0]} x {shape[1]} px, with the {backend} backend may take {needed_mb} "
@@ -76,15 +106,39 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
             )
 
 
-def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str) -> None:
-    """Extract one scene's features, given its id and their key."""
+def predicted_bytes(item: SceneInput, config: Config, threads: int) -> int:
+    """Predict the peak memory of extracting a scene."""
+    shape = reduced_shape(item.raster.shape, config.ingest.reduction)
+    predicted = detector_of(config.features).load().extract_bytes
+    backend = backend_name(config.features)
+    return predicted(shape, threads, backend=backend, upsample=upsampling(shape, config), masked=item.raster.masked)
+
+
+def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, held: HeldTile | None = None) -> None:
+    """Extract one scene's features.
+
+    Parameters
+    ----------
+    unit
+        Id of the scene and content key of its features.
+    config
+        The run's settings, the result of `resolved`.
+    backend
+        Name of a backend of the detector.
+    out
+        Address of the run folder.
+    held
+        The tile in memory, which may be modified; None: read it from the run folder.
+    """
     scene_id, features_key = unit
     folder = RunFolder(out)
     tile = folder.tile(scene_id)
-    missing = folder.missing(scene_id) if tile.masked else None
-    found = extract_scene(
-        folder.grey(scene_id), folder.valid_source(scene_id), config, backend, thread_limit(), missing
-    )
+    if held is None:
+        missing = folder.missing(scene_id) if tile.masked else None
+        grey, valid = folder.grey(scene_id), folder.valid_source(scene_id)
+    else:
+        grey, valid, missing = held.grey, held.valid, held.missing
+    found = extract_scene(grey, valid, config, backend, thread_limit(), missing)
     features = on_full_grid(found.features, tile.reduction, tile.centre_px)
     folder.write_features(scene_id, features, found.clear, found.fixed, features_key, backend)
 

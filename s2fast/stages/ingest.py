@@ -1,14 +1,20 @@
-"""Stage 1: convert scenes and regions to masked tiles in Zarr, reading each needed block once and no others."""
+"""Stage 1: convert scenes and regions to masked tiles in Zarr, reading each needed block once and no others.
+
+If the run extracts too, and memory allows it, a scene's features are extracted while its tile is in memory.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Config, Ingest
+from s2fast.detectors import backend_name
 from s2fast.errors import ConfigError, SceneError
 from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
@@ -20,28 +26,86 @@ from s2fast.raster.reader import LumaReader, Reader, indexed_reader, open_raster
 from s2fast.raster.windows import chunk_shape, grid, reduced, reduced_shape
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import PlacedRegions, place_regions
-from s2fast.stages.keys import tile_key
+from s2fast.report.imagery import thumbnail_of
+from s2fast.stages import extract
+from s2fast.stages.held_tile import HeldTile, held_bytes, valid_bytes
+from s2fast.stages.keys import features_keys, resolved, tile_key
 from s2fast.stages.memory import MIB, ingest_bytes
 from s2fast.stages.result import StageResult
 from s2fast.work.executors import Workplace, run_units
 from s2fast.work.progress import Progress
+from s2fast_kernels.machine import available_cores
 
 OpenRaster = Callable[[Source, Ingest], AbstractContextManager[Reader]]
 
 
-def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress) -> StageResult:
-    """Ingest every scene that has no tile stored under its key."""
-    todo = [
-        item
-        for item in record.usable
-        if folder.tile_key(item.scene.scene_id) != tile_key(item, record.config, record.regions)
-    ]
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A scene to ingest."""
+
+    item: SceneInput
+    """The scene."""
+    features_key: str = ""
+    """Content key of its features if they are extracted when it is ingested; empty: it is only ingested."""
+
+    def __str__(self) -> str:
+        return str(self.item)
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """Outcome of one unit."""
+
+    problem: SceneError | None = None
+    """Why the scene cannot be used; None: it was ingested."""
+    extracted_s: float | None = None
+    """Wall time of the extraction [s]; None: its features were not extracted."""
+
+
+def run(
+    record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Progress, *, extracts: bool = False
+) -> StageResult:
+    """Ingest every scene that has no tile stored under its key.
+
+    Parameters
+    ----------
+    record, folder, workplace, progress
+        As for all stages.
+    extracts
+        Whether to extract a scene's features at once, from its pixels in memory, if ``compute.budget_mb`` allows it;
+        `StageResult.ahead` counts these scenes.
+    """
+    config, wanted = record.config, features_keys(record)
+    threads = workplace.threads or available_cores()
+    todo = []
+    for item in record.usable:
+        scene_id = item.scene.scene_id
+        missing = folder.features_key(scene_id) != wanted[scene_id]
+        known = folder.tile_key(scene_id) == tile_key(item, config, record.regions)
+        if known and (folder.has_pixels(scene_id) or not (missing or config.output.keep_pixels)):
+            continue
+        at_once = extracts and (missing or not known) and _fits_at_once(item, record, threads)
+        todo.append(Unit(item, wanted[scene_id] if at_once else ""))
     result = StageResult(kept=len(record.usable) - len(todo), strict=record.asked.strict)
+    if any(unit.features_key for unit in todo):
+        workplace.wait_for_kernels()
     with progress.stage("ingest", len(todo), result.kept) as bar:
-        for item, problem in run_units(workplace, ingest_unit, todo, record.config, record.regions, folder.address):
-            result.count(item.scene.scene_id, problem)
+        context = resolved(config, record.usable), record.regions, folder.address
+        for unit, done in run_units(workplace, ingest_unit, todo, *context):
+            result.count(unit.item.scene.scene_id, done.problem)
+            if done.extracted_s is not None:
+                result.ahead += 1
+                result.ahead_s += done.extracted_s / workplace.slots
             bar.advance()
     return result
+
+
+def _fits_at_once(item: SceneInput, record: RunRecord, threads: int) -> bool:
+    """Return whether ``compute.budget_mb`` allows to keep the scene's tile in memory until its features are found."""
+    shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
+    reading = _predicted_bytes(item, record, threads) + held_bytes(shape, masked=item.raster.masked)
+    extracting = extract.predicted_bytes(item, record.config, threads) + valid_bytes(shape)
+    return max(reading, extracting) <= record.config.compute.budget_mb * MIB
 
 
 def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
@@ -53,11 +117,8 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
         The predicted peak memory of a scene exceeds the budget.
     """
     config = record.config
-    masked = record.regions is not None and config.regions.mode != "none"
-    auto_stretch, reduction = config.ingest.stretch == "auto", config.ingest.reduction
     for item in record.usable:
-        needed = ingest_bytes(item.raster, reduction, masked=masked, auto_stretch=auto_stretch, threads=threads)
-        needed_mb = needed // MIB
+        needed_mb = _predicted_bytes(item, record, threads) // MIB
         if needed_mb <= config.compute.budget_mb:
             continue
         if folder.tile_key(item.scene.scene_id) != tile_key(item, config, record.regions):
@@ -69,13 +130,39 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
             )
 
 
-def ingest_unit(item: SceneInput, config: Config, regions: RegionFile | None, out: str) -> SceneError | None:
-    """Ingest one scene; return a SceneError instead of raising it."""
+def _predicted_bytes(item: SceneInput, record: RunRecord, threads: int) -> int:
+    """Predict the peak memory of ingesting a scene."""
+    config = record.config
+    masked = record.regions is not None and config.regions.mode != "none"
+    auto_stretch, reduction = config.ingest.stretch == "auto", config.ingest.reduction
+    return ingest_bytes(item.raster, reduction, masked=masked, auto_stretch=auto_stretch, threads=threads)
+
+
+def ingest_unit(unit: Unit, config: Config, regions: RegionFile | None, out: str) -> Ingested:
+    """Ingest one scene, and extract its features if the unit has their key; return a SceneError of its file.
+
+    `config` is the result of `s2fast.stages.keys.resolved`.
+    """
+    item = unit.item
+    held = None
+    if unit.features_key:
+        shape = reduced_shape(item.raster.shape, config.ingest.reduction)
+        held = HeldTile(shape, valid_outside=_valid_outside(config, regions), with_missing=item.raster.masked)
     try:
-        ingest_scene(item, config, regions, RunFolder(out))
+        ingest_scene(item, config, regions, RunFolder(out), held=held)
     except SceneError as error:
-        return error
-    return None
+        return Ingested(error)
+    if held is None:
+        return Ingested()
+    start = time.perf_counter()
+    features = item.scene.scene_id, unit.features_key
+    extract.extract_unit(features, config, backend_name(config.features), out, held)
+    return Ingested(extracted_s=time.perf_counter() - start)
+
+
+def _valid_outside(config: Config, regions: RegionFile | None) -> bool:
+    """Return whether keypoints are kept outside the polygons: along their outlines, on both sides, if it is painted."""
+    return regions is not None and config.regions.mode == "zero"
 
 
 def ingest_scene(
@@ -84,8 +171,14 @@ def ingest_scene(
     regions: RegionFile | None,
     folder: RunFolder,
     open_raster: OpenRaster = open_raster,
+    *,
+    held: HeldTile | None = None,
 ) -> None:
-    """Write one scene's masked tile: its pixels and the mask of valid keypoint positions."""
+    """Write one scene's masked tile: its pixels and the mask of valid keypoint positions; fill `held` with the same.
+
+    Without ``output.keep_pixels``, the pixels are not written if they are held: else extraction must find them.
+    """
+    with_pixels = config.output.keep_pixels or held is None
     mode = config.regions.mode if regions else "none"
     reduction = config.ingest.reduction
     placed = place_regions(regions, config.regions, item.raster) if regions and mode != "none" else None
@@ -104,9 +197,9 @@ def ingest_scene(
             tile_key(item, config, regions),
             reduced_shape(item.raster.shape, reduction),
             (chunks[0] // reduction, chunks[1] // reduction),
-            # Painted scenes keep the keypoints along the polygons' outlines, on both sides of them.
-            valid_outside=mode == "zero",
+            valid_outside=_valid_outside(config, regions),
             with_missing=item.raster.masked,
+            with_pixels=with_pixels,
         )
         for (window, wanted), (grey, has_data) in ahead.windows(read_requests(windows, placed, mode, reduction)):
             inside = wanted
@@ -117,7 +210,10 @@ def ingest_scene(
             if item.raster.masked:
                 missing = ~has_data if mode != "zero" or inside is None else ~has_data & inside
                 valid = valid & ~missing
-            tile.write(reduced(window, reduction), grey, valid, missing)
+            part = reduced(window, reduction)
+            tile.write(part, grey, valid, missing)
+            if held is not None:
+                held.write(part, grey, valid, missing)
         # The stretch scans the whole scene: skip it when no window was read.
         stretch = ahead.reader.stretch if windows else None
         if index is None and windows and _is_indexed(item) and isinstance(ahead.reader, LumaReader):
@@ -139,7 +235,7 @@ def ingest_scene(
         masked=item.raster.masked,
     )
     check_unchanged(item)
-    tile.finish(info)
+    tile.finish(info, None if with_pixels or held is None else thumbnail_of(held.grey))
 
 
 def _is_indexed(item: SceneInput) -> bool:

@@ -37,7 +37,7 @@ def run(
     record, folder, workplace, progress
         As for all stages.
     verifies
-        Whether to verify blocks at once, if none of their pairs has a verdict; `StageResult.verified` counts them.
+        Whether to verify blocks at once, if none of their pairs has a verdict; `StageResult.ahead` counts them.
     """
     config = record.config
     rule = MatchingRule.of(config.matching)
@@ -53,7 +53,7 @@ def run(
     blocks = [tuple(pair for pair in block if pair.key not in stored) for block in planned]
     done = sum(map(len, blocks))
     result = StageResult(kept=len(pairs) - done, done=done, backend=rule.backend)
-    result.verified = sum(bool(pair.verdict_key) for block in blocks for pair in block)
+    result.ahead = sum(bool(pair.verdict_key) for block in blocks for pair in block)
     if done:
         workplace.wait_for_kernels()
     with progress.stage("match", done, result.kept) as bar:

@@ -18,8 +18,11 @@ class StageResult:
     done: int = 0
     """Number of units computed."""
 
-    verified: int = 0
-    """Number of units of the stage `verify` computed by this one."""
+    ahead: int = 0
+    """Number of units of the next stage computed by this one, while their input was in memory."""
+
+    ahead_s: float = 0.0
+    """Part of this stage's wall time that they took, if it was measured [s]."""
 
     problems: dict[str, str] = field(default_factory=dict)
     """Error messages by scene id, for scenes that cannot be used."""

@@ -215,6 +215,11 @@ class AnnouncedCompilation:
         progress.print_line(f"{_NAME}: {len(missing)} to do")
         self._compilation = Compilation(missing, threads or available_cores())
 
+    @property
+    def begun(self) -> bool:
+        """Whether anything is missing and being compiled."""
+        return self._compilation is not None
+
     def wait(self) -> None:
         """Wait until all is compiled; print how far it is."""
         compilation, self._compilation = self._compilation, None
@@ -244,7 +249,7 @@ def begin_compiling(workplace: Workplace, progress: Progress, modules: Sequence[
     hosts = workplace.submit_to_hosts(partial(compile_missing, modules))
     if hosts is None:
         compilation = AnnouncedCompilation(progress, workplace.threads * workplace.slots, modules)
-        workplace.wait_for_kernels = compilation.wait
+        workplace.wait_for_kernels, workplace.compiles = compilation.wait, compilation.begun
         return compilation.close
     workplace.wait_for_kernels = lambda: _wait_for_hosts(hosts)
     return lambda: None

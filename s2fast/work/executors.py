@@ -72,6 +72,8 @@ class Workplace:
         self.threads = threads
         self.wait_for_kernels: Callable[[], None] = lambda: None
         """Called before the first unit that calls compiled kernels."""
+        self.compiles = False
+        """Whether kernels are being compiled on this machine."""
 
     give_up_errors: tuple[type[Exception], ...] = ()
     """Errors with which the executor itself gives up a unit after replacing its worker too often. They may also hit

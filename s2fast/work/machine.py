@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 PACKAGES: Mapping[str, str] = {
@@ -26,8 +27,9 @@ def installed(package: str) -> str | None:
         return None
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of all `PACKAGES`."""
+@cache
+def versions() -> Mapping[str, str]:
+    """Return the versions of all `PACKAGES`, found once per process."""
     return {package: installed(package) or "not installed" for package in PACKAGES}
 
 

@@ -73,6 +73,14 @@ def test_a_metered_run_tells_what_it_worked_on(archive: Archive, tmp_path: Path)
     assert point.units["1e9 comparisons"] == pytest.approx(6 * 300 * 300 / 1e9)
     assert point.units["Mpx"] == pytest.approx(4 * 512 * 512 / 1e6)
     assert all(cost.cpu_s > 0 for cost in point.stages.values())
+    run_stages(
+        Job(load_config(overrides={**settings, "output.keep_pixels": False}), [archive.scenes], None, tmp_path / "bare")
+    )
+    bare = [
+        path for path in tmp_path.glob("bare/store.zarr/scenes/*/*/c/*/*") if path.parts[-4] in ("valid", "thumbnail")
+    ]
+    kept = sum(path.stat().st_size for path in bare)
+    assert kept < point.stored["tiles without pixels"] < kept + 4 * 4096
     tiles = tmp_path.glob("alone/store.zarr/scenes/*/*/c/*/*")
     whole = sum(path.stat().st_size for path in tiles if path.parts[-4] in ("grey", "valid"))
     # The files of pixels, and a little JSON that describes them.
@@ -84,7 +92,8 @@ def test_a_metered_run_tells_what_it_worked_on(archive: Archive, tmp_path: Path)
 
 def test_what_is_computed_follows_from_the_rates() -> None:
     units = {"scenes": 2, "Mpx": 4.0, "1e3 keypoints": 10.0, "pairs": 1, "1e3 good matches": 2.0}
-    point = Point("", units, {}, {"tiles": 4_000_000, "features": 800_000, "pairs": 20_000}, 2_000_000, 250.0)
+    stored = {"tiles": 4_000_000, "tiles without pixels": 50_000, "features": 800_000, "pairs": 20_000}
+    point = Point("", units, {}, stored, 2_000_000, 250.0)
     fits = {"ingest": Fit({"Mpx": 0.36}, []), "match": Fit({"1e9 comparisons": 0.0}, [])}
     fits["windowed search"] = Fit({"1e3 rows": 0.0}, [])
     fits["window preparation"] = Fit({"1e3 keypoints": 0.0}, [])
@@ -94,5 +103,6 @@ def test_what_is_computed_follows_from_the_rates() -> None:
     assert row["wall_hours, 64 cores"] == pytest.approx(10 / 64 / 0.8)
     assert row["read_gb"] == pytest.approx(50)
     assert row["stored_gb, tiles"] == pytest.approx(100)
+    assert row["stored_gb, without pixels"] == pytest.approx(row["stored_gb"] - 100 + 1000 * 25_000 / 1e9)
     assert row["stored_gb"] == pytest.approx(100 + 5000 * 80e3 / 1e9 + row["stored_gb, pairs"])
     assert row["peak_mib a worker"] > 1000

@@ -152,6 +152,7 @@ INSTRUCTION_SETS = {
 }
 """Features and expected path, by the name of a processor."""
 
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processor", INSTRUCTION_SETS)
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="restricts x86 features")

@@ -204,9 +204,9 @@ def test_only_small_scenes_are_enlarged_by_default() -> None:
 def test_store_returns_the_same_features(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.create()
-    for features in (akaze(IMAGE, settings=AkazeSettings(threshold=0.002)), Features.none()):
+    for key, features in (("some", akaze(IMAGE, settings=AkazeSettings(threshold=0.002))), ("none", Features.none())):
         fixed = nothing_fixed(len(features))
-        folder.write_features("scene", features, np.full((3, 4), 7, np.uint8), fixed, "key", "opencv")
+        folder.write_features("scene", features, np.full((3, 4), 7, np.uint8), fixed, key, "opencv")
         again = folder.features("scene")
         for name in Features.__slots__:
             kept, wanted = getattr(again, name), getattr(features, name)
@@ -219,4 +219,4 @@ def test_store_returns_the_same_features(tmp_path: Path) -> None:
         np.testing.assert_array_equal(folder.clear("scene"), np.full((3, 4), 7, np.uint8))
         attributes = folder.finished_group("store.zarr/scenes/scene/features")
         assert attributes.pop("files")["xy/zarr.json"]
-        assert attributes == {"backend": "opencv", "count": len(features), "key": "key"}
+        assert attributes == {"backend": "opencv", "count": len(features), "key": key}

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import ColorInterp
 
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
@@ -23,6 +24,7 @@ from s2fast.raster.windows import grid
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import place_regions
 from s2fast.stages.extract import extract_scene
+from s2fast.stages.held_tile import HeldTile
 from s2fast.stages.ingest import ingest_scene
 from s2fast.stages.keys import tile_key
 from tests.archives import Archive, write_scene
@@ -145,6 +147,33 @@ def test_only_files_with_luma_are_ingested_anew(archive: Archive, tmp_path: Path
     keys = [[tile_key(item_of(path, config), config, None) for config in settings] for path in (with_luma, geotiff)]
     assert keys[0][0] != keys[0][1]
     assert keys[1][0] == keys[1][1]
+
+
+@pytest.mark.parametrize("reduction", [1, 2, 4])
+@pytest.mark.parametrize("mode", ["zero", "keep", "none"])
+@pytest.mark.parametrize("side", [255, 512])
+def test_tile_in_memory_is_the_stored_one(
+    archive: Archive, tmp_path: Path, mode: str, reduction: int, side: int
+) -> None:
+    """Also for windows that end within a byte of the packed mask, and for pixels that a file marks as missing."""
+    config = load_config(overrides={"regions.mode": mode, "ingest.reduction": reduction, "ingest.halo_px": 0})
+    path = write_scene(
+        tmp_path / "scene.tif", np.random.default_rng(5).integers(0, 99, (2, side, side), np.uint8), block=80
+    )
+    with rasterio.open(path, "r+") as dataset:
+        dataset.colorinterp = (ColorInterp.gray, ColorInterp.alpha)
+    folder, item = RunFolder(tmp_path / "out"), item_of(path, config)
+    folder.create()
+    assert item.raster.masked
+    shape = (side // reduction, side // reduction)
+    held = HeldTile(shape, valid_outside=mode == "zero", with_missing=True)
+    ingest_scene(item, config, RegionFile.at(archive.regions), folder, held=held)
+    np.testing.assert_array_equal(held.grey, folder.grey("scene"), strict=True)
+    np.testing.assert_array_equal(held.missing, folder.missing("scene"), strict=True)
+    valid, stored = folder.valid("scene"), folder.valid_source("scene")
+    assert valid.any()
+    for rows, columns in ((slice(0, side), slice(0, side)), (slice(3, 9), slice(5, 6)), (slice(1, 60), slice(7, 61))):
+        np.testing.assert_array_equal(held.valid(rows, columns), stored(rows, columns), strict=True)
 
 
 def test_empty_chunks_are_not_written(archive: Archive, tmp_path: Path) -> None:

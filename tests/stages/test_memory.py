@@ -15,6 +15,7 @@ from s2fast.detectors.akaze import extract_bytes
 from s2fast.errors import ConfigError
 from s2fast.model import Raster
 from s2fast.pipeline import Job, run_stages
+from s2fast.stages.held_tile import held_bytes, valid_bytes
 from s2fast.stages.memory import MIB, ingest_bytes, match_bytes
 from tests.archives import ORIGINS, Archive, textured, write_regions, write_scene
 
@@ -59,6 +60,27 @@ def ingest(scene, regions):
 
 ingest(folder / "small.jp2", None)  # what is loaded is not counted
 print(ingest(folder / "full.jp2", regions and folder / regions))
+"""
+
+UNIT = """
+from s2fast.pipeline import Job, plan
+from s2fast.stages.ingest import Unit, ingest_unit
+from s2fast.work.executors import limit_threads
+
+folder = Path({folder!r})
+limit_threads(2)
+def both(scene):
+    settings = load_config(overrides={{"features.upright": True, "ingest.reduction": {reduction}}})
+    record = plan(Job(settings, [scene], None, "", strict=True))
+    out = RunFolder(folder / "out" / ("unit of " + scene.stem))
+    out.create()
+    resident = forget_peak()
+    found = ingest_unit(Unit(record.usable[0], "key"), record.config, None, out.address)
+    assert found.extracted_s is not None
+    return memory("VmHWM") - resident
+
+both(folder / "small.jp2")  # what is loaded and compiled is not counted
+print(both(folder / "full.jp2"))
 """
 
 EXTRACT = """
@@ -153,6 +175,19 @@ def test_ingesting_a_full_tile_stays_within_its_prediction(
     # A prediction that is far too high would promise nothing; of the masks of four tiles there is one.
     least = 0.5 * predicted if regions is None or grey == "opencv" else 0.4 * predicted
     assert least <= peak <= predicted <= 800 * MIB
+
+
+@reads_proc
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_a_tile_in_memory_until_it_is_extracted_stays_within_the_prediction(full_tile: Path, reduction: int) -> None:
+    (peak,) = measured(UNIT, folder=str(full_tile), reduction=reduction)
+    header = Raster((FULL_PX, FULL_PX), (1024, 1024), "", (10, 0, 0, 0, -10, 0), luma=True)
+    shape = (FULL_PX // reduction, FULL_PX // reduction)
+    reading = ingest_bytes(header, reduction, masked=False, auto_stretch=False, threads=2)
+    extracting = extract_bytes(shape, 2) + valid_bytes(shape)
+    assert peak <= max(reading + held_bytes(shape, masked=False), extracting) <= 1500 * MIB
+    # The tile itself and its masks.
+    assert peak >= 2 * shape[0] * shape[1]
 
 
 @reads_proc

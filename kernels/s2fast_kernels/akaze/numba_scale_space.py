@@ -230,9 +230,7 @@ def ring_rows(steps: int) -> int:
     return 1 << (steps + 1).bit_length()
 
 
-@njit(
-    "(f4[:,::1], f4[:,::1], i8, i8, f4, f4[::1], f4[:,::1], f4[:,::1], f4[:,::1])", nogil=True, error_model="numpy"
-)
+@njit("(f4[:,::1], f4[:,::1], i8, i8, f4, f4[::1], f4[:,::1], f4[:,::1], f4[:,::1])", nogil=True, error_model="numpy")
 def diffuse(plane, out, height, width, contrast, steps, conductances, ring, flow):  # type: ignore[no-untyped-def]
     """Apply one cycle of explicit diffusion steps to a plane; `out` contains the smoothed plane and is overwritten.
 
