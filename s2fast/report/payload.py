@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,12 +106,12 @@ def _summary(found: Findings) -> dict[str, Any]:
     }
 
 
-def _scenes(scenes: geopandas.GeoDataFrame, shown: Mapping[str, Thumbnails]) -> dict[str, list[Any]]:
+def _scenes(scenes: geopandas.GeoDataFrame, shown: Mapping[str, Thumbnails]) -> list[dict[str, Any]]:
     # Continuous longitudes put all scenes on one map, also across the 180th meridian.
     first = joined(scenes.geometry.iloc[0]).centroid.x
     outlines = [joined(footprint, first) for footprint in scenes.geometry]
     pictures = [shown[scene_id] for scene_id in scenes["scene_id"]]
-    return {
+    held = {
         **columns(scenes, _SCENE_COLUMNS),
         "time": [None if pd.isna(time) else time.isoformat() for time in scenes["sensing_time"]],
         "footprint": [[[round(value, 5) for value in point] for point in line.exterior.coords] for line in outlines],
@@ -118,24 +119,27 @@ def _scenes(scenes: geopandas.GeoDataFrame, shown: Mapping[str, Thumbnails]) -> 
         "grey": [picture.tile for picture in pictures],
         "in_colour": [picture.in_colour for picture in pictures],
     }
+    return [dict(zip(held, row, strict=True)) for row in zip(*held.values(), strict=True)]
 
 
-def _matches(shown: ShownMatches, pairs: int) -> dict[str, Any]:
-    """Return the matches that the page shows, pair by pair: their number per pair, and base64 of packed columns.
+def _matches(shown: ShownMatches, pairs: int) -> list[str | None]:
+    """Pack the matches that the page shows, in the order of the pairs; None for pairs without matches.
 
-    The columns are little-endian, as data.js reads them: dx, dy float32 [m]; positions in the query and the train
-    uint16, see `KeypointPositions.share`; distance uint16 [bits]; kind uint8.
+    A pair's matches are base64 of little-endian columns, which data.js decodes: dx, dy float32 [m]; positions in the
+    query and the train uint16, see `KeypointPositions.share`; distance uint16 [bits]; kind uint8.
     """
     matches, positions = shown.page, shown.positions
     shift = positions.displacements(matches).shift.astype("<f4")
     query = positions.share(matches.query, matches.query_row)
     train = positions.share(matches.train, matches.train_row)
-    packed = {
-        "dx": shift[:, 0], "dy": shift[:, 1], "queryX": query[:, 0], "queryY": query[:, 1], "trainX": train[:, 0],
-        "trainY": train[:, 1], "distance": matches.distance.astype("<u2"), "kind": matches.kind,
-    }  # fmt: skip
-    counts = np.bincount(matches.pair, minlength=pairs).tolist()
-    return {"count": counts, **{name: base64.b64encode(column.tobytes()).decode() for name, column in packed.items()}}
+    held = [*shift.T, *query.T, *train.T, matches.distance.astype("<u2"), matches.kind]
+    held = [np.ascontiguousarray(column) for column in held]
+    ends = np.bincount(matches.pair, minlength=pairs).cumsum().tolist()
+    packed: list[str | None] = []
+    for start, end in itertools.pairwise([0, *ends]):
+        data = b"".join([column[start:end].tobytes() for column in held])
+        packed.append(base64.b64encode(data).decode() if data else None)
+    return packed
 
 
 def _problems(found: Findings, shown: Mapping[str, Thumbnails]) -> list[dict[str, str]]:

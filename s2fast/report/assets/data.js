@@ -2,7 +2,7 @@
 
 const DATA = JSON.parse(byId("data").textContent);
 byId("data").remove();
-const SCENES = DATA.scenes.scene_id.map((_, row) => Object.fromEntries(Object.entries(DATA.scenes).map(([name, column]) => [name, column[row]])));
+const SCENES = DATA.scenes;
 const PAIRS = DATA.pairs;
 const N_PAIRS = PAIRS.query.length;
 
@@ -50,34 +50,20 @@ for (let pair = 0; pair < N_PAIRS; pair++) {
 const OUTLIER = 0;
 const INLIER = 1;
 
-// FIRST_MATCH[pair]: number of the pair's first match; the matches of all pairs lie one after another.
-const FIRST_MATCH = new Uint32Array(N_PAIRS + 1);
-DATA.matches.count.forEach((count, pair) => { FIRST_MATCH[pair + 1] = FIRST_MATCH[pair] + count; });
-
-// Returns a part of a packed column: 3 bytes are 4 letters of base64.
-function unpacked(name, kind, from, to) {
-  const [start, end] = [from * kind.BYTES_PER_ELEMENT, to * kind.BYTES_PER_ELEMENT];
-  const first = Math.floor(start / 3);
-  const letters = atob(DATA.matches[name].slice(4 * first, 4 * Math.ceil(end / 3)));
-  return new kind(Uint8Array.from(letters, (letter) => letter.charCodeAt(0)).buffer.slice(start - 3 * first, end - 3 * first));
-}
-
 // Returns the matches of a pair in the page, inliers first, each kind in ascending order of distance; null if the run
 // stores none.
 function matchesOf(pair) {
-  const count = DATA.matches.count[pair];
-  if (!count) return null;
-  const column = (name, kind) => unpacked(name, kind, FIRST_MATCH[pair], FIRST_MATCH[pair] + count);
-  const position = (name) => Float32Array.from(column(name, Uint16Array), (share) => share / 65535);
-  return {
-    count,
-    dx: column("dx", Float32Array),
-    dy: column("dy", Float32Array),
-    queryX: position("queryX"),
-    queryY: position("queryY"),
-    trainX: position("trainX"),
-    trainY: position("trainY"),
-    distance: column("distance", Uint16Array),
-    kind: column("kind", Uint8Array),
+  if (!isKnown(DATA.matches[pair])) return null;
+  const bytes = Uint8Array.from(atob(DATA.matches[pair]), (letter) => letter.charCodeAt(0));
+  const count = bytes.length / 19;
+  let at = 0;
+  const column = (kind) => {
+    const part = new kind(bytes.buffer, at, count);
+    at += part.byteLength;
+    return part;
   };
+  const dx = column(Float32Array);
+  const dy = column(Float32Array);
+  const [queryX, queryY, trainX, trainY] = [0, 0, 0, 0].map(() => Float32Array.from(column(Uint16Array), (share) => share / 65535));
+  return { count, dx, dy, queryX, queryY, trainX, trainY, distance: column(Uint16Array), kind: column(Uint8Array) };
 }

@@ -113,7 +113,7 @@ class PairView {
 
   plot(matches, pair) {
     const canvas = byId("pair-plot");
-    canvas.hidden = !matches;
+    canvas.hidden = !matches || !matches.count;
     byId("plot-caption").textContent = "";
     if (canvas.hidden) return;
     const outside = drawPlot(canvas, matches, this.rows(matches), pair);
