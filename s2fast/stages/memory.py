@@ -31,8 +31,8 @@ _LUMA_BYTES = 10
 _MORE_WINDOWS = 2
 """Windows in memory besides those being read: one waiting (`s2fast.raster.prefetch.DEPTH`), one being written."""
 
-_INGEST_BYTES = 16 * MIB
-"""Zarr's threads and compression buffers."""
+_INGEST_BYTES = 8 * MIB
+"""Buffers of compression, and what threads and libraries take."""
 
 _PLACED_TILES = 4
 """Number of tiles whose masks `s2fast.regions.mask.place_regions` caches, at one bit per pixel."""
