@@ -155,8 +155,21 @@ WAYS: dict[str, Callable[[_Ways], int]] = {
 """Ways to count, by name: each emits one unit of work and returns its number of comparisons."""
 
 
-def _worker(way: Callable[[_Ways], int]) -> Callable[[int], int]:
-    """Return a function that does about this many comparisons and returns their number."""
+def compiled(way: Callable[[_Ways], int]) -> Callable[[npt.NDArray[np.uint8], npt.NDArray[np.uint8], int], int]:
+    """Compile a way to count.
+
+    Parameters
+    ----------
+    way
+        One of `WAYS`.
+
+    Returns
+    -------
+    callable
+        Takes `operands`, to which it adds the counts, and how often to work on them; returns the number of comparisons
+        this was.
+    """
+    binding.initialize_native_asmparser()
     done = 0
 
     @intrinsic
@@ -177,16 +190,25 @@ def _worker(way: Callable[[_Ways], int]) -> Callable[[int], int]:
         for _ in range(times):
             unit(memory, sums)
 
-    memory, sums = _aligned(32 * _ROWS), _aligned(32 * 8)
-    memory[:] = np.random.default_rng(0).integers(0, 16, len(memory), dtype=np.uint8)
-    repeat(memory, sums, 1)
-
-    def work(comparisons: int) -> int:
-        times = max(1, comparisons // done)
+    def work(memory: npt.NDArray[np.uint8], sums: npt.NDArray[np.uint8], times: int) -> int:
         repeat(memory, sums, times)
         return times * done
 
     return work
+
+
+def operands() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return random nibbles, one per byte, and zeros for the sums of their counts; both aligned to 64 bytes."""
+    memory, sums = _aligned(32 * _ROWS), _aligned(32 * 8)
+    memory[:] = np.random.default_rng(0).integers(0, 16, len(memory), dtype=np.uint8)
+    return memory, sums
+
+
+def _worker(way: Callable[[_Ways], int]) -> Callable[[int], int]:
+    """Return a function that does about this many comparisons and returns their number."""
+    work, both = compiled(way), operands()
+    unit = work(*both, 1)
+    return lambda comparisons: work(*both, max(1, comparisons // unit))
 
 
 def _aligned(size: int) -> npt.NDArray[np.uint8]:
@@ -229,7 +251,6 @@ def _rates(rows: int, rounds: int) -> dict[str, list[float]]:
     """Return comparisons per CPU second, by name, interleaved."""
     from s2fast_kernels.hamming_top2.paths import PATH
 
-    binding.initialize_native_asmparser()
     candidates = {name: _worker(way) for name, way in WAYS.items()} | _peers(rows)
     rates: dict[str, list[float]] = {name: [] for name in candidates}
     for number in range(rounds + 1):

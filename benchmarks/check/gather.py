@@ -194,7 +194,7 @@ def facts_of_counts(
 def _facts_key(side: Side, what: Sequence[str]) -> str:
     """Return what facts depend on besides the side's sources: what is gathered, by what, with which libraries."""
     folder = Path(__file__).parent
-    gathering = ("callgrind", "cases", "compiled", "counted", "facts", "limits")
+    gathering = ("callgrind", "cases", "compiled", "counted", "facts", "gather", "growth", "limits")
     digest = hashlib.blake2b(digest_size=8)
     for source in [folder.parent / "calls.py", folder / "limits.json", *(folder / f"{name}.py" for name in gathering)]:
         digest.update(source.read_bytes())

@@ -130,7 +130,7 @@ def _kernels() -> Finding:
             remedy="set NUMBA_CACHE_DIR to a writable folder",
         )
     done = f"{len(MODULES) - missing} of {len(MODULES)} compiled" if missing < len(MODULES) else "not yet compiled"
-    text = f"{done} for this processor: the first run does it, in about 12 s, {kept}"
+    text = f"{done} for this processor: the first run does it, {kept}"
     return Finding("kernels", text, remedy="s2fast doctor --compile")
 
 

@@ -6,8 +6,6 @@ with ``s = a ^ b ^ x``. The parity ``s`` of the XOR of two descriptors is the XO
 are *encoded* once: every second word is replaced by the parity of all words up to it. The majority does not need the
 third word: it is ``a & b`` where ``s`` is set and ``a | b`` elsewhere. This saves 15 of the 32 population counts and
 additions.
-
-numba's cache checks the file of the compiled function, not this one: after an edit here, remove ``__pycache__``.
 """
 
 from __future__ import annotations

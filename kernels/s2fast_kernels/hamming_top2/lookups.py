@@ -5,8 +5,6 @@ nibbles (4 bits), and the train row's nibble selects the number of differing bit
 and count. A byte of a table holds the numbers of *two* queries, one per half. Three lookups are added without a carry
 into the upper half. The sum of all bytes modulo 256 and the sum of their upper halves give both distances; upper halves
 are summed by a tree of averages, each of which is exact since its operands are multiples of an even number.
-
-numba's cache checks the file of the compiled function, not this one: after an edit here, remove ``__pycache__``.
 """
 
 from __future__ import annotations

@@ -12,22 +12,25 @@ def features() -> frozenset[str]:
     return frozenset(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
 
 
-LOOKUPS = {"+avx2"} <= features() and "+avx512bitalg" not in features()
-"""Whether bits are counted by table lookups: there is no instruction that counts the bits of vectors' words."""
+LOOKUPS = "+avx2" in features() and "+avx512bitalg" not in features()
+"""Whether bits are counted by table lookups: no instruction counts the bits of the words of vectors."""
 
-PATH = (
-    "AVX2, table lookups"
-    if LOOKUPS
-    else "AVX-512, counts of vectors"
-    if "+avx512bitalg" in features()
-    else "counts as LLVM compiles them"
-)
+
+def _path() -> str:
+    if LOOKUPS:
+        return "AVX2, table lookups"
+    return "AVX-512, counts of vectors" if "+avx512bitalg" in features() else "counts as LLVM compiles them"
+
+
+PATH = _path()
 """How rows are compared, in words."""
 
-TOGETHER = lookups.TOGETHER if LOOKUPS else lanes.TOGETHER
+_way = lookups if LOOKUPS else lanes
+
+TOGETHER = _way.TOGETHER
 TRAIN_ROWS = lookups.TRAIN_ROWS if LOOKUPS else lanes.ROWS
-query_space = lookups.query_space if LOOKUPS else lanes.query_space
-encode_group = lookups.encode_group if LOOKUPS else lanes.encode_group
-encode_queries = lookups.encode_queries if LOOKUPS else lanes.encode_queries
-compare_block = lookups.compare_block if LOOKUPS else lanes.compare_block
-compare_block_both = lookups.compare_block_both if LOOKUPS else lanes.compare_block_both
+query_space = _way.query_space
+encode_group = _way.encode_group
+encode_queries = _way.encode_queries
+compare_block = _way.compare_block
+compare_block_both = _way.compare_block_both
