@@ -26,8 +26,9 @@ from s2fast.config import load_config
 from s2fast.folder.run_folder import RunFolder
 from s2fast.pipeline import STAGES, Job, plan
 from s2fast.synth import synth
-from s2fast.work.executors import DaskCluster, LocalPool, Workplace, open_workplace, run_units
+from s2fast.work.executors import DaskCluster, LocalPool, Workplace, open_workplace
 from s2fast.work.progress import Progress
+from s2fast.work.units import run_units
 
 SETTINGS = {"compute.threads": 1}
 

@@ -18,7 +18,8 @@ from s2fast.folder.kept_pictures import keep_pictures, kept_pictures
 from s2fast.folder.record import SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.report.imagery import THUMBNAIL_PX, from_source, shown_tile, stored_grey, stretched, whole_scene
-from s2fast.work.executors import Workplace, run_units
+from s2fast.work.executors import Workplace
+from s2fast.work.units import run_units
 from s2fast_kernels.machine import available_cores
 
 SIDE_PX = THUMBNAIL_PX

@@ -22,8 +22,9 @@ from s2fast.stages.held_tile import HeldTile
 from s2fast.stages.keys import features_keys, resolved, tile_key
 from s2fast.stages.memory import MIB
 from s2fast.stages.result import StageResult
-from s2fast.work.executors import Workplace, run_units, thread_limit
+from s2fast.work.executors import Workplace, thread_limit
 from s2fast.work.progress import Progress
+from s2fast.work.units import run_units
 from s2fast_kernels.features import Budget
 
 _LARGE_PX = 4096

@@ -32,8 +32,9 @@ from s2fast.stages.held_tile import HeldTile, held_bytes, valid_bytes
 from s2fast.stages.keys import features_keys, resolved, tile_key
 from s2fast.stages.memory import MIB, ingest_bytes
 from s2fast.stages.result import StageResult
-from s2fast.work.executors import Workplace, run_units
+from s2fast.work.executors import Workplace
 from s2fast.work.progress import Progress
+from s2fast.work.units import run_units
 from s2fast_kernels.machine import available_cores
 
 OpenRaster = Callable[[Source, Ingest], AbstractContextManager[Reader]]

@@ -20,8 +20,9 @@ from s2fast.stages.pairs import Pair, keypoint_counts, plan_blocks, wanted_pairs
 from s2fast.stages.result import StageResult
 from s2fast.stages.scenes import load_scenes
 from s2fast.stages.verdict_rule import Matched, VerdictRule
-from s2fast.work.executors import Workplace, run_units
+from s2fast.work.executors import Workplace
 from s2fast.work.progress import Progress
+from s2fast.work.units import run_units
 from s2fast_kernels.threads import map_in_threads
 
 ROW_SCHEMA = pa.schema(

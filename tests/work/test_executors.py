@@ -15,17 +15,9 @@ import cv2
 import pytest
 
 from s2fast.errors import ConfigError, S2FastError, SceneError
-from s2fast.work import executors
-from s2fast.work.executors import (
-    MAX_LOSSES,
-    DaskCluster,
-    InProcess,
-    Workplace,
-    limit_threads,
-    open_workplace,
-    run_units,
-    thread_limit,
-)
+from s2fast.work import executors, units
+from s2fast.work.executors import DaskCluster, InProcess, Workplace, limit_threads, open_workplace, thread_limit
+from s2fast.work.units import MAX_LOSSES, run_units
 from s2fast_kernels.machine import available_cores
 
 pytestmark = pytest.mark.slow
@@ -148,7 +140,8 @@ def test_a_unit_that_kills_every_worker_is_named(tmp_path: Path) -> None:
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib\n"
-        "from s2fast.work.executors import open_workplace, run_units\n"
+        "from s2fast.work.executors import open_workplace\n"
+        "from s2fast.work.units import run_units\n"
         "from tests.work.test_executors import note_process_and_wait\n"
         "if __name__ == '__main__':\n"
         "    with open_workplace(2) as workplace:\n"
@@ -301,7 +294,7 @@ def test_an_executor_lost_without_a_word_is_opened_anew(monkeypatch: pytest.Monk
         def reopen(self) -> None:
             self.executor = InProcess()
 
-    monkeypatch.setattr(executors, "LIVENESS_CHECK_S", 0.05)
+    monkeypatch.setattr(units, "LIVENESS_CHECK_S", 0.05)
     assert dict(run_units(Lost(Silent(), 2, 0), square, range(5), 0)) == {unit: (unit * unit, 0) for unit in range(5)}
 
 
