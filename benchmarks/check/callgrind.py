@@ -2,7 +2,8 @@
 
 Hardware counters would count the very code that users run, but virtual machines seldom have them. Valgrind runs
 anywhere and its counts do not depend on other load, but it knows no AVX-512 and is slow, above all while it counts. So
-counting is switched on around one call. The requests are those of ``callgrind.h``: five instructions without effect,
+counting is switched on at the first call, after what loads and warms up; switching it off would have valgrind translate
+all code anew for the next. The requests are those of ``callgrind.h``: five instructions without effect,
 which valgrind recognises.
 """
 
@@ -34,7 +35,7 @@ COMPILED = "???"
 
 _MISSES = ("D1mr", "D1mw")
 
-_ZERO, _DUMP, _START, _STOP = 1, 3, 4, 5
+_DISCARD, _DUMP, _START = 0, 3, 4
 
 # mov rax, rdi; xor edx, edx; rol rdi by 3, 13, 61 and 51; xchg rbx, rbx; mov rax, rdx; ret.
 _REQUEST = bytes.fromhex("4889f8 31d2 48c1c703 48c1c70d 48c1c73d 48c1c733 4887db 4889d0 c3")
@@ -69,14 +70,18 @@ def counting(name: str) -> Iterator[None]:
     # The garbage collector runs after a number of allocations: one more could move a pass over everything in or out.
     gc.collect()
     gc.disable()
-    _request(_START)
-    _request(_ZERO)
+    _switch_on()
+    _request(_DISCARD)
     try:
         yield
     finally:
         _request(_DUMP, name)
-        _request(_STOP)
         gc.enable()
+
+
+@cache
+def _switch_on() -> None:
+    _request(_START)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The process whose calls are counted: ``python -m benchmarks.check.counted PROGRAM CASES RANKS SCRATCH SCENES``.
+"""The process whose calls are counted: ``python -m benchmarks.check.counted PROGRAM CASES SIZES FOLDER SCENES``.
 
 Three programs count the three kinds of cases: operations on seeded operands, stages one after the other on 4, 8 and 16
 scenes, and commands from their first import. Each is first run without valgrind, so that compiled kernels and byte code
@@ -21,7 +21,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from benchmarks.check.callgrind import CACHES, INSTRUCTION_SET, Profile, command, counting, read_profiles
 from benchmarks.check.cases import CASES, stage_arguments
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from benchmarks.calls import Call
 
 _MODULE = "benchmarks.check.counted"
+
+_FIRST_STAGES = ("ingest", "extract", "match")
+"""Stages that take as long to count as those after them."""
 
 _CORE_PX = 256
 """Side of the extraction's windows [px]."""
@@ -86,9 +89,9 @@ def count(
     plain = [pool.submit(_plain_run, side, program, names, scenes) for program, names in wanted.items()]
     python = {label: calls for future in plain for label, calls in future.result().items()}
     runs = [
-        pool.submit(_counted_run, side, program, names, ranks, scenes, CACHES if caches else ())
+        pool.submit(_counted_run, side, program, part, scenes, growth, CACHES if caches else ())
         for program, names in wanted.items()
-        for ranks in (_RANKS[program] if growth else [(0,)])
+        for part in _parts(names)
     ]
     found: list[Counted] = []
     errors: dict[str, str] = {}
@@ -106,21 +109,27 @@ def count(
     return found, errors
 
 
+def _parts(cases: Sequence[str]) -> list[list[str]]:
+    """Return the cases of a program in parts, one for each process: two processors count the stages."""
+    first = [case for case in cases if case in _FIRST_STAGES]
+    return [part for part in (first, [case for case in cases if case not in first]) if part]
+
+
 def _plain_run(side: Side, program: str, cases: Sequence[str], scenes: Path) -> dict[str, dict[str, int]]:
     """Run a program without valgrind; return how often the smallest stages call each Python function."""
     with tempfile.TemporaryDirectory() as folder:
-        _run(side, [], program, cases, (), folder, scenes)
+        _run(side, [], program, cases, "", folder, scenes)
         calls: dict[str, dict[str, int]] = json.loads((Path(folder) / "names.json").read_text())["python"]
         return calls
 
 
 def _counted_run(
-    side: Side, program: str, cases: Sequence[str], ranks: Sequence[int], scenes: Path, simulated: Sequence[str]
+    side: Side, program: str, cases: Sequence[str], scenes: Path, growth: bool, simulated: Sequence[str]
 ) -> tuple[dict[str, Profile], dict[str, Any]]:
-    """Run a program under valgrind, at the sizes of these ranks; return its profiles, and what names them."""
+    """Run a program under valgrind; return its profiles, and what names them."""
     with tempfile.TemporaryDirectory() as folder:
         valgrind = command(Path(folder), simulated if program == "operation" else ())
-        _run(side, valgrind, program, cases, ranks, folder, scenes)
+        _run(side, valgrind, program, cases, "all" if growth else "first", folder, scenes)
         return read_profiles(Path(folder)), json.loads((Path(folder) / "names.json").read_text())
 
 
@@ -129,13 +138,13 @@ def _run(
     valgrind: Sequence[str],
     program: str,
     cases: Sequence[str],
-    ranks: Sequence[int],
+    sizes: Literal["all", "first", ""],
     folder: str,
     scenes: Path,
 ) -> None:
     environment = worker_environment(side) | INSTRUCTION_SET | {"NUMBA_CACHE_DIR": f"{side.cache}-avx2"}
     environment |= {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 18)}
-    arguments = [program, ",".join(cases), ",".join(map(str, ranks)), folder, str(scenes)]
+    arguments = [program, ",".join(cases), sizes, folder, str(scenes)]
     python = [side.python, "-m", _MODULE, *arguments]
     ran = subprocess.run(
         [*valgrind, *python], env=environment, cwd=side.path, capture_output=True, text=True, check=False
@@ -149,15 +158,15 @@ def _run(
 class Counter:
     """Runs calls, under valgrind counted; collects what names them."""
 
-    def __init__(self, ranks: Sequence[int]) -> None:
-        self.ranks = ranks
-        """Which of a case's sizes to count, 0 for the smallest; none: this is no process of valgrind's."""
+    def __init__(self, sizes: str) -> None:
+        self.sizes = sizes
+        """Which of a case's sizes to count, "all" or the "first"; "": this is no process of valgrind's."""
         self.python: dict[str, dict[str, int]] = {}
         self.errors: dict[str, str] = {}
 
     def sizes_of(self, case: str) -> Sequence[int]:
         """Return the sizes to run a case at."""
-        return [size for rank, size in enumerate(CASES[case].sizes) if rank in (self.ranks or (0,))]
+        return CASES[case].sizes if self.sizes == "all" else CASES[case].sizes[:1]
 
     @contextmanager
     def attempt(self, cases: Sequence[str]) -> Iterator[None]:
@@ -169,7 +178,7 @@ class Counter:
 
     def run(self, size: int, case: str, call: Call) -> None:
         """Run a call; count it under valgrind."""
-        with counting(f"{case}/{size}") if self.ranks else nullcontext():
+        with counting(f"{case}/{size}") if self.sizes else nullcontext():
             call()
 
     def name_calls(self, size: int, case: str, call: Call) -> None:
@@ -217,7 +226,7 @@ def count_stages(cases: Sequence[str], counter: Counter, scratch: Path, scenes: 
     with counter.attempt(cases):
         _run_stages(cases, scratch / "warm", scenes, CASES[cases[0]].sizes[0], lambda _case, call: call())
         for size in sizes:
-            run = counter.run if counter.ranks else counter.name_calls
+            run = counter.run if counter.sizes else counter.name_calls
             _run_stages(cases, scratch / f"{size:02}", scenes, size, partial(run, size))
 
 
@@ -274,13 +283,6 @@ _PROGRAMS: Mapping[str, Callable[[Sequence[str], Counter, Path, Path], None]] = 
 }
 """Programs by kind of case, the longest first."""
 
-_RANKS: Mapping[str, Sequence[tuple[int, ...]]] = {
-    "stage": [(2,), (0, 1)],
-    "operation": [(0, 1, 2)],
-    "command": [(0,)],
-}
-"""Ranks of the sizes that one process counts, to see the growth: halves of the longest program use two processors."""
-
 
 def _kernels() -> list[tuple[int, str]]:
     """Return the addresses and names of the kernels that this process has loaded."""
@@ -297,9 +299,9 @@ def _kernels() -> list[tuple[int, str]]:
     return sorted(set(found))
 
 
-def main(program: str, cases: str, ranks: str, folder: str, scenes: str) -> None:
+def main(program: str, cases: str, sizes: str, folder: str, scenes: str) -> None:
     """Run the cases of one program."""
-    counter = Counter([int(rank) for rank in ranks.split(",") if rank])
+    counter = Counter(sizes)
     with tempfile.TemporaryDirectory(prefix="counted-") as scratch, Path(os.devnull).open("w") as nowhere:
         # What a command prints is counted, but must not mix with the caller's own output.
         os.dup2(nowhere.fileno(), 1)

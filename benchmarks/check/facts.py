@@ -63,9 +63,11 @@ def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:
     out = scratch / "facts"
     config = load_config(overrides={"compute.threads": 1, "features.max_per_scene": 1000})
     inputs = [Path(archive)], Path(archive) / "regions.geojson"
-    # The first run loads and compiles the code. Its scenes stay cached, under its own folder's name.
+    # Where kernels are being compiled, a run reads scenes meanwhile and extracts them later, from the store.
+    run_stages(Job(config, *inputs, scratch / "warm-up"))
+    # Its scenes stay cached, under its own folder's name.
     with counting() as whole:
-        run_stages(Job(config, *inputs, scratch / "warm-up"))
+        run_stages(Job(config, *inputs, scratch / "whole"))
     done: dict[str, Any] = {}
     for stage in STAGES:
         with counting() as counter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -59,14 +60,26 @@ class ReaderAhead:
 @contextmanager
 def reading_ahead(opened: AbstractContextManager[Reader]) -> Iterator[ReaderAhead]:
     """Open and close a reader in one separate thread, and read in this or, if the reader allows it, in several."""
-    name = "s2fast-read"
-    with ThreadPoolExecutor(1, name) as thread:
-        reader = thread.submit(opened.__enter__).result()
-        try:
-            if reader.at_once == 1:
-                yield ReaderAhead(thread, reader)
-            else:
-                with ThreadPoolExecutor(reader.at_once, name) as threads:
-                    yield ReaderAhead(threads, reader)
-        finally:
-            thread.submit(opened.__exit__, None, None, None).result()
+    thread = _reading_thread()
+    reader = thread.submit(opened.__enter__).result()
+    try:
+        if reader.at_once == 1:
+            yield ReaderAhead(thread, reader)
+        else:
+            with ThreadPoolExecutor(reader.at_once, _NAME) as threads:
+                yield ReaderAhead(threads, reader)
+    finally:
+        thread.submit(opened.__exit__, None, None, None).result()
+
+
+_NAME = "s2fast-read"
+
+_kept = threading.local()
+
+
+def _reading_thread() -> ThreadPoolExecutor:
+    """Return the calling thread's own reading thread: a new one would load PROJ's tables again, 10 ms a scene."""
+    if not hasattr(_kept, "thread"):
+        _kept.thread = ThreadPoolExecutor(1, _NAME)
+    thread: ThreadPoolExecutor = _kept.thread
+    return thread

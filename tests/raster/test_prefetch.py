@@ -52,6 +52,10 @@ def settled(reader: FakeReader, count: int) -> bool:
     return len(reader.read_rows) == count
 
 
+def reading_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("s2fast-read")]
+
+
 @pytest.mark.parametrize("depth", [0, 1, 2, 50])
 def test_windows_come_whole_in_order_and_from_one_other_thread(depth: int) -> None:
     reader = FakeReader()
@@ -92,7 +96,8 @@ def test_several_windows_are_read_at_once_and_come_in_order(at_once: int) -> Non
     # One more thread opens and closes.
     assert at_once < len(reader.threads) <= at_once + 1
     assert reader.closed
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("s2fast-read")]
+    # This thread's own is kept for the next reader.
+    assert len(reading_threads()) == 1
 
 
 def test_each_thread_reads_one_window_ahead() -> None:
@@ -111,7 +116,7 @@ def test_a_failed_read_is_raised_at_its_window() -> None:
     assert len(reader.read_rows) <= 5
 
 
-def test_callers_failure_closes_the_reader_and_ends_the_thread() -> None:
+def test_callers_failure_closes_the_reader() -> None:
     reader = FakeReader()
 
     def stopped() -> None:
@@ -123,7 +128,26 @@ def test_callers_failure_closes_the_reader_and_ends_the_thread() -> None:
         stopped()
     assert reader.closed
     assert len(reader.read_rows) <= 2
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("s2fast-read")]
+
+
+def test_one_thread_reads_for_each_calling_thread_and_ends_with_it() -> None:
+    readers = [FakeReader(), FakeReader()]
+
+    def read() -> None:
+        for reader in readers:
+            with reading_ahead(reader.opened()) as ahead:
+                list(ahead.windows(ASKED))
+
+    before = set(reading_threads())
+    caller = threading.Thread(target=read)
+    caller.start()
+    caller.join()
+    assert len(readers[0].threads) == 1
+    assert readers[0].threads == readers[1].threads
+    deadline = time.monotonic() + 60
+    while set(reading_threads()) - before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not set(reading_threads()) - before
 
 
 def test_open_errors_reach_the_caller(tmp_path: Path) -> None:
