@@ -60,16 +60,16 @@ class ReaderAhead:
 @contextmanager
 def reading_ahead(opened: AbstractContextManager[Reader]) -> Iterator[ReaderAhead]:
     """Open and close a reader in one separate thread, and read in this or, if the reader allows it, in several."""
-    thread = _reading_thread()
-    reader = thread.submit(opened.__enter__).result()
-    try:
-        if reader.at_once == 1:
-            yield ReaderAhead(thread, reader)
-        else:
-            with ThreadPoolExecutor(reader.at_once, _NAME) as threads:
-                yield ReaderAhead(threads, reader)
-    finally:
-        thread.submit(opened.__exit__, None, None, None).result()
+    with _reading_thread() as thread:
+        reader = thread.submit(opened.__enter__).result()
+        try:
+            if reader.at_once == 1:
+                yield ReaderAhead(thread, reader)
+            else:
+                with ThreadPoolExecutor(reader.at_once, _NAME) as threads:
+                    yield ReaderAhead(threads, reader)
+        finally:
+            thread.submit(opened.__exit__, None, None, None).result()
 
 
 _NAME = "s2fast-read"
@@ -77,9 +77,17 @@ _NAME = "s2fast-read"
 _kept = threading.local()
 
 
-def _reading_thread() -> ThreadPoolExecutor:
-    """Return the calling thread's own reading thread: a new one would load PROJ's tables again, 10 ms a scene."""
-    if not hasattr(_kept, "thread"):
-        _kept.thread = ThreadPoolExecutor(1, _NAME)
-    thread: ThreadPoolExecutor = _kept.thread
-    return thread
+@contextmanager
+def _reading_thread() -> Iterator[ThreadPoolExecutor]:
+    """Yield a thread that the calling thread has read with before, if one is idle.
+
+    A new one would load PROJ's tables again, 10 ms a scene. Two readers do not share one: each has its GDAL settings.
+    """
+    if not hasattr(_kept, "idle"):
+        _kept.idle = []
+    idle: list[ThreadPoolExecutor] = _kept.idle
+    thread = idle.pop() if idle else ThreadPoolExecutor(1, _NAME)
+    try:
+        yield thread
+    finally:
+        idle.append(thread)
