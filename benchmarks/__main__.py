@@ -11,6 +11,7 @@ COMMANDS = {
         "benchmarks.bench_notebook:fulltile",
         "the same on full 10980 px tiles, extrapolated to 50 scenes",
     ),
+    "unmasked": ("benchmarks.bench_unmasked", "two whole tiles, all stages, against OpenCV's reading and AKAZE alone"),
     "costs": (
         "benchmarks.bench_costs",
         "cost per scene, pixel, keypoint and pair; predicted cost of large archives",

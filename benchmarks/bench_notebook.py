@@ -145,7 +145,7 @@ def compare(
 def _ours(common: list[str], settings: Mapping[str, Any], out: Path) -> Timing:
     overrides = [f"--set={key}={value}" for key, value in settings.items()]
     command = [sys.executable, "-m", "s2fast.cli", "run", "configs/notebook.toml", *common, *overrides]
-    wall, cpu, peak_mb, _ = _measure(command)
+    wall, cpu, peak_mb, _ = measure(command)
     stages = {name: stage.seconds for name, stage in s2fast.open_run(out).record.history.stages.items()}
     return Timing(stages, wall, cpu, peak_mb)
 
@@ -153,16 +153,17 @@ def _ours(common: list[str], settings: Mapping[str, Any], out: Path) -> Timing:
 def _theirs(common: list[str], settings: Mapping[str, Any]) -> Timing:
     names = {"ingest.reduction": "--reduction", "regions.crs": "--crs", "regions.buffer_m": "--buffer-m"}
     options = [f"{names[key]}={value}" for key, value in settings.items() if key in names]
-    wall, cpu, peak_mb, printed = _measure([sys.executable, "-m", "benchmarks.notebook_baseline", *common, *options])
+    wall, cpu, peak_mb, printed = measure([sys.executable, "-m", "benchmarks.notebook_baseline", *common, *options])
     return Timing(json.loads(printed)["seconds"], wall, cpu, peak_mb)
 
 
-def _measure(command: list[str]) -> tuple[float, float, float, str]:
+def measure(command: list[str]) -> tuple[float, float, float, str]:
     """Run a process; return its wall and CPU seconds, its peak memory [MiB] and its output."""
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
         wall = time.perf_counter() - start
         if status != 0:
             raise SystemExit(f"failed with {status}: {' '.join(command)}")
