@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -75,6 +76,9 @@ def reading_ahead(opened: AbstractContextManager[Reader]) -> Iterator[ReaderAhea
 _NAME = "s2fast-read"
 
 _kept = threading.local()
+
+# A fork has none of the threads.
+os.register_at_fork(after_in_child=lambda: vars(_kept).clear())
 
 
 @contextmanager
