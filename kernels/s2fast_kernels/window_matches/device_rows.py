@@ -11,14 +11,13 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from s2fast_kernels.hamming_window_top2_both import WindowRows
-from s2fast_kernels.window_matches.contract import MatchTest, WindowMatches
+from s2fast_kernels.window_matches.contract import Columns, MatchTest, WindowMatches
 
 NO_MATCH = -1
 """Train row of a query row without a match."""
@@ -213,21 +212,34 @@ def search_in_blocks(
 ) -> WindowMatches:
     """Search all trials on a device, in blocks of at most `most` query rows or one trial; see the package."""
     scenes = list({id(rows): rows for pair in pairs for rows in pair}.values())
-    counts = np.zeros(away.shape[0] * away.shape[1], np.int64)
-    columns: list[list[npt.NDArray[Any]]] = [[np.empty(0, kind)] for kind in (np.int32, np.int32, np.uint16, np.uint16)]
-    if len(counts):
+    counts, found = [np.zeros(0, np.int64)], [_columns(*torch.empty((4, 0), dtype=torch.int32))]
+    if away.shape[0] * away.shape[1]:
         first_rows = np.cumsum([0, *map(len, scenes)])[:-1]
         pool = Pool.joined([on_device(rows, device) for rows in scenes], first_rows.tolist())
         layout = Layout.of(pairs, away, scenes, first_rows)
-        for block in layout.blocks(most):
-            trials = layout.on(device, block)
-            result = search(pool, trials, test)
-            at = torch.nonzero(result[0] != NO_MATCH)[:, 0]
-            found = [column.cpu().numpy() for column in (at, *(column[at] for column in result))]
-            start = trials.start.cpu().numpy()
-            counts[block] = np.diff(np.searchsorted(found[0], np.append(start, trials.count)))
-            found[0] -= np.repeat(start, counts[block])
-            for every, column in zip(columns, found, strict=True):
-                every.append(column.astype(every[0].dtype))
-    query_row, train_row, distance, second = map(np.concatenate, columns)
-    return WindowMatches(np.cumsum([0, *counts]).astype(np.int64), query_row, train_row, distance, second)
+        blocks = [_found(pool, layout.on(device, block), test, search) for block in layout.blocks(most)]
+        counts, found = [block[0] for block in blocks], [block[1] for block in blocks]
+    query_row, train_row, distance, second = found[0]
+    if len(found) > 1:
+        query_row, train_row, distance, second = map(np.concatenate, zip(*found, strict=True))
+    return WindowMatches(
+        np.cumsum([0, *np.concatenate(counts)]).astype(np.int64), query_row, train_row, distance, second
+    )
+
+
+def _found(pool: Pool, trials: Trials, test: MatchTest, search: Search) -> tuple[npt.NDArray[np.int64], Columns]:
+    """Search a block; return the number of matches of every trial, and the columns of all."""
+    result = search(pool, trials, test)
+    at = torch.nonzero(result[0] != NO_MATCH)[:, 0]
+    # The last trial that begins at or before a row; trials without rows begin there too, before it.
+    trial = torch.searchsorted(trials.start, at, right=True) - 1
+    counts = torch.bincount(trial, minlength=len(trials.start)).cpu().numpy()
+    return counts, _columns(at - trials.start[trial], *(column[at] for column in result))
+
+
+def _columns(query_row: torch.Tensor, train_row: torch.Tensor, distance: torch.Tensor, second: torch.Tensor) -> Columns:
+    """Copy columns to the host, with the types of the result."""
+    here, there = (column.to(torch.int32).cpu().numpy() for column in (query_row, train_row))
+    # The low 16 bits: 65535 becomes -1 and back.
+    first, runner_up = (column.to(torch.int16).cpu().numpy().view(np.uint16) for column in (distance, second))
+    return here, there, first, runner_up

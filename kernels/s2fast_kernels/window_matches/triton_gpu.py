@@ -53,7 +53,7 @@ class Tiling:
     """Warps per program."""
 
 
-TILING = Tiling(64, 4)
+TILING = Tiling(32, 1)
 """Selected from the reports of ``python -m benchmarks static``."""
 
 
