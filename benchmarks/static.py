@@ -5,63 +5,24 @@ spills and shared memory, counts the instructions of the main loop, and predicts
 prediction, not a measurement. It assumes that the tensor cores run at their peak, and that one SM issues 128 other
 instructions per clock, 64 of them minima, maxima or compares. Two figures are given: none of these instructions
 overlaps with the tensor cores, or all do. Memory is not included; the bytes that such a rate would read from the
-level-2 cache are printed too.
+level-2 cache are printed too. The same for `window_matches`: see `benchmarks.static_windows`.
 """
 
 from __future__ import annotations
 
 import re
-import subprocess
-import tempfile
-from collections import Counter
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import emit, option_parser
-
-WIDTH_BITS = 512
-"""Depth of the product: multiply-adds per comparison."""
+from benchmarks.static_code import GPUS, REGISTERS_PER_SM, WIDTH_BITS, Gpu, cuda_object_dump, is_tensor, main_loop
+from benchmarks.static_windows import WindowReport, report_windows, report_windows_amd
 
 ISSUE_PER_CLOCK = 128
 """Lanes for which an SM issues instructions per clock."""
 
 MIN_MAX_PER_CLOCK = 64
 """Lanes for which an SM executes a minimum, maximum or compare per clock (CUDA C++ Programming Guide)."""
-
-REGISTERS_PER_SM = 65536
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """Published data of one GPU."""
-
-    name: str
-    """Product name."""
-    capability: int
-    """Compute capability, 90 for 9.0."""
-    sm_count: int
-    """Streaming multiprocessors."""
-    clock_ghz: float
-    """Boost clock at which the peak is quoted."""
-    int8_ops_per_clock: int
-    """Dense int8 operations of an SM's tensor cores per clock; a multiply-add counts as two."""
-    shared_limit: int
-    """Maximum shared memory per block [bytes]."""
-
-    @property
-    def peak(self) -> float:
-        """Comparisons per second at the int8 peak."""
-        return self.sm_count * self.clock_ghz * 1e9 * self.int8_ops_per_clock / (2 * WIDTH_BITS)
-
-
-GPUS = (
-    Gpu("A100 SXM", 80, 108, 1.41, 4096, 163 * 1024),
-    Gpu("L40S", 89, 142, 2.52, 2048, 99 * 1024),
-    Gpu("H100 SXM", 90, 132, 1.83, 8192, 227 * 1024),
-    Gpu("B200", 100, 148, 1.85, 16384, 227 * 1024),
-    Gpu("RTX 5090", 120, 170, 2.41, 2048, 99 * 1024),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,42 +102,6 @@ def compile_search(backend: str, architecture: int | str, tiling: Any) -> Any:
     )
 
 
-def cuda_object_dump(cubin: bytes, option: str) -> str:
-    """Run the ``cuobjdump`` that Triton ships."""
-    import triton
-
-    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
-        file.flush()
-        return subprocess.run([tool, option, file.name], check=True, capture_output=True, text=True).stdout
-
-
-def main_loop(sass: str) -> Counter[str]:
-    """Count the instructions, without their modifiers, of the shortest loop with a tensor-core instruction.
-
-    A loop is the code between a backward branch and its target. Empty if no loop has such an instruction.
-    """
-    listing = [
-        (int(address, 16), name, operands)
-        for address, name, operands in re.findall(r"/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z]\w*)([^;]*);", sass)
-    ]
-    loops: list[list[str]] = []
-    for address, name, operands in listing:
-        target = re.search(r"0x([0-9a-f]+)", operands)
-        if name == "BRA" and target and int(target[1], 16) < address:
-            body = [name for at, name, _ in listing if int(target[1], 16) <= at <= address]
-            if any(is_tensor(name) for name in body):
-                loops.append(body)
-    loops.sort(key=len)
-    return Counter(loops[0] if loops else [])
-
-
-def is_tensor(name: str) -> bool:
-    """Return whether a SASS instruction runs on the tensor cores (IMMA, IGMMA, UTCIMMA)."""
-    return name.endswith("MMA")
-
-
 def report_cuda(gpu: Gpu, tiling: Any) -> Report:
     """Compile for one GPU, analyse the code, and predict the rate."""
     kernel = compile_search("cuda", gpu.capability, tiling)
@@ -242,19 +167,27 @@ def describe(tiling: Any) -> str:
 def main(argv: list[str]) -> int:
     """Print the report; return 1 if a kernel is not acceptable."""
     from s2fast_kernels.hamming_top2.triton_gpu import AMD_TILING, TILINGS
+    from s2fast_kernels.window_matches.triton_gpu import TILING
 
     parser = option_parser("static", __doc__)
     arguments = parser.parse_args(argv)
-    reports = [(gpu.name, report_cuda(gpu, TILINGS[gpu.capability])) for gpu in GPUS]
-    reports.append(("MI300X", report_amd(AMD_TILING)))
-    for name, report in reports:
-        emit({"benchmark": "static", "gpu": name} | _found(report), as_json=arguments.json)
+    searches: list[tuple[str, Report | WindowReport]] = [
+        *((gpu.name, report_cuda(gpu, TILINGS[gpu.capability])) for gpu in GPUS),
+        ("MI300X", report_amd(AMD_TILING)),
+    ]
+    windows: list[tuple[str, Report | WindowReport]] = [
+        *((gpu.name, report_windows(gpu, TILING)) for gpu in GPUS),
+        ("MI300X", report_windows_amd(TILING)),
+    ]
+    for operation, reports in {"hamming_top2": searches, "window_matches": windows}.items():
+        for name, report in reports:
+            emit({"benchmark": "static", "operation": operation, "gpu": name} | _found(report), as_json=arguments.json)
     if not arguments.json:
-        print("Rates [1e9/s] and shares of the int8 peak are predictions from the instructions, not measurements.")
-    problems = [problem for _, report in reports for problem in report.problems()]
+        print("Rates [1e9/s], shares of the int8 peak, pairs per second and seconds are predictions, not measurements.")
+    problems = [problem for _, report in searches + windows for problem in report.problems()]
     print(*problems, sep="\n", end="\n" if problems else "")
     return 1 if problems else 0
 
 
-def _found(report: Report) -> dict[str, Any]:
+def _found(report: Report | WindowReport) -> dict[str, Any]:
     return {name: value for name, value in asdict(report).items() if value is not None and value == value}

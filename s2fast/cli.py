@@ -191,7 +191,7 @@ def _stages(
             record = run_stages(make_job(), stages=stages, workers=workers, scheduler=scheduler, progress=progress)
             history = record.history
             for name, stage in history.stages.items():
-                took = f"{stage.done} computed, {stage.kept} kept, {stage.seconds:.1f} s {stage.backend}"
+                took = f"{stage.done} computed, {stage.kept} kept, {stage.seconds:.1f} s {stage.ran}"
                 log.info("%s, latest execution that computed anything: %s", name, took.rstrip())
             warnings = history.warnings if "report" in stages else []
             for warning in warnings:
@@ -418,7 +418,7 @@ def doctor(
     ] = False,
 ) -> None:
     """Show what this machine can run, what is missing, and the command that installs it."""
-    from s2fast.tools.doctor import examine
+    from s2fast.tools.doctor import default_run, examine
     from s2fast.work.compilation import AnnouncedCompilation
     from s2fast.work.progress import progress_for_stderr
 
@@ -432,7 +432,8 @@ def doctor(
         typer.echo(f"{finding.mark:4} {finding.topic:{width}}  {finding.result}{remedy}")
     remedies = [finding.remedy for finding in findings if not finding.fine and finding.remedy]
     if remedies:
-        typer.echo(f"\nTo fix it, run:  {' && '.join(dict.fromkeys(remedies))}")
+        typer.echo(f"\nTo fix it, run:  {' && '.join(dict.fromkeys(remedies))}\n")
+    typer.echo(default_run())
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -192,13 +193,24 @@ class Output(_Section):
 
 
 class Compute(_Section):
-    """Resources; these settings do not change results."""
+    """Resources; they do not change results, apart from single bits of AKAZE's descriptors on another device."""
 
+    device: str = "auto"
+    """Where keypoints are extracted and matched. auto: on the first GPU that torch can use, else on the CPU. "cpu",
+    "cuda" (the first GPU), or "cuda:1". `features.backend` and `matching.backend` take precedence if they name a
+    backend of the CPU."""
     budget_mb: int = Field(2048, ge=128)
     """Memory a worker may use for a unit of work, beyond that of the idle process; work that needs more is refused
     [MB]."""
     threads: int = Field(0, ge=0)
     """Threads per worker; 0: all cores, shared between local workers."""
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
+            raise ValueError('write "auto", "cpu", "cuda" or "cuda:1"')
+        return value
 
 
 class Config(_Section):

@@ -33,6 +33,7 @@ from s2fast.stages.result import StageResult
 from s2fast.work.compilation import MODULES, begin_compiling
 from s2fast.work.executors import Workplace, open_workplace
 from s2fast.work.progress import Progress
+from s2fast_kernels import machine
 from s2fast_kernels.machine import available_cores
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,10 @@ BUDGETS: Mapping[str, Callable[[RunRecord, RunFolder, int], None]] = {
     "extract": extract.check_budget,
 }
 """Checks of stages whose memory use follows from the scenes' headers; they raise an error before pixels are read."""
+
+
+_COMPILED_BESIDE_TORCH = ("s2fast_kernels.akaze.numba_contrast", "s2fast_kernels.akaze.numba_suppress")
+"""Compiled modules that AKAZE's torch backend calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +138,12 @@ def run_stages(
 
 def _compiled_modules(config: Config) -> list[str]:
     """Return the modules of compiled kernels that a run with these settings calls."""
-    windowed = config.matching.mode == "windowed" and MatchingRule.of(config.matching).backend == "numba"
+    matching = MatchingRule.of(config.matching, config.compute.device)
+    windowed = config.matching.mode == "windowed" and matching.backend == "numba"
+    detecting = detectors.selected_backend(config).name
     used = {
-        "s2fast_kernels.akaze.": detectors.backend_name(config.features) == "numba",
+        "s2fast_kernels.akaze.": detecting == "numba",
+        **dict.fromkeys(_COMPILED_BESIDE_TORCH, detecting == "torch"),
         "s2fast_kernels.window_matches.": windowed,
         "s2fast.": config.verification.enabled and config.matching.backend != "reference",
     }
@@ -206,8 +214,9 @@ def plan(job: Job, known: Mapping[str, SceneInput] = MappingProxyType({})) -> Ru
     The header of a scene that is `known` under its name is not read again if the scene's version is the same.
     """
     config = job.config
-    detectors.check(config.features)
-    MatchingRule.of(config.matching)
+    detectors.check(config)
+    MatchingRule.of(config.matching, config.compute.device)
+    _warn_of_unused_gpu(config)
     if not job.scenes:
         raise InputError("no scenes given: name folders or files with --scenes")
     found, problems = _find_inputs(job, known)
@@ -220,6 +229,14 @@ def plan(job: Job, known: Mapping[str, SceneInput] = MappingProxyType({})) -> Ru
     places = sorted(Source.of(place).resolved().name for place in job.scenes)
     asked = Asked(config=config, places=places, regions=regions, strict=job.strict)
     return RunRecord(asked, found, History(problems=problems))
+
+
+def _warn_of_unused_gpu(config: Config) -> None:
+    """Warn if this machine has a GPU that torch cannot use, unless the settings choose the CPU."""
+    if config.compute.device == "auto" and machine.gpu_missing() is None:
+        found = machine.gpus()
+        if not found.capabilities:
+            log.warning('%s: this run uses the CPU; %s, or set compute.device = "cpu"', found.missing, found.remedy)
 
 
 def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict[str, str]]:
@@ -339,5 +356,6 @@ def _run_stage(
         done=result.done,
         kept=result.kept,
         backend=result.backend,
+        device=result.device,
     )
     return result

@@ -215,6 +215,8 @@ BAD_INPUT = {
     "unknown key": ({"set": "matching.ratoi=0.7"}, "did you mean 'matching.ratio'?"),
     "wrong type": ({"set": "matching.ratio=high"}, "matching.ratio = 'high'"),
     "unknown backend": ({"set": "matching.backend=abacus"}, "unknown backend 'abacus'"),
+    "unknown device": ({"set": "compute.device=gpu"}, "compute.device = 'gpu'"),
+    "absent device": ({"set": "compute.device=cuda:99"}, "there is no device 'cuda:99'"),
     "two keys in one": ({"set": "matching.ratio=0.5\nmatching.mutual=false"}, "sets more than one key"),
     "infinite": ({"set": "regions.buffer_m=inf"}, "regions.buffer_m = inf"),
     "strange CRS": ({"set": 'regions.crs=LOCAL_CS["x"]'}, "cannot be transformed to the CRS of the scenes"),

@@ -67,6 +67,7 @@ def test_byte_order_mark_is_no_error(tmp_path: Path) -> None:
         ("regions.mode=inside", "'keep', 'zero' or 'none'"),
         ("matching.ratio", "has no value"),
         ("ingest.stretch=full", 'ingest.stretch = \'full\': value error, write "none", "auto" or [low, high]'),
+        ("compute.device=gpu", 'compute.device = \'gpu\': value error, write "auto", "cpu", "cuda" or "cuda:1"'),
         ("ingest.stretch=[5]", "ingest.stretch = [5]: value error, write"),
         ("ingest.stretch=[5, 5]", "0 <= low < high <= 65535"),
         ("matching.pairs=file", 'matching.pairs = "file" and matching.pairs_file go together'),

@@ -78,7 +78,9 @@ def test_run_folder_holds_what_it_promises(finished: Path) -> None:
     assert record["counts"]["pairs"] == 6
     assert record["stages"]["match"]["done"] == 6
     assert set(record["stages"]) == {"ingest", "extract", "match", "verify", "report"}
-    assert record["stages"]["match"]["backend"]
+    for stage in ("extract", "match"):
+        assert (record["stages"][stage]["backend"], record["stages"][stage]["device"]) == ("numba", "cpu")
+    assert record["stages"]["ingest"]["device"] == ""
     assert not list(finished.rglob("*.partial"))
 
 

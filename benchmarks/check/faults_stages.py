@@ -17,7 +17,9 @@ _RULE = "s2fast/stages/matching_rule.py"
 _TABLES = "s2fast/report/tables.py"
 _PAYLOAD = "s2fast/report/payload.py"
 _PAIRS = "s2fast/stages/pairs.py"
-_SEARCH = "        found = window_matches.window_matches(prepared, away_m, test, backend=self.backend)\n"
+_SEARCH = (
+    "        found = window_matches.window_matches(prepared, away_m, test, backend=self.backend, device=self.device)\n"
+)
 
 
 def _stage(stage: str, file: str, old: str, new: str, calls: int) -> Injection:
@@ -223,9 +225,9 @@ _MORE_CALLS = Injection(
         ),
         Edit(
             _EXTRACT,
-            "    features = detector_of(settings).load().extract(scene, settings, backend, threads)\n",
+            "    features = detector_of(settings).load()",
             "    detector_of(settings).load().extract(scene, settings, backend, threads)\n"
-            "    features = detector_of(settings).load().extract(scene, settings, backend, threads)\n",
+            "    features = detector_of(settings).load()",
         ),
     ),
     shows=("match: calls of *", "verify: calls of *", "extract: calls of *"),
@@ -243,7 +245,7 @@ _AROUND = Injection(
         ),
         Edit(
             "kernels/s2fast_kernels/akaze/__init__.py",
-            "    engine = resolve(ENGINES, backend).load()(threads=threads)\n",
+            "    engine = resolve(ENGINES, backend, device).load()(threads=threads)\n",
             "    from s2fast_kernels.akaze.numba_cpu import NumbaEngine\n\n    engine = NumbaEngine(threads=threads)\n",
         ),
     ),

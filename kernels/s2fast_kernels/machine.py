@@ -1,12 +1,41 @@
-"""Detect the hardware available to the kernels: CPU cores and GPU drivers."""
+"""Detect the hardware available to the kernels: CPU cores, GPU drivers, and GPUs that torch can use."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
-"""Device nodes of the drivers of NVIDIA, AMD, and the Windows Subsystem for Linux."""
+if TYPE_CHECKING:
+    import torch
+
+_NVIDIA = ("/dev/nvidiactl", "/proc/driver/nvidia")
+_GPU_DRIVERS = (*_NVIDIA, "/dev/kfd", "/dev/dxg")
+"""Nodes of the drivers of NVIDIA, AMD, and the Windows Subsystem for Linux."""
+
+_INSTALL_CUDA = "pip uninstall -y torch && pip install torch --index-url https://pypi.org/simple"
+"""PyPI's torch for Linux is built with CUDA; builds for the CPU alone are from other indexes."""
+
+_INSTALL_OTHER = "install the build of torch for this GPU: https://pytorch.org/get-started/locally"
+
+
+@dataclass(frozen=True, slots=True)
+class Gpus:
+    """The GPUs that torch can use, or why there are none."""
+
+    capabilities: tuple[tuple[int, int], ...] = ()
+    """Compute capability of each GPU, ``cuda:0`` first."""
+
+    missing: str = ""
+    """Why there is none; empty if there are."""
+
+    remedy: str = ""
+    """The command that makes an installed GPU usable, or a hint; empty if there is none."""
 
 
 def available_cores() -> int:
@@ -14,11 +43,33 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@cache
 def gpu_missing() -> str | None:
     """Return why there is no GPU, or None if a driver is installed; importing torch to ask would take a second."""
-    return None if any(Path(node).exists() for node in _GPU_DRIVERS) else "no GPU driver"
+    found = any(Path(node).exists() for node in _GPU_DRIVERS) or shutil.which("nvidia-smi")
+    return None if found else "no GPU driver"
 
 
-def gpu_driver() -> bool:
-    """Return whether a GPU driver is installed."""
-    return gpu_missing() is None
+def gpus() -> Gpus:
+    """Return the GPUs that torch can use; import torch only if a GPU driver is installed."""
+    reason = gpu_missing()
+    if reason is not None:
+        return Gpus(missing=reason)
+    if importlib.util.find_spec("torch") is None:
+        return Gpus(missing="not installed: torch", remedy="pip install torch")
+    import torch
+
+    if torch.cuda.is_available():
+        return Gpus(tuple(torch.cuda.get_device_capability(number) for number in range(torch.cuda.device_count())))
+    if torch.version.cuda is None and torch.version.hip is None:
+        nvidia = any(Path(node).exists() for node in _NVIDIA) or shutil.which("nvidia-smi")
+        missing = f"there is a GPU driver, but torch {torch.__version__} is built for the CPU alone"
+        return Gpus(missing=missing, remedy=_INSTALL_CUDA if nvidia else _INSTALL_OTHER)
+    return Gpus(missing=f"there is a GPU driver, but torch {torch.__version__} finds no GPU", remedy="run nvidia-smi")
+
+
+def current_gpu(device: torch.device) -> AbstractContextManager[object]:
+    """Make a GPU the current one, on which Triton launches kernels; do nothing for the CPU."""
+    import torch
+
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

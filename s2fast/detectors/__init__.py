@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from s2fast.config import FeatureSettings
+from s2fast.config import Config, FeatureSettings
 from s2fast.errors import ConfigError
 from s2fast_kernels import akaze
-from s2fast_kernels.backends import Backend, needs_package, resolve
+from s2fast_kernels.backends import Backend, Selected, needs_package, resolve
 from s2fast_kernels.features import Budget, Features
 
 MaskSource = Callable[[slice, slice], npt.NDArray[np.bool_]]
@@ -70,7 +70,9 @@ class DetectorInput:
 class Implementation(Protocol):
     """The interface of a detector's module."""
 
-    def extract(self, scene: DetectorInput, settings: FeatureSettings, backend: str, threads: int) -> Features:
+    def extract(
+        self, scene: DetectorInput, settings: FeatureSettings, backend: str, threads: int, device: str = "auto"
+    ) -> Features:
         """Detect the keypoints of a scene that its mask and budget select, and describe them.
 
         Parameters
@@ -83,6 +85,8 @@ class Implementation(Protocol):
             Name of one of the detector's backends.
         threads
             Number of threads; 0: one per core. The result does not depend on it.
+        device
+            ``compute.device``.
 
         Returns
         -------
@@ -175,13 +179,14 @@ def detector_of(settings: FeatureSettings) -> Detector:
     raise ConfigError(f"features.detector = {settings.detector!r} is unknown; known: {known}")
 
 
-def backend_name(settings: FeatureSettings) -> str:
-    """Return the name of the backend to run, see `s2fast_kernels.backends.resolve`."""
-    return resolve(detector_of(settings).backends, settings.backend).name
+def selected_backend(config: Config) -> Selected:
+    """Return the backend to run and its device, see `s2fast_kernels.backends.resolve`."""
+    settings = config.features
+    return resolve(detector_of(settings).backends, settings.backend, config.compute.device)
 
 
-def check(settings: FeatureSettings) -> None:
-    """Check that the detector and the backend exist, and that no setting without effect is changed.
+def check(config: Config) -> None:
+    """Check that the detector, the backend and the device exist, and that no setting without effect is changed.
 
     Settings that do not apply to the detector must have their default values, so that a file with all defaults is valid
     for every detector.
@@ -191,8 +196,9 @@ def check(settings: FeatureSettings) -> None:
     ConfigError
         The settings are inconsistent.
     s2fast_kernels.backends.BackendError
-        The backend cannot run here.
+        The backend cannot run here, or there is no such device.
     """
+    settings = config.features
     detector = detector_of(settings)
     known = ["auto", *(row.name for row in detector.backends)]
     if settings.backend not in known:
@@ -207,7 +213,7 @@ def check(settings: FeatureSettings) -> None:
                 f"features.{key} = {getattr(settings, key)!r} has no effect with features.detector = "
                 f"{detector.name!r}, only with {supported}: remove it, or choose another detector"
             )
-    resolve(detector.backends, settings.backend)
+    selected_backend(config)
 
 
 def effective_settings(settings: FeatureSettings) -> dict[str, Any]:

@@ -29,7 +29,9 @@ _OPENCV_BYTES_PER_PX = 105
 """Memory per pixel of cv2.AKAZE, which keeps every level of the whole image."""
 
 
-def extract(scene: DetectorInput, settings: FeatureSettings, backend: str, threads: int) -> Features:
+def extract(
+    scene: DetectorInput, settings: FeatureSettings, backend: str, threads: int, device: str = "auto"
+) -> Features:
     """Detect and describe keypoints; see `s2fast.detectors.Implementation`.
 
     Windowed backends compute only windows that affect a valid keypoint, with one contrast factor computed from all
@@ -38,7 +40,7 @@ def extract(scene: DetectorInput, settings: FeatureSettings, backend: str, threa
     """
     akaze_settings = AkazeSettings(settings.threshold, settings.octaves, settings.layers, bool(settings.upright))
     if backend not in WINDOWED:
-        features = akaze(scene.pixels(*scene.whole), settings=akaze_settings, backend=backend)
+        features = akaze(scene.pixels(*scene.whole), settings=akaze_settings, backend=backend, device=device)
         return features.take(scene.select(features.xy, features.response))
     return akaze_windowed(
         scene.pixels,
@@ -48,6 +50,7 @@ def extract(scene: DetectorInput, settings: FeatureSettings, backend: str, threa
         budget=scene.budget,
         threads=threads or None,
         backend=backend,
+        device=device,
         core_px=_PAINTED_CORE_PX if scene.painted else None,
     )
 

@@ -57,9 +57,11 @@ def detector(shape: tuple[int, int], settings: FeatureSettings) -> cv2.ORB | Non
     )
 
 
-def extract(scene: DetectorInput, settings: FeatureSettings, backend: str, threads: int) -> Features:
+def extract(
+    scene: DetectorInput, settings: FeatureSettings, backend: str, threads: int, device: str = "auto"
+) -> Features:
     """Detect and describe keypoints; see `s2fast.detectors.Implementation`. Features are sorted by (level, y, x)."""
-    del backend, threads  # there is only one backend, and OpenCV manages its own threads
+    del backend, threads, device  # there is only one backend, and OpenCV manages its own threads
     orb = detector(scene.shape, settings)
     if orb is None:
         return Features.none()

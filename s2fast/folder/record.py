@@ -61,6 +61,13 @@ class StageRecord(BaseModel):
     """Units reused from earlier runs."""
     backend: str = ""
     """The backend used; empty if the stage has no backends."""
+    device: str = ""
+    """Where it ran, "cpu" or "cuda:0"; empty if the stage has no backends."""
+
+    @property
+    def ran(self) -> str:
+        """The backend and, unless it is the CPU, the device: "torch on cuda:0"."""
+        return f"{self.backend} on {self.device}" if self.device not in ("", "cpu") else self.backend
 
 
 class NullRecord(BaseModel):

@@ -96,7 +96,11 @@ def _summary(found: Findings) -> dict[str, Any]:
         "keypoints": int(scenes["n_keypoints"].sum()),
         "good_matches": int(pairs["n_good"].sum()),
         "null_trials": null_summary(null.null) if null else None,
-        "stages": [{"name": name, **stage.model_dump()} for name, stage in history.stages.items() if name != "report"],
+        "stages": [
+            {"name": name, **stage.model_dump(), "ran": stage.ran}
+            for name, stage in history.stages.items()
+            if name != "report"
+        ],
         "machine": history.machine,
         "version": history.versions.get("s2fast", ""),
         "written": history.updated,

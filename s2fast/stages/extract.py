@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Config
-from s2fast.detectors import DetectorInput, MaskSource, PixelSource, backend_name, detector_of
+from s2fast.detectors import DetectorInput, MaskSource, PixelSource, detector_of, selected_backend
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
@@ -38,7 +38,8 @@ def run(
 
     The stage `ingest` of the same run has extracted those of the number `extracted` of scenes.
     """
-    backend = backend_name(record.config.features)
+    selected = selected_backend(record.config)
+    backend = selected.name
     wanted = features_keys(record)
     todo = [unit for unit in wanted.items() if folder.features_key(unit[0]) != unit[1]]
     for item in record.usable:
@@ -53,6 +54,7 @@ def run(
                 f"{folder} has no pixels of {scene_id}, whose features are to be extracted again: run ingest first"
             )
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
+    result.device = selected.device
     result.kept, result.done = result.kept - extracted, extracted
     if extracted and not todo:
         progress.print_line(f"extract: {extracted} done while they were ingested, {result.kept} up to date")
@@ -93,7 +95,7 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
         The predicted peak memory of a scene exceeds the budget.
     """
     budget_mb = record.config.compute.budget_mb
-    backend = backend_name(record.config.features)
+    backend = selected_backend(record.config).name
     wanted = features_keys(record)
     for item in record.usable:
         scene_id = item.scene.scene_id
@@ -111,7 +113,7 @@ def predicted_bytes(item: SceneInput, config: Config, threads: int) -> int:
     """Predict the peak memory of extracting a scene."""
     shape = reduced_shape(item.raster.shape, config.ingest.reduction)
     predicted = detector_of(config.features).load().extract_bytes
-    backend = backend_name(config.features)
+    backend = selected_backend(config).name
     return predicted(shape, threads, backend=backend, upsample=upsampling(shape, config), masked=item.raster.masked)
 
 
@@ -198,7 +200,7 @@ def extract_scene(
     if settings.max_per_scene:
         budget = Budget(settings.max_per_scene, factor * settings.cell_px or None)
     scene = DetectorInput(source, shape, wanted, budget, painted)
-    features = detector_of(settings).load().extract(scene, settings, backend, threads)
+    features = detector_of(settings).load().extract(scene, settings, backend, threads, config.compute.device)
     features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
     fixed = FixedPattern.of(grey, prepared.clear, equal, features.xy, features.size)
     return Extracted(features, clear_cells(prepared.clear), fixed)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Config, Ingest
-from s2fast.detectors import backend_name
+from s2fast.detectors import selected_backend
 from s2fast.errors import ConfigError, SceneError
 from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
@@ -157,7 +157,7 @@ def ingest_unit(unit: Unit, config: Config, regions: RegionFile | None, out: str
         return Ingested()
     start = time.perf_counter()
     features = item.scene.scene_id, unit.features_key
-    extract.extract_unit(features, config, backend_name(config.features), out, held)
+    extract.extract_unit(features, config, selected_backend(config).name, out, held)
     return Ingested(extracted_s=time.perf_counter() - start)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from s2fast.config import Config, Matching
-from s2fast.detectors import backend_name, effective_settings
+from s2fast.detectors import effective_settings, selected_backend
 from s2fast.errors import ConfigError
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput
@@ -53,7 +53,7 @@ def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:
 
 def features_keys(record: RunRecord) -> dict[str, str]:
     """Return the content keys of all scenes' features under the run's settings, by scene id, in the run's order."""
-    backend = backend_name(record.config.features)
+    backend = selected_backend(record.config).name
     config = resolved(record.config, record.usable)
     return {
         item.scene.scene_id: features_key(tile_key(item, record.config, record.regions), config, backend)

@@ -41,7 +41,7 @@ def run(
         Whether to verify blocks at once, if none of their pairs has a verdict; `StageResult.ahead` counts them.
     """
     config = record.config
-    rule = MatchingRule.of(config.matching)
+    rule = MatchingRule.of(config.matching, config.compute.device)
     pairs = wanted_pairs(record, folder, keys.pair_key)
     stored = set(folder.matched.complete_rows(with_matches=True)["key"])
     budget_bytes = config.compute.budget_mb * MIB
@@ -53,7 +53,7 @@ def run(
         planned = _with_verdict_keys(planned, verify.missing_verdicts(judged, record.config, folder), stored)
     blocks = [tuple(pair for pair in block if pair.key not in stored) for block in planned]
     done = sum(map(len, blocks))
-    result = StageResult(kept=len(pairs) - done, done=done, backend=rule.backend)
+    result = StageResult(kept=len(pairs) - done, done=done, backend=rule.backend, device=rule.device)
     result.ahead = sum(bool(pair.verdict_key) for block in blocks for pair in block)
     if done:
         workplace.wait_for_kernels()

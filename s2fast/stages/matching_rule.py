@@ -108,11 +108,14 @@ class MatchingRule:
     """Parameters of the rule."""
     backend: str
     """Name of the search kernel; one of `backends`."""
+    device: str = "cpu"
+    """Where it runs: "cpu" or "cuda:0"."""
 
     @classmethod
-    def of(cls, settings: Matching) -> MatchingRule:
-        """Resolve the backend; raise BackendError if the requested one cannot run here."""
-        return cls(settings, resolve(backends(settings), settings.backend).name)
+    def of(cls, settings: Matching, device: str = "auto") -> MatchingRule:
+        """Resolve the backend and the device; raise BackendError if a requested one cannot run, or is not, here."""
+        selected = resolve(backends(settings), settings.backend, device)
+        return cls(settings, selected.name, selected.device)
 
     def good_matches(self, pairs: Sequence[tuple[MatchedScene, MatchedScene]]) -> Iterator[Matches]:
         """Yield the good matches of every pair of a query and a train; neighbouring pairs may share a query."""
@@ -136,10 +139,12 @@ class MatchingRule:
         offsets = np.concatenate([[0], np.cumsum([len(part) for part in rows])]).astype(np.int64)
         train_rows = np.concatenate(rows)
         if self.settings.mutual:
-            top2, back = both_directions(query.descriptors, train_rows, offsets, self.backend)
+            top2, back = both_directions(query.descriptors, train_rows, offsets, self.backend, self.device)
             good = passing(top2, self.settings) & mutual(top2, back, offsets)
         else:
-            top2 = hamming_top2.hamming_top2(query.descriptors, train_rows, offsets, backend=self.backend)
+            top2 = hamming_top2.hamming_top2(
+                query.descriptors, train_rows, offsets, backend=self.backend, device=self.device
+            )
             good = passing(top2, self.settings)
         for number, radius in enumerate(self.first_radii_m(pairs)):
             yield _selected(top2, good, number, radius)
@@ -171,7 +176,7 @@ class MatchingRule:
             for (query, train), radius in zip(pairs, radius_m, strict=True)
         ]
         test = MatchTest(self.settings.ratio, self.settings.max_distance_bits, self.settings.mutual)
-        found = window_matches.window_matches(prepared, away_m, test, backend=self.backend)
+        found = window_matches.window_matches(prepared, away_m, test, backend=self.backend, device=self.device)
         places = away_m.shape[1]
         return [
             [Matches(*found.trial(pair * places + place), radius) for place in range(places)]
@@ -251,15 +256,19 @@ def passing(top2: Top2, settings: Matching) -> npt.NDArray[np.bool_]:
 
 
 def both_directions(
-    query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64], offsets: npt.NDArray[np.int64], backend: str
+    query: npt.NDArray[np.uint64],
+    train: npt.NDArray[np.uint64],
+    offsets: npt.NDArray[np.int64],
+    backend: str,
+    device: str = "auto",
 ) -> tuple[Top2, Top2]:
     """Search forward (n, s) and backward from every train row (m, 1); in one pass if the backend supports it."""
     if backend in {row.name for row in hamming_top2_both.BACKENDS}:
         return hamming_top2_both.hamming_top2_both(query, train, offsets, backend=backend)
     ends = np.array([0, len(query)], np.int64)
     return (
-        hamming_top2.hamming_top2(query, train, offsets, backend=backend),
-        hamming_top2.hamming_top2(train, query, ends, backend=backend),
+        hamming_top2.hamming_top2(query, train, offsets, backend=backend, device=device),
+        hamming_top2.hamming_top2(train, query, ends, backend=backend, device=device),
     )
 
 

@@ -30,6 +30,9 @@ class StageResult:
     backend: str = ""
     """Name of the backend used; empty if the stage has no backends."""
 
+    device: str = ""
+    """Where it ran, "cpu" or "cuda:0"; empty if the stage has no backends."""
+
     summary: Summary | None = None
     """Summary of the finished run; set only by the report stage, if it wrote the outputs."""
 

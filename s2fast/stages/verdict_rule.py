@@ -109,7 +109,7 @@ class VerdictRule:
     @classmethod
     def of(cls, config: Config) -> VerdictRule:
         """Create the rule from the settings of a run."""
-        return cls(MatchingRule.of(config.matching), config.verification)
+        return cls(MatchingRule.of(config.matching, config.compute.device), config.verification)
 
     def verdict(self, matched: Matched) -> tuple[PairVerdict, npt.NDArray[np.bool_]]:
         """Judge one pair.

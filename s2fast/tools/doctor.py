@@ -11,12 +11,15 @@ from functools import cache
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from s2fast.config import Config
+from s2fast.detectors import selected_backend
 from s2fast.raster.openjpeg import library
+from s2fast.stages.matching_rule import backends
 from s2fast.work.compilation import MODULES, missing_modules
 from s2fast.work.machine import PACKAGES, installed
-from s2fast_kernels import compiled
-from s2fast_kernels.backends import BackendError, resolve
-from s2fast_kernels.machine import available_cores, gpu_missing
+from s2fast_kernels import compiled, machine
+from s2fast_kernels.backends import CPU, BackendError, Selected, resolve
+from s2fast_kernels.machine import available_cores
 from s2fast_kernels.operations import OPERATIONS, Operation
 
 _OTHER_CV2 = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
@@ -105,15 +108,14 @@ _GPU_HINT = "no problem: everything runs on the CPU; to use a GPU, install its d
 
 
 def _gpu() -> Finding:
-    reason = gpu_missing()
-    if reason:
-        return Finding("GPU", reason, present=False, remedy=_GPU_HINT)
+    found = machine.gpus()
+    if not found.capabilities:
+        return Finding("GPU", found.missing, present=False, remedy=found.remedy or _GPU_HINT)
     import torch
 
-    if torch.cuda.is_available():
-        memory_gib = torch.cuda.get_device_properties(0).total_memory / 2**30
-        return Finding("GPU", f"{torch.cuda.get_device_name(0)}, {memory_gib:.0f} GiB")
-    return Finding("GPU", f"found a driver, but no device that torch {torch.__version__} can use", present=False)
+    every = [torch.cuda.get_device_properties(number) for number in range(len(found.capabilities))]
+    named = (f"cuda:{number}: {gpu.name}, {gpu.total_memory / 2**30:.0f} GiB" for number, gpu in enumerate(every))
+    return Finding("GPU", "; ".join(named))
 
 
 def _kernels() -> Finding:
@@ -150,14 +152,35 @@ def _operation(operation: Operation) -> list[Finding]:
     for backend in operation.backends:
         topic, reason = f"{operation.name}: {backend.name}", backend.missing()
         if reason:
-            hint = _GPU_HINT if reason == gpu_missing() else '"auto" selects another backend'
+            hint = _GPU_HINT if reason == machine.gpu_missing() else '"auto" selects another backend'
             rows.append(Finding(topic, reason, present=False, remedy=hint))
         else:
             where = f"can run, device: {backend.device}"
             rows.append(Finding(topic, f"{where}, in windows" if backend.name in windowed else where))
     topic = f"{operation.name}: auto"
     try:
-        rows.append(Finding(topic, f"selects {resolve(operation.backends).name}; called: {operation.called}"))
+        selected = resolve(operation.backends)
+        rows.append(Finding(topic, f"selects {selected.name} on {selected.device}; called: {operation.called}"))
     except BackendError as error:
         rows.append(Finding(topic, str(error), fine=not operation.stages, present=False))
     return rows
+
+
+def default_run() -> str:
+    """Return one line that names what a run with default settings uses on this machine."""
+    config = Config()
+    try:
+        detecting = selected_backend(config)
+        matching = resolve(backends(config.matching), config.matching.backend, config.compute.device)
+    except BackendError as error:
+        return f"a default run cannot start: {error}"
+    return f"a default run uses: AKAZE {_where(detecting)}, matching {_where(matching)}, decoding on {_cores()}"
+
+
+def _where(selected: Selected) -> str:
+    return f"{selected.name} on {_cores() if selected.device == CPU else selected.device}"
+
+
+def _cores() -> str:
+    number = available_cores()
+    return "1 core" if number == 1 else f"{number} cores"

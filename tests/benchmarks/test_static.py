@@ -4,12 +4,17 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 pytest.importorskip("triton")
 
-from benchmarks import static
+from benchmarks import static, static_windows
+from s2fast_kernels.hamming_top2.cases import random_descriptors
 from s2fast_kernels.hamming_top2.triton_gpu import AMD_TILING, TILINGS, Tiling
+from s2fast_kernels.hamming_window_top2_both import WindowRows
+from s2fast_kernels.window_matches.triton_gpu import TILING as WINDOWS
+from s2fast_kernels.window_matches.triton_gpu import Tiling as Tile
 
 GPU = {gpu.capability: gpu for gpu in static.GPUS}
 
@@ -43,6 +48,61 @@ def test_too_much_shared_memory_is_found() -> None:
     assert any("shared memory" in problem for problem in report.problems())
 
 
+@pytest.mark.parametrize("capability", sorted(GPU))
+def test_the_windowed_kernel_is_fit(capability: int) -> None:
+    report = static_windows.report_windows(GPU[capability], WINDOWS)
+    assert report.problems() == []
+    # Half a descriptor's words: two lanes of 16 words per thread, or all 32 in two threads.
+    assert report.counts == 16
+    assert report.tiles_per_sm is not None
+    assert report.tiles_per_sm >= 16
+
+
+def test_the_windowed_kernel_is_fit_for_amd() -> None:
+    assert static_windows.report_windows_amd(WINDOWS).problems() == []
+
+
+def test_hopper_is_predicted_to_finish_the_job_in_a_tenth_of_a_second() -> None:
+    report = static_windows.report_windows(GPU[90], WINDOWS)
+    assert report.job_s is not None
+    assert report.job_s <= 0.1
+
+
+def test_faults_of_the_windowed_kernel_are_found() -> None:
+    report = static_windows.WindowReport("sm_90", "", 1, spilled_bytes=8, shared_bytes=0, counts=0, fused=2)
+    assert report.problems() == [
+        "sm_90, window_matches: 8 bytes spilled per thread",
+        "sm_90, window_matches: no population count in the main loop",
+        "sm_90, window_matches: 2 fused multiply-adds of float64",
+    ]
+    assert any("spilled" in problem for problem in static_windows.report_windows(GPU[90], Tile(256, 1)).problems())
+
+
+def test_steps_of_a_search_are_counted() -> None:
+    rng = np.random.default_rng(3)
+    query, train = (
+        WindowRows.of(random_descriptors(rng, n), rng.uniform(0, 60, (n, 2)), rng.integers(0, 2, n), 5.0)
+        for n in (90, 130)
+    )
+    work = static_windows.steps_of(query, train, 16)
+    strips = candidates = compared = 0
+    for first in range(0, 90, 16):
+        visits = []
+        for lane in range(first, min(first + 16, 90)):
+            found = []
+            for strip, (low, high) in enumerate(train.strip_y):
+                if query.group[lane] == train.strip_group[strip] and low - 5 <= query.y[lane] <= high + 5:
+                    x = train.x[train.strip_start[strip] : train.strip_start[strip + 1]]
+                    found.append(int((np.abs(x - query.x[lane]) <= 5).sum()))
+            visits.append(found)
+            compared += sum(found)
+        turns = max(map(len, visits))
+        strips += turns
+        candidates += sum(max(found[turn] for found in visits if len(found) > turn) for turn in range(turns))
+    assert (work.tiles, work.strips, work.candidates, work.compared) == (6, strips, candidates, compared)
+    assert candidates > strips
+
+
 SASS = """
         /*0000*/                   MOV R1, c[0x0][0x28] ;
         /*0010*/              @!P0 IADD3 R2, R2, 0x1, RZ ;
@@ -70,4 +130,6 @@ def test_the_command_prints_one_object_a_line() -> None:
         [sys.executable, "-m", "benchmarks", "static", "--json"], check=True, capture_output=True, text=True
     )
     records = [json.loads(line) for line in run.stdout.splitlines()]
-    assert [record["architecture"] for record in records] == ["sm_80", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942"]
+    every = ["sm_80", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942"]
+    assert [record["architecture"] for record in records] == 2 * every
+    assert [record["operation"] for record in records] == 6 * ["hamming_top2"] + 6 * ["window_matches"]

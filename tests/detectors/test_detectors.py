@@ -5,7 +5,7 @@ import inspect
 import numpy as np
 import pytest
 
-from s2fast.config import FeatureSettings, load_config
+from s2fast.config import Config, FeatureSettings, load_config
 from s2fast.detectors import (
     COMMON_SETTINGS,
     DETECTORS,
@@ -141,11 +141,11 @@ def test_a_content_key_names_what_acts() -> None:
 )
 def test_settings_that_do_not_go_together_are_refused(values: dict[str, object], told: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        check(settings_of(**values))
+        check(Config(features=settings_of(**values)))
     assert str(refused.value) == told
 
 
 def test_a_file_of_all_defaults_serves_every_detector() -> None:
     for row in DETECTORS:
-        check(load_config("configs/default.toml", {"features.detector": row.name}).features)
-        check(load_config("configs/fast.toml", {"features.detector": row.name}).features)
+        check(load_config("configs/default.toml", {"features.detector": row.name}))
+        check(load_config("configs/fast.toml", {"features.detector": row.name}))

@@ -110,7 +110,9 @@ def test_index_beyond_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(INTERPRETED or torch.cuda.is_available(), reason="asks what happens without a device")
 def test_without_a_device_the_backend_gives_the_reason() -> None:
-    with pytest.raises(BackendError, match=r"backend 'triton' cannot run here: (no GPU driver|torch .* finds no GPU)"):
+    with pytest.raises(
+        BackendError, match=r"backend 'triton' cannot run here: (no GPU driver|there is a GPU driver, but torch)"
+    ):
         resolve(BACKENDS, "triton")
     assert resolve(BACKENDS).name == "numba"
 

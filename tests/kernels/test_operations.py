@@ -81,6 +81,12 @@ def test_a_job_calls_the_operations_of_the_table(
 def test_a_gpu_driver_is_seen_by_its_device_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     node = tmp_path / "driver"
     monkeypatch.setattr(machine, "_GPU_DRIVERS", (str(node),))
-    assert (machine.gpu_missing(), machine.gpu_driver()) == ("no GPU driver", False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    look = machine.gpu_missing.__wrapped__
+    assert look() == "no GPU driver"
     node.touch()
-    assert (machine.gpu_missing(), machine.gpu_driver()) == (None, True)
+    assert look() is None
+    monkeypatch.setattr(machine, "_GPU_DRIVERS", ())
+    assert look() == "no GPU driver"
+    (tmp_path / "nvidia-smi").touch(0o755)
+    assert look() is None

@@ -26,6 +26,23 @@ def assert_equal(got: WindowMatches, wanted: WindowMatches) -> None:
         np.testing.assert_array_equal(getattr(got, name), getattr(wanted, name), err_msg=name)
 
 
+def search_operands(
+    n: int, trains: list[int], places: int, radius: float, lattice: bool, distinct: int, seed: int
+) -> tuple[list[tuple[WindowRows, WindowRows]], np.ndarray]:
+    """Return one query with several trains, some rows of which lie on the edges of strips, and places."""
+    rng = np.random.default_rng(seed)
+    query, rows, offsets = hard_operands(rng, n, trains, distinct)
+    made = []
+    for descriptors in (query, *np.split(rows, offsets[1:-1])) if trains else (query,):
+        xy = rng.uniform(-20, 20, (len(descriptors), 2))
+        # On a lattice, rows lie on the edges of strips, and exactly at the radius.
+        xy = np.round(xy) if lattice else xy + 5e6
+        made.append(WindowRows.of(np.ascontiguousarray(descriptors), xy, rng.integers(-1, 2, len(xy)), radius))
+    away = np.round(rng.uniform(-8, 8, (len(trains), places, 2)))
+    away[:, :1] = 0
+    return [(made[0], train) for train in made[1:]], away
+
+
 @pytest.mark.parametrize("backend", BACKEND_NAMES)
 @settings(max_examples=150, deadline=None)
 @given(
@@ -53,17 +70,8 @@ def test_equals_the_reference(
     distinct: int,
     seed: int,
 ) -> None:
-    rng = np.random.default_rng(seed)
-    query, rows, offsets = hard_operands(rng, n, trains, distinct)
-    made = []
-    for descriptors in (query, *np.split(rows, offsets[1:-1])) if trains else (query,):
-        xy = rng.uniform(0, 1, (len(descriptors), 2)) * 40
-        xy = np.round(xy) if lattice else xy
-        made.append(WindowRows.of(np.ascontiguousarray(descriptors), xy, rng.integers(-1, 2, len(xy)), radius))
-    away = np.round(rng.uniform(-8, 8, (len(trains), places, 2)))
-    away[:, :1] = 0
+    pairs, away = search_operands(n, trains, places, radius, lattice, distinct, seed)
     test = MatchTest(ratio, most, mutual)
-    pairs = [(made[0], train) for train in made[1:]]
     wanted = window_matches(pairs, away, test, backend="reference")
     assert_equal(window_matches(pairs, away, test, backend=backend), wanted)
 

@@ -1,7 +1,9 @@
 import importlib.metadata
+from types import SimpleNamespace
 
 import cv2
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from s2fast.cli import app
@@ -74,7 +76,7 @@ def test_the_way_of_comparing_is_named() -> None:
 
 
 def test_no_gpu_driver_is_missing_with_a_hint_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_GPU_DRIVERS", ("/dev/no-such-device",))
+    monkeypatch.setattr(machine, "gpu_missing", lambda: "no GPU driver")
     found = findings()
     for topic in ("GPU", "hamming_top2: triton"):
         finding = found[topic]
@@ -82,4 +84,32 @@ def test_no_gpu_driver_is_missing_with_a_hint_and_no_failure(monkeypatch: pytest
         assert "everything runs on the CPU" in finding.remedy
     printed = CliRunner().invoke(app, ["doctor"])
     assert printed.exit_code == 0
-    assert [line for line in printed.output.splitlines() if line.startswith("none GPU ")]
+    lines = printed.output.splitlines()
+    assert [line for line in lines if line.startswith("none GPU ")]
+    cores = doctor._cores()
+    assert lines[-1] == f"a default run uses: AKAZE numba on {cores}, matching numba on {cores}, decoding on {cores}"
+
+
+def test_the_last_line_names_what_a_default_run_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    monkeypatch.setattr(doctor, "available_cores", lambda: 16)
+    monkeypatch.setattr(machine, "gpus", lambda: machine.Gpus(((9, 0),)))
+    assert doctor.default_run() == (
+        "a default run uses: AKAZE torch on cuda:0, matching triton on cuda:0, decoding on 16 cores"
+    )
+
+
+def test_a_torch_that_cannot_use_the_gpu_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "gpus", lambda: machine.Gpus(missing="torch is for the CPU", remedy="pip x"))
+    found = findings()["GPU"]
+    assert (found.result, found.remedy, found.present, found.fine) == (
+        "torch is for the CPU", "pip x", False, True
+    )  # fmt: skip
+
+
+def test_every_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "gpus", lambda: machine.Gpus(((9, 0), (8, 9))))
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda at: SimpleNamespace(name=f"GPU {at}", total_memory=80 << 30)
+    )
+    assert doctor._gpu().result == "cuda:0: GPU 0, 80 GiB; cuda:1: GPU 1, 80 GiB"

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from s2fast_kernels.akaze.contract import AkazeSettings
 from s2fast_kernels.backends import Backend, needs_package, resolve
 from s2fast_kernels.features import Budget, Features
-from s2fast_kernels.machine import gpu_driver
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,14 +49,14 @@ _TORCH = f"{__name__}.torch_any", needs_package("torch", "numba")
 
 BACKENDS = (
     Backend("numba", f"{__name__}.numba_cpu", "akaze", "cpu", needs_package("numba")),
-    Backend("torch", _TORCH[0], "akaze", "any", _TORCH[1], auto=gpu_driver),
+    Backend("torch", _TORCH[0], "akaze", "any", _TORCH[1]),
     Backend("opencv", f"{__name__}.opencv_cpu", "akaze", "cpu", _opencv_missing),
 )
-"""Fastest first, on a CPU."""
+"""Fastest first, on a CPU; on a GPU, "auto" selects the rows that run there first."""
 
 ENGINES = (
     Backend("numba", f"{__name__}.numba_cpu", "NumbaEngine", "cpu", needs_package("numba")),
-    Backend("torch", _TORCH[0], "TorchEngine", "any", _TORCH[1], auto=gpu_driver),
+    Backend("torch", _TORCH[0], "TorchEngine", "any", _TORCH[1]),
 )
 """The backends that support windows; OpenCV's does not."""
 
@@ -69,6 +68,7 @@ def akaze(
     contrast: float | None = None,
     core: tuple[int, int, int, int] | None = None,
     backend: str = "auto",
+    device: str = "auto",
 ) -> Features:
     """Detect AKAZE keypoints on an image and describe them with M-LDB.
 
@@ -86,6 +86,8 @@ def akaze(
         nearest pixel is in there are returned; the rest of the image is halo. None: the whole image.
     backend
         ``"auto"`` or a name from `BACKENDS`.
+    device
+        Where it runs, see `s2fast_kernels.backends.find_device`.
 
     Returns
     -------
@@ -98,7 +100,7 @@ def akaze(
         The image has the wrong shape, type or range; the contrast factor is not positive; the core is not inside the
         image; or a contrast factor was passed to the ``opencv`` backend.
     s2fast_kernels.backends.BackendError
-        The backend is unknown or cannot run here.
+        The backend or device is unknown or cannot run here.
 
     Examples
     --------
@@ -111,7 +113,7 @@ def akaze(
     check_image(image)
     check_contrast(contrast)
     check_core(core, image.shape)
-    result: Features = resolve(BACKENDS, backend).load()(image, settings or AkazeSettings(), contrast, core)
+    result: Features = resolve(BACKENDS, backend, device).load()(image, settings or AkazeSettings(), contrast, core)
     return result
 
 
@@ -126,6 +128,7 @@ def akaze_windowed(
     core_px: int | None = None,
     threads: int | None = None,
     backend: str = "auto",
+    device: str = "auto",
 ) -> Features:
     """Detect and describe a large image's keypoints in windows; the result is bit-equal to that of the whole image.
 
@@ -151,6 +154,8 @@ def akaze_windowed(
         Number of windows processed at once; None: one per core. The result does not depend on it.
     backend
         ``"auto"`` or a name from `ENGINES`.
+    device
+        Where it runs, see `s2fast_kernels.backends.find_device`.
 
     Returns
     -------
@@ -162,13 +167,13 @@ def akaze_windowed(
     ValueError
         A parameter, or an array returned by `source` or `valid`, has the wrong shape, type or range.
     s2fast_kernels.backends.BackendError
-        The backend is unknown or cannot run here.
+        The backend or device is unknown or cannot run here.
     """
     from s2fast_kernels.akaze.contract import check_contrast
     from s2fast_kernels.akaze.windowed import akaze_windowed as run
 
     check_contrast(contrast)
-    engine = resolve(ENGINES, backend).load()(threads=threads)
+    engine = resolve(ENGINES, backend, device).load()(threads=threads)
     return run(
         source, shape, engine, settings or AkazeSettings(),
         contrast=contrast, valid=valid, budget=budget, core_px=core_px,

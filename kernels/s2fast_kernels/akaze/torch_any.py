@@ -268,6 +268,8 @@ def akaze(
     settings: AkazeSettings,
     contrast: float | None = None,
     core: tuple[int, int, int, int] | None = None,
+    *,
+    device: str | torch.device | None = None,
 ) -> Features:
     """Run the windowed driver on an array, in batches of windows; see the package for the contract."""
-    return akaze_array(image, TorchEngine(), settings, contrast, core)
+    return akaze_array(image, TorchEngine(device=device), settings, contrast, core)

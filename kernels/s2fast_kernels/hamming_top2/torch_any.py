@@ -75,11 +75,11 @@ def hamming_top2(
     train: npt.NDArray[np.uint64],
     train_offsets: npt.NDArray[np.int64],
     *,
-    device: torch.device | None = None,
+    device: str | torch.device | None = None,
     product: Product | None = None,
 ) -> Top2:
     """Search every scene tile by tile, on `device` or `default_device`; see the package for the contract."""
-    device = device or default_device()
+    device = torch.device(device or default_device())
     product = product or default_product(device)
     n, s = len(query), len(train_offsets) - 1
     result = Top2.empty(n, s)

@@ -18,6 +18,7 @@ import triton
 import triton.language as tl
 
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, WORDS, Top2
+from s2fast_kernels.machine import current_gpu
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -272,7 +273,7 @@ def hamming_top2(
     train: npt.NDArray[np.uint64],
     train_offsets: npt.NDArray[np.int64],
     *,
-    device: torch.device | None = None,
+    device: str | torch.device | None = None,
     tiling: Tiling | None = None,
     chunk_rows: int = CHUNK_ROWS,
 ) -> Top2:
@@ -281,20 +282,21 @@ def hamming_top2(
     The defaults are the current CUDA device and the tiling of its architecture. Triton's interpreter runs the kernels
     on the CPU device.
     """
-    device = device or torch.device("cuda")
+    device = torch.device(device or "cuda")
     tiling = tiling or default_tiling(device)
     result = Top2.empty(len(query), len(train_offsets) - 1)
     if len(query) == 0 or len(train_offsets) == 1:
         return result
-    for first, last in _scene_panels(train_offsets, _TRAIN_PANEL):
-        offsets = train_offsets[first : last + 1]
-        train_signs = _expand(train[offsets[0] : offsets[-1]], device)
-        for start in range(0, len(query), _QUERY_PANEL):
-            rows = slice(start, start + _QUERY_PANEL)
-            index, best, second = _search(
-                _expand(query[rows], device), train_signs, offsets - offsets[0], tiling, chunk_rows
-            )
-            result.index[rows, first:last] = index.cpu().numpy()
-            result.best[rows, first:last] = best.cpu().numpy()
-            result.second[rows, first:last] = second.cpu().numpy()
+    with current_gpu(device):
+        for first, last in _scene_panels(train_offsets, _TRAIN_PANEL):
+            offsets = train_offsets[first : last + 1]
+            train_signs = _expand(train[offsets[0] : offsets[-1]], device)
+            for start in range(0, len(query), _QUERY_PANEL):
+                rows = slice(start, start + _QUERY_PANEL)
+                index, best, second = _search(
+                    _expand(query[rows], device), train_signs, offsets - offsets[0], tiling, chunk_rows
+                )
+                result.index[rows, first:last] = index.cpu().numpy()
+                result.best[rows, first:last] = best.cpu().numpy()
+                result.second[rows, first:last] = second.cpu().numpy()
     return result

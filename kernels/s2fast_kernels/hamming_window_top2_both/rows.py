@@ -11,7 +11,7 @@ from s2fast_kernels.hamming_top2.reference import check_descriptors
 from s2fast_kernels.hamming_window_top2.reference import check_positions, check_radius
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class WindowRows:
     """Rows of one scene, sorted once for any number of searches; created by `of`.
 

@@ -14,7 +14,7 @@ function summarise() {
   byId("cards").append(...cards.map(([text, what]) => element("li", {}, element("strong", {}, text), element("span", {}, what))));
   for (const stage of summary.stages) {
     const numbers = [number(stage.seconds, 1), number(stage.done), number(stage.kept)].map((text) => element("td", { class: "number" }, text));
-    byId("stages").tBodies[0].append(element("tr", {}, element("th", { scope: "row" }, stage.name), ...numbers, element("td", {}, stage.backend || "–")));
+    byId("stages").tBodies[0].append(element("tr", {}, element("th", { scope: "row" }, stage.name), ...numbers, element("td", {}, stage.ran || "–")));
   }
   const notMeasured = VERIFICATION_RAN ? "not measured: verification.nulls is 0" : "not measured: run verify";
   const { regions, ingest, features, matching } = summary.config;
