@@ -22,6 +22,7 @@ COMMANDS = {
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),
     "window": ("benchmarks.bench_window", "windowed matching in both directions on prepared rows against two searches"),
     "akaze": ("benchmarks.bench_akaze", "akaze against OpenCV: parity, seconds and memory"),
+    "prepare": ("benchmarks.bench_prepare", "preparation as tensor operations and by kornia against OpenCV's"),
     "executors": ("benchmarks.bench_executors", "overhead per unit of work; two workers against one"),
     "sweep": ("benchmarks.sweep.command", "quality, seconds and memory of settings"),
     "check": ("benchmarks.check.command", "whether this checkout is slower than another revision"),
