@@ -74,6 +74,8 @@ class Pass:
     """Instructions of all threads per pixel that the pass writes."""
     words_per_px: float
     """Words moved to or from shared memory or the level-1 cache per pixel."""
+    contracted: int
+    """Fused multiply-adds, apart from those of a division: they would change the results."""
 
     def problems(self) -> list[str]:
         """Return the reasons why this kernel is not acceptable."""
@@ -82,6 +84,8 @@ class Pass:
             found.append(f"{self.architecture} {self.name}: {self.spilled_bytes} bytes spilled per thread")
         if self.shared_bytes > self.shared_limit:
             found.append(f"{self.architecture} {self.name}: {self.shared_bytes} bytes of shared memory")
+        if self.contracted:
+            found.append(f"{self.architecture} {self.name}: {self.contracted} fused multiply-adds")
         return found
 
     def bounds(self, gpu: Gpu) -> dict[str, float]:
@@ -159,8 +163,8 @@ def derive_variant(radius: int) -> Variant:
     )  # fmt: skip
 
 
-def compiled(variant: Variant, capability: int) -> Any:
-    """Compile a pass for a compute capability without a GPU."""
+def compiled(variant: Variant, capability: int, *, fusion: bool = False) -> Any:
+    """Compile a pass for a compute capability without a GPU; `fusion` allows fused multiply-adds."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -175,13 +179,13 @@ def compiled(variant: Variant, capability: int) -> Any:
         # torch's allocations have this alignment.
         attrs={(at,): [["tt.divisibility", 16]] for at in range(len(variant.pointers))},
     )
-    options = {"num_warps": variant.tile.warps, "enable_fp_fusion": False}
+    options = {"num_warps": variant.tile.warps, "enable_fp_fusion": fusion}
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
 
-def analysed(variant: Variant, gpu: Gpu) -> Pass:
+def analysed(variant: Variant, gpu: Gpu, *, fusion: bool = False) -> Pass:
     """Compile a pass for one GPU and analyse its code."""
-    kernel = compiled(variant, gpu.capability)
+    kernel = compiled(variant, gpu.capability, fusion=fusion)
     usage = cuda_object_dump(kernel.asm["cubin"], "-res-usage")
     found = re.search(r"REG:(\d+) STACK:(\d+)", usage)
     if found is None:
@@ -207,6 +211,7 @@ def analysed(variant: Variant, gpu: Gpu) -> Pass:
         halo_bytes_per_px=variant.read * tile.rows * tile.columns / own + variant.written,
         instructions_per_px=len(names) * threads / own,
         words_per_px=sum(map(words, names)) * threads / own,
+        contracted=0 if variant.constants.get("conduct") else names.count("FFMA"),
     )
 
 

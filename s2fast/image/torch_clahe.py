@@ -1,7 +1,7 @@
 """OpenCV's CLAHE as tensor operations on any torch device, for a whole image or for windows of it.
 
 `kornia.enhance.equalize_clahe` is not used: its weights are half a pixel before OpenCV's, it pads one axis alone where
-OpenCV pads both, it refuses images smaller than the grid, and a window of an image has other tiles than the image.
+OpenCV pads both, it refuses sides of fewer than 5 px, and a window of an image has other tiles than the image.
 ``python -m benchmarks prepare`` measures the differences.
 """
 

@@ -36,8 +36,11 @@ class DevicePrepared:
     clear: torch.Tensor
     """(rows, cols) bool, True where the ground is visible: there is data and no cloud."""
 
+    filled: torch.Tensor
+    """(rows, cols) uint8, the tile's pixels before the change of contrast, which the host's version leaves in `grey`."""
+
     def on_host(self) -> Prepared:
-        """Copy both to the host."""
+        """Copy image and mask to the host."""
         return Prepared(self.image.cpu().numpy(), self.clear.cpu().numpy())
 
 
@@ -62,7 +65,7 @@ def prepare(
     """
     grey = _on(grey, device)
     if not grey.numel():
-        return DevicePrepared(grey, torch.ones(grey.shape, dtype=torch.bool, device=grey.device))
+        return DevicePrepared(grey, torch.ones(grey.shape, dtype=torch.bool, device=grey.device), grey)
     outside = grey == 0 if painted else None
     clear = ~without_data(grey, 0 if painted else nodata_px)
     if missing is not None:
@@ -74,11 +77,25 @@ def prepare(
         clear &= ~clouds(grey, clear)
     if missing is not None or (outside is None and settings.clouds):
         grey = _filled(grey, clear, outside)
-    if settings.contrast == "clahe":
-        grey = Clahe.of(grey, settings.clahe_clip).applied(grey)
+    image = Clahe.of(grey, settings.clahe_clip).applied(grey) if settings.contrast == "clahe" else grey
     if outside is not None:
-        grey = grey.masked_fill(outside, 0)
-    return DevicePrepared(grey, clear)
+        image = image.masked_fill(outside, 0)
+    return DevicePrepared(image, clear, grey if settings.contrast == "clahe" else image)
+
+
+def prepare_in_place(
+    grey: npt.NDArray[np.uint8],
+    settings: Ingest,
+    nodata_px: int,
+    *,
+    painted: bool = False,
+    missing: npt.NDArray[np.bool_] | None = None,
+    device: torch.device | None = None,
+) -> Prepared:
+    """Do what `s2fast.image.prepare.prepare` does, including its changes of `grey`, on a device."""
+    found = prepare(grey, settings, nodata_px, painted=painted, missing=missing, device=device)
+    grey[:] = found.filled.cpu().numpy()
+    return found.on_host()
 
 
 def _on(values: npt.NDArray[Any] | torch.Tensor, device: torch.device | None) -> torch.Tensor:

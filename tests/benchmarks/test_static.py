@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("triton")
 
-from benchmarks import static
+from benchmarks import static, static_akaze
 from s2fast_kernels.hamming_top2.triton_gpu import AMD_TILING, TILINGS, Tiling
 
 GPU = {gpu.capability: gpu for gpu in static.GPUS}
@@ -41,6 +41,34 @@ def test_a_spill_is_found() -> None:
 def test_too_much_shared_memory_is_found() -> None:
     report = static.report_cuda(GPU[89], Tiling(128, 64, 4, 3, peel=False))
     assert any("shared memory" in problem for problem in report.problems())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", sorted(TILINGS))
+def test_every_akaze_pass_is_fit(capability: int) -> None:
+    analysis = {variant.name: static_akaze.analysed(variant, GPU[capability]) for variant in static_akaze.variants()}
+    for found in analysis.values():
+        assert found.problems() == []
+        # One program alone would wait at every barrier.
+        assert found.blocks_per_sm >= 2
+        assert found.bytes_per_px < found.halo_bytes_per_px < 1.5 * found.bytes_per_px
+    if capability == 90:
+        assert static_akaze.predicted(GPU[90], analysis)["predicted s"] <= 0.15
+
+
+@pytest.mark.slow
+def test_a_spilling_akaze_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from s2fast_kernels.akaze import triton_gpu
+
+    monkeypatch.setattr(triton_gpu, "DIFFUSE_TILE", triton_gpu.Tile(64, 128, 16))
+    found = static_akaze.analysed(static_akaze.diffuse_variant(3), GPU[90])
+    assert any("spilled" in problem for problem in found.problems())
+
+
+@pytest.mark.slow
+def test_contracted_products_of_an_akaze_pass_are_found() -> None:
+    found = static_akaze.analysed(static_akaze.diffuse_variant(2), GPU[90], fusion=True)
+    assert any("fused multiply-adds" in problem for problem in found.problems())
 
 
 SASS = """

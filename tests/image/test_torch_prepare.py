@@ -127,7 +127,8 @@ def test_prepared_scenes_are_the_hosts(painted: bool, has_missing: bool, clouds:
     missing[200:210, 100:140] = missing[390, 290] = True
     mask = missing if has_missing else None
     settings = Ingest.model_validate({"clouds": clouds, "contrast": contrast})
-    wanted = host.prepare(grey.copy(), settings, 8, painted=painted, missing=mask)
+    filled = grey.copy()
+    wanted = host.prepare(filled, settings, 8, painted=painted, missing=mask)
     frozen = grey.copy()
     frozen.flags.writeable = False
     got = torch_prepare.prepare(frozen, settings, 8, painted=painted, missing=mask).on_host()
@@ -135,6 +136,9 @@ def test_prepared_scenes_are_the_hosts(painted: bool, has_missing: bool, clouds:
     if contrast == "none":
         np.testing.assert_array_equal(got.image, wanted.image)
     assert_near(got.image, wanted.image)
+    in_place = torch_prepare.prepare_in_place(grey, settings, 8, painted=painted, missing=mask)
+    np.testing.assert_array_equal(grey, filled)
+    np.testing.assert_array_equal(in_place.image, got.image)
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (1, 1), (5, 300)])

@@ -9,6 +9,7 @@ determinant within twice the stencil's radius of a plane's edge, where no maxima
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ import torch
 import triton
 import triton.language as tl
 
-from s2fast_kernels.akaze.jobs import Rect
+from s2fast_kernels.akaze.jobs import Admission, Filter, Job, Rect, WindowResult
 from s2fast_kernels.akaze.scales import Level, derivative_taps
 from s2fast_kernels.akaze.torch_any import BASE_BLUR, BLUR, TorchEngine, half_gauss
 from s2fast_kernels.akaze.windowed import akaze_array
@@ -53,12 +54,13 @@ class Tile:
     """Warps per program."""
 
 
-SMOOTH_TILE = Tile(64, 64, 8)
-DIFFUSE_TILE = Tile(64, 64, 8)
-DERIVE_TILE = Tile(32, 64, 8)
+SMOOTH_TILE = Tile(32, 64, 8)
+DIFFUSE_TILE = Tile(32, 64, 8)
+DERIVE_TILE = Tile(32, 32, 8)
+"""Selected from the reports of ``python -m benchmarks static-akaze``: no spills, at least two programs per SM."""
 
-MOST_STEPS = 4
-"""Diffusion steps per pass: more would recompute more of the halo than they save."""
+MOST_STEPS = 3
+"""Diffusion steps per pass: from two on, shared memory bounds a pass, and more steps recompute more of the halo."""
 
 
 @triton.jit
@@ -98,7 +100,8 @@ def smooth_kernel(
     row = _span(tl.program_id(1), tile_rows, halo)
     column = _span(tl.program_id(0), tile_columns, side)
     plane = tl.program_id(2).to(tl.int64) * height * width
-    line = plane + tl.minimum(tl.maximum(row, 0), height - 1).to(tl.int64)[:, None] * width
+    image, smoothed_out, flow_out = image + plane, smoothed_out + plane, flow_out + plane
+    line = tl.minimum(tl.maximum(row, 0), height - 1)[:, None] * width
     last = width - 1
     blurred = tl.load(image + line + tl.minimum(tl.maximum(column, 0), last)[None, :]) * tl.load(taps)
     for k in tl.static_range(1, reach + 1):
@@ -135,7 +138,8 @@ def diffuse_kernel(
     row = _span(tl.program_id(1), tile_rows, halo)
     column = _span(tl.program_id(0), tile_columns, halo)
     plane = tl.program_id(2).to(tl.int64) * height * width
-    line = plane + tl.minimum(tl.maximum(row, 0), height - 1).to(tl.int64)[:, None] * width
+    image, flow, out = image + plane, flow + plane, out + plane
+    line = tl.minimum(tl.maximum(row, 0), height - 1)[:, None] * width
     inside = line + tl.minimum(tl.maximum(column, 0), width - 1)[None, :]
     pixel, conductivity = tl.load(image + inside), tl.load(flow + inside)
     has_right = ((column >= 0) & (column < width - 1))[None, :]
@@ -191,10 +195,11 @@ def derive_kernel(
     row = _span(tl.program_id(1), tile_rows, halo)
     column = _span(tl.program_id(0), tile_columns, halo)
     batch = tl.program_id(2).to(tl.int64)
-    source = smoothed + batch * height * width
-    above = _mirrored(row - radius, height).to(tl.int64)[:, None] * width
-    here = _mirrored(row, height).to(tl.int64)[:, None] * width
-    below = _mirrored(row + radius, height).to(tl.int64)[:, None] * width
+    plane = batch * height * width
+    source, dx_out, dy_out = smoothed + plane, dx_out + plane, dy_out + plane
+    above = _mirrored(row - radius, height)[:, None] * width
+    here = _mirrored(row, height)[:, None] * width
+    below = _mirrored(row + radius, height)[:, None] * width
     across_b, across_b0, across_b2, _, along_b0, _ = _lattice_row(source, above, column, width, centre, corner, radius)
     across_c, across_c0, across_c2, along_c, along_c0, along_c2 = _lattice_row(
         source, here, column, width, centre, corner, radius
@@ -203,12 +208,12 @@ def derive_kernel(
     dx = centre * across_c0 + corner * (across_b0 + across_d0)
     dy = along_d0 - along_b0
     own = _owned(row, height, tile_rows, halo)[:, None] & _owned(column, width, tile_columns, halo)[None, :]
-    out = batch * height * width + here + column[None, :]
+    out = here + column[None, :]
     tl.store(dx_out + out, dx, mask=own)
     tl.store(dy_out + out, dy, mask=own)
     if detect:
-        far_above = _mirrored(row - 2 * radius, height).to(tl.int64)[:, None] * width
-        far_below = _mirrored(row + 2 * radius, height).to(tl.int64)[:, None] * width
+        far_above = _mirrored(row - 2 * radius, height)[:, None] * width
+        far_below = _mirrored(row + 2 * radius, height)[:, None] * width
         across_a, across_a0, across_a2, along_a, along_a0, along_a2 = _lattice_row(
             source, far_above, column, width, centre, corner, radius
         )
@@ -237,8 +242,8 @@ def derive_kernel(
         three = tl.maximum(beside, determinant)
         around = tl.maximum(beside, tl.maximum(_shifted(three, -1, 0), _shifted(three, 1, 0)))
         peak = searched & (determinant > threshold) & (determinant > around)
-        tl.store(determinant_out + out, determinant, mask=own)
-        tl.store(peak_out + out, peak.to(tl.int8), mask=own)
+        tl.store(determinant_out + plane + out, determinant, mask=own)
+        tl.store(peak_out + plane + out, peak.to(tl.int8), mask=own)
 
 
 def passes(steps: int) -> list[int]:
@@ -246,29 +251,45 @@ def passes(steps: int) -> list[int]:
 
     Examples
     --------
-    >>> passes(3), passes(5), passes(29)
-    ([3], [3, 2], [4, 4, 4, 4, 4, 3, 3, 3])
+    >>> passes(3), passes(4), passes(17)
+    ([3], [2, 2], [3, 3, 3, 3, 3, 2])
     """
     number = -(-steps // MOST_STEPS)
     return [steps // number + (i < steps % number) for i in range(number)]
 
 
 def grid(shape: Sequence[int], tile: Tile, row_halo: int, column_halo: int) -> tuple[int, int, int]:
-    """Return the number of programs for planes (planes, rows, columns)."""
-    return (
-        triton.cdiv(shape[2], tile.columns - 2 * column_halo), triton.cdiv(shape[1], tile.rows - 2 * row_halo), shape[0]
-    )  # fmt: skip
+    """Return the number of programs for planes (planes, rows, columns), whose pixels a kernel counts in 32 bits."""
+    if shape[1] * shape[2] >= 1 << 31:
+        raise ValueError(f"a window must have fewer than 2 ** 31 pixels, got {shape[1]} x {shape[2]}: reduce core_px")
+    rows, columns = tile.rows - 2 * row_halo, tile.columns - 2 * column_halo
+    return triton.cdiv(shape[2], columns), triton.cdiv(shape[1], rows), shape[0]
 
 
 class TritonEngine(TorchEngine):
-    """Compute batches of windows on one GPU. Triton's interpreter runs the kernels on the CPU device."""
+    """Compute batches of windows on one GPU. Triton's interpreter runs the kernels on the CPU device.
+
+    On a GPU two threads compute a batch each: one suppresses its maxima on the host while the other's passes run.
+    """
 
     def __init__(self, threads: int | None = None, device: str | torch.device | None = None) -> None:
         super().__init__(threads, "cuda" if device is None else device)
+        self.threads = 1 if self.device.type == "cpu" else 2
         self._taps = {
             reach: torch.tensor(half_gauss(reach, sigma), dtype=torch.float32, device=self.device)
             for reach, sigma in (BASE_BLUR, BLUR)
         }
+
+    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[WindowResult]:
+        """Compute windows; see `Engine`. Triton launches kernels on the current device, so make it this one."""
+        on_cpu = self.device.type == "cpu"
+        with contextlib.nullcontext() if on_cpu else torch.cuda.device(self.device):
+            return super().run(jobs, settings, keep, admit)
+
+    def _copied(self, values: npt.ArrayLike, dtype: npt.DTypeLike) -> torch.Tensor:
+        """Copy a few numbers to the device. From pinned memory, so that the host does not wait for the device."""
+        values = torch.from_numpy(np.array(values, dtype))
+        return values if self.device.type == "cpu" else values.pin_memory().to(self.device, non_blocking=True)
 
     def base(self, image: torch.Tensor) -> torch.Tensor:
         """Blur planes to the scale of level 0; see `TorchEngine.base`."""
@@ -297,7 +318,7 @@ class TritonEngine(TorchEngine):
     def diffuse(self, image: torch.Tensor, flow: torch.Tensor, steps: tuple[np.float32, ...]) -> torch.Tensor:
         """Apply a cycle of diffusion steps, several per pass; see `TorchEngine.diffuse`."""
         tile, done = DIFFUSE_TILE, 0
-        on_device = torch.tensor(np.array(steps), device=self.device)
+        on_device = self._copied(steps, np.float32)
         # The first pass reads the caller's planes; two buffers in turn hold the others' results.
         buffers = [torch.empty_like(image), torch.empty_like(image) if len(steps) > MOST_STEPS else image]
         for number, count in enumerate(passes(len(steps))):
@@ -318,7 +339,7 @@ class TritonEngine(TorchEngine):
         dx, dy = torch.empty_like(smoothed), torch.empty_like(smoothed)
         determinant = torch.empty_like(smoothed) if detect else dx
         peak = torch.empty_like(smoothed, dtype=torch.int8) if detect else dx
-        bounds = torch.tensor(areas if areas is not None else [(0, 0, 0, 0)], dtype=torch.int32, device=self.device)
+        bounds = self._copied([(0, 0, 0, 0)] if areas is None else areas, np.int32)
         centre, corner = (float(tap) for tap in derivative_taps(level.radius))
         derive_kernel[grid(smoothed.shape, tile, PEAK_HALO.value, PEAK_HALO.value)](
             smoothed, bounds, dx, dy, determinant, peak, smoothed.shape[1], smoothed.shape[2],
