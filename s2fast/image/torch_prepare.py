@@ -37,7 +37,7 @@ class DevicePrepared:
     """(rows, cols) bool, True where the ground is visible: there is data and no cloud."""
 
     filled: torch.Tensor
-    """(rows, cols) uint8, the tile's pixels before the change of contrast, which the host's version leaves in `grey`."""
+    """(rows, cols) uint8, pixels before the change of contrast; the host's version leaves them in `grey`."""
 
     def on_host(self) -> Prepared:
         """Copy image and mask to the host."""
@@ -117,7 +117,9 @@ def without_data(grey: torch.Tensor, nodata_px: int) -> torch.Tensor:
     if nodata_px == 0:
         return torch.zeros(grey.shape, dtype=torch.bool, device=grey.device)
     width = 2 * nodata_px + 1
-    return _in_strips(grey == 0, SPECK_PX - 1 + nodata_px, lambda black: _square(dilation, _opened(black), width))
+    return _in_strips(
+        grey == 0, SPECK_PX - 1 + nodata_px, lambda black: _rectangle(dilation, _opened(black), (width, width))
+    )
 
 
 @torch.inference_mode()
@@ -125,12 +127,8 @@ def clouds(grey: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """Return a mask of bright clouds and their rims; see `s2fast.image.prepare.clouds`."""
     # A grey value exceeds the bound if it exceeds its integer part.
     least = int(least_bright(quantile(_counts(grey, valid), 0.25)))
-    width = 2 * CLOUD_PX + 1
-    disc = torch.from_numpy(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width))).to(grey.device)
     found = _in_strips(
-        (grey > least) & valid,
-        SPECK_PX - 1 + CLOUD_PX,
-        lambda bright: dilation(_opened(bright), disc.to(bright.dtype), engine="shift"),
+        (grey > least) & valid, SPECK_PX - 1 + CLOUD_PX, lambda bright: _disc_dilated(_opened(bright), CLOUD_PX)
     )
     most = MOST_CLOUD * int(torch.count_nonzero(valid))
     return torch.zeros_like(found) if int(torch.count_nonzero(found)) > most else found
@@ -173,12 +171,21 @@ def _in_strips(mask: torch.Tensor, reach: int, operation: Callable[[torch.Tensor
     return result
 
 
-def _square(operation: Callable[..., torch.Tensor], plane: torch.Tensor, width: int) -> torch.Tensor:
-    """Apply an erosion or a dilation with a square, as one with a column and one with a row."""
-    for shape in ((width, 1), (1, width)):
-        plane = operation(plane, torch.ones(shape, dtype=plane.dtype, device=plane.device), engine="shift")
+def _rectangle(operation: Callable[..., torch.Tensor], plane: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """Apply an erosion or a dilation with a rectangle, as one with a column and one with a row."""
+    for side in ((shape[0], 1), (1, shape[1])):
+        plane = operation(plane, torch.ones(side, dtype=plane.dtype, device=plane.device), engine="shift")
     return plane
 
 
 def _opened(plane: torch.Tensor) -> torch.Tensor:
-    return _square(dilation, _square(erosion, plane, SPECK_PX), SPECK_PX)
+    square = SPECK_PX, SPECK_PX
+    return _rectangle(dilation, _rectangle(erosion, plane, square), square)
+
+
+def _disc_dilated(plane: torch.Tensor, radius: int) -> torch.Tensor:
+    """Dilate with OpenCV's disc, the union of centred rectangles: 60 instead of 121 positions for a radius of 5."""
+    side = 2 * radius + 1
+    widths = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)).sum(axis=1)
+    parts = [(int(np.count_nonzero(widths >= width)), int(width)) for width in np.unique(widths)]
+    return torch.stack([_rectangle(dilation, plane, part) for part in parts]).amax(dim=0)

@@ -14,7 +14,7 @@ import torch
 
 pytest.importorskip("triton")
 
-from s2fast_kernels.akaze import AkazeSettings, akaze, triton_gpu
+from s2fast_kernels.akaze import BACKENDS, ENGINES, AkazeSettings, akaze, triton_gpu
 from s2fast_kernels.akaze.cases import synthetic_image
 from s2fast_kernels.akaze.jobs import Rect
 from s2fast_kernels.akaze.parity import parity
@@ -22,6 +22,7 @@ from s2fast_kernels.akaze.scales import levels
 from s2fast_kernels.akaze.torch_any import TorchEngine
 from s2fast_kernels.akaze.triton_gpu import Tile, TritonEngine, passes
 from s2fast_kernels.akaze.windowed import akaze_windowed
+from s2fast_kernels.backends import BackendError, resolve
 from s2fast_kernels.features import Features
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -76,7 +77,7 @@ def test_under_the_interpreter() -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "1 skipped" in run.stdout, run.stdout
+    assert "2 skipped" in run.stdout, run.stdout
 
 
 @on_a_device
@@ -172,6 +173,21 @@ def test_a_wrong_halo_is_found(halo: str, check: object, monkeypatch: pytest.Mon
     monkeypatch.setattr(triton_gpu, halo, triton_gpu.tl.constexpr(wrong))
     with pytest.raises(AssertionError, match="Arrays are not equal"):
         check((2, 61, 90))  # type: ignore[operator]
+
+
+def test_a_window_of_too_many_pixels_is_refused() -> None:
+    assert triton_gpu.grid((3, 28, 100), Tile(32, 64, 8), 2, 1) == (2, 1, 3)
+    with pytest.raises(ValueError, match=r"fewer than 2 \*\* 31 pixels, got 50000 x 50000: reduce core_px"):
+        triton_gpu.grid((1, 50_000, 50_000), Tile(32, 64, 8), 2, 1)
+
+
+@pytest.mark.skipif(INTERPRETED or torch.cuda.is_available(), reason="asks what happens without a device")
+def test_without_a_device_the_backend_gives_the_reason() -> None:
+    for table in (BACKENDS, ENGINES):
+        with pytest.raises(
+            BackendError, match=r"backend 'triton' cannot run here: (no GPU driver|torch .* finds no GPU)"
+        ):
+            resolve(table, "triton")
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 5, 14, 29])
