@@ -70,6 +70,7 @@ def test_clahe_of_noise_is_opencvs() -> None:
     assert_near(clahe(grey, 8.0), cv2.createCLAHE(8.0, (8, 8)).apply(grey))
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_clahe_of_real_scenes_is_opencvs(shared_data: Path) -> None:
     for name, grey in real_images(shared_data, multiple=1):
