@@ -23,11 +23,13 @@ COMMANDS = {
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),
     "window": ("benchmarks.bench_window", "windowed matching in both directions on prepared rows against two searches"),
     "akaze": ("benchmarks.bench_akaze", "akaze against OpenCV: parity, seconds and memory"),
+    "prepare": ("benchmarks.bench_prepare", "preparation as tensor operations and by kornia against OpenCV's"),
     "executors": ("benchmarks.bench_executors", "overhead per unit of work; two workers against one"),
     "sweep": ("benchmarks.sweep.command", "quality, seconds and memory of settings"),
     "check": ("benchmarks.check.command", "whether this checkout is slower than another revision"),
     "check-limits": ("benchmarks.check.measure_limits", "how much equal counts differ, and the tolerances that follow"),
     "prove-check": ("benchmarks.check.prove", "whether the check finds injected faults and nothing else"),
+    "static-akaze": ("benchmarks.static_akaze", "compiled AKAZE passes, and the seconds predicted for a full tile"),
     "static": ("benchmarks.static", "compiled GPU kernels, and the rate predicted from their instructions"),
 }
 """By name: ``module`` or ``module:function``, a function (argv) -> exit code (default ``main``), and a description."""

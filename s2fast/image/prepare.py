@@ -10,16 +10,16 @@ import numpy.typing as npt
 
 from s2fast.config import Ingest
 
-_SPECK_PX = 5
+SPECK_PX = 5
 """Black or bright areas narrower than this are water or roofs, not missing data or clouds."""
 
-_CLOUD_PX = 5
+CLOUD_PX = 5
 """Width of the thin rim of a cloud around its bright part [px]."""
 
-_MOST_CLOUD = 0.6
+MOST_CLOUD = 0.6
 """Maximum share of cloud in a scene; a larger bright area is snow or bright ground."""
 
-_CLAHE_TILES = 8
+CLAHE_TILES = 8
 """Number of CLAHE tiles along each side: 13.7 km each on a Sentinel-2 tile."""
 
 _MARGIN_PX = 2
@@ -82,7 +82,7 @@ def prepare(
     if missing is not None or (outside is None and settings.clouds):
         _fill(grey, clear, outside)
     if settings.contrast == "clahe":
-        grey = cv2.createCLAHE(settings.clahe_clip, (_CLAHE_TILES, _CLAHE_TILES)).apply(grey)
+        grey = cv2.createCLAHE(settings.clahe_clip, (CLAHE_TILES, CLAHE_TILES)).apply(grey)
     if outside is not None:
         grey[outside] = 0
     return Prepared(grey, clear)
@@ -124,12 +124,16 @@ def clouds(grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> npt.NDA
         every date. All False if that would be most of the scene, which is then covered by snow or cloud.
     """
     darker_quarter = _quantile(grey, valid, 0.25)
-    least = min(170.0, max(1.9 * darker_quarter, darker_quarter + 45.0))
-    bright = _opened(((grey > least) & valid).view(np.uint8))
-    found = cv2.dilate(bright, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _CLOUD_PX + 1, 2 * _CLOUD_PX + 1)))
-    if np.count_nonzero(found) > _MOST_CLOUD * np.count_nonzero(valid):
+    bright = _opened(((grey > least_bright(darker_quarter)) & valid).view(np.uint8))
+    found = cv2.dilate(bright, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOUD_PX + 1, 2 * CLOUD_PX + 1)))
+    if np.count_nonzero(found) > MOST_CLOUD * np.count_nonzero(valid):
         return np.zeros(grey.shape, np.bool_)
     return np.asarray(found.view(np.bool_))
+
+
+def least_bright(darker_quarter: int) -> float:
+    """Return the grey value that clouds exceed, by the value that the darkest quarter does not exceed [DN]."""
+    return min(170.0, max(1.9 * darker_quarter, darker_quarter + 45.0))
 
 
 def clear_cells(clear: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
@@ -166,7 +170,7 @@ def upscaled(image: npt.NDArray[np.uint8], rows: slice, columns: slice) -> npt.N
     """
     if not image.size:
         return np.zeros((0, 0), np.uint8)
-    near = [_halved(part, length) for part, length in zip((rows, columns), image.shape, strict=True)]
+    near = [halved(part, length) for part, length in zip((rows, columns), image.shape, strict=True)]
     large = cv2.resize(image[near[0], near[1]], None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
     inner = [
         slice(part.start - 2 * n.start, part.stop - 2 * n.start) for part, n in zip((rows, columns), near, strict=True)
@@ -174,16 +178,21 @@ def upscaled(image: npt.NDArray[np.uint8], rows: slice, columns: slice) -> npt.N
     return np.asarray(large[inner[0], inner[1]])
 
 
-def _halved(part: slice, length: int) -> slice:
+def halved(part: slice, length: int) -> slice:
     """Return the part of an axis from which a window of the upscaled axis is interpolated."""
     return slice(max(0, part.start // 2 - _MARGIN_PX), min(length, -(-part.stop // 2) + _MARGIN_PX))
 
 
+def quantile(counts: npt.NDArray[np.int64], share: float) -> int:
+    """Return the smallest grey value [DN] that at least this share of a (256,) histogram's pixels does not exceed."""
+    sums = np.cumsum(counts)
+    return int(np.searchsorted(sums, share * sums[-1]))
+
+
 def _quantile(grey: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], share: float) -> int:
-    """Return the smallest grey value [DN] that at least this share of the masked pixels does not exceed."""
-    counts = np.cumsum(cv2.calcHist([grey], [0], mask.view(np.uint8), [256], [0, 256]).astype(np.int64))
-    return int(np.searchsorted(counts, share * counts[-1]))
+    counts = cv2.calcHist([grey], [0], mask.view(np.uint8), [256], [0, 256])
+    return quantile(counts.ravel().astype(np.int64), share)
 
 
 def _opened(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((_SPECK_PX, _SPECK_PX), np.uint8)))
+    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((SPECK_PX, SPECK_PX), np.uint8)))

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("triton")
 
-from benchmarks import static, static_windows
+from benchmarks import static, static_akaze, static_windows
 from s2fast_kernels.hamming_top2.cases import random_descriptors
 from s2fast_kernels.hamming_top2.triton_gpu import AMD_TILING, TILINGS, Tiling
 from s2fast_kernels.hamming_window_top2_both import WindowRows
@@ -101,6 +101,34 @@ def test_steps_of_a_search_are_counted() -> None:
         candidates += sum(max(found[turn] for found in visits if len(found) > turn) for turn in range(turns))
     assert (work.tiles, work.strips, work.candidates, work.compared) == (6, strips, candidates, compared)
     assert candidates > strips
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", sorted(TILINGS))
+def test_every_akaze_pass_is_fit(capability: int) -> None:
+    analysis = {variant.name: static_akaze.analysed(variant, GPU[capability]) for variant in static_akaze.variants()}
+    for found in analysis.values():
+        assert found.problems() == []
+        # One program alone would wait at every barrier.
+        assert found.blocks_per_sm >= 2
+        assert found.bytes_per_px < found.halo_bytes_per_px < 1.5 * found.bytes_per_px
+    if capability == 90:
+        assert static_akaze.predicted(GPU[90], analysis)["predicted s"] <= 0.15
+
+
+@pytest.mark.slow
+def test_a_spilling_akaze_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    from s2fast_kernels.akaze import triton_gpu
+
+    monkeypatch.setattr(triton_gpu, "DIFFUSE_TILE", triton_gpu.Tile(64, 128, 16))
+    found = static_akaze.analysed(static_akaze.diffuse_variant(3), GPU[90])
+    assert any("spilled" in problem for problem in found.problems())
+
+
+@pytest.mark.slow
+def test_contracted_products_of_an_akaze_pass_are_found() -> None:
+    found = static_akaze.analysed(static_akaze.diffuse_variant(2), GPU[90], fusion=True)
+    assert any("fused multiply-adds" in problem for problem in found.problems())
 
 
 SASS = """

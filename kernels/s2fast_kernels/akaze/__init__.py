@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from s2fast_kernels.akaze.contract import AkazeSettings
 from s2fast_kernels.backends import Backend, needs_package, resolve
 from s2fast_kernels.features import Budget, Features
+from s2fast_kernels.machine import gpu_missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,10 +46,20 @@ def _opencv_missing() -> str | None:
     )
 
 
+def _triton_missing() -> str | None:
+    reason = needs_package("triton", "torch", "numba")() or gpu_missing()
+    if reason is not None:
+        return reason
+    import torch
+
+    return None if torch.cuda.is_available() else f"torch {torch.__version__} finds no GPU it can use"
+
+
 _TORCH = f"{__name__}.torch_any", needs_package("torch", "numba")
 
 BACKENDS = (
     Backend("numba", f"{__name__}.numba_cpu", "akaze", "cpu", needs_package("numba")),
+    Backend("triton", f"{__name__}.triton_gpu", "akaze", "gpu", _triton_missing),
     Backend("torch", _TORCH[0], "akaze", "any", _TORCH[1]),
     Backend("opencv", f"{__name__}.opencv_cpu", "akaze", "cpu", _opencv_missing),
 )
@@ -56,6 +67,7 @@ BACKENDS = (
 
 ENGINES = (
     Backend("numba", f"{__name__}.numba_cpu", "NumbaEngine", "cpu", needs_package("numba")),
+    Backend("triton", f"{__name__}.triton_gpu", "TritonEngine", "gpu", _triton_missing),
     Backend("torch", _TORCH[0], "TorchEngine", "any", _TORCH[1]),
 )
 """The backends that support windows; OpenCV's does not."""

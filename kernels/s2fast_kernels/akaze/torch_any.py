@@ -19,11 +19,15 @@ from torch.nn.functional import pad
 from s2fast_kernels.akaze import torch_describe
 from s2fast_kernels.akaze.candidates import Candidates
 from s2fast_kernels.akaze.contract import AkazeSettings
-from s2fast_kernels.akaze.jobs import Admission, Filter, Job, WindowResult, search_area
+from s2fast_kernels.akaze.jobs import Admission, Filter, Job, Rect, WindowResult, search_area
 from s2fast_kernels.akaze.maxima import WindowMaxima
-from s2fast_kernels.akaze.scales import Level, derivative_taps
+from s2fast_kernels.akaze.scales import BASE_BLUR_REACH, BLUR_REACH, Level, derivative_taps
 from s2fast_kernels.akaze.windowed import akaze_array
 from s2fast_kernels.features import WORDS, Features
+
+BASE_BLUR = BASE_BLUR_REACH, 1.6
+BLUR = BLUR_REACH, 1.0
+"""Radius and sigma of the Gaussian filters of level 0 and of the others [px of the octave]."""
 
 _DEVICE_BATCH = 16
 """Windows per call on an accelerator: each needs 16 planes of 1,188 x 1,188 px, 1.4 GB in total."""
@@ -66,24 +70,41 @@ class TorchEngine:
         if image.dtype == torch.uint8:
             image = image.float() * float(np.float32(1.0 / 255.0))
         planes: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        peaks: list[tuple[torch.Tensor, torch.Tensor]] = []
+        peaks: list[tuple[torch.Tensor, torch.Tensor] | None] = []
         for level in levels:
-            smoothed = image = _blur(image, 9, 1.6) if not level.steps else image
-            if level.steps:
-                smoothed = _blur(image, 5, 1.0)
+            smoothed, flow = self.smooth(image, jobs[0].contrast) if level.steps else (self.base(image), None)
             if needs_maxima:
-                dx, dy = _gradient(smoothed, level.radius)
-                if jobs[0].given is None:
-                    peaks.append(_peaks(dx, dy, level, jobs, settings.threshold))
-            if level.steps:
-                image = _diffuse(image, *_conductance(smoothed, jobs[0].contrast), level.steps)
+                areas = None if jobs[0].given is not None else [_area(job, level) for job in jobs]
+                dx, dy, found = self.derive(smoothed, level, areas, settings.threshold)
+                peaks.append(found)
+            image = smoothed if flow is None else self.diffuse(image, flow, level.steps)
             if needs_maxima:
                 planes.append((image, dx, dy))
         self._write_next_octave(jobs, image)
         maxima = [WindowMaxima(job, keep, admit) for job in jobs]
         for i in range(len(levels) if needs_maxima else 0):
-            _collect(maxima, jobs, peaks[i] if peaks else None)
+            _collect(maxima, jobs, peaks[i])
         return _described(jobs, maxima, planes, settings)
+
+    def base(self, image: torch.Tensor) -> torch.Tensor:
+        """Return planes, (windows, rows, columns) float32, blurred to the scale of level 0."""
+        return _blur(image, *BASE_BLUR)
+
+    def smooth(self, image: torch.Tensor, contrast: np.float32) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return planes blurred for their derivatives, and the conductivity."""
+        smoothed = _blur(image, *BLUR)
+        return smoothed, _conductivity(smoothed, contrast)
+
+    def diffuse(self, image: torch.Tensor, flow: torch.Tensor, steps: tuple[np.float32, ...]) -> torch.Tensor:
+        """Return planes after one cycle of explicit diffusion steps."""
+        return _diffuse(image, flow[..., :-1] + flow[..., 1:], flow[:, :-1] + flow[:, 1:], steps)
+
+    def derive(
+        self, smoothed: torch.Tensor, level: Level, areas: Sequence[Rect] | None, threshold: float
+    ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+        """Return the derivatives in x and y and, if areas are given, determinants and a mask of strict maxima there."""
+        dx, dy = _gradient(smoothed, level.radius)
+        return dx, dy, None if areas is None else _peaks(dx, dy, level, areas, threshold)
 
     @staticmethod
     def _write_next_octave(jobs: Sequence[Job], image: torch.Tensor) -> None:
@@ -98,10 +119,9 @@ class TorchEngine:
                 )
 
 
-def _blur(image: torch.Tensor, size: int, sigma: float) -> torch.Tensor:
+def _blur(image: torch.Tensor, reach: int, sigma: float) -> torch.Tensor:
     """Return planes blurred with a Gaussian filter, along rows first, then along columns; edges are replicated."""
-    reach = size // 2
-    taps = _half_gauss(size, sigma)
+    taps = half_gauss(reach, sigma)
     height, width = image.shape[1:]
     padded = pad(image[:, None], (reach, reach, 0, 0), mode="replicate")[:, 0]
     rows = padded[..., reach : reach + width] * taps[0]
@@ -114,10 +134,11 @@ def _blur(image: torch.Tensor, size: int, sigma: float) -> torch.Tensor:
     return result
 
 
-def _half_gauss(size: int, sigma: float) -> list[float]:
-    x = np.arange(size) - size // 2
+def half_gauss(reach: int, sigma: float) -> list[float]:
+    """Return the taps of a Gaussian filter from its centre to one end, rounded to float32."""
+    x = np.arange(-reach, reach + 1)
     taps = np.exp(-(x * x) / (2.0 * sigma * sigma))
-    return [float(np.float32(tap)) for tap in (taps / taps.sum())[size // 2 :]]
+    return [float(np.float32(tap)) for tap in (taps / taps.sum())[reach:]]
 
 
 def _stencil(plane: torch.Tensor, radius: int, centre: float, corner: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -140,18 +161,19 @@ def _gradient(smoothed: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.
     return _stencil(_reflected(smoothed, radius), radius, centre, corner)
 
 
-def _conductance(smoothed: torch.Tensor, contrast: np.float32) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the conductance to the right neighbour (one column less) and to the one below (one row less)."""
+def _conductivity(smoothed: torch.Tensor, contrast: np.float32) -> torch.Tensor:
     gx, gy = _stencil(_reflected(smoothed, 1), 1, 10.0, 3.0)
     inverse_square = float(np.float32(1) / (contrast * contrast))
-    flow = 1.0 / (1.0 + (gx * gx + gy * gy) * inverse_square)
-    return flow[..., :-1] + flow[..., 1:], flow[:, :-1] + flow[:, 1:]
+    return 1.0 / (1.0 + (gx * gx + gy * gy) * inverse_square)
 
 
 def _diffuse(
     image: torch.Tensor, east: torch.Tensor, south: torch.Tensor, steps: tuple[np.float32, ...]
 ) -> torch.Tensor:
-    """Apply one cycle of explicit diffusion steps to planes, in preallocated buffers."""
+    """Apply one cycle of explicit diffusion steps to planes, in preallocated buffers.
+
+    The conductance to the right neighbour, `east`, has one column less, and the one below, `south`, one row less.
+    """
     image = image.clone()
     flux, across, down = torch.empty_like(image), torch.empty_like(east), torch.empty_like(south)
     for step in steps:
@@ -167,21 +189,24 @@ def _diffuse(
     return image
 
 
+def _area(job: Job, level: Level) -> Rect:
+    """Return the area of a window in which to search a level's maxima, empty if there is none."""
+    return Rect(0, 0, 0, 0) if job.search is None else search_area(job, job.search, level)
+
+
 def _peaks(
-    dx: torch.Tensor, dy: torch.Tensor, level: Level, jobs: Sequence[Job], threshold: float
+    dx: torch.Tensor, dy: torch.Tensor, level: Level, areas: Sequence[Rect], threshold: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the determinant of the Hessian, and the mask of its strict maxima in each job's search area."""
+    """Return the determinant of the Hessian, and the mask of its strict maxima in each window's area."""
     centre, corner = (float(tap) for tap in derivative_taps(level.radius))
     xx, xy = _stencil(_reflected(dx, level.radius), level.radius, centre, corner)
     _, yy = _stencil(_reflected(dy, level.radius), level.radius, centre, corner)
     determinant = (xx * yy - xy * xy) * float(level.radius**4)
     height, width = determinant.shape[1:]
     rows, columns = torch.arange(height, device=dx.device), torch.arange(width, device=dx.device)
-    inside = torch.zeros((len(jobs), height, width), dtype=torch.bool, device=dx.device)
-    for own, job in zip(inside, jobs, strict=True):
-        if job.search is not None:
-            top, bottom, left, right = search_area(job, job.search, level)
-            own |= ((rows >= top) & (rows < bottom))[:, None] & (columns >= left) & (columns < right)
+    inside = torch.zeros(dx.shape, dtype=torch.bool, device=dx.device)
+    for own, (top, bottom, left, right) in zip(inside, areas, strict=True):
+        own |= ((rows >= top) & (rows < bottom))[:, None] & (columns >= left) & (columns < right)
     peak = inside & (determinant > float(np.float32(threshold)))
     framed = pad(determinant, (1, 1, 1, 1), value=float("inf"))
     for down in range(3):
