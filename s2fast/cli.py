@@ -158,9 +158,11 @@ def _unexpected(error: Exception) -> str:
 
 
 def _print_line(text: str, *, err: bool = False) -> None:
-    """Print a line; ignore a closed pipe or a full disk."""
+    """Print a line, or several; ignore a closed pipe or a full disk."""
+    from s2fast.files.legible import legible_lines
+
     with suppress(OSError):
-        typer.echo(text, err=err)
+        typer.echo(legible_lines(text), err=err)
 
 
 def _stages(
@@ -298,7 +300,7 @@ def check(out: RunFolderPath) -> None:
     if not found:
         typer.echo(f"{folder}: no damage found")
         return
-    typer.echo("\n".join(found))
+    _print_line("\n".join(map(str, found)))
     try:
         with closing(Lock(folder)) as lock:
             lock.acquire()

@@ -71,6 +71,11 @@ class Ingest(_Section):
     stretch: Literal["none", "auto"] | tuple[int, int] = "none"
     """Conversion of 16-bit scenes to 8 bits. [low, high]: map these values to 1 and 255 in all scenes. auto: map the
     2nd and 98th percentiles of each scene's valid values. none: refuse 16-bit scenes. 8-bit scenes are not changed."""
+    max_px: int = Field(4 * 10980**2, ge=1)
+    """Largest scene that is read [px]: four Sentinel-2 tiles; no side may be longer than 40,000 px."""
+    trust: tuple[str, ...] = ()
+    """Folders, on disk or on a server, that virtual rasters (``.vrt``) may read besides their own and those of
+    --scenes."""
     halo_px: int = Field(512, ge=0)
     """Mode keep: width of the margin of real pixels read around the polygons, so that keypoints at their edges equal
     those of the unmasked scene [px of the reduced grid]."""

@@ -242,7 +242,9 @@ def _warn_of_unused_gpu(config: Config) -> None:
 def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict[str, str]]:
     """Find the scenes and read their headers; return the usable ones, and the problems of the others by name."""
     # Workers need not share our working directory.
-    archive = find_scenes([Source.of(place).absolute() for place in job.scenes])
+    places = [Source.of(place).absolute() for place in job.scenes]
+    trusted = tuple(place.address for place in [*places, *map(Source.of, job.config.ingest.trust)])
+    archive = find_scenes([place.trusting(trusted) for place in places])
     superseded: dict[str, list[str]] = {}
     for product in archive.replaced:
         log.warning("%s", product, extra=RECORDED)

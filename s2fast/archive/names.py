@@ -12,6 +12,7 @@ from itertools import chain, zip_longest
 from pathlib import PurePath, PurePosixPath
 from urllib.parse import unquote
 
+from s2fast.files.legible import identifier
 from s2fast.files.source import Source
 from s2fast.model import Naming, Scene
 
@@ -67,7 +68,8 @@ def naming(source: Source) -> Naming:
     path = PurePosixPath(unquote(source.name)) if source.is_web else source.posix
     asset = ASSET.match(path.stem)
     result = Naming(
-        path.stem, asset=("TCI" if asset["image"] else (asset["band"] or asset["other"]).upper()) if asset else ""
+        identifier(path.stem),
+        asset=("TCI" if asset["image"] else (asset["band"] or asset["other"]).upper()) if asset else "",
     )
     parts = _name_parts(path)
     if "tile" not in parts:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
+from s2fast.files.legible import legible
+
 # In running text, or alone: addresses from `s2fast.files.source.Source` contain no blanks, quotes or braces.
 _ADDRESS = re.compile(r"""\bhttps?(?::/{1,2}|%3A%2F%2F)[^\s'"<>{}]+""", re.IGNORECASE)
 
@@ -49,7 +51,11 @@ def public_words(words: Iterable[str]) -> list[str]:
 
 
 class PublicFormatter(logging.Formatter):
-    """Format log records of any library without the secrets of addresses."""
+    """Format log records of any library in one line, without the secrets of addresses and control characters."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is the base's
+        """See `logging.Formatter`."""
+        return legible(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 from urllib.parse import quote, unquote
@@ -50,6 +50,9 @@ class Source:
 
     secret: str = field(default="", repr=False, compare=False)
     """GDAL's name if it contains a signature or a password, else empty; see `address`."""
+
+    trusted: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """Folders besides its own that a virtual raster may read; see `s2fast.raster.allowed`."""
 
     @classmethod
     def of(cls, place: Source | PurePath | str) -> Source:
@@ -185,6 +188,10 @@ class Source:
     def absolute(self) -> Source:
         """Return the source with an absolute path; links are not resolved, since their names may hold scene ids."""
         return Source(str(Path(self.name).absolute())) if self.is_local else self
+
+    def trusting(self, folders: tuple[str, ...]) -> Source:
+        """Return the source with the folders that it may read if it is a virtual raster."""
+        return replace(self, trusted=folders)
 
     def resolved(self) -> Source:
         """Return the source with an absolute path, links resolved."""

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import DatasetReader
 
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
@@ -19,6 +20,7 @@ from s2fast.files.source import Source
 from s2fast.files.web import downloaded
 from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Raster
+from s2fast.raster.allowed import check_opened, drivers, explanation
 from s2fast.raster.bands import Picture
 from s2fast.raster.windows import reduced_shape
 from s2fast_kernels.machine import available_cores
@@ -40,6 +42,8 @@ _WEB = {
 }
 """GDAL's settings for web servers, unless the environment sets them."""
 
+_MAX_SIDE_PX = 40_000
+
 _VRT_BLOCK_PX = 1024
 """Block size assumed for a VRT, which reports 128 px regardless of its sources; 1024 px is that of Sentinel-2 files."""
 
@@ -52,6 +56,9 @@ def gdal_settings() -> Iterator[None]:
         # Listing a folder on a server costs requests: `open_dataset` looks for sidecar files of local files only.
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
         "GDAL_CACHEMAX": _CACHE_BYTES,
+        # Virtual rasters that run Python or read any bytes as pixels are not opened; see `s2fast.raster.allowed`.
+        "GDAL_VRT_ENABLE_PYTHON": "NO",
+        "GDAL_VRT_ENABLE_RAWRASTERBAND": "NO",
         **{name: os.environ.get(name, value) for name, value in _WEB.items()},
         **_endpoint(),
     }
@@ -88,7 +95,7 @@ def open_dataset(source: Source, level: int | None = None) -> rasterio.DatasetRe
     Raises
     ------
     SceneError
-        The source cannot be opened.
+        The source cannot be opened, or may not: see `s2fast.raster.allowed`.
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": level}
     disable_listing = "EMPTY_DIR" if source.is_remote else "FALSE"
@@ -96,11 +103,18 @@ def open_dataset(source: Source, level: int | None = None) -> rasterio.DatasetRe
         with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=disable_listing), warnings.catch_warnings():
             # `read_header` raises a SceneError instead.
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            return rasterio.open((downloaded(source) or source).address, **options)
+            # `rasterio.open` accepts a single driver.
+            dataset = DatasetReader((downloaded(source) or source).address, driver=drivers(source), **options)
     except RasterioError as error:
-        message = f"{source}: cannot be opened as a raster ({source.redacted(error)})"
+        message = f"{source}: cannot be opened as a raster ({explanation(source) or source.redacted(error)})"
         # GDAL's own message may contain secrets of the address.
         raise SceneError(message) from (error if source.is_local else None)
+    try:
+        check_opened(dataset, source)
+    except SceneError:
+        dataset.close()
+        raise
+    return dataset
 
 
 def read_header(dataset: rasterio.DatasetReader, source: Source, settings: Ingest, picture: Picture) -> Raster:
@@ -119,6 +133,11 @@ def read_header(dataset: rasterio.DatasetReader, source: Source, settings: Inges
         raise SceneError(
             f"{name}: pixels are uint16 and no stretch is set; set ingest.stretch = [0, 3558] for L1C reflectances "
             '([1000, 4558] from baseline 04.00 on), or "auto"'
+        )
+    if dataset.height * dataset.width > settings.max_px or max(dataset.shape) > _MAX_SIDE_PX:
+        raise SceneError(
+            f"{name}: {dataset.height} x {dataset.width} px (rows x columns) are more than ingest.max_px = "
+            f"{settings.max_px} or {_MAX_SIDE_PX} px a side: cut it into tiles"
         )
     if not all(reduced_shape(dataset.shape, settings.reduction)):
         raise SceneError(

@@ -7,6 +7,8 @@ import sys
 
 import pandas as pd
 
+from s2fast.files.legible import legible
+
 _SHOWN = (
     "query", "train", "n_query", "n_train", "n_good", "similarity_pct", "n_inliers", "n_witnesses", "dx_m", "dy_m",
     "rotation_deg", "verified", "verdict",
@@ -53,6 +55,8 @@ def filter_pairs(
 
 def print_pairs(pairs: pd.DataFrame, form: str) -> None:
     """Print pairs to standard output as "table", "csv" or "json" (one array of objects)."""
+    # A run folder may be somebody else's: its names may hold anything.
+    pairs = pairs.map(lambda cell: legible(cell) if isinstance(cell, str) else cell)
     if form == "csv":
         sys.stdout.write(pairs.to_csv(index=False))
     elif form == "json":

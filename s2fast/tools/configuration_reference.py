@@ -59,10 +59,10 @@ def _type(kind: Any) -> str:
         return ", ".join(f"`{_toml(value)}`" for value in arguments)
     if origin in (typing.Union, UnionType):
         return ", ".join(_type(argument) for argument in arguments)
+    if origin is list or arguments[1:] == (...,):
+        return f"list of {_type(arguments[0])}"
     if origin is tuple:
         return f"`[{', '.join(_type(argument) for argument in arguments)}]`"
-    if origin is list:
-        return f"list of {_type(arguments[0])}"
     return {str: "text", bool: "`true`, `false`", int: "whole number", float: "number", type(None): "nothing"}[kind]
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
+from s2fast.files.legible import legible
+
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
@@ -57,7 +59,7 @@ class PlainProgress(Progress):
         """Print a line."""
         # A closed pipe or a full disk must not stop the run.
         with suppress(OSError):
-            print(text, file=self._stream, flush=True)
+            print(legible(text), file=self._stream, flush=True)
 
 
 class _PlainBar(Bar):
@@ -144,7 +146,7 @@ class TerminalProgress(Progress):
 
     def print_line(self, text: str) -> None:
         """Print a line."""
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(legible(text), highlight=False, markup=False)
 
 
 class _TerminalBar(Bar):

@@ -1,0 +1,58 @@
+"""Names are data: what a name from a stranger may become as an id, and how any text is shown."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+_ILLEGIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Categories of characters that control a terminal, end a line, turn the direction of writing, or have no meaning."""
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
+"""Names that Windows keeps for devices, with any suffix."""
+
+_MAX_ID_BYTES = 160
+
+
+def legible(text: str) -> str:
+    r"""Return a text as it may be shown in a terminal, a log or a page: one line, without control characters.
+
+    Examples
+    --------
+    >>> legible("a\x1b]0;title\x07\nb\u202e")
+    'a\\x1b]0;title\\x07\\nb\\u202e'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in _ILLEGIBLE else character
+        for character in text
+    )
+
+
+def legible_lines(text: str) -> str:
+    """Return a text of several lines, each `legible`."""
+    return "\n".join(map(legible, text.split("\n")))
+
+
+def identifier(name: str) -> str:
+    r"""Return a name as an id: it can be a file's name on every system, a cell of a spreadsheet and an option's value.
+
+    Examples
+    --------
+    >>> identifier("Kharkiv, north"), identifier("..\\-a/b\n"), identifier("=HYPERLINK(1)"), identifier("con.1")
+    ('Kharkiv, north', 'a_b', 'HYPERLINK(1)', '_con.1')
+    """
+    kept = "".join(
+        "_" if character in '/\\:*?"<>|' or unicodedata.category(character) in _ILLEGIBLE else character
+        for character in name
+    )
+    kept = kept.lstrip(" .-=+@_").rstrip(" ._") or "_"
+    if _RESERVED.match(kept):
+        kept = f"_{kept}"
+    encoded = kept.encode()
+    if len(encoded) <= _MAX_ID_BYTES:
+        return kept
+    digest = hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=4).hexdigest()
+    return f"{encoded[: _MAX_ID_BYTES - 9].decode(errors='ignore')}_{digest}"

@@ -1,0 +1,183 @@
+"""What GDAL may open: rasters of a few formats, told by their content, and virtual rasters that stay in their folder.
+
+GDAL has over a hundred drivers, and some files make it read other files or ask servers: a virtual raster under any
+name, an overview or mask beside a raster that is one, or an entry in the metadata. What such a file leads to would be
+read with the rights of whoever runs s2fast, and shown in the results.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import rasterio
+
+from s2fast.errors import SceneError
+from s2fast.files.ranges import byte_ranges
+from s2fast.files.source import Source
+
+DRIVERS = ("JP2OpenJPEG", "GTiff", "PNG", "JPEG", "Zarr")
+"""GDAL's drivers for rasters that hold their own pixels."""
+
+_FORMATS = re.compile(
+    rb"\x00\x00\x00\x0cjP  |\xff\x4f\xff\x51"  # JPEG 2000, as a file and as a bare codestream
+    rb"|II[*+]\x00|MM\x00[*+]"  # TIFF and BigTIFF
+    rb"|\x89PNG\r\n|\xff\xd8\xff"
+)
+"""First bytes of these formats, but for Zarr, which is a folder."""
+
+_TIFF = re.compile(rb"II[*+]\x00|MM\x00[*+]")
+
+_VIRTUAL = re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml|VRTDataset)")
+
+_MAX_VRT_BYTES = 16 << 20
+
+_MAX_DEPTH = 4
+"""Virtual rasters of virtual rasters are followed to this depth."""
+
+_TAGS = frozenset(
+    re.findall(
+        r"\w+",
+        """
+    VRTDataset SRS GeoTransform GCPList GCP Metadata MDI Description VRTRasterBand ColorInterp ColorTable Entry
+    NoDataValue HideNoDataValue UnitType Offset Scale CategoryNames Category Histograms HistItem HistMin HistMax
+    BucketCount IncludeOutOfRange Approximate HistCounts MaskBand OverviewList Overview SimpleSource ComplexSource
+    AveragedSource SourceFilename SourceBand SourceProperties SrcRect DstRect NODATA UseMaskBand ScaleOffset
+    ScaleRatio ColorTableComponent Exponent SrcMin SrcMax DstMin DstMax Clamp LUT BlockXSize BlockYSize
+""",
+    )
+)
+"""Elements of virtual rasters that copy or scale pixels of other rasters."""
+
+_SIDE_FILES = (".ovr", ".msk")
+"""Suffixes of the rasters that GDAL reads beside a raster, with the raster's whole name before it."""
+
+
+def drivers(source: Source) -> list[str]:
+    """Return the names of the GDAL drivers that may open a source.
+
+    Raises
+    ------
+    SceneError
+        The source is a virtual raster that leads outside its folder and those it trusts, or does more than copy pixels;
+        or a file beside it is a raster of another format than TIFF.
+    """
+    if source.path is not None:
+        _check_side_files(source.path)
+    if not _is_virtual(source):
+        return list(DRIVERS)
+    _check_virtual(source, [_folder(source), *map(Source.of, source.trusted)], _MAX_DEPTH)
+    return [*DRIVERS, "VRT"]
+
+
+def check_opened(dataset: rasterio.DatasetReader, source: Source) -> None:
+    """Raise SceneError if a raster's metadata name another file as its overviews."""
+    if dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE"):
+        raise SceneError(f"{source}: its metadata name another file as its overviews (OVERVIEW_FILE): remove the entry")
+
+
+def explanation(source: Source) -> str:
+    """Return why a file that none of `DRIVERS` opens may be a virtual raster after all; else an empty text."""
+    if source.path is None or _is_virtual(source) or not source.path.is_file():
+        return ""
+    if not _VIRTUAL.match(_head(source)):
+        return ""
+    return "its content is XML: a virtual raster must be named .vrt, so that it is not taken for an image"
+
+
+def _is_virtual(source: Source) -> bool:
+    return source.name.lower().endswith(".vrt")
+
+
+def _folder(source: Source) -> Source:
+    return Source.of(posixpath.dirname(source.absolute().address))
+
+
+def _check_side_files(path: Path) -> None:
+    try:
+        names = [file.name for file in path.parent.iterdir()]
+    except OSError:
+        return  # opening the raster says what is wrong
+    whole, stem = path.name.lower(), path.stem.lower()
+    for name in names:
+        lower = name.lower()
+        beside = Source.local(path.parent / name)
+        if lower.startswith(f"{whole}.") and lower.endswith(_SIDE_FILES) and not _TIFF.match(_head(beside)):
+            raise SceneError(f"{path}: {name} beside it is no TIFF: remove it, or convert it")
+        if lower in (f"{whole}.aux", f"{stem}.aux") and _head(beside).startswith(b"EHFA_HEADER_TAG"):
+            raise SceneError(f"{path}: {name} beside it may name other files: remove it")
+
+
+def _check_virtual(source: Source, folders: Sequence[Source], depth: int) -> None:
+    """Check a virtual raster, the rasters that it names, and theirs."""
+    for part in _parts(source):
+        if not _within(part, folders):
+            raise SceneError(
+                f"{source}: it reads {part}, which is not in its folder: put both in one folder, or trust that of the "
+                "other, with --set 'ingest.trust=[\"FOLDER\"]'"
+            )
+        if part.path is not None:
+            _check_side_files(part.path)
+        if _is_virtual(part):
+            if depth == 0:
+                raise SceneError(f"{source}: virtual rasters of virtual rasters are followed {_MAX_DEPTH} deep")
+            _check_virtual(part, folders, depth - 1)
+        elif not _FORMATS.match(_head(part)):
+            raise SceneError(f"{source}: it reads {part}, which is none of JPEG 2000, TIFF, PNG and JPEG")
+
+
+def _parts(source: Source) -> Iterator[Source]:
+    """Yield the rasters that a virtual raster names."""
+    for element in _elements(source):
+        if element.tag not in _TAGS:
+            raise SceneError(f"{source}: it has <{element.tag[:40]}>: only virtual rasters that copy pixels are opened")
+        kind = element.get("subClass")
+        if kind not in (None, "VRTSourcedRasterBand"):
+            raise SceneError(f"{source}: it is a {kind[:40]}: only virtual rasters that copy pixels are opened")
+        if element.tag == "SourceFilename":
+            name = element.text or ""
+            if len(element) or not name or re.match(r"[A-Za-z0-9_]+:|<|\{", name):
+                raise SceneError(f"{source}: it reads {name[:80]!r}, which is no file")
+            if element.get("relativeToVRT") == "1":
+                yield Source.of(posixpath.normpath(posixpath.join(_folder(source).address, name)))
+            else:
+                yield Source.of(name) if name.startswith("/vsi") else Source.local(Path(name).absolute())
+
+
+def _elements(source: Source) -> Iterable[ET.Element]:
+    """Return all elements of a virtual raster, read so that GDAL cannot read anything else in it."""
+    ranges = byte_ranges(source)
+    if ranges is None:
+        raise SceneError(f"{source}: a virtual raster must be a file of its own, or stored uncompressed in a zip")
+    if ranges.size > _MAX_VRT_BYTES:
+        raise SceneError(f"{source}: it has {ranges.size} bytes, a virtual raster at most {_MAX_VRT_BYTES}")
+    try:
+        text = ranges.read(0, ranges.size).decode()
+        body = re.sub(r"\A\ufeff?\s*(<\?xml [^>]*\?>)?", "", text)
+        # GDAL's parser treats these differently, and knows no encoding but UTF-8.
+        if found := re.search(r"<[!?]|\x00", body):
+            raise SceneError(f"{source}: it contains {found[0]!r}, which virtual rasters need not")
+        return ET.fromstring(body).iter()  # noqa: S314  no declarations, so no entities
+    except (UnicodeDecodeError, ET.ParseError) as error:
+        raise SceneError(f"{source}: it is no complete XML: {error}") from error
+
+
+def _within(part: Source, folders: Iterable[Source]) -> bool:
+    """Return whether a raster lies in or below one of the folders, links followed."""
+    if part.path is not None:
+        resolved = part.path.resolve()
+        return any(resolved.is_relative_to(folder.path.resolve()) for folder in folders if folder.path is not None)
+    name = posixpath.normpath(part.name)
+    return any(name.startswith(f"{posixpath.normpath(folder.name)}/") for folder in folders if folder.path is None)
+
+
+def _head(source: Source) -> bytes:
+    """Return a source's first bytes; none if it cannot be read."""
+    try:
+        ranges = byte_ranges(source)
+        return b"" if ranges is None or ranges.size == 0 else ranges.read(0, min(64, ranges.size))
+    except SceneError:
+        return b""

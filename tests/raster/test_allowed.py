@@ -1,0 +1,240 @@
+"""Neither files nor servers that a stranger's file leads to are read."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+import rasterio.shutil
+
+from s2fast.errors import SceneError
+from s2fast.files.source import Source
+from s2fast.raster.reader import open_raster
+from tests.archives import textured, write_scene
+
+SIDE = 64
+SECRET = "top secret"
+
+
+@pytest.fixture
+def pixels() -> npt.NDArray[np.uint8]:
+    rng = np.random.default_rng(0)
+    return np.stack([textured(rng, (SIDE, SIDE)) for _ in range(3)])
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, pixels: npt.NDArray[np.uint8]) -> Path:
+    """Return a raster in another folder."""
+    (tmp_path / "other").mkdir()
+    return write_scene(tmp_path / "other" / "theirs.tif", pixels)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "scenes").mkdir()
+    return tmp_path / "scenes"
+
+
+@pytest.fixture
+def asked() -> Iterator[tuple[str, list[str]]]:
+    """Yield the address of a server inside one's network, and what was asked of it."""
+    paths: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            self.send_error(404)
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", paths
+        server.shutdown()
+
+
+def virtual(source: str, *, attributes: str = "", band: str = "", relative: int = 0, more: str = "") -> str:
+    """Return a virtual raster over one file."""
+    return (
+        f'<VRTDataset rasterXSize="{SIDE}" rasterYSize="{SIDE}"{attributes}><SRS>EPSG:32636</SRS>'
+        "<GeoTransform>600000, 10, 0, 5600040, 0, -10</GeoTransform>"
+        f'<VRTRasterBand dataType="Byte" band="1"{band}><SimpleSource>'
+        f'<SourceFilename relativeToVRT="{relative}">{source}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
+        f"{more}</VRTRasterBand></VRTDataset>"
+    )
+
+
+def raw(secret: Path) -> str:
+    """Return a virtual raster that reads a text as pixels."""
+    return (
+        f'<VRTDataset rasterXSize="{len(SECRET)}" rasterYSize="1"><SRS>EPSG:32636</SRS>'
+        "<GeoTransform>600000, 10, 0, 5600040, 0, -10</GeoTransform>"
+        '<VRTRasterBand dataType="Byte" band="1" subClass="VRTRawRasterBand">'
+        f'<SourceFilename relativeToVRT="0">{secret}</SourceFilename><ImageOffset>0</ImageOffset>'
+        f"<PixelOffset>1</PixelOffset><LineOffset>{len(SECRET)}</LineOffset></VRTRasterBand></VRTDataset>"
+    )
+
+
+@pytest.mark.parametrize("name", ["T36UYA_20190805T083601_TCI.jp2", "b.tif", "c.png", "d.jpg"])
+def test_a_virtual_raster_under_another_name_is_not_opened(folder: Path, elsewhere: Path, name: str) -> None:
+    path = folder / name
+    path.write_text(virtual(str(elsewhere)))
+    with pytest.raises(SceneError, match=r"must be named \.vrt"), open_raster(path):
+        pass
+
+
+@pytest.mark.parametrize("suffix", [".jp2", ".tif", ".vrt"])
+def test_no_text_is_read_as_pixels(folder: Path, tmp_path: Path, suffix: str) -> None:
+    (secret := tmp_path / "secret").write_text(SECRET)
+    path = folder / f"a{suffix}"
+    path.write_text(raw(secret))
+    with (
+        pytest.raises(SceneError, match=r"must be named \.vrt|only virtual rasters that copy pixels"),
+        open_raster(path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".vrt"])
+@pytest.mark.parametrize("form", ["/vsicurl/{}/a.tif", "{}/a.tif", "/vsicurl_streaming/{}/a.tif", "WMS:{}"])
+def test_no_server_is_asked(folder: Path, asked: tuple[str, list[str]], form: str, suffix: str) -> None:
+    address, paths = asked
+    path = folder / f"c{suffix}"
+    path.write_text(virtual(form.format(address)))
+    with pytest.raises(SceneError), open_raster(path):
+        pass
+    assert not paths
+
+
+def test_other_formats_are_not_opened(folder: Path, elsewhere: Path) -> None:
+    path = folder / "a.tif"
+    path.write_text(
+        f'<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:9/{elsewhere}</ServerUrl></Service></GDAL_WMS>'
+    )
+    with pytest.raises(SceneError, match="cannot be opened as a raster"), open_raster(path):
+        pass
+    rasterio.shutil.copy(elsewhere, folder / "b.img", driver="HFA")
+    with pytest.raises(SceneError, match="cannot be opened as a raster"), open_raster(folder / "b.img"):
+        pass
+
+
+def test_a_virtual_raster_reads_its_folder_and_those_it_trusts(
+    folder: Path, elsewhere: Path, pixels: npt.NDArray[np.uint8]
+) -> None:
+    (folder / "below").mkdir()
+    rasterio.shutil.copy(elsewhere, folder / "below" / "mine.tif", driver="GTiff")
+    (folder / "near.vrt").write_text(virtual("below/mine.tif", relative=1))
+    (folder / "far.vrt").write_text(virtual(str(elsewhere)))
+    with open_raster(folder / "near.vrt") as reader:
+        assert reader.raster.shape == (SIDE, SIDE)
+    with pytest.raises(SceneError, match=r"theirs\.tif, which is not in its folder"), open_raster(folder / "far.vrt"):
+        pass
+    with open_raster(Source.local(folder / "far.vrt").trusting((str(elsewhere.parent),))) as reader:
+        np.testing.assert_array_equal(reader._dataset.read(1), pixels[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["../other/theirs.tif", "below/../../other/theirs.tif", "link.tif", "linked/theirs.tif"]
+)
+def test_no_way_leads_out_of_the_folder(folder: Path, elsewhere: Path, name: str) -> None:
+    (folder / "below").mkdir()
+    (folder / "link.tif").symlink_to(elsewhere)
+    (folder / "linked").symlink_to(elsewhere.parent)
+    (folder / "a.vrt").write_text(virtual(name, relative=1))
+    with pytest.raises(SceneError, match="which is not in its folder"), open_raster(folder / "a.vrt"):
+        pass
+
+
+def test_no_way_leads_out_through_another_file(folder: Path, elsewhere: Path) -> None:
+    (folder / "inner.tif").write_text(virtual(str(elsewhere)))
+    (folder / "inner.vrt").write_text(virtual(str(elsewhere)))
+    (folder / "a.vrt").write_text(virtual("inner.tif", relative=1))
+    (folder / "b.vrt").write_text(virtual("inner.vrt", relative=1))
+    (folder / "c.vrt").write_text(virtual("c.vrt", relative=1))
+    for name, told in {
+        "a.vrt": "none of JPEG 2000, TIFF, PNG and JPEG",
+        "b.vrt": "which is not in its folder",
+        "c.vrt": "followed 4 deep",
+    }.items():
+        with pytest.raises(SceneError, match=told), open_raster(folder / name):
+            pass
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        virtual("mine.tif", relative=1, attributes=' subClass="VRTWarpedDataset"'),
+        virtual("mine.tif", relative=1, attributes=' subClass="VRTPansharpenedDataset"'),
+        virtual("mine.tif", relative=1, band=' subClass="VRTDerivedRasterBand"'),
+        virtual("mine.tif", relative=1, more="<PixelFunctionCode>1</PixelFunctionCode>"),
+        virtual("mine.tif", relative=1).replace("SourceFilename", "sourcefilename"),
+        virtual("mine.tif", relative=1, more="<!-- -->"),
+        virtual("<![CDATA[/etc/passwd]]>"),
+        '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>' + virtual("&b;"),
+        virtual("GTIFF_DIR:1:mine.tif"),
+        virtual(""),
+        virtual("mine.tif", relative=1)[:-20],
+    ],
+)
+def test_only_virtual_rasters_that_copy_pixels_are_opened(folder: Path, elsewhere: Path, text: str) -> None:
+    rasterio.shutil.copy(elsewhere, folder / "mine.tif", driver="GTiff")
+    (folder / "a.vrt").write_text(text)
+    with pytest.raises(SceneError, match=r"a\.vrt: it"), open_raster(folder / "a.vrt"):
+        pass
+
+
+@pytest.mark.parametrize("suffix", [".ovr", ".msk", ".OVR", ".ovr.ovr"])
+def test_rasters_beside_a_raster_are_tiffs(folder: Path, elsewhere: Path, suffix: str) -> None:
+    path = folder / "a.tif"
+    rasterio.shutil.copy(elsewhere, path, driver="GTiff")
+    (folder / f"a.tif{suffix}").write_text(virtual(str(elsewhere)))
+    with pytest.raises(SceneError, match="beside it is no TIFF"), open_raster(path):
+        pass
+
+
+def test_overviews_are_not_taken_from_another_file(folder: Path, elsewhere: Path) -> None:
+    path = folder / "a.tif"
+    rasterio.shutil.copy(elsewhere, path, driver="GTiff")
+    (folder / "a.tif.aux.xml").write_text(
+        f'<PAMDataset><Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">{elsewhere}</MDI></Metadata></PAMDataset>'
+    )
+    with pytest.raises(SceneError, match="OVERVIEW_FILE"), open_raster(path):
+        pass
+
+
+def test_scenes_beyond_the_limit_are_not_begun(folder: Path, elsewhere: Path) -> None:
+    path = folder / "huge.tif"
+    with rasterio.open(elsewhere) as small:
+        profile = small.profile | {
+            "width": 30_000,
+            "height": 30_000,
+            "sparse_ok": True,
+            "tiled": True,
+            "blockxsize": 256,
+        }
+    with rasterio.open(path, "w", **(profile | {"blockysize": 256, "compress": "deflate"})):
+        pass
+    with pytest.raises(SceneError, match=r"30000 x 30000 px .* more than ingest\.max_px"), open_raster(path):
+        pass
+
+
+def test_a_run_ends_in_one_line_and_trusts_what_the_user_named(folder: Path, elsewhere: Path) -> None:
+    (folder / "far.vrt").write_text(virtual(str(elsewhere)))
+    (settings := folder / "settings.toml").touch()
+    command = [sys.executable, "-m", "s2fast.cli", "ingest", str(settings), "--scenes", str(folder / "far.vrt")]
+    for more, code in (([], 2), (["--scenes", str(elsewhere.parent)], 0)):
+        out = folder.parent / f"out-{code}"
+        ended = subprocess.run([*command, *more, "--out", str(out)], capture_output=True, text=True, check=False)
+        assert "Traceback" not in ended.stderr
+        assert ("which is not in its folder" in ended.stderr) == bool(code)
+        assert ended.returncode == code, ended.stderr
