@@ -41,6 +41,9 @@ _FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, 
   s2fast show OUT QUERY TRAIN -o pair.png
                        list and draw the pairs of a finished run
 
+  s2fast sweep sweep.toml --scenes ARCHIVE --out sweeps
+                       compare settings on your own images: what each finds and costs
+
   s2fast --help        list all commands; s2fast COMMAND --help shows an example
   s2fast --install-completion
                        let the shell complete commands and options
@@ -262,6 +265,69 @@ for _name, _text in STAGE_COMMANDS.items():
         _text,
         f"s2fast {_name} configs/default.toml --scenes DIR --regions FILE --out OUT",
     )
+
+
+@app.command(epilog="Example: s2fast sweep sweep.toml --scenes ARCHIVE --out sweeps")
+def sweep(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Settings to compare, TOML; see Sweeps in README.md")
+    ],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder for the results; a stopped sweep continues")],
+    scenes: Annotated[
+        list[str],
+        typer.Option(
+            "--scenes",
+            metavar="PATH",
+            help="Folder, file, zip or address of scenes; repeatable; default: FILE's [data]",
+        ),
+    ] = [],  # noqa: B006  typer reads the default and never changes it
+    regions: RegionsFile = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Run failed cases again")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Check everything and list the cases, without running them")
+    ] = False,
+) -> None:
+    """Compare settings: what each finds on your scenes, and what it costs, as a table, a page and a Parquet file."""
+    from s2fast.work.interrupt import EXIT_INTERRUPTED
+
+    state = {"written": "nothing is written yet"}
+    try:
+        failed = _sweep(files, out, scenes, regions, state, retry=retry, plan=plan)
+    except KeyboardInterrupt:
+        _print_line(f"s2fast: stopped; {state['written']}; the same command continues from there", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if failed:
+        raise typer.Exit(EXIT_DAMAGED)
+
+
+def _sweep(
+    files: list[Path],
+    out: str,
+    scenes: list[str],
+    regions: str | None,
+    state: dict[str, str],
+    *,
+    retry: bool,
+    plan: bool,
+) -> int:
+    """Run sweeps and print their tables; return the number of failed cases. Note in `state` where rows are written."""
+    from s2fast.sweeps.results import load_all, make_folder, run_checked
+    from s2fast.sweeps.text import terminal_table
+
+    checked = load_all(files, scenes, regions)
+    if plan:
+        for sweep in checked:
+            typer.echo(f"{sweep.sweep.name}: {len(sweep.cases)} cases{sweep.forecast(sweep.cases)}")
+            typer.echo("\n".join(f"  {case.label}" for case in sweep.cases))
+        return 0
+    folder, failed = make_folder(out), 0
+    for sweep in checked:
+        state["written"] = f"the finished cases are kept in {folder / sweep.sweep.name}.jsonl"
+        results = run_checked(sweep, folder, lambda text: _print_line(text, err=True), retry=retry)
+        typer.echo(terminal_table(sweep.sweep, results.flat))
+        typer.echo(f"{results.stem}.html, {results.stem}.parquet, {results.stem}.jsonl")
+        failed += results.failed
+    return failed
 
 
 @app.command(epilog="Example: s2fast pairs OUT --min-similarity 50 --tile 36UYA")
