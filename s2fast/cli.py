@@ -290,44 +290,17 @@ def sweep(
     """Compare settings: what each finds on your scenes, and what it costs, as a table, a page and a Parquet file."""
     from s2fast.work.interrupt import EXIT_INTERRUPTED
 
-    state = {"written": "nothing is written yet"}
+    state: list[str] = []
     try:
-        failed = _sweep(files, out, scenes, regions, state, retry=retry, plan=plan)
+        from s2fast.sweeps.command import run_files  # takes seconds, in which Control-C is told in one line as well
+
+        failed = run_files(files, out, scenes, regions, state, retry=retry, plan=plan)
     except KeyboardInterrupt:
-        _print_line(f"s2fast: stopped; {state['written']}; the same command continues from there", err=True)
+        told = state[-1] if state else "nothing has been run yet"
+        _print_line(f"s2fast: stopped; {told}; the same command continues from there", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if failed:
         raise typer.Exit(EXIT_DAMAGED)
-
-
-def _sweep(
-    files: list[Path],
-    out: str,
-    scenes: list[str],
-    regions: str | None,
-    state: dict[str, str],
-    *,
-    retry: bool,
-    plan: bool,
-) -> int:
-    """Run sweeps and print their tables; return the number of failed cases. Note in `state` where rows are written."""
-    from s2fast.sweeps.results import load_all, make_folder, run_checked
-    from s2fast.sweeps.text import terminal_table
-
-    checked = load_all(files, scenes, regions)
-    if plan:
-        for sweep in checked:
-            typer.echo(f"{sweep.sweep.name}: {len(sweep.cases)} cases{sweep.forecast(sweep.cases)}")
-            typer.echo("\n".join(f"  {case.label}" for case in sweep.cases))
-        return 0
-    folder, failed = make_folder(out), 0
-    for sweep in checked:
-        state["written"] = f"the finished cases are kept in {folder / sweep.sweep.name}.jsonl"
-        results = run_checked(sweep, folder, lambda text: _print_line(text, err=True), retry=retry)
-        typer.echo(terminal_table(sweep.sweep, results.flat))
-        typer.echo(f"{results.stem}.html, {results.stem}.parquet, {results.stem}.jsonl")
-        failed += results.failed
-    return failed
 
 
 @app.command(epilog="Example: s2fast pairs OUT --min-similarity 50 --tile 36UYA")

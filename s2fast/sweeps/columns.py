@@ -60,6 +60,8 @@ class Shown:
     """Relative difference that is no difference."""
     text: Callable[[FlatRow], str] | None = None
     """Formats the cell; None: the number."""
+    basis: str = ""
+    """The column that counts what the value rests on; cases with less than half of the most are not compared."""
 
     def cell(self, row: FlatRow) -> str:
         """Return the text of a cell; empty where there is no value."""
@@ -92,7 +94,7 @@ def _nulls(row: FlatRow) -> str:
 
 
 def _closure(row: FlatRow) -> str:
-    return f"{row['found.closure_m']:.3g}, {row['found.closure_95_m']:.3g}"
+    return f"{row['found.closure_m']:.3g}, {row['found.closure_95_m']:.3g} ({cell(row['found.triples'])})"
 
 
 SHOWN = (
@@ -108,10 +110,12 @@ SHOWN = (
           "Trials at wrong offsets that were verified: each is an error. In brackets the 95 % confidence interval "
           "of their rate.", -1, 0, _nulls),
     Shown("found.stated_error_m", "stated error [m]", "error m",
-          "Median standard error of the verified pairs' shifts, as they state it themselves.", -1, 0.02),
-    Shown("found.closure_m", "closure [m]: median, 95 %", "closure m",
+          "Median standard error of the verified pairs' shifts, as they state it themselves.", -1, 0.02,
+          basis="found.verified_pairs"),
+    Shown("found.closure_m", "closure [m]: median, 95 % (triples)", "closure m",
           "For every three scenes a, b, c of a tile whose pairs are verified: the shifts from a to b, b to c and c to "
-          "a must add up to nothing; this is the length of what they add up to.", -1, 0.02, _closure),
+          "a must add up to nothing; this is the length of what they add up to. Its median is about twice the stated "
+          "error if that is right.", -1, NOISE, _closure, basis="found.triples"),
     Shown("found.agreeing_pct", "scenes in agreement [%]", "agree %",
           "Scenes whose shifts agree with the other scenes of their tile.", 1),
     Shown("problems", "scenes left out", "left out", "Scenes that could not be used."),
@@ -151,13 +155,15 @@ def shown_columns(rows: Sequence[FlatRow]) -> list[Shown]:
 
 
 def best_of(rows: Sequence[FlatRow], column: Shown) -> set[int]:
-    """Return the indices of the cases that no case surpasses by more than noise in a column; empty if that is all."""
+    """Return the indices of the cases that no other surpasses by more than noise in a column; empty if that is all."""
     values = {at: float(row[column.name]) for at, row in enumerate(rows) if not _missing(row.get(column.name))}
+    bases = {at: float(rows[at].get(column.basis) or 0) for at in values}
+    values = {at: value for at, value in values.items() if bases[at] >= max(bases.values()) / 2}
     if not column.better or not values:
         return set()
     top = max(column.better * value for value in values.values())
     best = {at for at, value in values.items() if top - column.better * value <= column.noise * abs(top)}
-    return set() if len(best) == len(values) and len(values) > 1 else best
+    return set() if len(best) == len(bases) > 1 else best
 
 
 def best_lines(rows: Sequence[FlatRow]) -> list[tuple[str, str]]:

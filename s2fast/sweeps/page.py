@@ -104,8 +104,8 @@ def _best(rows: Sequence[FlatRow]) -> str:
     return (
         f"<h2>Best at</h2><dl>{lines}</dl>"
         f'<p class="note">Seconds, memory and closure within {NOISE:.0%} of the best count as equal: each case ran '
-        "once. Errors and closure are those of the pairs that a case verified, so that a case that verifies only easy "
-        "pairs may look better.</p>"
+        "once. Errors and closure are those of the pairs that a case verified: only cases with half as many as any or "
+        "more are compared, and these figures still favour cases that verify easy pairs only.</p>"
     )
 
 

@@ -37,7 +37,7 @@ def found(verified: int, nulls: int = 0, closure: float | None = 2.0) -> dict[st
         "found.verified_pairs": verified, "found.pairs_with_ground": 45, "found.verified_pct": 100 * verified / 45,
         "found.null_trials": 45, "found.null_verified": nulls, "found.null_pct": 100 * nulls / 45,
         "found.null_low_pct": 0.056 * nulls, "found.null_high_pct": 7.87 + nulls,
-        "found.closure_m": closure, "found.closure_95_m": closure and 4 * closure,
+        "found.closure_m": closure, "found.closure_95_m": closure and 4 * closure, "found.triples": 3 * verified,
     }  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def test_the_best_are_marked_and_noise_decides_nothing() -> None:
     assert columns["peak MB"] == set()
     assert columns["verified pairs"] == {3}
     assert columns["verified nulls"] == {0, 1}
-    assert columns["closure [m]: median, 95 %"] == {0, 3}
+    assert columns["closure [m]: median, 95 % (triples)"] == {0, 3}
     assert front_of(ROWS, Plot()) == {0, 3}
     cells = re.findall(r"<td class='best'>([^<]*)", table(ROWS))
     assert "41 of 45, 91.1 %" in cells
@@ -117,9 +117,17 @@ def test_the_best_are_marked_and_noise_decides_nothing() -> None:
     shown = terminal_table(sweep_of(), ROWS).splitlines()
     assert [line.endswith("* front") for line in shown[:5]] == [False, True, False, False, True]
     assert shown[3].endswith("out of <memory>")
-    assert "  seconds                    1: #1 a; #2 b<&>" in shown
-    assert "  verified pairs             41 of 45, 91.1 %: #4 d" in shown
-    assert shown[-1] == "  all about equal            peak MB: 500"
+    assert "  seconds                              1: #1 a; #2 b<&>" in shown
+    assert "  verified pairs                       41 of 45, 91.1 %: #4 d" in shown
+    assert shown[-1] == "  all about equal                      peak MB: 500"
+
+
+def test_a_value_that_rests_on_little_is_not_the_best() -> None:
+    (column,) = (column for column in SHOWN if column.name == "found.closure_m")
+    few, many = {"label": "few", **found(9, closure=0.1)}, {"label": "many", **found(41, closure=2.0)}
+    assert best_of([few, many], column) == {1}
+    assert column.cell(few) == "0.1, 0.4 (27)"
+    assert best_of([{**few, "found.triples": 62}, many], column) == {0}
 
 
 def test_equal_gains_are_told_beside_the_plot() -> None:
