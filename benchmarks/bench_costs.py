@@ -26,7 +26,7 @@ from benchmarks.calls import SIZE_SHARES, WINDOW, WindowScene, window_scene
 from benchmarks.cost_model import STAGE_UNITS, Fit, Workload, core_hours, fit, tile_pairs
 from benchmarks.datasets import ensure_archive
 from benchmarks.harness import emit, option_parser
-from benchmarks.meter import MIB, Metered, StageCost, alone, memory_mib
+from benchmarks.meter import MIB, alone, memory_mib
 from s2fast.config import load_config
 from s2fast.detectors.akaze import extract_bytes
 from s2fast.model import Raster
@@ -36,6 +36,7 @@ from s2fast.results import Run
 from s2fast.stages.memory import ingest_bytes, match_bytes
 from s2fast.stages.pairs import Pair, plan_blocks
 from s2fast.work.executors import LocalPool, limit_threads
+from s2fast.work.meter import Metered, StageCost
 from s2fast_kernels.hamming_window_top2_both import WindowRows, hamming_window_top2_both
 
 T = TypeVar("T")

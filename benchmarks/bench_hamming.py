@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from benchmarks import bound, counting, isolated, peers
 from benchmarks.harness import emit, interleaved, option_parser, ratio
-from s2fast_kernels.hamming_top2 import hamming_top2
+from s2fast.work.executors import limit_threads
+from s2fast_kernels.hamming_top2 import BACKENDS, hamming_top2
 from s2fast_kernels.hamming_top2_both import hamming_top2_both
+from s2fast_kernels.machine import available_cores
 
 Record: TypeAlias = dict[str, Any]
 Descriptors: TypeAlias = npt.NDArray[np.uint64]
@@ -134,6 +136,43 @@ def both_records(query: Descriptors, train: Descriptors, *, rounds: int) -> Iter
         }
 
 
+def backend_records(kind: str, query: Descriptors, train: Descriptors, *, rounds: int) -> Iterator[Record]:
+    """Compare every backend that computes on the CPU, and torch's products, with that of OpenCV, on one thread."""
+    import torch
+
+    from s2fast_kernels.hamming_top2 import torch_any
+
+    operands = query, train, one_scene(len(train))
+    candidates: dict[str, Any] = {
+        row.name: functools.partial(hamming_top2, *operands, backend=row.name)
+        for row in BACKENDS
+        if row.device == "cpu" and row.missing() is None
+    }
+    cpu = torch.device("cpu")
+    products: tuple[torch_any.Product, ...] = ("int8", "float32")
+    for product in products:
+        selected = ", selected" if product == torch_any.default_product(cpu) else ""
+        candidates[f"torch, {product}{selected}"] = functools.partial(
+            torch_any.hamming_top2, *operands, device=cpu, product=product
+        )
+    wanted = candidates["opencv"]()
+    for name, search in candidates.items():
+        if not all(map(np.array_equal, astuple(search()), astuple(wanted))):
+            raise SystemExit(f"{name} and opencv do not agree: nothing was timed")
+    # Threads that wait for one another suffer from neighbours, each library in its own way.
+    limit_threads(1)
+    seconds = interleaved(candidates, rounds)
+    limit_threads(available_cores())
+    for name, times in seconds.items():
+        yield {
+            "measure": f"backends {kind} {len(query)} x {len(train)}",
+            "what": name,
+            "rate_1e9_per_s": len(query) * len(train) / float(np.median(times)) / 1e9,
+            "times_opencv": ratio(seconds["opencv"], times),
+            "rounds": rounds,
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """Sizes of the measurements."""
@@ -170,6 +209,11 @@ def parts(sizes: Sizes) -> dict[str, Callable[[], Iterator[Record]]]:
         pool = next(iter(drawn().values()))
         return both_records(pool[: sizes.rows], pool[sizes.rows : 2 * sizes.rows], rounds=sizes.rounds)
 
+    def backends() -> Iterator[Record]:
+        rows = sizes.rows // 5
+        for kind, pool in drawn().items():
+            yield from backend_records(kind, pool[:rows], pool[rows : 2 * rows], rounds=sizes.rounds)
+
     def archive() -> Iterator[Record]:
         kind, pool = next(iter(drawn().items()))
         pool = np.concatenate([pool] * -(-sizes.scenes * sizes.scene_rows // len(pool)))
@@ -177,6 +221,7 @@ def parts(sizes: Sizes) -> dict[str, Callable[[], Iterator[Record]]]:
 
     return {
         "pair": lambda: pair(sizes.rows, sizes.rounds, every=True),
+        "backends": backends,
         "both": both,
         "memory": lambda: isolated.memory(sizes.memory_rows),
         "first": isolated.first_calls,

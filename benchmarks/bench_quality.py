@@ -21,11 +21,11 @@ import rasterio
 from rasterio.windows import Window
 
 import s2fast
-from benchmarks.datasets import load_truth
 from benchmarks.harness import emit, option_parser
-from benchmarks.quality import TRUE_PX
 from s2fast.config import Ingest
 from s2fast.raster.reader import open_raster
+from s2fast.sweeps.data import load_truth
+from s2fast.sweeps.quality import TRUE_PX
 from s2fast.synth import synth
 from s2fast.synth.plan import PIXEL_M
 

@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder for the synthetic scene")
     options = parser.parse_args(argv)
     spec = DataSpec(kind="synth", size=options.size, tiles=["36UYA"], dates=1)
-    scene = options.scene or open_dataset(spec, options.cache).scenes[0]
+    scene = options.scene or Path(open_dataset(spec, options.cache).scenes[0])
     for row in rows(scene, options.runs):
         emit({"benchmark": "reading", **row}, as_json=options.json)
     return 0

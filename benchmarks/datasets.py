@@ -1,4 +1,4 @@
-"""Data sets and their ground truth: the real set beside the repository, synthetic archives, folders."""
+"""Data sets of the benchmarks: the real set beside the repository, synthetic archives, folders."""
 
 from __future__ import annotations
 
@@ -6,76 +6,42 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import rasterio
 import rasterio.windows
 import shapely
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rasterio.warp import transform_geom
 
 from benchmarks.meter import alone
 from s2fast.errors import InputError
+from s2fast.sweeps import data
+from s2fast.sweeps.data import REGIONS, Dataset, dataset_of, in_folder
 from s2fast.synth import synth
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "ukraine"
 """48 acquisitions of two neighbouring tiles; not part of the repository."""
 
-REGIONS = ("regions.geojson", "deforestation_labels.geojson")
-"""File names of polygons in a data set's folder."""
 
-
-class DataSpec(BaseModel):
+class DataSpec(data.DataSpec):
     """Description of a data set in a sweep's file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    KINDS: ClassVar[tuple[str, ...]] = ("real", "synth", "folder", "none")
 
-    kind: Literal["real", "synth", "folder", "none"] = "real"
-    """none: for operations without scenes."""
-    folder: str = ""
-    """Kind "folder": folder of the scenes; a truth.json in it is their ground truth."""
-    pattern: list[str] = ["**/*TCI*.jp2"]
-    """Kinds "real" and "folder": glob patterns of the files to use."""
-    with_regions: bool = True
-    """False: do not use the folder's polygons."""
+    kind: str = "real"
+    """real: the real set, with known truth. synth: a synthetic archive. none: for operations without scenes."""
+    pattern: list[str] = Field(["**/*TCI*.jp2"])
     size: int = Field(2048, ge=256)
     """Kind "synth": side of a tile [px]."""
-    tiles: list[str] = ["36UXA", "36UYA"]
+    tiles: list[str] = Field(["36UXA", "36UYA"])
     """Kind "synth": MGRS tiles."""
     dates: int = Field(3, ge=1)
     """Kind "synth": number of acquisitions."""
     seed: int = Field(0, ge=0)
     """Kind "synth": seed of ground, weather and shifts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """The true displacements of the scenes."""
-
-    shifts_m: Mapping[str, tuple[float, float]] | None
-    """By scene id: position of the ground in the scene minus its true position, east and north [m]; None: all 0."""
-
-    def shift_m(self, query: str, train: str) -> tuple[float, float]:
-        """Return the displacement of a pair, train minus query, east and north [m]."""
-        if self.shifts_m is None:
-            return 0.0, 0.0
-        (east, north), (to_east, to_north) = self.shifts_m[query], self.shifts_m[train]
-        return to_east - east, to_north - north
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """Files of a data set."""
-
-    scenes: list[Path]
-    """Paths of the scenes."""
-    regions: Path | None
-    """Polygons; None: whole scenes."""
-    truth: Path | None
-    """truth.json, or the folder of the real set, whose displacements are 0; None: unknown."""
 
 
 def open_dataset(spec: DataSpec, cache: Path) -> Dataset:
@@ -87,17 +53,14 @@ def open_dataset(spec: DataSpec, cache: Path) -> Dataset:
         The data set does not exist, or has no scenes.
     """
     if spec.kind == "none":
-        return Dataset([], None, None)
-    folders = {"synth": lambda: _synthetic(spec, cache), "real": lambda: REAL, "folder": lambda: Path(spec.folder)}
-    folder = folders[spec.kind]()
+        return Dataset([])
+    if spec.kind == "folder":
+        return dataset_of(spec)
+    folder = _synthetic(spec, cache) if spec.kind == "synth" else REAL
     if not folder.is_dir():
         raise InputError(f"no data set at {folder}: put one there, or set another in the sweep's [data]")
-    scenes = sorted({path for pattern in spec.pattern for path in folder.glob(pattern)})
-    if not scenes:
-        raise InputError(f"{folder} contains no scene that matches {', '.join(spec.pattern)}")
-    regions = next((folder / name for name in REGIONS if (folder / name).exists()), None)
-    truth = folder if spec.kind == "real" else folder / "truth.json"
-    return Dataset(scenes, regions if spec.with_regions else None, truth if truth.exists() else None)
+    found = in_folder(folder, spec)
+    return found if spec.kind == "synth" else replace(found, truth=str(folder))
 
 
 def ensure_archive(folder: Path, **recipe: Any) -> Path:
@@ -163,11 +126,3 @@ def _synthetic(spec: DataSpec, cache: Path) -> Path:
     recipe = {"size": spec.size, "tiles": spec.tiles, "dates": spec.dates, "seed": spec.seed}
     name = f"synth-{hashlib.blake2b(json.dumps(recipe).encode(), digest_size=6).hexdigest()}"
     return ensure_archive(cache / name, **recipe)
-
-
-def load_truth(source: Path | str) -> Truth:
-    """Read the ground truth that `Dataset.truth` names."""
-    if Path(source).is_dir():
-        return Truth(None)
-    content: dict[str, Any] = json.loads(Path(source).read_text("utf-8"))
-    return Truth({scene["scene_id"]: (scene["shift_m"][0], scene["shift_m"][1]) for scene in content["scenes"]})

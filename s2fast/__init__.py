@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
     from s2fast.config import Config
     from s2fast.results import Run
 
-__all__ = ["open_run", "run"]
+__all__ = ["open_run", "run", "sweep"]
 __version__ = "0.1.0"
 
 
@@ -77,3 +81,54 @@ def open_run(out: Path | str) -> Run:
     from s2fast.results import Run
 
     return Run(out)
+
+
+def sweep(
+    settings: Path | str | Mapping[str, Any],
+    *,
+    scenes: Path | str | Sequence[Path | str] = (),
+    out: Path | str,
+    regions: Path | str | None = None,
+    retry: bool = False,
+    report: Callable[[str], object] | None = None,
+) -> pd.DataFrame:
+    """Run a job with many settings, and compare what each finds and costs; a stopped sweep continues.
+
+    Parameters
+    ----------
+    settings
+        A TOML file, or its content: ``{"grid": [{"matching.ratio": [0.8, 0.9]}]}``; see "Sweeps" in README.md.
+    scenes
+        Folders or files with scenes; empty: those of the file's ``[data]``.
+    out
+        Local folder of the results: NAME.jsonl, NAME.parquet and NAME.html, where NAME is that of the file, or "sweep".
+    regions
+        File of polygons; None: that of the file's ``[data]``, or whole scenes.
+    retry
+        Run failed cases again.
+    report
+        Receives lines of progress; None: print them on a terminal and in a notebook, and nowhere else.
+
+    Returns
+    -------
+    DataFrame
+        One row per case, in the order they ran; the columns are those of NAME.parquet.
+
+    Raises
+    ------
+    S2FastError
+        A setting or an input is wrong. Nothing is run before all of them are checked.
+
+    Examples
+    --------
+    >>> frame = s2fast.sweep(
+    ...     {"grid": [{"features.threshold": [0.001, 0.0003]}]}, scenes="DIR", out="sweeps"
+    ... )  # doctest: +SKIP
+    >>> frame[["label", "seconds", "found.verified_pairs"]]  # doctest: +SKIP
+    """
+    from s2fast.sweeps.results import load_all, make_folder, run_checked
+    from s2fast.work.progress import print_where_seen
+
+    given = [scenes] if isinstance(scenes, str | Path) else scenes
+    (checked,) = load_all([settings], list(map(str, given)), None if regions is None else str(regions))
+    return run_checked(checked, make_folder(out), report or print_where_seen, retry=retry).frame()

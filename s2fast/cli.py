@@ -41,6 +41,9 @@ _FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, 
   s2fast show OUT QUERY TRAIN -o pair.png
                        list and draw the pairs of a finished run
 
+  s2fast sweep sweep.toml --scenes ARCHIVE --out sweeps
+                       compare settings on your own images: what each finds and costs
+
   s2fast --help        list all commands; s2fast COMMAND --help shows an example
   s2fast --install-completion
                        let the shell complete commands and options
@@ -264,6 +267,42 @@ for _name, _text in STAGE_COMMANDS.items():
         _text,
         f"s2fast {_name} configs/default.toml --scenes DIR --regions FILE --out OUT",
     )
+
+
+@app.command(epilog="Example: s2fast sweep sweep.toml --scenes ARCHIVE --out sweeps")
+def sweep(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Settings to compare, TOML; see Sweeps in README.md")
+    ],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder for the results; a stopped sweep continues")],
+    scenes: Annotated[
+        list[str],
+        typer.Option(
+            "--scenes",
+            metavar="PATH",
+            help="Folder, file, zip or address of scenes; repeatable; default: FILE's [data]",
+        ),
+    ] = [],  # noqa: B006  typer reads the default and never changes it
+    regions: RegionsFile = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Run failed cases again")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Check everything and list the cases, without running them")
+    ] = False,
+) -> None:
+    """Compare settings: what each finds on your scenes, and what it costs, as a table, a page and a Parquet file."""
+    from s2fast.work.interrupt import EXIT_INTERRUPTED
+
+    state: list[str] = []
+    try:
+        from s2fast.sweeps.command import run_files  # takes seconds, in which Control-C is told in one line as well
+
+        failed = run_files(files, out, scenes, regions, state, retry=retry, plan=plan)
+    except KeyboardInterrupt:
+        told = state[-1] if state else "nothing has been run yet"
+        _print_line(f"s2fast: stopped; {told}; the same command continues from there", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if failed:
+        raise typer.Exit(EXIT_DAMAGED)
 
 
 @app.command(epilog="Example: s2fast pairs OUT --min-similarity 50 --tile 36UYA")

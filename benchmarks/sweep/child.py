@@ -1,30 +1,20 @@
-"""Run one case in its own process: ``python -m benchmarks.sweep.child`` reads a job and prints a row, both as JSON.
-
-Separate processes keep the memory of cases apart, and a case that dies does not affect others.
-"""
+"""Run one case of a benchmark's sweep in its own process; see `s2fast.sweeps.child`."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from benchmarks.calls import warm_up
-from benchmarks.meter import Metered, memory_mib, peak_memory
+from benchmarks.meter import memory_mib, peak_memory
 
 
 def run_case(job: dict[str, Any]) -> dict[str, Any]:
     """Run all stages on a data set and return the row."""
     from benchmarks.counts import run_counts
-    from benchmarks.datasets import load_truth
-    from benchmarks.quality import quality
-    from s2fast.config import load_config
-    from s2fast.pipeline import STAGES, Job, run_stages
     from s2fast.results import Run
+    from s2fast.sweeps import child
 
     warm_up()
     if job["core_px"]:
@@ -33,20 +23,8 @@ def run_case(job: dict[str, Any]) -> dict[str, Any]:
         from s2fast_kernels.akaze.numba_cpu import NumbaEngine
 
         NumbaEngine.core_px = job["core_px"]
-    progress = Metered()
-    wanted = Job(load_config(overrides=job["settings"]), job["scenes"], job["regions"], job["out"])
-    # Ingest apart, so that reading and extraction have their own costs.
-    for stages in (["ingest"], [name for name in STAGES if name != "ingest"]):
-        run_stages(wanted, stages=stages, workers=job["workers"], progress=progress)
-    run = Run(job["out"])
-    truth = load_truth(job["truth"]) if job["truth"] else None
-    return {
-        "stages": {name: asdict(cost) for name, cost in progress.stages.items()},
-        "backends": {name: stage.backend for name, stage in run.record.history.stages.items() if stage.backend},
-        "problems": len(run.record.history.problems),
-        "counts": run_counts(run),
-        "quality": asdict(quality(run, truth)) if truth else {},
-    }
+    row = child.run_case(job)
+    return {**row, "counts": run_counts(Run(job["out"]))}
 
 
 def search_case(job: dict[str, Any], rounds: int = 5) -> dict[str, Any]:
@@ -95,13 +73,10 @@ def search_case(job: dict[str, Any], rounds: int = 5) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read a job and print its row."""
-    answer = os.fdopen(os.dup(1), "w")
-    # Redirect the output of libraries to stderr, so that it does not mix with the row.
-    os.dup2(2, 1)
-    job = json.loads(sys.stdin.read())
-    row = search_case(job) if job["kind"] == "hamming" else run_case(job)
-    print(json.dumps(row), file=answer, flush=True)
+    """Run one case."""
+    from s2fast.sweeps.child import answer
+
+    answer(lambda job: search_case(job) if job["kind"] == "hamming" else run_case(job))
 
 
 if __name__ == "__main__":

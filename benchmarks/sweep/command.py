@@ -1,5 +1,8 @@
 """Measure quality and cost of settings: ``python -m benchmarks sweep configs/sweep_*.toml``.
 
+The engine is that of ``s2fast sweep``. Here, sweeps may also use data sets with known truth (``real`` and ``synth``),
+AKAZE's windows (``kernel.core_px``), and single calls of the Hamming search (``kind = "hamming"``).
+
 For every file, writes NAME.jsonl (one line per run; a stopped sweep continues), NAME.parquet and NAME.html into --out,
 and prints the table. A failed case is a row with its reason.
 
@@ -8,22 +11,22 @@ exit codes: 0 all cases have a result; 1 some failed; 2 nothing could be run
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from benchmarks.check.command import default_cache
-from benchmarks.check.sides import CheckError
-from benchmarks.harness import option_parser
-from benchmarks.sweep.grid import SweepFile, cases_of, load_sweep
-from benchmarks.sweep.page import cell, front_of, page, shown_columns
-from benchmarks.sweep.runner import columns, run_sweep
+from benchmarks.check.sides import CheckError, git
+from benchmarks.datasets import open_dataset
+from benchmarks.harness import environment, option_parser
+from benchmarks.sweep.kinds import BenchmarkSweep
 from s2fast.errors import S2FastError
+from s2fast.sweeps.grid import load_sweep
+from s2fast.sweeps.results import check_all, make_folder, run_checked
+from s2fast.sweeps.runner import source_hash
+from s2fast.sweeps.text import terminal_table
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,54 +41,32 @@ def main(argv: Sequence[str]) -> int:
     options.cache.mkdir(parents=True, exist_ok=True)
     failed = 0
     try:
-        for sweep in [load_sweep(path) for path in options.sweep]:
+        sweeps = [load_sweep(path, BenchmarkSweep) for path in options.sweep]
+        for checked in check_all(sweeps, lambda sweep: open_dataset(sweep.data, options.cache)):
             if options.plan:
-                print(sweep.name, *(f"  {case.label}" for case in cases_of(sweep)), sep="\n")
+                print(checked.sweep.name, *(f"  {case.label}" for case in checked.cases), sep="\n")
                 continue
-            failed += show(sweep, options)
+            results = run_checked(
+                checked, make_folder(options.out), lambda text: print(text, file=sys.stderr, flush=True),
+                retry=options.retry, about=revision,
+            )  # fmt: skip
+            failed += results.failed
+            if options.json:
+                print(*map(json.dumps, results.rows), sep="\n")
+                continue
+            print(terminal_table(checked.sweep, results.flat))
+            print(f"{results.stem}.jsonl, {results.stem}.parquet, {results.stem}.html")
     except (S2FastError, CheckError) as error:
         print(f"sweep: {error}", file=sys.stderr)
         return 2
     return 1 if failed else 0
 
 
-def show(sweep: SweepFile, options: argparse.Namespace) -> int:
-    """Run one sweep and write its three files; return the number of failed cases."""
-    options.out.mkdir(parents=True, exist_ok=True)
-    stem = options.out / sweep.name
-    rows = run_sweep(
-        sweep,
-        stem.with_suffix(".jsonl"),
-        options.cache,
-        lambda text: print(text, file=sys.stderr, flush=True),
-        retry=options.retry,
-    )
-    flat = columns(rows)
-    pd.DataFrame(flat).convert_dtypes().to_parquet(stem.with_suffix(".parquet"))
-    stem.with_suffix(".html").write_text(page(sweep, flat), "utf-8")
-    for row in rows if options.json else ():
-        print(json.dumps(row))
-    if not options.json:
-        print(terminal_table(sweep, flat))
-        print(f"{stem}.jsonl, {stem}.parquet, {stem}.html")
-    return sum(row["status"] != "ok" for row in rows)
-
-
-def terminal_table(sweep: SweepFile, rows: Sequence[dict[str, Any]]) -> str:
-    """Format rows as text; a star marks those on the first plot's Pareto front."""
-    best = front_of(rows, sweep.plot[0])
-    names = shown_columns(rows)
-    heads = ["#", *(name.rpartition(".")[2] for name in names), ""]
-    lines = [
-        [
-            str(index + 1),
-            *(cell(row.get(name)) for name in names),
-            row["reason"] or ("* front" if index in best else ""),
-        ]
-        for index, row in enumerate(rows)
-    ]
-    widths = [max(map(len, column)) for column in zip(heads, *lines, strict=True)]
-    # Words are flush left, numbers flush right.
-    sides = ["<" if at in (1, len(heads) - 1) else ">" for at in range(len(heads))]
-    formats = [f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True)]
-    return "\n".join("  ".join(map(str.format, formats, line)).rstrip() for line in [heads, *lines])
+def revision() -> dict[str, Any]:
+    """Report which sources are measured, and where."""
+    try:
+        commit = git("rev-parse", "HEAD")
+        dirty = bool(git("status", "--porcelain", "--", "s2fast", "kernels", "benchmarks"))
+    except CheckError:  # an installed copy has no history
+        commit, dirty = "", None
+    return {"commit": commit, "dirty": dirty, "source": source_hash(), "environment": environment()}

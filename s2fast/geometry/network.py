@@ -24,6 +24,9 @@ _MEDIAN_LENGTH = 1.1774
 _OUTLYING = 3.0
 """A pair is an outlier of the network if its residual exceeds this many robust standard deviations."""
 
+_MOST_SCENES = 300
+"""Maximum number of scenes of which all triangles are computed: 4.5 million."""
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
@@ -124,9 +127,7 @@ def closures(
     scenes: int, query: npt.NDArray[np.intp], train: npt.NDArray[np.intp], shift: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     """Compute the closure errors of triangles of pairs: (scenes,) median over each scene's triangles [m]."""
-    between = np.full((scenes, scenes, 2), math.nan)
-    between[query, train] = shift
-    between[train, query] = -shift
+    between = _between(scenes, query, train, shift)
     median = np.full(scenes, math.nan)
     for scene in range(scenes):
         # Sum of the shifts around the triangle: scene to b, b to c, c to scene.
@@ -135,6 +136,35 @@ def closures(
         if np.isfinite(length).any():
             median[scene] = np.nanmedian(length)
     return median
+
+
+def triangle_gaps(
+    scenes: int, query: npt.NDArray[np.intp], train: npt.NDArray[np.intp], shift: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Compute the closure error of every triangle of pairs: (triangles,) [m], each triangle once.
+
+    Of many scenes, `_MOST_SCENES` evenly spaced ones are used: triangles grow with the cube of the scenes.
+    """
+    used = np.unique(np.linspace(0, scenes - 1, min(scenes, _MOST_SCENES)).astype(np.intp))
+    between = _between(scenes, query, train, shift)[np.ix_(used, used)]
+    found = [np.empty(0)]
+    for scene in range(len(used) - 2):
+        others = between[scene + 1 :, scene + 1 :]
+        own = between[scene, scene + 1 :]
+        gap = (own[:, None] + others - own[None])[np.triu_indices(len(own), 1)]
+        length = np.hypot(gap[:, 0], gap[:, 1])
+        found.append(length[np.isfinite(length)])
+    return np.concatenate(found)
+
+
+def _between(
+    scenes: int, query: npt.NDArray[np.intp], train: npt.NDArray[np.intp], shift: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the shifts as (scenes, scenes, 2), from row to column; NaN without a pair."""
+    between = np.full((scenes, scenes, 2), math.nan)
+    between[query, train] = shift
+    between[train, query] = -shift
+    return between
 
 
 def add_network(scene_ids: Sequence[str], tiles: Sequence[str], pairs: pd.DataFrame) -> pd.DataFrame:

@@ -137,12 +137,18 @@ def _kernels() -> Finding:
 
 
 def _comparisons() -> list[Finding]:
-    """Report how the compiled kernels compare descriptors on this processor."""
-    if not installed("numba"):
-        return []
-    from s2fast_kernels.hamming_top2.paths import PATH
+    """Report how the compiled kernels, and torch, compare descriptors on this machine."""
+    rows = []
+    if installed("numba"):
+        from s2fast_kernels.hamming_top2.paths import PATH
 
-    return [Finding("comparing descriptors", PATH)]
+        rows.append(Finding("comparing descriptors", PATH))
+    if installed("torch"):
+        from s2fast_kernels.hamming_top2.torch_any import default_device, default_product
+
+        device = default_device()
+        rows.append(Finding("the same with torch", f"{default_product(device)} products, device: {device.type}"))
+    return rows
 
 
 def _operation(operation: Operation) -> list[Finding]:

@@ -161,6 +161,14 @@ class _TerminalBar(Bar):
         self._display.update(self._task, pace=f"{rate_text(speed)}{left}" if speed else "")
 
 
+def print_where_seen(text: str) -> None:
+    """Print a line on a terminal, to standard error, and in a notebook; print nothing elsewhere."""
+    if "ipykernel" in sys.modules:
+        print(text, flush=True)  # noqa: T201  below the cell, where standard error would look like a failure
+    elif sys.stderr.isatty():
+        PlainProgress().print_line(text)
+
+
 def progress_for_stderr() -> Progress:
     """Return a progress display for standard error: bars on a terminal, lines elsewhere."""
     return TerminalProgress() if sys.stderr.isatty() else PlainProgress()

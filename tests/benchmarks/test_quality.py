@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.datasets import DataSpec, Truth, load_truth, open_dataset
-from benchmarks.quality import _verdicts, area_under_curve, on_ground, quality
+from benchmarks.datasets import DataSpec, open_dataset
 from s2fast.config import load_config
 from s2fast.errors import InputError
 from s2fast.model import Raster
 from s2fast.pipeline import Job, run_stages
 from s2fast.results import Run
+from s2fast.sweeps.data import Truth, load_truth
+from s2fast.sweeps.quality import _verdicts, area_under_curve, on_ground, quality
 from tests.archives import Archive
 
 pytestmark = pytest.mark.slow
@@ -88,8 +89,8 @@ def test_a_synthetic_set_is_made_once_with_its_truth(tmp_path: Path) -> None:
     data = open_dataset(spec, tmp_path)
     assert len(data.scenes) == 2
     assert data.regions is not None
-    made = data.scenes[0].stat().st_mtime_ns
-    assert open_dataset(spec, tmp_path).scenes[0].stat().st_mtime_ns == made
+    made = Path(data.scenes[0]).stat().st_mtime_ns
+    assert Path(open_dataset(spec, tmp_path).scenes[0]).stat().st_mtime_ns == made
     truth = load_truth(data.truth)
     assert truth is not None
     assert truth.shifts_m is not None
@@ -106,7 +107,7 @@ def test_a_folder_without_truth_and_a_folder_without_scenes(archive: Archive, tm
     assert data.truth is None
     with pytest.raises(InputError, match="contains no scene"):
         open_dataset(DataSpec(kind="folder", folder=str(tmp_path)), tmp_path)
-    with pytest.raises(InputError, match="no data set at"):
+    with pytest.raises(InputError, match="no folder"):
         open_dataset(DataSpec(kind="folder", folder=str(tmp_path / "absent")), tmp_path)
 
 

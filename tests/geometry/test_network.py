@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from s2fast.geometry.network import add_network, closures, solve
+from s2fast.geometry import network as network_module
+from s2fast.geometry.network import add_network, closures, solve, triangle_gaps
 
 Shifts = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -106,3 +107,28 @@ def test_tables_agree_with_the_network() -> None:
     # Scenes of two tiles are no series, and b1 with b2 is not verified.
     np.testing.assert_allclose(pairs["network_residual_m"], [0, 0, 0, np.nan, np.nan], atol=1e-9)
     assert not scenes["disagrees"].any()
+
+
+def test_the_gaps_of_triangles_are_those_of_every_three_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(9)
+    query, train, shift = shifts_of(rng.normal(0, 8, (7, 2)), rng, 0.5)
+    kept = rng.random(len(query)) < 0.8
+    query, train, shift = query[kept], train[kept], shift[kept]
+    known = {(a, b): d for a, b, d in zip(query.tolist(), train.tolist(), shift, strict=True)}
+    wanted = [
+        float(np.hypot(*(known[a, b] + known[b, c] - known[a, c])))
+        for a, b, c in itertools.combinations(range(7), 3)
+        if {(a, b), (b, c), (a, c)} <= set(known)
+    ]
+    assert 0 < len(wanted) < 35
+    np.testing.assert_allclose(triangle_gaps(7, query, train, shift), wanted)
+    # The direction in which a pair is named does not matter.
+    np.testing.assert_allclose(triangle_gaps(7, train, query, -shift), wanted)
+    monkeypatch.setattr(network_module, "_MOST_SCENES", 3)
+    assert len(triangle_gaps(7, query, train, shift)) == ({(0, 3), (3, 6), (0, 6)} <= set(known))
+
+
+@pytest.mark.parametrize("scenes", [0, 1, 2])
+def test_two_scenes_make_no_triangle(scenes: int) -> None:
+    none = np.empty(0, np.intp)
+    assert triangle_gaps(scenes, none, none, np.empty((0, 2))).shape == (0,)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from s2fast.cli import app
 from s2fast.tools import doctor
 from s2fast_kernels import machine
+from s2fast_kernels.hamming_top2 import torch_any
 from s2fast_kernels.hamming_top2.paths import PATH
 from s2fast_kernels.operations import OPERATIONS
 
@@ -71,8 +72,12 @@ def test_every_operation_and_backend_has_a_line() -> None:
         assert operation.called in found[f"{operation.name}: auto"].result
 
 
-def test_the_way_of_comparing_is_named() -> None:
-    assert findings()["comparing descriptors"].result == PATH
+def test_the_ways_of_comparing_are_named() -> None:
+    found = findings()
+    assert found["comparing descriptors"].result == PATH
+    device = torch_any.default_device()
+    product = torch_any.default_product(device)
+    assert found["the same with torch"].result == f"{product} products, device: {device.type}"
 
 
 def test_no_gpu_driver_is_missing_with_a_hint_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,9 @@ from s2fast_kernels.hamming_top2.reference import Top2
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+_NEIGHBOURS = 8
+"""Neighbours searched to resolve a tie; random descriptors rarely have more at one distance."""
+
 
 def hamming_top2(
     query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64], train_offsets: npt.NDArray[np.int64]
@@ -33,21 +36,26 @@ def hamming_top2(
             result.second[:, scene] = distance[:, 1]
             # FAISS does not order neighbours at equal distances.
             tied = distance[:, 0] == distance[:, 1]
-            result.index[:, scene] = np.where(tied, _lowest_row(query, rows, tied, distance[:, 0]), index[:, 0])
+            result.index[:, scene] = index[:, 0]
+            if tied.any():
+                result.index[tied, scene] = _lowest_rows(query[tied], rows, distance[tied, 0])
         else:
             result.index[:, scene] = index[:, 0]
     return result
 
 
-def _lowest_row(
-    query: npt.NDArray[np.uint64],
-    rows: npt.NDArray[np.uint64],
-    tied: npt.NDArray[np.bool_],
-    distance: npt.NDArray[np.int32],
-) -> npt.NDArray[np.int32]:
-    """Return the lowest row at the given distance for tied queries, since FAISS may return any rows of a tie."""
-    first = np.zeros(len(query), np.int32)
-    for row in np.flatnonzero(tied):
-        bits = np.bitwise_count(rows ^ query[row]).sum(axis=1, dtype=np.int32)
-        first[row] = np.argmax(bits == distance[row])
-    return first
+def _lowest_rows(
+    query: npt.NDArray[np.uint64], rows: npt.NDArray[np.uint64], best: npt.NDArray[np.int32]
+) -> npt.NDArray[np.int64]:
+    """Return the lowest row at the distance `best` of every query, since FAISS may return any rows of a tie.
+
+    More neighbours are searched: if the last of them is farther, all rows of the tie are among them.
+    """
+    k = min(_NEIGHBOURS, len(rows))
+    distance, index = faiss.knn_hamming(query.view(np.uint8), rows.view(np.uint8), k, variant="hc")
+    lowest: npt.NDArray[np.int64] = np.where(distance == best[:, None], index, len(rows)).min(axis=1)
+    if k < len(rows):
+        for row in np.flatnonzero(distance[:, -1] == best):
+            bits = np.bitwise_count(rows ^ query[row]).sum(axis=1, dtype=np.int32)
+            lowest[row] = np.argmax(bits == best[row])
+    return lowest

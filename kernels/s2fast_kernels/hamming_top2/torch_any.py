@@ -2,10 +2,15 @@
 
 For a, b in {-1, 1}^512 the product a·b is 512 - 2 * distance. All partial sums are integers of at most 512. int32,
 float32 and float16 (up to 2048) represent them exactly in any order of summation; bfloat16 (up to 256) does not.
+float32 (up to 2^24) even holds two products at once, which halves its work. All types therefore give the same bits, and
+the device decides which is fast.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,7 +21,9 @@ from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, WORDS, To
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-Product = Literal["int8", "half"]
+Product = Literal["int8", "float16", "float32"]
+
+_TYPES: Mapping[Product, torch.dtype] = {"int8": torch.int8, "float16": torch.float16, "float32": torch.float32}
 
 _BITS = 64 * WORDS
 
@@ -27,8 +34,14 @@ _TRAIN_TILE = 2048
 _LEAST_ROWS = 24
 """CUDA's int8 product requires more than 16 rows, and a multiple of 8."""
 
-_NO_KEY = 2**31 - 1
-"""Larger than every ``distance * _TRAIN_TILE + column``."""
+_TRIAL_ROWS = 512
+"""Rows on each side of a trial product, which takes 0.1 s where int8 is slow."""
+
+_NO_KEY = 2**24
+"""Larger than every ``distance * _TRAIN_TILE + column``; exact in float32, as these are."""
+
+_PACKED = 2048
+"""float32 holds two products: with this factor of the second, their sum is exact and either can be read from it."""
 
 
 def default_device() -> torch.device:
@@ -36,36 +49,87 @@ def default_device() -> torch.device:
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
+@cache
 def default_product(device: torch.device) -> Product:
-    """Return the narrowest product type that the device supports: int8 on CUDA, ROCm and CPU, half elsewhere."""
-    return "int8" if device.type in ("cuda", "cpu") else "half"
+    """Return the fastest product of a device.
+
+    CUDA and ROCm have units for int8, other accelerators for float16. On a CPU, int8 or float32 is measured once per
+    process: int8 is fast with VNNI or AMX; without, it may be tens of times slower than float32, where torch uses a
+    plain loop. The processor's features alone do not tell, since the versions and settings of torch and oneDNN decide.
+    """
+    if device.type == "cpu":
+        return min(("int8", "float32"), key=lambda product: _trial_s(device, product))
+    return "int8" if device.type == "cuda" else "float16"
 
 
-def _expand(rows: torch.Tensor, product: Product, least_rows: int = 0) -> torch.Tensor:
+def _trial_s(device: torch.device, product: Product) -> float:
+    """Return the least time of two small products, after one that prepares them [s]."""
+    rows = torch.zeros((_TRIAL_ROWS, _BITS // 8), dtype=torch.uint8, device=device)
+    query, train, space = _signs(rows, product, _LEAST_ROWS), _train_signs(rows, product), _key_space(device, product)
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        _tile_keys(query, train, _TRIAL_ROWS, _TRIAL_ROWS, product, space)
+        times.append(time.perf_counter() - start)
+    return min(times[1:])
+
+
+def _signs(rows: torch.Tensor, product: Product, least_rows: int = 0) -> torch.Tensor:
     """Convert (rows, 64) uint8 to (rows, 512) of ±1, padded with zero rows as the product requires."""
     shifts = torch.arange(8, dtype=torch.uint8, device=rows.device)
     signs = ((rows[:, :, None] >> shifts) & 1).to(torch.int8).mul_(2).sub_(1).reshape(len(rows), _BITS)
     padded = max(least_rows, -(-len(rows) // 8) * 8)
     signs = torch.nn.functional.pad(signs, (0, 0, 0, padded - len(rows)))
-    return signs if product == "int8" else signs.half()
+    return signs.to(_TYPES[product])
 
 
-def _tile_keys(query: torch.Tensor, train: torch.Tensor, rows: int, columns: int, product: Product) -> torch.Tensor:
-    """Compute unique keys ``distance * _TRAIN_TILE + column``, (rows, columns) int32, of two expanded tiles."""
-    dot = torch._int_mm(query, train.T) if product == "int8" else query @ train.T
-    distance = (_BITS - dot[:rows, :columns].to(torch.int32)) >> 1
-    return distance * _TRAIN_TILE + torch.arange(columns, dtype=torch.int32, device=dot.device)
+def _train_signs(rows: torch.Tensor, product: Product) -> torch.Tensor:
+    """Convert the rows of a tile; in float32, each row of the result is one of the first half and one of the second."""
+    signs = _signs(rows, product)
+    if product != "float32":
+        return signs
+    first, second = signs.chunk(2)
+    return first.add(second, alpha=_PACKED)
+
+
+def _key_space(device: torch.device, product: Product) -> torch.Tensor:
+    """Allocate room for the keys of a tile: float32 if that is the product's type, else int32."""
+    dtype = torch.float32 if product == "float32" else torch.int32
+    return torch.empty(_QUERY_TILE * _TRAIN_TILE, dtype=dtype, device=device)
+
+
+def _tile_keys(
+    query: torch.Tensor, train: torch.Tensor, rows: int, columns: int, product: Product, space: torch.Tensor
+) -> torch.Tensor:
+    """Compute unique keys ``distance * _TRAIN_TILE + column``, (rows, columns), of two expanded tiles, in `space`.
+
+    The distance is (512 - product) / 2.
+    """
+    if product == "float32":
+        dots = query[:rows] @ train.T
+        second = (dots / _PACKED).round_()
+        products = [dots.sub_(second, alpha=_PACKED), second]
+    else:
+        dots = torch._int_mm(query, train.T) if product == "int8" else query @ train.T
+        products = [dots[:rows].to(torch.int32)]
+    half = len(train)
+    base = torch.arange(half * len(products), dtype=space.dtype, device=space.device) + _BITS * _TRAIN_TILE // 2
+    keys = space[: rows * len(base)].view(rows, len(base))
+    for part, dot in enumerate(products):
+        at = slice(part * half, (part + 1) * half)
+        torch.sub(base[at], dot, alpha=_TRAIN_TILE // 2, out=keys[:, at])
+    return keys[:, :columns]
 
 
 def _fold(keys: torch.Tensor, start: int, index: torch.Tensor, best: torch.Tensor, second: torch.Tensor) -> None:
     """Merge the two smallest keys of each row of a tile into the (rows,) int32 neighbours found in earlier tiles."""
-    first = keys.amin(dim=1)
-    nearest = first // _TRAIN_TILE
+    first = keys.amin(dim=1).to(torch.int32)
+    nearest, column = first // _TRAIN_TILE, first % _TRAIN_TILE
     # Keys are unique, so this removes only the nearest row, even if others have the same distance.
-    others = keys.masked_fill_(keys == first[:, None], _NO_KEY).amin(dim=1)
+    keys.scatter_(1, column[:, None].to(torch.int64), _NO_KEY)
+    others = keys.amin(dim=1).to(torch.int32)
     runner_up = torch.where(others == _NO_KEY, NO_DISTANCE, others // _TRAIN_TILE)
-    nearer = nearest < best
-    index.copy_(torch.where(nearer, start + first % _TRAIN_TILE, index))
+    index.copy_(torch.where(nearest < best, start + column, index))
     second.copy_(torch.minimum(torch.minimum(second, runner_up), torch.maximum(best, nearest)))
     best.copy_(torch.minimum(best, nearest))
 
@@ -82,7 +146,7 @@ def hamming_top2(
     device = torch.device(device or default_device())
     product = product or default_product(device)
     n, s = len(query), len(train_offsets) - 1
-    result = Top2.empty(n, s)
+    result, space = Top2.empty(n, s), _key_space(device, product)
     for scene in range(s):
         rows = train[train_offsets[scene] : train_offsets[scene + 1]]
         index = torch.full((n,), NO_ROW, dtype=torch.int32, device=device)
@@ -90,12 +154,12 @@ def hamming_top2(
         second = best.clone()
         for start in range(0, len(rows), _TRAIN_TILE):
             train_tile = rows[start : start + _TRAIN_TILE]
-            signs = _expand(_on(device, train_tile), product)
+            signs = _train_signs(_on(device, train_tile), product)
             for first in range(0, n, _QUERY_TILE):
                 at = slice(first, first + _QUERY_TILE)
                 query_tile = query[at]
-                query_signs = _expand(_on(device, query_tile), product, _LEAST_ROWS)
-                keys = _tile_keys(query_signs, signs, len(query_tile), len(train_tile), product)
+                query_signs = _signs(_on(device, query_tile), product, _LEAST_ROWS)
+                keys = _tile_keys(query_signs, signs, len(query_tile), len(train_tile), product, space)
                 _fold(keys, start, index[at], best[at], second[at])
         result.index[:, scene] = index.cpu().numpy()
         result.best[:, scene] = best.cpu().numpy()

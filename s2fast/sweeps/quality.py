@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 import shapely
 
-from benchmarks.datasets import Truth
 from s2fast.model import Raster
 from s2fast.results import Run
+from s2fast.sweeps.data import Truth
 
 TRUE_PX = 2.0
 """A match, or a pair's shift, is true if it lies within this distance of the known displacement [px]."""

@@ -1,0 +1,209 @@
+"""The columns of a sweep's results: which there are, which are shown, and which cases are best at what."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from s2fast.errors import ConfigError
+from s2fast.sweeps.found import Found
+from s2fast.sweeps.grid import SweepFile
+from s2fast.sweeps.quality import Quality
+from s2fast.work.meter import StageCost
+
+FlatRow = dict[str, Any]
+
+_STAGES = ("ingest", "extract", "match", "verify", "report")
+_COUNTS = (
+    "scenes",
+    "pairs",
+    "keypoints",
+    "keypoints",
+    "good_matches",
+    "verified",
+    "null_trials",
+    "null_verified",
+    "comparisons",
+)
+
+KNOWN = (
+    "seconds", "cpu_s", "peak_mb", "above_mb", "took_s", "problems",
+    *(f"found.{field.name}" for field in fields(Found)),
+    *(f"quality.{field.name}" for field in fields(Quality)),
+    *(f"counts.{name}" for name in _COUNTS),
+    *(f"stages.{stage}.{field.name}" for stage in _STAGES for field in fields(StageCost)),
+)  # fmt: skip
+"""Numbers that a run may have; plots may use them, and ``set.`` with a setting."""
+
+NOISE = 0.1
+"""Seconds and memory of equal cases differ by up to this share on a shared machine: smaller ones tell nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A column of the table."""
+
+    name: str
+    """The column that is compared."""
+    title: str
+    """Its title."""
+    brief: str
+    """Its title where there is little room."""
+    meaning: str
+    """What it means, in one sentence."""
+    better: int = 0
+    """1: more is better; -1: less is better; 0: neither."""
+    noise: float = 0.0
+    """Relative difference that is no difference."""
+    text: Callable[[FlatRow], str] | None = None
+    """Formats the cell; None: the number."""
+    basis: str = ""
+    """The column that counts what the value rests on; cases with less than half of the most are not compared."""
+
+    def cell(self, row: FlatRow) -> str:
+        """Return the text of a cell; empty where there is no value."""
+        value = row.get(self.name)
+        return "" if _missing(value) else self.text(row) if self.text else cell(value)
+
+
+def cell(value: Any) -> str:
+    """Format a value for a table."""
+    if _missing(value):
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _verified(row: FlatRow) -> str:
+    verified, pairs = (cell(row[f"found.{name}"]) for name in ("verified_pairs", "pairs_with_ground"))
+    return f"{verified} of {pairs}, {row['found.verified_pct']:.3g} %"
+
+
+def _nulls(row: FlatRow) -> str:
+    low, high = (f"{row[f'found.null_{end}_pct']:.2g}" for end in ("low", "high"))
+    interval = f"{low} to {high} %" if row["found.null_verified"] else f"≤ {high} %"
+    return f"{cell(row['found.null_verified'])} of {cell(row['found.null_trials'])} ({interval})"
+
+
+def _closure(row: FlatRow) -> str:
+    return f"{row['found.closure_m']:.3g}, {row['found.closure_95_m']:.3g} ({cell(row['found.triples'])})"
+
+
+SHOWN = (
+    Shown("seconds", "seconds", "seconds", "Wall time of all stages, measured once.", -1, NOISE,
+          lambda row: f"{row['seconds']:.3g}"),
+    Shown("peak_mb", "peak MB", "MB", "Largest memory of the processes.", -1, NOISE,
+          lambda row: f"{row['peak_mb']:,.0f}"),
+    Shown("counts.keypoints", "keypoints", "keypoints", "Keypoints of all scenes."),
+    Shown("found.good_matches", "good matches", "good", "Matches that pass the ratio test, of all pairs."),
+    Shown("found.verified_pairs", "verified pairs", "verified",
+          "Pairs whose matches agree on a shift, of the pairs whose scenes share clear ground.", 1, 0, _verified),
+    Shown("found.null_pct", "verified nulls", "nulls",
+          "Trials at wrong offsets that were verified: each is an error. In brackets the 95 % confidence interval "
+          "of their rate.", -1, 0, _nulls),
+    Shown("found.stated_error_m", "stated error [m]", "error m",
+          "Median standard error of the verified pairs' shifts, as they state it themselves.", -1, 0.02,
+          basis="found.verified_pairs"),
+    Shown("found.closure_m", "closure [m]: median, 95 % (triples)", "closure m",
+          "For every three scenes a, b, c of a tile whose pairs are verified: the shifts from a to b, b to c and c to "
+          "a must add up to nothing; this is the length of what they add up to. Its median is about twice the stated "
+          "error if that is right.", -1, NOISE, _closure, basis="found.triples"),
+    Shown("found.agreeing_pct", "scenes in agreement [%]", "agree %",
+          "Scenes whose shifts agree with the other scenes of their tile.", 1),
+    Shown("problems", "scenes left out", "left out", "Scenes that could not be used."),
+    Shown("quality.true_matches", "true matches", "true", "Matches at the true displacement.", 1),
+    Shown("quality.precision_pct", "precision [%]", "precision", "Share of the true ones among all matches kept.", 1),
+    Shown("quality.verified_pairs", "rightly verified", "right", "Pairs verified with the true shift.", 1),
+    Shown("quality.false_verifications", "wrongly verified", "wrong",
+          "Pairs verified with a wrong shift, or without common ground.", -1),
+    Shown("quality.shift_error_px", "true error [px]", "true px",
+          "Median distance of the verified shifts from the truth.", -1, 0.02),
+)  # fmt: skip
+"""Columns of the table, in order; those that no row has are left out."""
+
+_SPARE = ("problems",)
+"""Columns that are left out as well if all their values are 0."""
+
+
+def shown_columns(rows: Sequence[FlatRow]) -> list[Shown]:
+    """Return the columns of a table: those that any row has, and after them other columns named quality."""
+    named = {column.name for column in SHOWN}
+    others = dict.fromkeys(name for row in rows for name in row if name.startswith("quality.") and name not in named)
+    known = {f"quality.{field.name}" for field in fields(Quality)}
+    candidates = [
+        *SHOWN,
+        *(
+            Shown(name, name.removeprefix("quality."), name.removeprefix("quality."), "")
+            for name in others
+            if name not in known
+        ),
+    ]
+
+    def used(column: Shown) -> bool:
+        values = [row.get(column.name) for row in rows if not _missing(row.get(column.name))]
+        return any(values) if column.name in _SPARE else bool(values)
+
+    return [column for column in candidates if used(column)]
+
+
+def best_of(rows: Sequence[FlatRow], column: Shown) -> set[int]:
+    """Return the indices of the cases that no other surpasses by more than noise in a column; empty if that is all."""
+    values = {at: float(row[column.name]) for at, row in enumerate(rows) if not _missing(row.get(column.name))}
+    bases = {at: float(rows[at].get(column.basis) or 0) for at in values}
+    values = {at: value for at, value in values.items() if bases[at] >= max(bases.values()) / 2}
+    if not column.better or not values:
+        return set()
+    top = max(column.better * value for value in values.values())
+    best = {at for at, value in values.items() if top - column.better * value <= column.noise * abs(top)}
+    return set() if len(best) == len(bases) > 1 else best
+
+
+def best_lines(rows: Sequence[FlatRow]) -> list[tuple[str, str]]:
+    """Return what the cases are best at, as title and text: the best value, and the cases by number and label.
+
+    Columns in which all cases are equal come last, together.
+    """
+    found, equal = [], []
+    for column in shown_columns(rows):
+        best = sorted(best_of(rows, column))
+        values = [at for at, row in enumerate(rows) if not _missing(row.get(column.name))]
+        if not column.better or len(values) < 2:
+            continue
+        if not best:
+            equal.append(f"{column.title}: {column.cell(rows[values[0]])}")
+            continue
+        top = max(best, key=lambda at: column.better * float(rows[at][column.name]))
+        named = [f"#{at + 1} {rows[at]['label']}" for at in [top, *(at for at in best if at != top)]]
+        more = f"; and {len(best) - 3} more" if len(best) > 3 else ""
+        found.append((column.title, f"{column.cell(rows[top])}: {'; '.join(named[:3])}{more}"))
+    return [*found, *([("all about equal", "; ".join(equal))] if equal else [])]
+
+
+def check_plots(sweep: SweepFile) -> None:
+    """Raise ConfigError if a plot names a column that no case can have; name the nearest ones."""
+    settings = {key for grid in sweep.grid for key in grid} | {key for case in sweep.case for key in case}
+    known = [*KNOWN, *sweep.extra_columns, *(f"set.{key}" for key in sorted(settings))]
+    for number, plot in enumerate(sweep.plot, 1):
+        for axis in ("cost", "gain"):
+            name = getattr(plot, axis)
+            if name not in known:
+                raise ConfigError(
+                    f"sweep {sweep.name}, plot {number}: {axis} = {name!r} is no column; {_nearest(name, known)}"
+                )
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    ends = {column.rpartition(".")[2]: column for column in reversed(known)}
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    close += [ends[end] for end in difflib.get_close_matches(name.rpartition(".")[2], list(ends), n=3, cutoff=0.5)]
+    if not close:
+        return 'columns are seconds, peak_mb, found.verified_pairs, ...: see "Sweeps" in README.md'
+    return f"the nearest are {', '.join(dict.fromkeys(close))}"

@@ -1,0 +1,136 @@
+"""The scenes of a sweep, and their true displacements if they are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from s2fast.errors import InputError
+
+REGIONS = ("regions.geojson", "deforestation_labels.geojson")
+"""File names of polygons in a data set's folder."""
+
+TRUTH = "truth.json"
+"""File name of the true displacements in a folder of scenes; `s2fast synth` writes one."""
+
+
+class DataSpec(BaseModel):
+    """The section ``[data]`` of a sweep's file; ``--scenes`` and ``--regions`` replace it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    KINDS: ClassVar[tuple[str, ...]] = ("folder",)
+    """Values of `kind`."""
+
+    kind: str = "folder"
+    """folder: scenes in a folder."""
+    folder: str = ""
+    """The folder, relative to the sweep's file; a truth.json in it holds the true displacements."""
+    pattern: list[str] = []
+    """Glob patterns of the files to use; empty: all scenes in the folder."""
+    with_regions: bool = True
+    """False: do not use the polygons in the folder (regions.geojson)."""
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind not in cls.KINDS:
+            raise ValueError(f"unknown kind {kind!r}; known: {', '.join(cls.KINDS)}")
+        return kind
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """The inputs of every case of a sweep."""
+
+    scenes: Sequence[str]
+    """Folders, files or addresses of scenes."""
+    regions: str | None = None
+    """Polygons; None: whole scenes."""
+    truth: str | None = None
+    """A truth.json, or a folder of scenes whose displacements are all 0; None: unknown."""
+
+
+def dataset_of(spec: DataSpec, scenes: Sequence[str] = (), regions: str | None = None) -> Dataset:
+    """Return the inputs of a sweep.
+
+    Parameters
+    ----------
+    spec
+        The section ``[data]`` of the sweep's file.
+    scenes, regions
+        As given by the user; with scenes, `spec` is not used.
+
+    Raises
+    ------
+    InputError
+        There are no scenes, or the folder does not exist.
+    """
+    if scenes:
+        beside = [Path(place, TRUTH) for place in scenes] if len(scenes) == 1 else []
+        return Dataset(list(scenes), regions, next((str(path) for path in beside if path.is_file()), None))
+    if not spec.folder:
+        raise InputError('no scenes given: name a folder with --scenes, or as folder = "..." in the sweep\'s [data]')
+    folder = Path(spec.folder)
+    if not folder.is_dir():
+        raise InputError(f"no folder {folder}: name the folder of the scenes with --scenes, or in the sweep's [data]")
+    return in_folder(folder, spec, regions)
+
+
+def in_folder(folder: Path, spec: DataSpec, regions: str | None = None) -> Dataset:
+    """Return the scenes in a folder, with the polygons and the truth beside them."""
+    found = sorted({path for pattern in spec.pattern for path in folder.glob(pattern)})
+    if spec.pattern and not found:
+        raise InputError(f"{folder} contains no scene that matches {', '.join(spec.pattern)}")
+    own = next((str(folder / name) for name in REGIONS if (folder / name).exists()), None)
+    truth = folder / TRUTH
+    return Dataset(
+        [str(path) for path in found] or [str(folder)],
+        regions or (own if spec.with_regions else None),
+        str(truth) if truth.exists() else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The true displacements of the scenes."""
+
+    shifts_m: Mapping[str, tuple[float, float]] | None
+    """By scene id: position of the ground in the scene minus its true position, east and north [m]; None: all 0."""
+
+    def shift_m(self, query: str, train: str) -> tuple[float, float]:
+        """Return the displacement of a pair, train minus query, east and north [m]."""
+        if self.shifts_m is None:
+            return 0.0, 0.0
+        (east, north), (to_east, to_north) = self.shifts_m[query], self.shifts_m[train]
+        return to_east - east, to_north - north
+
+
+def load_truth(source: Path | str) -> Truth:
+    """Read the true displacements that `Dataset.truth` names.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or is no truth.json.
+    """
+    if Path(source).is_dir():
+        return Truth(None)
+    try:
+        content: dict[str, Any] = json.loads(Path(source).read_text("utf-8"))
+        shifts = {
+            scene["scene_id"]: (float(scene["shift_m"][0]), float(scene["shift_m"][1])) for scene in content["scenes"]
+        }
+    except OSError as error:
+        raise InputError(f"cannot read the true displacements {source}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise InputError(
+            f'{source} must hold {{"scenes": [{{"scene_id": ..., "shift_m": [east, north]}}, ...]}}: '
+            "correct or remove it"
+        ) from error
+    return Truth(shifts)

@@ -1,0 +1,285 @@
+"""Sweeps that run: shared stages, failures as rows, resuming after any stop, and one line for every wrong input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import s2fast
+from s2fast import cli
+from s2fast.errors import InputError
+from s2fast.pipeline import STAGES
+from s2fast.sweeps import runner
+from s2fast.sweeps.columns import KNOWN, shown_columns
+from s2fast.sweeps.results import load_all, run_checked
+from tests.archives import ORIGINS, Archive, safe_path, textured, write_archive, write_scene
+
+pytestmark = pytest.mark.slow
+
+GRID = """
+base.regions.mode = "none"
+base.matching.mode = "exhaustive"
+[[grid]]
+matching.ratio = [0.8, 0.9]
+"""
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["s2fast", "sweep", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return int(caught.value.code or 0)
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(GRID)
+    return path
+
+
+def test_a_sweep_shares_stages_goes_on_and_notes_failures(
+    archive: Archive, sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checked,) = load_all([sweep_file], [str(archive.scenes)])
+    path, messages = tmp_path / "rows.jsonl", []
+    first, second = runner.run_sweep(checked, path, messages.append)
+    assert (first["status"], second["status"]) == ("ok", "ok")
+    # The second case found the first one's features, and is charged with what they cost.
+    assert {name for name, stage in second["stages"].items() if stage["shared"]} == {"ingest", "extract"}
+    # Pairs are verified while they are matched.
+    assert set(second["stages"]) == set(STAGES) - {"verify"}
+    assert second["stages"]["extract"]["seconds"] == first["stages"]["extract"]["seconds"] > 0
+    assert second["found"]["good_matches"] > first["found"]["good_matches"] > 0
+    assert first["counts"]["comparisons"] == second["counts"]["comparisons"] > 0
+    assert first["peak_mb"] > 50
+    assert {"version", "source", "config", "data", "environment", "took_s"} <= set(first)
+    assert "2 cases, 0 done before; roughly" in messages[0]
+    assert messages[-1].startswith("2 of 2, ")
+    assert not (tmp_path / "rows.work").exists()
+
+    # Stopped after the first case, in the middle of the next one's line: that case runs again.
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text(lines[0] + lines[1][:100])
+    ran: list[dict[str, Any]] = []
+
+    def no_answer(_module: str, job: dict[str, Any], _limit_s: float) -> tuple[dict[str, Any], str]:
+        ran.append(job)
+        return {}, "no reason"
+
+    monkeypatch.setattr(runner, "run_alone", no_answer)
+    again = runner.run_sweep(checked, path, messages.append)
+    assert again[0] == first
+    assert (again[1]["status"], again[1]["reason"], again[1]["seconds"]) == ("failed", "no reason", None)
+    assert len(ran) == 1
+    runner.run_sweep(checked, path, messages.append)
+    assert len(ran) == 1
+    runner.run_sweep(checked, path, messages.append, retry=True)
+    assert len(ran) == 2
+    # Other sources are another case.
+    monkeypatch.setattr(runner, "source_hash", lambda: "other")
+    runner.run_sweep(checked, path, messages.append)
+    assert len(ran) == 4
+
+
+def test_a_changed_scene_is_another_case(sweep_file: Path, tmp_path: Path) -> None:
+    scenes = write_archive(tmp_path / "archive").scenes
+    (before,) = load_all([sweep_file], [str(scenes)])
+    (same,) = load_all([sweep_file], [str(scenes)])
+    file = next(scenes.rglob("*_TCI.jp2"))
+    os.utime(file, ns=(0, 0))
+    (after,) = load_all([sweep_file], [str(scenes)])
+    assert before.identity == same.identity != after.identity
+
+
+def test_a_case_that_takes_too_long_or_is_killed_is_a_row_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, body in {
+        "sleeps": "import time\ntime.sleep(60)", "dies": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+        "fails": "raise ValueError('no\\nreason')", "exits": "import sys\nsys.exit(1)",
+    }.items():  # fmt: skip
+        (tmp_path / f"{name}.py").write_text("def main():\n" + "\n".join(f"    {line}" for line in body.split("\n")))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert runner.run_alone("sleeps", {}, 0.5) == ({}, "took longer than 0 s and was killed")
+    assert runner.run_alone("dies", {}, 30) == ({}, "killed by signal 9: out of memory, most likely")
+    assert runner.run_alone("fails", {}, 30) == ({}, "reason")
+    assert runner.run_alone("exits", {}, 30) == ({}, "exit code 1")
+
+
+def test_two_sweeps_do_not_write_one_file(archive: Archive, sweep_file: Path, tmp_path: Path) -> None:
+    (checked,) = load_all([sweep_file], [str(archive.scenes)])
+    with runner._only_writer(tmp_path / "rows.jsonl"), pytest.raises(InputError, match="another sweep is writing"):
+        runner.run_sweep(checked, tmp_path / "rows.jsonl", print)
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """The rows without what differs between runs of one case."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{name: row[name] for name in ("case", "label", "status", "config", "found", "counts")} for row in rows]
+
+
+def started(sweep_file: Path, scenes: Path, out: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "s2fast.cli", "sweep", sweep_file, "--scenes", scenes, "--out", out]
+    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def children_in(folder: Path) -> list[str]:
+    """The processes that have a file in a folder open."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                links = [str(link.readlink()) for link in (process / "fd").iterdir()]
+            except OSError:
+                continue
+            found += [process.name for link in links if link.startswith(str(folder))]
+    return found
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_sweep_continues_with_equal_rows(
+    archive: Archive, sweep_file: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    running = started(sweep_file, archive.scenes, out)
+    rows = out / "mine.jsonl"
+    wait_for(lambda: rows.exists() and rows.read_text().count("\n") == 1)
+    wait_for(lambda: list((out / "mine.work").glob("*/run.json")))
+    running.send_signal(how)
+    _, errors = running.communicate(timeout=20)
+    assert "Traceback" not in errors
+    if how == signal.SIGINT:
+        assert running.returncode == 130
+        assert errors.splitlines()[-1] == (
+            f"s2fast: stopped; the finished cases are kept in {rows}; the same command continues from there"
+        )
+        assert not (out / "mine.work").exists()
+    wait_for(lambda: not children_in(out))
+    for folder in (out, whole):
+        again = started(sweep_file, archive.scenes, folder)
+        assert again.wait(120) == 0, again.communicate()
+        again.communicate()
+    assert rows_of(rows) == rows_of(whole / "mine.jsonl")
+    assert sorted(path.name for path in out.iterdir()) == ["mine.html", "mine.jsonl", "mine.parquet"]
+
+
+def test_the_table_needs_no_truth_and_no_column_is_empty(
+    archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = tmp_path / "scenes"
+    ground = textured(np.random.default_rng(3), (512, 512)).astype(np.float32)
+    for number in range(4):
+        noise = np.random.default_rng(number).normal(0, 4, ground.shape)
+        pixels = np.clip(ground + noise, 1, 255).astype(np.uint8)
+        write_scene(safe_path(scenes, "36UXA", f"2019042{number}T083601"), pixels, ORIGINS["36UXA"])
+    path = tmp_path / "mine.toml"
+    path.write_text("[[grid]]\nfeatures.max_per_scene = [2000, 100]")
+    assert command(monkeypatch, path, "--scenes", scenes, "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[0].split()[:3] == ["#", "case", "seconds"]
+    assert "6 of 6, 100 %" in printed.out
+    assert printed.out.splitlines()[-1].startswith(f"{tmp_path / 'out' / 'mine'}.html")
+    frame = pd.read_parquet(tmp_path / "out" / "mine.parquet")
+    rows = frame.astype(object).to_dict("records")
+    shown = {column.name for column in shown_columns(rows)}
+    assert {
+        "seconds", "peak_mb", "counts.keypoints", "found.good_matches", "found.verified_pairs", "found.null_pct",
+        "found.stated_error_m", "found.closure_m", "found.agreeing_pct",
+    } == shown  # fmt: skip
+    assert all(not frame[name].isna().any() for name in shown)
+    assert frame["found.triples"].tolist() == [4, 4]
+    assert (frame["found.closure_m"].astype(float) <= frame["found.closure_95_m"].astype(float)).all()
+    # Fewer keypoints say less about the shift, and the table shows it.
+    assert frame["found.stated_error_m"][1] > frame["found.stated_error_m"][0]
+    assert {name for name in frame if name.startswith(("found.", "counts."))} <= set(KNOWN)
+    # From Python, the same rows without running anything again.
+    lines: list[str] = []
+    again = s2fast.sweep(path, scenes=scenes, out=tmp_path / "out", report=lines.append)
+    assert again["case"].tolist() == frame["case"].tolist()
+    assert lines == ["mine: 2 cases, 2 done before"]
+
+
+def test_a_truth_beside_the_scenes_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scenes = write_archive(tmp_path).scenes
+    (checked,) = load_all([{}], [str(scenes)])
+    names = sorted({Path(place).name for place in map(str, scenes.rglob("*_TCI.jp2"))})
+    ids = [f"S2A_{name[7:22]}_T{name[1:6]}" for name in names]
+    assert checked.dataset.truth is None
+    (scenes / "truth.json").write_text(json.dumps({"scenes": [{"scene_id": name, "shift_m": [0, 0]} for name in ids]}))
+    (checked,) = load_all([{"grid": [{"matching.ratio": [0.9]}]}], [str(scenes)])
+    (row,) = run_checked(checked, tmp_path, print).rows
+    assert row["quality"]["false_verifications"] == 0
+    assert row["quality"]["verified_pairs"] == row["found"]["verified_pairs"] > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "scenes", "told"),
+    [
+        (GRID, "", "no scenes given: name a folder with --scenes"),
+        (GRID, "absent", "absent"),
+        ("[data]\nfolder = 'gone'", "", "no folder {folder}/gone"),
+        (GRID, "one", "needs two scenes or more, got 1"),
+        (GRID, "apart", "no two of the 2 scenes show common ground"),
+        ("[[grid]]\nmatching.ration = [1]", "scenes", "did you mean 'matching.ratio'?"),
+        ("[[grid]]\nfeatures.threshold = [-1]", "scenes", "features.threshold = -1: input should be greater than 0"),
+        ("[[plot]]\ncost = 'second'", "scenes", "cost = 'second' is no column; the nearest are seconds"),
+        ("[[case]]\nmatching.pairs = 'file'\nmatching.pairs_file = 'no.csv'", "scenes", "cannot read {folder}/no.csv"),
+        (GRID, "false", "{folder}/false/truth.json must hold"),
+        (GRID, "lacking", "{folder}/lacking/truth.json has no displacement of"),
+    ],
+)
+@pytest.mark.parametrize("plan", [(), ("--plan",)])
+def test_a_wrong_input_is_one_line_before_the_first_case(
+    text: str,
+    scenes: str,
+    told: str,
+    plan: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pixels = textured(np.random.default_rng(0), (64, 64))
+    places = {"one": [0], "apart": [0, 200_000], "scenes": [0, 0], "false": [0, 0], "lacking": [0, 0]}.get(scenes, [])
+    for number, away in enumerate(places):
+        write_scene(tmp_path / scenes / f"{number}.tif", pixels, (600_000.0 + away, 5_600_040.0))
+    if scenes in ("false", "lacking"):
+        (tmp_path / scenes / "truth.json").write_text({"false": "[]", "lacking": '{"scenes": []}'}[scenes])
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    given = ("--scenes", tmp_path / scenes) if scenes else ()
+    assert command(monkeypatch, file, *given, "--out", tmp_path / "out", *plan) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("s2fast: error: ")
+    assert told.format(folder=tmp_path) in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_lists_the_cases_and_their_time(
+    archive: Archive,
+    sweep_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(monkeypatch, sweep_file, "--scenes", archive.scenes, "--out", tmp_path / "out", "--plan") == 0
+    head, *cases = capsys.readouterr().out.splitlines()
+    assert head.startswith("mine: 2 cases; roughly ")
+    assert cases == ["  ratio 0.8", "  ratio 0.9"]
+    assert not (tmp_path / "out").exists()
