@@ -94,7 +94,7 @@ def begin(
 
 
 class Format(StrEnum):
-    """Output formats of `s2fast pairs`."""
+    """Output formats of `s2fast pairs` and `s2fast scenes`."""
 
     TABLE = "table"
     CSV = "csv"
@@ -282,6 +282,20 @@ def pairs(
         run.pairs(), min_similarity=min_similarity, max_similarity=max_similarity, verified=verified, tile=tile
     )
     print_pairs(selected, format.value)
+    _warn(run.record.history.warnings)
+
+
+@app.command(epilog="Example: s2fast scenes OUT --format csv")
+def scenes(
+    out: RunFolderPath,
+    format: Annotated[Format, typer.Option(help="Output format")] = Format.TABLE,  # noqa: A002  the option's name
+) -> None:
+    """List scenes with their offsets, errors and verdicts, and how to move each to correct it."""
+    from s2fast.report.listing import print_scenes
+    from s2fast.results import Run
+
+    run = Run(out)
+    print_scenes(run.scenes(), format.value)
     _warn(run.record.history.warnings)
 
 
