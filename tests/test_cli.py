@@ -64,7 +64,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [*cli.STAGE_COMMANDS, "pairs", "scenes", "check", "show", "displacement", "synth", "demo", "doctor"],
+    [*cli.STAGE_COMMANDS, "pairs", "scenes", "align", "check", "show", "displacement", "synth", "demo", "doctor"],
 )
 def test_every_command_has_help_with_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
