@@ -273,3 +273,35 @@ def test_an_interrupted_call_leaves_no_half_file(
     moved.run.align(tmp_path, form=form)
     assert not dead.exists()
     assert alive.exists()
+
+
+@pytest.mark.parametrize("form", ["vrt", "resampled"])
+def test_other_bands_move_with_their_scene(moved: Moved, tmp_path: Path, form: str) -> None:
+    days = [*DAYS][1:]
+    classes = np.random.default_rng(1).choice(np.array([0, 4, 9], np.uint8), (SIDE // 2, SIDE // 2))
+    added = [moved.source(day).with_name(f"T{TILE}_{day}T083601_SCL.jp2") for day in days]
+    try:
+        for path in added:
+            # GDAL opens by content: a GeoTIFF under the name that the product would have.
+            with rasterio.open(
+                path, "w", driver="GTiff", width=SIDE // 2, height=SIDE // 2, count=1, dtype="uint8", crs=UTM36,
+                transform=from_origin(*ORIGINS[TILE], 2 * PIXEL_M, 2 * PIXEL_M),
+            ) as dataset:  # fmt: skip
+                dataset.write(classes, 1)
+        table = moved.run.align(tmp_path, form=form, bands=["tci", "SCL"]).set_index("scene_id")
+    finally:
+        for path in added:
+            path.unlink()
+    assert "no SCL in the product of" in table.loc[scene_id("20190427"), "reason"]
+    assert table["aligned"].sum() == len(days)
+    suffix = ".vrt" if form == "vrt" else ".tif"
+    for day in days:
+        names = [f"{scene_id(day)}_{band}{suffix}" for band in ("TCI", "SCL")]
+        assert table.loc[scene_id(day), "files"] == " ".join(names)
+        with rasterio.open(tmp_path / names[0]) as image, rasterio.open(tmp_path / names[1]) as mask:
+            assert mask.res == (20, 20)
+            assert mask.shape == (SIDE // 2, SIDE // 2)
+            assert (mask.transform.c, mask.transform.f) == (image.transform.c, image.transform.f)
+            if form == "resampled":
+                assert set(np.unique(mask.read())) == {0, 4, 9}
+                assert (image.transform.c, image.transform.f) == ORIGINS[TILE]
