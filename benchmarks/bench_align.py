@@ -2,10 +2,9 @@
 
     python -m benchmarks align [--size PX] [--dates N] [--data DIR] [--keep DIR] [--json]
 
-Prints one line for a synthetic series with known shifts, and one for the real scenes of DIR: the geotransform of each
-is falsified by a known random shift, the scenes are aligned, and the aligned ones are matched again. Lengths are in
-pixels of the scenes. An offset is known relative to its tile's other scenes only, so a tile's truth is relative to its
-median.
+Prints one line for a synthetic series and one for the real scenes of DIR. The geotransform of each scene is falsified
+by a known random shift, and the scenes are aligned; the real ones are then matched again. Lengths are in pixels of the
+scenes. An offset is known relative to its tile's other scenes only, so a tile's truth is relative to its median.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ from s2fast.results import Run
 from s2fast.synth import synth
 
 _MOST_PX = 2.0
-"""Greatest length of a false shift: two of them differ by less than the search radius of 5 px."""
+"""Greatest false shift: along each axis of a synthetic scene; of a real scene its length, so that two of them differ by
+less than the search radius of 5 px."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,10 +58,15 @@ def main(argv: Sequence[str]) -> int:
 
 
 def synthetic(folder: Path, size: int, dates: int, seed: int) -> dict[str, Any]:
-    """Align a synthetic series, and compare with its true shifts."""
+    """Align a synthetic series whose geotransforms are shifted as well, and compare with its true shifts."""
     truth = json.loads(synth(folder / "synth", size=size, dates=dates, seed=seed).read_text("utf-8"))
-    shifts = {scene["scene_id"]: scene["shift_m"] for scene in truth["scenes"]}
-    run = s2fast.run(scenes=folder / "synth", regions=None, out=folder / "synth_out")
+    rng, shifts = np.random.default_rng(seed), {}
+    for scene in truth["scenes"]:
+        way = complex(*rng.uniform(-_MOST_PX, _MOST_PX, 2))
+        path = Path(scene["path"])
+        pixel_m = _falsify(folder / "synth" / path, folder / "synth_false" / path.with_suffix(".tif"), way)
+        shifts[scene["scene_id"]] = np.add(scene["shift_m"], [way.real * pixel_m, way.imag * pixel_m])
+    run = s2fast.run(scenes=folder / "synth_false", out=folder / "synth_out")
     table = run.align(folder / "synth_aligned")
     return compared(table, shifts, truth["pixel_m"]) | _same_pixels(run, folder / "synth_aligned", table)
 
