@@ -77,7 +77,7 @@ def corrected_transform(grid: PixelGrid, offset_m: tuple[float, float]) -> Affin
     Examples
     --------
     >>> grid = PixelGrid("EPSG:32636", (10, 0, 500000, 0, -10, 900000), (512, 256))
-    >>> corrected_transform(grid, (2.5, -1.0))[2::3]
+    >>> corrected_transform(grid, (2.5, -1.0))[2:6:3]
     (499997.5, 900001.0)
     """
     a, b, c, d, e, f = grid.transform
