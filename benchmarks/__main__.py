@@ -18,6 +18,7 @@ COMMANDS = {
     ),
     "reading": ("benchmarks.bench_reading", "whole scenes as grey: stored luma against weighted bands"),
     "quality": ("benchmarks.bench_quality", "verdicts and shifts against the truth, and false positives"),
+    "align": ("benchmarks.bench_align", "what is left of known offsets after alignment, synthetic and real"),
     "fuzz": ("benchmarks.fuzz", "damaged inputs of every kind: no traceback, no crash, no hang"),
     "traps": ("benchmarks.traps.command", "verification in cases in which it has failed before"),
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),

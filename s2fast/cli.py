@@ -97,7 +97,7 @@ def begin(
 
 
 class Format(StrEnum):
-    """Output formats of `s2fast pairs`."""
+    """Output formats of `s2fast pairs` and `s2fast scenes`."""
 
     TABLE = "table"
     CSV = "csv"
@@ -324,6 +324,58 @@ def pairs(
     )
     print_pairs(selected, format.value)
     _warn(run.record.history.warnings)
+
+
+@app.command(epilog="Example: s2fast scenes OUT --format csv")
+def scenes(
+    out: RunFolderPath,
+    format: Annotated[Format, typer.Option(help="Output format")] = Format.TABLE,  # noqa: A002  the option's name
+) -> None:
+    """List scenes with their offsets, errors and verdicts, and how to move each to correct it."""
+    from s2fast.report.listing import print_scenes
+    from s2fast.results import Run
+
+    run = Run(out)
+    print_scenes(run.scenes(), format.value)
+    _warn(run.record.history.warnings)
+
+
+@app.command(epilog="Example: s2fast align OUT --to ALIGNED --bands B02,B03,B04,SCL")
+def align(
+    out: RunFolderPath,
+    to: Annotated[str, typer.Option("--to", metavar="DIR", help="Folder for the corrected rasters")],
+    form: Annotated[
+        str,
+        typer.Option("--as", metavar="vrt|cog|resampled", help="Corrected georeferencing, or resampled to one grid"),
+    ] = "vrt",
+    reference: Annotated[
+        str, typer.Option(metavar="median|SCENE", help="Median of each tile's scenes, or a scene that stays as it is")
+    ] = "median",
+    bands: Annotated[
+        str, typer.Option(metavar="NAME,NAME|all", help="Rasters of the product; default: the one that was matched")
+    ] = "",
+    resampling: Annotated[
+        str, typer.Option(metavar="bilinear|cubic|lanczos", help="For resampled images; masks take the nearest pixel")
+    ] = "bilinear",
+    max_error: Annotated[
+        float | None, typer.Option(metavar="METRES", min=0, help="Largest error of an offset; default: 0.1 pixels")
+    ] = None,
+) -> None:
+    """Write every scene whose offset can be relied on with the offset removed."""
+    from s2fast.results import Run
+    from s2fast.work.progress import progress_for_stderr
+
+    names = [name for name in bands.split(",") if name]
+    done = Run(out).align(
+        to, form=form, reference=reference, bands=names, resampling=resampling, max_error_m=max_error,
+        progress=progress_for_stderr(),
+    )  # fmt: skip
+    left_out = done[~done["aligned"]]
+    typer.echo(f"{len(done) - len(left_out)} of {len(done)} scenes aligned: {to.rstrip('/')}/alignment.csv")
+    for scene_id, reason in zip(left_out["scene_id"], left_out["reason"], strict=True):
+        _print_line(f"s2fast: left out: {scene_id}: {reason}", err=True)
+    if len(left_out):
+        raise typer.Exit(EXIT_SCENES_SKIPPED)
 
 
 @app.command(epilog="Example: s2fast check OUT")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from s2fast.report.picture import View
+    from s2fast.work.progress import Progress
 
 
 class Run:
@@ -112,6 +114,49 @@ class Run:
 
         query, train = self._pair(first, second)[["query", "train"]]
         return displacement_raster(self.folder, query, train, cell_m)
+
+    def align(
+        self,
+        to: Path | str,
+        *,
+        form: str = "vrt",
+        reference: str = "median",
+        bands: Sequence[str] = (),
+        resampling: str = "bilinear",
+        max_error_m: float | None = None,
+        progress: Progress | None = None,
+    ) -> pd.DataFrame:
+        """Write corrected rasters of every scene whose offset can be relied on; see docs/align.md.
+
+        Parameters
+        ----------
+        to
+            Output folder on disk.
+        form
+            ``vrt``: corrected georeferencing, pixels stay in the source; ``cog``: the same as a Cloud-Optimised
+            GeoTIFF; ``resampled``: one resampling onto the grid of the reference.
+        reference
+            ``median``: the median of each tile's scenes; or the id of a scene that stays where it is.
+        bands
+            Other rasters of the product, such as ``["B04", "SCL"]`` or ``["all"]``; empty: the raster that was matched.
+        resampling
+            ``bilinear``, ``cubic`` or ``lanczos``; masks take the nearest pixel.
+        max_error_m
+            Largest error of an offset [m]; None: a tenth of a pixel.
+        progress
+            Shows how many scenes are done.
+
+        Returns
+        -------
+        GeoDataFrame
+            One row per scene, see `s2fast.align.aligned.align`.
+        """
+        from s2fast.align.aligned import Settings, align
+
+        settings = Settings.of(form, reference, bands, resampling, max_error_m)
+        scenes, pairs = self.scenes(), self.pairs()
+        aligned: pd.DataFrame = align(self.record, scenes, pairs, to, settings, progress)
+        return aligned
 
     def ordered(self, first: str, second: str) -> tuple[str, str]:
         """Return two scene ids in the run's order: query, train."""

@@ -18,6 +18,7 @@ from s2fast.folder.pair_blocks import parquet
 from s2fast.folder.record import NullRecord, load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.nulls import NullRate, null_warning
+from s2fast.geometry.scene_verdict import correction_text, scene_verdicts
 from s2fast.report import gis, page
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.findings import Findings, Summary
@@ -149,4 +150,6 @@ def _tables(run: RunFolder) -> tuple[pd.DataFrame, geopandas.GeoDataFrame]:
     scenes["offset_y_m"] = [1.0, -1.0, 0.0, np.nan]
     scenes["offset_error_m"] = 0.5
     scenes["disagrees"] = [False, True, False, False]
+    scenes["verdict"] = scene_verdicts(scenes)
+    scenes["correction"] = [correction_text(*at) for at in scenes[["offset_x_m", "offset_y_m"]].to_numpy()]
     return pairs, scenes

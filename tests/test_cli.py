@@ -63,7 +63,8 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [*cli.STAGE_COMMANDS, "pairs", "check", "show", "displacement", "synth", "demo", "doctor"]
+    "command",
+    [*cli.STAGE_COMMANDS, "pairs", "scenes", "align", "check", "show", "displacement", "synth", "demo", "doctor"],
 )
 def test_every_command_has_help_with_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -43,6 +43,8 @@ class Network:
     """(n,) median closure error of all triangles of pairs that contain the scene [m]."""
     disagrees: npt.NDArray[np.bool_]
     """(n,) True if most of the scene's pairs are outliers of the network."""
+    covariance: npt.NDArray[np.float64]
+    """(n, n) covariance of the offsets along each axis [m2]; NaN outside the network."""
 
 
 def solve(
@@ -72,6 +74,7 @@ def solve(
         np.full(len(query), math.nan),
         closures(scenes, query, train, shift),
         np.zeros(scenes, np.bool_),
+        np.full((scenes, scenes), math.nan),
     )
     member = _largest_component(scenes, query, train)
     pairs = np.flatnonzero(member[query])
@@ -87,6 +90,7 @@ def solve(
     freedom = max(1, 2 * (len(pairs) - len(offset) + 1))
     scale = max(1.0, float((weight[:, None] * residual**2).sum()) / freedom)
     network.offset[member] = offset - np.median(offset, axis=0)
+    network.covariance[np.ix_(member, member)] = scale * normal
     network.error[member] = np.sqrt(scale * np.diag(normal))
     network.residual[pairs] = np.hypot(*residual.T)
     spread = 1.4826 * float(np.median(np.abs(residual)))
@@ -184,8 +188,6 @@ def add_network(scene_ids: Sequence[str], tiles: Sequence[str], pairs: pd.DataFr
         ``offset_error_m``, ``closure_m`` and ``disagrees`` (from the pairs within its tile).
     """
     verified = pairs["verified"].fillna(False).astype(bool)
-    # A pair with rotation or scale has no single shift to adjust.
-    straight = verified & (pairs["model"] == "shift")
     ends = pd.concat([pairs["query"][verified], pairs["train"][verified]]).value_counts()
     table = pd.DataFrame(index=pd.Index(scene_ids, name="scene_id"))
     table["n_verified"] = ends.reindex(table.index, fill_value=0).astype("int64")
@@ -196,16 +198,38 @@ def add_network(scene_ids: Sequence[str], tiles: Sequence[str], pairs: pd.DataFr
     of_tile = pd.Series(tiles, index=table.index)
     for tile in of_tile.unique():
         names = table.index[of_tile == tile]
-        rows = pairs[straight & pairs["query"].isin(names) & pairs["train"].isin(names)]
-        network = solve(
-            len(names),
-            names.get_indexer(pd.Index(rows["query"])),
-            names.get_indexer(pd.Index(rows["train"])),
-            rows[["dx_m", "dy_m"]].to_numpy(),
-            rows["shift_error_m"].to_numpy(),
-        )
+        network, rows = tile_network(names, pairs)
         columns = ["offset_x_m", "offset_y_m", "offset_error_m", "closure_m"]
         table.loc[names, columns] = np.column_stack([network.offset, network.error, network.closure])
         table.loc[names, "disagrees"] = network.disagrees
-        pairs.loc[rows.index, "network_residual_m"] = network.residual
+        pairs.loc[rows, "network_residual_m"] = network.residual
     return table
+
+
+def tile_network(names: pd.Index[str], pairs: pd.DataFrame) -> tuple[Network, pd.Index[int]]:
+    """Solve the network of one tile.
+
+    Parameters
+    ----------
+    names
+        Ids of the tile's scenes.
+    pairs
+        The table of pairs.
+
+    Returns
+    -------
+    network : Network
+    rows : Index
+        The pairs of the network, as labels of `pairs`.
+    """
+    # A pair with rotation or scale has no single shift to adjust.
+    straight = pairs["verified"].fillna(False).astype(bool) & (pairs["model"] == "shift")
+    rows = pairs[straight & pairs["query"].isin(names) & pairs["train"].isin(names)]
+    network = solve(
+        len(names),
+        names.get_indexer(pd.Index(rows["query"])),
+        names.get_indexer(pd.Index(rows["train"])),
+        rows[["dx_m", "dy_m"]].to_numpy(),
+        rows["shift_error_m"].to_numpy(),
+    )
+    return network, rows.index

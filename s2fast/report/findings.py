@@ -43,7 +43,7 @@ class Findings:
     workplace: Workplace
     """Workers that draw pictures."""
     pairs: pd.DataFrame
-    """One row per pair, see `s2fast.report.tables.pair_table`."""
+    """One row per pair, see `s2fast.report.tables.pair_table`, with the columns `STATISTICS` of its inliers."""
     scenes: geopandas.GeoDataFrame
     """One row per scene, see `s2fast.report.tables.scene_table`."""
     scenes_file: bytes
@@ -77,6 +77,7 @@ class Findings:
         scene_table(record, folder, network).to_parquet(sink)
         file = sink.getvalue()
         matches = ShownMatches.of(folder, pairs, blocks, [scene.scene_id for scene in scenes])
+        pairs = pairs.join(matches.statistics)
         return cls(record, folder, workplace, pairs, geopandas.read_parquet(io.BytesIO(file)), file, summary, matches)
 
 

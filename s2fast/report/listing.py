@@ -1,17 +1,24 @@
-"""Filter the pairs of a run's table, and print them."""
+"""Filter the pairs of a run's table, and print pairs or scenes."""
 
 from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 
 import pandas as pd
 
 from s2fast.files.legible import legible
+from s2fast.geometry.scene_verdict import SIGN
 
-_SHOWN = (
+_PAIR_COLUMNS = (
     "query", "train", "n_query", "n_train", "n_good", "similarity_pct", "n_inliers", "n_witnesses", "dx_m", "dy_m",
-    "rotation_deg", "verified", "verdict",
+    "rotation_deg", "ce90_m", "rmse_dx_m", "rmse_dy_m", "verified", "verdict",
+)  # fmt: skip
+
+_SCENE_COLUMNS = (
+    "scene_id", "n_keypoints", "clear_pct", "n_verified", "offset_x_m", "offset_y_m", "offset_error_m", "verdict",
+    "correction",
 )  # fmt: skip
 
 _EDGE, _GAP = "  ", "   "
@@ -55,33 +62,44 @@ def filter_pairs(
 
 def print_pairs(pairs: pd.DataFrame, form: str) -> None:
     """Print pairs to standard output as "table", "csv" or "json" (one array of objects)."""
+    _print(pairs, form, _PAIR_COLUMNS, "pairs")
+
+
+def print_scenes(scenes: pd.DataFrame, form: str) -> None:
+    """Print scenes, without footprints, as `print_pairs` does; below the table, explain the sign of the offsets."""
+    _print(pd.DataFrame(scenes.drop(columns="geometry")), form, _SCENE_COLUMNS, "scenes")
+    if form == "table" and scenes["offset_x_m"].notna().any():
+        sys.stdout.write(f"{SIGN}\n")
+
+
+def _print(rows: pd.DataFrame, form: str, columns: Sequence[str], noun: str) -> None:
     # A run folder may be somebody else's: its names may hold anything.
-    pairs = pairs.map(lambda cell: legible(cell) if isinstance(cell, str) else cell)
+    rows = rows.map(lambda cell: legible(cell) if isinstance(cell, str) else cell)
     if form == "csv":
-        sys.stdout.write(pairs.to_csv(index=False))
+        sys.stdout.write(rows.to_csv(index=False))
     elif form == "json":
-        sys.stdout.write((pairs.to_json(orient="records", date_format="iso") or "[]") + "\n")
+        sys.stdout.write((rows.to_json(orient="records", date_format="iso") or "[]") + "\n")
     else:
-        _print_table(pairs)
+        _print_table(rows, columns, noun)
 
 
-def _print_table(pairs: pd.DataFrame) -> None:
-    if pairs.empty:
-        sys.stdout.write("0 pairs\n")
+def _print_table(rows: pd.DataFrame, names: Sequence[str], noun: str) -> None:
+    if rows.empty:
+        sys.stdout.write(f"0 {noun}\n")
         return
-    shown = [name for name in _SHOWN if name in pairs and not pairs[name].isna().all()]
-    columns = [[name, *_cells(pairs[name])] for name in shown]
+    shown = [name for name in names if name in rows and not rows[name].isna().all()]
+    columns = [[name, *_cells(rows[name])] for name in shown]
     widths = [max(map(len, column)) for column in columns]
     if sys.stdout.isatty():
         blanks = 2 * len(_EDGE) + (len(widths) - 1) * len(_GAP)
         _narrow(widths, shutil.get_terminal_size().columns - blanks)
     for number, (name, width) in enumerate(zip(shown, widths, strict=True)):
-        align = str.rjust if pd.api.types.is_numeric_dtype(pairs[name]) else str.ljust
+        align = str.rjust if pd.api.types.is_numeric_dtype(rows[name]) else str.ljust
         fitting = (cell if len(cell) <= width else cell[: width - 1] + "…" for cell in columns[number])
         columns[number] = [align(cell, width) for cell in fitting]
     head, *body = (f"{_EDGE}{_GAP.join(cells)}{_EDGE}" for cells in zip(*columns, strict=True))
     empty, rule = " " * len(head), f" {'─' * (len(head) - 2)} "
-    lines = [empty, head, rule, *body, empty, f"{len(pairs)} pairs".ljust(len(head))]
+    lines = [empty, head, rule, *body, empty, f"{len(rows)} {noun}".ljust(len(head))]
     sys.stdout.write("\n".join(lines) + "\n")
 
 

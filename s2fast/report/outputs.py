@@ -36,7 +36,8 @@ def _similarity(found: Findings) -> Mapping[str, bytes]:
 
 
 def _scenes(found: Findings) -> Mapping[str, bytes]:
-    return {"scenes.parquet": found.scenes_file}
+    table = found.scenes.drop(columns="geometry")
+    return {"scenes.parquet": found.scenes_file, "scenes.csv": table.to_csv(index=False).encode()}
 
 
 def _page(found: Findings) -> Mapping[str, bytes]:
@@ -51,7 +52,7 @@ def _layers(found: Findings) -> Mapping[str, bytes]:
 OUTPUTS = (
     Output(("pairs.parquet", "pairs.csv"), _pairs),
     Output(("similarity.csv",), _similarity),
-    Output(("scenes.parquet",), _scenes),
+    Output(("scenes.parquet", "scenes.csv"), _scenes),
     Output((page.NAME,), _page),
     Output(gis.NAMES, _layers),
 )

@@ -14,6 +14,7 @@ import pandas as pd
 from s2fast.geometry.antimeridian import joined
 from s2fast.geometry.nulls import null_summary
 from s2fast.report.findings import Findings
+from s2fast.report.inlier_statistics import STATISTICS
 from s2fast.report.ordering import similarity_order
 from s2fast.report.shown_matches import ShownMatches
 from s2fast.report.thumbnails import Thumbnails
@@ -21,12 +22,12 @@ from s2fast.report.thumbnails import Thumbnails
 _PAIR_COLUMNS = (
     "n_good", "similarity_pct", "n_inliers", "dx_m", "dy_m", "dx_px", "dy_px", "shift_error_m", "verified",
     "overlap_pct", "verdict", "network_residual_m", "n_witnesses", "model", "rotation_deg", "rotation_error_deg",
-    "scale", "scale_error", "shear", "rival_dx_m", "rival_dy_m", "searched_m",
+    "scale", "scale_error", "shear", "rival_dx_m", "rival_dy_m", "searched_m", *STATISTICS,
 )  # fmt: skip
 
 _SCENE_COLUMNS = (
     "scene_id", "tile", "platform", "rows", "cols", "n_keypoints", "clear_pct", "n_verified", "offset_x_m",
-    "offset_y_m", "offset_error_m", "disagrees",
+    "offset_y_m", "offset_error_m", "disagrees", "verdict", "correction",
 )  # fmt: skip
 
 _MEANING = {

@@ -11,6 +11,7 @@ import pandas as pd
 
 from s2fast.folder.run_folder import RunFolder
 from s2fast.report.displacements import KeypointPositions
+from s2fast.report.inlier_statistics import inlier_statistics
 from s2fast.report.match_columns import INLIER, MatchColumns, rank_within, stored_matches
 
 MOST_MATCHES = 150
@@ -37,6 +38,8 @@ class ShownMatches:
     """At most `LINES_PER_PAIR` inliers of each verified pair, see `spread`."""
     inliers: npt.NDArray[np.intp]
     """Number of stored inliers of each verified pair; 0 for the others."""
+    statistics: pd.DataFrame
+    """Statistics of each pair's stored inliers, see `inlier_statistics`."""
 
     @classmethod
     def of(
@@ -47,14 +50,17 @@ class ShownMatches:
         verified = pairs["verified"].fillna(False).to_numpy(np.bool_)
         most = matches_per_pair(len(pairs))
         inliers = np.zeros(len(pairs), np.intp)
-        on_page, on_map = [], []
+        on_page, on_map, displaced = [], [], []
         for matches in stored_matches(folder, pairs, blocks, scene_ids):
             on_page.append(nearest_of_each_kind(matches, most))
-            agreeing = matches[(matches.kind == INLIER) & verified[matches.pair]]
+            agreeing = matches[matches.kind == INLIER]
+            displaced.append((agreeing.pair, positions.displacements(agreeing).shift))
+            agreeing = agreeing[verified[agreeing.pair]]
             judged, counts = np.unique(agreeing.pair, return_counts=True)
             inliers[judged] = counts
             on_map.append(agreeing[spread(positions.starts(agreeing), agreeing.pair)])
-        return cls(positions, MatchColumns.joined(on_page), MatchColumns.joined(on_map), inliers)
+        statistics = inlier_statistics(displaced, len(pairs))
+        return cls(positions, MatchColumns.joined(on_page), MatchColumns.joined(on_map), inliers, statistics)
 
 
 def matches_per_pair(pairs: int) -> int:

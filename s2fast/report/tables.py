@@ -14,6 +14,7 @@ from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import footprint
 from s2fast.geometry.placement import overlap_pct
+from s2fast.geometry.scene_verdict import correction_text, scene_verdicts
 
 _PAIR_COLUMNS: dict[str, Any] = {
     "n_query": "int64",
@@ -124,4 +125,8 @@ def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> 
             }
         )
         footprints.append(footprint(placement))
-    return geopandas.GeoDataFrame(rows, geometry=footprints, crs="EPSG:4326")
+    table = geopandas.GeoDataFrame(rows, geometry=footprints, crs="EPSG:4326")
+    table["verdict"] = pd.Series(scene_verdicts(table), table.index, dtype="str")
+    offsets = zip(table["offset_x_m"], table["offset_y_m"], strict=True)
+    table["correction"] = pd.Series([correction_text(*offset) for offset in offsets], table.index, dtype="str")
+    return table

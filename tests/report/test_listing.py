@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import sys
 
+import geopandas
 import numpy as np
 import pandas as pd
 import pytest
+import shapely
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from s2fast.report.listing import print_pairs
+from s2fast.report.listing import print_pairs, print_scenes
 
 
 @pytest.fixture
@@ -75,3 +78,28 @@ def test_table_fits_the_terminal(pairs: pd.DataFrame, columns: int, monkeypatch:
     assert ("…" in terminal.getvalue()) == (columns < 128)
     if columns == 80:
         assert lines[3].split() == ["S2A_20…", "short", "7", "100.00", "3", "-1.00", "True", "verified"]
+
+
+def test_scenes_are_listed_with_the_sign_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    scenes = geopandas.GeoDataFrame(
+        {
+            "scene_id": ["S2A_20180810T083601_T36UXA", "S2B_20180825T083549_T36UXA"],
+            "offset_x_m": [3.214, np.nan],
+            "offset_y_m": [-0.5, np.nan],
+            "verdict": ["verified", "not verified"],
+            "correction": ["move 3.21 m west, 0.50 m north", ""],
+        },
+        geometry=[shapely.Point(0, 0)] * 2,
+    )
+    print_scenes(scenes, "table")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3].split(maxsplit=4)[1:] == ["3.21", "-0.50", "verified", "move 3.21 m west, 0.50 m north  "]
+    assert lines[4].split() == ["S2B_20180825T083549_T36UXA", "not", "verified"]
+    assert lines[6].rstrip() == "2 scenes"
+    assert "correction is the opposite" in lines[7]
+    print_scenes(scenes[1:], "table")
+    assert "opposite" not in capsys.readouterr().out
+    print_scenes(scenes, "csv")
+    assert capsys.readouterr().out.splitlines()[0] == "scene_id,offset_x_m,offset_y_m,verdict,correction"
+    print_scenes(scenes, "json")
+    assert json.loads(capsys.readouterr().out)[0]["offset_x_m"] == 3.214

@@ -398,7 +398,7 @@ def many(scenes: int) -> dict[str, Any]:
                 "cols": 10980, "n_keypoints": 5000, "time": f"2019-01-{number % 28 + 1:02d}T08:36:01+00:00",
                 "footprint": [[34, 50], [35, 50], [35, 49], [34, 49], [34, 50]], "colour": data_url(colour),
                 "grey": data_url(colour[..., 0]), "in_colour": True,
-                "clear_pct": 70.0, "n_verified": 0, "disagrees": False,
+                "clear_pct": 70.0, "n_verified": 0, "disagrees": False, "verdict": "not verified", "correction": "",
             }
             for number in range(scenes)
         ],

@@ -101,6 +101,9 @@ class PairView {
     add("Shift", "dx_m", () => `${shiftText(pair)}${atCentre}`);
     add("Shift in pixels", "dx_px", (at) => `${number(at, 2)} right, ${number(value("dy_px", pair), 2)} down`);
     add("Error of the shift", "shift_error_m", (at) => `${metres(at)} m`);
+    add("Inliers' displacement", "ce90_m", (at) => `90 % within ${metres(at)} m (CE90)`);
+    add("Mean of inliers", "mean_dx_m", (at) => `${metres(at)} ± ${metres(value("std_dx_m", pair))} m east, ${metres(value("mean_dy_m", pair))} ± ${metres(value("std_dy_m", pair))} m north (standard deviations)`);
+    add("RMSE of inliers", "rmse_dx_m", (at) => `${metres(at)} m east, ${metres(value("rmse_dy_m", pair))} m north`);
     add("Second shift", "rival_dx_m", () => `${shiftText(pair, "rival_")}, about as likely`);
     add("Search radius", "searched_m", (at) => `${metres(at)} m from the expected position`);
     add("Rotation", "rotation_deg", (at) => `${turnText(at, error("rotation_error_deg", 3))}, train relative to query`);

@@ -78,7 +78,7 @@ function drawOffsets() {
 }
 
 function offsetText(scene) {
-  if (!isKnown(scene.offset_x_m)) return "unknown: no verified pair";
+  if (!isKnown(scene.offset_x_m)) return `unknown: ${scene.verdict}`;
   const error = isKnown(scene.offset_error_m) ? ` ± ${metres(scene.offset_error_m)} m` : "";
   return `${metres(scene.offset_x_m)} m east, ${metres(scene.offset_y_m)} m north${error}`;
 }
@@ -90,6 +90,7 @@ function listScenes() {
     if (isKnown(scene.n_verified)) parts.push(`${number(scene.n_verified)} verified pairs`);
     const text = element("div", {}, element("strong", {}, scene.label), element("br"), `${scene.scene_id}`, element("br"), parts.join(", "));
     if (VERIFICATION_RAN) text.append(element("br"), `offset: ${offsetText(scene)}`);
+    if (scene.correction) text.append(element("br"), `to correct: ${scene.correction}`);
     if (scene.disagrees) text.append(element("br"), element("span", { class: "warn" }, "disagrees with its series"));
     const image = element("img", { src: scene.colour, alt: `${scene.scene_id}${scene.in_colour ? "" : ", as stored, in grey"}`, width: 210, height: 210 });
     byId("scene-list").append(element("li", {}, image, text));

@@ -1,0 +1,280 @@
+"""Correct the scenes of a run, and record what was done with each in alignment.csv and alignment.parquet."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TypeVar
+
+import geopandas
+import pandas as pd
+import rasterio
+from rasterio.errors import RasterioError
+
+from s2fast.align.correction import MEDIAN, Correction, corrections
+from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
+from s2fast.align.product import ALL, is_mask, selected
+from s2fast.archive.identity import identity
+from s2fast.errors import InputError, SceneError
+from s2fast.files.local_storage import is_alive
+from s2fast.files.source import Source
+from s2fast.folder.content_key import content_key
+from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
+from s2fast.geometry.placement import PixelGrid
+from s2fast.raster.dataset import gdal_settings
+from s2fast.work.machine import versions
+from s2fast.work.progress import Progress
+
+TABLE = "alignment"
+"""Stem of the tables' names."""
+
+KEY = "S2FAST_KEY"
+"""Metadata item of an output: the content key of everything that it depends on."""
+
+_PARTIAL = ".partial-"
+"""Prefix of files that are being written; the id of the process follows."""
+
+
+_Word = TypeVar("_Word", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to write."""
+
+    form: Form = Form.VRT
+    """Form of the rasters."""
+    reference: str = MEDIAN
+    """See `s2fast.align.correction.corrections`."""
+    bands: Sequence[str] = ()
+    """See `s2fast.align.product.selected`."""
+    kernel: Kernel = Kernel.BILINEAR
+    """Interpolation, if they are resampled."""
+    max_error_m: float | None = None
+    """See `s2fast.align.correction.corrections`."""
+
+    @classmethod
+    def of(
+        cls, form: str, reference: str, bands: Sequence[str], resampling: str, max_error_m: float | None
+    ) -> Settings:
+        """Create the settings from words; raise InputError for an unknown one."""
+        names = [ALL if name.lower() == ALL else name.upper() for name in bands]
+        forms, kernels = _one_of("form (--as)", form, Form), _one_of("resampling", resampling, Kernel)
+        return cls(forms, reference, names, kernels, max_error_m)
+
+
+def _one_of(name: str, word: str, words: type[_Word]) -> _Word:
+    try:
+        return words(word)
+    except ValueError as error:
+        raise InputError(f"{name} is {word!r}: it must be one of {', '.join(words)}") from error
+
+
+def align(
+    record: RunRecord,
+    scenes: pd.DataFrame,
+    pairs: pd.DataFrame,
+    to: Path | str,
+    settings: Settings,
+    progress: Progress | None = None,
+) -> geopandas.GeoDataFrame:
+    """Write a corrected product for every scene whose offset can be relied on.
+
+    Outputs that exist already are kept. A scene's rasters appear together when all are complete.
+
+    Parameters
+    ----------
+    record, scenes, pairs
+        A finished run and its tables.
+    to
+        Output folder on disk; created if missing.
+    settings
+        What to write.
+    progress
+        Shows how many scenes are done.
+
+    Returns
+    -------
+    GeoDataFrame
+        One row per scene, as in alignment.parquet: ``aligned``; ``reason`` if it is not; ``offset_x_m``,
+        ``offset_y_m`` relative to the reference and ``offset_error_m``; ``add_x_m``, ``add_y_m``, the correction;
+        ``reference``; ``files``, separated by blanks.
+
+    Raises
+    ------
+    InputError
+        The settings do not fit the run, the folder cannot be written, or a file in it is not an output of this
+        function.
+    """
+    planned = corrections(record.usable, scenes, pairs, reference=settings.reference, max_error_m=settings.max_error_m)
+    grids = _grids(record.usable, settings.reference)
+    folder = _open_folder(to)
+    rows = []
+    with gdal_settings(), (progress or Progress()).stage("align", len(planned), 0) as bar:
+        for item, correction in zip(record.usable, planned, strict=True):
+            files, reason = [], correction.problem
+            if not reason:
+                try:
+                    check_unchanged(item)
+                    run_id = record.history.tables_key
+                    files = _write_scene(item, correction, grids[item.scene.tile], folder, settings, run_id)
+                except SceneError as error:
+                    reason = str(error)
+            if reason:
+                _remove_outputs(folder, item.scene.scene_id)
+            rows.append(_row(item, correction, reason, files))
+            bar.advance()
+    footprints = geopandas.GeoSeries(scenes["geometry"])
+    table = geopandas.GeoDataFrame(rows, geometry=footprints.to_numpy(), crs=footprints.crs)
+    sink = io.BytesIO()
+    table.to_parquet(sink)
+    _write_file(folder / f"{TABLE}.parquet", sink.getvalue())
+    _write_file(folder / f"{TABLE}.csv", table.drop(columns="geometry").to_csv(index=False).encode())
+    return table
+
+
+def _grids(items: Sequence[SceneInput], reference: str) -> dict[str, PixelGrid]:
+    """Return the common grid of each tile: the reference's, or that of the tile's first scene, as its file states."""
+    grids: dict[str, PixelGrid] = {}
+    for item in items:
+        if item.scene.tile not in grids or item.scene.scene_id == reference:
+            grids[item.scene.tile] = PixelGrid.of_raster(item.raster)
+    return grids
+
+
+def _row(item: SceneInput, correction: Correction, reason: str, files: Sequence[Path]) -> dict[str, object]:
+    return {
+        "scene_id": item.scene.scene_id,
+        "tile": item.scene.tile,
+        "aligned": not reason,
+        "reason": reason,
+        "offset_x_m": correction.offset_m[0],
+        "offset_y_m": correction.offset_m[1],
+        "offset_error_m": correction.error_m,
+        "add_x_m": correction.add_m[0],
+        "add_y_m": correction.add_m[1],
+        "reference": correction.reference,
+        "files": " ".join(path.name for path in files),
+    }
+
+
+def _write_scene(
+    item: SceneInput, correction: Correction, grid: PixelGrid, folder: Path, settings: Settings, run_id: str
+) -> list[Path]:
+    """Write the rasters of one scene that are not up to date; return all of them."""
+    scene, files = item.scene, []
+    partial: dict[Path, Path] = {}
+    try:
+        for name, source in selected(scene, settings.bands).items():
+            path = folder / f"{'_'.join(filter(None, (scene.scene_id, name)))}{settings.form.suffix}"
+            files.append(path)
+            own = grid_of(source)
+            target = Target(
+                settings.form,
+                settings.kernel,
+                scaled_grid(grid, own.shape, item.raster.shape),
+                is_mask(name),
+                _tags(correction, source, own, grid, settings, run_id),
+            )
+            if _tags_of(path).get(KEY) != target.tags[KEY]:
+                partial[path] = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+                write(source, correction.offset_m, target, partial[path])
+        for path, written in partial.items():
+            written.replace(path)
+    except SceneError:
+        raise
+    except (RasterioError, OSError) as error:
+        raise SceneError(f"{scene.source}: cannot be corrected: {scene.source.redacted(error)}") from error
+    finally:
+        for written in partial.values():
+            written.unlink(missing_ok=True)
+    return files
+
+
+def _tags(
+    correction: Correction, source: Source, own: PixelGrid, grid: PixelGrid, settings: Settings, run_id: str
+) -> Mapping[str, str]:
+    """Return the metadata of an output; its key depends on everything that the output depends on."""
+    (offset_x, offset_y), (add_x, add_y) = correction.offset_m, correction.add_m
+    software = {name: version for name, version in versions().items() if name in ("s2fast", "rasterio")}
+    resampled = settings.form is Form.RESAMPLED
+    tags = {
+        "S2FAST_SCENE": correction.scene_id,
+        "S2FAST_OFFSET_X_M": f"{offset_x:.4f}",
+        "S2FAST_OFFSET_Y_M": f"{offset_y:.4f}",
+        "S2FAST_OFFSET_ERROR_M": f"{correction.error_m:.4f}",
+        "S2FAST_CORRECTION": f"added {add_x:.4f} m to x (east), {add_y:.4f} m to y (north)",
+        "S2FAST_REFERENCE": correction.reference,
+        "S2FAST_RESAMPLING": settings.kernel.value if resampled else "none",
+        "S2FAST_RUN": run_id,
+        "S2FAST_VERSIONS": ", ".join(f"{name} {version}" for name, version in software.items()),
+    }
+    transform = tuple(corrected_transform(own, correction.offset_m))[:6]
+    onto = [grid.crs_wkt, grid.transform, grid.shape] if resampled else None
+    return {**tags, KEY: content_key("align", settings.form, identity(source), transform, onto, tags)}
+
+
+def _tags_of(path: Path) -> Mapping[str, str]:
+    """Return the metadata of an output; empty if the file does not exist.
+
+    Raises
+    ------
+    InputError
+        The file is not an output.
+    """
+    if not path.exists():
+        return {}
+    tags: dict[str, str] = {}
+    with suppress(RasterioError), rasterio.open(path) as dataset:
+        tags = dataset.tags()
+    if KEY not in tags:
+        raise InputError(f"{path} exists and was not written by s2fast align: choose another folder with --to")
+    return tags
+
+
+def _remove_outputs(folder: Path, scene_id: str) -> None:
+    """Remove outputs of a scene that an earlier call wrote and that would now be wrong."""
+    for path in folder.glob(f"{glob.escape(scene_id)}*"):
+        with suppress(InputError):
+            # The names of other scenes may begin alike.
+            if path.suffix in {form.suffix for form in Form} and _tags_of(path)["S2FAST_SCENE"] == scene_id:
+                path.unlink()
+
+
+def _open_folder(to: Path | str) -> Path:
+    """Create the output folder, check that it can be written, and remove what killed processes left."""
+    if "://" in str(to) or str(to).startswith("/vsi"):
+        raise InputError(f"the folder {to} is not on disk: align writes to a local folder")
+    folder = Path(to)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in folder.glob(f"{_PARTIAL}*"):
+            pid = path.name.removeprefix(_PARTIAL).partition("-")[0]
+            if not pid.isdecimal() or not is_alive(int(pid)):
+                path.unlink(missing_ok=True)
+        probe = folder / f"{_PARTIAL}{os.getpid()}-probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write to the folder {folder}: {error.strerror}; choose another with --to") from error
+    return folder
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    """Write a file atomically, unless it holds these bytes already."""
+    if path.exists() and path.read_bytes() == data:
+        return
+    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)

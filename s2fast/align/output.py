@@ -1,0 +1,231 @@
+"""Write one corrected raster: as a VRT, as a Cloud-Optimised GeoTIFF, or resampled onto another grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.transform import Affine
+from rasterio.warp import reproject
+
+from s2fast.errors import SceneError
+from s2fast.files.source import Source
+from s2fast.files.web import downloaded
+from s2fast.geometry.placement import PixelGrid
+from s2fast.raster.dataset import decoding_threads, open_dataset
+
+_WARP_MB = 128
+"""Memory in which GDAL resamples a part of a raster [MB]."""
+
+_MOST_BEND_PX = 0.01
+"""Tolerance of positions on a grid in another CRS [px]; within one CRS they are exact."""
+
+
+class Form(StrEnum):
+    """Forms of corrected rasters."""
+
+    VRT = "vrt"
+    COG = "cog"
+    RESAMPLED = "resampled"
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the files."""
+        return ".vrt" if self is Form.VRT else ".tif"
+
+
+class Kernel(StrEnum):
+    """Interpolation of images; masks always take the nearest pixel."""
+
+    BILINEAR = "bilinear"
+    CUBIC = "cubic"
+    LANCZOS = "lanczos"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The raster to write."""
+
+    form: Form
+    """Its form."""
+    kernel: Kernel
+    """Interpolation, if it is resampled."""
+    grid: PixelGrid
+    """Grid onto which it is resampled."""
+    is_mask: bool
+    """Whether it must not be interpolated."""
+    tags: Mapping[str, str]
+    """Metadata to add."""
+
+
+def corrected_transform(grid: PixelGrid, offset_m: tuple[float, float]) -> Affine:
+    """Return the transform of a raster that shows the ground `offset_m` away from where it should [m].
+
+    Parameters
+    ----------
+    grid
+        The raster's grid. If its CRS is not metric, the offset is converted at its centre.
+    offset_m
+        East and north [m].
+
+    Examples
+    --------
+    >>> grid = PixelGrid("EPSG:32636", (10, 0, 500000, 0, -10, 900000), (512, 256))
+    >>> corrected_transform(grid, (2.5, -1.0))[2:6:3]
+    (499997.5, 900001.0)
+    """
+    a, b, c, d, e, f = grid.transform
+    if grid.metric == grid.crs_wkt:
+        return Affine(a, b, c - offset_m[0], d, e, f - offset_m[1])
+    right, down = np.linalg.solve(grid.px_m, offset_m)
+    return Affine(*grid.transform) @ Affine.translation(-right, -down)
+
+
+def grid_of(source: Source) -> PixelGrid:
+    """Return the grid of a raster; raise SceneError if it has no georeferencing."""
+    with open_dataset(source) as dataset:
+        if dataset.crs is None:
+            raise SceneError(f"{source}: it has no CRS, so it cannot be corrected")
+        return PixelGrid(dataset.crs.to_wkt(), tuple(dataset.transform)[:6], dataset.shape)
+
+
+def scaled_grid(grid: PixelGrid, shape: tuple[int, int], matched: tuple[int, int]) -> PixelGrid:
+    """Return the grid for a raster whose pixels are larger or smaller than those of the matched raster.
+
+    Parameters
+    ----------
+    grid
+        The grid for the matched raster.
+    shape, matched
+        Rows and columns of the raster and of the matched raster, which cover the same ground.
+    """
+    if shape == matched:
+        return grid
+    scale = Affine.scale(matched[1] / shape[1], matched[0] / shape[0])
+    rows, cols = (round(side * ours / theirs) for side, ours, theirs in zip(grid.shape, shape, matched, strict=True))
+    return PixelGrid(grid.crs_wkt, tuple(Affine(*grid.transform) @ scale)[:6], (rows, cols))
+
+
+def write(source: Source, offset_m: tuple[float, float], target: Target, path: Path) -> None:
+    """Write a corrected raster; an error leaves an incomplete file.
+
+    Parameters
+    ----------
+    source
+        The raster as it is; it is only read.
+    offset_m
+        See `corrected_transform`.
+    target
+        What to write.
+    path
+        The file, which must not exist.
+    """
+    if target.form is Form.VRT:
+        if source.secret or downloaded(source):
+            raise SceneError(f"{source}: a VRT cannot refer to it without its secret address: use --as cog")
+        _write_vrt(source, offset_m, target.tags, path)
+        return
+    moved = path.with_name(f"{path.name}.vrt")
+    try:
+        _write_vrt(source, offset_m, target.tags, moved)
+        if target.form is Form.COG:
+            _write_cog(moved, target, path)
+        else:
+            _resample(moved, target, path)
+    finally:
+        moved.unlink(missing_ok=True)
+
+
+def _write_vrt(source: Source, offset_m: tuple[float, float], tags: Mapping[str, str], path: Path) -> None:
+    """Write a VRT of the source's pixels with the corrected transform."""
+    transform = corrected_transform(grid_of(source), offset_m)
+    with open_dataset(source.absolute()) as dataset:
+        rasterio.shutil.copy(dataset, path, driver="VRT")
+    with rasterio.open(path, "r+") as vrt:
+        vrt.transform = transform
+        vrt.update_tags(**tags)
+
+
+def _write_cog(moved: Path, target: Target, path: Path) -> None:
+    with rasterio.open(moved) as source:
+        rasterio.shutil.copy(
+            source, path, driver="COG", bigtiff="IF_SAFER", num_threads=decoding_threads(),
+            overview_resampling="NEAREST" if target.is_mask or _has_colormap(source) else "AVERAGE",
+            **_compression(source.dtypes[0]),
+        )  # fmt: skip
+
+
+def _resample(moved: Path, target: Target, path: Path) -> None:
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(moved) as source,
+        rasterio.open(
+            path, "w", driver="GTiff", tiled=True, blockxsize=512, blockysize=512, bigtiff="IF_SAFER",
+            num_threads=decoding_threads(), count=source.count, dtype=source.dtypes[0], crs=target.grid.crs_wkt,
+            transform=Affine(*target.grid.transform), height=target.grid.shape[0], width=target.grid.shape[1],
+            nodata=_nodata(source, target), **_compression(source.dtypes[0]),
+        ) as written,
+    ):  # fmt: skip
+        written.colorinterp = source.colorinterp
+        written.descriptions = source.descriptions
+        written.update_tags(**source.tags())
+        if _has_colormap(source):
+            written.write_colormap(1, source.colormap(1))
+        plain = target.is_mask or _has_colormap(source)
+        kernel = Resampling.nearest if plain else Resampling[target.kernel.value]
+        alpha = [band for band in source.indexes if source.colorinterp[band - 1] == ColorInterp.alpha]
+        images = [band for band in source.indexes if band not in alpha]
+        _warp(source, written, images, kernel, src_alpha=alpha[0] if alpha else 0)
+        if alpha:
+            _warp(source, written, alpha, Resampling.nearest)
+        elif _has_mask(source):
+            mask = np.zeros(written.shape, np.uint8)
+            reproject(
+                source.dataset_mask(), mask, src_transform=source.transform, src_crs=source.crs,
+                dst_transform=written.transform, dst_crs=written.crs, resampling=Resampling.nearest,
+            )  # fmt: skip
+            written.write_mask(mask)
+
+
+def _warp(
+    source: rasterio.DatasetReader,
+    written: rasterio.io.DatasetWriter,
+    bands: list[int],
+    kernel: Resampling,
+    src_alpha: int = 0,
+) -> None:
+    """Resample bands in parts that fit the memory."""
+    options = {"tolerance": _MOST_BEND_PX} if source.crs != written.crs else {}
+    nodata = None if src_alpha else written.nodata
+    reproject(
+        rasterio.band(source, bands), rasterio.band(written, bands), resampling=kernel, src_alpha=src_alpha,
+        src_nodata=nodata, dst_nodata=nodata, num_threads=decoding_threads(), warp_mem_limit=_WARP_MB,
+        UNIFIED_SRC_NODATA="YES", OPTIMIZE_SIZE="YES", **options,
+    )  # fmt: skip
+
+
+def _nodata(source: rasterio.DatasetReader, target: Target) -> float | None:
+    """Return the value of pixels without data: the declared one, else 0 for an image without a mask."""
+    if source.nodata is not None:
+        return float(source.nodata)
+    undeclared = target.is_mask or _has_mask(source) or ColorInterp.alpha in source.colorinterp
+    return None if undeclared or _has_colormap(source) else 0
+
+
+def _has_mask(source: rasterio.DatasetReader) -> bool:
+    return any(flags == [MaskFlags.per_dataset] for flags in source.mask_flag_enums)
+
+
+def _has_colormap(source: rasterio.DatasetReader) -> bool:
+    return bool(source.colorinterp[0] == ColorInterp.palette)
+
+
+def _compression(dtype: str) -> dict[str, str | int]:
+    """Return options that compress without loss."""
+    return {"compress": "DEFLATE", "predictor": 3 if dtype.startswith("float") else 2}
