@@ -103,7 +103,7 @@ def check_cases(sweep: SweepFile) -> list[Case]:
     cases = cases_of(sweep)
     for case in cases if sweep.shares_stages else ():
         try:
-            detectors.check(case.config.features)
+            detectors.check(case.config)
             MatchingRule.of(case.config.matching)
         except (S2FastError, BackendError) as error:
             raise ConfigError(f"sweep {sweep.name}, case {case.label}: {error}") from error
