@@ -43,7 +43,7 @@ def run(
     config = record.config
     rule = MatchingRule.of(config.matching)
     pairs = wanted_pairs(record, folder, keys.pair_key)
-    stored = set(folder.matched.complete_rows(with_matches=True)["key"])
+    stored = {key for block in folder.matched.complete_keys(with_matches=True).values() for key in block}
     budget_bytes = config.compute.budget_mb * MIB
     # Plan all pairs, including those already stored, so that a resumed run writes the same files as an uninterrupted
     # one.

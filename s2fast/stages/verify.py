@@ -107,7 +107,8 @@ def run(
 
 def missing_verdicts(pairs: Sequence[Pair], config: Config, folder: RunFolder) -> dict[tuple[str, str], str]:
     """Return the content keys of the verdicts that are not stored, by query and train; `pairs` have all keys."""
-    stored = set(folder.verified.complete_rows(with_matches=config.output.keep_matches != "none")["key"])
+    blocks = folder.verified.complete_keys(with_matches=config.output.keep_matches != "none")
+    stored = {key for block in blocks.values() for key in block}
     return {(pair.query, pair.train): pair.key for pair in pairs if pair.key not in stored}
 
 
@@ -116,8 +117,8 @@ def _with_matched_blocks(blocks: Sequence[Sequence[Pair]], record: RunRecord, fo
     if not any(blocks):
         return []
     matched = {(pair.query, pair.train): pair.key for pair in wanted_pairs(record, folder, keys.pair_key)}
-    whole = folder.matched.complete_rows(with_matches=True)
-    block_of = dict(zip(whole["key"], whole["block"], strict=True))
+    whole = folder.matched.complete_keys(with_matches=True)
+    block_of = {key: name for name, block in whole.items() for key in block}
     found = []
     for block in filter(None, blocks):
         names = [matched[pair.query, pair.train] for pair in block]
