@@ -167,8 +167,14 @@ class FixedPattern:
 
     @cached_property
     def power(self) -> npt.NDArray[np.float32]:
-        """Power of all blocks, summed over the frequencies of each band."""
-        return np.asarray(np.add.reduceat((self.spectra.real**2 + self.spectra.imag**2).sum(axis=0), STARTS))
+        """(m, b) power of each block, summed over the frequencies of each band."""
+        return np.asarray(np.add.reduceat(self.spectra.real**2 + self.spectra.imag**2, STARTS, axis=1))
+
+    @cached_property
+    def place(self) -> npt.NDArray[np.int64]:
+        """(m,) `sample_at` as one number."""
+        row, column = self.sample_at.astype(np.int64).T
+        return np.asarray(row << 32 | column)
 
     def profiles(self, axis: int) -> tuple[_Profile, _Profile]:
         """Return high-pass filtered profiles of columns (axis 1) or rows (axis 0), for either half of the scene."""
@@ -231,11 +237,10 @@ def same_blocks(query: FixedPattern, train: FixedPattern) -> bool:
     return bool((query.sample[here] == train.sample[there]).all())
 
 
-def common_blocks(query: FixedPattern, train: FixedPattern) -> tuple[list[int], list[int]]:
+def common_blocks(query: FixedPattern, train: FixedPattern) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the numbers of the blocks at positions that both scenes have, in either scene."""
-    common = {(int(row), int(column)): number for number, (row, column) in enumerate(train.sample_at)}
-    here = [number for number, (row, column) in enumerate(query.sample_at) if (int(row), int(column)) in common]
-    return here, [common[int(row), int(column)] for row, column in query.sample_at[here]]
+    _, here, there = np.intersect1d(query.place, train.place, assume_unique=True, return_indices=True)
+    return here.astype(np.int64, copy=False), there.astype(np.int64, copy=False)
 
 
 def _identical(query: npt.NDArray[np.uint8], train: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
