@@ -308,7 +308,9 @@ def votes_of_blocks(
     return votes, witnesses
 
 
-@njit("(f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], b1[::1], UniTuple(f8, 2), f8, f8, i8, f8, f8, i8)", nogil=True)
+@njit(
+    "(f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], b1[::1], UniTuple(f8, 2), f8, f8, i8, f8, f8, i8)", nogil=True
+)
 def fitted(
     at: npt.NDArray[np.float64],
     points: npt.NDArray[np.float64],

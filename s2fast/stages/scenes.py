@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 
+from s2fast.config import Matching
 from s2fast.folder.run_folder import RunFolder
 from s2fast.stages.matching_rule import MatchedScene
 from s2fast.stages.memory import match_bytes, scene_bytes
+from s2fast_kernels.machine import available_cores
 from s2fast_kernels.threads import map_in_threads
+
+_LEAST_KEYPOINTS = 4_000
+"""Mean number of keypoints of a scene from which threads pay: the compiled steps of a windowed search and of a verdict
+are then longer than the steps between them, for which a thread needs Python's lock. With few hundred keypoints, two
+threads take longer than one."""
 
 _cached = threading.local()
 
@@ -28,6 +36,13 @@ def load_scenes(folder: RunFolder, names: set[str], budget_bytes: int = 0) -> di
         found[key] = scene
     _cached.scenes = found
     return {name: found[key] for name, key in keys.items()}
+
+
+def threads_that_pay(scenes: Collection[MatchedScene], settings: Matching) -> int:
+    """Return the greatest number of threads with which to match and verify scenes."""
+    keypoints = sum(len(scene.descriptors) for scene in scenes)
+    few = settings.mode == "windowed" and keypoints < _LEAST_KEYPOINTS * len(scenes)
+    return 1 if few else available_cores()
 
 
 def _load_scene(folder: RunFolder, name: str) -> MatchedScene:
