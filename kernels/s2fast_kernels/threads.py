@@ -24,8 +24,9 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) ->
         Each is one call.
     """
     every = list(items)
-    threads = min(int(numba.get_num_threads()), len(every))
-    if threads < 2:
+    # Numba is not asked for nothing: a search within a thread has a single item.
+    threads = min(int(numba.get_num_threads()), len(every)) if len(every) > 1 else 1
+    if threads == 1:
         return [function(item) for item in every]
     results: list[Any] = [None] * len(every)
     numbers = iter(range(len(every)))  # each thread takes the next number: a future per item would take longer
@@ -52,7 +53,10 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) ->
 def at_most_threads(threads: int) -> Iterator[None]:
     """Limit the threads that calls from this thread use."""
     before = int(numba.get_num_threads())
-    numba.set_num_threads(min(before, threads))
+    if before <= threads:
+        yield
+        return
+    numba.set_num_threads(threads)
     try:
         yield
     finally:
