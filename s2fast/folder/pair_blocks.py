@@ -68,6 +68,8 @@ class PairBlocks:
 
     def __init__(self, files: CheckedFiles, rows: str, matches: str) -> None:
         self._files, self._rows, self._matches = files, rows, matches
+        self._keys: dict[str, list[str]] = {}
+        """Content keys of the pairs of blocks read before; a block's name implies its content."""
 
     def write(self, keys: Sequence[str], rows: pa.Table, matches: pa.Table | None) -> str:
         """Write one block of pairs, matches before rows; return the block's name.
@@ -89,8 +91,7 @@ class PairBlocks:
     def rows(self) -> pd.DataFrame:
         """Read the rows of all blocks, with the block's name as column ``block``."""
         blocks = self._blocks()
-        with ThreadPoolExecutor(_READERS) as readers:
-            tables = list(readers.map(lambda block: self._read(self._rows, block), blocks))
+        tables = self._read_all(blocks)
         if not tables:
             return pd.DataFrame({name: [] for name in ("query", "train", "key", "block")}, dtype=str)
         rows = pa.concat_tables(tables, promote_options="default")
@@ -98,12 +99,17 @@ class PairBlocks:
         found: pd.DataFrame = rows.append_column("block", names.cast(pa.string())).to_pandas()
         return found
 
-    def complete_rows(self, *, with_matches: bool) -> pd.DataFrame:
-        """Read the rows of complete blocks; `with_matches`, a block is complete only if its matches exist."""
-        found = self.rows()
-        if not with_matches:
-            return found
-        return found[found["block"].isin([_stem(name) for name in self._files.names(self._matches)])]
+    def complete_keys(self, *, with_matches: bool) -> dict[str, list[str]]:
+        """Return the content keys of the pairs of each complete block, by the block's name.
+
+        `with_matches`, a block is complete only if its matches exist. Blocks are read once.
+        """
+        blocks = self._blocks()
+        unread = [block for block in blocks if block not in self._keys]
+        for block, rows in zip(unread, self._read_all(unread), strict=True):
+            self._keys[block] = rows["key"].to_pylist()
+        stored = {_stem(name) for name in self._files.names(self._matches)} if with_matches else set(blocks)
+        return {block: self._keys[block] for block in blocks if block in stored}
 
     def read(self, blocks: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """Read the rows and the matches of blocks, concatenated in the given order."""
@@ -170,8 +176,7 @@ class PairBlocks:
         with_matches
             Whether they have matches.
         """
-        found = self.complete_rows(with_matches=with_matches).groupby("block")
-        blocks = {str(block): rows["key"].tolist() for block, rows in found}
+        blocks = self.complete_keys(with_matches=with_matches)
         kept: set[str] = set()
         held: set[str] = set()
         mixed = []
@@ -211,6 +216,11 @@ class PairBlocks:
 
     def _blocks(self) -> list[str]:
         return [_stem(name) for name in self._files.names(self._rows) if name.endswith(".parquet")]
+
+    def _read_all(self, blocks: Sequence[str]) -> list[pa.Table]:
+        """Read the rows of each of several blocks."""
+        with ThreadPoolExecutor(_READERS) as readers:
+            return list(readers.map(lambda block: self._read(self._rows, block), blocks))
 
     def _read(self, kind: str, block: str) -> pa.Table:
         return pq.read_table(pa.BufferReader(self._content(kind, block)))

@@ -1,9 +1,13 @@
 """Compiled loops over the matches of a pair: the estimate of the shift, its scatter, its trend, its spread.
 
+`fitted` is all of them.
+
 Constants are arguments: the cache of compiled code would not notice that one of another module has changed.
 """
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +17,21 @@ from s2fast_kernels.compiled_arrays import empty, filled, zeros, zeros_table
 
 _NONE, _TWO, _THREE = np.int64(-1), np.int64(2), np.int64(3)  # not plain numbers: see `compiled_arrays`
 
+Fitted: TypeAlias = tuple[
+    tuple[float, float, float, float],
+    tuple[int, float, float, float, float],
+    tuple[int, float, float, float],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.bool_],
+]
+"""Result of `fitted`."""
+
 _MOST_CELLS = 1 << 20
 """Squares are numbered by their place in their bounding box, which may have at most this many."""
 
 
-@njit("(f8[:,::1], f8[::1], f8, f8, f8, i8)", nogil=True)
+@njit(nogil=True)
 def biweight_mean(
     points: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], x: float, y: float, reach: float, rounds: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
@@ -50,7 +64,7 @@ def biweight_mean(
     return middle, final, slope
 
 
-@njit("(f8[:,::1], f8[::1], f8)", nogil=True)
+@njit(nogil=True)
 def near(points: npt.NDArray[np.float64], middle: npt.NDArray[np.float64], reach: float) -> npt.NDArray[np.bool_]:
     """Return which of (k, 2) points are at most `reach` from the middle: (k,) bool."""
     found: npt.NDArray[np.bool_] = empty(len(points), np.bool_)
@@ -59,7 +73,7 @@ def near(points: npt.NDArray[np.float64], middle: npt.NDArray[np.float64], reach
     return found
 
 
-@njit("(f8[:,::1], f8[:,::1], f8[::1], b1[::1], f8, f8)", nogil=True)
+@njit(nogil=True)
 def trend(
     at: npt.NDArray[np.float64],
     moved: npt.NDArray[np.float64],
@@ -165,7 +179,7 @@ def _numbered(
     return number, found
 
 
-@njit("(f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8, f8)", nogil=True)
+@njit(nogil=True)
 def scatter(
     at: npt.NDArray[np.float64],
     points: npt.NDArray[np.float64],
@@ -242,7 +256,7 @@ def _sort(rows: npt.NDArray[np.int64], at: npt.NDArray[np.float64], axis: int, b
         width *= 2
 
 
-@njit("(f8[:,::1], f8[::1], b1[::1], i8)", nogil=True)
+@njit(nogil=True)
 def votes_of_blocks(
     at: npt.NDArray[np.float64], share: npt.NDArray[np.float64], agrees: npt.NDArray[np.bool_], halvings: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -292,3 +306,72 @@ def votes_of_blocks(
             if agrees[i]:
                 votes[part] += share[i]
     return votes, witnesses
+
+
+@njit(
+    "(f8[:,::1], f8[:,::1], f8[::1], f8[::1], f8[:,::1], b1[::1], UniTuple(f8, 2), f8, f8, i8, f8, f8, i8)", nogil=True
+)
+def fitted(
+    at: npt.NDArray[np.float64],
+    points: npt.NDArray[np.float64],
+    diameter: npt.NDArray[np.float64],
+    share: npt.NDArray[np.float64],
+    moved: npt.NDArray[np.float64],
+    on_ground: npt.NDArray[np.bool_],
+    start: tuple[float, float],
+    grid: float,
+    reach: float,
+    rounds: int,
+    thinnest: float,
+    square_px: float,
+    halvings: int,
+) -> Fitted:
+    """Estimate the shift from a peak, and all that its verdict needs, without returning to Python between the steps.
+
+    Parameters
+    ----------
+    at, points, diameter, share, moved
+        Results of `s2fast.geometry.compiled_votes.voted`.
+    on_ground : (k,) bool
+        Matches that may be evidence, of the k in `moved`.
+    start
+        The peak [px].
+    grid
+        Pixel size [m].
+    reach
+        Greatest distance of an inlier from the shift [px].
+    rounds, thinnest, square_px, halvings
+        See `biweight_mean`, `trend`, `scatter` and `votes_of_blocks`.
+
+    Returns
+    -------
+    shift : tuple of float
+        The shift in x and y [px], the slope of `biweight_mean`, and the witnesses that agree.
+    trend, scatter
+        Results of these functions.
+    votes, witnesses : (2 ** halvings,) float64
+        Results of `votes_of_blocks`.
+    inlier : (k,) bool
+        Matches on ground that agree with the shift.
+    """
+    weight = empty(len(at), np.float64)
+    for i in range(len(at)):
+        weight[i] = share[i] * grid / diameter[i]
+    middle, counted, slope = biweight_mean(points, weight, start[0], start[1], reach, rounds)
+    agrees = near(points, middle, reach)
+    agreeing = 0.0
+    for i in range(len(at)):
+        if agrees[i]:
+            agreeing += share[i]
+    votes, witnesses = votes_of_blocks(at, share, agrees, halvings)
+    inlier = near(moved, middle, reach)
+    for i in range(len(inlier)):
+        inlier[i] &= on_ground[i]
+    return (
+        (middle[0], middle[1], slope, agreeing),
+        trend(at, points, weight, agrees, grid, thinnest),
+        scatter(at, points, counted, middle, grid, square_px),
+        votes,
+        witnesses,
+        inlier,
+    )

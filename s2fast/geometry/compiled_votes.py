@@ -1,9 +1,11 @@
-"""Compiled loops over the matches of a pair: displacements, shares of a witness, votes.
+"""Compiled loops over the matches of a pair: displacements, shares of a witness, votes; `voted` is all of them.
 
 Constants are arguments: the cache of compiled code would not notice that one of another module has changed.
 """
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +13,19 @@ import numpy.typing as npt
 from s2fast_kernels.compiled import njit
 from s2fast_kernels.compiled_arrays import empty, empty_table, zeros, zeros_table
 
-_TWO, _THREE = np.int64(2), np.int64(3)  # not plain numbers: see `compiled_arrays`
+_TWO, _THREE, _FOUR = np.int64(2), np.int64(3), np.int64(4)  # not plain numbers: see `compiled_arrays`
+
+Voted: TypeAlias = tuple[
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    tuple[float, float],
+    tuple[int, int],
+]
+"""Result of `voted`."""
 
 
 @njit("(f8[:,::1], f8[:,::1], f8[::1], i4[::1], i4[::1])", nogil=True)
@@ -50,7 +64,7 @@ def moved_px(
     return moved
 
 
-@njit("(f8[:,::1], f8[:,::1], b1[::1], f8, f8, f8, f8)", nogil=True)
+@njit(nogil=True)
 def displacements(
     query_m: npt.NDArray[np.float64],
     train_m: npt.NDArray[np.float64],
@@ -134,7 +148,7 @@ def _cells(
     return cell, start, order, across, down
 
 
-@njit("(f8[:,::1], f8[::1], b1[::1], f8, f8)", nogil=True)
+@njit(nogil=True)
 def shares(
     at: npt.NDArray[np.float64], size: npt.NDArray[np.float64], near: npt.NDArray[np.bool_], reach: float, half: float
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -201,7 +215,7 @@ def _highest(votes: npt.NDArray[np.float32]) -> tuple[int, int, float]:
     return row, column, float(best)
 
 
-@njit("(f8[:,::1], f8[::1], i8, f8, f4[:,::1], f8)", nogil=True)
+@njit(nogil=True)
 def highest_votes(
     moved: npt.NDArray[np.float64],
     share: npt.NDArray[np.float64],
@@ -223,7 +237,7 @@ def highest_votes(
     bin_px
         Side of a bin [px].
     disc : (d, d) float32
-        1 for the bins whose votes are counted together, else 0; d is odd.
+        1 for the bins whose votes are counted together, else 0; d is odd, and the ones of a row are neighbours.
     apart
         Minimum distance of the second peak [px].
     """
@@ -232,15 +246,20 @@ def highest_votes(
     for i in range(len(moved)):
         sums[int(np.rint(moved[i, 1] / bin_px)) + half, int(np.rint(moved[i, 0] / bin_px)) + half] += share[i]
     padded = zeros_table(side + 2 * reach, side + 2 * reach, np.float32)
+    first, end = zeros(len(disc), np.int64), zeros(len(disc), np.int64)
+    for down in range(len(disc)):
+        for right in range(len(disc)):
+            if disc[down, right] != 0:
+                first[down] = right if end[down] == 0 else first[down]
+                end[down] = right + 1
     # Bin by bin: every sum gets its terms in the order in which cv2.filter2D adds them, without the zeros.
     for row in range(side):
         for column in range(side):
             count = np.float32(sums[row, column])
             if count != 0:
                 for down in range(len(disc)):
-                    for right in range(len(disc)):
-                        if disc[down, right] != 0:
-                            padded[row + down, column + right] += count
+                    for right in range(first[down], end[down]):
+                        padded[row + down, column + right] += count
     votes = padded[reach : side + reach, reach : side + reach]
     found: npt.NDArray[np.float64] = empty_table(_TWO, _THREE, np.float64)
     around = int(apart / bin_px) + 1
@@ -255,3 +274,92 @@ def highest_votes(
                     if dy * dy + dx * dx < apart * apart:
                         votes[r, c] = 0
     return found
+
+
+@njit(
+    "(f8[:,::1], f8[:,::1], f8[::1], u2[::1], b1[::1], UniTuple(f8, 2), f8, f8, f8, i8, f8, f8, i8, f8, f4[:,::1], f8)",
+    nogil=True,
+)
+def voted(
+    query_m: npt.NDArray[np.float64],
+    train_m: npt.NDArray[np.float64],
+    size: npt.NDArray[np.float64],
+    distance: npt.NDArray[np.uint16],
+    on_ground: npt.NDArray[np.bool_],
+    expected: tuple[float, float],
+    grid: float,
+    searched: float,
+    least: float,
+    strict_bits: int,
+    reach: float,
+    half_correlation: float,
+    half: int,
+    bin_px: float,
+    disc: npt.NDArray[np.float32],
+    apart: float,
+) -> Voted:
+    """Compute the votes of a pair's matches, without returning to Python between the steps.
+
+    Parameters
+    ----------
+    query_m, train_m, size, distance, on_ground
+        (k,) or (k, 2) columns of `s2fast.geometry.evidence.Evidence`.
+    expected
+        Expected displacement, east and north [m].
+    grid
+        Pixel size [m].
+    searched
+        Radius of the search area [px].
+    least
+        With fewer matches there are no votes.
+    strict_bits
+        Matches up to this Hamming distance also vote alone [bits].
+    reach
+        Matches farther apart are independent [mean diameters of all].
+    half_correlation
+        See `shares`.
+    half, bin_px, disc, apart
+        See `highest_votes`.
+
+    Returns
+    -------
+    at, points : (r, 2) float64
+        Positions [m] and displacements [px] of the matches within the search area and on ground.
+    diameter, share : (r,) float64
+        Their sizes [m] and their shares in the votes; with fewer than `least`, `share` is unknown.
+    moved : (k, 2) float64
+        Displacements of all matches [px].
+    peaks : (4, 3) float64
+        Peaks of the votes of all, and of those alone up to `strict_bits`, as `highest_votes` returns them.
+    totals : tuple of float
+        Witnesses among all, and among those alone.
+    counts : tuple of int
+        Matches within the search area, on ground or not; matches up to `strict_bits` among the r.
+    """
+    moved, within, rows = displacements(query_m, train_m, on_ground, expected[0], expected[1], grid, searched)
+    count, reached, strict = len(rows), 0, 0
+    for i in range(len(within)):
+        reached += within[i]
+    at, points = empty_table(count, _TWO, np.float64), empty_table(count, _TWO, np.float64)
+    diameter, near, sum_of_sizes = empty(count, np.float64), empty(count, np.bool_), 0.0
+    for i in range(count):
+        row = rows[i]
+        for axis in range(2):
+            at[i, axis], points[i, axis] = query_m[row, axis], moved[row, axis]
+        diameter[i], near[i] = size[row], distance[row] <= strict_bits
+        sum_of_sizes += diameter[i]
+        strict += near[i]
+    peaks = zeros_table(_FOUR, _THREE, np.float64)
+    if count < least:
+        return at, points, diameter, diameter, moved, peaks, (0.0, 0.0), (reached, strict)
+    every, alone = shares(at, diameter, near, reach * (sum_of_sizes / count), half_correlation)
+    total, strict_total = 0.0, 0.0
+    for i in range(count):
+        total += every[i]
+        strict_total += alone[i]
+    for part in range(2 if strict < count else 1):
+        found = highest_votes(points, every if part == 0 else alone, half, bin_px, disc, apart)
+        for number in range(2):
+            for column in range(3):
+                peaks[2 * part + number, column] = found[number, column]
+    return at, points, diameter, every, moved, peaks, (total, strict_total), (reached, strict)

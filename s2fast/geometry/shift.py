@@ -92,8 +92,9 @@ def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] 
     searched = SEARCHED_RADII * radius / evidence.grid
     within = np.hypot(*moved.T) <= searched
     rows = np.flatnonzero(within & evidence.on_ground)
+    nothing = Judgement.not_found(len(evidence), not_found_verdict(len(rows), int(np.count_nonzero(within))))
     if len(rows) < LEAST_WITNESSES:
-        return Judgement.not_found(len(evidence), not_found_verdict(evidence, within))
+        return nothing
     correlation = NeighbourCorrelation.of(evidence.query_m[rows], evidence.size[rows])
     share = correlation.shares()
     first, second = highest_peaks(moved[rows], share, searched, APART_PX)
@@ -102,7 +103,7 @@ def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] 
         strict = highest_peaks(moved[rows], correlation.shares(near), searched, APART_PX)
         first, second = min((first, second), strict, key=lambda peaks: peaks[0].log_nfa)
     if not is_significant(first):
-        return Judgement.not_found(len(evidence), not_found_verdict(evidence, within))
+        return nothing
     judged = _refined(_Candidates(evidence, rows, share, moved, (INLIER_PX / searched) ** 2), first.at)
     if judged.affinity is not None:
         # The displacements of an affine model do not form one peak: look for a rival among the outliers only.
@@ -144,11 +145,9 @@ def placed(
     return judged
 
 
-def not_found_verdict(evidence: Evidence, within: npt.NDArray[np.bool_]) -> str:
+def not_found_verdict(on_ground: int, matches: int) -> str:
     """Return the verdict if no model was found; ``not enough ground`` if fewer than half the matches are on ground."""
-    left = evidence.on_ground & within
-    few = len(left) > 0 and np.count_nonzero(left) < 0.5 * np.count_nonzero(within)
-    return "not enough ground" if few else "not verified"
+    return "not enough ground" if on_ground < 0.5 * matches else "not verified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +256,7 @@ def find_anywhere(evidence: Evidence, same_scale: npt.NDArray[np.bool_], ground:
         Never ``prior suspect``, since there is no prior.
     """
     chance = min(0.5, math.pi * (VOTE_PX * evidence.grid) ** 2 / ground)
-    verdict = not_found_verdict(evidence, np.ones(len(evidence), np.bool_))
+    verdict = not_found_verdict(int(np.count_nonzero(evidence.on_ground)), len(evidence))
     for search, rows in (
         (_shift_anywhere, np.flatnonzero(same_scale & evidence.on_ground)),
         (_similarity_anywhere, np.flatnonzero(evidence.on_ground)),

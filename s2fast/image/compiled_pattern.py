@@ -45,15 +45,10 @@ def explained_by_paint(
 
 def share_noise(query: FixedPattern, train: FixedPattern) -> bool:
     """Return whether two scenes share noise; see `s2fast.image.fixed_pattern.share_noise`."""
-    if np.array_equal(query.sample_at, train.sample_at):
-        here = there = np.arange(len(query.sample_at))
-        one, other = query.power, train.power
-    else:
-        rows = fixed_pattern.common_blocks(query, train)
-        here, there = (np.array(part, np.int64) for part in rows)
-        one, other = (_products(part.spectra, part.spectra, at, at) for part, at in ((query, here), (train, there)))
+    here, there = fixed_pattern.common_blocks(query, train)
     if len(here) < fixed_pattern.LEAST_BLOCKS:
         return False
+    one, other = (part.power[at].sum(axis=0) for part, at in ((query, here), (train, there)))
     together = _products(query.spectra, train.spectra, here, there)
     return fixed_pattern.is_noise(together / np.sqrt(np.maximum(one * other, 1e-12)))
 

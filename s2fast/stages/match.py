@@ -6,7 +6,7 @@ If the run verifies too, a block is verified while its matches are in memory: se
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 import pyarrow as pa
@@ -21,11 +21,13 @@ from s2fast.stages.matching_rule import Matches, MatchingRule, similarity_pct
 from s2fast.stages.memory import MIB
 from s2fast.stages.pairs import Pair, keypoint_counts, plan_blocks, wanted_pairs
 from s2fast.stages.result import StageResult
-from s2fast.stages.scenes import load_scenes
+from s2fast.stages.scenes import load_scenes, threads_that_pay
 from s2fast.stages.verdict_rule import VerdictRule
 from s2fast.work.executors import Workplace
 from s2fast.work.progress import Progress
 from s2fast.work.units import run_units
+from s2fast.work.writer import Writer
+from s2fast_kernels.threads import at_most_threads
 
 
 def run(
@@ -43,7 +45,7 @@ def run(
     config = record.config
     rule = MatchingRule.of(config.matching, config.compute.device)
     pairs = wanted_pairs(record, folder, keys.pair_key)
-    stored = set(folder.matched.complete_rows(with_matches=True)["key"])
+    stored = {key for block in folder.matched.complete_keys(with_matches=True).values() for key in block}
     budget_bytes = config.compute.budget_mb * MIB
     # Plan all pairs, including those already stored, so that a resumed run writes the same files as an uninterrupted
     # one.
@@ -57,9 +59,11 @@ def run(
     result.ahead = sum(bool(pair.verdict_key) for block in blocks for pair in block)
     if done:
         workplace.wait_for_kernels()
-    with progress.stage("match", done, result.kept) as bar:
+    with progress.stage("match", done, result.kept) as bar, ExitStack() as resources:
+        # Only a unit of this process can leave its results to a thread that outlives it.
+        writer = resources.enter_context(closing(Writer())) if workplace.in_process else None
         for block, _ in run_units(
-            workplace, match_unit, filter(None, blocks), rule, budget_bytes, folder.address, config
+            workplace, match_unit, filter(None, blocks), rule, budget_bytes, folder.address, config, writer
         ):
             for _ in block:
                 bar.advance()
@@ -87,7 +91,12 @@ def _with_verdict_keys(
 
 
 def match_unit(
-    block: Sequence[Pair], rule: MatchingRule, budget_bytes: int, out: str, config: Config | None = None
+    block: Sequence[Pair],
+    rule: MatchingRule,
+    budget_bytes: int,
+    out: str,
+    config: Config | None = None,
+    writer: Writer | None = None,
 ) -> None:
     """Match one block of pairs and write its results and matches; verify it too if the pairs have verdict keys.
 
@@ -103,25 +112,33 @@ def match_unit(
         Address of the run folder.
     config
         Settings of the run; needed only to verify.
+    writer
+        Writes the results while the next block is computed; None: they are written when this returns.
     """
+    if writer is None:
+        with closing(Writer()) as own:
+            match_unit(block, rule, budget_bytes, out, config, own)
+        return
     folder = RunFolder(out)
     scenes = load_scenes(folder, {scene for pair in block for scene in (pair.query, pair.train)}, budget_bytes)
-    found = GoodMatches(block, list(rule.good_matches([(scenes[pair.query], scenes[pair.train]) for pair in block])))
-    results = [
-        pair_result(pair, len(scenes[pair.query].descriptors), len(scenes[pair.train].descriptors), matches)
-        for pair, matches in zip(block, found.matches, strict=True)
-    ]
-    rows = pa.Table.from_pylist([result.as_row() for result in results])
-    # A block's matches are encoded and written while the block is verified.
-    with ThreadPoolExecutor(1, thread_name_prefix="s2fast-writer") as writer:
-        written = writer.submit(folder.matched.write, [pair.key for pair in block], rows, found.table())
+    with at_most_threads(threads_that_pay(scenes.values(), rule.settings)):
+        found = GoodMatches(
+            block, list(rule.good_matches([(scenes[pair.query], scenes[pair.train]) for pair in block]))
+        )
+        results = [
+            pair_result(pair, len(scenes[pair.query].descriptors), len(scenes[pair.train].descriptors), matches)
+            for pair, matches in zip(block, found.matches, strict=True)
+        ]
+        rows = [result.as_row() for result in results]
+        writer.wait()  # for the block before this one: no more than one waits
+        # A block's matches are encoded and written while the block is verified.
+        writer.submit(
+            lambda: folder.matched.write([pair.key for pair in block], pa.Table.from_pylist(rows), found.table())
+        )
         if config is not None and all(pair.verdict_key for pair in block):
             pairs = tuple(replace(pair, key=pair.verdict_key) for pair in block)
-            held = verify.Held(scenes, [result.as_row() for result in results], GoodMatches(pairs, found.matches))
-            verify.verify_unit(
-                verify.Block(pairs, ()), config, VerdictRule(rule, config.verification), out, held, written.result
-            )
-        written.result()
+            held = verify.Held(scenes, rows, GoodMatches(pairs, found.matches), writer)
+            verify.verify_unit(verify.Block(pairs, ()), config, VerdictRule(rule, config.verification), out, held)
 
 
 def pair_result(pair: Pair, n_query: int, n_train: int, matches: Matches) -> PairResult:

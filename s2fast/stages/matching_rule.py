@@ -122,10 +122,19 @@ class MatchingRule:
         if self.settings.mode == "exhaustive":
             for _, group in itertools.groupby(pairs, key=lambda pair: id(pair[0])):
                 yield from self._exhaustive_matches(list(group))
-        elif self.settings.radius_m == "auto":
+            return
+        radii = self.first_radii_m(pairs)
+        # Each scene is prepared once: threads that match pairs of one scene would prepare it several times.
+        searched = {
+            (id(scene), radius, query.placement.metric): (scene, radius, query)
+            for (query, train), radius in zip(pairs, radii, strict=True)
+            for scene in (query, train)
+        }
+        map_in_threads(lambda wanted: wanted[0].prepared(SEARCHED_RADII * wanted[1], wanted[2]), searched.values())
+        if self.settings.radius_m == "auto":
             yield from map_in_threads(lambda pair: self.near_matches(*pair), pairs)
         else:
-            for (matches,) in self.matches_at(pairs, self.first_radii_m(pairs), np.zeros((len(pairs), 1, 2))):
+            for (matches,) in self.matches_at(pairs, radii, np.zeros((len(pairs), 1, 2))):
                 yield matches
 
     def first_radii_m(self, pairs: Sequence[tuple[MatchedScene, MatchedScene]]) -> list[float]:

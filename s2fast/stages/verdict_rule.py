@@ -175,7 +175,9 @@ class VerdictRule:
             same = query.scale[matched.query_row] == train.scale[matched.train_row]
             ground = max(min(query.placement.clear_m2, train.placement.clear_m2), evidence.grid**2)
             judged = find_anywhere(evidence, same, ground)
-        explained = moved_px is not None and explained_by_pattern(*patterns, moved_px[judged.inlier], steps.share_noise)
+        if judged.verdict == "not verified" or moved_px is None:
+            return judged
+        explained = explained_by_pattern(*patterns, moved_px[judged.inlier], steps.share_noise)
         return Judgement.not_found(len(evidence)) if explained else judged
 
     def null_judgements(self, matched: Matched, common_pct: float) -> Iterator[Judgement]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from s2fast.stages.verdict_rule import Matched, VerdictRule
 from s2fast.work.executors import Workplace
 from s2fast.work.progress import Progress
 from s2fast.work.units import run_units
+from s2fast.work.writer import Writer
 from s2fast_kernels.threads import map_in_threads
 
 ROW_SCHEMA = pa.schema(
@@ -68,6 +69,9 @@ class Held:
     """The row of `RunFolder.matched` of each pair."""
     found: GoodMatches
     """The matches."""
+    writer: Writer | None = None
+    """Writes the verdicts after the block's matches, while the next block is matched; None: they are written at
+    once."""
 
 
 def run(
@@ -107,7 +111,8 @@ def run(
 
 def missing_verdicts(pairs: Sequence[Pair], config: Config, folder: RunFolder) -> dict[tuple[str, str], str]:
     """Return the content keys of the verdicts that are not stored, by query and train; `pairs` have all keys."""
-    stored = set(folder.verified.complete_rows(with_matches=config.output.keep_matches != "none")["key"])
+    blocks = folder.verified.complete_keys(with_matches=config.output.keep_matches != "none")
+    stored = {key for block in blocks.values() for key in block}
     return {(pair.query, pair.train): pair.key for pair in pairs if pair.key not in stored}
 
 
@@ -116,8 +121,8 @@ def _with_matched_blocks(blocks: Sequence[Sequence[Pair]], record: RunRecord, fo
     if not any(blocks):
         return []
     matched = {(pair.query, pair.train): pair.key for pair in wanted_pairs(record, folder, keys.pair_key)}
-    whole = folder.matched.complete_rows(with_matches=True)
-    block_of = dict(zip(whole["key"], whole["block"], strict=True))
+    whole = folder.matched.complete_keys(with_matches=True)
+    block_of = {key: name for name, block in whole.items() for key in block}
     found = []
     for block in filter(None, blocks):
         names = [matched[pair.query, pair.train] for pair in block]
@@ -134,7 +139,6 @@ def verify_unit(
     rule: VerdictRule,
     out: str,
     held: Held | None = None,
-    wait: Callable[[], object] | None = None,
 ) -> None:
     """Verify one block of pairs and write its verdicts and matches.
 
@@ -150,8 +154,6 @@ def verify_unit(
         Address of the run folder.
     held
         The block as it has just been matched; None: read it from the run folder.
-    wait
-        Called before anything is written: returns when the block's matches are stored, and raises what went wrong.
     """
     folder = RunFolder(out)
     held = held or _read(folder, block, config)
@@ -168,17 +170,23 @@ def verify_unit(
         for pair, matches in zip(block.pairs, held.found.matches, strict=True)
     ]
     judged = map_in_threads(rule.verdict, matched)
-    rows = [
-        {**row, "key": pair.key, **verdict.as_row()}
-        for row, pair, (verdict, _) in zip(held.rows, block.pairs, judged, strict=True)
-    ]
-    kept = None
-    if config.output.keep_matches != "none":
-        inlier = [flags for _, flags in judged] if config.verification.enabled else None
-        kept = held.found.table(inlier, inliers_only=config.output.keep_matches == "inliers" and inlier is not None)
-    if wait is not None:
-        wait()
-    folder.verified.write([pair.key for pair in block.pairs], pa.Table.from_pylist(rows, schema=ROW_SCHEMA), kept)
+    found, counts = held.found, held.rows
+
+    def write() -> None:
+        rows = [
+            {**row, "key": pair.key, **verdict.as_row()}
+            for row, pair, (verdict, _) in zip(counts, block.pairs, judged, strict=True)
+        ]
+        kept = None
+        if config.output.keep_matches != "none":
+            inlier = [flags for _, flags in judged] if config.verification.enabled else None
+            kept = found.table(inlier, inliers_only=config.output.keep_matches == "inliers" and inlier is not None)
+        folder.verified.write([pair.key for pair in block.pairs], pa.Table.from_pylist(rows, schema=ROW_SCHEMA), kept)
+
+    if held.writer is None:
+        write()
+    else:
+        held.writer.submit(write)
 
 
 def _read(folder: RunFolder, block: Block, config: Config) -> Held:

@@ -143,18 +143,25 @@ def test_every_pair_of_neighbours_is_counted_once(
     np.testing.assert_allclose(strict, np.where(near, 1 / (1 + both @ near), 0.0), rtol=1e-12)
 
 
-@pytest.mark.parametrize("far", [False, True])
-def test_the_error_is_the_plain_ones_also_of_squares_far_apart(far: bool) -> None:
+def test_the_error_is_the_plain_one() -> None:
     rng = np.random.default_rng(3)
     at = rng.uniform(-2_000, 2_000, (200, 2))
-    at[::3] += [9e8 * far, -7e8 * far]
     points, counted = rng.normal(0, 1, (200, 2)), rng.random(200) * (rng.random(200) < 0.8)
-    assert (compiled_fit.scatter(at, points, counted, np.zeros(2), GRID, 64.0)[0] < 0) is far
     among = counted > 0
     ones, weight = np.ones((np.count_nonzero(among), 1)), counted[among]
     error = standard_errors.standard_errors(at[among] / GRID, ones, weight, points[among], np.eye(1))
-    found = compiled_shift._error(at, points, counted, np.zeros(2), 1.0, GRID)
+    found = compiled_shift._error(1.0, *compiled_fit.scatter(at, points, counted, np.zeros(2), GRID, 64.0))
     np.testing.assert_allclose(found, error[0], rtol=1e-12)
+
+
+def test_squares_too_far_apart_to_be_numbered_are_the_plain_versions() -> None:
+    found = evidence(np.random.default_rng(3), 200, 50)
+    far = np.where(np.arange(len(found)) % 3 == 0, 1.0, 0.0)[:, None] * [9e8, -7e8]
+    found = with_columns(found, query_m=found.query_m + far, train_m=found.train_m + far)
+    assert compiled_fit.scatter(found.query_m, far, np.ones(len(found)), np.zeros(2), GRID, 64.0)[0] < 0
+    judged = compiled_shift.find_shift(found, RADIUS)
+    assert judged.verdict == "verified"
+    assert_same(judged, shift.find_shift(found, RADIUS))
 
 
 def test_blocks_are_the_plain_ones_with_ties() -> None:

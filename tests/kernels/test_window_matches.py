@@ -1,6 +1,7 @@
 """Every backend of `window_matches` equals its reference, which selects among neighbours found in both directions."""
 
 import threading
+import time
 
 import numba
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from s2fast_kernels.backends import available
 from s2fast_kernels.hamming_top2.cases import hard_operands, random_descriptors
 from s2fast_kernels.hamming_window_top2_both import WindowRows
-from s2fast_kernels.threads import map_in_threads
+from s2fast_kernels.threads import at_most_threads, map_in_threads
 from s2fast_kernels.window_matches import BACKENDS, window_matches
 from s2fast_kernels.window_matches.contract import MatchTest, WindowMatches
 
@@ -113,6 +114,39 @@ def test_items_are_shared_between_threads_and_keep_their_order() -> None:
 
     try:
         assert map_in_threads(wait, range(4)) == [0, 10, 20, 30]
+    finally:
+        numba.set_num_threads(before)
+
+
+def test_an_error_in_any_thread_is_raised_and_ends_the_others() -> None:
+    before = numba.get_num_threads()
+    numba.set_num_threads(2)
+    both, called = threading.Barrier(2, timeout=30), []
+
+    def fail(item: int) -> None:
+        called.append(item)
+        both.wait()
+        if threading.current_thread() is not threading.main_thread():
+            raise ValueError("failed")
+        time.sleep(0.2)  # by then the other thread has taken all that is left
+
+    try:
+        with pytest.raises(ValueError, match="failed"):
+            map_in_threads(fail, range(100))
+    finally:
+        numba.set_num_threads(before)
+    assert sorted(called) == [0, 1]
+
+
+def test_threads_are_limited_for_a_while() -> None:
+    before = numba.get_num_threads()
+    numba.set_num_threads(2)
+    try:
+        with at_most_threads(1):
+            assert set(map_in_threads(lambda _: threading.current_thread(), range(9))) == {threading.main_thread()}
+        with at_most_threads(9):
+            assert numba.get_num_threads() == 2
+        assert numba.get_num_threads() == 2
     finally:
         numba.set_num_threads(before)
 

@@ -14,11 +14,12 @@ from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features
 from s2fast.report.sample import cross_matches
+from s2fast.stages import scenes as scenes_module
 from s2fast.stages.match import match_unit
 from s2fast.stages.matching_rule import Matches, MatchingRule, both_directions, mutual, passing
 from s2fast.stages.memory import MIB, match_bytes
 from s2fast.stages.pairs import Pair, plan_blocks
-from s2fast.stages.scenes import load_scenes
+from s2fast.stages.scenes import load_scenes, threads_that_pay
 from s2fast_kernels.akaze import akaze
 from s2fast_kernels.akaze.contract import unpack
 from s2fast_kernels.hamming_top2 import hamming_top2
@@ -143,6 +144,41 @@ def test_part_drops_only_what_is_not_asked_for(tmp_path: Path) -> None:
     folder.matched.remove_stale(set(), with_matches=True)
     assert len(folder.matched.rows()) == 0
     assert not list((tmp_path / "good").iterdir())
+
+
+def test_keys_of_a_block_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path)
+    write_scenes(folder, {"a": 20, "b": 20, "c": 20})
+    rule = MatchingRule.of(load_config().matching)
+    match_unit((Pair("a", "b", "ab"), Pair("a", "c", "ac")), rule, 0, str(tmp_path))
+    (first,) = folder.matched.complete_keys(with_matches=True).items()
+    assert first[1] == ["ab", "ac"]
+    match_unit((Pair("b", "c", "bc"),), rule, 0, str(tmp_path))
+    read: list[str] = []
+    monkeypatch.setattr(
+        folder.matched, "_read_all", lambda blocks, once=folder.matched._read_all: read.extend(blocks) or once(blocks)
+    )
+    found = folder.matched.complete_keys(with_matches=True)
+    assert found.pop(first[0]) == first[1]
+    assert list(found.values()) == [["bc"]]
+    assert read == list(found)
+    # A block without its matches is not complete, also one that was.
+    folder.remove(f"good/{first[0]}.parquet")
+    assert first[0] not in folder.matched.complete_keys(with_matches=True)
+    assert first[0] in folder.matched.complete_keys(with_matches=False)
+
+
+@pytest.mark.parametrize(
+    ("mode", "count", "wanted"), [("windowed", 3_999, 1), ("windowed", 4_000, 2), ("exhaustive", 1, 2)]
+)
+def test_threads_pay_with_many_keypoints(
+    mode: str, count: int, wanted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scenes_module, "available_cores", lambda: 2)
+    folder = RunFolder(tmp_path)
+    write_scenes(folder, {"a": count})
+    settings = load_config(overrides={"matching.mode": mode}).matching
+    assert threads_that_pay(load_scenes(folder, {"a"}).values(), settings) == wanted
 
 
 RADIUS_M = 50.0
