@@ -218,7 +218,7 @@ def _row(checked: Checked, case: Case, shared: SharedStages) -> Row:
         "reason": reason,
         "settings": dict(case.settings),
         "label": case.label,
-        "config": case.config.model_dump() if sweep.shares_stages else dict(case.run),
+        "config": case.config.model_dump(mode="json") if sweep.shares_stages else dict(case.run),
         "data": checked.data,
         "seconds": round(sum(stage["seconds"] for stage in stages.values()), 6) if stages else None,
         "cpu_s": round(sum(cpu), 3) if cpu else None,
