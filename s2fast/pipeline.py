@@ -354,7 +354,7 @@ def _run_stage(
     if not result.done and name in history.stages:
         return result
     history.stages[name] = StageRecord(
-        seconds=round(spent_s + time.perf_counter() - start - result.ahead_s, 3),
+        seconds=round(spent_s + time.perf_counter() - start - result.ahead_s, 6),
         done=result.done,
         kept=result.kept,
         backend=result.backend,

@@ -126,9 +126,9 @@ _CELLS = Injection(
     (
         Edit(
             "s2fast/report/listing.py",
-            "    columns = [[name, *_cells(pairs[name])] for name in shown]\n",
-            "    places = range(len(pairs))\n"
-            "    columns = [[name, *(_cells(pairs[name].iloc[[at]])[0] for at in places)] for name in shown]\n",
+            "    columns = [[name, *_cells(rows[name])] for name in shown]\n",
+            "    places = range(len(rows))\n"
+            "    columns = [[name, *(_cells(rows[name].iloc[[at]])[0] for at in places)] for name in shown]\n",
         ),
     ),
     shows=("s2fast pairs, *: instructions",),

@@ -134,10 +134,11 @@ def read_header(dataset: rasterio.DatasetReader, source: Source, settings: Inges
             f"{name}: pixels are uint16 and no stretch is set; set ingest.stretch = [0, 3558] for L1C reflectances "
             '([1000, 4558] from baseline 04.00 on), or "auto"'
         )
-    if dataset.height * dataset.width > settings.max_px or max(dataset.shape) > _MAX_SIDE_PX:
+    pixels = dataset.height * dataset.width
+    if pixels > settings.max_px or max(dataset.shape) > _MAX_SIDE_PX:
         raise SceneError(
-            f"{name}: {dataset.height} x {dataset.width} px (rows x columns) are more than ingest.max_px = "
-            f"{settings.max_px} or {_MAX_SIDE_PX} px a side: cut it into tiles"
+            f"{name}: {dataset.height} x {dataset.width} px (rows x columns), {pixels / 1e6:.0f} MB of grey, are more "
+            f"than ingest.max_px = {settings.max_px}, or than {_MAX_SIDE_PX} px a side: cut it into tiles"
         )
     if not all(reduced_shape(dataset.shape, settings.reduction)):
         raise SceneError(

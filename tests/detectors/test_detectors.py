@@ -130,7 +130,7 @@ def test_a_content_key_names_what_acts() -> None:
         (
             {"backend": "abacus"},
             "features.backend = 'abacus' is not a backend of features.detector = 'akaze'; "
-            "known: auto, numba, torch, opencv",
+            "known: auto, numba, triton, torch, opencv",
         ),
         (
             {"detector": "orb", "threshold": 0.001},
