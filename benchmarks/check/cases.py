@@ -46,12 +46,13 @@ class Case:
 _SCENES = (4, 8, 16)
 
 CASES: Mapping[str, Case] = {
-    # Two sizes are fitted with their fixed cost, and the scenes differ: later ones have more keypoints.
+    # Two sizes do not tell the fixed cost from the rest.
     "akaze": Case("operation", "windows", (1, 4), most_exponent=1.2),
     "window_matches": Case("operation", "keypoints", (1_000, 4_000, 16_000)),
     "hamming_top2_both": Case("operation", "keypoints", (250, 500, 1_000), _square),
     "hamming_top2": Case("operation", "keypoints", (250, 500, 1_000), _square),
     "ingest": Case("stage", "scenes", _SCENES),
+    # The scenes differ: later ones have more keypoints.
     "extract": Case("stage", "scenes", _SCENES, most_exponent=1.2),
     "match": Case("stage", "scenes", _SCENES, _pairs),
     "verify": Case("stage", "scenes", _SCENES, _pairs),

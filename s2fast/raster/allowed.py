@@ -10,7 +10,9 @@ from __future__ import annotations
 import posixpath
 import re
 import xml.etree.ElementTree as ET
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import rasterio
@@ -98,17 +100,27 @@ def _folder(source: Source) -> Source:
 
 def _check_side_files(path: Path) -> None:
     try:
-        names = [file.name for file in path.parent.iterdir()]
+        names = _names(path.parent, path.parent.stat().st_mtime_ns)
     except OSError:
         return  # opening the raster says what is wrong
     whole, stem = path.name.lower(), path.stem.lower()
-    for name in names:
-        lower = name.lower()
+    for lower, name in names[bisect_left(names, (f"{stem}.", "")) :]:
+        if not lower.startswith(f"{stem}."):
+            break
         beside = Source.local(path.parent / name)
         if lower.startswith(f"{whole}.") and lower.endswith(_SIDE_FILES) and not _TIFF.match(_head(beside)):
             raise SceneError(f"{path}: {name} beside it is no TIFF: remove it, or convert it")
         if lower in (f"{whole}.aux", f"{stem}.aux") and _head(beside).startswith(b"EHFA_HEADER_TAG"):
             raise SceneError(f"{path}: {name} beside it may name other files: remove it")
+
+
+@lru_cache(maxsize=8)
+def _names(folder: Path, _mtime_ns: int) -> list[tuple[str, str]]:
+    """Return the names in a folder in lower case, sorted, and as they are; GDAL does not distinguish their case.
+
+    A folder may hold an archive, and each of its scenes is opened several times: it is listed once per change.
+    """
+    return sorted((file.name.lower(), file.name) for file in folder.iterdir())
 
 
 def _check_virtual(source: Source, folders: Sequence[Source], depth: int) -> None:

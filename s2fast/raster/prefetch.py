@@ -83,9 +83,9 @@ os.register_at_fork(after_in_child=lambda: vars(_kept).clear())
 
 @contextmanager
 def _reading_thread() -> Iterator[ThreadPoolExecutor]:
-    """Yield a thread that the calling thread has read with before, if one is idle.
+    """Yield an idle thread that the calling thread has read with before, or a new one.
 
-    A new one would load PROJ's tables again, 10 ms a scene. Two readers do not share one: each has its GDAL settings.
+    Each new thread loads PROJ's tables again. Two open readers never share a thread: each has its own GDAL settings.
     """
     if not hasattr(_kept, "idle"):
         _kept.idle = []

@@ -202,6 +202,29 @@ def test_rasters_beside_a_raster_are_tiffs(folder: Path, elsewhere: Path, suffix
         pass
 
 
+def test_a_folder_of_many_scenes_is_listed_once_until_it_changes(
+    folder: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[Path] = []
+    listing = Path.iterdir
+
+    def counted(path: Path) -> Iterator[Path]:
+        listed.append(path)
+        return listing(path)
+
+    monkeypatch.setattr(Path, "iterdir", counted)
+    for number in range(3):
+        rasterio.shutil.copy(elsewhere, folder / f"{number}.tif", driver="GTiff")
+    for number in (0, 1, 2, 0):
+        with open_raster(folder / f"{number}.tif"):
+            pass
+    assert listed == [folder]
+    (folder / "1.tif.ovr").write_text(virtual(str(elsewhere)))
+    with pytest.raises(SceneError, match="beside it is no TIFF"), open_raster(folder / "1.tif"):
+        pass
+    assert listed == [folder, folder]
+
+
 def test_overviews_are_not_taken_from_another_file(folder: Path, elsewhere: Path) -> None:
     path = folder / "a.tif"
     rasterio.shutil.copy(elsewhere, path, driver="GTiff")
