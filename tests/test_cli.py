@@ -19,6 +19,7 @@ import rasterio
 import shapely
 
 from s2fast import cli
+from s2fast.commands.running import STAGE_COMMANDS
 from s2fast.errors import RunFolderError
 from s2fast.folder.record import load_record
 from s2fast.folder.run_folder import RunFolder
@@ -64,7 +65,7 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [*cli.STAGE_COMMANDS, "pairs", "scenes", "align", "check", "show", "displacement", "synth", "demo", "doctor"],
+    [*STAGE_COMMANDS, "sweep", "pairs", "scenes", "align", "check", "show", "displacement", "synth", "demo", "doctor"],
 )
 def test_every_command_has_help_with_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.check.inject import Edit, Injection
 
-_CLI = "s2fast/cli.py"
+_COMMANDS = "s2fast/commands/app.py"
 _APP = "app = typer.Typer(\n"
 
 
@@ -23,17 +23,17 @@ app = _Waiting(
 """
     return Injection(
         f"+15 % of waiting: {what}",
-        (Edit(_CLI, "import sys\n", module), Edit(_CLI, _APP, slow)),
+        (Edit(_COMMANDS, "import typer\n", module), Edit(_COMMANDS, _APP, slow)),
         shows=("match",),
         timed=("match",),
     )
 
 
-SLEEP = _waiting("a sleep", "import sys\nimport time\n", "            time.sleep(seconds)\n")
+SLEEP = _waiting("a sleep", "import time\n\nimport typer\n", "            time.sleep(seconds)\n")
 
 LOCK = _waiting(
     "a lock",
-    "import sys\nimport threading\nimport time\n",
+    "import threading\nimport time\n\nimport typer\n",
     """            held = threading.Lock()
             held.acquire()
             threading.Timer(seconds, held.release).start()

@@ -1,11 +1,5 @@
-"""The fused Triton passes give the torch backend's bits: on a CUDA device, and always under the interpreter.
+"""The fused Triton passes give the torch backend's bits: on a CUDA device, and always under the interpreter."""
 
-Triton decides when it is imported whether it interprets, so the interpreter runs this file in a process of its own.
-"""
-
-import os
-import subprocess
-import sys
 from dataclasses import fields, replace
 
 import numpy as np
@@ -24,8 +18,8 @@ from s2fast_kernels.akaze.triton_gpu import Tile, TritonEngine, passes
 from s2fast_kernels.akaze.windowed import akaze_windowed
 from s2fast_kernels.backends import BackendError, resolve
 from s2fast_kernels.features import Features
+from tests.kernels.interpreter import INTERPRETED, assert_passes_interpreted, not_interpreted, on_a_device
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 CONTRAST = np.float32(0.02)
 SHAPES = [(1, 33, 47), (2, 64, 64), (2, 61, 90)]
@@ -33,10 +27,6 @@ SHAPES = [(1, 33, 47), (2, 64, 64), (2, 61, 90)]
 
 OCTAVES = levels(AkazeSettings(), (1024, 1024))
 
-on_a_device = pytest.mark.skipif(
-    not INTERPRETED and not torch.cuda.is_available(),
-    reason="no CUDA device; test_under_the_interpreter runs these",
-)
 interpreted = pytest.mark.skipif(not INTERPRETED, reason="changes a constant of compiled kernels")
 
 
@@ -71,13 +61,9 @@ def assert_equal(method: str, *operands: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(INTERPRETED, reason="is this very run")
+@not_interpreted
 def test_under_the_interpreter() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "2 skipped" in run.stdout, run.stdout
+    assert_passes_interpreted(__file__, skipped=2)
 
 
 @on_a_device

@@ -1,11 +1,4 @@
-"""The Triton kernels give the reference's bits: on a CUDA device where there is one, and always under the interpreter.
-
-Triton decides when it is imported whether it interprets, so the interpreter runs this file in a process of its own.
-"""
-
-import os
-import subprocess
-import sys
+"""The Triton kernels give the bits of the reference, on a CUDA device and under the interpreter."""
 
 import numpy as np
 import pytest
@@ -17,16 +10,11 @@ from s2fast_kernels.backends import BackendError, resolve
 from s2fast_kernels.hamming_top2 import BACKENDS, reference, triton_gpu
 from s2fast_kernels.hamming_top2.cases import CASES, Case, hard_operands, operands, random_descriptors
 from s2fast_kernels.hamming_top2.reference import Top2
+from tests.kernels.interpreter import INTERPRETED, assert_passes_interpreted, not_interpreted, on_a_device
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
 SMALL = triton_gpu.Tiling(16, 64, 4, 1, peel=True)
 SIZES = st.sampled_from([0, 1, 2, 15, 16, 17, 63, 65])
-
-on_a_device = pytest.mark.skipif(
-    not INTERPRETED and not torch.cuda.is_available(),
-    reason="no CUDA device; test_under_the_interpreter runs these",
-)
 
 
 def assert_equal(got: Top2, wanted: Top2) -> None:
@@ -36,13 +24,9 @@ def assert_equal(got: Top2, wanted: Top2) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(INTERPRETED, reason="is this very run")
+@not_interpreted
 def test_under_the_interpreter() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "2 skipped" in run.stdout, run.stdout
+    assert_passes_interpreted(__file__, skipped=2)
 
 
 @on_a_device

@@ -1,11 +1,4 @@
-"""The Triton kernel gives the reference's bits: on a CUDA device where there is one, and always under the interpreter.
-
-Triton decides when it is imported whether it interprets, so the interpreter runs this file in a process of its own.
-"""
-
-import os
-import subprocess
-import sys
+"""The Triton kernel gives the bits of the reference, on a CUDA device and under the interpreter."""
 
 import numpy as np
 import pytest
@@ -19,26 +12,17 @@ from s2fast_kernels.hamming_top2.cases import hard_operands
 from s2fast_kernels.hamming_window_top2_both import WindowRows
 from s2fast_kernels.window_matches import device_rows, reference, triton_gpu
 from s2fast_kernels.window_matches.contract import MatchTest
+from tests.kernels.interpreter import INTERPRETED, assert_passes_interpreted, not_interpreted, on_a_device
 from tests.kernels.test_window_matches import assert_equal, search_operands
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
 SIZES = st.sampled_from([0, 1, 2, 63, 65, 257])
 
-on_a_device = pytest.mark.skipif(
-    not INTERPRETED and not torch.cuda.is_available(),
-    reason="no CUDA device; test_under_the_interpreter runs these",
-)
-
 
 @pytest.mark.slow
-@pytest.mark.skipif(INTERPRETED, reason="is this very run")
+@not_interpreted
 def test_under_the_interpreter() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "1 skipped" in run.stdout, run.stdout
+    assert_passes_interpreted(__file__, skipped=1)
 
 
 @on_a_device

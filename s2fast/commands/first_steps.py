@@ -1,0 +1,105 @@
+"""Commands for a new user: what to do first, what this machine can run, and archives to try."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from s2fast.commands.app import app
+
+_FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, the matches and the shift of every pair.
+
+  s2fast doctor        show what this machine can run, and the command that installs what is missing
+  s2fast demo          run all stages on a small synthetic archive: half a minute
+  s2fast run configs/default.toml --scenes ARCHIVE --regions POLYGONS.geojson --out OUT
+                       match your own images; then open OUT/report.html
+  s2fast pairs OUT --min-similarity 50
+  s2fast show OUT QUERY TRAIN -o pair.png
+                       list and draw the pairs of a finished run
+
+  s2fast sweep sweep.toml --scenes ARCHIVE --out sweeps
+                       compare settings on your own images: what each finds and costs
+
+  s2fast --help        list all commands; s2fast COMMAND --help shows an example
+  s2fast --install-completion
+                       let the shell complete commands and options
+"""
+"""Text printed when no command is given."""
+
+
+@app.callback(invoke_without_command=True)
+def begin(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit", is_eager=True)] = False,
+) -> None:
+    """Match hundreds of Sentinel-2 images: one command computes the similarity and the matches of every pair."""
+    if version:
+        from s2fast import __version__
+
+        typer.echo(f"s2fast {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(_FIRST_STEPS, nl=False)
+    else:
+        return
+    raise typer.Exit
+
+
+@app.command(epilog="Example: s2fast synth archive --size 1024 --dates 3")
+def synth(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the archive")],
+    size: Annotated[int, typer.Option(help="Side of a tile in 10 m pixels; real tiles have 10980")] = 10980,
+    tiles: Annotated[str, typer.Option(help="MGRS tiles, comma-separated")] = "36UXA,36UYA",
+    dates: Annotated[int, typer.Option(help="Number of acquisitions")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed of the random ground, weather and shifts")] = 0,
+) -> None:
+    """Generate a synthetic archive with ground truth: SAFE folders, polygons, truth.json."""
+    from s2fast.synth import synth as make_archive
+    from s2fast.work.progress import progress_for_stderr
+
+    names = tuple(tiles.split(","))
+    with progress_for_stderr().stage("synth", len(names) * dates, 0) as bar:
+        make_archive(folder, size=size, tiles=names, dates=dates, seed=seed, progress=lambda *_: bar.advance())
+    typer.echo(str(folder))
+
+
+@app.command(epilog="Example: s2fast demo --out demo")
+def demo(
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the archive and the run")] = Path(
+        "demo"
+    ),
+) -> None:
+    """Generate a small synthetic archive, run all stages on it, and print the paths of the results."""
+    from s2fast.tools.demo import run_demo
+    from s2fast.work.progress import progress_for_stderr
+
+    for line in run_demo(out, progress_for_stderr()):
+        typer.echo(line)
+
+
+@app.command(epilog="Example: s2fast doctor")
+def doctor(
+    compiles: Annotated[
+        bool, typer.Option("--compile", help="First compile the kernels, as the first run does; for container images")
+    ] = False,
+) -> None:
+    """Show what this machine can run, what is missing, and the command that installs it."""
+    from s2fast.tools.doctor import default_run, examine
+    from s2fast.work.compilation import AnnouncedCompilation
+    from s2fast.work.progress import progress_for_stderr
+
+    if compiles:
+        AnnouncedCompilation(progress_for_stderr()).wait()
+
+    findings = examine()
+    width = max(len(finding.topic) for finding in findings)
+    for finding in findings:
+        remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
+        typer.echo(f"{finding.mark:4} {finding.topic:{width}}  {finding.result}{remedy}")
+    remedies = [finding.remedy for finding in findings if not finding.fine and finding.remedy]
+    if remedies:
+        typer.echo(f"\nTo fix it, run:  {' && '.join(dict.fromkeys(remedies))}\n")
+    typer.echo(default_run())
+    if not all(finding.fine for finding in findings):
+        raise typer.Exit(1)

@@ -1,0 +1,165 @@
+"""Commands that run stages, once or for many settings."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from s2fast.commands.app import (
+    EXIT_DAMAGED,
+    EXIT_SCENES_SKIPPED,
+    ConfigFile,
+    Out,
+    Overrides,
+    RegionsFile,
+    Scenes,
+    Scheduler,
+    Strict,
+    Verbose,
+    Workers,
+    app,
+    print_line,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from s2fast.pipeline import Job
+
+log = logging.getLogger("s2fast.cli")
+
+
+def _stages(
+    stages: tuple[str, ...],
+    make_job: Callable[[], Job],
+    out: str,
+    *,
+    workers: int,
+    scheduler: str | None,
+    verbose: bool,
+) -> None:
+    """Run stages of a job, log to the run folder, and print a summary."""
+    from s2fast import __version__
+    from s2fast.files.redaction import public_words
+    from s2fast.folder.log import logged
+    from s2fast.pipeline import run_stages
+    from s2fast.work.interrupt import EXIT_INTERRUPTED, exiting_on_interrupt
+    from s2fast.work.progress import progress_for_stderr
+
+    if verbose:
+        for handler in logging.getLogger().handlers:
+            handler.setLevel(logging.INFO)
+    command = f"s2fast {shlex.join(public_words(sys.argv[1:]))}"
+    farewell = f"s2fast: stopped; completed results are kept, the same command continues from there:\n  {command}"
+    try:
+        with logged(out, progress_for_stderr()) as progress, exiting_on_interrupt(farewell):
+            log.info("s2fast %s: %s", __version__, command)
+            record = run_stages(make_job(), stages=stages, workers=workers, scheduler=scheduler, progress=progress)
+            history = record.history
+            for name, stage in history.stages.items():
+                took = f"{stage.done} computed, {stage.kept} kept, {stage.seconds:.1f} s {stage.ran}"
+                log.info("%s, latest execution that computed anything: %s", name, took.rstrip())
+            warnings = history.warnings if "report" in stages else []
+            for warning in warnings:
+                log.info("warning: %s", warning)
+    except KeyboardInterrupt:
+        print_line(farewell, err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if "report" in stages:
+        counts = history.counts
+        print_line(
+            f"{counts['scenes']} scenes, {counts['pairs']} pairs, {counts['keypoints']} keypoints, "
+            f"{counts['good_matches']} good matches, {counts['verified']} pairs verified: {out.rstrip('/')}/report.html"
+        )
+    if history.problems:
+        skipped = ", ".join(sorted(history.problems))
+        print_line(f"s2fast: {len(history.problems)} scenes skipped: {skipped}", err=True)
+    # Printed last, where they are seen: they decide whether the results can be relied on.
+    warn(warnings)
+    if history.problems or record.found.polygons_dropped:
+        raise typer.Exit(EXIT_SCENES_SKIPPED)
+
+
+def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) -> None:
+    """Add a command that runs stages; all such commands share their options."""
+
+    def command(
+        config: ConfigFile,
+        scenes: Scenes,
+        out: Out,
+        regions: RegionsFile = None,
+        overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
+        workers: Workers = 1,
+        scheduler: Scheduler = None,
+        strict: Strict = False,
+        verbose: Verbose = False,
+    ) -> None:
+        def make_job() -> Job:
+            from s2fast.config import load_config
+            from s2fast.pipeline import Job
+
+            return Job(load_config(config, overrides), scenes, regions, out, strict)
+
+        _stages(stages, make_job, out, workers=workers, scheduler=scheduler, verbose=verbose)
+
+    app.command(name, help=text, epilog=f"Example: {example}")(command)
+
+
+STAGE_COMMANDS = {
+    "run": "Run all stages: match every pair of scenes, from the images to the report.",
+    "ingest": "Stage 1: read and mask the scenes.",
+    "extract": "Stage 2: find keypoints and descriptors.",
+    "match": "Stage 3: match every pair.",
+    "verify": "Stage 4: verify the matches geometrically and estimate the shift of every pair.",
+    "report": "Stage 5: write the tables, the report and the map layers.",
+}
+"""Commands that run stages of the pipeline, with their help texts; "run" runs all stages."""
+
+for _name, _text in STAGE_COMMANDS.items():
+    _stage_command(
+        _name,
+        tuple(STAGE_COMMANDS)[1:] if _name == "run" else (_name,),
+        _text,
+        f"s2fast {_name} configs/default.toml --scenes DIR --regions FILE --out OUT",
+    )
+
+
+@app.command(epilog="Example: s2fast sweep sweep.toml --scenes ARCHIVE --out sweeps")
+def sweep(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Settings to compare, TOML; see Sweeps in README.md")
+    ],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder for the results; a stopped sweep continues")],
+    scenes: Annotated[
+        list[str],
+        typer.Option(
+            "--scenes",
+            metavar="PATH",
+            help="Folder, file, zip or address of scenes; repeatable; default: FILE's [data]",
+        ),
+    ] = [],  # noqa: B006  typer reads the default and never changes it
+    regions: RegionsFile = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Run failed cases again")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Check everything and list the cases, without running them")
+    ] = False,
+) -> None:
+    """Compare settings: what each finds on your scenes, and what it costs, as a table, a page and a Parquet file."""
+    from s2fast.work.interrupt import EXIT_INTERRUPTED
+
+    state: list[str] = []
+    try:
+        from s2fast.sweeps.command import run_files  # takes seconds, in which Control-C is told in one line as well
+
+        failed = run_files(files, out, scenes, regions, state, retry=retry, plan=plan)
+    except KeyboardInterrupt:
+        told = state[-1] if state else "nothing has been run yet"
+        print_line(f"s2fast: stopped; {told}; the same command continues from there", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    if failed:
+        raise typer.Exit(EXIT_DAMAGED)
