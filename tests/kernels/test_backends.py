@@ -11,7 +11,7 @@ from s2fast_kernels.backends import Backend, BackendError, available, find_devic
 from s2fast_kernels.machine import Gpus
 from s2fast_kernels.operations import OPERATIONS, Operation
 
-FIRST_ON_A_GPU = {"akaze": "torch", "window_matches": "triton", "hamming_top2": "triton"}
+FIRST_ON_A_GPU = {"akaze": "triton", "window_matches": "triton", "hamming_top2": "triton"}
 """The row that "auto" takes on a GPU; all other operations have rows for the CPU only."""
 
 

@@ -100,7 +100,7 @@ def test_the_last_line_names_what_a_default_run_uses(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(doctor, "available_cores", lambda: 16)
     monkeypatch.setattr(machine, "gpus", lambda: machine.Gpus(((9, 0),)))
     assert doctor.default_run() == (
-        "a default run uses: AKAZE torch on cuda:0, matching triton on cuda:0, decoding on 16 cores"
+        "a default run uses: AKAZE triton on cuda:0, matching triton on cuda:0, decoding on 16 cores"
     )
 
 

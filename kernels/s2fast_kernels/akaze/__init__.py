@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from s2fast_kernels.akaze.contract import AkazeSettings
-from s2fast_kernels.backends import Backend, needs_package, resolve
+from s2fast_kernels.backends import Backend, needs_package, needs_triton, resolve
 from s2fast_kernels.features import Budget, Features
-from s2fast_kernels.machine import gpu_missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,12 +46,7 @@ def _opencv_missing() -> str | None:
 
 
 def _triton_missing() -> str | None:
-    reason = needs_package("triton", "torch", "numba")() or gpu_missing()
-    if reason is not None:
-        return reason
-    import torch
-
-    return None if torch.cuda.is_available() else f"torch {torch.__version__} finds no GPU it can use"
+    return needs_package("numba")() or needs_triton()
 
 
 _TORCH = f"{__name__}.torch_any", needs_package("torch", "numba")
