@@ -179,7 +179,7 @@ def facts_of_counts(
                 if case.kind == "operation":
                     facts.append(Fact(f"{label}: {COMPILED}", run.profile.compiled, slack=tolerance(COMPILED, name)))
             if "misses" in kinds and case.kind == "operation":
-                facts.append(Fact(f"{label}: {MISSES}", run.profile.misses, slack=tolerance(MISSES, name), grain=100))
+                facts.append(Fact(f"{label}: {MISSES}", run.profile.misses, slack=tolerance(MISSES, name), grain=400))
             for measure in (INSTRUCTIONS, COMPILED, MISSES):
                 functions[f"{label}: {measure}"] = [run.functions, run.python]
         if "growth" in kinds and len(sizes) > 1:
