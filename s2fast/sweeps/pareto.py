@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+Difference = Callable[[int, int], float]
+"""Returns by how much a case's value exceeds another's; 0 if that is within its interval."""
 
 
 def front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
@@ -25,3 +28,41 @@ def front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
         if last is None or gains[index] > gains[last] or (gains[index], costs[index]) == (gains[last], costs[last]):
             kept.append(index)
     return kept
+
+
+def honest_front(
+    costs: Sequence[float],
+    gains: Sequence[float],
+    cost_difference: Difference,
+    gain_difference: Difference,
+    repeated: Sequence[int] = (),
+) -> list[int]:
+    """Return the front where differences within their interval are none: they make no case better than another.
+
+    Parameters
+    ----------
+    costs, gains
+        The values.
+    cost_difference, gain_difference
+        Compare two cases.
+    repeated
+        Cases whose intervals were measured.
+
+    Returns
+    -------
+    list[int]
+        Indices, cheapest first. A case that is slower by less than its interval and better in gain takes the place of
+        the faster one; cases equal in gain and within the interval share theirs.
+    """
+    exact = front(costs, gains)
+    # Where differences count from a fixed share on, a case that anything dominates is dominated by one of the front; of
+    # equal ones, by any.
+    rivals = {*{(costs[at], gains[at]): at for at in exact}.values(), *repeated}
+
+    def dominates(rival: int, index: int) -> bool:
+        cheaper, better = -cost_difference(rival, index), gain_difference(rival, index)
+        return cheaper >= 0 and better >= 0 and cheaper + better > 0
+
+    kept = [at for at in range(len(costs)) if not any(dominates(rival, at) for rival in rivals if rival != at)]
+    # Measured intervals need not agree with each other: A before B before C before A leaves none.
+    return sorted(kept or exact, key=lambda at: (costs[at], -gains[at]))
