@@ -174,6 +174,14 @@ def shown_columns(rows: Sequence[FlatRow]) -> list[Shown]:
     return [column for column in candidates if used(column)]
 
 
+def _alike(rows: Sequence[FlatRow], column: Shown) -> str:
+    """Format the values of cases that are equal in a column, or cannot be told apart."""
+    low, high = (end(rows, key=lambda row: float(row[column.name])) for end in (min, max))
+    if low[column.name] == high[column.name]:
+        return column.cell(low)
+    return f"{cell(low[column.name])} to {cell(high[column.name])}, no more apart than their noise"
+
+
 def is_time(name: str) -> bool:
     """Return whether a column is a time of this machine, which differs from run to run."""
     return name in ("seconds", "cpu_s", "took_s") or (
@@ -203,14 +211,23 @@ def front_of(rows: Sequence[FlatRow], plot: Plot) -> list[int]:
     A difference within its interval makes no case better than another.
     """
     indices, costs, gains = points_of(rows, plot)
+    # Of cases with equal figures, one is compared: thousands may be equal.
+    alike: dict[object, list[int]] = {}
+    for at, index in enumerate(indices):
+        alike.setdefault(at if runs_of(rows[index], plot.cost) else (costs[at], gains[at]), []).append(at)
+    one_of = [group[0] for group in alike.values()]
 
     def compare(name: str) -> Callable[[int, int], float]:
         noise = noise_of(name)
-        return lambda first, second: difference(rows[indices[first]], rows[indices[second]], name, noise)
+        return lambda first, second: difference(
+            rows[indices[one_of[first]]], rows[indices[one_of[second]]], name, noise
+        )
 
-    repeated = [at for at, index in enumerate(indices) if runs_of(rows[index], plot.cost)]
-    kept = honest_front(costs, gains, compare(plot.cost), compare(plot.gain), repeated)
-    return [indices[at] for at in kept]
+    groups = list(alike.values())
+    kept = honest_front(
+        [costs[at] for at in one_of], [gains[at] for at in one_of], compare(plot.cost), compare(plot.gain)
+    )
+    return [indices[at] for group in kept for at in groups[group]]
 
 
 def plots_of(rows: Sequence[FlatRow], plots: Sequence[Plot]) -> list[Plot]:
@@ -231,10 +248,10 @@ def best_of(rows: Sequence[FlatRow], column: Shown) -> set[int]:
     return set() if len(best) == len(bases) > 1 else best
 
 
-def best_lines(rows: Sequence[FlatRow]) -> list[tuple[str, str]]:
+def best_lines(rows: Sequence[FlatRow], *, brief: bool = False) -> list[tuple[str, str]]:
     """Return what the cases are best at, as title and text: the best value, and the cases by number and label.
 
-    Columns in which all cases are equal come last, together.
+    Columns in which all cases are equal come last, together. If `brief`, cases are named by their numbers alone.
     """
     found, equal = [], []
     for column in shown_columns(rows):
@@ -243,12 +260,13 @@ def best_lines(rows: Sequence[FlatRow]) -> list[tuple[str, str]]:
         if not column.better or len(values) < 2:
             continue
         if not best:
-            equal.append(f"{column.title}: {column.cell(rows[values[0]])}")
+            equal.append(f"{column.title}: {_alike([rows[at] for at in values], column)}")
             continue
         top = max(best, key=lambda at: column.better * float(rows[at][column.name]))
-        named = [f"#{at + 1} {rows[at]['label']}" for at in [top, *(at for at in best if at != top)]]
-        more = f"; and {len(best) - 3} more" if len(best) > 3 else ""
-        found.append((column.title, f"{column.cell(rows[top])}: {'; '.join(named[:3])}{more}"))
+        order, most = [top, *(at for at in best if at != top)], 12 if brief else 3
+        named = [f"#{at + 1}" if brief else f"#{at + 1} {rows[at]['label']}" for at in order[:most]]
+        more = f"; and {len(best) - most} more" if len(best) > most else ""
+        found.append((column.title, f"{column.cell(rows[top])}: {(', ' if brief else '; ').join(named)}{more}"))
     return [*found, *([("all about equal", "; ".join(equal))] if equal else [])]
 
 

@@ -31,13 +31,13 @@ def front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
 
 
 def honest_front(
-    costs: Sequence[float],
-    gains: Sequence[float],
-    cost_difference: Difference,
-    gain_difference: Difference,
-    repeated: Sequence[int] = (),
+    costs: Sequence[float], gains: Sequence[float], cost_difference: Difference, gain_difference: Difference
 ) -> list[int]:
     """Return the front where differences within their interval are none: they make no case better than another.
+
+    A case is left out if one on the front is better in cost or gain, beyond the interval, and not worse in the other.
+    A case that is only beaten by cases that are left out themselves stays: of many cases each a little dearer than the
+    one before, not only the dearest is left.
 
     Parameters
     ----------
@@ -45,8 +45,6 @@ def honest_front(
         The values.
     cost_difference, gain_difference
         Compare two cases.
-    repeated
-        Cases whose intervals were measured.
 
     Returns
     -------
@@ -54,15 +52,13 @@ def honest_front(
         Indices, cheapest first. A case that is slower by less than its interval and better in gain takes the place of
         the faster one; cases equal in gain and within the interval share theirs.
     """
-    exact = front(costs, gains)
-    # Where differences count from a fixed share on, a case that anything dominates is dominated by one of the front; of
-    # equal ones, by any.
-    rivals = {*{(costs[at], gains[at]): at for at in exact}.values(), *repeated}
 
     def dominates(rival: int, index: int) -> bool:
         cheaper, better = -cost_difference(rival, index), gain_difference(rival, index)
         return cheaper >= 0 and better >= 0 and cheaper + better > 0
 
-    kept = [at for at in range(len(costs)) if not any(dominates(rival, at) for rival in rivals if rival != at)]
-    # Measured intervals need not agree with each other: A before B before C before A leaves none.
-    return sorted(kept or exact, key=lambda at: (costs[at], -gains[at]))
+    kept: list[int] = []
+    for index in sorted(range(len(costs)), key=lambda at: (-gains[at], costs[at])):
+        if not any(dominates(rival, index) for rival in kept):
+            kept = [*(rival for rival in kept if not dominates(index, rival)), index]
+    return sorted(kept, key=lambda at: (costs[at], -gains[at]))

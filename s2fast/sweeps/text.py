@@ -30,9 +30,10 @@ def terminal_table(sweep: SweepFile, rows: Sequence[FlatRow], width: int | None 
     figures = [[column.brief, *(column.cell(row) for row in rows)] for column in columns]
     notes = ["", *(row["reason"] or ("* front" if index in front else "") for index, row in enumerate(rows))]
     text = _lined([numbers, labels, *figures, notes], left=(1, len(figures) + 2))
-    if width is not None and max(map(len, text)) > width:
+    narrow = width is not None and max(map(len, text)) > width
+    if width is not None and narrow:
         text = [*_listed(numbers, labels, notes, width), *_parts(numbers, figures, width)]
-    if best := best_lines(rows):
+    if best := best_lines(rows, brief=narrow):
         text += ["", "best at", *_best(best, width)]
     return "\n".join(text)
 

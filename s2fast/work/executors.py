@@ -178,7 +178,7 @@ def _copy_outcome(future: Future[Any], remote: Any) -> None:
 
 def _least_memory(dask_scheduler: Any) -> float:
     """Return the least memory that a worker has for each of its threads [bytes]."""
-    return min(float(worker.memory_limit) / worker.nthreads for worker in dask_scheduler.workers.values())
+    return float(min(worker.memory_limit / worker.nthreads for worker in dask_scheduler.workers.values()))
 
 
 class DaskCluster(Workplace):

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,11 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 def started(file: Path, scenes: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "s2fast.cli", "sweep", file, "--scenes", scenes, "--out", out, *OPTIONS]
-    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A shell's background job, as which the tests may run, ignores Control-C, and so would what it starts.
+    return subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
 
 
 def processes_in(folder: Path) -> list[str]:
