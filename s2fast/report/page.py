@@ -10,7 +10,10 @@ from s2fast.page import assembly
 
 NAME = "report.html"
 
-SCRIPTS = ("tools.js", "data.js", "matrix.js", "drawing.js", "pair.js", "lists.js", "scenes.js", "main.js")
+SCRIPTS = (
+    "tools.js", "terms.js", "charts.js", "data.js", "accuracy.js", "matrix.js", "drawing.js", "compare.js", "pair.js",
+    "lists.js", "scenes.js", "main.js",
+)  # fmt: skip
 """Script files, in the order in which they are concatenated, after the helpers of all pages."""
 
 

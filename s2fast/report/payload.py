@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import itertools
+import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-import geopandas
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyproj
 
 from s2fast.geometry.antimeridian import joined
 from s2fast.geometry.nulls import null_summary
@@ -29,6 +32,9 @@ _SCENE_COLUMNS = (
     "scene_id", "tile", "platform", "rows", "cols", "n_keypoints", "clear_pct", "n_verified", "offset_x_m",
     "offset_y_m", "offset_error_m", "disagrees", "verdict", "correction",
 )  # fmt: skip
+
+_CLEAR_SIDE = 24
+"""Most cells per side of the page's map of a scene's clear ground."""
 
 _MEANING = {
     "prior suspect": (
@@ -69,10 +75,12 @@ def payload(found: Findings, shown: Mapping[str, Thumbnails]) -> dict[str, Any]:
     square[numbers] = pairs["similarity_pct"]
     return {
         "summary": _summary(found),
-        "scenes": _scenes(scenes, shown),
+        "scenes": _scenes(found, shown),
         "similarity_order": similarity_order(square).tolist(),
         "pairs": {"query": numbers[0].tolist(), "train": numbers[1].tolist(), **columns(pairs, _PAIR_COLUMNS)},
         "matches": _matches(found.matches, len(pairs)),
+        "profiles": found.matches.accuracy.profiles(),
+        "accuracy": found.matches.accuracy.summary(),
         "problems": _problems(found, shown),
     }
 
@@ -97,6 +105,7 @@ def _summary(found: Findings) -> dict[str, Any]:
         "keypoints": int(scenes["n_keypoints"].sum()),
         "good_matches": int(pairs["n_good"].sum()),
         "null_trials": null_summary(null.null) if null else None,
+        "nulls": {"trials": null.null.trials, "verified": null.null.verified} if null else None,
         "stages": [
             {"name": name, **stage.model_dump(), "ran": stage.ran}
             for name, stage in history.stages.items()
@@ -111,20 +120,52 @@ def _summary(found: Findings) -> dict[str, Any]:
     }
 
 
-def _scenes(scenes: geopandas.GeoDataFrame, shown: Mapping[str, Thumbnails]) -> list[dict[str, Any]]:
+def _scenes(found: Findings, shown: Mapping[str, Thumbnails]) -> list[dict[str, Any]]:
+    scenes, grids = found.scenes, found.matches.positions.grids
+    maps = list(dict.fromkeys(grid.crs_wkt for grid in grids))
     # Continuous longitudes put all scenes on one map, also across the 180th meridian.
     first = joined(scenes.geometry.iloc[0]).centroid.x
     outlines = [joined(footprint, first) for footprint in scenes.geometry]
     pictures = [shown[scene_id] for scene_id in scenes["scene_id"]]
     held = {
         **columns(scenes, _SCENE_COLUMNS),
+        "orbit": [_orbit(source) for source in scenes["source"]],
         "time": [None if pd.isna(time) else time.isoformat() for time in scenes["sensing_time"]],
         "footprint": [[[round(value, 5) for value in point] for point in line.exterior.coords] for line in outlines],
+        "map": [maps.index(grid.crs_wkt) for grid in grids],
+        "transform": [list(grid.transform) for grid in grids],
+        "metres_per_unit": [_metres_per_unit(grid.crs_wkt) for grid in grids],
+        "clear": [_clear(found.folder.placement(scene_id).clear) for scene_id in scenes["scene_id"]],
         "colour": [picture.scene for picture in pictures],
         "grey": [picture.tile for picture in pictures],
         "in_colour": [picture.in_colour for picture in pictures],
     }
     return [dict(zip(held, row, strict=True)) for row in zip(*held.values(), strict=True)]
+
+
+@cache
+def _metres_per_unit(crs_wkt: str) -> float | None:
+    """Return the length of a map's unit [m]; None if it is an angle."""
+    crs = pyproj.CRS(crs_wkt)
+    return crs.axis_info[0].unit_conversion_factor if crs.is_projected else None
+
+
+def _clear(share: npt.NDArray[np.uint8]) -> list[str]:
+    """Return a map of clear ground with at most `_CLEAR_SIDE` cells per side: digits, 0 to 9, one text for each row."""
+    if not share.size:
+        return []
+    step = -(-max(share.shape) // _CLEAR_SIDE)
+    rows, columns = (np.arange(0, side, step) for side in share.shape)
+    sums = np.add.reduceat(np.add.reduceat(share.astype(np.float64), rows, axis=0), columns, axis=1)
+    cells = np.outer(*(np.diff([*starts, side]) for starts, side in zip((rows, columns), share.shape, strict=True)))
+    digits = np.ceil(sums / cells * 9 / 100).astype(int)
+    return ["".join(map(str, row)) for row in digits.tolist()]
+
+
+def _orbit(source: str) -> str | None:
+    """Return the relative orbit that a product's name tells, as R021."""
+    found = re.search(r"_(R\d{3})_", source)
+    return found[1] if found else None
 
 
 def _matches(shown: ShownMatches, pairs: int) -> list[str | None]:

@@ -35,3 +35,25 @@ const VERDICT_MEANINGS = {
   "no common ground": "the scenes share too little clear ground",
   "not run": "run verify",
 };
+
+// A colour of the style sheet, which is another one on a dark screen.
+const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+// What draws on a canvas, to be drawn again when the colours change.
+const onColours = [];
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => onColours.forEach((draw) => draw()));
+
+function save(blob, name) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+// A spreadsheet runs a cell that begins like a formula.
+const cell = (value) => {
+  const text = isKnown(value) ? String(value) : "";
+  const plain = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\n]/.test(plain) ? `"${plain.replaceAll('"', '""')}"` : plain;
+};
+
+const csv = (rows) => new Blob([rows.map((row) => row.map(cell).join(",")).join("\n") + "\n"], { type: "text/csv" });
