@@ -53,8 +53,7 @@ function drawProfile(figure, pair) {
   const packed = DATA.profiles[pair];
   figure.hidden = !isKnown(packed);
   if (figure.hidden) return;
-  const bytes = Uint8Array.from(atob(packed), (letter) => letter.charCodeAt(0));
-  const means = Array.from(new Int16Array(bytes.buffer), (at) => (at === -32768 ? null : at / 100));
+  const means = Array.from(new Int16Array(bytesOf(packed).buffer), (at) => (at === -32768 ? null : at / 100));
   const parts = means.length / 4;
   const profiles = [["row", 0], ["column", 2]].map(([name, at]) => [name, [0, 1].map((axis) => means.slice((at + axis) * parts, (at + axis + 1) * parts))]);
   const reach = padded([0, ...means.filter(isKnown)]);

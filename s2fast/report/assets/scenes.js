@@ -169,7 +169,7 @@ function listScenes(openPairs) {
     if (scene.correction) text.append(element("br"), `to correct: ${scene.correction}`);
     if (scene.disagrees) text.append(element("br"), element("span", { class: "warn" }, "disagrees with its series"));
     text.append(element("br"), element("button", { type: "button", class: "open", onclick: () => openPairs(scene) }, "its pairs"));
-    const image = element("img", { src: scene.colour, alt: `${scene.scene_id}${scene.in_colour ? "" : ", as stored, in grey"}`, width: 210, height: 210, loading: "lazy" });
+    const image = element("img", { src: scene.colour, alt: `${scene.scene_id}${scene.in_colour ? "" : ", as stored, in grey"}`, width: 210, height: 210, decoding: "async" });
     byId("scene-list").append(element("li", { id: sceneAnchor(scene) }, image, text));
   }
 }
