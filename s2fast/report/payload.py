@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import itertools
+import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import geopandas
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyproj
 
 from s2fast.geometry.antimeridian import joined
 from s2fast.geometry.nulls import null_summary
@@ -29,6 +33,9 @@ _SCENE_COLUMNS = (
     "scene_id", "tile", "platform", "rows", "cols", "n_keypoints", "clear_pct", "n_verified", "offset_x_m",
     "offset_y_m", "offset_error_m", "disagrees", "verdict", "correction",
 )  # fmt: skip
+
+_CLEAR_SIDE = 24
+"""Most cells per side of the page's map of a scene's clear ground."""
 
 _MEANING = {
     "prior suspect": (
@@ -69,10 +76,12 @@ def payload(found: Findings, shown: Mapping[str, Thumbnails]) -> dict[str, Any]:
     square[numbers] = pairs["similarity_pct"]
     return {
         "summary": _summary(found),
-        "scenes": _scenes(scenes, shown),
+        "scenes": _scenes(found, shown),
         "similarity_order": similarity_order(square).tolist(),
-        "pairs": {"query": numbers[0].tolist(), "train": numbers[1].tolist(), **columns(pairs, _PAIR_COLUMNS)},
+        "pairs": {"query": numbers[0].tolist(), "train": numbers[1].tolist(), **packed_columns(pairs, _PAIR_COLUMNS)},
         "matches": _matches(found.matches, len(pairs)),
+        "profiles": found.matches.accuracy.profiles(),
+        "accuracy": found.matches.accuracy.summary(),
         "problems": _problems(found, shown),
     }
 
@@ -80,6 +89,27 @@ def payload(found: Findings, shown: Mapping[str, Thumbnails]) -> dict[str, Any]:
 def columns(table: pd.DataFrame, names: tuple[str, ...]) -> dict[str, list[Any]]:
     """Return the columns with at least one value, as lists of JSON values."""
     return {name: _values(table[name]) for name in names if name in table and table[name].notna().any()}
+
+
+def packed_columns(table: pd.DataFrame, names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Return the columns with at least one value, packed for data.js: a page of 400 scenes has 79,800 pairs.
+
+    Numbers, and booleans as 0 and 1, are base64 of float32, NaN where missing; texts are their ``names`` and base64 of
+    uint8 ``codes``, 255 where missing.
+    """
+    held: dict[str, dict[str, Any]] = {}
+    for name in names:
+        if name not in table or not table[name].notna().any():
+            continue
+        column = table[name]
+        if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column):
+            values = column.to_numpy(np.float64, na_value=np.nan).astype("<f4")
+            held[name] = {"numbers": base64.b64encode(values.tobytes()).decode()}
+        else:
+            codes, kinds = pd.factorize(column)
+            codes = np.where(codes < 0, 255, codes).astype(np.uint8)
+            held[name] = {"names": list(kinds), "codes": base64.b64encode(codes.tobytes()).decode()}
+    return held
 
 
 def _values(column: pd.Series) -> list[Any]:
@@ -97,6 +127,7 @@ def _summary(found: Findings) -> dict[str, Any]:
         "keypoints": int(scenes["n_keypoints"].sum()),
         "good_matches": int(pairs["n_good"].sum()),
         "null_trials": null_summary(null.null) if null else None,
+        "nulls": {"trials": null.null.trials, "verified": null.null.verified} if null else None,
         "stages": [
             {"name": name, **stage.model_dump(), "ran": stage.ran}
             for name, stage in history.stages.items()
@@ -111,20 +142,59 @@ def _summary(found: Findings) -> dict[str, Any]:
     }
 
 
-def _scenes(scenes: geopandas.GeoDataFrame, shown: Mapping[str, Thumbnails]) -> list[dict[str, Any]]:
-    # Continuous longitudes put all scenes on one map, also across the 180th meridian.
-    first = joined(scenes.geometry.iloc[0]).centroid.x
-    outlines = [joined(footprint, first) for footprint in scenes.geometry]
+def _scenes(found: Findings, shown: Mapping[str, Thumbnails]) -> list[dict[str, Any]]:
+    scenes, grids = found.scenes, found.matches.positions.grids
+    maps = list(dict.fromkeys(grid.crs_wkt for grid in grids))
     pictures = [shown[scene_id] for scene_id in scenes["scene_id"]]
     held = {
         **columns(scenes, _SCENE_COLUMNS),
+        "orbit": [_orbit(source) for source in scenes["source"]],
         "time": [None if pd.isna(time) else time.isoformat() for time in scenes["sensing_time"]],
-        "footprint": [[[round(value, 5) for value in point] for point in line.exterior.coords] for line in outlines],
+        "footprint": footprints(scenes),
+        "map": [maps.index(grid.crs_wkt) for grid in grids],
+        "transform": [list(grid.transform) for grid in grids],
+        "metres_per_unit": [_metres_per_unit(grid.crs_wkt) for grid in grids],
+        "clear": [_clear(found.folder.placement(scene_id).clear) for scene_id in scenes["scene_id"]],
         "colour": [picture.scene for picture in pictures],
         "grey": [picture.tile for picture in pictures],
         "in_colour": [picture.in_colour for picture in pictures],
     }
     return [dict(zip(held, row, strict=True)) for row in zip(*held.values(), strict=True)]
+
+
+def footprints(scenes: geopandas.GeoDataFrame) -> list[list[list[float]]]:
+    """Return each scene's outline as points of longitude and latitude [degrees].
+
+    Longitudes are continuous, so that all scenes are on one map, also across the 180th meridian.
+    """
+    first = joined(scenes.geometry.iloc[0]).centroid.x
+    outlines = [joined(footprint, first) for footprint in scenes.geometry]
+    return [[[round(value, 5) for value in point] for point in line.exterior.coords] for line in outlines]
+
+
+@cache
+def _metres_per_unit(crs_wkt: str) -> float | None:
+    """Return the length of a map's unit [m]; None if it is an angle."""
+    crs = pyproj.CRS(crs_wkt)
+    return crs.axis_info[0].unit_conversion_factor if crs.is_projected else None
+
+
+def _clear(share: npt.NDArray[np.uint8]) -> list[str]:
+    """Return a map of clear ground with at most `_CLEAR_SIDE` cells per side: digits, 0 to 9, one text for each row."""
+    if not share.size:
+        return []
+    step = -(-max(share.shape) // _CLEAR_SIDE)
+    rows, columns = (np.arange(0, side, step) for side in share.shape)
+    sums = np.add.reduceat(np.add.reduceat(share.astype(np.float64), rows, axis=0), columns, axis=1)
+    cells = np.outer(*(np.diff([*starts, side]) for starts, side in zip((rows, columns), share.shape, strict=True)))
+    digits = np.ceil(sums / cells * 9 / 100).astype(int)
+    return ["".join(map(str, row)) for row in digits.tolist()]
+
+
+def _orbit(source: str) -> str | None:
+    """Return the relative orbit that a product's name tells, as R021."""
+    found = re.search(r"_(R\d{3})_", source)
+    return found[1] if found else None
 
 
 def _matches(shown: ShownMatches, pairs: int) -> list[str | None]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from s2fast.folder.run_folder import RunFolder
+from s2fast.report.accuracy import Accuracy
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.inlier_statistics import inlier_statistics
 from s2fast.report.match_columns import INLIER, MatchColumns, rank_within, stored_matches
@@ -40,6 +41,8 @@ class ShownMatches:
     """Number of stored inliers of each verified pair; 0 for the others."""
     statistics: pd.DataFrame
     """Statistics of each pair's stored inliers, see `inlier_statistics`."""
+    accuracy: Accuracy
+    """Residuals of the stored inliers of verified pairs."""
 
     @classmethod
     def of(
@@ -50,17 +53,22 @@ class ShownMatches:
         verified = pairs["verified"].fillna(False).to_numpy(np.bool_)
         most = matches_per_pair(len(pairs))
         inliers = np.zeros(len(pairs), np.intp)
+        accuracy = Accuracy(pairs)
         on_page, on_map, displaced = [], [], []
         for matches in stored_matches(folder, pairs, blocks, scene_ids):
             on_page.append(nearest_of_each_kind(matches, most))
             agreeing = matches[matches.kind == INLIER]
-            displaced.append((agreeing.pair, positions.displacements(agreeing).shift))
-            agreeing = agreeing[verified[agreeing.pair]]
+            shift = positions.displacements(agreeing).shift
+            displaced.append((agreeing.pair, shift))
+            chosen = verified[agreeing.pair]
+            agreeing = agreeing[chosen]
+            accuracy.add(agreeing.pair, shift[chosen], positions.share(agreeing.query, agreeing.query_row))
             judged, counts = np.unique(agreeing.pair, return_counts=True)
             inliers[judged] = counts
             on_map.append(agreeing[spread(positions.starts(agreeing), agreeing.pair)])
         statistics = inlier_statistics(displaced, len(pairs))
-        return cls(positions, MatchColumns.joined(on_page), MatchColumns.joined(on_map), inliers, statistics)
+        shown = MatchColumns.joined(on_page), MatchColumns.joined(on_map)
+        return cls(positions, *shown, inliers, statistics, accuracy)
 
 
 def matches_per_pair(pairs: int) -> int:

@@ -22,8 +22,7 @@ from s2fast.geometry.placement import PixelGrid
 from s2fast.pipeline import Job, run_stages
 from s2fast.report import layers
 from s2fast.report.gis import geopackage
-from s2fast.report.payload import _scenes
-from s2fast.report.thumbnails import Thumbnails
+from s2fast.report.payload import footprints
 from tests.archives import textured, write_scene
 
 UTM60 = pyproj.CRS("EPSG:32660").to_wkt()
@@ -78,13 +77,11 @@ def test_longitudes_may_be_counted_on(west: float) -> None:
 
 def test_the_page_has_one_map_of_scenes_on_both_sides() -> None:
     scenes = geopandas.GeoDataFrame(
-        {"scene_id": ["east", "west"], "sensing_time": [pd.NaT, pd.NaT]},
+        {"scene_id": ["east", "west"]},
         geometry=[shapely.box(-179.9, 0, -179.7, 0.2), shapely.box(179.7, 0, 179.9, 0.2)],
         crs=4326,
     )
-    picture = Thumbnails("", "", in_colour=True)
-    rows = _scenes(scenes, {"east": picture, "west": picture})
-    longitudes = [point[0] for row in rows for point in row["footprint"]]
+    longitudes = [point[0] for outline in footprints(scenes) for point in outline]
     assert (min(longitudes), max(longitudes)) == (-180.3, -179.7)
 
 

@@ -1,9 +1,18 @@
 // The run's results, written by payload.py.
 
+const bytesOf = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
+// A column as packed by payload.py, null where a value is missing.
+function unpacked(column) {
+  if (Array.isArray(column)) return column;
+  if (column.names) return Array.from(bytesOf(column.codes), (code) => (code === 255 ? null : column.names[code]));
+  return Array.from(new Float32Array(bytesOf(column.numbers).buffer), (at) => (Number.isNaN(at) ? null : Math.round(at * 10000) / 10000));
+}
+
 const DATA = JSON.parse(byId("data").textContent);
 byId("data").remove();
 const SCENES = DATA.scenes;
-const PAIRS = DATA.pairs;
+const PAIRS = Object.fromEntries(Object.entries(DATA.pairs).map(([name, column]) => [name, unpacked(column)]));
 const N_PAIRS = PAIRS.query.length;
 
 for (const scene of SCENES) {
@@ -54,7 +63,7 @@ const INLIER = 1;
 // stores none.
 function matchesOf(pair) {
   if (!isKnown(DATA.matches[pair])) return null;
-  const bytes = Uint8Array.from(atob(DATA.matches[pair]), (letter) => letter.charCodeAt(0));
+  const bytes = bytesOf(DATA.matches[pair]);
   const count = bytes.length / 19;
   let at = 0;
   const column = (kind) => {

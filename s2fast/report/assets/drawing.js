@@ -26,7 +26,7 @@ async function drawScenes(canvas, scenes, kind, isCurrent) {
   });
   const context = sized(canvas, width, 18 + Math.max(...boxes.map((box) => box.height)));
   context.font = '12px system-ui, "DejaVu Sans", sans-serif';
-  context.fillStyle = "#1b1f24";
+  context.fillStyle = ink("ink");
   context.imageSmoothingQuality = "high";
   boxes.forEach((box, index) => {
     context.fillText(`${index ? "train" : "query"} ${scenes[index].label}`, box.x, 12, side);
@@ -77,101 +77,35 @@ function range(matches, rows, pair) {
   return { centre, half: origin < 6 * half ? Math.max(half, origin * 1.15) : half };
 }
 
+const SQUARE = { ...FRAME, width: 420, height: 394 };
+
 // Plots the displacements of matches, train minus query; returns the number of points outside the plot.
-function drawPlot(canvas, matches, rows, pair) {
-  const width = canvas.parentElement.clientWidth;
-  const frame = { x: 64, y: 8, side: width - 64 - 14 };
-  const context = sized(canvas, width, frame.side + frame.y + 46);
+function drawPlot(figure, matches, rows, pair) {
   const { centre, half } = range(matches, rows, pair);
-  const toX = (east) => frame.x + ((east - centre[0]) / half + 1) * (frame.side / 2);
-  const toY = (north) => frame.y + (1 - (north - centre[1]) / half) * (frame.side / 2);
-  context.font = '12px system-ui, "DejaVu Sans", sans-serif';
-  context.strokeStyle = "#d0d7de";
-  context.fillStyle = "#1b1f24";
-  context.lineWidth = 1;
-  context.strokeRect(frame.x, frame.y, frame.side, frame.side);
-  axis(context, frame, [centre[0] - half, centre[0] + half], toX, true);
-  axis(context, frame, [centre[1] - half, centre[1] + half], toY, false);
-  context.save();
-  context.beginPath();
-  context.rect(frame.x, frame.y, frame.side, frame.side);
-  context.clip();
+  const limits = centre.map((at) => [at - half, at + half]);
+  const drawn = chart({ x: limits[0], y: limits[1], equal: 1, titleX: "shift to the east [m]", titleY: "shift to the north [m]", frame: SQUARE, label: "Displacements of the matches" });
+  const { inside, x, y, low, high } = drawn;
   let outside = 0;
   for (const row of [...rows].reverse()) {
-    const [x, y] = [toX(matches.dx[row]), toY(matches.dy[row])];
-    if (x < frame.x || x > frame.x + frame.side || y < frame.y || y > frame.y + frame.side) outside += 1;
-    else point(context, x, y, matches.kind[row]);
+    const at = [matches.dx[row], matches.dy[row]];
+    if (at.some((part, axis) => part < low[axis] || part > high[axis])) outside += 1;
+    else inside.append((matches.kind[row] === INLIER ? dot : cross)(x(at[0]), y(at[1]), null, 3.5));
   }
-  if (isKnown(value("rival_dx_m", pair))) diamond(context, toX(value("rival_dx_m", pair)), toY(value("rival_dy_m", pair)));
-  if (isKnown(value("dx_m", pair))) estimate(context, toX(centre[0]), toY(centre[1]), ((value("shift_error_m", pair) || 0) / half) * (frame.side / 2));
-  context.restore();
-  return outside;
-}
-
-function axis(context, frame, [low, high], toPosition, across) {
-  const { values, digits } = ticks(low, high, 5);
-  for (const at of values) {
-    const position = toPosition(at);
-    context.strokeStyle = at === 0 ? "#57606a" : "#e3e7eb";
-    context.beginPath();
-    context.moveTo(...(across ? [position, frame.y] : [frame.x, position]));
-    context.lineTo(...(across ? [position, frame.y + frame.side] : [frame.x + frame.side, position]));
-    context.stroke();
-    context.textAlign = across ? "center" : "right";
-    context.textBaseline = across ? "top" : "middle";
-    context.fillText(number(at, digits), ...(across ? [position, frame.y + frame.side + 5] : [frame.x - 6, position]));
+  const ce90 = value("ce90_m", pair);
+  if (isKnown(ce90)) inside.append(vector("circle", { class: "ring", cx: x(0), cy: y(0), r: x(ce90) - x(0) }));
+  if (isKnown(value("rival_dx_m", pair))) {
+    const at = [x(value("rival_dx_m", pair)), y(value("rival_dy_m", pair))];
+    inside.append(vector("path", { class: "strong", d: `M${at[0]} ${at[1] - 9}l9 9l-9 9l-9 -9z` }));
   }
-  context.textAlign = "center";
-  context.textBaseline = "alphabetic";
-  if (across) context.fillText("shift to the east [m]", frame.x + frame.side / 2, frame.y + frame.side + 36);
-  else {
-    context.save();
-    context.translate(14, frame.y + frame.side / 2);
-    context.rotate(-Math.PI / 2);
-    context.fillText("shift to the north [m]", 0, 0);
-    context.restore();
+  if (isKnown(value("dx_m", pair))) {
+    const at = [x(centre[0]), y(centre[1])];
+    inside.append(vector("path", { class: "strong", d: `M${at[0] - 9} ${at[1]}h18M${at[0]} ${at[1] - 9}v18` }));
+    const radius = x(value("shift_error_m", pair) || 0) - x(0);
+    if (radius > 2) inside.append(vector("circle", { class: "strong", cx: at[0], cy: at[1], r: radius }));
   }
-}
-
-function point(context, x, y, kind) {
-  context.lineWidth = 1.5;
-  context.beginPath();
-  if (kind === INLIER) {
-    context.fillStyle = "rgb(0 114 178 / 70%)";
-    context.arc(x, y, 3.5, 0, 2 * Math.PI);
-    context.fill();
-  } else {
-    context.strokeStyle = "#b36b00";
-    context.moveTo(x - 3.5, y - 3.5);
-    context.lineTo(x + 3.5, y + 3.5);
-    context.moveTo(x - 3.5, y + 3.5);
-    context.lineTo(x + 3.5, y - 3.5);
-    context.stroke();
-  }
-}
-
-function diamond(context, x, y) {
-  context.strokeStyle = "#000";
-  context.lineWidth = 2;
-  context.beginPath();
-  context.moveTo(x, y - 9);
-  for (const [dx, dy] of [[9, 0], [0, 9], [-9, 0]]) context.lineTo(x + dx, y + dy);
-  context.closePath();
-  context.stroke();
-}
-
-function estimate(context, x, y, radius) {
-  context.strokeStyle = "#000";
-  context.lineWidth = 2;
-  context.beginPath();
-  context.moveTo(x - 9, y);
-  context.lineTo(x + 9, y);
-  context.moveTo(x, y - 9);
-  context.lineTo(x, y + 9);
-  context.stroke();
-  if (radius > 2) {
-    context.beginPath();
-    context.arc(x, y, radius, 0, 2 * Math.PI);
-    context.stroke();
-  }
+  const second = isKnown(value("rival_dx_m", pair)) ? ", diamond the second shift" : "";
+  const circle = isKnown(ce90) ? `, dashed circle CE90 about no shift, ${metres(ce90)} m` : "";
+  const kinds = VERIFICATION_RAN ? `dots inliers, crosses outliers, + the estimated shift${second}${circle}` : "crosses good matches";
+  const some = rows.length < value("n_good", pair) ? ` of the ${number(rows.length)} nearest matches of ${number(value("n_good", pair))}` : " of each match";
+  show(figure, drawn.root, `Displacement${some}, train minus query: ${kinds}${outside ? `; ${outside} more are outside the plot` : ""}`, "displacements");
 }

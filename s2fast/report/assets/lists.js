@@ -1,4 +1,4 @@
-// The notebook's two tables, pairs of at least 50 % and below 50 % similarity; sortable and filtered.
+// The list of pairs, sortable and filtered: verified ones first, with most inliers; before verification by similarity.
 
 const ROWS_AT_ONCE = 100;
 
@@ -18,7 +18,8 @@ class PairTable {
   constructor(title, pairs, open) {
     this.pairs = pairs;
     this.open = open;
-    this.sorted = { column: COLUMNS.findIndex(({ title: name }) => name.startsWith("Similarity")), descending: true };
+    const first = VERIFICATION_RAN && PAIRS.n_inliers ? "Inliers" : "Similarity";
+    this.sorted = { column: COLUMNS.findIndex(({ title: name }) => name.startsWith(first)), descending: true };
     this.most = ROWS_AT_ONCE;
     this.title = element("h3", {});
     this.name = title;
@@ -62,7 +63,7 @@ class PairTable {
       head.setAttribute("aria-sort", state);
       head.firstChild.textContent = COLUMNS[index].title + { none: "", ascending: " ▲", descending: " ▼" }[state];
     });
-    this.title.textContent = `${this.name}: ${number(this.kept.length)} pairs`;
+    this.title.textContent = `${this.name}: ${number(this.kept.length)} ${this.kept.length === 1 ? "pair" : "pairs"}`;
     this.table.hidden = !this.kept.length;
     this.body.replaceChildren(...this.kept.slice(0, this.most).map((pair) => this.row(pair)));
     const left = this.kept.length - this.most;
@@ -84,11 +85,11 @@ class PairTable {
 class Lists {
   constructor(open) {
     const all = Array.from({ length: N_PAIRS }, (_, pair) => pair);
-    const isSimilar = (pair) => value("similarity_pct", pair) >= 50;
-    this.tables = [
-      new PairTable("50 % or more", all.filter(isSimilar), open),
-      new PairTable("Below 50 %", all.filter((pair) => !isSimilar(pair)), open),
-    ];
+    // Before verification, the notebook's two tables.
+    const parts = VERIFICATION_RAN
+      ? [["Verified", (pair) => verdictOf(pair) === "verified"], ["All others", (pair) => verdictOf(pair) !== "verified"]]
+      : [["Similarity of 50 % or more", (pair) => value("similarity_pct", pair) >= 50], ["Similarity below 50 %", (pair) => !(value("similarity_pct", pair) >= 50)]];
+    this.tables = parts.map(([title, holds]) => new PairTable(title, all.filter(holds), open));
     byId("lists").append(...this.tables.map((table) => table.root));
     this.form = byId("filters");
     const tiles = [...new Set(SCENES.map((scene) => scene.tile))].filter(Boolean).sort();
@@ -97,18 +98,34 @@ class Lists {
     this.options("tile", [["", "all"], ...tiles.map((tile) => [tile, `${tile} only`]), ...across]);
     this.options("verdict", [["", "all"], ...verdicts.map((name) => [name, name])]);
     this.form.addEventListener("change", () => this.filter());
-    this.form.addEventListener("reset", () => setTimeout(() => this.filter()));
+    this.form.addEventListener("reset", () => { this.scene = null; setTimeout(() => this.filter()); });
     this.form.addEventListener("submit", (event) => event.preventDefault());
+    byId("pairs-csv").addEventListener("click", () => save(csv(this.rows()), "pairs.csv"));
   }
 
   options(name, choices) {
     this.form.elements[name].append(...choices.map(([key, text]) => element("option", { value: key }, text)));
   }
 
+  // The filtered pairs in the order shown, with their scenes' ids and all their numbers.
+  rows() {
+    const columns = Object.keys(PAIRS).filter((name) => !["query", "train"].includes(name));
+    const pairs = this.tables.flatMap((table) => table.kept);
+    return [["query", "train", ...columns], ...pairs.map((pair) => [SCENES[PAIRS.query[pair]].scene_id, SCENES[PAIRS.train[pair]].scene_id, ...columns.map((name) => PAIRS[name][pair])])];
+  }
+
+  // Shows the pairs of one scene only.
+  only(scene) {
+    this.scene = scene;
+    this.filter();
+    byId("pairs").scrollIntoView();
+  }
+
   filter() {
     const [tile, from, to, verdict] = ["tile", "from", "to", "verdict"].map((name) => this.form.elements[name].value);
     const keeps = (pair) => {
       const scenes = [SCENES[PAIRS.query[pair]], SCENES[PAIRS.train[pair]]];
+      if (this.scene && !scenes.includes(this.scene)) return false;
       if (tile === "across" ? scenes[0].tile === scenes[1].tile : tile && scenes.some((scene) => scene.tile !== tile)) return false;
       if (scenes.some(({ date }) => (from && date < from) || (to && date > to))) return false;
       return !verdict || verdictOf(pair) === verdict;

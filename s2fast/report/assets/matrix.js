@@ -1,6 +1,8 @@
 // The interactive matrix of all pairs.
 
 const SEPARATE_PX = 600; // minimum page width for names along the sides
+const LEAST_PX = 360; // smallest side of the matrix
+const ABOVE_PX = 245; // height of what is above the matrix
 
 const VALUES = {
   similarity: { title: "similarity [%]", of: (pair) => value("similarity_pct", pair), digits: 2 },
@@ -20,6 +22,7 @@ class Matrix {
       const reason = VERIFICATION_RAN ? " (none found)" : " (run verify first)";
       this.valueChoice.append(element("option", { value: name, disabled: !known }, known ? name : name + reason));
     }
+    if (VERIFICATION_RAN) this.valueChoice.value = "verdict";
     this.at = { row: 0, column: Math.min(1, SCENES.length - 1) };
     this.valueChoice.addEventListener("change", () => this.draw());
     this.orderChoice.addEventListener("change", () => this.draw());
@@ -27,7 +30,9 @@ class Matrix {
     this.canvas.addEventListener("click", (event) => { this.pointAt(event); this.enter(); });
     this.canvas.addEventListener("keydown", (event) => this.key(event));
     this.canvas.addEventListener("focus", () => this.mark());
+    this.canvas.addEventListener("mouseleave", () => { byId("matrix-tip").hidden = true; });
     window.addEventListener("resize", () => this.draw());
+    onColours.push(() => this.draw());
     this.draw();
   }
 
@@ -44,18 +49,36 @@ class Matrix {
     const count = SCENES.length;
     const width = this.canvas.parentElement.clientWidth;
     this.named = width >= SEPARATE_PX && count <= 110;
-    this.margin = this.named ? 14 + this.nameWidth() : 6;
-    this.cell = Math.max(1, Math.min(40, Math.floor((Math.min(width, 980) - this.margin) / count)));
-    const side = this.margin + this.cell * count + 2;
+    this.gaps = this.order.map((scene, index) => (byTime && index ? this.gap(this.order[index - 1], scene) : 0));
+    const between = this.gaps.reduce((sum, gap) => sum + gap, 0);
+    // With its heading and the readout it fits the screen.
+    const most = Math.min(width, Math.max(LEAST_PX, window.innerHeight - ABOVE_PX));
+    this.margin = 6;
+    const fitting = () => Math.max(1, Math.min(40, Math.floor((most - this.margin - between) / count)));
+    this.cell = fitting();
+    if (this.named) {
+      this.margin = 14 + (this.nameWidth() * this.nameSize()) / 12;
+      this.cell = fitting();
+    }
+    let start = this.margin;
+    this.starts = this.gaps.map((gap) => { start += gap + this.cell; return start - this.cell; });
+    const side = start + 2;
     this.context = sized(this.canvas, side, side);
     this.scale = this.colours();
     for (let row = 0; row < count; row++) {
       for (let column = 0; column < count; column++) this.fill(row, column);
     }
     if (this.named) this.names();
-    if (byTime) this.tiles();
     this.mark();
   }
+
+  // Room between scenes of different tiles, and less between years.
+  gap(before, after) {
+    if (SCENES[before].tile !== SCENES[after].tile) return 8;
+    return SCENES[before].date.slice(0, 4) === SCENES[after].date.slice(0, 4) ? 0 : 4;
+  }
+
+  nameSize() { return Math.max(7, Math.min(12, this.cell - 1)); }
 
   nameWidth() {
     const context = this.canvas.getContext("2d");
@@ -93,20 +116,20 @@ class Matrix {
   fill(row, column) {
     const pair = this.pairAt({ row, column });
     const gap = this.cell > 5 ? 1 : 0;
-    this.context.fillStyle = pair < 0 ? "#e3e7eb" : this.scale(pair);
-    this.context.fillRect(this.margin + column * this.cell, this.margin + row * this.cell, this.cell - gap, this.cell - gap);
+    this.context.fillStyle = pair < 0 ? ink("empty") : this.scale(pair);
+    this.context.fillRect(this.starts[column], this.starts[row], this.cell - gap, this.cell - gap);
   }
 
   names() {
     const context = this.context;
-    const size = Math.max(7, Math.min(12, this.cell - 1));
+    const size = this.nameSize();
     const each = Math.ceil(8 / this.cell);
     context.font = `${size}px system-ui, "DejaVu Sans", sans-serif`;
-    context.fillStyle = "#1b1f24";
+    context.fillStyle = ink("ink");
     context.textBaseline = "middle";
     for (let index = 0; index < SCENES.length; index += each) {
       const label = SCENES[this.scene(index)].label.slice(0, 28);
-      const middle = this.margin + (index + 0.5) * this.cell;
+      const middle = this.starts[index] + this.cell / 2;
       context.textAlign = "right";
       context.fillText(label, this.margin - 5, middle);
       context.save();
@@ -118,26 +141,13 @@ class Matrix {
     }
   }
 
-  // Draws lines between the scenes of different tiles.
-  tiles() {
-    const far = this.margin + this.cell * SCENES.length;
-    this.context.fillStyle = "#1b1f24";
-    for (let index = 1; index < SCENES.length; index++) {
-      if (SCENES[index].tile === SCENES[index - 1].tile) continue;
-      const at = this.margin + index * this.cell - 1;
-      this.context.fillRect(this.margin, at, far - this.margin, 1.5);
-      this.context.fillRect(at, this.margin, 1.5, far - this.margin);
-    }
-  }
-
   mark() {
-    const { row, column } = this.at;
-    Object.assign(byId("matrix-mark").style, {
-      left: `${this.margin + column * this.cell - 3}px`,
-      top: `${this.margin + row * this.cell - 3}px`,
-      width: `${this.cell + 5}px`,
-      height: `${this.cell + 5}px`,
-    });
+    const [left, top] = [this.starts[this.at.column] ?? 0, this.starts[this.at.row] ?? 0];
+    const side = this.context.canvas.clientWidth;
+    const box = (id, x, y, width, height) => Object.assign(byId(id).style, { left: `${x}px`, top: `${y}px`, width: `${width}px`, height: `${height}px` });
+    box("matrix-mark", left - 3, top - 3, this.cell + 5, this.cell + 5);
+    box("matrix-row", 0, top, side, this.cell);
+    box("matrix-column", left, 0, this.cell, side);
     this.read();
   }
 
@@ -160,12 +170,23 @@ class Matrix {
   }
 
   pointAt(event) {
-    const at = (offset) => Math.floor((offset - this.margin) / this.cell);
+    const at = (offset) => this.starts.findLastIndex((start) => offset >= start);
     const [row, column] = [at(event.offsetY), at(event.offsetX)];
-    const inside = (index) => index >= 0 && index < SCENES.length;
-    if (!inside(row) || !inside(column) || (row === this.at.row && column === this.at.column)) return;
-    this.at = { row, column };
-    this.mark();
+    byId("matrix-tip").hidden = row < 0 || column < 0;
+    if (row < 0 || column < 0) return;
+    if (row !== this.at.row || column !== this.at.column) {
+      this.at = { row, column };
+      this.mark();
+    }
+    this.tip(event.clientX, event.clientY);
+  }
+
+  // The numbers of the pair beside the cursor.
+  tip(x, y) {
+    const box = byId("matrix-tip");
+    box.textContent = byId("readout").textContent;
+    const left = x + 16 + box.offsetWidth > document.documentElement.clientWidth ? x - 16 - box.offsetWidth : x + 16;
+    Object.assign(box.style, { left: `${Math.max(4, left)}px`, top: `${Math.max(4, Math.min(y + 16, window.innerHeight - box.offsetHeight - 4))}px` });
   }
 
   key(event) {

@@ -9,13 +9,15 @@ const MODELS = {
 class PairView {
   constructor() {
     this.dialog = byId("pair");
+    this.compare = new Compare();
     this.pair = -1;
     this.list = [];
+    this.dialog.addEventListener("close", () => { this.compare.stop(); leavePair(); });
     byId("pair-close").addEventListener("click", () => this.dialog.close());
     byId("pair-before").addEventListener("click", () => this.turn(-1));
     byId("pair-after").addEventListener("click", () => this.turn(1));
     this.dialog.addEventListener("keydown", (event) => {
-      if (event.target.tagName === "SELECT") return;
+      if (event.target.tagName === "SELECT" || event.target.type === "range") return;
       if (event.key === "ArrowLeft") this.turn(-1);
       if (event.key === "ArrowRight") this.turn(1);
     });
@@ -23,14 +25,15 @@ class PairView {
     window.addEventListener("resize", () => { if (this.dialog.open) this.draw(); });
     byId("pair-kinds").hidden = !VERIFICATION_RAN;
     byId("pair-lines-title").textContent = VERIFICATION_RAN ? "Lines of each kind" : "Lines";
-    const masked = DATA.summary.regions ? "Masked scenes: areas outside the regions, where no keypoints are kept, are dark" : "Stored scenes: there are no regions, so whole scenes are used";
-    byId("masked-caption").textContent = masked;
+    // Without regions the masked scenes show the same as those in colour.
+    byId("pair-under").parentElement.hidden = !DATA.summary.regions;
   }
 
   // Shows a pair; `list` contains the pairs in the order of the arrow buttons.
   open(pair, list) {
     this.pair = pair;
     this.list = list;
+    enterPair(pair, this.dialog.open);
     if (!this.dialog.open) this.dialog.showModal();
     this.draw();
     this.dialog.scrollTop = 0;
@@ -49,17 +52,26 @@ class PairView {
     byId("pair-title").textContent = `${scenes[0].scene_id} and ${scenes[1].scene_id}`;
     byId("pair-before").disabled = index <= 0;
     byId("pair-after").disabled = index < 0 || index >= this.list.length - 1;
+    this.tellVerdict(pair);
     this.numbers(pair, scenes);
     const matches = matchesOf(pair);
     const shown = matches ? this.rowsToDraw(matches) : [];
     byId("pair-caption").textContent = this.caption(matches, shown, pair);
-    const label = `${scenes[0].scene_id} beside ${scenes[1].scene_id}`;
-    for (const id of ["pair-matches", "pair-colour", "pair-masked"]) byId(id).setAttribute("aria-label", label);
+    byId("pair-matches").setAttribute("aria-label", `${scenes[0].scene_id} beside ${scenes[1].scene_id}`);
     this.plot(matches, pair);
+    drawProfile(byId("pair-profile"), pair);
+    if (this.compare.pair !== pair || this.compare.matches === undefined) await this.compare.open(pair, matches, isCurrent);
+    else this.compare.draw();
     const drawn = await drawScenes(byId("pair-matches"), scenes, byId("pair-under").value, isCurrent);
-    if (drawn) drawLines(drawn, matches, shown);
-    await drawScenes(byId("pair-colour"), scenes, "colour", isCurrent);
-    await drawScenes(byId("pair-masked"), scenes, "grey", isCurrent);
+    if (drawn && matches) drawLines(drawn, matches, shown);
+  }
+
+  tellVerdict(pair) {
+    const verdict = verdictOf(pair);
+    const shift = isKnown(value("dx_m", pair)) ? `: shift ${shiftText(pair)}${isKnown(value("shift_error_m", pair)) ? `, ± ${metres(value("shift_error_m", pair))} m` : ""}` : "";
+    const text = verdict === "not run" ? "Not verified: run verify" : `${verdict[0].toUpperCase()}${verdict.slice(1)}${shift}`;
+    byId("pair-verdict").replaceChildren(element("i", { style: `background:${VERDICT_COLOURS[verdict]}` }), element("strong", {}, text));
+    if (verdict !== "not run") explained(byId("pair-verdict"), "verdict");
   }
 
   rows(matches) { return Array.from({ length: matches.count }, (_, row) => row); }
@@ -101,7 +113,7 @@ class PairView {
     add("Shift", "dx_m", () => `${shiftText(pair)}${atCentre}`);
     add("Shift in pixels", "dx_px", (at) => `${number(at, 2)} right, ${number(value("dy_px", pair), 2)} down`);
     add("Error of the shift", "shift_error_m", (at) => `${metres(at)} m`);
-    add("Inliers' displacement", "ce90_m", (at) => `90 % within ${metres(at)} m (CE90)`);
+    add("Inliers' displacement", "ce90_m", (at) => `90 % within ${metres(at)} m (CE90), 95 % within ${metres(value("ce95_m", pair))} m (CE95)`);
     add("Mean of inliers", "mean_dx_m", (at) => `${metres(at)} ± ${metres(value("std_dx_m", pair))} m east, ${metres(value("mean_dy_m", pair))} ± ${metres(value("std_dy_m", pair))} m north (standard deviations)`);
     add("RMSE of inliers", "rmse_dx_m", (at) => `${metres(at)} m east, ${metres(value("rmse_dy_m", pair))} m north`);
     add("Second shift", "rival_dx_m", () => `${shiftText(pair, "rival_")}, about as likely`);
@@ -115,14 +127,8 @@ class PairView {
   }
 
   plot(matches, pair) {
-    const canvas = byId("pair-plot");
-    canvas.hidden = !matches || !matches.count;
-    byId("plot-caption").textContent = "";
-    if (canvas.hidden) return;
-    const outside = drawPlot(canvas, matches, this.rows(matches), pair);
-    const kinds = VERIFICATION_RAN ? `dots inliers, crosses outliers, + the estimated shift${isKnown(value("rival_dx_m", pair)) ? ", diamond the second shift" : ""}` : "crosses good matches";
-    const caption = `Displacement of each match, train minus query: ${kinds}${outside ? `; ${outside} more are outside the plot` : ""}`;
-    byId("plot-caption").textContent = caption;
-    canvas.setAttribute("aria-label", caption);
+    const figure = byId("pair-plot");
+    figure.hidden = !matches || !matches.count;
+    if (!figure.hidden) drawPlot(figure, matches, this.rows(matches), pair);
   }
 }

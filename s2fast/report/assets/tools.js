@@ -1,30 +1,4 @@
-// Helpers for elements, numbers and colours.
-
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value === true ? "" : value);
-  }
-  made.append(...children.filter((child) => child !== null));
-  return made;
-}
-
-function vector(tag, attributes = {}, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-
-const byId = (id) => document.getElementById(id);
-
-const isKnown = (value) => value !== null && value !== undefined;
-
-function number(value, digits = 0) {
-  if (!isKnown(value)) return "–";
-  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
-}
+// Numbers and colours of the report.
 
 // Metres with two decimals below 100, without decimals from 100.
 const metres = (value) => number(value, !isKnown(value) || Math.abs(value) < 100 ? 2 : 0);
@@ -62,24 +36,24 @@ const VERDICT_MEANINGS = {
   "not run": "run verify",
 };
 
-// Ticks at 1, 2 or 5 times a power of ten.
-function ticks(low, high, most = 6) {
-  const rough = (high - low) / most;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((times) => times * power).find((size) => size >= rough);
-  const found = [];
-  for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-9; at += step) found.push(Math.abs(at) < step / 1e6 ? 0 : at);
-  return { values: found, digits: Math.max(0, -Math.floor(Math.log10(step) + 1e-9)) };
+// A colour of the style sheet, which is another one on a dark screen.
+const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+// What draws on a canvas, to be drawn again when the colours change.
+const onColours = [];
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => onColours.forEach((draw) => draw()));
+
+function save(blob, name) {
+  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-// Sizes a canvas for the resolution of the screen; all drawing is in CSS pixels.
-function sized(canvas, width, height) {
-  const scale = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(height * scale);
-  canvas.style.width = `${width}px`;
-  canvas.style.height = `${height}px`;
-  const context = canvas.getContext("2d");
-  context.scale(scale, scale);
-  return context;
-}
+// A spreadsheet runs a cell that begins like a formula.
+const cell = (value) => {
+  const text = isKnown(value) ? String(value) : "";
+  const plain = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  return /[",\n]/.test(plain) ? `"${plain.replaceAll('"', '""')}"` : plain;
+};
+
+const csv = (rows) => new Blob([rows.map((row) => row.map(cell).join(",")).join("\n") + "\n"], { type: "text/csv" });
