@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +70,35 @@ def pair(data: Path, folder: Path, arosics: str) -> Iterator[dict[str, Any]]:
          folder / "pair_out", "--set", "ingest.stretch=auto"]
     )  # fmt: skip
     written = measured([*s2fast, "align", folder / "pair_out", "--to", aligned])
-    cost = {"seconds": round(run[0] + written[0], 1), "MB": round(max(run[1], written[1]))}
-    yield {"tool": "s2fast", **left(reference, next(aligned.glob("*.vrt"))), **cost}
+    whole = Cost(run.seconds + written.seconds, run.cpu_s + written.cpu_s, max(run.mib, written.mib))
+    yield {"tool": "s2fast", **left(reference, next(aligned.glob("*.vrt"))), **whole.row()}
     for kind in ("global", "local"):
         if not arosics:
             yield {"tool": f"AROSICS {kind}", "skipped": "--arosics names no interpreter"}
             continue
         out = folder / f"arosics_{kind}.tif"
-        seconds, mib = measured([arosics, "-c", _AROSICS, kind, reference, target, out])
-        yield {"tool": f"AROSICS {kind}", **left(reference, out), "seconds": round(seconds, 1), "MB": round(mib)}
+        cost = measured([arosics, "-c", _AROSICS, kind, reference, target, out])
+        yield {"tool": f"AROSICS {kind}", **left(reference, out), **cost.row()}
 
 
-def measured(command: Sequence[str | Path]) -> tuple[float, float]:
-    """Run a command; return its seconds and its peak of resident memory [MiB]."""
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a tool costs."""
+
+    seconds: float
+    """Wall time [s]."""
+    cpu_s: float
+    """Time of all cores [s]."""
+    mib: float
+    """Peak of resident memory [MiB]."""
+
+    def row(self) -> dict[str, float]:
+        """Return the values to print."""
+        return {"seconds": round(self.seconds, 1), "CPU seconds": round(self.cpu_s, 1), "MB": round(self.mib)}
+
+
+def measured(command: Sequence[str | Path]) -> Cost:
+    """Run a command; return what it costs."""
     start = time.perf_counter()
     process = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     told = process.stderr.read() if process.stderr else b""
@@ -89,19 +106,23 @@ def measured(command: Sequence[str | Path]) -> tuple[float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command[0], stderr=told.decode()[-2000:])
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    return Cost(time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def left(reference: Path, aligned: Path) -> dict[str, Any]:
-    """Judge what is left between two images, independently of the tools: phase correlation in windows [px]."""
+    """Judge what is left between two images, independently of the tools: correlation in windows [px].
+
+    The scatter is what the best of all single shifts would leave.
+    """
     shifts = np.array(list(_window_shifts(*_on_common_grid(reference, aligned))))
-    length = np.hypot(*shifts.T)
+    length, median = np.hypot(*shifts.T), np.median(shifts, axis=0)
     return {
         "windows": len(shifts),
         "left px median": round(float(np.median(length)), 3),
         "left px CE90": round(float(np.quantile(length, 0.9)), 3),
         "left px RMSE": round(float(np.sqrt((length**2).mean())), 3),
-        "median dx, dy px": [round(float(value), 3) for value in np.median(shifts, axis=0)[::-1]],
+        "scatter px median": round(float(np.median(np.hypot(*(shifts - median).T))), 3),
+        "median dx, dy px": [round(float(value), 3) for value in median[::-1]],
     }
 
 
@@ -109,7 +130,7 @@ def _on_common_grid(reference: Path, aligned: Path) -> tuple[npt.NDArray[Any], n
     """Read the ground that both show, on the reference's grid; the reference's pixels are not resampled."""
     with rasterio.open(reference) as one, rasterio.open(aligned) as other:
         low, high = np.maximum(one.bounds[:2], other.bounds[:2]), np.minimum(one.bounds[2:], other.bounds[2:])
-        window = from_bounds(*low, *high, one.transform).round_offsets("ceil").round_lengths("floor")
+        window = from_bounds(*low, *high, one.transform).round_offsets(op="ceil").round_lengths(op="floor")
         with WarpedVRT(
             other, crs=one.crs, transform=one.window_transform(window), width=window.width, height=window.height,
             resampling=Resampling.cubic, src_nodata=0, nodata=0,
@@ -127,7 +148,8 @@ def _window_shifts(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Iterator[t
                 continue
             a, b = ((part - part.mean()) / (part.std() + 1e-6) * taper for part in parts)
             shift = correlation_shift(a, b)
-            if (a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()) > _LEAST_CORRELATION and np.hypot(*shift) < _MOST_PX:
+            alike = (a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum())
+            if alike > _LEAST_CORRELATION and np.hypot(*shift) < _MOST_PX:
                 yield shift
 
 
@@ -143,8 +165,7 @@ def correlation_shift(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) ->
     centre = [at - side if at > side // 2 else at for at, side in zip(peak, a.shape, strict=True)]
     fine = np.arange(-_UPSAMPLING, _UPSAMPLING + 1) / _UPSAMPLING
     rows, cols = (
-        np.exp(2j * np.pi * np.outer(at + fine, np.fft.fftfreq(side)))
-        for at, side in zip(centre, a.shape, strict=True)
+        np.exp(2j * np.pi * np.outer(at + fine, np.fft.fftfreq(side))) for at, side in zip(centre, a.shape, strict=True)
     )
     best = np.unravel_index(np.abs(rows @ product @ cols.T).argmax(), (len(fine), len(fine)))
     return float(centre[0] + fine[best[0]]), float(centre[1] + fine[best[1]])
@@ -173,28 +194,33 @@ def resampling(source: Path, folder: Path, rounds: int) -> Iterator[dict[str, An
         "-co", "TILED=YES", "-co", "BLOCKXSIZE=512", "-co", "BLOCKYSIZE=512", "-co", "COMPRESS=DEFLATE",
         "-co", "PREDICTOR=2", "-co", "NUM_THREADS=ALL_CPUS", moved, theirs,
     ]  # fmt: skip
-    found: dict[str, list[tuple[float, float]]] = {"s2fast": [], "gdalwarp": []}
+    found: dict[str, list[Cost]] = {"s2fast": [], "gdalwarp": []}
     for number in range(rounds):
         for tool in ("s2fast", "gdalwarp") if number % 2 == 0 else ("gdalwarp", "s2fast"):
             (ours if tool == "s2fast" else theirs).unlink(missing_ok=True)
             found[tool].append(alone(_resample, source, offset, ours) if tool == "s2fast" else measured(command))
     with rasterio.open(ours) as one, rasterio.open(theirs) as other:
         differ = max(int(np.abs(one.read(band).astype(np.int16) - other.read(band)).max()) for band in one.indexes)
-    ratios = np.divide(*([seconds for seconds, _ in found[tool]] for tool in ("s2fast", "gdalwarp")))
-    for tool, values in found.items():
-        seconds, mib = np.median(values, axis=0)
-        yield {"tool": tool, "seconds": round(float(seconds), 1), "MB": round(float(mib)), "rounds": rounds}
-    yield {"tool": "s2fast to gdalwarp", "seconds, ratio": round(float(np.median(ratios)), 2), "largest difference": differ}
+    for tool, costs in found.items():
+        middle = Cost(*np.median([[cost.seconds, cost.cpu_s, cost.mib] for cost in costs], axis=0).tolist())
+        yield {"tool": tool, "rounds": rounds, **middle.row()}
+    pairs = list(zip(found["s2fast"], found["gdalwarp"], strict=True))
+    yield {
+        "tool": "s2fast to gdalwarp",
+        "seconds, ratio": round(float(np.median([one.seconds / other.seconds for one, other in pairs])), 2),
+        "CPU seconds, ratio": round(float(np.median([one.cpu_s / other.cpu_s for one, other in pairs])), 2),
+        "largest difference": differ,
+    }
 
 
-def _resample(source: Path, offset_m: tuple[float, float], path: Path) -> tuple[float, float]:
+def _resample(source: Path, offset_m: tuple[float, float], path: Path) -> Cost:
     from s2fast.align.output import Form, Kernel, Target, grid_of, write
     from s2fast.files.source import Source
     from s2fast.raster.dataset import gdal_settings
 
     forget_peak()
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     with gdal_settings():
         raster = Source.local(source)
         write(raster, offset_m, Target(Form.RESAMPLED, Kernel.CUBIC, grid_of(raster), is_mask=False, tags={}), path)
-    return time.perf_counter() - start, memory_mib("VmHWM")
+    return Cost(time.perf_counter() - start, time.process_time() - cpu_start, memory_mib("VmHWM"))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from s2fast.examples import aligned_stack
 from tests.archives import ORIGINS, Archive, safe_path, textured, write_scene
 
 
@@ -23,15 +24,16 @@ def test_all_pairs_prints_both_tables_and_draws(archive: Archive, tmp_path: Path
 
 
 @pytest.mark.slow
-def test_an_aligned_stack_differs_less_between_dates(tmp_path: Path) -> None:
+def test_an_aligned_stack_differs_less_between_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(8)
     ground = textured(rng, (420, 420))
     for day, (right, down) in {"20190427": (0, 0), "20190507": (0, 0), "20190517": (2, -1)}.items():
-        pixels = np.clip(ground[10 - down : 410 - down, 10 - right : 410 - right] + rng.normal(0, 3, (400, 400)), 1, 255)
+        seen = ground[10 - down : 410 - down, 10 - right : 410 - right] + rng.normal(0, 3, (400, 400))
+        pixels = np.clip(seen, 1, 255)
         path = safe_path(tmp_path / "archive", "36UYA", f"{day}T083601")
         write_scene(path, np.stack([pixels.astype(np.uint8)] * 3), ORIGINS["36UYA"])
-    command = [sys.executable, "-m", "s2fast.examples.aligned_stack", tmp_path / "archive", tmp_path / "out"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    aligned_stack.main(str(tmp_path / "archive"), str(tmp_path / "out"))
+    told = capsys.readouterr().out.splitlines()
     assert len(told) == 5
     sizes, before, after = re.fullmatch(
         r"36UYA: (.*), standard deviation over time ([\d.]+) before, ([\d.]+) after", told[-1]

@@ -102,9 +102,9 @@ def align(
     Returns
     -------
     GeoDataFrame
-        One row per scene, except a reference from outside, as in alignment.parquet: ``aligned``; ``reason`` if it is not; ``offset_x_m``,
-        ``offset_y_m`` relative to the reference and ``offset_error_m``; ``add_x_m``, ``add_y_m``, the correction;
-        ``reference``; ``files``, separated by blanks.
+        One row per scene, except a reference from outside, as in alignment.parquet: ``aligned``; ``reason`` if it is
+        not; ``offset_x_m``, ``offset_y_m`` relative to the reference and ``offset_error_m``; ``add_x_m``, ``add_y_m``,
+        the correction; ``reference``; ``files``, separated by blanks.
 
     Raises
     ------

@@ -10,7 +10,7 @@ import pandas as pd
 from s2fast.errors import InputError
 from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput
-from s2fast.geometry.datum import offsets
+from s2fast.geometry.datum import OFFSET_COLUMNS, offsets
 from s2fast.geometry.placement import PixelGrid
 from s2fast.geometry.scene_verdict import REFERENCE, VERIFIED, scene_verdicts
 from s2fast.model import Raster
@@ -120,17 +120,16 @@ def corrections(
     table["verdict"] = scene_verdicts(table.reset_index(), reference)
     result = []
     for item in items:
-        row = table.loc[item.scene.scene_id]
+        scene_id = item.scene.scene_id
+        x_m, y_m, error_m = (float(table[name][scene_id]) for name in OFFSET_COLUMNS)
         limit_m = MOST_ERROR_PX * pixel_m(item.raster) if max_error_m is None else max_error_m
-        problem = str(row["verdict"])
+        problem = str(table["verdict"][scene_id])
         if problem in (VERIFIED, REFERENCE):
-            too_much = row["offset_error_m"] > limit_m
-            problem = f"error {row['offset_error_m']:.2f} m above the limit {limit_m:.2f} m" if too_much else ""
+            problem = f"error {error_m:.2f} m above the limit {limit_m:.2f} m" if error_m > limit_m else ""
         elif reference and problem == "not connected":
             problem = f"not connected to the reference {reference}"
-        at = float(row["offset_x_m"]), float(row["offset_y_m"])
-        datum = str(row["datum"]) or reference or MEDIAN
-        result.append(Correction(item.scene.scene_id, at, float(row["offset_error_m"]), datum, problem))
+        datum = str(table["datum"][scene_id]) or reference or MEDIAN
+        result.append(Correction(scene_id, (x_m, y_m), error_m, datum, problem))
     return result
 
 

@@ -79,7 +79,7 @@ def align(
         str | None,
         typer.Option(
             metavar="median|SCENE|FILE",
-            help="What stays as it is: the median of the scenes, a scene, or the run's reference (default, if it has one)",
+            help="What stays as it is: the median of the scenes, a scene, or the run's --reference (default, if any)",
         ),
     ] = None,
     bands: Annotated[

@@ -2,17 +2,17 @@
 
     python -m s2fast.examples.aligned_stack ARCHIVE OUT
 
-It needs rioxarray (``pip install rioxarray``), which opens the rasters; s2fast itself does not.
+It needs rioxarray (``pip install rioxarray``), through which xarray opens the rasters; s2fast itself does not.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import rioxarray
 import xarray
 
 import s2fast
@@ -35,9 +35,9 @@ def main(archive: str, out: str) -> None:
               f"{spread(after):.2f} after")  # fmt: skip
 
 
-def stack(files: object, times: pd.DatetimeIndex) -> xarray.DataArray:
+def stack(files: Iterable[Path | str], times: pd.DatetimeIndex) -> xarray.DataArray:
     """Return the first band of rasters as one array: (time, y, x), NaN where there are no data."""
-    opened = [rioxarray.open_rasterio(file, masked=True).sel(band=1, drop=True) for file in files]
+    opened = [xarray.open_dataset(file, engine="rasterio")["band_data"].sel(band=1, drop=True) for file in files]
     return xarray.concat(opened, pd.Index(times, name="time"), join="exact")
 
 

@@ -43,8 +43,7 @@ def add_network(scenes: pd.DataFrame, pairs: pd.DataFrame, reference: str = "") 
     table = pd.DataFrame(index=pd.Index(scenes.index, name="scene_id"))
     table["n_verified"] = ends.reindex(table.index, fill_value=0).astype("int64")
     found, pairs["network_residual_m"] = offsets(scenes, pairs, reference)
-    table = table.join(found)
-    table.insert(table.columns.get_loc("offset_error_m") + 1, "closure_m", math.nan)
+    table = table.join(found[OFFSET_COLUMNS]).assign(closure_m=math.nan).join(found[["disagrees", "datum"]])
     ties = _ties(scenes, pairs, reference)
     for tile in scenes["tile"].unique():
         own = (scenes["tile"] == tile).to_numpy()
@@ -106,7 +105,8 @@ def _ties(scenes: pd.DataFrame, pairs: pd.DataFrame, reference: str) -> pd.DataF
     same_pass = (platform == other["platform"].to_numpy()) & (platform != "") & (np.abs(apart) <= _SAME_PASS_S)
     same_tile = one["tile"].to_numpy() == other["tile"].to_numpy()
     fixed = (pairs["query"] == reference) | (pairs["train"] == reference)
-    return pairs[straight & (same_tile | same_pass | fixed)]
+    ties: pd.DataFrame = pairs[straight & (same_tile | same_pass | fixed)]
+    return ties
 
 
 def _shifts(
@@ -129,9 +129,7 @@ def _components(names: pd.Index[str], ties: pd.DataFrame) -> npt.NDArray[np.int3
     return np.asarray(connected_components(links, directed=False)[1])
 
 
-def _main_components(
-    scenes: pd.DataFrame, component: npt.NDArray[np.int32], reference: str
-) -> npt.NDArray[np.int32]:
+def _main_components(scenes: pd.DataFrame, component: npt.NDArray[np.int32], reference: str) -> npt.NDArray[np.int32]:
     """Return the component of which each scene's tile is part, -1 if there is none: (scenes,) int32.
 
     It is the reference's or, without one, that of most of the tile's scenes, the first of equally large ones.

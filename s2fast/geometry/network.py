@@ -106,7 +106,7 @@ def _reweighted(
     scenes: int, query: npt.NDArray[np.intp], train: npt.NDArray[np.intp], shift: npt.NDArray[np.float64],
     error: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:  # fmt: skip
-    """Solve by iteratively reweighted least squares: (scenes, 2) offsets, whose sum is 0, and (pairs,) weights [m-2]."""
+    """Solve by iteratively reweighted least squares: (scenes, 2) offsets of sum 0, and (pairs,) weights [m-2]."""
     weight = 1 / error**2
     offset: npt.NDArray[np.float64] = np.zeros((scenes, 2))
     for _ in range(_ROUNDS):
@@ -138,7 +138,7 @@ def _normal(
 
 def _anchored(normal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Add the equation that the sum of the offsets is 0, without which any constant could be added to them."""
-    return normal + np.trace(normal) / len(normal) ** 2
+    return np.asarray(normal + np.trace(normal) / len(normal) ** 2)
 
 
 def _pseudo_inverse(normal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -79,11 +79,12 @@ def test_other_names(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="it has no other raster that can be found"):
         selected(alone, ["B02"])
 
+
 def test_members_of_a_zip(tmp_path: Path) -> None:
     granule, stem = "P.SAFE/GRANULE/L2A", "T36UYA_20190427T083601"
     members = [
         f"IMG_DATA/R10m/{stem}_TCI_10m.jp2", f"IMG_DATA/R10m/{stem}_B02_10m.jp2", f"IMG_DATA/R20m/{stem}_B02_20m.jp2",
-        f"IMG_DATA/R20m/{stem}_SCL_20m.jp2", f"IMG_DATA/R20m/T36UXA_20190427T083601_B11_20m.jp2",
+        f"IMG_DATA/R20m/{stem}_SCL_20m.jp2", "IMG_DATA/R20m/T36UXA_20190427T083601_B11_20m.jp2",
         "QI_DATA/MSK_CLDPRB_20m.jp2", "QI_DATA/MSK_DETFOO_B01.gml",
     ]  # fmt: skip
     with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:

@@ -15,7 +15,7 @@ SHIFTS = {"a": (0.0, 0.0), "b": (10.0, -20.0), "c": (-30.0, 40.0), "d": (500.0, 
 
 
 def table(sign: float) -> pd.DataFrame:
-    """Return corrections that are right but for their sign; scene d is in no network, so the datum is the median of others."""
+    """Return corrections that are right but for their sign; scene d is in no network, and not part of the datum."""
     rows = [
         {"scene_id": name, "reference": "median of A", "aligned": name != "d", "offset_error_m": 0.5}
         | {f"offset_{axis}_m": float("nan") if name == "d" else at for axis, at in zip("xy", shift, strict=True)}
