@@ -43,7 +43,8 @@ def draw(folder: Path, picture: Path) -> None:
         before = [Path(source) for source in table["source"]]
         after = [Path(aligned) / name for name in table["files"]]
         images = [median(paths, after[0]) for paths in (before, after)]
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(11, 4.4))
+    figure.subplots_adjust(left=0.06, right=0.995, top=0.92, bottom=0.24, wspace=0.06)
     x, y = table["offset_x_m"], table["offset_y_m"]
     axes[0].axhline(0, color="#999999", linewidth=0.8)
     axes[0].axvline(0, color="#999999", linewidth=0.8)
@@ -55,7 +56,7 @@ def draw(folder: Path, picture: Path) -> None:
     axes[0].plot(0, 0, "k+", markersize=12, markeredgewidth=2, label="datum: median of all scenes")
     axes[0].set(xlabel="east [m]", ylabel="north [m]", title=f"{len(table)} scenes of tile {TILE}", aspect="equal")
     axes[0].margins(0.12)
-    axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=8, ncols=2)
+    figure.legend(loc="lower left", bbox_to_anchor=(0.05, 0.0), fontsize=8)
     low, high = np.percentile(images[1], (1, 99))
     for panel, image, title in zip(axes[1:], images, ("before", "after"), strict=True):
         panel.imshow(np.clip((image - low) / (high - low), 0, 1), interpolation="nearest")
