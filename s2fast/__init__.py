@@ -29,6 +29,7 @@ def run(
     scenes: Path | str | Sequence[Path | str],
     out: Path | str,
     regions: Path | str | None = None,
+    reference: Path | str | None = None,
     overrides: Sequence[str] | Mapping[str, Any] = (),
     workers: int = 1,
     scheduler: str | None = None,
@@ -46,6 +47,8 @@ def run(
         The run folder, local or ``s3://BUCKET/PREFIX``; results of the same job in it are reused.
     regions
         File of polygons; None: use whole scenes.
+    reference
+        Image from outside, or id of a scene, that is held fixed: offsets are relative to it, see docs/align.md.
     overrides
         ``{"ingest.reduction": 2}`` or ``["ingest.reduction=2"]``; not allowed with a `Config`.
     workers
@@ -72,7 +75,7 @@ def run(
     else:
         settings = load_config(config, overrides)
     inputs = [scenes] if isinstance(scenes, str | Path) else list(scenes)
-    run_stages(Job(settings, inputs, regions, out, strict), workers=workers, scheduler=scheduler)
+    run_stages(Job(settings, inputs, regions, out, strict, reference), workers=workers, scheduler=scheduler)
     return Run(out)
 
 

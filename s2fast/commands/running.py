@@ -17,6 +17,7 @@ from s2fast.commands.app import (
     ConfigFile,
     Out,
     Overrides,
+    Reference,
     RegionsFile,
     Scenes,
     Scheduler,
@@ -93,6 +94,7 @@ def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) 
         scenes: Scenes,
         out: Out,
         regions: RegionsFile = None,
+        reference: Reference = None,
         overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
         workers: Workers = 1,
         scheduler: Scheduler = None,
@@ -103,7 +105,7 @@ def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) 
             from s2fast.config import load_config
             from s2fast.pipeline import Job
 
-            return Job(load_config(config, overrides), scenes, regions, out, strict)
+            return Job(load_config(config, overrides), scenes, regions, out, strict, reference)
 
         _stages(stages, make_job, out, workers=workers, scheduler=scheduler, verbose=verbose)
 

@@ -69,7 +69,8 @@ def print_scenes(scenes: pd.DataFrame, form: str) -> None:
     """Print scenes, without footprints, as `print_pairs` does; below the table, explain the sign of the offsets."""
     _print(pd.DataFrame(scenes.drop(columns="geometry")), form, _SCENE_COLUMNS, "scenes")
     if form == "table" and scenes["offset_x_m"].notna().any():
-        sys.stdout.write(f"{SIGN}\n")
+        data = sorted(set(scenes["datum"]) - {""}) if "datum" in scenes else []
+        sys.stdout.write("".join(f"{line}\n" for line in (SIGN, *(f"Datum: {legible(name)}." for name in data))))
 
 
 def _print(rows: pd.DataFrame, form: str, columns: Sequence[str], noun: str) -> None:

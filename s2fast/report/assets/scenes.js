@@ -88,6 +88,8 @@ function drawMap() {
 }
 
 const offsetTitle = (scene) => `${scene.label}${scene.platform ? `, ${scene.platform}` : ""}${scene.orbit ? `, ${scene.orbit}` : ""}: ${offsetText(scene)}`;
+// What offsets are relative to: a scene that is held fixed, or medians of scenes that pairs connect.
+const DATUMS = [...new Set(SCENES.filter((scene) => isKnown(scene.offset_x_m)).map((scene) => (scene.datum.startsWith("median") ? scene.datum : `reference ${scene.datum}`)))];
 
 function drawOffsets() {
   const known = SCENES.filter((scene) => isKnown(scene.offset_x_m));
@@ -98,12 +100,13 @@ function drawOffsets() {
   }
   const east = padded([0, ...known.map((scene) => scene.offset_x_m)]);
   const north = padded([0, ...known.map((scene) => scene.offset_y_m)]);
-  const drawn = chart({ x: east, y: north, equal: 1, titleX: "east [m]", titleY: "north [m]", label: `Offsets of ${known.length} scenes relative to their series` });
+  const against = DATUMS.length > 1 ? `its datum (${DATUMS.join("; ")})` : `the ${DATUMS[0]}`;
+  const drawn = chart({ x: east, y: north, equal: 1, titleX: "east [m]", titleY: "north [m]", label: `Offsets of ${known.length} scenes relative to ${against}` });
   for (const scene of known) {
     const part = (scene.disagrees ? cross : dot)(drawn.x(scene.offset_x_m), drawn.y(scene.offset_y_m), offsetTitle(scene));
     drawn.inside.append(opens(part, offsetTitle(scene), () => toScene(scene)));
   }
-  show(byId("offsets"), drawn.root, "Offset of each scene relative to its series; a cross marks a scene that disagrees with the others", "offsets");
+  show(byId("offsets"), drawn.root, `Offset of each scene relative to ${against}; a cross marks a scene that disagrees with the others`, "offsets");
   drawTimes(known.filter((scene) => scene.time));
 }
 
@@ -151,8 +154,9 @@ function days(low, high) {
 
 function offsetText(scene) {
   if (!isKnown(scene.offset_x_m)) return `unknown: ${scene.verdict}`;
+  if (scene.verdict === "reference") return "none, held fixed";
   const error = isKnown(scene.offset_error_m) ? ` ± ${metres(scene.offset_error_m)} m` : "";
-  return `${metres(scene.offset_x_m)} m east, ${metres(scene.offset_y_m)} m north${error}`;
+  return `${metres(scene.offset_x_m)} m east, ${metres(scene.offset_y_m)} m north${error}${DATUMS.length > 1 ? `, relative to the ${scene.datum}` : ""}`;
 }
 
 const sceneAnchor = (scene) => `scene=${encodeURIComponent(scene.scene_id)}`;
