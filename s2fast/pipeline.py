@@ -15,7 +15,7 @@ from s2fast import detectors
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.config import Config
-from s2fast.errors import DamageError, InputError, RunFolderError, SceneError
+from s2fast.errors import DamageError, InputError, RunFolderError, SceneError, option
 from s2fast.files.source import Source
 from s2fast.folder.check import find_damage
 from s2fast.folder.lock import Lock
@@ -28,6 +28,8 @@ from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import summarize_rows
 from s2fast.report.thumbnails import drawn_ahead
 from s2fast.stages import extract, ingest, keys, match, report, verify
+from s2fast.stages.forecast import Forecast
+from s2fast.stages.forecast import forecast as predict
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.result import StageResult
 from s2fast.work.compilation import MODULES, begin_compiling
@@ -136,6 +138,23 @@ def run_stages(
     return record
 
 
+def forecast(job: Job, *, stages: Sequence[str] = tuple(STAGES), workers: int = 1) -> Forecast:
+    """Check all inputs, and return what `run_stages` would do; write nothing.
+
+    Raises
+    ------
+    S2FastError
+        As `run_stages`, before its first stage.
+    """
+    folder = RunFolder(job.out)
+    planned = plan(job, _known_headers(job, folder))
+    record = _continue_run(planned, _load_earlier(planned, folder), ingests="ingest" in stages)
+    threads = job.config.compute.threads or max(1, available_cores() // workers)
+    for name in filter(BUDGETS.get, stages):
+        BUDGETS[name](record, folder, threads)
+    return predict(record, folder, stages, workers, threads)
+
+
 def _compiled_modules(config: Config) -> list[str]:
     """Return the modules of compiled kernels that a run with these settings calls."""
     matching = MatchingRule.of(config.matching, config.compute.device)
@@ -218,7 +237,7 @@ def plan(job: Job, known: Mapping[str, SceneInput] = MappingProxyType({})) -> Ru
     MatchingRule.of(config.matching, config.compute.device)
     _warn_of_unused_gpu(config)
     if not job.scenes:
-        raise InputError("no scenes given: name folders or files with --scenes")
+        raise InputError(f"no scenes given: name folders or files with {option('scenes')}")
     found, problems = _find_inputs(job, known)
     regions = None if job.regions is None else RegionFile.at(job.regions)
     if regions is not None and config.regions.mode != "none":
@@ -283,16 +302,17 @@ def _load_earlier(record: RunRecord, folder: RunFolder) -> RunRecord | None:
         before = load_record(folder)
     except DamageError as error:
         if folder.job() != job:
-            raise RunFolderError(f"{error.finding}: name another --out") from error
+            raise RunFolderError(f"{error.finding}: name another {option('out')}") from error
         return None
     if before is None:
         if not folder.is_empty() and folder.job() != job:
-            raise RunFolderError(f"{folder} exists and is not a run folder: name another --out")
+            raise RunFolderError(f"{folder} exists and is not a run folder: name another {option('out')}")
         return None
     if before.asked.job != job:
+        regions = f" {option('regions')} {before.regions}" if before.regions else ""
         raise RunFolderError(
-            f"{folder} holds another job's run, with --scenes {' '.join(before.asked.places)}"
-            f"{f' --regions {before.regions}' if before.regions else ''}: name another --out"
+            f"{folder} holds another job's run, with {option('scenes')} {' '.join(before.asked.places)}{regions}: "
+            f"name another {option('out')}"
         )
     return before
 

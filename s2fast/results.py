@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from s2fast.archive.fragments import scene_named
 from s2fast.errors import InputError, RunFolderError
 from s2fast.folder.record import RUN_JSON, RunRecord, load_record
 from s2fast.folder.run_folder import RunFolder
@@ -43,7 +44,7 @@ class Run:
         record = load_record(self.folder)
         if record is None:
             raise RunFolderError(
-                f"{self.folder} holds no run: {RUN_JSON} is missing; name the --out folder of an earlier run"
+                f"{self.folder} holds no run: {RUN_JSON} is missing; name the folder of an earlier run"
             )
         return record
 
@@ -159,10 +160,11 @@ class Run:
         return aligned
 
     def ordered(self, first: str, second: str) -> tuple[str, str]:
-        """Return two scene ids in the run's order: query, train."""
-        if self._known(first) == self._known(second):
-            raise InputError(f"a pair needs two scenes, got {first} twice")
-        query, train = sorted((first, second), key=self.scene_ids.index)
+        """Return the scenes that two fragments name, in the run's order: query, train."""
+        names = self._known(first), self._known(second)
+        if names[0] == names[1]:
+            raise InputError(f"a pair needs two scenes, got {names[0]} twice")
+        query, train = sorted(names, key=self.scene_ids.index)
         return query, train
 
     def _pair(self, first: str, second: str) -> Any:
@@ -174,15 +176,9 @@ class Run:
             raise InputError(f"{self.folder}: {query} and {train} were not compared: see matching.pairs")
         return found.iloc[0]
 
-    def _known(self, scene_id: str) -> str:
-        if scene_id in self.scene_ids:
-            return scene_id
-        if scene_id in self.record.history.problems:
-            raise InputError(f"{scene_id} was left out of the run: {self.record.history.problems[scene_id]}")
-        import difflib
-
-        close = difflib.get_close_matches(scene_id, self.scene_ids, n=1, cutoff=0)
-        raise InputError(f"no scene {scene_id!r} in {self.folder}; the nearest is {close[0]!r}")
+    def _known(self, typed: str) -> str:
+        """Return the scene that an id, or a fragment of one, names."""
+        return scene_named(typed, self.scene_ids, self.record.history.problems)
 
     def _table(self, name: str) -> io.BytesIO:
         # Another run may have finished since this one was opened.

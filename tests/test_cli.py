@@ -65,7 +65,20 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [*STAGE_COMMANDS, "sweep", "pairs", "scenes", "align", "check", "show", "displacement", "synth", "demo", "doctor"],
+    [
+        *STAGE_COMMANDS,
+        "sweep",
+        "config",
+        "pairs",
+        "scenes",
+        "align",
+        "check",
+        "show",
+        "displacement",
+        "synth",
+        "demo",
+        "doctor",
+    ],
 )
 def test_every_command_has_help_with_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -91,7 +104,7 @@ def test_pairs_prints_table_csv_and_json(
     assert len(upper) == 1 + sum(value >= middle for value in values) < 7
     assert s2fast(monkeypatch, "pairs", finished, "--tile", "36UYA") == 0
     table = capsys.readouterr().out
-    assert "1 pairs" in table
+    assert "1 of 6 pairs" in table
     assert "S2A_20190427T083601_T36UYA" in table
     assert "36UXA" not in table
 
@@ -159,7 +172,7 @@ def test_run_without_verified_null_trials_does_not_warn(
 def test_pairs_shows_what_is_known_and_leaves_the_rest_blank(
     judged: Judged, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print_pairs(every_verdict(judged), "table")
+    print_pairs(every_verdict(judged))
     lines = capsys.readouterr().out.splitlines()
     assert "n_witnesses" in lines[1]
     assert "rotation_deg" in lines[1]
@@ -167,7 +180,7 @@ def test_pairs_shows_what_is_known_and_leaves_the_rest_blank(
     assert not [line for line in lines if "nan" in line or "<NA>" in line]
     for verdict in VERDICTS:
         assert sum(line.rstrip().endswith(f"  {verdict}") for line in lines) == 1, verdict
-    print_pairs(pd.read_parquet(judged.plain / "pairs.parquet"), "table")
+    print_pairs(pd.read_parquet(judged.plain / "pairs.parquet"))
     assert "n_witnesses" not in capsys.readouterr().out
 
 
@@ -304,7 +317,7 @@ def test_skipped_scene_is_named_and_exit_3(
     arguments = ("run", CONFIG, "--scenes", archive.scenes, "--regions", archive.regions, "--out", tmp_path / "out")
     assert s2fast(monkeypatch, *arguments) == 3
     told = capsys.readouterr()
-    assert "1 scenes skipped: S2A_20190502T083601_T36UXA" in told.err
+    assert "1 scene skipped: S2A_20190502T083601_T36UXA" in told.err
     assert told.out.startswith("4 scenes, 6 pairs")
     assert s2fast(monkeypatch, *arguments, "--strict") == 2
     assert_one_line(capsys.readouterr().err, "has no CRS")
@@ -327,7 +340,7 @@ def test_shell_completes_commands(tmp_path: Path) -> None:
     told = subprocess.run(
         [sys.executable, "-c", program], env=os.environ | asked, capture_output=True, text=True, check=True
     )
-    assert told.stdout.split() == ["displacement", "demo", "doctor"]
+    assert told.stdout.split() == ["demo", "doctor", "displacement"]
 
 
 def test_show_accepts_views_and_crops(
@@ -541,7 +554,7 @@ def test_unwritable_picture_and_missing_run_are_reported(
     assert s2fast(monkeypatch, "show", finished, *names, "-o", tmp_path / "no" / "pair.png") == 2
     assert_one_line(capsys.readouterr().err, "cannot write the picture")
     assert s2fast(monkeypatch, "show", finished, names[0], "S2A_2019", "-o", tmp_path / "pair.png") == 2
-    assert_one_line(capsys.readouterr().err, "no scene 'S2A_2019'")
+    assert_one_line(capsys.readouterr().err, "'S2A_2019' fits 4 scenes")
     assert s2fast(monkeypatch, "pairs", tmp_path) == 2
     assert_one_line(capsys.readouterr().err, "holds no run")
 

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from s2fast.commands.app import app
+from s2fast.commands.app import Profile, app, print_line
 
 _FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, the matches and the shift of every pair.
 
   s2fast doctor        show what this machine can run, and the command that installs what is missing
   s2fast demo          run all stages on a small synthetic archive: half a minute
-  s2fast run configs/default.toml --scenes ARCHIVE --regions POLYGONS.geojson --out OUT
+  s2fast run --scenes ARCHIVE --regions POLYGONS.geojson --out OUT
                        match your own images; then open OUT/report.html
-  s2fast pairs OUT --min-similarity 50
+  s2fast pairs OUT --verified
   s2fast show OUT QUERY TRAIN -o pair.png
                        list and draw the pairs of a finished run
 
@@ -32,7 +32,7 @@ _FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, 
 @app.callback(invoke_without_command=True)
 def begin(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit", is_eager=True)] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit", is_eager=True)] = False,
 ) -> None:
     """Match hundreds of Sentinel-2 images: one command computes the similarity and the matches of every pair."""
     if version:
@@ -44,6 +44,19 @@ def begin(
     else:
         return
     raise typer.Exit
+
+
+@app.command(epilog="Example: s2fast config --profile notebook > settings.toml")
+def config(
+    profile: Annotated[
+        Profile,
+        typer.Option("--profile", metavar="NAME", help="default: all settings; fast or notebook: their changes"),
+    ] = Profile.DEFAULT,
+) -> None:
+    """Print the settings of a profile as TOML, to be saved, changed and passed to `s2fast run` as CONFIG."""
+    from s2fast.config import profile_text
+
+    print_line(profile_text(profile.value).rstrip())
 
 
 @app.command(epilog="Example: s2fast synth archive --size 1024 --dates 3")

@@ -77,7 +77,7 @@ _ADVICE = {
     **dict.fromkeys(
         (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free disk space there and run again: complete results are kept"
     ),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose an --out that is writable"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose a folder that is writable"),
 }
 
 
