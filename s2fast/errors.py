@@ -19,7 +19,7 @@ _names_options = False
 @contextmanager
 def spoken_to_by_commands() -> Iterator[None]:
     """Let messages name the options of commands while the block runs."""
-    global _names_options  # noqa: PLW0603  one process is either the command line or not
+    global _names_options
     before, _names_options = _names_options, True
     try:
         yield

@@ -18,7 +18,8 @@ from s2fast.model import Features, Window
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from s2fast.report.picture import View
+    from s2fast.pictures.pair import Layout, View
+    from s2fast.report.displacement_raster import Displacement
     from s2fast.work.progress import Progress
 
 
@@ -85,32 +86,29 @@ class Run:
         first: str,
         second: str,
         *,
+        layout: Layout | None = None,
         matches: int = 20,
         inliers_only: bool = False,
         view: View = "all",
         crop: Window | None = None,
+        dpi: float = 200.0,
     ) -> Figure:
-        """Draw a pair as the notebook does: both scenes, both masked scenes, and the best matches.
+        """Draw a pair: both scenes, both masked scenes, the best matches, and the displacements.
 
-        For the options see `s2fast.report.picture.pair_picture`.
+        For the options see `s2fast.pictures.pair.pair_picture`; ``show(a, b).savefig("pair.pdf")`` writes a file.
         """
-        from s2fast.report.picture import pair_picture
+        from s2fast.pictures.pair import pair_picture
+        from s2fast.pictures.titles import pair_title
 
         row = self._pair(first, second)
-        query, train = row["query"], row["train"]
-        title = f"similarity {row.similarity_pct:.2f} %: {row.n_good} good matches of {row.n_query} query keypoints"
-        if pd.notna(row.verified) and row.verified:
-            title += f"\n{row.n_inliers} inliers, shift {row.dx_m:.2f} m east, {row.dy_m:.2f} m north"
-            if pd.notna(row.rotation_deg):
-                title += f", rotation {row.rotation_deg:.3f}°, scale {row.scale:.5f}"
-        elif row.verdict:
-            title += f"\n{row.verdict}"
         return pair_picture(
-            self.folder, query, train, title, matches=matches, inliers_only=inliers_only, view=view, crop=crop
-        )
+            self.folder, row["query"], row["train"], pair_title(row), layout=layout, matches=matches,
+            inliers_only=inliers_only, view=view, crop=crop, dpi=dpi,
+            masked=self.record.regions is not None and self.record.config.regions.mode != "none",
+        )  # fmt: skip
 
-    def displacement(self, first: str, second: str, cell_m: float = 1000.0) -> bytes:
-        """Return a GeoTIFF of a pair's local shifts; see `s2fast.report.displacement_raster`."""
+    def displacement(self, first: str, second: str, cell_m: float = 1000.0) -> Displacement:
+        """Return a pair's local shifts on a grid of cells; ``.save("shift.tif")`` writes them as a GeoTIFF."""
         from s2fast.report.displacement_raster import displacement_raster
 
         query, train = self._pair(first, second)[["query", "train"]]

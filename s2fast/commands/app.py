@@ -51,8 +51,13 @@ def _without_types(parameters: Iterable[Any]) -> list[Any]:
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
         elif parameter.param_type_name == "argument":
-            parameter.display_type_rich = lambda ctx: ""
+            parameter.display_type_rich = _no_type
     return found
+
+
+def _no_type(ctx: Any) -> str:
+    del ctx
+    return ""
 
 
 app = typer.Typer(

@@ -72,14 +72,14 @@ class Listing:
     """Number of rows before selection; None: all rows are listed."""
 
 
-def print_pairs(pairs: pd.DataFrame, listing: Listing = Listing()) -> None:  # noqa: B008  immutable
+def print_pairs(pairs: pd.DataFrame, listing: Listing = Listing()) -> None:
     """Print pairs, or write them to a file."""
     if any(SHIFT.startswith(name) for name in listing.columns):
         pairs = with_shift(pairs)
     _list(pairs, listing, _Kind("pair", ("query", "train"), _PAIR_COLUMNS, _PAIR_TITLES, "dx_m", _PAIR_SIGN, ""))
 
 
-def print_scenes(scenes: pd.DataFrame, listing: Listing = Listing()) -> None:  # noqa: B008  immutable
+def print_scenes(scenes: pd.DataFrame, listing: Listing = Listing()) -> None:
     """Print scenes without footprints, or write them to a file; below a table, explain the sign of the offsets."""
     rows = pd.DataFrame(scenes.drop(columns="geometry"))
     _list(rows, listing, _Kind("scene", ("scene_id",), _SCENE_COLUMNS, _SCENE_TITLES, "offset_x_m", _SCENE_SIGN, SIGN))

@@ -10,7 +10,8 @@ from s2fast.archive.fragments import nearest, scene_named, scenes_named, short_i
 from s2fast.errors import InputError
 
 IDS = [
-    "S2A_20180810T083601_T36UXA", "S2A_20180830T083601_T36UXA", "S2B_20180830T083601_T36UYA", "S2A_20190606T083601_T36UYA",
+    "S2A_20180810T083601_T36UXA", "S2A_20180830T083601_T36UXA", "S2B_20180830T083601_T36UYA",
+    "S2A_20190606T083601_T36UYA",
 ]  # fmt: skip
 
 
