@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 
 from s2fast.archive.fragments import scene_named
 from s2fast.errors import InputError, RunFolderError
+from s2fast.files.legible import counted, legible
 from s2fast.folder.record import RUN_JSON, RunRecord, load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features, Window
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from s2fast.pictures.pair import Layout, View
     from s2fast.report.displacement_raster import Displacement
     from s2fast.work.progress import Progress
+
+_MOST_SHOWN = 12
+"""Maximum number of scenes that a notebook shows."""
 
 
 class Run:
@@ -49,8 +54,37 @@ class Run:
             )
         return record
 
+    def __dir__(self) -> list[str]:
+        """Return what a user needs; `folder` and `record` are for s2fast itself."""
+        return [name for name in vars(type(self)) if not name.startswith("_")]
+
     def __repr__(self) -> str:
-        return f"<s2fast run {self.folder}: {len(self.scene_ids)} scenes>"
+        return f"<s2fast run {self.folder}: {self._described()}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the counts, the warnings, and the table of scenes."""
+        rows = "".join(
+            f"<tr><td>{escape(item.scene.scene_id)}</td><td>{escape(item.scene.tile)}</td></tr>"
+            for item in self.record.usable[:_MOST_SHOWN]
+        )
+        more = len(self.scene_ids) - _MOST_SHOWN
+        below = f"<div>and {counted(more, 'scene')} more</div>" if more > 0 else ""
+        warnings = "".join(f"<div>Warning: {escape(legible(text))}</div>" for text in self.record.history.warnings)
+        return (
+            f"<div><b>s2fast run</b> {escape(legible(str(self.folder)))}: {escape(self._described())}</div>{warnings}"
+            f"<table><tr><th>scene</th><th>tile</th></tr>{rows}</table>{below}"
+        )
+
+    def _described(self) -> str:
+        """Return the numbers of scenes and pairs, as text."""
+        history, text = self.record.history, counted(len(self.scene_ids), "scene")
+        if history.tables_key:
+            text += f", {counted(history.counts['pairs'], 'pair')}, {history.counts['verified']} verified"
+        else:
+            text += ", not finished"
+        if history.problems:
+            text += f", {counted(len(history.problems), 'scene')} left out"
+        return text
 
     @property
     def scene_ids(self) -> list[str]:
@@ -73,9 +107,29 @@ class Run:
         return scenes
 
     def matches(self, first: str, second: str) -> pd.DataFrame:
-        """Return the good matches of a pair; the scene that is first in the run's order is always the query."""
+        """Return the good matches of a pair; the scene that is first in the run's order is always the query.
+
+        Parameters
+        ----------
+        first, second
+            Ids of the scenes, or fragments of them.
+
+        Returns
+        -------
+        DataFrame
+            One row per match: ``query``, ``train``; ``query_row``, ``train_row``, rows of the scenes' `features`;
+            ``distance`` [bits]; ``inlier``, missing if not verified; and of both ends
+
+            - ``query_x_px``, ``query_y_px``, ``train_x_px``, ``train_y_px``: column and row in the full-resolution
+              scene, pixel centres at integers [px];
+            - ``query_map_x``, ``query_map_y``, ``train_map_x``, ``train_map_y``: position in the scene's own CRS, as
+              `scenes` names it;
+            - ``dx_m``, ``dy_m``: train minus query position on the ground, east and north [m].
+        """
+        from s2fast.report.displacements import with_positions
+
         query, train = self._pair(first, second)[["query", "train"]]
-        return self.folder.verified.matches(query, train)
+        return with_positions(self.folder.verified.matches(query, train), self.folder, query, train)
 
     def features(self, scene_id: str) -> Features:
         """Return a scene's features."""

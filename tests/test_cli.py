@@ -18,25 +18,17 @@ import pytest
 import rasterio
 import shapely
 
-from s2fast import cli
 from s2fast.commands.running import STAGE_COMMANDS
 from s2fast.errors import RunFolderError
 from s2fast.folder.record import load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.report.listing import print_pairs
 from tests.archives import Archive, safe_path, write_archive, write_regions, write_scene
+from tests.command_line import assert_one_line, s2fast
 from tests.judged import VERDICTS, Judged, every_verdict, replace_block
 from tests.test_pipeline import digests
 
 CONFIG = "configs/default.toml"
-
-
-def s2fast(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run the command line in this process and return its exit code."""
-    monkeypatch.setattr(sys, "argv", ["s2fast", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return int(caught.value.code or 0)
 
 
 @pytest.fixture(scope="module")
@@ -211,13 +203,6 @@ def test_cv2_without_akaze_names_the_package_to_remove(
     assert s2fast(monkeypatch, "run", CONFIG, *arguments) == 2
     assert_one_line(capsys.readouterr().err, "pip uninstall -y opencv-python")
     assert not (tmp_path / "out").exists()
-
-
-def assert_one_line(stderr: str, said: str) -> None:
-    lines = [line for line in stderr.splitlines() if "error:" in line]
-    assert len(lines) == 1, stderr
-    assert said in lines[0]
-    assert "Traceback" not in stderr
 
 
 BAD_INPUT = {

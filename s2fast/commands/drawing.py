@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -105,7 +105,7 @@ def show(
             view=view, crop=_window(crop) if crop else None, dpi=dpi,
         )  # fmt: skip
         # Level 3 takes half the time of the default, and gives smaller files.
-        options = {"pil_kwargs": {"compress_level": 3}} if file.suffix.lower() == ".png" else {}
+        options: dict[str, Any] = {"pil_kwargs": {"compress_level": 3}} if file.suffix.lower() == ".png" else {}
         try:
             figure.savefig(file, **options)
         except (OSError, ValueError) as error:

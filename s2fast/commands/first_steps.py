@@ -62,10 +62,12 @@ def config(
 @app.command(epilog="Example: s2fast synth archive --size 1024 --dates 3")
 def synth(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the archive")],
-    size: Annotated[int, typer.Option(help="Side of a tile in 10 m pixels; real tiles have 10980")] = 10980,
-    tiles: Annotated[str, typer.Option(help="MGRS tiles, comma-separated")] = "36UXA,36UYA",
-    dates: Annotated[int, typer.Option(help="Number of acquisitions")] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of the random ground, weather and shifts")] = 0,
+    size: Annotated[
+        int, typer.Option(metavar="PX", help="Side of a tile in 10 m pixels; real tiles have 10980")
+    ] = 10980,
+    tiles: Annotated[str, typer.Option(metavar="TILE,TILE", help="MGRS tiles, comma-separated")] = "36UXA,36UYA",
+    dates: Annotated[int, typer.Option(metavar="N", help="Number of acquisitions")] = 3,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random ground, weather and shifts")] = 0,
 ) -> None:
     """Generate a synthetic archive with ground truth: SAFE folders, polygons, truth.json."""
     from s2fast.synth import synth as make_archive

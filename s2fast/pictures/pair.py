@@ -151,11 +151,12 @@ def _connect(figure: Figure, panels: Sequence[Panel], lines: Lines) -> None:
     """Draw the matches, and a legend of the kinds that occur."""
     agree = np.zeros(len(lines), np.bool_) if lines.inlier is None else lines.inlier
     handles = []
-    for kind, colour, style, label in ((True, _INLIER, "solid", "inlier"), (False, _OUTLIER, "dashed", "outlier")):
+    for kind, colour, label in ((True, _INLIER, "inlier"), (False, _OUTLIER, "outlier")):
         rows = np.flatnonzero(agree == kind)
         if not len(rows):
             continue
-        style = "solid" if lines.inlier is None else style
+        # Unverified matches are solid too, but in the colour of outliers.
+        style: Literal["solid", "dashed"] = "solid" if kind or lines.inlier is None else "dashed"
         ends = [lines.query_xy[rows], lines.train_xy[rows]]
         across = np.stack([panel.in_figure(xy) for panel, xy in zip(panels, ends, strict=True)], axis=1)
         # A dark edge keeps lines visible on bright ground.
@@ -168,7 +169,7 @@ def _connect(figure: Figure, panels: Sequence[Panel], lines: Lines) -> None:
             )  # fmt: skip
         for panel, xy in zip(panels, ends, strict=True):
             for width, drawn in ((1.6, "black"), (0.8, colour)):
-                panel.axes.scatter(*xy.T, s=9, facecolors="none", edgecolors=drawn, linewidths=width)
+                panel.axes.scatter(xy[:, 0], xy[:, 1], s=9, facecolors="none", edgecolors=drawn, linewidths=width)
         handles.append(Line2D([], [], color=colour, linestyle=style, label=label))
     if lines.inlier is not None and handles:
         panels[0].axes.legend(handles=handles, loc="lower left", fontsize=TEXT_PT, borderpad=0.3)

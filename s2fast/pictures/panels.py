@@ -70,7 +70,10 @@ class Shown:
     @property
     def grey(self) -> npt.NDArray[np.uint8]:
         """(rows, cols) the scene in grey."""
-        return self.colour if self.colour.ndim == 2 else cv2.cvtColor(self.colour, cv2.COLOR_RGB2GRAY).astype(np.uint8)
+        if self.colour.ndim == 2:
+            return self.colour
+        grey: npt.NDArray[np.uint8] = cv2.cvtColor(self.colour, cv2.COLOR_RGB2GRAY)
+        return grey
 
     def masked(self, outside: float = 0.0) -> npt.NDArray[np.uint8]:
         """Return the scene in grey, its pixels outside the regions multiplied by a factor."""
@@ -170,7 +173,8 @@ def _at_size(image: npt.NDArray[np.uint8], cols: int, rows: int) -> npt.NDArray[
     """Return an image with as many pixels as it is drawn with, at most: matplotlib takes longer to resample it."""
     if image.shape[0] <= rows:
         return image
-    return cv2.resize(image, (max(cols, 1), max(rows, 1)), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    resized: npt.NDArray[np.uint8] = cv2.resize(image, (max(cols, 1), max(rows, 1)), interpolation=cv2.INTER_AREA)
+    return resized
 
 
 def round_length(most: float) -> float:
@@ -228,7 +232,8 @@ def _draw_north(panel: Panel) -> None:
         axes.annotate(
             "", tuple(head), tuple(tail), xycoords="axes fraction", textcoords="axes fraction", arrowprops=arrow
         )
-    _label(axes, *(tail - step * 0.35), "N", va="center")
+    x, y = tail - step * 0.35
+    _label(axes, x, y, "N", va="center")
 
 
 def _label(axes: Axes, x: float, y: float, text: str, va: str) -> None:

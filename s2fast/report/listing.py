@@ -15,6 +15,7 @@ from s2fast.archive.fragments import short_ids
 from s2fast.errors import InputError
 from s2fast.files.legible import counted, legible
 from s2fast.geometry.scene_verdict import SIGN
+from s2fast.report.rounding import rounded
 from s2fast.report.selection import SHIFT, named, with_shift
 
 _PAIR_COLUMNS = (
@@ -141,9 +142,9 @@ def _form(listing: Listing) -> str:
 
 def _encoded(rows: pd.DataFrame, form: str) -> bytes:
     if form == "csv":
-        return rows.to_csv(index=False).encode()
+        return rounded(rows).to_csv(index=False).encode()
     if form == "json":
-        return ((rows.to_json(orient="records", date_format="iso") or "[]") + "\n").encode()
+        return ((rounded(rows).to_json(orient="records", date_format="iso") or "[]") + "\n").encode()
     return rows.to_parquet(index=False)
 
 

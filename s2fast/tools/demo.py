@@ -32,7 +32,7 @@ def run_demo(out: Path, progress: Progress) -> Iterator[str]:
     run_stages(Job(Config(), [archive], archive / "regions.geojson", folder), progress=progress)
     run = Run(folder)
     pairs = run.pairs()
-    best = pairs.loc[pairs["similarity_pct"].idxmax()]
+    best = pairs.iloc[int(pairs["similarity_pct"].argmax())]
     picture = out / "pair.png"
     run.show(best["query"], best["train"]).savefig(picture, dpi=110)
     scenes, total = counted(len(run.scene_ids), "scene"), counted(len(pairs), "pair")
