@@ -314,7 +314,8 @@ def test_without_a_command_the_first_steps_are_printed(
     assert s2fast(monkeypatch) == 0
     told = capsys.readouterr().out
     commands = re.findall(r"^  s2fast (\w+)", told, re.MULTILINE)
-    assert commands == ["doctor", "demo", "run", "pairs", "show", "sweep"]
+    assert commands == ["doctor", "demo", "run", "pairs", "show", "config", "sweep"]
+    assert max(map(len, told.splitlines())) <= 80
     assert s2fast(monkeypatch, "--version") == 0
     assert capsys.readouterr().out.startswith("s2fast ")
 

@@ -9,20 +9,26 @@ import typer
 
 from s2fast.commands.app import Profile, app, print_line
 
-_FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, the matches and the shift of every pair.
+_FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, the matches and
+the shift of every pair.
 
-  s2fast doctor        show what this machine can run, and the command that installs what is missing
+  s2fast doctor        show what this machine can run, and the command that
+                       installs what is missing
   s2fast demo          run all stages on a small synthetic archive: half a minute
   s2fast run --scenes ARCHIVE --regions POLYGONS.geojson --out OUT
-                       match your own images; then open OUT/report.html
+                       match your own images; then open OUT/report.html;
+                       --dry-run first shows what this would take
   s2fast pairs OUT --verified
   s2fast show OUT QUERY TRAIN -o pair.png
-                       list and draw the pairs of a finished run
+                       list and draw the pairs of a finished run; a scene is
+                       named by a part of its id: '20180810 UXA'
 
+  s2fast config --profile default > settings.toml
+                       all settings, to be changed: s2fast run settings.toml ...
   s2fast sweep sweep.toml --scenes ARCHIVE --out sweeps
-                       compare settings on your own images: what each finds and costs
+                       compare settings: what each finds and costs
 
-  s2fast --help        list all commands; s2fast COMMAND --help shows an example
+  s2fast --help        list all commands; s2fast COMMAND -h shows an example
   s2fast --install-completion
                        let the shell complete commands and options
 """

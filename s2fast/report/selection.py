@@ -21,6 +21,12 @@ VERDICTS = (
 )  # fmt: skip
 """All verdicts on pairs."""
 
+_SCENE_VERDICTS = ("verified", "not verified", "not connected", "disagrees with its series", "alone")
+"""The verdicts on scenes, see `s2fast.geometry.scene_verdict.scene_verdicts`."""
+
+_MOST_NAMES = 8
+"""Maximum number of valid names that a message lists in full."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -74,7 +80,9 @@ def select_pairs(pairs: pd.DataFrame, selection: Selection) -> pd.DataFrame:
 
 def select_scenes(scenes: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     """Return the selected rows of a table of scenes, in the run's order unless sorted otherwise."""
-    kept = _of_scenes(scenes, selection, [("tile", "sensing_time")], sorted(set(scenes["verdict"])))
+    kept = _of_scenes(
+        scenes, selection, [("tile", "sensing_time")], dict.fromkeys([*_SCENE_VERDICTS, *scenes["verdict"]])
+    )
     return _sorted(scenes[kept], selection, None)
 
 
@@ -106,8 +114,8 @@ def named(typed: str, names: Iterable[str], what: str) -> str:
             return fits[0]
         if fits:
             raise InputError(f"{what} {typed!r} may be {' or '.join(fits)}: write more of it")
-    close = difflib.get_close_matches(typed, names, n=3, cutoff=0.5)
-    told = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names)}"
+    close = difflib.get_close_matches(typed, names, n=3, cutoff=0.5) if len(names) > _MOST_NAMES else []
+    told = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names) or 'none'}"
     raise InputError(f"no {what} {typed!r}; {told}")
 
 
@@ -132,14 +140,14 @@ def period(text: str) -> tuple[pd.Timestamp, pd.Timestamp]:
 
 
 def _of_scenes(
-    rows: pd.DataFrame, selection: Selection, columns: Sequence[tuple[str, str]], verdicts: Sequence[str]
+    rows: pd.DataFrame, selection: Selection, columns: Sequence[tuple[str, str]], verdicts: Iterable[str]
 ) -> pd.Series[bool]:
     """Return which rows have the tile, the dates and the verdict of a selection; `columns` hold tiles and times."""
     kept = pd.Series(True, index=rows.index)
     if selection.tile is not None:
         tiles = sorted({tile for of_tile, _ in columns for tile in rows[of_tile]} - {""})
         typed = re.sub(r"^[Tt](?=\d)", "", selection.tile)
-        tile = _valid(typed, tiles, "tile")
+        tile = named(typed, tiles, "tile")
         for of_tile, _ in columns:
             kept &= rows[of_tile] == tile
     for _, of_time in columns:
@@ -148,16 +156,8 @@ def _of_scenes(
         if selection.until is not None:
             kept &= rows[of_time] < period(selection.until)[1]
     if selection.verdicts:
-        kept &= rows["verdict"].isin([_valid(typed, verdicts, "verdict") for typed in selection.verdicts])
+        kept &= rows["verdict"].isin([named(typed, verdicts, "verdict") for typed in selection.verdicts])
     return kept
-
-
-def _valid(typed: str, names: Sequence[str], what: str) -> str:
-    """Return the name that was typed; an error lists all names, which are few."""
-    try:
-        return named(typed, names, what)
-    except InputError as error:
-        raise InputError(f"no {what} {typed!r}; there are {', '.join(names) or 'none'}") from error
 
 
 def _sorted(rows: pd.DataFrame, selection: Selection, default: str | None) -> pd.DataFrame:
