@@ -14,7 +14,8 @@ the shift of every pair.
 
   s2fast doctor        show what this machine can run, and the command that
                        installs what is missing
-  s2fast demo          run all stages on a small synthetic archive: half a minute
+  s2fast demo          run all stages on a small synthetic archive, which
+                       takes half a minute
   s2fast run --scenes ARCHIVE --regions POLYGONS.geojson --out OUT
                        match your own images; then open OUT/report.html;
                        --dry-run first shows what this would take
