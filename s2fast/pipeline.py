@@ -289,9 +289,10 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
             log.warning("%s skipped: %s", scene.scene_id, error, extra=RECORDED)
             problems[scene.scene_id] = str(error)
     if not inputs:
-        raise InputError(
-            f"none of the {len(problems)} scenes found can be used; the first problem: {next(iter(problems.values()))}"
-        )
+        first = next(iter(problems.values()))
+        if len(problems) == 1:
+            raise InputError(f"the only scene found cannot be used: {first}")
+        raise InputError(f"none of the {len(problems)} scenes found can be used; the first problem: {first}")
     return Found(scenes=inputs, superseded=superseded), problems
 
 
