@@ -1,7 +1,7 @@
 """All-pairs matching of Sentinel-2 images: masked AKAZE features, exact Hamming kNN on CPU and GPU.
 
 >>> import s2fast
->>> run = s2fast.run("configs/default.toml", scenes="DIR", regions="FILE", out="OUT")  # doctest: +SKIP
+>>> run = s2fast.run(scenes="DIR", regions="FILE", out="OUT")  # doctest: +SKIP
 >>> run.pairs()  # doctest: +SKIP
 """
 
@@ -16,31 +16,49 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from s2fast.config import Config
+    from s2fast.config import Config, load_config
+    from s2fast.errors import S2FastError
     from s2fast.results import Run
 
-__all__ = ["open_run", "run", "sweep"]
+__all__ = ["Config", "Run", "S2FastError", "load_config", "open_run", "run", "sweep"]
 __version__ = "0.1.0"
+
+_LATER = {"Config": "config", "load_config": "config", "Run": "results", "S2FastError": "errors"}
+"""Names that are imported on first use, and their modules: the modules take a second to load."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 's2fast' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"s2fast.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
 
 
 def run(
-    config: Config | Path | str | None = None,
+    config: Config | Path | str | Mapping[str, Any] | None = None,
     *,
     scenes: Path | str | Sequence[Path | str],
     out: Path | str,
     regions: Path | str | None = None,
     reference: Path | str | None = None,
+    profile: str = "default",
     overrides: Sequence[str] | Mapping[str, Any] = (),
     workers: int = 1,
     scheduler: str | None = None,
     strict: bool = False,
+    progress: bool | Callable[[str, int, int], object] = True,
 ) -> Run:
     """Match every pair of scenes; see `s2fast.pipeline.run_stages`.
 
     Parameters
     ----------
     config
-        A TOML file or a `s2fast.config.Config`; None: use the defaults.
+        A TOML file, its content as a mapping, ``{"matching": {"ratio": 0.8}}``, or a `Config`; None: the profile's.
     scenes
         Folders or files with scenes.
     out
@@ -49,6 +67,8 @@ def run(
         File of polygons; None: use whole scenes.
     reference
         Image from outside, or id of a scene, that is held fixed: offsets are relative to it, see docs/align.md.
+    profile
+        Settings that `config` changes: "default", "fast" or "notebook"; not allowed with a `Config`.
     overrides
         ``{"ingest.reduction": 2}`` or ``["ingest.reduction=2"]``; not allowed with a `Config`.
     workers
@@ -57,6 +77,9 @@ def run(
         Address of a Dask scheduler.
     strict
         Stop at the first scene that cannot be used.
+    progress
+        True: show progress on a terminal and in a notebook; False: nowhere; or a function that is called with the
+        stage, the number of units done and their total when a stage begins and after each unit.
 
     Returns
     -------
@@ -67,15 +90,21 @@ def run(
     from s2fast.errors import ConfigError
     from s2fast.pipeline import Job, run_stages
     from s2fast.results import Run
+    from s2fast.work.progress import progress_of
 
     if isinstance(config, Config):
-        if overrides:
-            raise ConfigError("overrides go with a configuration file: change a Config with its model_copy method")
+        if overrides or profile != "default":
+            raise ConfigError("overrides and profile do not go with a Config: change it with its model_copy method")
         settings = config
     else:
-        settings = load_config(config, overrides)
+        settings = load_config(config, overrides, profile=profile)
     inputs = [scenes] if isinstance(scenes, str | Path) else list(scenes)
-    run_stages(Job(settings, inputs, regions, out, strict, reference), workers=workers, scheduler=scheduler)
+    run_stages(
+        Job(settings, inputs, regions, out, strict, reference),
+        workers=workers,
+        scheduler=scheduler,
+        progress=progress_of(progress),
+    )
     return Run(out)
 
 

@@ -5,13 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
-# Each adds its commands, which --help lists in this order.
-# isort: off
-from s2fast.commands import running  # noqa: F401
-from s2fast.commands import results  # noqa: F401
-from s2fast.commands import first_steps  # noqa: F401
-
-# isort: on
+# Each adds its commands.
+from s2fast.commands import drawing, first_steps, results, running  # noqa: F401
 from s2fast.commands.app import EXIT_BAD_INPUT, app, print_line
 
 __all__ = ["app", "main"]
@@ -19,10 +14,9 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Run the command line; on an error print one line to standard error and exit with code 2."""
-    from s2fast.errors import S2FastError
+    from s2fast.errors import S2FastError, spoken_to_by_commands
     from s2fast.files.redaction import PublicFormatter, public
     from s2fast.work.streams import final_flush, open_missing_streams, stream_failure
-    from s2fast_kernels.backends import BackendError
 
     open_missing_streams()
     terminal = logging.StreamHandler()
@@ -40,10 +34,11 @@ def main() -> None:
     code: int | str | None = EXIT_BAD_INPUT
     problem, unexpected = "", None
     try:
-        app()
+        with spoken_to_by_commands():
+            app()
     except SystemExit as request:
         code = request.code
-    except (S2FastError, BackendError) as error:
+    except S2FastError as error:
         problem = str(error)
     except Exception as error:
         unexpected = error

@@ -6,6 +6,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from s2fast.errors import ConfigError
+from s2fast.errors import ConfigError, option
 
 
 class _Section(BaseModel):
@@ -75,7 +76,7 @@ class Ingest(_Section):
     """Largest scene that is read [px]: four Sentinel-2 tiles; no side may be longer than 40,000 px."""
     trust: tuple[str, ...] = ()
     """Folders, on disk or on a server, that virtual rasters (``.vrt``) may read besides their own and those of
-    --scenes."""
+    the scenes given."""
     halo_px: int = Field(512, ge=0)
     """Mode keep: width of the margin of real pixels read around the polygons, so that keypoints at their edges equal
     those of the unmasked scene [px of the reduced grid]."""
@@ -241,16 +242,35 @@ class Config(_Section):
         return self
 
 
-def load_config(path: Path | str | None = None, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Config:
-    """Read a TOML file and apply overrides.
+PROFILES = ("default", "fast", "notebook")
+"""Names of the settings that come with s2fast, as files in ``profiles/``."""
+
+
+def profile_text(name: str) -> str:
+    """Return the TOML text of a profile; raise ConfigError if there is none of this name."""
+    if name not in PROFILES:
+        raise ConfigError(f"no profile {name!r}: write {', '.join(PROFILES[:-1])} or {PROFILES[-1]}")
+    return (files("s2fast") / "profiles" / f"{name}.toml").read_text("utf-8")
+
+
+def load_config(
+    config: Path | str | Mapping[str, Any] | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    profile: str = "default",
+) -> Config:
+    """Return the settings of a profile, changed by a file or a mapping, and by overrides.
 
     Parameters
     ----------
-    path
-        The TOML file; None: use the defaults.
+    config
+        A TOML file, or its content: ``{"matching": {"ratio": 0.8}}`` or ``{"matching.ratio": 0.8}``; None: change
+        nothing.
     overrides
-        ``["section.key=value", ...]`` with values in TOML syntax (bare words are strings), or a mapping from dotted key
-        to value. Later overrides take precedence.
+        ``["section.key=value", ...]`` with values in TOML syntax (bare words are strings), or a mapping like `config`.
+        Later overrides take precedence.
+    profile
+        One of `PROFILES`.
 
     Raises
     ------
@@ -261,15 +281,12 @@ def load_config(path: Path | str | None = None, overrides: Sequence[str] | Mappi
     --------
     >>> load_config(overrides=["ingest.reduction=2", "regions.crs=EPSG:4326"]).ingest.reduction
     2
+    >>> load_config({"matching": {"ratio": 0.8}}, profile="fast").matching.ratio
+    0.8
     """
-    data: dict[str, Any] = {}
-    if path is not None:
-        try:
-            data = tomllib.loads(Path(path).read_text("utf-8-sig"))
-        except OSError as error:
-            raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    # The first profile holds the defaults.
+    data: dict[str, Any] = {} if profile == PROFILES[0] else tomllib.loads(profile_text(profile))
+    _change(data, config if config is None or isinstance(config, Mapping) else _read(config))
     for dotted, value in _parsed(overrides):
         section, _, key = dotted.partition(".")
         table = data.setdefault(section, {})
@@ -279,13 +296,40 @@ def load_config(path: Path | str | None = None, overrides: Sequence[str] | Mappi
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        given = ([str(path)] if path is not None else []) + (["overrides"] if overrides else [])
-        raise ConfigError(_explain(error, " with ".join(given) or "the API")) from error
+        given = [] if config is None else ["config" if isinstance(config, Mapping) else str(config)]
+        given += ["overrides"] if overrides else []
+        raise ConfigError(_explain(error, " with ".join(given) or profile)) from error
+
+
+def _read(path: Path | str) -> dict[str, Any]:
+    """Read a TOML file."""
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8-sig"))
+    except OSError as error:
+        hint = f"; it is a profile: write {option('profile')} {path}" if str(path) in PROFILES else ""
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}{hint}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def _change(data: dict[str, Any], changes: Mapping[str, Any] | None) -> None:
+    """Replace settings by others; their keys may be nested or dotted."""
+    for name, value in (changes or {}).items():
+        section, dot, key = str(name).partition(".")
+        table = {key: value} if dot else value
+        if isinstance(table, Mapping) and isinstance(data.get(section, {}), dict):
+            data.setdefault(section, {}).update(table)
+        else:
+            data[section] = table
 
 
 def _parsed(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if isinstance(overrides, Mapping):
-        yield from overrides.items()
+        for name, value in overrides.items():
+            if isinstance(value, Mapping):
+                yield from ((f"{name}.{key}", inner) for key, inner in value.items())
+            else:
+                yield name, value
         return
     for text in overrides:
         dotted, equals, value = text.partition("=")
@@ -296,7 +340,7 @@ def _parsed(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str,
         except tomllib.TOMLDecodeError:
             parsed = {"value": value.strip()}
         if len(parsed) > 1:
-            raise ConfigError(f"override {text!r} sets more than one key: write one --set for each")
+            raise ConfigError(f"override {text!r} sets more than one key: write one override for each")
         yield dotted.strip(), parsed["value"]
 
 

@@ -2,9 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-class S2FastError(Exception):
-    """Base class of all errors that s2fast raises; the command line prints the message and exits with code 2."""
+from s2fast_kernels.errors import BackendError, S2FastError
+
+__all__ = [
+    "BackendError", "ConfigError", "DamageError", "InputError", "RunFolderError", "S2FastError", "SceneError",
+    "UnexpectedError", "option", "setting", "spoken_to_by_commands",
+]  # fmt: skip
+
+_names_options = False
+"""Whether messages name options of the command line; else they name parameters of Python."""
+
+
+@contextmanager
+def spoken_to_by_commands() -> Iterator[None]:
+    """Let messages name the options of commands while the block runs."""
+    global _names_options
+    before, _names_options = _names_options, True
+    try:
+        yield
+    finally:
+        _names_options = before
+
+
+def option(name: str, command: str = "") -> str:
+    """Return how the caller writes an option: ``out`` from Python, ``--out`` on the command line.
+
+    Parameters
+    ----------
+    name
+        Name of the parameter.
+    command
+        Name of the option, if it differs.
+
+    Examples
+    --------
+    >>> option("out")
+    'out'
+    >>> with spoken_to_by_commands():
+    ...     option("form", "as")
+    '--as'
+    """
+    return f"--{command or name}" if _names_options else name
+
+
+def setting(key: str, value: str) -> str:
+    """Return how the caller overrides a setting, whose value is a string.
+
+    Examples
+    --------
+    >>> setting("regions.crs", "EPSG:4326")
+    'overrides={"regions.crs": "EPSG:4326"}'
+    """
+    return f"--set {key}={value}" if _names_options else f'overrides={{"{key}": "{value}"}}'
 
 
 class ConfigError(S2FastError, ValueError):

@@ -16,7 +16,7 @@ from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.archive.reference import check_ground, with_reference
 from s2fast.config import Config
-from s2fast.errors import DamageError, InputError, RunFolderError, SceneError
+from s2fast.errors import DamageError, InputError, RunFolderError, SceneError, option
 from s2fast.files.source import Source
 from s2fast.folder.check import find_damage
 from s2fast.folder.lock import Lock
@@ -29,6 +29,8 @@ from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import summarize_rows
 from s2fast.report.thumbnails import drawn_ahead
 from s2fast.stages import extract, ingest, keys, match, report, verify
+from s2fast.stages.forecast import Forecast
+from s2fast.stages.forecast import forecast as predict
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.result import StageResult
 from s2fast.work.compilation import MODULES, begin_compiling
@@ -140,6 +142,23 @@ def run_stages(
     return record
 
 
+def forecast(job: Job, *, stages: Sequence[str] = tuple(STAGES), workers: int = 1) -> Forecast:
+    """Check all inputs, and return what `run_stages` would do; write nothing.
+
+    Raises
+    ------
+    S2FastError
+        As `run_stages`, before its first stage.
+    """
+    folder = RunFolder(job.out)
+    planned = plan(job, _known_headers(job, folder))
+    record = _continue_run(planned, _load_earlier(planned, folder), ingests="ingest" in stages)
+    threads = job.config.compute.threads or max(1, available_cores() // workers)
+    for name in filter(BUDGETS.get, stages):
+        BUDGETS[name](record, folder, threads)
+    return predict(record, folder, stages, workers, threads)
+
+
 def _compiled_modules(config: Config) -> list[str]:
     """Return the modules of compiled kernels that a run with these settings calls."""
     matching = MatchingRule.of(config.matching, config.compute.device)
@@ -222,7 +241,7 @@ def plan(job: Job, known: Mapping[str, SceneInput] = MappingProxyType({})) -> Ru
     MatchingRule.of(config.matching, config.compute.device)
     _warn_of_unused_gpu(config)
     if not job.scenes:
-        raise InputError("no scenes given: name folders or files with --scenes")
+        raise InputError(f"no scenes given: name folders or files with {option('scenes')}")
     found, problems = _find_inputs(job, known)
     _check_reference(found, config)
     regions = None if job.regions is None else RegionFile.at(job.regions)
@@ -294,9 +313,10 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
             log.warning("%s skipped: %s", scene.scene_id, error, extra=RECORDED)
             problems[scene.scene_id] = str(error)
     if not inputs:
-        raise InputError(
-            f"none of the {len(problems)} scenes found can be used; the first problem: {next(iter(problems.values()))}"
-        )
+        first = next(iter(problems.values()))
+        if len(problems) == 1:
+            raise InputError(f"the only scene found cannot be used: {first}")
+        raise InputError(f"none of the {len(problems)} scenes found can be used; the first problem: {first}")
     if reference is None:
         return Found(scenes=inputs, superseded=superseded), problems
     outside = reference not in archive.scenes
@@ -310,16 +330,17 @@ def _load_earlier(record: RunRecord, folder: RunFolder) -> RunRecord | None:
         before = load_record(folder)
     except DamageError as error:
         if folder.job() != job:
-            raise RunFolderError(f"{error.finding}: name another --out") from error
+            raise RunFolderError(f"{error.finding}: name another {option('out')}") from error
         return None
     if before is None:
         if not folder.is_empty() and folder.job() != job:
-            raise RunFolderError(f"{folder} exists and is not a run folder: name another --out")
+            raise RunFolderError(f"{folder} exists and is not a run folder: name another {option('out')}")
         return None
     if before.asked.job != job:
+        regions = f" {option('regions')} {before.regions}" if before.regions else ""
         raise RunFolderError(
-            f"{folder} holds another job's run, with --scenes {' '.join(before.asked.places)}"
-            f"{f' --regions {before.regions}' if before.regions else ''}: name another --out"
+            f"{folder} holds another job's run, with {option('scenes')} {' '.join(before.asked.places)}{regions}: "
+            f"name another {option('out')}"
         )
     return before
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from s2fast.archive.fragments import scene_named
 from s2fast.errors import InputError, RunFolderError
+from s2fast.files.legible import counted, legible
 from s2fast.folder.record import RUN_JSON, RunRecord, load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features, Window
@@ -17,8 +20,12 @@ from s2fast.model import Features, Window
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from s2fast.report.picture import View
+    from s2fast.pictures.pair import Layout, View
+    from s2fast.report.displacement_raster import Displacement
     from s2fast.work.progress import Progress
+
+_MOST_SHOWN = 12
+"""Maximum number of scenes that a notebook shows."""
 
 
 class Run:
@@ -43,12 +50,41 @@ class Run:
         record = load_record(self.folder)
         if record is None:
             raise RunFolderError(
-                f"{self.folder} holds no run: {RUN_JSON} is missing; name the --out folder of an earlier run"
+                f"{self.folder} holds no run: {RUN_JSON} is missing; name the folder of an earlier run"
             )
         return record
 
+    def __dir__(self) -> list[str]:
+        """Return what a user needs; `folder` and `record` are for s2fast itself."""
+        return [name for name in vars(type(self)) if not name.startswith("_")]
+
     def __repr__(self) -> str:
-        return f"<s2fast run {self.folder}: {len(self.scene_ids)} scenes>"
+        return f"<s2fast run {self.folder}: {self._described()}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the counts, the warnings, and the table of scenes."""
+        rows = "".join(
+            f"<tr><td>{escape(item.scene.scene_id)}</td><td>{escape(item.scene.tile)}</td></tr>"
+            for item in self.record.usable[:_MOST_SHOWN]
+        )
+        more = len(self.scene_ids) - _MOST_SHOWN
+        below = f"<div>and {counted(more, 'scene')} more</div>" if more > 0 else ""
+        warnings = "".join(f"<div>Warning: {escape(legible(text))}</div>" for text in self.record.history.warnings)
+        return (
+            f"<div><b>s2fast run</b> {escape(legible(str(self.folder)))}: {escape(self._described())}</div>{warnings}"
+            f"<table><tr><th>scene</th><th>tile</th></tr>{rows}</table>{below}"
+        )
+
+    def _described(self) -> str:
+        """Return the numbers of scenes and pairs, as text."""
+        history, text = self.record.history, counted(len(self.scene_ids), "scene")
+        if history.tables_key:
+            text += f", {counted(history.counts['pairs'], 'pair')}, {history.counts['verified']} verified"
+        else:
+            text += ", not finished"
+        if history.problems:
+            text += f", {counted(len(history.problems), 'scene')} left out"
+        return text
 
     @property
     def scene_ids(self) -> list[str]:
@@ -71,9 +107,29 @@ class Run:
         return scenes
 
     def matches(self, first: str, second: str) -> pd.DataFrame:
-        """Return the good matches of a pair; the scene that is first in the run's order is always the query."""
+        """Return the good matches of a pair; the scene that is first in the run's order is always the query.
+
+        Parameters
+        ----------
+        first, second
+            Ids of the scenes, or fragments of them.
+
+        Returns
+        -------
+        DataFrame
+            One row per match: ``query``, ``train``; ``query_row``, ``train_row``, rows of the scenes' `features`;
+            ``distance`` [bits]; ``inlier``, missing if not verified; and of both ends
+
+            - ``query_x_px``, ``query_y_px``, ``train_x_px``, ``train_y_px``: column and row in the full-resolution
+              scene, pixel centres at integers [px];
+            - ``query_map_x``, ``query_map_y``, ``train_map_x``, ``train_map_y``: position in the scene's own CRS, as
+              `scenes` names it;
+            - ``dx_m``, ``dy_m``: train minus query position on the ground, east and north [m].
+        """
+        from s2fast.report.displacements import with_positions
+
         query, train = self._pair(first, second)[["query", "train"]]
-        return self.folder.verified.matches(query, train)
+        return with_positions(self.folder.verified.matches(query, train), self.folder, query, train)
 
     def features(self, scene_id: str) -> Features:
         """Return a scene's features."""
@@ -84,32 +140,29 @@ class Run:
         first: str,
         second: str,
         *,
+        layout: Layout | None = None,
         matches: int = 20,
         inliers_only: bool = False,
         view: View = "all",
         crop: Window | None = None,
+        dpi: float = 200.0,
     ) -> Figure:
-        """Draw a pair as the notebook does: both scenes, both masked scenes, and the best matches.
+        """Draw a pair: both scenes, both masked scenes, the best matches, and the displacements.
 
-        For the options see `s2fast.report.picture.pair_picture`.
+        For the options see `s2fast.pictures.pair.pair_picture`; ``show(a, b).savefig("pair.pdf")`` writes a file.
         """
-        from s2fast.report.picture import pair_picture
+        from s2fast.pictures.pair import pair_picture
+        from s2fast.pictures.titles import pair_title
 
         row = self._pair(first, second)
-        query, train = row["query"], row["train"]
-        title = f"similarity {row.similarity_pct:.2f} %: {row.n_good} good matches of {row.n_query} query keypoints"
-        if pd.notna(row.verified) and row.verified:
-            title += f"\n{row.n_inliers} inliers, shift {row.dx_m:.2f} m east, {row.dy_m:.2f} m north"
-            if pd.notna(row.rotation_deg):
-                title += f", rotation {row.rotation_deg:.3f}°, scale {row.scale:.5f}"
-        elif row.verdict:
-            title += f"\n{row.verdict}"
         return pair_picture(
-            self.folder, query, train, title, matches=matches, inliers_only=inliers_only, view=view, crop=crop
-        )
+            self.folder, row["query"], row["train"], pair_title(row), layout=layout, matches=matches,
+            inliers_only=inliers_only, view=view, crop=crop, dpi=dpi,
+            masked=self.record.regions is not None and self.record.config.regions.mode != "none",
+        )  # fmt: skip
 
-    def displacement(self, first: str, second: str, cell_m: float = 1000.0) -> bytes:
-        """Return a GeoTIFF of a pair's local shifts; see `s2fast.report.displacement_raster`."""
+    def displacement(self, first: str, second: str, cell_m: float = 1000.0) -> Displacement:
+        """Return a pair's local shifts on a grid of cells; ``.save("shift.tif")`` writes them as a GeoTIFF."""
         from s2fast.report.displacement_raster import displacement_raster
 
         query, train = self._pair(first, second)[["query", "train"]]
@@ -160,10 +213,11 @@ class Run:
         return aligned
 
     def ordered(self, first: str, second: str) -> tuple[str, str]:
-        """Return two scene ids in the run's order: query, train."""
-        if self._known(first) == self._known(second):
-            raise InputError(f"a pair needs two scenes, got {first} twice")
-        query, train = sorted((first, second), key=self.scene_ids.index)
+        """Return the scenes that two fragments name, in the run's order: query, train."""
+        names = self._known(first), self._known(second)
+        if names[0] == names[1]:
+            raise InputError(f"a pair needs two scenes, got {names[0]} twice")
+        query, train = sorted(names, key=self.scene_ids.index)
         return query, train
 
     def _pair(self, first: str, second: str) -> Any:
@@ -175,15 +229,9 @@ class Run:
             raise InputError(f"{self.folder}: {query} and {train} were not compared: see matching.pairs")
         return found.iloc[0]
 
-    def _known(self, scene_id: str) -> str:
-        if scene_id in self.scene_ids:
-            return scene_id
-        if scene_id in self.record.history.problems:
-            raise InputError(f"{scene_id} was left out of the run: {self.record.history.problems[scene_id]}")
-        import difflib
-
-        close = difflib.get_close_matches(scene_id, self.scene_ids, n=1, cutoff=0)
-        raise InputError(f"no scene {scene_id!r} in {self.folder}; the nearest is {close[0]!r}")
+    def _known(self, typed: str) -> str:
+        """Return the scene that an id, or a fragment of one, names."""
+        return scene_named(typed, self.scene_ids, self.record.history.problems)
 
     def _table(self, name: str) -> io.BytesIO:
         # Another run may have finished since this one was opened.

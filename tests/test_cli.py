@@ -18,25 +18,17 @@ import pytest
 import rasterio
 import shapely
 
-from s2fast import cli
 from s2fast.commands.running import STAGE_COMMANDS
 from s2fast.errors import RunFolderError
 from s2fast.folder.record import load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.report.listing import print_pairs
 from tests.archives import Archive, safe_path, write_archive, write_regions, write_scene
+from tests.command_line import assert_one_line, s2fast
 from tests.judged import VERDICTS, Judged, every_verdict, replace_block
 from tests.test_pipeline import digests
 
 CONFIG = "configs/default.toml"
-
-
-def s2fast(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run the command line in this process and return its exit code."""
-    monkeypatch.setattr(sys, "argv", ["s2fast", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return int(caught.value.code or 0)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +57,20 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [*STAGE_COMMANDS, "sweep", "pairs", "scenes", "align", "check", "show", "displacement", "synth", "demo", "doctor"],
+    [
+        *STAGE_COMMANDS,
+        "sweep",
+        "config",
+        "pairs",
+        "scenes",
+        "align",
+        "check",
+        "show",
+        "displacement",
+        "synth",
+        "demo",
+        "doctor",
+    ],
 )
 def test_every_command_has_help_with_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -91,7 +96,7 @@ def test_pairs_prints_table_csv_and_json(
     assert len(upper) == 1 + sum(value >= middle for value in values) < 7
     assert s2fast(monkeypatch, "pairs", finished, "--tile", "36UYA") == 0
     table = capsys.readouterr().out
-    assert "1 pairs" in table
+    assert "1 of 6 pairs" in table
     assert "S2A_20190427T083601_T36UYA" in table
     assert "36UXA" not in table
 
@@ -159,7 +164,7 @@ def test_run_without_verified_null_trials_does_not_warn(
 def test_pairs_shows_what_is_known_and_leaves_the_rest_blank(
     judged: Judged, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print_pairs(every_verdict(judged), "table")
+    print_pairs(every_verdict(judged))
     lines = capsys.readouterr().out.splitlines()
     assert "n_witnesses" in lines[1]
     assert "rotation_deg" in lines[1]
@@ -167,7 +172,7 @@ def test_pairs_shows_what_is_known_and_leaves_the_rest_blank(
     assert not [line for line in lines if "nan" in line or "<NA>" in line]
     for verdict in VERDICTS:
         assert sum(line.rstrip().endswith(f"  {verdict}") for line in lines) == 1, verdict
-    print_pairs(pd.read_parquet(judged.plain / "pairs.parquet"), "table")
+    print_pairs(pd.read_parquet(judged.plain / "pairs.parquet"))
     assert "n_witnesses" not in capsys.readouterr().out
 
 
@@ -198,13 +203,6 @@ def test_cv2_without_akaze_names_the_package_to_remove(
     assert s2fast(monkeypatch, "run", CONFIG, *arguments) == 2
     assert_one_line(capsys.readouterr().err, "pip uninstall -y opencv-python")
     assert not (tmp_path / "out").exists()
-
-
-def assert_one_line(stderr: str, said: str) -> None:
-    lines = [line for line in stderr.splitlines() if "error:" in line]
-    assert len(lines) == 1, stderr
-    assert said in lines[0]
-    assert "Traceback" not in stderr
 
 
 BAD_INPUT = {
@@ -304,7 +302,7 @@ def test_skipped_scene_is_named_and_exit_3(
     arguments = ("run", CONFIG, "--scenes", archive.scenes, "--regions", archive.regions, "--out", tmp_path / "out")
     assert s2fast(monkeypatch, *arguments) == 3
     told = capsys.readouterr()
-    assert "1 scenes skipped: S2A_20190502T083601_T36UXA" in told.err
+    assert "1 scene skipped: S2A_20190502T083601_T36UXA" in told.err
     assert told.out.startswith("4 scenes, 6 pairs")
     assert s2fast(monkeypatch, *arguments, "--strict") == 2
     assert_one_line(capsys.readouterr().err, "has no CRS")
@@ -316,7 +314,8 @@ def test_without_a_command_the_first_steps_are_printed(
     assert s2fast(monkeypatch) == 0
     told = capsys.readouterr().out
     commands = re.findall(r"^  s2fast (\w+)", told, re.MULTILINE)
-    assert commands == ["doctor", "demo", "run", "pairs", "show", "sweep"]
+    assert commands == ["doctor", "demo", "run", "pairs", "show", "config", "sweep"]
+    assert max(map(len, told.splitlines())) <= 80
     assert s2fast(monkeypatch, "--version") == 0
     assert capsys.readouterr().out.startswith("s2fast ")
 
@@ -327,7 +326,7 @@ def test_shell_completes_commands(tmp_path: Path) -> None:
     told = subprocess.run(
         [sys.executable, "-c", program], env=os.environ | asked, capture_output=True, text=True, check=True
     )
-    assert told.stdout.split() == ["displacement", "demo", "doctor"]
+    assert told.stdout.split() == ["demo", "doctor", "displacement"]
 
 
 def test_show_accepts_views_and_crops(
@@ -541,7 +540,7 @@ def test_unwritable_picture_and_missing_run_are_reported(
     assert s2fast(monkeypatch, "show", finished, *names, "-o", tmp_path / "no" / "pair.png") == 2
     assert_one_line(capsys.readouterr().err, "cannot write the picture")
     assert s2fast(monkeypatch, "show", finished, names[0], "S2A_2019", "-o", tmp_path / "pair.png") == 2
-    assert_one_line(capsys.readouterr().err, "no scene 'S2A_2019'")
+    assert_one_line(capsys.readouterr().err, "'S2A_2019' fits 4 scenes")
     assert s2fast(monkeypatch, "pairs", tmp_path) == 2
     assert_one_line(capsys.readouterr().err, "holds no run")
 

@@ -311,7 +311,7 @@ def test_strict_stops_at_the_first_broken_scene(broken: tuple[Archive, list[str]
 
 def test_only_broken_scenes_is_an_error(tmp_path: Path) -> None:
     write_scene(tmp_path / "scenes" / "a.tif", np.ones((64, 64), np.uint16), block=16)
-    with pytest.raises(InputError, match="none of the 1 scenes found can be used"):
+    with pytest.raises(InputError, match="the only scene found cannot be used"):
         run_stages(Job(load_config(), [tmp_path / "scenes"], None, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

@@ -16,13 +16,10 @@ from functools import partial
 from typing import Any, Literal
 
 from s2fast_kernels import machine
+from s2fast_kernels.errors import BackendError as BackendError
 
 CPU = "cpu"
 """The device of all rows that run on the CPU only."""
-
-
-class BackendError(RuntimeError):
-    """The requested backend or device does not exist or cannot run on this machine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from s2fast.align.correction import Correction, corrected_items, corrections, re
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
 from s2fast.align.product import ALL, is_mask, selected
 from s2fast.archive.identity import identity
-from s2fast.errors import InputError, SceneError
+from s2fast.errors import InputError, SceneError, option
 from s2fast.files.local_storage import is_alive
 from s2fast.files.source import Source
 from s2fast.folder.content_key import content_key
@@ -65,7 +65,7 @@ class Settings:
     ) -> Settings:
         """Create the settings from words; raise InputError for an unknown one."""
         names = [ALL if name.lower() == ALL else name.upper() for name in bands]
-        forms, kernels = _one_of("form (--as)", form, Form), _one_of("resampling", resampling, Kernel)
+        forms, kernels = _one_of(option("form", "as"), form, Form), _one_of("resampling", resampling, Kernel)
         return cls(forms, reference, names, kernels, max_error_m)
 
 
@@ -237,7 +237,7 @@ def _tags_of(path: Path) -> Mapping[str, str]:
     with suppress(RasterioError), rasterio.open(path) as dataset:
         tags = dataset.tags()
     if KEY not in tags:
-        raise InputError(f"{path} exists and was not written by s2fast align: choose another folder with --to")
+        raise InputError(f"{path} exists and was not written by s2fast align: choose another folder, {option('to')}")
     return tags
 
 
@@ -265,7 +265,9 @@ def _open_folder(to: Path | str) -> Path:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise InputError(f"cannot write to the folder {folder}: {error.strerror}; choose another with --to") from error
+        raise InputError(
+            f"cannot write to the folder {folder}: {error.strerror}; choose another {option('to')}"
+        ) from error
     return folder
 
 

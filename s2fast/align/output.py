@@ -14,7 +14,7 @@ from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.transform import Affine
 from rasterio.warp import reproject
 
-from s2fast.errors import SceneError
+from s2fast.errors import SceneError, option
 from s2fast.files.source import Source
 from s2fast.files.web import downloaded
 from s2fast.geometry.placement import PixelGrid
@@ -132,7 +132,9 @@ def write(source: Source, offset_m: tuple[float, float], target: Target, path: P
     """
     if target.form is Form.VRT:
         if source.secret or downloaded(source):
-            raise SceneError(f"{source}: a VRT cannot refer to it without its secret address: use --as cog")
+            raise SceneError(
+                f"{source}: a VRT cannot refer to it without its secret address: use {option('form', 'as')} cog"
+            )
         _write_vrt(source, offset_m, target.tags, path)
         return
     moved = path.with_name(f"{path.name}.vrt")

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from s2fast.archive.names import ASSET, NO_IMAGE, naming, with_unique_ids
 from s2fast.archive.products import Preview, Replaced, preview, used_products
-from s2fast.errors import InputError
+from s2fast.errors import InputError, option
 from s2fast.files.source import Source
 from s2fast.files.zips import zip_names
 from s2fast.model import Scene
@@ -131,13 +131,13 @@ def _candidates(place: Source) -> Iterator[Source]:
             elif file.suffix.lower() == ".zip":
                 yield from _zip_candidates(Source.local(file), "")
     else:
-        raise InputError(f"no such file or folder for --scenes: {place}")
+        raise InputError(f"no such file or folder for {option('scenes')}: {place}")
 
 
 def _zip_candidates(archive: Source, member: str, depth: int = 1) -> Iterator[Source]:
     """Yield a zip's scenes, or those below one of its folders; a member given by its full path is always a scene."""
     if depth == 1 and not Path(archive.outermost.name).is_file():
-        raise InputError(f"no such file or folder for --scenes: {archive.outermost}")
+        raise InputError(f"no such file or folder for {option('scenes')}: {archive.outermost}")
     try:
         names = zip_names(archive)
     except (zipfile.BadZipFile, OSError):

@@ -2,14 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+
+GROUPS = {
+    "Commands": ("run", "pairs", "show", "scenes", "demo", "doctor"),
+    "More from a finished run": ("displacement", "align", "check"),
+    "Settings": ("config", "sweep"),
+    "Single stages": ("ingest", "extract", "match", "verify", "report"),
+    "Test data": ("synth",),
+}
+"""All commands by the group of --help that shows them, in its order: those that one needs first at the top."""
+
+
+class Commands(TyperGroup):
+    """All commands, listed by `GROUPS`; --help shows no types of flags and arguments."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options of s2fast itself."""
+        return _without_types(super().get_params(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command by its name; None if there is none."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None:
+            _without_types([*command.params, command.get_help_option(ctx)])
+        return command
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of all commands in the order of --help."""
+        del ctx
+        for group, names in GROUPS.items():
+            for name in names:
+                setattr(self.commands[name], "rich_help_panel", group)  # noqa: B010  typer declares no such attribute
+        return [name for names in GROUPS.values() for name in names]
+
+
+def _without_types(parameters: Iterable[Any]) -> list[Any]:
+    """Remove what --help would show as <bool> beside a flag, and as <str> beside an argument."""
+    found = list(parameters)
+    for parameter in found:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+        elif parameter.param_type_name == "argument":
+            parameter.display_type_rich = _no_type
+    return found
+
+
+def _no_type(ctx: Any) -> str:
+    del ctx
+    return ""
+
 
 app = typer.Typer(
+    cls=Commands,
     add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Match hundreds of Sentinel-2 images: one command computes the similarity and the matches of every pair.",
@@ -20,8 +74,28 @@ EXIT_DAMAGED = 1
 EXIT_BAD_INPUT = 2
 EXIT_SCENES_SKIPPED = 3
 
+
+class ListFormat(StrEnum):
+    """Output formats of `s2fast pairs` and `s2fast scenes`."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+class Profile(StrEnum):
+    """Settings that come with s2fast; see `s2fast config`."""
+
+    DEFAULT = "default"
+    FAST = "fast"
+    NOTEBOOK = "notebook"
+
+
 ConfigFile = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="Settings, a TOML file such as configs/default.toml")
+    Path | None, typer.Argument(metavar="CONFIG", help="Settings, a TOML file; default: those of the profile")
+]
+ProfileName = Annotated[
+    Profile, typer.Option("--profile", metavar="NAME", help="Settings: default, fast or notebook; CONFIG changes them")
 ]
 Scenes = Annotated[
     list[str], typer.Option("--scenes", metavar="PATH", help="Folder, file, zip or s3:// address of scenes; repeatable")
@@ -46,15 +120,72 @@ Out = Annotated[
     str, typer.Option("--out", metavar="OUT", help="Run folder, new or of the same job; may be s3://BUCKET/PREFIX")
 ]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override section.key; repeatable")]
-Workers = Annotated[int, typer.Option("--workers", metavar="N", min=1, help="Number of local worker processes")]
-Scheduler = Annotated[
-    str | None, typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Run on this Dask scheduler instead")
+
+_HOW = "How it runs"
+
+Workers = Annotated[
+    int, typer.Option("--workers", metavar="N", min=1, help="Number of local worker processes", rich_help_panel=_HOW)
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first scene or polygon that cannot be used")]
-Query = Annotated[str, typer.Argument(metavar="QUERY", help="Scene id, as listed by `s2fast pairs OUT`")]
-Train = Annotated[str, typer.Argument(metavar="TRAIN", help="Scene id")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also print log messages to stderr")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler", metavar="tcp://HOST:PORT", help="Run on this Dask scheduler instead", rich_help_panel=_HOW
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="Stop at the first scene or polygon that cannot be used", rich_help_panel=_HOW),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Check all inputs and show what would be done; write nothing", rich_help_panel=_HOW),
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Also print log messages to stderr", rich_help_panel=_HOW)
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print no progress, only the result and warnings", rich_help_panel=_HOW)
+]
+Query = Annotated[
+    str, typer.Argument(metavar="QUERY", help="Scene: its id or a part that only it has, such as '20180810 UXA'")
+]
+Train = Annotated[str, typer.Argument(metavar="TRAIN", help="Scene that is compared with it")]
 RunFolderPath = Annotated[str, typer.Argument(metavar="OUT", help="Run folder, local or s3://BUCKET/PREFIX")]
+
+_WHICH = "Which rows"
+
+Tile = Annotated[
+    str | None, typer.Option("--tile", metavar="TILE", help="Only scenes of this MGRS tile", rich_help_panel=_WHICH)
+]
+Since = Annotated[
+    str | None,
+    typer.Option("--from", metavar="DATE", help="Only scenes of this date or later: 2018-08-10, 2018-08 or 2018",
+                 rich_help_panel=_WHICH),
+]  # fmt: skip
+Until = Annotated[
+    str | None,
+    typer.Option("--to", metavar="DATE", help="Only scenes of this date or earlier", rich_help_panel=_WHICH),
+]
+Verdicts = Annotated[
+    list[str],
+    typer.Option("--verdict", metavar="NAME", help="Only rows with this verdict; repeatable", rich_help_panel=_WHICH),
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", metavar="N", min=0, help="At most this many", rich_help_panel=_WHICH)
+]
+Sort = Annotated[
+    str | None,
+    typer.Option("--sort", metavar="COLUMN", help="Smallest first; largest first with a hyphen: --sort=-COLUMN"),
+]
+Columns = Annotated[
+    str, typer.Option("--columns", metavar="NAME,NAME", help="Columns to list, in this order; parts of names will do")
+]
+Format = Annotated[
+    ListFormat | None, typer.Option("--format", metavar="NAME", help="table, csv or json; default: table")
+]
+ListFile = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write .csv, .json, .parquet or .txt")
+]
 
 
 def print_line(text: str, *, err: bool = False) -> None:

@@ -7,22 +7,29 @@ from typing import Annotated
 
 import typer
 
-from s2fast.commands.app import app
+from s2fast.commands.app import Profile, app, print_line
 
-_FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, the matches and the shift of every pair.
+_FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, the matches and
+the shift of every pair.
 
-  s2fast doctor        show what this machine can run, and the command that installs what is missing
-  s2fast demo          run all stages on a small synthetic archive: half a minute
-  s2fast run configs/default.toml --scenes ARCHIVE --regions POLYGONS.geojson --out OUT
-                       match your own images; then open OUT/report.html
-  s2fast pairs OUT --min-similarity 50
+  s2fast doctor        show what this machine can run, and the command that
+                       installs what is missing
+  s2fast demo          run all stages on a small synthetic archive, which
+                       takes half a minute
+  s2fast run --scenes ARCHIVE --regions POLYGONS.geojson --out OUT
+                       match your own images; then open OUT/report.html;
+                       --dry-run first shows what this would take
+  s2fast pairs OUT --verified
   s2fast show OUT QUERY TRAIN -o pair.png
-                       list and draw the pairs of a finished run
+                       list and draw the pairs of a finished run; a scene is
+                       named by a part of its id: '20180810 UXA'
 
+  s2fast config --profile default > settings.toml
+                       all settings, to be changed: s2fast run settings.toml ...
   s2fast sweep sweep.toml --scenes ARCHIVE --out sweeps
-                       compare settings on your own images: what each finds and costs
+                       compare settings: what each finds and costs
 
-  s2fast --help        list all commands; s2fast COMMAND --help shows an example
+  s2fast --help        list all commands; s2fast COMMAND -h shows an example
   s2fast --install-completion
                        let the shell complete commands and options
 """
@@ -32,7 +39,7 @@ _FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, 
 @app.callback(invoke_without_command=True)
 def begin(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit", is_eager=True)] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit", is_eager=True)] = False,
 ) -> None:
     """Match hundreds of Sentinel-2 images: one command computes the similarity and the matches of every pair."""
     if version:
@@ -46,13 +53,28 @@ def begin(
     raise typer.Exit
 
 
+@app.command(epilog="Example: s2fast config --profile notebook > settings.toml")
+def config(
+    profile: Annotated[
+        Profile,
+        typer.Option("--profile", metavar="NAME", help="default: all settings; fast or notebook: their changes"),
+    ] = Profile.DEFAULT,
+) -> None:
+    """Print the settings of a profile as TOML, to be saved, changed and passed to `s2fast run` as CONFIG."""
+    from s2fast.config import profile_text
+
+    print_line(profile_text(profile.value).rstrip())
+
+
 @app.command(epilog="Example: s2fast synth archive --size 1024 --dates 3")
 def synth(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the archive")],
-    size: Annotated[int, typer.Option(help="Side of a tile in 10 m pixels; real tiles have 10980")] = 10980,
-    tiles: Annotated[str, typer.Option(help="MGRS tiles, comma-separated")] = "36UXA,36UYA",
-    dates: Annotated[int, typer.Option(help="Number of acquisitions")] = 3,
-    seed: Annotated[int, typer.Option(help="Seed of the random ground, weather and shifts")] = 0,
+    size: Annotated[
+        int, typer.Option(metavar="PX", help="Side of a tile in 10 m pixels; real tiles have 10980")
+    ] = 10980,
+    tiles: Annotated[str, typer.Option(metavar="TILE,TILE", help="MGRS tiles, comma-separated")] = "36UXA,36UYA",
+    dates: Annotated[int, typer.Option(metavar="N", help="Number of acquisitions")] = 3,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random ground, weather and shifts")] = 0,
 ) -> None:
     """Generate a synthetic archive with ground truth: SAFE folders, polygons, truth.json."""
     from s2fast.synth import synth as make_archive

@@ -1,69 +1,126 @@
-"""Commands that read, draw, check and use a finished run."""
+"""Commands that list, align and check a finished run."""
 
 from __future__ import annotations
 
 from contextlib import closing
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from s2fast.commands.app import (
     EXIT_DAMAGED,
     EXIT_SCENES_SKIPPED,
-    Query,
+    Columns,
+    Format,
+    Limit,
+    ListFile,
+    ListFormat,
     RunFolderPath,
-    Train,
+    Since,
+    Sort,
+    Tile,
+    Until,
+    Verdicts,
     app,
     print_line,
     warn,
 )
 
 if TYPE_CHECKING:
-    from s2fast.model import Window
-
-
-class Format(StrEnum):
-    """Output formats of `s2fast pairs` and `s2fast scenes`."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-
-
-@app.command(epilog="Example: s2fast pairs OUT --min-similarity 50 --tile 36UYA")
-def pairs(
-    out: RunFolderPath,
-    min_similarity: Annotated[float | None, typer.Option(help="Only pairs of at least this similarity [%]")] = None,
-    max_similarity: Annotated[float | None, typer.Option(help="Only pairs below this similarity [%]")] = None,
-    verified: Annotated[bool, typer.Option("--verified", help="Only geometrically verified pairs")] = False,
-    tile: Annotated[str | None, typer.Option(help="Only pairs with both scenes of this MGRS tile")] = None,
-    format: Annotated[Format, typer.Option(help="Output format")] = Format.TABLE,  # noqa: A002  the option's name
-) -> None:
-    """List pairs, most similar first."""
-    from s2fast.report.listing import filter_pairs, print_pairs
+    from s2fast.report.listing import Listing
     from s2fast.results import Run
 
-    run = Run(out)
-    selected = filter_pairs(
-        run.pairs(), min_similarity=min_similarity, max_similarity=max_similarity, verified=verified, tile=tile
-    )
-    print_pairs(selected, format.value)
-    warn(run.record.history.warnings)
+
+@app.command(epilog="Example: s2fast pairs OUT --verified --tile 36UYA --sort=-dx_m --limit 20")
+def pairs(
+    out: RunFolderPath,
+    scene: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SCENE",
+            help="Only pairs with this scene, or part of an id; repeatable",
+            rich_help_panel="Which rows",
+        ),
+    ] = [],  # noqa: B006  typer reads the default and never changes it
+    tile: Tile = None,
+    since: Since = None,
+    until: Until = None,
+    verified: Annotated[
+        bool, typer.Option("--verified", help="Only geometrically verified pairs", rich_help_panel="Which rows")
+    ] = False,
+    verdict: Verdicts = [],  # noqa: B006
+    min_similarity: Annotated[
+        float | None,
+        typer.Option(metavar="PCT", help="Only pairs of at least this similarity [%]", rich_help_panel="Which rows"),
+    ] = None,
+    max_similarity: Annotated[
+        float | None,
+        typer.Option(metavar="PCT", help="Only pairs below this similarity [%]", rich_help_panel="Which rows"),
+    ] = None,
+    max_shift: Annotated[
+        float | None,
+        typer.Option(metavar="METRES", help="Only pairs with a shift of at most this", rich_help_panel="Which rows"),
+    ] = None,
+    limit: Limit = None,
+    sort: Sort = None,
+    columns: Columns = "",
+    format: Format = None,  # noqa: A002  the option's name
+    output: ListFile = None,
+) -> None:
+    """List pairs, most similar first."""
+    from s2fast.report.listing import print_pairs
+    from s2fast.report.selection import Selection, select_pairs
+
+    run, listing = _opened(out, columns, format, output)
+    selection = Selection(
+        scenes=scene, tile=tile, since=since, until=until, verdicts=verdict, verified=verified,
+        min_similarity=min_similarity, max_similarity=max_similarity, max_shift_m=max_shift, sort=sort, limit=limit,
+    )  # fmt: skip
+    rows = run.pairs()
+    print_pairs(select_pairs(rows, selection), replace(listing, total=len(rows)))
+    _end(run, output)
 
 
 @app.command(epilog="Example: s2fast scenes OUT --format csv")
 def scenes(
     out: RunFolderPath,
-    format: Annotated[Format, typer.Option(help="Output format")] = Format.TABLE,  # noqa: A002  the option's name
+    tile: Tile = None,
+    since: Since = None,
+    until: Until = None,
+    verdict: Verdicts = [],  # noqa: B006  typer reads the default and never changes it
+    limit: Limit = None,
+    sort: Sort = None,
+    columns: Columns = "",
+    format: Format = None,  # noqa: A002  the option's name
+    output: ListFile = None,
 ) -> None:
     """List scenes with their offsets, errors and verdicts, and how to move each to correct it."""
     from s2fast.report.listing import print_scenes
+    from s2fast.report.selection import Selection, select_scenes
+
+    run, listing = _opened(out, columns, format, output)
+    selection = Selection(tile=tile, since=since, until=until, verdicts=verdict, sort=sort, limit=limit)
+    rows = run.scenes()
+    print_scenes(select_scenes(rows, selection), replace(listing, total=len(rows)))
+    _end(run, output)
+
+
+def _opened(out: str, columns: str, form: ListFormat | None, output: Path | None) -> tuple[Run, Listing]:
+    """Open a run, and read the options that both lists have."""
+    from s2fast.report.listing import Listing
     from s2fast.results import Run
 
     run = Run(out)
-    print_scenes(run.scenes(), format.value)
+    names = [name.strip() for name in columns.split(",") if name.strip()]
+    return run, Listing(form.value if form else "", names, output, run.scene_ids)
+
+
+def _end(run: Run, output: Path | None) -> None:
+    """Print the file that was written, and the run's warnings."""
+    if output is not None:
+        typer.echo(str(output))
     warn(run.record.history.warnings)
 
 
@@ -133,71 +190,3 @@ def check(out: RunFolderPath) -> None:
     else:
         print_line(f"s2fast: {len(found)} damaged: run again to recompute them", err=True)
     raise typer.Exit(EXIT_DAMAGED)
-
-
-@app.command(epilog="Example: s2fast show OUT S2A_20180810T083601_T36UXA S2A_20180830T083601_T36UXA -o pair.png")
-def show(
-    out: RunFolderPath,
-    query: Query,
-    train: Train,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.png", help="Picture to write")],
-    matches: Annotated[int, typer.Option(min=0, help="Number of matches to draw, by distance")] = 20,
-    inliers_only: Annotated[
-        bool, typer.Option("--inliers-only", help="Only matches that agree with the shift")
-    ] = False,
-    masked: Annotated[
-        bool | None, typer.Option("--masked/--original", help="Draw only the matches, on masked or on colour scenes")
-    ] = None,
-    crop: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COL,ROW,WIDTH,HEIGHT", help="Draw this part of the query [px], and the same ground of the train"
-        ),
-    ] = None,
-) -> None:
-    """Draw a pair: both scenes, both masked scenes, and the best matches."""
-    from s2fast.errors import InputError
-    from s2fast.results import Run
-
-    view: Literal["all", "masked", "original"] = "all" if masked is None else "masked" if masked else "original"
-    figure = Run(out).show(
-        query, train, matches=matches, inliers_only=inliers_only, view=view, crop=_window(crop) if crop else None
-    )
-    try:
-        figure.savefig(output, dpi=110)
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot write the picture {output}: {error}") from error
-    typer.echo(str(output))
-
-
-def _window(crop: str) -> Window:
-    from s2fast.errors import InputError
-    from s2fast.model import Window
-
-    try:
-        col, row, width, height = (int(part) for part in crop.split(","))
-    except ValueError as error:
-        raise InputError(f"--crop is {crop}: write COL,ROW,WIDTH,HEIGHT as four integers [px]") from error
-    return Window(row, col, height, width)
-
-
-@app.command(
-    epilog="Example: s2fast displacement OUT S2A_20180810T083601_T36UXA S2A_20180830T083601_T36UXA -o shift.tif"
-)
-def displacement(
-    out: RunFolderPath,
-    query: Query,
-    train: Train,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.tif", help="GeoTIFF to write")],
-    cell: Annotated[float, typer.Option(metavar="METRES", help="Side of a cell on the ground")] = 1000.0,
-) -> None:
-    """Write a GeoTIFF of a pair's local shifts: median dx, median dy and number of inliers per cell."""
-    from s2fast.errors import InputError
-    from s2fast.results import Run
-
-    raster = Run(out).displacement(query, train, cell)
-    try:
-        output.write_bytes(raster)
-    except OSError as error:
-        raise InputError(f"cannot write the raster {output}: {error.strerror}") from error
-    typer.echo(str(output))

@@ -15,8 +15,12 @@ from s2fast.commands.app import (
     EXIT_DAMAGED,
     EXIT_SCENES_SKIPPED,
     ConfigFile,
+    DryRun,
     Out,
     Overrides,
+    Profile,
+    ProfileName,
+    Quiet,
     Reference,
     RegionsFile,
     Scenes,
@@ -43,14 +47,16 @@ def _stages(
     workers: int,
     scheduler: str | None,
     verbose: bool,
+    quiet: bool,
 ) -> None:
     """Run stages of a job, log to the run folder, and print a summary."""
     from s2fast import __version__
+    from s2fast.files.legible import counted
     from s2fast.files.redaction import public_words
     from s2fast.folder.log import logged
     from s2fast.pipeline import run_stages
     from s2fast.work.interrupt import EXIT_INTERRUPTED, exiting_on_interrupt
-    from s2fast.work.progress import progress_for_stderr
+    from s2fast.work.progress import Progress, progress_for_stderr
 
     if verbose:
         for handler in logging.getLogger().handlers:
@@ -58,7 +64,7 @@ def _stages(
     command = f"s2fast {shlex.join(public_words(sys.argv[1:]))}"
     farewell = f"s2fast: stopped; completed results are kept, the same command continues from there:\n  {command}"
     try:
-        with logged(out, progress_for_stderr()) as progress, exiting_on_interrupt(farewell):
+        with logged(out, Progress() if quiet else progress_for_stderr()) as progress, exiting_on_interrupt(farewell):
             log.info("s2fast %s: %s", __version__, command)
             record = run_stages(make_job(), stages=stages, workers=workers, scheduler=scheduler, progress=progress)
             history = record.history
@@ -74,15 +80,26 @@ def _stages(
     if "report" in stages:
         counts = history.counts
         print_line(
-            f"{counts['scenes']} scenes, {counts['pairs']} pairs, {counts['keypoints']} keypoints, "
-            f"{counts['good_matches']} good matches, {counts['verified']} pairs verified: {out.rstrip('/')}/report.html"
+            f"{counted(counts['scenes'], 'scene')}, {counted(counts['pairs'], 'pair')}, "
+            f"{counted(counts['keypoints'], 'keypoint')}, {counted(counts['good_matches'], 'good match', 'es')}, "
+            f"{counted(counts['verified'], 'pair')} verified: {out.rstrip('/')}/report.html"
         )
     if history.problems:
         skipped = ", ".join(sorted(history.problems))
-        print_line(f"s2fast: {len(history.problems)} scenes skipped: {skipped}", err=True)
+        print_line(f"s2fast: {counted(len(history.problems), 'scene')} skipped: {skipped}", err=True)
     # Printed last, where they are seen: they decide whether the results can be relied on.
     warn(warnings)
     if history.problems or record.found.polygons_dropped:
+        raise typer.Exit(EXIT_SCENES_SKIPPED)
+
+
+def _show_forecast(stages: tuple[str, ...], job: Job, workers: int) -> None:
+    """Print what a command would do, and what it would take."""
+    from s2fast.pipeline import forecast
+
+    found = forecast(job, stages=stages, workers=workers)
+    print_line("\n".join(found.lines()))
+    if found.problems:
         raise typer.Exit(EXIT_SCENES_SKIPPED)
 
 
@@ -90,24 +107,31 @@ def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) 
     """Add a command that runs stages; all such commands share their options."""
 
     def command(
-        config: ConfigFile,
         scenes: Scenes,
         out: Out,
+        config: ConfigFile = None,
         regions: RegionsFile = None,
         reference: Reference = None,
+        profile: ProfileName = Profile.DEFAULT,
         overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
         workers: Workers = 1,
         scheduler: Scheduler = None,
         strict: Strict = False,
+        dry_run: DryRun = False,
         verbose: Verbose = False,
+        quiet: Quiet = False,
     ) -> None:
         def make_job() -> Job:
             from s2fast.config import load_config
             from s2fast.pipeline import Job
 
-            return Job(load_config(config, overrides), scenes, regions, out, strict, reference)
+            settings = load_config(config, overrides, profile=profile.value)
+            return Job(settings, scenes, regions, out, strict, reference)
 
-        _stages(stages, make_job, out, workers=workers, scheduler=scheduler, verbose=verbose)
+        if dry_run:
+            _show_forecast(stages, make_job(), workers)
+        else:
+            _stages(stages, make_job, out, workers=workers, scheduler=scheduler, verbose=verbose, quiet=quiet)
 
     app.command(name, help=text, epilog=f"Example: {example}")(command)
 
@@ -127,7 +151,7 @@ for _name, _text in STAGE_COMMANDS.items():
         _name,
         tuple(STAGE_COMMANDS)[1:] if _name == "run" else (_name,),
         _text,
-        f"s2fast {_name} configs/default.toml --scenes DIR --regions FILE --out OUT",
+        f"s2fast {_name} --scenes DIR --regions FILE --out OUT",
     )
 
 

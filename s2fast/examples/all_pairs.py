@@ -2,7 +2,7 @@
 
     python -m s2fast.examples.all_pairs ARCHIVE POLYGONS.geojson OUT
 
-It uses the default settings; pass ``configs/notebook.toml`` instead of None to follow the notebook exactly.
+It uses the default settings; pass ``profile="notebook"`` to follow the notebook exactly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PICTURES = 1
 def main(archive: str, polygons: str, out: str) -> None:
     """Match all pairs, print both tables, draw the most similar pairs."""
     # Read, mask, detect and match; results already in the folder are reused.
-    run = s2fast.run(None, scenes=archive, regions=polygons, out=out)
+    run = s2fast.run(scenes=archive, regions=polygons, out=out)
 
     pairs = run.pairs().sort_values("similarity_pct", ascending=False)
     columns = ["query", "train", "similarity_pct", "n_good"]

@@ -36,6 +36,17 @@ def legible_lines(text: str) -> str:
     return "\n".join(map(legible, text.split("\n")))
 
 
+def counted(number: int, noun: str, ending: str = "s") -> str:
+    """Return a number with its noun, in the plural unless it is one.
+
+    Examples
+    --------
+    >>> counted(1, "pair"), counted(0, "scene"), counted(2, "match", "es")
+    ('1 pair', '0 scenes', '2 matches')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{ending}"
+
+
 def identifier(name: str) -> str:
     r"""Return a name as an id: it can be a file's name on every system, a cell of a spreadsheet and an option's value.
 

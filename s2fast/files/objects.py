@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from s2fast.errors import SceneError
 from s2fast.files.source import SCHEMES, Source
+from s2fast.files.storage import NO_CREDENTIALS, lacks_credentials
 
 _Response = TypeVar("_Response")
 
@@ -72,6 +73,8 @@ class ObjectRanges:
             return request()
         except (BaseError, OSError) as error:
             reason = " ".join(str(error).split("\n\nDebug source")[0].partition("<?xml")[0].split())
+            if lacks_credentials(error):
+                reason = f"{NO_CREDENTIALS}, or AWS_NO_SIGN_REQUEST=YES for a public bucket"
             raise SceneError(f"{self._name}: cannot be read from the server: {reason}") from error
 
 

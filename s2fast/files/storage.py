@@ -6,6 +6,7 @@ Writes are atomic: a file exists completely or not at all, also after a writer i
 from __future__ import annotations
 
 import errno
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,7 +78,7 @@ _ADVICE = {
     **dict.fromkeys(
         (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free disk space there and run again: complete results are kept"
     ),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose an --out that is writable"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose a folder that is writable"),
 }
 
 
@@ -88,9 +89,25 @@ def failure(verb: str, where: str, error: Exception) -> RunFolderError:
     return RunFolderError(f"cannot {verb} {where}: {reason(error)}; {advice}")
 
 
+_METADATA = re.compile(r"169\.254\.\d+\.\d+|/latest/(api/token|meta-data)")
+"""Where S3 clients look for credentials if the environment has none: the metadata of a machine in the cloud."""
+
+NO_CREDENTIALS = (
+    "no S3 credentials: set the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and, for a server "
+    "other than Amazon's, AWS_ENDPOINT_URL)"
+)
+
+
+def lacks_credentials(error: Exception) -> bool:
+    """Return whether a request to an object store failed because the environment has no credentials."""
+    return _METADATA.search(str(error)) is not None
+
+
 def reason(error: Exception) -> str:
     """Return an error's message in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if lacks_credentials(error):
+        return NO_CREDENTIALS
     # Drop the server's XML response, and obstore's debug output after an empty line.
     return str(error).partition("\n")[0].partition("<?xml")[0].rstrip(" :,")

@@ -33,7 +33,7 @@ def find_damage(folder: RunFolder, *, quick: bool = False) -> Iterator[DamageErr
         The folder holds no run.
     """
     if folder.is_empty() or not (folder.job() or RUN_JSON in folder.names()):
-        raise RunFolderError(f"{folder} holds no run: {RUN_JSON} is missing; name the --out folder of an earlier run")
+        raise RunFolderError(f"{folder} holds no run: {RUN_JSON} is missing; name the folder of an earlier run")
     files = folder.list_files()
     for group, members in _by_group(files).items():
         yield from _group_damage(folder, group, members, quick=quick)

@@ -70,6 +70,8 @@ class PairBlocks:
         self._files, self._rows, self._matches = files, rows, matches
         self._keys: dict[str, list[str]] = {}
         """Content keys of the pairs of blocks read before; a block's name implies its content."""
+        self._listed: tuple[list[str], dict[tuple[str, str], str]] = [], {}
+        """Blocks when they were listed, and the block of each pair."""
 
     def write(self, keys: Sequence[str], rows: pa.Table, matches: pa.Table | None) -> str:
         """Write one block of pairs, matches before rows; return the block's name.
@@ -133,15 +135,25 @@ class PairBlocks:
         RunFolderError
             The pair has no result, or its matches are damaged.
         """
-        rows = self.rows()
-        blocks = rows["block"][(rows["query"] == query) & (rows["train"] == train)].tolist()
-        if not blocks:
+        block = self._block_of(query, train)
+        if block is None:
             raise RunFolderError(f"{self._files} has no result for {query} and {train}: run again")
-        if not _has_matches(blocks[0]):
+        if not _has_matches(block):
             return pd.DataFrame({"query": [], "train": []}, dtype=str)
-        table = self._read(self._matches, blocks[0]).to_pandas()
+        table = self._read(self._matches, block).to_pandas()
         of_pair: pd.DataFrame = table[(table["query"] == query) & (table["train"] == train)]
         return of_pair.astype({"query": str, "train": str}).reset_index(drop=True)
+
+    def _block_of(self, query: str, train: str) -> str | None:
+        """Return the name of the block that holds a pair; the rows of all blocks are read once."""
+        blocks = self._blocks()
+        if blocks != self._listed[0]:
+            block_of: dict[tuple[str, str], str] = {}
+            for block, rows in zip(blocks, self._read_all(blocks), strict=True):
+                for of_pair in zip(rows["query"].to_pylist(), rows["train"].to_pylist(), strict=True):
+                    block_of.setdefault(of_pair, block)
+            self._listed = blocks, block_of
+        return self._listed[1].get((query, train))
 
     def find_damage(self, files: Mapping[str, Stamp], *, quick: bool) -> Iterator[DamageError]:
         """Read all blocks and yield an error per damaged file; see `s2fast.folder.check.find_damage`."""

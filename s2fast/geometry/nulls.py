@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import betaincinv
 
 CONFIDENCE = 0.95
 """Confidence of `NullRate.interval`."""
@@ -41,6 +40,8 @@ class NullRate:
         >>> round(low, 5), round(high, 5)
         (0.0, 0.00326)
         """
+        from scipy.special import betaincinv
+
         tail = (1 - CONFIDENCE) / 2
         missed = self.trials - self.verified
         low = float(betaincinv(self.verified, missed + 1, tail)) if self.verified else 0.0

@@ -23,8 +23,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.fft import rfft2
-from scipy.ndimage import uniform_filter1d
 
 from s2fast.image.painted import RowSource, outlines, outlines_match
 
@@ -163,6 +161,8 @@ class FixedPattern:
         """(m, f) spectra of the blocks at the frequencies `_BANDS`, in the order of the bands."""
         blocks = self.sample.astype(np.float32)
         blocks -= blocks.mean(axis=(1, 2), keepdims=True)
+        from scipy.fft import rfft2  # it takes a tenth of a second, which commands that compute nothing do not need
+
         return np.ascontiguousarray(rfft2(blocks * _WINDOW).reshape(len(blocks), -1)[:, _BANDS], np.complex64)
 
     @cached_property
@@ -185,6 +185,8 @@ class FixedPattern:
         return self._profiles[axis]
 
     def _mean_profiles(self, axis: int, half: npt.NDArray[np.bool_]) -> _Profile:
+        from scipy.ndimage import uniform_filter1d
+
         found = {}
         for start in np.unique(self.sample_at[half, axis]):
             blocks = self.sample[half & (self.sample_at[:, axis] == start)].astype(np.float32)

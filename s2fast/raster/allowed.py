@@ -129,7 +129,7 @@ def _check_virtual(source: Source, folders: Sequence[Source], depth: int) -> Non
         if not _within(part, folders):
             raise SceneError(
                 f"{source}: it reads {part}, which is not in its folder: put both in one folder, or trust that of the "
-                "other, with --set 'ingest.trust=[\"FOLDER\"]'"
+                'other: ingest.trust = ["FOLDER"]'
             )
         if part.path is not None:
             _check_side_files(part.path)

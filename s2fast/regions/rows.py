@@ -15,7 +15,7 @@ import pyproj
 import shapely
 
 from s2fast.config import Regions
-from s2fast.errors import ConfigError, InputError
+from s2fast.errors import ConfigError, InputError, setting
 from s2fast.regions.file import RegionFile
 from s2fast.regions.formats import DamagedError, Layer, StoredRows, list_layers, read_rows
 
@@ -68,7 +68,8 @@ def load_regions(file: RegionFile, settings: Regions) -> Rows:
         crs = declared or rows.crs
         if crs is None:
             prefix = f"layer {layer} of " if len(stored) > 1 else ""
-            raise InputError(f"{prefix}{file} has no CRS: declare it, for example with --set regions.crs=EPSG:4326")
+            remedy = setting("regions.crs", "EPSG:4326")
+            raise InputError(f"{prefix}{file} has no CRS: declare it, for example with {remedy}")
         names = np.array([f"{layer} fid {fid}" if len(stored) > 1 else f"fid {fid}" for fid in rows.ids], object)
         shapes = _decode_wkb(rows.wkb, names, mended, dropped)
         usable.append(_select_usable(geopandas.GeoSeries(shapes, names, crs), settings, mended, dropped))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +21,60 @@ from s2fast.report.match_columns import MatchColumns, inliers
 BANDS = ("dx_m: median shift to the east [m]", "dy_m: median shift to the north [m]", "count: inliers in the cell")
 
 
-def displacement_raster(folder: RunFolder, query: str, train: str, cell_m: float) -> bytes:
-    """Return a pair's displacements, train minus query, as a GeoTIFF over the query's ground.
+@dataclass(frozen=True, eq=False)
+class Displacement:
+    """A pair's displacements, train minus query, on a north-up grid of cells over the query's ground."""
+
+    query: str
+    """Scene id of the query."""
+    train: str
+    """Scene id of the train."""
+    dx_m: npt.NDArray[np.float32]
+    """(rows, cols) median shift to the east [m]; NaN in cells without inliers."""
+    dy_m: npt.NDArray[np.float32]
+    """(rows, cols) median shift to the north [m]; NaN in cells without inliers."""
+    count: npt.NDArray[np.int32]
+    """(rows, cols) number of inliers."""
+    transform: tuple[float, float, float, float, float, float]
+    """Affine a, b, c, d, e, f: x = a col + b row + c, y = d col + e row + f, at corners of cells [m]."""
+    crs: str
+    """Coordinate reference system of the grid, as WKT: the query's metric map."""
+
+    @property
+    def cell_m(self) -> float:
+        """Side of a cell [m]."""
+        return self.transform[0]
+
+    def __repr__(self) -> str:
+        rows, cols = self.count.shape
+        return (
+            f"<displacement of {self.train} against {self.query}: {rows} x {cols} cells of {self.cell_m:g} m, "
+            f"{int(self.count.sum())} inliers>"
+        )
+
+    def __bytes__(self) -> bytes:
+        """Return a GeoTIFF of three float32 bands, see `BANDS`."""
+        sink = io.BytesIO()
+        rows, cols = self.count.shape
+        with rasterio.open(
+            sink, "w", driver="GTiff", height=rows, width=cols, count=3, dtype="float32", nodata=np.nan, crs=self.crs,
+            transform=Affine(*self.transform), compress="deflate",
+        ) as raster:  # fmt: skip
+            raster.write(np.stack([self.dx_m, self.dy_m, self.count.astype(np.float32)]))
+            raster.descriptions = BANDS
+            raster.update_tags(query=self.query, train=self.train, shift="train minus query")
+        return sink.getvalue()
+
+    def save(self, path: Path | str) -> None:
+        """Write a GeoTIFF; raise InputError if that is not possible."""
+        try:
+            Path(path).write_bytes(bytes(self))
+        except OSError as error:
+            raise InputError(f"cannot write the raster {path}: {error.strerror}") from error
+
+
+def displacement_raster(folder: RunFolder, query: str, train: str, cell_m: float) -> Displacement:
+    """Return a pair's displacements over the query's ground, on its metric map, see `PixelGrid.metric`.
 
     Parameters
     ----------
@@ -30,12 +84,6 @@ def displacement_raster(folder: RunFolder, query: str, train: str, cell_m: float
         Scene ids, in the run's order.
     cell_m
         Side of a cell [m].
-
-    Returns
-    -------
-    bytes
-        Three float32 bands, see `BANDS`, on the query's metric map, see `PixelGrid.metric`. Cells without inliers have
-        NaN shifts and a count of 0.
 
     Raises
     ------
@@ -48,22 +96,16 @@ def displacement_raster(folder: RunFolder, query: str, train: str, cell_m: float
     agreeing = matches[inliers(matches)] if "inlier" in matches else matches
     if not len(agreeing):
         raise RunFolderError(
-            f"{folder} has no inliers of {query} and {train}: choose a pair that `s2fast pairs --verified` lists, or "
-            'run verify with output.keep_matches other than "none"'
+            f"{folder} has no inliers of {query} and {train}: choose a verified pair, or run verify with "
+            'output.keep_matches other than "none"'
         )
     positions = KeypointPositions(folder, [query, train])
     shape, transform = cells(positions.grids[0], cell_m)
     columns = MatchColumns.of_table(pa.Table.from_pandas(agreeing, preserve_index=False), {query: 0, train: 1})
-    bands = gridded(positions.displacements(columns), shape, transform)
-    sink = io.BytesIO()
-    with rasterio.open(
-        sink, "w", driver="GTiff", height=shape[0], width=shape[1], count=3, dtype="float32", nodata=np.nan,
-        crs=positions.grids[0].metric, transform=transform, compress="deflate",
-    ) as raster:  # fmt: skip
-        raster.write(bands)
-        raster.descriptions = BANDS
-        raster.update_tags(query=query, train=train, shift="train minus query")
-    return sink.getvalue()
+    dx_m, dy_m, count = gridded(positions.displacements(columns), shape, transform)
+    return Displacement(
+        query, train, dx_m, dy_m, count.astype(np.int32), tuple(transform)[:6], positions.grids[0].metric
+    )
 
 
 def cells(grid: PixelGrid, cell_m: float) -> tuple[tuple[int, int], Affine]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
 
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import PixelGrid, reprojected
+from s2fast.geometry.placement import PixelGrid, reprojected, to_ground
 from s2fast.report.match_columns import MatchColumns
 
 
@@ -98,3 +100,31 @@ class KeypointPositions:
                 rows = (source == before) & (target == after)
                 points[rows] = reprojected(points[rows], self._maps[before], self._maps[after])
         return points
+
+
+def with_positions(matches: pd.DataFrame, folder: RunFolder, query: str, train: str) -> pd.DataFrame:
+    """Return a pair's matches with the positions of both ends and their displacement.
+
+    Parameters
+    ----------
+    matches
+        Matches of the pair, see `s2fast.folder.pair_blocks.PairBlocks.matches`.
+    folder, query, train
+        The run folder, and the scenes.
+
+    Returns
+    -------
+    DataFrame
+        `matches`, and the columns described at `s2fast.results.Run.matches`.
+    """
+    if "query_row" not in matches:  # no matches are kept
+        return matches
+    positions = KeypointPositions(folder, [query, train])
+    table = matches.copy()
+    for side, scene_id, grid in zip(("query", "train"), (query, train), positions.grids, strict=True):
+        xy = folder.positions(scene_id)[matches[f"{side}_row"].to_numpy()].astype(np.float64)
+        table[f"{side}_x_px"], table[f"{side}_y_px"] = xy.T
+        table[f"{side}_map_x"], table[f"{side}_map_y"] = to_ground(xy, grid.transform).T
+    columns = MatchColumns.of_table(pa.Table.from_pandas(matches, preserve_index=False), {query: 0, train: 1})
+    table["dx_m"], table["dy_m"] = positions.displacements(columns).shift.T
+    return table

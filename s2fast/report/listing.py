@@ -1,15 +1,22 @@
-"""Filter the pairs of a run's table, and print pairs or scenes."""
+"""Print a run's pairs or scenes, or write them to a file: short on a terminal, whole elsewhere."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
-from s2fast.files.legible import legible
+from s2fast.archive.fragments import short_ids
+from s2fast.errors import InputError
+from s2fast.files.legible import counted, legible
 from s2fast.geometry.scene_verdict import SIGN
+from s2fast.report.rounding import rounded
+from s2fast.report.selection import SHIFT, named, with_shift
 
 _PAIR_COLUMNS = (
     "query", "train", "n_query", "n_train", "n_good", "similarity_pct", "n_inliers", "n_witnesses", "dx_m", "dy_m",
@@ -21,96 +28,179 @@ _SCENE_COLUMNS = (
     "correction",
 )  # fmt: skip
 
+_PAIR_TITLES = {
+    "query": "query", "train": "train", "similarity_pct": "sim. %", "n_inliers": "inliers", "dx_m": "east m",
+    "dy_m": "north m", "shift_error_m": "± m", "verdict": "verdict",
+}  # fmt: skip
+"""Columns of pairs on a terminal, with their titles there."""
+
+_SCENE_TITLES = {
+    "scene_id": "scene", "clear_pct": "clear %", "n_verified": "pairs", "offset_x_m": "east m", "offset_y_m": "north m",
+    "offset_error_m": "± m", "verdict": "verdict", "correction": "correction",
+}  # fmt: skip
+"""The same, of scenes."""
+
+_PAIR_SIGN = "east, north: train position minus query position; empty where chance explains the matches."
+
+_SCENE_SIGN = "east, north: how far a scene shows the same ground from its series; a correction is the opposite."
+
+_SPARE = ("correction", "± m", "inliers", "clear %", "sim. %", "pairs")
+"""Titles of columns that a narrow terminal leaves out, in this order."""
+
 _EDGE, _GAP = "  ", "   "
 """Blanks at both ends of a line of the table, and between two columns."""
 
+_DIGITS = 2
+"""Decimals of the numbers in a table."""
 
-def filter_pairs(
-    pairs: pd.DataFrame,
-    *,
-    min_similarity: float | None = None,
-    max_similarity: float | None = None,
-    verified: bool = False,
-    tile: str | None = None,
-) -> pd.DataFrame:
-    """Return the pairs that pass all filters, in descending order of similarity.
-
-    Parameters
-    ----------
-    pairs
-        The run's table.
-    min_similarity
-        Keep pairs of at least this similarity [%].
-    max_similarity
-        Keep pairs below this similarity [%]. The same value as minimum and as maximum splits the table in two.
-    verified
-        Keep verified pairs only.
-    tile
-        Keep pairs of two scenes of this tile.
-    """
-    kept = pd.Series(True, index=pairs.index)
-    if min_similarity is not None:
-        kept &= pairs["similarity_pct"] >= min_similarity
-    if max_similarity is not None:
-        kept &= pairs["similarity_pct"] < max_similarity
-    if verified:
-        kept &= pairs["verified"].fillna(False).astype(bool)
-    if tile is not None:
-        kept &= (pairs["query_tile"] == tile) & (pairs["train_tile"] == tile)
-    return pairs[kept].sort_values("similarity_pct", ascending=False, kind="stable")
+FORMATS = ("table", "csv", "json", "parquet")
+"""Formats of a listing; the last one only in a file."""
 
 
-def print_pairs(pairs: pd.DataFrame, form: str) -> None:
-    """Print pairs to standard output as "table", "csv" or "json" (one array of objects)."""
-    _print(pairs, form, _PAIR_COLUMNS, "pairs")
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """How rows are listed."""
+
+    form: str = ""
+    """One of `FORMATS`; empty: by the ending of the file, or a table."""
+    columns: Sequence[str] = ()
+    """Columns by name or fragment of a name; empty: on a terminal those of most interest, elsewhere many or all."""
+    file: Path | None = None
+    """File to write; None: standard output."""
+    scene_ids: Sequence[str] = ()
+    """Ids of all scenes of the run, among which shortened ids must be unambiguous."""
+    total: int | None = None
+    """Number of rows before selection; None: all rows are listed."""
 
 
-def print_scenes(scenes: pd.DataFrame, form: str) -> None:
-    """Print scenes, without footprints, as `print_pairs` does; below the table, explain the sign of the offsets."""
-    _print(pd.DataFrame(scenes.drop(columns="geometry")), form, _SCENE_COLUMNS, "scenes")
-    if form == "table" and scenes["offset_x_m"].notna().any():
-        data = sorted(set(scenes["datum"]) - {""}) if "datum" in scenes else []
-        sys.stdout.write("".join(f"{line}\n" for line in (SIGN, *(f"Datum: {legible(name)}." for name in data))))
+def print_pairs(pairs: pd.DataFrame, listing: Listing = Listing()) -> None:
+    """Print pairs, or write them to a file."""
+    if any(SHIFT.startswith(name) for name in listing.columns):
+        pairs = with_shift(pairs)
+    _list(pairs, listing, _Kind("pair", ("query", "train"), _PAIR_COLUMNS, _PAIR_TITLES, "dx_m", _PAIR_SIGN, ""))
 
 
-def _print(rows: pd.DataFrame, form: str, columns: Sequence[str], noun: str) -> None:
+def print_scenes(scenes: pd.DataFrame, listing: Listing = Listing()) -> None:
+    """Print scenes without footprints, or write them to a file; below a table, explain the sign of the offsets."""
+    rows = pd.DataFrame(scenes.drop(columns="geometry"))
+    data = sorted(set(scenes["datum"]) - {""}) if "datum" in scenes else []
+    datums = "".join(f"\nDatum: {legible(name)}." for name in data)
+    signs = _SCENE_SIGN + datums, SIGN + datums
+    _list(rows, listing, _Kind("scene", ("scene_id",), _SCENE_COLUMNS, _SCENE_TITLES, "offset_x_m", *signs))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What rows are."""
+
+    noun: str
+    ids: Sequence[str]
+    """Columns of scene ids."""
+    columns: Sequence[str]
+    """Columns of a table in a pipe."""
+    titles: Mapping[str, str]
+    """Columns of a table on a terminal, with their titles."""
+    signed: str
+    """Column that has signs."""
+    brief_sign: str
+    """Line below a table with titles on the meaning of signs."""
+    sign: str
+    """The same, below any other table; empty: none."""
+
+
+def _list(rows: pd.DataFrame, listing: Listing, kind: _Kind) -> None:
+    form = _form(listing)
     # A run folder may be somebody else's: its names may hold anything.
     rows = rows.map(lambda cell: legible(cell) if isinstance(cell, str) else cell)
-    if form == "csv":
-        sys.stdout.write(rows.to_csv(index=False))
-    elif form == "json":
-        sys.stdout.write((rows.to_json(orient="records", date_format="iso") or "[]") + "\n")
+    columns = [named(name, map(str, rows.columns), "column") for name in listing.columns]
+    if form != "table":
+        data = _encoded(rows[columns] if columns else rows, form)
+        return _write(data, listing.file)
+    width = shutil.get_terminal_size().columns if listing.file is None and sys.stdout.isatty() else None
+    below = kind.sign
+    if width is not None and not columns:
+        below = kind.brief_sign
+        short = short_ids(listing.scene_ids or list(pd.unique(rows[list(kind.ids)].to_numpy().ravel())))
+        shown = {name: title for name, title in kind.titles.items() if name in rows}
+        signed = rows[kind.signed].notna().any()
+        rows = rows.assign(**{name: rows[name].map(short) for name in kind.ids})[list(shown)].rename(columns=shown)
+        columns = list(shown.values())
     else:
-        _print_table(rows, columns, noun)
+        signed = rows[kind.signed].notna().any()
+    lines = _table(rows, columns or kind.columns, kind.noun, listing.total, width)
+    if below and signed:
+        lines += [part for line in below.split("\n") for part in (textwrap.wrap(line, width) if width else [line])]
+    return _write("".join(f"{line}\n" for line in lines).encode(), listing.file)
 
 
-def _print_table(rows: pd.DataFrame, names: Sequence[str], noun: str) -> None:
-    if rows.empty:
-        sys.stdout.write(f"0 {noun}\n")
+def _form(listing: Listing) -> str:
+    ending = listing.file.suffix.lower().removeprefix(".") if listing.file else ""
+    form = listing.form or ("table" if ending in ("", "txt") else ending)
+    if form not in FORMATS:
+        raise InputError(f"cannot write {listing.file}: name a file that ends in .csv, .json, .parquet or .txt")
+    if form == "parquet" and listing.file is None:
+        raise InputError("a Parquet table cannot be printed: name a file with -o FILE.parquet")
+    return form
+
+
+def _encoded(rows: pd.DataFrame, form: str) -> bytes:
+    if form == "csv":
+        return rounded(rows).to_csv(index=False).encode()
+    if form == "json":
+        return ((rounded(rows).to_json(orient="records", date_format="iso") or "[]") + "\n").encode()
+    return rows.to_parquet(index=False)
+
+
+def _write(data: bytes, file: Path | None) -> None:
+    if file is None:
+        sys.stdout.write(data.decode())
         return
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        raise InputError(f"cannot write {file}: {error.strerror}") from error
+
+
+def _table(rows: pd.DataFrame, names: Sequence[str], noun: str, total: int | None, width: int | None) -> list[str]:
+    """Return the lines of a table; of a terminal's width, if it has one."""
+    count = counted(len(rows), noun) if total in (None, len(rows)) else f"{len(rows)} of {counted(total or 0, noun)}"
+    if rows.empty:
+        return [count]
     shown = [name for name in names if name in rows and not rows[name].isna().all()]
     columns = [[name, *_cells(rows[name])] for name in shown]
     widths = [max(map(len, column)) for column in columns]
-    if sys.stdout.isatty():
-        blanks = 2 * len(_EDGE) + (len(widths) - 1) * len(_GAP)
-        _narrow(widths, shutil.get_terminal_size().columns - blanks)
-    for number, (name, width) in enumerate(zip(shown, widths, strict=True)):
+    edge, gap = _EDGE, _GAP
+    if width is not None and 2 * len(edge) + sum(widths) + (len(widths) - 1) * len(gap) > width:
+        edge, gap = "", "  "
+        if left_out := _leave_out(shown, columns, widths, width, len(gap)):
+            count += f"; no room for {', '.join(left_out)}: write all with -o FILE.csv"
+    for number, (name, side) in enumerate(zip(shown, widths, strict=True)):
         align = str.rjust if pd.api.types.is_numeric_dtype(rows[name]) else str.ljust
-        fitting = (cell if len(cell) <= width else cell[: width - 1] + "…" for cell in columns[number])
-        columns[number] = [align(cell, width) for cell in fitting]
-    head, *body = (f"{_EDGE}{_GAP.join(cells)}{_EDGE}" for cells in zip(*columns, strict=True))
-    empty, rule = " " * len(head), f" {'─' * (len(head) - 2)} "
-    lines = [empty, head, rule, *body, empty, f"{len(rows)} {noun}".ljust(len(head))]
-    sys.stdout.write("\n".join(lines) + "\n")
+        columns[number] = [align(cell, side) for cell in columns[number]]
+    head, *body = (f"{edge}{gap.join(cells)}{edge}" for cells in zip(*columns, strict=True))
+    empty, rule = " " * len(head), f"{edge[1:]}{'─' * (len(head) - 2 * len(edge[1:]))}{edge[1:]}"
+    return [empty, head, rule, *body, empty, count.ljust(len(head))]
+
+
+def _leave_out(shown: list[str], columns: list[list[str]], widths: list[int], most: int, gap: int) -> list[str]:
+    """Remove spare columns until the others fit into a line; return their titles. Nothing is ever cut."""
+    left_out: list[str] = []
+    for name in _SPARE:
+        if sum(widths) + (len(widths) - 1) * gap <= most:
+            break
+        if name in shown:
+            at = shown.index(name)
+            left_out.append(shown[at])
+            del shown[at], columns[at], widths[at]
+    return left_out
 
 
 def _cells(column: pd.Series) -> list[str]:
     """Format the values of a column; blank where they are missing."""
-    form = "{:.2f}".format if pd.api.types.is_float_dtype(column) else str
+    form = _number if pd.api.types.is_float_dtype(column) else str
     return ["" if missing else form(value) for value, missing in zip(column.tolist(), column.isna(), strict=True)]
 
 
-def _narrow(widths: list[int], most: int) -> None:
-    """Reduce the widest of the widths until their sum is at most `most`, but none below 1."""
-    while sum(widths) > max(most, len(widths)):
-        widths[widths.index(max(widths))] -= 1
+def _number(value: float) -> str:
+    # Adding 0 makes a negative zero positive.
+    return f"{round(value, _DIGITS) + 0.0:.{_DIGITS}f}"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import pandas as pd
 import pyarrow as pa
 
 from s2fast.folder.pair_blocks import parquet
 from s2fast.report import gis, page
 from s2fast.report.findings import Findings
 from s2fast.report.payload import payload
+from s2fast.report.rounding import rounded
 from s2fast.report.tables import similarity_matrix
 from s2fast.report.thumbnails import thumbnails
 
@@ -27,7 +29,7 @@ class Output:
 
 def _pairs(found: Findings) -> Mapping[str, bytes]:
     table = pa.Table.from_pandas(found.pairs, preserve_index=False)
-    return {"pairs.parquet": parquet(table), "pairs.csv": found.pairs.to_csv(index=False).encode()}
+    return {"pairs.parquet": parquet(table), "pairs.csv": rounded(found.pairs).to_csv(index=False).encode()}
 
 
 def _similarity(found: Findings) -> Mapping[str, bytes]:
@@ -36,8 +38,8 @@ def _similarity(found: Findings) -> Mapping[str, bytes]:
 
 
 def _scenes(found: Findings) -> Mapping[str, bytes]:
-    table = found.scenes.drop(columns="geometry")
-    return {"scenes.parquet": found.scenes_file, "scenes.csv": table.to_csv(index=False).encode()}
+    table = pd.DataFrame(found.scenes.drop(columns="geometry"))
+    return {"scenes.parquet": found.scenes_file, "scenes.csv": rounded(table).to_csv(index=False).encode()}
 
 
 def _page(found: Findings) -> Mapping[str, bytes]:

@@ -6,7 +6,7 @@ If the run extracts too, and memory allows it, a scene's features are extracted 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -83,7 +83,7 @@ def run(
         scene_id = item.scene.scene_id
         missing = folder.features_key(scene_id) != wanted[scene_id]
         known = folder.tile_key(scene_id) == tile_key(item, config, record.regions)
-        if known and (folder.has_pixels(scene_id) or not (missing or config.output.keep_pixels)):
+        if known and _has_pixels_wanted(item, record, folder, missing=missing):
             continue
         at_once = extracts and (missing or not known) and _fits_at_once(item, record, threads)
         todo.append(Unit(item, wanted[scene_id] if at_once else ""))
@@ -101,10 +101,23 @@ def run(
     return result
 
 
+def is_up_to_date(item: SceneInput, record: RunRecord, folder: RunFolder, features: Mapping[str, str]) -> bool:
+    """Return whether a scene need not be ingested; `features` are the content keys of all scenes' features."""
+    scene_id = item.scene.scene_id
+    known = folder.tile_key(scene_id) == tile_key(item, record.config, record.regions)
+    missing = folder.features_key(scene_id) != features[scene_id]
+    return known and _has_pixels_wanted(item, record, folder, missing=missing)
+
+
+def _has_pixels_wanted(item: SceneInput, record: RunRecord, folder: RunFolder, *, missing: bool) -> bool:
+    """Return whether a stored tile has its pixels, if they are kept or its features are `missing`."""
+    return folder.has_pixels(item.scene.scene_id) or not (missing or record.config.output.keep_pixels)
+
+
 def _fits_at_once(item: SceneInput, record: RunRecord, threads: int) -> bool:
     """Return whether ``compute.budget_mb`` allows to keep the scene's tile in memory until its features are found."""
     shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
-    reading = _predicted_bytes(item, record, threads) + held_bytes(shape, masked=item.raster.masked)
+    reading = predicted_bytes(item, record, threads) + held_bytes(shape, masked=item.raster.masked)
     extracting = extract.predicted_bytes(item, record.config, threads) + valid_bytes(shape)
     return max(reading, extracting) <= record.config.compute.budget_mb * MIB
 
@@ -119,7 +132,7 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
     """
     config = record.config
     for item in record.usable:
-        needed_mb = _predicted_bytes(item, record, threads) // MIB
+        needed_mb = predicted_bytes(item, record, threads) // MIB
         if needed_mb <= config.compute.budget_mb:
             continue
         if folder.tile_key(item.scene.scene_id) != tile_key(item, config, record.regions):
@@ -131,7 +144,7 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
             )
 
 
-def _predicted_bytes(item: SceneInput, record: RunRecord, threads: int) -> int:
+def predicted_bytes(item: SceneInput, record: RunRecord, threads: int) -> int:
     """Predict the peak memory of ingesting a scene."""
     config = record.config
     masked = record.regions is not None and config.regions.mode != "none"

@@ -17,8 +17,8 @@ from s2fast.config import Config
 _HEAD = """# Configuration
 
 All keys with their values, defaults and meanings. `s2fast run CONFIG --set section.key=value` overrides a key; the
-error for an unknown key names the nearest valid one. `configs/default.toml` holds the defaults, `configs/notebook.toml`
-reproduces the notebook.
+error for an unknown key names the nearest valid one. `s2fast config` prints the defaults (`configs/default.toml`);
+`--profile notebook` reproduces the notebook, `--profile fast` takes a quarter of the work.
 
 Generated from the models by `python -m s2fast.tools.configuration_reference > docs/configuration.md`.
 """

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from s2fast.config import Config
+from s2fast.files.legible import counted
 from s2fast.pipeline import Job, run_stages
-from s2fast.report.listing import filter_pairs
 from s2fast.results import Run
 from s2fast.work.progress import Progress
 
@@ -31,11 +31,12 @@ def run_demo(out: Path, progress: Progress) -> Iterator[str]:
         partial.rename(archive)
     run_stages(Job(Config(), [archive], archive / "regions.geojson", folder), progress=progress)
     run = Run(folder)
-    best = filter_pairs(run.pairs()).iloc[0]
+    pairs = run.pairs()
+    best = pairs.iloc[int(pairs["similarity_pct"].argmax())]
     picture = out / "pair.png"
     run.show(best["query"], best["train"]).savefig(picture, dpi=110)
-    pairs = run.pairs()
-    yield f"{len(run.scene_ids)} scenes, {len(pairs)} pairs, {int(pairs['verified'].sum())} of them verified"
+    scenes, total = counted(len(run.scene_ids), "scene"), counted(len(pairs), "pair")
+    yield f"{scenes}, {total}, {int(pairs['verified'].sum())} of them verified"
     yield f"report:     {folder / 'report.html'}     open it in a browser"
     yield f"all pairs:  {folder / 'pairs.csv'}     (or: s2fast pairs {folder})"
     yield f"map layers: {folder / 'run.gpkg'}     open it in QGIS"

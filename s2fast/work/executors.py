@@ -26,7 +26,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from s2fast.errors import ConfigError, S2FastError
+from s2fast.errors import ConfigError, S2FastError, option
 from s2fast_kernels.machine import available_cores
 
 log = logging.getLogger(__name__)
@@ -188,7 +188,7 @@ class DaskCluster(Workplace):
         try:
             import distributed
         except ImportError as error:
-            raise ConfigError("--scheduler needs Dask: pip install 's2fast[cluster]'") from error
+            raise ConfigError(f"{option('scheduler')} needs Dask: pip install 's2fast[cluster]'") from error
         self.give_up_errors = (distributed.scheduler.KilledWorker,)
         self._address = address
         self._client = self._connect()
@@ -275,7 +275,7 @@ def open_workplace(workers: int = 1, scheduler: str | None = None, threads: int 
         `workers` is below 1, or the scheduler cannot be used.
     """
     if workers < 1:
-        raise ConfigError(f"--workers is {workers}, must be at least 1")
+        raise ConfigError(f"{option('workers')} is {workers}, must be at least 1")
     workplace: Workplace
     if scheduler is not None:
         workplace = DaskCluster(scheduler, threads)

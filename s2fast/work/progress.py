@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
@@ -25,7 +26,7 @@ class Bar:
 
 
 class Progress:
-    """Progress of a run; this base class displays nothing and is the default of the Python API."""
+    """Progress of a run; this base class displays nothing."""
 
     @contextmanager
     def stage(self, name: str, todo: int, kept: int) -> Iterator[Bar]:
@@ -37,8 +38,31 @@ class Progress:
         """Print a line."""
 
 
+class CalledProgress(Progress):
+    """Calls a function with the stage, the units done and their total, at a stage's begin and after each unit."""
+
+    def __init__(self, call: Callable[[str, int, int], object]) -> None:
+        self._call = call
+
+    @contextmanager
+    def stage(self, name: str, todo: int, kept: int) -> Iterator[Bar]:
+        """Show a stage; see `Progress`."""
+        del kept
+        self._call(name, 0, todo)
+        yield _CallingBar(self._call, name, todo)
+
+
+class _CallingBar(Bar):
+    def __init__(self, call: Callable[[str, int, int], object], name: str, todo: int) -> None:
+        self._call, self._name, self._todo, self._done = call, name, todo, 0
+
+    def advance(self) -> None:
+        self._done += 1
+        self._call(self._name, self._done, self._todo)
+
+
 class PlainProgress(Progress):
-    """Prints a line when a stage starts, every ten seconds while it runs, and when it ends."""
+    """Prints a line when a stage starts, about every ten seconds while it runs, and when it ends."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -52,7 +76,8 @@ class PlainProgress(Progress):
             return
         bar = _PlainBar(self, name, todo)
         self.print_line(f"{name}: {todo} to do" + (f", {kept} up to date" if kept else ""))
-        yield bar
+        with bar:
+            yield bar
         self.print_line(f"{name}: {bar.done} done in {bar.seconds:.1f} s")
 
     def print_line(self, text: str) -> None:
@@ -63,11 +88,21 @@ class PlainProgress(Progress):
 
 
 class _PlainBar(Bar):
+    """Counts units; a thread prints how many are done, also while a single unit takes long."""
+
     def __init__(self, progress: PlainProgress, name: str, todo: int) -> None:
         self._progress, self._name, self._todo = progress, name, todo
         self.done = 0
-        self._start = self._last_printed = time.monotonic()
-        self._first_done = self._start
+        self._start = self._first_done = time.monotonic()
+        self._ended = threading.Event()
+        self._printer = threading.Thread(target=self._print, daemon=True, name="s2fast-progress")
+
+    def __enter__(self) -> None:
+        self._printer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._printer.join()
 
     @property
     def seconds(self) -> float:
@@ -75,18 +110,21 @@ class _PlainBar(Bar):
 
     def advance(self) -> None:
         self.done += 1
-        now = time.monotonic()
         if self.done == 1:
-            self._first_done = now
-        if now - self._last_printed >= _PLAIN_INTERVAL_S and self.done < self._todo:
-            self._last_printed = now
-            self._progress.print_line(f"{self._name}: {self.done} of {self._todo}{self._pace(now)}")
+            self._first_done = time.monotonic()
 
-    def _pace(self, now: float) -> str:
+    def _print(self) -> None:
+        while not self._ended.wait(_PLAIN_INTERVAL_S):
+            if self.done < self._todo:
+                so_far = f", {duration_text(self.seconds)} so far" if self.done < 2 else ""
+                self._progress.print_line(f"{self._name}: {self.done} of {self._todo}{so_far}{self._pace()}")
+
+    def _pace(self) -> str:
         # The first unit includes compilation time, so the rate is measured from its end.
-        if self.done == 1 or now == self._first_done:
+        seconds = time.monotonic() - self._first_done
+        if self.done < 2 or not seconds:
             return ""
-        rate = (self.done - 1) / (now - self._first_done)
+        rate = (self.done - 1) / seconds
         return f", {rate_text(rate)}, {duration_text((self._todo - self.done) / rate)} left"
 
 
@@ -167,6 +205,15 @@ def print_where_seen(text: str) -> None:
         print(text, flush=True)  # noqa: T201  below the cell, where standard error would look like a failure
     elif sys.stderr.isatty():
         PlainProgress().print_line(text)
+
+
+def progress_of(asked: bool | Callable[[str, int, int], object]) -> Progress:
+    """Return the progress display of the Python API: True shows it on a terminal and in a notebook, False nowhere."""
+    if callable(asked):
+        return CalledProgress(asked)
+    if asked and "ipykernel" in sys.modules:
+        return PlainProgress(sys.stdout)  # below the cell, where standard error would look like a failure
+    return TerminalProgress() if asked and sys.stderr.isatty() else Progress()
 
 
 def progress_for_stderr() -> Progress:

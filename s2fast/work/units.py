@@ -114,5 +114,5 @@ def _too_many_losses(unit: Any) -> S2FastError:
     name = textwrap.shorten(str(unit), 100, placeholder=" ...")
     return S2FastError(
         f"{name}: the worker died each time it ran this unit (killed, or out of memory): completed results are kept; "
-        "run again with fewer --workers, a smaller compute.budget_mb or more memory"
+        "run again with fewer workers, a smaller compute.budget_mb or more memory"
     )

@@ -201,7 +201,7 @@ def test_the_command_names_what_it_leaves_out(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--as", "jpeg"], "form (--as) is 'jpeg': it must be one of vrt, cog, resampled"),
+        (["--as", "jpeg"], "--as is 'jpeg': it must be one of vrt, cog, resampled"),
         (["--resampling", "best"], "resampling is 'best': it must be one of bilinear, cubic, lanczos"),
         (["--reference", "nobody"], "no scene 'nobody' in the run"),
         (["--reference", scene_id(LONE)], f"{scene_id(LONE)} cannot be the reference: not verified"),

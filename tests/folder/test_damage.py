@@ -201,7 +201,7 @@ def test_a_lost_record_is_written_anew_for_the_same_job_only(archive: Archive, f
     shutil.copytree(finished, out)
     for lose in (Path.unlink, Path.touch):
         lose(out / "run.json")
-        with pytest.raises(RunFolderError, match="name another --out"):
+        with pytest.raises(RunFolderError, match="name another out"):
             run_stages(Job(load_config(overrides=SETTINGS), [archive.scenes], None, out))
         with pytest.raises(RunFolderError, match=r"holds no run|run.json is damaged"):
             s2fast.open_run(out)

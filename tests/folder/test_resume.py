@@ -343,7 +343,7 @@ def test_scene_that_vanishes_or_changes_between_stages_is_named(
     vanishing.unlink()
     for stage in ("extract", "match"):
         assert s2fast_exit(monkeypatch, stage, *command(archive, out)[1:]) == 3
-        assert "1 scenes skipped: S2A_20190427T083601_T36UXA" in capsys.readouterr().err
+        assert "1 scene skipped: S2A_20190427T083601_T36UXA" in capsys.readouterr().err
         assert "no longer exists: restore it" in next(iter(run(archive, out, stages=[stage]).history.problems.values()))
     os.utime(changing, ns=(1, 1))
     assert s2fast_exit(monkeypatch, "extract", *command(archive, out)[1:]) == 2

@@ -147,7 +147,7 @@ def test_a_run_across_the_meridian_tells_metres_and_stays_there(tmp_path: Path) 
     assert lines["dx_m"].median() == pytest.approx(wanted_m, rel=0.02)
     assert shapely.length(lines.geometry.array).max() < 1.1 * wanted_m
     assert np.ptp(offsets["offset_x_m"]) == pytest.approx(wanted_m, rel=0.02)
-    packed = s2fast.open_run(tmp_path / "out").displacement("a", "b", 2000)
+    packed = bytes(s2fast.open_run(tmp_path / "out").displacement("a", "b", 2000))
     with rasterio.MemoryFile(packed) as memory, memory.open() as raster:
         assert raster.crs.to_epsg() in (32660, 32601)
         assert np.nanmedian(raster.read(1)) == pytest.approx(wanted_m, rel=0.02)

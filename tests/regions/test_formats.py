@@ -139,7 +139,7 @@ def test_unverified_run_has_its_layers_too(judged: Judged) -> None:
 def test_raster_holds_the_medians_of_its_cells(judged: Judged, tmp_path: Path) -> None:
     query, train, inliers = verified_pair(judged)
     run = s2fast.open_run(judged.out)
-    (tmp_path / "shift.tif").write_bytes(run.displacement(train, query, 1000))
+    (tmp_path / "shift.tif").write_bytes(bytes(run.displacement(train, query, 1000)))
     start, end = (
         ground_positions(run, scene, inliers[f"{side}_row"]) for scene, side in ((query, "query"), (train, "train"))
     )

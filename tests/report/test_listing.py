@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -17,7 +18,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from s2fast.report.listing import print_pairs, print_scenes
+from s2fast.errors import InputError
+from s2fast.files.legible import counted
+from s2fast.report.listing import Listing, print_pairs, print_scenes
 
 
 @pytest.fixture
@@ -39,7 +42,7 @@ def pairs() -> pd.DataFrame:
 
 def table(pairs: pd.DataFrame) -> str:
     """Draw the table with Rich."""
-    drawn = Table(box=box.SIMPLE_HEAD, caption=f"{len(pairs)} pairs", caption_justify="left")
+    drawn = Table(box=box.SIMPLE_HEAD, caption=counted(len(pairs), "pair"), caption_justify="left")
     shown = [name for name in pairs if not pairs[name].isna().all()]
     for name in shown:
         is_text = name in ("query", "train", "verdict")
@@ -53,9 +56,9 @@ def table(pairs: pd.DataFrame) -> str:
 
 
 def test_table_is_as_rich_draws_it(pairs: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
-    print_pairs(pairs, "table")
+    print_pairs(pairs)
     assert capsys.readouterr().out == table(pairs)
-    print_pairs(pairs[:0], "table")
+    print_pairs(pairs[:0])
     assert capsys.readouterr().out == "0 pairs\n"
 
 
@@ -66,18 +69,68 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("columns", [250, 128, 127, 80, 40, 5])
-def test_table_fits_the_terminal(pairs: pd.DataFrame, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def on_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> Terminal:
+    """Replace standard output by a terminal of this width."""
     terminal = Terminal()
     monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((columns, 20)))
     monkeypatch.setattr(sys, "stdout", terminal)
-    print_pairs(pairs, "table")
-    lines = terminal.getvalue().splitlines()
-    # One character per column, and the blanks between them, is the least.
-    assert {len(line) for line in lines} == {min(128, max(columns, 8 + 7 * 3 + 4))}
-    assert ("…" in terminal.getvalue()) == (columns < 128)
-    if columns == 80:
-        assert lines[3].split() == ["S2A_20…", "short", "7", "100.00", "3", "-1.00", "True", "verified"]
+    return terminal
+
+
+def test_terminal_shows_short_ids_and_leaves_columns_out(pairs: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    # All columns take 43 characters, and the least blanks between them 10.
+    for columns, heads in {
+        120: ["query", "train", "sim.", "%", "inliers", "east", "m", "verdict"],
+        53: ["query", "train", "sim.", "%", "inliers", "east", "m", "verdict"],
+        52: ["query", "train", "sim.", "%", "east", "m", "verdict"],
+        43: ["query", "train", "east", "m", "verdict"],
+    }.items():
+        terminal = on_terminal(monkeypatch, columns)
+        print_pairs(pairs)
+        lines = terminal.getvalue().splitlines()
+        assert lines[1].split() == heads, columns
+        assert lines[3].split()[:2] == ["20180810", "short"]
+        assert lines[4].split()[:2] == ["20180825", "20180904"]
+        assert max(map(len, lines[:5])) <= columns
+        assert ("no room for" in lines[6]) == (columns < 53)
+        assert "…" not in terminal.getvalue()
+
+
+def test_columns_are_named_by_fragments(pairs: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+    print_pairs(pairs.assign(dy_m=[3.0, np.nan]), Listing("csv", ["que", "sim", "shift_m"]))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "query,similarity_pct,shift_m"
+    assert lines[1].endswith(f"100.0,{np.hypot(1.005, 3.0):.9f}")
+    with pytest.raises(InputError, match="column 'n_' may be n_query or n_inliers or n_witnesses"):
+        print_pairs(pairs, Listing(columns=["n_"]))
+    with pytest.raises(InputError, match="no column 'similarty'; did you mean similarity_pct"):
+        print_pairs(pairs, Listing(columns=["similarty"]))
+
+
+def test_numbers_that_round_to_zero_have_no_sign(pairs: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
+    print_pairs(pairs.assign(dx_m=[-8.9e-16, -0.001]))
+    told = capsys.readouterr().out
+    assert told.count("0.00") == 3  # with 100.00
+    assert "-0.00" not in told
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet", "txt"])
+def test_a_list_is_written_by_the_ending_of_its_file(pairs: pd.DataFrame, tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"pairs.{ending}"
+    print_pairs(pairs, Listing(file=file))
+    if ending == "txt":
+        assert "n_inliers" in file.read_text("utf-8")
+        return
+    read = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}[ending](file)
+    assert read["query"].tolist() == pairs["query"].tolist()
+    assert list(read.columns) == list(pairs.columns)
+
+
+def test_files_that_cannot_be_written_are_one_line(pairs: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ends in \.csv, \.json, \.parquet or \.txt"):
+        print_pairs(pairs, Listing(file=tmp_path / "pairs.xlsx"))
+    with pytest.raises(InputError, match="cannot write"):
+        print_pairs(pairs, Listing(file=tmp_path / "none" / "pairs.csv"))
 
 
 def test_scenes_are_listed_with_the_sign_in_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,15 +144,15 @@ def test_scenes_are_listed_with_the_sign_in_words(capsys: pytest.CaptureFixture[
         },
         geometry=[shapely.Point(0, 0)] * 2,
     )
-    print_scenes(scenes, "table")
+    print_scenes(scenes)
     lines = capsys.readouterr().out.splitlines()
     assert lines[3].split(maxsplit=4)[1:] == ["3.21", "-0.50", "verified", "move 3.21 m west, 0.50 m north  "]
     assert lines[4].split() == ["S2B_20180825T083549_T36UXA", "not", "verified"]
     assert lines[6].rstrip() == "2 scenes"
     assert "correction is the opposite" in lines[7]
-    print_scenes(scenes[1:], "table")
+    print_scenes(scenes[1:])
     assert "opposite" not in capsys.readouterr().out
-    print_scenes(scenes, "csv")
+    print_scenes(scenes, Listing("csv"))
     assert capsys.readouterr().out.splitlines()[0] == "scene_id,offset_x_m,offset_y_m,verdict,correction"
-    print_scenes(scenes, "json")
+    print_scenes(scenes, Listing("json"))
     assert json.loads(capsys.readouterr().out)[0]["offset_x_m"] == 3.214

@@ -13,7 +13,7 @@ from s2fast.config import Matching, load_config
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features
-from s2fast.report.sample import cross_matches
+from s2fast.pictures.lines import cross_matches
 from s2fast.stages import scenes as scenes_module
 from s2fast.stages.match import match_unit
 from s2fast.stages.matching_rule import Matches, MatchingRule, both_directions, mutual, passing

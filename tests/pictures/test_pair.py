@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.patches import ConnectionPatch
+from matplotlib.collections import LineCollection
+from matplotlib.quiver import Quiver, QuiverKey
 
 import s2fast
 from s2fast.errors import InputError, RunFolderError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import TileInfo, Window
+from s2fast.pictures.lines import lines_to_draw
+from s2fast.pictures.pair import Layout, windows_to_draw
 from s2fast.report.imagery import original, shrunk, snapped_to_tile, stored_grey, whole_scene
 from s2fast.report.ordering import similarity_order
-from s2fast.report.picture import windows_to_draw
-from s2fast.report.sample import lines_to_draw
 from s2fast.results import Run
-from tests.archives import Archive
+from tests.archives import PIXEL_M, Archive
 from tests.folders import tile_info
 from tests.judged import VERDICTS, Judged, every_verdict
 
@@ -48,14 +50,79 @@ def test_lines_are_the_nearest_and_distinguishable(run: Run) -> None:
 
 def test_figure_draws_kinds_by_colour_and_line(run: Run) -> None:
     figure = run.show(UXA[0], UYA, matches=1000)
-    styles = {
-        (artist.get_edgecolor(), artist.get_linestyle())
-        for artist in figure.artists
-        if isinstance(artist, ConnectionPatch)
-    }
-    assert len(styles) == len({colour for colour, _ in styles}) == len({line for _, line in styles}) == 2
-    assert [axes.get_xlabel() for axes in figure.axes] == ["column [px]"] * 6
+    drawn = [artist for artist in figure.artists if isinstance(artist, LineCollection)]
+    assert [artist.get_label() for artist in drawn] == ["inlier", "inlier", "outlier", "outlier"]
+    # The first of each two is the dark edge.
+    inlier, outlier = drawn[1], drawn[3]
+    assert inlier.get_edgecolor().tolist() != outlier.get_edgecolor().tolist()
+    assert inlier.get_linestyle() != outlier.get_linestyle()
+    matches = run.matches(UXA[0], UYA)
+    agree = int(matches["inlier"].sum())
+    assert (len(inlier.get_segments()), len(outlier.get_segments())) == (agree, len(matches) - agree)
+    assert [axes.get_xlabel() for axes in figure.axes] == ["column [px]"] * 8
     assert len(run.show(*UXA, view="original").axes) == 2
+
+
+def test_lines_end_at_the_keypoints(run: Run) -> None:
+    """In every panel, a line ends where the axes draw the keypoint."""
+    figure = run.show(UXA[0], UYA, layout="matches", inliers_only=True, matches=7)
+    figure.canvas.draw()
+    lines = figure.artists[1].get_segments()
+    windows = whole_scene(run.folder, UXA[0]), whole_scene(run.folder, UYA)
+    drawn = lines_to_draw(run.folder, UXA[0], UYA, 7, windows, inliers_only=True)
+    for end, (axes, xy) in enumerate(zip(figure.axes, (drawn.query_xy, drawn.train_xy), strict=True)):
+        expected = figure.transFigure.inverted().transform(axes.transData.transform(xy))
+        np.testing.assert_allclose([line[end] for line in lines], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(("layout", "panels"), [("pair", 2), ("matches", 2), ("displacement", 2), ("all", 8)])
+def test_layouts(run: Run, layout: Layout, panels: int) -> None:
+    figure = run.show(*UXA, layout=layout)
+    assert len(figure.axes) == panels
+    for axes in figure.axes:
+        texts = [text.get_text() for text in axes.texts]
+        assert "N" in texts
+        assert "1 km" in texts  # of 5.12
+    assert ("lines:" in figure.get_suptitle()) == (layout in ("matches", "all"))
+
+
+def test_scale_bar_and_north_are_those_of_the_ground(run: Run) -> None:
+    axes = run.show(*UXA, layout="pair").axes[0]
+    left, right = axes.lines[0].get_xdata()
+    assert (right - left) * 5120 == pytest.approx(1000)
+    head, tail = axes.texts[1].xy, axes.texts[1].get_position()
+    assert head[0] == pytest.approx(tail[0])
+    assert head[1] > tail[1]
+
+
+def test_arrows_are_the_displacements_enlarged(run: Run) -> None:
+    axes = run.show(*UXA, layout="displacement").axes[0]
+    arrows = next(artist for artist in axes.collections if isinstance(artist, Quiver))
+    matches = run.matches(*UXA)
+    matches = matches[matches["inlier"]]
+    shift = run.features(UXA[1]).xy[matches["train_row"]] - run.features(UXA[0]).xy[matches["query_row"]]
+    starts = run.features(UXA[0]).xy[matches["query_row"]].tolist()
+    rows = [starts.index(start) for start in arrows.XY.tolist()]
+    drawn = np.column_stack([arrows.U, arrows.V])
+    enlarged = np.linalg.norm(drawn) / np.linalg.norm(shift[rows])
+    assert enlarged > 10
+    # An arrow points as the feature moves in the picture, whose rows grow downward.
+    np.testing.assert_allclose(drawn, shift[rows] * enlarged, atol=enlarged * 1e-3)
+    key = next(artist for artist in axes.artists if isinstance(artist, QuiverKey))
+    assert f"{float(key.text.get_text().split(' m, ')[0]) / PIXEL_M * enlarged:.1f}" == f"{key.U:.1f}"
+
+
+def test_without_regions_no_scene_is_drawn_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = replace(run.record, asked=run.record.asked.model_copy(update={"regions": None}))
+    monkeypatch.setattr(Run, "_load", lambda _: whole)
+    assert len(run.show(*UXA).axes) == 6
+
+
+def test_a_pair_without_inliers_has_no_displacements(judged: Judged) -> None:
+    plain = s2fast.open_run(judged.plain)
+    assert len(plain.show(*UXA).axes) == 6
+    with pytest.raises(InputError, match="choose a verified pair"):
+        plain.show(*UXA, layout="displacement")
 
 
 def test_inliers_nobody_knows_are_asked_for(judged: Judged) -> None:
@@ -130,7 +197,7 @@ def test_title_gives_the_verdict_and_what_it_found(run: Run, judged: Judged, mon
         run.show(query, train).get_suptitle().split("\n")
         for query, train in zip(pairs["query"], pairs["train"], strict=True)
     ]
-    assert "shift 3.00 m east, -4.00 m north, rotation -1.250°, scale 1.01250" in titles[0][1]
+    assert "shift 3.00 m east, 4.00 m south ± 0.50 m, rotation -1.250°, scale 1.01250" in titles[0][1]
     assert [lines[1] for lines in titles[1:]] == VERDICTS[1:]
 
 

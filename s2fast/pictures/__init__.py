@@ -1,0 +1,1 @@
+"""Pictures of pairs: scenes, matches and displacements, as `s2fast show` writes them."""

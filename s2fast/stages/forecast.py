@@ -1,0 +1,137 @@
+"""What a run would do and take, from the scenes' headers and what the run folder holds; nothing is written."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2fast.files.legible import counted
+from s2fast.folder.record import RunRecord
+from s2fast.folder.run_folder import RunFolder
+from s2fast.raster.windows import reduced_shape
+from s2fast.report.outputs import FILES
+from s2fast.stages import extract, ingest, keys, verify
+from s2fast.stages.memory import MIB, match_bytes
+from s2fast.stages.pairs import Pair, pairs_from_file
+
+_FEATURE_BYTES = 120
+"""Compressed size of a keypoint with its descriptor in the run folder."""
+
+_PIXEL_BYTES = 0.8
+"""Compressed size of a stored pixel: grey and mask."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What a run would do."""
+
+    out: str
+    """The run folder."""
+    tiles: Mapping[str, int]
+    """Number of scenes of each tile."""
+    todo: Mapping[str, tuple[int, int]]
+    """Units to compute and units up to date, by stage; of pairs at most so many."""
+    megapixels: float
+    """Pixels of the scenes to read [Mpx]; of masked scenes, only the blocks that polygons meet are read."""
+    memory_mb: int
+    """Predicted peak of a unit of work, beyond the idle process [MB]."""
+    budget_mb: int
+    """``compute.budget_mb``."""
+    workers: int
+    """Number of workers."""
+    stored_mb: float
+    """Rough size of new results [MB]."""
+    problems: Mapping[str, str]
+    """Scenes that would be left out, and why."""
+
+    def lines(self) -> list[str]:
+        """Return the forecast as text."""
+        scenes = sum(self.tiles.values())
+        of_tiles = ", ".join(f"{number} of {tile or 'no tile'}" for tile, number in sorted(self.tiles.items()))
+        found = [f"{counted(scenes, 'scene')}: {of_tiles}; run folder {self.out}"]
+        for stage, (todo, kept) in self.todo.items():
+            unit = {"match": "pair", "verify": "pair", "report": "file"}.get(stage, "scene")
+            up_to_date = f", {kept} up to date" if kept else ""
+            found.append(f"{stage:8} {counted(todo, unit) if todo else 'nothing'} to do{up_to_date}")
+        if any(todo for todo, _ in self.todo.values()):
+            memory = f"memory   at most {self.memory_mb} MB per worker (compute.budget_mb = {self.budget_mb})"
+            found.append(memory + (f", {self.workers} workers" if self.workers > 1 else ""))
+            if self.megapixels:
+                found.append(f"reading  {self.megapixels:,.0f} megapixels, fewer where polygons leave blocks out")
+            if self.stored_mb >= 1:
+                found.append(f"disk     about {self.stored_mb:,.0f} MB of new results")
+        found += [f"left out {name}: {reason}" for name, reason in self.problems.items()]
+        return [*found, "dry run: nothing was written"]
+
+
+def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], workers: int, threads: int) -> Forecast:
+    """Return what stages would do.
+
+    Parameters
+    ----------
+    record
+        The plan of the run, with the history of earlier runs in the folder.
+    folder
+        The run folder, which need not exist.
+    stages
+        Names of stages.
+    workers, threads
+        Number of workers, and of threads of each.
+    """
+    config, wanted = record.config, keys.features_keys(record)
+    to_read = [item for item in record.usable if not ingest.is_up_to_date(item, record, folder, wanted)]
+    to_extract = [item for item in record.usable if folder.features_key(item.scene.scene_id) != wanted[str(item)]]
+    done = {"ingest": len(to_read), "extract": len(to_extract), **_pairs_to_do(record, folder, wanted)}
+    scenes, pairs = len(record.usable), len(_pairs(record))
+    whole = {"ingest": scenes, "extract": scenes, "match": pairs, "verify": pairs}
+    todo = {name: (done[name], whole[name] - done[name]) for name in stages if name in whole}
+    if "report" in stages:
+        stale = not record.history.tables_key or any(number for number, _ in todo.values())
+        todo["report"] = (len(FILES), 0) if stale else (0, len(FILES))
+    peaks = [
+        *(ingest.predicted_bytes(item, record, threads) for item in to_read if "ingest" in stages),
+        *(extract.predicted_bytes(item, config, threads) for item in to_extract if "extract" in stages),
+    ]
+    most = config.features.max_per_scene
+    if most and done["match"] and "match" in stages:
+        peaks.append(min(config.compute.budget_mb * MIB, match_bytes(most, min(scenes, 16))))
+    pixels = {str(item): math.prod(reduced_shape(item.raster.shape, config.ingest.reduction)) for item in to_read}
+    stored = (_PIXEL_BYTES * sum(pixels.values()) if config.output.keep_pixels else 0) + (
+        _FEATURE_BYTES * most * len(to_extract)
+    )
+    return Forecast(
+        out=folder.address,
+        tiles=Counter(item.scene.tile for item in record.usable),
+        todo=todo,
+        megapixels=sum(math.prod(item.raster.shape) for item in to_read) / 1e6,
+        memory_mb=max(peaks, default=0) // MIB,
+        budget_mb=config.compute.budget_mb,
+        workers=workers,
+        stored_mb=stored / 1e6,
+        problems=record.history.problems,
+    )
+
+
+def _pairs(record: RunRecord) -> list[tuple[str, str]]:
+    """Return the pairs that a run would compare, without looking at their ground."""
+    names = [item.scene.scene_id for item in record.usable]
+    if record.config.matching.pairs == "file":
+        return pairs_from_file(Path(record.config.matching.pairs_file), names)
+    return list(itertools.combinations(names, 2))
+
+
+def _pairs_to_do(record: RunRecord, folder: RunFolder, features: Mapping[str, str]) -> dict[str, int]:
+    """Return the number of pairs without a result under their key, by stage."""
+    config, pairs = record.config, _pairs(record)
+    stored = {key for block in folder.matched.complete_keys(with_matches=True).values() for key in block}
+    if not stored:
+        return {"match": len(pairs), "verify": len(pairs)}
+    judged = [Pair(query, train, keys.verdict_key(features[query], features[train], config)) for query, train in pairs]
+    return {
+        "match": sum(keys.pair_key(features[query], features[train], config) not in stored for query, train in pairs),
+        "verify": len(verify.missing_verdicts(judged, config, folder)),
+    }

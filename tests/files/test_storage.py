@@ -1,0 +1,36 @@
+"""Messages about storage that fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from s2fast.errors import SceneError
+from s2fast.files.objects import ObjectRanges
+from s2fast.files.source import Source
+from s2fast.files.storage import failure
+
+ASKED = (
+    "Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token in 10s, after 10 retries, "
+    "max_retries: 10 - HTTP error: error sending request"
+)
+"""What obstore says where the environment has no credentials: it asks the metadata of the machine for them."""
+
+
+def test_missing_credentials_are_named_by_their_variables() -> None:
+    told = str(failure("read", "s3://bucket/out/run.json", RuntimeError(ASKED)))
+    assert told.startswith("cannot read s3://bucket/out/run.json: no S3 credentials: set the environment variables")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
+        assert name in told
+    assert "169.254" not in told
+    assert "credentials" not in str(failure("read", "x", RuntimeError("Server returned 404")))
+
+
+def test_a_scene_without_credentials_names_them_too() -> None:
+    pytest.importorskip("obstore")
+    scene = ObjectRanges(Source.of("s3://bucket/scene.tif"))
+
+    def refused() -> None:
+        raise OSError(ASKED)
+
+    with pytest.raises(SceneError, match="AWS_ACCESS_KEY_ID.*AWS_NO_SIGN_REQUEST=YES for a public bucket"):
+        scene._asked(refused)
