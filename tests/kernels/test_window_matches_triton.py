@@ -1,5 +1,7 @@
 """The Triton kernel gives the bits of the reference, on a CUDA device and under the interpreter."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,9 @@ pytest.importorskip("triton")
 
 from s2fast_kernels.hamming_top2.cases import hard_operands
 from s2fast_kernels.hamming_window_top2_both import WindowRows
-from s2fast_kernels.window_matches import device_rows, reference, triton_gpu
+from s2fast_kernels.window_matches import reference, resident, triton_gpu
 from s2fast_kernels.window_matches.contract import MatchTest
+from tests.kernels.broken import with_fault
 from tests.kernels.interpreter import INTERPRETED, assert_passes_interpreted, not_interpreted, on_a_device
 from tests.kernels.test_window_matches import assert_equal, search_operands
 
@@ -71,17 +74,43 @@ def test_blocks_and_tiles_join_seamlessly(rows: int) -> None:
     assert_equal(got, reference.window_matches(pairs, away, test))
 
 
+FAULTS = {
+    "a dropped word": (
+        "distance = tl.sum(_population(own_words ^ others), axis=1)",
+        "distance = tl.sum(tl.where(word[None, :] > 0, _population(own_words ^ others), 0), axis=1)",
+    ),
+    "a swapped tie": (
+        "            best = tl.minimum(best, key)",
+        "            best = tl.where((key >> ROW_BITS) <= (best >> ROW_BITS), key, best)",
+    ),
+}
+"""Faults of the kernel, as text and its replacement."""
+
+
+@on_a_device
+@pytest.mark.gpu
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_seen(fault: str, tmp_path: Path) -> None:
+    pairs, away = search_operands(65, [63, 65], 1, 5.0, lattice=True, distinct=2, seed=3)
+    test = MatchTest(1.0, 512, mutual=True)
+    wanted = reference.window_matches(pairs, away, test)
+    assert_equal(triton_gpu.window_matches(pairs, away, test, device=DEVICE), wanted)
+    broken = with_fault(triton_gpu, tmp_path, *FAULTS[fault])
+    with pytest.raises(AssertionError):
+        assert_equal(broken.window_matches(pairs, away, test, device=DEVICE), wanted)
+
+
 @on_a_device
 @pytest.mark.gpu
 def test_scenes_stay_on_the_device_as_long_as_their_rows() -> None:
     query, rows, _ = hard_operands(np.random.default_rng(1), 20, [20], 20)
-    before = len(device_rows._kept)
+    before = len(resident._kept)
     made = [WindowRows.of(words, np.zeros((20, 2)), np.zeros(20, int), 1.0) for words in (query, rows)]
-    found = [device_rows.on_device(side, DEVICE) for side in made]
+    found = [resident.on_device(side, DEVICE) for side in made]
     triton_gpu.window_matches(
         [(made[0], made[1])], np.zeros((1, 1, 2)), MatchTest(0.9, 160, mutual=True), device=DEVICE
     )
-    assert [device_rows.on_device(side, DEVICE) for side in made] == found
-    assert len(device_rows._kept) == before + 2
+    assert [resident._kept[id(side), DEVICE] for side in made] == found
+    assert len(resident._kept) == before + 2
     del made
-    assert len(device_rows._kept) == before
+    assert len(resident._kept) == before
