@@ -21,6 +21,9 @@ from pydantic import (
 
 from s2fast.errors import ConfigError
 
+LEAST_DEVICE_MB = 256
+"""Least value of ``compute.device_budget_mb``: the planes of one window of AKAZE take less."""
+
 
 class _Section(BaseModel):
     # JSON has no infinity, so run.json could not hold it.
@@ -207,6 +210,9 @@ class Compute(_Section):
     budget_mb: int = Field(2048, ge=128)
     """Memory a worker may use for a unit of work, beyond that of the idle process; work that needs more is refused
     [MB]."""
+    device_budget_mb: Literal["auto"] | int = "auto"
+    """Memory of a GPU a worker may use; larger work is split [MB]. auto: three quarters of what is free on the GPU,
+    shared between the workers that use it."""
     threads: int = Field(0, ge=0)
     """Threads per worker; 0: all cores, shared between local workers."""
 
@@ -216,6 +222,17 @@ class Compute(_Section):
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", value):
             raise ValueError('write "auto", "cpu", "cuda" or "cuda:1"')
         return value
+
+    @field_validator("device_budget_mb", mode="wrap")
+    @classmethod
+    def _device_budget_in_one_line(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            budget = check(value)
+        except ValidationError:
+            budget = 0
+        if budget != "auto" and budget < LEAST_DEVICE_MB:
+            raise ValueError(f'write "auto" or a number of megabytes, {LEAST_DEVICE_MB} or more')
+        return budget
 
 
 class Config(_Section):

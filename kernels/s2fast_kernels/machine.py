@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     import torch
@@ -66,6 +66,36 @@ def gpus() -> Gpus:
         missing = f"there is a GPU driver, but torch {torch.__version__} is built for the CPU alone"
         return Gpus(missing=missing, remedy=_INSTALL_CUDA if nvidia else _INSTALL_OTHER)
     return Gpus(missing=f"there is a GPU driver, but torch {torch.__version__} finds no GPU", remedy="run nvidia-smi")
+
+
+AUTO_SHARE = 0.75
+"""Share of a GPU's free memory that "auto" allows: the rest is for fragments, libraries and other processes."""
+
+_MIB = 1 << 20
+
+
+def device_budget_bytes(device: str, budget_mb: int | Literal["auto"], workers: int = 1) -> int | None:
+    """Return the memory of a device that a worker may use [bytes]; None: no limit.
+
+    Parameters
+    ----------
+    device
+        ``"cpu"``, which has no limit of its own unless one is given, or ``"cuda:0"``.
+    budget_mb
+        ``compute.device_budget_mb``.
+    workers
+        Number of workers that share the device; "auto" divides its free memory between them.
+    """
+    if budget_mb != "auto":
+        return budget_mb * _MIB
+    if device == "cpu":
+        return None
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    # What torch's allocator holds but no tensor uses is free too.
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(AUTO_SHARE * (free + held)) // workers
 
 
 def current_gpu(device: torch.device) -> AbstractContextManager[object]:

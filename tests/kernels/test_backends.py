@@ -153,3 +153,13 @@ def test_capabilities_of_all_gpus_are_asked(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: (8, number))
     assert machine.gpus() == Gpus(((8, 0), (8, 1)))
+
+
+def test_memory_of_a_device_that_a_worker_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", {"cuda:0": (800, 1000)}.get)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", {"cuda:0": 300}.get)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", {"cuda:0": 100}.get)
+    assert machine.device_budget_bytes("cuda:0", "auto") == 750
+    assert machine.device_budget_bytes("cuda:0", "auto", workers=2) == 375
+    assert machine.device_budget_bytes("cuda:0", 300, workers=2) == machine.device_budget_bytes("cpu", 300) == 300 << 20
+    assert machine.device_budget_bytes("cpu", "auto") is None
