@@ -359,5 +359,6 @@ def _run_stage(
         kept=result.kept,
         backend=result.backend,
         device=result.device,
+        prepared=result.prepared,
     )
     return result

@@ -133,6 +133,9 @@ class Engine(Protocol):
     overlaps: bool
     """Whether `run` only queues windows, and returns a batch for `s2fast_kernels.akaze.overlap`; with one thread."""
 
+    budget_bytes: int | None
+    """Memory that windows may take on a device; None: no limit."""
+
     def fit(self, halo_px: int, layers: int, shape: tuple[int, int]) -> None:
         """Reduce `core_px` and `batch` until windows of an image with this halo fit into a limited memory."""
 

@@ -66,6 +66,7 @@ class NumbaEngine:
     batch = 1
     core_px = 1408
     overlaps = False
+    budget_bytes: int | None = None
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or available_cores()

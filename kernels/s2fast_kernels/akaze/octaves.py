@@ -217,7 +217,7 @@ class WindowedRun:
             check_image(block)
         if inner != window:
             missing = (0, window.bottom - inner.bottom), (0, window.right - inner.right)
-            return _padded(block, missing)
+            block = _padded(block, missing)
         return block
 
     def _keep(
@@ -295,8 +295,7 @@ def _padded(block: Any, missing: tuple[tuple[int, int], tuple[int, int]]) -> Any
         from s2fast_kernels.akaze.torch_blocks import padded
 
         return padded(block, missing[0][1], missing[1][1])
-    result: Pixels = np.pad(block, missing, mode="edge")  # type: ignore[assignment]
-    return result
+    return np.pad(block, missing, mode="edge")
 
 
 def _join(answers: Sequence[WindowResult]) -> tuple[Candidates, npt.NDArray[np.uint64]]:

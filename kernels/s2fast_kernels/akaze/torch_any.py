@@ -78,13 +78,13 @@ class TorchEngine:
         del threads
         self.device = default_device() if device is None else torch.device(device)
         self.batch = 1 if self.device.type == "cpu" else _DEVICE_BATCH
-        self._budget_bytes = budget_bytes
+        self.budget_bytes = budget_bytes
 
     def fit(self, halo_px: int, layers: int, shape: tuple[int, int]) -> None:
         """Reduce the batch, then the core, until two batches fit into the budget; see `Engine`."""
-        if self._budget_bytes is None:
+        if self.budget_bytes is None:
             return
-        left = max(self._budget_bytes - octave_bytes(shape), 0)
+        left = max(self.budget_bytes - octave_bytes(shape), 0)
         while True:
             fitting = left // (_IN_FLIGHT * self.window_bytes(halo_px, layers))
             if fitting or self.core_px <= _LEAST_CORE_PX:
