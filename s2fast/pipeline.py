@@ -412,5 +412,6 @@ def _run_stage(
         kept=result.kept,
         backend=result.backend,
         device=result.device,
+        prepared=result.prepared,
     )
     return result

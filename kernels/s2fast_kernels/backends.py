@@ -74,8 +74,8 @@ def find_device(name: str = "auto") -> str:
     Parameters
     ----------
     name
-        ``"auto"``: the first GPU that torch can use, else the CPU; ``"cpu"``, ``"cuda"`` (the first GPU) or
-        ``"cuda:1"``.
+        ``"auto"``: a GPU that torch can use, the first or, in one of several workers, each its own; else the CPU.
+        ``"cpu"``, ``"cuda"`` (the first GPU) or ``"cuda:1"``.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def find_device(name: str = "auto") -> str:
     found = machine.gpus()
     count = len(found.capabilities)
     if name == "auto":
-        return "cuda:0" if count else CPU
+        return f"cuda:{machine.PLACE.gpu(count)}" if count else CPU
     number = int(name.partition(":")[2] or 0)
     if number < count:
         return f"cuda:{number}"

@@ -68,6 +68,30 @@ def gpus() -> Gpus:
     return Gpus(missing=f"there is a GPU driver, but torch {torch.__version__} finds no GPU", remedy="run nvidia-smi")
 
 
+@dataclass(slots=True)
+class Place:
+    """Which of the workers on this machine this process is."""
+
+    number: int = 0
+    """From 0."""
+
+    workers: int = 1
+    """How many there are."""
+
+    def gpu(self, count: int) -> int:
+        """Return the GPU that "auto" selects, of `count`: the workers take turns."""
+        return self.number % count
+
+    def sharing(self, device: str) -> int:
+        """Return how many workers use this worker's GPU, given ``compute.device``."""
+        count = len(gpus().capabilities) if device == "auto" else 1
+        return -(-self.workers // max(1, count))
+
+
+PLACE = Place()
+"""This process's place; whoever starts workers sets it in each."""
+
+
 AUTO_SHARE = 0.75
 """Share of a GPU's free memory that "auto" allows: the rest is for fragments, libraries and other processes."""
 

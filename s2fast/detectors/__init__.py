@@ -23,8 +23,8 @@ from s2fast_kernels.features import Budget, Features
 MaskSource = Callable[[slice, slice], npt.NDArray[np.bool_]]
 """(rows, columns) -> that part of a bool image."""
 
-PixelSource = Callable[[slice, slice], npt.NDArray[np.uint8]]
-"""(rows, columns) -> that part of an image."""
+PixelSource = Callable[[slice, slice], Any]
+"""(rows, columns) -> that part of an image, uint8: an array or, for a detector on a device, a tensor there."""
 
 COMMON_SETTINGS = frozenset({"detector", "backend", "upsample", "nodata_px", "max_per_scene", "cell_px"})
 """Keys of ``[features]`` that apply to all detectors."""
@@ -50,6 +50,9 @@ class DetectorInput:
 
     painted: bool = False
     """Whether the area outside the polygons is painted black, so that large parts of the scene have no keypoints."""
+
+    device_bytes: int | None = None
+    """Memory that windows may take on a GPU; None: no limit."""
 
     @property
     def whole(self) -> tuple[slice, slice]:

@@ -52,6 +52,7 @@ def extract(
         backend=backend,
         device=device,
         core_px=_PAINTED_CORE_PX if scene.painted else None,
+        device_bytes=scene.device_bytes,
     )
 
 

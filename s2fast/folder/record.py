@@ -63,11 +63,16 @@ class StageRecord(BaseModel):
     """The backend used; empty if the stage has no backends."""
     device: str = ""
     """Where it ran, "cpu" or "cuda:0"; empty if the stage has no backends."""
+    prepared: str = ""
+    """How pixels were prepared, "opencv" or "torch"; empty if the stage prepares none."""
 
     @property
     def ran(self) -> str:
-        """The backend and, unless it is the CPU, the device: "torch on cuda:0"."""
-        return f"{self.backend} on {self.device}" if self.device not in ("", "cpu") else self.backend
+        """The backend and, unless it is the CPU, the device and the preparation: "torch on cuda:0, pixels by torch"."""
+        if self.device in ("", "cpu"):
+            return self.backend
+        pixels = f", pixels by {self.prepared}" if self.prepared else ""
+        return f"{self.backend} on {self.device}{pixels}"
 
 
 class NullRecord(BaseModel):

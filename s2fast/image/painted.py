@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-_FLAT_PX = ((3, 3), (1, 7), (7, 1))
+FLAT_PX = ((3, 3), (1, 7), (7, 1))
 """Rows and columns of rectangles that count as painted if all their pixels are equal: areas and thin lines."""
 
 _STRIP_ROWS = 256
@@ -46,16 +46,21 @@ def flat(grey: npt.NDArray[np.uint8]) -> RowSource:
     """
     rows, cols = grey.shape
     packed = np.zeros((rows, -(-cols // 8)), np.uint8)
-    halo = max(side[0] for side in _FLAT_PX)
+    halo = max(side[0] for side in FLAT_PX)
     for start in range(0, rows if cols else 0, _STRIP_ROWS):
         top = max(0, start - halo)
         part = grey[top : start + _STRIP_ROWS + halo]
         found = np.zeros(part.shape, np.uint8)
-        for side in _FLAT_PX:
+        for side in FLAT_PX:
             kernel = np.ones(side, np.uint8)
             equal = cv2.dilate(part, kernel) == cv2.erode(part, kernel)
             found |= cv2.dilate(equal.view(np.uint8), kernel)
         packed[start : start + _STRIP_ROWS] = np.packbits(found[start - top : start - top + _STRIP_ROWS], axis=1)
+    return rows_of(packed, cols)
+
+
+def rows_of(packed: npt.NDArray[np.uint8], cols: int) -> RowSource:
+    """Return the rows of a mask of `cols` columns that is packed along them, eight pixels per byte."""
     return lambda wanted: np.unpackbits(packed[wanted], axis=1, count=cols).view(np.bool_)
 
 

@@ -1,8 +1,9 @@
 """`prepare` as tensor operations: fill, contrast and enlargement of a scene on any torch device.
 
 The results are those of `s2fast.image.prepare`: masks and filled pixels are bit-equal, CLAHE and the enlargement are
-within one grey level in at most 0.01 % of the pixels. Morphology is kornia's, in strips of rows, whose overlap is
-its exact reach. The host waits for a scene's histograms and for two counts of pixels, which decide what to do.
+within one grey level in at most 0.01 % of the pixels. Masks are processed in strips of rows, whose overlap is the
+exact reach of their morphology. The host waits for a scene's histograms and for two counts of pixels, which decide what
+to do.
 """
 
 from __future__ import annotations
@@ -11,19 +12,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from kornia.morphology import dilation, erosion
 from torch.nn.functional import interpolate
 
 from s2fast.config import Ingest
+from s2fast.image.painted import FLAT_PX, RowSource, rows_of
 from s2fast.image.prepare import CLOUD_PX, MOST_CLOUD, SPECK_PX, Prepared, halved, least_bright, quantile
 from s2fast.image.torch_clahe import Clahe
+from s2fast.image.torch_masks import dilated, disc_dilated, equal_in, eroded, packed
+from s2fast_kernels.transfers import Download, upload
 
-_STRIP_PX = 1 << 23
-"""Pixels whose mask is processed at once: about 100 MB of 16-bit planes within kornia."""
+Windows = Callable[[slice, slice], torch.Tensor]
+"""(rows, columns) -> that part of an image."""
+
+_STRIP_PX = 1 << 22
+"""Pixels processed at once: 60 MB at most, while their grey values are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,13 @@ def prepare(
     device
         Where to compute; None: where `grey` is.
     """
-    grey = _on(grey, device)
+    grey = on_device(grey, device)
     if not grey.numel():
         return DevicePrepared(grey, torch.ones(grey.shape, dtype=torch.bool, device=grey.device), grey)
     outside = grey == 0 if painted else None
     clear = ~without_data(grey, 0 if painted else nodata_px)
     if missing is not None:
-        missing = _on(missing, grey.device)
+        missing = on_device(missing, grey.device)
         clear &= ~(missing | without_data((~missing).byte(), nodata_px))
         if outside is not None:
             outside &= ~missing
@@ -98,11 +103,9 @@ def prepare_in_place(
     return found.on_host()
 
 
-def _on(values: npt.NDArray[Any] | torch.Tensor, device: torch.device | None) -> torch.Tensor:
-    """Return a tensor on a device; a tensor of an array that cannot be written would warn."""
-    if isinstance(values, np.ndarray):
-        values = torch.from_numpy(np.require(values, requirements="W"))
-    return values.to(device)
+def on_device(values: npt.NDArray[Any] | torch.Tensor, device: torch.device | None) -> torch.Tensor:
+    """Return a tensor on a device."""
+    return upload(values, device or torch.device("cpu")) if isinstance(values, np.ndarray) else values.to(device)
 
 
 def _filled(grey: torch.Tensor, clear: torch.Tensor, outside: torch.Tensor | None) -> torch.Tensor:
@@ -117,9 +120,7 @@ def without_data(grey: torch.Tensor, nodata_px: int) -> torch.Tensor:
     if nodata_px == 0:
         return torch.zeros(grey.shape, dtype=torch.bool, device=grey.device)
     width = 2 * nodata_px + 1
-    return _in_strips(
-        grey == 0, SPECK_PX - 1 + nodata_px, lambda black: _rectangle(dilation, _opened(black), (width, width))
-    )
+    return _in_strips(grey == 0, SPECK_PX - 1 + nodata_px, lambda black: dilated(_opened(black), (width, width)))
 
 
 @torch.inference_mode()
@@ -128,19 +129,21 @@ def clouds(grey: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     # A grey value exceeds the bound if it exceeds its integer part.
     least = int(least_bright(quantile(_counts(grey, valid), 0.25)))
     found = _in_strips(
-        (grey > least) & valid, SPECK_PX - 1 + CLOUD_PX, lambda bright: _disc_dilated(_opened(bright), CLOUD_PX)
+        (grey > least) & valid, SPECK_PX - 1 + CLOUD_PX, lambda bright: disc_dilated(_opened(bright), CLOUD_PX)
     )
     most = MOST_CLOUD * int(torch.count_nonzero(valid))
     return torch.zeros_like(found) if int(torch.count_nonzero(found)) > most else found
 
 
 @torch.inference_mode()
-def upscaled(image: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
+def upscaled(
+    image: npt.NDArray[np.uint8] | torch.Tensor, rows: slice, columns: slice, device: torch.device | None = None
+) -> torch.Tensor:
     """Return a window of the image upscaled by 2 with cubic interpolation; see `s2fast.image.prepare.upscaled`."""
-    if not image.numel():
-        return image.new_zeros((0, 0))
+    if 0 in image.shape:
+        return torch.zeros((0, 0), dtype=torch.uint8, device=device)
     near = [halved(part, length) for part, length in zip((rows, columns), image.shape, strict=True)]
-    small = image[near[0], near[1]].float()
+    small = on_device(image[near[0], near[1]], device).float()
     large = interpolate(small[None, None], scale_factor=2, mode="bicubic", align_corners=False)[0, 0]
     inner = [
         slice(part.start - 2 * n.start, part.stop - 2 * n.start) for part, n in zip((rows, columns), near, strict=True)
@@ -158,34 +161,32 @@ def _counts(grey: torch.Tensor, mask: torch.Tensor) -> npt.NDArray[np.int64]:
     return np.asarray(counts[256:].cpu().numpy())
 
 
-def _in_strips(mask: torch.Tensor, reach: int, operation: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """Apply an operation on (1, 1, rows, cols) planes of 0 and 1, in which pixels reach `reach` rows, to a mask."""
-    # 16-bit planes halve the traffic on an accelerator; on a CPU their arithmetic is slow.
-    dtype = torch.float32 if mask.device.type == "cpu" else torch.float16
-    result = torch.empty_like(mask)
-    rows = max(1, _STRIP_PX // mask.shape[1])
-    for start in range(0, len(mask), rows):
+def _in_strips(image: torch.Tensor, reach: int, operation: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Apply an operation that returns a mask, in which pixels reach `reach` rows, to an image."""
+    result = torch.empty(image.shape, dtype=torch.bool, device=image.device)
+    rows = max(1, _STRIP_PX // image.shape[1])
+    for start in range(0, len(image), rows):
         first = max(0, start - reach)
-        strip = operation(mask[first : start + rows + reach].to(dtype)[None, None])[0, 0] > 0
+        strip = operation(image[first : start + rows + reach])
         result[start : start + rows] = strip[start - first : start - first + rows]
     return result
 
 
-def _rectangle(operation: Callable[..., torch.Tensor], plane: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Apply an erosion or a dilation with a rectangle, as one with a column and one with a row."""
-    for side in ((shape[0], 1), (1, shape[1])):
-        plane = operation(plane, torch.ones(side, dtype=plane.dtype, device=plane.device), engine="shift")
-    return plane
+def _opened(mask: torch.Tensor) -> torch.Tensor:
+    return dilated(eroded(mask, (SPECK_PX, SPECK_PX)), (SPECK_PX, SPECK_PX))
 
 
-def _opened(plane: torch.Tensor) -> torch.Tensor:
-    square = SPECK_PX, SPECK_PX
-    return _rectangle(dilation, _rectangle(erosion, plane, square), square)
+@torch.inference_mode()
+def flat(grey: torch.Tensor) -> Callable[[], RowSource]:
+    """Find areas and lines of equal pixels, see `s2fast.image.painted.flat`; the result waits for the device."""
+    if not grey.numel():
+        return lambda: rows_of(np.zeros((len(grey), 0), np.uint8), grey.shape[1])
 
+    def found(strip: torch.Tensor) -> torch.Tensor:
+        areas = torch.zeros(strip.shape, dtype=torch.bool, device=strip.device)
+        for sides in FLAT_PX:
+            areas |= dilated(equal_in(strip, sides), sides)
+        return areas
 
-def _disc_dilated(plane: torch.Tensor, radius: int) -> torch.Tensor:
-    """Dilate with OpenCV's disc, the union of centred rectangles: 60 instead of 121 positions for a radius of 5."""
-    side = 2 * radius + 1
-    widths = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)).sum(axis=1)
-    parts = [(int(np.count_nonzero(widths >= width)), int(width)) for width in np.unique(widths)]
-    return torch.stack([_rectangle(dilation, plane, part) for part in parts]).amax(dim=0)
+    download = Download([packed(_in_strips(grey, max(side[0] for side in FLAT_PX), found))])
+    return lambda: rows_of(download.arrays()[0], grey.shape[1])

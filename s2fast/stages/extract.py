@@ -8,20 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Config
-from s2fast.detectors import DetectorInput, MaskSource, PixelSource, detector_of, selected_backend
+from s2fast.detectors import DetectorInput, MaskSource, detector_of, selected_backend
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.image.fixed_pattern import FixedPattern
-from s2fast.image.painted import flat
-from s2fast.image.prepare import clear_cells, prepare, upscaled
+from s2fast.image.prepare import clear_cells
 from s2fast.model import Features
 from s2fast.raster.windows import reduced_shape
 from s2fast.report.imagery import thumbnail_of
 from s2fast.stages.held_tile import HeldTile
-from s2fast.stages.keys import features_keys, resolved, tile_key
+from s2fast.stages.keys import features_keys, preparation, resolved, tile_key
 from s2fast.stages.memory import MIB
 from s2fast.stages.result import StageResult
+from s2fast.work.device_memory import named_device_memory
 from s2fast.work.executors import Workplace, thread_limit
 from s2fast.work.progress import Progress
 from s2fast.work.units import run_units
@@ -54,7 +54,7 @@ def run(
                 f"{folder} has no pixels of {scene_id}, whose features are to be extracted again: run ingest first"
             )
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
-    result.device = selected.device
+    result.device, result.prepared = selected.device, preparation(record.config).name
     result.kept, result.done = result.kept - extracted, extracted
     if extracted and not todo:
         progress.print_line(f"extract: {extracted} done while they were ingested, {result.kept} up to date")
@@ -141,7 +141,8 @@ def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, 
         grey, valid = folder.grey(scene_id), folder.valid_source(scene_id)
     else:
         grey, valid, missing = held.grey, held.valid, held.missing
-    found = extract_scene(grey, valid, config, backend, thread_limit(), missing)
+    with named_device_memory(f"extracting {scene_id}", config.compute):
+        found = extract_scene(grey, valid, config, backend, thread_limit(), missing)
     features = on_full_grid(found.features, tile.reduction, tile.centre_px)
     folder.write_features(scene_id, features, found.clear, found.fixed, features_key, backend)
 
@@ -190,19 +191,18 @@ def extract_scene(
     """
     settings = config.features
     painted = config.regions.mode == "zero"
-    equal = flat(grey)
-    prepared = prepare(grey, config.ingest, settings.nodata_px, painted=painted, missing=missing)
     factor = upsampling(grey.shape, config)
-    source, shape = upscaled_source(prepared.image, factor)
+    shape = factor * grey.shape[0], factor * grey.shape[1]
+    prepared = preparation(config).load()(grey, missing, config, factor)
     # A painted scene keeps all keypoints, also those on the polygons' outlines, except those on missing pixels.
     wanted = None if painted and missing is None else upscaled_mask_source(valid, prepared.clear, factor)
     budget = None
     if settings.max_per_scene:
         budget = Budget(settings.max_per_scene, factor * settings.cell_px or None)
-    scene = DetectorInput(source, shape, wanted, budget, painted)
+    scene = DetectorInput(prepared.pixels, shape, wanted, budget, painted, prepared.device_bytes)
     features = detector_of(settings).load().extract(scene, settings, backend, threads, config.compute.device)
     features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
-    fixed = FixedPattern.of(grey, prepared.clear, equal, features.xy, features.size)
+    fixed = FixedPattern.of(prepared.filled(), prepared.clear, prepared.flat(), features.xy, features.size)
     return Extracted(features, clear_cells(prepared.clear), fixed)
 
 
@@ -210,13 +210,6 @@ def upsampling(shape: tuple[int, ...], config: Config) -> int:
     """Return the factor by which a tile of this shape is upscaled for the detector."""
     wanted = config.features.upsample
     return (1 if max(shape) > _LARGE_PX else 2) if wanted == "auto" else wanted
-
-
-def upscaled_source(image: npt.NDArray[np.uint8], factor: int) -> tuple[PixelSource, tuple[int, int]]:
-    """Return a function that returns windows of the upscaled image, and the shape of that image."""
-    if factor == 1:
-        return (lambda rows, columns: image[rows, columns]), (image.shape[0], image.shape[1])
-    return (lambda rows, columns: upscaled(image, rows, columns)), (2 * image.shape[0], 2 * image.shape[1])
 
 
 def upscaled_mask_source(valid: MaskSource, clear: npt.NDArray[np.bool_], factor: int) -> MaskSource:

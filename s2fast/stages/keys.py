@@ -16,8 +16,10 @@ from s2fast.detectors import effective_settings, selected_backend
 from s2fast.errors import ConfigError
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput
+from s2fast.image.scenes import HOST, selected_preparation
 from s2fast.regions.file import RegionFile
 from s2fast.report import page
+from s2fast_kernels.backends import Selected
 
 
 def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
@@ -37,10 +39,21 @@ def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> st
     )
 
 
+def preparation(config: Config) -> Selected:
+    """Return how scenes are prepared: on the detector's device."""
+    return selected_preparation(selected_backend(config).device)
+
+
 def features_key(tile: str, config: Config, backend: str) -> str:
-    """Return the content key of a scene's features; `config` is the result of `resolved`."""
-    preparation = config.ingest.model_dump(include={"clouds", "contrast", "clahe_clip"})
-    return content_key("features", tile, effective_settings(config.features), preparation, backend)
+    """Return the content key of a scene's features; `config` is the result of `resolved`.
+
+    Pixels prepared on a device may differ from the host's by a grey level, so they have another key. The host's name is
+    omitted: its features keep the keys from before there was a choice.
+    """
+    settings = config.ingest.model_dump(include={"clouds", "contrast", "clahe_clip"})
+    prepared = preparation(config).name
+    other = [] if prepared == HOST else [f"prepared by {prepared}"]
+    return content_key("features", tile, effective_settings(config.features), settings, backend, *other)
 
 
 def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:

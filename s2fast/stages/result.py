@@ -33,6 +33,9 @@ class StageResult:
     device: str = ""
     """Where it ran, "cpu" or "cuda:0"; empty if the stage has no backends."""
 
+    prepared: str = ""
+    """How pixels were prepared, a name of `s2fast.image.scenes.PREPARATIONS`; empty for other stages."""
+
     summary: Summary | None = None
     """Summary of the finished run; set only by the report stage, if it wrote the outputs."""
 

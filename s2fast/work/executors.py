@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     BrokenExecutor,
     CancelledError,
@@ -27,7 +27,7 @@ from functools import partial
 from typing import Any
 
 from s2fast.errors import ConfigError, S2FastError, option
-from s2fast_kernels.machine import available_cores
+from s2fast_kernels.machine import PLACE, available_cores
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,8 @@ class LocalPool(Workplace):
     @staticmethod
     def _open(workers: int) -> Executor:
         spawn = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker)
+        started = spawn.Value("i", 0)
+        return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker, initargs=(started, workers))
 
     def reopen(self) -> None:
         """See `Workplace`."""
@@ -122,11 +123,20 @@ class LocalPool(Workplace):
         self.executor = self._open(self.slots)
 
 
-def _begin_worker() -> None:
+def _begin_worker(started: Any, workers: int) -> None:
+    """Prepare a worker process; `started` counts those before it."""
+    with started.get_lock():
+        place_worker(started.value, workers)
+        started.value += 1
     # Keep warnings of libraries off the terminal.
     logging.captureWarnings(True)
     logging.getLogger("s2fast_kernels").setLevel(logging.ERROR)  # the parent warns of a folder that is not writable
     _exit_with_parent()
+
+
+def place_worker(number: int, workers: int) -> None:
+    """Set the place of this process among the workers of its machine, from which its GPU follows."""
+    PLACE.number, PLACE.workers = number, workers
 
 
 def _exit_with_parent() -> None:
@@ -146,21 +156,45 @@ def _exit_with_parent() -> None:
 class _DaskExecutor(Executor):
     """Submits to a Dask client; unlike Dask's own executor, resolves a future even if its result cannot be fetched."""
 
-    def __init__(self, client: Any, worker: str | None = None) -> None:
+    def __init__(self, client: Any, worker: str | None = None, workers: Iterable[str] = ()) -> None:
         self._client = client
         self._worker = worker
+        self._places = places(workers)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Submit a call; raise `BrokenExecutor` if the connection is lost."""
         if self._client.status != "running":
             raise BrokenExecutor("no connection to the scheduler")
         where = {} if self._worker is None else {"workers": self._worker, "allow_other_workers": True}
-        remote = self._client.submit(fn, *args, pure=False, **where, **kwargs)
+        remote = self._client.submit(_run_placed, self._places, fn, *args, pure=False, **where, **kwargs)
         future: Future[Any] = Future()
         # Release the result of a cancelled call; Dask's own cancel() would block on the scheduler.
         future.add_done_callback(lambda done: remote.release() if done.cancelled() else None)
         remote.add_done_callback(partial(_copy_outcome, future))
         return future
+
+
+def places(workers: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return the number of each worker among those on its machine, and how many these are, by address.
+
+    Examples
+    --------
+    >>> places(["tcp://a:3", "tcp://b:1", "tcp://a:2"])
+    {'tcp://a:2': (0, 2), 'tcp://a:3': (1, 2), 'tcp://b:1': (0, 1)}
+    """
+    machines: dict[str, list[str]] = {}
+    for address in sorted(workers):
+        machines.setdefault(address.rpartition(":")[0], []).append(address)
+    return {address: (i, len(own)) for own in machines.values() for i, address in enumerate(own)}
+
+
+def _run_placed(known: dict[str, tuple[int, int]], function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Call a function in a Dask worker; a worker that joined later stays at the first place."""
+    if known:
+        from distributed import get_worker
+
+        place_worker(*known.get(get_worker().address, (0, 1)))
+    return function(*args, **kwargs)
 
 
 def _copy_outcome(future: Future[Any], remote: Any) -> None:
@@ -192,11 +226,12 @@ class DaskCluster(Workplace):
         self.give_up_errors = (distributed.scheduler.KilledWorker,)
         self._address = address
         self._client = self._connect()
-        slots = sum(self._workers().values())
+        workers = self._workers()
+        slots = sum(workers.values())
         if slots == 0:
             self.close()
             raise ConfigError(f"the Dask scheduler at {address} has no workers; start one: dask worker {address}")
-        super().__init__(_DaskExecutor(self._client), slots, threads or 1)
+        super().__init__(_DaskExecutor(self._client, workers=workers), slots, threads or 1)
 
     def _connect(self) -> Any:
         from distributed import Client
@@ -241,7 +276,7 @@ class DaskCluster(Workplace):
                 continue
             with suppress(OSError):
                 self._client.wait_for_workers(1, timeout=max(1.0, deadline - time.monotonic()))
-                self.executor = _DaskExecutor(self._client)
+                self.executor = _DaskExecutor(self._client, workers=self._workers())
                 return
             self.close()
         raise S2FastError(

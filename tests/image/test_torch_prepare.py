@@ -1,7 +1,5 @@
 """Preparation on a device gives the host's results: masks and fill bit for bit, contrast and enlargement nearly so."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -13,7 +11,6 @@ from s2fast.image import prepare as host
 from s2fast_kernels.akaze.cases import real_images, synthetic_image
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("kornia")
 
 from s2fast.image import torch_clahe, torch_prepare  # noqa: E402
 
@@ -161,8 +158,3 @@ def test_enlarged_windows_are_the_hosts(window: tuple[int, int, int, int]) -> No
     np.testing.assert_array_equal(got, torch_prepare.upscaled(image, slice(0, 600), slice(0, 744))[rows, columns])
     assert_near(got.numpy(), host.upscaled(grey, rows, columns))
     assert torch_prepare.upscaled(image[:0], slice(0, 0), slice(0, 0)).shape == (0, 0)
-
-
-def test_kornia_is_imported_only_when_used() -> None:
-    command = "import sys, s2fast, s2fast.stages.extract; sys.exit('kornia' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0

@@ -8,6 +8,7 @@ import pytest
 from s2fast.config import Config, load_config
 from s2fast.folder.run_folder import RunFolder
 from s2fast.image.fixed_pattern import FixedPattern
+from s2fast.image.host_scene import windows
 from s2fast.model import Features
 from s2fast.stages.extract import (
     MaskSource,
@@ -15,7 +16,6 @@ from s2fast.stages.extract import (
     on_full_grid,
     upsampling,
     upscaled_mask_source,
-    upscaled_source,
 )
 from s2fast_kernels.akaze import AkazeSettings, akaze
 from s2fast_kernels.akaze.contract import unpack
@@ -180,7 +180,7 @@ def test_enlarged_scene_has_the_features_of_the_enlarged_image(backend: str) -> 
 def test_windows_of_the_enlarged_scene_are_cut_from_the_whole(factor: int) -> None:
     valid = np.random.default_rng(2).random(IMAGE.shape) < 0.5
     clear = np.random.default_rng(3).random(IMAGE.shape) < 0.5
-    source, shape = upscaled_source(IMAGE, factor)
+    source, shape = windows(IMAGE, factor), (factor * IMAGE.shape[0], factor * IMAGE.shape[1])
     mask = upscaled_mask_source(everywhere(valid), clear, factor)
     whole = cv2.resize(IMAGE, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC) if factor == 2 else IMAGE
     both = (valid & clear).repeat(factor, axis=0).repeat(factor, axis=1)

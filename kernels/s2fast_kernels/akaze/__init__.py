@@ -135,6 +135,7 @@ def akaze_windowed(
     threads: int | None = None,
     backend: str = "auto",
     device: str = "auto",
+    device_bytes: int | None = None,
 ) -> Features:
     """Detect and describe a large image's keypoints in windows; the result is bit-equal to that of the whole image.
 
@@ -142,7 +143,8 @@ def akaze_windowed(
     ----------
     source
         ``source(rows, columns)`` takes two slices and returns that part of the image: (rows, columns) uint8, or float32
-        in [0, 1]. It is called from several threads at once, for overlapping parts.
+        in [0, 1]. It is called from several threads at once, for overlapping parts. For a backend of torch, it may
+        return uint8 tensors on its device instead.
     shape
         Rows and columns of the image [px].
     settings
@@ -162,6 +164,8 @@ def akaze_windowed(
         ``"auto"`` or a name from `ENGINES`.
     device
         Where it runs, see `s2fast_kernels.backends.find_device`.
+    device_bytes
+        Memory of a GPU that the windows may take: fewer or smaller ones are processed at once. None: no limit.
 
     Returns
     -------
@@ -180,6 +184,8 @@ def akaze_windowed(
 
     check_contrast(contrast)
     engine = resolve(ENGINES, backend, device).load()(threads=threads)
+    if device_bytes is not None:
+        engine.budget_bytes = device_bytes
     return run(
         source, shape, engine, settings or AkazeSettings(),
         contrast=contrast, valid=valid, budget=budget, core_px=core_px,

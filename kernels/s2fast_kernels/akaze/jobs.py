@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,14 @@ from s2fast_kernels.akaze.candidates import Candidates
 from s2fast_kernels.akaze.contract import AkazeSettings
 from s2fast_kernels.akaze.scales import Level
 
+if TYPE_CHECKING:
+    from s2fast_kernels.akaze.masks import Mask
+
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 Source = Callable[[slice, slice], Pixels]
-"""(rows, columns) -> that part of the image; called from several threads at once."""
+"""(rows, columns) -> that part of the image; called from several threads at once. For an engine of torch, it may return
+uint8 tensors on the engine's device."""
 
 
 class Rect(NamedTuple):
@@ -115,7 +119,7 @@ class WindowResult:
 
 
 class Engine(Protocol):
-    """A backend that computes windows. Jobs of one call share an octave; `run` may be called from several threads."""
+    """A backend that computes windows. Jobs of one call share an octave."""
 
     batch: int
     """Number of windows per call."""
@@ -126,5 +130,20 @@ class Engine(Protocol):
     core_px: int
     """Default side of a window's core [px of the octave]."""
 
-    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[WindowResult]:
-        """Compute windows of one octave."""
+    overlaps: bool
+    """Whether `run` only queues windows, and returns a batch for `s2fast_kernels.akaze.overlap`; with one thread."""
+
+    budget_bytes: int | None
+    """Memory that windows may take on a device; None: no limit."""
+
+    def fit(self, halo_px: int, layers: int, shape: tuple[int, int]) -> None:
+        """Reduce `core_px` and `batch` until windows of an image with this halo fit into a limited memory."""
+
+    def plane(self, shape: tuple[int, int]) -> Any:
+        """Return a plane of zeros, float32, to which the jobs of an octave write the source of the next one."""
+
+    def contrast(self, source: Source, shape: tuple[int, int], valid: Mask | None) -> float:
+        """Return the contrast factor, see `s2fast_kernels.akaze.contrast.contrast_factor`."""
+
+    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> Any:
+        """Compute windows of one octave: a list of `WindowResult`, or with `overlaps` a batch in flight."""

@@ -54,6 +54,10 @@ class Mask:
         columns = slice(max(left, 0) // BLOCK, -(-max(right, 0) // BLOCK))
         return bool(self._any[rows, columns].any())
 
+    def packed(self, top: int, bottom: int) -> npt.NDArray[np.uint8]:
+        """Return rows of the image, eight pixels per byte, the first in the highest bit; padded with False."""
+        return self._bits[top:bottom]
+
     def part(self, rows: slice, columns: slice) -> npt.NDArray[np.bool_]:
         """Return a part of the image, unpacked."""
         bits = self._bits[rows, columns.start // 8 : -(-columns.stop // 8)]

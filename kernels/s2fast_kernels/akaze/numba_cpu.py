@@ -11,7 +11,9 @@ import numpy.typing as npt
 from s2fast_kernels.akaze import numba_detect, numba_scale_space
 from s2fast_kernels.akaze.candidates import Candidates
 from s2fast_kernels.akaze.contract import AkazeSettings
-from s2fast_kernels.akaze.jobs import Admission, Filter, Job, WindowResult, search_area
+from s2fast_kernels.akaze.contrast import contrast_factor
+from s2fast_kernels.akaze.jobs import Admission, Filter, Job, Source, WindowResult, search_area
+from s2fast_kernels.akaze.masks import Mask
 from s2fast_kernels.akaze.maxima import WindowMaxima
 from s2fast_kernels.akaze.numba_describe import describe
 from s2fast_kernels.akaze.numba_scale_space import PAD
@@ -63,10 +65,23 @@ class NumbaEngine:
 
     batch = 1
     core_px = 1408
+    overlaps = False
+    budget_bytes: int | None = None
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or available_cores()
         self._workspace = _Workspace()
+
+    def fit(self, halo_px: int, layers: int, shape: tuple[int, int]) -> None:
+        """Change nothing: ``s2fast.detectors.akaze`` predicts the memory of these windows; see `Engine`."""
+
+    def plane(self, shape: tuple[int, int]) -> Plane:
+        """Return a plane of zeros; see `Engine`."""
+        return np.zeros(shape, np.float32)
+
+    def contrast(self, source: Source, shape: tuple[int, int], valid: Mask | None) -> float:
+        """Return the contrast factor; see `Engine`."""
+        return contrast_factor(source, shape, valid=valid, threads=self.threads)
 
     def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[WindowResult]:
         """Compute windows; see `Engine`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +16,18 @@ from s2fast_kernels.akaze.contract import AkazeSettings, check_image
 from s2fast_kernels.akaze.forecast import Forecast
 from s2fast_kernels.akaze.jobs import Engine, Job, Pixels, Rect, Source, WindowResult
 from s2fast_kernels.akaze.masks import Mask
+from s2fast_kernels.akaze.overlap import overlapped
 from s2fast_kernels.akaze.scales import OCTAVE_CONTRAST, Level, diffusion_reach, halo, response_reach
 from s2fast_kernels.features import WORDS, Budget, Features
 
 MARGIN_PX = 24
 """Margin around a core in which maxima are searched, to predict suppression at the core's edge [px of the octave]."""
+
+Task = tuple[Rect, bool, Candidates | None]
+"""A window's core, whether maxima are searched in it, and candidates to describe instead."""
+
+Part = tuple[int, Sequence[Task], Any]
+"""An octave, its windows, and the plane to which they write the source of the next octave; None: there is none."""
 
 _LEAST_SHARED_PX = 256
 """A single window is divided among threads if each gets this many rows; with fewer, the halos cost more than is
@@ -79,7 +88,8 @@ class WindowedRun:
         unit = 1 << (len(octaves) - 1)
         height, width = (-(-side // unit) * unit for side in shape)
         self.shapes = [(height >> octave, width >> octave) for octave in range(len(octaves))]
-        self.planes: list[npt.NDArray[np.float32]] = []
+        # Arrays, or tensors on the engine's device.
+        self.planes: list[Any] = []
         self.cores = [
             [Rect(*rows, *columns) for rows in split_evenly(high, core_px) for columns in split_evenly(wide, core_px)]
             for high, wide in self.shapes
@@ -95,16 +105,7 @@ class WindowedRun:
         """Process all octaves, suppress maxima, apply the budget, complete the descriptors and sort."""
         wanted = [[self._may_hold_keypoints(o, core) for core in cores] for o, cores in enumerate(self.cores)]
         needed = self._needed(wanted)
-        answers: list[WindowResult] = []
-        for octave in range(len(self.octaves)):
-            # Zeroed pages take no memory until windows write to them.
-            out = None
-            if octave + 1 < len(self.octaves) and any(needed[octave + 1]):
-                out = np.zeros(self.shapes[octave + 1], np.float32)
-            tasks = [(core, wanted[octave][i], None) for i, core in enumerate(self.cores[octave]) if needed[octave][i]]
-            answers += self._compute(octave, tasks, out)
-            if out is not None:
-                self.planes.append(out)
+        answers = list(self._compute(self._parts(wanted, needed)))
         candidates, words = _join(answers)
         # Free the parts, which take as much memory as the joined list.
         del answers
@@ -116,6 +117,18 @@ class WindowedRun:
         rows = rows[_order(kept.level[rows], xy[rows])]
         kept = kept.take(rows)
         return self._features(kept, xy[rows], self._all_descriptors(kept, words))
+
+    def _parts(self, wanted: list[list[bool]], needed: list[list[bool]]) -> Iterator[Part]:
+        """Yield each octave with its windows and the plane to write; ask for the next one when this one is written."""
+        for octave in range(len(self.octaves)):
+            # Zeroed pages take no memory until windows write to them.
+            out = None
+            if octave + 1 < len(self.octaves) and any(needed[octave + 1]):
+                out = self.engine.plane(self.shapes[octave + 1])
+            cores = enumerate(self.cores[octave])
+            yield octave, [(core, wanted[octave][i], None) for i, core in cores if needed[octave][i]], out
+            if out is not None:
+                self.planes.append(out)
 
     def _octave_of(self, candidates: Candidates) -> npt.NDArray[np.int_]:
         return candidates.level.astype(np.int_) // self.settings.layers
@@ -148,32 +161,38 @@ class WindowedRun:
         px = halo(own, MARGIN_PX) if searched else -(-diffusion_reach(own) // 2) * 2
         return core.grown(px, *self.shapes[octave])
 
-    def _compute(
-        self,
-        octave: int,
-        tasks: Sequence[tuple[Rect, bool, Candidates | None]],
-        out: npt.NDArray[np.float32] | None,
-    ) -> Iterable[WindowResult]:
-        """Compute windows of one octave with the engine's number of threads and batch size."""
-        size = self.engine.batch
-        batches = [tasks[i : i + size] for i in range(0, len(tasks), size)]
+    def _compute(self, parts: Iterable[Part]) -> Iterator[WindowResult]:
+        """Compute windows, octave by octave, with the engine's number of threads."""
+        if self.engine.overlaps:
+            queued = (batch() for part in parts for batch in self._batches(*part))
+            yield from overlapped(batch for batch in queued if batch)
+            return
+        for part in parts:
+            batches = self._batches(*part)
+            if self.engine.threads == 1 or len(batches) <= 1:
+                for batch in batches:
+                    yield from batch()
+                continue
+            with ThreadPoolExecutor(self.engine.threads) as pool:
+                for answers in pool.map(lambda batch: batch(), batches):
+                    yield from answers
 
-        def run(batch: Sequence[tuple[Rect, bool, Candidates | None]]) -> list[WindowResult]:
+    def _batches(self, octave: int, tasks: Sequence[Task], out: Any) -> list[Callable[[], Any]]:
+        """Return functions that compute an octave's windows, each as many as the engine takes at once."""
+        size = self.engine.batch
+
+        def run(batch: Sequence[Task]) -> Iterable[WindowResult]:
             jobs = [job for task in batch if (job := self._job(octave, *task, out)) is not None]
             return self.engine.run(jobs, self.settings, self._keep, self._admit) if jobs else []
 
-        if self.engine.threads == 1 or len(batches) <= 1:
-            return [answer for batch in batches for answer in run(batch)]
-        with ThreadPoolExecutor(self.engine.threads) as pool:
-            return [answer for answers in pool.map(run, batches) for answer in answers]
+        return [partial(run, tasks[i : i + size]) for i in range(0, len(tasks), size)]
 
-    def _job(
-        self, octave: int, core: Rect, searched: bool, given: Candidates | None, out: npt.NDArray[np.float32] | None
-    ) -> Job | None:
+    def _job(self, octave: int, core: Rect, searched: bool, given: Candidates | None, out: Any) -> Job | None:
         """Return the job of a window, reduced to its nonzero pixels; None if all pixels are 0."""
         window = self._window(octave, core, searched or given is not None)
         block = self._read(window) if octave == 0 else self.planes[octave - 1][window.slices]
-        if given is None:
+        # A look at the pixels of a device would wait for it.
+        if given is None and isinstance(block, np.ndarray):
             # There are no maxima farther from a nonzero pixel than the reach of the arithmetic.
             seen = nonzero_rectangle(block)
             if seen is None:
@@ -194,10 +213,11 @@ class WindowedRun:
         block: Pixels = self.source(*inner.slices)
         if block.shape != (inner.bottom - inner.top, inner.right - inner.left):
             raise ValueError(f"the source returned {block.shape} for {inner}")
-        check_image(block)
+        if isinstance(block, np.ndarray):
+            check_image(block)
         if inner != window:
             missing = (0, window.bottom - inner.bottom), (0, window.right - inner.right)
-            return _padded(block, missing)
+            block = _padded(block, missing)
         return block
 
     def _keep(
@@ -227,7 +247,8 @@ class WindowedRun:
         missing = np.flatnonzero(~described)
         of_octave = self._octave_of(kept)
         for octave in range(len(self.octaves)):
-            tasks, task_rows = [], []
+            tasks: list[Task] = []
+            task_rows = []
             here = missing[of_octave[missing] == octave]
             for core in self.cores[octave] if len(here) else ():
                 y, x = kept.y[here], kept.x[here]
@@ -235,7 +256,7 @@ class WindowedRun:
                 if len(own):
                     tasks.append((core, False, kept.take(own)))
                     task_rows.append(own)
-            for own, answer in zip(task_rows, self._compute(octave, tasks, None), strict=True):
+            for own, answer in zip(task_rows, self._compute([(octave, tasks, None)]), strict=True):
                 rows[own] = answer.words
                 kept.angle[own] = answer.candidates.angle
         return rows
@@ -268,10 +289,13 @@ def _order(level: npt.NDArray[np.int16], xy: npt.NDArray[np.float32]) -> npt.NDA
     return order
 
 
-def _padded(block: Pixels, missing: tuple[tuple[int, int], tuple[int, int]]) -> Pixels:
+def _padded(block: Any, missing: tuple[tuple[int, int], tuple[int, int]]) -> Any:
     """Extend a block by repeating its last row and column."""
-    result: Pixels = np.pad(block, missing, mode="edge")  # type: ignore[assignment]
-    return result
+    if not isinstance(block, np.ndarray):
+        from s2fast_kernels.akaze.torch_blocks import padded
+
+        return padded(block, missing[0][1], missing[1][1])
+    return np.pad(block, missing, mode="edge")
 
 
 def _join(answers: Sequence[WindowResult]) -> tuple[Candidates, npt.NDArray[np.uint64]]:

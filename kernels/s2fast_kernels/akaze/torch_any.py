@@ -2,35 +2,43 @@
 
 Every step is elementwise on whole planes, in the order of the compiled backend, so that the scale space and the maxima
 are identical. Convolution calls, such as kornia's, are avoided on purpose: on a GPU they may run in TF32, which would
-break parity. The host does not wait for the device until all levels of an octave are queued. Then the sparse maxima are
-copied to the host, where the shared suppression selects those to describe; these are gathered and described together.
+break parity. The host never waits while it queues a batch of windows. It copies the sparse maxima of a batch when the
+next batch is queued; the shared suppression selects those to describe, which are gathered and described together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn.functional import pad
 
-from s2fast_kernels.akaze import torch_describe
-from s2fast_kernels.akaze.candidates import Candidates
+from s2fast_kernels.akaze import contrast, torch_blocks
 from s2fast_kernels.akaze.contract import AkazeSettings
-from s2fast_kernels.akaze.jobs import Admission, Filter, Job, Rect, WindowResult, search_area
-from s2fast_kernels.akaze.maxima import WindowMaxima
+from s2fast_kernels.akaze.jobs import Admission, Filter, Job, Rect, Source
+from s2fast_kernels.akaze.masks import Mask
 from s2fast_kernels.akaze.scales import BASE_BLUR_REACH, BLUR_REACH, Level, derivative_taps
+from s2fast_kernels.akaze.torch_batches import Queued
 from s2fast_kernels.akaze.windowed import akaze_array
-from s2fast_kernels.features import WORDS, Features
+from s2fast_kernels.features import Features
 
 BASE_BLUR = BASE_BLUR_REACH, 1.6
 BLUR = BLUR_REACH, 1.0
 """Radius and sigma of the Gaussian filters of level 0 and of the others [px of the octave]."""
 
 _DEVICE_BATCH = 16
-"""Windows per call on an accelerator: each needs 16 planes of 1,188 x 1,188 px, 1.4 GB in total."""
+"""Largest number of windows per call on an accelerator."""
+
+_LEAST_CORE_PX = 128
+"""Smallest core of a window; even with 4 octaves' halo it needs 12 MB of planes."""
+
+_LEVEL_BYTES = 13
+"""Memory of a batch per pixel and level: the image, its two derivatives, and the list of the maxima."""
+
+_IN_FLIGHT = 2
+"""Batches on the device at a time; see `s2fast_kernels.akaze.overlap`."""
 
 
 def default_device() -> torch.device:
@@ -41,50 +49,67 @@ def default_device() -> torch.device:
 
 
 class TorchEngine:
-    """Compute batches of windows on one device."""
+    """Compute batches of windows on one device.
+
+    Parameters
+    ----------
+    threads
+        Ignored: one thread queues the work on a device; on a CPU, torch itself uses all cores.
+    device
+        Where to compute; None: see `default_device`.
+    budget_bytes
+        Memory of the device that windows may take; None: no limit.
+    """
 
     threads = 1
     core_px = 1024
+    overlaps = True
 
-    def __init__(self, threads: int | None = None, device: str | torch.device | None = None) -> None:
-        # One thread queues the work on a device; on a CPU, torch itself uses all cores.
+    pass_bytes = 52
+    """Memory of a batch per pixel of its windows, besides what it keeps of each level: the image, and the temporary
+    planes of a pass. tests/kernels/test_akaze_overlap.py measures it."""
+
+    def __init__(
+        self,
+        threads: int | None = None,
+        device: str | torch.device | None = None,
+        budget_bytes: int | None = None,
+    ) -> None:
         del threads
         self.device = default_device() if device is None else torch.device(device)
         self.batch = 1 if self.device.type == "cpu" else _DEVICE_BATCH
+        self.budget_bytes = budget_bytes
 
-    @torch.inference_mode()
-    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[WindowResult]:
-        """Compute windows; see `Engine`. Windows of equal shape are computed together."""
-        answers: list[WindowResult | None] = [None] * len(jobs)
-        for shape in {job.block.shape for job in jobs}:
-            rows = [i for i, job in enumerate(jobs) if job.block.shape == shape]
-            for i, answer in zip(rows, self._run_batch([jobs[i] for i in rows], settings, keep, admit), strict=True):
-                answers[i] = answer
-        return [answer for answer in answers if answer is not None]
+    def fit(self, halo_px: int, layers: int, shape: tuple[int, int]) -> None:
+        """Reduce the batch, then the core, until two batches fit into the budget; see `Engine`."""
+        if self.budget_bytes is None:
+            return
+        left = max(self.budget_bytes - octave_bytes(shape), 0)
+        while True:
+            fitting = left // (_IN_FLIGHT * self.window_bytes(halo_px, layers))
+            if fitting or self.core_px <= _LEAST_CORE_PX:
+                self.batch = min(self.batch, max(fitting, 1))
+                return
+            self.core_px //= 2
 
-    def _run_batch(
-        self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission
-    ) -> list[WindowResult]:
-        levels, needs_maxima = jobs[0].levels, any(job.search is not None or job.given is not None for job in jobs)
-        image = torch.from_numpy(np.stack([job.block for job in jobs])).to(self.device)
-        if image.dtype == torch.uint8:
-            image = image.float() * float(np.float32(1.0 / 255.0))
-        planes: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        peaks: list[tuple[torch.Tensor, torch.Tensor] | None] = []
-        for level in levels:
-            smoothed, flow = self.smooth(image, jobs[0].contrast) if level.steps else (self.base(image), None)
-            if needs_maxima:
-                areas = None if jobs[0].given is not None else [_area(job, level) for job in jobs]
-                dx, dy, found = self.derive(smoothed, level, areas, settings.threshold)
-                peaks.append(found)
-            image = smoothed if flow is None else self.diffuse(image, flow, level.steps)
-            if needs_maxima:
-                planes.append((image, dx, dy))
-        self._write_next_octave(jobs, image)
-        maxima = [WindowMaxima(job, keep, admit) for job in jobs]
-        for i in range(len(levels) if needs_maxima else 0):
-            _collect(maxima, jobs, peaks[i])
-        return _described(jobs, maxima, planes, settings)
+    def window_bytes(self, halo_px: int, layers: int) -> int:
+        """Predict the memory of one window of a batch on the device."""
+        return (self.core_px + 2 * halo_px) ** 2 * (self.pass_bytes + layers * _LEVEL_BYTES)
+
+    def plane(self, shape: tuple[int, int]) -> torch.Tensor:
+        """Return a plane of zeros on the device; see `Engine`."""
+        return torch.zeros(shape, device=self.device)
+
+    def contrast(self, source: Source, shape: tuple[int, int], valid: Mask | None) -> float:
+        """Return the contrast factor: counted where the source's pixels are; see `Engine`."""
+        if isinstance(source(slice(0, 1), slice(0, 1)), np.ndarray):
+            return contrast.contrast_factor(source, shape, valid=valid)
+        with torch.inference_mode():
+            return torch_blocks.contrast_factor(source, shape, valid, _blurred_squares)  # type: ignore[arg-type]
+
+    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> Queued:
+        """Queue the passes of windows; see `Engine`. Windows of equal shape are computed together."""
+        return Queued(self, jobs, settings, keep, admit)
 
     def base(self, image: torch.Tensor) -> torch.Tensor:
         """Return planes, (windows, rows, columns) float32, blurred to the scale of level 0."""
@@ -106,17 +131,10 @@ class TorchEngine:
         dx, dy = _gradient(smoothed, level.radius)
         return dx, dy, None if areas is None else _peaks(dx, dy, level, areas, threshold)
 
-    @staticmethod
-    def _write_next_octave(jobs: Sequence[Job], image: torch.Tensor) -> None:
-        """Write the halved cores of the last level to the next octave's plane."""
-        for job, plane in zip(jobs, image, strict=True):
-            if job.out is not None:
-                core = job.core.within(job.window)
-                own = plane[core.top : core.bottom, core.left : core.right]
-                half = ((own[::2, ::2] + own[::2, 1::2]) + (own[1::2, ::2] + own[1::2, 1::2])) * 0.25
-                job.out[job.core.top // 2 : job.core.bottom // 2, job.core.left // 2 : job.core.right // 2] = (
-                    half.cpu().numpy()
-                )
+
+def octave_bytes(shape: tuple[int, int]) -> int:
+    """Predict the memory of the planes from which the second and later octaves of an image start."""
+    return 4 * shape[0] * shape[1] // 3
 
 
 def _blur(image: torch.Tensor, reach: int, sigma: float) -> torch.Tensor:
@@ -161,10 +179,19 @@ def _gradient(smoothed: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.
     return _stencil(_reflected(smoothed, radius), radius, centre, corner)
 
 
-def _conductivity(smoothed: torch.Tensor, contrast: np.float32) -> torch.Tensor:
+def _blurred_squares(image: torch.Tensor) -> torch.Tensor:
+    return _gradient_squares(_blur(image, *BLUR))
+
+
+def _gradient_squares(smoothed: torch.Tensor) -> torch.Tensor:
+    """Return the squared magnitude of the unnormalised Scharr gradient of blurred planes."""
     gx, gy = _stencil(_reflected(smoothed, 1), 1, 10.0, 3.0)
+    return gx * gx + gy * gy
+
+
+def _conductivity(smoothed: torch.Tensor, contrast: np.float32) -> torch.Tensor:
     inverse_square = float(np.float32(1) / (contrast * contrast))
-    return 1.0 / (1.0 + (gx * gx + gy * gy) * inverse_square)
+    return 1.0 / (1.0 + _gradient_squares(smoothed) * inverse_square)
 
 
 def _diffuse(
@@ -189,11 +216,6 @@ def _diffuse(
     return image
 
 
-def _area(job: Job, level: Level) -> Rect:
-    """Return the area of a window in which to search a level's maxima, empty if there is none."""
-    return Rect(0, 0, 0, 0) if job.search is None else search_area(job, job.search, level)
-
-
 def _peaks(
     dx: torch.Tensor, dy: torch.Tensor, level: Level, areas: Sequence[Rect], threshold: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -214,78 +236,6 @@ def _peaks(
             if (down, across) != (1, 1):
                 peak &= determinant > framed[:, down : down + height, across : across + width]
     return determinant, peak
-
-
-def _collect(
-    maxima: Sequence[WindowMaxima], jobs: Sequence[Job], peaks: tuple[torch.Tensor, torch.Tensor] | None
-) -> None:
-    """Copy one level's maxima to the host, refine them and add them to their windows."""
-    if peaks is None:
-        for own in maxima:
-            own.add_given()
-        return
-    determinant, peak = peaks
-    where = torch.nonzero(peak)
-    height, width = determinant.shape[1:]
-    flat = (where[:, 0] * height + where[:, 1]) * width + where[:, 2]
-    around = torch.tensor([dy * width + dx for dy in (-1, 0, 1) for dx in (-1, 0, 1)], device=flat.device)
-    patch = determinant.reshape(-1)[flat[:, None] + around].cpu().numpy()
-    window, *row_column = where.cpu().numpy().T
-    positions = np.stack(row_column, axis=1).astype(np.int32)
-    offset = refine(patch)
-    for i, own in enumerate(maxima):
-        rows = slice(*np.searchsorted(window, [i, i + 1]))
-        if jobs[i].search is None:
-            own.add_given()
-        else:
-            own.add(positions[rows], patch[rows, 4].copy(), offset[rows])
-
-
-def refine(patch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return the offsets x, y of the extrema of quadratics through 3 x 3 patches, (n, 9) to (n, 2).
-
-    The arithmetic is that of the compiled backend.
-
-    Examples
-    --------
-    >>> refine(np.array([[0, 1, 0, 1, 4, 2, 0, 1, 0]], np.float32)).tolist()
-    [[0.10000000149011612, 0.0]]
-    """
-    a, up, b, left, v, right, c, down, d = patch.T
-    gx, gy = np.float32(0.5) * (right - left), np.float32(0.5) * (down - up)
-    xx, yy = right + left - np.float32(2) * v, down + up - np.float32(2) * v
-    xy = np.float32(0.25) * (d + a - b - c)
-    gx, gy, xx, yy, xy = (array.astype(np.float64) for array in (gx, gy, xx, yy, xy))
-    determinant = xx * yy - xy * xy
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inverse = np.where(determinant == 0, 0, 1 / determinant)
-    offset: npt.NDArray[Any] = np.stack([(gy * xy - gx * yy) * inverse, (gx * xy - gy * xx) * inverse], axis=1)
-    return offset.astype(np.float32)
-
-
-def _described(
-    jobs: Sequence[Job],
-    maxima: Sequence[WindowMaxima],
-    planes: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
-    settings: AkazeSettings,
-) -> list[WindowResult]:
-    """Describe the selected maxima of all windows, one level at a time."""
-    words: list[list[npt.NDArray[np.uint64]]] = [[] for _ in jobs]
-    for i, own_planes in enumerate(planes):
-        level = jobs[0].levels[i]
-        selected = [own.rows_to_describe(i) for own in maxima]
-        wanted = [own.found[i].take(rows) for own, rows in zip(maxima, selected, strict=True)]
-        angle, level_words = torch_describe.describe(own_planes, jobs, wanted, level, settings)
-        ends = np.cumsum([0, *(len(rows) for rows in selected)])
-        for window, own in enumerate(maxima):
-            part = slice(ends[window], ends[window + 1])
-            own.describe(i, selected[window], angle[part])
-            words[window].append(level_words[part])
-    empty = np.zeros((0, WORDS), np.uint64)
-    return [
-        WindowResult(Candidates.concatenate(own.found), np.concatenate([empty, *parts]))
-        for own, parts in zip(maxima, words, strict=True)
-    ]
 
 
 def akaze(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from s2fast_kernels.akaze.jobs import Job
 from s2fast_kernels.akaze.pattern import GRIDS, LATTICE, SLICES, SLICES_WIDE, comparisons, orientation_samples
 from s2fast_kernels.akaze.scales import Level
 from s2fast_kernels.features import WORDS
+from s2fast_kernels.transfers import Download, upload
 
 Planes = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -33,8 +35,8 @@ _ATAN = [
 
 def describe(
     planes: Planes, jobs: Sequence[Job], wanted: Sequence[Candidates], level: Level, settings: AkazeSettings
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint64]]:
-    """Describe candidates of one level of a batch of windows.
+) -> Described:
+    """Queue the description of candidates of one level of a batch of windows.
 
     Parameters
     ----------
@@ -47,10 +49,8 @@ def describe(
 
     Returns
     -------
-    angle : (n,) float32
-        Orientations [degrees], concatenated over the windows.
-    words : (n, 8) uint64
-        Descriptors.
+    Described
+        The result, concatenated over the windows, on its way to the host.
     """
     device = planes[0].device
     positions = [
@@ -59,18 +59,30 @@ def describe(
     middle = [own.middle(level.octave) - [job.window.top, job.window.left] for own, job in _pairs(wanted, jobs)]
     window = np.repeat(np.arange(len(jobs)), [len(own) for own in wanted])
     offset = np.concatenate([own.offset for own in wanted]) + np.float32(level.sample_shift)
-    angles, octets = [np.zeros(0, np.float32)], [np.zeros((0, 8 * WORDS), np.uint8)]
+    described = Described()
     size = _CHUNK.get(device.type, _DEVICE_CHUNK)
     all_positions, middles = np.concatenate(positions).astype(np.int64), np.concatenate(middle).astype(np.int64)
     for start in range(0, len(window), size):
         part = slice(start, start + size)
-        at, here, nearest, shift = (
-            torch.from_numpy(a[part]).to(device) for a in (window, all_positions, middles, offset)
-        )
-        angle, packed = _describe(planes, at, here, nearest, shift, level, settings)
-        angles.append(angle.cpu().numpy())
-        octets.append(packed.cpu().numpy())
-    return np.concatenate(angles), np.ascontiguousarray(np.concatenate(octets)).view(np.uint64)
+        at, here, nearest, shift = (upload(values[part], device) for values in (window, all_positions, middles, offset))
+        described.parts.append(Download(_describe(planes, at, here, nearest, shift, level, settings)))
+    return described
+
+
+class Described:
+    """Orientations and descriptors on their way to the host."""
+
+    def __init__(self) -> None:
+        self.parts: list[Download] = []
+
+    def arrays(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint64]]:
+        """Wait for them; return orientations (n,) float32 [degrees] and descriptors (n, 8) uint64."""
+        angles, octets = [np.zeros(0, np.float32)], [np.zeros((0, 8 * WORDS), np.uint8)]
+        for part in self.parts:
+            angle, packed = part.arrays()
+            angles.append(angle)
+            octets.append(packed)
+        return np.concatenate(angles), np.ascontiguousarray(np.concatenate(octets)).view(np.uint64)
 
 
 def _pairs(wanted: Sequence[Candidates], jobs: Sequence[Job]) -> zip[tuple[Candidates, Job]]:
@@ -97,7 +109,7 @@ def _describe(
     values, inside = _sampled(planes, window, position, dy, dx, cosine, sine)
     cells, counts = _cells(values), _cells(inside[:, None])
     means = (cells / counts.clamp(min=1)).flatten(1)
-    bits = torch.from_numpy(comparisons(settings.descriptor_size, settings.upright).astype(np.int64)).to(means.device)
+    bits = _comparisons(settings.descriptor_size, settings.upright, means.device)
     larger = means[:, bits[:, 0]] > means[:, bits[:, 1]]
     padded = torch.zeros((len(means), 64 * WORDS), dtype=torch.uint8, device=means.device)
     padded[:, : len(bits)] = larger
@@ -105,17 +117,27 @@ def _describe(
     return degrees, (padded.view(-1, 8 * WORDS, 8) * weights).sum(dim=2, dtype=torch.uint8)
 
 
+@cache
+def _comparisons(size: int, upright: bool, device: torch.device) -> torch.Tensor:
+    return upload(comparisons(size, upright).astype(np.int64), device)
+
+
+@cache
+def _orientation_samples(device: torch.device) -> list[torch.Tensor]:
+    return [upload(table, device) for table in orientation_samples()]
+
+
 def _orientation(planes: Planes, window: torch.Tensor, middle: torch.Tensor, radius: int) -> torch.Tensor:
     """Return the direction of the largest sum of derivatives within any 60 degrees, around points [degrees]."""
     height, width = planes[0].shape[1:]
-    dy, dx, weight = (torch.from_numpy(table).to(middle.device) for table in orientation_samples())
+    dy, dx, weight = _orientation_samples(middle.device)
     at = (window * height + middle[:, 0]) * width + middle[:, 1]
     flat = at[:, None] + radius * (dy.long() * width + dx.long())
     gx, gy = (weight * plane.reshape(-1)[flat] for plane in planes[1:])
     piece = (_atan2_degrees(gy, gx) * _DEGREE / _SLICE).int()
     piece = torch.where(piece < SLICES, piece, 0)
     # Multiply by the one-hot slices of the samples: the order of summation is fixed, unlike with atomic additions.
-    of_slice = torch.nn.functional.one_hot(piece.long(), SLICES).to(gx.dtype)
+    of_slice = (piece[..., None] == torch.arange(SLICES, device=piece.device)).to(gx.dtype)
     bins = torch.stack([gx, gy], dim=1)[:, :, :, None].mul(of_slice[:, None]).sum(dim=2)
     runs = torch.cat([bins, bins[..., : SLICES_WIDE - 1]], dim=2).unfold(2, SLICES_WIDE, 1).sum(dim=3)
     best = (runs * runs).sum(dim=1).argmax(dim=1)

@@ -9,7 +9,6 @@ determinant within twice the stencil's radius of a plane's edge, where no maxima
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,10 +18,13 @@ import torch
 import triton
 import triton.language as tl
 
-from s2fast_kernels.akaze.jobs import Admission, Filter, Job, Rect, WindowResult
+from s2fast_kernels.akaze.jobs import Admission, Filter, Job, Rect
 from s2fast_kernels.akaze.scales import Level, derivative_taps
 from s2fast_kernels.akaze.torch_any import BASE_BLUR, BLUR, TorchEngine, half_gauss
+from s2fast_kernels.akaze.torch_batches import Queued
 from s2fast_kernels.akaze.windowed import akaze_array
+from s2fast_kernels.machine import current_gpu
+from s2fast_kernels.transfers import upload
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -267,29 +269,27 @@ def grid(shape: Sequence[int], tile: Tile, row_halo: int, column_halo: int) -> t
 
 
 class TritonEngine(TorchEngine):
-    """Compute batches of windows on one GPU. Triton's interpreter runs the kernels on the CPU device.
+    """Compute batches of windows on one GPU. Triton's interpreter runs the kernels on the CPU device."""
 
-    On a GPU two threads compute a batch each: one suppresses its maxima on the host while the other's passes run.
-    """
+    pass_bytes = 24
+    """See `TorchEngine`."""
 
-    def __init__(self, threads: int | None = None, device: str | torch.device | None = None) -> None:
-        super().__init__(threads, "cuda" if device is None else device)
-        self.threads = 1 if self.device.type == "cpu" else 2
+    def __init__(
+        self,
+        threads: int | None = None,
+        device: str | torch.device | None = None,
+        budget_bytes: int | None = None,
+    ) -> None:
+        super().__init__(threads, "cuda" if device is None else device, budget_bytes)
         self._taps = {
             reach: torch.tensor(half_gauss(reach, sigma), dtype=torch.float32, device=self.device)
             for reach, sigma in (BASE_BLUR, BLUR)
         }
 
-    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> list[WindowResult]:
-        """Compute windows; see `Engine`. Triton launches kernels on the current device, so make it this one."""
-        on_cpu = self.device.type == "cpu"
-        with contextlib.nullcontext() if on_cpu else torch.cuda.device(self.device):
+    def run(self, jobs: Sequence[Job], settings: AkazeSettings, keep: Filter, admit: Admission) -> Queued:
+        """Queue windows; see `Engine`. Triton launches kernels on the current device, so make it this one."""
+        with current_gpu(self.device):
             return super().run(jobs, settings, keep, admit)
-
-    def _copied(self, values: npt.ArrayLike, dtype: npt.DTypeLike) -> torch.Tensor:
-        """Copy a few numbers to the device. From pinned memory, so that the host does not wait for the device."""
-        values = torch.from_numpy(np.array(values, dtype))
-        return values if self.device.type == "cpu" else values.pin_memory().to(self.device, non_blocking=True)
 
     def base(self, image: torch.Tensor) -> torch.Tensor:
         """Blur planes to the scale of level 0; see `TorchEngine.base`."""
@@ -318,7 +318,7 @@ class TritonEngine(TorchEngine):
     def diffuse(self, image: torch.Tensor, flow: torch.Tensor, steps: tuple[np.float32, ...]) -> torch.Tensor:
         """Apply a cycle of diffusion steps, several per pass; see `TorchEngine.diffuse`."""
         tile, done = DIFFUSE_TILE, 0
-        on_device = self._copied(steps, np.float32)
+        on_device = upload(np.array(steps, np.float32), self.device)
         # The first pass reads the caller's planes; two buffers in turn hold the others' results.
         buffers = [torch.empty_like(image), torch.empty_like(image) if len(steps) > MOST_STEPS else image]
         for number, count in enumerate(passes(len(steps))):
@@ -339,7 +339,7 @@ class TritonEngine(TorchEngine):
         dx, dy = torch.empty_like(smoothed), torch.empty_like(smoothed)
         determinant = torch.empty_like(smoothed) if detect else dx
         peak = torch.empty_like(smoothed, dtype=torch.int8) if detect else dx
-        bounds = self._copied([(0, 0, 0, 0)] if areas is None else areas, np.int32)
+        bounds = upload(np.array([(0, 0, 0, 0)] if areas is None else areas, np.int32), self.device)
         centre, corner = (float(tap) for tap in derivative_taps(level.radius))
         derive_kernel[grid(smoothed.shape, tile, PEAK_HALO.value, PEAK_HALO.value)](
             smoothed, bounds, dx, dy, determinant, peak, smoothed.shape[1], smoothed.shape[2],

@@ -12,11 +12,10 @@ from __future__ import annotations
 import numpy as np
 
 from s2fast_kernels.akaze.contract import AkazeSettings
-from s2fast_kernels.akaze.contrast import contrast_factor
 from s2fast_kernels.akaze.jobs import Engine, Pixels, Source
 from s2fast_kernels.akaze.masks import Mask, MaskSource
-from s2fast_kernels.akaze.octaves import WindowedRun
-from s2fast_kernels.akaze.scales import levels
+from s2fast_kernels.akaze.octaves import MARGIN_PX, WindowedRun
+from s2fast_kernels.akaze.scales import halo, levels
 from s2fast_kernels.features import Budget, Features
 
 
@@ -66,17 +65,18 @@ def akaze_windowed(
     Memory: the planes between octaves (4 / 3 bytes per pixel of the image, all octaves together), six planes of a
     window per thread, the candidates and the descriptors.
     """
-    core_px = engine.core_px if core_px is None else core_px
-    if core_px < 2:
+    if core_px is not None and core_px < 2:
         raise ValueError(f"core_px must be at least 2, got {core_px}")
     octaves = levels(settings, shape)
+    engine.fit(max((halo(octave, MARGIN_PX) for octave in octaves), default=0), settings.layers, shape)
+    core_px = engine.core_px if core_px is None else core_px
     if not octaves or min(shape) <= 2 * octaves[0][0].border:
         return Features.none()
     mask = None if valid is None else Mask(valid, shape)
     if mask is not None and not mask.any(0, shape[0], 0, shape[1]):
         return Features.none()
     if contrast is None:
-        contrast = contrast_factor(source, shape, valid=mask, threads=engine.threads)
+        contrast = engine.contrast(source, shape, mask)
     return WindowedRun(source, shape, engine, settings, np.float32(contrast), octaves, mask, budget, core_px).features()
 
 
@@ -97,5 +97,5 @@ def akaze_array(
     wanted = np.zeros(image.shape, np.bool_)
     wanted[core[0] : core[1], core[2] : core[3]] = True
     if contrast is None:
-        contrast = contrast_factor(source, image.shape, threads=engine.threads)
+        contrast = engine.contrast(source, image.shape, None)
     return akaze_windowed(source, image.shape, engine, settings, contrast=contrast, valid=wanted)

@@ -1,0 +1,62 @@
+"""Prepare a scene on a device, and leave its pixels there for the detector."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from s2fast.config import Config
+from s2fast.image import host_scene, torch_prepare
+from s2fast.image.prepare import prepare
+from s2fast.image.scenes import PreparedScene
+from s2fast_kernels.machine import PLACE, device_budget_bytes
+from s2fast_kernels.transfers import Download
+
+SCENE_BYTES = 6
+"""Memory of the device per pixel of a tile: as read, filled and prepared, masks of clear and missing pixels, a copy."""
+
+_WORKING_BYTES = 96 << 20
+"""Memory of the device for strips of pixels, see `torch_prepare`."""
+
+_LEAST_WINDOW_BYTES = 160 << 20
+"""Memory to leave for the detector, whose windows shrink until they fit."""
+
+
+def prepared(
+    grey: npt.NDArray[np.uint8],
+    missing: npt.NDArray[np.bool_] | None,
+    config: Config,
+    factor: int,
+    *,
+    device: str,
+) -> PreparedScene:
+    """Prepare a masked tile; see `s2fast.image.host_scene.prepared`.
+
+    A tile that does not fit into ``compute.device_budget_mb`` beside the detector's windows is prepared on the host, in
+    the same values. Its windows are enlarged on the device.
+    """
+    on = torch.device(device)
+    workers = PLACE.sharing(config.compute.device)
+    budget = device_budget_bytes(device, config.compute.device_budget_mb, workers)
+    needed = SCENE_BYTES * grey.size + _WORKING_BYTES
+    painted = config.regions.mode == "zero"
+    nodata_px = config.features.nodata_px
+    if budget is not None and budget < needed + _LEAST_WINDOW_BYTES:
+        equal = host_scene.flat(grey)
+        found = prepare(grey, config.ingest, nodata_px, painted=painted, missing=missing)
+        return PreparedScene(_windows(found.image, factor, on), found.clear, lambda: grey, lambda: equal, budget)
+    tile = torch_prepare.on_device(grey, on)
+    flat = torch_prepare.flat(tile)
+    there = torch_prepare.prepare(tile, config.ingest, nodata_px, painted=painted, missing=missing, device=on)
+    [clear] = Download([there.clear]).arrays()
+    filled = Download([there.filled])
+    left = None if budget is None else budget - needed
+    return PreparedScene(_windows(there.image, factor, on), clear, lambda: filled.arrays()[0], flat, left)
+
+
+def _windows(image: npt.NDArray[np.uint8] | torch.Tensor, factor: int, device: torch.device) -> torch_prepare.Windows:
+    """Return a function that returns windows of an image, enlarged, as tensors on a device."""
+    if factor == 1:
+        return lambda rows, columns: torch_prepare.on_device(image[rows, columns], device)
+    return lambda rows, columns: torch_prepare.upscaled(image, rows, columns, device)
