@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -243,8 +244,13 @@ def best_of(rows: Sequence[FlatRow], column: Shown) -> set[int]:
     values = {at: value for at, value in values.items() if bases[at] >= max(bases.values()) / 2}
     if not column.better or not values:
         return set()
-    top = max(values, key=lambda at: column.better * values[at])
-    best = {at for at in values if difference(rows[at], rows[top], column.name, column.noise) * column.better >= 0}
+    order = sorted(values, key=lambda at: -column.better * values[at])
+
+    def is_surpassed(at: int) -> bool:
+        return difference(rows[at], rows[order[0]], column.name, column.noise) * column.better < 0
+
+    # What comes after a case that is surely worse is not the best either, however wide its own interval.
+    best = set(itertools.takewhile(lambda at: not is_surpassed(at), order))
     return set() if len(best) == len(bases) > 1 else best
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2fast.sweeps.columns import front_of
+from s2fast.sweeps.columns import SHOWN, best_of, front_of
 from s2fast.sweeps.competing import competing
 from s2fast.sweeps.grid import Plot
 from s2fast.sweeps.intervals import NOISE, difference, interval
@@ -108,6 +108,16 @@ def test_a_difference_within_its_interval_is_no_better_place() -> None:
     # One measurement each, and the usual noise: 5 % are none, 30 % are.
     assert front_of([timed(10.0, **{gain: 40}), timed(10.5, **{gain: 41})], Plot()) == [1]
     assert front_of([timed(10.0, **{gain: 40}), timed(13.0, **{gain: 41})], Plot()) == [0, 1]
+
+
+def test_a_wide_interval_makes_no_case_the_best() -> None:
+    best, other = timed(10, 10.1, 9.9, 10.05), timed(12, 12.1, 11.9, 12.05)
+    wide = timed(5, 30, 20, 7)
+    (column,) = (column for column in SHOWN if column.name == "seconds")
+    assert difference(wide, best, "seconds") == 0
+    # The last cannot be told from the first, but it took longer than one that can.
+    assert best_of([best, other, wide], column) == {0}
+    assert best_of([best, wide, timed(15, 14, 14.5, 14.2)], column) == {0, 1}
 
 
 @given(points)
