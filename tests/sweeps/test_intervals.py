@@ -87,6 +87,15 @@ def test_with_noise_the_front_leaves_out_just_what_one_on_it_beats(found: list[t
     assert all(any(beats(by, at) for by in kept) for at in set(range(len(found))) - set(kept))
 
 
+def test_a_case_that_gains_less_by_less_than_the_noise_and_costs_less_takes_the_place() -> None:
+    costs, gains = [10.0, 5.0, 9.8], [100.0, 99.0, 98.0]
+
+    def gain_difference(a: int, b: int) -> float:
+        return 0 if abs(gains[a] - gains[b]) <= 5 else gains[a] - gains[b]
+
+    assert honest_front(costs, gains, lambda a, b: costs[a] - costs[b], gain_difference) == [1]
+
+
 def test_a_chain_of_small_steps_does_not_leave_only_its_end() -> None:
     costs, gains = [540.0, 580.0, 620.0, 660.0, 700.0, 740.0], [10, 15, 20, 31, 36, 41]
 

@@ -93,6 +93,7 @@ def test_a_sweep_stopped_again_and_again_ends_with_equal_rows(archive: Archive, 
     rows = out / "mine.jsonl"
     while stopped < STOPS:
         how = (signal.SIGINT, signal.SIGKILL)[stopped % 2]
+        left_before = (out / "mine.work").exists()
         running = started(file, archive.scenes, out)
         try:
             after_s = draw.uniform(0, took_s)
@@ -113,7 +114,8 @@ def test_a_sweep_stopped_again_and_again_ends_with_equal_rows(archive: Archive, 
             told = errors.splitlines()[-1]
             assert told.startswith("s2fast: stopped; ")
             assert told.endswith("; the same command continues from there")
-            assert not (out / "mine.work").exists()
+            # A killed sweep leaves its run folders, and one that has not begun to run cases leaves them too.
+            assert left_before or not (out / "mine.work").exists()
         wait_for(lambda: not processes_in(out))
         if rows.exists():
             whole_lines = [line for line in rows.read_text().splitlines(keepends=True) if line.endswith("\n")]
