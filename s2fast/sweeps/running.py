@@ -106,8 +106,7 @@ class Running:
 
 def _row(checked: Checked, case: Case, answer: Mapping[str, Any], reason: str, stages: Costs, took_s: float) -> Row:
     sweep = checked.sweep
-    alone = case.run.get("run.workers", 1) == 1
-    cpu = [stage["cpu_s"] for stage in stages.values() if alone and "cpu_s" in stage]
+    cpu = [stage["cpu_s"] for stage in stages.values() if "cpu_s" in stage]
     seconds = [stage["seconds"] for stage in stages.values() if "seconds" in stage]
     return {
         "sweep": sweep.name,
