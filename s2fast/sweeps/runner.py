@@ -67,6 +67,7 @@ def run_sweep(
         with scratch(rows_path.with_name(f"{rows_path.stem}.work")) as folder:
             if todo:
                 _compile(report)
+                sweep.inject()
             if timed:
                 _in_turn(sweep, folder / "1", todo)
                 _repeat(sweep, folder)
