@@ -136,7 +136,7 @@ def check_sweep(sweep: SweepFile, dataset: Dataset) -> Checked:
     record = plan(Job(cases[0].config, dataset.scenes, dataset.regions, "."))
     _check_scenes(record, cases, dataset)
     data = {"scenes": record.asked.places, "regions": str(record.regions.source) if record.regions else None}
-    identity = {
+    identity: dict[str, Any] = {
         "scenes": [item.identity for item in record.found.scenes],
         "regions": record.regions.content if record.regions else None,
         "truth": repr(load_truth(dataset.truth)) if dataset.truth else None,

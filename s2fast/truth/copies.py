@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import shapely
@@ -107,15 +107,19 @@ def chosen(scenes: Sequence[SceneInput], settings: Injected) -> tuple[list[Scene
     ]
     if not pairs:
         raise InputError(
-            f'truth = "injected": no two of the {len(some)} scenes that would be copied have a tenth of their ground in '
-            "common in one CRS: raise truth.scenes, or add scenes of the same ground"
+            f'truth = "injected": no two of the {len(some)} scenes that would be copied have a tenth of their ground '
+            "in common in one CRS: raise truth.scenes, or add scenes of the same ground"
         )
     used = {name for pair in pairs for name in pair}
     return [item for item in some if str(item) in used], pairs
 
 
 def inject(
-    scenes: Sequence[SceneInput], settings: Injected, folder: Path, report: Callable[[str], object] = lambda _: None
+    scenes: Sequence[SceneInput],
+    settings: Injected,
+    folder: Path,
+    report: Callable[[str], object] = lambda _: None,
+    part: Literal["all", "upper", "lower"] = "all",
 ) -> Path:
     """Make the copies that are not there yet; return the file that describes them.
 
@@ -129,6 +133,8 @@ def inject(
         Where they lie, named by all that they depend on; created. Nothing is written elsewhere.
     report
         Receives a message if there is work to do.
+    part
+        The rows of the scenes that are used: all, or the upper or lower half; then the scenes themselves are copied.
     """
     some, pairs = chosen(scenes, settings)
     folder.mkdir(parents=True, exist_ok=True)
@@ -141,30 +147,39 @@ def inject(
             todo.append((item, copy, path))
         return str(path)
 
-    moved, elsewhere, shown = [], [], {}
+    moved: list[Moved] = []
+    elsewhere: list[str] = []
+    shown: dict[str, list[tuple[str, shapely.Polygon, shapely.Polygon]]] = {}
+    still: dict[str, str] = {}
     for number, item in enumerate(some):
         raster = item.raster
-        whole, middle = Window(0, 0, *raster.shape), ((raster.shape[1] - 1) / 2, (raster.shape[0] - 1) / 2)
+        whole = _part(raster, part)
+        middle = whole.col + (whole.width - 1) / 2, whole.row + (whole.height - 1) / 2
+        at_home = _shifted(raster, whole.col, whole.row)
+        if part != "all":
+            copy = Copy(whole, at_home, Move((0.0, 0.0)), altered=False)
+            still[str(item)] = place(item, "still", copy)
+        name = Path(still[str(item)]).stem if part != "all" else str(item)
         by = _amount(settings, number)
         if settings.by == "pixels":
             move = Move.of(by, middle, settings.rotate_deg, settings.scale)
-            copy = Copy(whole, raster.transform, move, altered=True)
-            moved.append(Moved(place(item, "moved", copy), str(item), move))
+            copy = Copy(whole, at_home, move, altered=True)
+            moved.append(Moved(place(item, "moved", copy), name, move.within(whole)))
         else:
             # The same pixels further right are those of a header further right.
-            copy = Copy(whole, _shifted(raster, *by), Move((0.0, 0.0)), altered=True)
-            moved.append(Moved(place(item, "moved", copy), str(item), Move((0.0, 0.0)), by))
-        if min(raster.shape[0], raster.shape[1] // 2) >= _LEAST_PX:
+            copy = Copy(whole, _shifted(raster, whole.col + by[0], whole.row + by[1]), Move((0.0, 0.0)), altered=True)
+            moved.append(Moved(place(item, "moved", copy), name, Move((0.0, 0.0)), by))
+        if min(whole.height, whole.width // 2) >= _LEAST_PX:
             half = raster.shape[1] // 2
-            east, west = (Window(0, col, raster.shape[0], half) for col in (half, 0))
+            east, west = (Window(whole.row, col, whole.height, half) for col in (half, 0))
             copies = {
-                side: Copy(part, _shifted(raster, half, 0), Move((0.0, 0.0)), altered=False)
-                for side, part in (("east", east), ("west", west))
+                side: Copy(shows, _shifted(raster, half, whole.row), Move((0.0, 0.0)), altered=False)
+                for side, shows in (("east", east), ("west", west))
             }
             files = {side: place(item, side, copy) for side, copy in copies.items()}
             elsewhere += files.values()
-            shown[str(item)] = [(Path(files[side]).stem, _ground(raster, part), _ground(raster, east))
-                                for side, part in (("east", east), ("west", west))]  # fmt: skip
+            shown[str(item)] = [(Path(files[side]).stem, _ground(raster, shows), _ground(raster, east))
+                                for side, shows in (("east", east), ("west", west))]  # fmt: skip
     unrelated = [
         (east[0], west[0])
         for one, other in pairs
@@ -177,11 +192,23 @@ def inject(
         report(f"making {len(todo)} copies of {len(some)} scenes in {folder}")
     for item, copy, path in todo:
         write_copy(item.scene.source, copy, settings, path)
-    names = [item.scene.source.absolute().address for item in some]
+    names = [still.get(str(item), item.scene.source.absolute().address) for item in some]
+    if part != "all":
+        pairs = [(Path(still[one]).stem, Path(still[other]).stem) for one, other in pairs]
     found = Injection(names, moved, elsewhere, pairs, unrelated)
     described = folder / f"{content_key(asdict(found))[:12]}.json"
     found.save(described)
     return described
+
+
+def _part(raster: Raster, part: str) -> Window:
+    rows, cols = raster.shape
+    upper = rows // 2
+    return {
+        "all": Window(0, 0, rows, cols),
+        "upper": Window(0, 0, upper, cols),
+        "lower": Window(upper, 0, rows - upper, cols),
+    }[part]
 
 
 def _amount(settings: Injected, number: int) -> tuple[float, float]:
@@ -202,5 +229,3 @@ def _ground(raster: Raster, part: Window) -> shapely.Polygon:
 
 def _share(one: shapely.Polygon, other: shapely.Polygon) -> float:
     return float(one.intersection(other).area / min(one.area, other.area))
-
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from s2fast.geometry.placement import PixelGrid
 from s2fast.pipeline import Job, run_stages
 from s2fast.results import Run
 from s2fast.truth.copies import Injection, Moved
+from s2fast.work.progress import Progress
 
 WRONG_PX = 2.0
 """A moved pair whose shift is further than this from what is known was verified falsely [px]."""
@@ -62,7 +64,14 @@ def answer_of(config: Config, injection: Injection, regions: str | None, out: Pa
     return judged(run_on(config, injection, regions, out, workers), injection)
 
 
-def run_on(config: Config, injection: Injection, regions: str | None, out: Path, workers: int = 1) -> Run:
+def run_on(
+    config: Config,
+    injection: Injection,
+    regions: str | None,
+    out: Path,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Run:
     """Run a job on the copies."""
     out.parent.mkdir(parents=True, exist_ok=True)
     listed = out.with_name(f"{out.name}.csv")
@@ -71,7 +80,9 @@ def run_on(config: Config, injection: Injection, regions: str | None, out: Path,
         "matching": config.matching.model_copy(update={"pairs": "file", "pairs_file": str(listed)}),
         "output": config.output.model_copy(update={"keep_matches": "none"}),
     }
-    run_stages(Job(config.model_copy(update=changed), injection.files, regions, out), workers=workers)
+    run_stages(
+        Job(config.model_copy(update=changed), injection.files, regions, out), workers=workers, progress=progress
+    )
     return Run(out)
 
 
@@ -121,7 +132,7 @@ def pair_table(run: Run, injection: Injection) -> pd.DataFrame:
         distance of the difference of their shifts from the known move, NaN if not verified; ``within``: how many of its
         two components, 0 to 2, lie within twice the stated error.
     """
-    rows = {frozenset((row.query, row.train)): row for row in run.pairs().itertuples()}
+    rows: dict[frozenset[str], Any] = {frozenset((row.query, row.train)): row for row in run.pairs().itertuples()}
     grids = {str(item): PixelGrid.of_raster(item.raster) for item in run.record.usable}
     copies = {copy.scene_id: copy for copy in injection.moved}
     found = []
@@ -135,16 +146,16 @@ def pair_table(run: Run, injection: Injection) -> pd.DataFrame:
                 was_m, is_m = (_shift_m(pair, fixed) for pair in (still, moved))
                 off_m = is_m - was_m - _known_m(copy, grids[scene], grids[fixed])
                 px_m = float(np.sqrt(abs(np.linalg.det(grids[scene].px_m))))
-                within = int((np.abs(off_m) <= 2 * moved.shift_error_m).sum())
+                within = int((np.abs(off_m) <= 2 * float(moved.shift_error_m)).sum())
                 row |= {"verified": True, "error_px": float(np.hypot(*off_m)) / px_m, "within": within}
             found.append(row)
     return pd.DataFrame(found)
 
 
-def _shift_m(pair: object, fixed: str) -> npt.NDArray[np.float64]:
+def _shift_m(pair: Any, fixed: str) -> npt.NDArray[np.float64]:
     """Return a pair's shift, from the fixed scene to the other: east and north [m]."""
-    shift_m = np.array([pair.dx_m, pair.dy_m], np.float64)  # type: ignore[attr-defined]  # a row of the table
-    return shift_m if pair.query == fixed else -shift_m  # type: ignore[attr-defined]
+    shift_m = np.array([pair.dx_m, pair.dy_m], np.float64)
+    return shift_m if pair.query == fixed else -shift_m
 
 
 def _known_m(copy: Moved, grid: PixelGrid, fixed: PixelGrid) -> npt.NDArray[np.float64]:
@@ -158,5 +169,3 @@ def _known_m(copy: Moved, grid: PixelGrid, fixed: PixelGrid) -> npt.NDArray[np.f
 def _rounded(value: float) -> float:
     """Round to four significant digits."""
     return float(f"{value:.4g}")
-
-

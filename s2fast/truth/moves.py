@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from s2fast.model import Window
 
 Floats = npt.NDArray[np.float32]
 
@@ -44,15 +46,19 @@ class Move:
         """Whether no pixel moves."""
         return self.straight and self.by == (0.0, 0.0)
 
+    def within(self, part: Window) -> Move:
+        """Return the move in the pixels of a part of the image."""
+        return replace(self, centre=(self.centre[0] - part.col, self.centre[1] - part.row))
+
     def at(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return by how much points move: (n, 2) x, y to right and down [px]."""
         away = xy - np.array(self.centre)
-        return away @ (np.array(self.turn).T - np.eye(2)) + np.array(self.by)
+        return np.asarray(away @ (np.array(self.turn).T - np.eye(2)) + np.array(self.by))
 
     def sources(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return the points that come to lie at others: (n, 2) x, y [px]."""
         away = xy - np.array(self.centre) - np.array(self.by)
-        return away @ np.linalg.inv(np.array(self.turn)).T + np.array(self.centre)
+        return np.asarray(away @ np.linalg.inv(np.array(self.turn)).T + np.array(self.centre))
 
 
 def support_px(move: Move) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,7 @@ def write_copy(source: Source, copy: Copy, settings: Injected, path: Path) -> No
                         piece = Window(window.row + top, window.col + left, rows, cols)
                         pixels = _piece(dataset, bands, piece, copy, settings, scale)
                         out.write(pixels, window=RasterWindow(left, top, cols, rows))
-            os.replace(partial, path)
+            partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
 
