@@ -213,3 +213,38 @@ def sweep(
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if failed:
         raise typer.Exit(EXIT_DAMAGED)
+
+
+@app.command(epilog="Example: s2fast tune --scenes ARCHIVE --minutes 20 --out tuned")
+def tune(
+    scenes: Scenes,
+    minutes: Annotated[
+        float,
+        typer.Option("--minutes", metavar="N", help="Time to search; a stopped search continues with what is left"),
+    ] = 20,
+    out: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="Folder for tuned.toml, trials and copies")
+    ] = "tuned",
+    regions: RegionsFile = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="CONFIG", help="Settings to begin with; default: the defaults")
+    ] = None,
+    overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
+    few: Annotated[
+        int, typer.Option("--few", metavar="N", min=2, max=100, help="Scenes to choose on, and to report on")
+    ] = 8,
+) -> None:
+    """Search the settings that suit your scenes: chosen on one half of a few of them, reported on the other half."""
+    from s2fast.work.interrupt import EXIT_INTERRUPTED
+
+    state: list[str] = []
+    try:
+        from s2fast.config import load_config
+        from s2fast.tuning.command import Wanted, print_tuned
+
+        wanted = Wanted(load_config(config, overrides), scenes, regions, minutes, few)
+        print_tuned(wanted, out, state)
+    except KeyboardInterrupt:
+        told = state[-1] if state else "nothing has been run yet"
+        print_line(f"s2fast: stopped; {told}; the same command continues from there", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None

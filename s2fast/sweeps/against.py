@@ -57,7 +57,7 @@ def load_earlier(path: Path) -> list[Earlier]:
     rows = RowFile(path).others([])
     if not rows:
         raise InputError(f"{path} holds no rows: name the .jsonl of a sweep that has run")
-    return [Earlier(f"{path.name}, {found.name}", found.rows) for found in earlier_runs(rows)]
+    return [Earlier(f"{path}, {found.name}", found.rows) for found in earlier_runs(rows)]
 
 
 def _source(row: Mapping[str, Any]) -> str:

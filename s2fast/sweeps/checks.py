@@ -11,7 +11,7 @@ import shapely
 
 from s2fast import detectors
 from s2fast.errors import ConfigError, InputError, S2FastError
-from s2fast.folder.record import RunRecord
+from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.geometry.antimeridian import footprint
 from s2fast.geometry.placement import PixelGrid
 from s2fast.pipeline import Job, plan
@@ -21,6 +21,7 @@ from s2fast.stages.pairs import pairs_from_file
 from s2fast.sweeps.columns import check_plots
 from s2fast.sweeps.data import Dataset, load_truth
 from s2fast.sweeps.grid import Case, SweepFile, cases_of
+from s2fast.truth.copies import chosen
 from s2fast.work.progress import duration_text
 from s2fast_kernels.backends import BackendError
 from s2fast_kernels.machine import available_cores
@@ -54,8 +55,17 @@ class Checked:
     """Description of the inputs, for the rows."""
     identity: object = None
     """What identifies the inputs: names, sizes and times of the files."""
-    pixels: Sequence[tuple[int, int]] = ()
-    """Rows and columns of each scene."""
+    scenes: Sequence[SceneInput] = ()
+    """The scenes."""
+
+    @property
+    def pixels(self) -> Sequence[tuple[int, int]]:
+        """Rows and columns of each scene, and of each copy that is made."""
+        shapes = [item.raster.shape for item in self.scenes]
+        if self.sweep.truth is None:
+            return shapes
+        # Each copied scene is matched again, moved and as two halves.
+        return [*shapes, *(item.raster.shape for item in chosen(self.scenes, self.sweep.truth)[0] for _ in range(3))]
 
     def forecast(self, cases: Sequence[Case]) -> str:
         """Return how long cases will take, roughly, as the end of a line; empty if it is not known."""
@@ -126,12 +136,15 @@ def check_sweep(sweep: SweepFile, dataset: Dataset) -> Checked:
     record = plan(Job(cases[0].config, dataset.scenes, dataset.regions, "."))
     _check_scenes(record, cases, dataset)
     data = {"scenes": record.asked.places, "regions": str(record.regions.source) if record.regions else None}
-    identity = {
+    identity: dict[str, Any] = {
         "scenes": [item.identity for item in record.found.scenes],
         "regions": record.regions.content if record.regions else None,
         "truth": repr(load_truth(dataset.truth)) if dataset.truth else None,
     }
-    return Checked(sweep, cases, dataset, data, identity, [item.raster.shape for item in record.found.scenes])
+    if sweep.truth:
+        chosen(record.found.scenes, sweep.truth)
+        identity["injected"] = sweep.truth.model_dump()
+    return Checked(sweep, cases, dataset, data, identity, record.found.scenes)
 
 
 def _check_scenes(record: RunRecord, cases: Sequence[Case], dataset: Dataset) -> None:

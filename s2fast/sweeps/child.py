@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from s2fast.sweeps.data import load_truth
 from s2fast.sweeps.found import found_in
 from s2fast.sweeps.kept import keep_pairs
 from s2fast.sweeps.quality import quality
+from s2fast.truth.copies import Injection
+from s2fast.truth.judged import answer_of
 from s2fast.work.compilation import MODULES
 from s2fast.work.executors import limit_threads
 from s2fast.work.meter import Metered
@@ -67,7 +69,15 @@ def run_case(job: dict[str, Any]) -> dict[str, Any]:
         "counts": {**history.counts, "comparisons": comparisons if config.matching.mode == "exhaustive" else None},
         "found": asdict(found_in(run)),
         "quality": asdict(quality(run, load_truth(job["truth"]))) if job["truth"] else {},
+        "injected": _injected(config, job) if job.get("injected") else {},
     }
+
+
+def _injected(config: Config, job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the results on copies of the scenes; the stages of this run are not part of the case's costs."""
+    # Within the case's run folder, with which it is shared and removed.
+    out = Path(job["out"], "injected")
+    return asdict(answer_of(config, Injection.load(Path(job["injected"])), job["regions"], out, job["workers"]))
 
 
 def answer(run: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

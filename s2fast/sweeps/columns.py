@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -14,6 +15,7 @@ from s2fast.sweeps.grid import Plot, SweepFile
 from s2fast.sweeps.intervals import NOISE, difference, runs_of
 from s2fast.sweeps.pareto import honest_front
 from s2fast.sweeps.quality import Quality
+from s2fast.truth.judged import Answer
 from s2fast.work.meter import StageCost
 
 FlatRow = dict[str, Any]
@@ -35,6 +37,7 @@ KNOWN = (
     "seconds_low", "seconds_high", "cpu_s_low", "cpu_s_high", "runs.count",
     *(f"found.{field.name}" for field in fields(Found)),
     *(f"quality.{field.name}" for field in fields(Quality)),
+    *(f"injected.{field.name}" for field in fields(Answer)),
     *(f"counts.{name}" for name in _COUNTS),
     *(f"stages.{stage}.{field.name}" for stage in _STAGES for field in fields(StageCost)),
 )  # fmt: skip
@@ -102,6 +105,16 @@ def _closure(row: FlatRow) -> str:
     return f"{row['found.closure_m']:.3g}, {row['found.closure_95_m']:.3g} ({cell(row['found.triples'])})"
 
 
+def _injected_error(row: FlatRow) -> str:
+    return f"{row['injected.error_px']:.3g}, {row['injected.error_95_px']:.3g}"
+
+
+def _falsely(row: FlatRow) -> str:
+    low, high = (f"{row[f'injected.false_{end}_pct']:.2g}" for end in ("low", "high"))
+    interval = f"{low} to {high} %" if row["injected.false"] else f"≤ {high} %"
+    return f"{cell(row['injected.false'])} of {row['injected.unrelated'] + row['injected.pairs']:,} ({interval})"
+
+
 def _timed(name: str) -> Callable[[FlatRow], str]:
     """Format a time with its interval, if it has one."""
 
@@ -139,6 +152,17 @@ SHOWN = (
     Shown("found.agreeing_pct", "scenes in agreement [%]", "agree %",
           "Scenes whose shifts agree with the other scenes of their tile.", 1),
     Shown("problems", "scenes left out", "left out", "Scenes that could not be used."),
+    Shown("injected.verified", "moved pairs verified", "moved",
+          "Pairs with a copy of a scene that was moved by a known amount, verified with the right shift.", 1, 0,
+          lambda row: f"{cell(row['injected.verified'])} of {cell(row['injected.pairs'])}"),
+    Shown("injected.error_px", "injected error [px]: median, 95 %", "inj. px",
+          "How far the shift of a pair changes when one scene is moved, less the known move.", -1, NOISE,
+          _injected_error, basis="injected.verified"),
+    Shown("injected.within_pct", "within twice the stated error [%]", "held %",
+          "Share of these errors, east and north, that lie within twice the error that the pair states."),
+    Shown("injected.false_pct", "injected falsehoods", "false",
+          "Verified pairs of different ground that was brought to one place, and moved pairs verified with a shift that "
+          "is off by more than 2 px. In brackets the 95 % confidence interval of their rate.", -1, 0, _falsely),
     Shown("quality.true_matches", "true matches", "true", "Matches at the true displacement.", 1),
     Shown("quality.precision_pct", "precision [%]", "precision", "Share of the true ones among all matches kept.", 1),
     Shown("quality.verified_pairs", "rightly verified", "right", "Pairs verified with the true shift.", 1),
@@ -243,8 +267,13 @@ def best_of(rows: Sequence[FlatRow], column: Shown) -> set[int]:
     values = {at: value for at, value in values.items() if bases[at] >= max(bases.values()) / 2}
     if not column.better or not values:
         return set()
-    top = max(values, key=lambda at: column.better * values[at])
-    best = {at for at in values if difference(rows[at], rows[top], column.name, column.noise) * column.better >= 0}
+    order = sorted(values, key=lambda at: -column.better * values[at])
+
+    def is_surpassed(at: int) -> bool:
+        return difference(rows[at], rows[order[0]], column.name, column.noise) * column.better < 0
+
+    # What comes after a case that is surely worse is not the best either, however wide its own interval.
+    best = set(itertools.takewhile(lambda at: not is_surpassed(at), order))
     return set() if len(best) == len(bases) > 1 else best
 
 

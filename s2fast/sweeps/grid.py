@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from s2fast.config import Config, load_config
 from s2fast.errors import ConfigError
 from s2fast.sweeps.data import DataSpec
+from s2fast.truth.settings import Injected
 
 _PREPARATION_KEYS = ("clouds", "contrast", "clahe_clip")
 """Settings of [ingest] that affect only extraction."""
@@ -52,6 +53,8 @@ class SweepFile(BaseModel):
     name: str
     """Name of the results; default: that of the file."""
     data: DataSpec = DataSpec()
+    truth: Injected | None = None
+    """Copies of the scenes, of which the answer is known; None: none are made."""
     base: dict[str, Any] = {}
     """Settings of every case."""
     grid: list[dict[str, list[Any]]] = []

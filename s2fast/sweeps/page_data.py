@@ -57,6 +57,7 @@ def payload(finished: Finished) -> dict[str, Any]:
     return {
         "name": sweep.name,
         "facts": facts(rows),
+        "timed": any(not is_missing(row.get("seconds")) for row in rows),
         "best": best_lines(rows),
         "columns": [
             {"name": column.name, "title": column.title, "meaning": column.meaning, "better": column.better}

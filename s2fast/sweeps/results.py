@@ -73,6 +73,8 @@ class How:
         """
         if self.workers < 1:
             raise ConfigError(f"--workers is {self.workers}, must be at least 1")
+        if not 0 <= self.repeats <= 100:
+            raise ConfigError(f"--repeats is {self.repeats}, must be between 1 and 100")
         if self.repeats:
             sweep = sweep.model_copy(update={"repeats": self.repeats})
         if sweep.repeats > 1 and (self.workers > 1 or self.scheduler):

@@ -43,7 +43,6 @@ class RowFile:
             self._again.setdefault(row["case"], {})[row["round"]] = row
         else:
             self._first[row["case"]] = row
-            self._again.pop(row["case"], None)
 
     def add(self, row: Row) -> None:
         """Append a row."""

@@ -66,7 +66,8 @@ def run_sweep(
         )
         with scratch(rows_path.with_name(f"{rows_path.stem}.work")) as folder:
             if todo:
-                _compile(report)
+                compile_kernels(report)
+                sweep.inject()
             if timed:
                 _in_turn(sweep, folder / "1", todo)
                 _repeat(sweep, folder)
@@ -122,7 +123,7 @@ def _in_turn(sweep: Running, folder: Path, turn: list[int], *, round_: int = 1) 
             sweep.report(f"{which}{number} of {len(turn)}, {outcome(row)}{left}: {case.label}")
 
 
-def _compile(report: Report) -> None:
+def compile_kernels(report: Report) -> None:
     """Compile the kernels that this machine lacks, so that no case is charged with it."""
 
     class Lines(Progress):

@@ -16,6 +16,7 @@ from s2fast.sweeps.folders import Costs
 from s2fast.sweeps.grid import Case, SweepFile
 from s2fast.sweeps.kept import kept_file
 from s2fast.sweeps.rows import Row, RowFile
+from s2fast.truth.copies import inject
 from s2fast.work.machine import installed, processor, versions
 from s2fast_kernels.machine import available_cores
 
@@ -71,6 +72,13 @@ class Running:
         self.checked, self.rows, self.report, self.rows_path = checked, rows, report, rows_path
         self.names = [case.identity(checked.identity, source_hash()) for case in checked.cases]
         self._about = about
+        self._injected: str | None = None
+
+    def inject(self) -> None:
+        """Make the copies of the scenes, of which the answer is known; they lie beside the rows, for later runs too."""
+        if self.file.truth:
+            folder = self.rows_path.with_name(f"{self.rows_path.stem}.copies")
+            self._injected = str(inject(self.checked.scenes, self.file.truth, folder, self.report))
 
     @property
     def file(self) -> SweepFile:
@@ -89,6 +97,7 @@ class Running:
             kept = None if again else str(kept_file(self.rows_path, self.names[at]))
             job |= {"scenes": data.scenes, "regions": data.regions, "out": str(out), "kept": kept}
             job["truth"] = None if again else data.truth
+            job["injected"] = None if again else self._injected
         return job
 
     def add(self, at: int, answer: Mapping[str, Any], reason: str, stages: Costs, took_s: float, **more: Any) -> Row:
@@ -106,8 +115,7 @@ class Running:
 
 def _row(checked: Checked, case: Case, answer: Mapping[str, Any], reason: str, stages: Costs, took_s: float) -> Row:
     sweep = checked.sweep
-    alone = case.run.get("run.workers", 1) == 1
-    cpu = [stage["cpu_s"] for stage in stages.values() if alone and "cpu_s" in stage]
+    cpu = [stage["cpu_s"] for stage in stages.values() if "cpu_s" in stage]
     seconds = [stage["seconds"] for stage in stages.values() if "seconds" in stage]
     return {
         "sweep": sweep.name,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2fast.sweeps.columns import front_of
+from s2fast.sweeps.columns import SHOWN, best_of, front_of
 from s2fast.sweeps.competing import competing
 from s2fast.sweeps.grid import Plot
 from s2fast.sweeps.intervals import NOISE, difference, interval
@@ -87,6 +87,15 @@ def test_with_noise_the_front_leaves_out_just_what_one_on_it_beats(found: list[t
     assert all(any(beats(by, at) for by in kept) for at in set(range(len(found))) - set(kept))
 
 
+def test_a_case_that_gains_less_by_less_than_the_noise_and_costs_less_takes_the_place() -> None:
+    costs, gains = [10.0, 5.0, 9.8], [100.0, 99.0, 98.0]
+
+    def gain_difference(a: int, b: int) -> float:
+        return 0 if abs(gains[a] - gains[b]) <= 5 else gains[a] - gains[b]
+
+    assert honest_front(costs, gains, lambda a, b: costs[a] - costs[b], gain_difference) == [1]
+
+
 def test_a_chain_of_small_steps_does_not_leave_only_its_end() -> None:
     costs, gains = [540.0, 580.0, 620.0, 660.0, 700.0, 740.0], [10, 15, 20, 31, 36, 41]
 
@@ -108,6 +117,16 @@ def test_a_difference_within_its_interval_is_no_better_place() -> None:
     # One measurement each, and the usual noise: 5 % are none, 30 % are.
     assert front_of([timed(10.0, **{gain: 40}), timed(10.5, **{gain: 41})], Plot()) == [1]
     assert front_of([timed(10.0, **{gain: 40}), timed(13.0, **{gain: 41})], Plot()) == [0, 1]
+
+
+def test_a_wide_interval_makes_no_case_the_best() -> None:
+    best, other = timed(10, 10.1, 9.9, 10.05), timed(12, 12.1, 11.9, 12.05)
+    wide = timed(5, 30, 20, 7)
+    (column,) = (column for column in SHOWN if column.name == "seconds")
+    assert difference(wide, best, "seconds") == 0
+    # The last cannot be told from the first, but it took longer than one that can.
+    assert best_of([best, other, wide], column) == {0}
+    assert best_of([best, wide, timed(15, 14, 14.5, 14.2)], column) == {0, 1}
 
 
 @given(points)

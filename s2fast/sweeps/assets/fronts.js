@@ -85,22 +85,35 @@ class FrontPlot extends Plot {
     ctx.beginPath();
     ctx.rect(u.bbox.left, u.bbox.top, u.bbox.width, u.bbox.height);
     ctx.clip();
+    const place = (at) => [u.valToPos(this.x[at], "x", true), u.valToPos(this.y[at], "y", true)];
+    this.rows.forEach((row, at) => {
+      const ends = ROWS[row].ends[this.cost];
+      if (!ends) return;
+      const y = place(at)[1];
+      const [low, high] = ends.map((end) => u.valToPos(end, "x", true));
+      ctx.strokeStyle = colour(this.front.has(row) ? "front" : "case");
+      ctx.lineWidth = scale;
+      ctx.beginPath();
+      ctx.moveTo(low, y);
+      ctx.lineTo(high, y);
+      for (const end of [low, high]) {
+        ctx.moveTo(end, y - 4 * scale);
+        ctx.lineTo(end, y + 4 * scale);
+      }
+      ctx.stroke();
+    });
+    ctx.restore();
+    ctx.save();
     ctx.font = `${11 * scale}px system-ui, "DejaVu Sans", sans-serif`;
     ctx.textAlign = "left";
     ctx.textBaseline = "bottom";
+    const { left, top, width, height } = u.bbox;
     this.rows.forEach((row, at) => {
-      const [x, y] = [u.valToPos(this.x[at], "x", true), u.valToPos(this.y[at], "y", true)];
-      const ends = ROWS[row].ends[this.cost];
-      if (ends) {
-        ctx.strokeStyle = colour(this.front.has(row) ? "front" : "case");
-        ctx.lineWidth = scale;
-        ctx.beginPath();
-        ctx.moveTo(u.valToPos(ends[0], "x", true), y);
-        ctx.lineTo(u.valToPos(ends[1], "x", true), y);
-        ctx.stroke();
-      }
-      if (this.rows.length > LABELLED && !this.front.has(row)) return;
+      const [x, y] = place(at);
+      const isInside = x >= left && x <= left + width && y >= top && y <= top + height;
+      if (!isInside || (this.rows.length > LABELLED && !this.front.has(row))) return;
       ctx.fillStyle = colour(kept.value.has(row) ? "ink" : "pale");
+      // Above the point, also where the plot ends.
       ctx.fillText(String(row + 1), x + 5 * scale, y - 4 * scale);
     });
     ctx.restore();

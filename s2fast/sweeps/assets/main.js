@@ -3,7 +3,8 @@
 function fillHead() {
   document.title = `${DATA.name}: s2fast sweep`;
   byId("title").textContent = `Sweep: ${DATA.name}`;
-  byId("facts").textContent = `${DATA.facts.join("; ")}. Seconds include every stage that a case needs, computed in this case or shared with an earlier one.`;
+  const times = DATA.timed ? "Seconds" : "Cases ran side by side, so that only CPU seconds were kept. They";
+  byId("facts").textContent = `${DATA.facts.join("; ")}. ${times} include every stage that a case needs, computed in this case or shared with an earlier one.`;
   byId("best-list").append(...DATA.best.flatMap(([title, text]) => [element("dt", {}, title), element("dd", {}, text)]));
   byId("best").hidden = !DATA.best.length;
   const meanings = COLUMNS.filter(({ meaning }) => meaning);

@@ -56,6 +56,6 @@ class Plot {
 // Adds a share of the range at both ends; on a logarithmic scale a factor.
 function padded(low, high, isLog) {
   if (isLog) return [low / 1.3, high * 1.3];
-  const room = (high - low) * 0.08 || Math.abs(high) * 0.1 || 1;
+  const room = (high - low) * 0.1 || Math.abs(high) * 0.1 || 1;
   return [low - room, high + room];
 }

@@ -46,7 +46,7 @@ class CaseTable {
     this.most = ROWS_AT_ONCE;
     this.heads = this.columns.map((column, at) => element("th", { scope: "col", class: column.isNumber ? "number" : null, title: column.meaning || null },
       element("button", { type: "button", onclick: () => this.sort(at) }, column.title)));
-    this.filters = this.columns.map((column) => element("input", { type: "text", "aria-label": `Filter ${column.title}`, placeholder: column.isNumber ? "<, >=, a..b" : "words", oninput: () => this.filter() }));
+    this.filters = this.columns.map((column) => element("input", { type: "text", "aria-label": `Filter ${column.title}`, placeholder: "filter", oninput: () => this.filter() }));
     const boxes = this.filters.map((input, at) => element("th", {}, at ? input : ""));
     const table = byId("case-table");
     table.tHead.append(element("tr", {}, ...this.heads), element("tr", {}, ...boxes));

@@ -1,0 +1,155 @@
+"""Write a changed copy of a raster, window by window."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import ColorInterp
+from rasterio.windows import Window as RasterWindow
+
+from s2fast.errors import SceneError
+from s2fast.files.source import Source
+from s2fast.model import Window
+from s2fast.raster.dataset import gdal_settings, open_dataset
+from s2fast.truth.moves import Move, moved, support_px
+from s2fast.truth.settings import Injected
+
+_SIDE_PX = 1024
+"""Side of the windows: with margins and three bands in float32 they take 20 MB."""
+
+_LOOK_PX = 512
+"""Side of the preview from which a scene's range of values is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A copy to make."""
+
+    part: Window
+    """The part of the scene that it shows."""
+    transform: tuple[float, ...]
+    """Its georeferencing: a, b, c, d, e, f at pixel corners [CRS units]."""
+    move: Move
+    """Where pixels go, in the pixels of the scene."""
+    altered: bool
+    """Whether its pixels are blurred, noisy, hazy or of another contrast, as the settings say."""
+
+
+def write_copy(source: Source, copy: Copy, settings: Injected, path: Path) -> None:
+    """Write a copy as a tiled GeoTIFF.
+
+    Raises
+    ------
+    SceneError
+        The scene cannot be read, or its pixels are indices of a palette.
+    """
+    with gdal_settings(), open_dataset(source) as dataset:
+        if dataset.colorinterp[0] == ColorInterp.palette:
+            raise SceneError(f"{source}: its pixels are indices of a palette, which cannot be resampled")
+        bands = [1, 2, 3] if dataset.count >= 3 else [1]
+        window = copy.part
+        whole = {
+            "driver": "GTiff", "width": window.width, "height": window.height, "count": len(bands),
+            "dtype": dataset.dtypes[0], "crs": dataset.crs, "transform": rasterio.Affine(*copy.transform),
+            "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "zlevel": 1,
+            "nodata": dataset.nodata,
+        }  # fmt: skip
+        scale = _Scale.of(dataset, bands)
+        partial = path.with_suffix(".partial")
+        try:
+            with rasterio.open(partial, "w", **whole) as out:
+                if len(bands) == 3:
+                    out.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+                for top in range(0, window.height, _SIDE_PX):
+                    for left in range(0, window.width, _SIDE_PX):
+                        rows = min(_SIDE_PX, window.height - top)
+                        cols = min(_SIDE_PX, window.width - left)
+                        piece = Window(window.row + top, window.col + left, rows, cols)
+                        pixels = _piece(dataset, bands, piece, copy, settings, scale)
+                        out.write(pixels, window=RasterWindow(left, top, cols, rows))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """A scene's values."""
+
+    mean: float
+    white: float
+    most: float
+
+    @classmethod
+    def of(cls, dataset: rasterio.DatasetReader, bands: list[int]) -> _Scale:
+        factor = max(1, max(dataset.shape) // _LOOK_PX)
+        shape = (len(bands), -(-dataset.height // factor), -(-dataset.width // factor))
+        pixels = dataset.read(bands, out_shape=shape)
+        most = float(np.iinfo(pixels.dtype).max)
+        known = pixels[:, pixels.any(axis=0)]
+        if not known.size:
+            return cls(0.0, most, most)
+        white = most if pixels.dtype == np.uint8 else float(np.percentile(known, 99))
+        return cls(float(known.mean()), white, most)
+
+
+def _piece(
+    dataset: rasterio.DatasetReader, bands: list[int], piece: Window, copy: Copy, settings: Injected, scale: _Scale
+) -> npt.NDArray[Any]:
+    """Return the pixels of a window of a copy: (bands, rows, cols); 0, or the nodata value, where nothing is valid."""
+    move = copy.move
+    corners = np.array([[piece.col, piece.row], [piece.col + piece.width - 1, piece.row + piece.height - 1]], float)
+    ends = np.array([[x, y] for x in corners[:, 0] for y in corners[:, 1]])
+    sources = move.sources(ends)
+    margin = support_px(move) + math.ceil(4 * settings.blur_px) + 1
+    low = np.floor(np.minimum(sources.min(axis=0), corners[0])).astype(int) - margin
+    high = np.ceil(np.maximum(sources.max(axis=0), corners[1])).astype(int) + margin + 1
+    low, high = np.maximum(low, 0), np.minimum(high, [dataset.width, dataset.height])
+    window = RasterWindow(*low, *(high - low))
+    read = dataset.read(bands, window=window)
+    valid = (dataset.dataset_mask(window=window) != 0) & read.any(axis=0)
+    rows, cols = (slice(start - edge, start - edge + length) for start, edge, length in (
+        (piece.row, low[1], piece.height), (piece.col, low[0], piece.width)))  # fmt: skip
+    if move.still and not (copy.altered and changes(settings)):
+        return np.where(valid, read, _missing(dataset))[:, rows, cols].astype(read.dtype)
+    local = Move(move.by, (move.centre[0] - low[0], move.centre[1] - low[1]), move.turn)
+    draw = np.random.default_rng([settings.seed, piece.row, piece.col])
+    result = []
+    for band in read:
+        image, usable = band.astype(np.float32), valid
+        if not move.still:
+            image, usable = moved(image, valid, local)
+        if copy.altered:
+            image = _altered(image, settings, scale, draw)
+        # 0 in all bands is no data, which valid ground must not become.
+        values = np.clip(np.rint(image), 1, scale.most)
+        result.append(np.where(usable, values, _missing(dataset))[rows, cols].astype(read.dtype))
+    return np.stack(result)
+
+
+def _altered(
+    image: npt.NDArray[np.float32], settings: Injected, scale: _Scale, draw: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    if settings.blur_px:
+        image = cv2.GaussianBlur(image, (0, 0), settings.blur_px).astype(np.float32)
+    image = (image - scale.mean) * settings.contrast + scale.mean
+    image = image * (1 - settings.haze) + scale.white * settings.haze
+    if settings.noise:
+        image = image + draw.normal(0.0, settings.noise / 100 * scale.white, image.shape).astype(np.float32)
+    return image
+
+
+def changes(settings: Injected) -> bool:
+    """Return whether copies differ from their scenes by more than their place."""
+    return bool(settings.blur_px or settings.noise or settings.haze or settings.contrast != 1)
+
+
+def _missing(dataset: rasterio.DatasetReader) -> float:
+    return 0 if dataset.nodata is None else dataset.nodata
