@@ -56,7 +56,7 @@ def run_sweep(
     others
         The file's other rows: of other sources or scenes, or no longer in the sweep.
     """
-    timed = workers == 1 and scheduler is None
+    timed, rows_path = workers == 1 and scheduler is None, rows_path.absolute()
     with only_writer(rows_path):
         rows = RowFile(rows_path, retry=retry)
         remove_partial(rows_path)
