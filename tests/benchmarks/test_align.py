@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.align_peers import correlation_shift, pair
+from benchmarks.align_peers import correlation_shift, pair, resampling
 from benchmarks.bench_align import compared, main
 
 SHIFTS = {"a": (0.0, 0.0), "b": (10.0, -20.0), "c": (-30.0, 40.0), "d": (500.0, 500.0)}
@@ -42,6 +42,11 @@ def test_phase_correlation_finds_the_shift_that_opencv_made() -> None:
     taper = np.outer(np.hanning(96), np.hanning(96))
     a, b = (part[32:128, 32:128] * taper for part in (image, moved))
     assert correlation_shift(a, b) == pytest.approx((-down, -right), abs=0.03)
+
+
+def test_a_missing_peer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert list(resampling(tmp_path / "x.jp2", tmp_path, 1)) == [{"tool": "gdalwarp", "skipped": "it is not installed"}]
 
 
 @pytest.mark.shared
