@@ -55,15 +55,13 @@ def test_a_missing_peer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.shared
 def test_the_judge_sees_the_shift_of_the_real_pair(shared_data: Path, tmp_path: Path) -> None:
     (reference,), (target,) = ((shared_data / "arosics").glob(name) for name in ("ref*", "tgt*"))
-    before = left(reference, target)
-    assert before["median dx, dy px"] == pytest.approx([-0.62, 1.78], abs=0.1)
     with rasterio.open(target) as dataset:
+        # The wrong way round, 3.8 px would be left.
         moved = Affine.translation(-6.2, -18.3) @ dataset.transform
         rasterio.shutil.copy(dataset, tmp_path / "moved.vrt", driver="VRT")
     with rasterio.open(tmp_path / "moved.vrt", "r+") as dataset:
         dataset.transform = moved
     after = left(reference, tmp_path / "moved.vrt")
-    assert before["left px median"] > 1.8
     assert after["left px median"] < 0.15
     assert np.abs(after["median dx, dy px"]).max() < 0.1
 
