@@ -24,7 +24,7 @@ _WARP_MB = 128
 """Memory in which GDAL resamples a part of a raster [MB]."""
 
 _CACHE_BYTES = 192 << 20
-"""GDAL's block cache while resampling: a row of a full tile's blocks, and the output that is not complete yet, are kept.
+"""GDAL's block cache while resampling: it keeps a row of a full tile's blocks, and the output that is not complete yet.
 With less, blocks at the borders of parts are decoded twice."""
 
 _MOST_BEND_PX = 0.01
