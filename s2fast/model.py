@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from pydantic import Field
 from s2fast.files.source import Source
 from s2fast_kernels.features import Features
 
-__all__ = ["Features", "Naming", "PairResult", "PairVerdict", "Raster", "Scene", "TileInfo", "Window"]
+__all__ = ["Features", "Naming", "PairResult", "PairVerdict", "Raster", "Scene", "TileInfo", "Window", "columns_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +231,6 @@ class PairResult:
     radius_m: float
     """Search radius [m]: ``matching.radius_m``, or the value determined for "auto"."""
 
-    def as_row(self) -> dict[str, Any]:
-        """Return the values by column."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
-
 
 @dataclass(frozen=True, slots=True)
 class PairVerdict:
@@ -315,6 +312,13 @@ class PairVerdict:
     null_verified: int = 0
     """Number of null trials that were verified nevertheless."""
 
-    def as_row(self) -> dict[str, Any]:
-        """Return the values by column."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+def columns_of(rows: Sequence[PairResult] | Sequence[PairVerdict]) -> dict[str, list[Any]]:
+    """Return the values of rows by column.
+
+    Examples
+    --------
+    >>> columns_of([PairVerdict(99.5), PairVerdict(0.0)])["overlap_pct"]
+    [99.5, 0.0]
+    """
+    return {entry.name: [getattr(row, entry.name) for row in rows] for entry in fields(rows[0])}

@@ -17,9 +17,10 @@ from s2fast.config import Config, load_config
 from s2fast.geometry.evidence import Judgement
 from s2fast.geometry.placement import Placement
 from s2fast.stages.extract import extract_scene
+from s2fast.stages.matched import Matched
 from s2fast.stages.matching_rule import MatchedScene, MatchingRule
 from s2fast.stages.pairs import Pair
-from s2fast.stages.verdict_rule import Matched, VerdictRule
+from s2fast.stages.verdict_rule import VerdictRule
 
 Grey = npt.NDArray[np.uint8]
 

@@ -49,6 +49,11 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) ->
     return results
 
 
+def threads_here() -> int:
+    """Return the number of threads that calls from this thread use; a new thread begins with all."""
+    return int(numba.get_num_threads())
+
+
 @contextmanager
 def at_most_threads(threads: int) -> Iterator[None]:
     """Limit the threads that calls from this thread use."""

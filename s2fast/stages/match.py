@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import pyarrow as pa
 
 from s2fast.config import Config
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.model import PairResult
+from s2fast.model import PairResult, columns_of
 from s2fast.stages import keys, verify
+from s2fast.stages.device_budget import within_device_budget
 from s2fast.stages.good_matches import GoodMatches
 from s2fast.stages.matching_rule import Matches, MatchingRule, similarity_pct
 from s2fast.stages.memory import MIB
@@ -27,7 +29,8 @@ from s2fast.work.executors import Workplace
 from s2fast.work.progress import Progress
 from s2fast.work.units import run_units
 from s2fast.work.writer import Writer
-from s2fast_kernels.threads import at_most_threads
+from s2fast_kernels.backends import CPU
+from s2fast_kernels.threads import at_most_threads, threads_here
 
 
 def run(
@@ -61,9 +64,13 @@ def run(
         workplace.wait_for_kernels()
     with progress.stage("match", done, result.kept) as bar, ExitStack() as resources:
         # Only a unit of this process can leave its results to a thread that outlives it.
-        writer = resources.enter_context(closing(Writer())) if workplace.in_process else None
+        threads = Threads()
+        if workplace.in_process:
+            threads.writer = resources.enter_context(closing(Writer()))
+            if rule.device != CPU:
+                threads.judge = resources.enter_context(closing(Writer()))
         for block, _ in run_units(
-            workplace, match_unit, filter(None, blocks), rule, budget_bytes, folder.address, config, writer
+            workplace, match_unit, filter(None, blocks), rule, budget_bytes, folder.address, config, threads
         ):
             for _ in block:
                 bar.advance()
@@ -90,13 +97,23 @@ def _with_verdict_keys(
     return found
 
 
+@dataclass(slots=True)
+class Threads:
+    """Threads of this process that go on with a block while the next one is computed."""
+
+    writer: Writer | None = None
+    """Writes results; None: they are written when `match_unit` returns."""
+    judge: Writer | None = None
+    """Verifies on the CPU what a device has matched; None: a block is verified when `match_unit` returns."""
+
+
 def match_unit(
     block: Sequence[Pair],
     rule: MatchingRule,
     budget_bytes: int,
     out: str,
     config: Config | None = None,
-    writer: Writer | None = None,
+    beside: Threads | None = None,
 ) -> None:
     """Match one block of pairs and write its results and matches; verify it too if the pairs have verdict keys.
 
@@ -112,33 +129,52 @@ def match_unit(
         Address of the run folder.
     config
         Settings of the run; needed only to verify.
-    writer
-        Writes the results while the next block is computed; None: they are written when this returns.
+    beside
+        Threads that finish this block during the next one.
     """
-    if writer is None:
+    beside = beside or Threads()
+    if beside.writer is None:
         with closing(Writer()) as own:
-            match_unit(block, rule, budget_bytes, out, config, own)
+            match_unit(block, rule, budget_bytes, out, config, Threads(own))
         return
+    writer = beside.writer
     folder = RunFolder(out)
     scenes = load_scenes(folder, {scene for pair in block for scene in (pair.query, pair.train)}, budget_bytes)
-    with at_most_threads(threads_that_pay(scenes.values(), rule.settings)):
-        found = GoodMatches(
-            block, list(rule.good_matches([(scenes[pair.query], scenes[pair.train]) for pair in block]))
-        )
-        results = [
-            pair_result(pair, len(scenes[pair.query].descriptors), len(scenes[pair.train].descriptors), matches)
-            for pair, matches in zip(block, found.matches, strict=True)
-        ]
-        rows = [result.as_row() for result in results]
-        writer.wait()  # for the block before this one: no more than one waits
-        # A block's matches are encoded and written while the block is verified.
-        writer.submit(
-            lambda: folder.matched.write([pair.key for pair in block], pa.Table.from_pylist(rows), found.table())
-        )
-        if config is not None and all(pair.verdict_key for pair in block):
-            pairs = tuple(replace(pair, key=pair.verdict_key) for pair in block)
-            held = verify.Held(scenes, rows, GoodMatches(pairs, found.matches), writer)
-            verify.verify_unit(verify.Block(pairs, ()), config, VerdictRule(rule, config.verification), out, held)
+    threads = threads_that_pay(scenes.values(), rule.settings)
+    verdicts = VerdictRule(rule, config.verification) if config and all(pair.verdict_key for pair in block) else None
+    pairs = [(scenes[pair.query], scenes[pair.train]) for pair in block]
+    nulls = None
+    with at_most_threads(threads), within_device_budget(config):
+        if verdicts and verdicts.searches_nulls:
+            found, nulls = verdicts.search(block, pairs)
+        else:
+            found = list(rule.good_matches(pairs))
+    good = GoodMatches(block, found)
+    results = [
+        pair_result(pair, len(query.descriptors), len(train.descriptors), matches)
+        for pair, (query, train), matches in zip(block, pairs, found, strict=True)
+    ]
+    counts = pa.table(columns_of(results))
+    writer.wait()  # for the block before this one: no more than one waits
+    # A block's matches are encoded and written while the block is verified.
+    writer.submit(lambda: folder.matched.write([pair.key for pair in block], counts, good.table()))
+    if config and verdicts:
+        judged = tuple(replace(pair, key=pair.verdict_key) for pair in block)
+        held = verify.Held(scenes, counts, GoodMatches(judged, found), nulls, writer)
+        judge = partial(_verified, verify.Block(judged, ()), config, verdicts, out, held, min(threads, threads_here()))
+        if beside.judge is None:
+            judge()
+        else:
+            beside.judge.wait()  # for the block before this one: matches of two blocks fit into the budget
+            beside.judge.submit(judge)
+
+
+def _verified(
+    block: verify.Block, config: Config, rule: VerdictRule, out: str, held: verify.Held, threads: int
+) -> None:
+    """Verify a block with at most so many threads."""
+    with at_most_threads(threads):
+        verify.verify_unit(block, config, rule, out, held)
 
 
 def pair_result(pair: Pair, n_query: int, n_train: int, matches: Matches) -> PairResult:

@@ -123,19 +123,11 @@ class MatchingRule:
             for _, group in itertools.groupby(pairs, key=lambda pair: id(pair[0])):
                 yield from self._exhaustive_matches(list(group))
             return
-        radii = self.first_radii_m(pairs)
-        # Each scene is prepared once: threads that match pairs of one scene would prepare it several times.
-        searched = {
-            (id(scene), radius, query.placement.metric): (scene, radius, query)
-            for (query, train), radius in zip(pairs, radii, strict=True)
-            for scene in (query, train)
-        }
-        map_in_threads(lambda wanted: wanted[0].prepared(SEARCHED_RADII * wanted[1], wanted[2]), searched.values())
         if self.settings.radius_m == "auto":
-            yield from map_in_threads(lambda pair: self.near_matches(*pair), pairs)
-        else:
-            for (matches,) in self.matches_at(pairs, radii, np.zeros((len(pairs), 1, 2))):
-                yield matches
+            yield from self._agreeing_matches(pairs)
+            return
+        for (matches,) in self.matches_at(pairs, self.first_radii_m(pairs), np.zeros((len(pairs), 1, 2))):
+            yield matches
 
     def first_radii_m(self, pairs: Sequence[tuple[MatchedScene, MatchedScene]]) -> list[float]:
         """Return the first, or the only, search radius of every pair [m]."""
@@ -180,6 +172,16 @@ class MatchingRule:
         list of list of Matches
             For every pair, the matches at each of its places.
         """
+        if self.settings.radius_m == "auto" and len(set(radius_m)) > 1:
+            return self._by_radius(pairs, radius_m, away_m)
+        if len(pairs) > 1:
+            # Each scene is prepared once: threads that match pairs of one scene would prepare it several times.
+            searched = {
+                (id(scene), radius, query.placement.metric): (scene, SEARCHED_RADII * radius, query)
+                for (query, train), radius in zip(pairs, radius_m, strict=True)
+                for scene in (query, train)
+            }
+            map_in_threads(lambda wanted: wanted[0].prepared(*wanted[1:]), searched.values())
         prepared = [
             (query.prepared(SEARCHED_RADII * radius, query), train.prepared(SEARCHED_RADII * radius, query))
             for (query, train), radius in zip(pairs, radius_m, strict=True)
@@ -192,47 +194,63 @@ class MatchingRule:
             for pair, radius in enumerate(radius_m)
         ]
 
-    def near_matches(
+    def _by_radius(
         self,
-        query: MatchedScene,
-        train: MatchedScene,
-        offset_m: npt.NDArray[np.float64] | None = None,
-        radius_m: float | None = None,
-    ) -> Matches:
+        pairs: Sequence[tuple[MatchedScene, MatchedScene]],
+        radius_m: Sequence[float],
+        away_m: npt.NDArray[np.float64],
+    ) -> list[list[Matches]]:
+        """Search one radius after another, so that a scene is prepared for one radius at a time; see `matches_at`."""
+        found: list[list[Matches]] = [[] for _ in pairs]
+        for radius in sorted(set(radius_m)):
+            numbers = [number for number, wanted in enumerate(radius_m) if wanted == radius]
+            some = [pairs[number] for number in numbers]
+            for number, matches in zip(
+                numbers, self.matches_at(some, [radius] * len(some), away_m[numbers]), strict=True
+            ):
+                found[number] = matches
+        return found
+
+    def _agreeing_matches(self, pairs: Sequence[tuple[MatchedScene, MatchedScene]]) -> list[Matches]:
+        """Return the matches of every pair with ``radius_m = "auto"``; all pairs' first radii are searched together.
+
+        They are those of the first radius within which the positions agree; if there is none, those of the smallest.
+        """
+        tried = [radii_m(query.placement, train.placement, "auto") for query, train in pairs]
+
+        def agree(item: tuple[int, Matches]) -> bool:
+            number, matches = item
+            return len(tried[number]) > 1 and _agree(*pairs[number], matches, len(tried[number]))
+
+        found: list[Matches] = []
+        left, turn = list(range(len(pairs))), 0
+        while left:
+            radii = [tried[number][turn] for number in left]
+            some = self.matches_at([pairs[number] for number in left], radii, np.zeros((len(left), 1, 2)))
+            within = [(number, matches) for number, (matches,) in zip(left, some, strict=True)]
+            found = found or [matches for _, matches in within]
+            agreed = map_in_threads(agree, within)
+            for (number, matches), ends in zip(within, agreed, strict=True):
+                if ends:
+                    found[number] = matches
+            turn += 1
+            left = [number for number, ends in zip(left, agreed, strict=True) if not ends and turn < len(tried[number])]
+        return found
+
+    def near_matches(self, query: MatchedScene, train: MatchedScene, radius_m: float | None = None) -> Matches:
         """Find the good matches of two scenes among keypoints near each other on the map.
 
         Parameters
         ----------
         query, train
             The scenes.
-        offset_m : (2,) float64 or None
-            Offset of the search windows from the expected position, east and north [m]; None: zero.
         radius_m
             Search radius [m]; matches are searched within `SEARCHED_RADII` times this distance. None: from the
             settings.
-
-        Returns
-        -------
-        Matches
-            With ``radius_m = "auto"``, the matches of the first radius within which the positions agree; if there is
-            none, those of the smallest radius.
         """
-        wanted = self.settings.radius_m
-        radii = [radius_m] if radius_m is not None else radii_m(query.placement, train.placement, wanted)
-        first = self._within(radii[0], query, train, offset_m)
-        found = first
-        for radius in radii[1:]:
-            if _agree(query, train, found, len(radii)):
-                return found
-            found = self._within(radius, query, train, offset_m)
-        return found if len(radii) > 1 and _agree(query, train, found, len(radii)) else first
-
-    def _within(
-        self, radius_m: float, query: MatchedScene, train: MatchedScene, offset_m: npt.NDArray[np.float64] | None
-    ) -> Matches:
-        """Find the good matches within one radius; see `near_matches`."""
-        away = np.zeros((1, 1, 2)) if offset_m is None else offset_m.reshape(1, 1, 2)
-        return self.matches_at([(query, train)], [radius_m], away)[0][0]
+        if radius_m is None:
+            return next(iter(self.good_matches([(query, train)])))
+        return self.matches_at([(query, train)], [radius_m], np.zeros((1, 1, 2)))[0][0]
 
 
 def _agree(query: MatchedScene, train: MatchedScene, matches: Matches, tried: int) -> bool:

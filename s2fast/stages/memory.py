@@ -50,8 +50,8 @@ _SAMPLE_BYTES = 3 * MIB // 2
 _KERNEL_BYTES = 64 * MIB
 """Working memory of a Hamming kernel, without its operands and result."""
 
-_MATCH_BYTES = 40
-"""Memory per neighbour, including its match if it becomes one."""
+_MATCH_BYTES = 52
+"""Memory per neighbour, including its match if it becomes one, and that of a null trial."""
 
 
 def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: bool, threads: int = 1) -> int:

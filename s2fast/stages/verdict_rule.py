@@ -1,25 +1,31 @@
-"""Judge pairs: compute shift, inliers and verdict from good matches, and run null trials of the same rule."""
+"""Judge blocks of pairs: compute shift, inliers and verdict from good matches, and run null trials of the same rule.
+
+All trials of a block, the pairs themselves and their null trials, are searched in one call and judged together.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Config, Verification
-from s2fast.geometry import compiled_shift, compiled_votes
+from s2fast.geometry import compiled_shift
 from s2fast.geometry.evidence import Evidence, Judgement
-from s2fast.geometry.placement import common_centre, overlap_pct
+from s2fast.geometry.placement import overlap_pct
 from s2fast.geometry.shift import find_anywhere, find_shift
 from s2fast.image import compiled_pattern
 from s2fast.image.fixed_pattern import FixedPattern, explained_by_paint, explained_by_pattern, share_noise
 from s2fast.model import PairVerdict
-from s2fast.stages.matching_rule import MatchedScene, MatchingRule
+from s2fast.stages.matched import Matched
+from s2fast.stages.matching_rule import MatchedScene, Matches, MatchingRule
 from s2fast.stages.pairs import Pair
+from s2fast_kernels.threads import map_in_threads
 
 LEAST_COMMON_PCT = 2.0
 """Minimum common clear ground of two scenes [%]."""
@@ -28,54 +34,8 @@ _AWAY_RADII = (8.0, 40.0)
 """Distance of wrong offsets from the right one [search radii]: too far for true matches, near enough for similar
 ground."""
 
-
-@dataclass(frozen=True, slots=True)
-class Matched:
-    """A pair with its scenes and good matches."""
-
-    pair: Pair
-    """The pair."""
-    query: MatchedScene
-    """The query scene."""
-    train: MatchedScene
-    """The train scene."""
-    query_row: npt.NDArray[np.int32]
-    """(k,) rows of the query's features."""
-    train_row: npt.NDArray[np.int32]
-    """(k,) rows of the train's features."""
-    distance: npt.NDArray[np.uint16]
-    """(k,) Hamming distances [bits]."""
-    radius_m: float
-    """Search radius: greatest shift between the scenes [m]."""
-
-    def moved_px(self) -> npt.NDArray[np.float32] | None:
-        """Return train position minus query position on the two rasters: (k, 2) [px of the tiles].
-
-        None if the pixels of the tiles differ in size.
-        """
-        reduction = self.query.placement.reduction
-        if reduction != self.train.placement.reduction:
-            return None
-        moved: npt.NDArray[np.float32] = compiled_votes.moved_px(
-            self.query.xy, self.train.xy, self.query_row, self.train_row, reduction
-        )
-        return moved
-
-    def evidence(self, on_ground: npt.NDArray[np.bool_]) -> Evidence:
-        """Return the matches on the query's map; `on_ground` see `Evidence.on_ground`."""
-        query, train = self.query.placement, self.train.placement
-        query_m, train_m, size = compiled_votes.gathered(
-            self.query.on_own_map, self.train.on_map_of(self.query), self.query.size_m, self.query_row, self.train_row
-        )
-        return Evidence(
-            query_m=query_m,
-            train_m=train_m,
-            size=size,
-            distance=self.distance,
-            on_ground=on_ground,
-            grid=max(query.grid_m, train.grid_m),
-            centre=common_centre(query, train),
-        )
+_MOST_ROWS = 1 << 22
+"""Query rows searched at once for null trials; each may be a match of 12 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +57,28 @@ STEPS: Mapping[str, Steps] = {"reference": Steps(explained_by_paint, share_noise
 mode; what they leave to the plain version is only an affinity (see `s2fast.geometry.compiled_shift`)."""
 
 
+ToJudge: TypeAlias = tuple[Matched, npt.NDArray[np.float64] | None]
+"""A pair with the matches of a trial, and the expected shift, (2,) east and north [m]; None: zero."""
+
+
+@dataclass(frozen=True, slots=True)
+class Nulls:
+    """Null trials of k pairs at n wrong offsets each; without a prior, n is 0."""
+
+    common_pct: Sequence[float]
+    """Common clear ground of every pair [%]."""
+    offset_m: npt.NDArray[np.float64]
+    """(k, n, 2) wrong offsets, east and north [m]."""
+    found: Sequence[Sequence[Matches]] = ()
+    """Matches of every pair at its first offsets, as far as they have been searched; may be empty."""
+
+
 @dataclass(frozen=True, slots=True)
 class VerdictRule:
-    """Rule by which a matched pair is judged."""
+    """Rule by which matched pairs are judged."""
 
     matching: MatchingRule
-    """Rule by which the pair was matched; null trials use it to match again at wrong offsets."""
+    """Rule by which the pairs were matched; null trials use it to match again at wrong offsets."""
     settings: Verification
     """Parameters of the rule."""
 
@@ -111,23 +87,93 @@ class VerdictRule:
         """Create the rule from the settings of a run."""
         return cls(MatchingRule.of(config.matching, config.compute.device), config.verification)
 
-    def verdict(self, matched: Matched) -> tuple[PairVerdict, npt.NDArray[np.bool_]]:
-        """Judge one pair.
+    @property
+    def searches_nulls(self) -> bool:
+        """Whether null trials need searches of their own, whose radius is known before the pairs are matched."""
+        mode, radius = self.matching.settings.mode, self.matching.settings.radius_m
+        return self.settings.enabled and mode == "windowed" and radius != "auto"
+
+    def nulls(self, block: Sequence[Matched]) -> Nulls:
+        """Return the wrong offsets of pairs, which need not be matched."""
+        common = [overlap_pct(matched.query.placement, matched.train.placement) for matched in block]
+        if not self.settings.enabled or self.settings.prior == "none":
+            return Nulls(common, np.zeros((len(block), 0, 2)))
+        offsets = [
+            wrong_offsets(matched, self.settings.nulls, share) for matched, share in zip(block, common, strict=True)
+        ]
+        return Nulls(common, np.array(offsets, np.float64).reshape(len(block), -1, 2))
+
+    def search(
+        self, block: Sequence[Pair], scenes: Sequence[tuple[MatchedScene, MatchedScene]]
+    ) -> tuple[list[Matches], Nulls]:
+        """Match pairs and, in the same search, at the first of their wrong offsets; see `searches_nulls`.
+
+        Parameters
+        ----------
+        block
+            The pairs.
+        scenes
+            Query and train of each.
 
         Returns
         -------
-        verdict : PairVerdict
-        inlier : (k,) bool
-            True for matches that agree with the model.
+        matches : list of Matches
+            The matches of every pair.
+        nulls : Nulls
+            The null trials.
         """
-        common = overlap_pct(matched.query.placement, matched.train.placement)
+        radii = self.matching.first_radii_m(scenes)
+        pairs = [
+            Matched.unmatched(pair, *both, radius) for pair, both, radius in zip(block, scenes, radii, strict=True)
+        ]
+        nulls = self.nulls(pairs)
+        offsets = nulls.offset_m[:, : self._places(pairs)]
+        found = self._searched(pairs, np.concatenate([np.zeros((len(pairs), 1, 2)), offsets], axis=1))
+        return [matches for matches, *_ in found], replace(nulls, found=[wrong for _, *wrong in found])
+
+    def verdicts(
+        self, block: Sequence[Matched], nulls: Nulls | None = None
+    ) -> list[tuple[PairVerdict, npt.NDArray[np.bool_]]]:
+        """Judge a block of pairs.
+
+        Parameters
+        ----------
+        block
+            The pairs.
+        nulls
+            Their null trials, from `search`; None: not chosen yet.
+
+        Returns
+        -------
+        list of (verdict, inlier)
+            A PairVerdict, and (k,) bool: True for matches that agree with the model.
+        """
+        nulls = nulls or self.nulls(block)
         if not self.settings.enabled:
-            return PairVerdict(overlap_pct=common), np.zeros(len(matched.query_row), np.bool_)
-        judged = self.judge(matched)
+            return [
+                (PairVerdict(overlap_pct=common), np.zeros(len(matched), np.bool_))
+                for matched, common in zip(block, nulls.common_pct, strict=True)
+            ]
+        rest = self._null_trials(block, nulls)
+        # The pairs are judged beside their first null trials.
+        trials: list[ToJudge] = [(matched, None) for matched in block]
+        found = map_in_threads(self._judge_trial, [*trials, *next(rest, [])])
+        judged, verified = found[: len(block)], [null.verified for null in found[len(block) :]]
+        for trials in rest:
+            verified += [null.verified for null in map_in_threads(self._judge_trial, trials)]
+        false_alarms = np.reshape(np.array(verified, np.bool_), (-1, len(block))).T
+        return [
+            self._verdict(matched, judgement, common, alarms)
+            for matched, judgement, common, alarms in zip(block, judged, nulls.common_pct, false_alarms, strict=True)
+        ]
+
+    def _verdict(
+        self, matched: Matched, judged: Judgement, common: float, false_alarms: npt.NDArray[np.bool_]
+    ) -> tuple[PairVerdict, npt.NDArray[np.bool_]]:
+        """Return the verdict of a pair and its inliers."""
         if judged.verdict == "not verified":
             # Chance explains these matches: report no shift and no inliers.
-            judged = Judgement.not_found(len(matched.query_row))
-        false_alarms = [null.verified for null in self.null_judgements(matched, common)]
+            judged = Judgement.not_found(len(matched))
         right, down = np.linalg.solve(matched.query.placement.px_m, [judged.dx, judged.dy])
         affinity, rival = judged.affinity, judged.rival
         lost = common < LEAST_COMMON_PCT and judged.verdict == "not verified"
@@ -152,7 +198,7 @@ class VerdictRule:
             rival_dy_m=None if rival is None else float(rival[1]),
             searched_m=matched.radius_m if self.settings.prior == "map" else None,
             null_trials=len(false_alarms),
-            null_verified=sum(false_alarms),
+            null_verified=int(false_alarms.sum()),
         )
         return verdict, judged.inlier
 
@@ -180,31 +226,54 @@ class VerdictRule:
         explained = explained_by_pattern(*patterns, moved_px[judged.inlier], steps.share_noise)
         return Judgement.not_found(len(evidence)) if explained else judged
 
-    def null_judgements(self, matched: Matched, common_pct: float) -> Iterator[Judgement]:
-        """Yield the judgements of null trials: at wrong offsets or, without a prior, on shuffled matches.
+    def _judge_trial(self, trial: ToJudge) -> Judgement:
+        return self.judge(*trial)
 
-        Any verified judgement is a false alarm.
+    def _null_trials(self, block: Sequence[Matched], nulls: Nulls) -> Iterator[list[ToJudge]]:
+        """Yield the null trials in parts, all pairs' first trials first; any verified judgement is a false alarm.
 
-        Parameters
-        ----------
-        matched
-            The pair.
-        common_pct
-            Common clear ground [%].
+        They are at wrong offsets or, without a prior, on shuffled matches.
         """
+        offsets = nulls.offset_m
         if self.settings.prior == "none":
-            random = _generator(matched.pair)
+            generators = [_generator(matched.pair) for matched in block]
             for _ in range(self.settings.nulls):
-                shuffled = matched.train_row[random.permutation(len(matched.train_row))]
-                yield self.judge(replace(matched, train_row=shuffled))
-            return
-        for offset in wrong_offsets(matched, self.settings.nulls, common_pct):
-            if self.matching.settings.mode == "windowed":
-                wrong = self.matching.near_matches(matched.query, matched.train, offset, matched.radius_m)
-                matched = replace(
-                    matched, query_row=wrong.query_row, train_row=wrong.train_row, distance=wrong.distance
-                )
-            yield self.judge(matched, offset)
+                yield [
+                    (replace(matched, train_row=matched.train_row[random.permutation(len(matched))]), None)
+                    for matched, random in zip(block, generators, strict=True)
+                ]
+        elif self.matching.settings.mode == "exhaustive":
+            yield [
+                (matched, offset)
+                for at in range(offsets.shape[1])
+                for matched, offset in zip(block, offsets[:, at], strict=True)
+            ]
+        else:
+            done, step = min(map(len, nulls.found), default=0), self._places(block)
+            if done:
+                yield list(_at_offsets(block, offsets[:, :done], nulls.found))
+            for first in range(done, offsets.shape[1], step):
+                away = offsets[:, first : first + step]
+                yield list(_at_offsets(block, away, self._searched(block, away)))
+
+    def _searched(self, block: Sequence[Matched], away_m: npt.NDArray[np.float64]) -> list[list[Matches]]:
+        """Return the matches of pairs at each of several places: see `MatchingRule.matches_at`."""
+        pairs = [(matched.query, matched.train) for matched in block]
+        return self.matching.matches_at(pairs, [matched.radius_m for matched in block], away_m)
+
+    @staticmethod
+    def _places(block: Sequence[Matched]) -> int:
+        """Return at how many wrong offsets all pairs may be searched at once."""
+        return max(1, _MOST_ROWS // max(1, sum(len(matched.query.descriptors) for matched in block)))
+
+
+def _at_offsets(
+    block: Sequence[Matched], offset_m: npt.NDArray[np.float64], found: Sequence[Sequence[Matches]]
+) -> Iterator[ToJudge]:
+    """Yield the trials of pairs with their matches at several offsets, all pairs' first trials first."""
+    for at in range(offset_m.shape[1]):
+        for matched, offset, matches in zip(block, offset_m[:, at], found, strict=True):
+            yield matched.with_matches(matches[at]), offset
 
 
 def wrong_offsets(matched: Matched, count: int, common_pct: float) -> list[npt.NDArray[np.float64]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -12,19 +11,21 @@ from s2fast.config import Config
 from s2fast.errors import RunFolderError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
+from s2fast.model import columns_of
 from s2fast.stages import keys
+from s2fast.stages.device_budget import within_device_budget
 from s2fast.stages.good_matches import GoodMatches
+from s2fast.stages.matched import Matched
 from s2fast.stages.matching_rule import MatchedScene
 from s2fast.stages.memory import MIB
 from s2fast.stages.pairs import Pair, keypoint_counts, plan_blocks, wanted_pairs
 from s2fast.stages.result import StageResult
 from s2fast.stages.scenes import load_scenes
-from s2fast.stages.verdict_rule import Matched, VerdictRule
+from s2fast.stages.verdict_rule import Nulls, VerdictRule
 from s2fast.work.executors import Workplace
 from s2fast.work.progress import Progress
 from s2fast.work.units import run_units
 from s2fast.work.writer import Writer
-from s2fast_kernels.threads import map_in_threads
 
 ROW_SCHEMA = pa.schema(
     {
@@ -65,10 +66,12 @@ class Held:
 
     scenes: Mapping[str, MatchedScene]
     """The scenes by id."""
-    rows: Sequence[Mapping[str, Any]]
-    """The row of `RunFolder.matched` of each pair."""
+    counts: pa.Table
+    """The rows of `RunFolder.matched`, one per pair."""
     found: GoodMatches
     """The matches."""
+    nulls: Nulls | None = None
+    """The null trials, if they were searched with the pairs."""
     writer: Writer | None = None
     """Writes the verdicts after the block's matches, while the next block is matched; None: they are written at
     once."""
@@ -158,30 +161,24 @@ def verify_unit(
     folder = RunFolder(out)
     held = held or _read(folder, block, config)
     matched = [
-        Matched(
-            pair,
-            held.scenes[pair.query],
-            held.scenes[pair.train],
-            matches.query_row,
-            matches.train_row,
-            matches.distance,
-            matches.radius_m,
+        Matched.unmatched(pair, held.scenes[pair.query], held.scenes[pair.train], matches.radius_m).with_matches(
+            matches
         )
         for pair, matches in zip(block.pairs, held.found.matches, strict=True)
     ]
-    judged = map_in_threads(rule.verdict, matched)
-    found, counts = held.found, held.rows
+    with within_device_budget(config):
+        judged = rule.verdicts(matched, held.nulls)
+    found, counts = held.found, held.counts
 
     def write() -> None:
-        rows = [
-            {**row, "key": pair.key, **verdict.as_row()}
-            for row, pair, (verdict, _) in zip(counts, block.pairs, judged, strict=True)
-        ]
+        keys = [pair.key for pair in block.pairs]
+        columns = {name: counts[name] for name in ROW_SCHEMA.names if name in counts.column_names}
+        columns |= {"key": keys} | columns_of([verdict for verdict, _ in judged])
         kept = None
         if config.output.keep_matches != "none":
             inlier = [flags for _, flags in judged] if config.verification.enabled else None
             kept = found.table(inlier, inliers_only=config.output.keep_matches == "inliers" and inlier is not None)
-        folder.verified.write([pair.key for pair in block.pairs], pa.Table.from_pylist(rows, schema=ROW_SCHEMA), kept)
+        folder.verified.write(keys, pa.table({name: columns[name] for name in ROW_SCHEMA.names}, ROW_SCHEMA), kept)
 
     if held.writer is None:
         write()
@@ -194,6 +191,6 @@ def _read(folder: RunFolder, block: Block, config: Config) -> Held:
     names = {scene for pair in block.pairs for scene in (pair.query, pair.train)}
     scenes = load_scenes(folder, names, config.compute.budget_mb * MIB)
     rows, matches = folder.matched.read(block.matched)
-    row_of = {(row["query"], row["train"]): row for row in rows.to_pylist()}
-    ordered = [row_of[pair.query, pair.train] for pair in block.pairs]
-    return Held(scenes, ordered, GoodMatches.of_tables(block.pairs, [row["radius_m"] for row in ordered], matches))
+    at = {pair: row for row, pair in enumerate(zip(rows["query"].to_pylist(), rows["train"].to_pylist(), strict=True))}
+    ordered = rows.take([at[pair.query, pair.train] for pair in block.pairs]).combine_chunks()
+    return Held(scenes, ordered, GoodMatches.of_tables(block.pairs, ordered["radius_m"].to_pylist(), matches))

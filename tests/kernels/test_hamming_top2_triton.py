@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2fast_kernels.backends import BackendError, resolve
+from s2fast_kernels.device_memory import DeviceMemoryError, at_most_bytes
 from s2fast_kernels.hamming_top2 import BACKENDS, reference, triton_gpu
 from s2fast_kernels.hamming_top2.cases import CASES, Case, hard_operands, operands, random_descriptors
 from s2fast_kernels.hamming_top2.reference import Top2
@@ -101,10 +102,33 @@ def test_without_a_device_the_backend_gives_the_reason() -> None:
     assert resolve(BACKENDS).name == "numba"
 
 
-def test_scenes_are_cut_into_panels_of_whole_scenes() -> None:
-    offsets = np.cumsum([0, 20, 30, 0, 10, 70, 1, 0])
-    assert triton_gpu._scene_panels(offsets, 50) == [(0, 3), (3, 4), (4, 5), (5, 7)]
-    assert triton_gpu._scene_panels(np.array([0, 99]), 50) == [(0, 1)]
+def test_scenes_share_panels_and_only_long_ones_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(triton_gpu, "_TRAIN_PANEL", 50)
+    panels = triton_gpu._Panels.of(np.cumsum([0, 20, 30, 0, 10, 70, 1, 0]), 32, 1 << 40)
+    assert panels.offsets.tolist() == [0, 20, 50, 50, 60, 110, 130, 131, 131]
+    assert panels.scene.tolist() == [0, 1, 2, 3, 4, 4, 5, 6]
+    assert panels.panels == [(0, 3), (3, 4), (4, 5), (5, 8)]
+    assert panels.queries == triton_gpu._QUERY_PANEL
+
+
+@on_a_device
+@pytest.mark.gpu
+@pytest.mark.parametrize("limit", [40_000, 100_000])
+def test_a_small_device_gives_the_same_bits(limit: int) -> None:
+    case = hard_operands(np.random.default_rng(7), 45, [20, 30, 0, 10, 90, 1, 0], 30)
+    panels = triton_gpu._Panels.of(case[2], 32, limit)
+    assert panels.queries < 45
+    with at_most_bytes(limit):
+        got = triton_gpu.hamming_top2(*case, device=DEVICE, tiling=SMALL, chunk_rows=32)
+    assert_equal(got, reference.hamming_top2(*case))
+
+
+@on_a_device
+@pytest.mark.gpu
+def test_a_device_that_is_too_small_is_one_line() -> None:
+    case = hard_operands(np.random.default_rng(7), 5, [20], 30)
+    with at_most_bytes(600), pytest.raises(DeviceMemoryError, match=r"^a search needs more of .* than the 0 MB .*$"):
+        triton_gpu.hamming_top2(*case, device=DEVICE, tiling=SMALL)
 
 
 @pytest.mark.parametrize(("capability", "like"), [(80, 80), (86, 80), (90, 90), (103, 100), (121, 120)])

@@ -13,10 +13,11 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features
 from s2fast.stages import verdict_rule
 from s2fast.stages.match import match_unit
+from s2fast.stages.matched import Matched
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import Pair
 from s2fast.stages.scenes import load_scenes
-from s2fast.stages.verdict_rule import Matched, VerdictRule, wrong_offsets
+from s2fast.stages.verdict_rule import VerdictRule, wrong_offsets
 from s2fast.stages.verify import Block, verify_unit
 from s2fast_kernels.hamming_top2.cases import random_descriptors
 from tests.folders import put_scene, random_features, some_features

@@ -17,6 +17,7 @@ import torch
 import triton
 import triton.language as tl
 
+from s2fast_kernels.device_memory import DeviceMemoryError, allowed_bytes, shortage_named
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, WORDS, Top2
 from s2fast_kernels.machine import current_gpu
 
@@ -46,7 +47,13 @@ GPU."""
 
 _QUERY_PANEL = 1 << 17
 _TRAIN_PANEL = 1 << 20
-"""Rows expanded to one byte per bit at a time, 64 and 512 MiB on the device; panels never split a scene."""
+"""Maximum number of rows expanded to one byte per bit at a time, 64 and 512 MiB on the device."""
+
+_EXPANDED_BYTES = BITS.value + BYTES.value
+"""Memory of a row on the device, packed and expanded."""
+
+_CHUNK_BYTES, _SCENE_BYTES = 12, 12
+"""Memory of the result of a query in a chunk, and in a scene."""
 
 _EXPAND_ROWS = 16
 _JOIN_QUERIES = 128
@@ -212,14 +219,65 @@ def _expand(packed: npt.NDArray[np.uint64], device: torch.device) -> torch.Tenso
     return signs
 
 
-def _scene_panels(train_offsets: npt.NDArray[np.int64], most_rows: int) -> list[tuple[int, int]]:
-    """Split the scenes into panels [first, last) of at most `most_rows` rows; a larger scene has a panel of its own."""
+@dataclass(frozen=True, slots=True)
+class _Panels:
+    """How a search is split so that a part fits into the device's memory."""
+
+    offsets: npt.NDArray[np.int64]
+    """(p + 1,) `train_offsets`, with those of scenes cut in pieces."""
+    scene: npt.NDArray[np.int64]
+    """(p,) scene of every piece, ascending."""
+    panels: list[tuple[int, int]]
+    """Pieces [first, last) that are searched together."""
+    queries: int
+    """Queries that are searched together."""
+
+    @classmethod
+    def of(cls, train_offsets: npt.NDArray[np.int64], chunk_rows: int, allowed: int) -> _Panels:
+        """Give half of the allowed memory to train rows, the rest to queries and their results."""
+        rows = max(1, min(_TRAIN_PANEL, allowed // 2 // _EXPANDED_BYTES))
+        counts = np.maximum(1, -(-np.diff(train_offsets) // rows))
+        scene = np.repeat(np.arange(len(counts)), counts)
+        within = np.arange(len(scene)) - (np.cumsum(counts) - counts)[scene]
+        offsets = np.append(train_offsets[scene] + within * rows, train_offsets[-1])
+        panels = _piece_panels(offsets, rows)
+        pieces = max(last - first for first, last in panels)
+        per_query = _EXPANDED_BYTES + _SCENE_BYTES * pieces + _CHUNK_BYTES * (rows // chunk_rows + pieces)
+        return cls(offsets, scene, panels, min(_QUERY_PANEL, (allowed - rows * _EXPANDED_BYTES) // per_query))
+
+
+def _piece_panels(offsets: npt.NDArray[np.int64], most_rows: int) -> list[tuple[int, int]]:
+    """Split pieces, of at most `most_rows` rows each, into panels [first, last) of at most as many together."""
     panels, first = [], 0
-    for scene in range(1, len(train_offsets)):
-        if scene - 1 > first and train_offsets[scene] - train_offsets[first] > most_rows:
-            panels.append((first, scene - 1))
-            first = scene - 1
-    return [*panels, (first, len(train_offsets) - 1)]
+    for piece in range(1, len(offsets)):
+        if piece - 1 > first and offsets[piece] - offsets[first] > most_rows:
+            panels.append((first, piece - 1))
+            first = piece - 1
+    return [*panels, (first, len(offsets) - 1)]
+
+
+def _merge(
+    result: Top2, rows: slice, found: Top2, scenes: npt.NDArray[np.int64], first_rows: npt.NDArray[np.int64]
+) -> None:
+    """Merge what queries found in pieces of scenes, in order of their rows; ties go to the earlier piece.
+
+    Parameters
+    ----------
+    result
+        The neighbours of all queries in all scenes.
+    rows
+        The queries.
+    found
+        Their neighbours in p pieces.
+    scenes, first_rows : (p,) int64
+        The scene of every piece, and its first row there.
+    """
+    for piece, (scene, first_row) in enumerate(zip(scenes.tolist(), first_rows.tolist(), strict=True)):
+        at = rows, scene
+        best, second, nearest = found.best[:, piece], found.second[:, piece], found.index[:, piece] + first_row
+        result.index[at] = np.where(best < result.best[at], nearest, result.index[at])
+        result.second[at] = np.minimum(np.minimum(result.second[at], second), np.maximum(result.best[at], best))
+        result.best[at] = np.minimum(result.best[at], best)
 
 
 def _search(
@@ -287,16 +345,19 @@ def hamming_top2(
     result = Top2.empty(len(query), len(train_offsets) - 1)
     if len(query) == 0 or len(train_offsets) == 1:
         return result
-    with current_gpu(device):
-        for first, last in _scene_panels(train_offsets, _TRAIN_PANEL):
-            offsets = train_offsets[first : last + 1]
+    allowed = allowed_bytes(device)
+    panels = _Panels.of(train_offsets, chunk_rows, allowed)
+    if panels.queries < 1:
+        raise DeviceMemoryError(f"a search needs more of {device} than the {allowed >> 20} MB that searches may take")
+    with current_gpu(device), shortage_named(device):
+        for first, last in panels.panels:
+            offsets = panels.offsets[first : last + 1]
             train_signs = _expand(train[offsets[0] : offsets[-1]], device)
-            for start in range(0, len(query), _QUERY_PANEL):
-                rows = slice(start, start + _QUERY_PANEL)
-                index, best, second = _search(
-                    _expand(query[rows], device), train_signs, offsets - offsets[0], tiling, chunk_rows
-                )
-                result.index[rows, first:last] = index.cpu().numpy()
-                result.best[rows, first:last] = best.cpu().numpy()
-                result.second[rows, first:last] = second.cpu().numpy()
+            for start in range(0, len(query), panels.queries):
+                rows = slice(start, start + panels.queries)
+                columns = _search(_expand(query[rows], device), train_signs, offsets - offsets[0], tiling, chunk_rows)
+                index, best, second = (column.cpu().numpy() for column in columns)
+                found = Top2(index, best.astype(np.uint16), second.astype(np.uint16))
+                scenes = panels.scene[first:last]
+                _merge(result, rows, found, scenes, offsets[:-1] - train_offsets[scenes])
     return result

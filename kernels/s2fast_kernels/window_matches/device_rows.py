@@ -1,14 +1,13 @@
 """Scenes and trials of `window_matches` on a torch device, for the torch and the Triton backend.
 
-The rows of a scene are copied to a device once and stay there as long as the scene's `WindowRows` exist. A call joins
-the scenes of its pairs in one `Pool`, in which rows and strips have one numbering, and searches its trials in a few
-blocks. The search of a block leaves one match or none per query row, from which the columns of matches are collected on
-the device; only these are copied back.
+A call joins the scenes of its pairs in one `Pool`, in which rows and strips have one numbering, and searches its trials
+in a few blocks. The search of a block leaves one match or none per query row, from which the columns of matches are
+collected on the device; only these are copied back. Scenes stay on the device between calls: see
+`s2fast_kernels.window_matches.resident`, which also splits what does not fit.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
@@ -16,11 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from s2fast_kernels.device_queue import Queue, download, upload
 from s2fast_kernels.hamming_window_top2_both import WindowRows
-from s2fast_kernels.window_matches.contract import Columns, MatchTest, WindowMatches
+from s2fast_kernels.window_matches.contract import Columns, MatchTest
 
 NO_MATCH = -1
 """Train row of a query row without a match."""
+
+COLLECT_BYTES = 52
+"""Memory per query row of a block to collect its matches, if every row has one: rows and trials as int64, and the
+columns before and after they get the types of the result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Pool:
     """(k,) float64 highest y of every strip."""
 
     @classmethod
-    def of(cls, rows: WindowRows, device: torch.device) -> Pool:
+    def of(cls, rows: WindowRows, queue: Queue) -> Pool:
         """Copy one scene to the device."""
         arrays = (
             rows.descriptors.view(np.int32),
@@ -62,7 +66,7 @@ class Pool:
             rows.strip_start[1:],
             *rows.strip_y.T,
         )
-        return cls(*(torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays))
+        return cls(*(upload(queue, array) for array in arrays))
 
     @classmethod
     def joined(cls, pools: Sequence[Pool], first_rows: Sequence[int]) -> Pool:
@@ -81,20 +85,6 @@ class Pool:
                 for field in fields(cls)
             )
         )
-
-
-_kept: dict[tuple[int, torch.device], Pool] = {}
-"""Scenes on devices, by the identity of their `WindowRows`; dropped with these."""
-
-
-def on_device(rows: WindowRows, device: torch.device) -> Pool:
-    """Return a scene's rows on a device, copied at the first call."""
-    key = id(rows), device
-    found = _kept.get(key)
-    if found is None:
-        found = _kept[key] = Pool.of(rows, device)
-        weakref.finalize(rows, _kept.pop, key, None).atexit = False
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +113,8 @@ class Trials:
     """(t, 2) float64 offset of the search area, in x and y."""
     limit: torch.Tensor
     """(t,) float64 square of the radius."""
+    ratio: torch.Tensor
+    """(1,) float64 `MatchTest.ratio`."""
     start: torch.Tensor
     """(t,) int64 first of the trial's query rows in the result of a search, which has all query rows of the block."""
     count: int
@@ -186,60 +178,43 @@ class Layout:
             held += rows
         yield slice(first, self.query.shape[1])
 
-    def on(self, device: torch.device, at: slice) -> Trials:
-        """Copy a block of trials to a device."""
-        stop = np.cumsum(self.query[1, at])
+    def on(self, queue: Queue, at: slice, ratio: float) -> Trials:
+        """Copy a block of trials to the device, in two copies."""
+        query, train, trials = self.query[:, at], self.train[:, at], len(self.limit[at])
+        stop = np.cumsum(query[1])
+        sides = upload(queue, np.vstack([query, train, stop - query[1]]))
+        numbers = upload(queue, np.concatenate([self.away[at].ravel(), self.limit[at], [ratio]]))
         return Trials(
-            Side(*torch.from_numpy(self.query[:, at].copy()).to(device)),
-            Side(*torch.from_numpy(self.train[:, at].copy()).to(device)),
-            torch.from_numpy(self.away[at]).to(device),
-            torch.from_numpy(self.limit[at]).to(device),
-            torch.from_numpy(stop - self.query[1, at]).to(device),
+            Side(*sides[:4]),
+            Side(*sides[4:8]),
+            numbers[: 2 * trials].view(trials, 2),
+            numbers[2 * trials : 3 * trials],
+            numbers[3 * trials :],
+            sides[8],
             int(stop[-1]),
             self.most_rows,
-            int(max(self.query[3, at].max(), self.train[3, at].max())),
-            int(self.query[1, at].max()),
+            int(max(query[3].max(), train[3].max())),
+            int(query[1].max()),
         )
 
 
-def search_in_blocks(
-    pairs: Sequence[tuple[WindowRows, WindowRows]],
-    away: npt.NDArray[np.float64],
-    test: MatchTest,
-    search: Search,
-    device: torch.device,
-    most: int,
-) -> WindowMatches:
-    """Search all trials on a device, in blocks of at most `most` query rows or one trial; see the package."""
-    scenes = list({id(rows): rows for pair in pairs for rows in pair}.values())
-    counts, found = [np.zeros(0, np.int64)], [_columns(*torch.empty((4, 0), dtype=torch.int32))]
-    if away.shape[0] * away.shape[1]:
-        first_rows = np.cumsum([0, *map(len, scenes)])[:-1]
-        pool = Pool.joined([on_device(rows, device) for rows in scenes], first_rows.tolist())
-        layout = Layout.of(pairs, away, scenes, first_rows)
-        blocks = [_found(pool, layout.on(device, block), test, search) for block in layout.blocks(most)]
-        counts, found = [block[0] for block in blocks], [block[1] for block in blocks]
-    query_row, train_row, distance, second = found[0]
-    if len(found) > 1:
-        query_row, train_row, distance, second = map(np.concatenate, zip(*found, strict=True))
-    return WindowMatches(
-        np.cumsum([0, *np.concatenate(counts)]).astype(np.int64), query_row, train_row, distance, second
-    )
-
-
-def _found(pool: Pool, trials: Trials, test: MatchTest, search: Search) -> tuple[npt.NDArray[np.int64], Columns]:
+@torch.inference_mode()
+def found_in_block(
+    pool: Pool, trials: Trials, test: MatchTest, search: Search, queue: Queue
+) -> tuple[npt.NDArray[np.int64], Columns]:
     """Search a block; return the number of matches of every trial, and the columns of all."""
-    result = search(pool, trials, test)
-    at = torch.nonzero(result[0] != NO_MATCH)[:, 0]
+    train_row, distance, second = search(pool, trials, test)
+    at = torch.nonzero(train_row != NO_MATCH)[:, 0]
     # The last trial that begins at or before a row; trials without rows begin there too, before it.
     trial = torch.searchsorted(trials.start, at, right=True) - 1
-    counts = torch.bincount(trial, minlength=len(trials.start)).cpu().numpy()
-    return counts, _columns(at - trials.start[trial], *(column[at] for column in result))
-
-
-def _columns(query_row: torch.Tensor, train_row: torch.Tensor, distance: torch.Tensor, second: torch.Tensor) -> Columns:
-    """Copy columns to the host, with the types of the result."""
-    here, there = (column.to(torch.int32).cpu().numpy() for column in (query_row, train_row))
+    counts = torch.bincount(trial, minlength=len(trials.start))
+    query_row = (at - trials.start[trial]).to(torch.int32)
     # The low 16 bits: 65535 becomes -1 and back.
-    first, runner_up = (column.to(torch.int16).cpu().numpy().view(np.uint16) for column in (distance, second))
-    return here, there, first, runner_up
+    bits = (column[at].to(torch.int16) for column in (distance, second))
+    numbers, here, there, first, runner_up = download(queue, counts, query_row, train_row[at].to(torch.int32), *bits)
+    return numbers.astype(np.int64, copy=False), (
+        here.astype(np.int32, copy=False),
+        there.astype(np.int32, copy=False),
+        first.view(np.uint16),
+        runner_up.view(np.uint16),
+    )

@@ -18,7 +18,8 @@ import torch
 
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE
 from s2fast_kernels.window_matches.contract import MatchTest, WindowMatches
-from s2fast_kernels.window_matches.device_rows import NO_MATCH, Pool, Side, Trials, search_in_blocks
+from s2fast_kernels.window_matches.device_rows import COLLECT_BYTES, NO_MATCH, Pool, Side, Trials
+from s2fast_kernels.window_matches.resident import search_in_blocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 _NO_KEY = 2**63 - 1
 
 _BLOCK_ROWS = 1 << 18
-"""Query rows searched at once, with about 300 bytes each."""
+"""Maximum number of query rows searched at once, of several trials."""
+
+ROW_BYTES = 440 + COLLECT_BYTES
+"""Memory per query row of a block: lanes, keys, and the words of the rows compared in one step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,6 @@ def _lanes(at: torch.Tensor, pool: Pool, trial: torch.Tensor, trials: Trials, *,
     )
 
 
-@torch.inference_mode()
 def search(pool: Pool, trials: Trials, test: MatchTest) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Search a block of trials; see `s2fast_kernels.window_matches.device_rows.Search`."""
     numbers = torch.arange(len(trials.start), device=trials.start.device)
@@ -192,4 +195,4 @@ def window_matches(
     most: int = _BLOCK_ROWS,
 ) -> WindowMatches:
     """Search blocks of trials of at most `most` query rows; see the package for the contract."""
-    return search_in_blocks(pairs, away, test, search, torch.device(device), most)
+    return search_in_blocks(pairs, away, test, search, torch.device(device), ROW_BYTES, most)

@@ -18,10 +18,10 @@ import triton
 import triton.language as tl
 
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE
-from s2fast_kernels.machine import current_gpu
 from s2fast_kernels.window_matches import device_rows
 from s2fast_kernels.window_matches.contract import MatchTest, WindowMatches
-from s2fast_kernels.window_matches.device_rows import Pool, Trials, search_in_blocks
+from s2fast_kernels.window_matches.device_rows import COLLECT_BYTES, Pool, Trials
+from s2fast_kernels.window_matches.resident import search_in_blocks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,10 @@ ROW_BITS = tl.constexpr(32)
 ROW_MASK = tl.constexpr(2**32 - 1)
 
 _BLOCK_ROWS = 1 << 23
-"""Query rows per launch; the result takes 12 bytes each."""
+"""Maximum number of query rows per launch of several trials."""
+
+ROW_BYTES = 12 + COLLECT_BYTES
+"""Memory per query row of a launch: the result, and its matches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,8 +229,7 @@ def _search(
             pool.strip_group, pool.strip_first, pool.strip_stop, pool.strip_low, pool.strip_high,
             query.first_row, query.rows, query.first_strip, query.strips,
             train.first_strip, train.strips, trials.away, trials.limit, trials.start,
-            # A tensor, because Triton passes numbers as float32.
-            torch.tensor([test.ratio], dtype=torch.float64, device=pool.x.device),
+            trials.ratio,  # a tensor, because Triton passes numbers as float32
             train_row, distance, second,
             blocks, test.max_distance, trials.most_strips.bit_length(), trials.most_rows.bit_length(),
             mutual=test.mutual, tile_rows=tiling.rows, num_warps=tiling.warps, enable_fp_fusion=False,
@@ -249,5 +251,4 @@ def window_matches(
     The default is the current CUDA device. Triton's interpreter runs the kernel on the CPU device.
     """
     device = torch.device(device or "cuda")
-    with current_gpu(device):
-        return search_in_blocks(pairs, away, test, partial(_search, tiling=tiling), device, most)
+    return search_in_blocks(pairs, away, test, partial(_search, tiling=tiling), device, ROW_BYTES, most)

@@ -1,0 +1,60 @@
+"""Memory of a device: how much of it searches may take, and the error if the device has less.
+
+The limit belongs to the calling thread, like the number of threads; kernels split their work so that their predicted
+peak stays within it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import TYPE_CHECKING
+
+from s2fast_kernels import machine
+
+if TYPE_CHECKING:
+    import torch
+
+_limit = ContextVar("limit", default=0)
+
+
+class DeviceMemoryError(RuntimeError):
+    """A device has too little memory, or the limit leaves too little; one line."""
+
+
+@contextmanager
+def at_most_bytes(limit: int) -> Iterator[None]:
+    """Limit what searches from this thread take on a device; 0: three quarters of what is free at first."""
+    before = _limit.set(limit)
+    try:
+        yield
+    finally:
+        _limit.reset(before)
+
+
+def allowed_bytes(device: torch.device) -> int:
+    """Return how much memory searches may take on a device, scenes that stay there included."""
+    return _limit.get() or _most_of_the_free(device)
+
+
+@cache
+def _most_of_the_free(device: torch.device) -> int:
+    """Return what "auto" allows when a device is first used: scenes that stay there count later."""
+    return machine.device_budget_bytes(str(device), "auto") or sys.maxsize
+
+
+@contextmanager
+def shortage_named(device: torch.device) -> Iterator[None]:
+    """Raise DeviceMemoryError, a single line, where torch finds too little memory on the device."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        allowed = allowed_bytes(device) >> 20
+        raise DeviceMemoryError(
+            f"{device} has less free memory than the {allowed} MB that searches may take"
+        ) from error

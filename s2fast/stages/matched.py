@@ -1,0 +1,83 @@
+"""A pair of scenes with its good matches, as input of verification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from s2fast.geometry import compiled_votes
+from s2fast.geometry.evidence import Evidence
+from s2fast.geometry.placement import common_centre
+from s2fast.stages.matching_rule import MatchedScene, Matches
+from s2fast.stages.pairs import Pair
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """A pair with its scenes and good matches."""
+
+    pair: Pair
+    """The pair."""
+    query: MatchedScene
+    """The query scene."""
+    train: MatchedScene
+    """The train scene."""
+    query_row: npt.NDArray[np.int32]
+    """(k,) rows of the query's features."""
+    train_row: npt.NDArray[np.int32]
+    """(k,) rows of the train's features."""
+    distance: npt.NDArray[np.uint16]
+    """(k,) Hamming distances [bits]."""
+    radius_m: float
+    """Search radius: greatest shift between the scenes [m]."""
+
+    @classmethod
+    def unmatched(cls, pair: Pair, query: MatchedScene, train: MatchedScene, radius_m: float) -> Matched:
+        """Return a pair without matches."""
+        none = np.empty(0, np.int32)
+        return cls(pair, query, train, none, none, np.empty(0, np.uint16), radius_m)
+
+    def with_matches(self, found: Matches) -> Matched:
+        """Return the pair with other matches."""
+        return replace(
+            self,
+            query_row=found.query_row,
+            train_row=found.train_row,
+            distance=found.distance,
+            radius_m=found.radius_m,
+        )
+
+    def __len__(self) -> int:
+        """Return the number of matches."""
+        return len(self.query_row)
+
+    def moved_px(self) -> npt.NDArray[np.float32] | None:
+        """Return train position minus query position on the two rasters: (k, 2) [px of the tiles].
+
+        None if the pixels of the tiles differ in size.
+        """
+        reduction = self.query.placement.reduction
+        if reduction != self.train.placement.reduction:
+            return None
+        moved: npt.NDArray[np.float32] = compiled_votes.moved_px(
+            self.query.xy, self.train.xy, self.query_row, self.train_row, reduction
+        )
+        return moved
+
+    def evidence(self, on_ground: npt.NDArray[np.bool_]) -> Evidence:
+        """Return the matches on the query's map; `on_ground` see `Evidence.on_ground`."""
+        query, train = self.query.placement, self.train.placement
+        query_m, train_m, size = compiled_votes.gathered(
+            self.query.on_own_map, self.train.on_map_of(self.query), self.query.size_m, self.query_row, self.train_row
+        )
+        return Evidence(
+            query_m=query_m,
+            train_m=train_m,
+            size=size,
+            distance=self.distance,
+            on_ground=on_ground,
+            grid=max(query.grid_m, train.grid_m),
+            centre=common_centre(query, train),
+        )
