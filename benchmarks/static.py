@@ -5,18 +5,20 @@ spills and shared memory, counts the instructions of the main loop, and predicts
 prediction, not a measurement. It assumes that the tensor cores run at their peak, and that one SM issues 128 other
 instructions per clock, 64 of them minima, maxima or compares. Two figures are given: none of these instructions
 overlaps with the tensor cores, or all do. Memory is not included; the bytes that such a rate would read from the
-level-2 cache are printed too. The same for `window_matches`: see `benchmarks.static_windows`.
+level-2 cache are printed too. The same for `window_matches`: see `benchmarks.static_windows`; and for a sketch of the
+search on one-bit products: see `benchmarks.static_one_bit`.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from benchmarks.harness import emit, option_parser
 from benchmarks.static_code import GPUS, REGISTERS_PER_SM, WIDTH_BITS, Gpu, cuda_object_dump, is_tensor, main_loop
-from benchmarks.static_windows import WindowReport, report_windows, report_windows_amd
+from benchmarks.static_one_bit import OneBitReport, has_one_bit, report_one_bit
+from benchmarks.static_windows import CACHE_BYTES_PER_CLOCK, WindowReport, report_windows, report_windows_amd
 
 ISSUE_PER_CLOCK = 128
 """Lanes for which an SM issues instructions per clock."""
@@ -57,6 +59,14 @@ class Report:
     """Predicted comparisons per second [1e9] if nothing overlaps."""
     cache_tb_per_s: float | None = None
     """Bandwidth of the level-2 cache at that rate [TB/s]."""
+    tensor_clocks: float | None = None
+    """Clocks of an SM per comparison: products alone."""
+    update_clocks: float | None = None
+    """The same: minima, maxima and compares alone."""
+    issue_clocks: float | None = None
+    """The same: all instructions but the products, as they are issued."""
+    cache_clocks: float | None = None
+    """The same: reads from the level-2 cache alone."""
 
     def problems(self) -> list[str]:
         """Return the reasons why this kernel is not acceptable."""
@@ -70,6 +80,9 @@ class Report:
         if not self.tensor_instructions:
             found.append(f"{self.architecture}: no tensor-core instruction in the main loop")
         return found
+
+
+AnyReport: TypeAlias = Report | OneBitReport | WindowReport
 
 
 def compile_search(backend: str, architecture: int | str, tiling: Any) -> Any:
@@ -137,6 +150,10 @@ def report_cuda(gpu: Gpu, tiling: Any) -> Report:
         share_overlapped=tensor_clocks / max(tensor_clocks, other_clocks),
         rate_apart=apart * gpu.peak / 1e9,
         cache_tb_per_s=apart * gpu.peak * cache_bytes / 1e12,
+        tensor_clocks=tensor_clocks,
+        update_clocks=min_max / MIN_MAX_PER_CLOCK,
+        issue_clocks=others / ISSUE_PER_CLOCK,
+        cache_clocks=cache_bytes / CACHE_BYTES_PER_CLOCK,
     )
 
 
@@ -171,23 +188,25 @@ def main(argv: list[str]) -> int:
 
     parser = option_parser("static", __doc__)
     arguments = parser.parse_args(argv)
-    searches: list[tuple[str, Report | WindowReport]] = [
+    searches: list[tuple[str, AnyReport]] = [
         *((gpu.name, report_cuda(gpu, TILINGS[gpu.capability])) for gpu in GPUS),
         ("MI300X", report_amd(AMD_TILING)),
     ]
-    windows: list[tuple[str, Report | WindowReport]] = [
+    windows: list[tuple[str, AnyReport]] = [
         *((gpu.name, report_windows(gpu, TILING)) for gpu in GPUS),
         ("MI300X", report_windows_amd(TILING)),
     ]
-    for operation, reports in {"hamming_top2": searches, "window_matches": windows}.items():
+    one_bit: list[tuple[str, AnyReport]] = [(gpu.name, report_one_bit(gpu)) for gpu in GPUS if has_one_bit(gpu)]
+    reported = {"hamming_top2": searches, "hamming_top2, one-bit sketch": one_bit, "window_matches": windows}
+    for operation, reports in reported.items():
         for name, report in reports:
             emit({"benchmark": "static", "operation": operation, "gpu": name} | _found(report), as_json=arguments.json)
     if not arguments.json:
         print("Rates [1e9/s], shares of the int8 peak, pairs per second and seconds are predictions, not measurements.")
-    problems = [problem for _, report in searches + windows for problem in report.problems()]
+    problems = [problem for reports in reported.values() for _, report in reports for problem in report.problems()]
     print(*problems, sep="\n", end="\n" if problems else "")
     return 1 if problems else 0
 
 
-def _found(report: Report | WindowReport) -> dict[str, Any]:
+def _found(report: AnyReport) -> dict[str, Any]:
     return {name: value for name, value in asdict(report).items() if value is not None and value == value}

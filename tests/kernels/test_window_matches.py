@@ -2,6 +2,7 @@
 
 import threading
 import time
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -13,8 +14,9 @@ from s2fast_kernels.backends import available
 from s2fast_kernels.hamming_top2.cases import hard_operands, random_descriptors
 from s2fast_kernels.hamming_window_top2_both import WindowRows
 from s2fast_kernels.threads import at_most_threads, map_in_threads
-from s2fast_kernels.window_matches import BACKENDS, window_matches
+from s2fast_kernels.window_matches import BACKENDS, torch_any, window_matches
 from s2fast_kernels.window_matches.contract import MatchTest, WindowMatches
+from tests.kernels.broken import with_fault
 
 SIZES = st.sampled_from([0, 1, 2, 63, 65, 257])
 BACKEND_NAMES = [name for name in available(BACKENDS) if name != "reference"]
@@ -75,6 +77,31 @@ def test_equals_the_reference(
     test = MatchTest(ratio, most, mutual)
     wanted = window_matches(pairs, away, test, backend="reference")
     assert_equal(window_matches(pairs, away, test, backend=backend), wanted)
+
+
+FAULTS = {
+    "a dropped word": (
+        "_population(pool.words[found] ^ pool.words[lanes.at[to]]).sum(dim=1)",
+        "_population(pool.words[found] ^ pool.words[lanes.at[to]])[:, 1:].sum(dim=1)",
+    ),
+    "a swapped tie": (
+        "            best[to] = torch.minimum(best[to], key)",
+        "            best[to] = torch.where(key >> 32 <= best[to] >> 32, key, best[to])",
+    ),
+    "a neighbour too few": ("dx * dx + dy * dy <= lanes.limit[lane]", "dx * dx + dy * dy < lanes.limit[lane]"),
+}
+"""Faults of the torch backend, as text and its replacement."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_seen(fault: str, tmp_path: Path) -> None:
+    pairs, away = search_operands(65, [63, 65], 1, 5.0, lattice=True, distinct=2, seed=3)
+    test = MatchTest(1.0, 512, mutual=True)
+    wanted = window_matches(pairs, away, test, backend="reference")
+    assert_equal(torch_any.window_matches(pairs, away, test), wanted)
+    broken = with_fault(torch_any, tmp_path, *FAULTS[fault])
+    with pytest.raises(AssertionError):
+        assert_equal(broken.window_matches(pairs, away, test), wanted)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

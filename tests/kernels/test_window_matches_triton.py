@@ -1,5 +1,7 @@
 """The Triton kernel gives the bits of the reference, on a CUDA device and under the interpreter."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from s2fast_kernels.hamming_top2.cases import hard_operands
 from s2fast_kernels.hamming_window_top2_both import WindowRows
 from s2fast_kernels.window_matches import reference, resident, triton_gpu
 from s2fast_kernels.window_matches.contract import MatchTest
+from tests.kernels.broken import with_fault
 from tests.kernels.interpreter import INTERPRETED, assert_passes_interpreted, not_interpreted, on_a_device
 from tests.kernels.test_window_matches import assert_equal, search_operands
 
@@ -70,6 +73,32 @@ def test_blocks_and_tiles_join_seamlessly(rows: int) -> None:
     )
     assert len(got.query_row)
     assert_equal(got, reference.window_matches(pairs, away, test))
+
+
+FAULTS = {
+    "a dropped word": (
+        "distance = tl.sum(_population(own_words ^ others), axis=1)",
+        "distance = tl.sum(tl.where(word[None, :] > 0, _population(own_words ^ others), 0), axis=1)",
+    ),
+    "a swapped tie": (
+        "            best = tl.minimum(best, key)",
+        "            best = tl.where((key >> ROW_BITS) <= (best >> ROW_BITS), key, best)",
+    ),
+}
+"""Faults of the kernel, as text and its replacement."""
+
+
+@on_a_device
+@pytest.mark.gpu
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_seen(fault: str, tmp_path: Path) -> None:
+    pairs, away = search_operands(65, [63, 65], 1, 5.0, lattice=True, distinct=2, seed=3)
+    test = MatchTest(1.0, 512, mutual=True)
+    wanted = reference.window_matches(pairs, away, test)
+    assert_equal(triton_gpu.window_matches(pairs, away, test, device=DEVICE), wanted)
+    broken = with_fault(triton_gpu, tmp_path, *FAULTS[fault])
+    with pytest.raises(AssertionError):
+        assert_equal(broken.window_matches(pairs, away, test, device=DEVICE), wanted)
 
 
 @on_a_device
