@@ -1,4 +1,4 @@
-"""Memory of a device: how much of it searches may take, and the error if the device has less.
+"""Memory of a device, how much of it searches may take, and the stream on which they run.
 
 The limit belongs to the calling thread, like the number of threads; kernels split their work so that their predicted
 peak stays within it.
@@ -58,3 +58,25 @@ def shortage_named(device: torch.device) -> Iterator[None]:
         raise DeviceMemoryError(
             f"{device} has less free memory than the {allowed} MB that searches may take"
         ) from error
+
+
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Queue what torch and Triton launch on a stream of a GPU besides the default one; elsewhere do nothing.
+
+    There is one per device: scenes that stay there are used in the order in which they were copied.
+    """
+    import torch
+
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device), torch.cuda.stream(_stream_of(device)):
+        yield
+
+
+@cache
+def _stream_of(device: torch.device) -> torch.cuda.Stream:
+    import torch
+
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]

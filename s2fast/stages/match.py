@@ -138,6 +138,7 @@ def match_unit(
             match_unit(block, rule, budget_bytes, out, config, Threads(own))
         return
     writer = beside.writer
+    rule = rule.in_this_process(config.compute.device) if config else rule
     folder = RunFolder(out)
     scenes = load_scenes(folder, {scene for pair in block for scene in (pair.query, pair.train)}, budget_bytes)
     threads = threads_that_pay(scenes.values(), rule.settings)

@@ -16,7 +16,7 @@ from s2fast.geometry.placement import SEARCHED_RADII, Placement, radii_m
 from s2fast.geometry.witnesses import LEAST_WITNESSES, MAX_LOG_NFA, NeighbourCorrelation, highest_peaks
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast_kernels import hamming_top2, hamming_top2_both, window_matches
-from s2fast_kernels.backends import Backend, resolve
+from s2fast_kernels.backends import CPU, Backend, find_device, resolve
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
 from s2fast_kernels.hamming_window_top2_both import WindowRows
 from s2fast_kernels.threads import map_in_threads
@@ -116,6 +116,10 @@ class MatchingRule:
         """Resolve the backend and the device; raise BackendError if a requested one cannot run, or is not, here."""
         selected = resolve(backends(settings), settings.backend, device)
         return cls(settings, selected.name, selected.device)
+
+    def in_this_process(self, device: str) -> MatchingRule:
+        """Return the rule for this process; on GPUs, ``compute.device`` may select another one in every worker."""
+        return self if self.device == CPU else MatchingRule(self.settings, self.backend, find_device(device))
 
     def good_matches(self, pairs: Sequence[tuple[MatchedScene, MatchedScene]]) -> Iterator[Matches]:
         """Yield the good matches of every pair of a query and a train; neighbouring pairs may share a query."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -159,6 +159,7 @@ def verify_unit(
         The block as it has just been matched; None: read it from the run folder.
     """
     folder = RunFolder(out)
+    rule = replace(rule, matching=rule.matching.in_this_process(config.compute.device))
     held = held or _read(folder, block, config)
     matched = [
         Matched.unmatched(pair, held.scenes[pair.query], held.scenes[pair.train], matches.radius_m).with_matches(

@@ -1,8 +1,7 @@
 """Searches on a device stay within the allowed memory, copies are waited for, and a shortage is one line."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from s2fast_kernels import device_queue
+from s2fast_kernels import transfers
 from s2fast_kernels.device_memory import DeviceMemoryError, allowed_bytes, at_most_bytes
-from s2fast_kernels.device_queue import HostQueue, Queue
 from s2fast_kernels.hamming_top2.cases import random_descriptors
 from s2fast_kernels.hamming_window_top2_both import WindowRows
 from s2fast_kernels.window_matches import device_rows, reference, resident, torch_any
@@ -88,14 +86,15 @@ def test_a_search_is_split_until_it_fits(limit: int, blocks: list[tuple[int, int
         assert blocks == [(4 * ROWS, 12 * ROWS)]
     else:
         assert len(blocks) > 3
-        assert live.peak >= 0.4 * limit  # a prediction that is far too high would promise nothing
+        assert live.peak >= 0.3 * limit  # a prediction that is far too high would promise nothing
 
 
 def test_a_block_takes_what_is_predicted() -> None:
     pairs, away = every_pair(scenes(2), 20)
     with LiveTensors() as live:
         torch_any.window_matches(pairs, 0 * away, TEST)
-    pools = 2 * sum(resident.scene_bytes(ROWS, len(rows.strip_group)) for rows in pairs[0])
+    # Scenes that stay on this device are the host's own memory: only the joined rows are counted.
+    pools = sum(resident.scene_bytes(ROWS, len(rows.strip_group)) for rows in pairs[0])
     assert live.peak - pools >= 0.6 * 20 * ROWS * torch_any.ROW_BYTES
     assert live.peak - pools <= 20 * ROWS * torch_any.ROW_BYTES + resident._CALL_BYTES
 
@@ -142,41 +141,25 @@ def test_limits_end_and_nest() -> None:
     assert allowed_bytes(CPU) == unlimited == sys.maxsize
 
 
-class Deferred(HostQueue):
-    """A queue that copies to the host only when it is waited for, as a GPU may, and from the host at its leisure."""
-
-    def __init__(self) -> None:
-        self._pending: list[tuple[torch.Tensor, torch.Tensor]] = []
-
-    def download(self, found: torch.Tensor) -> torch.Tensor:
-        host = torch.full_like(found, 77)
-        self._pending.append((host, found))
-        return host
-
-    def wait(self) -> None:
-        for host, found in self._pending:
-            host.copy_(found)
-        self._pending.clear()
-
-
 def test_results_are_read_only_after_the_copies_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def deferred(_: torch.device) -> Iterator[Queue]:
-        yield Deferred()
+    class Late(transfers.Download):
+        """Copies that arrive only when they are waited for, as those of a GPU may."""
 
-    monkeypatch.setattr(resident, "queue_of", deferred)
+        def __init__(self, tensors: Sequence[torch.Tensor], after: object = None) -> None:
+            del after
+            self._sources, self._tensors = tensors, [torch.full_like(tensor, 77) for tensor in tensors]
+
+        def arrays(self) -> list[Any]:
+            for tensor, source in zip(self._tensors, self._sources, strict=True):
+                tensor.copy_(source)
+            return [tensor.numpy() for tensor in self._tensors]
+
     pairs, away = every_pair(scenes(3), 2)
     wanted = reference.window_matches(pairs, away, TEST)
+    monkeypatch.setattr(device_rows, "Download", Late)
     with at_most_bytes(3 * LEAST):
         assert_equal(torch_any.window_matches(pairs, away, TEST), wanted)
     # The test sees a missing wait.
-    monkeypatch.setattr(Deferred, "wait", lambda _: None)
+    monkeypatch.setattr(Late, "arrays", lambda self: [tensor.numpy() for tensor in self._tensors])
     with pytest.raises((AssertionError, ValueError, OverflowError, IndexError)):
         assert_equal(torch_any.window_matches(pairs, away, TEST), wanted)
-
-
-def test_what_is_uploaded_may_change_afterwards() -> None:
-    array = np.arange(5.0)
-    copied = device_queue.upload(HostQueue(), array)
-    array[:] = 0
-    assert copied.tolist() == [0, 1, 2, 3, 4]

@@ -117,7 +117,8 @@ def test_scenes_share_panels_and_only_long_ones_are_cut(monkeypatch: pytest.Monk
 def test_a_small_device_gives_the_same_bits(limit: int) -> None:
     case = hard_operands(np.random.default_rng(7), 45, [20, 30, 0, 10, 90, 1, 0], 30)
     panels = triton_gpu._Panels.of(case[2], 32, limit)
-    assert panels.queries < 45
+    assert len(panels.panels) > 2  # scenes are cut, and for the smaller device queries too
+    assert (panels.queries < 45) == (limit == 40_000)
     with at_most_bytes(limit):
         got = triton_gpu.hamming_top2(*case, device=DEVICE, tiling=SMALL, chunk_rows=32)
     assert_equal(got, reference.hamming_top2(*case))

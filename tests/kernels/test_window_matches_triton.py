@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 pytest.importorskip("triton")
 
-from s2fast_kernels.device_queue import queue_of
 from s2fast_kernels.hamming_top2.cases import hard_operands
 from s2fast_kernels.hamming_window_top2_both import WindowRows
 from s2fast_kernels.window_matches import reference, resident, triton_gpu
@@ -107,8 +106,7 @@ def test_scenes_stay_on_the_device_as_long_as_their_rows() -> None:
     query, rows, _ = hard_operands(np.random.default_rng(1), 20, [20], 20)
     before = len(resident._kept)
     made = [WindowRows.of(words, np.zeros((20, 2)), np.zeros(20, int), 1.0) for words in (query, rows)]
-    with queue_of(DEVICE) as queue:
-        found = [resident.on_device(side, DEVICE, queue) for side in made]
+    found = [resident.on_device(side, DEVICE) for side in made]
     triton_gpu.window_matches(
         [(made[0], made[1])], np.zeros((1, 1, 2)), MatchTest(0.9, 160, mutual=True), device=DEVICE
     )

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from s2fast_kernels.device_queue import Queue, download, upload
 from s2fast_kernels.hamming_window_top2_both import WindowRows
+from s2fast_kernels.transfers import Download, upload
 from s2fast_kernels.window_matches.contract import Columns, MatchTest
 
 NO_MATCH = -1
@@ -53,7 +53,7 @@ class Pool:
     """(k,) float64 highest y of every strip."""
 
     @classmethod
-    def of(cls, rows: WindowRows, queue: Queue) -> Pool:
+    def of(cls, rows: WindowRows, device: torch.device) -> Pool:
         """Copy one scene to the device."""
         arrays = (
             rows.descriptors.view(np.int32),
@@ -66,7 +66,7 @@ class Pool:
             rows.strip_start[1:],
             *rows.strip_y.T,
         )
-        return cls(*(upload(queue, array) for array in arrays))
+        return cls(*(upload(np.ascontiguousarray(array), device) for array in arrays))
 
     @classmethod
     def joined(cls, pools: Sequence[Pool], first_rows: Sequence[int]) -> Pool:
@@ -178,12 +178,12 @@ class Layout:
             held += rows
         yield slice(first, self.query.shape[1])
 
-    def on(self, queue: Queue, at: slice, ratio: float) -> Trials:
+    def on(self, device: torch.device, at: slice, ratio: float) -> Trials:
         """Copy a block of trials to the device, in two copies."""
         query, train, trials = self.query[:, at], self.train[:, at], len(self.limit[at])
         stop = np.cumsum(query[1])
-        sides = upload(queue, np.vstack([query, train, stop - query[1]]))
-        numbers = upload(queue, np.concatenate([self.away[at].ravel(), self.limit[at], [ratio]]))
+        sides = upload(np.vstack([query, train, stop - query[1]]), device)
+        numbers = upload(np.concatenate([self.away[at].ravel(), self.limit[at], [ratio]]), device)
         return Trials(
             Side(*sides[:4]),
             Side(*sides[4:8]),
@@ -200,7 +200,7 @@ class Layout:
 
 @torch.inference_mode()
 def found_in_block(
-    pool: Pool, trials: Trials, test: MatchTest, search: Search, queue: Queue
+    pool: Pool, trials: Trials, test: MatchTest, search: Search
 ) -> tuple[npt.NDArray[np.int64], Columns]:
     """Search a block; return the number of matches of every trial, and the columns of all."""
     train_row, distance, second = search(pool, trials, test)
@@ -211,7 +211,8 @@ def found_in_block(
     query_row = (at - trials.start[trial]).to(torch.int32)
     # The low 16 bits: 65535 becomes -1 and back.
     bits = (column[at].to(torch.int16) for column in (distance, second))
-    numbers, here, there, first, runner_up = download(queue, counts, query_row, train_row[at].to(torch.int32), *bits)
+    copied = Download([counts, query_row, train_row[at].to(torch.int32), *bits])
+    numbers, here, there, first, runner_up = copied.arrays()
     return numbers.astype(np.int64, copy=False), (
         here.astype(np.int32, copy=False),
         there.astype(np.int32, copy=False),

@@ -22,8 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from s2fast_kernels.device_memory import DeviceMemoryError, allowed_bytes, shortage_named
-from s2fast_kernels.device_queue import Queue, queue_of
+from s2fast_kernels.device_memory import DeviceMemoryError, allowed_bytes, own_stream, shortage_named
 from s2fast_kernels.hamming_window_top2_both import WindowRows
 from s2fast_kernels.window_matches.contract import Columns, MatchTest, WindowMatches
 from s2fast_kernels.window_matches.device_rows import Layout, Pool, Search, found_in_block
@@ -64,12 +63,12 @@ def _bytes_of(rows: WindowRows) -> int:
     return scene_bytes(len(rows), len(rows.strip_group))
 
 
-def on_device(rows: WindowRows, device: torch.device, queue: Queue) -> Pool:
+def on_device(rows: WindowRows, device: torch.device) -> Pool:
     """Return a scene's rows on a device, copied at the first call."""
     key = id(rows), device
     found = _kept.get(key)
     if found is None:
-        found = _kept[key] = Pool.of(rows, queue)
+        found = _kept[key] = Pool.of(rows, device)
         weakref.finalize(rows, _kept.pop, key, None).atexit = False
     _kept.move_to_end(key)
     return found
@@ -117,9 +116,9 @@ def search_in_blocks(
     """
     counts, found = [np.zeros(0, np.int64)], [_none()]
     if away.shape[0] * away.shape[1]:
-        with _searching, shortage_named(device), queue_of(device) as queue:
+        with _searching, shortage_named(device), own_stream(device):
             for part in _parts(pairs, device, row_bytes):
-                for block in _searched(pairs[part], away[part], test, search, device, queue, row_bytes, most):
+                for block in _searched(pairs[part], away[part], test, search, device, row_bytes, most):
                     counts.append(block[0])
                     found.append(block[1])
     query_row, train_row, distance, second = found[-1]
@@ -136,7 +135,6 @@ def _searched(
     test: MatchTest,
     search: Search,
     device: torch.device,
-    queue: Queue,
     row_bytes: int,
     most: int,
 ) -> Iterator[tuple[npt.NDArray[np.int64], Columns]]:
@@ -146,11 +144,11 @@ def _searched(
     longest = max(len(query) for query, _ in pairs)
     _make_room(device, _CALL_BYTES + joined + row_bytes * min(most, longest * len(pairs) * away.shape[1]), scenes)
     first_rows = np.cumsum([0, *map(len, scenes)])[:-1]
-    pool = Pool.joined([on_device(rows, device, queue) for rows in scenes], first_rows.tolist())
+    pool = Pool.joined([on_device(rows, device) for rows in scenes], first_rows.tolist())
     layout = Layout.of(pairs, away, scenes, first_rows)
     left = allowed_bytes(device) - _CALL_BYTES - kept_bytes(device) - joined
     for block in layout.blocks(min(most, left // row_bytes)):
-        yield found_in_block(pool, layout.on(queue, block, test.ratio), test, search, queue)
+        yield found_in_block(pool, layout.on(device, block, test.ratio), test, search)
 
 
 def _parts(pairs: Pairs, device: torch.device, row_bytes: int) -> Iterator[slice]:
