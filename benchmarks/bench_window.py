@@ -6,6 +6,8 @@ figures are medians of CPU seconds of one thread, pair by pair, interleaved.
 
 ``--run OUT --stages`` times the stages match and verify of that run instead, into a copy without results of pairs:
 scenes read, pairs matched, judged and tried at wrong offsets, results written. The run's scenes must still be there.
+The last line is of one thread: the CPU seconds of its searches, of choosing wrong offsets, of the verdicts, and of the
+compiled code among the latter, which does without Python's lock.
 """
 
 from __future__ import annotations
@@ -17,17 +19,24 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numba
 import numpy as np
 
+import s2fast_kernels.window_matches
 from benchmarks.calls import WINDOW, WindowScene, window_scene
+from benchmarks.counts import replaced
 from benchmarks.harness import emit, option_parser, ratio
+from s2fast.folder.record import RunRecord
+from s2fast.geometry import compiled_fit, compiled_votes
+from s2fast.image import compiled_pattern
 from s2fast.pipeline import Job, run_stages
 from s2fast.results import Run
 from s2fast.stages.scenes import load_scenes
+from s2fast.stages.verdict_rule import VerdictRule
 from s2fast_kernels.hamming_top2.reference import Top2
 from s2fast_kernels.hamming_window_top2 import hamming_window_top2
 from s2fast_kernels.hamming_window_top2_both import WindowRows, hamming_window_top2_both
@@ -113,25 +122,85 @@ def records(scenes: list[WindowScene], radius: float, kind: str, most_pairs: int
 
 def stages(out: Path, rounds: int) -> Iterator[Record]:
     """Match and verify all pairs of a run on all cores several times, after a first time that loads the code."""
-    asked = Run(out).record.asked
-    region = asked.regions.source.name if asked.regions else None
-    results = ("pairs", "good", "verified", "matches", "*.html", "*.gpkg", "*.csv", "*.parquet")
-    times = []
-    for _ in range(rounds + 1):
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / "out"
-            shutil.copytree(out, copy, ignore=lambda at, names: _left_out(Path(at), names, out, results))
-            wall, cpu = time.perf_counter(), time.process_time()
-            record = run_stages(Job(asked.config, asked.places, region, copy), stages=["match", "verify"])
-            times.append((time.perf_counter() - wall, time.process_time() - cpu))
-    wall, cpu = np.median(times[1:], axis=0)
+    record, times = timed_stages(out, rounds, 0)
+    measure = f"{len(record.usable)} scenes, {record.history.stages['verify'].done} pairs"
+    wall, cpu = np.median(times, axis=0)
     yield {
-        "measure": f"{len(record.usable)} scenes, {record.history.stages['verify'].done} pairs",
+        "measure": measure,
         "what": "match and verify, written",
         "median_wall_s": float(wall),
         "median_cpu_s": float(cpu),
         "rounds": rounds,
     }
+    with spent_in(_PARTS) as parts:
+        timed_stages(out, rounds, 1, parts)
+    yield {"measure": measure, "what": "parts of it, one thread"} | {
+        f"median_{name}_cpu_s": float(np.median(seconds[1:])) for name, seconds in parts.items()
+    }
+
+
+_PARTS: Mapping[str, Sequence[tuple[Any, str]]] = {
+    "search": [(s2fast_kernels.window_matches, "window_matches")],
+    "offsets": [(VerdictRule, "nulls")],
+    "verdicts": [(VerdictRule, "verdicts")],
+    "compiled": [
+        (compiled_votes, "gathered"),
+        (compiled_votes, "moved_px"),
+        (compiled_votes, "voted"),
+        (compiled_fit, "fitted"),
+        (compiled_pattern, "_outlines_match"),
+        (compiled_pattern, "_identical"),
+        (compiled_pattern, "_sum_of_products"),
+    ],
+}
+"""Functions whose CPU seconds are added up, by the part of the stages."""
+
+
+@contextmanager
+def spent_in(parts: Mapping[str, Sequence[tuple[Any, str]]]) -> Iterator[dict[str, list[float]]]:
+    """Add up the CPU seconds of functions in a list per part, whose last item is of the current round."""
+    spent: dict[str, list[float]] = {name: [] for name in parts}
+
+    def measured(name: str) -> Any:
+        def around(function: Any) -> Any:
+            def call(*arguments: Any, **options: Any) -> Any:
+                start = time.thread_time()
+                try:
+                    return function(*arguments, **options)
+                finally:
+                    spent[name][-1] += time.thread_time() - start
+
+            return call
+
+        return around
+
+    with ExitStack() as stack:
+        for name, functions in parts.items():
+            for owner, function in functions:
+                stack.enter_context(replaced(owner, function, measured(name)))
+        yield spent
+
+
+def timed_stages(
+    out: Path, rounds: int, threads: int, parts: Mapping[str, list[float]] | None = None
+) -> tuple[RunRecord, list[tuple[float, float]]]:
+    """Match and verify several times after a first time; return the last record and the seconds, wall and CPU."""
+    asked = Run(out).record.asked
+    region = asked.regions.source.name if asked.regions else None
+    results = ("pairs", "good", "verified", "matches", "*.html", "*.gpkg", "*.csv", "*.parquet")
+    compute = asked.config.compute.model_copy(update={"threads": threads or asked.config.compute.threads})
+    config = asked.config.model_copy(update={"compute": compute})
+    times = []
+    for _ in range(rounds + 1):
+        for seconds in (parts or {}).values():
+            seconds.append(0.0)
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / "out"
+            shutil.copytree(out, copy, ignore=lambda at, names: _left_out(Path(at), names, out, results))
+            wall, cpu = time.perf_counter(), time.process_time()
+            record = run_stages(Job(config, asked.places, region, copy), stages=["match", "verify"])
+            times.append((time.perf_counter() - wall, time.process_time() - cpu))
+    return record, times[1:]
 
 
 def _left_out(at: Path, names: list[str], out: Path, patterns: Sequence[str]) -> set[str]:
