@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.calls import warm_up
 from benchmarks.check.facts import Fact
@@ -61,7 +63,7 @@ def _counts_vectors() -> bool:
 
 
 def of_triton(scratch: Path, archive: str) -> Iterator[Fact]:
-    """Compile the GPU search kernel for every architecture and yield the facts of its code."""
+    """Compile the GPU kernels and yield the facts of their code: searches for every architecture, AKAZE for one."""
     del scratch, archive
     static = importlib.import_module("benchmarks.static")
     kernel = importlib.import_module("s2fast_kernels.hamming_top2.triton_gpu")
@@ -74,3 +76,42 @@ def of_triton(scratch: Path, archive: str) -> Iterator[Fact]:
         yield Fact(f"{name}: blocks on an SM", report.blocks_per_sm, "not less", limit=1)
         yield Fact(f"{name}: tensor instructions", report.tensor_instructions, "not less", slack=0.5, limit=1)
         yield Fact(f"{name}: instructions a comparison", report.instructions, slack=0.03)
+    # A base may be older than these kernels.
+    for operation, facts in {"window_matches": of_windows, "akaze": of_akaze}.items():
+        package = f"s2fast_kernels.{operation}"
+        if importlib.util.find_spec(package) and importlib.util.find_spec(f"{package}.triton_gpu"):
+            yield from facts(static.GPUS)
+
+
+def of_windows(gpus: Sequence[Any]) -> Iterator[Fact]:
+    """Yield the facts of the kernel of `window_matches`."""
+    static = importlib.import_module("benchmarks.static_windows")
+    kernel = importlib.import_module("s2fast_kernels.window_matches.triton_gpu")
+    for gpu in gpus:
+        report = static.report_windows(gpu, kernel.TILING)
+        name = f"gpu {report.architecture}, windows"
+        yield Fact(f"{name}: registers", report.registers, slack=0.1, limit=255)
+        yield Fact(f"{name}: spilled bytes", report.spilled_bytes, limit=0)
+        yield Fact(f"{name}: fused multiply-adds", report.fused, limit=0)
+        yield Fact(f"{name}: population counts", report.counts, "not less", limit=1)
+        yield Fact(f"{name}: programs on an SM", report.tiles_per_sm, "not less", slack=0.1)
+        yield Fact(f"{name}: instructions a step", report.instructions, slack=0.03)
+
+
+_AKAZE_CAPABILITY = 90
+"""The architecture of AKAZE's facts: its passes take a second each to compile."""
+
+
+def of_akaze(gpus: Sequence[Any]) -> Iterator[Fact]:
+    """Yield the facts of AKAZE's passes."""
+    static = importlib.import_module("benchmarks.static_akaze")
+    gpu = next(gpu for gpu in gpus if gpu.capability == _AKAZE_CAPABILITY)
+    for variant in static.variants():
+        report = static.analysed(variant, gpu)
+        name = f"gpu {report.architecture}, {report.name}"
+        yield Fact(f"{name}: registers", report.registers, slack=0.1, limit=255)
+        yield Fact(f"{name}: spilled bytes", report.spilled_bytes, limit=0)
+        yield Fact(f"{name}: shared memory [bytes]", report.shared_bytes, slack=1.0, limit=report.shared_limit)
+        yield Fact(f"{name}: fused multiply-adds", report.contracted, limit=0)
+        yield Fact(f"{name}: instructions a pixel", report.instructions_per_px, slack=0.03)
+        yield Fact(f"{name}: bytes a pixel", report.halo_bytes_per_px, slack=0.03)

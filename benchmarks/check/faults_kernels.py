@@ -17,6 +17,8 @@ _DETECT = f"{_KERNELS}/akaze/numba_detect.py"
 _ENGINE = f"{_KERNELS}/akaze/numba_cpu.py"
 _OCTAVES = f"{_KERNELS}/akaze/octaves.py"
 _TRITON = f"{_KERNELS}/hamming_top2/triton_gpu.py"
+_WINDOWS = f"{_KERNELS}/window_matches/triton_gpu.py"
+_AKAZE_TRITON = f"{_KERNELS}/akaze/triton_gpu.py"
 
 
 def _kernel(operation: str, *edits: Edit) -> Injection:
@@ -160,6 +162,67 @@ _SMALL_TILES = Injection(
     kinds=("gpu",),
 )
 
+_WINDOW_TILES = Injection(
+    "tiles of the windowed search on a GPU too large",
+    (Edit(_WINDOWS, "TILING = Tiling(32, 1)\n", "TILING = Tiling(256, 1)\n"),),
+    shows=(
+        "gpu *, windows: registers",
+        "gpu *, windows: spilled bytes",
+        "gpu *, windows: programs on an SM",
+        "gpu *, windows: instructions a step",
+    ),
+    kinds=("gpu",),
+)
+
+_WINDOW_COUNTS = Injection(
+    "a population count of the windowed search on a GPU lost, a fused multiply-add won",
+    (
+        Edit(
+            _WINDOWS,
+            "    bits = bits - ((bits >> 1) & 0x55555555)\n",
+            "    bits = bits - ((bits >> 1) & 0x55555554)\n",
+        ),
+        Edit(
+            _WINDOWS,
+            "            near = inside & (dx * dx + dy * dy <= limit)\n",
+            "            near = inside & (tl.fma(dx, dx, dy * dy) <= limit)\n",
+        ),
+    ),
+    shows=(
+        "gpu *, windows: population counts",
+        "gpu *, windows: fused multiply-adds",
+    ),
+    kinds=("gpu",),
+)
+
+_AKAZE_TILES = Injection(
+    "tiles of AKAZE on a GPU too small or too large",
+    (
+        Edit(_AKAZE_TRITON, "SMOOTH_TILE = Tile(32, 64, 8)\n", "SMOOTH_TILE = Tile(128, 128, 4)\n"),
+        Edit(_AKAZE_TRITON, "DERIVE_TILE = Tile(32, 32, 8)\n", "DERIVE_TILE = Tile(16, 16, 8)\n"),
+    ),
+    shows=(
+        "gpu *, *blur*: spilled bytes",
+        "gpu *, *blur*: shared memory *",
+        "gpu *, derivatives*: instructions a pixel",
+        "gpu *, derivatives*: bytes a pixel",
+    ),
+    kinds=("gpu",),
+)
+
+_AKAZE_FUSED = Injection(
+    "a fused multiply-add in AKAZE's diffusion on a GPU",
+    (
+        Edit(
+            _AKAZE_TRITON,
+            "        pixel = pixel + flux * tl.load(steps + i)\n",
+            "        pixel = tl.fma(flux, tl.load(steps + i) + tl.zeros_like(flux), pixel)\n",
+        ),
+    ),
+    shows=("gpu *, * diffusion steps: fused multiply-adds",),
+    kinds=("gpu",),
+)
+
 _SCALAR = Injection(
     "vectors lost in one kernel",
     (
@@ -238,6 +301,10 @@ KERNEL_FAULTS = (
     _WINDOW_COPY,
     _LARGE_TILES,
     _SMALL_TILES,
+    _WINDOW_TILES,
+    _WINDOW_COUNTS,
+    _AKAZE_TILES,
+    _AKAZE_FUSED,
     _SCALAR,
     _ONE_QUERY,
     _SPILLED,

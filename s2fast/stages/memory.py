@@ -109,7 +109,8 @@ def match_bytes(keypoints: int, scenes: int) -> int:
     -------
     int
         Bytes of: the scenes of both sides; the trains' descriptors, concatenated; the neighbours of one query in all
-        trains, and vice versa; and all matches of the block.
+        trains, and vice versa; all matches of the block, and those of a null trial per pair. More trials are searched
+        at once only if their rows fit into a kernel's working memory.
     """
     rows = keypoints * scenes
     return 2 * scenes * scene_bytes(keypoints) + rows * (_ROW_BYTES + _MATCH_BYTES * (1 + scenes)) + _KERNEL_BYTES

@@ -108,6 +108,11 @@ def test_every_measure_of_compiled_code_has_a_fault() -> None:
     ]
     gpu = ("registers", "spilled bytes", "shared memory [bytes]", "blocks on an SM", "tensor instructions")
     measures += [f"gpu sm_90: {name}" for name in (*gpu, "instructions a comparison")]
+    windows = ("programs on an SM", "population counts", "fused multiply-adds", "instructions a step")
+    measures += [f"gpu sm_90, windows: {name}" for name in (*gpu[:2], *windows)]
+    measures += [f"gpu sm_90, 3 diffusion steps: {name}" for name in ("registers", "fused multiply-adds")]
+    measures += [f"gpu sm_90, base blur: {name}" for name in gpu[:3]]
+    measures += [f"gpu sm_90, derivatives, radius 2: {name}" for name in ("instructions a pixel", "bytes a pixel")]
     assert not uncovered([*measures, "numba: functions with a parallel loop"])
 
 
