@@ -12,11 +12,7 @@ import torch
 from s2fast.config import Config, load_config
 from s2fast.errors import ConfigError
 from s2fast.folder.run_folder import RunFolder
-<<<<<<< HEAD
-from s2fast.stages import verdict_rule, verify
-=======
 from s2fast.stages import matching_rule, verdict_rule, verify
->>>>>>> gpuA
 from s2fast.stages.match import Threads, match_unit
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import Pair
@@ -167,8 +163,6 @@ def test_a_device_that_is_too_small_is_one_line_that_names_the_setting(
     enough = with_budget(load_config(), 100)
     with pytest.raises(ConfigError, match=r"^cpu has less .* than the 100 MB .* compute.device_budget_mb is 100.*$"):
         match_unit(PAIRS[:1], rule, 1 << 30, str(tmp_path), enough)
-<<<<<<< HEAD
-=======
 
 
 def test_a_worker_selects_its_own_gpu_and_the_cpu_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,4 +172,3 @@ def test_a_worker_selects_its_own_gpu_and_the_cpu_stays(monkeypatch: pytest.Monk
     assert rule.in_this_process("cuda:0") == rule
     on_cpu = MatchingRule(load_config().matching, "numba")
     assert on_cpu.in_this_process("auto") == on_cpu
->>>>>>> gpuA
