@@ -71,7 +71,7 @@ def differences(image: Image) -> dict[str, Any]:
     masks += np.count_nonzero(
         torch_prepare.clouds(tensor, torch.from_numpy(valid)).numpy() != host.clouds(image, valid)
     )
-    whole = tuple(slice(0, 2 * side) for side in image.shape)
+    whole = slice(0, 2 * image.shape[0]), slice(0, 2 * image.shape[1])
     enlarged = torch_prepare.upscaled(tensor, *whole).numpy()
     return {
         "contrast": apart(Clahe.of(tensor, CLIP).applied(tensor).numpy(), wanted),
@@ -135,7 +135,8 @@ def timings(image: Image, runs: int) -> Iterator[dict[str, Any]]:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     tensor, valid = torch.from_numpy(image), np.ones(image.shape, np.bool_)
-    ground, whole = torch.from_numpy(valid), tuple(slice(0, 2 * side) for side in image.shape)
+    ground = torch.from_numpy(valid)
+    whole = slice(0, 2 * image.shape[0]), slice(0, 2 * image.shape[1])
     opencv = cv2.createCLAHE(CLIP, (host.CLAHE_TILES, host.CLAHE_TILES))
     pieces: dict[str, dict[str, Any]] = {
         "missing data": {

@@ -42,8 +42,8 @@ WORDS_PER_CLOCK = 32
 DESCRIPTORS_BYTES = 360_000 * (441 * 3 * 32 + 120_000)
 """Device memory traffic of a full tile's descriptors."""
 
-COPIED_BYTES = TILE_PX**2 * (1 + 2 * 4 * (1 / 4 + 1 / 16 + 1 / 64))
-"""Pixels to the device, and the planes between octaves to the host and back."""
+COPIED_BYTES = TILE_PX**2 * (1 + 1 / 8 + 1 + 1 + 1 / 8)
+"""Pixels and the mask of valid positions to the device; clear ground, filled pixels and areas of equal pixels back."""
 
 COPIES_GB_PER_S = {80: 25, 89: 25, 90: 50, 100: 50, 120: 50}
 """Bandwidth between host and device, PCIe 4 or 5."""
@@ -164,8 +164,8 @@ def derive_variant(radius: int) -> Variant:
     )  # fmt: skip
 
 
-def compiled(variant: Variant, capability: int, *, fusion: bool = False) -> Any:
-    """Compile a pass for a compute capability without a GPU; `fusion` allows fused multiply-adds."""
+def compiled(variant: Variant, architecture: int | str, *, fusion: bool = False) -> Any:
+    """Compile a pass for a compute capability or ``"gfx942"`` without a GPU; `fusion` allows fused multiply-adds."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -181,7 +181,51 @@ def compiled(variant: Variant, capability: int, *, fusion: bool = False) -> Any:
         attrs={(at,): [["tt.divisibility", 16]] for at in range(len(variant.pointers))},
     )
     options = {"num_warps": variant.tile.warps, "enable_fp_fusion": fusion}
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    amd = isinstance(architecture, str)
+    target = GPUTarget("hip" if amd else "cuda", architecture, 64 if amd else 32)
+    return triton.compile(source, target=target, options=options)
+
+
+@dataclass(frozen=True, slots=True)
+class AmdPass:
+    """One pass compiled for gfx942; no rate is predicted."""
+
+    name: str
+    """Kernel and its compile-time parameters."""
+    registers: int
+    """Vector registers per thread."""
+    spilled_bytes: int
+    """Spilled registers per thread [bytes]."""
+    shared_bytes: int
+    """Local data share per block [bytes]; a compute unit has 65536."""
+    contracted: int
+    """Fused multiply-adds, apart from those of a division: they would change the results."""
+
+    def problems(self) -> list[str]:
+        """Return the reasons why this kernel is not acceptable."""
+        found = []
+        if self.spilled_bytes:
+            found.append(f"gfx942 {self.name}: {self.spilled_bytes} bytes spilled per thread")
+        if self.shared_bytes > 1 << 16:
+            found.append(f"gfx942 {self.name}: {self.shared_bytes} bytes of local data share")
+        if self.contracted:
+            found.append(f"gfx942 {self.name}: {self.contracted} fused multiply-adds")
+        return found
+
+
+def analysed_for_amd(variant: Variant, *, fusion: bool = False) -> AmdPass:
+    """Compile a pass for gfx942 and analyse its code."""
+    kernel = compiled(variant, "gfx942", fusion=fusion)
+    assembly = kernel.asm["amdgcn"]
+    numbers = {name: int(value) for name, value in re.findall(r"\.(vgpr_count|vgpr_spill_count):\s+(\d+)", assembly)}
+    fused = len(re.findall(r"^\s+v_(?:pk_)?fmac?_f32", assembly, re.MULTILINE))
+    return AmdPass(
+        name=variant.name,
+        registers=numbers["vgpr_count"],
+        spilled_bytes=4 * numbers["vgpr_spill_count"],
+        shared_bytes=int(kernel.metadata.shared),
+        contracted=0 if variant.constants.get("conduct") else fused,
+    )
 
 
 def analysed(variant: Variant, gpu: Gpu, *, fusion: bool = False) -> Pass:
@@ -302,6 +346,10 @@ def main(argv: Sequence[str]) -> int:
             emit({"benchmark": "static-akaze", "gpu": gpu.name} | asdict(row), as_json=options.json)
             problems += row.problems()
         emit({"benchmark": "static-akaze", "gpu": gpu.name} | predicted(gpu, analysis), as_json=options.json)
+    for variant in variants():
+        found = analysed_for_amd(variant)
+        emit({"benchmark": "static-akaze", "gpu": "gfx942"} | asdict(found), as_json=options.json)
+        problems += found.problems()
     if not options.json:
         print("Seconds are predictions from instructions and bytes, not measurements.")
     print(*problems, sep="\n", end="\n" if problems else "")

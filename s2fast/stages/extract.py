@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from s2fast.work.device_memory import named_device_memory
 from s2fast.work.executors import Workplace, thread_limit
 from s2fast.work.progress import Progress
 from s2fast.work.units import run_units
+from s2fast.work.writer import Writer
 from s2fast_kernels.features import Budget
 
 _LARGE_PX = 4096
@@ -117,7 +119,14 @@ def predicted_bytes(item: SceneInput, config: Config, threads: int) -> int:
     return predicted(shape, threads, backend=backend, upsample=upsampling(shape, config), masked=item.raster.masked)
 
 
-def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, held: HeldTile | None = None) -> None:
+def extract_unit(
+    unit: tuple[str, str],
+    config: Config,
+    backend: str,
+    out: str,
+    held: HeldTile | None = None,
+    writer: Writer | None = None,
+) -> None:
     """Extract one scene's features.
 
     Parameters
@@ -132,6 +141,8 @@ def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, 
         Address of the run folder.
     held
         The tile in memory, which may be modified; None: read it from the run folder.
+    writer
+        Writes the features later; None: they are written when this returns.
     """
     scene_id, features_key = unit
     folder = RunFolder(out)
@@ -144,7 +155,11 @@ def extract_unit(unit: tuple[str, str], config: Config, backend: str, out: str, 
     with named_device_memory(f"extracting {scene_id}", config.compute):
         found = extract_scene(grey, valid, config, backend, thread_limit(), missing)
     features = on_full_grid(found.features, tile.reduction, tile.centre_px)
-    folder.write_features(scene_id, features, found.clear, found.fixed, features_key, backend)
+    write = partial(folder.write_features, scene_id, features, found.clear, found.fixed, features_key, backend)
+    if writer is None:
+        write()
+    else:
+        writer.submit(write)
 
 
 @dataclass(frozen=True, slots=True)

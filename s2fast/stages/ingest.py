@@ -6,9 +6,10 @@ If the run extracts too, and memory allows it, a scene's features are extracted 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +30,19 @@ from s2fast.regions.mask import PlacedRegions, place_regions
 from s2fast.report.imagery import thumbnail_of
 from s2fast.stages import extract
 from s2fast.stages.held_tile import HeldTile, held_bytes, valid_bytes
-from s2fast.stages.keys import features_keys, resolved, tile_key
+from s2fast.stages.keys import features_keys, preparation, resolved, tile_key
 from s2fast.stages.memory import MIB, ingest_bytes
 from s2fast.stages.result import StageResult
-from s2fast.work.executors import Workplace
+from s2fast.work.ahead import ahead
+from s2fast.work.executors import Workplace, limit_threads
 from s2fast.work.progress import Progress
 from s2fast.work.units import run_units
+from s2fast.work.writer import Writer
+from s2fast_kernels.backends import CPU
 from s2fast_kernels.machine import available_cores
+
+MOST_AHEAD = 4
+"""Scenes that are read, or wait, while the features of another are extracted on a GPU."""
 
 OpenRaster = Callable[[Source, Ingest], AbstractContextManager[Reader]]
 
@@ -92,7 +99,13 @@ def run(
         workplace.wait_for_kernels()
     with progress.stage("ingest", len(todo), result.kept) as bar:
         context = resolved(config, record.usable), record.regions, folder.address
-        for unit, done in run_units(workplace, ingest_unit, todo, *context):
+        depth = _scenes_ahead(todo, record, threads) if workplace.in_process else 0
+        if depth:
+            limit_threads(workplace.threads)
+            units = _ingested_ahead(todo, *context, depth)
+        else:
+            units = run_units(workplace, ingest_unit, todo, *context)
+        for unit, done in units:
             result.count(unit.item.scene.scene_id, done.problem)
             if done.extracted_s is not None:
                 result.ahead += 1
@@ -114,12 +127,41 @@ def _has_pixels_wanted(item: SceneInput, record: RunRecord, folder: RunFolder, *
     return folder.has_pixels(item.scene.scene_id) or not (missing or record.config.output.keep_pixels)
 
 
+def _scenes_ahead(todo: Sequence[Unit], record: RunRecord, threads: int) -> int:
+    """Return how many scenes to read while features of another are extracted on a GPU; 0: read one after another.
+
+    On the CPU, extraction uses all cores. ``compute.budget_mb`` limits the tiles in memory.
+    """
+    units = [unit for unit in todo if unit.features_key]
+    if len(units) < 2 or preparation(record.config).device == CPU:
+        return 0
+    needed = [_peaks(unit.item, record, threads) for unit in units]
+    reading, extracting, held = (max(column) for column in zip(*needed, strict=True))
+    left = record.config.compute.budget_mb * MIB - reading - extracting
+    return int(max(0, min(MOST_AHEAD, left // held)))
+
+
+def _peaks(item: SceneInput, record: RunRecord, threads: int) -> tuple[int, int, int]:
+    """Predict the memory of reading a scene, of extracting its features, and of its tile [bytes]."""
+    shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
+    extracting = extract.predicted_bytes(item, record.config, threads) + valid_bytes(shape)
+    return predicted_bytes(item, record, threads), extracting, held_bytes(shape, masked=item.raster.masked)
+
+
+def _ingested_ahead(
+    todo: Sequence[Unit], config: Config, regions: RegionFile | None, out: str, depth: int
+) -> Iterator[tuple[Unit, Ingested]]:
+    """Read and write scenes in another thread while those before are extracted; write features in a third."""
+    with closing(Writer()) as writer:
+        read = partial(_read_unit, config=config, regions=regions, out=out)
+        for unit, (held, problem) in ahead(todo, read, depth):
+            yield unit, Ingested(problem) if held is None else _extracted(unit, config, out, held, writer)
+
+
 def _fits_at_once(item: SceneInput, record: RunRecord, threads: int) -> bool:
     """Return whether ``compute.budget_mb`` allows to keep the scene's tile in memory until its features are found."""
-    shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
-    reading = predicted_bytes(item, record, threads) + held_bytes(shape, masked=item.raster.masked)
-    extracting = extract.predicted_bytes(item, record.config, threads) + valid_bytes(shape)
-    return max(reading, extracting) <= record.config.compute.budget_mb * MIB
+    reading, extracting, held = _peaks(item, record, threads)
+    return max(reading + held, extracting) <= record.config.compute.budget_mb * MIB
 
 
 def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
@@ -157,6 +199,14 @@ def ingest_unit(unit: Unit, config: Config, regions: RegionFile | None, out: str
 
     `config` is the result of `s2fast.stages.keys.resolved`.
     """
+    held, problem = _read_unit(unit, config, regions, out)
+    return Ingested(problem) if held is None else _extracted(unit, config, out, held)
+
+
+def _read_unit(
+    unit: Unit, config: Config, regions: RegionFile | None, out: str
+) -> tuple[HeldTile | None, SceneError | None]:
+    """Ingest one scene; return its tile if its features are to be extracted, or why the scene cannot be used."""
     item = unit.item
     held = None
     if unit.features_key:
@@ -165,12 +215,15 @@ def ingest_unit(unit: Unit, config: Config, regions: RegionFile | None, out: str
     try:
         ingest_scene(item, config, regions, RunFolder(out), held=held)
     except SceneError as error:
-        return Ingested(error)
-    if held is None:
-        return Ingested()
+        return None, error
+    return held, None
+
+
+def _extracted(unit: Unit, config: Config, out: str, held: HeldTile, writer: Writer | None = None) -> Ingested:
+    """Extract the features of a tile in memory."""
     start = time.perf_counter()
-    features = item.scene.scene_id, unit.features_key
-    extract.extract_unit(features, config, selected_backend(config).name, out, held)
+    features = unit.item.scene.scene_id, unit.features_key
+    extract.extract_unit(features, config, selected_backend(config).name, out, held, writer)
     return Ingested(extracted_s=time.perf_counter() - start)
 
 

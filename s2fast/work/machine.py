@@ -11,7 +11,6 @@ from pathlib import Path
 PACKAGES: Mapping[str, str] = {
     **dict.fromkeys(("s2fast", "numpy", "opencv-python-headless", "faiss-cpu", "numba", "torch"), ""),
     "triton": "gpu",
-    "kornia": "",
     **dict.fromkeys(("rasterio", "geopandas", "shapely", "pyproj", "zarr"), ""),
     "distributed": "cluster",
     "obstore": "s3",

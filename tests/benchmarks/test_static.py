@@ -117,6 +117,16 @@ def test_every_akaze_pass_is_fit(capability: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("variant", [static_akaze.diffuse_variant(3), static_akaze.derive_variant(4)])
+def test_akaze_passes_are_fit_for_amd(variant: static_akaze.Variant) -> None:
+    found = static_akaze.analysed_for_amd(variant)
+    assert found.problems() == []
+    assert found.registers > 30
+    fused = static_akaze.analysed_for_amd(variant, fusion=True)
+    assert any("fused multiply-adds" in problem for problem in fused.problems())
+
+
+@pytest.mark.slow
 def test_a_spilling_akaze_pass_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     from s2fast_kernels.akaze import triton_gpu
 

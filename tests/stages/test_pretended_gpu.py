@@ -4,6 +4,7 @@ What asks whether there is a GPU is told that there is one, and what would compu
 Triton's kernels under its interpreter, in a process of its own, and torch's operations as they are.
 """
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,8 @@ from s2fast.errors import ConfigError
 from s2fast.folder.record import RunRecord
 from s2fast.image import host_scene, prepare, torch_scene
 from s2fast.pipeline import Job, run_stages
-from s2fast.stages import extract
+from s2fast.stages import extract, ingest
+from s2fast.work.ahead import THREAD
 from s2fast_kernels import backends, machine
 from s2fast_kernels.akaze import contrast, numba_cpu
 from s2fast_kernels.backends import Selected
@@ -117,7 +119,16 @@ def test_a_default_run_uses_the_device(
     }.items():  # fmt: skip
         for name in names:
             forbid(monkeypatch, owner, name)
+    threads = []
+    ingest_scene = ingest.ingest_scene
+
+    def noted(*arguments: Any, **options: Any) -> None:
+        threads.append(threading.current_thread().name.rpartition("_")[0])
+        ingest_scene(*arguments, **options)
+
+    monkeypatch.setattr(ingest, "ingest_scene", noted)
     record = run_stages(Job(load_config(overrides=SIZE), [scenes], None, tmp_path / "out"))
+    assert threads == [THREAD] * 3
     engine, row = ("TritonEngine", "triton") if INTERPRETED else ("TorchEngine", "torch")
     assert {("prepared", "torch", "cuda:0"), (engine, row, "cuda:0")} <= gpu.loaded
     assert {device for _, _, device in gpu.loaded} == {"cuda:0"}

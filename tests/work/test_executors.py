@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -18,6 +19,7 @@ from s2fast.errors import ConfigError, S2FastError, SceneError
 from s2fast.work import executors, units
 from s2fast.work.executors import DaskCluster, InProcess, Workplace, limit_threads, open_workplace, thread_limit
 from s2fast.work.units import MAX_LOSSES, run_units
+from s2fast_kernels import backends, machine
 from s2fast_kernels.machine import available_cores
 
 pytestmark = pytest.mark.slow
@@ -86,6 +88,42 @@ def test_every_unit_runs_once(workers: int, threads: int) -> None:
     with open_workplace(workers, threads=threads) as workplace:
         results = dict(run_units(workplace, square, range(20), 5))
     assert results == {unit: (unit * unit + 5, threads) for unit in range(20)}
+
+
+def device_of_worker(unit: int, folder: Path) -> tuple[str, int]:
+    """Return the GPU that "auto" selects where two are pretended, and how many workers use it."""
+    machine.gpu_missing = lambda: None  # type: ignore[assignment]
+    machine.gpus = lambda: machine.Gpus(((9, 0), (9, 0)))  # type: ignore[assignment]
+    (folder / f"{unit} {os.getpid()}").touch()
+    wait_until(lambda: len({path.name.split()[1] for path in folder.iterdir()}) == int((folder.name).split()[0]))
+    return backends.find_device(), machine.PLACE.sharing("auto")
+
+
+@pytest.mark.parametrize(("workers", "sharing"), [(2, 1), (3, 2)])
+def test_local_workers_take_turns_with_the_gpus(tmp_path: Path, workers: int, sharing: int) -> None:
+    folder = tmp_path / f"{workers} workers"
+    folder.mkdir()
+    with open_workplace(workers) as workplace:
+        found = [result for _, result in run_units(workplace, device_of_worker, range(workers), folder)]
+    assert sorted(found) == sorted((f"cuda:{number % 2}", sharing) for number in range(workers))
+
+
+def test_workers_of_dask_take_turns_with_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each machine counts its own workers; one that joined later takes the first GPU."""
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(machine, "gpus", lambda: machine.Gpus(((9, 0), (9, 0))))
+    monkeypatch.setattr(machine, "PLACE", machine.Place())
+    monkeypatch.setattr(executors, "PLACE", machine.PLACE)
+    known = executors.places(["tcp://a:1", "tcp://a:2", "tcp://a:3", "tcp://b:7"])
+    found = {}
+    for address in [*known, "tcp://c:1"]:
+        monkeypatch.setattr(distributed, "get_worker", lambda address=address: SimpleNamespace(address=address))
+        found[address] = executors._run_placed(known, backends.find_device), machine.PLACE.sharing("auto")
+    assert found == {
+        "tcp://a:1": ("cuda:0", 2), "tcp://a:2": ("cuda:1", 2), "tcp://a:3": ("cuda:0", 2),
+        "tcp://b:7": ("cuda:0", 1), "tcp://c:1": ("cuda:0", 1),
+    }  # fmt: skip
+    assert machine.Place(2, 3).sharing("cuda:1") == 3
 
 
 def test_local_workers_share_the_cores() -> None:
