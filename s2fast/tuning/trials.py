@@ -81,14 +81,14 @@ class Trials:
 
     def __init__(self, path: Path, run: Runner, budget_s: float, about: str) -> None:
         self._path, self._run, self._about = path, run, about
-        self._budget_s = budget_s
+        self.budget_s = budget_s
         self.rows = [row for row in read_rows(path) if row.get("about") == about]
         self._spent_s = sum(row["took_s"] for row in self.rows)
 
     @property
     def left_s(self) -> float:
         """Time that is left [s]."""
-        return self._budget_s - self._spent_s
+        return self.budget_s - self._spent_s
 
     def spend(self, seconds: float) -> None:
         """Charge time that was spent on something else."""
