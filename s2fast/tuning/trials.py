@@ -129,6 +129,7 @@ class Trials:
             "took_s": round(took_s, 2),
         }  # fmt: skip
         row["cpu_s"] = self._whole_cost(row)
+        row = json.loads(json.dumps(row))  # as a later call reads it
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.rows.append(row)

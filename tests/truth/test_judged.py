@@ -30,7 +30,7 @@ def write_scenes(folder: Path) -> Path:
 
 @pytest.mark.parametrize("settings", [Injected(), Injected(by="header"), Injected(rotate_deg=0.3, scale=1.002)])
 def test_known_moves_are_found_whatever_the_scenes_own(settings: Injected, tmp_path: Path) -> None:
-    config = load_config(overrides={"features.upsample": 1, "matching.radius_m": 80.0})
+    config = load_config(overrides={"matching.radius_m": 80.0})
     record = plan(Job(config, [write_scenes(tmp_path / "in")], None, tmp_path / "out"))
     injection = Injection.load(inject(record.found.scenes, settings, tmp_path / "copies"))
     run = run_on(config, injection, None, tmp_path / "run")
@@ -51,7 +51,7 @@ def test_known_moves_are_found_whatever_the_scenes_own(settings: Injected, tmp_p
 
 def test_ground_that_is_the_same_is_seen_as_verified(tmp_path: Path) -> None:
     """The trials of different ground can fail: pairs of the same ground in their place are counted."""
-    config = load_config(overrides={"features.upsample": 1, "matching.radius_m": 80.0})
+    config = load_config(overrides={"matching.radius_m": 80.0})
     record = plan(Job(config, [write_scenes(tmp_path / "in")], None, tmp_path / "out"))
     injection = Injection.load(inject(record.found.scenes, Injected(), tmp_path / "copies"))
     same = replace(injection, unrelated=[(a, b) for a, b in injection.same])
