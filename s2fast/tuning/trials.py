@@ -52,7 +52,8 @@ class Trial:
     @property
     def cpu_s(self) -> float | None:
         """Processor time of all stages, whether they were computed or kept from another trial."""
-        return self.row.get("cpu_s")
+        cpu_s: float | None = self.row.get("cpu_s")
+        return cpu_s
 
     def told(self) -> str:
         """Return what it found, in a few words."""
