@@ -157,6 +157,12 @@ def _without_times(line: str) -> dict[str, Any]:
     return {key: value for key, value in json.loads(line).items() if key != "took_s"}
 
 
+def test_a_search_without_time_says_so(tmp_path: Path) -> None:
+    tuned = found(tmp_path / "trials.jsonl", stub(lower_ratio_is_better)[0], trials=1)
+    assert not tuned.settings
+    assert "the time sufficed for no other setting" in tuned.why
+
+
 def test_a_search_whose_first_trial_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the first trial failed: no memory"):
         found(tmp_path / "trials.jsonl", lambda *_: ({}, "no memory"))
