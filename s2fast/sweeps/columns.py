@@ -161,8 +161,9 @@ SHOWN = (
     Shown("injected.within_pct", "within twice the stated error [%]", "held %",
           "Share of these errors, east and north, that lie within twice the error that the pair states."),
     Shown("injected.false_pct", "injected falsehoods", "false",
-          "Verified pairs of different ground that was brought to one place, and moved pairs verified with a shift "
-          "that is off by more than 2 px. In brackets the 95 % confidence interval of their rate.", -1, 0, _falsely),
+          "Verified pairs of different ground that was brought to one place, and moved pairs verified with a "
+          "shift that is off by more than 2 px. In brackets the 95 % confidence interval of their rate.", -1, 0,
+          _falsely),
     Shown("quality.true_matches", "true matches", "true", "Matches at the true displacement.", 1),
     Shown("quality.precision_pct", "precision [%]", "precision", "Share of the true ones among all matches kept.", 1),
     Shown("quality.verified_pairs", "rightly verified", "right", "Pairs verified with the true shift.", 1),

@@ -132,7 +132,9 @@ def pair_table(run: Run, injection: Injection) -> pd.DataFrame:
         distance of the difference of their shifts from the known move, NaN if not verified; ``within``: how many of its
         two components, 0 to 2, lie within twice the stated error.
     """
-    rows: dict[frozenset[str], Any] = {frozenset((row.query, row.train)): row for row in run.pairs().itertuples()}
+    rows: dict[frozenset[str], Any] = {
+        frozenset((str(row.query), str(row.train))): row for row in run.pairs().itertuples()
+    }
     grids = {str(item): PixelGrid.of_raster(item.raster) for item in run.record.usable}
     copies = {copy.scene_id: copy for copy in injection.moved}
     found = []

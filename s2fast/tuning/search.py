@@ -81,12 +81,13 @@ def search(trials: Trials, space: Mapping[str, Range | tuple[Any, ...]], default
     report
         Receives a line per trial.
     """
-    budget_s = trials.left_s
     base = trials.get({}, "choose", trials.left_s)
     report(f"defaults: {base.told()}")
     # Both runs on the other half come first in the accounts: without them there is no result.
     reserve_s = 2 * _MARGIN * base.row["took_s"]
-    number = _propose(trials, space, defaults, lambda: max(0.4 * budget_s, reserve_s), report)
+    number = _propose(trials, space, defaults, lambda: max(0.4 * trials.budget_s, reserve_s), report)
+    if number == 1:
+        return Tuned({}, "the defaults: the time sufficed for no other setting, give more minutes", choose=(base, base))
     safe = [trial for trial in trials.known("choose") if not trial.flaw]
     best = max(safe, key=lambda trial: trial.score, default=None)
     if best is None:

@@ -52,7 +52,8 @@ class Trial:
     @property
     def cpu_s(self) -> float | None:
         """Processor time of all stages, whether they were computed or kept from another trial."""
-        return self.row.get("cpu_s")
+        cpu_s: float | None = self.row.get("cpu_s")
+        return cpu_s
 
     def told(self) -> str:
         """Return what it found, in a few words."""
@@ -81,14 +82,14 @@ class Trials:
 
     def __init__(self, path: Path, run: Runner, budget_s: float, about: str) -> None:
         self._path, self._run, self._about = path, run, about
-        self._budget_s = budget_s
+        self.budget_s = budget_s
         self.rows = [row for row in read_rows(path) if row.get("about") == about]
         self._spent_s = sum(row["took_s"] for row in self.rows)
 
     @property
     def left_s(self) -> float:
         """Time that is left [s]."""
-        return self._budget_s - self._spent_s
+        return self.budget_s - self._spent_s
 
     def spend(self, seconds: float) -> None:
         """Charge time that was spent on something else."""
@@ -129,6 +130,7 @@ class Trials:
             "took_s": round(took_s, 2),
         }  # fmt: skip
         row["cpu_s"] = self._whole_cost(row)
+        row = json.loads(json.dumps(row))  # as a later call reads it
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.rows.append(row)

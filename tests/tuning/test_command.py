@@ -1,0 +1,79 @@
+"""The command: bad input, the split of scenes, and a whole search on a small archive."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("optuna")
+
+from s2fast import cli
+from s2fast.config import Config
+from s2fast.pipeline import Job, plan
+from s2fast.tuning.command import Wanted, split_scenes, tune
+from tests.archives import textured, write_scene
+
+
+def scenes(folder: Path, dates: int, side: int = 96) -> Path:
+    rng = np.random.default_rng(2)
+    ground = textured(rng, (side, side)).astype(float)
+    for month in range(1, dates + 1):
+        seen = ground * (1 - month / 40) + rng.normal(0, 1, ground.shape)
+        path = folder / f"T36UXA_2019{month:02}05T083601_TCI.tif"
+        write_scene(path, np.clip(seen, 1, 255).astype(np.uint8))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--scenes", "IN/none"], "none"),
+        (["--scenes", "IN", "--minutes", "0"], "--minutes is 0, must be above 0"),
+        (["--scenes", "IN"], "needs two scenes or more, got 1"),
+        (["--scenes", "IN", "--set", "matching.ratoi=1"], "did you mean 'matching.ratio'?"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scenes(tmp_path / "in", 1)
+    given = [argument.replace("IN", str(tmp_path / "in")) for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["s2fast", "tune", *given, "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    error = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert told in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_scenes_are_split_by_date_or_if_few_by_ground(tmp_path: Path) -> None:
+    many = plan(Job(Config(), [scenes(tmp_path / "many", 8)], None, tmp_path / "x"))
+    split = split_scenes(many, 3)
+    some, others = ({str(item) for item in split[half][0]} for half in ("choose", "report"))
+    assert len(some) == len(others) == 3
+    assert not some & others
+    few = plan(Job(Config(), [scenes(tmp_path / "few", 3)], None, tmp_path / "y"))
+    assert [part for _, part in split_scenes(few, 8).values()] == ["upper", "lower"]
+
+
+@pytest.mark.slow
+def test_a_search_of_a_few_seconds_keeps_its_budget_and_goes_on(tmp_path: Path) -> None:
+    """Whole processes, on three scenes whose ground is split."""
+    lines: list[str] = []
+    place = str(scenes(tmp_path / "in", 3, 300))
+    wanted = Wanted(Config(), [place], None, minutes=0.3)
+    tuned = tune(wanted, tmp_path / "out", lines.append)
+    assert tuned.choose is not None
+    assert tomllib.loads((tmp_path / "out" / "tuned.toml").read_text()) is not None
+    assert not (tmp_path / "out" / "work").exists()
+    before = (tmp_path / "out" / "trials.jsonl").read_text()
+    again = tune(wanted, tmp_path / "out", lines.append)
+    assert (tmp_path / "out" / "trials.jsonl").read_text().startswith(before)
+    assert again.choose is not None
+    assert again.choose[0].row == tuned.choose[0].row

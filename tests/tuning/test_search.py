@@ -1,0 +1,209 @@
+"""Tuning with a stub in place of runs: it chooses what is better, never what is false, and goes on after any stop."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("optuna")
+
+from s2fast.config import Config, load_config
+from s2fast.errors import ConfigError
+from s2fast.tuning.score import difference, flaw, score
+from s2fast.tuning.search import Tuned, search
+from s2fast.tuning.space import searched, value_of
+from s2fast.tuning.trials import Answered, Runner, Trials
+from s2fast.tuning.written import toml
+
+PAIRS = 40
+DEFAULTS = Config()
+
+
+def answer(right: float, error_px: float, unrelated: int = 0, seed: int = 0) -> dict[str, Any]:
+    draw = np.random.default_rng(seed)
+    verified = draw.permutation(2 * PAIRS) < right * 2 * PAIRS
+    errors = error_px * draw.uniform(0.8, 1.2, 2 * PAIRS)
+    pairs = [(bool(ok), float(px) if ok else None) for ok, px in zip(verified, errors, strict=True)]
+    return {
+        "answer": {
+            "pairs": 2 * PAIRS, "verified": int(verified.sum()), "error_px": error_px, "unrelated": 50,
+            "unrelated_verified": unrelated, "wrong_shifts": 0, "null_trials": 100, "null_verified": 0,
+        },
+        "pairs": pairs, "stages": {"extract": {"cpu_s": 2.0}}, "keys": {"extract": "all"},
+    }  # fmt: skip
+
+
+def stub(good: Callable[[dict[str, Any], str], dict[str, Any]]) -> tuple[Runner, list[tuple[str, str]]]:
+    calls: list[tuple[str, str]] = []
+
+    def run(settings: Any, half: str, limit_s: float) -> Answered:
+        assert limit_s > 0
+        calls.append((half, json.dumps(settings, sort_keys=True)))
+        return good({"contrast": "clahe", "ratio": 0.9, **{k.split(".")[1]: v for k, v in settings.items()}}, half), ""
+
+    return run, calls
+
+
+def lower_ratio_is_better(settings: dict[str, Any], _: str) -> dict[str, Any]:
+    return answer(0.5 + 0.4 * (0.9 - settings["ratio"]) / 0.2, 0.05)
+
+
+def found(path: Path, run: Runner, *, trials: int = 20, base: Config = DEFAULTS) -> Tuned:
+    class Counted(Trials):
+        """Each trial takes a second."""
+
+        @property
+        def left_s(self) -> float:
+            return self.budget_s - len(self.rows)
+
+        @property
+        def longest_s(self) -> float:
+            return 1.0
+
+    space = searched(base)
+    defaults = {key: value_of(base, key) for key in space}
+    return search(Counted(path, run, trials / 0.6, "these scenes"), space, defaults, lambda _: None)
+
+
+def test_what_is_better_on_both_halves_is_chosen_and_what_gains_nothing_is_set_back(tmp_path: Path) -> None:
+    run, _ = stub(lower_ratio_is_better)
+    tuned = found(tmp_path / "trials.jsonl", run)
+    assert list(tuned.settings) == ["matching.ratio"]
+    assert tuned.settings["matching.ratio"] < 0.8
+    assert tuned.why.startswith("better than the defaults on the other half: +")
+    gain = tuned.effects["matching.ratio"].gain
+    assert gain is not None
+    assert gain[1] > 0
+    text = toml(tuned, Config(), "a test")
+    assert tomllib.loads(text) == {"matching": {"ratio": tuned.settings["matching.ratio"]}}
+    assert "points" in text
+    (tmp_path / "tuned.toml").write_text(text)
+    assert load_config(tmp_path / "tuned.toml").matching.ratio == tuned.settings["matching.ratio"]
+
+
+def test_the_defaults_stay_where_the_other_half_shows_no_gain(tmp_path: Path) -> None:
+    run, _ = stub(
+        lambda settings, half: lower_ratio_is_better(settings, half) if half == "choose" else answer(0.7, 0.05)
+    )
+    tuned = found(tmp_path / "trials.jsonl", run)
+    assert not tuned.settings
+    assert tuned.why.startswith("the defaults are as good")
+    base = load_config(overrides={"ingest.stretch": "auto"})
+    text = toml(tuned, base, "a test")
+    assert tomllib.loads(text) == {"ingest": {"stretch": "auto"}}
+    assert "# Not used" in text
+
+
+@pytest.mark.parametrize("where", ["choose", "report"])
+def test_a_setting_that_verified_a_falsehood_is_never_chosen(where: str, tmp_path: Path) -> None:
+    def good(settings: dict[str, Any], half: str) -> dict[str, Any]:
+        false = int(half == where and settings["ratio"] < 0.85)
+        return lower_ratio_is_better(settings, half) | (
+            {"answer": lower_ratio_is_better(settings, half)["answer"] | {"unrelated_verified": false}}
+        )
+
+    tuned = found(tmp_path / "trials.jsonl", stub(good)[0])
+    assert tuned.settings.get("matching.ratio", 0.9) >= 0.85
+    if where == "report":
+        assert "verified 1 of 50 pairs of different ground" in tuned.why
+
+
+def test_a_search_that_is_stopped_at_any_trial_goes_on_to_equal_rows(tmp_path: Path) -> None:
+    run, calls = stub(lower_ratio_is_better)
+    whole = found(tmp_path / "whole.jsonl", run)
+    number, rows = len(calls), (tmp_path / "whole.jsonl").read_text()
+
+    class StoppedError(BaseException):
+        pass
+
+    path = tmp_path / "stopped.jsonl"
+    for done in range(number):
+        begun = 0
+
+        def once(settings: Any, half: str, limit_s: float) -> Answered:
+            nonlocal begun
+            begun += 1
+            if begun == 2:
+                raise StoppedError
+            return run(settings, half, limit_s)
+
+        calls.clear()
+        with pytest.raises(StoppedError) if done < number - 1 else _nothing():
+            tuned = found(path, once)
+        assert len(calls) == 1
+        with path.open("a") as file:  # a kill leaves half a line
+            file.write('{"case": "cho')
+    for part in ("settings", "why", "effects", "dropped"):
+        assert getattr(tuned, part) == getattr(whole, part)
+    text = path.read_text()
+    assert [_without_times(line) for line in text.splitlines()[:-1]] == [
+        _without_times(line) for line in rows.splitlines()
+    ]
+
+
+def _nothing() -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+def _without_times(line: str) -> dict[str, Any]:
+    return {key: value for key, value in json.loads(line).items() if key != "took_s"}
+
+
+def test_a_search_without_time_says_so(tmp_path: Path) -> None:
+    tuned = found(tmp_path / "trials.jsonl", stub(lower_ratio_is_better)[0], trials=1)
+    assert not tuned.settings
+    assert "the time sufficed for no other setting" in tuned.why
+
+
+def test_a_search_whose_first_trial_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the first trial failed: no memory"):
+        found(tmp_path / "trials.jsonl", lambda *_: ({}, "no memory"))
+
+
+def test_trials_of_other_scenes_are_not_used(tmp_path: Path) -> None:
+    run, calls = stub(lower_ratio_is_better)
+    path = tmp_path / "trials.jsonl"
+    Trials(path, run, 10, "one").get({}, "choose", 1)
+    Trials(path, run, 10, "one").get({}, "choose", 1)
+    assert len(calls) == 1
+    Trials(path, run, 10, "another").get({}, "choose", 1)
+    assert len(calls) == 2
+
+
+def test_the_interval_of_a_difference_holds_equal_settings_and_shows_a_real_one() -> None:
+    equal = [tuple(pair) for pair in answer(0.6, 0.05, seed=1)["pairs"]]
+    other = [tuple(pair) for pair in answer(0.6, 0.05, seed=2)["pairs"]]
+    better = [tuple(pair) for pair in answer(0.9, 0.02, seed=3)["pairs"]]
+    _, low, high = difference(equal, other)
+    assert low < 0 < high
+    gain, low, high = difference(better, equal)
+    assert 0 < low < gain < high
+    assert gain == pytest.approx(score(better) - score(equal))
+    assert difference(equal, equal) == (0, 0, 0)
+    none = [(False, None)] * 8
+    assert score(none) == 0
+
+
+def test_the_score_equals_its_definition() -> None:
+    draw = np.random.default_rng(0)
+    for size in (1, 2, 7, 40):
+        right = draw.random(size) < 0.6
+        errors = draw.random(size)
+        outcome = [(bool(ok), float(px) if ok else None) for ok, px in zip(right, errors, strict=True)]
+        median = np.median(errors[right]) if right.any() else 0.0
+        assert score(outcome) == pytest.approx(100 * right.mean() - 50 * median)
+
+
+@pytest.mark.parametrize("name", ["unrelated_verified", "wrong_shifts", "null_verified"])
+def test_each_falsehood_is_a_flaw(name: str) -> None:
+    known = answer(0.5, 0.1)["answer"]
+    assert flaw(known) == ""
+    assert flaw(known | {name: 2}).startswith("verified 2 ")
