@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 
 from s2fast.config import Config
-from s2fast.image import host_scene, torch_prepare
+from s2fast.image import painted as painted_areas
+from s2fast.image import torch_prepare
 from s2fast.image.prepare import prepare
 from s2fast.image.scenes import PreparedScene
 from s2fast_kernels.machine import PLACE, device_budget_bytes
@@ -43,7 +44,7 @@ def prepared(
     painted = config.regions.mode == "zero"
     nodata_px = config.features.nodata_px
     if budget is not None and budget < needed + _LEAST_WINDOW_BYTES:
-        equal = host_scene.flat(grey)
+        equal = painted_areas.flat(grey)
         found = prepare(grey, config.ingest, nodata_px, painted=painted, missing=missing)
         return PreparedScene(_windows(found.image, factor, on), found.clear, lambda: grey, lambda: equal, budget)
     tile = torch_prepare.on_device(grey, on)

@@ -84,7 +84,7 @@ class Trials:
         self._path, self._run, self._about = path, run, about
         self.budget_s = budget_s
         self.rows = [row for row in read_rows(path) if row.get("about") == about]
-        self._spent_s = sum(row["took_s"] for row in self.rows)
+        self._spent_s: float = sum(row["took_s"] for row in self.rows)
 
     @property
     def left_s(self) -> float:
