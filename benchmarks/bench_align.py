@@ -1,10 +1,13 @@
 """What is left of known offsets after alignment.
 
-    python -m benchmarks align [--size PX] [--dates N] [--data DIR] [--keep DIR] [--json]
+    python -m benchmarks align [--size PX] [--dates N] [--data DIR] [--pair DIR] [--arosics PYTHON] [--full FILE]
+                               [--keep DIR] [--json]
 
 Prints one line for a synthetic series and one for the real scenes of DIR. The geotransform of each scene is falsified
 by a known random shift, and the scenes are aligned; the real ones are then matched again. Lengths are in pixels of the
-scenes. An offset is known relative to its tile's other scenes only, so a tile's truth is relative to its median.
+scenes. An offset is known relative to the other scenes that pairs connect only, so the truth is relative to the median
+of these. Then a real pair is aligned beside AROSICS, if PYTHON is an interpreter of an environment that has it, and a
+full tile is resampled beside gdalwarp.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import rasterio
 from rasterio.transform import Affine
 
 import s2fast
+from benchmarks import align_peers
 from benchmarks.datasets import REAL
 from benchmarks.harness import emit, option_parser
 from s2fast.results import Run
@@ -40,6 +44,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--data", type=Path, default=REAL, help="real scenes")
     parser.add_argument("--most", type=int, default=48, help="number of real scenes; 0: skip them")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pair", type=Path, default=REAL.parent / "arosics", help="folder of ref* and tgt*")
+    parser.add_argument("--arosics", default="", metavar="PYTHON", help="interpreter of an environment with AROSICS")
+    parser.add_argument("--full", type=Path, metavar="FILE", help="full tile to resample beside gdalwarp")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds of resampling")
     parser.add_argument("--keep", type=Path, help="folder for archives and runs; default: a temporary one")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as temporary:
@@ -54,6 +62,13 @@ def main(argv: Sequence[str]) -> int:
             else:
                 record["skipped"] = f"{options.data} does not exist"
             emit(record, as_json=options.json)
+        folder.mkdir(parents=True, exist_ok=True)
+        if options.pair.is_dir():
+            for row in align_peers.pair(options.pair, folder, options.arosics):
+                emit({"benchmark": "align", "series": "real 10 m pair"} | row, as_json=options.json)
+        if options.full:
+            for row in align_peers.resampling(options.full, folder, options.rounds):
+                emit({"benchmark": "align", "series": "full tile, resampled"} | row, as_json=options.json)
     return 0
 
 
@@ -123,9 +138,9 @@ def compared(table: pd.DataFrame, shifts: Mapping[str, npt.ArrayLike], pixel_m: 
     known = table[table["scene_id"].isin(list(shifts))]
     shift = np.array([shifts[scene_id] for scene_id in known["scene_id"]], np.float64).reshape(-1, 2)
     aligned = known["aligned"].to_numpy(np.bool_)
-    # The datum of a tile is the median of the scenes in its network.
+    # The datum is the median of the scenes in a network.
     in_network = pd.DataFrame(np.where(known[["offset_x_m"]].notna().to_numpy(), shift, np.nan))
-    before = shift - in_network.groupby(known["tile"].to_numpy()).transform("median").to_numpy()
+    before = shift - in_network.groupby(known["reference"].to_numpy()).transform("median").to_numpy()
     after = before + known[["add_x_m", "add_y_m"]].to_numpy()
     before, after = before[aligned], after[aligned]
     error = known[["offset_error_m"]].to_numpy()[aligned]

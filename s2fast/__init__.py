@@ -45,6 +45,7 @@ def run(
     scenes: Path | str | Sequence[Path | str],
     out: Path | str,
     regions: Path | str | None = None,
+    reference: Path | str | None = None,
     profile: str = "default",
     overrides: Sequence[str] | Mapping[str, Any] = (),
     workers: int = 1,
@@ -64,6 +65,8 @@ def run(
         The run folder, local or ``s3://BUCKET/PREFIX``; results of the same job in it are reused.
     regions
         File of polygons; None: use whole scenes.
+    reference
+        Image from outside, or id of a scene, that is held fixed: offsets are relative to it, see docs/align.md.
     profile
         Settings that `config` changes: "default", "fast" or "notebook"; not allowed with a `Config`.
     overrides
@@ -97,7 +100,7 @@ def run(
         settings = load_config(config, overrides, profile=profile)
     inputs = [scenes] if isinstance(scenes, str | Path) else list(scenes)
     run_stages(
-        Job(settings, inputs, regions, out, strict),
+        Job(settings, inputs, regions, out, strict, reference),
         workers=workers,
         scheduler=scheduler,
         progress=progress_of(progress),

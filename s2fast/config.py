@@ -152,8 +152,9 @@ class Matching(_Section):
     max_distance_bits: int = Field(160, ge=0, le=512)
     """Good: at most this Hamming distance [bits]; 512: any. The default is a third of AKAZE's bits; a third of ORB's
     is 84."""
-    pairs: Literal["all", "overlapping", "file"] = "all"
-    """all: every pair. overlapping: pairs whose clear ground overlaps. file: the pairs listed in `pairs_file`."""
+    pairs: Literal["all", "overlapping", "reference", "file"] = "all"
+    """all: every pair. overlapping: pairs whose clear ground overlaps. reference: each scene with the reference only
+    (--reference). file: the pairs listed in `pairs_file`."""
     pairs_file: str = ""
     """With pairs = "file": a CSV file with columns query and train, which hold a pair's scene ids in either order."""
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from s2fast import detectors
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
+from s2fast.archive.reference import check_ground, with_reference
 from s2fast.config import Config
 from s2fast.errors import DamageError, InputError, RunFolderError, SceneError, option
 from s2fast.files.source import Source
@@ -76,6 +77,9 @@ class Job:
     """The run folder, new or of the same job; a local path or an object store's URL."""
     strict: bool = False
     """Raise an error for the first scene or polygon that cannot be used, instead of leaving it out."""
+    reference: Path | str | None = None
+    """Id of a scene, or an image from outside, that is held fixed: offsets are relative to it. None: relative to the
+    median of the scenes."""
 
 
 def run_stages(
@@ -239,6 +243,7 @@ def plan(job: Job, known: Mapping[str, SceneInput] = MappingProxyType({})) -> Ru
     if not job.scenes:
         raise InputError(f"no scenes given: name folders or files with {option('scenes')}")
     found, problems = _find_inputs(job, known)
+    _check_reference(found, config)
     regions = None if job.regions is None else RegionFile.at(job.regions)
     if regions is not None and config.regions.mode != "none":
         rows = check_regions(regions, config.regions, [item.raster for item in found.scenes])
@@ -258,12 +263,29 @@ def _warn_of_unused_gpu(config: Config) -> None:
             log.warning('%s: this run uses the CPU; %s, or set compute.device = "cpu"', found.missing, found.remedy)
 
 
+def _check_reference(found: Found, config: Config) -> None:
+    """Raise an error if a reference is missing, or shows other ground than all scenes."""
+    if not found.reference:
+        if config.matching.pairs == "reference":
+            raise InputError(f'matching.pairs = "reference" needs a reference: name one with {option("reference")}')
+        return
+    apart = check_ground(found.reference, {item.scene.scene_id: item.raster for item in found.scenes})
+    if apart:
+        log.warning(
+            "%d of %d scenes share no ground with the reference %s, the first is %s; their offsets follow from other "
+            "scenes, if pairs connect them", len(apart), len(found.scenes) - 1, found.reference, apart[0],
+        )  # fmt: skip
+
+
 def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict[str, str]]:
     """Find the scenes and read their headers; return the usable ones, and the problems of the others by name."""
     # Workers need not share our working directory.
     places = [Source.of(place).absolute() for place in job.scenes]
     trusted = tuple(place.address for place in [*places, *map(Source.of, job.config.ingest.trust)])
     archive = find_scenes([place.trusting(trusted) for place in places])
+    scenes, reference = archive.scenes, None
+    if job.reference is not None:
+        scenes, reference = with_reference(scenes, job.reference, trusted)
     superseded: dict[str, list[str]] = {}
     for product in archive.replaced:
         log.warning("%s", product, extra=RECORDED)
@@ -274,7 +296,7 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
         if job.strict:
             raise InputError(f"{name}: {problems[name]}")
         log.warning("%s skipped: %s", name, problems[name], extra=RECORDED)
-    for scene in archive.scenes:
+    for scene in scenes:
         try:
             before = known.get(scene.source.name)
             if before is not None and before.identity == identity(scene.source):
@@ -284,6 +306,8 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
                 version = identity(scene.source, reader.files)
                 inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=version))
         except SceneError as error:
+            if scene == reference:
+                raise InputError(f"the reference cannot be used: {error}") from error
             if job.strict:
                 raise
             log.warning("%s skipped: %s", scene.scene_id, error, extra=RECORDED)
@@ -293,7 +317,10 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
         if len(problems) == 1:
             raise InputError(f"the only scene found cannot be used: {first}")
         raise InputError(f"none of the {len(problems)} scenes found can be used; the first problem: {first}")
-    return Found(scenes=inputs, superseded=superseded), problems
+    if reference is None:
+        return Found(scenes=inputs, superseded=superseded), problems
+    outside = reference not in archive.scenes
+    return Found(scenes=inputs, superseded=superseded, reference=reference.scene_id, outside=outside), problems
 
 
 def _load_earlier(record: RunRecord, folder: RunFolder) -> RunRecord | None:
@@ -327,6 +354,9 @@ def _continue_run(record: RunRecord, before: RunRecord | None, *, ingests: bool)
         return record
     found = {item.scene.scene_id for item in record.found.scenes}
     gone = {item.scene.scene_id: item.scene.source.name for item in before.usable if item.scene.scene_id not in found}
+    if before.found.outside:
+        # Another reference, or none, is asked for.
+        gone.pop(before.reference, None)
     if ingests:
         problems = {}
         for name, path in gone.items():
@@ -368,6 +398,8 @@ def _run_stage(
     for scene_id, problem in result.problems.items():
         log.warning("%s skipped: %s", scene_id, problem, extra=RECORDED)
     history.problems.update(result.problems)
+    if record.reference in result.problems:
+        raise SceneError(f"the reference cannot be used: {result.problems[record.reference]}")
     if result.summary is not None:
         history.counts, history.null_rate = dict(result.summary.counts), result.summary.null_rate
         history.warnings = list(result.summary.warnings)

@@ -173,7 +173,7 @@ class Run:
         to: Path | str,
         *,
         form: str = "vrt",
-        reference: str = "median",
+        reference: str | None = None,
         bands: Sequence[str] = (),
         resampling: str = "bilinear",
         max_error_m: float | None = None,
@@ -189,7 +189,8 @@ class Run:
             ``vrt``: corrected georeferencing, pixels stay in the source; ``cog``: the same as a Cloud-Optimised
             GeoTIFF; ``resampled``: one resampling onto the grid of the reference.
         reference
-            ``median``: the median of each tile's scenes; or the id of a scene that stays where it is.
+            What stays where it is: ``median``, that of the scenes that pairs connect; the id or the file of a scene of
+            the run, or the file of the run's reference; None: the run's reference if it has one, else the median.
         bands
             Other rasters of the product, such as ``["B04", "SCL"]`` or ``["all"]``; empty: the raster that was matched.
         resampling

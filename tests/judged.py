@@ -150,6 +150,7 @@ def _tables(run: RunFolder) -> tuple[pd.DataFrame, geopandas.GeoDataFrame]:
     scenes["offset_y_m"] = [1.0, -1.0, 0.0, np.nan]
     scenes["offset_error_m"] = 0.5
     scenes["disagrees"] = [False, True, False, False]
+    scenes["datum"] = np.where(scenes["offset_x_m"].isna(), "", "median of 36UXA, 36UYA")
     scenes["verdict"] = scene_verdicts(scenes)
     scenes["correction"] = [correction_text(*at) for at in scenes[["offset_x_m", "offset_y_m"]].to_numpy()]
     return pairs, scenes

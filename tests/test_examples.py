@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.archives import Archive
+from s2fast.examples import aligned_stack
+from tests.archives import ORIGINS, Archive, safe_path, textured, write_scene
 
 
 @pytest.mark.slow
@@ -18,3 +21,23 @@ def test_all_pairs_prints_both_tables_and_draws(archive: Archive, tmp_path: Path
     assert told.count("bits differ") == 3
     assert len(list(tmp_path.glob("*.png"))) == 1
     assert Path(told.splitlines()[-1].partition(": ")[2]).is_file()
+
+
+@pytest.mark.slow
+def test_an_aligned_stack_differs_less_between_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(8)
+    ground = textured(rng, (420, 420))
+    for day, (right, down) in {"20190427": (0, 0), "20190507": (0, 0), "20190517": (2, -1)}.items():
+        seen = ground[10 - down : 410 - down, 10 - right : 410 - right] + rng.normal(0, 3, (400, 400))
+        pixels = np.clip(seen, 1, 255)
+        path = safe_path(tmp_path / "archive", "36UYA", f"{day}T083601")
+        write_scene(path, np.stack([pixels.astype(np.uint8)] * 3), ORIGINS["36UYA"])
+    aligned_stack.main(str(tmp_path / "archive"), str(tmp_path / "out"))
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 5
+    sizes, before, after = re.fullmatch(
+        r"36UYA: (.*), standard deviation over time ([\d.]+) before, ([\d.]+) after", told[-1]
+    ).groups()  # type: ignore[union-attr]
+    assert sizes == "{'time': 3, 'y': 400, 'x': 400}"
+    # The noise of three dates remains, a deviation of 3 grey values; one scene moved by two pixels adds to it.
+    assert float(after) < 3.0 < 2 * float(after) < float(before)

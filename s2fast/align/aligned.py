@@ -17,7 +17,7 @@ import pandas as pd
 import rasterio
 from rasterio.errors import RasterioError
 
-from s2fast.align.correction import MEDIAN, Correction, corrections
+from s2fast.align.correction import Correction, corrected_items, corrections, reference_id
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
 from s2fast.align.product import ALL, is_mask, selected
 from s2fast.archive.identity import identity
@@ -50,8 +50,8 @@ class Settings:
 
     form: Form = Form.VRT
     """Form of the rasters."""
-    reference: str = MEDIAN
-    """See `s2fast.align.correction.corrections`."""
+    reference: str | None = None
+    """See `s2fast.align.correction.reference_id`."""
     bands: Sequence[str] = ()
     """See `s2fast.align.product.selected`."""
     kernel: Kernel = Kernel.BILINEAR
@@ -61,7 +61,7 @@ class Settings:
 
     @classmethod
     def of(
-        cls, form: str, reference: str, bands: Sequence[str], resampling: str, max_error_m: float | None
+        cls, form: str, reference: str | None, bands: Sequence[str], resampling: str, max_error_m: float | None
     ) -> Settings:
         """Create the settings from words; raise InputError for an unknown one."""
         names = [ALL if name.lower() == ALL else name.upper() for name in bands]
@@ -102,9 +102,9 @@ def align(
     Returns
     -------
     GeoDataFrame
-        One row per scene, as in alignment.parquet: ``aligned``; ``reason`` if it is not; ``offset_x_m``,
-        ``offset_y_m`` relative to the reference and ``offset_error_m``; ``add_x_m``, ``add_y_m``, the correction;
-        ``reference``; ``files``, separated by blanks.
+        One row per scene, except a reference from outside, as in alignment.parquet: ``aligned``; ``reason`` if it is
+        not; ``offset_x_m``, ``offset_y_m`` relative to the reference and ``offset_error_m``; ``add_x_m``, ``add_y_m``,
+        the correction; ``reference``; ``files``, separated by blanks.
 
     Raises
     ------
@@ -112,12 +112,14 @@ def align(
         The settings do not fit the run, the folder cannot be written, or a file in it is not an output of this
         function.
     """
-    planned = corrections(record.usable, scenes, pairs, reference=settings.reference, max_error_m=settings.max_error_m)
-    grids = _grids(record.usable, settings.reference)
+    reference = reference_id(record, settings.reference)
+    planned = corrections(record, scenes, pairs, reference=reference, max_error_m=settings.max_error_m)
+    items = corrected_items(record)
+    grids = _grids(items, reference)
     folder = _open_folder(to)
     rows = []
     with gdal_settings(), (progress or Progress()).stage("align", len(planned), 0) as bar:
-        for item, correction in zip(record.usable, planned, strict=True):
+        for item, correction in zip(items, planned, strict=True):
             files, reason = [], correction.problem
             if not reason:
                 try:
@@ -130,7 +132,8 @@ def align(
                 _remove_outputs(folder, item.scene.scene_id)
             rows.append(_row(item, correction, reason, files))
             bar.advance()
-    footprints = geopandas.GeoSeries(scenes["geometry"])
+    series = scenes["scene_id"].isin([item.scene.scene_id for item in items])
+    footprints = geopandas.GeoSeries(scenes.loc[series, "geometry"])
     table = geopandas.GeoDataFrame(rows, geometry=footprints.to_numpy(), crs=footprints.crs)
     sink = io.BytesIO()
     table.to_parquet(sink)

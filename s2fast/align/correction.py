@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from s2fast.archive.fragments import scene_named
 from s2fast.errors import InputError
-from s2fast.folder.record import SceneInput
-from s2fast.geometry.network import tile_network
+from s2fast.files.source import Source
+from s2fast.folder.record import RunRecord, SceneInput
+from s2fast.geometry.datum import OFFSET_COLUMNS, offsets
 from s2fast.geometry.placement import PixelGrid
-from s2fast.geometry.scene_verdict import VERIFIED
+from s2fast.geometry.scene_verdict import REFERENCE, VERIFIED, scene_verdicts
 from s2fast.model import Raster
 
 MEDIAN = "median"
-"""Reference: the median of the scenes of the same tile."""
+"""Reference: the median of the scenes that pairs connect; see `s2fast.geometry.datum.offsets`."""
 
 MOST_ERROR_PX = 0.1
 """Default limit of an offset's error [px of the scene]."""
@@ -35,7 +34,7 @@ class Correction:
     error_m: float
     """Standard error of each component [m]; NaN if unknown."""
     reference: str
-    """`MEDIAN`, or the id of a scene."""
+    """What the offset is relative to: ``median of 36UXA, 36UYA``, or the id of a scene."""
     problem: str
     """Why the scene is not corrected; empty if it is."""
 
@@ -46,52 +45,91 @@ class Correction:
         return 0.0 - east, 0.0 - north
 
 
-def corrections(
-    items: Sequence[SceneInput],
-    scenes: pd.DataFrame,
-    pairs: pd.DataFrame,
-    *,
-    reference: str = MEDIAN,
-    max_error_m: float | None = None,
-) -> list[Correction]:
-    """Return the correction of every scene, in the run's order.
+def reference_id(record: RunRecord, asked: str | None) -> str:
+    """Return the id of the scene that is held fixed; empty: none is, offsets are relative to the median.
 
     Parameters
     ----------
-    items
-        The run's scenes.
-    scenes, pairs
-        Its tables.
+    record
+        The run.
+    asked
+        `MEDIAN`; the id of a scene or a fragment of it, or the path or address of its raster; None: the run's own
+        reference, if it has one.
+
+    Raises
+    ------
+    InputError
+        The reference is no scene of the run.
+    """
+    if asked is None:
+        return record.reference
+    names = [item.scene.scene_id for item in record.usable]
+    if asked == MEDIAN or asked in names:
+        return "" if asked == MEDIAN else asked
+    place = Source.of(asked).resolved()
+    for item in record.usable:
+        if item.scene.source.resolved() == place:
+            return item.scene.scene_id
+    if place.path and not place.path.exists():
+        return scene_named(asked, names, record.history.problems)
+    raise InputError(
+        f"{place} was not matched in this run: repeat the command `s2fast run` with --reference {place}, which adds "
+        "only its pairs, then align"
+    )
+
+
+def corrected_items(record: RunRecord) -> list[SceneInput]:
+    """Return the scenes of the series: a reference from outside is matched, but not corrected."""
+    outside = record.reference if record.found.outside else ""
+    return [item for item in record.usable if item.scene.scene_id != outside]
+
+
+def corrections(
+    record: RunRecord,
+    scenes: pd.DataFrame,
+    pairs: pd.DataFrame,
+    *,
+    reference: str = "",
+    max_error_m: float | None = None,
+) -> list[Correction]:
+    """Return the correction of each of `corrected_items`, in the same order.
+
+    Parameters
+    ----------
+    record, scenes, pairs
+        The run and its tables.
     reference
-        `MEDIAN`, or the id of a scene: it stays where it is, and only scenes of its tile are corrected.
+        Id of the scene that stays where it is; only scenes that pairs connect to it are corrected. Empty: the median.
     max_error_m
         Limit of an offset's error [m]; None: `MOST_ERROR_PX`.
 
     Raises
     ------
     InputError
-        The reference is no scene of the run, or its own offset cannot be relied on.
+        The reference's own offset cannot be relied on.
     """
+    items = corrected_items(record)
     table = scenes.set_index("scene_id")
-    offset = table[["offset_x_m", "offset_y_m"]].to_numpy(np.float64)
-    error = table["offset_error_m"].to_numpy(np.float64)
-    if reference != MEDIAN:
-        _check_reference(reference, table)
-        offset, error = _relative(reference, table, pairs)
-    found = []
-    for row, item in enumerate(items):
+    if reference:
+        _check_reference(reference, str(table["verdict"][reference]))
+    used = {reference, *(item.scene.scene_id for item in items)}
+    table = table[table.index.isin(used)]
+    found, _ = offsets(table, pairs[pairs["query"].isin(used) & pairs["train"].isin(used)], reference)
+    table = table.drop(columns=found.columns, errors="ignore").join(found)
+    table["verdict"] = scene_verdicts(table.reset_index(), reference)
+    result = []
+    for item in items:
         scene_id = item.scene.scene_id
+        x_m, y_m, error_m = (float(table[name][scene_id]) for name in OFFSET_COLUMNS)
         limit_m = MOST_ERROR_PX * pixel_m(item.raster) if max_error_m is None else max_error_m
-        problem = str(table["verdict"].iloc[row])
-        if problem == VERIFIED:
-            problem = ""
-            if math.isnan(offset[row, 0]):
-                problem = f"not of the tile of the reference {reference}"
-            elif error[row] > limit_m:
-                problem = f"error {error[row]:.2f} m above the limit {limit_m:.2f} m"
-        at = float(offset[row, 0]), float(offset[row, 1])
-        found.append(Correction(scene_id, at, float(error[row]), reference, problem))
-    return found
+        problem = str(table["verdict"][scene_id])
+        if problem in (VERIFIED, REFERENCE):
+            problem = f"error {error_m:.2f} m above the limit {limit_m:.2f} m" if error_m > limit_m else ""
+        elif reference and problem == "not connected":
+            problem = f"not connected to the reference {reference}"
+        datum = str(table["datum"][scene_id]) or reference or MEDIAN
+        result.append(Correction(scene_id, (x_m, y_m), error_m, datum, problem))
+    return result
 
 
 def pixel_m(raster: Raster) -> float:
@@ -99,26 +137,6 @@ def pixel_m(raster: Raster) -> float:
     return float(np.sqrt(abs(np.linalg.det(PixelGrid.of_raster(raster).px_m))))
 
 
-def _check_reference(reference: str, table: pd.DataFrame) -> None:
-    if reference not in table.index:
-        raise InputError(f"no scene {reference!r} in the run: `s2fast scenes OUT` lists those that can be a reference")
-    verdict = str(table["verdict"][reference])
-    if verdict != VERIFIED:
+def _check_reference(reference: str, verdict: str) -> None:
+    if verdict not in (VERIFIED, REFERENCE):
         raise InputError(f"{reference} cannot be the reference: {verdict}; choose a verified scene of `s2fast scenes`")
-
-
-def _relative(
-    reference: str, table: pd.DataFrame, pairs: pd.DataFrame
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return offsets relative to a scene and their errors, (n, 2) and (n,) [m]; NaN for scenes of other tiles."""
-    names = table.index[table["tile"] == table.loc[reference, "tile"]]
-    network, _ = tile_network(names, pairs)
-    at = names.get_loc(reference)
-    variance = np.diag(network.covariance)
-    # The errors of two offsets depend on each other: their sum is constant.
-    between = variance + variance[at] - 2 * network.covariance[at]
-    offset, error = np.full((len(table), 2), math.nan), np.full(len(table), math.nan)
-    rows = table.index.get_indexer(names)
-    offset[rows] = network.offset - network.offset[at]
-    error[rows] = np.sqrt(np.maximum(between, 0))
-    return offset, error

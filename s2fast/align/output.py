@@ -23,6 +23,10 @@ from s2fast.raster.dataset import decoding_threads, open_dataset
 _WARP_MB = 128
 """Memory in which GDAL resamples a part of a raster [MB]."""
 
+_CACHE_BYTES = 192 << 20
+"""GDAL's block cache while resampling: a row of a full tile's blocks, and the output that is not complete yet, are
+kept. With less, blocks at the borders of parts are decoded twice."""
+
 _MOST_BEND_PX = 0.01
 """Tolerance of positions on a grid in another CRS [px]; within one CRS they are exact."""
 
@@ -165,7 +169,7 @@ def _write_cog(moved: Path, target: Target, path: Path) -> None:
 
 def _resample(moved: Path, target: Target, path: Path) -> None:
     with (
-        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True, GDAL_CACHEMAX=_CACHE_BYTES),
         rasterio.open(moved) as source,
         rasterio.open(
             path, "w", driver="GTiff", tiled=True, blockxsize=512, blockysize=512, bigtiff="IF_SAFER",

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from s2fast.archive.names import ASSET, NO_IMAGE
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
+from s2fast.files.zips import zip_names
 from s2fast.model import Scene
+from s2fast.raster.dataset import open_dataset
 
 ALL = "all"
 """Name that selects all rasters of a product."""
 
 _MASK = re.compile(r"^(?P<name>MSK_.+?)(?:_(?P<resolution>\d+)m)?$", re.IGNORECASE)
-"""Pattern of a quality mask in a product's folder ``QI_DATA``."""
+"""Pattern of a quality mask in a product."""
+
+_MASKS = "QI_DATA"
+"""Folder of the quality masks, beside that of the images."""
+
+_RESOLUTION = re.compile(r"R\d+m")
+"""Name of a folder of images of one resolution."""
 
 _CLASSES = re.compile(rf"^(?:{NO_IMAGE}|MSK_.+)$", re.IGNORECASE)
 
@@ -44,12 +52,17 @@ def selected(scene: Scene, names: Sequence[str]) -> Mapping[str, Source]:
     Raises
     ------
     SceneError
-        The product has no raster of a name.
+        The product has no raster of a name; or all of them are wanted of a product on a server.
     """
     own = scene.asset
     if not names or list(names) == [own]:
         return {own: scene.source}
-    found = product_rasters(scene)
+    if scene.source.is_remote:
+        if ALL in names:
+            raise SceneError(f"{scene.source}: files on a server are not listed; name the bands instead of all")
+        found = {name: source for name in names if (source := _on_server(scene, name))}
+    else:
+        found = product_rasters(scene)
     if ALL in names:
         return found
     missing = [name for name in names if name not in found]
@@ -60,31 +73,80 @@ def selected(scene: Scene, names: Sequence[str]) -> Mapping[str, Source]:
 
 
 def product_rasters(scene: Scene) -> dict[str, Source]:
-    """Find the rasters of a scene's product on disk: name to source, of equal names the finest resolution.
+    """Find the rasters of a scene's product on disk or in a zip: name to source, of equal names the finest resolution.
 
     The rasters have the file name of the matched one, apart from band and resolution, and lie in its folder or in
     folders for other resolutions beside it (R10m, R20m, R60m); masks lie in the folder QI_DATA of the granule.
     """
     found = {scene.asset: (0.0, scene.source)}
-    path = scene.source.path
-    matched = ASSET.match(path.stem) if path else None
-    if path and matched:
-        for name, resolution, file in _candidates(path, matched["rest"]):
-            if name != scene.asset and (name not in found or resolution < found[name][0]):
-                found[name] = resolution, Source.local(file)
+    own, zipped = scene.source.posix, scene.source.zip_parts
+    if zipped:
+        own = PurePosixPath(zipped[1])
+        names = map(PurePosixPath, zip_names(zipped[0]))
+    else:
+        folder, images = (Path(place) for place in _folders(own))
+        masks = images.parent.glob(f"{_MASKS}/*")
+        names = map(PurePosixPath, (*folder.iterdir(), *images.glob("R*m/*"), *masks))
+    for name, resolution, file in _parsed(own, names):
+        if name != scene.asset and (name not in found or resolution < found[name][0]):
+            found[name] = resolution, zipped[0].member(str(file)) if zipped else Source.local(Path(file))
     return {name: source for name, (_, source) in sorted(found.items())}
 
 
-def _candidates(path: Path, rest: str) -> Iterator[tuple[str, float, Path]]:
-    """Yield name, resolution [m] and file of the rasters of a product."""
-    folder = path.parent
-    images = folder.parent if re.fullmatch(r"R\d+m", folder.name) else folder
-    for file in sorted({*folder.iterdir(), *images.glob("R*m/*")}):
-        matched = ASSET.match(file.stem)
-        if matched and matched["rest"] == rest and file.suffix.lower() == path.suffix.lower():
-            name = "TCI" if matched["image"] else (matched["band"] or matched["other"]).upper()
-            yield name, float(matched["resolution"] or 0), file
-    for file in sorted(images.parent.glob("QI_DATA/MSK_*")):
-        mask = _MASK.match(file.stem)
-        if mask and file.suffix.lower() in (".jp2", ".tif"):
-            yield mask["name"].upper(), float(mask["resolution"] or 0), file
+def _folders(own: PurePosixPath) -> tuple[PurePosixPath, PurePosixPath]:
+    """Return the folder of a product's raster, and the one of all its images."""
+    folder = own.parent
+    return folder, folder.parent if _RESOLUTION.fullmatch(folder.name) else folder
+
+
+def _parsed(own: PurePosixPath, files: Iterable[PurePosixPath]) -> Iterator[tuple[str, float, PurePosixPath]]:
+    """Yield name, resolution [m] and path of those files that are rasters of the same product."""
+    (folder, images), asset = _folders(own), ASSET.match(own.stem)
+    for file in sorted(set(files)):
+        if file.parent == images.parent / _MASKS:
+            mask = _MASK.match(file.stem)
+            if mask and file.suffix.lower() in (".jp2", ".tif"):
+                yield mask["name"].upper(), float(mask["resolution"] or 0), file
+        elif file.parent == folder or (file.parent.parent == images and _RESOLUTION.fullmatch(file.parent.name)):
+            matched = ASSET.match(file.stem)
+            if asset and matched and matched["rest"] == asset["rest"] and file.suffix.lower() == own.suffix.lower():
+                name = "TCI" if matched["image"] else (matched["band"] or matched["other"]).upper()
+                yield name, float(matched["resolution"] or 0), file
+
+
+def _on_server(scene: Scene, name: str) -> Source | None:
+    """Return the raster of a product on a server, or in a zip there, that has a name; None if none can be opened.
+
+    Its address is that of the matched raster, with another band and resolution.
+    """
+    if name == scene.asset:
+        return scene.source
+    zipped = scene.source.zip_parts
+    own = PurePosixPath(zipped[1]) if zipped else scene.source.posix
+    asset = ASSET.match(own.stem)
+    if asset is None:
+        return None
+    for tail in _tails(own, asset, name):
+        if zipped:
+            source = zipped[0].member(str(own.parents[1] / tail if "/" in tail else own.with_name(tail)))
+        else:
+            address, mark, query = scene.source.address.partition("?")
+            head = address.rsplit("/", 1 + tail.count("/"))[0]
+            source = Source.of(f"{head}/{tail}{mark}{query}")
+        try:
+            open_dataset(source).close()
+        except SceneError:
+            continue
+        return source
+    return None
+
+
+def _tails(own: PurePosixPath, asset: re.Match[str], name: str) -> Iterator[str]:
+    """Yield the ends of the addresses at which a raster may be, that of the finest resolution first."""
+    begin = own.stem[: len(asset["rest"]) + 1] if asset["rest"] else ""
+    in_folder, in_name = _RESOLUTION.fullmatch(own.parent.name), asset["resolution"]
+    for resolution in (10, 20, 60) if in_folder or in_name else (0,):
+        folder = f"R{resolution}m/" if in_folder else ""
+        end = f"_{resolution}m" if in_name else ""
+        for word in dict.fromkeys((name, name.lower())):
+            yield f"{folder}{begin}{word}{end}{own.suffix}"

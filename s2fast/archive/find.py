@@ -97,6 +97,12 @@ def find_scenes(places: Sequence[Source | Path | str], look: Callable[[Source], 
     )
 
 
+def images_at(place: Source) -> list[Source]:
+    """Return the images at a place, of each product the one at the finest resolution; see `find_scenes`."""
+    found = list(_candidates(place))
+    return found if found == [place] else _images(found)
+
+
 def _legible(source: Source) -> str:
     """Return a source's name with invalid UTF-8 bytes escaped."""
     return source.name.encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -108,6 +108,14 @@ RegionsFile = Annotated[
         help="Polygons of interest: file, folder, zip or address; default: use whole scenes",
     ),
 ]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        metavar="FILE|SCENE",
+        help="Image from outside, or scene of the run, that is held fixed: offsets are relative to it",
+    ),
+]
 Out = Annotated[
     str, typer.Option("--out", metavar="OUT", help="Run folder, new or of the same job; may be s3://BUCKET/PREFIX")
 ]

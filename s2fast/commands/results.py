@@ -133,8 +133,12 @@ def align(
         typer.Option("--as", metavar="vrt|cog|resampled", help="Corrected georeferencing, or resampled to one grid"),
     ] = "vrt",
     reference: Annotated[
-        str, typer.Option(metavar="median|SCENE", help="Median of each tile's scenes, or a scene that stays as it is")
-    ] = "median",
+        str | None,
+        typer.Option(
+            metavar="median|SCENE|FILE",
+            help="What stays as it is: the median of the scenes, a scene, or the run's --reference (default, if any)",
+        ),
+    ] = None,
     bands: Annotated[
         str, typer.Option(metavar="NAME,NAME|all", help="Rasters of the product; default: the one that was matched")
     ] = "",

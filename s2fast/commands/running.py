@@ -21,6 +21,7 @@ from s2fast.commands.app import (
     Profile,
     ProfileName,
     Quiet,
+    Reference,
     RegionsFile,
     Scenes,
     Scheduler,
@@ -110,6 +111,7 @@ def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) 
         out: Out,
         config: ConfigFile = None,
         regions: RegionsFile = None,
+        reference: Reference = None,
         profile: ProfileName = Profile.DEFAULT,
         overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
         workers: Workers = 1,
@@ -123,7 +125,8 @@ def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) 
             from s2fast.config import load_config
             from s2fast.pipeline import Job
 
-            return Job(load_config(config, overrides, profile=profile.value), scenes, regions, out, strict)
+            settings = load_config(config, overrides, profile=profile.value)
+            return Job(settings, scenes, regions, out, strict, reference)
 
         if dry_run:
             _show_forecast(stages, make_job(), workers)

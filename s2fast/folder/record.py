@@ -126,6 +126,10 @@ class Found(BaseModel):
     scenes: list[SceneInput]
     superseded: dict[str, list[str]] = Field(default_factory=dict)
     """Omitted products, with reasons, by the id of the scene used instead for the same acquisition."""
+    reference: str = ""
+    """Id of the scene that is held fixed; empty if there is none."""
+    outside: bool = False
+    """Whether the reference is not one of the scenes found at ``places``: it is matched, but no part of the series."""
 
     @property
     def polygons_dropped(self) -> int:
@@ -181,6 +185,11 @@ class RunRecord:
     def regions(self) -> RegionFile | None:
         """The regions file; None: whole scenes are matched."""
         return self.asked.regions
+
+    @property
+    def reference(self) -> str:
+        """Id of the scene that is held fixed; empty if there is none."""
+        return self.found.reference
 
     @property
     def usable(self) -> list[SceneInput]:

@@ -1,14 +1,13 @@
-"""Adjustment of a tile's network of scenes: one offset per scene, from the shifts of all verified pairs."""
+"""Adjustment of a network of scenes: one offset per scene, from the shifts of all verified pairs."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+import scipy.linalg
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -30,17 +29,15 @@ _MOST_SCENES = 300
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Offsets of the scenes of one tile."""
+    """Offsets of scenes that pairs connect."""
 
     offset: npt.NDArray[np.float64]
-    """(n, 2) east and north, relative to the median of the series [m]; NaN for scenes outside the largest set that
-    verified pairs connect."""
+    """(n, 2) east and north, relative to the median of the scenes [m]; NaN for scenes outside the largest set that
+    pairs connect."""
     error: npt.NDArray[np.float64]
     """(n,) standard error of an offset along each axis [m]."""
     residual: npt.NDArray[np.float64]
     """(pairs,) length of the shift minus the difference of offsets [m]; NaN outside the network."""
-    closure: npt.NDArray[np.float64]
-    """(n,) median closure error of all triangles of pairs that contain the scene [m]."""
     disagrees: npt.NDArray[np.bool_]
     """(n,) True if most of the scene's pairs are outliers of the network."""
     covariance: npt.NDArray[np.float64]
@@ -72,7 +69,6 @@ def solve(
         np.full((scenes, 2), math.nan),
         np.full(scenes, math.nan),
         np.full(len(query), math.nan),
-        closures(scenes, query, train, shift),
         np.zeros(scenes, np.bool_),
         np.full((scenes, scenes), math.nan),
     )
@@ -81,23 +77,20 @@ def solve(
     if not len(pairs):
         return network
     column = np.cumsum(member) - 1
-    design = np.zeros((len(pairs), int(member.sum())))
-    design[np.arange(len(pairs)), column[train[pairs]]] = 1
-    design[np.arange(len(pairs)), column[query[pairs]]] = -1
-    offset, weight = _reweighted(design, shift[pairs], error[pairs])
-    residual = shift[pairs] - design @ offset
-    normal = np.linalg.pinv(design.T @ (weight[:, None] * design))
+    ends = column[query[pairs]], column[train[pairs]]
+    offset, weight = _reweighted(int(member.sum()), *ends, shift[pairs], error[pairs])
+    residual = shift[pairs] - offset[ends[1]] + offset[ends[0]]
     freedom = max(1, 2 * (len(pairs) - len(offset) + 1))
     scale = max(1.0, float((weight[:, None] * residual**2).sum()) / freedom)
     network.offset[member] = offset - np.median(offset, axis=0)
-    network.covariance[np.ix_(member, member)] = scale * normal
-    network.error[member] = np.sqrt(scale * np.diag(normal))
+    network.covariance[np.ix_(member, member)] = scale * _pseudo_inverse(_normal(len(offset), *ends, weight))
+    network.error[member] = np.sqrt(np.diag(network.covariance)[member])
     network.residual[pairs] = np.hypot(*residual.T)
     spread = 1.4826 * float(np.median(np.abs(residual)))
-    outlying = network.residual > _OUTLYING * max(spread, float(np.median(error[pairs])))
-    for scene in np.flatnonzero(member):
-        own = pairs[(query[pairs] == scene) | (train[pairs] == scene)]
-        network.disagrees[scene] = np.mean(outlying[own]) > 0.5
+    outlying = network.residual[pairs] > _OUTLYING * max(spread, float(np.median(error[pairs])))
+    both = np.concatenate(ends)
+    share = np.bincount(both, np.tile(outlying, 2)) / np.bincount(both)
+    network.disagrees[member] = share > 0.5
     return network
 
 
@@ -110,21 +103,47 @@ def _largest_component(scenes: int, query: npt.NDArray[np.intp], train: npt.NDAr
 
 
 def _reweighted(
-    design: npt.NDArray[np.float64], shift: npt.NDArray[np.float64], error: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Solve by iteratively reweighted least squares: (scenes, 2) offsets and (pairs,) weights [m-2]."""
+    scenes: int, query: npt.NDArray[np.intp], train: npt.NDArray[np.intp], shift: npt.NDArray[np.float64],
+    error: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:  # fmt: skip
+    """Solve by iteratively reweighted least squares: (scenes, 2) offsets of sum 0, and (pairs,) weights [m-2]."""
     weight = 1 / error**2
-    offset: npt.NDArray[np.float64] = np.zeros((design.shape[1], 2))
+    offset: npt.NDArray[np.float64] = np.zeros((scenes, 2))
     for _ in range(_ROUNDS):
-        root = np.sqrt(weight)[:, None]
-        before, offset = offset, np.asarray(np.linalg.lstsq(root * design, root * shift, rcond=None)[0], np.float64)
-        length = np.hypot(*(shift - design @ offset).T)
+        pull = weight[:, None] * shift
+        right = np.zeros_like(offset)
+        np.add.at(right, train, pull)
+        np.subtract.at(right, query, pull)
+        normal = _anchored(_normal(scenes, query, train, weight))
+        before, offset = offset, np.asarray(scipy.linalg.solve(normal, right, assume_a="pos"))
+        length = np.hypot(*(shift - offset[train] + offset[query]).T)
         # If the stated errors are too small, scale them up: not every pair may become an outlier.
         scale = np.maximum(error, float(np.median(length)) / _MEDIAN_LENGTH)
         weight = np.minimum(1, _HUBER * scale / np.maximum(length, 1e-12)) / scale**2
         if np.abs(offset - before).max() < 1e-6:
             break
     return offset, weight
+
+
+def _normal(
+    scenes: int, query: npt.NDArray[np.intp], train: npt.NDArray[np.intp], weight: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the normal matrix of the pairs' equations, the weighted Laplacian of their graph: (scenes, scenes)."""
+    normal = np.zeros((scenes, scenes))
+    np.add.at(normal, (query, train), -weight)
+    normal = normal + normal.T
+    np.fill_diagonal(normal, -normal.sum(axis=0))
+    return normal
+
+
+def _anchored(normal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Add the equation that the sum of the offsets is 0, without which any constant could be added to them."""
+    return np.asarray(normal + np.trace(normal) / len(normal) ** 2)
+
+
+def _pseudo_inverse(normal: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the pseudo-inverse of a connected graph's Laplacian."""
+    return np.asarray(np.linalg.inv(_anchored(normal)) - 1 / np.trace(normal))
 
 
 def closures(
@@ -169,67 +188,3 @@ def _between(
     between[query, train] = shift
     between[train, query] = -shift
     return between
-
-
-def add_network(scene_ids: Sequence[str], tiles: Sequence[str], pairs: pd.DataFrame) -> pd.DataFrame:
-    """Solve the network of every tile and add the residuals to the table of pairs.
-
-    Parameters
-    ----------
-    scene_ids, tiles
-        Scenes of the run, and the MGRS tile of each.
-    pairs
-        The table of pairs; the column ``network_residual_m`` is added in place.
-
-    Returns
-    -------
-    DataFrame
-        One row per scene, indexed by id: ``n_verified`` (from all pairs), ``offset_x_m``, ``offset_y_m``,
-        ``offset_error_m``, ``closure_m`` and ``disagrees`` (from the pairs within its tile).
-    """
-    verified = pairs["verified"].fillna(False).astype(bool)
-    ends = pd.concat([pairs["query"][verified], pairs["train"][verified]]).value_counts()
-    table = pd.DataFrame(index=pd.Index(scene_ids, name="scene_id"))
-    table["n_verified"] = ends.reindex(table.index, fill_value=0).astype("int64")
-    for name in ("offset_x_m", "offset_y_m", "offset_error_m", "closure_m"):
-        table[name] = math.nan
-    table["disagrees"] = False
-    pairs["network_residual_m"] = math.nan
-    of_tile = pd.Series(tiles, index=table.index)
-    for tile in of_tile.unique():
-        names = table.index[of_tile == tile]
-        network, rows = tile_network(names, pairs)
-        columns = ["offset_x_m", "offset_y_m", "offset_error_m", "closure_m"]
-        table.loc[names, columns] = np.column_stack([network.offset, network.error, network.closure])
-        table.loc[names, "disagrees"] = network.disagrees
-        pairs.loc[rows, "network_residual_m"] = network.residual
-    return table
-
-
-def tile_network(names: pd.Index[str], pairs: pd.DataFrame) -> tuple[Network, pd.Index[int]]:
-    """Solve the network of one tile.
-
-    Parameters
-    ----------
-    names
-        Ids of the tile's scenes.
-    pairs
-        The table of pairs.
-
-    Returns
-    -------
-    network : Network
-    rows : Index
-        The pairs of the network, as labels of `pairs`.
-    """
-    # A pair with rotation or scale has no single shift to adjust.
-    straight = pairs["verified"].fillna(False).astype(bool) & (pairs["model"] == "shift")
-    rows = pairs[straight & pairs["query"].isin(names) & pairs["train"].isin(names)]
-    network = solve(
-        len(names),
-        names.get_indexer(pd.Index(rows["query"])),
-        names.get_indexer(pd.Index(rows["train"])),
-        rows[["dx_m", "dy_m"]].to_numpy(),
-        rows["shift_error_m"].to_numpy(),
-    )
-    return network, rows.index

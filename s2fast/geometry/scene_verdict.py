@@ -9,20 +9,25 @@ import pandas as pd
 VERIFIED = "verified"
 """Verdict of a scene whose offset can be relied on."""
 
+REFERENCE = "reference"
+"""Verdict of the scene that is held fixed."""
+
 SIGN = (
-    "offset_x_m, offset_y_m: how far east and north of its series a scene shows the same ground, so its correction is "
+    "offset_x_m, offset_y_m: how far east and north of its datum a scene shows the same ground, so its correction is "
     "the opposite; s2fast align writes corrected scenes."
 )
 """Meaning of an offset's sign."""
 
 
-def scene_verdicts(scenes: pd.DataFrame) -> list[str]:
+def scene_verdicts(scenes: pd.DataFrame, reference: str = "") -> list[str]:
     """Return a verdict on each scene's offset.
 
     Parameters
     ----------
     scenes
-        One row per scene: ``tile`` and the columns of `s2fast.geometry.network.add_network`.
+        One row per scene: ``scene_id``, ``tile`` and the columns of `s2fast.geometry.datum.add_network`.
+    reference
+        Id of the scene that is held fixed; empty if there is none.
 
     Returns
     -------
@@ -30,20 +35,23 @@ def scene_verdicts(scenes: pd.DataFrame) -> list[str]:
         One of
 
         - ``verified``;
-        - ``alone``: no other scene of its tile is in the run;
+        - ``alone``: no other scene of its tile is in the run, and none that could be its reference;
         - ``not verified``: no pair of the scene is verified;
-        - ``not connected``: its verified pairs do not link it by plain shifts to the largest group of its tile;
-        - ``disagrees with its series``: most of its pairs contradict its offset.
+        - ``not connected``: its verified pairs do not link it by plain shifts to the reference or, without one, to the
+          largest group of its tile;
+        - ``disagrees with its series``: most of its pairs contradict its offset;
+        - ``reference``: it is held fixed.
     """
     of_tile = scenes.groupby("tile")["tile"].transform("size")
     return [
-        "alone" if count == 1
+        REFERENCE if reference == scene_id
         else "disagrees with its series" if disagrees
         else VERIFIED if math.isfinite(offset)
+        else "alone" if count == 1 and not reference
         else "not connected" if n_verified
         else "not verified"
-        for count, disagrees, offset, n_verified in zip(
-            of_tile, scenes["disagrees"], scenes["offset_x_m"], scenes["n_verified"], strict=True
+        for scene_id, count, disagrees, offset, n_verified in zip(
+            scenes["scene_id"], of_tile, scenes["disagrees"], scenes["offset_x_m"], scenes["n_verified"], strict=True
         )
     ]  # fmt: skip
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from s2fast.folder.record import NullRecord, RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.network import add_network
+from s2fast.geometry.datum import add_network
 from s2fast.geometry.nulls import NullRate, null_warning
 from s2fast.report.shown_matches import ShownMatches
 from s2fast.report.tables import pair_table, scene_table
@@ -72,7 +72,15 @@ class Findings:
         pairs, blocks, nulls = pair_table(record, folder, keys)
         summary = _summary(record, folder, pairs, nulls)
         scenes = [item.scene for item in record.usable]
-        network = add_network([scene.scene_id for scene in scenes], [scene.tile for scene in scenes], pairs)
+        passes = pd.DataFrame(
+            {
+                "tile": [scene.tile for scene in scenes],
+                "platform": [scene.platform for scene in scenes],
+                "sensing_time": [scene.sensing_time for scene in scenes],
+            },
+            index=[scene.scene_id for scene in scenes],
+        )
+        network = add_network(passes, pairs, record.reference)
         sink = io.BytesIO()
         scene_table(record, folder, network).to_parquet(sink)
         file = sink.getvalue()

@@ -83,7 +83,10 @@ def print_pairs(pairs: pd.DataFrame, listing: Listing = Listing()) -> None:
 def print_scenes(scenes: pd.DataFrame, listing: Listing = Listing()) -> None:
     """Print scenes without footprints, or write them to a file; below a table, explain the sign of the offsets."""
     rows = pd.DataFrame(scenes.drop(columns="geometry"))
-    _list(rows, listing, _Kind("scene", ("scene_id",), _SCENE_COLUMNS, _SCENE_TITLES, "offset_x_m", _SCENE_SIGN, SIGN))
+    data = sorted(set(scenes["datum"]) - {""}) if "datum" in scenes else []
+    below = [f"Datum: {legible(name)}." for name in data]
+    signs = ("\n".join([sign, *below]) for sign in (_SCENE_SIGN, SIGN))
+    _list(rows, listing, _Kind("scene", ("scene_id",), _SCENE_COLUMNS, _SCENE_TITLES, "offset_x_m", *signs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class _Kind:
     signed: str
     """Column that has signs."""
     brief_sign: str
-    """Line below a table with titles on the meaning of signs."""
+    """Lines below a table with titles on the meaning of signs."""
     sign: str
     """The same, below any other table; empty: none."""
 
@@ -126,7 +129,7 @@ def _list(rows: pd.DataFrame, listing: Listing, kind: _Kind) -> None:
         signed = rows[kind.signed].notna().any()
     lines = _table(rows, columns or kind.columns, kind.noun, listing.total, width)
     if below and signed:
-        lines += textwrap.wrap(below, width) if width else [below]
+        lines += [part for line in below.split("\n") for part in (textwrap.wrap(line, width) if width else [line])]
     return _write("".join(f"{line}\n" for line in lines).encode(), listing.file)
 
 

@@ -27,7 +27,7 @@ _PAIR_COLUMNS = (
 
 _SCENE_COLUMNS = (
     "scene_id", "tile", "platform", "rows", "cols", "n_keypoints", "clear_pct", "n_verified", "offset_x_m",
-    "offset_y_m", "offset_error_m", "disagrees", "verdict", "correction",
+    "offset_y_m", "offset_error_m", "disagrees", "verdict", "correction", "datum",
 )  # fmt: skip
 
 _MEANING = {

@@ -14,7 +14,7 @@ from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import footprint
 from s2fast.geometry.placement import overlap_pct
-from s2fast.geometry.scene_verdict import correction_text, scene_verdicts
+from s2fast.geometry.scene_verdict import REFERENCE, correction_text, scene_verdicts
 
 _PAIR_COLUMNS: dict[str, Any] = {
     "n_query": "int64",
@@ -102,7 +102,7 @@ def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> 
     record, folder
         The run.
     network
-        One row per scene, by id, see `s2fast.geometry.network.add_network`.
+        One row per scene, by id, see `s2fast.geometry.datum.add_network`.
     """
     rows, footprints = [], []
     for item in record.usable:
@@ -126,7 +126,8 @@ def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> 
         )
         footprints.append(footprint(placement))
     table = geopandas.GeoDataFrame(rows, geometry=footprints, crs="EPSG:4326")
-    table["verdict"] = pd.Series(scene_verdicts(table), table.index, dtype="str")
+    table["verdict"] = pd.Series(scene_verdicts(table, record.reference), table.index, dtype="str")
     offsets = zip(table["offset_x_m"], table["offset_y_m"], strict=True)
     table["correction"] = pd.Series([correction_text(*offset) for offset in offsets], table.index, dtype="str")
+    table.loc[table["verdict"] == REFERENCE, "correction"] = "held fixed"
     return table

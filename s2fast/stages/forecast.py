@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from s2fast.files.legible import counted
 from s2fast.folder.record import RunRecord
@@ -16,7 +14,7 @@ from s2fast.raster.windows import reduced_shape
 from s2fast.report.outputs import FILES
 from s2fast.stages import extract, ingest, keys, verify
 from s2fast.stages.memory import MIB, match_bytes
-from s2fast.stages.pairs import Pair, pairs_from_file
+from s2fast.stages.pairs import Pair, selected_pairs
 
 _FEATURE_BYTES = 120
 """Compressed size of a keypoint with its descriptor in the run folder."""
@@ -86,7 +84,7 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
     to_read = [item for item in record.usable if not ingest.is_up_to_date(item, record, folder, wanted)]
     to_extract = [item for item in record.usable if folder.features_key(item.scene.scene_id) != wanted[str(item)]]
     done = {"ingest": len(to_read), "extract": len(to_extract), **_pairs_to_do(record, folder, wanted)}
-    scenes, pairs = len(record.usable), len(_pairs(record))
+    scenes, pairs = len(record.usable), len(_pairs(record, folder))
     whole = {"ingest": scenes, "extract": scenes, "match": pairs, "verify": pairs}
     todo = {name: (done[name], whole[name] - done[name]) for name in stages if name in whole}
     if "report" in stages:
@@ -116,17 +114,17 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
     )
 
 
-def _pairs(record: RunRecord) -> list[tuple[str, str]]:
+def _pairs(record: RunRecord, folder: RunFolder) -> list[tuple[str, str]]:
     """Return the pairs that a run would compare, without looking at their ground."""
-    names = [item.scene.scene_id for item in record.usable]
-    if record.config.matching.pairs == "file":
-        return pairs_from_file(Path(record.config.matching.pairs_file), names)
-    return list(itertools.combinations(names, 2))
+    settings = record.config.matching
+    if settings.pairs == "overlapping":
+        settings = settings.model_copy(update={"pairs": "all"})
+    return selected_pairs([item.scene.scene_id for item in record.usable], settings, folder.placement, record.reference)
 
 
 def _pairs_to_do(record: RunRecord, folder: RunFolder, features: Mapping[str, str]) -> dict[str, int]:
     """Return the number of pairs without a result under their key, by stage."""
-    config, pairs = record.config, _pairs(record)
+    config, pairs = record.config, _pairs(record, folder)
     stored = {key for block in folder.matched.complete_keys(with_matches=True).values() for key in block}
     if not stored:
         return {"match": len(pairs), "verify": len(pairs)}

@@ -80,7 +80,8 @@ def tables_key(record: RunRecord) -> str:
     """Return the content key of the tables and the report page, which depend on all scenes and results of pairs."""
     config = record.config
     pairs = verdict_key("", "", config), pair_selection(config.matching)
-    return content_key("tables", page.assets_hash(), features_keys(record), *pairs)
+    fixed = [record.reference] if record.reference else []
+    return content_key("tables", page.assets_hash(), features_keys(record), *pairs, *fixed)
 
 
 def pair_selection(settings: Matching) -> Any:

@@ -65,12 +65,12 @@ def wanted_pairs(record: RunRecord, folder: RunFolder, key: Callable[[str, str, 
     for scene_id, features_key in features.items():
         if folder.features_key(scene_id) != features_key:
             raise RunFolderError(f"{folder} has no features of {scene_id} under these settings: run extract first")
-    pairs = selected_pairs(list(features), record.config.matching, folder.placement)
+    pairs = selected_pairs(list(features), record.config.matching, folder.placement, record.reference)
     return [Pair(query, train, key(features[query], features[train], record.config)) for query, train in pairs]
 
 
 def selected_pairs(
-    scene_ids: Sequence[str], settings: Matching, placement: Callable[[str], Placement]
+    scene_ids: Sequence[str], settings: Matching, placement: Callable[[str], Placement], reference: str = ""
 ) -> list[tuple[str, str]]:
     """Return the pairs of scenes that the settings select, query before train in the given order."""
     if settings.pairs == "file":
@@ -79,6 +79,8 @@ def selected_pairs(
     if settings.pairs == "overlapping":
         placements = {scene_id: placement(scene_id) for scene_id in scene_ids}
         pairs = [(query, train) for query, train in pairs if overlap_pct(placements[query], placements[train]) > 0]
+    if settings.pairs == "reference":
+        pairs = [pair for pair in pairs if reference in pair]
     return pairs
 
 

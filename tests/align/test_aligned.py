@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -157,7 +158,7 @@ def test_outputs_say_what_was_done(moved: Moved, tmp_path: Path) -> None:
     assert float(tags["S2FAST_OFFSET_ERROR_M"]) == pytest.approx(row["offset_error_m"], abs=1e-4)
     added = f"added {row['add_x_m']:.4f} m to x (east), {row['add_y_m']:.4f} m to y (north)"
     assert tags["S2FAST_CORRECTION"] == added
-    assert tags["S2FAST_REFERENCE"] == "median"
+    assert tags["S2FAST_REFERENCE"] == f"median of {TILE}"
     assert tags["S2FAST_RUN"] == moved.run.record.history.tables_key
     assert f"s2fast {s2fast.__version__}" in tags["S2FAST_VERSIONS"]
     on_map = geopandas.read_parquet(tmp_path / "alignment.parquet")
@@ -202,10 +203,11 @@ def test_the_command_names_what_it_leaves_out(
     [
         (["--as", "jpeg"], "--as is 'jpeg': it must be one of vrt, cog, resampled"),
         (["--resampling", "best"], "resampling is 'best': it must be one of bilinear, cubic, lanczos"),
-        (["--reference", "nobody"], "no scene 'nobody' in the run"),
+        (["--reference", "nobody"], "no scene 'nobody'; the nearest: "),
         (["--reference", scene_id(LONE)], f"{scene_id(LONE)} cannot be the reference: not verified"),
         (["--to", "s3://bucket/prefix"], "is not on disk"),
         (["--to", "{file}"], "cannot write to the folder"),
+        (["--to", "/proc/aligned"], "cannot write to the folder /proc/aligned"),
     ],
 )
 def test_wrong_input_ends_in_one_line(
@@ -220,6 +222,20 @@ def test_wrong_input_ends_in_one_line(
     assert len(lines) == 1
     assert told in lines[0]
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file"]
+
+
+def test_a_target_that_becomes_read_only_is_told_in_one_line(
+    moved: Moved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", refuse)
+        assert command(monkeypatch, "align", moved.out, "--to", tmp_path / "to") == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == f"s2fast: error: cannot write {tmp_path}/to/alignment.parquet: Read-only file system"
+    assert not list((tmp_path / "to").iterdir())
 
 
 def test_other_files_are_never_overwritten(moved: Moved, tmp_path: Path) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
+import threading
+import zipfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from s2fast.align.product import product_rasters, selected
@@ -11,6 +17,8 @@ from s2fast.archive.names import naming
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.model import Scene
+from s2fast.raster.dataset import gdal_settings
+from tests.archives import write_scene
 
 
 def scene(folder: Path, own: str, *others: str) -> Scene:
@@ -70,3 +78,95 @@ def test_other_names(tmp_path: Path) -> None:
     assert found(alone, tmp_path) == {"": "clip.tif"}
     with pytest.raises(SceneError, match="it has no other raster that can be found"):
         selected(alone, ["B02"])
+
+
+def test_members_of_a_zip(tmp_path: Path) -> None:
+    granule, stem = "P.SAFE/GRANULE/L2A", "T36UYA_20190427T083601"
+    members = [
+        f"IMG_DATA/R10m/{stem}_TCI_10m.jp2", f"IMG_DATA/R10m/{stem}_B02_10m.jp2", f"IMG_DATA/R20m/{stem}_B02_20m.jp2",
+        f"IMG_DATA/R20m/{stem}_SCL_20m.jp2", "IMG_DATA/R20m/T36UXA_20190427T083601_B11_20m.jp2",
+        "QI_DATA/MSK_CLDPRB_20m.jp2", "QI_DATA/MSK_DETFOO_B01.gml",
+    ]  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for name in members:
+            archive.writestr(f"{granule}/{name}", b"")
+    source = Source.local(tmp_path / "p.zip").member(f"{granule}/{members[0]}")
+    product = Scene.of(source, naming(source))
+    begin = f"/vsizip/{{{tmp_path}/p.zip}}/{granule}/"
+    assert {name: found.name.removeprefix(begin) for name, found in product_rasters(product).items()} == {
+        "TCI": members[0], "B02": members[1], "SCL": members[3], "MSK_CLDPRB": members[5],
+    }  # fmt: skip
+    assert list(selected(product, ["SCL"])) == ["SCL"]
+    with pytest.raises(SceneError, match="no B11 in the product of .*: it has B02, MSK_CLDPRB, SCL, TCI"):
+        selected(product, ["B11"])
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Serve the folder; yield its address, and the paths asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def send_head(self) -> object:  # type: ignore[override]
+            asked.append(self.path)
+            # As of a container with one signature for all of its files.
+            if "?" in self.path and not self.path.endswith("?sig=Zq7k1x"):
+                self.send_error(403)
+                return None
+            return super().send_head()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    handler = partial(Handler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=partial(server.serve_forever, 0.02))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("query", ["", "?sig=Zq7k1x"])
+@pytest.mark.parametrize(
+    ("own", "band", "mask"),
+    [
+        ("t/R10m/T36UYA_20190427T083601_TCI_10m.tif", "t/R10m/T36UYA_20190427T083601_B04_10m.tif",
+         "t/R20m/T36UYA_20190427T083601_SCL_20m.tif"),
+        ("36/U/YA/R10m/TCI.tif", "36/U/YA/R10m/B04.tif", "36/U/YA/R20m/SCL.tif"),
+        ("S2A_36UYA_20190427_0_L2A/TCI.tif", "S2A_36UYA_20190427_0_L2A/B04.tif", "S2A_36UYA_20190427_0_L2A/SCL.tif"),
+        ("p/S2A_T36UYA_20190427T083601_L2A_visual.tif", "p/S2A_T36UYA_20190427T083601_L2A_b04.tif",
+         "p/S2A_T36UYA_20190427T083601_L2A_scl.tif"),
+    ],
+)  # fmt: skip
+def test_other_bands_on_a_server(
+    served: tuple[str, list[str]], tmp_path: Path, own: str, band: str, mask: str, query: str
+) -> None:
+    url, _ = served
+    for name in (own, band, mask):
+        write_scene(tmp_path / name, np.full((64, 64), 7, np.uint8), block=64)
+    source = Source.of(f"{url}/{own}{query}")
+    product = Scene.of(source, naming(source))
+    with gdal_settings():
+        found = selected(product, ["TCI", "B04", "SCL"])
+        assert [entry.name.removeprefix(f"/vsicurl/{url}/") for entry in found.values()] == [own, band, mask]
+        assert [entry.url.endswith(query) for entry in found.values()] == [True] * 3
+        with pytest.raises(SceneError, match="no B11 in the product of .*: it has B04") as error:
+            selected(product, ["B04", "B11"])
+        with pytest.raises(SceneError, match="files on a server are not listed; name the bands"):
+            selected(product, ["all"])
+    assert "Zq7k1x" not in str(error.value)
+
+
+def test_other_bands_in_a_zip_on_a_server(served: tuple[str, list[str]], tmp_path: Path) -> None:
+    url, _ = served
+    names = [f"I/R10m/T36UYA_20190427T083601_{name}_10m.tif" for name in ("TCI", "B04")]
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for name in names:
+            archive.write(write_scene(tmp_path / name, np.full((64, 64), 7, np.uint8), block=64), name)
+    source = Source.of(f"zip://{url}/p.zip!/{names[0]}")
+    with gdal_settings():
+        found = selected(Scene.of(source, naming(source)), ["B04"])
+    assert found["B04"].name == source.name.replace("TCI", "B04")

@@ -16,8 +16,14 @@ def test_each_verdict() -> None:
         "alone": ("B", 2, NAN, False),
     }
     scenes = pd.DataFrame(rows.values(), columns=["tile", "n_verified", "offset_x_m", "disagrees"])
+    scenes["scene_id"] = list("abcde")
     assert scene_verdicts(scenes) == list(rows)
     assert scene_verdicts(scenes[:0]) == []
+    # With a reference, no scene is alone; without an offset, nothing connects it to the reference.
+    assert scene_verdicts(scenes, "a") == ["reference", *list(rows)[1:4], "not connected"]
+    # A scene that is alone in its tile may be tied to neighbouring tiles.
+    scenes.loc[4, "offset_x_m"] = 1.0
+    assert scene_verdicts(scenes)[4] == "verified"
 
 
 def test_a_correction_is_opposite_to_the_offset() -> None:

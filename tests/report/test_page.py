@@ -107,6 +107,8 @@ def test_page_shows_the_run_and_fetches_nothing(judged: Judged, opened: Open) ->
     assert "disagrees with its series" in text(browser, "#scene-list")
     assert len(browser.find_elements(By.CSS_SELECTOR, "#map polygon")) == 2
     assert len(browser.find_elements(By.CSS_SELECTOR, "#offsets circle, #offsets path")) == 3
+    against = "relative to the median of 36UXA, 36UYA; a cross"
+    assert against in browser.find_element(By.CSS_SELECTOR, "#offsets figcaption").text
     fetched = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in fetched if not name.startswith("data:")] == []
 
@@ -399,6 +401,7 @@ def many(scenes: int) -> dict[str, Any]:
                 "footprint": [[34, 50], [35, 50], [35, 49], [34, 49], [34, 50]], "colour": data_url(colour),
                 "grey": data_url(colour[..., 0]), "in_colour": True,
                 "clear_pct": 70.0, "n_verified": 0, "disagrees": False, "verdict": "not verified", "correction": "",
+                "datum": "",
             }
             for number in range(scenes)
         ],

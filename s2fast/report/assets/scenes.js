@@ -56,6 +56,9 @@ function drawMap() {
   byId("map").append(root);
 }
 
+// What offsets are relative to: a scene that is held fixed, or medians of scenes that pairs connect.
+const DATUMS = [...new Set(SCENES.filter((scene) => isKnown(scene.offset_x_m)).map((scene) => (scene.datum.startsWith("median") ? scene.datum : `reference ${scene.datum}`)))];
+
 function drawOffsets() {
   const known = SCENES.filter((scene) => isKnown(scene.offset_x_m));
   if (!known.length) {
@@ -73,14 +76,16 @@ function drawOffsets() {
       root.append(vector("path", { d: path, stroke: "#b36b00", "stroke-width": 2.5, fill: "none" }, title));
     } else root.append(vector("circle", { cx: atX, cy: atY, r: 4, fill: "#0072b2", "fill-opacity": 0.7 }, title));
   }
-  root.setAttribute("aria-label", `Offsets of ${known.length} scenes relative to their series`);
-  byId("offsets").append(root, element("figcaption", {}, "Offset of each scene relative to its series; a cross marks a scene that disagrees with the others"));
+  const against = DATUMS.length > 1 ? `its datum (${DATUMS.join("; ")})` : `the ${DATUMS[0]}`;
+  root.setAttribute("aria-label", `Offsets of ${known.length} scenes relative to ${against}`);
+  byId("offsets").append(root, element("figcaption", {}, `Offset of each scene relative to ${against}; a cross marks a scene that disagrees with the others`));
 }
 
 function offsetText(scene) {
   if (!isKnown(scene.offset_x_m)) return `unknown: ${scene.verdict}`;
+  if (scene.verdict === "reference") return "none, held fixed";
   const error = isKnown(scene.offset_error_m) ? ` ± ${metres(scene.offset_error_m)} m` : "";
-  return `${metres(scene.offset_x_m)} m east, ${metres(scene.offset_y_m)} m north${error}`;
+  return `${metres(scene.offset_x_m)} m east, ${metres(scene.offset_y_m)} m north${error}${DATUMS.length > 1 ? `, relative to the ${scene.datum}` : ""}`;
 }
 
 function listScenes() {
