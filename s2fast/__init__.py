@@ -122,6 +122,10 @@ def sweep(
     out: Path | str,
     regions: Path | str | None = None,
     retry: bool = False,
+    repeats: int = 0,
+    workers: int = 1,
+    scheduler: str | None = None,
+    against: Sequence[Path | str] = (),
     report: Callable[[str], object] | None = None,
 ) -> pd.DataFrame:
     """Run a job with many settings, and compare what each finds and costs; a stopped sweep continues.
@@ -133,11 +137,20 @@ def sweep(
     scenes
         Folders or files with scenes; empty: those of the file's ``[data]``.
     out
-        Local folder of the results: NAME.jsonl, NAME.parquet and NAME.html, where NAME is that of the file, or "sweep".
+        Local folder of the results: NAME.jsonl, NAME.parquet, NAME.html and NAME.pairs, where NAME is that of the file,
+        or "sweep".
     regions
         File of polygons; None: that of the file's ``[data]``, or whole scenes.
     retry
         Run failed cases again.
+    repeats
+        Run the cases that compete this many times, in turn; 0: as often as the file says, or once.
+    workers
+        Run this many cases side by side; they are not timed then.
+    scheduler
+        Address of a Dask scheduler, on which cases run side by side.
+    against
+        Files of other sweeps (.jsonl), which the page compares with this one.
     report
         Receives lines of progress; None: print them on a terminal and in a notebook, and nowhere else.
 
@@ -158,9 +171,10 @@ def sweep(
     ... )  # doctest: +SKIP
     >>> frame[["label", "seconds", "found.verified_pairs"]]  # doctest: +SKIP
     """
-    from s2fast.sweeps.results import load_all, make_folder, run_checked
+    from s2fast.sweeps.results import How, load_all, make_folder, run_checked
     from s2fast.work.progress import print_where_seen
 
     given = [scenes] if isinstance(scenes, str | Path) else scenes
-    (checked,) = load_all([settings], list(map(str, given)), None if regions is None else str(regions))
-    return run_checked(checked, make_folder(out), report or print_where_seen, retry=retry).frame()
+    how = How(retry, repeats, workers, scheduler, tuple(map(Path, against)))
+    (checked,) = load_all([settings], list(map(str, given)), None if regions is None else str(regions), how)
+    return run_checked(checked, make_folder(out), report or print_where_seen, how).frame()

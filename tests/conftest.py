@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from s2fast.work.compilation import compile_missing
 from tests.archives import Archive, write_archive
 from tests.judged import Judged, judge
+
+if TYPE_CHECKING:
+    from tests.browser import Browser, Open
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,3 +41,19 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
 def judged(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     """A run that was not verified, and a copy of it that was, for tests that only read them."""
     return judge(archive, tmp_path_factory.mktemp("judged"))
+
+
+@pytest.fixture(scope="session")
+def chrome() -> Iterator[Browser]:
+    """One browser for all tests."""
+    from tests import browser
+
+    yield from browser.started()
+
+
+@pytest.fixture
+def opened(chrome: Browser) -> Iterator[Open]:
+    """Open a page, and check at the end that nothing was written to the console."""
+    from tests import browser
+
+    yield from browser.opening(chrome)

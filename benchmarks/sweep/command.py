@@ -3,8 +3,8 @@
 The engine is that of ``s2fast sweep``. Here, sweeps may also use data sets with known truth (``real`` and ``synth``),
 AKAZE's windows (``kernel.core_px``), and single calls of the Hamming search (``kind = "hamming"``).
 
-For every file, writes NAME.jsonl (one line per run; a stopped sweep continues), NAME.parquet and NAME.html into --out,
-and prints the table. A failed case is a row with its reason.
+For every file, writes NAME.jsonl (one line per run; a stopped sweep continues), NAME.parquet, NAME.html and NAME.pairs
+into --out, and prints the table. A failed case is a row with its reason.
 
 exit codes: 0 all cases have a result; 1 some failed; 2 nothing could be run
 """
@@ -24,8 +24,8 @@ from benchmarks.harness import environment, option_parser
 from benchmarks.sweep.kinds import BenchmarkSweep
 from s2fast.errors import S2FastError
 from s2fast.sweeps.grid import load_sweep
-from s2fast.sweeps.results import check_all, make_folder, run_checked
-from s2fast.sweeps.runner import source_hash
+from s2fast.sweeps.results import How, check_all, make_folder, run_checked
+from s2fast.sweeps.running import source_hash
 from s2fast.sweeps.text import terminal_table
 
 
@@ -36,19 +36,24 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("sweeps"), help="folder for results")
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder for synthetic data sets")
     parser.add_argument("--retry", action="store_true", help="run failed cases again")
+    parser.add_argument("--repeats", type=int, default=0, help="run the cases that compete this many times, in turn")
+    parser.add_argument("--workers", type=int, default=1, help="run this many cases side by side, not timed")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler to run cases side by side on")
+    parser.add_argument("--against", type=Path, nargs="*", default=[], help=".jsonl of sweeps to compare with")
     parser.add_argument("--plan", action="store_true", help="list the cases without running them")
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
+    how = How(options.retry, options.repeats, options.workers, options.scheduler, options.against)
     failed = 0
     try:
-        sweeps = [load_sweep(path, BenchmarkSweep) for path in options.sweep]
+        sweeps = [how.applied(load_sweep(path, BenchmarkSweep)) for path in options.sweep]
         for checked in check_all(sweeps, lambda sweep: open_dataset(sweep.data, options.cache)):
             if options.plan:
                 print(checked.sweep.name, *(f"  {case.label}" for case in checked.cases), sep="\n")
                 continue
             results = run_checked(
-                checked, make_folder(options.out), lambda text: print(text, file=sys.stderr, flush=True),
-                retry=options.retry, about=revision,
+                checked, make_folder(options.out), lambda text: print(text, file=sys.stderr, flush=True), how,
+                about=revision,
             )  # fmt: skip
             failed += results.failed
             if options.json:

@@ -170,6 +170,27 @@ def sweep(
         ),
     ] = [],  # noqa: B006  typer reads the default and never changes it
     regions: RegionsFile = None,
+    repeats: Annotated[
+        int | None,
+        typer.Option(
+            "--repeats",
+            metavar="N",
+            min=1,
+            max=100,
+            help="Run cases that compete N times, in turn, for seconds with intervals; default: FILE's, or 1",
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", metavar="N", min=1, help="Run N cases side by side, which are not timed then")
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="tcp://HOST:PORT", help="Run cases side by side on this Dask scheduler"),
+    ] = None,
+    against: Annotated[
+        list[Path],
+        typer.Option("--against", metavar="JSONL", help="Another sweep to compare with on the page; repeatable"),
+    ] = [],  # noqa: B006  typer reads the default and never changes it
     retry: Annotated[bool, typer.Option("--retry", help="Run failed cases again")] = False,
     plan: Annotated[
         bool, typer.Option("--plan", help="Check everything and list the cases, without running them")
@@ -180,9 +201,12 @@ def sweep(
 
     state: list[str] = []
     try:
-        from s2fast.sweeps.command import run_files  # takes seconds, in which Control-C is told in one line as well
+        # Importing takes seconds, in which Control-C is told in one line as well.
+        from s2fast.sweeps.command import run_files
+        from s2fast.sweeps.results import How
 
-        failed = run_files(files, out, scenes, regions, state, retry=retry, plan=plan)
+        how = How(retry, repeats or 0, workers, scheduler, against)
+        failed = run_files(files, out, scenes, regions, state, how, plan=plan)
     except KeyboardInterrupt:
         told = state[-1] if state else "nothing has been run yet"
         print_line(f"s2fast: stopped; {told}; the same command continues from there", err=True)

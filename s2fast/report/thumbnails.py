@@ -104,7 +104,7 @@ def thumbnail_unit(item: SceneInput, side_px: int, out: str) -> Thumbnails:
     pictures = keep_thumbnails(item, out)
     if side_px == SIDE_PX:
         return pictures
-    return Thumbnails(_shrunk(pictures.scene, side_px), _shrunk(pictures.tile, side_px), pictures.in_colour)
+    return Thumbnails(shrunk_url(pictures.scene, side_px), shrunk_url(pictures.tile, side_px), pictures.in_colour)
 
 
 def keep_thumbnails(item: SceneInput, out: str, *, warns: bool = True) -> Thumbnails:
@@ -139,8 +139,8 @@ def _drawn(item: SceneInput, folder: RunFolder, side_px: int, *, warns: bool) ->
     return Thumbnails(data_url(scene), data_url(tile), pixels is not None)
 
 
-def _shrunk(url: str, side_px: int) -> str:
-    """Return a picture at another size, for pages of many scenes."""
+def shrunk_url(url: str, side_px: int) -> str:
+    """Return a thumbnail with at most this many pixels per side."""
     encoded = np.frombuffer(base64.b64decode(url.removeprefix(_URL)), np.uint8)
     bgr = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED))
     scale = side_px / max(bgr.shape[:2])

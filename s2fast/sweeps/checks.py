@@ -61,7 +61,9 @@ class Checked:
         """Return how long cases will take, roughly, as the end of a line; empty if it is not known."""
         if not self.pixels or not cases:
             return ""
-        return f"; roughly {duration_text(_rounded(self._seconds(cases)))} to go"
+        once_s, repeats = self._seconds(cases), self.sweep.repeats
+        most = f", up to {duration_text(_rounded(repeats * once_s))} with the repeats" if repeats > 1 else ""
+        return f"; roughly {duration_text(_rounded(once_s))} to go{most}"
 
     def _seconds(self, cases: Sequence[Case]) -> float:
         """Predict the wall time of cases from rates of two cores; right within a factor of three, as first told."""

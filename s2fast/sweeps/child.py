@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from s2fast.config import Config
@@ -20,8 +21,10 @@ from s2fast.pipeline import STAGES, Job, run_stages
 from s2fast.results import Run
 from s2fast.sweeps.data import load_truth
 from s2fast.sweeps.found import found_in
+from s2fast.sweeps.kept import keep_pairs
 from s2fast.sweeps.quality import quality
 from s2fast.work.compilation import MODULES
+from s2fast.work.executors import limit_threads
 from s2fast.work.meter import Metered
 from s2fast_kernels.backends import BackendError
 from s2fast_kernels.hamming_top2.cases import CASES, operands
@@ -42,6 +45,7 @@ def warm_up(config: Config) -> None:
 
 def run_case(job: dict[str, Any]) -> dict[str, Any]:
     """Run all stages on the scenes and return the row."""
+    limit_threads(job.get("threads", 0))
     config = Config.model_validate(job["config"])
     warm_up(config)
     progress = Metered()
@@ -51,6 +55,8 @@ def run_case(job: dict[str, Any]) -> dict[str, Any]:
         run_stages(wanted, stages=stages, workers=job["workers"], progress=progress)
     run = Run(job["out"])
     history = run.record.history
+    if job.get("kept"):
+        keep_pairs(run, Path(job["kept"]))
     pairs = run.pairs()
     comparisons = int((pairs["n_query"] * pairs["n_train"]).sum())
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -10,7 +11,9 @@ from typing import Any
 
 from s2fast.errors import ConfigError
 from s2fast.sweeps.found import Found
-from s2fast.sweeps.grid import SweepFile
+from s2fast.sweeps.grid import Plot, SweepFile
+from s2fast.sweeps.intervals import NOISE, difference, runs_of
+from s2fast.sweeps.pareto import honest_front
 from s2fast.sweeps.quality import Quality
 from s2fast.work.meter import StageCost
 
@@ -21,7 +24,6 @@ _COUNTS = (
     "scenes",
     "pairs",
     "keypoints",
-    "keypoints",
     "good_matches",
     "verified",
     "null_trials",
@@ -31,15 +33,13 @@ _COUNTS = (
 
 KNOWN = (
     "seconds", "cpu_s", "peak_mb", "above_mb", "took_s", "problems",
+    "seconds_low", "seconds_high", "cpu_s_low", "cpu_s_high", "runs.count",
     *(f"found.{field.name}" for field in fields(Found)),
     *(f"quality.{field.name}" for field in fields(Quality)),
     *(f"counts.{name}" for name in _COUNTS),
     *(f"stages.{stage}.{field.name}" for stage in _STAGES for field in fields(StageCost)),
 )  # fmt: skip
 """Numbers that a run may have; plots may use them, and ``set.`` with a setting."""
-
-NOISE = 0.1
-"""Seconds and memory of equal cases differ by up to this share on a shared machine: smaller ones tell nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +66,25 @@ class Shown:
     def cell(self, row: FlatRow) -> str:
         """Return the text of a cell; empty where there is no value."""
         value = row.get(self.name)
-        return "" if _missing(value) else self.text(row) if self.text else cell(value)
+        return "" if is_missing(value) else self.text(row) if self.text else cell(value)
+
+
+def value_text(value: Any) -> str:
+    """Format a setting's value."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def cell(value: Any) -> str:
     """Format a value for a table."""
-    if _missing(value):
+    if is_missing(value):
         return ""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Return whether a row has no value: None, or NaN from a table."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -97,9 +103,24 @@ def _closure(row: FlatRow) -> str:
     return f"{row['found.closure_m']:.3g}, {row['found.closure_95_m']:.3g} ({cell(row['found.triples'])})"
 
 
+def _timed(name: str) -> Callable[[FlatRow], str]:
+    """Format a time with its interval, if it has one."""
+
+    def text(row: FlatRow) -> str:
+        if is_missing(low := row.get(f"{name}_low")):
+            return f"{row[name]:.3g}"
+        return f"{row[name]:.3g} ({low:.3g} to {row[f'{name}_high']:.3g})"
+
+    return text
+
+
 SHOWN = (
-    Shown("seconds", "seconds", "seconds", "Wall time of all stages, measured once.", -1, NOISE,
-          lambda row: f"{row['seconds']:.3g}"),
+    Shown("seconds", "seconds", "seconds",
+          "Wall time of all stages. Of cases that ran several times, the median and its 95 % confidence interval.", -1,
+          NOISE, _timed("seconds")),
+    Shown("cpu_s", "CPU seconds", "CPU s",
+          "Processor time of all stages, of all threads together; less disturbed by other work than the wall time.", -1,
+          NOISE, _timed("cpu_s")),
     Shown("peak_mb", "peak MB", "MB", "Largest memory of the processes.", -1, NOISE,
           lambda row: f"{row['peak_mb']:,.0f}"),
     Shown("counts.keypoints", "keypoints", "keypoints", "Keypoints of all scenes."),
@@ -148,48 +169,120 @@ def shown_columns(rows: Sequence[FlatRow]) -> list[Shown]:
     ]
 
     def used(column: Shown) -> bool:
-        values = [row.get(column.name) for row in rows if not _missing(row.get(column.name))]
+        values = [row.get(column.name) for row in rows if not is_missing(row.get(column.name))]
         return any(values) if column.name in _SPARE else bool(values)
 
     return [column for column in candidates if used(column)]
 
 
+def _alike(rows: Sequence[FlatRow], column: Shown) -> str:
+    """Format the values of cases that are equal in a column, or cannot be told apart."""
+    low, high = (end(rows, key=lambda row: float(row[column.name])) for end in (min, max))
+    if low[column.name] == high[column.name]:
+        return column.cell(low)
+    return f"{cell(low[column.name])} to {cell(high[column.name])}, no more apart than their noise"
+
+
+def is_time(name: str) -> bool:
+    """Return whether a column is a time of this machine, which differs from run to run."""
+    return name in ("seconds", "cpu_s", "took_s") or (
+        name.startswith("stages.") and name.endswith((".seconds", ".cpu_s"))
+    )
+
+
+def noise_of(name: str) -> float:
+    """Return the relative difference that is no difference in a column, of cases that ran once."""
+    shown = next((column.noise for column in SHOWN if column.name == name), 0.0)
+    return max(shown, NOISE) if is_time(name) or name.endswith("_mb") else shown
+
+
+def points_of(rows: Sequence[FlatRow], plot: Plot) -> tuple[list[int], list[float], list[float]]:
+    """Return the indices of the rows that have both figures, and the figures."""
+    indices = [
+        index
+        for index, row in enumerate(rows)
+        if not (is_missing(row.get(plot.cost)) or is_missing(row.get(plot.gain)))
+    ]
+    return indices, [float(rows[i][plot.cost]) for i in indices], [float(rows[i][plot.gain]) for i in indices]
+
+
+def front_of(rows: Sequence[FlatRow], plot: Plot) -> list[int]:
+    """Return the indices of the rows on a plot's Pareto front, cheapest first.
+
+    A difference within its interval makes no case better than another.
+    """
+    indices, costs, gains = points_of(rows, plot)
+    # Of cases with equal figures, one is compared: thousands may be equal.
+    alike: dict[object, list[int]] = {}
+    for at, index in enumerate(indices):
+        alike.setdefault(at if runs_of(rows[index], plot.cost) else (costs[at], gains[at]), []).append(at)
+    one_of = [group[0] for group in alike.values()]
+
+    def compare(name: str) -> Callable[[int, int], float]:
+        noise = noise_of(name)
+        return lambda first, second: difference(
+            rows[indices[one_of[first]]], rows[indices[one_of[second]]], name, noise
+        )
+
+    groups = list(alike.values())
+    kept = honest_front(
+        [costs[at] for at in one_of], [gains[at] for at in one_of], compare(plot.cost), compare(plot.gain)
+    )
+    return [indices[at] for group in kept for at in groups[group]]
+
+
+def plots_of(rows: Sequence[FlatRow], plots: Sequence[Plot]) -> list[Plot]:
+    """Return the plots of a sweep; where no case was timed, over CPU seconds instead of seconds."""
+    timed = any(not is_missing(row.get("seconds")) for row in rows)
+    return [plot if timed or plot.cost != "seconds" else plot.model_copy(update={"cost": "cpu_s"}) for plot in plots]
+
+
 def best_of(rows: Sequence[FlatRow], column: Shown) -> set[int]:
     """Return the indices of the cases that no other surpasses by more than noise in a column; empty if that is all."""
-    values = {at: float(row[column.name]) for at, row in enumerate(rows) if not _missing(row.get(column.name))}
+    values = {at: float(row[column.name]) for at, row in enumerate(rows) if not is_missing(row.get(column.name))}
     bases = {at: float(rows[at].get(column.basis) or 0) for at in values}
     values = {at: value for at, value in values.items() if bases[at] >= max(bases.values()) / 2}
     if not column.better or not values:
         return set()
-    top = max(column.better * value for value in values.values())
-    best = {at for at, value in values.items() if top - column.better * value <= column.noise * abs(top)}
+    order = sorted(values, key=lambda at: -column.better * values[at])
+
+    def is_surpassed(at: int) -> bool:
+        return difference(rows[at], rows[order[0]], column.name, column.noise) * column.better < 0
+
+    # What comes after a case that is surely worse is not the best either, however wide its own interval.
+    best = set(itertools.takewhile(lambda at: not is_surpassed(at), order))
     return set() if len(best) == len(bases) > 1 else best
 
 
-def best_lines(rows: Sequence[FlatRow]) -> list[tuple[str, str]]:
+def best_lines(rows: Sequence[FlatRow], *, brief: bool = False) -> list[tuple[str, str]]:
     """Return what the cases are best at, as title and text: the best value, and the cases by number and label.
 
-    Columns in which all cases are equal come last, together.
+    Columns in which all cases are equal come last, together. If `brief`, cases are named by their numbers alone.
     """
     found, equal = [], []
     for column in shown_columns(rows):
         best = sorted(best_of(rows, column))
-        values = [at for at, row in enumerate(rows) if not _missing(row.get(column.name))]
+        values = [at for at, row in enumerate(rows) if not is_missing(row.get(column.name))]
         if not column.better or len(values) < 2:
             continue
         if not best:
-            equal.append(f"{column.title}: {column.cell(rows[values[0]])}")
+            equal.append(f"{column.title}: {_alike([rows[at] for at in values], column)}")
             continue
         top = max(best, key=lambda at: column.better * float(rows[at][column.name]))
-        named = [f"#{at + 1} {rows[at]['label']}" for at in [top, *(at for at in best if at != top)]]
-        more = f"; and {len(best) - 3} more" if len(best) > 3 else ""
-        found.append((column.title, f"{column.cell(rows[top])}: {'; '.join(named[:3])}{more}"))
+        order, most = [top, *(at for at in best if at != top)], 12 if brief else 3
+        named = [f"#{at + 1}" if brief else f"#{at + 1} {rows[at]['label']}" for at in order[:most]]
+        more = f"; and {len(best) - most} more" if len(best) > most else ""
+        found.append((column.title, f"{column.cell(rows[top])}: {(', ' if brief else '; ').join(named)}{more}"))
     return [*found, *([("all about equal", "; ".join(equal))] if equal else [])]
 
 
 def check_plots(sweep: SweepFile) -> None:
     """Raise ConfigError if a plot names a column that no case can have; name the nearest ones."""
-    settings = {key for grid in sweep.grid for key in grid} | {key for case in sweep.case for key in case}
+    settings: dict[str, list[Any]] = {}
+    for key, values in [pair for grid in sweep.grid for pair in grid.items()]:
+        settings.setdefault(key, []).extend(values)
+    for key, value in [pair for case in sweep.case for pair in case.items()]:
+        settings.setdefault(key, []).append(value)
     known = [*KNOWN, *sweep.extra_columns, *(f"set.{key}" for key in sorted(settings))]
     for number, plot in enumerate(sweep.plot, 1):
         for axis in ("cost", "gain"):
@@ -198,6 +291,16 @@ def check_plots(sweep: SweepFile) -> None:
                 raise ConfigError(
                     f"sweep {sweep.name}, plot {number}: {axis} = {name!r} is no column; {_nearest(name, known)}"
                 )
+            words = [value for value in settings.get(name.removeprefix("set."), []) if not _is_number(value)]
+            if name.startswith("set.") and words:
+                raise ConfigError(
+                    f"sweep {sweep.name}, plot {number}: {axis} = {name!r} has values that are no numbers, such as "
+                    f"{words[0]!r}: choose another column"
+                )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:

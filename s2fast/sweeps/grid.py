@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from s2fast.config import Config, load_config
 from s2fast.errors import ConfigError
@@ -59,8 +59,14 @@ class SweepFile(BaseModel):
     case: list[dict[str, Any]] = []
     """Single cases."""
     plot: list[Plot] = [Plot()]
-    limit_s: float = 600.0
+    repeats: int = Field(1, ge=1, le=100)
+    """Runs of each case that competes for a place on a front over time; they take turns. From three on, seconds have
+    intervals."""
+    limit_s: float = Field(600.0, gt=0)
     """Time limit of a case [s]; a longer case is killed and recorded as failed."""
+    limit_mb: float = Field(0.0, ge=0)
+    """Memory limit of a case, with its workers [MiB]; a case that needs more is killed and recorded as failed. 0: none,
+    or with cases side by side, an equal share of the machine's free memory."""
 
     @field_validator("name")
     @classmethod

@@ -10,12 +10,16 @@ from typing import Any
 import pandas as pd
 
 from s2fast.errors import ConfigError, InputError
-from s2fast.sweeps import runner
+from s2fast.sweeps import running
+from s2fast.sweeps.against import Earlier, earlier_runs, load_earlier
 from s2fast.sweeps.checks import Checked, check_sweep
 from s2fast.sweeps.data import Dataset, dataset_of
 from s2fast.sweeps.grid import SweepFile, load_sweep, sweep_of
 from s2fast.sweeps.page import page
-from s2fast.sweeps.runner import Report, Row
+from s2fast.sweeps.page_data import Finished
+from s2fast.sweeps.rows import Row, columns
+from s2fast.sweeps.runner import run_sweep
+from s2fast.sweeps.running import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +35,8 @@ class Results:
 
     @property
     def flat(self) -> list[Row]:
-        """The rows by column, see `s2fast.sweeps.runner.columns`."""
-        return runner.columns(self.rows)
+        """The rows by column, see `s2fast.sweeps.rows.columns`."""
+        return columns(self.rows)
 
     @property
     def failed(self) -> int:
@@ -44,8 +48,52 @@ class Results:
         return pd.DataFrame(self.flat).convert_dtypes()
 
 
+@dataclass(frozen=True, slots=True)
+class How:
+    """How the cases of sweeps run."""
+
+    retry: bool = False
+    """Run failed cases again."""
+    repeats: int = 0
+    """Runs of each case that competes; 0: as many as the sweep's file says."""
+    workers: int = 1
+    """Local processes: with more than one, cases run side by side and are not timed."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, on which cases run side by side."""
+    against: Sequence[Path] = ()
+    """Files of other sweeps' rows, to hold the results against."""
+
+    def applied(self, sweep: SweepFile) -> SweepFile:
+        """Return a sweep with the number of repeats.
+
+        Raises
+        ------
+        ConfigError
+            Cases are to run side by side although they are to be timed.
+        """
+        if self.workers < 1:
+            raise ConfigError(f"--workers is {self.workers}, must be at least 1")
+        if not 0 <= self.repeats <= 100:
+            raise ConfigError(f"--repeats is {self.repeats}, must be between 1 and 100")
+        if self.repeats:
+            sweep = sweep.model_copy(update={"repeats": self.repeats})
+        if not (self.workers > 1 or self.scheduler):
+            return sweep
+        if not sweep.shares_stages:
+            raise ConfigError(f"sweep {sweep.name} only measures seconds, which cases side by side disturb")
+        if sweep.repeats > 1:
+            raise ConfigError(
+                f"sweep {sweep.name}: repeats = {sweep.repeats} measures seconds, which cases side by side disturb: "
+                "leave out the repeats, or --workers and --scheduler"
+            )
+        return sweep
+
+
 def load_all(
-    files: Sequence[Path | str | Mapping[str, Any]], scenes: Sequence[str] = (), regions: str | None = None
+    files: Sequence[Path | str | Mapping[str, Any]],
+    scenes: Sequence[str] = (),
+    regions: str | None = None,
+    how: How = How(),
 ) -> list[Checked]:
     """Read sweeps and check all that they need, before the first case of any of them.
 
@@ -55,19 +103,23 @@ def load_all(
         TOML files, or their contents.
     scenes, regions
         Instead of those of the files' ``[data]``.
+    how
+        How they will run.
 
     Raises
     ------
     S2FastError
         Something is wrong; the message is one line.
     """
+    for path in how.against:
+        load_earlier(path)
     sweeps = [
         sweep_of({"name": "sweep", **file}, "the sweep", SweepFile)
         if isinstance(file, Mapping)
         else load_sweep(Path(file), SweepFile)
         for file in files
     ]
-    return check_all(sweeps, lambda sweep: dataset_of(sweep.data, scenes, regions))
+    return check_all([how.applied(sweep) for sweep in sweeps], lambda sweep: dataset_of(sweep.data, scenes, regions))
 
 
 def check_all(sweeps: Sequence[SweepFile], dataset: Callable[[Any], Dataset]) -> list[Checked]:
@@ -97,15 +149,19 @@ def run_checked(
     checked: Checked,
     folder: Path,
     report: Report,
+    how: How = How(),
     *,
-    retry: bool = False,
-    about: Callable[[], dict[str, Any]] = runner.about,
+    about: Callable[[], dict[str, Any]] = running.about,
 ) -> Results:
-    """Run one sweep and write its three files; see `s2fast.sweeps.runner.run_sweep`."""
+    """Run one sweep and write its files; see `s2fast.sweeps.runner.run_sweep`."""
     # The name may contain a dot, which is no suffix.
     stem = folder / checked.sweep.name
-    rows = runner.run_sweep(checked, Path(f"{stem}.jsonl"), report, retry=retry, about=about)
+    rows_path = Path(f"{stem}.jsonl")
+    rows, others = run_sweep(
+        checked, rows_path, report, retry=how.retry, workers=how.workers, scheduler=how.scheduler, about=about
+    )
     results = Results(checked, rows, stem)
     results.frame().to_parquet(f"{stem}.parquet")
-    Path(f"{stem}.html").write_text(page(checked.sweep, results.flat), "utf-8")
+    earlier: list[Earlier] = [*earlier_runs(others), *(found for path in how.against for found in load_earlier(path))]
+    Path(f"{stem}.html").write_text(page(Finished(checked.sweep, results.flat, rows_path, earlier)), "utf-8")
     return results

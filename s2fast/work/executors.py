@@ -176,6 +176,11 @@ def _copy_outcome(future: Future[Any], remote: Any) -> None:
         future.set_exception(BrokenExecutor(f"the result was lost: {error}") if lost else error)
 
 
+def _least_memory(dask_scheduler: Any) -> float:
+    """Return the least memory that a worker has for each of its threads [bytes]."""
+    return float(min(worker.memory_limit / worker.nthreads for worker in dask_scheduler.workers.values()))
+
+
 class DaskCluster(Workplace):
     """Workers of a Dask scheduler, which reassigns the units of a dead worker."""
 
@@ -208,6 +213,11 @@ class DaskCluster(Workplace):
         except (OSError, RuntimeError, AttributeError):  # a closed client has neither scheduler nor loop
             return {}
         return found
+
+    @property
+    def memory_mb(self) -> float:
+        """Memory of each unit that runs at once, on the worker with the least of it [MiB]."""
+        return float(self._client.run_on_scheduler(_least_memory)) / 2**20
 
     def is_lost(self) -> bool:
         """See `Workplace`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +31,7 @@ class StageCost:
     seconds: float
     """Wall time [s]."""
     cpu_s: float
-    """CPU seconds of this process, all threads [s]."""
+    """CPU seconds of this process and its workers, all threads [s]."""
     peak_mb: float
     """Sum of the peak resident memories of this process and its workers [MiB]; peaks may occur at different times."""
     above_mb: float
@@ -52,12 +53,12 @@ class Metered(Progress):
     def stage(self, name: str, todo: int, kept: int) -> Iterator[Bar]:
         """Measure a stage; see `Progress`."""
         before = _summed(forget_peak), memory_mib("VmHWM")
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = time.perf_counter(), _cpu_s()
         yield Bar()
         if todo:
             self.stages[name] = StageCost(
                 round(time.perf_counter() - wall, 3),
-                time.process_time() - cpu,
+                _cpu_s() - cpu,
                 round(_summed(lambda process: memory_mib("VmHWM", process)), 1),
                 round(memory_mib("VmHWM") - before[1], 1),
                 todo,
@@ -67,11 +68,29 @@ class Metered(Progress):
 
 def _summed(measure: Callable[[str], float]) -> float:
     """Return the sum of a measure over this process and its workers [MiB]."""
-    processes, total = ["self"], 0.0
-    for task in Path("/proc/self/task").iterdir():
-        with suppress(FileNotFoundError):  # a thread that has just ended has no children
-            processes += (task / "children").read_text().split()
-    for process in processes:
+    total = 0.0
+    for process in ["self", *_workers()]:
         with suppress(FileNotFoundError):  # a worker that has just ended has no peak
             total += measure(process)
+    return total
+
+
+def _workers() -> list[str]:
+    """Return the processes that this process has started and that have not ended."""
+    found: list[str] = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has just ended has no children
+            found += (task / "children").read_text().split()
+    return found
+
+
+def _cpu_s() -> float:
+    """Return the CPU seconds of this process, of its running workers, and of those that have ended and been awaited."""
+    total, tick_s = time.process_time(), 1 / os.sysconf("SC_CLK_TCK")
+    ended = os.times()
+    total += ended.children_user + ended.children_system
+    for process in _workers():
+        with suppress(OSError):  # it has just ended
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            total += (int(fields[11]) + int(fields[12])) * tick_s
     return total

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,10 @@ import geopandas
 import numpy as np
 import pandas as pd
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
 import s2fast
 from s2fast.folder.run_folder import RunFolder
@@ -30,56 +26,8 @@ from s2fast.report.shown_matches import MOST_MATCHES
 from s2fast.report.thumbnails import SIDE_PX, data_url
 from tests.archives import ORIGINS, PIXEL_M, textured
 from tests.archives import SIDE_PX as SIDE_PX_OF_ARCHIVE
+from tests.browser import Browser, Open, choose, picture, text, wait
 from tests.judged import VERDICTS, Judged, every_verdict, written_page
-
-Browser = webdriver.Chrome
-Open = Callable[[Path], Browser]
-
-TIMEOUT_S = 30
-
-
-@pytest.fixture(scope="module")
-def chrome() -> Iterator[Browser]:
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("no chromium with chromedriver: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in ("--headless=new", "--no-sandbox", "--force-prefers-reduced-motion", "--window-size=1280,1000"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
-    yield browser
-    browser.quit()
-
-
-@pytest.fixture
-def opened(chrome: Browser) -> Iterator[Open]:
-    """Open a page; whatever a test does with it, nothing may be written to the console."""
-
-    def open_page(path: Path) -> Browser:
-        chrome.get(path.as_uri())
-        wait(chrome, "return document.documentElement.dataset.ready === 'yes'")
-        return chrome
-
-    yield open_page
-    assert chrome.get_log("browser") == []
-
-
-def wait(browser: Browser, condition: str) -> None:
-    WebDriverWait(browser, TIMEOUT_S).until(lambda _: browser.execute_script(condition))
-
-
-def text(browser: Browser, selector: str) -> str:
-    return str(browser.find_element(By.CSS_SELECTOR, selector).text)
-
-
-def choose(browser: Browser, selector: str, choice: str) -> None:
-    Select(browser.find_element(By.CSS_SELECTOR, selector)).select_by_value(choice)
-
-
-def picture(browser: Browser, canvas: str) -> str:
-    return str(browser.execute_script(f"return document.getElementById('{canvas}').toDataURL()"))
 
 
 def rows(browser: Browser, table: int) -> list[list[str]]:

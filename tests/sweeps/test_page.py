@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2fast.sweeps.columns import SHOWN, best_of, cell
+from s2fast.errors import ConfigError, InputError
+from s2fast.page import assembly
+from s2fast.sweeps.against import changes, earlier_runs, load_earlier
+from s2fast.sweeps.columns import SHOWN, best_of, cell, front_of, plots_of
+from s2fast.sweeps.effects import effects
 from s2fast.sweeps.grid import Plot, SweepFile
-from s2fast.sweeps.page import front_of, page, table
+from s2fast.sweeps.page import page
+from s2fast.sweeps.page_data import Finished, payload
 from s2fast.sweeps.pareto import front
 from s2fast.sweeps.text import terminal_table
+from tests.sweeps.finished import GRID_ROWS, finished_sweep
 
 points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
 
@@ -53,53 +60,127 @@ def sweep_of(**parts: Any) -> SweepFile:
     return SweepFile.model_validate({"name": "test", **parts})
 
 
-class Wellformed(HTMLParser):
-    """Checks that what is opened is closed, and notes what would be fetched."""
-
-    VOID = frozenset({"meta", "br", "link", "img"})
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.fetched: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        if tag not in self.VOID:
-            self.open.append(tag)
-        names = {name: value or "" for name, value in attrs}
-        if tag in ("script", "link", "img", "iframe", "image"):
-            self.fetched.append(tag)
-        self.fetched += [
-            value for name, value in names.items() if name in ("src", "href") and not value.startswith("#")
-        ]
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in self.VOID:
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def test_the_page_is_whole_and_needs_no_network() -> None:
-    text = page(sweep_of(plot=[{}, {"cost": "peak_mb"}, {"gain": "quality.unknown"}]), ROWS)
-    parser = Wellformed()
-    parser.feed(text)
-    parser.close()
-    assert parser.open == []
-    assert parser.fetched == []
-    assert "url(http" not in text
+def test_the_page_is_one_file_that_needs_no_network() -> None:
+    text = page(Finished(sweep_of(plot=[{}, {"cost": "peak_mb"}, {"gain": "quality.unknown"}]), ROWS))
+    assert "default-src 'none'" in text
+    assert re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=\"(?!data:)", text) == []
     assert "@import" not in text
-    assert parser.tags.count("svg") == 2
-    assert parser.tags.count("tr") == 1 + len(ROWS)
-    assert "b&lt;&amp;&gt;" in text
-    assert "out of &lt;memory&gt;" in text
-    assert "No case has both seconds and quality.unknown." in text
-    # The numbers beside the points are text, so that they can be found in the page.
-    assert all(re.search(rf"<text[^>]*>{number}</text>", text) for number in (1, 2, 4))
+    assert "url(http" not in text
+    # What a row says cannot end the element that holds the data.
+    assert "out of \\u003cmemory>" in text
+    assert text.count("</script>") == 2
+    # A page contains a copy of the library, and the library's licence asks to come with it.
+    assert "Permission is hereby granted" in text
+    assert len(assembly.asset("uPlot.iife.min.js")) < 52_000
+    assert len(text) < 130_000
+
+
+def test_the_page_offers_every_front_of_a_cost_and_a_gain() -> None:
+    held = payload(Finished(sweep_of(plot=[{}, {"cost": "counts.keypoints", "gain": "quality.unknown"}]), ROWS))
+    assert held["fronts"]["seconds|found.verified_pairs"] == [0, 3]
+    assert held["fronts"]["peak_mb|found.verified_pairs"] == [3]
+    assert "counts.keypoints|quality.unknown" not in held["fronts"]
+    assert [plot["cost"] for plot in held["plots"]] == ["seconds", "counts.keypoints"]
+
+
+def test_cases_that_were_not_timed_are_plotted_over_processor_time() -> None:
+    rows = [{**row, "seconds": None, "cpu_s": 2.0} for row in ROWS]
+    assert [plot.cost for plot in plots_of(rows, [Plot(), Plot(cost="peak_mb")])] == ["cpu_s", "peak_mb"]
+    assert [plot.cost for plot in plots_of(ROWS, [Plot()])] == ["seconds"]
+
+
+def test_each_setting_by_itself_is_the_mean_over_equal_others() -> None:
+    by_key = {effect.setting: effect for effect in effects(GRID_ROWS, ["seconds", "found.verified_pairs"])}
+    assert set(by_key) == {"ingest.contrast", "features.threshold"}
+    contrast = by_key["ingest.contrast"]
+    assert (contrast.values, contrast.groups) == (("none", "clahe"), 3)
+    assert contrast.means["found.verified_pairs"] == (15.0, 36.0)
+    threshold = by_key["features.threshold"]
+    assert (threshold.values, threshold.groups) == (("0.001", "0.0003", "0.0001"), 2)
+    assert threshold.means["found.verified_pairs"] == (20.5, 25.5, 30.5)
+    # A single case beside the grid has a value with nothing to compare; a failed one has not run.
+    alone = {**GRID_ROWS[0], "label": "alone", "set.features.threshold": 0.5}
+    failed = {**GRID_ROWS[0], "status": "failed", "set.features.threshold": 0.7}
+    (again,) = (
+        effect for effect in effects([*GRID_ROWS, alone, failed], ["seconds"]) if effect.setting == "features.threshold"
+    )
+    assert (again.values, again.left_out) == (("0.001", "0.0003", "0.0001"), ("0.5",))
+
+
+def test_a_sweep_is_held_against_another_within_the_noise() -> None:
+    before = [
+        {**row, "seconds": 1.05 * row["seconds"], "found.verified_pairs": row["found.verified_pairs"] - at}
+        for at, row in enumerate(GRID_ROWS)
+    ]
+    found = changes(GRID_ROWS, before[::-1])
+    assert [change.index for change in found] == list(range(6))
+    assert all(change.by["seconds"] == 0 for change in found)
+    assert [change.by["found.verified_pairs"] for change in found] == list(range(6))
+    slower = [{**row, "seconds": 2 * row["seconds"]} for row in GRID_ROWS]
+    assert all(change.by["seconds"] == -GRID_ROWS[change.index]["seconds"] for change in changes(GRID_ROWS, slower))
+    # A version that did not know a setting has other configurations, and equal labels.
+    old = [{**row, "config": "{}"} for row in GRID_ROWS]
+    assert len(changes(GRID_ROWS, old)) == 6
+    assert changes(GRID_ROWS, [{**row, "config": "{}", "label": "other"} for row in GRID_ROWS]) == []
+
+
+def test_other_rows_are_told_by_what_ran() -> None:
+    rows: list[dict[str, Any]] = [
+        {"case": "1", "source": "a", "version": "0.1", "environment": {"time": "2026-01-02T03:04:05"}},
+        {"case": "2", "source": "a", "version": "0.1", "environment": {"time": "2026-01-02T03:05:05"}},
+        {"case": "3", "source": "b", "commit": "0123456789abcdef", "dirty": True},
+    ]
+    assert [earlier.name for earlier in earlier_runs(rows)] == [
+        "commit 0123456789ab with changes,  (1 cases)", "s2fast 0.1, 2026-01-02 03:05 (2 cases)",
+    ]  # fmt: skip
+
+
+def test_a_missing_file_to_compare_with_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no sweep .*/other\.jsonl: name the \.jsonl of another sweep with --against"):
+        load_earlier(tmp_path / "other.html")
+    (tmp_path / "other.jsonl").write_text("")
+    with pytest.raises(InputError, match="holds no rows"):
+        load_earlier(tmp_path / "other.parquet")
+
+
+def test_the_pairs_about_which_cases_differ_are_kept(tmp_path: Path) -> None:
+    held = payload(finished_sweep(tmp_path))
+    pairs = held["pairs"]
+    assert pairs["pairs"] == [["a", "c"], ["b", "c"]]
+    assert pairs["total"] == 2
+    assert set(pairs["scenes"]) == {"a", "b", "c"}
+    assert [pairs["cases"][at]["verified"] for at in range(6)] == [[0, 0], [0, 0], [0, 1], [1, 1], [1, 1], [1, 1]]
+    assert payload(Finished(sweep_of(), GRID_ROWS))["pairs"] is None
+
+
+def test_settings_without_numbers_are_no_axis() -> None:
+    from s2fast.sweeps.checks import check_cases
+
+    plot, grid = [{"cost": "set.ingest.contrast"}], [{"ingest.contrast": ["none", "clahe"]}]
+    with pytest.raises(ConfigError, match="'set.ingest.contrast' has values that are no numbers, such as 'none'"):
+        check_cases(sweep_of(plot=plot, grid=grid))
+
+
+def test_the_table_fits_its_terminal_and_is_whole_in_a_pipe() -> None:
+    sweep = sweep_of()
+    whole = terminal_table(sweep, GRID_ROWS).splitlines()
+    assert max(map(len, whole)) > 120
+    assert len(whole[0].split("  ")) > 8
+    for width in (80, 60, 132):
+        text = terminal_table(sweep, GRID_ROWS, width)
+        lines = text.splitlines()
+        assert max(map(len, lines)) <= width
+        # Every cell and every case is there.
+        for row in GRID_ROWS:
+            assert row["label"].split(", ")[0] in text
+        for column in SHOWN:
+            assert all(column.cell(row) in text for row in GRID_ROWS)
+        starts = [line for line in lines if line.lstrip().startswith("#  ")]
+        assert len(starts) >= 2
+    assert "\n".join(whole) == terminal_table(sweep, GRID_ROWS, 1000)
+    assert sum(line.endswith("* front") for line in terminal_table(sweep, GRID_ROWS, 80).splitlines()) == len(
+        front_of(GRID_ROWS, Plot())
+    )
 
 
 def test_the_best_are_marked_and_noise_decides_nothing() -> None:
@@ -110,16 +191,18 @@ def test_the_best_are_marked_and_noise_decides_nothing() -> None:
     assert columns["verified pairs"] == {3}
     assert columns["verified nulls"] == {0, 1}
     assert columns["closure [m]: median, 95 % (triples)"] == {0, 3}
-    assert front_of(ROWS, Plot()) == {0, 3}
-    cells = re.findall(r"<td class='best'>([^<]*)", table(ROWS))
-    assert "41 of 45, 91.1 %" in cells
-    assert "30 of 45, 66.7 %" not in cells
+    assert front_of(ROWS, Plot()) == [0, 3]
+    held = payload(Finished(sweep_of(), ROWS))
+    at = [column["title"] for column in held["columns"]].index("verified pairs")
+    assert [(row["texts"][at], row["best"][at]) for row in held["rows"]] == [
+        ("30 of 45, 66.7 %", False), ("29 of 45, 64.4 %", False), ("", False), ("41 of 45, 91.1 %", True),
+    ]  # fmt: skip
     shown = terminal_table(sweep_of(), ROWS).splitlines()
     assert [line.endswith("* front") for line in shown[:5]] == [False, True, False, False, True]
     assert shown[3].endswith("out of <memory>")
     assert "  seconds                              1: #1 a; #2 b<&>" in shown
     assert "  verified pairs                       41 of 45, 91.1 %: #4 d" in shown
-    assert shown[-1] == "  all about equal                      peak MB: 500"
+    assert shown[-1] == "  all about equal                      peak MB: 500 to 510, no more apart than their noise"
 
 
 def test_a_value_that_rests_on_little_is_not_the_best() -> None:
@@ -128,12 +211,6 @@ def test_a_value_that_rests_on_little_is_not_the_best() -> None:
     assert best_of([few, many], column) == {1}
     assert column.cell(few) == "0.1, 0.4 (27)"
     assert best_of([{**few, "found.triples": 62}, many], column) == {0}
-
-
-def test_equal_gains_are_told_beside_the_plot() -> None:
-    told = "All cases are equal in verified pairs (30)"
-    assert told in page(sweep_of(), [ROWS[0], {**ROWS[0], "label": "e", "seconds": 9.0}])
-    assert told not in page(sweep_of(), ROWS)
 
 
 def test_nulls_are_shown_with_their_interval() -> None:

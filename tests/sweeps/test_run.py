@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,12 @@ import s2fast
 from s2fast import cli
 from s2fast.errors import InputError
 from s2fast.pipeline import STAGES
-from s2fast.sweeps import runner
+from s2fast.sweeps import alone, runner
+from s2fast.sweeps.alone import Limits
 from s2fast.sweeps.columns import KNOWN, shown_columns
+from s2fast.sweeps.kept import MOST_LINES, read_pairs, read_pictures
 from s2fast.sweeps.results import load_all, run_checked
+from s2fast.sweeps.rows import only_writer
 from tests.archives import ORIGINS, Archive, safe_path, textured, write_archive, write_scene
 
 pytestmark = pytest.mark.slow
@@ -53,7 +53,7 @@ def test_a_sweep_shares_stages_goes_on_and_notes_failures(
 ) -> None:
     (checked,) = load_all([sweep_file], [str(archive.scenes)])
     path, messages = tmp_path / "rows.jsonl", []
-    first, second = runner.run_sweep(checked, path, messages.append)
+    (first, second), _ = runner.run_sweep(checked, path, messages.append)
     assert (first["status"], second["status"]) == ("ok", "ok")
     # The second case found the first one's features, and is charged with what they cost.
     assert {name for name, stage in second["stages"].items() if stage["shared"]} == {"ingest", "extract"}
@@ -73,12 +73,12 @@ def test_a_sweep_shares_stages_goes_on_and_notes_failures(
     path.write_text(lines[0] + lines[1][:100])
     ran: list[dict[str, Any]] = []
 
-    def no_answer(_module: str, job: dict[str, Any], _limit_s: float) -> tuple[dict[str, Any], str]:
+    def no_answer(_module: str, job: dict[str, Any], _limits: Limits) -> tuple[dict[str, Any], str]:
         ran.append(job)
         return {}, "no reason"
 
-    monkeypatch.setattr(runner, "run_alone", no_answer)
-    again = runner.run_sweep(checked, path, messages.append)
+    monkeypatch.setattr(alone, "run_alone", no_answer)
+    again, _ = runner.run_sweep(checked, path, messages.append)
     assert again[0] == first
     assert (again[1]["status"], again[1]["reason"], again[1]["seconds"]) == ("failed", "no reason", None)
     assert len(ran) == 1
@@ -87,7 +87,7 @@ def test_a_sweep_shares_stages_goes_on_and_notes_failures(
     runner.run_sweep(checked, path, messages.append, retry=True)
     assert len(ran) == 2
     # Other sources are another case.
-    monkeypatch.setattr(runner, "source_hash", lambda: "other")
+    monkeypatch.setattr("s2fast.sweeps.running.source_hash", lambda: "other")
     runner.run_sweep(checked, path, messages.append)
     assert len(ran) == 4
 
@@ -106,77 +106,32 @@ def test_a_case_that_takes_too_long_or_is_killed_is_a_row_too(tmp_path: Path, mo
     for name, body in {
         "sleeps": "import time\ntime.sleep(60)", "dies": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
         "fails": "raise ValueError('no\\nreason')", "exits": "import sys\nsys.exit(1)",
+        "grows": "import time\nheld = bytearray(400 << 20)\ntime.sleep(60)",
+        "breeds": "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import grows; grows.main()'])",
+        "answers": "import json, os, sys\njob = json.loads(sys.stdin.read())\nprint(json.dumps({'length': "
+        "len(job['given']), 'threads': [os.environ['OMP_NUM_THREADS'], job['threads']]}))",
     }.items():  # fmt: skip
         (tmp_path / f"{name}.py").write_text("def main():\n" + "\n".join(f"    {line}" for line in body.split("\n")))
     monkeypatch.syspath_prepend(tmp_path)
-    assert runner.run_alone("sleeps", {}, 0.5) == ({}, "took longer than 0 s and was killed")
-    assert runner.run_alone("dies", {}, 30) == ({}, "killed by signal 9: out of memory, most likely")
-    assert runner.run_alone("fails", {}, 30) == ({}, "reason")
-    assert runner.run_alone("exits", {}, 30) == ({}, "exit code 1")
+    limits = Limits(30)
+    assert alone.run_alone("sleeps", {}, Limits(0.5)) == ({}, "took longer than 0 s and was killed")
+    assert alone.run_alone("dies", {}, limits) == ({}, "killed by signal 9: out of memory, most likely")
+    assert alone.run_alone("fails", {}, limits) == ({}, "reason")
+    assert alone.run_alone("exits", {}, limits) == ({}, "exit code 1")
+    assert alone.run_alone("grows", {}, Limits(30, memory_mb=300)) == (
+        {}, "needed more than 300 MB of memory and was killed"
+    )  # fmt: skip
+    assert alone.run_alone("breeds", {}, Limits(30, memory_mb=300))[1].startswith("needed more than 300 MB")
+    gone = str(tmp_path / "gone")
+    assert alone.run_alone("sleeps", {}, Limits(30, folder=gone)) == ({}, "stopped, since the sweep has ended")
+    answered = alone.run_alone("answers", {"given": "x" * 200_000}, Limits(30, memory_mb=3000, threads=3))
+    assert answered == ({"length": 200_000, "threads": ["3", 3]}, "")
 
 
 def test_two_sweeps_do_not_write_one_file(archive: Archive, sweep_file: Path, tmp_path: Path) -> None:
     (checked,) = load_all([sweep_file], [str(archive.scenes)])
-    with runner._only_writer(tmp_path / "rows.jsonl"), pytest.raises(InputError, match="another sweep is writing"):
+    with only_writer(tmp_path / "rows.jsonl"), pytest.raises(InputError, match="another sweep is writing"):
         runner.run_sweep(checked, tmp_path / "rows.jsonl", print)
-
-
-def rows_of(path: Path) -> list[dict[str, Any]]:
-    """The rows without what differs between runs of one case."""
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [{name: row[name] for name in ("case", "label", "status", "config", "found", "counts")} for row in rows]
-
-
-def started(sweep_file: Path, scenes: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "s2fast.cli", "sweep", sweep_file, "--scenes", scenes, "--out", out]
-    return subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition: Any, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def children_in(folder: Path) -> list[str]:
-    """The processes that have a file in a folder open."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                links = [str(link.readlink()) for link in (process / "fd").iterdir()]
-            except OSError:
-                continue
-            found += [process.name for link in links if link.startswith(str(folder))]
-    return found
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_stopped_sweep_continues_with_equal_rows(
-    archive: Archive, sweep_file: Path, tmp_path: Path, how: signal.Signals
-) -> None:
-    out, whole = tmp_path / "out", tmp_path / "whole"
-    running = started(sweep_file, archive.scenes, out)
-    rows = out / "mine.jsonl"
-    wait_for(lambda: rows.exists() and rows.read_text().count("\n") == 1)
-    wait_for(lambda: list((out / "mine.work").glob("*/run.json")))
-    running.send_signal(how)
-    _, errors = running.communicate(timeout=20)
-    assert "Traceback" not in errors
-    if how == signal.SIGINT:
-        assert running.returncode == 130
-        assert errors.splitlines()[-1] == (
-            f"s2fast: stopped; the finished cases are kept in {rows}; the same command continues from there"
-        )
-        assert not (out / "mine.work").exists()
-    wait_for(lambda: not children_in(out))
-    for folder in (out, whole):
-        again = started(sweep_file, archive.scenes, folder)
-        assert again.wait(120) == 0, again.communicate()
-        again.communicate()
-    assert rows_of(rows) == rows_of(whole / "mine.jsonl")
-    assert sorted(path.name for path in out.iterdir()) == ["mine.html", "mine.jsonl", "mine.parquet"]
 
 
 def test_the_table_needs_no_truth_and_no_column_is_empty(
@@ -199,8 +154,8 @@ def test_the_table_needs_no_truth_and_no_column_is_empty(
     rows = frame.astype(object).to_dict("records")
     shown = {column.name for column in shown_columns(rows)}
     assert {
-        "seconds", "peak_mb", "counts.keypoints", "found.good_matches", "found.verified_pairs", "found.null_pct",
-        "found.stated_error_m", "found.closure_m", "found.agreeing_pct",
+        "seconds", "cpu_s", "peak_mb", "counts.keypoints", "found.good_matches", "found.verified_pairs",
+        "found.null_pct", "found.stated_error_m", "found.closure_m", "found.agreeing_pct",
     } == shown  # fmt: skip
     assert all(not frame[name].isna().any() for name in shown)
     assert frame["found.triples"].tolist() == [4, 4]
@@ -208,11 +163,27 @@ def test_the_table_needs_no_truth_and_no_column_is_empty(
     # Fewer keypoints say less about the shift, and the table shows it.
     assert frame["found.stated_error_m"][1] > frame["found.stated_error_m"][0]
     assert {name for name in frame if name.startswith(("found.", "counts."))} <= set(KNOWN)
+    # Of each case's pairs the verdicts are kept, with matches to draw: here both ends lie at the same place.
+    kept = read_pairs(tmp_path / "out" / "mine.jsonl", str(frame["case"][0]))
+    assert kept is not None
+    assert kept["verified"].tolist() == [True] * 6
+    for packed in kept["lines"]:
+        ends = np.frombuffer(packed, "<u2").reshape(-1, 4) / 65535 * 512
+        assert len(ends) == MOST_LINES
+        assert np.abs(ends[:, :2] - ends[:, 2:]).max() < 3
+        assert np.ptp(ends[:, 0]) > 100
+    pictures = read_pictures(tmp_path / "out" / "mine.jsonl")
+    assert len(pictures) == 4
+    assert all((shown["rows"], shown["cols"]) == (512, 512) for shown in pictures.values())
+    assert all(shown["picture"].startswith("data:image/jpeg;base64,") for shown in pictures.values())
+    # What a killed sweep has not finished is removed.
+    (tmp_path / "out" / "mine.pairs" / "scenes.parquet.12ab").touch()
     # From Python, the same rows without running anything again.
     lines: list[str] = []
     again = s2fast.sweep(path, scenes=scenes, out=tmp_path / "out", report=lines.append)
     assert again["case"].tolist() == frame["case"].tolist()
     assert lines == ["mine: 2 cases, 2 done before"]
+    assert len(list((tmp_path / "out" / "mine.pairs").iterdir())) == 3
 
 
 def test_a_truth_beside_the_scenes_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,166 @@
+"""Run one job in a process of its own, within limits of time and memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from s2fast.errors import S2FastError
+from s2fast.files.redaction import public
+from s2fast.work.meter import memory_mib
+
+_LOOK_S = 0.1
+"""Interval between two looks at a process that is watched [s]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a job may use."""
+
+    seconds: float
+    """Wall time [s]."""
+    memory_mb: float = 0.0
+    """Resident memory of the process and its workers [MiB]; 0: not limited."""
+    threads: int = 0
+    """Threads of each library; 0: its own default."""
+    folder: str = ""
+    """The process ends when this folder is removed, by a sweep that was stopped on another machine; empty: none."""
+
+
+class Children:
+    """Processes that other threads wait for; when this one is interrupted, it ends them all."""
+
+    def __init__(self) -> None:
+        self._running: set[int] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    @contextmanager
+    def holding(self, process: int) -> Iterator[None]:
+        """Count a process, the first of its group, while it runs."""
+        with self._lock:
+            self._running.add(process)
+            if self._stopped:
+                _kill(process)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+    def stop(self) -> None:
+        """Kill all processes, also those that are still being started."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                _kill(process)
+
+
+def _kill(group: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def run_alone(
+    module: str, job: Mapping[str, Any], limits: Limits, children: Children | None = None
+) -> tuple[dict[str, Any], str]:
+    """Run a job in a process of its own; return its answer, or an empty one and the reason.
+
+    Parameters
+    ----------
+    module
+        Module whose function `main` reads the job from standard input and prints its answer.
+    job
+        JSON values.
+    limits
+        What the process may use; it is killed if it needs more.
+    children
+        Counts the process, so that another thread can end it.
+    """
+    # The process ends when the other end of this pipe is closed, even if this process is killed.
+    lifeline, held = os.pipe()
+    command = [sys.executable, "-P", "-c", f"from {module} import main; main()"]
+    pipe = subprocess.PIPE
+    path = os.pathsep.join(place or str(Path.cwd()) for place in sys.path)
+    environment = {**os.environ, "PYTHONPATH": path}
+    if limits.threads:
+        names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "GDAL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        environment |= dict.fromkeys(names, str(limits.threads))
+    # In a session of its own, since a Control-C on the terminal is meant for this process, which then ends the child.
+    with subprocess.Popen(  # noqa: S603
+        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, pass_fds=(lifeline,), start_new_session=True,
+        env=environment,
+    ) as child:  # fmt: skip
+        try:
+            os.close(lifeline)
+            with (children or Children()).holding(child.pid):
+                given = json.dumps({**job, "threads": limits.threads, "lifeline": lifeline})
+                output, errors = _waited(child, given, limits)
+        except _OverLimitError as limit:
+            return {}, str(limit)
+        finally:
+            _kill(child.pid)
+            os.close(held)
+    if child.returncode == 0:
+        answer: dict[str, Any] = json.loads(output.splitlines()[-1])
+        return answer, ""
+    if child.returncode < 0:
+        return {}, f"killed by signal {-child.returncode}: out of memory, most likely"
+    return {}, public((errors.strip().splitlines() or [f"exit code {child.returncode}"])[-1])
+
+
+class _OverLimitError(S2FastError):
+    """A job exceeded a limit."""
+
+
+def _waited(child: subprocess.Popen[str], given: str, limits: Limits) -> tuple[str, str]:
+    """Wait for a process and return what it printed; raise `_OverLimitError` if it needs more than it may."""
+    deadline, text, watched = time.monotonic() + limits.seconds, given or None, limits.memory_mb or limits.folder
+    while True:
+        left_s = max(0.0, deadline - time.monotonic())
+        try:
+            return child.communicate(text, timeout=min(left_s, _LOOK_S) if watched else left_s)
+        except subprocess.TimeoutExpired:
+            text = None  # the first call has begun to write it, and goes on
+            if time.monotonic() >= deadline:
+                raise _OverLimitError(f"took longer than {limits.seconds:.0f} s and was killed") from None
+            if limits.memory_mb and resident_mb(child.pid) > limits.memory_mb:
+                raise _OverLimitError(f"needed more than {limits.memory_mb:,.0f} MB of memory and was killed") from None
+            if limits.folder and not Path(limits.folder).exists():
+                raise _OverLimitError("stopped, since the sweep has ended") from None
+
+
+def resident_mb(process: int) -> float:
+    """Return the resident memory of a process and all processes below it [MiB]; 0 if it has ended."""
+    total, todo = 0.0, [process]
+    while todo:
+        one = todo.pop()
+        # A process that has just ended has no memory and no children.
+        with suppress(OSError, IndexError):
+            total += memory_mib("VmRSS", one)
+            for task in Path(f"/proc/{one}/task").iterdir():
+                todo += map(int, (task / "children").read_text().split())
+    return total
+
+
+def available_mb() -> float:
+    """Return the memory that this machine can still give without swapping, or this container's if less [MiB]."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    fields = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines}
+    found = fields.get("MemAvailable", fields["MemTotal"])
+    with suppress(OSError, ValueError, LookupError):  # no control groups, or no limit ("max")
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
+        found = min(found, (limit - used + int(cached)) / 2**20)
+    return found
