@@ -147,10 +147,10 @@ def _window_shifts(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Iterator[t
             if any((part <= 0).any() or part.max() > _MOST_VALUE for part in parts):
                 continue
             a, b = ((part - part.mean()) / (part.std() + 1e-6) * taper for part in parts)
-            shift = correlation_shift(a, b)
-            alike = (a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum())
-            if alike > _LEAST_CORRELATION and np.hypot(*shift) < _MOST_PX:
-                yield shift
+            if (a * b).sum() / np.sqrt((a**2).sum() * (b**2).sum()) > _LEAST_CORRELATION:
+                shift = correlation_shift(a, b)
+                if np.hypot(*shift) < _MOST_PX:
+                    yield shift
 
 
 def correlation_shift(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> tuple[float, float]:

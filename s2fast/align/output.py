@@ -24,8 +24,8 @@ _WARP_MB = 128
 """Memory in which GDAL resamples a part of a raster [MB]."""
 
 _CACHE_BYTES = 192 << 20
-"""GDAL's block cache while resampling: a row of a full tile's blocks, and the output that is not complete yet, are
-kept. With less, blocks at the borders of parts are decoded twice."""
+"""GDAL's block cache while resampling: it keeps a row of a full tile's blocks, and the output that is not complete yet.
+With less, blocks at the borders of parts are decoded twice."""
 
 _MOST_BEND_PX = 0.01
 """Tolerance of positions on a grid in another CRS [px]; within one CRS they are exact."""
@@ -132,9 +132,7 @@ def write(source: Source, offset_m: tuple[float, float], target: Target, path: P
     """
     if target.form is Form.VRT:
         if source.secret or downloaded(source):
-            raise SceneError(
-                f"{source}: a VRT cannot refer to it without its secret address: use {option('form', 'as')} cog"
-            )
+            raise SceneError(f"{source}: a VRT cannot refer to it without its secret address: use {option('form', 'as')} cog")
         _write_vrt(source, offset_m, target.tags, path)
         return
     moved = path.with_name(f"{path.name}.vrt")

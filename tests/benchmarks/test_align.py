@@ -7,8 +7,11 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
+import rasterio.shutil
+from rasterio.transform import Affine
 
-from benchmarks.align_peers import correlation_shift, pair
+from benchmarks.align_peers import correlation_shift, left, resampling
 from benchmarks.bench_align import compared, main
 
 SHIFTS = {"a": (0.0, 0.0), "b": (10.0, -20.0), "c": (-30.0, 40.0), "d": (500.0, 500.0)}
@@ -34,23 +37,33 @@ def test_nothing_is_left_of_right_corrections() -> None:
     assert (wrong["left px most"], wrong["worse than before"]) == (10, 2)
 
 
-def test_phase_correlation_finds_the_shift_that_opencv_made() -> None:
-    rng = np.random.default_rng(1)
-    image = cv2.GaussianBlur(rng.normal(0, 1, (160, 160)), (0, 0), 3)
-    right, down = 2.34, -1.28
-    moved = cv2.warpAffine(image, np.float64([[1, 0, right], [0, 1, down]]), (160, 160), flags=cv2.INTER_CUBIC)
-    taper = np.outer(np.hanning(96), np.hanning(96))
-    a, b = (part[32:128, 32:128] * taper for part in (image, moved))
-    assert correlation_shift(a, b) == pytest.approx((-down, -right), abs=0.03)
+def test_correlation_finds_the_shift_of_a_fourier_series() -> None:
+    image = cv2.GaussianBlur(np.random.default_rng(1).normal(0, 1, (96, 96)), (0, 0), 3)
+    frequency = np.fft.fftfreq(96)
+    for down, right in ((-1.28, 2.34), (0.5, -0.02), (0, 0)):
+        turned = np.exp(-2j * np.pi * (down * frequency[:, None] + right * frequency))
+        moved = np.fft.ifft2(np.fft.fft2(image) * turned).real
+        # Positions of 1/50 px are tried.
+        assert correlation_shift(image, moved) == pytest.approx((-down, -right), abs=1e-9)
+
+
+def test_a_missing_peer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert list(resampling(tmp_path / "x.jp2", tmp_path, 1)) == [{"tool": "gdalwarp", "skipped": "it is not installed"}]
 
 
 @pytest.mark.shared
-@pytest.mark.slow
-def test_the_real_pair_fits_after_alignment(shared_data: Path, tmp_path: Path) -> None:
-    before, after, *peers = pair(shared_data / "arosics", tmp_path, "")
-    assert before["left px median"] > 1.8
+def test_the_judge_sees_the_shift_of_the_real_pair(shared_data: Path, tmp_path: Path) -> None:
+    (reference,), (target,) = ((shared_data / "arosics").glob(name) for name in ("ref*", "tgt*"))
+    with rasterio.open(target) as dataset:
+        # The wrong way round, 3.8 px would be left.
+        moved = Affine.translation(-6.2, -18.3) @ dataset.transform
+        rasterio.shutil.copy(dataset, tmp_path / "moved.vrt", driver="VRT")
+    with rasterio.open(tmp_path / "moved.vrt", "r+") as dataset:
+        dataset.transform = moved
+    after = left(reference, tmp_path / "moved.vrt")
     assert after["left px median"] < 0.15
-    assert [row["tool"] for row in peers] == ["AROSICS global", "AROSICS local"]
+    assert np.abs(after["median dx, dy px"]).max() < 0.1
 
 
 @pytest.mark.slow

@@ -152,6 +152,8 @@ def test_scenes_are_listed_with_the_sign_in_words(capsys: pytest.CaptureFixture[
     assert "correction is the opposite" in lines[7]
     print_scenes(scenes[1:])
     assert "opposite" not in capsys.readouterr().out
+    print_scenes(scenes.assign(datum=["median of 36UXA", ""]))
+    assert capsys.readouterr().out.splitlines()[-1] == "Datum: median of 36UXA."
     print_scenes(scenes, Listing("csv"))
     assert capsys.readouterr().out.splitlines()[0] == "scene_id,offset_x_m,offset_y_m,verdict,correction"
     print_scenes(scenes, Listing("json"))
