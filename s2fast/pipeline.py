@@ -267,7 +267,7 @@ def _check_reference(found: Found, config: Config) -> None:
     """Raise an error if a reference is missing, or shows other ground than all scenes."""
     if not found.reference:
         if config.matching.pairs == "reference":
-            raise InputError('matching.pairs = "reference" needs a reference: name one with --reference')
+            raise InputError(f'matching.pairs = "reference" needs a reference: name one with {option("reference")}')
         return
     apart = check_ground(found.reference, {item.scene.scene_id: item.raster for item in found.scenes})
     if apart:

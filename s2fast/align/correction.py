@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from s2fast.archive.fragments import scene_named
 from s2fast.errors import InputError
 from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput
@@ -52,7 +53,8 @@ def reference_id(record: RunRecord, asked: str | None) -> str:
     record
         The run.
     asked
-        `MEDIAN`; the id of a scene, or the path or address of its raster; None: the run's own reference, if it has one.
+        `MEDIAN`; the id of a scene or a fragment of it, or the path or address of its raster; None: the run's own
+        reference, if it has one.
 
     Raises
     ------
@@ -69,10 +71,7 @@ def reference_id(record: RunRecord, asked: str | None) -> str:
         if item.scene.source.resolved() == place:
             return item.scene.scene_id
     if place.path and not place.path.exists():
-        raise InputError(
-            f"no scene {asked!r} in the run, and no such file: `s2fast scenes OUT` lists the scenes that can be a "
-            "reference"
-        )
+        return scene_named(asked, names, record.history.problems)
     raise InputError(
         f"{place} was not matched in this run: repeat the command `s2fast run` with --reference {place}, which adds "
         "only its pairs, then align"

@@ -132,9 +132,8 @@ def write(source: Source, offset_m: tuple[float, float], target: Target, path: P
     """
     if target.form is Form.VRT:
         if source.secret or downloaded(source):
-            raise SceneError(
-                f"{source}: a VRT cannot refer to it without its secret address: use {option('form', 'as')} cog"
-            )
+            remedy = f"use {option('form', 'as')} cog"
+            raise SceneError(f"{source}: a VRT cannot refer to it without its secret address: {remedy}")
         _write_vrt(source, offset_m, target.tags, path)
         return
     moved = path.with_name(f"{path.name}.vrt")

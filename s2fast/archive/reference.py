@@ -10,7 +10,7 @@ import shapely
 
 from s2fast.archive.find import images_at
 from s2fast.archive.names import naming
-from s2fast.errors import InputError
+from s2fast.errors import InputError, option
 from s2fast.files.source import Source
 from s2fast.geometry.antimeridian import footprint, joined
 from s2fast.geometry.placement import PixelGrid
@@ -49,10 +49,10 @@ def with_reference(scenes: Sequence[Scene], asked: Path | str, trusted: tuple[st
         return list(scenes), by_id[str(asked)]
     place = Source.of(asked).absolute()
     if place.path and not place.path.exists():
-        raise InputError(f"--reference {asked}: neither a file nor a scene of the run has this name")
+        raise InputError(f"{option('reference')} {asked}: neither a file nor a scene of the run has this name")
     found = images_at(place.trusting(trusted))
     if len(found) != 1:
-        raise InputError(f"--reference {place}: it holds {len(found) or 'no'} images; name one")
+        raise InputError(f"{option('reference')} {place}: it holds {len(found) or 'no'} images; name one")
     source = found[0].trusting(trusted)
     for scene in scenes:
         if scene.source.resolved() == source.resolved():
@@ -91,7 +91,7 @@ def check_ground(reference: str, rasters: Mapping[str, Raster]) -> list[str]:
         at, there = (_text(outline.centroid) for outline in (own, outlines[apart[0]]))
         raise InputError(
             f"the reference {reference} shares no ground with any scene: it shows {at}, {apart[0]} shows {there}; name "
-            "another with --reference, or correct its georeferencing"
+            f"another {option('reference')}, or correct its georeferencing"
         )
     return apart
 

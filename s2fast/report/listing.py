@@ -84,8 +84,8 @@ def print_scenes(scenes: pd.DataFrame, listing: Listing = Listing()) -> None:
     """Print scenes without footprints, or write them to a file; below a table, explain the sign of the offsets."""
     rows = pd.DataFrame(scenes.drop(columns="geometry"))
     data = sorted(set(scenes["datum"]) - {""}) if "datum" in scenes else []
-    datums = "".join(f"\nDatum: {legible(name)}." for name in data)
-    signs = _SCENE_SIGN + datums, SIGN + datums
+    below = [f"Datum: {legible(name)}." for name in data]
+    signs = ("\n".join([sign, *below]) for sign in (_SCENE_SIGN, SIGN))
     _list(rows, listing, _Kind("scene", ("scene_id",), _SCENE_COLUMNS, _SCENE_TITLES, "offset_x_m", *signs))
 
 
@@ -103,7 +103,7 @@ class _Kind:
     signed: str
     """Column that has signs."""
     brief_sign: str
-    """Line below a table with titles on the meaning of signs."""
+    """Lines below a table with titles on the meaning of signs."""
     sign: str
     """The same, below any other table; empty: none."""
 

@@ -119,7 +119,7 @@ def _pairs(record: RunRecord, folder: RunFolder) -> list[tuple[str, str]]:
     settings = record.config.matching
     if settings.pairs == "overlapping":
         settings = settings.model_copy(update={"pairs": "all"})
-    return selected_pairs([item.scene.scene_id for item in record.usable], settings, folder.placement)
+    return selected_pairs([item.scene.scene_id for item in record.usable], settings, folder.placement, record.reference)
 
 
 def _pairs_to_do(record: RunRecord, folder: RunFolder, features: Mapping[str, str]) -> dict[str, int]:

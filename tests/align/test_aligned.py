@@ -203,7 +203,7 @@ def test_the_command_names_what_it_leaves_out(
     [
         (["--as", "jpeg"], "--as is 'jpeg': it must be one of vrt, cog, resampled"),
         (["--resampling", "best"], "resampling is 'best': it must be one of bilinear, cubic, lanczos"),
-        (["--reference", "nobody"], "no scene 'nobody' in the run"),
+        (["--reference", "nobody"], "no scene 'nobody'; the nearest: "),
         (["--reference", scene_id(LONE)], f"{scene_id(LONE)} cannot be the reference: not verified"),
         (["--to", "s3://bucket/prefix"], "is not on disk"),
         (["--to", "{file}"], "cannot write to the folder"),

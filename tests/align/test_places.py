@@ -89,7 +89,7 @@ def test_bands_of_products_on_a_server(archive: Path, server: str, tmp_path: Pat
     run = s2fast.run(scenes=images, out=tmp_path / "out")
     # This server does not serve parts of files: a VRT would have to be downloaded anew at each use.
     table = run.align(tmp_path / "vrt", bands=["TCI", "SCL"])
-    assert table["reason"].str.contains("use --as cog").all()
+    assert table["reason"].str.contains("use form cog").all()
     assert not list((tmp_path / "vrt").glob("*.vrt"))
     table = run.align(tmp_path / "cog", bands=["TCI", "SCL"], form="cog")
     assert table["reason"].tolist() == [""] * len(MOVED)
