@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 _limit = ContextVar("limit", default=0)
+_workers = ContextVar("workers", default=1)
 
 
 class DeviceMemoryError(RuntimeError):
@@ -26,18 +27,22 @@ class DeviceMemoryError(RuntimeError):
 
 
 @contextmanager
-def at_most_bytes(limit: int) -> Iterator[None]:
-    """Limit what searches from this thread take on a device; 0: three quarters of what is free at first."""
-    before = _limit.set(limit)
+def at_most_bytes(limit: int, workers: int = 1) -> Iterator[None]:
+    """Limit what searches from this thread take on a device.
+
+    0: three quarters of what is free at first, shared between so many workers.
+    """
+    before = _limit.set(limit), _workers.set(workers)
     try:
         yield
     finally:
-        _limit.reset(before)
+        _limit.reset(before[0])
+        _workers.reset(before[1])
 
 
 def allowed_bytes(device: torch.device) -> int:
     """Return how much memory searches may take on a device, scenes that stay there included."""
-    return _limit.get() or _most_of_the_free(device)
+    return _limit.get() or _most_of_the_free(device) // _workers.get()
 
 
 @cache

@@ -9,6 +9,7 @@ from s2fast.config import Config
 from s2fast.errors import ConfigError
 from s2fast.stages.memory import MIB
 from s2fast_kernels.device_memory import DeviceMemoryError, at_most_bytes
+from s2fast_kernels.machine import PLACE
 
 
 @contextmanager
@@ -21,8 +22,9 @@ def within_device_budget(config: Config | None) -> Iterator[None]:
         The budget is too small for a single pair, or the device has less memory; one line that names the setting.
     """
     budget_mb = config.compute.device_budget_mb if config else "auto"
+    workers = PLACE.sharing(config.compute.device) if config else 1
     try:
-        with at_most_bytes(0 if budget_mb == "auto" else budget_mb * MIB):
+        with at_most_bytes(0 if budget_mb == "auto" else budget_mb * MIB, workers):
             yield
     except DeviceMemoryError as error:
         raise ConfigError(

@@ -11,7 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from s2fast_kernels import transfers
+from s2fast_kernels import device_memory, transfers
 from s2fast_kernels.device_memory import DeviceMemoryError, allowed_bytes, at_most_bytes
 from s2fast_kernels.hamming_top2.cases import random_descriptors
 from s2fast_kernels.hamming_window_top2_both import WindowRows
@@ -163,3 +163,13 @@ def test_results_are_read_only_after_the_copies_are_waited_for(monkeypatch: pyte
     monkeypatch.setattr(Late, "arrays", lambda self: [tensor.numpy() for tensor in self._tensors])
     with pytest.raises((AssertionError, ValueError, OverflowError, IndexError)):
         assert_equal(torch_any.window_matches(pairs, away, TEST), wanted)
+
+
+def test_workers_of_one_device_share_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_memory, "_most_of_the_free", lambda _: 900)
+    with at_most_bytes(0, workers=3):
+        assert allowed_bytes(CPU) == 300
+        with at_most_bytes(500, workers=3):
+            assert allowed_bytes(CPU) == 500
+        assert allowed_bytes(CPU) == 300
+    assert allowed_bytes(CPU) == 900
