@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 GROUPS = {
     "Commands": ("run", "pairs", "show", "scenes", "demo", "doctor"),
     "More from a finished run": ("displacement", "align", "check"),
-    "Settings": ("config", "sweep"),
+    "Settings": ("config", "sweep", "tune"),
     "Single stages": ("ingest", "extract", "match", "verify", "report"),
     "Test data": ("synth",),
 }

@@ -141,7 +141,7 @@ def test_a_run_may_compare_with_the_reference_only(strip: Strip) -> None:
     np.testing.assert_allclose(
         found_of(scenes)[known], (wanted - wanted.loc["S2A_20190517T083601_T36UXA"])[known], atol=0.8
     )
-    with pytest.raises(InputError, match=r'pairs = "reference" needs a reference: name one with --reference'):
+    with pytest.raises(InputError, match=r'pairs = "reference" needs a reference: name one with reference'):
         strip.run("none", overrides=only)
     assert not (strip.folder / "none").exists()
 
