@@ -65,7 +65,20 @@ def test_help_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [*STAGE_COMMANDS, "sweep", "pairs", "scenes", "align", "check", "show", "displacement", "synth", "demo", "doctor"],
+    [
+        *STAGE_COMMANDS,
+        "sweep",
+        "tune",
+        "pairs",
+        "scenes",
+        "align",
+        "check",
+        "show",
+        "displacement",
+        "synth",
+        "demo",
+        "doctor",
+    ],
 )
 def test_every_command_has_help_with_an_example(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

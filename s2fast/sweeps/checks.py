@@ -77,27 +77,27 @@ class Checked:
 
     def _seconds(self, cases: Sequence[Case]) -> float:
         """Predict the wall time of cases from rates of two cores; right within a factor of three, as first told."""
-        seconds = 0.0
+        seconds, pixels = 0.0, self.pixels
         read: set[tuple[str, ...]] = set()
         extracted: set[tuple[str, ...]] = set()
         for case in cases:
             config, own = case.config, (case.folder_name, *case.stages)
             reduced = config.ingest.reduction
-            mpx = sum(rows * cols for rows, cols in self.pixels) / 1e6
+            mpx = sum(rows * cols for rows, cols in pixels) / 1e6
             cpu_s = 0.0
             if own[:2] not in read:
                 cpu_s += _READ_S * mpx
             if own[:3] not in extracted:
-                small = max(max(shape) for shape in self.pixels) / reduced <= _SMALL_PX
+                small = max(max(shape) for shape in pixels) / reduced <= _SMALL_PX
                 up = {1: 1, 2: 2, "auto": 2 if small else 1}[config.features.upsample]
                 cpu_s += _EXTRACT_S * mpx / reduced**2 * up**2
             read.add(own[:2])
             extracted.add(own[:3])
-            pairs = len(self.pixels) * (len(self.pixels) - 1) / 2
+            pairs = len(pixels) * (len(pixels) - 1) / 2
             cpu_s += pairs * _PAIR_S
             if config.matching.mode == "exhaustive":
                 cpu_s += pairs * (config.features.max_per_scene or _USUAL_KEYPOINTS) ** 2 * _COMPARISONS_S
-            seconds += _CASE_S + _SCENE_S * len(self.pixels) + cpu_s / max(1, available_cores())
+            seconds += _CASE_S + _SCENE_S * len(pixels) + cpu_s / max(1, available_cores())
         return seconds
 
 
