@@ -55,17 +55,10 @@ class Checked:
     """Description of the inputs, for the rows."""
     identity: object = None
     """What identifies the inputs: names, sizes and times of the files."""
+    pixels: Sequence[tuple[int, int]] = ()
+    """Rows and columns of each scene, and of each copy that is made."""
     scenes: Sequence[SceneInput] = ()
     """The scenes."""
-
-    @property
-    def pixels(self) -> Sequence[tuple[int, int]]:
-        """Rows and columns of each scene, and of each copy that is made."""
-        shapes = [item.raster.shape for item in self.scenes]
-        if self.sweep.truth is None:
-            return shapes
-        # Each copied scene is matched again, moved and as two halves.
-        return [*shapes, *(item.raster.shape for item in chosen(self.scenes, self.sweep.truth)[0] for _ in range(3))]
 
     def forecast(self, cases: Sequence[Case]) -> str:
         """Return how long cases will take, roughly, as the end of a line; empty if it is not known."""
@@ -77,27 +70,27 @@ class Checked:
 
     def _seconds(self, cases: Sequence[Case]) -> float:
         """Predict the wall time of cases from rates of two cores; right within a factor of three, as first told."""
-        seconds, pixels = 0.0, self.pixels
+        seconds = 0.0
         read: set[tuple[str, ...]] = set()
         extracted: set[tuple[str, ...]] = set()
         for case in cases:
             config, own = case.config, (case.folder_name, *case.stages)
             reduced = config.ingest.reduction
-            mpx = sum(rows * cols for rows, cols in pixels) / 1e6
+            mpx = sum(rows * cols for rows, cols in self.pixels) / 1e6
             cpu_s = 0.0
             if own[:2] not in read:
                 cpu_s += _READ_S * mpx
             if own[:3] not in extracted:
-                small = max(max(shape) for shape in pixels) / reduced <= _SMALL_PX
+                small = max(max(shape) for shape in self.pixels) / reduced <= _SMALL_PX
                 up = {1: 1, 2: 2, "auto": 2 if small else 1}[config.features.upsample]
                 cpu_s += _EXTRACT_S * mpx / reduced**2 * up**2
             read.add(own[:2])
             extracted.add(own[:3])
-            pairs = len(pixels) * (len(pixels) - 1) / 2
+            pairs = len(self.pixels) * (len(self.pixels) - 1) / 2
             cpu_s += pairs * _PAIR_S
             if config.matching.mode == "exhaustive":
                 cpu_s += pairs * (config.features.max_per_scene or _USUAL_KEYPOINTS) ** 2 * _COMPARISONS_S
-            seconds += _CASE_S + _SCENE_S * len(pixels) + cpu_s / max(1, available_cores())
+            seconds += _CASE_S + _SCENE_S * len(self.pixels) + cpu_s / max(1, available_cores())
         return seconds
 
 
@@ -141,10 +134,12 @@ def check_sweep(sweep: SweepFile, dataset: Dataset) -> Checked:
         "regions": record.regions.content if record.regions else None,
         "truth": repr(load_truth(dataset.truth)) if dataset.truth else None,
     }
+    pixels = [item.raster.shape for item in record.found.scenes]
     if sweep.truth:
-        chosen(record.found.scenes, sweep.truth)
+        # Each copied scene is matched again, moved and as two halves.
+        pixels += [item.raster.shape for item in chosen(record.found.scenes, sweep.truth)[0] for _ in range(3)]
         identity["injected"] = sweep.truth.model_dump()
-    return Checked(sweep, cases, dataset, data, identity, record.found.scenes)
+    return Checked(sweep, cases, dataset, data, identity, pixels, record.found.scenes)
 
 
 def _check_scenes(record: RunRecord, cases: Sequence[Case], dataset: Dataset) -> None:
