@@ -206,7 +206,9 @@ def _tried(
         return Tuned(settings, f"on the other half the defaults {_failed(base)}, and these settings nothing false",
                      effects, dropped, choose, (base, tuned))  # fmt: skip
     if (pairs := len(base.outcome) // 2) < _FEWEST_PAIRS:
-        why = f"the defaults: {pairs} pairs on the other half are too few to tell settings apart, {_FEWEST_PAIRS} would do"
+        why = (
+            f"the defaults: {pairs} pairs on the other half are too few to tell settings apart; {_FEWEST_PAIRS} suffice"
+        )
         return Tuned({}, why, effects, dropped, choose, (base, tuned))
     gain, low, high = difference(tuned.outcome, base.outcome)
     told = f"{gain:+.2f} points ({low:+.2f} to {high:+.2f})"
