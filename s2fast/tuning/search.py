@@ -89,7 +89,7 @@ def search(trials: Trials, space: Mapping[str, Range | tuple[Any, ...]], default
     base = trials.get({}, "choose", trials.left_s)
     report(f"defaults: {base.told()}")
     # Both runs on the other half come first in the accounts: without them there is no result.
-    reserve_s = 2 * _MARGIN * base.row["took_s"]
+    reserve_s = 2 * _MARGIN * float(base.row["took_s"])
 
     def keep_s() -> float:
         better = any(trial.score > base.score for trial in trials.known("choose"))
