@@ -37,11 +37,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--cache", type=Path, default=default_cache(), help="folder for synthetic data sets")
     parser.add_argument("--retry", action="store_true", help="run failed cases again")
     parser.add_argument("--repeats", type=int, default=0, help="run the cases that compete this many times, in turn")
+    parser.add_argument("--workers", type=int, default=1, help="run this many cases side by side, not timed")
+    parser.add_argument("--scheduler", help="address of a Dask scheduler to run cases side by side on")
     parser.add_argument("--against", type=Path, nargs="*", default=[], help=".jsonl of sweeps to compare with")
     parser.add_argument("--plan", action="store_true", help="list the cases without running them")
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
-    failed, how = 0, How(retry=options.retry, repeats=options.repeats, against=options.against)
+    how = How(options.retry, options.repeats, options.workers, options.scheduler, options.against)
+    failed = 0
     try:
         sweeps = [how.applied(load_sweep(path, BenchmarkSweep)) for path in options.sweep]
         for checked in check_all(sweeps, lambda sweep: open_dataset(sweep.data, options.cache)):

@@ -182,7 +182,7 @@ def sweep(
         how = How(retry, repeats or 0, workers, scheduler, against)
         failed = run_files(files, out, scenes, regions, state, how, plan=plan)
     except KeyboardInterrupt:
-        told = state[-1] if state else "nothing has been run yet"
+        told = state[-1] if state else "this command has run nothing yet"
         print_line(f"s2fast: stopped; {told}; the same command continues from there", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if failed:

@@ -12,7 +12,7 @@ BEYOND_DOUBT = 1.5
 
 
 def competing(rows: Sequence[FlatRow], plots: Sequence[Plot]) -> set[int]:
-    """Return the indices of the cases that could lie on the front of a plot over time; without such plots all.
+    """Return the indices of the cases that could lie on the front of a plot over time; without such a plot, all.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def competing(rows: Sequence[FlatRow], plots: Sequence[Plot]) -> set[int]:
         The sweep's plots.
     """
     done = {at for at, row in enumerate(rows) if row["status"] == "ok"}
-    timed = [plot for plot in plots if is_time(plot.cost)]
+    timed = [plot for plot in plots if is_time(plot.cost) and points_of(rows, plot)[0]]
     if not timed:
         return done
     found: set[int] = set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from s2fast.results import Run
 
 MOST_LINES = 20
 """Matches of a pair that are kept to be drawn."""
+
+_MOST_DRAWN = 5000
+"""Verified pairs beyond which no matches are kept: going through all of them would take longer than it tells."""
 
 _COLUMNS = ("query", "train", "verified", "verdict", "n_good", "n_inliers", "dx_m", "dy_m", "shift_error_m")
 
@@ -45,9 +48,15 @@ def keep_pairs(run: Run, path: Path) -> None:
         _write(pd.DataFrame(_pictures(run)), scenes)
 
 
+def remove_partial(rows_path: Path) -> None:
+    """Remove the files that a killed sweep has not finished."""
+    for path in kept_file(rows_path, "").parent.glob("*.parquet.*"):
+        path.unlink(missing_ok=True)
+
+
 def _write(table: pd.DataFrame, path: Path) -> None:
     # Cases that run side by side may write the same file.
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     table.to_parquet(partial)
     partial.replace(path)
 
@@ -57,14 +66,14 @@ def _lines(run: Run, pairs: pd.DataFrame) -> Iterator[tuple[tuple[str, str], byt
     verified = pairs[pairs["verified"].fillna(False).astype(bool)]
     wanted = set(zip(verified["query"], verified["train"], strict=True))
     shapes = {item.scene.scene_id: item.raster.shape for item in run.record.usable}
-    if not wanted:
+    if not 0 < len(wanted) <= _MOST_DRAWN:
         return
     places: dict[str, npt.NDArray[np.float32]] = {}
     for table in run.folder.verified.match_tables():
-        for names, rows in table.groupby(["query", "train"], observed=True):
+        for names, rows in table[table["inlier"]].groupby(["query", "train"], observed=True):
             pair = (str(names[0]), str(names[1]))
             if pair in wanted:
-                nearest = rows[rows["inlier"]].nsmallest(MOST_LINES, "distance")
+                nearest = rows.nsmallest(MOST_LINES, "distance")
                 for name in pair:
                     places.setdefault(name, run.folder.features(name).xy)
                 query, train = (places[name] for name in pair)

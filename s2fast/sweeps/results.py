@@ -69,7 +69,7 @@ class How:
         Raises
         ------
         ConfigError
-            Cases are to run side by side and repeatedly.
+            Cases are to run side by side although they are to be timed.
         """
         if self.workers < 1:
             raise ConfigError(f"--workers is {self.workers}, must be at least 1")
@@ -77,7 +77,11 @@ class How:
             raise ConfigError(f"--repeats is {self.repeats}, must be between 1 and 100")
         if self.repeats:
             sweep = sweep.model_copy(update={"repeats": self.repeats})
-        if sweep.repeats > 1 and (self.workers > 1 or self.scheduler):
+        if not (self.workers > 1 or self.scheduler):
+            return sweep
+        if not sweep.shares_stages:
+            raise ConfigError(f"sweep {sweep.name} only measures seconds, which cases side by side disturb")
+        if sweep.repeats > 1:
             raise ConfigError(
                 f"sweep {sweep.name}: repeats = {sweep.repeats} measures seconds, which cases side by side disturb: "
                 "leave out the repeats, or --workers and --scheduler"

@@ -14,6 +14,7 @@ from s2fast.sweeps.checks import Checked
 from s2fast.sweeps.columns import FlatRow
 from s2fast.sweeps.competing import competing
 from s2fast.sweeps.folders import InTurn, scratch
+from s2fast.sweeps.kept import remove_partial
 from s2fast.sweeps.rows import Row, RowFile, columns, only_writer
 from s2fast.sweeps.running import Report, Running, about, outcome
 from s2fast.work.compilation import AnnouncedCompilation
@@ -55,9 +56,10 @@ def run_sweep(
     others
         The file's other rows: of other sources or scenes, or no longer in the sweep.
     """
-    timed = workers == 1 and scheduler is None
+    timed, rows_path = workers == 1 and scheduler is None, rows_path.absolute()
     with only_writer(rows_path):
         rows = RowFile(rows_path, retry=retry)
+        remove_partial(rows_path)
         sweep = Running(checked, rows, rows_path, report, about)
         todo = sweep.todo(timed=timed)
         forecast = checked.forecast([checked.cases[at] for at in todo])

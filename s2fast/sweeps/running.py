@@ -95,8 +95,10 @@ class Running:
         job = self.file.job(case)
         if self.file.shares_stages:
             kept = None if again else str(kept_file(self.rows_path, self.names[at]))
-            job |= {"scenes": data.scenes, "regions": data.regions, "out": str(out), "kept": kept}
-            job["truth"] = None if again else data.truth
+            # A worker of a cluster may have another working directory.
+            scenes, regions = [_absolute(place) for place in data.scenes], data.regions and _absolute(data.regions)
+            truth = None if again else data.truth and _absolute(data.truth)
+            job |= {"scenes": scenes, "regions": regions, "truth": truth, "out": str(out), "kept": kept}
             job["injected"] = None if again else self._injected
         return job
 
@@ -111,6 +113,11 @@ class Running:
             row |= self._about()
         self.rows.add(row)
         return row
+
+
+def _absolute(place: str) -> str:
+    """Return the absolute path of what is on this disk; other addresses as they are."""
+    return str(Path(place).absolute()) if Path(place).exists() else place
 
 
 def _row(checked: Checked, case: Case, answer: Mapping[str, Any], reason: str, stages: Costs, took_s: float) -> Row:

@@ -38,6 +38,13 @@ def test_a_wrong_key_of_a_search_is_named() -> None:
         cases_of(sweep)
 
 
+def test_searches_are_not_run_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = ROOT / "configs" / "sweep_hamming.toml"
+    given = [str(path), "--cache", str(tmp_path), "--out", str(tmp_path / "out"), "--workers", "2"]
+    assert command.main(given) == 2
+    assert "sweep hamming only measures seconds" in capsys.readouterr().err
+
+
 def test_a_missing_data_set_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "sweep.toml"
     path.write_text("[data]\nkind = 'folder'\nfolder = 'absent'")

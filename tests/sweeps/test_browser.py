@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,14 +244,17 @@ def test_what_a_sweep_lacks_is_not_shown(opened: Open, tmp_path: Path) -> None:
 @pytest.mark.parametrize("width", [390, 1440])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_narrow_and_wide_screens_in_both_schemes(
-    written: Path, opened: Open, chrome: Browser, width: int, scheme: str
+    opened: Open, chrome: Browser, tmp_path: Path, width: int, scheme: str
 ) -> None:
+    finished = finished_sweep(tmp_path)
+    rows = [{**row, "label": f"{row['label']}, max_per_scene 20000, mode exhaustive, ratio 0.85"} for row in GRID_ROWS]
+    (tmp_path / "test.html").write_text(page(replace(finished, rows=rows)), "utf-8")
     screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     media = [{"name": "prefers-color-scheme", "value": scheme}]
     chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": media})
     try:
-        browser = opened(written)
+        browser = opened(tmp_path / "test.html")
         # Wide parts scroll by themselves; the page does not.
         assert run(browser, "return document.documentElement.scrollWidth") <= width
         wait(browser, "return document.querySelectorAll('#front-list canvas').length === 2")

@@ -142,3 +142,5 @@ def test_the_cases_that_compete_are_those_no_noise_could_rule_out(found: list[tu
 def test_without_a_plot_over_time_all_finished_cases_compete() -> None:
     rows = [timed(1.0, peak_mb=1), timed(9.0, peak_mb=1), {"status": "failed", "label": "", "seconds": None}]
     assert competing(rows, [Plot(cost="peak_mb")]) == {0, 1}
+    # Nor is there one if no case has the gain.
+    assert competing(rows, [Plot()]) == {0, 1}

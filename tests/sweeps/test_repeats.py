@@ -153,6 +153,29 @@ def test_a_case_that_ran_beside_others_is_run_again_to_be_timed(
     assert len(answers.asked) == asked + 2
 
 
+def test_a_worker_with_another_working_directory_finds_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def answer(_module: str, job: dict[str, Any], _limits: Limits) -> tuple[dict[str, Any], str]:
+        asked.append(job)
+        return {}, "no reason"
+
+    monkeypatch.setattr(alone, "run_alone", answer)
+    monkeypatch.setattr(runner, "_compile", lambda _: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scenes").mkdir()
+    sweep = SweepFile(name="test")
+    data = Dataset(["scenes", "s3://bucket/scene.tif"], None, "scenes")
+    runner.run_sweep(Checked(sweep, cases_of(sweep), data), Path("rows.jsonl"), print)
+    (job,) = asked
+    assert job["scenes"] == [str(tmp_path / "scenes"), "s3://bucket/scene.tif"]
+    assert (job["regions"], job["truth"]) == (None, str(tmp_path / "scenes"))
+    assert Path(job["out"]).is_relative_to(tmp_path)
+    assert Path(job["kept"]).is_relative_to(tmp_path)
+
+
 def test_repeats_and_cases_side_by_side_exclude_each_other() -> None:
     sweep = SweepFile.model_validate({"name": "test", "repeats": 3})
     for how in (How(workers=2), How(scheduler="tcp://nowhere:1"), How(workers=2, repeats=4)):

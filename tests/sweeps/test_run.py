@@ -19,6 +19,7 @@ from s2fast.pipeline import STAGES
 from s2fast.sweeps import alone, runner
 from s2fast.sweeps.alone import Limits
 from s2fast.sweeps.columns import KNOWN, shown_columns
+from s2fast.sweeps.kept import MOST_LINES, read_pairs, read_pictures
 from s2fast.sweeps.results import load_all, run_checked
 from s2fast.sweeps.rows import only_writer
 from tests.archives import ORIGINS, Archive, safe_path, textured, write_archive, write_scene
@@ -162,11 +163,27 @@ def test_the_table_needs_no_truth_and_no_column_is_empty(
     # Fewer keypoints say less about the shift, and the table shows it.
     assert frame["found.stated_error_m"][1] > frame["found.stated_error_m"][0]
     assert {name for name in frame if name.startswith(("found.", "counts."))} <= set(KNOWN)
+    # Of each case's pairs the verdicts are kept, with matches to draw: here both ends lie at the same place.
+    kept = read_pairs(tmp_path / "out" / "mine.jsonl", str(frame["case"][0]))
+    assert kept is not None
+    assert kept["verified"].tolist() == [True] * 6
+    for packed in kept["lines"]:
+        ends = np.frombuffer(packed, "<u2").reshape(-1, 4) / 65535 * 512
+        assert len(ends) == MOST_LINES
+        assert np.abs(ends[:, :2] - ends[:, 2:]).max() < 3
+        assert np.ptp(ends[:, 0]) > 100
+    pictures = read_pictures(tmp_path / "out" / "mine.jsonl")
+    assert len(pictures) == 4
+    assert all((shown["rows"], shown["cols"]) == (512, 512) for shown in pictures.values())
+    assert all(shown["picture"].startswith("data:image/jpeg;base64,") for shown in pictures.values())
+    # What a killed sweep has not finished is removed.
+    (tmp_path / "out" / "mine.pairs" / "scenes.parquet.12ab").touch()
     # From Python, the same rows without running anything again.
     lines: list[str] = []
     again = s2fast.sweep(path, scenes=scenes, out=tmp_path / "out", report=lines.append)
     assert again["case"].tolist() == frame["case"].tolist()
     assert lines == ["mine: 2 cases, 2 done before"]
+    assert len(list((tmp_path / "out" / "mine.pairs").iterdir())) == 3
 
 
 def test_a_truth_beside_the_scenes_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
