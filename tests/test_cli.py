@@ -61,6 +61,7 @@ def test_help_loads_nothing_heavy() -> None:
         *STAGE_COMMANDS,
         "sweep",
         "config",
+        "tune",
         "pairs",
         "scenes",
         "align",

@@ -55,17 +55,10 @@ class Checked:
     """Description of the inputs, for the rows."""
     identity: object = None
     """What identifies the inputs: names, sizes and times of the files."""
+    pixels: Sequence[tuple[int, int]] = ()
+    """Rows and columns of each scene, and of each copy that is made."""
     scenes: Sequence[SceneInput] = ()
     """The scenes."""
-
-    @property
-    def pixels(self) -> Sequence[tuple[int, int]]:
-        """Rows and columns of each scene, and of each copy that is made."""
-        shapes = [item.raster.shape for item in self.scenes]
-        if self.sweep.truth is None:
-            return shapes
-        # Each copied scene is matched again, moved and as two halves.
-        return [*shapes, *(item.raster.shape for item in chosen(self.scenes, self.sweep.truth)[0] for _ in range(3))]
 
     def forecast(self, cases: Sequence[Case]) -> str:
         """Return how long cases will take, roughly, as the end of a line; empty if it is not known."""
@@ -141,10 +134,12 @@ def check_sweep(sweep: SweepFile, dataset: Dataset) -> Checked:
         "regions": record.regions.content if record.regions else None,
         "truth": repr(load_truth(dataset.truth)) if dataset.truth else None,
     }
+    pixels = [item.raster.shape for item in record.found.scenes]
     if sweep.truth:
-        chosen(record.found.scenes, sweep.truth)
+        # Each copied scene is matched again, moved and as two halves.
+        pixels += [item.raster.shape for item in chosen(record.found.scenes, sweep.truth)[0] for _ in range(3)]
         identity["injected"] = sweep.truth.model_dump()
-    return Checked(sweep, cases, dataset, data, identity, record.found.scenes)
+    return Checked(sweep, cases, dataset, data, identity, pixels, record.found.scenes)
 
 
 def _check_scenes(record: RunRecord, cases: Sequence[Case], dataset: Dataset) -> None:

@@ -97,8 +97,8 @@ class Running:
             kept = None if again else str(kept_file(self.rows_path, self.names[at]))
             # A worker of a cluster may have another working directory.
             scenes, regions = [_absolute(place) for place in data.scenes], data.regions and _absolute(data.regions)
-            job |= {"scenes": scenes, "regions": regions, "out": str(out), "kept": kept}
-            job["truth"] = None if again or not data.truth else _absolute(data.truth)
+            truth = None if again else data.truth and _absolute(data.truth)
+            job |= {"scenes": scenes, "regions": regions, "truth": truth, "out": str(out), "kept": kept}
             job["injected"] = None if again else self._injected
         return job
 

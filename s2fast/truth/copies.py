@@ -107,8 +107,8 @@ def chosen(scenes: Sequence[SceneInput], settings: Injected) -> tuple[list[Scene
     ]
     if not pairs:
         raise InputError(
-            f'truth = "injected": no two of the {len(some)} scenes that would be copied have a tenth of their ground '
-            "in common in one CRS: raise truth.scenes, or add scenes of the same ground"
+            f"no two of the {len(some)} scenes that would be copied have a tenth of their ground in common in one CRS: "
+            "add scenes of the same ground, or copy more of them (truth.scenes of a sweep, --few of s2fast tune)"
         )
     used = {name for pair in pairs for name in pair}
     return [item for item in some if str(item) in used], pairs
@@ -137,6 +137,7 @@ def inject(
         The rows of the scenes that are used: all, or the upper or lower half; then the scenes themselves are copied.
     """
     some, pairs = chosen(scenes, settings)
+    folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     todo: list[tuple[SceneInput, Copy, Path]] = []
 

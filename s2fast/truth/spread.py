@@ -21,7 +21,11 @@ def spread(scenes: Sequence[SceneInput], count: int) -> list[SceneInput]:
     for item in sorted(scenes, key=_day):
         tiles.setdefault(item.scene.tile, []).append(item)
     # Pairs need two scenes of a tile: with few scenes wanted, take fewer tiles.
-    largest = sorted(tiles.values(), key=len, reverse=True)[: max(1, count // 2)]
+    largest = sorted(tiles.values(), key=len, reverse=True)
+    taken_tiles = max(1, count // 2)
+    while taken_tiles < len(largest) and sum(map(len, largest[:taken_tiles])) < count:
+        taken_tiles += 1
+    largest = largest[:taken_tiles]
     shares = [0] * len(largest)
     for turn in range(count * len(largest)):
         at = turn % len(largest)

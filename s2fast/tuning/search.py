@@ -22,6 +22,9 @@ _MOST_TRIALS = 500
 _REPEATED = 20
 """Proposals in a row that were tried before, after which a search ends."""
 
+_FEWEST_PAIRS = 8
+"""Pairs below which intervals over resampled pairs are too narrow to be believed."""
+
 _MARGIN = 1.3
 """A trial is begun only if the time left is this much more than the longest before it took."""
 
@@ -68,7 +71,9 @@ def load_optimiser() -> None:
 
 
 def search(trials: Trials, space: Mapping[str, Range | tuple[Any, ...]], defaults: Settings, report: Report) -> Tuned:
-    """Search until three fifths of the time are used, then simplify, and try the result on the other half.
+    """Search, simplify what was found, and try the result on the other half.
+
+    Three fifths of the time are for the search; all that the other half does not need, while nothing is better.
 
     Parameters
     ----------
@@ -84,8 +89,13 @@ def search(trials: Trials, space: Mapping[str, Range | tuple[Any, ...]], default
     base = trials.get({}, "choose", trials.left_s)
     report(f"defaults: {base.told()}")
     # Both runs on the other half come first in the accounts: without them there is no result.
-    reserve_s = 2 * _MARGIN * base.row["took_s"]
-    number = _propose(trials, space, defaults, lambda: max(0.4 * trials.budget_s, reserve_s), report)
+    reserve_s = 2 * _MARGIN * float(base.row["took_s"])
+
+    def keep_s() -> float:
+        better = any(trial.score > base.score for trial in trials.known("choose"))
+        return max(0.4 * trials.budget_s if better else 0.0, reserve_s)
+
+    number = _propose(trials, space, defaults, keep_s, report)
     if number == 1:
         return Tuned({}, "the defaults: the time sufficed for no other setting, give more minutes", choose=(base, base))
     safe = [trial for trial in trials.known("choose") if not trial.flaw]
@@ -195,6 +205,11 @@ def _tried(
     if base.flaw:
         return Tuned(settings, f"on the other half the defaults {_failed(base)}, and these settings nothing false",
                      effects, dropped, choose, (base, tuned))  # fmt: skip
+    if (pairs := len(base.outcome) // 2) < _FEWEST_PAIRS:
+        why = (
+            f"the defaults: {pairs} pairs on the other half are too few to tell settings apart; {_FEWEST_PAIRS} suffice"
+        )
+        return Tuned({}, why, effects, dropped, choose, (base, tuned))
     gain, low, high = difference(tuned.outcome, base.outcome)
     told = f"{gain:+.2f} points ({low:+.2f} to {high:+.2f})"
     if low > 0:

@@ -83,8 +83,9 @@ class Trials:
     def __init__(self, path: Path, run: Runner, budget_s: float, about: str) -> None:
         self._path, self._run, self._about = path, run, about
         self.budget_s = budget_s
+        """Time for all trials, also those of earlier calls [s]."""
         self.rows = [row for row in read_rows(path) if row.get("about") == about]
-        self._spent_s: float = sum(row["took_s"] for row in self.rows)
+        self._spent_s = sum(float(row["took_s"]) for row in self.rows)
 
     @property
     def left_s(self) -> float:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from s2fast.errors import ConfigError, InputError
 from s2fast.sweeps.columns import KNOWN, best_of, shown_columns
 from s2fast.sweeps.results import load_all, run_checked
-from tests.archives import Archive
+from tests.archives import Archive, textured, write_scene
 
 
 @pytest.mark.slow
@@ -50,8 +51,12 @@ def test_wrong_settings_are_one_line(truth: object, told: str, archive: Archive)
     assert "\n" not in str(caught.value)
 
 
-def test_scenes_without_common_ground_are_told_before_the_first_case(archive: Archive) -> None:
-    scenes = sorted(map(str, archive.scenes.rglob("*_TCI.jp2")))
-    others = [next(path for path in scenes if tile in path) for tile in ("T36UXA", "T36UYA")]
-    with pytest.raises(InputError, match=r"common"):
-        load_all([{"truth": {"scenes": 2}}], others)
+def test_scenes_without_common_ground_are_told_before_the_first_case(tmp_path: Path) -> None:
+    """Without a prior a sweep itself does not need common ground; copies do."""
+    pixels = textured(np.random.default_rng(3), (96, 96))
+    for tile, origin in (("36UXA", (500_000.0, 5_000_000.0)), ("36UYA", (600_000.0, 5_000_000.0))):
+        write_scene(tmp_path / f"T{tile}_20190205T083601_TCI.tif", pixels, origin)
+    base = {"matching.mode": "exhaustive", "verification.prior": "none"}
+    assert load_all([{"base": base}], [str(tmp_path)])
+    with pytest.raises(InputError, match="no two of the 2 scenes that would be copied"):
+        load_all([{"base": base, "truth": "injected"}], [str(tmp_path)])

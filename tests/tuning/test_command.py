@@ -13,6 +13,7 @@ pytest.importorskip("optuna")
 
 from s2fast import cli
 from s2fast.config import Config
+from s2fast.errors import InputError
 from s2fast.pipeline import Job, plan
 from s2fast.tuning.command import Wanted, split_scenes, tune
 from tests.archives import textured, write_scene
@@ -52,6 +53,15 @@ def test_bad_input_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_scenes_without_common_ground_are_told_before_anything_is_written(tmp_path: Path) -> None:
+    place = scenes(tmp_path / "in", 1)
+    far = textured(np.random.default_rng(3), (96, 96))
+    write_scene(place / "T36UYA_20190205T083601_TCI.tif", far, (600_000.0, 5_000_000.0))
+    with pytest.raises(InputError, match="no two of the 2 scenes"):
+        tune(Wanted(Config(), [str(place)], None, 1), tmp_path / "out", print)
+    assert not (tmp_path / "out").exists()
+
+
 def test_scenes_are_split_by_date_or_if_few_by_ground(tmp_path: Path) -> None:
     many = plan(Job(Config(), [scenes(tmp_path / "many", 8)], None, tmp_path / "x"))
     split = split_scenes(many, 3)
@@ -77,3 +87,19 @@ def test_a_search_of_a_few_seconds_keeps_its_budget_and_goes_on(tmp_path: Path) 
     assert (tmp_path / "out" / "trials.jsonl").read_text().startswith(before)
     assert again.choose is not None
     assert again.choose[0].row == tuned.choose[0].row
+
+
+def test_control_c_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(_: Wanted, out: str, state: list[str]) -> None:
+        state.append(f"the finished trials are kept in {out}/trials.jsonl")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("s2fast.tuning.command.print_tuned", stopped)
+    monkeypatch.setattr(sys, "argv", ["s2fast", "tune", "--scenes", str(tmp_path), "--out", "OUT"])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 130
+    told = "s2fast: stopped; the finished trials are kept in OUT/trials.jsonl; the same command continues from there\n"
+    assert capsys.readouterr().err == told

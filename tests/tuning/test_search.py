@@ -157,6 +157,16 @@ def _without_times(line: str) -> dict[str, Any]:
     return {key: value for key, value in json.loads(line).items() if key != "took_s"}
 
 
+def test_few_pairs_decide_nothing(tmp_path: Path) -> None:
+    def few(settings: dict[str, Any], half: str) -> dict[str, Any]:
+        whole = lower_ratio_is_better(settings, half)
+        return whole | {"pairs": whole["pairs"][:14]}
+
+    tuned = found(tmp_path / "trials.jsonl", stub(few)[0])
+    assert not tuned.settings
+    assert "7 pairs on the other half are too few" in tuned.why
+
+
 def test_a_search_without_time_says_so(tmp_path: Path) -> None:
     tuned = found(tmp_path / "trials.jsonl", stub(lower_ratio_is_better)[0], trials=1)
     assert not tuned.settings
