@@ -204,9 +204,9 @@ class Compute(_Section):
     """Resources; they do not change results, apart from single bits of AKAZE's descriptors on another device."""
 
     device: str = "auto"
-    """Where keypoints are extracted and matched. auto: on a GPU that torch can use, else on the CPU; several
-    workers take turns with the GPUs. "cpu", "cuda" (the first GPU), or "cuda:1". `features.backend` and `matching.backend` take precedence if they name a
-    backend of the CPU."""
+    """Where keypoints are extracted and matched. auto: on a GPU that torch can use, else on the CPU; several workers
+    take turns with the GPUs. "cpu", "cuda" (the first GPU), or "cuda:1". `features.backend` and `matching.backend` take
+    precedence if they name a backend of the CPU."""
     budget_mb: int = Field(2048, ge=128)
     """Memory a worker may use for a unit of work, beyond that of the idle process; work that needs more is refused
     [MB]."""

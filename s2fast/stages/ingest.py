@@ -124,7 +124,8 @@ def _scenes_ahead(todo: Sequence[Unit], record: RunRecord, threads: int) -> int:
         return 0
     needed = [_peaks(unit.item, record, threads) for unit in units]
     reading, extracting, held = (max(column) for column in zip(*needed, strict=True))
-    return max(0, min(MOST_AHEAD, (record.config.compute.budget_mb * MIB - reading - extracting) // held))
+    left = record.config.compute.budget_mb * MIB - reading - extracting
+    return int(max(0, min(MOST_AHEAD, left // held)))
 
 
 def _peaks(item: SceneInput, record: RunRecord, threads: int) -> tuple[int, int, int]:
