@@ -60,7 +60,7 @@ BUDGETS: Mapping[str, Callable[[RunRecord, RunFolder, int], None]] = {
 
 
 _COMPILED_BESIDE_TORCH = ("s2fast_kernels.akaze.numba_contrast", "s2fast_kernels.akaze.numba_suppress")
-"""Compiled modules that AKAZE's torch backend calls."""
+"""Compiled modules that AKAZE's torch and Triton backends call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def _compiled_modules(config: Config) -> list[str]:
     detecting = detectors.selected_backend(config).name
     used = {
         "s2fast_kernels.akaze.": detecting == "numba",
-        **dict.fromkeys(_COMPILED_BESIDE_TORCH, detecting == "torch"),
+        **dict.fromkeys(_COMPILED_BESIDE_TORCH, detecting in ("torch", "triton")),
         "s2fast_kernels.window_matches.": windowed,
         "s2fast.": config.verification.enabled and config.matching.backend != "reference",
     }

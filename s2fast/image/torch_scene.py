@@ -7,8 +7,7 @@ import numpy.typing as npt
 import torch
 
 from s2fast.config import Config
-from s2fast.image import painted as painted_areas
-from s2fast.image import torch_prepare
+from s2fast.image import painted, torch_prepare
 from s2fast.image.prepare import prepare
 from s2fast.image.scenes import PreparedScene
 from s2fast_kernels.machine import PLACE, device_budget_bytes
@@ -41,15 +40,14 @@ def prepared(
     workers = PLACE.sharing(config.compute.device)
     budget = device_budget_bytes(device, config.compute.device_budget_mb, workers)
     needed = SCENE_BYTES * grey.size + _WORKING_BYTES
-    painted = config.regions.mode == "zero"
-    nodata_px = config.features.nodata_px
+    zeroed, nodata_px = config.regions.mode == "zero", config.features.nodata_px
     if budget is not None and budget < needed + _LEAST_WINDOW_BYTES:
-        equal = painted_areas.flat(grey)
-        found = prepare(grey, config.ingest, nodata_px, painted=painted, missing=missing)
+        equal = painted.flat(grey)
+        found = prepare(grey, config.ingest, nodata_px, painted=zeroed, missing=missing)
         return PreparedScene(_windows(found.image, factor, on), found.clear, lambda: grey, lambda: equal, budget)
     tile = torch_prepare.on_device(grey, on)
     flat = torch_prepare.flat(tile)
-    there = torch_prepare.prepare(tile, config.ingest, nodata_px, painted=painted, missing=missing, device=on)
+    there = torch_prepare.prepare(tile, config.ingest, nodata_px, painted=zeroed, missing=missing, device=on)
     [clear] = Download([there.clear]).arrays()
     filled = Download([there.filled])
     left = None if budget is None else budget - needed

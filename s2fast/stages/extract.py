@@ -56,7 +56,8 @@ def run(
                 f"{folder} has no pixels of {scene_id}, whose features are to be extracted again: run ingest first"
             )
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
-    result.device, result.prepared = selected.device, preparation(record.config).name
+    result.device = workplace.devices(selected.device, record.config.compute.device)
+    result.prepared = preparation(record.config).name
     result.kept, result.done = result.kept - extracted, extracted
     if extracted and not todo:
         progress.print_line(f"extract: {extracted} done while they were ingested, {result.kept} up to date")

@@ -27,7 +27,7 @@ from functools import partial
 from typing import Any
 
 from s2fast.errors import ConfigError, S2FastError, option
-from s2fast_kernels.machine import PLACE, available_cores
+from s2fast_kernels.machine import PLACE, available_cores, gpus
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,11 @@ class Workplace:
         """Whether units run in this process."""
         return isinstance(self.executor, InProcess)
 
+    def devices(self, device: str, asked: str) -> str:
+        """Return the devices on which the workers compute, given the first one and ``compute.device``."""
+        del asked
+        return device
+
     def is_lost(self) -> bool:
         """Return whether the executor stopped responding; may block for a while."""
         return False
@@ -115,6 +120,12 @@ class LocalPool(Workplace):
         spawn = multiprocessing.get_context("spawn")
         started = spawn.Value("i", 0)
         return ProcessPoolExecutor(workers, mp_context=spawn, initializer=_begin_worker, initargs=(started, workers))
+
+    def devices(self, device: str, asked: str) -> str:
+        """See `Workplace`."""
+        if device == "cpu" or asked != "auto":
+            return device
+        return ", ".join(f"cuda:{number}" for number in range(min(self.slots, len(gpus().capabilities))))
 
     def reopen(self) -> None:
         """See `Workplace`."""

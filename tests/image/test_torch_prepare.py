@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from s2fast.config import Ingest
+from s2fast.image import painted
 from s2fast.image import prepare as host
 from s2fast_kernels.akaze.cases import real_images, synthetic_image
 
@@ -108,11 +109,21 @@ def test_masks_are_the_hosts(shape: tuple[int, int], nodata_px: int, monkeypatch
 def test_strips_need_their_whole_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
     in_strips = torch_prepare._in_strips
     monkeypatch.setattr(torch_prepare, "_STRIP_PX", 20 * 300)
-    monkeypatch.setattr(torch_prepare, "_in_strips", lambda mask, reach, run: in_strips(mask, reach - 1, run))
     grey = GROUND.copy()
     # Four black rows are a speck, but without row 31 they may be five; their surroundings reach row 19, of a strip.
     grey[27:31, 100:150] = 0
+    np.testing.assert_array_equal(torch_prepare.without_data(torch.from_numpy(grey), 8), host.without_data(grey, 8))
+    monkeypatch.setattr(torch_prepare, "_in_strips", lambda mask, reach, run: in_strips(mask, reach - 1, run))
     assert (torch_prepare.without_data(torch.from_numpy(grey), 8).numpy() != host.without_data(grey, 8)).any()
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (1, 1), (2, 9), (401, 297)])
+def test_equal_pixels_are_the_hosts(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_prepare, "_STRIP_PX", 20 * 300)
+    grey = (scene((401, 300)) // 16)[: shape[0], : shape[1]].copy()
+    found, wanted = torch_prepare.flat(torch.from_numpy(grey))(), painted.flat(grey)
+    for rows in (slice(0, shape[0]), slice(17, 23)):
+        np.testing.assert_array_equal(found(rows), wanted(rows))
 
 
 @pytest.mark.parametrize("painted", [False, True])

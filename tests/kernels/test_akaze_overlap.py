@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import fields
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from s2fast_kernels import transfers
-from s2fast_kernels.akaze import AkazeSettings, torch_batches, torch_blocks, torch_describe
+from s2fast_kernels.akaze import AkazeSettings, contrast, torch_batches, torch_blocks, torch_describe
 from s2fast_kernels.akaze.candidates import Candidates
 from s2fast_kernels.akaze.cases import synthetic_image
 from s2fast_kernels.akaze.contrast import contrast_factor
@@ -93,6 +94,11 @@ def test_more_maxima_than_there_is_room_for(image: np.ndarray, monkeypatch: pyte
     assert_same(found(image), wanted)
 
 
+def _noted(noted: list[np.ndarray], function: Any, counts: np.ndarray, edges: np.ndarray) -> Any:
+    noted.append(counts)
+    return function(counts, edges)
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("strip_px", [1000, 1 << 22])
 def test_contrast_factor_on_the_device(
@@ -104,9 +110,15 @@ def test_contrast_factor_on_the_device(
         inside = np.zeros(SHAPE, bool)
         inside[70:, 30:111] = True
         valid = Mask(inside, SHAPE)
+    counts = []
+    for module in (contrast, torch_blocks):
+        noted = partial(_noted, counts, module.bin_of_fine)
+        monkeypatch.setattr(module, "bin_of_fine", noted)
     wanted = contrast_factor(source_of(image), SHAPE, valid=valid)
     engine = TorchEngine(device="cpu")
     assert engine.contrast(source_of(torch.from_numpy(image)), SHAPE, valid) == wanted
+    # The factor is one of 300 bins: a wrong gradient would not show in it.
+    np.testing.assert_array_equal(*counts)
     monkeypatch.setattr(torch_blocks, "bin_of_fine", lambda *_: None)
     assert engine.contrast(source_of(torch.from_numpy(image)), SHAPE, valid) == wanted
 

@@ -20,7 +20,7 @@ import s2fast
 from s2fast.config import load_config
 from s2fast.errors import ConfigError
 from s2fast.folder.record import RunRecord
-from s2fast.image import host_scene, prepare, torch_scene
+from s2fast.image import host_scene, painted, prepare, torch_scene
 from s2fast.pipeline import Job, run_stages
 from s2fast.stages import extract, ingest
 from s2fast.work.ahead import THREAD
@@ -114,7 +114,7 @@ def test_a_default_run_uses_the_device(
     gpu: Pretended, scenes: Path, wanted: tuple[RunRecord, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for owner, names in {
-        prepare: ("prepare", "clouds", "without_data", "upscaled"), host_scene: ("flat", "prepared"),
+        prepare: ("prepare", "clouds", "without_data", "upscaled"), host_scene: ("prepared",), painted: ("flat",),
         contrast: ("contrast_factor",), numba_cpu: ("_Window",),
     }.items():  # fmt: skip
         for name in names:
@@ -185,7 +185,7 @@ def test_a_tile_that_does_not_fit_is_prepared_on_the_host(fits: bool, monkeypatc
     part = slice(100, 333), slice(41, 560)
     whole = torch_scene.torch_prepare.upscaled(torch.from_numpy(host.image), *part)
     np.testing.assert_array_equal(found.pixels(*part), whole)
-    equal, wanted = found.flat(), host_scene.flat(grey)
+    equal, wanted = found.flat(), painted.flat(grey)
     np.testing.assert_array_equal(equal(slice(0, 300)), wanted(slice(0, 300)))
     assert found.device_bytes is not None
     assert found.device_bytes > 160 << 20

@@ -126,6 +126,13 @@ def test_workers_of_dask_take_turns_with_the_gpus(monkeypatch: pytest.MonkeyPatc
     assert machine.Place(2, 3).sharing("cuda:1") == 3
 
 
+def test_a_run_records_the_gpus_of_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "gpus", lambda: machine.Gpus(((9, 0), (9, 0), (9, 0))))
+    with open_workplace(2) as workplace:
+        found = [workplace.devices(*given) for given in (("cuda:0", "auto"), ("cuda:1", "cuda:1"), ("cpu", "auto"))]
+    assert found == ["cuda:0, cuda:1", "cuda:1", "cpu"]
+
+
 def test_local_workers_share_the_cores() -> None:
     with open_workplace(2) as workplace:
         assert (workplace.slots, workplace.threads) == (2, max(1, available_cores() // 2))
