@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,18 @@ if TYPE_CHECKING:
 
 __all__ = ["open_run", "run", "sweep"]
 __version__ = "0.1.0"
+
+for _name in (
+    "GDAL_DRIVER_PATH",
+    "OGR_DRIVER_PATH",
+    "GDAL_PYTHON_DRIVER_PATH",
+    "OGR_SQLITE_LOAD_EXTENSIONS",
+    "OGR_SQLITE_ALLOW_EXTERNAL_ACCESS",
+):
+    # GDAL would load code from there into every process, or let a GeoPackage read other files. It reads these variables
+    # when its drivers are registered, or a file is opened; workers import s2fast first, too.
+    os.environ.pop(_name, None)
+del _name
 
 
 def run(

@@ -19,6 +19,9 @@ from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.regions.file import RegionFile
 from s2fast.report import page
 
+_LIMITS = {"max_polygons", "max_vertices"}
+"""Settings of regions that decide whether they are read, not what is read."""
+
 
 def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
     """Return the content key of a scene's tile."""
@@ -26,7 +29,7 @@ def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> st
     return content_key(
         "tile",
         item.identity,
-        settings.model_dump() if settings else None,
+        settings.model_dump(exclude=_LIMITS) if settings else None,
         regions.content if regions and settings else None,
         config.ingest.reduction,
         config.ingest.halo_px if settings and settings.mode == "keep" else None,
