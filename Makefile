@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test quick lint format docs bench check clean
+.PHONY: setup demo test quick lint format docs bench check fuzz clean
 
 setup: $(READY)  ## .venv with all dependencies
 
@@ -34,6 +34,10 @@ bench: $(READY)  ## the operation benchmarks
 
 check: $(READY)  ## counts, memory and compiled code against their limits, without timing
 	$(BIN)/python -m benchmarks check --facts --kind stages --kind memory --kind compiled
+
+TRIALS ?= 40
+fuzz: $(READY)  ## damaged inputs of every kind end in a result or in one line
+	$(BIN)/python -m benchmarks fuzz --trials $(TRIALS)
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,19 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
+
+
+for _name in (
+    "GDAL_DRIVER_PATH",
+    "OGR_DRIVER_PATH",
+    "GDAL_PYTHON_DRIVER_PATH",
+    "OGR_SQLITE_LOAD_EXTENSIONS",
+    "OGR_SQLITE_ALLOW_EXTERNAL_ACCESS",
+):
+    # GDAL would load code from there into every process, or let a GeoPackage read other files. It reads these variables
+    # when its drivers are registered, or a file is opened; workers import s2fast first, too.
+    os.environ.pop(_name, None)
+del _name
 
 
 def run(

@@ -50,6 +50,10 @@ class Regions(_Section):
     """Widen the polygons of each row by this distance on the ground [m]."""
     where: str = ""
     """SQL condition on the polygons' columns, such as "tile = '36UYA'"; empty: use all rows."""
+    max_polygons: int = Field(1_000_000, ge=1)
+    """Largest number of rows that are read."""
+    max_vertices: int = Field(50_000_000, ge=1)
+    """Largest number of vertices of all rows together."""
     holes: bool = True
     """False: ignore holes and use exterior rings only, as the notebook does."""
 

@@ -29,6 +29,7 @@ from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import summarize_rows
 from s2fast.report.thumbnails import drawn_ahead
 from s2fast.stages import extract, ingest, keys, match, report, verify
+from s2fast.stages.duration import warn_of_days
 from s2fast.stages.forecast import Forecast
 from s2fast.stages.forecast import forecast as predict
 from s2fast.stages.matching_rule import MatchingRule
@@ -127,6 +128,8 @@ def run_stages(
             log.warning("%s/%s is missing or damaged: it is recreated", folder, RUN_JSON)
         record = _continue_run(planned, before, ingests="ingest" in stages)
         record.history.noticed = warnings
+        if "ingest" in stages:
+            warn_of_days(record, folder)
         for name in filter(BUDGETS.get, stages):
             BUDGETS[name](record, folder, workplace.threads or available_cores())
         # The record is written first, because a folder with other files but no record is refused.

@@ -1,20 +1,27 @@
-"""Storage in a local folder: files are written to a temporary name and then renamed."""
+"""Storage in a local folder: files are written to a temporary name and then renamed.
+
+The folder may be a stranger's: no link in it is followed, for reading nor for writing. The folder itself may be a link.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from zarr.abc.store import Store
+from zarr.abc.store import ByteRequest, Store
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
+from s2fast.errors import RunFolderError
 from s2fast.files.storage import LOCK, SETTLE_S, Stamp, content, failure
 
 PARTIAL = ".partial"
@@ -38,9 +45,9 @@ class LocalStorage:
 
     def read(self, name: str) -> bytes:
         """See `Storage`."""
-        path = self._root / name
+        path = _inside(self._root, name)
         try:
-            return path.read_bytes()
+            return _read_plain(path)
         except NotADirectoryError as error:
             raise FileNotFoundError(path) from error
         except FileNotFoundError:
@@ -65,9 +72,9 @@ class LocalStorage:
 
     def remove(self, name: str) -> None:
         """See `Storage`."""
-        path = self._root / name
+        path = _inside(self._root, name)
         try:
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
@@ -77,9 +84,9 @@ class LocalStorage:
     def names(self, folder: str) -> list[str]:
         """See `Storage`."""
         try:
-            with os.scandir(self._root / folder) as entries:
-                return sorted(entry.name for entry in entries if entry.is_file())
-        except FileNotFoundError:
+            with os.scandir(_inside(self._root, folder, whole=True)) as entries:
+                return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def stamps(self) -> dict[str, Stamp]:
@@ -91,12 +98,12 @@ class LocalStorage:
             with suppress(OSError), os.scandir(self._root / below) as entries:
                 for entry in entries:
                     name = f"{below}{entry.name}"
-                    if not entry.is_dir():
-                        with suppress(FileNotFoundError):
-                            status = entry.stat()
-                            found[name] = Stamp(status.st_size, status.st_mtime)
-                    elif not entry.is_symlink():
+                    if entry.is_dir(follow_symlinks=False):
                         folders.append(f"{name}/")
+                    else:
+                        with suppress(FileNotFoundError):
+                            status = entry.stat(follow_symlinks=False)
+                            found[name] = Stamp(status.st_size, status.st_mtime)
         return found
 
     def is_empty(self) -> bool:
@@ -110,7 +117,7 @@ class LocalStorage:
 
     def sweep(self) -> None:
         """See `Storage`."""
-        folder = self._root / PARTIAL
+        folder = _inside(self._root, PARTIAL, whole=True)
         # If the folder has disappeared or is not empty, another run is at work, which sweeps for itself.
         with suppress(OSError):
             for path in folder.iterdir():
@@ -120,7 +127,66 @@ class LocalStorage:
 
     def zarr(self, folder: str) -> Store:
         """See `Storage`."""
-        return LocalStore(self._root / folder, read_only=True)
+        return _PlainStore(self._root / folder, read_only=True)
+
+
+class _PlainStore(LocalStore):
+    """A Zarr store that follows no links."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Read a file; see `Store`."""
+        path = _inside(self.root, key)
+        if path.is_file() and path.is_symlink():
+            raise _linked(path)
+        return await super().get(key, prototype, byte_range)
+
+
+def _inside(root: Path, name: str, *, whole: bool = False) -> Path:
+    """Return the path of a name in a folder.
+
+    Parameters
+    ----------
+    root
+        The folder.
+    name
+        A path relative to it, with slashes; a run folder's records may hold any text.
+    whole
+        Whether the last part must not be a link either. A file that is written replaces a link.
+
+    Raises
+    ------
+    RunFolderError
+        The name leads outside, or through a link.
+    """
+    path = str(root)
+    parts = name.split("/")
+    if ".." in parts or name.startswith("/") or "\0" in name:
+        raise RunFolderError(f"{name[:80]!r} leads out of {root}")
+    for at, part in enumerate(parts):
+        path = f"{path}/{part}"
+        if (whole or at < len(parts) - 1) and os.path.islink(path):  # noqa: PTH114  called for every file
+            raise _linked(Path(path))
+    return Path(path)
+
+
+def _linked(path: Path) -> RunFolderError:
+    return RunFolderError(f"{path} is a link: a run folder holds none; put its content there")
+
+
+def _read_plain(path: Path) -> bytes:
+    """Read a file that is no link, pipe or device."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _linked(path) from error
+        raise
+    with os.fdopen(handle, "rb", buffering=0) as opened:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        return opened.readall()
 
 
 @contextmanager
@@ -144,8 +210,8 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 
 def _write_whole(root: Path, name: str, data: Any) -> None:
-    path = root / name
-    partial = root / PARTIAL / f"{platform.node()}-{os.getpid()}-{secrets.token_hex(8)}"
+    path = _inside(root, name)
+    partial = _inside(root, PARTIAL, whole=True) / f"{platform.node()}-{os.getpid()}-{secrets.token_hex(8)}"
     for may_lack_folders in (True, True, False):
         try:
             partial.write_bytes(data)
@@ -175,11 +241,11 @@ def _make_folders(*folders: Path) -> None:
 
 def _is_abandoned(path: Path) -> bool:
     """Return whether a partial file has no writer: its process on this machine has ended, or the file is too old."""
-    node, pid, _ = path.name.rsplit("-", 2)
-    if node == platform.node() and not is_alive(int(pid)):
+    node, pid, _ = f"--{path.name}".rsplit("-", 2)
+    if node.lstrip("-") == platform.node() and pid.isdecimal() and not is_alive(int(pid)):
         return True
     try:
-        return time.time() - path.stat().st_mtime > ABANDONED_S
+        return time.time() - path.lstat().st_mtime > ABANDONED_S
     except FileNotFoundError:
         return False
 
@@ -188,7 +254,7 @@ def is_alive(pid: int) -> bool:
     """Return whether a process with that id exists on this machine."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -9,6 +9,7 @@ file.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
@@ -26,7 +27,7 @@ from s2fast.files.storage import Stamp, Storage
 from s2fast.folder.checksums import CheckedStore, Sums, checksum, describe_mismatch, sealed, unsealed
 from s2fast.folder.pair_blocks import PairBlocks
 from s2fast.folder.tile_writer import TileWriter as TileWriter
-from s2fast.folder.whole_chunks import read_array, write_array
+from s2fast.folder.whole_chunks import METADATA, described, read_array, write_array
 from s2fast.geometry.placement import Placement
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.model import Features, TileInfo
@@ -318,12 +319,27 @@ class RunFolder:
             return self.damaged(f"{ROOT}/{key}", why, f"{path}/{SEAL}")
 
         store = CheckedStore(self._zarr, group, sums, damaged)
-        return lambda name: zarr.open_array(store, path=f"{group}/{name}", mode="r")
+
+        def open_array(name: str) -> zarr.Array[Any]:
+            description = f"{name}/{METADATA}"
+            try:
+                described(self._recorded(path, sums, name, METADATA) or b"")
+            except ValueError as error:
+                raise self.damaged(f"{path}/{description}", str(error), f"{path}/{SEAL}") from error
+            return zarr.open_array(store, path=f"{group}/{name}", mode="r", zarr_format=3)
+
+        return open_array
 
     def _arrays(self, path: str, *names: str) -> dict[str, npt.NDArray[Any]]:
         """Read arrays of a finished group, each stored as one chunk."""
         sums = self.finished_group(path)["files"]
-        return {name: read_array(partial(self._recorded, path, sums, name)) for name in names}
+        arrays = {}
+        for name in names:
+            try:
+                arrays[name] = read_array(partial(self._recorded, path, sums, name))
+            except ValueError as error:
+                raise self.damaged(f"{path}/{name}", str(error), f"{path}/{SEAL}") from error
+        return arrays
 
     def _recorded(self, group: str, sums: Sums, array: str, name: str) -> bytes | None:
         """Read a file of an array and verify its checksum; return None if it was never written."""
@@ -373,11 +389,14 @@ class _GroupWriter:
 
 
 def _scene(scene_id: str) -> str:
+    """Return the path of a scene's group; the id may come from a stranger's record, and must not lead elsewhere."""
+    if scene_id in ("", ".", "..") or re.search(r"[/\\\x00]", scene_id):
+        raise RunFolderError(f"{scene_id[:80]!r} is no scene id: it is a path")
     return f"{SCENES}/{scene_id}"
 
 
 def _features(scene_id: str) -> str:
-    return f"{SCENES}/{scene_id}/features"
+    return f"{_scene(scene_id)}/features"
 
 
 def _group_file(attributes: Mapping[str, Any]) -> bytes:

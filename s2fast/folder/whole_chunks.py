@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,17 @@ METADATA = "zarr.json"
 """Name of the file that describes an array."""
 
 _SUM_BYTES = 4
+
+_TYPES = ("bool", "uint8", "int16", "int32", "uint64", "float32")
+"""Data types of a run folder's arrays."""
+
+_NAMES = ["bytes", "zstd", "crc32c"]
+"""Names of the codecs in an array's description; zarr would run any other that is installed here."""
+
+_MAX_RANK = 4
+
+_MAX_BYTES = 4 << 30
+"""Largest array of a run folder: a scene of 40,000 px a side has 1.6 GB, 60 million descriptors have 4 GB."""
 
 
 class ChunkWriter:
@@ -101,14 +113,46 @@ def read_array(read: Callable[[str], bytes | None]) -> npt.NDArray[Any]:
     read
         Reads a file and verifies its checksum, given its name relative to the array; None: it was never written.
     """
-    document = json.loads(read(METADATA) or b"")
-    shape, dtype = tuple(document["shape"]), np.dtype(document["data_type"])
+    shape, dtype = described(read(METADATA) or b"")
     data = read(_chunk_name([0] * len(shape)))
-    if data is None:
-        return np.zeros(shape, dtype)
-    values: npt.NDArray[Any] = np.empty(shape, dtype)
-    Zstd().decode(data[:-_SUM_BYTES], values)
+    values: npt.NDArray[Any] = np.zeros(shape, dtype)
+    if data is not None:
+        try:
+            Zstd().decode(data[:-_SUM_BYTES], values)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
     return values
+
+
+def described(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and type of an array from its description, which a stranger may have written.
+
+    Raises
+    ------
+    ValueError
+        s2fast writes no such array: it has another type, codec or layout, or is too large.
+    """
+    try:
+        document = json.loads(data)
+        shape, name = document["shape"], document["data_type"]
+        chunks = document["chunk_grid"]["configuration"]["chunk_shape"]
+        codecs = [codec["name"] for codec in document["codecs"]]
+        plain = (document["zarr_format"], document["node_type"], document.get("storage_transformers", []))
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError("it describes no array") from error
+    if plain != (3, "array", []) or name not in _TYPES or codecs != _NAMES:
+        raise ValueError(f"it describes an array that s2fast does not write: {str(name)[:40]}, {str(codecs)[:80]}")
+    for sides, least in ((shape, 0), (chunks, 1)):
+        if type(sides) is not list or any(type(side) is not int or side < least for side in sides):
+            raise ValueError(f"its shape is {str(sides)[:80]}")
+    dtype = np.dtype(name)
+    if len(chunks) != len(shape) or len(shape) > _MAX_RANK:
+        raise ValueError(f"it has {len(shape)} dimensions, its chunks {len(chunks)}")
+    for sides in (shape, chunks):
+        size = prod(sides) * dtype.itemsize
+        if size > _MAX_BYTES:
+            raise ValueError(f"it declares {size} bytes, an array has at most {_MAX_BYTES}")
+    return tuple(shape), dtype
 
 
 def _chunk_name(place: list[int]) -> str:

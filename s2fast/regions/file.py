@@ -42,6 +42,17 @@ _OTHER_SUFFIXES = (".json", ".csv")
 
 _TIMEOUT_S = 60
 
+_MAX_MEMBERS = 10_000
+"""Members of a zip that is unpacked."""
+
+_MAX_UNPACKED_BYTES = 4 << 30
+
+_MAX_RATIO = 100
+"""Largest ratio of compression of a zip; text of polygons reaches 30."""
+
+_FREE_BYTES = 16 << 20
+"""Zips that unpack to no more may have any ratio."""
+
 
 @dataclass(frozen=True, slots=True)
 class RegionFile:
@@ -105,6 +116,7 @@ class RegionFile:
                 folder = Path(temporary, "unpacked")
                 try:
                     with zipfile.ZipFile(path) as opened:
+                        _check_zip(opened, str(self))
                         opened.extractall(folder)
                 except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError) as error:
                     raise InputError(f"{self}: the zip cannot be unpacked ({error})") from error
@@ -112,6 +124,23 @@ class RegionFile:
             if not path.exists():
                 raise InputError(f"{self}: there is no such file in the zip")
             yield _polygon_files(path, str(self))
+
+
+def _check_zip(opened: zipfile.ZipFile, name: str) -> None:
+    """Raise InputError if a zip would unpack to much more than a file of polygons needs.
+
+    A member ends where its declared size does, as zipfile reads it, so the declared sizes suffice.
+    """
+    members = opened.infolist()
+    if len(members) > _MAX_MEMBERS:
+        raise InputError(f"{name} has {len(members)} members, at most {_MAX_MEMBERS} are unpacked: unpack it yourself")
+    size = sum(member.file_size for member in members)
+    packed = sum(member.compress_size for member in members)
+    if size > _MAX_UNPACKED_BYTES or size > _FREE_BYTES + _MAX_RATIO * packed:
+        raise InputError(
+            f"{name} unpacks from {packed} to {size} bytes, at most {_MAX_UNPACKED_BYTES} and {_MAX_RATIO} times as "
+            "many are unpacked: unpack it yourself"
+        )
 
 
 def is_geodatabase(path: Path) -> bool:

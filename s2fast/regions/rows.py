@@ -61,9 +61,11 @@ def load_regions(file: RegionFile, settings: Regions) -> Rows:
     if not stored:
         wanted = f" that meet regions.where = {settings.where!r}" if settings.where else ""
         raise InputError(f"{file} holds no polygons{wanted}")
+    _check_number("polygons", sum(len(rows.ids) for _, rows in stored), settings.max_polygons, file)
     mended: dict[str, str] = {}
     dropped: dict[str, str] = {}
     usable = []
+    vertices = 0
     for layer, rows in stored:
         crs = declared or rows.crs
         if crs is None:
@@ -72,12 +74,22 @@ def load_regions(file: RegionFile, settings: Regions) -> Rows:
             raise InputError(f"{prefix}{file} has no CRS: declare it, for example with {remedy}")
         names = np.array([f"{layer} fid {fid}" if len(stored) > 1 else f"fid {fid}" for fid in rows.ids], object)
         shapes = _decode_wkb(rows.wkb, names, mended, dropped)
+        vertices += int(shapely.get_num_coordinates(shapes).sum())
+        _check_number("vertices", vertices, settings.max_vertices, file)
         usable.append(_select_usable(geopandas.GeoSeries(shapes, names, crs), settings, mended, dropped))
     series = pd.concat([one.to_crs(usable[0].crs) for one in usable])
     if series.empty:
         raise InputError(f"{file} holds no polygons that can be used: {summarize_rows(dropped)}")
     file_crs = next((pyproj.CRS(rows.crs) for _, rows in stored if rows.crs is not None), None)
     return Rows(series, file_crs, {name: len(rows.ids) for name, rows in stored}, mended, dropped)
+
+
+def _check_number(what: str, number: int, limit: int, file: RegionFile) -> None:
+    if number > limit:
+        raise InputError(
+            f"{file} holds {number} {what}, at most regions.max_{what} = {limit} are read: raise the limit with --set "
+            f"regions.max_{what}={number}, or select rows with regions.where"
+        )
 
 
 def declared_crs(settings: Regions) -> pyproj.CRS | None:

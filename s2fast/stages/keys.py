@@ -21,6 +21,9 @@ from s2fast.regions.file import RegionFile
 from s2fast.report import page
 from s2fast_kernels.backends import Selected
 
+_LIMITS = {"max_polygons", "max_vertices"}
+"""Settings of regions that decide whether they are read, not what is read."""
+
 
 def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> str:
     """Return the content key of a scene's tile."""
@@ -28,7 +31,7 @@ def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> st
     return content_key(
         "tile",
         item.identity,
-        settings.model_dump() if settings else None,
+        settings.model_dump(exclude=_LIMITS) if settings else None,
         regions.content if regions and settings else None,
         config.ingest.reduction,
         config.ingest.halo_px if settings and settings.mode == "keep" else None,

@@ -251,6 +251,10 @@ class DaskCluster(Workplace):
             return Client(self._address, timeout="5s", set_as_default=False)
         except (OSError, ValueError) as error:
             raise ConfigError(f"no Dask scheduler answers at {self._address}: {error}") from error
+        except TypeError as error:
+            raise ConfigError(
+                f"{self._address}: Dask's settings name no certificates; set distributed.comm.tls"
+            ) from error
 
     def _workers(self) -> dict[str, int]:
         """Return the number of threads of each worker; empty if the scheduler does not answer."""

@@ -593,3 +593,26 @@ def test_folders_without_polygons(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     with pytest.raises(InputError, match=r"holds no polygons: looked for \.shp, .*\.csv at any depth"):
         RegionFile.at(tmp_path)
+
+
+@pytest.mark.parametrize(("limit", "found"), [("max_polygons", "2 polygons"), ("max_vertices", "10 vertices")])
+def test_more_than_the_limits_is_refused_in_one_line(limit: str, found: str, tmp_path: Path) -> None:
+    path = features(tmp_path / "fields.geojson", *FIELDS)
+    with pytest.raises(InputError, match=rf"holds {found}, at most regions\.{limit} = 1 are read: raise the limit"):
+        loaded(path, Regions(**{limit: 1}))
+    assert len(loaded(path, Regions(**{limit: int(found.split()[0])})).shapes) == 2
+
+
+def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("a.geojson", b" " * (20 << 20))
+    with pytest.raises(
+        InputError, match=r"bomb\.zip unpacks from \d+ to 20971520 bytes, at most .* unpack it yourself"
+    ):
+        loaded(path)
+    with zipfile.ZipFile(path, "w") as packed:
+        for number in range(10_001):
+            packed.writestr(f"{number}.geojson", b"")
+    with pytest.raises(InputError, match=r"bomb\.zip has 10001 members, at most 10000"):
+        loaded(path)

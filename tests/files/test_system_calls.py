@@ -1,0 +1,231 @@
+"""Files from strangers, watched by the system calls of the process that opens them and by a listening socket."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+
+from tests.archives import UTM36, textured, write_scene
+
+pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+
+OPENING = """
+import json, sys
+from s2fast.config import Regions
+from s2fast.errors import S2FastError
+from s2fast.raster.reader import open_raster
+from s2fast.regions.file import RegionFile
+from s2fast.regions.rows import load_regions
+
+results = {}
+for name in json.loads(sys.argv[1]):
+    kind, _, place = name.partition("=")
+    try:
+        if kind == "scene":
+            with open_raster(place) as reader:
+                results[name] = str(reader.raster.shape)
+        else:
+            results[name] = str(len(load_regions(RegionFile.at(place), Regions(crs="EPSG:32636")).shapes))
+    except S2FastError as error:
+        results[name] = str(error)
+print(json.dumps(results))
+"""
+
+SIDE = 64
+HEAD = (
+    f'<VRTDataset rasterXSize="{SIDE}" rasterYSize="{SIDE}"%s><SRS>EPSG:32636</SRS>'
+    "<GeoTransform>600000,10,0,5600040,0,-10</GeoTransform>"
+)
+SOURCE = '<%s><SourceFilename relativeToVRT="0">{file}</SourceFilename><SourceBand>1</SourceBand>%s</%s>'
+BAND = '<VRTRasterBand dataType="Byte" band="1"%s>'
+SIMPLE = SOURCE % ("SimpleSource", "", "SimpleSource")
+END = "</VRTRasterBand></VRTDataset>"
+
+VIRTUAL = {
+    "plain": HEAD % "" + BAND % "" + SIMPLE + END,
+    "kernel": HEAD % "" + BAND % "" + SOURCE % ("KernelFilteredSource", "", "KernelFilteredSource") + END,
+    "derived": HEAD % ""
+    + BAND % ' subClass="VRTDerivedRasterBand"'
+    + "<PixelFunctionType>sum</PixelFunctionType>"
+    + SIMPLE
+    + END,
+    "raw": HEAD % ""
+    + BAND % ' subClass="VRTRawRasterBand"'
+    + '<SourceFilename relativeToVRT="0">{file}</SourceFilename><ImageOffset>0</ImageOffset>'
+    + END,
+    "warped": HEAD % ' subClass="VRTWarpedDataset"'
+    + '<GDALWarpOptions><SourceDataset relativeToVRT="0">{file}</SourceDataset></GDALWarpOptions></VRTDataset>',
+    "pansharpened": HEAD % ' subClass="VRTPansharpenedDataset"'
+    + '<PansharpeningOptions><PanchroBand><SourceFilename relativeToVRT="0">{file}</SourceFilename><SourceBand>1'
+    + "</SourceBand></PanchroBand></PansharpeningOptions></VRTDataset>",
+    "processed": HEAD % ' subClass="VRTProcessedDataset"'
+    + '<Input><SourceFilename relativeToVRT="0">{file}</SourceFilename></Input></VRTDataset>',
+    "mask": HEAD % "" + f"<MaskBand>{BAND % ''}{SIMPLE}</VRTRasterBand></MaskBand></VRTDataset>",
+    "overview": HEAD % ""
+    + BAND % ""
+    + '<Overview><SourceFilename relativeToVRT="0">{file}</SourceFilename><SourceBand>1</SourceBand></Overview>'
+    + END,
+    "over a server": (HEAD % "" + BAND % "" + SIMPLE + END).replace("{file}", "/vsicurl/{url}a.tif"),
+    "WMS": '<GDAL_WMS><Service name="TMS"><ServerUrl>{url}</ServerUrl></Service></GDAL_WMS>',
+    "WCS": "<WCS_GDAL><ServiceURL>{url}</ServiceURL><CoverageName>a</CoverageName></WCS_GDAL>",
+    "WMTS": "<GDAL_WMTS><GetCapabilitiesUrl>{url}</GetCapabilitiesUrl></GDAL_WMTS>",
+    "STAC items": '{{"type": "FeatureCollection", "stac_version": "1.0.0", "features": [{{"stac_version": "1.0.0", '
+    '"assets": {{"a": {{"href": "{file}"}}}}}}]}}',
+    "tile index": "<GDALTileIndexDataset><IndexDataset>{file}</IndexDataset></GDALTileIndexDataset>",
+}
+
+VECTORS = {
+    "OGR VRT": "<OGRVRTDataSource><OGRVRTLayer name='a'><SrcDataSource>{file}</SrcDataSource></OGRVRTLayer>"
+    "</OGRVRTDataSource>",
+    "raster VRT": VIRTUAL["plain"],
+    "WFS": "<OGRWFSDataSource><URL>{url}</URL></OGRWFSDataSource>",
+    "entities": "<!DOCTYPE a [<!ENTITY e SYSTEM 'file://{file}'>]>"
+    "<FeatureCollection xmlns='http://www.opengis.net/gml'><name>&amp;e;</name></FeatureCollection>".replace(
+        "&amp;", "&"
+    ),
+    "schema": "<FeatureCollection xmlns='http://www.opengis.net/gml' "
+    "xmlns:s='http://www.w3.org/2001/XMLSchema-instance' s:schemaLocation='urn:a {url}a.xsd'/>",
+    "links": "<kml xmlns='http://www.opengis.net/kml/2.2'><Document><NetworkLink><Link><href>{url}a.kml</href></Link>"
+    "</NetworkLink><NetworkLink><Link><href>{file}</href></Link></NetworkLink></Document></kml>",
+    "styles": "<kml xmlns='http://www.opengis.net/kml/2.2'><Document><Placemark><styleUrl>{url}a.kml#a</styleUrl>"
+    "</Placemark></Document></kml>",
+}
+
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], str, int, Path]:
+    """Open all files in one process; return what became of each, the system calls, the port, and the secret file."""
+    root = tmp_path_factory.mktemp("strangers")
+    for name in ("given", "secret"):
+        (root / name).mkdir()
+    pixels = np.stack([textured(np.random.default_rng(0), (SIDE, SIDE))] * 3)
+    own = write_scene(root / "given" / "own.tif", pixels)
+    secret = write_scene(root / "secret" / "secret.tif", pixels)
+    places = [f"scene={own}"]
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.settimeout(0.1)
+        port = listening.getsockname()[1]
+        fields = {"file": escape(str(secret)), "url": f"http://127.0.0.1:{port}/"}
+        for number, text in enumerate(VIRTUAL.values()):
+            for suffix in (".tif", ".jp2", ".png", ".vrt"):
+                path = root / "given" / f"{number}{suffix}"
+                path.write_text(text.format(**fields))
+                places.append(f"scene={path}")
+            with zipfile.ZipFile(root / "given" / f"{number}.zip", "w") as packed:
+                for inside in ("a.tif", "a.vrt"):
+                    packed.writestr(inside, text.format(**fields))
+                    places.append(f"scene=zip://{root}/given/{number}.zip!/{inside}")
+        for suffix in (".msk", ".ovr"):
+            beside = write_scene(root / "given" / f"beside{suffix[1:]}.tif", pixels)
+            Path(f"{beside}{suffix}").write_text(VIRTUAL["plain"].format(**fields))
+            places.append(f"scene={beside}")
+        with rasterio.open(write_scene(root / "given" / "names.tif", pixels), "r+") as dataset:
+            dataset.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=str(secret))
+        places.append(f"scene={root}/given/names.tif")
+        for number, text in enumerate(VECTORS.values()):
+            for suffix in (".geojson", ".kml", ".gml", ".csv", ".tab", ".vrt"):
+                path = root / "given" / f"v{number}{suffix}"
+                path.write_text(text.format(**fields))
+                places.append(f"regions={path}")
+        places += [f"regions={path}" for path in geopackages(root / "given", secret)]
+        log = root / "calls"
+        command = [
+            "strace",
+            "-f",
+            "-s",
+            "4096",
+            "-e",
+            "trace=open,openat,openat2,connect,sendto,execve",
+            "-o",
+            str(log),
+        ]
+        (root / "plugins").mkdir()
+        for name in ("gdal_Any.so", "ogr_Any.so"):
+            (root / "plugins" / name).write_text("no library")
+        done = subprocess.run(
+            [*command, sys.executable, "-c", OPENING, json.dumps(places)],
+            env=os.environ | {"GDAL_DRIVER_PATH": str(root / "plugins"), "OGR_SQLITE_ALLOW_EXTERNAL_ACCESS": "YES"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if "ptrace" in done.stderr and done.returncode:
+            pytest.skip(f"strace may not watch processes here: {done.stderr.splitlines()[0]}")
+        assert done.returncode == 0, done.stderr
+        with pytest.raises(TimeoutError):
+            listening.accept()
+    return json.loads(done.stdout), log.read_text(), port, secret
+
+
+def geopackages(folder: Path, secret: Path) -> list[Path]:
+    """Write GeoPackages whose schema calls functions that read files, as views and as triggers."""
+    import sqlite3
+
+    paths = []
+    calls = (
+        f"SELECT gdal_get_pixel_value('{secret}', 1, 'pixel', 0, 0)",
+        f"SELECT ogr_layer_Extent('{secret}')",
+        f"SELECT readfile('{secret}')",
+        f"SELECT load_extension('{secret}')",
+    )
+    for number, call in enumerate(calls):
+        path = folder / f"g{number}.gpkg"
+        frame = geopandas.GeoDataFrame(
+            {"a": [1]}, geometry=[shapely.box(600_100, 5_600_000, 600_300, 5_600_200)], crs=UTM36
+        )
+        frame.to_file(path, layer="fields")
+        base = sqlite3.connect(path)
+        base.execute("PRAGMA writable_schema = on")
+        trigger = f"CREATE TRIGGER t AFTER INSERT ON fields BEGIN {call}; END"
+        view = f"CREATE VIEW v AS SELECT fid, geom, ({call}) AS x FROM fields"
+        base.execute("INSERT INTO sqlite_master VALUES ('trigger', 't', 'fields', 0, ?)", [trigger])
+        base.execute("INSERT INTO sqlite_master VALUES ('view', 'v', 'v', 0, ?)", [view])
+        base.execute("INSERT INTO gpkg_contents (table_name, data_type, srs_id) VALUES ('v', 'features', 32636)")
+        base.execute("INSERT INTO gpkg_geometry_columns VALUES ('v', 'geom', 'POLYGON', 32636, 0, 0)")
+        base.commit()
+        base.close()
+        paths.append(path)
+    return paths
+
+
+def test_nothing_outside_is_opened(opened: tuple[dict[str, str], str, int, Path]) -> None:
+    _, calls, _, secret = opened
+    assert "own.tif" in calls  # the witness sees what is opened
+    lines = [line for line in calls.splitlines() if str(secret) in line and "execve" not in line]
+    assert lines == []
+
+
+def test_no_plugins_of_the_environment_are_loaded(opened: tuple[dict[str, str], str, int, Path]) -> None:
+    _, calls, _, _ = opened
+    assert "plugins/" not in "\n".join(line for line in calls.splitlines() if "execve" not in line)
+
+
+def test_nobody_is_asked(opened: tuple[dict[str, str], str, int, Path]) -> None:
+    _, calls, port, _ = opened
+    assert "openat(" in calls
+    assert not re.findall(rf"connect\(.*htons\({port}\)|connect\(.*AF_INET", calls)
+
+
+def test_all_that_lead_outside_are_refused_in_one_line(opened: tuple[dict[str, str], str, int, Path]) -> None:
+    results, *_ = opened
+    read = {Path(name).name for name, result in results.items() if not re.search("[a-z]{3}", result)}
+    # Triggers and views do not run: what the files themselves hold is read. KML and GML refer to what is never fetched.
+    assert read <= {"own.tif", "g0.gpkg", "g1.gpkg", "g2.gpkg", "g3.gpkg"}
+    assert "own.tif" in read
+    assert all("\n" not in result for result in results.values())
