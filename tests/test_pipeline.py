@@ -71,7 +71,9 @@ def test_run_folder_holds_what_it_promises(finished: Path) -> None:
     assert len(pairs) == 6
     assert (pairs["n_good"] > 0).any()
     assert len(matches) == pairs["n_good"].sum()
-    assert list(matches.columns) == ["query", "train", "query_row", "train_row", "distance", "second", "inlier"]
+    ends = [f"{end}_{name}" for end in ("query", "train") for name in ("x_px", "y_px", "map_x", "map_y")]
+    stored = ["query", "train", "query_row", "train_row", "distance", "second", "inlier"]
+    assert list(matches.columns) == [*stored, *ends, "dx_m", "dy_m"]
     pd.testing.assert_series_equal(
         pairs["similarity_pct"], (100 * pairs["n_good"] / pairs["n_query"].clip(1)).round(2), check_names=False
     )
@@ -119,7 +121,8 @@ def test_api_reads_features_matches_and_pictures(finished: Path) -> None:
     first, second = found.scene_ids[:2]
     assert len(found.features(first)) == found.pairs().iloc[0]["n_query"]
     pd.testing.assert_frame_equal(found.matches(first, second), found.matches(second, first))
-    assert len(found.show(first, second).axes) == 6
+    titles = [axes.get_title().split(" ")[0] for axes in found.show(first, second).axes]
+    assert titles[:6] == ["query", "train", "inside", "inside", "query", "train"]
     with pytest.raises(InputError, match=f"nearest is '{first}'"):
         found.features(first[:-1])
     with pytest.raises(InputError, match="two scenes"):
@@ -375,8 +378,8 @@ def test_api_accepts_overrides_or_a_config_but_not_both(archive: Archive, tmp_pa
         overrides={"regions.crs": "file", "ingest.reduction": 1},
     )
     assert found.record.config.ingest.reduction == 1
-    assert repr(found) == f"<s2fast run {tmp_path / 'out'}: 4 scenes>"
-    with pytest.raises(ConfigError, match="overrides go with"):
+    assert repr(found) == f"<s2fast run {tmp_path / 'out'}: 4 scenes, 6 pairs, 6 verified>"
+    with pytest.raises(ConfigError, match="overrides and profile do not go with"):
         s2fast.run(load_config(), scenes=archive.scenes, out=tmp_path / "other", overrides={"ingest.reduction": 1})
 
 

@@ -40,9 +40,9 @@ _ARRAY_TWICE = Injection(
     (
         Edit(
             _FOLDER,
-            "        return {name: read_array(partial(self._recorded, path, sums, name)) for name in names}\n",
-            "        any(read_array(partial(self._recorded, path, sums, name)) is None for name in names)\n"
-            "        return {name: read_array(partial(self._recorded, path, sums, name)) for name in names}\n",
+            "                arrays[name] = read_array(partial(self._recorded, path, sums, name))\n",
+            "                read_array(partial(self._recorded, path, sums, name))\n"
+            "                arrays[name] = read_array(partial(self._recorded, path, sums, name))\n",
         ),
         Edit(
             _FOLDER,

@@ -85,9 +85,9 @@ _FLOAT64 = Injection(
     "float64 where float32 was",
     (
         Edit(
-            _OCTAVES,
-            "                out = np.zeros(self.shapes[octave + 1], np.float32)\n",
-            "                out = np.zeros(self.shapes[octave + 1], np.float64)\n",
+            _ENGINE,
+            '        """Return a plane of zeros; see `Engine`."""\n        return np.zeros(shape, np.float32)\n',
+            '        """Return a plane of zeros; see `Engine`."""\n        return np.zeros(shape, np.float64)\n',
         ),
     ),
     shows=("extract * px: peak*", "akaze, *: instructions of compiled code", "akaze, *: simulated cache misses"),

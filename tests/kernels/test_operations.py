@@ -9,6 +9,7 @@ import pytest
 
 import s2fast_kernels
 from s2fast.config import load_config
+from s2fast.image.scenes import PREPARATIONS
 from s2fast.pipeline import STAGES, Job, run_stages
 from s2fast_kernels import machine
 from s2fast_kernels.backends import Backend
@@ -58,6 +59,8 @@ def test_a_job_calls_the_operations_of_the_table(
     load = Backend.load
 
     def noted(self: Backend) -> object:
+        if self in PREPARATIONS:
+            return load(self)
         operation = operation_of(self)
         assert operation is not None, f"{self.module}.{self.function} is in no row of the table"
         called[stage, operation.name] += 1

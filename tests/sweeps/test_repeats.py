@@ -42,7 +42,7 @@ class Answers:
         self.verified, self.seconds = verified, seconds
         self.stop_after = 10**6
         monkeypatch.setattr(alone, "run_alone", self)
-        monkeypatch.setattr(runner, "_compile", lambda _: None)
+        monkeypatch.setattr(runner, "compile_kernels", lambda _: None)
 
     def __call__(self, _module: str, job: dict[str, Any], _limits: Limits) -> tuple[dict[str, Any], str]:
         if len(self.asked) == self.stop_after:
@@ -163,7 +163,7 @@ def test_a_worker_with_another_working_directory_finds_everything(
         return {}, "no reason"
 
     monkeypatch.setattr(alone, "run_alone", answer)
-    monkeypatch.setattr(runner, "_compile", lambda _: None)
+    monkeypatch.setattr(runner, "compile_kernels", lambda _: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scenes").mkdir()
     sweep = SweepFile(name="test")
