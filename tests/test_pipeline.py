@@ -123,8 +123,9 @@ def test_api_reads_features_matches_and_pictures(finished: Path) -> None:
     pd.testing.assert_frame_equal(found.matches(first, second), found.matches(second, first))
     titles = [axes.get_title().split(" ")[0] for axes in found.show(first, second).axes]
     assert titles[:6] == ["query", "train", "inside", "inside", "query", "train"]
-    with pytest.raises(InputError, match=f"nearest is '{first}'"):
-        found.features(first[:-1])
+    assert len(found.features(first[1:])) == len(found.features(first)), "a fragment names its scene"
+    with pytest.raises(InputError, match=f"nearest.*{first}"):
+        found.features(f"{first[:-1]}Q")
     with pytest.raises(InputError, match="two scenes"):
         found.matches(first, first)
 
