@@ -177,6 +177,7 @@ class Run:
         bands: Sequence[str] = (),
         resampling: str = "bilinear",
         max_error_m: float | None = None,
+        check: bool = False,
         progress: Progress | None = None,
     ) -> pd.DataFrame:
         """Write corrected rasters of every scene whose offset can be relied on; see docs/align.md.
@@ -197,6 +198,8 @@ class Run:
             ``bilinear``, ``cubic`` or ``lanczos``; masks take the nearest pixel.
         max_error_m
             Largest error of an offset [m]; None: a tenth of a pixel.
+        check
+            Compare the written files with each other by phase correlation, and withdraw scenes that got worse.
         progress
             Shows how many scenes are done.
 
@@ -207,7 +210,7 @@ class Run:
         """
         from s2fast.align.aligned import Settings, align
 
-        settings = Settings.of(form, reference, bands, resampling, max_error_m)
+        settings = Settings.of(form, reference, bands, resampling, max_error_m, check)
         scenes, pairs = self.scenes(), self.pairs()
         aligned: pd.DataFrame = align(self.record, scenes, pairs, to, settings, progress)
         return aligned

@@ -20,6 +20,7 @@ from rasterio.errors import RasterioError
 from s2fast.align.correction import Correction, corrected_items, corrections, reference_id
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
 from s2fast.align.product import ALL, is_mask, selected
+from s2fast.align.proof import NOT_CHECKED, Image, Proof, prove
 from s2fast.archive.identity import identity
 from s2fast.errors import InputError, SceneError, option
 from s2fast.files.local_storage import is_alive
@@ -58,15 +59,23 @@ class Settings:
     """Interpolation, if they are resampled."""
     max_error_m: float | None = None
     """See `s2fast.align.correction.corrections`."""
+    check: bool = False
+    """Compare the written scenes with each other, and withdraw those that got worse."""
 
     @classmethod
     def of(
-        cls, form: str, reference: str | None, bands: Sequence[str], resampling: str, max_error_m: float | None
+        cls,
+        form: str,
+        reference: str | None,
+        bands: Sequence[str],
+        resampling: str,
+        max_error_m: float | None,
+        check: bool = False,
     ) -> Settings:
         """Create the settings from words; raise InputError for an unknown one."""
         names = [ALL if name.lower() == ALL else name.upper() for name in bands]
         forms, kernels = _one_of(option("form", "as"), form, Form), _one_of("resampling", resampling, Kernel)
-        return cls(forms, reference, names, kernels, max_error_m)
+        return cls(forms, reference, names, kernels, max_error_m, check)
 
 
 def _one_of(name: str, word: str, words: type[_Word]) -> _Word:
@@ -104,7 +113,8 @@ def align(
     GeoDataFrame
         One row per scene, except a reference from outside, as in alignment.parquet: ``aligned``; ``reason`` if it is
         not; ``offset_x_m``, ``offset_y_m`` relative to the reference and ``offset_error_m``; ``add_x_m``, ``add_y_m``,
-        the correction; ``reference``; ``files``, separated by blanks.
+        the correction; ``reference``; ``files``, separated by blanks. With `Settings.check` also the columns of
+        `s2fast.align.proof.Proof.row`.
 
     Raises
     ------
@@ -117,10 +127,10 @@ def align(
     items = corrected_items(record)
     grids = _grids(items, reference)
     folder = _open_folder(to)
-    rows = []
+    rows, images = [], _outside(record)
     with gdal_settings(), (progress or Progress()).stage("align", len(planned), 0) as bar:
         for item, correction in zip(items, planned, strict=True):
-            files, reason = [], correction.problem
+            files, reason = {}, correction.problem
             if not reason:
                 try:
                     check_unchanged(item)
@@ -130,8 +140,12 @@ def align(
                     reason = str(error)
             if reason:
                 _remove_outputs(folder, item.scene.scene_id)
-            rows.append(_row(item, correction, reason, files))
+            elif settings.check and (image := _checked_image(item, correction, files)):
+                images[item.scene.scene_id] = image
+            rows.append(_row(item, correction, reason, list(files)))
             bar.advance()
+        if settings.check:
+            _check(rows, prove(images, pairs, reference), reference, folder)
     series = scenes["scene_id"].isin([item.scene.scene_id for item in items])
     footprints = geopandas.GeoSeries(scenes.loc[series, "geometry"])
     table = geopandas.GeoDataFrame(rows, geometry=footprints.to_numpy(), crs=footprints.crs)
@@ -140,6 +154,36 @@ def align(
     _write_file(folder / f"{TABLE}.parquet", sink.getvalue())
     _write_file(folder / f"{TABLE}.csv", table.drop(columns="geometry").to_csv(index=False).encode())
     return table
+
+
+def _outside(record: RunRecord) -> dict[str, Image]:
+    """Return the reference from outside by its id, if the run has one."""
+    return {
+        item.scene.scene_id: Image(item.scene.source, None, 0.0)
+        for item in record.usable
+        if record.found.outside and item.scene.scene_id == record.reference
+    }
+
+
+def _checked_image(item: SceneInput, correction: Correction, files: Mapping[Path, tuple[str, Source]]) -> Image | None:
+    """Return the raster by which a scene is checked: the one that was matched or else its first image, if any."""
+    images = {name: (path, source) for path, (name, source) in files.items() if not is_mask(name)}
+    for name in (item.scene.asset, *images):
+        if name in images:
+            path, source = images[name]
+            return Image(source, path, correction.error_m)
+    return None
+
+
+def _check(rows: Sequence[dict[str, object]], proofs: Mapping[str, Proof], reference: str, folder: Path) -> None:
+    """Add what the check has found, and withdraw scenes that got worse; the reference stays where it is."""
+    for row in rows:
+        scene_id = str(row["scene_id"])
+        proof = proofs.get(scene_id, NOT_CHECKED)
+        row.update(proof.row)
+        if proof.problem and scene_id != reference:
+            _remove_outputs(folder, scene_id)
+            row.update(aligned=False, reason=proof.problem, files="")
 
 
 def _grids(items: Sequence[SceneInput], reference: str) -> dict[str, PixelGrid]:
@@ -169,14 +213,14 @@ def _row(item: SceneInput, correction: Correction, reason: str, files: Sequence[
 
 def _write_scene(
     item: SceneInput, correction: Correction, grid: PixelGrid, folder: Path, settings: Settings, run_id: str
-) -> list[Path]:
-    """Write the rasters of one scene that are not up to date; return all of them."""
-    scene, files = item.scene, []
+) -> dict[Path, tuple[str, Source]]:
+    """Write the rasters of one scene that are not up to date; return name and source of all of them."""
+    scene, files = item.scene, {}
     partial: dict[Path, Path] = {}
     try:
         for name, source in selected(scene, settings.bands).items():
             path = folder / f"{'_'.join(filter(None, (scene.scene_id, name)))}{settings.form.suffix}"
-            files.append(path)
+            files[path] = name, source
             own = grid_of(source)
             target = Target(
                 settings.form,

@@ -148,6 +148,10 @@ def align(
     max_error: Annotated[
         float | None, typer.Option(metavar="METRES", min=0, help="Largest error of an offset; default: 0.1 pixels")
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Compare the written scenes by phase correlation; withdraw those that got worse"),
+    ] = False,
 ) -> None:
     """Write every scene whose offset can be relied on with the offset removed."""
     from s2fast.results import Run
@@ -156,7 +160,7 @@ def align(
     names = [name for name in bands.split(",") if name]
     done = Run(out).align(
         to, form=form, reference=reference, bands=names, resampling=resampling, max_error_m=max_error,
-        progress=progress_for_stderr(),
+        check=check, progress=progress_for_stderr(),
     )  # fmt: skip
     left_out = done[~done["aligned"]]
     typer.echo(f"{len(done) - len(left_out)} of {len(done)} scenes aligned: {to.rstrip('/')}/alignment.csv")

@@ -1,0 +1,180 @@
+"""Corrected scenes checked again, independently of their matches."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import scipy.ndimage
+
+import s2fast
+from s2fast.align.proof import phase_shift
+from s2fast.errors import SceneError
+from s2fast.folder.checksums import checksum
+from s2fast.folder.pair_blocks import parquet
+from s2fast.folder.record import load_record
+from s2fast.folder.run_folder import RunFolder
+from tests.archives import ORIGINS, safe_path, textured, write_scene
+from tests.test_cli import s2fast as command
+
+SIDE, MARGIN, TILE = 400, 20, "36UYA"
+DAYS = {"20190427": (0, 0), "20190507": (0, 0), "20190517": (2, -1), "20190527": (-3, 2)}
+"""How far the ground of each date is moved: pixels right and down."""
+
+
+def scene_id(day: str) -> str:
+    return f"S2A_{day}T083601_T{TILE}"
+
+
+@dataclass(frozen=True)
+class Series:
+    """A run over four dates of one ground, and a copy whose tables hold wrong shifts."""
+
+    archive: Path
+    out: Path
+    false: Path
+    """All pairs of the first date are falsified alike, so the date still counts as verified."""
+
+
+@pytest.fixture(scope="module")
+def series(tmp_path_factory: pytest.TempPathFactory) -> Series:
+    folder = tmp_path_factory.mktemp("proof")
+    rng = np.random.default_rng(5)
+    ground = textured(rng, (SIDE + 2 * MARGIN, SIDE + 2 * MARGIN))
+    for day, (right, down) in DAYS.items():
+        seen = np.clip(ground + rng.normal(0, 3, ground.shape), 1, 255).astype(np.uint8)
+        pixels = seen[MARGIN - down : MARGIN - down + SIDE, MARGIN - right : MARGIN - right + SIDE]
+        write_scene(safe_path(folder / "archive", TILE, f"{day}T083601"), np.stack([pixels] * 3), ORIGINS[TILE])
+    s2fast.run(scenes=folder / "archive", out=folder / "out")
+    shutil.copytree(folder / "out", folder / "false")
+    falsify(folder / "false", scene_id("20190427"), 20.0)
+    return Series(folder / "archive", folder / "out", folder / "false")
+
+
+def falsify(out: Path, scene: str, east_m: float) -> None:
+    """Add an offset to all shifts of a scene in a run's table of pairs."""
+    run = RunFolder(out)
+    pairs = pd.read_parquet(io.BytesIO(run.read("pairs.parquet")))
+    pairs.loc[pairs["train"] == scene, "dx_m"] += east_m
+    pairs.loc[pairs["query"] == scene, "dx_m"] -= east_m
+    run.write("pairs.parquet", parquet(pa.Table.from_pandas(pairs, preserve_index=False)))
+    record = load_record(run)
+    assert record is not None
+    record.history.tables["pairs.parquet"] = checksum(run.read("pairs.parquet"))
+    record.save(run)
+
+
+def digests(folder: Path) -> dict[str, tuple[str, int]]:
+    return {
+        str(path.relative_to(folder)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize(("right", "down"), [(0.0, 0.0), (0.3, -1.7), (6.5, 2.25), (-12.0, 9.4)])
+def test_a_known_shift_is_found(right: float, down: float) -> None:
+    rng = np.random.default_rng(2)
+    ground = textured(rng, (160, 160)).astype(np.float64)
+    moved = scipy.ndimage.shift(ground, (down, right), order=5)[32:128, 32:128]
+    found = phase_shift(moved * 0.7 + rng.normal(0, 2, moved.shape), ground[32:128, 32:128])
+    assert found is not None
+    # The taper favours small shifts: the further, the more.
+    np.testing.assert_allclose(found, (right, down), atol=0.06 + 0.02 * np.hypot(right, down))
+
+
+def test_other_ground_and_missing_ground_have_no_shift() -> None:
+    rng = np.random.default_rng(3)
+    drawn = [textured(rng, (96, 96)).astype(np.float64) for _ in range(40)]
+    assert sum(phase_shift(*two) is not None for two in zip(drawn[::2], drawn[1::2], strict=True)) <= 1
+    part = drawn[0].copy()
+    part[:9] = np.nan
+    assert phase_shift(part, drawn[0]) is not None
+    part[:10] = np.nan
+    assert phase_shift(part, drawn[0]) is None
+    assert phase_shift(np.zeros((96, 96)), np.zeros((96, 96))) is None
+
+
+@pytest.mark.parametrize("form", ["vrt", "resampled"])
+def test_the_table_says_how_scenes_fit_before_and_after(series: Series, tmp_path: Path, form: str) -> None:
+    sources = digests(series.archive)
+    table = s2fast.open_run(series.out).align(tmp_path, form=form, check=True).set_index("scene_id")
+    assert table["aligned"].all()
+    for day, moved in DAYS.items():
+        row = table.loc[scene_id(day)]
+        assert row["before_median_m"] == pytest.approx(10 * np.hypot(*moved), abs=1.0)
+        assert row["before_rmse_x_m"] == pytest.approx(10 * abs(moved[0]), abs=1.0)
+        assert row["before_rmse_y_m"] == pytest.approx(10 * abs(moved[1]), abs=1.0)
+        assert row["after_median_m"] < row["after_ce90_m"] < 1.0
+        assert len(row["checked_with"].split()) >= 2
+        assert row["n_windows"] > 2 * 4
+    in_text = pd.read_csv(tmp_path / "alignment.csv").set_index("scene_id")
+    on_map = geopandas.read_parquet(tmp_path / "alignment.parquet").set_index("scene_id")
+    for found in (in_text, on_map):
+        np.testing.assert_allclose(found["after_ce90_m"], table["after_ce90_m"])
+    before = digests(tmp_path)
+    s2fast.open_run(series.out).align(tmp_path, form=form, check=True)
+    assert digests(tmp_path) == before
+    assert digests(series.archive) == sources
+
+
+@pytest.mark.parametrize("reference", ["median", scene_id("20190517")])
+def test_a_scene_verified_by_mistake_is_withdrawn(
+    series: Series, tmp_path: Path, reference: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("align", series.false, "--to", tmp_path, "--reference", reference)
+    assert command(monkeypatch, *asked) == 0  # nothing in the run's tables gives it away
+    assert len(list(tmp_path.glob("*.vrt"))) == 4
+    assert command(monkeypatch, *asked, "--check") == 3
+    wrong = scene_id("20190427")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert len(lines) == 1
+    # Relative to the second reference the date was displaced by 22 m, so 20 m are no worse, but wrong all the same.
+    told = "got worse" if reference == "median" else "the correction does not fit the image"
+    assert lines[0].startswith(f"s2fast: left out: {wrong}: {told}: median displacement ")
+    table = pd.read_csv(tmp_path / "alignment.csv", keep_default_na=False).set_index("scene_id")
+    assert not table.loc[wrong, "aligned"]
+    assert table.loc[wrong, "files"] == ""
+    assert table.loc[wrong, "after_median_m"] == pytest.approx(20, abs=1.5)
+    assert (table.drop(wrong)["after_median_m"] < 1).all()
+    assert not table.drop(wrong)["checked_with"].str.contains(wrong).any()
+    if reference != "median":
+        assert table.drop([wrong, reference])["checked_with"].str.contains(reference).any()
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == sorted([*table.drop(wrong)["files"], "alignment.csv", "alignment.parquet"])
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert command(monkeypatch, *asked, "--check") == 3
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == found
+
+
+def test_scenes_that_do_not_fit_the_reference_are_withdrawn(series: Series, tmp_path: Path) -> None:
+    reference = scene_id("20190427")
+    run = s2fast.open_run(series.false)
+    table = run.align(tmp_path, reference=reference, check=True).set_index("scene_id")
+    assert table["aligned"].tolist() == [True, False, False, False]
+    assert (table.drop(reference)["checked_with"] == reference).all()
+
+
+def test_an_offset_too_large_to_be_found_is_withdrawn(series: Series, tmp_path: Path) -> None:
+    shutil.copytree(series.out, tmp_path / "out")
+    falsify(tmp_path / "out", scene_id("20190427"), 900.0)
+    table = s2fast.open_run(tmp_path / "out").align(tmp_path / "to", check=True).set_index("scene_id")
+    assert table["aligned"].tolist() == [False, True, True, True]
+    assert "correlates with the other scenes before the correction, but not after" in table["reason"].iloc[0]
+
+
+def test_a_file_that_cannot_be_read_is_named(series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no such luck")
+
+    monkeypatch.setattr("s2fast.align.proof._pixels", refuse)
+    with pytest.raises(SceneError, match=r"_TCI.jp2: cannot be checked: no such luck"):
+        s2fast.open_run(series.out).align(tmp_path, check=True)
