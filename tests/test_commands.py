@@ -151,6 +151,8 @@ def test_show_names_what_is_missing(
         ([], "or draw many with --verified --out DIR"),
         (["20190427 UXA", "20190606 UXA", "-o", "a.png", "--masked", "--original"], "exclude each other"),
         (["20190427 UXA", "20190606 UXA", "-o", tmp_path / "a.doc"], "cannot write the picture"),
+        (["20190427 UXA", "20190606 UXA", "-o", "a.png", "--verified"], "leave out QUERY and TRAIN"),
+        (["--verified", "--out", tmp_path / "many", "-o", "a.png"], "leave out -o"),
     ):
         assert s2fast(monkeypatch, "show", judged.out, *arguments) == 2
         assert_one_line(capsys.readouterr().err, said)

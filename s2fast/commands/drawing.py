@@ -124,9 +124,13 @@ def _pictures(
     if query is not None and train is not None:
         if output is None:
             raise InputError("no picture to write: name it with -o FILE.png, FILE.pdf or FILE.svg")
+        if verified or to is not None or tile is not None or limit is not None:
+            raise InputError("--verified, --out, --tile and --limit draw many pairs: leave out QUERY and TRAIN")
         return [(query, train, output)]
     if not verified or to is None:
         raise InputError("name a pair, QUERY and TRAIN, and -o FILE; or draw many with --verified --out DIR")
+    if output is not None:
+        raise InputError("many pairs go to the folder of --out: leave out -o")
     pairs = select_pairs(run.pairs(), Selection(verified=True, tile=tile, limit=limit))
     try:
         to.mkdir(parents=True, exist_ok=True)

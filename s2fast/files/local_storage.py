@@ -138,8 +138,12 @@ class _PlainStore(LocalStore):
     ) -> Buffer | None:
         """Read a file; see `Store`."""
         path = _inside(self.root, key)
-        if path.is_file() and path.is_symlink():
-            raise _linked(path)
+        with suppress(FileNotFoundError, NotADirectoryError):
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                raise _linked(path)
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise RunFolderError(f"{path} is no file: remove it")
         return await super().get(key, prototype, byte_range)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ _MOST_PROFILES = 20_000
 """Number of pairs from which the page has no profiles: 64 bytes each."""
 
 _MOST_RESIDUALS = 2_000_000
-"""Most inliers of all pairs together that are kept for percentiles and the picture: 16 MB."""
+"""About how many inliers of all pairs together are kept for percentiles and the pictures: 16 MB."""
 
 _CLOUD_SIDE = 41
 """Cells per side of the picture of all residuals."""
@@ -38,7 +39,7 @@ class Accuracy:
     """Residuals of the inliers of verified pairs, added block by block."""
 
     pairs: pd.DataFrame
-    """The table of pairs, with ``dx_m``, ``dy_m``, ``verified``, ``rmse_dx_m`` and ``rmse_dy_m``."""
+    """The table of pairs, with ``dx_m``, ``dy_m``, ``n_inliers`` and ``verified``."""
     count: int = 0
     """Number of inliers."""
     _sums: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 2)))
@@ -62,16 +63,19 @@ class Accuracy:
         residual = shift - self.pairs[["dx_m", "dy_m"]].to_numpy(np.float64)[pair]
         self.count += len(pair)
         self._sums += residual.sum(axis=0), (residual**2).sum(axis=0)
-        most = max(1, _MOST_RESIDUALS // len(self.pairs))
-        members, starts, counts = np.unique(pair, return_index=True, return_counts=True)
-        step = np.repeat(-(-counts // most), counts)
-        place = np.arange(len(pair)) - np.repeat(starts, counts)
-        self._kept.append(residual[place % step == 0].astype(np.float32))
+        self._kept.append(residual[-(self.count - len(pair)) % self._step :: self._step].astype(np.float32))
+        members, counts = np.unique(pair, return_counts=True)
         if len(self.pairs) <= _MOST_PROFILES:
             member = np.repeat(np.arange(len(members)), counts)
             means = [self._means(residual, member, len(members), share[:, axis]) for axis in (1, 0)]
             for number, profile in zip(members.tolist(), np.concatenate(means, axis=1), strict=True):
                 self._profiles[number] = profile
+
+    @cached_property
+    def _step(self) -> int:
+        """Every how many-th inlier is kept, the same for all pairs."""
+        verified = self.pairs["verified"].fillna(False).to_numpy(np.bool_)
+        return max(1, -(-int(self.pairs["n_inliers"][verified].sum()) // _MOST_RESIDUALS))
 
     @staticmethod
     def _means(

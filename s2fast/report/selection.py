@@ -21,7 +21,7 @@ VERDICTS = (
 )  # fmt: skip
 """All verdicts on pairs."""
 
-_SCENE_VERDICTS = ("verified", "not verified", "not connected", "disagrees with its series", "alone")
+_SCENE_VERDICTS = ("verified", "not verified", "not connected", "disagrees with its series", "alone", "reference")
 """The verdicts on scenes, see `s2fast.geometry.scene_verdict.scene_verdicts`."""
 
 _MOST_NAMES = 8
@@ -133,10 +133,10 @@ def period(text: str) -> tuple[pd.Timestamp, pd.Timestamp]:
             raise ValueError
         year, month, day = (int(part) if part else None for part in found.groups())
         begin = pd.Timestamp(year=year or 0, month=month or 1, day=day or 1, tz="UTC")
-    except ValueError as error:
+        step = pd.DateOffset(days=1) if day else pd.DateOffset(months=1) if month else pd.DateOffset(years=1)
+        return begin, begin + step
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{text!r} is no date: write 2018, 2018-08 or 2018-08-10") from error
-    step = pd.DateOffset(days=1) if day else pd.DateOffset(months=1) if month else pd.DateOffset(years=1)
-    return begin, begin + step
 
 
 def _of_scenes(
@@ -164,6 +164,6 @@ def _sorted(rows: pd.DataFrame, selection: Selection, default: str | None) -> pd
     asked = selection.sort or default
     if asked is not None:
         falling = asked.startswith("-")
-        name = named(asked.removeprefix("-"), map(str, rows.columns), "column")
+        name = named(asked.removeprefix("-"), (str(name) for name in rows.columns if name != "geometry"), "column")
         rows = rows.sort_values(name, ascending=not falling, kind="stable", na_position="last")
     return rows if selection.limit is None else rows[: selection.limit]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from s2fast.errors import option
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.stages.keys import tile_key
@@ -39,8 +40,9 @@ def warn_of_days(record: RunRecord, folder: RunFolder) -> None:
     if seconds > _DAY_S * cores:
         log.warning(
             "reading the scenes and extracting their features may take %.0f core hours, %.1f days on this machine's %d "
-            "cores: reduce the scenes (ingest.reduction), or use more machines (--scheduler)",
+            "cores: reduce the scenes (ingest.reduction), or use more machines (%s)",
             seconds / 3600,
             seconds / cores / _DAY_S,
             cores,
+            option("scheduler"),
         )

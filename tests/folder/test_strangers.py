@@ -163,6 +163,19 @@ def test_pipes_do_not_hang(out: Path) -> None:
         RunFolder(out).read("run.json")
 
 
+@pytest.mark.parametrize("through", ["link", "pipe"])
+def test_chunks_that_are_pipes_do_not_hang(out: Path, through: str) -> None:
+    chunk = next(path for path in (out / SCENES / SCENE / "valid").rglob("*") if path.is_file() and path.suffix == "")
+    chunk.unlink()
+    if through == "pipe":
+        os.mkfifo(chunk)
+    else:
+        os.mkfifo(out.parent / "pipe")
+        chunk.symlink_to(out.parent / "pipe")
+    with pytest.raises(RunFolderError, match="is a link" if through == "link" else "is no file"):
+        RunFolder(out).valid(SCENE)
+
+
 def test_the_folder_itself_may_be_a_link(out: Path) -> None:
     (out.parent / "link").symlink_to(out)
     folder = RunFolder(out.parent / "link")

@@ -12,8 +12,8 @@ from s2fast.report import accuracy
 from s2fast.report.accuracy import PARTS, Accuracy
 
 
-def table(shifts: list[tuple[float, float]], verified: list[bool]) -> pd.DataFrame:
-    return pd.DataFrame(shifts, columns=["dx_m", "dy_m"]).assign(verified=verified)
+def table(shifts: list[tuple[float, float]], verified: list[bool], n_inliers: int = 1) -> pd.DataFrame:
+    return pd.DataFrame(shifts, columns=["dx_m", "dy_m"]).assign(verified=verified, n_inliers=n_inliers)
 
 
 def test_statistics_are_those_of_all_residuals() -> None:
@@ -73,11 +73,13 @@ def test_parts_without_inliers_are_unknown_and_pairs_without_have_no_profile() -
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(accuracy, "_MOST_RESIDUALS", 200)
-    found = Accuracy(table([(0.0, 0.0), (0.0, 0.0)], [True, True]))
-    found.add(np.repeat([0, 1], [1000, 50]), np.ones((1050, 2)), np.zeros((1050, 2), np.uint16))
+    found = Accuracy(table([(0.0, 0.0), (0.0, 0.0)], [True, True], n_inliers=500))
+    # In two parts, every fifth of all: of each pair the same share.
+    found.add(np.zeros(903, np.intp), np.ones((903, 2)), np.zeros((903, 2), np.uint16))
+    found.add(np.ones(97, np.intp), np.ones((97, 2)), np.zeros((97, 2), np.uint16))
     told = found.summary()
     assert told is not None
-    assert (told["inliers"], told["drawn"]) == (1050, 150)
+    assert (told["inliers"], told["drawn"]) == (1000, 200)
 
 
 def test_nothing_verified_has_no_accuracy() -> None:

@@ -70,6 +70,7 @@ def test_order(pairs: pd.DataFrame) -> None:
         (Selection(verdicts=["proven"]), "no verdict 'proven'; there are verified, not verified"),
         (Selection(since="10.8.2018"), "'10.8.2018' is no date: write 2018, 2018-08 or 2018-08-10"),
         (Selection(until="2018-13"), "is no date"),
+        (Selection(until="9999"), "is no date"),
         (Selection(scenes=["20180811"]), "no scene '20180811'; the nearest: S2A_20180810T083601_T36UXA"),
         (Selection(sort="simlarity_pct"), "did you mean similarity_pct"),
     ],

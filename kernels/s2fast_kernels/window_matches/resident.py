@@ -41,7 +41,7 @@ _kept: OrderedDict[tuple[int, torch.device], Pool] = OrderedDict()
 """Scenes on devices, by the identity of their `WindowRows`, the latest used last; dropped with these."""
 
 _searching = threading.RLock()
-"""Held while a search uses `_kept`; a scene may be dropped by the thread that holds it."""
+"""Held while a search uses `_kept`; but any thread may drop a scene meanwhile, by releasing its rows last."""
 
 
 def scene_bytes(rows: int, strips: int) -> int:
@@ -56,7 +56,7 @@ def pair_bytes(query_rows: int, train_rows: int, row_bytes: int) -> int:
 
 def kept_bytes(device: torch.device) -> int:
     """Return the memory of the scenes that stay on a device."""
-    return sum(scene_bytes(len(pool.x), len(pool.strip_low)) for (_, at), pool in _kept.items() if at == device)
+    return sum(scene_bytes(len(pool.x), len(pool.strip_low)) for (_, at), pool in list(_kept.items()) if at == device)
 
 
 def _bytes_of(rows: WindowRows) -> int:
@@ -70,6 +70,7 @@ def on_device(rows: WindowRows, device: torch.device) -> Pool:
     if found is None:
         found = _kept[key] = Pool.of(rows, device)
         weakref.finalize(rows, _kept.pop, key, None).atexit = False
+    # The caller holds the rows, so that nobody drops the scene.
     _kept.move_to_end(key)
     return found
 

@@ -6,7 +6,7 @@ function showAccuracy() {
     byId("accuracy").hidden = true;
     return;
   }
-  const drawn = accuracy.drawn < accuracy.inliers ? `, ${number(accuracy.drawn)} of them drawn, evenly chosen from each pair` : "";
+  const drawn = accuracy.drawn < accuracy.inliers ? `, ${number(accuracy.drawn)} of them, evenly chosen, for radii and pictures` : "";
   byId("accuracy-note").textContent = `From all ${number(accuracy.inliers)} inliers of ${number(accuracy.pairs)} verified ${accuracy.pairs === 1 ? "pair" : "pairs"}${drawn}.`;
   const rows = [["between", "Shifts of pairs"], ["within", "Inliers about the shift of their pair"]];
   for (const [name, title] of rows) {
