@@ -120,10 +120,15 @@ def test_the_table_says_how_scenes_fit_before_and_after(series: Series, tmp_path
     on_map = geopandas.read_parquet(tmp_path / "alignment.parquet").set_index("scene_id")
     for found in (in_text, on_map):
         np.testing.assert_allclose(found["after_ce90_m"], table["after_ce90_m"])
+    picture = (tmp_path / "alignment.svg").read_text()
+    assert all(picture.count(f">{scene_id(day)}<") == 1 for day in DAYS)
     before = digests(tmp_path)
     s2fast.open_run(series.out).align(tmp_path, form=form, check=True)
     assert digests(tmp_path) == before
     assert digests(series.archive) == sources
+    s2fast.open_run(series.out).align(tmp_path, form=form)
+    assert before.keys() - digests(tmp_path).keys() == {"alignment.svg"}
+    assert "after_ce90_m" not in pd.read_csv(tmp_path / "alignment.csv")
 
 
 @pytest.mark.parametrize("reference", ["median", scene_id("20190517")])
@@ -149,7 +154,7 @@ def test_a_scene_verified_by_mistake_is_withdrawn(
     if reference != "median":
         assert table.drop([wrong, reference])["checked_with"].str.contains(reference).any()
     left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == sorted([*table.drop(wrong)["files"], "alignment.csv", "alignment.parquet"])
+    assert left == sorted([*table.drop(wrong)["files"], "alignment.csv", "alignment.parquet", "alignment.svg"])
     found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert command(monkeypatch, *asked, "--check") == 3
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == found
