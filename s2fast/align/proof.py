@@ -53,7 +53,7 @@ _MOST_LEFT_PX = 0.5
 _LOW_PASS = 0.2
 """Width of the Gaussian that weights frequencies [cycles per pixel]: higher ones are mostly noise."""
 
-_STEPS_PX, _TRIED = (0.2, 0.02), 10
+_STEPS_PX, _TRIED = (0.2, 0.02, 0.002), 10
 """A peak is refined in these steps [px], with so many positions on either side."""
 
 
