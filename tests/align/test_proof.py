@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ import pytest
 import scipy.ndimage
 
 import s2fast
+from s2fast.align import proof
 from s2fast.align.proof import phase_shift
 from s2fast.errors import SceneError
+from s2fast.files.source import Source
 from s2fast.folder.checksums import checksum
 from s2fast.folder.pair_blocks import parquet
 from s2fast.folder.record import load_record
@@ -183,3 +186,25 @@ def test_a_file_that_cannot_be_read_is_named(series: Series, tmp_path: Path, mon
     monkeypatch.setattr("s2fast.align.proof._pixels", refuse)
     with pytest.raises(SceneError, match=r"_TCI.jp2: cannot be checked: no such luck"):
         s2fast.open_run(series.out).align(tmp_path, check=True)
+
+
+def test_wrong_scenes_are_set_aside_the_worst_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_m = {"a": 0.0, "b": 0.0, "c": 30.0, "d": 90.0}
+
+    def compared(image: proof.Image, other: proof.Image) -> proof._Compared:
+        away = abs(at_m[str(image.after)] - at_m[str(other.after)])
+        return proof._Compared(proof.Left(0, 0, 0, 0), proof.Left(away, away, away, 0), 9, away - 5)
+
+    monkeypatch.setattr(proof, "_compared", compared)
+
+    def wrong(names: str) -> list[str]:
+        images = {name: proof.Image(Source.of("/x.tif"), Path(name), 0.1) for name in names}
+        pairs = pd.DataFrame(itertools.combinations(names, 2), columns=["query", "train"])
+        proofs = proof.prove(images, pairs.assign(verified=True, n_inliers=9))
+        return [name for name, found in proofs.items() if found.problem]
+
+    assert wrong("abcd") == ["c", "d"]
+    assert wrong("ab") == []
+    assert wrong("abc") == ["c"]
+    # Nothing tells which of two is wrong.
+    assert wrong("ac") == ["a", "c"]
