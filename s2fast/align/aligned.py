@@ -19,6 +19,7 @@ from rasterio.errors import RasterioError
 
 from s2fast.align.correction import Correction, corrected_items, corrections, reference_id
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
+from s2fast.align.picture import before_after
 from s2fast.align.product import ALL, is_mask, selected
 from s2fast.align.proof import NOT_CHECKED, Image, Proof, prove
 from s2fast.archive.identity import identity
@@ -153,6 +154,11 @@ def align(
     table.to_parquet(sink)
     _write_file(folder / f"{TABLE}.parquet", sink.getvalue())
     _write_file(folder / f"{TABLE}.csv", table.drop(columns="geometry").to_csv(index=False).encode())
+    picture = folder / f"{TABLE}.svg"
+    if settings.check:
+        _write_file(picture, before_after(table, pd.Series([item.scene.sensing_time for item in items])))
+    else:
+        picture.unlink(missing_ok=True)  # it would show another table
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,10 @@ import pytest
 import scipy.ndimage
 
 import s2fast
+from s2fast.align import proof
 from s2fast.align.proof import phase_shift
 from s2fast.errors import SceneError
+from s2fast.files.source import Source
 from s2fast.folder.checksums import checksum
 from s2fast.folder.pair_blocks import parquet
 from s2fast.folder.record import load_record
@@ -120,10 +123,15 @@ def test_the_table_says_how_scenes_fit_before_and_after(series: Series, tmp_path
     on_map = geopandas.read_parquet(tmp_path / "alignment.parquet").set_index("scene_id")
     for found in (in_text, on_map):
         np.testing.assert_allclose(found["after_ce90_m"], table["after_ce90_m"])
+    picture = (tmp_path / "alignment.svg").read_text()
+    assert all(picture.count(f">{scene_id(day)}<") == 1 for day in DAYS)
     before = digests(tmp_path)
     s2fast.open_run(series.out).align(tmp_path, form=form, check=True)
     assert digests(tmp_path) == before
     assert digests(series.archive) == sources
+    s2fast.open_run(series.out).align(tmp_path, form=form)
+    assert before.keys() - digests(tmp_path).keys() == {"alignment.svg"}
+    assert "after_ce90_m" not in pd.read_csv(tmp_path / "alignment.csv")
 
 
 @pytest.mark.parametrize("reference", ["median", scene_id("20190517")])
@@ -149,7 +157,7 @@ def test_a_scene_verified_by_mistake_is_withdrawn(
     if reference != "median":
         assert table.drop([wrong, reference])["checked_with"].str.contains(reference).any()
     left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == sorted([*table.drop(wrong)["files"], "alignment.csv", "alignment.parquet"])
+    assert left == sorted([*table.drop(wrong)["files"], "alignment.csv", "alignment.parquet", "alignment.svg"])
     found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert command(monkeypatch, *asked, "--check") == 3
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == found
@@ -178,3 +186,25 @@ def test_a_file_that_cannot_be_read_is_named(series: Series, tmp_path: Path, mon
     monkeypatch.setattr("s2fast.align.proof._pixels", refuse)
     with pytest.raises(SceneError, match=r"_TCI.jp2: cannot be checked: no such luck"):
         s2fast.open_run(series.out).align(tmp_path, check=True)
+
+
+def test_wrong_scenes_are_set_aside_the_worst_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_m = {"a": 0.0, "b": 0.0, "c": 30.0, "d": 90.0}
+
+    def compared(image: proof.Image, other: proof.Image) -> proof._Compared:
+        away = abs(at_m[str(image.after)] - at_m[str(other.after)])
+        return proof._Compared(proof.Left(0, 0, 0, 0), proof.Left(away, away, away, 0), 9, away - 5)
+
+    monkeypatch.setattr(proof, "_compared", compared)
+
+    def wrong(names: str) -> list[str]:
+        images = {name: proof.Image(Source.of("/x.tif"), Path(name), 0.1) for name in names}
+        pairs = pd.DataFrame(itertools.combinations(names, 2), columns=["query", "train"])
+        proofs = proof.prove(images, pairs.assign(verified=True, n_inliers=9))
+        return [name for name, found in proofs.items() if found.problem]
+
+    assert wrong("abcd") == ["c", "d"]
+    assert wrong("ab") == []
+    assert wrong("abc") == ["c"]
+    # Nothing tells which of two is wrong.
+    assert wrong("ac") == ["a", "c"]
