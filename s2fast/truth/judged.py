@@ -75,7 +75,10 @@ def run_on(
     """Run a job on the copies."""
     out.parent.mkdir(parents=True, exist_ok=True)
     listed = out.with_name(f"{out.name}.csv")
-    pd.DataFrame(injection.pairs, columns=["query", "train"]).to_csv(listed, index=False)
+    # Replaced, not changed: folders of cases that run side by side share it by hard links.
+    partial = listed.with_suffix(".partial")
+    pd.DataFrame(injection.pairs, columns=["query", "train"]).to_csv(partial, index=False)
+    partial.replace(listed)
     changed = {
         "matching": config.matching.model_copy(update={"pairs": "file", "pairs_file": str(listed)}),
         "output": config.output.model_copy(update={"keep_matches": "none"}),

@@ -76,6 +76,8 @@ def tune(wanted: Wanted, out: Path | str, report: Report, runner: Callable[..., 
     """
     if not 0 < wanted.minutes <= 100_000:
         raise ConfigError(f"--minutes is {wanted.minutes:g}, must be above 0")
+    if not wanted.base.verification.enabled:
+        raise ConfigError("verification.enabled is false: tuning counts verified pairs, leave it out")
     load_optimiser()
     record = plan(Job(wanted.base, wanted.scenes, wanted.regions, "."))
     split = split_scenes(record, wanted.few)
@@ -83,7 +85,7 @@ def tune(wanted: Wanted, out: Path | str, report: Report, runner: Callable[..., 
     for some, _ in split.values():
         chosen(some, settings)
     folder = make_folder(out)
-    with only_writer(folder / "trials.jsonl"), scratch(folder / "work") as work:
+    with only_writer(folder / "trials.jsonl"), scratch(folder / "trials.work") as work:
         begun = time.monotonic()
         compile_kernels(report)
         injected = {
