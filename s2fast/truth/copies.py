@@ -21,6 +21,9 @@ from s2fast.truth.settings import Injected
 from s2fast.truth.spread import spread
 from s2fast.truth.write import Copy, write_copy
 
+_FORMAT = 2
+"""Number of the way in which copies are written; copies of other numbers are not used."""
+
 _LEAST_PX = 64
 """Shortest side of half a scene that is still worth matching [px]."""
 
@@ -142,7 +145,8 @@ def inject(
     todo: list[tuple[SceneInput, Copy, Path]] = []
 
     def place(item: SceneInput, kind: str, copy: Copy) -> str:
-        key = content_key("injected", item.identity, item.scene.source.name, asdict(copy), settings.model_dump())
+        made = item.identity, item.scene.source.name, asdict(copy), settings.model_dump()
+        key = content_key("injected", _FORMAT, *made)
         path = folder / f"{kind}_{key[:12]}.tif"
         if not path.exists():
             todo.append((item, copy, path))
@@ -164,11 +168,12 @@ def inject(
         by = _amount(settings, number)
         if settings.by == "pixels":
             move = Move.of(by, middle, settings.rotate_deg, settings.scale)
-            copy = Copy(whole, at_home, move, altered=True)
+            copy = Copy(whole, at_home, move, altered=True, number=number)
             moved.append(Moved(place(item, "moved", copy), name, move.within(whole)))
         else:
             # The same pixels further right are those of a header further right.
-            copy = Copy(whole, _shifted(raster, whole.col + by[0], whole.row + by[1]), Move((0.0, 0.0)), altered=True)
+            there = _shifted(raster, whole.col + by[0], whole.row + by[1])
+            copy = Copy(whole, there, Move((0.0, 0.0)), altered=True, number=number)
             moved.append(Moved(place(item, "moved", copy), name, Move((0.0, 0.0)), by))
         if min(whole.height, whole.width // 2) >= _LEAST_PX:
             half = raster.shape[1] // 2
@@ -189,6 +194,11 @@ def inject(
         for east, west in [(shown[first][0], shown[second][1])]
         if not east[1].intersects(west[1].buffer(-1e-6)) and _share(east[2], west[2]) >= _LEAST_SHARE
     ]
+    # Halves without a partner are not needed.
+    paired = {stem for pair in unrelated for stem in pair}
+    unused = {file for file in elsewhere if Path(file).stem not in paired}
+    elsewhere = [file for file in elsewhere if file not in unused]
+    todo = [work for work in todo if str(work[2]) not in unused]
     if todo:
         report(f"making {len(todo)} copies of {len(some)} scenes in {folder}")
     for item, copy, path in todo:
