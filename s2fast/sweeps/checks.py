@@ -23,7 +23,6 @@ from s2fast.sweeps.data import Dataset, load_truth
 from s2fast.sweeps.grid import Case, SweepFile, cases_of
 from s2fast.truth.copies import chosen
 from s2fast.work.progress import duration_text
-from s2fast_kernels.backends import BackendError
 from s2fast_kernels.machine import available_cores
 
 _READ_S, _EXTRACT_S = 0.18, 0.11
@@ -110,7 +109,7 @@ def check_cases(sweep: SweepFile) -> list[Case]:
         try:
             detectors.check(case.config)
             MatchingRule.of(case.config.matching)
-        except (S2FastError, BackendError) as error:
+        except S2FastError as error:
             raise ConfigError(f"sweep {sweep.name}, case {case.label}: {error}") from error
     return cases
 
