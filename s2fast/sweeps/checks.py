@@ -21,7 +21,7 @@ from s2fast.stages.pairs import pairs_from_file
 from s2fast.sweeps.columns import check_plots
 from s2fast.sweeps.data import Dataset, load_truth
 from s2fast.sweeps.grid import Case, SweepFile, cases_of
-from s2fast.truth.copies import chosen
+from s2fast.truth.copies import copied_scenes
 from s2fast.work.progress import duration_text
 from s2fast_kernels.machine import available_cores
 
@@ -136,7 +136,7 @@ def check_sweep(sweep: SweepFile, dataset: Dataset) -> Checked:
     pixels = [item.raster.shape for item in record.found.scenes]
     if sweep.truth:
         # Each copied scene is matched again, moved and as two halves.
-        pixels += [item.raster.shape for item in chosen(record.found.scenes, sweep.truth)[0] for _ in range(3)]
+        pixels += [item.raster.shape for item in copied_scenes(record.found.scenes, sweep.truth)[0] for _ in range(3)]
         identity["injected"] = sweep.truth.model_dump()
     return Checked(sweep, cases, dataset, data, identity, pixels, record.found.scenes)
 

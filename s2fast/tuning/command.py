@@ -23,7 +23,7 @@ from s2fast.sweeps.results import make_folder
 from s2fast.sweeps.rows import only_writer
 from s2fast.sweeps.runner import compile_kernels
 from s2fast.sweeps.running import source_hash
-from s2fast.truth.copies import chosen, inject
+from s2fast.truth.copies import copied_scenes, inject
 from s2fast.truth.settings import Injected
 from s2fast.truth.spread import halves, spread
 from s2fast.tuning.search import Report, Tuned, load_optimiser, search
@@ -83,7 +83,7 @@ def tune(wanted: Wanted, out: Path | str, report: Report, runner: Callable[..., 
     split = split_scenes(record, wanted.few)
     settings = Injected(scenes=max(2, wanted.few))
     for some, _ in split.values():
-        chosen(some, settings)
+        copied_scenes(some, settings)
     folder = make_folder(out)
     with only_writer(folder / "trials.jsonl"), scratch(folder / "trials.work") as work:
         begun = time.monotonic()
