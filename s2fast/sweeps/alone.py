@@ -97,12 +97,18 @@ def run_alone(
         names = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "GDAL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         environment |= dict.fromkeys(names, str(limits.threads))
     # In a session of its own, since a Control-C on the terminal is meant for this process, which then ends the child.
-    with subprocess.Popen(  # noqa: S603
-        command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, pass_fds=(lifeline,), start_new_session=True,
-        env=environment,
-    ) as child:  # fmt: skip
+    try:
+        child = subprocess.Popen(  # noqa: S603
+            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, pass_fds=(lifeline,), start_new_session=True,
+            env=environment,
+        )  # fmt: skip
+    except BaseException:
+        os.close(held)
+        raise
+    finally:
+        os.close(lifeline)
+    with child:
         try:
-            os.close(lifeline)
             with (children or Children()).holding(child.pid):
                 given = json.dumps({**job, "threads": limits.threads, "lifeline": lifeline})
                 output, errors = _waited(child, given, limits)

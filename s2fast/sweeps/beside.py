@@ -29,7 +29,7 @@ Answer = tuple[dict[str, Any], str, float]
 
 
 def run_beside(sweep: Running, folder: Path, todo: list[int], workers: int, scheduler: str | None) -> None:
-    """Run cases side by side, each as soon as the cases whose stages it shares are done.
+    """Run cases side by side, in groups: those that share stages of others begin when all of the group before are done.
 
     Parameters
     ----------

@@ -21,9 +21,8 @@ from s2fast.stages.pairs import pairs_from_file
 from s2fast.sweeps.columns import check_plots
 from s2fast.sweeps.data import Dataset, load_truth
 from s2fast.sweeps.grid import Case, SweepFile, cases_of
-from s2fast.truth.copies import chosen
+from s2fast.truth.copies import copied_scenes
 from s2fast.work.progress import duration_text
-from s2fast_kernels.backends import BackendError
 from s2fast_kernels.machine import available_cores
 
 _READ_S, _EXTRACT_S = 0.18, 0.11
@@ -110,7 +109,7 @@ def check_cases(sweep: SweepFile) -> list[Case]:
         try:
             detectors.check(case.config)
             MatchingRule.of(case.config.matching)
-        except (S2FastError, BackendError) as error:
+        except S2FastError as error:
             raise ConfigError(f"sweep {sweep.name}, case {case.label}: {error}") from error
     return cases
 
@@ -137,7 +136,7 @@ def check_sweep(sweep: SweepFile, dataset: Dataset) -> Checked:
     pixels = [item.raster.shape for item in record.found.scenes]
     if sweep.truth:
         # Each copied scene is matched again, moved and as two halves.
-        pixels += [item.raster.shape for item in chosen(record.found.scenes, sweep.truth)[0] for _ in range(3)]
+        pixels += [item.raster.shape for item in copied_scenes(record.found.scenes, sweep.truth)[0] for _ in range(3)]
         identity["injected"] = sweep.truth.model_dump()
     return Checked(sweep, cases, dataset, data, identity, pixels, record.found.scenes)
 

@@ -28,7 +28,6 @@ from s2fast.truth.judged import answer_of
 from s2fast.work.compilation import MODULES
 from s2fast.work.executors import limit_threads
 from s2fast.work.meter import Metered
-from s2fast_kernels.backends import BackendError
 from s2fast_kernels.hamming_top2.cases import CASES, operands
 from s2fast_kernels.operations import CALLED
 
@@ -89,7 +88,7 @@ def answer(run: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
     threading.Thread(target=_end_with, args=(job["lifeline"],), daemon=True).start()
     try:
         row = run(job)
-    except (S2FastError, BackendError) as error:
+    except S2FastError as error:
         sys.exit(f"\n{error}")
     row_file.write(f"{json.dumps(row)}\n")
     row_file.flush()

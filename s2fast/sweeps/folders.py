@@ -25,6 +25,14 @@ def scratch(folder: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def _linked(source: str, target: str) -> None:
+    """Make a hard link, or a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 def _charged(known: Costs, computed: Mapping[str, Any]) -> Costs:
     """Return the full cost of a case's stages, computed by it or shared."""
     known.update(computed)
@@ -84,7 +92,7 @@ class SideBySide:
         origin, own = self._begins_with[at], self._folder / str(at)
         shutil.rmtree(own, ignore_errors=True)
         if origin is not None and origin in self._costs:
-            shutil.copytree(self._folder / str(origin), own, copy_function=os.link)
+            shutil.copytree(self._folder / str(origin), own, copy_function=_linked)
         return own
 
     def charge(self, at: int, computed: Mapping[str, Any]) -> Costs:

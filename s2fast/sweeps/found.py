@@ -9,6 +9,7 @@ import pandas as pd
 
 from s2fast.geometry.network import triangle_gaps
 from s2fast.results import Run
+from s2fast.truth.judged import rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +68,13 @@ def found_in(run: Run) -> Found:
         inliers=int(verified["n_inliers"].sum()),
         null_trials=null.trials if null else None,
         null_verified=null.verified if null else None,
-        null_pct=_rounded(100 * null.rate) if null else None,
-        null_low_pct=_rounded(100 * null.low) if null else None,
-        null_high_pct=_rounded(100 * null.high) if null else None,
-        stated_error_m=_rounded(verified["shift_error_m"].median()) if len(verified) else None,
+        null_pct=rounded(100 * null.rate) if null else None,
+        null_low_pct=rounded(100 * null.low) if null else None,
+        null_high_pct=rounded(100 * null.high) if null else None,
+        stated_error_m=rounded(verified["shift_error_m"].median()) if len(verified) else None,
         triples=len(gaps),
-        closure_m=_rounded(np.median(gaps)) if len(gaps) else None,
-        closure_95_m=_rounded(np.percentile(gaps, 95)) if len(gaps) else None,
+        closure_m=rounded(np.median(gaps)) if len(gaps) else None,
+        closure_95_m=rounded(np.percentile(gaps, 95)) if len(gaps) else None,
         agreeing_pct=_agreeing_pct(scenes),
     )
 
@@ -100,8 +101,3 @@ def _agreeing_pct(scenes: pd.DataFrame) -> float | None:
     several = scenes[scenes.groupby("tile")["scene_id"].transform("size") > 1]
     agreeing = several["offset_x_m"].notna() & ~several["disagrees"].astype(bool)
     return round(100 * float(agreeing.mean()), 2) if len(several) else None
-
-
-def _rounded(value: float) -> float:
-    """Round to four significant digits."""
-    return float(f"{value:.4g}")

@@ -19,7 +19,7 @@ MOST_LINES = 20
 """Matches of a pair that are kept to be drawn."""
 
 _MOST_DRAWN = 5000
-"""Verified pairs beyond which no matches are kept: going through all of them would take longer than it tells."""
+"""Verified pairs beyond which no matches are kept: to go through all of them would take too long."""
 
 _COLUMNS = ("query", "train", "verified", "verdict", "n_good", "n_inliers", "dx_m", "dy_m", "shift_error_m")
 
@@ -35,7 +35,7 @@ def kept_file(rows_path: Path, case: str) -> Path:
 
 
 def keep_pairs(run: Run, path: Path) -> None:
-    """Write what is kept of a finished run's pairs; and of the scenes, unless it has been written before."""
+    """Write what is kept of a finished run's pairs; and of the scenes, those that are not known from other cases."""
     path.parent.mkdir(exist_ok=True)
     pairs = run.pairs()
     table = pairs[[name for name in _COLUMNS if name in pairs]].copy()
@@ -43,9 +43,10 @@ def keep_pairs(run: Run, path: Path) -> None:
     table["lines"] = [lines.get(pair, b"") for pair in zip(pairs["query"], pairs["train"], strict=True)]
     _write(table, path)
     scenes = path.with_name(_SCENES)
-    known = set(pd.read_parquet(scenes, columns=["scene_id"])["scene_id"]) if scenes.exists() else set()
-    if not set(run.scene_ids) <= known:
-        _write(pd.DataFrame(_pictures(run)), scenes)
+    known = [pd.read_parquet(scenes)] if scenes.exists() else []
+    new = set(run.scene_ids).difference(*(table["scene_id"] for table in known))
+    if new:
+        _write(pd.concat([*known, pd.DataFrame(_pictures(run, new))], ignore_index=True), scenes)
 
 
 def remove_partial(rows_path: Path) -> None:
@@ -95,9 +96,11 @@ def _packed(
     return np.clip(np.hstack(shares) * 65535, 0, 65535).astype("<u2").tobytes()
 
 
-def _pictures(run: Run) -> Iterator[dict[str, Any]]:
-    """Yield the picture of each scene, as a data URL."""
+def _pictures(run: Run, wanted: set[str]) -> Iterator[dict[str, Any]]:
+    """Yield the pictures of scenes, as data URLs."""
     for item in run.record.usable:
+        if item.scene.scene_id not in wanted:
+            continue
         url = shrunk_url(keep_thumbnails(item, run.folder.address, warns=False).scene, _PICTURE_PX)
         rows, cols = item.raster.shape
         yield {"scene_id": item.scene.scene_id, "rows": rows, "cols": cols, "picture": url}

@@ -88,10 +88,11 @@ def with_plotted(shown: Sequence[Shown], plots: Sequence[Plot]) -> list[Shown]:
 
 
 def possible(rows: Sequence[FlatRow], shown: Sequence[Shown], plots: Sequence[Plot]) -> list[Plot]:
-    """Return the plots that the page can show: every cost against every gain, and those of the sweep's file."""
-    costs = [column.name for column in shown if column.better < 0]
-    gains = [column.name for column in shown if column.better > 0]
-    pairs = dict.fromkeys([*((plot.cost, plot.gain) for plot in plots), *itertools.product(costs, gains)])
+    """Return the plots that the page can show: every cost against every gain, those of the sweep's file included."""
+    costs = [*(plot.cost for plot in plots), *(column.name for column in shown if column.better < 0)]
+    gains = [*(plot.gain for plot in plots), *(column.name for column in shown if column.better > 0)]
+    own = [(plot.cost, plot.gain) for plot in plots]
+    pairs = dict.fromkeys([*own, *itertools.product(dict.fromkeys(costs), dict.fromkeys(gains))])
     found = [Plot(cost=cost, gain=gain) for cost, gain in pairs]
     return [plot for plot in found if points_of(rows, plot)[0]]
 

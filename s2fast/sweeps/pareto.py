@@ -8,28 +8,6 @@ Difference = Callable[[int, int], float]
 """Returns by how much a case's value exceeds another's; 0 if that is within its interval."""
 
 
-def front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
-    """Return the cases that no other case dominates: equal or better in cost and gain, and better in one of them.
-
-    Returns
-    -------
-    list[int]
-        Their indices, cheapest first, including all equal cases.
-
-    Examples
-    --------
-    >>> front([1, 2, 3, 2], [5, 9, 8, 9])
-    [0, 1, 3]
-    """
-    order = sorted(range(len(costs)), key=lambda index: (costs[index], -gains[index]))
-    kept: list[int] = []
-    for index in order:
-        last = kept[-1] if kept else None
-        if last is None or gains[index] > gains[last] or (gains[index], costs[index]) == (gains[last], costs[last]):
-            kept.append(index)
-    return kept
-
-
 def honest_front(
     costs: Sequence[float], gains: Sequence[float], cost_difference: Difference, gain_difference: Difference
 ) -> list[int]:

@@ -21,6 +21,9 @@ from s2fast.truth.settings import Injected
 from s2fast.truth.spread import spread
 from s2fast.truth.write import Copy, write_copy
 
+_FORMAT = 2
+"""Number of the way in which copies are written; copies of other numbers are not used."""
+
 _LEAST_PX = 64
 """Shortest side of half a scene that is still worth matching [px]."""
 
@@ -90,7 +93,7 @@ class Injection:
         return cls(content["scenes"], moved, content["elsewhere"], pairs["same"], pairs["unrelated"])
 
 
-def chosen(scenes: Sequence[SceneInput], settings: Injected) -> tuple[list[SceneInput], list[tuple[str, str]]]:
+def copied_scenes(scenes: Sequence[SceneInput], settings: Injected) -> tuple[list[SceneInput], list[tuple[str, str]]]:
     """Return the scenes that are copied, and their pairs with common ground, by id.
 
     Raises
@@ -98,20 +101,20 @@ def chosen(scenes: Sequence[SceneInput], settings: Injected) -> tuple[list[Scene
     InputError
         No two of them have common ground.
     """
-    some = spread(scenes, settings.scenes)
-    ground = {str(item): _ground(item.raster, Window(0, 0, *item.raster.shape)) for item in some}
+    copied = spread(scenes, settings.scenes)
+    ground = {str(item): _ground(item.raster, Window(0, 0, *item.raster.shape)) for item in copied}
     pairs = [
         (str(one), str(other))
-        for one, other in itertools.combinations(some, 2)
+        for one, other in itertools.combinations(copied, 2)
         if one.raster.crs_wkt == other.raster.crs_wkt and _share(ground[str(one)], ground[str(other)]) >= _LEAST_SHARE
     ]
     if not pairs:
         raise InputError(
-            f"no two of the {len(some)} scenes that would be copied have a tenth of their ground in common in one CRS: "
-            "add scenes of the same ground, or copy more of them (truth.scenes of a sweep, --few of s2fast tune)"
+            f"no two of the {len(copied)} scenes that would be copied have a tenth of their ground in common in one CRS"
+            ": add scenes of the same ground, or copy more of them (truth.scenes of a sweep, --few of s2fast tune)"
         )
     used = {name for pair in pairs for name in pair}
-    return [item for item in some if str(item) in used], pairs
+    return [item for item in copied if str(item) in used], pairs
 
 
 def inject(
@@ -136,13 +139,14 @@ def inject(
     part
         The rows of the scenes that are used: all, or the upper or lower half; then the scenes themselves are copied.
     """
-    some, pairs = chosen(scenes, settings)
+    copied, pairs = copied_scenes(scenes, settings)
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     todo: list[tuple[SceneInput, Copy, Path]] = []
 
     def place(item: SceneInput, kind: str, copy: Copy) -> str:
-        key = content_key("injected", item.identity, item.scene.source.name, asdict(copy), settings.model_dump())
+        made = item.identity, item.scene.source.name, asdict(copy), settings.model_dump()
+        key = content_key("injected", _FORMAT, *made)
         path = folder / f"{kind}_{key[:12]}.tif"
         if not path.exists():
             todo.append((item, copy, path))
@@ -151,24 +155,25 @@ def inject(
     moved: list[Moved] = []
     elsewhere: list[str] = []
     shown: dict[str, list[tuple[str, shapely.Polygon, shapely.Polygon]]] = {}
-    still: dict[str, str] = {}
-    for number, item in enumerate(some):
+    unmoved: dict[str, str] = {}
+    for number, item in enumerate(copied):
         raster = item.raster
         whole = _part(raster, part)
         middle = whole.col + (whole.width - 1) / 2, whole.row + (whole.height - 1) / 2
         at_home = _shifted(raster, whole.col, whole.row)
         if part != "all":
             copy = Copy(whole, at_home, Move((0.0, 0.0)), altered=False)
-            still[str(item)] = place(item, "still", copy)
-        name = Path(still[str(item)]).stem if part != "all" else str(item)
+            unmoved[str(item)] = place(item, "still", copy)
+        name = Path(unmoved[str(item)]).stem if part != "all" else str(item)
         by = _amount(settings, number)
         if settings.by == "pixels":
             move = Move.of(by, middle, settings.rotate_deg, settings.scale)
-            copy = Copy(whole, at_home, move, altered=True)
+            copy = Copy(whole, at_home, move, altered=True, number=number)
             moved.append(Moved(place(item, "moved", copy), name, move.within(whole)))
         else:
             # The same pixels further right are those of a header further right.
-            copy = Copy(whole, _shifted(raster, whole.col + by[0], whole.row + by[1]), Move((0.0, 0.0)), altered=True)
+            there = _shifted(raster, whole.col + by[0], whole.row + by[1])
+            copy = Copy(whole, there, Move((0.0, 0.0)), altered=True, number=number)
             moved.append(Moved(place(item, "moved", copy), name, Move((0.0, 0.0)), by))
         if min(whole.height, whole.width // 2) >= _LEAST_PX:
             half = raster.shape[1] // 2
@@ -189,13 +194,18 @@ def inject(
         for east, west in [(shown[first][0], shown[second][1])]
         if not east[1].intersects(west[1].buffer(-1e-6)) and _share(east[2], west[2]) >= _LEAST_SHARE
     ]
+    # Halves without a partner are not needed.
+    paired = {stem for pair in unrelated for stem in pair}
+    unused = {file for file in elsewhere if Path(file).stem not in paired}
+    elsewhere = [file for file in elsewhere if file not in unused]
+    todo = [work for work in todo if str(work[2]) not in unused]
     if todo:
-        report(f"making {len(todo)} copies of {len(some)} scenes in {folder}")
+        report(f"making {len(todo)} copies of {len(copied)} scenes in {folder}")
     for item, copy, path in todo:
         write_copy(item.scene.source, copy, settings, path)
-    names = [still.get(str(item), item.scene.source.absolute().address) for item in some]
+    names = [unmoved.get(str(item), item.scene.source.absolute().address) for item in copied]
     if part != "all":
-        pairs = [(Path(still[one]).stem, Path(still[other]).stem) for one, other in pairs]
+        pairs = [(Path(unmoved[one]).stem, Path(unmoved[other]).stem) for one, other in pairs]
     found = Injection(names, moved, elsewhere, pairs, unrelated)
     described = folder / f"{content_key(asdict(found))[:12]}.json"
     found.save(described)

@@ -75,7 +75,10 @@ def run_on(
     """Run a job on the copies."""
     out.parent.mkdir(parents=True, exist_ok=True)
     listed = out.with_name(f"{out.name}.csv")
-    pd.DataFrame(injection.pairs, columns=["query", "train"]).to_csv(listed, index=False)
+    # Replaced, not changed: folders of cases that run side by side share it by hard links.
+    partial = listed.with_suffix(".partial")
+    pd.DataFrame(injection.pairs, columns=["query", "train"]).to_csv(partial, index=False)
+    partial.replace(listed)
     changed = {
         "matching": config.matching.model_copy(update={"pairs": "file", "pairs_file": str(listed)}),
         "output": config.output.model_copy(update={"keep_matches": "none"}),
@@ -107,16 +110,16 @@ def judged(run: Run, injection: Injection) -> Answer:
         pairs=moved_pairs,
         verified=len(right),
         verified_pct=round(100 * len(right) / moved_pairs, 2),
-        error_px=_rounded(right["error_px"].median()) if len(right) else None,
-        error_95_px=_rounded(np.percentile(right["error_px"], 95)) if len(right) else None,
+        error_px=rounded(right["error_px"].median()) if len(right) else None,
+        error_95_px=rounded(np.percentile(right["error_px"], 95)) if len(right) else None,
         within_pct=round(50 * float(right["within"].mean()), 2) if len(right) else None,
         unrelated=len(unrelated),
         unrelated_verified=falsely,
         wrong_shifts=int(wrong.sum()),
         false=false,
-        false_pct=_rounded(100 * rate.rate),
-        false_low_pct=_rounded(100 * low),
-        false_high_pct=_rounded(100 * high),
+        false_pct=rounded(100 * rate.rate),
+        false_low_pct=rounded(100 * low),
+        false_high_pct=rounded(100 * high),
         null_trials=null.trials if null else None,
         null_verified=null.verified if null else None,
     )
@@ -168,6 +171,6 @@ def _known_m(copy: Moved, grid: PixelGrid, fixed: PixelGrid) -> npt.NDArray[np.f
     return np.asarray(grid.px_m @ by_px)
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Round to four significant digits."""
     return float(f"{value:.4g}")

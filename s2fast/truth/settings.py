@@ -26,9 +26,9 @@ class Injected(BaseModel):
     blur_px: float = Field(0.0, ge=0, le=10)
     """Standard deviation of a Gaussian blur [px]."""
     noise: float = Field(0.0, ge=0, le=50)
-    """Standard deviation of noise [% of the range of values]."""
+    """Standard deviation of noise [% of white]: of 255, or of a uint16 scene's 99th percentile."""
     haze: float = Field(0.0, ge=0, lt=1)
-    """Share of white that is mixed in."""
+    """Share of white, as of `noise`, that is mixed in."""
     contrast: float = Field(1.0, gt=0, le=4)
     """Factor by which values differ more from the scene's mean."""
     seed: int = Field(0, ge=0)

@@ -17,6 +17,7 @@ from rasterio.windows import Window as RasterWindow
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.model import Window
+from s2fast.raster.bands import Picture
 from s2fast.raster.dataset import gdal_settings, open_dataset
 from s2fast.truth.moves import Move, moved, support_px
 from s2fast.truth.settings import Injected
@@ -40,6 +41,8 @@ class Copy:
     """Where pixels go, in the pixels of the scene."""
     altered: bool
     """Whether its pixels are blurred, noisy, hazy or of another contrast, as the settings say."""
+    number: int = 0
+    """Of scenes with equal numbers the noise is the same."""
 
 
 def write_copy(source: Source, copy: Copy, settings: Injected, path: Path) -> None:
@@ -51,28 +54,28 @@ def write_copy(source: Source, copy: Copy, settings: Injected, path: Path) -> No
         The scene cannot be read, or its pixels are indices of a palette.
     """
     with gdal_settings(), open_dataset(source) as dataset:
-        if dataset.colorinterp[0] == ColorInterp.palette:
+        picture = Picture.of(dataset, str(source))
+        if picture.palette is not None:
             raise SceneError(f"{source}: its pixels are indices of a palette, which cannot be resampled")
-        bands = [1, 2, 3] if dataset.count >= 3 else [1]
         window = copy.part
         whole = {
-            "driver": "GTiff", "width": window.width, "height": window.height, "count": len(bands),
-            "dtype": dataset.dtypes[0], "crs": dataset.crs, "transform": rasterio.Affine(*copy.transform),
+            "driver": "GTiff", "width": window.width, "height": window.height, "count": len(picture.bands),
+            "dtype": picture.dtype, "crs": dataset.crs, "transform": rasterio.Affine(*copy.transform),
             "tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "zlevel": 1,
-            "nodata": dataset.nodata,
+            "nodata": _nodata(picture),
         }  # fmt: skip
-        scale = _Scale.of(dataset, bands)
+        scale = _Scale.of(dataset, picture)
         partial = path.with_suffix(".partial")
         try:
             with rasterio.open(partial, "w", **whole) as out:
-                if len(bands) == 3:
+                if len(picture.bands) == 3:
                     out.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
                 for top in range(0, window.height, _SIDE_PX):
                     for left in range(0, window.width, _SIDE_PX):
                         rows = min(_SIDE_PX, window.height - top)
                         cols = min(_SIDE_PX, window.width - left)
                         piece = Window(window.row + top, window.col + left, rows, cols)
-                        pixels = _piece(dataset, bands, piece, copy, settings, scale)
+                        pixels = _piece(dataset, picture, piece, copy, settings, scale)
                         out.write(pixels, window=RasterWindow(left, top, cols, rows))
             partial.replace(path)
         finally:
@@ -88,12 +91,13 @@ class _Scale:
     most: float
 
     @classmethod
-    def of(cls, dataset: rasterio.DatasetReader, bands: list[int]) -> _Scale:
+    def of(cls, dataset: rasterio.DatasetReader, picture: Picture) -> _Scale:
         factor = max(1, max(dataset.shape) // _LOOK_PX)
-        shape = (len(bands), -(-dataset.height // factor), -(-dataset.width // factor))
-        pixels = dataset.read(bands, out_shape=shape)
+        shape = -(-dataset.height // factor), -(-dataset.width // factor)
+        pixels = dataset.read(list(picture.bands), out_shape=(len(picture.bands), *shape))
+        valid = picture.interpret(pixels)[1] & (dataset.dataset_mask(out_shape=shape) != 0)
         most = float(np.iinfo(pixels.dtype).max)
-        known = pixels[:, pixels.any(axis=0)]
+        known = pixels[:, valid]
         if not known.size:
             return cls(0.0, most, most)
         white = most if pixels.dtype == np.uint8 else float(np.percentile(known, 99))
@@ -101,7 +105,7 @@ class _Scale:
 
 
 def _piece(
-    dataset: rasterio.DatasetReader, bands: list[int], piece: Window, copy: Copy, settings: Injected, scale: _Scale
+    dataset: rasterio.DatasetReader, picture: Picture, piece: Window, copy: Copy, settings: Injected, scale: _Scale
 ) -> npt.NDArray[Any]:
     """Return the pixels of a window of a copy: (bands, rows, cols); 0, or the nodata value, where nothing is valid."""
     move = copy.move
@@ -112,15 +116,16 @@ def _piece(
     low = np.floor(np.minimum(sources.min(axis=0), corners[0])).astype(int) - margin
     high = np.ceil(np.maximum(sources.max(axis=0), corners[1])).astype(int) + margin + 1
     low, high = np.maximum(low, 0), np.minimum(high, [dataset.width, dataset.height])
-    window = RasterWindow(*low, *(high - low))
-    read = dataset.read(bands, window=window)
-    valid = (dataset.dataset_mask(window=window) != 0) & read.any(axis=0)
+    (left, top), (width, height) = low.tolist(), (high - low).tolist()
+    read, valid = picture.read(dataset, Window(top, left, height, width))
+    nodata = _nodata(picture)
+    missing = nodata or 0
     rows, cols = (slice(start - edge, start - edge + length) for start, edge, length in (
         (piece.row, low[1], piece.height), (piece.col, low[0], piece.width)))  # fmt: skip
     if move.still and not (copy.altered and changes(settings)):
-        return np.where(valid, read, _missing(dataset))[:, rows, cols].astype(read.dtype)
+        return np.where(valid, read, missing)[:, rows, cols].astype(read.dtype)
     local = Move(move.by, (move.centre[0] - low[0], move.centre[1] - low[1]), move.turn)
-    draw = np.random.default_rng([settings.seed, piece.row, piece.col])
+    draw = np.random.default_rng([settings.seed, copy.number, piece.row, piece.col])
     result = []
     for band in read:
         image, usable = band.astype(np.float32), valid
@@ -128,9 +133,10 @@ def _piece(
             image, usable = moved(image, valid, local)
         if copy.altered:
             image = _altered(image, settings, scale, draw)
-        # 0 in all bands is no data, which valid ground must not become.
+        # 0 in all bands is no data, as is the nodata value: valid ground must become neither.
         values = np.clip(np.rint(image), 1, scale.most)
-        result.append(np.where(usable, values, _missing(dataset))[rows, cols].astype(read.dtype))
+        values[values == nodata] += 1 if nodata == 1 else -1
+        result.append(np.where(usable, values, missing)[rows, cols].astype(read.dtype))
     return np.stack(result)
 
 
@@ -151,5 +157,7 @@ def changes(settings: Injected) -> bool:
     return bool(settings.blur_px or settings.noise or settings.haze or settings.contrast != 1)
 
 
-def _missing(dataset: rasterio.DatasetReader) -> float:
-    return 0 if dataset.nodata is None else dataset.nodata
+def _nodata(picture: Picture) -> int | None:
+    """Return the nodata value, if pixels can have it."""
+    value = picture.nodata[0]
+    return int(value) if value is not None and value in range(np.iinfo(picture.dtype).max + 1) else None

@@ -23,7 +23,7 @@ from s2fast.sweeps.results import make_folder
 from s2fast.sweeps.rows import only_writer
 from s2fast.sweeps.runner import compile_kernels
 from s2fast.sweeps.running import source_hash
-from s2fast.truth.copies import chosen, inject
+from s2fast.truth.copies import copied_scenes, inject
 from s2fast.truth.settings import Injected
 from s2fast.truth.spread import halves, spread
 from s2fast.tuning.search import Report, Tuned, load_optimiser, search
@@ -76,14 +76,16 @@ def tune(wanted: Wanted, out: Path | str, report: Report, runner: Callable[..., 
     """
     if not 0 < wanted.minutes <= 100_000:
         raise ConfigError(f"--minutes is {wanted.minutes:g}, must be above 0")
+    if not wanted.base.verification.enabled:
+        raise ConfigError("verification.enabled is false: tuning counts verified pairs, leave it out")
     load_optimiser()
     record = plan(Job(wanted.base, wanted.scenes, wanted.regions, "."))
     split = split_scenes(record, wanted.few)
     settings = Injected(scenes=max(2, wanted.few))
     for some, _ in split.values():
-        chosen(some, settings)
+        copied_scenes(some, settings)
     folder = make_folder(out)
-    with only_writer(folder / "trials.jsonl"), scratch(folder / "work") as work:
+    with only_writer(folder / "trials.jsonl"), scratch(folder / "trials.work") as work:
         begun = time.monotonic()
         compile_kernels(report)
         injected = {

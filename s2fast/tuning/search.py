@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from s2fast.errors import ConfigError
 from s2fast.tuning.score import difference
 from s2fast.tuning.space import Range, Settings, rounded
-from s2fast.tuning.trials import Trial, Trials
+from s2fast.tuning.trials import TimeUpError, Trial, Trials
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -31,7 +32,7 @@ _MARGIN = 1.3
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What one setting does, the others being as chosen."""
+    """What one setting does, the others being as they were when it was set back alone."""
 
     value: Any
     """Its value."""
@@ -85,24 +86,38 @@ def search(trials: Trials, space: Mapping[str, Range | tuple[Any, ...]], default
         The values of these settings where nothing is set.
     report
         Receives a line per trial.
+
+    Raises
+    ------
+    ConfigError
+        The time does not suffice for the defaults.
     """
-    base = trials.get({}, "choose", trials.left_s)
+    try:
+        base = trials.get({}, "choose", trials.left_s)
+    except TimeUpError as error:
+        raise ConfigError(
+            f"{trials.budget_s / 60:g} minutes do not suffice to make the copies and to try the defaults: give more"
+        ) from error
     report(f"defaults: {base.told()}")
-    # Both runs on the other half come first in the accounts: without them there is no result.
-    reserve_s = 2 * _MARGIN * float(base.row["took_s"])
+
+    def reserve_s() -> float:
+        # Both runs on the other half come first in the accounts: without them there is no result.
+        best = max(trials.known("choose"), key=lambda trial: trial.score)
+        return _MARGIN * (float(base.row["took_s"]) + float(best.row["took_s"]))
 
     def keep_s() -> float:
         better = any(trial.score > base.score for trial in trials.known("choose"))
-        return max(0.4 * trials.budget_s if better else 0.0, reserve_s)
+        return max(0.4 * trials.budget_s if better else 0.0, reserve_s())
 
     number = _propose(trials, space, defaults, keep_s, report)
-    if number == 1:
-        return Tuned({}, "the defaults: the time sufficed for no other setting, give more minutes", choose=(base, base))
     safe = [trial for trial in trials.known("choose") if not trial.flaw]
     best = max(safe, key=lambda trial: trial.score, default=None)
     if best is None:
-        return Tuned({}, f"none of {number} settings, nor the defaults, verified no falsehood", choose=(base, base))
-    settings, effects, dropped = _simplified(trials, best, defaults, reserve_s, report)
+        which = "the defaults" if number == 1 else f"every one of {number} settings, the defaults included,"
+        return Tuned({}, f"{which} failed or verified something false", choose=(base, base))
+    if number == 1:
+        return Tuned({}, "the defaults: the time sufficed for no other setting, give more minutes", choose=(base, base))
+    settings, effects, dropped = _simplified(trials, best, defaults, reserve_s(), report)
     best = trials.done(settings, "choose") or best
     return _tried(trials, settings, effects, dropped, (base, best), report)
 
@@ -135,13 +150,17 @@ def _propose(
             values = {**defaults, **trial.settings}
             study.add_trial(optuna.trial.create_trial(params=values, distributions=shapes, value=trial.score))
         asked = study.ask(shapes).params
-        settings = {key: rounded(key, value) for key, value in asked.items()}
+        settings = {key: rounded(space[key], value) for key, value in asked.items()}
         settings = {key: value for key, value in settings.items() if value != defaults[key]}
         if trials.done(settings, "choose"):
             repeated += 1
             continue
         repeated = 0
-        trial = trials.get(settings, "choose", trials.left_s - keep_s())
+        try:
+            trial = trials.get(settings, "choose", trials.left_s - keep_s())
+        except TimeUpError as error:
+            report(f"not finished ({error}): {text(settings)}")
+            break
         report(f"{len(known) + 1}, {trial.told()}: {text(settings)}")
     return len(trials.known("choose"))
 
@@ -160,8 +179,9 @@ def _simplified(
             rest = {name: other for name, other in settings.items() if name != key}
             without = trials.done(rest, "choose")
             if without is None and trials.left_s - reserve_s > _MARGIN * trials.longest_s:
-                without = trials.get(rest, "choose", trials.left_s - reserve_s)
-                report(f"without {text({key: value})}: {without.told()}")
+                with suppress(TimeUpError):
+                    without = trials.get(rest, "choose", trials.left_s - reserve_s)
+                    report(f"without {text({key: value})}: {without.told()}")
         if without is not None:
             now = trials.done(settings, "choose")
             effect = _effect(effect, now, without)
@@ -193,10 +213,11 @@ def _tried(
         return Tuned({}, "the defaults are as good: nothing that was tried is better", {}, dropped, choose)
     held = []
     for name, tried in (("defaults", {}), ("chosen settings", settings)):
-        if trials.done(tried, "report") is None and trials.left_s <= 0:
-            return Tuned({}, "the time did not suffice to try a choice on the other half: give more minutes", effects,
-                         dropped, choose)  # fmt: skip
-        held.append(trials.get(tried, "report", max(1.0, trials.left_s)))
+        try:
+            held.append(trials.get(tried, "report", trials.left_s))
+        except TimeUpError:
+            why = "the defaults: the time did not suffice to try a choice on the other half, give more minutes"
+            return Tuned({}, why, effects, dropped, choose)
         report(f"the other half, {name}: {held[-1].told()}")
     base, tuned = held
     if tuned.flaw:

@@ -58,6 +58,6 @@ def value_of(config: Config, key: str) -> Any:
     return getattr(getattr(config, section), name)
 
 
-def rounded(key: str, value: Any) -> Any:
-    """Round a number to what a person would write: two significant digits."""
-    return float(f"{value:.2g}") if isinstance(SPACE.get(key), Range) else value
+def rounded(values: Range | tuple[Any, ...], value: Any) -> Any:
+    """Round a number of a range to what a person would write, two significant digits, but not out of the range."""
+    return min(max(float(f"{value:.2g}"), values.low), values.high) if isinstance(values, Range) else value

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s2fast.errors import ConfigError
+from s2fast.errors import ConfigError, S2FastError
 from s2fast.sweeps.rows import read_rows
 from s2fast.tuning.score import Outcome, flaw, score
 from s2fast.tuning.space import Settings
@@ -19,6 +19,10 @@ Answered = tuple[dict[str, Any], str]
 
 Runner = Callable[[Settings, str, float], Answered]
 """Runs settings on a half, "choose" or "report", within seconds."""
+
+
+class TimeUpError(S2FastError):
+    """A trial was ended, or not begun, since the time did not suffice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class Trials:
         return self.budget_s - self._spent_s
 
     def spend(self, seconds: float) -> None:
-        """Charge time that was spent on something else."""
+        """Charge time that was spent on something else, to this call only: it is not kept in the file."""
         self._spent_s += seconds
 
     @property
@@ -114,15 +118,21 @@ class Trials:
 
         Raises
         ------
+        TimeUpError
+            There is no time, or the trial was ended by its limit. That tells nothing of its settings: it is not kept.
         ConfigError
             The first trial of a half fails, so that there is nothing to compare with.
         """
         if found := self.done(settings, half):
             return found
+        if limit_s <= 0:
+            raise TimeUpError("no time is left")
         start = time.monotonic()
         answer, reason = self._run(settings, half, limit_s)
         took_s = time.monotonic() - start
         self._spent_s += took_s
+        if reason and took_s >= limit_s:
+            raise TimeUpError(reason)
         if reason and not self.known(half):
             raise ConfigError(f"the first trial failed: {reason}")
         row = {

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from s2fast.errors import ConfigError, InputError
 from s2fast.page import assembly
@@ -19,24 +17,8 @@ from s2fast.sweeps.effects import effects
 from s2fast.sweeps.grid import Plot, SweepFile
 from s2fast.sweeps.page import page
 from s2fast.sweeps.page_data import Finished, payload
-from s2fast.sweeps.pareto import front
 from s2fast.sweeps.text import terminal_table
 from tests.sweeps.finished import GRID_ROWS, finished_sweep
-
-points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12)
-
-
-@given(points)
-def test_the_front_is_what_nothing_beats(found: list[tuple[int, int]]) -> None:
-    costs, gains = [cost for cost, _ in found], [gain for _, gain in found]
-    beaten = {
-        at
-        for at, (cost, gain) in enumerate(found)
-        if any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in found)
-    }
-    kept = front(costs, gains)
-    assert sorted(kept) == sorted(set(range(len(found))) - beaten)
-    assert [costs[at] for at in kept] == sorted(costs[at] for at in kept)
 
 
 def found(verified: int, nulls: int = 0, closure: float | None = 2.0) -> dict[str, Any]:
@@ -224,3 +206,12 @@ def test_figures_are_written_as_people_read_them() -> None:
     assert [cell(value) for value in (None, float("nan"), 0.12345, 12345.6, 1234567, "x", np.float64(2).item())] == [
         "", "", "0.1235", "12,346", "1,234,567", "x", "2",
     ]  # fmt: skip
+
+
+def test_a_plots_own_cost_has_a_front_with_every_gain() -> None:
+    """Also a cost of which more is better, which is no cost of other plots."""
+    sweep = sweep_of(plot=[{"cost": "found.agreeing_pct", "gain": "found.null_trials"}])
+    fronts = payload(Finished(sweep, GRID_ROWS))["fronts"]
+    for cost in ("found.agreeing_pct", "seconds"):
+        for gain in ("found.null_trials", "found.verified_pairs"):
+            assert f"{cost}|{gain}" in fronts

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import ColorInterp
 
 from s2fast.config import Config
 from s2fast.files.source import Source
@@ -121,3 +122,54 @@ def test_copies_are_made_once_and_described(tmp_path: Path) -> None:
     assert len(injection.pairs) == 3 + 6 + 6
     injection.save(tmp_path / "again.json")
     assert asdict(Injection.load(tmp_path / "again.json")) == asdict(injection)
+
+
+@pytest.mark.parametrize("nodata", [1, 128, 255])
+def test_valid_ground_never_becomes_the_nodata_value(nodata: int, tmp_path: Path) -> None:
+    scene = textured(np.random.default_rng(5), (128, 128))
+    scene[scene == nodata] = 100
+    scene[:40] = nodata
+    profile = {"driver": "GTiff", "width": 128, "height": 128, "count": 1, "dtype": "uint8", "nodata": nodata,
+               "transform": rasterio.Affine(10.0, 0, 5e5, 0, -10.0, 5e6)}  # fmt: skip
+    with rasterio.open(tmp_path / "scene.tif", "w", **profile) as dataset:
+        dataset.write(scene, 1)
+    copy = Copy(Window(0, 0, 128, 128), (10.0, 0, 5e5, 0, -10.0, 5e6), Move((0.0, 0.0)), altered=True)
+    source = Source.local(tmp_path / "scene.tif")
+    for settings in (Injected(contrast=4), Injected(noise=20), Injected(haze=0.99)):
+        write_copy(source, copy, settings, tmp_path / "copy.tif")
+        with rasterio.open(tmp_path / "copy.tif") as dataset:
+            np.testing.assert_array_equal(dataset.read_masks(1) != 0, scene != nodata)
+    # Contrast is about the mean of valid pixels.
+    plain = scene[40:].astype(float)
+    write_copy(source, copy, Injected(contrast=0.5), tmp_path / "copy.tif")
+    with rasterio.open(tmp_path / "copy.tif") as dataset:
+        assert dataset.read(1)[40:].mean() == pytest.approx(plain.mean(), abs=1)
+
+
+def test_a_copy_has_the_bands_that_a_run_reads(tmp_path: Path) -> None:
+    """Blue, green, red, near infrared, alpha: not the first three bands, and missing where alpha is 0."""
+    values = np.stack([np.full((80, 90), 10 * band, np.uint8) for band in range(1, 6)])
+    values[4, :20] = 0
+    profile = {"driver": "GTiff", "width": 90, "height": 80, "count": 5, "dtype": "uint8",
+               "transform": rasterio.Affine(10.0, 0, 5e5, 0, -10.0, 5e6)}  # fmt: skip
+    meant = (ColorInterp.blue, ColorInterp.green, ColorInterp.red, ColorInterp.undefined, ColorInterp.alpha)
+    with rasterio.open(tmp_path / "scene.tif", "w", **profile) as dataset:
+        dataset.colorinterp = meant
+        dataset.write(values)
+    copy = Copy(Window(0, 0, 80, 90), (10.0, 0, 5e5, 0, -10.0, 5e6), Move((0.0, 0.0)), altered=False)
+    write_copy(Source.local(tmp_path / "scene.tif"), copy, Injected(), tmp_path / "copy.tif")
+    with rasterio.open(tmp_path / "copy.tif") as dataset:
+        assert dataset.read()[:, 50, 50].tolist() == [30, 20, 10]
+        assert not dataset.read()[:, :20].any()
+
+
+def test_noise_differs_from_scene_to_scene(tmp_path: Path) -> None:
+    path, made = write_scene(tmp_path / "scene.tif", np.full((64, 64), 100, np.uint8)), []
+    for number in (0, 0, 1):
+        where = (10.0, 0, 5e5, 0, -10.0, 5e6)
+        copy = Copy(Window(0, 0, 64, 64), where, Move((0.0, 0.0)), altered=True, number=number)
+        write_copy(Source.local(path), copy, Injected(noise=5), tmp_path / "copy.tif")
+        with rasterio.open(tmp_path / "copy.tif") as dataset:
+            made.append(dataset.read(1))
+    assert (made[0] == made[1]).all()
+    assert (made[0] != made[2]).mean() > 0.5

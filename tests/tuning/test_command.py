@@ -34,6 +34,7 @@ def scenes(folder: Path, dates: int, side: int = 96) -> Path:
     [
         (["--scenes", "IN/none"], "none"),
         (["--scenes", "IN", "--minutes", "0"], "--minutes is 0, must be above 0"),
+        (["--scenes", "IN", "--set", "verification.enabled=false"], "verification.enabled is false"),
         (["--scenes", "IN"], "needs two scenes or more, got 1"),
         (["--scenes", "IN", "--set", "matching.ratoi=1"], "did you mean 'matching.ratio'?"),
     ],
@@ -77,11 +78,15 @@ def test_a_search_of_a_few_seconds_keeps_its_budget_and_goes_on(tmp_path: Path) 
     """Whole processes, on three scenes whose ground is split."""
     lines: list[str] = []
     place = str(scenes(tmp_path / "in", 3, 300))
+    own = tmp_path / "out" / "work" / "own.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("a user's file")
     wanted = Wanted(Config(), [place], None, minutes=0.3)
     tuned = tune(wanted, tmp_path / "out", lines.append)
     assert tuned.choose is not None
     assert tomllib.loads((tmp_path / "out" / "tuned.toml").read_text()) is not None
-    assert not (tmp_path / "out" / "work").exists()
+    assert own.read_text() == "a user's file"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"work", "copies", "trials.jsonl", "tuned.toml"}
     before = (tmp_path / "out" / "trials.jsonl").read_text()
     again = tune(wanted, tmp_path / "out", lines.append)
     assert (tmp_path / "out" / "trials.jsonl").read_text().startswith(before)

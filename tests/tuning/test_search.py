@@ -17,7 +17,7 @@ from s2fast.config import Config, load_config
 from s2fast.errors import ConfigError
 from s2fast.tuning.score import difference, flaw, score
 from s2fast.tuning.search import Tuned, search
-from s2fast.tuning.space import searched, value_of
+from s2fast.tuning.space import Range, rounded, searched, value_of
 from s2fast.tuning.trials import Answered, Runner, Trials
 from s2fast.tuning.written import toml
 
@@ -176,6 +176,72 @@ def test_a_search_without_time_says_so(tmp_path: Path) -> None:
 def test_a_search_whose_first_trial_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the first trial failed: no memory"):
         found(tmp_path / "trials.jsonl", lambda *_: ({}, "no memory"))
+
+
+def cut(run: Runner, wanted: Callable[[dict[str, Any], str], bool]) -> Runner:
+    """Return a runner that is ended by the limit where wanted: the clock is at the limit when it answers."""
+
+    def limited(settings: Any, half: str, limit_s: float) -> Answered:
+        if wanted(settings, half):
+            clock.now += limit_s + 0.01
+            return {}, f"took longer than {limit_s:.0f} s and was killed"
+        return run(settings, half, limit_s)
+
+    return limited
+
+
+class clock:  # noqa: N801
+    """Stands for the module `time`."""
+
+    now = 0.0
+
+    @classmethod
+    def monotonic(cls) -> float:
+        return cls.now
+
+
+@pytest.mark.parametrize("half", ["choose", "report"])
+def test_a_trial_ended_by_the_limit_tells_nothing_of_its_settings(
+    half: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s2fast.tuning.trials.time", clock)
+    path = tmp_path / "trials.jsonl"
+    run, calls = stub(lower_ratio_is_better)
+    late = cut(run, lambda settings, on: on == half and (half == "report" or bool(settings and len(calls) > 5)))
+    tuned = found(path, late)
+    assert all(json.loads(line)["reason"] == "" for line in path.read_text().splitlines())
+    if half == "report":
+        assert not tuned.settings
+        assert "the time did not suffice to try a choice on the other half" in tuned.why
+    # With time it is tried as if it had never been begun.
+    assert list(found(path, run).settings) == ["matching.ratio"]
+
+
+def test_without_time_for_the_defaults_more_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s2fast.tuning.trials.time", clock)
+    run, _ = stub(lower_ratio_is_better)
+    with pytest.raises(ConfigError, match="minutes do not suffice"):
+        found(tmp_path / "cut.jsonl", cut(run, lambda *_: True))
+    with pytest.raises(ConfigError, match="minutes do not suffice"):
+        found(tmp_path / "none.jsonl", run, trials=0)
+
+
+def test_values_of_the_base_outside_the_space_are_not_left_by_rounding(tmp_path: Path) -> None:
+    base = load_config(overrides={"features.threshold": 0.00512, "matching.ratio": 0.666})
+    ends = searched(base)
+    for key, near in (("features.threshold", 0.00511999), ("matching.ratio", 0.66600001)):
+        values = ends[key]
+        assert isinstance(values, Range)
+        assert values.low <= rounded(values, near) <= values.high
+    low = Range(0.0000123, 0.003, log=True)
+    assert rounded(low, 0.00001231) == low.low
+    found(tmp_path / "trials.jsonl", stub(lower_ratio_is_better)[0], base=base)
+
+
+def test_defaults_that_verified_a_falsehood_are_not_called_fine(tmp_path: Path) -> None:
+    run = stub(lambda *_: answer(0.5, 0.05, unrelated=1))[0]
+    tuned = found(tmp_path / "trials.jsonl", run, trials=1)
+    assert "the defaults failed or verified something false" in tuned.why
 
 
 def test_trials_of_other_scenes_are_not_used(tmp_path: Path) -> None:

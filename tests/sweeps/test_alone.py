@@ -1,0 +1,53 @@
+"""What a case's process and its folder leave behind where the system refuses something."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from s2fast.config import Config
+from s2fast.sweeps.alone import Limits, run_alone
+from s2fast.sweeps.folders import SideBySide
+from s2fast.sweeps.grid import Case
+from s2fast.truth.copies import Injection
+from s2fast.truth.judged import run_on
+
+
+def test_a_process_that_cannot_be_started_leaves_no_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("s2fast.sweeps.alone.sys.executable", "/nowhere/python")
+    before = sorted(Path("/proc/self/fd").iterdir())
+    with pytest.raises(FileNotFoundError):
+        run_alone("any", {}, Limits(1))
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_what_a_case_writes_leaves_the_folder_that_it_began_with_as_it_was(
+    links: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the file system has no hard links."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    monkeypatch.setattr("s2fast.truth.judged.run_stages", lambda *_, **__: None)
+    monkeypatch.setattr("s2fast.truth.judged.Run", lambda _: None)
+    folders = SideBySide(tmp_path, [Case({}, Config(), {}), Case({}, Config(), {})])
+    first, second = (Injection((), (), (), (), [pair]) for pair in (("a", "b"), ("c", "d")))
+    run_on(Config(), first, None, folders.out(0) / "injected")
+    folders.charge(0, {})
+    written = tmp_path / "0" / "injected.csv"
+    before = written.read_text()
+    began = folders.out(1)
+    assert (began / "injected.csv").samefile(written) == links
+    assert (began / "injected.csv").read_text() == before
+    run_on(Config(), second, None, began / "injected")
+    assert written.read_text() == before
+    assert "c,d" in (began / "injected.csv").read_text()
+    assert [path.name for path in began.iterdir()] == ["injected.csv"]
