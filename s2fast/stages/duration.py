@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from s2fast.errors import option
-from s2fast.folder.record import RunRecord
+from s2fast.errors import DamageError, option
+from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.stages.keys import tile_key
 from s2fast_kernels.machine import available_cores
@@ -26,11 +26,16 @@ def predicted_seconds(record: RunRecord, folder: RunFolder) -> float:
     """
     reduction = record.config.ingest.reduction
     pixels = sum(
-        item.raster.shape[0] * item.raster.shape[1]
-        for item in record.usable
-        if folder.tile_key(item.scene.scene_id) != tile_key(item, record.config, record.regions)
+        item.raster.shape[0] * item.raster.shape[1] for item in record.usable if not _is_read(item, record, folder)
     )
     return pixels / 1e6 * (_READING_S + _EXTRACTING_S / reduction**2)
+
+
+def _is_read(item: SceneInput, record: RunRecord, folder: RunFolder) -> bool:
+    try:
+        return folder.tile_key(item.scene.scene_id) == tile_key(item, record.config, record.regions)
+    except DamageError:
+        return False  # the run mends it
 
 
 def warn_of_days(record: RunRecord, folder: RunFolder) -> None:

@@ -169,5 +169,7 @@ def test_the_command_prints_one_object_a_line() -> None:
     )
     records = [json.loads(line) for line in run.stdout.splitlines()]
     every = ["sm_80", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942"]
-    assert [record["architecture"] for record in records] == 2 * every
-    assert [record["operation"] for record in records] == 6 * ["hamming_top2"] + 6 * ["window_matches"]
+    one_bit = ["sm_80", "sm_89", "sm_90"]
+    assert [record["architecture"] for record in records] == [*every, *one_bit, *every]
+    operations = 6 * ["hamming_top2"] + 3 * ["hamming_top2, one-bit sketch"] + 6 * ["window_matches"]
+    assert [record["operation"] for record in records] == operations

@@ -282,7 +282,7 @@ def test_no_room_is_one_line_exit_2_and_resumes(archive: Archive, undisturbed: P
     ("number", "said"),
     [
         (errno.ENOSPC, "No space left on device; free disk space"),
-        (errno.EROFS, "Read-only file system; choose an --out"),
+        (errno.EROFS, "Read-only file system; choose a folder that is writable"),
     ],
 )
 @pytest.mark.parametrize("after", [0, 30])

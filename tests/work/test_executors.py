@@ -350,7 +350,7 @@ def test_absent_scheduler_is_told(address: str) -> None:
 
 
 def test_no_workers_is_refused() -> None:
-    with pytest.raises(ConfigError, match="--workers"), open_workplace(0):
+    with pytest.raises(ConfigError, match="workers is 0, must be at least 1"), open_workplace(0):
         pass
 
 
