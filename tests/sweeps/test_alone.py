@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pandas as pd
 import pytest
 
 from s2fast.config import Config
 from s2fast.sweeps.alone import Limits, run_alone
 from s2fast.sweeps.folders import SideBySide
 from s2fast.sweeps.grid import Case
+from s2fast.sweeps.kept import keep_pairs, kept_file, read_pictures
 from s2fast.truth.copies import Injection
 from s2fast.truth.judged import run_on
 
@@ -51,3 +55,18 @@ def test_what_a_case_writes_leaves_the_folder_that_it_began_with_as_it_was(
     assert written.read_text() == before
     assert "c,d" in (began / "injected.csv").read_text()
     assert [path.name for path in began.iterdir()] == ["injected.csv"]
+
+
+def test_pictures_of_scenes_that_another_case_has_written_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = pd.DataFrame({"query": ["x"], "train": ["y"], "verified": [False]})
+    monkeypatch.setattr(
+        "s2fast.sweeps.kept._pictures",
+        lambda _, wanted: ({"scene_id": name, "rows": 1, "cols": 1, "picture": ""} for name in sorted(wanted)),
+    )
+    monkeypatch.setattr("s2fast.sweeps.kept._lines", lambda *_: ())
+    for case, names in (("one", ["a", "b"]), ("two", ["b", "c"]), ("three", ["a"])):
+        run: Any = SimpleNamespace(pairs=lambda: pairs, scene_ids=names)
+        keep_pairs(run, kept_file(tmp_path / "mine.jsonl", case))
+    assert list(read_pictures(tmp_path / "mine.jsonl")) == ["a", "b", "c"]
