@@ -17,6 +17,9 @@ function vector(tag, attributes = {}, ...children) {
   return made;
 }
 
+// A colour of the style sheet, which is another one on a dark screen.
+const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
 const byId = (id) => document.getElementById(id);
 
 const isKnown = (value) => value !== null && value !== undefined;

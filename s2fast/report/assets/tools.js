@@ -36,9 +36,6 @@ const VERDICT_MEANINGS = {
   "not run": "run verify",
 };
 
-// A colour of the style sheet, which is another one on a dark screen.
-const ink = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-
 // What draws on a canvas, to be drawn again when the colours change.
 const onColours = [];
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => onColours.forEach((draw) => draw()));

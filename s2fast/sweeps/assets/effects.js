@@ -23,7 +23,7 @@ class EffectPlot extends Plot {
         axis(shortKey(this.effect.setting), { splits: () => values.map((_, at) => at), values: (u, splits) => splits.map((at) => short(values[at] || "")) }),
         axis(undefined, { size: 60 }),
       ],
-      series: [{}, { stroke: colour("front"), width: 1.5, points: { show: true, size: 9, fill: colour("front") } }],
+      series: [{}, { stroke: ink("front"), width: 1.5, points: { show: true, size: 9, fill: ink("front") } }],
       cursor: { drag: { x: false, y: false }, points: { show: false } },
     };
   }

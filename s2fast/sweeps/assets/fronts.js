@@ -54,8 +54,8 @@ class FrontPlot extends Plot {
       const log = isLog(values);
       return { time: false, distr: log ? 3 : 1, range: (u, low, high) => this.zoomed(values, low, high, ends, log) };
     };
-    const points = (name, size) => ({ paths: () => null, points: { show: true, size, fill: colour(name), stroke: colour(name) } });
-    const step = { stroke: colour("front"), width: 1.5, spanGaps: true, paths: uPlot.paths.stepped({ align: 1 }), points: { show: true, size: 11, fill: colour("front"), stroke: colour("front") } };
+    const points = (name, size) => ({ paths: () => null, points: { show: true, size, fill: ink(name), stroke: ink(name) } });
+    const step = { stroke: ink("front"), width: 1.5, spanGaps: true, paths: uPlot.paths.stepped({ align: 1 }), points: { show: true, size: 11, fill: ink("front"), stroke: ink("front") } };
     const ring = { paths: () => null, points: { show: true, size: 17, fill: "transparent", stroke: "#e69f00", width: 3 } };
     return {
       width,
@@ -91,7 +91,7 @@ class FrontPlot extends Plot {
       if (!ends) return;
       const y = place(at)[1];
       const [low, high] = ends.map((end) => u.valToPos(end, "x", true));
-      ctx.strokeStyle = colour(this.front.has(row) ? "front" : "case");
+      ctx.strokeStyle = ink(this.front.has(row) ? "front" : "case");
       ctx.lineWidth = scale;
       ctx.beginPath();
       ctx.moveTo(low, y);
@@ -112,7 +112,7 @@ class FrontPlot extends Plot {
       const [x, y] = place(at);
       const isInside = x >= left && x <= left + width && y >= top && y <= top + height;
       if (!isInside || (this.rows.length > LABELLED && !this.front.has(row))) return;
-      ctx.fillStyle = colour(kept.value.has(row) ? "ink" : "pale");
+      ctx.fillStyle = ink(kept.value.has(row) ? "ink" : "pale");
       // Above the point, also where the plot ends.
       ctx.fillText(String(row + 1), x + 5 * scale, y - 4 * scale);
     });

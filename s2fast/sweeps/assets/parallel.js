@@ -26,7 +26,7 @@ class ParallelPlot extends Plot {
 
   settings(width) {
     const style = (row) => ({
-      stroke: row === picked.value ? "#e69f00" : colour(this.front.has(row) ? "front" : "case"),
+      stroke: row === picked.value ? "#e69f00" : ink(this.front.has(row) ? "front" : "case"),
       width: row === picked.value ? 3 : this.front.has(row) ? 2 : 1,
       spanGaps: true,
       points: { show: false },
@@ -58,19 +58,19 @@ class ParallelPlot extends Plot {
     ctx.lineWidth = scale;
     this.axes.forEach((one, at) => {
       const x = u.valToPos(at, "x", true);
-      ctx.strokeStyle = colour("line");
+      ctx.strokeStyle = ink("line");
       ctx.beginPath();
       ctx.moveTo(x, u.valToPos(0, "y", true));
       ctx.lineTo(x, u.valToPos(1, "y", true));
       ctx.stroke();
       ctx.textAlign = "center";
       ctx.textBaseline = "bottom";
-      ctx.fillStyle = colour("soft");
+      ctx.fillStyle = ink("soft");
       const words = one.title.split(" ");
       const half = Math.ceil(words.length / 2);
       const lines = one.title.length > 14 && words.length > 1 ? [words.slice(0, half).join(" "), words.slice(half).join(" ")] : [one.title];
       lines.reverse().forEach((line, up) => ctx.fillText(line, x, (16 + 13 * (1 - up) - (lines.length === 1 ? 13 : 0)) * scale, (AXIS_PX - 6) * scale));
-      ctx.fillStyle = colour("ink");
+      ctx.fillStyle = ink("ink");
       for (const [share, text] of one.labels) {
         const y = u.valToPos(share, "y", true);
         ctx.textBaseline = share === 1 ? "bottom" : share === 0 ? "top" : "middle";

@@ -1,7 +1,5 @@
 // What all plots share: colours of the page, the tip under the cursor, plots that follow the page's width.
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-
 // Everything that is drawn again when the colours change.
 const drawn = [];
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach((plot) => plot.draw()));
@@ -21,8 +19,8 @@ const tip = {
 window.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hide(); });
 
 function axis(label, more = {}) {
-  const line = { stroke: colour("line"), width: 1 };
-  return { label, stroke: colour("ink"), grid: line, ticks: line, font: FONT, labelFont: FONT, ...more };
+  const line = { stroke: ink("line"), width: 1 };
+  return { label, stroke: ink("ink"), grid: line, ticks: line, font: FONT, labelFont: FONT, ...more };
 }
 
 const FONT = '12px system-ui, "DejaVu Sans", sans-serif';
