@@ -30,6 +30,10 @@ COMMANDS = {
     "check": ("benchmarks.check.command", "whether this checkout is slower than another revision"),
     "check-limits": ("benchmarks.check.measure_limits", "how much equal counts differ, and the tolerances that follow"),
     "prove-check": ("benchmarks.check.prove", "whether the check finds injected faults and nothing else"),
+    "gpu": (
+        "benchmarks.bench_gpu",
+        "the default job's parts on a GPU against all cores, and predictions",
+    ),
     "static-akaze": ("benchmarks.static_akaze", "compiled AKAZE passes, and the seconds predicted for a full tile"),
     "static": ("benchmarks.static", "compiled GPU kernels, and the rate predicted from their instructions"),
 }
