@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from s2fast_kernels.threads import map_in_threads
+
 FLAT_PX = ((3, 3), (1, 7), (7, 1))
 """Rows and columns of rectangles that count as painted if all their pixels are equal: areas and thin lines."""
 
@@ -88,13 +90,16 @@ def outlines(
     """
     seen = np.zeros(len(xy), np.uint64)
     strip = xy[:, 1] // _STRIP_ROWS
-    for number in np.unique(strip):
+
+    def look(number: float) -> None:
         inside = np.flatnonzero(strip == number)
         reach = _SUPPORT_SIZES * float(size[inside].max()) + 1
         top = max(0, int(xy[inside, 1].min() - reach))
         part = painted(slice(top, min(shape[0], int(xy[inside, 1].max() + reach) + 2)))
         if part.any():
             seen[inside] = _outlines(part, xy[inside] - np.array([0, top], np.float32), size[inside])
+
+    map_in_threads(look, np.unique(strip))
     return seen
 
 

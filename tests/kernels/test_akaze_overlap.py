@@ -158,7 +158,7 @@ def test_queueing_looks_at_no_value() -> None:
     some = Candidates.make(0, at, at, offset[:, 0], offset, np.ones(5, bool))
     for upright in (False, True):
         settings = AkazeSettings(octaves=2, upright=upright)
-        described = torch_describe.describe(stack._planes[0], jobs, [some, some], jobs[0].levels[0], settings)
+        described = torch_describe.describe(stack._planes[0], jobs, [some, some], jobs[0].levels[0], settings, 100)
         assert [tuple(part.shape) for part in described.parts[0].tensors] == [(10,), (10, 64)]  # type: ignore[attr-defined]
 
 
@@ -212,13 +212,28 @@ def test_memory_of_a_batch_is_predicted(name: str, monkeypatch: pytest.MonkeyPat
     assert 0.85 < live.most / (192 * 300 * (engine.pass_bytes + 4 * 13)) <= 1
 
 
+def test_memory_of_a_description_is_predicted() -> None:
+    planes = tuple(torch.rand((1, 100, 120)) for _ in range(3))
+    at, level = torch.full((2000, 2), 50), levels(SETTINGS, SHAPE)[0][1]
+    most = {}
+    for upright in (False, True):
+        with _Live() as live, torch.inference_mode():
+            torch_describe._describe(
+                planes, at[:, 0] * 0, at, at, torch.zeros(2000, 2), level, AkazeSettings(upright=upright)
+            )
+        most[upright] = live.most / 2000
+    assert 0.85 < most[False] / torch_describe.KEYPOINT_BYTES <= 1
+    assert most[True] < most[False] / 4
+
+
 @pytest.mark.parametrize("budget_mb", [256, 1000, 4000, 50_000])
 def test_what_does_not_fit_is_split(budget_mb: int) -> None:
     shape, halo = (10980, 10980), 170
     engine = TorchEngine(device="cpu", budget_bytes=budget_mb << 20)
     engine.batch = 16
     engine.fit(halo, 4, shape)
-    assert 2 * engine.batch * engine.window_bytes(halo, 4) + octave_bytes(shape) <= budget_mb << 20
+    described = engine.described * torch_describe.KEYPOINT_BYTES
+    assert 2 * engine.batch * engine.window_bytes(halo, 4) + octave_bytes(shape) + described <= budget_mb << 20
     assert (engine.core_px, engine.batch) == {256: (256, 1), 1000: (1024, 2), 4000: (1024, 10), 50_000: (1024, 16)}[
         budget_mb
     ]

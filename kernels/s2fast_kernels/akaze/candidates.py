@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from s2fast_kernels.akaze.numba_suppress import kill_weaker, row_starts, same_level
 from s2fast_kernels.akaze.scales import Level
+from s2fast_kernels.threads import map_in_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,20 +206,22 @@ def survivors(candidates: Candidates, octaves: Sequence[Sequence[Level]], height
     flat = [level for octave in octaves for level in octave]
     ends = np.searchsorted(candidates.level, [level.index for level in flat], side="right")
     parts = [slice(start, stop) for start, stop in zip([0, *ends[:-1]], ends, strict=True)]
-    lists = [
-        LevelList.thinned(
-            level, candidates.y[part], candidates.x[part], candidates.response[part], height >> level.octave
-        )
-        for level, part in zip(flat, parts, strict=True)
-    ]
-    alive_after_above = [
-        here.surviving_above(lists[i + 1]) if i + 1 < len(lists) else here.alive for i, here in enumerate(lists)
-    ]
-    alive = np.zeros(len(candidates), np.bool_)
-    for i, (here, part) in enumerate(zip(lists, parts, strict=True)):
-        alive[part] = (
-            here.surviving_below(alive_after_above[i], lists[i - 1], alive_after_above[i - 1])
-            if i
-            else alive_after_above[0]
-        )
-    return alive
+
+    def thinned(i: int) -> LevelList:
+        level, part = flat[i], parts[i]
+        rows = height >> level.octave
+        return LevelList.thinned(level, candidates.y[part], candidates.x[part], candidates.response[part], rows)
+
+    lists = map_in_threads(thinned, range(len(flat)))
+
+    def after_above(i: int) -> npt.NDArray[np.bool_]:
+        return lists[i].surviving_above(lists[i + 1]) if i + 1 < len(lists) else lists[i].alive
+
+    alive_after_above = map_in_threads(after_above, range(len(lists)))
+
+    def after_below(i: int) -> npt.NDArray[np.bool_]:
+        if i == 0:
+            return alive_after_above[0]
+        return lists[i].surviving_below(alive_after_above[i], lists[i - 1], alive_after_above[i - 1])
+
+    return np.concatenate([np.zeros(0, np.bool_), *map_in_threads(after_below, range(len(lists)))])

@@ -9,6 +9,9 @@ import numpy.typing as npt
 
 from s2fast_kernels.features import Budget
 
+_GROWTH = 1.05
+"""How much more keypoints must have been seen before the turns are counted again: counting sorts all cells."""
+
 _BIN_SHIFT = 20
 """Low bits of a float32 response that the histogram ignores: it has 8 bins per doubling."""
 
@@ -29,6 +32,8 @@ class Forecast:
         # Responses of images in [0, 1] are at most a few units; stronger ones share the last bin.
         self._seen = np.zeros((budget.cell_count(shape), min(bins, 160)), np.int32)
         self._counts = np.zeros(len(self._seen), np.int64)
+        self._total, self._counted = 0, 0
+        self._most = self._turns()
 
     def admit(
         self, xy: npt.NDArray[np.float32], response: npt.NDArray[np.float32], certain: bool
@@ -41,9 +46,13 @@ class Forecast:
         with self._lock:
             if certain:
                 np.add.at(self._seen, (cell, response_bin), 1)
-                self._counts += np.bincount(cell, minlength=len(self._counts))
+                np.add.at(self._counts, cell, 1)
+                self._total += len(cell)
+                if self._total > _GROWTH * self._counted:
+                    # Turns of an earlier count are too many at worst, so that no keypoint is excluded by mistake.
+                    self._most, self._counted = self._turns(), self._total
             stronger = self._seen[cells][:, ::-1].cumsum(axis=1)[:, ::-1] - self._seen[cells]
-            turns = self._turns()
+            turns = self._most
         may_win: npt.NDArray[np.bool_] = stronger[of_cell, response_bin] < turns
         return may_win
 

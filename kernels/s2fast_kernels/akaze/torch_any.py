@@ -21,6 +21,7 @@ from s2fast_kernels.akaze.jobs import Admission, Filter, Job, Rect, Source
 from s2fast_kernels.akaze.masks import Mask
 from s2fast_kernels.akaze.scales import BASE_BLUR_REACH, BLUR_REACH, Level, derivative_taps
 from s2fast_kernels.akaze.torch_batches import Queued
+from s2fast_kernels.akaze.torch_describe import KEYPOINT_BYTES
 from s2fast_kernels.akaze.windowed import akaze_array
 from s2fast_kernels.features import Features
 
@@ -30,6 +31,12 @@ BLUR = BLUR_REACH, 1.0
 
 _DEVICE_BATCH = 16
 """Largest number of windows per call on an accelerator."""
+
+_DEVICE_DESCRIBED = 16384
+"""Largest number of keypoints that are described at a time on an accelerator."""
+
+_DESCRIBED_SHARE = 4
+"""At most one part in so many of a limited memory is for keypoints that are being described."""
 
 _LEAST_CORE_PX = 128
 """Smallest core of a window; even with 4 octaves' halo it needs 12 MB of planes."""
@@ -77,7 +84,7 @@ class TorchEngine:
     ) -> None:
         del threads
         self.device = default_device() if device is None else torch.device(device)
-        self.batch = 1 if self.device.type == "cpu" else _DEVICE_BATCH
+        self.batch, self.described = (1, 1024) if self.device.type == "cpu" else (_DEVICE_BATCH, _DEVICE_DESCRIBED)
         self.budget_bytes = budget_bytes
 
     def fit(self, halo_px: int, layers: int, shape: tuple[int, int]) -> None:
@@ -85,6 +92,8 @@ class TorchEngine:
         if self.budget_bytes is None:
             return
         left = max(self.budget_bytes - octave_bytes(shape), 0)
+        self.described = max(1, min(self.described, left // _DESCRIBED_SHARE // KEYPOINT_BYTES))
+        left = max(left - self.described * KEYPOINT_BYTES, 0)
         while True:
             fitting = left // (_IN_FLIGHT * self.window_bytes(halo_px, layers))
             if fitting or self.core_px <= _LEAST_CORE_PX:

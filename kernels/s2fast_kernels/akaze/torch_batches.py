@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from s2fast_kernels.akaze.jobs import Admission, Filter, Job, Rect, WindowResult
 from s2fast_kernels.akaze.maxima import WindowMaxima
 from s2fast_kernels.akaze.scales import Level
 from s2fast_kernels.features import WORDS
+from s2fast_kernels.threads import map_in_threads
 from s2fast_kernels.transfers import Download, mark
 
 PX_PER_MAXIMUM = 64
@@ -29,6 +31,9 @@ class Passes(Protocol):
     """The passes over stacked planes, (windows, rows, columns) float32, that a backend queues on its device."""
 
     device: torch.device
+
+    described: int
+    """Keypoints that are described at a time."""
 
     def base(self, image: torch.Tensor) -> torch.Tensor:
         """Return planes blurred to the scale of level 0."""
@@ -112,18 +117,28 @@ class _Stack:
                 # Far more maxima than in any real scene: repeat, with room for as many as there can be.
                 self._queue(_MOST_PER_MAXIMUM)
                 [counts] = self._counts.arrays()
-        maxima = [WindowMaxima(job, self._keep, self._admit) for job in self._jobs]
-        for i in range(len(self._planes)):
-            if self._counts is None:
-                for own in maxima:
+        levels = []
+        if self._counts is not None:
+            copies = [own.copied(int(count), self._ready) for own, count in zip(self._maxima, counts, strict=True)]
+            levels = [LevelMaxima.of(copy, own.shape) for copy, own in zip(copies, self._maxima, strict=True)]
+
+        def selected(window: int) -> tuple[WindowMaxima, list[npt.NDArray[np.intp]]]:
+            own = WindowMaxima(self._jobs[window], self._keep, self._admit)
+            for i in range(len(self._planes)):
+                if not levels or self._jobs[window].search is None:
                     own.add_given()
-            else:
-                _collect(maxima, self._jobs, self._maxima[i], int(counts[i]), self._ready)
-        self._windows, self._described = maxima, []
+                else:
+                    own.add(*levels[i].of_window(window))
+            return own, [own.rows_to_describe(i) for i in range(len(self._planes))]
+
+        found = map_in_threads(selected, range(len(self._jobs)))
+        self._windows, self._described = [own for own, _ in found], []
         for i, planes in enumerate(self._planes):
-            rows = [own.rows_to_describe(i) for own in maxima]
-            wanted = [own.found[i].take(part) for own, part in zip(maxima, rows, strict=True)]
-            words = torch_describe.describe(planes, self._jobs, wanted, self._jobs[0].levels[i], self._settings)
+            rows = [own_rows[i] for _, own_rows in found]
+            wanted = [own.found[i].take(part) for own, part in zip(self._windows, rows, strict=True)]
+            words = torch_describe.describe(
+                planes, self._jobs, wanted, self._jobs[0].levels[i], self._settings, self._engine.described
+            )
             self._described.append((rows, words))
         # Memory is free for the next batch when the device has passed this point.
         self._planes, self._maxima = [], []
@@ -176,20 +191,34 @@ class _Listed:
         self.patch = determinant.reshape(-1)[around]
         """(room, 9) determinants around each maximum."""
 
+    def copied(self, count: int, ready: object) -> Download:
+        """Start to copy the first maxima to the host."""
+        return Download([self.place[:count], self.patch[:count]], ready)
 
-def _collect(maxima: Sequence[WindowMaxima], jobs: Sequence[Job], listed: _Listed, count: int, ready: object) -> None:
-    """Copy one level's maxima to the host, refine them and add them to their windows."""
-    place, patch = Download([listed.place[:count], listed.patch[:count]], ready).arrays()
-    height, width = listed.shape
-    window, inside = np.divmod(place, height * width)
-    positions = np.stack(np.divmod(inside, width), axis=1).astype(np.int32)
-    offset = refine(patch)
-    for i, own in enumerate(maxima):
-        rows = slice(*np.searchsorted(window, [i, i + 1]))
-        if jobs[i].search is None:
-            own.add_given()
-        else:
-            own.add(positions[rows], patch[rows, 4].copy(), offset[rows])
+
+@dataclass(frozen=True, slots=True)
+class LevelMaxima:
+    """The maxima of one level of a stack of windows on the host, sorted by window, row and column."""
+
+    window: npt.NDArray[np.int64]
+    """(n,) number of the window."""
+    position: npt.NDArray[np.int32]
+    """(n, 2) row and column in the window."""
+    patch: npt.NDArray[np.float32]
+    """(n, 9) determinants around the maximum."""
+
+    @classmethod
+    def of(cls, copy: Download, shape: Sequence[int]) -> LevelMaxima:
+        """Wait for the copy; windows have `shape` rows and columns."""
+        place, patch = copy.arrays()
+        window, inside = np.divmod(place, shape[0] * shape[1])
+        return cls(window, np.stack(np.divmod(inside, shape[1]), axis=1).astype(np.int32), patch)
+
+    def of_window(self, number: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return positions, determinants and refined offsets of one window."""
+        rows = slice(*np.searchsorted(self.window, [number, number + 1]))
+        patch = self.patch[rows]
+        return self.position[rows], patch[:, 4].copy(), refine(patch)
 
 
 def refine(patch: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

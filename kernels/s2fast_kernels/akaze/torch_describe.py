@@ -20,9 +20,12 @@ from s2fast_kernels.transfers import Download, upload
 
 Planes = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
-_CHUNK = {"cpu": 1024}
-_DEVICE_CHUNK = 16384
-"""Number of keypoints described at a time; the samples of each take 15 kB."""
+Turn = tuple[torch.Tensor, torch.Tensor]
+"""Cosines and sines of the orientations, (n, 1, 1)."""
+
+KEYPOINT_BYTES = 60_000
+"""Memory of an oriented keypoint while it is described; an upright one takes a quarter of it.
+tests/kernels/test_akaze_overlap.py measures it."""
 
 _DEGREE = float(np.float32(math.pi / 180.0))
 _SLICE = float(np.float32(2.0 * math.pi / SLICES))
@@ -34,7 +37,12 @@ _ATAN = [
 
 
 def describe(
-    planes: Planes, jobs: Sequence[Job], wanted: Sequence[Candidates], level: Level, settings: AkazeSettings
+    planes: Planes,
+    jobs: Sequence[Job],
+    wanted: Sequence[Candidates],
+    level: Level,
+    settings: AkazeSettings,
+    most: int,
 ) -> Described:
     """Queue the description of candidates of one level of a batch of windows.
 
@@ -46,6 +54,8 @@ def describe(
         The windows and, for each, the candidates to describe.
     level, settings
         The level, and the detector's parameters.
+    most
+        Keypoints that are described at a time.
 
     Returns
     -------
@@ -60,10 +70,9 @@ def describe(
     window = np.repeat(np.arange(len(jobs)), [len(own) for own in wanted])
     offset = np.concatenate([own.offset for own in wanted]) + np.float32(level.sample_shift)
     described = Described()
-    size = _CHUNK.get(device.type, _DEVICE_CHUNK)
     all_positions, middles = np.concatenate(positions).astype(np.int64), np.concatenate(middle).astype(np.int64)
-    for start in range(0, len(window), size):
-        part = slice(start, start + size)
+    for start in range(0, len(window), most):
+        part = slice(start, start + most)
         at, here, nearest, shift = (upload(values[part], device) for values in (window, all_positions, middles, offset))
         described.parts.append(Download(_describe(planes, at, here, nearest, shift, level, settings)))
     return described
@@ -100,14 +109,14 @@ def _describe(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     if settings.upright:
         degrees = torch.zeros(len(window), device=offset.device)
-        offset = (middle - position).flip(1).float()
+        values, inside = _sampled(planes, window, *_upright_lattice(middle, level.radius))
     else:
         degrees = _orientation(planes, window, middle, level.radius)
-    radians = degrees * _DEGREE
-    cosine, sine = torch.cos(radians), torch.sin(radians)
-    dy, dx = _lattice(offset, cosine, sine, level.radius)
-    values, inside = _sampled(planes, window, position, dy, dx, cosine, sine)
-    cells, counts = _cells(values), _cells(inside[:, None])
+        radians = degrees * _DEGREE
+        turn = torch.cos(radians)[:, None, None], torch.sin(radians)[:, None, None]
+        values, inside = _sampled(planes, window, *_lattice(position, offset, turn, level.radius))
+        values = _turned(values, turn)
+    cells, counts = _cells(values.mul_(inside[:, None])), _cells(inside[:, None].to(values.dtype))
     means = (cells / counts.clamp(min=1)).flatten(1)
     bits = _comparisons(settings.descriptor_size, settings.upright, means.device)
     larger = means[:, bits[:, 0]] > means[:, bits[:, 1]]
@@ -155,36 +164,53 @@ def _atan2_degrees(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return torch.where(y < 0, 360.0 - a, a)
 
 
+def _steps(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the lattice's steps along its two axes, as columns and as a row."""
+    steps = torch.arange(LATTICE, device=device, dtype=torch.float32) - LATTICE // 2
+    return steps[:, None], steps[None, :]
+
+
 def _lattice(
-    offset: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, radius: int
+    position: torch.Tensor, offset: torch.Tensor, turn: Turn, radius: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the rounded offsets (n, 21, 21) of lattice points from their keypoints' pixels, rows then columns."""
-    steps = torch.arange(LATTICE, device=offset.device, dtype=torch.float32) - LATTICE // 2
-    first, second = steps[:, None], steps[None, :]
-    co, si = cosine[:, None, None], sine[:, None, None]
+    """Return the rows and columns of the pixels nearest to the lattice points, (n, 21, 21) int32 each."""
+    (first, second), (co, si) = _steps(offset.device), turn
     x = offset[:, 0, None, None] + (-second * si * radius + first * co * radius)
     y = offset[:, 1, None, None] + (second * co * radius + first * si * radius)
-    return y.round().long(), x.round().long()
+    row, column = position.int()[:, :, None, None].unbind(1)
+    return row + y.round().int(), column + x.round().int()
+
+
+def _upright_lattice(middle: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the same around pixels without rotation, (n, 1, 21) and (n, 21, 1) int32."""
+    first, second = _steps(middle.device)
+    row, column = middle.int()[:, :, None, None].unbind(1)
+    return row + (second * radius).int(), column + (first * radius).int()
 
 
 def _sampled(
-    planes: Planes,
-    window: torch.Tensor,
-    position: torch.Tensor,
-    dy: torch.Tensor,
-    dx: torch.Tensor,
-    cosine: torch.Tensor,
-    sine: torch.Tensor,
+    planes: Planes, window: torch.Tensor, y: torch.Tensor, x: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return image and rotated derivatives at the lattice points, (n, 3, 21, 21), and 1 where points are inside."""
+    """Return image and derivatives at pixels, (n, 3, 21, 21), and whether they are inside; others hold any value."""
     height, width = planes[0].shape[1:]
-    y, x = position[:, 0, None, None] + dy, position[:, 1, None, None] + dx
-    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)
-    flat = (window[:, None, None] * height + y.clamp(0, height - 1)) * width + x.clamp(0, width - 1)
-    image, gx, gy = (plane.reshape(-1)[flat] for plane in planes)
-    co, si = cosine[:, None, None], sine[:, None, None]
-    values = torch.stack([image, gx * co + gy * si, gy * co - gx * si], dim=1)
-    return values * inside[:, None], inside.to(values.dtype)
+    inside = (y >= 0) & (y < height) & ((x >= 0) & (x < width))
+    row = window.to(_index_type(planes[0]))[:, None, None] * height + y.clamp(0, height - 1)
+    flat = row * width + x.clamp(0, width - 1)
+    values = torch.empty((len(flat), 3, LATTICE, LATTICE), device=flat.device)
+    for i, plane in enumerate(planes):
+        values[:, i] = plane.reshape(-1).index_select(0, flat.reshape(-1)).view(flat.shape)
+    return values, inside
+
+
+def _index_type(plane: torch.Tensor) -> torch.dtype:
+    """Return the type that counts the pixels of stacked planes."""
+    return torch.int32 if plane.numel() < 1 << 31 else torch.int64
+
+
+def _turned(values: torch.Tensor, turn: Turn) -> torch.Tensor:
+    """Rotate the derivatives."""
+    (co, si), (image, gx, gy) = turn, values.unbind(1)
+    return torch.stack([image, gx * co + gy * si, gy * co - gx * si], dim=1)
 
 
 def _cells(values: torch.Tensor) -> torch.Tensor:
