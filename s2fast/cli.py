@@ -7,7 +7,7 @@ import sys
 
 # Each adds its commands.
 from s2fast.commands import drawing, first_steps, results, running  # noqa: F401
-from s2fast.commands.app import EXIT_BAD_INPUT, app, print_line
+from s2fast.commands.app import EXIT_BAD_INPUT, app, only_asked, print_line
 
 __all__ = ["app", "main"]
 
@@ -34,7 +34,7 @@ def main() -> None:
     code: int | str | None = EXIT_BAD_INPUT
     problem, unexpected = "", None
     try:
-        with spoken_to_by_commands():
+        with spoken_to_by_commands(), only_asked(sys.argv[1:]):
             app()
     except SystemExit as request:
         code = request.code

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import typer
+from typer.main import get_command
 
 from s2fast import cli
-from s2fast.commands.app import GROUPS
+from s2fast.commands.app import GROUPS, app, only_asked
 from tests.archives import Archive
 from tests.command_line import assert_one_line, s2fast
 from tests.judged import Judged
@@ -156,3 +157,14 @@ def test_show_names_what_is_missing(
     ):
         assert s2fast(monkeypatch, "show", judged.out, *arguments) == 2
         assert_one_line(capsys.readouterr().err, said)
+
+
+def test_only_the_command_that_is_asked_for_is_built() -> None:
+    every = list(get_command(app).commands)
+    for name in every:
+        with only_asked(["--version", name, "run"]):
+            assert list(get_command(app).commands) == [name]
+    for arguments in ([], ["--help"], ["pars"]):
+        with only_asked(arguments):
+            assert list(get_command(app).commands) == every
+    assert len(app.registered_commands) == len(every)
