@@ -60,8 +60,11 @@ BUDGETS: Mapping[str, Callable[[RunRecord, RunFolder, int], None]] = {
 """Checks of stages whose memory use follows from the scenes' headers; they raise an error before pixels are read."""
 
 
-_COMPILED_BESIDE_TORCH = ("s2fast_kernels.akaze.numba_contrast", "s2fast_kernels.akaze.numba_suppress")
-"""Compiled modules that AKAZE's torch and Triton backends call."""
+_COMPILED_BESIDE_TORCH = (
+    *(f"s2fast_kernels.akaze.numba_{name}" for name in ("contrast", "masks", "suppress")),
+    "s2fast.image.compiled_outlines",
+)
+"""Compiled modules that an extraction by AKAZE's torch and Triton backends calls."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from s2fast.image.compiled_outlines import outlined
 from s2fast_kernels.threads import map_in_threads
 
 FLAT_PX = ((3, 3), (1, 7), (7, 1))
@@ -15,9 +16,6 @@ FLAT_PX = ((3, 3), (1, 7), (7, 1))
 
 _STRIP_ROWS = 256
 """Rows processed at once, to limit memory."""
-
-_SIDE = 8
-"""Cells along each side of an outline, see `outlines`."""
 
 _PAINTED_SHARE = 0.25
 """A cell is painted if at least this share of its pixels is."""
@@ -107,21 +105,10 @@ def _outlines(
     painted: npt.NDArray[np.bool_], xy: npt.NDArray[np.float32], size: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.uint64]:
     """Return the outlines of the keypoints in a strip of the image; see `outlines`."""
-    seen = np.zeros(len(xy), np.uint64)
     total = cv2.integral(painted.view(np.uint8), sdepth=cv2.CV_32S)
-    reach = _SUPPORT_SIZES * size[:, None]
-    step = np.linspace(-1, 1, _SIDE + 1, dtype=np.float32)
-    column, row = (
-        np.clip(np.rint(xy[:, axis, None] + 0.5 + reach * step), 0, length).astype(np.intp)
-        for axis, length in ((0, painted.shape[1]), (1, painted.shape[0]))
-    )
-    for number in range(_SIDE * _SIDE):
-        down, right = divmod(number, _SIDE)
-        top, bottom, left, end = row[:, down], row[:, down + 1], column[:, right], column[:, right + 1]
-        count = total[bottom, end] - total[top, end] - total[bottom, left] + total[top, left]
-        full = (bottom - top) * (end - left)
-        seen |= ((count > 0) & (count >= _PAINTED_SHARE * full)).astype(np.uint64) << np.uint64(number)
-    return seen
+    reach = (np.float32(_SUPPORT_SIZES) * size).astype(np.float32)
+    found: npt.NDArray[np.uint64] = outlined(total, np.ascontiguousarray(xy), reach, _PAINTED_SHARE)
+    return found
 
 
 def outlines_match(query: npt.NDArray[np.uint64], train: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:

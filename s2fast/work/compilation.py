@@ -37,8 +37,10 @@ MODULES = (
     "s2fast.geometry.compiled_fit",
     "s2fast_kernels.window_matches.numba_cpu",
     "s2fast_kernels.akaze.numba_detect",
+    "s2fast_kernels.akaze.numba_masks",
     "s2fast_kernels.akaze.numba_suppress",
     "s2fast.image.compiled_pattern",
+    "s2fast.image.compiled_outlines",
     "s2fast_kernels.akaze.numba_contrast",
 )
 """Modules whose functions the default job calls, those that take longest to compile first."""

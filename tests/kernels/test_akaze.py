@@ -241,4 +241,5 @@ def test_noise_outgrows_the_first_buffers() -> None:
 
 def test_survivors_of_no_candidates() -> None:
     octaves = scales.levels(AkazeSettings(), (512, 512))
-    assert len(survivors(candidates.Candidates.concatenate([]), octaves, 512)) == 0
+    flat = [level for octave in octaves for level in octave]
+    assert [len(alive) for alive in survivors(candidates.by_level([], flat), flat, 512)] == [0] * len(flat)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,8 @@ import numpy.typing as npt
 from s2fast_kernels.akaze.numba_suppress import kill_weaker, row_starts, same_level
 from s2fast_kernels.akaze.scales import Level
 from s2fast_kernels.threads import map_in_threads
+
+_SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,19 @@ class LevelList:
         return alive
 
 
-def survivors(candidates: Candidates, octaves: Sequence[Sequence[Level]], height: int) -> npt.NDArray[np.bool_]:
+def by_level(windows: Sequence[Candidates], flat: Sequence[Level]) -> list[Candidates]:
+    """Join the candidates of windows, each sorted by level: those of each level by `Candidates.unique`."""
+    levels = [level.index for level in flat]
+    starts, ends = ([np.searchsorted(own.level, levels, side=side).tolist() for own in windows] for side in _SIDES)
+
+    def joined(i: int) -> Candidates:
+        parts = zip(windows, starts, ends, strict=True)
+        return Candidates.concatenate([own.take(slice(start[i], end[i])) for own, start, end in parts]).unique()
+
+    return map_in_threads(joined, range(len(flat)))
+
+
+def survivors(candidates: Sequence[Candidates], flat: Sequence[Level], height: int) -> list[npt.NDArray[np.bool_]]:
     """Return which candidates survive non-maximum suppression.
 
     Candidates are suppressed within each level first, then by the level above, and then by the survivors of the level
@@ -192,25 +207,21 @@ def survivors(candidates: Candidates, octaves: Sequence[Sequence[Level]], height
     Parameters
     ----------
     candidates
-        All candidates of an image, sorted by `Candidates.unique`.
-    octaves
-        See `levels`.
+        All candidates of an image, level by level, sorted by `Candidates.unique`.
+    flat
+        The levels of all octaves, see `levels`.
     height
         Rows of the (padded) image [px].
 
     Returns
     -------
-    (n,) bool
+    list of (n,) bool
         True: the candidate survives.
     """
-    flat = [level for octave in octaves for level in octave]
-    ends = np.searchsorted(candidates.level, [level.index for level in flat], side="right")
-    parts = [slice(start, stop) for start, stop in zip([0, *ends[:-1]], ends, strict=True)]
 
     def thinned(i: int) -> LevelList:
-        level, part = flat[i], parts[i]
-        rows = height >> level.octave
-        return LevelList.thinned(level, candidates.y[part], candidates.x[part], candidates.response[part], rows)
+        own, level = candidates[i], flat[i]
+        return LevelList.thinned(level, own.y, own.x, own.response, height >> level.octave)
 
     lists = map_in_threads(thinned, range(len(flat)))
 
@@ -224,4 +235,4 @@ def survivors(candidates: Candidates, octaves: Sequence[Sequence[Level]], height
             return alive_after_above[0]
         return lists[i].surviving_below(alive_after_above[i], lists[i - 1], alive_after_above[i - 1])
 
-    return np.concatenate([np.zeros(0, np.bool_), *map_in_threads(after_below, range(len(lists)))])
+    return map_in_threads(after_below, range(len(lists)))

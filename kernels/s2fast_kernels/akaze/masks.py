@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from s2fast_kernels.akaze.numba_masks import holds
+
 BLOCK = 64
 """Side of the squares for which it is recorded whether they contain a True pixel [px]."""
 
@@ -47,6 +49,23 @@ class Mask:
         bits = ((self._bits[y, x >> 3] >> (7 - (x & 7)).astype(np.uint8)) & 1).astype(np.bool_)
         values: npt.NDArray[np.bool_] = inside & bits
         return values
+
+    def holds(
+        self, y: npt.NDArray[np.int32], x: npt.NDArray[np.int32], offset: npt.NDArray[np.float32], octave: int
+    ) -> npt.NDArray[np.bool_]:
+        """Return which maxima of an octave are stable and have their nearest pixel at a True one.
+
+        Parameters
+        ----------
+        y, x : (n,) int32
+            Rows and columns [px of the octave].
+        offset : (n, 2) float32
+            Refined positions relative to them: x, y [px of the octave]. Stable: at most 1.
+        octave
+            Number of the octave.
+        """
+        found: npt.NDArray[np.bool_] = holds(y, x, np.ascontiguousarray(offset), octave, self._bits, *self.shape)
+        return found
 
     def any(self, top: int, bottom: int, left: int, right: int) -> bool:
         """Return whether a rectangle may contain a True pixel: whether it intersects a block with one."""

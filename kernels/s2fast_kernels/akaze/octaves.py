@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from s2fast_kernels.akaze.candidates import Candidates, positions, survivors
+from s2fast_kernels.akaze.candidates import Candidates, by_level, survivors
 from s2fast_kernels.akaze.contract import AkazeSettings, check_image
 from s2fast_kernels.akaze.forecast import Forecast
 from s2fast_kernels.akaze.jobs import Engine, Job, Pixels, Rect, Source, WindowResult
@@ -106,12 +106,15 @@ class WindowedRun:
         wanted = [[self._may_hold_keypoints(o, core) for core in cores] for o, cores in enumerate(self.cores)]
         needed = self._needed(wanted)
         answers = list(self._compute(self._parts(wanted, needed)))
-        candidates, words = _join(answers)
-        # Free the parts, which take as much memory as the joined list.
+        words = _descriptors(answers)
+        flat = [level for octave in self.octaves for level in octave]
+        candidates = by_level([answer.candidates for answer in answers], flat)
+        # Free the parts, which take as much memory as the joined lists.
         del answers
-        candidates = candidates.unique()
-        alive = survivors(candidates, self.octaves, self.shapes[0][0])
-        kept = candidates.take(alive & candidates.valid)
+        alive = survivors(candidates, flat, self.shapes[0][0])
+        kept = Candidates.concatenate(
+            [own.take(survives & own.valid) for own, survives in zip(candidates, alive, strict=True)]
+        )
         xy = kept.positions(self._octave_of(kept))
         rows = np.arange(len(kept)) if self.budget is None else self.budget.select(xy, kept.response, self.shape)
         rows = rows[_order(kept.level[rows], xy[rows])]
@@ -224,11 +227,10 @@ class WindowedRun:
         self, level: Level, y: npt.NDArray[np.int32], x: npt.NDArray[np.int32], offset: npt.NDArray[np.float32]
     ) -> npt.NDArray[np.bool_]:
         """Return which maxima are stable and at valid positions."""
-        stable: npt.NDArray[np.bool_] = np.abs(offset).max(axis=1, initial=0) <= 1
         if self.mask is None:
+            stable: npt.NDArray[np.bool_] = np.abs(offset).max(axis=1, initial=0) <= 1
             return stable
-        nearest = np.floor(positions(level.octave, x, y, offset) + np.float32(0.5)).astype(np.intp)
-        return stable & self.mask.at(nearest[:, 1], nearest[:, 0])
+        return self.mask.holds(y, x, offset, level.octave)
 
     def _admit(self, level: Level, candidates: Candidates) -> npt.NDArray[np.bool_]:
         """Return which maxima to describe immediately."""
@@ -298,11 +300,10 @@ def _padded(block: Any, missing: tuple[tuple[int, int], tuple[int, int]]) -> Any
     return np.pad(block, missing, mode="edge")
 
 
-def _join(answers: Sequence[WindowResult]) -> tuple[Candidates, npt.NDArray[np.uint64]]:
-    """Join the results of windows to one list of candidates and one table of descriptors."""
+def _descriptors(answers: Sequence[WindowResult]) -> npt.NDArray[np.uint64]:
+    """Join the windows' tables of descriptors, and let their candidates refer to the rows of the result."""
     described = 0
     for answer in answers:
         answer.candidates.row[answer.candidates.row >= 0] += described
         described += len(answer.words)
-    words = np.concatenate([answer.words for answer in answers]) if answers else np.zeros((0, WORDS), np.uint64)
-    return Candidates.concatenate([answer.candidates for answer in answers]), words
+    return np.concatenate([np.zeros((0, WORDS), np.uint64), *(answer.words for answer in answers)])
