@@ -199,7 +199,7 @@ _AKAZE_TILES = Injection(
     "tiles of AKAZE on a GPU too small or too large",
     (
         Edit(_AKAZE_TRITON, "SMOOTH_TILE = Tile(32, 64, 8)\n", "SMOOTH_TILE = Tile(128, 128, 4)\n"),
-        Edit(_AKAZE_TRITON, "DERIVE_TILE = Tile(32, 32, 8)\n", "DERIVE_TILE = Tile(16, 16, 8)\n"),
+        Edit(_AKAZE_TRITON, "DERIVE_TILE = Tile(8, 128, 4)\n", "DERIVE_TILE = Tile(16, 16, 8)\n"),
     ),
     shows=(
         "gpu *, *blur*: spilled bytes",
