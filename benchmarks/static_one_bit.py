@@ -31,7 +31,8 @@ KEY_BITS = 20
 
 _BITS_PER_CLOCK = {80: 16384, 89: 8192, 90: 16384}
 """Products of bits of an SM per clock. Published for the A100 only: 4,992 TOPS. That of the L40S is taken as eight
-times its int8 rate, as on the A100; that of the H100 as the A100's. An H100 reached 3236e9 comparisons per second, which is 0.72 of that rate."""
+times its int8 rate, as on the A100; that of the H100 as the A100's.
+An H100 reached 3236e9 comparisons per second, 0.42 of that rate: the update bounds."""
 
 _ROWS, _COLUMNS, _TILES = 16, 8, 4
 """Rows and columns of a product, and products of queries per warp."""
