@@ -200,7 +200,7 @@ def test_what_an_object_store_says_of_a_file(
     monkeypatch: pytest.MonkeyPatch, status: int, code: str, told: str, kind: type[SceneError]
 ) -> None:
     class Store(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802  the name that the server calls
+        def do_GET(self) -> None:
             body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{told}</Message></Error>".encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
