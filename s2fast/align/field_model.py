@@ -39,7 +39,7 @@ _BLOCKS = 4
 _CONFIDENCE = 0.995
 """Confidence, by Student's distribution over the blocks, at which a model beats another."""
 
-_LEAST_CELLS = {"shift": 1, "similarity": 24, "affine": 24, "grid": 96}
+LEAST_CELLS = {"shift": 1, "similarity": 24, "affine": 24, "grid": 96}
 """Cells with matches that a model needs."""
 
 _LEAST_BLOCKS = 8
@@ -182,12 +182,12 @@ def fit(model: Model, cells: Cells) -> Field:
     if model is Model.GRID:
         normal = normal + weight.sum() / (SPANS + 3) ** 2 * _penalty()
     bread = np.linalg.pinv(normal, hermitian=True)
-    coefficients = bread @ (pull @ moved)
+    coefficients: _Complex = np.asarray(bread @ (pull @ moved), np.complex128)
     residual = moved - design @ coefficients
     used = float(np.trace(bread @ (pull @ design)).real)
     free = max(1.0, len(moved) - used)
     meat = (pull * (weight * np.abs(residual) ** 2 / 2)) @ design * len(moved) / free
-    return Field(model, cells.sides_m, coefficients, np.array((bread @ meat @ bread).real, np.float64))
+    return Field(model, cells.sides_m, coefficients, np.asarray((bread @ meat @ bread).real))
 
 
 def _design(model: Model, share: _Floats, sides_m: _Floats) -> _Complex:
@@ -214,7 +214,7 @@ def _penalty() -> _Floats:
 
 
 def _has_enough(model: Model, cells: Cells) -> bool:
-    return len(cells.count) >= _LEAST_CELLS[model.value] and len(np.unique(cells.block)) >= _LEAST_BLOCKS
+    return len(cells.count) >= LEAST_CELLS[model.value] and len(np.unique(cells.block)) >= _LEAST_BLOCKS
 
 
 def _held_out(model: Model, cells: Cells, fold: npt.NDArray[np.intp]) -> _Floats:

@@ -110,7 +110,7 @@ def _partners(
         known = {scene for scene, offset in offset_m.items() if np.isfinite(offset).all()}
         both = both[both["train"].isin(known) & (both["query_tile"] == both["train_tile"])]
     both = both.sort_values("n_inliers", ascending=False, kind="stable")
-    return {scene: list(names)[:_MOST_PARTNERS] for scene, names in both.groupby("query")["train"]}
+    return {str(scene): list(names)[:_MOST_PARTNERS] for scene, names in both.groupby("query")["train"]}
 
 
 def _side(matches: MatchColumns, positions: KeypointPositions, side: str) -> _Side:
