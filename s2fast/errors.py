@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from s2fast_kernels.errors import BackendError, S2FastError
 
 __all__ = [
-    "BackendError", "ConfigError", "DamageError", "InputError", "RunFolderError", "S2FastError", "SceneError",
-    "UnexpectedError", "option", "setting", "spoken_to_by_commands",
+    "BackendError", "ConfigError", "DamageError", "InputError", "MissingError", "RunFolderError", "S2FastError",
+    "SceneError", "UnexpectedError", "option", "setting", "spoken_to_by_commands",
 ]  # fmt: skip
 
 _names_options = False
@@ -69,6 +69,10 @@ class InputError(S2FastError, ValueError):
 
 class SceneError(S2FastError, OSError):
     """One scene cannot be read; a run skips and records it, unless ``strict`` is set."""
+
+
+class MissingError(SceneError):
+    """A server has no such file; some say that it may not be read instead."""
 
 
 class RunFolderError(S2FastError, OSError):

@@ -178,6 +178,7 @@ class Run:
         resampling: str = "bilinear",
         max_error_m: float | None = None,
         check: bool = False,
+        model: str = "shift",
         progress: Progress | None = None,
     ) -> pd.DataFrame:
         """Write corrected rasters of every scene whose offset can be relied on; see docs/align.md.
@@ -200,6 +201,10 @@ class Run:
             Largest error of an offset [m]; None: a tenth of a pixel.
         check
             Compare the written files with each other by phase correlation, and withdraw scenes that got worse.
+        model
+            ``shift``: move scenes as a whole; ``similarity``, ``affine`` or ``grid``: correct displacements within a
+            scene as well, if that predicts held-out matches better than a shift; ``auto``: by the simplest of these
+            that no other beats.
         progress
             Shows how many scenes are done.
 
@@ -210,9 +215,9 @@ class Run:
         """
         from s2fast.align.aligned import Settings, align
 
-        settings = Settings.of(form, reference, bands, resampling, max_error_m, check)
+        settings = Settings.of(form, reference, bands, resampling, max_error_m, check, model)
         scenes, pairs = self.scenes(), self.pairs()
-        aligned: pd.DataFrame = align(self.record, scenes, pairs, to, settings, progress)
+        aligned: pd.DataFrame = align(self.folder, self.record, scenes, pairs, to, settings, progress)
         return aligned
 
     def ordered(self, first: str, second: str) -> tuple[str, str]:

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import glob
 import io
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
 import geopandas
+import numpy as np
 import pandas as pd
-import rasterio
 from rasterio.errors import RasterioError
 
 from s2fast.align.correction import Correction, corrected_items, corrections, reference_id
+from s2fast.align.field_model import Model
+from s2fast.align.local import AUTO, field_raster, models_of, with_fields
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
+from s2fast.align.output_folder import KEY, open_folder, partial_path, remove_outputs, tags_of, write_file
 from s2fast.align.picture import before_after
 from s2fast.align.product import ALL, is_mask, selected
 from s2fast.align.proof import NOT_CHECKED, Image, Proof, prove
 from s2fast.archive.identity import identity
 from s2fast.errors import InputError, SceneError, option
-from s2fast.files.local_storage import is_alive
 from s2fast.files.source import Source
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
+from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
 from s2fast.raster.dataset import gdal_settings
 from s2fast.work.machine import versions
@@ -36,11 +36,14 @@ from s2fast.work.progress import Progress
 TABLE = "alignment"
 """Stem of the tables' names."""
 
-KEY = "S2FAST_KEY"
-"""Metadata item of an output: the content key of everything that it depends on."""
+_FIELD = "_displacement.tif"
+"""End of the name of a file that holds a displacement field, see `s2fast.align.local.field_raster`."""
 
-_PARTIAL = ".partial-"
-"""Prefix of files that are being written; the id of the process follows."""
+_LOCAL = {
+    True: "subtracted displacements that vary linearly over the scene, by the geotransform",
+    False: "subtracted the displacements in the file that ends in _displacement.tif",
+}
+"""Description of a correction that varies over the scene, by whether it does so linearly."""
 
 
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -62,6 +65,8 @@ class Settings:
     """See `s2fast.align.correction.corrections`."""
     check: bool = False
     """Compare the written scenes with each other, and withdraw those that got worse."""
+    models: Sequence[Model] = (Model.SHIFT,)
+    """Models of local displacements to try; see `s2fast.align.local.models_of`."""
 
     @classmethod
     def of(
@@ -72,21 +77,36 @@ class Settings:
         resampling: str,
         max_error_m: float | None,
         check: bool = False,
+        model: str = Model.SHIFT,
     ) -> Settings:
-        """Create the settings from words; raise InputError for an unknown one."""
+        """Create the settings from words; raise InputError for an unknown one, or if they do not fit together."""
         names = [ALL if name.lower() == ALL else name.upper() for name in bands]
         forms, kernels = _one_of(option("form", "as"), form, Form), _one_of("resampling", resampling, Kernel)
-        return cls(forms, reference, names, kernels, max_error_m, check)
+        if model != AUTO:
+            _one_of("model", model, Model, AUTO)
+        resampled = forms is Form.RESAMPLED
+        if model == Model.GRID and not resampled:
+            raise InputError(
+                f"{option('model')} is 'grid', and {option('form', 'as')} is {form!r}: a geotransform cannot hold a "
+                f"grid of displacements; use {option('form', 'as')} resampled, or {option('model')} affine"
+            )
+        return cls(forms, reference, names, kernels, max_error_m, check, models_of(model, resampled=resampled))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether displacements within scenes are looked for."""
+        return tuple(self.models) != (Model.SHIFT,)
 
 
-def _one_of(name: str, word: str, words: type[_Word]) -> _Word:
+def _one_of(name: str, word: str, words: type[_Word], *others: str) -> _Word:
     try:
         return words(word)
     except ValueError as error:
-        raise InputError(f"{name} is {word!r}: it must be one of {', '.join(words)}") from error
+        raise InputError(f"{name} is {word!r}: it must be one of {', '.join([*words, *others])}") from error
 
 
 def align(
+    run: RunFolder,
     record: RunRecord,
     scenes: pd.DataFrame,
     pairs: pd.DataFrame,
@@ -100,8 +120,8 @@ def align(
 
     Parameters
     ----------
-    record, scenes, pairs
-        A finished run and its tables.
+    run, record, scenes, pairs
+        The folder of a finished run, its record and its tables.
     to
         Output folder on disk; created if missing.
     settings
@@ -114,8 +134,10 @@ def align(
     GeoDataFrame
         One row per scene, except a reference from outside, as in alignment.parquet: ``aligned``; ``reason`` if it is
         not; ``offset_x_m``, ``offset_y_m`` relative to the reference and ``offset_error_m``; ``add_x_m``, ``add_y_m``,
-        the correction; ``reference``; ``files``, separated by blanks. With `Settings.check` also the columns of
-        `s2fast.align.proof.Proof.row`.
+        the correction; ``reference``; ``files``, separated by blanks; ``model``; ``held_out_shift_m`` and
+        ``held_out_m``, root mean square of what a shift and the model leave of matches that were held out, and their
+        difference ``gain_m``, if local displacements were looked for; ``note``, why a wanted model is not used. With
+        `Settings.check` also the columns of `s2fast.align.proof.Proof.row`.
 
     Raises
     ------
@@ -124,10 +146,14 @@ def align(
         function.
     """
     reference = reference_id(record, settings.reference)
-    planned = corrections(record, scenes, pairs, reference=reference, max_error_m=settings.max_error_m)
+    planned = corrections(
+        record, scenes, pairs, reference=reference, max_error_m=settings.max_error_m, plain_only=not settings.is_local
+    )
+    if settings.is_local:
+        planned = with_fields(planned, run, record, pairs, settings.models, reference)
     items = corrected_items(record)
     grids = _grids(items, reference)
-    folder = _open_folder(to)
+    folder = open_folder(to)
     rows, images = [], _outside(record)
     with gdal_settings(), (progress or Progress()).stage("align", len(planned), 0) as bar:
         for item, correction in zip(items, planned, strict=True):
@@ -140,7 +166,7 @@ def align(
                 except SceneError as error:
                     reason = str(error)
             if reason:
-                _remove_outputs(folder, item.scene.scene_id)
+                remove_outputs(folder, item.scene.scene_id)
             elif settings.check and (image := _checked_image(item, correction, files)):
                 images[item.scene.scene_id] = image
             rows.append(_row(item, correction, reason, list(files)))
@@ -152,11 +178,11 @@ def align(
     table = geopandas.GeoDataFrame(rows, geometry=footprints.to_numpy(), crs=footprints.crs)
     sink = io.BytesIO()
     table.to_parquet(sink)
-    _write_file(folder / f"{TABLE}.parquet", sink.getvalue())
-    _write_file(folder / f"{TABLE}.csv", table.drop(columns="geometry").to_csv(index=False).encode())
+    write_file(folder / f"{TABLE}.parquet", sink.getvalue())
+    write_file(folder / f"{TABLE}.csv", table.drop(columns="geometry").to_csv(index=False).encode())
     picture = folder / f"{TABLE}.svg"
     if settings.check:
-        _write_file(picture, before_after(table, pd.Series([item.scene.sensing_time for item in items])))
+        write_file(picture, before_after(table, pd.Series([item.scene.sensing_time for item in items])))
     else:
         picture.unlink(missing_ok=True)  # it would show another table
     return table
@@ -188,7 +214,7 @@ def _check(rows: Sequence[dict[str, object]], proofs: Mapping[str, Proof], refer
         proof = proofs.get(scene_id, NOT_CHECKED)
         row.update(proof.row)
         if proof.problem and scene_id != reference:
-            _remove_outputs(folder, scene_id)
+            remove_outputs(folder, scene_id)
             row.update(aligned=False, reason=proof.problem, files="")
 
 
@@ -202,6 +228,7 @@ def _grids(items: Sequence[SceneInput], reference: str) -> dict[str, PixelGrid]:
 
 
 def _row(item: SceneInput, correction: Correction, reason: str, files: Sequence[Path]) -> dict[str, object]:
+    after_shift, after_model = correction.held_out_m
     return {
         "scene_id": item.scene.scene_id,
         "tile": item.scene.tile,
@@ -214,6 +241,11 @@ def _row(item: SceneInput, correction: Correction, reason: str, files: Sequence[
         "add_y_m": correction.add_m[1],
         "reference": correction.reference,
         "files": " ".join(path.name for path in files),
+        "model": str(correction.model),
+        "held_out_shift_m": after_shift,
+        "held_out_m": after_model,
+        "gain_m": after_shift - after_model,
+        "note": correction.note,
     }
 
 
@@ -234,10 +266,21 @@ def _write_scene(
                 scaled_grid(grid, own.shape, item.raster.shape),
                 is_mask(name),
                 _tags(correction, source, own, grid, settings, run_id),
+                correction.field,
             )
-            if _tags_of(path).get(KEY) != target.tags[KEY]:
-                partial[path] = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+            if tags_of(path).get(KEY) != target.tags[KEY]:
+                partial[path] = partial_path(path)
                 write(source, correction.offset_m, target, partial[path])
+        path, matched = folder / f"{scene.scene_id}{_FIELD}", PixelGrid.of_raster(item.raster)
+        written_tags = tags_of(path)
+        if correction.field is None or correction.field.model.is_affine or correction.cells is None:
+            if written_tags:
+                path.unlink()
+        else:
+            tags = _tags(correction, scene.source, matched, grid, settings, run_id)
+            if written_tags.get(KEY) != tags[KEY]:
+                partial[path] = partial_path(path)
+                partial[path].write_bytes(field_raster(correction.field, correction.cells, matched, tags))
         for path, written in partial.items():
             written.replace(path)
     except SceneError:
@@ -264,72 +307,14 @@ def _tags(
         "S2FAST_OFFSET_ERROR_M": f"{correction.error_m:.4f}",
         "S2FAST_CORRECTION": f"added {add_x:.4f} m to x (east), {add_y:.4f} m to y (north)",
         "S2FAST_REFERENCE": correction.reference,
+        "S2FAST_MODEL": correction.model.value,
         "S2FAST_RESAMPLING": settings.kernel.value if resampled else "none",
         "S2FAST_RUN": run_id,
         "S2FAST_VERSIONS": ", ".join(f"{name} {version}" for name, version in software.items()),
     }
-    transform = tuple(corrected_transform(own, correction.offset_m))[:6]
+    transform = tuple(corrected_transform(own, correction.offset_m, correction.field))[:6]
+    if correction.field is not None:
+        tags["S2FAST_CORRECTION"] = _LOCAL[correction.field.model.is_affine]
+        transform += tuple(correction.field.coefficients.view(np.float64).tolist())
     onto = [grid.crs_wkt, grid.transform, grid.shape] if resampled else None
     return {**tags, KEY: content_key("align", settings.form, identity(source), transform, onto, tags)}
-
-
-def _tags_of(path: Path) -> Mapping[str, str]:
-    """Return the metadata of an output; empty if the file does not exist.
-
-    Raises
-    ------
-    InputError
-        The file is not an output.
-    """
-    if not path.exists():
-        return {}
-    tags: dict[str, str] = {}
-    with suppress(RasterioError), rasterio.open(path) as dataset:
-        tags = dataset.tags()
-    if KEY not in tags:
-        raise InputError(f"{path} exists and was not written by s2fast align: choose another folder, {option('to')}")
-    return tags
-
-
-def _remove_outputs(folder: Path, scene_id: str) -> None:
-    """Remove outputs of a scene that an earlier call wrote and that would now be wrong."""
-    for path in folder.glob(f"{glob.escape(scene_id)}*"):
-        with suppress(InputError):
-            # The names of other scenes may begin alike.
-            if path.suffix in {form.suffix for form in Form} and _tags_of(path)["S2FAST_SCENE"] == scene_id:
-                path.unlink()
-
-
-def _open_folder(to: Path | str) -> Path:
-    """Create the output folder, check that it can be written, and remove what killed processes left."""
-    if "://" in str(to) or str(to).startswith("/vsi"):
-        raise InputError(f"the folder {to} is not on disk: align writes to a local folder")
-    folder = Path(to)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob(f"{_PARTIAL}*"):
-            pid = path.name.removeprefix(_PARTIAL).partition("-")[0]
-            if not pid.isdecimal() or not is_alive(int(pid)):
-                path.unlink(missing_ok=True)
-        probe = folder / f"{_PARTIAL}{os.getpid()}-probe"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"cannot write to the folder {folder}: {error.strerror}; choose another {option('to')}"
-        ) from error
-    return folder
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    """Write a file atomically, unless it holds these bytes already."""
-    if path.exists() and path.read_bytes() == data:
-        return
-    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from s2fast.align.field_model import Cells, Choice, Field, Model
 from s2fast.archive.fragments import scene_named
 from s2fast.errors import InputError
 from s2fast.files.source import Source
@@ -37,6 +38,26 @@ class Correction:
     """What the offset is relative to: ``median of 36UXA, 36UYA``, or the id of a scene."""
     problem: str
     """Why the scene is not corrected; empty if it is."""
+    field: Field | None = None
+    """Displacements that vary over the scene and replace the offset; None: the scene is moved as a whole."""
+    cells: Cells | None = None
+    """Displacements by ground cells; None: only the offset is known."""
+    choice: Choice | None = None
+    """Which models were tried on `cells`."""
+    note: str = ""
+    """Why a wanted model is not used."""
+
+    @property
+    def model(self) -> Model:
+        """What the correction is."""
+        return Model.SHIFT if self.field is None else self.field.model
+
+    @property
+    def held_out_m(self) -> tuple[float, float]:
+        """Root mean square of held-out residuals, after a shift and after the model [m]; NaN if none was tried."""
+        if self.choice is None:
+            return np.nan, np.nan
+        return self.choice.held_out_m[Model.SHIFT], self.choice.held_out_m[self.model]
 
     @property
     def add_m(self) -> tuple[float, float]:
@@ -91,6 +112,7 @@ def corrections(
     *,
     reference: str = "",
     max_error_m: float | None = None,
+    plain_only: bool = True,
 ) -> list[Correction]:
     """Return the correction of each of `corrected_items`, in the same order.
 
@@ -102,6 +124,8 @@ def corrections(
         Id of the scene that stays where it is; only scenes that pairs connect to it are corrected. Empty: the median.
     max_error_m
         Limit of an offset's error [m]; None: `MOST_ERROR_PX`.
+    plain_only
+        See `s2fast.geometry.datum.offsets`; False if scenes with rotation or scale are corrected as well.
 
     Raises
     ------
@@ -114,7 +138,9 @@ def corrections(
         _check_reference(reference, str(table["verdict"][reference]))
     used = {reference, *(item.scene.scene_id for item in items)}
     table = table[table.index.isin(used)]
-    found, _ = offsets(table, pairs[pairs["query"].isin(used) & pairs["train"].isin(used)], reference)
+    found, _ = offsets(
+        table, pairs[pairs["query"].isin(used) & pairs["train"].isin(used)], reference, plain_only=plain_only
+    )
     table = table.drop(columns=found.columns, errors="ignore").join(found)
     table["verdict"] = scene_verdicts(table.reset_index(), reference)
     result = []

@@ -10,25 +10,20 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import rasterio.shutil
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.transform import Affine
-from rasterio.warp import reproject
 
+from s2fast.align.field_model import Field
+from s2fast.align.resampling import ALL_BANDS, Resampling, corrected_by_field, selected_resampler
 from s2fast.errors import SceneError, option
 from s2fast.files.source import Source
 from s2fast.files.web import downloaded
 from s2fast.geometry.placement import PixelGrid
 from s2fast.raster.dataset import decoding_threads, open_dataset
 
-_WARP_MB = 128
-"""Memory in which GDAL resamples a part of a raster [MB]."""
-
 _CACHE_BYTES = 192 << 20
 """GDAL's block cache while resampling: it keeps a row of a full tile's blocks, and the output that is not complete yet.
 With less, blocks at the borders of parts are decoded twice."""
-
-_MOST_BEND_PX = 0.01
-"""Tolerance of positions on a grid in another CRS [px]; within one CRS they are exact."""
 
 
 class Form(StrEnum):
@@ -66,9 +61,13 @@ class Target:
     """Whether it must not be interpolated."""
     tags: Mapping[str, str]
     """Metadata to add."""
+    field: Field | None = None
+    """Local displacements, which then replace the offset; None: the scene is moved as a whole."""
+    device: str = "auto"
+    """Where it is resampled, see `s2fast_kernels.backends.find_device`."""
 
 
-def corrected_transform(grid: PixelGrid, offset_m: tuple[float, float]) -> Affine:
+def corrected_transform(grid: PixelGrid, offset_m: tuple[float, float], field: Field | None = None) -> Affine:
     """Return the transform of a raster that shows the ground `offset_m` away from where it should [m].
 
     Parameters
@@ -77,6 +76,8 @@ def corrected_transform(grid: PixelGrid, offset_m: tuple[float, float]) -> Affin
         The raster's grid. If its CRS is not metric, the offset is converted at its centre.
     offset_m
         East and north [m].
+    field
+        See `Target`. That of a grid cannot be held by a transform, which then stays as it is.
 
     Examples
     --------
@@ -85,6 +86,8 @@ def corrected_transform(grid: PixelGrid, offset_m: tuple[float, float]) -> Affin
     (499997.5, 900001.0)
     """
     a, b, c, d, e, f = grid.transform
+    if field is not None:
+        return corrected_by_field(grid, field) if field.model.is_affine else Affine(a, b, c, d, e, f)
     if grid.metric == grid.crs_wkt:
         return Affine(a, b, c - offset_m[0], d, e, f - offset_m[1])
     right, down = np.linalg.solve(grid.px_m, offset_m)
@@ -134,11 +137,11 @@ def write(source: Source, offset_m: tuple[float, float], target: Target, path: P
         if source.secret or downloaded(source):
             remedy = f"use {option('form', 'as')} cog"
             raise SceneError(f"{source}: a VRT cannot refer to it without its secret address: {remedy}")
-        _write_vrt(source, offset_m, target.tags, path)
+        _write_vrt(source, offset_m, target, path)
         return
     moved = path.with_name(f"{path.name}.vrt")
     try:
-        _write_vrt(source, offset_m, target.tags, moved)
+        _write_vrt(source, offset_m, target, moved)
         if target.form is Form.COG:
             _write_cog(moved, target, path)
         else:
@@ -147,14 +150,14 @@ def write(source: Source, offset_m: tuple[float, float], target: Target, path: P
         moved.unlink(missing_ok=True)
 
 
-def _write_vrt(source: Source, offset_m: tuple[float, float], tags: Mapping[str, str], path: Path) -> None:
+def _write_vrt(source: Source, offset_m: tuple[float, float], target: Target, path: Path) -> None:
     """Write a VRT of the source's pixels with the corrected transform."""
-    transform = corrected_transform(grid_of(source), offset_m)
+    transform = corrected_transform(grid_of(source), offset_m, target.field)
     with open_dataset(source.absolute()) as dataset:
         rasterio.shutil.copy(dataset, path, driver="VRT")
     with rasterio.open(path, "r+") as vrt:
         vrt.transform = transform
-        vrt.update_tags(**tags)
+        vrt.update_tags(**target.tags)
 
 
 def _write_cog(moved: Path, target: Target, path: Path) -> None:
@@ -183,36 +186,16 @@ def _resample(moved: Path, target: Target, path: Path) -> None:
         if _has_colormap(source):
             written.write_colormap(1, source.colormap(1))
         plain = target.is_mask or _has_colormap(source)
-        kernel = Resampling.nearest if plain else Resampling[target.kernel.value]
+        field = None if target.field is None or target.field.model.is_affine else target.field
+        resample = selected_resampler(field, target.device).load()
         alpha = [band for band in source.indexes if source.colorinterp[band - 1] == ColorInterp.alpha]
         images = [band for band in source.indexes if band not in alpha]
-        _warp(source, written, images, kernel, src_alpha=alpha[0] if alpha else 0)
+        kernel = "nearest" if plain else target.kernel.value
+        resample(source, written, Resampling(images, kernel, alpha[0] if alpha else 0, field))
         if alpha:
-            _warp(source, written, alpha, Resampling.nearest)
+            resample(source, written, Resampling(alpha, "nearest", 0, field))
         elif _has_mask(source):
-            mask = np.zeros(written.shape, np.uint8)
-            reproject(
-                source.dataset_mask(), mask, src_transform=source.transform, src_crs=source.crs,
-                dst_transform=written.transform, dst_crs=written.crs, resampling=Resampling.nearest,
-            )  # fmt: skip
-            written.write_mask(mask)
-
-
-def _warp(
-    source: rasterio.DatasetReader,
-    written: rasterio.io.DatasetWriter,
-    bands: list[int],
-    kernel: Resampling,
-    src_alpha: int = 0,
-) -> None:
-    """Resample bands in parts that fit the memory."""
-    options = {"tolerance": _MOST_BEND_PX} if source.crs != written.crs else {}
-    nodata = None if src_alpha else written.nodata
-    reproject(
-        rasterio.band(source, bands), rasterio.band(written, bands), resampling=kernel, src_alpha=src_alpha,
-        src_nodata=nodata, dst_nodata=nodata, num_threads=decoding_threads(), warp_mem_limit=_WARP_MB,
-        UNIFIED_SRC_NODATA="YES", OPTIMIZE_SIZE="YES", **options,
-    )  # fmt: skip
+            resample(source, written, Resampling([ALL_BANDS], "nearest", 0, field))
 
 
 def _nodata(source: rasterio.DatasetReader, target: Target) -> float | None:

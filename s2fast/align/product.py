@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from s2fast.archive.names import ASSET, NO_IMAGE
-from s2fast.errors import SceneError
+from s2fast.errors import MissingError, SceneError
 from s2fast.files.source import Source
 from s2fast.files.zips import zip_names
 from s2fast.model import Scene
@@ -115,9 +115,10 @@ def _parsed(own: PurePosixPath, files: Iterable[PurePosixPath]) -> Iterator[tupl
 
 
 def _on_server(scene: Scene, name: str) -> Source | None:
-    """Return the raster of a product on a server, or in a zip there, that has a name; None if none can be opened.
+    """Return the raster of a product on a server, or in a zip there, that has a name; None if there is none.
 
-    Its address is that of the matched raster, with another band and resolution.
+    Its address is that of the matched raster, with another band and resolution. An answer that does not say whether a
+    finer raster is there, such as 503, raises SceneError: the next coarser one would be taken for it.
     """
     if name == scene.asset:
         return scene.source
@@ -135,7 +136,7 @@ def _on_server(scene: Scene, name: str) -> Source | None:
             source = Source.of(f"{head}/{tail}{mark}{query}")
         try:
             open_dataset(source).close()
-        except SceneError:
+        except MissingError:
             continue
         return source
     return None

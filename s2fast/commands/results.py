@@ -152,6 +152,13 @@ def align(
         bool,
         typer.Option("--check", help="Compare the written scenes by phase correlation; withdraw those that got worse"),
     ] = False,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="shift|similarity|affine|grid|auto",
+            help="Also correct displacements within scenes, if that predicts held-out matches better than a shift",
+        ),
+    ] = "shift",
 ) -> None:
     """Write every scene whose offset can be relied on with the offset removed."""
     from s2fast.results import Run
@@ -160,10 +167,12 @@ def align(
     names = [name for name in bands.split(",") if name]
     done = Run(out).align(
         to, form=form, reference=reference, bands=names, resampling=resampling, max_error_m=max_error,
-        check=check, progress=progress_for_stderr(),
+        check=check, model=model, progress=progress_for_stderr(),
     )  # fmt: skip
     left_out = done[~done["aligned"]]
     typer.echo(f"{len(done) - len(left_out)} of {len(done)} scenes aligned: {to.rstrip('/')}/alignment.csv")
+    for scene_id, note in done.loc[done["note"] != "", ["scene_id", "note"]].to_numpy():
+        print_line(f"s2fast: {scene_id}: {note}", err=True)
     for scene_id, reason in zip(left_out["scene_id"], left_out["reason"], strict=True):
         print_line(f"s2fast: left out: {scene_id}: {reason}", err=True)
     if len(left_out):

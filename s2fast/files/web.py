@@ -20,7 +20,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-from s2fast.errors import SceneError
+from s2fast.errors import MissingError, SceneError
 from s2fast.files.redaction import public
 from s2fast.files.source import Source
 
@@ -33,6 +33,9 @@ _PAUSES_S = (0.5, 2.0, 8.0)
 """Pauses before a request is repeated because the server is busy or the response was truncated."""
 
 _BUSY = (429, 500, 502, 503, 504)
+
+_MISSING = (403, 404, 410)
+"""Stores whose files may not be listed answer 403 for a file that they do not have."""
 
 _ADVICE = {
     401: "; write user and password into the address",
@@ -199,10 +202,12 @@ def _request(url: str) -> Request:
 
 
 def _failure(url: str, error: Exception) -> SceneError:
+    missing = isinstance(error, HTTPError) and error.code in _MISSING
     if isinstance(error, HTTPError):
         # The error's own message may be long, and contain the redirection's target.
         reason = f"HTTP {error.code} {responses.get(error.code, '')}{_ADVICE.get(error.code, '')}"
         error.close()
     else:
         reason = str(error.reason if isinstance(error, URLError) else error) or type(error).__name__
-    return SceneError(f"{public(url)}: cannot be read from the server: {public(reason)}")
+    kind = MissingError if missing else SceneError
+    return kind(f"{public(url)}: cannot be read from the server: {public(reason)}")

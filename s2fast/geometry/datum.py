@@ -53,7 +53,9 @@ def add_network(scenes: pd.DataFrame, pairs: pd.DataFrame, reference: str = "") 
     return table
 
 
-def offsets(scenes: pd.DataFrame, pairs: pd.DataFrame, reference: str = "") -> tuple[pd.DataFrame, pd.Series]:
+def offsets(
+    scenes: pd.DataFrame, pairs: pd.DataFrame, reference: str = "", *, plain_only: bool = True
+) -> tuple[pd.DataFrame, pd.Series]:
     """Return the offsets of scenes that pairs tie to each other.
 
     Two scenes are tied by a verified plain shift if they show the same tile, or neighbouring tiles in the same pass, or
@@ -67,6 +69,8 @@ def offsets(scenes: pd.DataFrame, pairs: pd.DataFrame, reference: str = "") -> t
     reference
         Id of a scene that is held fixed: offsets are relative to it, and scenes that nothing ties to it have none.
         Empty: offsets are relative to the median of the scenes that ties connect.
+    plain_only
+        Whether pairs with rotation or scale tie no scenes. Else they do so by the shift at the centre of their ground.
 
     Returns
     -------
@@ -79,7 +83,7 @@ def offsets(scenes: pd.DataFrame, pairs: pd.DataFrame, reference: str = "") -> t
     """
     table = pd.DataFrame(math.nan, scenes.index, OFFSET_COLUMNS).assign(disagrees=False, datum="")
     residuals = pd.Series(math.nan, pairs.index)
-    ties = _ties(scenes, pairs, reference)
+    ties = _ties(scenes, pairs, reference, plain_only=plain_only)
     component = _components(scenes.index, ties)
     main = _main_components(scenes, component, reference)
     for number in np.unique(main[main >= 0]):
@@ -96,9 +100,9 @@ def offsets(scenes: pd.DataFrame, pairs: pd.DataFrame, reference: str = "") -> t
     return table, residuals
 
 
-def _ties(scenes: pd.DataFrame, pairs: pd.DataFrame, reference: str) -> pd.DataFrame:
+def _ties(scenes: pd.DataFrame, pairs: pd.DataFrame, reference: str, *, plain_only: bool = True) -> pd.DataFrame:
     """Return the pairs that tie scenes; one with rotation or scale has no single shift to adjust."""
-    straight = pairs["verified"].fillna(False).astype(bool) & (pairs["model"] == "shift")
+    straight = pairs["verified"].fillna(False).astype(bool) & ((pairs["model"] == "shift") | (not plain_only))
     one, other = (scenes.loc[pairs[side]] for side in ("query", "train"))
     apart = (pd.DatetimeIndex(one["sensing_time"]) - pd.DatetimeIndex(other["sensing_time"])).total_seconds()
     platform = one["platform"].to_numpy()

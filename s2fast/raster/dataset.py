@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from s2fast.config import Ingest
-from s2fast.errors import SceneError
+from s2fast.errors import MissingError, SceneError
 from s2fast.files.source import Source
 from s2fast.files.web import downloaded
 from s2fast.geometry.placement import PixelGrid
@@ -41,6 +42,9 @@ _WEB = {
     "GDAL_HTTP_LOW_SPEED_TIME": "60",
 }
 """GDAL's settings for web servers, unless the environment sets them."""
+
+_MISSING = re.compile("does not exist|No such file|not recognized as|NoSuchKey|AccessDenied|Access Denied")
+"""Messages of GDAL about a file that a server does not have; see `s2fast.errors.MissingError`."""
 
 _MAX_SIDE_PX = 40_000
 
@@ -95,7 +99,7 @@ def open_dataset(source: Source, level: int | None = None) -> rasterio.DatasetRe
     Raises
     ------
     SceneError
-        The source cannot be opened, or may not: see `s2fast.raster.allowed`.
+        The source cannot be opened, or may not: see `s2fast.raster.allowed`. MissingError: its server has no such file.
     """
     options = {} if level is None else {"OVERVIEW_LEVEL": level}
     disable_listing = "EMPTY_DIR" if source.is_remote else "FALSE"
@@ -107,8 +111,9 @@ def open_dataset(source: Source, level: int | None = None) -> rasterio.DatasetRe
             dataset = DatasetReader((downloaded(source) or source).address, driver=drivers(source), **options)
     except RasterioError as error:
         message = f"{source}: cannot be opened as a raster ({explanation(source) or source.redacted(error)})"
+        kind = MissingError if source.is_remote and _MISSING.search(str(error)) else SceneError
         # GDAL's own message may contain secrets of the address.
-        raise SceneError(message) from (error if source.is_local else None)
+        raise kind(message) from (error if source.is_local else None)
     try:
         check_opened(dataset, source)
     except SceneError:

@@ -14,10 +14,11 @@ import pytest
 
 from s2fast.align.product import product_rasters, selected
 from s2fast.archive.names import naming
-from s2fast.errors import SceneError
+from s2fast.errors import MissingError, SceneError
+from s2fast.files import web
 from s2fast.files.source import Source
 from s2fast.model import Scene
-from s2fast.raster.dataset import gdal_settings
+from s2fast.raster.dataset import gdal_settings, open_dataset
 from tests.archives import write_scene
 
 
@@ -113,6 +114,9 @@ def served(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
             if "?" in self.path and not self.path.endswith("?sig=Zq7k1x"):
                 self.send_error(403)
                 return None
+            if "busy" in self.path:
+                self.send_error(503)
+                return None
             return super().send_head()
 
         def log_message(self, *_: object) -> None:
@@ -170,3 +174,54 @@ def test_other_bands_in_a_zip_on_a_server(served: tuple[str, list[str]], tmp_pat
     with gdal_settings():
         found = selected(Scene.of(source, naming(source)), ["B04"])
     assert found["B04"].name == source.name.replace("TCI", "B04")
+
+
+def test_a_busy_server_is_not_taken_for_one_without_the_finer_raster(
+    served: tuple[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, _ = served
+    monkeypatch.setattr(web, "_PAUSES_S", ())
+    for name in ("R10m/T36UYA_20190427T083601_TCI_10m.tif", "R20m/T36UYA_20190427T083601_BUSY_20m.tif"):
+        write_scene(tmp_path / name, np.full((64, 64), 7, np.uint8), block=64)
+    source = Source.of(f"{url}/R10m/T36UYA_20190427T083601_TCI_10m.tif")
+    with gdal_settings(), pytest.raises(SceneError, match=r"R10m/T36UYA_20190427T083601_busy_10m.tif.*503"):
+        selected(Scene.of(source, naming(source)), ["busy"])
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "told", "kind"),
+    [
+        (404, "NoSuchKey", "The specified key does not exist.", MissingError),
+        (403, "AccessDenied", "Access Denied", MissingError),
+        (503, "SlowDown", "Please reduce your request rate.", SceneError),
+    ],
+)
+def test_what_an_object_store_says_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, status: int, code: str, told: str, kind: type[SceneError]
+) -> None:
+    class Store(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{told}</Message></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Store) as server:
+        thread = threading.Thread(target=partial(server.serve_forever, 0.02))
+        thread.start()
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "AWS_ACCESS_KEY_ID": "a",
+            "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "x", "GDAL_HTTP_MAX_RETRY": "0",
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+        try:
+            with gdal_settings(), pytest.raises(SceneError) as error:
+                open_dataset(Source.of(f"s3://bucket{status}/R10m/B04.tif"))
+        finally:
+            server.shutdown()
+            thread.join()
+    assert type(error.value) is kind

@@ -1,0 +1,156 @@
+"""Models of displacement fields chosen for scenes that were warped by known fields."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import rasterio
+
+import s2fast
+from s2fast.align.correction import Correction, corrections, reference_id
+from s2fast.align.field_model import Model
+from s2fast.align.local import with_fields
+from s2fast.results import Run
+from s2fast.synth import synth
+
+_ROTATION_DEG, _SCALE, _AMPLITUDE_PX = 0.01, 1e-4, 1.5
+
+_RIGHT = {"nothing": ("shift",), "shift": ("shift",), "affinity": ("similarity", "affine"), "field": ("grid",)}
+"""Models that are right for each warp."""
+
+_Positions: TypeAlias = npt.NDArray[np.float64]
+
+Warp: TypeAlias = Callable[[_Positions, float], _Positions]
+"""Takes (n, 2) shares of width and height, and the side [px]; returns displacements, right and down [px]."""
+
+
+def warps(rng: np.random.Generator) -> dict[str, Warp]:
+    """Return one warp of each kind, with random phases and shifts."""
+    shift, phase = rng.uniform(-2, 2, 2), rng.uniform(0, 2 * np.pi, 4)
+    angle = np.radians(_ROTATION_DEG) * rng.choice([-1, 1])
+    change = np.array([[_SCALE, -angle], [angle, _SCALE]])
+
+    def field(share: _Positions, _: float) -> _Positions:
+        x, y = 2 * np.pi * share.T
+        waves = np.column_stack([np.sin(x + phase[0]) * np.cos(y / 2 + phase[1]), np.sin(y + phase[2])])
+        return np.asarray(_AMPLITUDE_PX * waves * [1, np.cos(phase[3])])
+
+    return {
+        "nothing": lambda share, _: np.zeros_like(share),
+        "shift": lambda share, _: np.tile(shift, (len(share), 1)),
+        "affinity": lambda share, side: (share - 0.5) * side @ change.T,
+        "field": field,
+    }
+
+
+def models(folder: Path, size: int, rounds: int, seed: int, reference: bool) -> Iterator[dict[str, Any]]:
+    """Warp scenes of synthetic series, align them with ``auto``, and yield a record per kind of warp.
+
+    Parameters
+    ----------
+    folder
+        Folder for archives and runs.
+    size
+        Side of a tile [px].
+    rounds
+        Number of series: in each, one scene of either tile is warped by each kind, and four are not warped.
+    seed
+        Seed of the first series.
+    reference
+        Whether the first scene is held fixed; else offsets are relative to the median.
+    """
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _RIGHT}
+    for number in range(rounds):
+        for row in _series(folder / f"models_{seed + number}", size, seed + number, reference):
+            found[row.pop("warp")].append(row)
+    for kind, rows in found.items():
+        names = [row["model"] for row in rows]
+        left = np.array([row["left_px"] for row in rows])
+        yield {
+            "warp": kind,
+            "datum": "a reference" if reference else "the median",
+            "scenes": len(rows),
+            "right": sum(name in _RIGHT[kind] for name in names),
+            "chosen": {name: names.count(name) for name in sorted(set(names))},
+            "before px median": _median(rows, "before_px"),
+            "after a shift px median": _median(rows, "shift_left_px"),
+            "left px median": _median(rows, "left_px"),
+            "left px most": round(float(left.max()), 3) if len(left) else None,
+            "gain px median": _median(rows, "gain_px"),
+            "matches median": _median(rows, "matches"),
+        }
+
+
+def _median(rows: list[dict[str, Any]], name: str) -> float | None:
+    return round(float(np.median([row[name] for row in rows])), 3) if rows else None
+
+
+def _series(folder: Path, size: int, seed: int, reference: bool) -> Iterator[dict[str, Any]]:
+    """Make, warp and match one series; yield a row per scene whose offset can be relied on."""
+    truth = json.loads(synth(folder / "synth", size=size, dates=7, seed=seed).read_text("utf-8"))
+    rng, warp_of, tiles = np.random.default_rng(seed), {}, {}
+    for scene in truth["scenes"]:
+        number = tiles.setdefault(scene["tile"], []).append(scene) or len(tiles[scene["tile"]]) - 1
+        kind = ("nothing", "nothing", "shift", "nothing", "affinity", "nothing", "field")[number]
+        warp_of[scene["scene_id"]] = kind, warps(rng)[kind], scene
+        path = Path(scene["path"])
+        _warped(folder / "synth" / path, folder / "warped" / path.with_suffix(".tif"), warp_of[scene["scene_id"]][1])
+    first = truth["scenes"][0]["scene_id"] if reference else None
+    run = s2fast.run(scenes=folder / "warped", out=folder / "out")
+    for one in _corrections(run, first):
+        kind, warp, scene = warp_of[one.scene_id]
+        if not one.problem and one.scene_id != first:
+            yield {"warp": kind, **_left(one, warp, np.array(scene["shift_m"]), truth["pixel_m"], size)}
+
+
+def _corrections(run: Run, reference: str | None) -> list[Correction]:
+    fixed = reference_id(run.record, reference)
+    planned = corrections(run.record, run.scenes(), run.pairs(), reference=fixed, plain_only=False)
+    return with_fields(planned, run.folder, run.record, run.pairs(), tuple(Model), fixed)
+
+
+def _left(one: Correction, warp: Warp, own_m: _Positions, pixel_m: float, size: int) -> dict[str, Any]:
+    """Compare a correction with the truth over the whole scene.
+
+    What a scene has in common with its datum is not known, so the median over the ground is taken off.
+    """
+    share = np.stack(np.meshgrid(*[np.linspace(0.02, 0.98, 33)] * 2), axis=-1).reshape(-1, 2)
+    true = warp(share, size) * [pixel_m, -pixel_m] + own_m
+    found = np.tile(one.offset_m, (len(share), 1)) if one.field is None else one.field.at(share)
+
+    def length(values: _Positions) -> float:
+        return float(np.median(np.hypot(*(values - np.median(values, axis=0)).T))) / pixel_m
+
+    return {
+        "model": one.model.value,
+        "before_px": float(np.median(np.hypot(*true.T))) / pixel_m,
+        "shift_left_px": length(true),
+        "left_px": length(true - found),
+        "gain_px": (one.held_out_m[0] - one.held_out_m[1]) / pixel_m,
+        "matches": 0 if one.cells is None else float(one.cells.count.sum()),
+    }
+
+
+def _warped(path: Path, to: Path, warp: Warp) -> None:
+    """Write a copy whose pixels show the ground where it lies in the original plus the warp."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    with rasterio.open(path) as source:
+        pixels = source.read()
+        profile = {**source.profile, "driver": "GTiff", "photometric": "RGB", "tiled": True, "interleave": "pixel"}
+        profile |= {"blockxsize": 256, "blockysize": 256}
+    side = pixels.shape[1]
+    right, down = np.meshgrid(*[np.arange(side, dtype=np.float64)] * 2)
+    share = (np.column_stack([right.ravel(), down.ravel()]) + 0.5) / side
+    moved = warp(share, side).reshape(side, side, 2)
+    at = [(axis - moved[..., number]).astype(np.float32) for number, axis in enumerate((right, down))]
+    empty = cv2.remap((pixels == 0).all(axis=0).astype(np.uint8), *at, cv2.INTER_NEAREST, borderValue=1)
+    bent = np.stack([cv2.remap(band, *at, cv2.INTER_LANCZOS4) for band in pixels])
+    bent = np.where(empty, 0, np.maximum(bent, 1)).astype(pixels.dtype) if moved.any() else pixels
+    with rasterio.open(to, "w", **profile) as copy:
+        copy.write(bent)

@@ -1,0 +1,242 @@
+"""Models of a scene's displacement field, and the choice of the simplest that no other beats.
+
+References
+----------
+Eilers, Marx: Flexible smoothing with B-splines and penalties. Statistical Science 11, 1996. Stone: Cross-validatory
+choice and assessment of statistical predictions. Journal of the Royal Statistical Society B 36, 1974.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import BSpline, NdBSpline
+from scipy.special import stdtrit
+
+CELLS = 16
+"""Ground cells along each side of a scene. The matches of a cell depend on each other: cells are held out whole."""
+
+SPANS = 8
+"""Spans of the spline `Model.GRID` along each side of a scene."""
+
+_KNOTS = np.arange(-3, SPANS + 4) / SPANS
+
+_STIFFNESS = 0.05
+"""Weight of the bending of the spline's coefficients, per average weight of a cell."""
+
+_TETHER = 1e-3
+"""Weight of the coefficients themselves: where there are no cells, the spline returns to the affinity."""
+
+_FOLDS = 8
+
+_BLOCKS = 4
+"""Blocks of cells along each side. Residuals of neighbouring cells are alike, so gains are compared over blocks."""
+
+_CONFIDENCE = 0.995
+"""Confidence, by Student's distribution over the blocks, at which a model beats another."""
+
+LEAST_CELLS = {"shift": 1, "similarity": 24, "affine": 24, "grid": 96}
+"""Cells with matches that a model needs."""
+
+_LEAST_BLOCKS = 8
+"""Blocks with matches that any model but a shift needs."""
+
+_MATCHES_PER_CELL = 16.0
+"""Number of matches beyond which the error of a cell's mean hardly falls: its matches share an error of their own."""
+
+_Floats = npt.NDArray[np.float64]
+_Complex = npt.NDArray[np.complex128]
+
+
+class Model(StrEnum):
+    """Models of a displacement field, the one with fewest parameters first."""
+
+    SHIFT = "shift"
+    SIMILARITY = "similarity"
+    AFFINE = "affine"
+    GRID = "grid"
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether a geotransform can hold its correction."""
+        return self is not Model.GRID
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Displacements of a scene from its reference, by ground cells."""
+
+    share: _Floats
+    """(n, 2) mean position of the cell's matches, right and down, as shares of the scene's width and height."""
+    moved_m: _Floats
+    """(n, 2) mean displacement, position in the scene minus position in the reference, east and north [m]."""
+    count: _Floats
+    """(n,) number of matches."""
+    sides_m: _Floats
+    """(2, 2) the scene's sides on the map, columns for its width and height, east and north [m]."""
+
+    @property
+    def weight(self) -> _Floats:
+        """Weight of each cell in a fit: (n,), at most 1."""
+        return np.asarray(self.count / (self.count + _MATCHES_PER_CELL))
+
+    @property
+    def block(self) -> npt.NDArray[np.intp]:
+        """Number of the block of each cell: (n,)."""
+        at = np.clip((self.share * _BLOCKS).astype(np.intp), 0, _BLOCKS - 1)
+        return np.asarray(at[:, 1] * _BLOCKS + at[:, 0])
+
+    def __getitem__(self, rows: npt.NDArray[np.bool_]) -> Cells:
+        """Return some cells."""
+        return Cells(self.share[rows], self.moved_m[rows], self.count[rows], self.sides_m)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A fitted displacement field of a scene: position in the scene minus position in the reference."""
+
+    model: Model
+    """The model."""
+    sides_m: _Floats
+    """See `Cells.sides_m`."""
+    coefficients: _Complex
+    """(p,) coefficients of the columns of `_design`: east + i north [m]."""
+    covariance: _Floats
+    """(p, p) covariance of each component of the coefficients [m2]."""
+
+    def at(self, share: _Floats) -> _Floats:
+        """Return the displacements at (n, 2) shares of the scene's width and height: (n, 2) east and north [m]."""
+        plain = Model.AFFINE if self.model is Model.GRID else self.model
+        terms = _design(plain, share, self.sides_m)
+        found = terms @ self.coefficients[: terms.shape[1]]
+        moved = np.column_stack([found.real, found.imag])
+        if self.model is Model.GRID:
+            spline = self.coefficients[terms.shape[1] :].reshape(SPANS + 3, SPANS + 3, 1).view(np.float64)
+            moved += NdBSpline((_KNOTS, _KNOTS), spline, 3)(np.clip(share[:, ::-1], 0, 1))
+        return moved
+
+    def error_m(self, share: _Floats) -> _Floats:
+        """Return the standard error of each component of the displacements at (n, 2) shares: (n,) [m]."""
+        design = _design(self.model, share, self.sides_m)
+        variance = np.einsum("ij,jk,ik->i", design, self.covariance, design.conj()).real
+        return np.asarray(np.sqrt(np.maximum(variance, 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The simplest model that no other beats."""
+
+    field: Field
+    """The model, fitted to all cells."""
+    held_out_m: dict[Model, float]
+    """Root mean square of the residuals of held-out cells, by the models that were tried [m]."""
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+        return self.field.model
+
+    @property
+    def gain_m(self) -> float:
+        """By how much the residuals of held-out cells are smaller than after a shift [m]."""
+        return self.held_out_m[Model.SHIFT] - self.held_out_m[self.model]
+
+
+def choose(cells: Cells, models: Sequence[Model] = tuple(Model), seed: int = 0) -> Choice:
+    """Choose the model of a scene's displacements by how well it predicts cells that are held out.
+
+    Parameters
+    ----------
+    cells
+        The displacements.
+    models
+        Models to try; a shift is always tried.
+    seed
+        Seed by which cells are dealt to folds.
+
+    Returns
+    -------
+    Choice
+        The model with fewest parameters that no other beats by more than its gain's error; deterministic.
+    """
+    tried = [model for model in Model if model is Model.SHIFT or (model in models and _has_enough(model, cells))]
+    fold = np.random.default_rng(seed).permutation(len(cells.count)) % _FOLDS
+    squares = {model: _held_out(model, cells, fold) for model in tried}
+    chosen = Model.SHIFT
+    while beating := [model for model in tried if _beats(squares[model], squares[chosen], cells)]:
+        chosen = beating[0]
+    held_out = {model: float(np.sqrt(np.average(of, weights=cells.weight))) for model, of in squares.items()}
+    return Choice(fit(chosen, cells), held_out)
+
+
+def fit(model: Model, cells: Cells) -> Field:
+    """Fit a model to cells by least squares, a spline with penalties."""
+    design = _design(model, cells.share, cells.sides_m)
+    weight, moved = cells.weight, cells.moved_m @ (1, 1j)
+    pull = design.conj().T * weight
+    normal = pull @ design
+    if model is Model.GRID:
+        normal = normal + weight.sum() / (SPANS + 3) ** 2 * _penalty()
+    bread = np.linalg.pinv(normal, hermitian=True)
+    coefficients: _Complex = np.asarray(bread @ (pull @ moved), np.complex128)
+    residual = moved - design @ coefficients
+    used = float(np.trace(bread @ (pull @ design)).real)
+    free = max(1.0, len(moved) - used)
+    meat = (pull * (weight * np.abs(residual) ** 2 / 2)) @ design * len(moved) / free
+    return Field(model, cells.sides_m, coefficients, np.asarray((bread @ meat @ bread).real))
+
+
+def _design(model: Model, share: _Floats, sides_m: _Floats) -> _Complex:
+    """Return the terms of a model at (n, 2) shares: (n, p); a complex number is east + i north.
+
+    A similarity multiplies the position with one complex number; the conjugate adds what else an affinity can do.
+    """
+    position = (share - 0.5) @ sides_m.T @ (1, 1j) / np.sqrt(abs(np.linalg.det(sides_m)))
+    terms = [np.ones(len(share), np.complex128), position, position.conj()]
+    if model is not Model.GRID:
+        return np.column_stack(terms[: {Model.SHIFT: 1, Model.SIMILARITY: 2, Model.AFFINE: 3}[model]])
+    right, down = (BSpline.design_matrix(np.clip(axis, 0, 1), _KNOTS, 3).toarray() for axis in share.T)
+    return np.column_stack([*terms, (down[:, :, None] * right[:, None, :]).reshape(len(share), -1)])
+
+
+def _penalty() -> _Floats:
+    """Return the penalties of the spline's terms, per average weight: (p, p). Those of an affinity have none."""
+    side = SPANS + 3
+    bend = np.diff(np.eye(side), 2, axis=0)
+    bends = np.vstack([np.kron(np.eye(side), bend), np.kron(bend, np.eye(side))])
+    penalty = np.zeros((side**2 + 3, side**2 + 3))
+    penalty[3:, 3:] = _STIFFNESS * bends.T @ bends + _TETHER * np.eye(side**2)
+    return penalty
+
+
+def _has_enough(model: Model, cells: Cells) -> bool:
+    return len(cells.count) >= LEAST_CELLS[model.value] and len(np.unique(cells.block)) >= _LEAST_BLOCKS
+
+
+def _held_out(model: Model, cells: Cells, fold: npt.NDArray[np.intp]) -> _Floats:
+    """Return the squared length of each cell's residual from a fit without its fold: (n,) [m2]."""
+    squares = np.zeros(len(fold))
+    for part in np.unique(fold):
+        out = fold == part
+        if not out.all():
+            squares[out] = ((cells.moved_m[out] - fit(model, cells[~out]).at(cells.share[out])) ** 2).sum(axis=1)
+    return squares
+
+
+def _beats(ours: _Floats, theirs: _Floats, cells: Cells) -> bool:
+    """Return whether residuals are smaller beyond the error of the difference, estimated from blocks of cells."""
+    block, weight = cells.block, cells.weight
+    of_block = np.bincount(block, weight)
+    held = of_block > 0
+    share = of_block[held] / of_block.sum()
+    gains = np.bincount(block, weight * (theirs - ours))[held] / of_block[held]
+    blocks = len(gains)
+    if blocks < _LEAST_BLOCKS:
+        return False
+    gain = share @ gains
+    error = np.sqrt((share**2 * (gains - gain) ** 2).sum() * blocks / (blocks - 1))
+    return bool(gain > float(stdtrit(blocks - 1, _CONFIDENCE)) * error)

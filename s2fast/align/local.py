@@ -1,0 +1,130 @@
+"""Replace the shift of scenes by a model of their local displacements, where that earns its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import rasterio
+from rasterio.io import MemoryFile
+from rasterio.transform import Affine
+
+from s2fast.align.correction import Correction
+from s2fast.align.field_model import CELLS, LEAST_CELLS, Cells, Choice, Field, Model, choose
+from s2fast.align.field_samples import LEAST_PARTNERS, sampled
+from s2fast.folder.record import RunRecord
+from s2fast.folder.run_folder import RunFolder
+from s2fast.geometry.placement import PixelGrid
+
+AUTO = "auto"
+"""The simplest model that no other beats."""
+
+BANDS = (
+    "dx_m: how far east the scene shows the ground [m]",
+    "dy_m: how far north the scene shows the ground [m]",
+    "error_m: standard error of each [m]",
+    "count: matches in the ground cell",
+)
+
+_SAMPLES = 4 * CELLS
+"""Pixels along each side of a written field."""
+
+
+def models_of(model: str, *, resampled: bool) -> tuple[Model, ...]:
+    """Return the models to try.
+
+    Parameters
+    ----------
+    model
+        The name of one, which is tried beside a shift, or `AUTO`.
+    resampled
+        Whether pixels are resampled: else the correction must fit a geotransform.
+    """
+    if model != AUTO:
+        return (Model(model),)
+    return tuple(one for one in Model if resampled or one.is_affine)
+
+
+def with_fields(
+    corrections: Sequence[Correction],
+    folder: RunFolder,
+    record: RunRecord,
+    pairs: pd.DataFrame,
+    models: Sequence[Model],
+    reference: str,
+) -> list[Correction]:
+    """Add the local displacements of scenes to their corrections, see `Correction.choice`.
+
+    Parameters
+    ----------
+    corrections
+        The corrections.
+    folder, record, pairs
+        The run.
+    models
+        Models to try.
+    reference
+        Id of the scene that is held fixed; empty: there is none.
+    """
+    wanted = [one.scene_id for one in corrections if not one.problem and one.scene_id != reference]
+    offset_m = {one.scene_id: one.offset_m for one in corrections} | ({reference: (0.0, 0.0)} if reference else {})
+    names = [item.scene.scene_id for item in record.usable]
+    found = sampled(folder, pairs, names, offset_m, wanted, reference)
+    return [_with_field(one, found, models, reference) if one.scene_id in wanted else one for one in corrections]
+
+
+def _with_field(
+    correction: Correction, found: Mapping[str, Cells], models: Sequence[Model], reference: str
+) -> Correction:
+    cells = found.get(correction.scene_id)
+    if cells is None:
+        partner = f"verified pair with {reference}" if reference else f"{LEAST_PARTNERS} verified pairs of its tile"
+        return replace(correction, note=f"only a shift is known: no {partner} with kept matches")
+    choice = choose(cells, models)
+    field = None if choice.model is Model.SHIFT else choice.field
+    return replace(correction, field=field, cells=cells, choice=choice, note=_refusal(choice, cells, models))
+
+
+def _refusal(choice: Choice, cells: Cells, models: Sequence[Model]) -> str:
+    """Return why the only model that was asked for is not used; empty if it is, or if several were."""
+    if len(models) > 1 or choice.model in models:
+        return ""
+    (model,) = models
+    if model not in choice.held_out_m:
+        held = len(cells.count)
+        return f"{model} is not tried: {held} ground cells with matches, it needs {LEAST_CELLS[model]}, spread out"
+    left, before = choice.held_out_m[model], choice.held_out_m[Model.SHIFT]
+    return f"{model} gains nothing: held-out matches are {left:.2f} m off, {before:.2f} m after a shift"
+
+
+def field_raster(field: Field, cells: Cells, grid: PixelGrid, tags: Mapping[str, str]) -> bytes:
+    """Return a displacement field as a GeoTIFF over the scene as delivered, see `BANDS`.
+
+    Parameters
+    ----------
+    field, cells
+        The field, and the displacements to which it was fitted.
+    grid
+        The scene's grid.
+    tags
+        Metadata to add.
+    """
+    centres = (np.arange(_SAMPLES) + 0.5) / _SAMPLES
+    share = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
+    count = np.zeros((CELLS, CELLS))
+    at = np.clip((cells.share * CELLS).astype(np.intp), 0, CELLS - 1)
+    count[at[:, 1], at[:, 0]] = cells.count
+    bands = np.concatenate([field.at(share).T, field.error_m(share)[None]]).reshape(3, _SAMPLES, _SAMPLES)
+    count = np.repeat(np.repeat(count, _SAMPLES // CELLS, axis=0), _SAMPLES // CELLS, axis=1)
+    scale = Affine.scale(grid.shape[1] / _SAMPLES, grid.shape[0] / _SAMPLES)
+    with MemoryFile() as memory:
+        with rasterio.Env(), memory.open(
+            driver="GTiff", height=_SAMPLES, width=_SAMPLES, count=4, dtype="float32", crs=grid.crs_wkt,
+            transform=Affine(*grid.transform) @ scale, compress="deflate",
+        ) as raster:  # fmt: skip
+            raster.write(np.concatenate([bands, count[None]]).astype(np.float32))
+            raster.descriptions = BANDS
+            raster.update_tags(**tags)
+        return bytes(memory.read())

@@ -1,0 +1,169 @@
+"""torch's resampling against GDAL's, on the CPU and, where there is one, on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import rasterio
+from rasterio.enums import ColorInterp
+from rasterio.io import DatasetReader, MemoryFile
+from rasterio.transform import Affine, from_origin
+from rasterio.warp import calculate_default_transform
+
+from s2fast.align import rasterio_resampling, torch_resampling
+from s2fast.align.field_model import Cells, Field, Model, fit
+from s2fast.align.resampling import ALL_BANDS, Resampling, corrected_by_field
+from s2fast.geometry.placement import PixelGrid
+from s2fast_kernels.machine import gpus
+from tests.archives import UTM36, textured
+
+HEIGHT, WIDTH = 131, 257
+GRID = from_origin(600000, 5600040, 10, 10)
+DEVICES = ["cpu", *(["cuda:0"] if gpus().capabilities else [])]
+
+
+@contextmanager
+def dataset(pixels: npt.NDArray[Any], transform: Affine, **options: Any) -> Iterator[DatasetReader]:
+    count, height, width = pixels.shape
+    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": pixels.dtype}
+    mask, alpha = options.pop("mask", None), options.pop("alpha", False)
+    with MemoryFile() as memory:
+        with memory.open(**profile, transform=transform, **{"crs": UTM36, **options}) as written:
+            if alpha:
+                written.colorinterp = [*[ColorInterp.gray] * (count - 1), ColorInterp.alpha]
+            written.write(pixels)
+            if mask is not None:
+                written.write_mask(mask)
+        with memory.open() as source:
+            yield source
+
+
+def resampled(
+    function: Any, source: DatasetReader, how: Resampling, crs: str = UTM36, grid: Affine = GRID, **options: Any
+) -> npt.NDArray[Any]:
+    with MemoryFile() as memory:
+        profile = {
+            "driver": "GTiff", "count": source.count, "height": HEIGHT, "width": WIDTH, "dtype": source.dtypes[0],
+            "crs": crs, "transform": grid, "nodata": source.nodata,
+        }  # fmt: skip
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), memory.open(**profile) as written:
+            function(source, written, how, **options)
+        with memory.open() as read:
+            return np.asarray(read.dataset_mask()[None] if how.bands == [ALL_BANDS] else read.read(list(how.bands)))
+
+
+def image(dtype: Any, holes: bool) -> npt.NDArray[Any]:
+    rng = np.random.default_rng(3)
+    pixels = np.stack([textured(rng, (HEIGHT, WIDTH)) for _ in range(3)]).astype(dtype)
+    pixels = pixels if pixels.dtype == np.uint8 else pixels * pixels.dtype.type(13)
+    if holes:
+        pixels[:, 40:60, 70:90] = 0
+        pixels[:, ::17, ::23] = 0
+        pixels[0, 100, 100] = 0  # not missing: the other bands hold data
+    return pixels
+
+
+MOVED = {
+    "shift": (Affine.translation(0.37, -1.81), UTM36),
+    "affine": (Affine.translation(-3.3, 2.6) @ Affine.rotation(0.4) @ Affine.scale(1.0003), UTM36),
+    "other zone": (Affine.identity(), "EPSG:32635"),
+}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kernel", ["nearest", "bilinear", "cubic", "lanczos"])
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [(np.uint8, "shift"), (np.uint16, "affine"), (np.float32, "affine"), (np.uint8, "other zone")],
+)
+def test_torch_equals_gdal(device: str, kernel: str, dtype: Any, name: str) -> None:
+    (moved, crs), how = MOVED[name], Resampling([1, 2, 3], kernel)
+    with dataset(image(dtype, holes=True), GRID @ moved, nodata=0) as source:
+        grid = GRID
+        if crs != UTM36:
+            grid = calculate_default_transform(source.crs, crs, WIDTH, HEIGHT, *source.bounds)[0]
+        expected = resampled(rasterio_resampling.resample, source, how, crs, grid)
+        found = resampled(torch_resampling.resample, source, how, crs, grid, device=device)
+    assert (expected > 0).mean() > 0.5
+    missing, differs = expected == 0, (expected == 0) != (found == 0)
+    # GDAL's Lanczos leaves out some pixels beside missing ones.
+    assert not differs.any() if kernel != "lanczos" else differs.mean() < 5e-4
+    apart = np.abs(found.astype(np.float64) - expected)[~differs & ~missing]
+    if crs != UTM36 and kernel == "nearest":
+        # GDAL's positions are exact to 0.01 px in another CRS, so that some fall into the neighbouring pixel.
+        assert (apart > 0).mean() < 1e-3
+    else:
+        # Rounding; floats of up to 3315 are summed with 24 bits.
+        assert apart.max() <= (1 if dtype != np.float32 else 0.05)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("marked", ["alpha", "mask", "nothing"])
+def test_what_marks_missing_pixels(device: str, marked: str) -> None:
+    pixels, options = image(np.uint8, holes=False), {}
+    here = np.full(pixels.shape[1:], 255, np.uint8)
+    here[30:70, 50:] = 0
+    if marked == "alpha":
+        pixels, options = np.concatenate([pixels, here[None]]), {"alpha": True}
+    elif marked == "mask":
+        options = {"mask": here}
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        dataset(pixels, GRID @ Affine.translation(2.3, 1.2), **options) as source,
+    ):
+        hows = [Resampling([1, 2, 3], "bilinear", 4 if marked == "alpha" else 0)]
+        hows += [Resampling([4], "nearest")] * (marked == "alpha") + [Resampling([ALL_BANDS], "nearest")] * (
+            marked == "mask"
+        )
+        for how in hows:
+            expected = resampled(rasterio_resampling.resample, source, how)
+            found = resampled(torch_resampling.resample, source, how, device=device)
+            assert len(np.unique(expected)) > 1
+            np.testing.assert_allclose(found, expected, atol=1 if how.kernel == "bilinear" else 0)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_field_that_is_affine_moves_pixels_as_the_transform_does(device: str) -> None:
+    rng = np.random.default_rng(4)
+    sides = np.diag([WIDTH * 10.0, -HEIGHT * 10.0])
+    share = rng.uniform(size=(400, 2))
+    moved = np.array([13.0, -8.0]) + (share - 0.5) @ np.array([[9.0, 4.0], [-5.0, 7.0]])
+    cells = Cells(share, moved, np.full(400, 50.0), sides)
+    affine, spline = fit(Model.AFFINE, cells), fit(Model.GRID, cells)
+    pixels, how = image(np.uint8, holes=False), Resampling([1, 2, 3], "cubic")
+    grid = PixelGrid(UTM36, tuple(GRID)[:6], (HEIGHT, WIDTH))
+    with dataset(pixels, corrected_by_field(grid, affine)) as source:
+        expected = resampled(rasterio_resampling.resample, source, how)
+    with dataset(pixels, GRID) as source:
+        found = resampled(torch_resampling.resample, source, Resampling([1, 2, 3], "cubic", 0, spline), device=device)
+    inner = (slice(None), slice(4, -4), slice(4, -4))
+    np.testing.assert_allclose(found[inner], expected[inner], atol=2)
+
+
+def test_a_field_is_followed() -> None:
+    # The scene shows a feature at x where it should be at x - d(x): the output at x shows the scene at x + d.
+    rng = np.random.default_rng(5)
+    side = 400
+    share = rng.uniform(size=(3000, 2))
+    bent = 20 * np.column_stack([np.sin(2 * np.pi * share[:, 1]), np.cos(2 * np.pi * share[:, 0])])
+    field: Field = fit(Model.GRID, Cells(share, bent, np.full(3000, 1e6), np.diag([side * 10.0, -side * 10.0])))
+    right, down = np.meshgrid(*[np.arange(side) + 0.5] * 2)
+    ramps = np.stack([right, down]).astype(np.float32)
+    with dataset(ramps, GRID) as source, MemoryFile() as memory:
+        profile = {"driver": "GTiff", "count": 2, "height": side, "width": side, "dtype": "float32"}
+        with memory.open(**profile, crs=UTM36, transform=GRID) as written:
+            torch_resampling.resample(source, written, Resampling([1, 2], "bilinear", 0, field))
+        with memory.open() as read:
+            came = read.read().astype(np.float64)
+    inner = slice(10, -10)
+    at = came[:, inner, inner].reshape(2, -1).T
+    back = at - field.at(at / side) / [10, -10]
+    here = np.stack([right, down])[:, inner, inner].reshape(2, -1).T
+    assert np.abs(at - here).max() > 1.8
+    # Positions are interpolated between every third pixel.
+    assert np.abs(back - here).max() < 0.005
