@@ -85,8 +85,9 @@ class Ingest(_Section):
     max_px: int = Field(4 * 10980**2, ge=1)
     """Largest scene that is read [px]: four Sentinel-2 tiles; no side may be longer than 40,000 px."""
     trust: tuple[str, ...] = ()
-    """Folders, on disk or on a server, that virtual rasters (``.vrt``) may read besides their own and those of
-    the scenes given."""
+    """Folders, on disk or on a server, that virtual rasters (``.vrt``) may read besides their own and those of the
+    scenes given; addresses of servers in one's network (``http://HOST/``) that servers on the internet may redirect
+    to."""
     halo_px: int = Field(512, ge=0)
     """Mode keep: width of the margin of real pixels read around the polygons, so that keypoints at their edges equal
     those of the unmasked scene [px of the reduced grid]."""
