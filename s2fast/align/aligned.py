@@ -14,7 +14,6 @@ from typing import TypeVar
 
 import geopandas
 import pandas as pd
-import rasterio
 from rasterio.errors import RasterioError
 
 from s2fast.align.correction import Correction, corrected_items, corrections, reference_id
@@ -29,6 +28,7 @@ from s2fast.files.source import Source
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.geometry.placement import PixelGrid
+from s2fast.raster.allowed import stored_tags
 from s2fast.raster.dataset import gdal_settings
 from s2fast.work.machine import versions
 from s2fast.work.progress import Progress
@@ -283,9 +283,7 @@ def _tags_of(path: Path) -> Mapping[str, str]:
     """
     if not path.exists():
         return {}
-    tags: dict[str, str] = {}
-    with suppress(RasterioError), rasterio.open(path) as dataset:
-        tags = dataset.tags()
+    tags = stored_tags(path)
     if KEY not in tags:
         raise InputError(f"{path} exists and was not written by s2fast align: choose another folder, {option('to')}")
     return tags

@@ -15,6 +15,7 @@ import rasterio.shutil
 
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
+from s2fast.raster.allowed import stored_tags
 from s2fast.raster.reader import open_raster
 from tests.archives import textured, write_scene
 
@@ -261,3 +262,21 @@ def test_a_run_ends_in_one_line_and_trusts_what_the_user_named(folder: Path, els
         assert "Traceback" not in ended.stderr
         assert ("which is not in its folder" in ended.stderr) == bool(code)
         assert ended.returncode == code, ended.stderr
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".vrt"])
+def test_metadata_are_read_without_what_a_file_leads_to(
+    folder: Path, elsewhere: Path, asked: tuple[str, list[str]], suffix: str
+) -> None:
+    address, paths = asked
+    service = folder / f"service{suffix}"
+    service.write_text(f'<GDAL_WMS><Service name="TMS"><ServerUrl>{address}/</ServerUrl></Service></GDAL_WMS>')
+    assert stored_tags(service) == {}
+    assert paths == []
+    plain = folder / f"plain{suffix}"
+    with rasterio.open(elsewhere) as dataset:
+        rasterio.shutil.copy(dataset, plain, driver="VRT" if suffix == ".vrt" else "GTiff")
+    with rasterio.open(plain, "r+") as dataset:
+        dataset.update_tags(KEPT="a & b")
+    elsewhere.unlink()
+    assert stored_tags(plain)["KEPT"] == "a & b"
