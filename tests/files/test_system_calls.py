@@ -28,8 +28,13 @@ pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is no
 
 OPENING = """
 import json, sys
+from pathlib import Path
+from s2fast.align.output import grid_of
+from s2fast.archive.reference import with_reference
 from s2fast.config import Regions
 from s2fast.errors import S2FastError
+from s2fast.files.source import Source
+from s2fast.raster.allowed import stored_tags
 from s2fast.raster.reader import open_raster
 from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import load_regions
@@ -41,12 +46,22 @@ for name in json.loads(sys.argv[1]):
         if kind == "scene":
             with open_raster(place) as reader:
                 results[name] = str(reader.raster.shape)
+        elif kind == "reference":
+            with open_raster(with_reference([], place, ())[1].source) as reader:
+                results[name] = str(reader.raster.shape)
+        elif kind == "align":
+            results[name] = str(grid_of(Source.of(place)).shape)
+        elif kind == "aligned":
+            results[name] = f"tags {stored_tags(Path(place))}"
         else:
             results[name] = str(len(load_regions(RegionFile.at(place), Regions(crs="EPSG:32636")).shapes))
     except S2FastError as error:
         results[name] = str(error)
 print(json.dumps(results))
 """
+
+KINDS = ("scene", "reference", "align", "aligned")
+"""Inputs that may be a raster: a scene, a reference, a band that is aligned, a file where one is to be written."""
 
 SIDE = 64
 HEAD = (
@@ -134,7 +149,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
     pixels = np.stack([textured(np.random.default_rng(0), (SIDE, SIDE))] * 3)
     own = write_scene(root / "given" / "own.tif", pixels)
     secret = write_scene(root / "secret" / "secret.tif", pixels)
-    places = [f"scene={own}"]
+    places = [f"{kind}={own}" for kind in KINDS]
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -147,7 +162,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
             for suffix in (".tif", ".jp2", ".png", ".vrt"):
                 path = root / "given" / f"{number}{suffix}"
                 path.write_text(text.format(**fields))
-                places.append(f"scene={path}")
+                places += [f"{kind}={path}" for kind in KINDS]
             with zipfile.ZipFile(root / "given" / f"{number}.zip", "w") as packed:
                 for inside in ("a.tif", "a.vrt"):
                     packed.writestr(inside, text.format(**fields))
