@@ -13,6 +13,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 
+from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.raster.allowed import stored_tags
@@ -250,6 +251,25 @@ def test_scenes_beyond_the_limit_are_not_begun(folder: Path, elsewhere: Path) ->
         pass
     with pytest.raises(SceneError, match=r"30000 x 30000 px .* 900 MB .* more than ingest\.max_px"), open_raster(path):
         pass
+
+
+@pytest.mark.parametrize(("interleave", "megabytes"), [("pixel", 1024), ("band", 256)])
+def test_blocks_beyond_the_limit_are_not_decoded(
+    folder: Path, elsewhere: Path, interleave: str, megabytes: int
+) -> None:
+    path = folder / "one block.tif"
+    blocks = {"tiled": True, "blockxsize": 16384, "blockysize": 16384, "interleave": interleave, "sparse_ok": True}
+    with rasterio.open(elsewhere) as small:
+        profile = small.profile | {"count": 4, "photometric": "RGB", "compress": "deflate"} | blocks
+    with rasterio.open(path, "w", **profile):
+        pass
+    match = (
+        rf"blocks of 16384 x 16384 px of 4 bands, {megabytes} MB each.*ingest\.max_block_mb is {megabytes - 1}: raise"
+    )
+    with pytest.raises(SceneError, match=match), open_raster(path, Ingest(max_block_mb=megabytes - 1)):
+        pass
+    with open_raster(path, Ingest(max_block_mb=megabytes)) as reader:
+        assert reader.raster.shape == (SIDE, SIDE)
 
 
 def test_a_run_ends_in_one_line_and_trusts_what_the_user_named(folder: Path, elsewhere: Path) -> None:
