@@ -16,8 +16,11 @@ import rasterio.shutil
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
+from s2fast.folder.run_folder import RunFolder
 from s2fast.raster.allowed import stored_tags
+from s2fast.raster.dataset import gdal_settings, open_dataset
 from s2fast.raster.reader import open_raster
+from s2fast.report.imagery import recorded_source
 from tests.archives import textured, write_scene
 
 SIDE = 64
@@ -282,6 +285,12 @@ def test_a_run_ends_in_one_line_and_trusts_what_the_user_named(folder: Path, els
         assert "Traceback" not in ended.stderr
         assert ("which is not in its folder" in ended.stderr) == bool(code)
         assert ended.returncode == code, ended.stderr
+    folder_of_run, scene = RunFolder(out), "far"
+    with gdal_settings(), open_dataset(recorded_source(folder_of_run, scene)) as drawn:
+        assert drawn.driver == "VRT"
+    elsewhere.touch()
+    with pytest.raises(SceneError, match="has changed since the run read it"):
+        recorded_source(folder_of_run, scene)
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".vrt"])
