@@ -1,10 +1,12 @@
 """Run s2fast on damaged inputs: each run must end with a result or a one-line error, without traceback, crash or hang.
 
-    python -m benchmarks fuzz [--trials N] [--only KIND ...] [--seed S] [--json]
+    python -m benchmarks fuzz [--trials N] [--names N] [--only KIND ...] [--seed S] [--json]
 
 Every trial damages one file of a small job (a scene, polygons, settings, or a file of a finished run folder) and runs
-the command line on it in a separate process. One line per kind gives trials, exit codes and faults; the exit code is 1
-if there was any fault.
+the command line on it in a separate process. "store" reads the damaged run folder and runs the job again in it,
+"folder" only reads it, as one does with a stranger's: tables, scenes, matches and a picture. "names" passes names of
+files through all outputs; see `benchmarks.fuzz_names`. One line per kind gives trials, exit codes and faults; the exit
+code is 1 if there was any fault.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,6 +34,7 @@ import rasterio
 import shapely
 from rasterio.transform import from_origin
 
+from benchmarks import fuzz_names
 from benchmarks.harness import emit, option_parser
 from s2fast.cli import main as command_line
 
@@ -47,6 +51,15 @@ _AT_ONCE = 2
 """Number of concurrent trials."""
 
 _SIDE_PX = 160
+
+_NAMES = "names"
+"""The kind of trials that damages no file."""
+
+_IMPORTED = ("s2fast.report.listing", "s2fast.results", "s2fast.pictures.pair", "matplotlib.backends.backend_agg")
+"""Modules that trials would otherwise import each for itself: they take longer than the trials."""
+
+_SHOWN = 20
+"""Most names whose faults are printed."""
 
 _SETTINGS = """
 [features]
@@ -95,15 +108,19 @@ def main(argv: Sequence[str]) -> int:
     """Run the trials and print the faults."""
     parser = option_parser("fuzz", __doc__)
     parser.add_argument("--trials", type=int, default=1000, help="total number of trials")
-    parser.add_argument("--only", choices=list(KINDS), nargs="+", default=list(KINDS))
+    parser.add_argument("--names", type=int, default=20_000, help="number of names")
+    parser.add_argument("--only", choices=[*KINDS, _NAMES], nargs="+", default=[*KINDS, _NAMES])
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     failed = False
     with tempfile.TemporaryDirectory() as scratch:
         intact = Path(scratch) / "intact"
         write_job(intact)
-        for number, kind in enumerate(options.only):
-            count = len(range(number, options.trials, len(options.only)))
+        for module in _IMPORTED:
+            import_module(module)
+        damaged = [kind for kind in options.only if kind != _NAMES]
+        for number, kind in enumerate(damaged):
+            count = len(range(number, options.trials, len(damaged)))
             seeds = range(options.seed, options.seed + count)
             codes, faults = run_trials(kind, seeds, intact, Path(scratch))
             failed |= bool(faults)
@@ -115,6 +132,15 @@ def main(argv: Sequence[str]) -> int:
             record = {f"exit {code}": codes[code] for code in sorted(codes)}
             record |= {"trials": count, "faults": len(faults)}
             emit({"benchmark": "fuzz", "kind": kind, **record}, as_json=options.json)
+    if _NAMES in options.only:
+        escaped = fuzz_names.faults(options.names, options.seed)
+        for line in escaped[:_SHOWN]:
+            emit({"benchmark": "fuzz", "kind": _NAMES, "fault": line}, as_json=options.json)
+        emit(
+            {"benchmark": "fuzz", "kind": _NAMES, "trials": options.names, "faults": len(escaped)},
+            as_json=options.json,
+        )
+        failed |= bool(escaped)
     return int(failed)
 
 
@@ -150,9 +176,15 @@ def run_command(folder: Path, regions: str = "regions.geojson") -> list[str]:
     return [str(part) for part in (*job, "--out", folder / "out")]
 
 
+def reading_commands(folder: Path) -> list[list[str]]:
+    """Return the arguments of the commands that only read the results."""
+    out, picture = str(folder / "out"), str(folder / "picture.png")
+    return [["pairs", out], ["scenes", out], ["show", out, "one", "other", "--output", picture, "--dpi", "60"]]
+
+
 def _remove_results(kind: str, folder: Path) -> None:
     """Remove the results, unless they are to be damaged."""
-    if kind != "store":
+    if kind not in ("store", "folder"):
         shutil.rmtree(folder / "out")
 
 
@@ -175,6 +207,7 @@ KINDS: Mapping[str, Kind] = {
     "parquet": Kind("regions.parquet", regions="regions.parquet"),
     "toml": Kind("settings.toml", text=True),
     "store": Kind("out/**/*"),
+    "folder": Kind("out/**/*", text=True),
 }
 """Kinds of trials by name."""
 
@@ -213,6 +246,8 @@ def run_trials(kind: str, seeds: Sequence[int], intact: Path, scratch: Path) -> 
             commands = [run_command(folder, KINDS[kind].regions)]
             if kind == "store":
                 commands.insert(0, ["pairs", str(folder / "out")])
+            if kind == "folder":
+                commands = reading_commands(folder)
             running.append((folder, f"{kind} {seed}: {damage}", commands))
         for step in range(max(len(commands) for _, _, commands in running)):
             started = [

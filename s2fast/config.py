@@ -84,9 +84,12 @@ class Ingest(_Section):
     2nd and 98th percentiles of each scene's valid values. none: refuse 16-bit scenes. 8-bit scenes are not changed."""
     max_px: int = Field(4 * 10980**2, ge=1)
     """Largest scene that is read [px]: four Sentinel-2 tiles; no side may be longer than 40,000 px."""
+    max_block_mb: int = Field(1024, ge=1)
+    """Largest block that is read, decoded with all its bands [MB]; a block is decoded as a whole."""
     trust: tuple[str, ...] = ()
-    """Folders, on disk or on a server, that virtual rasters (``.vrt``) may read besides their own and those of
-    the scenes given."""
+    """Folders, on disk or on a server, that virtual rasters (``.vrt``) may read besides their own and those of the
+    scenes given; addresses of servers in one's network (``http://HOST/``) that servers on the internet may redirect
+    to."""
     halo_px: int = Field(512, ge=0)
     """Mode keep: width of the margin of real pixels read around the polygons, so that keypoints at their edges equal
     those of the unmasked scene [px of the reduced grid]."""

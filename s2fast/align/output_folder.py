@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import rasterio
-from rasterio.errors import RasterioError
-
 from s2fast.align.output import Form
 from s2fast.errors import InputError, option
 from s2fast.files.local_storage import is_alive
+from s2fast.raster.allowed import stored_tags
 
 KEY = "S2FAST_KEY"
 """Metadata item of an output: the content key of everything that it depends on."""
@@ -37,9 +35,7 @@ def tags_of(path: Path) -> Mapping[str, str]:
     """
     if not path.exists():
         return {}
-    tags: dict[str, str] = {}
-    with suppress(RasterioError), rasterio.open(path) as dataset:
-        tags = dataset.tags()
+    tags = stored_tags(path)
     if KEY not in tags:
         raise InputError(f"{path} exists and was not written by s2fast align: choose another folder, {option('to')}")
     return tags

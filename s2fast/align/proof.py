@@ -292,7 +292,9 @@ def _agreeing(shifts: npt.NDArray[np.float64], px_m: float) -> npt.NDArray[np.fl
 
 
 def _open(image: Image) -> rasterio.DatasetReader:
-    return open_dataset(image.before) if image.after is None else rasterio.open(image.after)
+    if image.after is None or image.after.suffix != ".vrt":
+        return open_dataset(image.before if image.after is None else Source.local(image.after))
+    return rasterio.open(image.after, driver="VRT")  # ours, which may read what the run read
 
 
 def _on_grid(dataset: rasterio.DatasetReader, fixed: rasterio.DatasetReader) -> WarpedVRT:

@@ -55,7 +55,7 @@ def _version(source: Source) -> str:
     if zipped:
         return _version(zipped[0])
     if source.is_web:
-        return web.version(source.url)
+        return web.version(source)
     if source.path is None:
         return ObjectRanges(source).version()
     try:

@@ -69,7 +69,7 @@ def byte_ranges(source: Source) -> ByteRanges | None:
     if is_object(source):
         return ObjectRanges(source)
     if supports_ranges(source):
-        return WebRanges(source.url)
+        return WebRanges(source)
     zipped = source.zip_parts
     try:
         if zipped is None:

@@ -35,7 +35,8 @@ def public(text: str) -> str:
 
 
 def _public_address(url: str) -> str:
-    url = unquote(url) if "://" not in url and "%3a%2f%2f" in url.lower() else url
+    # What was encoded may be more than one line.
+    url = legible(unquote(url)) if "://" not in url and "%3a%2f%2f" in url.lower() else url
     url = re.sub(r"(:/{1,2})[^/]*@", r"\1", url)
     path, _, rest = url.partition("#")[0].partition("?")
     kept = [part for part in rest.split("&") if _NAMES_A_FILE.fullmatch(part)]

@@ -18,10 +18,11 @@ from http.client import HTTPException, HTTPResponse, responses
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit, urlunsplit
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 from s2fast.errors import MissingError, SceneError
 from s2fast.files.redaction import public
+from s2fast.files.redirects import open_url
 from s2fast.files.source import Source
 
 log = logging.getLogger(__name__)
@@ -44,8 +45,8 @@ _ADVICE = {
 }
 
 
-def version(url: str) -> str:
-    """Return the version of a file on a server: its size, and its ETag or modification time.
+def version(source: Source) -> str:
+    """Return the version of a file on a web server: its size, and its ETag or modification time.
 
     One byte is requested with GET, since some servers and most signed addresses reject HEAD requests.
 
@@ -54,7 +55,7 @@ def version(url: str) -> str:
     SceneError
         The server does not return the file.
     """
-    with closing(_answer(url, "bytes=0-0")) as answer:
+    with closing(_answer(source.url, "bytes=0-0", source.trusted)) as answer:
         size = _size(answer)
         return f"{size} {answer.headers['ETag'] or answer.headers['Last-Modified'] or ''}".rstrip()
 
@@ -64,8 +65,8 @@ class WebRanges:
 
     Parameters
     ----------
-    url
-        The file's address.
+    source
+        The file.
 
     Raises
     ------
@@ -73,13 +74,13 @@ class WebRanges:
         By all methods: the server does not return what is asked for.
     """
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, source: Source) -> None:
+        self._url, self._trusted = source.url, source.trusted
 
     @cached_property
     def size(self) -> int:
         """See `ByteRanges`."""
-        with closing(_answer(self._url, "bytes=0-0")) as answer:
+        with closing(_answer(self._url, "bytes=0-0", self._trusted)) as answer:
             size = _size(answer)
         if not size.isdecimal():
             raise SceneError(f"{public(self._url)}: its server does not give its size")
@@ -88,7 +89,8 @@ class WebRanges:
     def read(self, offset: int, length: int) -> bytes:
         """See `ByteRanges`."""
         try:
-            with closing(_answer(self._url, f"bytes={offset}-{offset + length - 1}")) as answer:
+            part = f"bytes={offset}-{offset + length - 1}"
+            with closing(_answer(self._url, part, self._trusted)) as answer:
                 if answer.status != HTTPStatus.PARTIAL_CONTENT:
                     raise SceneError(f"{public(self._url)}: its server no longer supports range requests")
                 return answer.read()
@@ -104,7 +106,7 @@ def supports_ranges(source: Source) -> bool:
     SceneError
         The server does not return the file.
     """
-    return source.is_web and _supports_ranges(source.url)
+    return source.is_web and _supports_ranges(source.url, source.trusted)
 
 
 def downloaded(source: Source) -> Source | None:
@@ -127,13 +129,13 @@ def downloaded(source: Source) -> Source | None:
         return archive and archive.member(zipped[1])
     if not source.is_web or supports_ranges(source):
         return None
-    return Source.local(_whole(source.url).path)
+    return Source.local(_whole(source.url, source.trusted).path)
 
 
 @lru_cache(maxsize=10_000)
-def _supports_ranges(url: str) -> bool:
+def _supports_ranges(url: str, trusted: tuple[str, ...]) -> bool:
     """Return whether the server supports range requests for a file, without content encoding."""
-    with closing(_answer(url, "bytes=0-0")) as answer:
+    with closing(_answer(url, "bytes=0-0", trusted)) as answer:
         return answer.status == HTTPStatus.PARTIAL_CONTENT and not answer.headers["Content-Encoding"]
 
 
@@ -148,12 +150,12 @@ class _Copy:
 
 
 @lru_cache(maxsize=1)
-def _whole(url: str) -> _Copy:
+def _whole(url: str, trusted: tuple[str, ...]) -> _Copy:
     """Download a file; the last copy is cached."""
     log.info("%s: downloading the file, since its server does not support range requests", public(url))
     copy = _Copy(Path(urlsplit(url).path).suffix)
     try:
-        with closing(_answer(url)) as answer, copy.path.open("wb") as sink:
+        with closing(_answer(url, trusted=trusted)) as answer, copy.path.open("wb") as sink:
             compressed = answer.headers["Content-Encoding"] == "gzip"
             shutil.copyfileobj(gzip.GzipFile(fileobj=answer) if compressed else answer, sink)
             if answer.length:
@@ -168,7 +170,7 @@ def _size(answer: HTTPResponse) -> str:
     return (part.rpartition("/")[2] if part else answer.headers["Content-Length"]) or "?"
 
 
-def _answer(url: str, part: str = "") -> HTTPResponse:
+def _answer(url: str, part: str = "", trusted: tuple[str, ...] = ()) -> HTTPResponse:
     """Request a file or a part of it; repeat the request if the server is busy."""
     request = _request(url)
     if part:
@@ -176,7 +178,7 @@ def _answer(url: str, part: str = "") -> HTTPResponse:
     pauses_s = iter(_PAUSES_S)
     while True:
         try:
-            answer: HTTPResponse = urlopen(request, timeout=TIMEOUT_S)  # noqa: S310  http or https: see `Source.is_web`
+            answer = open_url(request, TIMEOUT_S, trusted)
         except (OSError, HTTPException, ValueError) as error:
             busy = isinstance(error, HTTPException | ConnectionResetError) or getattr(error, "code", 0) in _BUSY
             failure = _failure(url, error)

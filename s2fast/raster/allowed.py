@@ -11,11 +11,13 @@ import posixpath
 import re
 import xml.etree.ElementTree as ET
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import rasterio
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader
 
 from s2fast.errors import SceneError
 from s2fast.files.ranges import byte_ranges
@@ -88,6 +90,23 @@ def explanation(source: Source) -> str:
     if not _VIRTUAL.match(_head(source)):
         return ""
     return "its content is XML: a virtual raster must be named .vrt, so that it is not taken for an image"
+
+
+def stored_tags(path: Path) -> Mapping[str, str]:
+    """Return the metadata of a raster on disk without opening what it leads to; none if it is no raster.
+
+    A virtual raster is read as text, wherever its sources lie.
+    """
+    source = Source.local(path)
+    try:
+        if _is_virtual(source):
+            items = (element for element in _elements(source) if element.tag == "MDI")
+            return {element.get("key", ""): element.text or "" for element in items}
+        _check_side_files(path)
+        with DatasetReader(str(path), driver=list(DRIVERS)) as dataset:
+            return dict(dataset.tags())
+    except (SceneError, RasterioError):
+        return {}
 
 
 def _is_virtual(source: Source) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import rasterio
+from rasterio.enums import Interleaving
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
@@ -47,6 +48,9 @@ _MISSING = re.compile("does not exist|No such file|not recognized as|NoSuchKey|A
 """Messages of GDAL about a file that a server does not have; see `s2fast.errors.MissingError`."""
 
 _MAX_SIDE_PX = 40_000
+
+_COMPLEX_BYTES = 16
+"""Most bytes of a complex pixel; NumPy lacks some of GDAL's complex types."""
 
 _VRT_BLOCK_PX = 1024
 """Block size assumed for a VRT, which reports 128 px regardless of its sources; 1024 px is that of Sentinel-2 files."""
@@ -145,6 +149,13 @@ def read_header(dataset: rasterio.DatasetReader, source: Source, settings: Inges
             f"{name}: {dataset.height} x {dataset.width} px (rows x columns), {pixels / 1e6:.0f} MB of grey, are more "
             f"than ingest.max_px = {settings.max_px}, or than {_MAX_SIDE_PX} px a side: cut it into tiles"
         )
+    if (block_mb := block_bytes(dataset) >> 20) > settings.max_block_mb:
+        rows, cols = dataset.block_shapes[0]
+        raise SceneError(
+            f"{name}: it is stored in blocks of {rows} x {cols} px of {dataset.count} bands, {block_mb} MB each, which "
+            f"are decoded as a whole, and ingest.max_block_mb is {settings.max_block_mb}: raise it, or store the scene "
+            "in smaller blocks (gdal_translate -co TILED=YES)"
+        )
     if not all(reduced_shape(dataset.shape, settings.reduction)):
         raise SceneError(
             f"{name}: {dataset.height} x {dataset.width} px (rows x columns) leave no pixel with "
@@ -199,6 +210,16 @@ def block_shape(dataset: rasterio.DatasetReader) -> tuple[int, int]:
         return min(_VRT_BLOCK_PX, dataset.height), min(_VRT_BLOCK_PX, dataset.width)
     rows, cols = dataset.block_shapes[0]
     return int(rows), int(cols)
+
+
+def block_bytes(dataset: rasterio.DatasetReader) -> int:
+    """Return the size of the largest decoded block [bytes], with all bands that are stored together."""
+    together = 1 if dataset.interleaving is Interleaving.band else dataset.count
+    sizes = (
+        rows * cols * (_COMPLEX_BYTES if "complex" in dtype else np.dtype(dtype).itemsize)
+        for (rows, cols), dtype in zip(dataset.block_shapes, dataset.dtypes, strict=True)
+    )
+    return together * int(max(sizes))
 
 
 @contextmanager

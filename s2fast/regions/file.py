@@ -20,6 +20,7 @@ from pydantic import Field
 
 from s2fast.errors import InputError
 from s2fast.files.open_storage import open_storage
+from s2fast.files.redirects import open_url
 from s2fast.files.source import Source
 
 _PARTS = {
@@ -201,13 +202,15 @@ def _download(address: str) -> tuple[Source, bytes]:
         if parts.scheme not in ("http", "https"):
             folder, _, name = plain.rpartition("/")
             return source, open_storage(folder).read(name)
-        with urllib.request.urlopen(address, timeout=_TIMEOUT_S) as response:  # noqa: S310  the scheme is known
+        with open_url(urllib.request.Request(address), _TIMEOUT_S) as response:  # noqa: S310  the scheme is known
             return source, bytes(response.read())
     except urllib.error.HTTPError as error:
         with error:
             raise InputError(f"cannot read the regions file {plain}: {error}") from error
     except OSError as error:
-        raise InputError(f"cannot read the regions file {plain}: {error.strerror or error}") from error
+        raise InputError(
+            f"cannot read the regions file {plain}: {error.strerror or getattr(error, 'reason', error)}"
+        ) from error
     except (http.client.HTTPException, ValueError) as error:
         # The messages of these errors may contain the address.
         raise InputError(f"cannot read the regions file {plain}: {type(error).__name__}") from error

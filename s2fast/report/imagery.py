@@ -13,8 +13,10 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterioWindow
 
+from s2fast.archive.identity import identity
 from s2fast.errors import InputError, SceneError
 from s2fast.files.source import Source
+from s2fast.folder.record import load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
 from s2fast.raster.bands import Picture
@@ -57,27 +59,51 @@ def from_source(
 ) -> npt.NDArray[Any] | None:
     """Read a window of the scene's file, downsampled to at most `side_px` per side.
 
-    Return None if the file cannot be read, and log a warning unless `warns` is False. Pass `source` if access needs a
-    signature or password: the run folder stores only the name of the source.
+    Return None if the file cannot be read, and log a warning unless `warns` is False. Without `source`, it is the one
+    that the run folder names, if it is still the file that the run read. Pass `source` if access needs a signature or
+    password: the run folder stores only its name.
     """
-    source = source or Source.of(folder.tile(scene_id).source)
     try:
-        return _read(source, window, side_px)
-    except (RasterioError, SceneError):
+        return _read(source or recorded_source(folder, scene_id), window, side_px)
+    except (RasterioError, SceneError) as error:
         if warns:
-            log.warning("cannot read %s: the scene is drawn in grey, from the run folder", source)
+            why = str(error) if isinstance(error, SceneError) else f"{scene_id}: its file cannot be read"
+            log.warning("%s; the scene is drawn in grey, from the run folder", why)
         return None
+
+
+def recorded_source(folder: RunFolder, scene_id: str) -> Source:
+    """Return the file that a run read a scene from.
+
+    A stranger's run folder may name any file of this machine. It is drawn only if its size and modification time, which
+    a stranger does not know, are those that the run found.
+
+    Raises
+    ------
+    SceneError
+        There is no such file, or it is another one.
+    """
+    name, record = folder.tile(scene_id).source, load_record(folder)
+    item = next((item for item in record.found.scenes if item.scene.scene_id == scene_id), None) if record else None
+    if record is None or item is None or item.scene.source.name != name:
+        raise SceneError(f"{name}: the run does not record its size and modification time")
+    # A virtual raster may read what it might in the run.
+    given = (*record.asked.places, *record.config.ingest.trust)
+    source = item.scene.source.trusting(tuple(place for place in given if Source.of(place).is_local))
+    if identity(source) != item.identity:
+        raise SceneError(f"{name}: it has changed since the run read it")
+    return source
 
 
 def _only_from_source(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> npt.NDArray[Any]:
     """Read a window of the file of a scene without stored pixels; raise InputError if it cannot be read."""
-    source = Source.of(folder.tile(scene_id).source)
     try:
-        return _read(source, window, side_px)
+        return _read(recorded_source(folder, scene_id), window, side_px)
     except (RasterioError, SceneError) as error:
+        why = str(error) if isinstance(error, SceneError) else "its file cannot be read"
         raise InputError(
-            f"{scene_id} cannot be drawn: the run keeps no pixels (output.keep_pixels = false) and {source} cannot be "
-            "read: restore the file"
+            f"{scene_id} cannot be drawn: the run keeps no pixels (output.keep_pixels = false), and {why}: restore the "
+            "file, or run again"
         ) from error
 
 

@@ -1,5 +1,6 @@
 """The fuzz benchmark: what counts as a fault, and a few trials of every kind."""
 
+import logging
 import os
 import signal
 import sys
@@ -7,16 +8,38 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fuzz
+from benchmarks import fuzz, fuzz_names
 
 pytestmark = pytest.mark.slow
 
+NAMES = ("\x1b]0;owned\x07", "a\nb", "=HYPERLINK(1)", "../a", "</script>a")
+
 
 def test_a_few_trials_of_every_kind_end_in_a_result_or_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    code = fuzz.main(["--trials", str(3 * len(fuzz.KINDS))])
+    code = fuzz.main(["--trials", str(3 * len(fuzz.KINDS)), "--names", "500"])
     printed = capsys.readouterr().out
     assert code == 0, printed
-    assert [line.split()[1] for line in printed.splitlines()] == [f"kind={kind}" for kind in fuzz.KINDS]
+    assert [line.split()[1] for line in printed.splitlines()] == [f"kind={kind}" for kind in (*fuzz.KINDS, "names")]
+
+
+def test_names_stay_names() -> None:
+    assert fuzz_names.faults(3000, 7) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "replacement", "where"),
+    [
+        ("legible", str, "terminal"),
+        ("identifier", str, "id"),
+        ("identifier", str, "CSV"),
+        ("PublicFormatter", logging.Formatter, "log"),
+        ("assembled", lambda *parts: f"<script>{parts[1]}</script>", "page"),
+    ],
+)
+def test_what_escapes_is_found(monkeypatch: pytest.MonkeyPatch, name: str, replacement: object, where: str) -> None:
+    monkeypatch.setattr(fuzz_names, name, replacement)
+    found = fuzz_names._faults([ascii(name)[1:-1] if where == "page" else name for name in NAMES])
+    assert any(line.startswith(f"{where}: ") for line in found)
 
 
 @pytest.mark.parametrize(

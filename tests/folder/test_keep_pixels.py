@@ -168,7 +168,7 @@ def test_pairs_are_drawn_from_the_files(
     run(Archive(moved, archive.regions), out)
     shutil.rmtree(moved)
     with pytest.raises(
-        InputError, match=r"keeps no pixels \(output.keep_pixels = false\) and .* cannot be read: restore"
+        InputError, match=r"keeps no pixels \(output.keep_pixels = false\), and .*: cannot read .*: restore"
     ):
         s2fast.open_run(out).show(query, train)
     monkeypatch.setattr("sys.argv", ["s2fast", "show", str(out), query, train, "-o", str(tmp_path / "pair.png")])

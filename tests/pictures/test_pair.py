@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -181,13 +182,27 @@ def test_stored_pixels_cover_a_window(archive: Archive, tmp_path: Path, reductio
         assert covered
 
 
-def test_source_that_is_gone_is_drawn_from_the_store(archive: Archive, tmp_path: Path) -> None:
+def test_only_the_source_that_the_run_read_is_drawn(
+    archive: Archive, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     scenes = shutil.copytree(archive.scenes, tmp_path / "scenes")
     done = s2fast.run(scenes=scenes, out=tmp_path / "out")
-    in_colour = original(done.folder, UXA[0], whole_scene(done.folder, UXA[0]), 256)
-    shutil.rmtree(scenes)
-    in_grey = original(done.folder, UXA[0], whole_scene(done.folder, UXA[0]), 256)
-    assert (in_colour.shape, in_grey.shape) == ((256, 256, 3), (256, 256))
+
+    def drawn() -> tuple[int, ...]:
+        return original(done.folder, UXA[0], whole_scene(done.folder, UXA[0]), 256).shape
+
+    assert drawn() == (256, 256, 3)
+    assert not caplog.records
+    path = Path(done.folder.tile(UXA[0]).source)
+    os.utime(path, (0, 0))
+    assert drawn() == (256, 256)
+    path.unlink()
+    assert drawn() == (256, 256)
+    assert [record.getMessage() for record in caplog.records if "grey" in record.getMessage()] == [
+        f"{path}: it has changed since the run read it; the scene is drawn in grey, from the run folder",
+        f"{path}: cannot read its size and modification time: No such file or directory; the scene is drawn in grey, "
+        "from the run folder",
+    ]
 
 
 def test_title_gives_the_verdict_and_what_it_found(run: Run, judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:

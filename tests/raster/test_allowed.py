@@ -13,9 +13,14 @@ import pytest
 import rasterio
 import rasterio.shutil
 
+from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
+from s2fast.folder.run_folder import RunFolder
+from s2fast.raster.allowed import stored_tags
+from s2fast.raster.dataset import gdal_settings, open_dataset
 from s2fast.raster.reader import open_raster
+from s2fast.report.imagery import recorded_source
 from tests.archives import textured, write_scene
 
 SIDE = 64
@@ -251,6 +256,25 @@ def test_scenes_beyond_the_limit_are_not_begun(folder: Path, elsewhere: Path) ->
         pass
 
 
+@pytest.mark.parametrize(("interleave", "megabytes"), [("pixel", 1024), ("band", 256)])
+def test_blocks_beyond_the_limit_are_not_decoded(
+    folder: Path, elsewhere: Path, interleave: str, megabytes: int
+) -> None:
+    path = folder / "one block.tif"
+    blocks = {"tiled": True, "blockxsize": 16384, "blockysize": 16384, "interleave": interleave, "sparse_ok": True}
+    with rasterio.open(elsewhere) as small:
+        profile = small.profile | {"count": 4, "photometric": "RGB", "compress": "deflate"} | blocks
+    with rasterio.open(path, "w", **profile):
+        pass
+    match = (
+        rf"blocks of 16384 x 16384 px of 4 bands, {megabytes} MB each.*ingest\.max_block_mb is {megabytes - 1}: raise"
+    )
+    with pytest.raises(SceneError, match=match), open_raster(path, Ingest(max_block_mb=megabytes - 1)):
+        pass
+    with open_raster(path, Ingest(max_block_mb=megabytes)) as reader:
+        assert reader.raster.shape == (SIDE, SIDE)
+
+
 def test_a_run_ends_in_one_line_and_trusts_what_the_user_named(folder: Path, elsewhere: Path) -> None:
     (folder / "far.vrt").write_text(virtual(str(elsewhere)))
     (settings := folder / "settings.toml").touch()
@@ -261,3 +285,27 @@ def test_a_run_ends_in_one_line_and_trusts_what_the_user_named(folder: Path, els
         assert "Traceback" not in ended.stderr
         assert ("which is not in its folder" in ended.stderr) == bool(code)
         assert ended.returncode == code, ended.stderr
+    folder_of_run, scene = RunFolder(out), "far"
+    with gdal_settings(), open_dataset(recorded_source(folder_of_run, scene)) as drawn:
+        assert drawn.driver == "VRT"
+    elsewhere.touch()
+    with pytest.raises(SceneError, match="has changed since the run read it"):
+        recorded_source(folder_of_run, scene)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".vrt"])
+def test_metadata_are_read_without_what_a_file_leads_to(
+    folder: Path, elsewhere: Path, asked: tuple[str, list[str]], suffix: str
+) -> None:
+    address, paths = asked
+    service = folder / f"service{suffix}"
+    service.write_text(f'<GDAL_WMS><Service name="TMS"><ServerUrl>{address}/</ServerUrl></Service></GDAL_WMS>')
+    assert stored_tags(service) == {}
+    assert paths == []
+    plain = folder / f"plain{suffix}"
+    with rasterio.open(elsewhere) as dataset:
+        rasterio.shutil.copy(dataset, plain, driver="VRT" if suffix == ".vrt" else "GTiff")
+    with rasterio.open(plain, "r+") as dataset:
+        dataset.update_tags(KEPT="a & b")
+    elsewhere.unlink()
+    assert stored_tags(plain)["KEPT"] == "a & b"
