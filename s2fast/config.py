@@ -84,9 +84,12 @@ class Ingest(_Section):
     2nd and 98th percentiles of each scene's valid values. none: refuse 16-bit scenes. 8-bit scenes are not changed."""
     max_px: int = Field(4 * 10980**2, ge=1)
     """Largest scene that is read [px]: four Sentinel-2 tiles; no side may be longer than 40,000 px."""
+    asset: str = "auto"
+    """Which raster of a STAC item or a Zarr store is matched, by its name in it. auto: visual, TCI or B04, the first
+    that there is."""
     trust: tuple[str, ...] = ()
-    """Folders, on disk or on a server, that virtual rasters (``.vrt``) may read besides their own and those of
-    the scenes given."""
+    """Folders, on disk or on a server, that virtual rasters (``.vrt``) and STAC items may read besides their own and
+    those of the scenes given; of items also servers in your network: ``["http://intranet"]``."""
     halo_px: int = Field(512, ge=0)
     """Mode keep: width of the margin of real pixels read around the polygons, so that keypoints at their edges equal
     those of the unmasked scene [px of the reduced grid]."""

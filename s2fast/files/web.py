@@ -34,6 +34,8 @@ _PAUSES_S = (0.5, 2.0, 8.0)
 
 _BUSY = (429, 500, 502, 503, 504)
 
+_MISSING = (404, 410)
+
 _ADVICE = {
     401: "; write user and password into the address",
     403: "; its signature may have expired: get a new address",
@@ -54,6 +56,30 @@ def version(url: str) -> str:
     with closing(_answer(url, "bytes=0-0")) as answer:
         size = _size(answer)
         return f"{size} {answer.headers['ETag'] or answer.headers['Last-Modified'] or ''}".rstrip()
+
+
+def content(url: str, most_bytes: int) -> bytes | None:
+    """Return a whole file from a server; None: the server has no such file.
+
+    Raises
+    ------
+    SceneError
+        The server does not return the file, returns only part of it, or it is larger than `most_bytes`.
+    """
+    try:
+        with closing(_answer(url, missing=True)) as answer:
+            if answer.status in _MISSING:
+                return None
+            compressed = answer.headers["Content-Encoding"] == "gzip"
+            # Of a compressed file, no more than the limit is unpacked.
+            data = (gzip.GzipFile(fileobj=answer) if compressed else answer).read(most_bytes + 1)
+            if len(data) <= most_bytes and answer.length:
+                raise EOFError(f"the response ends after {len(data)} bytes")
+    except (OSError, EOFError, HTTPException, zlib.error) as error:
+        raise error if isinstance(error, SceneError) else _failure(url, error) from None
+    if len(data) > most_bytes:
+        raise SceneError(f"{public(url)}: it has more than {most_bytes} bytes")
+    return data
 
 
 class WebRanges:
@@ -165,8 +191,11 @@ def _size(answer: HTTPResponse) -> str:
     return (part.rpartition("/")[2] if part else answer.headers["Content-Length"]) or "?"
 
 
-def _answer(url: str, part: str = "") -> HTTPResponse:
-    """Request a file or a part of it; repeat the request if the server is busy."""
+def _answer(url: str, part: str = "", *, missing: bool = False) -> HTTPResponse:
+    """Request a file or a part of it; repeat the request if the server is busy.
+
+    A file that the server does not have is an error, unless `missing` asks for its answer.
+    """
     request = _request(url)
     if part:
         request.add_header("Range", part)
@@ -175,6 +204,8 @@ def _answer(url: str, part: str = "") -> HTTPResponse:
         try:
             answer: HTTPResponse = urlopen(request, timeout=TIMEOUT_S)  # noqa: S310  http or https: see `Source.is_web`
         except (OSError, HTTPException, ValueError) as error:
+            if missing and isinstance(error, HTTPError) and error.code in _MISSING:
+                return error  # type: ignore[return-value]  # it has what is read of an answer
             busy = isinstance(error, HTTPException | ConnectionResetError) or getattr(error, "code", 0) in _BUSY
             failure = _failure(url, error)
             pause_s = next(pauses_s, None) if busy else None
