@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import io
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from s2fast.align.product import ALL, is_mask, selected
 from s2fast.align.proof import NOT_CHECKED, Image, Proof, prove
 from s2fast.archive.identity import identity
 from s2fast.errors import InputError, SceneError, option
+from s2fast.files.geoparquet import geoparquet
 from s2fast.files.local_storage import is_alive
 from s2fast.files.source import Source
 from s2fast.folder.content_key import content_key
@@ -127,7 +127,7 @@ def align(
     planned = corrections(record, scenes, pairs, reference=reference, max_error_m=settings.max_error_m)
     items = corrected_items(record)
     grids = _grids(items, reference)
-    folder = _open_folder(to)
+    folder = open_folder(to)
     rows, images = [], _outside(record)
     with gdal_settings(), (progress or Progress()).stage("align", len(planned), 0) as bar:
         for item, correction in zip(items, planned, strict=True):
@@ -150,13 +150,11 @@ def align(
     series = scenes["scene_id"].isin([item.scene.scene_id for item in items])
     footprints = geopandas.GeoSeries(scenes.loc[series, "geometry"])
     table = geopandas.GeoDataFrame(rows, geometry=footprints.to_numpy(), crs=footprints.crs)
-    sink = io.BytesIO()
-    table.to_parquet(sink)
-    _write_file(folder / f"{TABLE}.parquet", sink.getvalue())
-    _write_file(folder / f"{TABLE}.csv", table.drop(columns="geometry").to_csv(index=False).encode())
+    write_file(folder / f"{TABLE}.parquet", geoparquet(table))
+    write_file(folder / f"{TABLE}.csv", table.drop(columns="geometry").to_csv(index=False).encode())
     picture = folder / f"{TABLE}.svg"
     if settings.check:
-        _write_file(picture, before_after(table, pd.Series([item.scene.sensing_time for item in items])))
+        write_file(picture, before_after(table, pd.Series([item.scene.sensing_time for item in items])))
     else:
         picture.unlink(missing_ok=True)  # it would show another table
     return table
@@ -300,7 +298,7 @@ def _remove_outputs(folder: Path, scene_id: str) -> None:
                 path.unlink()
 
 
-def _open_folder(to: Path | str) -> Path:
+def open_folder(to: Path | str) -> Path:
     """Create the output folder, check that it can be written, and remove what killed processes left."""
     if "://" in str(to) or str(to).startswith("/vsi"):
         raise InputError(f"the folder {to} is not on disk: align writes to a local folder")
@@ -321,7 +319,7 @@ def _open_folder(to: Path | str) -> Path:
     return folder
 
 
-def _write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
     """Write a file atomically, unless it holds these bytes already."""
     if path.exists() and path.read_bytes() == data:
         return

@@ -186,10 +186,9 @@ def test_arrays_that_are_no_scenes(tci: Path, change: Any, message: str) -> None
 
 
 def test_the_rest_of_the_run_goes_on(tci: Path, archive: Archive, tmp_path: Path) -> None:
-    run = s2fast.run(
-        {"features.max_per_scene": 100, "features.upsample": 1}, scenes=[held(tci), held(tci).sortby("y"), archive.scenes],
-        out=tmp_path / "out", progress=False,
-    )  # fmt: skip
+    settings = {"features.max_per_scene": 100, "features.upsample": 1}
+    scenes = [held(tci), held(tci).sortby("y"), archive.scenes]
+    run = s2fast.run(settings, scenes=scenes, out=tmp_path / "out", progress=False)
     assert list(run.record.history.problems) == ["array_20190427T083601_2"]
     assert len(run.scene_ids) == 5
     with pytest.raises(SceneError, match="it was a DataArray in memory: hand it over again"):

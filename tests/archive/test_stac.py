@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from s2fast import cli
 from s2fast.archive.find import find_scenes
 from s2fast.archive.links import linked
 from s2fast.archive.listed import Looking
@@ -18,6 +16,7 @@ from s2fast.errors import InputError, SceneError
 from s2fast.files.source import Placed, Source
 from s2fast.raster.reader import open_raster
 from tests.archives import Archive, textured, write_scene
+from tests.command_line import s2fast
 from tests.stac_server import LEAKS, SECRET, StacServer, item, serving
 
 pytest.importorskip("pystac")
@@ -231,9 +230,7 @@ def test_signed_links_run_and_are_nowhere_afterwards(
     for given in (f"{server.address}/signed/{place.name}?{SECRET}", str(place)):
         out = tmp_path / f"out {len(given)}"
         command = ["run", "--scenes", given, "--out", str(out), "--set", f'ingest.trust=["{server.address}"]']
-        monkeypatch.setattr(sys, "argv", ["s2fast", *command])
-        with pytest.raises(SystemExit, match="3"):
-            cli.main()
+        assert s2fast(monkeypatch, *command) == 3
         shown = "".join(capsys.readouterr())
         assert "2 scenes, 1 pair" in shown
         assert "1 scene skipped: scene 2" in shown
