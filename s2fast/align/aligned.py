@@ -29,7 +29,7 @@ from s2fast.files.source import Source
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.geometry.placement import PixelGrid
-from s2fast.raster.dataset import gdal_settings
+from s2fast.raster.dataset import gdal_settings, opener
 from s2fast.work.machine import versions
 from s2fast.work.progress import Progress
 
@@ -141,7 +141,11 @@ def align(
                     reason = str(error)
             if reason:
                 _remove_outputs(folder, item.scene.scene_id)
-            elif settings.check and (image := _checked_image(item, correction, files)):
+            elif (
+                settings.check
+                and opener(item.scene.source).version is None
+                and (image := _checked_image(item, correction, files))
+            ):
                 images[item.scene.scene_id] = image
             rows.append(_row(item, correction, reason, list(files)))
             bar.advance()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
@@ -170,6 +172,19 @@ class ArrayDataset:
             for band, pixels in zip(out, strip, strict=True):
                 band[top:bottom] = cv2.resize(pixels, (out_cols, bottom - top), interpolation=flag)
         return out
+
+
+def write_geotiff(dataset: ArrayDataset, path: Path) -> None:
+    """Write an array as a tiled GeoTIFF, strip by strip, for what only reads files."""
+    with rasterio.open(
+        path, "w", driver="GTiff", tiled=True, blockxsize=512, blockysize=512, bigtiff="IF_SAFER", compress="deflate",
+        count=dataset.count, dtype=dataset.dtypes[0], height=dataset.height, width=dataset.width, crs=dataset.crs,
+        transform=dataset.transform, nodata=dataset.nodatavals[0],
+    ) as written:  # fmt: skip
+        written.colorinterp = dataset.colorinterp
+        for row in range(0, dataset.height, _STRIP_ROWS):
+            window = RasterioWindow(0, row, dataset.width, min(_STRIP_ROWS, dataset.height - row))
+            written.write(dataset.read(dataset.indexes, window), window=window)
 
 
 def _colours(layout: Layout) -> tuple[ColorInterp, ...]:

@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import rasterio.shutil
 import zarr
 
 import s2fast
+from s2fast.align.output import Form, Kernel, Target, write
 from s2fast.archive.arrays import as_places
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
@@ -22,6 +24,7 @@ from s2fast.archive.listed import Looking
 from s2fast.config import Ingest
 from s2fast.errors import InputError, SceneError
 from s2fast.files.source import Source
+from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Window
 from s2fast.raster.dataset import open_dataset
 from s2fast.raster.reader import open_raster
@@ -136,31 +139,49 @@ def test_equal_pixels_of_every_kind_of_source(tci: Path, tmp_path: Path) -> None
             assert identity(source) == identity(source)
 
 
-def test_equal_keypoints_of_arrays(tci: Path, tmp_path: Path, archive: Archive) -> None:
-    """And a run of DataArrays is complete: a second one computes nothing, other values are another scene."""
-    store = eopf(tmp_path / f"{NAME}.zarr", tci)
+def test_equal_keypoints_of_every_kind_of_source(tci: Path, tmp_path: Path) -> None:
+    """And a second run computes nothing; other values of a DataArray are another scene; an array can be aligned."""
+    with zipfile.ZipFile(tmp_path / "product.zip", "w") as archive:
+        archive.write(tci, "zipped.jp2")
+    rasterio.shutil.copy(tci, tmp_path / "cog.tif", driver="COG")
+    store = eopf(tmp_path / "store of.zarr", tci)
     settings: Any = {"ingest.grey": "opencv", "features.max_per_scene": 300, "features.upsample": 1}
-    array = held(tci)
-    run = s2fast.run(settings, scenes=[tci, store, array], out=tmp_path / "out", progress=False)
-    assert run.scene_ids == ["array_20190427T083601", "S2A_20190427T083601_T36UXA"]
-    # The store shows the pixels of the file: they are one product.
-    assert list(run.record.found.superseded) == ["S2A_20190427T083601_T36UXA"]
-    first, last = (run.features(name) for name in run.scene_ids)
-    alone = s2fast.run(settings, scenes=[store, tci.parent], out=tmp_path / "store", progress=False)
-    for features in (last, alone.features(alone.scene_ids[0])):
-        np.testing.assert_array_equal(first.xy, features.xy)
-        np.testing.assert_array_equal(first.descriptors, features.descriptors)
-    assert len(first) > 200
-    row = run.pairs().iloc[0]
-    assert (row["verdict"], row["dx_m"], row["dy_m"]) == ("verified", 0, 0) or row["n_inliers"] == len(first)
 
-    again = s2fast.run(settings, scenes=[tci, store, held(tci)], out=tmp_path / "out", progress=False)
-    assert again.record.history.stages["ingest"].done == run.record.history.stages["ingest"].done
-    assert again.record.history.stages == run.record.history.stages
-    changed = held(tci)
-    changed[0, 5, 5] += 1
-    third = s2fast.run(settings, scenes=[tci, store, changed], out=tmp_path / "out", progress=False)
-    assert third.record.history.stages["ingest"].done == 1
+    def run(array: Any) -> s2fast.Run:
+        scenes = [tci, tmp_path / "product.zip", tmp_path / "cog.tif", store, f"{server.address}/items.json", array]
+        return s2fast.run(settings, scenes=scenes, out=tmp_path / "out", progress=False)
+
+    with serving(tmp_path) as server:
+        shutil.copy(tci, tmp_path / "asset.jp2")
+        (tmp_path / "items.json").write_text(json.dumps(item("of stac", f"{server.address}/asset.jp2")))
+        first = run(held(tci))
+        assert sorted(first.scene_ids) == [
+            "S2A_20190427T083601_T36UXA", "array_20190427T083601", "cog", "of stac", "tci", "zipped",
+        ]  # fmt: skip
+        wanted = first.features("cog")
+        assert len(wanted) > 200
+        for name in first.scene_ids:
+            np.testing.assert_array_equal(first.features(name).xy, wanted.xy)
+            np.testing.assert_array_equal(first.features(name).descriptors, wanted.descriptors)
+        assert run(held(tci)).record.history.stages == first.record.history.stages
+        changed = held(tci)
+        changed[0, 5, 5] += 1
+        assert run(changed).record.history.stages["ingest"].done == 1
+
+
+def test_an_array_is_aligned_as_its_file_is(tci: Path, tmp_path: Path) -> None:
+    grid = PixelGrid(rasterio.crs.CRS.from_epsg(32636).to_wkt(), (10.0, 0, 600000.0, 0, -10.0, 5600040.0), (512, 512))
+    target = Target(Form.COG, Kernel.BILINEAR, grid, False, {})
+    (array,) = as_places(held(tci))
+    assert isinstance(array, Source)
+    for number, source in enumerate((Source.local(tci), array)):
+        write(source, (3.0, -2.0), target, tmp_path / f"{number}.tif")
+    with rasterio.open(tmp_path / "0.tif") as one, rasterio.open(tmp_path / "1.tif") as other:
+        assert one.transform == other.transform == rasterio.Affine(10, 0, 599997, 0, -10, 5600042)
+        np.testing.assert_array_equal(one.read(), other.read())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.tif", "1.tif"]
+    with pytest.raises(SceneError, match="a VRT cannot refer to an array: use form cog"):
+        write(array, (3.0, -2.0), replace(target, form=Form.VRT), tmp_path / "2.vrt")
 
 
 @pytest.mark.parametrize(
