@@ -115,13 +115,14 @@ def run(
         settings = config
     else:
         settings = load_config(config, overrides, profile=profile)
+    places = as_places(scenes)
     run_stages(
-        Job(settings, as_places(scenes), regions, out, strict, reference),
+        Job(settings, places, regions, out, strict, reference),
         workers=workers,
         scheduler=scheduler,
         progress=progress_of(progress),
     )
-    return Run(out)
+    return Run(out, places)
 
 
 def open_run(out: Path | str) -> Run:

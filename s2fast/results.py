@@ -13,7 +13,8 @@ import pandas as pd
 from s2fast.archive.fragments import scene_named
 from s2fast.errors import InputError, RunFolderError
 from s2fast.files.legible import counted, legible
-from s2fast.folder.record import RUN_JSON, RunRecord, load_record
+from s2fast.files.source import Source
+from s2fast.folder.record import RUN_JSON, RunRecord, load_record, with_sources
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features, Window
 
@@ -36,6 +37,8 @@ class Run:
     ----------
     out
         The run folder.
+    places
+        Scenes of the run that are held in memory, which the folder cannot open; others are ignored.
 
     Raises
     ------
@@ -43,7 +46,8 @@ class Run:
         The folder holds no run.
     """
 
-    def __init__(self, out: Path | str) -> None:
+    def __init__(self, out: Path | str, places: Sequence[Source | Path | str] = ()) -> None:
+        self._held = {place.name: place for place in places if isinstance(place, Source)}
         self.folder = RunFolder(out)
         self.record = self._load()
 
@@ -53,7 +57,7 @@ class Run:
             raise RunFolderError(
                 f"{self.folder} holds no run: {RUN_JSON} is missing; name the folder of an earlier run"
             )
-        return record
+        return with_sources(record, self._held) if self._held else record
 
     def __dir__(self) -> list[str]:
         """Return what a user needs; `folder` and `record` are for s2fast itself."""

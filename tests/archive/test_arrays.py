@@ -207,13 +207,21 @@ def test_arrays_that_are_no_scenes(tci: Path, change: Any, message: str) -> None
 
 
 def test_the_rest_of_the_run_goes_on(tci: Path, archive: Archive, tmp_path: Path) -> None:
-    settings = {"features.max_per_scene": 100, "features.upsample": 1}
-    scenes = [held(tci), held(tci).sortby("y"), archive.scenes]
+    """And an array is aligned by the run that holds it."""
+    settings = {"features.max_per_scene": 1000, "features.upsample": 1}
+    name = "S2B_20190427T083601_T36UXA"
+    others = [path for path in sorted(archive.scenes.rglob("*_TCI.jp2")) if path != tci]
+    scenes = [held(tci).assign_coords(id=name), held(tci).sortby("y"), *others]
     run = s2fast.run(settings, scenes=scenes, out=tmp_path / "out", progress=False)
-    assert list(run.record.history.problems) == ["array_20190427T083601_2"]
-    assert len(run.scene_ids) == 5
+    assert list(run.record.history.problems) == ["array_20190427T083601"]
+    assert len(run.scene_ids) == 4
+    aligned = run.align(tmp_path / "aligned", form="cog", max_error_m=1000).set_index("scene_id").loc[name]
+    assert (aligned["reason"], aligned["files"]) == ("", f"{name}.tif")
+    later = s2fast.open_run(tmp_path / "out")
+    again = later.align(tmp_path / "later", form="cog", max_error_m=1000).set_index("scene_id").loc[name]
+    assert "it was a DataArray in memory: hand it over again" in again["reason"]
     with pytest.raises(SceneError, match="it was a DataArray in memory: hand it over again"):
-        open_dataset(Source.of(run.scenes().set_index("scene_id").loc["array_20190427T083601_1", "source"]))
+        open_dataset(Source.of(later.scenes().set_index("scene_id").loc[name, "source"]))
 
 
 def test_names_of_arrays(tci: Path) -> None:
@@ -295,3 +303,35 @@ def test_hostile_stores_are_not_decoded(tci: Path, tmp_path: Path, version: int)
     chunk.unlink()
     chunk.symlink_to("/etc/passwd")
     refused("leads out of the store")
+
+
+def test_arrays_are_read_in_windows(tci: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither opening nor identifying reads pixels; a window reads its chunks."""
+    dask_array = pytest.importorskip("dask.array")
+    whole = held(tci)
+    read: list[Any] = []
+
+    class Noted:
+        shape, dtype, ndim = whole.shape, whole.dtype, 3
+
+        def __getitem__(self, part: Any) -> Any:
+            read.append(part)
+            return whole.values[part]
+
+    lazy = whole.copy(data=dask_array.from_array(Noted(), chunks=(3, 128, 128), name="noted", meta=whole.values[:0]))
+    (source,) = as_places(lazy)
+    assert isinstance(source, Source)
+    with open_raster(source) as reader:
+        assert identity(source) == identity(source)
+        assert not read
+        reader.read(Window(128, 128, 128, 256))
+    assert len(read) == 2
+
+    store = eopf(tmp_path / f"{NAME}.zarr", tci) / "quality/l2a_quicklook/r10m/tci"
+    files: list[Path] = []
+    read_bytes = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: files.append(path) or read_bytes(path))
+    with open_raster(store) as reader:
+        files.clear()
+        reader.read(Window(0, 0, 128, 200))
+    assert [path.name for path in files] == ["0.0.0"]
