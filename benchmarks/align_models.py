@@ -94,7 +94,8 @@ def _median(rows: list[dict[str, Any]], name: str) -> float | None:
 def _series(folder: Path, size: int, seed: int, reference: bool) -> Iterator[dict[str, Any]]:
     """Make, warp and match one series; yield a row per scene whose offset can be relied on."""
     truth = json.loads(synth(folder / "synth", size=size, dates=7, seed=seed).read_text("utf-8"))
-    rng, warp_of, tiles = np.random.default_rng(seed), {}, {}
+    rng, warp_of = np.random.default_rng(seed), {}
+    tiles: dict[str, list[Any]] = {}
     for scene in truth["scenes"]:
         number = tiles.setdefault(scene["tile"], []).append(scene) or len(tiles[scene["tile"]]) - 1
         kind = ("nothing", "nothing", "shift", "nothing", "affinity", "nothing", "field")[number]
@@ -148,9 +149,9 @@ def _warped(path: Path, to: Path, warp: Warp) -> None:
     right, down = np.meshgrid(*[np.arange(side, dtype=np.float64)] * 2)
     share = (np.column_stack([right.ravel(), down.ravel()]) + 0.5) / side
     moved = warp(share, side).reshape(side, side, 2)
-    at = [(axis - moved[..., number]).astype(np.float32) for number, axis in enumerate((right, down))]
-    empty = cv2.remap((pixels == 0).all(axis=0).astype(np.uint8), *at, cv2.INTER_NEAREST, borderValue=1)
-    bent = np.stack([cv2.remap(band, *at, cv2.INTER_LANCZOS4) for band in pixels])
+    x, y = ((axis - moved[..., number]).astype(np.float32) for number, axis in enumerate((right, down)))
+    empty = cv2.remap((pixels == 0).all(axis=0).astype(np.uint8), x, y, cv2.INTER_NEAREST, borderValue=1)
+    bent = np.stack([cv2.remap(band, x, y, cv2.INTER_LANCZOS4) for band in pixels])
     bent = np.where(empty, 0, np.maximum(bent, 1)).astype(pixels.dtype) if moved.any() else pixels
     with rasterio.open(to, "w", **profile) as copy:
         copy.write(bent)

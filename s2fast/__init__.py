@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
+    import xarray
 
     from s2fast.config import Config, load_config
     from s2fast.errors import S2FastError
@@ -56,7 +57,7 @@ del _name
 def run(
     config: Config | Path | str | Mapping[str, Any] | None = None,
     *,
-    scenes: Path | str | Sequence[Path | str],
+    scenes: Path | str | xarray.DataArray | Sequence[Path | str | xarray.DataArray],
     out: Path | str,
     regions: Path | str | None = None,
     reference: Path | str | None = None,
@@ -74,7 +75,8 @@ def run(
     config
         A TOML file, its content as a mapping, ``{"matching": {"ratio": 0.8}}``, or a `Config`; None: the profile's.
     scenes
-        Folders or files with scenes.
+        Folders, files or addresses with scenes, and `xarray.DataArray` objects, which are read in windows; see
+        docs/sources.md.
     out
         The run folder, local or ``s3://BUCKET/PREFIX``; results of the same job in it are reused.
     regions
@@ -100,6 +102,7 @@ def run(
     Run
         The finished run.
     """
+    from s2fast.archive.arrays import as_places
     from s2fast.config import Config, load_config
     from s2fast.errors import ConfigError
     from s2fast.pipeline import Job, run_stages
@@ -112,14 +115,14 @@ def run(
         settings = config
     else:
         settings = load_config(config, overrides, profile=profile)
-    inputs = [scenes] if isinstance(scenes, str | Path) else list(scenes)
+    places = as_places(scenes)
     run_stages(
-        Job(settings, inputs, regions, out, strict, reference),
+        Job(settings, places, regions, out, strict, reference),
         workers=workers,
         scheduler=scheduler,
         progress=progress_of(progress),
     )
-    return Run(out)
+    return Run(out, places)
 
 
 def open_run(out: Path | str) -> Run:

@@ -86,10 +86,13 @@ class Ingest(_Section):
     """Largest scene that is read [px]: four Sentinel-2 tiles; no side may be longer than 40,000 px."""
     max_block_mb: int = Field(1024, ge=1)
     """Largest block that is read, decoded with all its bands [MB]; a block is decoded as a whole."""
+    asset: str = "auto"
+    """Which raster of a STAC item or a Zarr store is matched, by its name in it. auto: visual, TCI or B04, the first
+    that there is."""
     trust: tuple[str, ...] = ()
-    """Folders, on disk or on a server, that virtual rasters (``.vrt``) may read besides their own and those of the
-    scenes given; addresses of servers in one's network (``http://HOST/``) that servers on the internet may redirect
-    to."""
+    """Folders, on disk or on a server, that virtual rasters (``.vrt``) and STAC items may read besides their own and
+    those of the scenes given; servers in your network (``http://HOST/``) that items may name, and that servers on the
+    internet may redirect to."""
     halo_px: int = Field(512, ge=0)
     """Mode keep: width of the margin of real pixels read around the polygons, so that keypoints at their edges equal
     those of the unmasked scene [px of the reduced grid]."""

@@ -43,6 +43,9 @@ class Naming:
     asset: str = ""
     """Name of the raster within its product, in capitals: ``TCI``, ``B04``; empty if unknown."""
 
+    cloud_cover_pct: float | None = None
+    """Share of the scene that clouds cover, as its catalogue says [%]; None if unknown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scene(Naming):

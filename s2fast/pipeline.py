@@ -14,6 +14,7 @@ from types import MappingProxyType
 from s2fast import detectors
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
+from s2fast.archive.listed import Looking
 from s2fast.archive.reference import check_ground, with_reference
 from s2fast.config import Config
 from s2fast.errors import DamageError, InputError, RunFolderError, SceneError, option
@@ -73,8 +74,8 @@ class Job:
 
     config: Config
     """The settings."""
-    scenes: Sequence[Path | str]
-    """Folders, files or addresses of scenes."""
+    scenes: Sequence[Source | Path | str]
+    """Folders, files or addresses of scenes, or sources that hold a DataArray."""
     regions: Path | str | None
     """File of polygons; None: whole scenes are matched."""
     out: Path | str
@@ -288,20 +289,21 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
     # Workers need not share our working directory.
     places = [Source.of(place).absolute() for place in job.scenes]
     trusted = tuple(place.address for place in [*places, *map(Source.of, job.config.ingest.trust)])
-    archive = find_scenes([place.trusting(trusted) for place in places])
+    looking = Looking(job.config.ingest.asset)
+    archive = find_scenes([place.trusting(trusted) for place in places], looking=looking)
     scenes, reference = archive.scenes, None
     if job.reference is not None:
-        scenes, reference = with_reference(scenes, job.reference, trusted)
+        scenes, reference = with_reference(scenes, job.reference, trusted, looking)
     superseded: dict[str, list[str]] = {}
     for product in archive.replaced:
         log.warning("%s", product, extra=RECORDED)
         superseded.setdefault(product.by.scene_id, []).append(str(product))
     inputs, problems = [], {}
-    for name in archive.unnamable:
-        problems[name] = "its name is not UTF-8: rename it"
+    for name, reason in archive.left_out.items():
+        problems[name] = reason
         if job.strict:
-            raise InputError(f"{name}: {problems[name]}")
-        log.warning("%s skipped: %s", name, problems[name], extra=RECORDED)
+            raise InputError(f"{name}: {reason}")
+        log.warning("%s skipped: %s", name, reason, extra=RECORDED)
     for scene in scenes:
         try:
             before = known.get(scene.source.name)

@@ -13,11 +13,13 @@ import pandas as pd
 from s2fast.archive.fragments import scene_named
 from s2fast.errors import InputError, RunFolderError
 from s2fast.files.legible import counted, legible
-from s2fast.folder.record import RUN_JSON, RunRecord, load_record
+from s2fast.files.source import Source
+from s2fast.folder.record import RUN_JSON, RunRecord, load_record, with_sources
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features, Window
 
 if TYPE_CHECKING:
+    import xarray
     from matplotlib.figure import Figure
 
     from s2fast.pictures.pair import Layout, View
@@ -35,6 +37,8 @@ class Run:
     ----------
     out
         The run folder.
+    places
+        Scenes of the run that are held in memory, which the folder cannot open; others are ignored.
 
     Raises
     ------
@@ -42,7 +46,8 @@ class Run:
         The folder holds no run.
     """
 
-    def __init__(self, out: Path | str) -> None:
+    def __init__(self, out: Path | str, places: Sequence[Source | Path | str] = ()) -> None:
+        self._held = {place.name: place for place in places if isinstance(place, Source)}
         self.folder = RunFolder(out)
         self.record = self._load()
 
@@ -52,7 +57,7 @@ class Run:
             raise RunFolderError(
                 f"{self.folder} holds no run: {RUN_JSON} is missing; name the folder of an earlier run"
             )
-        return record
+        return with_sources(record, self._held) if self._held else record
 
     def __dir__(self) -> list[str]:
         """Return what a user needs; `folder` and `record` are for s2fast itself."""
@@ -219,6 +224,44 @@ class Run:
         scenes, pairs = self.scenes(), self.pairs()
         aligned: pd.DataFrame = align(self.folder, self.record, scenes, pairs, to, settings, progress)
         return aligned
+
+    def offsets(self) -> xarray.Dataset:
+        """Return the offset of every scene in the network of shifts, as an `xarray.Dataset` along ``scene``.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``offset_x_m``, ``offset_y_m`` and ``offset_error_m`` [m], east and north of where the scene should be, NaN
+            if unknown; ``verdict``; with the coordinates ``scene``, the ids, ``time``, UTC, NaT if unknown, ``tile``
+            and ``platform``. The attribute ``datum`` says to what the offsets are relative.
+        """
+        try:
+            import xarray
+        except ImportError as error:
+            raise InputError("offsets() needs xarray: pip install 's2fast[xarray]'") from error
+
+        table = self.scenes()
+        times = pd.to_datetime(table["sensing_time"], utc=True).dt.tz_localize(None).astype("datetime64[ns]")
+        metres = {"offset_x_m": "offset east", "offset_y_m": "offset north", "offset_error_m": "standard error"}
+        found = {
+            name: ("scene", table[name].to_numpy(float), {"units": "m", "long_name": text})
+            for name, text in metres.items()
+        }
+        return xarray.Dataset(
+            {**found, "verdict": ("scene", table["verdict"].to_numpy(str))},
+            {
+                "scene": table["scene_id"].to_numpy(str),
+                "time": ("scene", times.to_numpy()),
+                **{name: ("scene", table[name].to_numpy(str)) for name in ("tile", "platform")},
+            },
+            {"datum": self.record.reference or "median of the scenes that pairs connect"},
+        )
+
+    def stac(self, to: Path | str, aligned: Path | str | None = None) -> Path:
+        """Write the run as a STAC Collection with one Item per scene; see `s2fast.align.stac.write_stac`."""
+        from s2fast.align.stac import write_stac
+
+        return write_stac(self.record, self.scenes(), to, aligned)
 
     def ordered(self, first: str, second: str) -> tuple[str, str]:
         """Return the scenes that two fragments name, in the run's order: query, train."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,12 +23,13 @@ from s2fast.align.product import ALL, is_mask, selected
 from s2fast.align.proof import NOT_CHECKED, Image, Proof, prove
 from s2fast.archive.identity import identity
 from s2fast.errors import InputError, SceneError, option
+from s2fast.files.geoparquet import geoparquet
 from s2fast.files.source import Source
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
-from s2fast.raster.dataset import gdal_settings
+from s2fast.raster.dataset import gdal_settings, opener
 from s2fast.work.machine import versions
 from s2fast.work.progress import Progress
 
@@ -167,7 +167,11 @@ def align(
                     reason = str(error)
             if reason:
                 remove_outputs(folder, item.scene.scene_id)
-            elif settings.check and (image := _checked_image(item, correction, files)):
+            elif (
+                settings.check
+                and opener(item.scene.source).version is None
+                and (image := _checked_image(item, correction, files))
+            ):
                 images[item.scene.scene_id] = image
             rows.append(_row(item, correction, reason, list(files)))
             bar.advance()
@@ -176,9 +180,7 @@ def align(
     series = scenes["scene_id"].isin([item.scene.scene_id for item in items])
     footprints = geopandas.GeoSeries(scenes.loc[series, "geometry"])
     table = geopandas.GeoDataFrame(rows, geometry=footprints.to_numpy(), crs=footprints.crs)
-    sink = io.BytesIO()
-    table.to_parquet(sink)
-    write_file(folder / f"{TABLE}.parquet", sink.getvalue())
+    write_file(folder / f"{TABLE}.parquet", geoparquet(table))
     write_file(folder / f"{TABLE}.csv", table.drop(columns="geometry").to_csv(index=False).encode())
     picture = folder / f"{TABLE}.svg"
     if settings.check:

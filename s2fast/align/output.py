@@ -19,6 +19,7 @@ from s2fast.errors import SceneError, option
 from s2fast.files.source import Source
 from s2fast.files.web import downloaded
 from s2fast.geometry.placement import PixelGrid
+from s2fast.raster.array_dataset import ArrayDataset, write_geotiff
 from s2fast.raster.dataset import decoding_threads, open_dataset
 
 _CACHE_BYTES = 192 << 20
@@ -133,14 +134,22 @@ def write(source: Source, offset_m: tuple[float, float], target: Target, path: P
     path
         The file, which must not exist.
     """
+    with open_dataset(source) as dataset:
+        array = dataset if isinstance(dataset, ArrayDataset) else None
     if target.form is Form.VRT:
+        if array is not None:
+            remedy = f"use {option('form', 'as')} cog"
+            raise SceneError(f"{source}: a VRT cannot refer to an array: {remedy}")
         if source.secret or downloaded(source):
             remedy = f"use {option('form', 'as')} cog"
             raise SceneError(f"{source}: a VRT cannot refer to it without its secret address: {remedy}")
         _write_vrt(source, offset_m, target, path)
         return
-    moved = path.with_name(f"{path.name}.vrt")
+    moved, copied = (path.with_name(f"{path.name}.{suffix}") for suffix in ("vrt", "pixels.tif"))
     try:
+        if array is not None:
+            write_geotiff(array, copied)
+            source = Source.local(copied)
         _write_vrt(source, offset_m, target, moved)
         if target.form is Form.COG:
             _write_cog(moved, target, path)
@@ -148,6 +157,7 @@ def write(source: Source, offset_m: tuple[float, float], target: Target, path: P
             _resample(moved, target, path)
     finally:
         moved.unlink(missing_ok=True)
+        copied.unlink(missing_ok=True)
 
 
 def _write_vrt(source: Source, offset_m: tuple[float, float], target: Target, path: Path) -> None:

@@ -57,6 +57,8 @@ def selected(scene: Scene, names: Sequence[str]) -> Mapping[str, Source]:
     own = scene.asset
     if not names or list(names) == [own]:
         return {own: scene.source}
+    if scene.source.is_held:
+        raise SceneError(f"{scene.source}: an array in memory has no other rasters")
     if scene.source.is_remote:
         if ALL in names:
             raise SceneError(f"{scene.source}: files on a server are not listed; name the bands instead of all")

@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 
+from s2fast.archive.arrays import held_scenes, zarr_scenes
+from s2fast.archive.listed import LeftOut, Listed, Looking
 from s2fast.archive.names import ASSET, NO_IMAGE, naming, with_unique_ids
 from s2fast.archive.products import Preview, Replaced, preview, used_products
+from s2fast.archive.stac import is_stac, stac_scenes
 from s2fast.errors import InputError, option
 from s2fast.files.source import Source
 from s2fast.files.zips import zip_names
 from s2fast.model import Scene
+from s2fast.raster.zarr_store import is_zarr
 
 _NOT_SCENES = re.compile(
     rf"\._|MSK_|S2[A-D]_(OPER|USER)_(MSK|{NO_IMAGE})_|(cloud|snow|preview|overview|thumbnail)\.", re.IGNORECASE
@@ -24,6 +28,9 @@ _NOT_SCENES = re.compile(
 _RESOLUTION_FOLDER = re.compile(r"R(\d+)m", re.IGNORECASE)
 
 _SUFFIXES = (".jp2", ".tif", ".tiff")
+
+RUN_STORE = "store.zarr"
+"""Name of the store in a run folder, which holds no scenes."""
 
 _MOST_NESTED = 4
 """Maximum depth of zips within zips that are searched: a zip may contain itself."""
@@ -39,11 +46,16 @@ class Found:
     replaced: list[Replaced]
     """Products left out because another product of the same acquisition shows the same ground."""
 
-    unnamable: list[str]
-    """Files left out because their names are not UTF-8; the invalid bytes are escaped here."""
+    left_out: dict[str, str]
+    """Why others are left out, by name: names that are not UTF-8, whose invalid bytes are escaped here; items without
+    the wanted asset."""
 
 
-def find_scenes(places: Sequence[Source | Path | str], look: Callable[[Source], Preview | None] = preview) -> Found:
+def find_scenes(
+    places: Sequence[Source | Path | str],
+    look: Callable[[Source], Preview | None] = preview,
+    looking: Looking = Looking(),  # noqa: B008  it is frozen
+) -> Found:
     """Find all scenes in the given folders, zips, files or addresses.
 
     In a folder or a zip, and in the zips in a folder, all JPEG 2000 files and GeoTIFFs at any depth are candidates. Of
@@ -57,26 +69,33 @@ def find_scenes(places: Sequence[Source | Path | str], look: Callable[[Source], 
         Paths or addresses as a user writes them; see `s2fast.files.source.Source.of`.
     look
         Function that returns a preview of a raster; called only for acquisitions with several products.
+    looking
+        What is looked for in products that hold several rasters.
 
     Raises
     ------
     InputError
         A path does not exist, nothing was found, or two addresses differ only in their secret parts.
     """
-    given: list[Source] = []
+    given: list[Listed] = []
     searched: list[Source] = []
-    unnamable: list[str] = []
+    left_out: dict[str, str] = {}
     sources = [Source.of(place) for place in places]
     for place in sources:
-        for source in _candidates(place):
-            if (legible := _legible(source)) != source.name:
-                unnamable.append(legible)
-                continue
-            (given if source == place else searched).append(source)
+        for found in _listed(place, looking):
+            if isinstance(found, LeftOut):
+                left_out[found.name] = found.reason
+            elif (legible := _legible(found.source)) != found.source.name:
+                left_out[legible] = "its name is not UTF-8: rename it"
+            elif found.chosen:
+                given.append(found)
+            else:
+                searched.append(found.source)
     by_source: dict[Source, Scene] = {}
-    for source in (*given, *_images(searched)):
+    for found in (*given, *map(Listed, _images(searched))):
+        source = found.source
         # A file that is found twice is one scene.
-        before = by_source.setdefault(source.resolved(), Scene.of(source, naming(source)))
+        before = by_source.setdefault(source.resolved(), Scene.of(source, found.naming or naming(source)))
         if before.source.secret != source.secret:
             raise InputError(
                 f"{source} is named twice, with different queries; queries may be secret and are not recorded, so they "
@@ -84,23 +103,26 @@ def find_scenes(places: Sequence[Source | Path | str], look: Callable[[Source], 
             )
     if not by_source:
         where = ", ".join(map(str, sources))
+        first = next((f"{name}: {reason}" for name, reason in left_out.items()), "")
         raise InputError(
-            f"no scenes found under {where}: looked for images, *.jp2 and *.tif, at any depth"
-            + (f"; the name of {unnamable[0]} is not UTF-8: rename it" if unnamable else "")
+            f"no scenes found under {where}: " + (first or "looked for images, *.jp2 and *.tif, at any depth")
         )
     scenes, replaced = used_products(list(by_source.values()), look)
     renamed = {scene.source: scene for scene in with_unique_ids(scenes)}
+    ids = {scene.scene_id for scene in renamed.values()}
+    left_out = {f"{name} (another)" if name in ids else name: reason for name, reason in left_out.items()}
     return Found(
         sorted(renamed.values(), key=lambda scene: scene.order),
         [replace(product, by=renamed[product.by.source]) for product in replaced],
-        unnamable,
+        left_out,
     )
 
 
-def images_at(place: Source) -> list[Source]:
+def images_at(place: Source, looking: Looking) -> list[Listed]:
     """Return the images at a place, of each product the one at the finest resolution; see `find_scenes`."""
-    found = list(_candidates(place))
-    return found if found == [place] else _images(found)
+    found = [item for item in _listed(place, looking) if isinstance(item, Listed)]
+    chosen = [item for item in found if item.chosen]
+    return [*chosen, *map(Listed, _images(item.source for item in found if not item.chosen))]
 
 
 def _legible(source: Source) -> str:
@@ -108,30 +130,75 @@ def _legible(source: Source) -> str:
     return source.name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def _candidates(place: Source) -> Iterator[Source]:
-    zipped, path = place.zip_parts, place.path
-    if zipped and not place.is_remote:
-        yield from _zip_candidates(*zipped)
-    elif path is None:
-        suffix = place.posix.suffix.lower()
-        if suffix in (".zip", ".zip}") or (not suffix and "?" not in place.address):
-            raise InputError(
-                f"{place} is not a raster: folders and zips on a server are not searched; give the address of each "
-                "raster (in a zip: /vsizip//vsis3/BUCKET/FILE.zip/MEMBER)"
-            )
-        yield place
-    elif path.suffix.lower() == ".zip" and not path.is_dir():
-        yield from _zip_candidates(place, "")
-    elif path.is_file():
-        yield place
-    elif path.is_dir():
-        for file in sorted(_files(path)):
-            if _is_scene(file):
-                yield Source.local(file)
-            elif file.suffix.lower() == ".zip":
-                yield from _zip_candidates(Source.local(file), "")
-    else:
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of place that scenes are found at."""
+
+    holds: Callable[[Source], bool]
+    """Whether a place is of this kind."""
+
+    scenes: Callable[[Source, Looking], Iterator[Listed | LeftOut]]
+    """Function that yields what it holds."""
+
+
+def _listed(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
+    """Yield what a place holds, as the first kind of `KINDS` that fits finds it."""
+    kind = next((kind for kind in KINDS if kind.holds(place)), None)
+    if kind is None:
         raise InputError(f"no such file or folder for {option('scenes')}: {place}")
+    return kind.scenes(place, looking)
+
+
+def _in_zip(place: Source, looking: Looking) -> Iterator[Listed]:
+    del looking
+    zipped = place.zip_parts
+    return (Listed(source, source == place) for source in _zip_candidates(*(zipped or (place, ""))))
+
+
+def _on_server(place: Source, looking: Looking) -> Iterator[Listed]:
+    """Yield a raster on a server, or in a zip there."""
+    del looking
+    suffix = place.posix.suffix.lower()
+    if suffix in (".zip", ".zip}") or (not suffix and "?" not in place.address):
+        raise InputError(
+            f"{place} is not a raster: folders and zips on a server are not searched; give the address of each "
+            "raster (in a zip: /vsizip//vsis3/BUCKET/FILE.zip/MEMBER)"
+        )
+    yield Listed(place, chosen=True)
+
+
+def _itself(place: Source, looking: Looking) -> Iterator[Listed]:
+    del looking
+    yield Listed(place, chosen=True)
+
+
+def _in_folder(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
+    for file in sorted(_files(Path(place.name))):
+        if file.suffix.lower() == ".zarr":
+            yield from zarr_scenes(Source.local(file), looking)
+        elif _is_scene(file):
+            yield Listed(Source.local(file))
+        elif file.suffix.lower() == ".zip":
+            yield from map(Listed, _zip_candidates(Source.local(file), ""))
+
+
+def _is_zip(place: Source) -> bool:
+    if place.path is not None:
+        return place.path.suffix.lower() == ".zip" and not place.path.is_dir()
+    return place.zip_parts is not None and not place.is_remote
+
+
+KINDS = (
+    Kind(lambda place: place.is_held, held_scenes),
+    Kind(is_stac, stac_scenes),
+    Kind(is_zarr, zarr_scenes),
+    Kind(_is_zip, _in_zip),
+    Kind(lambda place: place.path is None, _on_server),
+    Kind(lambda place: Path(place.name).is_file(), _itself),
+    Kind(lambda place: Path(place.name).is_dir(), _in_folder),
+)
+"""All kinds of places; the first that fits is taken. To add one, add a function that finds its scenes, and a row; if
+GDAL does not read its pixels, also a row to `s2fast.raster.dataset.OPENERS`."""
 
 
 def _zip_candidates(archive: Source, member: str, depth: int = 1) -> Iterator[Source]:
@@ -167,7 +234,10 @@ def _is_scene(path: PurePath) -> bool:
 
 
 def _files(place: Path) -> Iterator[Path]:
-    """Yield all files below a folder, following links but visiting each folder once."""
+    """Yield all files below a folder, following links but visiting each folder once; of Zarr stores, the folder.
+
+    The stores of run folders are not looked into.
+    """
     visited = set()
     for root, folders, files in os.walk(place, followlinks=True):
         real = os.path.realpath(root)
@@ -175,6 +245,9 @@ def _files(place: Path) -> Iterator[Path]:
             folders.clear()
             continue
         visited.add(real)
+        stores = [name for name in folders if name.lower().endswith(".zarr")]
+        yield from (path for name in stores if name != RUN_STORE and is_zarr(Source.local(path := Path(root, name))))
+        folders[:] = [name for name in folders if name not in stores]
         yield from (Path(root, name) for name in files)
 
 

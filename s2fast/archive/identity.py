@@ -9,7 +9,7 @@ from s2fast.errors import SceneError
 from s2fast.files import web
 from s2fast.files.objects import ObjectRanges
 from s2fast.files.source import Source
-from s2fast.raster.dataset import gdal_settings, open_dataset
+from s2fast.raster.dataset import gdal_settings, open_dataset, opener
 
 
 def identity(source: Source, files: Sequence[str] | None = None) -> str:
@@ -34,7 +34,10 @@ def identity(source: Source, files: Sequence[str] | None = None) -> str:
         A file does not exist, or its server does not respond.
     """
     name = source.posix.name
-    parts = [name, _version(source)]
+    placed = [str(source.placed)] if source.placed else []
+    if (version := opener(source).version) is not None:
+        return " ".join([name, version(source), *placed])
+    parts = [name, _version(source), *placed]
     if source.is_local or name.lower().endswith(".vrt"):
         parts += [f"{part.posix.name} {_version(part)}" for part in _read_with(source, files)]
     return " ".join(parts)

@@ -9,6 +9,7 @@ from pathlib import Path
 import shapely
 
 from s2fast.archive.find import images_at
+from s2fast.archive.listed import Looking
 from s2fast.archive.names import naming
 from s2fast.errors import InputError, option
 from s2fast.files.source import Source
@@ -19,7 +20,9 @@ from s2fast.model import Raster, Scene
 _FULL_TURN_DEG = 360
 
 
-def with_reference(scenes: Sequence[Scene], asked: Path | str, trusted: tuple[str, ...]) -> tuple[list[Scene], Scene]:
+def with_reference(
+    scenes: Sequence[Scene], asked: Source | Path | str, trusted: tuple[str, ...], looking: Looking
+) -> tuple[list[Scene], Scene]:
     """Find the reference, and add it to the scenes unless it is one of them.
 
     Parameters
@@ -30,6 +33,8 @@ def with_reference(scenes: Sequence[Scene], asked: Path | str, trusted: tuple[st
         The id of one of them; or the path or address of an image, or of a folder or zip that holds a single one.
     trusted
         See `s2fast.files.source.Source.trusting`.
+    looking
+        See `s2fast.archive.find.find_scenes`.
 
     Returns
     -------
@@ -50,14 +55,14 @@ def with_reference(scenes: Sequence[Scene], asked: Path | str, trusted: tuple[st
     place = Source.of(asked).absolute()
     if place.path and not place.path.exists():
         raise InputError(f"{option('reference')} {asked}: neither a file nor a scene of the run has this name")
-    found = images_at(place.trusting(trusted))
+    found = images_at(place.trusting(trusted), looking)
     if len(found) != 1:
         raise InputError(f"{option('reference')} {place}: it holds {len(found) or 'no'} images; name one")
-    source = found[0].trusting(trusted)
+    source = found[0].source.trusting(trusted)
     for scene in scenes:
         if scene.source.resolved() == source.resolved():
             return list(scenes), scene
-    named = Scene.of(source, naming(source))
+    named = Scene.of(source, found[0].naming or naming(source))
     scene_id, number = named.scene_id, 1
     while scene_id in by_id:
         scene_id, number = f"{named.scene_id}_reference{number if number > 1 else ''}", number + 1

@@ -14,7 +14,7 @@ from typer.main import get_command_name
 
 GROUPS = {
     "Commands": ("run", "pairs", "show", "scenes", "demo", "doctor"),
-    "More from a finished run": ("displacement", "align", "check"),
+    "More from a finished run": ("displacement", "align", "stac", "check"),
     "Settings": ("config", "sweep", "tune"),
     "Single stages": ("ingest", "extract", "match", "verify", "report"),
     "Test data": ("synth",),

@@ -179,6 +179,20 @@ def align(
         raise typer.Exit(EXIT_SCENES_SKIPPED)
 
 
+@app.command(epilog="Example: s2fast stac OUT --to CATALOGUE --aligned ALIGNED")
+def stac(
+    out: RunFolderPath,
+    to: Annotated[str, typer.Option("--to", metavar="DIR", help="Folder for the collection and its items")],
+    aligned: Annotated[
+        str | None, typer.Option("--aligned", metavar="DIR", help="Folder of s2fast align, whose rasters become assets")
+    ] = None,
+) -> None:
+    """Write the run as a STAC Collection with one Item per scene: its offset, error and corrected rasters."""
+    from s2fast.results import Run
+
+    typer.echo(str(Run(out).stac(to, aligned)))
+
+
 @app.command(epilog="Example: s2fast check OUT")
 def check(out: RunFolderPath) -> None:
     """Read all files of a run folder and list damaged ones; the next run recomputes these results."""

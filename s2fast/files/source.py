@@ -17,6 +17,9 @@ from s2fast.files.redaction import WITH_OPTIONS, public
 SCHEMES = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
 """GDAL's address prefixes, by the scheme that a user writes."""
 
+HELD = "xarray://"
+"""Beginning of the names of arrays in memory; see `Source.held`."""
+
 _ADDRESS = re.compile(r"^(?P<scheme>[a-z0-9+]+)://(?P<rest>.*)$", re.DOTALL | re.IGNORECASE)
 _WEB = re.compile(r"^(?:/vsicurl/)?(?P<scheme>https?):/{1,2}(?P<user>[^/]*@)?(?P<rest>.*)$", re.DOTALL | re.IGNORECASE)
 """One slash is enough: converting an address to a `Path` drops the other."""
@@ -26,6 +29,17 @@ _PLAIN_ZIP = re.compile(r"(?P<archive>.+?\.zip(?:\?[^/]*)?)(?:/(?P<member>.*))?$
 
 _LEAST_SECRET = 4
 """Minimum length of a secret part of an address [characters]; shorter parts are of no use alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Georeferencing from a catalogue."""
+
+    crs: str
+    """Coordinate reference system, in any form that PROJ reads."""
+
+    transform: tuple[float, ...] | None
+    """Affine a, b, c, d, e, f, at pixel corners [CRS units]; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,12 @@ class Source:
     trusted: tuple[str, ...] = field(default=(), repr=False, compare=False)
     """Folders besides its own that a virtual raster may read; see `s2fast.raster.allowed`."""
 
+    held: Any = field(default=None, repr=False, compare=False)
+    """The `xarray.DataArray` itself, of a source that is one; see `s2fast.raster.held`."""
+
+    placed: Placed | None = field(default=None, repr=False, compare=False)
+    """Where a catalogue says that the raster lies, for files without georeferencing."""
+
     @classmethod
     def of(cls, place: Source | PurePath | str) -> Source:
         """Return the source for a path or address that a user writes.
@@ -76,6 +96,8 @@ class Source:
         if isinstance(place, Source):
             return place
         text = str(place)
+        if text.startswith(HELD):
+            return cls(text)
         if with_options := WITH_OPTIONS.fullmatch(text):
             text = unquote(with_options["url"])
         if web := _WEB.match(text):
@@ -135,7 +157,7 @@ class Source:
     @property
     def is_local(self) -> bool:
         """Whether it is a file or folder on disk, not a member of a zip."""
-        return not self.name.startswith("/vsi")
+        return not self.name.startswith(("/vsi", HELD))
 
     @property
     def path(self) -> Path | None:
@@ -155,7 +177,12 @@ class Source:
     @property
     def is_remote(self) -> bool:
         """Whether it is on a server, as a file or in a zip."""
-        return not self.outermost.is_local
+        return not (self.outermost.is_local or self.is_held)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it is an array in memory."""
+        return self.name.startswith(HELD)
 
     @property
     def posix(self) -> PurePosixPath:
@@ -185,9 +212,16 @@ class Source:
         archive = self.address if depth else f"{{{self.address}}}"
         return Source._at("/".join(filter(None, ("/vsizip", archive, _tidied(path)))))
 
+    def below(self, path: str) -> Source:
+        """Return a file or folder below this folder, on disk or on a web server, with the same signature."""
+        if self.path is not None:
+            return replace(self, name=str(self.path / path))
+        address, mark, query = self.address.partition("?")
+        return replace(Source._at(f"{address.rstrip('/')}/{quote(path)}{mark}{query}"), trusted=self.trusted)
+
     def absolute(self) -> Source:
         """Return the source with an absolute path; links are not resolved, since their names may hold scene ids."""
-        return Source(str(Path(self.name).absolute())) if self.is_local else self
+        return replace(self, name=str(Path(self.name).absolute())) if self.is_local else self
 
     def trusting(self, folders: tuple[str, ...]) -> Source:
         """Return the source with the folders that it may read if it is a virtual raster."""

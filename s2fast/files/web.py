@@ -38,6 +38,9 @@ _BUSY = (429, 500, 502, 503, 504)
 _MISSING = (403, 404, 410)
 """Stores whose files may not be listed answer 403 for a file that they do not have."""
 
+_ABSENT = (404, 410)
+"""What a server answers that does not have a file, whether or not it may be listed."""
+
 _ADVICE = {
     401: "; write user and password into the address",
     403: "; its signature may have expired: get a new address",
@@ -58,6 +61,30 @@ def version(source: Source) -> str:
     with closing(_answer(source.url, "bytes=0-0", source.trusted)) as answer:
         size = _size(answer)
         return f"{size} {answer.headers['ETag'] or answer.headers['Last-Modified'] or ''}".rstrip()
+
+
+def content(url: str, most_bytes: int) -> bytes | None:
+    """Return a whole file from a server; None: the server has no such file.
+
+    Raises
+    ------
+    SceneError
+        The server does not return the file, returns only part of it, or it is larger than `most_bytes`.
+    """
+    try:
+        with closing(_answer(url, missing=True)) as answer:
+            if answer.status in _ABSENT:
+                return None
+            compressed = answer.headers["Content-Encoding"] == "gzip"
+            # Of a compressed file, no more than the limit is unpacked.
+            data = (gzip.GzipFile(fileobj=answer) if compressed else answer).read(most_bytes + 1)
+            if len(data) <= most_bytes and answer.length:
+                raise EOFError(f"the response ends after {len(data)} bytes")
+    except (OSError, EOFError, HTTPException, zlib.error) as error:
+        raise error if isinstance(error, SceneError) else _failure(url, error) from None
+    if len(data) > most_bytes:
+        raise SceneError(f"{public(url)}: it has more than {most_bytes} bytes")
+    return data
 
 
 class WebRanges:
@@ -170,8 +197,11 @@ def _size(answer: HTTPResponse) -> str:
     return (part.rpartition("/")[2] if part else answer.headers["Content-Length"]) or "?"
 
 
-def _answer(url: str, part: str = "", trusted: tuple[str, ...] = ()) -> HTTPResponse:
-    """Request a file or a part of it; repeat the request if the server is busy."""
+def _answer(url: str, part: str = "", trusted: tuple[str, ...] = (), *, missing: bool = False) -> HTTPResponse:
+    """Request a file or a part of it; repeat the request if the server is busy.
+
+    A file that the server does not have is an error, unless `missing` asks for its answer.
+    """
     request = _request(url)
     if part:
         request.add_header("Range", part)
@@ -180,6 +210,8 @@ def _answer(url: str, part: str = "", trusted: tuple[str, ...] = ()) -> HTTPResp
         try:
             answer = open_url(request, TIMEOUT_S, trusted)
         except (OSError, HTTPException, ValueError) as error:
+            if missing and isinstance(error, HTTPError) and error.code in _ABSENT:
+                return error  # type: ignore[return-value]  # it has what is read of an answer
             busy = isinstance(error, HTTPException | ConnectionResetError) or getattr(error, "code", 0) in _BUSY
             failure = _failure(url, error)
             pause_s = next(pauses_s, None) if busy else None

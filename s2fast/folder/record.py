@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from s2fast.archive.identity import identity
 from s2fast.config import Config
 from s2fast.errors import SceneError
+from s2fast.files.source import Source
 from s2fast.folder.checksums import sealed, unsealed
 from s2fast.folder.content_key import FORMAT
 from s2fast.folder.run_folder import RunFolder
@@ -241,3 +242,14 @@ def load_record(folder: RunFolder) -> RunRecord | None:
     except ValueError as error:  # base class of pydantic's and json's errors
         why = "another version of s2fast wrote it" if isinstance(error, ValidationError) else str(error)
         raise folder.damaged(RUN_JSON, why, RUN_JSON) from error
+
+
+def with_sources(record: RunRecord, sources: Mapping[str, Source]) -> RunRecord:
+    """Return a record whose scenes have the sources of these names, which hold what run.json cannot."""
+    scenes = [
+        item.model_copy(
+            update={"scene": replace(item.scene, source=sources.get(item.scene.source.name, item.scene.source))}
+        )
+        for item in record.found.scenes
+    ]
+    return RunRecord(record.asked, record.found.model_copy(update={"scenes": scenes}), record.history)

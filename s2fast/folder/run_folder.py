@@ -25,6 +25,7 @@ from s2fast.errors import DamageError, RunFolderError
 from s2fast.files.open_storage import open_storage
 from s2fast.files.storage import Stamp, Storage
 from s2fast.folder.checksums import CheckedStore, Sums, checksum, describe_mismatch, sealed, unsealed
+from s2fast.folder.geozarr import spatial_attributes
 from s2fast.folder.pair_blocks import PairBlocks
 from s2fast.folder.tile_writer import TileWriter as TileWriter
 from s2fast.folder.whole_chunks import METADATA, described, read_array, write_array
@@ -189,7 +190,8 @@ class RunFolder:
             attributes = self.finished_group(path)
             group = _GroupWriter(self, self._storage, path, attributes["key"])
             kept = {name: sums for name, sums in attributes["files"].items() if name.split("/")[0] not in _PIXELS}
-            group.finish_without_pixels(TileInfo.from_attributes(attributes).to_attributes(), thumbnail, kept)
+            info = TileInfo.from_attributes(attributes)
+            group.finish_without_pixels({**info.to_attributes(), **spatial_attributes(info)}, thumbnail, kept)
         for name in _PIXELS:
             self.remove(f"{path}/{name}")
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from s2fast.folder.geozarr import DIMENSIONS, spatial_attributes
 from s2fast.folder.whole_chunks import ChunkWriter
 from s2fast.model import TileInfo, Window
 
@@ -39,12 +40,12 @@ class TileWriter:
     ) -> None:
         self._group = group
         whole = (min(chunks[0], shape[0]), min(chunks[1], shape[1]))
-        self._valid = ChunkWriter(group.files("valid"), shape, whole, np.bool_, valid_outside)
+        self._valid = ChunkWriter(group.files("valid"), shape, whole, np.bool_, valid_outside, DIMENSIONS)
         self._grey = self._missing = None
         if with_pixels:
-            self._grey = ChunkWriter(group.files("grey"), shape, whole, np.uint8, 0)
+            self._grey = ChunkWriter(group.files("grey"), shape, whole, np.uint8, 0, DIMENSIONS)
         if with_pixels and with_missing:
-            self._missing = ChunkWriter(group.files("missing"), shape, whole, np.bool_, False)
+            self._missing = ChunkWriter(group.files("missing"), shape, whole, np.bool_, False, DIMENSIONS)
 
     def write(
         self,
@@ -62,7 +63,8 @@ class TileWriter:
 
     def finish(self, info: TileInfo, thumbnail: npt.NDArray[np.uint8] | None = None) -> None:
         """Write the tile's attributes and content key, which mark it as complete; without pixels it has a thumbnail."""
+        attributes = {**info.to_attributes(), **spatial_attributes(info)}
         if thumbnail is None:
-            self._group.finish(info.to_attributes())
+            self._group.finish(attributes)
         else:
-            self._group.finish_without_pixels(info.to_attributes(), thumbnail)
+            self._group.finish_without_pixels(attributes, thumbnail)

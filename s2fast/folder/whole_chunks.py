@@ -56,6 +56,8 @@ class ChunkWriter:
         Type of the values.
     fill
         Value of what is not written; chunks that hold nothing else are not written.
+    dims
+        Names of the dimensions; None: they have none.
     """
 
     def __init__(
@@ -65,10 +67,11 @@ class ChunkWriter:
         chunks: tuple[int, ...],
         dtype: npt.DTypeLike,
         fill: int | bool,
+        dims: tuple[str, ...] | None = None,
     ) -> None:
         self._write, self._shape, self._chunks = write, shape, chunks
         self._fill = np.asarray(fill, dtype)
-        write(METADATA, _metadata(shape, chunks, self._fill))
+        write(METADATA, _metadata(shape, chunks, self._fill, dims))
 
     def __setitem__(self, window: tuple[slice, ...], values: npt.NDArray[Any]) -> None:
         """Write a window, which begins at a chunk's corner and ends at one or at the array's edge."""
@@ -159,17 +162,27 @@ def _chunk_name(place: list[int]) -> str:
     return "/".join(map(str, ["c", *place]))
 
 
-def _metadata(shape: tuple[int, ...], chunks: tuple[int, ...], fill: npt.NDArray[Any]) -> bytes:
+def _metadata(
+    shape: tuple[int, ...], chunks: tuple[int, ...], fill: npt.NDArray[Any], dims: tuple[str, ...] | None
+) -> bytes:
     """Return the content of the file that describes an array."""
-    document = json.loads(_example(len(shape), fill.dtype, fill.item()))
+    document = json.loads(_example(len(shape), fill.dtype, fill.item(), dims))
     document["shape"], document["chunk_grid"]["configuration"]["chunk_shape"] = shape, chunks
     return json.dumps(document, indent=zarr.config.get("json_indent")).encode()
 
 
 @cache
-def _example(rank: int, dtype: np.dtype[Any], fill: int | float | bool) -> bytes:
+def _example(rank: int, dtype: np.dtype[Any], fill: int | float | bool, dims: tuple[str, ...] | None) -> bytes:
     """Return what zarr writes of an array with one value."""
     files: dict[str, Buffer] = {}
     one = (1,) * rank
-    zarr.create_array(MemoryStore(files), shape=one, chunks=one, dtype=dtype, fill_value=fill, compressors=CODECS)
+    zarr.create_array(
+        MemoryStore(files),
+        shape=one,
+        chunks=one,
+        dtype=dtype,
+        fill_value=fill,
+        compressors=CODECS,
+        dimension_names=dims,
+    )
     return files[METADATA].to_bytes()

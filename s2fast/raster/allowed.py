@@ -145,7 +145,7 @@ def _names(folder: Path, _mtime_ns: int) -> list[tuple[str, str]]:
 def _check_virtual(source: Source, folders: Sequence[Source], depth: int) -> None:
     """Check a virtual raster, the rasters that it names, and theirs."""
     for part in _parts(source):
-        if not _within(part, folders):
+        if not within(part, folders):
             raise SceneError(
                 f"{source}: it reads {part}, which is not in its folder: put both in one folder, or trust that of the "
                 'other: ingest.trust = ["FOLDER"]'
@@ -196,7 +196,7 @@ def _elements(source: Source) -> Iterable[ET.Element]:
         raise SceneError(f"{source}: it is no complete XML: {error}") from error
 
 
-def _within(part: Source, folders: Iterable[Source]) -> bool:
+def within(part: Source, folders: Iterable[Source]) -> bool:
     """Return whether a raster lies in or below one of the folders, links followed."""
     if part.path is not None:
         resolved = part.path.resolve()

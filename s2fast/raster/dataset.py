@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import rasterio
+from affine import Affine
+from rasterio.crs import CRS
 from rasterio.enums import Interleaving
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from s2fast.config import Ingest
@@ -24,7 +27,9 @@ from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Raster
 from s2fast.raster.allowed import check_opened, drivers, explanation
 from s2fast.raster.bands import Picture
+from s2fast.raster.held import held_version, open_held
 from s2fast.raster.windows import reduced_shape
+from s2fast.raster.zarr_store import is_zarr, open_zarr, zarr_version
 from s2fast_kernels.machine import available_cores
 
 _CACHE_BYTES = 64 << 20
@@ -94,8 +99,39 @@ def _endpoint() -> dict[str, str]:
     }
 
 
-def open_dataset(source: Source, level: int | None = None) -> rasterio.DatasetReader:
-    """Open a dataset, or one of its overviews by its index.
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """A way to open rasters."""
+
+    holds: Callable[[Source], bool]
+    """Whether it opens a source."""
+
+    opened: Callable[[Source, int | None], Any]
+    """Function that opens it, or one of its overviews; what it returns has the interface of
+    `s2fast.raster.array_dataset.ArrayDataset`, which is a part of rasterio's."""
+
+    version: Callable[[Source], str] | None = None
+    """Function that returns the version of a source; None: that of its file, see `s2fast.archive.identity`."""
+
+
+def opener(source: Source) -> Opener:
+    """Return the first opener that opens a source."""
+    return next(row for row in OPENERS if row.holds(source))
+
+
+def open_dataset(source: Source, level: int | None = None) -> Any:
+    """Open a dataset, or one of its overviews by its index; see `OPENERS`.
+
+    Raises
+    ------
+    SceneError
+        The source cannot be opened, or may not.
+    """
+    return opener(source).opened(source, level)
+
+
+def _open_with_gdal(source: Source, level: int | None = None) -> rasterio.DatasetReader:
+    """Open a dataset with GDAL.
 
     A file on a web server without range requests is downloaded. Sidecar files of a local file (world file,
     ``.aux.xml``, ``.tab``, ``.msk``) are read with it.
@@ -126,6 +162,14 @@ def open_dataset(source: Source, level: int | None = None) -> rasterio.DatasetRe
     return dataset
 
 
+OPENERS = (
+    Opener(lambda source: source.is_held, open_held, held_version),
+    Opener(is_zarr, open_zarr, zarr_version),
+    Opener(lambda _: True, _open_with_gdal),
+)
+"""All ways to open a raster; the first that holds a source is taken. See `s2fast.archive.find.KINDS`."""
+
+
 def read_header(dataset: rasterio.DatasetReader, source: Source, settings: Ingest, picture: Picture) -> Raster:
     """Check and return the file's header, at full resolution.
 
@@ -135,7 +179,7 @@ def read_header(dataset: rasterio.DatasetReader, source: Source, settings: Inges
         The file lacks valid georeferencing, has 16-bit pixels while no stretch is set, or has no pixel after reduction.
     """
     name = source.name
-    problem = _georeferencing_problem(dataset, name)
+    problem = _georeferencing_problem(dataset, name, *_georeferencing(dataset, source))
     if problem:
         raise SceneError(f"{name}: {problem}")
     if picture.dtype == "uint16" and settings.stretch == "none":
@@ -161,26 +205,40 @@ def read_header(dataset: rasterio.DatasetReader, source: Source, settings: Inges
             f"{name}: {dataset.height} x {dataset.width} px (rows x columns) leave no pixel with "
             f"ingest.reduction = {settings.reduction}"
         )
+    crs, transform = _georeferencing(dataset, source)
     raster = Raster(
         shape=(dataset.height, dataset.width),
         block=block_shape(dataset),
-        crs_wkt=dataset.crs.to_wkt(),
-        transform=tuple(dataset.transform)[:6],
+        crs_wkt=crs.to_wkt(),
+        transform=tuple(transform)[:6],
         dtype=picture.dtype,
         masked=picture.masked,
     )
     if not PixelGrid.of_raster(raster).on_earth:
         raise SceneError(
-            f"{name}: its geotransform {raster.transform} and its CRS {dataset.crs.to_string()} do not place it on "
+            f"{name}: its geotransform {raster.transform} and its CRS {crs.to_string()} do not place it on "
             "Earth; assign both again, for example with gdal_edit.py -a_srs and -a_ullr"
         )
     return raster
 
 
-def _georeferencing_problem(dataset: rasterio.DatasetReader, name: str) -> str:
+def _georeferencing(dataset: rasterio.DatasetReader, source: Source) -> tuple[Any, Any]:
+    """Return a file's CRS and transform; where it has none, those that its catalogue gives."""
+    crs, transform = dataset.crs, dataset.transform
+    if source.placed is None:
+        return crs, transform
+    if crs is None or not (crs.is_projected or crs.is_geographic):
+        with suppress(CRSError):
+            crs = CRS.from_user_input(source.placed.crs)
+    if source.placed.transform is not None and transform.is_identity:
+        transform = Affine(*source.placed.transform)
+    return crs, transform
+
+
+def _georeferencing_problem(dataset: rasterio.DatasetReader, name: str, crs: Any, transform: Any) -> str:
     """Return what is wrong with a file's georeferencing, and how to fix it; empty if nothing is."""
-    invertible = np.isfinite(dataset.transform).all() and dataset.transform.determinant != 0
-    if not invertible or dataset.transform.is_identity:
+    invertible = np.isfinite(transform).all() and transform.determinant != 0
+    if not invertible or transform.is_identity:
         for kind, option, found in (
             ("ground control points", "", dataset.gcps[0]),
             ("rational polynomials (RPC)", "-rpc ", dataset.rpcs),
@@ -191,12 +249,12 @@ def _georeferencing_problem(dataset: rasterio.DatasetReader, name: str) -> str:
                     f"gdalwarp {option}-t_srs EPSG:32636 {name} OUT.tif"
                 )
     # For a JP2 without a CRS, GDAL returns an unnamed local CRS.
-    if dataset.crs is None or not (dataset.crs.is_projected or dataset.crs.is_geographic):
+    if crs is None or not (crs.is_projected or crs.is_geographic):
         return "it has no CRS, or only a local one; assign one, for example with gdal_edit.py -a_srs EPSG:32636"
     if not invertible:
-        got = tuple(dataset.transform)[:6]
+        got = tuple(transform)[:6]
         return f"its geotransform {got} gives pixels no size; assign another, for example with gdal_edit.py -a_ullr"
-    if dataset.transform.is_identity:
+    if transform.is_identity:
         return (
             "it has a CRS but no geotransform; put a world file beside it, or assign a geotransform with "
             "gdal_edit.py -a_ullr (world files on servers are not read)"

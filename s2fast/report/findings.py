@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import geopandas
 import pandas as pd
 
+from s2fast.files.geoparquet import geoparquet
 from s2fast.folder.record import NullRecord, RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.datum import add_network
@@ -81,9 +82,7 @@ class Findings:
             index=[scene.scene_id for scene in scenes],
         )
         network = add_network(passes, pairs, record.reference)
-        sink = io.BytesIO()
-        scene_table(record, folder, network).to_parquet(sink)
-        file = sink.getvalue()
+        file = geoparquet(scene_table(record, folder, network))
         matches = ShownMatches.of(folder, pairs, blocks, [scene.scene_id for scene in scenes])
         pairs = pairs.join(matches.statistics)
         return cls(record, folder, workplace, pairs, geopandas.read_parquet(io.BytesIO(file)), file, summary, matches)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ import geopandas
 import pandas as pd
 import pyogrio
 
+from s2fast.files.geoparquet import geoparquet
 from s2fast.report.layers import displacements, map_crs, misregistration, pair_links
 from s2fast.report.page import asset
 from s2fast.report.shown_matches import ShownMatches
@@ -53,11 +53,7 @@ def layer_files(pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame, matches: Sh
         "displacements": displacements(matches, pairs, crs),
         "misregistration": misregistration(scenes, crs),
     }
-    files = {}
-    for name, file in GEOPARQUET.items():
-        sink = io.BytesIO()
-        layers[name].to_parquet(sink)
-        files[file] = sink.getvalue()
+    files = {file: geoparquet(layers[name]) for name, file in GEOPARQUET.items()}
     return files | {GEOPACKAGE: geopackage(layers)}
 
 

@@ -121,6 +121,7 @@ def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> 
                 "windows_read": folder.tile(scene.scene_id).windows_read,
                 "n_keypoints": folder.keypoints(scene.scene_id),
                 "clear_pct": overlap_pct(placement, placement),
+                "cloud_cover_pct": np.nan if scene.cloud_cover_pct is None else scene.cloud_cover_pct,
                 **network.loc[scene.scene_id].to_dict(),
             }
         )

@@ -282,7 +282,7 @@ def test_a_name_that_is_no_text_is_left_out_by_itself(tmp_path: Path) -> None:
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
     found = find_scenes([tmp_path])
     assert [scene.scene_id for scene in found.scenes] == ["a"]
-    assert found.unnamable == [f"{tmp_path}/sc\\xe8ne.tif"]
+    assert list(found.left_out) == [f"{tmp_path}/sc\\xe8ne.tif"]
     (tmp_path / "a.tif").unlink()
-    with pytest.raises(InputError, match=r"the name of .*sc\\xe8ne.tif is not UTF-8: rename it"):
+    with pytest.raises(InputError, match=r"sc\\xe8ne.tif: its name is not UTF-8: rename it"):
         find_scenes([tmp_path])

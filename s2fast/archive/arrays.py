@@ -1,0 +1,106 @@
+"""Scenes that are arrays: of Zarr stores, and DataArrays in memory."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from s2fast.archive.listed import LeftOut, Listed, Looking
+from s2fast.archive.names import naming
+from s2fast.archive.stac_items import AUTO
+from s2fast.errors import SceneError, setting
+from s2fast.files.legible import identifier
+from s2fast.files.source import HELD, Source
+from s2fast.raster.zarr_store import Array, arrays_of, split
+
+_SHOWN = 8
+
+
+def zarr_scenes(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
+    """Yield the scene of a Zarr store: the array that a place names, or the one below it that is looked for."""
+    try:
+        found = arrays_of(place)
+        store, path = split(place)
+        array = _picked(found, path, looking.asset)
+    except SceneError as error:
+        reason = str(error).removeprefix(f"{place}: ")
+        yield LeftOut(str(place), reason)
+        return
+    source = place if array.path == path else store.below(array.path)
+    yield Listed(replace(source, placed=place.placed, trusted=place.trusted), chosen=True)
+
+
+def _picked(found: Sequence[Array], path: str, wanted: str) -> Array:
+    """Return the array that is looked for, of equal names the one with the most pixels."""
+    if len(found) == 1 and (found[0].path == path or wanted == "auto"):
+        return found[0]
+    for name in AUTO if wanted == "auto" else (wanted,):
+        named = [array for array in found if array.path.rpartition("/")[2].lower() == name.lower()]
+        if named:
+            return max(named, key=lambda array: max(array.node.shape or (0,)))
+    if not found:
+        raise SceneError("it holds no array of pixels: of 8 or 16 bits, with the dimensions y, x or band, y, x")
+    names = ", ".join(array.path for array in found[:_SHOWN])
+    raise SceneError(
+        f"it holds {len(found)} images, {names}{' and more' if len(found) > _SHOWN else ''}: name one with "
+        f"{setting('ingest.asset', 'NAME')}, or by its path"
+    )
+
+
+def held_scenes(place: Source, looking: Looking) -> Iterator[Listed]:
+    """Yield a DataArray; its id and time are those of its coordinates, if it has such."""
+    del looking
+    named = naming(Source(f"/{place.name.removeprefix(HELD)}.x"))
+    time = _scalar(place.held, "time")
+    if time is not None:
+        named = replace(named, sensing_time=pd.Timestamp(time).tz_localize(UTC).to_pydatetime())
+    yield Listed(place, chosen=True, naming=named)
+
+
+def as_places(scenes: Any) -> list[Source | Path | str]:
+    """Return the scenes that a caller hands over, with DataArrays as sources that hold them.
+
+    A DataArray is named by its coordinate ``id``, or else by its name and time; equal names are numbered.
+    """
+    given = [scenes] if isinstance(scenes, str | Path) or _is_held(scenes) else list(scenes)
+    names = [_name(item) if _is_held(item) else "" for item in given]
+    count, used = Counter(names), Counter[str]()
+    places: list[Source | Path | str] = []
+    for item, name in zip(given, names, strict=True):
+        if not name:
+            places.append(item)
+            continue
+        used[name] += 1
+        unique = f"{name}_{used[name]}" if count[name] > 1 else name
+        places.append(Source(HELD + unique, held=item))
+    return places
+
+
+def _is_held(item: Any) -> bool:
+    return all(hasattr(item, name) for name in ("dims", "coords", "isel", "encoding"))
+
+
+def _name(array: Any) -> str:
+    own = _scalar(array, "id")
+    if isinstance(own, str) and own:
+        return identifier(own)
+    time = _scalar(array, "time")
+    parts = [str(array.name) if getattr(array, "name", None) is not None else "array"]
+    if time is not None:
+        parts.append(pd.Timestamp(time).strftime("%Y%m%dT%H%M%S"))
+    return identifier(re.sub(r"\s+", "_", "_".join(parts)))
+
+
+def _scalar(array: Any, name: str) -> Any:
+    """Return the value of a coordinate that is one for the whole array; None: there is none."""
+    if array is None or name not in array.coords or array.coords[name].ndim:
+        return None
+    value = array.coords[name].values[()]
+    return None if pd.isna(value) else value if name == "time" else getattr(value, "item", lambda: value)()

@@ -1,0 +1,115 @@
+"""Which files a document from a stranger may name: the links and assets of STAC items.
+
+What it names is read with the rights of whoever runs s2fast. A document on a server names nothing on this machine or
+in its network; a document on disk names what lies in its folder; both name public servers, and what the user trusts.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import posixpath
+import re
+import socket
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from urllib.parse import unquote, urljoin, urlsplit
+
+from s2fast.errors import SceneError, setting
+from s2fast.files.legible import legible
+from s2fast.files.redaction import public
+from s2fast.files.source import Source
+from s2fast.raster.allowed import within
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_STORES = ("s3", "gs", "az")
+_SHOWN = 120
+
+
+def linked(document: Source, href: str, folders: Sequence[Source]) -> Source:
+    """Return what a document names.
+
+    Parameters
+    ----------
+    document
+        Where the document was read.
+    href
+        What it says: an address, or a path relative to it.
+    folders
+        Folders that the user named, on disk or on servers: what lies in them may be named.
+
+    Raises
+    ------
+    SceneError
+        The document may not name it, or it is none that can be read.
+    """
+    shown = legible(public(href))[:_SHOWN]
+    scheme = _SCHEME.match(href)
+    kind = scheme[1].lower() if scheme else ""
+    if (
+        not href
+        or legible(href) != href
+        or href.startswith("/vsi")
+        or kind not in ("", "http", "https", "file", *_STORES)
+    ):
+        raise SceneError(f"it names {shown!r}, which is no address that an item may have: http(s)://, s3:// or a path")
+    if kind in _STORES:
+        source = Source.of(href)
+        inside = _bucket(source) == _bucket(document) or within(source, folders)
+        return _checked(source, inside, shown, posixpath.dirname(href))
+    if kind == "file" or (not kind and document.is_local):
+        path = unquote(urlsplit(href).path) if kind else href
+        if not document.is_local:
+            raise SceneError(f"it names {shown!r}, a file on this machine, but comes from a server")
+        source = Source.local(document.absolute().path.parent / path)  # type: ignore[union-attr]  # it is on disk
+        source = Source(os.path.normpath(source.name))
+        if source.name.startswith(("/vsi", "//")):
+            raise SceneError(f"it names {shown!r}, which is no path")
+        return _checked(source, within(source, folders), shown, posixpath.dirname(source.name))
+    source = Source.of(urljoin(document.url, href) if document.is_web and not kind else href)
+    if not source.is_web:
+        raise SceneError(f"it names {shown!r}, a path in an object store: name the whole address in the item")
+    inside = _host(source) == _host(document) or within(source, folders) or not is_private(_host(source)[0])
+    return _checked(source, inside, shown, "{0.scheme}://{0.netloc}".format(urlsplit(public(source.url))))
+
+
+def _checked(source: Source, allowed: bool, shown: str, folder: str) -> Source:
+    """Return a source that is allowed, and no virtual raster."""
+    if not allowed:
+        raise SceneError(
+            f"it names {shown!r}, which a stranger's item may not: trust it with "
+            f"{setting('ingest.trust', legible(public(folder)))}"
+        )
+    if unquote(source.name).lower().endswith(".vrt"):
+        raise SceneError(f"it names {shown!r}, a virtual raster, which may name other files: give its path yourself")
+    return source
+
+
+def _host(source: Source) -> tuple[str, int | None]:
+    """Return host and port of an address on a web server; ("", None) for others."""
+    if not source.is_web:
+        return "", None
+    try:
+        parts = urlsplit(source.url)
+        return (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return "", None
+
+
+def _bucket(source: Source) -> str:
+    """Return store and bucket of an object; empty for others."""
+    found = re.match(r"/vsi(?:s3|gs|az)/[^/]+/", source.name)
+    return found[0] if found else ""
+
+
+@lru_cache(maxsize=1024)
+def is_private(host: str) -> bool:
+    """Return whether a host is this machine, or in a network that the internet does not reach."""
+    if not host:
+        return True
+    try:
+        found: Iterable[str] = {str(answer[4][0]) for answer in socket.getaddrinfo(host, None)}
+    except (OSError, UnicodeError):
+        # What has no address here is not reached: reading it says so.
+        return False
+    return any(not ipaddress.ip_address(address.partition("%")[0]).is_global for address in found)

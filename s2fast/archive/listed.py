@@ -1,0 +1,41 @@
+"""What the places that a user names hold: scenes, and what cannot be one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s2fast.files.source import Source
+from s2fast.model import Naming
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A raster that may be a scene."""
+
+    source: Source
+    """The raster."""
+
+    chosen: bool = False
+    """Whether it is a scene whatever its name is, and whichever other rasters its product has."""
+
+    naming: Naming | None = None
+    """Its properties, if they are known otherwise than from its name; see `s2fast.archive.names.naming`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What was meant to be a scene and cannot be one."""
+
+    name: str
+    """Its id, or else its address, without secrets."""
+
+    reason: str
+    """Why it is left out, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """What is looked for."""
+
+    asset: str = "auto"
+    """See `s2fast.config.Ingest.asset`."""

@@ -1,0 +1,344 @@
+"""Scenes in Zarr stores, on disk or on a web server: EOPF products, and any group with spatial coordinates."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+
+from s2fast.errors import SceneError
+from s2fast.files import web
+from s2fast.files.source import Source
+from s2fast.raster.array_dataset import ArrayDataset, Layout
+from s2fast.raster.spatial import X_NAMES, Y_NAMES, find_crs, find_transform
+from s2fast.raster.zarr_metadata import Fetch, Metadata, Node
+
+_MARKS = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+"""Files that make a folder a Zarr group or array."""
+
+_MOST_BYTES = 1 << 30
+"""Largest file of a store that is read."""
+
+_MOST_COORDINATES = 1 << 20
+
+_MOST_BANDS = 16
+"""Most rows of an array's first dimension that are taken for its bands."""
+
+_STORE = re.compile(r"(?P<root>.*\.zarr)(?:/(?P<path>.*))?", re.IGNORECASE | re.DOTALL)
+
+_Y_UP = "write it with rows from north to south"
+
+
+def is_zarr(source: Source) -> bool:
+    """Return whether a source is an array or a group of a Zarr store, on disk or by its name on a web server."""
+    if source.path is not None:
+        return source.path.is_dir() and any((source.path / name).is_file() for name in _MARKS)
+    return source.is_web and _STORE.fullmatch(urlsplit(source.url).path.rstrip("/")) is not None
+
+
+def split(source: Source) -> tuple[Source, str]:
+    """Return a store and the path in it of a source for which `is_zarr` is true."""
+    if source.path is not None:
+        root = source.path.absolute()
+        while any((root.parent / name).is_file() for name in _MARKS):
+            root = root.parent
+        path = source.path.absolute().relative_to(root).as_posix()
+        return Source.local(root).trusting(source.trusted), "" if path == "." else path
+    parts = urlsplit(source.url)
+    found = _STORE.fullmatch(parts.path.rstrip("/"))
+    path = (found["path"] if found else "") or ""
+    root_url = parts._replace(path=found["root"] if found else parts.path).geturl()
+    return Source.of(root_url).trusting(source.trusted), path
+
+
+def fetcher(store: Source) -> Fetch:
+    """Return the function that reads a store's files; no link of it leads out of its folder."""
+    if store.path is None:
+        return lambda name: web.content(store.below(name).url, _MOST_BYTES)
+    root = store.path.resolve()
+
+    def fetch(name: str) -> bytes | None:
+        path = root / name
+        try:
+            if not path.is_file():
+                return None
+            if not path.resolve().is_relative_to(root):
+                raise SceneError(f"{path} is a link that leads out of the store")
+            if path.stat().st_size > _MOST_BYTES:
+                raise SceneError(f"{path} is larger than {_MOST_BYTES >> 20} MB")
+            return path.read_bytes()
+        except OSError as error:
+            raise error if isinstance(error, SceneError) else SceneError(f"{path}: {error.strerror}") from error
+
+    return fetch
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """An array that may be a scene."""
+
+    path: str
+    """Its path in the store."""
+    node: Node
+    """What the store says of it."""
+
+
+def arrays_of(source: Source) -> list[Array]:
+    """Return the array that a source names, or all arrays below it that have pixels: bands, rows and columns.
+
+    Raises
+    ------
+    SceneError
+        The store cannot be read.
+    """
+    store, path = split(source)
+    try:
+        metadata = Metadata(fetcher(store))
+        node = metadata.node(path)
+        if node is not None and node.shape is not None:
+            return [Array(path, node)]
+        if node is None and metadata.paths(path) is None:
+            raise SceneError("there is no Zarr array or group")
+        found = (Array(below, inner) for below in _paths(store, metadata, path) if (inner := metadata.node(below)))
+        return [array for array in found if array.node.shape is not None and _is_image(array.node)]
+    except SceneError as error:
+        raise SceneError(f"{source}: {error}") from error
+
+
+def _paths(store: Source, metadata: Metadata, path: str) -> Iterable[str]:
+    listed = metadata.paths(path)
+    if listed is not None:
+        return listed
+    if store.path is None:
+        raise SceneError("its server does not list it, and it has no consolidated metadata: name an array in it")
+    return _paths_on_disk(store.path, path)
+
+
+def _paths_on_disk(root: Path, path: str) -> Iterator[str]:
+    for folder, names, files in os.walk(root / path):
+        names.sort()
+        if ".zarray" in files or "zarr.json" in files:
+            yield Path(folder).relative_to(root).as_posix().removeprefix(".")
+        # Chunks are many, and no nodes.
+        names[:] = [name for name in names if name != "c" and not name.isdecimal()]
+
+
+def _axes(node: Node) -> tuple[int | None, int, int] | None:
+    """Return the axes of bands, rows and columns; None: it has no such axes."""
+    rank = len(node.shape or ())
+    names = [name.lower() for name in node.dims]
+    rows = [axis for axis, name in enumerate(names) if name in Y_NAMES]
+    cols = [axis for axis, name in enumerate(names) if name in X_NAMES]
+    if rank not in (2, 3) or len(rows) != 1 or len(cols) != 1:
+        return None
+    others = [axis for axis in range(rank) if axis not in (rows[0], cols[0])]
+    return (others[0] if others else None, rows[0], cols[0])
+
+
+def _is_image(node: Node) -> bool:
+    axes = _axes(node)
+    if axes is None or node.shape is None or node.dtype not in ("uint8", "uint16"):
+        return False
+    return axes[0] is None or node.shape[axes[0]] <= _MOST_BANDS
+
+
+def open_zarr(source: Source, level: int | None = None) -> ArrayDataset:
+    """Open an array of a store.
+
+    Raises
+    ------
+    SceneError
+        It is no array, may not be decoded, or lacks coordinates or a CRS.
+    """
+    del level
+    try:
+        return _opened(source)
+    except SceneError as error:
+        raise error if str(error).startswith(str(source)) else SceneError(f"{source}: {error}") from error
+
+
+def _opened(source: Source) -> ArrayDataset:
+    store, path = split(source)
+    fetch = fetcher(store)
+    metadata = Metadata(fetch)
+    node = metadata.node(path)
+    if node is None or node.shape is None:
+        raise SceneError(f"it has no array {path!r}: name one")
+    axes = _axes(node)
+    if axes is None:
+        raise SceneError(f"its dimensions are {', '.join(node.dims) or 'unnamed'}; they must be y, x or band, y, x")
+    folder = path.rpartition("/")[0]
+    places = [_coordinate(fetch, metadata, folder, node.dims[axis]) for axis in (axes[2], axes[1])]
+    described = list(_described(metadata, node, path))
+    crs = find_crs(described) or (find_crs([{"crs_wkt": source.placed.crs}]) if source.placed else None)
+    if crs is None:
+        raise SceneError('it has no CRS: add one to the group, for example the attribute "proj:code": "EPSG:32636"')
+    transform = find_transform(places[0], places[1], described, _Y_UP)
+    array = _array(fetch, path, node)
+    bands = 1 if axes[0] is None else node.shape[axes[0]]
+    shape = (bands, node.shape[axes[1]], node.shape[axes[2]])
+    labels = () if axes[0] is None else _labels(node)
+    layout = Layout(
+        shape, node.dtype, (node.chunks[axes[1]], node.chunks[axes[2]]), crs, transform, node.nodata, labels
+    )
+
+    def read_window(of_bands: slice, rows: slice, cols: slice) -> npt.NDArray[Any]:
+        wanted: list[slice] = [slice(None)] * len(node.dims)
+        for axis, part in zip(axes, (of_bands, rows, cols), strict=True):
+            if axis is not None:
+                wanted[axis] = part
+        try:
+            values = np.asarray(array[tuple(wanted)]).astype(node.dtype, copy=False)
+        except (OSError, RuntimeError, ValueError, TypeError, LookupError) as error:
+            reason = error if isinstance(error, SceneError) else f"{type(error).__name__}: {source.redacted(error)}"
+            raise SceneError(f"{source}: cannot read rows {rows.start} to {rows.stop} ({reason})") from None
+        if axes[0] is None:
+            return values[None] if axes[1] < axes[2] else values.T[None]
+        return np.ascontiguousarray(values.transpose(axes[0], axes[1], axes[2]))
+
+    return ArrayDataset(layout, read_window)
+
+
+def _labels(node: Node) -> tuple[str, ...]:
+    """Return the names of the bands, as EOPF and CF write them; empty if there are none."""
+    names = node.attributes.get("band_names") or node.attributes.get("long_name")
+    return tuple(map(str, names)) if isinstance(names, list) else ()
+
+
+def _described(metadata: Metadata, node: Node, path: str) -> Iterator[dict[str, Any]]:
+    """Yield the attributes that may say where an array lies: its own, its grid mapping's, and those of its groups."""
+    yield dict(node.attributes)
+    folders = path.split("/")[:-1]
+    mapping = str(node.attributes.get("grid_mapping") or "spatial_ref")
+    for depth in range(len(folders), -1, -1):
+        folder = "/".join(folders[:depth])
+        if re.fullmatch(r"\w+", mapping) and (found := metadata.node("/".join(filter(None, (folder, mapping))))):
+            yield dict(found.attributes)
+        if (group := metadata.node(folder)) is not None:
+            yield dict(group.attributes)
+
+
+def _coordinate(fetch: Fetch, metadata: Metadata, folder: str, name: str) -> npt.NDArray[Any] | None:
+    """Return the coordinates of a dimension; None: there are none."""
+    path = f"{folder}/{name}" if folder else name
+    node = metadata.node(path)
+    if node is None or node.shape is None or len(node.shape) != 1:
+        return None
+    if node.shape[0] > _MOST_COORDINATES:
+        raise SceneError(f"it has {node.shape[0]} coordinates {name}")
+    return np.asarray(_array(fetch, path, node)[:])
+
+
+def _array(fetch: Fetch, path: str, node: Node) -> Any:
+    if node.problem:
+        raise SceneError(f"{path}: {node.problem}")
+    try:
+        return zarr.open_array(_FetchedStore(fetch), path=path, mode="r", zarr_format=3 if node.version == 3 else 2)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise error if isinstance(error, SceneError) else SceneError(f"{path} cannot be opened: {error}") from error
+
+
+def zarr_version(source: Source) -> str:
+    """Return a text that identifies the version of an array.
+
+    On disk these are size and time of all its files and of its coordinates'; on a server, those of its description and
+    of the store's.
+    """
+    store, path = split(source)
+    folder = path.rpartition("/")[0]
+    if store.path is None:
+        names = (".zmetadata", "zarr.json", *(f"{path}/{name}" if path else name for name in (".zarray", "zarr.json")))
+        found = [version for name in dict.fromkeys(names) if (version := _version(store.below(name)))]
+        return " ".join(found)
+    digest = hashlib.blake2b(digest_size=16)
+    root = store.path
+    for node in (path, *(f"{folder}/{name}" if folder else name for name in ("x", "y", "spatial_ref"))):
+        for file in sorted(file for file in (root / node).rglob("*") if file.is_file()):
+            status = file.stat()
+            digest.update(f"{file.relative_to(root)} {status.st_size} {status.st_mtime_ns}\n".encode())
+    for name in (*_MARKS, ".zattrs"):
+        if (root / name).is_file():
+            digest.update((root / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _version(source: Source) -> str:
+    try:
+        return web.version(source)
+    except SceneError as error:
+        if "HTTP 404" in str(error):
+            return ""
+        raise
+
+
+class _FetchedStore(Store):
+    """A store that only reads, by a function."""
+
+    def __init__(self, fetch: Fetch) -> None:
+        super().__init__(read_only=True)
+        self._fetch = fetch
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    supports_writes = False
+    supports_deletes = False
+    supports_listing = False
+
+    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Return a file, or a part of it."""
+        data = await asyncio.to_thread(self._fetch, key)
+        if data is None:
+            return None
+        if isinstance(byte_range, RangeByteRequest):
+            data = data[byte_range.start : byte_range.end]
+        elif isinstance(byte_range, OffsetByteRequest):
+            data = data[byte_range.offset :]
+        elif isinstance(byte_range, SuffixByteRequest):
+            data = data[-byte_range.suffix :]
+        return prototype.buffer.from_bytes(data)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        """Return parts of files."""
+        return [await self.get(key, prototype, part) for key, part in key_ranges]
+
+    async def exists(self, key: str) -> bool:
+        """Return whether there is a file."""
+        return await asyncio.to_thread(self._fetch, key) is not None
+
+    async def set(self, key: str, value: Buffer) -> None:
+        """Refuse."""
+        raise NotImplementedError
+
+    async def delete(self, key: str) -> None:
+        """Refuse."""
+        raise NotImplementedError
+
+    def list(self) -> AsyncIterator[str]:
+        """Refuse."""
+        raise NotImplementedError
+
+    def list_prefix(self, prefix: str) -> AsyncIterator[str]:
+        """Refuse."""
+        raise NotImplementedError
+
+    def list_dir(self, prefix: str) -> AsyncIterator[str]:
+        """Refuse."""
+        raise NotImplementedError
