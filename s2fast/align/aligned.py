@@ -20,9 +20,9 @@ from rasterio.errors import RasterioError
 from s2fast.align.correction import Correction, corrected_items, corrections, reference_id
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
 from s2fast.align.picture import before_after
-from s2fast.align.product import ALL, is_mask, selected
 from s2fast.align.proof import NOT_CHECKED, Image, Proof, prove
 from s2fast.archive.identity import identity
+from s2fast.archive.siblings import ALL, is_mask, selected
 from s2fast.errors import InputError, SceneError, option
 from s2fast.files.local_storage import is_alive
 from s2fast.files.source import Source
@@ -55,7 +55,7 @@ class Settings:
     reference: str | None = None
     """See `s2fast.align.correction.reference_id`."""
     bands: Sequence[str] = ()
-    """See `s2fast.align.product.selected`."""
+    """See `s2fast.archive.siblings.selected`."""
     kernel: Kernel = Kernel.BILINEAR
     """Interpolation, if they are resampled."""
     max_error_m: float | None = None
