@@ -97,7 +97,8 @@ def _series(folder: Path, size: int, seed: int, reference: bool) -> Iterator[dic
     rng, warp_of = np.random.default_rng(seed), {}
     tiles: dict[str, list[Any]] = {}
     for scene in truth["scenes"]:
-        number = tiles.setdefault(scene["tile"], []).append(scene) or len(tiles[scene["tile"]]) - 1
+        number = len(tiles.setdefault(scene["tile"], []))
+        tiles[scene["tile"]].append(scene)
         kind = ("nothing", "nothing", "shift", "nothing", "affinity", "nothing", "field")[number]
         warp_of[scene["scene_id"]] = kind, warps(rng)[kind], scene
         path = Path(scene["path"])

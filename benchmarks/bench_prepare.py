@@ -68,9 +68,11 @@ def differences(image: Image) -> dict[str, Any]:
     wanted = cv2.createCLAHE(CLIP, (host.CLAHE_TILES, host.CLAHE_TILES)).apply(image)
     valid = ~host.without_data(image, NODATA_PX)
     masks = np.count_nonzero(torch_prepare.without_data(tensor, NODATA_PX).numpy() == valid)
-    masks += np.count_nonzero(
-        torch_prepare.clouds(tensor, torch.from_numpy(valid)).numpy() != host.clouds(image, valid)
-    )
+    found, bright = torch_prepare.clouds(tensor, torch.from_numpy(valid)), host.clouds(image, valid)
+    if found is None or bright is None:
+        masks += image.size * ((found is None) != (bright is None))
+    else:
+        masks += np.count_nonzero(found.numpy() != bright)
     whole = slice(0, 2 * image.shape[0]), slice(0, 2 * image.shape[1])
     enlarged = torch_prepare.upscaled(tensor, *whole).numpy()
     return {

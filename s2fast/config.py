@@ -25,9 +25,6 @@ from s2fast.errors import ConfigError, option
 LEAST_DEVICE_MB = 256
 """Least value of ``compute.device_budget_mb``: the planes of one window of AKAZE take less."""
 
-LEAST_DEVICE_MB = 256
-"""Least value of ``compute.device_budget_mb``: the planes of one window of AKAZE take less."""
-
 
 class _Section(BaseModel):
     # JSON has no infinity, so run.json could not hold it.
@@ -97,13 +94,47 @@ class Ingest(_Section):
     """Mode keep: width of the margin of real pixels read around the polygons, so that keypoints at their edges equal
     those of the unmasked scene [px of the reduced grid]."""
     clouds: bool = True
-    """True: detect bright clouds, fill them and all no-data pixels with the median of the scene's clear pixels, and
-    allow no keypoints there. False: do not change the pixels."""
+    """True: find clouds as `mask` says, fill them and all no-data pixels with the median of the scene's clear pixels,
+    and allow no keypoints there. False: do not look for clouds or change the pixels."""
+    mask: Literal["auto", "none", "bright", "scl", "clouds", "probability", "file"] = "auto"
+    """What clouds are found by; the report names it for each scene. auto: the best of the product: scl, Fmask,
+    probability, or clouds together with brightness, which cloud masks of level 1C need; else brightness. bright: areas
+    much brighter than the scene's darkest quarter, unless they are over 60 % of it. scl: the scene classification of
+    level 2A. clouds: the cloud mask of level 1C (MSK_CLASSI, or the polygons MSK_CLOUDS before 2022), or Fmask of HLS.
+    probability: pixels of at least `mask_probability` in MSK_CLDPRB. file: your own `mask_file`. none: look for no
+    clouds, only fill missing pixels."""
+    mask_file: str = ""
+    """With mask = "file", "scl" or "probability": the path of each scene's raster, in any resolution and CRS, or of its
+    polygons, with the words {id}, {stem}, {folder}, {tile} and {date} of the scene, as in
+    "{folder}/{stem}_cloud.tif"."""
+    mask_values: Literal["auto"] | tuple[int, ...] = "auto"
+    """Values of the raster of mask = "scl" or "file" that show no ground. auto: 0, 1, 3, 8, 9 and 10 of a scene
+    classification (no data, defective, shadow, clouds, cirrus), anything but 0 of another file."""
+    mask_probability: float = Field(40.0, gt=0, le=100)
+    """Least probability of a cloud with mask = "probability" [%]."""
+    mask_buffer_m: float = Field(50.0, ge=0)
+    """Widen the clouds of a mask by this distance on the ground [m]; not those found by brightness."""
     contrast: Literal["none", "clahe"] = "clahe"
     """clahe: raise local contrast in 8 x 8 parts of the scene before detection, so that low-contrast fields on a hazy
     date yield the same keypoints as on a clear date. none: do not change the contrast."""
     clahe_clip: float = Field(8.0, gt=0)
     """Clip limit of CLAHE: each bin of a part's histogram is clipped at this multiple of the mean bin."""
+
+    @model_validator(mode="after")
+    def _masks_agree(self) -> Ingest:
+        if not self.clouds and self.mask not in ("auto", "none"):
+            raise ValueError(f"ingest.clouds = false looks for no clouds, and ingest.mask is {self.mask!r}: remove one")
+        if self.mask == "file" and not self.mask_file:
+            raise ValueError('ingest.mask = "file" needs ingest.mask_file, the path of each scene\'s mask')
+        if self.mask_file and self.mask not in ("file", "scl", "probability"):
+            raise ValueError(f'ingest.mask_file needs ingest.mask = "file", "scl" or "probability", not {self.mask!r}')
+        try:
+            self.mask_file.format(**dict.fromkeys(("id", "stem", "folder", "tile", "date"), ""))
+        except (LookupError, ValueError) as error:
+            raise ValueError(
+                f"ingest.mask_file = {self.mask_file!r}: words in braces are id, stem, folder, tile and date"
+            ) from error
+        return self
 
     @field_validator("stretch", mode="wrap")
     @classmethod

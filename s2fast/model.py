@@ -190,12 +190,15 @@ class TileInfo:
     """Number of windows of the file that were decoded."""
 
     masked: bool = False
-    """See `Raster.masked`."""
+    """Whether missing pixels are stored: the file declares them, see `Raster.masked`, or there is a mask."""
+
+    mask: str = ""
+    """Kind of the mask that the scene comes with, see `s2fast.masks.kinds.KINDS`; empty: none."""
 
     def to_attributes(self) -> dict[str, Any]:
-        """Return JSON values by field name; `masked` is omitted if False."""
+        """Return JSON values by field name; `masked` and `mask` are omitted if there is none."""
         attributes = asdict(self)
-        return attributes if self.masked else {name: attributes[name] for name in attributes if name != "masked"}
+        return {name: value for name, value in attributes.items() if value or name not in ("masked", "mask")}
 
     @classmethod
     def from_attributes(cls, attributes: dict[str, Any]) -> TileInfo:

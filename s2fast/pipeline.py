@@ -24,6 +24,7 @@ from s2fast.folder.lock import Lock
 from s2fast.folder.log import RECORDED, collected_warnings
 from s2fast.folder.record import RUN_JSON, Asked, Found, History, RunRecord, SceneInput, StageRecord, load_record
 from s2fast.folder.run_folder import RunFolder
+from s2fast.masks.found import find_mask
 from s2fast.raster.reader import open_raster
 from s2fast.regions.check import check_regions
 from s2fast.regions.file import RegionFile
@@ -306,13 +307,14 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
         log.warning("%s skipped: %s", name, reason, extra=RECORDED)
     for scene in scenes:
         try:
+            mask = find_mask(scene, job.config.ingest)
             before = known.get(scene.source.name)
             if before is not None and before.identity == identity(scene.source):
-                inputs.append(before.model_copy(update={"scene": scene}))
+                inputs.append(before.model_copy(update={"scene": scene, "mask": mask}))
                 continue
             with open_raster(scene.source, job.config.ingest) as reader:
                 version = identity(scene.source, reader.files)
-                inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=version))
+                inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=version, mask=mask))
         except SceneError as error:
             if scene == reference:
                 raise InputError(f"the reference cannot be used: {error}") from error

@@ -19,9 +19,9 @@ from s2fast.align.local import AUTO, field_raster, models_of, with_fields
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
 from s2fast.align.output_folder import KEY, open_folder, partial_path, remove_outputs, tags_of, write_file
 from s2fast.align.picture import before_after
-from s2fast.align.product import ALL, is_mask, selected
 from s2fast.align.proof import NOT_CHECKED, Image, Proof, prove
 from s2fast.archive.identity import identity
+from s2fast.archive.siblings import ALL, is_mask, selected
 from s2fast.errors import InputError, SceneError, option
 from s2fast.files.geoparquet import geoparquet
 from s2fast.files.source import Source
@@ -58,7 +58,7 @@ class Settings:
     reference: str | None = None
     """See `s2fast.align.correction.reference_id`."""
     bands: Sequence[str] = ()
-    """See `s2fast.align.product.selected`."""
+    """See `s2fast.archive.siblings.selected`."""
     kernel: Kernel = Kernel.BILINEAR
     """Interpolation, if they are resampled."""
     max_error_m: float | None = None

@@ -1,4 +1,4 @@
-"""List the files in zips, also in zips within zips."""
+"""List and read the files in zips, also in zips within zips."""
 
 from __future__ import annotations
 
@@ -44,3 +44,21 @@ def _opened_zip(archive: Source) -> Iterator[zipfile.ZipFile]:
         zipfile.ZipFile(inner) as opened,
     ):
         yield opened
+
+
+def zip_member(archive: Source, member: str, max_bytes: int) -> bytes:
+    """Return the content of a member of a zip, by GDAL's name.
+
+    Raises
+    ------
+    zipfile.BadZipFile
+        The zip is not complete, or the member is missing, damaged or larger than `max_bytes`.
+    """
+    try:
+        with _opened_zip(archive) as opened, opened.open(_members(opened)[member]) as inner:
+            content = inner.read(max_bytes + 1)
+    except (zlib.error, EOFError, KeyError, ValueError, RuntimeError) as error:
+        raise zipfile.BadZipFile(str(error)) from error
+    if len(content) > max_bytes:
+        raise zipfile.BadZipFile(f"{member} has more than {max_bytes} bytes")
+    return content

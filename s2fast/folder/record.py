@@ -18,6 +18,7 @@ from s2fast.folder.checksums import sealed, unsealed
 from s2fast.folder.content_key import FORMAT
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.nulls import NullRate
+from s2fast.masks.found import FoundMask
 from s2fast.model import Raster, Scene
 from s2fast.regions.check import RegionRows
 from s2fast.regions.file import RegionFile
@@ -38,15 +39,29 @@ class SceneInput(BaseModel):
     """Metadata from the file's header."""
     identity: str
     """Name, size and modification time of the file."""
+    mask: FoundMask | None = None
+    """The mask of its clouds; None: they are found by brightness, or not at all."""
+
+    @property
+    def masked(self) -> bool:
+        """Whether missing pixels are declared: by the file, see `Raster.masked`, or by the mask."""
+        return self.raster.masked or self.mask is not None
+
+    @property
+    def mask_kind(self) -> str:
+        """Name of the mask's `s2fast.masks.kinds.Kind`; empty if there is none."""
+        return self.mask.kind if self.mask else ""
 
     def __str__(self) -> str:
         return self.scene.scene_id
 
 
 def check_unchanged(item: SceneInput) -> None:
-    """Raise SceneError if the scene's file has changed since the run began."""
+    """Raise SceneError if the scene's file, or its mask, has changed since the run began."""
     if identity(item.scene.source) != item.identity:
         raise SceneError(f"{item.scene.source} has changed since the run began: run again")
+    if item.mask:
+        item.mask.check_unchanged()
 
 
 class StageRecord(BaseModel):

@@ -238,6 +238,8 @@ class RunFolder:
         fixed: FixedPattern,
         key: str,
         backend: str,
+        *,
+        clouds_judged: bool = False,
     ) -> None:
         """Write a scene's features, map of clear ground and fixed pattern, and finally their key."""
         group = self._begin(_features(scene_id), key)
@@ -245,7 +247,11 @@ class RunFolder:
         arrays |= {"clear": clear}
         for name, values in arrays.items():
             write_array(group.files(name), values)
-        group.finish({"backend": backend, "count": len(features)})
+        group.finish({"backend": backend, "count": len(features), "clouds_judged": clouds_judged})
+
+    def clouds_judged(self, scene_id: str) -> bool | None:
+        """Return whether clouds of a scene were found by brightness; None: an older version did not record it."""
+        return self.finished_group(_features(scene_id)).get("clouds_judged")
 
     def features(self, scene_id: str) -> Features:
         """Read a scene's features."""

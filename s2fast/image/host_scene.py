@@ -32,7 +32,7 @@ def prepared(
     equal = flat(grey)
     painted = config.regions.mode == "zero"
     found = prepare(grey, config.ingest, config.features.nodata_px, painted=painted, missing=missing)
-    return PreparedScene(windows(found.image, factor), found.clear, lambda: grey, lambda: equal)
+    return PreparedScene(windows(found.image, factor), found.clear, lambda: grey, lambda: equal, found.clouds_judged)
 
 
 def windows(image: npt.NDArray[np.uint8], factor: int) -> Callable[[slice, slice], npt.NDArray[np.uint8]]:

@@ -39,6 +39,9 @@ class Prepared:
     clear: npt.NDArray[np.bool_]
     """(rows, cols) True where the ground is visible: there is data and no cloud."""
 
+    clouds_judged: bool = False
+    """Whether bright clouds were looked for and told from ground; False where most of the scene is bright."""
+
 
 def prepare(
     grey: npt.NDArray[np.uint8],
@@ -55,7 +58,7 @@ def prepare(
     grey : (rows, cols) uint8
         The tile's pixels; 0 where there is no data. May be modified in place.
     settings
-        ``clouds``, ``contrast`` and ``clahe_clip``.
+        ``clouds``, ``mask`` ("none": bright areas are not looked for), ``contrast`` and ``clahe_clip``.
     nodata_px
         Margin around areas without data, along rows and columns [px]. The edge of a swath is the strongest edge in a
         scene, has a different position on every date, and is blurred by lossy compression.
@@ -77,15 +80,24 @@ def prepare(
         clear &= ~(missing | without_data((~missing).view(np.uint8), nodata_px))
         if outside is not None:
             outside &= ~missing
-    if outside is None and settings.clouds and clear.any():
-        clear &= ~clouds(grey, clear)
+    judged = outside is None and by_brightness(settings)
+    if judged and clear.any():
+        found = clouds(grey, clear)
+        judged = found is not None
+        if found is not None:
+            clear &= ~found
     if missing is not None or (outside is None and settings.clouds):
         _fill(grey, clear, outside)
     if settings.contrast == "clahe":
         grey = cv2.createCLAHE(settings.clahe_clip, (CLAHE_TILES, CLAHE_TILES)).apply(grey)
     if outside is not None:
         grey[outside] = 0
-    return Prepared(grey, clear)
+    return Prepared(grey, clear, judged)
+
+
+def by_brightness(settings: Ingest) -> bool:
+    """Return whether the settings, of one scene, look for bright clouds."""
+    return settings.clouds and settings.mask in ("auto", "bright")
 
 
 def _fill(grey: npt.NDArray[np.uint8], clear: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_] | None) -> None:
@@ -107,7 +119,7 @@ def without_data(grey: npt.NDArray[np.uint8], nodata_px: int) -> npt.NDArray[np.
     return np.asarray(near.view(np.bool_))
 
 
-def clouds(grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def clouds(grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:
     """Find bright clouds.
 
     Parameters
@@ -119,15 +131,16 @@ def clouds(grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> npt.NDA
 
     Returns
     -------
-    (rows, cols) bool
+    (rows, cols) bool or None
         True on clouds and their rims: clearly brighter than the scene's darkest quarter, which is ground on nearly
-        every date. All False if that would be most of the scene, which is then covered by snow or cloud.
+        every date. None if that would be most of the scene, which is then covered by snow or cloud: the rule cannot
+        tell which.
     """
     darker_quarter = _quantile(grey, valid, 0.25)
     bright = _opened(((grey > least_bright(darker_quarter)) & valid).view(np.uint8))
     found = cv2.dilate(bright, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOUD_PX + 1, 2 * CLOUD_PX + 1)))
     if np.count_nonzero(found) > MOST_CLOUD * np.count_nonzero(valid):
-        return np.zeros(grey.shape, np.bool_)
+        return None
     return np.asarray(found.view(np.bool_))
 
 

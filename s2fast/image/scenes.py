@@ -37,6 +37,8 @@ class PreparedScene:
     """Returns the (rows, cols) pixels before the change of contrast; it may wait for the device."""
     flat: Callable[[], RowSource]
     """Returns the areas and lines of equal pixels, see `s2fast.image.painted.flat`; it may wait for the device."""
+    clouds_judged: bool
+    """See `s2fast.image.prepare.Prepared`."""
     device_bytes: int | None = None
     """Memory of the device that is left for the detector; None: no limit."""
 

@@ -19,7 +19,16 @@ from torch.nn.functional import interpolate
 
 from s2fast.config import Ingest
 from s2fast.image.painted import FLAT_PX, RowSource, rows_of
-from s2fast.image.prepare import CLOUD_PX, MOST_CLOUD, SPECK_PX, Prepared, halved, least_bright, quantile
+from s2fast.image.prepare import (
+    CLOUD_PX,
+    MOST_CLOUD,
+    SPECK_PX,
+    Prepared,
+    by_brightness,
+    halved,
+    least_bright,
+    quantile,
+)
 from s2fast.image.torch_clahe import Clahe
 from s2fast.image.torch_masks import dilated, disc_dilated, equal_in, eroded, packed
 from s2fast_kernels.transfers import Download, upload
@@ -44,9 +53,12 @@ class DevicePrepared:
     filled: torch.Tensor
     """(rows, cols) uint8, pixels before the change of contrast; the host's version leaves them in `grey`."""
 
+    clouds_judged: bool = False
+    """See `Prepared`."""
+
     def on_host(self) -> Prepared:
         """Copy image and mask to the host."""
-        return Prepared(self.image.cpu().numpy(), self.clear.cpu().numpy())
+        return Prepared(self.image.cpu().numpy(), self.clear.cpu().numpy(), self.clouds_judged)
 
 
 @torch.inference_mode()
@@ -78,14 +90,18 @@ def prepare(
         clear &= ~(missing | without_data((~missing).byte(), nodata_px))
         if outside is not None:
             outside &= ~missing
-    if outside is None and settings.clouds and bool(clear.any()):
-        clear &= ~clouds(grey, clear)
+    judged = outside is None and by_brightness(settings)
+    if judged and bool(clear.any()):
+        found = clouds(grey, clear)
+        judged = found is not None
+        if found is not None:
+            clear &= ~found
     if missing is not None or (outside is None and settings.clouds):
         grey = _filled(grey, clear, outside)
     image = Clahe.of(grey, settings.clahe_clip).applied(grey) if settings.contrast == "clahe" else grey
     if outside is not None:
         image = image.masked_fill(outside, 0)
-    return DevicePrepared(image, clear, grey if settings.contrast == "clahe" else image)
+    return DevicePrepared(image, clear, grey if settings.contrast == "clahe" else image, judged)
 
 
 def prepare_in_place(
@@ -124,7 +140,7 @@ def without_data(grey: torch.Tensor, nodata_px: int) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def clouds(grey: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+def clouds(grey: torch.Tensor, valid: torch.Tensor) -> torch.Tensor | None:
     """Return a mask of bright clouds and their rims; see `s2fast.image.prepare.clouds`."""
     # A grey value exceeds the bound if it exceeds its integer part.
     least = int(least_bright(quantile(_counts(grey, valid), 0.25)))
@@ -132,7 +148,7 @@ def clouds(grey: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         (grey > least) & valid, SPECK_PX - 1 + CLOUD_PX, lambda bright: disc_dilated(_opened(bright), CLOUD_PX)
     )
     most = MOST_CLOUD * int(torch.count_nonzero(valid))
-    return torch.zeros_like(found) if int(torch.count_nonzero(found)) > most else found
+    return None if int(torch.count_nonzero(found)) > most else found
 
 
 @torch.inference_mode()

@@ -44,14 +44,16 @@ def prepared(
     if budget is not None and budget < needed + _LEAST_WINDOW_BYTES:
         equal = painted.flat(grey)
         found = prepare(grey, config.ingest, nodata_px, painted=zeroed, missing=missing)
-        return PreparedScene(_windows(found.image, factor, on), found.clear, lambda: grey, lambda: equal, budget)
+        windows = _windows(found.image, factor, on)
+        return PreparedScene(windows, found.clear, lambda: grey, lambda: equal, found.clouds_judged, budget)
     tile = torch_prepare.on_device(grey, on)
     flat = torch_prepare.flat(tile)
     there = torch_prepare.prepare(tile, config.ingest, nodata_px, painted=zeroed, missing=missing, device=on)
     [clear] = Download([there.clear]).arrays()
     filled = Download([there.filled])
     left = None if budget is None else budget - needed
-    return PreparedScene(_windows(there.image, factor, on), clear, lambda: filled.arrays()[0], flat, left)
+    windows = _windows(there.image, factor, on)
+    return PreparedScene(windows, clear, lambda: filled.arrays()[0], flat, there.clouds_judged, left)
 
 
 def _windows(image: npt.NDArray[np.uint8] | torch.Tensor, factor: int, device: torch.device) -> torch_prepare.Windows:

@@ -10,13 +10,18 @@ import geopandas
 import pandas as pd
 
 from s2fast.files.geoparquet import geoparquet
+from s2fast.files.legible import counted
 from s2fast.folder.record import NullRecord, RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.datum import add_network
 from s2fast.geometry.nulls import NullRate, null_warning
+from s2fast.masks.kinds import TOO_BRIGHT
 from s2fast.report.shown_matches import ShownMatches
-from s2fast.report.tables import pair_table, scene_table
+from s2fast.report.tables import clouds_by, pair_table, scene_table
 from s2fast.work.executors import Workplace
+
+_MOST_NAMED = 5
+"""Most scenes that a warning names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +103,19 @@ def _summary(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: M
         "verified": verified,
         **nulls,
     }
+    bright = [str(item) for item in record.usable if clouds_by(record, folder, item) == TOO_BRIGHT]
+    warnings = [_warning_of_brightness(bright)] if bright else []
     if not nulls["null_trials"]:
-        return Summary(counts, None, ())
+        return Summary(counts, None, warnings)
     null = NullRate(trials=nulls["null_trials"], verified=nulls["null_verified"])
     warning = null_warning(null, len(pairs), verified)
-    return Summary(counts, NullRecord.of(null), (warning,) if warning else ())
+    return Summary(counts, NullRecord.of(null), [*filter(None, [warning]), *warnings])
+
+
+def _warning_of_brightness(scenes: Sequence[str]) -> str:
+    """Return a line on the scenes in which the brightness rule gave up."""
+    named = ", ".join(scenes[:_MOST_NAMED]) + (", ..." if len(scenes) > _MOST_NAMED else "")
+    return (
+        f"clouds were not judged in {counted(len(scenes), 'scene')}, over 60 % bright by snow, cloud or sand: {named}; "
+        "their keypoints may lie on clouds: give them masks (ingest.mask)"
+    )

@@ -25,7 +25,7 @@ _PAIR_COLUMNS = (
 
 _SCENE_COLUMNS = (
     "scene_id", "n_keypoints", "clear_pct", "n_verified", "offset_x_m", "offset_y_m", "offset_error_m", "verdict",
-    "correction",
+    "correction", "mask",
 )  # fmt: skip
 
 _PAIR_TITLES = {

@@ -31,7 +31,7 @@ _PAIR_COLUMNS = (
 
 _SCENE_COLUMNS = (
     "scene_id", "tile", "platform", "rows", "cols", "n_keypoints", "clear_pct", "n_verified", "offset_x_m",
-    "offset_y_m", "offset_error_m", "disagrees", "verdict", "correction", "datum",
+    "offset_y_m", "offset_error_m", "disagrees", "verdict", "correction", "datum", "mask",
 )  # fmt: skip
 
 _CLEAR_SIDE = 24
@@ -227,7 +227,7 @@ def _problems(found: Findings, shown: Mapping[str, Thumbnails]) -> list[dict[str
             rows.append({"subject": name, "text": "its file cannot be read; the stored tile is shown, in grey"})
     if not pairs["verified"].notna().any():
         rows.append({"subject": "verification", "text": "has not run: run verify, then report"})
-    rows += [{"subject": "verification", "text": warning} for warning in found.summary.warnings]
+    rows += [{"subject": "reliability", "text": warning} for warning in found.summary.warnings]
     rows += [{"subject": "warning", "text": text} for text in history.noticed]
     for verdict, meaning in _MEANING.items():
         if count := int((pairs["verdict"] == verdict).sum()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import geopandas
@@ -10,11 +11,12 @@ import pandas as pd
 import pyproj
 
 from s2fast.errors import RunFolderError
-from s2fast.folder.record import RunRecord
+from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import footprint
 from s2fast.geometry.placement import overlap_pct
 from s2fast.geometry.scene_verdict import REFERENCE, correction_text, scene_verdicts
+from s2fast.masks.kinds import NOT_JUDGED, described
 
 _PAIR_COLUMNS: dict[str, Any] = {
     "n_query": "int64",
@@ -94,6 +96,14 @@ def similarity_matrix(record: RunRecord, pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(square, index=names, columns=names)
 
 
+def clouds_by(record: RunRecord, folder: RunFolder, item: SceneInput) -> str:
+    """Return what the clouds of a scene were found by; see `s2fast.masks.kinds.described`."""
+    scene_id = item.scene.scene_id
+    painted = record.regions is not None and record.config.regions.mode == "zero"
+    settings = record.config.ingest.model_copy(update={"mask": "none"}) if painted else record.config.ingest
+    return described(settings, folder.tile(scene_id).mask, folder.clouds_judged(scene_id))
+
+
 def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> geopandas.GeoDataFrame:
     """Return one row per scene, with its footprint in longitude and latitude and its offset in the network of shifts.
 
@@ -108,6 +118,7 @@ def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> 
     for item in record.usable:
         scene = item.scene
         placement = folder.placement(scene.scene_id)
+        mask = clouds_by(record, folder, item)
         rows.append(
             {
                 "scene_id": scene.scene_id,
@@ -120,9 +131,10 @@ def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> 
                 "cols": item.raster.shape[1],
                 "windows_read": folder.tile(scene.scene_id).windows_read,
                 "n_keypoints": folder.keypoints(scene.scene_id),
-                "clear_pct": overlap_pct(placement, placement),
-                "cloud_cover_pct": np.nan if scene.cloud_cover_pct is None else scene.cloud_cover_pct,
+                "clear_pct": math.nan if mask.startswith(NOT_JUDGED) else overlap_pct(placement, placement),
+                "cloud_cover_pct": math.nan if scene.cloud_cover_pct is None else scene.cloud_cover_pct,
                 **network.loc[scene.scene_id].to_dict(),
+                "mask": mask,
             }
         )
         footprints.append(footprint(placement))

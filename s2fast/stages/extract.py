@@ -19,7 +19,7 @@ from s2fast.model import Features
 from s2fast.raster.windows import reduced_shape
 from s2fast.report.imagery import thumbnail_of
 from s2fast.stages.held_tile import HeldTile
-from s2fast.stages.keys import features_keys, preparation, resolved, tile_key
+from s2fast.stages.keys import features_keys, for_scene, preparation, resolved, tile_key
 from s2fast.stages.memory import MIB
 from s2fast.stages.result import StageResult
 from s2fast.work.device_memory import named_device_memory
@@ -117,7 +117,7 @@ def predicted_bytes(item: SceneInput, config: Config, threads: int) -> int:
     shape = reduced_shape(item.raster.shape, config.ingest.reduction)
     predicted = detector_of(config.features).load().extract_bytes
     backend = selected_backend(config).name
-    return predicted(shape, threads, backend=backend, upsample=upsampling(shape, config), masked=item.raster.masked)
+    return predicted(shape, threads, backend=backend, upsample=upsampling(shape, config), masked=item.masked)
 
 
 def extract_unit(
@@ -154,9 +154,10 @@ def extract_unit(
     else:
         grey, valid, missing = held.grey, held.valid, held.missing
     with named_device_memory(f"extracting {scene_id}", config.compute):
-        found = extract_scene(grey, valid, config, backend, thread_limit(), missing)
+        found = extract_scene(grey, valid, for_scene(config, tile.mask), backend, thread_limit(), missing)
     features = on_full_grid(found.features, tile.reduction, tile.centre_px)
-    write = partial(folder.write_features, scene_id, features, found.clear, found.fixed, features_key, backend)
+    kept = features, found.clear, found.fixed, features_key, backend
+    write = partial(folder.write_features, scene_id, *kept, clouds_judged=found.clouds_judged)
     if writer is None:
         write()
     else:
@@ -173,6 +174,8 @@ class Extracted:
     """The map of clear ground, see `s2fast.image.prepare.clear_cells`."""
     fixed: FixedPattern
     """Measurements that detect patterns fixed to the tile's pixels instead of the ground."""
+    clouds_judged: bool
+    """Whether clouds were found by brightness, see `s2fast.image.prepare.Prepared`."""
 
 
 def extract_scene(
@@ -193,7 +196,7 @@ def extract_scene(
         ``valid(rows, columns)`` takes two slices and returns that part of a bool image: True at valid keypoint
         positions.
     config
-        The run's settings, the result of `resolved`.
+        The scene's settings: the run's, the result of `resolved`, changed by `s2fast.stages.keys.for_scene`.
     backend
         Name of a backend of the detector.
     threads
@@ -219,7 +222,7 @@ def extract_scene(
     features = detector_of(settings).load().extract(scene, settings, backend, threads, config.compute.device)
     features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
     fixed = FixedPattern.of(prepared.filled(), prepared.clear, prepared.flat(), features.xy, features.size)
-    return Extracted(features, clear_cells(prepared.clear), fixed)
+    return Extracted(features, clear_cells(prepared.clear), fixed, prepared.clouds_judged)
 
 
 def upsampling(shape: tuple[int, ...], config: Config) -> int:

@@ -21,6 +21,7 @@ from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
 from s2fast.folder.tile_indexes import keep_index, kept_index
+from s2fast.masks.read import open_mask
 from s2fast.model import TileInfo, Window
 from s2fast.raster.prefetch import ReadRequest, reading_ahead
 from s2fast.raster.reader import LumaReader, Reader, indexed_reader, open_raster, reduce_any
@@ -145,7 +146,7 @@ def _peaks(item: SceneInput, record: RunRecord, threads: int) -> tuple[int, int,
     """Predict the memory of reading a scene, of extracting its features, and of its tile [bytes]."""
     shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
     extracting = extract.predicted_bytes(item, record.config, threads) + valid_bytes(shape)
-    return predicted_bytes(item, record, threads), extracting, held_bytes(shape, masked=item.raster.masked)
+    return predicted_bytes(item, record, threads), extracting, held_bytes(shape, masked=item.masked)
 
 
 def _ingested_ahead(
@@ -191,7 +192,8 @@ def predicted_bytes(item: SceneInput, record: RunRecord, threads: int) -> int:
     config = record.config
     masked = record.regions is not None and config.regions.mode != "none"
     auto_stretch, reduction = config.ingest.stretch == "auto", config.ingest.reduction
-    return ingest_bytes(item.raster, reduction, masked=masked, auto_stretch=auto_stretch, threads=threads)
+    options = {"masked": masked, "auto_stretch": auto_stretch, "clouds": item.mask is not None}
+    return ingest_bytes(item.raster, reduction, threads=threads, **options)
 
 
 def ingest_unit(unit: Unit, config: Config, regions: RegionFile | None, out: str) -> Ingested:
@@ -211,7 +213,7 @@ def _read_unit(
     held = None
     if unit.features_key:
         shape = reduced_shape(item.raster.shape, config.ingest.reduction)
-        held = HeldTile(shape, valid_outside=_valid_outside(config, regions), with_missing=item.raster.masked)
+        held = HeldTile(shape, valid_outside=_valid_outside(config, regions), with_missing=item.masked)
     try:
         ingest_scene(item, config, regions, RunFolder(out), held=held)
     except SceneError as error:
@@ -256,7 +258,9 @@ def ingest_scene(
         opened = open_raster(item.scene.source, config.ingest)
     else:
         opened = nullcontext(indexed_reader(item.scene.source, config.ingest, item.raster, index))
-    with reading_ahead(opened) as ahead:
+    clouds = open_mask(item.mask, item.raster, config.ingest) if item.mask else nullcontext()
+    ground = left = 0
+    with reading_ahead(opened) as ahead, clouds as mask:
         if ahead.reader.raster != item.raster:
             raise SceneError(f"{item.scene.source} has changed since the run began: run again")
         tile = folder.tile_writer(
@@ -265,7 +269,7 @@ def ingest_scene(
             reduced_shape(item.raster.shape, reduction),
             (chunks[0] // reduction, chunks[1] // reduction),
             valid_outside=_valid_outside(config, regions),
-            with_missing=item.raster.masked,
+            with_missing=item.masked,
             with_pixels=with_pixels,
         )
         for (window, wanted), (grey, has_data) in ahead.windows(read_requests(windows, placed, mode, reduction)):
@@ -277,6 +281,12 @@ def ingest_scene(
             if item.raster.masked:
                 missing = ~has_data if mode != "zero" or inside is None else ~has_data & inside
                 valid = valid & ~missing
+            if mask:
+                ground += int(np.count_nonzero(has_data & valid))
+                clouded = mask.part(window) if mode != "zero" or inside is None else mask.part(window) & inside
+                missing = clouded if missing is None else missing | clouded
+                valid = valid & ~missing
+                left += int(np.count_nonzero(has_data & valid))
             part = reduced(window, reduction)
             tile.write(part, grey, valid, missing)
             if held is not None:
@@ -286,6 +296,8 @@ def ingest_scene(
         if index is None and windows and _is_indexed(item) and isinstance(ahead.reader, LumaReader):
             keep_index(folder, item, ahead.reader.tiles.index)
     scene = item.scene
+    if ground and not left and config.ingest.mask != "auto" and item.mask:
+        raise SceneError(f"{scene.source}: the mask {item.mask.source} leaves no pixel of it: name the right file")
     info = TileInfo(
         source=scene.source.name,
         platform=scene.platform,
@@ -299,7 +311,8 @@ def ingest_scene(
         centre_px=item.raster.level_centre_px if item.raster.level > 1 else (reduction - 1) / 2,
         stretch=stretch,
         windows_read=len(windows),
-        masked=item.raster.masked,
+        masked=item.masked,
+        mask=item.mask_kind,
     )
     check_unchanged(item)
     tile.finish(info, None if with_pixels or held is None else thumbnail_of(held.grey))

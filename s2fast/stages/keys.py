@@ -16,7 +16,9 @@ from s2fast.detectors import effective_settings, selected_backend
 from s2fast.errors import ConfigError
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput
+from s2fast.image.prepare import by_brightness
 from s2fast.image.scenes import HOST, selected_preparation
+from s2fast.masks.kinds import of_scene
 from s2fast.regions.file import RegionFile
 from s2fast.report import page
 from s2fast_kernels.backends import Selected
@@ -39,6 +41,7 @@ def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> st
         config.ingest.stretch if item.raster.dtype == "uint16" else None,
         *(["masked"] if item.raster.masked else []),
         *(["luma"] if item.raster.luma else []),
+        *([["mask", *item.mask.key(config.ingest)]] if item.mask else []),
     )
 
 
@@ -48,15 +51,22 @@ def preparation(config: Config) -> Selected:
 
 
 def features_key(tile: str, config: Config, backend: str) -> str:
-    """Return the content key of a scene's features; `config` is the result of `resolved`.
+    """Return the content key of a scene's features; `config` is the result of `for_scene`.
 
-    Pixels prepared on a device may differ from the host's by a grey level, so they have another key. The host's name is
-    omitted: its features keep the keys from before there was a choice.
+    Pixels prepared on a device may differ from the host's by a grey level, so they have another key. The host's name,
+    and the rule of brightness where it is applied, are omitted: features keep the keys from before there was a choice.
     """
     settings = config.ingest.model_dump(include={"clouds", "contrast", "clahe_clip"})
     prepared = preparation(config).name
     other = [] if prepared == HOST else [f"prepared by {prepared}"]
+    if config.ingest.clouds and not by_brightness(config.ingest):
+        other.append("not by brightness")
     return content_key("features", tile, effective_settings(config.features), settings, backend, *other)
+
+
+def for_scene(config: Config, mask: str) -> Config:
+    """Return the settings for a scene with a kind of mask, whose ``ingest.mask`` is "bright" or "none"."""
+    return config.model_copy(update={"ingest": of_scene(config.ingest, mask)})
 
 
 def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:
@@ -72,7 +82,9 @@ def features_keys(record: RunRecord) -> dict[str, str]:
     backend = selected_backend(record.config).name
     config = resolved(record.config, record.usable)
     return {
-        item.scene.scene_id: features_key(tile_key(item, record.config, record.regions), config, backend)
+        item.scene.scene_id: features_key(
+            tile_key(item, record.config, record.regions), for_scene(config, item.mask_kind), backend
+        )
         for item in record.usable
     }
 

@@ -28,6 +28,9 @@ _COUNT_BYTES = 10
 _LUMA_BYTES = 10
 """Memory per pixel of a tile whose luma is decoded: int32 samples, the compressed tile, the result and its masks."""
 
+_MASK_BYTES = 16
+"""Memory per pixel of a window of a mask: values of several bands, flags, distances to them, and its margin."""
+
 _MORE_WINDOWS = 2
 """Windows in memory besides those being read: one waiting (`s2fast.raster.prefetch.DEPTH`), one being written."""
 
@@ -54,7 +57,9 @@ _MATCH_BYTES = 52
 """Memory per neighbour, including its match if it becomes one, and that of a null trial."""
 
 
-def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: bool, threads: int = 1) -> int:
+def ingest_bytes(
+    raster: Raster, reduction: int, *, masked: bool, auto_stretch: bool, threads: int = 1, clouds: bool = False
+) -> int:
     """Predict the peak memory of ingesting one scene, without the polygons themselves.
 
     Parameters
@@ -70,6 +75,8 @@ def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: 
         Whether a histogram of 16-bit values is computed first.
     threads
         Number of threads that decode luma; GDAL's threads share one window.
+    clouds
+        Whether the scene has a mask of clouds.
 
     Returns
     -------
@@ -90,7 +97,7 @@ def ingest_bytes(raster: Raster, reduction: int, *, masked: bool, auto_stretch: 
     reading = window * (_BANDS + raster.masked) * (decoding + 2 * value_bytes)
     if raster.luma:
         cached, reading = 0, at_once * window * _LUMA_BYTES
-    held = (2 + raster.masked) * window * (at_once + _MORE_WINDOWS)
+    held = (2 + (raster.masked or clouds)) * window * (at_once + _MORE_WINDOWS) + clouds * window * _MASK_BYTES
     masks = _PLACED_TILES * raster.shape[0] * raster.shape[1] // 8 + 3 * sides[0] * sides[1] if masked else 0
     return _INGEST_BYTES + cached + reading + held + masks
 

@@ -41,6 +41,8 @@ def searched(base: Config) -> dict[str, Range | tuple[Any, ...]]:
     found = dict(SPACE)
     if base.features.detector != "akaze":
         del found["features.threshold"]  # of AKAZE only
+    if base.ingest.mask not in ("auto", "none"):
+        del found["ingest.clouds"]  # without clouds there is no mask
     if base.matching.mode == "exhaustive":
         del found["matching.radius_m"]  # "auto" needs windows
     for key, values in found.items():

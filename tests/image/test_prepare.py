@@ -61,8 +61,8 @@ def test_a_scene_bright_throughout_is_snow() -> None:
     assert clouds(grey, valid)[:200].all()
     grey[:300] = 230
     # Three quarters bright: the darker quarter is ground still, but so much cloud is none.
-    assert not clouds(grey, valid).any()
-    assert not clouds(np.full_like(GROUND, 240), valid).any()
+    assert clouds(grey, valid) is None
+    assert clouds(np.full_like(GROUND, 240), valid) is None
 
 
 def test_contrast_is_opencvs_clahe_of_the_filled_scene() -> None:

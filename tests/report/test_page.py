@@ -361,6 +361,7 @@ def many(scenes: int) -> dict[str, Any]:
                 "orbit": None, "grey": data_url(colour[..., 0]), "in_colour": True,
                 "clear_pct": 70.0, "n_verified": 0, "disagrees": False, "verdict": "not verified", "correction": "",
                 "datum": "",
+                "mask": "brightness",
             }
             for number in range(scenes)
         ],

@@ -166,7 +166,8 @@ function toScene(scene) { window.location.hash = sceneAnchor(scene); }
 function listScenes(openPairs) {
   for (const scene of SCENES) {
     const parts = [`${number(scene.n_keypoints)} keypoints`];
-    if (isKnown(scene.clear_pct)) parts.push(`${number(scene.clear_pct, 0)} % clear`);
+    if (isKnown(scene.clear_pct)) parts.push(`${number(scene.clear_pct, 0)} % clear by ${scene.mask}`);
+    else if (scene.mask) parts.push(`clouds ${scene.mask}`);
     if (isKnown(scene.n_verified)) parts.push(`${number(scene.n_verified)} verified ${scene.n_verified === 1 ? "pair" : "pairs"}`);
     const text = element("div", {}, element("strong", {}, scene.label), element("br"), `${scene.scene_id}`, element("br"), parts.join(", "));
     if (VERIFICATION_RAN) text.append(element("br"), `offset: ${offsetText(scene)}`);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -16,8 +17,15 @@ from s2fast.raster.dataset import open_dataset
 ALL = "all"
 """Name that selects all rasters of a product."""
 
-_MASK = re.compile(r"^(?P<name>MSK_.+?)(?:_(?P<resolution>\d+)m)?$", re.IGNORECASE)
-"""Pattern of a quality mask in a product."""
+_MASK = re.compile(
+    r"^(?P<name>MSK_.+?)(?:_(?P<resolution>\d+)m)?$"
+    r"|^S2[A-D]_(?:OPER|USER)_(?P<old>MSK_[A-Z]+)_.*_(?P<band>B[0-9A]{2})_MSIL1C$",
+    re.IGNORECASE,
+)
+"""Pattern of a quality mask in a product; before December 2016 its name begins with the satellite."""
+
+_RASTERS = (".jp2", ".tif")
+"""Suffixes of quality masks that are rasters."""
 
 _MASKS = "QI_DATA"
 """Folder of the quality masks, beside that of the images."""
@@ -62,7 +70,7 @@ def selected(scene: Scene, names: Sequence[str]) -> Mapping[str, Source]:
     if scene.source.is_remote:
         if ALL in names:
             raise SceneError(f"{scene.source}: files on a server are not listed; name the bands instead of all")
-        found = {name: source for name in names if (source := _on_server(scene, name))}
+        found = {name: source for name in names if (source := on_server(scene, name))}
     else:
         found = product_rasters(scene)
     if ALL in names:
@@ -80,19 +88,49 @@ def product_rasters(scene: Scene) -> dict[str, Source]:
     The rasters have the file name of the matched one, apart from band and resolution, and lie in its folder or in
     folders for other resolutions beside it (R10m, R20m, R60m); masks lie in the folder QI_DATA of the granule.
     """
-    found = {scene.asset: (0.0, scene.source)}
     own, zipped = scene.source.posix, scene.source.zip_parts
     if zipped:
-        own = PurePosixPath(zipped[1])
-        names = map(PurePosixPath, zip_names(zipped[0]))
+        found = _finest(scene, zip_names(zipped[0]), _RASTERS)
     else:
         folder, images = (Path(place) for place in _folders(own))
         masks = images.parent.glob(f"{_MASKS}/*")
-        names = map(PurePosixPath, (*folder.iterdir(), *images.glob("R*m/*"), *masks))
-    for name, resolution, file in _parsed(own, names):
+        found = _finest(scene, map(str, (*folder.iterdir(), *images.glob("R*m/*"), *masks)), _RASTERS)
+    return dict(sorted({scene.asset: scene.source, **found}.items()))
+
+
+def masks_beside(scene: Scene, names: Sequence[str]) -> dict[str, Source]:
+    """Find rasters and masks, also those that are polygons, of a scene's product on disk or in a zip, by name.
+
+    On disk only the folder of masks is listed: thousands of scenes may lie in one folder.
+    """
+    own, zipped = scene.source.posix, scene.source.zip_parts
+    if zipped:
+        try:
+            inside = zip_names(zipped[0])
+        except (zipfile.BadZipFile, OSError) as error:
+            raise SceneError(f"{zipped[0]}: the files in it cannot be listed ({error})") from error
+        found = _finest(scene, inside, (*_RASTERS, ".gml"))
+    else:
+        masks = Path(_folders(own)[1].parent).glob(f"{_MASKS}/*")
+        found = _finest(scene, map(str, masks), (*_RASTERS, ".gml"))
+        if asset := ASSET.match(own.stem):
+            for name in names:
+                paths = (Path(own.parents[tail.count("/")], tail) for tail in _tails(own, asset, name))
+                if path := next(filter(Path.is_file, paths), None):
+                    found[name.upper()] = Source.local(path)
+    return {name: found[name.upper()] for name in names if name.upper() in found}
+
+
+def _finest(scene: Scene, files: Iterable[str], suffixes: Sequence[str]) -> dict[str, Source]:
+    """Return those files that belong to a scene's product, without its own, by name; of equal names the finest."""
+    own, zipped = scene.source.posix, scene.source.zip_parts
+    if zipped:
+        own = PurePosixPath(zipped[1])
+    found: dict[str, tuple[float, Source]] = {}
+    for name, resolution, file in _parsed(own, map(PurePosixPath, files), suffixes):
         if name != scene.asset and (name not in found or resolution < found[name][0]):
             found[name] = resolution, zipped[0].member(str(file)) if zipped else Source.local(Path(file))
-    return {name: source for name, (_, source) in sorted(found.items())}
+    return {name: source for name, (_, source) in found.items()}
 
 
 def _folders(own: PurePosixPath) -> tuple[PurePosixPath, PurePosixPath]:
@@ -101,14 +139,17 @@ def _folders(own: PurePosixPath) -> tuple[PurePosixPath, PurePosixPath]:
     return folder, folder.parent if _RESOLUTION.fullmatch(folder.name) else folder
 
 
-def _parsed(own: PurePosixPath, files: Iterable[PurePosixPath]) -> Iterator[tuple[str, float, PurePosixPath]]:
-    """Yield name, resolution [m] and path of those files that are rasters of the same product."""
+def _parsed(
+    own: PurePosixPath, files: Iterable[PurePosixPath], suffixes: Sequence[str]
+) -> Iterator[tuple[str, float, PurePosixPath]]:
+    """Yield name, resolution [m] and path of those files that are rasters of the same product, or masks of it."""
     (folder, images), asset = _folders(own), ASSET.match(own.stem)
     for file in sorted(set(files)):
         if file.parent == images.parent / _MASKS:
             mask = _MASK.match(file.stem)
-            if mask and file.suffix.lower() in (".jp2", ".tif"):
-                yield mask["name"].upper(), float(mask["resolution"] or 0), file
+            if mask and file.suffix.lower() in suffixes:
+                name = mask["name"] or f"{mask['old']}_{mask['band']}"
+                yield name.upper(), float(mask["resolution"] or 0), file
         elif file.parent == folder or (file.parent.parent == images and _RESOLUTION.fullmatch(file.parent.name)):
             matched = ASSET.match(file.stem)
             if asset and matched and matched["rest"] == asset["rest"] and file.suffix.lower() == own.suffix.lower():
@@ -116,7 +157,7 @@ def _parsed(own: PurePosixPath, files: Iterable[PurePosixPath]) -> Iterator[tupl
                 yield name, float(matched["resolution"] or 0), file
 
 
-def _on_server(scene: Scene, name: str) -> Source | None:
+def on_server(scene: Scene, name: str) -> Source | None:
     """Return the raster of a product on a server, or in a zip there, that has a name; None if there is none.
 
     Its address is that of the matched raster, with another band and resolution. An answer that does not say whether a

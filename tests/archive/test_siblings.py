@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from s2fast.align.product import product_rasters, selected
 from s2fast.archive.names import naming
+from s2fast.archive.siblings import product_rasters, selected
 from s2fast.errors import MissingError, SceneError
 from s2fast.files import web
 from s2fast.files.source import Source

@@ -1,0 +1,185 @@
+"""Read a scene's mask window by window, on the scene's grid: nearest values, never interpolated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import rasterio
+from rasterio import Affine
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window as RasterioWindow
+
+from s2fast.config import Ingest
+from s2fast.errors import SceneError
+from s2fast.files.source import Source
+from s2fast.geometry.placement import PixelGrid
+from s2fast.masks.found import FoundMask
+from s2fast.masks.kinds import BY_NAME
+from s2fast.masks.polygons import clouds_on, shapes_on
+from s2fast.model import Raster, Window
+from s2fast.raster.dataset import gdal_settings, open_dataset
+from s2fast.raster.reader import reduce_any
+from s2fast.raster.windows import with_halo
+from s2fast.regions.mask import PlacedRegions
+
+_EDGE = 1e-6
+"""Part of a pixel of the mask that a centre may lie beyond its edge by rounding."""
+
+
+class SceneMask(Protocol):
+    """Pixels of a scene that show no ground."""
+
+    def part(self, window: Window) -> npt.NDArray[np.bool_]:
+        """Return a window of the full-resolution grid, reduced: True where any of a pixel shows no ground.
+
+        Pixels that a raster does not cover show none, since nothing says that they do.
+        """
+
+
+class PolygonMask:
+    """Polygons, already widened."""
+
+    def __init__(self, placed: PlacedRegions, reduction: int) -> None:
+        self._placed, self._reduction = placed, reduction
+
+    def part(self, window: Window) -> npt.NDArray[np.bool_]:
+        """See `SceneMask`."""
+        return reduce_any(self._placed.mask(window), self._reduction)
+
+
+class RasterMask:
+    """A raster of any resolution and CRS.
+
+    Parameters
+    ----------
+    dataset
+        The raster.
+    name
+        Its name, for errors.
+    kind
+        Name of its `s2fast.masks.kinds.Kind`.
+    raster
+        The scene's header.
+    settings
+        The settings of masks, and the reduction.
+    """
+
+    def __init__(self, dataset: rasterio.DatasetReader, name: str, kind: str, raster: Raster, settings: Ingest) -> None:
+        self._dataset, self._name, self._kind = dataset, name, BY_NAME[kind]
+        self._raster, self._settings = raster, settings
+        px_m = np.linalg.norm(PixelGrid.of_raster(raster).px_m, axis=0)
+        self._reach_px = settings.mask_buffer_m / float(px_m.min())
+        crs = dataset.crs
+        if crs is None and dataset.shape != raster.shape:
+            raise SceneError(
+                f"the mask {name} has no CRS, and {_size(dataset.shape)} px where the scene has "
+                f"{_size(raster.shape)}: assign its CRS and place, for example with gdal_edit.py -a_srs and -a_ullr"
+            )
+        self._of_scene = Affine(*raster.transform)
+        own = self._of_scene if crs is None else dataset.transform
+        same = crs is None or pyproj.CRS(crs.to_wkt()) == pyproj.CRS(raster.crs_wkt)
+        straight = not (own.b or own.d or self._of_scene.b or self._of_scene.d)
+        self._to_own = ~own * self._of_scene if same and straight else None
+
+    def part(self, window: Window) -> npt.NDArray[np.bool_]:
+        """See `SceneMask`."""
+        halo = int(np.ceil(self._reach_px / self._settings.reduction)) * self._settings.reduction
+        around = with_halo(window, halo, self._raster.shape)
+        try:
+            flags = self._warped(around) if self._to_own is None else self._shifted(around, self._to_own)
+        except RasterioError as error:
+            raise SceneError(f"the mask {self._name} cannot be read ({error}): get it again") from error
+        flags = widened(reduce_any(flags, self._settings.reduction), self._reach_px / self._settings.reduction)
+        step = self._settings.reduction
+        top, left = (window.row - around.row) // step, (window.col - around.col) // step
+        return flags[top : top + window.height // step, left : left + window.width // step]
+
+    def covers(self) -> bool:
+        """Return whether it covers any pixel of the scene; thumbnails of both suffice."""
+        if self._to_own is None:
+            bounds = rasterio.warp.transform_bounds(
+                self._dataset.crs, self._raster.crs_wkt, *self._dataset.bounds, densify_pts=21
+            )
+        else:
+            a = self._of_scene * ~self._to_own
+            corners = [a * (x, y) for x in (0, self._dataset.width) for y in (0, self._dataset.height)]
+            bounds = (*np.min(corners, axis=0), *np.max(corners, axis=0))
+        x, y = np.array(self._raster.outline()).T
+        return bool(bounds[0] < x.max() and bounds[2] > x.min() and bounds[1] < y.max() and bounds[3] > y.min())
+
+    def _shifted(self, window: Window, to: Affine) -> npt.NDArray[np.bool_]:
+        """Look up a window by rows and columns of the mask, which has the axes of the scene."""
+        cols, cols_in = _nearest(to.a, to.c, window.col, window.width, self._dataset.width)
+        rows, rows_in = _nearest(to.e, to.f, window.row, window.height, self._dataset.height)
+        flags = np.ones((window.height, window.width), np.bool_)
+        if cols_in.any() and rows_in.any():
+            left, top = int(cols[cols_in].min()), int(rows[rows_in].min())
+            region = RasterioWindow(left, top, int(cols[cols_in].max()) - left + 1, int(rows[rows_in].max()) - top + 1)
+            own = self._flags(self._dataset.read(window=region))
+            flags[np.ix_(rows_in, cols_in)] = own[np.ix_(rows[rows_in] - top, cols[cols_in] - left)]
+        return flags
+
+    def _warped(self, window: Window) -> npt.NDArray[np.bool_]:
+        """Look up a window through the mask's CRS, with GDAL."""
+        with WarpedVRT(
+            self._dataset, crs=self._raster.crs_wkt, resampling=Resampling.nearest, add_alpha=True,
+            transform=self._of_scene * Affine.translation(window.col, window.row),
+            height=window.height, width=window.width,
+        ) as warped:  # fmt: skip
+            values = warped.read()
+        return np.asarray(self._flags(values[:-1]) | (values[-1] == 0))
+
+    def _flags(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        if self._kind.flags is None:
+            raise TypeError(f"{self._kind.name} holds polygons")
+        return self._kind.flags(values, self._settings)
+
+
+def _nearest(
+    step: float, start: float, first: int, count: int, length: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Return the mask's pixels that hold the centres of a scene's pixels along one axis, and which exist."""
+    at = step * (first + np.arange(count) + 0.5) + start
+    return np.floor(at + _EDGE).astype(np.int64), (at > -_EDGE) & (at < length - _EDGE)
+
+
+def widened(flags: npt.NDArray[np.bool_], reach_px: float) -> npt.NDArray[np.bool_]:
+    """Return True on all pixels whose centre is within `reach_px` of that of a flagged one."""
+    if not reach_px or not flags.any() or flags.all():
+        return flags
+    away = cv2.distanceTransform((~flags).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.asarray(away <= np.float32(reach_px * (1 + 1e-6)))
+
+
+@contextmanager
+def open_mask(found: FoundMask, raster: Raster, settings: Ingest) -> Iterator[SceneMask]:
+    """Open the mask of a scene.
+
+    Raises
+    ------
+    SceneError
+        It cannot be opened, has no CRS and another size, or lies on other ground.
+    """
+    source = Source.of(found.source)
+    kind = BY_NAME[found.kind]
+    if kind.flags is None:
+        place = shapes_on if kind.name == "shapes" else clouds_on
+        yield PolygonMask(place(source, raster, settings.mask_buffer_m), settings.reduction)
+        return
+    with gdal_settings(), open_dataset(source) as dataset:
+        mask = RasterMask(dataset, str(source), found.kind, raster, settings)
+        if not mask.covers():
+            raise SceneError(f"the mask {source} lies on other ground than its scene: name the right file")
+        yield mask
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,154 @@
+"""Whole runs with masks: what is masked, what is said of it, and what is computed again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import s2fast
+from s2fast.config import load_config
+from s2fast.errors import InputError
+from s2fast.folder.record import RunRecord
+from s2fast.folder.run_folder import RunFolder
+from s2fast.pipeline import Job, run_stages
+from s2fast.stages.keys import features_keys, tile_key
+from tests.archives import textured, write_scene
+from tests.masks.products import SIDE, beside, box, gml, write_classes, write_product
+
+SETTINGS = {"features.upsample": 1, "features.upright": True, "features.threshold": 0.001}
+
+
+def run(archive: Path, out: Path, **settings: Any) -> RunRecord:
+    overrides = {**SETTINGS, **{f"ingest.{name}": value for name, value in settings.items()}}
+    return run_stages(Job(load_config(overrides=overrides), [archive], None, out))
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four products of one ground: with a classification, raster classes, polygons, and without a mask."""
+    folder = tmp_path_factory.mktemp("products")
+    left = np.full((SIDE // 2, SIDE // 2), 4, np.uint8)
+    left[:, : SIDE // 8] = 9
+    write_classes(beside(write_product(folder, "L2A", "20190427"), "SCL_20m.jp2"), left, 20)
+    bands = np.zeros((3, SIDE // 6, SIDE // 6), np.uint8)
+    bands[1, :, : SIDE // 24] = 1
+    bands[2] = 1
+    write_classes(beside(write_product(folder, "L1C", "20220606"), "MSK_CLASSI_B00.jp2"), bands, 60)
+    path = beside(write_product(folder, "L1C", "20160830"), "MSK_CLOUDS_B00.gml")
+    path.write_text(gml(("exterior", box(0, 0, SIDE // 4, SIDE))))
+    write_product(folder, "L1C", "20190606")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(products: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, Path]:
+    out = tmp_path_factory.mktemp("masked") / "out"
+    return run(products, out, mask_buffer_m=20), out
+
+
+def test_no_keypoint_lies_on_a_cloud_and_each_source_is_named(finished: tuple[RunRecord, Path]) -> None:
+    record, out = finished
+    scenes = s2fast.open_run(out).scenes().set_index("scene_id")
+    found = {item.scene.scene_id: item.mask_kind for item in record.usable}
+    assert dict(scenes["mask"]) == {
+        "S2A_20160830T083601_T36UXA": "MSK_CLOUDS, brightness",
+        "S2A_20190427T083601_T36UXA": "SCL",
+        "S2A_20190606T083601_T36UXA": "brightness",
+        "S2A_20220606T083601_T36UXA": "MSK_CLASSI, brightness",
+    }
+    folder = RunFolder(out)
+    # 60 columns of cloud, widened by two and kept clear by nodata_px as any missing pixel.
+    masked = SIDE // 4 + 2
+    for name, kind in found.items():
+        columns = folder.features(name).xy[:, 0]
+        if kind:
+            assert columns.min() > masked + 7
+            assert folder.missing(name).mean() == pytest.approx(masked / SIDE)
+            assert scenes["clear_pct"][name] < 75
+            assert folder.grey(name)[:, :masked].std() > 1, "pixels are kept as they are"
+        else:
+            assert columns.min() < 30
+    csv = pd.read_csv(out / "scenes.csv").set_index("scene_id")
+    assert dict(csv["mask"]) == dict(scenes["mask"])
+    assert "clear by ${scene.mask}" in (out / "report.html").read_text("utf-8")
+
+
+def test_a_run_repeated_computes_nothing_and_a_changed_mask_its_scene_only(
+    products: Path, finished: tuple[RunRecord, Path]
+) -> None:
+    _, out = finished
+    again = run(products, out, mask_buffer_m=20)
+    assert again.history.stages["ingest"].done == 4
+    before = features_keys(again)
+    changed = load_config(overrides={**SETTINGS, "ingest.mask_buffer_m": 20, "ingest.mask_values": [9]})
+    keys = {
+        item.scene.scene_id
+        for item in again.usable
+        if tile_key(item, changed, None) != RunFolder(out).tile_key(item.scene.scene_id)
+    }
+    assert keys == {"S2A_20190427T083601_T36UXA"}
+    assert len(set(before.values())) == 4
+
+
+def test_keys_change_only_with_the_result(products: Path, tmp_path: Path) -> None:
+    def keys(mask: str, *, clouds: bool = True) -> dict[str, str]:
+        config = load_config(overrides={**SETTINGS, "ingest.mask": mask, "ingest.clouds": clouds})
+        from s2fast.pipeline import plan
+
+        return features_keys(plan(Job(config, [products], None, tmp_path)))
+
+    auto, bright, none, filled = keys("auto"), keys("bright"), keys("none"), keys("auto", clouds=False)
+    without = "S2A_20190606T083601_T36UXA"
+    assert auto[without] == bright[without]
+    for name in auto:
+        assert len({auto[name], bright[name], none[name], filled[name]}) == 4 - (name == without)
+
+
+@pytest.fixture
+def bright_scene(tmp_path: Path) -> Path:
+    """A scene of which three quarters are white."""
+    grey = textured(np.random.default_rng(8), (SIDE, SIDE)) // 2
+    grey[: 3 * SIDE // 4] = 230 + grey[: 3 * SIDE // 4] // 8
+    return write_scene(tmp_path / "in" / "T36UXA_20190701T083601_TCI.jp2", np.stack([grey] * 3))
+
+
+def test_what_is_not_judged_is_never_clear(bright_scene: Path, tmp_path: Path) -> None:
+    record = run(bright_scene.parent, tmp_path / "out")
+    [scene] = s2fast.open_run(tmp_path / "out").scenes().to_dict("records")
+    assert scene["mask"] == "not judged: over 60 % bright"
+    assert np.isnan(scene["clear_pct"])
+    [warning] = record.history.warnings
+    assert warning.startswith("clouds were not judged in 1 scene, over 60 % bright")
+    assert str(scene["scene_id"]) in warning
+    record = run(bright_scene.parent, tmp_path / "out", mask="none")
+    [scene] = s2fast.open_run(tmp_path / "out").scenes().to_dict("records")
+    assert scene["mask"] == "not judged"
+    assert np.isnan(scene["clear_pct"])
+    assert list(record.history.warnings) == []
+
+
+def test_a_mask_that_cannot_be_used_leaves_out_its_scene_only(products: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    everything = np.ones((SIDE, SIDE), np.uint8)
+    for item, values in (("20190427", everything), ("20190606", 0 * everything), ("20220606", everything[:50])):
+        corner = (300_000.0, 5_000_000.0) if item == "20220606" else (600000.0, 5600040.0)
+        write_classes(masks / f"{item}.tif", values, 10, corner)
+    record = run(products, tmp_path / "out", mask="file", mask_file=f"{masks}/{{date}}.tif")
+    problems = {name.split("_")[1][:8]: text for name, text in record.history.problems.items()}
+    assert set(problems) == {"20160830", "20190427", "20220606"}
+    assert "20160830.tif does not exist: make it" in problems["20160830"]
+    assert "20190427.tif leaves no pixel of it" in problems["20190427"]
+    assert "20220606.tif lies on other ground than its scene" in problems["20220606"]
+    assert not any("\n" in text for text in problems.values())
+    [scene] = s2fast.open_run(tmp_path / "out").scenes().to_dict("records")
+    assert scene["mask"] == "own file"
+    saved = json.loads((tmp_path / "out" / "run.json").read_text())["scenes"]
+    masks_of = [item["mask"]["path"] for item in saved if item["mask"]]
+    assert str(masks / "20190606.tif") in masks_of
+    with pytest.raises(InputError, match="none of the 4 scenes found can be used; the first problem: .*does not exist"):
+        run(products.parent / products.name, tmp_path / "other", mask="scl", mask_file=f"{masks}/{{id}}.tif")
