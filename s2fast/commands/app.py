@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 GROUPS = {
     "Commands": ("run", "pairs", "show", "scenes", "demo", "doctor"),
     "More from a finished run": ("displacement", "align", "check"),
+    "Pictures of unknown places": ("index", "find"),
     "Settings": ("config", "sweep", "tune"),
     "Single stages": ("ingest", "extract", "match", "verify", "report"),
     "Test data": ("synth",),
@@ -71,6 +72,7 @@ app = typer.Typer(
 )
 
 EXIT_DAMAGED = 1
+EXIT_NOT_FOUND = 1
 EXIT_BAD_INPUT = 2
 EXIT_SCENES_SKIPPED = 3
 
