@@ -22,19 +22,30 @@ def index(
         int,
         typer.Option("--per-scene", metavar="N", min=0, help="Most keypoints of a scene, spread over it; 0: all"),
     ] = 2000,
+    lists: Annotated[
+        bool, typer.Option("--lists", help="Also make inverted lists (FAISS), for `find --lists` in a large index")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Make an index of the keypoints of runs, in which `s2fast find` finds pictures; or add runs to one."""
     from s2fast.files.legible import counted
     from s2fast.retrieval.build import build
+    from s2fast.retrieval.clusters import make_clusters
     from s2fast.work.interrupt import exiting_on_interrupt
     from s2fast.work.progress import Progress, progress_for_stderr
 
     with exiting_on_interrupt("s2fast: stopped; the same command continues from there"):
-        contents = build(to, outs, per_scene, Progress() if quiet else progress_for_stderr())
+        progress = Progress() if quiet else progress_for_stderr()
+        contents = build(to, outs, per_scene, progress)
+        clusters = make_clusters(to, progress) if lists else None
     scenes = sum(len(segment.entries) for segment in contents.segments) - len(contents.dropped)
     keypoints = sum(int(segment.offsets[-1]) for segment in contents.segments)
     print_line(f"{to}: {counted(scenes, 'scene')}, {keypoints} keypoints")
+    if clusters is not None:
+        print_line(
+            f"inverted lists: {clusters.probed} of {clusters.lists} are read, which finds "
+            f"{100 * clusters.recall:.1f} % of the exact votes of {clusters.queries} keypoints"
+        )
 
 
 @app.command(epilog="Example: s2fast find INDEX scan.png -o located.tif -o where.geojson -o picture.png")
@@ -53,6 +64,9 @@ def find(
     keypoints: Annotated[
         int, typer.Option(metavar="N", min=16, help="Most keypoints of a picture, spread over it")
     ] = 2000,
+    lists: Annotated[
+        bool, typer.Option("--lists", help="Search by the inverted lists of the index, not exactly: much faster")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture")] = False,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda, as compute.device")] = "auto",
 ) -> None:
@@ -63,7 +77,7 @@ def find(
     from s2fast.retrieval.written import write, write_geojson
 
     _check_outputs(output, len(pictures))
-    finder = Finder(Index(index), keypoints=keypoints, device=device)
+    finder = Finder(Index(index), keypoints=keypoints, device=device, by_lists=lists)
     findings: list[Finding] = []
     unusable = False
     for picture in pictures:

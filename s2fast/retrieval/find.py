@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,9 @@ _LEAST_OCTAVES = 2
 
 _MARGIN = 0.25
 """Ground around the found place that is no other place, as a share of its sides."""
+
+_KEPT_ROWS = 1 << 21
+"""Keypoints of scenes that are kept in memory for the next pictures: 170 MB."""
 
 _RIVAL_SHARE = 0.4
 """Another place with at least this share of the witnesses makes a picture ambiguous."""
@@ -143,6 +147,8 @@ class Finder:
         ``compute.device``.
     backend
         Backend of `s2fast_kernels.hamming_top2`.
+    by_lists
+        Whether to compare only with near keypoints, by the inverted lists of the index.
 
     Raises
     ------
@@ -151,11 +157,13 @@ class Finder:
     """
 
     def __init__(
-        self, index: Index, *, keypoints: int = KEYPOINTS, device: str = "auto", backend: str = "auto"
-    ) -> None:
+        self, index: Index, *, keypoints: int = KEYPOINTS, device: str = "auto", backend: str = "auto",
+        by_lists: bool = False,
+    ) -> None:  # fmt: skip
         check_serves(index)
         self.index = index
-        self._keypoints, self._device, self._backend = keypoints, device, backend
+        self._kept: OrderedDict[int, Keypoints] = OrderedDict()
+        self._keypoints, self._device, self._backend, self._by_lists = keypoints, device, backend, by_lists
 
     def find(self, picture: str, without: Set[str] = frozenset()) -> Finding:
         """Find a picture by its path or address; see `locate`."""
@@ -181,6 +189,10 @@ class Finder:
 
     def votes(self, query: Keypoints, without: Set[str] = frozenset()) -> Ballot:
         """Return the votes of a picture's keypoints."""
+        if self._by_lists:
+            from s2fast.retrieval.clusters import vote_by_lists
+
+            return vote_by_lists(self.index, query, without=without)
         return vote(self.index, query, backend=self._backend, device=self._device, without=without)
 
     def judge(self, image: Image, query: Keypoints, ballot: Ballot) -> Finding:
@@ -215,7 +227,15 @@ class Finder:
         )  # fmt: skip
 
     def _features(self, number: int) -> Keypoints:
-        """Return all keypoints of a scene from its run, if they are still there; else those of the index."""
+        """Return all keypoints of a scene, see `_read`, which are kept for the next pictures."""
+        found = self._kept.pop(number, None) or self._read(number)
+        self._kept[number] = found
+        while sum(map(len, self._kept.values())) > _KEPT_ROWS and len(self._kept) > 1:
+            self._kept.popitem(last=False)
+        return found
+
+    def _read(self, number: int) -> Keypoints:
+        """Read all keypoints of a scene from its run, if they are still there; else those of the index."""
         entry = self.index.entries[number]
         folder = RunFolder(self.index.contents.runs[entry.run])
         try:

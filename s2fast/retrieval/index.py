@@ -5,6 +5,7 @@ INDEX/
   index.json                  how it was made, its scenes, and the checksums of the files below
   segments/KEY.descriptors    (rows, 8) uint64, scene after scene
   segments/KEY.keypoints      (rows, 4) float32: x, y, size [px of the full-resolution scene], angle [rad]
+  clusters/KEY.faiss          inverted lists of all descriptors, if they were asked for
 ```
 
 A segment is written before ``index.json`` names it, and never changes: an interrupted index is one with fewer scenes,
@@ -110,14 +111,14 @@ class Clusters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    segments: list[str]
-    """Keys of the segments it covers, in order."""
+    key: str = Field(pattern=r"^[0-9a-f]{32}$")
+    """Content key of the segments that it covers, and name of its file."""
     lists: int
     """Number of inverted lists."""
     probed: int
     """Number of lists that a search reads for each keypoint."""
     recall: float
-    """Share of the exact search's nearest neighbours that are found, where the exact one finds a good match."""
+    """Share of the votes of the exact search that are found, each as much as it counts."""
     queries: int
     """Number of keypoints for which that was measured."""
 

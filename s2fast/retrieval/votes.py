@@ -107,14 +107,12 @@ class Box:
 
     Parameters
     ----------
-    query
-        The picture's keypoints.
     places
         The place of every scene.
     """
 
-    def __init__(self, query: Keypoints, places: Sequence[str]) -> None:
-        self._query, self._places = query, places
+    def __init__(self, places: Sequence[str]) -> None:
+        self._places = places
         self._scenes = np.full(len(places), -1.0)
         self._cast: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = {}
         self._dates: dict[str, int] = {}
@@ -193,7 +191,7 @@ def vote(
     Ballot
         The memory that it takes grows with the keypoints of the picture and with those of one segment.
     """
-    box = Box(query, [entry.place for entry in index.entries])
+    box = Box([entry.place for entry in index.entries])
     searched = 0
     for first, segment in index.segments():
         number = len(segment.entries)
@@ -228,16 +226,36 @@ def votes_of(
     offsets : (scenes + 1,) int64
         First row of each scene.
     """
-    good = (found.best <= MAX_BITS) & (found.best < RATIO * found.second)
-    row, scene = np.nonzero(good)
+    row, scene = np.nonzero((found.best <= MAX_BITS) & (found.best < RATIO * found.second))
     train = offsets[scene] + found.index[row, scene]
-    nearest = np.lexsort((row, found.best[row, scene], train))
+    return cast(query, size, angle, row, scene, train, found.best[row, scene])
+
+
+def cast(
+    query: Keypoints,
+    size: npt.NDArray[np.float32],
+    angle: npt.NDArray[np.float32],
+    row: npt.NDArray[np.int64],
+    scene: npt.NDArray[np.int64],
+    train: npt.NDArray[np.int64],
+    best: npt.NDArray[np.uint16],
+) -> Votes:
+    """Return the votes of matches that passed the test; of several for one keypoint of a scene, the nearest.
+
+    Parameters
+    ----------
+    query, size, angle
+        See `votes_of`.
+    row, scene, train, best : (k,)
+        Of each match, the keypoint of the picture, the scene, the row of its keypoint and the distance [bits].
+    """
+    nearest = np.lexsort((row, best, train))
     first = np.ones(len(nearest), np.bool_)
     first[1:] = np.diff(train[nearest]) != 0
     kept = np.sort(nearest[first])
     row, scene, train = row[kept], scene[kept], train[kept]
     bins = bins_of(query.size[row], query.angle[row], size[train], angle[train])
-    return Votes(row, scene, bins, 1 - found.best[row, scene] / MAX_BITS)
+    return Votes(row, scene, bins, 1 - best[kept] / MAX_BITS)
 
 
 def bins_of(

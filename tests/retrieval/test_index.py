@@ -15,6 +15,7 @@ from s2fast.folder.checksums import sealed, unsealed
 from s2fast.folder.run_folder import RunFolder
 from s2fast.pipeline import Job, run_stages
 from s2fast.retrieval import build as building
+from s2fast.retrieval import clusters
 from s2fast.retrieval.build import build, spread
 from s2fast.retrieval.index import INDEX_JSON, Index, Keypoints, read_contents
 from s2fast.retrieval.votes import BINS, MAX_BITS, RATIO, bins_of, vote
@@ -175,3 +176,30 @@ def test_another_format_and_other_folders_are_refused(
         build(str(indexed.index), [indexed.out], 300)
     with pytest.raises(RunFolderError, match="holds no run"):
         build(str(tmp_path / "new"), [tmp_path / "none"], 300)
+
+
+def test_inverted_lists_find_what_the_exact_search_finds(
+    indexed: Indexed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clusters, "_LEAST_ROWS", 100)
+    to = str(tmp_path / "index")
+    build(to, [indexed.out], 700)
+    with pytest.raises(RunFolderError, match="has no inverted lists"):
+        clusters.vote_by_lists(Index(to), Index(to).scene(0))
+    made = clusters.make_clusters(to)
+    assert made.lists == 64
+    assert made.probed < made.lists
+    assert made.recall >= clusters.WANTED_RECALL
+    index = Index(to)
+    query = index.scene(0).take(np.arange(0, 700, 3))
+    without = {index.entries[0].scene_id}
+    exact, near = vote(index, query, without=without), clusters.vote_by_lists(index, query, without=without)
+    places = [entry.place for entry in index.entries]
+    assert near.scenes[0] == -1
+    assert near.ranked(places)[0] == exact.ranked(places)[0]
+    best = exact.ranked(places)[0]
+    assert near.scenes[best] > 0.9 * exact.scenes[best]
+    monkeypatch.setattr(clusters, "NEIGHBOURS", 2800)
+    index.contents.clusters = made.model_copy(update={"probed": made.lists})
+    assert (clusters.vote_by_lists(index, query, without=without).scenes == exact.scenes).all()
+    assert clusters.make_clusters(to) == made
