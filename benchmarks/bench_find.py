@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks import find_speed
 from benchmarks.datasets import REAL
 from benchmarks.harness import emit, option_parser
 from benchmarks.pictures import Cut, Pixels, cut, drawn_map, noise, other_places, part_of, text
@@ -43,6 +44,9 @@ CLOUD = ("20190706", "20190726", "20190805")
 
 STRIP_PX = 932.2
 """Column of tile 36UXA at which tile 36UYA begins."""
+
+LEAST_CLEAR = 0.5
+"""Share of a cut picture that shows clear ground."""
 
 LOCATED_PX = 1.0
 """A picture is located if all of its corners lie this near to the truth [px]."""
@@ -138,7 +142,7 @@ def crops(data: Archive, count: int, seed: int = 0) -> Iterator[Record]:
             while len(made) < count:
                 name = clear[int(rng.integers(len(clear)))]
                 part = cut(data.grey(name), side, rng)
-                if part is not None:
+                if part is not None and clear_share(data, name, part) >= LEAST_CLEAR:
                     made.append((name, part))
             for kind in ("whole archive", "own date left out"):
                 off, spent = [], time.process_time()
@@ -147,6 +151,16 @@ def crops(data: Archive, count: int, seed: int = 0) -> Iterator[Record]:
                     off.append(_off(found, part.to_scene, name) if found.found else np.nan)
                 spent = time.process_time() - spent
                 yield {"measure": f"crops of {side} px, {kind}", **_summary(np.array(off)), "cpu_s each": spent / count}
+
+
+def clear_share(data: Archive, name: str, part: Cut) -> float:
+    """Return the share of a cut picture that shows clear ground in its scene, by the scene's map of it."""
+    cells, shape = data.folder.clear(name), data.folder.tile(name).full_shape
+    side = len(part.pixels)
+    at = np.stack(np.meshgrid(*[np.linspace(0, side - 1, 16)] * 2), axis=2).reshape(-1, 2)
+    xy = at @ part.to_scene[:, :2].T + part.to_scene[:, 2]
+    column, row = np.clip(xy / (np.array(shape[::-1]) / cells.shape[::-1]), 0, np.array(cells.shape[::-1]) - 1).T
+    return float(cells[row.astype(int), column.astype(int)].mean() / 100)
 
 
 def _summary(off: npt.NDArray[np.float64]) -> Record:
@@ -212,6 +226,14 @@ def records(parts: Sequence[str], cache: Path, per_scene: int, *, quick: bool) -
             yield from crops(data, 3 if quick else 100)
         if "unrelated" in parts:
             yield from unrelated(data, 5 if quick else 2_000)
+    if {"search", "clusters", "size"} & set(parts):
+        real, count, rounds = archive(cache, 2_000).index, (100 if quick else 10_000), (1 if quick else 3)
+        if "search" in parts:
+            yield from find_speed.search(cache, real, count, rounds)
+        if "clusters" in parts:
+            yield from find_speed.clusters(cache, real, count, rounds)
+        if "size" in parts:
+            yield from find_speed.size(cache, real, count)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -89,7 +89,7 @@ def build(
         kept = sum(len(segment.entries) for segment in contents.segments)
         with progress.stage("index", len(todo), kept) as bar:
             for entries, features in _parts(todo, per_scene):
-                contents.segments.append(_write_segment(to, entries, features, per_scene))
+                contents.segments.append(write_segment(to, entries, features, per_scene))
                 write_contents(to, contents)
                 for _ in entries:
                     bar.advance()
@@ -201,7 +201,8 @@ def spread(features: Features, shape: tuple[int, int], per_scene: int) -> Featur
     return features.take(Budget(per_scene, cell_px).select(features.xy, features.response, shape))
 
 
-def _write_segment(to: str, entries: list[Entry], features: list[Features], per_scene: int) -> Segment:
+def write_segment(to: str, entries: list[Entry], features: Sequence[Features], per_scene: int) -> Segment:
+    """Write the files of a segment; return what ``index.json`` says of it."""
     key = content_key("segment", FORMAT, per_scene, [entry.key for entry in entries])
     keypoints = [np.column_stack([part.xy, part.size, part.angle]) for part in features]
     files = {
@@ -245,4 +246,4 @@ def right_index(index: object) -> str:
     return f"{_RIGHT_RUN} --out OUT, then s2fast index OUT --to {index}"
 
 
-__all__ = ["INDEX_JSON", "PER_SCENE", "build", "right_index", "spread"]
+__all__ = ["INDEX_JSON", "PER_SCENE", "build", "right_index", "spread", "write_segment"]

@@ -115,9 +115,9 @@ def _measured(index: Index, quantizer: Any, lists: int, rng: np.random.Generator
     queries: list[npt.NDArray[np.uint64]] = []
     sources: list[npt.NDArray[np.int64]] = []
     for number in chosen.tolist():
-        scene = index.scene(number).descriptors
-        rows = rng.choice(len(scene), min(len(scene), _SAMPLE // len(chosen)), replace=False)
-        queries.append(scene[rows])
+        descriptors = index.scene(number).descriptors
+        rows = rng.choice(len(descriptors), min(len(descriptors), _SAMPLE // len(chosen)), replace=False)
+        queries.append(descriptors[rows])
         sources.append(np.full(len(rows), number))
     query = np.ascontiguousarray(np.concatenate(queries))
     source = np.concatenate(sources)

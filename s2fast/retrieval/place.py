@@ -131,7 +131,11 @@ def _judged(
     judgement = find_anywhere(evidence, alike, float(shape[0] * shape[1]))
     if not judgement.verified:
         return None
-    place = Place(judgement, _matrix(judgement, grid), here, there)
+    matrix = _matrix(judgement, grid)
+    if judgement.model == "similarity":
+        weight = np.where(judgement.inlier, 1 / evidence.size, 0.0)
+        matrix = _similarity(here, there, weight)
+    place = Place(judgement, matrix, here, there)
     turned = place.to_scene[:, :2]
     stretch = np.linalg.svd(turned, compute_uv=False)
     if np.linalg.det(turned) <= 0 or not 1 / _MOST_SCALE < stretch[1] <= stretch[0] < _MOST_SCALE:
@@ -146,3 +150,23 @@ def _matrix(judgement: Judgement, grid: float) -> npt.NDArray[np.float64]:
         return np.array([[1.0, 0.0, judgement.dx], [0.0, 1.0, judgement.dy]])
     offset = grid * (model.shift - model.change @ model.centre)
     return np.column_stack([np.eye(2) + model.change, offset])
+
+
+def _similarity(
+    here: npt.NDArray[np.float64], there: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the rotation, scale and shift that fit best: (2, 3); four parameters place corners better than six.
+
+    Parameters
+    ----------
+    here, there : (k, 2) float64
+        Positions before and after.
+    weight : (k,) float64
+        Weight of each; 0: none.
+    """
+    centre, middle = weight @ here / weight.sum(), weight @ there / weight.sum()
+    (x, y), (u, v) = (here - centre).T, (there - middle).T
+    norm = float(weight @ (x**2 + y**2))
+    cosine, sine = float(weight @ (x * u + y * v)) / norm, float(weight @ (x * v - y * u)) / norm
+    turned = np.array([[cosine, -sine], [sine, cosine]])
+    return np.column_stack([turned, middle - turned @ centre])

@@ -1,44 +1,20 @@
-"""An index of the tests' archive, whose keypoints have orientations, and pictures cut from its scenes."""
+"""What finds pictures in the index of the tests' archive, and pictures cut from its scenes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from s2fast.config import load_config
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import Job, run_stages
-from s2fast.retrieval.build import build
 from s2fast.retrieval.find import Finder
 from s2fast.retrieval.index import Index
 from s2fast.retrieval.picture import Image
-from tests.archives import Archive
-
-ORIENTED = {"features.upright": False, "features.max_per_scene": 1500, "regions.mode": "none"}
-
-
-@dataclass(frozen=True)
-class Indexed:
-    """A run and its index."""
-
-    out: Path
-    index: Path
-
-
-@pytest.fixture(scope="session")
-def indexed(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Indexed:
-    """A run of four scenes and an index of 700 keypoints of each, for tests that only read them."""
-    folder = tmp_path_factory.mktemp("indexed")
-    job = Job(load_config(None, ORIENTED), [str(archive.scenes)], None, folder / "out")
-    run_stages(job, stages=["ingest", "extract"])
-    build(str(folder / "index"), [folder / "out"], 700)
-    return Indexed(folder / "out", folder / "index")
+from tests.indexed import Indexed
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,8 @@ from s2fast.retrieval.picture import describe, read_image
 from s2fast.retrieval.written import draw
 from tests.archives import ORIGINS, PIXEL_M, textured, write_scene
 from tests.command_line import assert_one_line, s2fast
-from tests.retrieval.conftest import ORIENTED, Cut, Indexed, picture
+from tests.indexed import ORIENTED, Indexed
+from tests.retrieval.conftest import Cut, picture
 
 SCENE = "S2A_20190427T083601_T36UXA"
 OTHER_DATE = "S2A_20190606T083601_T36UXA"

@@ -22,7 +22,7 @@ from s2fast.retrieval.votes import BINS, MAX_BITS, RATIO, bins_of, vote
 from s2fast_kernels.hamming_top2.cases import random_descriptors
 from tests.archives import Archive
 from tests.command_line import assert_one_line, s2fast
-from tests.retrieval.conftest import ORIENTED, Indexed
+from tests.indexed import ORIENTED, Indexed
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -112,14 +112,14 @@ def test_an_interrupted_index_is_continued(
         written.append(folder)
         return original(folder, *rest)  # type: ignore[arg-type]
 
-    original = building._write_segment
-    monkeypatch.setattr(building, "_write_segment", stopped)
+    original = building.write_segment
+    monkeypatch.setattr(building, "write_segment", stopped)
     with pytest.raises(KeyboardInterrupt):
         build(str(to), [indexed.out], 700)
     assert s2fast(monkeypatch, "find", to, "any.png") == 2
     assert_one_line(capsys.readouterr().err, "is not finished: run the s2fast index command again")
     kept = {name: data for name, data in files(to).items() if name.startswith("segments/")}
-    monkeypatch.setattr(building, "_write_segment", original)
+    monkeypatch.setattr(building, "write_segment", original)
     contents = build(str(to), [indexed.out], 700)
     assert len(contents.segments) == 4
     assert kept.items() <= files(to).items()
