@@ -10,6 +10,7 @@ import pytest
 
 from s2fast.work.compilation import compile_missing
 from tests.archives import Archive, write_archive
+from tests.indexed import Indexed, index_archive
 from tests.judged import Judged, judge
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
 def judged(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     """A run that was not verified, and a copy of it that was, for tests that only read them."""
     return judge(archive, tmp_path_factory.mktemp("judged"))
+
+
+@pytest.fixture(scope="session")
+def indexed(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Indexed:
+    """A run of the archive and its index, for tests that only read them."""
+    return index_archive(archive, tmp_path_factory.mktemp("indexed"))
 
 
 @pytest.fixture(scope="session")

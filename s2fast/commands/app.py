@@ -15,6 +15,7 @@ from typer.main import get_command_name
 GROUPS = {
     "Commands": ("run", "pairs", "show", "scenes", "demo", "doctor"),
     "More from a finished run": ("displacement", "align", "stac", "check"),
+    "Pictures of unknown places": ("index", "find"),
     "Settings": ("config", "sweep", "tune"),
     "Single stages": ("ingest", "extract", "match", "verify", "report"),
     "Test data": ("synth",),
@@ -86,6 +87,7 @@ def only_asked(arguments: Sequence[str]) -> Iterator[None]:
 
 
 EXIT_DAMAGED = 1
+EXIT_NOT_FOUND = 1
 EXIT_BAD_INPUT = 2
 EXIT_SCENES_SKIPPED = 3
 

@@ -6,6 +6,8 @@ The folder may be a stranger's: no link in it is followed, for reading nor for w
 from __future__ import annotations
 
 import errno
+import io
+import mmap
 import os
 import platform
 import secrets
@@ -17,6 +19,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
@@ -50,6 +54,19 @@ class LocalStorage:
             return _read_plain(path)
         except NotADirectoryError as error:
             raise FileNotFoundError(path) from error
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise failure("read", str(path), error) from error
+
+    def mapped(self, name: str) -> npt.NDArray[np.uint8]:
+        """See `Storage`."""
+        path = _inside(self._root, name)
+        try:
+            with _opened_plain(path) as opened:
+                if not os.fstat(opened.fileno()).st_size:
+                    return np.zeros(0, np.uint8)
+                return np.frombuffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -181,16 +198,23 @@ def _linked(path: Path) -> RunFolderError:
 
 def _read_plain(path: Path) -> bytes:
     """Read a file that is no link, pipe or device."""
+    with _opened_plain(path) as opened:
+        return opened.readall()
+
+
+@contextmanager
+def _opened_plain(path: Path) -> Iterator[io.FileIO]:
+    """Open a file that is no link, pipe or device."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _linked(path) from error
         raise
-    with os.fdopen(handle, "rb", buffering=0) as opened:
+    with io.FileIO(handle, "rb") as opened:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise OSError(errno.EINVAL, "it is no file")
-        return opened.readall()
+        yield opened
 
 
 @contextmanager

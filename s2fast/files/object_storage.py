@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 from zarr.abc.store import ByteRequest, Store
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import ObjectStore
@@ -46,6 +48,10 @@ class ObjectStorage:
         """See `Storage`."""
         with _converted_errors("read", f"{self._url}/{name}"):
             return _retried(lambda: bytes(self._store.get(name).bytes()))
+
+    def mapped(self, name: str) -> npt.NDArray[np.uint8]:
+        """See `Storage`; an object is read whole."""
+        return np.frombuffer(bytearray(self.read(name)), np.uint8)
 
     def write(self, name: str, data: bytes) -> None:
         """See `Storage`."""

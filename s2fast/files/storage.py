@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 from zarr.abc.store import Store
 
 from s2fast.errors import RunFolderError
@@ -40,6 +42,12 @@ class Storage(Protocol):
 
     def read(self, name: str) -> bytes:
         """Return a file's content; raise FileNotFoundError if it does not exist."""
+
+    def mapped(self, name: str) -> npt.NDArray[np.uint8]:
+        """Return a file's content as bytes that are loaded when they are used, where the storage can do so.
+
+        The array may be written to, which does not change the file. Raises FileNotFoundError if it does not exist.
+        """
 
     def write(self, name: str, data: bytes) -> None:
         """Write or replace a file atomically."""

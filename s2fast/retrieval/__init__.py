@@ -1,0 +1,1 @@
+"""Search of an archive by keypoints: where a picture lies, and which scenes are alike."""

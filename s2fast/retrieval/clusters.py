@@ -1,0 +1,206 @@
+"""Search of a large index by FAISS's inverted lists: a picture's keypoints are compared with those near them only.
+
+Descriptors are grouped around centres found by k-means; a keypoint is compared with the lists of the nearest centres.
+How many lists suffice is measured against the exact search when the lists are made, and written into the index.
+
+References
+----------
+Douze et al.: The Faiss library. arXiv 2401.08281 (IndexBinaryIVF).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Set
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from s2fast.errors import ConfigError, RunFolderError
+from s2fast.files.open_storage import open_storage
+from s2fast.folder.content_key import content_key
+from s2fast.retrieval.index import Clusters, Contents, Index, Keypoints, write_contents
+from s2fast.retrieval.votes import MAX_BITS, RATIO, Ballot, Box, cast
+from s2fast.work.progress import Progress
+from s2fast_kernels.features import WORDS
+from s2fast_kernels.hamming_top2 import hamming_top2
+
+WANTED_RECALL = 0.95
+"""Share of the exact votes for which enough lists are read."""
+
+NEIGHBOURS = 64
+"""Neighbours found of each keypoint of a picture, of all scenes together: as many dates of one place can vote."""
+
+_BITS = 64 * WORDS
+_PER_LIST = 40
+"""Descriptors per list with which the centres are trained."""
+
+_ROUNDS = 8
+"""Iterations of k-means."""
+
+_LEAST_ROWS = 10_000
+_SAMPLE = 400
+"""Keypoints whose exact votes are compared."""
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ModuleNotFoundError as error:
+        raise ConfigError("inverted lists need FAISS: pip install faiss-cpu") from error
+    return faiss
+
+
+def make_clusters(to: str, progress: Progress | None = None) -> Clusters:
+    """Make the inverted lists of a finished index, unless it has them.
+
+    All descriptors are held in memory meanwhile.
+
+    Raises
+    ------
+    ConfigError
+        FAISS is not installed.
+    RunFolderError
+        The index is not finished, or too small to need lists.
+    """
+    faiss, index, progress = _faiss(), Index(to), progress or Progress()
+    contents = index.contents
+    key = _key(contents)
+    if contents.clusters is not None and contents.clusters.key == key:
+        return contents.clusters
+    rows = sum(int(segment.offsets[-1]) for segment in contents.segments)
+    if rows < _LEAST_ROWS:
+        raise RunFolderError(f"{to} has {rows} keypoints: search it exactly, lists serve from {_LEAST_ROWS} on")
+    lists = 1 << round(np.log2(rows**0.5))
+    quantizer = faiss.IndexBinaryFlat(_BITS)
+    found = faiss.IndexBinaryIVF(quantizer, _BITS, lists)
+    found.cp.niter = _ROUNDS
+    rng = np.random.default_rng(0)
+    with progress.stage("lists", len(contents.segments), 0) as bar:
+        found.train(_sample(index, rng, _PER_LIST * lists).view(np.uint8))
+        for _, segment in index.segments():
+            found.add(index.descriptors(segment).view(np.uint8))
+            bar.advance()
+    probed, recall, queries = _measured(index, quantizer, lists, rng)
+    _store(faiss, found, to, key)
+    contents.clusters = Clusters(key=key, lists=lists, probed=probed, recall=recall, queries=queries)
+    write_contents(to, contents)
+    for name in open_storage(to).names("clusters"):
+        if name != f"{key}.faiss":
+            open_storage(to).remove(f"clusters/{name}")
+    return contents.clusters
+
+
+def _key(contents: Contents) -> str:
+    return content_key("clusters", [segment.key for segment in contents.segments])
+
+
+def _sample(index: Index, rng: np.random.Generator, count: int) -> npt.NDArray[np.uint64]:
+    """Draw descriptors from all segments: (about `count`, 8) uint64."""
+    sizes = np.array([segment.offsets[-1] for _, segment in index.segments()])
+    parts = []
+    for size, (_, segment) in zip(sizes.tolist(), index.segments(), strict=True):
+        wanted = min(size, -(-count * size // int(sizes.sum())))
+        parts.append(index.descriptors(segment)[np.sort(rng.choice(size, wanted, replace=False))])
+    return np.concatenate(parts)
+
+
+def _measured(index: Index, quantizer: Any, lists: int, rng: np.random.Generator) -> tuple[int, float, int]:
+    """Compare keypoints of the index with the scenes they are not from; return lists to read, recall, keypoints."""
+    counted = np.flatnonzero(index.counted)
+    chosen = rng.choice(counted, min(len(counted), 8), replace=False)
+    queries: list[npt.NDArray[np.uint64]] = []
+    sources: list[npt.NDArray[np.int64]] = []
+    for number in chosen.tolist():
+        descriptors = index.scene(number).descriptors
+        rows = rng.choice(len(descriptors), min(len(descriptors), _SAMPLE // len(chosen)), replace=False)
+        queries.append(descriptors[rows])
+        sources.append(np.full(len(rows), number))
+    query = np.ascontiguousarray(np.concatenate(queries))
+    source = np.concatenate(sources)
+    near = quantizer.search(query.view(np.uint8), lists)[1]
+    rank_of = np.empty_like(near)
+    np.put_along_axis(rank_of, near, np.broadcast_to(np.arange(lists), near.shape), axis=1)
+    ranks, weights = [], []
+    for first, segment in index.segments():
+        descriptors = index.descriptors(segment)
+        found = hamming_top2(query, descriptors, segment.offsets)
+        good = (found.best <= MAX_BITS) & (found.best < RATIO * found.second)
+        row, scene = np.nonzero(good & (first + np.arange(len(segment.entries)) != source[:, None]))
+        train = segment.offsets[scene] + found.index[row, scene]
+        its_list = quantizer.search(descriptors[train].view(np.uint8), 1)[1][:, 0]
+        ranks.append(rank_of[row, its_list])
+        weights.append(1 - found.best[row, scene] / MAX_BITS)
+    rank, weight = np.concatenate(ranks), np.concatenate(weights)
+    if not weight.sum():
+        return lists, 1.0, len(query)
+    share = np.cumsum(np.bincount(rank, weight, lists)) / weight.sum()
+    probed = int(np.searchsorted(share, WANTED_RECALL)) + 1
+    return min(probed, lists), float(share[min(probed, lists) - 1]), len(query)
+
+
+def _store(faiss: Any, found: Any, to: str, key: str) -> None:
+    """Write the lists into the index."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "lists"
+        faiss.write_index_binary(found, str(file))
+        open_storage(to).write(f"clusters/{key}.faiss", file.read_bytes())
+
+
+@lru_cache(maxsize=1)
+def _opened(address: str, key: str) -> Any:
+    """Open the lists of an index: mapped into memory from a disk, read from an object store."""
+    faiss, storage = _faiss(), open_storage(address)
+    name = f"clusters/{key}.faiss"
+    if "://" in storage.address:
+        return faiss.deserialize_index_binary(storage.mapped(name))
+    storage.mapped(name)  # refuses links and what is no file
+    return faiss.read_index_binary(str(Path(storage.address) / name), faiss.IO_FLAG_MMAP)
+
+
+def vote_by_lists(index: Index, query: Keypoints, *, without: Set[str] = frozenset()) -> Ballot:
+    """Let a picture's keypoints vote for the scenes of an index, by its inverted lists; see `s2fast.retrieval.votes`.
+
+    A keypoint's second neighbour in a scene counts only if it is among the `NEIGHBOURS` nearest of all scenes.
+
+    Raises
+    ------
+    RunFolderError
+        The index has no lists, or scenes were added since.
+    """
+    clusters = index.contents.clusters
+    if clusters is None or clusters.key != _key(index.contents):
+        why = "no inverted lists" if clusters is None else "inverted lists of fewer scenes"
+        raise RunFolderError(f"{index} has {why}: s2fast index OUT --to {index} --lists")
+    try:
+        lists = _opened(str(index), clusters.key)
+    except (RuntimeError, FileNotFoundError) as error:
+        raise RunFolderError(
+            f"{index}: its inverted lists cannot be read: s2fast index OUT --to {index} --lists"
+        ) from error
+    lists.nprobe = clusters.probed
+    distance, found = lists.search(query.descriptors.view(np.uint8), NEIGHBOURS)
+    offsets = np.cumsum([0, *(entry.rows for entry in index.entries)], dtype=np.int64)
+    row, column = np.nonzero((found >= 0) & (distance <= MAX_BITS / RATIO))
+    train, best = found[row, column], distance[row, column]
+    scene = np.searchsorted(offsets, train, side="right") - 1
+    order = np.lexsort((train, best, scene, row))
+    row, scene, train, best = row[order], scene[order], train[order], best[order]
+    new = np.ones(len(row), np.bool_)
+    new[1:] = (np.diff(row) != 0) | (np.diff(scene) != 0)
+    second = np.full(len(row), _BITS)
+    second[:-1][~new[1:]] = best[1:][~new[1:]]
+    good = new & (best <= MAX_BITS) & (best < RATIO * second)
+    allowed = index.counted & np.array([entry.scene_id not in without for entry in index.entries], np.bool_)
+    row, scene, train, best = row[good], scene[good], train[good], best[good]
+    box = Box([entry.place for entry in index.entries])
+    for first, segment in index.segments():
+        number, low = len(segment.entries), offsets[first]
+        here = (scene >= first) & (scene < first + number)
+        keypoints = index.keypoints(segment)
+        at = row[here], scene[here] - first, train[here] - low, best[here]
+        box.add(first, allowed[first : first + number], cast(query, keypoints[:, 2], keypoints[:, 3], *at))
+    return box.counted(len(query) * clusters.probed * int(offsets[-1]) // clusters.lists)

@@ -1,0 +1,172 @@
+"""Where in a scene does a picture lie? The rule that decides it is the one of pairs of scenes without a prior."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from s2fast.geometry.evidence import Evidence, Judgement
+from s2fast.geometry.shift import find_anywhere
+from s2fast.retrieval.index import Keypoints
+from s2fast.retrieval.votes import BINS, bins_of
+from s2fast_kernels.hamming_top2_both import hamming_top2_both
+
+RATIO = 0.9
+"""A match's best distance is below this share of its second best, as by default in a run."""
+
+MAX_BITS = 160
+"""Largest distance of a match [bits]."""
+
+_TRIED = 3
+"""Number of bins of rotation and scale whose matches are judged."""
+
+_LEAST_MATCHES = 6
+
+_ALIKE_LOG2 = 0.3
+"""Matches of keypoints whose sizes differ by less agree with a shift [octaves]."""
+
+_ALIKE_RAD = 0.35
+"""And whose orientations differ by less [rad]."""
+
+_MOST_SCALE = 16.0
+_MOST_SHEAR = 0.3
+"""A model beyond these is no picture of the ground."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a picture lies in a scene."""
+
+    judgement: Judgement
+    """The verdict, model and inliers."""
+    to_scene: npt.NDArray[np.float64]
+    """(2, 3) affine from pixels of the picture to pixels of the scene, pixel centres at integers."""
+    picture_xy: npt.NDArray[np.float64]
+    """(k, 2) matches in the picture [px]."""
+    scene_xy: npt.NDArray[np.float64]
+    """(k, 2) the same in the scene [px]."""
+
+    @property
+    def inliers(self) -> int:
+        """Number of matches that agree with the model."""
+        return int(np.count_nonzero(self.judgement.inlier))
+
+    @property
+    def scale(self) -> float:
+        """Size of a pixel of the picture in pixels of the scene."""
+        return math.sqrt(abs(float(np.linalg.det(self.to_scene[:, :2]))))
+
+    @property
+    def rotation_deg(self) -> float:
+        """Rotation that takes the picture to the scene, clockwise as the picture is seen, 0 to 360 [deg]."""
+        turned = self.to_scene[:, :2]
+        return math.degrees(math.atan2(turned[1, 0] - turned[0, 1], turned[0, 0] + turned[1, 1])) % 360.0
+
+    def at(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Convert (n, 2) positions in the picture to the scene."""
+        return np.asarray(xy @ self.to_scene[:, :2].T + self.to_scene[:, 2])
+
+    def outline(self, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+        """Return the corners of a picture of this shape in the scene, clockwise: (4, 2) [px], centres at integers."""
+        rows, columns = shape
+        return self.at(np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]]) - 0.5)
+
+
+def find_place(
+    query: Keypoints, train: Keypoints, query_shape: tuple[int, int], shape: tuple[int, int]
+) -> Place | None:
+    """Find the shift, similarity or affinity that takes a picture to a scene.
+
+    Parameters
+    ----------
+    query, train
+        Keypoints of the picture and of the scene.
+    query_shape, shape
+        Their rows and columns [px].
+
+    Returns
+    -------
+    Place or None
+        None unless the place is verified: mutual matches whose rotation and scale agree are judged by
+        `s2fast.geometry.shift.find_anywhere`, in the three fullest bins of rotation and scale.
+    """
+    if len(query) < _LEAST_MATCHES or len(train) < _LEAST_MATCHES:
+        return None
+    there, back = hamming_top2_both(query.descriptors, train.descriptors, np.array([0, len(train)], np.int64))
+    nearest, best, second = there.index[:, 0], there.best[:, 0], there.second[:, 0]
+    mutual = back.index[nearest, 0] == np.arange(len(query))
+    row = np.flatnonzero(mutual & (best <= MAX_BITS) & (best < RATIO * second))
+    match = nearest[row]
+    bins = bins_of(query.size[row], query.angle[row], train.size[match], train.angle[match])
+    for _ in range(_TRIED):
+        counts = np.bincount(bins.ravel(), minlength=BINS)
+        fullest = int(counts.argmax())
+        if counts[fullest] < _LEAST_MATCHES:
+            return None
+        agree = (bins == fullest).any(axis=1)
+        place = _judged(query, train, row[agree], match[agree], best[row[agree]], query_shape, shape)
+        if place is not None:
+            return place
+        row, match, bins = row[~agree], match[~agree], bins[~agree]
+    return None
+
+
+def _judged(
+    query: Keypoints, train: Keypoints, row: npt.NDArray[np.intp], match: npt.NDArray[np.int32],
+    distance: npt.NDArray[np.uint16], query_shape: tuple[int, int], shape: tuple[int, int],
+) -> Place | None:  # fmt: skip
+    """Judge matches that agree on rotation and scale; see `find_place`."""
+    ratio = train.size[match] / query.size[row]
+    turn = np.abs((train.angle[match] - query.angle[row] + np.pi) % (2 * np.pi) - np.pi)
+    alike = (np.abs(np.log2(ratio)) < _ALIKE_LOG2) & (turn < _ALIKE_RAD)
+    here, there = query.xy[row].astype(np.float64), train.xy[match].astype(np.float64)
+    grid = max(1.0, float(np.median(ratio)))
+    centre = (np.array(query_shape[::-1]) - 1) / 2
+    evidence = Evidence(
+        here, there, query.size[row].astype(np.float64), distance, np.ones(len(row), np.bool_), grid, centre
+    )
+    judgement = find_anywhere(evidence, alike, float(shape[0] * shape[1]))
+    if not judgement.verified:
+        return None
+    matrix = _matrix(judgement, grid)
+    if judgement.model == "similarity":
+        weight = np.where(judgement.inlier, 1 / evidence.size, 0.0)
+        matrix = _similarity(here, there, weight)
+    place = Place(judgement, matrix, here, there)
+    turned = place.to_scene[:, :2]
+    stretch = np.linalg.svd(turned, compute_uv=False)
+    if np.linalg.det(turned) <= 0 or not 1 / _MOST_SCALE < stretch[1] <= stretch[0] < _MOST_SCALE:
+        return None
+    return place if stretch[0] / stretch[1] - 1 <= _MOST_SHEAR else None
+
+
+def _matrix(judgement: Judgement, grid: float) -> npt.NDArray[np.float64]:
+    """Return a judgement's model as an affine of positions: (2, 3) [px]."""
+    model = judgement.affinity
+    if model is None:
+        return np.array([[1.0, 0.0, judgement.dx], [0.0, 1.0, judgement.dy]])
+    offset = grid * (model.shift - model.change @ model.centre)
+    return np.column_stack([np.eye(2) + model.change, offset])
+
+
+def _similarity(
+    here: npt.NDArray[np.float64], there: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the rotation, scale and shift that fit best: (2, 3); four parameters place corners better than six.
+
+    Parameters
+    ----------
+    here, there : (k, 2) float64
+        Positions before and after.
+    weight : (k,) float64
+        Weight of each; 0: none.
+    """
+    centre, middle = weight @ here / weight.sum(), weight @ there / weight.sum()
+    (x, y), (u, v) = (here - centre).T, (there - middle).T
+    norm = float(weight @ (x**2 + y**2))
+    cosine, sine = float(weight @ (x * u + y * v)) / norm, float(weight @ (x * v - y * u)) / norm
+    turned = np.array([[cosine, -sine], [sine, cosine]])
+    return np.column_stack([turned, middle - turned @ centre])

@@ -1,0 +1,49 @@
+"""The benchmark of found pictures knows where its pictures are, and measures what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from benchmarks import find_speed, pictures
+from s2fast.retrieval.index import Index
+from s2fast.retrieval.votes import vote
+from tests.archives import textured
+from tests.indexed import Indexed
+
+
+def test_a_cut_picture_lies_where_it_says() -> None:
+    grey = cv2.GaussianBlur(textured(np.random.default_rng(0), (600, 700)), (0, 0), 3)
+    for seed in range(5):
+        made = pictures.cut(grey, 128, np.random.default_rng(seed), (100.0, 600.0))
+        assert made is not None
+        x, y = made.to_scene[:, :2] @ (60.0, 70.0) + made.to_scene[:, 2]
+        corners = np.array([[0, 0], [127, 0], [127, 127], [0, 127]]) @ made.to_scene[:, :2].T + made.to_scene[:, 2]
+        assert corners[:, 0].min() > 99
+        assert corners[:, 0].max() < 600
+        frame = cv2.warpAffine(grey, made.to_scene, (128, 128), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        assert abs(int(frame[70, 60]) - int(grey[round(y), round(x)])) < 12
+        seen = cv2.cvtColor(made.pixels, cv2.COLOR_BGR2GRAY)
+        assert np.corrcoef(seen.ravel(), frame.ravel())[0, 1] > 0.9
+
+
+def test_nothing_of_the_archive_is_in_other_pictures() -> None:
+    rng = np.random.default_rng(0)
+    for draw in (pictures.noise, pictures.drawn_map, pictures.text):
+        drawn = draw(rng)
+        assert drawn.ndim == 3
+        assert drawn.std() > 5
+
+
+def test_copies_of_one_place_are_alike_and_of_another_not(indexed: Indexed, tmp_path: Path) -> None:
+    real = Index(indexed.index)
+    find_speed.QUERY, before = 700, find_speed.QUERY
+    try:
+        index = find_speed.synthetic(tmp_path / "index", real, 60)
+        ballot = vote(index, find_speed.query_of(real))
+    finally:
+        find_speed.QUERY = before
+    assert (np.sort(np.argsort(-ballot.scenes)[:10]) == np.arange(10)).all()
+    assert ballot.scenes[:10].min() > 3 * ballot.scenes[40:].max()
