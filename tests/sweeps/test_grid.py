@@ -151,8 +151,8 @@ def test_ten_thousand_cases_are_counted_in_hours() -> None:
     assert re.fullmatch(r"; roughly \d+ h 0 min to go", checked.forecast(checked.cases))
 
 
-def test_the_example_in_the_readme_is_valid(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+def test_the_example_of_the_page_is_valid(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text("utf-8")
     (example,) = (part.partition("```")[0] for part in text.split("```toml\n")[1:] if "[[grid]]" in part)
     path = tmp_path / "sweep.toml"
     path.write_text(example)
