@@ -46,7 +46,7 @@ SEEN = {
     "36UXA": """
         S2A_20180810T083601 S2A_20180820T083601 S2A_20180830T083601 S2A_20180919T083621 S2A_20190427T083601
         S2A_20190606T083601 S2B_20180805T083559 S2B_20180815T084009 S2B_20180825T083549 S2B_20180904T083549
-    """.split(),
+    """,
     "36UYA": """
         S2A_20160212T084052 S2A_20160330T082542 S2A_20160405T085012 S2A_20160502T083602 S2A_20160509T082612
         S2A_20160618T082602 S2A_20160621T084012 S2A_20160830T083602 S2A_20161026T083032 S2A_20161121T085252
@@ -56,7 +56,7 @@ SEEN = {
         S2A_20190904T083601 S2B_20190313T083739 S2B_20190402T083559 S2B_20190412T083609 S2B_20190422T083609
         S2B_20190601T083609 S2B_20190611T083609 S2B_20190621T083609 S2B_20190701T083609 S2B_20190721T083609
         S2B_20190810T083609 S2B_20190830T083609 S2B_20190909T083559
-    """.split(),
+    """,
 }
 SNOW = {"20160212", "20161205"}
 CLOUD = {"20190706": 0.6, "20190726": 0.5, "20190805": 0.7}
@@ -86,7 +86,7 @@ def write(folder: Path) -> None:
     lefts = {"36UXA": 0, "36UYA": SIZE_PX - STRIP_PX}
     for tile, names in SEEN.items():
         left = ORIGIN[0] + lefts[tile] * PIXEL_M
-        for name in names:
+        for name in names.split():
             grey = cv2.cvtColor(np.moveaxis(render(name, lefts[tile]), 0, 2), cv2.COLOR_RGB2GRAY)
             write_image(image_path(folder / "ukraine", name, tile), np.stack([grey] * 3), left, PIXEL_M)
     write_polygons(folder / "ukraine" / "deforestation_labels.geojson", lefts)
