@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from s2fast.results import Run
 
 __all__ = ["Config", "Run", "S2FastError", "load_config", "open_run", "run", "sweep"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LATER = {"Config": "config", "load_config": "config", "Run": "results", "S2FastError": "errors"}
 """Names that are imported on first use, and their modules: the modules take a second to load."""
@@ -150,7 +150,7 @@ def sweep(
     Parameters
     ----------
     settings
-        A TOML file, or its content: ``{"grid": [{"matching.ratio": [0.8, 0.9]}]}``; see "Sweeps" in README.md.
+        A TOML file, or its content: ``{"grid": [{"matching.ratio": [0.8, 0.9]}]}``; see docs/sweeps.md.
     scenes
         Folders or files with scenes; empty: those of the file's ``[data]``.
     out

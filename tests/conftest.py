@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from s2fast.work.compilation import compile_missing
 from tests.archives import Archive, write_archive
 from tests.indexed import Indexed, index_archive
 from tests.judged import Judged, judge
+from tests.standin import SHARED_DATA, standin
 
 if TYPE_CHECKING:
     from tests.browser import Browser, Open
@@ -24,12 +26,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
-    """Real imagery with known truth, kept beside the checkout and not in it."""
-    path = Path(__file__).resolve().parents[2] / "shared" / "data"
-    if not path.is_dir():
-        pytest.skip("the real imagery of ../shared/data is absent")
-    return path
+def shared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real imagery with known truth, kept beside the checkout and not in it; else a synthetic stand-in for it.
+
+    ``S2FAST_STANDIN=1`` chooses the stand-in in any case.
+    """
+    if SHARED_DATA.is_dir() and not os.environ.get("S2FAST_STANDIN"):
+        return SHARED_DATA
+    folder = tmp_path_factory.getbasetemp()
+    # The workers of pytest-xdist share one.
+    return standin((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "standin")
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import base64
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -41,3 +44,35 @@ def test_an_aligned_stack_differs_less_between_dates(tmp_path: Path, capsys: pyt
     assert sizes == "{'time': 3, 'y': 400, 'x': 400}"
     # The noise of three dates remains, a deviation of 3 grey values; one scene moved by two pixels adds to it.
     assert float(after) < 3.0 < 2 * float(after) < float(before)
+
+
+def outputs(notebook: Path) -> list[tuple[str, list[float], tuple[int, ...]]]:
+    """Return what a notebook's cells show: their words, their numbers, and the sizes of their pictures [px]."""
+    found = []
+    for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
+        for output in cell.get("outputs", []):
+            text, size = "".join(output.get("text", [])), ()
+            if "data" in output:
+                picture = np.frombuffer(base64.b64decode(output["data"]["image/png"]), np.uint8)
+                size = cv2.imdecode(picture, cv2.IMREAD_COLOR).shape[:2]
+            numbers = [float(number) for number in re.findall(r"(?<!\w)-?\d+\.?\d*(?!\w)", text)]
+            # Columns widen with their numbers.
+            words = " ".join(re.sub(r"(?<!\w)-?\d+\.?\d*(?!\w)", "#", text).split())
+            found.append((words, numbers, size))
+    return found
+
+
+@pytest.mark.slow
+def test_notebooks_show_what_they_say(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-m", "tests.notebooks", tmp_path], cwd=root, check=True)
+    stored = sorted((root / "examples").glob("*.ipynb"))
+    assert len(stored) == 2
+    for path in stored:
+        shown, again = outputs(path), outputs(tmp_path / path.name)
+        assert [words for words, _, _ in again] == [words for words, _, _ in shown]
+        assert sum(bool(size) for _, _, size in shown) == 1
+        for (words, numbers, size), (_, others, other_size) in zip(shown, again, strict=True):
+            # Another OpenJPEG, or another processor, may move a keypoint; a font a picture's margin.
+            np.testing.assert_allclose(others, numbers, rtol=0.05, atol=0.3, err_msg=words)
+            np.testing.assert_allclose(other_size, size, atol=10)

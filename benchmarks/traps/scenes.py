@@ -45,7 +45,7 @@ NO_PRIOR = load_config(
         "matching.max_distance_bits": 120,
     }
 )
-"""The README's profile for unreliable georeferencing."""
+"""The profile of docs/verification.md for unreliable georeferencing."""
 
 ANY_ANGLE = load_config(
     overrides={

@@ -12,7 +12,7 @@ from s2fast_kernels.machine import available_cores
 
 _READING_S = 0.073
 _EXTRACTING_S = 0.11
-"""CPU seconds per 1e6 pixels, as README's "What it costs" measured them."""
+"""CPU seconds per 1e6 pixels, as docs/cost.md measured them."""
 
 _DAY_S = 86_400
 

@@ -26,7 +26,7 @@ from s2fast.work.progress import duration_text
 from s2fast_kernels.machine import available_cores
 
 _READ_S, _EXTRACT_S = 0.18, 0.11
-"""CPU seconds per megapixel to read, and to extract; from the README's table of costs."""
+"""CPU seconds per megapixel to read, and to extract; from the table of docs/cost.md."""
 
 _PAIR_S, _COMPARISONS_S = 0.01, 0.65e-9
 """CPU seconds per pair matched and verified with windows, and per comparison of an exhaustive search."""

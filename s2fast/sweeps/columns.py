@@ -332,5 +332,5 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     close += [ends[end] for end in difflib.get_close_matches(name.rpartition(".")[2], list(ends), n=3, cutoff=0.5)]
     if not close:
-        return 'columns are seconds, peak_mb, found.verified_pairs, ...: see "Sweeps" in README.md'
+        return "columns are seconds, peak_mb, found.verified_pairs, ...: see docs/sweeps.md"
     return f"the nearest are {', '.join(dict.fromkeys(close))}"

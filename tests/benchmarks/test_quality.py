@@ -111,7 +111,10 @@ def test_a_folder_without_truth_and_a_folder_without_scenes(archive: Archive, tm
         open_dataset(DataSpec(kind="folder", folder=str(tmp_path / "absent")), tmp_path)
 
 
-def test_the_real_set_has_48_scenes_and_truth_0(shared_data: Path, tmp_path: Path) -> None:
+def test_the_real_set_has_48_scenes_and_truth_0(
+    shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.datasets.REAL", shared_data / "ukraine")
     data = open_dataset(DataSpec(with_regions=False), tmp_path)
     assert len(data.scenes) == 48
     assert data.regions is None

@@ -1,11 +1,11 @@
 """The benchmark of traps: right and wrong trials are distinguished; a short run on real imagery."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.datasets import REAL
 from benchmarks.traps.command import main, summary
 from benchmarks.traps.kinds import KINDS, SYNTHETIC, Trial
 from benchmarks.traps.scenes import PIXEL_M, photographs
@@ -53,10 +53,9 @@ SHORT = {
 
 
 @pytest.mark.shared
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real imagery in ../shared/data")
 @pytest.mark.parametrize("kind", SHORT)
-def test_no_trap_is_verified(kind: str) -> None:
-    trials = list(KINDS[kind](photographs(REAL.parent), np.random.default_rng(1), SHORT[kind]))
+def test_no_trap_is_verified(kind: str, shared_data: Path) -> None:
+    trials = list(KINDS[kind](photographs(shared_data), np.random.default_rng(1), SHORT[kind]))
     assert len(trials) > 1
     assert [trial.name for trial in trials if trial.wrong] == []
     if kind == "real":

@@ -26,7 +26,7 @@ def record(scenes: int, reduction: int = 1) -> Any:
 
 
 def test_the_prediction_is_that_of_the_readme(tmp_path: Path) -> None:
-    # README: ingest and extract of 50 tiles take 0.12 and 0.19 core hours.
+    # docs/cost.md: ingest and extract of 50 tiles take 0.12 and 0.19 core hours.
     hours = duration.predicted_seconds(record(50), RunFolder(tmp_path)) / 3600
     assert hours == pytest.approx(0.31, abs=0.01)
     assert duration.predicted_seconds(record(50, 2), RunFolder(tmp_path)) / 3600 == pytest.approx(0.168, abs=0.01)

@@ -151,9 +151,9 @@ def test_ten_thousand_cases_are_counted_in_hours() -> None:
     assert re.fullmatch(r"; roughly \d+ h 0 min to go", checked.forecast(checked.cases))
 
 
-def test_the_example_in_the_readme_is_valid(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-    (example,) = (part.partition("```")[0] for part in text.split("```toml\n")[1:] if "[[grid]]" in part)
+def test_the_example_of_the_page_is_valid(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text("utf-8")
+    (example,) = (part.partition("```")[0] for part in text.split("```toml\n")[1:] if "[[plot]]" in part)
     path = tmp_path / "sweep.toml"
     path.write_text(example)
     assert len(check_cases(load_sweep(path))) == 9
