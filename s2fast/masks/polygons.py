@@ -64,6 +64,8 @@ def parsed(text: bytes, name: str) -> tuple[list[shapely.Polygon], str | None]:
     SceneError
         The text is no XML, declares entities, or holds a polygon without a valid ring.
     """
+    if b"\0" in text:
+        raise SceneError(f"{name}: it is no XML in UTF-8: get the product again")
     if re.search(rb"<!(DOCTYPE|ENTITY)", text, re.IGNORECASE):
         raise SceneError(f"{name}: its XML declares entities, which no mask of a product does: get the product again")
     try:
