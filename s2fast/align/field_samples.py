@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import maximum_filter
 
-from s2fast.align.field_model import CELLS, Cells, Model, fit
+from s2fast.align.field_model import CELLS, Cells, Model, fit_values
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
 from s2fast.geometry.shift import INLIER_PX
@@ -135,7 +135,7 @@ def _cells(pair: _Side) -> Cells | None:
     used, weight = pair.inlier, np.ones(len(pair.inlier))
     cells = _gathered(pair, used, weight)
     for _ in range(_ROUNDS):
-        far = np.hypot(*(pair.moved_m - fit(Model.GRID, cells).at(pair.share)).T) / (INLIER_PX * pair.px_m)
+        far = np.hypot(*(pair.moved_m - fit_values(Model.GRID, cells).at(pair.share)).T) / (INLIER_PX * pair.px_m)
         before, used = used, (far < 1) & _near_cells(pair.share, cells)
         if not used.any():
             return None

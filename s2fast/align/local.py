@@ -57,6 +57,8 @@ def with_fields(
 ) -> list[Correction]:
     """Add the local displacements of scenes to their corrections, see `Correction.choice`.
 
+    They may explain why the shifts of a scene contradict each other: such a scene is then corrected.
+
     Parameters
     ----------
     corrections
@@ -68,11 +70,16 @@ def with_fields(
     reference
         Id of the scene that is held fixed; empty: there is none.
     """
-    wanted = [one.scene_id for one in corrections if not one.problem and one.scene_id != reference]
-    offset_m = {one.scene_id: one.offset_m for one in corrections} | ({reference: (0.0, 0.0)} if reference else {})
+    wanted = [one.scene_id for one in corrections if _may_be_local(one) and one.scene_id != reference]
+    offset_m = {one.scene_id: one.offset_m for one in corrections if not one.problem}
+    offset_m |= {reference: (0.0, 0.0)} if reference else {}
     names = [item.scene.scene_id for item in record.usable]
     found = sampled(folder, pairs, names, offset_m, wanted, reference)
     return [_with_field(one, found, models, reference) if one.scene_id in wanted else one for one in corrections]
+
+
+def _may_be_local(correction: Correction) -> bool:
+    return not correction.problem or correction.scatters
 
 
 def _with_field(
@@ -83,8 +90,15 @@ def _with_field(
         partner = f"verified pair with {reference}" if reference else f"{LEAST_PARTNERS} verified pairs of its tile"
         return replace(correction, note=f"only a shift is known: no {partner} with kept matches")
     choice = choose(cells, models)
-    field = None if choice.model is Model.SHIFT else choice.field
-    return replace(correction, field=field, cells=cells, choice=choice, note=_refusal(choice, cells, models))
+    tried = replace(correction, cells=cells, choice=choice, note=_refusal(choice, cells, models))
+    if choice.model is Model.SHIFT:
+        return tried
+    east, north = np.average(choice.field.at(cells.share), axis=0, weights=cells.weight).tolist()
+    error_m = float(np.median(choice.field.error_m(cells.share)))
+    problem = (
+        f"error {error_m:.2f} m above the limit {correction.limit_m:.2f} m" if error_m > correction.limit_m else ""
+    )
+    return replace(tried, field=choice.field, offset_m=(east, north), error_m=error_m, problem=problem)
 
 
 def _refusal(choice: Choice, cells: Cells, models: Sequence[Model]) -> str:
