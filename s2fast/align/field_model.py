@@ -42,6 +42,9 @@ _BLOCKS = 4
 _CONFIDENCE = 0.995
 """Confidence, by Student's distribution over the blocks, at which a model beats another."""
 
+_LEAST_GAIN = 0.1
+"""Share of the mean square of residuals that a model must take away to beat another: 5 % of their length."""
+
 LEAST_CELLS = {"shift": 1, "similarity": 24, "affine": 24, "grid": 96}
 """Cells with matches that a model needs."""
 
@@ -253,7 +256,7 @@ def _held_out(model: Model, cells: Cells, fold: npt.NDArray[np.intp]) -> _Floats
 
 
 def _beats(ours: _Floats, theirs: _Floats, cells: Cells) -> bool:
-    """Return whether residuals are smaller beyond the error of the difference, estimated from blocks of cells."""
+    """Return whether residuals are clearly smaller, and beyond the difference's error, estimated from blocks."""
     block, weight = cells.block, cells.weight
     of_block = np.bincount(block, weight)
     held = of_block > 0
@@ -264,4 +267,5 @@ def _beats(ours: _Floats, theirs: _Floats, cells: Cells) -> bool:
         return False
     gain = share @ gains
     error = np.sqrt((share**2 * (gains - gain) ** 2).sum() * blocks / (blocks - 1))
-    return bool(gain > float(stdtrit(blocks - 1, _CONFIDENCE)) * error)
+    least = max(float(stdtrit(blocks - 1, _CONFIDENCE)) * error, _LEAST_GAIN * np.average(theirs, weights=weight))
+    return bool(gain > least)

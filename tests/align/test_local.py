@@ -134,8 +134,8 @@ def cells(rng: np.random.Generator, moved: npt.NDArray[np.float64] | float, coun
 
 
 def test_noise_is_a_shift() -> None:
-    chosen = [choose(cells(np.random.default_rng(seed), 7.0)).model for seed in range(40)]
-    assert chosen.count(Model.SHIFT) >= 39
+    chosen = [choose(cells(np.random.default_rng(seed), 7.0)).model for seed in range(12)]
+    assert chosen.count(Model.SHIFT) == 12
 
 
 def test_an_affinity_that_is_no_similarity() -> None:
@@ -167,9 +167,9 @@ def test_one_corner_decides_nothing() -> None:
 def test_the_stated_error_is_the_scatter() -> None:
     share = np.random.default_rng(4).uniform(0.1, 0.9, (50, 2))
     fields: list[Field] = []
-    for seed in range(30):
+    for seed in range(20):
         drawn = cells(np.random.default_rng(seed), 0.0)
-        fields.append(choose(Cells(drawn.share, drawn.moved_m, drawn.count, drawn.sides_m)).field)
+        fields.append(choose(Cells(drawn.share, drawn.moved_m, drawn.count, drawn.sides_m), models=()).field)
     scatter = np.std([field.at(share) for field in fields], axis=0).mean()
     stated = np.mean([field.error_m(share) for field in fields])
     assert stated == pytest.approx(scatter, rel=0.3)
