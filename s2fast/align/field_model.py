@@ -42,8 +42,9 @@ _BLOCKS = 4
 _CONFIDENCE = 0.995
 """Confidence, by Student's distribution over the blocks, at which a model beats another."""
 
-_LEAST_GAIN = 0.1
-"""Share of the mean square of residuals that a model must take away to beat another: 5 % of their length."""
+_LEAST_GAIN_PX = 0.035
+"""Root mean square of the displacements that a model must take away beyond another's: that of the misregistration
+within a series which more matches do not reduce, along two axes (`s2fast.geometry.shift.LEAST_ERROR_PX`)."""
 
 LEAST_CELLS = {"shift": 1, "similarity": 24, "affine": 24, "grid": 96}
 """Cells with matches that a model needs."""
@@ -84,6 +85,8 @@ class Cells:
     """(n,) number of matches."""
     sides_m: _Floats
     """(2, 2) the scene's sides on the map, columns for its width and height, east and north [m]."""
+    px_m: float
+    """Side of a pixel [m]."""
 
     @property
     def weight(self) -> _Floats:
@@ -98,7 +101,7 @@ class Cells:
 
     def __getitem__(self, rows: npt.NDArray[np.bool_]) -> Cells:
         """Return some cells."""
-        return Cells(self.share[rows], self.moved_m[rows], self.count[rows], self.sides_m)
+        return Cells(self.share[rows], self.moved_m[rows], self.count[rows], self.sides_m, self.px_m)
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,5 +270,5 @@ def _beats(ours: _Floats, theirs: _Floats, cells: Cells) -> bool:
         return False
     gain = share @ gains
     error = np.sqrt((share**2 * (gains - gain) ** 2).sum() * blocks / (blocks - 1))
-    least = max(float(stdtrit(blocks - 1, _CONFIDENCE)) * error, _LEAST_GAIN * np.average(theirs, weights=weight))
+    least = max(float(stdtrit(blocks - 1, _CONFIDENCE)) * error, (_LEAST_GAIN_PX * cells.px_m) ** 2)
     return bool(gain > least)

@@ -181,7 +181,7 @@ def _gathered(
         np.column_stack([np.bincount(cell, weight * axis, len(names)) / total for axis in values[used].T])
         for values in (pair.share, pair.moved_m, pair.there)
     )
-    return Cells(share, moved, count.astype(np.float64), pair.sides_m), there
+    return Cells(share, moved, count.astype(np.float64), pair.sides_m, pair.px_m), there
 
 
 def together(parts: Sequence[Cells]) -> Cells:
@@ -192,4 +192,4 @@ def together(parts: Sequence[Cells]) -> Cells:
     count = np.bincount(cell, np.concatenate([part.count for part in parts])) / len(parts)
     kept = np.flatnonzero(held > len(parts) / 2)
     middle = np.array([np.median(values[cell == place], axis=0) for place in kept]).reshape(-1, 4)
-    return Cells(middle[:, :2], middle[:, 2:], count[kept], parts[0].sides_m)
+    return Cells(middle[:, :2], middle[:, 2:], count[kept], parts[0].sides_m, parts[0].px_m)

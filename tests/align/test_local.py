@@ -130,7 +130,7 @@ def test_a_model_that_gains_nothing_is_refused(
 def cells(rng: np.random.Generator, moved: npt.NDArray[np.float64] | float, count: int = 200) -> Cells:
     share = rng.uniform(size=(count, 2))
     noise = rng.normal(0, 1, (count, 2))
-    return Cells(share, moved + noise, np.full(count, 10.0), np.diag([5000.0, -5000.0]))
+    return Cells(share, moved + noise, np.full(count, 10.0), np.diag([5000.0, -5000.0]), 10.0)
 
 
 def test_noise_is_a_shift() -> None:
@@ -142,7 +142,7 @@ def test_an_affinity_that_is_no_similarity() -> None:
     rng = np.random.default_rng(1)
     plain = cells(rng, 0.0)
     sheared = plain.moved_m + (plain.share - 0.5) * [6, 6]
-    assert choose(Cells(plain.share, sheared, plain.count, plain.sides_m)).model is Model.AFFINE
+    assert choose(Cells(plain.share, sheared, plain.count, plain.sides_m, 10.0)).model is Model.AFFINE
 
 
 @pytest.mark.parametrize("kept", [slice(20), slice(90)])
@@ -150,9 +150,9 @@ def test_few_cells_allow_no_grid(kept: slice) -> None:
     rng = np.random.default_rng(2)
     whole = cells(rng, 0.0)
     bent = 15 * np.sin(2 * np.pi * whole.share)
-    choice = choose(Cells(whole.share[kept], bent[kept], whole.count[kept], whole.sides_m))
+    choice = choose(Cells(whole.share[kept], bent[kept], whole.count[kept], whole.sides_m, 10.0))
     assert Model.GRID not in choice.held_out_m
-    assert choose(Cells(whole.share, bent, whole.count, whole.sides_m)).model is Model.GRID
+    assert choose(Cells(whole.share, bent, whole.count, whole.sides_m, 10.0)).model is Model.GRID
 
 
 def test_one_corner_decides_nothing() -> None:
@@ -161,7 +161,7 @@ def test_one_corner_decides_nothing() -> None:
     plain = cells(rng, 0.0)
     corner = (plain.share < 0.25).all(axis=1)
     moved = plain.moved_m + 12.0 * corner[:, None]
-    assert choose(Cells(plain.share, moved, plain.count, plain.sides_m)).model is Model.SHIFT
+    assert choose(Cells(plain.share, moved, plain.count, plain.sides_m, 10.0)).model is Model.SHIFT
 
 
 def test_the_stated_error_is_the_scatter() -> None:
@@ -169,7 +169,7 @@ def test_the_stated_error_is_the_scatter() -> None:
     fields: list[Field] = []
     for seed in range(20):
         drawn = cells(np.random.default_rng(seed), 0.0)
-        fields.append(choose(Cells(drawn.share, drawn.moved_m, drawn.count, drawn.sides_m), models=()).field)
+        fields.append(choose(Cells(drawn.share, drawn.moved_m, drawn.count, drawn.sides_m, 10.0), models=()).field)
     scatter = np.std([field.at(share) for field in fields], axis=0).mean()
     stated = np.mean([field.error_m(share) for field in fields])
     assert stated == pytest.approx(scatter, rel=0.3)
