@@ -21,6 +21,9 @@ from s2fast.synth import synth
 
 _ROTATION_DEG, _SCALE, _AMPLITUDE_PX = 0.01, 1e-4, 1.5
 
+_KINDS = ("nothing", "nothing", "shift", "nothing", "affinity", "nothing", "field")
+"""Warps of the dates of a tile."""
+
 _RIGHT = {"nothing": ("shift",), "shift": ("shift",), "affinity": ("similarity", "affine"), "field": ("grid",)}
 """Models that are right for each warp."""
 
@@ -93,13 +96,14 @@ def _median(rows: list[dict[str, Any]], name: str) -> float | None:
 
 def _series(folder: Path, size: int, seed: int, reference: bool) -> Iterator[dict[str, Any]]:
     """Make, warp and match one series; yield a row per scene whose offset can be relied on."""
-    truth = json.loads(synth(folder / "synth", size=size, dates=7, seed=seed).read_text("utf-8"))
-    rng, warp_of = np.random.default_rng(seed), {}
-    tiles: dict[str, list[Any]] = {}
+    truth = json.loads(synth(folder / "synth", size=size, dates=len(_KINDS), seed=seed).read_text("utf-8"))
+    rng = np.random.default_rng(seed)
+    warp_of: dict[str, tuple[str, Warp, dict[str, Any]]] = {}
+    tiles: dict[str, int] = {}
     for scene in truth["scenes"]:
-        number = len(tiles.setdefault(scene["tile"], []))
-        tiles[scene["tile"]].append(scene)
-        kind = ("nothing", "nothing", "shift", "nothing", "affinity", "nothing", "field")[number]
+        number = tiles.get(scene["tile"], 0)
+        tiles[scene["tile"]] = number + 1
+        kind = _KINDS[number]
         warp_of[scene["scene_id"]] = kind, warps(rng)[kind], scene
         path = Path(scene["path"])
         _warped(folder / "synth" / path, folder / "warped" / path.with_suffix(".tif"), warp_of[scene["scene_id"]][1])
@@ -150,9 +154,10 @@ def _warped(path: Path, to: Path, warp: Warp) -> None:
     right, down = np.meshgrid(*[np.arange(side, dtype=np.float64)] * 2)
     share = (np.column_stack([right.ravel(), down.ravel()]) + 0.5) / side
     moved = warp(share, side).reshape(side, side, 2)
-    x, y = ((axis - moved[..., number]).astype(np.float32) for number, axis in enumerate((right, down)))
-    empty = cv2.remap((pixels == 0).all(axis=0).astype(np.uint8), x, y, cv2.INTER_NEAREST, borderValue=1)
-    bent = np.stack([cv2.remap(band, x, y, cv2.INTER_LANCZOS4) for band in pixels])
+    at = [(axis - moved[..., number]).astype(np.float32) for number, axis in enumerate((right, down))]
+    missing = (pixels == 0).all(axis=0).astype(np.uint8)
+    empty = cv2.remap(missing, at[0], at[1], cv2.INTER_NEAREST, borderValue=1)
+    bent = np.stack([cv2.remap(band, at[0], at[1], cv2.INTER_LANCZOS4) for band in pixels])
     bent = np.where(empty, 0, np.maximum(bent, 1)).astype(pixels.dtype) if moved.any() else pixels
     with rasterio.open(to, "w", **profile) as copy:
         copy.write(bent)

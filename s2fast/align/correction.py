@@ -14,7 +14,7 @@ from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.geometry.datum import OFFSET_COLUMNS, offsets
 from s2fast.geometry.placement import PixelGrid
-from s2fast.geometry.scene_verdict import REFERENCE, VERIFIED, scene_verdicts
+from s2fast.geometry.scene_verdict import DISAGREES, REFERENCE, VERIFIED, scene_verdicts
 from s2fast.model import Raster
 
 MEDIAN = "median"
@@ -31,13 +31,19 @@ class Correction:
     scene_id: str
     """The scene."""
     offset_m: tuple[float, float]
-    """How far the scene shows the ground from where the reference shows it, east and north [m]; NaN if unknown."""
+    """How far the scene shows the ground from where the reference shows it, east and north [m]; NaN if unknown. The
+    mean over the ground, if that varies."""
     error_m: float
     """Standard error of each component [m]; NaN if unknown."""
     reference: str
     """What the offset is relative to: ``median of 36UXA, 36UYA``, or the id of a scene."""
     problem: str
     """Why the scene is not corrected; empty if it is."""
+    limit_m: float = np.inf
+    """Limit of the error [m]."""
+    scatters: bool = False
+    """Whether the problem is that the scene's shifts contradict each other or scatter, which local displacements may
+    explain."""
     field: Field | None = None
     """Displacements that vary over the scene and replace the offset; None: the scene is moved as a whole."""
     cells: Cells | None = None
@@ -149,12 +155,13 @@ def corrections(
         x_m, y_m, error_m = (float(table[name][scene_id]) for name in OFFSET_COLUMNS)
         limit_m = MOST_ERROR_PX * pixel_m(item.raster) if max_error_m is None else max_error_m
         problem = str(table["verdict"][scene_id])
+        scatters = problem == DISAGREES or (problem == VERIFIED and error_m > limit_m)
         if problem in (VERIFIED, REFERENCE):
             problem = f"error {error_m:.2f} m above the limit {limit_m:.2f} m" if error_m > limit_m else ""
         elif reference and problem == "not connected":
             problem = f"not connected to the reference {reference}"
         datum = str(table["datum"][scene_id]) or reference or MEDIAN
-        result.append(Correction(scene_id, (x_m, y_m), error_m, datum, problem))
+        result.append(Correction(scene_id, (x_m, y_m), error_m, datum, problem, limit_m, scatters))
     return result
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ CELLS = 16
 
 SPANS = 8
 """Spans of the spline `Model.GRID` along each side of a scene."""
+
+_NO_ERRORS = np.full((1, 1), np.nan)
 
 _KNOTS = np.arange(-3, SPANS + 4) / SPANS
 
@@ -38,6 +41,10 @@ _BLOCKS = 4
 
 _CONFIDENCE = 0.995
 """Confidence, by Student's distribution over the blocks, at which a model beats another."""
+
+_LEAST_GAIN_PX = 0.035
+"""Root mean square of the displacements that a model must take away beyond another's: that of the misregistration
+within a series which more matches do not reduce, along two axes (`s2fast.geometry.shift.LEAST_ERROR_PX`)."""
 
 LEAST_CELLS = {"shift": 1, "similarity": 24, "affine": 24, "grid": 96}
 """Cells with matches that a model needs."""
@@ -78,6 +85,8 @@ class Cells:
     """(n,) number of matches."""
     sides_m: _Floats
     """(2, 2) the scene's sides on the map, columns for its width and height, east and north [m]."""
+    px_m: float
+    """Side of a pixel [m]."""
 
     @property
     def weight(self) -> _Floats:
@@ -92,7 +101,7 @@ class Cells:
 
     def __getitem__(self, rows: npt.NDArray[np.bool_]) -> Cells:
         """Return some cells."""
-        return Cells(self.share[rows], self.moved_m[rows], self.count[rows], self.sides_m)
+        return Cells(self.share[rows], self.moved_m[rows], self.count[rows], self.sides_m, self.px_m)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,7 @@ class Field:
     coefficients: _Complex
     """(p,) coefficients of the columns of `_design`: east + i north [m]."""
     covariance: _Floats
-    """(p, p) covariance of each component of the coefficients [m2]."""
+    """(p, p) covariance of each component of the coefficients [m2]; NaN if it was not asked for."""
 
     def at(self, share: _Floats) -> _Floats:
         """Return the displacements at (n, 2) shares of the scene's width and height: (n, 2) east and north [m]."""
@@ -122,7 +131,7 @@ class Field:
     def error_m(self, share: _Floats) -> _Floats:
         """Return the standard error of each component of the displacements at (n, 2) shares: (n,) [m]."""
         design = _design(self.model, share, self.sides_m)
-        variance = np.einsum("ij,jk,ik->i", design, self.covariance, design.conj()).real
+        variance = ((design @ self.covariance) * design.conj()).sum(axis=1).real
         return np.asarray(np.sqrt(np.maximum(variance, 0)))
 
 
@@ -175,32 +184,50 @@ def choose(cells: Cells, models: Sequence[Model] = tuple(Model), seed: int = 0) 
 
 def fit(model: Model, cells: Cells) -> Field:
     """Fit a model to cells by least squares, a spline with penalties."""
-    design = _design(model, cells.share, cells.sides_m)
+    return _fitted(model, cells, _design(model, cells.share, cells.sides_m), with_errors=True)
+
+
+def fit_values(model: Model, cells: Cells) -> Field:
+    """Return what `fit` returns, without errors."""
+    return _fitted(model, cells, _design(model, cells.share, cells.sides_m), with_errors=False)
+
+
+def _fitted(model: Model, cells: Cells, design: npt.NDArray[Any], *, with_errors: bool) -> Field:
     weight, moved = cells.weight, cells.moved_m @ (1, 1j)
     pull = design.conj().T * weight
     normal = pull @ design
     if model is Model.GRID:
-        normal = normal + weight.sum() / (SPANS + 3) ** 2 * _penalty()
-    bread = np.linalg.pinv(normal, hermitian=True)
-    coefficients: _Complex = np.asarray(bread @ (pull @ moved), np.complex128)
+        normal = normal + weight.sum() / (SPANS + 3) ** 2 * _PENALTY
+    # Cells in a line do not determine an affinity; then the smallest one that fits is taken.
+    normal = normal + 1e-9 * np.trace(normal).real * np.eye(len(normal))
+    coefficients = np.asarray(np.linalg.solve(normal, pull @ moved), np.complex128)
+    if not with_errors:
+        return Field(model, cells.sides_m, coefficients, _NO_ERRORS)
+    bread = np.linalg.inv(normal)
     residual = moved - design @ coefficients
-    used = float(np.trace(bread @ (pull @ design)).real)
-    free = max(1.0, len(moved) - used)
+    free = max(1.0, len(moved) - float((bread * (pull @ design).T).sum().real))
     meat = (pull * (weight * np.abs(residual) ** 2 / 2)) @ design * len(moved) / free
     return Field(model, cells.sides_m, coefficients, np.asarray((bread @ meat @ bread).real))
 
 
-def _design(model: Model, share: _Floats, sides_m: _Floats) -> _Complex:
-    """Return the terms of a model at (n, 2) shares: (n, p); a complex number is east + i north.
+def _design(model: Model, share: _Floats, sides_m: _Floats) -> npt.NDArray[Any]:
+    """Return the terms of a model at (n, 2) shares: (n, p); a coefficient is east + i north.
 
-    A similarity multiplies the position with one complex number; the conjugate adds what else an affinity can do.
+    A similarity multiplies the position, as a complex number, with one coefficient; other models are real.
     """
-    position = (share - 0.5) @ sides_m.T @ (1, 1j) / np.sqrt(abs(np.linalg.det(sides_m)))
-    terms = [np.ones(len(share), np.complex128), position, position.conj()]
+    x, y = _positions(share, sides_m)
+    if model is Model.SIMILARITY:
+        return np.column_stack([np.ones(len(share)), x + 1j * y])
+    terms = np.column_stack([np.ones(len(share)), x, y])
     if model is not Model.GRID:
-        return np.column_stack(terms[: {Model.SHIFT: 1, Model.SIMILARITY: 2, Model.AFFINE: 3}[model]])
+        return terms[:, : 1 if model is Model.SHIFT else 3]
     right, down = (BSpline.design_matrix(np.clip(axis, 0, 1), _KNOTS, 3).toarray() for axis in share.T)
-    return np.column_stack([*terms, (down[:, :, None] * right[:, None, :]).reshape(len(share), -1)])
+    return np.column_stack([terms, (down[:, :, None] * right[:, None, :]).reshape(len(share), -1)])
+
+
+def _positions(share: _Floats, sides_m: _Floats) -> _Floats:
+    """Return positions from the scene's middle, east and north, in units of its side: (2, n)."""
+    return np.asarray(sides_m @ (share - 0.5).T / np.sqrt(abs(np.linalg.det(sides_m))))
 
 
 def _penalty() -> _Floats:
@@ -213,22 +240,26 @@ def _penalty() -> _Floats:
     return penalty
 
 
+_PENALTY = _penalty()
+
+
 def _has_enough(model: Model, cells: Cells) -> bool:
     return len(cells.count) >= LEAST_CELLS[model.value] and len(np.unique(cells.block)) >= _LEAST_BLOCKS
 
 
 def _held_out(model: Model, cells: Cells, fold: npt.NDArray[np.intp]) -> _Floats:
     """Return the squared length of each cell's residual from a fit without its fold: (n,) [m2]."""
-    squares = np.zeros(len(fold))
+    design, left = _design(model, cells.share, cells.sides_m), np.zeros(len(fold), np.complex128)
     for part in np.unique(fold):
         out = fold == part
         if not out.all():
-            squares[out] = ((cells.moved_m[out] - fit(model, cells[~out]).at(cells.share[out])) ** 2).sum(axis=1)
-    return squares
+            fitted = _fitted(model, cells[~out], design[~out], with_errors=False)
+            left[out] = cells.moved_m[out] @ (1, 1j) - design[out] @ fitted.coefficients
+    return np.abs(left) ** 2
 
 
 def _beats(ours: _Floats, theirs: _Floats, cells: Cells) -> bool:
-    """Return whether residuals are smaller beyond the error of the difference, estimated from blocks of cells."""
+    """Return whether residuals are clearly smaller, and beyond the difference's error, estimated from blocks."""
     block, weight = cells.block, cells.weight
     of_block = np.bincount(block, weight)
     held = of_block > 0
@@ -239,4 +270,5 @@ def _beats(ours: _Floats, theirs: _Floats, cells: Cells) -> bool:
         return False
     gain = share @ gains
     error = np.sqrt((share**2 * (gains - gain) ** 2).sum() * blocks / (blocks - 1))
-    return bool(gain > float(stdtrit(blocks - 1, _CONFIDENCE)) * error)
+    least = max(float(stdtrit(blocks - 1, _CONFIDENCE)) * error, (_LEAST_GAIN_PX * cells.px_m) ** 2)
+    return bool(gain > least)

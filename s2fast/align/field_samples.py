@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import maximum_filter
 
-from s2fast.align.field_model import CELLS, Cells, Model, fit
+from s2fast.align.field_model import CELLS, Cells, Model, fit_values
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
 from s2fast.geometry.shift import INLIER_PX
@@ -31,6 +31,18 @@ _ENDS = (("query", "train"), ("train", "query"))
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Displacements of a scene from one other."""
+
+    partner: str
+    """Id of the other scene."""
+    cells: Cells
+    """Position in the scene minus position in the other."""
+    there: npt.NDArray[np.float64]
+    """(n, 2) mean positions of the cells' matches in the other scene, see `Cells.share`."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Side:
     """One scene of a pair."""
 
@@ -40,6 +52,8 @@ class _Side:
     """Side of a pixel [m]."""
     share: npt.NDArray[np.float64]
     """(n, 2) see `Cells.share`, of matches."""
+    there: npt.NDArray[np.float64]
+    """(n, 2) the same of the matches in the other scene."""
     moved_m: npt.NDArray[np.float64]
     """(n, 2) position in this scene minus position in the other, east and north [m], of matches."""
     inlier: npt.NDArray[np.bool_]
@@ -47,35 +61,34 @@ class _Side:
 
 
 def sampled(
-    folder: RunFolder, pairs: pd.DataFrame, scene_ids: Sequence[str], offset_m: Mapping[str, tuple[float, float]],
+    folder: RunFolder, pairs: pd.DataFrame, scene_ids: Sequence[str], partners: Collection[str],
     wanted: Sequence[str], reference: str = "",
-) -> dict[str, Cells]:  # fmt: skip
-    """Return the displacements of scenes by ground cells.
+) -> dict[str, list[Part]]:  # fmt: skip
+    """Return the displacements of scenes from others by ground cells.
 
-    A scene is compared with the reference if a verified pair links the two; else, without a reference, with the scenes
-    of its tile with which it has most inliers, and a cell's displacement is the median over these.
+    A scene is compared with the reference; without one, with those scenes of its tile with which it has most inliers.
 
     Parameters
     ----------
     folder, pairs, scene_ids
         The run: its folder, its table of pairs, and the ids of its scenes in their order.
-    offset_m
-        Offsets of the scenes relative to the reference, east and north [m].
+    partners
+        Scenes that others may be compared with.
     wanted
         Scenes whose displacements are returned.
     reference
-        Id of the scene that is held fixed; empty: offsets are relative to a median.
+        Id of the scene that is held fixed; empty: there is none.
 
     Returns
     -------
     dict
-        Scene id to its cells; without scenes that have too few partners or no kept matches.
+        Scene id to its displacements; without scenes that have too few partners or no kept matches.
     """
-    partners = _partners(pairs, offset_m, wanted, reference)
-    needed = {frozenset((scene, other)) for scene, others in partners.items() for other in others}
+    chosen = _partners(pairs, partners, wanted, reference)
+    needed = {frozenset((scene, other)) for scene, others in chosen.items() for other in others}
     rows = [frozenset(ends) in needed for ends in zip(pairs["query"], pairs["train"], strict=True)]
     used = pairs[rows].reset_index(drop=True)
-    found: dict[str, list[Cells]] = {scene: [] for scene in partners}
+    found: dict[str, list[Part]] = {scene: [] for scene in chosen}
     if used.empty:
         return {}
     names = [scene for scene in scene_ids if any(scene in ends for ends in needed)]
@@ -87,17 +100,15 @@ def sampled(
             row = used.iloc[number]
             for side, other in _ENDS:
                 scene, partner = row[side], row[other]
-                if partner in partners.get(scene, ()):
-                    cells = _cells(_side(matches[matches.pair == number], positions, side))
-                    if cells is not None:
-                        moved = cells.moved_m + offset_m[partner]
-                        found[scene].append(Cells(cells.share, moved, cells.count, cells.sides_m))
+                if partner in chosen.get(scene, ()):
+                    part = _part(partner, _side(matches[matches.pair == number], positions, side, other))
+                    found[scene] += [] if part is None else [part]
     least = 1 if reference else LEAST_PARTNERS
-    return {scene: _together(parts) for scene, parts in found.items() if len(parts) >= least}
+    return {scene: parts for scene, parts in found.items() if len(parts) >= least}
 
 
 def _partners(
-    pairs: pd.DataFrame, offset_m: Mapping[str, tuple[float, float]], wanted: Sequence[str], reference: str
+    pairs: pd.DataFrame, partners: Collection[str], wanted: Sequence[str], reference: str
 ) -> dict[str, list[str]]:
     """Return the scenes with which each wanted scene is compared."""
     used = pairs[pairs["verified"].fillna(False).astype(bool)]
@@ -107,24 +118,25 @@ def _partners(
     if reference:
         both = both[both["train"] == reference]
     else:
-        known = {scene for scene, offset in offset_m.items() if np.isfinite(offset).all()}
-        both = both[both["train"].isin(known) & (both["query_tile"] == both["train_tile"])]
+        both = both[both["train"].isin(list(partners)) & (both["query_tile"] == both["train_tile"])]
     both = both.sort_values("n_inliers", ascending=False, kind="stable")
     return {str(scene): list(names)[:_MOST_PARTNERS] for scene, names in both.groupby("query")["train"]}
 
 
-def _side(matches: MatchColumns, positions: KeypointPositions, side: str) -> _Side:
+def _side(matches: MatchColumns, positions: KeypointPositions, side: str, other: str) -> _Side:
     """Return the matches of one pair as one of its scenes sees them."""
-    scenes = getattr(matches, side)
-    grid: PixelGrid = positions.grids[scenes[0]]
-    share = (positions.share(scenes, getattr(matches, f"{side}_row")) / 65535).astype(np.float64)
+    grid: PixelGrid = positions.grids[getattr(matches, side)[0]]
+    share, there = (
+        (positions.share(getattr(matches, end), getattr(matches, f"{end}_row")) / 65535).astype(np.float64)
+        for end in (side, other)
+    )
     shift = positions.displacements(matches).shift
     sides_m = grid.px_m * [grid.shape[1], grid.shape[0]]
     px_m = float(np.sqrt(abs(np.linalg.det(grid.px_m))))
-    return _Side(sides_m, px_m, share, shift if side == "train" else -shift, matches.kind == INLIER)
+    return _Side(sides_m, px_m, share, there, shift if side == "train" else -shift, matches.kind == INLIER)
 
 
-def _cells(pair: _Side) -> Cells | None:
+def _part(partner: str, pair: _Side) -> Part | None:
     """Return the displacements of one pair by cells; None without inliers.
 
     Inliers lie near one shift. Where the displacement departs further from it, matches are found by following a spline
@@ -133,16 +145,16 @@ def _cells(pair: _Side) -> Cells | None:
     if not pair.inlier.any():
         return None
     used, weight = pair.inlier, np.ones(len(pair.inlier))
-    cells = _gathered(pair, used, weight)
+    cells, there = _gathered(pair, used, weight)
     for _ in range(_ROUNDS):
-        far = np.hypot(*(pair.moved_m - fit(Model.GRID, cells).at(pair.share)).T) / (INLIER_PX * pair.px_m)
+        far = np.hypot(*(pair.moved_m - fit_values(Model.GRID, cells).at(pair.share)).T) / (INLIER_PX * pair.px_m)
         before, used = used, (far < 1) & _near_cells(pair.share, cells)
         if not used.any():
             return None
-        cells = _gathered(pair, used, np.maximum(0, 1 - far**2) ** 2)
+        cells, there = _gathered(pair, used, np.maximum(0, 1 - far**2) ** 2)
         if (before == used).all():
             break
-    return cells
+    return Part(partner, cells, there)
 
 
 def _number(share: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
@@ -158,19 +170,21 @@ def _near_cells(share: npt.NDArray[np.float64], cells: Cells) -> npt.NDArray[np.
     return np.asarray(maximum_filter(held, 3).flat[_number(share)] > 0)
 
 
-def _gathered(pair: _Side, used: npt.NDArray[np.bool_], weight: npt.NDArray[np.float64]) -> Cells:
-    """Return the weighted means of the cells that hold used matches."""
+def _gathered(
+    pair: _Side, used: npt.NDArray[np.bool_], weight: npt.NDArray[np.float64]
+) -> tuple[Cells, npt.NDArray[np.float64]]:
+    """Return the weighted means of the cells that hold used matches, and their positions in the other scene."""
     names, cell, count = np.unique(_number(pair.share[used]), return_inverse=True, return_counts=True)
     weight = np.maximum(weight[used], 1e-6)
     total = np.bincount(cell, weight, len(names))
-    share, moved = (
+    share, moved, there = (
         np.column_stack([np.bincount(cell, weight * axis, len(names)) / total for axis in values[used].T])
-        for values in (pair.share, pair.moved_m)
+        for values in (pair.share, pair.moved_m, pair.there)
     )
-    return Cells(share, moved, count.astype(np.float64), pair.sides_m)
+    return Cells(share, moved, count.astype(np.float64), pair.sides_m, pair.px_m), there
 
 
-def _together(parts: Sequence[Cells]) -> Cells:
+def together(parts: Sequence[Cells]) -> Cells:
     """Return the medians over several partners of a scene, of the cells that most of them share."""
     number = np.concatenate([_number(part.share) for part in parts])
     _, cell, held = np.unique(number, return_inverse=True, return_counts=True)
@@ -178,4 +192,4 @@ def _together(parts: Sequence[Cells]) -> Cells:
     count = np.bincount(cell, np.concatenate([part.count for part in parts])) / len(parts)
     kept = np.flatnonzero(held > len(parts) / 2)
     middle = np.array([np.median(values[cell == place], axis=0) for place in kept]).reshape(-1, 4)
-    return Cells(middle[:, :2], middle[:, 2:], count[kept], parts[0].sides_m)
+    return Cells(middle[:, :2], middle[:, 2:], count[kept], parts[0].sides_m, parts[0].px_m)

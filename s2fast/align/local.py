@@ -13,7 +13,7 @@ from rasterio.transform import Affine
 
 from s2fast.align.correction import Correction
 from s2fast.align.field_model import CELLS, LEAST_CELLS, Cells, Choice, Field, Model, choose
-from s2fast.align.field_samples import LEAST_PARTNERS, sampled
+from s2fast.align.field_samples import LEAST_PARTNERS, Part, sampled, together
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
@@ -27,6 +27,9 @@ BANDS = (
     "error_m: standard error of each [m]",
     "count: matches in the ground cell",
 )
+
+_REFINEMENTS = 3
+"""How often the fields of distorted scenes are found again from those of the others."""
 
 _SAMPLES = 4 * CELLS
 """Pixels along each side of a written field."""
@@ -57,6 +60,8 @@ def with_fields(
 ) -> list[Correction]:
     """Add the local displacements of scenes to their corrections, see `Correction.choice`.
 
+    They may explain why the shifts of a scene contradict each other: such a scene is then corrected.
+
     Parameters
     ----------
     corrections
@@ -68,11 +73,55 @@ def with_fields(
     reference
         Id of the scene that is held fixed; empty: there is none.
     """
-    wanted = [one.scene_id for one in corrections if not one.problem and one.scene_id != reference]
-    offset_m = {one.scene_id: one.offset_m for one in corrections} | ({reference: (0.0, 0.0)} if reference else {})
+    wanted = [one.scene_id for one in corrections if _may_be_local(one) and one.scene_id != reference]
+    offset_m = {one.scene_id: one.offset_m for one in corrections if not one.problem}
+    offset_m |= {reference: (0.0, 0.0)} if reference else {}
     names = [item.scene.scene_id for item in record.usable]
-    found = sampled(folder, pairs, names, offset_m, wanted, reference)
+    parts = sampled(folder, pairs, names, offset_m, wanted, reference)
+    found = _disentangled(parts, offset_m)
     return [_with_field(one, found, models, reference) if one.scene_id in wanted else one for one in corrections]
+
+
+def _disentangled(parts: Mapping[str, Sequence[Part]], offset_m: Mapping[str, tuple[float, float]]) -> dict[str, Cells]:
+    """Return the displacements of scenes without those of the scenes that they are compared with.
+
+    A scene that is distorted makes its partners look distorted too, though less. So the scene whose model gains most is
+    taken for distorted, its field is taken off its partners' displacements, and so on until all others are plain.
+    """
+    fields: dict[str, Field] = {}
+    cells = {scene: _apart(of_scene, fields, offset_m) for scene, of_scene in parts.items()}
+    choices = {scene: choose(found) for scene, found in cells.items()}
+    while True:
+        gains = {scene: one.gain_m for scene, one in choices.items() if one.model is not Model.SHIFT}
+        gains = {scene: gain for scene, gain in gains.items() if scene not in fields}
+        if not gains:
+            break
+        worst = max(gains, key=lambda scene: gains[scene])
+        fields[worst] = choices[worst].field
+        for scene, of_scene in parts.items():
+            if scene not in fields and any(part.partner == worst for part in of_scene):
+                cells[scene] = _apart(of_scene, fields, offset_m)
+                choices[scene] = choose(cells[scene])
+    # The first fields were found while others were not known yet.
+    for _ in range(_REFINEMENTS):
+        for scene in fields:
+            cells[scene] = _apart(parts[scene], fields, offset_m)
+            fields[scene] = choose(cells[scene]).field
+    return cells
+
+
+def _apart(parts: Sequence[Part], fields: Mapping[str, Field], offset_m: Mapping[str, tuple[float, float]]) -> Cells:
+    """Return a scene's displacements, with the fields and offsets of its partners taken off."""
+    found = []
+    for part in parts:
+        field = fields.get(part.partner)
+        own = np.asarray(offset_m[part.partner]) if field is None else field.at(part.there)
+        found.append(replace(part.cells, moved_m=part.cells.moved_m + own))
+    return together(found)
+
+
+def _may_be_local(correction: Correction) -> bool:
+    return not correction.problem or correction.scatters
 
 
 def _with_field(
@@ -83,8 +132,15 @@ def _with_field(
         partner = f"verified pair with {reference}" if reference else f"{LEAST_PARTNERS} verified pairs of its tile"
         return replace(correction, note=f"only a shift is known: no {partner} with kept matches")
     choice = choose(cells, models)
-    field = None if choice.model is Model.SHIFT else choice.field
-    return replace(correction, field=field, cells=cells, choice=choice, note=_refusal(choice, cells, models))
+    tried = replace(correction, cells=cells, choice=choice, note=_refusal(choice, cells, models))
+    if choice.model is Model.SHIFT:
+        return tried
+    east, north = np.average(choice.field.at(cells.share), axis=0, weights=cells.weight).tolist()
+    error_m = float(np.median(choice.field.error_m(cells.share)))
+    problem = (
+        f"error {error_m:.2f} m above the limit {correction.limit_m:.2f} m" if error_m > correction.limit_m else ""
+    )
+    return replace(tried, field=choice.field, offset_m=(east, north), error_m=error_m, problem=problem)
 
 
 def _refusal(choice: Choice, cells: Cells, models: Sequence[Model]) -> str:

@@ -12,6 +12,9 @@ VERIFIED = "verified"
 REFERENCE = "reference"
 """Verdict of the scene that is held fixed."""
 
+DISAGREES = "disagrees with its series"
+"""Verdict of a scene most of whose pairs contradict its offset."""
+
 SIGN = (
     "offset_x_m, offset_y_m: how far east and north of its datum a scene shows the same ground, so its correction is "
     "the opposite; s2fast align writes corrected scenes."
@@ -45,7 +48,7 @@ def scene_verdicts(scenes: pd.DataFrame, reference: str = "") -> list[str]:
     of_tile = scenes.groupby("tile")["tile"].transform("size")
     return [
         REFERENCE if reference == scene_id
-        else "disagrees with its series" if disagrees
+        else DISAGREES if disagrees
         else VERIFIED if math.isfinite(offset)
         else "alone" if count == 1 and not reference
         else "not connected" if n_verified

@@ -133,7 +133,7 @@ def test_a_field_that_is_affine_moves_pixels_as_the_transform_does(device: str) 
     sides = np.diag([WIDTH * 10.0, -HEIGHT * 10.0])
     share = rng.uniform(size=(400, 2))
     moved = np.array([13.0, -8.0]) + (share - 0.5) @ np.array([[9.0, 4.0], [-5.0, 7.0]])
-    cells = Cells(share, moved, np.full(400, 50.0), sides)
+    cells = Cells(share, moved, np.full(400, 50.0), sides, 10.0)
     affine, spline = fit(Model.AFFINE, cells), fit(Model.GRID, cells)
     pixels, how = image(np.uint8, holes=False), Resampling([1, 2, 3], "cubic")
     grid = PixelGrid(UTM36, tuple(GRID)[:6], (HEIGHT, WIDTH))
@@ -151,7 +151,7 @@ def test_a_field_is_followed() -> None:
     side = 400
     share = rng.uniform(size=(3000, 2))
     bent = 20 * np.column_stack([np.sin(2 * np.pi * share[:, 1]), np.cos(2 * np.pi * share[:, 0])])
-    field: Field = fit(Model.GRID, Cells(share, bent, np.full(3000, 1e6), np.diag([side * 10.0, -side * 10.0])))
+    field: Field = fit(Model.GRID, Cells(share, bent, np.full(3000, 1e6), np.diag([side * 10.0, -side * 10.0]), 10.0))
     right, down = np.meshgrid(*[np.arange(side) + 0.5] * 2)
     ramps = np.stack([right, down]).astype(np.float32)
     with dataset(ramps, GRID) as source, MemoryFile() as memory:
