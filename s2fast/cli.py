@@ -16,11 +16,9 @@ def main() -> None:
     """Run the command line; on an error print one line to standard error and exit with code 2."""
     from s2fast.errors import S2FastError, spoken_to_by_commands
     from s2fast.files.redaction import PublicFormatter, public
-    from s2fast.regions.drivers import switch_others_off
     from s2fast.work.streams import final_flush, open_missing_streams, stream_failure
 
     open_missing_streams()
-    switch_others_off()
     terminal = logging.StreamHandler()
     # run.log also records INFO messages; see s2fast/folder/log.py.
     terminal.setLevel(logging.WARNING)
