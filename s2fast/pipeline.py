@@ -31,8 +31,7 @@ from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import summarize_rows
 from s2fast.report.thumbnails import drawn_ahead
 from s2fast.stages import extract, ingest, keys, match, report, verify
-from s2fast.stages.duration import warn_of_days
-from s2fast.stages.forecast import Forecast
+from s2fast.stages.forecast import Forecast, warn_of_days
 from s2fast.stages.forecast import forecast as predict
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.result import StageResult

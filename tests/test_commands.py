@@ -90,6 +90,7 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(
     assert any(
         re.fullmatch(r"memory   at most [1-9]\d* MB per worker \(compute.budget_mb = 2048\)", line) for line in lines
     )
+    assert any(re.match(r"time     about \d+ s of one core", line) for line in lines)
     assert lines[-1] == "dry run: nothing was written"
     assert not (tmp_path / "new").exists()
     before = digests(finished)

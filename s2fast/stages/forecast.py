@@ -7,14 +7,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from s2fast.errors import DamageError
 from s2fast.files.legible import counted
-from s2fast.folder.record import RunRecord
+from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.raster.windows import reduced_shape
 from s2fast.report.outputs import FILES
-from s2fast.stages import extract, ingest, keys, verify
+from s2fast.stages import duration, extract, ingest, keys, verify
 from s2fast.stages.memory import MIB, match_bytes
 from s2fast.stages.pairs import Pair, selected_pairs
+from s2fast.work.progress import duration_text
+from s2fast_kernels.machine import available_cores
 
 _FEATURE_BYTES = 120
 """Compressed size of a keypoint with its descriptor in the run folder."""
@@ -35,6 +38,8 @@ class Forecast:
     """Units to compute and units up to date, by stage; of pairs at most so many."""
     megapixels: float
     """Pixels of the scenes to read [Mpx]; of masked scenes, only the blocks that polygons meet are read."""
+    seconds: float
+    """Rough CPU time [s]."""
     memory_mb: int
     """Predicted peak of a unit of work, beyond the idle process [MB]."""
     budget_mb: int
@@ -56,6 +61,9 @@ class Forecast:
             up_to_date = f", {kept} up to date" if kept else ""
             found.append(f"{stage:8} {counted(todo, unit) if todo else 'nothing'} to do{up_to_date}")
         if any(todo for todo, _ in self.todo.values()):
+            time = f"time     about {duration_text(self.seconds)} of one core"
+            cores = available_cores()
+            found.append(time + (f", {duration_text(self.seconds / cores)} on {cores}" if cores > 1 else ""))
             memory = f"memory   at most {self.memory_mb} MB per worker (compute.budget_mb = {self.budget_mb})"
             found.append(memory + (f", {self.workers} workers" if self.workers > 1 else ""))
             if self.megapixels:
@@ -81,8 +89,7 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
         Number of workers, and of threads of each.
     """
     config, wanted = record.config, keys.features_keys(record)
-    to_read = [item for item in record.usable if not ingest.is_up_to_date(item, record, folder, wanted)]
-    to_extract = [item for item in record.usable if folder.features_key(item.scene.scene_id) != wanted[str(item)]]
+    to_read, to_extract = _scenes_to_do(record, folder, wanted)
     done = {"ingest": len(to_read), "extract": len(to_extract), **_pairs_to_do(record, folder, wanted)}
     scenes, pairs = len(record.usable), len(_pairs(record, folder))
     whole = {"ingest": scenes, "extract": scenes, "match": pairs, "verify": pairs}
@@ -90,6 +97,13 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
     if "report" in stages:
         stale = not record.history.tables_key or any(number for number, _ in todo.values())
         todo["report"] = (len(FILES), 0) if stale else (0, len(FILES))
+    work = duration.Work(
+        read=to_read if "ingest" in stages else (),
+        extract=to_extract if "extract" in stages else (),
+        match=todo.get("match", (0, 0))[0],
+        verify=todo.get("verify", (0, 0))[0],
+        report=record.usable if todo.get("report", (0, 0))[0] else (),
+    )
     peaks = [
         *(ingest.predicted_bytes(item, record, threads) for item in to_read if "ingest" in stages),
         *(extract.predicted_bytes(item, config, threads) for item in to_extract if "extract" in stages),
@@ -106,12 +120,37 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
         tiles=Counter(item.scene.tile for item in record.usable),
         todo=todo,
         megapixels=sum(math.prod(item.raster.shape) for item in to_read) / 1e6,
+        seconds=work.seconds(config),
         memory_mb=max(peaks, default=0) // MIB,
         budget_mb=config.compute.budget_mb,
         workers=workers,
         stored_mb=stored / 1e6,
         problems=record.history.problems,
     )
+
+
+def warn_of_days(record: RunRecord, folder: RunFolder) -> None:
+    """Warn if the scenes that a run has to read and extract may take more than a day; pairs are not counted."""
+    read, extracted = _scenes_to_do(record, folder, keys.features_keys(record))
+    duration.warn_of_days(duration.Work(read=read, extract=extracted).seconds(record.config))
+
+
+def _scenes_to_do(
+    record: RunRecord, folder: RunFolder, features: Mapping[str, str]
+) -> tuple[list[SceneInput], list[SceneInput]]:
+    """Return the scenes to read, and those to extract features of; damaged ones are computed again."""
+    read, extracted = [], []
+    for item in record.usable:
+        try:
+            kept = ingest.is_up_to_date(item, record, folder, features)
+            found = folder.features_key(item.scene.scene_id) == features[str(item)]
+        except DamageError:
+            kept = found = False
+        if not kept:
+            read.append(item)
+        if not found:
+            extracted.append(item)
+    return read, extracted
 
 
 def _pairs(record: RunRecord, folder: RunFolder) -> list[tuple[str, str]]:
