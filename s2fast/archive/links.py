@@ -66,9 +66,10 @@ def linked(document: Source, href: str, folders: Sequence[Source]) -> Source:
         if source.name.startswith(("/vsi", "//")):
             raise SceneError(f"it names {shown!r}, which is no path")
         return _checked(source, within(source, folders), shown, posixpath.dirname(source.name))
-    source = Source.of(urljoin(document.url, href) if document.is_web and not kind else href)
-    if not source.is_web:
-        raise SceneError(f"it names {shown!r}, a path in an object store: name the whole address in the item")
+    if bucket := _bucket(document) if not kind else "":
+        source = Source(posixpath.normpath(posixpath.join(posixpath.dirname(document.name), href)))
+        return _checked(source, source.name.startswith(bucket), shown, bucket)
+    source = Source.of(urljoin(document.url, href) if not kind else href)
     inside = _host(source) == _host(document) or within(source, folders) or not is_private(_host(source)[0])
     return _checked(source, inside, shown, "{0.scheme}://{0.netloc}".format(urlsplit(public(source.url))))
 

@@ -61,7 +61,10 @@ def stac_scenes(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
     place = place.absolute()
     items: Iterator[tuple[Source, Mapping[str, Any] | LeftOut]]
     try:
-        items = ((place, item) for item in searched(place)) if is_search(place) else _Walk(place).items(place)
+        if is_search(place):
+            items = ((place, item) for item in searched(place, _MOST_ITEMS + 1))
+        else:
+            items = _Walk(place).items(place)
         for count, (document, item) in enumerate(items):
             if count == _MOST_ITEMS:
                 raise InputError(

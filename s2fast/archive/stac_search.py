@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
 
@@ -28,8 +30,8 @@ def is_search(place: Source) -> bool:
     return place.is_web and _SEARCH.fullmatch(urlsplit(place.url).path) is not None
 
 
-def searched(place: Source) -> Iterator[Mapping[str, Any]]:
-    """Yield the items that a search finds.
+def searched(place: Source, most: int) -> list[Mapping[str, Any]]:
+    """Return the items that a search finds, at most so many.
 
     Parameters
     ----------
@@ -47,8 +49,9 @@ def searched(place: Source) -> Iterator[Mapping[str, Any]]:
     """
     try:
         import pystac
-        import pystac_client
+        import pystac_client.stac_api_io
         import requests
+        from pystac_client.errors import ClientTypeError
         from pystac_client.exceptions import APIError
     except ImportError as error:
         raise InputError(f"{place}: a search needs pystac-client: pip install 's2fast[stac]'") from error
@@ -72,14 +75,32 @@ def searched(place: Source) -> Iterator[Mapping[str, Any]]:
         kept = [part for part in own.query.split("&") if unquote(part.partition("=")[0]) not in others]
         request.url = urlunsplit(own._replace(query="&".join(kept)))
 
+    class OnlyWeb(pystac_client.stac_api_io.StacApiIO):
+        """Reads only web addresses, and no items, which old versions let others complete."""
+
+        def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
+            if isinstance(source, str) and not source.lower().startswith(("http://", "https://")):
+                raise ValueError(f"it names {legible(source)[:100]!r}, which is no web address")
+            return super().read_text(source, *args, **kwargs)
+
+        def stac_object_from_dict(self, d: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+            if d.get("type") == "Feature":
+                raise ValueError("it answers with an item, not as a STAC API")
+            return super().stac_object_from_dict(d, *args, **kwargs)
+
     try:
-        address = urlunsplit(parts._replace(path=root or "/", query=""))
-        client = pystac_client.Client.open(address, parameters=others, request_modifier=check, timeout=TIMEOUT_S)
-        for page in client.search(method="GET", **asked).pages_as_dicts():
-            yield from page.get("features", [])
+        with warnings.catch_warnings():
+            # They say which parts of the standard a server does not promise; what fails is said below.
+            warnings.simplefilter("ignore")
+            address = urlunsplit(parts._replace(path=root or "/", query=""))
+            client = pystac_client.Client.open(
+                address, parameters=others, request_modifier=check, timeout=TIMEOUT_S, stac_io=OnlyWeb()
+            )
+            pages = client.search(method="GET", **{"max_items": most, **asked}).pages_as_dicts()
+            return list(islice((item for page in pages for item in page.get("features", [])), most))
     except (
-        APIError, pystac.STACError, pystac.STACTypeError, requests.RequestException, AttributeError, LookupError,
-        TypeError, ValueError,
+        APIError, ClientTypeError, pystac.STACError, pystac.STACTypeError, requests.RequestException, AttributeError,
+        LookupError, TypeError, ValueError, Warning,
     ) as error:  # fmt: skip
         code = getattr(error, "status_code", None)
         reason = f"HTTP {code}" if code else place.redacted(error).partition("\n")[0] or type(error).__name__

@@ -122,7 +122,11 @@ class Metadata:
             return None
         ends = ("zarr.json", ".zarray")
         names = (name.rpartition("/") for name in sorted(self._consolidated))
-        return (folder for folder, _, end in names if end in ends and (not path or f"{folder}/".startswith(f"{path}/")))
+        found = (
+            folder for folder, _, end in names if end in ends and (not path or f"{folder}/".startswith(f"{path}/"))
+        )
+        # A stranger's list may name what lies outside the store.
+        return (folder for folder in found if not folder or not {"", ".", ".."} & set(folder.split("/")))
 
 
 def _file(path: str, name: str) -> str:

@@ -305,6 +305,19 @@ def test_hostile_stores_are_not_decoded(tci: Path, tmp_path: Path, version: int)
     refused("leads out of the store")
 
 
+def test_a_list_of_arrays_does_not_lead_out_of_its_store(tci: Path, tmp_path: Path) -> None:
+    store = eopf(tmp_path / "in" / f"{NAME}.zarr", tci)
+    shutil.copy(tci, tmp_path / "tci")
+    listed = json.loads((store / ".zmetadata").read_text())
+    array = listed["metadata"].pop("quality/l2a_quicklook/r10m/tci/.zarray")
+    for path in ("../../tci", f"{tmp_path}/tci", "a/../../../tci", "./../../tci"):
+        listed["metadata"][f"{path}/.zarray"] = array
+        listed["metadata"][f"{path}/.zattrs"] = {"_ARRAY_DIMENSIONS": ["band", "y", "x"]}
+    (store / ".zmetadata").write_text(json.dumps(listed))
+    source = find_scenes([store]).scenes[0].source
+    assert source.path == store / "quality/l2a_quicklook/r20m/tci"
+
+
 def test_arrays_are_read_in_windows(tci: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither opening nor identifying reads pixels; a window reads its chunks."""
     dask_array = pytest.importorskip("dask.array")
