@@ -199,9 +199,13 @@ class Matching(_Section):
     max_distance_bits: int = Field(160, ge=0, le=512)
     """Good: at most this Hamming distance [bits]; 512: any. The default is a third of AKAZE's bits; a third of ORB's
     is 84."""
-    pairs: Literal["all", "overlapping", "reference", "file"] = "all"
+    pairs: Literal["all", "overlapping", "reference", "similar", "file"] = "all"
     """all: every pair. overlapping: pairs whose clear ground overlaps. reference: each scene with the reference only
-    (--reference). file: the pairs listed in `pairs_file`."""
+    (--reference). similar: each scene with the `similar` scenes that its keypoints resemble most, wherever they lie.
+    file: the pairs listed in `pairs_file`."""
+    similar: int = Field(10, ge=1)
+    """With pairs = "similar": number of scenes that each scene is compared with; a pair is compared if either scene
+    chooses the other."""
     pairs_file: str = ""
     """With pairs = "file": a CSV file with columns query and train, which hold a pair's scene ids in either order."""
 

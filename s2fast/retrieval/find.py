@@ -20,7 +20,7 @@ from s2fast.geometry.placement import PixelGrid
 from s2fast.retrieval.build import right_index
 from s2fast.retrieval.index import Entry, Index, Keypoints
 from s2fast.retrieval.picture import KEYPOINTS, Image, describe, read_image
-from s2fast.retrieval.place import Place, find_place
+from s2fast.retrieval.place import Place, find_place, refined
 from s2fast.retrieval.votes import CANDIDATES, Ballot, vote
 
 FOUND, NOT_FOUND, AMBIGUOUS = "found", "not found", "ambiguous"
@@ -209,7 +209,7 @@ class Finder:
         if not places:
             return Finding(image, NOT_FOUND, None, "", None, (), names, 0.0, len(numbers), 0, "", len(query))
         best = max(places, key=lambda number: (places[number].judgement.witnesses, -number))
-        place, entry = places[best], entries[best]
+        place, entry = refined(places[best], query, scenes[best]), entries[best]
         crs_wkt = counted.crs[entry.crs]
         agreeing = [best]
         elsewhere = []

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from s2fast.geometry.evidence import Evidence, Judgement
-from s2fast.geometry.shift import find_anywhere
+from s2fast.geometry.shift import INLIER_PX, find_anywhere
 from s2fast.retrieval.index import Keypoints
 from s2fast.retrieval.votes import BINS, bins_of
 from s2fast_kernels.hamming_top2_both import hamming_top2_both
+from s2fast_kernels.hamming_window_top2 import hamming_window_top2
 
 RATIO = 0.9
 """A match's best distance is below this share of its second best, as by default in a run."""
@@ -30,6 +31,12 @@ _ALIKE_LOG2 = 0.3
 
 _ALIKE_RAD = 0.35
 """And whose orientations differ by less [rad]."""
+
+_GUIDED_PX = 3.0
+"""Distance from the predicted place within which a keypoint's match is looked for [px of the coarser grid]."""
+
+_ROUNDS = 8
+"""Iterations of an estimate."""
 
 _MOST_SCALE = 16.0
 _MOST_SHEAR = 0.3
@@ -131,16 +138,43 @@ def _judged(
     judgement = find_anywhere(evidence, alike, float(shape[0] * shape[1]))
     if not judgement.verified:
         return None
-    matrix = _matrix(judgement, grid)
-    if judgement.model == "similarity":
-        weight = np.where(judgement.inlier, 1 / evidence.size, 0.0)
-        matrix = _similarity(here, there, weight)
-    place = Place(judgement, matrix, here, there)
+    place = Place(judgement, _matrix(judgement, grid), here, there)
     turned = place.to_scene[:, :2]
     stretch = np.linalg.svd(turned, compute_uv=False)
     if np.linalg.det(turned) <= 0 or not 1 / _MOST_SCALE < stretch[1] <= stretch[0] < _MOST_SCALE:
         return None
     return place if stretch[0] / stretch[1] - 1 <= _MOST_SHEAR else None
+
+
+def refined(place: Place, query: Keypoints, train: Keypoints) -> Place:
+    """Return a verified place, estimated anew from all keypoints that match where it predicts them.
+
+    Few of a picture's keypoints have their nearest neighbour of the whole scene at the right place, if the scene is of
+    another date; more have that of its surroundings there. The verdict is not changed.
+    """
+    grid = max(1.0, place.scale)
+    matrix = place.to_scene
+    for reach in (_GUIDED_PX * grid, INLIER_PX * grid):
+        predicted = query.xy.astype(np.float64) @ matrix[:, :2].T + matrix[:, 2]
+        near = hamming_window_top2(
+            query.descriptors, predicted, train.descriptors, train.xy.astype(np.float64), float(reach)
+        )
+        match = near.index[:, 0]
+        scale = math.log2(math.sqrt(abs(float(np.linalg.det(matrix[:, :2])))))
+        of_size = np.abs(np.log2(train.size[match] / query.size) - scale) < _ALIKE_LOG2
+        row = np.flatnonzero((match >= 0) & (near.best[:, 0] <= MAX_BITS) & of_size)
+        if len(row) < place.inliers:
+            return place
+        here, there = query.xy[row].astype(np.float64), train.xy[match[row]].astype(np.float64)
+        prior, estimate = 1 / query.size[row].astype(np.float64), _MODELS[place.judgement.model]
+        for _ in range(_ROUNDS):
+            off = np.hypot(*(there - here @ matrix[:, :2].T - matrix[:, 2]).T) / reach
+            weight = prior * np.maximum(0.0, 1 - off**2) ** 2
+            if np.count_nonzero(weight) < max(_LEAST_MATCHES, place.inliers / 2):
+                return place
+            matrix = estimate(here, there, weight)
+    agrees = np.hypot(*(there - here @ matrix[:, :2].T - matrix[:, 2]).T) <= INLIER_PX * grid
+    return Place(replace(place.judgement, inlier=agrees), matrix, here, there)
 
 
 def _matrix(judgement: Judgement, grid: float) -> npt.NDArray[np.float64]:
@@ -150,6 +184,23 @@ def _matrix(judgement: Judgement, grid: float) -> npt.NDArray[np.float64]:
         return np.array([[1.0, 0.0, judgement.dx], [0.0, 1.0, judgement.dy]])
     offset = grid * (model.shift - model.change @ model.centre)
     return np.column_stack([np.eye(2) + model.change, offset])
+
+
+def _shift(
+    here: npt.NDArray[np.float64], there: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the shift that fits best; see `_similarity`."""
+    return np.column_stack([np.eye(2), weight @ (there - here) / weight.sum()])
+
+
+def _affinity(
+    here: npt.NDArray[np.float64], there: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return the affinity that fits best; see `_similarity`."""
+    design = np.column_stack([here, np.ones(len(here))])
+    root = np.sqrt(weight)[:, None]
+    solution: npt.NDArray[np.float64] = np.linalg.lstsq(root * design, root * there, rcond=None)[0]
+    return solution.T
 
 
 def _similarity(
@@ -170,3 +221,7 @@ def _similarity(
     cosine, sine = float(weight @ (x * u + y * v)) / norm, float(weight @ (x * v - y * u)) / norm
     turned = np.array([[cosine, -sine], [sine, cosine]])
     return np.column_stack([turned, middle - turned @ centre])
+
+
+_MODELS = {"shift": _shift, "similarity": _similarity, "affinity": _affinity}
+"""How each model is estimated."""

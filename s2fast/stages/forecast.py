@@ -154,8 +154,11 @@ def _scenes_to_do(
 
 
 def _pairs(record: RunRecord, folder: RunFolder) -> list[tuple[str, str]]:
-    """Return the pairs that a run would compare, without looking at their ground."""
+    """Return the pairs that a run would compare, without looking at their ground or likeness."""
     settings = record.config.matching
+    if settings.pairs == "similar":
+        names = [item.scene.scene_id for item in record.usable]
+        return [pair for step in range(1, settings.similar + 1) for pair in zip(names, names[step:], strict=False)]
     if settings.pairs == "overlapping":
         settings = settings.model_copy(update={"pairs": "all"})
     return selected_pairs([item.scene.scene_id for item in record.usable], settings, folder.placement, record.reference)

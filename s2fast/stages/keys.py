@@ -91,7 +91,7 @@ def features_keys(record: RunRecord) -> dict[str, str]:
 
 def pair_key(query_key: str, train_key: str, config: Config) -> str:
     """Return the content key of a pair's matches, from the keys of its features and the settings."""
-    rule = config.matching.model_dump(exclude={"backend", "pairs", "pairs_file"})
+    rule = config.matching.model_dump(exclude={"backend", "pairs", "pairs_file", "similar"})
     if config.matching.mode == "exhaustive":
         del rule["radius_m"]
     return content_key("pair", query_key, train_key, rule)
@@ -114,6 +114,8 @@ def tables_key(record: RunRecord) -> str:
 
 def pair_selection(settings: Matching) -> Any:
     """Return everything besides the scenes that determines the pairs to compare, as a JSON value."""
+    if settings.pairs == "similar":
+        return [settings.pairs, settings.similar]
     if settings.pairs != "file":
         return settings.pairs
     try:

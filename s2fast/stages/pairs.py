@@ -14,6 +14,7 @@ from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import Placement, overlap_pct
+from s2fast.retrieval.likeness import similar_pairs
 from s2fast.stages.keys import features_keys
 from s2fast.stages.memory import MIB, match_bytes
 
@@ -65,14 +66,20 @@ def wanted_pairs(record: RunRecord, folder: RunFolder, key: Callable[[str, str, 
     for scene_id, features_key in features.items():
         if folder.features_key(scene_id) != features_key:
             raise RunFolderError(f"{folder} has no features of {scene_id} under these settings: run extract first")
-    pairs = selected_pairs(list(features), record.config.matching, folder.placement, record.reference)
+    if record.config.matching.pairs == "similar":
+        pairs = similar_pairs(folder, features, record.config)
+    else:
+        pairs = selected_pairs(list(features), record.config.matching, folder.placement, record.reference)
     return [Pair(query, train, key(features[query], features[train], record.config)) for query, train in pairs]
 
 
 def selected_pairs(
     scene_ids: Sequence[str], settings: Matching, placement: Callable[[str], Placement], reference: str = ""
 ) -> list[tuple[str, str]]:
-    """Return the pairs of scenes that the settings select, query before train in the given order."""
+    """Return the pairs of scenes that the settings select, query before train in the given order.
+
+    Those of ``pairs = "similar"`` depend on the features: see `s2fast.retrieval.likeness.similar_pairs`.
+    """
     if settings.pairs == "file":
         return pairs_from_file(Path(settings.pairs_file), scene_ids)
     pairs = list(itertools.combinations(scene_ids, 2))

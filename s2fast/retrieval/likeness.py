@@ -1,0 +1,110 @@
+"""The scenes of a run that are most alike, by votes of their strongest keypoints; no georeferencing is used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from s2fast.config import Config
+from s2fast.errors import ConfigError
+from s2fast.folder.checksums import sealed, unsealed
+from s2fast.folder.content_key import content_key
+from s2fast.folder.run_folder import RunFolder
+from s2fast.retrieval.build import spread
+from s2fast.retrieval.index import Keypoints
+from s2fast.retrieval.votes import BINS, votes_of
+from s2fast_kernels.hamming_top2 import hamming_top2
+
+SIMILAR_JSON = "similar.json"
+"""File of the run folder that keeps the pairs."""
+
+PER_SCENE = 1_000
+"""Keypoints of each scene that vote, spread over it."""
+
+_BYTES_PER_SCENE = 90 * PER_SCENE
+"""Memory of a scene's keypoints."""
+
+_BYTES_PER_COLUMN = 40 * PER_SCENE
+"""Memory of the votes of one scene for another."""
+
+_BLOCK = 128
+"""Scenes that are searched at once."""
+
+
+def similar_pairs(folder: RunFolder, features: Mapping[str, str], config: Config) -> list[tuple[str, str]]:
+    """Return the pairs of scenes of which one is among the most similar to the other.
+
+    Parameters
+    ----------
+    folder
+        The run folder, with all features; keeps the result in `SIMILAR_JSON`.
+    features
+        Content key of each scene's features, in the run's order.
+    config
+        ``matching.similar`` is the number of scenes, ``compute.budget_mb`` the memory.
+
+    Returns
+    -------
+    list[tuple[str, str]]
+        Query before train, in the run's order.
+
+    Raises
+    ------
+    ConfigError
+        The scenes' keypoints exceed the budget.
+    """
+    count = config.matching.similar
+    key = content_key("similar", count, PER_SCENE, list(features.items()))
+    try:
+        kept = unsealed(json.loads(folder.read(SIMILAR_JSON)))
+        if kept.get("key") == key:
+            return [(query, train) for query, train in kept["pairs"]]
+    except (FileNotFoundError, ValueError):
+        pass  # computed anew
+    needed = len(features) * _BYTES_PER_SCENE + _BLOCK * _BYTES_PER_COLUMN
+    if needed > config.compute.budget_mb << 20:
+        raise ConfigError(
+            f'matching.pairs = "similar" takes {needed >> 20} MB for {len(features)} scenes and compute.budget_mb is '
+            f"{config.compute.budget_mb}: raise it"
+        )
+    pairs = most_similar([_strongest(folder, scene_id) for scene_id in features], count, config.compute.device)
+    names = list(features)
+    named = [(names[query], names[train]) for query, train in pairs]
+    folder.write(SIMILAR_JSON, json.dumps(sealed({"key": key, "pairs": named})).encode())
+    return named
+
+
+def _strongest(folder: RunFolder, scene_id: str) -> Keypoints:
+    tile = folder.tile(scene_id)
+    found = spread(folder.features(scene_id), tile.full_shape, PER_SCENE)
+    return Keypoints(found.xy, found.size, found.angle, found.descriptors)
+
+
+def most_similar(scenes: Sequence[Keypoints], count: int, device: str = "auto") -> list[tuple[int, int]]:
+    """Return the pairs of which one is among the `count` scenes for which the other's keypoints vote most.
+
+    Examples
+    --------
+    >>> most_similar([], 3)
+    []
+    """
+    chosen: set[tuple[int, int]] = set()
+    votes = np.zeros((len(scenes), len(scenes)))
+    for first in range(0, len(scenes), _BLOCK):
+        block = scenes[first : first + _BLOCK]
+        offsets = np.cumsum([0, *map(len, block)], dtype=np.int64)
+        descriptors = np.concatenate([scene.descriptors for scene in block])
+        size, angle = (np.concatenate([getattr(scene, name) for scene in block]) for name in ("size", "angle"))
+        for number, query in enumerate(scenes):
+            found = hamming_top2(query.descriptors, descriptors, offsets, device=device)
+            cast = votes_of(found, query, size, angle, offsets)
+            weight = np.repeat(cast.weight, cast.bins.shape[1])
+            per_bin = np.bincount((cast.scene[:, None] * BINS + cast.bins).ravel(), weight, len(block) * BINS)
+            votes[number, first : first + len(block)] = per_bin.reshape(len(block), BINS).max(axis=1)
+    np.fill_diagonal(votes, -1.0)
+    for number, row in enumerate(votes):
+        best = np.argsort(-row, kind="stable")[: min(count, len(scenes) - 1)]
+        chosen.update((min(number, other), max(number, other)) for other in best.tolist())
+    return sorted(chosen)
