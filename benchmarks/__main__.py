@@ -27,6 +27,7 @@ COMMANDS = {
     "akaze": ("benchmarks.bench_akaze", "akaze against OpenCV: parity, seconds and memory"),
     "prepare": ("benchmarks.bench_prepare", "preparation as tensor operations and by kornia against OpenCV's"),
     "executors": ("benchmarks.bench_executors", "overhead per unit of work; two workers against one"),
+    "install": ("benchmarks.bench_install", "a stranger's walk: seconds and megabytes from an empty environment"),
     "sweep": ("benchmarks.sweep.command", "quality, seconds and memory of settings"),
     "check": ("benchmarks.check.command", "whether this checkout is slower than another revision"),
     "check-limits": ("benchmarks.check.measure_limits", "how much equal counts differ, and the tolerances that follow"),

@@ -34,7 +34,7 @@ SOURCES = (
         "https://dataspace.copernicus.eu",
         "products L1C or L2A, or of each only the file *_TCI*.jp2",
         "free account",
-        f"ARCHIVE/{_PRODUCT}.SAFE.zip, or unpacked: ARCHIVE/{_PRODUCT}.SAFE/{_IMAGE}",
+        f"ARCHIVE/{_PRODUCT}.SAFE.zip, or unpacked\n  ARCHIVE/{_PRODUCT}.SAFE/{_IMAGE}",
     ),
     DataSource(
         "Earth Search",
@@ -71,22 +71,22 @@ def listing() -> str:
     """Return the sources as text."""
     blocks = (
         f"{source.name}\n    {source.address}\n    download: {source.what}\n    access:   {source.access}\n"
-        f"    folder:   {source.looks}"
+        f"    folder:   {source.looks.replace(f'{chr(10)}  ', f'{chr(10)}              ')}"
         for source in SOURCES
     )
     return "\n\n".join(blocks) + "\n\nThen: s2fast run --scenes ARCHIVE --out OUT     (--dry-run shows what is found)"
 
 
 def markdown() -> str:
-    """Return the sources as a table."""
-    rows = ["| source | what to download | access | folder |", "|---|---|---|---|"]
+    """Return the sources as a table, and the paths of their scenes."""
+    rows = ["| source | what to download | access |", "|---|---|---|"]
     for source in SOURCES:
         web = source.address.startswith("https://")
         name = f"[{source.name}]({source.address})" if web else f"`{source.address}`"
-        rows.append(
-            f"| {name} | {source.what.replace('*_TCI*.jp2', '`*_TCI*.jp2`')} | {source.access} | `{source.looks}` |"
-        )
-    return "\n".join(rows)
+        what = source.what.replace("*_TCI*.jp2", "`*_TCI*.jp2`")
+        rows.append(f"| {name} | {what} | {source.access} |")
+    paths = "\n".join(f"{source.name}:\n  {source.looks}" for source in SOURCES)
+    return "\n".join(rows) + f"\n\n```\n{paths}\n```"
 
 
 if __name__ == "__main__":
