@@ -72,13 +72,15 @@ def models(folder: Path, size: int, rounds: int, seed: int, reference: bool) -> 
     for number in range(rounds):
         for row in _series(folder / f"models_{seed + number}", size, seed + number, reference):
             found[row.pop("warp")].append(row)
-    for kind, rows in found.items():
+    for kind, scenes in found.items():
+        rows = [row for row in scenes if "model" in row]
         names = [row["model"] for row in rows]
         left = np.array([row["left_px"] for row in rows])
         yield {
             "warp": kind,
             "datum": "a reference" if reference else "the median",
-            "scenes": len(rows),
+            "scenes": len(scenes),
+            "left out": [row["problem"] for row in scenes if "problem" in row],
             "right": sum(name in _RIGHT[kind] for name in names),
             "chosen": {name: names.count(name) for name in sorted(set(names))},
             "before px median": _median(rows, "before_px"),
@@ -111,7 +113,9 @@ def _series(folder: Path, size: int, seed: int, reference: bool) -> Iterator[dic
     run = s2fast.run(scenes=folder / "warped", out=folder / "out")
     for one in _corrections(run, first):
         kind, warp, scene = warp_of[one.scene_id]
-        if not one.problem and one.scene_id != first:
+        if one.problem:
+            yield {"warp": kind, "problem": one.problem}
+        elif one.scene_id != first:
             yield {"warp": kind, **_left(one, warp, np.array(scene["shift_m"]), truth["pixel_m"], size)}
 
 

@@ -1,13 +1,14 @@
 """What is left of known offsets after alignment.
 
     python -m benchmarks align [--size PX] [--dates N] [--data DIR] [--pair DIR] [--arosics PYTHON] [--full FILE]
-                               [--keep DIR] [--json]
+                               [--models ROUNDS] [--keep DIR] [--json]
 
 Prints one line for a synthetic series and one for the real scenes of DIR. The geotransform of each scene is falsified
 by a known random shift, and the scenes are aligned; the real ones are then matched again. Lengths are in pixels of the
 scenes. An offset is known relative to the other scenes that pairs connect only, so the truth is relative to the median
-of these. Then a real pair is aligned beside AROSICS, if PYTHON is an interpreter of an environment that has it, and a
-full tile is resampled beside gdalwarp.
+of these. --models warps scenes of other series by nothing, a shift, an affinity and a smooth field, and counts the
+models that ``auto`` chooses. Then a real pair is aligned beside AROSICS, if PYTHON is an interpreter of an environment
+that has it, and a full tile is resampled beside gdalwarp.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ import rasterio
 from rasterio.transform import Affine
 
 import s2fast
-from benchmarks import align_peers
+from benchmarks import align_models, align_peers
 from benchmarks.datasets import REAL
 from benchmarks.harness import emit, option_parser
 from s2fast.results import Run
 from s2fast.synth import synth
+
+_WARPED_PX = 2048
+"""Side of a warped tile unless --size says otherwise [px]."""
 
 _MOST_PX = 2.0
 """Greatest false shift: along each axis of a synthetic scene; of a real scene its length, so that two of them differ by
@@ -46,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pair", type=Path, default=REAL.parent / "arosics", help="folder of ref* and tgt*")
     parser.add_argument("--arosics", default="", metavar="PYTHON", help="interpreter of an environment with AROSICS")
+    parser.add_argument("--models", type=int, default=0, metavar="ROUNDS", help="number of warped series")
+    parser.add_argument("--datum", choices=("median", "reference"), default="median", help="of the warped series")
     parser.add_argument("--full", type=Path, metavar="FILE", help="full tile to resample beside gdalwarp")
     parser.add_argument("--rounds", type=int, default=4, help="rounds of resampling")
     parser.add_argument("--keep", type=Path, help="folder for archives and runs; default: a temporary one")
@@ -55,6 +61,10 @@ def main(argv: Sequence[str]) -> int:
         if options.size:
             record = {"benchmark": "align", "series": "synthetic"}
             emit(record | synthetic(folder, options.size, options.dates, options.seed), as_json=options.json)
+        if options.models:
+            size, reference = options.size or _WARPED_PX, options.datum == "reference"
+            for row in align_models.models(folder, size, options.models, options.seed, reference):
+                emit({"benchmark": "align", "series": "warped, auto"} | row, as_json=options.json)
         if options.most:
             record = {"benchmark": "align", "series": "real, falsified"}
             if options.data.is_dir():
@@ -82,8 +92,12 @@ def synthetic(folder: Path, size: int, dates: int, seed: int) -> dict[str, Any]:
         pixel_m = _falsify(folder / "synth" / path, folder / "synth_false" / path.with_suffix(".tif"), way)
         shifts[scene["scene_id"]] = np.add(scene["shift_m"], [way.real * pixel_m, way.imag * pixel_m])
     run = s2fast.run(scenes=folder / "synth_false", out=folder / "synth_out")
-    table = run.align(folder / "synth_aligned")
-    return compared(table, shifts, truth["pixel_m"]) | _same_pixels(run, folder / "synth_aligned", table)
+    table = run.align(folder / "synth_aligned", check=True)
+    return (
+        compared(table, shifts, truth["pixel_m"])
+        | _same_pixels(run, folder / "synth_aligned", table)
+        | checked(table, truth["pixel_m"])
+    )
 
 
 def falsified(folder: Path, data: Path, most: int, seed: int) -> dict[str, Any]:
@@ -97,7 +111,7 @@ def falsified(folder: Path, data: Path, most: int, seed: int) -> dict[str, Any]:
         shifts[path.name] = way.real * pixel_m, way.imag * pixel_m
     true = s2fast.run(scenes=data, out=folder / "true_out").scenes().set_index("scene_id")
     run = s2fast.run(scenes=folder / "false", out=folder / "false_out")
-    table = run.align(folder / "aligned", form="cog")
+    table = run.align(folder / "aligned", form="cog", check=True)
     copies = run.align(folder / "aligned_vrt")
     again = s2fast.run(scenes=folder / "aligned", out=folder / "aligned_out").scenes().set_index("scene_id")
     names = {item.scene.scene_id: f"{item.scene.source.posix.stem}.jp2" for item in run.record.usable}
@@ -112,7 +126,7 @@ def falsified(folder: Path, data: Path, most: int, seed: int) -> dict[str, Any]:
     left = again.reindex(found.index)[["offset_x_m", "offset_y_m"]].to_numpy(np.float64)
     worse = np.hypot(*left.T) > np.hypot(found["offset_x_m"], found["offset_y_m"])
     within = np.abs(left) <= 2 * found[["offset_error_m"]].to_numpy()
-    record = compared(table, total, pixel_m)
+    record = compared(table, total, pixel_m) | checked(table, pixel_m)
     record["again: left px median"] = _px(np.nanmedian(np.hypot(*left.T)), pixel_m)
     record["again: within 2 stated errors %"] = round(100 * float(within[np.isfinite(left)].mean()), 1)
     record["again: worse"] = int(worse.sum())
@@ -155,6 +169,17 @@ def compared(table: pd.DataFrame, shifts: Mapping[str, npt.ArrayLike], pixel_m: 
         "worse than before": int((lengths[1] > lengths[0]).sum()),
         "within 2 stated errors %": round(100 * float((np.abs(after) <= 2 * error).mean()), 1),
     }
+
+
+def checked(table: pd.DataFrame, pixel_m: float) -> dict[str, Any]:
+    """Return what the check found: lengths before and after, and how many scenes it withdrew."""
+    compared = table[table["n_windows"] > 0]
+    withdrawn = table["reason"].str.startswith(("got worse", "the correction does not fit"))
+    if compared.empty:
+        return {"check: compared": 0, "check: withdrawn": int(withdrawn.sum())}
+    medians = {f"check: {side} px {name}": _px(compared[f"{side}_{name}_m"].median(), pixel_m)
+               for side in ("before", "after") for name in ("median", "ce90")}  # fmt: skip
+    return {"check: compared": len(compared), **medians, "check: withdrawn": int(withdrawn.sum())}
 
 
 def _px(length_m: float, pixel_m: float) -> float:

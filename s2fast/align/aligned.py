@@ -1,4 +1,4 @@
-"""Correct the scenes of a run, and record what was done with each in alignment.csv and alignment.parquet."""
+"""Correct the scenes of a run, and record what was done with each in alignment.csv, .parquet and .html."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from rasterio.errors import RasterioError
 
+from s2fast.align import page
 from s2fast.align.correction import Correction, corrected_items, corrections, reference_id
 from s2fast.align.field_model import Model
 from s2fast.align.local import AUTO, field_raster, models_of, with_fields
@@ -184,9 +185,12 @@ def align(
     write_file(folder / f"{TABLE}.csv", table.drop(columns="geometry").to_csv(index=False).encode())
     picture = folder / f"{TABLE}.svg"
     if settings.check:
-        write_file(picture, before_after(table, pd.Series([item.scene.sensing_time for item in items])))
+        drawing = before_after(table, pd.Series([item.scene.sensing_time for item in items]))
+        write_file(picture, drawing)
     else:
+        drawing = None
         picture.unlink(missing_ok=True)  # it would show another table
+    write_file(folder / page.NAME, page.page(table.drop(columns="geometry"), drawing).encode())
     return table
 
 

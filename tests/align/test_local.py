@@ -67,6 +67,11 @@ def test_the_right_model_is_chosen_and_takes_the_displacements_away(run: Run, tm
     assert rows["model"].tolist() == ["shift"] * 3 + ["similarity", "grid"]
     changed = rows["gain_m"] > 0
     assert changed.tolist() == (rows["model"] != "shift").tolist()
+    told = (tmp_path / "alignment.html").read_text("utf-8")
+    assert "<h1>5 of 5 scenes aligned</h1>" in told
+    assert told.count("<tr") == 1 + len(DAYS)
+    assert "<svg" in told
+    assert "<script" not in told
     assert (rows.loc[changed, "after_ce90_m"] < 0.7 * rows.loc[changed, "before_ce90_m"]).all()
     fixed, bent = (tmp_path / rows.loc[scene_id(day), "files"] for day in ("20190507", "20190606"))
     with rasterio.open(tmp_path / f"{scene_id('20190606')}_displacement.tif") as field:
@@ -121,6 +126,9 @@ def test_a_model_that_gains_nothing_is_refused(
     assert [line.split(": ")[1] for line in refused] == [scene_id(day) for day in list(DAYS)[:3]]
     table = pd.read_csv(tmp_path / "alignment.csv")
     assert table["model"].tolist() == ["shift"] * 3 + ["grid"] * 2
+    told = (tmp_path / "alignment.html").read_text("utf-8")
+    assert told.count("aligned; grid gains nothing") == 3
+    assert "<svg" not in told
     field = tmp_path / f"{scene_id('20190606')}_displacement.tif"
     assert field.exists()
     run.align(tmp_path, form="resampled")

@@ -1,0 +1,88 @@
+"""The page of an align call: what was done with each scene and why, and the picture of the check."""
+
+from __future__ import annotations
+
+from html import escape
+
+import pandas as pd
+
+NAME = "alignment.html"
+
+_STYLE = """
+:root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
+body { margin: 0 auto; max-width: 70rem; padding: 1rem; }
+div { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap; }
+th:first-child, td:first-child, td:last-child, th:last-child { text-align: left; }
+tr.out td { color: #b35806; }
+.picture { background: white; }
+svg { max-width: 100%; height: auto; }
+@media print { body { max-width: none; } div { overflow: visible; } }
+"""
+
+_COLUMNS = {
+    "scene_id": "scene", "add_x_m": "added to x [m]", "add_y_m": "added to y [m]", "offset_error_m": "error [m]",
+    "model": "model", "gain_m": "gain on held-out matches [m]", "before_median_m": "median before [m]",
+    "after_median_m": "median after [m]", "before_ce90_m": "CE90 before [m]", "after_ce90_m": "CE90 after [m]",
+    "said": "outcome",
+}  # fmt: skip
+"""Columns of the table that are shown, with their headings; those of a check only if there was one."""
+
+
+def page(table: pd.DataFrame, picture: bytes | None) -> str:
+    """Return the page; equal input gives equal text.
+
+    Parameters
+    ----------
+    table
+        See `s2fast.align.aligned.align`, without geometry.
+    picture
+        SVG of `s2fast.align.picture.before_after`; None without a check.
+    """
+    aligned = table["aligned"].to_numpy(dtype=bool)
+    shown = table.assign(said=_outcomes(table))
+    names = [name for name in _COLUMNS if name in shown]
+    head = "".join(f"<th>{escape(_COLUMNS[name])}</th>" for name in names)
+    rows = "".join(
+        f"<tr{'' if fine else ' class=out'}>{''.join(f'<td>{_cell(value)}</td>' for value in row)}</tr>\n"
+        for fine, row in zip(aligned, shown[names].itertuples(index=False), strict=True)
+    )
+    drawing = picture.decode()[picture.decode().index("<svg") :] if picture else ""
+    reference = ", ".join(dict.fromkeys(table["reference"]))
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Aligned scenes</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>\n'
+        f"<h1>{aligned.sum()} of {len(table)} scenes aligned</h1>\n<p>{_said(table)} Relative to: {escape(reference)}."
+        " Columns and limits: docs/align.md.</p>\n"
+        + (f'<div class="picture">{drawing}</div>\n' if drawing else "")
+        + f"<div><table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table></div>\n</body></html>\n"
+    )
+
+
+def _outcomes(table: pd.DataFrame) -> list[str]:
+    """Return what became of each scene, in words."""
+    return [
+        (f"aligned; {note}" if note else "aligned") if fine else f"left out: {reason}"
+        for fine, reason, note in zip(table["aligned"], table["reason"], table["note"], strict=True)
+    ]
+
+
+def _said(table: pd.DataFrame) -> str:
+    """Return a sentence about the check."""
+    if "n_windows" not in table:
+        return "The written files were not compared with each other (--check)."
+    known = table[(table["n_windows"] > 0) & table["before_median_m"].notna() & table["after_median_m"].notna()]
+    if known.empty:
+        return "No written file could be compared with another."
+    before, after = (float(known[f"{side}_median_m"].median()) for side in ("before", "after"))
+    return (
+        f"Compared by phase correlation, {len(known)} scenes are displaced by {before:.2f} m before and {after:.2f} m "
+        "after the correction (median)."
+    )
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "" if pd.isna(value) else f"{value:.3f}"
+    return escape(str(value))
