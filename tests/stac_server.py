@@ -28,6 +28,8 @@ class StacServer(ThreadingHTTPServer):
         self.folder, self.items = folder, list[dict[str, Any]]()
         self.asked: list[str] = []
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
+        self.missing = 404
+        """Answer for what there is not; 403 in buckets that may not be listed."""
         self.valid = True
         """Whether signatures are still valid."""
 
@@ -49,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.send_error(403)
         file = self.server.folder / path.lstrip("/")
         if not file.is_file():
-            return self.send_error(404)
+            return self.send_error(self.server.missing)
         data = file.read_bytes()
         part = re.match(r"bytes=(\d+)-(\d*)", self.headers["Range"] or "")
         self.send_response(206 if part else 200)

@@ -358,6 +358,7 @@ def test_displacement_writes_a_raster(
     assert s2fast(monkeypatch, "displacement", judged.out, *names, "-o", tmp_path / "a.tif", "--cell", "640") == 0
     with rasterio.open(tmp_path / "a.tif") as raster:
         assert (raster.count, raster.shape) == (3, (8, 8))
+        assert raster.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
     assert s2fast(monkeypatch, "displacement", judged.out, *names, "-o", tmp_path / "no" / "a.tif") == 2
     assert_one_line(capsys.readouterr().err, "cannot write the raster")
 

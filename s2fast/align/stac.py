@@ -154,7 +154,7 @@ def _item(
         "stac_version": _VERSION,
         "stac_extensions": _extensions(properties),
         "id": scene.scene_id,
-        "geometry": json.loads(shapely.to_geojson(shapely.force_2d(row["geometry"]))),
+        "geometry": json.loads(shapely.to_geojson(shapely.orient_polygons(row["geometry"]))),
         "bbox": [west, south, east, north],
         "properties": properties,
         "links": [

@@ -79,10 +79,22 @@ class Metadata:
     @cached_property
     def _consolidated(self) -> Mapping[str, Any] | None:
         """Documents of all nodes by file name, as version 2 names them or ``PATH/zarr.json``; None: there are none."""
-        old = self._document(".zmetadata")
+        refused: list[SceneError] = []
+
+        def probed(name: str) -> Any:
+            # Buckets that may not be listed forbid what they do not have.
+            try:
+                return self._document(name)
+            except SceneError as error:
+                refused.append(error)
+                return None
+
+        old = probed(".zmetadata")
         if isinstance(old, dict) and isinstance(old.get("metadata"), dict):
             return dict(old["metadata"])
-        root = self._document("zarr.json")
+        root = probed("zarr.json")
+        if root is None and refused:
+            raise refused[0]
         found = root.get("consolidated_metadata") if isinstance(root, dict) else None
         if isinstance(found, dict) and isinstance(found.get("metadata"), dict):
             return {"zarr.json": root, **{_file(path, "zarr.json"): node for path, node in found["metadata"].items()}}
@@ -99,8 +111,7 @@ class Metadata:
 
     def _known(self, name: str) -> Any:
         consolidated = self._consolidated
-        found = consolidated.get(name) if consolidated is not None else None
-        return self._document(name) if found is None else found
+        return self._document(name) if consolidated is None else consolidated.get(name)
 
     def node(self, path: str) -> Node | None:
         """Return the array or group at a path; None: there is none."""

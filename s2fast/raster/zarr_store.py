@@ -260,7 +260,14 @@ def zarr_version(source: Source) -> str:
     folder = path.rpartition("/")[0]
     if store.path is None:
         names = (".zmetadata", "zarr.json", *(f"{path}/{name}" if path else name for name in (".zarray", "zarr.json")))
-        found = [version for name in dict.fromkeys(names) if (version := _version(store.below(name)))]
+        found, failed = [], []
+        for name in dict.fromkeys(names):
+            try:
+                found.append(web.version(store.below(name)))
+            except SceneError as error:  # a server may lack each of them, and forbids what it lacks if it is a bucket
+                failed.append(error)
+        if not found:
+            raise failed[0]
         return " ".join(found)
     digest = hashlib.blake2b(digest_size=16)
     root = store.path
@@ -272,15 +279,6 @@ def zarr_version(source: Source) -> str:
         if (root / name).is_file():
             digest.update((root / name).read_bytes())
     return digest.hexdigest()
-
-
-def _version(source: Source) -> str:
-    try:
-        return web.version(source)
-    except SceneError as error:
-        if "HTTP 404" in str(error):
-            return ""
-        raise
 
 
 class _FetchedStore(Store):

@@ -53,12 +53,12 @@ class Displacement:
         )
 
     def __bytes__(self) -> bytes:
-        """Return a GeoTIFF of three float32 bands, see `BANDS`."""
+        """Return a Cloud-Optimised GeoTIFF of three float32 bands, see `BANDS`."""
         sink = io.BytesIO()
         rows, cols = self.count.shape
         with rasterio.open(
-            sink, "w", driver="GTiff", height=rows, width=cols, count=3, dtype="float32", nodata=np.nan, crs=self.crs,
-            transform=Affine(*self.transform), compress="deflate",
+            sink, "w", driver="COG", height=rows, width=cols, count=3, dtype="float32", nodata=np.nan, crs=self.crs,
+            transform=Affine(*self.transform), compress="deflate", overview_resampling="nearest",
         ) as raster:  # fmt: skip
             raster.write(np.stack([self.dx_m, self.dy_m, self.count.astype(np.float32)]))
             raster.descriptions = BANDS
@@ -66,7 +66,7 @@ class Displacement:
         return sink.getvalue()
 
     def save(self, path: Path | str) -> None:
-        """Write a GeoTIFF; raise InputError if that is not possible."""
+        """Write a Cloud-Optimised GeoTIFF; raise InputError if that is not possible."""
         try:
             Path(path).write_bytes(bytes(self))
         except OSError as error:

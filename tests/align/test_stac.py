@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import shapely
 
 import s2fast
 from s2fast.archive.find import find_scenes
@@ -52,6 +53,8 @@ def test_pystac_validates_and_finds_everything(run: Run, written: Path) -> None:
         assert ProjectionExtension.ext(item).transform == list(raster.transform)
         assert item.datetime == row["sensing_time"].to_pydatetime()
         assert item.properties["s2fast:verdict"] == row["verdict"]
+        assert shapely.geometry.shape(item.geometry).equals(row["geometry"])
+        assert shapely.geometry.shape(item.geometry).exterior.is_ccw
         for column in ("offset_x_m", "offset_y_m", "offset_error_m"):
             got = item.properties[f"s2fast:{column}"]
             assert got == (None if np.isnan(row[column]) else row[column])

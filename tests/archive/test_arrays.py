@@ -29,7 +29,7 @@ from s2fast.model import Window
 from s2fast.raster.dataset import open_dataset
 from s2fast.raster.reader import open_raster
 from tests.archives import Archive
-from tests.stac_server import item, serving
+from tests.stac_server import LEAKS, SECRET, item, serving
 
 xarray = pytest.importorskip("xarray")
 
@@ -316,6 +316,23 @@ def test_a_list_of_arrays_does_not_lead_out_of_its_store(tci: Path, tmp_path: Pa
     (store / ".zmetadata").write_text(json.dumps(listed))
     source = find_scenes([store]).scenes[0].source
     assert source.path == store / "quality/l2a_quicklook/r20m/tci"
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_store_in_a_bucket_that_may_not_be_listed(tci: Path, tmp_path: Path, version: int) -> None:
+    """It is read, signed too; what is not in it is forbidden, and so is everything when the signature expires."""
+    store = eopf(tmp_path / "signed" / f"{NAME}.zarr", tci, version)
+    with serving(tmp_path) as server:
+        server.missing = 403
+        place = Source.of(f"{server.address}/signed/{store.name}?{SECRET}")
+        source = find_scenes([place]).scenes[0].source
+        assert values(source, Ingest()) == values(Source.local(store / "quality/l2a_quicklook/r10m/tci"), Ingest())
+        assert identity(source) == identity(source)
+        assert not any(leak in str(source) for leak in LEAKS)
+        server.valid = False
+        with pytest.raises(InputError, match="HTTP 403 Forbidden; its signature may have expired") as error:
+            find_scenes([place])
+        assert not any(leak in str(error.value) for leak in LEAKS)
 
 
 def test_arrays_are_read_in_windows(tci: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

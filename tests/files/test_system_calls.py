@@ -21,8 +21,10 @@ import numpy as np
 import pytest
 import rasterio
 import shapely
+import zarr
 
 from tests.archives import UTM36, textured, write_scene
+from tests.stac_server import item
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 
@@ -30,10 +32,12 @@ OPENING = """
 import json, sys
 from pathlib import Path
 from s2fast.align.output import grid_of
+from s2fast.archive.find import find_scenes
 from s2fast.archive.reference import with_reference
 from s2fast.config import Regions
 from s2fast.errors import S2FastError
 from s2fast.files.source import Source
+from s2fast.model import Window
 from s2fast.raster.allowed import stored_tags
 from s2fast.raster.reader import open_raster
 from s2fast.regions.file import RegionFile
@@ -53,6 +57,11 @@ for name in json.loads(sys.argv[1]):
             results[name] = str(grid_of(Source.of(place)).shape)
         elif kind == "aligned":
             results[name] = f"tags {stored_tags(Path(place))}"
+        elif kind == "found":
+            for scene in find_scenes([place]).scenes:
+                with open_raster(scene.source) as reader:
+                    reader.read(Window(0, 0, *reader.raster.shape))
+                    results[name] = str(reader.raster.shape)
         else:
             results[name] = str(len(load_regions(RegionFile.at(place), Regions(crs="EPSG:32636")).shapes))
     except S2FastError as error:
@@ -180,6 +189,8 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
                 path.write_text(text.format(**fields))
                 places.append(f"regions={path}")
         places += [f"regions={path}" for path in geopackages(root / "given", secret)]
+        places += [f"found={path}" for path in stac_items(root / "given", secret, fields["url"])]
+        places.append(f"found={zarr_of_links(root / 'given' / 'links.zarr', secret)}")
         log = root / "calls"
         command = [
             "strace",
@@ -253,6 +264,34 @@ def geopackages(folder: Path, secret: Path) -> list[Path]:
     return paths
 
 
+def stac_items(folder: Path, secret: Path, url: str) -> list[Path]:
+    """Write items and catalogues that name what lies outside their folder."""
+    hrefs = (
+        str(secret), f"file://{secret}", f"../secret/{secret.name}", f"/vsizip/{secret}", f"/vsicurl/{url}a.tif",
+        f"{url}a.tif", f"{url}a.zarr", "0.vrt", f"zip://{secret}!/a.tif", "link.tif",
+    )  # fmt: skip
+    (folder / "link.tif").symlink_to(secret)
+    paths = []
+    for number, href in enumerate((*hrefs, "own.tif")):
+        paths.append(folder / (f"i{number}.json" if href != "own.tif" else "item_of_own.json"))
+        paths[-1].write_text(json.dumps(item("a", href)))
+        paths.append(folder / f"c{number}.json")
+        links = [{"rel": "item", "href": href}]
+        catalogue = {"type": "Catalog", "stac_version": "1.0.0", "id": "c", "description": "", "links": links}
+        paths[-1].write_text(json.dumps(catalogue))
+    return paths
+
+
+def zarr_of_links(store: Path, secret: Path) -> Path:
+    """Write a store whose only chunk is a link to a file outside, without compression."""
+    group = zarr.open_group(store, mode="w", zarr_format=2, attributes={"proj:code": "EPSG:32636"})
+    group.attrs["proj:transform"] = [10, 0, 600000, 0, -10, 5600040]
+    array = group.create_array("tci", shape=(SIDE, SIDE), chunks=(SIDE, SIDE), dtype="u1", compressors=None)
+    array.attrs["_ARRAY_DIMENSIONS"] = ["y", "x"]
+    (store / "tci/0.0").symlink_to(secret)
+    return store
+
+
 def test_nothing_outside_is_opened(opened: Opened) -> None:
     assert "own.tif" in opened.calls  # the witness sees what is opened
     lines = [line for line in opened.calls.splitlines() if str(opened.secret) in line and "execve" not in line]
@@ -272,6 +311,6 @@ def test_nobody_is_asked(opened: Opened) -> None:
 def test_all_that_lead_outside_are_refused_in_one_line(opened: Opened) -> None:
     read = {Path(name).name for name, result in opened.results.items() if not re.search("[a-z]{3}", result)}
     # Triggers and views do not run: what the files themselves hold is read. KML and GML refer to what is never fetched.
-    assert read <= {"own.tif", "g0.gpkg", "g1.gpkg", "g2.gpkg", "g3.gpkg"}
-    assert "own.tif" in read
+    assert read <= {"own.tif", "g0.gpkg", "g1.gpkg", "g2.gpkg", "g3.gpkg", "item_of_own.json"}
+    assert {"own.tif", "item_of_own.json"} <= read
     assert all("\n" not in result for result in opened.results.values())
