@@ -15,6 +15,7 @@ from s2fast import detectors
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.archive.reference import check_ground, with_reference
+from s2fast.archive.siblings import with_band
 from s2fast.config import Config
 from s2fast.errors import DamageError, InputError, RunFolderError, SceneError, option
 from s2fast.files.source import Source
@@ -286,7 +287,8 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
     # Workers need not share our working directory.
     places = [Source.of(place).absolute() for place in job.scenes]
     trusted = tuple(place.address for place in [*places, *map(Source.of, job.config.ingest.trust)])
-    archive = find_scenes([place.trusting(trusted) for place in places])
+    band = job.config.ingest.band
+    archive = find_scenes([place.trusting(trusted) for place in places], band=band)
     scenes, reference = archive.scenes, None
     if job.reference is not None:
         scenes, reference = with_reference(scenes, job.reference, trusted)
@@ -302,6 +304,7 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
         log.warning("%s skipped: %s", name, problems[name], extra=RECORDED)
     for scene in scenes:
         try:
+            scene = with_band(scene, band)
             mask = find_mask(scene, job.config.ingest)
             before = known.get(scene.source.name)
             if before is not None and before.identity == identity(scene.source):

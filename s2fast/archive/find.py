@@ -43,7 +43,9 @@ class Found:
     """Files left out because their names are not UTF-8; the invalid bytes are escaped here."""
 
 
-def find_scenes(places: Sequence[Source | Path | str], look: Callable[[Source], Preview | None] = preview) -> Found:
+def find_scenes(
+    places: Sequence[Source | Path | str], look: Callable[[Source], Preview | None] = preview, band: str = ""
+) -> Found:
     """Find all scenes in the given folders, zips, files or addresses.
 
     In a folder or a zip, and in the zips in a folder, all JPEG 2000 files and GeoTIFFs at any depth are candidates. Of
@@ -57,6 +59,9 @@ def find_scenes(places: Sequence[Source | Path | str], look: Callable[[Source], 
         Paths or addresses as a user writes them; see `s2fast.files.source.Source.of`.
     look
         Function that returns a preview of a raster; called only for acquisitions with several products.
+    band
+        ``ingest.band``: of each product this raster is used, and no other; of a file given by its path or address too,
+        if its product has it.
 
     Raises
     ------
@@ -68,7 +73,7 @@ def find_scenes(places: Sequence[Source | Path | str], look: Callable[[Source], 
     unnamable: list[str] = []
     sources = [Source.of(place) for place in places]
     for place in sources:
-        for source in _candidates(place):
+        for source in _candidates(place, band):
             if (legible := _legible(source)) != source.name:
                 unnamable.append(legible)
                 continue
@@ -85,7 +90,7 @@ def find_scenes(places: Sequence[Source | Path | str], look: Callable[[Source], 
     if not by_source:
         where = ", ".join(map(str, sources))
         raise InputError(
-            f"no scenes found under {where}: looked for images, *.jp2 and *.tif, at any depth"
+            f"no scenes found under {where}: looked for {band or 'images'}, *.jp2 and *.tif, at any depth"
             + (f"; the name of {unnamable[0]} is not UTF-8: rename it" if unnamable else "")
         )
     scenes, replaced = used_products(list(by_source.values()), look)
@@ -108,10 +113,10 @@ def _legible(source: Source) -> str:
     return source.name.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
-def _candidates(place: Source) -> Iterator[Source]:
+def _candidates(place: Source, band: str = "") -> Iterator[Source]:
     zipped, path = place.zip_parts, place.path
     if zipped and not place.is_remote:
-        yield from _zip_candidates(*zipped)
+        yield from _zip_candidates(*zipped, band)
     elif path is None:
         suffix = place.posix.suffix.lower()
         if suffix in (".zip", ".zip}") or (not suffix and "?" not in place.address):
@@ -121,20 +126,20 @@ def _candidates(place: Source) -> Iterator[Source]:
             )
         yield place
     elif path.suffix.lower() == ".zip" and not path.is_dir():
-        yield from _zip_candidates(place, "")
+        yield from _zip_candidates(place, "", band)
     elif path.is_file():
         yield place
     elif path.is_dir():
         for file in sorted(_files(path)):
-            if _is_scene(file):
+            if _is_scene(file, band):
                 yield Source.local(file)
             elif file.suffix.lower() == ".zip":
-                yield from _zip_candidates(Source.local(file), "")
+                yield from _zip_candidates(Source.local(file), "", band)
     else:
         raise InputError(f"no such file or folder for {option('scenes')}: {place}")
 
 
-def _zip_candidates(archive: Source, member: str, depth: int = 1) -> Iterator[Source]:
+def _zip_candidates(archive: Source, member: str, band: str = "", depth: int = 1) -> Iterator[Source]:
     """Yield a zip's scenes, or those below one of its folders; a member given by its full path is always a scene."""
     if depth == 1 and not Path(archive.outermost.name).is_file():
         raise InputError(f"no such file or folder for {option('scenes')}: {archive.outermost}")
@@ -151,17 +156,19 @@ def _zip_candidates(archive: Source, member: str, depth: int = 1) -> Iterator[So
     for name in names:
         if not name.startswith(folder) and name != member:
             continue
-        if _is_scene(PurePosixPath(name)):
+        if _is_scene(PurePosixPath(name), band):
             yield archive.member(name)
         elif name.lower().endswith(".zip") and depth < _MOST_NESTED:
-            yield from _zip_candidates(archive.member(name), "", depth + 1)
+            yield from _zip_candidates(archive.member(name), "", band, depth + 1)
 
 
-def _is_scene(path: PurePath) -> bool:
-    """Return whether a file found in a folder may be a scene."""
+def _is_scene(path: PurePath, band: str = "") -> bool:
+    """Return whether a file found in a folder may be a scene: of a product's files, only `band` unless it is empty."""
     asset = ASSET.match(path.stem)
     if path.suffix.lower() not in _SUFFIXES or _NOT_SCENES.match(path.name) or (asset and asset["other"]):
         return False
+    if band and asset:
+        return band == ("TCI" if asset["image"] else asset["band"].upper())
     # A product's single bands in JPEG 2000 are not used.
     return not (asset and asset["band"] and path.suffix.lower() == ".jp2")
 
