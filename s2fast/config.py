@@ -76,6 +76,10 @@ class Ingest(_Section):
     which takes half the work: 0.299 R + 0.587 G + 0.114 B, or (R + 2 G + B) / 4 in a lossless file. opencv: decode all
     bands and apply the weights 0.299, 0.587 and 0.114, as the notebook does; files without a colour transform, with
     a mask or an alpha band, with 16 bits, and files that only GDAL reads (in compressed zips), always."""
+    band: str = ""
+    """Raster of each product that is matched: "tci", or a band such as "B08", at its finest resolution; with a band,
+    `stretch` is "auto" unless set. Files that are no product's are used as they are. Empty: the image of each product,
+    or each band where it has none."""
     stretch: Literal["none", "auto"] | tuple[int, int] = "none"
     """Conversion of 16-bit scenes to 8 bits. [low, high]: map these values to 1 and 255 in all scenes. auto: map the
     2nd and 98th percentiles of each scene's valid values. none: refuse 16-bit scenes. 8-bit scenes are not changed."""
@@ -119,6 +123,23 @@ class Ingest(_Section):
     date yield the same keypoints as on a clear date. none: do not change the contrast."""
     clahe_clip: float = Field(8.0, gt=0)
     """Clip limit of CLAHE: each bin of a part's histogram is clipped at this multiple of the mean bin."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stretch_of_a_band(cls, data: Any) -> Any:
+        """Stretch the 16 bits of a band without further settings."""
+        if isinstance(data, Mapping) and isinstance(data.get("band"), str) and data["band"].upper() not in ("", "TCI"):
+            return {"stretch": "auto", **data}
+        return data
+
+    @field_validator("band")
+    @classmethod
+    def _known_band(cls, value: str) -> str:
+        if not re.fullmatch(
+            r"|tci|visual|b0\d|b1[0-2]|b8a|coastal|blue|green|red|rededge\d?|nir\d*|swir\d*", value.lower()
+        ):
+            raise ValueError('write "tci", a band such as "B08" or "B8A", or a name such as "nir"')
+        return "TCI" if value.lower() == "visual" else value.upper()
 
     @model_validator(mode="after")
     def _masks_agree(self) -> Ingest:
@@ -235,6 +256,10 @@ class Verification(_Section):
     prior: Literal["map", "none"] = "map"
     """map: trust the scenes' georeferencing to within `matching.radius_m`. none: do not trust it, and search the whole
     scene for a shift or similarity transform (needs matching.mode = "exhaustive")."""
+    second_look_px: int = Field(200, ge=0)
+    """Where nothing is found near the expected position, with `matching.radius_m` = 0, look again within this distance
+    [px of the pair's coarser grid]: for scenes that are off by more than their georeferencing promises. Such a pair has
+    looks = 2. 0: do not."""
     nulls: int = Field(1, ge=0, le=100)
     """Trials per pair at wrong offsets or, without a prior, on shuffled matches, to measure the false-positive rate."""
 

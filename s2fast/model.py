@@ -318,6 +318,10 @@ class PairVerdict:
     null_verified: int = 0
     """Number of null trials that were verified nevertheless."""
 
+    looks: int = 1
+    """2 if nothing was found near the expected position and the pair was looked at again; if that verified it,
+    `searched_m` is the wide radius."""
+
 
 def columns_of(rows: Sequence[PairResult] | Sequence[PairVerdict]) -> dict[str, list[Any]]:
     """Return the values of rows by column.

@@ -16,6 +16,7 @@ from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
 from s2fast.archive.listed import Looking
 from s2fast.archive.reference import check_ground, with_reference
+from s2fast.archive.siblings import with_band
 from s2fast.config import Config
 from s2fast.errors import DamageError, InputError, RunFolderError, SceneError, option
 from s2fast.files.source import Source
@@ -289,7 +290,8 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
     # Workers need not share our working directory.
     places = [Source.of(place).absolute() for place in job.scenes]
     trusted = tuple(place.address for place in [*places, *map(Source.of, job.config.ingest.trust)])
-    looking = Looking(job.config.ingest.asset)
+    band = job.config.ingest.band
+    looking = Looking(job.config.ingest.asset, band)
     archive = find_scenes([place.trusting(trusted) for place in places], looking=looking)
     scenes, reference = archive.scenes, None
     if job.reference is not None:
@@ -306,6 +308,7 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
         log.warning("%s skipped: %s", name, reason, extra=RECORDED)
     for scene in scenes:
         try:
+            scene = with_band(scene, band)
             mask = find_mask(scene, job.config.ingest)
             before = known.get(scene.source.name)
             if before is not None and before.identity == identity(scene.source):

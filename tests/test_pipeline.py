@@ -26,7 +26,7 @@ COLUMNS = [
     "query", "train", "query_tile", "train_tile", "query_time", "train_time", "n_query", "n_train", "n_good",
     "similarity_pct", "n_inliers", "dx_m", "dy_m", "dx_px", "dy_px", "shift_error_m", "verified", "overlap_pct",
     "verdict", "network_residual_m", "n_witnesses", "model", "rotation_deg", "rotation_error_deg", "scale",
-    "scale_error", "shear", "rival_dx_m", "rival_dy_m", "searched_m", "ce90_m", "ce95_m", "rmse_dx_m",
+    "scale_error", "shear", "rival_dx_m", "rival_dy_m", "searched_m", "looks", "ce90_m", "ce95_m", "rmse_dx_m",
     "rmse_dy_m", "mean_dx_m", "mean_dy_m", "std_dx_m", "std_dy_m",
 ]  # fmt: skip
 

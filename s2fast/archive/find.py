@@ -105,7 +105,8 @@ def find_scenes(
         where = ", ".join(map(str, sources))
         first = next((f"{name}: {reason}" for name, reason in left_out.items()), "")
         raise InputError(
-            f"no scenes found under {where}: " + (first or "looked for images, *.jp2 and *.tif, at any depth")
+            f"no scenes found under {where}: "
+            + (first or f"looked for {looking.band or 'images'}, *.jp2 and *.tif, at any depth")
         )
     scenes, replaced = used_products(list(by_source.values()), look)
     renamed = {scene.source: scene for scene in with_unique_ids(scenes)}
@@ -150,9 +151,8 @@ def _listed(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
 
 
 def _in_zip(place: Source, looking: Looking) -> Iterator[Listed]:
-    del looking
-    zipped = place.zip_parts
-    return (Listed(source, source == place) for source in _zip_candidates(*(zipped or (place, ""))))
+    archive, member = place.zip_parts or (place, "")
+    return (Listed(source, source == place) for source in _zip_candidates(archive, member, looking.band))
 
 
 def _on_server(place: Source, looking: Looking) -> Iterator[Listed]:
@@ -176,10 +176,10 @@ def _in_folder(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
     for file in sorted(_files(Path(place.name))):
         if file.suffix.lower() == ".zarr":
             yield from zarr_scenes(Source.local(file), looking)
-        elif _is_scene(file):
+        elif _is_scene(file, looking.band):
             yield Listed(Source.local(file))
         elif file.suffix.lower() == ".zip":
-            yield from map(Listed, _zip_candidates(Source.local(file), ""))
+            yield from map(Listed, _zip_candidates(Source.local(file), "", looking.band))
 
 
 def _is_zip(place: Source) -> bool:
@@ -201,7 +201,7 @@ KINDS = (
 GDAL does not read its pixels, also a row to `s2fast.raster.dataset.OPENERS`."""
 
 
-def _zip_candidates(archive: Source, member: str, depth: int = 1) -> Iterator[Source]:
+def _zip_candidates(archive: Source, member: str, band: str = "", depth: int = 1) -> Iterator[Source]:
     """Yield a zip's scenes, or those below one of its folders; a member given by its full path is always a scene."""
     if depth == 1 and not Path(archive.outermost.name).is_file():
         raise InputError(f"no such file or folder for {option('scenes')}: {archive.outermost}")
@@ -218,17 +218,19 @@ def _zip_candidates(archive: Source, member: str, depth: int = 1) -> Iterator[So
     for name in names:
         if not name.startswith(folder) and name != member:
             continue
-        if _is_scene(PurePosixPath(name)):
+        if _is_scene(PurePosixPath(name), band):
             yield archive.member(name)
         elif name.lower().endswith(".zip") and depth < _MOST_NESTED:
-            yield from _zip_candidates(archive.member(name), "", depth + 1)
+            yield from _zip_candidates(archive.member(name), "", band, depth + 1)
 
 
-def _is_scene(path: PurePath) -> bool:
-    """Return whether a file found in a folder may be a scene."""
+def _is_scene(path: PurePath, band: str = "") -> bool:
+    """Return whether a file found in a folder may be a scene: of a product's files, only `band` unless it is empty."""
     asset = ASSET.match(path.stem)
     if path.suffix.lower() not in _SUFFIXES or _NOT_SCENES.match(path.name) or (asset and asset["other"]):
         return False
+    if band and asset:
+        return band == ("TCI" if asset["image"] else asset["band"].upper())
     # A product's single bands in JPEG 2000 are not used.
     return not (asset and asset["band"] and path.suffix.lower() == ".jp2")
 

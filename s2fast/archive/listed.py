@@ -39,3 +39,7 @@ class Looking:
 
     asset: str = "auto"
     """See `s2fast.config.Ingest.asset`."""
+
+    band: str = ""
+    """``ingest.band``: of each product this raster is used, and no other; of a file given by its path or address too,
+    if its product has it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from s2fast.archive.names import ASSET, NO_IMAGE
@@ -80,6 +81,19 @@ def selected(scene: Scene, names: Sequence[str]) -> Mapping[str, Source]:
         held = ", ".join(sorted(filter(None, found))) or "no other raster that can be found"
         raise SceneError(f"no {', '.join(missing)} in the product of {scene.source}: it has {held}")
     return {name: found[name] for name in names}
+
+
+def with_band(scene: Scene, band: str) -> Scene:
+    """Return a scene with another raster of its product; the scene itself if it has it, or is no product's raster.
+
+    Raises
+    ------
+    SceneError
+        The product has no such raster.
+    """
+    if not band or scene.asset in ("", band):
+        return scene
+    return replace(scene, source=selected(scene, [band])[band], asset=band)
 
 
 def product_rasters(scene: Scene) -> dict[str, Source]:

@@ -65,8 +65,9 @@ def prepare(
     painted
         True if the outside of polygons was painted black: it is not missing data, and stays black.
     missing : (rows, cols) bool or None
-        True where the file marks a pixel as missing: it is filled, whatever the settings, and not clear, however small
-        the area. None: the file has no such mask, and only black areas are missing.
+        True where the file marks a pixel as missing, which is black, or a mask as a cloud, which is not: it is filled,
+        whatever the settings, and not clear, however small the area. Clouds have no margin besides their own. None:
+        there is no such mask, and only black areas are missing.
 
     Returns
     -------
@@ -77,7 +78,7 @@ def prepare(
     outside = grey == 0 if painted else None
     clear = np.ones(grey.shape, np.bool_) if outside is not None else ~without_data(grey, nodata_px)
     if missing is not None:
-        clear &= ~(missing | without_data((~missing).view(np.uint8), nodata_px))
+        clear &= ~(missing | without_data((~(missing & (grey == 0))).view(np.uint8), nodata_px))
         if outside is not None:
             outside &= ~missing
     judged = outside is None and by_brightness(settings)

@@ -87,7 +87,7 @@ def prepare(
     clear = ~without_data(grey, 0 if painted else nodata_px)
     if missing is not None:
         missing = on_device(missing, grey.device)
-        clear &= ~(missing | without_data((~missing).byte(), nodata_px))
+        clear &= ~(missing | without_data((~(missing & (grey == 0))).byte(), nodata_px))
         if outside is not None:
             outside &= ~missing
     judged = outside is None and by_brightness(settings)

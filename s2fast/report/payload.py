@@ -26,7 +26,7 @@ from s2fast.report.thumbnails import Thumbnails
 _PAIR_COLUMNS = (
     "n_good", "similarity_pct", "n_inliers", "dx_m", "dy_m", "dx_px", "dy_px", "shift_error_m", "verified",
     "overlap_pct", "verdict", "network_residual_m", "n_witnesses", "model", "rotation_deg", "rotation_error_deg",
-    "scale", "scale_error", "shear", "rival_dx_m", "rival_dy_m", "searched_m", *STATISTICS,
+    "scale", "scale_error", "shear", "rival_dx_m", "rival_dy_m", "searched_m", "looks", *STATISTICS,
 )  # fmt: skip
 
 _SCENE_COLUMNS = (
@@ -52,6 +52,13 @@ _MEANING = {
     ),
 }
 """Meaning of inconclusive verdicts, and what to do about them."""
+
+_SECOND_LOOK = (
+    "nothing was found within five pixels of the expected position, and these pairs were verified in a second look "
+    "within verification.second_look_px: the georeferencing of a scene is off by more than usual. The view of a pair "
+    "says where it was found"
+)
+"""Meaning of pairs that a second look has verified."""
 
 
 def payload(found: Findings, shown: Mapping[str, Thumbnails]) -> dict[str, Any]:
@@ -229,6 +236,8 @@ def _problems(found: Findings, shown: Mapping[str, Thumbnails]) -> list[dict[str
         rows.append({"subject": "verification", "text": "has not run: run verify, then report"})
     rows += [{"subject": "reliability", "text": warning} for warning in found.summary.warnings]
     rows += [{"subject": "warning", "text": text} for text in history.noticed]
+    if "looks" in pairs and (count := int(((pairs["looks"] == 2) & pairs["verified"].eq(True)).sum())):
+        rows.append({"subject": f"second look, {count} {'pair' if count == 1 else 'pairs'}", "text": _SECOND_LOOK})
     for verdict, meaning in _MEANING.items():
         if count := int((pairs["verdict"] == verdict).sum()):
             rows.append({"subject": f"{verdict}, {count} {'pair' if count == 1 else 'pairs'}", "text": meaning})

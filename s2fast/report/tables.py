@@ -43,6 +43,7 @@ _PAIR_COLUMNS: dict[str, Any] = {
     "rival_dx_m": "float64",
     "rival_dy_m": "float64",
     "searched_m": "float64",
+    "looks": "Int64",
 }
 """Columns of pairs.parquet after those that identify the scenes, in this order. Matching and verification fill all but
 ``network_residual_m``, which `add_network` fills. Add new columns at the end."""

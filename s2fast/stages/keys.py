@@ -100,6 +100,8 @@ def pair_key(query_key: str, train_key: str, config: Config) -> str:
 def verdict_key(query_key: str, train_key: str, config: Config) -> str:
     """Return the content key of a pair's verdict, from the keys of its features and the settings."""
     verification = config.verification.model_dump() if config.verification.enabled else None
+    if verification and (config.matching.mode == "exhaustive" or config.matching.radius_m != 0):
+        del verification["second_look_px"]  # they have none
     matched = pair_key(query_key, train_key, config)
     return content_key("verified", matched, verification, config.matching.radius_m, config.output.keep_matches)
 

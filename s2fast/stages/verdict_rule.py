@@ -34,7 +34,7 @@ _AWAY_RADII = (8.0, 40.0)
 """Distance of wrong offsets from the right one [search radii]: too far for true matches, near enough for similar
 ground."""
 
-_MOST_ROWS = 1 << 22
+MOST_ROWS = 1 << 22
 """Query rows searched at once for null trials; each may be a match of 12 bytes."""
 
 
@@ -202,6 +202,12 @@ class VerdictRule:
         )
         return verdict, judged.inlier
 
+    def judged_at(
+        self, matched: Matched, offset_m: npt.NDArray[np.float64], common_pct: float
+    ) -> tuple[PairVerdict, npt.NDArray[np.bool_]]:
+        """Return the verdict on a pair, and its inliers, near a displacement, east and north [m]; see `verdicts`."""
+        return self._verdict(matched, self.judge(matched, offset_m), common_pct, np.zeros(0, np.bool_))
+
     def judge(self, matched: Matched, offset_m: npt.NDArray[np.float64] | None = None) -> Judgement:
         """Estimate the shift between two scenes from good matches, and judge it.
 
@@ -264,7 +270,7 @@ class VerdictRule:
     @staticmethod
     def _places(block: Sequence[Matched]) -> int:
         """Return at how many wrong offsets all pairs may be searched at once."""
-        return max(1, _MOST_ROWS // max(1, sum(len(matched.query.descriptors) for matched in block)))
+        return max(1, MOST_ROWS // max(1, sum(len(matched.query.descriptors) for matched in block)))
 
 
 def _at_offsets(

@@ -16,11 +16,12 @@ from s2fast.stages import keys
 from s2fast.stages.device_budget import within_device_budget
 from s2fast.stages.good_matches import GoodMatches
 from s2fast.stages.matched import Matched
-from s2fast.stages.matching_rule import MatchedScene
+from s2fast.stages.matching_rule import MatchedScene, similarity_pct
 from s2fast.stages.memory import MIB
 from s2fast.stages.pairs import Pair, keypoint_counts, plan_blocks, wanted_pairs
 from s2fast.stages.result import StageResult
 from s2fast.stages.scenes import load_scenes
+from s2fast.stages.second_look import Look, second_looks
 from s2fast.stages.verdict_rule import Nulls, VerdictRule
 from s2fast.work.executors import Workplace
 from s2fast.work.progress import Progress
@@ -41,7 +42,7 @@ ROW_SCHEMA = pa.schema(
         "model": pa.string(),
         **{name: pa.float64() for name in ("rotation_deg", "rotation_error_deg", "scale", "scale_error", "shear")},
         **{name: pa.float64() for name in ("rival_dx_m", "rival_dy_m", "searched_m")},
-        **{name: pa.int64() for name in ("null_trials", "null_verified")},
+        **{name: pa.int64() for name in ("null_trials", "null_verified", "looks")},
     }
 )
 """Columns of ``verified/*.parquet``: `PairResult` and `PairVerdict`."""
@@ -169,7 +170,14 @@ def verify_unit(
     ]
     with within_device_budget(config):
         judged = rule.verdicts(matched, held.nulls)
+        looks = second_looks(rule, matched, judged)
     found, counts = held.found, held.counts
+    if looks:
+        found, counts = _replaced(found, counts, looks)
+        judged = [
+            (looks[number].verdict, looks[number].inlier) if number in looks else first
+            for number, first in enumerate(judged)
+        ]
 
     def write() -> None:
         keys = [pair.key for pair in block.pairs]
@@ -185,6 +193,19 @@ def verify_unit(
         write()
     else:
         held.writer.submit(write)
+
+
+def _replaced(found: GoodMatches, counts: pa.Table, looks: Mapping[int, Look]) -> tuple[GoodMatches, pa.Table]:
+    """Return the matches of a block and their counts, with those of pairs that were looked at again."""
+    matches = list(found.matches)
+    for number, look in looks.items():
+        matches[number] = look.matches(matches[number])
+    n_good = [len(part.query_row) for part in matches]
+    similarity = [similarity_pct(*pair) for pair in zip(n_good, counts["n_query"].to_pylist(), strict=True)]
+    for name, values in (("n_good", n_good), ("similarity_pct", similarity)):
+        at = counts.column_names.index(name)
+        counts = counts.set_column(at, name, pa.array(values, counts.schema.field(name).type))
+    return GoodMatches(found.pairs, matches), counts
 
 
 def _read(folder: RunFolder, block: Block, config: Config) -> Held:

@@ -62,12 +62,12 @@ def test_no_keypoint_lies_on_a_cloud_and_each_source_is_named(finished: tuple[Ru
         "S2A_20220606T083601_T36UXA": "MSK_CLASSI, brightness",
     }
     folder = RunFolder(out)
-    # 60 columns of cloud, widened by two and kept clear by nodata_px as any missing pixel.
+    # 60 columns of cloud, widened by two.
     masked = SIDE // 4 + 2
     for name, kind in found.items():
         columns = folder.features(name).xy[:, 0]
         if kind:
-            assert columns.min() > masked + 7
+            assert masked - 0.5 < columns.min() < masked + 10
             assert folder.missing(name).mean() == pytest.approx(masked / SIDE)
             assert scenes["clear_pct"][name] < 75
             assert folder.grey(name)[:, :masked].std() > 1, "pixels are kept as they are"

@@ -75,7 +75,7 @@ def test_null_trials_are_searched_with_the_pairs_and_in_parts(
     assert rows["verified"].all()
     assert rows["null_trials"].tolist() == [5, 5, 5]
     places.clear()
-    monkeypatch.setattr(verdict_rule, "_MOST_ROWS", 600)
+    monkeypatch.setattr(verdict_rule, "MOST_ROWS", 600)
     assert written(tmp_path / "in parts", config, backend) == wanted
     assert places == [(2, 2), (2, 1), (2, 1), (2, 1), (2, 1), (1, 3), (1, 2), (1, 1)]
     # Verified later, from what is stored.

@@ -219,4 +219,4 @@ def test_store_returns_the_same_features(tmp_path: Path) -> None:
         np.testing.assert_array_equal(folder.clear("scene"), np.full((3, 4), 7, np.uint8))
         attributes = folder.finished_group("store.zarr/scenes/scene/features")
         assert attributes.pop("files")["xy/zarr.json"]
-        assert attributes == {"backend": "opencv", "count": len(features), "key": key}
+        assert attributes == {"backend": "opencv", "count": len(features), "key": key, "clouds_judged": False}

@@ -93,13 +93,17 @@ def test_unrelated_scenes_are_not_verified(tmp_path: Path) -> None:
 
 def test_a_shift_beyond_the_radius_is_prior_suspect_and_reported(tmp_path: Path) -> None:
     query, train = shifted_pair((6.4, 0.0))
-    row = judged(tmp_path, load_config(), ("a", query, {}), ("b", train, {}))
-    assert (bool(row["verified"]), row["verdict"]) == (False, "prior suspect")
+    once = load_config(overrides={"verification.second_look_px": 0})
+    row = judged(tmp_path, once, ("a", query, {}), ("b", train, {}))
+    assert (bool(row["verified"]), row["verdict"], row["looks"]) == (False, "prior suspect", 1)
     assert (row["dx_px"], row["searched_m"]) == (pytest.approx(6.4, abs=0.1), pytest.approx(50))
     wider = judged(
         tmp_path / "wider", load_config(overrides={"matching.radius_m": 80.0}), ("a", query, {}), ("b", train, {})
     )
     assert wider["verdict"] == "verified"
+    twice = judged(tmp_path / "twice", load_config(), ("a", query, {}), ("b", train, {}))
+    assert (twice["verdict"], twice["looks"]) == ("verified", 2)
+    assert twice["dx_px"] == pytest.approx(6.4, abs=0.1)
 
 
 def test_scenes_apart_have_no_common_ground_and_are_tried_as_if_they_lay_together(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ class PairView {
     add("Mean of inliers", "mean_dx_m", (at) => `${metres(at)} ± ${metres(value("std_dx_m", pair))} m east, ${metres(value("mean_dy_m", pair))} ± ${metres(value("std_dy_m", pair))} m north (standard deviations)`);
     add("RMSE of inliers", "rmse_dx_m", (at) => `${metres(at)} m east, ${metres(value("rmse_dy_m", pair))} m north`);
     add("Second shift", "rival_dx_m", () => `${shiftText(pair, "rival_")}, about as likely`);
-    add("Search radius", "searched_m", (at) => `${metres(at)} m from the expected position`);
+    add("Search radius", "searched_m", (at) => `${metres(at)} m from the expected position${value("looks", pair) === 2 ? ", in a second look: nothing was found near it" : ""}`);
     add("Rotation", "rotation_deg", (at) => `${turnText(at, error("rotation_error_deg", 3))}, train relative to query`);
     add("Scale", "scale", (at) => `${number(at, 5)}${error("scale_error", 5)}, train relative to query`);
     add("Shear", "shear", (at) => number(at, 5));

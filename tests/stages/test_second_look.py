@@ -1,0 +1,143 @@
+"""The second look: scenes far from where their georeferencing says, and scenes of other ground."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import s2fast
+from s2fast.config import load_config
+from s2fast.pipeline import Job, run_stages
+from s2fast.stages import second_look
+from s2fast.stages.keys import verdict_key
+from s2fast.stages.matched import Matched
+from s2fast.stages.pairs import Pair
+from s2fast.stages.scenes import load_scenes
+from s2fast.stages.second_look import looks_again, second_looks
+from s2fast.stages.verdict_rule import VerdictRule
+from tests.archives import PIXEL_M, textured, write_scene
+
+SIDE = 400
+WEST, NORTH = 600_000.0, 5_600_040.0
+MOVED = {"a": (0, 0), "b": (7, 0), "c": (-40, 20), "d": (0, -80)}
+"""How far each scene claims to lie from where it does, right and down [px]."""
+
+TITLES = {name: f"S2A_2019040{day}T083601_T36UXA" for day, name in enumerate("abcd", 1)} | {
+    "other": "S2A_20190409T083601_T36UXA"
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of four scenes of one ground at wrong places, and one of other ground."""
+    folder = tmp_path_factory.mktemp("far")
+    rng = np.random.default_rng(11)
+    ground = textured(rng, (SIDE + 60, SIDE + 60))
+    for number, (name, (right, down)) in enumerate(MOVED.items()):
+        # Each date sees the ground in other pixels, so that pixels are not alike.
+        top, left = 5 * number, 60 - 7 * number
+        pixels = ground[top : top + SIDE, left : left + SIDE] + rng.normal(0, 4, (SIDE, SIDE))
+        corner = (WEST + PIXEL_M * (left + right), NORTH - PIXEL_M * (top + down))
+        write_scene(folder / "in" / f"{TITLES[name]}.tif", np.clip(pixels, 1, 255).astype(np.uint8), corner)
+    write_scene(folder / "in" / f"{TITLES['other']}.tif", textured(rng, (SIDE, SIDE)), (WEST + 300, NORTH))
+    run_stages(Job(load_config(overrides={"ingest.mask": "none"}), [folder / "in"], None, folder / "out"))
+    return folder / "out"
+
+
+def test_scenes_far_from_their_place_are_found_and_others_are_not(finished: Path) -> None:
+    run = s2fast.open_run(finished)
+    pairs = run.pairs().set_index(["query", "train"])
+    for (query, train), row in pairs.iterrows():
+        names = [name for title in (query, train) for name, other in TITLES.items() if other == title]
+        assert row["looks"] == 2, "none is within five pixels"
+        if "other" in names:
+            assert not row["verified"]
+            continue
+        assert row["verified"]
+        wanted = PIXEL_M * (np.array(MOVED[names[1]]) - MOVED[names[0]]) * (1, -1)
+        np.testing.assert_allclose([row["dx_m"], row["dy_m"]], wanted, atol=0.1 * PIXEL_M)
+        assert row["searched_m"] == pytest.approx(0.3 * SIDE * PIXEL_M)
+        matches = run.matches(query, train)
+        assert matches["inlier"].sum() == row["n_inliers"] > 20
+        assert len(matches) == row["n_good"]
+        assert row["similarity_pct"] == round(100 * row["n_good"] / row["n_query"], 2)
+        inliers = matches[matches["inlier"]]
+        assert np.hypot(inliers["dx_m"] - row["dx_m"], inliers["dy_m"] - row["dy_m"]).max() < 2 * PIXEL_M
+    # One of either look; those of the first look are not counted where the second found the right displacement.
+    assert (run.record.history.counts["null_trials"], run.record.history.counts["null_verified"]) == (6 + 2 * 4, 0)
+    page = (finished / "report.html").read_text("utf-8")
+    assert "second look, 6 pairs" in page
+
+
+def test_offsets_of_the_series_are_found(finished: Path) -> None:
+    scenes = s2fast.open_run(finished).scenes().set_index("scene_id")
+    offsets = np.array([MOVED[name] for name in "abcd"]) * PIXEL_M * (1, -1)
+    found = scenes.loc[[TITLES[name] for name in "abcd"], ["offset_x_m", "offset_y_m"]].to_numpy()
+    np.testing.assert_allclose(found - found[0], offsets - offsets[0], atol=0.1 * PIXEL_M)
+
+
+def block(finished: Path) -> tuple[VerdictRule, list[Matched]]:
+    """Match all pairs of the run near their expected position."""
+    rule = VerdictRule.of(load_config())
+    run = s2fast.open_run(finished)
+    scenes = load_scenes(run.folder, set(run.scene_ids))
+    keys = [Pair(query, train, "key") for query, train in zip(*map(run.pairs().get, ("query", "train")), strict=True)]
+    both = [(scenes[pair.query], scenes[pair.train]) for pair in keys]
+    found = rule.matching.good_matches(both)
+    return rule, [
+        Matched.unmatched(pair, *each, matches.radius_m).with_matches(matches)
+        for pair, each, matches in zip(keys, both, found, strict=True)
+    ]
+
+
+def test_parts_of_a_block_give_what_the_whole_gives(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule, pairs = block(finished)
+    verdicts = rule.verdicts(pairs)
+    whole = second_looks(rule, pairs, verdicts)
+    monkeypatch.setattr(second_look, "MOST_ROWS", 1)
+    parts = second_looks(rule, pairs, verdicts)
+    assert list(parts) == list(whole) == list(range(10))
+    for number, look in whole.items():
+        assert parts[number].verdict == look.verdict
+        np.testing.assert_array_equal(parts[number].inlier, look.inlier)
+
+
+def test_turned_scenes_are_never_verified(finished: Path) -> None:
+    rule, pairs = block(finished)
+    wrong = [replace(pair, train=second_look._turned(pair.train)) for pair in pairs]
+    looks = second_looks(rule, wrong, rule.verdicts(wrong))
+    assert len(looks) == 10
+    assert not any(look.verdict.verified for look in looks.values())
+    # Turned twice, the trial is the pair itself: it is verified, so the trials can fail.
+    alarms = pd.Series([look.verdict.null_verified for look in looks.values()])
+    assert alarms.sum() == 6
+
+
+def test_more_displacements_ask_for_more_agreement(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule, pairs = block(finished)
+    monkeypatch.setattr(second_look, "MAX_LOG_NFA", -300.0)
+    assert not any(look.verdict.verified for look in second_looks(rule, pairs, rule.verdicts(pairs)).values())
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        ({}, True),
+        ({"verification.second_look_px": 0}, False),
+        ({"verification.enabled": False}, False),
+        ({"matching.radius_m": 50.0}, False),
+        ({"matching.radius_m": "auto"}, False),
+        ({"matching.mode": "exhaustive"}, False),
+    ],
+)
+def test_settings_of_the_users_have_no_second_look(settings: dict[str, object], *, wanted: bool) -> None:
+    config = load_config(overrides=settings)
+    assert looks_again(VerdictRule.of(config)) == wanted
+    other = config.model_copy(update={"verification": config.verification.model_copy(update={"second_look_px": 90})})
+    assert (verdict_key("a", "b", other) != verdict_key("a", "b", config)) == (
+        wanted or "verification.second_look_px" in settings
+    )
