@@ -15,8 +15,12 @@ from tests.s3 import s3_server
 pytestmark = pytest.mark.slow
 
 
-def test_an_index_in_a_bucket_votes_as_one_on_disk(indexed: Indexed) -> None:
-    with s3_server("archive"):
+def test_an_index_in_a_bucket_votes_as_one_on_disk(indexed: Indexed, monkeypatch: pytest.MonkeyPatch) -> None:
+    with s3_server("archive") as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+            monkeypatch.setenv(name, "us-east-1")
+        open_storage.cache_clear()
         to = "s3://archive/index"
         build(to, [indexed.out], 700)
         stored, local = Index(to), Index(indexed.index)
@@ -26,3 +30,4 @@ def test_an_index_in_a_bucket_votes_as_one_on_disk(indexed: Indexed) -> None:
         assert names >= {f"segments/{segment.key}.descriptors" for segment in stored.contents.segments}
         build(to, [indexed.out], 700)
         assert set(open_storage(to).stamps()) == names
+    open_storage.cache_clear()
