@@ -186,3 +186,12 @@ def test_an_index_that_cannot_serve_is_refused(indexed: Indexed, monkeypatch: py
     monkeypatch.setattr(index.contents, "made", index.contents.made.model_copy(update={"upright": False, "octaves": 1}))
     with pytest.raises(RunFolderError, match="one scale"):
         Finder(index)
+
+
+def test_a_virtual_raster_under_another_name_is_not_opened(
+    indexed: Indexed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = '<VRTDataset rasterXSize="64" rasterYSize="64"><VRTRasterBand dataType="Byte" band="1"/></VRTDataset>'
+    (tmp_path / "scan.png").write_text(hostile)
+    assert s2fast(monkeypatch, "find", indexed.index, tmp_path / "scan.png") == 2
+    assert_one_line(capsys.readouterr().err, "its content is XML")

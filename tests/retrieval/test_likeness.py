@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,15 @@ import pytest
 from s2fast.config import load_config
 from s2fast.errors import ConfigError
 from s2fast.folder.run_folder import RunFolder
+from s2fast.pipeline import Job, run_stages
+from s2fast.results import Run
 from s2fast.retrieval import likeness
 from s2fast.retrieval.index import Keypoints
 from s2fast.retrieval.likeness import SIMILAR_JSON, most_similar, similar_pairs
 from s2fast_kernels.hamming_top2.cases import random_descriptors
+from tests.archives import Archive
 from tests.folders import put_scene, random_features, some_features
+from tests.indexed import ORIENTED, Indexed
 
 
 def alike(rng: np.random.Generator, groups: list[int]) -> list[Keypoints]:
@@ -71,3 +76,17 @@ def test_the_pairs_are_kept_until_features_or_settings_change(tmp_path: Path, mo
     small = config.model_copy(update={"compute": config.compute.model_copy(update={"budget_mb": 1})})
     with pytest.raises(ConfigError, match="raise it"):
         similar_pairs(folder, {"a": "other"}, small)
+
+
+def test_a_run_compares_the_similar_pairs_only(archive: Archive, indexed: Indexed, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(indexed.out, out)
+    settings = {"matching.pairs": "similar", "matching.similar": 1, "verification.prior": "none"}
+    settings |= {"matching.mode": "exhaustive"}
+    record = run_stages(Job(load_config(None, ORIENTED | settings), [str(archive.scenes)], None, out))
+    pairs = Run(out).pairs()
+    assert len(pairs) < 6
+    tiles = ["36UXA", "36UYA"]
+    assert {(q[-5:], t[-5:]) for q, t in zip(pairs["query"], pairs["train"], strict=True)} >= {(t, t) for t in tiles}
+    assert pairs["verified"].all()
+    assert record.history.counts["pairs"] == len(pairs)
