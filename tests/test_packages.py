@@ -57,7 +57,8 @@ def test_the_profiles_of_an_sdist_are_files(built: tuple[Path, Path]) -> None:
         for name in PROFILES:
             member = sdist.getmember(f"s2fast-{s2fast.__version__}/s2fast/profiles/{name}.toml")
             assert member.isfile()
-        for name in ("hatch_build.py", "CITATION.cff", "Makefile", "mkdocs.yml", "examples/all_pairs.ipynb"):
+        action = ".github/actions/performance/check.sh"
+        for name in ("hatch_build.py", "CITATION.cff", "Makefile", "mkdocs.yml", "examples/all_pairs.ipynb", action):
             assert sdist.getmember(f"s2fast-{s2fast.__version__}/{name}").isfile()
 
 
