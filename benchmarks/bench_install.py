@@ -39,8 +39,12 @@ def main(argv: list[str]) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         wheel = (options.wheel or _built(folder)).resolve()
         constraint = ["--constraint", str(options.constraint.resolve())] if options.constraint else []
-        for record in walk(folder, wheel, options.python, constraint):
-            emit({"bench": "install", **record}, as_json=options.json)
+        try:
+            for record in walk(folder, wheel, options.python, constraint):
+                emit({"bench": "install", **record}, as_json=options.json)
+        except subprocess.CalledProcessError as error:
+            print(f"install: {' '.join(error.cmd[:5])} ... ended with {error.returncode}", file=sys.stderr)
+            return 1
     return 0
 
 

@@ -1,9 +1,11 @@
 """Wheel and sdist: what they hold, and that the wheel works without the repository."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +57,8 @@ def test_the_profiles_of_an_sdist_are_files(built: tuple[Path, Path]) -> None:
         for name in PROFILES:
             member = sdist.getmember(f"s2fast-{s2fast.__version__}/s2fast/profiles/{name}.toml")
             assert member.isfile()
-        for name in ("hatch_build.py", "CITATION.cff", "Makefile", "mkdocs.yml", "examples/all_pairs.ipynb"):
+        action = ".github/actions/performance/check.sh"
+        for name in ("hatch_build.py", "CITATION.cff", "Makefile", "mkdocs.yml", "examples/all_pairs.ipynb", action):
             assert sdist.getmember(f"s2fast-{s2fast.__version__}/{name}").isfile()
 
 
@@ -82,3 +85,15 @@ def test_links_of_the_description_are_absolute() -> None:
     assert with_absolute_links(text, "https://x/y") == (
         "![a](https://x/y/raw/main/docs/a.png) [b](https://x/y/blob/main/CHANGELOG.md), [c](https://c.org) and [d](#d)"
     )
+
+
+def test_the_conda_recipe_asks_for_the_same_packages() -> None:
+    recipe = (ROOT / "packaging" / "conda" / "recipe.yaml").read_text("utf-8")
+    listed = set(re.findall(r"^    - (.*)$", recipe.partition("\n  run:\n")[2].partition("\ntests:")[0], re.MULTILINE))
+    names = {"matplotlib": "matplotlib-base", "opencv-python-headless": "py-opencv", "torch": "pytorch"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = {"python >=${{ python_min }}"}
+    for requirement in project["dependencies"]:
+        name, versions = re.fullmatch(r"([\w-]+)(.*)", requirement).groups()  # type: ignore[union-attr]
+        wanted.add(f"{names.get(name, name)} {versions}")
+    assert listed == wanted

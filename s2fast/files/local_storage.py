@@ -206,7 +206,7 @@ def _read_plain(path: Path) -> bytes:
 def _opened_plain(path: Path) -> Iterator[io.FileIO]:
     """Open a file that is no link, pipe or device."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = os.open(path, _plain_flags(path))
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _linked(path) from error
@@ -217,14 +217,26 @@ def _opened_plain(path: Path) -> Iterator[io.FileIO]:
         yield opened
 
 
+def _plain_flags(path: Path) -> int:
+    """Return the flags that open a file but no link and no pipe; raise RunFolderError for a link where none exists."""
+    if not hasattr(os, "O_NOFOLLOW"):  # Windows
+        if path.is_symlink():
+            raise _linked(path)
+        return os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    return os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
     """Hold an exclusive lock on a folder; yield whether the file system supports it.
 
     The operating system releases the lock if the process dies.
     """
-    import fcntl
-
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield False
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         try:
@@ -280,6 +292,8 @@ def _is_abandoned(path: Path) -> bool:
 
 def is_alive(pid: int) -> bool:
     """Return whether a process with that id exists on this machine."""
+    if os.name == "nt":
+        return _is_alive_on_windows(pid)
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -287,3 +301,18 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _is_alive_on_windows(pid: int) -> bool:
+    """Ask for the process's exit code: there, `os.kill` with signal 0 would interrupt it."""
+    import ctypes
+
+    query_limited_information, still_active, access_denied = 0x1000, 259, 5
+    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
+    process = kernel.OpenProcess(query_limited_information, False, pid)
+    if not process:
+        return bool(ctypes.get_last_error() == access_denied)  # type: ignore[attr-defined]
+    code = ctypes.c_ulong()
+    kernel.GetExitCodeProcess(process, ctypes.byref(code))
+    kernel.CloseHandle(process)
+    return code.value == still_active

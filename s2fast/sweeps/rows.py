@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
+import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +91,10 @@ def _middle(name: str, stage: Mapping[str, Any], runs: Sequence[Row]) -> Row:
 @contextmanager
 def only_writer(path: Path) -> Iterator[None]:
     """Lock the file of rows."""
+    if platform.system() != "Linux":
+        raise InputError("sweeps and tuning need Linux, which says how much time and memory a process takes")
+    import fcntl
+
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
