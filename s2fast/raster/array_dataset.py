@@ -14,7 +14,7 @@ import numpy.typing as npt
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.enums import ColorInterp, Interleaving, MaskFlags, Resampling
 from rasterio.windows import Window as RasterioWindow
 
 from s2fast.errors import SceneError
@@ -74,6 +74,7 @@ class ArrayDataset:
     """
 
     driver = "array"
+    interleaving = Interleaving.band
     files: Sequence[str] = ()
     gcps = ((), None)
     rpcs = None

@@ -33,6 +33,7 @@ import json, sys
 from pathlib import Path
 from s2fast.align.output import grid_of
 from s2fast.archive.find import find_scenes
+from s2fast.archive.listed import Looking
 from s2fast.archive.reference import with_reference
 from s2fast.config import Regions
 from s2fast.errors import S2FastError
@@ -51,7 +52,7 @@ for name in json.loads(sys.argv[1]):
             with open_raster(place) as reader:
                 results[name] = str(reader.raster.shape)
         elif kind == "reference":
-            with open_raster(with_reference([], place, ())[1].source) as reader:
+            with open_raster(with_reference([], place, (), Looking())[1].source) as reader:
                 results[name] = str(reader.raster.shape)
         elif kind == "align":
             results[name] = str(grid_of(Source.of(place)).shape)
