@@ -18,7 +18,9 @@ TILE = Raster((10_980, 10_980), (1024, 1024), "", (10.0, 0.0, 0.0, 0.0, -10.0, 0
 
 def record(scenes: int, reduction: int = 1) -> Any:
     items = [
-        SimpleNamespace(scene=SimpleNamespace(scene_id=f"s{number}"), raster=TILE, identity=f"{number}", mask=None)
+        SimpleNamespace(
+            scene=SimpleNamespace(scene_id=f"s{number}", others=()), raster=TILE, identity=f"{number}", mask=None
+        )
         for number in range(scenes)
     ]
     config = Config(ingest={"reduction": reduction})  # type: ignore[arg-type]
