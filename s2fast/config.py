@@ -76,10 +76,13 @@ class Ingest(_Section):
     which takes half the work: 0.299 R + 0.587 G + 0.114 B, or (R + 2 G + B) / 4 in a lossless file. opencv: decode all
     bands and apply the weights 0.299, 0.587 and 0.114, as the notebook does; files without a colour transform, with
     a mask or an alpha band, with 16 bits, and files that only GDAL reads (in compressed zips), always."""
-    band: str = ""
-    """Raster of each product that is matched: "tci", or a band such as "B08", at its finest resolution; with a band,
-    `stretch` is "auto" unless set. Files that are no product's are used as they are. Empty: the image of each product,
-    or each band where it has none."""
+    band: str | tuple[str, ...] = ""
+    """Raster of each product that is matched: "tci", or a band such as "B08", at its finest resolution; or a list of
+    bands of one size, which become grey by `band_weights`. With a band, `stretch` is "auto" unless set, for each band
+    by itself. Files that are no product's are used as they are. Empty: the image of each product, or each band where it
+    has none."""
+    band_weights: tuple[float, ...] = ()
+    """Weights of a list of bands; they are divided by their sum. Empty: equal."""
     stretch: Literal["none", "auto"] | tuple[int, int] = "none"
     """Conversion of 16-bit scenes to 8 bits. [low, high]: map these values to 1 and 255 in all scenes. auto: map the
     2nd and 98th percentiles of each scene's valid values. none: refuse 16-bit scenes. 8-bit scenes are not changed."""
@@ -128,18 +131,38 @@ class Ingest(_Section):
     @classmethod
     def _stretch_of_a_band(cls, data: Any) -> Any:
         """Stretch the 16 bits of a band without further settings."""
-        if isinstance(data, Mapping) and isinstance(data.get("band"), str) and data["band"].upper() not in ("", "TCI"):
+        wanted = data.get("band", "") if isinstance(data, Mapping) else ""
+        if wanted and (not isinstance(wanted, str) or wanted.lower() not in ("tci", "visual")):
             return {"stretch": "auto", **data}
         return data
 
     @field_validator("band")
     @classmethod
-    def _known_band(cls, value: str) -> str:
+    def _known_band(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(value, tuple):
+            if len(value) < 2 or len(set(value)) < len(value) or "" in value:
+                raise ValueError('write at least two different bands, or one without brackets, such as "B08"')
+            return tuple(str(cls._known_band(name)) for name in value)
         if not re.fullmatch(
             r"|tci|visual|b0\d|b1[0-2]|b8a|coastal|blue|green|red|rededge\d?|nir\d*|swir\d*", value.lower()
         ):
             raise ValueError('write "tci", a band such as "B08" or "B8A", or a name such as "nir"')
         return "TCI" if value.lower() == "visual" else value.upper()
+
+    @model_validator(mode="after")
+    def _weights_agree(self) -> Ingest:
+        if self.band_weights and (isinstance(self.band, str) or len(self.band) != len(self.band_weights)):
+            raise ValueError(
+                f"ingest.band_weights has {len(self.band_weights)} weights: give one for each of a list of ingest.band"
+            )
+        if self.band_weights and (min(self.band_weights) < 0 or sum(self.band_weights) <= 0):
+            raise ValueError("ingest.band_weights must be 0 or more, and one more than 0")
+        return self
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """The names in `band`; none if it is empty."""
+        return self.band if isinstance(self.band, tuple) else (self.band,) * bool(self.band)
 
     @model_validator(mode="after")
     def _masks_agree(self) -> Ingest:

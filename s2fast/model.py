@@ -54,6 +54,9 @@ class Scene(Naming):
     source: Annotated[Source, Field(alias="path")] = field(kw_only=True)
     """The raster; run.json stores its name as ``path``."""
 
+    others: tuple[Source, ...] = field(default=(), kw_only=True)
+    """Other bands of the product that become grey together with `source`."""
+
     @classmethod
     def of(cls, source: Source, naming: Naming) -> Scene:
         """Return the scene of a raster with the given properties."""

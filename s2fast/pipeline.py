@@ -13,10 +13,10 @@ from types import MappingProxyType
 
 from s2fast import detectors
 from s2fast.archive.find import find_scenes
-from s2fast.archive.identity import identity
+from s2fast.archive.identity import scene_identity
 from s2fast.archive.listed import Looking
 from s2fast.archive.reference import check_ground, with_reference
-from s2fast.archive.siblings import with_band
+from s2fast.archive.siblings import with_bands
 from s2fast.config import Config
 from s2fast.errors import DamageError, InputError, RunFolderError, SceneError, option
 from s2fast.files.source import Source
@@ -26,7 +26,7 @@ from s2fast.folder.log import RECORDED, collected_warnings
 from s2fast.folder.record import RUN_JSON, Asked, Found, History, RunRecord, SceneInput, StageRecord, load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.masks.found import find_mask
-from s2fast.raster.reader import open_raster
+from s2fast.raster.several import files_of, open_bands
 from s2fast.regions.check import check_regions
 from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import summarize_rows
@@ -290,8 +290,8 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
     # Workers need not share our working directory.
     places = [Source.of(place).absolute() for place in job.scenes]
     trusted = tuple(place.address for place in [*places, *map(Source.of, job.config.ingest.trust)])
-    band = job.config.ingest.band
-    looking = Looking(job.config.ingest.asset, band)
+    bands = job.config.ingest.bands
+    looking = Looking(job.config.ingest.asset, bands[0] if bands else "")
     archive = find_scenes([place.trusting(trusted) for place in places], looking=looking)
     scenes, reference = archive.scenes, None
     if job.reference is not None:
@@ -308,14 +308,14 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
         log.warning("%s skipped: %s", name, reason, extra=RECORDED)
     for scene in scenes:
         try:
-            scene = with_band(scene, band)
+            scene = with_bands(scene, bands)
             mask = find_mask(scene, job.config.ingest)
             before = known.get(scene.source.name)
-            if before is not None and before.identity == identity(scene.source):
+            if before is not None and before.identity == scene_identity(scene):
                 inputs.append(before.model_copy(update={"scene": scene, "mask": mask}))
                 continue
-            with open_raster(scene.source, job.config.ingest) as reader:
-                version = identity(scene.source, reader.files)
+            with open_bands((scene.source, *scene.others), job.config.ingest) as reader:
+                version = scene_identity(scene, files_of(reader))
                 inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=version, mask=mask))
         except SceneError as error:
             if scene == reference:

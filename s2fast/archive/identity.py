@@ -9,6 +9,7 @@ from s2fast.errors import SceneError
 from s2fast.files import web
 from s2fast.files.objects import ObjectRanges
 from s2fast.files.source import Source
+from s2fast.model import Scene
 from s2fast.raster.dataset import gdal_settings, open_dataset, opener
 
 
@@ -41,6 +42,11 @@ def identity(source: Source, files: Sequence[str] | None = None) -> str:
     if source.is_local or name.lower().endswith(".vrt"):
         parts += [f"{part.posix.name} {_version(part)}" for part in _read_with(source, files)]
     return " ".join(parts)
+
+
+def scene_identity(scene: Scene, files: Sequence[str] | None = None) -> str:
+    """Return a text that identifies the version of a scene's rasters; `files`, see `identity`, are of the first."""
+    return " ".join([identity(scene.source, files), *map(identity, scene.others)])
 
 
 def _read_with(source: Source, files: Sequence[str] | None) -> list[Source]:

@@ -83,17 +83,18 @@ def selected(scene: Scene, names: Sequence[str]) -> Mapping[str, Source]:
     return {name: found[name] for name in names}
 
 
-def with_band(scene: Scene, band: str) -> Scene:
-    """Return a scene with another raster of its product; the scene itself if it has it, or is no product's raster.
+def with_bands(scene: Scene, bands: Sequence[str]) -> Scene:
+    """Return a scene with other rasters of its product; the scene itself if it has them, or is no product's raster.
 
     Raises
     ------
     SceneError
         The product has no such raster.
     """
-    if not band or scene.asset in ("", band):
+    if not bands or scene.asset == "" or list(bands) == [scene.asset]:
         return scene
-    return replace(scene, source=selected(scene, [band])[band], asset=band)
+    first, *others = (selected(scene, [band])[band] for band in bands)
+    return replace(scene, source=first, asset=bands[0], others=tuple(others))
 
 
 def product_rasters(scene: Scene) -> dict[str, Source]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from s2fast.archive.identity import identity
+from s2fast.archive.identity import scene_identity
 from s2fast.config import Config
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
@@ -58,7 +58,7 @@ class SceneInput(BaseModel):
 
 def check_unchanged(item: SceneInput) -> None:
     """Raise SceneError if the scene's file, or its mask, has changed since the run began."""
-    if identity(item.scene.source) != item.identity:
+    if scene_identity(item.scene) != item.identity:
         raise SceneError(f"{item.scene.source} has changed since the run began: run again")
     if item.mask:
         item.mask.check_unchanged()

@@ -25,6 +25,7 @@ from s2fast.masks.read import open_mask
 from s2fast.model import TileInfo, Window
 from s2fast.raster.prefetch import ReadRequest, reading_ahead
 from s2fast.raster.reader import LumaReader, Reader, indexed_reader, open_raster, reduce_any
+from s2fast.raster.several import open_bands
 from s2fast.raster.windows import chunk_shape, grid, reduced, reduced_shape
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import PlacedRegions, place_regions
@@ -254,8 +255,9 @@ def ingest_scene(
     chunks = chunk_shape(item.raster.block, reduction)
     windows = needed_windows(item, chunks, placed, config.ingest.halo_px * reduction if mode == "keep" else 0)
     index = kept_index(folder, item) if _is_indexed(item) else None
+    opened: AbstractContextManager[Reader]
     if index is None:
-        opened = open_raster(item.scene.source, config.ingest)
+        opened = open_bands((item.scene.source, *item.scene.others), config.ingest, open_raster)
     else:
         opened = nullcontext(indexed_reader(item.scene.source, config.ingest, item.raster, index))
     clouds = open_mask(item.mask, item.raster, config.ingest) if item.mask else nullcontext()

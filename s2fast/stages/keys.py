@@ -41,6 +41,7 @@ def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> st
         config.ingest.stretch if item.raster.dtype == "uint16" else None,
         *(["masked"] if item.raster.masked else []),
         *(["luma"] if item.raster.luma else []),
+        *([["bands", *config.ingest.band_weights]] if item.scene.others else []),
         *([["mask", *item.mask.key(config.ingest)]] if item.mask else []),
     )
 

@@ -12,13 +12,16 @@ import pytest
 import s2fast
 from s2fast.archive.find import find_scenes
 from s2fast.archive.listed import Looking
-from s2fast.archive.siblings import with_band
+from s2fast.archive.siblings import with_bands
 from s2fast.config import Ingest, load_config
 from s2fast.errors import ConfigError, InputError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
+from s2fast.model import Window
 from s2fast.pipeline import Job, run_stages
+from s2fast.raster.reader import open_raster
 from s2fast.raster.stretch import auto_stretch
+from s2fast.stages.keys import tile_key
 from tests.archives import textured
 from tests.masks.products import SIDE, beside, write_classes, write_product
 
@@ -95,7 +98,7 @@ def test_a_file_given_by_its_path_gives_the_band_of_its_product(products: Path, 
 def test_plain_files_are_used_as_they_are(tmp_path: Path) -> None:
     write_classes(tmp_path / "photo.tif", np.ones((8, 8), np.uint8), 10)
     [scene] = find_scenes([tmp_path], looking=Looking(band="B08")).scenes
-    assert with_band(scene, "B08") is scene
+    assert with_bands(scene, ["B08"]) is scene
 
 
 def test_bad_bands_are_one_line(products: Path, tmp_path: Path) -> None:
@@ -105,3 +108,37 @@ def test_bad_bands_are_one_line(products: Path, tmp_path: Path) -> None:
         run([products], tmp_path / "out", band="B11")
     assert (Ingest(band="B08").stretch, Ingest(band="tci").stretch, Ingest().stretch) == ("auto", "none", "none")
     assert Ingest(band="B08", stretch=(0, 4000)).stretch == (0, 4000)
+    for settings, told in (
+        ({"band": ["B08"]}, "write at least two different bands"),
+        ({"band": ["B08", "B08"]}, "write at least two different bands"),
+        ({"band": ["B08", "B04"], "band_weights": [1]}, "ingest.band_weights has 1 weights: give one for each"),
+        ({"band": ["B08", "B04"], "band_weights": [0, 0]}, "ingest.band_weights must be 0 or more"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            load_config({"ingest": settings})
+
+
+def test_a_list_of_bands_becomes_grey_by_weights(products: Path, tmp_path: Path) -> None:
+    record = run([products], tmp_path / "out", band=["B08", "B04"], band_weights=[3, 1])
+    folder = RunFolder(tmp_path / "out")
+    assert len(record.usable) == 2
+    for item in record.usable:
+        parts = []
+        for source in (item.scene.source, *item.scene.others):
+            with open_raster(source, Ingest(band="B08")) as reader:
+                parts.append(reader.read(Window(0, 0, SIDE, SIDE))[0].astype(float))
+        assert len(parts) == 2
+        wanted = np.maximum(np.rint(0.75 * parts[0] + 0.25 * parts[1]), 1)
+        np.testing.assert_array_equal(folder.grey(item.scene.scene_id), wanted)
+        other = load_config(overrides={"ingest.band": ["B08", "B04"], "ingest.band_weights": [1, 3]})
+        assert tile_key(item, other, None) != folder.tile_key(item.scene.scene_id)
+    again = run([products], tmp_path / "out", band=["B08", "B04"], band_weights=[3, 1])
+    assert again.history.stages["ingest"].done == 2
+    assert again.found.scenes == record.found.scenes
+
+
+def test_bands_of_different_size_are_named(products: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"B8A_20m\.jp2: 120 x 120 px at 20, and .*_B08_10m\.jp2 has 240 x 240 px at 10"
+    ):
+        run([products], tmp_path / "out", band=["B08", "B8A"])
