@@ -25,9 +25,6 @@ from s2fast.errors import ConfigError, option
 LEAST_DEVICE_MB = 256
 """Least value of ``compute.device_budget_mb``: the planes of one window of AKAZE take less."""
 
-LEAST_DEVICE_MB = 256
-"""Least value of ``compute.device_budget_mb``: the planes of one window of AKAZE take less."""
-
 
 class _Section(BaseModel):
     # JSON has no infinity, so run.json could not hold it.
