@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.archives import Archive
 
 HEAVY = {
     "cv2", "dask", "distributed", "faiss", "geopandas", "kornia", "matplotlib", "numba", "numpy", "obstore", "optuna",
@@ -49,7 +52,14 @@ def test_help_is_light(arguments: tuple[str, ...], most: int) -> None:
     assert modules <= most
 
 
-def test_a_job_is_planned_and_its_results_are_read_without_what_it_does_not_need() -> None:
-    _, packages = imported("import s2fast.pipeline, s2fast.results, s2fast.commands.running, s2fast.commands.results")
+@pytest.mark.slow
+def test_a_run_on_a_cpu_imports_nothing_that_it_does_not_need(archive: Archive, tmp_path: Path) -> None:
+    code = f"""
+import s2fast
+config = {{"compute.device": "cpu"}}
+run = s2fast.run(config, scenes={str(archive.scenes)!r}, out={str(tmp_path / "out")!r}, progress=False)
+run.pairs()
+"""
+    _, packages = imported(code)
     assert "rasterio" in packages
     assert not packages & RARE
