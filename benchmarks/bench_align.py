@@ -32,6 +32,8 @@ from benchmarks.harness import emit, option_parser
 from s2fast.results import Run
 from s2fast.synth import synth
 
+_SIMULATED_MATCHES, _TRIALS = (400, 2000), 100
+
 _WARPED_PX = 2048
 """Side of a warped tile unless --size says otherwise [px]."""
 
@@ -62,6 +64,9 @@ def main(argv: Sequence[str]) -> int:
             record = {"benchmark": "align", "series": "synthetic"}
             emit(record | synthetic(folder, options.size, options.dates, options.seed), as_json=options.json)
         if options.models:
+            for matches in _SIMULATED_MATCHES:
+                for row in align_models.simulated(matches, _TRIALS, options.seed):
+                    emit({"benchmark": "align", "series": "simulated matches, auto"} | row, as_json=options.json)
             size, reference = options.size or _WARPED_PX, options.datum == "reference"
             for row in align_models.models(folder, size, options.models, options.seed, reference):
                 emit({"benchmark": "align", "series": "warped, auto"} | row, as_json=options.json)

@@ -155,8 +155,8 @@ def align(
     model: Annotated[
         str,
         typer.Option(
-            metavar="shift|similarity|affine|grid|auto",
-            help="Also correct displacements within scenes, if that predicts held-out matches better than a shift",
+            metavar="auto|MODEL",
+            help="shift, similarity, affine or grid: what else to correct, if it predicts held-out matches better",
         ),
     ] = "shift",
 ) -> None:
