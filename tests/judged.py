@@ -22,13 +22,14 @@ from s2fast.geometry.scene_verdict import correction_text, scene_verdicts
 from s2fast.report import gis, page
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.findings import Findings, Summary
+from s2fast.report.ground import ground_layers
 from s2fast.report.match_columns import MatchColumns
 from s2fast.report.outputs import FILES
 from s2fast.report.payload import payload
 from s2fast.report.shown_matches import ShownMatches
 from s2fast.report.thumbnails import thumbnails
 from s2fast.work.executors import open_workplace
-from tests.archives import PIXEL_M, Archive
+from tests.archives import PIXEL_M, UTM36, Archive
 
 SIMILARITIES = [80.0, 60.0, 50.0, 49.99, 20.0, 0.0]
 """Of the six pairs of the tests' archive, in its order."""
@@ -69,10 +70,11 @@ def judge(archive: Archive, folder: Path) -> Judged:
     scenes.to_parquet(sink)
     run.write("scenes.parquet", sink.getvalue())
     run.write(page.NAME, written_page(run, pairs, scenes).encode())
-    for name, data in gis.layer_files(pairs, scenes, shown_matches(run, pairs)).items():
-        run.write(name, data)
     record = load_record(run)
     assert record is not None
+    ground = ground_layers(record, run, scenes, UTM36)
+    for name, data in gis.layer_files(pairs, scenes, shown_matches(run, pairs), ground).items():
+        run.write(name, data)
     record.history.tables = {name: checksum(run.read(name)) for name in FILES}
     record.save(run)
     return Judged(plain, out)

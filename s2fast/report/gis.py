@@ -36,7 +36,12 @@ CREATE TABLE layer_styles (
 """SQL that creates the table from which QGIS reads the styles of layers."""
 
 
-def layer_files(pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame, matches: ShownMatches) -> dict[str, bytes]:
+def layer_files(
+    pairs: pd.DataFrame,
+    scenes: geopandas.GeoDataFrame,
+    matches: ShownMatches,
+    ground: Mapping[str, geopandas.GeoDataFrame],
+) -> dict[str, bytes]:
     """Return the content of the GeoParquet files and the GeoPackage, by name.
 
     Parameters
@@ -45,6 +50,8 @@ def layer_files(pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame, matches: Sh
         The run's tables.
     matches
         The matches to draw.
+    ground
+        More layers of the GeoPackage, see `s2fast.report.ground.ground_layers`.
     """
     crs = map_crs(matches.positions.grids)
     layers = {
@@ -54,7 +61,7 @@ def layer_files(pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame, matches: Sh
         "misregistration": misregistration(scenes, crs),
     }
     files = {file: geoparquet(layers[name]) for name, file in GEOPARQUET.items()}
-    return files | {GEOPACKAGE: geopackage(layers)}
+    return files | {GEOPACKAGE: geopackage({**layers, **ground})}
 
 
 def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:

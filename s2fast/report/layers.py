@@ -19,6 +19,12 @@ from s2fast.report.shown_matches import ShownMatches
 _DRAWN_SHARE = 0.04
 """Drawn length of the median displacement, as a share of a scene's width."""
 
+_APART_M = 0.006
+"""Least distance of vectors on a map at any scale [m], roughly."""
+
+_SCALES = 12
+"""Scales at which more vectors appear, each twice the one before."""
+
 _RING_SHARE = 0.3
 """Radius of the ring on which scenes of one footprint are arranged, as a share of the footprint's width."""
 
@@ -103,7 +109,8 @@ def displacements(shown: ShownMatches, pairs: pd.DataFrame, crs: str) -> geopand
     GeoDataFrame
         The matches `ShownMatches.map`, in the order of the pairs, in `crs`, see `map_crs`. ``of_inliers`` is the pair's
         total number of inliers. ``dx_m`` and ``dy_m`` are metres east and north on the query's metric map.
-        ``exaggeration`` is the factor by which to lengthen the lines to make them visible on a map of a whole scene.
+        ``exaggeration`` is the factor by which to lengthen the lines to make them visible on a map of a whole scene,
+        and ``shown_to`` the smallest scale, as its denominator, at which a line is drawn: see `shown_to`.
     """
     matches, positions = shown.map, shown.positions
     found = positions.displacements(matches)
@@ -122,7 +129,51 @@ def displacements(shown: ShownMatches, pairs: pd.DataFrame, crs: str) -> geopand
         }
     )
     ends = [positions.on_map(points, matches.query, crs) for points in (found.start, found.end)]
+    table["shown_to"] = shown_to(ends[0])
     return geopandas.GeoDataFrame(table, geometry=shapely.linestrings(np.stack(ends, axis=1)), crs=crs)
+
+
+def shown_to(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the smallest scales at which vectors are drawn, so that those on a map lie far enough apart to be read.
+
+    Of each cell of a square grid one point is drawn at the scale at which the cell's side is `_APART_M` on the map;
+    the cells of each scale are halved at the next. Points are taken in a random order, the same in every run.
+
+    Parameters
+    ----------
+    points : (n, 2) float64
+        Where the vectors begin [m].
+
+    Returns
+    -------
+    (n,) float64
+        Denominators of scales.
+
+    Examples
+    --------
+    >>> shown_to(np.array([[0.0, 0.0], [1.0, 0.0], [900.0, 900.0]])).max() / 900 * _APART_M
+    1.0
+    """
+    if not len(points):
+        return np.zeros(0)
+    away = points - points.min(axis=0)
+    largest = max(float(away.max()), 1.0)
+    left = np.random.default_rng(0).permutation(len(points))
+    taken = np.zeros(0, np.intp)
+    side = largest / 2 ** np.arange(_SCALES)
+    found = np.full(len(points), side[-1] / 2)
+    for cell in side:
+        # Points drawn already occupy their cells: they stand first.
+        order = np.concatenate([taken, left])
+        column, row = (away[order] // cell).astype(np.int64).T
+        _, first = np.unique(column << 32 | row, return_index=True)
+        new = order[first[first >= len(taken)]]
+        found[new] = cell
+        taken = np.concatenate([taken, new])
+        left = left[~np.isin(left, new)]
+        if not len(left):
+            break
+    return np.asarray(found / _APART_M)
 
 
 def exaggeration(lengths_m: npt.NDArray[np.float64], width_m: float) -> float:

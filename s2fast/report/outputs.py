@@ -11,6 +11,8 @@ import pyarrow as pa
 from s2fast.folder.pair_blocks import parquet
 from s2fast.report import gis, page
 from s2fast.report.findings import Findings
+from s2fast.report.ground import ground_layers
+from s2fast.report.layers import map_crs
 from s2fast.report.payload import payload
 from s2fast.report.rounding import rounded
 from s2fast.report.tables import similarity_matrix
@@ -48,7 +50,9 @@ def _page(found: Findings) -> Mapping[str, bytes]:
 
 
 def _layers(found: Findings) -> Mapping[str, bytes]:
-    return gis.layer_files(found.pairs, found.scenes, found.matches)
+    crs = map_crs(found.matches.positions.grids)
+    ground = ground_layers(found.record, found.folder, found.scenes, crs)
+    return gis.layer_files(found.pairs, found.scenes, found.matches, ground)
 
 
 OUTPUTS = (

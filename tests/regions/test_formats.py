@@ -15,6 +15,7 @@ import pyogrio
 import pyproj
 import pytest
 import rasterio
+import rasterio.features
 import shapely
 from rasterio.transform import Affine
 
@@ -26,13 +27,13 @@ from s2fast.report.displacement_raster import cells
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.match_columns import MatchColumns
 from s2fast.report.shown_matches import LINES_PER_PAIR, spread
-from tests.archives import ORIGINS, PIXEL_M, UTM36
+from tests.archives import ORIGINS, PIXEL_M, UTM36, Archive
 from tests.judged import Judged
 
 FIRST_OF_BOTH = MatchColumns(*np.array([[0], [0], [1], [0], [0], [0], [1]]))
 """A match of the first keypoints of scenes 0 and 1."""
 
-LAYERS = ("scenes", "pairs", "displacements", "misregistration")
+LAYERS = ("scenes", "pairs", "displacements", "misregistration", "clear_ground", "regions")
 
 
 def verified_pair(judged: Judged) -> tuple[str, str, pd.DataFrame]:
@@ -127,6 +128,43 @@ def test_every_layer_opens_with_its_style(judged: Judged) -> None:
         asked = [value for element in root.iter() for value in element.attrib.values() if '"' in value]
         columns = {column for text in asked for column in re.findall(r'"(\w+)"', text)}
         assert columns <= set(pyogrio.read_info(judged.out / "run.gpkg", layer=name)["fields"])
+
+
+def test_clear_ground_is_where_keypoints_may_lie(judged: Judged, archive: Archive) -> None:
+    run = s2fast.open_run(judged.out)
+    clear = geopandas.read_file(judged.out / "run.gpkg", layer="clear_ground").set_index("scene_id")
+    regions = geopandas.read_file(judged.out / "run.gpkg", layer="regions")
+    assert clear.crs == regions.crs == UTM36
+    given = geopandas.read_file(archive.regions).to_crs(UTM36)
+    assert shapely.area(shapely.symmetric_difference(regions.geometry, given.geometry)).max() < 1
+    for scene in run.scene_ids:
+        valid = run.folder.valid(scene)
+        west, north = ORIGINS[scene[-5:]]
+        drawn = rasterio.features.rasterize(
+            [clear.geometry[scene]],
+            valid.shape,
+            transform=rasterio.transform.from_origin(west, north, PIXEL_M, PIXEL_M),
+        )
+        share = run.folder.clear(scene)
+        cells = np.kron(share >= 50, np.ones((valid.shape[0] // share.shape[0],) * 2, bool))
+        np.testing.assert_array_equal(drawn.astype(bool), cells)
+
+
+def test_vectors_on_a_map_lie_apart_at_every_scale() -> None:
+    points = np.random.default_rng(1).uniform(0, 10_000, (3000, 2))
+    denominators = layers.shown_to(points)
+    numbers = []
+    away = points - points.min(axis=0)
+    for side in away.max() / 2.0 ** np.arange(8):
+        shown = away[denominators >= side / layers._APART_M * (1 - 1e-9)]
+        cells = shown // side
+        assert len(np.unique(cells, axis=0)) == len(shown)
+        numbers.append(len(shown))
+    assert numbers == sorted(numbers)
+    assert 1 <= numbers[0] <= 4
+    assert numbers[-1] > 2000
+    assert len(layers.shown_to(np.zeros((0, 2)))) == 0
+    assert (layers.shown_to(np.zeros((3, 2))) > 0).all()
 
 
 def test_unverified_run_has_its_layers_too(judged: Judged) -> None:

@@ -6,7 +6,7 @@
         <layer class="GeometryGenerator" enabled="1">
           <Option type="Map">
             <Option type="QString" name="SymbolType" value="Line"/>
-            <Option type="QString" name="geometryModifier" value="with_variable(&apos;from&apos;, start_point($geometry), make_line(@from, translate(@from, &quot;dx_m&quot; * &quot;exaggeration&quot;, &quot;dy_m&quot; * &quot;exaggeration&quot;)))"/>
+            <Option type="QString" name="geometryModifier" value="CASE WHEN @map_scale &lt;= &quot;shown_to&quot; THEN with_variable(&apos;from&apos;, start_point($geometry), make_line(@from, translate(@from, &quot;dx_m&quot; * &quot;exaggeration&quot;, &quot;dy_m&quot; * &quot;exaggeration&quot;))) END"/>
             <Option type="QString" name="units" value="MapUnit"/>
           </Option>
           <symbol type="line" name="@0@0" alpha="1">
