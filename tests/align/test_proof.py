@@ -148,7 +148,7 @@ def test_a_scene_verified_by_mistake_is_withdrawn(
     # Relative to the second reference the date was displaced by 22 m, so 20 m are no worse, but wrong all the same.
     told = "got worse" if reference == "median" else "the correction does not fit the image"
     assert lines[0].startswith(f"s2fast: left out: {wrong}: {told}: median displacement ")
-    table = pd.read_csv(tmp_path / "alignment.csv", "alignment.html", keep_default_na=False).set_index("scene_id")
+    table = pd.read_csv(tmp_path / "alignment.csv", keep_default_na=False).set_index("scene_id")
     assert not table.loc[wrong, "aligned"]
     assert table.loc[wrong, "files"] == ""
     assert table.loc[wrong, "after_median_m"] == pytest.approx(20, abs=1.5)
