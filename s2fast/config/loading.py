@@ -1,0 +1,152 @@
+"""Load settings from TOML, with overrides of single keys; every error names the key and what it may be."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from s2fast.config.models import Config
+from s2fast.errors import ConfigError, option
+
+PROFILES = ("default", "fast", "notebook")
+"""Names of the settings that come with s2fast, as files in ``profiles/``."""
+
+
+def profile_text(name: str) -> str:
+    """Return the TOML text of a profile; raise ConfigError if there is none of this name."""
+    if name not in PROFILES:
+        raise ConfigError(f"no profile {name!r}: write {', '.join(PROFILES[:-1])} or {PROFILES[-1]}")
+    return (files("s2fast") / "profiles" / f"{name}.toml").read_text("utf-8")
+
+
+def load_config(
+    config: Path | str | Mapping[str, Any] | None = None,
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    *,
+    profile: str = "default",
+) -> Config:
+    """Return the settings of a profile, changed by a file or a mapping, and by overrides.
+
+    Parameters
+    ----------
+    config
+        A TOML file, or its content: ``{"matching": {"ratio": 0.8}}`` or ``{"matching.ratio": 0.8}``; None: change
+        nothing.
+    overrides
+        ``["section.key=value", ...]`` with values in TOML syntax (bare words are strings), or a mapping like `config`.
+        Later overrides take precedence.
+    profile
+        One of `PROFILES`.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or a key or value is invalid; the message names the key and the nearest valid one.
+
+    Examples
+    --------
+    >>> load_config(overrides=["ingest.reduction=2", "regions.crs=EPSG:4326"]).ingest.reduction
+    2
+    >>> load_config({"matching": {"ratio": 0.8}}, profile="fast").matching.ratio
+    0.8
+    """
+    # The first profile holds the defaults.
+    data: dict[str, Any] = {} if profile == PROFILES[0] else tomllib.loads(profile_text(profile))
+    _change(data, config if config is None or isinstance(config, Mapping) else _read(config))
+    for dotted, value in _parsed(overrides):
+        section, _, key = dotted.partition(".")
+        table = data.setdefault(section, {})
+        if not key or not isinstance(table, dict):
+            raise ConfigError(f"unknown key {dotted!r} in an override; {_nearest(dotted)}")
+        table[key] = value
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        given = [] if config is None else ["config" if isinstance(config, Mapping) else str(config)]
+        given += ["overrides"] if overrides else []
+        raise ConfigError(_explain(error, " with ".join(given) or profile)) from error
+
+
+def _read(path: Path | str) -> dict[str, Any]:
+    """Read a TOML file."""
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8-sig"))
+    except OSError as error:
+        hint = f"; it is a profile: write {option('profile')} {path}" if str(path) in PROFILES else ""
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}{hint}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def _change(data: dict[str, Any], changes: Mapping[str, Any] | None) -> None:
+    """Replace settings by others; their keys may be nested or dotted."""
+    for name, value in (changes or {}).items():
+        section, dot, key = str(name).partition(".")
+        table = {key: value} if dot else value
+        if isinstance(table, Mapping) and isinstance(data.get(section, {}), dict):
+            data.setdefault(section, {}).update(table)
+        else:
+            data[section] = table
+
+
+def _parsed(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    if isinstance(overrides, Mapping):
+        for name, value in overrides.items():
+            if isinstance(value, Mapping):
+                yield from ((f"{name}.{key}", inner) for key, inner in value.items())
+            else:
+                yield name, value
+        return
+    for text in overrides:
+        dotted, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"override {text!r} has no value: write section.key=value")
+        try:
+            parsed = tomllib.loads(f"value = {value}")
+        except tomllib.TOMLDecodeError:
+            parsed = {"value": value.strip()}
+        if len(parsed) > 1:
+            raise ConfigError(f"override {text!r} sets more than one key: write one override for each")
+        yield dotted.strip(), parsed["value"]
+
+
+def dotted_keys() -> list[str]:
+    """Return all keys of the configuration as ``section.key``."""
+    return [
+        f"{section}.{key}"
+        for section, field in Config.model_fields.items()
+        for key in field.annotation.model_fields  # type: ignore[union-attr]  # every section is a model
+    ]
+
+
+def _nearest(dotted: str) -> str:
+    keys = dotted_keys()
+    section = difflib.get_close_matches(dotted, Config.model_fields, n=1, cutoff=0.7)
+    if section and "." not in dotted:
+        return f"did you mean {section[0]!r}?"
+    close = difflib.get_close_matches(dotted, keys, n=1, cutoff=0.4)
+    if not close:
+        same_key = [key for key in keys if key.split(".")[1] == dotted.rpartition(".")[2]]
+        close = same_key or keys
+        return f"did you mean {close[0]!r}?" if same_key else f"sections are {', '.join(Config.model_fields)}"
+    return f"did you mean {close[0]!r}?"
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    """Return one line that describes all errors."""
+    messages = []
+    for problem in error.errors():
+        dotted = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            messages.append(f"unknown key {dotted!r}; {_nearest(dotted)}")
+        elif isinstance(problem["input"], Mapping):  # contradictory keys
+            messages.append(str(problem.get("ctx", {}).get("error", problem["msg"])))
+        else:
+            messages.append(f"{dotted} = {problem['input']!r}: {problem['msg'].lower()}")
+    return f"{where}: {'; '.join(messages)}"
