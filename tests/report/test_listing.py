@@ -72,7 +72,7 @@ class Terminal(io.StringIO):
 def on_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> Terminal:
     """Replace standard output by a terminal of this width."""
     terminal = Terminal()
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size((columns, 20)))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda *_, **__: os.terminal_size((columns, 20)))
     monkeypatch.setattr(sys, "stdout", terminal)
     return terminal
 
