@@ -13,8 +13,10 @@ _STYLE = """
 body { margin: 0 auto; max-width: 70rem; padding: 1rem; }
 div { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.2rem 0.6rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap; }
-th:first-child, td:first-child, td:last-child, th:last-child { text-align: left; }
+th, td { padding: 0.2rem 0.6rem; text-align: right; vertical-align: top; border-bottom: 1px solid #8884; }
+td { white-space: nowrap; }
+th:nth-child(-n + 2), td:nth-child(-n + 2) { text-align: left; }
+td:nth-child(2) { white-space: normal; min-width: 12rem; }
 tr.out td { color: #b35806; }
 .picture { background: white; }
 svg { max-width: 100%; height: auto; }
@@ -22,12 +24,11 @@ svg { max-width: 100%; height: auto; }
 """
 
 _COLUMNS = {
-    "scene_id": "scene", "add_x_m": "added to x [m]", "add_y_m": "added to y [m]", "offset_error_m": "error [m]",
+    "scene_id": "scene", "said": "outcome", "add_x_m": "added to x [m]", "add_y_m": "added to y [m]", "offset_error_m": "error [m]",
     "model": "model", "gain_m": "gain on held-out matches [m]", "before_median_m": "median before [m]",
     "after_median_m": "median after [m]", "before_ce90_m": "CE90 before [m]", "after_ce90_m": "CE90 after [m]",
-    "said": "outcome",
 }  # fmt: skip
-"""Columns of the table that are shown, with their headings; those of a check only if there was one."""
+"""Columns of the table that are shown, with their headings, unless they are empty."""
 
 
 def page(table: pd.DataFrame, picture: bytes | None) -> str:
@@ -42,7 +43,7 @@ def page(table: pd.DataFrame, picture: bytes | None) -> str:
     """
     aligned = table["aligned"].to_numpy(dtype=bool)
     shown = table.assign(said=_outcomes(table))
-    names = [name for name in _COLUMNS if name in shown]
+    names = [name for name in _COLUMNS if name in shown and shown[name].notna().any()]
     head = "".join(f"<th>{escape(_COLUMNS[name])}</th>" for name in names)
     rows = "".join(
         f"<tr{'' if fine else ' class=out'}>{''.join(f'<td>{_cell(value)}</td>' for value in row)}</tr>\n"
