@@ -49,8 +49,8 @@ STAGES = (
     _stage(
         "ingest",
         _INGEST,
-        "    scene = item.scene\n    info =",
-        "    sum(range({count}))\n    scene = item.scene\n    info =",
+        "    scene = item.scene\n    if ground",
+        "    sum(range({count}))\n    scene = item.scene\n    if ground",
         calls=4,
     ),
     _stage(

@@ -24,9 +24,10 @@ svg { max-width: 100%; height: auto; }
 """
 
 _COLUMNS = {
-    "scene_id": "scene", "said": "outcome", "add_x_m": "added to x [m]", "add_y_m": "added to y [m]", "offset_error_m": "error [m]",
-    "model": "model", "gain_m": "gain on held-out matches [m]", "before_median_m": "median before [m]",
-    "after_median_m": "median after [m]", "before_ce90_m": "CE90 before [m]", "after_ce90_m": "CE90 after [m]",
+    "scene_id": "scene", "said": "outcome", "add_x_m": "added to x [m]", "add_y_m": "added to y [m]",
+    "offset_error_m": "error [m]", "model": "model", "gain_m": "gain on held-out matches [m]",
+    "before_median_m": "median before [m]", "after_median_m": "median after [m]",
+    "before_ce90_m": "CE90 before [m]", "after_ce90_m": "CE90 after [m]",
 }  # fmt: skip
 """Columns of the table that are shown, with their headings, unless they are empty."""
 
