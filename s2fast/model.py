@@ -196,12 +196,15 @@ class TileInfo:
     """Whether missing pixels are stored: the file declares them, see `Raster.masked`, or there is a mask."""
 
     mask: str = ""
-    """Kind of the mask that the scene comes with, see `s2fast.masks.kinds.KINDS`; empty: none."""
+    """Kind of the mask by which pixels are missing, see `s2fast.masks.kinds.KINDS`; empty: none."""
+
+    mask_unused: str = ""
+    """Kind of the mask that the scene comes with, if it leaves too little of it to be used; empty: there is none."""
 
     def to_attributes(self) -> dict[str, Any]:
-        """Return JSON values by field name; `masked` and `mask` are omitted if there is none."""
-        attributes = asdict(self)
-        return {name: value for name, value in attributes.items() if value or name not in ("masked", "mask")}
+        """Return JSON values by field name; those of masks are omitted if there is none."""
+        attributes, of_masks = asdict(self), ("masked", "mask", "mask_unused")
+        return {name: value for name, value in attributes.items() if value or name not in of_masks}
 
     @classmethod
     def from_attributes(cls, attributes: dict[str, Any]) -> TileInfo:

@@ -49,8 +49,8 @@ STAGES = (
     _stage(
         "ingest",
         _INGEST,
-        "    scene = item.scene\n    if ground",
-        "    sum(range({count}))\n    scene = item.scene\n    if ground",
+        "    scene = item.scene\n    if left",
+        "    sum(range({count}))\n    scene = item.scene\n    if left",
         calls=4,
     ),
     _stage(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import cv2
@@ -29,6 +29,10 @@ from s2fast.raster.dataset import gdal_settings, open_dataset
 from s2fast.raster.reader import reduce_any
 from s2fast.raster.windows import with_halo
 from s2fast.regions.mask import PlacedRegions
+
+_LOOKED_PX, _LEAST_ALIKE, _LAST_CLASS = 1024, 0.5, 11
+"""Side of the part of a scene classification that is looked at [px], share of its neighbouring pixels that must be of
+one class, and the last class."""
 
 _EDGE = 1e-6
 """Part of a pixel of the mask that a centre may lie beyond its edge by rounding."""
@@ -157,6 +161,21 @@ def widened(flags: npt.NDArray[np.bool_], reach_px: float) -> npt.NDArray[np.boo
         return flags
     away = cv2.distanceTransform((~flags).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(away <= np.float32(reach_px * (1 + 1e-6)))
+
+
+def is_classification(found: FoundMask) -> bool:
+    """Return whether a scene classification is one: its classes lie in areas. Other kinds are what they are called.
+
+    A file called SCL may hold anything; "auto" must not mask a scene by it. Only the middle is looked at.
+    """
+    if found.kind != "scl":
+        return True
+    with suppress(RasterioError), gdal_settings(), open_dataset(Source.of(found.source)) as dataset:
+        first = [max(0, (side - _LOOKED_PX) // 2) for side in dataset.shape]
+        values = dataset.read(1, window=RasterioWindow(first[1], first[0], _LOOKED_PX, _LOOKED_PX))
+        alike = values[:, 1:] == values[:, :-1]
+        return not alike.size or bool(values.max() <= _LAST_CLASS and alike.mean() >= _LEAST_ALIKE)
+    return True
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def shown_to(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
     Examples
     --------
-    >>> shown_to(np.array([[0.0, 0.0], [1.0, 0.0], [900.0, 900.0]])).max() / 900 * _APART_M
+    >>> float(shown_to(np.array([[0.0, 0.0], [1.0, 0.0], [900.0, 900.0]])).max() / 900 * _APART_M)
     1.0
     """
     if not len(points):

@@ -16,7 +16,7 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import footprint
 from s2fast.geometry.placement import overlap_pct
 from s2fast.geometry.scene_verdict import REFERENCE, correction_text, scene_verdicts
-from s2fast.masks.kinds import NOT_JUDGED, described
+from s2fast.masks.kinds import BY_NAME, NOT_JUDGED, described
 
 _PAIR_COLUMNS: dict[str, Any] = {
     "n_query": "int64",
@@ -102,7 +102,9 @@ def clouds_by(record: RunRecord, folder: RunFolder, item: SceneInput) -> str:
     scene_id = item.scene.scene_id
     painted = record.regions is not None and record.config.regions.mode == "zero"
     settings = record.config.ingest.model_copy(update={"mask": "none"}) if painted else record.config.ingest
-    return described(settings, folder.tile(scene_id).mask, folder.clouds_judged(scene_id))
+    tile = folder.tile(scene_id)
+    found = described(settings, tile.mask, folder.clouds_judged(scene_id))
+    return f"{found} ({BY_NAME[tile.mask_unused].label} not used)" if tile.mask_unused else found
 
 
 def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> geopandas.GeoDataFrame:

@@ -21,7 +21,7 @@ from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
 from s2fast.folder.tile_indexes import keep_index, kept_index
-from s2fast.masks.read import open_mask
+from s2fast.masks.read import is_classification, open_mask
 from s2fast.model import TileInfo, Window
 from s2fast.raster.prefetch import ReadRequest, reading_ahead
 from s2fast.raster.reader import LumaReader, Reader, indexed_reader, open_raster, reduce_any
@@ -47,6 +47,9 @@ MOST_AHEAD = 4
 """Scenes that are read, or wait, while the features of another are extracted on a GPU."""
 
 OpenRaster = Callable[[Source, Ingest], AbstractContextManager[Reader]]
+
+LEAST_LEFT = 0.02
+"""Share of a scene's ground that a mask found by "auto" must leave: with less, no pair can get a verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,11 +246,16 @@ def ingest_scene(
     open_raster: OpenRaster = open_raster,
     *,
     held: HeldTile | None = None,
+    use_mask: bool = True,
 ) -> None:
     """Write one scene's masked tile: its pixels and the mask of valid keypoint positions; fill `held` with the same.
 
-    Without ``output.keep_pixels``, the pixels are not written if they are held: else extraction must find them.
+    Without ``output.keep_pixels``, the pixels are not written if they are held: else extraction must find them. If
+    ``ingest.mask`` is "auto" and the scene's mask is no classification or leaves too little ground for any verdict, or
+    if `use_mask` is false, the scene is treated as one without a mask.
     """
+    if config.ingest.mask == "auto" and item.mask and not is_classification(item.mask):
+        use_mask = False
     with_pixels = config.output.keep_pixels or held is None
     mode = config.regions.mode if regions else "none"
     reduction = config.ingest.reduction
@@ -260,7 +268,7 @@ def ingest_scene(
         opened = open_bands((item.scene.source, *item.scene.others), config.ingest, open_raster)
     else:
         opened = nullcontext(indexed_reader(item.scene.source, config.ingest, item.raster, index))
-    clouds = open_mask(item.mask, item.raster, config.ingest) if item.mask else nullcontext()
+    clouds = open_mask(item.mask, item.raster, config.ingest) if item.mask and use_mask else nullcontext()
     ground = left = 0
     with reading_ahead(opened) as ahead, clouds as mask:
         if ahead.reader.raster != item.raster:
@@ -289,6 +297,8 @@ def ingest_scene(
                 missing = clouded if missing is None else missing | clouded
                 valid = valid & ~missing
                 left += int(np.count_nonzero(has_data & valid))
+            elif item.mask and missing is None:
+                missing = np.zeros_like(valid)
             part = reduced(window, reduction)
             tile.write(part, grey, valid, missing)
             if held is not None:
@@ -298,7 +308,10 @@ def ingest_scene(
         if index is None and windows and _is_indexed(item) and isinstance(ahead.reader, LumaReader):
             keep_index(folder, item, ahead.reader.tiles.index)
     scene = item.scene
-    if ground and not left and config.ingest.mask != "auto" and item.mask:
+    if left < LEAST_LEFT * ground and config.ingest.mask == "auto":
+        ingest_scene(item, config, regions, folder, open_raster, held=held, use_mask=False)
+        return
+    if ground and not left and item.mask:
         raise SceneError(f"{scene.source}: the mask {item.mask.source} leaves no pixel of it: name the right file")
     info = TileInfo(
         source=scene.source.name,
@@ -314,7 +327,8 @@ def ingest_scene(
         stretch=stretch,
         windows_read=len(windows),
         masked=item.masked,
-        mask=item.mask_kind,
+        mask=item.mask_kind if use_mask else "",
+        mask_unused="" if use_mask else item.mask_kind,
     )
     check_unchanged(item)
     tile.finish(info, None if with_pixels or held is None else thumbnail_of(held.grey))

@@ -203,6 +203,8 @@ def test_memory_of_a_batch_is_predicted(name: str, monkeypatch: pytest.MonkeyPat
         from s2fast_kernels.akaze import triton_gpu
 
         engine = triton_gpu.TritonEngine(device="meta")
+        # As for a cycle of more steps than one pass takes, which needs a second buffer.
+        monkeypatch.setattr(triton_gpu, "MOST_STEPS", 3)
         for kernel in ("smooth_kernel", "diffuse_kernel", "derive_kernel"):
             monkeypatch.setattr(triton_gpu, kernel, NoKernel())
     block = torch.empty((192, 300), dtype=torch.uint8, device="meta")

@@ -152,3 +152,21 @@ def test_a_mask_that_cannot_be_used_leaves_out_its_scene_only(products: Path, tm
     assert str(masks / "20190606.tif") in masks_of
     with pytest.raises(InputError, match="none of the 4 scenes found can be used; the first problem: .*does not exist"):
         run(products.parent / products.name, tmp_path / "other", mask="scl", mask_file=f"{masks}/{{id}}.tif")
+
+
+@pytest.mark.parametrize("kind", ["all cloud", "noise", "no classes"])
+def test_a_mask_that_is_none_or_leaves_nothing_is_not_used_by_auto(kind: str, tmp_path: Path) -> None:
+    product = write_product(tmp_path / "in", "L2A", "20190427")
+    classes = np.full((SIDE // 2, SIDE // 2), {"all cloud": 9, "noise": 4, "no classes": 120}[kind], np.uint8)
+    if kind == "noise":
+        classes[:] = np.random.default_rng(1).choice(np.array([4, 5, 8], np.uint8), classes.shape, p=(0.4, 0.4, 0.2))
+    write_classes(beside(product, "SCL_20m.jp2"), classes, 20)
+    found = {}
+    for mask in ("auto", "bright"):
+        record = run(tmp_path / "in", tmp_path / mask, mask=mask)
+        assert not record.history.problems
+        done = s2fast.open_run(tmp_path / mask)
+        found[mask] = done.scenes()["mask"].tolist(), done.features(done.scene_ids[0]).xy
+    assert [words for words, _ in found.values()] == [["brightness (SCL not used)"], ["brightness"]]
+    np.testing.assert_array_equal(found["auto"][1], found["bright"][1])
+    assert len(found["auto"][1]) > 100
