@@ -35,6 +35,7 @@ from s2fast.stages.held_tile import HeldTile, held_bytes, valid_bytes
 from s2fast.stages.keys import features_keys, preparation, resolved, tile_key
 from s2fast.stages.memory import MIB, ingest_bytes
 from s2fast.stages.result import StageResult
+from s2fast.stages.verdict_rule import LEAST_COMMON_PCT
 from s2fast.work.ahead import ahead
 from s2fast.work.executors import Workplace, limit_threads
 from s2fast.work.progress import Progress
@@ -48,8 +49,8 @@ MOST_AHEAD = 4
 
 OpenRaster = Callable[[Source, Ingest], AbstractContextManager[Reader]]
 
-LEAST_LEFT = 0.02
-"""Share of a scene's ground that a mask found by "auto" must leave: with less, no pair can get a verdict."""
+LEAST_LEFT = LEAST_COMMON_PCT / 100
+"""Share of a scene's ground that a mask found by "auto" must leave: on less, no pair can be verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +255,8 @@ def ingest_scene(
     ``ingest.mask`` is "auto" and the scene's mask is no classification or leaves too little ground for any verdict, or
     if `use_mask` is false, the scene is treated as one without a mask.
     """
-    if config.ingest.mask == "auto" and item.mask and not is_classification(item.mask):
-        use_mask = False
+    if use_mask and config.ingest.mask == "auto" and item.mask:
+        use_mask = is_classification(item.mask)
     with_pixels = config.output.keep_pixels or held is None
     mode = config.regions.mode if regions else "none"
     reduction = config.ingest.reduction

@@ -59,11 +59,11 @@ class Tile:
 SMOOTH_TILE = Tile(32, 64, 8)
 DIFFUSE_TILE = Tile(32, 64, 8)
 DERIVE_TILE = Tile(8, 128, 4)
-"""Selected from the reports of ``python -m benchmarks static-akaze``: no spills, at least two programs per SM. On an
-H100, the last takes about half the time of 32 x 32 pixels; other shapes of the first two are no faster."""
+"""Without spills and with at least two programs per SM (``python -m benchmarks static-akaze``); among such shapes, the
+fastest on an H100."""
 
 MOST_STEPS = 4
-"""Diffusion steps per pass. On an H100, four in one pass take about 0.6 of the time of two passes of two."""
+"""Diffusion steps per pass. On an H100, four in one pass were faster than two passes of two."""
 
 
 @triton.jit
