@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,10 @@ def test_short_options(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert s2fast(monkeypatch, "--version") == 0
     assert capsys.readouterr().out == version
     assert version.startswith("s2fast ")
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("s2fast", run_name="__main__")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == version
 
 
 def test_profiles_are_printed_and_used_outside_a_checkout(
