@@ -117,7 +117,7 @@ class Raster:
     """Affine a, b, c, d, e, f: x = a col + b row + c, y = d col + e row + f, at pixel corners [CRS units]."""
 
     dtype: str = "uint8"
-    """Type of the file's pixels, ``uint8`` or ``uint16``; for a palette, the type of its colours, not its indices."""
+    """Type of the file's pixels, ``uint8``, ``uint16``, ``float32``, ...; for a palette, that of its colours."""
 
     level: int = 1
     """Side of a pixel of the level read, in full-resolution pixels; 1: the full resolution."""
@@ -186,8 +186,8 @@ class TileInfo:
     centre_px: float
     """Centre of the tile's first pixel on the full-resolution grid, in x and y; pixel centres are at integers [px]."""
 
-    stretch: tuple[int, int] | None
-    """The 16-bit values that became 1 and 255; None for 8-bit files, and if no window was read."""
+    stretch: tuple[float, float] | None
+    """The values that became 1 and 255; None for 8-bit files, and if no window was read."""
 
     windows_read: int
     """Number of windows of the file that were decoded."""

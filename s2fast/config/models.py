@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -77,9 +78,10 @@ class Ingest(_Section):
     has none."""
     band_weights: tuple[float, ...] = ()
     """Weights of a list of bands; they are divided by their sum. Empty: equal."""
-    stretch: Literal["none", "auto"] | tuple[int, int] = "none"
-    """Conversion of 16-bit scenes to 8 bits. [low, high]: map these values to 1 and 255 in all scenes. auto: map the
-    2nd and 98th percentiles of each scene's valid values. none: refuse 16-bit scenes. 8-bit scenes are not changed."""
+    stretch: Literal["none", "auto"] | tuple[int, int] | tuple[float, float] = "none"
+    """Conversion of scenes with longer pixels (16 bits, floats) to 8 bits. [low, high]: map these values to 1 and 255
+    in all scenes. auto: map the 2nd and 98th percentiles of each scene's valid values. none: refuse such scenes. 8-bit
+    scenes are not changed."""
     max_px: int = Field(4 * 10980**2, ge=1)
     """Largest scene that is read [px]: four Sentinel-2 tiles; no side may be longer than 40,000 px."""
     max_block_mb: int = Field(1024, ge=1)
@@ -181,8 +183,8 @@ class Ingest(_Section):
             stretch = check(value)
         except ValidationError:
             stretch = None
-        if stretch is None or (isinstance(stretch, tuple) and not 0 <= stretch[0] < stretch[1] <= 65535):
-            raise ValueError('write "none", "auto" or [low, high] with 0 <= low < high <= 65535')
+        if stretch is None or (isinstance(stretch, tuple) and not -math.inf < stretch[0] < stretch[1] < math.inf):
+            raise ValueError('write "none", "auto" or [low, high] with low < high')
         return stretch
 
 

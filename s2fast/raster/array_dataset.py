@@ -29,6 +29,9 @@ _COLOURS = {
 
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
+_RESIZED = ("uint8", "uint16", "int16", "float32", "float64")
+"""Types that OpenCV resizes."""
+
 _STRIP_ROWS = 1024
 """Rows that are read at once to shrink a window."""
 
@@ -170,6 +173,8 @@ class ArrayDataset:
             begin, end = row + top * height // out_rows, row + max(bottom * height // out_rows, 1)
             begin = min(begin, end - 1)
             strip = self._bands(bands, slice(begin, end), cols)
+            if strip.dtype.name not in _RESIZED:
+                strip = strip.astype(np.float64)
             for band, pixels in zip(out, strip, strict=True):
                 band[top:bottom] = cv2.resize(pixels, (out_cols, bottom - top), interpolation=flag)
         return out

@@ -15,6 +15,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from s2fast.errors import SceneError
 from s2fast.model import Window
+from s2fast.raster.stretch import checked_type
 
 _RGB = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
@@ -36,7 +37,7 @@ class Picture:
     """Numbers of the red, green and blue bands, or of a single band; the first band is 1."""
 
     dtype: str
-    """Type of the pixels, ``uint8`` or ``uint16``; for a palette, the type of its colours, not of its indices."""
+    """Type of the pixels, ``uint8``, ``uint16``, ``float32``, ...; for a palette, that of its colours."""
 
     nodata: tuple[float | None, ...]
     """The nodata value of each band."""
@@ -76,18 +77,17 @@ class Picture:
         else:
             bands = others[:3]
         dtypes = [dataset.dtypes[band - 1] for band in bands]
-        if not set(dtypes) <= {"uint8", "uint16"} or len(set(dtypes)) > 1:
-            raise SceneError(f"{name}: pixels are {', '.join(dtypes)}; they must be uint8 or uint16: use the TCI")
+        dtype = checked_type(name, dtypes)
         palette = _palette(dataset, bands[0], name) if meaning[bands[0]] is ColorInterp.palette else None
         nodata = tuple(dataset.nodatavals[band - 1] for band in bands)
-        dtype = dtypes[0] if palette is None else "uint8"
+        dtype = dtype if palette is None else "uint8"
         return cls(bands, dtype, nodata, palette, alpha, _mask_bands(dataset, bands))
 
     @property
     def masked(self) -> bool:
-        """Whether the file declares its missing pixels by anything but zeros, which a TCI uses."""
+        """Whether pixels may be missing by anything but zeros, which a TCI uses: as declared, or as NaN."""
         translucent = self.palette is not None and bool((self.palette[:, 3] == 0).any())
-        return bool(self.alpha or self.masks or any(self.nodata) or translucent)
+        return bool(self.alpha or self.masks or any(self.nodata) or translucent or self.dtype.startswith("float"))
 
     @property
     def full_resolution_only(self) -> bool:
@@ -123,7 +123,7 @@ class Picture:
 
         Parameters
         ----------
-        values : (bands, height, width) uint8 or uint16
+        values : (bands, height, width)
             Values of `bands`.
 
         Returns
@@ -132,13 +132,16 @@ class Picture:
             Grey, or red, green and blue; the uint8 colours if there is a palette.
         has_data : (height, width) bool
             False where all pixels are 0 (Sentinel-2 TCIs declare no nodata value), where all values equal the nodata
-            value, and where the palette's colour is transparent.
+            value, where any is not finite, and where the palette's colour is transparent.
         """
         pixels, opaque = values, None
         if self.palette is not None:
             colours = self.palette[values[0]]
             pixels, opaque = np.moveaxis(colours[..., :3], 2, 0), colours[..., 3] != 0
-        has_data: npt.NDArray[np.bool_] = np.bitwise_or.reduce(pixels, axis=0) != 0
+        if pixels.dtype.kind == "f":
+            has_data: npt.NDArray[np.bool_] = (pixels != 0).any(axis=0) & np.isfinite(pixels).all(axis=0)
+        else:
+            has_data = np.bitwise_or.reduce(pixels, axis=0) != 0
         if opaque is not None:
             has_data &= opaque
         if any(self.nodata):

@@ -176,16 +176,18 @@ def read_header(dataset: rasterio.DatasetReader, source: Source, settings: Inges
     Raises
     ------
     SceneError
-        The file lacks valid georeferencing, has 16-bit pixels while no stretch is set, or has no pixel after reduction.
+        The file lacks valid georeferencing, has pixels of more than 8 bits while no stretch is set, or has no pixel
+        after reduction.
     """
     name = source.name
     problem = _georeferencing_problem(dataset, name, *_georeferencing(dataset, source))
     if problem:
         raise SceneError(f"{name}: {problem}")
-    if picture.dtype == "uint16" and settings.stretch == "none":
+    if picture.dtype != "uint8" and settings.stretch == "none":
+        known = {"uint16": "[0, 3558] for L1C reflectances ([1000, 4558] from baseline 04.00 on)"}
         raise SceneError(
-            f"{name}: pixels are uint16 and no stretch is set; set ingest.stretch = [0, 3558] for L1C reflectances "
-            '([1000, 4558] from baseline 04.00 on), or "auto"'
+            f"{name}: pixels are {picture.dtype} and no stretch is set; set ingest.stretch = "
+            f'{known.get(picture.dtype, "[low, high], the values of black and white")}, or "auto"'
         )
     pixels = dataset.height * dataset.width
     if pixels > settings.max_px or max(dataset.shape) > _MAX_SIDE_PX:

@@ -56,11 +56,8 @@ def _opened(array: Any) -> ArrayDataset:
     transform = find_transform(places[0], places[1], described, _Y_UP.format(y=y))
     bands = array.sizes[others[0]] if others else 1
     labels = array.coords[others[0]].values.tolist() if others and others[0] in array.coords else []
-    if str(array.dtype) not in ("uint8", "uint16"):
-        raise SceneError(
-            f"its values are {array.dtype}; they must be uint8 or uint16: of reflectances from 0 to 1, hand over "
-            '(da * 10000).fillna(0).astype("uint16")'
-        )
+    if array.dtype.kind not in "iuf":
+        raise SceneError(f"its values are {array.dtype}; they must be real numbers")
     nodata = next(
         (value for name in _NODATA if (value := {**array.encoding, **array.attrs}.get(name)) is not None), None
     )

@@ -25,7 +25,7 @@ from s2fast.raster.codestream import Codestream, Parts
 from s2fast.raster.dataset import block_shape, decoding_threads, gdal_settings, open_dataset, open_level, read_header
 from s2fast.raster.luma import LumaTiles, UndecodedError, luma_tiles
 from s2fast.raster.openjpeg import CALL_PX, CODE_BLOCK_PX, MARGIN_PX, read_part
-from s2fast.raster.stretch import VALUES, auto_stretch, stretch_table
+from s2fast.raster.stretch import VALUES, auto_stretch, counted, stretch_table, stretched
 from s2fast.raster.windows import chunk_shape, covering_rectangles, grid, reduced, scaled_up
 
 _AUTO_SIDE_PX = 512
@@ -40,7 +40,7 @@ class Reader(Protocol):
         """The file's header."""
 
     @property
-    def stretch(self) -> tuple[int, int] | None:
+    def stretch(self) -> tuple[float, float] | None:
         """The values that become 1 and 255; None for 8-bit files, which are not stretched."""
 
     @property
@@ -106,15 +106,17 @@ class RasterioReader:
         self._stretch_setting = settings.stretch
 
     @cached_property
-    def stretch(self) -> tuple[int, int] | None:
+    def stretch(self) -> tuple[float, float] | None:
         """The values that become 1 and 255; see `Reader`. "auto" is computed on first use."""
         if self.raster.dtype == "uint8" or self._stretch_setting == "none":
             return None
-        return auto_stretch(self._histogram()) if self._stretch_setting == "auto" else self._stretch_setting
+        if self._stretch_setting == "auto":
+            return auto_stretch(self._histogram(), self.raster.dtype)
+        return self._stretch_setting
 
     @cached_property
     def _table(self) -> npt.NDArray[np.uint8] | None:
-        return None if self.stretch is None else stretch_table(*self.stretch)
+        return None if self.stretch is None or self.raster.dtype != "uint16" else stretch_table(*self.stretch)
 
     def read(
         self, window: Window, wanted: npt.NDArray[np.bool_] | None = None
@@ -154,6 +156,8 @@ class RasterioReader:
         """Convert (bands, height, width) at the level read to grey, and apply the rest of the reduction."""
         if self._table is not None:
             pixels = self._table[pixels]
+        elif self.stretch is not None:
+            pixels = stretched(pixels, *self.stretch)
         left = self._reduction // self.raster.level
         grey, has_data = reduce_mean(_grey(pixels), left), ~reduce_any(~has_data, left)
         if self.raster.masked:
@@ -173,7 +177,7 @@ class RasterioReader:
             ) from (error if self._source.is_local else None)
 
     def _histogram(self) -> npt.NDArray[np.int64]:
-        """Count the occurrences of each valid value, all bands together: (65536,) int64.
+        """Count the valid values, all bands together, in the bins of `auto_stretch`: (65536,) int64.
 
         The whole scene is counted, regardless of the windows to read, so that pixels do not depend on the polygons.
         """
@@ -184,7 +188,7 @@ class RasterioReader:
         with open_dataset(self._source, overview) as level:
             for window in grid(level.shape, chunk_shape(block_shape(level), 1)):
                 pixels, has_data = self._pixels(level, window)
-                counts += np.bincount(pixels[:, has_data].ravel(), minlength=VALUES)
+                counts += counted(pixels[:, has_data].ravel())
         return counts
 
 
@@ -250,8 +254,8 @@ def open_raster(place: Source | Path | str, settings: Ingest | None = None) -> I
     Raises
     ------
     SceneError
-        The file cannot be opened, lacks valid georeferencing, has an unsupported colour space or pixel type (16-bit
-        pixels need a stretch), or is too small for the reduction.
+        The file cannot be opened, lacks valid georeferencing, has an unsupported colour space or pixel type (all but
+        8-bit pixels need a stretch), or is too small for the reduction.
     """
     source, settings = Source.of(place), settings or Ingest()
     with gdal_settings(), open_dataset(source) as dataset:

@@ -40,7 +40,7 @@ class BandsReader:
         """Addresses of the files that are read with the first band."""
 
     @property
-    def stretch(self) -> tuple[int, int] | None:
+    def stretch(self) -> tuple[float, float] | None:
         """The stretch of the first band; see `Reader`."""
         return self._readers[0].stretch
 

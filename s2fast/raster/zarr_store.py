@@ -112,7 +112,8 @@ def arrays_of(source: Source) -> list[Array]:
         if node is None and metadata.paths(path) is None:
             raise SceneError("there is no Zarr array or group")
         found = (Array(below, inner) for below in _paths(store, metadata, path) if (inner := metadata.node(below)))
-        return [array for array in found if array.node.shape is not None and _is_image(array.node)]
+        images = [array for array in found if array.node.shape is not None and _is_image(array.node)]
+        return [array for array in images if array.node.dtype in ("uint8", "uint16")] or images
     except SceneError as error:
         raise SceneError(f"{source}: {error}") from error
 
@@ -149,7 +150,7 @@ def _axes(node: Node) -> tuple[int | None, int, int] | None:
 
 def _is_image(node: Node) -> bool:
     axes = _axes(node)
-    if axes is None or node.shape is None or node.dtype not in ("uint8", "uint16"):
+    if axes is None or node.shape is None or not node.dtype or np.dtype(node.dtype).kind not in "iuf":
         return False
     return axes[0] is None or node.shape[axes[0]] <= _MOST_BANDS
 

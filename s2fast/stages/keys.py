@@ -38,7 +38,7 @@ def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> st
         config.ingest.reduction,
         config.ingest.halo_px if settings and settings.mode == "keep" else None,
         "reduced" if item.raster.level > 1 else "full",
-        config.ingest.stretch if item.raster.dtype == "uint16" else None,
+        config.ingest.stretch if item.raster.dtype != "uint8" else None,
         *(["masked"] if item.raster.masked else []),
         *(["luma"] if item.raster.luma else []),
         *([["bands", *config.ingest.band_weights]] if item.scene.others else []),

@@ -7,6 +7,8 @@ The peak of extraction depends on the detector: `s2fast.detectors.Implementation
 
 from __future__ import annotations
 
+import numpy as np
+
 from s2fast.model import Raster
 from s2fast.raster.luma import tiles_at_once
 from s2fast.raster.windows import chunk_shape
@@ -72,7 +74,7 @@ def ingest_bytes(
     masked
         Whether polygons select and mask the windows.
     auto_stretch
-        Whether a histogram of 16-bit values is computed first.
+        Whether a histogram of values longer than 8 bits is computed first.
     threads
         Number of threads that decode luma; GDAL's threads share one window.
     clouds
@@ -88,12 +90,12 @@ def ingest_bytes(
     shape = (raster.shape[0] // raster.level, raster.shape[1] // raster.level)
     sides = chunk_shape(raster.block, reduction)
     window = min(sides[0] // raster.level, shape[0]) * min(sides[1] // raster.level, shape[1])
-    value_bytes = 2 if raster.dtype == "uint16" else 1
+    value_bytes = np.dtype(raster.dtype).itemsize
     at_once = tiles_at_once(-(-raster.shape[0] // sides[0]) * -(-raster.shape[1] // sides[1]), threads)
     if not raster.luma:
         at_once = 1
     cached = min(_GDAL_CACHE_BYTES, shape[0] * shape[1] * _BANDS * value_bytes)
-    decoding = max(_DECODER_BYTES, _COUNT_BYTES if auto_stretch and raster.dtype == "uint16" else 0)
+    decoding = max(_DECODER_BYTES, _COUNT_BYTES if auto_stretch and raster.dtype != "uint8" else 0)
     reading = window * (_BANDS + raster.masked) * (decoding + 2 * value_bytes)
     if raster.luma:
         cached, reading = 0, at_once * window * _LUMA_BYTES

@@ -88,7 +88,6 @@ class _Scale:
 
     mean: float
     white: float
-    most: float
 
     @classmethod
     def of(cls, dataset: rasterio.DatasetReader, picture: Picture) -> _Scale:
@@ -96,12 +95,11 @@ class _Scale:
         shape = -(-dataset.height // factor), -(-dataset.width // factor)
         pixels = dataset.read(list(picture.bands), out_shape=(len(picture.bands), *shape))
         valid = picture.interpret(pixels)[1] & (dataset.dataset_mask(out_shape=shape) != 0)
-        most = float(np.iinfo(pixels.dtype).max)
         known = pixels[:, valid]
         if not known.size:
-            return cls(0.0, most, most)
-        white = most if pixels.dtype == np.uint8 else float(np.percentile(known, 99))
-        return cls(float(known.mean()), white, most)
+            return cls(0.0, 1.0)
+        white = 255.0 if pixels.dtype == np.uint8 else float(np.percentile(known, 99))
+        return cls(float(known.mean(dtype=np.float64)), white)
 
 
 def _piece(
@@ -128,16 +126,28 @@ def _piece(
     draw = np.random.default_rng([settings.seed, copy.number, piece.row, piece.col])
     result = []
     for band in read:
-        image, usable = band.astype(np.float32), valid
+        image, usable = np.where(valid, band, 0).astype(np.float32), valid
         if not move.still:
             image, usable = moved(image, valid, local)
         if copy.altered:
             image = _altered(image, settings, scale, draw)
-        # 0 in all bands is no data, as is the nodata value: valid ground must become neither.
-        values = np.clip(np.rint(image), 1, scale.most)
-        values[values == nodata] += 1 if nodata == 1 else -1
-        result.append(np.where(usable, values, missing)[rows, cols].astype(read.dtype))
+        result.append(np.where(usable, _ground(image, read.dtype, nodata), missing)[rows, cols].astype(read.dtype))
     return np.stack(result)
+
+
+def _ground(image: npt.NDArray[np.float32], dtype: np.dtype[Any], nodata: float | None) -> npt.NDArray[Any]:
+    """Return values of valid ground as a type: neither 0, which is no data in all bands, nor the nodata value."""
+    if dtype.kind == "f":
+        values = image.astype(dtype)
+        values[values == 0] = np.finfo(dtype).tiny
+        if nodata is not None:
+            values[values == nodata] = np.nextafter(dtype.type(nodata), dtype.type(np.inf))
+        return values
+    least = int(np.iinfo(dtype).min)
+    values = np.clip(np.rint(image), least or 1, np.iinfo(dtype).max)
+    values[values == 0] = 1
+    values[values == nodata] += 1 if nodata in (1, least) else -1
+    return values
 
 
 def _altered(
@@ -157,7 +167,10 @@ def changes(settings: Injected) -> bool:
     return bool(settings.blur_px or settings.noise or settings.haze or settings.contrast != 1)
 
 
-def _nodata(picture: Picture) -> int | None:
+def _nodata(picture: Picture) -> float | None:
     """Return the nodata value, if pixels can have it."""
-    value = picture.nodata[0]
-    return int(value) if value is not None and value in range(np.iinfo(picture.dtype).max + 1) else None
+    value, dtype = picture.nodata[0], np.dtype(picture.dtype)
+    if value is None or dtype.kind == "f":
+        return value
+    limits = np.iinfo(dtype)
+    return int(value) if limits.min <= value <= limits.max and value == int(value) else None

@@ -184,12 +184,28 @@ def test_an_array_is_aligned_as_its_file_is(tci: Path, tmp_path: Path) -> None:
         write(array, (3.0, -2.0), replace(target, form=Form.VRT), tmp_path / "2.vrt")
 
 
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "float32"])
+def test_arrays_of_floats_and_of_long_integers(tci: Path, dtype: str) -> None:
+    """As rioxarray returns them: NaN where pixels are missing."""
+    array = held(tci)
+    deep, long = array.astype("uint16") * 30, (array.astype(dtype) * 30).astype(dtype)
+    if dtype == "float32":
+        long = long.where(deep != 0)
+    (source,), (short,) = as_places(long), as_places(deep)
+    got, wanted = values(source, Ingest(stretch=(1, 5100))), values(short, Ingest(stretch=(1, 5100)))
+    for one, other in zip(got[-2:], wanted[-2:], strict=True):
+        np.testing.assert_array_equal(one, other)
+    with open_raster(source, Ingest(stretch="auto")) as reader:
+        assert reader.stretch is not None
+        assert reader.stretch[0] < reader.stretch[1]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda array: array.drop_vars("spatial_ref"), 'it has no CRS: add it with da = da.rio.write_crs("EPSG:'),
         (lambda array: array.sortby("y"), 'y up): hand over da.sortby("y", ascending=False)'),
-        (lambda array: array.astype("float32"), "its values are float32; they must be uint8 or uint16"),
+        (lambda array: array.astype("complex64"), "its values are complex64; they must be real numbers"),
         (lambda array: array.rename(x="a"), "its dimensions are band, y, a; they must be y, x or band, y, x"),
         (lambda array: array.expand_dims("t"), "its dimensions are t, band, y, x; they must be"),
         (lambda array: array.drop_vars("x"), "it has no coordinates x and y"),

@@ -265,9 +265,41 @@ def test_a_raster_that_is_no_picture_is_an_error(tmp_path: Path) -> None:
     line = write_scene(tmp_path / "line.tif", RGB[:, :1])
     with pytest.raises(SceneError, match=r"line\.tif: 1 x 300 px .* leave no pixel with ingest\.reduction = 2"):
         read(line, Ingest(reduction=2))
-    for dtype in ("float32", "complex64", "int16"):
-        with pytest.raises(SceneError, match=f"pixels are {dtype}"):
+    for dtype in ("float32", "int16"):
+        with pytest.raises(
+            SceneError, match=rf"pixels are {dtype} and no stretch is set; set ingest.stretch = \[low, high"
+        ):
             read(write(tmp_path / f"{dtype}.tif", RGB[:1].astype(dtype)))
+    for dtype in ("int8", "complex64"):
+        with pytest.raises(SceneError, match=f"pixels are {dtype}; they must be real numbers"):
+            read(write(tmp_path / f"{dtype}.tif", RGB[:1].astype(dtype)))
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+@pytest.mark.parametrize(
+    ("dtype", "scale", "nodata", "stretch"),
+    [
+        ("int16", 1, -9999, (300, 7000)), ("int32", 1, -9999, (300, 7000)), ("uint32", 1, None, (300, 7000)),
+        ("float32", 1e-4, np.nan, (0.03, 0.7)), ("float64", 1e-4, -1.0, (0.03, 0.7)), ("int16", 1, -9999, "auto"),
+        ("float32", 1e-4, np.nan, "auto"),
+    ],
+)  # fmt: skip
+def test_every_type_of_number_is_read_as_16_bits_are(
+    dtype: str, scale: float, nodata: float | None, stretch: Any, bands: int, tmp_path: Path
+) -> None:
+    """Reflectances as integers with sign (HLS, Landsat) and as floats, with NaN or a value where nothing is."""
+    deep = RGB[:bands].astype(np.uint16) * 30
+    deep[:, HOLE] = 0
+    long = np.where(HOLE, 0 if nodata is None else nodata, (deep * scale).astype(dtype))
+    path = write(tmp_path / "long.tif", long, nodata=nodata)
+    long_stretch, short_stretch = stretch, stretch if stretch == "auto" else (300, 7000)
+    got, has_data = read(path, Ingest(stretch=long_stretch))
+    wanted, wanted_data = read(write(tmp_path / "deep.tif", deep), Ingest(stretch=short_stretch))
+    np.testing.assert_array_equal(has_data, wanted_data)
+    # Half-precision bins set the ends of "auto"; decimal fractions are rounded.
+    apart = 0 if dtype != "float32" and stretch != "auto" and scale == 1 else 1
+    assert np.abs(got.astype(int) - wanted)[has_data].max() <= apart
+    assert not got[~has_data].any()
 
 
 @pytest.mark.parametrize("kind", ["jp2", "vrt"])

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2fast.raster.stretch import VALUES, auto_stretch, stretch_table
+from s2fast.raster.stretch import VALUES, auto_stretch, counted, stretch_table, stretched
 
 
 @given(st.integers(0, 65534).flatmap(lambda low: st.tuples(st.just(low), st.integers(low + 1, 65535))))
@@ -37,3 +37,38 @@ def test_auto_of_one_value_or_none_is_a_stretch(value: int) -> None:
     low, high = auto_stretch(np.bincount([value], minlength=VALUES))
     assert 0 <= low < high <= 65535
     assert auto_stretch(np.zeros(VALUES, np.int64)) == (0, 1)
+
+
+@given(st.integers(-500, 65534).flatmap(lambda low: st.tuples(st.just(low), st.integers(low + 1, 70000))))
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float32", "float64"])
+def test_every_type_is_stretched_as_the_table_does(dtype: str, ends: tuple[int, int]) -> None:
+    values = np.arange(VALUES, dtype=np.int64).astype(dtype).reshape(1, 1, -1)
+    np.testing.assert_array_equal(stretched(values, *ends)[0, 0], stretch_table(*ends))
+
+
+def test_what_is_no_number_is_no_data() -> None:
+    values = np.array([[[np.nan, np.inf, -np.inf, 0, -0.0, -1, 5]]])
+    assert stretched(values, 0.0, 1.0)[0, 0].tolist() == [0, 0, 0, 0, 0, 1, 255]
+
+
+@given(st.lists(st.floats(-6e4, 6e4, width=16), min_size=1, max_size=300), st.sampled_from(["float32", "float64"]))
+def test_auto_takes_order_statistics_of_floats(values: list[float], dtype: str) -> None:
+    ordered = np.sort(np.array(values, dtype))
+    low, high = auto_stretch(counted(ordered), dtype)
+    assert low == ordered[max(-(-2 * len(values) // 100) - 1, 0)]
+    wanted = ordered[-(-98 * len(values) // 100) - 1]
+    assert high == wanted if wanted > low else low < high
+
+
+def test_auto_of_integers_with_sign_and_of_long_ones_is_near_their_percentiles() -> None:
+    rng = np.random.default_rng(3)
+    for dtype, scale in (("int16", 3000), ("int32", 20000), ("float64", 1e-3)):
+        values = (rng.normal(0.3, 1, 10_000) * scale).astype(dtype)
+        got = auto_stretch(counted(values), dtype)
+        # Half-precision floats have 11 significant bits.
+        np.testing.assert_allclose(got, np.percentile(values, [2, 98], method="inverted_cdf"), rtol=2**-11)
+
+
+def test_values_beyond_half_precision_are_the_largest() -> None:
+    low, high = auto_stretch(counted(np.float32([-1e9, 1, 1e9])), "float32")
+    assert (low, high) == (-65504, 65504)

@@ -124,12 +124,16 @@ def test_copies_are_made_once_and_described(tmp_path: Path) -> None:
     assert asdict(Injection.load(tmp_path / "again.json")) == asdict(injection)
 
 
-@pytest.mark.parametrize("nodata", [1, 128, 255])
-def test_valid_ground_never_becomes_the_nodata_value(nodata: int, tmp_path: Path) -> None:
-    scene = textured(np.random.default_rng(5), (128, 128))
+@pytest.mark.parametrize(
+    ("dtype", "nodata"),
+    [("uint8", 1), ("uint8", 128), ("uint8", 255), ("int16", -9999), ("int16", -32768), ("float32", 0.5),
+     ("float64", np.nan)],
+)  # fmt: skip
+def test_valid_ground_never_becomes_the_nodata_value(dtype: str, nodata: float, tmp_path: Path) -> None:
+    scene = textured(np.random.default_rng(5), (128, 128)).astype(dtype)
     scene[scene == nodata] = 100
     scene[:40] = nodata
-    profile = {"driver": "GTiff", "width": 128, "height": 128, "count": 1, "dtype": "uint8", "nodata": nodata,
+    profile = {"driver": "GTiff", "width": 128, "height": 128, "count": 1, "dtype": dtype, "nodata": nodata,
                "transform": rasterio.Affine(10.0, 0, 5e5, 0, -10.0, 5e6)}  # fmt: skip
     with rasterio.open(tmp_path / "scene.tif", "w", **profile) as dataset:
         dataset.write(scene, 1)
@@ -138,7 +142,8 @@ def test_valid_ground_never_becomes_the_nodata_value(nodata: int, tmp_path: Path
     for settings in (Injected(contrast=4), Injected(noise=20), Injected(haze=0.99)):
         write_copy(source, copy, settings, tmp_path / "copy.tif")
         with rasterio.open(tmp_path / "copy.tif") as dataset:
-            np.testing.assert_array_equal(dataset.read_masks(1) != 0, scene != nodata)
+            np.testing.assert_array_equal(dataset.read_masks(1) != 0, np.arange(128)[:, None] >= np.full(128, 40))
+            assert (dataset.read(1)[40:] != 0).all()
     # Contrast is about the mean of valid pixels.
     plain = scene[40:].astype(float)
     write_copy(source, copy, Injected(contrast=0.5), tmp_path / "copy.tif")
