@@ -51,7 +51,7 @@ def _stages(
 ) -> None:
     """Run stages of a job, log to the run folder, and print a summary."""
     from s2fast import __version__
-    from s2fast.files.legible import counted
+    from s2fast.files.legible import counted, first_named
     from s2fast.files.redaction import public_words
     from s2fast.folder.log import logged
     from s2fast.pipeline import run_stages
@@ -85,7 +85,7 @@ def _stages(
             f"{counted(counts['verified'], 'pair')} verified: {out.rstrip('/')}/report.html"
         )
     if history.problems:
-        skipped = ", ".join(sorted(history.problems))
+        skipped = first_named(sorted(history.problems))
         print_line(f"s2fast: {counted(len(history.problems), 'scene')} skipped: {skipped}", err=True)
     # Printed last, where they are seen: they decide whether the results can be relied on.
     warn(warnings)

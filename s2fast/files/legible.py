@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _ILLEGIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Categories of characters that control a terminal, end a line, turn the direction of writing, or have no meaning."""
@@ -13,6 +14,9 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECA
 """Names that Windows keeps for devices, with any suffix."""
 
 _MAX_ID_BYTES = 160
+
+_MOST_NAMED = 5
+"""Most names of a list in one line."""
 
 
 def legible(text: str) -> str:
@@ -45,6 +49,17 @@ def counted(number: int, noun: str, ending: str = "s") -> str:
     ('1 pair', '0 scenes', '2 matches')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}{ending}"
+
+
+def first_named(names: Sequence[str]) -> str:
+    """Return the first five names of many, as in ``a, b, c, d, e, ...``.
+
+    Examples
+    --------
+    >>> first_named(list("abcdefg"))
+    'a, b, c, d, e, ...'
+    """
+    return ", ".join(names[:_MOST_NAMED]) + (", ..." if len(names) > _MOST_NAMED else "")
 
 
 def identifier(name: str) -> str:

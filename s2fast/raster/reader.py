@@ -25,7 +25,7 @@ from s2fast.raster.codestream import Codestream, Parts
 from s2fast.raster.dataset import block_shape, decoding_threads, gdal_settings, open_dataset, open_level, read_header
 from s2fast.raster.luma import LumaTiles, UndecodedError, luma_tiles
 from s2fast.raster.openjpeg import CALL_PX, CODE_BLOCK_PX, MARGIN_PX, read_part
-from s2fast.raster.stretch import VALUES, auto_stretch, counted, stretch_table, stretched
+from s2fast.raster.stretch import VALUES, auto_stretch, histogram, stretch_table, stretched
 from s2fast.raster.windows import chunk_shape, covering_rectangles, grid, reduced, scaled_up
 
 _AUTO_SIDE_PX = 512
@@ -188,7 +188,7 @@ class RasterioReader:
         with open_dataset(self._source, overview) as level:
             for window in grid(level.shape, chunk_shape(block_shape(level), 1)):
                 pixels, has_data = self._pixels(level, window)
-                counts += counted(pixels[:, has_data].ravel())
+                counts += histogram(pixels[:, has_data].ravel())
         return counts
 
 

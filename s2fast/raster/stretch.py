@@ -95,7 +95,7 @@ def stretched(pixels: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[
     return result
 
 
-def counted(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def histogram(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Count values in the bins of `auto_stretch`: (65536,) int64.
 
     Parameters
@@ -128,7 +128,7 @@ def auto_stretch(counts: npt.NDArray[np.int64], dtype: str = "uint16") -> tuple[
     Parameters
     ----------
     counts : (65536,) int64
-        Number of valid pixels in each bin, all bands together; see `counted`.
+        Number of valid pixels in each bin, all bands together; see `histogram`.
     dtype
         Type of the pixels.
 
@@ -142,7 +142,7 @@ def auto_stretch(counts: npt.NDArray[np.int64], dtype: str = "uint16") -> tuple[
     --------
     >>> auto_stretch(np.bincount(np.arange(100, 200), minlength=VALUES))
     (101, 197)
-    >>> auto_stretch(counted(np.float32([0.25, 0.5, 1.0])), "float32")
+    >>> auto_stretch(histogram(np.float32([0.25, 0.5, 1.0])), "float32")
     (0.25, 1.0)
     """
     total = int(counts.sum())

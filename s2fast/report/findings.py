@@ -10,7 +10,7 @@ import geopandas
 import pandas as pd
 
 from s2fast.files.geoparquet import geoparquet
-from s2fast.files.legible import counted
+from s2fast.files.legible import counted, first_named
 from s2fast.folder.record import NullRecord, RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.datum import add_network
@@ -19,9 +19,6 @@ from s2fast.masks.kinds import TOO_BRIGHT
 from s2fast.report.shown_matches import ShownMatches
 from s2fast.report.tables import clouds_by, pair_table, scene_table
 from s2fast.work.executors import Workplace
-
-_MOST_NAMED = 5
-"""Most scenes that a warning names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,7 @@ def _summary(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: M
 
 def _warning_of_brightness(scenes: Sequence[str]) -> str:
     """Return a line on the scenes in which the brightness rule gave up."""
-    named = ", ".join(scenes[:_MOST_NAMED]) + (", ..." if len(scenes) > _MOST_NAMED else "")
+    named = first_named(scenes)
     return (
         f"clouds were not judged in {counted(len(scenes), 'scene')}, over 60 % bright by snow, cloud or sand: {named}; "
         "their keypoints may lie on clouds: give them masks (ingest.mask)"

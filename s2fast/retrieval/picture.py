@@ -22,7 +22,7 @@ from s2fast.image.host_scene import windows
 from s2fast.image.prepare import CLAHE_TILES, prepare
 from s2fast.raster.bands import Picture
 from s2fast.raster.dataset import gdal_settings, open_dataset
-from s2fast.raster.stretch import auto_stretch, counted, stretched
+from s2fast.raster.stretch import auto_stretch, histogram, stretched
 from s2fast.retrieval.index import Index, Keypoints
 from s2fast_kernels.backends import resolve
 from s2fast_kernels.features import Budget
@@ -118,7 +118,7 @@ def _read(dataset: rasterio.DatasetReader, source: Source) -> Image:
     if found.masks:
         has_data &= dataset.read_masks(list(found.masks), out_shape=(len(found.masks), *size)).any(axis=0)
     if pixels.dtype != np.uint8:
-        pixels = stretched(pixels, *auto_stretch(counted(pixels[:, has_data].ravel()), pixels.dtype.name))
+        pixels = stretched(pixels, *auto_stretch(histogram(pixels[:, has_data].ravel()), pixels.dtype.name))
     grey = pixels[0] if len(pixels) == 1 else cv2.cvtColor(np.moveaxis(pixels, 0, 2).copy(), cv2.COLOR_RGB2GRAY)
     return Image(source.name, np.ascontiguousarray(grey), ~has_data, shape)
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2fast.raster.stretch import VALUES, auto_stretch, counted, stretch_table, stretched
+from s2fast.raster.stretch import VALUES, auto_stretch, histogram, stretch_table, stretched
 
 
 @given(st.integers(0, 65534).flatmap(lambda low: st.tuples(st.just(low), st.integers(low + 1, 65535))))
@@ -54,7 +54,7 @@ def test_what_is_no_number_is_no_data() -> None:
 @given(st.lists(st.floats(-6e4, 6e4, width=16), min_size=1, max_size=300), st.sampled_from(["float32", "float64"]))
 def test_auto_takes_order_statistics_of_floats(values: list[float], dtype: str) -> None:
     ordered = np.sort(np.array(values, dtype))
-    low, high = auto_stretch(counted(ordered), dtype)
+    low, high = auto_stretch(histogram(ordered), dtype)
     assert low == ordered[max(-(-2 * len(values) // 100) - 1, 0)]
     wanted = ordered[-(-98 * len(values) // 100) - 1]
     assert high == wanted if wanted > low else low < high
@@ -64,11 +64,11 @@ def test_auto_of_integers_with_sign_and_of_long_ones_is_near_their_percentiles()
     rng = np.random.default_rng(3)
     for dtype, scale in (("int16", 3000), ("int32", 20000), ("float64", 1e-3)):
         values = (rng.normal(0.3, 1, 10_000) * scale).astype(dtype)
-        got = auto_stretch(counted(values), dtype)
+        got = auto_stretch(histogram(values), dtype)
         # Half-precision floats have 11 significant bits.
         np.testing.assert_allclose(got, np.percentile(values, [2, 98], method="inverted_cdf"), rtol=2**-11)
 
 
 def test_values_beyond_half_precision_are_the_largest() -> None:
-    low, high = auto_stretch(counted(np.float32([-1e9, 1, 1e9])), "float32")
+    low, high = auto_stretch(histogram(np.float32([-1e9, 1, 1e9])), "float32")
     assert (low, high) == (-65504, 65504)
