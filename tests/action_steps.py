@@ -31,7 +31,7 @@ cp "$2" "$COMMENT"
 """
 
 
-def run_steps(checkout: Path, folder: Path, inputs: Mapping[str, str], **environment: str) -> int:
+def run_steps(checkout: Path, folder: Path, inputs: Mapping[str, str], search_path: str = "") -> int:
     """Run the action's steps in a checkout; return the exit code of the first that failed, or 0.
 
     Parameters
@@ -42,8 +42,8 @@ def run_steps(checkout: Path, folder: Path, inputs: Mapping[str, str], **environ
         Where the runner keeps its files: report, summary, comment and the steps' outputs.
     inputs
         Inputs of the action; others have their defaults.
-    environment
-        Further variables of the steps.
+    search_path
+        PATH of the steps; default: this process's.
     """
     action = yaml.safe_load((checkout / ACTION / "action.yml").read_text("utf-8"))
     values = {name: str(declared.get("default", "")) for name, declared in action["inputs"].items()} | dict(inputs)
@@ -62,15 +62,14 @@ def run_steps(checkout: Path, folder: Path, inputs: Mapping[str, str], **environ
         output.touch()
         variables = {
             **os.environ,
-            "PATH": f"{stand_ins}{os.pathsep}{os.environ['PATH']}",
+            "PATH": f"{stand_ins}{os.pathsep}{search_path or os.environ['PATH']}",
             "COMMENT": str(folder / "comment.md"),
             "GITHUB_ACTION_PATH": str(checkout / ACTION),
             "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
             "GITHUB_OUTPUT": str(output),
-            **environment,
             **{name: _filled(value, known) for name, value in step.get("env", {}).items()},
         }
-        print(f"step {step['name']}", flush=True)
+        print(f"step {step['name']}", flush=True)  # noqa: T201
         command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", _filled(step["run"], known)]
         ended = subprocess.run(command, cwd=checkout, env=variables, check=False).returncode
         code = code or ended
@@ -117,7 +116,7 @@ def main(argv: list[str]) -> int:
         "base": base, "options": asked.options, "description": asked.description, "comment": "1", "token": "none",
     }  # fmt: skip
     code = run_steps(checkout, folder, inputs)
-    print(f"exit code {code}", *sorted(map(str, folder.glob("*.md"))), sep="\n")
+    print(f"exit code {code}", *sorted(map(str, folder.glob("*.md"))), sep="\n")  # noqa: T201
     return code
 
 
