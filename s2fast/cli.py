@@ -6,7 +6,7 @@ import logging
 import sys
 
 # Each adds its commands.
-from s2fast.commands import drawing, first_steps, results, retrieval, running  # noqa: F401
+from s2fast.commands import drawing, fetching, first_steps, results, retrieval, running  # noqa: F401
 from s2fast.commands.app import EXIT_BAD_INPUT, app, only_asked, print_line
 
 __all__ = ["app", "main"]

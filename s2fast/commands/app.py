@@ -18,7 +18,7 @@ GROUPS = {
     "Pictures of unknown places": ("index", "find"),
     "Settings": ("config", "sweep", "tune"),
     "Single stages": ("ingest", "extract", "match", "verify", "report"),
-    "Test data": ("synth",),
+    "Archives": ("fetch", "synth"),
 }
 """All commands by the group of --help that shows them, in its order: those that one needs first at the top."""
 

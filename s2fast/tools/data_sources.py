@@ -1,6 +1,6 @@
-"""Say where Sentinel-2 scenes are had and how their folder must look: ``python -m s2fast.tools.data_sources``.
+"""Say where Sentinel-2 scenes are had and how their folder must look, as ``s2fast fetch`` without options does.
 
-Nothing is downloaded. ``--markdown`` prints the table of docs/scenes.md.
+``python -m s2fast.tools.data_sources --markdown`` prints the table of docs/scenes.md.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ SOURCES = (
     DataSource(
         "Earth Search",
         "https://earth-search.aws.element84.com/v1",
-        "the asset `visual` of items of the collection sentinel-2-l2a, or nothing: its address is a scene",
+        "`s2fast fetch` does it: the asset `visual` of items of the collection sentinel-2-l2a; or nothing: its address "
+        "is a scene",
         "none",
         "ARCHIVE/S2A_36UYA_20190606_0_L2A/TCI.tif",
     ),

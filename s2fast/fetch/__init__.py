@@ -1,0 +1,1 @@
+"""Fetch scenes: search a catalogue, and download rasters and their masks into a folder."""
