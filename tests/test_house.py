@@ -14,7 +14,7 @@ ROOMS = (
     "errors", "config", "files", "model", "synth", "work", "detectors", "image", "geometry", "raster", "archive",
     "regions", "masks", "folder", "page", "report", "pictures", "retrieval", "stages", "align", "results", "pipeline",
     "truth",
-    "sweeps", "tuning", "s2fast", "tools", "commands", "cli", "examples",
+    "sweeps", "tuning", "s2fast", "tools", "commands", "cli", "__main__", "examples",
 )  # fmt: skip
 """Folders of the package, and the modules beside them, each before those that may import it; "s2fast" is the package's
 own `__init__.py`."""
