@@ -22,6 +22,9 @@ from s2fast.report.thumbnails import SIDE_PX, thumbnail_side
 FOLDER = "report_files"
 """Folder of the files, beside the page."""
 
+ALIGNMENT = "alignment"
+"""Name of the file with the outcome of the latest align call, which may follow the report; without one it is null."""
+
 _FILE_BYTES = 2_000_000
 """About how large the file of some pairs is: it is read when one of them is opened."""
 
@@ -57,6 +60,11 @@ def scene_files(found: Findings) -> Iterator[tuple[int, str, bytes]]:
             yield (number, *_script(f"scene-{number}", value))
 
 
+def alignment_file(value: Any = None) -> tuple[str, bytes]:
+    """Return name and content of the file with the outcome of an align call, see `s2fast.align.noted`."""
+    return ALIGNMENT, _delivered(ALIGNMENT, json.dumps(value, separators=(",", ":"), allow_nan=False))
+
+
 def packed_matches(shown: ShownMatches, pairs: int) -> list[str | None]:
     """Pack the matches that the page shows, in the order of the pairs; None for pairs without matches.
 
@@ -81,4 +89,8 @@ def _script(stem: str, value: Any) -> tuple[str, bytes]:
     """Return name and content of a file; the name has a hash, so that a page finds no file of another report."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     name = f"{stem}-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
-    return name, f"deliver({json.dumps(name)},{text});\n".encode()
+    return name, _delivered(name, text)
+
+
+def _delivered(name: str, text: str) -> bytes:
+    return f"deliver({json.dumps(name)},{text});\n".encode()

@@ -53,6 +53,9 @@ def page_files(found: Findings) -> Iterator[tuple[str, bytes]]:
         for number, name, data in files(found):
             names[kind][number] = name
             yield f"{beside.FOLDER}/{name}.js", data
+    name, data = beside.alignment_file()
+    yield f"{beside.FOLDER}/{name}.js", data
+    names["alignment"] = {0: name}
     yield page.NAME, page.page(payload(found, shown, names)).encode()
 
 

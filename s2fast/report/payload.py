@@ -74,7 +74,8 @@ def payload(
         Thumbnails by scene id.
     beside
         Names of the files beside the page, without ending: ``pairs`` by the number of the first pair of each, see
-        `s2fast.report.beside.pair_files`, and ``scenes`` by scene, see `scene_files`.
+        `s2fast.report.beside.pair_files`, ``scenes`` by scene, see `scene_files`, and ``alignment``, see
+        `alignment_file`.
 
     Returns
     -------

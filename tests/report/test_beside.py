@@ -35,7 +35,9 @@ def open_pair(browser: Browser, pair: int) -> None:
 
 def test_a_pair_shows_the_residuals_of_all_its_inliers(judged: Judged, opened: Open) -> None:
     browser, pair = opened(judged.out / "report.html"), verified_pair(judged)
-    assert browser.execute_script("return document.querySelectorAll('script[src]').length") == 0
+    assert browser.execute_script("return [...files.keys()]") == ["alignment"], (
+        "nothing else is read before it is needed"
+    )
     open_pair(browser, pair)
     run = s2fast.open_run(judged.out)
     row = run.pairs().loc[pair]
@@ -107,7 +109,8 @@ def test_files_are_checked_and_replaced_with_the_report(archive: Archive, tmp_pa
     record = load_record(folder)
     assert record is not None
     names = {name for name in record.history.tables if name.startswith(beside.FOLDER)}
-    assert names == {f"{beside.FOLDER}/{file.name}" for file in (out / beside.FOLDER).iterdir()}
+    outcome = f"{beside.FOLDER}/alignment.js"
+    assert names | {outcome} == {f"{beside.FOLDER}/{file.name}" for file in (out / beside.FOLDER).iterdir()}
     assert report.is_up_to_date(record, folder)
     stale = out / beside.FOLDER / "pairs-0-000000000000.js"
     stale.write_text("deliver()")
@@ -115,6 +118,28 @@ def test_files_are_checked_and_replaced_with_the_report(archive: Archive, tmp_pa
         (out / name).write_text("deliver()")
     assert not report.is_up_to_date(record, folder)
     s2fast.run(scenes=archive.scenes, regions=archive.regions, out=out)
-    assert {file.name for file in (out / beside.FOLDER).iterdir()} == {Path(name).name for name in names}
+    assert {file.name for file in (out / beside.FOLDER).iterdir()} == {Path(name).name for name in {*names, outcome}}
     for name in names:
         assert json.dumps(Path(name).stem) in (out / name).read_text()
+
+
+def test_the_report_shows_how_align_ended(archive: Archive, tmp_path: Path, opened: Open) -> None:
+    out, to = tmp_path / "run", tmp_path / "aligned scenes"
+    run = s2fast.run(scenes=archive.scenes, regions=archive.regions, out=out)
+    browser = opened(out / "report.html")
+    wait(browser, "return files.get('alignment') !== undefined")
+    assert not browser.find_element("id", "alignment").is_displayed()
+    table = run.align(to, max_error_m=1e6)
+    browser = opened(out / "report.html")
+    wait(browser, "return !byId('alignment').hidden")
+    assert f"{table['aligned'].sum()} of {len(table)} scenes aligned." in text(browser, "#alignment")
+    assert (
+        browser.execute_script("return document.querySelector('#alignment a').href") == (to / "alignment.html").as_uri()
+    )
+    assert f"{table['aligned'].sum()} of {len(table)} scenes" in text(browser, "#cards")
+    shown = text(browser, "#scene-list")
+    assert shown.count("left out:") == (~table["aligned"]).sum()
+    # The run is still whole, and still up to date.
+    record = load_record(RunFolder(out))
+    assert record is not None
+    assert report.is_up_to_date(record, RunFolder(out))
