@@ -1,5 +1,6 @@
-"""``python -m s2fast`` is the command ``s2fast``."""
+"""``python -m s2fast``: the command line."""
 
 from s2fast.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import geopandas
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
@@ -20,14 +21,13 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.nulls import NullRate, null_warning
 from s2fast.geometry.scene_verdict import correction_text, scene_verdicts
 from s2fast.report import gis, page
+from s2fast.report.beside import FOLDER
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.findings import Findings, Summary
 from s2fast.report.ground import ground_layers
 from s2fast.report.match_columns import MatchColumns
-from s2fast.report.outputs import FILES
-from s2fast.report.payload import payload
+from s2fast.report.outputs import FILES, page_files
 from s2fast.report.shown_matches import ShownMatches
-from s2fast.report.thumbnails import thumbnails
 from s2fast.work.executors import open_workplace
 from tests.archives import PIXEL_M, UTM36, Archive
 
@@ -69,10 +69,11 @@ def judge(archive: Archive, folder: Path) -> Judged:
     sink = io.BytesIO()
     scenes.to_parquet(sink)
     run.write("scenes.parquet", sink.getvalue())
-    run.write(page.NAME, written_page(run, pairs, scenes).encode())
+    shutil.rmtree(out / FOLDER, ignore_errors=True)
+    write_page(out, run, pairs, scenes)
     record = load_record(run)
     assert record is not None
-    ground = ground_layers(record, run, scenes, UTM36)
+    ground = ground_layers(record, run, scenes, clear_maps(run, scenes), UTM36)
     for name, data in gis.layer_files(pairs, scenes, shown_matches(run, pairs), ground).items():
         run.write(name, data)
     record.history.tables = {name: checksum(run.read(name)) for name in FILES}
@@ -87,10 +88,10 @@ def replace_block(run: RunFolder, block: str, rows: pa.Table, matches: pa.Table)
     run.verified.write(rows["key"].to_pylist(), rows, matches)
 
 
-def written_page(
-    run: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame, null: NullRate | None = None
-) -> str:
-    """Return the page of tables, as if trials had had this outcome."""
+def write_page(
+    to: Path, run: RunFolder, pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame, null: NullRate | None = None
+) -> Path:
+    """Write the page of tables, as if trials had had this outcome, and the files beside it; return its path."""
     record = load_record(run)
     assert record is not None
     history = record.history
@@ -99,9 +100,17 @@ def written_page(
         warning = null_warning(null, len(pairs), int(pairs["verified"].sum()))
         summary = Summary(history.counts, NullRecord.of(null), [warning] if warning else [])
     with open_workplace() as workplace:
-        shown = thumbnails(record.usable, run, workplace)
-        found = Findings(record, run, workplace, pairs, scenes, b"", summary, shown_matches(run, pairs))
-        return page.page(payload(found, shown))
+        shown, clear = shown_matches(run, pairs), clear_maps(run, scenes)
+        found = Findings(record, run, workplace, pairs, scenes, b"", summary, shown, clear)
+        for name, data in page_files(found):
+            (to / name).parent.mkdir(exist_ok=True)
+            (to / name).write_bytes(data)
+    return to / page.NAME
+
+
+def clear_maps(run: RunFolder, scenes: geopandas.GeoDataFrame) -> dict[str, npt.NDArray[np.uint8]]:
+    """Return the maps of the scenes' clear ground."""
+    return {scene_id: run.clear(scene_id) for scene_id in scenes["scene_id"]}
 
 
 def shown_matches(run: RunFolder, pairs: pd.DataFrame) -> ShownMatches:

@@ -64,7 +64,7 @@ def finished(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def test_run_folder_holds_what_it_promises(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
-        "run.json", "store.zarr", "pairs", "good", "verified", "matches", "thumbnails", *FILES
+        "run.json", "store.zarr", "pairs", "good", "verified", "matches", "thumbnails", "report_files", *FILES
     }  # fmt: skip
     pairs, matches = tables(finished)
     assert list(pairs.columns) == COLUMNS

@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import numba
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -25,7 +23,7 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) ->
     """
     every = list(items)
     # Numba is not asked for nothing: a search within a thread has a single item.
-    threads = min(int(numba.get_num_threads()), len(every)) if len(every) > 1 else 1
+    threads = min(threads_here(), len(every)) if len(every) > 1 else 1
     if threads == 1:
         return [function(item) for item in every]
     results: list[Any] = [None] * len(every)
@@ -51,13 +49,17 @@ def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) ->
 
 def threads_here() -> int:
     """Return the number of threads that calls from this thread use; a new thread begins with all."""
+    import numba  # when used: who only reads a run folder needs no compiler
+
     return int(numba.get_num_threads())
 
 
 @contextmanager
 def at_most_threads(threads: int) -> Iterator[None]:
     """Limit the threads that calls from this thread use."""
-    before = int(numba.get_num_threads())
+    import numba
+
+    before = threads_here()
     if before <= threads:
         yield
         return

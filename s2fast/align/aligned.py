@@ -17,6 +17,7 @@ from s2fast.align import page
 from s2fast.align.correction import Correction, corrected_items, corrections, reference_id
 from s2fast.align.field_model import Model
 from s2fast.align.local import AUTO, field_raster, models_of, with_fields
+from s2fast.align.noted import note_in_report
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
 from s2fast.align.output_folder import KEY, open_folder, partial_path, remove_outputs, tags_of, write_file
 from s2fast.align.picture import before_after
@@ -191,6 +192,7 @@ def align(
         drawing = None
         picture.unlink(missing_ok=True)  # it would show another table
     write_file(folder / page.NAME, page.page(table.drop(columns="geometry"), drawing).encode())
+    note_in_report(run, table, folder / page.NAME)
     return table
 
 

@@ -43,7 +43,7 @@ def page(table: pd.DataFrame, picture: bytes | None) -> str:
         SVG of `s2fast.align.picture.before_after`; None without a check.
     """
     aligned = table["aligned"].to_numpy(dtype=bool)
-    shown = table.assign(said=_outcomes(table))
+    shown = table.assign(said=outcomes(table))
     names = [name for name in _COLUMNS if name in shown and shown[name].notna().any()]
     head = "".join(f"<th>{escape(_COLUMNS[name])}</th>" for name in names)
     rows = "".join(
@@ -55,14 +55,14 @@ def page(table: pd.DataFrame, picture: bytes | None) -> str:
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Aligned scenes</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>\n'
-        f"<h1>{aligned.sum()} of {len(table)} scenes aligned</h1>\n<p>{_said(table)} Relative to: {escape(reference)}."
-        " Columns and limits: docs/align.md.</p>\n"
+        f"<h1>{aligned.sum()} of {len(table)} scenes aligned</h1>\n<p>{sentence(table)} "
+        f"Relative to: {escape(reference)}. Columns and limits: docs/align.md.</p>\n"
         + (f'<div class="picture">{drawing}</div>\n' if drawing else "")
         + f"<div><table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table></div>\n</body></html>\n"
     )
 
 
-def _outcomes(table: pd.DataFrame) -> list[str]:
+def outcomes(table: pd.DataFrame) -> list[str]:
     """Return what became of each scene, in words."""
     return [
         (f"aligned; {note}" if note else "aligned") if fine else f"left out: {reason}"
@@ -70,18 +70,29 @@ def _outcomes(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _said(table: pd.DataFrame) -> str:
+def sentence(table: pd.DataFrame) -> str:
     """Return a sentence about the check."""
     if "n_windows" not in table:
         return "The written files were not compared with each other (--check)."
-    known = table[(table["n_windows"] > 0) & table["before_median_m"].notna() & table["after_median_m"].notna()]
-    if known.empty:
+    compared = medians(table)
+    if compared is None:
         return "No written file could be compared with another."
-    before, after = (float(known[f"{side}_median_m"].median()) for side in ("before", "after"))
+    before, after, count = compared
     return (
-        f"Compared by phase correlation, {len(known)} scenes are displaced by {before:.2f} m before and {after:.2f} m "
+        f"Compared by phase correlation, {count:.0f} scenes are displaced by {before:.2f} m before and {after:.2f} m "
         "after the correction (median)."
     )
+
+
+def medians(table: pd.DataFrame) -> tuple[float, float, int] | None:
+    """Return the median displacement before and after the correction [m], and of how many scenes; None: no check."""
+    if "n_windows" not in table:
+        return None
+    known = table[(table["n_windows"] > 0) & table["before_median_m"].notna() & table["after_median_m"].notna()]
+    if known.empty:
+        return None
+    before, after = (float(known[f"{side}_median_m"].median()) for side in ("before", "after"))
+    return before, after, len(known)
 
 
 def _cell(value: object) -> str:

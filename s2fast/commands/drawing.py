@@ -104,8 +104,8 @@ def show(
             first, second, layout=layout.value if layout else None, matches=matches, inliers_only=inliers_only,
             view=view, crop=_window(crop) if crop else None, dpi=dpi,
         )  # fmt: skip
-        # Level 3 takes half the time of the default, and gives smaller files.
-        options: dict[str, Any] = {"pil_kwargs": {"compress_level": 3}} if file.suffix.lower() == ".png" else {}
+        # Level 1 takes a third of the time of the default; the file is 4 % larger than at level 3.
+        options: dict[str, Any] = {"pil_kwargs": {"compress_level": 1}} if file.suffix.lower() == ".png" else {}
         try:
             figure.savefig(file, **options)
         except (OSError, ValueError) as error:

@@ -140,16 +140,18 @@ class PairBlocks:
             raise RunFolderError(f"{self._files} has no result for {query} and {train}: run again")
         if not _has_matches(block):
             return pd.DataFrame({"query": [], "train": []}, dtype=str)
-        table = self._read(self._matches, block).to_pandas()
-        of_pair: pd.DataFrame = table[(table["query"] == query) & (table["train"] == train)]
-        return of_pair.astype({"query": str, "train": str}).reset_index(drop=True)
+        table = self._read(self._matches, block)
+        of_pair: pd.DataFrame = table.filter(
+            (pc.field("query") == query) & (pc.field("train") == train)  # before pandas: a block has many pairs
+        ).to_pandas()
+        return of_pair.astype({"query": str, "train": str})
 
     def _block_of(self, query: str, train: str) -> str | None:
         """Return the name of the block that holds a pair; the rows of all blocks are read once."""
         blocks = self._blocks()
         if blocks != self._listed[0]:
             block_of: dict[tuple[str, str], str] = {}
-            for block, rows in zip(blocks, self._read_all(blocks), strict=True):
+            for block, rows in zip(blocks, self._read_all(blocks, ["query", "train"]), strict=True):
                 for of_pair in zip(rows["query"].to_pylist(), rows["train"].to_pylist(), strict=True):
                     block_of.setdefault(of_pair, block)
             self._listed = blocks, block_of
@@ -229,13 +231,13 @@ class PairBlocks:
     def _blocks(self) -> list[str]:
         return [_stem(name) for name in self._files.names(self._rows) if name.endswith(".parquet")]
 
-    def _read_all(self, blocks: Sequence[str]) -> list[pa.Table]:
-        """Read the rows of each of several blocks."""
+    def _read_all(self, blocks: Sequence[str], columns: list[str] | None = None) -> list[pa.Table]:
+        """Read the rows of each of several blocks; `columns`: only these."""
         with ThreadPoolExecutor(_READERS) as readers:
-            return list(readers.map(lambda block: self._read(self._rows, block), blocks))
+            return list(readers.map(lambda block: self._read(self._rows, block, columns), blocks))
 
-    def _read(self, kind: str, block: str) -> pa.Table:
-        return pq.read_table(pa.BufferReader(self._content(kind, block)))
+    def _read(self, kind: str, block: str, columns: list[str] | None = None) -> pa.Table:
+        return pq.read_table(pa.BufferReader(self._content(kind, block)), columns=columns)
 
     def _content(self, kind: str, block: str) -> bytes:
         recorded = dict(zip(self._kinds, _checksums(block), strict=False)).get(kind)

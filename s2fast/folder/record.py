@@ -20,8 +20,7 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.nulls import NullRate
 from s2fast.masks.found import FoundMask
 from s2fast.model import Raster, Scene
-from s2fast.regions.check import RegionRows
-from s2fast.regions.file import RegionFile
+from s2fast.regions.file import RegionFile, RegionRows
 from s2fast.work.machine import processor, versions
 from s2fast_kernels.machine import available_cores
 

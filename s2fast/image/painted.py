@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from s2fast.image.compiled_outlines import outlined
 from s2fast_kernels.threads import map_in_threads
 
 FLAT_PX = ((3, 3), (1, 7), (7, 1))
@@ -105,6 +104,8 @@ def _outlines(
     painted: npt.NDArray[np.bool_], xy: npt.NDArray[np.float32], size: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.uint64]:
     """Return the outlines of the keypoints in a strip of the image; see `outlines`."""
+    from s2fast.image.compiled_outlines import outlined  # when used: who only reads a run folder needs no compiler
+
     total = cv2.integral(painted.view(np.uint8), sdepth=cv2.CV_32S)
     reach = (np.float32(_SUPPORT_SIZES) * size).astype(np.float32)
     found: npt.NDArray[np.uint64] = outlined(total, np.ascontiguousarray(xy), reach, _PAINTED_SHARE)

@@ -150,9 +150,7 @@ class Sheet:
         axes = self.figure.add_axes((left / wide, (top - height) / high, width / wide, height / high))
         x0, y0, x1, y1 = (edge - 0.5 for edge in shown.window.bounds)
         drawn = _at_size(image, round(width * self.figure.dpi), round(height * self.figure.dpi))
-        axes.imshow(
-            drawn, extent=(x0, x1, y1, y0), cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto"
-        )
+        axes.imshow(drawn, extent=(x0, x1, y1, y0), interpolation="nearest", aspect="auto")
         axes.set_title(title, fontsize=TEXT_PT, pad=3)
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
@@ -170,11 +168,11 @@ class Sheet:
 
 
 def _at_size(image: npt.NDArray[np.uint8], cols: int, rows: int) -> npt.NDArray[np.uint8]:
-    """Return an image with as many pixels as it is drawn with, at most: matplotlib takes longer to resample it."""
-    if image.shape[0] <= rows:
-        return image
-    resized: npt.NDArray[np.uint8] = cv2.resize(image, (max(cols, 1), max(rows, 1)), interpolation=cv2.INTER_AREA)
-    return resized
+    """Return an image as matplotlib draws it fastest: RGBA, with as many pixels as it is drawn with, at most."""
+    if image.shape[0] > rows:
+        image = cv2.resize(image, (max(cols, 1), max(rows, 1)), interpolation=cv2.INTER_AREA)
+    drawn: npt.NDArray[np.uint8] = cv2.cvtColor(image, cv2.COLOR_GRAY2RGBA if image.ndim == 2 else cv2.COLOR_RGB2RGBA)
+    return drawn
 
 
 def round_length(most: float) -> float:

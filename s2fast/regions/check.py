@@ -9,35 +9,17 @@ import geopandas
 import numpy as np
 import pyproj
 import shapely
-from pydantic import BaseModel, ConfigDict
 
 from s2fast.config import Regions
 from s2fast.errors import ConfigError, InputError
 from s2fast.geometry.antimeridian import footprint, joined
 from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Raster
-from s2fast.regions.file import RegionFile
+from s2fast.regions.file import RegionFile, RegionRows
 from s2fast.regions.mask import covers, fits, meets, polygons_on
 from s2fast.regions.rows import load_regions, summarize_rows
 
 log = logging.getLogger(__name__)
-
-
-class RegionRows(BaseModel):
-    """How each row of the regions file is used."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    layers: dict[str, int]
-    """Number of rows of each layer read; their sum counts the used, outside and dropped rows."""
-    used: int
-    """Number of rows that cover pixels of a scene."""
-    mended: dict[str, str]
-    """Defects of rows that were repaired, by row name; such a row is used or outside."""
-    outside: list[str]
-    """Rows that lie outside all scenes, or only touch a scene's edge and cover none of its pixels."""
-    dropped: dict[str, str]
-    """Reasons why rows cannot be used, by row name."""
 
 
 def check_regions(file: RegionFile, settings: Regions, rasters: Sequence[Raster]) -> RegionRows:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from s2fast.errors import InputError
 from s2fast.files.open_storage import open_storage
@@ -125,6 +125,23 @@ class RegionFile:
             if not path.exists():
                 raise InputError(f"{self}: there is no such file in the zip")
             yield _polygon_files(path, str(self))
+
+
+class RegionRows(BaseModel):
+    """How each row of the regions file is used."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layers: dict[str, int]
+    """Number of rows of each layer read; their sum counts the used, outside and dropped rows."""
+    used: int
+    """Number of rows that cover pixels of a scene."""
+    mended: dict[str, str]
+    """Defects of rows that were repaired, by row name; such a row is used or outside."""
+    outside: list[str]
+    """Rows that lie outside all scenes, or only touch a scene's edge and cover none of its pixels."""
+    dropped: dict[str, str]
+    """Reasons why rows cannot be used, by row name."""
 
 
 def _check_zip(opened: zipfile.ZipFile, name: str) -> None:

@@ -14,11 +14,11 @@ import pandas as pd
 PARTS = 8
 """Parts of a query's rows and columns, for which each pair's mean residual is given."""
 
-_MOST_PROFILES = 20_000
-"""Number of pairs from which the page has no profiles: 64 bytes each."""
-
 _MOST_RESIDUALS = 2_000_000
 """About how many inliers of all pairs together are kept for percentiles and the pictures: 16 MB."""
+
+_MOST_PACKED = 16_000_000
+"""About how many inliers of all pairs together are kept for the pictures of single pairs: 64 MB."""
 
 _CLOUD_SIDE = 41
 """Cells per side of the picture of all residuals."""
@@ -45,6 +45,7 @@ class Accuracy:
     _sums: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 2)))
     _kept: list[npt.NDArray[np.float32]] = field(default_factory=list)
     _profiles: dict[int, npt.NDArray[np.int16]] = field(default_factory=dict)
+    _packed: dict[int, bytes] = field(default_factory=dict)
 
     def add(self, pair: npt.NDArray[np.intp], shift: npt.NDArray[np.float64], share: npt.NDArray[np.uint16]) -> None:
         """Add the inliers of some verified pairs.
@@ -65,17 +66,26 @@ class Accuracy:
         self._sums += residual.sum(axis=0), (residual**2).sum(axis=0)
         self._kept.append(residual[-(self.count - len(pair)) % self._step :: self._step].astype(np.float32))
         members, counts = np.unique(pair, return_counts=True)
-        if len(self.pairs) <= _MOST_PROFILES:
-            member = np.repeat(np.arange(len(members)), counts)
-            means = [self._means(residual, member, len(members), share[:, axis]) for axis in (1, 0)]
-            for number, profile in zip(members.tolist(), np.concatenate(means, axis=1), strict=True):
-                self._profiles[number] = profile
+        member = np.repeat(np.arange(len(members)), counts)
+        profiles = np.concatenate([self._means(residual, member, len(members), share[:, axis]) for axis in (1, 0)], 1)
+        ends = np.cumsum(counts)
+        for number, profile, start, end in zip(members.tolist(), profiles, ends - counts, ends, strict=True):
+            self._profiles[number] = profile
+            self._packed[number] = _packed(residual[start : end : self._step_of_pairs])
 
     @cached_property
     def _step(self) -> int:
         """Every how many-th inlier is kept, the same for all pairs."""
+        return self._step_for(_MOST_RESIDUALS)
+
+    @cached_property
+    def _step_of_pairs(self) -> int:
+        """Every how many-th inlier of each pair is kept."""
+        return self._step_for(_MOST_PACKED)
+
+    def _step_for(self, most: int) -> int:
         verified = self.pairs["verified"].fillna(False).to_numpy(np.bool_)
-        return max(1, -(-int(self.pairs["n_inliers"][verified].sum()) // _MOST_RESIDUALS))
+        return max(1, -(-int(self.pairs["n_inliers"][verified].sum()) // most))
 
     @staticmethod
     def _means(
@@ -96,6 +106,15 @@ class Accuracy:
         its columns from the left, east and north; -32768 where there are no inliers.
         """
         packed = {pair: base64.b64encode(profile.tobytes()).decode() for pair, profile in self._profiles.items()}
+        return [packed.get(pair) for pair in range(len(self.pairs))]
+
+    def residuals(self) -> list[str | None]:
+        """Return each pair's residuals as base64; None without inliers.
+
+        First the largest residual in either direction, float32 [m]; then all to the east, then all to the north, int16,
+        as shares of it, 32767: all of it. Of very many inliers of all pairs together, each pair has every n-th.
+        """
+        packed = {pair: base64.b64encode(data).decode() for pair, data in self._packed.items()}
         return [packed.get(pair) for pair in range(len(self.pairs))]
 
     def summary(self) -> dict[str, Any] | None:
@@ -138,3 +157,9 @@ def _described(
         "ce90": round(ce90, 4),
         "ce95": round(ce95, 4),
     }
+
+
+def _packed(residual: npt.NDArray[np.float64]) -> bytes:
+    """Pack the residuals of one pair, see `Accuracy.residuals`."""
+    most = max(float(np.abs(residual).max()), 1e-6)
+    return np.float32(most).tobytes() + np.rint(residual.T / most * 32767).astype("<i2").tobytes()

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import geopandas
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from s2fast.files.geoparquet import geoparquet
@@ -55,6 +57,13 @@ class Findings:
     """Summary of the tables."""
     matches: ShownMatches
     """Samples of the pairs' matches."""
+    clear: Mapping[str, npt.NDArray[np.uint8]]
+    """Maps of the scenes' clear ground by scene id, see `s2fast.image.prepare.clear_cells`."""
+
+    @property
+    def masked(self) -> bool:
+        """Whether the run uses regions."""
+        return self.record.regions is not None and self.record.config.regions.mode != "none"
 
     @classmethod
     def of(cls, record: RunRecord, folder: RunFolder, workplace: Workplace, keys: pd.DataFrame) -> Findings:
@@ -87,7 +96,9 @@ class Findings:
         file = geoparquet(scene_table(record, folder, network))
         matches = ShownMatches.of(folder, pairs, blocks, [scene.scene_id for scene in scenes])
         pairs = pairs.join(matches.statistics)
-        return cls(record, folder, workplace, pairs, geopandas.read_parquet(io.BytesIO(file)), file, summary, matches)
+        clear = {scene.scene_id: folder.clear(scene.scene_id) for scene in scenes}
+        table = geopandas.read_parquet(io.BytesIO(file))
+        return cls(record, folder, workplace, pairs, table, file, summary, matches, clear)
 
 
 def _summary(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: Mapping[str, int]) -> Summary:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import geopandas
 import numpy as np
+import numpy.typing as npt
 import rasterio.features
 import shapely
 from rasterio.transform import Affine
@@ -12,6 +15,7 @@ from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
 from s2fast.image.prepare import cell_px
+from s2fast.model import TileInfo
 from s2fast.raster.windows import reduced_shape
 from s2fast.regions.rows import load_regions
 
@@ -20,7 +24,11 @@ _CLEAR_PCT = 50
 
 
 def ground_layers(
-    record: RunRecord, folder: RunFolder, scenes: geopandas.GeoDataFrame, crs: str
+    record: RunRecord,
+    folder: RunFolder,
+    scenes: geopandas.GeoDataFrame,
+    clear: Mapping[str, npt.NDArray[np.uint8]],
+    crs: str,
 ) -> dict[str, geopandas.GeoDataFrame]:
     """Return the layers by name; "regions" only if the run uses some.
 
@@ -30,10 +38,12 @@ def ground_layers(
         The run.
     scenes
         Its table of scenes.
+    clear
+        Maps of the scenes' clear ground, see `s2fast.report.findings.Findings.clear`.
     crs
         CRS of the layers, see `s2fast.report.layers.map_crs`.
     """
-    layers = {"clear_ground": clear_ground(folder, scenes, crs)}
+    layers = {"clear_ground": clear_ground(folder, scenes, clear, crs)}
     if record.regions is not None and record.config.regions.mode != "none":
         rows = load_regions(record.regions, record.config.regions)
         layers["regions"] = geopandas.GeoDataFrame({"row": rows.shapes.index}, geometry=rows.shapes.to_numpy()).set_crs(
@@ -43,7 +53,9 @@ def ground_layers(
     return layers
 
 
-def clear_ground(folder: RunFolder, scenes: geopandas.GeoDataFrame, crs: str) -> geopandas.GeoDataFrame:
+def clear_ground(
+    folder: RunFolder, scenes: geopandas.GeoDataFrame, clear: Mapping[str, npt.NDArray[np.uint8]], crs: str
+) -> geopandas.GeoDataFrame:
     """Return the ground of every scene on which keypoints may lie, as polygons of whole cells.
 
     See `s2fast.image.prepare.clear_cells`; scenes without clear ground have no row.
@@ -51,7 +63,7 @@ def clear_ground(folder: RunFolder, scenes: geopandas.GeoDataFrame, crs: str) ->
     ground: dict[str, shapely.Geometry] = {}
     by_crs: dict[str, list[str]] = {}
     for scene_id in scenes["scene_id"]:
-        shape = _clear_cells(folder, scene_id)
+        shape = _clear_cells(clear[scene_id], folder.tile(scene_id))
         if not shape.is_empty:
             ground[scene_id] = shape
             by_crs.setdefault(folder.tile(scene_id).crs, []).append(scene_id)
@@ -64,9 +76,8 @@ def clear_ground(folder: RunFolder, scenes: geopandas.GeoDataFrame, crs: str) ->
     return geopandas.GeoDataFrame(table, geometry=geopandas.GeoSeries(shapes, crs=crs))
 
 
-def _clear_cells(folder: RunFolder, scene_id: str) -> shapely.Geometry:
+def _clear_cells(share: npt.NDArray[np.uint8], tile: TileInfo) -> shapely.Geometry:
     """Return a scene's clear cells as one shape of several polygons, on its own map."""
-    share, tile = folder.clear(scene_id), folder.tile(scene_id)
     grid = PixelGrid.of_tile(tile)
     side = cell_px(reduced_shape(tile.full_shape, tile.reduction)) * tile.reduction
     clear = (share >= _CLEAR_PCT).astype(np.uint8)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
 
 from s2fast.folder.pair_blocks import parquet
-from s2fast.report import gis, page
+from s2fast.report import beside, gis, page
 from s2fast.report.findings import Findings
 from s2fast.report.ground import ground_layers
 from s2fast.report.layers import map_crs
@@ -25,41 +25,51 @@ class Output:
 
     files: tuple[str, ...]
     """Names in the run folder, in the order in which the files are written."""
-    write: Callable[[Findings], Mapping[str, bytes]]
-    """Function that returns the content of each file by name; equal findings give equal bytes."""
+    write: Callable[[Findings], Iterable[tuple[str, bytes]]]
+    """Function that returns name and content of each file; equal findings give equal bytes. A generator may yield more
+    files, whose number depends on the run."""
 
 
-def _pairs(found: Findings) -> Mapping[str, bytes]:
+def _pairs(found: Findings) -> Iterable[tuple[str, bytes]]:
     table = pa.Table.from_pandas(found.pairs, preserve_index=False)
-    return {"pairs.parquet": parquet(table), "pairs.csv": rounded(found.pairs).to_csv(index=False).encode()}
+    return [("pairs.parquet", parquet(table)), ("pairs.csv", rounded(found.pairs).to_csv(index=False).encode())]
 
 
-def _similarity(found: Findings) -> Mapping[str, bytes]:
+def _similarity(found: Findings) -> Iterable[tuple[str, bytes]]:
     square = similarity_matrix(found.record, found.pairs)
-    return {"similarity.csv": square.to_csv(float_format="%.2f").encode()}
+    return [("similarity.csv", square.to_csv(float_format="%.2f").encode())]
 
 
-def _scenes(found: Findings) -> Mapping[str, bytes]:
+def _scenes(found: Findings) -> Iterable[tuple[str, bytes]]:
     table = pd.DataFrame(found.scenes.drop(columns="geometry"))
-    return {"scenes.parquet": found.scenes_file, "scenes.csv": rounded(table).to_csv(index=False).encode()}
+    return [("scenes.parquet", found.scenes_file), ("scenes.csv", rounded(table).to_csv(index=False).encode())]
 
 
-def _page(found: Findings) -> Mapping[str, bytes]:
+def page_files(found: Findings) -> Iterator[tuple[str, bytes]]:
+    """Yield the files beside the page, and the page."""
     shown = thumbnails(found.record.usable, found.folder, found.workplace)
-    return {page.NAME: page.page(payload(found, shown)).encode()}
+    names: dict[str, dict[int, str]] = {"pairs": {}, "scenes": {}}
+    for kind, files in (("pairs", beside.pair_files), ("scenes", beside.scene_files)):
+        for number, name, data in files(found):
+            names[kind][number] = name
+            yield f"{beside.FOLDER}/{name}.js", data
+    name, data = beside.alignment_file()
+    yield f"{beside.FOLDER}/{name}.js", data
+    names["alignment"] = {0: name}
+    yield page.NAME, page.page(payload(found, shown, names)).encode()
 
 
-def _layers(found: Findings) -> Mapping[str, bytes]:
+def _layers(found: Findings) -> Iterable[tuple[str, bytes]]:
     crs = map_crs(found.matches.positions.grids)
-    ground = ground_layers(found.record, found.folder, found.scenes, crs)
-    return gis.layer_files(found.pairs, found.scenes, found.matches, ground)
+    ground = ground_layers(found.record, found.folder, found.scenes, found.clear, crs)
+    return gis.layer_files(found.pairs, found.scenes, found.matches, ground).items()
 
 
 OUTPUTS = (
     Output(("pairs.parquet", "pairs.csv"), _pairs),
     Output(("similarity.csv",), _similarity),
     Output(("scenes.parquet", "scenes.csv"), _scenes),
-    Output((page.NAME,), _page),
+    Output((page.NAME,), page_files),
     Output(gis.NAMES, _layers),
 )
 """All outputs, in the order in which they are written. To add one, add a function and a row."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -17,10 +16,11 @@ import pyproj
 
 from s2fast.geometry.antimeridian import joined
 from s2fast.geometry.nulls import null_summary
+from s2fast.report.beside import packed_matches
 from s2fast.report.findings import Findings
 from s2fast.report.inlier_statistics import STATISTICS
 from s2fast.report.ordering import similarity_order
-from s2fast.report.shown_matches import ShownMatches
+from s2fast.report.shown_matches import fit_the_page
 from s2fast.report.thumbnails import Thumbnails
 
 _PAIR_COLUMNS = (
@@ -61,7 +61,9 @@ _SECOND_LOOK = (
 """Meaning of pairs that a second look has verified."""
 
 
-def payload(found: Findings, shown: Mapping[str, Thumbnails]) -> dict[str, Any]:
+def payload(
+    found: Findings, shown: Mapping[str, Thumbnails], beside: Mapping[str, Mapping[int, str]]
+) -> dict[str, Any]:
     """Return the data of the page.
 
     Parameters
@@ -70,6 +72,10 @@ def payload(found: Findings, shown: Mapping[str, Thumbnails]) -> dict[str, Any]:
         The finished run.
     shown
         Thumbnails by scene id.
+    beside
+        Names of the files beside the page, without ending: ``pairs`` by the number of the first pair of each, see
+        `s2fast.report.beside.pair_files`, ``scenes`` by scene, see `scene_files`, and ``alignment``, see
+        `alignment_file`.
 
     Returns
     -------
@@ -86,8 +92,9 @@ def payload(found: Findings, shown: Mapping[str, Thumbnails]) -> dict[str, Any]:
         "scenes": _scenes(found, shown),
         "similarity_order": similarity_order(square).tolist(),
         "pairs": {"query": numbers[0].tolist(), "train": numbers[1].tolist(), **packed_columns(pairs, _PAIR_COLUMNS)},
-        "matches": _matches(found.matches, len(pairs)),
-        "profiles": found.matches.accuracy.profiles(),
+        "matches": packed_matches(found.matches, len(pairs)) if fit_the_page(len(pairs)) else None,
+        "profiles": found.matches.accuracy.profiles() if fit_the_page(len(pairs)) else None,
+        "beside": {name: list(map(list, files.items())) for name, files in beside.items()},
         "accuracy": found.matches.accuracy.summary(),
         "problems": _problems(found, shown),
     }
@@ -144,7 +151,7 @@ def _summary(found: Findings) -> dict[str, Any]:
         "version": history.versions.get("s2fast", ""),
         "written": history.updated,
         "places": record.asked.places,
-        "regions": str(record.regions) if record.regions and record.config.regions.mode != "none" else None,
+        "regions": str(record.regions) if found.masked else None,
         "config": record.config.model_dump(mode="json"),
     }
 
@@ -161,9 +168,9 @@ def _scenes(found: Findings, shown: Mapping[str, Thumbnails]) -> list[dict[str, 
         "map": [maps.index(grid.crs_wkt) for grid in grids],
         "transform": [list(grid.transform) for grid in grids],
         "metres_per_unit": [_metres_per_unit(grid.crs_wkt) for grid in grids],
-        "clear": [_clear(found.folder.clear(scene_id)) for scene_id in scenes["scene_id"]],
+        "clear": [_clear(found.clear[scene_id]) for scene_id in scenes["scene_id"]],
         "colour": [picture.scene for picture in pictures],
-        "grey": [picture.tile for picture in pictures],
+        "grey": [picture.tile if found.masked else None for picture in pictures],
         "in_colour": [picture.in_colour for picture in pictures],
     }
     return [dict(zip(held, row, strict=True)) for row in zip(*held.values(), strict=True)]
@@ -202,26 +209,6 @@ def _orbit(source: str) -> str | None:
     """Return the relative orbit that a product's name tells, as R021."""
     found = re.search(r"_(R\d{3})_", source)
     return found[1] if found else None
-
-
-def _matches(shown: ShownMatches, pairs: int) -> list[str | None]:
-    """Pack the matches that the page shows, in the order of the pairs; None for pairs without matches.
-
-    A pair's matches are base64 of little-endian columns, which data.js decodes: dx, dy float32 [m]; positions in the
-    query and the train uint16, see `KeypointPositions.share`; distance uint16 [bits]; kind uint8.
-    """
-    matches, positions = shown.page, shown.positions
-    shift = positions.displacements(matches).shift.astype("<f4")
-    query = positions.share(matches.query, matches.query_row)
-    train = positions.share(matches.train, matches.train_row)
-    held = [*shift.T, *query.T, *train.T, matches.distance.astype("<u2"), matches.kind]
-    held = [np.ascontiguousarray(column) for column in held]
-    ends = np.bincount(matches.pair, minlength=pairs).cumsum().tolist()
-    packed: list[str | None] = []
-    for start, end in itertools.pairwise([0, *ends]):
-        data = b"".join([column[start:end].tobytes() for column in held])
-        packed.append(base64.b64encode(data).decode() if data else None)
-    return packed
 
 
 def _problems(found: Findings, shown: Mapping[str, Thumbnails]) -> list[dict[str, str]]:

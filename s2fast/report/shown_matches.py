@@ -16,10 +16,13 @@ from s2fast.report.inlier_statistics import inlier_statistics
 from s2fast.report.match_columns import INLIER, MatchColumns, rank_within, stored_matches
 
 MOST_MATCHES = 150
-"""Maximum number of matches per pair in the page."""
+"""Maximum number of matches per pair in the page, or beside it."""
 
-_MATCHES_BYTES = 8_000_000
-"""Size limit of the matches of all pairs together."""
+_PAGE_BYTES = 8_000_000
+"""Size limit of the matches of all pairs together in the page; beyond, they are in files beside it."""
+
+_BESIDE_BYTES = 32_000_000
+"""Size limit of the matches of all pairs together in files beside the page."""
 
 _BYTES_PER_MATCH = 19
 
@@ -71,15 +74,20 @@ class ShownMatches:
         return cls(positions, *shown, inliers, statistics, accuracy)
 
 
+def fit_the_page(pairs: int) -> bool:
+    """Return whether the matches of so many pairs are in the page itself."""
+    return pairs * MOST_MATCHES * _BYTES_PER_MATCH <= _PAGE_BYTES
+
+
 def matches_per_pair(pairs: int) -> int:
-    """Return the maximum number of matches per pair in the page.
+    """Return the maximum number of matches per pair in the page, or beside it.
 
     Examples
     --------
-    >>> matches_per_pair(1225), matches_per_pair(19_900)
+    >>> matches_per_pair(1225), matches_per_pair(79_800)
     (150, 21)
     """
-    return min(MOST_MATCHES, _MATCHES_BYTES // (_BYTES_PER_MATCH * max(pairs, 1)))
+    return min(MOST_MATCHES, _BESIDE_BYTES // (_BYTES_PER_MATCH * max(pairs, 1)))
 
 
 def nearest_of_each_kind(matches: MatchColumns, most: int) -> MatchColumns:

@@ -23,12 +23,15 @@ from s2fast.work.units import run_units
 from s2fast_kernels.machine import available_cores
 
 SIDE_PX = THUMBNAIL_PX
-"""Longest side of a thumbnail as drawn and kept; in a page of many scenes they are smaller."""
+"""Longest side of a thumbnail as drawn and kept; in a page of many scenes they are smaller, see `beside`."""
 
 _LEAST_SIDE_PX = 96
 
 _FULL_SIDE_SCENES = 60
-"""Number of scenes from which thumbnails become smaller, so that their total size stays the same."""
+"""Number of scenes up to which a page has thumbnails of the full size; with more, those are in files beside it."""
+
+_SMALL_SCENES = 15
+"""A page of more scenes has thumbnails as large together as so many of the full size."""
 
 _QUALITY = 78
 """JPEG quality. JPEG is twenty times faster to write than WebP, and a third larger."""
@@ -74,9 +77,11 @@ def thumbnail_side(scenes: int) -> int:
     Examples
     --------
     >>> thumbnail_side(50), thumbnail_side(240), thumbnail_side(100_000)
-    (512, 256, 96)
+    (512, 128, 96)
     """
-    return max(_LEAST_SIDE_PX, min(SIDE_PX, round(SIDE_PX * math.sqrt(_FULL_SIDE_SCENES / max(scenes, 1)))))
+    if scenes <= _FULL_SIDE_SCENES:
+        return SIDE_PX
+    return max(_LEAST_SIDE_PX, round(SIDE_PX * math.sqrt(_SMALL_SCENES / scenes)))
 
 
 @contextmanager

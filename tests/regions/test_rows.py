@@ -26,8 +26,8 @@ from rasterio.features import rasterize
 from s2fast.config import Regions
 from s2fast.errors import ConfigError, InputError
 from s2fast.model import Raster, Window
-from s2fast.regions.check import RegionRows, check_regions
-from s2fast.regions.file import RegionFile
+from s2fast.regions.check import check_regions
+from s2fast.regions.file import RegionFile, RegionRows
 from s2fast.regions.mask import place_regions
 from s2fast.regions.rows import Rows, load_regions
 from tests.archives import ORIGINS, UTM36, write_regions

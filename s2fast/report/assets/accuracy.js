@@ -20,15 +20,15 @@ function showAccuracy() {
   drawCloud(byId("accuracy-cloud"), accuracy);
 }
 
-function drawHistogram(figure, { histogram: { limit_m: limit, counts }, within: { ce90 } }) {
+function drawHistogram(figure, { histogram: { limit_m: limit, counts }, within: { ce90, ce95 } }, name = "residuals") {
   const most = Math.max(...counts);
   const { root, inside, x, y } = chart({ x: [0, limit], y: [0, most * 1.05], titleX: "residual [m]", titleY: "inliers", frame: { ...FRAME, left: 78 }, label: "Histogram of residuals" });
   counts.forEach((count, bin) => {
     const [left, right] = [bin, bin + 1].map((at) => x((at * limit) / counts.length));
     inside.append(vector("rect", { class: "bar", x: left, y: y(count), width: right - left, height: y(0) - y(count) }, vector("title", {}, `${number(count)} inliers`)));
   });
-  inside.append(vector("line", { class: "ring", x1: x(ce90), x2: x(ce90), y1: y(0), y2: y(most * 1.05) }));
-  show(figure, root, `Lengths of residuals; dashed: CE90, ${metres(ce90)} m`, "residuals");
+  for (const at of [ce90, ce95]) inside.append(vector("line", { class: "ring", x1: x(at), x2: x(at), y1: y(0), y2: y(most * 1.05) }));
+  show(figure, root, `Lengths of residuals; dashed: CE90, ${metres(ce90)} m, and CE95, ${metres(ce95)} m`, name);
 }
 
 function drawCloud(figure, { cloud: { limit_m: limit, counts }, within: { ce90, mean } }) {
@@ -45,12 +45,25 @@ function drawCloud(figure, { cloud: { limit_m: limit, counts }, within: { ce90, 
   show(figure, root, `Number of inliers by residual, brighter for more; dashed: CE90, ${metres(ce90)} m`, "residual-cloud");
 }
 
+const BINS = 30;
+
+// The lengths of the residuals of all inliers of a pair.
+function drawLengths(figure, residuals) {
+  figure.hidden = !residuals;
+  if (!residuals) return;
+  const lengths = Array.from(residuals.east, (east, at) => Math.hypot(east, residuals.north[at]));
+  const limit = Math.max(ce(residuals, 0.98), 1e-6);
+  const counts = Array(BINS).fill(0);
+  for (const length of lengths) if (length <= limit) counts[Math.min(BINS - 1, Math.floor((length / limit) * BINS))] += 1;
+  const within = { ce90: ce(residuals, 0.9), ce95: ce(residuals, 0.95) };
+  drawHistogram(figure, { histogram: { limit_m: limit, counts }, within }, "residuals-of-pair");
+}
+
 const PROFILE = { ...FRAME, height: 170 };
 
 // The mean residuals of a pair by the query's rows and by its columns: level if it is shifted only, sloping if it is
 // turned or scaled, bent if it is warped.
-function drawProfile(figure, pair) {
-  const packed = DATA.profiles[pair];
+function drawProfile(figure, pair, packed) {
   figure.hidden = !isKnown(packed);
   if (figure.hidden) return;
   const means = Array.from(new Int16Array(bytesOf(packed).buffer), (at) => (at === -32768 ? null : at / 100));

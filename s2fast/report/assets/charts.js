@@ -48,6 +48,12 @@ const padded = (values) => {
 
 const dot = (x, y, title, radius = 4) => vector("circle", { class: "dot", cx: x, cy: y, r: radius }, ...(title ? [vector("title", {}, title)] : []));
 
+// Many dots as few elements: thousands of elements would be slow. In several layers, so that overlaps look darker.
+const LAYERS = 8;
+
+const dots = (points, radius) => vector("g", { class: "dots", "stroke-width": 2 * radius }, ...Array.from({ length: LAYERS }, (_, layer) =>
+  vector("path", { d: points.filter((_, at) => at % LAYERS === layer).map(([x, y]) => `M${x.toFixed(1)} ${y.toFixed(1)}h0`).join("") })));
+
 const cross = (x, y, title, half = 4) =>
   vector("path", { class: "cross", d: `M${x - half} ${y - half}l${2 * half} ${2 * half}m0 ${-2 * half}l${-2 * half} ${2 * half}` }, ...(title ? [vector("title", {}, title)] : []));
 
@@ -69,7 +75,7 @@ function show(figure, root, caption, name) {
   figure.replaceChildren(root, element("figcaption", {}, caption, save("svg"), save("png")));
 }
 
-const STYLED = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "font", "text-anchor"];
+const STYLED = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-opacity", "font", "text-anchor"];
 
 // Saves an SVG as it looks now: styles of the page are written into its elements.
 function saveChart(root, name) {

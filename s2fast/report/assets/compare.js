@@ -79,8 +79,10 @@ class Compare {
     byId("compare-flicker").setAttribute("aria-pressed", "false");
   }
 
-  draw() {
+  // Draws the scenes again; `matches`, if given, are other ones of the same pair.
+  draw(matches = this.matches) {
     if (!this.scenes) return;
+    this.matches = matches;
     const [query, train] = this.scenes;
     const width = this.canvas.parentElement.clientWidth;
     const height = Math.min((width * query.rows) / query.cols, Math.max(320, window.innerHeight * 0.7));

@@ -59,11 +59,10 @@ for (let pair = 0; pair < N_PAIRS; pair++) {
 const OUTLIER = 0;
 const INLIER = 1;
 
-// Returns the matches of a pair in the page, inliers first, each kind in ascending order of distance; null if the run
-// stores none.
-function matchesOf(pair) {
-  if (!isKnown(DATA.matches[pair])) return null;
-  const bytes = bytesOf(DATA.matches[pair]);
+// Unpacks the matches of a pair, inliers first, each kind in ascending order of distance; null if there are none.
+function unpackedMatches(packed) {
+  if (!isKnown(packed)) return null;
+  const bytes = bytesOf(packed);
   const count = bytes.length / 19;
   let at = 0;
   const column = (kind) => {
@@ -75,4 +74,52 @@ function matchesOf(pair) {
   const dy = column(Float32Array);
   const [queryX, queryY, trainX, trainY] = [0, 0, 0, 0].map(() => Float32Array.from(column(Uint16Array), (share) => share / 65535));
   return { count, dx, dy, queryX, queryY, trainX, trainY, distance: column(Uint16Array), kind: column(Uint8Array) };
+}
+
+// Unpacks the residuals of all inliers of a pair, in metres; null if there are none.
+function unpackedResiduals(packed) {
+  if (!isKnown(packed)) return null;
+  const { buffer } = bytesOf(packed);
+  const [most] = new Float32Array(buffer, 0, 1);
+  const both = Float32Array.from(new Int16Array(buffer, 4), (share) => (share * most) / 32767);
+  return { count: both.length / 2, east: both.subarray(0, both.length / 2), north: both.subarray(both.length / 2) };
+}
+
+// Files beside the page, see beside.py: scripts, as a page from disk may read nothing else. Each calls `deliver`.
+const MOST_FILES = 16;
+const files = new Map();
+const receivers = new Map();
+
+function deliver(name, content) { receivers.get(name)?.(content); }
+
+// Returns the content of a file beside the page; null if the file is not there.
+function fromBeside(name) {
+  if (!files.has(name)) {
+    if (files.size >= MOST_FILES) files.delete(files.keys().next().value);
+    files.set(name, new Promise((resolve) => {
+      receivers.set(name, resolve);
+      const end = () => { script.remove(); receivers.delete(name); resolve(null); };
+      const script = element("script", { src: `report_files/${name}.js`, onload: end, onerror: () => { files.delete(name); end(); } });
+      document.head.append(script);
+    }));
+  }
+  return files.get(name);
+}
+
+// What the page itself holds of a pair.
+const detailsHere = (pair) => ({ matches: unpackedMatches(DATA.matches?.[pair]), profile: DATA.profiles?.[pair] ?? null, residuals: null, awaited: DATA.beside.pairs.length > 0, missing: false });
+
+// The same, with what the file beside the page adds.
+async function detailsOf(pair) {
+  const named = DATA.beside.pairs.findLast(([first]) => first <= pair);
+  const file = named ? await fromBeside(named[1]) : null;
+  const of = (column) => file?.[column]?.[pair - file.first];
+  const here = detailsHere(pair);
+  return {
+    matches: here.matches || unpackedMatches(of("matches")),
+    profile: here.profile ?? of("profiles") ?? null,
+    residuals: unpackedResiduals(of("residuals")),
+    awaited: false,
+    missing: Boolean(named) && !file,
+  };
 }

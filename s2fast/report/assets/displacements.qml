@@ -6,7 +6,7 @@
         <layer class="GeometryGenerator" enabled="1">
           <Option type="Map">
             <Option type="QString" name="SymbolType" value="Line"/>
-            <Option type="QString" name="geometryModifier" value="CASE WHEN @map_scale &lt;= &quot;shown_to&quot; THEN with_variable(&apos;from&apos;, start_point($geometry), make_line(@from, translate(@from, &quot;dx_m&quot; * &quot;exaggeration&quot;, &quot;dy_m&quot; * &quot;exaggeration&quot;))) END"/>
+            <Option type="QString" name="geometryModifier" value="CASE WHEN @map_scale &lt;= &quot;shown_to&quot; THEN with_variable(&apos;times&apos;, &quot;exaggeration&quot; * min(1, @map_scale / (maximum(&quot;shown_to&quot;) * 0.0375)), make_line(start_point($geometry), translate(start_point($geometry), &quot;dx_m&quot; * @times, &quot;dy_m&quot; * @times))) END"/>
             <Option type="QString" name="units" value="MapUnit"/>
           </Option>
           <symbol type="line" name="@0@0" alpha="1">
@@ -25,7 +25,7 @@
               <symbol type="fill" name="@@0@0@0" alpha="1">
                 <layer class="SimpleFill" enabled="1">
                   <Option type="Map">
-                    <Option type="QString" name="color" value="0,158,115,190"/>
+                    <Option type="QString" name="color" value="27,31,36,210"/>
                     <Option type="QString" name="outline_style" value="no"/>
                     <Option type="QString" name="style" value="solid"/>
                   </Option>

@@ -4,12 +4,21 @@ const GAP_PX = 14;
 
 const loaded = new Map();
 
+const LARGE = new Map(DATA.beside.scenes);
+
+// Returns a picture of a scene: the large one from beside the page, if there is one, or that of the page.
 function picture(scene, kind) {
   const name = `${kind} ${scene.scene_id}`;
   if (!loaded.has(name)) {
-    const image = new Image();
-    image.src = scene[kind];
-    loaded.set(name, image.decode().then(() => image));
+    loaded.set(name, (async () => {
+      const file = LARGE.get(SCENES.indexOf(scene));
+      const large = file ? await fromBeside(file) : null;
+      const image = new Image();
+      image.src = large?.[kind] || scene[kind];
+      if (file && !large) loaded.delete(name);
+      await image.decode();
+      return image;
+    })());
   }
   return loaded.get(name);
 }
@@ -62,50 +71,69 @@ function drawLines({ context, boxes: [left, right] }, matches, rows) {
   }
 }
 
-function range(matches, rows, pair) {
+// The middle of the plot, and how far it reaches.
+function range(inliers, matches, rows, pair) {
   const centre = isKnown(value("dx_m", pair)) ? [value("dx_m", pair), value("dy_m", pair)] : [0, 0];
-  const judged = rows.filter((row) => matches.kind[row] === INLIER);
-  const far = (judged.length ? judged : rows)
-    .map((row) => Math.max(Math.abs(matches.dx[row] - centre[0]), Math.abs(matches.dy[row] - centre[1])))
-    .sort((a, b) => a - b);
-  const most = far.length ? far[Math.floor((far.length - 1) * (judged.length ? 1 : 0.8))] : 1;
+  const away = (dx, dy) => Math.max(Math.abs(dx - centre[0]), Math.abs(dy - centre[1]));
+  const far = (inliers.length ? inliers.map(([dx, dy]) => away(dx, dy)) : rows.map((row) => away(matches.dx[row], matches.dy[row]))).sort((a, b) => a - b);
+  const most = far.length ? far[Math.floor((far.length - 1) * (inliers.length ? 0.995 : 0.8))] : 1;
   // Keep the origin (zero shift) inside the plot unless it is far away.
   const origin = Math.max(...centre.map(Math.abs));
   const rival = isKnown(value("rival_dx_m", pair)) ? [value("rival_dx_m", pair), value("rival_dy_m", pair)] : centre;
-  const away = Math.max(Math.abs(rival[0] - centre[0]), Math.abs(rival[1] - centre[1]));
-  const half = Math.max(most * 1.25, away * 1.15, 1e-3);
+  const half = Math.max(most * 1.25, away(...rival) * 1.15, 1e-3);
   return { centre, half: origin < 6 * half ? Math.max(half, origin * 1.15) : half };
 }
 
 const SQUARE = { ...FRAME, width: 420, height: 394 };
 
-// Plots the displacements of matches, train minus query; returns the number of points outside the plot.
-function drawPlot(figure, matches, rows, pair) {
-  const { centre, half } = range(matches, rows, pair);
+// Plots the displacements, train minus query: of all inliers where they are known, or of those among the nearest matches.
+function drawPlot(figure, { matches, residuals }, pair) {
+  const rows = matches ? Array.from({ length: matches.count }, (_, row) => row) : [];
+  const shift = [value("dx_m", pair), value("dy_m", pair)];
+  const others = rows.filter((row) => matches.kind[row] !== INLIER);
+  const inliers = residuals
+    ? Array.from(residuals.east, (east, at) => [east + shift[0], residuals.north[at] + shift[1]])
+    : rows.filter((row) => matches.kind[row] === INLIER).map((row) => [matches.dx[row], matches.dy[row]]);
+  figure.hidden = !inliers.length && !others.length;
+  if (figure.hidden) return;
+  const { centre, half } = range(inliers, matches, rows, pair);
   const limits = centre.map((at) => [at - half, at + half]);
   const drawn = chart({ x: limits[0], y: limits[1], equal: 1, titleX: "shift to the east [m]", titleY: "shift to the north [m]", frame: SQUARE, label: "Displacements of the matches" });
   const { inside, x, y, low, high } = drawn;
   let outside = 0;
-  for (const row of [...rows].reverse()) {
-    const at = [matches.dx[row], matches.dy[row]];
-    if (at.some((part, axis) => part < low[axis] || part > high[axis])) outside += 1;
-    else inside.append((matches.kind[row] === INLIER ? dot : cross)(x(at[0]), y(at[1]), null, 3.5));
-  }
-  const ce90 = value("ce90_m", pair);
-  if (isKnown(ce90)) inside.append(vector("circle", { class: "ring", cx: x(0), cy: y(0), r: x(ce90) - x(0) }));
+  const within = (points) => points.filter((at) => {
+    const fits = at.every((part, axis) => part >= low[axis] && part <= high[axis]);
+    outside += !fits;
+    return fits;
+  });
+  inside.append(dots(within(inliers).map(([dx, dy]) => [x(dx), y(dy)]), inliers.length > 1000 ? 1.5 : 3));
+  for (const at of within(others.map((row) => [matches.dx[row], matches.dy[row]]))) inside.append(cross(x(at[0]), y(at[1]), null, 3.5));
+  const circle = residuals ? ce(residuals, 0.9) : value("ce90_m", pair);
+  const middle = residuals ? shift : [0, 0];
+  if (isKnown(circle)) inside.append(vector("circle", { class: "ring", cx: x(middle[0]), cy: y(middle[1]), r: x(circle) - x(0) }));
   if (isKnown(value("rival_dx_m", pair))) {
     const at = [x(value("rival_dx_m", pair)), y(value("rival_dy_m", pair))];
     inside.append(vector("path", { class: "strong", d: `M${at[0]} ${at[1] - 9}l9 9l-9 9l-9 -9z` }));
   }
-  if (isKnown(value("dx_m", pair))) {
+  if (isKnown(shift[0])) {
     const at = [x(centre[0]), y(centre[1])];
     inside.append(vector("path", { class: "strong", d: `M${at[0] - 9} ${at[1]}h18M${at[0]} ${at[1] - 9}v18` }));
     const radius = x(value("shift_error_m", pair) || 0) - x(0);
     if (radius > 2) inside.append(vector("circle", { class: "strong", cx: at[0], cy: at[1], r: radius }));
   }
-  const second = isKnown(value("rival_dx_m", pair)) ? ", diamond the second shift" : "";
-  const circle = isKnown(ce90) ? `, dashed circle CE90 about no shift, ${metres(ce90)} m` : "";
-  const kinds = VERIFICATION_RAN ? `dots inliers, crosses outliers, + the estimated shift${second}${circle}` : "crosses good matches";
-  const some = rows.length < value("n_good", pair) ? ` of the ${number(rows.length)} nearest matches of ${number(value("n_good", pair))}` : " of each match";
-  show(figure, drawn.root, `Displacement${some}, train minus query: ${kinds}${outside ? `; ${outside} more are outside the plot` : ""}`, "displacements");
+  const parts = [];
+  if (inliers.length) parts.push(`dots: ${residuals && residuals.count === value("n_inliers", pair) ? "all " : ""}${number(inliers.length)} inliers`);
+  if (others.length) parts.push(`crosses: the ${number(others.length)} nearest ${VERIFICATION_RAN ? "outliers" : `of ${number(value("n_good", pair))} good matches`}`);
+  if (isKnown(shift[0])) parts.push("+: the estimated shift");
+  if (isKnown(value("rival_dx_m", pair))) parts.push("diamond: the second shift");
+  if (isKnown(circle)) parts.push(`dashed: CE90 about ${residuals ? "the shift" : "no shift, of all inliers"}, ${metres(circle)} m`);
+  show(figure, drawn.root, `Displacement, train minus query; ${parts.join("; ")}${outside ? `; ${number(outside)} more are outside the plot` : ""}`, "displacements");
+}
+
+// The radius that holds this share of residuals, interpolated linearly.
+function ce({ east, north }, share) {
+  const lengths = Array.from(east, (at, index) => Math.hypot(at, north[index])).sort((a, b) => a - b);
+  const rank = share * (lengths.length - 1);
+  const [low, high] = [Math.floor(rank), Math.ceil(rank)];
+  return lengths[low] + (lengths[high] - lengths[low]) * (rank - low);
 }

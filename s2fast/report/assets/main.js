@@ -99,4 +99,5 @@ listScenes((scene) => lists.only(scene));
 window.addEventListener("popstate", followAddress);
 window.addEventListener("hashchange", followAddress);
 followAddress();
+showAlignment();
 document.documentElement.dataset.ready = "yes";

@@ -33,10 +33,21 @@ class PairView {
   open(pair, list) {
     this.pair = pair;
     this.list = list;
+    this.details = detailsHere(pair);
     enterPair(pair, this.dialog.open);
     if (!this.dialog.open) this.dialog.showModal();
     this.draw();
     this.dialog.scrollTop = 0;
+    this.complete(pair);
+  }
+
+  // Adds what is in a file beside the page.
+  async complete(pair) {
+    if (!this.details.awaited) return;
+    const details = await detailsOf(pair);
+    if (this.pair !== pair) return;
+    this.details = details;
+    this.draw();
   }
 
   turn(step) {
@@ -54,14 +65,16 @@ class PairView {
     byId("pair-after").disabled = index < 0 || index >= this.list.length - 1;
     this.tellVerdict(pair);
     this.numbers(pair, scenes);
-    const matches = matchesOf(pair);
+    const { matches, profile, residuals, missing, awaited } = this.details;
+    byId("pair-missing").hidden = !missing;
     const shown = matches ? this.rowsToDraw(matches) : [];
-    byId("pair-caption").textContent = this.caption(matches, shown, pair);
+    byId("pair-caption").textContent = awaited && !matches ? "" : this.caption(matches, shown, pair);
     byId("pair-matches").setAttribute("aria-label", `${scenes[0].scene_id} beside ${scenes[1].scene_id}`);
-    this.plot(matches, pair);
-    drawProfile(byId("pair-profile"), pair);
-    if (this.compare.pair !== pair || this.compare.matches === undefined) await this.compare.open(pair, matches, isCurrent);
-    else this.compare.draw();
+    drawPlot(byId("pair-plot"), this.details, pair);
+    drawLengths(byId("pair-lengths"), residuals);
+    drawProfile(byId("pair-profile"), pair, profile);
+    if (this.compare.pair !== pair) await this.compare.open(pair, matches, isCurrent);
+    else this.compare.draw(matches);
     const drawn = await drawScenes(byId("pair-matches"), scenes, byId("pair-under").value, isCurrent);
     if (drawn && matches) drawLines(drawn, matches, shown);
   }
@@ -87,7 +100,7 @@ class PairView {
   }
 
   caption(matches, shown, pair) {
-    if (!matches) return "The run stores no matches of this pair, see output.keep_matches.";
+    if (!matches) return this.details.missing ? "" : "The run stores no matches of this pair, see output.keep_matches.";
     const good = number(value("n_good", pair));
     if (!VERIFICATION_RAN) return `Lines: the ${shown.length} nearest of ${good} good matches. They are not verified: run verify.`;
     const inliers = shown.filter((row) => matches.kind[row] === INLIER).length;
@@ -124,11 +137,5 @@ class PairView {
     add("Common ground", "overlap_pct", (at) => `${number(at, 1)} %`);
     add("Residual in the series", "network_residual_m", (at) => `${metres(at)} m`);
     byId("pair-numbers").replaceChildren(...rows.flatMap(([title, text]) => [element("dt", {}, title), element("dd", {}, text)]));
-  }
-
-  plot(matches, pair) {
-    const figure = byId("pair-plot");
-    figure.hidden = !matches || !matches.count;
-    if (!figure.hidden) drawPlot(figure, matches, this.rows(matches), pair);
   }
 }

@@ -178,3 +178,20 @@ function listScenes(openPairs) {
     byId("scene-list").append(element("li", { id: sceneAnchor(scene) }, image, text));
   }
 }
+
+// Shows how the latest align call ended, if there was one since the report was written.
+async function showAlignment() {
+  for (const [, name] of DATA.beside.alignment || []) {
+    const found = await fromBeside(name);
+    if (!found) return;
+    const link = () => element("a", { href: found.href }, "alignment.html");
+    byId("alignment").replaceChildren(element("strong", {}, `${found.text} aligned. `), `${found.said} `, link());
+    byId("alignment").hidden = false;
+    const after = found.medians ? `; displaced by ${metres(found.medians[0])} m before, ${metres(found.medians[1])} m after` : "";
+    byId("cards").append(element("li", {}, element("strong", {}, found.text), element("span", {}, `aligned${after}: `, link())));
+    for (const scene of SCENES) {
+      const outcome = found.scenes[scene.scene_id];
+      if (outcome) byId(sceneAnchor(scene)).lastChild.append(element("br"), outcome);
+    }
+  }
+}
