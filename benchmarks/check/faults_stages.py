@@ -85,13 +85,12 @@ _COPY = Injection(
     (
         Edit(
             _RULE,
-            "            (query.prepared(SEARCHED_RADII * radius, query), train.prepared(SEARCHED_RADII * radius, query))\n",
-            "            (\n"
-            "                query.prepared(SEARCHED_RADII * radius, query),\n"
-            "                replace(rows := train.prepared(SEARCHED_RADII * radius, query), descriptors=rows.descriptors.copy()),\n"
-            "            )\n",
+            "                train.prepared(SEARCHED_RADII * radius, query, parts[1]),\n",
+            "                replace(\n"
+            "                    found := train.prepared(SEARCHED_RADII * radius, query, parts[1]),\n"
+            "                    descriptors=found.descriptors.copy(),\n"
+            "                ),\n",
         ),
-        Edit(_RULE, "from dataclasses import dataclass\n", "from dataclasses import dataclass, replace\n"),
     ),
     shows=("match * keypoints: peak of arrays *",),
     kinds=("memory",),

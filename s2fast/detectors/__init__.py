@@ -26,7 +26,7 @@ MaskSource = Callable[[slice, slice], npt.NDArray[np.bool_]]
 PixelSource = Callable[[slice, slice], Any]
 """(rows, columns) -> that part of an image, uint8: an array or, for a detector on a device, a tensor there."""
 
-COMMON_SETTINGS = frozenset({"detector", "backend", "upsample", "nodata_px", "max_per_scene", "cell_px"})
+COMMON_SETTINGS = frozenset({"detector", "backend", "upsample", "nodata_px", "max_per_scene", "cell_px", "coarser"})
 """Keys of ``[features]`` that apply to all detectors."""
 
 _DEFAULT = FeatureSettings()
@@ -222,11 +222,12 @@ def check(config: Config) -> None:
 def effective_settings(settings: FeatureSettings) -> dict[str, Any]:
     """Return the settings that the features depend on, for their content key.
 
-    The default detector's name is omitted, so that its features keep the keys from before other detectors existed.
+    The default detector's name is omitted, so that its features keep the keys from before other detectors existed; so
+    is ``coarser``, since a scene's levels have their own place in the key.
     """
     detector = detector_of(settings)
     unnamed = {"detector"} if detector.name == _DEFAULT.detector else set()
-    return settings.model_dump(exclude={"backend"} | unnamed | _without_effect(detector))
+    return settings.model_dump(exclude={"backend", "coarser"} | unnamed | _without_effect(detector))
 
 
 def _without_effect(detector: Detector) -> set[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -240,14 +240,24 @@ class RunFolder:
         backend: str,
         *,
         clouds_judged: bool = False,
+        levels: Sequence[tuple[float, int]] = (),
     ) -> None:
-        """Write a scene's features, map of clear ground and fixed pattern, and finally their key."""
+        """Write a scene's features, map of clear ground and fixed pattern, and finally their key; see `levels`."""
         group = self._begin(_features(scene_id), key)
         arrays = {field.name: getattr(part, field.name) for part in (features, fixed) for field in fields(part)}
         arrays |= {"clear": clear}
         for name, values in arrays.items():
             write_array(group.files(name), values)
-        group.finish({"backend": backend, "count": len(features), "clouds_judged": clouds_judged})
+        of_levels = {"levels": [list(level) for level in levels]} if levels else {}
+        group.finish({"backend": backend, "count": len(features), "clouds_judged": clouds_judged, **of_levels})
+
+    def levels(self, scene_id: str) -> tuple[tuple[float, int], ...]:
+        """Return the coarser grids on which a scene was searched too: sides of pixels [m], numbers of features.
+
+        These features follow those of the scene's own grid, in this order.
+        """
+        stored = self.finished_group(_features(scene_id)).get("levels", [])
+        return tuple((float(grid_m), int(count)) for grid_m, count in stored)
 
     def clouds_judged(self, scene_id: str) -> bool | None:
         """Return whether clouds of a scene were found by brightness; None: an older version did not record it."""

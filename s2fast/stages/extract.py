@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
@@ -13,6 +14,7 @@ from s2fast.detectors import DetectorInput, MaskSource, detector_of, selected_ba
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
+from s2fast.image.coarser import Coarser, coarser_shape
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.image.prepare import clear_cells
 from s2fast.model import Features
@@ -20,6 +22,7 @@ from s2fast.raster.windows import reduced_shape
 from s2fast.report.imagery import thumbnail_of
 from s2fast.stages.held_tile import HeldTile
 from s2fast.stages.keys import features_keys, for_scene, preparation, resolved, tile_key
+from s2fast.stages.levels import Level, levels_of, upsampling
 from s2fast.stages.memory import MIB
 from s2fast.stages.result import StageResult
 from s2fast.work.device_memory import named_device_memory
@@ -29,8 +32,20 @@ from s2fast.work.units import run_units
 from s2fast.work.writer import Writer
 from s2fast_kernels.features import Budget
 
-_LARGE_PX = 4096
-"""A scene with a longer side has enough keypoints without being upscaled."""
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A scene whose features are to be extracted."""
+
+    scene_id: str
+    """Its id."""
+    key: str
+    """Content key of its features."""
+    levels: tuple[Level, ...] = ()
+    """Coarser grids on which it is searched too."""
+
+    def __str__(self) -> str:
+        return self.scene_id
 
 
 def run(
@@ -43,17 +58,22 @@ def run(
     selected = selected_backend(record.config)
     backend = selected.name
     wanted = features_keys(record)
-    todo = [unit for unit in wanted.items() if folder.features_key(unit[0]) != unit[1]]
+    levels = levels_of(record.usable, record.config)
+    todo = [
+        Unit(scene_id, key, levels.get(scene_id, ()))
+        for scene_id, key in wanted.items()
+        if folder.features_key(scene_id) != key
+    ]
     for item in record.usable:
         scene_id = item.scene.scene_id
         if folder.tile_key(scene_id) != tile_key(item, record.config, record.regions):
             raise RunFolderError(
                 f"{folder} has no tile of the current version of {scene_id} under these settings: run ingest first"
             )
-    for scene_id, _ in todo:
-        if not folder.has_pixels(scene_id):
+    for unit in todo:
+        if not folder.has_pixels(unit.scene_id):
             raise RunFolderError(
-                f"{folder} has no pixels of {scene_id}, whose features are to be extracted again: run ingest first"
+                f"{folder} has no pixels of {unit}, whose features are to be extracted again: run ingest first"
             )
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
     result.device = workplace.devices(selected.device, record.config.compute.device)
@@ -99,11 +119,11 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
     """
     budget_mb = record.config.compute.budget_mb
     backend = selected_backend(record.config).name
-    wanted = features_keys(record)
+    wanted, levels = features_keys(record), levels_of(record.usable, record.config)
     for item in record.usable:
         scene_id = item.scene.scene_id
         shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
-        needed_mb = predicted_bytes(item, record.config, threads) // MIB
+        needed_mb = predicted_bytes(item, record.config, threads, levels.get(scene_id, ())) // MIB
         if needed_mb > budget_mb and folder.features_key(scene_id) != wanted[scene_id]:
             raise ConfigError(
                 f"extracting {scene_id}, {shape[0]} x {shape[1]} px, with the {backend} backend may take {needed_mb} "
@@ -112,16 +132,25 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
             )
 
 
-def predicted_bytes(item: SceneInput, config: Config, threads: int) -> int:
-    """Predict the peak memory of extracting a scene."""
+def predicted_bytes(item: SceneInput, config: Config, threads: int, levels: Sequence[Level] = ()) -> int:
+    """Predict the peak memory of extracting a scene, on its own grid and on its levels."""
     shape = reduced_shape(item.raster.shape, config.ingest.reduction)
-    predicted = detector_of(config.features).load().extract_bytes
-    backend = selected_backend(config).name
-    return predicted(shape, threads, backend=backend, upsample=upsampling(shape, config), masked=item.masked)
+    predicted = partial(
+        detector_of(config.features).load().extract_bytes,
+        threads=threads,
+        backend=selected_backend(config).name,
+        masked=item.masked,
+    )
+    smaller = [coarser_shape(shape, level.factor) for level in levels]
+    copies = sum((1 + item.masked) * rows * cols for rows, cols in smaller)
+    on_levels = [predicted(part, upsample=level.upsample) for part, level in zip(smaller, levels, strict=True)]
+    # The tile stays in memory while its levels are searched.
+    held = (1 + item.masked) * shape[0] * shape[1] if levels else 0
+    return copies + max(predicted(shape, upsample=upsampling(shape, config)), max(on_levels, default=0) + held)
 
 
 def extract_unit(
-    unit: tuple[str, str],
+    unit: Unit,
     config: Config,
     backend: str,
     out: str,
@@ -133,7 +162,7 @@ def extract_unit(
     Parameters
     ----------
     unit
-        Id of the scene and content key of its features.
+        The scene.
     config
         The run's settings, the result of `resolved`.
     backend
@@ -145,7 +174,7 @@ def extract_unit(
     writer
         Writes the features later; None: they are written when this returns.
     """
-    scene_id, features_key = unit
+    scene_id = unit.scene_id
     folder = RunFolder(out)
     tile = folder.tile(scene_id)
     if held is None:
@@ -154,10 +183,11 @@ def extract_unit(
     else:
         grey, valid, missing = held.grey, held.valid, held.missing
     with named_device_memory(f"extracting {scene_id}", config.compute):
-        found = extract_scene(grey, valid, for_scene(config, tile.mask), backend, thread_limit(), missing)
+        found = extract_scene(grey, valid, for_scene(config, tile.mask), backend, thread_limit(), missing, unit.levels)
     features = on_full_grid(found.features, tile.reduction, tile.centre_px)
-    kept = features, found.clear, found.fixed, features_key, backend
-    write = partial(folder.write_features, scene_id, *kept, clouds_judged=found.clouds_judged)
+    kept = features, found.clear, found.fixed, unit.key, backend
+    levels = tuple((level.grid_m, count) for level, count in zip(unit.levels, found.on_levels, strict=True))
+    write = partial(folder.write_features, scene_id, *kept, clouds_judged=found.clouds_judged, levels=levels)
     if writer is None:
         write()
     else:
@@ -169,13 +199,15 @@ class Extracted:
     """Result of extracting one masked tile."""
 
     features: Features
-    """Features with positions on the tile's own grid, in the detector's order."""
+    """Features with positions on the tile's own grid, in the detector's order; then those of each level."""
     clear: npt.NDArray[np.uint8]
     """The map of clear ground, see `s2fast.image.prepare.clear_cells`."""
     fixed: FixedPattern
     """Measurements that detect patterns fixed to the tile's pixels instead of the ground."""
     clouds_judged: bool
     """Whether clouds were found by brightness, see `s2fast.image.prepare.Prepared`."""
+    on_levels: tuple[int, ...] = ()
+    """Number of features of each level, which are the last ones."""
 
 
 def extract_scene(
@@ -185,6 +217,7 @@ def extract_scene(
     backend: str,
     threads: int = 0,
     missing: npt.NDArray[np.bool_] | None = None,
+    levels: Sequence[Level] = (),
 ) -> Extracted:
     """Find the features of one masked tile.
 
@@ -203,14 +236,53 @@ def extract_scene(
         Number of threads; 0: one per core. The result does not depend on it.
     missing : (rows, cols) bool or None
         True where the file declares a pixel missing; None: the file declares none.
+    levels
+        Coarser grids on which it is searched too; map, clouds and blocks of pixels are those of its own grid.
 
     Returns
     -------
     Extracted
     """
+    # The tile may be modified below.
+    copies = [Coarser.of(grey, valid, missing, level.factor) for level in levels]
+    own = _extract(grey, valid, config, backend, threads, missing, upsampling(grey.shape, config))
+    if not levels:
+        return own
+    parts = []
+    for level, copy in zip(levels, copies, strict=True):
+        found = _extract(copy.grey, copy.valid, config, backend, threads, copy.missing, level.upsample)
+        parts.append(replace(found, features=_on_tile(found.features, copy.factor)))
+    every = [own, *parts]
+    joined = {
+        entry.name: np.concatenate([getattr(part.features, entry.name) for part in every]) for entry in fields(Features)
+    }
+    of_rows = {name: np.concatenate([getattr(part.fixed, name) for part in every]) for name in ("outline", "core")}
+    return replace(
+        own,
+        features=Features(**joined),
+        fixed=replace(own.fixed, **of_rows),
+        on_levels=tuple(len(part.features) for part in parts),
+    )
+
+
+def _on_tile(features: Features, factor: npt.NDArray[np.float64]) -> Features:
+    """Convert features from a coarser grid over the same ground, with pixels of (2,) px in x and y, to the tile's."""
+    xy = features.xy.astype(np.float64) * factor + (factor - 1) / 2
+    return replace(features, xy=xy.astype(np.float32), size=features.size * np.float32(factor.mean()))
+
+
+def _extract(
+    grey: npt.NDArray[np.uint8],
+    valid: MaskSource,
+    config: Config,
+    backend: str,
+    threads: int,
+    missing: npt.NDArray[np.bool_] | None,
+    factor: int,
+) -> Extracted:
+    """Find the features of one grid, enlarged by a factor; see `extract_scene`."""
     settings = config.features
     painted = config.regions.mode == "zero"
-    factor = upsampling(grey.shape, config)
     shape = factor * grey.shape[0], factor * grey.shape[1]
     prepared = preparation(config).load()(grey, missing, config, factor)
     # A painted scene keeps all keypoints, also those on the polygons' outlines, except those on missing pixels.
@@ -223,12 +295,6 @@ def extract_scene(
     features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
     fixed = FixedPattern.of(prepared.filled(), prepared.clear, prepared.flat(), features.xy, features.size)
     return Extracted(features, clear_cells(prepared.clear), fixed, prepared.clouds_judged)
-
-
-def upsampling(shape: tuple[int, ...], config: Config) -> int:
-    """Return the factor by which a tile of this shape is upscaled for the detector."""
-    wanted = config.features.upsample
-    return (1 if max(shape) > _LARGE_PX else 2) if wanted == "auto" else wanted
 
 
 def upscaled_mask_source(valid: MaskSource, clear: npt.NDArray[np.bool_], factor: int) -> MaskSource:

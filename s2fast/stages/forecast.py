@@ -14,6 +14,7 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.raster.windows import reduced_shape
 from s2fast.report.outputs import FILES
 from s2fast.stages import duration, extract, ingest, keys, verify
+from s2fast.stages.levels import levels_of
 from s2fast.stages.memory import MIB, match_bytes
 from s2fast.stages.pairs import Pair, selected_pairs
 from s2fast.work.progress import duration_text
@@ -89,6 +90,7 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
         Number of workers, and of threads of each.
     """
     config, wanted = record.config, keys.features_keys(record)
+    levels = levels_of(record.usable, config)
     to_read, to_extract = _scenes_to_do(record, folder, wanted)
     done = {"ingest": len(to_read), "extract": len(to_extract), **_pairs_to_do(record, folder, wanted)}
     scenes, pairs = len(record.usable), len(_pairs(record, folder))
@@ -106,7 +108,11 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
     )
     peaks = [
         *(ingest.predicted_bytes(item, record, threads) for item in to_read if "ingest" in stages),
-        *(extract.predicted_bytes(item, config, threads) for item in to_extract if "extract" in stages),
+        *(
+            extract.predicted_bytes(item, config, threads, levels.get(str(item), ()))
+            for item in to_extract
+            if "extract" in stages
+        ),
     ]
     most = config.features.max_per_scene
     if most and done["match"] and "match" in stages:

@@ -33,6 +33,7 @@ from s2fast.report.imagery import thumbnail_of
 from s2fast.stages import extract
 from s2fast.stages.held_tile import HeldTile, held_bytes, valid_bytes
 from s2fast.stages.keys import features_keys, preparation, resolved, tile_key
+from s2fast.stages.levels import Level, levels_of
 from s2fast.stages.memory import MIB, ingest_bytes
 from s2fast.stages.result import StageResult
 from s2fast.stages.verdict_rule import LEAST_COMMON_PCT
@@ -61,6 +62,8 @@ class Unit:
     """The scene."""
     features_key: str = ""
     """Content key of its features if they are extracted when it is ingested; empty: it is only ingested."""
+    levels: tuple[Level, ...] = ()
+    """Coarser grids on which it is searched too."""
 
     def __str__(self) -> str:
         return str(self.item)
@@ -90,6 +93,7 @@ def run(
         `StageResult.ahead` counts these scenes.
     """
     config, wanted = record.config, features_keys(record)
+    levels = levels_of(record.usable, config)
     threads = workplace.threads or available_cores()
     todo = []
     for item in record.usable:
@@ -98,8 +102,9 @@ def run(
         known = folder.tile_key(scene_id) == tile_key(item, config, record.regions)
         if known and _has_pixels_wanted(item, record, folder, missing=missing):
             continue
-        at_once = extracts and (missing or not known) and _fits_at_once(item, record, threads)
-        todo.append(Unit(item, wanted[scene_id] if at_once else ""))
+        unit = Unit(item, wanted[scene_id], levels.get(scene_id, ()))
+        at_once = extracts and (missing or not known) and _fits_at_once(unit, record, threads)
+        todo.append(unit if at_once else Unit(item))
     result = StageResult(kept=len(record.usable) - len(todo), strict=record.asked.strict)
     if any(unit.features_key for unit in todo):
         workplace.wait_for_kernels()
@@ -141,16 +146,17 @@ def _scenes_ahead(todo: Sequence[Unit], record: RunRecord, threads: int) -> int:
     units = [unit for unit in todo if unit.features_key]
     if len(units) < 2 or preparation(record.config).device == CPU:
         return 0
-    needed = [_peaks(unit.item, record, threads) for unit in units]
+    needed = [_peaks(unit, record, threads) for unit in units]
     reading, extracting, held = (max(column) for column in zip(*needed, strict=True))
     left = record.config.compute.budget_mb * MIB - reading - extracting
     return int(max(0, min(MOST_AHEAD, left // held)))
 
 
-def _peaks(item: SceneInput, record: RunRecord, threads: int) -> tuple[int, int, int]:
+def _peaks(unit: Unit, record: RunRecord, threads: int) -> tuple[int, int, int]:
     """Predict the memory of reading a scene, of extracting its features, and of its tile [bytes]."""
+    item = unit.item
     shape = reduced_shape(item.raster.shape, record.config.ingest.reduction)
-    extracting = extract.predicted_bytes(item, record.config, threads) + valid_bytes(shape)
+    extracting = extract.predicted_bytes(item, record.config, threads, unit.levels) + valid_bytes(shape)
     return predicted_bytes(item, record, threads), extracting, held_bytes(shape, masked=item.masked)
 
 
@@ -164,9 +170,9 @@ def _ingested_ahead(
             yield unit, Ingested(problem) if held is None else _extracted(unit, config, out, held, writer)
 
 
-def _fits_at_once(item: SceneInput, record: RunRecord, threads: int) -> bool:
+def _fits_at_once(unit: Unit, record: RunRecord, threads: int) -> bool:
     """Return whether ``compute.budget_mb`` allows to keep the scene's tile in memory until its features are found."""
-    reading, extracting, held = _peaks(item, record, threads)
+    reading, extracting, held = _peaks(unit, record, threads)
     return max(reading + held, extracting) <= record.config.compute.budget_mb * MIB
 
 
@@ -229,7 +235,7 @@ def _read_unit(
 def _extracted(unit: Unit, config: Config, out: str, held: HeldTile, writer: Writer | None = None) -> Ingested:
     """Extract the features of a tile in memory."""
     start = time.perf_counter()
-    features = unit.item.scene.scene_id, unit.features_key
+    features = extract.Unit(unit.item.scene.scene_id, unit.features_key, unit.levels)
     extract.extract_unit(features, config, selected_backend(config).name, out, held, writer)
     return Ingested(extracted_s=time.perf_counter() - start)
 

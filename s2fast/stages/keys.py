@@ -21,6 +21,7 @@ from s2fast.image.scenes import HOST, selected_preparation
 from s2fast.masks.kinds import of_scene
 from s2fast.regions.file import RegionFile
 from s2fast.report import page
+from s2fast.stages.levels import Level, levels_of
 from s2fast_kernels.backends import Selected
 
 _LIMITS = {"max_polygons", "max_vertices"}
@@ -51,7 +52,7 @@ def preparation(config: Config) -> Selected:
     return selected_preparation(selected_backend(config).device)
 
 
-def features_key(tile: str, config: Config, backend: str) -> str:
+def features_key(tile: str, config: Config, backend: str, levels: Sequence[Level] = ()) -> str:
     """Return the content key of a scene's features; `config` is the result of `for_scene`.
 
     Pixels prepared on a device may differ from the host's by a grey level, so they have another key. The host's name,
@@ -59,9 +60,11 @@ def features_key(tile: str, config: Config, backend: str) -> str:
     """
     settings = config.ingest.model_dump(include={"clouds", "contrast", "clahe_clip"})
     prepared = preparation(config).name
-    other = [] if prepared == HOST else [f"prepared by {prepared}"]
+    other: list[Any] = [] if prepared == HOST else [f"prepared by {prepared}"]
     if config.ingest.clouds and not by_brightness(config.ingest):
         other.append("not by brightness")
+    if levels:
+        other.append(["levels", *([level.factor, level.upsample] for level in levels)])
     return content_key("features", tile, effective_settings(config.features), settings, backend, *other)
 
 
@@ -82,9 +85,13 @@ def features_keys(record: RunRecord) -> dict[str, str]:
     """Return the content keys of all scenes' features under the run's settings, by scene id, in the run's order."""
     backend = selected_backend(record.config).name
     config = resolved(record.config, record.usable)
+    levels = levels_of(record.usable, config)
     return {
         item.scene.scene_id: features_key(
-            tile_key(item, record.config, record.regions), for_scene(config, item.mask_kind), backend
+            tile_key(item, record.config, record.regions),
+            for_scene(config, item.mask_kind),
+            backend,
+            levels.get(item.scene.scene_id, ()),
         )
         for item in record.usable
     }

@@ -152,7 +152,7 @@ def match_unit(
             found = list(rule.good_matches(pairs))
     good = GoodMatches(block, found)
     results = [
-        pair_result(pair, len(query.descriptors), len(train.descriptors), matches)
+        pair_result(pair, query.count_for(train), train.count_for(query), matches)
         for pair, (query, train), matches in zip(block, pairs, found, strict=True)
     ]
     counts = pa.table(columns_of(results))

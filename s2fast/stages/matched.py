@@ -10,6 +10,7 @@ import numpy.typing as npt
 from s2fast.geometry import compiled_votes
 from s2fast.geometry.evidence import Evidence
 from s2fast.geometry.placement import common_centre
+from s2fast.stages.levels import ALIKE
 from s2fast.stages.matching_rule import MatchedScene, Matches
 from s2fast.stages.pairs import Pair
 
@@ -59,7 +60,8 @@ class Matched:
         None if the pixels of the tiles differ in size.
         """
         reduction = self.query.placement.reduction
-        if reduction != self.train.placement.reduction:
+        sides = self.query.placement.grid_m, self.train.placement.grid_m
+        if reduction != self.train.placement.reduction or max(sides) >= ALIKE * min(sides):
             return None
         moved: npt.NDArray[np.float32] = compiled_votes.moved_px(
             self.query.xy, self.train.xy, self.query_row, self.train_row, reduction

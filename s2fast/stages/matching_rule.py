@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from s2fast.config import Matching
 from s2fast.geometry.placement import SEARCHED_RADII, Placement, radii_m
 from s2fast.geometry.witnesses import LEAST_WITNESSES, MAX_LOG_NFA, NeighbourCorrelation, highest_peaks
 from s2fast.image.fixed_pattern import FixedPattern
+from s2fast.stages.levels import rows_for
 from s2fast_kernels import hamming_top2, hamming_top2_both, window_matches
 from s2fast_kernels.backends import CPU, Backend, find_device, resolve
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
@@ -56,6 +57,19 @@ class MatchedScene:
     """Parts that may be fixed to the pixel grid instead of the ground."""
     placement: Placement
     """Position of the scene on the ground."""
+    levels: tuple[tuple[float, int], ...] = ()
+    """Coarser grids whose features follow those of the scene's own: sides of pixels [m], numbers of features."""
+
+    def rows_for(self, other: MatchedScene) -> slice:
+        """Return the rows of the features that are matched with another scene: those on the pair's coarser grid."""
+        if not self.levels:
+            return slice(0, len(self.descriptors))
+        return rows_for(self.placement.grid_m, other.placement.grid_m, len(self.descriptors), self.levels)
+
+    def count_for(self, other: MatchedScene) -> int:
+        """Return the number of features that are matched with another scene."""
+        rows = self.rows_for(other)
+        return int(rows.stop - rows.start)
 
     @cached_property
     def on_own_map(self) -> npt.NDArray[np.float64]:
@@ -68,12 +82,12 @@ class MatchedScene:
             return self.on_own_map
         return self.placement.on_map(self.xy, other.placement.metric)
 
-    def prepared(self, radius: float, query: MatchedScene) -> WindowRows:
-        """Return the keypoints sorted for a search within a radius on the query's map; cached."""
-        key = (radius, query.placement.metric)
+    def prepared(self, radius: float, query: MatchedScene, rows: slice) -> WindowRows:
+        """Return some rows of the features sorted for a search within a radius on the query's map; cached."""
+        key = (radius, query.placement.metric, rows.start)
         found = self._prepared.get(key)
         if found is None:
-            found = WindowRows.of(self.descriptors, self.on_map_of(query), self.scale, radius)
+            found = WindowRows.of(self.descriptors[rows], self.on_map_of(query)[rows], self.scale[rows], radius)
             # Every pair may try several radii: cache the two latest results only. Other threads may do the same.
             while len(self._prepared) > 1:
                 self._prepared.pop(next(iter(self._prepared), key), None)
@@ -81,7 +95,7 @@ class MatchedScene:
         return found
 
     @cached_property
-    def _prepared(self) -> dict[tuple[float, str], WindowRows]:
+    def _prepared(self) -> dict[tuple[float, str, int], WindowRows]:
         return {}
 
     @cached_property
@@ -178,24 +192,28 @@ class MatchingRule:
         """
         if self.settings.radius_m == "auto" and len(set(radius_m)) > 1:
             return self._by_radius(pairs, radius_m, away_m)
+        rows = [(query.rows_for(train), train.rows_for(query)) for query, train in pairs]
         if len(pairs) > 1:
             # Each scene is prepared once: threads that match pairs of one scene would prepare it several times.
             searched = {
-                (id(scene), radius, query.placement.metric): (scene, SEARCHED_RADII * radius, query)
-                for (query, train), radius in zip(pairs, radius_m, strict=True)
-                for scene in (query, train)
+                (id(scene), radius, query.placement.metric, part.start): (scene, SEARCHED_RADII * radius, query, part)
+                for (query, train), radius, parts in zip(pairs, radius_m, rows, strict=True)
+                for scene, part in zip((query, train), parts, strict=True)
             }
             map_in_threads(lambda wanted: wanted[0].prepared(*wanted[1:]), searched.values())
         prepared = [
-            (query.prepared(SEARCHED_RADII * radius, query), train.prepared(SEARCHED_RADII * radius, query))
-            for (query, train), radius in zip(pairs, radius_m, strict=True)
+            (
+                query.prepared(SEARCHED_RADII * radius, query, parts[0]),
+                train.prepared(SEARCHED_RADII * radius, query, parts[1]),
+            )
+            for (query, train), radius, parts in zip(pairs, radius_m, rows, strict=True)
         ]
         test = MatchTest(self.settings.ratio, self.settings.max_distance_bits, self.settings.mutual)
         found = window_matches.window_matches(prepared, away_m, test, backend=self.backend, device=self.device)
         places = away_m.shape[1]
         return [
-            [Matches(*found.trial(pair * places + place), radius) for place in range(places)]
-            for pair, radius in enumerate(radius_m)
+            [_moved(Matches(*found.trial(pair * places + place), radius), parts) for place in range(places)]
+            for pair, (radius, parts) in enumerate(zip(radius_m, rows, strict=True))
         ]
 
     def _by_radius(
@@ -268,6 +286,15 @@ def _agree(query: MatchedScene, train: MatchedScene, matches: Matches, tried: in
     peak, _ = highest_peaks(moved, share, SEARCHED_RADII * matches.radius_m / grid, 0.0)
     inside = float(np.hypot(*peak.at)) * grid <= matches.radius_m
     return inside and peak.votes >= LEAST_WITNESSES and peak.log_nfa + math.log10(tried) <= MAX_LOG_NFA
+
+
+def _moved(matches: Matches, parts: tuple[slice, slice]) -> Matches:
+    """Return matches of parts of the features with rows of all of them."""
+    query, train = parts
+    if not (query.start or train.start):
+        return matches
+    rows = matches.query_row + np.int32(query.start), matches.train_row + np.int32(train.start)
+    return replace(matches, query_row=rows[0], train_row=rows[1])
 
 
 def _selected(top2: Top2, good: npt.NDArray[np.bool_], number: int, radius_m: float) -> Matches:

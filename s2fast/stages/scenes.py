@@ -48,4 +48,5 @@ def threads_that_pay(scenes: Collection[MatchedScene], settings: Matching) -> in
 def _load_scene(folder: RunFolder, name: str) -> MatchedScene:
     """Read one scene from the run folder."""
     placement, pattern = folder.placement(name), folder.fixed_pattern(name)
-    return MatchedScene(placement=placement, fixed_pattern=pattern, **folder.described(name))
+    levels = folder.levels(name)
+    return MatchedScene(placement=placement, fixed_pattern=pattern, levels=levels, **folder.described(name))

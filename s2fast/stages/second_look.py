@@ -143,8 +143,8 @@ def _radius_m(rule: VerdictRule, pair: Matched) -> float:
 
 def _searched(rule: VerdictRule, pairs: Sequence[Matched]) -> list[_Found | None]:
     """Return for each pair the displacement that is verified; None if there is none."""
-    coarse: dict[int, MatchedScene] = {}
-    rough = [(_coarse(pair.query, coarse), _coarse(pair.train, coarse)) for pair in pairs]
+    coarse: dict[tuple[int, int], MatchedScene] = {}
+    rough = [(_coarse(pair.query, pair.train, coarse), _coarse(pair.train, pair.query, coarse)) for pair in pairs]
     radii = [_radius_m(rule, pair) / SEARCHED_RADII for pair in pairs]
     far = rule.matching.matches_at(rough, radii, np.zeros((len(pairs), 1, 2)))
     grids = [max(pair.query.placement.grid_m, pair.train.placement.grid_m) for pair in pairs]
@@ -204,17 +204,19 @@ def _log_nfa(rule: VerdictRule, matched: Matched, offset: npt.NDArray[np.float64
     return peak.log_nfa + 2 * math.log10(radius / searched)
 
 
-def _coarse(scene: MatchedScene, known: dict[int, MatchedScene]) -> MatchedScene:
-    """Return the largest keypoints of a scene; `known` holds those of scenes of this block."""
-    found = known.get(id(scene))
+def _coarse(scene: MatchedScene, other: MatchedScene, known: dict[tuple[int, int], MatchedScene]) -> MatchedScene:
+    """Return the largest keypoints of those matched with another scene; `known` holds those of this block."""
+    of_pair = scene.rows_for(other)
+    found = known.get((id(scene), of_pair.start))
     if found is None:
-        rows = np.sort(np.argsort(-scene.size, kind="stable")[:MOST_COARSE])
-        found = known[id(scene)] = _with_rows(scene, rows)
+        rows = of_pair.start + np.sort(np.argsort(-scene.size[of_pair], kind="stable")[:MOST_COARSE])
+        found = known[id(scene), of_pair.start] = _with_rows(scene, rows)
     return found
 
 
 def _with_rows(scene: MatchedScene, rows: npt.NDArray[np.intp]) -> MatchedScene:
-    return replace(scene, descriptors=scene.descriptors[rows], xy=scene.xy[rows], size=scene.size[rows])
+    descriptors, xy, size = scene.descriptors[rows], scene.xy[rows], scene.size[rows]
+    return replace(scene, descriptors=descriptors, xy=xy, size=size, levels=())
 
 
 def _turned(scene: MatchedScene) -> MatchedScene:
