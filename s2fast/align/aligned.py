@@ -157,7 +157,8 @@ def align(
     grids = _grids(items, reference)
     folder = open_folder(to)
     rows, images = [], _outside(record)
-    with gdal_settings(), (progress or Progress()).stage("align", len(planned), 0) as bar:
+    progress = progress or Progress()
+    with gdal_settings(), progress.stage("align", len(planned), 0) as bar:
         for item, correction in zip(items, planned, strict=True):
             files, reason = {}, correction.problem
             if not reason:
@@ -177,8 +178,10 @@ def align(
                 images[item.scene.scene_id] = image
             rows.append(_row(item, correction, reason, list(files)))
             bar.advance()
-        if settings.check:
-            _check(rows, prove(images, pairs, reference), reference, folder)
+    if settings.check:
+        checked = sum(image.after is not None for image in images.values())
+        with gdal_settings(), progress.stage("check", checked, 0) as bar:
+            _check(rows, prove(images, pairs, reference, bar.advance), reference, folder)
     series = scenes["scene_id"].isin([item.scene.scene_id for item in items])
     footprints = geopandas.GeoSeries(scenes.loc[series, "geometry"])
     table = geopandas.GeoDataFrame(rows, geometry=footprints.to_numpy(), crs=footprints.crs)

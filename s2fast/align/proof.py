@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +135,12 @@ class _Compared:
     """See `Proof`."""
 
 
-def prove(images: Mapping[str, Image], pairs: pd.DataFrame, reference: str = "") -> dict[str, Proof]:
+def prove(
+    images: Mapping[str, Image],
+    pairs: pd.DataFrame,
+    reference: str = "",
+    advance: Callable[[], object] = lambda: None,
+) -> dict[str, Proof]:
     """Compare each corrected scene with the reference or, where that is not possible, others: before and after.
 
     Wrong scenes are set aside one by one, the worst first, so that they do not make their partners look wrong. If a
@@ -149,6 +154,8 @@ def prove(images: Mapping[str, Image], pairs: pd.DataFrame, reference: str = "")
         The run's pairs; verified ones are compared, those with the most inliers first.
     reference
         Id of the scene that is held fixed; empty: there is none.
+    advance
+        Called after each corrected scene.
 
     Returns
     -------
@@ -169,6 +176,7 @@ def prove(images: Mapping[str, Image], pairs: pd.DataFrame, reference: str = "")
                 found[scene_id][other] = result
                 if other == reference:
                     break
+        advance()
     proofs = {scene_id: _proof(compared) for scene_id, compared in found.items()}
     wrong: set[str] = set()
     while True:

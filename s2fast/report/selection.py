@@ -24,6 +24,9 @@ VERDICTS = (
 _SCENE_VERDICTS = ("verified", "not verified", "not connected", "disagrees with its series", "alone", "reference")
 """The verdicts on scenes, see `s2fast.geometry.scene_verdict.scene_verdicts`."""
 
+_UNIT = re.compile(r"_(m|px|pct|deg)$")
+"""Unit at the end of a column's name, which need not be typed where one column has the name without it."""
+
 _MOST_NAMES = 8
 """Maximum number of valid names that a message lists in full."""
 
@@ -103,10 +106,13 @@ def named(typed: str, names: Iterable[str], what: str) -> str:
     --------
     >>> named("suspect", VERDICTS, "verdict"), named("verified", VERDICTS, "verdict")
     ('prior suspect', 'verified')
+    >>> named("shift", ["shift_error_m", "shift_m"], "column")
+    'shift_m'
     """
     names = list(names)
     for fits in (
         [name for name in names if name.lower() == typed.lower()],
+        [name for name in names if _UNIT.sub("", name.lower()) == typed.lower()],
         [name for name in names if name.lower().startswith(typed.lower())],
         [name for name in names if typed.lower() in name.lower()],
     ):
