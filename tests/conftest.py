@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socketserver
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the kernels once, before pytest-xdist starts workers that would each compile them."""
     if not hasattr(config, "workerinput"):
         compile_missing()
+    # Tests' servers write headers and body apart: the body would wait 40 ms for the client's delayed acknowledgement.
+    socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,7 @@ def s3_server(bucket: str) -> Iterator[Proxy]:
     handler = type("Handler", (_Handler,), {"proxy": proxy, "upstream": upstream, "lock": threading.Lock()})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:

@@ -234,6 +234,7 @@ def test_bad_input_is_one_line_exit_2_and_writes_nothing(
     case: str, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changed, said = BAD_INPUT[case]
+    monkeypatch.setattr("s2fast.work.executors.CONNECT_S", 0.5)
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     (tmp_path / "wrong.toml").write_text("[matching]\nratoi = 0.8\n")

@@ -51,7 +51,10 @@ class GoodMatches:
             Columns as in `MATCH_SCHEMA`; may contain other pairs too.
         """
         slices = _rows_of_pairs(table)
-        query_row, train_row, distance, second = (table[name].to_numpy() for name in _COLUMNS)
+        # Arrow's arrays are read-only, which is another type for compiled code: it would be compiled a second time.
+        query_row, train_row, distance, second = (
+            np.require(table[name].to_numpy(), requirements="W") for name in _COLUMNS
+        )
         found = []
         for pair, radius in zip(pairs, radius_m, strict=True):
             at = slices.get((pair.query, pair.train), slice(0, 0))

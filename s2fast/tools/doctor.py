@@ -18,7 +18,7 @@ from s2fast.stages.matching_rule import backends
 from s2fast.work.compilation import MODULES, missing_modules
 from s2fast.work.machine import PACKAGES, installed
 from s2fast_kernels import compiled, machine
-from s2fast_kernels.backends import CPU, BackendError, Selected, resolve
+from s2fast_kernels.backends import CPU, BackendError, Selected, needs_package, needs_triton, resolve
 from s2fast_kernels.machine import available_cores
 from s2fast_kernels.operations import OPERATIONS, Operation
 
@@ -180,7 +180,19 @@ def default_run() -> str:
         matching = resolve(backends(config.matching), config.matching.backend, config.compute.device)
     except BackendError as error:
         return f"a default run cannot start: {error}"
-    return f"a default run uses: AKAZE {_where(detecting)}, matching {_where(matching)}, decoding on {_cores()}"
+    uses = f"a default run uses: AKAZE {_where(detecting)}, matching {_where(matching)}, decoding on {_cores()}"
+    return uses + _slow_without_triton(matching)
+
+
+def _slow_without_triton(matching: Selected) -> str:
+    """Return what "auto" loses, and how to mend it, where it takes torch's row on a GPU; else nothing."""
+    if matching.name != "torch" or matching.device == CPU:
+        return ""
+    absent = needs_package("triton")()
+    reason = absent or needs_triton()
+    remedy = "pip install 's2fast[gpu]'" if absent else 'set compute.device = "cpu"'
+    # As measured in docs/gpu.md, in windows and without.
+    return f"; without Triton ({reason}) an H100 matches 4 to 11 times slower than 16 cores: {remedy}"
 
 
 def _where(selected: Selected) -> str:

@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 _limit = 0
 """Threads per unit of work in this process; see `limit_threads`."""
 
+CONNECT_S = 5.0
+"""How long to wait for a Dask scheduler to answer at all [s]."""
+
 RECONNECT_S = 60.0
 """How long to wait for a lost Dask scheduler to return with a worker [s]."""
 
@@ -248,7 +251,7 @@ class DaskCluster(Workplace):
         from distributed import Client
 
         try:
-            return Client(self._address, timeout="5s", set_as_default=False)
+            return Client(self._address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError) as error:
             raise ConfigError(f"no Dask scheduler answers at {self._address}: {error}") from error
         except TypeError as error:

@@ -1,4 +1,5 @@
 import importlib.metadata
+import importlib.util
 from types import SimpleNamespace
 
 import cv2
@@ -102,6 +103,27 @@ def test_the_last_line_names_what_a_default_run_uses(monkeypatch: pytest.MonkeyP
     assert doctor.default_run() == (
         "a default run uses: AKAZE triton on cuda:0, matching triton on cuda:0, decoding on 16 cores"
     )
+
+
+@pytest.mark.parametrize(
+    ("capability", "absent", "told"),
+    [
+        ((9, 0), True, "without Triton (not installed: triton) an H100 matches 4 to 11 times slower than 16 cores: "),
+        ((7, 5), False, "without Triton (needs compute capability 8.0, got 7.5) an H100 matches 4 to 11 times slower "),
+    ],
+)
+def test_a_gpu_without_triton_is_told_with_the_remedy(
+    capability: tuple[int, int], absent: bool, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("triton")
+    find_spec = importlib.util.find_spec
+    if absent:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "triton" else find_spec(name))
+    monkeypatch.setattr(machine, "gpus", lambda: machine.Gpus((capability,)))
+    used, _, lost = doctor.default_run().partition("; ")
+    assert used.startswith("a default run uses: AKAZE torch on cuda:0, matching torch on cuda:0, decoding on ")
+    assert lost.startswith(told)
+    assert lost.endswith("pip install 's2fast[gpu]'" if absent else 'set compute.device = "cpu"')
 
 
 def test_a_torch_that_cannot_use_the_gpu_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

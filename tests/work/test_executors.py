@@ -344,7 +344,8 @@ def test_an_executor_lost_without_a_word_is_opened_anew(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "no address"])
-def test_absent_scheduler_is_told(address: str) -> None:
+def test_absent_scheduler_is_told(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "CONNECT_S", 0.5)
     with pytest.raises(ConfigError, match="no Dask scheduler answers"), open_workplace(scheduler=address):
         pass
 
