@@ -79,7 +79,8 @@ def parts(pairs: pd.DataFrame, others: pd.DataFrame) -> tuple[float, float, floa
     datum = fitted(others)
     known = pairs[pairs["query"].isin(datum) & pairs["train"].isin(datum)]
     shift_m = known[["dx_m", "dy_m"]].to_numpy(np.float64)
-    datum_m = np.array([datum[row.train] - datum[row.query] for row in known.itertuples()]).reshape(-1, 2)
+    ends = zip(known["query"].astype(str), known["train"].astype(str), strict=True)
+    datum_m = np.array([datum[train] - datum[query] for query, train in ends]).reshape(-1, 2)
     real, own, rest = (float(np.median(np.hypot(*part.T))) / PIXEL_M for part in (shift_m, datum_m, shift_m - datum_m))
     return real, own, rest
 

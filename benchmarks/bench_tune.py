@@ -46,7 +46,8 @@ GRID: Mapping[str, Sequence[Any]] = {
 _FEWEST = 3
 """Unseen scenes of one tile below which the results are of the half that `s2fast tune` reports on."""
 
-UNLIMITED_S = 1e9
+UNLIMITED_S = 86_400.0
+"""Limit of a trial that may take as long as it needs: a day [s]."""
 
 
 def grid(values: Mapping[str, Sequence[Any]]) -> Iterator[Settings]:

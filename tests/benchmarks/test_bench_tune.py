@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks.bench_tune import GRID, cost_s, grid
+import threading
+from pathlib import Path
+
+from benchmarks.bench_tune import GRID, cost_s, grid, searched_grid
 from s2fast.config import Config
-from s2fast.tuning.space import value_of
-from s2fast.tuning.trials import Trial
+from s2fast.tuning.space import Settings, value_of
+from s2fast.tuning.trials import Answered, Trial, Trials
 
 
 def test_the_grid_begins_with_the_defaults_and_grows_by_whole_grids() -> None:
@@ -22,3 +25,17 @@ def test_the_grid_begins_with_the_defaults_and_grows_by_whole_grids() -> None:
 def test_stages_kept_from_another_trial_cost_nothing() -> None:
     rows = [{"stages": {"ingest": {"cpu_s": 2.0}, "match": {"cpu_s": 1.0}}}, {"stages": {"match": {"cpu_s": 0.5}}}, {}]
     assert cost_s([Trial(row) for row in rows]) == 3.5
+
+
+def test_a_grid_ends_once_it_has_cost_the_budget(tmp_path: Path) -> None:
+    def run(settings: Settings, half: str, limit_s: float) -> Answered:
+        assert half == "choose"
+        assert 0 < limit_s < threading.TIMEOUT_MAX
+        right = settings == {"features.threshold": 0.001}
+        answer = {"verified": 1, "pairs": 2, "error_px": 0.01, "unrelated_verified": 0, "wrong_shifts": 0,
+                  "null_verified": 0}  # fmt: skip
+        return {"answer": answer, "pairs": [[True, 0.01], [right, 0.01]], "stages": {"match": {"cpu_s": 2.0}}}, ""
+
+    trials = Trials(tmp_path / "trials.jsonl", run, 60, "here")
+    best, number, cost = searched_grid(trials, 5, lambda _: None)
+    assert (best.settings, number, cost) == ({"features.threshold": 0.001}, 3, 6.0)
