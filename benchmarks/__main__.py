@@ -29,6 +29,8 @@ COMMANDS = {
     "executors": ("benchmarks.bench_executors", "overhead per unit of work; two workers against one"),
     "install": ("benchmarks.bench_install", "a stranger's walk: seconds and megabytes from an empty environment"),
     "sweep": ("benchmarks.sweep.command", "quality, seconds and memory of settings"),
+    "tune": ("benchmarks.bench_tune", "s2fast tune beside the defaults and a grid of the same cost, on unseen scenes"),
+    "injected": ("benchmarks.bench_injected", "injected truth against real scenes, less what is their misregistration"),
     "check": ("benchmarks.check.command", "whether this checkout is slower than another revision"),
     "check-limits": ("benchmarks.check.measure_limits", "how much equal counts differ, and the tolerances that follow"),
     "prove-check": ("benchmarks.check.prove", "whether the check finds injected faults and nothing else"),

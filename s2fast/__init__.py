@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from s2fast.config import Config, load_config
     from s2fast.errors import S2FastError
     from s2fast.results import Run
+    from s2fast.tuning.search import Tuned
 
-__all__ = ["Config", "Run", "S2FastError", "load_config", "open_run", "run", "sweep"]
+__all__ = ["Config", "Run", "S2FastError", "load_config", "open_run", "run", "sweep", "tune"]
 __version__ = "0.2.0"
 
 _LATER = {"Config": "config", "load_config": "config", "Run": "results", "S2FastError": "errors"}
@@ -103,18 +104,11 @@ def run(
         The finished run.
     """
     from s2fast.archive.arrays import as_places
-    from s2fast.config import Config, load_config
-    from s2fast.errors import ConfigError
     from s2fast.pipeline import Job, run_stages
     from s2fast.results import Run
     from s2fast.work.progress import progress_of
 
-    if isinstance(config, Config):
-        if overrides or profile != "default":
-            raise ConfigError("overrides and profile do not go with a Config: change it with its model_copy method")
-        settings = config
-    else:
-        settings = load_config(config, overrides, profile=profile)
+    settings = _settings(config, overrides, profile)
     places = as_places(scenes)
     run_stages(
         Job(settings, places, regions, out, strict, reference),
@@ -195,3 +189,77 @@ def sweep(
     how = How(retry, repeats, workers, scheduler, tuple(map(Path, against)))
     (checked,) = load_all([settings], list(map(str, given)), None if regions is None else str(regions), how)
     return run_checked(checked, make_folder(out), report or print_where_seen, how).frame()
+
+
+def tune(
+    config: Config | Path | str | Mapping[str, Any] | None = None,
+    *,
+    scenes: Path | str | Sequence[Path | str],
+    minutes: float = 20,
+    out: Path | str = "tuned",
+    regions: Path | str | None = None,
+    profile: str = "default",
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    few: int = 8,
+    report: Callable[[str], object] | None = None,
+) -> Tuned:
+    """Search the settings that suit an archive, on one half of a few of its scenes, and try them on the other half.
+
+    Needs Optuna, ``pip install 's2fast[tune]'``. A stopped search continues with the time that is left.
+
+    Parameters
+    ----------
+    config, profile, overrides
+        Settings to begin with, as for `run`; what is not searched is kept.
+    scenes
+        Folders, files or addresses with scenes.
+    minutes
+        Time to search.
+    out
+        Local folder for tuned.toml, which `run` takes as `config`, and for trials and copies of scenes.
+    regions
+        File of polygons; None: use whole scenes.
+    few
+        Scenes per half, 2 to 100.
+    report
+        Receives a line per trial; None: print it on a terminal and in a notebook, and nowhere else.
+
+    Returns
+    -------
+    Tuned
+        ``settings`` by dotted key, empty if the defaults are as good; ``why``, one sentence; and what was measured.
+
+    Raises
+    ------
+    S2FastError
+        A setting or an input is wrong, or the time does not suffice for the defaults.
+
+    Examples
+    --------
+    >>> tuned = s2fast.tune(scenes="DIR", minutes=20, out="tuned")  # doctest: +SKIP
+    >>> print(tuned.why, tuned.settings)  # doctest: +SKIP
+    >>> run = s2fast.run("tuned/tuned.toml", scenes="DIR", out="OUT")  # doctest: +SKIP
+    """
+    from s2fast.tuning.command import Wanted
+    from s2fast.tuning.command import tune as search
+    from s2fast.work.progress import print_where_seen
+
+    given = [scenes] if isinstance(scenes, str | Path) else scenes
+    place = None if regions is None else str(regions)
+    wanted = Wanted(_settings(config, overrides, profile), list(map(str, given)), place, minutes, few)
+    return search(wanted, out, report or print_where_seen)
+
+
+def _settings(
+    config: Config | Path | str | Mapping[str, Any] | None,
+    overrides: Sequence[str] | Mapping[str, Any],
+    profile: str,
+) -> Config:
+    from s2fast.config import Config, load_config
+    from s2fast.errors import ConfigError
+
+    if not isinstance(config, Config):
+        return load_config(config, overrides, profile=profile)
+    if overrides or profile != "default":
+        raise ConfigError("overrides and profile do not go with a Config: change it with its model_copy method")
+    return config

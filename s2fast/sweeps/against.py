@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s2fast.errors import InputError
+from s2fast.errors import InputError, option
 from s2fast.sweeps.columns import FlatRow, is_missing, is_time, noise_of, shown_columns
 from s2fast.sweeps.intervals import NOISE, runs_of
 from s2fast.sweeps.rows import Row, RowFile, columns
@@ -53,7 +53,7 @@ def load_earlier(path: Path) -> list[Earlier]:
     """
     path = path if path.suffix == ".jsonl" else path.with_suffix(".jsonl")
     if not path.is_file():
-        raise InputError(f"no sweep {path}: name the .jsonl of another sweep with --against")
+        raise InputError(f"no sweep {path}: name the .jsonl of another sweep with {option('against')}")
     rows = RowFile(path).others([])
     if not rows:
         raise InputError(f"{path} holds no rows: name the .jsonl of a sweep that has run")

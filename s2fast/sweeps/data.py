@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from s2fast.errors import InputError
+from s2fast.errors import InputError, option
 
 REGIONS = ("regions.geojson", "deforestation_labels.geojson")
 """File names of polygons in a data set's folder."""
@@ -75,10 +75,14 @@ def dataset_of(spec: DataSpec, scenes: Sequence[str] = (), regions: str | None =
         beside = [Path(place, TRUTH) for place in scenes] if len(scenes) == 1 else []
         return Dataset(list(scenes), regions, next((str(path) for path in beside if path.is_file()), None))
     if not spec.folder:
-        raise InputError('no scenes given: name a folder with --scenes, or as folder = "..." in the sweep\'s [data]')
+        raise InputError(
+            f'no scenes given: name a folder with {option("scenes")}, or as folder = "..." in the sweep\'s [data]'
+        )
     folder = Path(spec.folder)
     if not folder.is_dir():
-        raise InputError(f"no folder {folder}: name the folder of the scenes with --scenes, or in the sweep's [data]")
+        raise InputError(
+            f"no folder {folder}: name the folder of the scenes with {option('scenes')}, or in the sweep's [data]"
+        )
     return in_folder(folder, spec, regions)
 
 

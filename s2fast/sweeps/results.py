@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from s2fast.errors import ConfigError, InputError
+from s2fast.errors import ConfigError, InputError, option
 from s2fast.sweeps import running
 from s2fast.sweeps.against import Earlier, earlier_runs, load_earlier
 from s2fast.sweeps.checks import Checked, check_sweep
@@ -72,9 +72,9 @@ class How:
             Cases are to run side by side although they are to be timed.
         """
         if self.workers < 1:
-            raise ConfigError(f"--workers is {self.workers}, must be at least 1")
+            raise ConfigError(f"{option('workers')} is {self.workers}, must be at least 1")
         if not 0 <= self.repeats <= 100:
-            raise ConfigError(f"--repeats is {self.repeats}, must be between 1 and 100")
+            raise ConfigError(f"{option('repeats')} is {self.repeats}, must be between 1 and 100")
         if self.repeats:
             sweep = sweep.model_copy(update={"repeats": self.repeats})
         if not (self.workers > 1 or self.scheduler):
@@ -84,7 +84,7 @@ class How:
         if sweep.repeats > 1:
             raise ConfigError(
                 f"sweep {sweep.name}: repeats = {sweep.repeats} measures seconds, which cases side by side disturb: "
-                "leave out the repeats, or --workers and --scheduler"
+                f"leave out the repeats, or {option('workers')} and {option('scheduler')}"
             )
         return sweep
 
@@ -141,7 +141,9 @@ def make_folder(out: Path | str) -> Path:
         (folder / ".writable").touch()
         (folder / ".writable").unlink()
     except OSError as error:
-        raise InputError(f"cannot write to the folder {folder}: {error.strerror}; choose another --out") from error
+        raise InputError(
+            f"cannot write to the folder {folder}: {error.strerror}; choose another {option('out')}"
+        ) from error
     return folder
 
 

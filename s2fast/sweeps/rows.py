@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from s2fast.errors import InputError
+from s2fast.errors import InputError, option
 from s2fast.sweeps.intervals import FEWEST, interval
 
 Row = dict[str, Any]
@@ -99,7 +99,9 @@ def only_writer(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise InputError(f"another sweep is writing {path}: wait for it, or choose another --out") from error
+            raise InputError(
+                f"another sweep is writing {path}: wait for it, or choose another {option('out')}"
+            ) from error
         yield
 
 
@@ -117,7 +119,7 @@ def read_rows(path: Path) -> list[Row]:
             row["case"], row["status"]
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"{path}, line {number} is not a row of a sweep: remove the line, or choose another --out"
+                f"{path}, line {number} is not a row of a sweep: remove the line, or choose another {option('out')}"
             ) from error
         rows.append(row)
     return rows

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import shapely
 
-from s2fast.errors import InputError
+from s2fast.errors import InputError, option
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import SceneInput
 from s2fast.model import Raster, Window
@@ -111,7 +111,8 @@ def copied_scenes(scenes: Sequence[SceneInput], settings: Injected) -> tuple[lis
     if not pairs:
         raise InputError(
             f"no two of the {len(copied)} scenes that would be copied have a tenth of their ground in common in one CRS"
-            ": add scenes of the same ground, or copy more of them (truth.scenes of a sweep, --few of s2fast tune)"
+            ": add scenes of the same ground, or copy more of them "
+            f"(truth.scenes of a sweep, {option('few')} of s2fast tune)"
         )
     used = {name for pair in pairs for name in pair}
     return [item for item in copied if str(item) in used], pairs

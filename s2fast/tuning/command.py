@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import typer
 
 from s2fast.config import Config
-from s2fast.errors import ConfigError, InputError
+from s2fast.errors import ConfigError, InputError, option
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.pipeline import Job, plan
@@ -36,7 +36,7 @@ CHILD = "s2fast.tuning.child"
 _FEWEST = 3
 """Scenes per half, below which the ground is split in place of the scenes: two scenes are a single pair."""
 
-Half = tuple[Sequence[SceneInput], Literal["all", "upper", "lower"]]
+Part = tuple[Sequence[SceneInput], Literal["all", "upper", "lower"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,38 +75,69 @@ def tune(wanted: Wanted, out: Path | str, report: Report, runner: Callable[..., 
         Something is wrong; the message is one line.
     """
     if not 0 < wanted.minutes <= 100_000:
-        raise ConfigError(f"--minutes is {wanted.minutes:g}, must be above 0")
+        raise ConfigError(f"{option('minutes')} is {wanted.minutes:g}, must be above 0, and at most 100,000")
+    if not 2 <= wanted.few <= 100:
+        raise ConfigError(f"{option('few')} is {wanted.few}, must be between 2 and 100")
     if not wanted.base.verification.enabled:
         raise ConfigError("verification.enabled is false: tuning counts verified pairs, leave it out")
     load_optimiser()
     record = plan(Job(wanted.base, wanted.scenes, wanted.regions, "."))
     split = split_scenes(record, wanted.few)
-    settings = Injected(scenes=max(2, wanted.few))
-    for some, _ in split.values():
-        copied_scenes(some, settings)
-    folder = make_folder(out)
-    with only_writer(folder / "trials.jsonl"), scratch(folder / "trials.work") as work:
-        begun = time.monotonic()
-        compile_kernels(report)
-        injected = {
-            half: str(inject(scenes, settings, folder / "copies", report, part))
-            for half, (scenes, part) in split.items()
-        }
-        run = (runner or _processes)(wanted, injected, work)
-        identity = [
-            source_hash(), injected, wanted.base.model_dump(mode="json"),
-            record.regions.content if record.regions else None,
-        ]  # fmt: skip
-        trials = Trials(folder / "trials.jsonl", run, 60 * wanted.minutes, content_key(*identity))
-        trials.spend(time.monotonic() - begun)
+    folder = Path(out)
+    with trials_of(wanted, split, record, folder, report, runner) as trials:
         space = searched(wanted.base)
         defaults = {key: value_of(wanted.base, key) for key in space}
-        done = len(trials.rows)
-        report(f"{wanted.minutes:g} minutes, {done} trials done before")
+        report(f"{wanted.minutes:g} minutes, {len(trials.rows)} trials done before")
         tuned = search(trials, space, defaults, report)
     about = _about(len(trials.known("choose")), split, ", ".join(record.asked.places[:3]), wanted.minutes)
     (folder / "tuned.toml").write_text(toml(tuned, wanted.base, about), "utf-8")
     return tuned
+
+
+@contextmanager
+def trials_of(
+    wanted: Wanted,
+    parts: Mapping[str, Part],
+    record: RunRecord,
+    out: Path,
+    report: Report,
+    runner: Callable[..., Runner] | None = None,
+) -> Iterator[Trials]:
+    """Copy scenes, and yield the trials of a folder, to which only this process may add more.
+
+    Parameters
+    ----------
+    wanted, out, report, runner
+        See `tune`.
+    parts
+        Scenes to run trials on, by name.
+    record
+        The plan of a run of all scenes.
+
+    Raises
+    ------
+    InputError
+        The scenes of a part have no ground in common.
+    """
+    settings = Injected(scenes=max(2, wanted.few))
+    for some, _ in parts.values():
+        copied_scenes(some, settings)
+    folder = make_folder(out)
+    with only_writer(folder / "trials.jsonl"), scratch(folder / "trials.work") as work:
+        compile_kernels(report)
+        begun = time.monotonic()
+        injected = {
+            name: str(inject(scenes, settings, folder / "copies", report, part))
+            for name, (scenes, part) in parts.items()
+        }
+        identity = [
+            source_hash(), injected, wanted.base.model_dump(mode="json"),
+            record.regions.content if record.regions else None,
+        ]  # fmt: skip
+        run = (runner or _processes)(wanted, injected, work)
+        trials = Trials(folder / "trials.jsonl", run, 60 * wanted.minutes, content_key(*identity))
+        trials.spend(time.monotonic() - begun)
+        yield trials
 
 
 def print_tuned(wanted: Wanted, out: Path | str, state: list[str]) -> None:
@@ -131,7 +162,7 @@ def print_tuned(wanted: Wanted, out: Path | str, state: list[str]) -> None:
     typer.echo(f"{tuned.why}\n{Path(out) / 'tuned.toml'}")
 
 
-def split_scenes(record: RunRecord, few: int) -> dict[str, Half]:
+def split_scenes(record: RunRecord, few: int) -> dict[str, Part]:
     """Return the scenes to choose on and those to report on, spread over tiles and seasons.
 
     With few scenes both are the same scenes, and the ground is split.
@@ -146,24 +177,25 @@ def split_scenes(record: RunRecord, few: int) -> dict[str, Half]:
         left_out = "".join(f"; left out: {name}: {why}" for name, why in list(record.history.problems.items())[:1])
         raise InputError(f"{where}: tuning compares pairs and needs two scenes or more, got {len(scenes)}{left_out}")
     first, second = halves(scenes)
-    if min(_largest_tile(first), _largest_tile(second)) >= _FEWEST:
+    if min(largest_tile(first), largest_tile(second)) >= _FEWEST:
         return {"choose": (spread(first, few), "all"), "report": (spread(second, few), "all")}
     some = spread(scenes, few)
     return {"choose": (some, "upper"), "report": (some, "lower")}
 
 
-def _about(tried: int, split: dict[str, Half], where: str, minutes: float) -> str:
+def largest_tile(scenes: Sequence[SceneInput]) -> int:
+    """Return the number of scenes of the tile with the most."""
+    tiles = [item.scene.tile for item in scenes]
+    return max((tiles.count(tile) for tile in tiles), default=0)
+
+
+def _about(tried: int, split: dict[str, Part], where: str, minutes: float) -> str:
     (some, part), (others, _) = split["choose"], split["report"]
     if part == "all":
         halves = f"{len(some)} scenes of {where}, result on {len(others)} others"
     else:
         halves = f"the upper half of {len(some)} scenes of {where}, result on their lower half"
     return f"{tried} settings tried on {halves}, {minutes:g} minutes"
-
-
-def _largest_tile(scenes: Sequence[SceneInput]) -> int:
-    tiles = [item.scene.tile for item in scenes]
-    return max((tiles.count(tile) for tile in tiles), default=0)
 
 
 def _processes(wanted: Wanted, injected: dict[str, str], work: Path) -> Runner:
