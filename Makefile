@@ -1,11 +1,12 @@
-# Every target first sets up .venv if needed; nothing is installed twice.
+# Every target first sets up .venv if needed; nothing is installed twice. `make LOCKED=1` installs only files whose hashes
+# packaging/test.lock holds, from PyPI; without it, an index of your own may serve other builds, such as torch for CPUs.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs
 
-.PHONY: setup demo test quick lint format docs bench check fuzz clean
+.PHONY: setup demo test quick lint format docs bench check fuzz lock clean
 
 setup: $(READY)  ## .venv with all dependencies
 
@@ -43,13 +44,25 @@ TRIALS ?= 40
 fuzz: $(READY)  ## damaged inputs of every kind end in a result or in one line
 	$(BIN)/python -m benchmarks fuzz --trials $(TRIALS)
 
+LOCK := uv pip compile --quiet --upgrade --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+	--constraint constraints.txt --no-annotate --no-header
+lock:  ## versions and hashes of what CI and a release install; needs uv
+	for name in test release; do sed -i '/^[^#]/,$$d' packaging/$$name.lock; done
+	$(LOCK) --extra dev --extra cluster pyproject.toml >> packaging/test.lock
+	$(LOCK) packaging/release.in >> packaging/release.lock
+
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"s2fast needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}; try: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+ifdef LOCKED
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement packaging/test.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+else
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+endif
 	@touch $@
 
 $(DOCS_READY): $(READY)

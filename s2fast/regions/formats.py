@@ -1,7 +1,7 @@
 """Polygon file formats: detect a file's format, list its layers and read their rows as stored.
 
 GDAL detects formats by content, and files of some formats make it read other files or send requests to servers. Only
-files of the formats in `FORMATS` are passed to it.
+files of the formats in `FORMATS` are passed to it, and only the drivers of that format may open them.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ import json
 import re
 import sqlite3
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from xml.parsers import expat
 
 import geopandas
 import numpy as np
@@ -25,88 +24,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
 
-from s2fast.errors import ConfigError, InputError
+from s2fast.errors import ConfigError
+from s2fast.regions.contents import (
+    DamagedError,
+    check_csv,
+    check_geopackage,
+    check_json,
+    check_mapinfo,
+    check_shapefile,
+    check_xml,
+)
+from s2fast.regions.drivers import only_drivers
 from s2fast.regions.file import is_geodatabase
 
 UNKNOWN = "Unknown"
 """Geometry type of a layer that may hold any type."""
 
-_EXTERNAL = re.compile(rb"OGR\w*DataSource|OGCAPI|WFS_Capabilities|gdal_streamed_alg|VirtualOGR", re.IGNORECASE)
-"""Content that makes GDAL read other files or send requests to servers."""
-
-_XML_ROOTS = ("kml", "gpx", "FeatureCollection")
-
 _MAX_MESSAGE_CHARS = 300
 """GDAL's messages are cut to this length in errors."""
-
-_HEAD_BYTES = 1 << 20
-"""GDAL reads at most this much of a file to detect its format."""
-
-
-class DamagedError(InputError):
-    """A file is damaged or of an unsupported format; the message gives the reason without the file's name."""
-
-
-def _read_text(path: Path) -> bytes:
-    """Read a text file; raise DamagedError if GDAL must not open it."""
-    text = path.read_bytes()
-    if _EXTERNAL.search(text[:_HEAD_BYTES]):
-        raise DamagedError("it makes GDAL read other files or ask servers: convert it, for example with ogr2ogr")
-    return text
-
-
-def _check_shapefile(path: Path) -> None:
-    with path.open("rb") as source:
-        expected_bytes = 2 * int.from_bytes(source.read(28)[24:], "big")
-    actual_bytes = path.stat().st_size
-    if actual_bytes < expected_bytes:
-        raise DamagedError(f"it is truncated: it has {actual_bytes} bytes, its header declares {expected_bytes}")
-
-
-def _check_geopackage(path: Path) -> None:
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
-            schema = "\n".join(str(sql) for (sql,) in base.execute("SELECT sql FROM sqlite_master"))
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise DamagedError(str(error)) from error
-    # GDAL would follow references to other files in other SQLite files and in virtual tables.
-    if "gpkg_contents" not in schema or _EXTERNAL.search(schema.encode()):
-        raise DamagedError("it is an SQLite file, but not a plain GeoPackage: convert it, for example with ogr2ogr")
-
-
-def _check_json(path: Path) -> None:
-    """Check features stored one per line, because GDAL silently skips those it cannot parse."""
-    lines = [line for line in re.split(rb"[\n\x1e]", _read_text(path)) if line.strip()]
-    if len(lines) < 2 or not _is_json(lines[0]):
-        return
-    invalid = next((number for number, line in enumerate(lines, 1) if not _is_json(line)), 0)
-    if invalid:
-        raise DamagedError(f"feature {invalid} is not complete JSON")
-
-
-def _is_json(text: bytes) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _check_xml(path: Path) -> None:
-    roots: list[str] = []
-    parser = expat.ParserCreate(namespace_separator=" ")
-    parser.StartElementHandler = lambda name, _: roots.append(name.rpartition(" ")[2])
-    try:
-        parser.Parse(_read_text(path), True)
-    except (expat.ExpatError, LookupError, ValueError) as error:
-        raise DamagedError(f"it is not complete XML: {error}") from error
-    if roots[0] not in _XML_ROOTS:
-        raise DamagedError(f"its root element is {roots[0]}, not one of {', '.join(_XML_ROOTS)}")
-
-
-def _check_csv(path: Path) -> None:
-    if _read_text(path).count(b'"') % 2:
-        raise DamagedError("it is truncated inside quotes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +49,8 @@ class Format:
     """One polygon file format."""
 
     name: str
+    drivers: tuple[str, ...]
+    """GDAL's drivers that may open it."""
     begins: bytes = rb""
     """Regular expression that the file's first bytes match."""
     suffixes: tuple[str, ...] = ()
@@ -124,20 +61,23 @@ class Format:
     """Open options for GDAL."""
 
 
+_JSON = ("GeoJSON", "GeoJSONSeq", "ESRIJSON", "TopoJSON", "JSONFG")
+_XML = ("LIBKML", "KML", "GML", "GPX")
+
 _BLANK = rb"(\xef\xbb\xbf)?[\s\x1e]*"
 
-GEODATABASE = Format("file geodatabase")
-PARQUET = Format("GeoParquet", rb"PAR1")
+GEODATABASE = Format("file geodatabase", ("OpenFileGDB",))
+PARQUET = Format("GeoParquet", (), rb"PAR1")
 
 FORMATS = (
-    Format("shapefile", rb"\x00\x00\x27\x0a", (".shp",), _check_shapefile),
-    Format("GeoPackage", rb"SQLite format 3\x00", (), _check_geopackage),
-    Format("FlatGeobuf", rb"fgb\x03fgb"),
+    Format("shapefile", ("ESRI Shapefile",), rb"\x00\x00\x27\x0a", (".shp",), check_shapefile),
+    Format("GeoPackage", ("GPKG",), rb"SQLite format 3\x00", (), check_geopackage),
+    Format("FlatGeobuf", ("FlatGeobuf",), rb"fgb\x03fgb"),
     PARQUET,
-    Format("GeoJSON", _BLANK + rb"[{\[]", (), _check_json),
-    Format("KML, GML or GPX", _BLANK + rb"<", (), _check_xml, {"WRITE_GFS": "NO"}),
-    Format("MapInfo", rb"", (".tab", ".mif"), _read_text),
-    Format("CSV", rb"", (".csv",), _check_csv, {"GEOM_POSSIBLE_NAMES": "WKT,geometry,geom,the_geom,wkt_geom"}),
+    Format("GeoJSON", _JSON, _BLANK + rb"[{\[]", (), check_json),
+    Format("KML, GML or GPX", _XML, _BLANK + rb"<", (), check_xml, {"WRITE_GFS": "NO"}),
+    Format("MapInfo", ("MapInfo File",), rb"", (".tab", ".mif"), check_mapinfo),
+    Format("CSV", ("CSV",), rb"", (".csv",), check_csv, {"GEOM_POSSIBLE_NAMES": "WKT,geometry,geom,the_geom,wkt_geom"}),
 )
 """The supported formats that are single files; the first match wins."""
 
@@ -184,7 +124,7 @@ def list_layers(path: Path) -> list[Layer]:
     kind = _format(path)
     if kind is PARQUET:
         return [Layer(path, kind, path.stem, UNKNOWN)]
-    found = _quietly(lambda: pyogrio.list_layers(path))
+    found = _quietly(lambda: pyogrio.list_layers(path), kind.drivers)
     # Whether a CSV file has geometries is known only after reading it.
     return [
         Layer(path, kind, str(name), str(geometry or UNKNOWN))
@@ -231,7 +171,8 @@ def read_rows(layer: Layer, where: str) -> StoredRows:
                 force_2d=True,
                 return_fids=True,
                 **layer.format.options,
-            )
+            ),
+            layer.format.drivers,
         )
     except DamagedError as error:
         if where and isinstance(error.__cause__, ValueError):
@@ -242,9 +183,12 @@ def read_rows(layer: Layer, where: str) -> StoredRows:
     return StoredRows(ids, wkb, meta["crs"])
 
 
-def _quietly(read: Callable[[], Any]) -> Any:
-    """Call `read` without its warnings, which the checks of the rows repeat; convert any error to DamagedError."""
-    with warnings.catch_warnings():
+def _quietly(read: Callable[[], Any], drivers: Sequence[str] = ()) -> Any:
+    """Call `read` without its warnings, which the checks of the rows repeat; convert any error to DamagedError.
+
+    pyogrio opens files with these drivers alone.
+    """
+    with warnings.catch_warnings(), only_drivers(drivers) if drivers else nullcontext():
         warnings.simplefilter("ignore")
         try:
             return read()

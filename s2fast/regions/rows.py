@@ -16,8 +16,9 @@ import shapely
 
 from s2fast.config import Regions
 from s2fast.errors import ConfigError, InputError, setting
+from s2fast.regions.contents import DamagedError
 from s2fast.regions.file import RegionFile
-from s2fast.regions.formats import DamagedError, Layer, StoredRows, list_layers, read_rows
+from s2fast.regions.formats import Layer, StoredRows, list_layers, read_rows
 
 Shapes = npt.NDArray[np.object_]
 """(n,) geometries."""

@@ -116,6 +116,10 @@ VIRTUAL = {
     "tile index": "<GDALTileIndexDataset><IndexDataset>{file}</IndexDataset></GDALTileIndexDataset>",
 }
 
+POLYGON = (
+    '"type": "FeatureCollection", "features": [{{"type": "Feature", "properties": {{}}, "geometry": '
+    '{{"type": "Polygon", "coordinates": [[[33, 50], [34, 50], [34, 51], [33, 50]]]}}}}]'
+)
 VECTORS = {
     "OGR VRT": "<OGRVRTDataSource><OGRVRTLayer name='a'><SrcDataSource>{file}</SrcDataSource></OGRVRTLayer>"
     "</OGRVRTDataSource>",
@@ -129,6 +133,13 @@ VECTORS = {
     "xmlns:s='http://www.w3.org/2001/XMLSchema-instance' s:schemaLocation='urn:a {url}a.xsd'/>",
     "links": "<kml xmlns='http://www.opengis.net/kml/2.2'><Document><NetworkLink><Link><href>{url}a.kml</href></Link>"
     "</NetworkLink><NetworkLink><Link><href>{file}</href></Link></NetworkLink></Document></kml>",
+    "PDS": '[\nPDS_VERSION_ID = PDS3\nRECORD_TYPE = FIXED_LENGTH\nRECORD_BYTES = 10\n^TABLE = "../secret/secret.tif"\n'
+    "OBJECT = TABLE\nINTERCHANGE_FORMAT = ASCII\nROWS = 1\nROW_BYTES = 10\nCOLUMNS = 1\nOBJECT = COLUMN\nNAME = a\n"
+    "DATA_TYPE = CHARACTER\nSTART_BYTE = 1\nBYTES = 5\nEND_OBJECT = COLUMN\nEND_OBJECT = TABLE\nEND\n",
+    "CRS of a server": f'{{{{"crs": {{{{"type": "link", "properties": {{{{"href": "{{url}}a"}}}}}}}}, {POLYGON}}}}}',
+    "CRS in other letters": '{{"CRS": {{"properties": {{"url": "{url}a"}}, "Type": "\\u0075rl"}}, ' + POLYGON + "}}",
+    "view of tables": '!table\n!version 100\nopen table "../secret/secret" Hide\nopen table "../secret/secret" Hide\n'
+    "create view x as\nSelect a, b\nfrom secret, secret\nwhere secret.a=secret.a\n",
     "styles": "<kml xmlns='http://www.opengis.net/kml/2.2'><Document><Placemark><styleUrl>{url}a.kml#a</styleUrl>"
     "</Placemark></Document></kml>",
 }
@@ -190,6 +201,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
                 path.write_text(text.format(**fields))
                 places.append(f"regions={path}")
         places += [f"regions={path}" for path in geopackages(root / "given", secret)]
+        places.append(f"regions={gml_with_schema(root / 'given', secret, fields['url'])}")
         places += [f"found={path}" for path in stac_items(root / "given", secret, fields["url"])]
         places.append(f"found={zarr_of_links(root / 'given' / 'links.zarr', secret)}")
         log = root / "calls"
@@ -265,6 +277,22 @@ def geopackages(folder: Path, secret: Path) -> list[Path]:
     return paths
 
 
+def gml_with_schema(folder: Path, secret: Path, url: str) -> Path:
+    """Write polygons beside a schema that includes files elsewhere."""
+    path = folder / "schema.gml"
+    ring = "<coordinates>33,50 34,50 34,51 33,50</coordinates>"
+    path.write_text(
+        "<FeatureCollection xmlns='http://www.opengis.net/gml'><featureMember><a><geometryProperty>"
+        f"<Polygon srsName='EPSG:4326'><outerBoundaryIs><LinearRing>{ring}</LinearRing></outerBoundaryIs></Polygon>"
+        "</geometryProperty></a></featureMember></FeatureCollection>"
+    )
+    path.with_suffix(".xsd").write_text(
+        "<xs:schema xmlns:xs='http://www.w3.org/2001/XMLSchema'>"
+        f"<xs:import schemaLocation='{url}a.xsd'/><xs:include schemaLocation='{secret}'/></xs:schema>"
+    )
+    return path
+
+
 def stac_items(folder: Path, secret: Path, url: str) -> list[Path]:
     """Write items and catalogues that name what lies outside their folder."""
     hrefs = (
@@ -295,7 +323,8 @@ def zarr_of_links(store: Path, secret: Path) -> Path:
 
 def test_nothing_outside_is_opened(opened: Opened) -> None:
     assert "own.tif" in opened.calls  # the witness sees what is opened
-    lines = [line for line in opened.calls.splitlines() if str(opened.secret) in line and "execve" not in line]
+    name = f"{opened.secret.parent.name}/{opened.secret.stem}"  # also as a relative path, and with other suffixes
+    lines = [line for line in opened.calls.splitlines() if name in line and "execve" not in line]
     assert lines == []
 
 

@@ -1,0 +1,162 @@
+"""Check the content of polygon files: what GDAL would read only in part, and what leads to other files or servers."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from xml.parsers import expat
+
+from s2fast.errors import InputError
+
+_EXTERNAL = re.compile(rb"OGR\w*DataSource|OGCAPI|WFS_Capabilities|gdal_streamed_alg|VirtualOGR", re.IGNORECASE)
+"""Content that makes GDAL read other files or send requests to servers."""
+
+_LINKED_CRS = re.compile(rb"""["'](?:link|url)["']\s*[^:\s]|\\u00[4-7]""", re.IGNORECASE)
+"""Values that make a CRS of GeoJSON an address, and escaped letters, which may spell them."""
+
+_NO_BLANK = re.compile(r"[^\s\x1e]")
+
+_OTHER_TABLES = re.compile(rb"open\s+table|create\s+view|isseamless|type\s+linked", re.IGNORECASE)
+"""Content that makes a MapInfo table a view of other tables."""
+
+_XML_ROOTS = ("kml", "gpx", "FeatureCollection")
+
+_MAX_SCHEMAS = 4
+"""Schemas that include schemas are followed to this depth."""
+
+_HEAD_BYTES = 1 << 20
+"""GDAL reads at most this much of a file to detect its format."""
+
+
+class DamagedError(InputError):
+    """A file is damaged or of an unsupported format; the message gives the reason without the file's name."""
+
+
+def read_text(path: Path) -> bytes:
+    """Read a text file; raise DamagedError if GDAL must not open it."""
+    text = path.read_bytes()
+    if _EXTERNAL.search(text[:_HEAD_BYTES]):
+        raise DamagedError("it makes GDAL read other files or ask servers: convert it, for example with ogr2ogr")
+    return text
+
+
+def check_shapefile(path: Path) -> None:
+    """Check that the file is as long as its header declares."""
+    with path.open("rb") as source:
+        expected_bytes = 2 * int.from_bytes(source.read(28)[24:], "big")
+    actual_bytes = path.stat().st_size
+    if actual_bytes < expected_bytes:
+        raise DamagedError(f"it is truncated: it has {actual_bytes} bytes, its header declares {expected_bytes}")
+
+
+def check_geopackage(path: Path) -> None:
+    """Check that the database is a GeoPackage, and that its schema refers to no other files."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
+            schema = "\n".join(str(sql) for (sql,) in base.execute("SELECT sql FROM sqlite_master"))
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise DamagedError(str(error)) from error
+    # GDAL would follow references to other files in other SQLite files and in virtual tables.
+    if "gpkg_contents" not in schema or _EXTERNAL.search(schema.encode()):
+        raise DamagedError("it is an SQLite file, but not a plain GeoPackage: convert it, for example with ogr2ogr")
+
+
+def check_json(path: Path) -> None:
+    """Check that no CRS is an address, and features stored one per line: GDAL silently skips those it cannot parse."""
+    text = read_text(path)
+    if _LINKED_CRS.search(text):
+        _check_crs(text)
+    lines = [line for line in re.split(rb"[\n\x1e]", text) if line.strip()]
+    if len(lines) < 2 or not _is_json(lines[0]):
+        return
+    invalid = next((number for number, line in enumerate(lines, 1) if not _is_json(line)), 0)
+    if invalid:
+        raise DamagedError(f"feature {invalid} is not complete JSON")
+
+
+def _check_crs(text: bytes) -> None:
+    """Raise DamagedError if a CRS is the address of one, which GDAL would ask for."""
+    decoder = json.JSONDecoder(object_pairs_hook=_is_address)
+    content = text.decode("utf-8-sig", errors="replace")
+    start = 0
+    try:
+        while found := _NO_BLANK.search(content, start):
+            _, start = decoder.raw_decode(content, found.start())
+    except DamagedError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"it is not complete JSON: {error}") from error
+
+
+def _is_address(pairs: list[tuple[str, object]]) -> bool:
+    """Return whether an object of GeoJSON is an address; raise DamagedError if it has one as its CRS."""
+    members = [(key.lower(), value) for key, value in pairs]  # GDAL ignores the case, and a key may occur twice
+    if ("crs", True) in members:
+        raise DamagedError('its "crs" is the address of one: name it, for example "EPSG:4326"')
+    return any(key == "type" and isinstance(value, str) and value.lower() in ("link", "url") for key, value in members)
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def check_xml(path: Path) -> None:
+    """Check that the file is one complete KML, GML or GPX, whose schema names no files elsewhere."""
+    root, *_ = _elements(path)
+    if root[0] not in _XML_ROOTS:
+        raise DamagedError(f"its root element is {root[0]}, not one of {', '.join(_XML_ROOTS)}")
+    if root[0] == "FeatureCollection":
+        _check_schema(path.with_suffix(".xsd"), _MAX_SCHEMAS)
+
+
+def _elements(path: Path) -> list[tuple[str, Mapping[str, str]]]:
+    """Return name and attributes of an XML file's root and of all elements that refer to a schema."""
+    elements: list[tuple[str, Mapping[str, str]]] = []
+
+    def start(name: str, attributes: Mapping[str, str]) -> None:
+        if not elements or "schemaLocation" in attributes:
+            elements.append((name.rpartition(" ")[2], attributes))
+
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.StartElementHandler = start
+    try:
+        parser.Parse(read_text(path), True)
+    except (expat.ExpatError, LookupError, ValueError) as error:
+        raise DamagedError(f"it is not complete XML: {error}") from error
+    return elements
+
+
+def _check_schema(path: Path, depth: int) -> None:
+    """Check that a schema beside a GML file includes only files in or below its folder; imports are not followed."""
+    if not path.exists():
+        return
+    if re.search(rb"<![^-]", path.read_bytes()):
+        raise DamagedError(f"its schema {path.name} has declarations: remove it")
+    for name, attributes in _elements(path):
+        place = attributes.get("schemaLocation", "")
+        if not place or (name == "import" and re.match("https?://", place)):
+            continue
+        beside = (path.parent / place).resolve()
+        if not depth or not beside.is_relative_to(path.parent.resolve()):
+            raise DamagedError(f"its schema {path.name} leads to {place[:80]}: remove it, or put all into one folder")
+        _check_schema(beside, depth - 1)
+
+
+def check_mapinfo(path: Path) -> None:
+    """Check that a MapInfo table is no view of other tables, which may lie anywhere."""
+    if _OTHER_TABLES.search(read_text(path)):
+        raise DamagedError("it reads other tables: convert it, for example with ogr2ogr")
+
+
+def check_csv(path: Path) -> None:
+    """Check that quotes are closed."""
+    if read_text(path).count(b'"') % 2:
+        raise DamagedError("it is truncated inside quotes")
