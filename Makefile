@@ -24,6 +24,7 @@ lint: $(READY)  ## the linters that CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell *.md docs/*.md kernels/s2fast_kernels/*/README.md
+	$(BIN)/hadolint packaging/Dockerfile
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

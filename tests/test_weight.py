@@ -43,7 +43,8 @@ def test_import_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "most"), [(("--help",), 330), (("--version",), 270), (("run", "--help"), 430), (("config",), 280)]
+    ("arguments", "most"),
+    [(("--help",), 330), (("--version",), 270), (("run", "--help"), 430), (("config",), 280), (("fetch",), 290)],
 )
 def test_help_is_light(arguments: tuple[str, ...], most: int) -> None:
     modules, packages = imported(calling(*arguments))

@@ -59,16 +59,18 @@ def fetch(
 ) -> None:
     """Download scenes of a catalogue, with their masks; without options, say where scenes are had."""
     from s2fast.errors import InputError
-    from s2fast.fetch.asked import EARTH_SEARCH, Wanted, box_around, parse_box, search_address
-    from s2fast.tools.data_sources import listing
-    from s2fast.work.interrupt import exiting_on_interrupt
 
     tile = tile.upper().removeprefix("MGRS-").removeprefix("T") if len(tile) > 4 else tile.upper()
     if place is None and not (bbox or regions or tile):
         if to is not None or dates or dry_run:
             raise InputError("what to fetch is missing: name a PLACE, or search with --bbox, --regions or --tile")
+        from s2fast.tools.data_sources import listing
+
         print_line(listing())
         return
+    from s2fast.fetch.asked import EARTH_SEARCH, Wanted, box_around, parse_box, search_address
+    from s2fast.work.interrupt import exiting_on_interrupt
+
     if place is not None and (bbox or regions or dates or api):
         raise InputError(f"{place} says itself where to look: leave out --bbox, --regions, --dates and --api")
     if bbox and regions:

@@ -27,7 +27,7 @@ SHAPES = [(1, 33, 47), (2, 64, 64), (2, 61, 90)]
 
 OCTAVES = levels(AkazeSettings(), (1024, 1024))
 
-interpreted = pytest.mark.skipif(not INTERPRETED, reason="changes a constant of compiled kernels")
+interpreted = pytest.mark.skipif(not INTERPRETED, reason="needs the interpreter; test_under_the_interpreter runs it")
 
 
 @pytest.fixture(autouse=True)
