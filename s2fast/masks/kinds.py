@@ -20,6 +20,12 @@ high probability, cirrus. Dark areas, unclassified pixels, water and snow are gr
 _FMASK_BITS = 0b1110
 """Bits of Fmask: cloud, beside a cloud, shadow of a cloud."""
 
+_QA_BITS = 0b11111
+"""Bits of QA_PIXEL: no data, beside a cloud, cirrus, cloud, shadow of a cloud."""
+
+_UDM2_BANDS = (2, 4, 5)
+"""Bands of UDM2, from 0: shadow of a cloud, heavy haze, cloud; light haze shows the ground."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -65,6 +71,14 @@ def _fmask(values: Values, _settings: Ingest) -> npt.NDArray[np.bool_]:
     return np.asarray((values[0].astype(np.int64) & _FMASK_BITS) != 0)
 
 
+def _qa_pixel(values: Values, _settings: Ingest) -> npt.NDArray[np.bool_]:
+    return np.asarray((values[0].astype(np.int64) & _QA_BITS) != 0)
+
+
+def _udm2(values: Values, _settings: Ingest) -> npt.NDArray[np.bool_]:
+    return np.asarray((values[[band for band in _UDM2_BANDS if band < len(values)]] != 0).any(axis=0))
+
+
 def _probability(values: Values, settings: Ingest) -> npt.NDArray[np.bool_]:
     return np.asarray(values[0].astype(np.float64) >= settings.mask_probability)
 
@@ -77,6 +91,8 @@ def _opaque_or_cirrus(values: Values, _settings: Ingest) -> npt.NDArray[np.bool_
 KINDS = (
     Kind("scl", "scl", "SCL", ("SCL",), _scl, ("mask_values",)),
     Kind("fmask", "clouds", "Fmask", ("Fmask",), _fmask),
+    Kind("qa_pixel", "clouds", "QA_PIXEL", ("QA_PIXEL",), _qa_pixel),
+    Kind("udm2", "clouds", "UDM2", ("udm2", "udm2_clip"), _udm2),
     Kind("probability", "probability", "cloud probability", ("MSK_CLDPRB", "CLDPRB", "CLD"), _probability,
          ("mask_probability",)),
     Kind("classes", "clouds", "MSK_CLASSI", ("MSK_CLASSI_B00",), _opaque_or_cirrus, misses_clouds=True),

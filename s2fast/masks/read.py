@@ -34,6 +34,9 @@ _LOOKED_PX, _LEAST_ALIKE, _LAST_CLASS = 1024, 0.5, 11
 """Side of the part of a scene classification that is looked at [px], share of its neighbouring pixels that must be of
 one class, and the last class."""
 
+_FEW, _LEAST_CORRELATION = 0.01, 0.25
+"""Share of flagged pixels below which their places do not matter, and least correlation of neighbours of others."""
+
 _EDGE = 1e-6
 """Part of a pixel of the mask that a centre may lie beyond its edge by rounding."""
 
@@ -163,19 +166,40 @@ def widened(flags: npt.NDArray[np.bool_], reach_px: float) -> npt.NDArray[np.boo
     return np.asarray(away <= np.float32(reach_px * (1 + 1e-6)))
 
 
-def is_classification(found: FoundMask) -> bool:
-    """Return whether a scene classification is one: its classes lie in areas. Other kinds are what they are called.
+def is_classification(found: FoundMask, settings: Ingest) -> bool:
+    """Return whether a raster found as a mask is one: what it masks lies in areas, and so do an SCL's classes.
 
-    A file called SCL may hold anything; "auto" must not mask a scene by it. Only the middle is looked at.
+    A file of such a name may hold anything; "auto" must not mask a scene by it. Only the middle is looked at.
     """
-    if found.kind != "scl":
+    kind = BY_NAME[found.kind]
+    if kind.flags is None:
         return True
     with suppress(RasterioError), gdal_settings(), open_dataset(Source.of(found.source)) as dataset:
         first = [max(0, (side - _LOOKED_PX) // 2) for side in dataset.shape]
-        values = dataset.read(1, window=RasterioWindow(first[1], first[0], _LOOKED_PX, _LOOKED_PX))
-        alike = values[:, 1:] == values[:, :-1]
-        return not alike.size or bool(values.max() <= _LAST_CLASS and alike.mean() >= _LEAST_ALIKE)
+        values = dataset.read(window=RasterioWindow(first[1], first[0], _LOOKED_PX, _LOOKED_PX))
+        if kind.name == "scl":
+            alike = values[0, :, 1:] == values[0, :, :-1]
+            return not alike.size or bool(values[0].max() <= _LAST_CLASS and alike.mean() >= _LEAST_ALIKE)
+        return in_areas(kind.flags(values, settings))
     return True
+
+
+def in_areas(flags: npt.NDArray[np.bool_]) -> bool:
+    """Return whether flagged pixels lie together: neighbours in a row differ less often than if dealt out at random.
+
+    Few flagged pixels, or all but few, do so whatever they are: they change little.
+
+    Examples
+    --------
+    >>> dealt_out = np.random.default_rng(0).random((200, 200)) < 0.3
+    >>> [in_areas(flags) for flags in (dealt_out, np.arange(200) < np.full((200, 1), 60), np.zeros((9, 9), bool))]
+    [False, True, True]
+    """
+    share = float(flags.mean()) if flags.size else 0.0
+    if not _FEW < share < 1 - _FEW:
+        return True
+    differ = float((flags[:, 1:] != flags[:, :-1]).mean())
+    return differ <= (1 - _LEAST_CORRELATION) * 2 * share * (1 - share)
 
 
 @contextmanager
