@@ -22,7 +22,7 @@ from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.geometry.placement import PixelGrid
 from s2fast.masks.found import FoundMask
-from s2fast.masks.kinds import BY_NAME
+from s2fast.masks.kinds import BY_NAME, Kind
 from s2fast.masks.polygons import clouds_on, shapes_on
 from s2fast.model import Raster, Window
 from s2fast.raster.dataset import gdal_settings, open_dataset
@@ -81,6 +81,7 @@ class RasterMask:
 
     def __init__(self, dataset: rasterio.DatasetReader, name: str, kind: str, raster: Raster, settings: Ingest) -> None:
         self._dataset, self._name, self._kind = dataset, name, BY_NAME[kind]
+        self._bands = _bands(self._kind, dataset)
         self._raster, self._settings = raster, settings
         px_m = np.linalg.norm(PixelGrid.of_raster(raster).px_m, axis=0)
         self._reach_px = settings.mask_buffer_m / float(px_m.min())
@@ -130,7 +131,7 @@ class RasterMask:
         if cols_in.any() and rows_in.any():
             left, top = int(cols[cols_in].min()), int(rows[rows_in].min())
             region = RasterioWindow(left, top, int(cols[cols_in].max()) - left + 1, int(rows[rows_in].max()) - top + 1)
-            own = self._flags(self._dataset.read(window=region))
+            own = self._flags(self._dataset.read(self._bands, window=region))
             flags[np.ix_(rows_in, cols_in)] = own[np.ix_(rows[rows_in] - top, cols[cols_in] - left)]
         return flags
 
@@ -141,13 +142,18 @@ class RasterMask:
             transform=self._of_scene * Affine.translation(window.col, window.row),
             height=window.height, width=window.width,
         ) as warped:  # fmt: skip
-            values = warped.read()
+            values = warped.read([*self._bands, warped.count])
         return np.asarray(self._flags(values[:-1]) | (values[-1] == 0))
 
     def _flags(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         if self._kind.flags is None:
             raise TypeError(f"{self._kind.name} holds polygons")
         return self._kind.flags(values, self._settings)
+
+
+def _bands(kind: Kind, dataset: rasterio.DatasetReader) -> list[int]:
+    """Return the bands of a raster that a kind needs, at least the first."""
+    return [band for band in kind.bands if band <= dataset.count] or [1]
 
 
 def _nearest(
@@ -176,7 +182,7 @@ def is_classification(found: FoundMask, settings: Ingest) -> bool:
         return True
     with suppress(RasterioError), gdal_settings(), open_dataset(Source.of(found.source)) as dataset:
         first = [max(0, (side - _LOOKED_PX) // 2) for side in dataset.shape]
-        values = dataset.read(window=RasterioWindow(first[1], first[0], _LOOKED_PX, _LOOKED_PX))
+        values = dataset.read(_bands(kind, dataset), window=RasterioWindow(first[1], first[0], _LOOKED_PX, _LOOKED_PX))
         if kind.name == "scl":
             alike = values[0, :, 1:] == values[0, :, :-1]
             return not alike.size or bool(values[0].max() <= _LAST_CLASS and alike.mean() >= _LEAST_ALIKE)
