@@ -23,13 +23,14 @@ class Naming:
     """``S2A_20160830T083602_T36UYA``, or the file's stem if the name has no acquisition; unique within a run."""
 
     platform: str = ""
-    """``S2A`` to ``S2D``, or ``HLS.S30``, ``HLS.L30``; empty if unknown."""
+    """``S2A`` to ``S2D``, ``HLS.S30``, ``HLS.L30``, ``LC09``, or ``PS`` and a PlanetScope satellite; empty if
+    unknown."""
 
     sensing_time: datetime | None = None
     """Start of sensing, UTC; midnight if the name contains only the date; None if unknown."""
 
     tile: str = ""
-    """MGRS tile, ``36UYA``; empty if unknown."""
+    """MGRS tile, ``36UYA``, or path and row of Landsat, ``177025``; empty if unknown."""
 
     baseline: int = 0
     """Processing baseline of the product, 207 for N0207; 0 if unknown."""
@@ -38,7 +39,7 @@ class Naming:
     """The product's discriminator, ``20160830T083600``; it orders products of one baseline."""
 
     level: str = ""
-    """Processing level, ``L1C`` or ``L2A``; empty if unknown."""
+    """Processing level, ``L1C`` or ``L2A``, of Landsat ``L1TP``, ``L2SP`` and others; empty if unknown."""
 
     asset: str = ""
     """Name of the raster within its product, in capitals: ``TCI``, ``B04``; empty if unknown."""

@@ -129,7 +129,7 @@ def _item(
         sentinel = re.fullmatch(r"S2([A-D])", scene.platform)
         properties["platform"] = f"sentinel-2{sentinel[1].lower()}" if sentinel else scene.platform
     if scene.tile:
-        properties["grid:code"] = f"MGRS-{scene.tile}"
+        properties["grid:code"] = f"{'WRS2' if scene.tile.isdecimal() else 'MGRS'}-{scene.tile}"
     if scene.cloud_cover_pct is not None:
         properties["eo:cloud_cover"] = scene.cloud_cover_pct
     properties |= {

@@ -13,6 +13,7 @@ from s2fast.archive.arrays import held_scenes, zarr_scenes
 from s2fast.archive.listed import LeftOut, Listed, Looking
 from s2fast.archive.names import ASSET, NO_IMAGE, naming, with_unique_ids
 from s2fast.archive.products import Preview, Replaced, preview, used_products
+from s2fast.archive.sensors import names_of
 from s2fast.archive.stac import is_stac, stac_scenes
 from s2fast.errors import InputError, option
 from s2fast.files.source import Source
@@ -230,7 +231,8 @@ def _is_scene(path: PurePath, band: str = "") -> bool:
     if path.suffix.lower() not in _SUFFIXES or _NOT_SCENES.match(path.name) or (asset and asset["other"]):
         return False
     if band and asset:
-        return band == ("TCI" if asset["image"] else asset["band"].upper())
+        name = "TCI" if asset["image"] else asset["band"].upper()
+        return name == band or name in names_of(band, naming(Source(f"/{path.as_posix()}")).platform)
     # A product's single bands in JPEG 2000 are not used.
     return not (asset and asset["band"] and path.suffix.lower() == ".jp2")
 

@@ -40,9 +40,17 @@ _NAMES = tuple(
         rf"(?P<time>{_TIME})_{_TIME}_T{_TILE}",
         # HLS.S30.T36UYA.2016243T083602.v2.0
         rf"(?P<platform>HLS\.[SL]30)\.T{_TILE}\.(?P<time>\d{{7}}T\d{{6}})",
+        # Landsat: LC08_L1TP_177025_20190611_20190619_01_T1_B8; STAC catalogues omit the time of processing
+        r"(?P<platform>L[A-Z]0\d)_(?P<level>L[12][A-Z]{2})_(?P<tile>\d{6})_(?P<time>\d{8})(?:_(?P<made>\d{8}))?_\d{2}"
+        r"_(?:T[12]|RT)",
+        # PlanetScope: 20190611_083601_1008_3B_Visual, 20220101_081530_45_2444_3B_AnalyticMS_SR_8b
+        r"(?P<time>\d{8}_\d{6})_(?:\d{1,2}_)?(?P<satellite>[0-9A-F]{4})_(?:1[AB]|3[AB])",
     )
 )
 """Patterns of the names of files and folders, the most detailed first; case-insensitive."""
+
+_PLANET = "PS"
+"""Begin of the platforms of PlanetScope; the number of the satellite follows. Its scenes have no tiles."""
 
 _TILE_FOLDERS = re.compile(r"/(\d{1,2})/([A-Z])/([A-Z]{2})/(\d{4})/(\d{1,2})/(\d{1,2})/\d+/", re.IGNORECASE)
 """tiles/36/U/YA/2016/8/30/0/TCI.jp2: the layout of the public buckets, one folder per date."""
@@ -50,13 +58,22 @@ _TILE_FOLDERS = re.compile(r"/(\d{1,2})/([A-Z])/([A-Z]{2})/(\d{4})/(\d{1,2})/(\d
 _TIME_FORMATS = {8: "%Y%m%d", 14: "%Y%jT%H%M%S", 15: "%Y%m%dT%H%M%S"}
 """Time formats by the length of the text."""
 
-NO_IMAGE = r"SCL|AOT|WVP|CLD|SNW|DDV|PVI|CLDPRB|SNWPRB|Fmask|SAA|SZA|VAA|VZA"
+NO_IMAGE = (
+    r"SCL|AOT|WVP|CLD|SNW|DDV|PVI|CLDPRB|SNWPRB|Fmask|SAA|SZA|VAA|VZA"
+    r"|BQA|QA_PIXEL|QA_RADSAT|(?:SR_)?QA_AEROSOL|ST_(?:QA|[TUD]RAD|ATRAN|EMIS|EMSD|CDIST)"
+    r"|udm2?(?:_clip)?|Analytic\w*_udm2?(?:_clip)?"
+)
 """Rasters of a product that are not images: masks, classifications, angles."""
 
-_BANDS = r"B0\d|B1[0-2]|B8A|coastal|blue|green|red|rededge\d?|nir\d*|swir\d*"
+_BANDS = (
+    r"B0\d|B1[0-2]|B8A|coastal|blue|green|red|rededge\d?|nir\d*|swir\d*"
+    r"|(?:(?<=_T1_)|(?<=_T2_)|(?<=_RT_))(?:B\d|SR_B\d|ST_B\d{1,2})"
+    r"|(?:(?<=_1B_)|(?<=_3A_)|(?<=_3B_))Analytic(?!\w*_udm)\w*?"
+)
+"""Names of bands; those of Landsat, and the files of all bands of PlanetScope, only after the rest of such a name."""
 
 ASSET = re.compile(
-    rf"^(?P<rest>.*?)(?:^|[_.-])(?:(?P<image>TCI|visual)|(?P<band>{_BANDS})|(?P<other>{NO_IMAGE}))"
+    rf"^(?P<rest>.*?)(?:^|[_.-])(?:(?P<image>TCI|visual(?:_clip)?)|(?P<band>{_BANDS})|(?P<other>{NO_IMAGE}))"
     r"(?:_R?(?P<resolution>\d+)m)?$",
     re.IGNORECASE,
 )
@@ -72,19 +89,19 @@ def naming(source: Source) -> Naming:
         asset=("TCI" if asset["image"] else (asset["band"] or asset["other"]).upper()) if asset else "",
     )
     parts = _name_parts(path)
-    if "tile" not in parts:
+    if "tile" not in parts and not parts.get("platform", "").startswith(_PLANET):
         return result
     result = replace(
         result,
         platform=parts.get("platform", ""),
-        tile=parts["tile"],
+        tile=parts.get("tile", ""),
         baseline=int(parts.get("baseline", "0").replace(".", "")),
         product_time=parts.get("made", ""),
         level=parts.get("level", ""),
     )
     if "time" not in parts:
         return result
-    scene_id = f"{result.platform or 'S2'}_{parts['time']}_T{result.tile}"
+    scene_id = f"{result.platform or 'S2'}_{parts['time']}{result.tile and f'_T{result.tile}'}"
     return replace(result, scene_id=scene_id, sensing_time=_parse_time(parts["time"]))
 
 
@@ -123,7 +140,10 @@ def _normalized(groups: dict[str, str | None]) -> dict[str, str] | None:
     parts = {key: value.upper() for key, value in groups.items() if value}
     if "tile" in parts:
         parts["tile"] = parts["tile"].zfill(5)
+    if "satellite" in parts:
+        parts["platform"] = _PLANET + parts.pop("satellite")
     if "time" in parts:
+        parts["time"] = parts["time"].replace("_", "T")
         time = _parse_time(parts["time"])
         if time is None:
             return None

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from s2fast.archive.names import ASSET, NO_IMAGE
+from s2fast.archive.sensors import names_of
 from s2fast.errors import MissingError, SceneError
 from s2fast.files.source import Source
 from s2fast.files.zips import zip_names
@@ -93,8 +94,24 @@ def with_bands(scene: Scene, bands: Sequence[str]) -> Scene:
     """
     if not bands or scene.asset == "" or list(bands) == [scene.asset]:
         return scene
-    first, *others = (selected(scene, [band])[band] for band in bands)
-    return replace(scene, source=first, asset=bands[0], others=tuple(others))
+    names = [_known_as(scene, band) for band in bands]
+    if names == [scene.asset]:
+        return scene
+    first, *others = (selected(scene, [name])[name] for name in names)
+    return replace(scene, source=first, asset=names[0], others=tuple(others))
+
+
+def _known_as(scene: Scene, band: str) -> str:
+    """Return the name that a scene's product has for a band, or else the given one."""
+    names = names_of(band, scene.platform)
+    if len(names) == 1 or scene.source.is_held:
+        return band
+    if scene.asset in names:
+        return scene.asset
+    if scene.source.is_remote:
+        return next((name for name in names if on_server(scene, name)), band)
+    found = product_rasters(scene)
+    return next((name for name in names if name in found), band)
 
 
 def product_rasters(scene: Scene) -> dict[str, Source]:

@@ -72,10 +72,10 @@ class Ingest(_Section):
     bands and apply the weights 0.299, 0.587 and 0.114, as the notebook does; files without a colour transform, with
     a mask or an alpha band, with 16 bits, and files that only GDAL reads (in compressed zips), always."""
     band: str | tuple[str, ...] = ""
-    """Raster of each product that is matched: "tci", or a band such as "B08", at its finest resolution; or a list of
-    bands of one size, which become grey by `band_weights`. With a band, `stretch` is "auto" unless set, for each band
-    by itself. Files that are no product's are used as they are. Empty: the image of each product, or each band where it
-    has none."""
+    """Raster of each product that is matched, at its finest resolution: "tci", a band such as "B08", or its colour, as
+    "red" or "nir", which each sensor numbers in its own way; or a list of bands of one size, which become grey by
+    `band_weights`. With a band, `stretch` is "auto" unless set, for each band by itself. Files that are no product's
+    are used as they are. Empty: the image of each product, or each band where it has none."""
     band_weights: tuple[float, ...] = ()
     """Weights of a list of bands; they are divided by their sum. Empty: equal."""
     stretch: Literal["none", "auto"] | tuple[int, int] | tuple[float, float] = "none"
@@ -140,7 +140,8 @@ class Ingest(_Section):
                 raise ValueError('write at least two different bands, or one without brackets, such as "B08"')
             return tuple(str(cls._known_band(name)) for name in value)
         if not re.fullmatch(
-            r"|tci|visual|b0\d|b1[0-2]|b8a|coastal|blue|green|red|rededge\d?|nir\d*|swir\d*", value.lower()
+            r"|tci|visual|b0\d|b1[0-2]|b8a|coastal|blue|green|red|rededge\d?|nir\d*|swir\d*|pan|b\d|s[rt]_b\d{1,2}",
+            value.lower(),
         ):
             raise ValueError('write "tci", a band such as "B08" or "B8A", or a name such as "nir"')
         return "TCI" if value.lower() == "visual" else value.upper()

@@ -20,6 +20,15 @@ high probability, cirrus. Dark areas, unclassified pixels, water and snow are gr
 _FMASK_BITS = 0b1110
 """Bits of Fmask: cloud, beside a cloud, shadow of a cloud."""
 
+_QA_BITS = 0b11111
+"""Bits of QA_PIXEL: no data, beside a cloud, cirrus, cloud, shadow of a cloud."""
+
+_UDM2_BANDS = (3, 5, 6)
+"""Bands of UDM2: shadow of a cloud, heavy haze, cloud; light haze shows the ground."""
+
+_CLASSI_BANDS = (1, 2)
+"""Bands of MSK_CLASSI: opaque clouds, cirrus; the third is snow."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -35,6 +44,8 @@ class Kind:
     """Names of rasters, or polygons, of a product that are such a mask."""
     flags: Callable[[Values, Ingest], npt.NDArray[np.bool_]] | None = None
     """Returns True on pixels without ground, (rows, cols), of values (bands, rows, cols); None: it holds polygons."""
+    bands: tuple[int, ...] = (1,)
+    """Numbers, from 1, of the bands that `flags` needs; those that a raster lacks are left out."""
     settings: tuple[str, ...] = ()
     """Settings of ``ingest`` on which `flags` depends."""
     misses_clouds: bool = False
@@ -65,23 +76,29 @@ def _fmask(values: Values, _settings: Ingest) -> npt.NDArray[np.bool_]:
     return np.asarray((values[0].astype(np.int64) & _FMASK_BITS) != 0)
 
 
+def _qa_pixel(values: Values, _settings: Ingest) -> npt.NDArray[np.bool_]:
+    return np.asarray((values[0].astype(np.int64) & _QA_BITS) != 0)
+
+
+def _any_band(values: Values, _settings: Ingest) -> npt.NDArray[np.bool_]:
+    return np.asarray((values != 0).any(axis=0))
+
+
 def _probability(values: Values, settings: Ingest) -> npt.NDArray[np.bool_]:
     return np.asarray(values[0].astype(np.float64) >= settings.mask_probability)
 
 
-def _opaque_or_cirrus(values: Values, _settings: Ingest) -> npt.NDArray[np.bool_]:
-    """Bands of MSK_CLASSI: opaque clouds, cirrus, snow."""
-    return np.asarray((values[:2] != 0).any(axis=0))
-
-
 KINDS = (
-    Kind("scl", "scl", "SCL", ("SCL",), _scl, ("mask_values",)),
+    Kind("scl", "scl", "SCL", ("SCL",), _scl, settings=("mask_values",)),
     Kind("fmask", "clouds", "Fmask", ("Fmask",), _fmask),
+    Kind("qa_pixel", "clouds", "QA_PIXEL", ("QA_PIXEL",), _qa_pixel),
+    Kind("udm2", "clouds", "UDM2", ("udm2", "udm2_clip"), _any_band, _UDM2_BANDS),
     Kind("probability", "probability", "cloud probability", ("MSK_CLDPRB", "CLDPRB", "CLD"), _probability,
-         ("mask_probability",)),
-    Kind("classes", "clouds", "MSK_CLASSI", ("MSK_CLASSI_B00",), _opaque_or_cirrus, misses_clouds=True),
+         settings=("mask_probability",)),
+    Kind("classes", "clouds", "MSK_CLASSI", ("MSK_CLASSI_B00",), _any_band, _CLASSI_BANDS,
+         misses_clouds=True),
     Kind("polygons", "clouds", "MSK_CLOUDS", ("MSK_CLOUDS_B00",), misses_clouds=True),
-    Kind("file", "file", "own file", (), _file, ("mask_values",)),
+    Kind("file", "file", "own file", (), _file, settings=("mask_values",)),
     Kind("shapes", "file", "own polygons"),
 )  # fmt: skip
 """All kinds; those without `Kind.files` are never found beside a scene."""

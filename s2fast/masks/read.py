@@ -22,7 +22,7 @@ from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.geometry.placement import PixelGrid
 from s2fast.masks.found import FoundMask
-from s2fast.masks.kinds import BY_NAME
+from s2fast.masks.kinds import BY_NAME, Kind
 from s2fast.masks.polygons import clouds_on, shapes_on
 from s2fast.model import Raster, Window
 from s2fast.raster.dataset import gdal_settings, open_dataset
@@ -33,6 +33,9 @@ from s2fast.regions.mask import PlacedRegions
 _LOOKED_PX, _LEAST_ALIKE, _LAST_CLASS = 1024, 0.5, 11
 """Side of the part of a scene classification that is looked at [px], share of its neighbouring pixels that must be of
 one class, and the last class."""
+
+_FEW, _LEAST_CORRELATION = 0.01, 0.25
+"""Share of flagged pixels below which their places do not matter, and least correlation of neighbours of others."""
 
 _EDGE = 1e-6
 """Part of a pixel of the mask that a centre may lie beyond its edge by rounding."""
@@ -78,6 +81,7 @@ class RasterMask:
 
     def __init__(self, dataset: rasterio.DatasetReader, name: str, kind: str, raster: Raster, settings: Ingest) -> None:
         self._dataset, self._name, self._kind = dataset, name, BY_NAME[kind]
+        self._bands = _bands(self._kind, dataset)
         self._raster, self._settings = raster, settings
         px_m = np.linalg.norm(PixelGrid.of_raster(raster).px_m, axis=0)
         self._reach_px = settings.mask_buffer_m / float(px_m.min())
@@ -127,7 +131,7 @@ class RasterMask:
         if cols_in.any() and rows_in.any():
             left, top = int(cols[cols_in].min()), int(rows[rows_in].min())
             region = RasterioWindow(left, top, int(cols[cols_in].max()) - left + 1, int(rows[rows_in].max()) - top + 1)
-            own = self._flags(self._dataset.read(window=region))
+            own = self._flags(self._dataset.read(self._bands, window=region))
             flags[np.ix_(rows_in, cols_in)] = own[np.ix_(rows[rows_in] - top, cols[cols_in] - left)]
         return flags
 
@@ -138,13 +142,18 @@ class RasterMask:
             transform=self._of_scene * Affine.translation(window.col, window.row),
             height=window.height, width=window.width,
         ) as warped:  # fmt: skip
-            values = warped.read()
+            values = warped.read([*self._bands, warped.count])
         return np.asarray(self._flags(values[:-1]) | (values[-1] == 0))
 
     def _flags(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         if self._kind.flags is None:
             raise TypeError(f"{self._kind.name} holds polygons")
         return self._kind.flags(values, self._settings)
+
+
+def _bands(kind: Kind, dataset: rasterio.DatasetReader) -> list[int]:
+    """Return the bands of a raster that a kind needs, at least the first."""
+    return [band for band in kind.bands if band <= dataset.count] or [1]
 
 
 def _nearest(
@@ -163,19 +172,40 @@ def widened(flags: npt.NDArray[np.bool_], reach_px: float) -> npt.NDArray[np.boo
     return np.asarray(away <= np.float32(reach_px * (1 + 1e-6)))
 
 
-def is_classification(found: FoundMask) -> bool:
-    """Return whether a scene classification is one: its classes lie in areas. Other kinds are what they are called.
+def is_classification(found: FoundMask, settings: Ingest) -> bool:
+    """Return whether a raster found as a mask is one: what it masks lies in areas, and so do an SCL's classes.
 
-    A file called SCL may hold anything; "auto" must not mask a scene by it. Only the middle is looked at.
+    A file of such a name may hold anything; "auto" must not mask a scene by it. Only the middle is looked at.
     """
-    if found.kind != "scl":
+    kind = BY_NAME[found.kind]
+    if kind.flags is None:
         return True
     with suppress(RasterioError), gdal_settings(), open_dataset(Source.of(found.source)) as dataset:
         first = [max(0, (side - _LOOKED_PX) // 2) for side in dataset.shape]
-        values = dataset.read(1, window=RasterioWindow(first[1], first[0], _LOOKED_PX, _LOOKED_PX))
-        alike = values[:, 1:] == values[:, :-1]
-        return not alike.size or bool(values.max() <= _LAST_CLASS and alike.mean() >= _LEAST_ALIKE)
+        values = dataset.read(_bands(kind, dataset), window=RasterioWindow(first[1], first[0], _LOOKED_PX, _LOOKED_PX))
+        if kind.name == "scl":
+            alike = values[0, :, 1:] == values[0, :, :-1]
+            return not alike.size or bool(values[0].max() <= _LAST_CLASS and alike.mean() >= _LEAST_ALIKE)
+        return in_areas(kind.flags(values, settings))
     return True
+
+
+def in_areas(flags: npt.NDArray[np.bool_]) -> bool:
+    """Return whether flagged pixels lie together: neighbours in a row differ less often than if dealt out at random.
+
+    Few flagged pixels, or all but few, do so whatever they are: they change little.
+
+    Examples
+    --------
+    >>> dealt_out = np.random.default_rng(0).random((200, 200)) < 0.3
+    >>> [in_areas(flags) for flags in (dealt_out, np.arange(200) < np.full((200, 1), 60), np.zeros((9, 9), bool))]
+    [False, True, True]
+    """
+    share = float(flags.mean()) if flags.size else 0.0
+    if not _FEW < share < 1 - _FEW:
+        return True
+    differ = float((flags[:, 1:] != flags[:, :-1]).mean())
+    return differ <= (1 - _LEAST_CORRELATION) * 2 * share * (1 - share)
 
 
 @contextmanager

@@ -262,7 +262,7 @@ def ingest_scene(
     if `use_mask` is false, the scene is treated as one without a mask.
     """
     if use_mask and config.ingest.mask == "auto" and item.mask:
-        use_mask = is_classification(item.mask)
+        use_mask = is_classification(item.mask, config.ingest)
     with_pixels = config.output.keep_pixels or held is None
     mode = config.regions.mode if regions else "none"
     reduction = config.ingest.reduction

@@ -70,7 +70,7 @@ def test_the_mask_of_a_product(
 
 def test_a_mask_asked_for_and_absent_is_named(tmp_path: Path) -> None:
     image = write_product(tmp_path, "L1C")
-    for mask, names in (("scl", "SCL"), ("clouds", "Fmask, MSK_CLASSI_B00, MSK_CLOUDS_B00")):
+    for mask, names in (("scl", "SCL"), ("clouds", "Fmask, QA_PIXEL, udm2, udm2_clip, MSK_CLASSI_B00, MSK_CLOUDS_B00")):
         with pytest.raises(SceneError, match=rf"TCI\.jp2: its product has no {names}, and ingest\.mask is '{mask}'"):
             find_mask(scene(image), Ingest.model_validate({"mask": mask}))
 

@@ -116,6 +116,11 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
     bands = np.stack([own == 1, own == 2, own == 3]).astype(np.uint8)
     three = write_classes(tmp_path / "classes.jp2", bands, 10)
     np.testing.assert_array_equal(read(three, "classes"), (own == 1) | (own == 2))
+    words = own.astype(np.uint16) | np.where(own % 3 == 0, np.uint16(1 << 9), np.uint16(0))
+    of_landsat = write_classes(tmp_path / "QA_PIXEL.tif", words, 10)
+    np.testing.assert_array_equal(read(of_landsat, "qa_pixel"), own % 32 != 0)
+    eight = write_classes(tmp_path / "udm2.tif", np.stack([own == value for value in range(8)]).astype(np.uint8), 10)
+    np.testing.assert_array_equal(read(eight, "udm2"), np.isin(own, (2, 4, 5)))
 
 
 def test_polygons_of_a_product_with_holes(tmp_path: Path) -> None:

@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 
 import s2fast
-from s2fast.config import load_config
+from s2fast.config import Ingest, load_config
 from s2fast.errors import InputError
+from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
+from s2fast.masks.found import FoundMask
+from s2fast.masks.read import is_classification
 from s2fast.pipeline import Job, run_stages
 from s2fast.stages.keys import features_keys, tile_key
 from tests.archives import textured, write_scene
@@ -152,6 +155,19 @@ def test_a_mask_that_cannot_be_used_leaves_out_its_scene_only(products: Path, tm
     assert str(masks / "20190606.tif") in masks_of
     with pytest.raises(InputError, match="none of the 4 scenes found can be used; the first problem: .*does not exist"):
         run(products.parent / products.name, tmp_path / "other", mask="scl", mask_file=f"{masks}/{{id}}.tif")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("fmask", "Fmask"), ("qa_pixel", "QA_PIXEL"), ("probability", "CLD"), ("classes", "MSK_CLASSI")]
+)
+@pytest.mark.parametrize("noisy", [True, False])
+def test_noise_is_no_mask_of_any_kind(kind: str, name: str, noisy: bool, tmp_path: Path) -> None:
+    values = np.zeros((3, 300, 300), np.uint8)
+    values[:, 40:200, 100:160] = 90
+    if noisy:
+        np.random.default_rng(1).shuffle(values.reshape(3, -1), axis=1)
+    path = Source.local(write_classes(tmp_path / f"{name}.tif", values, 20))
+    assert is_classification(FoundMask(kind, path, ""), Ingest()) is not noisy
 
 
 @pytest.mark.parametrize("kind", ["all cloud", "noise", "no classes"])
