@@ -17,7 +17,7 @@ from s2fast.geometry.datum import add_network
 from s2fast.geometry.nulls import NullRate, null_warning
 from s2fast.masks.kinds import TOO_BRIGHT
 from s2fast.report.shown_matches import ShownMatches
-from s2fast.report.tables import clouds_by, pair_table, scene_table
+from s2fast.report.tables import clouds_by, pair_table, scene_table, without_metres
 from s2fast.work.executors import Workplace
 
 _MOST_NAMED = 5
@@ -87,10 +87,14 @@ class Findings:
             index=[scene.scene_id for scene in scenes],
         )
         network = add_network(passes, pairs, record.reference)
-        file = geoparquet(scene_table(record, folder, network))
+        scenes_table = scene_table(record, folder, network)
+        file = geoparquet(without_metres(scenes_table, in_pixels=record.in_pixels))
         matches = ShownMatches.of(folder, pairs, blocks, [scene.scene_id for scene in scenes])
         pairs = pairs.join(matches.statistics)
-        return cls(record, folder, workplace, pairs, geopandas.read_parquet(io.BytesIO(file)), file, summary, matches)
+        read = geopandas.read_parquet(io.BytesIO(file))
+        for name in read if record.in_pixels else ():
+            read[name] = scenes_table[name]
+        return cls(record, folder, workplace, pairs, read, file, summary, matches)
 
 
 def _summary(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: Mapping[str, int]) -> Summary:

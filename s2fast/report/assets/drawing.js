@@ -83,7 +83,7 @@ const SQUARE = { ...FRAME, width: 420, height: 394 };
 function drawPlot(figure, matches, rows, pair) {
   const { centre, half } = range(matches, rows, pair);
   const limits = centre.map((at) => [at - half, at + half]);
-  const drawn = chart({ x: limits[0], y: limits[1], equal: 1, titleX: "shift to the east [m]", titleY: "shift to the north [m]", frame: SQUARE, label: "Displacements of the matches" });
+  const drawn = chart({ x: limits[0], y: limits[1], equal: 1, titleX: `shift ${TO}${EAST} [${UNIT}]`, titleY: `shift ${TO}${NORTH} [${UNIT}]`, frame: SQUARE, label: "Displacements of the matches" });
   const { inside, x, y, low, high } = drawn;
   let outside = 0;
   for (const row of [...rows].reverse()) {
@@ -104,7 +104,7 @@ function drawPlot(figure, matches, rows, pair) {
     if (radius > 2) inside.append(vector("circle", { class: "strong", cx: at[0], cy: at[1], r: radius }));
   }
   const second = isKnown(value("rival_dx_m", pair)) ? ", diamond the second shift" : "";
-  const circle = isKnown(ce90) ? `, dashed circle CE90 about no shift, ${metres(ce90)} m` : "";
+  const circle = isKnown(ce90) ? `, dashed circle CE90 about no shift, ${metres(ce90)} ${UNIT}` : "";
   const kinds = VERIFICATION_RAN ? `dots inliers, crosses outliers, + the estimated shift${second}${circle}` : "crosses good matches";
   const some = rows.length < value("n_good", pair) ? ` of the ${number(rows.length)} nearest matches of ${number(value("n_good", pair))}` : " of each match";
   show(figure, drawn.root, `Displacement${some}, train minus query: ${kinds}${outside ? `; ${outside} more are outside the plot` : ""}`, "displacements");
