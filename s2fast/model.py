@@ -12,7 +12,22 @@ from pydantic import Field
 from s2fast.files.source import Source
 from s2fast_kernels.features import Features
 
-__all__ = ["Features", "Naming", "PairResult", "PairVerdict", "Raster", "Scene", "TileInfo", "Window", "columns_of"]
+__all__ = [
+    "PIXEL_TRANSFORM",
+    "Features",
+    "Naming",
+    "PairResult",
+    "PairVerdict",
+    "Raster",
+    "Scene",
+    "TileInfo",
+    "Window",
+    "columns_of",
+]
+
+
+PIXEL_TRANSFORM = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
+"""Transform of rasters without georeferencing: x to the right and y upwards from the upper left corner [px]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +127,8 @@ class Raster:
     aligned to blocks decode each block once."""
 
     crs_wkt: str
-    """Coordinate reference system, as WKT."""
+    """Coordinate reference system, as WKT; empty: the file has no usable georeferencing, and `transform` is
+    `PIXEL_TRANSFORM`."""
 
     transform: tuple[float, float, float, float, float, float]
     """Affine a, b, c, d, e, f: x = a col + b row + c, y = d col + e row + f, at pixel corners [CRS units]."""
@@ -170,7 +186,7 @@ class TileInfo:
     """See `Scene.tile`."""
 
     crs: str
-    """Coordinate reference system, as WKT."""
+    """See `Raster.crs_wkt`."""
 
     transform: tuple[float, float, float, float, float, float]
     """See `Raster.transform`."""
@@ -253,7 +269,8 @@ class PairVerdict:
     """
 
     overlap_pct: float
-    """Clear ground that both scenes show, as a percentage of the smaller scene's raster [%]."""
+    """Clear ground that both scenes show, as a percentage of the smaller scene's raster [%]; NaN if unknown, because
+    they have no CRS."""
 
     n_inliers: int | None = None
     """Number of matches that agree with the shift, or with the model if it is not a plain shift."""

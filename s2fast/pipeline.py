@@ -17,6 +17,7 @@ from s2fast.archive.identity import scene_identity
 from s2fast.archive.listed import Looking
 from s2fast.archive.reference import check_ground, with_reference
 from s2fast.archive.siblings import with_bands
+from s2fast.archive.unplaced import are_accepted, check_settings, not_comparable
 from s2fast.config import Config
 from s2fast.errors import DamageError, InputError, RunFolderError, SceneError, option
 from s2fast.files.source import Source
@@ -26,6 +27,7 @@ from s2fast.folder.log import RECORDED, collected_warnings
 from s2fast.folder.record import RUN_JSON, Asked, Found, History, RunRecord, SceneInput, StageRecord, load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.masks.found import find_mask
+from s2fast.raster.reader import open_raster
 from s2fast.raster.several import files_of, open_bands
 from s2fast.regions.check import check_regions
 from s2fast.regions.file import RegionFile
@@ -251,6 +253,8 @@ def plan(job: Job, known: Mapping[str, SceneInput] = MappingProxyType({})) -> Ru
     if not job.scenes:
         raise InputError(f"no scenes given: name folders or files with {option('scenes')}")
     found, problems = _find_inputs(job, known)
+    rasters = {item.scene.scene_id: item.raster for item in found.scenes}
+    check_settings(rasters, config, regions=job.regions is not None)
     _check_reference(found, config)
     regions = None if job.regions is None else RegionFile.at(job.regions)
     if regions is not None and config.regions.mode != "none":
@@ -291,7 +295,8 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
     places = [Source.of(place).absolute() for place in job.scenes]
     trusted = tuple(place.address for place in [*places, *map(Source.of, job.config.ingest.trust)])
     bands = job.config.ingest.bands
-    looking = Looking(job.config.ingest.asset, bands[0] if bands else "")
+    unplaced = are_accepted(job.config)
+    looking = Looking(job.config.ingest.asset, bands[0] if bands else "", pictures=unplaced)
     archive = find_scenes([place.trusting(trusted) for place in places], looking=looking)
     scenes, reference = archive.scenes, None
     if job.reference is not None:
@@ -311,10 +316,12 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
             scene = with_bands(scene, bands)
             mask = find_mask(scene, job.config.ingest)
             before = known.get(scene.source.name)
-            if before is not None and before.identity == scene_identity(scene):
+            known_so = before is not None and (unplaced or before.raster.crs_wkt)
+            if before is not None and known_so and before.identity == scene_identity(scene):
                 inputs.append(before.model_copy(update={"scene": scene, "mask": mask}))
                 continue
-            with open_bands((scene.source, *scene.others), job.config.ingest) as reader:
+            opens = partial(open_raster, georeferenced=not unplaced)
+            with open_bands((scene.source, *scene.others), job.config.ingest, opens) as reader:
                 version = scene_identity(scene, files_of(reader))
                 inputs.append(SceneInput(scene=scene, raster=reader.raster, identity=version, mask=mask))
         except SceneError as error:
@@ -324,6 +331,13 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
                 raise
             log.warning("%s skipped: %s", scene.scene_id, error, extra=RECORDED)
             problems[scene.scene_id] = str(error)
+    rasters = {item.scene.scene_id: item.raster for item in inputs}
+    for name, reason in not_comparable(rasters, "" if reference is None else reference.scene_id).items():
+        problems[name] = reason
+        if job.strict:
+            raise InputError(f"{name}: {reason}")
+        log.warning("%s skipped: %s", name, reason, extra=RECORDED)
+        inputs = [item for item in inputs if item.scene.scene_id != name]
     if not inputs:
         first = next(iter(problems.values()))
         if len(problems) == 1:

@@ -130,6 +130,8 @@ class Run:
             - ``query_map_x``, ``query_map_y``, ``train_map_x``, ``train_map_y``: position in the scene's own CRS, as
               `scenes` names it;
             - ``dx_m``, ``dy_m``: train minus query position on the ground, east and north [m].
+
+            Without a CRS, the positions on the map and ``dx_m``, ``dy_m`` are NaN.
         """
         from s2fast.report.displacements import with_positions
 

@@ -147,6 +147,11 @@ def align(
         The settings do not fit the run, the folder cannot be written, or a file in it is not an output of this
         function.
     """
+    if record.in_pixels:
+        raise InputError(
+            f"the scenes of {run} have no CRS, so they have no georeferencing to correct; scenes.csv says how many "
+            "pixels to move each (correction)"
+        )
     reference = reference_id(record, settings.reference)
     planned = corrections(
         record, scenes, pairs, reference=reference, max_error_m=settings.max_error_m, plain_only=not settings.is_local

@@ -78,6 +78,10 @@ def write_stac(record: RunRecord, scenes: pd.DataFrame, to: Path | str, aligned:
     InputError
         The folder cannot be written, or `aligned` holds no corrected rasters.
     """
+    if record.in_pixels:
+        raise InputError(
+            "the scenes have no CRS, so a STAC catalogue cannot say where they are: assign it and run again"
+        )
     folder = open_folder(to)
     (folder / "items").mkdir(exist_ok=True)
     corrected = {} if aligned is None else _corrected(Path(aligned))

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
+from typing import TypeVar
 
 from s2fast.archive.arrays import held_scenes, zarr_scenes
 from s2fast.archive.listed import LeftOut, Listed, Looking
@@ -22,13 +23,19 @@ from s2fast.model import Scene
 from s2fast.raster.zarr_store import is_zarr
 
 _NOT_SCENES = re.compile(
-    rf"\._|MSK_|S2[A-D]_(OPER|USER)_(MSK|{NO_IMAGE})_|(cloud|snow|preview|overview|thumbnail)\.", re.IGNORECASE
+    rf"\._|MSK_|S2[A-D]_(OPER|USER)_(MSK|{NO_IMAGE})_|(cloud|snow|preview|overview|thumbnail|quicklook)\.|.*-ql\.jpg$",
+    re.IGNORECASE,
 )
-"""Beginnings of the names of masks and previews, and of the metadata files that macOS adds to a zip."""
+"""Names, or their beginnings, of masks and previews, and of the metadata files that macOS adds to a zip."""
 
 _RESOLUTION_FOLDER = re.compile(r"R(\d+)m", re.IGNORECASE)
 
 _SUFFIXES = (".jp2", ".tif", ".tiff")
+
+_Path = TypeVar("_Path", bound=PurePath)
+
+_PICTURES = (".png", ".jpg", ".jpeg")
+"""Suffixes of rasters that rarely have a CRS; see `Looking.pictures`."""
 
 RUN_STORE = "store.zarr"
 """Name of the store in a run folder, which holds no scenes."""
@@ -105,9 +112,10 @@ def find_scenes(
     if not by_source:
         where = ", ".join(map(str, sources))
         first = next((f"{name}: {reason}" for name, reason in left_out.items()), "")
+        others = ", *.png and *.jpg" if looking.pictures else ""
         raise InputError(
             f"no scenes found under {where}: "
-            + (first or f"looked for {looking.band or 'images'}, *.jp2 and *.tif, at any depth")
+            + (first or f"looked for {looking.band or 'images'}, *.jp2 and *.tif{others}, at any depth")
         )
     scenes, replaced = used_products(list(by_source.values()), look)
     renamed = {scene.source: scene for scene in with_unique_ids(scenes)}
@@ -153,7 +161,7 @@ def _listed(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
 
 def _in_zip(place: Source, looking: Looking) -> Iterator[Listed]:
     archive, member = place.zip_parts or (place, "")
-    return (Listed(source, source == place) for source in _zip_candidates(archive, member, looking.band))
+    return (Listed(source, source == place) for source in _zip_candidates(archive, member, looking))
 
 
 def _on_server(place: Source, looking: Looking) -> Iterator[Listed]:
@@ -174,13 +182,13 @@ def _itself(place: Source, looking: Looking) -> Iterator[Listed]:
 
 
 def _in_folder(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
-    for file in sorted(_files(Path(place.name))):
+    for file in _without_previews(sorted(_files(Path(place.name)))):
         if file.suffix.lower() == ".zarr":
             yield from zarr_scenes(Source.local(file), looking)
-        elif _is_scene(file, looking.band):
+        elif _is_scene(file, looking):
             yield Listed(Source.local(file))
         elif file.suffix.lower() == ".zip":
-            yield from map(Listed, _zip_candidates(Source.local(file), "", looking.band))
+            yield from map(Listed, _zip_candidates(Source.local(file), "", looking))
 
 
 def _is_zip(place: Source) -> bool:
@@ -202,7 +210,7 @@ KINDS = (
 GDAL does not read its pixels, also a row to `s2fast.raster.dataset.OPENERS`."""
 
 
-def _zip_candidates(archive: Source, member: str, band: str = "", depth: int = 1) -> Iterator[Source]:
+def _zip_candidates(archive: Source, member: str, looking: Looking, depth: int = 1) -> Iterator[Source]:
     """Yield a zip's scenes, or those below one of its folders; a member given by its full path is always a scene."""
     if depth == 1 and not Path(archive.outermost.name).is_file():
         raise InputError(f"no such file or folder for {option('scenes')}: {archive.outermost}")
@@ -216,19 +224,27 @@ def _zip_candidates(archive: Source, member: str, band: str = "", depth: int = 1
         yield archive.member(member)
         return
     folder = member and f"{member.rstrip('/')}/"
+    kept = set(_without_previews([PurePosixPath(name) for name in names]))
     for name in names:
-        if not name.startswith(folder) and name != member:
+        if (not name.startswith(folder) and name != member) or PurePosixPath(name) not in kept:
             continue
-        if _is_scene(PurePosixPath(name), band):
+        if _is_scene(PurePosixPath(name), looking):
             yield archive.member(name)
         elif name.lower().endswith(".zip") and depth < _MOST_NESTED:
-            yield from _zip_candidates(archive.member(name), "", band, depth + 1)
+            yield from _zip_candidates(archive.member(name), "", looking, depth + 1)
 
 
-def _is_scene(path: PurePath, band: str = "") -> bool:
-    """Return whether a file found in a folder may be a scene: of a product's files, only `band` unless it is empty."""
-    asset = ASSET.match(path.stem)
-    if path.suffix.lower() not in _SUFFIXES or _NOT_SCENES.match(path.name) or (asset and asset["other"]):
+def _without_previews(files: Sequence[_Path]) -> list[_Path]:
+    """Return files without the PNG and JPEG beside which a raster of the same name lies."""
+    rasters = {file.with_suffix("") for file in files if file.suffix.lower() in _SUFFIXES}
+    return [file for file in files if file.suffix.lower() not in _PICTURES or file.with_suffix("") not in rasters]
+
+
+def _is_scene(path: PurePath, looking: Looking) -> bool:
+    """Return whether a file found in a folder may be a scene: of a product's files, only the band looked for."""
+    asset, band = ASSET.match(path.stem), looking.band
+    suffixes = (*_SUFFIXES, *_PICTURES) if looking.pictures else _SUFFIXES
+    if path.suffix.lower() not in suffixes or _NOT_SCENES.match(path.name) or (asset and asset["other"]):
         return False
     if band and asset:
         name = "TCI" if asset["image"] else asset["band"].upper()

@@ -43,3 +43,7 @@ class Looking:
     band: str = ""
     """``ingest.band``: of each product this raster is used, and no other; of a file given by its path or address too,
     if its product has it."""
+
+    pictures: bool = False
+    """Whether PNG and JPEG files found in folders and zips are scenes too, unless a raster of the same name lies beside
+    them, whose preview they are."""

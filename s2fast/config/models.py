@@ -280,7 +280,7 @@ class Verification(_Section):
     """False: compute no shift, inliers or verdict."""
     prior: Literal["map", "none"] = "map"
     """map: trust the scenes' georeferencing to within `matching.radius_m`. none: do not trust it, and search the whole
-    scene for a shift or similarity transform (needs matching.mode = "exhaustive")."""
+    scene for a shift or similarity transform (needs matching.mode = "exhaustive"); scenes without any are accepted."""
     second_look_px: int = Field(200, ge=0)
     """Where nothing is found near the expected position, with `matching.radius_m` = 0, look again within this distance
     [px of the pair's coarser grid]: for scenes that are off by more than their georeferencing promises. Such a pair has

@@ -33,7 +33,7 @@ def spatial_attributes(info: TileInfo) -> dict[str, Any]:
     grid = Affine(*info.transform) @ Affine.translation(corner, corner) @ Affine.scale(info.reduction)
     return {
         "zarr_conventions": _CONVENTIONS,
-        **_crs(info.crs),
+        **(_crs(info.crs) if info.crs else {}),
         "spatial:dimensions": list(DIMENSIONS),
         "spatial:shape": [side // info.reduction for side in info.full_shape],
         "spatial:transform": [*grid[:6]],

@@ -212,6 +212,11 @@ class RunRecord:
         return self.found.reference
 
     @property
+    def in_pixels(self) -> bool:
+        """Whether the scenes have no CRS: lengths are in pixels, up and to the right, and columns of metres empty."""
+        return any(not item.raster.crs_wkt for item in self.found.scenes)
+
+    @property
     def usable(self) -> list[SceneInput]:
         """The scenes without a problem, in the run's order."""
         return [item for item in self.found.scenes if item.scene.scene_id not in self.history.problems]

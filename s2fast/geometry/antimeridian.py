@@ -13,9 +13,14 @@ _EDGE_POINTS = 32
 
 
 def footprint(grid: PixelGrid) -> shapely.Polygon | shapely.MultiPolygon:
-    """Return the outline of a scene in longitude and latitude, in two parts where it crosses the 180th meridian."""
+    """Return the outline of a scene in longitude and latitude, in two parts where it crosses the 180th meridian.
+
+    That of a scene without a CRS is in its pixels, see `s2fast.model.PIXEL_TRANSFORM`.
+    """
     rows, cols = grid.shape
     corners = np.array([(0, 0), (cols, 0), (cols, rows), (0, rows)], np.float64) - 0.5
+    if not grid.crs_wkt:
+        return shapely.Polygon(grid.on_map(corners))
     pole = _pole(grid)
     if pole:
         share = np.linspace(0, 1, _EDGE_POINTS, endpoint=False)[:, None]

@@ -47,7 +47,7 @@ class PixelGrid:
     """A scene's pixel grid on the ground; the only code that converts CRS units to metres."""
 
     crs_wkt: str
-    """Coordinate reference system, as WKT."""
+    """Coordinate reference system, as WKT; empty: the scene has none, and what is said to be in metres is in pixels."""
     transform: tuple[float, float, float, float, float, float]
     """Affine a ... f of the full-resolution grid, at pixel corners [CRS units]."""
     shape: tuple[int, int]
@@ -68,8 +68,10 @@ class PixelGrid:
         """A CRS whose units are metres on the ground here, x to the east and y to the north, as WKT.
 
         It is the scene's own CRS if that qualifies, as UTM does, else the UTM zone of the scene's centre. Nominal
-        metres do not suffice: a unit of EPSG:3857 is 0.83 m at 34 degrees.
+        metres do not suffice: a unit of EPSG:3857 is 0.83 m at 34 degrees. It is empty if the scene has no CRS.
         """
+        if not self.crs_wkt:
+            return ""
         steps = self._steps_m
         scale = np.linalg.svd(steps, compute_uv=False) if np.isfinite(steps).all() else np.zeros(2)
         turned = np.degrees(np.arctan2(-steps[0, 1], steps[1, 1]))
@@ -108,6 +110,8 @@ class PixelGrid:
     @cached_property
     def full_turn(self) -> float:
         """Full turn around the Earth in x [CRS units]; 0 if x is not a longitude."""
+        if not self.crs_wkt:
+            return 0.0
         crs = pyproj.CRS(self.crs_wkt)
         return round(2 * np.pi / crs.axis_info[0].unit_conversion_factor, 9) if crs.is_geographic else 0.0
 

@@ -15,6 +15,8 @@ REFERENCE = "reference"
 DISAGREES = "disagrees with its series"
 """Verdict of a scene most of whose pairs contradict its offset."""
 
+_ON_MAP = ("m", "east", "west", "north", "south")
+
 SIGN = (
     "offset_x_m, offset_y_m: how far east and north of its datum a scene shows the same ground, so its correction is "
     "the opposite; s2fast align writes corrected scenes."
@@ -59,15 +61,18 @@ def scene_verdicts(scenes: pd.DataFrame, reference: str = "") -> list[str]:
     ]  # fmt: skip
 
 
-def correction_text(offset_x_m: float, offset_y_m: float) -> str:
-    """Return how to move a scene with this offset; empty if the offset is NaN.
+def correction_text(offset_x_m: float, offset_y_m: float, *, in_pixels: bool = False) -> str:
+    """Return how to move a scene with this offset, in metres or in pixels; empty if the offset is NaN.
 
     Examples
     --------
     >>> correction_text(3.214, -0.5)
     'move 3.21 m west, 0.50 m north'
+    >>> correction_text(3.214, -0.5, in_pixels=True)
+    'move 3.21 px left, 0.50 px up'
     """
     if math.isnan(offset_x_m):
         return ""
-    east_west, north_south = "west" if offset_x_m > 0 else "east", "south" if offset_y_m > 0 else "north"
-    return f"move {abs(offset_x_m):.2f} m {east_west}, {abs(offset_y_m):.2f} m {north_south}"
+    unit, east, west, north, south = ("px", "right", "left", "up", "down") if in_pixels else _ON_MAP
+    across, along = west if offset_x_m > 0 else east, south if offset_y_m > 0 else north
+    return f"move {abs(offset_x_m):.2f} {unit} {across}, {abs(offset_y_m):.2f} {unit} {along}"

@@ -45,6 +45,10 @@ def clouds_on(source: Source, raster: Raster, buffer_m: float) -> PlacedRegions:
     SceneError
         The file cannot be read, or is no such mask.
     """
+    if not raster.crs_wkt:
+        raise SceneError(
+            f'{source}: its scene has no CRS, so the polygons cannot be placed: set ingest.mask = "bright"'
+        )
     polygons, crs = parsed(_content(source), str(source))
     shapes = make_valid(np.asarray(polygons, object))
     shapes, _ = extract_polygons(shapes)

@@ -84,8 +84,13 @@ class RasterMask:
         self._bands = _bands(self._kind, dataset)
         self._raster, self._settings = raster, settings
         px_m = np.linalg.norm(PixelGrid.of_raster(raster).px_m, axis=0)
-        self._reach_px = settings.mask_buffer_m / float(px_m.min())
+        # Without a CRS, how large a pixel is on the ground is unknown.
+        self._reach_px = settings.mask_buffer_m / float(px_m.min()) if raster.crs_wkt else 0.0
         crs = dataset.crs
+        if crs is not None and not raster.crs_wkt:
+            if dataset.shape != raster.shape:
+                raise SceneError(f"the mask {name} has a CRS and its scene has none: make it {_size(raster.shape)} px")
+            crs = None
         if crs is None and dataset.shape != raster.shape:
             raise SceneError(
                 f"the mask {name} has no CRS, and {_size(dataset.shape)} px where the scene has "

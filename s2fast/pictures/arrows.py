@@ -69,7 +69,8 @@ def draw_arrows(panel: Panel, arrows: Arrows, shift_m: npt.NDArray[np.float64], 
     )  # fmt: skip
     key_m = round_length(1.5 * long_m)
     length = key_m / px_m * enlarged
+    name = length_text(key_m, in_pixels=not grid.crs_wkt)
     panel.axes.quiverkey(
-        drawn, length / width, -0.1, length, f"{length_text(key_m)}, {enlarged:.0f} times as long", angle=0,
+        drawn, length / width, -0.1, length, f"{name}, {enlarged:.0f} times as long", angle=0,
         coordinates="axes", labelpos="E", fontproperties={"size": TEXT_PT}, labelsep=0.05,
     )  # fmt: skip

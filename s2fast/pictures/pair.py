@@ -182,7 +182,10 @@ def _draw_displacement(
     query = scenes[0]
     kinds: list[tuple[str, npt.NDArray[np.float64]]] = [
         (f"displacement of {len(arrows.xy)} of {arrows.count} inliers, train minus query", arrows.shift_m),
-        (f"departure from their median, {shift_text(*arrows.median_m)}", arrows.shift_m - arrows.median_m),
+        (
+            f"departure from their median, {shift_text(*arrows.median_m, in_pixels=not query.grid.crs_wkt)}",
+            arrows.shift_m - arrows.median_m,
+        ),
     ]
     for column, (title, shift) in enumerate(kinds):
         draw_arrows(sheet.panel(column, query, query.dimmed(), title), arrows, shift, _INLIER)

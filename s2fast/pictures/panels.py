@@ -163,7 +163,8 @@ class Sheet:
             axes.yaxis.set_label_position("right")
         panel = Panel(axes, shown)
         _draw_scale(panel)
-        _draw_north(panel)
+        if shown.grid.crs_wkt:
+            _draw_north(panel)
         return panel
 
 
@@ -187,15 +188,17 @@ def round_length(most: float) -> float:
     return max(step * power for step in (1, 2, 5) if step * power <= most * (1 + 1e-9))
 
 
-def length_text(metres: float) -> str:
-    """Format a length.
+def length_text(length: float, *, in_pixels: bool = False) -> str:
+    """Format a length in metres, or in pixels.
 
     Examples
     --------
     >>> length_text(5000), length_text(200), length_text(0.5)
     ('5 km', '200 m', '0.5 m')
     """
-    return f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m"
+    if in_pixels:
+        return f"{length:g} px"
+    return f"{length / 1000:g} km" if length >= 1000 else f"{length:g} m"
 
 
 def _draw_scale(panel: Panel) -> None:
@@ -206,7 +209,13 @@ def _draw_scale(panel: Panel) -> None:
     ends, height = [0.96 - share, 0.96], 0.045
     for colour, width in (("black", 3.2), ("white", 1.6)):
         axes.plot(ends, [height] * 2, color=colour, linewidth=width, transform=axes.transAxes, solid_capstyle="butt")
-    _label(axes, 0.96 - share / 2, height + 0.015, length_text(length_m), va="bottom")
+    _label(
+        axes,
+        0.96 - share / 2,
+        height + 0.015,
+        length_text(length_m, in_pixels=not panel.shown.grid.crs_wkt),
+        va="bottom",
+    )
 
 
 def _draw_north(panel: Panel) -> None:

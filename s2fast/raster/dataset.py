@@ -24,7 +24,7 @@ from s2fast.errors import MissingError, SceneError
 from s2fast.files.source import Source
 from s2fast.files.web import downloaded
 from s2fast.geometry.placement import PixelGrid
-from s2fast.model import Raster
+from s2fast.model import PIXEL_TRANSFORM, Raster
 from s2fast.raster.allowed import check_opened, drivers, explanation
 from s2fast.raster.bands import Picture
 from s2fast.raster.held import held_version, open_held
@@ -170,8 +170,21 @@ OPENERS = (
 """All ways to open a raster; the first that holds a source is taken. See `s2fast.archive.find.KINDS`."""
 
 
-def read_header(dataset: rasterio.DatasetReader, source: Source, settings: Ingest, picture: Picture) -> Raster:
+def read_header(
+    dataset: rasterio.DatasetReader, source: Source, settings: Ingest, picture: Picture, *, georeferenced: bool = True
+) -> Raster:
     """Check and return the file's header, at full resolution.
+
+    Parameters
+    ----------
+    dataset, source
+        The file.
+    settings
+        Reduction, stretch and limits.
+    picture
+        Its bands.
+    georeferenced
+        Refuse a file without usable georeferencing; False: describe it in pixels, see `Raster.crs_wkt`.
 
     Raises
     ------
@@ -180,8 +193,8 @@ def read_header(dataset: rasterio.DatasetReader, source: Source, settings: Inges
         after reduction.
     """
     name = source.name
-    problem = _georeferencing_problem(dataset, name, *_georeferencing(dataset, source))
-    if problem:
+    crs_wkt, transform, problem = _placed(dataset, source)
+    if problem and georeferenced:
         raise SceneError(f"{name}: {problem}")
     if picture.dtype != "uint8" and settings.stretch == "none":
         known = {"uint16": "[0, 3558] for L1C reflectances ([1000, 4558] from baseline 04.00 on)"}
@@ -207,21 +220,31 @@ def read_header(dataset: rasterio.DatasetReader, source: Source, settings: Inges
             f"{name}: {dataset.height} x {dataset.width} px (rows x columns) leave no pixel with "
             f"ingest.reduction = {settings.reduction}"
         )
-    crs, transform = _georeferencing(dataset, source)
-    raster = Raster(
+    return Raster(
         shape=(dataset.height, dataset.width),
         block=block_shape(dataset),
-        crs_wkt=crs.to_wkt(),
-        transform=tuple(transform)[:6],
+        crs_wkt=crs_wkt,
+        transform=transform,
         dtype=picture.dtype,
         masked=picture.masked,
     )
-    if not PixelGrid.of_raster(raster).on_earth:
-        raise SceneError(
-            f"{name}: its geotransform {raster.transform} and its CRS {crs.to_string()} do not place it on "
+
+
+def _placed(
+    dataset: rasterio.DatasetReader, source: Source
+) -> tuple[str, tuple[float, float, float, float, float, float], str]:
+    """Return a file's CRS as WKT and its transform, or those of pixels, and what is wrong with its georeferencing."""
+    crs, transform = _georeferencing(dataset, source)
+    problem = _georeferencing_problem(dataset, source.name, crs, transform)
+    if not problem:
+        grid = PixelGrid(crs.to_wkt(), tuple(transform)[:6], dataset.shape)
+        if grid.on_earth:
+            return grid.crs_wkt, grid.transform, ""
+        problem = (
+            f"its geotransform {grid.transform} and its CRS {crs.to_string()} do not place it on "
             "Earth; assign both again, for example with gdal_edit.py -a_srs and -a_ullr"
         )
-    return raster
+    return "", PIXEL_TRANSFORM, problem
 
 
 def _georeferencing(dataset: rasterio.DatasetReader, source: Source) -> tuple[Any, Any]:
@@ -252,7 +275,10 @@ def _georeferencing_problem(dataset: rasterio.DatasetReader, name: str, crs: Any
                 )
     # For a JP2 without a CRS, GDAL returns an unnamed local CRS.
     if crs is None or not (crs.is_projected or crs.is_geographic):
-        return "it has no CRS, or only a local one; assign one, for example with gdal_edit.py -a_srs EPSG:32636"
+        return (
+            "it has no CRS, or only a local one; assign one, for example with gdal_edit.py -a_srs EPSG:32636, or match "
+            'scenes without a CRS in pixels (verification.prior = "none" and matching.mode = "exhaustive")'
+        )
     if not invertible:
         got = tuple(transform)[:6]
         return f"its geotransform {got} gives pixels no size; assign another, for example with gdal_edit.py -a_ullr"

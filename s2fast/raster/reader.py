@@ -236,12 +236,15 @@ class LumaReader:
     def _read_bands(
         self, window: Window, wanted: npt.NDArray[np.bool_] | None
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-        with open_raster(self._source, self._settings.model_copy(update={"grey": "opencv"})) as bands:
+        settings = self._settings.model_copy(update={"grey": "opencv"})
+        with open_raster(self._source, settings, georeferenced=bool(self.raster.crs_wkt)) as bands:
             return bands.read(window, wanted)
 
 
 @contextmanager
-def open_raster(place: Source | Path | str, settings: Ingest | None = None) -> Iterator[RasterioReader | LumaReader]:
+def open_raster(
+    place: Source | Path | str, settings: Ingest | None = None, *, georeferenced: bool = True
+) -> Iterator[RasterioReader | LumaReader]:
     """Yield a reader of a raster; see `Reader.at_once` for the threads that may use it.
 
     Parameters
@@ -250,6 +253,8 @@ def open_raster(place: Source | Path | str, settings: Ingest | None = None) -> I
         The raster, or its path or address as a user writes it; see `s2fast.files.source.Source.of`.
     settings
         Reduction, decoding, grey and stretch; None: the defaults.
+    georeferenced
+        See `s2fast.raster.dataset.read_header`.
 
     Raises
     ------
@@ -260,7 +265,7 @@ def open_raster(place: Source | Path | str, settings: Ingest | None = None) -> I
     source, settings = Source.of(place), settings or Ingest()
     with gdal_settings(), open_dataset(source) as dataset:
         picture = Picture.of(dataset, source.name)
-        header = read_header(dataset, source, settings, picture)
+        header = read_header(dataset, source, settings, picture, georeferenced=georeferenced)
         with open_level(source, dataset, header, settings, picture) as (level, raster):
             tiles = None
             if settings.grey == "luma":

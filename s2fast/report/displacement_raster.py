@@ -100,6 +100,8 @@ def displacement_raster(folder: RunFolder, query: str, train: str, cell_m: float
             'output.keep_matches other than "none"'
         )
     positions = KeypointPositions(folder, [query, train])
+    if not positions.grids[0].crs_wkt:
+        raise InputError(f"{query} has no CRS: a raster of displacements in metres needs one; assign it and run again")
     shape, transform = cells(positions.grids[0], cell_m)
     columns = MatchColumns.of_table(pa.Table.from_pandas(agreeing, preserve_index=False), {query: 0, train: 1})
     dx_m, dy_m, count = gridded(positions.displacements(columns), shape, transform)

@@ -127,4 +127,7 @@ def with_positions(matches: pd.DataFrame, folder: RunFolder, query: str, train: 
         table[f"{side}_map_x"], table[f"{side}_map_y"] = to_ground(xy, grid.transform).T
     columns = MatchColumns.of_table(pa.Table.from_pandas(matches, preserve_index=False), {query: 0, train: 1})
     table["dx_m"], table["dy_m"] = positions.displacements(columns).shift.T
+    if not positions.grids[0].crs_wkt:
+        empty = [name for name in map(str, table) if name.endswith(("_m", "_map_x", "_map_y"))]
+        table = table.assign(**dict.fromkeys(empty, np.nan))
     return table

@@ -19,7 +19,7 @@ from s2fast.geometry.datum import add_network
 from s2fast.geometry.nulls import NullRate, null_warning
 from s2fast.masks.kinds import TOO_BRIGHT
 from s2fast.report.shown_matches import ShownMatches
-from s2fast.report.tables import clouds_by, pair_table, scene_table
+from s2fast.report.tables import clouds_by, pair_table, scene_table, without_metres
 from s2fast.work.executors import Workplace
 
 
@@ -93,11 +93,14 @@ class Findings:
             index=[scene.scene_id for scene in scenes],
         )
         network = add_network(passes, pairs, record.reference)
-        file = geoparquet(scene_table(record, folder, network))
+        scenes_table = scene_table(record, folder, network)
+        file = geoparquet(without_metres(scenes_table, in_pixels=record.in_pixels))
         matches = ShownMatches.of(folder, pairs, blocks, [scene.scene_id for scene in scenes])
         pairs = pairs.join(matches.statistics)
         clear = {scene.scene_id: folder.clear(scene.scene_id) for scene in scenes}
         table = geopandas.read_parquet(io.BytesIO(file))
+        for name in table if record.in_pixels else ():
+            table[name] = scenes_table[name]
         return cls(record, folder, workplace, pairs, table, file, summary, matches, clear)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from s2fast.files.geoparquet import geoparquet
 from s2fast.report.layers import displacements, map_crs, misregistration, pair_links
 from s2fast.report.page import asset
 from s2fast.report.shown_matches import ShownMatches
+from s2fast.report.tables import without_metres
 
 GEOPACKAGE = "run.gpkg"
 
@@ -41,6 +43,8 @@ def layer_files(
     scenes: geopandas.GeoDataFrame,
     matches: ShownMatches,
     ground: Mapping[str, geopandas.GeoDataFrame],
+    *,
+    in_pixels: bool = False,
 ) -> dict[str, bytes]:
     """Return the content of the GeoParquet files and the GeoPackage, by name.
 
@@ -52,6 +56,8 @@ def layer_files(
         The matches to draw.
     ground
         More layers of the GeoPackage, see `s2fast.report.ground.ground_layers`.
+    in_pixels
+        Whether the scenes have no CRS: the layers have none either, and their columns of metres are empty.
     """
     crs = map_crs(matches.positions.grids)
     layers = {
@@ -60,6 +66,7 @@ def layer_files(
         "displacements": displacements(matches, pairs, crs),
         "misregistration": misregistration(scenes, crs),
     }
+    layers = {name: without_metres(layer, in_pixels=in_pixels) for name, layer in layers.items()}
     files = {file: geoparquet(layers[name]) for name, file in GEOPARQUET.items()}
     return files | {GEOPACKAGE: geopackage({**layers, **ground})}
 
@@ -68,7 +75,9 @@ def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:
     """Return a GeoPackage of the layers, each with the style from ``<name>.qml``."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / GEOPACKAGE
-        with _dated():
+        with _dated(), warnings.catch_warnings():
+            # The layers of scenes without a CRS have none.
+            warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
             for name, layer in layers.items():
                 kind = _geometry_type(layer)
                 layer.to_file(

@@ -68,12 +68,14 @@ def clear_ground(
             ground[scene_id] = shape
             by_crs.setdefault(folder.tile(scene_id).crs, []).append(scene_id)
     for own, names in by_crs.items():
+        if not own:
+            continue
         moved = geopandas.GeoSeries([ground[name] for name in names], crs=own).to_crs(crs)
         ground.update(zip(names, moved, strict=True))
     wanted = [name for name in ("scene_id", "tile", "sensing_time", "clear_pct") if name in scenes]
     table = scenes.loc[scenes["scene_id"].isin(list(ground)), wanted].reset_index(drop=True)
     shapes = [ground[name] for name in table["scene_id"]]
-    return geopandas.GeoDataFrame(table, geometry=geopandas.GeoSeries(shapes, crs=crs))
+    return geopandas.GeoDataFrame(table, geometry=geopandas.GeoSeries(shapes, crs=crs or None))
 
 
 def _clear_cells(share: npt.NDArray[np.uint8], tile: TileInfo) -> shapely.Geometry:

@@ -35,7 +35,7 @@ def scene_points(scenes: geopandas.GeoDataFrame) -> geopandas.GeoSeries:
     Parameters
     ----------
     scenes
-        The run's scenes, in its order, in longitude and latitude.
+        The run's scenes, in its order, in longitude and latitude, or in pixels.
     """
     footprints = [joined(footprint) for footprint in scenes.geometry]
     centres = np.array([footprint.centroid.coords[0] for footprint in footprints]).reshape(-1, 2)
@@ -50,7 +50,7 @@ def scene_points(scenes: geopandas.GeoDataFrame) -> geopandas.GeoSeries:
             # Clockwise, starting at the top.
             points[row] += _RING_SHARE * sides[row] * (np.sin(angle), np.cos(angle))
         seen[key] += 1
-    return geopandas.GeoSeries(shapely.points(wrapped(points)), crs=scenes.crs)
+    return geopandas.GeoSeries(shapely.points(points if scenes.crs is None else wrapped(points)), crs=scenes.crs)
 
 
 def pair_links(pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
@@ -61,6 +61,8 @@ def pair_links(pairs: pd.DataFrame, scenes: geopandas.GeoDataFrame) -> geopandas
     row_of = pd.Series(range(len(scenes)), scenes["scene_id"])
     points = shapely.get_coordinates(scene_points(scenes))
     ends = np.stack([points[row_of[pairs[side]]] for side in ("query", "train")], axis=1)
+    if scenes.crs is None:
+        return geopandas.GeoDataFrame(pairs, geometry=shapely.linestrings(ends))
     ends[..., 0] = np.unwrap(ends[..., 0], period=360)
     return geopandas.GeoDataFrame(pairs, geometry=[split(line) for line in shapely.linestrings(ends)], crs=scenes.crs)
 
@@ -88,16 +90,18 @@ def misregistration(scenes: geopandas.GeoDataFrame, crs: str) -> geopandas.GeoDa
     points = scenes.reindex(columns=wanted)
     for name in ("offset_x_m", "offset_y_m", "offset_error_m"):
         points[name] = points[name].astype("float64")
-    footprints = scenes.geometry.to_crs(crs).bounds
+    footprints = (scenes.geometry.to_crs(crs) if crs else scenes.geometry).bounds
     width = float((footprints["maxx"] - footprints["minx"]).median())
     points["exaggeration"] = exaggeration(np.hypot(points["offset_x_m"], points["offset_y_m"]).to_numpy(), width)
     placed = geopandas.GeoDataFrame(points, geometry=scene_points(scenes).to_numpy(), crs=scenes.crs)
-    return placed.to_crs(crs)
+    return placed.to_crs(crs) if crs else placed
 
 
 def map_crs(grids: Sequence[PixelGrid]) -> str:
-    """Return the CRS of layers in metres: the most frequent metric CRS of the scenes."""
+    """Return the CRS of layers in metres: the most frequent metric CRS of the scenes; empty if they have none."""
     maps = Counter(grid.metric for grid in grids)
+    if "" in maps:
+        return ""
     return str(pyproj.CRS(maps.most_common(1)[0][0]).to_string())
 
 
@@ -130,7 +134,7 @@ def displacements(shown: ShownMatches, pairs: pd.DataFrame, crs: str) -> geopand
     )
     ends = [positions.on_map(points, matches.query, crs) for points in (found.start, found.end)]
     table["shown_to"] = shown_to(ends[0])
-    return geopandas.GeoDataFrame(table, geometry=shapely.linestrings(np.stack(ends, axis=1)), crs=crs)
+    return geopandas.GeoDataFrame(table, geometry=shapely.linestrings(np.stack(ends, axis=1)), crs=crs or None)
 
 
 def shown_to(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -34,6 +34,9 @@ _PAIR_TITLES = {
 }  # fmt: skip
 """Columns of pairs on a terminal, with their titles there."""
 
+_IN_PIXELS = {"dx_m": ("dx_px", "right px"), "dy_m": ("dy_px", "down px")}
+"""Columns of pairs in metres, and those in pixels and their titles that replace them for scenes without a CRS."""
+
 _SCENE_TITLES = {
     "scene_id": "scene", "clear_pct": "clear %", "n_verified": "pairs", "offset_x_m": "east m", "offset_y_m": "north m",
     "offset_error_m": "± m", "verdict": "verdict", "correction": "correction",
@@ -41,6 +44,8 @@ _SCENE_TITLES = {
 """The same, of scenes."""
 
 _PAIR_SIGN = "east, north: train position minus query position; empty where chance explains the matches."
+
+_PIXEL_SIGN = "right, down: train position minus query position; empty where chance explains the matches."
 
 _SCENE_SIGN = "east, north: how far a scene shows the same ground from its series; a correction is the opposite."
 
@@ -77,7 +82,12 @@ def print_pairs(pairs: pd.DataFrame, listing: Listing = Listing()) -> None:
     """Print pairs, or write them to a file."""
     if any(SHIFT.startswith(name) for name in listing.columns):
         pairs = with_shift(pairs)
-    _list(pairs, listing, _Kind("pair", ("query", "train"), _PAIR_COLUMNS, _PAIR_TITLES, "dx_m", _PAIR_SIGN, ""))
+    kind = _Kind("pair", ("query", "train"), _PAIR_COLUMNS, _PAIR_TITLES, "dx_m", _PAIR_SIGN, "")
+    if "dx_px" in pairs and pairs["dx_m"].isna().all() and pairs["dx_px"].notna().any():  # scenes without a CRS
+        columns = [_IN_PIXELS.get(name, (name, ""))[0] for name in _PAIR_COLUMNS]
+        titles = dict(_IN_PIXELS.get(name, (name, title)) for name, title in _PAIR_TITLES.items())
+        kind = replace(kind, columns=columns, titles=titles, signed="dx_px", brief_sign=_PIXEL_SIGN)
+    _list(pairs, listing, kind)
 
 
 def print_scenes(scenes: pd.DataFrame, listing: Listing = Listing()) -> None:

@@ -15,7 +15,7 @@ from s2fast.report.ground import ground_layers
 from s2fast.report.layers import map_crs
 from s2fast.report.payload import payload
 from s2fast.report.rounding import rounded
-from s2fast.report.tables import similarity_matrix
+from s2fast.report.tables import similarity_matrix, without_metres
 from s2fast.report.thumbnails import thumbnails
 
 
@@ -31,8 +31,9 @@ class Output:
 
 
 def _pairs(found: Findings) -> Iterable[tuple[str, bytes]]:
-    table = pa.Table.from_pandas(found.pairs, preserve_index=False)
-    return [("pairs.parquet", parquet(table)), ("pairs.csv", rounded(found.pairs).to_csv(index=False).encode())]
+    pairs = without_metres(found.pairs, in_pixels=found.record.in_pixels)
+    table = pa.Table.from_pandas(pairs, preserve_index=False)
+    return [("pairs.parquet", parquet(table)), ("pairs.csv", rounded(pairs).to_csv(index=False).encode())]
 
 
 def _similarity(found: Findings) -> Iterable[tuple[str, bytes]]:
@@ -41,7 +42,7 @@ def _similarity(found: Findings) -> Iterable[tuple[str, bytes]]:
 
 
 def _scenes(found: Findings) -> Iterable[tuple[str, bytes]]:
-    table = pd.DataFrame(found.scenes.drop(columns="geometry"))
+    table = without_metres(pd.DataFrame(found.scenes.drop(columns="geometry")), in_pixels=found.record.in_pixels)
     return [("scenes.parquet", found.scenes_file), ("scenes.csv", rounded(table).to_csv(index=False).encode())]
 
 
@@ -62,7 +63,8 @@ def page_files(found: Findings) -> Iterator[tuple[str, bytes]]:
 def _layers(found: Findings) -> Iterable[tuple[str, bytes]]:
     crs = map_crs(found.matches.positions.grids)
     ground = ground_layers(found.record, found.folder, found.scenes, found.clear, crs)
-    return gis.layer_files(found.pairs, found.scenes, found.matches, ground).items()
+    layers = gis.layer_files(found.pairs, found.scenes, found.matches, ground, in_pixels=found.record.in_pixels)
+    return layers.items()
 
 
 OUTPUTS = (

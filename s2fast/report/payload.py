@@ -150,6 +150,7 @@ def _summary(found: Findings) -> dict[str, Any]:
         "machine": history.machine,
         "version": history.versions.get("s2fast", ""),
         "written": history.updated,
+        "in_pixels": record.in_pixels,
         "places": record.asked.places,
         "regions": str(record.regions) if found.masked else None,
         "config": record.config.model_dump(mode="json"),
@@ -181,14 +182,16 @@ def footprints(scenes: geopandas.GeoDataFrame) -> list[list[list[float]]]:
 
     Longitudes are continuous, so that all scenes are on one map, also across the 180th meridian.
     """
-    first = joined(scenes.geometry.iloc[0]).centroid.x
+    first = None if scenes.crs is None else joined(scenes.geometry.iloc[0]).centroid.x
     outlines = [joined(footprint, first) for footprint in scenes.geometry]
     return [[[round(value, 5) for value in point] for point in line.exterior.coords] for line in outlines]
 
 
 @cache
 def _metres_per_unit(crs_wkt: str) -> float | None:
-    """Return the length of a map's unit [m]; None if it is an angle."""
+    """Return the length of a map's unit [m]; None if it is an angle, 1 if it is a pixel."""
+    if not crs_wkt:
+        return 1.0
     crs = pyproj.CRS(crs_wkt)
     return crs.axis_info[0].unit_conversion_factor if crs.is_projected else None
 

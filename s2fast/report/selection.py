@@ -77,6 +77,8 @@ def select_pairs(pairs: pd.DataFrame, selection: Selection) -> pd.DataFrame:
         kept &= pairs["verified"].fillna(False).astype(bool)
     shift = pd.Series(np.hypot(pairs["dx_m"], pairs["dy_m"]), pairs.index)
     if selection.max_shift_m is not None:
+        if pairs["dx_m"].isna().all() and pairs["dx_px"].notna().any():
+            raise InputError("the scenes have no CRS, so their shifts are in pixels: sort by dx_px or dy_px instead")
         kept &= shift <= selection.max_shift_m
     return _sorted(pairs[kept].assign(**{SHIFT: shift[kept]}), selection, "-similarity_pct").drop(columns=SHIFT)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import geopandas
 import numpy as np
@@ -17,6 +17,8 @@ from s2fast.geometry.antimeridian import footprint
 from s2fast.geometry.placement import overlap_pct
 from s2fast.geometry.scene_verdict import REFERENCE, correction_text, scene_verdicts
 from s2fast.masks.kinds import BY_NAME, NOT_JUDGED, described
+
+_Table = TypeVar("_Table", pd.DataFrame, geopandas.GeoDataFrame)
 
 _PAIR_COLUMNS: dict[str, Any] = {
     "n_query": "int64",
@@ -87,6 +89,12 @@ def pair_table(
     return table, rows["block"].tolist(), nulls
 
 
+def without_metres(table: _Table, *, in_pixels: bool) -> _Table:
+    """Return a table to write: that of a run in pixels has no values in its columns of metres."""
+    metres = [name for name in map(str, table) if name.endswith("_m")] if in_pixels else []
+    return table.assign(**dict.fromkeys(metres, math.nan))
+
+
 def similarity_matrix(record: RunRecord, pairs: pd.DataFrame) -> pd.DataFrame:
     """Return similarities as a square table: queries as rows, trains as columns, NaN where not computed."""
     names = pd.Index([item.scene.scene_id for item in record.usable])
@@ -110,6 +118,8 @@ def clouds_by(record: RunRecord, folder: RunFolder, item: SceneInput) -> str:
 def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> geopandas.GeoDataFrame:
     """Return one row per scene, with its footprint in longitude and latitude and its offset in the network of shifts.
 
+    Those of a run in pixels have no CRS, and offsets are in pixels, up and to the right: see `without_metres`.
+
     Parameters
     ----------
     record, folder
@@ -129,7 +139,7 @@ def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> 
                 "sensing_time": scene.sensing_time,
                 "tile": scene.tile,
                 "source": scene.source.name,
-                "crs": pyproj.CRS(item.raster.crs_wkt).to_string(),
+                "crs": pyproj.CRS(item.raster.crs_wkt).to_string() if item.raster.crs_wkt else "",
                 "rows": item.raster.shape[0],
                 "cols": item.raster.shape[1],
                 "windows_read": folder.tile(scene.scene_id).windows_read,
@@ -141,9 +151,11 @@ def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> 
             }
         )
         footprints.append(footprint(placement))
-    table = geopandas.GeoDataFrame(rows, geometry=footprints, crs="EPSG:4326")
+    table = geopandas.GeoDataFrame(rows, geometry=footprints, crs=None if record.in_pixels else "EPSG:4326")
     table["verdict"] = pd.Series(scene_verdicts(table, record.reference), table.index, dtype="str")
     offsets = zip(table["offset_x_m"], table["offset_y_m"], strict=True)
-    table["correction"] = pd.Series([correction_text(*offset) for offset in offsets], table.index, dtype="str")
+    table["correction"] = pd.Series(
+        [correction_text(*offset, in_pixels=record.in_pixels) for offset in offsets], table.index, dtype="str"
+    )
     table.loc[table["verdict"] == REFERENCE, "correction"] = "held fixed"
     return table

@@ -14,10 +14,9 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from s2fast.config import Config, Ingest
+from s2fast.config import Config
 from s2fast.detectors import selected_backend
 from s2fast.errors import ConfigError, SceneError
-from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
 from s2fast.folder.tile_indexes import keep_index, kept_index
@@ -48,7 +47,7 @@ from s2fast_kernels.machine import available_cores
 MOST_AHEAD = 4
 """Scenes that are read, or wait, while the features of another are extracted on a GPU."""
 
-OpenRaster = Callable[[Source, Ingest], AbstractContextManager[Reader]]
+OpenRaster = Callable[..., AbstractContextManager[Reader]]
 
 LEAST_LEFT = LEAST_COMMON_PCT / 100
 """Share of a scene's ground that a mask found by "auto" must leave: on less, no pair can be verified."""
@@ -270,6 +269,8 @@ def ingest_scene(
     chunks = chunk_shape(item.raster.block, reduction)
     windows = needed_windows(item, chunks, placed, config.ingest.halo_px * reduction if mode == "keep" else 0)
     index = kept_index(folder, item) if _is_indexed(item) else None
+    if not item.raster.crs_wkt:
+        open_raster = partial(open_raster, georeferenced=False)
     opened: AbstractContextManager[Reader]
     if index is None:
         opened = open_bands((item.scene.source, *item.scene.others), config.ingest, open_raster)

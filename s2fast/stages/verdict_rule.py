@@ -95,7 +95,13 @@ class VerdictRule:
 
     def nulls(self, block: Sequence[Matched]) -> Nulls:
         """Return the wrong offsets of pairs, which need not be matched."""
-        common = [overlap_pct(matched.query.placement, matched.train.placement) for matched in block]
+        # Where scenes without a CRS overlap is unknown.
+        common = [
+            overlap_pct(matched.query.placement, matched.train.placement)
+            if matched.query.placement.crs_wkt
+            else math.nan
+            for matched in block
+        ]
         if not self.settings.enabled or self.settings.prior == "none":
             return Nulls(common, np.zeros((len(block), 0, 2)))
         offsets = [

@@ -8,6 +8,7 @@ function showAccuracy() {
   }
   const drawn = accuracy.drawn < accuracy.inliers ? `, ${number(accuracy.drawn)} of them, evenly chosen, for radii and pictures` : "";
   byId("accuracy-note").textContent = `From all ${number(accuracy.inliers)} inliers of ${number(accuracy.pairs)} verified ${accuracy.pairs === 1 ? "pair" : "pairs"}${drawn}.`;
+  if (DATA.summary.in_pixels) byId("accuracy-table").caption.textContent = "Pixels, right and up";
   const rows = [["between", "Shifts of pairs"], ["within", "Inliers about the shift of their pair"]];
   for (const [name, title] of rows) {
     const { mean, std, rmse, ce90, ce95 } = accuracy[name];
@@ -22,17 +23,17 @@ function showAccuracy() {
 
 function drawHistogram(figure, { histogram: { limit_m: limit, counts }, within: { ce90, ce95 } }, name = "residuals") {
   const most = Math.max(...counts);
-  const { root, inside, x, y } = chart({ x: [0, limit], y: [0, most * 1.05], titleX: "residual [m]", titleY: "inliers", frame: { ...FRAME, left: 78 }, label: "Histogram of residuals" });
+  const { root, inside, x, y } = chart({ x: [0, limit], y: [0, most * 1.05], titleX: `residual [${UNIT}]`, titleY: "inliers", frame: { ...FRAME, left: 78 }, label: "Histogram of residuals" });
   counts.forEach((count, bin) => {
     const [left, right] = [bin, bin + 1].map((at) => x((at * limit) / counts.length));
     inside.append(vector("rect", { class: "bar", x: left, y: y(count), width: right - left, height: y(0) - y(count) }, vector("title", {}, `${number(count)} inliers`)));
   });
   for (const at of [ce90, ce95]) inside.append(vector("line", { class: "ring", x1: x(at), x2: x(at), y1: y(0), y2: y(most * 1.05) }));
-  show(figure, root, `Lengths of residuals; dashed: CE90, ${metres(ce90)} m, and CE95, ${metres(ce95)} m`, name);
+  show(figure, root, `Lengths of residuals; dashed: CE90, ${metres(ce90)} ${UNIT}, and CE95, ${metres(ce95)} ${UNIT}`, name);
 }
 
 function drawCloud(figure, { cloud: { limit_m: limit, counts }, within: { ce90, mean } }) {
-  const { root, inside, x, y } = chart({ x: [-limit, limit], y: [-limit, limit], equal: 1, titleX: "residual to the east [m]", titleY: "to the north [m]", label: "Residuals to the east and north" });
+  const { root, inside, x, y } = chart({ x: [-limit, limit], y: [-limit, limit], equal: 1, titleX: `residual ${TO}${EAST} [${UNIT}]`, titleY: `${TO}${NORTH} [${UNIT}]`, label: `Residuals ${TO}${EAST} and ${NORTH}` });
   const most = Math.max(...counts.flat());
   const step = (2 * limit) / counts.length;
   counts.forEach((row, down) => row.forEach((count, right) => {
@@ -42,7 +43,7 @@ function drawCloud(figure, { cloud: { limit_m: limit, counts }, within: { ce90, 
     inside.append(vector("rect", { x: left, y: top, width: size[0], height: size[1], fill: viridis(Math.sqrt(count / most)), stroke: "none" }));
   }));
   inside.append(vector("circle", { class: "ring", cx: x(mean[0]), cy: y(mean[1]), r: x(ce90) - x(0) }));
-  show(figure, root, `Number of inliers by residual, brighter for more; dashed: CE90, ${metres(ce90)} m`, "residual-cloud");
+  show(figure, root, `Number of inliers by residual, brighter for more; dashed: CE90, ${metres(ce90)} ${UNIT}`, "residual-cloud");
 }
 
 const BINS = 30;
@@ -73,7 +74,7 @@ function drawProfile(figure, pair, packed) {
   const both = vector("svg", { viewBox: `0 0 ${PROFILE.width} ${2 * PROFILE.height}`, width: PROFILE.width, height: 2 * PROFILE.height, role: "img", "aria-label": "Mean residuals by rows and columns of the query" });
   profiles.forEach(([name, axes], row) => {
     const side = SCENES[PAIRS.query[pair]][name === "row" ? "rows" : "cols"];
-    const { root, inside, x, y } = chart({ x: [0, side], y: reach, titleX: `${name} of the query [px]`, titleY: "residual [m]", frame: PROFILE });
+    const { root, inside, x, y } = chart({ x: [0, side], y: reach, titleX: `${name} of the query [px]`, titleY: `residual [${UNIT}]`, frame: PROFILE });
     axes.forEach((values, axis) => {
       const points = values.map((at, part) => [((part + 0.5) * side) / parts, at]).filter(([, at]) => isKnown(at));
       inside.append(vector("polyline", { class: axis ? "north" : "east", points: points.map(([across, at]) => `${x(across)},${y(at)}`).join(" ") }));
@@ -82,5 +83,5 @@ function drawProfile(figure, pair, packed) {
     root.removeAttribute("role");
     both.append(root);
   });
-  show(figure, both, "Mean residual of all inliers by row and by column: solid east, dashed north. Level: a shift is all there is", "residuals-by-place");
+  show(figure, both, `Mean residual of all inliers by row and by column: solid ${EAST}, dashed ${NORTH}. Level: a shift is all there is`, "residuals-by-place");
 }

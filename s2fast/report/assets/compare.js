@@ -160,7 +160,7 @@ class Compare {
   tell(mode, length) {
     const [query, train] = this.scenes.map((scene) => scene.label);
     const shown = mode === "swipe" ? `${query} on the left of the line, ${train} on the right` : `${this.turn ? train : query} is shown`;
-    const arrows = isKnown(length) ? `; an arrow as long as ${ARROW_PX} pixels is a displacement of ${metres(length)} m` : "";
+    const arrows = isKnown(length) ? `; an arrow as long as ${ARROW_PX} pixels is a displacement of ${metres(length)} ${UNIT}` : "";
     byId("compare-caption").textContent = `Both on the query's grid, at the size of the page's pictures: ${shown}${arrows}. Wheel or + and - zoom, drag or arrows move.`;
     this.canvas.setAttribute("aria-label", byId("compare-caption").textContent);
   }

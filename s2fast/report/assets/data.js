@@ -12,6 +12,8 @@ function unpacked(column) {
 const DATA = JSON.parse(byId("data").textContent);
 byId("data").remove();
 const SCENES = DATA.scenes;
+// Lengths of scenes without a CRS are in pixels.
+const [UNIT, EAST, NORTH, TO] = DATA.summary.in_pixels ? ["px", "right", "up", ""] : ["m", "east", "north", "to the "];
 const PAIRS = Object.fromEntries(Object.entries(DATA.pairs).map(([name, column]) => [name, unpacked(column)]));
 const N_PAIRS = PAIRS.query.length;
 
@@ -43,7 +45,7 @@ function shiftOf(pair) {
   return isKnown(east) ? Math.hypot(east, value("dy_m", pair)) : null;
 }
 
-const shiftText = (pair, which = "") => `${metres(value(`${which}dx_m`, pair))} m east, ${metres(value(`${which}dy_m`, pair))} m north`;
+const shiftText = (pair, which = "") => `${metres(value(`${which}dx_m`, pair))} ${UNIT} ${EAST}, ${metres(value(`${which}dy_m`, pair))} ${UNIT} ${NORTH}`;
 
 const turnText = (degrees, error = "") => `${number(Math.abs(degrees), 3)}${error}° ${degrees < 0 ? "clockwise" : "counter-clockwise"}`;
 

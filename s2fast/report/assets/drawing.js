@@ -98,7 +98,7 @@ function drawPlot(figure, { matches, residuals }, pair) {
   if (figure.hidden) return;
   const { centre, half } = range(inliers, matches, rows, pair);
   const limits = centre.map((at) => [at - half, at + half]);
-  const drawn = chart({ x: limits[0], y: limits[1], equal: 1, titleX: "shift to the east [m]", titleY: "shift to the north [m]", frame: SQUARE, label: "Displacements of the matches" });
+  const drawn = chart({ x: limits[0], y: limits[1], equal: 1, titleX: `shift ${TO}${EAST} [${UNIT}]`, titleY: `shift ${TO}${NORTH} [${UNIT}]`, frame: SQUARE, label: "Displacements of the matches" });
   const { inside, x, y, low, high } = drawn;
   let outside = 0;
   const within = (points) => points.filter((at) => {
@@ -126,7 +126,7 @@ function drawPlot(figure, { matches, residuals }, pair) {
   if (others.length) parts.push(`crosses: the ${number(others.length)} nearest ${VERIFICATION_RAN ? "outliers" : `of ${number(value("n_good", pair))} good matches`}`);
   if (isKnown(shift[0])) parts.push("+: the estimated shift");
   if (isKnown(value("rival_dx_m", pair))) parts.push("diamond: the second shift");
-  if (isKnown(circle)) parts.push(`dashed: CE90 about ${residuals ? "the shift" : "no shift, of all inliers"}, ${metres(circle)} m`);
+  if (isKnown(circle)) parts.push(`dashed: CE90 about ${residuals ? "the shift" : "no shift, of all inliers"}, ${metres(circle)} ${UNIT}`);
   show(figure, drawn.root, `Displacement, train minus query; ${parts.join("; ")}${outside ? `; ${number(outside)} more are outside the plot` : ""}`, "displacements");
 }
 

@@ -9,7 +9,7 @@ const COLUMNS = [
   { title: "Good matches", of: (pair) => value("n_good", pair), digits: 0 },
   { title: "Inliers", of: (pair) => value("n_inliers", pair), digits: 0, column: "n_inliers" },
   { title: "Witnesses", of: (pair) => value("n_witnesses", pair), digits: 0, column: "n_witnesses" },
-  { title: "Shift [m]", of: shiftOf, digits: 2, column: "dx_m" },
+  { title: `Shift [${UNIT}]`, of: shiftOf, digits: 2, column: "dx_m" },
   { title: "Common ground [%]", of: (pair) => value("overlap_pct", pair), digits: 1, column: "overlap_pct" },
   { title: "Verdict", of: verdictOf, column: "verified" },
 ].filter(({ column }) => !column || PAIRS[column]);

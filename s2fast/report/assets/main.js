@@ -16,7 +16,7 @@ function cards() {
     const rest = [disagree ? `${number(disagree)} disagree` : "", unknown ? `${number(unknown)} unknown` : ""].filter(Boolean).join(", ");
     found.push([`${number(known.length - disagree)} of ${number(SCENES.length)}`, `scenes agree with their series${rest ? `; ${rest}` : ""}`, "agreement", disagree > 0]);
     const errors = (PAIRS.shift_error_m || []).filter((_, pair) => value("verified", pair)).filter(isKnown).sort((a, b) => a - b);
-    if (errors.length) found.push([`${metres(errors[Math.floor(errors.length / 2)])} m`, "typical error of a pair's shift", "error"]);
+    if (errors.length) found.push([`${metres(errors[Math.floor(errors.length / 2)])} ${UNIT}`, "typical error of a pair's shift", "error"]);
   }
   const count = DATA.problems.length;
   found.push([number(count), `${count === 1 ? "problem or warning" : "problems and warnings"}`, null, count > 0]);

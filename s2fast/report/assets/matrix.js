@@ -7,7 +7,7 @@ const ABOVE_PX = 245; // height of what is above the matrix
 const VALUES = {
   similarity: { title: "similarity [%]", of: (pair) => value("similarity_pct", pair), digits: 2 },
   inliers: { title: "inliers [count, logarithmic]", of: (pair) => value("n_inliers", pair), digits: 0, logarithmic: true },
-  shift: { title: "shift of verified pairs [m]", of: (pair) => (value("verified", pair) ? shiftOf(pair) : null), digits: 2 },
+  shift: { title: `shift of verified pairs [${UNIT}]`, of: (pair) => (value("verified", pair) ? shiftOf(pair) : null), digits: 2 },
   verdict: { title: "verdict", of: verdictOf },
 };
 

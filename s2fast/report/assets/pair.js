@@ -81,7 +81,7 @@ class PairView {
 
   tellVerdict(pair) {
     const verdict = verdictOf(pair);
-    const shift = isKnown(value("dx_m", pair)) ? `: shift ${shiftText(pair)}${isKnown(value("shift_error_m", pair)) ? `, ± ${metres(value("shift_error_m", pair))} m` : ""}` : "";
+    const shift = isKnown(value("dx_m", pair)) ? `: shift ${shiftText(pair)}${isKnown(value("shift_error_m", pair)) ? `, ± ${metres(value("shift_error_m", pair))} ${UNIT}` : ""}` : "";
     const text = verdict === "not run" ? "Not verified: run verify" : `${verdict[0].toUpperCase()}${verdict.slice(1)}${shift}`;
     byId("pair-verdict").replaceChildren(element("i", { style: `background:${VERDICT_COLOURS[verdict]}` }), element("strong", {}, text));
     if (verdict !== "not run") explained(byId("pair-verdict"), "verdict");
@@ -125,17 +125,17 @@ class PairView {
     const atCentre = model && model !== "shift" ? ", at the centre of the common ground" : "";
     add("Shift", "dx_m", () => `${shiftText(pair)}${atCentre}`);
     add("Shift in pixels", "dx_px", (at) => `${number(at, 2)} right, ${number(value("dy_px", pair), 2)} down`);
-    add("Error of the shift", "shift_error_m", (at) => `${metres(at)} m`);
-    add("Inliers' displacement", "ce90_m", (at) => `90 % within ${metres(at)} m (CE90), 95 % within ${metres(value("ce95_m", pair))} m (CE95)`);
-    add("Mean of inliers", "mean_dx_m", (at) => `${metres(at)} ± ${metres(value("std_dx_m", pair))} m east, ${metres(value("mean_dy_m", pair))} ± ${metres(value("std_dy_m", pair))} m north (standard deviations)`);
-    add("RMSE of inliers", "rmse_dx_m", (at) => `${metres(at)} m east, ${metres(value("rmse_dy_m", pair))} m north`);
+    add("Error of the shift", "shift_error_m", (at) => `${metres(at)} ${UNIT}`);
+    add("Inliers' displacement", "ce90_m", (at) => `90 % within ${metres(at)} ${UNIT} (CE90), 95 % within ${metres(value("ce95_m", pair))} ${UNIT} (CE95)`);
+    add("Mean of inliers", "mean_dx_m", (at) => `${metres(at)} ± ${metres(value("std_dx_m", pair))} ${UNIT} ${EAST}, ${metres(value("mean_dy_m", pair))} ± ${metres(value("std_dy_m", pair))} ${UNIT} ${NORTH} (standard deviations)`);
+    add("RMSE of inliers", "rmse_dx_m", (at) => `${metres(at)} ${UNIT} ${EAST}, ${metres(value("rmse_dy_m", pair))} ${UNIT} ${NORTH}`);
     add("Second shift", "rival_dx_m", () => `${shiftText(pair, "rival_")}, about as likely`);
-    add("Search radius", "searched_m", (at) => `${metres(at)} m from the expected position${value("looks", pair) === 2 ? ", in a second look: nothing was found near it" : ""}`);
+    add("Search radius", "searched_m", (at) => `${metres(at)} ${UNIT} from the expected position${value("looks", pair) === 2 ? ", in a second look: nothing was found near it" : ""}`);
     add("Rotation", "rotation_deg", (at) => `${turnText(at, error("rotation_error_deg", 3))}, train relative to query`);
     add("Scale", "scale", (at) => `${number(at, 5)}${error("scale_error", 5)}, train relative to query`);
     add("Shear", "shear", (at) => number(at, 5));
     add("Common ground", "overlap_pct", (at) => `${number(at, 1)} %`);
-    add("Residual in the series", "network_residual_m", (at) => `${metres(at)} m`);
+    add("Residual in the series", "network_residual_m", (at) => `${metres(at)} ${UNIT}`);
     byId("pair-numbers").replaceChildren(...rows.flatMap(([title, text]) => [element("dt", {}, title), element("dd", {}, text)]));
   }
 }

@@ -61,7 +61,7 @@ function drawLinks(places, { inside, x, y }) {
 
 function drawMap() {
   const corners = SCENES.flatMap((scene) => scene.footprint);
-  if (!corners.length) return;
+  if (!corners.length || DATA.summary.in_pixels) return void (byId("map").hidden = true);
   const latitudes = padded(corners.map(([, north]) => north));
   const equal = Math.cos(((latitudes[0] + latitudes[1]) / 2) * (Math.PI / 180));
   const places = footprints();
@@ -101,7 +101,7 @@ function drawOffsets() {
   const east = padded([0, ...known.map((scene) => scene.offset_x_m)]);
   const north = padded([0, ...known.map((scene) => scene.offset_y_m)]);
   const against = DATUMS.length > 1 ? `its datum (${DATUMS.join("; ")})` : `the ${DATUMS[0]}`;
-  const drawn = chart({ x: east, y: north, equal: 1, titleX: "east [m]", titleY: "north [m]", label: `Offsets of ${known.length} scenes relative to ${against}` });
+  const drawn = chart({ x: east, y: north, equal: 1, titleX: `${EAST} [${UNIT}]`, titleY: `${NORTH} [${UNIT}]`, label: `Offsets of ${known.length} scenes relative to ${against}` });
   for (const scene of known) {
     const part = (scene.disagrees ? cross : dot)(drawn.x(scene.offset_x_m), drawn.y(scene.offset_y_m), offsetTitle(scene));
     drawn.inside.append(opens(part, offsetTitle(scene), () => toScene(scene)));
@@ -118,9 +118,9 @@ function drawTimes(known) {
   if (known.length < 2) return;
   const at = (scene) => Date.parse(scene.time) / 86400000;
   const kinds = [...new Set(known.map((scene) => [scene.platform, scene.orbit].filter(Boolean).join(" ")))].sort();
-  const parts = [["offset_x_m", "east [m]"], ["offset_y_m", "north [m]"]].map(([column, titleY]) => {
+  const parts = [["offset_x_m", `${EAST} [${UNIT}]`], ["offset_y_m", `${NORTH} [${UNIT}]`]].map(([column, titleY]) => {
     const reach = known.flatMap((scene) => [-1, 1].map((side) => scene[column] + side * (scene.offset_error_m || 0)));
-    const drawn = chart({ x: padded(known.map(at)), y: padded([0, ...reach]), titleX: "", titleY, nameX: days, frame: TIMES, label: `Offsets to the ${titleY} over time` });
+    const drawn = chart({ x: padded(known.map(at)), y: padded([0, ...reach]), titleX: "", titleY, nameX: days, frame: TIMES, label: `Offsets ${TO}${titleY} over time` });
     for (const scene of known) {
       const [x, y] = [drawn.x(at(scene)), drawn.y(scene[column])];
       const error = scene.offset_error_m || 0;
@@ -155,8 +155,8 @@ function days(low, high) {
 function offsetText(scene) {
   if (!isKnown(scene.offset_x_m)) return `unknown: ${scene.verdict}`;
   if (scene.verdict === "reference") return "none, held fixed";
-  const error = isKnown(scene.offset_error_m) ? ` ± ${metres(scene.offset_error_m)} m` : "";
-  return `${metres(scene.offset_x_m)} m east, ${metres(scene.offset_y_m)} m north${error}${DATUMS.length > 1 ? `, relative to the ${scene.datum}` : ""}`;
+  const error = isKnown(scene.offset_error_m) ? ` ± ${metres(scene.offset_error_m)} ${UNIT}` : "";
+  return `${metres(scene.offset_x_m)} ${UNIT} ${EAST}, ${metres(scene.offset_y_m)} ${UNIT} ${NORTH}${error}${DATUMS.length > 1 ? `, relative to the ${scene.datum}` : ""}`;
 }
 
 const sceneAnchor = (scene) => `scene=${encodeURIComponent(scene.scene_id)}`;
