@@ -54,7 +54,7 @@ def test_a_missing_peer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_right_models_are_chosen_of_few_matches() -> None:
-    # Judged without regard to how an affinity's gain varies over the ground, 2 of these 25 affinities were taken for shifts.
+    # Without regard to how an affinity's gain varies over the ground, 2 of 25 affinities are taken for shifts.
     assert [row["right"] for row in simulated(400, 25, 0)] == [25] * 4
 
 
