@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 COMMANDS = {
@@ -54,6 +55,7 @@ def main(argv: list[str]) -> int:
         for name, (_, description) in COMMANDS.items():
             print(f"  {name:12} {description}", file=sys.stderr)
         return 0 if argv and argv[0] in ("-h", "--help") else 2
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as `s2fast.cli`
     module, _, function = COMMANDS[argv[0]][0].partition(":")
     code: int = getattr(importlib.import_module(module), function or "main")(argv[1:])
     return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 # Each adds its commands.
@@ -18,6 +19,8 @@ def main() -> None:
     from s2fast.files.redaction import PublicFormatter, public
     from s2fast.work.streams import final_flush, open_missing_streams, stream_failure
 
+    # Systems of a hundred unknowns take many times the CPU time on several threads. NumPy reads this when imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     open_missing_streams()
     terminal = logging.StreamHandler()
     # run.log also records INFO messages; see s2fast/folder/log.py.

@@ -3,12 +3,13 @@
 References
 ----------
 Eilers, Marx: Flexible smoothing with B-splines and penalties. Statistical Science 11, 1996. Stone: Cross-validatory
-choice and assessment of statistical predictions. Journal of the Royal Statistical Society B 36, 1974.
+choice and assessment of statistical predictions. Journal of the Royal Statistical Society B 36, 1974. Hotelling: The
+generalization of Student's ratio. Annals of Mathematical Statistics 2, 1931.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import BSpline, NdBSpline
-from scipy.special import stdtrit
+from scipy.special import fdtri, stdtrit
 
 CELLS = 16
 """Ground cells along each side of a scene. The matches of a cell depend on each other: cells are held out whole."""
@@ -40,7 +41,11 @@ _BLOCKS = 4
 """Blocks of cells along each side. Residuals of neighbouring cells are alike, so gains are compared over blocks."""
 
 _CONFIDENCE = 0.995
-"""Confidence, by Student's distribution over the blocks, at which a model beats another."""
+"""Confidence over the blocks at which a model beats another: by Hotelling's distribution between models of an affinity,
+else by Student's."""
+
+_TERMS = {"shift": 2, "similarity": 4, "affine": 6}
+"""Real parameters of the models that a geotransform can hold."""
 
 _LEAST_GAIN_PX = 0.035
 """Root mean square of the displacements that a model must take away beyond another's: that of the misregistration
@@ -174,11 +179,11 @@ def choose(cells: Cells, models: Sequence[Model] = tuple(Model), seed: int = 0) 
     """
     tried = [model for model in Model if model is Model.SHIFT or (model in models and _has_enough(model, cells))]
     fold = np.random.default_rng(seed).permutation(len(cells.count)) % _FOLDS
-    squares = {model: _held_out(model, cells, fold) for model in tried}
+    left = {model: _held_out(model, cells, fold) for model in tried}
     chosen = Model.SHIFT
-    while beating := [model for model in tried if _beats(squares[model], squares[chosen], cells)]:
+    while beating := [model for model in tried if _beats(model, chosen, left, cells)]:
         chosen = beating[0]
-    held_out = {model: float(np.sqrt(np.average(of, weights=cells.weight))) for model, of in squares.items()}
+    held_out = {model: float(np.sqrt(np.average(np.abs(of) ** 2, weights=cells.weight))) for model, of in left.items()}
     return Choice(fit(chosen, cells), held_out)
 
 
@@ -247,28 +252,42 @@ def _has_enough(model: Model, cells: Cells) -> bool:
     return len(cells.count) >= LEAST_CELLS[model.value] and len(np.unique(cells.block)) >= _LEAST_BLOCKS
 
 
-def _held_out(model: Model, cells: Cells, fold: npt.NDArray[np.intp]) -> _Floats:
-    """Return the squared length of each cell's residual from a fit without its fold: (n,) [m2]."""
+def _held_out(model: Model, cells: Cells, fold: npt.NDArray[np.intp]) -> _Complex:
+    """Return each cell's residual from a fit without its fold, east + i north: (n,) [m]."""
     design, left = _design(model, cells.share, cells.sides_m), np.zeros(len(fold), np.complex128)
     for part in np.unique(fold):
         out = fold == part
         if not out.all():
             fitted = _fitted(model, cells[~out], design[~out], with_errors=False)
             left[out] = cells.moved_m[out] @ (1, 1j) - design[out] @ fitted.coefficients
-    return np.abs(left) ** 2
+    return left
 
 
-def _beats(ours: _Floats, theirs: _Floats, cells: Cells) -> bool:
-    """Return whether residuals are clearly smaller, and beyond the difference's error, estimated from blocks."""
+def _beats(model: Model, chosen: Model, left: Mapping[Model, _Complex], cells: Cells) -> bool:
+    """Return whether a model's residuals are clearly smaller than another's, beyond the error of the difference.
+
+    The error is estimated from how the blocks differ. Between two models of an affinity, the gain should vary as the
+    square of their difference, which is small in the middle of the scene: that part of the variation is no error. Half
+    the gain divided by its error is then bounded by Hotelling's T for as many parameters as the models differ by, even
+    if the residuals of a whole block are alike.
+    """
     block, weight = cells.block, cells.weight
     of_block = np.bincount(block, weight)
     held = of_block > 0
-    share = of_block[held] / of_block.sum()
-    gains = np.bincount(block, weight * (theirs - ours))[held] / of_block[held]
-    blocks = len(gains)
+    share, blocks = of_block[held] / of_block.sum(), int(held.sum())
     if blocks < _LEAST_BLOCKS:
         return False
-    gain = share @ gains
-    error = np.sqrt((share**2 * (gains - gain) ** 2).sum() * blocks / (blocks - 1))
-    least = max(float(stdtrit(blocks - 1, _CONFIDENCE)) * error, (_LEAST_GAIN_PX * cells.px_m) ** 2)
-    return bool(gain > least)
+
+    def of(values: _Floats) -> _Floats:
+        return np.bincount(block, weight * values)[held] / of_block[held]
+
+    gains = of(np.abs(left[chosen]) ** 2 - np.abs(left[model]) ** 2)
+    gain, odd = share @ gains, gains
+    bound = float(stdtrit(blocks - 1, _CONFIDENCE))
+    more = _TERMS.get(model, 0) - _TERMS.get(chosen, 0)
+    if model.is_affine and chosen.is_affine and more > 0:
+        odd = gains - of(np.abs(left[chosen] - left[model]) ** 2)
+        ratio = float(fdtri(more, blocks - more, _CONFIDENCE))
+        bound = float(np.sqrt(more * (blocks - 1) / (blocks - more) * ratio)) / 2
+    error = np.sqrt((share**2 * (odd - share @ odd) ** 2).sum() * blocks / (blocks - 1))
+    return bool(gain > max(bound * error, (_LEAST_GAIN_PX * cells.px_m) ** 2))

@@ -11,6 +11,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.transform import Affine
 
+from benchmarks.align_models import simulated
 from benchmarks.align_peers import correlation_shift, left, resampling
 from benchmarks.bench_align import compared, main
 
@@ -50,6 +51,11 @@ def test_correlation_finds_the_shift_of_a_fourier_series() -> None:
 def test_a_missing_peer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert list(resampling(tmp_path / "x.jp2", tmp_path, 1)) == [{"tool": "gdalwarp", "skipped": "it is not installed"}]
+
+
+def test_the_right_models_are_chosen_of_few_matches() -> None:
+    # Without regard to how an affinity's gain varies over the ground, 2 of 25 affinities are taken for shifts.
+    assert [row["right"] for row in simulated(400, 25, 0)] == [25] * 4
 
 
 @pytest.mark.shared
