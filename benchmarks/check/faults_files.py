@@ -60,9 +60,9 @@ _TABLE_TWICE = Injection(
     (
         Edit(
             _BLOCKS,
-            "        return pq.read_table(pa.BufferReader(self._content(kind, block)))\n",
-            "        pq.read_table(pa.BufferReader(self._content(kind, block)))\n"
-            "        return pq.read_table(pa.BufferReader(self._content(kind, block)))\n",
+            "        return pq.read_table(pa.BufferReader(self._content(kind, block)), columns=columns)\n",
+            "        pq.read_table(pa.BufferReader(self._content(kind, block)), columns=columns)\n"
+            "        return pq.read_table(pa.BufferReader(self._content(kind, block)), columns=columns)\n",
         ),
     ),
     shows=("*: tables read",),
@@ -94,8 +94,8 @@ _EVERY_FILE_TWICE = Injection(
         ),
         Edit(
             _REPORT,
-            "                written[name] = folder.write(name, data)\n",
-            "                folder.write(name, data)\n                written[name] = folder.write(name, data)\n",
+            "                checksum = folder.write(name, data)\n",
+            "                folder.write(name, data)\n                checksum = folder.write(name, data)\n",
         ),
     ),
     shows=("ingest: files written", "extract: files written", "report: files written"),
@@ -149,8 +149,8 @@ _BLOCK_LOCK = Injection(
     (
         Edit(
             _BLOCKS,
-            "        return pq.read_table(pa.BufferReader(self._content(kind, block)))\n",
-            "        with _LOCK:\n            return pq.read_table(pa.BufferReader(self._content(kind, block)))\n",
+            "        return pq.read_table(pa.BufferReader(self._content(kind, block)), columns=columns)\n",
+            "        with _LOCK:\n            return pq.read_table(pa.BufferReader(self._content(kind, block)), columns=columns)\n",
         ),
         Edit(_BLOCKS, "_READERS = 16\n", "_LOCK = threading.Lock()\n\n_READERS = 16\n"),
         Edit(_BLOCKS, "import io\n", "import io\nimport threading\n"),

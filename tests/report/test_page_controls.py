@@ -205,7 +205,7 @@ def test_dark_screens_get_a_dark_page(judged: Judged, opened: Open) -> None:
 
 def test_without_regions_no_scene_is_shown_twice(judged: Judged, opened: Open, tmp_path: Path) -> None:
     data = json.loads(re.search(r'id="data">(.*?)</script>', (judged.out / "report.html").read_text("utf-8"))[1])  # type: ignore[index]
-    data["summary"]["regions"], data["beside"]["pairs"] = None, []
+    data["summary"]["regions"], data["beside"] = None, {name: [] for name in data["beside"]}
     (tmp_path / "report.html").write_text(page.page(data), "utf-8")
     browser = opened(tmp_path / "report.html")
     open_pair(browser, 0)
