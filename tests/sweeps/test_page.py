@@ -118,7 +118,7 @@ def test_other_rows_are_told_by_what_ran() -> None:
 
 
 def test_a_missing_file_to_compare_with_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no sweep .*/other\.jsonl: name the \.jsonl of another sweep with --against"):
+    with pytest.raises(InputError, match=r"no sweep .*/other\.jsonl: name the \.jsonl of another sweep with against"):
         load_earlier(tmp_path / "other.html")
     (tmp_path / "other.jsonl").write_text("")
     with pytest.raises(InputError, match="holds no rows"):
