@@ -37,6 +37,7 @@ CLEAR = {
 
 SETTINGS: dict[str, Any] = {
     "name": "injected",
+    "limit_s": 3600,
     "truth": {"scenes": 13},
     "base": {"regions.mode": "none"},
     "grid": [
@@ -97,7 +98,9 @@ def measure(out: Path, quick: bool) -> list[dict[str, Any]]:
     """Run the sweep and return a record per setting."""
     file = SETTINGS | ({"grid": SETTINGS["grid"][1:2]} if quick else {})
     (checked,) = load_all([file], scenes(quick))
-    results = run_checked(checked, make_folder(out), lambda text: print(text, file=sys.stderr, flush=True), How())
+    results = run_checked(
+        checked, make_folder(out), lambda text: print(text, file=sys.stderr, flush=True), How(retry=True)
+    )
     frame = results.frame()
     tables: dict[str, pd.DataFrame] = {}
     for case in frame.loc[frame["status"] == "ok", "case"].astype(str):

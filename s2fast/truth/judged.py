@@ -13,7 +13,7 @@ import pandas as pd
 from s2fast.config import Config
 from s2fast.geometry.nulls import NullRate
 from s2fast.geometry.placement import PixelGrid
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import STAGES, Job, run_stages
 from s2fast.results import Run
 from s2fast.truth.copies import Injection, Moved
 from s2fast.work.progress import Progress
@@ -83,9 +83,10 @@ def run_on(
         "matching": config.matching.model_copy(update={"pairs": "file", "pairs_file": str(listed)}),
         "output": config.output.model_copy(update={"keep_matches": "none"}),
     }
-    run_stages(
-        Job(config.model_copy(update=changed), injection.files, regions, out), workers=workers, progress=progress
-    )
+    job = Job(config.model_copy(update=changed), injection.files, regions, out)
+    # Ingestion by itself: a run of both reads and extracts in one pass, whose cost could not be told apart.
+    for stages in (["ingest"], [name for name in STAGES if name != "ingest"]):
+        run_stages(job, stages=stages, workers=workers, progress=progress)
     return Run(out)
 
 

@@ -110,6 +110,9 @@ def test_a_search_of_a_few_seconds_keeps_its_budget_and_goes_on(tmp_path: Path) 
             tuned = tune(wanted, tmp_path / "out", lines.append)
             break
     assert tuned.choose is not None
+    # The defaults run first, in an empty folder: all stages have a cost of their own.
+    assert {"ingest", "extract", "match"} <= set(tuned.choose[0].row["stages"])
+    assert tuned.choose[0].cpu_s
     assert tomllib.loads((tmp_path / "out" / "tuned.toml").read_text()) is not None
     assert own.read_text() == "a user's file"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"work", "copies", "trials.jsonl", "tuned.toml"}
