@@ -20,13 +20,21 @@ from s2fast.errors import ConfigError, InputError
 from s2fast.model import PIXEL_TRANSFORM, Raster
 from s2fast.pipeline import Job, plan, run_stages
 from s2fast.results import Run
+from s2fast.retrieval.build import build
+from s2fast.retrieval.find import Finder
+from s2fast.retrieval.index import Index
 from tests.archives import textured, write_scene
 from tests.command_line import assert_one_line, s2fast
 
 CORNERS = {"early.png": (100, 100), "late.jpg": (137, 80), "later.tif": (90, 120)}
 """Upper left corners of the crops, x and y."""
 
-IN_PIXELS = {"verification.prior": "none", "matching.mode": "exhaustive", "features.max_per_scene": 2000}
+IN_PIXELS = {
+    "verification.prior": "none",
+    "matching.mode": "exhaustive",
+    "features.max_per_scene": 2000,
+    "features.upright": False,
+}
 
 pytestmark = pytest.mark.filterwarnings(f"ignore::{NotGeoreferencedWarning.__module__}.NotGeoreferencedWarning")
 
@@ -124,6 +132,18 @@ def test_scenes_without_a_crs_are_left_out_beside_others(series: Path, tmp_path:
     assert [str(item) for item in record.usable] == ["placed"]
     assert set(record.history.problems) == {"early", "late", "later"}
     assert "1 other scene has one" in record.history.problems["early"]
+
+
+def test_a_picture_is_found_in_scenes_without_a_crs_and_they_are_no_null_trials(
+    series: Path, run: Run, tmp_path: Path
+) -> None:
+    build(str(tmp_path / "index"), [Path(str(run.folder))], 2000)
+    finder = Finder(Index(tmp_path / "index"))
+    found = finder.find(str(series / "late.jpg"))
+    assert (found.verdict, found.entry and found.entry.scene_id) == ("found", "late")
+    assert set(found.agreeing) == {"early", "late", "later"}
+    assert (found.nulls, found.nulls_verified) == (1, 0)
+    assert found.feature()["geometry"] is None
 
 
 def test_a_reference_is_in_the_unit_of_the_scenes() -> None:

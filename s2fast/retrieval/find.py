@@ -214,6 +214,11 @@ class Finder:
         agreeing = [best]
         elsewhere = []
         for number, train in scenes.items():
+            if number != best and not (crs_wkt and counted.crs[entries[number].crs]):
+                # Without a CRS nobody knows whether it shows other ground, so it is no null trial.
+                if number in places:
+                    agreeing.append(number)
+                continue
             here = self._at_place(train.xy, number, best, place, image.shape)
             if number != best and number in places and self._same(places[number], here, train):
                 agreeing.append(number)
@@ -256,8 +261,6 @@ class Finder:
             one, other = (
                 PixelGrid(crs[entries[at].crs], entries[at].transform, entries[at].shape) for at in (number, best)
             )
-            if not one.crs_wkt or not other.crs_wkt:
-                return np.zeros(len(xy), np.bool_)
             in_best = other.from_map(one.on_map(xy, other.crs_wkt), other.crs_wkt)
         turned, offset = place.to_scene[:, :2], place.to_scene[:, 2]
         in_picture = np.linalg.solve(turned, (in_best - offset).T).T
