@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from pathlib import Path
+import zipfile
+from pathlib import Path, PurePosixPath
 
 import cv2
 import geopandas
@@ -14,6 +15,8 @@ import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
+from s2fast.archive.find import find_scenes
+from s2fast.archive.listed import Looking
 from s2fast.archive.unplaced import not_comparable
 from s2fast.config import load_config
 from s2fast.errors import ConfigError, InputError
@@ -76,6 +79,10 @@ def test_shifts_are_in_pixels_and_columns_of_metres_empty(run: Run) -> None:
     assert scenes.crs is None
     assert set(scenes["crs"]) == {""}
     assert scenes["correction"].str.fullmatch(r"move \d+\.\d\d px (left|right), \d+\.\d\d px (up|down)").all()
+    # Relative to the median, which is where "early" lies.
+    moves = scenes.set_index("scene_id")["correction"].str.extract(r"move ([\d.]+) px (\w+), ([\d.]+) px (\w+)")
+    assert moves.loc[["late", "later"], [1, 3]].to_numpy().tolist() == [["right", "up"], ["left", "down"]]
+    np.testing.assert_allclose(moves.loc[["late", "later"], [0, 2]].astype(float), [[37, 20], [10, 20]], atol=0.5)
     matches = run.matches("early", "late")
     assert matches[["dx_m", "dy_m", "query_map_x"]].isna().all(axis=None)
     assert (matches["query_x_px"] - matches["train_x_px"]).median() == pytest.approx(37, abs=0.2)
@@ -144,6 +151,15 @@ def test_a_picture_is_found_in_scenes_without_a_crs_and_they_are_no_null_trials(
     assert set(found.agreeing) == {"early", "late", "later"}
     assert (found.nulls, found.nulls_verified) == (1, 0)
     assert found.feature()["geometry"] is None
+
+
+def test_previews_in_a_zip_are_no_scenes(series: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "series.zip", "w") as archive:
+        for file in sorted(series.iterdir()):
+            archive.write(file, f"exports/{file.name}")
+    found = find_scenes([tmp_path / "series.zip"], looking=Looking(pictures=True)).scenes
+    assert [PurePosixPath(scene.source.name).name for scene in found] == list(CORNERS)
+    assert [scene.scene_id for scene in find_scenes([tmp_path / "series.zip"]).scenes] == ["later"]
 
 
 def test_a_reference_is_in_the_unit_of_the_scenes() -> None:
