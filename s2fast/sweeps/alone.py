@@ -121,7 +121,8 @@ def run_alone(
         answer: dict[str, Any] = json.loads(output.splitlines()[-1])
         return answer, ""
     if child.returncode < 0:
-        return {}, f"killed by signal {-child.returncode}: out of memory, most likely"
+        reason = ": out of memory, most likely" if child.returncode == -signal.SIGKILL else ""
+        return {}, f"killed by signal {-child.returncode}{reason}"
     return {}, public((errors.strip().splitlines() or [f"exit code {child.returncode}"])[-1])
 
 

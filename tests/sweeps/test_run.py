@@ -105,6 +105,7 @@ def test_a_changed_scene_is_another_case(sweep_file: Path, tmp_path: Path) -> No
 def test_a_case_that_takes_too_long_or_is_killed_is_a_row_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, body in {
         "sleeps": "import time\ntime.sleep(60)", "dies": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+        "ends": "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)",
         "fails": "raise ValueError('no\\nreason')", "exits": "import sys\nsys.exit(1)",
         "grows": "import time\nheld = bytearray(400 << 20)\ntime.sleep(60)",
         "breeds": "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import grows; grows.main()'])",
@@ -116,6 +117,7 @@ def test_a_case_that_takes_too_long_or_is_killed_is_a_row_too(tmp_path: Path, mo
     limits = Limits(30)
     assert alone.run_alone("sleeps", {}, Limits(0.5)) == ({}, "took longer than 0 s and was killed")
     assert alone.run_alone("dies", {}, limits) == ({}, "killed by signal 9: out of memory, most likely")
+    assert alone.run_alone("ends", {}, limits) == ({}, "killed by signal 15")
     assert alone.run_alone("fails", {}, limits) == ({}, "reason")
     assert alone.run_alone("exits", {}, limits) == ({}, "exit code 1")
     assert alone.run_alone("grows", {}, Limits(30, memory_mb=300)) == (
