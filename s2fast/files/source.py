@@ -101,7 +101,7 @@ class Source:
         if with_options := WITH_OPTIONS.fullmatch(text):
             text = unquote(with_options["url"])
         if web := _WEB.match(text):
-            return cls._at(f"/vsicurl/{web['scheme'].lower()}://{_tidied(_quoted(web['user'] or '', web['rest']))}")
+            return cls._at(f"/vsicurl/{web['scheme'].lower()}://{_quoted(web['user'] or '', web['rest'])}")
         if address := _ADDRESS.match(text):
             if address["scheme"] == "zip":
                 # A signature may contain "!", but hardly "!/".
@@ -250,12 +250,17 @@ class Source:
 
 
 def _quoted(user: str, rest: str) -> str:
-    """Percent-encode the characters that end an address in running text; drop the fragment, which servers never get."""
+    """Percent-encode the characters that end an address in running text, and tidy its path.
+
+    The fragment is dropped, since servers never get it.
+    """
     path, mark, query = rest.partition("#")[0].partition("?")
     allowed = "%:!$&()*+,;=~[]"
+    folder = "/" if mark and path.endswith(("/", "/.")) else ""
     return (
         (quote(user[:-1], safe=allowed) + "@" if user else "")
-        + quote(path, safe=f"{allowed}/@")
+        + _tidied(quote(path, safe=f"{allowed}/@"))
+        + folder
         + mark
         + quote(query, safe=f"{allowed}@?")
     )

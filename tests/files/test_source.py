@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -203,6 +203,8 @@ def test_members_of_any_name_come_apart_as_they_were_put_together(folders: list[
     assert Source.of(member.name) == member
 
 
+@example(["."], "0", "0")
+@example(["a", "", "b", "."], "0", "sig=a//b")
 @given(st.lists(TEXT, min_size=1, max_size=4), TEXT, TEXT)
 def test_web_addresses_are_read_alike_as_written_and_as_opened(steps: list[str], user: str, query: str) -> None:
     source = Source.of(f"https://{user}:word@h/{'/'.join(steps)}?{query}")
