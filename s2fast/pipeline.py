@@ -316,8 +316,7 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
             scene = with_bands(scene, bands)
             mask = find_mask(scene, job.config.ingest)
             before = known.get(scene.source.name)
-            known_so = before is not None and (unplaced or before.raster.crs_wkt)
-            if before is not None and known_so and before.identity == scene_identity(scene):
+            if before is not None and (unplaced or before.raster.crs_wkt) and before.identity == scene_identity(scene):
                 inputs.append(before.model_copy(update={"scene": scene, "mask": mask}))
                 continue
             opens = partial(open_raster, georeferenced=not unplaced)

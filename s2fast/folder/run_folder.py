@@ -267,6 +267,12 @@ class RunFolder:
         """Read a scene's features."""
         return Features(**self._arrays(_features(scene_id), *(field.name for field in fields(Features))))
 
+    def own_features(self, scene_id: str) -> Features:
+        """Read the features that were found on a scene's own grid, without those of its `levels`."""
+        features = self.features(scene_id)
+        of_levels = sum(count for _, count in self.levels(scene_id))
+        return features.take(np.arange(len(features) - of_levels)) if of_levels else features
+
     def positions(self, scene_id: str) -> npt.NDArray[np.float32]:
         """Read the positions of a scene's keypoints: (n, 2) float32, see `Features.xy`."""
         return self._arrays(_features(scene_id), "xy")["xy"]

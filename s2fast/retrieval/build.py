@@ -182,7 +182,7 @@ def _parts(todo: Sequence[tuple[RunFolder, Entry]], per_scene: int) -> Iterator[
     features: list[Features] = []
     rows = 0
     for folder, entry in todo:
-        chosen = spread(folder.features(entry.scene_id), entry.shape, per_scene)
+        chosen = spread(folder.own_features(entry.scene_id), entry.shape, per_scene)
         if entries and (rows + len(chosen) > SEGMENT_ROWS or len(entries) == SEGMENT_SCENES):
             yield entries, features
             entries, features, rows = [], [], 0

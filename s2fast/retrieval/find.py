@@ -245,7 +245,7 @@ class Finder:
         folder = RunFolder(self.index.contents.runs[entry.run])
         try:
             if folder.features_key(entry.scene_id) == entry.key:
-                found = folder.features(entry.scene_id)
+                found = folder.own_features(entry.scene_id)
                 return Keypoints(found.xy, found.size, found.angle, found.descriptors)
         except (RunFolderError, InputError, OSError):
             pass  # the run has been removed or damaged: the index alone is enough to decide

@@ -78,7 +78,7 @@ def similar_pairs(folder: RunFolder, features: Mapping[str, str], config: Config
 
 def _strongest(folder: RunFolder, scene_id: str) -> Keypoints:
     tile = folder.tile(scene_id)
-    found = spread(folder.features(scene_id), tile.full_shape, PER_SCENE)
+    found = spread(folder.own_features(scene_id), tile.full_shape, PER_SCENE)
     return Keypoints(found.xy, found.size, found.angle, found.descriptors)
 
 

@@ -16,6 +16,8 @@ from s2fast.folder.record import SceneInput
 from s2fast.image.coarser import Coarser
 from s2fast.model import Raster, Scene
 from s2fast.raster.reader import reduce_any, reduce_mean
+from s2fast.retrieval.build import build
+from s2fast.retrieval.index import Index
 from s2fast.stages.extract import extract_scene
 from s2fast.stages.levels import Level, levels_of
 from tests.archives import textured
@@ -86,6 +88,12 @@ def test_pairs_across_resolutions_are_matched_on_the_coarser_grid(scenes: Path, 
     matches = run.matches("coarse", "fine")
     assert matches["train_row"].min() >= counts["fine"] - levels[0][1]
     assert len(run.features("fine")) == counts["fine"]
+    # An index holds each scene once: no features of levels.
+    build(str(tmp_path / "index"), [tmp_path / "run"], counts["fine"])
+    index = Index(tmp_path / "index")
+    number = [entry.scene_id for entry in index.entries].index("fine")
+    own = {tuple(xy) for xy in run.folder.own_features("fine").xy.tolist()}
+    assert {tuple(xy) for xy in index.scene(number).xy.tolist()} <= own
 
 
 def test_levels_find_witnesses_that_the_own_grid_does_not(scenes: Path, tmp_path: Path) -> None:
@@ -106,6 +114,7 @@ def test_a_scene_alone_has_the_features_it_has_beside_a_coarser_one(scenes: Path
     config = load_config(overrides={"features.upright": True})
     found = extract_scene(grey, lambda rows, columns: np.ones(grey.shape, bool)[rows, columns], config, "numba")
     np.testing.assert_array_equal(both.features("fine").xy[:own], found.features.xy)
+    np.testing.assert_array_equal(both.folder.own_features("fine").xy, found.features.xy)
     np.testing.assert_array_equal(both.features("fine").descriptors[:own], found.features.descriptors)
 
 
