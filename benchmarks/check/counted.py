@@ -1,8 +1,9 @@
-"""The process whose calls are counted: ``python -m benchmarks.check.counted PROGRAM CASES SIZES FOLDER SCENES``.
+"""The process whose calls are counted: ``python -m benchmarks.check.counted PROGRAM CASES SIZES FOLDER SCENES [MADE]``.
 
 Three programs count the three kinds of cases: operations on seeded operands, stages one after the other on 4, 8 and 16
 scenes, and commands from their first import. Each is first run without valgrind, so that compiled kernels and byte code
-are in their caches and Python's own compilation is not counted; this run also counts the calls of Python functions.
+are in their caches and Python's own compilation is not counted. This run also counts the calls of Python functions, and
+leaves run folders, MADE, in which the later stages are counted without the earlier ones.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ import json
 import math
 import os
 import pstats
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
 _MODULE = "benchmarks.check.counted"
 
 _FIRST_STAGES = ("ingest", "extract", "match")
-"""Stages that take as long to count as those after them."""
+"""Stages that take as long to count as those after them, which are counted in another process."""
+
+Sizes = Literal["all", "first"]
+"""Which of a case's sizes to run."""
+
+_NAMES = "names.json"
 
 _CORE_PX = 256
 """Side of the extraction's windows [px]."""
@@ -53,7 +59,7 @@ class Counted:
     functions: Mapping[str, int]
     """Instructions by readable name of the function, compiled kernels by their own."""
     python: Mapping[str, int]
-    """Calls of Python functions, at the first size of a stage."""
+    """Calls of Python functions in a stage."""
 
 
 def count(
@@ -86,17 +92,23 @@ def count(
     """
     programs = {program: [name for name in cases if CASES[name].kind == program] for program in _PROGRAMS}
     wanted = {program: names for program, names in programs.items() if names}
-    plain = [pool.submit(_plain_run, side, program, names, scenes) for program, names in wanted.items()]
-    python = {label: calls for future in plain for label, calls in future.result().items()}
-    runs = [
-        pool.submit(_counted_run, side, program, part, scenes, growth, CACHES if caches else ())
-        for program, names in wanted.items()
-        for part in _parts(names)
-    ]
+    sizes: Sizes = "all" if growth else "first"
+    with tempfile.TemporaryDirectory() as folder:
+        made = {program: Path(folder) / program for program in wanted}
+        plain = [
+            pool.submit(_plain_run, side, program, names, sizes, made[program], scenes)
+            for program, names in wanted.items()
+        ]
+        python = {label: calls for future in plain for label, calls in future.result().items()}
+        runs = [
+            pool.submit(_counted_run, side, program, part, sizes, made[program], scenes, CACHES if caches else ())
+            for program, names in wanted.items()
+            for part in _parts(names)
+        ]
+        counted = [run.result() for run in runs]
     found: list[Counted] = []
     errors: dict[str, str] = {}
-    for run in runs:
-        profiles, named = run.result()
+    for profiles, named in counted:
         kernels = [(int(address), name) for address, name in named["kernels"]]
         for label, profile in profiles.items():
             case, _, size = label.rpartition("/")
@@ -115,22 +127,30 @@ def _parts(cases: Sequence[str]) -> list[list[str]]:
     return [part for part in (first, [case for case in cases if case not in first]) if part]
 
 
-def _plain_run(side: Side, program: str, cases: Sequence[str], scenes: Path) -> dict[str, dict[str, int]]:
-    """Run a program without valgrind; return how often the smallest stages call each Python function."""
-    with tempfile.TemporaryDirectory() as folder:
-        _run(side, [], program, cases, "", folder, scenes)
-        calls: dict[str, dict[str, int]] = json.loads((Path(folder) / "names.json").read_text())["python"]
-        return calls
+def _plain_run(
+    side: Side, program: str, cases: Sequence[str], sizes: Sizes, made: Path, scenes: Path
+) -> dict[str, dict[str, int]]:
+    """Run a program without valgrind, into the empty folder `made`; return how often stages call Python functions."""
+    made.mkdir()
+    _run(side, [], program, cases, sizes, made, scenes)
+    calls: dict[str, dict[str, int]] = json.loads((made / _NAMES).read_text())["python"]
+    return calls
 
 
 def _counted_run(
-    side: Side, program: str, cases: Sequence[str], scenes: Path, growth: bool, simulated: Sequence[str]
+    side: Side,
+    program: str,
+    cases: Sequence[str],
+    sizes: Sizes,
+    made: Path,
+    scenes: Path,
+    simulated: Sequence[str],
 ) -> tuple[dict[str, Profile], dict[str, Any]]:
-    """Run a program under valgrind; return its profiles, and what names them."""
+    """Run a program under valgrind after its plain run; return its profiles, and what names them."""
     with tempfile.TemporaryDirectory() as folder:
         valgrind = command(Path(folder), simulated if program == "operation" else ())
-        _run(side, valgrind, program, cases, "all" if growth else "first", folder, scenes)
-        return read_profiles(Path(folder)), json.loads((Path(folder) / "names.json").read_text())
+        _run(side, valgrind, program, cases, sizes, Path(folder), scenes, made)
+        return read_profiles(Path(folder)), json.loads((Path(folder) / _NAMES).read_text())
 
 
 def _run(
@@ -138,13 +158,14 @@ def _run(
     valgrind: Sequence[str],
     program: str,
     cases: Sequence[str],
-    sizes: Literal["all", "first", ""],
-    folder: str,
+    sizes: Sizes,
+    folder: Path,
     scenes: Path,
+    *made: Path,
 ) -> None:
     environment = worker_environment(side) | INSTRUCTION_SET | {"NUMBA_CACHE_DIR": f"{side.cache}-avx2"}
     environment |= {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(1 << 18)}
-    arguments = [program, ",".join(cases), sizes, folder, str(scenes)]
+    arguments = [program, ",".join(cases), sizes, *map(str, (folder, scenes, *made))]
     python = [side.python, "-m", _MODULE, *arguments]
     ran = subprocess.run(
         [*valgrind, *python], env=environment, cwd=side.path, capture_output=True, text=True, check=False
@@ -158,9 +179,13 @@ def _run(
 class Counter:
     """Runs calls, under valgrind counted; collects what names them."""
 
-    def __init__(self, sizes: str) -> None:
+    def __init__(self, sizes: str, folder: Path, made: Path | None) -> None:
         self.sizes = sizes
-        """Which of a case's sizes to count, "all" or the "first"; "": this is no process of valgrind's."""
+        """Which of a case's sizes to run, "all" or the "first"."""
+        self.folder = folder
+        """Folder for what this process leaves."""
+        self.made = made
+        """What the run without valgrind has left; None: this is that run."""
         self.python: dict[str, dict[str, int]] = {}
         self.errors: dict[str, str] = {}
 
@@ -178,7 +203,10 @@ class Counter:
 
     def run(self, size: int, case: str, call: Call) -> None:
         """Run a call; count it under valgrind."""
-        with counting(f"{case}/{size}") if self.sizes else nullcontext():
+        if self.made is None:
+            call()
+            return
+        with counting(f"{case}/{size}"):
             call()
 
     def name_calls(self, size: int, case: str, call: Call) -> None:
@@ -224,19 +252,33 @@ def count_stages(cases: Sequence[str], counter: Counter, scratch: Path, scenes: 
     """Count stages, by commands in this process: a whole run for each size, after one that loads everything."""
     sizes = sorted({size for case in cases for size in counter.sizes_of(case)})
     with counter.attempt(cases):
-        _run_stages(cases, scratch / "warm", scenes, CASES[cases[0]].sizes[0], lambda _case, call: call())
+        _run_stages(cases, counter, scratch / "warm", scenes, sizes[0], lambda _size, _case, call: call())
         for size in sizes:
-            run = counter.run if counter.sizes else counter.name_calls
-            _run_stages(cases, scratch / f"{size:02}", scenes, size, partial(run, size))
+            run = counter.name_calls if counter.made is None else counter.run
+            _run_stages(cases, counter, scratch / f"{size:02}", scenes, size, run)
 
 
 def _run_stages(
-    cases: Sequence[str], folder: Path, scenes: Path, size: int, run: Callable[[str, Call], object]
+    cases: Sequence[str],
+    counter: Counter,
+    folder: Path,
+    scenes: Path,
+    size: int,
+    run: Callable[[int, str, Call], object],
 ) -> None:
-    """Run all stages up to the last wanted one on `size` scenes, half of them of each tile."""
+    """Run all stages up to the last wanted one on `size` scenes, half of them of each tile.
+
+    The first stages are left out if none of them is wanted and the run without valgrind has left their results.
+    """
     from s2fast.cli import app
 
-    folder.mkdir()
+    stages = [name for name, case in CASES.items() if case.kind == "stage"]
+    stages = stages[: 1 + max(stages.index(case) for case in cases)]
+    if counter.made is not None and not set(cases) & set(_FIRST_STAGES):
+        stages = [stage for stage in stages if stage not in _FIRST_STAGES]
+        shutil.copytree(counter.made / folder.name, folder)
+    else:
+        folder.mkdir()
     job = stage_arguments(scenes, size, folder)
 
     def call(stage: str) -> Call:
@@ -249,12 +291,13 @@ def _run_stages(
 
         return command_in_this_process
 
-    stages = [name for name, case in CASES.items() if case.kind == "stage"]
-    for stage in stages[: 1 + max(stages.index(case) for case in cases)]:
+    for stage in stages:
         if stage in cases:
-            run(stage, call(stage))
+            run(size, stage, call(stage))
         else:
             call(stage)()
+        if counter.made is None and stage == _FIRST_STAGES[-1]:
+            shutil.copytree(folder, counter.folder / folder.name)
 
 
 def count_commands(cases: Sequence[str], counter: Counter, scratch: Path, scenes: Path) -> None:
@@ -299,15 +342,17 @@ def _kernels() -> list[tuple[int, str]]:
     return sorted(set(found))
 
 
-def main(program: str, cases: str, sizes: str, folder: str, scenes: str) -> None:
+def main(program: str, cases: str, sizes: str, folder: str, scenes: str, *made: str) -> None:
     """Run the cases of one program."""
-    counter = Counter(sizes)
+    counter = Counter(sizes, Path(folder), Path(made[0]) if made else None)
     with tempfile.TemporaryDirectory(prefix="counted-") as scratch, Path(os.devnull).open("w") as nowhere:
         # What a command prints is counted, but must not mix with the caller's own output.
         os.dup2(nowhere.fileno(), 1)
         _PROGRAMS[program](cases.split(","), counter, Path(scratch), Path(scenes))
     names = {"kernels": _kernels(), "python": counter.python, "errors": counter.errors}
-    (Path(folder) / "names.json").write_text(json.dumps(names))
+    (Path(folder) / _NAMES).write_text(json.dumps(names))
+    # Under valgrind the interpreter takes seconds to end.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,10 @@ def against_base(head: Fact, base: Fact) -> str | None:
     room = head.slack * abs(base.value) + head.grain
     change = head.value - base.value
     worse = {"equal": abs(change) > room, "not more": change > room, "not less": -change > room}[head.rule]
-    return f"{base.value:g} → {head.value:g}, {head.rule} wanted" if worse else None
+    if not worse:
+        return None
+    share = f" ({100 * change / abs(base.value):+.2g} %)" if base.value and head.slack else ""
+    return f"{base.value:g} → {head.value:g}{share}, {head.rule} wanted"
 
 
 def of_stages(scratch: Path, archive: str) -> Iterator[Fact]:

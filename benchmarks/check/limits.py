@@ -24,9 +24,11 @@ INSTRUCTIONS, MISSES, EXPONENT, COMPILED = (
 )
 """Measures of counted cases, as in the names of facts."""
 
-LEAST = {INSTRUCTIONS: 0.002, MISSES: 0.005, EXPONENT: 0.005, COMPILED: 0.0}
+LEAST = {INSTRUCTIONS: 0.005, MISSES: 0.005, EXPONENT: 0.01, COMPILED: 0.0}
 MOST = {INSTRUCTIONS: 0.005, MISSES: 0.02, EXPONENT: 0.05, COMPILED: 0.0005}
-"""Tolerances are between these: shares, but exponents absolute."""
+"""Tolerances are between these: shares, but exponents absolute. That of instructions is fixed, because equal runs on an
+idle machine differ too little: with 25 other busy processes threads wait more often, which Python counts, and equal
+code executed 0.28 % more."""
 
 
 def tolerance(measure: str, case: str) -> float:

@@ -101,7 +101,7 @@ def test_tolerances_are_twice_the_spread_within_their_bounds() -> None:
         ]
 
     found = measure_limits.tolerances([facts(1000_000, 1000_000, 1.0, 7), facts(1001_000, 1100_000, 1.01, 9)])
-    assert found["instructions"] == {"match": 0.002, "report": 0.005}
+    assert found["instructions"] == {"match": 0.005, "report": 0.005}
     assert found["growth exponent"] == {"match": pytest.approx(0.02, abs=0.001)}
     assert found["instructions of compiled code"] == {"akaze": 0.0005}
     assert measure_limits.tolerances([facts(1, 1, 1, 7)] * 2)["instructions of compiled code"] == {"akaze": 0}

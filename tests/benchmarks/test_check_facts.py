@@ -40,7 +40,7 @@ def test_rules(rule: str, base: float, head: float, worse: bool) -> None:
 def test_slack_and_grain_give_room_and_no_more() -> None:
     base = Fact("f", 100)
     assert against_base(Fact("f", 112, slack=0.1, grain=2), base) is None
-    assert against_base(Fact("f", 113, slack=0.1, grain=2), base)
+    assert against_base(Fact("f", 113, slack=0.1, grain=2), base) == "100 → 113 (+13 %), not more wanted"
 
 
 def test_limits_need_no_base() -> None:
