@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from threading import Lock
 from typing import Any
 
@@ -12,7 +13,6 @@ import pyarrow.parquet
 import rasterio.io
 import zarr
 
-import s2fast.folder.run_folder
 import s2fast.raster.luma
 import s2fast.raster.reader
 from s2fast.files.storage import LOCK
@@ -136,9 +136,12 @@ def counting() -> Iterator[Counter[str]]:
             (RunFolder, "write", counted_write),
         ):
             stack.enter_context(replaced(owner, name, around))
-        # The base of a comparison may read all arrays through zarr.
-        if hasattr(s2fast.folder.run_folder, "read_array"):
-            stack.enter_context(replaced(s2fast.folder.run_folder, "read_array", counted("arrays read")))
+        # The base of a comparison may read arrays elsewhere, or all through zarr.
+        for name in ("sealed_groups", "run_folder"):
+            with suppress(ImportError):
+                module = importlib.import_module(f"s2fast.folder.{name}")
+                if hasattr(module, "read_array"):
+                    stack.enter_context(replaced(module, "read_array", counted("arrays read")))
         yield done
 
 

@@ -3,27 +3,22 @@
 import json
 import os
 import re
-import shlex
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
-import geopandas
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio
-import shapely
 
 from s2fast.commands.running import STAGE_COMMANDS
-from s2fast.errors import RunFolderError
 from s2fast.folder.record import load_record
 from s2fast.folder.run_folder import RunFolder
 from s2fast.report.listing import print_pairs
-from tests.archives import Archive, safe_path, write_archive, write_regions, write_scene
+from tests.archives import Archive
 from tests.command_line import assert_one_line, s2fast
 from tests.judged import VERDICTS, Judged, every_verdict, replace_block
 from tests.test_pipeline import digests
@@ -206,110 +201,6 @@ def test_cv2_without_akaze_names_the_package_to_remove(
     assert not (tmp_path / "out").exists()
 
 
-BAD_INPUT = {
-    "no scenes": ({"scenes": "empty"}, "no scenes found under"),
-    "no such folder": ({"scenes": "nowhere"}, "no such file or folder"),
-    "regions missing": ({"regions": "nowhere.geojson"}, "cannot read the regions file"),
-    "regions empty": ({"regions": "empty.geojson"}, "holds no polygons"),
-    "regions without CRS": ({"regions": "plain.shp"}, "has no CRS: declare it, for example with --set regions.crs"),
-    "regions elsewhere": ({"regions": "far.geojson"}, "meets a scene"),
-    "unknown key": ({"set": "matching.ratoi=0.7"}, "did you mean 'matching.ratio'?"),
-    "wrong type": ({"set": "matching.ratio=high"}, "matching.ratio = 'high'"),
-    "unknown backend": ({"set": "matching.backend=abacus"}, "unknown backend 'abacus'"),
-    "unknown device": ({"set": "compute.device=gpu"}, "compute.device = 'gpu'"),
-    "absent device": ({"set": "compute.device=cuda:99"}, "there is no device 'cuda:99'"),
-    "two keys in one": ({"set": "matching.ratio=0.5\nmatching.mutual=false"}, "sets more than one key"),
-    "infinite": ({"set": "regions.buffer_m=inf"}, "regions.buffer_m = inf"),
-    "strange CRS": ({"set": 'regions.crs=LOCAL_CS["x"]'}, "cannot be transformed to the CRS of the scenes"),
-    "config missing": ({"config": "nowhere.toml"}, "cannot read the configuration"),
-    "config unknown key": ({"config": "wrong.toml"}, "unknown key 'matching.ratoi'; did you mean 'matching.ratio'?"),
-    "no scheduler": ({"scheduler": "tcp://127.0.0.1:1"}, "no Dask scheduler answers"),
-    "not a run folder": ({"out": "empty.geojson"}, "is not a run folder"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", BAD_INPUT)
-def test_bad_input_is_one_line_exit_2_and_writes_nothing(
-    case: str, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    changed, said = BAD_INPUT[case]
-    monkeypatch.setattr("s2fast.work.executors.CONNECT_S", 0.5)
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "empty.geojson").write_text('{"type": "FeatureCollection", "features": []}')
-    (tmp_path / "wrong.toml").write_text("[matching]\nratoi = 0.8\n")
-    write_regions(tmp_path / "far.geojson", [shapely.box(9e5, 9e5, 9.1e5, 9.1e5)])
-    plain = geopandas.GeoDataFrame({"id": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:32636")
-    plain.to_file(tmp_path / "plain.shp")
-    (tmp_path / "plain.prj").unlink()
-    before = sorted(tmp_path.rglob("*"))
-
-    scenes = tmp_path / changed["scenes"] if "scenes" in changed else archive.scenes
-    regions = tmp_path / changed["regions"] if "regions" in changed else archive.regions
-    config = tmp_path / changed["config"] if "config" in changed else CONFIG
-    arguments = ["--scenes", scenes, "--regions", regions, "--out", tmp_path / changed.get("out", "out")]
-    for option in ("set", "scheduler"):
-        if option in changed:
-            arguments += [f"--{option}", changed[option]]
-    assert s2fast(monkeypatch, "run", config, *arguments) == 2
-    assert_one_line(capsys.readouterr().err, said)
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_polygon_left_out_is_exit_3(
-    archive: Archive,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    told = json.loads(archive.regions.read_text())
-    told["features"].append({"type": "Feature", "properties": {"id": 9}, "geometry": None})
-    regions = tmp_path / "regions.geojson"
-    regions.write_text(json.dumps(told))
-    arguments = ("ingest", CONFIG, "--scenes", archive.scenes, "--regions", regions, "--out", tmp_path / "out")
-    assert s2fast(monkeypatch, *arguments, "--strict") == 2
-    assert_one_line(capsys.readouterr().err, "rows that cannot be used: fid 9: no geometry")
-    assert s2fast(monkeypatch, *arguments) == 3
-    assert "regions.geojson: 1 of 3 rows left out: fid 9: no geometry" in caplog.text
-    rows = json.loads((tmp_path / "out/run.json").read_text())["region_rows"]
-    assert rows == {
-        "layers": {"regions": 3}, "used": 2, "mended": {}, "outside": [], "dropped": {"fid 9": "no geometry"}
-    }  # fmt: skip
-
-
-def test_another_jobs_folder_is_refused(
-    archive: Archive, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert s2fast(monkeypatch, "run", CONFIG, "--scenes", archive.scenes, "--out", finished) == 2
-    assert_one_line(capsys.readouterr().err, "holds another job's run")
-
-
-def test_interrupt_prints_the_command_that_continues(
-    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("s2fast.pipeline.run_stages", interrupted)
-    assert s2fast(monkeypatch, "run", CONFIG, "--scenes", archive.scenes, "--out", tmp_path / "out") == 130
-    assert "the same command continues from there" in capsys.readouterr().err
-
-
-def test_skipped_scene_is_named_and_exit_3(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    archive = write_archive(tmp_path / "archive")
-    write_scene(safe_path(archive.scenes, "36UXA", "20190502T083601"), np.full((256, 256), 9, np.uint8), crs=None)
-    arguments = ("run", CONFIG, "--scenes", archive.scenes, "--regions", archive.regions, "--out", tmp_path / "out")
-    assert s2fast(monkeypatch, *arguments) == 3
-    told = capsys.readouterr()
-    assert "1 scene skipped: S2A_20190502T083601_T36UXA" in told.err
-    assert told.out.startswith("4 scenes, 6 pairs")
-    assert s2fast(monkeypatch, *arguments, "--strict") == 2
-    assert_one_line(capsys.readouterr().err, "has no CRS")
-
-
 def test_without_a_command_the_first_steps_are_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -375,131 +266,6 @@ def test_pairs_lists_verified_ones(
 
 
 @pytest.mark.slow
-def test_run_keeps_a_log(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = tmp_path / "out"
-    arguments = ("ingest", CONFIG, "--scenes", archive.scenes, "--out", out)
-    assert s2fast(monkeypatch, *arguments) == 0
-    first = (out / "run.log").read_text()
-    assert f"s2fast ingest {CONFIG}" in first
-    assert "ingest: 4 to do, 0 up to date" in first
-    # Its own process: the tests have taken over logging in this one.
-    command = [sys.executable, "-m", "s2fast.cli", *arguments]
-    assert "info: s2fast" not in subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    verbose = subprocess.run([*command, "-v"], capture_output=True, text=True, check=True).stderr
-    assert "info: s2fast" in verbose
-    both = (out / "run.log").read_text()
-    assert both.startswith(first)
-    assert "ingest: 0 to do, 4 up to date" in both
-
-    def fails(*_: object) -> None:
-        raise RunFolderError("no room")
-
-    monkeypatch.setattr("s2fast.stages.extract.extract_unit", fails)
-    assert s2fast(monkeypatch, "extract", *arguments[1:]) == 2
-    assert "ended with an error: no room" in (out / "run.log").read_text()
-
-
-@pytest.mark.slow
-def test_interrupted_run_stops_at_once_and_continues(
-    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = ["run", CONFIG, "--scenes", str(archive.scenes), "--out", str(tmp_path / "out"), "--workers", "2"]
-    command = [sys.executable, "-m", "s2fast.cli", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        assert process.stderr
-        for line in process.stderr:
-            if line.startswith("ingest: 4 done"):
-                break
-        os.killpg(process.pid, signal.SIGINT)
-        told = process.stderr.read()
-        assert process.wait(60) == 130
-    assert "s2fast: stopped; completed results are kept" in told
-    assert f"s2fast {' '.join(arguments)}" in told
-    assert "Traceback" not in told
-    assert "leaked" not in told
-    assert s2fast(monkeypatch, *arguments[:-2]) == 0
-    assert "ingest: nothing to do, 4 up to date" in capsys.readouterr().err
-
-
-def test_interrupt_does_not_wait_for_what_runs() -> None:
-    # A lock nobody frees stands for a kernel that takes long: the main thread never gets to a handler of its own.
-    program = (
-        "import threading\n"
-        "from s2fast.work.interrupt import exiting_on_interrupt\n"
-        "lock = threading.Lock()\n"
-        "lock.acquire()\n"
-        "with exiting_on_interrupt('go on with: this'):\n"
-        "    print('ready', flush=True)\n"
-        "    lock.acquire()\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", program], stdout=-1, stderr=-1, text=True) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=60)
-    assert (process.returncode, told) == (130, "\ngo on with: this\n")
-
-
-def s2fast_process(redirections: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run the command line from a shell that closes or redirects its streams."""
-    words = shlex.join([sys.executable, "-m", "s2fast.cli", *map(str, arguments)])
-    script = f"{words} {redirections}; exit ${{PIPESTATUS[0]}}"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run(
-        ["bash", "-c", script], capture_output=True, text=True, check=False, env=environment, timeout=300
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("redirections", "code", "said"),
-    [
-        (">&-", 0, ""),
-        ("<&- >&- 2>&-", 0, ""),
-        ("| true", 1, ""),
-        (">/dev/full", 2, "s2fast: error: cannot write to standard output: No space left on device\n"),
-    ],
-)
-def test_listing_to_a_closed_or_full_stream(finished: Path, redirections: str, code: int, said: str) -> None:
-    told = s2fast_process(redirections, "pairs", finished)
-    assert (told.returncode, told.stderr) == (code, said)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("redirections", [">&- 2>&-", ">/dev/full 2>/dev/full", "2>&1 | true"])
-def test_a_run_does_not_need_a_reader(archive: Archive, tmp_path: Path, redirections: str) -> None:
-    out = tmp_path / "out"
-    opencv = "--set=features.backend=opencv"
-    told = s2fast_process(redirections, "ingest", CONFIG, "--scenes", archive.scenes, "--out", out, opencv)
-    assert (told.returncode, told.stderr) == (0, "")
-    assert "ingest: ended after" in (out / "run.log").read_text()
-
-
-def test_unexpected_error_is_one_line_that_names_its_log(
-    archive: Archive,
-    finished: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise KeyError("what nobody thought of\nand more of it")
-
-    monkeypatch.setattr("s2fast.stages.ingest.ingest_unit", fails)
-    out = tmp_path / "out"
-    assert s2fast(monkeypatch, "run", CONFIG, "--scenes", archive.scenes, "--out", out) == 2
-    assert_one_line(capsys.readouterr().err, f"; please report it with {out}/run.log")
-    assert "Traceback" in (out / "run.log").read_text()
-    assert "in fails" in (out / "run.log").read_text()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("s2fast.results.Run.pairs", fails)
-    assert s2fast(monkeypatch, "pairs", finished) == 2
-    (log,) = tmp_path.glob("s2fast-*.log")
-    assert_one_line(capsys.readouterr().err, f"; please report it with {log}")
-    assert "in fails" in log.read_text()
-
-
-@pytest.mark.slow
 def test_check_lists_what_is_damaged(
     archive: Archive,
     finished: Path,
@@ -533,19 +299,6 @@ def test_check_lists_what_is_damaged(
     for nothing in (tmp_path / "nothing", archive.scenes):
         assert s2fast(monkeypatch, "check", nothing) == 2
         assert "holds no run" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_unwritable_picture_and_missing_run_are_reported(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names = ("S2A_20190427T083601_T36UXA", "S2A_20190606T083601_T36UXA")
-    assert s2fast(monkeypatch, "show", finished, *names, "-o", tmp_path / "no" / "pair.png") == 2
-    assert_one_line(capsys.readouterr().err, "cannot write the picture")
-    assert s2fast(monkeypatch, "show", finished, names[0], "S2A_2019", "-o", tmp_path / "pair.png") == 2
-    assert_one_line(capsys.readouterr().err, "'S2A_2019' fits 4 scenes")
-    assert s2fast(monkeypatch, "pairs", tmp_path) == 2
-    assert_one_line(capsys.readouterr().err, "holds no run")
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from benchmarks.check.inject import Edit, Injection
 _PREFETCH = "s2fast/raster/prefetch.py"
 _READER = "s2fast/raster/reader.py"
 _FOLDER = "s2fast/folder/run_folder.py"
+_GROUPS = "s2fast/folder/sealed_groups.py"
 _BLOCKS = "s2fast/folder/pair_blocks.py"
 _MATCH = "s2fast/stages/match.py"
 _VERIFY = "s2fast/stages/verify.py"
@@ -39,16 +40,16 @@ _ARRAY_TWICE = Injection(
     "each array read twice",
     (
         Edit(
-            _FOLDER,
+            _GROUPS,
             "                arrays[name] = read_array(partial(self._recorded, path, sums, name))\n",
             "                read_array(partial(self._recorded, path, sums, name))\n"
             "                arrays[name] = read_array(partial(self._recorded, path, sums, name))\n",
         ),
         Edit(
             _FOLDER,
-            '        return np.asarray(self._opened(_scene(scene_id))("grey")[...])\n',
-            '        self._opened(_scene(scene_id))("grey")[...]\n'
-            '        return np.asarray(self._opened(_scene(scene_id))("grey")[...])\n',
+            '        return np.asarray(self.groups.opened(_scene(scene_id))("grey")[...])\n',
+            '        self.groups.opened(_scene(scene_id))("grey")[...]\n'
+            '        return np.asarray(self.groups.opened(_scene(scene_id))("grey")[...])\n',
         ),
     ),
     shows=("extract: arrays read", "match: arrays read", "report: arrays read", "run: arrays read"),
@@ -87,10 +88,10 @@ _EVERY_FILE_TWICE = Injection(
     "a key and an output written twice",
     (
         Edit(
-            _FOLDER,
-            '        self._folder.write(f"{self._path}/{SEAL}", _group_file(finished))\n',
-            '        self._folder.write(f"{self._path}/{SEAL}", _group_file(finished))\n'
-            '        self._folder.write(f"{self._path}/{SEAL}", _group_file(finished))\n',
+            _GROUPS,
+            '        self._files.write(f"{self._path}/{SEAL}", group_file(finished))\n',
+            '        self._files.write(f"{self._path}/{SEAL}", group_file(finished))\n'
+            '        self._files.write(f"{self._path}/{SEAL}", group_file(finished))\n',
         ),
         Edit(
             _REPORT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,13 +20,14 @@ from s2fast.align.field_model import Model
 from s2fast.align.local import AUTO, field_raster, models_of, with_fields
 from s2fast.align.noted import note_in_report
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
-from s2fast.align.output_folder import KEY, open_folder, partial_path, remove_outputs, tags_of, write_file
+from s2fast.align.output_folder import KEY, open_folder, remove_outputs, tags_of, write_file
 from s2fast.align.picture import before_after
 from s2fast.align.proof import NOT_CHECKED, Image, Proof, prove
 from s2fast.archive.identity import identity
 from s2fast.archive.siblings import ALL, is_mask, selected
 from s2fast.errors import InputError, SceneError, option
 from s2fast.files.geoparquet import geoparquet
+from s2fast.files.replacing import replacing
 from s2fast.files.source import Source
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
@@ -270,42 +272,36 @@ def _write_scene(
 ) -> dict[Path, tuple[str, Source]]:
     """Write the rasters of one scene that are not up to date; return name and source of all of them."""
     scene, files = item.scene, {}
-    partial: dict[Path, Path] = {}
     try:
-        for name, source in selected(scene, settings.bands).items():
-            path = folder / f"{'_'.join(filter(None, (scene.scene_id, name)))}{settings.form.suffix}"
-            files[path] = name, source
-            own = grid_of(source)
-            target = Target(
-                settings.form,
-                settings.kernel,
-                scaled_grid(grid, own.shape, item.raster.shape),
-                is_mask(name),
-                _tags(correction, source, own, grid, settings, run_id),
-                correction.field,
-            )
-            if tags_of(path).get(KEY) != target.tags[KEY]:
-                partial[path] = partial_path(path)
-                write(source, correction.offset_m, target, partial[path])
-        path, matched = folder / f"{scene.scene_id}{_FIELD}", PixelGrid.of_raster(item.raster)
-        written_tags = tags_of(path)
-        if correction.field is None or correction.field.model.is_affine or correction.cells is None:
-            if written_tags:
-                path.unlink()
-        else:
-            tags = _tags(correction, scene.source, matched, grid, settings, run_id)
-            if written_tags.get(KEY) != tags[KEY]:
-                partial[path] = partial_path(path)
-                partial[path].write_bytes(field_raster(correction.field, correction.cells, matched, tags))
-        for path, written in partial.items():
-            written.replace(path)
+        with ExitStack() as written:  # they are renamed when all are complete
+            for name, source in selected(scene, settings.bands).items():
+                path = folder / f"{'_'.join(filter(None, (scene.scene_id, name)))}{settings.form.suffix}"
+                files[path] = name, source
+                own = grid_of(source)
+                target = Target(
+                    settings.form,
+                    settings.kernel,
+                    scaled_grid(grid, own.shape, item.raster.shape),
+                    is_mask(name),
+                    _tags(correction, source, own, grid, settings, run_id),
+                    correction.field,
+                )
+                if tags_of(path).get(KEY) != target.tags[KEY]:
+                    write(source, correction.offset_m, target, written.enter_context(replacing(path)))
+            path, matched = folder / f"{scene.scene_id}{_FIELD}", PixelGrid.of_raster(item.raster)
+            stored = tags_of(path)
+            if correction.field is None or correction.field.model.is_affine or correction.cells is None:
+                if stored:
+                    path.unlink()
+            else:
+                tags = _tags(correction, scene.source, matched, grid, settings, run_id)
+                if stored.get(KEY) != tags[KEY]:
+                    partial = written.enter_context(replacing(path))
+                    partial.write_bytes(field_raster(correction.field, correction.cells, matched, tags))
     except SceneError:
         raise
     except (RasterioError, OSError) as error:
         raise SceneError(f"{scene.source}: cannot be corrected: {scene.source.redacted(error)}") from error
-    finally:
-        for written in partial.values():
-            written.unlink(missing_ok=True)
     return files
 
 

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from s2fast.align.output import Form
 from s2fast.errors import InputError, option
-from s2fast.files.local_storage import is_alive
+from s2fast.files.replacing import check_writable, remove_abandoned, replacing
 from s2fast.raster.allowed import stored_tags
 
 KEY = "S2FAST_KEY"
 """Metadata item of an output: the content key of everything that it depends on."""
-
-_PARTIAL = ".partial-"
-"""Prefix of files that are being written; the id of the process follows."""
-
-
-def partial_path(path: Path) -> Path:
-    """Return the path under which a file is written until it is complete."""
-    return path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
 
 
 def tags_of(path: Path) -> Mapping[str, str]:
@@ -57,13 +48,8 @@ def open_folder(to: Path | str) -> Path:
     folder = Path(to)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.glob(f"{_PARTIAL}*"):
-            pid = path.name.removeprefix(_PARTIAL).partition("-")[0]
-            if not pid.isdecimal() or not is_alive(int(pid)):
-                path.unlink(missing_ok=True)
-        probe = folder / f"{_PARTIAL}{os.getpid()}-probe"
-        probe.write_bytes(b"")
-        probe.unlink()
+        remove_abandoned(folder)
+        check_writable(folder)
     except OSError as error:
         raise InputError(
             f"cannot write to the folder {folder}: {error.strerror}; choose another {option('to')}"
@@ -75,11 +61,8 @@ def write_file(path: Path, data: bytes) -> None:
     """Write a file atomically, unless it holds these bytes already."""
     if path.exists() and path.read_bytes() == data:
         return
-    partial = partial_path(path)
     try:
-        partial.write_bytes(data)
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_bytes(data)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from s2fast.errors import InputError
 from s2fast.fetch.download import SceneFiles
+from s2fast.files.replacing import replacing
 from s2fast.model import Scene
 
 ITEMS = "items.json"
@@ -32,9 +33,8 @@ def write_items(scenes: Sequence[SceneFiles], folder: Path) -> Path:
             href = files.target.relative_to(folder).as_posix()
             items[files.scene.scene_id] = _item(files.scene, f"./{href}")
         document = {"type": "FeatureCollection", "features": [items[name] for name in sorted(items)]}
-        partial = path.with_suffix(".part")
-        partial.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
     except (LookupError, TypeError, ValueError) as error:

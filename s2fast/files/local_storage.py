@@ -9,8 +9,6 @@ import errno
 import io
 import mmap
 import os
-import platform
-import secrets
 import shutil
 import stat
 import time
@@ -26,13 +24,11 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from s2fast.errors import RunFolderError
+from s2fast.files.replacing import is_abandoned, writers_name
 from s2fast.files.storage import LOCK, SETTLE_S, Stamp, content, failure
 
 PARTIAL = ".partial"
 """Folder, inside a local run folder, of all partially written files, so that those of a killed run are easy to find."""
-
-ABANDONED_S = 3600.0
-"""Age at which a partial file counts as abandoned, whichever machine wrote it [s]."""
 
 
 class LocalStorage:
@@ -138,7 +134,7 @@ class LocalStorage:
         # If the folder has disappeared or is not empty, another run is at work, which sweeps for itself.
         with suppress(OSError):
             for path in folder.iterdir():
-                if _is_abandoned(path):
+                if is_abandoned(path):
                     path.unlink(missing_ok=True)
             folder.rmdir()
 
@@ -251,7 +247,7 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 def _write_whole(root: Path, name: str, data: Any) -> None:
     path = _inside(root, name)
-    partial = _inside(root, PARTIAL, whole=True) / f"{platform.node()}-{os.getpid()}-{secrets.token_hex(8)}"
+    partial = _inside(root, PARTIAL, whole=True) / writers_name()
     for may_lack_folders in (True, True, False):
         try:
             partial.write_bytes(data)
@@ -277,42 +273,3 @@ def _make_folders(*folders: Path) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise failure("write", str(folder), error) from error
-
-
-def _is_abandoned(path: Path) -> bool:
-    """Return whether a partial file has no writer: its process on this machine has ended, or the file is too old."""
-    node, pid, _ = f"--{path.name}".rsplit("-", 2)
-    if node.lstrip("-") == platform.node() and pid.isdecimal() and not is_alive(int(pid)):
-        return True
-    try:
-        return time.time() - path.lstat().st_mtime > ABANDONED_S
-    except FileNotFoundError:
-        return False
-
-
-def is_alive(pid: int) -> bool:
-    """Return whether a process with that id exists on this machine."""
-    if os.name == "nt":
-        return _is_alive_on_windows(pid)
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _is_alive_on_windows(pid: int) -> bool:
-    """Ask for the process's exit code: there, `os.kill` with signal 0 would interrupt it."""
-    import ctypes
-
-    query_limited_information, still_active, access_denied = 0x1000, 259, 5
-    kernel = ctypes.WinDLL("kernel32", use_last_error=True)  # type: ignore[attr-defined]
-    process = kernel.OpenProcess(query_limited_information, False, pid)
-    if not process:
-        return bool(ctypes.get_last_error() == access_denied)  # type: ignore[attr-defined]
-    code = ctypes.c_ulong()
-    kernel.GetExitCodeProcess(process, ctypes.byref(code))
-    kernel.CloseHandle(process)
-    return code.value == still_active

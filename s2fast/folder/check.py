@@ -9,7 +9,8 @@ from s2fast.errors import DamageError, RunFolderError
 from s2fast.files.storage import Stamp
 from s2fast.folder.checksums import describe_mismatch
 from s2fast.folder.record import RUN_JSON, load_record
-from s2fast.folder.run_folder import ROOT, SCENES, SEAL, RunFolder
+from s2fast.folder.run_folder import SCENES, RunFolder
+from s2fast.folder.sealed_groups import ROOT, SEAL
 
 
 def find_damage(folder: RunFolder, *, quick: bool = False) -> Iterator[DamageError]:
@@ -56,7 +57,7 @@ def _by_group(files: Mapping[str, Stamp]) -> dict[str, dict[str, Stamp]]:
 
 def _group_damage(folder: RunFolder, group: str, files: Mapping[str, Stamp], *, quick: bool) -> Iterator[DamageError]:
     try:
-        attributes = folder.attributes(group)
+        attributes = folder.groups.attributes(group)
     except DamageError as error:
         yield error
         return
@@ -105,7 +106,7 @@ def _record_damage(folder: RunFolder) -> Iterator[DamageError]:
 def _missing(folder: RunFolder, group: str, attribute: str) -> Iterator[DamageError]:
     """Yield an error if a group is damaged, or lacks an attribute it must have."""
     try:
-        if attribute not in folder.attributes(group):
+        if attribute not in folder.groups.attributes(group):
             yield folder.damaged(f"{group}/{SEAL}", "it is missing", f"{group}/{SEAL}")
     except DamageError as error:
         yield error

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 
 from s2fast.errors import RunFolderError
-from s2fast.files.local_storage import is_alive
+from s2fast.files.processes import is_alive
 from s2fast.files.storage import LOCK
 from s2fast.folder.run_folder import RunFolder
 

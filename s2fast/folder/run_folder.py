@@ -8,40 +8,30 @@ file.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from s2fast.errors import DamageError, RunFolderError
 from s2fast.files.open_storage import open_storage
-from s2fast.files.storage import Stamp, Storage
-from s2fast.folder.checksums import CheckedStore, Sums, checksum, describe_mismatch, sealed, unsealed
-from s2fast.folder.geozarr import spatial_attributes
+from s2fast.files.storage import Stamp
+from s2fast.folder.checksums import checksum
 from s2fast.folder.pair_blocks import PairBlocks
+from s2fast.folder.sealed_groups import ROOT, SEAL, SealedGroups, group_file
 from s2fast.folder.tile_writer import TileWriter as TileWriter
-from s2fast.folder.whole_chunks import METADATA, described, read_array, write_array
+from s2fast.folder.tile_writer import finish_without_pixels
+from s2fast.folder.whole_chunks import write_array
 from s2fast.geometry.placement import Placement
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.model import Features, TileInfo
 
-ROOT = "store.zarr"
-"""Path of the Zarr store in the run folder."""
-
 SCENES = f"{ROOT}/scenes"
 """Path of the scenes' groups in the run folder."""
-
-SEAL = "zarr.json"
-"""Name of a group's seal file: the Zarr metadata file, whose attributes hold the key and the checksums."""
-
 
 _PIXELS = ("grey", "missing")
 """Arrays of a tile that `RunFolder.drop_pixels` removes."""
@@ -58,7 +48,7 @@ class RunFolder:
 
     def __init__(self, address: Path | str) -> None:
         self._storage = open_storage(str(address))
-        self._zarr = self._storage.zarr(ROOT)
+        self.groups = SealedGroups(self, self._storage)
         self.matched = PairBlocks(self, "pairs", "good")
         self.verified = PairBlocks(self, "verified", "matches")
 
@@ -73,7 +63,7 @@ class RunFolder:
     def create(self, job: Mapping[str, Any] | None = None) -> None:
         """Create the groups that all scenes share and store the job's identity, which `job` returns."""
         for path in (ROOT, SCENES):
-            data = _group_file({"job": job or {}})
+            data = group_file({"job": job or {}})
             try:
                 if self.read(f"{path}/{SEAL}") == data:
                     continue
@@ -84,7 +74,7 @@ class RunFolder:
     def job(self) -> dict[str, Any] | None:
         """Return the job's identity as stored by `create`, or None; used if run.json is missing or damaged."""
         try:
-            return self.attributes(ROOT).get("job")
+            return self.groups.attributes(ROOT).get("job")
         except DamageError:
             return None
 
@@ -149,11 +139,11 @@ class RunFolder:
 
     def tile_key(self, scene_id: str) -> str | None:
         """Return the content key of the scene's tile; None if the tile is missing or incomplete."""
-        return self.attributes(_scene(scene_id)).get("key")
+        return self.groups.attributes(_scene(scene_id)).get("key")
 
     def tile(self, scene_id: str) -> TileInfo:
         """Read the attributes of the scene's tile; raise RunFolderError if the tile is missing or incomplete."""
-        return TileInfo.from_attributes(self.finished_group(_scene(scene_id)))
+        return TileInfo.from_attributes(self.groups.finished(_scene(scene_id)))
 
     def placement(self, scene_id: str) -> Placement:
         """Read the scene's georeferencing and its map of clear ground."""
@@ -171,12 +161,12 @@ class RunFolder:
         with_pixels: bool = True,
     ) -> TileWriter:
         """Begin writing the scene's tile; delete a tile with another key, including its features."""
-        group = self._begin(_scene(scene_id), key)
+        group = self.groups.begin(_scene(scene_id), key)
         return TileWriter(group, shape, chunks, valid_outside, with_missing, with_pixels)
 
     def has_pixels(self, scene_id: str) -> bool:
         """Return whether the scene's tile is complete with its pixels."""
-        attributes = self.attributes(_scene(scene_id))
+        attributes = self.groups.attributes(_scene(scene_id))
         return "key" in attributes and bool(attributes.get("pixels", True))
 
     def has_files_of_pixels(self, scene_id: str) -> bool:
@@ -187,29 +177,28 @@ class RunFolder:
         """Replace the pixels of the scene's tile by a thumbnail; None: it has one, and only files are left."""
         path = _scene(scene_id)
         if thumbnail is not None:
-            attributes = self.finished_group(path)
-            group = _GroupWriter(self, self._storage, path, attributes["key"])
+            attributes = self.groups.finished(path)
             kept = {name: sums for name, sums in attributes["files"].items() if name.split("/")[0] not in _PIXELS}
-            info = TileInfo.from_attributes(attributes)
-            group.finish_without_pixels({**info.to_attributes(), **spatial_attributes(info)}, thumbnail, kept)
+            group = self.groups.writer(path, attributes["key"], kept)
+            finish_without_pixels(group, TileInfo.from_attributes(attributes), thumbnail)
         for name in _PIXELS:
             self.remove(f"{path}/{name}")
 
     def thumbnail(self, scene_id: str) -> npt.NDArray[np.uint8]:
         """Read the grey thumbnail of a scene without pixels: see `s2fast.report.imagery.thumbnail_of`."""
-        return self._arrays(_scene(scene_id), "thumbnail")["thumbnail"]
+        return self.groups.read(_scene(scene_id), "thumbnail")["thumbnail"]
 
     def grey(self, scene_id: str) -> npt.NDArray[np.uint8]:
         """Read the scene's masked grey image: (rows, cols) uint8, on the reduced grid."""
-        return np.asarray(self._opened(_scene(scene_id))("grey")[...])
+        return np.asarray(self.groups.opened(_scene(scene_id))("grey")[...])
 
     def valid(self, scene_id: str) -> npt.NDArray[np.bool_]:
         """Read the mask of valid pixels: (rows, cols) bool, on the reduced grid; True: a keypoint may lie there."""
-        return np.asarray(self._opened(_scene(scene_id))("valid")[...])
+        return np.asarray(self.groups.opened(_scene(scene_id))("valid")[...])
 
     def valid_source(self, scene_id: str) -> Callable[[slice, slice], npt.NDArray[np.bool_]]:
         """Return a function that reads a part of `valid`, given by two slices: rows and columns."""
-        array = self._opened(_scene(scene_id))("valid")
+        array = self.groups.opened(_scene(scene_id))("valid")
 
         def read(rows: slice, columns: slice) -> npt.NDArray[np.bool_]:
             return np.asarray(array[rows, columns])
@@ -218,17 +207,17 @@ class RunFolder:
 
     def missing(self, scene_id: str) -> npt.NDArray[np.bool_]:
         """Read the mask of no-data pixels: (rows, cols) bool, True: no data; stored only if the tile is ``masked``."""
-        return np.asarray(self._opened(_scene(scene_id))("missing")[...])
+        return np.asarray(self.groups.opened(_scene(scene_id))("missing")[...])
 
     # Features
 
     def features_key(self, scene_id: str) -> str | None:
         """Return the content key of the scene's features; None if they are missing or incomplete."""
-        return self.attributes(_features(scene_id)).get("key")
+        return self.groups.attributes(_features(scene_id)).get("key")
 
     def keypoints(self, scene_id: str) -> int:
         """Return the number of the scene's keypoints; raise RunFolderError if its features are not complete."""
-        return int(self.finished_group(_features(scene_id))["count"])
+        return int(self.groups.finished(_features(scene_id))["count"])
 
     def write_features(
         self,
@@ -243,7 +232,7 @@ class RunFolder:
         levels: Sequence[tuple[float, int]] = (),
     ) -> None:
         """Write a scene's features, map of clear ground and fixed pattern, and finally their key; see `levels`."""
-        group = self._begin(_features(scene_id), key)
+        group = self.groups.begin(_features(scene_id), key)
         arrays = {field.name: getattr(part, field.name) for part in (features, fixed) for field in fields(part)}
         arrays |= {"clear": clear}
         for name, values in arrays.items():
@@ -256,16 +245,16 @@ class RunFolder:
 
         These features follow those of the scene's own grid, in this order.
         """
-        stored = self.finished_group(_features(scene_id)).get("levels", [])
+        stored = self.groups.finished(_features(scene_id)).get("levels", [])
         return tuple((float(grid_m), int(count)) for grid_m, count in stored)
 
     def clouds_judged(self, scene_id: str) -> bool | None:
         """Return whether clouds of a scene were found by brightness; None: an older version did not record it."""
-        return self.finished_group(_features(scene_id)).get("clouds_judged")
+        return self.groups.finished(_features(scene_id)).get("clouds_judged")
 
     def features(self, scene_id: str) -> Features:
         """Read a scene's features."""
-        return Features(**self._arrays(_features(scene_id), *(field.name for field in fields(Features))))
+        return Features(**self.groups.read(_features(scene_id), *(field.name for field in fields(Features))))
 
     def own_features(self, scene_id: str) -> Features:
         """Read the features that were found on a scene's own grid, without those of its `levels`."""
@@ -275,141 +264,19 @@ class RunFolder:
 
     def positions(self, scene_id: str) -> npt.NDArray[np.float32]:
         """Read the positions of a scene's keypoints: (n, 2) float32, see `Features.xy`."""
-        return self._arrays(_features(scene_id), "xy")["xy"]
+        return self.groups.read(_features(scene_id), "xy")["xy"]
 
     def clear(self, scene_id: str) -> npt.NDArray[np.uint8]:
         """Read a scene's map of clear ground: see `s2fast.image.prepare.clear_cells`."""
-        return self._arrays(_features(scene_id), "clear")["clear"]
+        return self.groups.read(_features(scene_id), "clear")["clear"]
 
     def described(self, scene_id: str) -> dict[str, npt.NDArray[Any]]:
         """Read the features that matching needs: ``descriptors``, ``xy``, ``size``."""
-        return self._arrays(_features(scene_id), "descriptors", "xy", "size")
+        return self.groups.read(_features(scene_id), "descriptors", "xy", "size")
 
     def fixed_pattern(self, scene_id: str) -> FixedPattern:
         """Read the parts of a scene that may belong to a fixed pattern."""
-        return FixedPattern(**self._arrays(_features(scene_id), *(field.name for field in fields(FixedPattern))))
-
-    # Groups
-
-    def attributes(self, path: str) -> dict[str, Any]:
-        """Return the attributes of a group, finished or not; empty if the group does not exist."""
-        name = f"{path}/{SEAL}"
-        try:
-            data = self.read(name)
-        except FileNotFoundError:
-            return {}
-        try:
-            attributes = unsealed(json.loads(data)["attributes"])
-            if data != _group_file(attributes):
-                raise ValueError("its content has changed")
-        except (LookupError, TypeError, ValueError) as error:
-            raise self.damaged(name, str(error), name) from error
-        return attributes
-
-    def finished_group(self, path: str) -> dict[str, Any]:
-        """Return the attributes of a finished group, including ``files``, the checksums of its files.
-
-        Raises
-        ------
-        DamageError
-            The attributes are damaged.
-        RunFolderError
-            The group does not exist or is not finished.
-        """
-        attributes = self.attributes(path)
-        if "key" not in attributes:
-            raise RunFolderError(f"{self}/{path} is missing or not finished: run the stage that writes it")
-        return attributes
-
-    def _begin(self, path: str, key: str) -> _GroupWriter:
-        """Open a group for writing under this key; keep what writers of the same key wrote, delete anything else."""
-        try:
-            attributes = self.attributes(path)
-        except DamageError:
-            attributes = {}
-        if key not in (attributes.get("writing"), attributes.get("key")):
-            # The key is removed before the arrays, so that it never refers to deleted data.
-            self._storage.remove(f"{path}/{SEAL}")
-            self._storage.remove(path)
-            self.write(f"{path}/{SEAL}", _group_file({"writing": key}))
-        return _GroupWriter(self, self._storage, path, key)
-
-    def _opened(self, path: str) -> Callable[[str], zarr.Array[Any]]:
-        """Open a finished group; return a function that opens one of its arrays by name."""
-        sums = self.finished_group(path)["files"]
-        group = path.removeprefix(f"{ROOT}/")
-
-        def damaged(key: str, why: str) -> DamageError:
-            return self.damaged(f"{ROOT}/{key}", why, f"{path}/{SEAL}")
-
-        store = CheckedStore(self._zarr, group, sums, damaged)
-
-        def open_array(name: str) -> zarr.Array[Any]:
-            description = f"{name}/{METADATA}"
-            try:
-                described(self._recorded(path, sums, name, METADATA) or b"")
-            except ValueError as error:
-                raise self.damaged(f"{path}/{description}", str(error), f"{path}/{SEAL}") from error
-            return zarr.open_array(store, path=f"{group}/{name}", mode="r", zarr_format=3)
-
-        return open_array
-
-    def _arrays(self, path: str, *names: str) -> dict[str, npt.NDArray[Any]]:
-        """Read arrays of a finished group, each stored as one chunk."""
-        sums = self.finished_group(path)["files"]
-        arrays = {}
-        for name in names:
-            try:
-                arrays[name] = read_array(partial(self._recorded, path, sums, name))
-            except ValueError as error:
-                raise self.damaged(f"{path}/{name}", str(error), f"{path}/{SEAL}") from error
-        return arrays
-
-    def _recorded(self, group: str, sums: Sums, array: str, name: str) -> bytes | None:
-        """Read a file of an array and verify its checksum; return None if it was never written."""
-        within = f"{array}/{name}"
-        try:
-            data = self.read(f"{group}/{within}")
-        except FileNotFoundError:
-            data = None
-        mismatch = describe_mismatch(data, sums.get(within))
-        if mismatch:
-            raise self.damaged(f"{group}/{within}", mismatch, f"{group}/{SEAL}")
-        return data
-
-
-class _GroupWriter:
-    """Writes the files of a group's arrays, then its attributes with the key and the files' checksums.
-
-    Existing files are overwritten unread: all writers of a unit write the same bytes.
-    """
-
-    def __init__(self, folder: RunFolder, storage: Storage, path: str, key: str) -> None:
-        self._folder, self._storage, self._path, self._key = folder, storage, path, key
-        self._sums: dict[str, tuple[int, int]] = {}
-
-    def files(self, array: str) -> Callable[[str, bytes], None]:
-        """Return a function that writes a file of an array, given its name and content."""
-
-        def write(name: str, data: bytes) -> None:
-            within = f"{array}/{name}"
-            self._storage.write(f"{self._path}/{within}", data)
-            self._sums[within] = len(data), checksum(data)
-
-        return write
-
-    def finish_without_pixels(
-        self, attributes: Mapping[str, Any], thumbnail: npt.NDArray[np.uint8], kept: Sums = MappingProxyType({})
-    ) -> None:
-        """Write the thumbnail of a tile without pixels and finish the group; `kept` are the files it has already."""
-        write_array(self.files("thumbnail"), thumbnail)
-        self._sums |= kept
-        self.finish({**attributes, "pixels": False})
-
-    def finish(self, attributes: Mapping[str, Any]) -> None:
-        """Write the attributes with the key, which marks the group as finished."""
-        finished = {**attributes, "key": self._key, "files": dict(sorted(self._sums.items()))}
-        self._folder.write(f"{self._path}/{SEAL}", _group_file(finished))
+        return FixedPattern(**self.groups.read(_features(scene_id), *(field.name for field in fields(FixedPattern))))
 
 
 def _scene(scene_id: str) -> str:
@@ -421,8 +288,3 @@ def _scene(scene_id: str) -> str:
 
 def _features(scene_id: str) -> str:
     return f"{_scene(scene_id)}/features"
-
-
-def _group_file(attributes: Mapping[str, Any]) -> bytes:
-    """Return the content of a Zarr group's metadata file, whose attributes include their own checksum."""
-    return json.dumps({"zarr_format": 3, "node_type": "group", "attributes": sealed(attributes)}).encode()

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from s2fast.folder.geozarr import DIMENSIONS, spatial_attributes
-from s2fast.folder.whole_chunks import ChunkWriter
+from s2fast.folder.sealed_groups import GroupWriter
+from s2fast.folder.whole_chunks import ChunkWriter, write_array
 from s2fast.model import TileInfo, Window
-
-
-class Group(Protocol):
-    """A group of arrays that is being written."""
-
-    def files(self, array: str) -> Callable[[str, bytes], None]:
-        """Return a function that writes a file of an array, given its name and content."""
-
-    def finish(self, attributes: Mapping[str, Any]) -> None:
-        """Write the attributes with the key, which marks the group as finished."""
-
-    def finish_without_pixels(self, attributes: Mapping[str, Any], thumbnail: npt.NDArray[np.uint8]) -> None:
-        """Write the thumbnail of a tile without pixels and finish the group."""
 
 
 class TileWriter:
@@ -31,7 +18,7 @@ class TileWriter:
 
     def __init__(
         self,
-        group: Group,
+        group: GroupWriter,
         shape: tuple[int, int],
         chunks: tuple[int, int],
         valid_outside: bool,
@@ -63,8 +50,17 @@ class TileWriter:
 
     def finish(self, info: TileInfo, thumbnail: npt.NDArray[np.uint8] | None = None) -> None:
         """Write the tile's attributes and content key, which mark it as complete; without pixels it has a thumbnail."""
-        attributes = {**info.to_attributes(), **spatial_attributes(info)}
         if thumbnail is None:
-            self._group.finish(attributes)
+            self._group.finish(_attributes(info))
         else:
-            self._group.finish_without_pixels(attributes, thumbnail)
+            finish_without_pixels(self._group, info, thumbnail)
+
+
+def finish_without_pixels(group: GroupWriter, info: TileInfo, thumbnail: npt.NDArray[np.uint8]) -> None:
+    """Write the thumbnail of a tile without pixels, its attributes and its content key."""
+    write_array(group.files("thumbnail"), thumbnail)
+    group.finish({**_attributes(info), "pixels": False})
+
+
+def _attributes(info: TileInfo) -> dict[str, Any]:
+    return {**info.to_attributes(), **spatial_attributes(info)}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from rasterio.errors import RasterioError
 from rasterio.transform import Affine
 
 from s2fast.errors import InputError, S2FastError, SceneError
+from s2fast.files.replacing import replacing
 from s2fast.files.source import Source
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
@@ -183,16 +183,12 @@ def _show(axes: Axes, pixels: npt.NDArray[np.uint8], frame: tuple[float, float, 
 
 @contextmanager
 def _replacing(file: Path) -> Iterator[Path]:
-    """Yield a file beside another that takes its place at the end."""
-    partial = file.with_name(f".{secrets.token_hex(4)}{file.suffix}")
+    """Yield a partial file that replaces another at the end; raise InputError if that is not possible."""
     try:
-        yield partial
-        partial.replace(file)
+        with replacing(file) as partial:
+            yield partial
     except OSError as error:
         raise InputError(f"cannot write {file}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def write(finding: Finding, file: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from s2fast.files.replacing import remove_abandoned, replacing
 from s2fast.report.thumbnails import keep_thumbnails, shrunk_url
 from s2fast.results import Run
 
@@ -51,15 +51,13 @@ def keep_pairs(run: Run, path: Path) -> None:
 
 def remove_partial(rows_path: Path) -> None:
     """Remove the files that a killed sweep has not finished."""
-    for path in kept_file(rows_path, "").parent.glob("*.parquet.*"):
-        path.unlink(missing_ok=True)
+    remove_abandoned(kept_file(rows_path, "").parent)
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
     # Cases that run side by side may write the same file.
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    table.to_parquet(partial)
-    partial.replace(path)
+    with replacing(path) as partial:
+        table.to_parquet(partial)
 
 
 def _lines(run: Run, pairs: pd.DataFrame) -> Iterator[tuple[tuple[str, str], bytes]]:

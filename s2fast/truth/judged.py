@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from s2fast.config import Config
+from s2fast.files.replacing import replacing
 from s2fast.geometry.nulls import NullRate
 from s2fast.geometry.placement import PixelGrid
 from s2fast.pipeline import STAGES, Job, run_stages
@@ -76,9 +77,8 @@ def run_on(
     out.parent.mkdir(parents=True, exist_ok=True)
     listed = out.with_name(f"{out.name}.csv")
     # Replaced, not changed: folders of cases that run side by side share it by hard links.
-    partial = listed.with_suffix(".partial")
-    pd.DataFrame(injection.pairs, columns=["query", "train"]).to_csv(partial, index=False)
-    partial.replace(listed)
+    with replacing(listed) as partial:
+        pd.DataFrame(injection.pairs, columns=["query", "train"]).to_csv(partial, index=False)
     changed = {
         "matching": config.matching.model_copy(update={"pairs": "file", "pairs_file": str(listed)}),
         "output": config.output.model_copy(update={"keep_matches": "none"}),

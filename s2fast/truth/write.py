@@ -15,6 +15,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterWindow
 
 from s2fast.errors import SceneError
+from s2fast.files.replacing import replacing
 from s2fast.files.source import Source
 from s2fast.model import Window
 from s2fast.raster.bands import Picture
@@ -65,21 +66,16 @@ def write_copy(source: Source, copy: Copy, settings: Injected, path: Path) -> No
             "nodata": _nodata(picture),
         }  # fmt: skip
         scale = _Scale.of(dataset, picture)
-        partial = path.with_suffix(".partial")
-        try:
-            with rasterio.open(partial, "w", **whole) as out:
-                if len(picture.bands) == 3:
-                    out.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-                for top in range(0, window.height, _SIDE_PX):
-                    for left in range(0, window.width, _SIDE_PX):
-                        rows = min(_SIDE_PX, window.height - top)
-                        cols = min(_SIDE_PX, window.width - left)
-                        piece = Window(window.row + top, window.col + left, rows, cols)
-                        pixels = _piece(dataset, picture, piece, copy, settings, scale)
-                        out.write(pixels, window=RasterWindow(left, top, cols, rows))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as partial, rasterio.open(partial, "w", **whole) as out:
+            if len(picture.bands) == 3:
+                out.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+            for top in range(0, window.height, _SIDE_PX):
+                for left in range(0, window.width, _SIDE_PX):
+                    rows = min(_SIDE_PX, window.height - top)
+                    cols = min(_SIDE_PX, window.width - left)
+                    piece = Window(window.row + top, window.col + left, rows, cols)
+                    pixels = _piece(dataset, picture, piece, copy, settings, scale)
+                    out.write(pixels, window=RasterWindow(left, top, cols, rows))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from s2fast.align import aligned
 from s2fast.errors import InputError
 from s2fast.results import Run
 from tests.archives import ORIGINS, PIXEL_M, UTM36, safe_path, textured, write_scene
-from tests.test_cli import s2fast as command
+from tests.command_line import s2fast as command
 
 SIDE = 480
 MARGIN = 20
@@ -283,7 +284,8 @@ def test_an_interrupted_call_leaves_no_half_file(
             moved.run.align(tmp_path, form=form)
     assert not list(tmp_path.iterdir())
     # What a killed process leaves is removed by the next call; a live process's file stays.
-    dead, alive = tmp_path / ".partial-999999999-x.tif.ovr.tmp", tmp_path / f".partial-{os.getppid()}-x.tif"
+    here = f".partial-{platform.node()}"
+    dead, alive = tmp_path / f"{here}-999999999-x.tif.ovr.tmp", tmp_path / f"{here}-{os.getppid()}-x.tif"
     for path in (dead, alive):
         path.write_bytes(b"half")
     moved.run.align(tmp_path, form=form)

@@ -18,7 +18,7 @@ from s2fast.align.local import BANDS
 from s2fast.errors import InputError
 from s2fast.results import Run
 from tests.archives import ORIGINS, safe_path, textured, write_scene
-from tests.test_cli import s2fast as command
+from tests.command_line import s2fast as command
 
 SIDE, MARGIN, TILE = 512, 24, "36UYA"
 DAYS = {"20190427": "nothing", "20190507": "nothing", "20190517": "nothing", "20190527": "turned", "20190606": "bent"}

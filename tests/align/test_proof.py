@@ -26,7 +26,7 @@ from s2fast.folder.pair_blocks import parquet
 from s2fast.folder.record import load_record
 from s2fast.folder.run_folder import RunFolder
 from tests.archives import ORIGINS, safe_path, textured, write_scene
-from tests.test_cli import s2fast as command
+from tests.command_line import s2fast as command
 
 SIDE, MARGIN, TILE = 400, 20, "36UYA"
 DAYS = {"20190427": (0, 0), "20190507": (0, 0), "20190517": (2, -1), "20190527": (-3, 2)}

@@ -16,7 +16,7 @@ import s2fast
 from s2fast.errors import InputError
 from s2fast.results import Run
 from tests.archives import ORIGINS, PIXEL_M, UTM36, safe_path, textured, write_scene
-from tests.test_cli import s2fast as command
+from tests.command_line import s2fast as command
 
 SIDE, MARGIN, APART = 480, 20, 384
 """Pixels: side of a tile, ground around both tiles, distance of the tiles' origins."""

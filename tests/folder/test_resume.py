@@ -27,7 +27,7 @@ import s2fast
 from s2fast import cli
 from s2fast.config import load_config
 from s2fast.errors import RunFolderError, SceneError
-from s2fast.files import local_storage
+from s2fast.files import local_storage, replacing
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.pipeline import Job, run_stages
@@ -162,7 +162,7 @@ def test_dead_writers_files_are_swept_and_live_ones_left(tmp_path: Path) -> None
     )
     for path in (dead, live, far, far_dead):
         path.touch()
-    long_ago = time.time() - 2 * local_storage.ABANDONED_S
+    long_ago = time.time() - 2 * replacing.ABANDONED_S
     os.utime(far_dead, (long_ago, long_ago))
     RunFolder(tmp_path).sweep()
     assert sorted(partial.iterdir()) == sorted([live, far])

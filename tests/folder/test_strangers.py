@@ -15,7 +15,8 @@ import pytest
 from s2fast.errors import DamageError, RunFolderError
 from s2fast.files.local_storage import PARTIAL
 from s2fast.folder.checksums import checksum
-from s2fast.folder.run_folder import SCENES, SEAL, RunFolder, _group_file
+from s2fast.folder.run_folder import SCENES, RunFolder
+from s2fast.folder.sealed_groups import SEAL, group_file
 from s2fast.folder.whole_chunks import described
 from tests.folders import put_scene, some_features
 
@@ -35,9 +36,9 @@ def change(out: Path, group: str, array: str, **fields: Any) -> None:
     path = out / group / array / "zarr.json"
     data = json.dumps({**json.loads(path.read_bytes()), **fields}).encode()
     path.write_bytes(data)
-    attributes = RunFolder(out).attributes(group)
+    attributes = RunFolder(out).groups.attributes(group)
     attributes["files"][f"{array}/zarr.json"] = (len(data), checksum(data))
-    (out / group / SEAL).write_bytes(_group_file(attributes))
+    (out / group / SEAL).write_bytes(group_file(attributes))
 
 
 FIELDS = {

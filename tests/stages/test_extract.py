@@ -217,6 +217,6 @@ def test_store_returns_the_same_features(tmp_path: Path) -> None:
                 getattr(folder.fixed_pattern("scene"), field.name), getattr(fixed, field.name)
             )
         np.testing.assert_array_equal(folder.clear("scene"), np.full((3, 4), 7, np.uint8))
-        attributes = folder.finished_group("store.zarr/scenes/scene/features")
+        attributes = folder.groups.finished("store.zarr/scenes/scene/features")
         assert attributes.pop("files")["xy/zarr.json"]
         assert attributes == {"backend": "opencv", "count": len(features), "key": key, "clouds_judged": False}

@@ -1,0 +1,153 @@
+"""How commands end: with one line after an interrupt or an unexpected error, and without a reader."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from s2fast.errors import RunFolderError
+from tests.archives import Archive
+from tests.command_line import assert_one_line, s2fast
+from tests.judged import Judged
+
+CONFIG = "configs/default.toml"
+
+
+def test_interrupt_prints_the_command_that_continues(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("s2fast.pipeline.run_stages", interrupted)
+    assert s2fast(monkeypatch, "run", CONFIG, "--scenes", archive.scenes, "--out", tmp_path / "out") == 130
+    assert "the same command continues from there" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_run_keeps_a_log(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    arguments = ("ingest", CONFIG, "--scenes", archive.scenes, "--out", out)
+    assert s2fast(monkeypatch, *arguments) == 0
+    first = (out / "run.log").read_text()
+    assert f"s2fast ingest {CONFIG}" in first
+    assert "ingest: 4 to do, 0 up to date" in first
+    # Its own process: the tests have taken over logging in this one.
+    command = [sys.executable, "-m", "s2fast.cli", *arguments]
+    assert "info: s2fast" not in subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    verbose = subprocess.run([*command, "-v"], capture_output=True, text=True, check=True).stderr
+    assert "info: s2fast" in verbose
+    both = (out / "run.log").read_text()
+    assert both.startswith(first)
+    assert "ingest: 0 to do, 4 up to date" in both
+
+    def fails(*_: object) -> None:
+        raise RunFolderError("no room")
+
+    monkeypatch.setattr("s2fast.stages.extract.extract_unit", fails)
+    assert s2fast(monkeypatch, "extract", *arguments[1:]) == 2
+    assert "ended with an error: no room" in (out / "run.log").read_text()
+
+
+@pytest.mark.slow
+def test_interrupted_run_stops_at_once_and_continues(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["run", CONFIG, "--scenes", str(archive.scenes), "--out", str(tmp_path / "out"), "--workers", "2"]
+    command = [sys.executable, "-m", "s2fast.cli", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if line.startswith("ingest: 4 done"):
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        told = process.stderr.read()
+        assert process.wait(60) == 130
+    assert "s2fast: stopped; completed results are kept" in told
+    assert f"s2fast {' '.join(arguments)}" in told
+    assert "Traceback" not in told
+    assert "leaked" not in told
+    assert s2fast(monkeypatch, *arguments[:-2]) == 0
+    assert "ingest: nothing to do, 4 up to date" in capsys.readouterr().err
+
+
+def test_interrupt_does_not_wait_for_what_runs() -> None:
+    # A lock nobody frees stands for a kernel that takes long: the main thread never gets to a handler of its own.
+    program = (
+        "import threading\n"
+        "from s2fast.work.interrupt import exiting_on_interrupt\n"
+        "lock = threading.Lock()\n"
+        "lock.acquire()\n"
+        "with exiting_on_interrupt('go on with: this'):\n"
+        "    print('ready', flush=True)\n"
+        "    lock.acquire()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (130, "\ngo on with: this\n")
+
+
+def s2fast_process(redirections: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command line from a shell that closes or redirects its streams."""
+    words = shlex.join([sys.executable, "-m", "s2fast.cli", *map(str, arguments)])
+    script = f"{words} {redirections}; exit ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, check=False, env=environment, timeout=300
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("redirections", "code", "said"),
+    [
+        (">&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        ("| true", 1, ""),
+        (">/dev/full", 2, "s2fast: error: cannot write to standard output: No space left on device\n"),
+    ],
+)
+def test_listing_to_a_closed_or_full_stream(judged: Judged, redirections: str, code: int, said: str) -> None:
+    told = s2fast_process(redirections, "pairs", judged.plain)
+    assert (told.returncode, told.stderr) == (code, said)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("redirections", [">&- 2>&-", ">/dev/full 2>/dev/full", "2>&1 | true"])
+def test_a_run_does_not_need_a_reader(archive: Archive, tmp_path: Path, redirections: str) -> None:
+    out = tmp_path / "out"
+    opencv = "--set=features.backend=opencv"
+    told = s2fast_process(redirections, "ingest", CONFIG, "--scenes", archive.scenes, "--out", out, opencv)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "ingest: ended after" in (out / "run.log").read_text()
+
+
+def test_unexpected_error_is_one_line_that_names_its_log(
+    archive: Archive,
+    judged: Judged,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise KeyError("what nobody thought of\nand more of it")
+
+    monkeypatch.setattr("s2fast.stages.ingest.ingest_unit", fails)
+    out = tmp_path / "out"
+    assert s2fast(monkeypatch, "run", CONFIG, "--scenes", archive.scenes, "--out", out) == 2
+    assert_one_line(capsys.readouterr().err, f"; please report it with {out}/run.log")
+    assert "Traceback" in (out / "run.log").read_text()
+    assert "in fails" in (out / "run.log").read_text()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr("s2fast.results.Run.pairs", fails)
+    assert s2fast(monkeypatch, "pairs", judged.plain) == 2
+    (log,) = tmp_path.glob("s2fast-*.log")
+    assert_one_line(capsys.readouterr().err, f"; please report it with {log}")
+    assert "in fails" in log.read_text()
