@@ -114,19 +114,19 @@ def test_a_case_that_takes_too_long_or_is_killed_is_a_row_too(tmp_path: Path, mo
     }.items():  # fmt: skip
         (tmp_path / f"{name}.py").write_text("def main():\n" + "\n".join(f"    {line}" for line in body.split("\n")))
     monkeypatch.syspath_prepend(tmp_path)
-    limits = Limits(30)
+    limits = Limits(300)
     assert alone.run_alone("sleeps", {}, Limits(0.5)) == ({}, "took longer than 0 s and was killed")
     assert alone.run_alone("dies", {}, limits) == ({}, "killed by signal 9: out of memory, most likely")
     assert alone.run_alone("ends", {}, limits) == ({}, "killed by signal 15")
     assert alone.run_alone("fails", {}, limits) == ({}, "reason")
     assert alone.run_alone("exits", {}, limits) == ({}, "exit code 1")
-    assert alone.run_alone("grows", {}, Limits(30, memory_mb=300)) == (
+    assert alone.run_alone("grows", {}, Limits(300, memory_mb=300)) == (
         {}, "needed more than 300 MB of memory and was killed"
     )  # fmt: skip
-    assert alone.run_alone("breeds", {}, Limits(30, memory_mb=300))[1].startswith("needed more than 300 MB")
+    assert alone.run_alone("breeds", {}, Limits(300, memory_mb=300))[1].startswith("needed more than 300 MB")
     gone = str(tmp_path / "gone")
-    assert alone.run_alone("sleeps", {}, Limits(30, folder=gone)) == ({}, "stopped, since the sweep has ended")
-    answered = alone.run_alone("answers", {"given": "x" * 200_000}, Limits(30, memory_mb=3000, threads=3))
+    assert alone.run_alone("sleeps", {}, Limits(300, folder=gone)) == ({}, "stopped, since the sweep has ended")
+    answered = alone.run_alone("answers", {"given": "x" * 200_000}, Limits(300, memory_mb=3000, threads=3))
     assert answered == ({"length": 200_000, "threads": ["3", 3]}, "")
 
 
