@@ -140,7 +140,7 @@ def _waited(child: subprocess.Popen[str], given: str, limits: Limits) -> tuple[s
         except subprocess.TimeoutExpired:
             text = None  # the first call has begun to write it, and goes on
             if time.monotonic() >= deadline:
-                raise _OverLimitError(f"took longer than {limits.seconds:.0f} s and was killed") from None
+                raise _OverLimitError(f"took longer than {limits.seconds:g} s and was killed") from None
             if limits.memory_mb and resident_mb(child.pid) > limits.memory_mb:
                 raise _OverLimitError(f"needed more than {limits.memory_mb:,.0f} MB of memory and was killed") from None
             if limits.folder and not Path(limits.folder).exists():

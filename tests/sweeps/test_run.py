@@ -115,7 +115,7 @@ def test_a_case_that_takes_too_long_or_is_killed_is_a_row_too(tmp_path: Path, mo
         (tmp_path / f"{name}.py").write_text("def main():\n" + "\n".join(f"    {line}" for line in body.split("\n")))
     monkeypatch.syspath_prepend(tmp_path)
     limits = Limits(300)
-    assert alone.run_alone("sleeps", {}, Limits(0.5)) == ({}, "took longer than 0 s and was killed")
+    assert alone.run_alone("sleeps", {}, Limits(0.5)) == ({}, "took longer than 0.5 s and was killed")
     assert alone.run_alone("dies", {}, limits) == ({}, "killed by signal 9: out of memory, most likely")
     assert alone.run_alone("ends", {}, limits) == ({}, "killed by signal 15")
     assert alone.run_alone("fails", {}, limits) == ({}, "reason")
