@@ -109,7 +109,8 @@ def test_a_case_that_takes_too_long_or_is_killed_is_a_row_too(tmp_path: Path, mo
         "fails": "raise ValueError('no\\nreason')", "exits": "import sys\nsys.exit(1)",
         "grows": "import time\nheld = bytearray(400 << 20)\ntime.sleep(60)",
         "breeds": "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import grows; grows.main()'])",
-        "answers": "import json, os, sys\njob = json.loads(sys.stdin.read())\nprint(json.dumps({'length': "
+        # Slow to read: what was not read when the process is looked at must arrive, too.
+        "answers": "import json, os, sys, time\ntime.sleep(1.5)\njob = json.loads(sys.stdin.read())\nprint(json.dumps({'length': "
         "len(job['given']), 'threads': [os.environ['OMP_NUM_THREADS'], job['threads']]}))",
     }.items():  # fmt: skip
         (tmp_path / f"{name}.py").write_text("def main():\n" + "\n".join(f"    {line}" for line in body.split("\n")))
