@@ -34,7 +34,7 @@ _RIGHT = {"nothing": ("shift",), "shift": ("shift",), "affinity": ("similarity",
 
 _Positions: TypeAlias = npt.NDArray[np.float64]
 
-Warp: TypeAlias = Callable[[_Positions, npt.ArrayLike], _Positions]
+Warp: TypeAlias = Callable[[_Positions, tuple[int, ...]], _Positions]
 """Takes (n, 2) shares of width and height, and these [px]; returns displacements, right and down [px]."""
 
 
@@ -44,7 +44,7 @@ def warps(rng: np.random.Generator) -> dict[str, Warp]:
     angle = np.radians(_ROTATION_DEG) * rng.choice([-1, 1])
     change = np.array([[_SCALE, -angle], [angle, _SCALE]])
 
-    def field(share: _Positions, _: npt.ArrayLike) -> _Positions:
+    def field(share: _Positions, _: tuple[int, ...]) -> _Positions:
         x, y = 2 * np.pi * share.T
         waves = np.column_stack([np.sin(x + phase[0]) * np.cos(y / 2 + phase[1]), np.sin(y + phase[2])])
         return np.asarray(_AMPLITUDE_PX * waves * [1, np.cos(phase[3])])
@@ -52,7 +52,7 @@ def warps(rng: np.random.Generator) -> dict[str, Warp]:
     return {
         "nothing": lambda share, _: np.zeros_like(share),
         "shift": lambda share, _: np.tile(shift, (len(share), 1)),
-        "affinity": lambda share, size_px: (share - 0.5) * size_px @ change.T,
+        "affinity": lambda share, size_px: (share - 0.5) * np.array(size_px) @ change.T,
         "field": field,
     }
 
@@ -132,12 +132,12 @@ def simulated(matches: int, trials: int, seed: int) -> Iterator[dict[str, Any]]:
 
     A match scatters by 0.35 px along each axis, and those of a ground cell by another 0.08 px that they share.
     """
-    side, pixel_m = 2048.0, 10.0
+    side, pixel_m = 2048, 10.0
     for kind in _RIGHT:
         rng, names, left = np.random.default_rng(seed), [], []
         for _ in range(trials):
             share, warp = rng.uniform(size=(matches, 2)), warps(rng)[kind]
-            true = warp(share, side) * [pixel_m, -pixel_m]
+            true = warp(share, (side, side)) * [pixel_m, -pixel_m]
             at = np.minimum((share * CELLS).astype(np.intp), CELLS - 1)
             common = rng.normal(0, 0.08 * pixel_m, (CELLS, CELLS, 2))[at[:, 1], at[:, 0]]
             seen = true + common + rng.normal(0, 0.35 * pixel_m, true.shape)
