@@ -12,6 +12,7 @@ import pandas as pd
 
 from s2fast.archive.fragments import scene_named
 from s2fast.errors import InputError, RunFolderError
+from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.legible import counted, legible
 from s2fast.files.source import Source
 from s2fast.folder.record import RUN_JSON, RunRecord, load_record, with_sources
@@ -98,17 +99,17 @@ class Run:
 
     def pairs(self) -> pd.DataFrame:
         """Return one row per pair; the columns are those of pairs.parquet."""
-        return pd.read_parquet(self._table("pairs.parquet"))
+        return pd.read_parquet(arrow_file(self._table("pairs.parquet")))
 
     def similarity(self) -> pd.DataFrame:
         """Return the matrix of similarities [%]: a row per query, a column per train, NaN where not computed."""
-        return pd.read_csv(self._table("similarity.csv"), index_col=0)
+        return pd.read_csv(io.BytesIO(self._table("similarity.csv")), index_col=0)
 
     def scenes(self) -> pd.DataFrame:
         """Return one row per scene, as a GeoDataFrame of footprints."""
         import geopandas
 
-        scenes: pd.DataFrame = geopandas.read_parquet(self._table("scenes.parquet"))
+        scenes: pd.DataFrame = geopandas.read_parquet(arrow_file(self._table("scenes.parquet")))
         return scenes
 
     def matches(self, first: str, second: str) -> pd.DataFrame:
@@ -286,11 +287,11 @@ class Run:
         """Return the scene that an id, or a fragment of one, names."""
         return scene_named(typed, self.scene_ids, self.record.history.problems)
 
-    def _table(self, name: str) -> io.BytesIO:
+    def _table(self, name: str) -> bytes:
         # Another run may have finished since this one was opened.
         self.record = self._load()
         if not self.record.history.tables_key:
             raise RunFolderError(
                 f"{self.folder} holds no finished run: run again, or run report if only that stage is left"
             )
-        return io.BytesIO(self.folder.read_checked(name, self.record.history.tables.get(name), name))
+        return self.folder.read_checked(name, self.record.history.tables.get(name), name)

@@ -21,6 +21,7 @@ from rasterio.errors import RasterioError
 from s2fast.align.aligned import TABLE
 from s2fast.align.output_folder import open_folder, write_file
 from s2fast.errors import InputError, option
+from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.legible import identifier
 from s2fast.files.source import SCHEMES, Source
 from s2fast.folder.record import RunRecord, SceneInput
@@ -112,7 +113,8 @@ def _is_ours(path: Path) -> bool:
 def _corrected(folder: Path) -> dict[str, list[Path]]:
     """Return the corrected rasters of each scene."""
     try:
-        table = pd.read_parquet(folder / f"{TABLE}.parquet", columns=["scene_id", "aligned", "files"])
+        content = (folder / f"{TABLE}.parquet").read_bytes()
+        table = pd.read_parquet(arrow_file(content), columns=["scene_id", "aligned", "files"])
     except (OSError, ValueError) as error:
         raise InputError(
             f"{folder} holds no {TABLE}.parquet: name the folder that s2fast align has written, {option('aligned')}"

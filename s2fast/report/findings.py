@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.geoparquet import geoparquet
 from s2fast.files.legible import counted, first_named
 from s2fast.folder.record import NullRecord, RunRecord
@@ -98,7 +98,7 @@ class Findings:
         matches = ShownMatches.of(folder, pairs, blocks, [scene.scene_id for scene in scenes])
         pairs = pairs.join(matches.statistics)
         clear = {scene.scene_id: folder.clear(scene.scene_id) for scene in scenes}
-        table = geopandas.read_parquet(io.BytesIO(file))
+        table = geopandas.read_parquet(arrow_file(file))
         for name in table if record.in_pixels else ():
             table[name] = scenes_table[name]
         return cls(record, folder, workplace, pairs, table, file, summary, matches, clear)

@@ -110,8 +110,8 @@ def test_a_case_that_takes_too_long_or_is_killed_is_a_row_too(tmp_path: Path, mo
         "grows": "import time\nheld = bytearray(400 << 20)\ntime.sleep(60)",
         "breeds": "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import grows; grows.main()'])",
         # Slow to read: what was not read when the process is looked at must arrive, too.
-        "answers": "import json, os, sys, time\ntime.sleep(1.5)\njob = json.loads(sys.stdin.read())\nprint(json.dumps({'length': "
-        "len(job['given']), 'threads': [os.environ['OMP_NUM_THREADS'], job['threads']]}))",
+        "answers": "import json, os, sys, time\ntime.sleep(1.5)\njob = json.loads(sys.stdin.read())\n"
+        "print(json.dumps({'length': len(job['given']), 'threads': [os.environ['OMP_NUM_THREADS'], job['threads']]}))",
     }.items():  # fmt: skip
         (tmp_path / f"{name}.py").write_text("def main():\n" + "\n".join(f"    {line}" for line in body.split("\n")))
     monkeypatch.syspath_prepend(tmp_path)
