@@ -195,7 +195,7 @@ def _refined(found: _Candidates, start: npt.NDArray[np.float64]) -> Judgement:
     weight = share * evidence.grid / evidence.size[rows]
     middle, counted, slope = biweight_mean(points, weight, start, INLIER_PX)
     near = np.hypot(*(points - middle).T) <= INLIER_PX
-    affinity = fit_affinity(at, points, weight, near, INLIER_PX)
+    affinity = fit_affinity(at, points, weight, near, INLIER_PX, evidence.square_px)
     if affinity is not None:
         agrees = np.hypot(*(points - affinity.at(at)).T) <= INLIER_PX
         # An affinity has four more parameters, so it must not have clearly fewer inliers than the shift.
@@ -205,7 +205,9 @@ def _refined(found: _Candidates, start: npt.NDArray[np.float64]) -> Judgement:
     if slope > 0:
         among = counted > 0
         ones, bread = np.ones((np.count_nonzero(among), 1)), np.array([[1 / slope]])
-        error = float(standard_errors(at[among], ones, counted[among], points[among] - middle, bread)[0])
+        error = float(
+            standard_errors(at[among], ones, counted[among], points[among] - middle, bread, evidence.square_px)[0]
+        )
     return _judged(found, _Fit(middle, error, np.hypot(*(found.moved - middle).T) <= INLIER_PX))
 
 
@@ -280,7 +282,9 @@ def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance:
     log_nfa = 2 * math.log10(max(witnesses, 1.0)) + log_tail(witnesses - 2, votes - 2, within)
     if log_nfa > MAX_LOG_NFA or votes < LEAST_WITNESSES:
         return None
-    affinity = fit_affinity(at[rows], moved[rows], share * evidence.grid / evidence.size[rows], agrees, INLIER_PX)
+    affinity = fit_affinity(
+        at[rows], moved[rows], share * evidence.grid / evidence.size[rows], agrees, INLIER_PX, evidence.square_px
+    )
     return None if affinity is None else _affine(_Candidates(evidence, rows, share, moved, within), affinity)
 
 
