@@ -199,7 +199,9 @@ def _refined(found: Candidates, start: npt.NDArray[np.float64]) -> Judgement:
     if slope > 0:
         among = counted > 0
         ones, bread = np.ones((np.count_nonzero(among), 1)), np.array([[1 / slope]])
-        error = float(standard_errors(at[among], ones, counted[among], points[among] - middle, bread)[0])
+        error = float(
+            standard_errors(at[among], ones, counted[among], points[among] - middle, bread, evidence.square_px)[0]
+        )
     return _judged(found, _Fit(middle, error, np.hypot(*(found.moved - middle).T) <= INLIER_PX))
 
 
@@ -215,7 +217,8 @@ def affine_model(found: Candidates, near: npt.NDArray[np.bool_]) -> Judgement | 
     """
     evidence, rows, share = found.evidence, found.rows, found.share
     at, points = evidence.query_m[rows] / evidence.grid, found.moved[rows]
-    affinity = fit_affinity(at, points, share * evidence.grid / evidence.size[rows], near, INLIER_PX)
+    weight = share * evidence.grid / evidence.size[rows]
+    affinity = fit_affinity(at, points, weight, near, INLIER_PX, evidence.square_px)
     if affinity is None:
         return None
     agrees = np.hypot(*(points - affinity.at(at)).T) <= INLIER_PX
@@ -304,7 +307,9 @@ def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance:
     log_nfa = 2 * math.log10(max(witnesses, 1.0)) + log_tail(witnesses - 2, votes - 2, within)
     if log_nfa > MAX_LOG_NFA or votes < LEAST_WITNESSES:
         return None
-    affinity = fit_affinity(at[rows], moved[rows], share * evidence.grid / evidence.size[rows], agrees, INLIER_PX)
+    affinity = fit_affinity(
+        at[rows], moved[rows], share * evidence.grid / evidence.size[rows], agrees, INLIER_PX, evidence.square_px
+    )
     return None if affinity is None else _affine(Candidates(evidence, rows, share, moved, within), affinity)
 
 
