@@ -19,7 +19,7 @@ from s2fast.errors import SceneError, setting
 from s2fast.files.legible import legible
 from s2fast.files.redaction import public
 from s2fast.files.source import Source
-from s2fast.raster.allowed import within
+from s2fast.files.trusted import within
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _STORES = ("s3", "gs", "az")

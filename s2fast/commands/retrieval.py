@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s2fast.commands.app import EXIT_BAD_INPUT, EXIT_NOT_FOUND, Quiet, app, print_line
+from s2fast.commands.app import EXIT_BAD_INPUT, EXIT_NOT_FOUND, Quiet, Trust, app, print_line
 
 if TYPE_CHECKING:
     from s2fast.retrieval.find import Finding
@@ -69,6 +69,7 @@ def find(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture")] = False,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda, as compute.device")] = "auto",
+    trust: Trust = [],  # noqa: B006  typer reads the default and never changes it
 ) -> None:
     """Find where in an archive pictures without georeferencing lie; exit code 1 if any is not in it."""
     from s2fast.errors import InputError
@@ -77,7 +78,7 @@ def find(
     from s2fast.retrieval.written import write, write_geojson
 
     _check_outputs(output, len(pictures))
-    finder = Finder(Index(index), keypoints=keypoints, device=device, by_lists=lists)
+    finder = Finder(Index(index), keypoints=keypoints, device=device, by_lists=lists, trusted=trust)
     findings: list[Finding] = []
     unusable = False
     for picture in pictures:
@@ -95,7 +96,7 @@ def find(
         else:
             for finding in findings:
                 if finding.found:
-                    write(finding, file)
+                    write(finding, file, trust)
     if unusable:
         raise typer.Exit(EXIT_BAD_INPUT)
     if not all(finding.found for finding in findings):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,8 @@ import shapely
 from rasterio.transform import Affine
 
 from s2fast.errors import InputError, RunFolderError
+from s2fast.files.source import Source
+from s2fast.files.trusted import check_servers
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import footprint
 from s2fast.geometry.placement import PixelGrid
@@ -149,6 +151,8 @@ class Finder:
         Backend of `s2fast_kernels.hamming_top2`.
     by_lists
         Whether to compare only with near keypoints, by the inverted lists of the index.
+    trusted
+        Buckets besides that of the index whose run folders may be read, and servers that may be asked for scenes.
 
     Raises
     ------
@@ -158,12 +162,13 @@ class Finder:
 
     def __init__(
         self, index: Index, *, keypoints: int = KEYPOINTS, device: str = "auto", backend: str = "auto",
-        by_lists: bool = False,
+        by_lists: bool = False, trusted: Sequence[str] = (),
     ) -> None:  # fmt: skip
         check_serves(index)
         self.index = index
         self._kept: OrderedDict[int, Keypoints] = OrderedDict()
         self._keypoints, self._device, self._backend, self._by_lists = keypoints, device, backend, by_lists
+        self._trusted = trusted
 
     def find(self, picture: str, without: Set[str] = frozenset()) -> Finding:
         """Find a picture by its path or address; see `locate`."""
@@ -240,10 +245,16 @@ class Finder:
         return found
 
     def _read(self, number: int) -> Keypoints:
-        """Read all keypoints of a scene from its run, if they are still there; else those of the index."""
+        """Read all keypoints of a scene from its run, if they are still there; else those of the index.
+
+        The index may be a stranger's: a run in a bucket is read only if the index lies there too, or the user names it.
+        """
         entry = self.index.entries[number]
-        folder = RunFolder(self.index.contents.runs[entry.run])
+        address = self.index.contents.runs[entry.run]
         try:
+            if _bucket(address) not in ("", _bucket(str(self.index))):
+                check_servers([Source.of(address)], self._trusted)
+            folder = RunFolder(address)
             if folder.features_key(entry.scene_id) == entry.key:
                 found = folder.own_features(entry.scene_id)
                 return Keypoints(found.xy, found.size, found.angle, found.descriptors)
@@ -275,3 +286,8 @@ class Finder:
         known = set(map(tuple, train.xy[here].tolist()))
         inlier = place.scene_xy[place.judgement.inlier].astype(np.float32)
         return sum(tuple(xy) in known for xy in inlier.tolist()) > len(inlier) / 2
+
+
+def _bucket(address: str) -> str:
+    """Return scheme and bucket of an address in an object store; empty for a local folder."""
+    return "/".join(address.split("/")[:3]) if "://" in address else ""

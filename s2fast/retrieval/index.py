@@ -26,6 +26,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from s2fast.errors import DamageError, RunFolderError
+from s2fast.files.legible import legible_json
 from s2fast.files.open_storage import open_storage
 from s2fast.folder.checksums import describe_mismatch, sealed, unsealed
 from s2fast_kernels.features import WORDS
@@ -267,4 +268,4 @@ def read_contents(address: str) -> Contents | None:
 def write_contents(address: str, contents: Contents) -> None:
     """Write ``index.json``."""
     fields = sealed(json.loads(contents.model_dump_json()))
-    open_storage(address).write(INDEX_JSON, json.dumps(fields, ensure_ascii=False).encode())
+    open_storage(address).write(INDEX_JSON, legible_json(json.dumps(fields, ensure_ascii=False)).encode())

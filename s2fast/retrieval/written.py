@@ -23,6 +23,7 @@ from s2fast.errors import InputError, S2FastError, SceneError
 from s2fast.files.source import Source
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
+from s2fast.pictures.titles import plain
 from s2fast.raster.bands import Picture
 from s2fast.raster.dataset import gdal_settings, open_dataset
 from s2fast.raster.windows import grid
@@ -104,7 +105,7 @@ def _copy(dataset: rasterio.DatasetReader, file: Path, profile: dict[str, Any], 
             out.write(dataset.read(window=window), window=window)
 
 
-def draw(finding: Finding, dpi: float = 150.0) -> Figure:
+def draw(finding: Finding, dpi: float = 150.0, trusted: Sequence[str] = ()) -> Figure:
     """Draw a picture, its outline in the scene, and the scene in the frame of the picture.
 
     Raises
@@ -115,7 +116,7 @@ def draw(finding: Finding, dpi: float = 150.0) -> Figure:
     if finding.place is None or finding.entry is None:
         raise InputError(f"{finding.image.name}: {finding.verdict}: there is no place to draw")
     place, entry = finding.place, finding.entry
-    folder = RunFolder(finding.out)
+    folder = RunFolder(finding.out, trusted)
     try:
         whole = original(folder, entry.scene_id, whole_scene(folder, entry.scene_id), _SIDE_PX)
         ground = _ground(folder, finding, place, entry)
@@ -136,7 +137,7 @@ def draw(finding: Finding, dpi: float = 150.0) -> Figure:
     outline = place.outline(finding.image.shape)
     right.plot(*np.vstack([outline, outline[:1]]).T, color=_OUTLINE, linewidth=1.2)
     right.plot(*outline[:2].T, color=_INLIER, linewidth=1.2)
-    figure.suptitle(f"{entry.scene_id}: {described(place)}", fontsize=8)
+    figure.suptitle(plain(f"{entry.scene_id}: {described(place)}"), fontsize=8)
     figure.tight_layout(pad=0.4)
     return figure
 
@@ -195,7 +196,7 @@ def _replacing(file: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
-def write(finding: Finding, file: Path) -> None:
+def write(finding: Finding, file: Path, trusted: Sequence[str] = ()) -> None:
     """Write one picture's result in the format of the file's ending.
 
     Raises
@@ -209,6 +210,6 @@ def write(finding: Finding, file: Path) -> None:
     elif ending == ".geojson":
         write_geojson([finding], file)
     else:
-        figure = draw(finding)
+        figure = draw(finding, trusted=trusted)
         with _replacing(file) as partial:
             figure.savefig(partial)
