@@ -24,7 +24,7 @@ from tests.archives import textured, write_scene
 from tests.command_line import s2fast
 from tests.stac_server import item
 
-HOSTILE = "\x1b]0;owned\x07\u202egnp.=é\n$x_{$y\x9b31m<b>[red]%s{0}"
+HOSTILE = "\x1b]0;owned\x07\u202egnp.=é\nforged $x_{$y\x9b31m<b>[red]%s{0}"
 """A folder: every path in a message contains its name."""
 
 SCENES = ("\x1b[2Ja", "=HYPERLINK(1)", "$x_{$y", "b\nforged line", "\u202egnp")
@@ -39,6 +39,7 @@ SETTINGS = """
 [features]
 backend = "opencv"
 upsample = 1
+threshold = 0.0003
 [matching]
 mode = "exhaustive"
 [ingest]
@@ -74,7 +75,7 @@ def illegible(text: str, *, but: str = "\n") -> list[str]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     folder = tmp_path_factory.mktemp("hostile") / HOSTILE
     rng = np.random.default_rng(0)
-    ground = textured(rng, (160, 160)).astype(np.float32)
+    ground = textured(rng, (320, 320)).astype(np.float32)
     for number, name in enumerate(SCENES):
         grey = np.clip(ground * (1 - 0.1 * number) + rng.normal(0, 2, ground.shape), 1, 255).astype(np.uint8)
         write_scene(folder / "scenes" / f"{name}.tif", np.stack([grey] * 3))
@@ -199,20 +200,8 @@ def test_every_command_prints_and_writes_names_as_text(
     codes = {name: [command(words) for words in calls] for name, calls in walked.items()}
     assert not [name for name, found in codes.items() if not set(found) <= {0, 1, 2, 3}]
     done = {name for name, found in codes.items() if {0, 3} & set(found)}
-    assert done >= {
-        "run",
-        "report",
-        "pairs",
-        "scenes",
-        "show",
-        "displacement",
-        "align",
-        "stac",
-        "check",
-        "index",
-        "sweep",
-    }
-
+    for name in ("run", "pairs", "scenes", "show", "displacement", "align", "stac", "check", "index", "sweep", "fetch"):
+        assert name in done, "".join(text for words, text in said.items() if words.startswith(name))
     assert {words: illegible(text) for words, text in said.items() if illegible(text)} == {}
     assert [text for text in said.values() if re.search(r"^(forged|gnp)", text, re.MULTILINE)] == []
     lists = [text for words, text in said.items() if "--format csv" in words]
