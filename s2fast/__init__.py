@@ -117,20 +117,30 @@ def run(
 
     settings = _settings(config, overrides, profile)
     places = as_places(scenes)
-    run_stages(
+    record = run_stages(
         Job(settings, places, regions, out, strict, reference),
         workers=workers,
         scheduler=scheduler,
         progress=progress_of(progress),
     )
-    return Run(out, places)
+    return Run(out, places, [source.name for item in record.found.scenes for source in item.sources])
 
 
-def open_run(out: Path | str) -> Run:
-    """Open an existing run folder."""
+def open_run(out: Path | str, *, trust: Sequence[Path | str] = ()) -> Run:
+    """Open an existing run folder.
+
+    Parameters
+    ----------
+    out
+        The run folder, local or ``s3://BUCKET/PREFIX``.
+    trust
+        Servers that may be asked for the scenes that the folder names, ``["s3://BUCKET/", "https://HOST/"]``. The
+        folder may be a stranger's: unless they are named, `Run.show` draws scenes on servers in grey, from what the
+        folder holds, and `Run.align` does not align them.
+    """
     from s2fast.results import Run
 
-    return Run(out)
+    return Run(out, trust=trust)
 
 
 def sweep(

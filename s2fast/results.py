@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from s2fast.errors import InputError, RunFolderError
 from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.legible import counted, legible
 from s2fast.files.source import Source
-from s2fast.folder.record import RUN_JSON, RunRecord, load_record, with_sources
+from s2fast.folder.record import RUN_JSON, RunRecord, load_record, with_sources, with_trust
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features, Window
 
@@ -40,6 +40,8 @@ class Run:
         The run folder.
     places
         Scenes of the run that are held in memory, which the folder cannot open; others are ignored.
+    trust
+        Folders and addresses that the folder may lead to, see `s2fast.open_run`.
 
     Raises
     ------
@@ -47,9 +49,11 @@ class Run:
         The folder holds no run.
     """
 
-    def __init__(self, out: Path | str, places: Sequence[Source | Path | str] = ()) -> None:
+    def __init__(
+        self, out: Path | str, places: Sequence[Source | Path | str] = (), trust: Iterable[Path | str] = ()
+    ) -> None:
         self._held = {place.name: place for place in places if isinstance(place, Source)}
-        self.folder = RunFolder(out)
+        self.folder = RunFolder(out, tuple(Source.of(place).absolute().address for place in trust))
         self.record = self._load()
 
     def _load(self) -> RunRecord:
@@ -58,6 +62,7 @@ class Run:
             raise RunFolderError(
                 f"{self.folder} holds no run: {RUN_JSON} is missing; name the folder of an earlier run"
             )
+        record = with_trust(record, self.folder.trusted)
         return with_sources(record, self._held) if self._held else record
 
     def __dir__(self) -> list[str]:

@@ -69,14 +69,14 @@ def index(
 @overload
 def find(  # type: ignore[overload-overlap]  # a str is a sequence too, and is one picture
     index: Index | Path | str, picture: Path | str | npt.NDArray[Any], *,
-    keypoints: int = ..., lists: bool = ..., device: str = ..., budget_mb: int = ...,
+    keypoints: int = ..., lists: bool = ..., device: str = ..., budget_mb: int = ..., trust: Sequence[Path | str] = ...,
 ) -> Finding: ...  # fmt: skip
 
 
 @overload
 def find(
     index: Index | Path | str, picture: Sequence[Path | str | npt.NDArray[Any]], *,
-    keypoints: int = ..., lists: bool = ..., device: str = ..., budget_mb: int = ...,
+    keypoints: int = ..., lists: bool = ..., device: str = ..., budget_mb: int = ..., trust: Sequence[Path | str] = ...,
 ) -> list[Finding]: ...  # fmt: skip
 
 
@@ -88,6 +88,7 @@ def find(
     lists: bool = False,
     device: str = "auto",
     budget_mb: int = BUDGET_MB,
+    trust: Sequence[Path | str] = (),
 ) -> Finding | list[Finding]:
     """Find where in an archive a picture without georeferencing lies, or that it is not there.
 
@@ -105,6 +106,8 @@ def find(
         "auto", "cpu" or "cuda", as ``compute.device``.
     budget_mb
         Memory, as ``compute.budget_mb`` [MiB].
+    trust
+        See `open_run`; also buckets of the indexed runs, if the index lies elsewhere.
 
     Returns
     -------
@@ -123,7 +126,14 @@ def find(
     ...     found.save("located.tif")
     """
     opened = index if isinstance(index, Index) else Index(index)
-    finder = Finder(opened, keypoints=keypoints, device=device, by_lists=lists, budget_mb=budget_mb)
+    finder = Finder(
+        opened,
+        keypoints=keypoints,
+        device=device,
+        by_lists=lists,
+        budget_mb=budget_mb,
+        trusted=[str(place) for place in trust],
+    )
     if isinstance(picture, Path | str | np.ndarray):
         return finder.find(picture)
     return list(finder.find_all(picture))

@@ -62,7 +62,7 @@ def fetch(
     if place is None and not (bbox or regions or tile or dates or to or dry_run):
         from s2fast.tools.data_sources import listing
 
-        print_line(listing())
+        print_line(*listing().splitlines())
         return
     from s2fast.config import load_config
     from s2fast.fetching.asked import Search, Wanted, parse_box

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s2fast.commands.app import EXIT_BAD_INPUT, EXIT_NOT_FOUND, Quiet, app, print_line
+from s2fast.commands.app import EXIT_BAD_INPUT, EXIT_NOT_FOUND, Quiet, Trust, app, print_line
 
 if TYPE_CHECKING:
     from s2fast.retrieval.finding import Finding
@@ -72,6 +72,7 @@ def find(
     budget_mb: Annotated[
         int, typer.Option("--budget-mb", metavar="MB", min=128, help="Most memory, as compute.budget_mb")
     ] = 2048,
+    trust: Trust = [],  # noqa: B006  typer reads the default and never changes it
 ) -> None:
     """Find where in an archive pictures without georeferencing lie; exit code 1 if any is not in it."""
     from s2fast.retrieval.find import Finder
@@ -80,7 +81,9 @@ def find(
     from s2fast.retrieval.written import write_geojson
 
     _check_outputs(output, len(pictures))
-    finder = Finder(Index(index), keypoints=keypoints, device=device, by_lists=lists, budget_mb=budget_mb)
+    finder = Finder(
+        Index(index), keypoints=keypoints, device=device, by_lists=lists, budget_mb=budget_mb, trusted=trust
+    )
     findings: list[Finding] = []
     for finding in finder.find_all(pictures):
         findings.append(finding)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.errors import ConfigError, InputError, RunFolderError, S2FastError, option
+from s2fast.files.source import Source
+from s2fast.files.trusted import check_servers
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
 from s2fast.retrieval.build import right_index
@@ -79,6 +81,8 @@ class Finder:
         Whether to compare only with near keypoints, by the inverted lists of the index.
     budget_mb
         Memory that may be used [MiB].
+    trusted
+        Buckets besides that of the index whose run folders may be read, and servers that may be asked for scenes.
 
     Raises
     ------
@@ -90,7 +94,7 @@ class Finder:
 
     def __init__(
         self, index: Index, *, keypoints: int = KEYPOINTS, device: str = "auto", backend: str = "auto",
-        by_lists: bool = False, budget_mb: int = BUDGET_MB,
+        by_lists: bool = False, budget_mb: int = BUDGET_MB, trusted: Sequence[str] = (),
     ) -> None:  # fmt: skip
         if keypoints < _LEAST_KEYPOINTS:
             raise ConfigError(f"{option('keypoints')} is {keypoints}, must be at least {_LEAST_KEYPOINTS}")
@@ -98,6 +102,7 @@ class Finder:
         self.index = index
         self._kept: OrderedDict[int, Keypoints] = OrderedDict()
         self._keypoints, self._device, self._backend, self._by_lists = keypoints, device, backend, by_lists
+        self._trusted = trusted
         self._budget_mb = budget_mb
         rows = max((int(segment.offsets[-1]) for segment in index.contents.segments), default=0)
         mapped = "://" not in index.storage.address
@@ -200,6 +205,7 @@ class Finder:
         return Finding(
             image, verdict, entry, crs_wkt, place, tuple(entries[number].scene_id for number in agreeing), names,
             float(ballot.scenes[best]), len(elsewhere), len(rivals), counted.runs[entry.run], len(query),
+            trusted=tuple(self._trusted),
         )  # fmt: skip
 
     def _features(self, number: int) -> Keypoints:
@@ -211,10 +217,16 @@ class Finder:
         return found
 
     def _read(self, number: int) -> Keypoints:
-        """Read all keypoints of a scene from its run, if they are still there; else those of the index."""
+        """Read all keypoints of a scene from its run, if they are still there; else those of the index.
+
+        The index may be a stranger's: a run in a bucket is read only if the index lies there too, or the user names it.
+        """
         entry = self.index.entries[number]
-        folder = RunFolder(self.index.contents.runs[entry.run])
+        address = self.index.contents.runs[entry.run]
         try:
+            if _bucket(address) not in ("", _bucket(str(self.index))):
+                check_servers([Source.of(address)], self._trusted)
+            folder = RunFolder(address)
             if folder.features_key(entry.scene_id) == entry.key:
                 rows = folder.keypoints(entry.scene_id)
                 self._check(candidate_bytes(rows), f"comparing {entry.scene_id}, {rows} keypoints,")
@@ -248,3 +260,8 @@ class Finder:
         known = set(map(tuple, train.xy[here].tolist()))
         inlier = place.scene_xy[place.judgement.inlier].astype(np.float32)
         return sum(tuple(xy) in known for xy in inlier.tolist()) > len(inlier) / 2
+
+
+def _bucket(address: str) -> str:
+    """Return scheme and bucket of an address in an object store; empty for a local folder."""
+    return "/".join(address.split("/")[:3]) if "://" in address else ""

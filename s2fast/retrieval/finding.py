@@ -12,6 +12,7 @@ import shapely
 from rasterio.transform import Affine
 
 from s2fast.errors import InputError
+from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import footprint
 from s2fast.geometry.placement import PixelGrid
 from s2fast.retrieval.index import Entry
@@ -55,6 +56,8 @@ class Finding:
     """Number of the picture's keypoints that were searched."""
     problem: str = ""
     """Why the picture cannot be used; empty if it can."""
+    trusted: tuple[str, ...] = ()
+    """Servers that may be asked for the scene."""
 
     @classmethod
     def unusable(cls, name: str, problem: str) -> Finding:
@@ -123,7 +126,7 @@ class Finding:
 
         if self.place is None or self.entry is None:
             raise InputError(f"{self.image.name}: {self.verdict}: there is no place to draw")
-        return draw(self.image, self.place, self.entry, self.out, dpi)
+        return draw(self.image, self.place, self.entry, RunFolder(self.out, self.trusted), dpi)
 
     def save(self, file: Path | str) -> None:
         """Write what was found in the format of the file's ending.

@@ -24,6 +24,7 @@ from s2fast.files.source import Source
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Window
+from s2fast.pictures.titles import plain
 from s2fast.raster.bands import Picture
 from s2fast.raster.dataset import gdal_settings, open_dataset
 from s2fast.raster.windows import grid
@@ -113,7 +114,7 @@ def _copy(dataset: rasterio.DatasetReader, file: Path, profile: dict[str, Any], 
             out.write(dataset.read(window=window), window=window)
 
 
-def draw(image: Image, place: Place, entry: Entry, out: str, dpi: float) -> Figure:
+def draw(image: Image, place: Place, entry: Entry, folder: RunFolder, dpi: float) -> Figure:
     """Draw a picture, the scene in its frame, and its outline in the scene.
 
     Parameters
@@ -122,7 +123,7 @@ def draw(image: Image, place: Place, entry: Entry, out: str, dpi: float) -> Figu
         The picture.
     place, entry
         Where it lies in which scene.
-    out
+    folder
         The run folder of the scene.
     dpi
         Resolution [1/inch].
@@ -132,12 +133,11 @@ def draw(image: Image, place: Place, entry: Entry, out: str, dpi: float) -> Figu
     InputError
         The run folder with the scene is gone.
     """
-    folder = RunFolder(out)
     try:
         whole = original(folder, entry.scene_id, whole_scene(folder, entry.scene_id), _SIDE_PX)
         ground = _ground(folder, image, place, entry)
     except (S2FastError, OSError) as error:
-        raise InputError(f"{entry.scene_id} cannot be drawn, from the run {out}: {error}") from error
+        raise InputError(f"{entry.scene_id} cannot be drawn, from the run {folder.address}: {error}") from error
     rows, columns = image.shape
     tall = max(rows / columns, entry.shape[0] / entry.shape[1])
     figure = Figure(figsize=(7.2, 2.4 * min(tall, 2.0) + 0.5), dpi=dpi)
@@ -153,7 +153,7 @@ def draw(image: Image, place: Place, entry: Entry, out: str, dpi: float) -> Figu
     outline = place.outline(image.shape)
     right.plot(*np.vstack([outline, outline[:1]]).T, color=_OUTLINE, linewidth=1.2)
     right.plot(*outline[:2].T, color=_INLIER, linewidth=1.2)
-    figure.suptitle(f"{entry.scene_id}: {described(place)}", fontsize=8)
+    figure.suptitle(plain(f"{entry.scene_id}: {described(place)}"), fontsize=8)
     figure.tight_layout(pad=0.4)
     return figure
 
