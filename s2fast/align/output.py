@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +26,9 @@ from s2fast.raster.dataset import decoding_threads, open_dataset
 _CACHE_BYTES = 192 << 20
 """GDAL's block cache while resampling: it keeps a row of a full tile's blocks, and the output that is not complete yet.
 With less, blocks at the borders of parts are decoded twice."""
+
+_NOT_IN_XML = re.compile(r"[^\t\n -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters of a name that XML cannot hold, or reads as others."""
 
 
 class Form(StrEnum):
@@ -163,6 +167,8 @@ def write(source: Source, offset_m: tuple[float, float], target: Target, path: P
 def _write_vrt(source: Source, offset_m: tuple[float, float], target: Target, path: Path) -> None:
     """Write a VRT of the source's pixels with the corrected transform."""
     transform = corrected_transform(grid_of(source), offset_m, target.field)
+    if _NOT_IN_XML.search(source.absolute().name):
+        raise SceneError(f"{source}: its path has control characters, which no VRT can hold: rename it")
     with open_dataset(source.absolute()) as dataset:
         rasterio.shutil.copy(dataset, path, driver="VRT")
     with rasterio.open(path, "r+") as vrt:
