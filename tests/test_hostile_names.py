@@ -24,7 +24,7 @@ from tests.archives import textured, write_scene
 from tests.command_line import s2fast
 from tests.stac_server import item
 
-HOSTILE = "\x1b]0;owned\x07\u202egnp.=é\n$x_{$y\x9b31m<b>[red]%s{0}"
+HOSTILE = "\x1b]0;owned\x07\u202egnp.=é\nforged $x_{$y\x9b31m<b>[red]%s{0}"
 """A folder: every path in a message contains its name."""
 
 SCENES = ("\x1b[2Ja", "=HYPERLINK(1)", "$x_{$y", "b\nforged line", "\u202egnp")
@@ -39,6 +39,7 @@ SETTINGS = """
 [features]
 backend = "opencv"
 upsample = 1
+threshold = 0.0003
 [matching]
 mode = "exhaustive"
 [ingest]
@@ -48,8 +49,7 @@ halo_px = 32
 SWEEP = """
 [[grid]]
 "matching.ratio" = [0.8]
-"ingest.mask_file" = ["\\u001b]0;owned\\u0007{stem}"]
-"ingest.mask" = ["file"]
+"regions.layer" = ["\\u001b]0;owned\\u0007"]
 """
 
 
@@ -74,14 +74,15 @@ def illegible(text: str, *, but: str = "\n") -> list[str]:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     folder = tmp_path_factory.mktemp("hostile") / HOSTILE
     rng = np.random.default_rng(0)
-    ground = textured(rng, (160, 160)).astype(np.float32)
+    ground = textured(rng, (320, 320)).astype(np.float32)
     for number, name in enumerate(SCENES):
         grey = np.clip(ground * (1 - 0.1 * number) + rng.normal(0, 2, ground.shape), 1, 255).astype(np.uint8)
         write_scene(folder / "scenes" / f"{name}.tif", np.stack([grey] * 3))
     (folder / "scenes" / "\x1b[31mbroken\n.tif").write_bytes(b"")
     (folder / "regions.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     (folder / "settings.toml").write_text(SETTINGS)
-    (folder / "sweep\x1b.toml").write_text(SWEEP)
+    for name in ("sweep", "sweep\x1b"):
+        (folder / f"{name}.toml").write_text(SWEEP)
     (folder / "items.json").write_text(json.dumps(item("\x1b]0;owned\x07=\u202e", "scenes/none.tif")))
     return Place(folder, "")
 
@@ -163,7 +164,8 @@ def commands(place: Place) -> dict[str, list[list[str]]]:
         ],
         "config": [["config"], ["config", "--profile", "\x1b"]],
         "sweep": [
-            ["sweep", place["sweep\x1b.toml"], "--scenes", place["scenes"], "--out", place["sweeps"], "--plan"],
+            ["sweep", place["sweep.toml"], "--scenes", place["scenes"], "--out", place["sweeps"], "--plan"],
+            ["sweep", place["sweep\x1b.toml"], "--out", place["sweeps"]],
             ["sweep", missing, "--out", place["sweeps"]],
         ],
         "tune": [["tune", "--scenes", missing, "--out", place["tuned"]],
@@ -199,22 +201,10 @@ def test_every_command_prints_and_writes_names_as_text(
     codes = {name: [command(words) for words in calls] for name, calls in walked.items()}
     assert not [name for name, found in codes.items() if not set(found) <= {0, 1, 2, 3}]
     done = {name for name, found in codes.items() if {0, 3} & set(found)}
-    assert done >= {
-        "run",
-        "report",
-        "pairs",
-        "scenes",
-        "show",
-        "displacement",
-        "align",
-        "stac",
-        "check",
-        "index",
-        "sweep",
-    }
-
+    for name in ("run", "pairs", "scenes", "show", "displacement", "align", "stac", "check", "index", "sweep", "fetch"):
+        assert name in done, "".join(text for words, text in said.items() if words.startswith(name))
     assert {words: illegible(text) for words, text in said.items() if illegible(text)} == {}
-    assert [text for text in said.values() if re.search(r"^(forged|gnp)", text, re.MULTILINE)] == []
+    assert [text for text in said.values() if re.search(r"^forged", text, re.MULTILINE)] == []
     lists = [text for words, text in said.items() if "--format csv" in words]
     assert lists
     assert [cell for text in lists for row in csv.reader(text.splitlines()) for cell in row if formula(cell)] == []

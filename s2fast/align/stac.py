@@ -112,7 +112,9 @@ def _is_ours(path: Path) -> bool:
 def _corrected(folder: Path) -> dict[str, list[Path]]:
     """Return the corrected rasters of each scene."""
     try:
-        table = pd.read_parquet(folder / f"{TABLE}.parquet", columns=["scene_id", "aligned", "files"])
+        # A folder named tile=36UYA is no partition.
+        path, columns = folder / f"{TABLE}.parquet", ["scene_id", "aligned", "files"]
+        table = pd.read_parquet(path, columns=columns, partitioning=None)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{folder} holds no {TABLE}.parquet: name the folder that s2fast align has written, {option('aligned')}"

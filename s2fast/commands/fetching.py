@@ -66,7 +66,7 @@ def fetch(
             raise InputError("what to fetch is missing: name a PLACE, or search with --bbox, --regions or --tile")
         from s2fast.tools.data_sources import listing
 
-        print_line(listing())
+        print_line(*listing().splitlines())
         return
     from s2fast.fetch.asked import EARTH_SEARCH, Wanted, box_around, parse_box, search_address
     from s2fast.work.interrupt import exiting_on_interrupt

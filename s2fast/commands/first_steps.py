@@ -63,7 +63,7 @@ def config(
     """Print the settings of a profile as TOML, to be saved, changed and passed to `s2fast run` as CONFIG."""
     from s2fast.config import profile_text
 
-    print_line(profile_text(profile.value).rstrip())
+    print_line(*profile_text(profile.value).rstrip().splitlines())
 
 
 @app.command(epilog="Example: s2fast synth archive --size 1024 --dates 3")
@@ -121,7 +121,7 @@ def doctor(
         print_line(f"{finding.mark:4} {finding.topic:{width}}  {finding.result}{remedy}")
     remedies = [finding.remedy for finding in findings if not finding.fine and finding.remedy]
     if remedies:
-        print_line(f"\nTo fix it, run:  {' && '.join(dict.fromkeys(remedies))}\n")
-    print_line(default_run())
+        print_line("", f"To fix it, run:  {' && '.join(dict.fromkeys(remedies))}", "")
+    print_line(*default_run().splitlines())
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)

@@ -208,7 +208,7 @@ def check(out: RunFolderPath) -> None:
     if not found:
         print_line(f"{folder}: no damage found")
         return
-    print_line("\n".join(map(str, found)))
+    print_line(*map(str, found))
     try:
         with closing(Lock(folder)) as lock:
             lock.acquire()

@@ -7,8 +7,9 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from s2fast.archive.identity import scene_identity
 from s2fast.config import Config
@@ -189,6 +190,12 @@ class History(BaseModel):
     """Versions of Python and of the packages used."""
     machine: dict[str, str | int] = Field(default_factory=dict)
     """System, processor and cores."""
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        if self.tables_key and not {"pairs", "verified"} <= self.counts.keys():
+            raise ValueError("the tables are not counted")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

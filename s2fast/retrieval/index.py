@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from s2fast.errors import DamageError, RunFolderError
 from s2fast.files.legible import legible_json
@@ -41,6 +41,12 @@ SEGMENT_ROWS = 1 << 17
 
 SEGMENT_SCENES = 256
 """Most scenes of a segment: the result of a search in one has a row per query and a column per scene."""
+
+
+_MOST_ROWS = 1 << 40
+"""More keypoints than any index has: what is larger was not written by s2fast."""
+
+_Side = Annotated[int, Field(gt=0, lt=1 << 31, strict=True)]
 
 
 class Made(BaseModel):
@@ -71,7 +77,7 @@ class Entry(BaseModel):
     """Number of its run in `Contents.runs`."""
     key: str
     """Content key of its features in that run."""
-    rows: int
+    rows: Annotated[int, Field(ge=0, le=_MOST_ROWS)]
     """Number of its keypoints here."""
     tile: str
     """MGRS tile; empty if unknown."""
@@ -79,9 +85,9 @@ class Entry(BaseModel):
     """Sensing time, ISO 8601; empty if unknown."""
     crs: int
     """Number of its CRS in `Contents.crs`."""
-    transform: tuple[float, float, float, float, float, float]
+    transform: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
     """Affine a ... f of the full-resolution grid, at pixel corners [CRS units]."""
-    shape: tuple[int, int]
+    shape: tuple[_Side, _Side]
     """Rows, columns at full resolution."""
 
     @property

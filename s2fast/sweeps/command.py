@@ -37,13 +37,13 @@ def run_files(
     if plan:
         for checked in all_checked:
             print_line(f"{checked.sweep.name}: {len(checked.cases)} cases{checked.forecast(checked.cases)}")
-            print_line("\n".join(f"  {case.label}" for case in checked.cases))
+            print_line(*(f"  {case.label}" for case in checked.cases))
         return 0
     folder, failed = make_folder(out), 0
     for checked in all_checked:
         state.append(f"the finished cases are kept in {folder / checked.sweep.name}.jsonl")
         results = run_checked(checked, folder, _report, how)
-        print_line(terminal_table(checked.sweep, results.flat, _width()))
+        print_line(*terminal_table(checked.sweep, results.flat, _width()).split("\n"))
         print_line(f"{results.stem}.html, {results.stem}.parquet, {results.stem}.jsonl")
         failed += results.failed
     return failed

@@ -43,7 +43,7 @@ def keep_pairs(run: Run, path: Path) -> None:
     table["lines"] = [lines.get(pair, b"") for pair in zip(pairs["query"], pairs["train"], strict=True)]
     _write(table, path)
     scenes = path.with_name(_SCENES)
-    known = [pd.read_parquet(scenes)] if scenes.exists() else []
+    known = [pd.read_parquet(scenes, partitioning=None)] if scenes.exists() else []
     new = set(run.scene_ids).difference(*(table["scene_id"] for table in known))
     if new:
         _write(pd.concat([*known, pd.DataFrame(_pictures(run, new))], ignore_index=True), scenes)
@@ -109,7 +109,7 @@ def _pictures(run: Run, wanted: set[str]) -> Iterator[dict[str, Any]]:
 def read_pairs(rows_path: Path, case: str) -> pd.DataFrame | None:
     """Read what is kept of a case's pairs; None if nothing is."""
     path = kept_file(rows_path, case)
-    return pd.read_parquet(path) if path.exists() else None
+    return pd.read_parquet(path, partitioning=None) if path.exists() else None
 
 
 def read_pictures(rows_path: Path) -> dict[str, dict[str, Any]]:
@@ -117,7 +117,7 @@ def read_pictures(rows_path: Path) -> dict[str, dict[str, Any]]:
     path = kept_file(rows_path, "").with_name(_SCENES)
     if not path.exists():
         return {}
-    table = pd.read_parquet(path).set_index("scene_id")
+    table = pd.read_parquet(path, partitioning=None).set_index("scene_id")
     return {str(name): {str(key): value for key, value in row.items()} for name, row in table.to_dict("index").items()}
 
 

@@ -157,7 +157,7 @@ def print_tuned(wanted: Wanted, out: Path | str, state: list[str]) -> None:
         print_line(text, err=True)
 
     tuned = tune(wanted, out, report)
-    print_line(f"{tuned.why}\n{Path(out) / 'tuned.toml'}")
+    print_line(tuned.why, str(Path(out) / "tuned.toml"))
 
 
 def split_scenes(record: RunRecord, few: int) -> dict[str, Part]:

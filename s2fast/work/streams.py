@@ -10,7 +10,7 @@ from typing import TextIO
 
 import typer
 
-from s2fast.files.legible import legible_lines
+from s2fast.files.legible import legible
 
 
 def open_missing_streams() -> None:
@@ -49,7 +49,7 @@ def stream_failure(error: Exception | None) -> str | None:
     return None
 
 
-def print_line(text: str, *, err: bool = False) -> None:
-    """Print a line, or several, without control characters; ignore a closed pipe or a full disk."""
+def print_line(*lines: str, err: bool = False) -> None:
+    """Print a line, or several, each `legible`; ignore a closed pipe or a full disk."""
     with suppress(OSError):
-        typer.echo(legible_lines(text), err=err)
+        typer.echo("\n".join(map(legible, lines)), err=err)
