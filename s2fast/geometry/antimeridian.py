@@ -58,6 +58,8 @@ def split(shape: shapely.Geometry) -> shapely.Geometry:
     west, _, east, _ = shape.bounds
     if west >= -180 and east <= 180:
         return shape
+    if not shape.is_valid:  # the outline of a grid that is bent beyond use
+        shape = shapely.make_valid(shape)
     turns = 360 * np.arange(np.floor((west + 180) / 360), np.floor((east + 180) / 360) + 1)
     cut = [
         shapely.affinity.translate(shape.intersection(shapely.box(turn - 180, -90, turn + 180, 90)), -turn)

@@ -212,7 +212,7 @@ def _read_parquet(path: Path, where: str) -> StoredRows:
     if geometry["encoding"] == "WKB":
         wkb = table.column(name).to_numpy()
     else:
-        wkb = _quietly(lambda: geopandas.read_parquet(path).geometry.to_wkb().to_numpy())
+        wkb = _quietly(lambda: geopandas.read_parquet(path, partitioning=None).geometry.to_wkb().to_numpy())
     return StoredRows(ids, wkb[ids], geometry.get("crs", "OGC:CRS84"))
 
 

@@ -80,7 +80,8 @@ class Finding:
         """The pixel grid of the picture on the ground; None if it was not found or the scene has no CRS."""
         if self.place is None or self.entry is None or not self.crs_wkt:
             return None
-        return picture_grid(self.place, self.entry, self.crs_wkt, self.image.shape)
+        found = picture_grid(self.place, self.entry, self.crs_wkt, self.image.shape)
+        return found if found.on_earth else None
 
     @property
     def error_px(self) -> float:
