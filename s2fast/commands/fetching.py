@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s2fast.commands.app import EXIT_SCENES_SKIPPED, Overrides, Quiet, app, print_line
+from s2fast.commands.app import EXIT_SCENES_SKIPPED, Overrides, Quiet, app, on_terminal, print_line
 
 if TYPE_CHECKING:
     from s2fast.fetch.asked import Wanted
@@ -57,7 +58,7 @@ def fetch(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scenes and their size; write nothing")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Download scenes of a catalogue, with their masks; without options, say where scenes are had."""
+    """Download scenes of a catalogue, with their masks; without options, list where to get scenes."""
     from s2fast.errors import InputError
 
     tile = tile.upper().removeprefix("MGRS-").removeprefix("T") if len(tile) > 4 else tile.upper()
@@ -66,7 +67,7 @@ def fetch(
             raise InputError("what to fetch is missing: name a PLACE, or search with --bbox, --regions or --tile")
         from s2fast.tools.data_sources import listing
 
-        print_line(listing())
+        print_line(on_terminal(listing(), sys.stdout, " " * 14))
         return
     from s2fast.fetch.asked import EARTH_SEARCH, Wanted, box_around, parse_box, search_address
     from s2fast.work.interrupt import exiting_on_interrupt
