@@ -1,5 +1,7 @@
 """The commands: their help, their options, and what they list, foresee and draw."""
 
+import gc
+import io
 import json
 import re
 import runpy
@@ -12,7 +14,7 @@ import typer
 from typer.main import get_command
 
 from s2fast import cli
-from s2fast.commands.app import GROUPS, app, only_asked
+from s2fast.commands.app import GROUPS, app, importing, on_terminal, only_asked
 from tests.archives import Archive
 from tests.command_line import assert_one_line, s2fast
 from tests.judged import Judged
@@ -174,3 +176,33 @@ def test_only_the_command_that_is_asked_for_is_built() -> None:
         with only_asked(arguments):
             assert list(get_command(app).commands) == every
     assert len(app.registered_commands) == len(every)
+
+
+class Terminal(io.StringIO):
+    """A terminal, by what it says."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_breaks_no_word_and_a_pipe_gets_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    address, word = "/data/" + 50 * "x", "S2A_20160212T084052_T36UYA"
+    text = f"s2fast: warning: clouds were not judged in\n  {word}, {word}: give masks to {address}"
+    assert on_terminal(text, io.StringIO()) == text
+    shown = on_terminal(text, Terminal(), "    ").split("\n")
+    assert shown[0] == "s2fast: warning: clouds were not judged"
+    assert shown[1:3] == ["    in", f"  {word},"]
+    assert [line for line in shown if len(line) > 40] == [f"    {address}"]
+    assert " ".join(" ".join(shown).split()) == " ".join(text.split())
+
+
+def test_importing_leaves_garbage_collection_as_it_was() -> None:
+    for running in (True, False):
+        (gc.enable if running else gc.disable)()
+        try:
+            with importing():
+                assert not gc.isenabled()
+            assert gc.isenabled() == running
+        finally:
+            gc.enable()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from s2fast.commands.app import Query, RunFolderPath, Tile, Train, Trust, app, print_line
+from s2fast.commands.app import Query, RunFolderPath, Train, Trust, app, importing, print_line
 
 if TYPE_CHECKING:
     from s2fast.model import Window
@@ -79,7 +79,9 @@ def show(
     verified: Annotated[
         bool, typer.Option("--verified", help="Draw all verified pairs", rich_help_panel=_MANY)
     ] = False,
-    tile: Tile = None,
+    tile: Annotated[
+        str | None, typer.Option("--tile", metavar="TILE", help="Only scenes of this MGRS tile", rich_help_panel=_MANY)
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(metavar="N", min=0, help="At most this many, most similar first", rich_help_panel=_MANY),
@@ -91,8 +93,12 @@ def show(
     trust: Trust = [],  # noqa: B006  typer reads the default and never changes it
 ) -> None:
     """Draw a pair, or all verified pairs: the scenes, their matches and displacements."""
-    from s2fast.errors import InputError
-    from s2fast.results import Run
+    with importing():
+        import matplotlib.backends.backend_agg  # noqa: F401  what Run.show and savefig import
+
+        import s2fast.pictures.pair  # noqa: F401
+        from s2fast.errors import InputError
+        from s2fast.results import Run
 
     if masked and original:
         raise InputError("--masked and --original exclude each other: name one of them")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s2fast.commands.app import EXIT_SCENES_SKIPPED, Overrides, Quiet, app, print_line
+from s2fast.commands.app import EXIT_SCENES_SKIPPED, Overrides, Quiet, app, on_terminal, print_line
 from s2fast.files.legible import counted
 
 if TYPE_CHECKING:
@@ -58,11 +59,11 @@ def fetch(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the scenes and their size; write nothing")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Download scenes of a catalogue, with their masks; without options, say where scenes are had."""
+    """Download scenes of a catalogue, with their masks; without options, list where to get scenes."""
     if place is None and not (bbox or regions or tile or dates or to or dry_run):
         from s2fast.tools.data_sources import listing
 
-        print_line(*listing().splitlines())
+        print_line(*on_terminal(listing(), sys.stdout, " " * 14).split("\n"))
         return
     from s2fast.config import load_config
     from s2fast.fetching.asked import Search, Wanted, parse_box

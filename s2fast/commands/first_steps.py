@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from s2fast.commands.app import Profile, app, print_line
+from s2fast.commands.app import Profile, app, on_terminal, print_line
 
 _FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, the matches and
 the shift of every pair.
@@ -57,7 +58,12 @@ def begin(
 def config(
     profile: Annotated[
         Profile,
-        typer.Option("--profile", metavar="NAME", help="default: all settings; fast or notebook: their changes"),
+        typer.Option(
+            "--profile",
+            metavar="NAME",
+            help="default: all settings; fast or notebook: their changes",
+            show_default=False,
+        ),
     ] = Profile.DEFAULT,
 ) -> None:
     """Print the settings of a profile as TOML, to be saved, changed and passed to `s2fast run` as CONFIG."""
@@ -107,6 +113,7 @@ def doctor(
     ] = False,
 ) -> None:
     """Show what this machine can run, what is missing, and the command that installs it."""
+    from s2fast.files.legible import legible
     from s2fast.tools.doctor import default_run, examine
     from s2fast.work.compilation import AnnouncedCompilation
     from s2fast.work.progress import progress_for_stderr
@@ -118,10 +125,11 @@ def doctor(
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
         remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
-        print_line(f"{finding.mark:4} {finding.topic:{width}}  {finding.result}{remedy}")
+        line = f"{finding.mark:4} {finding.topic:{width}}  {finding.result}{remedy}"
+        print_line(*on_terminal(legible(line), sys.stdout, " " * (width + 7)).split("\n"))
     remedies = [finding.remedy for finding in findings if not finding.fine and finding.remedy]
     if remedies:
         print_line("", f"To fix it, run:  {' && '.join(dict.fromkeys(remedies))}", "")
-    print_line(*default_run().splitlines())
+    print_line(*on_terminal(default_run(), sys.stdout).split("\n"))
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)

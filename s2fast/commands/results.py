@@ -25,6 +25,7 @@ from s2fast.commands.app import (
     Until,
     Verdicts,
     app,
+    importing,
     print_line,
     warn,
 )
@@ -71,10 +72,10 @@ def pairs(
     output: ListFile = None,
 ) -> None:
     """List pairs, most similar first."""
+    run, listing = _opened(out, columns, format, output)
     from s2fast.report.listing import print_pairs
     from s2fast.report.selection import Selection, select_pairs
 
-    run, listing = _opened(out, columns, format, output)
     selection = Selection(
         scenes=scene, tile=tile, since=since, until=until, verdicts=verdict, verified=verified,
         min_similarity=min_similarity, max_similarity=max_similarity, max_shift_m=max_shift, sort=sort, limit=limit,
@@ -98,10 +99,10 @@ def scenes(
     output: ListFile = None,
 ) -> None:
     """List scenes with their offsets, errors and verdicts, and how to move each to correct it."""
+    run, listing = _opened(out, columns, format, output)
     from s2fast.report.listing import print_scenes
     from s2fast.report.selection import Selection, select_scenes
 
-    run, listing = _opened(out, columns, format, output)
     selection = Selection(tile=tile, since=since, until=until, verdicts=verdict, sort=sort, limit=limit)
     rows = run.scenes()
     print_scenes(select_scenes(rows, selection), replace(listing, total=len(rows)))
@@ -110,8 +111,9 @@ def scenes(
 
 def _opened(out: str, columns: str, form: ListFormat | None, output: Path | None) -> tuple[Run, Listing]:
     """Open a run, and read the options that both lists have."""
-    from s2fast.report.listing import Listing
-    from s2fast.results import Run
+    with importing():
+        from s2fast.report.listing import Listing
+        from s2fast.results import Run
 
     run = Run(out)
     names = [name.strip() for name in columns.split(",") if name.strip()]

@@ -227,7 +227,7 @@ def tune(
     ] = "tuned",
     regions: RegionsFile = None,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="CONFIG", help="Settings to begin with; default: the defaults")
+        Path | None, typer.Option("--config", metavar="CONFIG", help="Settings to begin with; default: those of s2fast")
     ] = None,
     overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
     few: Annotated[

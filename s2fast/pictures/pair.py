@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from s2fast.errors import InputError
+from s2fast.files.legible import counted
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Window
@@ -122,9 +123,9 @@ def _parts(layout: Layout, *, masked: bool, displaced: bool) -> list[str]:
 
 def _described(lines: Lines) -> str:
     if lines.inlier is None:
-        return f"lines: the {len(lines)} nearest mutual matches; not verified"
+        return f"lines: the {counted(len(lines), 'nearest mutual match', 'es')}; not verified"
     inliers = int(lines.inlier.sum())
-    return f"lines: {inliers} inliers, {len(lines) - inliers} outliers, the nearest good matches"
+    return f"lines: {counted(inliers, 'inlier')}, {counted(len(lines) - inliers, 'outlier')}, the nearest good matches"
 
 
 def _draw_pair(sheet: Sheet, scenes: Sequence[Shown], *_: object) -> None:
@@ -134,7 +135,8 @@ def _draw_pair(sheet: Sheet, scenes: Sequence[Shown], *_: object) -> None:
 
 def _draw_masked(sheet: Sheet, scenes: Sequence[Shown], folder: RunFolder, *_: object) -> None:
     for column, scene in enumerate(scenes):
-        sheet.panel(column, scene, scene.masked(), f"inside the regions: {folder.keypoints(scene.scene_id)} keypoints")
+        keypoints = counted(folder.keypoints(scene.scene_id), "keypoint")
+        sheet.panel(column, scene, scene.masked(), f"inside the regions: {keypoints}")
 
 
 def _draw_matches(

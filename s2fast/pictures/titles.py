@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from s2fast.files.legible import legible
+from s2fast.files.legible import counted, legible
 
 
 def plain(text: str) -> str:
@@ -22,12 +22,13 @@ def pair_title(row: Any) -> str:
     row
         The pair's row of pairs.parquet.
     """
-    text = f"similarity {row.similarity_pct:.2f} %: {row.n_good} good matches of {row.n_query} query keypoints"
+    text = f"similarity {row.similarity_pct:.2f} %: {counted(row.n_good, 'good match', 'es')} of "
+    text += counted(row.n_query, "query keypoint")
     if pd.notna(row.verified) and row.verified:
         error = "" if pd.isna(row.shift_error_m) else f" ± {row.shift_error_m:.2f} m"
         in_pixels = pd.isna(row.dx_m)
         shift = shift_text(row.dx_px, -row.dy_px, in_pixels=True) if in_pixels else shift_text(row.dx_m, row.dy_m)
-        text += f"\n{row.verdict}: {row.n_inliers} inliers, shift {shift}{error}"
+        text += f"\n{row.verdict}: {counted(row.n_inliers, 'inlier')}, shift {shift}{error}"
         if pd.notna(row.rotation_deg):
             text += f", rotation {row.rotation_deg:.3f}°, scale {row.scale:.5f}"
     elif row.verdict:

@@ -121,7 +121,8 @@ def named(typed: str, names: Iterable[str], what: str) -> str:
         if len(fits) == 1:
             return fits[0]
         if fits:
-            raise InputError(f"{what} {typed!r} may be {' or '.join(fits)}: write more of it")
+            *most, last = fits
+            raise InputError(f"{what} {typed!r} may be {', '.join(most)} or {last}: write more of it")
     close = difflib.get_close_matches(typed, names, n=3, cutoff=0.5) if len(names) > _MOST_NAMES else []
     told = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names) or 'none'}"
     raise InputError(f"no {what} {typed!r}; {told}")

@@ -158,7 +158,7 @@ def _operation(operation: Operation) -> list[Finding]:
     for backend in operation.backends:
         topic, reason = f"{operation.name}: {backend.name}", backend.missing()
         if reason:
-            hint = _GPU_HINT if reason == machine.gpu_missing() else '"auto" selects another backend'
+            hint = "" if reason == machine.gpu_missing() else '"auto" selects another backend'
             rows.append(Finding(topic, reason, present=False, remedy=hint))
         else:
             where = f"can run, device: {backend.device}"

@@ -136,6 +136,8 @@ def rate_text(per_second: float) -> str:
     >>> rate_text(25.8), rate_text(0.05)
     ('25.8/s', '3.0/min')
     """
+    if per_second >= 100:
+        return f"{per_second:,.0f}/s"
     return f"{per_second:.1f}/s" if per_second >= 1 else f"{60 * per_second:.1f}/min"
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
+import textwrap
 from contextlib import suppress
 from typing import TextIO
 
@@ -51,5 +53,17 @@ def stream_failure(error: Exception | None) -> str | None:
 
 def print_line(*lines: str, err: bool = False) -> None:
     """Print a line, or several, each `legible`; ignore a closed pipe or a full disk."""
+    text = "\n".join(map(legible, lines))
     with suppress(OSError):
-        typer.echo("\n".join(map(legible, lines)), err=err)
+        typer.echo(on_terminal(text, sys.stderr) if err else text, err=err)
+
+
+def on_terminal(text: str, stream: TextIO, indent: str = "  ") -> str:
+    """Return a text whose lines a terminal does not break within words; as it is for any other stream."""
+    if not stream.isatty():
+        return text
+    width = max(shutil.get_terminal_size().columns, 2 * len(indent))
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )

@@ -101,7 +101,7 @@ def test_columns_are_named_by_fragments(pairs: pd.DataFrame, capsys: pytest.Capt
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "query,similarity_pct,shift_m"
     assert lines[1].endswith(f"100.0,{np.hypot(1.005, 3.0):.9f}")
-    with pytest.raises(InputError, match="column 'n_' may be n_query or n_inliers or n_witnesses"):
+    with pytest.raises(InputError, match="column 'n_' may be n_query, n_inliers or n_witnesses"):
         print_pairs(pairs, Listing(columns=["n_"]))
     with pytest.raises(InputError, match="no column 'similarty'; did you mean similarity_pct"):
         print_pairs(pairs, Listing(columns=["similarty"]))
