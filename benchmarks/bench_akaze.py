@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.akaze_passes import passes
 from benchmarks.harness import emit, option_parser
 from benchmarks.meter import MIB, alone, forget_peak, memory_mib
 from s2fast_kernels.akaze.cases import Image, real_images, synthetic_image
@@ -226,6 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="fresh processes per side and case (default: 3)")
     parser.add_argument("--only", default="", help="only cases whose name contains this")
     parser.add_argument("--stages", action="store_true", help="only measure the CPU time of each step on a full tile")
+    parser.add_argument("--passes", action="store_true", help="only measure what the passes over memory cost")
     options = parser.parse_args(argv)
     for row in rows(options):
         emit(row, as_json=options.json)
@@ -236,6 +238,9 @@ def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the requested measurements, short ones first."""
     if options.stages:
         yield stages()
+        return
+    if options.passes:
+        yield from passes()
         return
     yield from check_parity()
     yield start_seconds()
