@@ -20,7 +20,7 @@ from s2fast_kernels.backends import Backend, Selected, needs_package, resolve
 
 RESAMPLERS = (
     Backend("rasterio", "s2fast.align.rasterio_resampling", "resample", "cpu", needs_package("rasterio")),
-    Backend("torch", "s2fast.align.torch_resampling", "resample", "any", needs_package("torch")),
+    Backend("torch", "s2fast.align.torch_resampling", "resample", "any", needs_package("kornia")),
 )
 """GDAL's resampling, and the same on a GPU; only the latter, on either device, follows a displacement field. Values
 differ by at most 1 where both have data; see `tests/align/test_resampling.py`."""

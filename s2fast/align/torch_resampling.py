@@ -1,7 +1,7 @@
 """Resample with torch, on a GPU or on the CPU, as GDAL does; also along a displacement field.
 
-torch's and kornia's own sampling (`grid_sample`, `remap`) has another cubic kernel (a = -0.75 instead of -0.5), no
-Lanczos, and no missing pixels, so it cannot equal GDAL's.
+kornia samples bilinearly. Its cubic kernel is another one than GDAL's (a = -0.75 instead of -0.5), and it knows no
+Lanczos, so these are here. Missing pixels get no weight.
 
 References
 ----------
@@ -18,8 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import torch
+from kornia.geometry.transform import remap
 from rasterio.windows import Window
 from torch import Tensor
+from torch.nn.functional import pad
 
 from s2fast.align.resampling import ALL_BANDS, Resampling, source_positions
 
@@ -139,15 +141,29 @@ def sampled(pixels: Tensor, present: Tensor, at: Tensor, kernel: str) -> tuple[T
     inside = (col >= 0) & (col < cols) & (row >= 0) & (row < rows)
     nearest = row.clamp(0, rows - 1) * cols + col.clamp(0, cols - 1)
     found = inside & present.reshape(-1)[nearest]
-    flat = pixels.reshape(len(pixels), -1)
     if kernel == "nearest":
-        return flat[:, nearest], found
-    values, weight, complete = _weighted(flat, present, at, _KERNELS[kernel])
+        return pixels.reshape(len(pixels), -1)[:, nearest], found
+    pixels = torch.where(present, pixels, 0)  # NaN times no weight is NaN
+    if kernel == "bilinear":
+        values, weight = _bilinear(pixels, present, at)
+    else:
+        values, weight, complete = _weighted(pixels.reshape(len(pixels), -1), present, at, _KERNELS[kernel])
     if kernel == "cubic":
         # GDAL's cubic kernel needs all of its pixels.
-        plain, plain_weight, _ = _weighted(flat, present, at, _KERNELS["bilinear"])
+        plain, plain_weight = _bilinear(pixels, present, at)
         values, weight = torch.where(complete, values, plain), torch.where(complete, weight, plain_weight)
     return values, found & (weight > _LEAST_WEIGHT)
+
+
+def _bilinear(pixels: Tensor, present: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Return weighted means, and the sums of weights; missing pixels must be 0."""
+    both = torch.cat([pixels, present[None].to(pixels.dtype)])
+    # kornia divides by the distance of the first and last pixel.
+    both = pad(both, (0, int(both.shape[2] == 1), 0, int(both.shape[1] == 1)))
+    right, down = ((at[..., axis] - 0.5).to(pixels.dtype)[None] for axis in (0, 1))
+    values = remap(both[None], right, down, align_corners=True)[0]
+    weight = values[-1]
+    return values[:-1] / torch.where(weight > _LEAST_WEIGHT, weight, 1.0), weight
 
 
 def _weighted(
@@ -179,10 +195,6 @@ def _weighted(
     return values / torch.where(total.abs() > _LEAST_WEIGHT, total, 1.0), total, number == taps**2
 
 
-def _bilinear(part: Tensor) -> list[Tensor]:
-    return [1 - part, part]
-
-
 def _cubic(part: Tensor) -> list[Tensor]:
     """Return the weights of four pixels: Keys' kernel with a = -0.5."""
     far = [((-0.5 * x + 2.5) * x - 4) * x + 2 for x in (1 + part, 2 - part)]
@@ -194,7 +206,7 @@ def _lanczos(part: Tensor) -> list[Tensor]:
     return [torch.sinc(part - tap) * torch.sinc((part - tap) / 3) for tap in range(-2, 4)]
 
 
-_KERNELS = {"bilinear": _bilinear, "cubic": _cubic, "lanczos": _lanczos}
+_KERNELS = {"cubic": _cubic, "lanczos": _lanczos}
 
 
 def _store(values: npt.NDArray[Any], found: npt.NDArray[np.bool_], out: npt.NDArray[Any], nodata: float | None) -> None:

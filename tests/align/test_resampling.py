@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import rasterio
+import torch
 from rasterio.enums import ColorInterp
 from rasterio.io import DatasetReader, MemoryFile
 from rasterio.transform import Affine, from_origin
@@ -100,6 +101,37 @@ def test_torch_equals_gdal(device: str, kernel: str, dtype: Any, name: str) -> N
     else:
         # Rounding; floats of up to 3315 are summed with 24 bits.
         assert apart.max() <= (1 if dtype != np.float32 else 0.05)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kernel", ["nearest", "bilinear", "cubic", "lanczos"])
+def test_nan_is_missing(device: str, kernel: str) -> None:
+    pixels, how = image(np.float32, holes=True), Resampling([1, 2, 3], kernel)
+    pixels[:, pixels.any(axis=0) == 0] = np.nan
+    with dataset(pixels, GRID @ Affine.translation(0.37, -1.81), nodata=np.nan) as source:
+        expected = resampled(rasterio_resampling.resample, source, how)
+        found = resampled(torch_resampling.resample, source, how, device=device)
+    # GDAL's Lanczos leaves out some pixels beside missing ones.
+    differs = np.isnan(expected) != np.isnan(found)
+    assert differs.mean() <= (5e-4 if kernel == "lanczos" else 0)
+    assert 0.5 < np.isfinite(found).mean() < 1
+    np.testing.assert_allclose(found[~differs], expected[~differs], atol=0.05)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_line_of_pixels_is_interpolated(device: str, axis: int) -> None:
+    # GDAL is no oracle here: it treats a single column in another way.
+    line = np.random.default_rng(6).integers(1, 255, 40)
+    pixels = np.expand_dims(line, 1 - axis)[None].astype(np.float32)
+    places = np.arange(40) + 0.3
+    at = np.full((*pixels.shape[1:], 2), 0.2, np.float32)
+    at[..., 1 - axis] = np.expand_dims(places, 1 - axis)
+    sides = [torch.from_numpy(one).to(device) for one in (pixels, pixels[0] > 0, at)]
+    values, found = torch_resampling.sampled(*sides, "bilinear")
+    assert found.all()
+    expected = np.interp(places - 0.5, np.arange(40), line)
+    np.testing.assert_allclose(values.cpu().numpy().ravel(), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("device", DEVICES)
