@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from s2fast.config import Config
 from s2fast.errors import option
 from s2fast.folder.record import SceneInput
+from s2fast.raster.windows import reduced_shape
+from s2fast.stages.levels import Level, upsampling
 from s2fast_kernels.machine import available_cores
 
 _READING_S = 0.073
@@ -65,17 +67,13 @@ class Work:
     """Pairs to verify."""
     report: Sequence[SceneInput] = ()
     """Scenes of a report to write."""
+    levels: Mapping[str, Sequence[Level]] = field(default_factory=dict)
+    """Coarser grids on which scenes are searched too, by scene id."""
 
     def seconds(self, config: Config) -> float:
         """Predict the CPU seconds. Polygons may leave less to read, and fewer keypoints."""
-        reduction = config.ingest.reduction
         reading = sum(_megapixels(item) * _READING_S + _READING_SCENE_S for item in self.read)
-        extracting = sum(
-            _megapixels(item) * _EXTRACTING_S / reduction**2
-            + _EXTRACTING_SCENE_S
-            + keypoints(item, config) * _EXTRACTING_KEYPOINT_S
-            for item in self.extract
-        )
+        extracting = sum(_extracting(item, config, self.levels.get(str(item), ())) for item in self.extract)
         reporting = sum(_megapixels(item) * _REPORTING_S + _REPORTING_SCENE_S for item in self.report)
         return reading + extracting + self._pair_seconds(config) + reporting
 
@@ -92,9 +90,26 @@ class Work:
 
 
 def keypoints(item: SceneInput, config: Config) -> float:
-    """Predict the number of keypoints of a scene."""
-    most = _megapixels(item) / config.ingest.reduction**2 * _KEYPOINTS
+    """Predict the number of keypoints of a scene on its own grid."""
+    return _keypoints(_megapixels(item) / config.ingest.reduction**2, config)
+
+
+def _keypoints(megapixels: float, config: Config) -> float:
+    most = megapixels * _KEYPOINTS
     return min(most, config.features.max_per_scene or most)
+
+
+def _extracting(item: SceneInput, config: Config, levels: Sequence[Level]) -> float:
+    """Predict the CPU seconds of extracting a scene's features, on its own grid and on its levels."""
+    reduction, own = config.ingest.reduction, _megapixels(item)
+    enlarged = upsampling(reduced_shape(item.raster.shape, reduction), config)
+    grids = [(float(reduction), enlarged), *((reduction * level.factor, level.upsample) for level in levels)]
+    return sum(
+        own * (times / factor) ** 2 * _EXTRACTING_S
+        + _EXTRACTING_SCENE_S
+        + _keypoints(own / factor**2, config) * _EXTRACTING_KEYPOINT_S
+        for factor, times in grids
+    )
 
 
 def _megapixels(item: SceneInput) -> float:

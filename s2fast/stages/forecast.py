@@ -105,6 +105,7 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
         match=todo.get("match", (0, 0))[0],
         verify=todo.get("verify", (0, 0))[0],
         report=record.usable if todo.get("report", (0, 0))[0] else (),
+        levels=levels,
     )
     peaks = [
         *(ingest.predicted_bytes(item, record, threads) for item in to_read if "ingest" in stages),
@@ -115,11 +116,13 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
         ),
     ]
     most = config.features.max_per_scene
+    grids = {str(item): 1 + len(levels.get(str(item), ())) for item in record.usable}
     if most and done["match"] and "match" in stages:
-        peaks.append(min(config.compute.budget_mb * MIB, match_bytes(most, min(scenes, 16))))
+        held = most * max(grids.values(), default=1)
+        peaks.append(min(config.compute.budget_mb * MIB, match_bytes(held, min(scenes, 16))))
     pixels = {str(item): math.prod(reduced_shape(item.raster.shape, config.ingest.reduction)) for item in to_read}
     stored = (_PIXEL_BYTES * sum(pixels.values()) if config.output.keep_pixels else 0) + (
-        _FEATURE_BYTES * most * len(to_extract)
+        _FEATURE_BYTES * most * sum(grids[str(item)] for item in to_extract)
     )
     return Forecast(
         out=folder.address,
@@ -138,7 +141,8 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
 def warn_of_days(record: RunRecord, folder: RunFolder) -> None:
     """Warn if the scenes that a run has to read and extract may take more than a day; pairs are not counted."""
     read, extracted = _scenes_to_do(record, folder, keys.features_keys(record))
-    duration.warn_of_days(duration.Work(read=read, extract=extracted).seconds(record.config))
+    work = duration.Work(read=read, extract=extracted, levels=levels_of(record.usable, record.config))
+    duration.warn_of_days(work.seconds(record.config))
 
 
 def _scenes_to_do(

@@ -173,6 +173,13 @@ def _searched(rule: VerdictRule, pairs: Sequence[Matched]) -> list[_Found | None
     return best
 
 
+def verified_at(rule: VerdictRule, pair: Matched, offset_m: npt.NDArray[np.float64]) -> bool:
+    """Return whether a second look that is led to a displacement, (2,) east and north [m], verifies the pair there."""
+    radius, grid = _radius_m(rule, pair), max(pair.query.placement.grid_m, pair.train.placement.grid_m)
+    ((matches,),) = rule.matching.matches_at([(pair.query, pair.train)], [WINDOW_PX * grid], offset_m[None, None])
+    return _log_nfa(rule, pair.with_matches(matches), offset_m, radius) <= MAX_LOG_NFA
+
+
 def _candidates(rule: VerdictRule, matched: Matched, radius: float, grid: float) -> npt.NDArray[np.float64]:
     """Return the displacements with most votes of large keypoints: (2, 2), east and north [m]."""
     evidence = matched.evidence(np.ones(len(matched), np.bool_))

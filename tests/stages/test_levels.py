@@ -13,12 +13,15 @@ import s2fast
 from s2fast.config import load_config
 from s2fast.files.source import Source
 from s2fast.folder.record import SceneInput
+from s2fast.folder.run_folder import RunFolder
 from s2fast.image.coarser import Coarser
 from s2fast.model import Raster, Scene
+from s2fast.pipeline import Job, plan
 from s2fast.raster.reader import reduce_any, reduce_mean
 from s2fast.retrieval.build import build
 from s2fast.retrieval.index import Index
 from s2fast.stages.extract import extract_scene
+from s2fast.stages.forecast import Forecast, forecast
 from s2fast.stages.levels import Level, levels_of
 from tests.archives import textured
 
@@ -94,6 +97,20 @@ def test_pairs_across_resolutions_are_matched_on_the_coarser_grid(scenes: Path, 
     number = [entry.scene_id for entry in index.entries].index("fine")
     own = {tuple(xy) for xy in run.folder.own_features("fine").xy.tolist()}
     assert {tuple(xy) for xy in index.scene(number).xy.tolist()} <= own
+
+
+def test_what_a_run_will_take_counts_levels(scenes: Path, tmp_path: Path) -> None:
+    def wanted(*stages: str, coarser: bool) -> Forecast:
+        config = load_config(overrides={"features.coarser": coarser})
+        record = plan(Job(config, [scenes], None, tmp_path / "out"))
+        return forecast(record, RunFolder(tmp_path / "out"), stages, 1, 1)
+
+    with_levels, without = (wanted("extract", coarser=coarser) for coarser in (True, False))
+    # The level of the finest scene is as large as each of the coarser ones, which are 1/36 of it.
+    pixels = (SIDE_PX / 1000) ** 2 * 4
+    assert with_levels.seconds - without.seconds == pytest.approx(pixels / 36 * 0.11 + 0.06, rel=0.01)
+    assert with_levels.stored_mb == pytest.approx(without.stored_mb * 4 / 3, rel=0.2)
+    assert wanted("match", coarser=True).memory_mb > wanted("match", coarser=False).memory_mb
 
 
 def test_levels_find_witnesses_that_the_own_grid_does_not(scenes: Path, tmp_path: Path) -> None:

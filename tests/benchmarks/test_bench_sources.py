@@ -1,0 +1,66 @@
+"""The commands that measure masks, resolutions and second looks print their rows, on small data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import bench_masks, bench_resolutions, bench_second_look
+from tests.archives import safe_path, textured, write_scene
+
+SIDE_PX = 320
+
+
+def rows(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_masks_of_every_kind_hide_the_clouds_that_were_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench_masks.main(["--side", "600", "--json"]) == 0
+    found = rows(capsys)
+    assert {row["mask"] for row in found} == set(bench_masks.STORED)
+    for row in found:
+        # A third of the ground, and 50 m around each cloud; of the next zone's raster, some lies beside the tile.
+        assert 33 < row["masked %"] < 75
+        assert row["peak of arrays MiB"] > 0
+
+
+def test_resolutions_of_a_place_with_one_scene(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, place in enumerate(("paris", "lebanon")):
+        pixels = textured(np.random.default_rng(seed), (SIDE_PX, SIDE_PX))
+        write_scene(tmp_path / place / "TCI.jp2", np.stack([pixels] * 3))
+    options = ["--data", str(tmp_path), "--only", "paris", "--factors", "1", "2", "--json"]
+    assert bench_resolutions.main(options) == 0
+    without, levels, *combinations = rows(capsys)
+    assert (without["coarser"], levels["coarser"]) == (False, True)
+    # Two images at two sizes and in the next zone, and each of them beside other ground.
+    assert levels["pairs"] == 3 * 3 + 6
+    assert (levels["unrelated"], levels["verified among them"]) == (6, 0)
+    found = {(row["fine"], row["coarse"]): row for row in combinations}
+    assert set(found) == {("1", "1"), ("1", "2"), ("1", "2z"), ("2", "2"), ("2", "2z"), ("2z", "2z")}
+    assert found["1", "2"]["right %"] == 100
+    assert found["1", "2"]["error px, median"] < 0.05
+    assert found["1", "2"]["wrong"] == 0
+
+
+def test_second_looks_at_moved_and_unrelated_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    ground = textured(random, (SIDE_PX, SIDE_PX))
+    for number in range(3):
+        noisy = np.clip(ground + random.normal(0, 4, ground.shape), 1, 255).astype(np.uint8)
+        write_scene(tmp_path / "ukraine" / safe_path(Path(), "36UYA", f"2019060{number + 1}T083601"), noisy)
+    options = ["--data", str(tmp_path), "--pairs", "2", "--unrelated", "4", "--json"]
+    assert bench_second_look.main(options) == 0
+    near, middle, far, farthest, unrelated = rows(capsys)
+    assert [row["moved px"] for row in (near, middle, far, farthest)] == [7, 30, 100, 180]
+    for row in (near, middle):
+        assert (row["found"], row["wrong"], row["verified there"]) == (2, 0, 0)
+        assert row["error px, largest"] < 0.05
+        assert row["bound"] == 2
+    # Beyond 0.3 of the scenes' sides nothing is looked for.
+    assert (farthest["found"], farthest["error px, largest"]) == (0, None)
+    assert (unrelated["pairs"], unrelated["verified by the second"]) == (4, 0)
