@@ -45,12 +45,15 @@ TRIALS ?= 40
 fuzz: $(READY)  ## damaged inputs of every kind end in a result or in one line
 	$(BIN)/python -m benchmarks fuzz --trials $(TRIALS)
 
-LOCK := uv pip compile --quiet --upgrade --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
-	--constraint constraints.txt --no-annotate --no-header
-lock:  ## versions and hashes of what CI and a release install; needs uv
-	for name in test release; do sed -i '/^[^#]/,$$d' packaging/$$name.lock; done
-	$(LOCK) --extra dev --extra cluster pyproject.toml >> packaging/test.lock
-	$(LOCK) packaging/release.in >> packaging/release.lock
+# The site's packages want 3.11.5.
+LOCK := uv pip compile --quiet --upgrade --python-version 3.11.5 --python-platform x86_64-manylinux_2_28 \
+	--generate-hashes --constraint constraints.txt --no-annotate --no-header
+lock:  ## versions and hashes of what CI, the site and a release install; needs uv
+	mkdir -p build
+	$(LOCK) --extra dev --extra cluster --extra docs pyproject.toml > build/test.lock
+	$(LOCK) packaging/release.in > build/release.lock
+	for name in test release; do \
+		sed -i -n '/^#/p' packaging/$$name.lock && cat build/$$name.lock >> packaging/$$name.lock; done
 
 clean:
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache
@@ -67,5 +70,7 @@ endif
 	@touch $@
 
 $(DOCS_READY): $(READY)
+ifndef LOCKED
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+endif
 	@touch $@

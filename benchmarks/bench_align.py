@@ -53,6 +53,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--pair", type=Path, default=REAL.parent / "arosics", help="folder of ref* and tgt*")
     parser.add_argument("--arosics", default="", metavar="PYTHON", help="interpreter of an environment with AROSICS")
     parser.add_argument("--models", type=int, default=0, metavar="ROUNDS", help="number of warped series")
+    parser.add_argument("--real-models", type=int, default=0, metavar="ROUNDS", help="number of warped real series")
     parser.add_argument("--datum", choices=("median", "reference"), default="median", help="of the warped series")
     parser.add_argument("--full", type=Path, metavar="FILE", help="full tile to resample beside gdalwarp")
     parser.add_argument("--rounds", type=int, default=4, help="rounds of resampling")
@@ -70,6 +71,9 @@ def main(argv: Sequence[str]) -> int:
             size, reference = options.size or _WARPED_PX, options.datum == "reference"
             for row in align_models.models(folder, size, options.models, options.seed, reference):
                 emit({"benchmark": "align", "series": "warped, auto"} | row, as_json=options.json)
+        if options.real_models:
+            for row in align_models.real_models(folder, options.data, options.pair, options.real_models, options.seed):
+                emit({"benchmark": "align", "series": "real, warped, auto"} | row, as_json=options.json)
         if options.most:
             record = {"benchmark": "align", "series": "real, falsified"}
             if options.data.is_dir():

@@ -30,7 +30,8 @@ from s2fast.config import load_config
 from s2fast.folder.run_folder import RunFolder
 from s2fast.pipeline import Job, run_stages
 from s2fast.retrieval.build import build
-from s2fast.retrieval.find import Finder, Finding
+from s2fast.retrieval.find import Finder
+from s2fast.retrieval.finding import Finding
 from s2fast.retrieval.index import Index
 
 Record = dict[str, Any]

@@ -3,9 +3,10 @@
     python -m benchmarks resolutions [--data DIR] [--scenes N] [--factors F ...] [--tile TILE] [--only ROW ...] [--json]
 
 DIR holds ``ukraine`` (scenes of which the true shift is 0), ``arosics`` (two scenes at 10 m), ``lebanon`` and ``paris``
-(other ground). Pixels are averaged over larger ones, and the georeferencing of every resampled scene is moved by a
-known amount, which the pairs must find. Scenes of other ground are placed where the first ones lie: none may be
-verified. Everything is done with and without coarser levels (``features.coarser``), on the same files.
+(one scene each). Pixels are averaged over larger ones, and the georeferencing of every resampled scene is moved by a
+known amount, which the pairs must find. Of a place with one scene, the second one is the same image with half its
+contrast and noise. Scenes of other ground are placed where the first ones lie: none may be verified. Everything is done
+with and without coarser levels (``features.coarser``), on the same files.
 """
 
 from __future__ import annotations
@@ -35,24 +36,27 @@ from s2fast.sweeps.quality import TRUE_PX
 FACTORS = (1.0, 1.5, 2.0, 3.0, 6.0)
 """Sides of pixels, in those of the files."""
 
-NEXT_ZONE = "EPSG:32635"
-"""CRS of the zone beside that of the scenes in ``ukraine``."""
-
 MOST_PX = 1.5
 """Most that georeferencing is moved by, east and north [px of the resampled grid]."""
 
-ELSEWHERE = ("lebanon", "paris")
-"""Other ground."""
+NOISE = 4.0
+"""Standard deviation of the noise of the second image of a place with one scene, whose contrast is halved [DN]."""
+
+PLACES = ("ukraine", "arosics", "lebanon", "paris")
+"""Folders of DIR; each shows other ground than the others."""
 
 SEED = 19
+
+Image = tuple[npt.NDArray[np.uint8], Affine, str]
+"""Grey pixels, transform and CRS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resampled:
     """A scene that was written."""
 
-    source: str
-    """The scene that it shows."""
+    source: int
+    """Number of the image that it shows."""
     label: str
     """Its factor; with "z" it lies in the next zone; empty: it shows other ground."""
     factor: float
@@ -65,10 +69,9 @@ class Resampled:
 
 def main(argv: Sequence[str]) -> int:
     """Run every row and print it."""
-    rows = ("ukraine", "arosics")
     parser = option_parser("resolutions", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--only", choices=rows, nargs="+", default=rows)
+    parser.add_argument("--only", choices=PLACES, nargs="+", default=PLACES)
     parser.add_argument("--scenes", type=int, default=12, help="number of scenes of ukraine, spread over the dates")
     parser.add_argument("--factors", type=float, nargs="+", default=FACTORS)
     parser.add_argument("--tile", default="36UYA", help="tile of ukraine: settings were chosen on 36UYA")
@@ -80,23 +83,25 @@ def main(argv: Sequence[str]) -> int:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "scenes"
             folder.mkdir()
-            if name == "ukraine":
-                files = sorted((options.data / name).rglob(f"*T{options.tile}*TCI*.jp2"))
-                at = np.unique(np.linspace(0, len(files) - 1, options.scenes).round().astype(int))
-                written = resampled([files[number] for number in at], folder, options.factors, zone=NEXT_ZONE)
-                written |= elsewhere(options.data, files[0], folder)
-            else:
-                written = resampled(sorted((options.data / name).rglob("*.jp2")), folder, options.factors)
-            for row in measured(folder, written, Path(scratch), home=name == "ukraine"):
+            files = sorted((options.data / name).rglob(f"*T{options.tile}*TCI*.jp2" if name == "ukraine" else "*.jp2"))
+            at = np.unique(np.linspace(0, len(files) - 1, options.scenes).round().astype(int))
+            images = [_read(files[number]) for number in at]
+            if len(images) == 1:
+                images.append(_noisy(images[0]))
+            written = resampled(images, folder, options.factors, next_zone=name != "arosics")
+            if name != "arosics":
+                written |= elsewhere(options.data, name, images[0], folder)
+            for row in measured(folder, written, Path(scratch), home=name != "arosics"):
                 emit({"benchmark": "resolutions", "row": name, **row}, as_json=options.json)
     return 0
 
 
-def resampled(files: Sequence[Path], folder: Path, factors: Sequence[float], zone: str = "") -> dict[str, Resampled]:
+def resampled(
+    images: Sequence[Image], folder: Path, factors: Sequence[float], *, next_zone: bool
+) -> dict[str, Resampled]:
     """Write every scene at every resolution, and at the coarsest in the next zone; return them by scene id."""
     written, random = {}, np.random.default_rng(SEED)
-    for number, path in enumerate(files):
-        grey, transform, crs = _read(path)
+    for number, (grey, transform, crs) in enumerate(images):
         for factor in factors:
             away = random.uniform(-MOST_PX, MOST_PX, 2) * factor * transform.a
             shape = [round(side / factor) for side in grey.shape]
@@ -104,9 +109,9 @@ def resampled(files: Sequence[Path], folder: Path, factors: Sequence[float], zon
             scaled = transform * Affine.scale(grey.shape[1] / shape[1], grey.shape[0] / shape[0])
             name = f"scene{number:02}_x{factor:g}".replace(".", "p")
             _write(folder / f"{name}.tif", pixels, Affine.translation(*away) * scaled, crs)
-            written[name] = Resampled(path.name, f"{factor:g}", factor, (float(away[0]), float(away[1])), scaled.a)
-        if zone:
-            factor = max(factors)
+            written[name] = Resampled(number, f"{factor:g}", factor, (float(away[0]), float(away[1])), scaled.a)
+        if next_zone:
+            factor, zone = max(factors), _zone_beside(crs)
             bounds = rasterio.transform.array_bounds(*grey.shape, transform)
             size = grey.shape[1], grey.shape[0]
             there, width, height = calculate_default_transform(
@@ -119,19 +124,18 @@ def resampled(files: Sequence[Path], folder: Path, factors: Sequence[float], zon
             )  # fmt: skip
             name = f"scene{number:02}_x{factor:g}z"
             _write(folder / f"{name}.tif", pixels, there, zone)
-            written[name] = Resampled(path.name, f"{factor:g}z", factor, (0.0, 0.0), there.a)
+            written[name] = Resampled(number, f"{factor:g}z", factor, (0.0, 0.0), there.a)
     return written
 
 
-def elsewhere(data: Path, there: Path, folder: Path) -> dict[str, Resampled]:
-    """Write scenes of other ground where a scene lies, with its pixels' size; return them by scene id."""
+def elsewhere(data: Path, home: str, there: Image, folder: Path) -> dict[str, Resampled]:
+    """Write a scene of each other place where a scene lies, with its pixels' size; return them by scene id."""
     written = {}
-    _, transform, crs = _read(there)
-    for place in ELSEWHERE:
-        for number, path in enumerate(sorted((data / place).rglob("*.jp2"))):
-            name = f"{place}{number}"
-            _write(folder / f"{name}.tif", _read(path)[0], transform, crs)
-            written[name] = Resampled(path.name, "", 1.0, (0.0, 0.0), transform.a)
+    _, transform, crs = there
+    for number, place in enumerate(place for place in PLACES if place != home):
+        for path in sorted((data / place).rglob("*.jp2"))[:1]:
+            _write(folder / f"{place}.tif", _read(path)[0], transform, crs)
+            written[place] = Resampled(-1 - number, "", 1.0, (0.0, 0.0), transform.a)
     return written
 
 
@@ -206,12 +210,25 @@ def _summary(group: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _read(path: Path) -> tuple[npt.NDArray[np.uint8], Affine, str]:
+def _read(path: Path) -> Image:
     """Return grey pixels, transform and CRS of a scene."""
     with open_raster(path, Ingest(stretch="auto", grey="opencv")) as reader:
         raster = reader.raster
         grey, _ = reader.read(Window(0, 0, *raster.shape))
         return grey, Affine(*raster.transform), raster.crs_wkt
+
+
+def _noisy(image: Image) -> Image:
+    """Return an image with half its contrast, and noise of its own."""
+    grey, transform, crs = image
+    noise = np.random.default_rng(SEED).normal(0, NOISE, grey.shape)
+    changed = np.clip(np.rint(64 + grey / 2 + noise), 1, 255).astype(np.uint8)
+    return np.where(grey > 0, changed, np.uint8(0)), transform, crs
+
+
+def _zone_beside(crs: str) -> str:
+    """Return the code of the UTM zone west of a zone."""
+    return f"EPSG:{rasterio.CRS.from_wkt(crs).to_epsg() - 1}"
 
 
 def _write(path: Path, pixels: npt.NDArray[np.uint8], transform: Affine, crs: str) -> None:

@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 
     from s2fast.config import Config, load_config
     from s2fast.errors import S2FastError
+    from s2fast.fetching.fetch import Fetched
     from s2fast.results import Run
+    from s2fast.search import find, index
     from s2fast.tuning.search import Tuned
 
-__all__ = ["Config", "Run", "S2FastError", "load_config", "open_run", "run", "sweep", "tune"]
+__all__ = [
+    "Config", "Run", "S2FastError", "fetch", "find", "index", "load_config", "open_run", "run", "sweep", "tune",
+]  # fmt: skip
 __version__ = "0.2.0"
 
-_LATER = {"Config": "config", "load_config": "config", "Run": "results", "S2FastError": "errors"}
+_LATER = {
+    "Config": "config", "load_config": "config", "Run": "results", "S2FastError": "errors", "find": "search",
+    "index": "search",
+}  # fmt: skip
 """Names that are imported on first use, and their modules: the modules take a second to load."""
 
 
@@ -110,20 +117,30 @@ def run(
 
     settings = _settings(config, overrides, profile)
     places = as_places(scenes)
-    run_stages(
+    record = run_stages(
         Job(settings, places, regions, out, strict, reference),
         workers=workers,
         scheduler=scheduler,
         progress=progress_of(progress),
     )
-    return Run(out, places)
+    return Run(out, places, [source.name for item in record.found.scenes for source in item.sources])
 
 
-def open_run(out: Path | str) -> Run:
-    """Open an existing run folder."""
+def open_run(out: Path | str, *, trust: Sequence[Path | str] = ()) -> Run:
+    """Open an existing run folder.
+
+    Parameters
+    ----------
+    out
+        The run folder, local or ``s3://BUCKET/PREFIX``.
+    trust
+        Servers that may be asked for the scenes that the folder names, ``["s3://BUCKET/", "https://HOST/"]``. The
+        folder may be a stranger's: unless they are named, `Run.show` draws scenes on servers in grey, from what the
+        folder holds, and `Run.align` does not align them.
+    """
     from s2fast.results import Run
 
-    return Run(out)
+    return Run(out, trust=trust)
 
 
 def sweep(
@@ -248,6 +265,80 @@ def tune(
     place = None if regions is None else str(regions)
     wanted = Wanted(_settings(config, overrides, profile), list(map(str, given)), place, minutes, few)
     return search(wanted, out, report or print_where_seen)
+
+
+def fetch(
+    place: Path | str | None = None,
+    *,
+    to: Path | str | None = None,
+    bbox: Sequence[float] | None = None,
+    regions: Path | str | None = None,
+    dates: str = "",
+    tile: str = "",
+    max_cloud: float | None = None,
+    limit: int | None = None,
+    api: str | None = None,
+    collection: str = "sentinel-2-l2a",
+    overrides: Sequence[str] | Mapping[str, Any] = (),
+    dry_run: bool = False,
+    progress: bool | Callable[[str, int, int], object] = True,
+) -> Fetched:
+    """Download scenes of a catalogue with their masks; a stopped download continues.
+
+    Parameters
+    ----------
+    place
+        STAC document or search, or folder in a bucket; None: search `api`.
+    to
+        Folder for the scenes, new or begun; None only with `dry_run`.
+    bbox
+        West, south, east, north [degrees]; west may be greater than east, across longitude 180.
+    regions
+        File of polygons: the box around them, in place of `bbox`.
+    dates
+        ``FROM/TO`` or one date, each of them a day, month or year; empty: any.
+    tile
+        MGRS tile, ``36UYA``.
+    max_cloud
+        Largest share of a scene under clouds by the catalogue [%].
+    limit
+        Most scenes, those with the fewest clouds.
+    api
+        Address of a STAC API; None: Earth Search, which needs no account.
+    collection
+        Collection of the API.
+    overrides
+        Settings of ``ingest`` that decide what a run would read: ``{"ingest.mask": "none"}``.
+    dry_run
+        List the scenes and their sizes; write nothing.
+    progress
+        See `run`; the unit is megabytes.
+
+    Returns
+    -------
+    Fetched
+        ``items``, which `run` takes as `scenes`; ``scenes()``, a table; ``left_out``, why other scenes cannot be had.
+
+    Raises
+    ------
+    S2FastError
+        Nothing or too much says what to fetch, no scene is wanted, or the folder cannot be written.
+
+    Examples
+    --------
+    >>> box = (34.2, 50, 34.8, 50.4)
+    >>> fetched = s2fast.fetch(bbox=box, dates="2019-06/2019-09", max_cloud=20, to="ARCHIVE")  # doctest: +SKIP
+    >>> run = s2fast.run(scenes=fetched.items, out="OUT")  # doctest: +SKIP
+    """
+    from s2fast.config import load_config
+    from s2fast.fetching.asked import Search, Wanted
+    from s2fast.fetching.fetch import fetch as download
+    from s2fast.work.progress import progress_of
+
+    wanted = Wanted.asked(tile, max_cloud, limit)
+    where = Search(bbox, regions, dates, api, collection).of(place, wanted)
+    settings = load_config(None, overrides).ingest
+    return download(where, wanted, to, settings, progress_of(progress), dry_run=dry_run)
 
 
 def _settings(

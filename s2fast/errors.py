@@ -9,7 +9,7 @@ from s2fast_kernels.errors import BackendError, S2FastError
 
 __all__ = [
     "BackendError", "ConfigError", "DamageError", "InputError", "MissingError", "RunFolderError", "S2FastError",
-    "SceneError", "UnexpectedError", "option", "setting", "spoken_to_by_commands",
+    "SceneError", "UnexpectedError", "in_words_of_caller", "option", "setting", "spoken_to_by_commands",
 ]  # fmt: skip
 
 _names_options = False
@@ -25,6 +25,17 @@ def spoken_to_by_commands() -> Iterator[None]:
         yield
     finally:
         _names_options = before
+
+
+def in_words_of_caller(command: str, python: str) -> str:
+    """Return what the caller may write next: a command, or an expression of Python.
+
+    Examples
+    --------
+    >>> in_words_of_caller("s2fast demo", "s2fast.run(...)")
+    's2fast.run(...)'
+    """
+    return command if _names_options else python
 
 
 def option(name: str, command: str = "") -> str:

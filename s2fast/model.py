@@ -218,17 +218,25 @@ class TileInfo:
     mask_unused: str = ""
     """Kind of the mask that the scene comes with, if it leaves too little of it to be used; empty: there is none."""
 
+    reflectance: tuple[float, float] | None = None
+    """Reflectances of the grey values 1 and 255 of a scene stretched by its own percentiles; None: unknown, or it is
+    not stretched so."""
+
+    not_by_brightness: str = ""
+    """Why brightness says nothing of the clouds of such a scene; empty: it does."""
+
     def to_attributes(self) -> dict[str, Any]:
-        """Return JSON values by field name; those of masks are omitted if there is none."""
-        attributes, of_masks = asdict(self), ("masked", "mask", "mask_unused")
+        """Return JSON values by field name; those of masks and clouds are omitted if there is none."""
+        attributes = asdict(self)
+        of_masks = ("masked", "mask", "mask_unused", "reflectance", "not_by_brightness")
         return {name: value for name, value in attributes.items() if value or name not in of_masks}
 
     @classmethod
     def from_attributes(cls, attributes: dict[str, Any]) -> TileInfo:
         """Return the metadata from the result of `to_attributes`; unknown keys are ignored."""
         known = {item.name: attributes[item.name] for item in fields(cls) if item.name in attributes}
-        for name in ("transform", "full_shape", "stretch"):
-            known[name] = None if known[name] is None else tuple(known[name])
+        for name in ("transform", "full_shape", "stretch", "reflectance"):
+            known[name] = None if known.get(name) is None else tuple(known[name])
         return cls(**known)
 
 

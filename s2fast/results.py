@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,10 @@ import pandas as pd
 
 from s2fast.archive.fragments import scene_named
 from s2fast.errors import InputError, RunFolderError
+from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.legible import counted, legible
 from s2fast.files.source import Source
-from s2fast.folder.record import RUN_JSON, RunRecord, load_record, with_sources
+from s2fast.folder.record import RUN_JSON, RunRecord, load_record, with_sources, with_trust
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features, Window
 
@@ -39,6 +40,8 @@ class Run:
         The run folder.
     places
         Scenes of the run that are held in memory, which the folder cannot open; others are ignored.
+    trust
+        Folders and addresses that the folder may lead to, see `s2fast.open_run`.
 
     Raises
     ------
@@ -46,9 +49,11 @@ class Run:
         The folder holds no run.
     """
 
-    def __init__(self, out: Path | str, places: Sequence[Source | Path | str] = ()) -> None:
+    def __init__(
+        self, out: Path | str, places: Sequence[Source | Path | str] = (), trust: Iterable[Path | str] = ()
+    ) -> None:
         self._held = {place.name: place for place in places if isinstance(place, Source)}
-        self.folder = RunFolder(out)
+        self.folder = RunFolder(out, tuple(Source.of(place).absolute().address for place in trust))
         self.record = self._load()
 
     def _load(self) -> RunRecord:
@@ -57,6 +62,7 @@ class Run:
             raise RunFolderError(
                 f"{self.folder} holds no run: {RUN_JSON} is missing; name the folder of an earlier run"
             )
+        record = with_trust(record, self.folder.trusted)
         return with_sources(record, self._held) if self._held else record
 
     def __dir__(self) -> list[str]:
@@ -98,17 +104,17 @@ class Run:
 
     def pairs(self) -> pd.DataFrame:
         """Return one row per pair; the columns are those of pairs.parquet."""
-        return pd.read_parquet(self._table("pairs.parquet"))
+        return pd.read_parquet(arrow_file(self._table("pairs.parquet")))
 
     def similarity(self) -> pd.DataFrame:
         """Return the matrix of similarities [%]: a row per query, a column per train, NaN where not computed."""
-        return pd.read_csv(self._table("similarity.csv"), index_col=0)
+        return pd.read_csv(io.BytesIO(self._table("similarity.csv")), index_col=0)
 
     def scenes(self) -> pd.DataFrame:
         """Return one row per scene, as a GeoDataFrame of footprints."""
         import geopandas
 
-        scenes: pd.DataFrame = geopandas.read_parquet(self._table("scenes.parquet"))
+        scenes: pd.DataFrame = geopandas.read_parquet(arrow_file(self._table("scenes.parquet")))
         return scenes
 
     def matches(self, first: str, second: str) -> pd.DataFrame:
@@ -286,11 +292,11 @@ class Run:
         """Return the scene that an id, or a fragment of one, names."""
         return scene_named(typed, self.scene_ids, self.record.history.problems)
 
-    def _table(self, name: str) -> io.BytesIO:
+    def _table(self, name: str) -> bytes:
         # Another run may have finished since this one was opened.
         self.record = self._load()
         if not self.record.history.tables_key:
             raise RunFolderError(
                 f"{self.folder} holds no finished run: run again, or run report if only that stage is left"
             )
-        return io.BytesIO(self.folder.read_checked(name, self.record.history.tables.get(name), name))
+        return self.folder.read_checked(name, self.record.history.tables.get(name), name)

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import s2fast as package
 from s2fast.archive.find import find_scenes
 from s2fast.config import Ingest
 from s2fast.errors import InputError, SceneError
-from s2fast.fetch import download as downloading
-from s2fast.fetch.asked import EARTH_SEARCH, Wanted, box_around, parse_box, search_address
+from s2fast.fetching import download as downloading
+from s2fast.fetching.asked import EARTH_SEARCH, Wanted, box_around, parse_box, search_address
 from s2fast.files.ranges import FileRanges
 from s2fast.files.source import Source
 from s2fast.masks.found import find_mask
@@ -97,6 +98,32 @@ def test_only_what_is_wanted(
     assert sorted(path.name.split("_")[2] for path in (tmp_path / "archive").iterdir() if path.is_dir()) == days
 
 
+def test_from_python(server: StacServer, tmp_path: Path) -> None:
+    asked = {
+        "bbox": (34.2, 50.2, 34.8, 50.8),
+        "api": f"{server.address}/api?token=tok3nWord",
+        "max_cloud": 30,
+        "progress": False,
+    }
+    planned = package.fetch(**asked, dry_run=True)
+    assert planned.items is None
+    assert planned.scenes()["cloud_pct"].tolist() == [30, 20]
+    assert (planned.scenes()["megabytes"] == 1).all()
+    shutil.rmtree(server.folder / planned.scene_ids[0])
+    fetched = package.fetch(**asked, to=tmp_path / "archive")
+    assert fetched.scene_ids == planned.scene_ids[1:]
+    assert list(fetched.left_out) == planned.scene_ids[:1]
+    assert fetched.items == tmp_path / "archive" / "items.json"
+    assert [scene.scene_id for scene in find_scenes([fetched.items]).scenes] == fetched.scene_ids
+    again = package.fetch(planned_document(fetched.items), to=tmp_path / "archive", dry_run=True)
+    assert "on this machine already" in next(iter(again.left_out.values()))
+
+
+def planned_document(items: Path | None) -> Path:
+    assert items is not None
+    return items
+
+
 def test_dry_run_writes_nothing(
     server: StacServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,7 +152,7 @@ def test_a_killed_download_continues(server: StacServer, tmp_path: Path, monkeyp
     dies = """
 import os, sys
 from s2fast.files.web import WebRanges
-from s2fast.fetch import download
+from s2fast.fetching import download
 download._PART_BYTES, download._THREADS = 4096, 1
 read, count = WebRanges.read, [0]
 def failing(self, offset, length):

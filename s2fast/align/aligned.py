@@ -15,6 +15,7 @@ import pandas as pd
 from rasterio.errors import RasterioError
 
 from s2fast.align import page
+from s2fast.align.check_windows import Image
 from s2fast.align.correction import Correction, corrected_items, corrections, reference_id
 from s2fast.align.field_model import Model
 from s2fast.align.local import AUTO, field_raster, models_of, with_fields
@@ -22,18 +23,20 @@ from s2fast.align.noted import note_in_report
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
 from s2fast.align.output_folder import KEY, open_folder, remove_outputs, tags_of, write_file
 from s2fast.align.picture import before_after
-from s2fast.align.proof import NOT_CHECKED, Image, Proof, prove
+from s2fast.align.proof import NOT_CHECKED, Proof, prove
 from s2fast.archive.identity import identity
 from s2fast.archive.siblings import ALL, is_mask, selected
 from s2fast.errors import InputError, SceneError, option
 from s2fast.files.geoparquet import geoparquet
 from s2fast.files.replacing import replacing
 from s2fast.files.source import Source
+from s2fast.files.trusted import check_servers
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
 from s2fast.raster.dataset import gdal_settings, opener
+from s2fast.report.rounding import csv_bytes
 from s2fast.work.machine import versions
 from s2fast.work.progress import Progress
 
@@ -146,14 +149,18 @@ def align(
     Raises
     ------
     InputError
-        The settings do not fit the run, the folder cannot be written, or a file in it is not an output of this
-        function.
+        The settings do not fit the run, a scene lies on a server that `run` does not trust, the folder cannot be
+        written, or a file in it is not an output of this function.
     """
     if record.in_pixels:
         raise InputError(
             f"the scenes of {run} have no CRS, so they have no georeferencing to correct; scenes.csv says how many "
             "pixels to move each (correction)"
         )
+    try:
+        check_servers((source for item in record.usable for source in item.sources), run.trusted)
+    except SceneError as error:
+        raise InputError(str(error)) from error
     reference = reference_id(record, settings.reference)
     planned = corrections(
         record, scenes, pairs, reference=reference, max_error_m=settings.max_error_m, plain_only=not settings.is_local
@@ -163,7 +170,7 @@ def align(
     items = corrected_items(record)
     grids = _grids(items, reference)
     folder = open_folder(to)
-    rows, images = [], _outside(record)
+    rows, images = [], _outside(record) if settings.check else {}
     progress = progress or Progress()
     with gdal_settings(), progress.stage("align", len(planned), 0) as bar:
         for item, correction in zip(items, planned, strict=True):
@@ -193,7 +200,7 @@ def align(
     footprints = geopandas.GeoSeries(scenes.loc[series, "geometry"])
     table = geopandas.GeoDataFrame(rows, geometry=footprints.to_numpy(), crs=footprints.crs)
     write_file(folder / f"{TABLE}.parquet", geoparquet(table))
-    write_file(folder / f"{TABLE}.csv", table.drop(columns="geometry").to_csv(index=False).encode())
+    write_file(folder / f"{TABLE}.csv", csv_bytes(table.drop(columns="geometry"), index=False))
     picture = folder / f"{TABLE}.svg"
     if settings.check:
         drawing = before_after(table, pd.Series([item.scene.sensing_time for item in items]))
@@ -207,12 +214,14 @@ def align(
 
 
 def _outside(record: RunRecord) -> dict[str, Image]:
-    """Return the reference from outside by its id, if the run has one."""
-    return {
-        item.scene.scene_id: Image(item.scene.source, None, 0.0)
-        for item in record.usable
-        if record.found.outside and item.scene.scene_id == record.reference
-    }
+    """Return the reference from outside by its id, if the run has one; raise InputError if it has changed since."""
+    outside = [item for item in record.usable if record.found.outside and item.scene.scene_id == record.reference]
+    for item in outside:
+        try:
+            check_unchanged(item)
+        except SceneError as error:
+            raise InputError(f"the reference cannot be compared with aligned scenes: {error}") from error
+    return {item.scene.scene_id: Image(item.scene.source, None, 0.0) for item in outside}
 
 
 def _checked_image(item: SceneInput, correction: Correction, files: Mapping[Path, tuple[str, Source]]) -> Image | None:

@@ -20,9 +20,6 @@ from s2fast.report.match_columns import INLIER, MatchColumns, stored_matches
 _MOST_PARTNERS = 5
 """Greatest number of scenes, those with most inliers, from which a scene's displacements are taken."""
 
-LEAST_PARTNERS = 3
-"""Least number of them without a reference: of two scenes it cannot be told which one is distorted."""
-
 _ROUNDS = 20
 """Maximum number of iterations; each selects the matches near the field and fits it again."""
 
@@ -82,15 +79,16 @@ def sampled(
     Returns
     -------
     dict
-        Scene id to its displacements; without scenes that have too few partners or no kept matches.
+        Scene id to its displacements, from the partner with most inliers first; without scenes that have no verified
+        pair with kept matches.
     """
     chosen = _partners(pairs, partners, wanted, reference)
     needed = {frozenset((scene, other)) for scene, others in chosen.items() for other in others}
     rows = [frozenset(ends) in needed for ends in zip(pairs["query"], pairs["train"], strict=True)]
     used = pairs[rows].reset_index(drop=True)
-    found: dict[str, list[Part]] = {scene: [] for scene in chosen}
     if used.empty:
         return {}
+    found: dict[tuple[str, str], Part] = {}
     names = [scene for scene in scene_ids if any(scene in ends for ends in needed)]
     positions = KeypointPositions(folder, names)
     stored = folder.verified.rows().drop_duplicates(["query", "train"], keep="last").set_index(["query", "train"])
@@ -102,9 +100,10 @@ def sampled(
                 scene, partner = row[side], row[other]
                 if partner in chosen.get(scene, ()):
                     part = _part(partner, _side(matches[matches.pair == number], positions, side, other))
-                    found[scene] += [] if part is None else [part]
-    least = 1 if reference else LEAST_PARTNERS
-    return {scene: parts for scene, parts in found.items() if len(parts) >= least}
+                    if part is not None:
+                        found[scene, partner] = part
+    parts = {scene: [found[scene, one] for one in others if (scene, one) in found] for scene, others in chosen.items()}
+    return {scene: of_scene for scene, of_scene in parts.items() if of_scene}
 
 
 def _partners(

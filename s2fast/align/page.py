@@ -6,6 +6,8 @@ from html import escape
 
 import pandas as pd
 
+from s2fast.files.legible import legible
+
 NAME = "alignment.html"
 
 _STYLE = """
@@ -56,7 +58,7 @@ def page(table: pd.DataFrame, picture: bytes | None) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Aligned scenes</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>\n'
         f"<h1>{aligned.sum()} of {len(table)} scenes aligned</h1>\n<p>{sentence(table)} "
-        f"Relative to: {escape(reference)}. Columns and limits: docs/align.md.</p>\n"
+        f"Relative to: {escape(legible(reference))}. Columns and limits: docs/align.md.</p>\n"
         + (f'<div class="picture">{drawing}</div>\n' if drawing else "")
         + f"<div><table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table></div>\n</body></html>\n"
     )
@@ -98,4 +100,4 @@ def medians(table: pd.DataFrame) -> tuple[float, float, int] | None:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return "" if pd.isna(value) else f"{value:.3f}"
-    return escape(str(value))
+    return escape(legible(str(value)))

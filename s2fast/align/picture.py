@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.dates import AutoDateLocator
 from matplotlib.figure import Figure
 
+from s2fast.pictures.titles import plain
+
 _WIDTH_IN, _ROW_IN, _FRAME_IN, _SERIES_IN = 7.2, 0.16, 0.9, 2.2
 """Width of the picture, height of a scene's row, of the labels around a panel, and of the lower panel [inches]."""
 
@@ -55,7 +57,8 @@ def _draw_scenes(axes: Axes, table: pd.DataFrame) -> None:
         axes.plot(median, places, marker, color=colour, markersize=3, label=f"{name}: median, line to 90 %")
     kept = table["aligned"].to_numpy()
     axes.set_yticks(
-        rows, [name if fine else f"{name} (left out)" for name, fine in zip(table["scene_id"], kept, strict=True)]
+        rows,
+        [plain(name if fine else f"{name} (left out)") for name, fine in zip(table["scene_id"], kept, strict=True)],
     )
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.set_xlim(left=0)

@@ -2,71 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import rasterio
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform_bounds
-from rasterio.windows import Window, from_bounds
 
-from s2fast.errors import SceneError
-from s2fast.files.source import Source
-from s2fast.geometry.placement import PixelGrid
-from s2fast.raster.dataset import open_dataset
+from s2fast.align.check_windows import Files, Image, displacements
+from s2fast.align.phase_correlation import MOST_PX
 
 MOST_PARTNERS = 3
 """Greatest number of other scenes with which a scene is compared."""
 
-_SIDE_PX = 96
-"""Side of a window [px]."""
-
-_MOST_WINDOWS = 8
-"""Greatest number of windows of a pair along each axis."""
-
 _LEAST_WINDOWS = 4
 """Least number of windows in which a pair of scenes must correlate; with fewer, it says nothing."""
 
-_LEAST_VALID = 0.9
-"""Least share of a window's pixels that both images show."""
-
-_MOST_PX = 24
-"""Greatest displacement that is found [px]."""
-
-_LEAST_PEAK = 8.0
-"""Least height of a correlation's peak [standard deviations of the correlation]."""
-
-_MOST_SCATTER_PX = 3.0
-"""Greatest distance of a window's displacement from the median of its pair [px]; others are false peaks."""
-
 _MOST_LEFT_PX = 0.5
 """Greatest displacement of a corrected scene as a whole [px]: more contradicts its offset."""
-
-_LOW_PASS = 0.2
-"""Width of the Gaussian that weights frequencies [cycles per pixel]: higher ones are mostly noise."""
-
-_STEPS_PX, _TRIED = (0.2, 0.02, 0.002), 10
-"""A peak is refined in these steps [px], with so many positions on either side."""
-
-
-@dataclass(frozen=True, slots=True)
-class Image:
-    """One image of a scene, before and after its correction."""
-
-    before: Source
-    """The image as delivered."""
-    after: Path | None
-    """The corrected file; None for a reference from outside, which is not corrected."""
-    error_m: float
-    """Stated error of the correction [m]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,15 +121,16 @@ def prove(
         A file cannot be read.
     """
     found: dict[str, dict[str, _Compared]] = {}
-    for scene_id, partners in _partners(images, pairs, reference).items():
-        found[scene_id] = {}
-        for other in partners:
-            result = _compared(images[scene_id], images[other])
-            if result is not None:
-                found[scene_id][other] = result
-                if other == reference:
-                    break
-        advance()
+    with Files() as files:
+        for scene_id, partners in _partners(images, pairs, reference).items():
+            found[scene_id] = {}
+            for other in partners:
+                result = _compared(images[scene_id], images[other], files)
+                if result is not None:
+                    found[scene_id][other] = result
+                    if other == reference:
+                        break
+            advance()
     proofs = {scene_id: _proof(compared) for scene_id, compared in found.items()}
     wrong: set[str] = set()
     while True:
@@ -221,13 +175,13 @@ def _median(found: Sequence[Left]) -> Left:
     return Left(*np.median(known, axis=0).tolist()) if len(known) else _NOTHING
 
 
-def _compared(image: Image, other: Image) -> _Compared | None:
+def _compared(image: Image, other: Image, files: Files) -> _Compared | None:
     """Compare a scene with another in windows; None if too few of them correlate."""
-    before, after, px_m = displacements(image, other)
+    before, after, px_m = displacements(image, other, files)
     if max(len(before), len(after)) < _LEAST_WINDOWS:
         return None
     if len(after) < max(_LEAST_WINDOWS, len(before) / 2):
-        return _Compared(_left(before), _NOTHING, len(after), _MOST_PX * px_m)
+        return _Compared(_left(before), _NOTHING, len(after), MOST_PX * px_m)
     excess_m = float(np.hypot(*np.median(after, axis=0))) - _MOST_LEFT_PX * px_m
     if len(before) < max(_LEAST_WINDOWS, len(after) / 2):
         return _Compared(_NOTHING, _left(after), len(after), excess_m)
@@ -251,137 +205,3 @@ def _median_error(shifts: npt.NDArray[np.float64]) -> float:
     length = np.hypot(*shifts.T)
     spread = 1.4826 * np.median(np.abs(length - np.median(length)))
     return float(np.sqrt(np.pi / 2) * spread / np.sqrt(len(length)))
-
-
-def displacements(image: Image, other: Image) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], float]:
-    """Return how far a scene lies from another in the windows that correlate and agree, before and after.
-
-    Parameters
-    ----------
-    image
-        The scene.
-    other
-        Another one; its corrected file is compared with both.
-
-    Returns
-    -------
-    tuple
-        (n, 2) and (m, 2) float64, position in the scene minus position in the other, east and north [m]; the size of
-        the other's pixels [m].
-    """
-    try:
-        with ExitStack() as stack:
-            fixed = stack.enter_context(_open(other))
-            grid = PixelGrid(fixed.crs.to_wkt(), tuple(fixed.transform)[:6], fixed.shape)
-            opened = [open_dataset(image.before), _open(image)]
-            for dataset in opened:
-                stack.enter_context(dataset)
-            sides = [stack.enter_context(_on_grid(dataset, fixed)) for dataset in opened]
-            found: tuple[list[Any], list[Any]] = [], []
-            for window in _windows(fixed, opened[1]):
-                still = _pixels(fixed, window)
-                for shifts, side in zip(found, sides, strict=True):
-                    shift = phase_shift(_pixels(side, window), still)
-                    if shift is not None:
-                        shifts.append(grid.px_m @ shift)
-    except (RasterioError, OSError) as error:
-        raise SceneError(f"{image.before}: cannot be checked: {image.before.redacted(error)}") from error
-    px_m = float(np.sqrt(abs(np.linalg.det(grid.px_m))))
-    before, after = (_agreeing(np.array(shifts, np.float64).reshape(-1, 2), px_m) for shifts in found)
-    return before, after, px_m
-
-
-def _agreeing(shifts: npt.NDArray[np.float64], px_m: float) -> npt.NDArray[np.float64]:
-    """Return those of (n, 2) displacements that lie near the median of all [m]; none unless they are most of them."""
-    if not len(shifts):
-        return shifts
-    near = np.hypot(*(shifts - np.median(shifts, axis=0)).T) < _MOST_SCATTER_PX * px_m
-    return np.asarray(shifts[near & (near.mean() > 0.5)])
-
-
-def _open(image: Image) -> rasterio.DatasetReader:
-    if image.after is None or image.after.suffix != ".vrt":
-        return open_dataset(image.before if image.after is None else Source.local(image.after))
-    return rasterio.open(image.after, driver="VRT")  # ours, which may read what the run read
-
-
-def _on_grid(dataset: rasterio.DatasetReader, fixed: rasterio.DatasetReader) -> WarpedVRT:
-    """Return a view of a dataset on the grid of another."""
-    empty = 0 if dataset.nodata is None else dataset.nodata
-    return WarpedVRT(
-        dataset, crs=fixed.crs, transform=fixed.transform, width=fixed.width, height=fixed.height,
-        resampling=Resampling.cubic, src_nodata=empty, nodata=empty,
-    )  # fmt: skip
-
-
-def _windows(fixed: rasterio.DatasetReader, other: rasterio.DatasetReader) -> Iterator[Window]:
-    """Yield windows spread evenly over the ground that both show, on the grid of the first."""
-    bounds = transform_bounds(other.crs, fixed.crs, *other.bounds)
-    corners = [from_bounds(*box, fixed.transform) for box in (bounds, fixed.bounds)]
-    low = [max(int(np.ceil(getattr(box, name))) for box in corners) for name in ("row_off", "col_off")]
-    high = [
-        min(int(np.floor(getattr(box, start) + getattr(box, side))) for box in corners)
-        for start, side in (("row_off", "height"), ("col_off", "width"))
-    ]
-    rows, cols = (_starts(*ends) for ends in zip(low, high, strict=True))
-    for row in rows:
-        for col in cols:
-            yield Window(col, row, _SIDE_PX, _SIDE_PX)
-
-
-def _starts(low: int, high: int) -> list[int]:
-    """Return where windows begin that lie within a range, evenly and without overlap.
-
-    Examples
-    --------
-    >>> _starts(10, 220), _starts(0, 90)
-    ([10, 124], [])
-    """
-    count = min(_MOST_WINDOWS, max(high - low, 0) // _SIDE_PX)
-    return [int(start) for start in np.linspace(low, max(high - _SIDE_PX, low), count)]
-
-
-def _pixels(dataset: rasterio.DatasetReader, window: Window) -> npt.NDArray[np.float64]:
-    """Read a window of the first band as float64; NaN where there is no data."""
-    pixels: npt.NDArray[np.float64] = dataset.read(1, window=window).astype(np.float64)
-    pixels[pixels == (0 if dataset.nodata is None else dataset.nodata)] = np.nan
-    return pixels
-
-
-def phase_shift(moved: npt.NDArray[np.float64], still: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
-    """Return how far right and down `moved` shows what `still` shows [px], by phase correlation; None if unclear.
-
-    Parameters
-    ----------
-    moved, still
-        (side, side) float64, NaN where there is no data: it is replaced by the mean.
-
-    References
-    ----------
-    Kuglin, Hines: The phase correlation image alignment method (1975). Guizar-Sicairos, Thurman, Fienup: Efficient
-    subpixel image registration algorithms. Optics Letters 33 (2008).
-    """
-    valid = np.isfinite(moved) & np.isfinite(still)
-    if valid.mean() < _LEAST_VALID:
-        return None
-    side = len(still)
-    frequencies = np.fft.fftfreq(side)
-    taper = np.outer(np.hanning(side), np.hanning(side))
-    a, b = (np.fft.fft2(np.where(valid, image - image[valid].mean(), 0) * taper) for image in (moved, still))
-    product = a * b.conj()
-    weight = np.exp(-np.add.outer(frequencies**2, frequencies**2) / (2 * _LOW_PASS**2))
-    product *= weight / np.maximum(np.abs(product), np.finfo(np.float64).tiny)
-    surface = np.fft.ifft2(product).real
-    at = np.fft.fftfreq(side, 1 / side)
-    near = np.where(np.maximum.outer(np.abs(at), np.abs(at)) <= _MOST_PX, surface, -np.inf)
-    row, col = np.unravel_index(near.argmax(), near.shape)
-    if not surface[row, col] > _LEAST_PEAK * surface.std():
-        return None
-    best = np.array([at[row], at[col]])
-    for step in _STEPS_PX:
-        fine = step * np.arange(-_TRIED, _TRIED + 1)
-        rows, cols = (np.exp(2j * np.pi * np.outer(centre + fine, frequencies)) for centre in best)
-        # einsum, unlike @, does not start threads, which cost more than they save on matrices as small as these
-        height = np.einsum("ij,kj->ik", np.einsum("ij,jk->ik", rows, product), cols).real
-        best += fine[list(np.unravel_index(height.argmax(), height.shape))]
-    return best[::-1]

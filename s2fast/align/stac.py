@@ -14,17 +14,18 @@ import geopandas
 import numpy as np
 import pandas as pd
 import pyproj
-import rasterio
 import shapely
 from rasterio.errors import RasterioError
 
 from s2fast.align.aligned import TABLE
 from s2fast.align.output_folder import open_folder, write_file
-from s2fast.errors import InputError, option
-from s2fast.files.legible import identifier
+from s2fast.errors import InputError, SceneError, option
+from s2fast.files.arrow_memory import arrow_file
+from s2fast.files.legible import identifier, legible_json
 from s2fast.files.source import SCHEMES, Source
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.geometry.scene_verdict import REFERENCE
+from s2fast.raster.allowed import header
 
 COLLECTION = "collection.json"
 
@@ -99,7 +100,7 @@ def write_stac(record: RunRecord, scenes: pd.DataFrame, to: Path | str, aligned:
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False).encode()
+    return legible_json(json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False)).encode()
 
 
 def _is_ours(path: Path) -> bool:
@@ -112,7 +113,8 @@ def _is_ours(path: Path) -> bool:
 def _corrected(folder: Path) -> dict[str, list[Path]]:
     """Return the corrected rasters of each scene."""
     try:
-        table = pd.read_parquet(folder / f"{TABLE}.parquet", columns=["scene_id", "aligned", "files"])
+        content = (folder / f"{TABLE}.parquet").read_bytes()
+        table = pd.read_parquet(arrow_file(content), columns=["scene_id", "aligned", "files"])
     except (OSError, ValueError) as error:
         raise InputError(
             f"{folder} holds no {TABLE}.parquet: name the folder that s2fast align has written, {option('aligned')}"
@@ -211,7 +213,7 @@ def _aligned_asset(path: Path, base: Path) -> dict[str, Any]:
         **_media(path.suffix),
     }
     try:
-        with rasterio.open(path) as dataset:
+        with header(path) as dataset:
             if dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT") == "COG":
                 asset["type"] = _COG
             asset |= _projection(dataset.crs.to_wkt(), tuple(dataset.transform)[:6], dataset.shape)
@@ -223,7 +225,7 @@ def _aligned_asset(path: Path, base: Path) -> dict[str, Any]:
                     {"name": colour.name if colour.name not in ("gray", "undefined") else f"band_{number}"}
                     for number, colour in zip(dataset.indexes, dataset.colorinterp, strict=True)
                 ]
-    except RasterioError as error:
+    except (RasterioError, SceneError) as error:
         raise InputError(f"{path} cannot be opened: write it again with s2fast align") from error
     return asset
 

@@ -19,11 +19,14 @@ from s2fast.errors import SceneError, setting
 from s2fast.files.legible import legible
 from s2fast.files.redaction import public
 from s2fast.files.source import Source
-from s2fast.raster.allowed import within
+from s2fast.files.trusted import within
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _STORES = ("s3", "gs", "az")
 _SHOWN = 120
+
+_MAX_NAME_BYTES = 255
+"""Longest name of a file or folder, on all systems."""
 
 
 def linked(document: Source, href: str, folders: Sequence[Source]) -> Source:
@@ -63,7 +66,8 @@ def linked(document: Source, href: str, folders: Sequence[Source]) -> Source:
             raise SceneError(f"it names {shown!r}, a file on this machine, but comes from a server")
         source = Source.local(document.absolute().path.parent / path)  # type: ignore[union-attr]  # it is on disk
         source = Source(os.path.normpath(source.name))
-        if source.name.startswith(("/vsi", "//")):
+        longest = max(map(len, source.name.encode(errors="replace").split(b"/")))
+        if source.name.startswith(("/vsi", "//")) or longest > _MAX_NAME_BYTES:
             raise SceneError(f"it names {shown!r}, which is no path")
         return _checked(source, within(source, folders), shown, posixpath.dirname(source.name))
     if bucket := _bucket(document) if not kind else "":

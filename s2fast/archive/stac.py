@@ -183,7 +183,10 @@ def _read(document: Source) -> Any:
         path = document.path
         if path is None:
             raise SceneError(f"{document}: a STAC document must be a file, or on a server")
-        data = FileRanges(path, 0, _MOST_BYTES + 1).read(0, _MOST_BYTES + 1) if path.is_file() else None
+        try:
+            data = FileRanges(path, 0, _MOST_BYTES + 1).read(0, _MOST_BYTES + 1) if path.is_file() else None
+        except OSError as error:  # of a name that no file can have
+            raise SceneError(f"{legible(str(document))[:200]}: cannot be read: {error.strerror}") from error
     if data is None:
         raise SceneError(f"{document}: there is no such file")
     if len(data) > _MOST_BYTES:

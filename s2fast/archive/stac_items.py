@@ -60,7 +60,7 @@ def named(item: pystac.Item, key: str, source: Source) -> Naming:
     time = item.datetime or item.common_metadata.start_datetime or parsed.sensing_time
     return Naming(
         scene_id=identifier(item.id),
-        platform=_platform(properties) or parsed.platform or file.platform,
+        platform=_sentinel(properties) or parsed.platform or file.platform or _platform(properties),
         sensing_time=time.astimezone(UTC) if time else None,
         tile=_tile(properties) or parsed.tile or file.tile,
         baseline=_baseline(properties) or parsed.baseline or file.baseline,
@@ -95,10 +95,14 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _sentinel(properties: Mapping[str, Any]) -> str:
+    found = re.fullmatch(r"sentinel-?2([a-d])", _text(properties.get("platform")), re.IGNORECASE)
+    return f"S2{found[1].upper()}" if found else ""
+
+
 def _platform(properties: Mapping[str, Any]) -> str:
     name = _text(properties.get("platform"))
-    sentinel = re.fullmatch(r"sentinel-?2([a-d])", name, re.IGNORECASE)
-    return f"S2{sentinel[1].upper()}" if sentinel else identifier(name) if name else ""
+    return identifier(name) if name else ""
 
 
 def _tile(properties: Mapping[str, Any]) -> str:

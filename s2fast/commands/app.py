@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command_name
+
+from s2fast.work.streams import print_line as print_line
 
 GROUPS = {
     "Commands": ("run", "pairs", "show", "scenes", "demo", "doctor"),
@@ -25,6 +27,16 @@ GROUPS = {
 
 class Commands(TyperGroup):
     """All commands, listed by `GROUPS`; --help shows no types of flags and arguments."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the options of s2fast itself."""
+        with _legible_usage():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse the options of a command, and run it."""
+        with _legible_usage():
+            return super().invoke(ctx)
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options of s2fast itself."""
@@ -44,6 +56,22 @@ class Commands(TyperGroup):
         for group, name in found:
             setattr(self.commands[name], "rich_help_panel", group)  # noqa: B010  typer declares no such attribute
         return [name for _, name in found]
+
+
+_UsageError: Any = typer.BadParameter.__mro__[1]
+"""Base class of messages about wrong options: of click's, or of the copy of click that typer has."""
+
+
+@contextmanager
+def _legible_usage() -> Iterator[None]:
+    """Let messages about wrong options show what was typed, or completed from a folder, without control characters."""
+    from s2fast.files.legible import legible_lines
+
+    try:
+        yield
+    except _UsageError as error:
+        error.message = legible_lines(error.message)
+        raise
 
 
 def _without_types(parameters: Iterable[Any]) -> list[Any]:
@@ -169,6 +197,17 @@ Query = Annotated[
 Train = Annotated[str, typer.Argument(metavar="TRAIN", help="Scene that is compared with it")]
 RunFolderPath = Annotated[str, typer.Argument(metavar="OUT", help="Run folder, local or s3://BUCKET/PREFIX")]
 
+Trust = Annotated[
+    list[str],
+    typer.Option(
+        "--trust",
+        metavar="ADDRESS",
+        envvar="S2FAST_TRUST",
+        help="Server or bucket that may be asked for scenes which OUT names: https://HOST/, s3://BUCKET/; or a folder "
+        "that virtual rasters may read; repeatable",
+    ),
+]
+
 _WHICH = "Which rows"
 
 Tile = Annotated[
@@ -203,14 +242,6 @@ Format = Annotated[
 ListFile = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write .csv, .json, .parquet or .txt")
 ]
-
-
-def print_line(text: str, *, err: bool = False) -> None:
-    """Print a line, or several; ignore a closed pipe or a full disk."""
-    from s2fast.files.legible import legible_lines
-
-    with suppress(OSError):
-        typer.echo(legible_lines(text), err=err)
 
 
 def warn(warnings: list[str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from s2fast.commands.app import Query, RunFolderPath, Tile, Train, app, print_line
+from s2fast.commands.app import Query, RunFolderPath, Tile, Train, Trust, app, print_line
 
 if TYPE_CHECKING:
     from s2fast.model import Window
@@ -88,6 +88,7 @@ def show(
         PictureFormat,
         typer.Option("--format", metavar="NAME", help="png, pdf or svg", rich_help_panel=_MANY),
     ] = PictureFormat.PNG,
+    trust: Trust = [],  # noqa: B006  typer reads the default and never changes it
 ) -> None:
     """Draw a pair, or all verified pairs: the scenes, their matches and displacements."""
     from s2fast.errors import InputError
@@ -98,7 +99,7 @@ def show(
     if (query is None) != (train is None):
         raise InputError("a pair needs two scenes: name QUERY and TRAIN")
     view: Literal["all", "masked", "original"] = "masked" if masked else "original" if original else "all"
-    run = Run(out)
+    run = Run(out, trust=trust)
     for first, second, file in _pictures(run, query, train, output, to, verified, tile, limit, form.value):
         figure = run.show(
             first, second, layout=layout.value if layout else None, matches=matches, inliers_only=inliers_only,

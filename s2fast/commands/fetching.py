@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from s2fast.commands.app import EXIT_SCENES_SKIPPED, Overrides, Quiet, app, print_line
+from s2fast.files.legible import counted
 
 if TYPE_CHECKING:
-    from s2fast.fetch.asked import Wanted
+    from s2fast.fetching.fetch import Fetched
 
 _WHICH = "Which scenes"
 
@@ -58,76 +59,42 @@ def fetch(
     quiet: Quiet = False,
 ) -> None:
     """Download scenes of a catalogue, with their masks; without options, say where scenes are had."""
-    from s2fast.errors import InputError
-
-    tile = tile.upper().removeprefix("MGRS-").removeprefix("T") if len(tile) > 4 else tile.upper()
-    if place is None and not (bbox or regions or tile):
-        if to is not None or dates or dry_run:
-            raise InputError("what to fetch is missing: name a PLACE, or search with --bbox, --regions or --tile")
+    if place is None and not (bbox or regions or tile or dates or to or dry_run):
         from s2fast.tools.data_sources import listing
 
-        print_line(listing())
+        print_line(*listing().splitlines())
         return
-    from s2fast.fetch.asked import EARTH_SEARCH, Wanted, box_around, parse_box, search_address
+    from s2fast.config import load_config
+    from s2fast.fetching.asked import Search, Wanted, parse_box
+    from s2fast.fetching.fetch import fetch as fetched
     from s2fast.work.interrupt import exiting_on_interrupt
+    from s2fast.work.progress import Progress, progress_for_stderr
 
-    if place is not None and (bbox or regions or dates or api):
-        raise InputError(f"{place} says itself where to look: leave out --bbox, --regions, --dates and --api")
-    if bbox and regions:
-        raise InputError("--bbox and --regions both say where to look: leave out one of them")
-    wanted = Wanted(tile, max_cloud, limit)
+    wanted = Wanted.asked(tile, max_cloud, limit)
     with exiting_on_interrupt("s2fast: stopped; the same command continues from there"):
-        box = parse_box(bbox) if bbox else box_around(regions) if regions else None
-        if to is None and not dry_run:
-            raise InputError("the folder is missing: name it with --to ARCHIVE, or list the scenes with --dry-run")
-        address = place or search_address(api or EARTH_SEARCH, collection, box, dates, wanted)
-        complete = _fetched(address, wanted, to, overrides, quiet=quiet, dry_run=dry_run)
-    if not complete:
+        search = Search(parse_box(bbox) if bbox else None, regions, dates, api, collection)
+        settings = load_config(None, overrides).ingest
+        progress = Progress() if quiet else progress_for_stderr()
+        done = fetched(search.of(place, wanted), wanted, to, settings, progress, dry_run=dry_run)
+    if dry_run:
+        _list(done)
+    for name, reason in done.left_out.items():
+        print_line(f"s2fast: warning: {name} is left out: {reason}", err=True)
+    if done.items:
+        options = shlex.join(word for override in overrides for word in ("--set", override))
+        print_line(f"{done.items.parent}: {counted(len(done.scene_ids), 'scene')}")
+        print_line(f"s2fast run --scenes {shlex.quote(str(done.items))} {options + ' ' if options else ''}--out OUT")
+    if done.left_out:
         raise typer.Exit(EXIT_SCENES_SKIPPED)
 
 
-def _fetched(
-    address: str, wanted: Wanted, to: Path | None, overrides: list[str], *, quiet: bool, dry_run: bool
-) -> bool:
-    """Fetch what is wanted of a place; return whether all of it is complete."""
-    from s2fast.archive.find import find_scenes
-    from s2fast.archive.listed import Looking
-    from s2fast.config import load_config
-    from s2fast.errors import InputError
-    from s2fast.fetch.download import download, megabytes, plan
-    from s2fast.fetch.items import write_items
-    from s2fast.files.legible import counted
-    from s2fast.files.source import Source
-    from s2fast.work.progress import Progress, progress_for_stderr
+def _list(found: Fetched) -> None:
+    """Print what would be fetched."""
+    from s2fast.fetching.download import megabytes
 
-    settings = load_config(None, overrides).ingest
-    source = Source.of(address)
-    bands = settings.bands
-    found = find_scenes(
-        [source.trusting((source.address, *settings.trust))], looking=Looking(settings.asset, bands[0] if bands else "")
-    )
-    folder = to or Path("ARCHIVE")
-    scenes = wanted.of(found.scenes)
-    if not scenes:
-        raise InputError(f"{source}: none of {counted(len(found.scenes), 'scene')} there is wanted")
-    planned, failed = plan(scenes, folder, settings)
-    failed |= found.left_out
-    missing = sum(bool(files.missing) for files in planned)
-    if dry_run:
-        for files in planned:
-            clouds = files.scene.cloud_cover_pct
-            size = f"{megabytes([files])} MB" if files.missing else "there"
-            print_line(f"{files.scene.scene_id}  {size}" + ("" if clouds is None else f"  {clouds:.0f} % clouds"))
-    else:
-        failed |= download(planned, folder, Progress() if quiet else progress_for_stderr())
-        complete = [files for files in planned if files.scene.scene_id not in failed]
-        items = write_items(complete, folder) if complete else None
-    for name, reason in failed.items():
-        print_line(f"s2fast: warning: {name} is left out: {reason}", err=True)
-    if dry_run:
-        print_line(f"{counted(len(planned), 'scene')}, of which {missing} to fetch: {megabytes(planned)} MB")
-    elif items:
-        options = shlex.join(word for override in overrides for word in ("--set", override))
-        print_line(f"{folder}: {counted(len(complete), 'scene')}")
-        print_line(f"s2fast run --scenes {shlex.quote(str(items))} {options + ' ' if options else ''}--out OUT")
-    return not failed
+    for files in found.files:
+        clouds = files.scene.cloud_cover_pct
+        size = f"{megabytes([files])} MB" if files.missing else "there"
+        print_line(f"{files.scene.scene_id}  {size}" + ("" if clouds is None else f"  {clouds:.0f} % clouds"))
+    missing = sum(bool(files.missing) for files in found.files)
+    print_line(f"{counted(len(found.files), 'scene')}, of which {missing} to fetch: {megabytes(found.files)} MB")

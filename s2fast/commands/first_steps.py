@@ -63,7 +63,7 @@ def config(
     """Print the settings of a profile as TOML, to be saved, changed and passed to `s2fast run` as CONFIG."""
     from s2fast.config import profile_text
 
-    print_line(profile_text(profile.value).rstrip())
+    print_line(*profile_text(profile.value).rstrip().splitlines())
 
 
 @app.command(epilog="Example: s2fast synth archive --size 1024 --dates 3")
@@ -83,7 +83,7 @@ def synth(
     names = tuple(tiles.split(","))
     with progress_for_stderr().stage("synth", len(names) * dates, 0) as bar:
         make_archive(folder, size=size, tiles=names, dates=dates, seed=seed, progress=lambda *_: bar.advance())
-    typer.echo(str(folder))
+    print_line(str(folder))
 
 
 @app.command(epilog="Example: s2fast demo --out demo")
@@ -97,7 +97,7 @@ def demo(
     from s2fast.work.progress import progress_for_stderr
 
     for line in run_demo(out, progress_for_stderr()):
-        typer.echo(line)
+        print_line(line)
 
 
 @app.command(epilog="Example: s2fast doctor")
@@ -118,10 +118,10 @@ def doctor(
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
         remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
-        typer.echo(f"{finding.mark:4} {finding.topic:{width}}  {finding.result}{remedy}")
+        print_line(f"{finding.mark:4} {finding.topic:{width}}  {finding.result}{remedy}")
     remedies = [finding.remedy for finding in findings if not finding.fine and finding.remedy]
     if remedies:
-        typer.echo(f"\nTo fix it, run:  {' && '.join(dict.fromkeys(remedies))}\n")
-    typer.echo(default_run())
+        print_line("", f"To fix it, run:  {' && '.join(dict.fromkeys(remedies))}", "")
+    print_line(*default_run().splitlines())
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)

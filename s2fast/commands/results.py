@@ -21,6 +21,7 @@ from s2fast.commands.app import (
     Since,
     Sort,
     Tile,
+    Trust,
     Until,
     Verdicts,
     app,
@@ -120,7 +121,7 @@ def _opened(out: str, columns: str, form: ListFormat | None, output: Path | None
 def _end(run: Run, output: Path | None) -> None:
     """Print the file that was written, and the run's warnings."""
     if output is not None:
-        typer.echo(str(output))
+        print_line(str(output))
     warn(run.record.history.warnings)
 
 
@@ -159,18 +160,19 @@ def align(
             help="shift, similarity, affine or grid: what else to correct, if it predicts held-out matches better",
         ),
     ] = "shift",
+    trust: Trust = [],  # noqa: B006  typer reads the default and never changes it
 ) -> None:
     """Write every scene whose offset can be relied on with the offset removed."""
     from s2fast.results import Run
     from s2fast.work.progress import progress_for_stderr
 
     names = [name for name in bands.split(",") if name]
-    done = Run(out).align(
+    done = Run(out, trust=trust).align(
         to, form=form, reference=reference, bands=names, resampling=resampling, max_error_m=max_error,
         check=check, model=model, progress=progress_for_stderr(),
     )  # fmt: skip
     left_out = done[~done["aligned"]]
-    typer.echo(f"{len(done) - len(left_out)} of {len(done)} scenes aligned: {to.rstrip('/')}/alignment.csv")
+    print_line(f"{len(done) - len(left_out)} of {len(done)} scenes aligned: {to.rstrip('/')}/alignment.csv")
     for scene_id, note in done.loc[done["note"] != "", ["scene_id", "note"]].to_numpy():
         print_line(f"s2fast: {scene_id}: {note}", err=True)
     for scene_id, reason in zip(left_out["scene_id"], left_out["reason"], strict=True):
@@ -190,7 +192,7 @@ def stac(
     """Write the run as a STAC Collection with one Item per scene: its offset, error and corrected rasters."""
     from s2fast.results import Run
 
-    typer.echo(str(Run(out).stac(to, aligned)))
+    print_line(str(Run(out).stac(to, aligned)))
 
 
 @app.command(epilog="Example: s2fast check OUT")
@@ -204,9 +206,9 @@ def check(out: RunFolderPath) -> None:
     folder = RunFolder(out)
     found = {error.finding: error for error in find_damage(folder)}
     if not found:
-        typer.echo(f"{folder}: no damage found")
+        print_line(f"{folder}: no damage found")
         return
-    print_line("\n".join(map(str, found)))
+    print_line(*map(str, found))
     try:
         with closing(Lock(folder)) as lock:
             lock.acquire()

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s2fast.commands.app import EXIT_BAD_INPUT, EXIT_NOT_FOUND, Quiet, app, print_line
+from s2fast.commands.app import EXIT_BAD_INPUT, EXIT_NOT_FOUND, Quiet, Trust, app, print_line
 
 if TYPE_CHECKING:
-    from s2fast.retrieval.find import Finding
+    from s2fast.retrieval.finding import Finding
 
 
 @app.command(epilog="Example: s2fast index OUT --to INDEX")
@@ -31,16 +31,16 @@ def index(
     from s2fast.files.legible import counted
     from s2fast.retrieval.build import build
     from s2fast.retrieval.clusters import make_clusters
+    from s2fast.retrieval.index import Index
     from s2fast.work.interrupt import exiting_on_interrupt
     from s2fast.work.progress import Progress, progress_for_stderr
 
     with exiting_on_interrupt("s2fast: stopped; the same command continues from there"):
         progress = Progress() if quiet else progress_for_stderr()
-        contents = build(to, outs, per_scene, progress)
+        build(to, outs, per_scene, progress)
         clusters = make_clusters(to, progress) if lists else None
-    scenes = sum(len(segment.entries) for segment in contents.segments) - len(contents.dropped)
-    keypoints = sum(int(segment.offsets[-1]) for segment in contents.segments)
-    print_line(f"{to}: {counted(scenes, 'scene')}, {keypoints} keypoints")
+    made = Index(to)
+    print_line(f"{to}: {counted(len(made.scene_ids), 'scene')}, {made.keypoint_count} keypoints")
     if clusters is not None:
         print_line(
             f"inverted lists: {clusters.probed} of {clusters.lists} are read, which finds "
@@ -69,34 +69,38 @@ def find(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture")] = False,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda, as compute.device")] = "auto",
+    budget_mb: Annotated[
+        int, typer.Option("--budget-mb", metavar="MB", min=128, help="Most memory, as compute.budget_mb")
+    ] = 2048,
+    trust: Trust = [],  # noqa: B006  typer reads the default and never changes it
 ) -> None:
     """Find where in an archive pictures without georeferencing lie; exit code 1 if any is not in it."""
-    from s2fast.errors import InputError
     from s2fast.retrieval.find import Finder
+    from s2fast.retrieval.finding import UNUSABLE
     from s2fast.retrieval.index import Index
-    from s2fast.retrieval.written import write, write_geojson
+    from s2fast.retrieval.written import write_geojson
 
     _check_outputs(output, len(pictures))
-    finder = Finder(Index(index), keypoints=keypoints, device=device, by_lists=lists)
+    finder = Finder(
+        Index(index), keypoints=keypoints, device=device, by_lists=lists, budget_mb=budget_mb, trusted=trust
+    )
     findings: list[Finding] = []
-    unusable = False
-    for picture in pictures:
-        try:
-            finding = finder.find(picture)
-        except InputError as error:
-            unusable = True
-            print_line(f"s2fast: error: {error}", err=True)
-            continue
+    for finding in finder.find_all(pictures):
         findings.append(finding)
-        print_line(json.dumps(finding.properties()) if as_json else _described(finding))
+        if finding.problem:
+            print_line(f"s2fast: error: {finding.problem}", err=True)
+        if as_json:
+            print_line(json.dumps(finding.properties()))
+        elif not finding.problem:
+            print_line(_described(finding))
     for file in output:
         if file.suffix.lower() == ".geojson":
-            write_geojson(findings, file)
+            write_geojson([finding.feature() for finding in findings], file)
         else:
             for finding in findings:
                 if finding.found:
-                    write(finding, file)
-    if unusable:
+                    finding.save(file)
+    if any(finding.verdict == UNUSABLE for finding in findings):
         raise typer.Exit(EXIT_BAD_INPUT)
     if not all(finding.found for finding in findings):
         raise typer.Exit(EXIT_NOT_FOUND)
@@ -105,11 +109,10 @@ def find(
 def _check_outputs(output: list[Path], pictures: int) -> None:
     """Raise InputError for a file of unknown format, or one file for several pictures."""
     from s2fast.errors import InputError
-    from s2fast.retrieval.written import ENDINGS
+    from s2fast.retrieval.written import check_ending
 
     for file in output:
-        if file.suffix.lower() not in ENDINGS:
-            raise InputError(f"-o {file}: the ending must be one of {', '.join(ENDINGS)}")
+        check_ending(file)
         if pictures > 1 and file.suffix.lower() != ".geojson":
             raise InputError(f"-o {file} is one file for {pictures} pictures: name one picture, or a .geojson")
         if not file.absolute().parent.is_dir():

@@ -51,7 +51,7 @@ def _stages(
 ) -> None:
     """Run stages of a job, log to the run folder, and print a summary."""
     from s2fast import __version__
-    from s2fast.files.legible import counted, first_named
+    from s2fast.files.legible import counted, first_named, legible
     from s2fast.files.redaction import public_words
     from s2fast.folder.log import logged
     from s2fast.pipeline import run_stages
@@ -61,7 +61,7 @@ def _stages(
     if verbose:
         for handler in logging.getLogger().handlers:
             handler.setLevel(logging.INFO)
-    command = f"s2fast {shlex.join(public_words(sys.argv[1:]))}"
+    command = legible(f"s2fast {shlex.join(public_words(sys.argv[1:]))}")
     farewell = f"s2fast: stopped; completed results are kept, the same command continues from there:\n  {command}"
     try:
         with logged(out, Progress() if quiet else progress_for_stderr()) as progress, exiting_on_interrupt(farewell):
@@ -75,7 +75,7 @@ def _stages(
             for warning in warnings:
                 log.info("warning: %s", warning)
     except KeyboardInterrupt:
-        print_line(farewell, err=True)
+        print_line(*farewell.split("\n"), err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if "report" in stages:
         counts = history.counts
@@ -98,7 +98,7 @@ def _show_forecast(stages: tuple[str, ...], job: Job, workers: int) -> None:
     from s2fast.pipeline import forecast
 
     found = forecast(job, stages=stages, workers=workers)
-    print_line("\n".join(found.lines()))
+    print_line(*found.lines())
     if found.problems:
         raise typer.Exit(EXIT_SCENES_SKIPPED)
 

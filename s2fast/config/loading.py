@@ -14,6 +14,9 @@ from pydantic import ValidationError
 from s2fast.config.models import Config
 from s2fast.errors import ConfigError, option
 
+_MOST_SHOWN = 200
+"""Characters of a wrong value in a message."""
+
 PROFILES = ("default", "fast", "notebook")
 """Names of the settings that come with s2fast, as files in ``profiles/``."""
 
@@ -80,7 +83,7 @@ def _read(path: Path | str) -> dict[str, Any]:
     except OSError as error:
         hint = f"; it is a profile: write {option('profile')} {path}" if str(path) in PROFILES else ""
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}{hint}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of huge numbers
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 
@@ -109,7 +112,7 @@ def _parsed(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str,
             raise ConfigError(f"override {text!r} has no value: write section.key=value")
         try:
             parsed = tomllib.loads(f"value = {value}")
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             parsed = {"value": value.strip()}
         if len(parsed) > 1:
             raise ConfigError(f"override {text!r} sets more than one key: write one override for each")
@@ -138,6 +141,12 @@ def _nearest(dotted: str) -> str:
     return f"did you mean {close[0]!r}?"
 
 
+def _shortened(value: object) -> str:
+    """Return a value as text of a message, its middle left out if it is long."""
+    text = repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2]}...{text[-_MOST_SHOWN // 2 :]}"
+
+
 def _explain(error: ValidationError, where: str) -> str:
     """Return one line that describes all errors."""
     messages = []
@@ -148,5 +157,5 @@ def _explain(error: ValidationError, where: str) -> str:
         elif isinstance(problem["input"], Mapping):  # contradictory keys
             messages.append(str(problem.get("ctx", {}).get("error", problem["msg"])))
         else:
-            messages.append(f"{dotted} = {problem['input']!r}: {problem['msg'].lower()}")
+            messages.append(f"{dotted} = {_shortened(problem['input'])}: {problem['msg'].lower()}")
     return f"{where}: {'; '.join(messages)}"

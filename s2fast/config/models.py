@@ -102,7 +102,8 @@ class Ingest(_Section):
     mask: Literal["auto", "none", "bright", "scl", "clouds", "probability", "file"] = "auto"
     """What clouds are found by; the report names it for each scene. auto: the best of the product: scl, Fmask,
     probability, or clouds together with brightness, which cloud masks of level 1C need; else brightness. bright: areas
-    much brighter than the scene's darkest quarter, unless they are over 60 % of it. scl: the scene classification of
+    much brighter than the scene's darkest quarter, unless they are over 60 % of it; with stretch = "auto" only in
+    visible bands of products with known reflectances. scl: the scene classification of
     level 2A. clouds: the cloud mask of level 1C (MSK_CLASSI, or the polygons MSK_CLOUDS before 2022), or Fmask of HLS.
     probability: pixels of at least `mask_probability` in MSK_CLDPRB. file: your own `mask_file`. none: look for no
     clouds, only fill missing pixels."""

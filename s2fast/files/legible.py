@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ _ILLEGIBLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 """Names that Windows keeps for devices, with any suffix."""
+
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Characters with which a formula begins, and their wide forms, which spreadsheets of East Asia read alike."""
 
 _MAX_ID_BYTES = 160
 
@@ -33,6 +37,36 @@ def legible(text: str) -> str:
         character.encode("unicode_escape").decode() if unicodedata.category(character) in _ILLEGIBLE else character
         for character in text
     )
+
+
+def legible_json(text: str) -> str:
+    r"""Return a JSON text that holds the same values, in which characters that are not `legible` are escaped.
+
+    Examples
+    --------
+    >>> legible_json('{"é": "a\u202eb"}')
+    '{"é": "a\\u202eb"}'
+    """
+    if text.isascii():
+        return text  # control characters are escaped in any JSON
+    return "".join(
+        json.dumps(character)[1:-1]
+        if character != "\n" and unicodedata.category(character) in _ILLEGIBLE
+        else character
+        for character in text
+    )
+
+
+def cell(text: str) -> str:
+    r"""Return a text as a cell of a spreadsheet may show it: `legible`, and no formula.
+
+    Examples
+    --------
+    >>> cell("=HYPERLINK(1)"), cell("-1+1|calc"), cell("a=b\n")
+    ("'=HYPERLINK(1)", "'-1+1|calc", 'a=b\\n')
+    """
+    shown = legible(text)
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown
 
 
 def legible_lines(text: str) -> str:

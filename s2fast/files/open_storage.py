@@ -9,13 +9,19 @@ from s2fast.files.object_storage import ObjectStorage
 from s2fast.files.storage import Storage
 
 
-@lru_cache(maxsize=8)
 def open_storage(address: str) -> Storage:
-    """Return the storage at a local path, or at a URL such as ``s3://bucket/prefix``; connections are cached.
+    """Return the storage at a local path, or at a URL such as ``s3://bucket/prefix``.
 
     Raises
     ------
     ConfigError
         The package for object stores is not installed, or does not support the address.
     """
-    return ObjectStorage(address) if "://" in address else LocalStorage(address)
+    # Only connections are cached: a relative path is another folder once the working directory has changed.
+    return open_bucket(address) if "://" in address else LocalStorage(address)
+
+
+@lru_cache(maxsize=8)
+def open_bucket(address: str) -> Storage:
+    """Return the storage at a URL; connections are cached."""
+    return ObjectStorage(address)

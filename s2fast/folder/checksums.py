@@ -17,9 +17,18 @@ Sums = Mapping[str, tuple[int, int]]
 _SEAL = "checksum"
 
 
+_PART_BYTES = 1 << 20
+"""Bytes of a memory view that are copied at once."""
+
+
 def checksum(data: bytes | memoryview) -> int:
     """Return the CRC-32C of bytes."""
-    return int(google_crc32c.value(data))
+    if not isinstance(data, memoryview):
+        return int(google_crc32c.value(data))
+    found = 0
+    for start in range(0, len(data), _PART_BYTES):  # the library takes bytes only: copy a part at a time
+        found = google_crc32c.extend(found, bytes(data[start : start + _PART_BYTES]))
+    return int(found)
 
 
 def sealed(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from s2fast.errors import DamageError, RunFolderError
+from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.storage import Stamp
 from s2fast.folder.checksums import checksum
 from s2fast.folder.content_key import content_key
@@ -237,7 +238,7 @@ class PairBlocks:
             return list(readers.map(lambda block: self._read(self._rows, block, columns), blocks))
 
     def _read(self, kind: str, block: str, columns: list[str] | None = None) -> pa.Table:
-        return pq.read_table(pa.BufferReader(self._content(kind, block)), columns=columns)
+        return pq.read_table(arrow_file(self._content(kind, block)), columns=columns)
 
     def _content(self, kind: str, block: str) -> bytes:
         recorded = dict(zip(self._kinds, _checksums(block), strict=False)).get(kind)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from s2fast.archive.identity import scene_identity
 from s2fast.config import Config
 from s2fast.errors import SceneError
+from s2fast.files.legible import legible_json
 from s2fast.files.source import Source
 from s2fast.folder.checksums import sealed, unsealed
 from s2fast.folder.content_key import FORMAT
@@ -40,6 +42,11 @@ class SceneInput(BaseModel):
     """Name, size and modification time of the file."""
     mask: FoundMask | None = None
     """The mask of its clouds; None: they are found by brightness, or not at all."""
+
+    @property
+    def sources(self) -> list[Source]:
+        """All its files: of the scene, of its other bands, and of its mask."""
+        return [self.scene.source, *self.scene.others, *([self.mask.source] if self.mask else [])]
 
     @property
     def masked(self) -> bool:
@@ -184,6 +191,12 @@ class History(BaseModel):
     machine: dict[str, str | int] = Field(default_factory=dict)
     """System, processor and cores."""
 
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        if self.tables_key and not {"pairs", "verified"} <= self.counts.keys():
+            raise ValueError("the tables are not counted")
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
@@ -230,7 +243,7 @@ class RunRecord:
         fields: dict[str, object] = {"format": FORMAT}
         for part in (self.asked, self.found, history):
             fields |= json.loads(part.model_dump_json(by_alias=True))
-        folder.write(RUN_JSON, json.dumps(sealed(fields), indent=2, ensure_ascii=False).encode())
+        folder.write(RUN_JSON, legible_json(json.dumps(sealed(fields), indent=2, ensure_ascii=False)).encode())
 
     @classmethod
     def from_json(cls, fields: Mapping[str, object]) -> RunRecord:
@@ -261,6 +274,19 @@ def load_record(folder: RunFolder) -> RunRecord | None:
     except ValueError as error:  # base class of pydantic's and json's errors
         why = "another version of s2fast wrote it" if isinstance(error, ValidationError) else str(error)
         raise folder.damaged(RUN_JSON, why, RUN_JSON) from error
+
+
+def with_trust(record: RunRecord, trusted: Sequence[str]) -> RunRecord:
+    """Return a record whose virtual rasters may read the local folders that they might in the run, and those trusted.
+
+    A stranger's record may name any folder: what is read there is used only if its size and time are those recorded,
+    see `check_unchanged`. Servers are asked only if `trusted` names them, see `s2fast.files.trusted.check_servers`.
+    """
+    local = filter(lambda place: Source.of(place).is_local, (*record.asked.places, *record.config.ingest.trust))
+    folders = (*local, *trusted)
+    return with_sources(
+        record, {item.scene.source.name: item.scene.source.trusting(folders) for item in record.found.scenes}
+    )
 
 
 def with_sources(record: RunRecord, sources: Mapping[str, Source]) -> RunRecord:

@@ -9,7 +9,7 @@ file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,13 @@ class RunFolder:
     ----------
     address
         A local folder, or a URL of an object store such as ``s3://bucket/prefix``.
+    trusted
+        Folders and addresses that the user named, which a file that this folder names may lead to; the folder may be a
+        stranger's.
     """
 
-    def __init__(self, address: Path | str) -> None:
+    def __init__(self, address: Path | str, trusted: Iterable[str] = ()) -> None:
+        self.trusted = tuple(trusted)
         self._storage = open_storage(str(address))
         self.groups = SealedGroups(self, self._storage)
         self.matched = PairBlocks(self, "pairs", "good")

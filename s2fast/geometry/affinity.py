@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import fdtrc
 
-from s2fast.geometry.standard_errors import standard_errors
+from s2fast.geometry.standard_errors import SQUARE_PX, standard_errors
 
 _ROUNDS = 20
 """Maximum number of iterations; each selects the inliers and repeats the fit."""
@@ -79,6 +79,7 @@ def fit_affinity(
     weight: npt.NDArray[np.float64],
     inliers: npt.NDArray[np.bool_],
     reach: float,
+    square_px: float = SQUARE_PX,
 ) -> Affinity | None:
     """Fit an affinity to displacements, alternating between fitting and selecting inliers.
 
@@ -92,20 +93,22 @@ def fit_affinity(
         Initial inliers: matches near one displacement. If there is a trend, it shows among them.
     reach
         Greatest distance of an inlier from the model [px].
+    square_px
+        See `standard_errors`.
 
     Returns
     -------
     Affinity or None
         None if the trend is not significant, or too small to report.
     """
-    fitted = _fitted(at, moved, weight, inliers)
+    fitted = _fitted(at, moved, weight, inliers, square_px)
     for _ in range(_ROUNDS):
         if fitted is None:
             return None
         before, inliers = inliers, np.hypot(*(moved - fitted.at(at)).T) <= reach
         if (before == inliers).all():
             break
-        fitted = _fitted(at, moved, weight, inliers)
+        fitted = _fitted(at, moved, weight, inliers, square_px)
     return fitted
 
 
@@ -114,6 +117,7 @@ def _fitted(
     moved: npt.NDArray[np.float64],
     weight: npt.NDArray[np.float64],
     inliers: npt.NDArray[np.bool_],
+    square_px: float,
 ) -> Affinity | None:
     """Fit the inliers by weighted least squares; return None if they are too few or show no significant trend."""
     if np.count_nonzero(inliers) < LEAST_INLIERS:
@@ -136,7 +140,7 @@ def _fitted(
     if np.quantile(np.hypot(*((at - centre) @ change.T).T), 0.9) < LEAST_TREND_PX:
         return None
     sheared = chance_of_trend(_squares(_not_similar(at - centre, around, weight), weight), left, 2, free) <= MAX_CHANCE
-    errors = standard_errors(at, design, weight, residual, np.linalg.inv(normal))
+    errors = standard_errors(at, design, weight, residual, np.linalg.inv(normal), square_px)
     return Affinity(
         centre,
         solution[0],

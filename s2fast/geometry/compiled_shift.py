@@ -2,12 +2,14 @@
 
 Two compiled calls, first the votes and then the fit, compute everything that grows with the number of matches. The
 decisions between them, on a few numbers, are those of the plain version and use its functions. Where the displacements
-may vary over the ground, or squares are too far apart to be numbered, the plain version estimates the model.
+may vary over the ground, the plain version fits the affinity; where squares are too far apart to be numbered, it
+estimates the model.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +18,72 @@ from scipy.special import stdtrit
 from s2fast.geometry import affinity, compiled_fit, compiled_votes, shift, standard_errors, witnesses
 from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.placement import SEARCHED_RADII
-from s2fast.geometry.witnesses import LEAST_WITNESSES
+from s2fast.geometry.witnesses import LEAST_WITNESSES, Peak
 
 _HALVINGS = witnesses.BLOCKS.bit_length() - 1
+
+_ALL_BITS = 1 << 16
+"""More than any Hamming distance: no match votes apart from the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Votes:
+    """Result of `compiled_votes.voted`, in its order."""
+
+    at: npt.NDArray[np.float64]
+    points: npt.NDArray[np.float64]
+    diameter: npt.NDArray[np.float64]
+    share: npt.NDArray[np.float64]
+    moved: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.int64]
+    peaks: npt.NDArray[np.float64]
+    totals: tuple[float, float]
+    counts: tuple[int, int]
+
+    def peak(self, part: int, number: int, searched: float) -> Peak:
+        """Return the highest peak (number 0) or the second one, of all votes (part 0) or of the strict ones alone."""
+        x, y, votes = self.peaks[2 * part + number].tolist()
+        return witnesses.peak_of(np.array([x, y]), votes, self.totals[part], searched)
+
+
+def _voted(
+    evidence: Evidence,
+    on_ground: npt.NDArray[np.bool_],
+    expected: tuple[float, float],
+    unit: float,
+    searched: float,
+    least: float,
+    strict_bits: int,
+) -> _Votes:
+    """Return the votes of those matches that are on ground; see `compiled_votes.voted`."""
+    return _Votes(
+        *compiled_votes.voted(
+            evidence.query_m,
+            evidence.train_m,
+            evidence.size,
+            evidence.distance,
+            on_ground,
+            expected,
+            unit,
+            searched,
+            least,
+            strict_bits,
+            witnesses.CORRELATION_REACH,
+            witnesses.HALF_CORRELATION,
+            math.ceil(searched / witnesses.BIN_PX),
+            witnesses.BIN_PX,
+            witnesses.DISC,
+            witnesses.APART_PX,
+        )
+    )
+
+
+def peaks_of_all(evidence: Evidence, unit: float, searched: float, away: npt.NDArray[np.float64]) -> tuple[Peak, Peak]:
+    """Find the two highest peaks of the votes of all matches; see `s2fast.geometry.witnesses.peaks_of_all`."""
+    everywhere = np.ones(len(evidence), np.bool_)
+    expected = float(away[0]), float(away[1])
+    votes = _voted(evidence, everywhere, expected, unit, searched / unit, 1.0, _ALL_BITS)
+    return votes.peak(0, 0, searched / unit), votes.peak(0, 1, searched / unit)
 
 
 def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] | None = None) -> Judgement:
@@ -28,40 +93,24 @@ def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] 
     """
     expected = (0.0, 0.0) if away is None else (float(away[0]), float(away[1]))
     grid, searched = evidence.grid, SEARCHED_RADII * radius / evidence.grid
-    at, points, diameter, share, moved, peaks, totals, (within, strict) = compiled_votes.voted(
-        evidence.query_m,
-        evidence.train_m,
-        evidence.size,
-        evidence.distance,
-        evidence.on_ground,
-        expected,
-        grid,
-        searched,
-        LEAST_WITNESSES,
-        shift.STRICT_BITS,
-        witnesses.CORRELATION_REACH,
-        witnesses.HALF_CORRELATION,
-        math.ceil(searched / witnesses.BIN_PX),
-        witnesses.BIN_PX,
-        witnesses.DISC,
-        shift.APART_PX,
-    )
-    if len(at) < LEAST_WITNESSES:
-        return Judgement.not_found(len(evidence), shift.not_found_verdict(len(at), within))
-    first, best = witnesses.peak_of(peaks[0, :2], float(peaks[0, 2]), totals[0], searched), 0
-    if strict < len(at):
-        other = witnesses.peak_of(peaks[2, :2], float(peaks[2, 2]), totals[1], searched)
+    votes = _voted(evidence, evidence.on_ground, expected, grid, searched, LEAST_WITNESSES, shift.STRICT_BITS)
+    count, (within, strict) = len(votes.rows), votes.counts
+    if count < LEAST_WITNESSES:
+        return Judgement.not_found(len(evidence), shift.not_found_verdict(count, within))
+    first, part = votes.peak(0, 0, searched), 0
+    if strict < count:
+        other = votes.peak(1, 0, searched)
         if other.log_nfa < first.log_nfa:
-            first, best = other, 1
+            first, part = other, 1
     if not shift.is_significant(first):
-        return Judgement.not_found(len(evidence), shift.not_found_verdict(len(at), within))
+        return Judgement.not_found(len(evidence), shift.not_found_verdict(count, within))
     start = float(first.at[0]), float(first.at[1])
-    found = compiled_fit.fitted(
-        at,
-        points,
-        diameter,
-        share,
-        moved,
+    (east, north, slope, agreeing), trend, scatter, block_votes, block_witnesses, inlier = compiled_fit.fitted(
+        votes.at,
+        votes.points,
+        votes.diameter,
+        votes.share,
+        votes.moved,
         evidence.on_ground,
         start,
         grid,
@@ -71,13 +120,19 @@ def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] 
         standard_errors.SQUARE_PX,
         _HALVINGS,
     )
-    (east, north, slope, agreeing), trend, scatter, votes, counts, inlier = found
-    if scatter[0] < 0 or _may_be_affine(*trend):
+    if scatter[0] < 0:
         return shift.find_shift(evidence, radius, away)
+    chance = (shift.INLIER_PX / searched) ** 2
+    if _may_be_affine(*trend):
+        found = shift.Candidates(evidence, votes.rows, votes.share, votes.moved, chance)
+        judged = shift.affine_model(found, inlier[votes.rows])
+        if judged is not None:
+            second = shift.rival_of_affinity(found, judged, searched)
+            return shift.placed(judged, second, first, np.array(expected), radius, grid)
     error = _error(slope, *scatter)
     # Comparisons with NaN are false: an unknown error is never verified.
     holds = error <= shift.MOST_ERROR_PX and witnesses.rest_holds(
-        votes.tolist(), counts.tolist(), (shift.INLIER_PX / searched) ** 2
+        block_votes.tolist(), block_witnesses.tolist(), chance
     )
     judged = Judgement(
         "verified" if holds else "not verified",
@@ -88,8 +143,7 @@ def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] 
         witnesses=agreeing,
         model="shift",
     )
-    second = witnesses.peak_of(peaks[2 * best + 1, :2], float(peaks[2 * best + 1, 2]), totals[best], searched)
-    return shift.placed(judged, second, first, np.array(expected), radius, grid)
+    return shift.placed(judged, votes.peak(part, 1, searched), first, np.array(expected), radius, grid)
 
 
 def _may_be_affine(count: int, simple: float, full: float, free: float, most: float) -> bool:

@@ -21,6 +21,7 @@ Voted: TypeAlias = tuple[
     npt.NDArray[np.float64],
     npt.NDArray[np.float64],
     npt.NDArray[np.float64],
+    npt.NDArray[np.int64],
     npt.NDArray[np.float64],
     tuple[float, float],
     tuple[int, int],
@@ -329,6 +330,8 @@ def voted(
         Their sizes [m] and their shares in the votes; with fewer than `least`, `share` is unknown.
     moved : (k, 2) float64
         Displacements of all matches [px].
+    rows : (r,) int64
+        Which of them are within the search area and on ground.
     peaks : (4, 3) float64
         Peaks of the votes of all, and of those alone up to `strict_bits`, as `highest_votes` returns them.
     totals : tuple of float
@@ -351,7 +354,7 @@ def voted(
         strict += near[i]
     peaks = zeros_table(_FOUR, _THREE, np.float64)
     if count < least:
-        return at, points, diameter, diameter, moved, peaks, (0.0, 0.0), (reached, strict)
+        return at, points, diameter, diameter, moved, rows, peaks, (0.0, 0.0), (reached, strict)
     every, alone = shares(at, diameter, near, reach * (sum_of_sizes / count), half_correlation)
     total, strict_total = 0.0, 0.0
     for i in range(count):
@@ -362,4 +365,4 @@ def voted(
         for number in range(2):
             for column in range(3):
                 peaks[2 * part + number, column] = found[number, column]
-    return at, points, diameter, every, moved, peaks, (total, strict_total), (reached, strict)
+    return at, points, diameter, every, moved, rows, peaks, (total, strict_total), (reached, strict)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.geometry.affinity import Affinity
+from s2fast.geometry.standard_errors import SQUARE_PX
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Evidence:
     """Pixel size of the coarser scene [m]: the scale of a true match's error."""
     centre: npt.NDArray[np.float64]
     """(2,) centre of the common ground on the map [m]."""
+    square_px: float = SQUARE_PX
+    """Side of the squares whose residuals are correlated, see `standard_errors` [px of the coarser grid]."""
 
     def __len__(self) -> int:
         """Return the number of matches."""

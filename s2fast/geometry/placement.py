@@ -27,8 +27,11 @@ MOST_AWAY = 0.3
 _MOST_STRETCH = 0.005
 """Greatest relative scale error of a CRS accepted as metric: UTM stays within 0.2 % all over a Sentinel-2 tile."""
 
-_MOST_TURN_DEG = 10.0
-"""Greatest angle between the y axis and true north of a CRS accepted as metric [deg]: UTM stays within 8."""
+_MOST_TURN_DEG = 2.0
+"""Greatest angle between the y axis and true north of a CRS accepted as metric [deg]."""
+
+_MOST_TURN_UTM_DEG = 10.0
+"""The same of a transverse Mercator projection, whose grid north is what users call north: UTM stays within 8."""
 
 LONLAT = "EPSG:4326"
 """Longitude and latitude, in this order."""
@@ -68,18 +71,27 @@ class PixelGrid:
         """A CRS whose units are metres on the ground here, x to the east and y to the north, as WKT.
 
         It is the scene's own CRS if that qualifies, as UTM does, else the UTM zone of the scene's centre. Nominal
-        metres do not suffice: a unit of EPSG:3857 is 0.83 m at 34 degrees. It is empty if the scene has no CRS.
+        metres do not suffice: a unit of EPSG:3857 is 0.83 m at 34 degrees, and Krovak's grid is turned by 7.5 degrees
+        in Prague. It is empty if the scene has no CRS.
         """
         if not self.crs_wkt:
             return ""
         steps = self._steps_m
         scale = np.linalg.svd(steps, compute_uv=False) if np.isfinite(steps).all() else np.zeros(2)
         turned = np.degrees(np.arctan2(-steps[0, 1], steps[1, 1]))
-        if (np.abs(scale - 1) < _MOST_STRETCH).all() and np.linalg.det(steps) > 0 and abs(turned) < _MOST_TURN_DEG:
+        if (np.abs(scale - 1) < _MOST_STRETCH).all() and np.linalg.det(steps) > 0 and abs(turned) < self._most_turn_deg:
             return self.crs_wkt
         lon, lat = self.lonlat
         zone = int((lon + 180) // 6) % 60 + 1
         return str(pyproj.CRS.from_epsg((32600 if lat >= 0 else 32700) + zone).to_wkt())
+
+    @property
+    def _most_turn_deg(self) -> float:
+        crs = pyproj.CRS(self.crs_wkt)
+        crs = crs.sub_crs_list[0] if crs.is_compound else crs
+        operation = (crs.source_crs or crs if crs.is_bound else crs).coordinate_operation
+        is_utm = operation is not None and operation.method_name == "Transverse Mercator"
+        return _MOST_TURN_UTM_DEG if is_utm else _MOST_TURN_DEG
 
     @cached_property
     def _steps_m(self) -> npt.NDArray[np.float64]:

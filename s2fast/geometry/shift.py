@@ -25,6 +25,7 @@ from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.placement import SEARCHED_RADII
 from s2fast.geometry.standard_errors import standard_errors
 from s2fast.geometry.witnesses import (
+    APART_PX,
     LEAST_WITNESSES,
     MAX_LOG_NFA,
     VOTE_PX,
@@ -41,9 +42,6 @@ keypoints."""
 
 STRICT_BITS = 120
 """Wrong matches rarely have so small a Hamming distance: matches up to it are also judged separately [bits]."""
-
-APART_PX = 2.5
-"""A second peak nearer than this to the first is part of it [px of the coarser grid]."""
 
 _RIVAL_SHARE = 0.4
 """A second peak with at least this share of the first's votes is a rival."""
@@ -104,11 +102,10 @@ def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] 
         first, second = min((first, second), strict, key=lambda peaks: peaks[0].log_nfa)
     if not is_significant(first):
         return nothing
-    judged = _refined(_Candidates(evidence, rows, share, moved, (INLIER_PX / searched) ** 2), first.at)
+    found = Candidates(evidence, rows, share, moved, (INLIER_PX / searched) ** 2)
+    judged = _refined(found, first.at)
     if judged.affinity is not None:
-        # The displacements of an affine model do not form one peak: look for a rival among the outliers only.
-        left = ~judged.inlier[rows]
-        second, _ = highest_peaks(moved[rows[left]], share[left], searched, APART_PX)
+        second = rival_of_affinity(found, judged, searched)
     return placed(judged, second, first, expected, radius, evidence.grid)
 
 
@@ -151,7 +148,7 @@ def not_found_verdict(on_ground: int, matches: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Candidates:
+class Candidates:
     """The matches among which a model is estimated."""
 
     evidence: Evidence
@@ -180,7 +177,7 @@ class _Fit:
     """The model, if it is not a plain shift."""
 
 
-def _refined(found: _Candidates, start: npt.NDArray[np.float64]) -> Judgement:
+def _refined(found: Candidates, start: npt.NDArray[np.float64]) -> Judgement:
     """Estimate the shift from a peak, or an affinity if the displacements vary over the ground.
 
     Parameters
@@ -195,21 +192,51 @@ def _refined(found: _Candidates, start: npt.NDArray[np.float64]) -> Judgement:
     weight = share * evidence.grid / evidence.size[rows]
     middle, counted, slope = biweight_mean(points, weight, start, INLIER_PX)
     near = np.hypot(*(points - middle).T) <= INLIER_PX
-    affinity = fit_affinity(at, points, weight, near, INLIER_PX)
-    if affinity is not None:
-        agrees = np.hypot(*(points - affinity.at(at)).T) <= INLIER_PX
-        # An affinity has four more parameters, so it must not have clearly fewer inliers than the shift.
-        if share[agrees].sum() - share[near].sum() > -0.05 * share[agrees].sum():
-            return _affine(found, affinity)
+    judged = affine_model(found, near)
+    if judged is not None:
+        return judged
     error = math.nan
     if slope > 0:
         among = counted > 0
         ones, bread = np.ones((np.count_nonzero(among), 1)), np.array([[1 / slope]])
-        error = float(standard_errors(at[among], ones, counted[among], points[among] - middle, bread)[0])
+        error = float(
+            standard_errors(at[among], ones, counted[among], points[among] - middle, bread, evidence.square_px)[0]
+        )
     return _judged(found, _Fit(middle, error, np.hypot(*(found.moved - middle).T) <= INLIER_PX))
 
 
-def _affine(found: _Candidates, affinity: Affinity) -> Judgement:
+def affine_model(found: Candidates, near: npt.NDArray[np.bool_]) -> Judgement | None:
+    """Judge the affinity that the matches near a shift show; None if a shift explains them as well.
+
+    Parameters
+    ----------
+    found
+        The matches.
+    near : (r,) bool
+        Those of `found.rows` that agree with the shift.
+    """
+    evidence, rows, share = found.evidence, found.rows, found.share
+    at, points = evidence.query_m[rows] / evidence.grid, found.moved[rows]
+    weight = share * evidence.grid / evidence.size[rows]
+    affinity = fit_affinity(at, points, weight, near, INLIER_PX, evidence.square_px)
+    if affinity is None:
+        return None
+    agrees = np.hypot(*(points - affinity.at(at)).T) <= INLIER_PX
+    # An affinity has four more parameters, so it must not have clearly fewer inliers than the shift.
+    fewer = share[agrees].sum() - share[near].sum() <= -0.05 * share[agrees].sum()
+    return None if fewer else _affine(found, affinity)
+
+
+def rival_of_affinity(found: Candidates, judged: Judgement, searched: float) -> Peak:
+    """Return the highest peak of the votes of those matches that do not agree with an affinity.
+
+    The displacements of an affinity do not form one peak, so its rival is looked for among the outliers only.
+    """
+    left = ~judged.inlier[found.rows]
+    return highest_peaks(found.moved[found.rows[left]], found.share[left], searched, APART_PX)[0]
+
+
+def _affine(found: Candidates, affinity: Affinity) -> Judgement:
     """Judge an affinity; see `_refined`."""
     evidence = found.evidence
     agrees = np.hypot(*(found.moved - affinity.at(evidence.query_m / evidence.grid)).T) <= INLIER_PX
@@ -219,7 +246,7 @@ def _affine(found: _Candidates, affinity: Affinity) -> Judgement:
     return _judged(found, _Fit(affinity.at(centre), error, agrees, affinity))
 
 
-def _judged(found: _Candidates, fit: _Fit) -> Judgement:
+def _judged(found: Candidates, fit: _Fit) -> Judgement:
     """Verify a model if it holds over the ground and its error is known and small."""
     evidence, agrees = found.evidence, fit.agrees[found.rows]
     holds = fit.error <= MOST_ERROR_PX and holds_everywhere(
@@ -280,8 +307,10 @@ def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance:
     log_nfa = 2 * math.log10(max(witnesses, 1.0)) + log_tail(witnesses - 2, votes - 2, within)
     if log_nfa > MAX_LOG_NFA or votes < LEAST_WITNESSES:
         return None
-    affinity = fit_affinity(at[rows], moved[rows], share * evidence.grid / evidence.size[rows], agrees, INLIER_PX)
-    return None if affinity is None else _affine(_Candidates(evidence, rows, share, moved, within), affinity)
+    affinity = fit_affinity(
+        at[rows], moved[rows], share * evidence.grid / evidence.size[rows], agrees, INLIER_PX, evidence.square_px
+    )
+    return None if affinity is None else _affine(Candidates(evidence, rows, share, moved, within), affinity)
 
 
 def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: float) -> Judgement | None:
@@ -301,7 +330,7 @@ def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: floa
     log_nfa = math.log10(len(points)) + log_tail(witnesses - 1, float(votes[best]) - 1, chance)
     if log_nfa > MAX_LOG_NFA or votes[best] < LEAST_WITNESSES:
         return None
-    found = _Candidates(evidence, rows, share, moved, min(0.5, chance * INLIER_PX**2))
+    found = Candidates(evidence, rows, share, moved, min(0.5, chance * INLIER_PX**2))
     judged = _refined(found, points[near[best]].mean(axis=0))
     rivals = np.where(np.hypot(*(centres - centres[best]).T) > APART_PX, votes, 0.0)
     rival = int(rivals.argmax())

@@ -22,6 +22,7 @@ def standard_errors(
     weight: npt.NDArray[np.float64],
     residual: npt.NDArray[np.float64],
     bread: npt.NDArray[np.float64],
+    square_px: float = SQUARE_PX,
 ) -> npt.NDArray[np.float64]:
     """Estimate the standard errors of a fit from the scatter between squares (sandwich estimator).
 
@@ -38,13 +39,16 @@ def standard_errors(
     bread : (p, p) float64
         Inverse of the negative derivative of the sums of ``design * weight * residual`` by the parameters.
 
+    square_px
+        Side of the squares [px of the coarser grid].
+
     Returns
     -------
     (p,) float64
         Half the half-width of the 95 % confidence interval, by Student's distribution with the effective number of
         squares, in units of the parameters and the same for both axes; NaN if there are too few squares.
     """
-    square = np.floor(at / SQUARE_PX).astype(np.int64)
+    square = np.floor(at / square_px).astype(np.int64)
     _, group = np.unique((square[:, 1] << 32) + square[:, 0], return_inverse=True)
     squares, numbers = int(group.max(initial=-1)) + 1, design.shape[1]
     if squares <= numbers:

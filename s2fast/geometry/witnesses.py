@@ -21,6 +21,8 @@ import numpy.typing as npt
 from scipy.spatial import KDTree
 from scipy.special import betainc
 
+from s2fast.geometry.evidence import Evidence
+
 VOTE_PX = 1.0
 """Radius of the disc in which the votes of a peak are counted [px of the coarser grid]."""
 
@@ -40,6 +42,9 @@ CORRELATION_REACH = 6.0
 
 BIN_PX = 0.25
 """Side of a bin of the histogram of displacements [px of the coarser grid]."""
+
+APART_PX = 2.5
+"""A second peak nearer than this to the first is part of it [px of the coarser grid]."""
 
 _LOG_TESTS_PER_DISC = 1.0
 """Effective number of independent tests per disjoint disc of the search area (log10): neighbouring discs overlap."""
@@ -172,6 +177,33 @@ def highest_peaks(
     first = peak()
     votes[(axis[:, None] - first.at[1]) ** 2 + (axis - first.at[0]) ** 2 < apart**2] = 0
     return first, peak()
+
+
+def peaks_of_all(evidence: Evidence, unit: float, searched: float, away: npt.NDArray[np.float64]) -> tuple[Peak, Peak]:
+    """Find the two highest peaks of the votes of all matches.
+
+    Parameters
+    ----------
+    evidence
+        The matches; those that are not on ground vote too.
+    unit
+        Pixel size in which displacements are counted [m].
+    searched
+        Radius of the search area [m].
+    away : (2,) float64
+        Expected displacement, east and north [m].
+
+    Returns
+    -------
+    first, second : Peak
+        See `highest_peaks`; relative to the expected displacement [units], at zero if there are no votes.
+    """
+    moved = (evidence.train_m - evidence.query_m - away) / unit
+    rows = np.flatnonzero(np.hypot(*moved.T) <= searched / unit)
+    if not len(rows):
+        return (peak_of(np.zeros(2), 0.0, 0.0, searched / unit),) * 2
+    share = NeighbourCorrelation.of(evidence.query_m[rows], evidence.size[rows]).shares()
+    return highest_peaks(moved[rows], share, searched / unit, APART_PX)
 
 
 def peak_of(at: npt.NDArray[np.float64], votes: float, witnesses: float, searched: float) -> Peak:

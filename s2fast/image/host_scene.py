@@ -14,7 +14,11 @@ from s2fast.image.scenes import PreparedScene
 
 
 def prepared(
-    grey: npt.NDArray[np.uint8], missing: npt.NDArray[np.bool_] | None, config: Config, factor: int
+    grey: npt.NDArray[np.uint8],
+    missing: npt.NDArray[np.bool_] | None,
+    config: Config,
+    factor: int,
+    reflectance: tuple[float, float] | None = None,
 ) -> PreparedScene:
     """Prepare a masked tile.
 
@@ -28,10 +32,18 @@ def prepared(
         The run's settings.
     factor
         1, or 2 to enlarge the image.
+    reflectance
+        See `s2fast.image.prepare.prepare`.
     """
     equal = flat(grey)
-    painted = config.regions.mode == "zero"
-    found = prepare(grey, config.ingest, config.features.nodata_px, painted=painted, missing=missing)
+    found = prepare(
+        grey,
+        config.ingest,
+        config.features.nodata_px,
+        painted=config.regions.mode == "zero",
+        missing=missing,
+        reflectance=reflectance,
+    )
     return PreparedScene(windows(found.image, factor), found.clear, lambda: grey, lambda: equal, found.clouds_judged)
 
 

@@ -19,6 +19,9 @@ CLOUD_PX = 5
 MOST_CLOUD = 0.6
 """Maximum share of cloud in a scene; a larger bright area is snow or bright ground."""
 
+TCI_WHITE = 0.3558
+"""Reflectance that the ground segment shows as 255 in a TCI, and 0 as 1."""
+
 CLAHE_TILES = 8
 """Number of CLAHE tiles along each side: 13.7 km each on a Sentinel-2 tile."""
 
@@ -50,6 +53,7 @@ def prepare(
     *,
     painted: bool = False,
     missing: npt.NDArray[np.bool_] | None = None,
+    reflectance: tuple[float, float] | None = None,
 ) -> Prepared:
     """Prepare a masked tile for the detector.
 
@@ -68,6 +72,8 @@ def prepare(
         True where the file marks a pixel as missing, which is black, or a mask as a cloud, which is not: it is filled,
         whatever the settings, and not clear, however small the area. Clouds have no margin besides their own. None:
         there is no such mask, and only black areas are missing.
+    reflectance
+        Reflectances of the grey values 1 and 255; None: those of a TCI.
 
     Returns
     -------
@@ -83,7 +89,7 @@ def prepare(
             outside &= ~missing
     judged = outside is None and by_brightness(settings)
     if judged and clear.any():
-        found = clouds(grey, clear)
+        found = clouds(grey, clear, reflectance)
         judged = found is not None
         if found is not None:
             clear &= ~found
@@ -120,7 +126,9 @@ def without_data(grey: npt.NDArray[np.uint8], nodata_px: int) -> npt.NDArray[np.
     return np.asarray(near.view(np.bool_))
 
 
-def clouds(grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:
+def clouds(
+    grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_], reflectance: tuple[float, float] | None = None
+) -> npt.NDArray[np.bool_] | None:
     """Find bright clouds.
 
     Parameters
@@ -129,6 +137,8 @@ def clouds(grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> npt.NDA
         Pixels [DN].
     valid : (rows, cols) bool
         True where there is data.
+    reflectance
+        As for `prepare`.
 
     Returns
     -------
@@ -138,15 +148,32 @@ def clouds(grey: npt.NDArray[np.uint8], valid: npt.NDArray[np.bool_]) -> npt.NDA
         tell which.
     """
     darker_quarter = _quantile(grey, valid, 0.25)
-    bright = _opened(((grey > least_bright(darker_quarter)) & valid).view(np.uint8))
+    bright = _opened(((grey > least_bright(darker_quarter, reflectance)) & valid).view(np.uint8))
     found = cv2.dilate(bright, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOUD_PX + 1, 2 * CLOUD_PX + 1)))
     if np.count_nonzero(found) > MOST_CLOUD * np.count_nonzero(valid):
         return None
     return np.asarray(found.view(np.bool_))
 
 
-def least_bright(darker_quarter: int) -> float:
-    """Return the grey value that clouds exceed, by the value that the darkest quarter does not exceed [DN]."""
+def least_bright(darker_quarter: float, reflectance: tuple[float, float] | None = None) -> float:
+    """Return the grey value that clouds exceed, by the value that the darkest quarter does not exceed [DN].
+
+    Parameters
+    ----------
+    darker_quarter
+        That value.
+    reflectance
+        As for `prepare`: the rule is that of a TCI, whatever the stretch of these pixels.
+
+    Examples
+    --------
+    >>> least_bright(40), least_bright(40, (0.0, TCI_WHITE)), round(least_bright(79, (0.0, TCI_WHITE / 2)))
+    (85.0, 85.0, 169)
+    """
+    if reflectance is not None:
+        black, white = reflectance
+        per_step, first = (white - black) / TCI_WHITE, 1 + 254 * black / TCI_WHITE
+        return 1 + (least_bright(first + (darker_quarter - 1) * per_step) - first) / per_step
     return min(170.0, max(1.9 * darker_quarter, darker_quarter + 45.0))
 
 

@@ -8,6 +8,7 @@ to do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -69,13 +70,14 @@ def prepare(
     *,
     painted: bool = False,
     missing: npt.NDArray[np.bool_] | torch.Tensor | None = None,
+    reflectance: tuple[float, float] | None = None,
     device: torch.device | None = None,
 ) -> DevicePrepared:
     """Prepare a masked tile for the detector; see `s2fast.image.prepare.prepare`. The tile is not modified.
 
     Parameters
     ----------
-    grey, settings, nodata_px, painted, missing
+    grey, settings, nodata_px, painted, missing, reflectance
         As for the host; arrays or tensors.
     device
         Where to compute; None: where `grey` is.
@@ -92,7 +94,7 @@ def prepare(
             outside &= ~missing
     judged = outside is None and by_brightness(settings)
     if judged and bool(clear.any()):
-        found = clouds(grey, clear)
+        found = clouds(grey, clear, reflectance)
         judged = found is not None
         if found is not None:
             clear &= ~found
@@ -125,10 +127,12 @@ def without_data(grey: torch.Tensor, nodata_px: int) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def clouds(grey: torch.Tensor, valid: torch.Tensor) -> torch.Tensor | None:
+def clouds(
+    grey: torch.Tensor, valid: torch.Tensor, reflectance: tuple[float, float] | None = None
+) -> torch.Tensor | None:
     """Return a mask of bright clouds and their rims; see `s2fast.image.prepare.clouds`."""
     # A grey value exceeds the bound if it exceeds its integer part.
-    least = int(least_bright(quantile(_counts(grey, valid), 0.25)))
+    least = math.floor(least_bright(quantile(_counts(grey, valid), 0.25), reflectance))
     found = _in_strips(
         (grey > least) & valid, SPECK_PX - 1 + CLOUD_PX, lambda bright: disc_dilated(_opened(bright), CLOUD_PX)
     )

@@ -28,6 +28,7 @@ def prepared(
     missing: npt.NDArray[np.bool_] | None,
     config: Config,
     factor: int,
+    reflectance: tuple[float, float] | None = None,
     *,
     device: str,
 ) -> PreparedScene:
@@ -40,15 +41,18 @@ def prepared(
     workers = PLACE.sharing(config.compute.device)
     budget = device_budget_bytes(device, config.compute.device_budget_mb, workers)
     needed = SCENE_BYTES * grey.size + _WORKING_BYTES
-    zeroed, nodata_px = config.regions.mode == "zero", config.features.nodata_px
+    settings, nodata_px = config.ingest, config.features.nodata_px
+    zeroed = config.regions.mode == "zero"
     if budget is not None and budget < needed + _LEAST_WINDOW_BYTES:
         equal = painted.flat(grey)
-        found = prepare(grey, config.ingest, nodata_px, painted=zeroed, missing=missing)
+        found = prepare(grey, settings, nodata_px, painted=zeroed, missing=missing, reflectance=reflectance)
         windows = _windows(found.image, factor, on)
         return PreparedScene(windows, found.clear, lambda: grey, lambda: equal, found.clouds_judged, budget)
     tile = torch_prepare.on_device(grey, on)
     flat = torch_prepare.flat(tile)
-    there = torch_prepare.prepare(tile, config.ingest, nodata_px, painted=zeroed, missing=missing, device=on)
+    there = torch_prepare.prepare(
+        tile, settings, nodata_px, painted=zeroed, missing=missing, reflectance=reflectance, device=on
+    )
     [clear] = Download([there.clear]).arrays()
     filled = Download([there.filled])
     left = None if budget is None else budget - needed

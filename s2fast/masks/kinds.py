@@ -122,7 +122,7 @@ def of_scene(settings: Ingest, kind: str) -> Ingest:
     return settings.model_copy(update={"mask": "bright" if applied else "none"})
 
 
-def described(settings: Ingest, kind: str, judged: bool | None) -> str:
+def described(settings: Ingest, kind: str, judged: bool | None, reason: str = "") -> str:
     """Return what a scene's clouds were found by.
 
     Parameters
@@ -134,6 +134,8 @@ def described(settings: Ingest, kind: str, judged: bool | None) -> str:
     judged
         Whether the brightness rule found clouds; False: it gave up, or was not applied; None: unknown, since an
         older version wrote the features.
+    reason
+        Why brightness says nothing of its clouds, see `TileInfo.not_by_brightness`.
 
     Examples
     --------
@@ -143,9 +145,12 @@ def described(settings: Ingest, kind: str, judged: bool | None) -> str:
     ('not judged: over 60 % bright', 'not judged')
     """
     found = [BY_NAME[kind].label] if kind else []
-    applied = by_brightness(of_scene(settings, kind))
+    wanted = by_brightness(of_scene(settings, kind))
+    applied = wanted and not reason
     if applied and judged is not False:
         found.append(BRIGHT)
     if found:
         return ", ".join(found)
+    if wanted and reason:
+        return f"{NOT_JUDGED}: {reason}"
     return TOO_BRIGHT if applied else NOT_JUDGED

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
+
+from s2fast.files.legible import legible, legible_lines
 
 COMMON = "elements.js"
 """Helpers of all pages for elements, numbers and canvases."""
@@ -22,6 +24,21 @@ def plotting() -> tuple[str, str]:
     return asset("uPlot.min.css"), f"/* uPlot:\n{licence}\n*/\n{asset('uPlot.iife.min.js')}"
 
 
+def page_json(data: Any) -> str:
+    """Return data of a page as JSON, with texts as they may be shown, whoever wrote them."""
+    return json.dumps(_legible(data), separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+
+
+def _legible(data: Any) -> Any:
+    if isinstance(data, str):
+        return legible_lines(data)
+    if isinstance(data, Mapping):
+        return {legible(name) if isinstance(name, str) else name: _legible(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_legible(value) for value in data]
+    return data
+
+
 def assembled(template: str, data: Any, styles: Sequence[str], scripts: Sequence[str]) -> str:
     """Return a page.
 
@@ -35,7 +52,7 @@ def assembled(template: str, data: Any, styles: Sequence[str], scripts: Sequence
         Contents of files, in order; scripts run in strict mode and share their names.
     """
     # Escape "<": it could end the script element that contains the data.
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")
+    text = page_json(data).replace("<", "\\u003c")
     parts = {
         "<!-- style -->": "<style>\n" + "\n".join(styles) + "</style>",
         "<!-- data -->": f'<script type="application/json" id="data">{text}</script>',

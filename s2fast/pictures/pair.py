@@ -20,7 +20,7 @@ from s2fast.model import Window
 from s2fast.pictures.arrows import Arrows, draw_arrows
 from s2fast.pictures.lines import Lines, lines_to_draw
 from s2fast.pictures.panels import TEXT_PT, Panel, Sheet, Shown
-from s2fast.pictures.titles import shift_text
+from s2fast.pictures.titles import plain, shift_text
 from s2fast.report.imagery import whole_scene
 
 View = Literal["all", "masked", "original"]
@@ -99,7 +99,9 @@ def pair_picture(
     )
     texts = [*title.splitlines(), *([] if lines is None else [_described(lines)])]
     sheet = Sheet(windows, len(parts), 0.06 + _LINE_IN * len(texts), dpi)
-    sheet.figure.suptitle("\n".join(texts), fontsize=_TITLE_PT, y=1 - 0.06 / sheet.figure.get_figheight(), va="top")
+    sheet.figure.suptitle(
+        "\n".join(map(plain, texts)), fontsize=_TITLE_PT, y=1 - 0.06 / sheet.figure.get_figheight(), va="top"
+    )
     with ThreadPoolExecutor(2) as pool:
         read = partial(Shown.read, folder, side_px=sheet.side_px)
         scenes = list(pool.map(lambda part: read(*part), zip((query, train), windows, strict=True)))

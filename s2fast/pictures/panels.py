@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Window
+from s2fast.pictures.titles import plain
 from s2fast.report.imagery import original, stored
 
 WIDTH_IN = 7.2
@@ -151,7 +152,7 @@ class Sheet:
         x0, y0, x1, y1 = (edge - 0.5 for edge in shown.window.bounds)
         drawn = _at_size(image, round(width * self.figure.dpi), round(height * self.figure.dpi))
         axes.imshow(drawn, extent=(x0, x1, y1, y0), interpolation="nearest", aspect="auto")
-        axes.set_title(title, fontsize=TEXT_PT, pad=3)
+        axes.set_title(plain(title), fontsize=TEXT_PT, pad=3)
         axes.xaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.tick_params(labelsize=TEXT_PT - 1, length=2, pad=1.5)

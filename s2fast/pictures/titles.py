@@ -6,6 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from s2fast.files.legible import legible
+
+
+def plain(text: str) -> str:
+    """Return a text as Matplotlib shall draw it: as it is, and nothing in it as a formula."""
+    return legible(text).replace("$", r"\$")
+
 
 def pair_title(row: Any) -> str:
     """Return the title of a pair's picture: its similarity, and its verdict with what was found, on two lines.

@@ -11,7 +11,7 @@ import posixpath
 import re
 import xml.etree.ElementTree as ET
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from rasterio.io import DatasetReader
 from s2fast.errors import SceneError
 from s2fast.files.ranges import byte_ranges
 from s2fast.files.source import Source
+from s2fast.files.trusted import within
 
 DRIVERS = ("JP2OpenJPEG", "GTiff", "PNG", "JPEG", "Zarr")
 """GDAL's drivers for rasters that hold their own pixels."""
@@ -55,6 +56,12 @@ _TAGS = frozenset(
     )
 )
 """Elements of virtual rasters that copy or scale pixels of other rasters."""
+
+_HEADER = _TAGS & {
+    "SRS", "GeoTransform", "Metadata", "MDI", "Description", "VRTRasterBand", "ColorInterp", "ColorTable", "Entry",
+    "NoDataValue",
+}  # fmt: skip
+"""Those that describe a virtual raster, and lead nowhere."""
 
 _SIDE_FILES = (".ovr", ".msk")
 """Suffixes of the rasters that GDAL reads beside a raster, with the raster's whole name before it."""
@@ -93,20 +100,37 @@ def explanation(source: Source) -> str:
 
 
 def stored_tags(path: Path) -> Mapping[str, str]:
-    """Return the metadata of a raster on disk without opening what it leads to; none if it is no raster.
-
-    A virtual raster is read as text, wherever its sources lie.
-    """
-    source = Source.local(path)
+    """Return the metadata of a raster on disk without opening what it leads to; none if it is no raster."""
     try:
-        if _is_virtual(source):
-            items = (element for element in _elements(source) if element.tag == "MDI")
-            return {element.get("key", ""): element.text or "" for element in items}
-        _check_side_files(path)
-        with DatasetReader(str(path), driver=list(DRIVERS)) as dataset:
+        with header(path) as dataset:
             return dict(dataset.tags())
     except (SceneError, RasterioError):
         return {}
+
+
+def header(path: Path) -> DatasetReader:
+    """Open a raster on disk for its header, without opening what it leads to, wherever that lies.
+
+    Of a virtual raster, the result has everything but pixels.
+
+    Raises
+    ------
+    SceneError, RasterioError
+        It is no raster, or may not be opened.
+    """
+    source = Source.local(path)
+    if not _is_virtual(source):
+        _check_side_files(path)
+        return DatasetReader(str(path), driver=list(DRIVERS))
+    root = _root(source)
+    if root.tag != "VRTDataset" or root.get("subClass"):
+        raise SceneError(f"{source}: it is no virtual raster that copies pixels")
+    for parent in list(root.iter()):
+        for child in list(parent):
+            plain = child.get("subClass") in (None, "VRTSourcedRasterBand") and child.get("domain") is None
+            if child.tag not in _HEADER or not plain:
+                parent.remove(child)
+    return DatasetReader(ET.tostring(root, "unicode"), driver=["VRT"])
 
 
 def _is_virtual(source: Source) -> bool:
@@ -162,7 +186,7 @@ def _check_virtual(source: Source, folders: Sequence[Source], depth: int) -> Non
 
 def _parts(source: Source) -> Iterator[Source]:
     """Yield the rasters that a virtual raster names."""
-    for element in _elements(source):
+    for element in _root(source).iter():
         if element.tag not in _TAGS:
             raise SceneError(f"{source}: it has <{element.tag[:40]}>: only virtual rasters that copy pixels are opened")
         kind = element.get("subClass")
@@ -178,8 +202,8 @@ def _parts(source: Source) -> Iterator[Source]:
                 yield Source.of(name) if name.startswith("/vsi") else Source.local(Path(name).absolute())
 
 
-def _elements(source: Source) -> Iterable[ET.Element]:
-    """Return all elements of a virtual raster, read so that GDAL cannot read anything else in it."""
+def _root(source: Source) -> ET.Element:
+    """Return the root of a virtual raster, read so that GDAL cannot read anything else in it."""
     ranges = byte_ranges(source)
     if ranges is None:
         raise SceneError(f"{source}: a virtual raster must be a file of its own, or stored uncompressed in a zip")
@@ -191,18 +215,9 @@ def _elements(source: Source) -> Iterable[ET.Element]:
         # GDAL's parser treats these differently, and knows no encoding but UTF-8.
         if found := re.search(r"<[!?]|\x00", body):
             raise SceneError(f"{source}: it contains {found[0]!r}, which virtual rasters need not")
-        return ET.fromstring(body).iter()  # noqa: S314  no declarations, so no entities
+        return ET.fromstring(body)  # noqa: S314  no declarations, so no entities
     except (UnicodeDecodeError, ET.ParseError) as error:
         raise SceneError(f"{source}: it is no complete XML: {error}") from error
-
-
-def within(part: Source, folders: Iterable[Source]) -> bool:
-    """Return whether a raster lies in or below one of the folders, links followed."""
-    if part.path is not None:
-        resolved = part.path.resolve()
-        return any(resolved.is_relative_to(folder.path.resolve()) for folder in folders if folder.path is not None)
-    name = posixpath.normpath(part.name)
-    return any(name.startswith(f"{posixpath.normpath(folder.name)}/") for folder in folders if folder.path is None)
 
 
 def _head(source: Source) -> bytes:

@@ -44,6 +44,14 @@ class Reader(Protocol):
         """The values that become 1 and 255; None for 8-bit files, which are not stretched."""
 
     @property
+    def stretches(self) -> Sequence[tuple[float, float]]:
+        """`stretch` of each file of several bands, or of the only file; empty for 8-bit files."""
+
+    @property
+    def colour(self) -> bool:
+        """Whether grey is computed from the red, green and blue bands of one file, or its first three."""
+
+    @property
     def at_once(self) -> int:
         """Number of windows to read at once, in other threads; 1: only the thread that opened the file may read."""
 
@@ -104,6 +112,8 @@ class RasterioReader:
         self._source = source
         self._reduction = settings.reduction
         self._stretch_setting = settings.stretch
+        self.colour = len(picture.bands) == 3
+        """See `Reader`."""
 
     @cached_property
     def stretch(self) -> tuple[float, float] | None:
@@ -113,6 +123,11 @@ class RasterioReader:
         if self._stretch_setting == "auto":
             return auto_stretch(self._histogram(), self.raster.dtype)
         return self._stretch_setting
+
+    @property
+    def stretches(self) -> Sequence[tuple[float, float]]:
+        """See `Reader`."""
+        return () if self.stretch is None else (self.stretch,)
 
     @cached_property
     def _table(self) -> npt.NDArray[np.uint8] | None:
@@ -208,7 +223,11 @@ class LumaReader:
     """
 
     stretch = None
+    stretches: Sequence[tuple[float, float]] = ()
     """See `Reader`; the file has 8 bits."""
+
+    colour = True
+    """See `Reader`."""
 
     files: Sequence[str] = ()
     """See `RasterioReader`."""

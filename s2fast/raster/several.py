@@ -28,6 +28,7 @@ class BandsReader:
     """
 
     at_once = 1
+    colour = False
     """See `Reader`."""
 
     def __init__(self, readers: Sequence[Reader], weights: Sequence[float]) -> None:
@@ -43,6 +44,11 @@ class BandsReader:
     def stretch(self) -> tuple[float, float] | None:
         """The stretch of the first band; see `Reader`."""
         return self._readers[0].stretch
+
+    @property
+    def stretches(self) -> Sequence[tuple[float, float]]:
+        """See `Reader`."""
+        return [stretch for reader in self._readers for stretch in reader.stretches]
 
     def read(
         self, window: Window, wanted: npt.NDArray[np.bool_] | None = None

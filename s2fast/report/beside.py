@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from s2fast.folder.kept_pictures import kept_pictures
+from s2fast.page.assembly import page_json
 from s2fast.report.findings import Findings
 from s2fast.report.shown_matches import ShownMatches, fit_the_page
 from s2fast.report.thumbnails import SIDE_PX, thumbnail_side
@@ -62,7 +63,7 @@ def scene_files(found: Findings) -> Iterator[tuple[int, str, bytes]]:
 
 def alignment_file(value: Any = None) -> tuple[str, bytes]:
     """Return name and content of the file with the outcome of an align call, see `s2fast.align.noted`."""
-    return ALIGNMENT, _delivered(ALIGNMENT, json.dumps(value, separators=(",", ":"), allow_nan=False))
+    return ALIGNMENT, _delivered(ALIGNMENT, page_json(value))
 
 
 def packed_matches(shown: ShownMatches, pairs: int) -> list[str | None]:
@@ -87,7 +88,7 @@ def packed_matches(shown: ShownMatches, pairs: int) -> list[str | None]:
 
 def _script(stem: str, value: Any) -> tuple[str, bytes]:
     """Return name and content of a file; the name has a hash, so that a page finds no file of another report."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    text = page_json(value)
     name = f"{stem}-{hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}"
     return name, _delivered(name, text)
 

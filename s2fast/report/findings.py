@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.geoparquet import geoparquet
 from s2fast.files.legible import counted, first_named
 from s2fast.folder.record import NullRecord, RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.datum import add_network
 from s2fast.geometry.nulls import NullRate, null_warning
-from s2fast.masks.kinds import TOO_BRIGHT
+from s2fast.masks.kinds import NOT_JUDGED, TOO_BRIGHT
 from s2fast.report.shown_matches import ShownMatches
 from s2fast.report.tables import clouds_by, pair_table, scene_table, without_metres
 from s2fast.work.executors import Workplace
@@ -98,7 +98,7 @@ class Findings:
         matches = ShownMatches.of(folder, pairs, blocks, [scene.scene_id for scene in scenes])
         pairs = pairs.join(matches.statistics)
         clear = {scene.scene_id: folder.clear(scene.scene_id) for scene in scenes}
-        table = geopandas.read_parquet(io.BytesIO(file))
+        table = geopandas.read_parquet(arrow_file(file))
         for name in table if record.in_pixels else ():
             table[name] = scenes_table[name]
         return cls(record, folder, workplace, pairs, table, file, summary, matches, clear)
@@ -114,8 +114,12 @@ def _summary(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: M
         "verified": verified,
         **nulls,
     }
-    bright = [str(item) for item in record.usable if clouds_by(record, folder, item) == TOO_BRIGHT]
+    clouds = {str(item): clouds_by(record, folder, item) for item in record.usable}
+    bright = [name for name, found in clouds.items() if found == TOO_BRIGHT]
+    unknown = [name for name, found in clouds.items() if found.startswith(f"{NOT_JUDGED}:") and name not in bright]
     warnings = [_warning_of_brightness(bright)] if bright else []
+    if unknown:
+        warnings.append(_warning_of_percentiles(unknown))
     if not nulls["null_trials"]:
         return Summary(counts, None, warnings)
     null = NullRate(trials=nulls["null_trials"], verified=nulls["null_verified"])
@@ -129,4 +133,14 @@ def _warning_of_brightness(scenes: Sequence[str]) -> str:
     return (
         f"clouds were not judged in {counted(len(scenes), 'scene')}, over 60 % bright by snow, cloud or sand: {named}; "
         "their keypoints may lie on clouds: give them masks (ingest.mask)"
+    )
+
+
+def _warning_of_percentiles(scenes: Sequence[str]) -> str:
+    """Return a line on the scenes whose percentiles say nothing of clouds."""
+    named = first_named(scenes)
+    return (
+        f"clouds were not judged in {counted(len(scenes), 'scene')}, stretched by percentiles of a band that is not "
+        f"visible or whose reflectances are unknown: {named}; their keypoints may lie on clouds: give them masks "
+        "(ingest.mask), or, if the band is visible, one stretch of reflectances (ingest.stretch = [low, high])"
     )

@@ -14,8 +14,10 @@ import pandas as pd
 import pyogrio
 
 from s2fast.files.geoparquet import geoparquet
+from s2fast.files.legible import legible
 from s2fast.report.layers import displacements, map_crs, misregistration, pair_links
 from s2fast.report.page import asset
+from s2fast.report.rounding import with_texts
 from s2fast.report.shown_matches import ShownMatches
 from s2fast.report.tables import without_metres
 
@@ -80,7 +82,7 @@ def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:
             warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
             for name, layer in layers.items():
                 kind = _geometry_type(layer)
-                layer.to_file(
+                with_texts(layer, legible).to_file(
                     path, layer=name, driver="GPKG", engine="pyogrio", geometry_type=kind,
                     promote_to_multi=kind.startswith("Multi"), VERSION="1.2", use_arrow=True,
                 )  # fmt: skip

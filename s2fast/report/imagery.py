@@ -16,7 +16,8 @@ from rasterio.windows import Window as RasterioWindow
 from s2fast.archive.identity import identity
 from s2fast.errors import InputError, SceneError
 from s2fast.files.source import Source
-from s2fast.folder.record import load_record
+from s2fast.files.trusted import check_servers
+from s2fast.folder.record import load_record, with_trust
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
 from s2fast.raster.bands import Picture
@@ -76,20 +77,20 @@ def recorded_source(folder: RunFolder, scene_id: str) -> Source:
     """Return the file that a run read a scene from.
 
     A stranger's run folder may name any file of this machine. It is drawn only if its size and modification time, which
-    a stranger does not know, are those that the run found.
+    a stranger does not know, are those that the run found; and one on a server only if `RunFolder.trusted` names it.
 
     Raises
     ------
     SceneError
-        There is no such file, or it is another one.
+        There is no such file, it is another one, or it leads where the user did not say.
     """
     name, record = folder.tile(scene_id).source, load_record(folder)
-    item = next((item for item in record.found.scenes if item.scene.scene_id == scene_id), None) if record else None
-    if record is None or item is None or item.scene.source.name != name:
+    found = with_trust(record, folder.trusted).found.scenes if record else []
+    item = next((item for item in found if item.scene.scene_id == scene_id), None)
+    if item is None or item.scene.source.name != name:
         raise SceneError(f"{name}: the run does not record its size and modification time")
-    # A virtual raster may read what it might in the run.
-    given = (*record.asked.places, *record.config.ingest.trust)
-    source = item.scene.source.trusting(tuple(place for place in given if Source.of(place).is_local))
+    check_servers([item.scene.source], folder.trusted)
+    source = item.scene.source
     if identity(source) != item.identity:
         raise SceneError(f"{name}: it has changed since the run read it")
     return source

@@ -15,7 +15,7 @@ from s2fast.archive.fragments import short_ids
 from s2fast.errors import InputError
 from s2fast.files.legible import counted, legible
 from s2fast.geometry.scene_verdict import SIGN
-from s2fast.report.rounding import rounded
+from s2fast.report.rounding import csv_bytes, rounded, with_texts
 from s2fast.report.selection import SHIFT, named, with_shift
 
 _PAIR_COLUMNS = (
@@ -121,7 +121,7 @@ class _Kind:
 def _list(rows: pd.DataFrame, listing: Listing, kind: _Kind) -> None:
     form = _form(listing)
     # A run folder may be somebody else's: its names may hold anything.
-    rows = rows.map(lambda cell: legible(cell) if isinstance(cell, str) else cell)
+    rows = with_texts(rows, legible)
     columns = [named(name, map(str, rows.columns), "column") for name in listing.columns]
     if form != "table":
         data = _encoded(rows[columns] if columns else rows, form)
@@ -155,7 +155,7 @@ def _form(listing: Listing) -> str:
 
 def _encoded(rows: pd.DataFrame, form: str) -> bytes:
     if form == "csv":
-        return rounded(rows).to_csv(index=False).encode()
+        return csv_bytes(rows, index=False)
     if form == "json":
         return ((rounded(rows).to_json(orient="records", date_format="iso") or "[]") + "\n").encode()
     return rows.to_parquet(index=False)

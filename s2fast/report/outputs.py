@@ -14,7 +14,7 @@ from s2fast.report.findings import Findings
 from s2fast.report.ground import ground_layers
 from s2fast.report.layers import map_crs
 from s2fast.report.payload import payload
-from s2fast.report.rounding import rounded
+from s2fast.report.rounding import csv_bytes
 from s2fast.report.tables import similarity_matrix, without_metres
 from s2fast.report.thumbnails import thumbnails
 
@@ -33,17 +33,17 @@ class Output:
 def _pairs(found: Findings) -> Iterable[tuple[str, bytes]]:
     pairs = without_metres(found.pairs, in_pixels=found.record.in_pixels)
     table = pa.Table.from_pandas(pairs, preserve_index=False)
-    return [("pairs.parquet", parquet(table)), ("pairs.csv", rounded(pairs).to_csv(index=False).encode())]
+    return [("pairs.parquet", parquet(table)), ("pairs.csv", csv_bytes(pairs, index=False))]
 
 
 def _similarity(found: Findings) -> Iterable[tuple[str, bytes]]:
     square = similarity_matrix(found.record, found.pairs)
-    return [("similarity.csv", square.to_csv(float_format="%.2f").encode())]
+    return [("similarity.csv", csv_bytes(square, float_format="%.2f"))]
 
 
 def _scenes(found: Findings) -> Iterable[tuple[str, bytes]]:
     table = without_metres(pd.DataFrame(found.scenes.drop(columns="geometry")), in_pixels=found.record.in_pixels)
-    return [("scenes.parquet", found.scenes_file), ("scenes.csv", rounded(table).to_csv(index=False).encode())]
+    return [("scenes.parquet", found.scenes_file), ("scenes.csv", csv_bytes(table, index=False))]
 
 
 def page_files(found: Findings) -> Iterator[tuple[str, bytes]]:

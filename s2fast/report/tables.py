@@ -111,7 +111,7 @@ def clouds_by(record: RunRecord, folder: RunFolder, item: SceneInput) -> str:
     painted = record.regions is not None and record.config.regions.mode == "zero"
     settings = record.config.ingest.model_copy(update={"mask": "none"}) if painted else record.config.ingest
     tile = folder.tile(scene_id)
-    found = described(settings, tile.mask, folder.clouds_judged(scene_id))
+    found = described(settings, tile.mask, folder.clouds_judged(scene_id), tile.not_by_brightness)
     return f"{found} ({BY_NAME[tile.mask_unused].label} not used)" if tile.mask_unused else found
 
 

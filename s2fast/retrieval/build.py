@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from s2fast.errors import InputError, RunFolderError
+from s2fast.errors import ConfigError, InputError, RunFolderError, in_words_of_caller, option, setting
 from s2fast.files.open_storage import open_storage
 from s2fast.folder.checksums import checksum
 from s2fast.folder.content_key import content_key
@@ -25,6 +25,7 @@ from s2fast.retrieval.index import (
     Entry,
     Made,
     Segment,
+    index_call,
     read_contents,
     write_contents,
 )
@@ -36,8 +37,6 @@ PER_SCENE = 2_000
 
 _PER_CELL = 4
 """Keypoints for which a cell of the ground has room."""
-
-_RIGHT_RUN = "s2fast run ... --set features.upright=false"
 
 
 def build(
@@ -64,16 +63,22 @@ def build(
 
     Raises
     ------
+    ConfigError
+        `per_scene` is negative.
     InputError
-        The features were not made as those of the index.
+        The features were not made as those of the index, or no run is named.
     RunFolderError
         A folder holds no run or no features, or `to` holds something else than an index.
     """
+    if per_scene < 0:
+        raise ConfigError(f"{option('per_scene', 'per-scene')} is {per_scene}, must be at least 0, which keeps all")
+    if not outs:
+        raise InputError("no run is named: an index is made of the features of run folders")
     progress = progress or Progress()
     runs = [_opened(out) for out in outs]
     folder = RunFolder(to)
     if read_contents(to) is None and not folder.is_empty():
-        raise RunFolderError(f"{to} exists and is no index: name another folder with --to")
+        raise RunFolderError(f"{to} exists and is no index: name another folder with {option('to')}")
     made = _made_alike(runs, per_scene)
     with closing(Lock(folder)) as lock:
         lock.acquire()
@@ -135,7 +140,9 @@ def _made_alike(runs: Sequence[tuple[RunFolder, RunRecord]], per_scene: int) -> 
 
 def _check_made(to: str, before: Made, made: Made) -> None:
     if before != made:
-        raise InputError(f"{to} was made otherwise, with {_difference(before, made)}: name another folder with --to")
+        raise InputError(
+            f"{to} was made otherwise, with {_difference(before, made)}: name another folder with {option('to')}"
+        )
 
 
 def _difference(one: Made, other: Made) -> str:
@@ -242,8 +249,10 @@ def _sweep(to: str, contents: Contents) -> None:
 
 
 def right_index(index: object) -> str:
-    """Return the commands that make an index in which pictures can be found."""
-    return f"{_RIGHT_RUN} --out OUT, then s2fast index OUT --to {index}"
+    """Return what makes an index in which pictures can be found."""
+    upright = setting("features.upright", "false")
+    run = in_words_of_caller(f"s2fast run ... {upright} --out OUT", f's2fast.run(..., out="OUT", {upright})')
+    return f"{run}, then {index_call(index)}"
 
 
 __all__ = ["INDEX_JSON", "PER_SCENE", "build", "right_index", "spread", "write_segment"]

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.files.open_storage import open_storage
 from s2fast.folder.content_key import content_key
-from s2fast.retrieval.index import Clusters, Contents, Index, Keypoints, write_contents
+from s2fast.retrieval.index import Clusters, Contents, Index, Keypoints, index_call, write_contents
 from s2fast.retrieval.votes import MAX_BITS, RATIO, Ballot, Box, cast
 from s2fast.work.progress import Progress
 from s2fast_kernels.features import WORDS
@@ -174,13 +174,11 @@ def vote_by_lists(index: Index, query: Keypoints, *, without: Set[str] = frozens
     clusters = index.contents.clusters
     if clusters is None or clusters.key != _key(index.contents):
         why = "no inverted lists" if clusters is None else "inverted lists of fewer scenes"
-        raise RunFolderError(f"{index} has {why}: s2fast index OUT --to {index} --lists")
+        raise RunFolderError(f"{index} has {why}: {index_call(index, lists=True)}")
     try:
         lists = _opened(str(index), clusters.key)
     except (RuntimeError, FileNotFoundError) as error:
-        raise RunFolderError(
-            f"{index}: its inverted lists cannot be read: s2fast index OUT --to {index} --lists"
-        ) from error
+        raise RunFolderError(f"{index}: its inverted lists cannot be read: {index_call(index, lists=True)}") from error
     lists.nprobe = clusters.probed
     distance, found = lists.search(query.descriptors.view(np.uint8), NEIGHBOURS)
     offsets = np.cumsum([0, *(entry.rows for entry in index.entries)], dtype=np.int64)

@@ -3,126 +3,56 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Set
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence, Set
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import shapely
-from rasterio.transform import Affine
 
-from s2fast.errors import InputError, RunFolderError
+from s2fast.errors import ConfigError, InputError, RunFolderError, S2FastError, option
+from s2fast.files.source import Source
+from s2fast.files.trusted import check_servers
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.antimeridian import footprint
 from s2fast.geometry.placement import PixelGrid
 from s2fast.retrieval.build import right_index
-from s2fast.retrieval.index import Entry, Index, Keypoints
-from s2fast.retrieval.picture import KEYPOINTS, Image, describe, read_image
+from s2fast.retrieval.finding import AMBIGUOUS, FOUND, NOT_FOUND, Finding
+from s2fast.retrieval.index import SEGMENT_SCENES, Index, Keypoints, index_call
+from s2fast.retrieval.memory import (
+    MIB,
+    candidate_bytes,
+    check,
+    index_bytes,
+    kept_bytes,
+    kept_rows,
+    scenes_at_once,
+    search_bytes,
+)
+from s2fast.retrieval.picture import KEYPOINTS, Image, describe, describing_bytes, image_of, read_image
 from s2fast.retrieval.place import Place, find_place, refined
 from s2fast.retrieval.votes import CANDIDATES, Ballot, vote
-
-FOUND, NOT_FOUND, AMBIGUOUS = "found", "not found", "ambiguous"
+from s2fast_kernels.machine import available_cores
 
 _LEAST_OCTAVES = 2
 """An index of fewer octaves does not bear other scales."""
 
+_LEAST_KEYPOINTS = 16
+
+BUDGET_MB = 2048
+"""Memory that may be used, as ``compute.budget_mb`` by default [MiB]."""
+
 _MARGIN = 0.25
 """Ground around the found place that is no other place, as a share of its sides."""
 
-_KEPT_ROWS = 1 << 21
-"""Keypoints of scenes that are kept in memory for the next pictures: 170 MB."""
-
 _RIVAL_SHARE = 0.4
 """Another place with at least this share of the witnesses makes a picture ambiguous."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Where a picture lies, or that it lies nowhere in the archive."""
-
-    image: Image
-    """The picture."""
-    verdict: str
-    """``found``, ``not found``, or ``ambiguous``: another place fits as well."""
-    entry: Entry | None
-    """The scene in which it lies; None if it was not found."""
-    crs_wkt: str
-    """CRS of that scene; empty if it has none or nothing was found."""
-    place: Place | None
-    """Where in that scene."""
-    agreeing: tuple[str, ...]
-    """Ids of all scenes that show the picture at this place, best first."""
-    candidates: tuple[str, ...]
-    """Ids of the scenes that were compared, most votes first."""
-    votes: float
-    """Votes for the scene."""
-    nulls: int
-    """Number of trials of the same rule on places that cannot be it."""
-    nulls_verified: int
-    """Number of these that were verified."""
-    out: str
-    """The run folder of the scene."""
-    keypoints: int
-    """Number of the picture's keypoints that were searched."""
-
-    @property
-    def found(self) -> bool:
-        """Whether the picture was found, in one place."""
-        return self.verdict == FOUND
-
-    @cached_property
-    def grid(self) -> PixelGrid | None:
-        """The pixel grid of the picture on the ground; None if it was not found or the scene has no CRS."""
-        if self.place is None or self.entry is None or not self.crs_wkt:
-            return None
-        return picture_grid(self.place, self.entry, self.crs_wkt, self.image.shape)
-
-    @property
-    def error_px(self) -> float:
-        """Error of the place along each axis [px of the scene]; NaN if it was not found."""
-        return self.place.judgement.error if self.place is not None else float("nan")
-
-    def properties(self) -> dict[str, Any]:
-        """Return what was found, as JSON values."""
-        found: dict[str, Any] = {"picture": self.image.name, "verdict": self.verdict}
-        if self.place is not None and self.entry is not None:
-            found |= {
-                "scene": self.entry.scene_id,
-                "tile": self.entry.tile or None,
-                "time": self.entry.time or None,
-                "model": self.place.judgement.model,
-                "rotation_deg": round(self.place.rotation_deg, 3),
-                "scale": round(self.place.scale, 5),
-                "error_px": round(self.error_px, 3),
-                "inliers": self.place.inliers,
-                "witnesses": round(self.place.judgement.witnesses, 1),
-                "scenes": list(self.agreeing),
-                "outline_px": np.round(self.place.outline(self.image.shape), 2).tolist(),
-            }
-        found |= {"votes": round(self.votes, 2), "candidates": len(self.candidates)}
-        return found | {"nulls": self.nulls, "nulls_verified": self.nulls_verified, "keypoints": self.keypoints}
-
-    def feature(self) -> dict[str, Any]:
-        """Return the outline as a GeoJSON feature; without a place on Earth, its geometry is null."""
-        geometry = None if self.grid is None else shapely.geometry.mapping(footprint(self.grid))
-        return {"type": "Feature", "geometry": geometry, "properties": self.properties()}
-
-
-def picture_grid(place: Place, entry: Entry, crs_wkt: str, shape: tuple[int, int]) -> PixelGrid:
-    """Return the pixel grid of a picture on the ground of a scene."""
-    (a, b, c), (d, e, f) = place.to_scene.tolist()
-    corner = Affine.translation(0.5, 0.5)
-    to_ground = Affine(*entry.transform) * corner * Affine(a, b, c, d, e, f) * ~corner
-    return PixelGrid(crs_wkt, tuple(to_ground)[:6], shape)
 
 
 def check_serves(index: Index) -> None:
     """Raise RunFolderError unless pictures can be found in an index."""
     made = index.contents.made
     if not index.counted.any():
-        raise RunFolderError(f"{index} holds no scenes: add some with s2fast index OUT --to {index}")
+        raise RunFolderError(f"{index} holds no scenes: add some with {index_call(index)}")
     if made.upright:
         raise RunFolderError(
             f"{index} holds upright keypoints, which only find pictures that are not rotated: {right_index('INDEX')}"
@@ -149,25 +79,62 @@ class Finder:
         Backend of `s2fast_kernels.hamming_top2`.
     by_lists
         Whether to compare only with near keypoints, by the inverted lists of the index.
+    budget_mb
+        Memory that may be used [MiB].
+    trusted
+        Buckets besides that of the index whose run folders may be read, and servers that may be asked for scenes.
 
     Raises
     ------
+    ConfigError
+        `keypoints` is below 16.
     RunFolderError
         The index cannot serve: it is not finished, or its keypoints have no orientation.
     """
 
     def __init__(
         self, index: Index, *, keypoints: int = KEYPOINTS, device: str = "auto", backend: str = "auto",
-        by_lists: bool = False,
+        by_lists: bool = False, budget_mb: int = BUDGET_MB, trusted: Sequence[str] = (),
     ) -> None:  # fmt: skip
+        if keypoints < _LEAST_KEYPOINTS:
+            raise ConfigError(f"{option('keypoints')} is {keypoints}, must be at least {_LEAST_KEYPOINTS}")
         check_serves(index)
         self.index = index
         self._kept: OrderedDict[int, Keypoints] = OrderedDict()
         self._keypoints, self._device, self._backend, self._by_lists = keypoints, device, backend, by_lists
+        self._trusted = trusted
+        self._budget_mb = budget_mb
+        rows = max((int(segment.offsets[-1]) for segment in index.contents.segments), default=0)
+        mapped = "://" not in index.storage.address
+        at_once = min(SEGMENT_SCENES, scenes_at_once(keypoints, budget_mb))
+        needed = search_bytes(keypoints, at_once, rows, mapped=mapped)
+        self._check(needed, f"searching {index}, {len(index.entries)} scenes,")
 
-    def find(self, picture: str, without: Set[str] = frozenset()) -> Finding:
-        """Find a picture by its path or address; see `locate`."""
-        return self.locate(read_image(picture), without)
+    def _check(self, needed_bytes: int, what: str, error: type[S2FastError] = ConfigError) -> None:
+        """Raise an error if something does not fit into the budget, beside the index and the kept candidates."""
+        check(needed_bytes + self._held_bytes(), self._budget_mb, what, error)
+
+    def _held_bytes(self) -> int:
+        return index_bytes(len(self.index.entries)) + kept_bytes(self._budget_mb)
+
+    def find(self, picture: Path | str | npt.NDArray[Any], without: Set[str] = frozenset()) -> Finding:
+        """Find a picture by its path or address, or as an array, see `image_of`; see `locate`."""
+        if isinstance(picture, np.ndarray):
+            return self.locate(image_of(picture), without)
+
+        def check(needed_bytes: int) -> None:
+            self._check(needed_bytes, f"reading {picture}", InputError)
+
+        return self.locate(read_image(str(picture), check), without)
+
+    def find_all(self, pictures: Iterable[Path | str | npt.NDArray[Any]]) -> Iterator[Finding]:
+        """Find pictures one after another; the verdict of one that cannot be used is ``unusable``."""
+        for number, picture in enumerate(pictures):
+            try:
+                yield self.find(picture)
+            except InputError as error:
+                name = f"array {number}" if isinstance(picture, np.ndarray) else str(picture)
+                yield Finding.unusable(name, str(error))
 
     def locate(self, image: Image, without: Set[str] = frozenset()) -> Finding:
         """Find a picture.
@@ -184,8 +151,16 @@ class Finder:
         InputError
             The picture is empty or of one colour.
         """
-        query = describe(image, self.index, self._keypoints, self._device)
+        query = describe(image, self.index, self._keypoints, self._device, self._threads(image))
         return self.judge(image, query, self.votes(query, without))
+
+    def _threads(self, image: Image) -> int:
+        """Return how many threads may find a picture's keypoints; raise InputError if one is too many."""
+        first, two = (describing_bytes(image, self.index, threads) for threads in (1, 2))
+        left, each = self._budget_mb * MIB - self._held_bytes() - first, max(1, two - first)
+        rows, columns = image.grey.shape
+        self._check(first, f"{image.name}: finding keypoints in {rows} x {columns} px", InputError)
+        return min(available_cores(), 1 + left // each)
 
     def votes(self, query: Keypoints, without: Set[str] = frozenset()) -> Ballot:
         """Return the votes of a picture's keypoints."""
@@ -193,32 +168,33 @@ class Finder:
             from s2fast.retrieval.clusters import vote_by_lists
 
             return vote_by_lists(self.index, query, without=without)
-        return vote(self.index, query, backend=self._backend, device=self._device, without=without)
+        at_once = min(SEGMENT_SCENES, scenes_at_once(len(query), self._budget_mb))
+        return vote(self.index, query, backend=self._backend, device=self._device, without=without, at_once=at_once)
 
     def judge(self, image: Image, query: Keypoints, ballot: Ballot) -> Finding:
         """Verify the candidates of a ballot, and try the same rule where the picture cannot be."""
         entries, counted = self.index.entries, self.index.contents
         numbers = ballot.candidates([entry.place for entry in entries], CANDIDATES)
-        scenes = {number: self._features(number) for number in numbers}
         places = {}
-        for number, train in scenes.items():
-            place = find_place(query, train, image.shape, entries[number].shape)
+        for number in numbers:
+            place = find_place(query, self._features(number), image.shape, entries[number].shape)
             if place is not None:
                 places[number] = place
         names = tuple(entries[number].scene_id for number in numbers)
         if not places:
             return Finding(image, NOT_FOUND, None, "", None, (), names, 0.0, len(numbers), 0, "", len(query))
         best = max(places, key=lambda number: (places[number].judgement.witnesses, -number))
-        place, entry = refined(places[best], query, scenes[best]), entries[best]
+        place, entry = refined(places[best], query, self._features(best)), entries[best]
         crs_wkt = counted.crs[entry.crs]
         agreeing = [best]
         elsewhere = []
-        for number, train in scenes.items():
+        for number in numbers:
             if number != best and not (crs_wkt and counted.crs[entries[number].crs]):
                 # Without a CRS nobody knows whether it shows other ground, so it is no null trial.
                 if number in places:
                     agreeing.append(number)
                 continue
+            train = self._features(number)
             here = self._at_place(train.xy, number, best, place, image.shape)
             if number != best and number in places and self._same(places[number], here, train):
                 agreeing.append(number)
@@ -229,22 +205,31 @@ class Finder:
         return Finding(
             image, verdict, entry, crs_wkt, place, tuple(entries[number].scene_id for number in agreeing), names,
             float(ballot.scenes[best]), len(elsewhere), len(rivals), counted.runs[entry.run], len(query),
+            trusted=tuple(self._trusted),
         )  # fmt: skip
 
     def _features(self, number: int) -> Keypoints:
         """Return all keypoints of a scene, see `_read`, which are kept for the next pictures."""
         found = self._kept.pop(number, None) or self._read(number)
-        self._kept[number] = found
-        while sum(map(len, self._kept.values())) > _KEPT_ROWS and len(self._kept) > 1:
+        self._kept[number] = found  # the latest is last
+        while sum(map(len, self._kept.values())) > kept_rows(self._budget_mb) and len(self._kept) > 1:
             self._kept.popitem(last=False)
         return found
 
     def _read(self, number: int) -> Keypoints:
-        """Read all keypoints of a scene from its run, if they are still there; else those of the index."""
+        """Read all keypoints of a scene from its run, if they are still there; else those of the index.
+
+        The index may be a stranger's: a run in a bucket is read only if the index lies there too, or the user names it.
+        """
         entry = self.index.entries[number]
-        folder = RunFolder(self.index.contents.runs[entry.run])
+        address = self.index.contents.runs[entry.run]
         try:
+            if _bucket(address) not in ("", _bucket(str(self.index))):
+                check_servers([Source.of(address)], self._trusted)
+            folder = RunFolder(address)
             if folder.features_key(entry.scene_id) == entry.key:
+                rows = folder.keypoints(entry.scene_id)
+                self._check(candidate_bytes(rows), f"comparing {entry.scene_id}, {rows} keypoints,")
                 found = folder.own_features(entry.scene_id)
                 return Keypoints(found.xy, found.size, found.angle, found.descriptors)
         except (RunFolderError, InputError, OSError):
@@ -275,3 +260,8 @@ class Finder:
         known = set(map(tuple, train.xy[here].tolist()))
         inlier = place.scene_xy[place.judgement.inlier].astype(np.float32)
         return sum(tuple(xy) in known for xy in inlier.tolist()) > len(inlier) / 2
+
+
+def _bucket(address: str) -> str:
+    """Return scheme and bucket of an address in an object store; empty for a local folder."""
+    return "/".join(address.split("/")[:3]) if "://" in address else ""

@@ -19,13 +19,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from s2fast.errors import DamageError, RunFolderError
+from s2fast.errors import DamageError, RunFolderError, in_words_of_caller
+from s2fast.files.legible import counted, legible_json
 from s2fast.files.open_storage import open_storage
 from s2fast.folder.checksums import describe_mismatch, sealed, unsealed
 from s2fast_kernels.features import WORDS
@@ -40,6 +41,12 @@ SEGMENT_ROWS = 1 << 17
 
 SEGMENT_SCENES = 256
 """Most scenes of a segment: the result of a search in one has a row per query and a column per scene."""
+
+
+_MOST_ROWS = 1 << 40
+"""More keypoints than any index has: what is larger was not written by s2fast."""
+
+_Side = Annotated[int, Field(gt=0, lt=1 << 31, strict=True)]
 
 
 class Made(BaseModel):
@@ -70,7 +77,7 @@ class Entry(BaseModel):
     """Number of its run in `Contents.runs`."""
     key: str
     """Content key of its features in that run."""
-    rows: int
+    rows: Annotated[int, Field(ge=0, le=_MOST_ROWS)]
     """Number of its keypoints here."""
     tile: str
     """MGRS tile; empty if unknown."""
@@ -78,9 +85,9 @@ class Entry(BaseModel):
     """Sensing time, ISO 8601; empty if unknown."""
     crs: int
     """Number of its CRS in `Contents.crs`."""
-    transform: tuple[float, float, float, float, float, float]
+    transform: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
     """Affine a ... f of the full-resolution grid, at pixel corners [CRS units]."""
-    shape: tuple[int, int]
+    shape: tuple[_Side, _Side]
     """Rows, columns at full resolution."""
 
     @property
@@ -182,14 +189,32 @@ class Index:
         self.storage = open_storage(str(address))
         contents = read_contents(str(address))
         if contents is None:
-            raise RunFolderError(f"{address} holds no index: {INDEX_JSON} is missing; s2fast index OUT --to {address}")
+            raise RunFolderError(f"{address} holds no index: {INDEX_JSON} is missing; {index_call(address)}")
         if not contents.complete:
-            raise RunFolderError(f"{address} is not finished: run the s2fast index command again, it continues")
+            raise RunFolderError(f"{address} is not finished: make it again as before, it continues")
         self.contents = contents
         self.entries = [entry for segment in contents.segments for entry in segment.entries]
 
     def __str__(self) -> str:
         return self.storage.address
+
+    def __repr__(self) -> str:
+        return f"<index {self}: {counted(int(self.counted.sum()), 'scene')}, {self.keypoint_count} keypoints>"
+
+    @property
+    def scene_ids(self) -> list[str]:
+        """Ids of the scenes, those whose features have been replaced once."""
+        return [entry.scene_id for entry, latest in zip(self.entries, self.counted, strict=True) if latest]
+
+    @property
+    def keypoint_count(self) -> int:
+        """Number of keypoints of these scenes."""
+        return sum(entry.rows for entry, latest in zip(self.entries, self.counted, strict=True) if latest)
+
+    @property
+    def recall(self) -> float | None:
+        """Share of the exact votes that a search by inverted lists finds; None if the index has no lists."""
+        return self.contents.clusters.recall if self.contents.clusters else None
 
     @cached_property
     def counted(self) -> npt.NDArray[np.bool_]:
@@ -228,10 +253,18 @@ class Index:
             data = self.storage.mapped(path)
         except FileNotFoundError:
             data = None
-        mismatch = describe_mismatch(None if data is None else data.tobytes(), segment.sums[name])
+        mismatch = describe_mismatch(None if data is None else data.data, segment.sums[name])
         if data is None or mismatch:
             raise DamageError(f"{self}/{path} is damaged ({mismatch}): remove the index and make it again")
         return data
+
+
+def index_call(address: object, *, lists: bool = False) -> str:
+    """Return what makes an index, or its inverted lists, in the words of the caller."""
+    return in_words_of_caller(
+        f"s2fast index OUT --to {address}{' --lists' * lists}",
+        f's2fast.index("OUT", to="{address}"{", lists=True" * lists})',
+    )
 
 
 def read_contents(address: str) -> Contents | None:
@@ -267,4 +300,4 @@ def read_contents(address: str) -> Contents | None:
 def write_contents(address: str, contents: Contents) -> None:
     """Write ``index.json``."""
     fields = sealed(json.loads(contents.model_dump_json()))
-    open_storage(address).write(INDEX_JSON, json.dumps(fields, ensure_ascii=False).encode())
+    open_storage(address).write(INDEX_JSON, legible_json(json.dumps(fields, ensure_ascii=False)).encode())

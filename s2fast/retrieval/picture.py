@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +26,7 @@ from s2fast.raster.bands import Picture
 from s2fast.raster.dataset import gdal_settings, open_dataset
 from s2fast.raster.stretch import auto_stretch, histogram, stretched
 from s2fast.retrieval.index import Index, Keypoints
+from s2fast.retrieval.memory import reading_bytes
 from s2fast_kernels.backends import resolve
 from s2fast_kernels.features import Budget
 
@@ -66,6 +69,8 @@ class Image:
     """(rows, cols) True where the file marks a pixel as missing, or black outside of it."""
     shape: tuple[int, int]
     """Rows and columns of the file."""
+    is_file: bool = True
+    """False if it came as an array."""
 
     @property
     def step(self) -> tuple[float, float]:
@@ -73,13 +78,15 @@ class Image:
         return self.shape[1] / self.grey.shape[1], self.shape[0] / self.grey.shape[0]
 
 
-def read_image(place: Source | str) -> Image:
+def read_image(place: Source | str, check: Callable[[int], None] | None = None) -> Image:
     """Read a picture in grey, at no more than `MOST_PX` per side.
 
     Parameters
     ----------
     place
         JPEG 2000, TIFF, PNG, JPEG, Zarr, a virtual raster, or BMP, WebP or PPM; its georeferencing, if any, is ignored.
+    check
+        Called with the predicted peak of memory [bytes] before pixels are read; may raise an error.
 
     Raises
     ------
@@ -91,9 +98,9 @@ def read_image(place: Source | str) -> Image:
         with gdal_settings(), open_dataset(source) as dataset:
             if max(dataset.shape) > _MOST_SIDE_PX:
                 raise InputError(f"{source}: {dataset.height} x {dataset.width} px are too many: cut it into pieces")
-            return _read(dataset, source)
+            return _read(dataset, source, check or (lambda _: None))
     except SceneError as error:
-        whole = _decoded(source)
+        whole = _decoded(source, check or (lambda _: None))
         if whole is None:
             raise InputError(str(error)) from error
         return whole
@@ -101,14 +108,12 @@ def read_image(place: Source | str) -> Image:
         raise InputError(f"{source}: cannot be read ({source.redacted(error)}): get it again") from error
 
 
-def _read(dataset: rasterio.DatasetReader, source: Source) -> Image:
+def _read(dataset: rasterio.DatasetReader, source: Source, check: Callable[[int], None]) -> Image:
     """Read an opened dataset at a resolution that fits."""
     found = Picture.of(dataset, source.name)
     shape: tuple[int, int] = dataset.shape
-    if min(shape) < _LEAST_PX:
-        raise InputError(f"{source}: {shape[0]} x {shape[1]} px are too few: {_LEAST_PX} a side at least")
-    factor = max(1.0, max(shape) / MOST_PX)
-    size = max(1, round(shape[0] / factor)), max(1, round(shape[1] / factor))
+    size = _size_read(str(source), shape)
+    check(reading_bytes(size[0] * size[1], len(found.bands), np.dtype(dataset.dtypes[0]).itemsize))
     # The way of averaging is GDAL's nearest neighbour for palettes, whose indices cannot be averaged.
     way = Resampling.nearest if found.palette is not None else Resampling.average
     values = dataset.read(list(found.bands), out_shape=(len(found.bands), *size), resampling=way)
@@ -117,13 +122,57 @@ def _read(dataset: rasterio.DatasetReader, source: Source) -> Image:
         has_data &= dataset.read(found.alpha, out_shape=size) != 0
     if found.masks:
         has_data &= dataset.read_masks(list(found.masks), out_shape=(len(found.masks), *size)).any(axis=0)
+    return Image(source.name, _grey(pixels, has_data), ~has_data, shape)
+
+
+def image_of(pixels: npt.NDArray[Any], name: str = "array") -> Image:
+    """Return an array as a picture.
+
+    Parameters
+    ----------
+    pixels
+        (rows, columns) or (rows, columns, 3), grey or red, green and blue, of any real number type; 0 in all bands and
+        what is not finite is missing.
+    name
+        Name of the picture in messages.
+
+    Raises
+    ------
+    InputError
+        It has another shape or type, or too few pixels.
+    """
+    if pixels.dtype.kind not in "iuf" or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
+        raise InputError(
+            f"{name}: {pixels.dtype.name} of shape {pixels.shape}: wanted real numbers of shape (rows, columns) or "
+            "(rows, columns, 3)"
+        )
+    shape: tuple[int, int] = pixels.shape[:2]
+    size = _size_read(name, shape)
+    if size != shape:
+        pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
+    bands = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
+    finite: npt.NDArray[np.bool_] = np.isfinite(bands).all(axis=0)
+    has_data = finite & (bands != 0).any(axis=0)
+    return Image(name, _grey(bands, has_data), ~has_data, shape, is_file=False)
+
+
+def _size_read(name: str, shape: tuple[int, int]) -> tuple[int, int]:
+    """Return the rows and columns in which a picture is searched; raise InputError if it has too few."""
+    if min(shape) < _LEAST_PX:
+        raise InputError(f"{name}: {shape[0]} x {shape[1]} px are too few: {_LEAST_PX} a side at least")
+    factor = max(1.0, max(shape) / MOST_PX)
+    return max(1, round(shape[0] / factor)), max(1, round(shape[1] / factor))
+
+
+def _grey(pixels: npt.NDArray[Any], has_data: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    """Convert (1 or 3, rows, columns) of any real type to grey, stretched unless they have 8 bits."""
     if pixels.dtype != np.uint8:
         pixels = stretched(pixels, *auto_stretch(histogram(pixels[:, has_data].ravel()), pixels.dtype.name))
     grey = pixels[0] if len(pixels) == 1 else cv2.cvtColor(np.moveaxis(pixels, 0, 2).copy(), cv2.COLOR_RGB2GRAY)
-    return Image(source.name, np.ascontiguousarray(grey), ~has_data, shape)
+    return np.ascontiguousarray(grey, np.uint8)
 
 
-def _decoded(source: Source) -> Image | None:
+def _decoded(source: Source, check: Callable[[int], None]) -> Image | None:
     """Decode a file in a format that GDAL may not open; return None if it is in none of `_OPENCV`."""
     import PIL.Image
 
@@ -140,22 +189,44 @@ def _decoded(source: Source) -> Image | None:
         return None
     if rows * columns > _MOST_WHOLE_PX:
         raise InputError(f"{source}: {rows} x {columns} px are too many for this format: convert it to TIFF")
-    if min(rows, columns) < _LEAST_PX:
-        raise InputError(f"{source}: {rows} x {columns} px are too few: {_LEAST_PX} a side at least")
+    size = _size_read(str(source), (rows, columns))
+    check(len(data) + reading_bytes(rows * columns, 1, 1))
     try:
         grey = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
         grey = None
     if grey is None:
         raise InputError(f"{source}: cannot be decoded: it is truncated or damaged; get it again")
-    factor = max(1.0, max(rows, columns) / MOST_PX)
-    if factor > 1:
-        size = max(1, round(columns / factor)), max(1, round(rows / factor))
-        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    if size != (rows, columns):
+        grey = cv2.resize(grey, size[::-1], interpolation=cv2.INTER_AREA)
     return Image(source.name, np.asarray(grey, np.uint8), np.zeros(grey.shape[:2], np.bool_), (rows, columns))
 
 
-def describe(image: Image, index: Index, keypoints: int = KEYPOINTS, device: str = "auto") -> Keypoints:
+def describing_bytes(image: Image, index: Index, threads: int) -> int:
+    """Predict the peak memory of `describe`."""
+    settings, (rows, columns) = _settings(index), image.grey.shape
+    detector = detector_of(settings)
+    backend = resolve(detector.backends, settings.backend).name
+    enlarged = _factor(image.grey.shape)
+    return detector.load().extract_bytes((rows, columns), threads, backend=backend, upsample=enlarged, masked=True)
+
+
+def _factor(shape: tuple[int, ...]) -> int:
+    """Return how many times a picture is enlarged for the detector."""
+    return 2 if max(shape) <= _ENLARGED_PX else 1
+
+
+def _settings(index: Index) -> FeatureSettings:
+    """Return the settings with which the keypoints of an index were found."""
+    made = index.contents.made
+    return FeatureSettings(
+        detector=made.detector, octaves=made.octaves, layers=made.layers, threshold=made.threshold, upright=made.upright
+    )
+
+
+def describe(
+    image: Image, index: Index, keypoints: int = KEYPOINTS, device: str = "auto", threads: int = 0
+) -> Keypoints:
     """Find and describe the keypoints of a picture as those of an index.
 
     Parameters
@@ -168,6 +239,8 @@ def describe(image: Image, index: Index, keypoints: int = KEYPOINTS, device: str
         Most keypoints, spread over the picture, the strongest of each part first.
     device
         ``compute.device``.
+    threads
+        Number of threads; 0: one per core.
 
     Returns
     -------
@@ -184,10 +257,7 @@ def describe(image: Image, index: Index, keypoints: int = KEYPOINTS, device: str
     if np.ptp(image.grey[~image.missing]) == 0:
         raise InputError(f"{image.name}: it has one colour, so nothing in it can be found")
     made = index.contents.made
-    factor = 2 if max(image.grey.shape) <= _ENLARGED_PX else 1
-    settings = FeatureSettings(
-        detector=made.detector, octaves=made.octaves, layers=made.layers, threshold=made.threshold, upright=made.upright
-    )
+    factor, settings = _factor(image.grey.shape), _settings(index)
     unchanged = Ingest(clouds=False, contrast="none")
     prepared = prepare(image.grey.copy(), unchanged, _NODATA_PX, missing=image.missing)
     pixels = prepared.image
@@ -202,7 +272,7 @@ def describe(image: Image, index: Index, keypoints: int = KEYPOINTS, device: str
     )  # fmt: skip
     detector = detector_of(settings)
     selected = resolve(detector.backends, settings.backend, device)
-    found = detector.load().extract(scene, settings, selected.name, 0, device)
+    found = detector.load().extract(scene, settings, selected.name, threads, device)
     across, down = image.step
     step = np.array([across, down]) / factor
     xy = (found.xy.astype(np.float64) + 0.5) * step - 0.5

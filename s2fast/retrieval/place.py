@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.shift import INLIER_PX, find_anywhere
+from s2fast.geometry.standard_errors import SQUARE_PX
 from s2fast.retrieval.index import Keypoints
 from s2fast.retrieval.votes import BINS, bins_of
 from s2fast_kernels.hamming_top2_both import hamming_top2_both
@@ -25,6 +26,10 @@ _TRIED = 3
 """Number of bins of rotation and scale whose matches are judged."""
 
 _LEAST_MATCHES = 6
+
+_SQUARES = 4
+"""Squares along a small picture's side by which the error is estimated: fewer than four in all determine no affinity,
+and squares of `SQUARE_PX` are so few in a picture of 128 px."""
 
 _ALIKE_LOG2 = 0.3
 """Matches of keypoints whose sizes differ by less agree with a shift [octaves]."""
@@ -132,8 +137,9 @@ def _judged(
     here, there = query.xy[row].astype(np.float64), train.xy[match].astype(np.float64)
     grid = max(1.0, float(np.median(ratio)))
     centre = (np.array(query_shape[::-1]) - 1) / 2
+    square_px = min(SQUARE_PX, min(query_shape) / grid / _SQUARES)
     evidence = Evidence(
-        here, there, query.size[row].astype(np.float64), distance, np.ones(len(row), np.bool_), grid, centre
+        here, there, query.size[row].astype(np.float64), distance, np.ones(len(row), np.bool_), grid, centre, square_px
     )
     judgement = find_anywhere(evidence, alike, float(shape[0] * shape[1]))
     if not judgement.verified:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from s2fast.retrieval.index import Index, Keypoints
+from s2fast.retrieval.index import SEGMENT_SCENES, Index, Keypoints
 from s2fast_kernels.hamming_top2 import hamming_top2
 from s2fast_kernels.hamming_top2.reference import Top2
 
@@ -45,6 +46,12 @@ BINS = TURNS * _SCALES
 
 CANDIDATES = 20
 """Number of scenes that are verified."""
+
+_HELD = np.dtype([("place", np.int32), ("query", np.int32), ("bin", np.int16), ("bits", np.uint8)])
+"""A vote that is held until all segments are searched."""
+
+_HELD_ROWS = 1 << 18
+"""Votes that are held beside as many as are left of those before."""
 
 _CHANCE_QUANTILE = 0.5
 """Most of an archive's scenes show other ground: the median scene's votes are those of chance."""
@@ -111,44 +118,57 @@ class Box:
     """
 
     def __init__(self, places: Sequence[str]) -> None:
-        self._places = places
         self._scenes = np.full(len(places), -1.0)
-        self._cast: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = {}
-        self._dates: dict[str, int] = {}
+        self._names: dict[str, int] = {}
+        self._place = np.array([self._names.setdefault(place, len(self._names)) for place in places], np.int64)
+        self._held = np.empty(0, _HELD)
+        self._new: list[npt.NDArray[np.void]] = []
 
     def add(self, first: int, wanted: npt.NDArray[np.bool_], votes: Votes) -> None:
         """Add the votes for consecutive scenes, the first of which has number `first`, if they are `wanted`."""
         votes = votes.take(wanted[votes.scene])
-        codes = (votes.query[:, None] * BINS + votes.bins).ravel()
-        of, weight = (np.repeat(values, votes.bins.shape[1]) for values in (votes.scene, votes.weight))
-        count = np.bincount(of * BINS + codes % BINS, weight, len(wanted) * BINS).reshape(-1, BINS)
+        bins = votes.bins
+        of = votes.scene[:, None] * BINS + bins
+        weight = np.repeat(votes.weight, bins.shape[1])
+        count = np.bincount(of.ravel(), weight, len(wanted) * BINS).reshape(-1, BINS)
         self._scenes[first : first + len(wanted)] = np.where(wanted, count.max(axis=1), -1.0)
-        order = np.argsort(of, kind="stable")
-        edges = np.searchsorted(of[order], np.arange(len(wanted) + 1))
-        for scene in np.flatnonzero(wanted).tolist():
-            place, rows = self._places[first + scene], order[edges[scene] : edges[scene + 1]]
-            before, weighed = self._cast.get(place, (codes[:0], weight[:0]))
-            self._cast[place] = _greatest(
-                np.concatenate([before, codes[rows]]), np.concatenate([weighed, weight[rows]])
-            )
-            self._dates[place] = self._dates.get(place, 0) + 1
+        new = np.empty(len(bins), _HELD)
+        new["place"], new["query"] = self._place[first + votes.scene], votes.query
+        new["bin"], new["bits"] = votes.bin, votes.best
+        self._new.append(new)
+        if sum(map(len, self._new)) > len(self._held) + _HELD_ROWS:
+            self._merge()
+
+    def _merge(self) -> None:
+        """Hold the nearest of the votes that one keypoint casts for the dates of a place, by place."""
+        every = np.concatenate([self._held, *self._new])
+        every = every[np.lexsort([every[name] for name in ("bits", "bin", "query", "place")])]
+        first = np.ones(len(every), np.bool_)
+        first[1:] = np.any([np.diff(every[name].astype(np.int64)) != 0 for name in ("place", "query", "bin")], axis=0)
+        self._held, self._new = every[first], []
 
     def counted(self, searched: int) -> Ballot:
         """Return the result."""
+        self._merge()
+        edges = np.searchsorted(self._held["place"], np.arange(len(self._names) + 1))
+        dates = np.bincount(self._place[self._scenes >= 0], minlength=len(self._names))
         places = {
-            place: float(np.bincount(codes % BINS, weight, 1).max()) for place, (codes, weight) in self._cast.items()
+            place: _votes_for(self._held[edges[number] : edges[number + 1]])
+            for place, number in self._names.items()
+            if dates[number]
         }
-        return Ballot(self._scenes, places, self._dates, searched)
+        return Ballot(self._scenes, places, {place: int(dates[self._names[place]]) for place in places}, searched)
 
 
-def _greatest(
-    codes: npt.NDArray[np.int64], weight: npt.NDArray[np.float64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return each code once, ascending, with its greatest weight."""
+def _votes_for(held: npt.NDArray[np.void]) -> float:
+    """Return the votes for a place: in a bin, each keypoint of the picture counts once, as much as its nearest vote."""
+    bins = _four(held["bin"].astype(np.int64))
+    codes = (held["query"].astype(np.int64)[:, None] * BINS + bins).ravel()
+    weight = np.repeat(_weight(held["bits"]), bins.shape[1])
     order = np.lexsort((-weight, codes))
     first = np.ones(len(order), np.bool_)
     first[1:] = np.diff(codes[order]) != 0
-    return codes[order[first]], weight[order[first]]
+    return float(np.bincount(codes[order[first]] % BINS, weight[order[first]], 1).max())
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +179,34 @@ class Votes:
     """(k,) row of the picture's keypoint."""
     scene: npt.NDArray[np.int64]
     """(k,) number of the scene within its segment."""
-    bins: npt.NDArray[np.int64]
-    """(k, 4) bins of rotation and scale in which it counts."""
-    weight: npt.NDArray[np.float64]
-    """(k,) how much it counts, 0 to 1."""
+    bin: npt.NDArray[np.int64]
+    """(k,) first of the bins of rotation and scale in which it counts, see `bins`."""
+    best: npt.NDArray[np.uint16]
+    """(k,) distance [bits]."""
+
+    @property
+    def bins(self) -> npt.NDArray[np.int64]:
+        """(k, 4) bins of rotation and scale in which it counts."""
+        return _four(self.bin)
+
+    @property
+    def weight(self) -> npt.NDArray[np.float64]:
+        """(k,) how much it counts, 0 to 1."""
+        return _weight(self.best)
 
     def take(self, rows: npt.NDArray[np.bool_]) -> Votes:
         """Return the selected votes."""
-        return Votes(self.query[rows], self.scene[rows], self.bins[rows], self.weight[rows])
+        return Votes(self.query[rows], self.scene[rows], self.bin[rows], self.best[rows])
 
 
 def vote(
-    index: Index, query: Keypoints, *, backend: str = "auto", device: str = "auto", without: Set[str] = frozenset()
+    index: Index,
+    query: Keypoints,
+    *,
+    backend: str = "auto",
+    device: str = "auto",
+    without: Set[str] = frozenset(),
+    at_once: int = SEGMENT_SCENES,
 ) -> Ballot:
     """Let a picture's keypoints vote for the scenes of an index; every keypoint of the index is compared.
 
@@ -184,23 +220,27 @@ def vote(
         See `s2fast_kernels.hamming_top2`.
     without
         Ids of scenes that do not count.
+    at_once
+        Number of scenes for which neighbours are held.
 
     Returns
     -------
     Ballot
-        The memory that it takes grows with the keypoints of the picture and with those of one segment.
     """
     box = Box([entry.place for entry in index.entries])
     searched = 0
     for first, segment in index.segments():
-        number = len(segment.entries)
-        wanted = index.counted[first : first + number] & np.array(
+        wanted = index.counted[first : first + len(segment.entries)] & np.array(
             [entry.scene_id not in without for entry in segment.entries], np.bool_
         )
-        descriptors = index.descriptors(segment)
-        found = hamming_top2(query.descriptors, descriptors, segment.offsets, backend=backend, device=device)
-        keypoints = index.keypoints(segment)
-        box.add(first, wanted, votes_of(found, query, keypoints[:, 2], keypoints[:, 3], segment.offsets))
+        descriptors, keypoints = index.descriptors(segment), index.keypoints(segment)
+        for low in range(0, len(wanted), at_once):
+            part = slice(low, low + at_once)
+            offsets = segment.offsets[low : low + at_once + 1]
+            rows, offsets = slice(int(offsets[0]), int(offsets[-1])), offsets - offsets[0]
+            found = hamming_top2(query.descriptors, descriptors[rows], offsets, backend=backend, device=device)
+            votes = votes_of(found, query, keypoints[rows, 2], keypoints[rows, 3], offsets)
+            box.add(first + low, wanted[part], votes)
         searched += len(query) * len(descriptors)
     return box.counted(searched)
 
@@ -253,8 +293,8 @@ def cast(
     first[1:] = np.diff(train[nearest]) != 0
     kept = np.sort(nearest[first])
     row, scene, train = row[kept], scene[kept], train[kept]
-    bins = bins_of(query.size[row], query.angle[row], size[train], angle[train])
-    return Votes(row, scene, bins, 1 - best[kept] / MAX_BITS)
+    first_bin = bins_of(query.size[row], query.angle[row], size[train], angle[train])[:, 0]
+    return Votes(row, scene, first_bin, best[kept])
 
 
 def bins_of(
@@ -266,6 +306,18 @@ def bins_of(
     """Return the bins of rotation and scale in which matches count: (k, 4) int64."""
     turn = ((train_angle - query_angle) / (2 * np.pi) % 1.0) * TURNS
     scale = np.log2(train_size / query_size) * OCTAVE_BINS + _OCTAVES * OCTAVE_BINS
-    turns = np.floor(turn - 0.5).astype(np.int64)[:, None] + (0, 0, 1, 1)
-    scales = np.floor(np.clip(scale, 0.0, _SCALES - 2)).astype(np.int64)[:, None] + (0, 1, 0, 1)
+    turns = np.floor(turn - 0.5).astype(np.int64) % TURNS
+    scales = np.floor(np.clip(scale, 0.0, _SCALES - 2)).astype(np.int64)
+    return _four(turns * _SCALES + scales)
+
+
+def _four(first: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the bins of the two nearest rotations and scales, given the first of each: (k, 4)."""
+    turns = (first // _SCALES)[:, None] + (0, 0, 1, 1)
+    scales = (first % _SCALES)[:, None] + (0, 1, 0, 1)
     return np.asarray(turns % TURNS * _SCALES + scales)
+
+
+def _weight(bits: npt.NDArray[np.unsignedinteger[Any]]) -> npt.NDArray[np.float64]:
+    """Return how much votes count, by their distances."""
+    return np.asarray(1 - bits / MAX_BITS)

@@ -183,7 +183,16 @@ def extract_unit(
     else:
         grey, valid, missing = held.grey, held.valid, held.missing
     with named_device_memory(f"extracting {scene_id}", config.compute):
-        found = extract_scene(grey, valid, for_scene(config, tile.mask), backend, thread_limit(), missing, unit.levels)
+        found = extract_scene(
+            grey,
+            valid,
+            for_scene(config, tile.mask, by_brightness=not tile.not_by_brightness),
+            backend,
+            thread_limit(),
+            missing,
+            unit.levels,
+            tile.reflectance,
+        )
     features = on_full_grid(found.features, tile.reduction, tile.centre_px)
     kept = features, found.clear, found.fixed, unit.key, backend
     levels = tuple((level.grid_m, count) for level, count in zip(unit.levels, found.on_levels, strict=True))
@@ -218,6 +227,7 @@ def extract_scene(
     threads: int = 0,
     missing: npt.NDArray[np.bool_] | None = None,
     levels: Sequence[Level] = (),
+    reflectance: tuple[float, float] | None = None,
 ) -> Extracted:
     """Find the features of one masked tile.
 
@@ -238,6 +248,8 @@ def extract_scene(
         True where the file declares a pixel missing; None: the file declares none.
     levels
         Coarser grids on which it is searched too; map, clouds and blocks of pixels are those of its own grid.
+    reflectance
+        See `s2fast.model.TileInfo.reflectance`.
 
     Returns
     -------
@@ -245,12 +257,12 @@ def extract_scene(
     """
     # The tile may be modified below.
     copies = [Coarser.of(grey, valid, missing, level.factor) for level in levels]
-    own = _extract(grey, valid, config, backend, threads, missing, upsampling(grey.shape, config))
+    own = _extract(grey, valid, config, backend, threads, missing, upsampling(grey.shape, config), reflectance)
     if not levels:
         return own
     parts = []
     for level, copy in zip(levels, copies, strict=True):
-        found = _extract(copy.grey, copy.valid, config, backend, threads, copy.missing, level.upsample)
+        found = _extract(copy.grey, copy.valid, config, backend, threads, copy.missing, level.upsample, reflectance)
         parts.append(replace(found, features=_on_tile(found.features, copy.factor)))
     every = [own, *parts]
     joined = {
@@ -279,12 +291,13 @@ def _extract(
     threads: int,
     missing: npt.NDArray[np.bool_] | None,
     factor: int,
+    reflectance: tuple[float, float] | None,
 ) -> Extracted:
     """Find the features of one grid, enlarged by a factor; see `extract_scene`."""
     settings = config.features
     painted = config.regions.mode == "zero"
     shape = factor * grey.shape[0], factor * grey.shape[1]
-    prepared = preparation(config).load()(grey, missing, config, factor)
+    prepared = preparation(config).load()(grey, missing, config, factor, reflectance)
     # A painted scene keeps all keypoints, also those on the polygons' outlines, except those on missing pixels.
     wanted = None if painted and missing is None else upscaled_mask_source(valid, prepared.clear, factor)
     budget = None

@@ -14,7 +14,8 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from s2fast.config import Config
+from s2fast.archive.reflectance import reflectances
+from s2fast.config import Config, Ingest
 from s2fast.detectors import selected_backend
 from s2fast.errors import ConfigError, SceneError
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
@@ -31,7 +32,7 @@ from s2fast.regions.mask import PlacedRegions, place_regions
 from s2fast.report.imagery import thumbnail_of
 from s2fast.stages import extract
 from s2fast.stages.held_tile import HeldTile, held_bytes, valid_bytes
-from s2fast.stages.keys import features_keys, preparation, resolved, tile_key
+from s2fast.stages.keys import features_keys, preparation, resolved, stretched_by_percentiles, tile_key
 from s2fast.stages.levels import Level, levels_of
 from s2fast.stages.memory import MIB, ingest_bytes
 from s2fast.stages.result import StageResult
@@ -313,6 +314,9 @@ def ingest_scene(
                 held.write(part, grey, valid, missing)
         # The stretch scans the whole scene: skip it when no window was read.
         stretch = ahead.reader.stretch if windows else None
+        known: tuple[float, float] | str = ""
+        if windows and stretched_by_percentiles(item, config):
+            known = _reflectances(item, ahead.reader, config.ingest)
         if index is None and windows and _is_indexed(item) and isinstance(ahead.reader, LumaReader):
             keep_index(folder, item, ahead.reader.tiles.index)
     scene = item.scene
@@ -337,9 +341,18 @@ def ingest_scene(
         masked=item.masked,
         mask=item.mask_kind if use_mask else "",
         mask_unused="" if use_mask else item.mask_kind,
+        reflectance=None if isinstance(known, str) else known,
+        not_by_brightness=known if isinstance(known, str) else "",
     )
     check_unchanged(item)
     tile.finish(info, None if with_pixels or held is None else thumbnail_of(held.grey))
+
+
+def _reflectances(item: SceneInput, reader: Reader, settings: Ingest) -> tuple[float, float] | str:
+    """Return the reflectances of the grey values 1 and 255, or why brightness says nothing of clouds."""
+    whole = np.dtype(item.raster.dtype).kind in "iu"
+    weights = settings.band_weights if item.scene.others else ()
+    return reflectances(item.scene, reader.stretches, weights, colour=reader.colour, whole_numbers=whole)
 
 
 def _is_indexed(item: SceneInput) -> bool:

@@ -40,11 +40,17 @@ def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> st
         config.ingest.halo_px if settings and settings.mode == "keep" else None,
         "reduced" if item.raster.level > 1 else "full",
         config.ingest.stretch if item.raster.dtype != "uint8" else None,
+        *(["reflectances"] if stretched_by_percentiles(item, config) else []),
         *(["masked"] if item.raster.masked else []),
         *(["luma"] if item.raster.luma else []),
         *([["bands", *config.ingest.band_weights]] if item.scene.others else []),
         *([["mask", *item.mask.key(config.ingest)]] if item.mask else []),
     )
+
+
+def stretched_by_percentiles(item: SceneInput, config: Config) -> bool:
+    """Return whether a scene's grey values are percentiles of its own values."""
+    return config.ingest.stretch == "auto" and item.raster.dtype != "uint8"
 
 
 def preparation(config: Config) -> Selected:
@@ -68,9 +74,16 @@ def features_key(tile: str, config: Config, backend: str, levels: Sequence[Level
     return content_key("features", tile, effective_settings(config.features), settings, backend, *other)
 
 
-def for_scene(config: Config, mask: str) -> Config:
-    """Return the settings for a scene with a kind of mask, whose ``ingest.mask`` is "bright" or "none"."""
-    return config.model_copy(update={"ingest": of_scene(config.ingest, mask)})
+def for_scene(config: Config, mask: str, *, by_brightness: bool = True) -> Config:
+    """Return the settings for a scene with a kind of mask, whose ``ingest.mask`` is "bright" or "none".
+
+    `by_brightness` is whether brightness says anything of clouds, see `TileInfo.not_by_brightness`; content keys of
+    features need not know it, since they depend on the tile's.
+    """
+    settings = of_scene(config.ingest, mask)
+    return config.model_copy(
+        update={"ingest": settings if by_brightness else settings.model_copy(update={"mask": "none"})}
+    )
 
 
 def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:

@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.geometry.placement import MOST_AWAY, SEARCHED_RADII, WINDOW_PX
-from s2fast.geometry.shift import APART_PX
-from s2fast.geometry.witnesses import MAX_LOG_NFA, NeighbourCorrelation, highest_peaks
+from s2fast.geometry.witnesses import MAX_LOG_NFA
 from s2fast.model import PairVerdict
 from s2fast.stages.matched import Matched
 from s2fast.stages.matching_rule import MatchedScene, Matches
@@ -150,7 +149,7 @@ def _searched(rule: VerdictRule, pairs: Sequence[Matched]) -> list[_Found | None
     grids = [max(pair.query.placement.grid_m, pair.train.placement.grid_m) for pair in pairs]
     offsets = np.array(
         map_in_threads(
-            lambda item: _candidates(*item),
+            lambda item: _candidates(rule, *item),
             [
                 (Matched.unmatched(pair.pair, *both, radius).with_matches(matches), radius * SEARCHED_RADII, grid)
                 for pair, both, radius, (matches,), grid in zip(pairs, rough, radii, far, grids, strict=True)
@@ -174,17 +173,11 @@ def _searched(rule: VerdictRule, pairs: Sequence[Matched]) -> list[_Found | None
     return best
 
 
-def _candidates(matched: Matched, radius: float, grid: float) -> npt.NDArray[np.float64]:
+def _candidates(rule: VerdictRule, matched: Matched, radius: float, grid: float) -> npt.NDArray[np.float64]:
     """Return the displacements with most votes of large keypoints: (2, 2), east and north [m]."""
     evidence = matched.evidence(np.ones(len(matched), np.bool_))
-    if not len(evidence):
-        return np.zeros((CANDIDATES, 2))
     unit = COARSE_PX * grid
-    moved = (evidence.train_m - evidence.query_m) / unit
-    share = NeighbourCorrelation.of(evidence.query_m, evidence.size).shares()
-    within = np.hypot(*moved.T) <= radius / unit
-    peaks = highest_peaks(moved[within], share[within], radius / unit, APART_PX)
-    return np.array([peak.at * unit for peak in peaks])
+    return np.array([peak.at * unit for peak in rule.steps.peaks_of_all(evidence, unit, radius, np.zeros(2))])
 
 
 def _log_nfa(rule: VerdictRule, matched: Matched, offset: npt.NDArray[np.float64], radius: float) -> float:
@@ -197,10 +190,7 @@ def _log_nfa(rule: VerdictRule, matched: Matched, offset: npt.NDArray[np.float64
         return 0.0
     evidence = matched.evidence(np.ones(len(matched), np.bool_))
     searched = SEARCHED_RADII * matched.radius_m
-    moved = (evidence.train_m - evidence.query_m - offset) / evidence.grid
-    rows = np.flatnonzero(np.hypot(*moved.T) <= searched / evidence.grid)
-    share = NeighbourCorrelation.of(evidence.query_m[rows], evidence.size[rows]).shares()
-    peak, _ = highest_peaks(moved[rows], share, searched / evidence.grid, APART_PX)
+    peak, _ = rule.steps.peaks_of_all(evidence, evidence.grid, searched, offset)
     return peak.log_nfa + 2 * math.log10(radius / searched)
 
 

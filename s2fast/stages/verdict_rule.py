@@ -19,6 +19,7 @@ from s2fast.geometry import compiled_shift
 from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.placement import overlap_pct
 from s2fast.geometry.shift import find_anywhere, find_shift
+from s2fast.geometry.witnesses import Peak, peaks_of_all
 from s2fast.image import compiled_pattern
 from s2fast.image.fixed_pattern import FixedPattern, explained_by_paint, explained_by_pattern, share_noise
 from s2fast.model import PairVerdict
@@ -48,13 +49,20 @@ class Steps:
     """`s2fast.image.fixed_pattern.share_noise`."""
     find_shift: Callable[[Evidence, float, npt.NDArray[np.float64] | None], Judgement]
     """`s2fast.geometry.shift.find_shift`."""
+    peaks_of_all: Callable[[Evidence, float, float, npt.NDArray[np.float64]], tuple[Peak, Peak]]
+    """`s2fast.geometry.witnesses.peaks_of_all`."""
 
 
-COMPILED = Steps(compiled_pattern.explained_by_paint, compiled_pattern.share_noise, compiled_shift.find_shift)
+COMPILED = Steps(
+    compiled_pattern.explained_by_paint,
+    compiled_pattern.share_noise,
+    compiled_shift.find_shift,
+    compiled_shift.peaks_of_all,
+)
 
-STEPS: Mapping[str, Steps] = {"reference": Steps(explained_by_paint, share_noise, find_shift)}
+STEPS: Mapping[str, Steps] = {"reference": Steps(explained_by_paint, share_noise, find_shift, peaks_of_all)}
 """Steps by ``matching.backend``; all other backends have `COMPILED`. The compiled steps serve matches of every search
-mode; what they leave to the plain version is only an affinity (see `s2fast.geometry.compiled_shift`)."""
+mode; what they leave to the plain version is only the fit of an affinity (see `s2fast.geometry.compiled_shift`)."""
 
 
 ToJudge: TypeAlias = tuple[Matched, npt.NDArray[np.float64] | None]
@@ -92,6 +100,11 @@ class VerdictRule:
         """Whether null trials need searches of their own, whose radius is known before the pairs are matched."""
         mode, radius = self.matching.settings.mode, self.matching.settings.radius_m
         return self.settings.enabled and mode == "windowed" and radius != "auto"
+
+    @property
+    def steps(self) -> Steps:
+        """Implementation of the steps of a judgement, by the backend of matching."""
+        return STEPS.get(self.matching.backend, COMPILED)
 
     def nulls(self, block: Sequence[Matched]) -> Nulls:
         """Return the wrong offsets of pairs, which need not be matched."""
@@ -224,7 +237,7 @@ class VerdictRule:
         offset_m : (2,) float64 or None
             Expected shift, east and north [m]; None: zero.
         """
-        steps, query, train = STEPS.get(self.matching.backend, COMPILED), matched.query, matched.train
+        steps, query, train = self.steps, matched.query, matched.train
         patterns, moved_px = (query.fixed_pattern, train.fixed_pattern), matched.moved_px()
         evidence = matched.evidence(~steps.by_paint(*patterns, matched.query_row, matched.train_row, moved_px))
         if self.settings.prior == "map":

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -98,10 +99,14 @@ def run_alone(
         environment |= dict.fromkeys(names, str(limits.threads))
     # In a session of its own, since a Control-C on the terminal is meant for this process, which then ends the child.
     try:
-        child = subprocess.Popen(  # noqa: S603
-            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, pass_fds=(lifeline,), start_new_session=True,
-            env=environment,
-        )  # fmt: skip
+        # Not through a pipe: `communicate` does not write the rest of what a slow process has not read in time.
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as given:
+            json.dump({**job, "threads": limits.threads, "lifeline": lifeline}, given)
+            given.seek(0)
+            child = subprocess.Popen(  # noqa: S603
+                command, stdin=given, stdout=pipe, stderr=pipe, text=True, pass_fds=(lifeline,),
+                start_new_session=True, env=environment,
+            )  # fmt: skip
     except BaseException:
         os.close(held)
         raise
@@ -110,8 +115,7 @@ def run_alone(
     with child:
         try:
             with (children or Children()).holding(child.pid):
-                given = json.dumps({**job, "threads": limits.threads, "lifeline": lifeline})
-                output, errors = _waited(child, given, limits)
+                output, errors = _waited(child, limits)
         except _OverLimitError as limit:
             return {}, str(limit)
         finally:
@@ -130,17 +134,16 @@ class _OverLimitError(S2FastError):
     """A job exceeded a limit."""
 
 
-def _waited(child: subprocess.Popen[str], given: str, limits: Limits) -> tuple[str, str]:
+def _waited(child: subprocess.Popen[str], limits: Limits) -> tuple[str, str]:
     """Wait for a process and return what it printed; raise `_OverLimitError` if it needs more than it may."""
-    deadline, text, watched = time.monotonic() + limits.seconds, given or None, limits.memory_mb or limits.folder
+    deadline, watched = time.monotonic() + limits.seconds, limits.memory_mb or limits.folder
     while True:
         left_s = max(0.0, deadline - time.monotonic())
         try:
-            return child.communicate(text, timeout=min(left_s, _LOOK_S) if watched else left_s)
+            return child.communicate(timeout=min(left_s, _LOOK_S) if watched else left_s)
         except subprocess.TimeoutExpired:
-            text = None  # the first call has begun to write it, and goes on
             if time.monotonic() >= deadline:
-                raise _OverLimitError(f"took longer than {limits.seconds:.0f} s and was killed") from None
+                raise _OverLimitError(f"took longer than {limits.seconds:g} s and was killed") from None
             if limits.memory_mb and resident_mb(child.pid) > limits.memory_mb:
                 raise _OverLimitError(f"needed more than {limits.memory_mb:,.0f} MB of memory and was killed") from None
             if limits.folder and not Path(limits.folder).exists():

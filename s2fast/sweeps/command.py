@@ -5,13 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
-
-import typer
 
 from s2fast.sweeps.results import How, load_all, make_folder, run_checked
 from s2fast.sweeps.text import terminal_table
+from s2fast.work.streams import print_line
 
 
 def run_files(
@@ -38,15 +36,15 @@ def run_files(
     all_checked = load_all(files, scenes, regions, how)
     if plan:
         for checked in all_checked:
-            typer.echo(f"{checked.sweep.name}: {len(checked.cases)} cases{checked.forecast(checked.cases)}")
-            typer.echo("\n".join(f"  {case.label}" for case in checked.cases))
+            print_line(f"{checked.sweep.name}: {len(checked.cases)} cases{checked.forecast(checked.cases)}")
+            print_line(*(f"  {case.label}" for case in checked.cases))
         return 0
     folder, failed = make_folder(out), 0
     for checked in all_checked:
         state.append(f"the finished cases are kept in {folder / checked.sweep.name}.jsonl")
         results = run_checked(checked, folder, _report, how)
-        typer.echo(terminal_table(checked.sweep, results.flat, _width()))
-        typer.echo(f"{results.stem}.html, {results.stem}.parquet, {results.stem}.jsonl")
+        print_line(*terminal_table(checked.sweep, results.flat, _width()).split("\n"))
+        print_line(f"{results.stem}.html, {results.stem}.parquet, {results.stem}.jsonl")
         failed += results.failed
     return failed
 
@@ -58,5 +56,4 @@ def _width() -> int | None:
 
 def _report(text: str) -> None:
     """Print a line of progress; ignore a closed pipe or a full disk."""
-    with suppress(OSError):
-        typer.echo(text, err=True)
+    print_line(text, err=True)

@@ -196,7 +196,7 @@ def load_sweep(path: Path, kind: type[File] = SweepFile) -> File:  # type: ignor
         content = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"cannot read the sweep {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of huge numbers
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     return sweep_of({"name": path.stem, **content}, str(path), kind, path.parent)
 

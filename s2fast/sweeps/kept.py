@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.replacing import remove_abandoned, replacing
 from s2fast.report.thumbnails import keep_thumbnails, shrunk_url
 from s2fast.results import Run
@@ -43,7 +44,7 @@ def keep_pairs(run: Run, path: Path) -> None:
     table["lines"] = [lines.get(pair, b"") for pair in zip(pairs["query"], pairs["train"], strict=True)]
     _write(table, path)
     scenes = path.with_name(_SCENES)
-    known = [pd.read_parquet(scenes)] if scenes.exists() else []
+    known = [pd.read_parquet(arrow_file(scenes.read_bytes()))] if scenes.exists() else []
     new = set(run.scene_ids).difference(*(table["scene_id"] for table in known))
     if new:
         _write(pd.concat([*known, pd.DataFrame(_pictures(run, new))], ignore_index=True), scenes)
@@ -107,7 +108,7 @@ def _pictures(run: Run, wanted: set[str]) -> Iterator[dict[str, Any]]:
 def read_pairs(rows_path: Path, case: str) -> pd.DataFrame | None:
     """Read what is kept of a case's pairs; None if nothing is."""
     path = kept_file(rows_path, case)
-    return pd.read_parquet(path) if path.exists() else None
+    return pd.read_parquet(arrow_file(path.read_bytes())) if path.exists() else None
 
 
 def read_pictures(rows_path: Path) -> dict[str, dict[str, Any]]:
@@ -115,7 +116,7 @@ def read_pictures(rows_path: Path) -> dict[str, dict[str, Any]]:
     path = kept_file(rows_path, "").with_name(_SCENES)
     if not path.exists():
         return {}
-    table = pd.read_parquet(path).set_index("scene_id")
+    table = pd.read_parquet(arrow_file(path.read_bytes())).set_index("scene_id")
     return {str(name): {str(key): value for key, value in row.items()} for name, row in table.to_dict("index").items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
+from s2fast.files.legible import legible
 from s2fast.sweeps.columns import FlatRow, best_lines, front_of, plots_of, shown_columns
 from s2fast.sweeps.grid import SweepFile
 
@@ -26,9 +27,9 @@ def terminal_table(sweep: SweepFile, rows: Sequence[FlatRow], width: int | None 
     plots = plots_of(rows, sweep.plot)
     front, columns = set(front_of(rows, plots[0])) if plots else set(), shown_columns(rows)
     numbers = ["#", *(str(index + 1) for index in range(len(rows)))]
-    labels = ["case", *(row["label"] for row in rows)]
+    labels = ["case", *(legible(row["label"]) for row in rows)]
     figures = [[column.brief, *(column.cell(row) for row in rows)] for column in columns]
-    notes = ["", *(row["reason"] or ("* front" if index in front else "") for index, row in enumerate(rows))]
+    notes = ["", *(legible(row["reason"]) or ("* front" if index in front else "") for index, row in enumerate(rows))]
     text = _lined([numbers, labels, *figures, notes], left=(1, len(figures) + 2))
     narrow = width is not None and max(map(len, text)) > width
     if width is not None and narrow:

@@ -146,7 +146,10 @@ def synth(
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"synth: {folder} is not an empty folder: name a new one, or empty it first")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"synth: cannot make the folder {folder}: {error.strerror}: name another one") from error
     clearings = clearings_in(layout, dates, seed)
     scenes = scenes_of(layout, acquisitions, clearings, seed)
     entries = []

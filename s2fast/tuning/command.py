@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import typer
 
 from s2fast.config import Config
 from s2fast.errors import ConfigError, InputError, option
@@ -30,6 +28,7 @@ from s2fast.tuning.search import Report, Tuned, load_optimiser, search
 from s2fast.tuning.space import Settings, searched, value_of
 from s2fast.tuning.trials import Answered, Runner, Trials
 from s2fast.tuning.written import toml
+from s2fast.work.streams import print_line
 
 CHILD = "s2fast.tuning.child"
 
@@ -155,11 +154,10 @@ def print_tuned(wanted: Wanted, out: Path | str, state: list[str]) -> None:
         if not state:
             state.append(f"the finished trials are kept in {Path(out) / 'trials.jsonl'}")
         # A closed pipe or a full disk must not stop the search.
-        with suppress(OSError):
-            typer.echo(text, err=True)
+        print_line(text, err=True)
 
     tuned = tune(wanted, out, report)
-    typer.echo(f"{tuned.why}\n{Path(out) / 'tuned.toml'}")
+    print_line(tuned.why, str(Path(out) / "tuned.toml"))
 
 
 def split_scenes(record: RunRecord, few: int) -> dict[str, Part]:

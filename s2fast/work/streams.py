@@ -5,7 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 from typing import TextIO
+
+import typer
+
+from s2fast.files.legible import legible
 
 
 def open_missing_streams() -> None:
@@ -42,3 +47,9 @@ def stream_failure(error: Exception | None) -> str | None:
     if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
         return error.strerror
     return None
+
+
+def print_line(*lines: str, err: bool = False) -> None:
+    """Print a line, or several, each `legible`; ignore a closed pipe or a full disk."""
+    with suppress(OSError):
+        typer.echo("\n".join(map(legible, lines)), err=err)

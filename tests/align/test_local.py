@@ -13,8 +13,9 @@ import rasterio
 from rasterio.transform import Affine
 
 import s2fast
+from s2fast.align.correction import Correction, corrections
 from s2fast.align.field_model import Cells, Field, Model, choose
-from s2fast.align.local import BANDS
+from s2fast.align.local import BANDS, with_fields
 from s2fast.errors import InputError
 from s2fast.results import Run
 from tests.archives import ORIGINS, safe_path, textured, write_scene
@@ -181,3 +182,32 @@ def test_the_stated_error_is_the_scatter() -> None:
     scatter = np.std([field.at(share) for field in fields], axis=0).mean()
     stated = np.mean([field.error_m(share) for field in fields])
     assert stated == pytest.approx(scatter, rel=0.3)
+
+
+def between(run: Run, days: list[str], reference: str = "") -> dict[str, Correction]:
+    """Correct a run as if its only verified pairs were those between some days."""
+    kept = [scene_id(day) for day in days]
+    pairs = run.pairs()
+    pairs["verified"] &= pairs["query"].isin(kept) & pairs["train"].isin(kept)
+    planned = corrections(run.record, run.scenes(), pairs, reference=reference, plain_only=False)
+    found = with_fields(planned, run.folder, run.record, pairs, tuple(Model), reference)
+    return {one.scene_id[4:12]: one for one in found if one.scene_id[4:12] in days}
+
+
+def test_of_two_scenes_neither_is_taken_for_the_distorted_one(run: Run) -> None:
+    # Either shift would be a correction that fits nowhere, with an error that is too small.
+    found = between(run, ["20190427", "20190606"])
+    for one, other in (("20190427", "20190606"), ("20190606", "20190427")):
+        assert found[one].problem.startswith(f"displaced from {scene_id(other)} by more than a shift: held-out")
+        assert found[one].problem.endswith(
+            "cannot be told without a third scene that is verified with both, or reference"
+        )
+    assert between(run, ["20190427", "20190606"], scene_id("20190427"))["20190606"].model is Model.GRID
+    alike = between(run, ["20190427", "20190517"])
+    assert [(one.problem, one.note, one.model) for one in alike.values()] == [("", "", Model.SHIFT)] * 2
+
+
+def test_two_that_are_alike_tell_that_the_third_is_distorted(run: Run) -> None:
+    found = between(run, ["20190427", "20190517", "20190606"])
+    assert [one.model for one in found.values()] == [Model.SHIFT, Model.SHIFT, Model.GRID]
+    assert {one.problem + one.note for one in found.values()} == {""}

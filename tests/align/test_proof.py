@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +15,23 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import rasterio
 import scipy.ndimage
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
 
 import s2fast
-from s2fast.align import proof
-from s2fast.align.proof import phase_shift
+from s2fast.align import check_windows, proof
+from s2fast.align.check_windows import Files, Image
+from s2fast.align.phase_correlation import phase_shift
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.folder.checksums import checksum
 from s2fast.folder.pair_blocks import parquet
 from s2fast.folder.record import load_record
 from s2fast.folder.run_folder import RunFolder
+from s2fast.raster.dataset import gdal_settings, open_dataset
 from tests.archives import ORIGINS, safe_path, textured, write_scene
 from tests.command_line import s2fast as command
 
@@ -185,15 +192,38 @@ def test_a_file_that_cannot_be_read_is_named(series: Series, tmp_path: Path, mon
     def refuse(*_: object) -> None:
         raise OSError("no such luck")
 
-    monkeypatch.setattr("s2fast.align.proof._pixels", refuse)
+    monkeypatch.setattr("s2fast.align.check_windows._on_grid", refuse)
     with pytest.raises(SceneError, match=r"_TCI.jp2: cannot be checked: no such luck"):
         s2fast.open_run(series.out).align(tmp_path, check=True)
+
+
+def test_each_file_is_opened_once(series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Source] = []
+
+    def counted(source: Source) -> rasterio.DatasetReader:
+        opened.append(source)
+        return open_dataset(source)
+
+    monkeypatch.setattr(check_windows, "open_dataset", counted)
+    s2fast.open_run(series.out).align(tmp_path, form="cog", check=True)
+    assert len(opened) == len(set(opened)) == 2 * len(DAYS)
+
+
+def test_a_window_is_read_as_gdal_warps_the_whole(series: Series, tmp_path: Path) -> None:
+    table = s2fast.open_run(series.out).align(tmp_path)
+    window = Window(17, 33, 96, 96)
+    with gdal_settings(), ExitStack() as stack:
+        moved, fixed = (stack.enter_context(rasterio.open(tmp_path / name)) for name in table["files"][2:])
+        grid = {"crs": fixed.crs, "transform": fixed.transform, "width": fixed.width, "height": fixed.height}
+        whole = WarpedVRT(moved, **grid, resampling=Resampling.cubic, src_nodata=0, nodata=0)
+        wanted = stack.enter_context(whole).read(1, window=window)
+        np.testing.assert_array_equal(check_windows._on_grid(moved, fixed, window), wanted)
 
 
 def test_wrong_scenes_are_set_aside_the_worst_first(monkeypatch: pytest.MonkeyPatch) -> None:
     at_m = {"a": 0.0, "b": 0.0, "c": 30.0, "d": 90.0}
 
-    def compared(image: proof.Image, other: proof.Image) -> proof._Compared:
+    def compared(image: Image, other: Image, files: Files) -> proof._Compared:
         away = abs(at_m[str(image.after)] - at_m[str(other.after)])
         return proof._Compared(proof.Left(0, 0, 0, 0), proof.Left(away, away, away, 0), 9, away - 5)
 

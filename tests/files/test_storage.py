@@ -1,11 +1,14 @@
-"""Messages about storage that fails."""
+"""Storage: addresses, and messages about storage that fails."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from s2fast.errors import SceneError
 from s2fast.files.objects import ObjectRanges
+from s2fast.files.open_storage import open_storage
 from s2fast.files.source import Source
 from s2fast.files.storage import failure
 
@@ -34,3 +37,12 @@ def test_a_scene_without_credentials_names_them_too() -> None:
 
     with pytest.raises(SceneError, match="AWS_ACCESS_KEY_ID.*AWS_NO_SIGN_REQUEST=YES for a public bucket"):
         scene._asked(refused)
+
+
+def test_a_relative_path_follows_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        open_storage("out").write("name", name.encode())
+    assert (tmp_path / "one/out/name").read_bytes() == b"one"
+    assert (tmp_path / "two/out/name").read_bytes() == b"two"

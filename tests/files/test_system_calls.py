@@ -32,19 +32,30 @@ OPENING = """
 import json, sys
 from pathlib import Path
 from s2fast.align.output import grid_of
+from s2fast.align.stac import _aligned_asset
 from s2fast.archive.find import find_scenes
 from s2fast.archive.listed import Looking
 from s2fast.archive.reference import with_reference
-from s2fast.config import Regions
+from s2fast.config import Ingest, Regions
 from s2fast.errors import S2FastError
 from s2fast.files.source import Source
+from s2fast.masks.found import find_mask
+from s2fast.masks.read import open_mask
 from s2fast.model import Window
 from s2fast.raster.allowed import stored_tags
 from s2fast.raster.reader import open_raster
 from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import load_regions
+from s2fast.retrieval.picture import read_image
+from s2fast.truth.moves import Move
+from s2fast.truth.settings import Injected
+from s2fast.truth.write import Copy, write_copy
 
 results = {}
+own = find_scenes([sys.argv[2]]).scenes[0]
+with open_raster(own.source) as reader:
+    raster = reader.raster
+whole = Window(0, 0, *raster.shape)
 for name in json.loads(sys.argv[1]):
     kind, _, place = name.partition("=")
     try:
@@ -56,12 +67,24 @@ for name in json.loads(sys.argv[1]):
                 results[name] = str(reader.raster.shape)
         elif kind == "align":
             results[name] = str(grid_of(Source.of(place)).shape)
+        elif kind == "mask":
+            settings = Ingest(mask="file", mask_file=place)
+            with open_mask(find_mask(own, settings), raster, settings) as mask:
+                results[name] = str(mask.part(whole).shape)
+        elif kind == "picture":
+            results[name] = str(read_image(place).shape)
+        elif kind == "copied":
+            copy = Copy(whole, raster.transform, Move((1.5, 0.5)), True)
+            write_copy(Source.of(place), copy, Injected(), Path(sys.argv[3]))
+            results[name] = "()"
+        elif kind == "asset":
+            results[name] = f"header {_aligned_asset(Path(place), Path(place).parent)['proj:shape']}"
         elif kind == "aligned":
             results[name] = f"tags {stored_tags(Path(place))}"
         elif kind == "found":
             for scene in find_scenes([place]).scenes:
                 with open_raster(scene.source) as reader:
-                    reader.read(Window(0, 0, *reader.raster.shape))
+                    reader.read(whole)
                     results[name] = str(reader.raster.shape)
         else:
             results[name] = str(len(load_regions(RegionFile.at(place), Regions(crs="EPSG:32636")).shapes))
@@ -70,8 +93,9 @@ for name in json.loads(sys.argv[1]):
 print(json.dumps(results))
 """
 
-KINDS = ("scene", "reference", "align", "aligned")
-"""Inputs that may be a raster: a scene, a reference, a band that is aligned, a file where one is to be written."""
+KINDS = ("scene", "reference", "align", "aligned", "mask", "picture", "copied", "asset")
+"""Inputs that may be a raster: a scene, a reference, a band that is aligned, a file where one is to be written, a mask,
+a picture to find, a scene that a sweep or tuning copies, a corrected raster that becomes an asset."""
 
 SIDE = 64
 HEAD = (
@@ -184,6 +208,8 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
                 path = root / "given" / f"{number}{suffix}"
                 path.write_text(text.format(**fields))
                 places += [f"{kind}={path}" for kind in KINDS]
+                (item_of := path.with_suffix(f"{suffix}.json")).write_text(json.dumps(item("a", path.name)))
+                places.append(f"found={item_of}")
             with zipfile.ZipFile(root / "given" / f"{number}.zip", "w") as packed:
                 for inside in ("a.tif", "a.vrt"):
                     packed.writestr(inside, text.format(**fields))
@@ -199,9 +225,9 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
             for suffix in (".geojson", ".kml", ".gml", ".csv", ".tab", ".vrt"):
                 path = root / "given" / f"v{number}{suffix}"
                 path.write_text(text.format(**fields))
-                places.append(f"regions={path}")
-        places += [f"regions={path}" for path in geopackages(root / "given", secret)]
-        places.append(f"regions={gml_with_schema(root / 'given', secret, fields['url'])}")
+                places += [f"{kind}={path}" for kind in ("regions", "mask")]
+        for path in (*geopackages(root / "given", secret), gml_with_schema(root / "given", secret, fields["url"])):
+            places += [f"{kind}={path}" for kind in ("regions", "mask")]
         places += [f"found={path}" for path in stac_items(root / "given", secret, fields["url"])]
         places.append(f"found={zarr_of_links(root / 'given' / 'links.zarr', secret)}")
         log = root / "calls"
@@ -219,7 +245,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
         for name in ("gdal_Any.so", "ogr_Any.so"):
             (root / "plugins" / name).write_text("no library")
         done = subprocess.run(
-            [*command, sys.executable, "-c", OPENING, json.dumps(places)],
+            [*command, sys.executable, "-c", OPENING, json.dumps(places), str(own), str(root / "copy.tif")],
             env=os.environ
             | {
                 "GDAL_DRIVER_PATH": str(root / "plugins"),
@@ -229,7 +255,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=600,
         )
         if "ptrace" in done.stderr and done.returncode:
             pytest.skip(f"strace may not watch processes here: {done.stderr.splitlines()[0]}")

@@ -22,7 +22,7 @@ import pytest
 
 from s2fast.errors import RunFolderError
 from s2fast.files import object_storage
-from s2fast.files.open_storage import open_storage
+from s2fast.files.open_storage import open_bucket
 from s2fast.files.storage import LOCK
 from s2fast.folder import lock
 from s2fast.folder.lock import Lock, Owner
@@ -209,11 +209,11 @@ def s3(server: Proxy, monkeypatch: pytest.MonkeyPatch) -> Any:
         "AWS_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
-    open_storage.cache_clear()
+    open_bucket.cache_clear()
     server.fate, server.ignores = nothing, ()
     yield server
     server.fate, server.ignores = nothing, ()
-    open_storage.cache_clear()
+    open_bucket.cache_clear()
 
 
 @pytest.mark.parametrize("ignores", [(), ("If-None-Match", "If-Match")], ids=["conditions", "no conditions"])

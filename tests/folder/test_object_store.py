@@ -22,7 +22,7 @@ from s2fast import cli
 from s2fast.config import Regions, load_config
 from s2fast.errors import ConfigError, InputError, RunFolderError
 from s2fast.files import object_storage
-from s2fast.files.open_storage import open_storage
+from s2fast.files.open_storage import open_bucket, open_storage
 from s2fast.folder.check import find_damage
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
@@ -70,13 +70,13 @@ def s3(server: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
         monkeypatch.setenv(name, value)
     quick = {"init_backoff": timedelta(milliseconds=5), "max_backoff": timedelta(milliseconds=20), "base": 2}
     monkeypatch.setattr(object_storage, "RETRY", {"max_retries": RETRIES, "backoff": quick})
-    open_storage.cache_clear()
+    open_bucket.cache_clear()
     server.fate = nothing
     server.seen.clear()
     server.faults.clear()
     yield server
     server.fate = nothing
-    open_storage.cache_clear()
+    open_bucket.cache_clear()
 
 
 def local_digests(out: Path) -> dict[str, str]:
@@ -220,7 +220,7 @@ def test_absent_bucket_and_package_are_told(
 ) -> None:
     with pytest.raises(RunFolderError, match="NoSuchBucket|404 Not Found"):
         run(archive, "s3://nowhere/out")
-    open_storage.cache_clear()
+    open_bucket.cache_clear()
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     with pytest.raises(ConfigError, match=r"pip install 's2fast\[s3\]'"):
         run(archive, f"s3://{BUCKET}/out")

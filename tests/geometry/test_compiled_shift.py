@@ -99,11 +99,34 @@ def test_a_turned_scene_is_the_plain_versions() -> None:
     assert_same(judged, shift.find_shift(found, RADIUS))
 
 
-def test_a_plain_shift_never_needs_the_plain_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_plain_version_never_votes_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shift, "find_shift", None)
     rng = np.random.default_rng(10)
     for _ in range(50):
         assert compiled_shift.find_shift(evidence(rng, 100, 100), RADIUS).verdict == "verified"
+    turned = evidence(rng, 900, 300, (12.0, -7.0), turned_deg=0.08)
+    assert compiled_shift.find_shift(turned, RADIUS).affinity is not None
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    true=st.sampled_from([0, 1, 40, 300]),
+    wrong=st.sampled_from([0, 1, 60, 400]),
+    searched=st.sampled_from([0.5, 40.0, 103.0, 5_000.0]),
+    unit=st.sampled_from([GRID, 4 * GRID]),
+    away=st.sampled_from([(0.0, 0.0), (33.0, -21.0), (1e5, 0.0)]),
+    seed=st.integers(0, 1 << 32),
+)
+def test_peaks_of_all_are_the_plain_ones(
+    true: int, wrong: int, searched: float, unit: float, away: tuple[float, float], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    found = evidence(rng, true, wrong, (33.0, -21.0), 3.0)
+    found = with_columns(found, on_ground=rng.random(len(found)) < 0.5, size=rng.choice([24.0, 96.0], len(found)))
+    got, wanted = (part.peaks_of_all(found, unit, searched, np.array(away)) for part in (compiled_shift, witnesses))
+    for one, other in zip(got, wanted, strict=True):
+        np.testing.assert_array_equal(one.at, other.at)
+        np.testing.assert_allclose([one.votes, one.log_nfa], [other.votes, other.log_nfa], rtol=1e-6, atol=1e-9)
 
 
 @settings(max_examples=100, deadline=None)

@@ -55,6 +55,25 @@ def test_degrees_become_metres_of_the_zone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("crs", "lonlat", "own"),
+    [
+        ("EPSG:5514", (14.5, 50.0), False),  # Krovak: its grid is turned by 7.7 degrees in Prague
+        ("EPSG:3413", (-38.0, 70.0), False),  # polar stereographic, 7 degrees from its axis
+        ("EPSG:2154", (3.5, 46.5), True),  # Lambert, near its axis
+        ("EPSG:32633", (21.0, 78.0), True),  # Svalbard's wide zone: 5.9 degrees
+        ("EPSG:7405", (1.7, 52.5), True),  # British grid with heights: 2.9 degrees
+        ("+proj=utm +zone=36 +ellps=krass +towgs84=24,-123,-94,0.02,-0.25,-0.13,1.1 +type=crs", (36.0, 60.0), True),
+    ],
+)
+def test_a_grid_that_is_turned_is_not_taken_for_east_and_north(
+    crs: str, lonlat: tuple[float, float], own: bool
+) -> None:
+    corner = pyproj.Transformer.from_crs(4326, crs, always_xy=True).transform(*lonlat)
+    place = north_up(corner, crs=pyproj.CRS(crs).to_wkt())
+    assert (place.metric == place.crs_wkt) is own
+
+
+@pytest.mark.parametrize(
     ("crs", "corner", "pixel"),
     [
         ("EPSG:3857", (4_000_000, 8_400_000), 120),  # at 60 degrees its metre is half a metre
@@ -85,7 +104,7 @@ def test_maps_in_metres_stay_as_they_are() -> None:
     # Sentinel-2's tiles reach out of their zone: a tile of zone 33 at 80 degrees north lies over zone 32 or 34.
     corners = ((166_000, 100_000), (790_000, 100_000), (600_000.0, 5_600_000.0), (400_000, 9_200_000))
     for crs, corner in [(UTM36, corner) for corner in corners] + [
-        (pyproj.CRS(2154).to_wkt(), (200_000, 6_800_000)),
+        (pyproj.CRS(2154).to_wkt(), (600_000, 6_800_000)),
         (pyproj.CRS(2056).to_wkt(), (2_600_000, 1_200_000)),
     ]:
         place = north_up(corner, 10.0, side=10_980, crs=crs)

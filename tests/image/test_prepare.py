@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from s2fast.config import Ingest
-from s2fast.image.prepare import clear_cells, clouds, prepare, upscaled, without_data
+from s2fast.image.prepare import TCI_WHITE, clear_cells, clouds, prepare, upscaled, without_data
 from tests.archives import textured
 
 GROUND = np.clip(textured(np.random.default_rng(3), (400, 480)) // 4 + 40, 1, 110).astype(np.uint8)
@@ -63,6 +63,23 @@ def test_a_scene_bright_throughout_is_snow() -> None:
     # Three quarters bright: the darker quarter is ground still, but so much cloud is none.
     assert clouds(grey, valid) is None
     assert clouds(np.full_like(GROUND, 240), valid) is None
+
+
+def test_clouds_are_those_of_a_tci_whatever_the_stretch() -> None:
+    tci = with_clouds([(100, 100, 30), (300, 400, 12)])
+    valid = np.ones(tci.shape, bool)
+    wanted = clouds(tci, valid)
+    assert wanted is not None
+    assert 0 < wanted.mean() < 0.1
+    # The values of 1 and 255, of a TCI's [DN]: from a little below the ground to above the clouds, or among the ground.
+    for black, white in ((20, 274), (1, 255), (30, 157)):
+        stretched = np.clip(1 + (tci.astype(int) - black) * 254 / (white - black), 1, 255).round().astype(np.uint8)
+        reflectance = (TCI_WHITE * (black - 1) / 254, TCI_WHITE * (white - 1) / 254)
+        np.testing.assert_array_equal(clouds(stretched, valid, reflectance), wanted)
+    by_percentiles = np.clip((GROUND.astype(int) - 42) * 5, 1, 255).astype(np.uint8)
+    assert clouds(by_percentiles, valid) is None or clouds(by_percentiles, valid).mean() > 0.3, "as if it were a TCI"
+    narrow = (TCI_WHITE * 41 / 254, TCI_WHITE * 92 / 254)
+    assert not clouds(by_percentiles, valid, narrow).any(), "the brightest ground is darker than any cloud"
 
 
 def test_contrast_is_opencvs_clahe_of_the_filled_scene() -> None:

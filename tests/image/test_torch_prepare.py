@@ -101,10 +101,12 @@ def test_masks_are_the_hosts(shape: tuple[int, int], nodata_px: int, monkeypatch
         wanted = host.without_data(grey, nodata_px)
         np.testing.assert_array_equal(torch_prepare.without_data(image, nodata_px), wanted)
         if not wanted.all():
-            found, bright = torch_prepare.clouds(image, torch.from_numpy(~wanted)), host.clouds(grey, ~wanted)
-            assert (found is None) == (bright is None)
-            if bright is not None:
-                np.testing.assert_array_equal(found, bright)
+            for known in (None, (0.01, 0.3), (0.0, 0.05), (0.2, 1.2)):
+                found = torch_prepare.clouds(image, torch.from_numpy(~wanted), known)
+                bright = host.clouds(grey, ~wanted, known)
+                assert (found is None) == (bright is None)
+                if bright is not None:
+                    np.testing.assert_array_equal(found, bright)
 
 
 def test_strips_need_their_whole_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,11 +139,12 @@ def test_prepared_scenes_are_the_hosts(painted: bool, has_missing: bool, clouds:
     missing[200:210, 100:140] = missing[390, 290] = True
     mask = missing if has_missing else None
     settings = Ingest.model_validate({"clouds": clouds, "contrast": contrast})
+    known = (0.02, 0.5) if has_missing else None
     filled = grey.copy()
-    wanted = host.prepare(filled, settings, 8, painted=painted, missing=mask)
+    wanted = host.prepare(filled, settings, 8, painted=painted, missing=mask, reflectance=known)
     frozen = grey.copy()
     frozen.flags.writeable = False
-    prepared = torch_prepare.prepare(frozen, settings, 8, painted=painted, missing=mask)
+    prepared = torch_prepare.prepare(frozen, settings, 8, painted=painted, missing=mask, reflectance=known)
     got = prepared.on_host()
     np.testing.assert_array_equal(prepared.filled.numpy(), filled)
     np.testing.assert_array_equal(got.clear, wanted.clear)

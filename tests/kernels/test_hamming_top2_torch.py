@@ -1,6 +1,7 @@
 """`torch_any` gives the reference's bits with every product, on the CPU and on the accelerator torch finds."""
 
-import time
+import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,35 +30,58 @@ def test_tiles_join_seamlessly(product: torch_any.Product) -> None:
         np.testing.assert_array_equal(getattr(got, field), getattr(wanted, field), err_msg=field)
 
 
+@pytest.fixture
+def unmeasured() -> Iterator[None]:
+    torch_any.default_product.cache_clear()
+    yield
+    torch_any.default_product.cache_clear()
+
+
+@pytest.mark.usefixtures("unmeasured")
 def test_the_selected_product_is_the_fastest_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch_any.default_product(torch.device("mps")) == "float16"
     assert torch_any.default_product(torch.device("cuda")) == "int8"
     asked = []
 
-    def slow_int8(_device: torch.device, product: torch_any.Product) -> float:
-        asked.append(product)
+    def slow_int8(_device: torch.device, product: torch_any.Product, *rows: int) -> float:
+        asked.append((product, *rows))
         return {"int8": 1.75, "float32": 0.046}[product]
 
-    # As on a processor without VNNI: measured once, not in every call.
-    torch_any.default_product.cache_clear()
+    # As on a processor without VNNI: measured once, not in every call, and not with a whole tile.
     monkeypatch.setattr(torch_any, "_trial_s", slow_int8)
     assert [torch_any.default_product(torch.device("cpu")) for _ in range(3)] == ["float32"] * 3
-    assert asked == ["int8", "float32"]
-    torch_any.default_product.cache_clear()
+    assert asked == [("int8", 128, 512), ("float32", 128, 512)] * 2
 
 
-def test_the_trial_finds_a_product_that_is_tens_of_times_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("fastest", ["int8", "float32"])
+def test_whole_tiles_decide_between_products_that_are_near(
+    fastest: torch_any.Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = itertools.count()
+
+    def near(_device: torch.device, product: torch_any.Product, query_rows: int, _train_rows: int) -> float:
+        # The other product is faster in small trials, and every third search is disturbed.
+        wins = (product == fastest) == (query_rows == 1024)
+        return (0.8 if wins else 1.0) * (9.0 if next(rounds) % 3 == 0 else 1.0)
+
+    monkeypatch.setattr(torch_any, "_trial_s", near)
+    assert torch_any.default_product(torch.device("cpu")) == fastest
+
+
+@pytest.mark.usefixtures("unmeasured")
+@pytest.mark.parametrize("slow", ["int8", "float32"])
+def test_the_trial_finds_a_product_that_is_slower(slow: torch_any.Product, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = torch_any._tile_keys
 
-    def slow(*operands: Any) -> torch.Tensor:
-        if operands[4] == "int8":
-            time.sleep(0.05)
+    def work_more(*operands: Any) -> torch.Tensor:
+        if operands[4] == slow:
+            for _ in range(20):
+                keys(*operands)
         return keys(*operands)
 
-    monkeypatch.setattr(torch_any, "_tile_keys", slow)
-    torch_any.default_product.cache_clear()
-    assert torch_any.default_product(torch.device("cpu")) == "float32"
-    torch_any.default_product.cache_clear()
+    monkeypatch.setattr(torch_any, "_tile_keys", work_more)
+    assert torch_any.default_product(torch.device("cpu")) != slow
 
 
 @pytest.mark.gpu

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from s2fast.files.open_storage import open_storage
+from s2fast.files.open_storage import open_bucket, open_storage
 from s2fast.retrieval.build import build
 from s2fast.retrieval.index import Index
 from s2fast.retrieval.votes import vote
@@ -20,7 +20,7 @@ def test_an_index_in_a_bucket_votes_as_one_on_disk(indexed: Indexed, monkeypatch
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
             monkeypatch.setenv(name, "us-east-1")
-        open_storage.cache_clear()
+        open_bucket.cache_clear()
         to = "s3://archive/index"
         build(to, [indexed.out], 700)
         stored, local = Index(to), Index(indexed.index)
@@ -30,4 +30,4 @@ def test_an_index_in_a_bucket_votes_as_one_on_disk(indexed: Indexed, monkeypatch
         assert names >= {f"segments/{segment.key}.descriptors" for segment in stored.contents.segments}
         build(to, [indexed.out], 700)
         assert set(open_storage(to).stamps()) == names
-    open_storage.cache_clear()
+    open_bucket.cache_clear()

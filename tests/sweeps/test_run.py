@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -109,24 +111,25 @@ def test_a_case_that_takes_too_long_or_is_killed_is_a_row_too(tmp_path: Path, mo
         "fails": "raise ValueError('no\\nreason')", "exits": "import sys\nsys.exit(1)",
         "grows": "import time\nheld = bytearray(400 << 20)\ntime.sleep(60)",
         "breeds": "import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'import grows; grows.main()'])",
-        "answers": "import json, os, sys\njob = json.loads(sys.stdin.read())\nprint(json.dumps({'length': "
-        "len(job['given']), 'threads': [os.environ['OMP_NUM_THREADS'], job['threads']]}))",
+        # Slow to read: what was not read when the process is looked at must arrive, too.
+        "answers": "import json, os, sys, time\ntime.sleep(1.5)\njob = json.loads(sys.stdin.read())\n"
+        "print(json.dumps({'length': len(job['given']), 'threads': [os.environ['OMP_NUM_THREADS'], job['threads']]}))",
     }.items():  # fmt: skip
         (tmp_path / f"{name}.py").write_text("def main():\n" + "\n".join(f"    {line}" for line in body.split("\n")))
     monkeypatch.syspath_prepend(tmp_path)
-    limits = Limits(30)
-    assert alone.run_alone("sleeps", {}, Limits(0.5)) == ({}, "took longer than 0 s and was killed")
+    limits = Limits(300)
+    assert alone.run_alone("sleeps", {}, Limits(0.5)) == ({}, "took longer than 0.5 s and was killed")
     assert alone.run_alone("dies", {}, limits) == ({}, "killed by signal 9: out of memory, most likely")
     assert alone.run_alone("ends", {}, limits) == ({}, "killed by signal 15")
     assert alone.run_alone("fails", {}, limits) == ({}, "reason")
     assert alone.run_alone("exits", {}, limits) == ({}, "exit code 1")
-    assert alone.run_alone("grows", {}, Limits(30, memory_mb=300)) == (
+    assert alone.run_alone("grows", {}, Limits(300, memory_mb=300)) == (
         {}, "needed more than 300 MB of memory and was killed"
     )  # fmt: skip
-    assert alone.run_alone("breeds", {}, Limits(30, memory_mb=300))[1].startswith("needed more than 300 MB")
+    assert alone.run_alone("breeds", {}, Limits(300, memory_mb=300))[1].startswith("needed more than 300 MB")
     gone = str(tmp_path / "gone")
-    assert alone.run_alone("sleeps", {}, Limits(30, folder=gone)) == ({}, "stopped, since the sweep has ended")
-    answered = alone.run_alone("answers", {"given": "x" * 200_000}, Limits(30, memory_mb=3000, threads=3))
+    assert alone.run_alone("sleeps", {}, Limits(300, folder=gone)) == ({}, "stopped, since the sweep has ended")
+    answered = alone.run_alone("answers", {"given": "x" * 200_000}, Limits(300, memory_mb=3000, threads=3))
     assert answered == ({"length": 200_000, "threads": ["3", 3]}, "")
 
 
@@ -179,7 +182,9 @@ def test_the_table_needs_no_truth_and_no_column_is_empty(
     assert all((shown["rows"], shown["cols"]) == (512, 512) for shown in pictures.values())
     assert all(shown["picture"].startswith("data:image/jpeg;base64,") for shown in pictures.values())
     # What a killed sweep has not finished is removed.
-    (tmp_path / "out" / "mine.pairs" / "scenes.parquet.12ab").touch()
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    (tmp_path / "out" / "mine.pairs" / f".partial-{platform.node()}-{ended.pid}-12ab.parquet").touch()
     # From Python, the same rows without running anything again.
     lines: list[str] = []
     again = s2fast.sweep(path, scenes=scenes, out=tmp_path / "out", report=lines.append)

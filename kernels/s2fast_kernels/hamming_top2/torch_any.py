@@ -34,8 +34,11 @@ _TRAIN_TILE = 2048
 _LEAST_ROWS = 24
 """CUDA's int8 product requires more than 16 rows, and a multiple of 8."""
 
-_TRIAL_ROWS = 512
-"""Rows on each side of a trial product, which takes 0.1 s where int8 is slow."""
+_TRIALS = (((128, 512), 2), ((_QUERY_TILE, _TRAIN_TILE), 3))
+"""Rows of query and train of a trial search, and rounds: small ones, then whole tiles, where the order may differ."""
+
+_HOPELESS = 4.0
+"""A product that takes this many times the fastest one's time in small trials is not tried with whole tiles."""
 
 _NO_KEY = 2**24
 """Larger than every ``distance * _TRAIN_TILE + column``; exact in float32, as these are."""
@@ -57,21 +60,27 @@ def default_product(device: torch.device) -> Product:
     process: int8 is fast with VNNI or AMX; without, it may be tens of times slower than float32, where torch uses a
     plain loop. The processor's features alone do not tell, since the versions and settings of torch and oneDNN decide.
     """
-    if device.type == "cpu":
-        return min(("int8", "float32"), key=lambda product: _trial_s(device, product))
-    return "int8" if device.type == "cuda" else "float16"
+    if device.type != "cpu":
+        return "int8" if device.type == "cuda" else "float16"
+    left: tuple[Product, ...] = ("int8", "float32")
+    for rows, rounds in _TRIALS:
+        trials = [[_trial_s(device, product, *rows) for product in left] for _ in range(rounds)]
+        least_s = [min(times) for times in zip(*trials, strict=True)]
+        left = tuple(
+            product for product, time_s in zip(left, least_s, strict=True) if time_s < _HOPELESS * min(least_s)
+        )
+        if len(left) == 1:
+            return left[0]
+    return left[least_s.index(min(least_s))]
 
 
-def _trial_s(device: torch.device, product: Product) -> float:
-    """Return the least time of two small products, after one that prepares them [s]."""
-    rows = torch.zeros((_TRIAL_ROWS, _BITS // 8), dtype=torch.uint8, device=device)
-    query, train, space = _signs(rows, product, _LEAST_ROWS), _train_signs(rows, product), _key_space(device, product)
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        _tile_keys(query, train, _TRIAL_ROWS, _TRIAL_ROWS, product, space)
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
+def _trial_s(device: torch.device, product: Product, query_rows: int, train_rows: int) -> float:
+    """Return the time of a search on this thread [s]; what other processes take from it does not count."""
+    words = np.random.default_rng(0).integers(0, 1 << 63, (query_rows + train_rows, WORDS), np.uint64)
+    offsets = np.array([0, train_rows], np.int64)
+    start = time.thread_time()
+    hamming_top2(words[:query_rows], words[query_rows:], offsets, device=device, product=product)
+    return time.thread_time() - start
 
 
 def _signs(rows: torch.Tensor, product: Product, least_rows: int = 0) -> torch.Tensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from s2fast.config import Regions
-from s2fast.errors import InputError
+from s2fast.errors import ConfigError, InputError, option
 from s2fast.model import Scene
 from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import load_regions
@@ -32,6 +32,28 @@ class Wanted:
     limit: int | None = None
     """Most scenes: those with the fewest clouds, in the archive's order."""
 
+    @classmethod
+    def asked(cls, tile: str = "", max_cloud_pct: float | None = None, limit: int | None = None) -> Wanted:
+        """Return what a user asks for, the tile in any spelling: ``36uya``, ``T36UYA``, ``MGRS-36UYA``.
+
+        Raises
+        ------
+        ConfigError
+            A number is out of range.
+
+        Examples
+        --------
+        >>> Wanted.asked("T36uya").tile
+        '36UYA'
+        """
+        if max_cloud_pct is not None and not 0 <= max_cloud_pct <= 100:
+            name = option("max_cloud", "max-cloud")
+            raise ConfigError(f"{name} is {max_cloud_pct:g}, must be between 0 and 100")
+        if limit is not None and limit < 1:
+            raise ConfigError(f"{option('limit')} is {limit}, must be at least 1")
+        tile = tile.upper().removeprefix("MGRS-")
+        return cls(tile.removeprefix("T") if len(tile) > 4 else tile, max_cloud_pct, limit)
+
     def of(self, scenes: Sequence[Scene]) -> list[Scene]:
         """Return those scenes that are wanted."""
         kept = [
@@ -45,6 +67,48 @@ class Wanted:
         # The sort is stable: scenes with equal clouds stay in the archive's order.
         clearest = sorted(kept, key=lambda scene: math.inf if scene.cloud_cover_pct is None else scene.cloud_cover_pct)
         return sorted(clearest[: self.limit], key=lambda scene: scene.order)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Where scenes are looked for in a catalogue."""
+
+    box: Sequence[float] | None = None
+    """West, south, east, north [degrees]."""
+
+    regions: Path | str | None = None
+    """File of polygons: the box around them."""
+
+    dates: str = ""
+    """``FROM/TO`` or one date, each of them a day, month or year; empty: any."""
+
+    api: str | None = None
+    """Address of a STAC API; None: `EARTH_SEARCH`."""
+
+    collection: str = "sentinel-2-l2a"
+    """Collection of the API."""
+
+    def of(self, place: Path | str | None, wanted: Wanted) -> Path | str:
+        """Return the place that lists the scenes: the given one, or the address of a search.
+
+        Raises
+        ------
+        InputError
+            Nothing says where to look, or two things do.
+        """
+        box, regions, dates, api = option("bbox"), option("regions"), option("dates"), option("api")
+        if place is not None:
+            if self.box is not None or self.regions or self.dates or self.api:
+                raise InputError(f"{place} says itself where to look: leave out {box}, {regions}, {dates} and {api}")
+            return place
+        if self.box is None and not self.regions and not wanted.tile:
+            raise InputError(
+                f"what to fetch is missing: name a place, or search with {box}, {regions} or {option('tile')}"
+            )
+        if self.box is not None and self.regions:
+            raise InputError(f"{box} and {regions} both say where to look: leave out one of them")
+        around = checked_box(self.box) if self.box is not None else box_around(self.regions) if self.regions else None
+        return search_address(self.api or EARTH_SEARCH, self.collection, around, self.dates, wanted)
 
 
 def search_address(
@@ -67,7 +131,7 @@ def search_address(
     """
     parts = urlsplit(api)
     if parts.scheme not in ("http", "https"):
-        raise InputError(f"--api {api}: wanted the address of a STAC API, https://...")
+        raise InputError(f"{option('api')} {api}: wanted the address of a STAC API, https://...")
     asked = {"collections": collection}
     if box is not None:
         asked["bbox"] = ",".join(f"{number:.6f}".rstrip("0").rstrip(".") for number in box)
@@ -87,12 +151,7 @@ def search_address(
 
 
 def parse_box(text: str) -> tuple[float, float, float, float]:
-    """Parse ``WEST,SOUTH,EAST,NORTH`` [degrees]; west may be greater than east, across longitude 180.
-
-    Raises
-    ------
-    InputError
-        It is not four numbers of which south is less than north.
+    """Parse ``WEST,SOUTH,EAST,NORTH`` [degrees]; see `checked_box`.
 
     Examples
     --------
@@ -100,11 +159,26 @@ def parse_box(text: str) -> tuple[float, float, float, float]:
     (34.2, 50.0, 34.8, 50.4)
     """
     try:
-        west, south, east, north = map(float, text.split(","))
+        return checked_box([float(word) for word in text.split(",")])
     except ValueError:
-        west = south = east = north = math.nan
+        raise InputError(
+            f"{option('bbox')} {text}: wanted WEST,SOUTH,EAST,NORTH in degrees, such as 34.2,50,34.8,50.4"
+        ) from None
+
+
+def checked_box(box: Sequence[float]) -> tuple[float, float, float, float]:
+    """Return west, south, east, north [degrees]; west may be greater than east, across longitude 180.
+
+    Raises
+    ------
+    InputError
+        These are not four numbers of which south is less than north.
+    """
+    west, south, east, north = map(float, box) if len(box) == 4 else [math.nan] * 4
     if not (abs(west) <= 180 and abs(east) <= 180 and west != east and -90 <= south < north <= 90):
-        raise InputError(f"--bbox {text}: wanted WEST,SOUTH,EAST,NORTH in degrees, such as 34.2,50,34.8,50.4")
+        raise InputError(
+            f"{option('bbox')} {box}: wanted west, south, east, north in degrees, such as 34.2, 50, 34.8, 50.4"
+        )
     return west, south, east, north
 
 

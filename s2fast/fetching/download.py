@@ -17,7 +17,7 @@ from pathlib import Path
 
 from s2fast.archive.identity import identity
 from s2fast.config import Ingest
-from s2fast.errors import InputError, MissingError, SceneError
+from s2fast.errors import InputError, MissingError, SceneError, option
 from s2fast.files.legible import identifier
 from s2fast.files.ranges import ByteRanges, byte_ranges
 from s2fast.files.source import Source
@@ -104,7 +104,7 @@ def _files_of(scene: Scene, folder: Path, settings: Ingest) -> SceneFiles:
     if scene.source.path is not None or scene.source.is_held:
         raise SceneError(f"{scene.source}: it is on this machine already")
     if is_zarr(scene.source):
-        raise SceneError(f"{scene.source}: a Zarr array is read where it is: give its address to s2fast run")
+        raise SceneError(f"{scene.source}: a Zarr array is read where it is: let a run read its address")
     if scene.source.zip_parts:
         raise SceneError(f"{scene.source}: it is in a zip on a server: download the zip, or give its address")
     target = _target(folder, scene, scene.source)
@@ -149,7 +149,9 @@ def download(scenes: Sequence[SceneFiles], folder: Path, progress: Progress) -> 
         raise InputError(f"{folder}: cannot be used as folder of an archive: {error.strerror}") from error
     total = megabytes(scenes)
     if total > free:
-        raise InputError(f"{folder}: the scenes take {total} MB, and its disk has {free} MB: --limit fetches fewer")
+        raise InputError(
+            f"{folder}: the scenes take {total} MB, and its disk has {free} MB: {option('limit')} fetches fewer"
+        )
     failed: dict[str, str] = {}
     waiting = [(scene.scene.scene_id, file) for scene in scenes for file in scene.missing]
     with progress.stage("fetch, MB", total, 0) as bar, ThreadPoolExecutor(_THREADS) as pool:
@@ -162,7 +164,7 @@ def download(scenes: Sequence[SceneFiles], folder: Path, progress: Progress) -> 
                 failed.setdefault(asked[future], str(error))
             except OSError as error:
                 pool.shutdown(cancel_futures=True)
-                raise InputError(f"{folder}: cannot be written: {error.strerror}; the same command goes on") from error
+                raise InputError(f"{folder}: cannot be written: {error.strerror}; fetch again to go on") from error
     return failed
 
 
@@ -197,7 +199,7 @@ def _download(file: RemoteFile, advance: Callable[[int], None]) -> None:
     if ranges is None:
         copy = downloaded(file.source)
         if copy is None or copy.path is None:
-            raise SceneError(f"{file.source}: only GDAL can read it: give its address to s2fast run")
+            raise SceneError(f"{file.source}: only GDAL can read it: let a run read its address")
         shutil.copyfile(copy.path, partial)
     else:
         partial.touch()
@@ -214,7 +216,7 @@ def _download(file: RemoteFile, advance: Callable[[int], None]) -> None:
             os.fsync(sink.fileno())
         if identity(file.source, ()) != version:
             partial.unlink()
-            raise SceneError(f"{file.source}: it changed while it was downloaded: the same command begins again")
+            raise SceneError(f"{file.source}: it changed while it was downloaded: fetch it again")
     with suppress(FileNotFoundError):  # another process was faster
         partial.replace(file.target)
 

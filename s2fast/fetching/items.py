@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from s2fast.errors import InputError
-from s2fast.fetch.download import SceneFiles
+from s2fast.fetching.download import SceneFiles
 from s2fast.files.replacing import replacing
 from s2fast.model import Scene
 
