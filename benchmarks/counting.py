@@ -39,9 +39,6 @@ _QUADS = ir.VectorType(ir.IntType(64), 4)
 _LOW = ir.Constant(_BYTES, [0x0F] * 32)
 _COUNTS = ir.Constant(_BYTES, [number.bit_count() for number in range(16)] * 2)
 
-_Value = ir.Value
-_Load = Callable[[int], ir.Value]
-
 
 class _Ways:
     """Emits one unit of work of each way."""

@@ -106,22 +106,6 @@ def prepare(
     return DevicePrepared(image, clear, grey if settings.contrast == "clahe" else image, judged)
 
 
-def prepare_in_place(
-    grey: npt.NDArray[np.uint8],
-    settings: Ingest,
-    nodata_px: int,
-    *,
-    painted: bool = False,
-    missing: npt.NDArray[np.bool_] | None = None,
-    reflectance: tuple[float, float] | None = None,
-    device: torch.device | None = None,
-) -> Prepared:
-    """Do what `s2fast.image.prepare.prepare` does, including its changes of `grey`, on a device."""
-    found = prepare(grey, settings, nodata_px, painted=painted, missing=missing, reflectance=reflectance, device=device)
-    grey[:] = found.filled.cpu().numpy()
-    return found.on_host()
-
-
 def on_device(values: npt.NDArray[Any] | torch.Tensor, device: torch.device | None) -> torch.Tensor:
     """Return a tensor on a device."""
     return upload(values, device or torch.device("cpu")) if isinstance(values, np.ndarray) else values.to(device)

@@ -27,9 +27,6 @@ from s2fast.report.imagery import whole_scene
 View = Literal["all", "masked", "original"]
 Layout = Literal["all", "pair", "matches", "displacement"]
 
-LAYOUTS: tuple[Layout, ...] = ("all", "pair", "matches", "displacement")
-"""What a picture shows; see `pair_picture`."""
-
 DPI = 200.0
 """Pixels per inch of a picture."""
 
