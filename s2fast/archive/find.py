@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -185,10 +186,21 @@ def _in_folder(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
     for file in _without_previews(sorted(_files(Path(place.name)))):
         if file.suffix.lower() == ".zarr":
             yield from zarr_scenes(Source.local(file), looking)
-        elif _is_scene(file, looking):
-            yield Listed(Source.local(file))
-        elif file.suffix.lower() == ".zip":
-            yield from map(Listed, _zip_candidates(Source.local(file), "", looking))
+        elif (is_scene := _is_scene(file, looking)) or file.suffix.lower() == ".zip":
+            if _is_pipe(file):
+                yield LeftOut(str(file), "it is a pipe or a device, not a file: copy its content to a file")
+            elif is_scene:
+                yield Listed(Source.local(file))
+            else:
+                yield from map(Listed, _zip_candidates(Source.local(file), "", looking))
+
+
+def _is_pipe(file: Path) -> bool:
+    """Return whether a name in a folder is a pipe or a device: to open a pipe would wait for a writer."""
+    try:
+        return not stat.S_ISREG(file.stat().st_mode)
+    except OSError:  # what cannot be opened is told like any broken scene
+        return False
 
 
 def _is_zip(place: Source) -> bool:

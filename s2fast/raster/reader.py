@@ -25,7 +25,7 @@ from s2fast.raster.codestream import Codestream, Parts
 from s2fast.raster.dataset import block_shape, decoding_threads, gdal_settings, open_dataset, open_level, read_header
 from s2fast.raster.luma import LumaTiles, UndecodedError, luma_tiles
 from s2fast.raster.openjpeg import CALL_PX, CODE_BLOCK_PX, MARGIN_PX, read_part
-from s2fast.raster.stretch import VALUES, auto_stretch, histogram, stretch_table, stretched
+from s2fast.raster.stretch import auto_stretch, bins, histogram, stretch_table, stretched
 from s2fast.raster.windows import chunk_shape, covering_rectangles, grid, reduced, scaled_up
 
 _AUTO_SIDE_PX = 512
@@ -192,11 +192,11 @@ class RasterioReader:
             ) from (error if self._source.is_local else None)
 
     def _histogram(self) -> npt.NDArray[np.int64]:
-        """Count the valid values, all bands together, in the bins of `auto_stretch`: (65536,) int64.
+        """Count the valid values, all bands together, in the bins of `auto_stretch`: (b,) int64.
 
         The whole scene is counted, regardless of the windows to read, so that pixels do not depend on the polygons.
         """
-        counts = np.zeros(VALUES, np.int64)
+        counts = np.zeros(bins(self.raster.dtype), np.int64)
         with open_dataset(self._source) as full:
             large = [factor for factor in full.overviews(1) if min(full.shape) // factor >= _AUTO_SIDE_PX]
         overview = len(large) - 1 if large and not self._picture.full_resolution_only else None

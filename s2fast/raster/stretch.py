@@ -1,7 +1,7 @@
 """Convert pixels of any number type to 8 bits with one constant stretch per scene: equal values stay equal everywhere.
 
-Values of 16 bits are looked up in a table, all others computed by the same rule. Histograms have 65536 bins: the values
-of 16 bits themselves, and of other types half-precision floats, which are exact to 0.05 %.
+Values of 16 bits are looked up in a table, all others computed by the same rule. A histogram's bins are the values of
+16 bits themselves, and of other types single-precision floats rounded to 11 significant bits, of any size.
 """
 
 from __future__ import annotations
@@ -20,8 +20,14 @@ VALUES = 1 << 16
 AUTO_SHARE_PCT = (2, 98)
 """Percentiles of the valid values that "auto" uses as the low and the high end [%]."""
 
-_NEGATIVE = 0x8000
-"""The sign bit of a half-precision float."""
+_BINS = 1 << 19
+"""Number of floats that have a sign, an exponent of 8 bits and 11 significant bits."""
+
+_CUT_BITS = 13
+"""Last bits of a single-precision float that its bin leaves out."""
+
+_NEGATIVE = _BINS // 2
+"""The sign bit of a bin."""
 
 _ROWS = 64
 """Rows that are computed at once; each holds float64 values."""
@@ -95,30 +101,38 @@ def stretched(pixels: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[
     return result
 
 
+def bins(dtype: npt.DTypeLike) -> int:
+    """Return the number of bins of a type's histogram."""
+    kind = np.dtype(dtype)
+    return VALUES if kind.kind == "u" and kind.itemsize <= 2 else _BINS
+
+
 def histogram(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Count values in the bins of `auto_stretch`: (65536,) int64.
+    """Count values in the bins of `auto_stretch`: (b,) int64, see `bins`.
 
     Parameters
     ----------
     values : (n,)
         Valid values.
     """
-    codes = values if values.dtype.kind == "u" and values.dtype.itemsize <= 2 else _codes(values)
-    return np.bincount(codes, minlength=VALUES)
+    number = bins(values.dtype)
+    return np.bincount(values if number == VALUES else _codes(values), minlength=number)
 
 
-def _codes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint16]:
-    """Return the bins of values, in ascending order: the bits of half-precision floats, with negative ones reversed."""
-    with np.errstate(over="ignore"):
-        bits = np.asarray(values).astype(np.float16).view(np.uint16)
-    return np.where(bits & _NEGATIVE, ~bits, bits | _NEGATIVE).astype(np.uint16)
+def _codes(values: npt.NDArray[Any]) -> npt.NDArray[np.uint32]:
+    """Return the bins of values, in ascending order: the first bits of floats, with those of negative ones reversed."""
+    with np.errstate(over="ignore", under="ignore"):
+        bits = np.array(values, np.float32).view(np.uint32)
+    bits += 1 << _CUT_BITS - 1  # rounds to the nearest
+    bits >>= _CUT_BITS
+    return np.where(bits & _NEGATIVE, _BINS - 1 - bits, bits | _NEGATIVE).astype(np.uint32)
 
 
 def _value(code: int) -> float:
     """Return the value of a bin, the largest finite one for infinity."""
-    bits = code & ~_NEGATIVE if code & _NEGATIVE else ~code & (VALUES - 1)
-    value = float(np.uint16(bits).view(np.float16))
-    most = float(np.finfo(np.float16).max)
+    bits = code & ~_NEGATIVE if code & _NEGATIVE else _BINS - 1 - code
+    value = float(np.uint32(bits << _CUT_BITS).view(np.float32))
+    most = float(np.finfo(np.float32).max)
     return min(max(value, -most), most)
 
 
@@ -127,7 +141,7 @@ def auto_stretch(counts: npt.NDArray[np.int64], dtype: str = "uint16") -> tuple[
 
     Parameters
     ----------
-    counts : (65536,) int64
+    counts : (b,) int64
         Number of valid pixels in each bin, all bands together; see `histogram`.
     dtype
         Type of the pixels.

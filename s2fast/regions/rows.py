@@ -23,6 +23,12 @@ from s2fast.regions.formats import Layer, StoredRows, list_layers, read_rows
 Shapes = npt.NDArray[np.object_]
 """(n,) geometries."""
 
+_MOST_LATITUDE, _MOST_LONGITUDE = 100.0, 720.0
+"""Rows that reach farther are mistakes; boxes of the whole world are often drawn with a margin [deg]."""
+
+_MOST_METRES = 1e8
+"""Greater coordinates are of no projection of the Earth."""
+
 _CROSSING_DEG = 10.0
 """A row nearly 360 degrees wide crosses the 180th meridian if it is at most this wide when unwrapped there."""
 
@@ -213,6 +219,14 @@ def _select_usable(
     drop(series.is_empty.to_numpy(), "empty geometry")
     points, row = shapely.get_coordinates(series.array, return_index=True)
     drop(np.isin(range(len(series)), row[~np.isfinite(points).all(axis=1)]), "coordinates that are not finite numbers")
+    if series.crs.is_geographic:
+        west, south, east, north = shapely.bounds(series.array).T
+        away = np.maximum(-south, north) * _degrees_per_unit(series.crs) > _MOST_LATITUDE
+        away |= np.maximum(-west, east) * _degrees_per_unit(series.crs) > _MOST_LONGITUDE
+        if away.all():
+            # They may be metres: `s2fast.regions.check` says that the CRS is wrong.
+            away = np.maximum(np.maximum(-west, east), np.maximum(-south, north)) > _MOST_METRES
+        drop(away, "coordinates that are no longitude and latitude")
     if not settings.buffer_m:
         drop(shapely.get_dimensions(series.array) < 2, "a point or line has no area: set regions.buffer_m to widen it")
     shapes = _unwrap_at_180(series.to_numpy()) if series.crs.is_geographic else series.to_numpy()
@@ -226,6 +240,10 @@ def _select_usable(
     for name in dropped:
         mended.pop(name, None)
     return series
+
+
+def _degrees_per_unit(crs: pyproj.CRS) -> float:
+    return float(np.degrees(crs.axis_info[0].unit_conversion_factor))
 
 
 def _unwrap_at_180(shapes: Shapes) -> Shapes:

@@ -286,3 +286,15 @@ def test_a_name_that_is_no_text_is_left_out_by_itself(tmp_path: Path) -> None:
     (tmp_path / "a.tif").unlink()
     with pytest.raises(InputError, match=r"sc\\xe8ne.tif: its name is not UTF-8: rename it"):
         find_scenes([tmp_path])
+
+
+if hasattr(os, "mkfifo"):
+
+    @pytest.mark.parametrize("suffix", ["tif", "zip"])
+    def test_a_pipe_is_left_out_and_not_waited_for(tmp_path: Path, suffix: str) -> None:
+        os.mkfifo(tmp_path / f"pipe.{suffix}")
+        (tmp_path / "scene.tif").touch()
+        (tmp_path / "dangling.tif").symlink_to(tmp_path / "nowhere.tif")
+        found = find_scenes([tmp_path])
+        assert [scene.scene_id for scene in found.scenes] == ["dangling", "scene"]
+        assert "a pipe" in found.left_out[str(tmp_path / f"pipe.{suffix}")]

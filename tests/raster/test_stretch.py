@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from s2fast.raster.stretch import VALUES, auto_stretch, histogram, stretch_table, stretched
@@ -51,6 +51,7 @@ def test_what_is_no_number_is_no_data() -> None:
     assert stretched(values, 0.0, 1.0)[0, 0].tolist() == [0, 0, 0, 0, 0, 1, 255]
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.floats(-6e4, 6e4, width=16), min_size=1, max_size=300), st.sampled_from(["float32", "float64"]))
 def test_auto_takes_order_statistics_of_floats(values: list[float], dtype: str) -> None:
     ordered = np.sort(np.array(values, dtype))
@@ -65,10 +66,21 @@ def test_auto_of_integers_with_sign_and_of_long_ones_is_near_their_percentiles()
     for dtype, scale in (("int16", 3000), ("int32", 20000), ("float64", 1e-3)):
         values = (rng.normal(0.3, 1, 10_000) * scale).astype(dtype)
         got = auto_stretch(histogram(values), dtype)
-        # Half-precision floats have 11 significant bits.
+        # Bins have 11 significant bits.
         np.testing.assert_allclose(got, np.percentile(values, [2, 98], method="inverted_cdf"), rtol=2**-11)
 
 
-def test_values_beyond_half_precision_are_the_largest() -> None:
-    low, high = auto_stretch(histogram(np.float32([-1e9, 1, 1e9])), "float32")
-    assert (low, high) == (-65504, 65504)
+@pytest.mark.parametrize(
+    ("dtype", "scale"), [("uint32", 1e8), ("int64", 1e12), ("float32", 1e-25), ("float32", 1e30), ("float64", 1e20)]
+)
+def test_auto_follows_values_of_any_size(dtype: str, scale: float) -> None:
+    values = (np.random.default_rng(3).uniform(0.2, 1, 10_000) * scale).astype(dtype)
+    got = auto_stretch(histogram(values), dtype)
+    np.testing.assert_allclose(got, np.percentile(values, [2, 98], method="inverted_cdf"), rtol=2**-11)
+    assert np.unique(stretched(values.reshape(1, 1, -1), *got)).size > 200
+
+
+def test_values_beyond_single_precision_are_the_largest() -> None:
+    low, high = auto_stretch(histogram(np.array([-1e300, 1, 1e300])), "float64")
+    most = float(np.finfo(np.float32).max)
+    assert (low, high) == (-most, most)

@@ -49,6 +49,10 @@ WRONG: dict[str, tuple[object, str]] = {
         {"type": "MultiPolygon", "coordinates": [[CLOSED], [[CLOSED[0], [float("nan"), 50.0], *CLOSED[1:]]]]},
         "not finite numbers",
     ),
+    "no latitude": (
+        {"type": "Polygon", "coordinates": [[CLOSED[0], [CLOSED[1][0], 1e30], *CLOSED[2:]]]},
+        "no longitude and latitude",
+    ),
     "unknown type": ({"type": "Polygone", "coordinates": [CLOSED]}, "no geometry"),
     "a text": ({"type": "Polygon", "coordinates": "here"}, "no geometry|empty"),
     "a point": (FIELDS[0].centroid, "no area"),
