@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import s2fast
 from hatch_build import with_absolute_links
@@ -97,3 +99,14 @@ def test_the_conda_recipe_asks_for_the_same_packages() -> None:
         name, versions = re.fullmatch(r"([\w-]+)(.*)", requirement).groups()  # type: ignore[union-attr]
         wanted.add(f"{names.get(name, name)} {versions}")
     assert listed == wanted
+
+
+def test_the_lock_holds_all_that_ci_installs() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["dev"], *extras["cluster"], *extras["docs"]]
+    names = {canonicalize_name(Requirement(text).name) for text in wanted} - {"s2fast"}
+    locked = re.findall(
+        r"^([\w.-]+)==.*\\\n +--hash=sha256:", (ROOT / "packaging/test.lock").read_text("utf-8"), re.MULTILINE
+    )
+    assert names <= set(map(canonicalize_name, locked))
