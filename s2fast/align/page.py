@@ -20,8 +20,8 @@ td { white-space: nowrap; }
 th:nth-child(-n + 2), td:nth-child(-n + 2) { text-align: left; }
 td:nth-child(2) { white-space: normal; min-width: 12rem; }
 tr.out td { color: #b35806; }
-.picture { background: white; }
-svg { max-width: 100%; height: auto; }
+.picture { background: white; width: fit-content; max-width: 100%; overflow-x: auto; }
+svg { display: block; max-width: 100%; min-width: 36rem; height: auto; }
 @media print { body { max-width: none; } div { overflow: visible; } }
 """
 

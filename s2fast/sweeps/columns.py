@@ -81,8 +81,19 @@ def cell(value: Any) -> str:
     if is_missing(value):
         return ""
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return digits(value, 4) if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def digits(value: float, number: int) -> str:
+    """Format a value with as many digits as asked for, zeros at the end among them; a 0 and a 100 are whole.
+
+    Examples
+    --------
+    >>> digits(3.8, 4), digits(11.0, 3), digits(100.0, 3), digits(0.0, 3)
+    ('3.800', '11.0', '100', '0')
+    """
+    return f"{value:#.{number}g}".rstrip(".") if value not in (0, 100) else f"{value:g}"
 
 
 def is_missing(value: Any) -> bool:
@@ -92,7 +103,7 @@ def is_missing(value: Any) -> bool:
 
 def _verified(row: FlatRow) -> str:
     verified, pairs = (cell(row[f"found.{name}"]) for name in ("verified_pairs", "pairs_with_ground"))
-    return f"{verified} of {pairs}, {row['found.verified_pct']:.3g} %"
+    return f"{verified} of {pairs}, {digits(row['found.verified_pct'], 3)} %"
 
 
 def _nulls(row: FlatRow) -> str:
@@ -102,11 +113,11 @@ def _nulls(row: FlatRow) -> str:
 
 
 def _closure(row: FlatRow) -> str:
-    return f"{row['found.closure_m']:.3g}, {row['found.closure_95_m']:.3g} ({cell(row['found.triples'])})"
+    return f"{digits(row['found.closure_m'], 3)}, {digits(row['found.closure_95_m'], 3)} ({cell(row['found.triples'])})"
 
 
 def _injected_error(row: FlatRow) -> str:
-    return f"{row['injected.error_px']:.3g}, {row['injected.error_95_px']:.3g}"
+    return f"{digits(row['injected.error_px'], 3)}, {digits(row['injected.error_95_px'], 3)}"
 
 
 def _falsely(row: FlatRow) -> str:
@@ -119,9 +130,10 @@ def _timed(name: str) -> Callable[[FlatRow], str]:
     """Format a time with its interval, if it has one."""
 
     def text(row: FlatRow) -> str:
-        if is_missing(low := row.get(f"{name}_low")):
-            return f"{row[name]:.3g}"
-        return f"{row[name]:.3g} ({low:.3g} to {row[f'{name}_high']:.3g})"
+        if is_missing(row.get(f"{name}_low")):
+            return digits(row[name], 3)
+        low, high = (digits(row[f"{name}_{end}"], 3) for end in ("low", "high"))
+        return f"{digits(row[name], 3)} ({low} to {high})"
 
     return text
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import s2fast_kernels
+from s2fast.files.legible import counted
 from s2fast.sweeps.checks import Checked
+from s2fast.sweeps.columns import digits
 from s2fast.sweeps.folders import Costs
 from s2fast.sweeps.grid import Case, SweepFile
 from s2fast.sweeps.kept import kept_file
@@ -147,6 +149,7 @@ def outcome(row: Row) -> str:
     if row["status"] != "ok":
         return f"failed ({row['reason']})"
     found = row.get("found") or {}
-    verified = f", {found['verified_pairs']} pairs verified" if found.get("verified_pairs") is not None else ""
-    took = f"{row['seconds']:.3g} s" if row["seconds"] is not None else f"{row['cpu_s'] or 0:.3g} CPU s"
+    pairs = found.get("verified_pairs")
+    verified = "" if pairs is None else f", {counted(pairs, 'pair')} verified"
+    took = f"{digits(row['seconds'], 3)} s" if row["seconds"] is not None else f"{digits(row['cpu_s'] or 0, 3)} CPU s"
     return f"{took}{verified}"

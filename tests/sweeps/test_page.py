@@ -182,16 +182,16 @@ def test_the_best_are_marked_and_noise_decides_nothing() -> None:
     shown = terminal_table(sweep_of(), ROWS).splitlines()
     assert [line.endswith("* front") for line in shown[:5]] == [False, True, False, False, True]
     assert shown[3].endswith("out of <memory>")
-    assert "  seconds                              1: #1 a; #2 b<&>" in shown
+    assert "  seconds                              1.00: #1 a; #2 b<&>" in shown
     assert "  verified pairs                       41 of 45, 91.1 %: #4 d" in shown
-    assert shown[-1] == "  all about equal                      peak MB: 500 to 510, no more apart than their noise"
+    assert shown[-1] == "  all about equal                      peak MB: 500.0 to 510.0, no more apart than their noise"
 
 
 def test_a_value_that_rests_on_little_is_not_the_best() -> None:
     (column,) = (column for column in SHOWN if column.name == "found.closure_m")
     few, many = {"label": "few", **found(9, closure=0.1)}, {"label": "many", **found(41, closure=2.0)}
     assert best_of([few, many], column) == {1}
-    assert column.cell(few) == "0.1, 0.4 (27)"
+    assert column.cell(few) == "0.100, 0.400 (27)"
     assert best_of([{**few, "found.triples": 62}, many], column) == {0}
 
 
@@ -204,7 +204,7 @@ def test_nulls_are_shown_with_their_interval() -> None:
 
 def test_figures_are_written_as_people_read_them() -> None:
     assert [cell(value) for value in (None, float("nan"), 0.12345, 12345.6, 1234567, "x", np.float64(2).item())] == [
-        "", "", "0.1235", "12,346", "1,234,567", "x", "2",
+        "", "", "0.1235", "12,346", "1,234,567", "x", "2.000",
     ]  # fmt: skip
 
 
