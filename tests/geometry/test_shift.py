@@ -94,7 +94,7 @@ def test_two_shifts_that_explain_the_matches_are_ambiguous() -> None:
     rng = np.random.default_rng(5)
     one, other = evidence(rng, 80, 40, (30.0, 0.0)), evidence(rng, 60, 0, (-30.0, 0.0))
     both = Evidence(
-        *(np.concatenate([getattr(one, name), getattr(other, name)]) for name in one.__slots__[:-2]), GRID, one.centre
+        *(np.concatenate([getattr(one, name), getattr(other, name)]) for name in one.__slots__[:5]), GRID, one.centre
     )
     judged = find_shift(both, RADIUS)
     assert judged.verdict == "ambiguous"
