@@ -83,6 +83,9 @@ def test_shifts_are_in_pixels_and_columns_of_metres_empty(run: Run) -> None:
     moves = scenes.set_index("scene_id")["correction"].str.extract(r"move ([\d.]+) px (\w+), ([\d.]+) px (\w+)")
     assert moves.loc[["late", "later"], [1, 3]].to_numpy().tolist() == [["right", "up"], ["left", "down"]]
     np.testing.assert_allclose(moves.loc[["late", "later"], [0, 2]].astype(float), [[37, 20], [10, 20]], atol=0.5)
+    offsets = scenes.set_index("scene_id")[["offset_x_px", "offset_y_px"]]
+    np.testing.assert_allclose(offsets, [[0, 0], [-37, 20], [10, -20]], atol=0.5)
+    assert scenes["offset_error_px"].between(0, 0.5).all()
     matches = run.matches("early", "late")
     assert matches[["dx_m", "dy_m", "query_map_x"]].isna().all(axis=None)
     assert (matches["query_x_px"] - matches["train_x_px"]).median() == pytest.approx(37, abs=0.2)

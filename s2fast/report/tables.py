@@ -158,4 +158,12 @@ def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> 
         [correction_text(*offset, in_pixels=record.in_pixels) for offset in offsets], table.index, dtype="str"
     )
     table.loc[table["verdict"] == REFERENCE, "correction"] = "held fixed"
+    if record.in_pixels:
+        # Right and down, as in the pairs: rows are counted downwards.
+        for column, offset, sign in (
+            ("x", "offset_x_m", 1.0),
+            ("y", "offset_y_m", -1.0),
+            ("error", "offset_error_m", 1.0),
+        ):
+            table[f"offset_{column}_px"] = sign * table[offset]
     return table
