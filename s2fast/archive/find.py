@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
@@ -298,6 +299,9 @@ def _images(sources: Iterable[Source]) -> list[Source]:
         key = (folder, asset["rest"], "" if asset["image"] else asset["band"], path.suffix)
         rasters.setdefault(key, []).append((metres, source))
     with_image = {(folder, rest) for folder, rest, band, _ in rasters if not band}
+    images = Counter(folder for folder, _ in with_image)
+    # red.tif beside the only image of a folder, S2A_36SYC_20190805_0_L2A_visual.tif, is of its product.
+    with_image |= {(folder, "") for folder, number in images.items() if number == 1}
     return [
         source
         for (folder, rest, band, _), found in rasters.items()

@@ -288,6 +288,13 @@ def test_a_name_that_is_no_text_is_left_out_by_itself(tmp_path: Path) -> None:
         find_scenes([tmp_path])
 
 
+def test_bands_named_without_their_product_belong_to_the_only_image_of_their_folder(tmp_path: Path) -> None:
+    for name in ("S2A_36SYC_20190805_0_L2A_visual.tif", "red.tif", "nir.tif", "clip.tif"):
+        (tmp_path / name).touch()
+    found = {Path(scene.source.name).name for scene in find_scenes([tmp_path]).scenes}
+    assert found == {"S2A_36SYC_20190805_0_L2A_visual.tif", "clip.tif"}
+
+
 if hasattr(os, "mkfifo"):
 
     @pytest.mark.parametrize("suffix", ["tif", "zip"])
