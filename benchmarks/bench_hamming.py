@@ -7,6 +7,7 @@ seven rounds. A ratio is the median of the ratios within each round.
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from typing import Any, TypeAlias
@@ -137,7 +138,7 @@ def both_records(query: Descriptors, train: Descriptors, *, rounds: int) -> Iter
 
 
 def backend_records(kind: str, query: Descriptors, train: Descriptors, *, rounds: int) -> Iterator[Record]:
-    """Compare every backend that computes on the CPU, and torch's products, with that of OpenCV, on one thread."""
+    """Compare all backends that compute on the CPU, and torch's products, with OpenCV, in CPU time of one thread."""
     import torch
 
     from s2fast_kernels.hamming_top2 import torch_any
@@ -161,7 +162,7 @@ def backend_records(kind: str, query: Descriptors, train: Descriptors, *, rounds
             raise SystemExit(f"{name} and opencv do not agree: nothing was timed")
     # Threads that wait for one another suffer from neighbours, each library in its own way.
     limit_threads(1)
-    seconds = interleaved(candidates, rounds)
+    seconds = interleaved(candidates, rounds, time.process_time)
     limit_threads(available_cores())
     for name, times in seconds.items():
         yield {
