@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 import rasterio
@@ -66,7 +67,7 @@ def test_a_warped_copy_shows_the_ground_further_right_and_down(tmp_path: Path, c
         written.write(pixels)
     sizes: list[tuple[int, ...]] = []
 
-    def warp(share: np.ndarray, size_px: tuple[int, ...]) -> np.ndarray:
+    def warp(share: npt.NDArray[np.float64], size_px: tuple[int, ...]) -> npt.NDArray[np.float64]:
         sizes.append(size_px)
         return np.tile([3.0, 2.0], (len(share), 1))
 
