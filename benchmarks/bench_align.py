@@ -1,14 +1,14 @@
 """What is left of known offsets after alignment.
 
     python -m benchmarks align [--size PX] [--dates N] [--data DIR] [--pair DIR] [--arosics PYTHON] [--full FILE]
-                               [--models ROUNDS] [--keep DIR] [--json]
+                               [--models ROUNDS] [--real-models ROUNDS] [--keep DIR] [--json]
 
 Prints one line for a synthetic series and one for the real scenes of DIR. The geotransform of each scene is falsified
 by a known random shift, and the scenes are aligned; the real ones are then matched again. Lengths are in pixels of the
 scenes. An offset is known relative to the other scenes that pairs connect only, so the truth is relative to the median
 of these. --models warps scenes of other series by nothing, a shift, an affinity and a smooth field, and counts the
-models that ``auto`` chooses. Then a real pair is aligned beside AROSICS, if PYTHON is an interpreter of an environment
-that has it, and a full tile is resampled beside gdalwarp.
+models that ``auto`` chooses; --real-models does so with real scenes of DIR and of the pair. Then a real pair is aligned
+beside AROSICS, if PYTHON is an interpreter of an environment that has it, and a full tile is resampled beside gdalwarp.
 """
 
 from __future__ import annotations

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 import rasterio
 import rasterio.shutil
 from rasterio.transform import Affine
 
-from benchmarks.align_models import simulated
+from benchmarks.align_models import simulated, write_warped
 from benchmarks.align_peers import correlation_shift, left, resampling
 from benchmarks.bench_align import compared, main
 
@@ -56,6 +57,26 @@ def test_a_missing_peer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_right_models_are_chosen_of_few_matches() -> None:
     # Without regard to how an affinity's gain varies over the ground, 2 of 25 affinities are taken for shifts.
     assert [row["right"] for row in simulated(400, 25, 0)] == [25] * 4
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_warped_copy_shows_the_ground_further_right_and_down(tmp_path: Path, count: int) -> None:
+    pixels = np.random.default_rng(2).integers(1, 1000, (count, 90, 120)).astype(np.uint16)
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", count=count, height=90, width=120, dtype="uint16",
+                       crs="EPSG:32636", transform=Affine(10, 0, 0, 0, -10, 0)) as written:  # fmt: skip
+        written.write(pixels)
+    sizes: list[tuple[int, ...]] = []
+
+    def warp(share: npt.NDArray[np.float64], size_px: tuple[int, ...]) -> npt.NDArray[np.float64]:
+        sizes.append(size_px)
+        return np.tile([3.0, 2.0], (len(share), 1))
+
+    write_warped(tmp_path / "a.tif", tmp_path / "b.tif", warp)
+    with rasterio.open(tmp_path / "b.tif") as read:
+        moved = read.read()
+    assert sizes == [(120, 90)]
+    np.testing.assert_array_equal(moved[:, 2:, 3:], pixels[:, :-2, :-3])
+    assert not moved[:, :2].any()
 
 
 @pytest.mark.shared
