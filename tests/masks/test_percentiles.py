@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import s2fast
-from s2fast.folder.run_folder import RunFolder
 from tests.archives import textured, write_scene
 from tests.masks.products import SIDE
 
@@ -46,7 +45,7 @@ def test_reflectances_say_what_is_a_cloud(run: s2fast.Run) -> None:
     assert scenes["clear_pct"][clear] == 100
     assert 100 * (0.75 - 12 / SIDE) < scenes["clear_pct"][cloudy] < 75
     assert scenes["clear_pct"][[unknown, infrared]].isna().all()
-    folder = RunFolder(run.folder)
+    folder = run.folder
     assert folder.features(cloudy).xy[:, 0].min() > SIDE // 4
     assert folder.features(clear).xy[:, 0].min() < SIDE // 4
     assert folder.tile(clear).reflectance == pytest.approx((0.042, 0.094), abs=0.01)
