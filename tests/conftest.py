@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from s2fast.work.compilation import compile_missing
 from s2fast_kernels.machine import available_cores
@@ -25,6 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Compile the kernels once, before pytest-xdist starts workers that would each compile them."""
     if not hasattr(config, "workerinput"):
         compile_missing()
+    # How long an example takes says nothing on a busy machine.
+    settings.register_profile("s2fast", deadline=None)
+    settings.load_profile("s2fast")
     # Tests' servers write headers and body apart: the body would wait 40 ms for the client's delayed acknowledgement.
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
