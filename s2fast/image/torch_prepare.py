@@ -131,10 +131,12 @@ def clouds(
     grey: torch.Tensor, valid: torch.Tensor, reflectance: tuple[float, float] | None = None
 ) -> torch.Tensor | None:
     """Return a mask of bright clouds and their rims; see `s2fast.image.prepare.clouds`."""
-    # A grey value exceeds the bound if it exceeds its integer part.
-    least = math.floor(least_bright(quantile(_counts(grey, valid), 0.25), reflectance))
+    # A grey value exceeds the bound if it exceeds its integer part. Torch wraps numbers that uint8 cannot hold.
+    least = math.floor(least_bright(quantile(_counts(grey, valid), 0.25), reflectance)) + 1
     found = _in_strips(
-        (grey > least) & valid, SPECK_PX - 1 + CLOUD_PX, lambda bright: disc_dilated(_opened(bright), CLOUD_PX)
+        (grey >= max(least, 0)) & valid if least < 256 else torch.zeros_like(valid),
+        SPECK_PX - 1 + CLOUD_PX,
+        lambda bright: disc_dilated(_opened(bright), CLOUD_PX),
     )
     most = MOST_CLOUD * int(torch.count_nonzero(valid))
     return None if int(torch.count_nonzero(found)) > most else found
