@@ -28,6 +28,9 @@ _ROUND_TRIP = 1e-6
 _WIDE_M = 1e6
 """Rows wider than this are too distorted in a scene's CRS to be transformed as a whole [m]."""
 
+_MOST_TURN_DEG = 180.0
+"""Rows wider than this are not transformed as a whole either [deg]."""
+
 _SEGMENTS = 64
 """Vertices per width of the clipped area, which is three times as wide as a scene."""
 
@@ -161,6 +164,10 @@ def fits(series: geopandas.GeoSeries, crs_wkt: str) -> npt.NDArray[np.bool_]:
         width = np.maximum.reduceat(projected, starts) - np.minimum.reduceat(projected, starts)
     unit_m = crs.axis_info[0].unit_conversion_factor if crs.is_projected else 0
     fit: npt.NDArray[np.bool_] = np.logical_and.reduceat(round_trips, starts) & (width.max(axis=1) * unit_m <= _WIDE_M)
+    if series.crs.is_geographic:
+        # The ends of a band around the Earth are one place on the map.
+        west, _, east, _ = shapely.bounds(series.array).T
+        fit &= np.radians(_MOST_TURN_DEG) >= (east - west) * series.crs.axis_info[0].unit_conversion_factor
     return fit
 
 

@@ -193,6 +193,7 @@ WORLD = shapely.box(-180, -90, 180, 90)
         shapely.segmentize(WORLD, 1),
         shapely.box(0, -90, 360, 90),
         shapely.box(-30, -60, 100, 60),
+        shapely.box(-180, 48, 180, 53),  # a band around the Earth, whose ends are one place
         WORLD - shapely.box(0, -10, 1, 10),
     ],
 )
