@@ -43,7 +43,8 @@ def checked_type(name: str, dtypes: list[str]) -> str:
     """
     if len(set(dtypes)) > 1:
         raise SceneError(f"{name}: pixels are {', '.join(dtypes)}: the bands must have one type")
-    if dtypes[0] == "int8" or np.dtype(dtypes[0]).kind not in "iuf":
+    # NumPy lacks some of GDAL's complex types.
+    if dtypes[0] == "int8" or dtypes[0].startswith("complex") or np.dtype(dtypes[0]).kind not in "iuf":
         raise SceneError(f"{name}: pixels are {dtypes[0]}; they must be real numbers of 8 bits without sign, or longer")
     return dtypes[0]
 

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s2fast.raster.stretch import VALUES, auto_stretch, histogram, stretch_table, stretched
+from s2fast.errors import SceneError
+from s2fast.raster.stretch import VALUES, auto_stretch, checked_type, histogram, stretch_table, stretched
 
 
 @given(st.integers(0, 65534).flatmap(lambda low: st.tuples(st.just(low), st.integers(low + 1, 65535))))
@@ -84,3 +85,9 @@ def test_values_beyond_single_precision_are_the_largest() -> None:
     low, high = auto_stretch(histogram(np.array([-1e300, 1, 1e300])), "float64")
     most = float(np.finfo(np.float32).max)
     assert (low, high) == (-most, most)
+
+
+@pytest.mark.parametrize("dtype", ["complex_int16", "complex64", "complex128", "int8", "bool"])
+def test_what_is_no_real_number_of_a_known_length_is_refused(dtype: str) -> None:
+    with pytest.raises(SceneError, match=f"scene.tif: pixels are {dtype}; they must be real numbers"):
+        checked_type("scene.tif", [dtype])
