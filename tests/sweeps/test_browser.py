@@ -220,11 +220,11 @@ def test_another_sweep_is_held_against_it(written: Path, opened: Open) -> None:
     rows = "#against-table tbody tr"
     assert len(browser.find_elements(By.CSS_SELECTOR, rows)) == 6
     first = browser.find_elements(By.CSS_SELECTOR, f"{rows}:first-child td")
-    assert [cell.text for cell in first[:3]] == ["1", "contrast none, threshold 0.001", "5 (−50 %)"]
+    assert [cell.text for cell in first[:3]] == ["1", "contrast none, threshold 0.001", "5.00 (−50 %)"]
     assert "better" in str(first[2].get_attribute("class"))
     choose(browser, "#against-choice", "1")
     assert browser.find_elements(By.CSS_SELECTOR, f"{rows} .better, {rows} .worse") == []
-    assert "5 (=)" in text(browser, f"{rows}:first-child")
+    assert "5.00 (=)" in text(browser, f"{rows}:first-child")
 
 
 def test_what_a_sweep_lacks_is_not_shown(opened: Open, tmp_path: Path) -> None:
