@@ -70,6 +70,24 @@ def test_whole_tiles_decide_between_products_that_are_near(
 
 
 @pytest.mark.usefixtures("unmeasured")
+def test_trials_run_on_one_thread_and_leave_torchs_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, during = torch.get_num_threads(), set()
+    keys = torch_any._tile_keys
+
+    def watched(*operands: Any) -> torch.Tensor:
+        during.add(torch.get_num_threads())
+        return keys(*operands)
+
+    monkeypatch.setattr(torch_any, "_tile_keys", watched)
+    torch.set_num_threads(2)
+    try:
+        torch_any.default_product(torch.device("cpu"))
+        assert (during, torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("slow", ["int8", "float32"])
 def test_the_trial_finds_a_product_that_is_slower(slow: torch_any.Product, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = torch_any._tile_keys
