@@ -118,7 +118,7 @@ class MatchedScene:
 
 def _finite(points: npt.NDArray[np.float64], nowhere: float) -> npt.NDArray[np.float64]:
     """Return points with those outside a projection's domain, which are inf, at a place far from all others."""
-    known = np.isfinite(points).all(axis=1)
+    known = np.asarray(np.isfinite(points).all(axis=1))
     return points if known.all() else np.where(known[:, None], points, nowhere)
 
 
