@@ -7,6 +7,7 @@ keys of both scenes' features and the matching settings.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -95,11 +96,15 @@ def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:
 
 
 def features_keys(record: RunRecord) -> dict[str, str]:
-    """Return the content keys of all scenes' features under the run's settings, by scene id, in the run's order."""
+    """Return the content keys of all scenes' features under the run's settings, by scene id, in the run's order.
+
+    They are unique: files that have the same name, size and time in several folders, or one name in several folders of
+    a zip, are told apart by their scene ids.
+    """
     backend = selected_backend(record.config).name
     config = resolved(record.config, record.usable)
     levels = levels_of(record.usable, config)
-    return {
+    found = {
         item.scene.scene_id: features_key(
             tile_key(item, record.config, record.regions),
             for_scene(config, item.mask_kind),
@@ -108,6 +113,8 @@ def features_keys(record: RunRecord) -> dict[str, str]:
         )
         for item in record.usable
     }
+    times = Counter(found.values())
+    return {name: key if times[key] == 1 else content_key(key, name) for name, key in found.items()}
 
 
 def pair_key(query_key: str, train_key: str, config: Config) -> str:

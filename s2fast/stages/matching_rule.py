@@ -27,6 +27,10 @@ _SCALES_PER_OCTAVE = 4
 """Only keypoints of the same size, in steps of a quarter of an octave, are matched: so are 98 % of true matches."""
 
 
+_NOWHERE_M = 1e9
+"""A coordinate on no map of the Earth [m]."""
+
+
 @dataclass(frozen=True, slots=True)
 class Matches:
     """Good matches of one pair, in ascending order of query row."""
@@ -73,14 +77,17 @@ class MatchedScene:
 
     @cached_property
     def on_own_map(self) -> npt.NDArray[np.float64]:
-        """(n, 2) positions [m of the placement's `metric` CRS]."""
-        return self.placement.on_map(self.xy)
+        """(n, 2) positions [m of the placement's `metric` CRS]; see `on_map_of` for those that it does not cover."""
+        return _finite(self.placement.on_map(self.xy), -_NOWHERE_M)
 
     def on_map_of(self, other: MatchedScene) -> npt.NDArray[np.float64]:
-        """Return the positions in the `metric` CRS of another scene: (n, 2) [m]."""
-        if self.placement.metric == other.placement.metric:
+        """Return the positions in the `metric` CRS of another scene: (n, 2) [m].
+
+        Those that the projection does not cover lie where no position of the other scene does.
+        """
+        if self.placement.metric == other.placement.metric and (self.on_own_map[:, 0] > -_NOWHERE_M).all():
             return self.on_own_map
-        return self.placement.on_map(self.xy, other.placement.metric)
+        return _finite(self.placement.on_map(self.xy, other.placement.metric), _NOWHERE_M)
 
     def prepared(self, radius: float, query: MatchedScene, rows: slice) -> WindowRows:
         """Return some rows of the features sorted for a search within a radius on the query's map; cached."""
@@ -107,6 +114,12 @@ class MatchedScene:
     def scale(self) -> npt.NDArray[np.int64]:
         """(n,) size on the ground in quarters of an octave: keypoints of one scale-space level share one bin."""
         return np.asarray(np.rint(_SCALES_PER_OCTAVE * np.log2(self.size_m)), np.int64)
+
+
+def _finite(points: npt.NDArray[np.float64], nowhere: float) -> npt.NDArray[np.float64]:
+    """Return points with those outside a projection's domain, which are inf, at a place far from all others."""
+    known = np.asarray(np.isfinite(points).all(axis=1))
+    return points if known.all() else np.where(known[:, None], points, nowhere)
 
 
 def backends(settings: Matching) -> Sequence[Backend]:

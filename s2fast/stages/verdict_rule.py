@@ -326,6 +326,7 @@ def wrong_offsets(matched: Matched, count: int, common_pct: float) -> list[npt.N
     apart = np.zeros(2)
     if common_pct == 0:
         apart = (train.on_map(train.middle, query.metric) - query.on_map(query.middle))[0]
+        apart = np.where(np.isfinite(apart), apart, 0.0)  # the query's projection does not cover the train
     # Limit wrong offsets on small scenes, so that some ground is left to compare.
     farthest = min(_AWAY_RADII[1] * matched.radius_m, 0.25 * np.sqrt(min(query.area_m2, train.area_m2)))
     nearest = min(_AWAY_RADII[0] * matched.radius_m, farthest)

@@ -1,12 +1,17 @@
 """Each key depends on exactly the inputs of its result."""
 
+import os
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import s2fast
 from s2fast.config import Matching, load_config
 from s2fast.errors import ConfigError
 from s2fast.stages import keys
+from tests.archives import write_scene
 
 
 def test_features_key_depends_on_settings_tile_and_backend() -> None:
@@ -64,3 +69,23 @@ def test_listed_pairs_count_by_the_content_of_their_file(tmp_path: Path) -> None
     path.write_text("query,train\na,b\n")
     assert keys.pair_selection(settings) == path.read_text()
     assert keys.pair_selection(Matching()) == "all"
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_files_of_one_name_size_and_time_are_different_scenes(tmp_path: Path, zipped: bool) -> None:
+    random = np.random.default_rng(0)
+    names = [f"2019-08-{day}/clip.tif" for day in ("05", "15", "25")]
+    for name in names:
+        path = write_scene(tmp_path / "in" / name, random.integers(1, 255, (64, 64), np.uint8), block=64)
+        path.write_bytes(path.read_bytes().ljust(9_000, b"\0"))
+        os.utime(path, (1e9, 1e9))
+    place = tmp_path / "in"
+    if zipped:
+        place = tmp_path / "in.zip"
+        with zipfile.ZipFile(place, "w") as archive:
+            for name in names:
+                archive.write(tmp_path / "in" / name, name)
+    run = s2fast.run(scenes=place, out=tmp_path / "out")
+    pairs = run.pairs()
+    assert len(pairs) == 3
+    assert len(set(keys.features_keys(run.record).values())) == 3

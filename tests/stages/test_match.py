@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import s2fast
 from s2fast.config import Matching, load_config
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.run_folder import RunFolder
@@ -24,7 +25,7 @@ from s2fast_kernels.akaze import akaze
 from s2fast_kernels.akaze.contract import unpack
 from s2fast_kernels.hamming_top2 import hamming_top2
 from s2fast_kernels.hamming_top2.cases import random_descriptors
-from tests.archives import textured
+from tests.archives import textured, write_scene
 from tests.folders import put_scene, random_features, some_features
 
 
@@ -296,3 +297,20 @@ def by_definition(query: Features, train: Features, settings: Matching) -> list[
             good = nearest(train, near[0][1], query)[0][1] == row
         partners.append((row, int(near[0][1]) if good else -1))
     return partners
+
+
+@pytest.mark.parametrize("mode", ["windowed", "exhaustive"])
+def test_a_scene_that_the_others_projection_does_not_cover_matches_nothing(tmp_path: Path, mode: str) -> None:
+    """A gnomonic map shows half of the Earth; UTM lies on the other side."""
+    pixels = np.random.default_rng(0).integers(1, 255, (128, 128), np.uint8)
+    gnomonic = pyproj.CRS("+proj=gnom +lat_0=-50 +lon_0=-145 +datum=WGS84 +type=crs").to_wkt()
+    for name, crs, origin in (("a", gnomonic, (0.0, 0.0)), ("b", None, None)):
+        options = {"crs": crs, "origin": origin} if crs else {}
+        write_scene(tmp_path / f"in/{name}.tif", pixels, block=64, **options)
+    (pair,) = (
+        s2fast.run({"matching": {"mode": mode}}, scenes=tmp_path / "in", out=tmp_path / "out")
+        .pairs()
+        .to_dict("records")
+    )
+    assert min(pair["n_query"], pair["n_train"]) > 100
+    assert (pair["verified"], pair["overlap_pct"]) == (False, 0)
