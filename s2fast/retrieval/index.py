@@ -191,7 +191,8 @@ class Index:
         if contents is None:
             raise RunFolderError(f"{address} holds no index: {INDEX_JSON} is missing; {index_call(address)}")
         if not contents.complete:
-            raise RunFolderError(f"{address} is not finished: make it again as before, it continues")
+            again = in_words_of_caller("run the s2fast index command again", "call s2fast.index again as before")
+            raise RunFolderError(f"{address} is not finished: {again}, it continues")
         self.contents = contents
         self.entries = [entry for segment in contents.segments for entry in segment.entries]
 
