@@ -138,8 +138,6 @@ def write(source: Source, offset_m: tuple[float, float], target: Target, path: P
     path
         The file, which must not exist.
     """
-    if re.search(r"[\x00-\x1f]", source.name):
-        raise SceneError(f"{source}: a VRT cannot hold its name, which has control characters: rename it and run again")
     with open_dataset(source) as dataset:
         array = dataset if isinstance(dataset, ArrayDataset) else None
     if target.form is Form.VRT:

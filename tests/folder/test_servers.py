@@ -16,7 +16,8 @@ from s2fast.errors import InputError, SceneError
 from s2fast.files.source import Source
 from s2fast.files.trusted import check_servers, server
 from s2fast.folder.checksums import sealed, unsealed
-from s2fast.folder.run_folder import SCENES, SEAL, RunFolder, _group_file
+from s2fast.folder.run_folder import SCENES, RunFolder
+from s2fast.folder.sealed_groups import SEAL, group_file
 from tests.archives import Archive
 from tests.files.test_system_calls import hang_up
 
@@ -49,9 +50,9 @@ def moved(out: Path, to: Path, place: str, *, pixels: bool = True) -> list[str]:
     record = unsealed(json.loads((to / "run.json").read_text()))
     for number, item in enumerate(record["scenes"]):
         item["scene"]["path"] = name = Source.of(place.format(number)).name
-        attributes = RunFolder(to).attributes(group := f"{SCENES}/{item['scene']['scene_id']}")
+        attributes = RunFolder(to).groups.attributes(group := f"{SCENES}/{item['scene']['scene_id']}")
         attributes["source"] = name
-        (to / group / SEAL).write_bytes(_group_file(attributes))
+        (to / group / SEAL).write_bytes(group_file(attributes))
         if not pixels:
             shutil.rmtree(to / group / "grey")
     (to / "run.json").write_text(json.dumps(sealed(record)))
