@@ -117,7 +117,7 @@ def test_an_interrupted_index_is_continued(
     with pytest.raises(KeyboardInterrupt):
         build(str(to), [indexed.out], 700)
     assert s2fast(monkeypatch, "find", to, "any.png") == 2
-    assert_one_line(capsys.readouterr().err, "is not finished: make it again as before, it continues")
+    assert_one_line(capsys.readouterr().err, "is not finished: run the s2fast index command again")
     kept = {name: data for name, data in files(to).items() if name.startswith("segments/")}
     monkeypatch.setattr(building, "write_segment", original)
     contents = build(str(to), [indexed.out], 700)
