@@ -186,7 +186,7 @@ def _synthetic(folder: Path, size: int, seed: int, reference: bool) -> Iterator[
         warped[scene["scene_id"]] = one
         path = Path(scene["path"])
         write_warped(folder / "synth" / path, folder / "warped" / path.with_suffix(".tif"), one.warp)
-    first = truth["scenes"][0]["scene_id"] if reference else ""
+    first = truth["scenes"][0]["scene_id"] if reference else MEDIAN
     run = s2fast.run(scenes=folder / "warped", out=folder / "out")
     yield from _rows(run, first, warped)
 
@@ -201,7 +201,7 @@ def _dates(folder: Path, data: Path, seed: int) -> Iterator[dict[str, Any]]:
         write_warped(path, folder / "warped" / path.relative_to(data).with_suffix(".tif"), warped[clear].warp)
     run = s2fast.run(scenes=folder / "warped", out=folder / "out")
     names = {item.scene.scene_id: item.scene.source.posix.stem for item in run.record.usable}
-    yield from _rows(run, "", {scene: warped[name.split("_")[1][:8]] for scene, name in names.items()})
+    yield from _rows(run, MEDIAN, {scene: warped[name.split("_")[1][:8]] for scene, name in names.items()})
 
 
 def _copies(folder: Path, pair: Path, seed: int) -> Iterator[dict[str, Any]]:
@@ -217,7 +217,7 @@ def _copies(folder: Path, pair: Path, seed: int) -> Iterator[dict[str, Any]]:
 
 def _rows(run: Run, reference: str | None, warped: Mapping[str, _Warped]) -> Iterator[dict[str, Any]]:
     """Yield a row per warped scene: what was chosen, and what is left of its warp; or why it is left out."""
-    fixed = reference_id(run.record, reference or (MEDIAN if reference == "" else None))
+    fixed = reference_id(run.record, reference)
     planned = corrections(run.record, run.scenes(), run.pairs(), reference=fixed, plain_only=False)
     grids = {item.scene.scene_id: PixelGrid.of_raster(item.raster) for item in run.record.usable}
     for one in with_fields(planned, run.folder, run.record, run.pairs(), tuple(Model), fixed):

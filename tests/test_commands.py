@@ -14,7 +14,8 @@ import typer
 from typer.main import get_command
 
 from s2fast import cli
-from s2fast.commands.app import GROUPS, app, importing, on_terminal, only_asked
+from s2fast.commands.app import GROUPS, app, importing, only_asked
+from s2fast.work.streams import on_terminal
 from tests.archives import Archive
 from tests.command_line import assert_one_line, s2fast
 from tests.judged import Judged
@@ -189,7 +190,7 @@ def test_a_terminal_breaks_no_word_and_a_pipe_gets_one_line(monkeypatch: pytest.
     monkeypatch.setenv("COLUMNS", "40")
     address, word = "/data/" + 50 * "x", "S2A_20160212T084052_T36UYA"
     text = f"s2fast: warning: clouds were not judged in\n  {word}, {word}: give masks to {address}"
-    assert on_terminal(text, io.StringIO()) == text
+    assert on_terminal(text, io.StringIO(), "    ") == text
     shown = on_terminal(text, Terminal(), "    ").split("\n")
     assert shown[0] == "s2fast: warning: clouds were not judged"
     assert shown[1:3] == ["    in", f"  {word},"]

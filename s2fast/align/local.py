@@ -112,9 +112,9 @@ def _told_apart(parts: Mapping[str, Sequence[Part]], offset_m: Mapping[str, _Off
     told = _disentangled(many, offset_m)
     waiting = {scene: of_scene for scene, of_scene in parts.items() if scene not in many}
     apart = {scene: [(part, choose(part.cells)) for part in of_scene] for scene, of_scene in waiting.items()}
+    plain = {scene: [part for part, choice in of_scene if _is_plain(choice)] for scene, of_scene in apart.items()}
     while waiting:
         near = {scene: [part for part in of_scene if part.partner in told.cells] for scene, of_scene in waiting.items()}
-        plain = {scene: [part for part, choice in of_scene if _is_plain(choice)] for scene, of_scene in apart.items()}
         scene = next((one for one in waiting if near[one]), next((one for one in waiting if plain[one]), None))
         if scene is None:
             break

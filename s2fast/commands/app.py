@@ -13,7 +13,6 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command_name
 
-from s2fast.work.streams import on_terminal as on_terminal
 from s2fast.work.streams import print_line as print_line
 
 GROUPS = {

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s2fast.commands.app import EXIT_SCENES_SKIPPED, Overrides, Quiet, app, on_terminal, print_line
+from s2fast.commands.app import EXIT_SCENES_SKIPPED, Overrides, Quiet, app, print_line
 from s2fast.files.legible import counted
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def fetch(
     if place is None and not (bbox or regions or tile or dates or to or dry_run):
         from s2fast.tools.data_sources import listing
 
-        print_line(*on_terminal(listing(), sys.stdout, " " * 14).split("\n"))
+        print_line(*listing().split("\n"), indent=" " * 14)
         return
     from s2fast.config import load_config
     from s2fast.fetching.asked import Search, Wanted, parse_box

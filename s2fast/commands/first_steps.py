@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from s2fast.commands.app import Profile, app, on_terminal, print_line
+from s2fast.commands.app import Profile, app, print_line
 
 _FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, the matches and
 the shift of every pair.
@@ -113,7 +112,6 @@ def doctor(
     ] = False,
 ) -> None:
     """Show what this machine can run, what is missing, and the command that installs it."""
-    from s2fast.files.legible import legible
     from s2fast.tools.doctor import default_run, examine
     from s2fast.work.compilation import AnnouncedCompilation
     from s2fast.work.progress import progress_for_stderr
@@ -125,11 +123,10 @@ def doctor(
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
         remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
-        line = f"{finding.mark:4} {finding.topic:{width}}  {finding.result}{remedy}"
-        print_line(*on_terminal(legible(line), sys.stdout, " " * (width + 7)).split("\n"))
+        print_line(f"{finding.mark:4} {finding.topic:{width}}  {finding.result}{remedy}", indent=" " * (width + 7))
     remedies = [finding.remedy for finding in findings if not finding.fine and finding.remedy]
     if remedies:
         print_line("", f"To fix it, run:  {' && '.join(dict.fromkeys(remedies))}", "")
-    print_line(*on_terminal(default_run(), sys.stdout).split("\n"))
+    print_line(*default_run().split("\n"), indent="  ")
     if not all(finding.fine for finding in findings):
         raise typer.Exit(1)

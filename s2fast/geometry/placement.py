@@ -30,7 +30,7 @@ _MOST_STRETCH = 0.005
 _MOST_TURN_DEG = 2.0
 """Greatest angle between the y axis and true north of a CRS accepted as metric [deg]."""
 
-_MOST_TURN_UTM_DEG = 10.0
+_MOST_TURN_MERCATOR_DEG = 10.0
 """The same of a transverse Mercator projection, whose grid north is what users call north: UTM stays within 8."""
 
 LONLAT = "EPSG:4326"
@@ -90,8 +90,8 @@ class PixelGrid:
         crs = pyproj.CRS(self.crs_wkt)
         crs = crs.sub_crs_list[0] if crs.is_compound else crs
         operation = (crs.source_crs or crs if crs.is_bound else crs).coordinate_operation
-        is_utm = operation is not None and operation.method_name == "Transverse Mercator"
-        return _MOST_TURN_UTM_DEG if is_utm else _MOST_TURN_DEG
+        mercator = operation is not None and operation.method_name == "Transverse Mercator"
+        return _MOST_TURN_MERCATOR_DEG if mercator else _MOST_TURN_DEG
 
     @cached_property
     def _steps_m(self) -> npt.NDArray[np.float64]:

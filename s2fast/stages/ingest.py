@@ -6,13 +6,12 @@ If the run extracts too, and memory allows it, a scene's features are extracted 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from s2fast.archive.reflectance import reflectances
 from s2fast.config import Config, Ingest
@@ -22,13 +21,13 @@ from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
 from s2fast.folder.tile_indexes import keep_index, kept_index
 from s2fast.masks.read import is_classification, open_mask
-from s2fast.model import TileInfo, Window
-from s2fast.raster.prefetch import ReadRequest, reading_ahead
+from s2fast.model import TileInfo
+from s2fast.raster.prefetch import reading_ahead
 from s2fast.raster.reader import LumaReader, Reader, indexed_reader, open_raster, reduce_any
 from s2fast.raster.several import open_bands
-from s2fast.raster.windows import chunk_shape, grid, reduced, reduced_shape
+from s2fast.raster.windows import chunk_shape, reduced, reduced_shape
 from s2fast.regions.file import RegionFile
-from s2fast.regions.mask import PlacedRegions, place_regions
+from s2fast.regions.mask import place_regions
 from s2fast.report.imagery import thumbnail_of
 from s2fast.stages import extract
 from s2fast.stages.held_tile import HeldTile, held_bytes, valid_bytes
@@ -36,6 +35,8 @@ from s2fast.stages.keys import features_keys, preparation, resolved, stretched_b
 from s2fast.stages.levels import Level, levels_of
 from s2fast.stages.memory import MIB, ingest_bytes
 from s2fast.stages.result import StageResult
+from s2fast.stages.used_pixels import masked, read_requests
+from s2fast.stages.used_pixels import needed_windows as needed_windows
 from s2fast.stages.verdict_rule import LEAST_COMMON_PCT
 from s2fast.work.ahead import ahead
 from s2fast.work.executors import Workplace, limit_threads
@@ -358,57 +359,3 @@ def _reflectances(item: SceneInput, reader: Reader, settings: Ingest) -> tuple[f
 def _is_indexed(item: SceneInput) -> bool:
     """Return whether the places of a file's tiles are kept; on disk, they are found faster than read."""
     return item.raster.luma and item.scene.source.is_remote
-
-
-def needed_windows(
-    item: SceneInput, chunks: tuple[int, int], placed: PlacedRegions | None, halo_px: int
-) -> list[Window]:
-    """Return the windows to read: whole blocks of the file that intersect a region or its halo."""
-    windows = grid(item.raster.shape, chunks)
-    return windows if placed is None else [window for window in windows if placed.meets(window, halo_px)]
-
-
-def read_requests(
-    windows: Iterable[Window], placed: PlacedRegions | None, mode: str, reduction: int
-) -> Iterator[ReadRequest]:
-    """Yield every window with the mask of the pixels that are used; None: all of them.
-
-    In mode "zero" only pixels inside the polygons are used, and windows without any are skipped.
-    """
-    for window in windows:
-        if not reduced(window, reduction):
-            continue
-        if mode != "zero" or placed is None:
-            yield window, None
-            continue
-        inside = reduce_any(placed.mask(window), reduction)
-        if inside.any():
-            yield window, inside
-
-
-def masked(
-    grey: npt.NDArray[np.uint8], has_data: npt.NDArray[np.bool_], inside: npt.NDArray[np.bool_] | None, mode: str
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
-    """Apply a window's mask.
-
-    Parameters
-    ----------
-    grey : (rows, cols) uint8
-        Pixels of the reduced grid.
-    has_data : (rows, cols) bool
-        False where the scene has no data.
-    inside : (rows, cols) bool or None
-        True where any part of a pixel is inside a polygon; None: the whole window is inside.
-    mode
-        ``regions.mode``.
-
-    Returns
-    -------
-    grey : (rows, cols) uint8
-        The scene's pixels; in mode "zero", 0 outside the polygons.
-    valid : (rows, cols) bool
-        True at valid keypoint positions.
-    """
-    if mode == "zero" and inside is not None:
-        return np.where(inside, grey, np.uint8(0)), np.ones(grey.shape, np.bool_)
-    return grey, has_data if inside is None else has_data & inside

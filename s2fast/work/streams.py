@@ -51,14 +51,27 @@ def stream_failure(error: Exception | None) -> str | None:
     return None
 
 
-def print_line(*lines: str, err: bool = False) -> None:
-    """Print a line, or several, each `legible`; ignore a closed pipe or a full disk."""
-    text = "\n".join(map(legible, lines))
+def print_line(*lines: str, err: bool = False, indent: str | None = None) -> None:
+    """Print a line, or several, each `legible`; ignore a closed pipe or a full disk.
+
+    Parameters
+    ----------
+    lines
+        The lines.
+    err
+        Print to standard error.
+    indent
+        What stands before the rest of a line that is too long for the terminal, see `on_terminal`; None: two spaces on
+        standard error, and lines of standard output are not broken.
+    """
+    text, stream = "\n".join(map(legible, lines)), sys.stderr if err else sys.stdout
+    if err or indent is not None:
+        text = on_terminal(text, stream, "  " if indent is None else indent)
     with suppress(OSError):
-        typer.echo(on_terminal(text, sys.stderr) if err else text, err=err)
+        typer.echo(text, err=err)
 
 
-def on_terminal(text: str, stream: TextIO, indent: str = "  ") -> str:
+def on_terminal(text: str, stream: TextIO, indent: str) -> str:
     """Return a text whose lines a terminal does not break within words; as it is for any other stream."""
     if not stream.isatty():
         return text

@@ -1,0 +1,66 @@
+"""Scenes that cannot be used are named and left out of a run, or end a strict one."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import s2fast
+from s2fast.config import load_config
+from s2fast.errors import InputError, SceneError
+from s2fast.pipeline import Job, run_stages
+from tests.archives import Archive, safe_path, write_archive, write_scene
+from tests.test_pipeline import run, tables
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> tuple[Archive, list[str]]:
+    """An archive with four good scenes, one truncated, one without a CRS, one of 16 bit."""
+    archive = write_archive(tmp_path / "archive")
+    good = next(archive.scenes.rglob("T36UXA_20190427T083601_TCI.jp2"))
+    truncated = safe_path(archive.scenes, "36UXA", "20190501T083601")
+    truncated.parent.mkdir(parents=True)
+    truncated.write_bytes(good.read_bytes()[:-40_000])
+    pixels = np.full((1, 256, 256), 90, np.uint8)
+    write_scene(safe_path(archive.scenes, "36UXA", "20190502T083601"), pixels, crs=None)
+    write_scene(safe_path(archive.scenes, "36UXA", "20190503T083601"), pixels.astype(np.uint16))
+    return archive, [f"S2A_2019050{day}T083601_T36UXA" for day in (1, 2, 3)]
+
+
+@pytest.mark.slow
+def test_broken_scenes_are_named_and_skipped(
+    broken: tuple[Archive, list[str]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive, names = broken
+    with caplog.at_level(logging.WARNING):
+        record = run(archive, tmp_path / "out")
+    assert sorted(record.history.problems) == names
+    for name, cause in zip(names, ("truncated", "no CRS", "uint16"), strict=True):
+        assert cause in record.history.problems[name]
+        assert any(name in message and cause in message for message in caplog.messages)
+    assert len(tables(tmp_path / "out")[0]) == 6
+    again = run(archive, tmp_path / "out")
+    assert sorted(again.history.problems) == names
+    with pytest.raises(InputError, match="was left out of the run"):
+        s2fast.open_run(tmp_path / "out").features(names[0])
+
+
+@pytest.mark.slow
+def test_stages_one_by_one_leave_the_broken_out(broken: tuple[Archive, list[str]], tmp_path: Path) -> None:
+    for stage in ("ingest", "extract", "match", "verify", "report"):
+        assert sorted(run(broken[0], tmp_path / "out", stages=[stage]).history.problems) == broken[1]
+    assert len(tables(tmp_path / "out")[0]) == 6
+
+
+def test_strict_stops_at_the_first_broken_scene(broken: tuple[Archive, list[str]], tmp_path: Path) -> None:
+    with pytest.raises(SceneError, match="no CRS"):
+        run(broken[0], tmp_path / "out", strict=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_broken_scenes_is_an_error(tmp_path: Path) -> None:
+    write_scene(tmp_path / "scenes" / "a.tif", np.ones((64, 64), np.uint16), block=16)
+    with pytest.raises(InputError, match="the only scene found cannot be used"):
+        run_stages(Job(load_config(), [tmp_path / "scenes"], None, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
