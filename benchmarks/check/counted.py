@@ -99,7 +99,10 @@ def count(
             pool.submit(_plain_run, side, program, names, sizes, made[program], scenes)
             for program, names in wanted.items()
         ]
-        python = {label: calls for future in plain for label, calls in future.result().items()}
+        named = [future.result() for future in plain]
+        python = {label: calls for names in named for label, calls in names["python"].items()}
+        # Why a case failed without valgrind; a later stage fails under it for want of what that run did not leave.
+        first_errors = {case: why for names in named for case, why in names["errors"].items()}
         runs = [
             pool.submit(_counted_run, side, program, part, sizes, made[program], scenes, CACHES if caches else ())
             for program, names in wanted.items()
@@ -108,13 +111,14 @@ def count(
         counted = [run.result() for run in runs]
     found: list[Counted] = []
     errors: dict[str, str] = {}
-    for profiles, named in counted:
-        kernels = [(int(address), name) for address, name in named["kernels"]]
+    for profiles, names in counted:
+        kernels = [(int(address), name) for address, name in names["kernels"]]
         for label, profile in profiles.items():
             case, _, size = label.rpartition("/")
             functions = profile.by_name(kernels)
             found.append(Counted(case, int(size), profile, functions, python.get(label, {})))
-        errors |= named["errors"]
+        errors |= names["errors"]
+    errors = {case: first_errors.get(case, why) for case, why in errors.items()}
     absent = set(cases) - {one.case for one in found} - set(errors)
     if absent:
         raise SideError(side.name, f"valgrind wrote no profile of {', '.join(sorted(absent))}")
@@ -129,12 +133,15 @@ def _parts(cases: Sequence[str]) -> list[list[str]]:
 
 def _plain_run(
     side: Side, program: str, cases: Sequence[str], sizes: Sizes, made: Path, scenes: Path
-) -> dict[str, dict[str, int]]:
-    """Run a program without valgrind, into the empty folder `made`; return how often stages call Python functions."""
+) -> dict[str, Any]:
+    """Run a program without valgrind, into the empty folder `made`.
+
+    Return how often stages call Python functions, ``python``, and why cases failed, ``errors``.
+    """
     made.mkdir()
     _run(side, [], program, cases, sizes, made, scenes)
-    calls: dict[str, dict[str, int]] = json.loads((made / _NAMES).read_text())["python"]
-    return calls
+    named: dict[str, Any] = json.loads((made / _NAMES).read_text())
+    return named
 
 
 def _counted_run(

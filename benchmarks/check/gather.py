@@ -19,8 +19,8 @@ from typing import Any
 from benchmarks.check import callgrind, counted
 from benchmarks.check.cases import CASES
 from benchmarks.check.facts import Fact, against_base, beyond_limit, collectors_of
-from benchmarks.check.growth import exponent
-from benchmarks.check.limits import COMPILED, EXPONENT, INSTRUCTIONS, MISSES, tolerance
+from benchmarks.check.growth import exponent, scatter
+from benchmarks.check.limits import COMPILED, EXPONENT, INSTRUCTIONS, MISSES, SCATTER, tolerance
 from benchmarks.check.memory import ENVIRONMENT
 from benchmarks.check.sides import CheckError, Side, SideError, Worker
 from benchmarks.datasets import ensure_archive, ensure_crops
@@ -184,9 +184,10 @@ def facts_of_counts(
                 functions[f"{label}: {measure}"] = [run.functions, run.python]
         if "growth" in kinds and len(sizes) > 1:
             measured = [sizes[size].profile.total for size in sizes]
-            rate = exponent([case.work(size) for size in sizes], measured)
+            work = [case.work(size) for size in sizes]
+            rate, grain = exponent(work, measured), scatter(work, measured, SCATTER)
             fact = f"{name}: {EXPONENT}"
-            facts.append(Fact(fact, round(rate, 4), grain=tolerance(EXPONENT, name), limit=case.most_exponent))
+            facts.append(Fact(fact, round(rate, 4), grain=round(grain, 4), limit=case.most_exponent))
             functions[fact] = [run.functions, run.python]
     return facts, functions
 

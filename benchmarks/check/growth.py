@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -40,3 +41,13 @@ def exponent(work: Sequence[float], counts: Sequence[float]) -> float:
     if excess(high) <= 0:
         return high
     return float(brentq(excess, low, high, xtol=1e-6))
+
+
+def scatter(work: Sequence[float], counts: Sequence[float], share: float) -> float:
+    """Return how much the exponent rises at most if every count may be off by a share of itself.
+
+    A case whose fixed cost is most of its counts has an exponent that a small difference of these changes much.
+    """
+    signs = itertools.product((-1, 1), repeat=len(counts))
+    off = [[count * (1 + share * sign) for count, sign in zip(counts, chosen, strict=True)] for chosen in signs]
+    return max(exponent(work, each) for each in off) - exponent(work, counts)

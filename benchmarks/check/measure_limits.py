@@ -13,7 +13,7 @@ from benchmarks.check import gather
 from benchmarks.check.cases import CASES
 from benchmarks.check.command import default_cache
 from benchmarks.check.facts import Fact
-from benchmarks.check.limits import EXPONENT, FILE, INSTRUCTIONS, LEAST, MOST
+from benchmarks.check.limits import FILE, INSTRUCTIONS, LEAST, MOST
 from benchmarks.check.sides import CheckError, head_side
 from benchmarks.harness import environment, option_parser
 
@@ -30,7 +30,7 @@ def tolerances(runs: Sequence[Sequence[Fact]]) -> dict[str, dict[str, float]]:
         if measure in found:
             case = label.partition(",")[0]
             spread = max(seen) - min(seen)
-            wide = 2 * (spread if measure == EXPONENT else spread / max(min(seen), 1.0))
+            wide = 2 * spread / max(min(seen), 1.0)
             limit = min(max(math.ceil(wide * 10_000) / 10_000, LEAST[measure]), MOST[measure])
             found[measure][case] = max(limit, found[measure].get(case, 0.0))
     return found
@@ -50,9 +50,7 @@ def main(argv: Sequence[str]) -> int:
     """Count this checkout several times and write the tolerances."""
     parser = option_parser("check-limits", __doc__)
     parser.add_argument("--runs", type=int, default=5, help="equal runs")
-    parser.add_argument(
-        "--quick", action="store_true", help="count the smallest sizes only; growth keeps its largest tolerance"
-    )
+    parser.add_argument("--quick", action="store_true", help="count the smallest sizes only")
     parser.add_argument("--cache", type=Path, default=default_cache())
     options = parser.parse_args(argv)
     try:
