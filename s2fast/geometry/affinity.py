@@ -8,6 +8,7 @@ trend). Fischler, Bolles: Random sample consensus. Communications of the ACM 24,
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -149,6 +150,48 @@ def _fitted(
         change_error=float(np.sqrt((errors[1:] ** 2).mean() / 2)),
         model="affinity" if sheared else "similarity",
     )
+
+
+def trend_holds(
+    at: npt.NDArray[np.float64],
+    moved: npt.NDArray[np.float64],
+    weight: npt.NDArray[np.float64],
+    block: npt.NDArray[np.intp],
+) -> bool:
+    """Return whether the trend of an affinity's inliers is significant without any two blocks of the ground too.
+
+    Wrong matches may agree with a trend that they make themselves: a few, far from the others.
+
+    Parameters
+    ----------
+    at, moved : (k, 2) float64
+        Positions and displacements of the inliers [px].
+    weight : (k,) float64
+        Weight of each.
+    block : (k,) intp
+        Block of the ground that each lies in, from 0.
+    """
+    centre, mean = weight @ at / weight.sum(), weight @ moved / weight.sum()
+    design, around = np.column_stack([np.ones(len(at)), at - centre]), moved - mean
+    one, other = np.array(list(itertools.combinations(range(block.max() + 1), 2))).T
+
+    def without(each: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Sum over the matches of all blocks but two, for each pair of blocks."""
+        of_block = np.zeros((block.max() + 1, *each.shape[1:]))
+        np.add.at(of_block, block, each)
+        return np.asarray(of_block.sum(axis=0) - of_block[one] - of_block[other])
+
+    normal = without(weight[:, None, None] * design[:, :, None] * design[:, None, :])
+    product = without(weight[:, None, None] * design[:, :, None] * around[:, None, :])
+    squares, total, squared = without(np.column_stack([weight * (around**2).sum(axis=1), weight, weight**2])).T
+    # Positions without two blocks, relative to their own centre.
+    spread = normal[:, 1:, 1:] - normal[:, 1:, :1] * normal[:, :1, 1:] / total[:, None, None]
+    if (np.linalg.det(spread) <= THINNEST * np.trace(spread, axis1=1, axis2=2) ** 2).any():
+        return False
+    simple = squares - (product[:, 0] ** 2).sum(axis=1) / total
+    full = squares - (product * np.linalg.solve(normal, product)).sum(axis=(1, 2))
+    free = 2 * total**2 / squared - 6
+    return all(chance_of_trend(*each) <= MAX_CHANCE for each in zip(simple, full, [4] * len(free), free, strict=True))
 
 
 def _squares(residual: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]) -> float:

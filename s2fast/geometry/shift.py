@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
 
-from s2fast.geometry.affinity import Affinity, agree_on_similarity, fit_affinity
+from s2fast.geometry.affinity import Affinity, agree_on_similarity, fit_affinity, trend_holds
 from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.placement import SEARCHED_RADII
 from s2fast.geometry.standard_errors import standard_errors
@@ -31,6 +31,7 @@ from s2fast.geometry.witnesses import (
     VOTE_PX,
     NeighbourCorrelation,
     Peak,
+    block_of,
     highest_peaks,
     holds_everywhere,
     log_tail,
@@ -66,6 +67,9 @@ threshold."""
 
 _LEAST_AFFINE_ERROR_PX = 0.035
 """`LEAST_ERROR_PX` of affine models, which do not fit all of the ground exactly."""
+
+_MATCHES_OF_A_MODEL = {"similarity": 2, "affinity": 3}
+"""Number of matches that determine a model."""
 
 
 def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] | None = None) -> Judgement:
@@ -206,7 +210,7 @@ def _refined(found: Candidates, start: npt.NDArray[np.float64]) -> Judgement:
 
 
 def affine_model(found: Candidates, near: npt.NDArray[np.bool_]) -> Judgement | None:
-    """Judge the affinity that the matches near a shift show; None if a shift explains them as well.
+    """Judge the affinity that the matches near a shift show; None if a shift, or chance, explains them as well.
 
     Parameters
     ----------
@@ -224,7 +228,31 @@ def affine_model(found: Candidates, near: npt.NDArray[np.bool_]) -> Judgement | 
     agrees = np.hypot(*(points - affinity.at(at)).T) <= INLIER_PX
     # An affinity has four more parameters, so it must not have clearly fewer inliers than the shift.
     fewer = share[agrees].sum() - share[near].sum() <= -0.05 * share[agrees].sum()
-    return None if fewer else _affine(found, affinity)
+    determined_by = _MATCHES_OF_A_MODEL[affinity.model]
+    log_nfa = log_nfa_of_model(determined_by, float(share.sum()), float(share[agrees].sum()), found.chance)
+    if fewer or log_nfa > MAX_LOG_NFA:
+        return None
+    if not trend_holds(at[agrees], points[agrees], weight[agrees], block_of(at[agrees])):
+        return None
+    return _affine(found, affinity)
+
+
+def log_nfa_of_model(determined_by: int, witnesses: float, votes: float, chance: float) -> float:
+    """Return the expected number of chance models with as many votes (log10).
+
+    Any so many matches determine a model and agree with it, so that each such set of matches is one test.
+
+    Parameters
+    ----------
+    determined_by
+        Number of matches that determine the model.
+    witnesses, votes
+        Number of all witnesses, and of those that agree.
+    chance
+        Probability that a wrong match agrees with a model.
+    """
+    tests = determined_by * math.log10(max(witnesses, 1.0))
+    return tests + log_tail(witnesses - determined_by, votes - determined_by, chance)
 
 
 def rival_of_affinity(found: Candidates, judged: Judgement, searched: float) -> Peak:
@@ -303,8 +331,7 @@ def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance:
     share = NeighbourCorrelation.of(evidence.query_m[rows], evidence.size[rows]).shares()
     witnesses, votes = float(share.sum()), float(share[agrees].sum())
     within = min(0.5, chance * (INLIER_PX / VOTE_PX) ** 2)
-    # Any two matches determine a similarity and agree with it: every pair of matches is one test.
-    log_nfa = 2 * math.log10(max(witnesses, 1.0)) + log_tail(witnesses - 2, votes - 2, within)
+    log_nfa = log_nfa_of_model(_MATCHES_OF_A_MODEL["similarity"], witnesses, votes, within)
     if log_nfa > MAX_LOG_NFA or votes < LEAST_WITNESSES:
         return None
     affinity = fit_affinity(

@@ -277,6 +277,14 @@ def rest_holds(votes: list[float], witnesses: list[float], chance: float) -> boo
     return log_tail(sum(np.take(witnesses, rest)), sum(np.take(votes, rest)), chance) <= _MAX_LOG_REST
 
 
+def block_of(at: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    """Return the number of the block of the ground, of `BLOCKS` with equally many matches, of each (k, 2) position."""
+    block = np.empty(len(at), np.intp)
+    for number, rows in enumerate(_blocks(at, np.arange(len(at)), BLOCKS)):
+        block[rows] = number
+    return block
+
+
 def _blocks(at: npt.NDArray[np.float64], rows: npt.NDArray[np.intp], count: int) -> Iterator[npt.NDArray[np.intp]]:
     """Yield the rows of each of `count` (a power of 2) blocks of equally many matches, by bisection of the ground."""
     if count == 1:

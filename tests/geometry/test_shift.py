@@ -138,6 +138,19 @@ def test_turned_scenes_have_a_similarity_and_its_shift_at_the_middle(degrees: fl
     assert (judged.dx, judged.dy) == pytest.approx((12, -7), abs=4)
 
 
+def test_wrong_matches_beside_few_true_ones_are_no_rotation() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(300):
+        found = evidence(rng, 12, 60)
+        # The true matches lie on a third of the ground, from where a wrong rotation leads far off at its middle.
+        squeezed = found.query_m * np.where(np.arange(len(found)) < 12, 0.3, 1.0)[:, None]
+        found = with_columns(found, query_m=squeezed, train_m=squeezed + found.train_m - found.query_m)
+        judged = find_shift(found, RADIUS)
+        if judged.verified:
+            assert judged.model == "shift"
+            assert np.hypot(judged.dx - 12, judged.dy + 7) < 4 * judged.error
+
+
 def test_small_keypoints_count_more() -> None:
     points = np.array([[0.0, 0.0], [1.0, 0.0]])
     middle, _, _ = biweight_mean(points, np.array([9.0, 1.0]), np.array([0.4, 0.0]), 100.0)
