@@ -77,7 +77,7 @@ def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:
     """Return a GeoPackage of the layers, each with the style from ``<name>.qml``."""
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / GEOPACKAGE
-        with _dated(), warnings.catch_warnings():
+        with _gdal_options(), warnings.catch_warnings():
             # The layers of scenes without a CRS have none.
             warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
             for name, layer in layers.items():
@@ -87,6 +87,7 @@ def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:
                     promote_to_multi=kind.startswith("Multi"), VERSION="1.2", use_arrow=True,
                 )  # fmt: skip
         connection = sqlite3.connect(path)
+        connection.execute("PRAGMA synchronous = OFF")
         with connection:
             connection.execute(_STYLES)
             connection.executemany(
@@ -114,9 +115,16 @@ def _geometry_type(layer: geopandas.GeoDataFrame) -> str:
 
 
 @contextmanager
-def _dated() -> Iterator[None]:
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": _DATE})
+def _gdal_options() -> Iterator[None]:
+    """Fix the layers' timestamp, and leave out what guards a file that lasts: this one is read back at once."""
+    options = {
+        "OGR_CURRENT_DATE": _DATE,
+        "OGR_SQLITE_SYNCHRONOUS": "OFF",
+        "OGR_SQLITE_JOURNAL": "MEMORY",
+        "OGR_SQLITE_PRAGMA": "locking_mode=EXCLUSIVE",
+    }
+    pyogrio.set_gdal_config_options(options)
     try:
         yield
     finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+        pyogrio.set_gdal_config_options(dict.fromkeys(options))
