@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -52,6 +53,10 @@ _LOCAL = {
 }
 """Description of a correction that varies over the scene, by whether it does so linearly."""
 
+_NOT_CHECKED = "not checked: no other corrected scene can be compared with it"
+"""Note on a scene that stays although the check says nothing about it."""
+
+log = logging.getLogger(__name__)
 
 _Word = TypeVar("_Word", bound=StrEnum)
 
@@ -195,7 +200,8 @@ def align(
     if settings.check:
         checked = sum(image.after is not None for image in images.values())
         with gdal_settings(), progress.stage("check", checked, 0) as bar:
-            _check(rows, prove(images, pairs, reference, bar.advance), reference, folder)
+            proofs = prove(images, pairs, reference, bar.advance)
+        _check(items, rows, proofs, reference, folder)
     series = scenes["scene_id"].isin([item.scene.scene_id for item in items])
     footprints = geopandas.GeoSeries(scenes.loc[series, "geometry"])
     table = geopandas.GeoDataFrame(rows, geometry=footprints.to_numpy(), crs=footprints.crs)
@@ -234,15 +240,33 @@ def _checked_image(item: SceneInput, correction: Correction, files: Mapping[Path
     return None
 
 
-def _check(rows: Sequence[dict[str, object]], proofs: Mapping[str, Proof], reference: str, folder: Path) -> None:
-    """Add what the check has found, and withdraw scenes that got worse; the reference stays where it is."""
-    for row in rows:
-        scene_id = str(row["scene_id"])
+def _check(
+    items: Sequence[SceneInput],
+    rows: Sequence[dict[str, object]],
+    proofs: Mapping[str, Proof],
+    reference: str,
+    folder: Path,
+) -> None:
+    """Add what the check has found, and withdraw scenes that got worse or cannot be read.
+
+    The reference stays where it is.
+    """
+    for item, row in zip(items, rows, strict=True):
+        scene_id = item.scene.scene_id
         proof = proofs.get(scene_id, NOT_CHECKED)
         row.update(proof.row)
-        if proof.problem and scene_id != reference:
+        problem = proof.unreadable if scene_id == reference else proof.problem
+        if row["aligned"] and not problem and not proof.partners:
+            try:
+                check_unchanged(item)
+                row["note"] = "; ".join(filter(None, [str(row["note"]), _NOT_CHECKED]))
+            except SceneError as error:
+                problem = str(error)
+        if problem:
             remove_outputs(folder, scene_id)
-            row.update(aligned=False, reason=proof.problem, files="")
+            row.update(aligned=False, reason=problem, files="")
+    for outside in proofs.keys() - {item.scene.scene_id for item in items}:
+        log.warning("the reference %s; scenes were compared with each other", proofs[outside].unreadable)
 
 
 def _grids(items: Sequence[SceneInput], reference: str) -> dict[str, PixelGrid]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import CRSError, RasterioError
 from rasterio.warp import reproject, transform_bounds
 from rasterio.windows import Window, from_bounds
 
@@ -49,6 +50,15 @@ class Image:
     """Stated error of the correction [m]."""
 
 
+class UnreadableError(SceneError):
+    """A file of one of the compared scenes cannot be read."""
+
+    def __init__(self, image: Image, message: str) -> None:
+        super().__init__(message)
+        self.image = image
+        """The scene's image."""
+
+
 class Files:
     """Opens images, and keeps `_MOST_OPEN` of them open, those last used; to be used in one thread."""
 
@@ -63,25 +73,47 @@ class Files:
             dataset.close()
 
     def delivered(self, image: Image) -> rasterio.DatasetReader:
-        """Return an image as delivered."""
-        return self._kept(image.before.address, lambda: open_dataset(image.before))
+        """Return an image as delivered; raise UnreadableError if it cannot be opened."""
+        with _reading(image):
+            return self._kept(image.before.address, lambda: open_dataset(image.before))
 
     def corrected(self, image: Image) -> rasterio.DatasetReader:
-        """Return an image as corrected; a reference from outside is not."""
+        """Return an image as corrected; a reference from outside is not. Raise UnreadableError as `delivered`."""
         path = image.after
         if path is None:
             return self.delivered(image)
-        if path.suffix == ".vrt":
-            # ours, which may read what the run read
-            return self._kept(str(path), lambda: rasterio.open(path, driver="VRT"))
-        return self._kept(str(path), lambda: open_dataset(Source.local(path)))
+        with _reading(image, path):
+            if path.suffix == ".vrt":
+                # ours, which may read what the run read
+                return self._kept(str(path), lambda: rasterio.open(path, driver="VRT"))
+            return self._kept(str(path), lambda: open_dataset(Source.local(path)))
 
     def _kept(self, name: str, opened: Callable[[], rasterio.DatasetReader]) -> rasterio.DatasetReader:
         dataset = self._open.pop(name, None)
-        self._open[name] = opened() if dataset is None else dataset
+        self._open[name] = _placed(opened()) if dataset is None else dataset
         if len(self._open) > _MOST_OPEN:
             self._open.pop(next(iter(self._open))).close()
         return self._open[name]
+
+
+def _placed(dataset: rasterio.DatasetReader) -> rasterio.DatasetReader:
+    """Return a dataset if it is georeferenced, as all scenes of a run were."""
+    if dataset.crs is None or dataset.transform.is_degenerate:
+        dataset.close()
+        raise OSError("it has lost its georeferencing")
+    return dataset
+
+
+@contextmanager
+def _reading(image: Image, path: Path | None = None) -> Iterator[None]:
+    """Convert errors in reading an image, or its corrected file, to an UnreadableError."""
+    try:
+        yield
+    except (RasterioError, CRSError, OSError) as error:
+        if isinstance(error, SceneError):  # which names the file
+            raise UnreadableError(image, f"cannot be checked: {error}") from error
+        told = " ".join(image.before.redacted(error.__cause__ or error).split())
+        raise UnreadableError(image, f"cannot be checked: {path or image.before}: {told}") from error
 
 
 def displacements(
@@ -103,19 +135,24 @@ def displacements(
     tuple
         (n, 2) and (m, 2) float64, position in the scene minus position in the other, east and north [m]; the size of
         the other's pixels [m].
+
+    Raises
+    ------
+    UnreadableError
+        A file of either cannot be read.
     """
-    try:
-        fixed, sides = files.corrected(other), [files.delivered(image), files.corrected(image)]
-        grid = PixelGrid(fixed.crs.to_wkt(), tuple(fixed.transform)[:6], fixed.shape)
-        found: tuple[list[Any], list[Any]] = [], []
-        for window in _windows(fixed, sides[1]):
+    fixed, sides = files.corrected(other), [files.delivered(image), files.corrected(image)]
+    grid = PixelGrid(fixed.crs.to_wkt(), tuple(fixed.transform)[:6], fixed.shape)
+    found: tuple[list[Any], list[Any]] = [], []
+    for window in _windows(fixed, sides[1]):
+        with _reading(other, other.after):
             still = _with_gaps(fixed.read(1, window=window), fixed)
-            for shifts, side in zip(found, sides, strict=True):
-                shift = phase_shift(_with_gaps(_on_grid(side, fixed, window), side), still)
-                if shift is not None:
-                    shifts.append(grid.px_m @ shift)
-    except (RasterioError, OSError) as error:
-        raise SceneError(f"{image.before}: cannot be checked: {image.before.redacted(error)}") from error
+        for shifts, side, path in zip(found, sides, (None, image.after), strict=True):
+            with _reading(image, path):
+                pixels = _with_gaps(_on_grid(side, fixed, window), side)
+            shift = phase_shift(pixels, still)
+            if shift is not None:
+                shifts.append(grid.px_m @ shift)
     px_m = float(np.sqrt(abs(np.linalg.det(grid.px_m))))
     before, after = (_agreeing(np.array(shifts, np.float64).reshape(-1, 2), px_m) for shifts in found)
     return before, after, px_m

@@ -9,12 +9,12 @@ import pandas as pd
 
 from s2fast.align.field_model import Cells, Choice, Field, Model
 from s2fast.archive.fragments import scene_named
-from s2fast.errors import InputError
+from s2fast.errors import InputError, option
 from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.geometry.datum import OFFSET_COLUMNS, offsets
 from s2fast.geometry.placement import PixelGrid
-from s2fast.geometry.scene_verdict import DISAGREES, REFERENCE, VERIFIED, scene_verdicts
+from s2fast.geometry.scene_verdict import DISAGREES, NOT_CONNECTED, REFERENCE, VERIFIED, scene_verdicts
 from s2fast.model import Raster
 
 MEDIAN = "median"
@@ -144,11 +144,14 @@ def corrections(
         _check_reference(reference, str(table["verdict"][reference]))
     used = {reference, *(item.scene.scene_id for item in items)}
     table = table[table.index.isin(used)]
-    found, _ = offsets(
-        table, pairs[pairs["query"].isin(used) & pairs["train"].isin(used)], reference, plain_only=plain_only
-    )
+    own = pairs[pairs["query"].isin(used) & pairs["train"].isin(used)]
+    found, _ = offsets(table, own, reference, plain_only=plain_only)
     table = table.drop(columns=found.columns, errors="ignore").join(found)
     table["verdict"] = scene_verdicts(table.reset_index(), reference)
+    by_models = set(table.index[table["verdict"] == NOT_CONNECTED]) if plain_only else set()
+    if by_models:
+        others, _ = offsets(table, own, reference, plain_only=False)
+        by_models &= set(others.index[others["offset_x_m"].notna()])
     result = []
     for item in items:
         scene_id = item.scene.scene_id
@@ -158,8 +161,10 @@ def corrections(
         scatters = problem == DISAGREES or (problem == VERIFIED and error_m > limit_m)
         if problem in (VERIFIED, REFERENCE):
             problem = f"error {error_m:.2f} m above the limit {limit_m:.2f} m" if error_m > limit_m else ""
-        elif reference and problem == "not connected":
-            problem = f"not connected to the reference {reference}"
+        elif problem == NOT_CONNECTED:
+            problem += f" to the reference {reference}" if reference else ""
+            if scene_id in by_models:
+                problem += f": its pairs have rotation or scale, which {option('model')} auto corrects"
         datum = str(table["datum"][scene_id]) or reference or MEDIAN
         result.append(Correction(scene_id, (x_m, y_m), error_m, datum, problem, limit_m, scatters))
     return result

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from s2fast.align.check_windows import Files, Image, displacements
+from s2fast.align.check_windows import Files, Image, UnreadableError, displacements
 from s2fast.align.phase_correlation import MOST_PX
 
 MOST_PARTNERS = 3
@@ -51,6 +51,8 @@ class Proof:
     excess_m: float
     """By how much a limit is exceeded [m], the larger one: the growth of the median length beyond its error, or what is
     left of the scene's displacement as a whole beyond `_MOST_LEFT_PX`. Positive: the scene must be withdrawn."""
+    unreadable: str = ""
+    """Why one of the scene's files cannot be read; empty if they can be."""
 
     @property
     def row(self) -> dict[str, object]:
@@ -62,6 +64,8 @@ class Proof:
     @property
     def problem(self) -> str:
         """Return why the scene must be withdrawn unless it is the reference; empty if it need not be."""
+        if self.unreadable:
+            return self.unreadable
         if not self.excess_m > 0:
             return ""
         if np.isnan(self.after.median_m):
@@ -96,8 +100,8 @@ def prove(
 ) -> dict[str, Proof]:
     """Compare each corrected scene with the reference or, where that is not possible, others: before and after.
 
-    Wrong scenes are set aside one by one, the worst first, so that they do not make their partners look wrong. If a
-    scene has no other partner, it cannot be told which of the two is wrong: both are.
+    Scenes that cannot be read are set aside. So are wrong ones, one by one, the worst first, so that they do not make
+    their partners look wrong. If a scene has no other partner, it cannot be told which of the two is wrong: both are.
 
     Parameters
     ----------
@@ -113,46 +117,71 @@ def prove(
     Returns
     -------
     dict
-        Scene id to proof, of every corrected scene.
-
-    Raises
-    ------
-    SceneError
-        A file cannot be read.
+        Scene id to proof, of every corrected scene, and of a reference from outside if it cannot be read.
     """
     found: dict[str, dict[str, _Compared]] = {}
+    unreadable: dict[str, str] = {}
     with Files() as files:
         for scene_id, partners in _partners(images, pairs, reference).items():
-            found[scene_id] = {}
-            for other in partners:
-                result = _compared(images[scene_id], images[other], files)
-                if result is not None:
-                    found[scene_id][other] = result
-                    if other == reference:
-                        break
+            if scene_id not in unreadable:
+                try:
+                    found[scene_id] = _compared_with(partners, images[scene_id], images, unreadable, files, reference)
+                except UnreadableError as error:
+                    unreadable[scene_id] = str(error)
             advance()
-    proofs = {scene_id: _proof(compared) for scene_id, compared in found.items()}
-    wrong: set[str] = set()
+    wrong = set(unreadable)
+    proofs = {name: replace(NOT_CHECKED, unreadable=told) for name, told in unreadable.items()}
     while True:
+        for scene_id, compared in found.items():
+            kept = {other: result for other, result in compared.items() if other not in wrong}
+            if scene_id not in wrong and (kept or scene_id not in proofs):
+                proofs[scene_id] = _proof(kept or compared)
         worse = {name: proof.excess_m for name, proof in proofs.items() if proof.problem and name not in wrong}
         worse.pop(reference, None)  # it stays where it is
         if not worse:
             return proofs
         wrong.add(max(worse, key=lambda name: worse[name]))
-        for scene_id, compared in found.items():
-            kept = {other: result for other, result in compared.items() if other not in wrong}
-            if scene_id not in wrong and kept:
-                proofs[scene_id] = _proof(kept)
+
+
+def _compared_with(
+    partners: Sequence[str], image: Image, images: Mapping[str, Image], unreadable: dict[str, str], files: Files,
+    reference: str,
+) -> dict[str, _Compared]:  # fmt: skip
+    """Compare a scene with the first of its partners that can be read, and add those that cannot to `unreadable`.
+
+    Raises
+    ------
+    UnreadableError
+        The scene itself cannot be read.
+    """
+    found: dict[str, _Compared] = {}
+    tried = 0
+    for other in partners:
+        if other in unreadable:
+            continue
+        try:
+            result = _compared(image, images[other], files)
+        except UnreadableError as error:
+            if error.image is image:
+                raise
+            unreadable[other] = str(error)
+            continue
+        tried += 1
+        if result is not None:
+            found[other] = result
+        if tried == MOST_PARTNERS or (other == reference and result is not None):
+            break
+    return found
 
 
 def _partners(images: Mapping[str, Image], pairs: pd.DataFrame, reference: str) -> dict[str, list[str]]:
-    """Return the scenes with which each corrected scene is compared; the reference comes first."""
+    """Return the scenes with which each corrected scene can be compared; the reference comes first."""
     used = pairs[pairs["verified"].fillna(value=False).astype(bool)]
     used = used[used["query"].isin(images.keys()) & used["train"].isin(images.keys())]
     both = pd.concat([used, used.rename(columns={"query": "train", "train": "query"})])
     both["fixed"] = both["train"] == reference
     both = both.sort_values(["fixed", "n_inliers"], ascending=False, kind="stable")
-    chosen = both.groupby("query")["train"].apply(lambda names: list(names)[:MOST_PARTNERS]).to_dict()
+    chosen = both.groupby("query")["train"].apply(list).to_dict()
     return {name: chosen.get(name, []) for name, image in images.items() if image.after is not None}
 
 

@@ -133,7 +133,12 @@ def align(
     to: Annotated[str, typer.Option("--to", metavar="DIR", help="Folder for the corrected rasters")],
     form: Annotated[
         str,
-        typer.Option("--as", metavar="vrt|cog|resampled", help="Corrected georeferencing, or resampled to one grid"),
+        typer.Option(
+            "--as",
+            metavar="vrt|cog|resampled",
+            help="vrt: corrected georeferencing, pixels stay in the source; cog: the same with a copy of the pixels; "
+            "resampled: interpolated onto one grid per tile",
+        ),
     ] = "vrt",
     reference: Annotated[
         str | None,
@@ -149,22 +154,32 @@ def align(
         str, typer.Option(metavar="bilinear|cubic|lanczos", help="For resampled images; masks take the nearest pixel")
     ] = "bilinear",
     max_error: Annotated[
-        float | None, typer.Option(metavar="METRES", min=0, help="Largest error of an offset; default: 0.1 pixels")
+        float | None,
+        typer.Option(
+            metavar="METRES", min=0, help="Leave out scenes whose offset has a larger error; default: 0.1 pixels"
+        ),
     ] = None,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Compare the written scenes by phase correlation; withdraw those that got worse"),
+        typer.Option(
+            "--check",
+            help="Compare the written files by phase correlation; withdraw those that got worse or cannot be read",
+        ),
     ] = False,
     model: Annotated[
         str,
         typer.Option(
-            metavar="auto|MODEL",
-            help="shift, similarity, affine or grid: what else to correct, if it predicts held-out matches better",
+            metavar="shift|auto|MODEL",
+            help="shift: move scenes as a whole; similarity, affine or grid: correct displacements within scenes, if "
+            "that predicts held-out matches better; auto: the simplest of these that no other beats",
         ),
     ] = "shift",
     trust: Trust = [],  # noqa: B006  typer reads the default and never changes it
 ) -> None:
-    """Write every scene whose offset can be relied on with the offset removed."""
+    """Write a corrected product of every scene whose offset can be relied on.
+
+    DIR/alignment.csv and alignment.html say what was done with each scene. The exit code is 3 if any was left out.
+    """
     from s2fast.results import Run
     from s2fast.work.progress import progress_for_stderr
 

@@ -15,6 +15,9 @@ REFERENCE = "reference"
 DISAGREES = "disagrees with its series"
 """Verdict of a scene most of whose pairs contradict its offset."""
 
+NOT_CONNECTED = "not connected"
+"""Verdict of a scene whose verified pairs link it to no datum."""
+
 _ON_MAP = ("m", "east", "west", "north", "south")
 
 SIGN = (
@@ -53,7 +56,7 @@ def scene_verdicts(scenes: pd.DataFrame, reference: str = "") -> list[str]:
         else DISAGREES if disagrees
         else VERIFIED if math.isfinite(offset)
         else "alone" if count == 1 and not reference
-        else "not connected" if n_verified
+        else NOT_CONNECTED if n_verified
         else "not verified"
         for scene_id, count, disagrees, offset, n_verified in zip(
             scenes["scene_id"], of_tile, scenes["disagrees"], scenes["offset_x_m"], scenes["n_verified"], strict=True

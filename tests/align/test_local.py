@@ -132,8 +132,12 @@ def test_a_model_that_gains_nothing_is_refused(
     assert "<svg" not in told
     field = tmp_path / f"{scene_id('20190606')}_displacement.tif"
     assert field.exists()
-    run.align(tmp_path, form="resampled")
+    plain = run.align(tmp_path, form="resampled").set_index("scene_id")
     assert not field.exists()
+    # A scene that is turned is tied to the others by none but turned pairs.
+    assert plain.loc[scene_id("20190527"), "reason"] == (
+        "not connected: its pairs have rotation or scale, which model auto corrects"
+    )
 
 
 def cells(rng: np.random.Generator, moved: npt.NDArray[np.float64] | float, count: int = 200) -> Cells:

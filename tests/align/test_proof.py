@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import os
 import shutil
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +20,15 @@ import pytest
 import rasterio
 import scipy.ndimage
 from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning
+from rasterio.transform import from_origin
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 import s2fast
-from s2fast.align import check_windows, proof
-from s2fast.align.check_windows import Files, Image
+from s2fast.align import aligned, check_windows, proof
+from s2fast.align.check_windows import Files, Image, UnreadableError
 from s2fast.align.phase_correlation import phase_shift
-from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.folder.checksums import checksum
 from s2fast.folder.pair_blocks import parquet
@@ -188,13 +191,113 @@ def test_an_offset_too_large_to_be_found_is_withdrawn(series: Series, tmp_path: 
     assert "correlates with the other scenes before the correction, but not after" in table["reason"].iloc[0]
 
 
-def test_a_file_that_cannot_be_read_is_named(series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError("no such luck")
+def vanished(path: Path) -> None:
+    path.unlink()
 
-    monkeypatch.setattr("s2fast.align.check_windows._on_grid", refuse)
-    with pytest.raises(SceneError, match=r"_TCI.jp2: cannot be checked: no such luck"):
-        s2fast.open_run(series.out).align(tmp_path, check=True)
+
+def damaged(path: Path) -> None:
+    """Overwrite the pixels of a raster; its size and time stay."""
+    times, data = path.stat(), path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def without_grid(path: Path) -> None:
+    path.unlink()
+    with (
+        pytest.warns(NotGeoreferencedWarning),
+        rasterio.open(path, "w", driver="GTiff", width=SIDE, height=SIDE, count=3, dtype="uint8") as dataset,
+    ):
+        dataset.write(np.ones((3, SIDE, SIDE), np.uint8))
+
+
+def on_other_grid(path: Path) -> None:
+    path.unlink()
+    with rasterio.open(
+        path, "w", driver="GTiff", width=90, height=70, count=3, dtype="uint8", crs="EPSG:4326",
+        transform=from_origin(-60, 10, 1, 1),
+    ) as dataset:  # fmt: skip
+        dataset.write(np.ones((3, 70, 90), np.uint8))
+
+
+@contextmanager
+def broken(
+    series: Series, days: Iterable[str], how: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Change the sources of some dates when the check begins, and restore them afterwards."""
+    paths = [safe_path(series.archive, TILE, f"{day}T083601") for day in days]
+    kept = [(path, path.read_bytes(), path.stat()) for path in paths]
+
+    def prove(*arguments: object) -> dict[str, proof.Proof]:
+        for path in paths:
+            how(path)
+        return proof.prove(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(aligned, "prove", prove)
+        try:
+            yield
+        finally:
+            for path, data, times in kept:
+                path.write_bytes(data)
+                os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("form", "how", "told"),
+    [
+        ("vrt", vanished, "cannot be checked: {to}.vrt: {source}: No such file"),
+        ("cog", vanished, "cannot be checked: {source}: cannot be opened as a raster ({source}: No such file"),
+        ("vrt", damaged, "cannot be checked: {to}.vrt: T36UYA_20190517T083601_TCI.jp2, band 1: IReadBlock failed"),
+        ("vrt", without_grid, "cannot be checked: {source}: it has lost its georeferencing"),
+        ("vrt", on_other_grid, "{source} has changed since the run began"),
+    ],
+)
+def test_a_scene_that_cannot_be_read_is_named_and_the_others_are_checked(
+    series: Series, tmp_path: Path, form: str, how: Callable[[Path], None], told: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    with broken(series, ["20190517"], how, monkeypatch):
+        assert command(monkeypatch, "align", series.out, "--to", tmp_path, "--as", form, "--check") == 3
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("s2fast: ")]
+    gone = scene_id("20190517")
+    source = safe_path(series.archive, TILE, "20190517T083601")
+    assert len(lines) == 1
+    wanted = told.format(to=tmp_path / f"{gone}_TCI", source=source)
+    assert lines[0].startswith(f"s2fast: left out: {gone}: {wanted}")
+    table = pd.read_csv(tmp_path / "alignment.csv", keep_default_na=False).set_index("scene_id")
+    assert table["aligned"].tolist() == [True, True, False, True]
+    assert table["n_windows"].drop(gone).min() > 4
+    assert not table["checked_with"].str.contains(gone).any()
+    assert not list(tmp_path.glob(f"{gone}*"))
+
+
+def test_a_scene_whose_partners_vanished_is_not_checked(
+    series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *others = DAYS
+    with broken(series, others, vanished, monkeypatch):
+        assert command(monkeypatch, "align", series.out, "--to", tmp_path, "--check") == 3
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("s2fast: ")]
+    unchecked = f"s2fast: {scene_id(first)}: not checked: no other corrected scene can be compared with it"
+    assert lines[0] == unchecked
+    assert [line.split(":")[2].strip() for line in lines[1:]] == [scene_id(day) for day in others]
+    assert len(list(tmp_path.glob("*.vrt"))) == 1
+    with broken(series, DAYS, vanished, monkeypatch):
+        table = s2fast.open_run(series.out).align(tmp_path, check=True)
+    assert table["reason"].str.contains("No such file").all()
+    assert not list(tmp_path.glob("*.vrt"))
+
+
+def test_a_damaged_output_is_removed_and_written_again(series: Series, tmp_path: Path) -> None:
+    run = s2fast.open_run(series.out)
+    path = tmp_path / run.align(tmp_path, form="cog")["files"].iloc[1]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    table = run.align(tmp_path, form="cog", check=True)
+    assert table["aligned"].tolist() == [True, False, True, True]
+    assert table["reason"].iloc[1].startswith(f"cannot be checked: {path}: ")
+    assert not path.exists()
+    assert run.align(tmp_path, form="cog", check=True)["aligned"].all()
 
 
 def test_each_file_is_opened_once(series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +333,7 @@ def test_wrong_scenes_are_set_aside_the_worst_first(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(proof, "_compared", compared)
 
     def wrong(names: str) -> list[str]:
-        images = {name: proof.Image(Source.of("/x.tif"), Path(name), 0.1) for name in names}
+        images = {name: Image(Source.of("/x.tif"), Path(name), 0.1) for name in names}
         pairs = pd.DataFrame(itertools.combinations(names, 2), columns=["query", "train"])
         proofs = proof.prove(images, pairs.assign(verified=True, n_inliers=9))
         return [name for name, found in proofs.items() if found.problem]
@@ -240,3 +343,23 @@ def test_wrong_scenes_are_set_aside_the_worst_first(monkeypatch: pytest.MonkeyPa
     assert wrong("abc") == ["c"]
     # Nothing tells which of two is wrong.
     assert wrong("ac") == ["a", "c"]
+
+
+def test_partners_that_cannot_be_read_are_replaced_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compared(image: Image, other: Image, files: Files) -> proof._Compared:
+        for one in (other, image):
+            if one.before.posix.name in ("v.tif", "w.tif", "reference.tif"):
+                raise UnreadableError(one, f"cannot be checked: {one.before.posix.name}")
+        return proof._Compared(proof.Left(0, 0, 0, 0), proof.Left(0, 0, 0, 0), 9, -1.0)
+
+    monkeypatch.setattr(proof, "_compared", compared)
+    names = [*"vwabcd", "reference"]
+    images = {name: Image(Source.of(f"/{name}.tif"), Path(name), 0.1) for name in names}
+    images["reference"] = Image(Source.of("/reference.tif"), None, 0.0)
+    pairs = pd.DataFrame(itertools.combinations(names, 2), columns=["query", "train"])
+    proofs = proof.prove(images, pairs.assign(verified=True, n_inliers=9), "reference")
+    compared_with = {name: set(found.partners) for name, found in proofs.items() if found.partners}
+    assert compared_with == {name: set("abcd") - {name} for name in "abcd"}
+    assert {name: found.problem for name, found in proofs.items() if found.problem} == {
+        name: f"cannot be checked: {name}.tif" for name in ("v", "w", "reference")
+    }

@@ -13,6 +13,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 import s2fast
+from s2fast.align import aligned
 from s2fast.errors import InputError
 from s2fast.results import Run
 from tests.archives import ORIGINS, PIXEL_M, UTM36, safe_path, textured, write_scene
@@ -90,8 +91,9 @@ def test_two_tiles_of_one_pass_have_one_datum(strip: Strip, tmp_path: Path) -> N
 
 
 def test_a_reference_from_outside_is_matched_and_held_fixed(
-    strip: Strip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    strip: Strip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     strip.run("plain")
     run = strip.run("plain", reference=strip.ortho)
     # It adds its own scene and pairs to a run without it.
@@ -115,6 +117,24 @@ def test_a_reference_from_outside_is_matched_and_held_fixed(
     again = run.align(tmp_path / "b", reference=str(strip.ortho))
     assert again["add_x_m"].tolist() == pytest.approx(table["add_x_m"].tolist())
     assert again["files"].tolist() == table["files"].tolist()
+
+    # Without the reference's pixels the scenes are checked with each other, and a warning says so.
+    prove = aligned.prove
+
+    def vanished(*arguments: object) -> object:
+        strip.ortho.rename(hidden)
+        return prove(*arguments)  # type: ignore[arg-type]
+
+    hidden = strip.ortho.with_suffix(".hidden")
+    with monkeypatch.context() as patched:
+        patched.setattr(aligned, "prove", vanished)
+        with caplog.at_level("WARNING", "s2fast"):
+            checked = run.align(tmp_path / "b", check=True)
+    hidden.rename(strip.ortho)
+    assert checked["aligned"].all()
+    assert not checked["checked_with"].str.contains("ortho").any()
+    assert f"the reference cannot be checked: {strip.ortho}: " in caplog.text
+    assert caplog.text.rstrip().endswith("scenes were compared with each other")
 
     # The median is still to be had, and is that of the scenes.
     table = run.align(tmp_path / "c", reference="median")
