@@ -40,6 +40,7 @@ SETTINGS = """
 backend = "opencv"
 upsample = 1
 threshold = 0.0003
+upright = false
 [matching]
 mode = "exhaustive"
 [ingest]

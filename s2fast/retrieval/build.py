@@ -38,6 +38,9 @@ PER_SCENE = 2_000
 _PER_CELL = 4
 """Keypoints for which a cell of the ground has room."""
 
+_LEAST_OCTAVES = 2
+"""Keypoints of fewer octaves do not bear other scales."""
+
 
 def build(
     to: str, outs: Sequence[Path | str], per_scene: int = PER_SCENE, progress: Progress | None = None
@@ -68,7 +71,8 @@ def build(
     InputError
         The features were not made as those of the index, or no run is named.
     RunFolderError
-        A folder holds no run or no features, or `to` holds something else than an index.
+        A folder holds no run or no features, or those by which no picture can be found (`check_made`), or `to` holds
+        something else than an index.
     """
     if per_scene < 0:
         raise ConfigError(f"{option('per_scene', 'per-scene')} is {per_scene}, must be at least 0, which keeps all")
@@ -80,11 +84,12 @@ def build(
     if read_contents(to) is None and not folder.is_empty():
         raise RunFolderError(f"{to} exists and is no index: name another folder with {option('to')}")
     made = _made_alike(runs, per_scene)
+    check_made(made, ", ".join(folder.address for folder, _ in runs), to)
     with closing(Lock(folder)) as lock:
         lock.acquire()
         folder.sweep()
         contents = read_contents(to) or Contents(made=made)
-        _check_made(to, contents.made, made)
+        _check_alike(to, contents.made, made)
         todo = _missing(contents, runs)
         if not todo and contents.complete:
             progress.print_line(f"nothing to do: {to} is up to date")
@@ -126,7 +131,7 @@ def _made_alike(runs: Sequence[tuple[RunFolder, RunRecord]], per_scene: int) -> 
             octaves=settings.octaves,
             layers=settings.layers,
             threshold=settings.threshold,
-            upright=not any(folder.features(item.scene.scene_id).angle.any() for item in record.usable[:1]),
+            upright=_are_upright(folder, record),
             contrast=ingest.contrast,
             clahe_clip=ingest.clahe_clip,
             per_scene=per_scene,
@@ -138,7 +143,36 @@ def _made_alike(runs: Sequence[tuple[RunFolder, RunRecord]], per_scene: int) -> 
     return next(iter(found))
 
 
-def _check_made(to: str, before: Made, made: Made) -> None:
+def _are_upright(folder: RunFolder, record: RunRecord) -> bool:
+    """Return whether the keypoints of a run have no orientation, by its first scene that has keypoints."""
+    angles = (folder.features(item.scene.scene_id).angle for item in record.usable)
+    return not next((angle.any() for angle in angles if len(angle)), True)
+
+
+def check_made(made: Made, holder: object, to: object = "INDEX") -> None:
+    """Raise RunFolderError unless pictures can be found by keypoints that were made so.
+
+    Parameters
+    ----------
+    made
+        How they were made.
+    holder
+        The index or the run folders that hold them.
+    to
+        The index to make instead.
+    """
+    if made.upright:
+        raise RunFolderError(
+            f"{holder} holds upright keypoints, which only find pictures that are not rotated: {right_index(to)}"
+        )
+    if made.octaves < _LEAST_OCTAVES:
+        raise RunFolderError(
+            f"{holder} holds keypoints of {made.octaves} octave, which only find pictures of one scale: "
+            f"{right_index(to)}"
+        )
+
+
+def _check_alike(to: str, before: Made, made: Made) -> None:
     if before != made:
         raise InputError(
             f"{to} was made otherwise, with {_difference(before, made)}: name another folder with {option('to')}"
@@ -255,4 +289,4 @@ def right_index(index: object) -> str:
     return f"{run}, then {index_call(index)}"
 
 
-__all__ = ["INDEX_JSON", "PER_SCENE", "build", "right_index", "spread", "write_segment"]
+__all__ = ["INDEX_JSON", "PER_SCENE", "build", "check_made", "right_index", "spread", "write_segment"]

@@ -15,7 +15,7 @@ from s2fast.files.source import Source
 from s2fast.files.trusted import check_servers
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
-from s2fast.retrieval.build import right_index
+from s2fast.retrieval.build import check_made
 from s2fast.retrieval.finding import AMBIGUOUS, FOUND, NOT_FOUND, Finding
 from s2fast.retrieval.index import SEGMENT_SCENES, Index, Keypoints, index_call
 from s2fast.retrieval.memory import (
@@ -33,9 +33,6 @@ from s2fast.retrieval.place import Place, find_place, refined
 from s2fast.retrieval.votes import CANDIDATES, Ballot, vote
 from s2fast_kernels.machine import available_cores
 
-_LEAST_OCTAVES = 2
-"""An index of fewer octaves does not bear other scales."""
-
 _LEAST_KEYPOINTS = 16
 
 BUDGET_MB = 2048
@@ -50,18 +47,9 @@ _RIVAL_SHARE = 0.4
 
 def check_serves(index: Index) -> None:
     """Raise RunFolderError unless pictures can be found in an index."""
-    made = index.contents.made
     if not index.counted.any():
         raise RunFolderError(f"{index} holds no scenes: add some with {index_call(index)}")
-    if made.upright:
-        raise RunFolderError(
-            f"{index} holds upright keypoints, which only find pictures that are not rotated: {right_index('INDEX')}"
-        )
-    if made.octaves < _LEAST_OCTAVES:
-        raise RunFolderError(
-            f"{index} holds keypoints of {made.octaves} octave, which only find pictures of one scale: "
-            f"{right_index('INDEX')}"
-        )
+    check_made(index.contents.made, index)
 
 
 class Finder:

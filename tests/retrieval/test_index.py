@@ -23,6 +23,7 @@ from s2fast_kernels.hamming_top2.cases import random_descriptors
 from tests.archives import Archive
 from tests.command_line import assert_one_line, s2fast
 from tests.indexed import ORIENTED, Indexed
+from tests.judged import Judged
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -176,6 +177,16 @@ def test_another_format_and_other_folders_are_refused(
         build(str(indexed.index), [indexed.out], 300)
     with pytest.raises(RunFolderError, match="holds no run"):
         build(str(tmp_path / "new"), [tmp_path / "none"], 300)
+
+
+def test_keypoints_by_which_nothing_could_be_found_are_refused(
+    judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert s2fast(monkeypatch, "index", judged.plain, "--to", tmp_path / "index") == 2
+    said = capsys.readouterr().err
+    assert_one_line(said, "holds upright keypoints")
+    assert "features.upright=false" in said
+    assert not (tmp_path / "index").exists()
 
 
 def test_inverted_lists_find_what_the_exact_search_finds(

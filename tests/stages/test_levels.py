@@ -75,7 +75,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_pairs_across_resolutions_are_matched_on_the_coarser_grid(scenes: Path, tmp_path: Path) -> None:
-    run = s2fast.run(scenes=scenes, out=tmp_path / "run")
+    run = s2fast.run(scenes=scenes, out=tmp_path / "run", overrides={"features.upright": False})
     pairs = run.pairs().set_index(["query", "train"])
     assert pairs["verified"].all()
     levels = run.folder.levels("fine")
