@@ -19,7 +19,8 @@ from s2fast.files.objects import ObjectRanges
 from s2fast.files.source import Source
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.raster import reader
 from s2fast.raster.reader import open_raster
 from tests.archives import Archive
