@@ -42,7 +42,7 @@ CHECKS: Mapping[str, Sequence[str]] = {
         "s2fast.regions.file:_check_zip",
         "s2fast.regions.rows:_check_number",
     ),
-    "paths in the run folder": ("s2fast.files.local_storage:_inside",),
+    "paths in the run folder": ("s2fast.files.local_storage:_Paths._check",),
     "names": (
         "s2fast.files.legible:identifier",
         "s2fast.files.legible:legible",
@@ -53,7 +53,8 @@ CHECKS: Mapping[str, Sequence[str]] = {
         "s2fast.report.rounding:with_texts",
     ),
 }
-"""The functions that a tool for one's own files would not need: ``module:name`` by what they check."""
+"""The functions that a tool for one's own files would not need: ``module:name`` or ``module:class.name``, by what they
+check."""
 
 T = TypeVar("T")
 
@@ -146,14 +147,17 @@ def measured(scenes: Sequence[Path], regions: Path | None, out: Path) -> list[di
 
 def count_checks(spent: Spent) -> None:
     """Replace the functions of `CHECKS`, wherever a loaded module has imported them; to be called through `alone`."""
-    for group, names in CHECKS.items():
-        for module, name in (place.split(":") for place in names):
-            plain = getattr(importlib.import_module(module), name)
-            timed = spent.timed(group, plain)
+    for group, places in CHECKS.items():
+        for place in places:
+            module, _, name = place.partition(":")
+            owner: Any = importlib.import_module(module)
+            kind, _, name = name.rpartition(".")
+            owner = getattr(owner, kind) if kind else owner
+            plain = getattr(owner, name)
             loaded = [found for key, found in list(sys.modules.items()) if key.partition(".")[0] == "s2fast"]
-            for found in loaded:
+            for found in (owner, *loaded):
                 for key in [key for key, value in vars(found).items() if value is plain]:
-                    setattr(found, key, timed)
+                    setattr(found, key, spent.timed(group, plain))
 
 
 if __name__ == "__main__":

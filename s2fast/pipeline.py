@@ -237,7 +237,7 @@ def _continue_run(record: RunRecord, before: RunRecord | None, *, ingests: bool)
     if before is None:
         return record
     found = {item.scene.scene_id for item in record.found.scenes}
-    gone = {item.scene.scene_id: item.scene.source.name for item in before.usable if item.scene.scene_id not in found}
+    gone = {item.scene.scene_id: str(item.scene.source) for item in before.usable if item.scene.scene_id not in found}
     if before.found.outside:
         # Another reference, or none, is asked for.
         gone.pop(before.reference, None)

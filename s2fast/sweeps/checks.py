@@ -127,7 +127,7 @@ def check_sweep(sweep: SweepFile, dataset: Dataset) -> Checked:
         return Checked(sweep, cases, dataset, {"kind": sweep.data.kind})
     record = plan(Job(cases[0].config, dataset.scenes, dataset.regions, "."))
     _check_scenes(record, cases, dataset)
-    data = {"scenes": record.asked.places, "regions": str(record.regions.source) if record.regions else None}
+    data = {"scenes": record.asked.places, "regions": record.regions.source.name if record.regions else None}
     identity: dict[str, Any] = {
         "scenes": [item.identity for item in record.found.scenes],
         "regions": record.regions.content if record.regions else None,

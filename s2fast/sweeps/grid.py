@@ -252,8 +252,8 @@ def cases_of(sweep: SweepFile) -> list[Case]:
     number = sum(math.prod(map(len, grid.values())) for grid in sweep.grid) + len(sweep.case)
     if number > sweep.max_cases:
         raise ConfigError(
-            f"sweep {sweep.name}: {number:,} cases are more than max_cases = {sweep.max_cases}: list fewer values, make "
-            "several small grids of one large one, or raise max_cases"
+            f"sweep {sweep.name}: {number:,} cases are more than max_cases = {sweep.max_cases}: list fewer values, "
+            "make several small grids of one large one, or raise max_cases"
         )
     wanted = [
         dict(zip(grid, values, strict=True)) for grid in sweep.grid for values in itertools.product(*grid.values())
