@@ -99,7 +99,7 @@ def _show_forecast(stages: tuple[str, ...], job: Job, workers: int) -> None:
 
     found = forecast(job, stages=stages, workers=workers)
     print_line(*found.lines())
-    if found.problems:
+    if found.problems or found.polygons:
         raise typer.Exit(EXIT_SCENES_SKIPPED)
 
 
