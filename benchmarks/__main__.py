@@ -24,6 +24,10 @@ COMMANDS = {
     "second-look": ("benchmarks.bench_second_look", "what is found of scenes off by up to 180 px"),
     "find": ("benchmarks.bench_find", "pictures found in an archive, false ones, and how fast the search is"),
     "align": ("benchmarks.bench_align", "what is left of known offsets after alignment, synthetic and real"),
+    "safety": (
+        "benchmarks.bench_safety",
+        "CPU time of the checks of strangers' files and names, and its share",
+    ),
     "fuzz": ("benchmarks.fuzz", "damaged inputs of every kind: no traceback, no crash, no hang"),
     "traps": ("benchmarks.traps.command", "verification in cases in which it has failed before"),
     "hamming": ("benchmarks.bench_hamming", "hamming_top2 against OpenCV, FAISS and the bound of the hardware"),

@@ -30,7 +30,8 @@ from benchmarks.meter import MIB, alone, memory_mib
 from s2fast.config import load_config
 from s2fast.detectors.akaze import extract_bytes
 from s2fast.model import Raster
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.report.imagery import thumbnail_of
 from s2fast.results import Run
 from s2fast.stages.memory import ingest_bytes, match_bytes

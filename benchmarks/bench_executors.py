@@ -24,7 +24,8 @@ import numpy as np
 from benchmarks.harness import emit, interleaved, option_parser, ratio
 from s2fast.config import load_config
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import STAGES, Job, plan
+from s2fast.pipeline import STAGES
+from s2fast.planning import Job, plan
 from s2fast.synth import synth
 from s2fast.work.executors import DaskCluster, LocalPool, Workplace, open_workplace
 from s2fast.work.progress import Progress

@@ -28,7 +28,8 @@ from benchmarks.harness import emit, option_parser
 from benchmarks.pictures import Cut, Pixels, cut, drawn_map, noise, other_places, part_of, text
 from s2fast.config import load_config
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.retrieval.build import build
 from s2fast.retrieval.find import Finder
 from s2fast.retrieval.finding import Finding

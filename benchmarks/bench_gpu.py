@@ -220,7 +220,8 @@ def job(scenes: Path, quick: bool) -> Iterator[Record]:
 
     import s2fast
     from s2fast.config import load_config
-    from s2fast.pipeline import Job, run_stages
+    from s2fast.pipeline import run_stages
+    from s2fast.planning import Job
 
     tables, records = {}, []
     with tempfile.TemporaryDirectory() as folder:

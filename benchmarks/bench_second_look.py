@@ -20,16 +20,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 import s2fast
 from benchmarks.harness import emit, option_parser
 from s2fast.config import load_config
+from s2fast.geometry.placement import WINDOW_PX
+from s2fast.geometry.witnesses import MAX_LOG_NFA
 from s2fast.model import PairVerdict
 from s2fast.stages.matched import Matched
 from s2fast.stages.matching_rule import MatchedScene
 from s2fast.stages.pairs import Pair
 from s2fast.stages.scenes import load_scenes
-from s2fast.stages.second_look import second_looks, verified_at
+from s2fast.stages.second_look import log_nfa, radius_m, second_looks
 from s2fast.stages.verdict_rule import VerdictRule
 from s2fast.sweeps.quality import TRUE_PX
 
@@ -110,8 +113,15 @@ def _bound(rule: VerdictRule, moved: Sequence[Any], away: Sequence[Any], pairs: 
     found = 0
     for (query, train, one, other), offset, pair in zip(moved, away, pairs, strict=True):
         matched = Matched.unmatched(Pair(query, train, ""), one, other, 0.0)
-        found += verified_at(rule, matched, offset + pair[2:].astype(np.float64))
+        found += _verified_at(rule, matched, offset + pair[2:].astype(np.float64))
     return found
+
+
+def _verified_at(rule: VerdictRule, pair: Matched, offset_m: npt.NDArray[np.float64]) -> bool:
+    """Return whether a second look that is led to a displacement, (2,) east and north [m], verifies the pair there."""
+    grid = max(pair.query.placement.grid_m, pair.train.placement.grid_m)
+    ((matches,),) = rule.matching.matches_at([(pair.query, pair.train)], [WINDOW_PX * grid], offset_m[None, None])
+    return log_nfa(rule, pair.with_matches(matches), offset_m, radius_m(rule, pair)) <= MAX_LOG_NFA
 
 
 def _unrelated_row(rule: VerdictRule, scenes: dict[str, MatchedScene], count: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from benchmarks.harness import emit, option_parser
 from s2fast.config import load_config
 from s2fast.errors import S2FastError
 from s2fast.folder.record import RunRecord
-from s2fast.pipeline import Job, plan
+from s2fast.planning import Job, plan
 from s2fast.truth.spread import spread
 from s2fast.tuning.command import Part, Wanted, largest_tile, split_scenes, trials_of, tune
 from s2fast.tuning.score import difference

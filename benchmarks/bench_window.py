@@ -33,7 +33,8 @@ from benchmarks.harness import emit, option_parser, ratio
 from s2fast.folder.record import RunRecord
 from s2fast.geometry import compiled_fit, compiled_votes
 from s2fast.image import compiled_pattern
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast.stages.scenes import load_scenes
 from s2fast.stages.verdict_rule import VerdictRule

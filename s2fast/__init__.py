@@ -111,7 +111,8 @@ def run(
         The finished run.
     """
     from s2fast.archive.arrays import as_places
-    from s2fast.pipeline import Job, run_stages
+    from s2fast.pipeline import run_stages
+    from s2fast.planning import Job
     from s2fast.results import Run
     from s2fast.work.progress import progress_of
 

@@ -16,8 +16,8 @@ from s2fast.folder.lock import Lock
 from s2fast.folder.log import RECORDED, collected_warnings
 from s2fast.folder.record import RUN_JSON, RunRecord, SceneInput, StageRecord, load_record
 from s2fast.folder.run_folder import RunFolder
-from s2fast.planning import Job as Job
-from s2fast.planning import plan as plan
+from s2fast.planning import Job as Job  # the performance check imports it from here, as older revisions have it here
+from s2fast.planning import plan
 from s2fast.report.thumbnails import drawn_ahead
 from s2fast.stages import extract, ingest, keys, match, report, verify
 from s2fast.stages.forecast import Forecast, warn_of_days
@@ -237,7 +237,7 @@ def _continue_run(record: RunRecord, before: RunRecord | None, *, ingests: bool)
     if before is None:
         return record
     found = {item.scene.scene_id for item in record.found.scenes}
-    gone = {item.scene.scene_id: item.scene.source.name for item in before.usable if item.scene.scene_id not in found}
+    gone = {item.scene.scene_id: str(item.scene.source) for item in before.usable if item.scene.scene_id not in found}
     if before.found.outside:
         # Another reference, or none, is asked for.
         gone.pop(before.reference, None)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from s2fast.config import load_config
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.retrieval.build import build
 from tests.archives import Archive
 

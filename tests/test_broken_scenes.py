@@ -9,7 +9,8 @@ import pytest
 import s2fast
 from s2fast.config import load_config
 from s2fast.errors import InputError, SceneError
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from tests.archives import Archive, safe_path, write_archive, write_scene
 from tests.test_pipeline import run, tables
 

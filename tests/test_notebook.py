@@ -14,7 +14,8 @@ import pytest
 import s2fast
 from benchmarks import notebook_baseline as notebook
 from s2fast.config import load_config
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast_kernels.akaze.contract import unpack
 from tests.archives import Archive

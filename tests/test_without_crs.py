@@ -21,7 +21,8 @@ from s2fast.archive.unplaced import not_comparable
 from s2fast.config import load_config
 from s2fast.errors import ConfigError, InputError
 from s2fast.model import PIXEL_TRANSFORM, Raster
-from s2fast.pipeline import Job, plan, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job, plan
 from s2fast.results import Run
 from s2fast.retrieval.build import build
 from s2fast.retrieval.find import Finder

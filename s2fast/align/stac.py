@@ -22,7 +22,7 @@ from s2fast.align.output_folder import open_folder, write_file
 from s2fast.errors import InputError, SceneError, option
 from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.legible import identifier, legible_json
-from s2fast.files.source import SCHEMES, Source
+from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.geometry.scene_verdict import REFERENCE
 from s2fast.raster.allowed import header
@@ -241,12 +241,7 @@ def _href(source: Source, base: Path) -> str:
         return _relative(source.path, base)
     if source.is_held:
         return ""
-    for scheme, prefix in SCHEMES.items():
-        if source.name.startswith(prefix):
-            return (
-                source.name.removeprefix("/vsicurl/") if source.is_web else f"{scheme}://{source.name[len(prefix) :]}"
-            )
-    return source.name
+    return source.name if source.zip_parts else str(source)
 
 
 def _relative(path: Path, base: Path) -> str:

@@ -34,7 +34,7 @@ from s2fast.commands.app import (
 )
 
 if TYPE_CHECKING:
-    from s2fast.pipeline import Job
+    from s2fast.planning import Job
 
 log = logging.getLogger("s2fast.cli")
 
@@ -99,7 +99,7 @@ def _show_forecast(stages: tuple[str, ...], job: Job, workers: int) -> None:
 
     found = forecast(job, stages=stages, workers=workers)
     print_line(*found.lines())
-    if found.problems:
+    if found.problems or found.polygons:
         raise typer.Exit(EXIT_SCENES_SKIPPED)
 
 
@@ -123,7 +123,7 @@ def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) 
     ) -> None:
         def make_job() -> Job:
             from s2fast.config import load_config
-            from s2fast.pipeline import Job
+            from s2fast.planning import Job
 
             settings = load_config(config, overrides, profile=profile.value)
             return Job(settings, scenes, regions, out, strict, reference)

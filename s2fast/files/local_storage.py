@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,9 @@ from s2fast.errors import RunFolderError
 from s2fast.files.replacing import is_abandoned, writers_name
 from s2fast.files.storage import LOCK, SETTLE_S, Stamp, content, failure
 
+_MOST_FOLDERS = 4096
+"""Most folders that are known to be no links."""
+
 PARTIAL = ".partial"
 """Folder, inside a local run folder, of all partially written files, so that those of a killed run are easy to find."""
 
@@ -37,6 +41,7 @@ class LocalStorage:
     def __init__(self, path: Path | str) -> None:
         # A worker may have another working directory.
         self._root = Path(path).absolute()
+        self._paths = _paths_in(self._root)
 
     @property
     def address(self) -> str:
@@ -45,7 +50,7 @@ class LocalStorage:
 
     def read(self, name: str) -> bytes:
         """See `Storage`."""
-        path = _inside(self._root, name)
+        path = self._paths.inside(name)
         try:
             return _read_plain(path)
         except NotADirectoryError as error:
@@ -57,7 +62,7 @@ class LocalStorage:
 
     def mapped(self, name: str) -> npt.NDArray[np.uint8]:
         """See `Storage`."""
-        path = _inside(self._root, name)
+        path = self._paths.inside(name)
         try:
             with _opened_plain(path) as opened:
                 if not os.fstat(opened.fileno()).st_size:
@@ -70,7 +75,7 @@ class LocalStorage:
 
     def write(self, name: str, data: bytes) -> None:
         """See `Storage`."""
-        _write_whole(self._root, name, data)
+        _write_whole(self._paths, name, data)
 
     def swap(self, name: str, before: bytes | None, after: bytes) -> bool:
         """See `Storage`."""
@@ -85,7 +90,7 @@ class LocalStorage:
 
     def remove(self, name: str) -> None:
         """See `Storage`."""
-        path = _inside(self._root, name)
+        path = self._paths.inside(name)
         try:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -97,7 +102,7 @@ class LocalStorage:
     def names(self, folder: str) -> list[str]:
         """See `Storage`."""
         try:
-            with os.scandir(_inside(self._root, folder, whole=True)) as entries:
+            with os.scandir(self._paths.inside(folder, whole=True)) as entries:
                 return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -130,7 +135,7 @@ class LocalStorage:
 
     def sweep(self) -> None:
         """See `Storage`."""
-        folder = _inside(self._root, PARTIAL, whole=True)
+        folder = self._paths.inside(PARTIAL, whole=True)
         # If the folder has disappeared or is not empty, another run is at work, which sweeps for itself.
         with suppress(OSError):
             for path in folder.iterdir():
@@ -146,11 +151,15 @@ class LocalStorage:
 class _PlainStore(LocalStore):
     """A Zarr store that follows no links."""
 
+    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
+        super().__init__(root, read_only=read_only)
+        self._paths = _paths_in(self.root)
+
     async def get(
         self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Read a file; see `Store`."""
-        path = _inside(self.root, key)
+        path = self._paths.inside(key)
         with suppress(FileNotFoundError, NotADirectoryError):
             mode = path.lstat().st_mode
             if stat.S_ISLNK(mode):
@@ -160,32 +169,73 @@ class _PlainStore(LocalStore):
         return await super().get(key, prototype, byte_range)
 
 
-def _inside(root: Path, name: str, *, whole: bool = False) -> Path:
-    """Return the path of a name in a folder.
+class _Paths:
+    """Paths in a folder that lead neither outside nor through a link.
 
-    Parameters
-    ----------
-    root
-        The folder.
-    name
-        A path relative to it, with slashes; a run folder's records may hold any text.
-    whole
-        Whether the last part must not be a link either. A file that is written replaces a link.
-
-    Raises
-    ------
-    RunFolderError
-        The name leads outside, or through a link.
+    A folder in it that was found to be none is not looked through again as long as it is the same by device and inode:
+    most files of a run lie in few folders, and every part of a path costs a system call.
     """
-    path = str(root)
-    parts = name.split("/")
-    if ".." in parts or name.startswith("/") or "\0" in name:
-        raise RunFolderError(f"{name[:80]!r} leads out of {root}")
-    for at, part in enumerate(parts):
-        path = f"{path}/{part}"
-        if (whole or at < len(parts) - 1) and os.path.islink(path):  # noqa: PTH114  called for every file
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._plain: dict[str, tuple[int, int]] = {}
+
+    def inside(self, name: str, *, whole: bool = False) -> Path:
+        """Return the path of a file.
+
+        Parameters
+        ----------
+        name
+            A path relative to the folder, with slashes; a run folder's records may hold any text.
+        whole
+            Whether the last part must not be a link either. A file that is written replaces a link.
+
+        Raises
+        ------
+        RunFolderError
+            The name leads outside, or through a link.
+        """
+        self._check(name, whole=whole)
+        return Path(f"{self._root}/{name}")
+
+    def _check(self, name: str, *, whole: bool) -> None:
+        parts = name.split("/")
+        if ".." in parts or name.startswith("/") or "\0" in name:
+            raise RunFolderError(f"{name[:80]!r} leads out of {self._root}")
+        if len(parts) > 1:
+            self._check_folder(name.rpartition("/")[0])
+        if whole:
+            self._check_no_link(f"{self._root}/{name}")
+
+    def _check_folder(self, name: str) -> None:
+        path = f"{self._root}/{name}"
+        try:
+            status = os.stat(path)  # noqa: PTH116  called for every file
+        except OSError:
+            found = None
+        else:
+            found = status.st_dev, status.st_ino
+            if self._plain.get(name) == found:
+                return
+        if above := name.rpartition("/")[0]:
+            self._check_folder(above)
+        self._check_no_link(path)
+        if found is not None:
+            if len(self._plain) >= _MOST_FOLDERS:
+                self._plain.clear()
+            self._plain[name] = found
+
+    def _check_no_link(self, path: str) -> None:
+        if os.path.islink(path):  # noqa: PTH114  called for every file
             raise _linked(Path(path))
-    return Path(path)
+
+
+_PATHS: WeakValueDictionary[str, _Paths] = WeakValueDictionary()
+"""By folder, shared by the storages of one folder as long as there is one."""
+
+
+def _paths_in(root: Path) -> _Paths:
+    return _PATHS.setdefault(str(root), _Paths(str(root)))
 
 
 def _linked(path: Path) -> RunFolderError:
@@ -245,9 +295,9 @@ def _locked(folder: Path) -> Iterator[bool]:
         os.close(handle)
 
 
-def _write_whole(root: Path, name: str, data: Any) -> None:
-    path = _inside(root, name)
-    partial = _inside(root, PARTIAL, whole=True) / writers_name()
+def _write_whole(paths: _Paths, name: str, data: Any) -> None:
+    path = paths.inside(name)
+    partial = paths.inside(PARTIAL, whole=True) / writers_name()
     for may_lack_folders in (True, True, False):
         try:
             partial.write_bytes(data)

@@ -30,7 +30,7 @@ class ObjectRanges:
     """
 
     def __init__(self, source: Source) -> None:
-        self._name, url = source.name, _url(source)
+        self._name, url = str(source), _url(source)
         if url is None:
             raise SceneError(f"{source}: cannot determine its version; use a file, a zip or an address such as s3://")
         try:
@@ -80,12 +80,5 @@ class ObjectRanges:
 
 def _url(source: Source) -> str | None:
     """Return the URL that obstore knows; None for other sources."""
-    schemes = ((scheme, prefix) for scheme, prefix in SCHEMES.items() if not scheme.startswith("http"))
-    return next(
-        (
-            f"{scheme}://{source.name.removeprefix(prefix)}"
-            for scheme, prefix in schemes
-            if source.name.startswith(prefix)
-        ),
-        None,
-    )
+    prefixes = tuple(prefix for scheme, prefix in SCHEMES.items() if not scheme.startswith("http"))
+    return str(source) if source.name.startswith(prefixes) else None

@@ -59,8 +59,8 @@ class Source:
     """
 
     name: str
-    """GDAL's name, or the path of a local file, without signature and password. Used in messages, tables and records,
-    and for comparison."""
+    """GDAL's name, or the path of a local file, without signature and password. Used in tables and records, and for
+    comparison; messages show the address as a user writes it."""
 
     secret: str = field(default="", repr=False, compare=False)
     """GDAL's name if it contains a signature or a password, else empty; see `address`."""
@@ -143,10 +143,29 @@ class Source:
         return core_schema.no_info_after_validator_function(
             cls.of,
             core_schema.union_schema([core_schema.is_instance_schema(cls), core_schema.str_schema()]),
-            serialization=core_schema.plain_serializer_function_ser_schema(str, return_schema=core_schema.str_schema()),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda source: source.name, return_schema=core_schema.str_schema()
+            ),
         )
 
     def __str__(self) -> str:
+        """Return the address as a user writes it, without secrets: what messages show.
+
+        Examples
+        --------
+        >>> str(Source.of("/vsicurl/https://example.org/TCI.tif?sig=Zq7k1x")), str(Source.of("/vsis3/bucket/TCI.tif"))
+        ('https://example.org/TCI.tif', 's3://bucket/TCI.tif')
+        >>> str(Source.of("/data/a.zip").member("b/TCI.jp2"))
+        'zip:///data/a.zip!/b/TCI.jp2'
+        """
+        archive, member = _split_zip(self.name)
+        if archive:
+            return f"zip://{Source(archive)}!/{member}" if member else str(Source(archive))
+        if self.is_web:
+            return self.name.removeprefix("/vsicurl/")
+        for scheme, prefix in SCHEMES.items():
+            if self.name.startswith(prefix):
+                return f"{scheme}://{self.name.removeprefix(prefix)}"
         return self.name
 
     @property

@@ -35,8 +35,8 @@ def check_servers(sources: Iterable[Source], trusted: Iterable[str]) -> None:
     >>> check_servers([Source.of("s3://scenes/T36UYA_TCI.jp2")], ["s3://scenes/"])
     >>> check_servers([Source.of("https://example.org/T36UYA_TCI.jp2")], ["s3://scenes/"])
     Traceback (most recent call last):
-    s2fast.errors.SceneError: /vsicurl/https://example.org/T36UYA_TCI.jp2: it is on a server, which is asked only if \
-you name it: trust https://example.org/
+    s2fast.errors.SceneError: https://example.org/T36UYA_TCI.jp2: it is on a server, which is asked only if you name \
+it: trust https://example.org/
     """
     places = [place for place in map(Source.of, trusted) if place.is_remote]
     for source in sources:

@@ -124,7 +124,7 @@ def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] 
         return shift.find_shift(evidence, radius, away)
     chance = (shift.INLIER_PX / searched) ** 2
     if _may_be_affine(*trend):
-        found = shift.Candidates(evidence, votes.rows, votes.share, votes.moved, chance)
+        found = shift.Candidates.of(evidence, votes.rows, votes.share, votes.moved, chance)
         judged = shift.affine_model(found, inlier[votes.rows])
         if judged is not None:
             second = shift.rival_of_affinity(found, judged, searched)

@@ -106,7 +106,7 @@ def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] 
         first, second = min((first, second), strict, key=lambda peaks: peaks[0].log_nfa)
     if not is_significant(first):
         return nothing
-    found = Candidates(evidence, rows, share, moved, (INLIER_PX / searched) ** 2)
+    found = Candidates.of(evidence, rows, share, moved, (INLIER_PX / searched) ** 2)
     judged = _refined(found, first.at)
     if judged.affinity is not None:
         second = rival_of_affinity(found, judged, searched)
@@ -165,6 +165,25 @@ class Candidates:
     """Displacements of all matches minus the expected one [px of the coarser grid]."""
     chance: float
     """Probability that a wrong match agrees with a model."""
+    at: npt.NDArray[np.float64]
+    """(r, 2) positions of those in `rows` [px of the coarser grid]."""
+    points: npt.NDArray[np.float64]
+    """(r, 2) their displacements, see `moved`."""
+    weight: npt.NDArray[np.float64]
+    """(r,) their weights in a fit: small keypoints are more precise than large ones."""
+
+    @classmethod
+    def of(
+        cls,
+        evidence: Evidence,
+        rows: npt.NDArray[np.intp],
+        share: npt.NDArray[np.float64],
+        moved: npt.NDArray[np.float64],
+        chance: float,
+    ) -> Candidates:
+        """Return the matches in `rows`; see the fields."""
+        at, weight = evidence.query_m[rows] / evidence.grid, share * evidence.grid / evidence.size[rows]
+        return cls(evidence, rows, share, moved, chance, at, moved[rows], weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +210,8 @@ def _refined(found: Candidates, start: npt.NDArray[np.float64]) -> Judgement:
     start : (2,) float64
         The peak [px of the coarser grid].
     """
-    evidence, rows, share = found.evidence, found.rows, found.share
-    at, points = evidence.query_m[rows] / evidence.grid, found.moved[rows]
-    weight = share * evidence.grid / evidence.size[rows]
-    middle, counted, slope = biweight_mean(points, weight, start, INLIER_PX)
+    points = found.points
+    middle, counted, slope = biweight_mean(points, found.weight, start, INLIER_PX)
     near = np.hypot(*(points - middle).T) <= INLIER_PX
     judged = affine_model(found, near)
     if judged is not None:
@@ -204,7 +221,9 @@ def _refined(found: Candidates, start: npt.NDArray[np.float64]) -> Judgement:
         among = counted > 0
         ones, bread = np.ones((np.count_nonzero(among), 1)), np.array([[1 / slope]])
         error = float(
-            standard_errors(at[among], ones, counted[among], points[among] - middle, bread, evidence.square_px)[0]
+            standard_errors(
+                found.at[among], ones, counted[among], points[among] - middle, bread, found.evidence.square_px
+            )[0]
         )
     return _judged(found, _Fit(middle, error, np.hypot(*(found.moved - middle).T) <= INLIER_PX))
 
@@ -219,13 +238,11 @@ def affine_model(found: Candidates, near: npt.NDArray[np.bool_]) -> Judgement | 
     near : (r,) bool
         Those of `found.rows` that agree with the shift.
     """
-    evidence, rows, share = found.evidence, found.rows, found.share
-    at, points = evidence.query_m[rows] / evidence.grid, found.moved[rows]
-    weight = share * evidence.grid / evidence.size[rows]
-    affinity = fit_affinity(at, points, weight, near, INLIER_PX, evidence.square_px)
+    share = found.share
+    affinity = fit_affinity(found.at, found.points, found.weight, near, INLIER_PX, found.evidence.square_px)
     if affinity is None:
         return None
-    agrees = np.hypot(*(points - affinity.at(at)).T) <= INLIER_PX
+    agrees = np.hypot(*(found.points - affinity.at(found.at)).T) <= INLIER_PX
     # An affinity has four more parameters, so it must not have clearly fewer inliers than the shift.
     fewer = share[agrees].sum() - share[near].sum() <= -0.05 * share[agrees].sum()
     determined_by = _MATCHES_OF_A_MODEL[affinity.model]
@@ -334,10 +351,9 @@ def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance:
     log_nfa = log_nfa_of_model(_MATCHES_OF_A_MODEL["similarity"], witnesses, votes, within)
     if log_nfa > MAX_LOG_NFA or votes < LEAST_WITNESSES:
         return None
-    affinity = fit_affinity(
-        at[rows], moved[rows], share * evidence.grid / evidence.size[rows], agrees, INLIER_PX, evidence.square_px
-    )
-    return None if affinity is None else _affine(Candidates(evidence, rows, share, moved, within), affinity)
+    found = Candidates.of(evidence, rows, share, moved, within)
+    affinity = fit_affinity(found.at, found.points, found.weight, agrees, INLIER_PX, evidence.square_px)
+    return None if affinity is None else _affine(found, affinity)
 
 
 def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: float) -> Judgement | None:
@@ -357,7 +373,7 @@ def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: floa
     log_nfa = math.log10(len(points)) + log_tail(witnesses - 1, float(votes[best]) - 1, chance)
     if log_nfa > MAX_LOG_NFA or votes[best] < LEAST_WITNESSES:
         return None
-    found = Candidates(evidence, rows, share, moved, min(0.5, chance * INLIER_PX**2))
+    found = Candidates.of(evidence, rows, share, moved, min(0.5, chance * INLIER_PX**2))
     judged = _refined(found, points[near[best]].mean(axis=0))
     rivals = np.where(np.hypot(*(centres - centres[best]).T) > APART_PX, votes, 0.0)
     rival = int(rivals.argmax())

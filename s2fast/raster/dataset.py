@@ -192,7 +192,7 @@ def read_header(
         The file lacks valid georeferencing, has pixels of more than 8 bits while no stretch is set, or has no pixel
         after reduction.
     """
-    name = source.name
+    name = str(source)
     crs_wkt, transform, problem = _placed(dataset, source)
     if problem and georeferenced:
         raise SceneError(f"{name}: {problem}")

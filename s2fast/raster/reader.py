@@ -283,7 +283,7 @@ def open_raster(
     """
     source, settings = Source.of(place), settings or Ingest()
     with gdal_settings(), open_dataset(source) as dataset:
-        picture = Picture.of(dataset, source.name)
+        picture = Picture.of(dataset, str(source))
         header = read_header(dataset, source, settings, picture, georeferenced=georeferenced)
         with open_level(source, dataset, header, settings, picture) as (level, raster):
             tiles = None

@@ -96,7 +96,7 @@ class RegionFile:
         return cls(source if member else archive.resolved(), digest.hexdigest())
 
     def __str__(self) -> str:
-        return self.source.name
+        return str(self.source)
 
     @contextmanager
     def datasets(self) -> Iterator[list[Path]]:

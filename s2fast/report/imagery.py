@@ -111,7 +111,7 @@ def _only_from_source(folder: RunFolder, scene_id: str, window: Window, side_px:
 def _read(source: Source, window: Window, side_px: int) -> npt.NDArray[Any]:
     """Read a window of a file, downsampled: (rows, cols, 3) RGB or (rows, cols) grey."""
     with gdal_settings(), open_dataset(source) as dataset:
-        picture = Picture.of(dataset, source.name)
+        picture = Picture.of(dataset, str(source))
         # GDAL uses the overview of the file nearest this size.
         values: npt.NDArray[Any] = dataset.read(
             list(picture.bands),

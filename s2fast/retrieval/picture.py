@@ -110,7 +110,7 @@ def read_image(place: Source | str, check: Callable[[int], None] | None = None) 
 
 def _read(dataset: rasterio.DatasetReader, source: Source, check: Callable[[int], None]) -> Image:
     """Read an opened dataset at a resolution that fits."""
-    found = Picture.of(dataset, source.name)
+    found = Picture.of(dataset, str(source))
     shape: tuple[int, int] = dataset.shape
     size = _size_read(str(source), shape)
     check(reading_bytes(size[0] * size[1], len(found.bands), np.dtype(dataset.dtypes[0]).itemsize))
@@ -122,7 +122,7 @@ def _read(dataset: rasterio.DatasetReader, source: Source, check: Callable[[int]
         has_data &= dataset.read(found.alpha, out_shape=size) != 0
     if found.masks:
         has_data &= dataset.read_masks(list(found.masks), out_shape=(len(found.masks), *size)).any(axis=0)
-    return Image(source.name, _grey(pixels, has_data), ~has_data, shape)
+    return Image(str(source), _grey(pixels, has_data), ~has_data, shape)
 
 
 def image_of(pixels: npt.NDArray[Any], name: str = "array") -> Image:
@@ -199,7 +199,7 @@ def _decoded(source: Source, check: Callable[[int], None]) -> Image | None:
         raise InputError(f"{source}: cannot be decoded: it is truncated or damaged; get it again")
     if size != (rows, columns):
         grey = cv2.resize(grey, size[::-1], interpolation=cv2.INTER_AREA)
-    return Image(source.name, np.asarray(grey, np.uint8), np.zeros(grey.shape[:2], np.bool_), (rows, columns))
+    return Image(str(source), np.asarray(grey, np.uint8), np.zeros(grey.shape[:2], np.bool_), (rows, columns))
 
 
 def describing_bytes(image: Image, index: Index, threads: int) -> int:

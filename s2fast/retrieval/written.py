@@ -86,7 +86,7 @@ def write_located(image: Image, grid: PixelGrid, file: Path) -> None:
                 _write_grey(image, partial, profile)
                 return
             with opened as dataset:
-                _copy(dataset, partial, profile, source.name)
+                _copy(dataset, partial, profile, str(source))
     except RasterioError as error:
         raise InputError(f"cannot write {file}: {error}") from error
 

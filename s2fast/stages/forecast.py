@@ -51,6 +51,8 @@ class Forecast:
     """Rough size of new results [MB]."""
     problems: Mapping[str, str]
     """Scenes that would be left out, and why."""
+    polygons: int
+    """Rows of the regions file that would be left out."""
 
     def lines(self) -> list[str]:
         """Return the forecast as text."""
@@ -135,6 +137,7 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
         workers=workers,
         stored_mb=stored / 1e6,
         problems=record.history.problems,
+        polygons=record.found.polygons_dropped,
     )
 
 

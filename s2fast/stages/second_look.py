@@ -120,7 +120,7 @@ def _looks(rule: VerdictRule, judged: Sequence[tuple[Matched, tuple[PairVerdict,
         second, inlier = rule.judged_at(pair.with_matches(look.matches), look.offset_m, first.overlap_pct)
         # The first look's trials are not counted: one may have been at the displacement that was found.
         second = replace(second, null_trials=len(trials), null_verified=sum(trials))
-        yield Look(look.matches, replace(second, looks=2, searched_m=_radius_m(rule, pair)), inlier)
+        yield Look(look.matches, replace(second, looks=2, searched_m=radius_m(rule, pair)), inlier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class _Found:
     """(2,) where it was looked for, east and north [m]."""
 
 
-def _radius_m(rule: VerdictRule, pair: Matched) -> float:
+def radius_m(rule: VerdictRule, pair: Matched) -> float:
     """Return the wide radius [m]: at most a share of the smaller scene, beyond which too little ground overlaps."""
     query, train = pair.query.placement, pair.train.placement
     most = MOST_AWAY * math.sqrt(min(query.area_m2, train.area_m2))
@@ -144,7 +144,7 @@ def _searched(rule: VerdictRule, pairs: Sequence[Matched]) -> list[_Found | None
     """Return for each pair the displacement that is verified; None if there is none."""
     coarse: dict[tuple[int, int], MatchedScene] = {}
     rough = [(_coarse(pair.query, pair.train, coarse), _coarse(pair.train, pair.query, coarse)) for pair in pairs]
-    radii = [_radius_m(rule, pair) / SEARCHED_RADII for pair in pairs]
+    radii = [radius_m(rule, pair) / SEARCHED_RADII for pair in pairs]
     far = rule.matching.matches_at(rough, radii, np.zeros((len(pairs), 1, 2)))
     grids = [max(pair.query.placement.grid_m, pair.train.placement.grid_m) for pair in pairs]
     offsets = np.array(
@@ -164,20 +164,13 @@ def _searched(rule: VerdictRule, pairs: Sequence[Matched]) -> list[_Found | None
         for pair, found, at, radius in zip(pairs, near, offsets, radii, strict=True)
         for matches, offset in zip(found, at, strict=True)
     ]
-    log_nfa = map_in_threads(lambda trial: _log_nfa(rule, trial[0], trial[1].offset_m, trial[2]), trials)
+    significance = map_in_threads(lambda trial: log_nfa(rule, trial[0], trial[1].offset_m, trial[2]), trials)
     best: list[_Found | None] = []
     for number in range(len(pairs)):
         own = range(CANDIDATES * number, CANDIDATES * (number + 1))
-        place = min(own, key=lambda trial: log_nfa[trial])
-        best.append(trials[place][1] if log_nfa[place] <= MAX_LOG_NFA else None)
+        place = min(own, key=lambda trial: significance[trial])
+        best.append(trials[place][1] if significance[place] <= MAX_LOG_NFA else None)
     return best
-
-
-def verified_at(rule: VerdictRule, pair: Matched, offset_m: npt.NDArray[np.float64]) -> bool:
-    """Return whether a second look that is led to a displacement, (2,) east and north [m], verifies the pair there."""
-    radius, grid = _radius_m(rule, pair), max(pair.query.placement.grid_m, pair.train.placement.grid_m)
-    ((matches,),) = rule.matching.matches_at([(pair.query, pair.train)], [WINDOW_PX * grid], offset_m[None, None])
-    return _log_nfa(rule, pair.with_matches(matches), offset_m, radius) <= MAX_LOG_NFA
 
 
 def _candidates(rule: VerdictRule, matched: Matched, radius: float, grid: float) -> npt.NDArray[np.float64]:
@@ -187,7 +180,7 @@ def _candidates(rule: VerdictRule, matched: Matched, radius: float, grid: float)
     return np.array([peak.at * unit for peak in rule.steps.peaks_of_all(evidence, unit, radius, np.zeros(2))])
 
 
-def _log_nfa(rule: VerdictRule, matched: Matched, offset: npt.NDArray[np.float64], radius: float) -> float:
+def log_nfa(rule: VerdictRule, matched: Matched, offset: npt.NDArray[np.float64], radius: float) -> float:
     """Return the number of false alarms of a displacement (log10), over all that were tried; 0 if it is not verified.
 
     The windows around candidates, of which each first look has one, fit many times into the wide radius.

@@ -14,7 +14,7 @@ from s2fast.errors import ConfigError, InputError, S2FastError
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.geometry.antimeridian import footprint
 from s2fast.geometry.placement import PixelGrid
-from s2fast.pipeline import Job, plan
+from s2fast.planning import Job, plan
 from s2fast.regions.check import check_regions
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import pairs_from_file
@@ -127,7 +127,7 @@ def check_sweep(sweep: SweepFile, dataset: Dataset) -> Checked:
         return Checked(sweep, cases, dataset, {"kind": sweep.data.kind})
     record = plan(Job(cases[0].config, dataset.scenes, dataset.regions, "."))
     _check_scenes(record, cases, dataset)
-    data = {"scenes": record.asked.places, "regions": str(record.regions.source) if record.regions else None}
+    data = {"scenes": record.asked.places, "regions": record.regions.source.name if record.regions else None}
     identity: dict[str, Any] = {
         "scenes": [item.identity for item in record.found.scenes],
         "regions": record.regions.content if record.regions else None,

@@ -17,7 +17,8 @@ from typing import Any
 
 from s2fast.config import Config
 from s2fast.errors import S2FastError
-from s2fast.pipeline import STAGES, Job, run_stages
+from s2fast.pipeline import STAGES, run_stages
+from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast.sweeps.data import load_truth
 from s2fast.sweeps.found import found_in

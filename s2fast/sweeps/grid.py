@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -61,6 +62,8 @@ class SweepFile(BaseModel):
     """Every combination of the values listed, grid after grid."""
     case: list[dict[str, Any]] = []
     """Single cases."""
+    max_cases: int = Field(10_000, ge=1)
+    """Most cases; more are refused before any of them is checked. Each takes seconds at least."""
     plot: list[Plot] = [Plot()]
     repeats: int = Field(1, ge=1, le=100)
     """Runs of each case that competes for a place on a front over time; they take turns. From three on, seconds have
@@ -244,8 +247,14 @@ def cases_of(sweep: SweepFile) -> list[Case]:
     Raises
     ------
     ConfigError
-        A key or a value is wrong.
+        A key or a value is wrong, or there are too many cases.
     """
+    number = sum(math.prod(map(len, grid.values())) for grid in sweep.grid) + len(sweep.case)
+    if number > sweep.max_cases:
+        raise ConfigError(
+            f"sweep {sweep.name}: {number:,} cases are more than max_cases = {sweep.max_cases}: list fewer values, "
+            "make several small grids of one large one, or raise max_cases"
+        )
     wanted = [
         dict(zip(grid, values, strict=True)) for grid in sweep.grid for values in itertools.product(*grid.values())
     ]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from s2fast.config import Config
 from s2fast.files.legible import counted
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast.work.progress import Progress
 

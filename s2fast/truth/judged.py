@@ -14,7 +14,8 @@ from s2fast.config import Config
 from s2fast.files.replacing import replacing
 from s2fast.geometry.nulls import NullRate
 from s2fast.geometry.placement import PixelGrid
-from s2fast.pipeline import STAGES, Job, run_stages
+from s2fast.pipeline import STAGES, run_stages
+from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast.truth.copies import Injection, Moved
 from s2fast.work.progress import Progress

@@ -13,7 +13,7 @@ from s2fast.config import Config
 from s2fast.errors import ConfigError, InputError, option
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput
-from s2fast.pipeline import Job, plan
+from s2fast.planning import Job, plan
 from s2fast.sweeps.alone import Limits, run_alone
 from s2fast.sweeps.folders import scratch
 from s2fast.sweeps.grid import Case

@@ -18,7 +18,8 @@ from s2fast.errors import ConfigError, InputError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.raster.reader import open_raster
 from s2fast.raster.stretch import auto_stretch
 from s2fast.stages.keys import tile_key

@@ -11,7 +11,7 @@ from s2fast.archive.find import find_scenes
 from s2fast.archive.products import Preview, preview
 from s2fast.config import load_config
 from s2fast.files.source import Source
-from s2fast.pipeline import Job, plan
+from s2fast.planning import Job, plan
 from tests.archives import ORIGINS, textured, write_scene
 
 ALL = np.s_[:, :]

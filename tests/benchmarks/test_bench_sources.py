@@ -1,4 +1,4 @@
-"""The commands that measure masks, resolutions and second looks print their rows, on small data."""
+"""The commands that measure masks, resolutions, second looks and checks print their rows, on small data."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+from rasterio.warp import transform_geom
+from shapely.geometry import box, mapping
 
-from benchmarks import bench_masks, bench_resolutions, bench_second_look
+from benchmarks import bench_masks, bench_resolutions, bench_safety, bench_second_look
 from tests.archives import safe_path, textured, write_scene
 
 SIDE_PX = 320
@@ -64,3 +67,20 @@ def test_second_looks_at_moved_and_unrelated_pairs(tmp_path: Path, capsys: pytes
     # Beyond 0.3 of the scenes' sides nothing is looked for.
     assert (farthest["found"], farthest["error px, largest"]) == (0, None)
     assert (unrelated["pairs"], unrelated["verified by the second"]) == (4, 0)
+
+
+def test_checks_of_strangers_files_are_counted_within_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = textured(np.random.default_rng(0), (SIDE_PX, SIDE_PX))
+    for number in range(2):
+        write_scene(tmp_path / "ukraine" / safe_path(Path(), "36UYA", f"2019060{number + 1}T083601"), pixels)
+    with rasterio.open(next((tmp_path / "ukraine").rglob("*.jp2"))) as scene:
+        polygon = transform_geom(scene.crs, "EPSG:4326", mapping(box(*scene.bounds)))
+    features = [{"type": "Feature", "properties": {}, "geometry": polygon}]
+    collection = {"type": "FeatureCollection", "features": features}
+    (tmp_path / "ukraine" / "deforestation_labels.geojson").write_text(json.dumps(collection), "utf-8")
+    assert bench_safety.main(["--data", str(tmp_path), "--size", "0", "--json"]) == 0
+    *groups, whole = rows(capsys)
+    assert [row["checks"] for row in groups] == list(bench_safety.CHECKS)
+    assert all(row["calls"] > 0 and 0 < row["CPU s"] < whole["CPU s of the run"] for row in groups)
+    assert whole["CPU s"] == pytest.approx(sum(row["CPU s"] for row in groups))
+    assert whole["% of the run"] == pytest.approx(100 * whole["CPU s"] / whole["CPU s of the run"])

@@ -13,7 +13,8 @@ from benchmarks.check.sides import CheckError
 from benchmarks.check.timed import TIMED
 from s2fast.config import load_config
 from s2fast.model import Window
-from s2fast.pipeline import STAGES, Job, run_stages
+from s2fast.pipeline import STAGES, run_stages
+from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast_kernels.operations import CALLED
 from tests.archives import Archive

@@ -9,7 +9,8 @@ from benchmarks.bench_costs import Point, blocks, computed_rows, jobs, metered
 from benchmarks.cost_model import STAGE_UNITS, Fit, Workload, core_hours, fit, tile_pairs
 from benchmarks.meter import alone
 from s2fast.config import load_config
-from s2fast.pipeline import STAGES, Job, run_stages
+from s2fast.pipeline import STAGES, run_stages
+from s2fast.planning import Job
 from tests.archives import Archive
 
 RUNS = [{"scenes": 40.0, "Mpx": 10.0}, {"scenes": 6.0, "Mpx": 25.0}, {"scenes": 2.0, "Mpx": 240.0}]

@@ -10,7 +10,8 @@ from benchmarks.datasets import DataSpec, open_dataset
 from s2fast.config import load_config
 from s2fast.errors import InputError
 from s2fast.model import Raster
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast.sweeps.data import Truth, load_truth
 from s2fast.sweeps.quality import _verdicts, area_under_curve, on_ground, quality

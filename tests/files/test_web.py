@@ -25,7 +25,8 @@ from s2fast.errors import SceneError
 from s2fast.files import web
 from s2fast.files.source import Source
 from s2fast.model import Window
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.raster.reader import open_raster
 from tests.archives import Archive, textured, write_scene
 

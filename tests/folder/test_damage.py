@@ -28,7 +28,8 @@ from s2fast.config import load_config
 from s2fast.errors import InputError, RunFolderError
 from s2fast.folder.check import find_damage
 from s2fast.folder.run_folder import SCENES, RunFolder
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.results import Run
 from tests.archives import Archive
 from tests.folder.test_resume import SETTINGS, run

@@ -11,7 +11,8 @@ from s2fast.config import load_config
 from s2fast.files.source import Source
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.raster.reader import open_raster
 from tests.archives import Archive
 

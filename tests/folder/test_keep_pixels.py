@@ -15,7 +15,8 @@ from s2fast.folder.check import find_damage
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import SCENES, RunFolder
 from s2fast.model import Window
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.report.imagery import shown_tile, whole_scene
 from s2fast.stages import ingest
 from tests.archives import Archive

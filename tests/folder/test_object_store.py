@@ -26,7 +26,8 @@ from s2fast.files.open_storage import open_bucket, open_storage
 from s2fast.folder.check import find_damage
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import load_regions
 from tests.archives import Archive

@@ -30,7 +30,8 @@ from s2fast.errors import RunFolderError, SceneError
 from s2fast.files import local_storage, replacing
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.stages.keys import tile_key
 from s2fast.work.progress import Bar, Progress
 from tests.archives import Archive, write_archive

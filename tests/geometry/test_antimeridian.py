@@ -19,7 +19,8 @@ import s2fast
 from s2fast.config import load_config
 from s2fast.geometry.antimeridian import footprint, joined, split, wrapped
 from s2fast.geometry.placement import PixelGrid
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.report import layers
 from s2fast.report.gis import geopackage
 from s2fast.report.payload import footprints

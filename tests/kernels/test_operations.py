@@ -10,7 +10,8 @@ import pytest
 import s2fast_kernels
 from s2fast.config import load_config
 from s2fast.image.scenes import PREPARATIONS
-from s2fast.pipeline import STAGES, Job, run_stages
+from s2fast.pipeline import STAGES, run_stages
+from s2fast.planning import Job
 from s2fast_kernels import machine
 from s2fast_kernels.backends import Backend
 from s2fast_kernels.operations import OPERATIONS, Operation, operation_of

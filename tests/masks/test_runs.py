@@ -18,7 +18,8 @@ from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.masks.found import FoundMask
 from s2fast.masks.read import is_classification
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.stages.keys import features_keys, tile_key
 from tests.archives import textured, write_scene
 from tests.masks.products import SIDE, beside, box, gml, write_classes, write_product
@@ -101,7 +102,7 @@ def test_a_run_repeated_computes_nothing_and_a_changed_mask_its_scene_only(
 def test_keys_change_only_with_the_result(products: Path, tmp_path: Path) -> None:
     def keys(mask: str, *, clouds: bool = True) -> dict[str, str]:
         config = load_config(overrides={**SETTINGS, "ingest.mask": mask, "ingest.clouds": clouds})
-        from s2fast.pipeline import plan
+        from s2fast.planning import plan
 
         return features_keys(plan(Job(config, [products], None, tmp_path)))
 

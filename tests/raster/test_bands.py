@@ -17,7 +17,8 @@ from s2fast.config import Ingest, load_config
 from s2fast.errors import SceneError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.raster.reader import open_raster
 from tests.archives import ORIGINS, UTM36, textured, write_regions, write_scene
 

@@ -23,7 +23,8 @@ from s2fast.archive.identity import identity
 from s2fast.config import load_config
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.raster.reader import open_raster
 from tests.archives import UTM36
 

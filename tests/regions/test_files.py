@@ -191,10 +191,10 @@ def test_addresses(name: str, tmp_path: Path, expected: np.ndarray, server: tupl
     worker = pickle.loads(pickle.dumps(file))
     np.testing.assert_array_equal(place_regions(worker, Regions(), RASTER).mask(WHOLE), expected)
     assert len(asked) == 1
-    assert str(file) == f"/vsicurl/{url}/{path.name}"
+    assert str(file) == f"{url}/{path.name}"
     assert "Zq7k1x" not in repr(file)
     written = TypeAdapter(RegionFile).dump_python(file, mode="json", by_alias=True)
-    assert written == {"path": str(file), "content": file.content}
+    assert written == {"path": file.source.name, "content": file.content}
     with pytest.raises(InputError, match=rf"{path.name}: HTTP Error 403") as told:
         RegionFile.at(f"{url}/{path.name}?sig=wrong")
     assert "wrong" not in str(told.value)

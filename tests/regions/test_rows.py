@@ -78,6 +78,16 @@ def test_a_wrong_row_is_named_and_the_rest_is_used(
         checked(features(path, geometry))
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_all_wrong_rows_at_once_leave_the_others_whole(first: bool, tmp_path: Path, expected: np.ndarray) -> None:
+    wrong = [WRONG[name][0] for name in WRONG if not name.startswith(("smaller", "thin"))]
+    far = {"type": "Polygon", "coordinates": [[[179.9, 50], [-179.9, 50], [-179.9, 50.1], [179.9, 50.1], [179.9, 50]]]}
+    path = features(tmp_path / "fields.geojson", *([*wrong, far, *FIELDS] if first else [*FIELDS, far, *wrong]))
+    rows = checked(path)
+    assert (rows.used, len(rows.dropped), len(rows.outside)) == (len(FIELDS), len(wrong), 1)
+    np.testing.assert_array_equal(mask(path), expected)
+
+
 def test_a_wrong_row_in_parquet(tmp_path: Path) -> None:
     path = as_parquet(frame([*FIELDS, FIELDS[0]]), tmp_path)
     table = pq.read_table(path)

@@ -22,6 +22,7 @@ from s2fast.config import load_config
 from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput, load_record
 from s2fast.folder.run_folder import RunFolder
+from s2fast.planning import Job
 from s2fast.report import thumbnails
 from s2fast.report.imagery import stretched
 from s2fast.report.thumbnails import SIDE_PX, Thumbnails, data_url, drawn_ahead, keep_thumbnails, thumbnail_unit
@@ -96,7 +97,7 @@ def test_a_run_draws_beside_its_stages(archive: Archive, tmp_path: Path, monkeyp
         return match(record, *rest, **options)
 
     monkeypatch.setattr(pipeline.match, "run", late)
-    job = pipeline.Job(load_config(), [archive.scenes], archive.regions, folder.address)
+    job = Job(load_config(), [archive.scenes], archive.regions, folder.address)
     assert [len(pipeline.run_stages(job).usable)] == seen
 
 

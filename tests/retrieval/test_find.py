@@ -13,7 +13,8 @@ import rasterio
 
 from s2fast.config import load_config
 from s2fast.errors import InputError, RunFolderError
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.retrieval.build import build
 from s2fast.retrieval.find import Finder
 from s2fast.retrieval.index import Index

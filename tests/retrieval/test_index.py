@@ -13,7 +13,8 @@ from s2fast.config import load_config
 from s2fast.errors import DamageError, InputError, RunFolderError
 from s2fast.folder.checksums import sealed, unsealed
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.retrieval import build as building
 from s2fast.retrieval import clusters
 from s2fast.retrieval.build import build, spread

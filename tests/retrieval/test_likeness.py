@@ -12,7 +12,8 @@ import pytest
 from s2fast.config import load_config
 from s2fast.errors import ConfigError
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast.retrieval import likeness
 from s2fast.retrieval.index import Keypoints

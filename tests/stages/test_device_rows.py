@@ -8,7 +8,8 @@ import pytest
 
 import s2fast
 from s2fast.config import load_config
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast_kernels import machine
 from s2fast_kernels.machine import Gpus
 from tests.archives import Archive

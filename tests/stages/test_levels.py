@@ -16,7 +16,7 @@ from s2fast.folder.record import SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.image.coarser import Coarser
 from s2fast.model import Raster, Scene
-from s2fast.pipeline import Job, plan
+from s2fast.planning import Job, plan
 from s2fast.raster.reader import reduce_any, reduce_mean
 from s2fast.retrieval.build import build
 from s2fast.retrieval.index import Index

@@ -14,7 +14,8 @@ from s2fast.detectors import orb
 from s2fast.detectors.akaze import extract_bytes
 from s2fast.errors import ConfigError
 from s2fast.model import Raster
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.stages.held_tile import held_bytes, valid_bytes
 from s2fast.stages.memory import MIB, ingest_bytes, match_bytes
 from tests.archives import ORIGINS, Archive, textured, write_regions, write_scene
@@ -47,7 +48,7 @@ def forget_peak():
 
 INGEST = """
 from s2fast.stages.ingest import ingest_scene
-from s2fast.pipeline import Job, plan
+from s2fast.planning import Job, plan
 
 folder, regions = Path({folder!r}), {regions!r}
 def ingest(scene, regions):
@@ -63,7 +64,7 @@ print(ingest(folder / "full.jp2", regions and folder / regions))
 """
 
 UNIT = """
-from s2fast.pipeline import Job, plan
+from s2fast.planning import Job, plan
 from s2fast.stages.ingest import Unit, ingest_unit
 from s2fast.work.executors import limit_threads
 

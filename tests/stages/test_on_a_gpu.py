@@ -8,7 +8,8 @@ import torch
 
 from s2fast.config import load_config
 from s2fast.folder.record import RunRecord
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.stages.extract import extract_scene
 from s2fast_kernels.akaze.cases import synthetic_image
 from s2fast_kernels.backends import needs_triton

@@ -15,7 +15,8 @@ from s2fast.config import load_config
 from s2fast.folder.pair_blocks import PairBlocks
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import STAGES, Job, run_stages
+from s2fast.pipeline import STAGES, run_stages
+from s2fast.planning import Job
 from s2fast.work.progress import PlainProgress
 from tests.archives import Archive
 from tests.test_pipeline import digests

@@ -21,7 +21,8 @@ from s2fast.config import load_config
 from s2fast.errors import ConfigError
 from s2fast.folder.record import RunRecord
 from s2fast.image import host_scene, painted, prepare, torch_scene
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.stages import extract, ingest
 from s2fast.work.ahead import THREAD
 from s2fast_kernels import backends, machine

@@ -11,7 +11,8 @@ import pytest
 
 import s2fast
 from s2fast.config import load_config
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.stages import second_look
 from s2fast.stages.keys import verdict_key
 from s2fast.stages.matched import Matched

@@ -157,3 +157,14 @@ def test_the_example_of_the_page_is_valid(tmp_path: Path) -> None:
     path = tmp_path / "sweep.toml"
     path.write_text(example)
     assert len(check_cases(load_sweep(path))) == 9
+
+
+def test_a_huge_grid_is_refused_before_it_is_expanded() -> None:
+    ratios = [number / 100_000 for number in range(1, 100_000)]
+    huge = [{"matching.ratio": ratios, "features.threshold": ratios, "features.max_per_scene": ratios}]
+    with pytest.raises(ConfigError, match=r"999,970,000,300,000 cases are more than max_cases = 10000: .* raise max_c"):
+        cases_of(sweep_of(grid=huge, case=[{}]))
+    small = {"grid": [{"matching.ratio": [0.7, 0.8]}, {"features.octaves": [3]}], "case": [{"features.octaves": 2}]}
+    assert len(cases_of(sweep_of(**small, max_cases=4))) == 4
+    with pytest.raises(ConfigError, match=r"sweep test: 4 cases are more than max_cases = 3"):
+        cases_of(sweep_of(**small, max_cases=3))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from s2fast.config import load_config
-from s2fast.pipeline import Job, plan
+from s2fast.planning import Job, plan
 from s2fast.truth.copies import Injection, inject
 from s2fast.truth.judged import judged, pair_table, run_on
 from s2fast.truth.settings import Injected

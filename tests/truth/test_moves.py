@@ -14,7 +14,7 @@ from rasterio.enums import ColorInterp
 from s2fast.config import Config
 from s2fast.files.source import Source
 from s2fast.model import Window
-from s2fast.pipeline import Job, plan
+from s2fast.planning import Job, plan
 from s2fast.truth.copies import Injection, inject
 from s2fast.truth.moves import Move, moved
 from s2fast.truth.settings import Injected

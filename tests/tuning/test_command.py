@@ -17,7 +17,7 @@ import s2fast
 from s2fast import cli
 from s2fast.config import Config
 from s2fast.errors import ConfigError, InputError
-from s2fast.pipeline import Job, plan
+from s2fast.planning import Job, plan
 from s2fast.tuning.command import Wanted, split_scenes, tune
 from tests.archives import textured, write_scene
 

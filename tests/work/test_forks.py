@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from s2fast.config import load_config
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from tests.archives import Archive
 
 _PATIENCE_S = 120.0
