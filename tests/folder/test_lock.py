@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from s2fast.config import load_config
 from s2fast.errors import RunFolderError
 from s2fast.files import object_storage
 from s2fast.files.open_storage import open_bucket
@@ -27,8 +28,10 @@ from s2fast.files.storage import LOCK
 from s2fast.folder import lock
 from s2fast.folder.lock import Lock, Owner
 from s2fast.folder.run_folder import RunFolder
+from s2fast.pipeline import Job, run_stages
 from tests.archives import Archive
 from tests.folder.test_resume import SETTINGS, run
+from tests.forked import forked_command
 from tests.s3 import Proxy, nothing, s3_server
 from tests.test_pipeline import digests
 
@@ -42,6 +45,7 @@ HOLDER = """
 import sys, time
 from s2fast.folder.lock import Lock
 from s2fast.folder.run_folder import RunFolder
+from s2fast.pipeline import Job, run_stages
 lock = Lock(RunFolder(sys.argv[1]))
 lock.acquire()
 print("held", flush=True)
@@ -52,33 +56,41 @@ time.sleep(600)
 def command(archive: Archive, out: Path, **changed: Any) -> list[str]:
     options = [f"--set={name}={value}" for name, value in {**SETTINGS, **changed}.items()]
     places = ["--scenes", str(archive.scenes), "--regions", str(archive.regions), "--out", str(out)]
-    return [sys.executable, "-m", "s2fast.cli", "run", "configs/default.toml", *places, *options]
+    return ["run", "configs/default.toml", *places, *options]
+
+
+def run_with(ratio: float, archive: Archive, out: Path) -> None:
+    config = load_config("configs/default.toml", overrides={**SETTINGS, "matching.ratio": ratio})
+    run_stages(Job(config, [archive.scenes], archive.regions, out))
 
 
 def test_starts_at_any_time_leave_one_writer_and_whole_results(archive: Archive, tmp_path: Path) -> None:
     """Same and different settings, some of them killed: one line each, and what the last run leaves is right."""
     draw = random.Random(42)
     alone = {ratio: tmp_path / f"alone {ratio}" for ratio in (0.8, 0.85)}
+    begun = time.monotonic()
     for ratio, out in alone.items():
-        subprocess.run(command(archive, out, **{"matching.ratio": ratio}), check=True, capture_output=True)
+        run_with(ratio, archive, out)
+    took_s = (time.monotonic() - begun) / len(alone)
     out = tmp_path / "shared"
-    started = []
+    started = {}
     for number in range(STARTS):
-        program = command(archive, out, **{"matching.ratio": draw.choice(list(alone))})
-        process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        started.append(process)
-        time.sleep(draw.uniform(0, 3))
+        errors = tmp_path / f"errors {number}"
+        process = forked_command(errors, *command(archive, out, **{"matching.ratio": draw.choice(list(alone))}))
+        started[errors] = process
+        time.sleep(draw.uniform(0, took_s))
         if number % 4 == 3:
             process.kill()
-    ended = {process: process.communicate(timeout=300)[1] for process in started}
-    for process, told in ended.items():
+    for errors, process in started.items():
+        process.join(300)
+        told = errors.read_text() if errors.exists() else ""
         assert "Traceback" not in told
-        assert process.returncode in (0, 2, -signal.SIGKILL), told
-        if process.returncode == 2:
+        assert process.exitcode in (0, 2, -signal.SIGKILL), told
+        if process.exitcode == 2:
             assert re.fullmatch(BEING_WRITTEN, told.splitlines()[-1])
-    assert any(process.returncode == 0 for process in started)
+    assert any(process.exitcode == 0 for process in started.values())
     for ratio, undisturbed in alone.items():
-        subprocess.run(command(archive, out, **{"matching.ratio": ratio}), check=True, capture_output=True)
+        run_with(ratio, archive, out)
         assert digests(out) == digests(undisturbed)
 
 

@@ -1,6 +1,6 @@
 """Killed at any point, out of room, scenes gone: a run that is started again ends as if nothing had happened.
 
-Eight kills by default; ``S2FAST_KILLS=50 pytest tests/folder/test_resume.py`` makes as many as asked.
+Six kills by default; ``S2FAST_KILLS=50 pytest tests/folder/test_resume.py`` makes as many as asked.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ from s2fast.planning import Job
 from s2fast.stages.keys import tile_key
 from s2fast.work.progress import Bar, Progress
 from tests.archives import Archive, write_archive
+from tests.forked import forked, forked_command
 from tests.test_pipeline import digests
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("S2FAST_KILLS", "8"))
+KILLS = int(os.environ.get("S2FAST_KILLS", "6"))
 UNITS = {"ingest": 4, "extract": 4, "match": 6, "verify": 6}
 SETTINGS = {
     "ingest.halo_px": 64,
@@ -51,36 +52,36 @@ SETTINGS = {
 }
 """What loads fastest, for the many processes that are killed."""
 
-# Each opening, renaming, removing or making of a file or folder below OUT is a point; the hook is called before it.
-KILLED_AT = """
-import os, signal, sys
-from tests.folder.test_resume import run
-from tests.archives import Archive
-scenes, regions, out, points = sys.argv[1:5]
-left = int(points)
-def count(event, arguments):
-    global left
-    if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.scandir"):
-        if arguments and str(arguments[0]).startswith(out):
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-if __name__ == "__main__":
-    sys.addaudithook(count)
-    run(Archive(scenes, regions), out)
-    print(int(points) - left)
-"""
-
 
 def run(archive: Archive, out: Path | str, *, strict: bool = False, **options: Any) -> RunRecord:
     return run_stages(Job(load_config(overrides=SETTINGS), [archive.scenes], archive.regions, out, strict), **options)
 
 
-def run_killed_at(point: int, archive: Archive, out: Path) -> subprocess.CompletedProcess[str]:
-    """Run in a process of its own that is killed before its file operation of that number."""
-    command = [sys.executable, "-c", KILLED_AT, archive.scenes, archive.regions, out, str(point)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def run_until(point: int, archive: Archive, out: str, counted: Path) -> None:
+    """Run, and be killed before the file operation of that number; else write how many there were.
+
+    Each opening, renaming, removing or making of a file or folder below `out` is one; the hook is called before it.
+    """
+    operations = 0
+
+    def count(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal operations
+        counts = event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.scandir")
+        if counts and arguments and str(arguments[0]).startswith(out):
+            operations += 1
+            if operations == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    run(archive, out)
+    counted.write_text(str(operations))
+
+
+def run_killed_at(point: int, archive: Archive, out: Path, counted: Path) -> int | None:
+    """Run in a process of its own that is killed before its file operation of that number; return its exit code."""
+    process = forked(run_until, point, archive, str(out), counted)
+    process.join(300)
+    return process.exitcode
 
 
 @pytest.fixture(scope="module")
@@ -115,16 +116,16 @@ def times(out: Path, complete: dict[str, set[str]]) -> dict[Path, int]:
 
 
 def test_killed_anywhere_ends_as_if_undisturbed(archive: Archive, undisturbed: Path, tmp_path: Path) -> None:
-    whole = run_killed_at(-1, archive, tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
-    points = int(whole.stdout)
+    counted = tmp_path / "points"
+    assert run_killed_at(-1, archive, tmp_path / "whole", counted) == 0
+    points = int(counted.read_text())
     assert points > 100
     draw = random.Random(20160830)
     # One point from each stretch of the run, so that few kills, too, fall on all stages.
     for number in range(KILLS):
         point = draw.randint(1 + points * number // KILLS, points * (number + 1) // KILLS)
         out = tmp_path / f"killed at {point}"
-        assert run_killed_at(point, archive, out).returncode == -signal.SIGKILL
+        assert run_killed_at(point, archive, out, counted) == -signal.SIGKILL
         complete = complete_units(out, undisturbed) if (out / "run.json").exists() else {}
         before = times(out, complete) if complete else {}
         noted = set(json.loads((out / "run.json").read_text())["stages"]) if complete else set()
@@ -257,23 +258,21 @@ def s2fast_exit(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
+def allow_small_files() -> None:
+    """Let no file grow beyond this: the larger chunks do not fit."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
 def test_no_room_is_one_line_exit_2_and_resumes(archive: Archive, undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    told = subprocess.run(
-        [sys.executable, "-m", "s2fast.cli", *command(archive, out)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        # No file may grow beyond this: the larger chunks do not fit.
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
-    )
-    lines = [line for line in told.stderr.splitlines() if "error:" in line]
-    assert told.returncode == 2
+    told = tmp_path / "told"
+    process = forked_command(told, *command(archive, out), before=allow_small_files)
+    process.join(300)
+    lines = [line for line in told.read_text().splitlines() if "error:" in line]
+    assert process.exitcode == 2
     assert len(lines) == 1
     assert "File too large; free disk space there and run again" in lines[0]
-    assert "Traceback" not in told.stderr
+    assert "Traceback" not in told.read_text()
     assert not (out / local_storage.PARTIAL).exists()
     run(archive, out)
     assert digests(out) == digests(undisturbed)
