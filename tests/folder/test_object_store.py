@@ -232,7 +232,7 @@ def test_polygons_from_the_store(archive: Archive, s3: Proxy) -> None:
     open_storage(f"s3://{BUCKET}/polygons").write("regions.geojson", archive.regions.read_bytes())
     file = RegionFile.at(there)
     assert (str(file), file.content) == (
-        f"/vsis3/{BUCKET}/polygons/regions.geojson",
+        f"s3://{BUCKET}/polygons/regions.geojson",
         RegionFile.at(archive.regions).content,
     )
     assert len(load_regions(file, Regions()).shapes) == 2

@@ -291,6 +291,10 @@ def test_page_fits_a_telephone(judged: Judged, opened: Open) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
         opened(judged.out / "report.html")
+        # No table is cut: what a pair's own view also shows is left out.
+        widths = "return [...document.querySelectorAll('.scroll')].map((box) => [box.scrollWidth, box.clientWidth])"
+        assert all(whole <= seen for whole, seen in browser.execute_script(widths))
+        assert text(browser, "#lists thead").split() == ["Query", "Train", "Inliers", "▼", "Shift", "[m]", "Verdict"]
         browser.execute_script("view.open(0, everyPair)")
         assert browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [390, 390]
         box = browser.execute_script("const box = byId('pair').getBoundingClientRect(); return [box.left, box.right]")

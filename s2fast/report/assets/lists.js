@@ -14,6 +14,10 @@ const COLUMNS = [
   { title: "Verdict", of: verdictOf, column: "verified" },
 ].filter(({ column }) => !column || PAIRS[column]);
 
+// A telephone shows these alone, with both names; the pair's own view has all numbers.
+const BRIEF = ["Query", "Train", ...(VERIFICATION_RAN && PAIRS.n_inliers ? ["Inliers", "Shift"] : ["Similarity", "Good"]), "Verdict"];
+const classOf = ({ title, digits }) => [isKnown(digits) ? "number" : "", BRIEF.some((name) => title.startsWith(name)) ? "" : "detail"].join(" ").trim() || null;
+
 class PairTable {
   constructor(title, pairs, open) {
     this.pairs = pairs;
@@ -24,7 +28,7 @@ class PairTable {
     this.title = element("h3", {});
     this.name = title;
     this.heads = COLUMNS.map((column, index) =>
-      element("th", { scope: "col", class: isKnown(column.digits) ? "number" : null },
+      element("th", { scope: "col", class: classOf(column) },
         element("button", { type: "button", onclick: () => this.sort(index) }, column.title)));
     this.body = element("tbody");
     this.more = element("button", { type: "button", onclick: () => { this.most += 5 * ROWS_AT_ONCE; this.draw(); } }, "");
@@ -72,9 +76,10 @@ class PairTable {
   }
 
   row(pair) {
-    const cells = COLUMNS.map(({ of, digits }, index) => {
+    const cells = COLUMNS.map((column, index) => {
+      const { of, digits } = column;
       const text = isKnown(digits) ? number(of(pair), digits) : of(pair);
-      if (index) return element("td", { class: isKnown(digits) ? "number" : null }, text);
+      if (index) return element("td", { class: classOf(column) }, text);
       const button = { type: "button", class: "open", "aria-label": `Open ${pairName(pair)}`, onclick: () => this.open(pair, this.kept) };
       return element("td", {}, element("button", button, text));
     });
