@@ -249,7 +249,8 @@ def affine_model(found: Candidates, near: npt.NDArray[np.bool_]) -> Judgement | 
     log_nfa = log_nfa_of_model(determined_by, float(share.sum()), float(share[agrees].sum()), found.chance)
     if fewer or log_nfa > MAX_LOG_NFA:
         return None
-    if not trend_holds(at[agrees], points[agrees], weight[agrees], block_of(at[agrees])):
+    at = found.at[agrees]
+    if not trend_holds(at, found.points[agrees], found.weight[agrees], block_of(at)):
         return None
     return _affine(found, affinity)
 

@@ -4,7 +4,8 @@ Two scenes of different ground that share such a pattern match wherever it has e
 of equal or missing pixels are recognised by their outline (`s2fast.image.painted`), text and other overlays by pixels
 that are identical in both scenes, noise by the spatial frequencies at which two scenes are coherent: images of the same
 ground agree at low frequencies at least as well as at high ones. Stripes are recognised by their correlation between
-parts of two scenes that show different ground.
+parts of two scenes that show different ground. Whatever else is drawn on both shows where the ground around it differs
+(`s2fast.image.surroundings`).
 
 References
 ----------
@@ -25,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.image.painted import RowSource, outlines, outlines_match
+from s2fast.image.surroundings import Squares, grounds_differ
 
 CORE_PX = 5
 """Side of the square of pixels stored around each keypoint."""
@@ -171,6 +173,11 @@ class FixedPattern:
         return np.asarray(np.add.reduceat(self.spectra.real**2 + self.spectra.imag**2, STARTS, axis=1))
 
     @cached_property
+    def squares(self) -> Squares:
+        """The blocks, cut into squares."""
+        return Squares.of(self.sample, self.sample_at)
+
+    @cached_property
     def place(self) -> npt.NDArray[np.int64]:
         """(m,) `sample_at` as one number."""
         row, column = self.sample_at.astype(np.int64).T
@@ -267,15 +274,18 @@ def _cut(offset: int) -> slice:
 def explained_by_pattern(
     query: FixedPattern,
     train: FixedPattern,
+    query_px: npt.NDArray[np.float32],
     moved_px: npt.NDArray[np.float32],
     noise: Callable[[FixedPattern, FixedPattern], bool] | None = None,
 ) -> bool:
-    """Return whether a fixed pattern, noise or stripes, explains the inliers.
+    """Return whether a fixed pattern, noise, stripes or a drawing, explains the inliers.
 
     Parameters
     ----------
     query, train
         The scenes.
+    query_px : (k, 2) float32
+        The inliers on the query [px of the tile].
     moved_px : (k, 2) float32
         Train position minus query position of the inliers on the two rasters [px of the tile].
     noise
@@ -290,6 +300,7 @@ def explained_by_pattern(
         (right and down and (noise or share_noise)(query, train))
         or (right and share_stripes(query, train, 1))
         or (down and share_stripes(query, train, 0))
+        or (right and down and grounds_differ(query.squares, train.squares, common_blocks(query, train), query_px))
     )
 
 

@@ -25,6 +25,9 @@ from s2fast.report import page
 from s2fast.stages.levels import Level, levels_of
 from s2fast_kernels.backends import Selected
 
+VERDICTS = "verified, with surroundings"
+"""Name of the rule of verdicts; another name after a change, so that older verdicts are not reused."""
+
 _LIMITS = {"max_polygons", "max_vertices"}
 """Settings of regions that decide whether they are read, not what is read."""
 
@@ -131,7 +134,7 @@ def verdict_key(query_key: str, train_key: str, config: Config) -> str:
     if verification and (config.matching.mode == "exhaustive" or config.matching.radius_m != 0):
         del verification["second_look_px"]  # they have none
     matched = pair_key(query_key, train_key, config)
-    return content_key("verified", matched, verification, config.matching.radius_m, config.output.keep_matches)
+    return content_key(VERDICTS, matched, verification, config.matching.radius_m, config.output.keep_matches)
 
 
 def tables_key(record: RunRecord) -> str:

@@ -248,7 +248,8 @@ class VerdictRule:
             judged = find_anywhere(evidence, same, ground)
         if judged.verdict == "not verified" or moved_px is None:
             return judged
-        explained = explained_by_pattern(*patterns, moved_px[judged.inlier], steps.share_noise)
+        query_px = query.xy[matched.query_row[judged.inlier]] / np.float32(query.placement.reduction)
+        explained = explained_by_pattern(*patterns, query_px, moved_px[judged.inlier], steps.share_noise)
         return Judgement.not_found(len(evidence)) if explained else judged
 
     def _judge_trial(self, trial: ToJudge) -> Judgement:

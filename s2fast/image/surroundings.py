@@ -1,0 +1,152 @@
+"""Ground around the inliers: scenes of different ground that share a drawing agree where it is, and nowhere else.
+
+Lettering, outlines, painted shapes, maps and dust that two scenes have at the same pixels, blended with the ground or
+blurred by compression, match like ground. But scenes of the same ground also agree between their inliers, if weakly,
+and with either sign: a field may be darker than its surroundings in spring and brighter in autumn. Therefore small
+squares around the inliers are correlated, and the strength of the correlation at equal positions is compared with that
+at unequal ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+SQUARE_PX = 8
+"""Side of a square."""
+
+_NEAR_PX = 6
+"""Squares nearer than this to an inlier may show the drawing."""
+
+_REACH = 3
+"""Farther squares are compared up to this number of squares away: still farther ones may show other kinds of ground,
+such as the sea around an island."""
+
+_LEAST_VARIANCE = 3.0
+"""Squares with less contrast show nothing, as calm water [DN2]."""
+
+_WEAKER = 0.7
+"""Share of the squares that are compared, those of least contrast: the others may show other parts of the drawing."""
+
+_LEAST_SQUARES = 150
+"""Minimum number of squares to compare."""
+
+_SHIFTS = 7
+"""Number of squares at unequal positions with which each square is compared."""
+
+_LEAST_SCORE = 2.3
+"""Minimum excess of the correlations at equal positions [standard errors]; different ground exceeds it in one of 100
+pairs. Chosen on tile 36UYA, where verified pairs with enough squares have at least 4."""
+
+
+@dataclass(frozen=True, slots=True)
+class Squares:
+    """The sampled blocks of a scene, cut into squares."""
+
+    shape: npt.NDArray[np.float32]
+    """(m, s, 64) pixels of each square minus their plane of regression, normalised to a length of 1."""
+    variance: npt.NDArray[np.float32]
+    """(m, s) variance of the pixels about the plane [DN2]."""
+    place: npt.NDArray[np.int64]
+    """(m, s, 2) row and column of each square on the tile's grid of squares."""
+
+    @classmethod
+    def of(cls, blocks: npt.NDArray[np.uint8], corners: npt.NDArray[np.int32]) -> Squares:
+        """Cut blocks.
+
+        Parameters
+        ----------
+        blocks : (m, b, b) uint8
+            The blocks [DN].
+        corners : (m, 2) int32
+            First row and column of each block on the tile; multiples of `SQUARE_PX`.
+        """
+        side = blocks.shape[1] // SQUARE_PX
+        cut = blocks.reshape(-1, side, SQUARE_PX, side, SQUARE_PX).swapaxes(2, 3).astype(np.float32)
+        pixels = cut.reshape(-1, side**2, SQUARE_PX**2)
+        shape = np.asarray(pixels - (pixels @ _PLANE.T) @ _PLANE, np.float32)
+        variance = np.asarray((shape**2).mean(axis=2), np.float32)
+        inside = np.array(list(itertools.product(range(side), repeat=2)), np.int64).reshape(-1, 2)
+        return cls(
+            shape / np.maximum(np.sqrt(variance) * SQUARE_PX, 1e-3)[:, :, None],
+            variance,
+            corners[:, None].astype(np.int64) // SQUARE_PX + inside,
+        )
+
+
+def _plane() -> npt.NDArray[np.float32]:
+    """Return an orthonormal basis of the planes over a square: (3, 64)."""
+    down, right = np.mgrid[:SQUARE_PX, :SQUARE_PX].reshape(2, -1) - (SQUARE_PX - 1) / 2
+    basis = np.stack([np.ones(SQUARE_PX**2), down, right])
+    return np.asarray(basis / np.linalg.norm(basis, axis=1, keepdims=True), np.float32)
+
+
+_PLANE = _plane()
+
+
+def grounds_differ(
+    query: Squares,
+    train: Squares,
+    blocks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    inlier_px: npt.NDArray[np.float32],
+) -> bool:
+    """Return whether the ground around the inliers of two scenes agrees no better than unrelated ground.
+
+    Parameters
+    ----------
+    query, train
+        The scenes, which are at rest to each other on their pixels.
+    blocks
+        Numbers of the blocks at positions that both scenes have, in either scene.
+    inlier_px : (k, 2) float32
+        The inliers on the query [px of the tile].
+
+    Returns
+    -------
+    bool
+        False also if there is too little ground to compare.
+    """
+    here, there = blocks
+    one, other = query.variance[here], train.variance[there]
+    seen = np.minimum(one, other) > _LEAST_VARIANCE
+    if np.count_nonzero(seen) < _LEAST_SQUARES:
+        return False
+    block, square = np.nonzero(seen & _around(inlier_px, query.place[here]))
+    if not len(block):
+        return False
+    contrast = one[block, square] * other[block, square]
+    weaker = contrast <= np.quantile(contrast, _WEAKER)
+    block, square = block[weaker], square[weaker]
+    return len(block) >= _LEAST_SQUARES and (
+        _score(query.shape[here[block], square], train.shape[there[block], square]) < _LEAST_SCORE
+    )
+
+
+def _around(inlier_px: npt.NDArray[np.float32], place: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return which squares at (..., 2) places of the grid are around the inliers, but not near one: (...) bool."""
+    rows, columns = place.reshape(-1, 2).max(axis=0) + 1
+    near = np.zeros((rows, columns), np.uint8)
+    for down, right in itertools.product((-_NEAR_PX, 0, _NEAR_PX), repeat=2):
+        column, row = np.floor((inlier_px + np.array([right + 0.5, down + 0.5])) / SQUARE_PX).astype(np.int64).T
+        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+        near[row[inside], column[inside]] = 1
+    around = cv2.dilate(near, np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)) > near
+    return np.asarray(around[place[..., 0], place[..., 1]])
+
+
+def _score(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+    """Return by how much (n, 64) squares correlate more strongly than squares of other rows [standard errors]."""
+    count = len(one)
+    equal = np.abs(np.einsum("ij,ij->i", one, other))
+    shifts = [count * number // (_SHIFTS + 1) for number in range(1, _SHIFTS + 1)]
+    unequal = np.sort(
+        np.concatenate([np.abs(np.einsum("ij,ij->i", one, np.roll(other, shift, axis=0))) for shift in shifts])
+    )
+    # Ranks of numbers from one distribution have a mean of 1/2, with a variance of 1/12 for either sample.
+    excess = float(np.searchsorted(unequal, equal).mean()) / len(unequal) - 0.5
+    return excess * math.sqrt(12 * count / (1 + 1 / _SHIFTS))
