@@ -103,7 +103,9 @@ def painted(image: Image) -> Image:
 @pytest.mark.parametrize("upright", [False, True])
 def test_black_may_be_left_out(painted: Image, backend: str, upright: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     every = AkazeSettings(threshold=1e-6, upright=upright)
-    got = [run(painted, settings=every, core_px=core_px, backend=backend) for core_px in (96, 128, 256, WHOLE)]
+    # Windows are cut in the same way for all backends.
+    cores = (96, 128, 256, WHOLE) if backend == "numba" else (128, WHOLE)
+    got = [run(painted, settings=every, core_px=core_px, backend=backend) for core_px in cores]
     monkeypatch.setattr(octaves, "nonzero_rectangle", lambda block: octaves.Rect(0, block.shape[0], 0, block.shape[1]))
     wanted = run(painted, settings=every, core_px=WHOLE, backend=backend)
     assert len(wanted) > 50
