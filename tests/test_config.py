@@ -129,3 +129,13 @@ def test_a_wrong_device_budget_is_a_one_line_error(value: str) -> None:
         load_config(overrides=[f"compute.device_budget_mb={value}"])
     for right in ("auto", 4096):
         assert load_config(overrides=[f"compute.device_budget_mb={right}"]).compute.device_budget_mb == right
+
+
+def test_trusted_places_are_kept_without_secrets() -> None:
+    for override in ('ingest.trust=["https://h/?sig=x"]', "ingest.trust=https://me:x@h/"):
+        assert load_config(overrides=[override]).ingest.trust == ("https://h/",)
+
+
+def test_masks_at_addresses_are_refused_without_secrets() -> None:
+    with pytest.raises(ConfigError, match=r"'https://h/m\.tif': masks are read from files on this machine"):
+        load_config(overrides=["ingest.mask=file", "ingest.mask_file=https://h/m.tif?sig=x"])

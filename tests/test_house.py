@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROOMS = (
-    "errors", "config", "files", "model", "synth", "work", "detectors", "image", "geometry", "raster", "archive",
+    "errors", "files", "config", "model", "synth", "work", "detectors", "image", "geometry", "raster", "archive",
     "regions", "masks", "fetching", "folder", "page", "report", "pictures", "retrieval", "stages", "planning", "align",
     "results", "search", "pipeline", "truth", "sweeps", "tuning", "s2fast", "tools", "commands", "cli", "__main__",
     "examples",

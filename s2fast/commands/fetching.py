@@ -67,6 +67,7 @@ def fetch(
     from s2fast.config import load_config
     from s2fast.fetching.asked import Search, Wanted, parse_box
     from s2fast.fetching.fetch import fetch as fetched
+    from s2fast.files.redaction import public_words
     from s2fast.work.interrupt import exiting_on_interrupt
     from s2fast.work.progress import Progress, progress_for_stderr
 
@@ -81,7 +82,7 @@ def fetch(
     for name, reason in done.left_out.items():
         print_line(f"s2fast: warning: {name} is left out: {reason}", err=True)
     if done.items:
-        options = shlex.join(word for override in overrides for word in ("--set", override))
+        options = shlex.join(public_words(word for override in overrides for word in ("--set", override)))
         print_line(f"{done.items.parent}: {counted(len(done.scene_ids), 'scene')}")
         print_line(f"s2fast run --scenes {shlex.quote(str(done.items))} {options + ' ' if options else ''}--out OUT")
     if done.left_out:

@@ -17,6 +17,8 @@ from pydantic import (
     model_validator,
 )
 
+from s2fast.files.redaction import public
+
 LEAST_DEVICE_MB = 256
 """Least value of ``compute.device_budget_mb``: the planes of one window of AKAZE take less."""
 
@@ -133,6 +135,14 @@ class Ingest(_Section):
             return {"stretch": "auto", **data}
         return data
 
+    @field_validator("trust", mode="before")
+    @classmethod
+    def _trust_without_secrets(cls, value: Any) -> Any:
+        """Accept a single place, and drop signatures and passwords: only the server or folder matters."""
+        places = (value,) if isinstance(value, str) else value
+        strings = isinstance(places, list | tuple) and all(isinstance(place, str) for place in places)
+        return tuple(public(place) for place in places) if strings else places
+
     @field_validator("band")
     @classmethod
     def _known_band(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
@@ -170,6 +180,11 @@ class Ingest(_Section):
             raise ValueError('ingest.mask = "file" needs ingest.mask_file, the path of each scene\'s mask')
         if self.mask_file and self.mask not in ("file", "scl", "probability"):
             raise ValueError(f'ingest.mask_file needs ingest.mask = "file", "scl" or "probability", not {self.mask!r}')
+        if "://" in self.mask_file:
+            raise ValueError(
+                f"ingest.mask_file = {public(self.mask_file)!r}: masks are read from files on this machine: download "
+                "them, or let the masks of products be found with their scenes"
+            )
         try:
             self.mask_file.format(**dict.fromkeys(("id", "stem", "folder", "tile", "date"), ""))
         except (LookupError, ValueError) as error:

@@ -16,7 +16,7 @@ _Response = TypeVar("_Response")
 
 def is_object(source: Source) -> bool:
     """Return whether a source is an object in a store, not a member of a zip there."""
-    return _url(source) is not None
+    return object_url(source) is not None
 
 
 class ObjectRanges:
@@ -30,7 +30,7 @@ class ObjectRanges:
     """
 
     def __init__(self, source: Source) -> None:
-        self._name, url = str(source), _url(source)
+        self._name, url = str(source), object_url(source)
         if url is None:
             raise SceneError(f"{source}: cannot determine its version; use a file, a zip or an address such as s3://")
         try:
@@ -78,7 +78,7 @@ class ObjectRanges:
             raise SceneError(f"{self._name}: cannot be read from the server: {reason}") from error
 
 
-def _url(source: Source) -> str | None:
+def object_url(source: Source) -> str | None:
     """Return the URL that obstore knows; None for other sources."""
     prefixes = tuple(prefix for scheme, prefix in SCHEMES.items() if not scheme.startswith("http"))
     return str(source) if source.name.startswith(prefixes) else None

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 from s2fast.files.legible import legible
 
 # In running text, or alone: addresses from `s2fast.files.source.Source` contain no blanks, quotes or braces.
-_ADDRESS = re.compile(r"""\bhttps?(?::/{1,2}|%3A%2F%2F)[^\s'"<>{}]+""", re.IGNORECASE)
+_ADDRESS = re.compile(r"""(?<![a-z])https?(?::/{1,2}|%3A%2F%2F)[^\s'"<>{}]+""", re.IGNORECASE)
 
 WITH_OPTIONS = re.compile(r"""/vsicurl\?(?:[^\s'"{}]*&)?url=(?P<url>[^&\s'"{}]+)[^\s'"{}]*""", re.IGNORECASE)
 """GDAL's form of an address with options, ``/vsicurl?use_head=no&url=https%3A%2F%2Fhost%2Fa.tif``."""
@@ -19,11 +19,23 @@ _NAMES_A_FILE = re.compile(
     r"(file|filename|id|item|name|path|product|tile|uuid|version|versionid)=(?:[\w.,:~-]|%2F)+", re.IGNORECASE
 )
 
+_LOGIN = re.compile(r"""(://|/vsi(?:s3|gs|az)/)[^/\s'"<>@]*:[^/\s'"<>@]*@""", re.IGNORECASE)
+"""User and password in an address of any scheme."""
+
+SIGNATURE = re.compile(
+    r"""(?P<name>(?:[?&;]|%3F|%26)(?:sig|signature|policy|password|secret|(?:[\w-]+[_-])?(?:token|key|signature)
+    |x-(?:amz|goog|ms)-credential|key-pair-id|awsaccesskeyid|googleaccessid)(?:=|%3D))
+    (?:(?!%26)[^\s&'"<>{}]){6,}""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Parameter of a signature, also percent-encoded, in any text: the scheme of the address may have been forgotten."""
+
 
 def public(text: str) -> str:
-    """Return a text without the parts of web addresses that may be secret.
+    """Return a text without the parts of addresses that may be secret.
 
-    These are the user and password, the fragment, and all query parameters except those that name a file.
+    These are, of web addresses, the user and password, the fragment, and all query parameters except those that name a
+    file; of other addresses the user and password; and the values of parameters that are known as signatures.
 
     Examples
     --------
@@ -31,7 +43,8 @@ def public(text: str) -> str:
     'https://example.org/get?file=a.tif cannot be read'
     """
     plain = WITH_OPTIONS.sub(lambda match: "/vsicurl/" + quote(unquote(match["url"]), safe="%/:?&=@#"), text)
-    return _ADDRESS.sub(lambda match: _public_address(match[0]), plain)
+    plain = _ADDRESS.sub(lambda match: _public_address(match[0]), plain)
+    return SIGNATURE.sub(r"\g<name>...", _LOGIN.sub(r"\1", plain))
 
 
 def _public_address(url: str) -> str:
@@ -44,9 +57,9 @@ def _public_address(url: str) -> str:
 
 
 def public_words(words: Iterable[str]) -> list[str]:
-    """Apply `public` to the words of a command, which may contain quotes."""
+    """Apply `public` to the words of a command, whose addresses may contain quotes and blanks."""
     return [
-        public(re.sub(r"""['"{}<>]""", lambda match: quote(match[0]), word)) if "://" in word else word
+        public(re.sub(r"""['"{}<>\s]""", lambda match: quote(match[0]), word)) if "://" in word else word
         for word in words
     ]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import socket
 from collections.abc import Iterable, Sequence
 from http.client import HTTPMessage, HTTPResponse
 from typing import IO, Any
 from urllib.error import URLError
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 
@@ -54,7 +55,31 @@ class _Redirects(HTTPRedirectHandler):
                 f"it redirects to {host}, an address inside a network: if you know that server, give its address, or "
                 f'trust it: ingest.trust = ["{urlsplit(newurl).scheme}://{host}/"]'
             )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        address, login = split_login(newurl)
+        request = super().redirect_request(req, fp, code, msg, headers, address)
+        return request and with_login(request, login)
+
+
+def split_login(url: str) -> tuple[str, str]:
+    """Split a URL into the one without, and its user and password as they are written there; empty if it has none.
+
+    Examples
+    --------
+    >>> split_login("https://me:word@example.org/a.tif?sig=x")
+    ('https://example.org/a.tif?sig=x', 'me:word')
+    """
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    return (urlunsplit(parts._replace(netloc=host)), login) if at else (url, "")
+
+
+def with_login(request: Request, login: str) -> Request:
+    """Return a request with a user and password, if there are any, in a header, as browsers send them."""
+    if login:
+        # urllib does not send this header to a server that it is redirected to.
+        header = base64.b64encode(unquote(login).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {header}")
+    return request
 
 
 def is_private(host: str) -> bool:

@@ -12,7 +12,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from s2fast.errors import InputError
-from s2fast.files.redaction import WITH_OPTIONS, public
+from s2fast.files.redaction import SIGNATURE, WITH_OPTIONS, public
 
 SCHEMES = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
 """GDAL's address prefixes, by the scheme that a user writes."""
@@ -24,6 +24,7 @@ _ADDRESS = re.compile(r"^(?P<scheme>[a-z0-9+]+)://(?P<rest>.*)$", re.DOTALL | re
 _WEB = re.compile(r"^(?:/vsicurl/)?(?P<scheme>https?):/{1,2}(?P<user>[^/]*@)?(?P<rest>.*)$", re.DOTALL | re.IGNORECASE)
 """One slash is enough: converting an address to a `Path` drops the other."""
 
+_ENCODED = re.compile(r"https?%3A%2F%2F", re.IGNORECASE)
 _OBJECT = re.compile(r"^(?P<prefix>/vsi(?:s3|gs|az)/)(?P<key>.*)$", re.DOTALL)
 _PLAIN_ZIP = re.compile(r"(?P<archive>.+?\.zip(?:\?[^/]*)?)(?:/(?P<member>.*))?$", re.IGNORECASE | re.DOTALL)
 
@@ -84,7 +85,7 @@ class Source:
         Raises
         ------
         InputError
-            The scheme is not one of these, or an address in an object store has a query.
+            The scheme is not one of these, or an address in an object store has a query, or a user and password.
 
         Examples
         --------
@@ -95,7 +96,7 @@ class Source:
         """
         if isinstance(place, Source):
             return place
-        text = str(place)
+        text = _address(str(place))
         if text.startswith(HELD):
             return cls(text)
         if with_options := WITH_OPTIONS.fullmatch(text):
@@ -120,6 +121,11 @@ class Source:
                 raise InputError(
                     f"{text.partition('?')[0]}: addresses in object stores have no query; set the key or token in the "
                     "environment (AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_SAS_TOKEN), or use the signed https:// address"
+                )
+            if "@" in stored["key"].partition("/")[0]:
+                raise InputError(
+                    f"{public(text)}: addresses in object stores have no user and password; set the key in the "
+                    "environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
                 )
             return cls._at(stored["prefix"] + _tidied(stored["key"]))
         return cls._at(text) if text.startswith("/vsi") else cls.local(Path(text))
@@ -266,6 +272,25 @@ class Source:
                 for form in (word, unquote(word), quote(unquote(word), safe="")):
                     text = text.replace(form, "...")
         return public(text)
+
+
+def _address(text: str) -> str:
+    """Return an address without the blanks around it, decoded if it, or its signature, was encoded as a whole.
+
+    Any other text is returned as it is, since names of files may begin and end with blanks.
+
+    Examples
+    --------
+    >>> _address("https%3A%2F%2Fexample.org%2Fa.tif%3Fsv%3D2024%26sig%3DZq7k1xW")
+    'https://example.org/a.tif?sv=2024&sig=Zq7k1xW'
+    """
+    address = text.strip()
+    if _ENCODED.match(address):
+        return unquote(address)
+    if "://" not in address and not address.startswith("/vsi"):
+        return text
+    path, _, query = address.partition("%3F")
+    return f"{path}?{unquote(query)}" if "?" not in address and SIGNATURE.search(f"?{query}") else address
 
 
 def _quoted(user: str, rest: str) -> str:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
+import io
 import logging
 import os
-import shutil
+import re
+import sys
 import tempfile
 import time
 import weakref
 import zlib
+from collections.abc import Callable
 from contextlib import closing
 from functools import cached_property, lru_cache
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse, responses
 from pathlib import Path
+from typing import IO, Any, TypeVar
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from urllib.request import Request
 
 from s2fast.errors import MissingError, SceneError
 from s2fast.files.redaction import public
-from s2fast.files.redirects import open_url
+from s2fast.files.redirects import open_url, split_login, with_login
 from s2fast.files.source import Source
 
 log = logging.getLogger(__name__)
@@ -33,6 +36,12 @@ TIMEOUT_S = 60.0
 _PAUSES_S = (0.5, 2.0, 8.0)
 """Pauses before a request is repeated because the server is busy or the response was truncated."""
 
+_LONGEST_PAUSE_S = 60.0
+"""Longest pause that a busy server may ask for by ``Retry-After``."""
+
+_COPIED_BYTES = 1 << 20
+"""Size of the parts in which a file is copied."""
+
 _BUSY = (429, 500, 502, 503, 504)
 
 _MISSING = (403, 404, 410)
@@ -42,10 +51,14 @@ _ABSENT = (404, 410)
 """What a server answers that does not have a file, whether or not it may be listed."""
 
 _ADVICE = {
+    **dict.fromkeys((301, 302, 303, 307, 308), "; it redirects in a loop, or to no web address"),
     401: "; write user and password into the address",
     403: "; its signature may have expired: get a new address",
     410: "; its signature may have expired: get a new address",
 }
+
+
+_Read = TypeVar("_Read")
 
 
 def version(source: Source) -> str:
@@ -58,9 +71,11 @@ def version(source: Source) -> str:
     SceneError
         The server does not return the file.
     """
-    with closing(_answer(source.url, "bytes=0-0", source.trusted)) as answer:
-        size = _size(answer)
-        return f"{size} {answer.headers['ETag'] or answer.headers['Last-Modified'] or ''}".rstrip()
+
+    def read(answer: HTTPResponse) -> str:
+        return f"{_size(answer)} {answer.headers['ETag'] or answer.headers['Last-Modified'] or ''}".rstrip()
+
+    return _asked(source.url, read, "bytes=0-0", source.trusted)
 
 
 def content(url: str, most_bytes: int) -> bytes | None:
@@ -71,18 +86,16 @@ def content(url: str, most_bytes: int) -> bytes | None:
     SceneError
         The server does not return the file, returns only part of it, or it is larger than `most_bytes`.
     """
-    try:
-        with closing(_answer(url, missing=True)) as answer:
-            if answer.status in _ABSENT:
-                return None
-            compressed = answer.headers["Content-Encoding"] == "gzip"
-            # Of a compressed file, no more than the limit is unpacked.
-            data = (gzip.GzipFile(fileobj=answer) if compressed else answer).read(most_bytes + 1)
-            if len(data) <= most_bytes and answer.length:
-                raise EOFError(f"the response ends after {len(data)} bytes")
-    except (OSError, EOFError, HTTPException, zlib.error) as error:
-        raise error if isinstance(error, SceneError) else _failure(url, error) from None
-    if len(data) > most_bytes:
+
+    def read(answer: HTTPResponse) -> bytes | None:
+        if answer.status in _ABSENT:
+            return None
+        data = io.BytesIO()
+        _copy(answer, data, most_bytes)
+        return data.getvalue()
+
+    data = _asked(url, read, missing=True)
+    if data is not None and len(data) > most_bytes:
         raise SceneError(f"{public(url)}: it has more than {most_bytes} bytes")
     return data
 
@@ -107,22 +120,22 @@ class WebRanges:
     @cached_property
     def size(self) -> int:
         """See `ByteRanges`."""
-        with closing(_answer(self._url, "bytes=0-0", self._trusted)) as answer:
-            size = _size(answer)
+        size = _asked(self._url, _size, "bytes=0-0", self._trusted)
         if not size.isdecimal():
             raise SceneError(f"{public(self._url)}: its server does not give its size")
         return int(size)
 
     def read(self, offset: int, length: int) -> bytes:
         """See `ByteRanges`."""
-        try:
-            part = f"bytes={offset}-{offset + length - 1}"
-            with closing(_answer(self._url, part, self._trusted)) as answer:
-                if answer.status != HTTPStatus.PARTIAL_CONTENT:
-                    raise SceneError(f"{public(self._url)}: its server no longer supports range requests")
-                return answer.read()
-        except (OSError, HTTPException) as error:
-            raise error if isinstance(error, SceneError) else _failure(self._url, error) from None
+
+        def read(answer: HTTPResponse) -> bytes:
+            first = _first_byte(answer)
+            if answer.status != HTTPStatus.PARTIAL_CONTENT or first is None or first > offset:
+                raise SceneError(f"{public(self._url)}: its server no longer returns the parts that are asked for")
+            # A server may return more than is asked for.
+            return answer.read()[offset - first :][:length]
+
+        return _asked(self._url, read, f"bytes={offset}-{offset + length - 1}", self._trusted)
 
 
 def supports_ranges(source: Source) -> bool:
@@ -161,9 +174,13 @@ def downloaded(source: Source) -> Source | None:
 
 @lru_cache(maxsize=10_000)
 def _supports_ranges(url: str, trusted: tuple[str, ...]) -> bool:
-    """Return whether the server supports range requests for a file, without content encoding."""
-    with closing(_answer(url, "bytes=0-0", trusted)) as answer:
-        return answer.status == HTTPStatus.PARTIAL_CONTENT and not answer.headers["Content-Encoding"]
+    """Return whether the server returns exactly the bytes asked for, without content encoding, and says how many."""
+
+    def read(answer: HTTPResponse) -> bool:
+        whole = answer.status == HTTPStatus.PARTIAL_CONTENT and not answer.headers["Content-Encoding"]
+        return whole and answer.length == 1 and _first_byte(answer) == 0 and _size(answer).isdecimal()
+
+    return _asked(url, read, "bytes=0-0", trusted)
 
 
 class _Copy:
@@ -181,15 +198,23 @@ def _whole(url: str, trusted: tuple[str, ...]) -> _Copy:
     """Download a file; the last copy is cached."""
     log.info("%s: downloading the file, since its server does not support range requests", public(url))
     copy = _Copy(Path(urlsplit(url).path).suffix)
-    try:
-        with closing(_answer(url, trusted=trusted)) as answer, copy.path.open("wb") as sink:
-            compressed = answer.headers["Content-Encoding"] == "gzip"
-            shutil.copyfileobj(gzip.GzipFile(fileobj=answer) if compressed else answer, sink)
-            if answer.length:
-                raise EOFError(f"the response ends after {sink.tell()} bytes")
-    except (OSError, EOFError, HTTPException, zlib.error) as error:
-        raise error if isinstance(error, SceneError) else _failure(url, error) from None
+
+    def read(answer: HTTPResponse) -> None:
+        with copy.path.open("wb") as sink:
+            _copy(answer, sink)
+
+    _asked(url, read, trusted=trusted)
     return copy
+
+
+def _copy(answer: HTTPResponse, sink: IO[bytes], most_bytes: int = sys.maxsize) -> None:
+    """Write what a server returns, unpacked, to a file; of more than `most_bytes`, only the beginning."""
+    compressed = answer.headers["Content-Encoding"] == "gzip"
+    source: gzip.GzipFile | HTTPResponse = gzip.GzipFile(fileobj=answer) if compressed else answer
+    while sink.tell() <= most_bytes and (part := source.read(_COPIED_BYTES)):
+        sink.write(part)
+    if sink.tell() <= most_bytes and answer.length:
+        raise EOFError(f"the response ends after {sink.tell()} bytes")
 
 
 def _size(answer: HTTPResponse) -> str:
@@ -197,42 +222,76 @@ def _size(answer: HTTPResponse) -> str:
     return (part.rpartition("/")[2] if part else answer.headers["Content-Length"]) or "?"
 
 
-def _answer(url: str, part: str = "", trusted: tuple[str, ...] = (), *, missing: bool = False) -> HTTPResponse:
-    """Request a file or a part of it; repeat the request if the server is busy.
+def _first_byte(answer: HTTPResponse) -> int | None:
+    """Return the offset of a part by its header; None if it does not say it."""
+    found = re.match(r"bytes (\d+)-", answer.headers["Content-Range"] or "")
+    return int(found[1]) if found else None
 
-    A file that the server does not have is an error, unless `missing` asks for its answer.
+
+def _asked(
+    url: str,
+    read: Callable[[HTTPResponse], _Read],
+    part: str = "",
+    trusted: tuple[str, ...] = (),
+    *,
+    missing: bool = False,
+) -> _Read:
+    """Request a file or a part of it and read the answer; repeat both if the server is busy or breaks off.
+
+    Parameters
+    ----------
+    url
+        The file.
+    read
+        Function that reads the answer.
+    part
+        Bytes to ask for, as ``Range`` names them; empty: the whole file.
+    trusted
+        See `open_url`.
+    missing
+        Let `read` have the answer of a server that has no such file, which is an error otherwise.
+
+    Raises
+    ------
+    SceneError
+        The server does not return the file, or returns only part of it.
     """
-    request = _request(url)
+    address, login = split_login(url)
+    request = with_login(Request(address, headers={"User-Agent": "s2fast"}), login)  # noqa: S310  see `Source.is_web`
     if part:
         request.add_header("Range", part)
     pauses_s = iter(_PAUSES_S)
     while True:
         try:
-            answer = open_url(request, TIMEOUT_S, trusted)
-        except (OSError, HTTPException, ValueError) as error:
-            if missing and isinstance(error, HTTPError) and error.code in _ABSENT:
-                return error  # type: ignore[return-value]  # it has what is read of an answer
-            busy = isinstance(error, HTTPException | ConnectionResetError) or getattr(error, "code", 0) in _BUSY
+            with closing(_answer(request, trusted, missing)) as answer:
+                return read(answer)
+        except SceneError:
+            raise
+        except (OSError, EOFError, HTTPException, ValueError, zlib.error) as error:
+            broken = isinstance(error, HTTPException | ConnectionResetError | EOFError | zlib.error)
+            wanted_s = _retry_after_s(error)
             failure = _failure(url, error)
-            pause_s = next(pauses_s, None) if busy else None
+            pause_s = next(pauses_s, None) if broken or getattr(error, "code", 0) in _BUSY else None
             if pause_s is None:
                 # The cause may contain the redirection's target, including a signature.
                 raise failure from None
-            time.sleep(pause_s)
-        else:
-            return answer
+            time.sleep(max(pause_s, wanted_s))
 
 
-def _request(url: str) -> Request:
-    """Return a request with the user and password of the address in a header, as browsers send them."""
-    parts = urlsplit(url)
-    user, at, host = parts.netloc.rpartition("@")
-    address = urlunsplit(parts._replace(netloc=host))
-    request = Request(address, headers={"User-Agent": "s2fast"})  # noqa: S310  http or https: see `Source.is_web`
-    if at:
-        # urllib does not send this header to a server that it is redirected to.
-        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(unquote(user).encode()).decode()}")
-    return request
+def _answer(request: Request, trusted: tuple[str, ...], missing: bool) -> Any:
+    """Return the answer to a request; with `missing` also that of a server that has no such file."""
+    try:
+        return open_url(request, TIMEOUT_S, trusted)
+    except HTTPError as error:
+        if missing and error.code in _ABSENT:
+            return error  # it has what is read of an answer
+        raise
+
+
+def _retry_after_s(error: Exception) -> float:
+    """Return how long a busy server asks to wait [s], at most `_LONGEST_PAUSE_S`; 0 if it does not."""
+    wanted = str(error.headers["Retry-After"]) if isinstance(error, HTTPError) and error.headers else ""
+    return min(float(wanted), _LONGEST_PAUSE_S) if wanted.isdecimal() else 0.0
 
 
 def _failure(url: str, error: Exception) -> SceneError:

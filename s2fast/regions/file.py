@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from s2fast.errors import InputError
+from s2fast.errors import InputError, SceneError
+from s2fast.files import web
+from s2fast.files.objects import object_url
 from s2fast.files.open_storage import open_storage
-from s2fast.files.redirects import open_url
 from s2fast.files.source import Source
 
 _PARTS = {
@@ -40,8 +37,6 @@ _SUFFIXES = (
 
 _OTHER_SUFFIXES = (".json", ".csv")
 """Files to look for if there are none of `_SUFFIXES`: these often contain no polygons."""
-
-_TIMEOUT_S = 60
 
 _MAX_MEMBERS = 10_000
 """Members of a zip that is unpacked."""
@@ -82,9 +77,9 @@ class RegionFile:
         archive, member = source.zip_parts or (source, "")
         digest = hashlib.blake2b(digest_size=16)
         if archive.path is None:
-            public_source, data = _download(str(path))
+            data = _download(archive)
             digest.update(data)
-            return cls(public_source, digest.hexdigest(), data)
+            return cls(Source(source.name), digest.hexdigest(), data)
         try:
             source.name.encode()
             for part in _files(archive.path):
@@ -208,26 +203,23 @@ def _files(root: Path) -> list[Path]:
     return files
 
 
-def _download(address: str) -> tuple[Source, bytes]:
-    """Return the source of an address, without secrets, and the content of the file."""
-    if address.startswith("/vsicurl/"):
-        address = address.removeprefix("/vsicurl/")
-    parts = urlsplit(address)
-    plain = parts._replace(query="", fragment="", netloc=parts.netloc.rpartition("@")[2]).geturl()
-    source = Source.of(plain)
+def _download(source: Source) -> bytes:
+    """Return the content of a file on a server.
+
+    Raises
+    ------
+    InputError
+        The server does not return it.
+    """
     try:
-        if parts.scheme not in ("http", "https"):
-            folder, _, name = plain.rpartition("/")
-            return source, open_storage(folder).read(name)
-        with open_url(urllib.request.Request(address), _TIMEOUT_S) as response:  # noqa: S310  the scheme is known
-            return source, bytes(response.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            raise InputError(f"cannot read the regions file {plain}: {error}") from error
+        if source.is_web:
+            data = web.content(source.url, _MAX_UNPACKED_BYTES)
+            if data is None:
+                raise InputError(f"cannot read the regions file {source}: its server has no such file")
+            return data
+        folder, _, name = (object_url(source) or source.name).rpartition("/")
+        return open_storage(folder).read(name)
+    except SceneError as error:
+        raise InputError(f"cannot read the regions file: {error}") from None
     except OSError as error:
-        raise InputError(
-            f"cannot read the regions file {plain}: {error.strerror or getattr(error, 'reason', error)}"
-        ) from error
-    except (http.client.HTTPException, ValueError) as error:
-        # The messages of these errors may contain the address.
-        raise InputError(f"cannot read the regions file {plain}: {type(error).__name__}") from error
+        raise InputError(f"cannot read the regions file {object_url(source)}: {error.strerror or error}") from error

@@ -222,3 +222,23 @@ def test_no_signature_and_no_password_is_ever_shown(signature: str, password: st
         assert f"Q{signature}Q" not in text
         assert password not in text
     assert f"Q{signature}Q" in source.address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        " https://h/a.tif?sv=1&sig=Zq7k1xW%2B \n",
+        "https%3A%2F%2Fh%2Fa.tif%3Fsv%3D1%26sig%3DZq7k1xW%252B",
+        "https://h/a.tif%3Fsv%3D1%26sig%3DZq7k1xW%252B",
+    ],
+)
+def test_addresses_as_they_are_pasted(text: str) -> None:
+    source = Source.of(text)
+    assert source.name == "/vsicurl/https://h/a.tif"
+    assert source.url == "https://h/a.tif?sv=1&sig=Zq7k1xW%2B"
+    assert Source.of(" a.tif ").name == " a.tif "
+
+
+def test_a_password_for_an_object_store_is_refused_and_not_shown() -> None:
+    with pytest.raises(InputError, match=r"^/vsis3/bucket/a\.tif: .* AWS_SECRET_ACCESS_KEY"):
+        Source.of("s3://AKIA:Zq7k1xW@bucket/a.tif")

@@ -21,13 +21,14 @@ import rasterio.shutil
 from s2fast import cli
 from s2fast.archive.identity import identity
 from s2fast.config import load_config
-from s2fast.errors import SceneError
+from s2fast.errors import InputError, SceneError
 from s2fast.files import web
 from s2fast.files.source import Source
 from s2fast.model import Window
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.raster.reader import open_raster
+from s2fast.regions.file import RegionFile
 from tests.archives import Archive, textured, write_scene
 
 SECRET = "sv=2024&sig=Zq7Kk1xW%2BvY5tQ2eH%3D"
@@ -54,16 +55,20 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(403, "Forbidden")
             return
         if path.startswith("/from/"):
-            to = {"redirects": path.removeprefix("/from"), "loops": path, "away": "file:///etc/passwd"}[self.kind]
+            here = f"http://me:wo%3Ard@127.0.0.1:{self.server.server_address[1]}"
+            to = {
+                "redirects": f"{path.removeprefix('/from')}?{SECRET}", "loops": f"{path}?{SECRET}",
+                "away": f"file:///etc/passwd?{SECRET}", "redirects with a login": here + path.removeprefix("/from"),
+            }[self.kind]  # fmt: skip
             self.send_response(302)
-            self.send_header("Location", f"{to}?{SECRET}")
+            self.send_header("Location", to)
             self.end_headers()
             return
         if self.kind == "expires" and self.headers["Range"] not in (None, "bytes=0-0", "bytes=0-16383"):
             self.send_error(403)
             return
-        if self.kind == "busy" and not self.server.busy:  # type: ignore[attr-defined]  # set below
-            self.server.busy = True  # type: ignore[attr-defined]
+        first, self.server.busy = not self.server.busy, True  # type: ignore[attr-defined]  # set below
+        if self.kind == "busy" and first:
             self.send_error(503)
             return
         file = self.folder / unquote(path).lstrip("/")
@@ -76,17 +81,21 @@ class Handler(BaseHTTPRequestHandler):
             part = None
         self.send_response(206 if part else 200)
         if part:
-            first, last = int(part[1]), min(int(part[2] or len(data)), len(data) - 1)
-            self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
-            data = data[first : last + 1]
+            start, last = int(part[1]), min(int(part[2] or len(data)), len(data) - 1)
+            if self.kind == "more than asked for":
+                start, last = start // 4096 * 4096, min(last + 999, len(data) - 1)
+            self.send_header("Content-Range", f"bytes {start}-{last}/{'*' if self.kind == 'no size' else len(data)}")
+            data = data[start : last + 1]
         if self.kind == "gzip":
             data = gzip.compress(data)
             self.send_header("Content-Encoding", "gzip")
-        self.send_header("Content-Length", str(len(data)))
+        if self.kind != "no length":
+            self.send_header("Content-Length", str(len(data)))
         self.send_header("ETag", '"1"')
         self.end_headers()
+        short = self.kind == "short" or (self.kind == "breaks off once" and first)
         with suppress(ConnectionError):  # who wanted the header alone has hung up
-            self.wfile.write(data[: len(data) // 2] if self.kind == "short" else data)
+            self.wfile.write(data[: len(data) // 2] if short else data)
 
 
 Serve = Callable[[str, Path], str]
@@ -120,16 +129,23 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
     write_scene(folder / "a b.tif", textured(np.random.default_rng(5), (256, 300)))
+    (folder / "fields.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     (folder / "log in.html").write_text("<html>Who are you?</html>" * 1000)
     with zipfile.ZipFile(folder / "a.zip", "w") as archive:
         archive.write(folder / "a b.tif", "in/a.tif")
     return folder
 
 
-@pytest.mark.parametrize("kind", ["parts", "signed for GET", "whole", "gzip", "redirects", "busy"])
+KINDS = [
+    "parts", "signed for GET", "whole", "gzip", "redirects", "redirects with a login", "busy", "more than asked for",
+    "no length", "no size", "breaks off once",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", ["{}/a b.tif?{}", "zip://{}/a.zip?{}!/in/a.tif"])
 def test_any_server_gives_the_scene_on_disk(serve: Serve, served: Path, kind: str, place: str) -> None:
-    url = serve(kind, served) + ("/from" if kind == "redirects" else "")
+    url = serve(kind, served) + ("/from" if "redirects" in kind else "")
     window = Window(0, 0, 256, 300)
     path = Source.of(place.format(url, SECRET))
     with open_raster(path) as remote, open_raster(served / "a b.tif") as on_disk:
@@ -140,6 +156,34 @@ def test_any_server_gives_the_scene_on_disk(serve: Serve, served: Path, kind: st
     user = Source.of(place.format(url.replace("//", "//me:wo:rd@"), "").replace("?", ""))
     with open_raster(user) as remote:
         np.testing.assert_array_equal(remote.read(window)[0], open_and_read(served / "a b.tif", window))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_server_gives_polygons(serve: Serve, served: Path, kind: str) -> None:
+    url = serve(kind, served) + ("/from" if "redirects" in kind else "")
+    data = (served / "fields.geojson").read_bytes()
+    assert RegionFile.at(f"{url}/fields.geojson?{SECRET}").data == data
+    user = RegionFile.at(f"{url.replace('//', '//me:wo%3Ard@')}/fields.geojson")
+    assert (user.data, user.source) == (data, Source.of(f"{url}/fields.geojson"))
+    zipped = RegionFile.at(f"zip://{url}/a.zip?{SECRET}!/in/a.tif")
+    with zipped.datasets() as files:
+        assert [file.read_bytes() for file in files] == [(served / "a b.tif").read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"), [("away", "HTTP 302 Found; it redirects"), ("loops", "HTTP 302"), ("", "no such file")]
+)
+def test_errors_about_polygons_contain_no_secrets(serve: Serve, served: Path, kind: str, told: str) -> None:
+    with pytest.raises(InputError, match=told) as caught:
+        RegionFile.at(f"{serve(kind, served)}{'/from' if kind else '/gone'}/a.geojson?{SECRET}")
+    assert not any(secret in str(caught.value) for secret in LEAKS)
+
+
+def test_parts_of_a_file_are_those_asked_for(serve: Serve, served: Path) -> None:
+    data = (served / "a b.tif").read_bytes()
+    for kind in ("parts", "more than asked for", "breaks off once"):
+        ranges = web.WebRanges(Source.of(f"{serve(kind, served)}/a b.tif?{SECRET}"))
+        assert ranges.read(5000, 1000) == data[5000:6000]
 
 
 def open_and_read(path: Path, window: Window) -> np.ndarray:
