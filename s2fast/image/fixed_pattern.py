@@ -296,11 +296,13 @@ def explained_by_pattern(
     ordered, middle = np.sort(moved_px, axis=0), len(moved_px) // 2
     # The medians; `numpy.median` takes longer than all else here.
     right, down = np.abs((ordered[-1 - middle] + ordered[middle]) / 2) <= _AT_REST_PX
+    # Where turned scenes are not at rest, equal positions show different ground.
+    resting = query_px[(np.abs(moved_px) <= _AT_REST_PX).all(axis=1)]
     return bool(
         (right and down and (noise or share_noise)(query, train))
         or (right and share_stripes(query, train, 1))
         or (down and share_stripes(query, train, 0))
-        or (right and down and grounds_differ(query.squares, train.squares, common_blocks(query, train), query_px))
+        or (right and down and grounds_differ(query.squares, train.squares, common_blocks(query, train), resting))
     )
 
 

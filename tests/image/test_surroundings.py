@@ -120,6 +120,15 @@ def test_only_drawings_at_rest_are_explained() -> None:
     assert not explained_by_pattern(query, train, at, moved + np.float32([0, 2]))
 
 
+def test_ground_that_is_turned_is_compared_where_it_is_at_rest() -> None:
+    turn = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), 4, 1)
+    query, train = fixed(picture(ground(0))), fixed(picture(cv2.warpAffine(ground(0), turn, (SIDE, SIDE))))
+    at = np.random.default_rng(0).uniform(20, SIDE - 20, (80, 2)).astype(np.float32)
+    moved = (at @ turn[:, :2].T + turn[:, 2] - at).astype(np.float32)
+    assert not explained_by_pattern(query, train, at, moved)
+    assert differ(query, train, at)
+
+
 def test_squares_have_no_slope_and_one_length() -> None:
     down, right = np.mgrid[:64, :64]
     blocks = np.stack([100 + down + right, np.clip(ground(0)[:64, :64], 0, 255)]).astype(np.uint8)
