@@ -53,9 +53,6 @@ _LOCAL = {
 }
 """Description of a correction that varies over the scene, by whether it does so linearly."""
 
-_NOT_CHECKED = "not checked: no other corrected scene can be compared with it"
-"""Note on a scene that stays although the check says nothing about it."""
-
 log = logging.getLogger(__name__)
 
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -201,7 +198,7 @@ def align(
         checked = sum(image.after is not None for image in images.values())
         with gdal_settings(), progress.stage("check", checked, 0) as bar:
             proofs = prove(images, pairs, reference, bar.advance)
-        _check(items, rows, proofs, reference, folder)
+        _check(items, rows, proofs, reference, folder, settings)
     series = scenes["scene_id"].isin([item.scene.scene_id for item in items])
     footprints = geopandas.GeoSeries(scenes.loc[series, "geometry"])
     table = geopandas.GeoDataFrame(rows, geometry=footprints.to_numpy(), crs=footprints.crs)
@@ -246,6 +243,7 @@ def _check(
     proofs: Mapping[str, Proof],
     reference: str,
     folder: Path,
+    settings: Settings,
 ) -> None:
     """Add what the check has found, and withdraw scenes that got worse or cannot be read.
 
@@ -257,16 +255,35 @@ def _check(
         row.update(proof.row)
         problem = proof.unreadable if scene_id == reference else proof.problem
         if row["aligned"] and not problem and not proof.partners:
-            try:
-                check_unchanged(item)
-                row["note"] = "; ".join(filter(None, [str(row["note"]), _NOT_CHECKED]))
-            except SceneError as error:
-                problem = str(error)
+            problem = _change_of(item)
         if problem:
             remove_outputs(folder, scene_id)
             row.update(aligned=False, reason=problem, files="")
+        elif row["aligned"]:
+            row["note"] = "; ".join(filter(None, [str(row["note"]), _note(proof, settings)]))
     for outside in proofs.keys() - {item.scene.scene_id for item in items}:
         log.warning("the reference %s; scenes were compared with each other", proofs[outside].unreadable)
+
+
+def _change_of(item: SceneInput) -> str:
+    """Return how a scene has changed since the run began; empty if it has not."""
+    try:
+        check_unchanged(item)
+    except SceneError as error:
+        return str(error)
+    return ""
+
+
+def _note(proof: Proof, settings: Settings) -> str:
+    """Return what a check has found about a scene that stays; empty if it simply fits."""
+    if not proof.partners:
+        return "not checked: no other corrected scene can be compared with it"
+    if not proof.varies or settings.is_local:  # whose own notes say what remains
+        return ""
+    return (
+        "displacements that vary over it, or over the scenes that it is compared with, remain: median length "
+        f"{proof.after.median_m:.2f} m; try {option('model')} auto"
+    )
 
 
 def _grids(items: Sequence[SceneInput], reference: str) -> dict[str, PixelGrid]:

@@ -19,7 +19,8 @@ _LEAST_WINDOWS = 4
 """Least number of windows in which a pair of scenes must correlate; with fewer, it says nothing."""
 
 _MOST_LEFT_PX = 0.5
-"""Greatest displacement of a corrected scene as a whole [px]: more contradicts its offset."""
+"""Greatest displacement of a corrected scene as a whole [px]: more contradicts its offset. If half of its windows are
+displaced by more, though the scene as a whole is not, the displacements vary over the scene."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,8 @@ class Proof:
     excess_m: float
     """By how much a limit is exceeded [m], the larger one: the growth of the median length beyond its error, or what is
     left of the scene's displacement as a whole beyond `_MOST_LEFT_PX`. Positive: the scene must be withdrawn."""
+    varies: bool = False
+    """Whether more than half of the windows are displaced by more than `_MOST_LEFT_PX` after the correction."""
     unreadable: str = ""
     """Why one of the scene's files cannot be read; empty if they can be."""
 
@@ -89,6 +92,8 @@ class _Compared:
     after: Left
     n_windows: int
     excess_m: float
+    """See `Proof`."""
+    varies: bool = False
     """See `Proof`."""
 
 
@@ -195,6 +200,7 @@ def _proof(compared: Mapping[str, _Compared]) -> Proof:
         tuple(compared),
         sum(result.n_windows for result in results),
         float(np.median([result.excess_m for result in results])),
+        sum(result.varies for result in results) > len(results) / 2,
     )
 
 
@@ -214,10 +220,11 @@ def _compared(image: Image, other: Image, files: Files) -> _Compared | None:
     excess_m = float(np.hypot(*np.median(after, axis=0))) - _MOST_LEFT_PX * px_m
     if len(before) < max(_LEAST_WINDOWS, len(after) / 2):
         return _Compared(_NOTHING, _left(after), len(after), excess_m)
-    grown_m = _left(after).median_m - _left(before).median_m
+    left = _left(after)
+    grown_m = left.median_m - _left(before).median_m
     error_m = np.hypot(_median_error(before), _median_error(after))
     excess_m = max(excess_m, float(grown_m - max(3 * error_m, 2 * image.error_m)))
-    return _Compared(_left(before), _left(after), len(after), excess_m)
+    return _Compared(_left(before), left, len(after), excess_m, left.median_m > _MOST_LEFT_PX * px_m)
 
 
 def _left(shifts: npt.NDArray[np.float64]) -> Left:

@@ -345,6 +345,29 @@ def test_wrong_scenes_are_set_aside_the_worst_first(monkeypatch: pytest.MonkeyPa
     assert wrong("ac") == ["a", "c"]
 
 
+def test_displacements_that_vary_over_a_scene_are_noted(
+    series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bent = scene_id("20190517")
+    angle = np.linspace(0, 2 * np.pi, 16, endpoint=False)
+    around = np.column_stack([np.cos(angle), np.sin(angle)])
+
+    def displacements(image: Image, other: Image, files: Files) -> tuple[object, object, float]:
+        # Half a pixel is 5 m.
+        length = 6.0 if bent in f"{image.after} {other.after}" else 4.0
+        return length * around, length * around, 10.0
+
+    monkeypatch.setattr(proof, "displacements", displacements)
+    run = s2fast.open_run(series.out)
+    table = run.align(tmp_path, check=True).set_index("scene_id")
+    assert table["aligned"].all()
+    assert table.index[table["note"] != ""].tolist() == [bent]
+    assert table.loc[bent, "note"] == (
+        "displacements that vary over it, or over the scenes that it is compared with, remain: median length 6.00 m; "
+        "try model auto"
+    )
+
+
 def test_partners_that_cannot_be_read_are_replaced_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
     def compared(image: Image, other: Image, files: Files) -> proof._Compared:
         for one in (other, image):
