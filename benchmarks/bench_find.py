@@ -4,7 +4,8 @@
 and coloured, against the whole archive, and with their own date left out. ``unrelated``: pictures of other places, of
 the same landscape elsewhere, noise, maps and text. ``search``: one query against an archive of 10,000 scenes, made of
 real descriptors with bits flipped, beside FAISS and OpenCV; ``clusters``: the same by FAISS's inverted lists and by its
-graph. ``size``: bytes, seconds and memory.
+graph. ``size``: bytes, seconds and memory. ``similar``: pairs by likeness (``matching.pairs = "similar"``) beside all
+pairs of the 48 scenes.
 
 Real data lie beside the checkout. Features are extracted once, into the folder of ``--cache``.
 """
@@ -21,7 +22,10 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+import s2fast
 from benchmarks import find_speed
 from benchmarks.datasets import REAL
 from benchmarks.harness import emit, option_parser
@@ -43,6 +47,9 @@ SNOW = ("20160212", "20161205")
 SLIVERS = ("20160330", "20160405", "20160509", "20160618", "20161026", "20161121", "20161205")
 CLOUD = ("20190706", "20190726", "20190805")
 """Dates that show snow, hardly any ground, or mostly cloud: named apart, as nothing can be matched with them."""
+
+SIDE_PX = 1024
+"""Side of a scene."""
 
 STRIP_PX = 932.2
 """Column of tile 36UXA at which tile 36UYA begins."""
@@ -147,12 +154,25 @@ def crops(data: Archive, count: int, seed: int = 0) -> Iterator[Record]:
                 if part is not None and clear_share(data, name, part) >= LEAST_CLEAR:
                     made.append((name, part))
             for kind in ("whole archive", "own date left out"):
-                off, spent = [], time.process_time()
+                off, first, twenty, spent = [], [], [], time.process_time()
                 for name, part in made:
                     found = pictures.find(part.pixels, data.of_date(name) if kind != "whole archive" else frozenset())
                     off.append(_off(found, part.to_scene, name) if found.found else np.nan)
+                    shown = [_shows(other, name, part) for other in found.candidates[:20]]
+                    first.append(shown[:1] == [True])
+                    twenty.append(any(shown))
                 spent = time.process_time() - spent
-                yield {"measure": f"crops of {side} px, {kind}", **_summary(np.array(off)), "cpu_s each": spent / count}
+                yield {
+                    "measure": f"crops of {side} px, {kind}", **_summary(np.array(off)),
+                    "right ground first": float(np.mean(first)), "among 20": float(np.mean(twenty)),
+                    "cpu_s each": spent / count,
+                }  # fmt: skip
+
+
+def _shows(other: str, name: str, part: Cut) -> bool:
+    """Return whether the middle of a picture cut from a scene lies in another scene."""
+    middle = part.to_scene @ (len(part.pixels) / 2, len(part.pixels) / 2, 1.0)
+    return 0 <= middle[0] + STRIP_PX * (float("36UYA" in name) - float("36UYA" in other)) < SIDE_PX
 
 
 def clear_share(data: Archive, name: str, part: Cut) -> float:
@@ -215,17 +235,50 @@ def unrelated(data: Archive, count: int, seed: int = 0) -> Iterator[Record]:
             }  # fmt: skip
 
 
-PARTS = ("scenes", "crops", "unrelated", "search", "clusters", "size")
+def _connected(pairs: Set[tuple[str, str]]) -> int:
+    """Return the number of scenes in the largest group that pairs connect."""
+    names, of = np.unique(np.array(sorted(pairs)).reshape(-1, 2), return_inverse=True)
+    query, train = of.reshape(-1, 2).T
+    links = coo_array((np.ones(len(query)), (query, train)), (len(names), len(names)))
+    return int(np.bincount(connected_components(links, directed=False)[1], minlength=1).max())
 
 
-def records(parts: Sequence[str], cache: Path, per_scene: int, *, quick: bool) -> Iterator[Record]:
+SIMILAR = (10, 5)
+"""Numbers of scenes with which each is compared in the part ``similar``."""
+
+
+def similar(cache: Path, quick: bool) -> Iterator[Record]:
+    """Match the pairs that are alike, and all pairs; the scenes that verified pairs connect are a group."""
+    files = sorted(REAL.rglob("*TCI*.jp2"))[: 6 if quick else None]
+
+    def verified(settings: Record) -> tuple[int, set[tuple[str, str]]]:
+        overrides = {"regions.mode": "none", **settings}
+        pairs = s2fast.run(scenes=files, out=cache / f"similar-{len(files)}", overrides=overrides).pairs()
+        right = pairs[pairs["verified"].astype(bool)]
+        return len(pairs), set(zip(right["query"], right["train"], strict=True))
+
+    of_all, wanted = verified({})
+    for count in SIMILAR:
+        compared, found = verified({"matching.pairs": "similar", "matching.similar": count})
+        yield {
+            "measure": f"pairs by likeness, {count} scenes each", "scenes": len(files), "pairs of all": of_all,
+            "verified of all": len(wanted), "pairs compared": compared, "verified": len(found),
+            "of them among those of all": len(found & wanted), "not looked at or lost": len(wanted - found),
+            "scenes connected": _connected(found),
+        }  # fmt: skip
+
+
+PARTS = ("scenes", "crops", "unrelated", "search", "clusters", "size", "similar")
+
+
+def records(parts: Sequence[str], cache: Path, per_scene: int, pictures: int, *, quick: bool) -> Iterator[Record]:
     """Run the parts and yield their records."""
     if {"scenes", "crops", "unrelated"} & set(parts):
         data = archive(cache, per_scene)
         if "scenes" in parts:
             yield from scenes(data, quick)
         if "crops" in parts:
-            yield from crops(data, 3 if quick else 100)
+            yield from crops(data, 3 if quick else pictures)
         if "unrelated" in parts:
             yield from unrelated(data, 5 if quick else 2_000)
     if {"search", "clusters", "size"} & set(parts):
@@ -236,6 +289,8 @@ def records(parts: Sequence[str], cache: Path, per_scene: int, *, quick: bool) -
             yield from find_speed.clusters(cache, real, count, rounds)
         if "size" in parts:
             yield from find_speed.size(cache, real, count)
+    if "similar" in parts:
+        yield from similar(cache, quick)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -244,8 +299,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, metavar="NAME", help=", ".join(PARTS))
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder of the run and its indexes")
     parser.add_argument("--per-scene", type=int, default=2_000, help="keypoints of a scene in the index; 0: all")
+    parser.add_argument("--pictures", type=int, default=100, help="crops of each size")
     parser.add_argument("--quick", action="store_true", help="few pictures, as a test")
     options = parser.parse_args(argv)
-    for record in records(options.parts, options.cache, options.per_scene, quick=options.quick):
+    for record in records(options.parts, options.cache, options.per_scene, options.pictures, quick=options.quick):
         emit({"benchmark": "find"} | record, as_json=options.json)
     return 0

@@ -311,7 +311,9 @@ def _judged(found: Candidates, fit: _Fit) -> Judgement:
     )
 
 
-def find_anywhere(evidence: Evidence, same_scale: npt.NDArray[np.bool_], ground: float) -> Judgement:
+def find_anywhere(
+    evidence: Evidence, same_scale: npt.NDArray[np.bool_], ground: float, tried: float = 1.0
+) -> Judgement:
     """Find the displacement, or else the rotation, scale and shift, that most matches share, without a prior.
 
     Parameters
@@ -322,6 +324,8 @@ def find_anywhere(evidence: Evidence, same_scale: npt.NDArray[np.bool_], ground:
         Matches of two keypoints of one size; only these can be true if the model is a shift.
     ground
         Area over which wrong matches spread [m2].
+    tried
+        Number of such areas among which this one was chosen: each could have given a false alarm.
 
     Returns
     -------
@@ -334,13 +338,15 @@ def find_anywhere(evidence: Evidence, same_scale: npt.NDArray[np.bool_], ground:
         (_shift_anywhere, np.flatnonzero(same_scale & evidence.on_ground)),
         (_similarity_anywhere, np.flatnonzero(evidence.on_ground)),
     ):
-        found = search(evidence, rows, chance)
+        found = search(evidence, rows, chance, math.log10(tried))
         if found is not None and found.verdict != "not verified":
             return found
     return Judgement.not_found(len(evidence), verdict)
 
 
-def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: float) -> Judgement | None:
+def _similarity_anywhere(
+    evidence: Evidence, rows: npt.NDArray[np.intp], chance: float, log_tried: float
+) -> Judgement | None:
     """Judge the rotation, scale and shift on which most matches agree; None if they are not significant."""
     at, moved = evidence.query_m / evidence.grid, (evidence.train_m - evidence.query_m) / evidence.grid
     agrees = agree_on_similarity(at[rows], moved[rows], INLIER_PX)
@@ -349,7 +355,7 @@ def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance:
     share = NeighbourCorrelation.of(evidence.query_m[rows], evidence.size[rows]).shares()
     witnesses, votes = float(share.sum()), float(share[agrees].sum())
     within = min(0.5, chance * (INLIER_PX / VOTE_PX) ** 2)
-    log_nfa = log_nfa_of_model(_MATCHES_OF_A_MODEL["similarity"], witnesses, votes, within)
+    log_nfa = log_tried + log_nfa_of_model(_MATCHES_OF_A_MODEL["similarity"], witnesses, votes, within)
     if log_nfa > MAX_LOG_NFA or votes < LEAST_WITNESSES:
         return None
     found = Candidates.of(evidence, rows, share, moved, within)
@@ -357,7 +363,9 @@ def _similarity_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance:
     return None if affinity is None else _affine(found, affinity)
 
 
-def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: float) -> Judgement | None:
+def _shift_anywhere(
+    evidence: Evidence, rows: npt.NDArray[np.intp], chance: float, log_tried: float
+) -> Judgement | None:
     """Judge the highest peak of the votes among displacements of any length; None if it is not significant."""
     if len(rows) < LEAST_WITNESSES:
         return None
@@ -371,7 +379,7 @@ def _shift_anywhere(evidence: Evidence, rows: npt.NDArray[np.intp], chance: floa
     best = int(votes.argmax())
     witnesses = float(share.sum())
     # The match at the centre of the peak agrees with itself: subtract 1.
-    log_nfa = math.log10(len(points)) + log_tail(witnesses - 1, float(votes[best]) - 1, chance)
+    log_nfa = log_tried + math.log10(len(points)) + log_tail(witnesses - 1, float(votes[best]) - 1, chance)
     if log_nfa > MAX_LOG_NFA or votes[best] < LEAST_WITNESSES:
         return None
     found = Candidates.of(evidence, rows, share, moved, min(0.5, chance * INLIER_PX**2))

@@ -194,11 +194,11 @@ def vote_by_lists(index: Index, query: Keypoints, *, without: Set[str] = frozens
     good = new & (best <= MAX_BITS) & (best < RATIO * second)
     allowed = index.counted & np.array([entry.scene_id not in without for entry in index.entries], np.bool_)
     row, scene, train, best = row[good], scene[good], train[good], best[good]
-    box = Box([entry.place for entry in index.entries])
+    box = Box(index.entries)
     for first, segment in index.segments():
         number, low = len(segment.entries), offsets[first]
         here = (scene >= first) & (scene < first + number)
         keypoints = index.keypoints(segment)
         at = row[here], scene[here] - first, train[here] - low, best[here]
-        box.add(first, allowed[first : first + number], cast(query, keypoints[:, 2], keypoints[:, 3], *at))
+        box.add(first, allowed[first : first + number], cast(query, keypoints, *at))
     return box.counted(len(query) * clusters.probed * int(offsets[-1]) // clusters.lists)

@@ -29,8 +29,8 @@ from s2fast.retrieval.memory import (
     search_bytes,
 )
 from s2fast.retrieval.picture import KEYPOINTS, Image, describe, describing_bytes, image_of, read_image
-from s2fast.retrieval.place import Place, find_place, refined
-from s2fast.retrieval.votes import CANDIDATES, Ballot, vote
+from s2fast.retrieval.place import Place, find_place, find_place_near, refined
+from s2fast.retrieval.votes import CANDIDATES, LATER_CANDIDATES, Ballot, vote
 from s2fast_kernels.machine import available_cores
 
 _LEAST_KEYPOINTS = 16
@@ -162,12 +162,20 @@ class Finder:
     def judge(self, image: Image, query: Keypoints, ballot: Ballot) -> Finding:
         """Verify the candidates of a ballot, and try the same rule where the picture cannot be."""
         entries, counted = self.index.entries, self.index.contents
-        numbers = ballot.candidates([entry.place for entry in entries], CANDIDATES)
-        places = {}
-        for number in numbers:
-            place = find_place(query, self._features(number), image.shape, entries[number].shape)
-            if place is not None:
-                places[number] = place
+
+        def at_votes(number: int, train: Keypoints) -> Place | None:
+            return find_place_near(query, train, image.shape, entries[number].shape, ballot.at[number])
+
+        def anywhere(number: int, train: Keypoints) -> Place | None:
+            rows, columns = entries[number].shape
+            return find_place(query, train, image.shape, float(rows * columns))
+
+        for rule, most in ((anywhere, CANDIDATES), (at_votes, LATER_CANDIDATES)):
+            numbers = ballot.candidates([entry.place for entry in entries], most)
+            tried = {number: rule(number, self._features(number)) for number in numbers}
+            places = {number: place for number, place in tried.items() if place is not None}
+            if places:
+                break
         names = tuple(entries[number].scene_id for number in numbers)
         if not places:
             return Finding(image, NOT_FOUND, None, "", None, (), names, 0.0, len(numbers), 0, "", len(query))
@@ -186,7 +194,9 @@ class Finder:
             here = self._at_place(train.xy, number, best, place, image.shape)
             if number != best and number in places and self._same(places[number], here, train):
                 agreeing.append(number)
-            elsewhere.append(find_place(query, train.take(~here), image.shape, entries[number].shape))
+            if rule is at_votes and self._at_place(ballot.at[[number], :2], number, best, place, image.shape).all():
+                continue  # where it would look, nothing is left
+            elsewhere.append(rule(number, train.take(~here)))
         rivals = [other for other in elsewhere if other is not None]
         strongest = max((other.judgement.witnesses for other in rivals), default=0.0)
         verdict = AMBIGUOUS if strongest >= _RIVAL_SHARE * place.judgement.witnesses else FOUND

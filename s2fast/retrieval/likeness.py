@@ -14,7 +14,7 @@ from s2fast.folder.content_key import content_key
 from s2fast.folder.run_folder import RunFolder
 from s2fast.retrieval.build import spread
 from s2fast.retrieval.index import Keypoints
-from s2fast.retrieval.votes import BINS, votes_of
+from s2fast.retrieval.votes import votes_of
 from s2fast_kernels.hamming_top2 import hamming_top2
 
 SIMILAR_JSON = "similar.json"
@@ -96,13 +96,11 @@ def most_similar(scenes: Sequence[Keypoints], count: int, device: str = "auto") 
         block = scenes[first : first + _BLOCK]
         offsets = np.cumsum([0, *map(len, block)], dtype=np.int64)
         descriptors = np.concatenate([scene.descriptors for scene in block])
-        size, angle = (np.concatenate([getattr(scene, name) for scene in block]) for name in ("size", "angle"))
+        keypoints = np.concatenate([np.column_stack([scene.xy, scene.size, scene.angle]) for scene in block])
         for number, query in enumerate(scenes):
             found = hamming_top2(query.descriptors, descriptors, offsets, device=device)
-            cast = votes_of(found, query, size, angle, offsets)
-            weight = np.repeat(cast.weight, cast.bins.shape[1])
-            per_bin = np.bincount((cast.scene[:, None] * BINS + cast.bins).ravel(), weight, len(block) * BINS)
-            votes[number, first : first + len(block)] = per_bin.reshape(len(block), BINS).max(axis=1)
+            cast = votes_of(found, query, keypoints, offsets)
+            votes[number, first : first + len(block)] = cast.counted(len(block)).votes
     np.fill_diagonal(votes, -1.0)
     for number, row in enumerate(votes):
         best = np.argsort(-row, kind="stable")[: min(count, len(scenes) - 1)]

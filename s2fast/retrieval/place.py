@@ -11,8 +11,8 @@ import numpy.typing as npt
 from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.shift import INLIER_PX, find_anywhere
 from s2fast.geometry.standard_errors import SQUARE_PX
+from s2fast.retrieval.cells import BINS, bins_of
 from s2fast.retrieval.index import Keypoints
-from s2fast.retrieval.votes import BINS, bins_of
 from s2fast_kernels.hamming_top2_both import hamming_top2_both
 from s2fast_kernels.hamming_window_top2 import hamming_window_top2
 
@@ -87,8 +87,32 @@ class Place:
         return self.at(np.array([[0, 0], [columns, 0], [columns, rows], [0, rows]]) - 0.5)
 
 
+def find_place_near(
+    query: Keypoints, train: Keypoints, query_shape: tuple[int, int], shape: tuple[int, int],
+    at: npt.NDArray[np.float32],
+) -> Place | None:  # fmt: skip
+    """Find a picture near where votes agree that it lies, see `find_place`.
+
+    Among fewer keypoints, more of a small picture's have their nearest neighbour at the right place, by a clear margin.
+    The votes were cast by the same keypoints: so wrong matches are taken to be spread over the picture's ground only,
+    not over the wider window, and the false alarms of all such grounds of the scene are counted.
+
+    Parameters
+    ----------
+    query, train, query_shape, shape
+        See `find_place`.
+    at : (3,) float32
+        See `s2fast.retrieval.votes.Ballot.at`.
+    """
+    near = np.abs(train.xy - at[:2]).max(axis=1) <= at[2]
+    ground, whole = float(at[2]) ** 2, float(shape[0] * shape[1])
+    if near.all() or ground > whole:
+        return None  # the whole scene has been compared
+    return find_place(query, train.take(near), query_shape, ground, whole / ground)
+
+
 def find_place(
-    query: Keypoints, train: Keypoints, query_shape: tuple[int, int], shape: tuple[int, int]
+    query: Keypoints, train: Keypoints, query_shape: tuple[int, int], ground: float, tried: float = 1.0
 ) -> Place | None:
     """Find the shift, similarity or affinity that takes a picture to a scene.
 
@@ -96,8 +120,10 @@ def find_place(
     ----------
     query, train
         Keypoints of the picture and of the scene.
-    query_shape, shape
-        Their rows and columns [px].
+    query_shape
+        Rows and columns of the picture [px].
+    ground, tried
+        See `s2fast.geometry.shift.find_anywhere` [px2 of the scene].
 
     Returns
     -------
@@ -119,7 +145,7 @@ def find_place(
         if counts[fullest] < _LEAST_MATCHES:
             return None
         agree = (bins == fullest).any(axis=1)
-        place = _judged(query, train, row[agree], match[agree], best[row[agree]], query_shape, shape)
+        place = _judged(query, train, row[agree], match[agree], best[row[agree]], query_shape, ground, tried)
         if place is not None:
             return place
         row, match, bins = row[~agree], match[~agree], bins[~agree]
@@ -128,7 +154,7 @@ def find_place(
 
 def _judged(
     query: Keypoints, train: Keypoints, row: npt.NDArray[np.intp], match: npt.NDArray[np.int32],
-    distance: npt.NDArray[np.uint16], query_shape: tuple[int, int], shape: tuple[int, int],
+    distance: npt.NDArray[np.uint16], query_shape: tuple[int, int], ground: float, tried: float,
 ) -> Place | None:  # fmt: skip
     """Judge matches that agree on rotation and scale; see `find_place`."""
     ratio = train.size[match] / query.size[row]
@@ -141,7 +167,7 @@ def _judged(
     evidence = Evidence(
         here, there, query.size[row].astype(np.float64), distance, np.ones(len(row), np.bool_), grid, centre, square_px
     )
-    judgement = find_anywhere(evidence, alike, float(shape[0] * shape[1]))
+    judgement = find_anywhere(evidence, alike, ground, tried)
     if not judgement.verified:
         return None
     place = Place(judgement, _matrix(judgement, grid), here, there)

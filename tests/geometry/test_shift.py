@@ -205,6 +205,14 @@ def test_similarity_without_a_prior(angle: float, scale: float) -> None:
     assert judged.inlier[:50].mean() < 0.1
 
 
+def test_more_agreement_is_asked_for_where_more_was_tried() -> None:
+    few, columns = evidence(np.random.default_rng(11), 8, 4, (2000.0, -900.0), within=SIDE / 2), np.ones(12, np.bool_)
+    turned = with_columns(few, train_m=np.array([SIDE, 0]) + few.query_m @ np.array([[0.0, 1.0], [-1.0, 0.0]]))
+    for found in (few, turned):
+        verdicts = [find_anywhere(found, columns, SIDE**2, tried).verdict for tried in (1.0, 10.0, 1e90)]
+        assert verdicts == ["verified", "verified", "not verified"]
+
+
 def test_no_model_in_a_mirror_or_by_chance_without_a_prior() -> None:
     rng = np.random.default_rng(13)
     for _ in range(20):

@@ -15,10 +15,12 @@ from s2fast.config import load_config
 from s2fast.errors import InputError, RunFolderError
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
+from s2fast.retrieval import find
 from s2fast.retrieval.build import build
 from s2fast.retrieval.find import Finder
 from s2fast.retrieval.index import Index
 from s2fast.retrieval.picture import describe, read_image
+from s2fast.retrieval.place import find_place_near
 from tests.archives import ORIGINS, PIXEL_M, textured, write_scene
 from tests.command_line import assert_one_line, s2fast
 from tests.indexed import ORIENTED, Indexed
@@ -79,6 +81,33 @@ def test_what_is_not_there_is_not_found(finder: Finder, kind: str) -> None:
     found = finder.locate(picture(pixels))
     assert found.verdict == "not found"
     assert found.feature()["geometry"] is None
+
+
+def test_a_picture_is_found_near_its_votes_and_nowhere_else(finder: Finder, cut: Callable[..., Cut]) -> None:
+    made = cut(SCENE, 215.0, 260.0, 128, 70.0)
+    query = describe(made.image, finder.index, 700)
+    number = [entry.scene_id for entry in finder.index.entries].index(SCENE)
+    shape, train = finder.index.entries[number].shape, finder._features(number)
+    at = finder.votes(query).at[number]
+    assert np.hypot(*(at[:2] - (215, 260))) < 40
+    place = find_place_near(query, train, made.image.shape, shape, at)
+    assert place is not None
+    corners = np.array([[0.0, 0.0], [127.0, 0.0], [127.0, 127.0], [0.0, 127.0]])
+    assert np.hypot(*(place.at(corners) - corners @ made.to_scene[:, :2].T - made.to_scene[:, 2]).T).max() < 1.5
+    assert find_place_near(query, train, made.image.shape, shape, at + np.float32([200, 0, 0])) is None
+    assert find_place_near(query, train, made.image.shape, shape, at * np.float32([1, 1, 9])) is None
+
+
+def test_what_is_verified_near_its_votes_has_null_trials_elsewhere(
+    finder: Finder, cut: Callable[..., Cut], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find, "find_place", lambda *_: None)
+    found = finder.locate(cut(SCENE, 215.0, 260.0, 128, 70.0).image)
+    assert found.found
+    assert found.entry is not None
+    assert found.entry.tile == "36UXA"
+    # In both dates of the tile the votes are for the place itself: nothing is left there to try.
+    assert (found.nulls, found.nulls_verified) == (4 - len(found.agreeing), 0)
 
 
 def test_ground_that_is_there_twice_is_ambiguous(tmp_path: Path) -> None:

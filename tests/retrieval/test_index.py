@@ -18,8 +18,10 @@ from s2fast.planning import Job
 from s2fast.retrieval import build as building
 from s2fast.retrieval import clusters
 from s2fast.retrieval.build import build, spread
+from s2fast.retrieval.cells import CELL_SIDES, OCTAVE_BINS, SCALES, STEPS, TURNS, bins_of, cells_of
 from s2fast.retrieval.index import INDEX_JSON, Index, Keypoints, read_contents
-from s2fast.retrieval.votes import BINS, MAX_BITS, RATIO, bins_of, vote
+from s2fast.retrieval.votes import MAX_BITS, RATIO, Box, vote, votes_of
+from s2fast_kernels.hamming_top2 import hamming_top2
 from s2fast_kernels.hamming_top2.cases import random_descriptors
 from tests.archives import Archive
 from tests.command_line import assert_one_line, s2fast
@@ -52,6 +54,9 @@ def test_votes_are_those_of_a_plain_loop(indexed: Indexed) -> None:
     noisy[:, :2] ^= random_descriptors(np.random.default_rng(2), 60)[:, :2] & np.uint64(0x0101010101010101)
     query = Keypoints(query.xy, query.size, query.angle, noisy)
     ballot = vote(index, query, without={index.entries[3].scene_id})
+    xy = query.xy.astype(np.float64)
+    middle = (xy.min(axis=0) + xy.max(axis=0)) / 2
+    side = float(np.ptp(query.xy, axis=0).max())
     cast: dict[str, dict[tuple[int, int], float]] = {}
     for number, entry in enumerate(index.entries[:3]):
         scene = index.scene(number)
@@ -64,18 +69,73 @@ def test_votes_are_those_of_a_plain_loop(indexed: Indexed) -> None:
                 known = best.get(int(order[0]))
                 if known is None or (one, row) < known:
                     best[int(order[0])] = (one, row)
-        counts = np.zeros(BINS)
+        counts: dict[int, float] = {}
         for train, (one, row) in best.items():
-            near = bins_of(query.size[[row]], query.angle[[row]], scene.size[[train]], scene.angle[[train]])[0]
-            counts[near] += 1 - one / MAX_BITS
+            bins = bins_of(query.size[[row]], query.angle[[row]], scene.size[[train]], scene.angle[[train]])
+            # Where the middle lies: the keypoint's own way to it, turned and scaled, as complex numbers.
+            turn = float(scene.angle[train]) - float(query.angle[row])
+            by = float(scene.size[train]) / float(query.size[row]) * np.exp(1j * turn)
+            lies = complex(*scene.xy[train].tolist()) + by * complex(*(middle - xy[row]).tolist())
+            step = side * CELL_SIDES / STEPS * 2.0 ** (bins[0, 0] % SCALES / OCTAVE_BINS - 5)
+            at = np.floor(np.array([[lies.real, lies.imag]]) / step).astype(int)
             votes = cast.setdefault(entry.place, {})
-            for code in near.tolist():
+            for code in cells_of(bins[:, 0], at)[0].tolist():
+                counts[code] = counts.get(code, 0.0) + 1 - one / MAX_BITS
                 votes[row, code] = max(votes.get((row, code), 0.0), 1 - one / MAX_BITS)
-        assert ballot.scenes[number] == pytest.approx(counts.max(), rel=1e-12)
+        assert ballot.scenes[number] == pytest.approx(max(counts.values()), rel=1e-12)
     assert ballot.scenes[3] == -1
     for place, votes in cast.items():
-        counts = np.bincount([code for _, code in votes], list(votes.values()))
-        assert ballot.places[place] == pytest.approx(counts.max(), rel=1e-12)
+        total: dict[int, float] = {}
+        for (_, code), weight in votes.items():
+            total[code] = total.get(code, 0.0) + weight
+        assert ballot.places[place] == pytest.approx(max(total.values()), rel=1e-12)
+
+
+def test_votes_that_agree_count_in_one_cell() -> None:
+    """Any two votes that differ by less than a bin or cell in all four share one; by two or more, none."""
+    rng = np.random.default_rng(0)
+
+    def cells(turn: float, octaves: float, x: float, y: float) -> set[int]:
+        size = np.full(1, 4.0, np.float32)
+        bins = bins_of(size, np.zeros(1, np.float32), size * np.float32(2**octaves), np.full(1, turn, np.float32))
+        step_px = CELL_SIDES * 100 / STEPS * 2.0 ** (bins[0, 0] % SCALES / OCTAVE_BINS - 5)
+        return set(cells_of(bins[:, 0], np.floor(np.array([[x, y]]) / step_px).astype(int))[0].tolist())
+
+    for _ in range(200):
+        turn, octaves, x, y = rng.uniform(0, 6), rng.uniform(-2, 2), rng.uniform(0, 1000), rng.uniform(0, 1000)
+        here, cell = cells(turn, octaves, x, y), CELL_SIDES * 100 * 2**octaves
+        assert len(here) == 16
+        near = rng.uniform(-1, 1, 4) * (0.9 * 2 * np.pi / TURNS, 0.2, 0.3 * cell, 0.3 * cell)
+        assert here & cells(*(np.array([turn, octaves, x, y]) + near))
+        for away in ((2.1 * 2 * np.pi / TURNS, 0, 0, 0), (0, 1.1, 0, 0), (0, 0, 3.1 * cell, 0), (0, 0, 0, -3.1 * cell)):
+            assert not here & cells(*(np.array([turn, octaves, x, y]) + away))
+
+
+def test_dates_of_a_place_on_other_grids_vote_together(indexed: Indexed) -> None:
+    index = Index(indexed.index)
+    query = index.scene(0).take(np.flatnonzero((index.scene(0).xy < 200).all(axis=1)))
+    [segment] = index.contents.segments
+    moved = segment.entries[0].model_copy(update={"transform": _east(segment.entries[0].transform, 100)})
+    offsets, both = np.array([0, 700, 1400]), np.concatenate([index.keypoints(segment)[:700]] * 2)
+    both[700:, 0] -= 100  # the same ground, 100 px farther left
+    descriptors = np.concatenate([index.descriptors(segment)[:700]] * 2)
+    places = []
+    for entries in ([segment.entries[0], moved], segment.entries[:1]):
+        number = len(entries)
+        found = hamming_top2(query.descriptors, descriptors[: 700 * number], offsets[: number + 1])
+        box = Box(entries)
+        box.add(0, np.ones(number, np.bool_), votes_of(found, query, both[: 700 * number], offsets[: number + 1]))
+        ballot = box.counted(0)
+        places.append(ballot.places[entries[0].place])
+        np.testing.assert_allclose(ballot.at[:, 2] / np.ptp(query.xy, axis=0).max(), 1, rtol=0.5)
+        assert np.abs(ballot.at[:, :2] - (100, 100) + np.array([[0, 0], [100, 0]])[:number]).max() < 20
+    # Each keypoint counts once: the second date adds nothing but what rounding moves to another cell.
+    assert places[0] == pytest.approx(places[1], rel=0.15)
+
+
+def _east(transform: tuple[float, ...], columns: int) -> tuple[float, ...]:
+    a, b, c, d, e, f = transform
+    return a, b, c + a * columns, d, e, f
 
 
 def test_scenes_are_added_once_and_segments_are_kept(indexed: Indexed, archive: Archive, tmp_path: Path) -> None:
