@@ -94,6 +94,19 @@ def test_interrupt_does_not_wait_for_what_runs() -> None:
     assert (process.returncode, told) == (130, "\ngo on with: this\n")
 
 
+def test_a_busy_machine_ends_without_a_word() -> None:
+    program = (
+        "import asyncio, sys, time\n"
+        "from zarr.core.sync import _get_loop, sync\n"
+        "import s2fast.files.storage\n"
+        "sync(asyncio.sleep(0))\n"
+        "_get_loop().call_soon_threadsafe(time.sleep, 2)\n"  # its thread is not scheduled
+        "sys.exit(3)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout, told.stderr) == (3, "", "")
+
+
 def s2fast_process(redirections: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the command line from a shell that closes or redirects its streams."""
     words = shlex.join([sys.executable, "-m", "s2fast.cli", *map(str, arguments)])

@@ -14,6 +14,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import ObjectStore
 
 from s2fast.errors import ConfigError
+from s2fast.files.redaction import public
 from s2fast.files.storage import LOCK, SETTLE_S, Stamp, content, failure, reason
 
 if TYPE_CHECKING:
@@ -144,6 +145,13 @@ async def _retried_async(request: Callable[[], Awaitable[_Response]]) -> _Respon
 
 
 def _open(url: str) -> Any:
+    if "?" in url:
+        raise ConfigError(
+            f"{url.partition('?')[0]}: addresses in object stores have no query; set the key or token in the "
+            "environment (AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_SAS_TOKEN)"
+        )
+    if url.lower().startswith(("http:", "https:")):
+        raise ConfigError(f"{public(url)}: a web server is no object store: write s3://BUCKET/PREFIX, or a folder")
     try:
         from obstore.exceptions import BaseError
         from obstore.store import from_url

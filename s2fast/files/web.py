@@ -100,6 +100,20 @@ def content(url: str, most_bytes: int) -> bytes | None:
     return data
 
 
+def refusal(source: Source) -> SceneError | None:
+    """Return why a server does not return a source, or the zip that contains it, any more; None: it does, or is none.
+
+    GDAL only says that it could not read a file whose signature has expired.
+    """
+    if not source.outermost.is_web:
+        return None
+    try:
+        version(source.outermost)
+    except SceneError as error:
+        return error
+    return None
+
+
 class WebRanges:
     """A file on a server that supports range requests; see `s2fast.files.ranges.ByteRanges`.
 

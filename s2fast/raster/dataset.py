@@ -22,7 +22,7 @@ from rasterio.io import DatasetReader
 from s2fast.config import Ingest
 from s2fast.errors import MissingError, SceneError
 from s2fast.files.source import Source
-from s2fast.files.web import downloaded
+from s2fast.files.web import downloaded, refusal
 from s2fast.geometry.placement import PixelGrid
 from s2fast.model import PIXEL_TRANSFORM, Raster
 from s2fast.raster.allowed import check_opened, drivers, explanation
@@ -153,7 +153,7 @@ def _open_with_gdal(source: Source, level: int | None = None) -> rasterio.Datase
         message = f"{source}: cannot be opened as a raster ({explanation(source) or source.redacted(error)})"
         kind = MissingError if source.is_remote and _MISSING.search(str(error)) else SceneError
         # GDAL's own message may contain secrets of the address.
-        raise kind(message) from (error if source.is_local else None)
+        raise refusal(source) or kind(message) from (error if source.is_local else None)
     try:
         check_opened(dataset, source)
     except SceneError:

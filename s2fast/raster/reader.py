@@ -19,6 +19,7 @@ from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.files.ranges import byte_ranges
 from s2fast.files.source import Source
+from s2fast.files.web import refusal
 from s2fast.model import Raster, Window
 from s2fast.raster.bands import Picture
 from s2fast.raster.codestream import Codestream, Parts
@@ -186,7 +187,7 @@ class RasterioReader:
             return self._picture.read(dataset, window)
         except RasterioError as error:
             reason = self._source.redacted(error.__cause__ or error)
-            raise SceneError(
+            raise refusal(self._source) or SceneError(
                 f"{self._source}: cannot read rows {_rows(window)} "
                 f"({reason}): the file is truncated or damaged, or its server failed; get it again"
             ) from (error if self._source.is_local else None)

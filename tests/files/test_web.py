@@ -64,9 +64,11 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Location", to)
             self.end_headers()
             return
-        if self.kind == "expires" and self.headers["Range"] not in (None, "bytes=0-0", "bytes=0-16383"):
+        beginning = self.headers["Range"] in (None, "bytes=0-0", "bytes=0-16383")
+        if (self.kind == "expires" and not beginning) or (self.kind == "expires for good" and self.server.expired):  # type: ignore[attr-defined]  # set below
             self.send_error(403)
             return
+        self.server.expired = not beginning  # type: ignore[attr-defined]  # set below
         first, self.server.busy = not self.server.busy, True  # type: ignore[attr-defined]  # set below
         if self.kind == "busy" and first:
             self.send_error(503)
@@ -112,6 +114,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     def start(kind: str, folder: Path) -> str:
         handler = type("", (Handler,), {"kind": kind, "folder": folder})
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        server.expired = False  # type: ignore[attr-defined]
         server.busy = False  # type: ignore[attr-defined]
         threading.Thread(target=partial(server.serve_forever, 0.05), daemon=True).start()
         running.append(server)
@@ -240,6 +243,17 @@ def test_what_a_server_stops_giving_is_no_black_scene(serve: Serve, tmp_path: Pa
         with pytest.raises(SceneError, match="its server failed") as caught, open_raster(Source.of(url)) as reader:
             reader.read(Window(0, 0, 600, 600))
         assert not any(secret in str(caught.value) for secret in LEAKS)
+
+
+def test_a_signature_that_expires_is_told(serve: Serve, tmp_path: Path) -> None:
+    path = write_scene(tmp_path / "a.tif", textured(np.random.default_rng(5), (600, 600)))
+    url = f"{serve('expires for good', tmp_path)}/{path.name}?{SECRET}"
+    with (
+        pytest.raises(SceneError, match="its signature may have expired") as caught,
+        open_raster(Source.of(url)) as reader,
+    ):
+        reader.read(Window(0, 0, 600, 600))
+    assert not any(secret in str(caught.value) for secret in LEAKS)
 
 
 def leaks(folder: Path) -> list[str]:

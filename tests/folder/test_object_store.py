@@ -227,6 +227,13 @@ def test_absent_bucket_and_package_are_told(
         run(archive, f"s3://{BUCKET}/out")
 
 
+def test_addresses_of_no_object_store_are_told_without_secrets() -> None:
+    for address in ("s3://bucket/out?sig=Zq7k1x", "https://me:Zq7k1x@h/out"):
+        with pytest.raises(ConfigError, match="object store") as told:
+            open_storage(address)
+        assert "Zq7k1x" not in str(told.value)
+
+
 def test_polygons_from_the_store(archive: Archive, s3: Proxy) -> None:
     there = f"s3://{BUCKET}/polygons/regions.geojson"
     open_storage(f"s3://{BUCKET}/polygons").write("regions.geojson", archive.regions.read_bytes())
