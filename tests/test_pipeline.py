@@ -20,6 +20,7 @@ from s2fast.pipeline import Job, run_stages
 from s2fast.report.outputs import FILES
 from s2fast.work.progress import PlainProgress
 from tests.archives import ORIGINS, Archive, safe_path, write_archive, write_regions, write_scene
+from tests.dask_parts import dask_pair, free_port, open_when_ready
 
 COLUMNS = [
     "query", "train", "query_tile", "train_tile", "query_time", "train_time", "n_query", "n_train", "n_good",
@@ -223,9 +224,11 @@ def test_local_workers_give_the_same_bytes(archive: Archive, finished: Path, tmp
 
 @pytest.mark.slow
 def test_dask_gives_the_same_bytes(archive: Archive, finished: Path, tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
-        run(archive, tmp_path / "out", scheduler=cluster.scheduler_address)
+    pytest.importorskip("distributed")
+    port = free_port()
+    with dask_pair(port, workers=2):
+        open_when_ready(f"tcp://127.0.0.1:{port}", workers=2).close()
+        run(archive, tmp_path / "out", scheduler=f"tcp://127.0.0.1:{port}")
     for name in ("pairs.csv", "similarity.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (finished / name).read_bytes()
     pd.testing.assert_frame_equal(tables(tmp_path / "out")[1], tables(finished)[1])

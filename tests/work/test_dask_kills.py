@@ -20,9 +20,9 @@ import pytest
 from s2fast.folder.record import RunRecord
 from s2fast.work.progress import Bar, Progress
 from tests.archives import Archive
+from tests.dask_parts import dask_pair, free_port, open_when_ready
 from tests.folder.test_resume import run
 from tests.test_pipeline import digests
-from tests.work.test_executors import dask_pair, free_port, open_when_ready
 
 pytestmark = pytest.mark.slow
 

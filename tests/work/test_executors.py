@@ -1,13 +1,11 @@
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +15,11 @@ import pytest
 
 from s2fast.errors import ConfigError, S2FastError, SceneError
 from s2fast.work import executors, units
-from s2fast.work.executors import DaskCluster, InProcess, Workplace, limit_threads, open_workplace, thread_limit
+from s2fast.work.executors import InProcess, Workplace, limit_threads, open_workplace, thread_limit
 from s2fast.work.units import MAX_LOSSES, run_units
 from s2fast_kernels import backends, machine
 from s2fast_kernels.machine import available_cores
+from tests.dask_parts import dask_pair, free_port, open_when_ready, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -66,13 +65,6 @@ def wait_for_file(unit: int, folder: Path) -> int:
     (folder / f"started {unit}").touch()
     wait_until((folder / "go").exists)
     return unit
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def is_running(pid: int) -> bool:
@@ -218,45 +210,6 @@ def test_dask_is_an_executor_like_the_others() -> None:
         with pytest.raises(SceneError, match="unit 3 is broken"):
             list(run_units(workplace, fail_on_three, range(10)))
     assert results == {unit: (unit * unit + 5, 1) for unit in range(20)}
-
-
-@contextmanager
-def dask_process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a part of Dask as a process of its own, as on another machine."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "distributed.cli.dask_" + arguments[0], *arguments[1:], "--no-dashboard"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def open_when_ready(address: str) -> DaskCluster:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            return DaskCluster(address, 0)
-        except ConfigError:
-            assert time.monotonic() < deadline, "no scheduler with a worker"
-            time.sleep(0.2)
-
-
-def dask_pair(port: int) -> ExitStack:
-    """A scheduler and one worker, without the nanny that would start it anew."""
-    stack = ExitStack()
-    stack.enter_context(dask_process("scheduler", "--host", "127.0.0.1", "--port", str(port)))
-    worker = ("worker", f"tcp://127.0.0.1:{port}", "--nthreads", "1", "--no-nanny")
-    stack.enter_context(dask_process(*worker))
-    return stack
 
 
 def test_a_scheduler_that_comes_back_goes_on_with_the_units(tmp_path: Path) -> None:

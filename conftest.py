@@ -1,0 +1,10 @@
+"""The environment of all tests, and of the processes that they start; read before NumPy is imported."""
+
+import os
+import sys
+
+# As the command line does: systems of a hundred unknowns take many times the CPU time on several threads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Images of containers often set it; each of the many processes that tests start would compile all of s2fast.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
