@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -13,8 +13,6 @@ from benchmarks.traps.scenes import (
     ANY_ANGLE,
     AUTO,
     NO_PRIOR,
-    NOTEBOOK,
-    PAINTED,
     PIXEL_M,
     PRIOR,
     Crop,
@@ -24,6 +22,7 @@ from benchmarks.traps.scenes import (
     judged,
     scene,
 )
+from benchmarks.traps.shapes import OVERLAYS, SHAPES, TEXTURES, Shape
 from s2fast.config import Config
 from s2fast.geometry.evidence import Judgement
 from s2fast.stages.matching_rule import MatchedScene
@@ -146,21 +145,24 @@ def slightly_turned(pictures: Pictures, rng: np.random.Generator, share: float) 
         )
 
 
-def painted(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
-    """Different ground, and the same ground moved, under one painted shape."""
-    names = [*OTHER_SITES, *(f"36UYA {date}" for date in CLEAR[:3])]
-    size = 400
-    for shape, config, paint in SHAPES:
-        for number in range(max(1, round(6 * share))):
-            seed = int(rng.integers(1 << 30))
-            one, other = _different(pictures, names, size, rng)
-            query, train = (scene(paint(part, np.random.default_rng(seed)), config) for part in (one, other))
-            yield Trial(f"{shape}, different ground {number}", judged(query, train, config), None)
-        for name, one, other in _dates(pictures, size + 8, rng, max(1, round(3 * share))):
-            seed = int(rng.integers(1 << 30))
-            here, there = one[3 : 3 + size, 4 : 4 + size], other[:size, :size]
-            query, train = (scene(paint(part, np.random.default_rng(seed)), config) for part in (here, there))
-            yield Trial(f"{shape}, moved 4, 3 px: {name}", judged(query, train, config), (4.0, 3.0))
+def _painted(shapes: Sequence[Shape]) -> Kind:
+    def kind(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+        names = [*OTHER_SITES, *(f"36UYA {date}" for date in CLEAR[:3])]
+        size = 400
+        for shape, config, paint in shapes:
+            for number in range(max(1, round(6 * share))):
+                seed = int(rng.integers(1 << 30))
+                one, other = _different(pictures, names, size, rng)
+                query, train = (scene(paint(part, np.random.default_rng(seed)), config) for part in (one, other))
+                yield Trial(f"{shape}, different ground {number}", judged(query, train, config), None)
+            for name, one, other in _dates(pictures, size + 8, rng, max(1, round(3 * share))):
+                seed = int(rng.integers(1 << 30))
+                here, there = one[3 : 3 + size, 4 : 4 + size], other[:size, :size]
+                query, train = (scene(paint(part, np.random.default_rng(seed)), config) for part in (here, there))
+                yield Trial(f"{shape}, moved 4, 3 px: {name}", judged(query, train, config), (4.0, 3.0))
+
+    kind.__doc__ = "Different ground, and the same ground moved, under one painted shape."
+    return kind
 
 
 def _different(pictures: Pictures, names: list[str], size: int, rng: np.random.Generator) -> tuple[Grey, Grey]:
@@ -175,69 +177,6 @@ def _different(pictures: Pictures, names: list[str], size: int, rng: np.random.G
         apart = found[0][0] != found[1][0] or max(abs(found[0][i] - found[1][i]) for i in (1, 2)) > size
         if apart and all(np.count_nonzero(part[3]) > 0.95 * part[3].size for part in found):
             return found[0][3], found[1][3]
-
-
-def _polygons(shape: tuple[int, ...], rng: np.random.Generator) -> Grey:
-    """Return a mask of some 40 random polygons, 1 inside."""
-    mask = np.zeros(shape, np.uint8)
-    for _ in range(40):
-        middle, reach = rng.uniform(0, shape[0], 2), rng.uniform(6, 30)
-        angles = np.sort(rng.uniform(0, 2 * np.pi, 7))
-        corners = middle + reach * rng.uniform(0.5, 1, (7, 1)) * np.column_stack([np.cos(angles), np.sin(angles)])
-        cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], 1)
-    return mask
-
-
-def _polygons_of(inside: int | None, outside: int | None) -> Callable[[Grey, np.random.Generator], Grey]:
-    """Return a painter of random polygons: one value inside and one outside; None: the picture."""
-
-    def paint(grey: Grey, rng: np.random.Generator) -> Grey:
-        pair = (grey if value is None else value for value in (inside, outside))
-        return np.asarray(np.where(_polygons(grey.shape, rng) > 0, *pair), np.uint8)
-
-    return paint
-
-
-def _swath(grey: Grey, rng: np.random.Generator) -> Grey:
-    column = np.arange(grey.shape[1]) - 0.2 * np.arange(grey.shape[0])[:, None] - rng.uniform(100, 200)
-    return np.asarray(np.where(column > 0, grey, 0), np.uint8)
-
-
-def _frame(grey: Grey, rng: np.random.Generator) -> Grey:
-    framed = grey.copy()
-    width = int(rng.integers(3, 8))
-    cv2.rectangle(framed, (12, 12), (grey.shape[1] - 12, grey.shape[0] - 12), 255, width)
-    return framed
-
-
-def _text(grey: Grey, rng: np.random.Generator) -> Grey:
-    written = grey.copy()
-    for line in range(6):
-        text = "".join(rng.choice(list("ABCDEFGHKLMNPRSTXYZ0123456789"), 18))
-        cv2.putText(written, text, (10, 40 + 60 * line), cv2.FONT_HERSHEY_SIMPLEX, 1.0, 255, 2)
-    return written
-
-
-def _noise(grey: Grey, rng: np.random.Generator) -> Grey:
-    return np.clip(grey + rng.normal(0, 12, grey.shape), 1, 255).astype(np.uint8)
-
-
-def _stripes(grey: Grey, rng: np.random.Generator) -> Grey:
-    return np.asarray(np.clip(grey + rng.normal(0, 12, (1, grey.shape[1])), 1, 255), np.uint8)
-
-
-SHAPES: tuple[tuple[str, Config, Callable[[Grey, np.random.Generator], Grey]], ...] = (
-    ("polygons black", PAINTED, _polygons_of(None, 0)),
-    ("polygons black, notebook", NOTEBOOK, _polygons_of(None, 0)),
-    ("flat clouds", PRIOR, _polygons_of(255, None)),
-    ("hole", PRIOR, _polygons_of(0, None)),
-    ("swath edge", PRIOR, _swath),
-    ("frame", PRIOR, _frame),
-    ("text", PRIOR, _text),
-    ("fixed noise", PRIOR, _noise),
-    ("stripes", PRIOR, _stripes),
-)
-"""What is painted alike on both scenes, the settings, and how."""
 
 
 def repeated(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
@@ -345,7 +284,9 @@ KINDS: Mapping[str, Kind] = {
     "turned": turned,
     "any angle": any_angle,
     "slightly turned": slightly_turned,
-    "painted": painted,
+    "painted": _painted(SHAPES),
+    "overlays": _painted(OVERLAYS),
+    "textures": _painted(TEXTURES),
     "repeated": repeated,
     "unrelated 128": _unrelated(128, 16, PRIOR),
     "unrelated 256": _unrelated(256, 12, PRIOR),

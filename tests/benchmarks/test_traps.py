@@ -43,6 +43,7 @@ SHORT = {
     "beyond radius": 0.05,
     "turned": 0.05,
     "slightly turned": 0.05,
+    "overlays": 0.05,
     "repeated": 0.5,
     "unrelated 128": 0.05,
     "unrelated 256": 0.05,
