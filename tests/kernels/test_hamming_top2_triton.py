@@ -11,7 +11,7 @@ from s2fast_kernels.device_memory import DeviceMemoryError, at_most_bytes
 from s2fast_kernels.hamming_top2 import BACKENDS, reference, triton_gpu
 from s2fast_kernels.hamming_top2.cases import CASES, Case, hard_operands, operands, random_descriptors
 from s2fast_kernels.hamming_top2.reference import Top2
-from tests.kernels.interpreter import INTERPRETED, assert_passes_interpreted, not_interpreted, on_a_device
+from tests.kernels.interpreter import INTERPRETED, on_a_device
 
 DEVICE = torch.device("cpu" if INTERPRETED else "cuda")
 SMALL = triton_gpu.Tiling(16, 64, 4, 1, peel=True)
@@ -22,12 +22,6 @@ def assert_equal(got: Top2, wanted: Top2) -> None:
     for field in ("index", "best", "second"):
         assert getattr(got, field).dtype == getattr(wanted, field).dtype
         np.testing.assert_array_equal(getattr(got, field), getattr(wanted, field), err_msg=field)
-
-
-@pytest.mark.slow
-@not_interpreted
-def test_under_the_interpreter() -> None:
-    assert_passes_interpreted(__file__, skipped=2)
 
 
 @on_a_device

@@ -30,7 +30,7 @@ from s2fast_kernels.akaze import contrast, numba_cpu
 from s2fast_kernels.backends import Selected
 from s2fast_kernels.machine import Gpus
 from tests.archives import safe_path, textured, write_scene
-from tests.kernels.interpreter import INTERPRETED, assert_passes_interpreted, not_interpreted
+from tests.kernels.interpreter import INTERPRETED, not_interpreted
 
 SIDE_PX = 208
 
@@ -102,12 +102,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Pretended:
         for name in ("SMOOTH_TILE", "DIFFUSE_TILE", "DERIVE_TILE"):
             monkeypatch.setattr(triton_gpu, name, triton_gpu.Tile(256, 256, 4))
     return Pretended(monkeypatch, (9, 0) if INTERPRETED else (7, 5))
-
-
-@pytest.mark.slow
-@not_interpreted
-def test_under_the_interpreter() -> None:
-    assert_passes_interpreted(__file__, skipped=2)
 
 
 @pytest.mark.slow
