@@ -310,6 +310,3 @@ def test_synth_and_run_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     arguments = ("--scenes", archive, "--regions", archive / "regions.geojson", "--out", out)
     assert s2fast(monkeypatch, "run", CONFIG, *arguments) == 0
     assert len((out / "pairs.csv").read_text().splitlines()) == 1 + 6
-    shutil.rmtree(out)
-    assert s2fast(monkeypatch, "run", CONFIG, *arguments, "--workers", 2) == 0
-    assert len((out / "pairs.csv").read_text().splitlines()) == 1 + 6
