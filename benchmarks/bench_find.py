@@ -171,7 +171,7 @@ def crops(data: Archive, count: int, seed: int = 0) -> Iterator[Record]:
 def _shows(other: str, name: str, part: Cut) -> bool:
     """Return whether the middle of a picture cut from a scene lies in another scene."""
     middle = part.to_scene @ (len(part.pixels) / 2, len(part.pixels) / 2, 1.0)
-    return 0 <= middle[0] + STRIP_PX * (float("36UYA" in name) - float("36UYA" in other)) < SIDE_PX
+    return bool(0 <= middle[0] + STRIP_PX * (float("36UYA" in name) - float("36UYA" in other)) < SIDE_PX)
 
 
 def clear_share(data: Archive, name: str, part: Cut) -> float:

@@ -71,7 +71,7 @@ def cells_of(first: npt.NDArray[np.int64], step: npt.NDArray[np.integer[Any]]) -
     larger = scale_of(np.array([0, 1, 0, 1])) / scale_of(np.array([0]))
     nearest = np.floor((step[:, None, :] + 0.5) / STEPS / larger[:, None] - 0.5).astype(np.int64) + ACROSS // 2
     columns, rows = nearest[:, :, :1] + (0, 1, 0, 1), nearest[:, :, 1:] + (0, 0, 1, 1)
-    return ((_four(first)[:, :, None] * ACROSS + rows) * ACROSS + columns).reshape(len(first), 16)
+    return np.asarray(((_four(first)[:, :, None] * ACROSS + rows) * ACROSS + columns).reshape(len(first), 16))
 
 
 def numbered(cells: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -82,4 +82,4 @@ def numbered(cells: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.N
 
 def scale_of(number: npt.NDArray[np.integer[Any] | np.floating[Any]]) -> npt.NDArray[np.float64]:
     """Return the scales of bins [pixels of the scene per pixel of the picture]."""
-    return np.exp2(number / OCTAVE_BINS - _OCTAVES)
+    return np.asarray(np.exp2(number / OCTAVE_BINS - _OCTAVES))
