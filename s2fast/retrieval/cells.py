@@ -82,4 +82,4 @@ def numbered(cells: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.N
 
 def scale_of(number: npt.NDArray[np.integer[Any] | np.floating[Any]]) -> npt.NDArray[np.float64]:
     """Return the scales of bins [pixels of the scene per pixel of the picture]."""
-    return np.exp2(number / OCTAVE_BINS - _OCTAVES)
+    return np.asarray(np.exp2(number / OCTAVE_BINS - _OCTAVES))

@@ -222,7 +222,8 @@ class Votes:
 
     def moved(self, px: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         """Return `step`, moved by (k, 2) pixels of the scene."""
-        return np.clip(self.step + np.rint(px / _step_px(self.side, self.bin)).astype(np.int64), -_FARTHEST, _FARTHEST)
+        moved = self.step + np.rint(px / _step_px(self.side, self.bin)).astype(np.int64)
+        return np.asarray(np.clip(moved, -_FARTHEST, _FARTHEST))
 
     @property
     def weight(self) -> npt.NDArray[np.float64]:
