@@ -71,7 +71,8 @@ def test_clahe_of_noise_is_opencvs() -> None:
 @pytest.mark.slow
 @pytest.mark.shared
 def test_clahe_of_real_scenes_is_opencvs(shared_data: Path) -> None:
-    for name, grey in real_images(shared_data, multiple=1):
+    for name, image in real_images(shared_data, multiple=1):
+        grey = np.ascontiguousarray(image[-701:, -903:])
         wanted = cv2.createCLAHE(8.0, (8, 8)).apply(grey)
         apart = np.abs(clahe(grey, 8.0).astype(int) - wanted)
         assert apart.max() <= 1, name
