@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.bench_executors import two_against_one
-from s2fast.work.executors import LocalPool
+from s2fast.work.executors import InProcess, LocalPool, Workplace
 from tests.archives import Archive
 
 
@@ -14,7 +14,7 @@ def test_two_workers_give_the_bytes_of_one(archive: Archive, tmp_path: Path) -> 
     (tmp_path / "archive" / "scenes").symlink_to(archive.scenes)
     (tmp_path / "archive" / "regions.geojson").symlink_to(archive.regions)
     record = two_against_one(
-        tmp_path / "archive", tmp_path, lambda: LocalPool(1, 1), lambda: LocalPool(2, 1), repeats=1
+        tmp_path / "archive", tmp_path, lambda: Workplace(InProcess(), 1, 0), lambda: LocalPool(2, 1), repeats=1
     )
     assert record["one_s"] > 0
     assert record["two_s"] > 0

@@ -11,6 +11,7 @@ from s2fast.errors import ConfigError, InputError
 from s2fast.sweeps.columns import KNOWN, best_of, shown_columns
 from s2fast.sweeps.results import load_all, run_checked
 from tests.archives import Archive, textured, write_scene
+from tests.sweeps.in_process import cases_in_this_process
 
 
 @pytest.mark.slow
@@ -18,7 +19,8 @@ def test_a_sweep_with_injected_truth_fills_its_columns(archive: Archive, tmp_pat
     file = {"truth": "injected", "base": {"regions.mode": "none"}, "grid": [{"features.max_per_scene": [300, 3000]}]}
     (checked,) = load_all([{**file, "plot": [{"gain": "injected.verified"}]}], [str(archive.scenes)])
     messages: list[str] = []
-    results = run_checked(checked, tmp_path, messages.append)
+    with cases_in_this_process():
+        results = run_checked(checked, tmp_path, messages.append)
     frame = results.frame()
     assert (frame["status"] == "ok").all()
     assert {name for name in KNOWN if name.startswith("injected.")} <= set(frame.columns)

@@ -25,6 +25,7 @@ from s2fast.sweeps.kept import MOST_LINES, read_pairs, read_pictures
 from s2fast.sweeps.results import load_all, run_checked
 from s2fast.sweeps.rows import only_writer
 from tests.archives import ORIGINS, Archive, safe_path, textured, write_archive, write_scene
+from tests.sweeps.in_process import cases_in_this_process
 
 pytestmark = pytest.mark.slow
 
@@ -150,7 +151,8 @@ def test_the_table_needs_no_truth_and_no_column_is_empty(
         write_scene(safe_path(scenes, "36UXA", f"2019042{number}T083601"), pixels, ORIGINS["36UXA"])
     path = tmp_path / "mine.toml"
     path.write_text("[[grid]]\nfeatures.max_per_scene = [2000, 100]")
-    assert command(monkeypatch, path, "--scenes", scenes, "--out", tmp_path / "out") == 0
+    with cases_in_this_process():
+        assert command(monkeypatch, path, "--scenes", scenes, "--out", tmp_path / "out") == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines()[0].split()[:3] == ["#", "case", "seconds"]
     assert "6 of 6, 100 %" in printed.out
@@ -201,7 +203,8 @@ def test_a_truth_beside_the_scenes_is_used(tmp_path: Path, monkeypatch: pytest.M
     assert checked.dataset.truth is None
     (scenes / "truth.json").write_text(json.dumps({"scenes": [{"scene_id": name, "shift_m": [0, 0]} for name in ids]}))
     (checked,) = load_all([{"grid": [{"matching.ratio": [0.9]}]}], [str(scenes)])
-    (row,) = run_checked(checked, tmp_path, print).rows
+    with cases_in_this_process():
+        (row,) = run_checked(checked, tmp_path, print).rows
     assert row["quality"]["false_verifications"] == 0
     assert row["quality"]["verified_pairs"] == row["found"]["verified_pairs"] > 0
 

@@ -1,0 +1,34 @@
+"""Cases that run in the tests' own process, for tests of what a sweep makes of them.
+
+In a process of its own, as tests/sweeps/test_run.py has them run, a case imports everything anew, which takes longer
+than the case itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from s2fast.errors import S2FastError
+from s2fast.sweeps import alone, child
+from s2fast.sweeps.alone import Limits
+
+
+@contextmanager
+def cases_in_this_process() -> Iterator[None]:
+    """Run the cases of sweeps without workers in this process, one after another, without limits."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(alone, "run_alone", _run_case)
+        yield
+
+
+def _run_case(module: str, job: dict[str, Any], _limits: Limits) -> tuple[dict[str, Any], str]:
+    assert module == child.__name__
+    try:
+        return json.loads(json.dumps(child.run_case(json.loads(json.dumps(job))))), ""
+    except S2FastError as error:
+        return {}, str(error)
