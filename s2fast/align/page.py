@@ -53,12 +53,14 @@ def page(table: pd.DataFrame, picture: bytes | None) -> str:
         for fine, row in zip(aligned, shown[names].itertuples(index=False), strict=True)
     )
     drawing = picture.decode()[picture.decode().index("<svg") :] if picture else ""
-    reference = ", ".join(dict.fromkeys(table["reference"]))
+    known = table["offset_x_m"].notna()  # the others have no datum
+    reference = "; ".join(dict.fromkeys(table.loc[known, "reference"]))
+    datum = f"Offsets are relative to: {escape(legible(reference))}." if reference else "No offset is known."
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Aligned scenes</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>\n'
         f"<h1>{aligned.sum()} of {len(table)} scenes aligned</h1>\n<p>{sentence(table)} "
-        f"Relative to: {escape(legible(reference))}. Columns and limits: docs/align.md.</p>\n"
+        f"Corrections were added to coordinates, x east and y north. {datum} Columns and limits: docs/align.md.</p>\n"
         + (f'<div class="picture">{drawing}</div>\n' if drawing else "")
         + f"<div><table><thead><tr>{head}</tr></thead><tbody>\n{rows}</tbody></table></div>\n</body></html>\n"
     )
