@@ -174,15 +174,15 @@ OVERLAYS: tuple[Shape, ...] = (
     ("outlines, compressed", PRIOR, _compressed_outlines),
     ("watermark", PRIOR, _watermark),
     ("dust", PRIOR, _dust),
+)
+"""Drawings blended with the ground, or blurred by compression."""
+
+TEXTURES: tuple[Shape, ...] = (
     ("inset maps", PRIOR, _inset_maps),
     ("rings", PRIOR, _rings),
     ("clouds", PRIOR, _clouds),
-)
-"""What is blended with parts of the ground, or blurred by compression."""
-
-TEXTURES: tuple[Shape, ...] = (
     ("noise of 1.5 px", PRIOR, _smooth_noise(1.5)),
     ("noise of 3 px", PRIOR, _smooth_noise(3)),
     ("relief", PRIOR, _relief),
 )
-"""What is blended with all of the ground and smooth over more than a pixel."""
+"""What covers large parts of the ground, or all of it, and is smooth over more than a pixel."""

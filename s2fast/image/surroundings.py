@@ -1,6 +1,6 @@
 """Ground around the inliers: scenes of different ground that share a drawing agree where it is, and nowhere else.
 
-Lettering, outlines, painted shapes, maps and dust that two scenes have at the same pixels, blended with the ground or
+Lettering, outlines, painted shapes and dust that two scenes have at the same pixels, blended with the ground or
 blurred by compression, match like ground. But scenes of the same ground also agree between their inliers, if weakly,
 and with either sign: a field may be darker than its surroundings in spring and brighter in autumn. Therefore small
 squares around the inliers are correlated, and the strength of the correlation at equal positions is compared with that
