@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.transform import Affine
 
@@ -21,7 +22,7 @@ from s2fast.files.source import Source
 from s2fast.files.web import downloaded
 from s2fast.geometry.placement import PixelGrid
 from s2fast.raster.array_dataset import ArrayDataset, write_geotiff
-from s2fast.raster.dataset import decoding_threads, open_dataset
+from s2fast.raster.dataset import block_bytes, decoding_threads, open_dataset
 
 _CACHE_BYTES = 192 << 20
 """GDAL's block cache while resampling: it keeps a row of a full tile's blocks, and the output that is not complete yet.
@@ -159,9 +160,38 @@ def write(source: Source, offset_m: tuple[float, float], target: Target, path: P
             _write_cog(moved, target, path)
         else:
             _resample(moved, target, path)
+        _check_whole(path)
+    except CPLE_BaseError as error:  # GDAL writes the end of a file when it is closed
+        raise SceneError(f"{path.parent}: a file could not be written ({error}): free disk space there") from error
     finally:
         moved.unlink(missing_ok=True)
         copied.unlink(missing_ok=True)
+
+
+def _check_whole(path: Path) -> None:
+    """Raise SceneError if a GeoTIFF is not whole: GDAL's threads that compress do not report a full disk.
+
+    Its blocks must lie in the file. A block may also have kept what was there before it was rewritten, so that there
+    must still be room for one.
+    """
+    size, room = path.stat().st_size, path.with_name(f"{path.name}.room")
+    with rasterio.open(path) as written:
+        rows, cols = written.block_shapes[0]
+        for row in range(-(-written.height // rows)):
+            for col in range(-(-written.width // cols)):
+                start, length = (
+                    int(written.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=written.count) or 0)
+                    for what in ("OFFSET", "SIZE")
+                )
+                if not length or start + length > size:
+                    raise SceneError(f"{path.parent}: a file was not written whole: free disk space there")
+        block = bytes(block_bytes(written))
+    try:
+        room.write_bytes(block)
+    except OSError as error:
+        raise SceneError(f"{path.parent}: {error.strerror}: free disk space there") from error
+    finally:
+        room.unlink(missing_ok=True)
 
 
 def _write_vrt(source: Source, offset_m: tuple[float, float], target: Target, path: Path) -> None:
