@@ -50,7 +50,7 @@ def test_batches_of_windows_equal_the_whole_image(image: np.ndarray) -> None:
         return image[rows, columns]
 
     whole = run(source, image.shape, on("cpu", 1), LOW, core_px=1 << 20)
-    batched = run(source, image.shape, on("cpu", 4), LOW, core_px=100)
+    batched = run(source, image.shape, on("cpu", 3), LOW, core_px=200)
     for field in fields(Features):
         np.testing.assert_array_equal(getattr(batched, field.name), getattr(whole, field.name))
 
