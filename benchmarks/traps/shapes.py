@@ -156,7 +156,7 @@ def _clouds(grey: Grey, rng: np.random.Generator) -> Grey:
     cover = _blurred(rng.normal(size=grey.shape), 8)
     opacity = np.clip(4 * (cover - cover.min()) / np.ptp(cover) - 2, 0, 1)
     texture = _blurred(rng.normal(size=grey.shape), 2)
-    return _soft(grey, opacity, 1) + (opacity * (200 + 20 * texture / texture.std())).astype(np.uint8)
+    return np.asarray(_soft(grey, opacity, 1) + (opacity * (200 + 20 * texture / texture.std())).astype(np.uint8))
 
 
 def _smooth_noise(sigma: float) -> Paint:

@@ -274,7 +274,7 @@ def _cut(offset: int) -> slice:
 def explained_by_pattern(
     query: FixedPattern,
     train: FixedPattern,
-    query_px: npt.NDArray[np.float32],
+    drawn_px: npt.NDArray[np.float32] | None,
     moved_px: npt.NDArray[np.float32],
     noise: Callable[[FixedPattern, FixedPattern], bool] | None = None,
 ) -> bool:
@@ -284,8 +284,8 @@ def explained_by_pattern(
     ----------
     query, train
         The scenes.
-    query_px : (k, 2) float32
-        The inliers on the query [px of the tile].
+    drawn_px : (k, 2) float32 or None
+        The inliers on the query [px of the tile]; None if their displacements vary, so that no drawing explains them.
     moved_px : (k, 2) float32
         Train position minus query position of the inliers on the two rasters [px of the tile].
     noise
@@ -296,14 +296,16 @@ def explained_by_pattern(
     ordered, middle = np.sort(moved_px, axis=0), len(moved_px) // 2
     # The medians; `numpy.median` takes longer than all else here.
     right, down = np.abs((ordered[-1 - middle] + ordered[middle]) / 2) <= _AT_REST_PX
-    # Where turned scenes are not at rest, equal positions show different ground.
-    resting = query_px[(np.abs(moved_px) <= _AT_REST_PX).all(axis=1)]
     return bool(
         (right and down and (noise or share_noise)(query, train))
         or (right and share_stripes(query, train, 1))
         or (down and share_stripes(query, train, 0))
-        or (right and down and grounds_differ(query.squares, train.squares, common_blocks(query, train), resting))
+        or (right and down and drawn_px is not None and _drawn_on(query, train, drawn_px))
     )
+
+
+def _drawn_on(query: FixedPattern, train: FixedPattern, drawn_px: npt.NDArray[np.float32]) -> bool:
+    return grounds_differ(query.squares, train.squares, common_blocks(query, train), drawn_px)
 
 
 def share_noise(query: FixedPattern, train: FixedPattern) -> bool:

@@ -248,8 +248,10 @@ class VerdictRule:
             judged = find_anywhere(evidence, same, ground)
         if judged.verdict == "not verified" or moved_px is None:
             return judged
-        query_px = query.xy[matched.query_row[judged.inlier]] / np.float32(query.placement.reduction)
-        explained = explained_by_pattern(*patterns, query_px, moved_px[judged.inlier], steps.share_noise)
+        drawn_px = None
+        if judged.model == "shift":
+            drawn_px = query.xy[matched.query_row[judged.inlier]] / np.float32(query.placement.reduction)
+        explained = explained_by_pattern(*patterns, drawn_px, moved_px[judged.inlier], steps.share_noise)
         return Judgement.not_found(len(evidence)) if explained else judged
 
     def _judge_trial(self, trial: ToJudge) -> Judgement:
