@@ -76,7 +76,7 @@ def _draw_series(axes: Axes, table: pd.DataFrame, times: pd.Series) -> None:
             times[known], table.loc[known, f"offset_{name}_m"], table.loc[known, "offset_error_m"], color=colour,
             fmt=marker, markersize=3, linewidth=0.8, capsize=2, label=label,
         )  # fmt: skip
-    axes.xaxis.set_major_locator(AutoDateLocator(maxticks=7, interval_multiples=False))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=7, interval_multiples=False))  # type: ignore[no-untyped-call]
     axes.axhline(0, color="0.5", linewidth=0.5)
     axes.set_ylabel("offset as delivered [m]")
     axes.grid(linewidth=0.3)
