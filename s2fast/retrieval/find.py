@@ -163,14 +163,15 @@ class Finder:
         """Verify the candidates of a ballot, and try the same rule where the picture cannot be."""
         entries, counted = self.index.entries, self.index.contents
 
-        def at_votes(number: int, train: Keypoints) -> Place | None:
-            return find_place_near(query, train, image.shape, entries[number].shape, ballot.at[number])
-
         def anywhere(number: int, train: Keypoints) -> Place | None:
             rows, columns = entries[number].shape
             return find_place(query, train, image.shape, float(rows * columns))
 
-        for rule, most in ((anywhere, CANDIDATES), (at_votes, LATER_CANDIDATES)):
+        def anywhere_or_near(number: int, train: Keypoints) -> Place | None:
+            near = image.shape, entries[number].shape, ballot.at[number]
+            return anywhere(number, train) or find_place_near(query, train, *near)
+
+        for rule, most in ((anywhere, CANDIDATES), (anywhere_or_near, LATER_CANDIDATES)):
             numbers = ballot.candidates([entry.place for entry in entries], most)
             tried = {number: rule(number, self._features(number)) for number in numbers}
             places = {number: place for number, place in tried.items() if place is not None}
@@ -194,8 +195,6 @@ class Finder:
             here = self._at_place(train.xy, number, best, place, image.shape)
             if number != best and number in places and self._same(places[number], here, train):
                 agreeing.append(number)
-            if rule is at_votes and self._at_place(ballot.at[[number], :2], number, best, place, image.shape).all():
-                continue  # where it would look, nothing is left
             elsewhere.append(rule(number, train.take(~here)))
         rivals = [other for other in elsewhere if other is not None]
         strongest = max((other.judgement.witnesses for other in rivals), default=0.0)

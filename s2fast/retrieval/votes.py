@@ -39,7 +39,7 @@ CANDIDATES = 20
 """Number of scenes that are verified."""
 
 LATER_CANDIDATES = 60
-"""Number of scenes that are verified near their votes if none was: own date of a picture of 128 px is among them."""
+"""Number of scenes that are verified if none of these was, near their votes too: other dates may have more votes."""
 
 _HELD = np.dtype(
     [("place", np.int32), ("query", np.int32), ("bin", np.int16), ("x", np.int16), ("y", np.int16), ("bits", np.uint8)]

@@ -106,8 +106,7 @@ def test_what_is_verified_near_its_votes_has_null_trials_elsewhere(
     assert found.found
     assert found.entry is not None
     assert found.entry.tile == "36UXA"
-    # In both dates of the tile the votes are for the place itself: nothing is left there to try.
-    assert (found.nulls, found.nulls_verified) == (4 - len(found.agreeing), 0)
+    assert (found.nulls, found.nulls_verified) == (len(found.candidates), 0)
 
 
 def test_ground_that_is_there_twice_is_ambiguous(tmp_path: Path) -> None:
