@@ -65,10 +65,10 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             return
         beginning = self.headers["Range"] in (None, "bytes=0-0", "bytes=0-16383")
-        if (self.kind == "expires" and not beginning) or (self.kind == "expires for good" and self.server.expired):  # type: ignore[attr-defined]  # set below
+        if self.kind.startswith("expires") and (not beginning or self.server.expired):  # type: ignore[attr-defined]  # set below
+            self.server.expired = self.kind == "expires for good"  # type: ignore[attr-defined]  # set below
             self.send_error(403)
             return
-        self.server.expired = not beginning  # type: ignore[attr-defined]  # set below
         first, self.server.busy = not self.server.busy, True  # type: ignore[attr-defined]  # set below
         if self.kind == "busy" and first:
             self.send_error(503)
