@@ -94,8 +94,8 @@ def test_a_picture_is_found_near_its_votes_and_nowhere_else(finder: Finder, cut:
     assert place is not None
     corners = np.array([[0.0, 0.0], [127.0, 0.0], [127.0, 127.0], [0.0, 127.0]])
     assert np.hypot(*(place.at(corners) - corners @ made.to_scene[:, :2].T - made.to_scene[:, 2]).T).max() < 1.5
-    assert find_place_near(query, train, made.image.shape, shape, at + np.float32([200, 0, 0])) is None
-    assert find_place_near(query, train, made.image.shape, shape, at * np.float32([1, 1, 9])) is None
+    assert find_place_near(query, train, made.image.shape, shape, at + np.array([200, 0, 0], np.float32)) is None
+    assert find_place_near(query, train, made.image.shape, shape, at * np.array([1, 1, 9], np.float32)) is None
 
 
 def test_what_is_verified_near_its_votes_has_null_trials_elsewhere(
