@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(403, "Forbidden")
             return
         if path.startswith("/from/"):
-            here = f"http://me:wo%3Ard@127.0.0.1:{self.server.server_address[1]}"
+            here = f"http://me:wo%3Ard@127.0.0.1:{self.server.server_port}"  # type: ignore[attr-defined]
             to = {
                 "redirects": f"{path.removeprefix('/from')}?{SECRET}", "loops": f"{path}?{SECRET}",
                 "away": f"file:///etc/passwd?{SECRET}", "redirects with a login": here + path.removeprefix("/from"),
