@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -82,10 +83,10 @@ SHAPES: tuple[Shape, ...] = (
 
 
 def _soft(
-    grey: npt.NDArray[np.generic], opacity: npt.NDArray[np.float32], value: float | npt.NDArray[np.float32]
+    grey: npt.NDArray[np.generic], opacity: npt.NDArray[np.floating[Any]], value: float | npt.NDArray[np.float32]
 ) -> Grey:
     """Blend a value with the picture."""
-    return np.clip(grey.astype(np.float32) * (1 - opacity) + value * opacity, 1, 255).astype(np.uint8)
+    return np.asarray(np.clip(grey.astype(np.float32) * (1 - opacity) + value * opacity, 1, 255), np.uint8)
 
 
 def _blurred(image: npt.NDArray[np.generic], sigma: float) -> npt.NDArray[np.float32]:
@@ -105,7 +106,7 @@ def _soft_polygons(grey: Grey, rng: np.random.Generator) -> Grey:
 
 
 def _brighter_polygons(grey: Grey, rng: np.random.Generator) -> Grey:
-    return np.clip(grey + 35 * _blurred(_polygons(grey.shape, rng), 0.7), 1, 255).astype(np.uint8)
+    return np.asarray(np.clip(grey + 35 * _blurred(_polygons(grey.shape, rng), 0.7), 1, 255), np.uint8)
 
 
 def _compressed_holes(grey: Grey, rng: np.random.Generator) -> Grey:
@@ -129,7 +130,7 @@ def _dust(grey: Grey, rng: np.random.Generator) -> Grey:
     spots = np.zeros(grey.shape, np.float32)
     for row, column in rng.integers(8, grey.shape[0] - 8, (120, 2)):
         cv2.circle(spots, (int(column), int(row)), int(rng.integers(2, 6)), float(rng.uniform(15, 45)), -1)
-    return np.clip(grey - _blurred(spots, 1.2), 1, 255).astype(np.uint8)
+    return np.asarray(np.clip(grey - _blurred(spots, 1.2), 1, 255), np.uint8)
 
 
 def _inset_maps(grey: Grey, rng: np.random.Generator) -> Grey:
@@ -143,27 +144,27 @@ def _inset_maps(grey: Grey, rng: np.random.Generator) -> Grey:
 def _rings(grey: Grey, rng: np.random.Generator) -> Grey:
     row, column = np.mgrid[: grey.shape[0], : grey.shape[1]] / grey.shape[0] - 0.5
     away = np.hypot(row, column)
-    return np.clip(grey * (1.2 - away) + 8 * np.sin(90 * away + rng.uniform(0, 6)), 1, 255).astype(np.uint8)
+    return np.asarray(np.clip(grey * (1.2 - away) + 8 * np.sin(90 * away + rng.uniform(0, 6)), 1, 255), np.uint8)
 
 
 def _clouds(grey: Grey, rng: np.random.Generator) -> Grey:
     cover = _blurred(rng.normal(size=grey.shape), 8)
     opacity = np.clip(4 * (cover - cover.min()) / np.ptp(cover) - 2, 0, 1)
     texture = _blurred(rng.normal(size=grey.shape), 2)
-    return _soft(grey, opacity, 1) + (opacity * (200 + 20 * texture / texture.std())).astype(np.uint8)
+    return np.asarray(_soft(grey, opacity, 1) + (opacity * (200 + 20 * texture / texture.std())).astype(np.uint8))
 
 
 def _smooth_noise(sigma: float) -> Paint:
     def paint(grey: Grey, rng: np.random.Generator) -> Grey:
         noise = _blurred(rng.normal(size=grey.shape), sigma)
-        return np.clip(grey + 14 * noise / noise.std(), 1, 255).astype(np.uint8)
+        return np.asarray(np.clip(grey + 14 * noise / noise.std(), 1, 255), np.uint8)
 
     return paint
 
 
 def _relief(grey: Grey, rng: np.random.Generator) -> Grey:
     slope = np.diff(_blurred(rng.normal(size=grey.shape), 4), axis=1, append=0)
-    return np.clip(0.75 * grey + 60 + 25 * slope / slope.std(), 1, 255).astype(np.uint8)
+    return np.asarray(np.clip(0.75 * grey + 60 + 25 * slope / slope.std(), 1, 255), np.uint8)
 
 
 OVERLAYS: tuple[Shape, ...] = (
