@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 WIDTH_BITS = 512
@@ -51,8 +52,9 @@ GPUS = (
 )
 
 
+@cache
 def cuda_object_dump(cubin: bytes, option: str) -> str:
-    """Run the ``cuobjdump`` that Triton ships."""
+    """Run the ``cuobjdump`` that Triton ships, once per code and option: its start takes a quarter of a second."""
     import triton
 
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"

@@ -1,8 +1,6 @@
 """The compiled GPU kernels are acceptable: no spills, shared memory within limits, tensor cores in the main loop."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -163,11 +161,9 @@ def test_a_loop_without_tensor_cores_is_found() -> None:
 
 
 @pytest.mark.slow
-def test_the_command_prints_one_object_a_line() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "benchmarks", "static", "--json"], check=True, capture_output=True, text=True
-    )
-    records = [json.loads(line) for line in run.stdout.splitlines()]
+def test_the_command_prints_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert static.main(["--json"]) == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     every = ["sm_80", "sm_89", "sm_90", "sm_100", "sm_120", "gfx942"]
     one_bit = ["sm_80", "sm_89", "sm_90"]
     assert [record["architecture"] for record in records] == [*every, *one_bit, *every]

@@ -36,6 +36,11 @@ def image() -> np.ndarray:
     return synthetic_image(SHAPE, seed=3)
 
 
+@pytest.fixture(scope="module")
+def features(image: np.ndarray) -> Features:
+    return found(image)
+
+
 def never(*_: object) -> np.ndarray:
     """Select maxima; no test gets so far."""
     raise AssertionError
@@ -45,7 +50,7 @@ def source_of(image: np.ndarray | torch.Tensor) -> Any:
     return lambda rows, columns: image[rows, columns]
 
 
-def found(image: np.ndarray | torch.Tensor, core_px: int = 64, batch: int = 2, **options: Any) -> Features:
+def found(image: np.ndarray | torch.Tensor, core_px: int = 90, batch: int = 3, **options: Any) -> Features:
     engine = TorchEngine(device="cpu")
     engine.batch = batch
     return akaze_windowed(source_of(image), SHAPE, engine, SETTINGS, core_px=core_px, **options)
@@ -88,10 +93,11 @@ def test_pixels_on_the_device_give_the_features_of_the_host(image: np.ndarray) -
     assert_same(found(torch.from_numpy(image), core_px=200, batch=1, valid=valid), wanted)
 
 
-def test_more_maxima_than_there_is_room_for(image: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = found(image)
+def test_more_maxima_than_there_is_room_for(
+    image: np.ndarray, features: Features, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch_batches, "PX_PER_MAXIMUM", 5000)
-    assert_same(found(image), wanted)
+    assert_same(found(image), features)
 
 
 def _noted(noted: list[np.ndarray], function: Any, counts: np.ndarray, edges: np.ndarray) -> Any:
@@ -241,9 +247,9 @@ def test_what_does_not_fit_is_split(budget_mb: int) -> None:
     ]
 
 
-def test_a_budget_does_not_change_the_features(image: np.ndarray) -> None:
+def test_a_budget_does_not_change_the_features(image: np.ndarray, features: Features) -> None:
     engine = TorchEngine(device="cpu", budget_bytes=1)
-    assert_same(akaze_windowed(source_of(image), SHAPE, engine, SETTINGS), found(image))
+    assert_same(akaze_windowed(source_of(image), SHAPE, engine, SETTINGS), features)
     assert (engine.core_px, engine.batch) == (128, 1)
 
 
