@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from s2fast.errors import ConfigError
 from s2fast.work.executors import DaskCluster
 from tests.forked import forked
 
@@ -43,17 +42,11 @@ def dask_pair(port: int, workers: int = 1) -> ExitStack:
 
 def open_when_ready(address: str, workers: int = 1) -> DaskCluster:
     """Connect to a scheduler as soon as it has so many workers."""
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            cluster = DaskCluster(address, 0)
-            if cluster.slots >= workers:
-                return cluster
-            cluster.close()
-        except ConfigError:
-            pass
-        assert time.monotonic() < deadline, "no scheduler with so many workers"
-        time.sleep(0.2)
+    from distributed import Client
+
+    with Client(address, timeout=120, set_as_default=False) as client:
+        client.wait_for_workers(workers, timeout=120)
+    return DaskCluster(address, 0)
 
 
 @contextmanager
