@@ -39,8 +39,8 @@ _LEAST_SQUARES = 150
 _SHIFTS = 7
 """Number of squares at unequal positions with which each square is compared."""
 
-_LEAST_SCORE = 2.6
-"""Minimum excess of the correlations at equal positions [standard errors]; different ground exceeds it in one of 200
+_LEAST_SCORE = 3.0
+"""Minimum excess of the correlations at equal positions [standard errors]; different ground exceeds it in one of 700
 pairs. Chosen on tile 36UYA, where the verified pairs with enough squares have at least 4."""
 
 
