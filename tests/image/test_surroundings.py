@@ -81,7 +81,7 @@ def changed(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return one ground on two dates: half of it is inverted, and changes of their own hide the rest."""
     same, rng = ground(0) - 110, np.random.default_rng(seed)
     half = np.where(cv2.GaussianBlur(rng.normal(size=same.shape), (0, 0), 12) > 0, 1, -1)
-    one, other = (0.5 * same * sign + (ground(number) - 110) for sign, number in ((1, seed + 1), (half, seed + 50)))
+    one, other = (0.8 * same * sign + (ground(number) - 110) for sign, number in ((1, seed + 1), (half, seed + 50)))
     return 110 + one, 110 + other
 
 
