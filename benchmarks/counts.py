@@ -22,7 +22,7 @@ from s2fast.model import Window
 from s2fast.raster.windows import chunk_shape
 from s2fast.regions.mask import place_regions
 from s2fast.results import Run
-from s2fast.stages.ingest import needed_windows
+from s2fast.stages.used_pixels import needed_windows
 from s2fast_kernels.backends import Backend
 from s2fast_kernels.operations import operation_of
 

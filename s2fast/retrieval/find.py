@@ -33,6 +33,10 @@ from s2fast.retrieval.place import Place, find_place, find_place_near, refined
 from s2fast.retrieval.votes import CANDIDATES, LATER_CANDIDATES, Ballot, vote
 from s2fast_kernels.machine import available_cores
 
+_LATER_TRIED = 2 * LATER_CANDIDATES / CANDIDATES
+"""Times as many places are tried where none of the first candidates shows a picture, each scene as a whole and near its
+votes; so the expected number of false alarms is that of the first candidates once more."""
+
 _LEAST_KEYPOINTS = 16
 
 BUDGET_MB = 2048
@@ -163,13 +167,13 @@ class Finder:
         """Verify the candidates of a ballot, and try the same rule where the picture cannot be."""
         entries, counted = self.index.entries, self.index.contents
 
-        def anywhere(number: int, train: Keypoints) -> Place | None:
+        def anywhere(number: int, train: Keypoints, tried: float = 1.0) -> Place | None:
             rows, columns = entries[number].shape
-            return find_place(query, train, image.shape, float(rows * columns))
+            return find_place(query, train, image.shape, float(rows * columns), tried)
 
         def anywhere_or_near(number: int, train: Keypoints) -> Place | None:
-            near = image.shape, entries[number].shape, ballot.at[number]
-            return anywhere(number, train) or find_place_near(query, train, *near)
+            near = image.shape, entries[number].shape, ballot.at[number], _LATER_TRIED
+            return anywhere(number, train, _LATER_TRIED) or find_place_near(query, train, *near)
 
         for rule, most in ((anywhere, CANDIDATES), (anywhere_or_near, LATER_CANDIDATES)):
             numbers = ballot.candidates([entry.place for entry in entries], most)

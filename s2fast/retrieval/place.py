@@ -89,7 +89,7 @@ class Place:
 
 def find_place_near(
     query: Keypoints, train: Keypoints, query_shape: tuple[int, int], shape: tuple[int, int],
-    at: npt.NDArray[np.float32],
+    at: npt.NDArray[np.float32], tried: float = 1.0,
 ) -> Place | None:  # fmt: skip
     """Find a picture near where votes agree that it lies, see `find_place`.
 
@@ -99,7 +99,7 @@ def find_place_near(
 
     Parameters
     ----------
-    query, train, query_shape, shape
+    query, train, query_shape, shape, tried
         See `find_place`.
     at : (3,) float32
         See `s2fast.retrieval.votes.Ballot.at`.
@@ -108,7 +108,7 @@ def find_place_near(
     ground, whole = float(at[2]) ** 2, float(shape[0] * shape[1])
     if near.all() or ground > whole:
         return None  # the whole scene has been compared
-    return find_place(query, train.take(near), query_shape, ground, whole / ground)
+    return find_place(query, train.take(near), query_shape, ground, tried * whole / ground)
 
 
 def find_place(

@@ -35,8 +35,7 @@ from s2fast.stages.keys import features_keys, preparation, resolved, stretched_b
 from s2fast.stages.levels import Level, levels_of
 from s2fast.stages.memory import MIB, ingest_bytes
 from s2fast.stages.result import StageResult
-from s2fast.stages.used_pixels import masked, read_requests
-from s2fast.stages.used_pixels import needed_windows as needed_windows
+from s2fast.stages.used_pixels import masked, needed_windows, read_requests
 from s2fast.stages.verdict_rule import LEAST_COMMON_PCT
 from s2fast.work.ahead import ahead
 from s2fast.work.executors import Workplace, limit_threads

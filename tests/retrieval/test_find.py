@@ -21,6 +21,7 @@ from s2fast.retrieval.find import Finder
 from s2fast.retrieval.index import Index
 from s2fast.retrieval.picture import describe, read_image
 from s2fast.retrieval.place import find_place_near
+from s2fast.retrieval.votes import CANDIDATES, LATER_CANDIDATES
 from tests.archives import ORIGINS, PIXEL_M, textured, write_scene
 from tests.command_line import assert_one_line, s2fast
 from tests.indexed import ORIENTED, Indexed
@@ -107,6 +108,20 @@ def test_what_is_verified_near_its_votes_has_null_trials_elsewhere(
     assert found.entry is not None
     assert found.entry.tile == "36UXA"
     assert (found.nulls, found.nulls_verified) == (len(found.candidates), 0)
+
+
+def test_later_candidates_may_raise_no_more_false_alarms_than_the_first(
+    finder: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    for rule in ("find_place", "find_place_near"):
+        monkeypatch.setattr(find, rule, lambda *arguments: asked.append(arguments[-1]))
+    finder.locate(picture(textured(np.random.default_rng(8), (220, 220))))
+    first, later = [tried for tried in asked if tried == 1], [tried for tried in asked if tried > 1]
+    assert len(later) == 2 * len(first) > 0
+    # As many scenes as there may be: each is tried in two ways.
+    assert 2 * LATER_CANDIDATES * (1 / later[0]) == pytest.approx(CANDIDATES)
+    assert set(later) == {later[0]}
 
 
 def test_ground_that_is_there_twice_is_ambiguous(tmp_path: Path) -> None:
