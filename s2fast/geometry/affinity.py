@@ -190,6 +190,8 @@ def trend_holds(
         return False
     simple = squares - (product[:, 0] ** 2).sum(axis=1) / total
     full = squares - (product * np.linalg.solve(normal, product)).sum(axis=(1, 2))
+    # The difference of two sums is exact to this share of them, also where the trend leaves nothing.
+    full = np.maximum(full, 1e-9 * squares)
     free = 2 * total**2 / squared - 6
     return all(chance_of_trend(*each) <= MAX_CHANCE for each in zip(simple, full, [4] * len(free), free, strict=True))
 

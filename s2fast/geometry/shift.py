@@ -18,9 +18,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import KDTree
 
-from s2fast.geometry.affinity import Affinity, agree_on_similarity, fit_affinity, trend_holds
+from s2fast.geometry.affinity import Affinity, fit_affinity, trend_holds
 from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.placement import SEARCHED_RADII
 from s2fast.geometry.standard_errors import standard_errors
@@ -28,7 +27,6 @@ from s2fast.geometry.witnesses import (
     APART_PX,
     LEAST_WITNESSES,
     MAX_LOG_NFA,
-    VOTE_PX,
     NeighbourCorrelation,
     Peak,
     block_of,
@@ -44,14 +42,11 @@ keypoints."""
 STRICT_BITS = 120
 """Wrong matches rarely have so small a Hamming distance: matches up to it are also judged separately [bits]."""
 
-_RIVAL_SHARE = 0.4
+RIVAL_SHARE = 0.4
 """A second peak with at least this share of the first's votes is a rival."""
 
-_MAX_LOG_RIVAL = -2.0
+MAX_LOG_RIVAL = -2.0
 """A rival must be significant at this level (log10 of the number of false alarms)."""
-
-_MOST_CENTRES = 500
-"""Maximum number of matches around which votes are counted without a prior."""
 
 ROUNDS = 30
 """Maximum number of iterations of the estimate."""
@@ -68,7 +63,7 @@ threshold."""
 _LEAST_AFFINE_ERROR_PX = 0.035
 """`LEAST_ERROR_PX` of affine models, which do not fit all of the ground exactly."""
 
-_MATCHES_OF_A_MODEL = {"similarity": 2, "affinity": 3}
+MATCHES_OF_A_MODEL = {"similarity": 2, "affinity": 3}
 """Number of matches that determine a model."""
 
 
@@ -107,7 +102,7 @@ def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] 
     if not is_significant(first):
         return nothing
     found = Candidates.of(evidence, rows, share, moved, (INLIER_PX / searched) ** 2)
-    judged = _refined(found, first.at)
+    judged = refined(found, first.at)
     if judged.affinity is not None:
         second = rival_of_affinity(found, judged, searched)
     return placed(judged, second, first, expected, radius, evidence.grid)
@@ -141,7 +136,7 @@ def placed(
     judged = replace(judged, dx=float(centre[0] + expected[0]), dy=float(centre[1] + expected[1]))
     if judged.verified and np.hypot(*centre) > radius:
         return replace(judged, verdict="prior suspect")
-    if judged.verified and second.log_nfa <= _MAX_LOG_RIVAL and second.votes >= _RIVAL_SHARE * first.votes:
+    if judged.verified and second.log_nfa <= MAX_LOG_RIVAL and second.votes >= RIVAL_SHARE * first.votes:
         return replace(judged, verdict="ambiguous", rival=second.at * grid + expected)
     return judged
 
@@ -200,7 +195,7 @@ class _Fit:
     """The model, if it is not a plain shift."""
 
 
-def _refined(found: Candidates, start: npt.NDArray[np.float64]) -> Judgement:
+def refined(found: Candidates, start: npt.NDArray[np.float64]) -> Judgement:
     """Estimate the shift from a peak, or an affinity if the displacements vary over the ground.
 
     Parameters
@@ -245,14 +240,14 @@ def affine_model(found: Candidates, near: npt.NDArray[np.bool_]) -> Judgement | 
     agrees = np.hypot(*(found.points - affinity.at(found.at)).T) <= INLIER_PX
     # An affinity has four more parameters, so it must not have clearly fewer inliers than the shift.
     fewer = share[agrees].sum() - share[near].sum() <= -0.05 * share[agrees].sum()
-    determined_by = _MATCHES_OF_A_MODEL[affinity.model]
+    determined_by = MATCHES_OF_A_MODEL[affinity.model]
     log_nfa = log_nfa_of_model(determined_by, float(share.sum()), float(share[agrees].sum()), found.chance)
     if fewer or log_nfa > MAX_LOG_NFA:
         return None
     at = found.at[agrees]
     if not trend_holds(at, found.points[agrees], found.weight[agrees], block_of(at)):
         return None
-    return _affine(found, affinity)
+    return judged_affinity(found, affinity)
 
 
 def log_nfa_of_model(determined_by: int, witnesses: float, votes: float, chance: float) -> float:
@@ -282,8 +277,8 @@ def rival_of_affinity(found: Candidates, judged: Judgement, searched: float) -> 
     return highest_peaks(found.moved[found.rows[left]], found.share[left], searched, APART_PX)[0]
 
 
-def _affine(found: Candidates, affinity: Affinity) -> Judgement:
-    """Judge an affinity; see `_refined`."""
+def judged_affinity(found: Candidates, affinity: Affinity) -> Judgement:
+    """Judge an affinity; see `refined`."""
     evidence = found.evidence
     agrees = np.hypot(*(found.moved - affinity.at(evidence.query_m / evidence.grid)).T) <= INLIER_PX
     centre = evidence.centre / evidence.grid
@@ -309,87 +304,6 @@ def _judged(found: Candidates, fit: _Fit) -> Judgement:
         model=fit.affinity.model if fit.affinity else "shift",
         affinity=fit.affinity,
     )
-
-
-def find_anywhere(
-    evidence: Evidence, same_scale: npt.NDArray[np.bool_], ground: float, tried: float = 1.0
-) -> Judgement:
-    """Find the displacement, or else the rotation, scale and shift, that most matches share, without a prior.
-
-    Parameters
-    ----------
-    evidence
-        Matches searched over the whole scenes.
-    same_scale : (k,) bool
-        Matches of two keypoints of one size; only these can be true if the model is a shift.
-    ground
-        Area over which wrong matches spread [m2].
-    tried
-        Number of such areas among which this one was chosen: each could have given a false alarm.
-
-    Returns
-    -------
-    Judgement
-        Never ``prior suspect``, since there is no prior.
-    """
-    chance = min(0.5, math.pi * (VOTE_PX * evidence.grid) ** 2 / ground)
-    verdict = not_found_verdict(int(np.count_nonzero(evidence.on_ground)), len(evidence))
-    for search, rows in (
-        (_shift_anywhere, np.flatnonzero(same_scale & evidence.on_ground)),
-        (_similarity_anywhere, np.flatnonzero(evidence.on_ground)),
-    ):
-        found = search(evidence, rows, chance, math.log10(tried))
-        if found is not None and found.verdict != "not verified":
-            return found
-    return Judgement.not_found(len(evidence), verdict)
-
-
-def _similarity_anywhere(
-    evidence: Evidence, rows: npt.NDArray[np.intp], chance: float, log_tried: float
-) -> Judgement | None:
-    """Judge the rotation, scale and shift on which most matches agree; None if they are not significant."""
-    at, moved = evidence.query_m / evidence.grid, (evidence.train_m - evidence.query_m) / evidence.grid
-    agrees = agree_on_similarity(at[rows], moved[rows], INLIER_PX)
-    if agrees is None:
-        return None
-    share = NeighbourCorrelation.of(evidence.query_m[rows], evidence.size[rows]).shares()
-    witnesses, votes = float(share.sum()), float(share[agrees].sum())
-    within = min(0.5, chance * (INLIER_PX / VOTE_PX) ** 2)
-    log_nfa = log_tried + log_nfa_of_model(_MATCHES_OF_A_MODEL["similarity"], witnesses, votes, within)
-    if log_nfa > MAX_LOG_NFA or votes < LEAST_WITNESSES:
-        return None
-    found = Candidates.of(evidence, rows, share, moved, within)
-    affinity = fit_affinity(found.at, found.points, found.weight, agrees, INLIER_PX, evidence.square_px)
-    return None if affinity is None else _affine(found, affinity)
-
-
-def _shift_anywhere(
-    evidence: Evidence, rows: npt.NDArray[np.intp], chance: float, log_tried: float
-) -> Judgement | None:
-    """Judge the highest peak of the votes among displacements of any length; None if it is not significant."""
-    if len(rows) < LEAST_WITNESSES:
-        return None
-    moved = (evidence.train_m - evidence.query_m) / evidence.grid
-    share = NeighbourCorrelation.of(evidence.query_m[rows], evidence.size[rows]).shares()
-    points = moved[rows]
-    tree = KDTree(points)
-    centres = points[:: max(1, len(points) // _MOST_CENTRES)]
-    near = tree.query_ball_point(centres, VOTE_PX)
-    votes = np.array([share[found].sum() for found in near])
-    best = int(votes.argmax())
-    witnesses = float(share.sum())
-    # The match at the centre of the peak agrees with itself: subtract 1.
-    log_nfa = log_tried + math.log10(len(points)) + log_tail(witnesses - 1, float(votes[best]) - 1, chance)
-    if log_nfa > MAX_LOG_NFA or votes[best] < LEAST_WITNESSES:
-        return None
-    found = Candidates.of(evidence, rows, share, moved, min(0.5, chance * INLIER_PX**2))
-    judged = _refined(found, points[near[best]].mean(axis=0))
-    rivals = np.where(np.hypot(*(centres - centres[best]).T) > APART_PX, votes, 0.0)
-    rival = int(rivals.argmax())
-    rival_nfa = math.log10(len(points)) + log_tail(witnesses - 1, float(rivals[rival]) - 1, chance)
-    if judged.verified and rival_nfa <= _MAX_LOG_RIVAL and rivals[rival] >= _RIVAL_SHARE * votes[best]:
-        return replace(judged, verdict="ambiguous", rival=centres[rival] * evidence.grid)
-    return judged
 
 
 def biweight_mean(

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from s2fast.geometry.anywhere import find_anywhere
 from s2fast.geometry.evidence import Evidence, Judgement
-from s2fast.geometry.shift import INLIER_PX, find_anywhere
+from s2fast.geometry.shift import INLIER_PX
 from s2fast.geometry.standard_errors import SQUARE_PX
 from s2fast.retrieval.cells import BINS, bins_of
 from s2fast.retrieval.index import Keypoints
@@ -123,13 +124,13 @@ def find_place(
     query_shape
         Rows and columns of the picture [px].
     ground, tried
-        See `s2fast.geometry.shift.find_anywhere` [px2 of the scene].
+        See `s2fast.geometry.anywhere.find_anywhere` [px2 of the scene].
 
     Returns
     -------
     Place or None
         None unless the place is verified: mutual matches whose rotation and scale agree are judged by
-        `s2fast.geometry.shift.find_anywhere`, in the three fullest bins of rotation and scale.
+        `s2fast.geometry.anywhere.find_anywhere`, in the three fullest bins of rotation and scale.
     """
     if len(query) < _LEAST_MATCHES or len(train) < _LEAST_MATCHES:
         return None

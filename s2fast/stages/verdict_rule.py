@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from s2fast.config import Config, Verification
 from s2fast.geometry import compiled_shift
+from s2fast.geometry.anywhere import find_anywhere
 from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.placement import overlap_pct
-from s2fast.geometry.shift import find_anywhere, find_shift
+from s2fast.geometry.shift import find_shift
 from s2fast.geometry.witnesses import Peak, peaks_of_all
 from s2fast.image import compiled_pattern
 from s2fast.image.fixed_pattern import FixedPattern, explained_by_paint, explained_by_pattern, share_noise

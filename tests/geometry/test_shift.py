@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from s2fast.geometry.anywhere import find_anywhere
 from s2fast.geometry.evidence import Evidence
-from s2fast.geometry.shift import INLIER_PX, biweight_mean, find_anywhere, find_shift
+from s2fast.geometry.shift import INLIER_PX, biweight_mean, find_shift
 from s2fast.geometry.witnesses import LEAST_WITNESSES, MAX_LOG_NFA
 
 GRID, RADIUS, SIDE = 10.0, 50.0, 10_000.0
