@@ -190,11 +190,11 @@ def judged(injection: Injection | None, result: Result) -> dict[str, Any]:
     }
 
 
-def _largest(used: Mapping[str, float]) -> list[Any] | None:
+def _largest(used: Mapping[str, float]) -> tuple[str, float] | None:
     """Return the name of the fact that changed most for the worse, and the share of its tolerance it used."""
     # JSON has no infinity.
-    shares = [[name, round(min(share, _NO_TOLERANCE), 3)] for name, share in used.items()]
-    return max(shares, key=lambda each: float(each[1]), default=None)
+    shares = [(name, round(min(share, _NO_TOLERANCE), 3)) for name, share in used.items()]
+    return max(shares, key=lambda each: each[1], default=None)
 
 
 def is_witness(injection: Injection, name: str) -> bool:

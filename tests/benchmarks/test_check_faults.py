@@ -176,13 +176,13 @@ def test_outcomes_name_the_witness() -> None:
         "outcome": "found",
         "witnesses": ["a: b"],
         "others": ["c: d"],
-        "strongest": ["a: b", 3.0],
-        "nearest": ["c: d", 0.2],
+        "strongest": ("a: b", 3.0),
+        "nearest": ("c: d", 0.2),
     }
     no_tolerance = [(Fact("a: b", 100.0), Fact("a: b", 101.0)), (Fact("c: d", 1.0), Fact("c: d", 1.0, limit=0.5))]
     far = prove.judged(fault, Result("base", no_tolerance, faults=[right]))
-    assert far["strongest"] == ["a: b", 1e6]
-    assert far["nearest"] == ["c: d", 1e6]
+    assert far["strongest"] == ("a: b", 1e6)
+    assert far["nearest"] == ("c: d", 1e6)
     assert prove.judged(fault, Result("base", faults=[other]))["outcome"] == "false alarm"
     assert prove.judged(None, Result("base", faults=[right]))["outcome"] == "false alarm"
     assert prove.judged(fault, Result("base"))["outcome"] == "missed"
