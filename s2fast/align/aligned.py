@@ -314,7 +314,7 @@ def _row(item: SceneInput, correction: Correction, reason: str, files: Sequence[
         "gain_m": after_shift - after_model,
         "note": correction.note,
     }
-    return row | _NOTHING_WRITTEN if reason else row
+    return {**row, **_NOTHING_WRITTEN} if reason else row
 
 
 def _write_scene(
