@@ -12,7 +12,9 @@ HEAVY = {
     "cv2", "dask", "distributed", "faiss", "geopandas", "kornia", "matplotlib", "numba", "numpy", "obstore", "optuna",
     "pandas", "pyarrow", "pydantic", "rasterio", "rich", "scipy", "shapely", "torch", "triton", "xarray", "zarr",
 }  # fmt: skip
-RARE = {"dask", "distributed", "faiss", "kornia", "matplotlib", "obstore", "optuna", "torch", "triton", "xarray"}
+RARE = {
+    "dask", "distributed", "faiss", "kornia", "matplotlib", "obstore", "optuna", "torch", "triton", "xarray", "zarr"
+}  # fmt: skip
 """Packages that a default run on a CPU does not need."""
 
 

@@ -22,7 +22,7 @@ from s2fast.align.field_model import Model
 from s2fast.align.local import AUTO, field_raster, models_of, with_fields
 from s2fast.align.noted import note_in_report
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
-from s2fast.align.output_folder import KEY, open_folder, remove_outputs, tags_of, write_file
+from s2fast.align.output_folder import FIELD, KEY, SCENE, TABLE, open_folder, remove_outputs, tags_of, write_file
 from s2fast.align.picture import before_after
 from s2fast.align.proof import NOT_CHECKED, Proof, prove
 from s2fast.archive.identity import identity
@@ -41,17 +41,16 @@ from s2fast.report.rounding import csv_bytes
 from s2fast.work.machine import versions
 from s2fast.work.progress import Progress
 
-TABLE = "alignment"
-"""Stem of the tables' names."""
-
-_FIELD = "_displacement.tif"
-"""End of the name of a file that holds a displacement field, see `s2fast.align.local.field_raster`."""
-
 _LOCAL = {
     True: "subtracted displacements that vary linearly over the scene, by the geotransform",
     False: "subtracted the displacements in the file that ends in _displacement.tif",
 }
 """Description of a correction that varies over the scene, by whether it does so linearly."""
+
+_NOTHING_WRITTEN: Mapping[str, object] = {
+    "files": "", "model": "", "held_out_shift_m": np.nan, "held_out_m": np.nan, "gain_m": np.nan
+}  # fmt: skip
+"""Columns of the table that describe what was written, of a scene that is left out."""
 
 log = logging.getLogger(__name__)
 
@@ -258,7 +257,7 @@ def _check(
             problem = _change_of(item)
         if problem:
             remove_outputs(folder, scene_id)
-            row.update(aligned=False, reason=problem, files="")
+            row.update(_NOTHING_WRITTEN, aligned=False, reason=problem)
         elif row["aligned"]:
             row["note"] = "; ".join(filter(None, [str(row["note"]), _note(proof, settings)]))
     for outside in proofs.keys() - {item.scene.scene_id for item in items}:
@@ -297,7 +296,7 @@ def _grids(items: Sequence[SceneInput], reference: str) -> dict[str, PixelGrid]:
 
 def _row(item: SceneInput, correction: Correction, reason: str, files: Sequence[Path]) -> dict[str, object]:
     after_shift, after_model = correction.held_out_m
-    return {
+    row: dict[str, object] = {
         "scene_id": item.scene.scene_id,
         "tile": item.scene.tile,
         "aligned": not reason,
@@ -315,6 +314,7 @@ def _row(item: SceneInput, correction: Correction, reason: str, files: Sequence[
         "gain_m": after_shift - after_model,
         "note": correction.note,
     }
+    return {**row, **_NOTHING_WRITTEN} if reason else row
 
 
 def _write_scene(
@@ -338,7 +338,7 @@ def _write_scene(
                 )
                 if tags_of(path).get(KEY) != target.tags[KEY]:
                     write(source, correction.offset_m, target, written.enter_context(replacing(path)))
-            path, matched = folder / f"{scene.scene_id}{_FIELD}", PixelGrid.of_raster(item.raster)
+            path, matched = folder / f"{scene.scene_id}{FIELD}", PixelGrid.of_raster(item.raster)
             stored = tags_of(path)
             if correction.field is None or correction.field.model.is_affine or correction.cells is None:
                 if stored:
@@ -363,7 +363,7 @@ def _tags(
     software = {name: version for name, version in versions().items() if name in ("s2fast", "rasterio")}
     resampled = settings.form is Form.RESAMPLED
     tags = {
-        "S2FAST_SCENE": correction.scene_id,
+        SCENE: correction.scene_id,
         "S2FAST_OFFSET_X_M": f"{offset_x:.4f}",
         "S2FAST_OFFSET_Y_M": f"{offset_y:.4f}",
         "S2FAST_OFFSET_ERROR_M": f"{correction.error_m:.4f}",

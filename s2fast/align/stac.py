@@ -17,8 +17,7 @@ import pyproj
 import shapely
 from rasterio.errors import RasterioError
 
-from s2fast.align.aligned import TABLE
-from s2fast.align.output_folder import open_folder, write_file
+from s2fast.align.output_folder import TABLE, open_folder, write_file
 from s2fast.errors import InputError, SceneError, option
 from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.legible import identifier, legible_json

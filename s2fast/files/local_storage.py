@@ -20,9 +20,6 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
-from zarr.abc.store import ByteRequest, Store
-from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import LocalStore
 
 from s2fast.errors import RunFolderError
 from s2fast.files.replacing import is_abandoned, writers_name
@@ -142,31 +139,6 @@ class LocalStorage:
                 if is_abandoned(path):
                     path.unlink(missing_ok=True)
             folder.rmdir()
-
-    def zarr(self, folder: str) -> Store:
-        """See `Storage`."""
-        return _PlainStore(self._root / folder, read_only=True)
-
-
-class _PlainStore(LocalStore):
-    """A Zarr store that follows no links."""
-
-    def __init__(self, root: Path | str, *, read_only: bool = False) -> None:
-        super().__init__(root, read_only=read_only)
-        self._paths = _paths_in(self.root)
-
-    async def get(
-        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        """Read a file; see `Store`."""
-        path = self._paths.inside(key)
-        with suppress(FileNotFoundError, NotADirectoryError):
-            mode = path.lstat().st_mode
-            if stat.S_ISLNK(mode):
-                raise _linked(path)
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise RunFolderError(f"{path} is no file: remove it")
-        return await super().get(key, prototype, byte_range)
 
 
 class _Paths:

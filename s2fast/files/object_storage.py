@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from zarr.abc.store import ByteRequest, Store
-from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import ObjectStore
 
 from s2fast.errors import ConfigError
 from s2fast.files.redaction import public
@@ -119,10 +116,6 @@ class ObjectStorage:
     def sweep(self) -> None:
         """See `Storage`."""
 
-    def zarr(self, folder: str) -> Store:
-        """See `Storage`."""
-        return _ObjectZarr(_open(f"{self._url}/{folder}"))
-
 
 def _retried(request: Callable[[], _Response]) -> _Response:
     """Repeat a request whose response is truncated; obstore itself repeats only the reading of a file's content."""
@@ -132,16 +125,6 @@ def _retried(request: Callable[[], _Response]) -> _Response:
         with suppress(GenericError):
             return request()
     return request()
-
-
-async def _retried_async(request: Callable[[], Awaitable[_Response]]) -> _Response:
-    """Repeat a request whose response is truncated; see `_retried`."""
-    from obstore.exceptions import GenericError
-
-    for _ in range(ATTEMPTS - 1):
-        with suppress(GenericError):
-            return await request()
-    return await request()
 
 
 def _open(url: str) -> Any:
@@ -161,15 +144,6 @@ def _open(url: str) -> Any:
         return from_url(url, client_options=CLIENT, retry_config=RETRY)
     except (BaseError, ValueError) as error:
         raise ConfigError(f"{url}: {reason(error)}; write s3://BUCKET/PREFIX") from error
-
-
-class _ObjectZarr(ObjectStore[Any]):
-    """Zarr's object store for reading, with the retries and errors of `ObjectStorage`."""
-
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        get = super().get
-        with _converted_errors("read", f"{self.store.prefix}/{key}"):
-            return await _retried_async(lambda: get(key, prototype, byte_range))
 
 
 @contextmanager

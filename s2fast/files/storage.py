@@ -5,7 +5,6 @@ Writes are atomic: a file exists completely or not at all, also after a writer i
 
 from __future__ import annotations
 
-import atexit
 import errno
 import re
 from dataclasses import dataclass
@@ -13,17 +12,11 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from zarr.abc.store import Store
-from zarr.core import sync as zarr_sync
 
 from s2fast.errors import RunFolderError
 
 LOCK = "run.lock"
 """File that names the writer of a run folder; a folder that contains only this file counts as empty."""
-
-# Zarr's thread ends with the process. Zarr waits for it for a fifth of a second, which is too short on a busy machine,
-# and then prints a traceback.
-atexit.unregister(zarr_sync.cleanup_resources)
 
 SETTLE_S = 2.0
 """Without conditional writes, time until two concurrent writers can see whose write was the last [s]."""
@@ -75,9 +68,6 @@ class Storage(Protocol):
 
     def sweep(self) -> None:
         """Remove partial files of dead writers; files of running ones, here or elsewhere, are kept."""
-
-    def zarr(self, folder: str) -> Store:
-        """Open a folder as a Zarr store, only to read."""
 
 
 def content(storage: Storage, name: str) -> bytes | None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import google_crc32c
-from zarr.abc.store import ByteRequest, Store
-from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import WrapperStore
 
 Sums = Mapping[str, tuple[int, int]]
 """Size [bytes] and checksum of each file, by its name relative to its group."""
@@ -75,35 +72,3 @@ def describe_mismatch(data: bytes | memoryview | None, recorded: tuple[int, int]
 
 def _canonical(fields: Mapping[str, Any]) -> bytes:
     return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
-
-
-class CheckedStore(WrapperStore[Store]):
-    """Reads arrays of a group and verifies the checksum of every file.
-
-    Parameters
-    ----------
-    store
-        Where to read.
-    group
-        Path of the group.
-    sums
-        Checksums of the group's files; any other file is an error.
-    damaged
-        Returns the error to raise, given a file's path and a description of the damage.
-    """
-
-    def __init__(self, store: Store, group: str, sums: Sums, damaged: Callable[[str, str], Exception]) -> None:
-        super().__init__(store)
-        self._group, self._sums, self._damaged = group, sums, damaged
-
-    def _with_store(self, store: Store) -> CheckedStore:
-        return type(self)(store, self._group, self._sums, self._damaged)
-
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Read a file and verify its checksum; see `Store`. Chunks are always read whole, never by byte range."""
-        value = await super().get(key, prototype, byte_range)
-        data = None if value is None else value.to_bytes()
-        mismatch = describe_mismatch(data, self._sums.get(key.removeprefix(f"{self._group}/")))
-        if mismatch:
-            raise self._damaged(key, mismatch)
-        return value

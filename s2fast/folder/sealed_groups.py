@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from types import MappingProxyType
+from types import EllipsisType, MappingProxyType
 from typing import Any, Protocol
 
 import numpy.typing as npt
-import zarr
 
 from s2fast.errors import DamageError, RunFolderError
 from s2fast.files.storage import Storage
-from s2fast.folder.checksums import CheckedStore, Sums, checksum, describe_mismatch, sealed, unsealed
-from s2fast.folder.whole_chunks import METADATA, described, read_array
+from s2fast.folder.checksums import Sums, checksum, describe_mismatch, sealed, unsealed
+from s2fast.folder.whole_chunks import METADATA, read_array
 
 ROOT = "store.zarr"
 """Path of the Zarr store in the run folder."""
@@ -52,7 +52,6 @@ class SealedGroups:
 
     def __init__(self, files: Files, storage: Storage) -> None:
         self._files, self._storage = files, storage
-        self._zarr = storage.zarr(ROOT)
 
     def attributes(self, path: str) -> dict[str, Any]:
         """Return the attributes of a group, finished or not; empty if the group does not exist."""
@@ -101,36 +100,27 @@ class SealedGroups:
         """Return a writer of a group that replaces its attributes; `kept` are the files that remain from before."""
         return GroupWriter(self._files, self._storage, path, key, kept)
 
-    def opened(self, path: str) -> Callable[[str], zarr.Array[Any]]:
+    def opened(self, path: str) -> Callable[[str], StoredArray]:
         """Open a finished group; return a function that opens one of its arrays by name."""
         sums = self.finished(path)["files"]
-        group = path.removeprefix(f"{ROOT}/")
-
-        def damaged(key: str, why: str) -> DamageError:
-            return self._files.damaged(f"{ROOT}/{key}", why, f"{path}/{SEAL}")
-
-        store = CheckedStore(self._zarr, group, sums, damaged)
-
-        def open_array(name: str) -> zarr.Array[Any]:
-            description = f"{name}/{METADATA}"
-            try:
-                described(self._recorded(path, sums, name, METADATA) or b"")
-            except ValueError as error:
-                raise self._files.damaged(f"{path}/{description}", str(error), f"{path}/{SEAL}") from error
-            return zarr.open_array(store, path=f"{group}/{name}", mode="r", zarr_format=3)
-
-        return open_array
+        return lambda name: StoredArray(partial(self._recorded, path, sums, name), partial(self._damage, path, name))
 
     def read(self, path: str, *names: str) -> dict[str, npt.NDArray[Any]]:
-        """Read arrays of a finished group, each stored as one chunk."""
+        """Read arrays of a finished group."""
         sums = self.finished(path)["files"]
         arrays = {}
         for name in names:
-            try:
+            with self._damage(path, name):
                 arrays[name] = read_array(partial(self._recorded, path, sums, name))
-            except ValueError as error:
-                raise self._files.damaged(f"{path}/{name}", str(error), f"{path}/{SEAL}") from error
         return arrays
+
+    @contextmanager
+    def _damage(self, group: str, array: str) -> Iterator[None]:
+        """Convert ValueError to the error for a damaged array."""
+        try:
+            yield
+        except ValueError as error:
+            raise self._files.damaged(f"{group}/{array}", str(error), f"{group}/{SEAL}") from error
 
     def _recorded(self, group: str, sums: Sums, array: str, name: str) -> bytes | None:
         """Read a file of an array and verify its checksum; return None if it was never written."""
@@ -143,6 +133,24 @@ class SealedGroups:
         if mismatch:
             raise self._files.damaged(f"{group}/{within}", mismatch, f"{group}/{SEAL}")
         return data
+
+
+class StoredArray:
+    """An array of a finished group, of which windows are read."""
+
+    def __init__(
+        self, recorded: Callable[[str], bytes | None], damage: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._recorded, self._damage = recorded, damage
+        self._description = recorded(METADATA)
+
+    def __getitem__(self, window: EllipsisType | tuple[slice, ...]) -> npt.NDArray[Any]:
+        """Read a window, or all; slices have no steps."""
+        with self._damage():
+            return read_array(self._file, None if window is ... else window)
+
+    def _file(self, name: str) -> bytes | None:
+        return self._description if name == METADATA else self._recorded(name)
 
 
 class GroupWriter:

@@ -99,13 +99,13 @@ def explanation(source: Source) -> str:
     return "its content is XML: a virtual raster must be named .vrt, so that it is not taken for an image"
 
 
-def stored_tags(path: Path) -> Mapping[str, str]:
-    """Return the metadata of a raster on disk without opening what it leads to; none if it is no raster."""
+def stored_tags(path: Path) -> Mapping[str, str] | None:
+    """Return the metadata of a raster on disk without opening what it leads to; None if it is no raster."""
     try:
         with header(path) as dataset:
             return dict(dataset.tags())
     except (SceneError, RasterioError):
-        return {}
+        return None
 
 
 def header(path: Path) -> DatasetReader:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
-import zarr
-from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Store, SuffixByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype
 
 from s2fast.errors import SceneError
 from s2fast.files import web
@@ -243,10 +239,12 @@ def _coordinate(fetch: Fetch, metadata: Metadata, folder: str, name: str) -> npt
 
 
 def _array(fetch: Fetch, path: str, node: Node) -> Any:
+    from s2fast.raster.zarr_array import open_array  # a tenth of a second, for whoever reads scenes in Zarr
+
     if node.problem:
         raise SceneError(f"{path}: {node.problem}")
     try:
-        return zarr.open_array(_FetchedStore(fetch), path=path, mode="r", zarr_format=3 if node.version == 3 else 2)
+        return open_array(fetch, path, node.version)
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise error if isinstance(error, SceneError) else SceneError(f"{path} cannot be opened: {error}") from error
 
@@ -280,64 +278,3 @@ def zarr_version(source: Source) -> str:
         if (root / name).is_file():
             digest.update((root / name).read_bytes())
     return digest.hexdigest()
-
-
-class _FetchedStore(Store):
-    """A store that only reads, by a function."""
-
-    def __init__(self, fetch: Fetch) -> None:
-        super().__init__(read_only=True)
-        self._fetch = fetch
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    supports_writes = False
-    supports_deletes = False
-    supports_listing = False
-
-    async def get(self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None) -> Buffer | None:
-        """Return a file, or a part of it."""
-        data = await asyncio.to_thread(self._fetch, key)
-        if data is None:
-            return None
-        if isinstance(byte_range, RangeByteRequest):
-            data = data[byte_range.start : byte_range.end]
-        elif isinstance(byte_range, OffsetByteRequest):
-            data = data[byte_range.offset :]
-        elif isinstance(byte_range, SuffixByteRequest):
-            data = data[-byte_range.suffix :]
-        return prototype.buffer.from_bytes(data)
-
-    async def get_partial_values(
-        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
-    ) -> list[Buffer | None]:
-        """Return parts of files."""
-        return [await self.get(key, prototype, part) for key, part in key_ranges]
-
-    async def exists(self, key: str) -> bool:
-        """Return whether there is a file."""
-        return await asyncio.to_thread(self._fetch, key) is not None
-
-    async def set(self, key: str, value: Buffer) -> None:
-        """Refuse."""
-        raise NotImplementedError
-
-    async def delete(self, key: str) -> None:
-        """Refuse."""
-        raise NotImplementedError
-
-    def list(self) -> AsyncIterator[str]:
-        """Refuse."""
-        raise NotImplementedError
-
-    def list_prefix(self, prefix: str) -> AsyncIterator[str]:
-        """Refuse."""
-        raise NotImplementedError
-
-    def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """Refuse."""
-        raise NotImplementedError

@@ -242,9 +242,40 @@ def test_a_target_that_becomes_read_only_is_told_in_one_line(
 def test_other_files_are_never_overwritten(moved: Moved, tmp_path: Path) -> None:
     other = tmp_path / f"{scene_id('20190517')}_TCI.vrt"
     other.write_text("mine")
-    with pytest.raises(InputError, match="was not written by s2fast align"):
+    with pytest.raises(InputError, match="exists and is no raster, or a damaged one"):
         moved.run.align(tmp_path)
     assert other.read_text() == "mine"
+    raster = tmp_path / f"{scene_id('20190517')}_TCI.tif"
+    shutil.copy(moved.source("20190517"), raster)
+    with pytest.raises(InputError, match="was not written by s2fast align"):
+        moved.run.align(tmp_path, form="cog")
+    assert raster.read_bytes() == moved.source("20190517").read_bytes()
+
+
+def test_an_output_with_a_damaged_header_is_written_again(
+    moved: Moved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    moved.run.align(tmp_path, form="cog")
+    whole = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    zeroed, emptied, gone = (tmp_path / f"{scene_id(day)}_TCI.tif" for day in [*DAYS][:3])
+    zeroed.write_bytes(bytes(64) + zeroed.read_bytes()[64:])
+    emptied.write_bytes(b"")
+    assert command(monkeypatch, "align", moved.out, "--to", tmp_path, "--as", "cog") == 3
+    assert [record.getMessage().split(" is damaged")[0] for record in caplog.records] == [str(zeroed), str(emptied)]
+    again = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert again.keys() == whole.keys()
+    assert rasterio.open(zeroed).checksum(1) == rasterio.open(moved.source("20190427")).checksum(1)
+    # The output of a scene that is left out does not stay, even if it is damaged.
+    gone.write_bytes(b"II*\0")
+    assert command(monkeypatch, "align", moved.out, "--to", tmp_path, "--as", "cog", "--max-error", "0.001") == 3
+    assert not list(tmp_path.glob("*.tif"))
+    # Without the table, it may be anyone's.
+    zeroed.write_bytes(bytes(64))
+    (tmp_path / "alignment.csv").unlink()
+    assert command(monkeypatch, "align", moved.out, "--to", tmp_path, "--as", "cog") == 2
+    assert f"{zeroed} exists and is no raster, or a damaged one: remove it" in capsys.readouterr().err
+    assert zeroed.read_bytes() == bytes(64)
 
 
 @pytest.fixture

@@ -55,21 +55,24 @@ FIELDS = {
     "no list": {"shape": "9"},
     "no numbers": {"shape": None},
     "other ranks": {"shape": [9, 2, 1]},
+    "filled with text": {"fill_value": "NaN"},
+    "filled with a list": {"fill_value": [0]},
 }
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_arrays_that_are_not_ours_are_not_read(out: Path, name: str) -> None:
     change(out, f"{SCENES}/{SCENE}/features", "xy", **FIELDS[name])
-    with pytest.raises(DamageError, match="describes|declares|shape|dimensions"):
+    with pytest.raises(DamageError, match="describes|declares|shape|dimensions|fill value"):
         RunFolder(out).features(SCENE)
     change(out, f"{SCENES}/{SCENE}", "valid", **FIELDS[name])
-    with pytest.raises(DamageError, match="describes|declares|shape|dimensions"):
+    with pytest.raises(DamageError, match="describes|declares|shape|dimensions|fill value"):
         RunFolder(out).valid(SCENE)
 
 
 def test_more_values_than_stored_are_damage(out: Path) -> None:
-    change(out, f"{SCENES}/{SCENE}/features", "xy", shape=[5, 2])
+    grid = {"name": "regular", "configuration": {"chunk_shape": [5, 2]}}
+    change(out, f"{SCENES}/{SCENE}/features", "xy", chunk_grid=grid)
     with pytest.raises(DamageError, match="xy"):
         RunFolder(out).features(SCENE)
 

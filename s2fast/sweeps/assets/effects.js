@@ -34,7 +34,7 @@ class EffectPlot extends Plot {
       const at = Math.max(0, Math.min(this.effect.values.length - 1, Math.round(u.posToVal(event.clientX - box.left, "x"))));
       tip.at(event.clientX, event.clientY, `${this.effect.setting} = ${this.effect.values[at]}\n${titleOf(this.column)}: ${figure(this.effect.means[this.column][at])}`);
     });
-    u.over.addEventListener("pointerleave", () => tip.hide());
+    u.over.addEventListener("pointerleave", () => tip.leave());
   }
 }
 

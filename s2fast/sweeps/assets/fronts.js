@@ -125,11 +125,11 @@ class FrontPlot extends Plot {
     over.setAttribute("role", "application");
     over.setAttribute("aria-label", `${titleOf(this.gain)} against ${titleOf(this.cost)}: arrow keys go from case to case, Enter finds it in the table`);
     const place = (at) => [u.valToPos(this.x[at], "x"), u.valToPos(this.y[at], "y")];
-    const show = (at) => {
+    const show = (at, told) => {
       this.current = at;
       const box = over.getBoundingClientRect();
       const [x, y] = place(at);
-      tip.at(box.left + x, box.top + y, describe(this.rows[at]));
+      tip[told](box.left + x, box.top + y, describe(this.rows[at]));
     };
     const near = (event) => {
       const box = over.getBoundingClientRect();
@@ -140,11 +140,11 @@ class FrontPlot extends Plot {
     for (const kind of ["pointermove", "pointerdown"]) {
       over.addEventListener(kind, (event) => {
         const at = near(event);
-        if (at < 0) tip.hide();
-        else show(at);
+        if (at < 0) tip.leave();
+        else show(at, "at");
       });
     }
-    over.addEventListener("pointerleave", () => tip.hide());
+    over.addEventListener("pointerleave", () => tip.leave());
     over.addEventListener("blur", () => tip.hide());
     over.addEventListener("click", (event) => { if (near(event) >= 0) pick(this.rows[near(event)]); });
     over.addEventListener("keydown", (event) => {
@@ -152,7 +152,7 @@ class FrontPlot extends Plot {
       if (step) {
         event.preventDefault();
         const from = isKnown(this.current) ? this.current : step > 0 ? -1 : this.rows.length;
-        show(Math.max(0, Math.min(this.rows.length - 1, from + step)));
+        show(Math.max(0, Math.min(this.rows.length - 1, from + step)), "hold");
       }
       if (event.key === "Enter" && isKnown(this.current)) pick(this.rows[this.current]);
     });

@@ -45,7 +45,7 @@ class ParallelPlot extends Plot {
   }
 
   tell(u, at) {
-    if (!at) return tip.hide();
+    if (!at) return tip.leave();
     const box = u.over.getBoundingClientRect();
     return tip.at(box.left + u.cursor.left, box.top + u.cursor.top, describe(this.rows[at - 1]));
   }
@@ -82,7 +82,7 @@ class ParallelPlot extends Plot {
   }
 
   watch(u) {
-    u.over.addEventListener("pointerleave", () => tip.hide());
+    u.over.addEventListener("pointerleave", () => tip.leave());
     u.over.addEventListener("click", () => {
       const at = u.series.findIndex((series, index) => index && series._focus);
       if (at > 0) pick(this.rows[at - 1]);

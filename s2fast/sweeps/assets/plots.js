@@ -4,8 +4,13 @@
 const drawn = [];
 window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach((plot) => plot.draw()));
 
+// Where the keyboard has shown the tip, only a pointer that is really moved takes it away: when the page scrolls under a
+// resting pointer, that leaves a plot and comes to another one, too.
 const tip = {
+  isHeld: false,
+  resting: "",
   at(x, y, text) {
+    if (this.isHeld) return;
     const box = byId("tip");
     box.textContent = text;
     box.hidden = false;
@@ -14,8 +19,23 @@ const tip = {
     box.style.left = `${left + window.scrollX}px`;
     box.style.top = `${y + 16 + window.scrollY}px`;
   },
-  hide() { byId("tip").hidden = true; },
+  hold(x, y, text) {
+    this.isHeld = false;
+    this.at(x, y, text);
+    this.isHeld = true;
+  },
+  hide() {
+    this.isHeld = false;
+    byId("tip").hidden = true;
+  },
+  leave() { if (!this.isHeld) this.hide(); },
+  follow({ type, screenX, screenY }) {
+    const place = `${screenX},${screenY}`;
+    if (place !== this.resting || type === "pointerdown") this.isHeld = false;
+    this.resting = place;
+  },
 };
+for (const kind of ["pointermove", "pointerdown"]) window.addEventListener(kind, (event) => tip.follow(event), true);
 window.addEventListener("keydown", (event) => { if (event.key === "Escape") tip.hide(); });
 
 function axis(label, more = {}) {
