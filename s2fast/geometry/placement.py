@@ -186,16 +186,23 @@ class Placement(PixelGrid):
     """Full-resolution pixels per tile pixel, along each side."""
     clear: npt.NDArray[np.uint8]
     """Share of clear pixels in square cells [%], see `s2fast.image.prepare.clear_cells`."""
+    interpolated: int = 1
+    """Side of the pixels from which the tile was interpolated [px of the tile]."""
 
     @classmethod
-    def of(cls, tile: TileInfo, clear: npt.NDArray[np.uint8]) -> Placement:
-        """Create the placement from the stored metadata of a tile and its map of clear ground."""
-        return cls(tile.crs, tile.transform, tile.full_shape, tile.reduction, clear)
+    def of(cls, tile: TileInfo, clear: npt.NDArray[np.uint8], interpolated: int = 1) -> Placement:
+        """Create the placement from the stored metadata of a tile, its map of clear ground, and `interpolated`."""
+        return cls(tile.crs, tile.transform, tile.full_shape, tile.reduction, clear, interpolated)
+
+    @cached_property
+    def pixel_m(self) -> float:
+        """Side of a full-resolution pixel [m]."""
+        return float(np.sqrt(abs(np.linalg.det(self.px_m))))
 
     @cached_property
     def grid_m(self) -> float:
-        """Side of a pixel of the tile [m]."""
-        return float(np.sqrt(abs(np.linalg.det(self.px_m)))) * self.reduction
+        """Side of the pixels on which features are found [m]: those of the tile, or those it was interpolated from."""
+        return self.pixel_m * self.reduction * self.interpolated
 
     @cached_property
     def clear_m2(self) -> float:
