@@ -65,7 +65,7 @@ def scenes(data: Archive, quick: bool) -> Iterator[Record]:
         }  # fmt: skip
 
 
-def unrelated(data: Archive, count: int, seed: int = 0) -> Iterator[Record]:
+def unrelated(data: Archive, count: int, seed: int) -> Iterator[Record]:
     """Find pictures that no scene shows; none may be accepted."""
     uxa = [data.grey(name) for name in data.scenes if "36UXA" in name and kind_of(name) == "clear"]
     only_uya = frozenset(name for name in data.scenes if "36UXA" in name)
@@ -135,11 +135,11 @@ def records(parts: Sequence[str], options: argparse.Namespace) -> Iterator[Recor
         if "scenes" in parts:
             yield from scenes(data, quick)
         if "crops" in parts:
-            yield from crops(data, pictures)
+            yield from crops(data, pictures, options.seed)
         if "unrelated" in parts:
-            yield from unrelated(data, 5 if quick else options.unrelated)
+            yield from unrelated(data, 5 if quick else options.unrelated, options.seed)
     if "places" in parts:
-        yield from places(archive(cache, options.per_scene, others=True), pictures)
+        yield from places(archive(cache, options.per_scene, others=True), pictures, options.seed)
     if {"search", "clusters", "size"} & set(parts):
         real, count, rounds = archive(cache, 2_000).index, (100 if quick else options.scenes), (1 if quick else 3)
         if "search" in parts:
@@ -161,6 +161,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--pictures", type=int, default=100, help="crops of each size")
     parser.add_argument("--unrelated", type=int, default=UNRELATED, help="pictures of what no scene shows")
     parser.add_argument("--scenes", type=int, default=SCENES, help="scenes of the archive of search, clusters, size")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the pictures")
     parser.add_argument("--quick", action="store_true", help="few pictures, as a test")
     options = parser.parse_args(argv)
     for record in records(options.parts, options):

@@ -28,7 +28,7 @@ LOCATED_PX = 1.0
 """A picture is located if all of its corners lie this near to the truth [px]."""
 
 
-def crops(data: Archive, count: int, seed: int = 0) -> Iterator[Record]:
+def crops(data: Archive, count: int, seed: int) -> Iterator[Record]:
     """Cut pictures from clear scenes and find them, in the whole archive and without the scenes of their date."""
     clear = [name for name in data.scenes if kind_of(name) == "clear"]
     for side in SIDES_PX:
@@ -37,7 +37,7 @@ def crops(data: Archive, count: int, seed: int = 0) -> Iterator[Record]:
         yield _found(data, made, f"crops of {side} px, own date left out", own_date=False)
 
 
-def places(data: Archive, count: int, seed: int = 0) -> Iterator[Record]:
+def places(data: Archive, count: int, seed: int) -> Iterator[Record]:
     """Do the same for places of whose scenes no constant was chosen, in an archive of theirs and others' scenes."""
     sites: dict[str, list[str]] = {}
     for name in data.scenes:
