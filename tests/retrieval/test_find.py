@@ -192,14 +192,17 @@ def test_pictures_that_cannot_be_used_are_named_and_the_rest_goes_on(
         cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
     (tmp_path / "words.png").write_text("words")
     (tmp_path / "cut.bmp").write_bytes(b"BM" + bytes(60))
+    whole = cv2.imencode(".png", good)[1].tobytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) * 2 // 3])
     cv2.imwrite(str(tmp_path / "good.tif"), good.astype(np.uint16) * 30 + 900)
     cv2.imwrite(str(tmp_path / "good.bmp"), good)
-    names = [*(f"{name}.png" for name in (*pictures, "words")), "cut.bmp", "good.tif", "good.bmp"]
+    names = [*(f"{name}.png" for name in (*pictures, "words", "cut")), "cut.bmp", "good.tif", "good.bmp"]
     assert s2fast(monkeypatch, "find", indexed.index, *(tmp_path / name for name in names)) == 2
     said = capsys.readouterr()
     assert said.out.count(": found in") == 2
     errors = [line for line in said.err.splitlines() if "error:" in line]
-    assert len(errors) == 5
+    assert len(errors) == 6
+    assert any("cut.png: it is truncated" in line for line in errors)
     for name, (_, text) in pictures.items():
         assert any(f"{name}.png" in line and text in line for line in errors)
     assert "Traceback" not in said.err
