@@ -141,7 +141,11 @@ def records(parts: Sequence[str], options: argparse.Namespace) -> Iterator[Recor
     if "places" in parts:
         yield from places(archive(cache, options.per_scene, others=True), pictures, options.seed)
     if {"search", "clusters", "size"} & set(parts):
-        real, count, rounds = archive(cache, 2_000).index, (100 if quick else options.scenes), (1 if quick else 3)
+        real, count, rounds = (
+            archive(cache, 2_000).index,
+            (100 if quick else options.scenes),
+            (1 if quick else options.rounds),
+        )
         if "search" in parts:
             yield from find_speed.search(cache, real, count, rounds)
         if "clusters" in parts:
@@ -161,6 +165,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--pictures", type=int, default=100, help="crops of each size")
     parser.add_argument("--unrelated", type=int, default=UNRELATED, help="pictures of what no scene shows")
     parser.add_argument("--scenes", type=int, default=SCENES, help="scenes of the archive of search, clusters, size")
+    parser.add_argument("--rounds", type=int, default=3, help="times that each search is timed")
     parser.add_argument("--seed", type=int, default=0, help="seed of the pictures")
     parser.add_argument("--quick", action="store_true", help="few pictures, as a test")
     options = parser.parse_args(argv)

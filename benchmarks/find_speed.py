@@ -203,7 +203,7 @@ def _graph(index: Index, query: Keypoints, rounds: int, rows: int = 100_000) -> 
         for value in values:
             setattr(knob, setting, value)
             (distance, _), seconds = timed(partial(searched.search, queries, 2), rounds)
-            hit = distance[:, 0] == true
+            hit = np.equal(distance[:, 0], true)
             yield {
                 "measure": f"{name}, {len(train)} rows, {setting} = {value}", "made in cpu_s": cpu, **seconds,
                 "nearest found": float(hit.mean()), "nearest within 80 bits found": float(hit[true <= 80].mean()),
