@@ -261,7 +261,7 @@ def _both_clear(query: Placement, train: Placement) -> npt.NDArray[np.uint8]:
     """Return the share of pixels [%] that are clear in both scenes, per cell of the query that lies in the train."""
     share, centres = query.clear_ground
     in_train = train.unwrapped(reprojected(centres, query.crs_wkt, train.crs_wkt))
-    column, row = ~Affine(*train.transform) * tuple(in_train.T)
+    column, row = ~Affine(*train.transform) @ tuple(in_train.T)
     row, column = np.floor(row / train.cell), np.floor(column / train.cell)
     # Comparisons are false for points outside the domain of the other scene's CRS (inf).
     inside = (row >= 0) & (row < train.clear.shape[0]) & (column >= 0) & (column < train.clear.shape[1])

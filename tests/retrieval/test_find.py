@@ -164,7 +164,7 @@ def test_files_are_written(
     with rasterio.open(files[0]) as located:
         assert located.read().shape == (3, 200, 200)
         assert (located.read(1) == made.image.grey).all()
-        x, y = located.transform * (100.0, 100.0)
+        x, y = located.transform @ (100.0, 100.0)
         assert located.crs.to_epsg() == 32636
     west, north = ORIGINS["36UXA"]
     assert abs(x - (west + 215.5 * PIXEL_M)) < PIXEL_M
