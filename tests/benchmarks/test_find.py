@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from benchmarks import find_speed, pictures
 from s2fast.retrieval.index import Index
@@ -37,6 +38,7 @@ def test_nothing_of_the_archive_is_in_other_pictures() -> None:
         assert drawn.std() > 5
 
 
+@pytest.mark.slow
 def test_copies_of_one_place_are_alike_and_of_another_not(indexed: Indexed, tmp_path: Path) -> None:
     real = Index(indexed.index)
     find_speed.QUERY, before = 700, find_speed.QUERY
