@@ -97,6 +97,7 @@ def test_another_jobs_folder_is_refused(
     assert_one_line(capsys.readouterr().err, "holds another job's run")
 
 
+@pytest.mark.slow
 def test_skipped_scene_is_named_and_exit_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -75,6 +75,7 @@ def test_every_command_has_help_with_an_example(
     assert f"Example: s2fast {command}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_pairs_prints_table_csv_and_json(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,6 +223,7 @@ def test_shell_completes_commands(tmp_path: Path) -> None:
     assert told.stdout.split() == ["demo", "doctor", "displacement"]
 
 
+@pytest.mark.slow
 def test_show_accepts_views_and_crops(
     judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

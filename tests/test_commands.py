@@ -24,6 +24,7 @@ from tests.test_pipeline import digests
 COMMANDS = [name for names in GROUPS.values() for name in names]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_shows_no_types_and_cuts_no_metavar(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -138,6 +139,7 @@ def test_lists_are_filtered_sorted_and_written(
     assert len(capsys.readouterr().out.splitlines()) == 1 + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
 def test_show_draws_many_pairs(
     judged: Judged, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -147,6 +147,7 @@ def test_a_missing_file_costs_its_scene_only(
     assert len(find_scenes([tmp_path / "archive" / "items.json"]).scenes) == 3
 
 
+@pytest.mark.slow
 def test_a_killed_download_continues(server: StacServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that dies after some parts leaves them; the next asks only for the rest, and the file is equal."""
     dies = """

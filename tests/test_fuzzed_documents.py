@@ -115,6 +115,7 @@ TOML = (
 """Texts of configurations and of sweeps."""
 
 
+@pytest.mark.slow
 @fuzzed
 @given(changes(CONFIG))
 def test_configurations(config: Any) -> None:
@@ -191,6 +192,7 @@ def indexed(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Index
     return index_archive(archive, tmp_path_factory.mktemp("index"))
 
 
+@pytest.mark.slow
 @fuzzed
 @given(st.data())
 def test_indexes(indexed: Indexed, folder: Path, data: st.DataObject) -> None:

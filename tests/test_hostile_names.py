@@ -181,6 +181,7 @@ def commands(place: Place) -> dict[str, list[list[str]]]:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_command_prints_and_writes_names_as_text(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -62,6 +62,7 @@ def finished(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
+@pytest.mark.slow
 def test_run_folder_holds_what_it_promises(finished: Path) -> None:
     assert {path.name for path in finished.iterdir()} == {
         "run.json", "store.zarr", "pairs", "good", "verified", "matches", "thumbnails", "report_files", *FILES
@@ -87,6 +88,7 @@ def test_run_folder_holds_what_it_promises(finished: Path) -> None:
     assert not list(finished.rglob("*.partial"))
 
 
+@pytest.mark.slow
 def test_dates_of_one_site_are_similar_and_sites_are_not(archive: Archive, tmp_path: Path) -> None:
     run(archive, tmp_path / "out", {"regions.mode": "none"})
     pairs = s2fast.open_run(tmp_path / "out").pairs()
@@ -241,6 +243,7 @@ def test_stages_one_by_one_equal_the_run(archive: Archive, finished: Path, tmp_p
     assert digests(tmp_path / "out") == digests(finished)
 
 
+@pytest.mark.slow
 def test_stage_names_the_missing_earlier_stage(archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="run ingest first"):
         run(archive, tmp_path / "out", stages=["extract"])
@@ -320,6 +323,7 @@ def test_unusable_out_is_refused(archive: Archive, tmp_path: Path) -> None:
         run(archive, "ftp://host/out")  # type: ignore[arg-type]  # a user's string
 
 
+@pytest.mark.slow
 def test_api_accepts_overrides_or_a_config_but_not_both(archive: Archive, tmp_path: Path) -> None:
     found = s2fast.run(
         "configs/notebook.toml",
@@ -334,6 +338,7 @@ def test_api_accepts_overrides_or_a_config_but_not_both(archive: Archive, tmp_pa
         s2fast.run(load_config(), scenes=archive.scenes, out=tmp_path / "other", overrides={"ingest.reduction": 1})
 
 
+@pytest.mark.slow
 def test_scenes_without_a_keypoint_end_well(tmp_path: Path) -> None:
     """Without a prior as with one: no match is no shift, and no error."""
     for name, value in (("black", 0), ("grey", 90)):

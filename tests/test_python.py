@@ -99,6 +99,7 @@ def test_messages_name_parameters(archive: Archive, judged: Judged, tmp_path: Pa
         s2fast.run(s2fast.Config(), scenes=archive.scenes, out=tmp_path / "out", profile="fast")
 
 
+@pytest.mark.slow
 def test_progress_is_shown_as_asked(archive: Archive, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     told: list[tuple[str, int, int]] = []
     arguments = {"scenes": archive.scenes, "out": tmp_path / "out"}

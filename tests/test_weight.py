@@ -44,6 +44,7 @@ def test_import_is_light() -> None:
     assert modules <= 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "most"),
     [(("--help",), 330), (("--version",), 270), (("run", "--help"), 430), (("config",), 280), (("fetch",), 290)],

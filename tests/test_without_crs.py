@@ -64,6 +64,7 @@ def run(series: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(out)
 
 
+@pytest.mark.slow
 def test_shifts_are_in_pixels_and_columns_of_metres_empty(run: Run) -> None:
     pairs, scenes = run.pairs(), run.scenes()
     assert scenes["scene_id"].tolist() == ["early", "late", "later"]
@@ -92,6 +93,7 @@ def test_shifts_are_in_pixels_and_columns_of_metres_empty(run: Run) -> None:
     assert (matches["query_x_px"] - matches["train_x_px"]).median() == pytest.approx(37, abs=0.2)
 
 
+@pytest.mark.slow
 def test_files_lists_and_pictures_serve_scenes_without_a_crs(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

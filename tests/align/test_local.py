@@ -60,6 +60,7 @@ def apart(one: Path, other: Path) -> float:
     return float(np.abs(pixels[0] - pixels[1]).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", ["median", scene_id("20190427")])
 def test_the_right_model_is_chosen_and_takes_the_displacements_away(run: Run, tmp_path: Path, reference: str) -> None:
     table = run.align(tmp_path, form="resampled", resampling="cubic", model="auto", reference=reference, check=True)
@@ -98,6 +99,7 @@ def run_source(run: Run, day: str) -> Path:
     return item.scene.source.path
 
 
+@pytest.mark.slow
 def test_a_geotransform_holds_a_similarity_but_no_grid(run: Run, tmp_path: Path) -> None:
     table = run.align(tmp_path, model="auto").set_index("scene_id")
     assert table.loc[scene_id("20190527"), "model"] == "similarity"
@@ -118,6 +120,7 @@ def test_a_geotransform_holds_a_similarity_but_no_grid(run: Run, tmp_path: Path)
         run.align(tmp_path, model="spline")
 
 
+@pytest.mark.slow
 def test_a_model_that_gains_nothing_is_refused(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -116,6 +116,7 @@ def test_other_ground_and_missing_ground_have_no_shift() -> None:
     assert phase_shift(np.zeros((96, 96)), np.zeros((96, 96))) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["vrt", "resampled"])
 def test_the_table_says_how_scenes_fit_before_and_after(series: Series, tmp_path: Path, form: str) -> None:
     sources = digests(series.archive)
@@ -144,6 +145,7 @@ def test_the_table_says_how_scenes_fit_before_and_after(series: Series, tmp_path
     assert "after_ce90_m" not in pd.read_csv(tmp_path / "alignment.csv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", ["median", scene_id("20190517")])
 def test_a_scene_verified_by_mistake_is_withdrawn(
     series: Series, tmp_path: Path, reference: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -175,6 +177,7 @@ def test_a_scene_verified_by_mistake_is_withdrawn(
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == found
 
 
+@pytest.mark.slow
 def test_scenes_that_do_not_fit_the_reference_are_withdrawn(series: Series, tmp_path: Path) -> None:
     reference = scene_id("20190427")
     run = s2fast.open_run(series.false)
@@ -183,6 +186,7 @@ def test_scenes_that_do_not_fit_the_reference_are_withdrawn(series: Series, tmp_
     assert (table.drop(reference)["checked_with"] == reference).all()
 
 
+@pytest.mark.slow
 def test_an_offset_too_large_to_be_found_is_withdrawn(series: Series, tmp_path: Path) -> None:
     shutil.copytree(series.out, tmp_path / "out")
     falsify(tmp_path / "out", scene_id("20190427"), 900.0)
@@ -243,6 +247,7 @@ def broken(
                 os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "how", "told"),
     [
@@ -289,6 +294,7 @@ def test_a_scene_whose_partners_vanished_is_not_checked(
     assert not list(tmp_path.glob("*.vrt"))
 
 
+@pytest.mark.slow
 def test_a_damaged_output_is_removed_and_written_again(series: Series, tmp_path: Path) -> None:
     run = s2fast.open_run(series.out)
     path = tmp_path / run.align(tmp_path, form="cog")["files"].iloc[1]
@@ -300,6 +306,7 @@ def test_a_damaged_output_is_removed_and_written_again(series: Series, tmp_path:
     assert run.align(tmp_path, form="cog", check=True)["aligned"].all()
 
 
+@pytest.mark.slow
 def test_each_file_is_opened_once(series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Source] = []
 

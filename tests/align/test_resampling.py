@@ -76,6 +76,7 @@ MOVED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kernel", ["nearest", "bilinear", "cubic", "lanczos"])
 @pytest.mark.parametrize(

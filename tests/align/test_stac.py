@@ -32,6 +32,7 @@ def written(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run.stac(folder, folder / "aligned")
 
 
+@pytest.mark.slow
 def test_pystac_validates_and_finds_everything(run: Run, written: Path) -> None:
     import pystac.validation
     from pystac.extensions.projection import ProjectionExtension

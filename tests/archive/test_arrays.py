@@ -106,6 +106,7 @@ def values(source: Source, settings: Ingest) -> tuple[Any, ...]:
         )
 
 
+@pytest.mark.slow
 def test_equal_pixels_of_every_kind_of_source(tci: Path, tmp_path: Path) -> None:
     settings = Ingest(grey="opencv")
     with zipfile.ZipFile(tmp_path / "product.zip", "w") as archive:
@@ -139,6 +140,7 @@ def test_equal_pixels_of_every_kind_of_source(tci: Path, tmp_path: Path) -> None
             assert identity(source) == identity(source)
 
 
+@pytest.mark.slow
 def test_equal_keypoints_of_every_kind_of_source(tci: Path, tmp_path: Path) -> None:
     """And a second run computes nothing; other values of a DataArray are another scene; an array can be aligned."""
     with zipfile.ZipFile(tmp_path / "product.zip", "w") as archive:
@@ -222,6 +224,7 @@ def test_arrays_that_are_no_scenes(tci: Path, change: Any, message: str) -> None
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_rest_of_the_run_goes_on(tci: Path, archive: Archive, tmp_path: Path) -> None:
     """And an array is aligned by the run that holds it."""
     settings = {"features.max_per_scene": 1000, "features.upsample": 1}

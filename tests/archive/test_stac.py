@@ -239,6 +239,7 @@ def test_a_link_of_a_catalogue_is_as_an_asset(tmp_path: Path, server: StacServer
     assert [scene.scene_id for scene in found(root, trusted=(server.address,)).scenes] == ["one"]
 
 
+@pytest.mark.slow
 def test_signed_links_run_and_are_nowhere_afterwards(
     archive: Archive,
     tmp_path: Path,

@@ -54,6 +54,7 @@ def test_a_missing_peer_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert list(resampling(tmp_path / "x.jp2", tmp_path, 1)) == [{"tool": "gdalwarp", "skipped": "it is not installed"}]
 
 
+@pytest.mark.slow
 def test_the_right_models_are_chosen_of_few_matches() -> None:
     # Without regard to how an affinity's gain varies over the ground, 2 of 25 affinities are taken for shifts.
     assert [row["right"] for row in simulated(400, 25, 0)] == [25] * 4
@@ -79,6 +80,7 @@ def test_a_warped_copy_shows_the_ground_further_right_and_down(tmp_path: Path, c
     assert not moved[:, :2].any()
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_judge_sees_the_shift_of_the_real_pair(shared_data: Path, tmp_path: Path) -> None:
     (reference,), (target,) = ((shared_data / "arosics").glob(name) for name in ("ref*", "tgt*"))

@@ -37,11 +37,13 @@ def test_the_notebook_gives_the_similarity_of_our_distances() -> None:
     assert peers.notebook_pair(peers.descriptor_text(query), peers.descriptor_text(train)) == wanted
 
 
+@pytest.mark.slow
 def test_the_bound_counts_what_it_says() -> None:
     done = bound.comparisons(100_000)
     assert 90_000 < done <= 100_000
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows() -> None:
     # Both are more than one panel; the promise is 64 MiB.
     small, large = (next(isolated.memory(rows))["above_operands_mib"] for rows in (300_000, 900_000))

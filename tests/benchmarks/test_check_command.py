@@ -149,6 +149,7 @@ def test_what_base_is_too_old_for_is_a_row_and_no_failure(tmp_path: Path, monkey
         gather.gather(base, ["stages"], tmp_path, pool=gather.processors())
 
 
+@pytest.mark.slow
 def test_the_facts_find_a_needless_decode(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / "scenes").symlink_to(archive.scenes)

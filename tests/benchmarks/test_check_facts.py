@@ -87,6 +87,7 @@ def test_blocks_a_window_touches(window: Window, blocks: int) -> None:
     assert counts.blocks_of(window, (256, 256)) == blocks
 
 
+@pytest.mark.slow
 def test_what_ingest_does_is_what_was_planned(archive: Archive, tmp_path: Path) -> None:
     config = load_config(overrides={"ingest.halo_px": 0, "matching.mode": "exhaustive", "matching.mutual": False})
     with counts.counting() as done:

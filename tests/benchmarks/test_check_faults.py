@@ -30,6 +30,7 @@ def fault_of(name: str) -> Injection:
     return next(fault for fault in faults.FAULTS if fault.name == name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_injection_still_fits_the_sources_and_compiles(name: str, tmp_path: Path) -> None:
     fault = fault_of(name)
@@ -116,6 +117,7 @@ def test_every_measure_of_compiled_code_has_a_fault() -> None:
     assert not uncovered([*measures, "numba: functions with a parallel loop"])
 
 
+@pytest.mark.slow
 def test_what_overlaps_is_counted_and_a_lock_is_found(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

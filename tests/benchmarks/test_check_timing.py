@@ -248,6 +248,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return ensure_crops(tmp_path_factory.mktemp("tiny") / "scenes", side_px=128, size=256, dates=2, seed=0)
 
 
+@pytest.mark.slow
 def test_a_stage_finds_the_same_folder_at_every_call(tiny: Path, tmp_path: Path) -> None:
     prepared, errors = timed.prepare(["match", "verify"], tiny, tmp_path)
     assert (set(prepared), errors) == ({"match", "verify"}, {})
@@ -267,6 +268,7 @@ def test_a_stage_finds_the_same_folder_at_every_call(tiny: Path, tmp_path: Path)
     assert matched[0] != matched[1]
 
 
+@pytest.mark.slow
 def test_the_tiny_scenes_have_keypoints_that_match(tiny: Path, tmp_path: Path) -> None:
     from s2fast.results import Run
 

@@ -39,6 +39,7 @@ def test_nothing_of_the_archive_is_in_other_pictures() -> None:
         assert drawn.std() > 5
 
 
+@pytest.mark.slow
 def test_copies_of_one_place_are_alike_and_of_another_not(indexed: Indexed, tmp_path: Path) -> None:
     real = Index(indexed.index)
     find_speed.QUERY, before = 700, find_speed.QUERY

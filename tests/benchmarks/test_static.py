@@ -17,6 +17,7 @@ from s2fast_kernels.window_matches.triton_gpu import Tiling as Tile
 GPU = {gpu.capability: gpu for gpu in static.GPUS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", sorted(TILINGS))
 def test_every_tiling_is_fit(capability: int) -> None:
     report = static.report_cuda(GPU[capability], TILINGS[capability])
@@ -46,6 +47,7 @@ def test_too_much_shared_memory_is_found() -> None:
     assert any("shared memory" in problem for problem in report.problems())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capability", sorted(GPU))
 def test_the_windowed_kernel_is_fit(capability: int) -> None:
     report = static_windows.report_windows(GPU[capability], WINDOWS)

@@ -8,6 +8,7 @@ import pytest
 from benchmarks import bench_unmasked
 
 
+@pytest.mark.slow
 def test_both_sides_are_measured_on_the_same_scenes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench_unmasked.main(["--archive", str(tmp_path / "archive"), "--size", "256", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)

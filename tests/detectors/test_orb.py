@@ -91,6 +91,7 @@ def finished(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Run:
     )
 
 
+@pytest.mark.slow
 def test_a_run_with_orb_verifies_the_pairs_of_the_archive(finished: Run) -> None:
     pairs = finished.pairs()
     assert len(pairs) == 6
@@ -103,6 +104,7 @@ def test_a_run_with_orb_verifies_the_pairs_of_the_archive(finished: Run) -> None
     assert finished.record.history.stages["extract"].backend == "opencv"
 
 
+@pytest.mark.slow
 def test_a_second_run_keeps_the_features_and_another_detector_replaces_them(
     finished: Run, archive: Archive, tmp_path: Path
 ) -> None:

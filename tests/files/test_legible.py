@@ -73,6 +73,7 @@ def test_a_log_line_stays_one_line() -> None:
     assert PublicFormatter("%(message)s").format(record) == "a\\nb\\x1b]0;owned\\x07 skipped"
 
 
+@pytest.mark.slow
 def test_hostile_file_names_pass_through_a_run_as_text(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pixels = np.stack([textured(rng, (96, 96)) for _ in range(3)])

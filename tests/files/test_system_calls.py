@@ -347,6 +347,7 @@ def zarr_of_links(store: Path, secret: Path) -> Path:
     return store
 
 
+@pytest.mark.slow
 def test_nothing_outside_is_opened(opened: Opened) -> None:
     assert "own.tif" in opened.calls  # the witness sees what is opened
     name = f"{opened.secret.parent.name}/{opened.secret.stem}"  # also as a relative path, and with other suffixes

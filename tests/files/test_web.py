@@ -151,6 +151,7 @@ KINDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", ["{}/a b.tif?{}", "zip://{}/a.zip?{}!/in/a.tif"])
 def test_any_server_gives_the_scene_on_disk(serve: Serve, served: Path, kind: str, place: str) -> None:
@@ -292,6 +293,7 @@ def leaks(folder: Path) -> list[str]:
     return [path.name for path in files if any(secret.encode() in path.read_bytes() for secret in LEAKS)]
 
 
+@pytest.mark.slow
 def test_secrets_are_neither_printed_nor_stored(
     serve: Serve,
     archive: Archive,

@@ -60,6 +60,7 @@ def bare(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_results_are_the_same(kept: Path, bare: Path) -> None:
     assert len(pixels(kept)) == 4
     assert not pixels(bare)
@@ -68,6 +69,7 @@ def test_results_are_the_same(kept: Path, bare: Path) -> None:
     assert not list(find_damage(RunFolder(bare)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["stage by stage", "no memory", "workers"])
 def test_pixels_that_were_written_to_be_extracted_are_removed(
     archive: Archive, bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
@@ -99,6 +101,7 @@ def test_switching_computes_only_what_is_missing(archive: Archive, kept: Path, b
     assert digests(out) == digests(bare)
 
 
+@pytest.mark.slow
 def test_other_features_need_the_pixels_again(archive: Archive, bare: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(bare, out)
@@ -146,6 +149,7 @@ def test_a_damaged_thumbnail_is_found_and_made_again(archive: Archive, bare: Pat
     assert digests(out) == digests(bare)
 
 
+@pytest.mark.slow
 def test_pairs_are_drawn_from_the_files(
     archive: Archive,
     kept: Path,

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import s2fast
 from s2fast.errors import S2FastError
 from s2fast.folder.check import find_damage
@@ -49,6 +51,7 @@ def kinds(out: Path, scene_ids: list[str]) -> dict[str, Path]:
     return found
 
 
+@pytest.mark.slow
 def test_what_a_link_leads_to_is_not_read(judged: Judged, tmp_path: Path) -> None:
     out, target = tmp_path / "out", tmp_path / "elsewhere"
     shutil.copytree(judged.out, out)

@@ -67,6 +67,7 @@ PLACES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 def test_nobody_is_asked(
     finished: Path, listening: tuple[str, list[object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str

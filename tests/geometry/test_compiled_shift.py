@@ -26,6 +26,7 @@ def assert_same(got: Judgement, wanted: Judgement) -> None:
     assert (got.affinity is None) == (wanted.affinity is None)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(
     true=st.sampled_from([0, 1, 5, 6, 7, 20, 80, 400]),

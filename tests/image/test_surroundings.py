@@ -61,6 +61,7 @@ def differ(query: FixedPattern, train: FixedPattern, at: np.ndarray) -> bool:
     return grounds_differ(query.squares, train.squares, common_blocks(query, train), at.astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [20.0, 255.0])
 @pytest.mark.parametrize("draw", [shapes, outlines, dust])
 def test_different_ground_under_one_drawing_differs(draw: Callable[..., Drawing], value: float) -> None:
@@ -68,6 +69,7 @@ def test_different_ground_under_one_drawing_differs(draw: Callable[..., Drawing]
     assert np.mean(found) > 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [shapes, outlines, dust])
 def test_ground_that_moved_under_a_drawing_differs(draw: Callable[..., Drawing]) -> None:
     found = [
@@ -85,6 +87,7 @@ def changed(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return 110 + one, 110 + other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [shapes, outlines, dust])
 def test_one_ground_agrees_with_either_sign(draw: Callable[..., Drawing]) -> None:
     for seed in range(8):

@@ -48,6 +48,7 @@ def clahe(grey: np.ndarray, clip: float) -> np.ndarray:
     return torch_clahe.Clahe.of(image, clip).applied(image).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shape", [(1, 1), (1, 9), (2, 300), (7, 5), (8, 8), (9, 8), (16, 17), (63, 65), (64, 80), (257, 264), (300, 372)]
 )
@@ -92,6 +93,7 @@ def test_windows_have_the_contrast_of_the_whole_scene(window: tuple[int, int, in
         assert (torch_clahe.Clahe.of(image[top:bottom, left:right], 8.0).applied(part) != part).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (3, 300), (63, 65), (257, 131), (401, 300)])
 @pytest.mark.parametrize("nodata_px", [0, 1, 8])
 def test_masks_are_the_hosts(shape: tuple[int, int], nodata_px: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ MADE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "name"), MADE)
 def test_equals_opencv_on_made_images(backend: str, name: str) -> None:
     settings = SETTINGS[name]
@@ -135,6 +136,7 @@ def broken_contrast(monkeypatch: pytest.MonkeyPatch) -> float | None:
     return 1.01 * contrast_factor(lambda rows, columns: image[rows, columns], image.shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "broken",
     [broken_steps, broken_border, broken_suppression, broken_sample_shift, broken_contrast],
@@ -149,6 +151,7 @@ def test_parity_fails_for_a_broken_kernel(broken, monkeypatch: pytest.MonkeyPatc
     assert not result.holds, result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", OURS)
 @pytest.mark.parametrize("shape", [(0, 0), (0, 100), (1, 1), (5, 300), (58, 58), (79, 79), (100, 59)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

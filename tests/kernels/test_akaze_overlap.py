@@ -83,6 +83,7 @@ def test_a_batch_is_queued_before_the_one_before_is_waited_for() -> None:
     assert list(overlapped([])) == []
 
 
+@pytest.mark.slow
 def test_pixels_on_the_device_give_the_features_of_the_host(image: np.ndarray) -> None:
     """Also the mask, the contrast factor and the padding of an odd side are those of the host."""
     valid = np.zeros(SHAPE, bool)
@@ -93,6 +94,7 @@ def test_pixels_on_the_device_give_the_features_of_the_host(image: np.ndarray) -
     assert_same(found(torch.from_numpy(image), core_px=200, batch=1, valid=valid), wanted)
 
 
+@pytest.mark.slow
 def test_more_maxima_than_there_is_room_for(
     image: np.ndarray, features: Features, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +152,7 @@ def nothing_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_arrives")
 def test_queueing_looks_at_no_value() -> None:
     """A tensor of the device "meta" has no values: what would wait for one raises an error."""

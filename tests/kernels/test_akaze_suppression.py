@@ -83,6 +83,7 @@ def alive_in(candidates: Candidates) -> list[np.ndarray]:
     return survivors(by_level([half, rest, later], FLAT), FLAT, SIDE)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), share=st.floats(0, 1), ties=st.sampled_from([1, 3, 1000]))
 def test_lists_decide_as_masks(seed: int, share: float, ties: int) -> None:

@@ -56,6 +56,7 @@ def whole(image: Image) -> Features:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("core_px", [64, 100, 129, 256, 512])
 def test_windows_equal_the_whole_image(image: Image, whole: Features, core_px: int, threads: int) -> None:
@@ -163,6 +164,7 @@ MASKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("core_px", [100, 256])
 @pytest.mark.parametrize("name", MASKS)
 def test_validity(image: Image, whole: Features, name: str, core_px: int) -> None:
@@ -189,6 +191,7 @@ def test_only_needed_windows_are_read(image: Image) -> None:
     assert 0 < read.mean() < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "budget", [Budget(0), Budget(1), Budget(500), Budget(500, 64), Budget(2000, 37), Budget(10**6)]
 )

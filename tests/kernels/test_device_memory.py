@@ -73,6 +73,7 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [LEAST, 2 * LEAST, sys.maxsize], ids=["one pair", "twice", "unlimited"])
 def test_a_search_is_split_until_it_fits(limit: int, blocks: list[tuple[int, int]]) -> None:
     pairs, away = every_pair(scenes(4), 2)

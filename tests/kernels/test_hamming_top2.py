@@ -36,6 +36,7 @@ def test_equals_reference(case: Case, backend: str) -> None:
     assert_equal(hamming_top2(query, train, offsets, backend=backend), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", FAST)
 @settings(max_examples=60, deadline=None)
 @given(
@@ -166,6 +167,7 @@ def test_every_instruction_set_gives_the_same_bits(processor: str, tmp_path: Pat
     assert printed.stdout.strip() == path
 
 
+@pytest.mark.slow
 def test_a_read_only_installation_caches_elsewhere(tmp_path: Path) -> None:
     # Root may write anywhere, so __pycache__ is made a file: numba cannot use it, whoever runs this.
     package = Path(numba_cpu.__file__).parents[1]

@@ -45,6 +45,7 @@ def test_numba_equals_reference_on_hard_operands(n: int, scene_rows: list[int], 
         assert_equal(got, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", sorted({1, numba.config.NUMBA_NUM_THREADS}))
 def test_panels_and_threads_join_seamlessly(threads: int) -> None:
     # More rows than one panel holds, several tiles of queries a thread, copies on either side of every seam.

@@ -12,6 +12,7 @@ from s2fast_kernels.hamming_top2 import reference, torch_any
 from s2fast_kernels.hamming_top2.cases import CASES, Case, hard_operands, operands
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("product", ["int8", "float16", "float32"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_every_product_equals_reference(case: Case, product: torch_any.Product) -> None:

@@ -29,6 +29,7 @@ def positions(
     return np.array([399_960.0, 6_200_040.0]) + (np.round(xy) if lattice else xy)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     n=SIZES,

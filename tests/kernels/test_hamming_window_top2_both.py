@@ -56,6 +56,7 @@ def check(
     return forward, backward
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKEND_NAMES)
 @settings(max_examples=120, deadline=None)
 @given(

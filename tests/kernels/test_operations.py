@@ -41,6 +41,7 @@ def test_a_backend_of_no_table_belongs_to_no_operation() -> None:
     assert operation_of(Backend("x", "elsewhere", "x", "cpu", lambda: None)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "names"),
     [

@@ -46,6 +46,7 @@ def search_operands(
     return [(made[0], train) for train in made[1:]], away
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKEND_NAMES)
 @settings(max_examples=150, deadline=None)
 @given(

@@ -55,6 +55,7 @@ def finished(products: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
     return run(products, out, mask_buffer_m=20), out
 
 
+@pytest.mark.slow
 def test_no_keypoint_lies_on_a_cloud_and_each_source_is_named(finished: tuple[RunRecord, Path]) -> None:
     record, out = finished
     scenes = s2fast.open_run(out).scenes().set_index("scene_id")
@@ -171,6 +172,7 @@ def test_noise_is_no_mask_of_any_kind(kind: str, name: str, noisy: bool, tmp_pat
     assert is_classification(FoundMask(kind, path, ""), Ingest()) is not noisy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["all cloud", "noise", "no classes"])
 def test_a_mask_that_is_none_or_leaves_nothing_is_not_used_by_auto(kind: str, tmp_path: Path) -> None:
     product = write_product(tmp_path / "in", "L2A", "20190427")

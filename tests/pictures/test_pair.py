@@ -34,6 +34,7 @@ def run(judged: Judged) -> Run:
     return s2fast.open_run(judged.out)
 
 
+@pytest.mark.slow
 def test_lines_are_the_nearest_and_distinguishable(run: Run) -> None:
     windows = whole_scene(run.folder, UXA[0]), whole_scene(run.folder, UYA)
     lines = lines_to_draw(run.folder, UXA[0], UYA, 1000, windows, inliers_only=False)
@@ -76,6 +77,7 @@ def test_lines_end_at_the_keypoints(run: Run) -> None:
         np.testing.assert_allclose([line[end] for line in lines], expected, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layout", "panels"), [("pair", 2), ("matches", 2), ("displacement", 2), ("all", 8)])
 def test_layouts(run: Run, layout: Layout, panels: int) -> None:
     figure = run.show(*UXA, layout=layout)
@@ -182,6 +184,7 @@ def test_stored_pixels_cover_a_window(archive: Archive, tmp_path: Path, reductio
         assert covered
 
 
+@pytest.mark.slow
 def test_only_the_source_that_the_run_read_is_drawn(
     archive: Archive, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -205,6 +208,7 @@ def test_only_the_source_that_the_run_read_is_drawn(
     ]
 
 
+@pytest.mark.slow
 def test_title_gives_the_verdict_and_what_it_found(run: Run, judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = every_verdict(judged)
     monkeypatch.setattr(Run, "pairs", lambda _: pairs)

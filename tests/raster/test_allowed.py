@@ -275,6 +275,7 @@ def test_blocks_beyond_the_limit_are_not_decoded(
         assert reader.raster.shape == (SIDE, SIDE)
 
 
+@pytest.mark.slow
 def test_a_run_ends_in_one_line_and_trusts_what_the_user_named(folder: Path, elsewhere: Path) -> None:
     (folder / "far.vrt").write_text(virtual(str(elsewhere)))
     (settings := folder / "settings.toml").touch()

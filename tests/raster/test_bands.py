@@ -151,6 +151,7 @@ def _places(tmp_path_factory: pytest.TempPathFactory) -> None:
         write(tmp_path_factory.getbasetemp() / f"plain{bands}.tif", RGB[:bands], photometric="MINISBLACK")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decode", ["full", "reduced"])
 @pytest.mark.parametrize("reduction", [1, 2])
 @pytest.mark.parametrize("kind", KINDS)
@@ -173,6 +174,7 @@ def test_a_msk_beside_the_file_counts(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(path)[1], ~HOLE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["none", "keep", "zero"])
 @pytest.mark.parametrize("kind", ["alpha.tif", "mask.tif", "alpha.jp2", "nodata_255.tif", "palette.tif"])
 def test_what_lies_under_a_mask_decides_nothing(tmp_path: Path, kind: str, mode: str) -> None:

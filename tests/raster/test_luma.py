@@ -93,6 +93,7 @@ def assert_luma(grey: Grey, pixels: npt.NDArray[np.int64], lossless: bool) -> No
     assert 0.2 < apart.mean() < 0.35
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1, 2, 4])
 def test_luma_is_the_weighted_sum_of_the_bands(path: Path, factor: int) -> None:
     settings = Ingest(reduction=factor, decode="reduced")  # type: ignore[arg-type]  # 1, 2 or 4
@@ -123,6 +124,7 @@ def test_no_data_stays_no_data(path: Path, factor: int) -> None:
         assert np.count_nonzero(~has_data & ~black) == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reduction", "decode"), [(1, "full"), (2, "full"), (4, "full"), (2, "reduced"), (4, "reduced")]
 )
@@ -175,6 +177,7 @@ def test_one_thread_of_the_library_or_four_decode_the_same(path: Path) -> None:
     assert single_tile(stream, 5, [file.read(*part) for part in parts[4]]) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "of_luma"), [(LOSSLESS, True), ({"QUALITY": "100"}, False)], ids=["5/3", "9/7"])
 def test_bands_in_another_order_give_the_same_grey(tmp_path: Path, options: dict[str, str], of_luma: bool) -> None:
     pixels = np.clip(colours(), 3, 252)

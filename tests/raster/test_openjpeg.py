@@ -84,6 +84,7 @@ def test_without_a_margin_a_difference_is_seen(lossy: Path, monkeypatch: pytest.
     assert unequal
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["paris/T31UDQ_20240105T105339_TCI_10m.jp2", "lebanon/T36SYC_TCI_60m.jp2"])
 def test_parts_of_real_files_are_what_gdal_reads(shared_data: Path, name: str) -> None:
@@ -120,6 +121,7 @@ def test_what_cannot_be_read_is_left_to_gdal(lossy: Path, tmp_path: Path, monkey
     assert read_part(lossy, inside, 1, 3, 1) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reduction", "decode"), [(1, "full"), (2, "full"), (4, "full"), (2, "reduced")])
 def test_a_reader_decodes_no_more_than_is_wanted(
     lossy: Path, reduction: int, decode: str, monkeypatch: pytest.MonkeyPatch

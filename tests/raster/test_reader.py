@@ -115,6 +115,7 @@ def test_a_file_that_is_no_raster_is_an_error(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ["paris/T31UDQ_20240105T105339_TCI_10m.jp2", "lebanon/T36SYC_TCI_60m.jp2"])
 def test_real_colours_equal_opencv(shared_data: Path, name: str) -> None:

@@ -151,6 +151,7 @@ def by_windows(path: Path | Source, settings: Ingest) -> tuple[npt.NDArray[np.ui
         return grey, has_data, reader.raster.level
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bands", "dtype"), [(1, "uint8"), (3, "uint8"), (3, "uint16")])
 @pytest.mark.parametrize("kind", KINDS)
 def test_windows_are_the_whole_file(
@@ -168,6 +169,7 @@ def test_windows_are_the_whole_file(
     assert 0 < np.count_nonzero(has_data) < has_data.size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bands", "dtype"), [(3, "uint8"), (1, "uint16")])
 @pytest.mark.parametrize("reduction", [2, 4])
 @pytest.mark.parametrize("kind", KINDS)
@@ -251,6 +253,7 @@ def test_declared_nodata_is_no_data_and_black(tmp_path: Path) -> None:
     np.testing.assert_array_equal(grey, np.where(outside, 0, pixels[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tiled.jp2", "striped.tif", "cog.tif"])
 @pytest.mark.parametrize("bands", [1, 3])
 def test_auto_stretch_is_of_the_scene_not_of_what_is_read(

@@ -40,6 +40,7 @@ def test_auto_of_one_value_or_none_is_a_stretch(value: int) -> None:
     assert auto_stretch(np.zeros(VALUES, np.int64)) == (0, 1)
 
 
+@pytest.mark.slow
 @given(st.integers(-500, 65534).flatmap(lambda low: st.tuples(st.just(low), st.integers(low + 1, 70000))))
 @pytest.mark.parametrize("dtype", ["uint16", "int32", "float32", "float64"])
 def test_every_type_is_stretched_as_the_table_does(dtype: str, ends: tuple[int, int]) -> None:

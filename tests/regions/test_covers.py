@@ -32,6 +32,7 @@ def polygons_of_all_sizes(rng: np.random.Generator, raster: Raster, count: int) 
     return shapely.convex_hull(shapely.polygons(ground))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_as_rasterising_each_alone(name: str) -> None:
     raster = Raster((70, 90), (64, 64), UTM36, TRANSFORMS[name])

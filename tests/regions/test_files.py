@@ -34,6 +34,7 @@ from tests.regions.polygons import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_formats(name: str, tmp_path: Path, expected: np.ndarray) -> None:
     path = FORMATS[name](frame(FIELDS), tmp_path)

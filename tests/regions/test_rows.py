@@ -63,6 +63,7 @@ WRONG: dict[str, tuple[object, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_row_is_named_and_the_rest_is_used(
     name: str, tmp_path: Path, expected: np.ndarray, caplog: pytest.LogCaptureFixture
@@ -225,6 +226,7 @@ def test_the_world_from_everywhere(zone: int, west: float, tmp_path: Path) -> No
         assert mask(path, None, raster).all()
 
 
+@pytest.mark.slow
 def test_half_the_world(tmp_path: Path) -> None:
     """A border along a meridian, which is no straight line on the map."""
     middle = geopandas.GeoSeries([box(150, 0, 150, 200).centroid], crs=UTM36).to_crs(4326).iloc[0]

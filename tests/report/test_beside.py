@@ -33,6 +33,7 @@ def open_pair(browser: Browser, pair: int) -> None:
     wait(browser, "return !view.details.awaited && byId('pair-matches').height > 200")
 
 
+@pytest.mark.slow
 def test_a_pair_shows_the_residuals_of_all_its_inliers(judged: Judged, opened: Open) -> None:
     browser, pair = opened(judged.out / "report.html"), verified_pair(judged)
     assert browser.execute_script("return [...files.keys()]") == ["alignment"], (
@@ -102,6 +103,7 @@ def test_a_large_run_leaves_lines_and_large_pictures_to_files(
     assert small < large
 
 
+@pytest.mark.slow
 def test_files_are_checked_and_replaced_with_the_report(archive: Archive, tmp_path: Path) -> None:
     out = tmp_path / "run"
     s2fast.run(scenes=archive.scenes, regions=archive.regions, out=out)
@@ -123,6 +125,7 @@ def test_files_are_checked_and_replaced_with_the_report(archive: Archive, tmp_pa
         assert json.dumps(Path(name).stem) in (out / name).read_text()
 
 
+@pytest.mark.slow
 def test_the_report_shows_how_align_ended(archive: Archive, tmp_path: Path, opened: Open) -> None:
     out, to = tmp_path / "run", tmp_path / "aligned scenes"
     run = s2fast.run(scenes=archive.scenes, regions=archive.regions, out=out)

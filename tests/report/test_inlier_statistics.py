@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ def by_pandas(shift: pd.DataFrame) -> list[float]:
     return [*length.quantile([0.9, 0.95]), *square, *shift.mean(), *shift.std(ddof=0)]
 
 
+@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32 - 1), counts=st.lists(st.lists(st.sampled_from([0, 1, 2, 63]), max_size=4), max_size=3)
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from selenium.webdriver.common.by import By
 
 from s2fast.page.assembly import assembled
@@ -74,6 +75,7 @@ def loaded_ms(browser: Browser, path: Path) -> float:
     return float(browser.execute_script(script))
 
 
+@pytest.mark.slow
 def test_a_page_of_many_scenes_opens_with_little(judged: Judged, tmp_path: Path, opened: Open) -> None:
     small = (judged.out / "report.html").read_text("utf-8")
     made_up = json.loads(re.search(r'id="data">(.*?)</script>', small)[1]) | many(200)  # type: ignore[index]

@@ -58,6 +58,7 @@ def run(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run
     return record, folder
 
 
+@pytest.mark.slow
 def test_a_second_report_decodes_nothing(run: tuple[RunRecord, RunFolder], monkeypatch: pytest.MonkeyPatch) -> None:
     record, folder = run
     item, *others = record.usable
@@ -84,6 +85,7 @@ def test_a_second_report_decodes_nothing(run: tuple[RunRecord, RunFolder], monke
     assert [folder.read(f"thumbnails/{at.scene.scene_id}.json") for at in record.usable] == files
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(available_cores() < 2, reason="one core: nothing is drawn beside other work")
 def test_a_run_draws_beside_its_stages(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, match = RunFolder(tmp_path / "run"), pipeline.match.run

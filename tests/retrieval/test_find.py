@@ -31,6 +31,7 @@ SCENE = "S2A_20190427T083601_T36UXA"
 OTHER_DATE = "S2A_20190606T083601_T36UXA"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("turn", "factor"), [(0.0, 1.0), (90.0, 1.0), (217.0, 1.3), (35.0, 0.75)])
 def test_a_turned_and_scaled_picture_is_found_on_another_date(
     finder: Finder, cut: Callable[..., Cut], turn: float, factor: float
@@ -218,6 +219,7 @@ def test_not_in_the_archive_is_exit_code_1(
     assert_one_line(capsys.readouterr().err, "the ending must be one of")
 
 
+@pytest.mark.slow
 def test_a_large_picture_is_read_at_a_lower_resolution(tmp_path: Path) -> None:
     pixels = textured(np.random.default_rng(1), (600, 9000))
     cv2.imwrite(str(tmp_path / "wide.png"), pixels)

@@ -188,6 +188,7 @@ def test_an_interrupted_index_is_continued(
     assert len(Index(to).entries) == 4
 
 
+@pytest.mark.slow
 def test_other_features_of_a_scene_replace_the_old_ones(indexed: Indexed, archive: Archive, tmp_path: Path) -> None:
     out, to = tmp_path / "out", str(tmp_path / "index")
     shutil.copytree(indexed.out, out)

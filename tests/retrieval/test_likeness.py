@@ -79,6 +79,7 @@ def test_the_pairs_are_kept_until_features_or_settings_change(tmp_path: Path, mo
         similar_pairs(folder, {"a": "other"}, small)
 
 
+@pytest.mark.slow
 def test_a_run_compares_the_similar_pairs_only(archive: Archive, indexed: Indexed, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(indexed.out, out)

@@ -56,6 +56,7 @@ def results(out: Path) -> dict[str, str]:
     return {name: content for name, content in digests(out).items() if name.split("/")[0] in kept}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 def test_null_trials_are_searched_with_the_pairs_and_in_parts(
     backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

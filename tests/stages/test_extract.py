@@ -103,6 +103,7 @@ def test_zero_mode_keeps_the_outlines() -> None:
     assert (found.xy[:, 0] < 200).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0, 150])
 @pytest.mark.parametrize("mode", ["keep", "none", "zero"])
 def test_own_backend_does_not_depend_on_threads_and_is_sorted(mode: str, budget: int) -> None:

@@ -92,6 +92,7 @@ def test_blocks_are_read_once_and_only_where_a_region_is(
     assert set(read.values()) == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", [1, 2, 4])
 @pytest.mark.parametrize("mode", ["zero", "keep", "none"])
 def test_tile_equals_the_whole_image_masked(archive: Archive, tmp_path: Path, mode: str, reduction: int) -> None:
@@ -186,6 +187,7 @@ def test_empty_chunks_are_not_written(archive: Archive, tmp_path: Path) -> None:
     assert len(chunks) == len(windows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", [2, 4])
 @pytest.mark.parametrize("mode", ["zero", "keep"])
 def test_reduced_tile_is_the_files_level_masked(archive: Archive, tmp_path: Path, mode: str, reduction: int) -> None:

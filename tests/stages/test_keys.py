@@ -71,6 +71,7 @@ def test_listed_pairs_count_by_the_content_of_their_file(tmp_path: Path) -> None
     assert keys.pair_selection(Matching()) == "all"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [False, True])
 def test_files_of_one_name_size_and_time_are_different_scenes(tmp_path: Path, zipped: bool) -> None:
     random = np.random.default_rng(0)

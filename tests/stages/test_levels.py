@@ -80,6 +80,7 @@ def both(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> s2fast.Run:
     return s2fast.run(scenes=[scenes / "fine.tif", scenes / "coarse.tif"], out=tmp_path_factory.mktemp("both") / "both")
 
 
+@pytest.mark.slow
 def test_pairs_across_resolutions_are_matched_on_the_coarser_grid(scenes: Path, tmp_path: Path) -> None:
     run = s2fast.run(scenes=scenes, out=tmp_path / "run", overrides={"features.upright": False})
     pairs = run.pairs().set_index(["query", "train"])
@@ -119,6 +120,7 @@ def test_what_a_run_will_take_counts_levels(scenes: Path, tmp_path: Path) -> Non
     assert wanted("match", coarser=True).memory_mb > wanted("match", coarser=False).memory_mb
 
 
+@pytest.mark.slow
 def test_levels_find_witnesses_that_the_own_grid_does_not(scenes: Path, both: s2fast.Run, tmp_path: Path) -> None:
     files = [scenes / "fine.tif", scenes / "coarse.tif"]
     own = s2fast.run({"features.coarser": False}, scenes=files, out=tmp_path / "own")
@@ -126,6 +128,7 @@ def test_levels_find_witnesses_that_the_own_grid_does_not(scenes: Path, both: s2
     assert both.pairs()["n_witnesses"][0] > 3 * own.pairs()["n_witnesses"][0]
 
 
+@pytest.mark.slow
 def test_a_scene_alone_has_the_features_it_has_beside_a_coarser_one(
     scenes: Path, both: s2fast.Run, tmp_path: Path
 ) -> None:

@@ -104,6 +104,7 @@ def test_scenes_with_no_or_one_keypoint_match_nothing(tmp_path: Path, mutual_too
             assert (row.n_good, row.similarity_pct) == (0, 0.0), (query, train)
 
 
+@pytest.mark.slow
 @given(st.integers(2, 40), st.integers(1, 95_000), st.integers(128, 2048), st.floats(0, 1), st.randoms())
 def test_blocks_hold_every_pair_once_and_fit(
     scenes: int, keypoints: int, budget_mb: int, share: float, random: np.random.Generator
@@ -299,6 +300,7 @@ def by_definition(query: Features, train: Features, settings: Matching) -> list[
     return partners
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["windowed", "exhaustive"])
 def test_a_scene_that_the_others_projection_does_not_cover_matches_nothing(tmp_path: Path, mode: str) -> None:
     """A gnomonic map shows half of the Earth; UTM lies on the other side."""

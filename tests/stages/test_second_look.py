@@ -50,6 +50,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
+@pytest.mark.slow
 def test_scenes_far_from_their_place_are_found_and_others_are_not(finished: Path) -> None:
     run = s2fast.open_run(finished)
     pairs = run.pairs().set_index(["query", "train"])
@@ -96,6 +97,7 @@ def block(finished: Path) -> tuple[VerdictRule, list[Matched]]:
     ]
 
 
+@pytest.mark.slow
 def test_parts_of_a_block_give_what_the_whole_gives(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rule, pairs = block(finished)
     verdicts = rule.verdicts(pairs)

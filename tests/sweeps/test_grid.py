@@ -137,6 +137,7 @@ def test_the_forecast_counts_each_shared_stage_once() -> None:
     assert forecast({"matching.ratio": ratios}, scenes=20) > 3 * many
 
 
+@pytest.mark.slow
 def test_ten_thousand_cases_are_counted_in_hours() -> None:
     sweep = sweep_of(
         grid=[

@@ -50,6 +50,7 @@ def read(archive: Path, scene: dict[str, Any]) -> NDArray[np.uint8]:
         return np.asarray(file.read())
 
 
+@pytest.mark.slow
 def test_the_same_arguments_give_the_same_bytes(archive: Path, tmp_path: Path) -> None:
     again = synth(tmp_path / "again", size=SIZE, dates=DATES, seed=3).parent
     names = sorted(path.relative_to(archive) for path in archive.rglob("*") if path.is_file())

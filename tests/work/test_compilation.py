@@ -91,6 +91,7 @@ def test_all_modules_with_declared_signatures_are_listed() -> None:
     assert len(MODULES) == len(declared)
 
 
+@pytest.mark.slow
 @pytest.mark.longest
 def test_the_default_job_of_a_new_machine(archive: Archive, tmp_path: Path) -> None:
     """The first run announces the compilation; this process compiles nothing, and computes what later runs compute."""
@@ -168,6 +169,7 @@ def test_processes_end_with_the_compilation() -> None:
     assert all(process.returncode is not None for process in started._processes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_processes_end_with_their_parent(number: signal.Signals, tmp_path: Path) -> None:
     parent = python(BEGIN, NUMBA_CACHE_DIR=str(tmp_path))
