@@ -113,4 +113,4 @@ def percent(line: str) -> float | None:
 
 def is_serious(line: str) -> bool:
     """Return whether a line is a warning, or says what was left out."""
-    return line.startswith("s2fast: ")
+    return line.startswith("s2fast: ") and not line.startswith("s2fast: error: ")
