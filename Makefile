@@ -2,6 +2,9 @@
 # packaging/test.lock holds, from PyPI; without it, an index of your own may serve other builds, such as torch for CPUs.
 PYTHON ?= python3
 VENV := .venv
+# Python compiles what is imported; compiling all that is installed takes pip most of a minute.
+INSTALL = $(BIN)/python -m pip install --quiet --no-compile
+unexport PYTHONDONTWRITEBYTECODE
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DOCS_READY := $(VENV)/.docs
@@ -62,15 +65,15 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"s2fast needs Python 3.11 or newer, {sys.executable} is {v[0]}.{v[1]}; try: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 ifdef LOCKED
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement packaging/test.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(INSTALL) --require-hashes --requirement packaging/test.lock
+	$(INSTALL) --no-deps --no-build-isolation --editable .
 else
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,cluster]'
+	$(INSTALL) --constraint constraints.txt --editable '.[dev,cluster]'
 endif
 	@touch $@
 
 $(DOCS_READY): $(READY)
 ifndef LOCKED
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(INSTALL) --constraint constraints.txt 's2fast[docs]'  # s2fast is installed: only its extra is added
 endif
 	@touch $@

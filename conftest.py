@@ -5,6 +5,9 @@ import sys
 
 # As the command line does: systems of a hundred unknowns take many times the CPU time on several threads.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Threads of OpenMP that have nothing to do sleep: where others want the cores, they would wait for each other in loops,
+# with five times the CPU time in torch's many short operations.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Images of containers often set it; each of the many processes that tests start would compile all of s2fast.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -89,7 +89,7 @@ def regions(size_px: int) -> npt.NDArray[np.bool_]:
 
     with rasterio.open(scene) as tile:
         polygons = geopandas.read_file(path).to_crs(tile.crs)
-        transform = tile.transform * tile.transform.scale(tile.width / size_px, tile.height / size_px)
+        transform = tile.transform @ tile.transform.scale(tile.width / size_px, tile.height / size_px)
     return np.asarray(rasterize(polygons.geometry, out=mask, transform=transform)).astype(bool)
 
 

@@ -1,10 +1,14 @@
-"""CPU time and memory of the masks of one full tile, beside GDAL's reading of the same rasters.
+"""Masks: what they change in the verdicts on real scenes, and CPU time and memory of those of one full tile.
 
-    python -m benchmarks masks [--side PX] [--json]
+    python -m benchmarks masks [--data DIR] [--only ROWS ...] [--side PX] [--json]
 
-Every kind of raster mask is written with clouds over a third of its ground, as products store it (UDM2 on the grid of
-its scene), and is read by windows of 1024 pixels of 10 m, widened by 50 m, as ingestion does. The peer reads the same
-values by GDAL's warping to the nearest pixel, without widening.
+Verdicts: the scenes in DIR/``ukraine``, whose true shift is 0, are matched without a mask ("none"), with the brightness
+rule ("bright"), and with masks drawn by hand for the three cloudiest dates and the two with snow, brightness for all
+others ("drawn", see `benchmarks.drawn_clouds`). Pairs with one of these dates have columns of their own.
+
+Costs: every kind of raster mask is written with clouds over a third of its ground, as products store it (UDM2 on the
+grid of its scene), and is read by windows of 1024 pixels of 10 m, widened by 50 m, as ingestion does. The peer reads
+the same values by GDAL's warping to the nearest pixel, without widening.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +29,9 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
+import s2fast
+from benchmarks.bench_quality import against_zero
+from benchmarks.drawn_clouds import with_masks
 from benchmarks.harness import emit, option_parser
 from s2fast.config import Ingest
 from s2fast.files.source import Source
@@ -51,17 +59,57 @@ CLEAR = {"SCL": 4}
 """Value of clear ground where it is not 0."""
 
 
+MASKS = {"none": "none", "bright": "bright", "drawn": "auto"}
+"""Rows of verdicts, and ``ingest.mask`` of each."""
+
+ROWS = ("verdicts", "costs")
+
+
 def main(argv: Sequence[str]) -> int:
-    """Read every kind of mask and print what it took."""
+    """Print what masks change in verdicts, and what reading every kind of mask took."""
     parser = option_parser("masks", __doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--only", choices=ROWS, nargs="+", default=ROWS)
     parser.add_argument("--side", type=int, default=10980, help="side of the tile [px]")
     options = parser.parse_args(argv)
+    rows = {"verdicts": lambda: _verdicts(options.data / "ukraine"), "costs": lambda: _costs(options.side)}
+    for name in options.only:
+        for row in rows[name]():
+            emit({"benchmark": "masks", **row}, as_json=options.json)
+    return 0
+
+
+def _verdicts(scenes: Path) -> Iterator[dict[str, Any]]:
+    """Yield the verdicts with each source of masks against the truth."""
+    if not scenes.exists():
+        yield {"row": "verdicts", "skipped": f"no {scenes}"}
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "scenes"
+        folder.mkdir()
+        dates = with_masks(scenes, folder)
+        for name, mask in MASKS.items():
+            run = s2fast.run(scenes=folder, out=Path(scratch) / name, overrides={"ingest.mask": mask})
+            pairs = run.pairs()
+            same = pairs["query_tile"] == pairs["train_tile"]
+            with_date = pairs["query"].str.contains("|".join(dates)) | pairs["train"].str.contains("|".join(dates))
+            groups = {"same tile": same, "strip": ~same, "drawn dates": same & with_date}
+            yield {
+                "mask": name,
+                **against_zero(pairs, groups),
+                "wrong places": run.record.history.counts["null_trials"],
+                "verified there": run.record.history.counts["null_verified"],
+            }
+
+
+def _costs(side: int) -> Iterator[dict[str, Any]]:
+    """Yield CPU time and memory of reading every kind of mask of one tile."""
     transform = (10.0, 0.0, CORNER[0], 0.0, -10.0, CORNER[1])
-    raster = Raster((options.side,) * 2, (BLOCK,) * 2, rasterio.CRS.from_string(CRS).to_wkt(), transform)
+    raster = Raster((side,) * 2, (BLOCK,) * 2, rasterio.CRS.from_string(CRS).to_wkt(), transform)
     with tempfile.TemporaryDirectory() as scratch:
         for name, (kind, pixel_m, bands, value, crs) in STORED.items():
             path = Path(scratch) / "mask.tif"
-            _write(path, options.side, pixel_m, bands, value, crs, CLEAR.get(name, 0))
+            _write(path, side, pixel_m, bands, value, crs, CLEAR.get(name, 0))
             found = FoundMask(kind, Source.local(path), "")
             for flagged in _parts(found, raster):
                 del flagged  # GDAL is loaded, and the file is in the page cache
@@ -75,7 +123,7 @@ def main(argv: Sequence[str]) -> int:
             _share(_parts(found, raster))
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
-            row = {
+            yield {
                 "mask": name,
                 "pixel m": pixel_m,
                 "masked %": round(100 * share, 1),
@@ -83,8 +131,6 @@ def main(argv: Sequence[str]) -> int:
                 "CPU s, GDAL alone": round(plain_s, 2),
                 "peak of arrays MiB": round(peak / 2**20, 1),
             }
-            emit({"benchmark": "masks", **row}, as_json=options.json)
-    return 0
 
 
 def _write(path: Path, side: int, pixel_m: float, bands: int, value: int, crs: str, clear: int) -> None:

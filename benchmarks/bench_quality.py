@@ -85,14 +85,23 @@ def real_row(scenes: Path, profile: tuple[str, Mapping[str, Any]], out: Path) ->
     pairs = run.pairs()
     same = pairs["query_tile"] == pairs["train_tile"]
     tuning = same & (pairs["query_tile"] == TUNING_TILE)
+    groups = {"same tile": same, TUNING_TILE: tuning, "other tile": same & ~tuning, "strip": ~same}
+    stages = run.record.history.stages
+    return against_zero(pairs, groups) | {
+        "wrong places": run.record.history.counts["null_trials"],
+        "verified there": run.record.history.counts["null_verified"],
+        "seconds: features": stages["extract"].seconds,
+        "seconds: pairs": round(stages["match"].seconds + stages["verify"].seconds, 2),
+    }
+
+
+def against_zero(pairs: pd.DataFrame, groups: Mapping[str, pd.Series[bool]]) -> dict[str, Any]:
+    """Compare the verdicts of groups of pairs with the true shift of 0; wrong ones are counted over all pairs."""
     verified = pairs["verified"].astype(bool)
     off = pd.Series(np.hypot(pairs["dx_px"].to_numpy(), pairs["dy_px"].to_numpy()))
     right = verified & (off <= TRUE_PX)
-    stages = run.record.history.stages
     row: dict[str, Any] = {}
-    for name, group in (
-        ("same tile", same), (TUNING_TILE, tuning), ("other tile", same & ~tuning), ("strip", ~same),
-    ):  # fmt: skip
+    for name, group in groups.items():
         errors = off[right & group]
         row |= {
             f"{name}: pairs": int(group.sum()),
@@ -100,13 +109,7 @@ def real_row(scenes: Path, profile: tuple[str, Mapping[str, Any]], out: Path) ->
             f"{name}: error px, median": round(float(errors.median()), 3) if len(errors) else None,
             f"{name}: error px, p95": round(float(errors.quantile(0.95)), 3) if len(errors) else None,
         }
-    return row | {
-        "wrong": int((verified & ~right).sum()),
-        "wrong places": run.record.history.counts["null_trials"],
-        "verified there": run.record.history.counts["null_verified"],
-        "seconds: features": stages["extract"].seconds,
-        "seconds: pairs": round(stages["match"].seconds + stages["verify"].seconds, 2),
-    }
+    return row | {"wrong": int((verified & ~right).sum())}
 
 
 def unrelated_row(data: Path, out: Path) -> dict[str, Any]:

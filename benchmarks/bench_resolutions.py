@@ -106,9 +106,9 @@ def resampled(
             away = random.uniform(-MOST_PX, MOST_PX, 2) * factor * transform.a
             shape = [round(side / factor) for side in grey.shape]
             pixels = cv2.resize(grey, shape[::-1], interpolation=cv2.INTER_AREA)
-            scaled = transform * Affine.scale(grey.shape[1] / shape[1], grey.shape[0] / shape[0])
+            scaled = transform @ Affine.scale(grey.shape[1] / shape[1], grey.shape[0] / shape[0])
             name = f"scene{number:02}_x{factor:g}".replace(".", "p")
-            _write(folder / f"{name}.tif", pixels, Affine.translation(*away) * scaled, crs)
+            _write(folder / f"{name}.tif", pixels, Affine.translation(*away) @ scaled, crs)
             written[name] = Resampled(number, f"{factor:g}", factor, (float(away[0]), float(away[1])), scaled.a)
         if next_zone:
             factor, zone = max(factors), _zone_beside(crs)

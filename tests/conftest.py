@@ -33,6 +33,15 @@ def pytest_configure(config: pytest.Config) -> None:
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest tests first, then files with slow tests: no worker is left alone with a long test at the end.
+
+    The other tests of a file stay together, since they share fixtures.
+    """
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.get_closest_marker("longest") is None, item.path not in slow))
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """Use one worker more than there are cores: a fifth of the time, tests wait for processes that they started."""
     return available_cores() + 1

@@ -79,6 +79,9 @@ def test_a_polygon_left_out_is_exit_3(
     arguments = ("ingest", CONFIG, "--scenes", archive.scenes, "--regions", regions, "--out", tmp_path / "out")
     assert s2fast(monkeypatch, *arguments, "--strict") == 2
     assert_one_line(capsys.readouterr().err, "rows that cannot be used: fid 9: no geometry")
+    assert s2fast(monkeypatch, *arguments, "--dry-run") == 3
+    assert "regions.geojson: 1 of 3 rows left out: fid 9: no geometry" in caplog.text
+    caplog.clear()
     assert s2fast(monkeypatch, *arguments) == 3
     assert "regions.geojson: 1 of 3 rows left out: fid 9: no geometry" in caplog.text
     rows = json.loads((tmp_path / "out/run.json").read_text())["region_rows"]
@@ -100,6 +103,9 @@ def test_skipped_scene_is_named_and_exit_3(
     archive = write_archive(tmp_path / "archive")
     write_scene(safe_path(archive.scenes, "36UXA", "20190502T083601"), np.full((256, 256), 9, np.uint8), crs=None)
     arguments = ("run", CONFIG, "--scenes", archive.scenes, "--regions", archive.regions, "--out", tmp_path / "out")
+    assert s2fast(monkeypatch, *arguments, "--dry-run") == 3
+    assert "S2A_20190502T083601_T36UXA" in "".join(capsys.readouterr())
+    assert not (tmp_path / "out").exists()
     assert s2fast(monkeypatch, *arguments) == 3
     told = capsys.readouterr()
     assert "1 scene skipped: S2A_20190502T083601_T36UXA" in told.err

@@ -16,6 +16,7 @@ if CASES.is_file():
 
     @pytest.mark.slow
     @pytest.mark.shared
+    @pytest.mark.longest
     def test_every_case_comes_out_right(tmp_path: Path) -> None:
         s2fast = Path(sys.executable).with_name("s2fast")
         run = subprocess.run(

@@ -7,6 +7,7 @@ Every fact has a rule for the comparison of head with base. If a model predicts 
 from __future__ import annotations
 
 import importlib
+import math
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -45,13 +46,21 @@ def beyond_limit(fact: Fact) -> str | None:
     return f"{fact.value:g}, the model allows {fact.limit:g}" if fact.value > fact.limit else None
 
 
+def used_tolerance(head: Fact, base: Fact) -> float:
+    """Return the change for the worse as a share of the tolerance: above 1 is worse, infinite without a tolerance."""
+    change = head.value - base.value
+    worse = {"equal": abs(change), "not more": change, "not less": -change}[head.rule]
+    room = head.slack * abs(base.value) + head.grain
+    if worse <= 0:
+        return 0.0
+    return worse / room if room else math.inf
+
+
 def against_base(head: Fact, base: Fact) -> str | None:
     """Describe how head's fact is worse than base's; return None if it is not."""
-    room = head.slack * abs(base.value) + head.grain
-    change = head.value - base.value
-    worse = {"equal": abs(change) > room, "not more": change > room, "not less": -change > room}[head.rule]
-    if not worse:
+    if used_tolerance(head, base) <= 1:
         return None
+    change = head.value - base.value
     share = f" ({100 * change / abs(base.value):+.2g} %)" if base.value and head.slack else ""
     return f"{base.value:g} → {head.value:g}{share}, {head.rule} wanted"
 

@@ -13,6 +13,7 @@ import contextlib
 import fnmatch
 import hashlib
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.check import command
+from benchmarks.check.facts import beyond_limit, used_tolerance
 from benchmarks.check.faults import FAULTS
 from benchmarks.check.inject import Injection, faulty_side
 from benchmarks.check.limits import FILE
@@ -64,6 +66,9 @@ _MEASURING = (
     "worker",
 )
 """Modules of what measures and judges; tolerances belong to it too."""
+
+_NO_TOLERANCE = 1e6
+"""Recorded share of the tolerance that a fact without one has used."""
 
 OUTCOMES = ("found", "missed", "false alarm", "not judged")
 """Found: worse, by a witness that should show the fault. False alarm: worse, by none of them. Missed: no worse; for
@@ -155,7 +160,12 @@ def one_run(injection: Injection | None, base: Side, head: Side, cache: Path) ->
 
 
 def judged(injection: Injection | None, result: Result) -> dict[str, Any]:
-    """Return the outcome of a run, the witnesses that should show the fault and do, and others that call it worse."""
+    """Return the outcome of a run, with what called it worse: witnesses that should show the fault, and others.
+
+    Where facts are compared with base, "strongest" is the witness that changed most, with the share of its tolerance it
+    used, and "nearest" the other fact that came nearest to its tolerance: one trial says how far from a miss and from a
+    false alarm it was.
+    """
     worse = [fault.name for fault in result.faults if not fault.accepted]
     worse += [f"{timing.case}: {timing.clock}" for timing in result.timings if timing.verdict is Verdict.SLOWER]
     witnesses = [name for name in worse if injection and is_witness(injection, name)]
@@ -167,7 +177,24 @@ def judged(injection: Injection | None, result: Result) -> dict[str, Any]:
             timing.verdict is Verdict.NOISY for timing in result.timings
         )
         outcome = "missed" if result.code == PASSED and not unsure else "not judged"
-    return {"outcome": outcome, "witnesses": witnesses, "others": others}
+    used = {
+        head.name: math.inf if beyond_limit(head) else used_tolerance(head, base) for base, head in result.facts if base
+    }
+    by_witness = {name: share for name, share in used.items() if injection and is_witness(injection, name)}
+    return {
+        "outcome": outcome,
+        "witnesses": witnesses,
+        "others": others,
+        "strongest": _largest(by_witness),
+        "nearest": _largest({name: share for name, share in used.items() if name not in by_witness}),
+    }
+
+
+def _largest(used: Mapping[str, float]) -> tuple[str, float] | None:
+    """Return the name of the fact that changed most for the worse, and the share of its tolerance it used."""
+    # JSON has no infinity.
+    shares = [(name, round(min(share, _NO_TOLERANCE), 3)) for name, share in used.items()]
+    return max(shares, key=lambda each: each[1], default=None)
 
 
 def is_witness(injection: Injection, name: str) -> bool:
@@ -214,6 +241,8 @@ def table(names: Sequence[str], loads: Sequence[int], records: Sequence[Mapping[
                     **{outcome: outcomes[outcome] for outcome in OUTCOMES},
                     "median_s": statistics.median(record["seconds"] for record in here),
                     "witness": found.most_common(1)[0][0] if found else "",
+                    "strongest": min((record["strongest"][1] for record in here if record["strongest"]), default=None),
+                    "nearest": max((record["nearest"][1] for record in here if record["nearest"]), default=None),
                     "others": dict(others),
                 }
             )
@@ -221,17 +250,29 @@ def table(names: Sequence[str], loads: Sequence[int], records: Sequence[Mapping[
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return the table for README."""
+    """Return the table.
+
+    Changes are in units of a fact's tolerance: over all runs, the smallest of the strongest witness, and the largest of
+    the other facts.
+    """
     names = ("found", "missed", "false alarm", "not judged")
     lines = [
-        f"| put in | busy processes | runs | {' | '.join(names)} | seconds | witness |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| put in | busy processes | runs | {' | '.join(names)} | seconds | witness | its change | other facts |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         outcomes = " | ".join(str(row[name]) for name in names)
         tried = f"| {row['trial']} | {row['load']} | {row['runs']}"
-        lines.append(f"{tried} | {outcomes} | {row['median_s']:.0f} | {row['witness']} |")
+        changes = " | ".join(_times(row[name]) for name in ("strongest", "nearest"))
+        lines.append(f"{tried} | {outcomes} | {row['median_s']:.0f} | {row['witness']} | {changes} |")
     return "\n".join(lines)
+
+
+def _times(share: float | None) -> str:
+    """Format a share of a tolerance."""
+    if share is None:
+        return ""
+    return "no tolerance" if share >= _NO_TOLERANCE else f"{share:.2g}"
 
 
 def machines(records: Sequence[Mapping[str, Any]]) -> str:

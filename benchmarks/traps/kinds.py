@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from benchmarks.traps.artefacts import ARTEFACTS
+from benchmarks.traps.grounds import GROUNDS
 from benchmarks.traps.scenes import (
     ANY_ANGLE,
     AUTO,
@@ -179,6 +181,31 @@ def _different(pictures: Pictures, names: list[str], size: int, rng: np.random.G
             return found[0][3], found[1][3]
 
 
+def alike(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+    """Synthetic ground of one kind at two places."""
+    del pictures
+    for name, ground in GROUNDS:
+        for number in range(max(1, round(6 * share))):
+            seed, *places = (int(value) for value in rng.integers(1 << 30, size=3))
+            query, train = (scene(ground(np.random.default_rng(seed), np.random.default_rng(own))) for own in places)
+            yield Trial(f"{name} {number}", judged(query, train), None)
+
+
+def mirrored(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+    """Real ground on another date, mirrored, turned upside down or exchanged in its rows and columns."""
+    changes: tuple[tuple[str, Callable[[Grey], Grey]], ...] = (
+        ("left and right", np.fliplr),
+        ("upside down", np.flipud),
+        ("by 180 degrees", lambda grey: np.rot90(grey, 2)),
+        ("by 90 degrees", np.rot90),
+        ("rows and columns", np.transpose),
+    )
+    for what, change in changes:
+        for name, one, other in _dates(pictures, 400, rng, max(1, round(6 * share))):
+            changed = np.ascontiguousarray(change(other))
+            yield Trial(f"{what}: {name}", judged(scene(one), scene(changed)), None)
+
+
 def repeated(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
     """Synthetic ground that repeats itself, moved by more than half a period."""
     del pictures
@@ -287,6 +314,9 @@ KINDS: Mapping[str, Kind] = {
     "painted": _painted(SHAPES),
     "overlays": _painted(OVERLAYS),
     "textures": _painted(TEXTURES),
+    "artefacts": _painted(ARTEFACTS),
+    "alike": alike,
+    "mirrored": mirrored,
     "repeated": repeated,
     "unrelated 128": _unrelated(128, 16, PRIOR),
     "unrelated 256": _unrelated(256, 12, PRIOR),
@@ -300,5 +330,5 @@ KINDS: Mapping[str, Kind] = {
 }
 """Kinds of trials, in the order they are run."""
 
-SYNTHETIC = ("repeated",)
+SYNTHETIC = ("alike", "repeated")
 """Kinds that need no photographs."""

@@ -60,17 +60,17 @@ def _text(grey: Grey, rng: np.random.Generator) -> Grey:
     return written
 
 
-def _pixels(values: npt.NDArray[np.floating[Any]]) -> Grey:
+def pixels(values: npt.NDArray[np.floating[Any]]) -> Grey:
     """Return a picture without the value that means no data."""
     return np.asarray(np.clip(values, 1, 255), np.uint8)
 
 
 def _noise(grey: Grey, rng: np.random.Generator) -> Grey:
-    return _pixels(grey + rng.normal(0, 12, grey.shape))
+    return pixels(grey + rng.normal(0, 12, grey.shape))
 
 
 def _stripes(grey: Grey, rng: np.random.Generator) -> Grey:
-    return _pixels(grey + rng.normal(0, 12, (1, grey.shape[1])))
+    return pixels(grey + rng.normal(0, 12, (1, grey.shape[1])))
 
 
 SHAPES: tuple[Shape, ...] = (
@@ -91,14 +91,14 @@ def _soft(
     grey: npt.NDArray[np.generic], opacity: npt.NDArray[np.floating[Any]], value: float | npt.NDArray[np.float32]
 ) -> Grey:
     """Blend a value with the picture."""
-    return _pixels(grey.astype(np.float32) * (1 - opacity) + value * opacity)
+    return pixels(grey.astype(np.float32) * (1 - opacity) + value * opacity)
 
 
 def _blurred(image: npt.NDArray[np.generic], sigma: float) -> npt.NDArray[np.float32]:
     return np.asarray(cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma))
 
 
-def _compressed(grey: Grey, quality: int = 75) -> Grey:
+def compressed(grey: Grey, quality: int = 75) -> Grey:
     """Return the picture after lossy compression (JPEG)."""
     coded = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     return np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE))
@@ -111,11 +111,11 @@ def _soft_polygons(grey: Grey, rng: np.random.Generator) -> Grey:
 
 
 def _brighter_polygons(grey: Grey, rng: np.random.Generator) -> Grey:
-    return _pixels(grey + 35 * _blurred(_polygons(grey.shape, rng), 0.7))
+    return pixels(grey + 35 * _blurred(_polygons(grey.shape, rng), 0.7))
 
 
 def _compressed_holes(grey: Grey, rng: np.random.Generator) -> Grey:
-    return _compressed(np.where(_polygons(grey.shape, rng) > 0, 0, grey).astype(np.uint8))
+    return compressed(np.where(_polygons(grey.shape, rng) > 0, 0, grey).astype(np.uint8))
 
 
 def _outlines(grey: Grey, rng: np.random.Generator) -> Grey:
@@ -124,7 +124,7 @@ def _outlines(grey: Grey, rng: np.random.Generator) -> Grey:
 
 
 def _compressed_outlines(grey: Grey, rng: np.random.Generator) -> Grey:
-    return _compressed(_outlines(grey, rng))
+    return compressed(_outlines(grey, rng))
 
 
 def _watermark(grey: Grey, rng: np.random.Generator) -> Grey:
@@ -135,7 +135,7 @@ def _dust(grey: Grey, rng: np.random.Generator) -> Grey:
     spots = np.zeros(grey.shape, np.float32)
     for row, column in rng.integers(8, grey.shape[0] - 8, (120, 2)):
         cv2.circle(spots, (int(column), int(row)), int(rng.integers(2, 6)), float(rng.uniform(15, 45)), -1)
-    return _pixels(grey - _blurred(spots, 1.2))
+    return pixels(grey - _blurred(spots, 1.2))
 
 
 def _inset_maps(grey: Grey, rng: np.random.Generator) -> Grey:
@@ -143,13 +143,13 @@ def _inset_maps(grey: Grey, rng: np.random.Generator) -> Grey:
     for row, column in ((20, 20), (260, 220)):
         layers = [_blurred(rng.normal(size=(120, 160)), sigma) for sigma in (12, 4, 1.5, 0.8)]
         drawn[row : row + 120, column : column + 160] = np.clip(110 + sum(15 * x / x.std() for x in layers), 1, 255)
-    return _compressed(drawn, 90)
+    return compressed(drawn, 90)
 
 
 def _rings(grey: Grey, rng: np.random.Generator) -> Grey:
     row, column = np.mgrid[: grey.shape[0], : grey.shape[1]] / grey.shape[0] - 0.5
     away = np.hypot(row, column)
-    return _pixels(grey * (1.2 - away) + 8 * np.sin(90 * away + rng.uniform(0, 6)))
+    return pixels(grey * (1.2 - away) + 8 * np.sin(90 * away + rng.uniform(0, 6)))
 
 
 def _clouds(grey: Grey, rng: np.random.Generator) -> Grey:
@@ -162,14 +162,14 @@ def _clouds(grey: Grey, rng: np.random.Generator) -> Grey:
 def _smooth_noise(sigma: float) -> Paint:
     def paint(grey: Grey, rng: np.random.Generator) -> Grey:
         noise = _blurred(rng.normal(size=grey.shape), sigma)
-        return _pixels(grey + 14 * noise / noise.std())
+        return pixels(grey + 14 * noise / noise.std())
 
     return paint
 
 
 def _relief(grey: Grey, rng: np.random.Generator) -> Grey:
     slope = np.diff(_blurred(rng.normal(size=grey.shape), 4), axis=1, append=0)
-    return _pixels(0.75 * grey + 60 + 25 * slope / slope.std())
+    return pixels(0.75 * grey + 60 + 25 * slope / slope.std())
 
 
 OVERLAYS: tuple[Shape, ...] = (

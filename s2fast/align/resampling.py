@@ -84,9 +84,9 @@ def source_positions(
         start + 0.5 + step * np.arange(-(-(size - 1) // step) + 1)
         for start, size in ((window.col_off, window.width), (window.row_off, window.height))
     )
-    x, y = written.transform * tuple(axis.ravel() for axis in np.meshgrid(cols, rows))
+    x, y = written.transform @ tuple(axis.ravel() for axis in np.meshgrid(cols, rows))
     ground = reprojected(np.column_stack([x, y]), written.crs.to_wkt(), source.crs.to_wkt())
-    at = np.column_stack(~source.transform * tuple(ground.T))
+    at = np.column_stack(~source.transform @ tuple(ground.T))
     if field is not None:
         grid = PixelGrid(source.crs.to_wkt(), tuple(source.transform)[:6], source.shape)
         to_px, size = np.linalg.inv(grid.px_m).T, np.array(source.shape[::-1])

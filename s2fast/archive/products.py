@@ -104,7 +104,7 @@ def preview(source: Source) -> Preview | None:
             bands = [1, 2, 3] if dataset.count >= 3 else [1]
             pixels = dataset.read(bands, out_shape=(len(bands), rows, cols))
             has_data = pixels.any(axis=0) & (dataset.dataset_mask(out_shape=(rows, cols)) != 0)
-            scaled = dataset.transform * dataset.transform.scale(dataset.width / cols, dataset.height / rows)
+            scaled = dataset.transform @ dataset.transform.scale(dataset.width / cols, dataset.height / rows)
             return Preview(pixels, has_data, tuple(scaled)[:6], dataset.crs.to_wkt() if dataset.crs else "")
     except (SceneError, RasterioError):
         return None

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,7 @@ from s2fast.files.replacing import is_abandoned, writers_name
 from s2fast.files.storage import LOCK, SETTLE_S, Stamp, content, failure
 
 _MOST_FOLDERS = 4096
-"""Most folders that are known to be no links."""
+"""Most folders that are known to be no links, in one storage."""
 
 PARTIAL = ".partial"
 """Folder, inside a local run folder, of all partially written files, so that those of a killed run are easy to find."""
@@ -38,7 +37,7 @@ class LocalStorage:
     def __init__(self, path: Path | str) -> None:
         # A worker may have another working directory.
         self._root = Path(path).absolute()
-        self._paths = _paths_in(self._root)
+        self._paths = _Paths(self._root)
 
     @property
     def address(self) -> str:
@@ -99,7 +98,7 @@ class LocalStorage:
     def names(self, folder: str) -> list[str]:
         """See `Storage`."""
         try:
-            with os.scandir(self._paths.inside(folder, whole=True)) as entries:
+            with os.scandir(self._paths.inside(folder, is_folder=True)) as entries:
                 return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
         except (FileNotFoundError, NotADirectoryError):
             return []
@@ -132,7 +131,7 @@ class LocalStorage:
 
     def sweep(self) -> None:
         """See `Storage`."""
-        folder = self._paths.inside(PARTIAL, whole=True)
+        folder = self._paths.inside(PARTIAL, is_folder=True)
         # If the folder has disappeared or is not empty, another run is at work, which sweeps for itself.
         with suppress(OSError):
             for path in folder.iterdir():
@@ -144,22 +143,22 @@ class LocalStorage:
 class _Paths:
     """Paths in a folder that lead neither outside nor through a link.
 
-    A folder in it that was found to be none is not looked through again as long as it is the same by device and inode:
-    most files of a run lie in few folders, and every part of a path costs a system call.
+    Most files of a run lie in few folders, and every part of a path costs a system call: a folder in it that was found
+    to be none is not looked at again. Only another process could exchange it.
     """
 
-    def __init__(self, root: str) -> None:
-        self._root = root
-        self._plain: dict[str, tuple[int, int]] = {}
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        self._plain: set[str] = set()
 
-    def inside(self, name: str, *, whole: bool = False) -> Path:
-        """Return the path of a file.
+    def inside(self, name: str, *, is_folder: bool = False) -> Path:
+        """Return the path of a file, or of a folder.
 
         Parameters
         ----------
         name
             A path relative to the folder, with slashes; a run folder's records may hold any text.
-        whole
+        is_folder
             Whether the last part must not be a link either. A file that is written replaces a link.
 
         Raises
@@ -167,47 +166,35 @@ class _Paths:
         RunFolderError
             The name leads outside, or through a link.
         """
-        self._check(name, whole=whole)
+        self._check(name, is_folder=is_folder)
         return Path(f"{self._root}/{name}")
 
-    def _check(self, name: str, *, whole: bool) -> None:
-        parts = name.split("/")
-        if ".." in parts or name.startswith("/") or "\0" in name:
+    def _check(self, name: str, *, is_folder: bool) -> None:
+        if ".." in name.split("/") or name.startswith("/") or "\0" in name:
             raise RunFolderError(f"{name[:80]!r} leads out of {self._root}")
-        if len(parts) > 1:
-            self._check_folder(name.rpartition("/")[0])
-        if whole:
-            self._check_no_link(f"{self._root}/{name}")
+        if folder := name if is_folder else name.rpartition("/")[0]:
+            self._is_plain(folder)
 
-    def _check_folder(self, name: str) -> None:
-        path = f"{self._root}/{name}"
+    def _is_plain(self, folder: str) -> bool:
+        """Return whether a folder exists; raise RunFolderError if its path leads through a link."""
+        if folder in self._plain:
+            return True
+        above = folder.rpartition("/")[0]
+        if above and not self._is_plain(above):
+            return False
+        path = f"{self._root}/{folder}"
         try:
-            status = os.stat(path)  # noqa: PTH116  called for every file
+            mode = os.lstat(path).st_mode
         except OSError:
-            found = None
-        else:
-            found = status.st_dev, status.st_ino
-            if self._plain.get(name) == found:
-                return
-        if above := name.rpartition("/")[0]:
-            self._check_folder(above)
-        self._check_no_link(path)
-        if found is not None:
-            if len(self._plain) >= _MOST_FOLDERS:
-                self._plain.clear()
-            self._plain[name] = found
-
-    def _check_no_link(self, path: str) -> None:
-        if os.path.islink(path):  # noqa: PTH114  called for every file
+            return False
+        if stat.S_ISLNK(mode):
             raise _linked(Path(path))
-
-
-_PATHS: WeakValueDictionary[str, _Paths] = WeakValueDictionary()
-"""By folder, shared by the storages of one folder as long as there is one."""
-
-
-def _paths_in(root: Path) -> _Paths:
-    return _PATHS.setdefault(str(root), _Paths(str(root)))
+        if not stat.S_ISDIR(mode):
+            return False
+        if len(self._plain) >= _MOST_FOLDERS:
+            self._plain.clear()
+        self._plain.add(folder)
+        return True
 
 
 def _linked(path: Path) -> RunFolderError:
@@ -269,7 +256,7 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 def _write_whole(paths: _Paths, name: str, data: Any) -> None:
     path = paths.inside(name)
-    partial = paths.inside(PARTIAL, whole=True) / writers_name()
+    partial = paths.inside(PARTIAL, is_folder=True) / writers_name()
     for may_lack_folders in (True, True, False):
         try:
             partial.write_bytes(data)

@@ -12,6 +12,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from s2fast.errors import InputError
+from s2fast.files.legible import legible
 from s2fast.files.redaction import SIGNATURE, WITH_OPTIONS, public
 
 SCHEMES = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
@@ -27,6 +28,12 @@ _WEB = re.compile(r"^(?:/vsicurl/)?(?P<scheme>https?):/{1,2}(?P<user>[^/]*@)?(?P
 _ENCODED = re.compile(r"https?%3A%2F%2F", re.IGNORECASE)
 _OBJECT = re.compile(r"^(?P<prefix>/vsi(?:s3|gs|az)/)(?P<key>.*)$", re.DOTALL)
 _PLAIN_ZIP = re.compile(r"(?P<archive>.+?\.zip(?:\?[^/]*)?)(?:/(?P<member>.*))?$", re.IGNORECASE | re.DOTALL)
+
+_OPTIONS = {
+    "url", "use_head", "list_dir", "empty_dir", "max_retry", "retry_delay", "retry_codes", "useragent", "timeout",
+    "connecttimeout", "low_speed_time", "low_speed_limit",
+}  # fmt: skip
+"""Options of ``/vsicurl?`` that do not change what is asked for; the settings of every request serve instead."""
 
 _LEAST_SECRET = 4
 """Minimum length of a secret part of an address [characters]; shorter parts are of no use alone."""
@@ -85,7 +92,8 @@ class Source:
         Raises
         ------
         InputError
-            The scheme is not one of these, or an address in an object store has a query, or a user and password.
+            The scheme is not one of these, an address in an object store has a query, or a user and password, or GDAL's
+            options of an address want a request that is never sent.
 
         Examples
         --------
@@ -100,6 +108,7 @@ class Source:
         if text.startswith(HELD):
             return cls(text)
         if with_options := WITH_OPTIONS.fullmatch(text):
+            _check_options(text)
             text = unquote(with_options["url"])
         if web := _WEB.match(text):
             return cls._at(f"/vsicurl/{web['scheme'].lower()}://{_quoted(web['user'] or '', web['rest'])}")
@@ -291,6 +300,21 @@ def _address(text: str) -> str:
         return text
     path, _, query = address.partition("%3F")
     return f"{path}?{unquote(query)}" if "?" not in address and SIGNATURE.search(f"?{query}") else address
+
+
+def _check_options(address: str) -> None:
+    """Raise InputError for an option of ``/vsicurl?`` that changes who asks, or what is asked for.
+
+    Examples
+    --------
+    >>> _check_options("/vsicurl?use_head=no&url=https%3A%2F%2Fexample.org%2Fa.tif")
+    """
+    names = [option.partition("=")[0] for option in address.partition("?")[2].split("&")]
+    if dropped := [name for name in names if name.lower() not in _OPTIONS]:
+        raise InputError(
+            f"{public(address)}: {legible(unquote(dropped[0]))[:80]}, an option of /vsicurl?, is not supported: use a "
+            "signed address, or write user and password into it"
+        )
 
 
 def _quoted(user: str, rest: str) -> str:

@@ -76,7 +76,7 @@ class Owner:
     def is_alive(self) -> bool:
         """Whether the owner may still write."""
         if self.machine != _machine():
-            return time.time() - self.beat < STALE_S
+            return abs(time.time() - self.beat) < STALE_S
         if not is_alive(self.pid) or _start_time(self.pid) != self.started:
             return False
         return self.pid != os.getpid() or self.token in _held_tokens
@@ -85,7 +85,7 @@ class Owner:
         """Return the age of the latest heartbeat as text, or an empty string if the owner is on this machine."""
         if self.machine == _machine():
             return ""
-        return f", last seen {time.time() - self.beat:.0f} s ago (the lock expires after {STALE_S:.0f} s)"
+        return f", last seen {max(0, time.time() - self.beat):.0f} s ago (the lock expires after {STALE_S:.0f} s)"
 
     def __str__(self) -> str:
         since = datetime.fromtimestamp(self.since)
@@ -133,12 +133,21 @@ class Lock:
         while True:
             before = self._content()
             holder = Owner.read(before)
-            if holder and holder.is_alive:
+            if holder and (holder.is_alive or self._still_beats(holder)):
                 raise RunFolderError(
                     f"{self._folder} is being written by {holder}{holder.last_seen()}: run again later"
                 )
             if self._folder.swap(LOCK, before, owner.to_bytes()):
                 return holder
+
+    def _still_beats(self, holder: Owner) -> bool:
+        """Return whether an owner whose clock is ahead of this machine's renews its lock, which only waiting shows."""
+        if holder.machine == _machine() or holder.beat <= time.time():
+            return False
+        log.info("%s: waiting %.0f s to see whether %s is alive: its clock differs", self._folder, 2 * BEAT_S, holder)
+        time.sleep(2 * BEAT_S)
+        found = Owner.read(self._content())
+        return found is not None and found.token == holder.token and found.beat != holder.beat
 
     def confirm(self) -> None:
         """Raise RunFolderError if another process has taken over the lock."""

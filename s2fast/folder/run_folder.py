@@ -151,7 +151,7 @@ class RunFolder:
 
     def placement(self, scene_id: str) -> Placement:
         """Read the scene's georeferencing and its map of clear ground."""
-        return Placement.of(self.tile(scene_id), self.clear(scene_id))
+        return Placement.of(self.tile(scene_id), self.clear(scene_id), self.interpolated(scene_id))
 
     def tile_writer(
         self,
@@ -234,14 +234,20 @@ class RunFolder:
         *,
         clouds_judged: bool = False,
         levels: Sequence[tuple[float, int]] = (),
+        interpolated: int = 1,
     ) -> None:
-        """Write a scene's features, map of clear ground and fixed pattern, and finally their key; see `levels`."""
+        """Write a scene's features, map of clear ground and fixed pattern, and finally their key.
+
+        See `levels` and `interpolated`.
+        """
         group = self.groups.begin(_features(scene_id), key)
         arrays = {field.name: getattr(part, field.name) for part in (features, fixed) for field in fields(part)}
         arrays |= {"clear": clear}
         for name, values in arrays.items():
             write_array(group.files(name), values)
-        of_levels = {"levels": [list(level) for level in levels]} if levels else {}
+        of_levels: dict[str, object] = {"levels": [list(level) for level in levels]} if levels else {}
+        if interpolated > 1:
+            of_levels["interpolated"] = interpolated
         group.finish({"backend": backend, "count": len(features), "clouds_judged": clouds_judged, **of_levels})
 
     def levels(self, scene_id: str) -> tuple[tuple[float, int], ...]:
@@ -251,6 +257,10 @@ class RunFolder:
         """
         stored = self.groups.finished(_features(scene_id)).get("levels", [])
         return tuple((float(grid_m), int(count)) for grid_m, count in stored)
+
+    def interpolated(self, scene_id: str) -> int:
+        """Return the side of the pixels from which a scene was interpolated [px of its tile]; 1: it was not."""
+        return int(self.groups.finished(_features(scene_id)).get("interpolated", 1))
 
     def clouds_judged(self, scene_id: str) -> bool | None:
         """Return whether clouds of a scene were found by brightness; None: an older version did not record it."""

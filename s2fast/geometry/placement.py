@@ -186,16 +186,23 @@ class Placement(PixelGrid):
     """Full-resolution pixels per tile pixel, along each side."""
     clear: npt.NDArray[np.uint8]
     """Share of clear pixels in square cells [%], see `s2fast.image.prepare.clear_cells`."""
+    interpolated: int = 1
+    """Side of the pixels from which the tile was interpolated [px of the tile]."""
 
     @classmethod
-    def of(cls, tile: TileInfo, clear: npt.NDArray[np.uint8]) -> Placement:
-        """Create the placement from the stored metadata of a tile and its map of clear ground."""
-        return cls(tile.crs, tile.transform, tile.full_shape, tile.reduction, clear)
+    def of(cls, tile: TileInfo, clear: npt.NDArray[np.uint8], interpolated: int = 1) -> Placement:
+        """Create the placement from the stored metadata of a tile, its map of clear ground, and `interpolated`."""
+        return cls(tile.crs, tile.transform, tile.full_shape, tile.reduction, clear, interpolated)
+
+    @cached_property
+    def pixel_m(self) -> float:
+        """Side of a full-resolution pixel [m]."""
+        return float(np.sqrt(abs(np.linalg.det(self.px_m))))
 
     @cached_property
     def grid_m(self) -> float:
-        """Side of a pixel of the tile [m]."""
-        return float(np.sqrt(abs(np.linalg.det(self.px_m)))) * self.reduction
+        """Side of the pixels on which features are found [m]: those of the tile, or those it was interpolated from."""
+        return self.pixel_m * self.reduction * self.interpolated
 
     @cached_property
     def clear_m2(self) -> float:
@@ -254,7 +261,7 @@ def _both_clear(query: Placement, train: Placement) -> npt.NDArray[np.uint8]:
     """Return the share of pixels [%] that are clear in both scenes, per cell of the query that lies in the train."""
     share, centres = query.clear_ground
     in_train = train.unwrapped(reprojected(centres, query.crs_wkt, train.crs_wkt))
-    column, row = ~Affine(*train.transform) * tuple(in_train.T)
+    column, row = ~Affine(*train.transform) @ tuple(in_train.T)
     row, column = np.floor(row / train.cell), np.floor(column / train.cell)
     # Comparisons are false for points outside the domain of the other scene's CRS (inf).
     inside = (row >= 0) & (row < train.clear.shape[0]) & (column >= 0) & (column < train.clear.shape[1])

@@ -100,7 +100,7 @@ class RasterMask:
         own = self._of_scene if crs is None else dataset.transform
         same = crs is None or pyproj.CRS(crs.to_wkt()) == pyproj.CRS(raster.crs_wkt)
         straight = not (own.b or own.d or self._of_scene.b or self._of_scene.d)
-        self._to_own = ~own * self._of_scene if same and straight else None
+        self._to_own = ~own @ self._of_scene if same and straight else None
 
     def part(self, window: Window) -> npt.NDArray[np.bool_]:
         """See `SceneMask`."""
@@ -122,8 +122,8 @@ class RasterMask:
                 self._dataset.crs, self._raster.crs_wkt, *self._dataset.bounds, densify_pts=21
             )
         else:
-            a = self._of_scene * ~self._to_own
-            corners = [a * (x, y) for x in (0, self._dataset.width) for y in (0, self._dataset.height)]
+            a = self._of_scene @ ~self._to_own
+            corners = [a @ (x, y) for x in (0, self._dataset.width) for y in (0, self._dataset.height)]
             bounds = (*np.min(corners, axis=0), *np.max(corners, axis=0))
         x, y = np.array(self._raster.outline()).T
         return bool(bounds[0] < x.max() and bounds[2] > x.min() and bounds[1] < y.max() and bounds[3] > y.min())
@@ -144,7 +144,7 @@ class RasterMask:
         """Look up a window through the mask's CRS, with GDAL."""
         with WarpedVRT(
             self._dataset, crs=self._raster.crs_wkt, resampling=Resampling.nearest, add_alpha=True,
-            transform=self._of_scene * Affine.translation(window.col, window.row),
+            transform=self._of_scene @ Affine.translation(window.col, window.row),
             height=window.height, width=window.width,
         ) as warped:  # fmt: skip
             values = warped.read([*self._bands, warped.count])

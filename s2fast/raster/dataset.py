@@ -21,6 +21,7 @@ from rasterio.io import DatasetReader
 
 from s2fast.config import Ingest
 from s2fast.errors import MissingError, SceneError
+from s2fast.files.ranges import byte_ranges
 from s2fast.files.source import Source
 from s2fast.files.web import downloaded, refusal
 from s2fast.geometry.placement import PixelGrid
@@ -51,6 +52,12 @@ _WEB = {
 
 _MISSING = re.compile("does not exist|No such file|not recognized as|NoSuchKey|AccessDenied|Access Denied")
 """Messages of GDAL about a file that a server does not have; see `s2fast.errors.MissingError`."""
+
+_PNG_END = b"IEND\xae\x42\x60\x82"
+"""Last chunk of a PNG: its type and checksum."""
+
+_PNG_TAIL_BYTES = 1 << 16
+"""Part of the file in which it must be: other data may follow it."""
 
 _MAX_SIDE_PX = 40_000
 
@@ -156,10 +163,21 @@ def _open_with_gdal(source: Source, level: int | None = None) -> rasterio.Datase
         raise refusal(source) or kind(message) from (error if source.is_local else None)
     try:
         check_opened(dataset, source)
+        _check_complete(dataset, source)
     except SceneError:
         dataset.close()
         raise
     return dataset
+
+
+def _check_complete(dataset: rasterio.DatasetReader, source: Source) -> None:
+    """Raise SceneError for a PNG without its last chunk: GDAL reads the missing pixels as zeros, without an error."""
+    ranges = byte_ranges(source) if dataset.driver == "PNG" else None
+    if ranges is None:
+        return
+    start = max(0, ranges.size - _PNG_TAIL_BYTES)
+    if _PNG_END not in ranges.read(start, ranges.size - start):
+        raise SceneError(f"{source}: it is truncated, the end of the PNG is missing: get it again")
 
 
 OPENERS = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import re
 import sqlite3
@@ -28,6 +29,12 @@ _NO_BLANK = re.compile(r"[^\s\x1e]")
 
 _OTHER_TABLES = re.compile(rb"open\s+table|create\s+view|isseamless|type\s+linked", re.IGNORECASE)
 """Content that makes a MapInfo table a view of other tables."""
+
+_MIF_OBJECT = re.compile(
+    rb"^\s*(?:none|point|line|pline|region|arc|text|rect|roundrect|ellipse|multipoint|collection)\b",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""Beginning of an object of a MIF file."""
 
 _XML_ROOTS = ("kml", "gpx", "FeatureCollection")
 
@@ -163,9 +170,18 @@ def _check_schema(path: Path, depth: int) -> None:
 
 
 def check_mapinfo(path: Path) -> None:
-    """Check that a MapInfo table is no view of other tables, which may lie anywhere."""
-    if _OTHER_TABLES.search(read_text(path)):
+    """Check that a MapInfo table is no view of other tables, and that a MIF file has an object for each row of its MID.
+
+    The other tables may lie anywhere.
+    """
+    text = read_text(path)
+    if _OTHER_TABLES.search(text):
         raise DamagedError("it reads other tables: convert it, for example with ogr2ogr")
+    for beside in path.parent.glob(f"{glob.escape(path.stem)}.[mM][iI][dD]") if path.suffix.lower() == ".mif" else ():
+        objects = len(_MIF_OBJECT.findall(text))
+        rows = sum(bool(line.strip()) for line in beside.read_bytes().splitlines())
+        if objects < rows:
+            raise DamagedError(f"it is truncated: it has {objects} objects, {beside.name} has {rows} rows")
 
 
 def check_csv(path: Path) -> None:

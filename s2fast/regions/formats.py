@@ -68,11 +68,12 @@ _BLANK = rb"(\xef\xbb\xbf)?[\s\x1e]*"
 
 GEODATABASE = Format("file geodatabase", ("OpenFileGDB",))
 PARQUET = Format("GeoParquet", (), rb"PAR1")
+FLATGEOBUF = Format("FlatGeobuf", ("FlatGeobuf",), rb"fgb\x03fgb")
 
 FORMATS = (
     Format("shapefile", ("ESRI Shapefile",), rb"\x00\x00\x27\x0a", (".shp",), check_shapefile),
     Format("GeoPackage", ("GPKG",), rb"SQLite format 3\x00", (), check_geopackage),
-    Format("FlatGeobuf", ("FlatGeobuf",), rb"fgb\x03fgb"),
+    FLATGEOBUF,
     PARQUET,
     Format("GeoJSON", _JSON, _BLANK + rb"[{\[]", (), check_json),
     Format("KML, GML or GPX", _XML, _BLANK + rb"<", (), check_xml, {"WRITE_GFS": "NO"}),
@@ -125,6 +126,8 @@ def list_layers(path: Path) -> list[Layer]:
     if kind is PARQUET:
         return [Layer(path, kind, path.stem, UNKNOWN)]
     found = _quietly(lambda: pyogrio.list_layers(path), kind.drivers)
+    if kind is FLATGEOBUF and not len(found):
+        raise DamagedError("it is truncated within its header or index")
     # Whether a CSV file has geometries is known only after reading it.
     return [
         Layer(path, kind, str(name), str(geometry or UNKNOWN))
@@ -180,6 +183,10 @@ def read_rows(layer: Layer, where: str) -> StoredRows:
         raise
     if wkb is None:
         raise DamagedError("it has no geometries")
+    if layer.format is FLATGEOBUF and not where:
+        declared = _quietly(lambda: pyogrio.read_info(layer.path)["features"], layer.format.drivers)
+        if len(ids) < declared:
+            raise DamagedError(f"it is truncated: it has {len(ids)} rows, its header declares {declared}")
     return StoredRows(ids, wkb, meta["crs"])
 
 

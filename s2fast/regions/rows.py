@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -152,23 +154,24 @@ def _read_layers(file: RegionFile, settings: Regions) -> list[tuple[str, StoredR
     with file.datasets() as paths:
         layers = []
         for path in paths:
-            with _naming_file(f"{file}" if len(paths) == 1 else f"{path.name} in {file}"):
+            with _naming_file(f"{file}" if len(paths) == 1 else f"{path.name} in {file}", path):
                 layers += list_layers(path)
         for layer in _select_layers(layers, file, settings):
             times[layer.name] += 1
             name = f"{layer.name} ({times[layer.name]})" if times[layer.name] > 1 else layer.name
-            with _naming_file(f"{file}" if len(layers) == 1 else f"{name} in {file}"):
+            with _naming_file(f"{file}" if len(layers) == 1 else f"{name} in {file}", layer.path):
                 stored.append((name, read_rows(layer, settings.where)))
     return stored
 
 
 @contextmanager
-def _naming_file(name: str) -> Iterator[None]:
-    """Convert DamagedError to an InputError that names the file."""
+def _naming_file(name: str, path: Path) -> Iterator[None]:
+    """Convert DamagedError to an InputError that names the file; its path may be that of a temporary copy."""
     try:
         yield
     except DamagedError as error:
-        raise InputError(f"cannot read polygons from {name}: {error}") from error
+        told = str(error).replace(f"{path.parent}{os.sep}", "")
+        raise InputError(f"cannot read polygons from {name}: {told}") from error
 
 
 def _select_layers(layers: Sequence[Layer], file: RegionFile, settings: Regions) -> list[Layer]:

@@ -130,7 +130,7 @@ def cells(grid: PixelGrid, cell_m: float) -> tuple[tuple[int, int], Affine]:
 
 def gridded(found: Displacements, shape: tuple[int, int], transform: Affine) -> npt.NDArray[np.float32]:
     """Compute the median shift and the count of each cell: (3, rows, cols) float32."""
-    cols, rows = np.floor(~transform * found.start.T).astype(np.int64)
+    cols, rows = np.floor(~transform @ found.start.T).astype(np.int64)
     bands = np.full((3, *shape), np.nan, np.float32)
     bands[2] = 0
     # Subpixel refinement can move a keypoint beyond the scene's edge: skip it.

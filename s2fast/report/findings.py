@@ -120,6 +120,8 @@ def _summary(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: M
     warnings = [_warning_of_brightness(bright)] if bright else []
     if unknown:
         warnings.append(_warning_of_percentiles(unknown))
+    if interpolated := [str(item) for item in record.usable if folder.interpolated(item.scene.scene_id) > 1]:
+        warnings.append(_warning_of_interpolation(interpolated))
     if not nulls["null_trials"]:
         return Summary(counts, None, warnings)
     null = NullRate(trials=nulls["null_trials"], verified=nulls["null_verified"])
@@ -143,4 +145,12 @@ def _warning_of_percentiles(scenes: Sequence[str]) -> str:
         f"clouds were not judged in {counted(len(scenes), 'scene')}, stretched by percentiles of a band that is not "
         f"visible or whose reflectances are unknown: {named}; their keypoints may lie on clouds: give them masks "
         "(ingest.mask), or, if the band is visible, one stretch of reflectances (ingest.stretch = [low, high])"
+    )
+
+
+def _warning_of_interpolation(scenes: Sequence[str]) -> str:
+    """Return a line on the scenes that were matched on the grid of larger pixels than their own."""
+    return (
+        f"the pixels of {counted(len(scenes), 'scene')} were interpolated from larger ones, and matched on their grid: "
+        f"{first_named(scenes)}; resample scenes to their own resolution to keep what they show"
     )

@@ -89,7 +89,7 @@ def _clear_cells(share: npt.NDArray[np.uint8], tile: TileInfo) -> shapely.Geomet
     found = rasterio.features.shapes(clear, mask=clear.astype(bool), transform=placed)
     parts = [shapely.geometry.shape(shape) for shape, _ in found]
     rows, cols = tile.full_shape
-    corners = [Affine(*grid.transform) * corner for corner in ((0, 0), (cols, 0), (cols, rows), (0, rows))]
+    corners = [Affine(*grid.transform) @ corner for corner in ((0, 0), (cols, 0), (cols, rows), (0, rows))]
     inside = [shapely.intersection(part, shapely.Polygon(corners)) for part in parts]
     polygons = [part for part in shapely.get_parts(inside) if part.geom_type == "Polygon"]
     return shapely.MultiPolygon(polygons)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ from s2fast.retrieval.votes import CANDIDATES, LATER_CANDIDATES, Ballot, vote
 from s2fast_kernels.machine import available_cores
 
 _LATER_TRIED = 2 * LATER_CANDIDATES / CANDIDATES
-"""Times as many places are tried where none of the first candidates shows a picture, each scene as a whole and near its
-votes; so the expected number of false alarms is that of the first candidates once more."""
+"""At most as many times as many places are tried where none of the first candidates shows a picture, near its votes and
+in the whole scene; so the expected number of false alarms is at most that of the first candidates once more."""
 
 _LEAST_KEYPOINTS = 16
 
@@ -171,16 +171,23 @@ class Finder:
             rows, columns = entries[number].shape
             return find_place(query, train, image.shape, float(rows * columns), tried)
 
-        def anywhere_or_near(number: int, train: Keypoints) -> Place | None:
-            near = image.shape, entries[number].shape, ballot.at[number], _LATER_TRIED
-            return anywhere(number, train, _LATER_TRIED) or find_place_near(query, train, *near)
+        def near(number: int, train: Keypoints) -> Place | None:
+            where = image.shape, entries[number].shape, ballot.at[number], _LATER_TRIED
+            return find_place_near(query, train, *where)
 
-        for rule, most in ((anywhere, CANDIDATES), (anywhere_or_near, LATER_CANDIDATES)):
-            numbers = ballot.candidates([entry.place for entry in entries], most)
-            tried = {number: rule(number, self._features(number)) for number in numbers}
-            places = {number: place for number, place in tried.items() if place is not None}
-            if places:
-                break
+        def anywhere_or_near(number: int, train: Keypoints) -> Place | None:
+            return anywhere(number, train, _LATER_TRIED) or near(number, train)
+
+        ground = [entry.place for entry in entries]
+        rule: Callable[[int, Keypoints], Place | None] = anywhere
+        first = numbers = ballot.candidates(ground, CANDIDATES)
+        tried = {number: rule(number, self._features(number)) for number in numbers}
+        if not any(tried.values()):
+            rule, numbers = anywhere_or_near, ballot.candidates(ground, LATER_CANDIDATES)
+            for number in numbers:
+                # What is not verified in a whole scene is not if more false alarms are counted.
+                tried[number] = (near if number in first else rule)(number, self._features(number))
+        places = {number: place for number, place in tried.items() if place is not None}
         names = tuple(entries[number].scene_id for number in numbers)
         if not places:
             return Finding(image, NOT_FOUND, None, "", None, (), names, 0.0, len(numbers), 0, "", len(query))

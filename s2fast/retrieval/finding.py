@@ -162,5 +162,5 @@ def picture_grid(place: Place, entry: Entry, crs_wkt: str, shape: tuple[int, int
     """Return the pixel grid of a picture on the ground of a scene."""
     (a, b, c), (d, e, f) = place.to_scene.tolist()
     corner = Affine.translation(0.5, 0.5)
-    to_ground = Affine(*entry.transform) * corner * Affine(a, b, c, d, e, f) * ~corner
+    to_ground = Affine(*entry.transform) @ corner @ Affine(a, b, c, d, e, f) @ ~corner
     return PixelGrid(crs_wkt, tuple(to_ground)[:6], shape)

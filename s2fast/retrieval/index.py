@@ -28,7 +28,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 from s2fast.errors import DamageError, RunFolderError, in_words_of_caller
 from s2fast.files.legible import counted, legible_json
 from s2fast.files.open_storage import open_storage
+from s2fast.files.storage import content
 from s2fast.folder.checksums import describe_mismatch, sealed, unsealed
+from s2fast.folder.record import RUN_JSON
 from s2fast_kernels.features import WORDS
 
 FORMAT = 1
@@ -188,6 +190,9 @@ class Index:
     def __init__(self, address: Path | str) -> None:
         self.storage = open_storage(str(address))
         contents = read_contents(str(address))
+        if contents is None and content(self.storage, RUN_JSON) is not None:
+            call = in_words_of_caller(f"s2fast index {address} --to INDEX", f's2fast.index("{address}", to="INDEX")')
+            raise RunFolderError(f"{address} is a run folder, not an index: make one of it with {call}")
         if contents is None:
             raise RunFolderError(f"{address} holds no index: {INDEX_JSON} is missing; {index_call(address)}")
         if not contents.complete:

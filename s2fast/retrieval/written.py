@@ -184,10 +184,10 @@ def _ground(folder: RunFolder, image: Image, place: Place, entry: Entry) -> npt.
     factor = min(1.0, _SIDE_PX / frame.max())
     size = np.maximum(1, np.rint(frame * factor)).astype(int)
     # Pixel centres are at integers in each of the grids: drawn picture, picture, scene, drawn window of the scene.
-    picture = Affine.translation(-0.5, -0.5) * Affine.scale(*(frame / size)) * Affine.translation(0.5, 0.5)
+    picture = Affine.translation(-0.5, -0.5) @ Affine.scale(*(frame / size)) @ Affine.translation(0.5, 0.5)
     (a, b, c), (d, e, f) = place.to_scene.tolist()
-    drawn = Affine.translation(-0.5, -0.5) * Affine.scale(*(1 / step)) * Affine.translation(0.5 - low[0], 0.5 - low[1])
-    matrix = np.array((drawn * Affine(a, b, c, d, e, f) * picture)[:6]).reshape(2, 3)
+    drawn = Affine.translation(-0.5, -0.5) @ Affine.scale(*(1 / step)) @ Affine.translation(0.5 - low[0], 0.5 - low[1])
+    matrix = np.array((drawn @ Affine(a, b, c, d, e, f) @ picture)[:6]).reshape(2, 3)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return np.asarray(cv2.warpAffine(pixels, matrix, size.tolist(), flags=flags), np.uint8)
 

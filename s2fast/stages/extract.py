@@ -16,13 +16,14 @@ from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.image.coarser import Coarser, coarser_shape
 from s2fast.image.fixed_pattern import FixedPattern
+from s2fast.image.interpolated import interpolated_px
 from s2fast.image.prepare import clear_cells
 from s2fast.model import Features
 from s2fast.raster.windows import reduced_shape
 from s2fast.report.imagery import thumbnail_of
 from s2fast.stages.held_tile import HeldTile
 from s2fast.stages.keys import features_keys, for_scene, preparation, resolved, tile_key
-from s2fast.stages.levels import Level, levels_of, upsampling
+from s2fast.stages.levels import LEAST_PX, Level, by_size, levels_of, upsampling
 from s2fast.stages.memory import MIB
 from s2fast.stages.result import StageResult
 from s2fast.work.device_memory import named_device_memory
@@ -196,7 +197,10 @@ def extract_unit(
     features = on_full_grid(found.features, tile.reduction, tile.centre_px)
     kept = features, found.clear, found.fixed, unit.key, backend
     levels = tuple((level.grid_m, count) for level, count in zip(unit.levels, found.on_levels, strict=True))
-    write = partial(folder.write_features, scene_id, *kept, clouds_judged=found.clouds_judged, levels=levels)
+    write = partial(
+        folder.write_features, scene_id, *kept, clouds_judged=found.clouds_judged, levels=levels,
+        interpolated=found.interpolated,
+    )  # fmt: skip
     if writer is None:
         write()
     else:
@@ -217,6 +221,8 @@ class Extracted:
     """Whether clouds were found by brightness, see `s2fast.image.prepare.Prepared`."""
     on_levels: tuple[int, ...] = ()
     """Number of features of each level, which are the last ones."""
+    interpolated: int = 1
+    """Side of the pixels from which the tile was interpolated, and on whose grid its features were found [px]."""
 
 
 def extract_scene(
@@ -247,7 +253,8 @@ def extract_scene(
     missing : (rows, cols) bool or None
         True where the file declares a pixel missing; None: the file declares none.
     levels
-        Coarser grids on which it is searched too; map, clouds and blocks of pixels are those of its own grid.
+        Coarser grids on which it is searched too; map, clouds and blocks of pixels are those of its own grid. A tile
+        that was interpolated from larger pixels has features on their grid instead of its own.
     reflectance
         See `s2fast.model.TileInfo.reflectance`.
 
@@ -256,15 +263,21 @@ def extract_scene(
     Extracted
     """
     # The tile may be modified below.
-    copies = [Coarser.of(grey, valid, missing, level.factor) for level in levels]
+    side = interpolated_px(grey) if by_size(config) else 1
+    if min(grey.shape) < side * LEAST_PX:
+        side = 1
+    wanted = [(level.factor, level.upsample) for level in levels]
+    if side > 1:
+        wanted.insert(0, (side, upsampling(coarser_shape(grey.shape, side), config)))
+    copies = [Coarser.of(grey, valid, missing, factor) for factor, _ in wanted]
     own = _extract(grey, valid, config, backend, threads, missing, upsampling(grey.shape, config), reflectance)
-    if not levels:
+    if not wanted:
         return own
     parts = []
-    for level, copy in zip(levels, copies, strict=True):
-        found = _extract(copy.grey, copy.valid, config, backend, threads, copy.missing, level.upsample, reflectance)
+    for (_, upsample), copy in zip(wanted, copies, strict=True):
+        found = _extract(copy.grey, copy.valid, config, backend, threads, copy.missing, upsample, reflectance)
         parts.append(replace(found, features=_on_tile(found.features, copy.factor)))
-    every = [own, *parts]
+    every = parts if side > 1 else [own, *parts]
     joined = {
         entry.name: np.concatenate([getattr(part.features, entry.name) for part in every]) for entry in fields(Features)
     }
@@ -273,7 +286,8 @@ def extract_scene(
         own,
         features=Features(**joined),
         fixed=replace(own.fixed, **of_rows),
-        on_levels=tuple(len(part.features) for part in parts),
+        on_levels=tuple(len(part.features) for part in every[1:]),
+        interpolated=side,
     )
 
 

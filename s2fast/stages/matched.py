@@ -60,7 +60,7 @@ class Matched:
         None if the pixels of the tiles differ in size.
         """
         reduction = self.query.placement.reduction
-        sides = self.query.placement.grid_m, self.train.placement.grid_m
+        sides = self.query.placement.pixel_m, self.train.placement.pixel_m
         if reduction != self.train.placement.reduction or max(sides) >= ALIKE * min(sides):
             return None
         moved: npt.NDArray[np.float32] = compiled_votes.moved_px(

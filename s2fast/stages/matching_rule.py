@@ -108,7 +108,7 @@ class MatchedScene:
     @cached_property
     def size_m(self) -> npt.NDArray[np.float64]:
         """(n,) diameters on the ground [m]."""
-        return np.asarray(self.size.astype(np.float64) * (self.placement.grid_m / self.placement.reduction))
+        return np.asarray(self.size.astype(np.float64) * self.placement.pixel_m)
 
     @cached_property
     def scale(self) -> npt.NDArray[np.int64]:

@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from s2fast.geometry.nearby import near_any
 from s2fast.geometry.placement import MOST_AWAY, SEARCHED_RADII, WINDOW_PX
 from s2fast.geometry.witnesses import MAX_LOG_NFA
 from s2fast.model import PairVerdict
@@ -142,8 +143,8 @@ def radius_m(rule: VerdictRule, pair: Matched) -> float:
 
 def _searched(rule: VerdictRule, pairs: Sequence[Matched]) -> list[_Found | None]:
     """Return for each pair the displacement that is verified; None if there is none."""
-    coarse: dict[tuple[int, int], MatchedScene] = {}
-    rough = [(_coarse(pair.query, pair.train, coarse), _coarse(pair.train, pair.query, coarse)) for pair in pairs]
+    whole: dict[tuple[int, int], MatchedScene] = {}
+    rough = [_coarse(pair, radius_m(rule, pair), whole) for pair in pairs]
     radii = [radius_m(rule, pair) / SEARCHED_RADII for pair in pairs]
     far = rule.matching.matches_at(rough, radii, np.zeros((len(pairs), 1, 2)))
     grids = [max(pair.query.placement.grid_m, pair.train.placement.grid_m) for pair in pairs]
@@ -194,13 +195,35 @@ def log_nfa(rule: VerdictRule, matched: Matched, offset: npt.NDArray[np.float64]
     return peak.log_nfa + 2 * math.log10(radius / searched)
 
 
-def _coarse(scene: MatchedScene, other: MatchedScene, known: dict[tuple[int, int], MatchedScene]) -> MatchedScene:
-    """Return the largest keypoints of those matched with another scene; `known` holds those of this block."""
-    of_pair = scene.rows_for(other)
-    found = known.get((id(scene), of_pair.start))
-    if found is None:
-        rows = of_pair.start + np.sort(np.argsort(-scene.size[of_pair], kind="stable")[:MOST_COARSE])
-        found = known[id(scene), of_pair.start] = _with_rows(scene, rows)
+def _coarse(
+    pair: Matched, reach: float, whole: dict[tuple[int, int], MatchedScene]
+) -> tuple[MatchedScene, MatchedScene]:
+    """Return both scenes with their largest keypoints among those that may have a match: near any of the other scene.
+
+    Of scenes with little ground in common, the largest of all keypoints would hardly lie there. `whole` holds the
+    scenes of this block whose keypoints all lie near.
+    """
+    query, train = pair.query, pair.train
+    of_query, of_train = query.rows_for(train), train.rows_for(query)
+    here, there = query.on_own_map[of_query], train.on_map_of(query)[of_train]
+    return (
+        _largest(query, of_query, near_any(here, there, reach), whole),
+        _largest(train, of_train, near_any(there, here, reach), whole),
+    )
+
+
+def _largest(
+    scene: MatchedScene, part: slice, near: npt.NDArray[np.bool_], whole: dict[tuple[int, int], MatchedScene]
+) -> MatchedScene:
+    """Return a scene with the `MOST_COARSE` largest keypoints of a part of its rows that are `near`."""
+    key = id(scene), part.start
+    if near.all() and key in whole:
+        return whole[key]
+    rows = part.start + np.flatnonzero(near)
+    largest = np.sort(np.argsort(-scene.size[rows], kind="stable")[:MOST_COARSE])
+    found = _with_rows(scene, rows[largest])
+    if near.all():
+        whole[key] = found
     return found
 
 

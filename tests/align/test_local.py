@@ -109,7 +109,7 @@ def test_a_geotransform_holds_a_similarity_but_no_grid(run: Run, tmp_path: Path)
         back = ~Affine(10, 0, ORIGINS[TILE][0], 0, -10, ORIGINS[TILE][1]) @ turned.transform
     x, y = np.meshgrid([50.0, 256.0, 460.0], [50.0, 256.0, 460.0])
     right, down = warp("turned", x, y)
-    found = np.array(back * (x, y)) - [x, y]
+    found = np.array(back @ (x, y)) - [x, y]
     # Any displacement that the datum has is common to all; the rest is right to a tenth of a pixel.
     np.testing.assert_allclose(found, [-right, -down], atol=0.15)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}

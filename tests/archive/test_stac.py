@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,6 +139,20 @@ def test_a_page_that_leads_elsewhere_is_not_asked_for(tmp_path: Path, server: St
             find_scenes([place])
         server.address = address
         assert other.asked == []
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("api/search?token=wr0ngWord", "HTTP 403"), ("none/search?token=tok3nWord", "HTTP 404"), ("", "refused")],
+)
+def test_a_failed_search_says_why(tmp_path: Path, server: StacServer, path: str, reason: str) -> None:
+    pytest.importorskip("pystac_client")
+    address = f"{server.address}/{path}" if path else "http://127.0.0.1:1/search?token=tok3nWord"
+    public = re.escape(address.partition("?")[0])
+    with pytest.raises(InputError, match=f"^{public}: the search failed: .*{reason}") as caught:
+        found(address)
+    assert str(caught.value).isprintable()
+    assert not any(secret in str(caught.value) for secret in (*LEAKS, "wr0ngWord"))
 
 
 def test_a_server_that_is_no_api_ends_in_one_line(tmp_path: Path, server: StacServer) -> None:

@@ -243,6 +243,7 @@ def test_why_a_stage_cannot_run_is_what_happened_first(tmp_path: Path, monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_equal_code_gives_equal_counts(tmp_path: Path) -> None:
     side = sides.head_side(tmp_path)
     if reason := callgrind.missing():

@@ -165,8 +165,24 @@ def test_an_array_more_per_call_is_found_and_an_equal_call_is_not() -> None:
 def test_outcomes_name_the_witness() -> None:
     fault = Injection("f", (), shows=("a: *",), kinds=("stages",))
     right, other = Fault("a: b", "1 → 2", accepted=False), Fault("c: d", "1 → 2", accepted=False)
-    both = prove.judged(fault, Result("base", faults=[right, other]))
-    assert both == {"outcome": "found", "witnesses": ["a: b"], "others": ["c: d"]}
+    facts = [
+        (Fact("a: b", 100.0), Fact("a: b", 103.0, slack=0.01)),
+        (Fact("c: d", 100.0), Fact("c: d", 100.2, slack=0.01)),
+        (Fact("c: e", 100.0), Fact("c: e", 90.0)),
+        (None, Fact("a: new", 1.0)),
+    ]
+    both = prove.judged(fault, Result("base", facts, faults=[right, other]))
+    assert both == {
+        "outcome": "found",
+        "witnesses": ["a: b"],
+        "others": ["c: d"],
+        "strongest": ("a: b", 3.0),
+        "nearest": ("c: d", 0.2),
+    }
+    no_tolerance = [(Fact("a: b", 100.0), Fact("a: b", 101.0)), (Fact("c: d", 1.0), Fact("c: d", 1.0, limit=0.5))]
+    far = prove.judged(fault, Result("base", no_tolerance, faults=[right]))
+    assert far["strongest"] == ("a: b", 1e6)
+    assert far["nearest"] == ("c: d", 1e6)
     assert prove.judged(fault, Result("base", faults=[other]))["outcome"] == "false alarm"
     assert prove.judged(None, Result("base", faults=[right]))["outcome"] == "false alarm"
     assert prove.judged(fault, Result("base"))["outcome"] == "missed"
@@ -179,7 +195,8 @@ def test_a_proof_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
 
     def one_run(injection: Injection | None, *_sides: object) -> Result:
         ran.append(injection and injection.name)
-        return Result("base", faults=[found] if injection else [])
+        facts = [(Fact(found.name, 100.0), Fact(found.name, 102.0 if injection else 100.1, slack=0.01))]
+        return Result("base", facts, faults=[found] if injection else [])
 
     monkeypatch.setattr(prove, "one_run", one_run)
     results, names = tmp_path / "results.jsonl", [prove.CONTROL, "decoding a tile twice"]
@@ -195,8 +212,9 @@ def test_a_proof_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     ]
     assert [row["found"] for row in rows] == [0, 0, 2, 2]
     text = prove.markdown(rows).splitlines()
-    assert {line.count("|") for line in text} == {10}
-    assert text[-1].endswith("| ingest: reads |")
+    assert {line.count("|") for line in text} == {12}
+    assert text[2].endswith("|  |  | 0.1 |")
+    assert text[-1].endswith("| ingest: reads | 2 |  |")
     record = json.loads(results.read_text().splitlines()[0])
     told = prove.machines(prove.read(results, "source"))
     assert told.startswith(f"8 runs on {record['machine']}, {record['cores']} cores; {record['time'][:10]}")

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from benchmarks import find_speed, pictures
+from benchmarks.find_archive import TRUE_SHIFT_PX, Archive
 from s2fast.retrieval.index import Index
 from s2fast.retrieval.votes import vote
-from tests.archives import textured
+from tests.archives import ORIGINS, PIXEL_M, textured
 from tests.indexed import Indexed
 
 
@@ -47,3 +49,19 @@ def test_copies_of_one_place_are_alike_and_of_another_not(indexed: Indexed, tmp_
         find_speed.QUERY = before
     assert (np.sort(np.argsort(-ballot.scenes)[:10]) == np.arange(10)).all()
     assert ballot.scenes[:10].min() > 3 * ballot.scenes[40:].max()
+
+
+def test_pixels_of_a_scene_lie_in_another_where_georeferencing_and_the_known_shift_say(
+    indexed: Indexed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Archive(Index(indexed.index))
+    one, two = (next(name for name in data.scenes if tile in name) for tile in ("36UXA", "36UYA"))
+    east, north = np.subtract(ORIGINS["36UXA"], ORIGINS["36UYA"]) / PIXEL_M
+    xy = np.array([[10.0, 20.0], [30.0, 7.0]])
+    offset = np.array([east, -north])
+    assert data.moved(xy, one, two) == pytest.approx(xy + offset)
+    monkeypatch.setitem(TRUE_SHIFT_PX, (one, two), (0.5, -2.0))
+    there = data.moved(xy, one, two)
+    assert there == pytest.approx(xy + offset + np.array([0.5, -2.0]))
+    assert data.moved(there, two, one) == pytest.approx(xy)
+    assert (data.moved(xy, one, one) == xy).all()

@@ -81,6 +81,14 @@ def test_secrets_open_a_source_and_are_not_shown(place: str, opened: str, shown:
     assert Source.of(source) is source
 
 
+@pytest.mark.parametrize("option", ["header.Authorization=Bearer%20tok3nWord", "pc_url_signing=yes", "cookie=tok3n"])
+def test_an_option_that_would_not_be_sent_is_refused(option: str) -> None:
+    name = option.partition("=")[0]
+    with pytest.raises(InputError, match=f"/vsicurl/https://h/a.tif: {name}, an option .* is not supported") as caught:
+        Source.of(f"/vsicurl?{option}&use_head=no&url=https%3A%2F%2Fh%2Fa.tif")
+    assert "tok3n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("place", ["az://box/a.tif?sv=1&sig=Zq7k", "/vsis3/box/a.tif?X-Amz-Signature=Zq7k"])
 def test_an_object_store_takes_no_signature(place: str) -> None:
     with pytest.raises(InputError, match="environment") as caught:

@@ -4,6 +4,7 @@ import gzip
 import logging
 import re
 import sys
+import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
@@ -13,14 +14,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
+import geopandas
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+import shapely
 
 from s2fast import cli
 from s2fast.archive.identity import identity
-from s2fast.config import load_config
+from s2fast.config import Regions, load_config
 from s2fast.errors import InputError, SceneError
 from s2fast.files import web
 from s2fast.files.source import Source
@@ -29,6 +32,7 @@ from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.raster.reader import open_raster
 from s2fast.regions.file import RegionFile
+from s2fast.regions.rows import load_regions
 from tests.archives import Archive, textured, write_scene
 
 SECRET = "sv=2024&sig=Zq7Kk1xW%2BvY5tQ2eH%3D"
@@ -70,8 +74,10 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(403)
             return
         first, self.server.busy = not self.server.busy, True  # type: ignore[attr-defined]  # set below
-        if self.kind == "busy" and first:
-            self.send_error(503)
+        if self.kind.startswith("busy") and first:
+            self.send_response(503)
+            self.send_header("Retry-After", self.kind.partition(" ")[2] or "0")
+            self.end_headers()
             return
         file = self.folder / unquote(path).lstrip("/")
         if not file.is_file():
@@ -182,11 +188,34 @@ def test_errors_about_polygons_contain_no_secrets(serve: Serve, served: Path, ki
     assert not any(secret in str(caught.value) for secret in LEAKS)
 
 
+def test_a_truncated_file_of_a_server_is_named_by_its_address(serve: Serve, tmp_path: Path) -> None:
+    shapes = [shapely.box(34 + n / 100, 50, 34 + n / 100 + 0.005, 50.01) for n in range(50)]
+    for name in ("fields.fgb", "fields.parquet"):
+        frame = geopandas.GeoDataFrame(geometry=shapes, crs=4326)
+        frame.to_parquet(tmp_path / name) if name.endswith("parquet") else frame.to_file(tmp_path / name)
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:900])
+        url = serve("parts", tmp_path)
+        with pytest.raises(InputError, match=f"cannot read polygons from {url}/{name}: ") as caught:
+            load_regions(RegionFile.at(f"{url}/{name}?{SECRET}"), Regions())
+        assert tempfile.gettempdir() not in str(caught.value)
+
+
 def test_parts_of_a_file_are_those_asked_for(serve: Serve, served: Path) -> None:
     data = (served / "a b.tif").read_bytes()
     for kind in ("parts", "more than asked for", "breaks off once"):
         ranges = web.WebRanges(Source.of(f"{serve(kind, served)}/a b.tif?{SECRET}"))
         assert ranges.read(5000, 1000) == data[5000:6000]
+
+
+@pytest.mark.parametrize(("wanted", "pause_s"), [("7", 7.0), ("86400", 60.0), ("0", 0.01), ("tomorrow", 0.01)])
+def test_a_busy_server_is_asked_again_when_it_says(
+    serve: Serve, served: Path, wanted: str, pause_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = serve(f"busy {wanted}", served)
+    pauses: list[float] = []
+    monkeypatch.setattr(web.time, "sleep", pauses.append)
+    assert web.content(f"{url}/fields.geojson?{SECRET}", 1 << 20) == (served / "fields.geojson").read_bytes()
+    assert pauses == [pause_s]
 
 
 def open_and_read(path: Path, window: Window) -> np.ndarray:

@@ -108,6 +108,25 @@ def test_a_living_owner_is_named_and_a_killed_one_replaced(tmp_path: Path) -> No
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("alive", [True, False])
+def test_an_owner_whose_clock_is_ahead_is_watched(alive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "BEAT_S", 0.01)
+    left = owner_elsewhere(-3600)
+    (tmp_path / LOCK).write_bytes(left.to_bytes())
+
+    def wait(_: float) -> None:
+        if alive:
+            (tmp_path / LOCK).write_bytes(replace(left, beat=left.beat + 15).to_bytes())
+
+    monkeypatch.setattr(lock.time, "sleep", wait)
+    with closing(Lock(RunFolder(tmp_path))) as mine:
+        if alive:
+            with pytest.raises(RunFolderError, match="far-away .*, last seen 0 s ago"):
+                mine.acquire()
+        else:
+            mine.acquire()
+
+
 def living_then_killed(holder: subprocess.Popen[str], tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=rf"is being written by process {holder.pid} on \S+ since \d\d:\d\d:"):
         Lock(RunFolder(tmp_path)).acquire()

@@ -26,6 +26,9 @@ CONTRAST = np.float32(0.02)
 SHAPES = [(1, 29, 47), (2, 60, 62), (2, 45, 75)]
 """Planes, rows and columns: less than a tile, for derivatives whole tiles, parts of tiles."""
 
+RADII = [(SHAPES[0], 2), (SHAPES[1], 3), (SHAPES[2], 4)]
+"""Shapes and the radius of their derivatives; the largest reaches farthest into tiles beside."""
+
 OCTAVES = levels(AkazeSettings(), (1024, 1024))
 
 interpreted = pytest.mark.skipif(not INTERPRETED, reason="needs the interpreter; test_under_the_interpreter.py runs it")
@@ -97,7 +100,7 @@ def test_diffusion(shape: tuple[int, int, int], steps: tuple[np.float32, ...]) -
 
 @on_a_device
 @pytest.mark.gpu
-@pytest.mark.parametrize(("shape", "radius"), [(SHAPES[0], 4), (SHAPES[1], 3), (SHAPES[2], 2)])
+@pytest.mark.parametrize(("shape", "radius"), RADII)
 def test_derivatives_and_maxima(shape: tuple[int, int, int], radius: int) -> None:
     edge = 2 * radius
     inner = Rect(edge + 1, shape[1] - edge - 1, edge + 1, shape[2] - edge - 1)
@@ -114,9 +117,10 @@ def test_derivatives_and_maxima(shape: tuple[int, int, int], radius: int) -> Non
 
 @on_a_device
 @pytest.mark.gpu
-def test_derivatives_alone() -> None:
-    level = replace(OCTAVES[0][0], radius=3)
-    wanted, got = both("derive", planes(SHAPES[2]), level, None, 1e-4)
+@pytest.mark.parametrize(("shape", "radius"), RADII)
+def test_derivatives_alone(shape: tuple[int, int, int], radius: int) -> None:
+    level = replace(OCTAVES[0][0], radius=radius)
+    wanted, got = both("derive", planes(shape), level, None, 1e-4)
     assert wanted[2] is got[2] is None
     for one, other in zip(wanted[:2], got[:2], strict=True):
         assert_same(other, one)

@@ -19,6 +19,7 @@ NOT_INTERPRETED = 3
 
 
 @pytest.mark.slow
+@pytest.mark.longest
 def test_all_pass() -> None:
     """Triton decides when it is imported whether it interprets: one process of its own for all files."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, FILES)]

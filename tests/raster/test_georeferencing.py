@@ -53,7 +53,7 @@ def write(path: Path, driver: str = "GTiff", **told: Any) -> Path:
 
 
 def world_file(path: Path, there: Affine = HERE) -> None:
-    x, y = there * (0.5, 0.5)
+    x, y = there @ (0.5, 0.5)
     path.write_text("\n".join(map(str, (there.a, there.d, there.b, there.e, x, y))) + "\n")
 
 
@@ -98,7 +98,7 @@ def test_aux_xml_alone_is_enough(tmp_path: Path, name: str, driver: str) -> None
 def test_aux_xml_goes_before_what_the_file_says(tmp_path: Path) -> None:
     """gdal_edit.py corrects a JP2 so."""
     path = write(tmp_path / "a.jp2", "JP2OpenJPEG", crs=UTM36, transform=HERE)
-    aux_xml(tmp_path / "a.jp2.aux.xml", HERE * Affine.translation(3, 2))
+    aux_xml(tmp_path / "a.jp2.aux.xml", HERE @ Affine.translation(3, 2))
     with open_raster(path) as got:
         assert got.raster.transform[2] == HERE.c + 30
 
@@ -108,7 +108,7 @@ def test_a_tab_file_is_read(tmp_path: Path) -> None:
     corners = "".join(
         f'  ({x:.0f},{y:.0f}) ({col},{row}) Label "Pt",\n'
         for col, row in ((0, 0), (64, 0), (64, 64), (0, 64))
-        for x, y in [HERE * (col, row)]
+        for x, y in [HERE @ (col, row)]
     ).rstrip(",\n")
     (tmp_path / "a.tab").write_text(
         '!table\n!version 300\n!charset WindowsLatin1\n\nDefinition Table\n  File "a.tif"\n  Type "RASTER"\n'
@@ -124,14 +124,14 @@ def test_another_world_file_is_another_version_of_the_scene(tmp_path: Path) -> N
     world_file(tmp_path / "in/a.tfw")
     before = identity(Source.local(path))
     first = run_stages(Job(load_config(), [tmp_path / "in"], None, tmp_path / "out"), stages=["ingest"])
-    world_file(tmp_path / "in/a.tfw", HERE * Affine.translation(1000, 0))
+    world_file(tmp_path / "in/a.tfw", HERE @ Affine.translation(1000, 0))
     assert identity(Source.local(path)) != before
     second = run_stages(Job(load_config(), [tmp_path / "in"], None, tmp_path / "out"), stages=["ingest"])
     assert (first.history.stages["ingest"].done, second.history.stages["ingest"].done) == (1, 1)
     assert second.found.scenes[0].raster.transform[2] == HERE.c + 10_000
 
 
-RAW = [GroundControlPoint(row, col, *(HERE * (col, row))) for row in (0, 64) for col in (0, 64)]
+RAW = [GroundControlPoint(row, col, *(HERE @ (col, row))) for row in (0, 64) for col in (0, 64)]
 RATIONAL = RPC(
     height_off=0, height_scale=500, lat_off=50, lat_scale=1, line_off=32, line_scale=32, long_off=34, long_scale=1,
     samp_off=32, samp_scale=32, line_num_coeff=[0, 0, -1, *[0] * 17], line_den_coeff=[1, *[0] * 19],
@@ -176,7 +176,7 @@ def test_a_missing_place_is_no_warning_of_python(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "there", [Affine(10, 0, 600000, 0, 10, 5590000), HERE * Affine.rotation(30)], ids=["south-up", "rotated"]
+    "there", [Affine(10, 0, 600000, 0, 10, 5590000), HERE @ Affine.rotation(30)], ids=["south-up", "rotated"]
 )
 def test_any_geotransform_that_has_an_area_is_a_place(tmp_path: Path, there: Affine) -> None:
     with open_raster(write(tmp_path / "a.tif", crs=UTM36, transform=there)) as got:

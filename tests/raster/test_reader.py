@@ -7,7 +7,9 @@ import rasterio
 
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
+from s2fast.files.source import Source
 from s2fast.model import Window
+from s2fast.raster.dataset import open_dataset
 from s2fast.raster.reader import open_raster, reduce_any, reduce_mean
 from s2fast.raster.windows import grid
 from tests.archives import write_scene
@@ -125,3 +127,16 @@ def test_real_colours_equal_opencv(shared_data: Path, name: str) -> None:
     difference = cv2.absdiff(grey, whole)
     assert difference.max() <= 1
     assert np.count_nonzero(difference) <= 1e-5 * difference.size
+
+
+def test_a_png_without_its_end_is_refused_which_gdal_would_read_as_zeros(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(1, 256, (90, 80), np.uint8)
+    whole = cv2.imencode(".png", pixels)[1].tobytes()
+    path = tmp_path / "scan.png"
+    path.write_bytes(whole + b"what some programs write behind")
+    with open_dataset(Source.of(path)) as dataset:
+        assert (dataset.read(1) == pixels).all()
+    for left in (len(whole) - 1, len(whole) // 2):
+        path.write_bytes(whole[:left])
+        with pytest.raises(SceneError, match=r"scan\.png: it is truncated, the end of the PNG is missing"):
+            open_dataset(Source.of(path))

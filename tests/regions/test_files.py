@@ -101,6 +101,16 @@ def test_what_is_cut_off_is_refused(name: str, share: float, tmp_path: Path) -> 
         loaded(path, Regions(crs=UTM36))
 
 
+@pytest.mark.parametrize(("name", "cut"), [("MIF", "last object"), ("FlatGeobuf", "index")])
+def test_what_is_cut_off_between_rows_is_refused(name: str, cut: str, tmp_path: Path) -> None:
+    path = FORMATS[name](frame(FIELDS * 20), tmp_path)
+    data = path.read_bytes()
+    for size in [data.rindex(b"Region")] if cut == "last object" else [900, len(data) // 3]:
+        path.write_bytes(data[:size])
+        with pytest.raises(InputError, match=rf"{path.name}: it is truncated( within|: it has \d+ (objects|rows))"):
+            loaded(path, Regions(crs=UTM36))
+
+
 def two_layers(folder: Path) -> Path:
     path = folder / "fields.gpkg"
     for shape, layer in zip(FIELDS, ("spring", "autumn"), strict=True):

@@ -202,10 +202,10 @@ def test_raster_asks_for_inliers_and_a_cell_that_fits(judged: Judged) -> None:
 
 
 def test_cells_cover_a_scene_that_is_not_north_up() -> None:
-    turned = Affine.rotation(90) * Affine.scale(10, -10)
+    turned = Affine.rotation(90) @ Affine.scale(10, -10)
     size, affine = cells(PixelGrid(UTM36, tuple(turned)[:6], (100, 300)), 500)  # type: ignore[arg-type]
-    corners = [turned * corner for corner in ((0, 0), (300, 0), (300, 100), (0, 100))]
-    inside = [~affine * corner for corner in corners]
+    corners = [turned @ corner for corner in ((0, 0), (300, 0), (300, 100), (0, 100))]
+    inside = [~affine @ corner for corner in corners]
     assert all(-1e-9 <= x <= size[1] + 1e-9 and -1e-9 <= y <= size[0] + 1e-9 for x, y in inside)
     assert size == (6, 2)
 

@@ -113,15 +113,17 @@ def test_what_is_verified_near_its_votes_has_null_trials_elsewhere(
 def test_later_candidates_may_raise_no_more_false_alarms_than_the_first(
     finder: Finder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[float] = []
-    for rule in ("find_place", "find_place_near"):
-        monkeypatch.setattr(find, rule, lambda *arguments: asked.append(arguments[-1]))
+    asked: dict[str, list[float]] = {"find_place": [], "find_place_near": []}
+    for rule, of_rule in asked.items():
+        monkeypatch.setattr(find, rule, lambda *arguments, of_rule=of_rule: of_rule.append(arguments[-1]))
+    monkeypatch.setattr(find, "CANDIDATES", 1)
     finder.locate(picture(textured(np.random.default_rng(8), (220, 220))))
-    first, later = [tried for tried in asked if tried == 1], [tried for tried in asked if tried > 1]
-    assert len(later) == 2 * len(first) > 0
+    whole, near = asked.values()
+    assert len(whole) == len(near) > 1  # no scene is compared as a whole twice
+    assert whole[0] == 1
     # As many scenes as there may be: each is tried in two ways.
-    assert 2 * LATER_CANDIDATES * (1 / later[0]) == pytest.approx(CANDIDATES)
-    assert set(later) == {later[0]}
+    assert 2 * LATER_CANDIDATES * (1 / near[0]) == pytest.approx(CANDIDATES)
+    assert {*whole[1:], *near} == {near[0]}
 
 
 def test_ground_that_is_there_twice_is_ambiguous(tmp_path: Path) -> None:
@@ -162,7 +164,7 @@ def test_files_are_written(
     with rasterio.open(files[0]) as located:
         assert located.read().shape == (3, 200, 200)
         assert (located.read(1) == made.image.grey).all()
-        x, y = located.transform * (100.0, 100.0)
+        x, y = located.transform @ (100.0, 100.0)
         assert located.crs.to_epsg() == 32636
     west, north = ORIGINS["36UXA"]
     assert abs(x - (west + 215.5 * PIXEL_M)) < PIXEL_M
@@ -190,14 +192,17 @@ def test_pictures_that_cannot_be_used_are_named_and_the_rest_goes_on(
         cv2.imwrite(str(tmp_path / f"{name}.png"), pixels)
     (tmp_path / "words.png").write_text("words")
     (tmp_path / "cut.bmp").write_bytes(b"BM" + bytes(60))
+    whole = cv2.imencode(".png", good)[1].tobytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) * 2 // 3])
     cv2.imwrite(str(tmp_path / "good.tif"), good.astype(np.uint16) * 30 + 900)
     cv2.imwrite(str(tmp_path / "good.bmp"), good)
-    names = [*(f"{name}.png" for name in (*pictures, "words")), "cut.bmp", "good.tif", "good.bmp"]
+    names = [*(f"{name}.png" for name in (*pictures, "words", "cut")), "cut.bmp", "good.tif", "good.bmp"]
     assert s2fast(monkeypatch, "find", indexed.index, *(tmp_path / name for name in names)) == 2
     said = capsys.readouterr()
     assert said.out.count(": found in") == 2
     errors = [line for line in said.err.splitlines() if "error:" in line]
-    assert len(errors) == 5
+    assert len(errors) == 6
+    assert any("cut.png: it is truncated" in line for line in errors)
     for name, (_, text) in pictures.items():
         assert any(f"{name}.png" in line and text in line for line in errors)
     assert "Traceback" not in said.err

@@ -232,6 +232,8 @@ def test_another_format_and_other_folders_are_refused(
         read_contents(str(to))
     with pytest.raises(RunFolderError, match="holds no index"):
         Index(tmp_path / "none")
+    with pytest.raises(RunFolderError, match=r"is a run folder, not an index: make one of it with s2fast\.index"):
+        Index(indexed.out)
     with pytest.raises(RunFolderError, match="is no index"):
         build(str(indexed.out), [indexed.out], 700)
     with pytest.raises(InputError, match="was made otherwise, with per_scene = 700"):

@@ -60,7 +60,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     off = Affine.translation(*AWAY_M)
     write(folder / "fine.tif", noisy[0], fine, "EPSG:32636")
     small = reduce_mean(noisy[1], COARSER)
-    write(folder / "coarse.tif", small, off * fine * Affine.scale(COARSER), "EPSG:32636")
+    write(folder / "coarse.tif", small, off @ fine @ Affine.scale(COARSER), "EPSG:32636")
     bounds = rasterio.transform.array_bounds(*ground.shape, fine)
     there, width, height = calculate_default_transform(
         "EPSG:32636", "EPSG:32635", SIDE_PX, SIDE_PX, *bounds, resolution=60

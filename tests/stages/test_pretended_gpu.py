@@ -97,10 +97,12 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Pretended:
     """A GPU for which Triton's kernels are compiled, or, without the interpreter, one too old for them."""
     if INTERPRETED:
         from s2fast_kernels.akaze import triton_gpu
+        from s2fast_kernels.window_matches import triton_gpu as search
 
-        # A program of the interpreter costs about as much as its arithmetic on 10,000 pixels.
+        # A program of the interpreter costs about as much as its arithmetic on 10,000 pixels, or 1,000 keypoints.
         for name in ("SMOOTH_TILE", "DIFFUSE_TILE", "DERIVE_TILE"):
             monkeypatch.setattr(triton_gpu, name, triton_gpu.Tile(256, 256, 4))
+        monkeypatch.setitem(search.window_matches.__kwdefaults__, "tiling", search.Tiling(1024, 1))
     return Pretended(monkeypatch, (9, 0) if INTERPRETED else (7, 5))
 
 

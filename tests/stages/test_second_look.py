@@ -16,6 +16,7 @@ from s2fast.planning import Job
 from s2fast.stages import second_look
 from s2fast.stages.keys import verdict_key
 from s2fast.stages.matched import Matched
+from s2fast.stages.matching_rule import MatchedScene
 from s2fast.stages.pairs import Pair
 from s2fast.stages.scenes import load_scenes
 from s2fast.stages.second_look import looks_again, second_looks
@@ -142,3 +143,24 @@ def test_settings_of_the_users_have_no_second_look(settings: dict[str, object], 
     assert (verdict_key("a", "b", other) != verdict_key("a", "b", config)) == (
         wanted or "verification.second_look_px" in settings
     )
+
+
+def test_the_largest_keypoints_near_the_other_scene_vote(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(second_look, "MOST_COARSE", 60)
+    _, pairs = block(finished)
+    pair = pairs[0]
+    left = np.flatnonzero(pair.train.xy[:, 0] < SIDE / 8)
+    sliver = replace(pair, train=second_look._with_rows(pair.train, left))
+    reach, whole = 20 * PIXEL_M, dict[tuple[int, int], MatchedScene]()
+    query, train = second_look._coarse(sliver, reach, whole)
+    assert len(query.xy) == len(train.xy) == 60
+    apart = np.hypot(*(pair.query.on_own_map[:, None] - sliver.train.on_map_of(pair.query)).transpose(2, 0, 1))
+    assert (
+        np.hypot(*(query.on_own_map[:, None] - sliver.train.on_own_map).transpose(2, 0, 1)).min(axis=1).max()
+        < 2 * reach
+    )
+    assert query.size.min() >= np.sort(pair.query.size[apart.min(axis=1) <= reach])[-60]
+    # The largest of the whole scene lie elsewhere, and those of scenes that see the same ground are chosen once.
+    both = second_look._coarse(pair, 1000 * reach, whole)
+    assert not np.isin(both[0].size, query.size).all()
+    assert both == second_look._coarse(pair, 1000 * reach, whole)

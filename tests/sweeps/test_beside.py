@@ -36,6 +36,7 @@ def same(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
         assert [row[name] for row in rows] == [row[name] for row in others]
 
 
+@pytest.mark.longest
 def test_two_local_cases_at_once(archive: Archive, tmp_path: Path, in_turn: tuple[Path, list[dict[str, Any]]]) -> None:
     (checked,) = load_all([GRID], [str(archive.scenes)], how=How(workers=2))
     lines: list[str] = []

@@ -1,7 +1,8 @@
 """A sweep that is stopped again and again, at any moment, ends with the rows of one that was not.
 
-Three stops by default. ``S2FAST_SWEEP_STOPS=20 pytest --log-cli-level=INFO tests/sweeps/test_stops.py`` makes as many
-as asked and tells of each; ``S2FAST_SWEEP_OPTIONS="--workers 2"`` adds options to the command.
+Three stops by default, by Control-C and by kill. ``S2FAST_SWEEP_STOPS=20 pytest --log-cli-level=INFO
+tests/sweeps/test_stops.py`` makes as many as asked and tells of each; ``S2FAST_SWEEP_OPTIONS="--workers 2"`` adds
+options to the command.
 """
 
 from __future__ import annotations
@@ -13,16 +14,15 @@ import random
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.archives import Archive
+from tests.forked import forked_command
 
 pytestmark = pytest.mark.slow
 
@@ -46,19 +46,22 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda row: row["label"])
 
 
-def started(file: Path, scenes: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "s2fast.cli", "sweep", file, "--scenes", scenes, "--out", out, *OPTIONS]
-    # A shell's background job, as which the tests may run, ignores Control-C, and so would what it starts.
-    return subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+def answer_to_control_c() -> None:
+    """Undo what a shell's background job, as which the tests may run, does: it ignores Control-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def started(file: Path, scenes: Path, out: Path) -> tuple[BaseProcess, Path]:
+    """Start the sweep; return its process, and the file of what it prints."""
+    told = file.with_suffix(".told")
+    arguments = ["sweep", file, "--scenes", scenes, "--out", out, *OPTIONS]
+    return forked_command(told, *arguments, before=answer_to_control_c), told
 
 
 def complete(file: Path, scenes: Path, out: Path) -> None:
-    running = started(file, scenes, out)
-    _, errors = running.communicate(timeout=300)
-    assert running.returncode == 0, errors
+    running, told = started(file, scenes, out)
+    running.join(300)
+    assert running.exitcode == 0, told.read_text()
 
 
 def processes_in(folder: Path) -> list[str]:
@@ -81,6 +84,7 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.longest
 def test_a_sweep_stopped_again_and_again_ends_with_equal_rows(archive: Archive, tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(GRID)
@@ -94,14 +98,14 @@ def test_a_sweep_stopped_again_and_again_ends_with_equal_rows(archive: Archive, 
     while stopped < STOPS:
         how = (signal.SIGINT, signal.SIGKILL)[stopped % 2]
         left_before = (out / "mine.work").exists()
-        running = started(file, archive.scenes, out)
-        try:
-            after_s = draw.uniform(0, took_s)
-            _, errors = running.communicate(timeout=after_s)
-        except subprocess.TimeoutExpired:
-            running.send_signal(how)
-            _, errors = running.communicate(timeout=30)
-        if running.returncode in (0, -signal.SIGINT):
+        running, told = started(file, archive.scenes, out)
+        after_s = draw.uniform(0, took_s)
+        running.join(after_s)
+        if running.exitcode is None:
+            os.kill(running.ident or 0, how)
+            running.join(30)
+        errors = told.read_text() if told.exists() else ""
+        if running.exitcode in (0, -signal.SIGINT):
             # It was finished before the stop. An interpreter that is about to end no longer answers to Control-C.
             assert rows_of(rows) == wanted
             shutil.rmtree(out)
@@ -110,10 +114,10 @@ def test_a_sweep_stopped_again_and_again_ends_with_equal_rows(archive: Archive, 
         log.info("%s after %.1f s: %s", how.name, after_s, errors.splitlines()[-1:])
         assert "Traceback" not in errors, errors
         if how == signal.SIGINT:
-            assert running.returncode == 130
-            told = errors.splitlines()[-1]
-            assert told.startswith("s2fast: stopped; ")
-            assert told.endswith("; the same command continues from there")
+            assert running.exitcode == 130
+            last = errors.splitlines()[-1]
+            assert last.startswith("s2fast: stopped; ")
+            assert last.endswith("; the same command continues from there")
             # A killed sweep leaves its run folders, and one that has not begun to run cases leaves them too.
             assert left_before or not (out / "mine.work").exists()
         wait_for(lambda: not processes_in(out))

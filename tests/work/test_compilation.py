@@ -91,6 +91,7 @@ def test_all_modules_with_declared_signatures_are_listed() -> None:
     assert len(MODULES) == len(declared)
 
 
+@pytest.mark.longest
 def test_the_default_job_of_a_new_machine(archive: Archive, tmp_path: Path) -> None:
     """The first run announces the compilation; this process compiles nothing, and computes what later runs compute."""
     outs = [tmp_path / "first", tmp_path / "second"]

@@ -88,13 +88,19 @@ def _trial_s(device: torch.device, product: Product, query_rows: int, train_rows
         torch.set_num_threads(threads)
 
 
+@cache
+def _signs_of_bytes(device: torch.device, product: Product) -> torch.Tensor:
+    """Return the ±1 of every byte, (256, 8), lowest bit first."""
+    values = torch.arange(256, dtype=torch.int32)[:, None]
+    return ((values >> torch.arange(8, dtype=torch.int32) & 1) * 2 - 1).to(device, _TYPES[product])
+
+
 def _signs(rows: torch.Tensor, product: Product, least_rows: int = 0) -> torch.Tensor:
     """Convert (rows, 64) uint8 to (rows, 512) of ±1, padded with zero rows as the product requires."""
-    shifts = torch.arange(8, dtype=torch.uint8, device=rows.device)
-    signs = ((rows[:, :, None] >> shifts) & 1).to(torch.int8).mul_(2).sub_(1).reshape(len(rows), _BITS)
+    signs_of = _signs_of_bytes(rows.device, product)
+    signs = signs_of.index_select(0, rows.reshape(-1).to(torch.int32)).view(-1, _BITS)
     padded = max(least_rows, -(-len(rows) // 8) * 8)
-    signs = torch.nn.functional.pad(signs, (0, 0, 0, padded - len(rows)))
-    return signs.to(_TYPES[product])
+    return torch.nn.functional.pad(signs, (0, 0, 0, padded - len(rows))) if padded > len(rows) else signs
 
 
 def _train_signs(rows: torch.Tensor, product: Product) -> torch.Tensor:
@@ -103,7 +109,7 @@ def _train_signs(rows: torch.Tensor, product: Product) -> torch.Tensor:
     if product != "float32":
         return signs
     first, second = signs.chunk(2)
-    return first.add(second, alpha=_PACKED)
+    return first.add_(second, alpha=_PACKED)
 
 
 def _key_space(device: torch.device, product: Product) -> torch.Tensor:

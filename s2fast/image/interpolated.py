@@ -1,0 +1,105 @@
+"""Tell images whose pixels were interpolated from larger ones, such as Landsat at 30 m on a grid of 10 m.
+
+Between the larger pixels' centres an interpolated image is smoother than at them (Gallagher 2005), so that keypoints
+prefer places on that lattice. It lies at the same pixels in every scene on one grid, whatever their ground: two such
+scenes agree best on a shift that brings their lattices together.
+
+References
+----------
+Gallagher: Detection of linear and cubic interpolation in JPEG compressed images. CRV 2005.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+FACTORS = (6, 5, 4, 3, 2)
+"""Sides of the larger pixels that are told [px], the largest first: their lattice is also one of their divisors."""
+
+LEAST_DEPTH = 0.04
+"""Least share by which differences of neighbouring pixels vary over a lattice. In scenes that were not interpolated it
+is at most 0.02, except for the blocks of JPEG; in ones interpolated by 2 to 6, 0.05 to 1.9."""
+
+_JPEG_PX = 8
+"""Side of the blocks of JPEG, which are also a lattice of 4 and of 2 pixels."""
+
+_PHASES = 120
+"""Positions that are told apart: a common multiple of all sides."""
+
+_LEAST_NUMBER = 120
+"""Least number of differences at each position."""
+
+_SIDE_PX, _ALONG = 2 * _PHASES, 3
+"""Side of the squares that are looked at [px], and their number along each side of the image."""
+
+
+def interpolated_px(grey: npt.NDArray[np.uint8]) -> int:
+    """Return the side of the pixels from which an image was interpolated.
+
+    Parameters
+    ----------
+    grey : (rows, cols) uint8
+        The image; 0 where there is no data.
+
+    Returns
+    -------
+    int
+        The side in pixels of the image, one of `FACTORS`; 1: there is no such lattice, it is too faint (as in haze), or
+        the image is narrower than 121 pixels.
+
+    Examples
+    --------
+    >>> ground = np.random.default_rng(0).integers(40, 200, (100, 100), np.uint8)
+    >>> interpolated_px(ground.repeat(3, axis=0).repeat(3, axis=1)), interpolated_px(np.tile(ground, (3, 3)))
+    (3, 1)
+    """
+    depth = _depths(grey)
+    if not any(depth[side] >= LEAST_DEPTH for side in FACTORS):
+        return 1
+    across = _depths(grey.T)
+    for side in FACTORS:
+        of_jpeg = _JPEG_PX % side == 0 and depth[side] < 2 * depth[_JPEG_PX]
+        if min(depth[side], across[side]) >= LEAST_DEPTH and not of_jpeg:
+            return side
+    return 1
+
+
+def _depths(grey: npt.NDArray[np.uint8]) -> dict[int, float]:
+    """Return how much differences along the rows vary over a lattice of each side: shares of their mean.
+
+    First and second differences are looked at: either is constant for some kernels and sides.
+    """
+    found = dict.fromkeys((*FACTORS, _JPEG_PX), 0.0)
+    for order in (1, 2):
+        total, number = _sums(grey, order)
+        if number.min() < _LEAST_NUMBER or not total.any():
+            continue
+        mean = total / number
+        waves = np.abs(np.fft.rfft(mean / mean.mean())) / _PHASES
+        for side in found:
+            # The wave of two pixels has no conjugate.
+            found[side] = max(found[side], float(waves[_PHASES // side]) * (1 if side == 2 else 2))
+    return found
+
+
+def _sums(grey: npt.NDArray[np.uint8], order: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the sums of absolute differences along the rows, and their numbers, by column modulo `_PHASES`."""
+    total, number = np.zeros(_PHASES), np.zeros(_PHASES)
+    for rows in _parts(grey.shape[0]):
+        for columns in _parts(grey.shape[1]):
+            part = grey[rows, columns]
+            held = part > 0
+            differ, both = np.abs(np.diff(part.astype(np.int16), n=order, axis=1)), held
+            for _ in range(order):
+                both = both[:, 1:] & both[:, :-1]
+            phase = np.arange(columns.start, columns.start + both.shape[1]) % _PHASES
+            total += np.bincount(phase, np.where(both, differ, 0).sum(axis=0), _PHASES)
+            number += np.bincount(phase, both.sum(axis=0), _PHASES)
+    return total, number
+
+
+def _parts(length: int) -> list[slice]:
+    """Return the parts of an axis that are looked at."""
+    starts = np.linspace(0, max(0, length - _SIDE_PX), _ALONG).astype(int)
+    return [slice(int(start), min(length, int(start) + _SIDE_PX)) for start in np.unique(starts)]

@@ -1,0 +1,27 @@
+"""Points near any point of another set: none is missed, and none far away is taken."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2fast.geometry.nearby import CELLS_OF_REACH, near_any
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 40), others=st.integers(1, 40), reach=st.floats(0.5, 900))
+def test_near_points_are_those_within_reach_up_to_a_few_cells(seed: int, count: int, others: int, reach: float) -> None:
+    random = np.random.default_rng(seed)
+    points, there = random.uniform(-500, 500, (count, 2)), random.uniform(-1500, 1500, (others, 2))
+    apart = np.hypot(*(points[:, None] - there[None]).transpose(2, 0, 1)).min(axis=1)
+    near = near_any(points, there, reach)
+    assert near[apart <= reach].all()
+    cell = max(reach / CELLS_OF_REACH, 1000 / 1024)
+    assert not near[apart > reach + 4 * cell].any()
+
+
+@pytest.mark.parametrize(("points", "others"), [(0, 3), (3, 0), (0, 0)])
+def test_without_points_nothing_is_near(points: int, others: int) -> None:
+    found = near_any(np.zeros((points, 2)), np.zeros((others, 2)), 1.0)
+    assert found.tolist() == [False] * points
