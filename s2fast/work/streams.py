@@ -79,9 +79,10 @@ def on_terminal(text: str, stream: TextIO, indent: str) -> str:
     """Return a text that a terminal breaks neither within words nor before units; as it is for any other stream."""
     if not stream.isatty():
         return text
-    width = max(shutil.get_terminal_size().columns, 2 * len(indent))
+    width = max(1, shutil.get_terminal_size().columns)
+    below = indent[: width // 2]
     lines = (
-        textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        textwrap.fill(line, width, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
         for line in _BEFORE_UNIT.sub("\0", text).split("\n")
     )
     return "\n".join(lines).replace("\0", " ")
