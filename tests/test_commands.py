@@ -198,6 +198,13 @@ def test_a_terminal_breaks_no_word_and_a_pipe_gets_one_line(monkeypatch: pytest.
     assert shown[1:3] == ["    in", f"  {word},"]
     assert [line for line in shown if len(line) > 40] == [f"    {address}"]
     assert " ".join(" ".join(shown).split()) == " ".join(text.split())
+    error = "left out: S2A_20160212: error 4.92 m above"
+    for width in (35, 36, 37):
+        monkeypatch.setenv("COLUMNS", f"{width}")
+        assert "4.92 m" in on_terminal(error, Terminal(), "  ")
+    # An indent of more than half of the width is cut.
+    monkeypatch.setenv("COLUMNS", "30")
+    assert max(map(len, on_terminal(error, Terminal(), " " * 20).split("\n"))) <= 30
 
 
 def test_importing_leaves_garbage_collection_as_it_was() -> None:

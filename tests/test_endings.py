@@ -98,7 +98,7 @@ def test_a_busy_machine_ends_without_a_word() -> None:
     program = (
         "import asyncio, sys, time\n"
         "from zarr.core.sync import _get_loop, sync\n"
-        "import s2fast.files.storage\n"
+        "import s2fast.raster.zarr_array\n"
         "sync(asyncio.sleep(0))\n"
         "_get_loop().call_soon_threadsafe(time.sleep, 2)\n"  # its thread is not scheduled
         "sys.exit(3)\n"

@@ -80,13 +80,18 @@ def with_fields(
     reference
         Id of the scene that is held fixed; empty: there is none.
     """
+    # Only a search for models needs it.
+    from threadpoolctl import threadpool_limits
+
     wanted = [one.scene_id for one in corrections if _may_be_local(one) and one.scene_id != reference]
     offset_m = {one.scene_id: one.offset_m for one in corrections if not one.problem}
     offset_m |= {reference: (0.0, 0.0)} if reference else {}
     names = [item.scene.scene_id for item in record.usable]
-    parts = sampled(folder, pairs, names, offset_m, wanted, reference)
-    told = _told_apart(parts, offset_m, reference)
-    return [_with_field(one, told, models, reference) if one.scene_id in wanted else one for one in corrections]
+    # Systems of a hundred unknowns take many times the CPU time on several threads, most of it waiting.
+    with threadpool_limits(1, user_api="blas"):
+        parts = sampled(folder, pairs, names, offset_m, wanted, reference)
+        told = _told_apart(parts, offset_m, reference)
+        return [_with_field(one, told, models, reference) if one.scene_id in wanted else one for one in corrections]
 
 
 @dataclass(slots=True)

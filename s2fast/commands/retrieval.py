@@ -92,7 +92,7 @@ def find(
         if as_json:
             print_line(json.dumps(finding.properties()))
         elif not finding.problem:
-            print_line(_described(finding))
+            print_line(_described(finding), indent="  ")
     for file in output:
         if file.suffix.lower() == ".geojson":
             write_geojson([finding.feature() for finding in findings], file)

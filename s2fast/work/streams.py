@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -71,12 +72,17 @@ def print_line(*lines: str, err: bool = False, indent: str | None = None) -> Non
         typer.echo(text, err=err)
 
 
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|(?:m|km|px|s|min|MB|GB)\b))")
+
+
 def on_terminal(text: str, stream: TextIO, indent: str) -> str:
-    """Return a text whose lines a terminal does not break within words; as it is for any other stream."""
+    """Return a text that a terminal breaks neither within words nor before units; as it is for any other stream."""
     if not stream.isatty():
         return text
-    width = max(shutil.get_terminal_size().columns, 2 * len(indent))
-    return "\n".join(
-        textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-        for line in text.split("\n")
+    width = max(1, shutil.get_terminal_size().columns)
+    below = indent[: width // 2]
+    lines = (
+        textwrap.fill(line, width, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
+        for line in _BEFORE_UNIT.sub("\0", text).split("\n")
     )
+    return "\n".join(lines).replace("\0", " ")

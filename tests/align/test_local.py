@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,8 +12,10 @@ import pandas as pd
 import pytest
 import rasterio
 from rasterio.transform import Affine
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import s2fast
+from s2fast.align import local
 from s2fast.align.correction import Correction, corrections
 from s2fast.align.field_model import Cells, Field, Model, choose
 from s2fast.align.local import BANDS, with_fields
@@ -139,6 +142,22 @@ def test_a_model_that_gains_nothing_is_refused(
     assert not field.exists()
     told = "not connected: its pairs have rotation or scale, which model auto corrects"
     assert plain["reason"].tolist() == [""] * 3 + [told] * 2
+
+
+def test_linear_algebra_runs_on_one_thread(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = []
+
+    def observed(*arguments: Any) -> Any:
+        threads.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+        return real(*arguments)
+
+    real = local._with_field
+    with monkeypatch.context() as patched, threadpool_limits(2, user_api="blas"):
+        patched.setattr(local, "_with_field", observed)
+        run.align(tmp_path, model="affine")
+        after = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    assert set(threads) == {1}
+    assert set(after) == {2}
 
 
 def cells(rng: np.random.Generator, moved: npt.NDArray[np.float64] | float, count: int = 200) -> Cells:
