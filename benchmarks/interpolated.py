@@ -1,4 +1,4 @@
-"""Scenes on grids finer than they were seen: shifts with and without the rule that tells their lattice.
+"""Scenes on grids finer than they were seen: whether their lattice is told, and whether stated errors cover its pull.
 
 Each scene is averaged over larger pixels, a part of such a pixel apart from scene to scene, and interpolated back onto
 its own grid, as an archive does that holds Landsat at 10 m. A true shift is the ground's, not the lattices'.
@@ -41,7 +41,7 @@ Image = tuple[npt.NDArray[np.uint8], Affine, str]
 
 
 def interpolated_rows(images: Sequence[Image]) -> Iterator[dict[str, Any]]:
-    """Yield verdicts and errors of scenes of one place, of which the true shift is 0, with and without the rule."""
+    """Yield verdicts and errors of scenes of one place, of which the true shift is 0."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "scenes"
         folder.mkdir()
@@ -56,20 +56,15 @@ def interpolated_rows(images: Sequence[Image]) -> Iterator[dict[str, Any]]:
         ]
         wanted = Path(scratch) / "pairs.csv"
         pd.DataFrame(pairs, columns=["query", "train"]).to_csv(wanted, index=False)
-        found = {}
-        for rule in (False, True):
-            settings = {"matching.pairs": "file", "matching.pairs_file": str(wanted), "features.coarser": rule}
-            run = s2fast.run(scenes=folder, out=Path(scratch) / f"run{rule:d}", overrides=settings)
-            found[rule] = _judged(run.pairs(), images[0][1].a)
+        settings = {"matching.pairs": "file", "matching.pairs_file": str(wanted)}
+        run = s2fast.run(scenes=folder, out=Path(scratch) / "run", overrides=settings)
         told = [(kind, run.folder.interpolated(name)) for scene in names for kind, name in scene.items()]
-        for (kind, second), group in found[True].groupby(["kind", "beside"], sort=False):
-            before = found[False].query("kind == @kind and beside == @second")
+        for (kind, second), group in _judged(run.pairs(), images[0][1].a).groupby(["kind", "beside"], sort=False):
             yield {
                 "scenes": kind,
                 "beside": second,
                 "pairs": len(group),
                 "scenes told right": sum(side == _side(of) for of, side in told if of.replace(" ", "") == kind),
-                **{f"without: {name}": value for name, value in _summary(before).items()},
                 **_summary(group),
             }
 
