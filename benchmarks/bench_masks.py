@@ -89,7 +89,8 @@ def _verdicts(scenes: Path) -> Iterator[dict[str, Any]]:
         folder.mkdir()
         dates = with_masks(scenes, folder)
         for name, mask in MASKS.items():
-            run = s2fast.run(scenes=folder, out=Path(scratch) / name, overrides={"ingest.mask": mask})
+            # In one run folder, the drawn masks compute only the scenes that have one again.
+            run = s2fast.run(scenes=folder, out=Path(scratch) / "run", overrides={"ingest.mask": mask})
             pairs = run.pairs()
             same = pairs["query_tile"] == pairs["train_tile"]
             with_date = pairs["query"].str.contains("|".join(dates)) | pairs["train"].str.contains("|".join(dates))

@@ -1,12 +1,14 @@
 """Verified share, error and false verdicts of scenes beside resampled ones of other resolutions.
 
-    python -m benchmarks resolutions [--data DIR] [--scenes N] [--factors F ...] [--tile TILE] [--only ROW ...] [--json]
+    python -m benchmarks resolutions [--data DIR] [--scenes N] [--factors F ...] [--tile TILE] [--only ROW ...]
+        [--interpolated] [--json]
 
 DIR holds ``ukraine`` (scenes of which the true shift is 0), ``arosics`` (two scenes at 10 m), ``lebanon`` and ``paris``
 (one scene each). Pixels are averaged over larger ones, and the georeferencing of every resampled scene is moved by a
 known amount, which the pairs must find. Of a place with one scene, the second one is the same image with half its
 contrast and noise. Scenes of other ground are placed where the first ones lie: none may be verified. Everything is done
-with and without coarser levels (``features.coarser``), on the same files.
+with and without coarser levels (``features.coarser``), on the same files. With --interpolated, the scenes are instead
+interpolated back onto their own grid, see `benchmarks.interpolated`.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 import s2fast
 from benchmarks.harness import emit, option_parser
+from benchmarks.interpolated import Image, interpolated_rows
 from s2fast.config import Ingest
 from s2fast.model import Window
 from s2fast.raster.reader import open_raster
@@ -46,9 +49,6 @@ PLACES = ("ukraine", "arosics", "lebanon", "paris")
 """Folders of DIR; each shows other ground than the others."""
 
 SEED = 19
-
-Image = tuple[npt.NDArray[np.uint8], Affine, str]
-"""Grey pixels, transform and CRS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--scenes", type=int, default=12, help="number of scenes of ukraine, spread over the dates")
     parser.add_argument("--factors", type=float, nargs="+", default=FACTORS)
     parser.add_argument("--tile", default="36UYA", help="tile of ukraine: settings were chosen on 36UYA")
+    parser.add_argument("--interpolated", action="store_true", help="interpolate the scenes back onto their own grid")
     options = parser.parse_args(argv)
     for name in options.only:
         if not options.data.exists():
@@ -88,6 +89,10 @@ def main(argv: Sequence[str]) -> int:
             images = [_read(files[number]) for number in at]
             if len(images) == 1:
                 images.append(_noisy(images[0]))
+            if options.interpolated:
+                for row in interpolated_rows(images):
+                    emit({"benchmark": "resolutions", "row": name, **row}, as_json=options.json)
+                continue
             written = resampled(images, folder, options.factors, next_zone=name != "arosics")
             if name != "arosics":
                 written |= elsewhere(options.data, name, images[0], folder)

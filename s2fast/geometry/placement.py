@@ -201,8 +201,8 @@ class Placement(PixelGrid):
 
     @cached_property
     def grid_m(self) -> float:
-        """Side of the pixels on which features are found [m]: those of the tile, or those it was interpolated from."""
-        return self.pixel_m * self.reduction * self.interpolated
+        """Side of a pixel of the tile [m]."""
+        return self.pixel_m * self.reduction
 
     @cached_property
     def clear_m2(self) -> float:

@@ -18,6 +18,9 @@ _BLOCK_PX = 1024
 
 _Y_UP = 'hand over da.sortby("{y}", ascending=False)'
 
+_TIMES = ("time", "t", "date")
+"""Names of a dimension of dates, in lower case."""
+
 _NODATA = ("_FillValue", "nodata", "missing_value")
 
 
@@ -40,11 +43,20 @@ def open_held(source: Source, level: int | None = None) -> ArrayDataset:
 
 
 def _opened(array: Any) -> ArrayDataset:
+    if not hasattr(array, "dtype"):
+        names = [str(name) for name in getattr(array, "data_vars", ())]
+        example = f"ds[{names[0]!r}]" if names else "one that has any"
+        raise SceneError(f"it is a Dataset with {', '.join(names) or 'no arrays'}: hand over an array of it: {example}")
     names = {str(name).lower(): name for name in array.dims}
     x, y = (next((names[name] for name in known if name in names), None) for known in (X_NAMES, Y_NAMES))
     others = [name for name in array.dims if name not in (x, y)]
     if x is None or y is None or len(others) > 1:
         raise SceneError(f"its dimensions are {', '.join(map(str, array.dims))}; they must be y, x or band, y, x")
+    if others and array.sizes[others[0]] > 1 and _is_time(array, others[0]):
+        raise SceneError(
+            f"its dimension {others[0]} has {array.sizes[others[0]]} dates: hand over each date as an array: "
+            f"scenes=[da.isel({others[0]}=i) for i in range({array.sizes[others[0]]})]"
+        )
     order = (*others, y, x)
     if array.dims != order:
         array = array.transpose(*order)
@@ -80,6 +92,13 @@ def _opened(array: Any) -> ArrayDataset:
         return values if others else values[None]
 
     return ArrayDataset(layout, read_window)
+
+
+def _is_time(array: Any, name: Any) -> bool:
+    """Return whether a dimension is time: by its coordinate, or by its name if it has none."""
+    if name not in array.coords:
+        return str(name).lower() in _TIMES
+    return bool(array.coords[name].dtype.kind == "M")
 
 
 def _described(array: Any) -> list[dict[str, Any]]:

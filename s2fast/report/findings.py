@@ -149,8 +149,9 @@ def _warning_of_percentiles(scenes: Sequence[str]) -> str:
 
 
 def _warning_of_interpolation(scenes: Sequence[str]) -> str:
-    """Return a line on the scenes that were matched on the grid of larger pixels than their own."""
+    """Return a line on the scenes that lie on a finer grid than they were seen on."""
     return (
-        f"the pixels of {counted(len(scenes), 'scene')} were interpolated from larger ones, and matched on their grid: "
-        f"{first_named(scenes)}; resample scenes to their own resolution to keep what they show"
+        f"the pixels of {counted(len(scenes), 'scene')} were interpolated from larger ones, whose lattice pulls their "
+        f"shifts, so that the errors of pairs of two of them are large: {first_named(scenes)}; resample them to their "
+        "own resolution by averaging, for example with gdalwarp -tr 30 30 -r average"
     )

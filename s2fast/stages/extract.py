@@ -23,7 +23,7 @@ from s2fast.raster.windows import reduced_shape
 from s2fast.report.imagery import thumbnail_of
 from s2fast.stages.held_tile import HeldTile
 from s2fast.stages.keys import features_keys, for_scene, preparation, resolved, tile_key
-from s2fast.stages.levels import LEAST_PX, Level, by_size, levels_of, upsampling
+from s2fast.stages.levels import Level, levels_of, upsampling
 from s2fast.stages.memory import MIB
 from s2fast.stages.result import StageResult
 from s2fast.work.device_memory import named_device_memory
@@ -222,7 +222,7 @@ class Extracted:
     on_levels: tuple[int, ...] = ()
     """Number of features of each level, which are the last ones."""
     interpolated: int = 1
-    """Side of the pixels from which the tile was interpolated, and on whose grid its features were found [px]."""
+    """Side of the pixels from which the tile was interpolated [px], see `s2fast.image.interpolated`."""
 
 
 def extract_scene(
@@ -253,8 +253,7 @@ def extract_scene(
     missing : (rows, cols) bool or None
         True where the file declares a pixel missing; None: the file declares none.
     levels
-        Coarser grids on which it is searched too; map, clouds and blocks of pixels are those of its own grid. A tile
-        that was interpolated from larger pixels has features on their grid instead of its own.
+        Coarser grids on which it is searched too; map, clouds and blocks of pixels are those of its own grid.
     reflectance
         See `s2fast.model.TileInfo.reflectance`.
 
@@ -263,21 +262,17 @@ def extract_scene(
     Extracted
     """
     # The tile may be modified below.
-    side = interpolated_px(grey) if by_size(config) else 1
-    if min(grey.shape) < side * LEAST_PX:
-        side = 1
-    wanted = [(level.factor, level.upsample) for level in levels]
-    if side > 1:
-        wanted.insert(0, (side, upsampling(coarser_shape(grey.shape, side), config)))
-    copies = [Coarser.of(grey, valid, missing, factor) for factor, _ in wanted]
+    side = interpolated_px(grey)
+    copies = [Coarser.of(grey, valid, missing, level.factor) for level in levels]
     own = _extract(grey, valid, config, backend, threads, missing, upsampling(grey.shape, config), reflectance)
-    if not wanted:
+    own = replace(own, interpolated=side)
+    if not levels:
         return own
     parts = []
-    for (_, upsample), copy in zip(wanted, copies, strict=True):
-        found = _extract(copy.grey, copy.valid, config, backend, threads, copy.missing, upsample, reflectance)
+    for level, copy in zip(levels, copies, strict=True):
+        found = _extract(copy.grey, copy.valid, config, backend, threads, copy.missing, level.upsample, reflectance)
         parts.append(replace(found, features=_on_tile(found.features, copy.factor)))
-    every = parts if side > 1 else [own, *parts]
+    every = [own, *parts]
     joined = {
         entry.name: np.concatenate([getattr(part.features, entry.name) for part in every]) for entry in fields(Features)
     }
@@ -286,8 +281,7 @@ def extract_scene(
         own,
         features=Features(**joined),
         fixed=replace(own.fixed, **of_rows),
-        on_levels=tuple(len(part.features) for part in every[1:]),
-        interpolated=side,
+        on_levels=tuple(len(part.features) for part in parts),
     )
 
 

@@ -50,18 +50,13 @@ def upsampling(shape: tuple[int, ...], config: Config) -> int:
     return (1 if max(shape) > _LARGE_PX else 2) if wanted == "auto" else wanted
 
 
-def by_size(config: Config) -> bool:
-    """Return whether keypoints are matched by their size on the ground, so that levels are of use."""
-    return config.features.coarser and config.matching.mode == "windowed"
-
-
 def levels_of(scenes: Sequence[SceneInput], config: Config) -> dict[str, tuple[Level, ...]]:
     """Return the levels of those scenes that have any, by scene id, the finest level first.
 
     There is one for each size of pixels, at least `LEAST_RATIO` times its own, of the scenes whose rasters overlap a
     scene's; none if keypoints are not matched by their size, or ``features.coarser`` is false.
     """
-    if not by_size(config):
+    if not config.features.coarser or config.matching.mode != "windowed":
         return {}
     reduction = config.ingest.reduction
     grids = {str(item): PixelGrid.of_raster(item.raster) for item in scenes}

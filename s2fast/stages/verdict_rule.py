@@ -204,7 +204,7 @@ class VerdictRule:
             dy_m=judged.dy,
             dx_px=float(right),
             dy_px=float(down),
-            shift_error_m=judged.error,
+            shift_error_m=math.hypot(judged.error, _lattice_error_m(matched)),
             verified=judged.verified,
             verdict="no common ground" if lost else judged.verdict,
             n_witnesses=round(judged.witnesses),
@@ -303,6 +303,16 @@ def _at_offsets(
     for at in range(offset_m.shape[1]):
         for matched, offset, matches in zip(block, offset_m[:, at], found, strict=True):
             yield matched.with_matches(matches[at]), offset
+
+
+def _lattice_error_m(matched: Matched) -> float:
+    """Return the error that the lattices of two interpolated scenes may cause [m]; 0 unless both are.
+
+    They pull a shift by at most half a larger pixel along each axis, which twice the error covers.
+    """
+    sides = [scene.placement.interpolated * scene.placement.grid_m for scene in (matched.query, matched.train)]
+    both = min(matched.query.placement.interpolated, matched.train.placement.interpolated) > 1
+    return math.sqrt(0.5) * max(sides) / 2 if both else 0.0
 
 
 def wrong_offsets(matched: Matched, count: int, common_pct: float) -> list[npt.NDArray[np.float64]]:

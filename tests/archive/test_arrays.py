@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 import rasterio
 import rasterio.shutil
@@ -211,6 +212,10 @@ def test_arrays_of_floats_and_of_long_integers(tci: Path, dtype: str) -> None:
         (lambda array: array.rename(x="a"), "its dimensions are band, y, a; they must be y, x or band, y, x"),
         (lambda array: array.expand_dims("t"), "its dimensions are t, band, y, x; they must be"),
         (lambda array: array.drop_vars("x"), "it has no coordinates x and y"),
+        (lambda array: array.rename(band="t").drop_vars("t", errors="ignore"), "its dimension t has 3 dates: "),
+        (lambda array: array.rename(band="d").assign_coords(d=pd.date_range("2019-04-27", periods=3)),
+         "hand over each date as an array: scenes=[da.isel(d=i) for i in range(3)]"),
+        (lambda array: array.to_dataset(name="red"), "it is a Dataset with red: hand over an array of it: ds['red']"),
         (lambda array: array.isel(x=[0, 1, 3, 4, 9]), "its coordinates x are not evenly spaced"),
     ],
 )  # fmt: skip

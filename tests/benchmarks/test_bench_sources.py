@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import rasterio
 from rasterio.warp import transform_geom
 from shapely.geometry import box, mapping
 
-from benchmarks import bench_masks, bench_resolutions, bench_safety, bench_second_look
+from benchmarks import bench_masks, bench_resolutions, bench_safety, bench_second_look, drawn_clouds, interpolated
 from tests.archives import safe_path, textured, write_scene
 
 SIDE_PX = 320
@@ -23,13 +24,48 @@ def rows(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 
 
 def test_masks_of_every_kind_hide_the_clouds_that_were_written(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench_masks.main(["--side", "600", "--json"]) == 0
+    assert bench_masks.main(["--side", "600", "--only", "costs", "--json"]) == 0
     found = rows(capsys)
     assert {row["mask"] for row in found} == set(bench_masks.STORED)
     for row in found:
         # A third of the ground, and 50 m around each cloud; of the next zone's raster, some lies beside the tile.
         assert 33 < row["masked %"] < 75
         assert row["peak of arrays MiB"] > 0
+
+
+@pytest.mark.slow
+def test_drawn_clouds_become_masks_of_their_dates(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real places and dates of the drawings, on other ground."""
+    assert {date: len(shapes) for date, shapes in drawn_clouds.drawn().items()} == {
+        "20190706": 3, "20190726": 6, "20190805": 2, "20160212": 5, "20161205": 3,
+    }  # fmt: skip
+    random = np.random.default_rng(2)
+    ground = textured(random, (SIDE_PX, SIDE_PX)) // 2
+    corner, pixel_m = (699_960.0, 5_600_040.0), 343.125
+    for date in ("20190606", "20190706", "20161205"):
+        pixels = np.clip(ground + random.normal(0, 3, ground.shape), 30, 110).astype(np.uint8)
+        pixels[40:60, 60:90] = 250
+        path = write_scene(tmp_path / "ukraine" / date / f"T36UYA_{date}T083601_TCI.jp2", pixels, corner)
+        with rasterio.open(path, "r+") as scene:
+            scene.transform = rasterio.Affine(pixel_m, 0, corner[0], 0, -pixel_m, corner[1])
+    folder = tmp_path / "masked"
+    folder.mkdir()
+    assert sorted(drawn_clouds.with_masks(tmp_path / "ukraine", folder)) == ["20161205", "20190706"]
+    with rasterio.open(folder / "T36UYA_20190706T083601_SCL.jp2") as mask:
+        classes = mask.read(1)
+        assert (classes[40:60, 60:90] == 9).all(), "bright"
+        assert classes[300, 310] == 9, "drawn as a whole"
+        assert (classes[70:200, 60:90] == 4).all()
+    with rasterio.open(folder / "T36UYA_20161205T083601_SCL.jp2") as mask:
+        assert (mask.read(1)[40:60, 60:90] == 4).all(), "snow"
+    monkeypatch.setattr(bench_masks, "MASKS", {"drawn": "auto"})
+    assert bench_masks.main(["--data", str(tmp_path), "--only", "verdicts", "--json"]) == 0
+    (row,) = rows(capsys)
+    assert row["drawn dates: pairs"] == row["same tile: pairs"] == 3
+    assert row["drawn dates: right %"] == 100
+    assert row["wrong"] == 0
 
 
 @pytest.mark.slow
@@ -49,6 +85,26 @@ def test_resolutions_of_a_place_with_one_scene(tmp_path: Path, capsys: pytest.Ca
     assert found["1", "2"]["right %"] == 100
     assert found["1", "2"]["error px, median"] < 0.05
     assert found["1", "2"]["wrong"] == 0
+
+
+@pytest.mark.slow
+def test_scenes_interpolated_back_onto_their_grid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = textured(np.random.default_rng(4), (SIDE_PX + 200, SIDE_PX + 200))
+    write_scene(tmp_path / "paris" / "TCI.jp2", np.stack([pixels] * 3))
+    monkeypatch.setattr(interpolated, "SIDES", (3,))
+    monkeypatch.setattr(interpolated, "KERNELS", {"linear": cv2.INTER_LINEAR})
+    assert bench_resolutions.main(["--data", str(tmp_path), "--only", "paris", "--interpolated", "--json"]) == 0
+    found = {(row["scenes"], row["beside"]): row for row in rows(capsys)}
+    assert {names: row["pairs"] for names, row in found.items()} == {
+        ("sharp", "itself"): 1,
+        ("linear3", "itself"): 1,
+        ("linear3", "sharp"): 2,
+    }
+    assert [row["scenes told right"] for row in found.values()] == [2, 2, 2]
+    assert found["sharp", "itself"]["error px, median"] < 0.1
+    assert found["linear3", "itself"]["within twice the stated error %"] == 100
 
 
 @pytest.mark.slow
