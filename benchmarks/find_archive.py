@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from benchmarks.datasets import REAL
 from benchmarks.pictures import Pixels
 from s2fast.config import load_config
+from s2fast.errors import InputError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
 from s2fast.pipeline import run_stages
@@ -28,8 +29,8 @@ SLIVERS = ("20160330", "20160405", "20160509", "20160618", "20161026", "20161121
 CLOUD = ("20190706", "20190726", "20190805")
 """Dates that show snow, hardly any ground, or mostly cloud: named apart, as nothing can be matched with them."""
 
-OTHER_PLACES = tuple(REAL.with_name(name) for name in ("arosics", "lebanon", "paris"))
-"""Folders of scenes of other places; the constants of the search were not chosen on them."""
+OTHER_PLACES = {"arosics": "auto", "lebanon": "none", "paris": "none"}
+"""Folders of scenes of other places, on which no constant of the search was chosen, and their ``ingest.stretch``."""
 
 TRUE_SHIFT_PX = {("S2A_20160608T153121_T33UUU", "S2A_20160529T153631_T33UUU"): (0.66, -1.82)}
 """Pairs of scenes whose georeferencing disagrees: the second's pixels lie so far from where it says, right and down."""
@@ -102,20 +103,18 @@ def archive(cache: Path, per_scene: int, *, others: bool = False) -> Archive:
     others
         Whether the archive holds the scenes of `OTHER_PLACES` too.
     """
-    runs = [run_of(cache / "run", [REAL])]
+    runs = [run_of(cache / "run", REAL)]
     if others:
-        runs.append(run_of(cache / "run-others", OTHER_PLACES))
-    to = cache / f"index{'-others' * others}-{per_scene}"
+        runs += [run_of(cache / f"run-{name}", REAL.with_name(name), stretch) for name, stretch in OTHER_PLACES.items()]
+    to = cache / f"index{'-places' * others}-{per_scene}"
     build(str(to), runs, per_scene)
     return Archive(Index(to))
 
 
-def run_of(out: Path, scenes: Sequence[Path]) -> Path:
-    """Extract the features of scenes, with orientations, unless that is done; return the run folder."""
-    settings = {"features.upright": False, "regions.mode": "none"}
-    run_stages(
-        Job(load_config(None, settings), [str(path) for path in scenes], None, out), stages=["ingest", "extract"]
-    )
+def run_of(out: Path, scenes: Path, stretch: str = "none") -> Path:
+    """Extract the features of a folder's scenes, with orientations, unless that is done; return the run folder."""
+    settings = {"features.upright": False, "regions.mode": "none", "ingest.stretch": stretch}
+    run_stages(Job(load_config(None, settings), [str(scenes)], None, out), stages=["ingest", "extract"])
     return out
 
 
@@ -126,6 +125,9 @@ class Pictures:
         self._finder, self._file = Finder(data.index, keypoints=keypoints), folder / "picture.png"
 
     def find(self, pixels: Pixels, without: Set[str] = frozenset()) -> Finding:
-        """Find a picture."""
+        """Find a picture; one of a single colour, as of the sea, is unusable."""
         cv2.imwrite(str(self._file), pixels)
-        return self._finder.find(str(self._file), without)
+        try:
+            return self._finder.find(str(self._file), without)
+        except InputError as error:
+            return Finding.unusable(str(self._file), str(error))

@@ -114,7 +114,7 @@ def timed(call: Callable[[], T], rounds: int) -> tuple[T, Record]:
 
 
 def search(cache: Path, real: Index, scenes: int, rounds: int) -> Iterator[Record]:
-    """Time the exact search of the whole archive, and of a tenth of it in turn with FAISS's and OpenCV's."""
+    """Time the exact search of the whole archive, and of a fiftieth of it in turn with FAISS's and OpenCV's."""
     index, query = synthetic(cache / f"synthetic-{scenes}", real, scenes), query_of(real)
     rows = sum(entry.rows for entry in index.entries)
     vote(index, query)
@@ -123,7 +123,7 @@ def search(cache: Path, real: Index, scenes: int, rounds: int) -> Iterator[Recor
         "measure": f"exact search, {scenes} scenes, {rows} rows, one query of {len(query)}", **seconds,
         "right place first": bool(np.argmax(ballot.scenes) < DATES),
     }  # fmt: skip
-    part = [segment for _, segment in index.segments()][: max(1, len(index.contents.segments) // 10)]
+    part = [segment for _, segment in index.segments()][: max(1, len(index.contents.segments) // 50)]
     train = np.concatenate([np.array(index.descriptors(segment)) for segment in part])
     queries, trains = query.descriptors.view(np.uint8), train.view(np.uint8)
     flat = faiss.IndexBinaryFlat(512)

@@ -42,8 +42,11 @@ _ROUNDS = 8
 """Iterations of k-means."""
 
 _LEAST_ROWS = 10_000
-_SAMPLE = 400
+_SAMPLE = 2_000
 """Keypoints whose exact votes are compared."""
+
+_SAMPLED_SCENES = 100
+"""Scenes from which they are drawn: those of one scene are alike, so that few scenes would say little of the others."""
 
 
 def _faiss() -> Any:
@@ -111,12 +114,12 @@ def _sample(index: Index, rng: np.random.Generator, count: int) -> npt.NDArray[n
 def _measured(index: Index, quantizer: Any, lists: int, rng: np.random.Generator) -> tuple[int, float, int]:
     """Compare keypoints of the index with the scenes they are not from; return lists to read, recall, keypoints."""
     counted = np.flatnonzero(index.counted)
-    chosen = rng.choice(counted, min(len(counted), 8), replace=False)
+    chosen = rng.choice(counted, min(len(counted), _SAMPLED_SCENES), replace=False)
     queries: list[npt.NDArray[np.uint64]] = []
     sources: list[npt.NDArray[np.int64]] = []
     for number in chosen.tolist():
         descriptors = index.scene(number).descriptors
-        rows = rng.choice(len(descriptors), min(len(descriptors), _SAMPLE // len(chosen)), replace=False)
+        rows = rng.choice(len(descriptors), min(len(descriptors), -(-_SAMPLE // len(chosen))), replace=False)
         queries.append(descriptors[rows])
         sources.append(np.full(len(rows), number))
     query = np.ascontiguousarray(np.concatenate(queries))
