@@ -30,7 +30,7 @@ def _strongly_compressed(quality: int) -> Paint:
 def _strongly_compressed_in_wavelets(grey: Grey, rng: np.random.Generator) -> Grey:
     del rng
     coded = cv2.imencode(".jp2", grey, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 20])[1]
-    return np.asarray(np.maximum(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE), 1))
+    return np.asarray(np.maximum(np.asarray(cv2.imdecode(coded, cv2.IMREAD_GRAYSCALE)), 1))
 
 
 def _seams(grey: Grey, rng: np.random.Generator) -> Grey:

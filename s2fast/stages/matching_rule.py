@@ -123,8 +123,15 @@ class MatchedScene:
         """
         key = (searched_m, rows.start)
         if key not in self._repeats_at:
-            parts = (part[rows] for part in (self.descriptors, self.on_own_map, self.size_m, self.scale))
-            self._repeats_at[key] = repetitions(*parts, searched_m, self.placement.grid_m)
+            descriptors, at_m, size_m, scale = (
+                self.descriptors[rows],
+                self.on_own_map[rows],
+                self.size_m[rows],
+                self.scale,
+            )
+            self._repeats_at[key] = repetitions(
+                descriptors, at_m, size_m, scale[rows], searched_m, self.placement.grid_m
+            )
         return self._repeats_at[key]
 
     @cached_property
