@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -11,10 +12,13 @@ import numpy.typing as npt
 from benchmarks.traps.scenes import Grey
 from benchmarks.traps.shapes import pixels
 
-SIDE_PX = 384
+SIDE_PX = 560
 """Side of a picture."""
 
 Values = npt.NDArray[np.float64]
+
+Draw = Callable[[float, float, np.random.Generator], Grey]
+"""Function of a period [px], a direction [rad] and the generator of a place."""
 
 Ground = Callable[[np.random.Generator, np.random.Generator], Grey]
 """Function of two generators, the first of the kind (period, direction), the second of the place."""
@@ -37,9 +41,26 @@ def _turned(angle: float) -> tuple[Values, Values]:
     return column * np.cos(angle) + row * np.sin(angle), row * np.cos(angle) - column * np.sin(angle)
 
 
-def _pivots(kind: np.random.Generator, place: np.random.Generator) -> Grey:
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """Ground that repeats itself."""
+
+    name: str
+    """What it is."""
+    period_px: tuple[float, float]
+    """Least and greatest period [px]."""
+    turned_rad: tuple[float, float]
+    """Least and greatest angle [rad]."""
+    draw: Draw
+    """How it is drawn."""
+
+    def ground(self, kind: np.random.Generator, place: np.random.Generator) -> Grey:
+        """Return a picture of one place."""
+        return self.draw(kind.uniform(*self.period_px), kind.uniform(*self.turned_rad), place)
+
+
+def _pivots(period: float, angle: float, place: np.random.Generator) -> Grey:
     """Draw round fields on a square lattice, each with a crop of its own."""
-    period, angle = kind.uniform(36, 80), kind.uniform(-0.1, 0.1)
     along, across = (part + place.uniform(0, period) for part in _turned(angle))
     number = (np.floor(along / period) % 64 + 64 * (np.floor(across / period) % 64)).astype(int)
     away = np.hypot(along % period - period / 2, across % period - period / 2)
@@ -48,27 +69,19 @@ def _pivots(kind: np.random.Generator, place: np.random.Generator) -> Grey:
     return pixels(np.where(away < 0.47 * period, crop + 20 * sector, 120) + 4 * _blurred(place, 1))
 
 
-def _lattice(least: float, most: float) -> Ground:
-    """Return plants on a lattice."""
-
-    def ground(kind: np.random.Generator, place: np.random.Generator) -> Grey:
-        period, angle = kind.uniform(least, most), kind.uniform(0, np.pi)
-        along, across = (part + place.uniform(0, period) for part in _turned(angle))
-        plants = np.cos(2 * np.pi * along / period) + np.cos(2 * np.pi * across / period)
-        return pixels(110 + 20 * plants + 15 * _blurred(place, 30) + 5 * _blurred(place, 1))
-
-    return ground
+def _plants(period: float, angle: float, place: np.random.Generator) -> Grey:
+    along, across = (part + place.uniform(0, period) for part in _turned(angle))
+    plants = np.cos(2 * np.pi * along / period) + np.cos(2 * np.pi * across / period)
+    return pixels(110 + 20 * plants + 15 * _blurred(place, 30) + 5 * _blurred(place, 1))
 
 
-def _rows_of_crops(kind: np.random.Generator, place: np.random.Generator) -> Grey:
-    period, angle = kind.uniform(3, 9), kind.uniform(0, np.pi)
+def _rows_of_crops(period: float, angle: float, place: np.random.Generator) -> Grey:
     along, _ = _turned(angle)
     return pixels(110 + 25 * np.cos(2 * np.pi * along / period + place.uniform(0, 6)) + 8 * _blurred(place, 2))
 
 
-def _streets(kind: np.random.Generator, place: np.random.Generator) -> Grey:
+def _streets(period: float, angle: float, place: np.random.Generator) -> Grey:
     """Draw blocks of equal size, whose houses differ."""
-    period, angle = kind.uniform(18, 40), kind.uniform(0, np.pi / 2)
     along, across = (part + place.uniform(0, period) for part in _turned(angle))
     street = np.minimum(along % period, across % (2 * period)) < 3
     return pixels(np.where(street, 170, 100 + 22 * _blurred(place, 1.2)) + 3 * _blurred(place, 0.8))
@@ -145,19 +158,24 @@ def _ramp(kind: np.random.Generator, place: np.random.Generator) -> Grey:
     return pixels(60 + kind.uniform(0.1, 0.3) * row + kind.uniform(0.1, 0.2) * column + place.normal(size=row.shape))
 
 
-def _chessboard(kind: np.random.Generator, place: np.random.Generator) -> Grey:
-    period = int(kind.integers(12, 40))
-    row, column = (part + place.uniform(0, period) for part in _grid())
-    return pixels(60.0 + 120 * ((row // period + column // period) % 2) + 3 * _blurred(place, 1))
+def _chessboard(period: float, angle: float, place: np.random.Generator) -> Grey:
+    along, across = (part + place.uniform(0, period) for part in _turned(angle))
+    return pixels(60.0 + 120 * ((along // period + across // period) % 2) + 3 * _blurred(place, 1))
 
+
+LATTICES = (
+    Lattice("round fields", (36, 80), (-0.1, 0.1), _pivots),
+    Lattice("orchards", (3, 9), (0, np.pi), _plants),
+    Lattice("plantations", (9, 24), (0, np.pi), _plants),
+    Lattice("rows of crops", (3, 9), (0, np.pi), _rows_of_crops),
+    Lattice("streets", (18, 40), (0, np.pi), _streets),
+    Lattice("chessboard", (12, 40), (0, 0), _chessboard),
+)
+"""Ground on a lattice."""
 
 GROUNDS: tuple[tuple[str, Ground], ...] = (
-    ("round fields", _pivots),
-    ("orchards", _lattice(3, 9)),
-    ("plantations", _lattice(9, 24)),
-    ("rows of crops", _rows_of_crops),
+    *((lattice.name, lattice.ground) for lattice in LATTICES),
     ("strips of fields", _fields),
-    ("streets", _streets),
     ("sea", _waves(0.35, 1.5)),
     ("swell", _waves(0.05, 1.0)),
     ("dunes", _dunes),
@@ -168,6 +186,5 @@ GROUNDS: tuple[tuple[str, Ground], ...] = (
     ("contours", _contours),
     ("speckle", _speckle),
     ("ramp", _ramp),
-    ("chessboard", _chessboard),
 )
-"""Kinds of ground."""
+"""All kinds of ground."""

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from benchmarks.traps.artefacts import ARTEFACTS
-from benchmarks.traps.grounds import GROUNDS
+from benchmarks.traps.grounds import GROUNDS, LATTICES, SIDE_PX
 from benchmarks.traps.scenes import (
     ANY_ANGLE,
     AUTO,
@@ -24,7 +24,7 @@ from benchmarks.traps.scenes import (
     judged,
     scene,
 )
-from benchmarks.traps.shapes import OVERLAYS, SHAPES, TEXTURES, Shape
+from benchmarks.traps.shapes import OVERLAYS, SHAPES, TEXTURES, Shape, pixels
 from s2fast.config import Config
 from s2fast.geometry.evidence import Judgement
 from s2fast.stages.matching_rule import MatchedScene
@@ -187,8 +187,29 @@ def alike(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterato
     for name, ground in GROUNDS:
         for number in range(max(1, round(6 * share))):
             seed, *places = (int(value) for value in rng.integers(1 << 30, size=3))
-            query, train = (scene(ground(np.random.default_rng(seed), np.random.default_rng(own))) for own in places)
+            query, train = (
+                scene(ground(np.random.default_rng(seed), np.random.default_rng(own))[:384, :384]) for own in places
+            )
             yield Trial(f"{name} {number}", judged(query, train), None)
+
+
+def by_a_period(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+    """Synthetic ground on a lattice, moved by a period, or by several that exceed the search area."""
+    del pictures
+    size = 384
+    margin = (SIDE_PX - size) // 2
+    for lattice in LATTICES:
+        for number in range(max(1, round(6 * share))):
+            period, angle = rng.uniform(*lattice.period_px), rng.uniform(*lattice.turned_rad)
+            length = period * np.ceil(11 / period)
+            right, down = (int(part) for part in np.rint(length * np.array([np.cos(angle), np.sin(angle)])))
+            ground = lattice.draw(period, angle, np.random.default_rng(int(rng.integers(1 << 30)))).astype(np.float64)
+            query, train = (
+                scene(pixels(part[:size, :size] + rng.normal(0, 3, (size, size))))
+                for part in (ground[margin:, margin:], ground[margin + down :, margin + right :])
+            )
+            name = f"{lattice.name} {number}, period {period:.1f} px, moved {right}, {down} px"
+            yield Trial(name, judged(query, train), (-right, -down))
 
 
 def mirrored(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
@@ -318,6 +339,7 @@ KINDS: Mapping[str, Kind] = {
     "alike": alike,
     "mirrored": mirrored,
     "repeated": repeated,
+    "by a period": by_a_period,
     "unrelated 128": _unrelated(128, 16, PRIOR),
     "unrelated 256": _unrelated(256, 12, PRIOR),
     "unrelated 512": _unrelated(512, 6, PRIOR),
@@ -330,5 +352,5 @@ KINDS: Mapping[str, Kind] = {
 }
 """Kinds of trials, in the order they are run."""
 
-SYNTHETIC = ("alike", "repeated")
+SYNTHETIC = ("alike", "repeated", "by a period")
 """Kinds that need no photographs."""

@@ -25,7 +25,7 @@ from s2fast.report import page
 from s2fast.stages.levels import Level, levels_of
 from s2fast_kernels.backends import Selected
 
-VERDICTS = "verified, with surroundings, second looks at what may match"
+VERDICTS = "verified, with surroundings and repetitions, second looks at what may match"
 """Name of the rule of verdicts; another name after a change, so that older verdicts are not reused."""
 
 _LIMITS = {"max_polygons", "max_vertices"}

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from s2fast.config import Matching
 from s2fast.geometry.placement import SEARCHED_RADII, Placement, radii_m
+from s2fast.geometry.repetition import repetitions
 from s2fast.geometry.witnesses import LEAST_WITNESSES, MAX_LOG_NFA, NeighbourCorrelation, highest_peaks
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.stages.levels import rows_for
@@ -103,6 +104,38 @@ class MatchedScene:
 
     @cached_property
     def _prepared(self) -> dict[tuple[float, str, int], WindowRows]:
+        return {}
+
+    def repeats_at(self, searched_m: float, rows: slice) -> npt.NDArray[np.float64]:
+        """Return displacements at which some rows of the features resemble the scene itself; cached.
+
+        Parameters
+        ----------
+        searched_m
+            Radius of the area in which pairs are searched [m].
+        rows
+            The rows of a grid, see `rows_for`.
+
+        Returns
+        -------
+        (k, 2) float64
+            See `s2fast.geometry.repetition.repetitions`.
+        """
+        key = (searched_m, rows.start)
+        if key not in self._repeats_at:
+            descriptors, at_m, size_m, scale = (
+                self.descriptors[rows],
+                self.on_own_map[rows],
+                self.size_m[rows],
+                self.scale,
+            )
+            self._repeats_at[key] = repetitions(
+                descriptors, at_m, size_m, scale[rows], searched_m, self.placement.grid_m
+            )
+        return self._repeats_at[key]
+
+    @cached_property
+    def _repeats_at(self) -> dict[tuple[float, int], npt.NDArray[np.float64]]:
         return {}
 
     @cached_property

@@ -18,9 +18,9 @@ from s2fast.config import Config, Verification
 from s2fast.geometry import compiled_shift
 from s2fast.geometry.anywhere import find_anywhere
 from s2fast.geometry.evidence import Evidence, Judgement
-from s2fast.geometry.placement import overlap_pct
-from s2fast.geometry.shift import find_shift
-from s2fast.geometry.witnesses import Peak, peaks_of_all
+from s2fast.geometry.placement import SEARCHED_RADII, overlap_pct
+from s2fast.geometry.shift import RIVAL_SHARE, find_shift
+from s2fast.geometry.witnesses import APART_PX, Peak, peaks_of_all
 from s2fast.image import compiled_pattern
 from s2fast.image.fixed_pattern import FixedPattern, explained_by_paint, explained_by_pattern, share_noise
 from s2fast.model import PairVerdict
@@ -253,7 +253,33 @@ class VerdictRule:
         if judged.model == "shift":
             drawn_px = query.xy[matched.query_row[judged.inlier]] / np.float32(query.placement.reduction)
         explained = explained_by_pattern(*patterns, drawn_px, moved_px[judged.inlier], steps.share_noise)
-        return Judgement.not_found(len(evidence)) if explained else judged
+        if explained:
+            return Judgement.not_found(len(evidence))
+        return judged if self.settings.prior == "none" else self._beside_aliases(matched, judged)
+
+    def _beside_aliases(self, matched: Matched, judged: Judgement) -> Judgement:
+        """Return the judgement, ``ambiguous`` if the ground repeats itself and agrees about as well elsewhere."""
+        if judged.verdict not in ("verified", "prior suspect"):
+            return judged
+        query, train = matched.query, matched.train
+        away = query.repeats_at(SEARCHED_RADII * matched.radius_m, query.rows_for(train))
+        if not len(away):
+            return judged
+        places = np.array([judged.dx, judged.dy]) + away
+        found = [matched] * len(places)
+        if self.matching.settings.mode == "windowed":
+            ((*matches,),) = self.matching.matches_at([(query, train)], [matched.radius_m], places[None])
+            found = [matched.with_matches(some) for some in matches]
+        for other, place in zip(found, places, strict=True):
+            by_paint = self.steps.by_paint(
+                query.fixed_pattern, train.fixed_pattern, other.query_row, other.train_row, other.moved_px()
+            )
+            evidence = other.evidence(~by_paint)
+            rival = self.steps.find_shift(evidence, other.radius_m, place)
+            apart = math.hypot(rival.dx - judged.dx, rival.dy - judged.dy) > APART_PX * evidence.grid
+            if apart and rival.verdict != "not verified" and rival.witnesses >= RIVAL_SHARE * judged.witnesses:
+                return replace(judged, verdict="ambiguous", rival=np.array([rival.dx, rival.dy]))
+        return judged
 
     def _judge_trial(self, trial: ToJudge) -> Judgement:
         return self.judge(*trial)

@@ -1,0 +1,91 @@
+"""Displacements at which a scene resembles itself: streets, plantations and round fields on a lattice.
+
+A lattice agrees with itself at many displacements. If the true shift of two scenes lies outside the search area, one of
+these may lie inside it, with nothing near it that competes.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+from scipy.spatial import KDTree
+
+from s2fast.geometry.witnesses import APART_PX, NeighbourCorrelation, highest_peaks
+
+_SAMPLED = 1024
+"""Number of keypoints that are looked for elsewhere in the scene."""
+
+_NEAREST = 1.0
+"""Smallest displacement: on a finer lattice the search itself finds a rival of any shift [radii of the search area]."""
+
+_MIDDLE = 2.5
+"""Displacements up to this, and longer ones, are looked for separately: of a fine lattice, the many long displacements
+would share the votes [radii of the search area]."""
+
+_FARTHEST_PX = 80.0
+"""Largest displacement [px]."""
+
+_MAX_LOG_NFA = -3.0
+"""Displacements that chance explains in more than one scene of a thousand (log10) are not tried."""
+
+_MOST_BITS = 120
+"""Largest Hamming distance of keypoints that look alike [bits]."""
+
+
+def repetitions(
+    descriptors: npt.NDArray[np.uint64],
+    at_m: npt.NDArray[np.float64],
+    size_m: npt.NDArray[np.float64],
+    scale: npt.NDArray[np.int64],
+    searched_m: float,
+    grid_m: float,
+) -> npt.NDArray[np.float64]:
+    """Return displacements at which a scene resembles itself more than chance explains.
+
+    Parameters
+    ----------
+    descriptors : (n, 8) uint64
+        Packed descriptors of the scene's keypoints.
+    at_m : (n, 2) float64
+        Positions on the map [m].
+    size_m : (n,) float64
+        Diameters [m].
+    scale : (n,) int64
+        Sizes in bins; only keypoints of one bin are compared.
+    searched_m
+        Radius of the area in which pairs are searched [m].
+    grid_m
+        Pixel size [m].
+
+    Returns
+    -------
+    (k, 2) float64
+        East and north [m], up to four and their opposites; none for most scenes.
+    """
+    searched = searched_m / grid_m
+    limits = (_NEAREST * searched, min(_MIDDLE * searched, _FARTHEST_PX), _FARTHEST_PX)
+    if not len(at_m) or limits[0] >= _FARTHEST_PX:
+        return np.zeros((0, 2))
+    chosen = np.unique(np.linspace(0, len(at_m) - 1, _SAMPLED).astype(np.intp))
+    at = np.column_stack([at_m / grid_m, 2 * _FARTHEST_PX * scale])  # bins of size are far apart
+    trees = (KDTree(points, balanced_tree=False, compact_nodes=False) for points in (at[chosen], at))
+    near = next(trees).sparse_distance_matrix(next(trees), _FARTHEST_PX, output_type="ndarray")
+    near = near[near["v"] > limits[0]]
+    query, train, away = chosen[near["i"]], near["j"], near["v"]
+    bits = np.bitwise_count(descriptors[query] ^ descriptors[train]).sum(axis=1, dtype=np.int64)
+    found: list[npt.NDArray[np.float64]] = []
+    for low, high in itertools.pairwise(limits):
+        rows = np.flatnonzero((away > low) & (away <= high) & (bits <= _MOST_BITS))
+        rows = rows[np.lexsort((train[rows], bits[rows], query[rows]))]
+        rows = rows[np.unique(query[rows], return_index=True)[1]]  # the most similar keypoint of each
+        if not len(rows):
+            continue
+        share = NeighbourCorrelation.of(at_m[query[rows]], size_m[query[rows]]).shares()
+        moved = (at_m[train[rows]] - at_m[query[rows]]) / grid_m
+        for peak in highest_peaks(moved, share, high, APART_PX):
+            known = np.array([sign * other for other in found for sign in (1, -1)]).reshape(-1, 2)
+            if peak.log_nfa <= _MAX_LOG_NFA and (np.hypot(*(known - peak.at).T) >= APART_PX).all():
+                found.append(peak.at)
+    return np.array([sign * at * grid_m for at in found for sign in (1, -1)]).reshape(-1, 2)

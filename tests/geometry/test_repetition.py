@@ -1,0 +1,42 @@
+"""Ground that repeats itself: its displacements are found, and no pair is verified a period away."""
+
+import numpy as np
+import pytest
+
+from benchmarks.traps.grounds import LATTICES
+from benchmarks.traps.scenes import at, judged, scene
+from s2fast.geometry.repetition import repetitions
+
+SIDE_PX = 260
+
+
+def test_a_shift_within_the_search_area_is_ambiguous_if_the_true_one_is_periods_away() -> None:
+    (board,) = (lattice for lattice in LATTICES if lattice.name == "chessboard")
+    ground = board.draw(16.0, 0.0, np.random.default_rng(1)).astype(np.float64)
+    rng = np.random.default_rng(2)
+    query, train = (
+        scene(np.clip(part[:SIDE_PX, :SIDE_PX] + rng.normal(0, 3, (SIDE_PX, SIDE_PX)), 1, 255).astype(np.uint8))
+        for part in (ground, ground[16:, 19:])
+    )
+    found = judged(query, train)
+    assert found.verdict == "ambiguous"
+    assert (found.dx, found.dy) == pytest.approx((-30, 0), abs=3)  # the others are not searched
+    assert found.rival == pytest.approx((-190, 160), abs=3)
+    steps = np.abs(query.repeats_at(100.0, query.rows_for(train)) / 160)
+    assert len(steps)
+    assert steps == pytest.approx(np.rint(steps), abs=0.05)
+
+
+def test_ground_without_a_lattice_does_not_repeat_itself() -> None:
+    rng = np.random.default_rng(3)
+    texture = np.clip(120 + 30 * rng.normal(size=(64, 64)).repeat(4, 0).repeat(4, 1), 1, 255).astype(np.uint8)
+    one = scene(texture)
+    assert len(one.xy) > 500
+    assert len(one.repeats_at(100.0, slice(0, len(one.xy)))) == 0
+    assert judged(one, at(one, 2.0, 1.0)).verified
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_keypoints_do_not_repeat(count: int) -> None:
+    some = np.zeros((count, 8), np.uint64), np.zeros((count, 2)), np.ones(count), np.zeros(count, np.int64)
+    assert repetitions(*some, 100.0, 10.0).shape == (0, 2)
