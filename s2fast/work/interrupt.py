@@ -29,7 +29,7 @@ _IGNORE_LEAKS = "ignore:resource_tracker:UserWarning"
 
 @contextmanager
 def exiting_on_interrupt(farewell: str) -> Iterator[None]:
-    """Exit the process with code 130 if Control-C is pressed while the block runs, 143 and 129 after SIGTERM and SIGHUP.
+    """Exit the process at once on Control-C (code 130), SIGTERM (143) or SIGHUP (129) while the block runs.
 
     Main thread only.
 
