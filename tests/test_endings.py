@@ -75,7 +75,8 @@ def test_interrupted_run_stops_at_once_and_continues(
     assert "ingest: nothing to do, 4 up to date" in capsys.readouterr().err
 
 
-def test_interrupt_does_not_wait_for_what_runs() -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_interrupt_does_not_wait_for_what_runs(sent: signal.Signals, code: int) -> None:
     # A lock nobody frees stands for a kernel that takes long: the main thread never gets to a handler of its own.
     program = (
         "import threading\n"
@@ -89,9 +90,22 @@ def test_interrupt_does_not_wait_for_what_runs() -> None:
     with subprocess.Popen([sys.executable, "-c", program], stdout=-1, stderr=-1, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(sent)
         _, told = process.communicate(timeout=60)
-    assert (process.returncode, told) == (130, "\ngo on with: this\n")
+    assert (process.returncode, told) == (code, "\ngo on with: this\n")
+
+
+def test_a_run_under_nohup_goes_on_when_the_terminal_closes() -> None:
+    program = (
+        "import os, signal\n"
+        "from s2fast.work.interrupt import exiting_on_interrupt\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "with exiting_on_interrupt('stopped'):\n"
+        "    os.kill(os.getpid(), signal.SIGHUP)\n"
+        "print('done')\n"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (told.returncode, told.stdout, told.stderr) == (0, "done\n", "")
 
 
 def test_a_busy_machine_ends_without_a_word() -> None:

@@ -22,7 +22,8 @@ from s2fast.files.source import Source
 from s2fast.files.web import downloaded
 from s2fast.geometry.placement import PixelGrid
 from s2fast.raster.array_dataset import ArrayDataset, write_geotiff
-from s2fast.raster.dataset import block_bytes, decoding_threads, open_dataset
+from s2fast.raster.dataset import decoding_threads, open_dataset
+from s2fast.raster.whole import check_whole
 
 _CACHE_BYTES = 192 << 20
 """GDAL's block cache while resampling: it keeps a row of a full tile's blocks, and the output that is not complete yet.
@@ -148,10 +149,11 @@ def write(source: Source, offset_m: tuple[float, float], target: Target, path: P
         if source.secret or downloaded(source):
             remedy = f"use {option('form', 'as')} cog"
             raise SceneError(f"{source}: a VRT cannot refer to it without its secret address: {remedy}")
-        _write_vrt(source, offset_m, target, path)
-        return
     moved, copied = (path.with_name(f"{path.name}.{suffix}") for suffix in ("vrt", "pixels.tif"))
     try:
+        if target.form is Form.VRT:
+            _write_vrt(source, offset_m, target, path)
+            return
         if array is not None:
             write_geotiff(array, copied)
             source = Source.local(copied)
@@ -160,38 +162,12 @@ def write(source: Source, offset_m: tuple[float, float], target: Target, path: P
             _write_cog(moved, target, path)
         else:
             _resample(moved, target, path)
-        _check_whole(path)
+        check_whole(path)
     except CPLE_BaseError as error:  # GDAL writes the end of a file when it is closed
         raise SceneError(f"{path.parent}: a file could not be written ({error}): free disk space there") from error
     finally:
         moved.unlink(missing_ok=True)
         copied.unlink(missing_ok=True)
-
-
-def _check_whole(path: Path) -> None:
-    """Raise SceneError if a GeoTIFF is not whole: GDAL's threads that compress do not report a full disk.
-
-    Its blocks must lie in the file. A block may also have kept what was there before it was rewritten, so that there
-    must still be room for one.
-    """
-    size, room = path.stat().st_size, path.with_name(f"{path.name}.room")
-    with rasterio.open(path) as written:
-        rows, cols = written.block_shapes[0]
-        for row in range(-(-written.height // rows)):
-            for col in range(-(-written.width // cols)):
-                start, length = (
-                    int(written.get_tag_item(f"BLOCK_{what}_{col}_{row}", "TIFF", bidx=written.count) or 0)
-                    for what in ("OFFSET", "SIZE")
-                )
-                if not length or start + length > size:
-                    raise SceneError(f"{path.parent}: a file was not written whole: free disk space there")
-        block = bytes(block_bytes(written))
-    try:
-        room.write_bytes(block)
-    except OSError as error:
-        raise SceneError(f"{path.parent}: {error.strerror}: free disk space there") from error
-    finally:
-        room.unlink(missing_ok=True)
 
 
 def _write_vrt(source: Source, offset_m: tuple[float, float], target: Target, path: Path) -> None:

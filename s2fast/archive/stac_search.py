@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import warnings
 from collections.abc import Mapping
@@ -18,6 +19,9 @@ from s2fast.files.web import TIMEOUT_S
 
 _SEARCH = re.compile(r"(?P<root>.*?)(?:/search|/collections/(?P<collection>[^/]+)/items)/?")
 """Path of the address that a STAC API answers with an item collection."""
+
+_ERRNO = re.compile(r"\[Errno -?\d+\] ([^'\")\]]+)")
+"""What the operating system says of a connection, within a message."""
 
 _LISTS = ("collections", "ids", "sortby")
 _TEXTS = ("bbox", "datetime", "filter-lang")
@@ -92,6 +96,7 @@ def searched(place: Source, most: int) -> list[Mapping[str, Any]]:
         with warnings.catch_warnings():
             # They say which parts of the standard a server does not promise; what fails is said below.
             warnings.simplefilter("ignore")
+            logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it names each attempt
             address = urlunsplit(parts._replace(path=root or "/", query=""))
             client = pystac_client.Client.open(
                 address, parameters=others, request_modifier=check, timeout=TIMEOUT_S, stac_io=OnlyWeb()
@@ -103,7 +108,10 @@ def searched(place: Source, most: int) -> list[Mapping[str, Any]]:
         LookupError, TypeError, ValueError, Warning,
     ) as error:  # fmt: skip
         code = getattr(error, "status_code", None)
+        # Of a server that cannot be reached, requests and urllib3 repeat the address and each other's names.
+        unreachable = _ERRNO.search(str(error))
         reason = f"HTTP {code}" if code else place.redacted(error).partition("\n")[0] or type(error).__name__
+        reason = unreachable[1] if unreachable else reason
         raise SceneError(f"{place}: the search failed: {refused[0] if refused else legible(reason)[:300]}") from None
 
 

@@ -37,12 +37,20 @@ class LocalStorage:
     def __init__(self, path: Path | str) -> None:
         # A worker may have another working directory.
         self._root = Path(path).absolute()
-        self._paths = _Paths(self._root)
+        self._paths = _HELD.get(self._root) or _Paths(self._root)
 
     @property
     def address(self) -> str:
         """See `Storage`."""
         return str(self._root)
+
+    def hold(self) -> None:
+        """See `Storage`."""
+        _HELD[self._root] = self._paths
+
+    def release(self) -> None:
+        """See `Storage`."""
+        _HELD.pop(self._root, None)
 
     def read(self, name: str) -> bytes:
         """See `Storage`."""
@@ -144,7 +152,7 @@ class _Paths:
     """Paths in a folder that lead neither outside nor through a link.
 
     Most files of a run lie in few folders, and every part of a path costs a system call: a folder in it that was found
-    to be none is not looked at again. Only another process could exchange it.
+    to be none, or was made, is not looked at again. Only another process could exchange it.
     """
 
     def __init__(self, root: Path) -> None:
@@ -169,6 +177,13 @@ class _Paths:
         self._check(name, is_folder=is_folder)
         return Path(f"{self._root}/{name}")
 
+    def made(self, name: str) -> None:
+        """Remember the folders of a file that was written."""
+        folder = name.rpartition("/")[0]
+        while folder and folder not in self._plain:
+            self._remember(folder)
+            folder = folder.rpartition("/")[0]
+
     def _check(self, name: str, *, is_folder: bool) -> None:
         if ".." in name.split("/") or name.startswith("/") or "\0" in name:
             raise RunFolderError(f"{name[:80]!r} leads out of {self._root}")
@@ -191,10 +206,17 @@ class _Paths:
             raise _linked(Path(path))
         if not stat.S_ISDIR(mode):
             return False
+        self._remember(folder)
+        return True
+
+    def _remember(self, folder: str) -> None:
         if len(self._plain) >= _MOST_FOLDERS:
             self._plain.clear()
         self._plain.add(folder)
-        return True
+
+
+_HELD: dict[Path, _Paths] = {}
+"""What is known of the folders that runs of this process write, whose units open them again and again."""
 
 
 def _linked(path: Path) -> RunFolderError:
@@ -273,6 +295,7 @@ def _write_whole(paths: _Paths, name: str, data: Any) -> None:
                 raise failure("write", str(path), error) from error
             raise
         else:
+            paths.made(name)
             return
 
 

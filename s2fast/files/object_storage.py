@@ -42,6 +42,12 @@ class ObjectStorage:
         """See `Storage`."""
         return self._url
 
+    def hold(self) -> None:
+        """Do nothing: object stores have no links."""
+
+    def release(self) -> None:
+        """Do nothing."""
+
     def read(self, name: str) -> bytes:
         """See `Storage`."""
         with _converted_errors("read", f"{self._url}/{name}"):

@@ -39,6 +39,12 @@ class Storage(Protocol):
     def address(self) -> str:
         """A path or URL that opens the same storage from any process, on any machine that can reach it."""
 
+    def hold(self) -> None:
+        """Share what is known of the folder with storages that this process opens, until `release`: it writes it."""
+
+    def release(self) -> None:
+        """End `hold`."""
+
     def read(self, name: str) -> bytes:
         """Return a file's content; raise FileNotFoundError if it does not exist."""
 

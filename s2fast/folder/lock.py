@@ -126,6 +126,7 @@ class Lock:
         if dead:
             log.info("%s: took over the lock of %s, which is dead", self._folder, dead)
         self._owner = owner
+        self._folder.hold()
         self._heartbeat.start()
 
     def _take(self, owner: Owner) -> Owner | None:
@@ -171,6 +172,7 @@ class Lock:
             if found and found.token == self._owner.token:
                 self._folder.remove(LOCK)
         self._owner = None
+        self._folder.release()
         self._folder.sweep()
 
     def _content(self) -> bytes | None:

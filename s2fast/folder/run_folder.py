@@ -102,6 +102,14 @@ class RunFolder:
         """Return whether the folder holds no files, apart from the lock."""
         return self._storage.is_empty()
 
+    def hold(self) -> None:
+        """Begin to write the folder, which no other process changes until `release`."""
+        self._storage.hold()
+
+    def release(self) -> None:
+        """End writing the folder."""
+        self._storage.release()
+
     def sweep(self) -> None:
         """Remove partial files left by dead writers."""
         self._storage.sweep()

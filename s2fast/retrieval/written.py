@@ -21,12 +21,14 @@ from rasterio.transform import Affine
 from s2fast.errors import InputError, S2FastError, SceneError
 from s2fast.files.replacing import replacing
 from s2fast.files.source import Source
+from s2fast.files.writing import writing
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Window
 from s2fast.pictures.titles import plain
 from s2fast.raster.bands import Picture
 from s2fast.raster.dataset import gdal_settings, open_dataset
+from s2fast.raster.whole import check_whole
 from s2fast.raster.windows import grid
 from s2fast.report.imagery import original, stretched, whole_scene
 from s2fast.retrieval.index import Entry
@@ -79,14 +81,15 @@ def write_located(image: Image, grid: PixelGrid, file: Path) -> None:
     }  # fmt: skip
     source = Source.of(image.name)
     try:
-        with gdal_settings(), _replacing(file) as partial:
+        with gdal_settings(), _replacing(file) as partial, writing(file.parent):
             try:
                 opened = open_dataset(source)
             except SceneError:
                 _write_grey(image, partial, profile)
-                return
-            with opened as dataset:
-                _copy(dataset, partial, profile, str(source))
+            else:
+                with opened as dataset:
+                    _copy(dataset, partial, profile, str(source))
+            check_whole(partial)
     except RasterioError as error:
         raise InputError(f"cannot write {file}: {error}") from error
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from s2fast.errors import ConfigError
+from s2fast.files.writing import writing
 from s2fast_kernels.machine import available_cores
 
 from .atmosphere import CLOUD, NO_DATA, SHADOW, Sky, observe, threshold_for
@@ -154,10 +155,10 @@ def synth(
     scenes = scenes_of(layout, acquisitions, clearings, seed)
     entries = []
     for done, scene in enumerate(scenes, 1):
-        entries.append(_write_scene(folder, scene))
+        with writing(folder):
+            entries.append(_write_scene(folder, scene))
         if progress is not None:
             progress(done, len(scenes))
-    write_regions(folder / "regions.geojson", layout, acquisitions, clearings)
     truth = {
         "seed": seed,
         "crs": f"EPSG:{EPSG}",
@@ -168,7 +169,9 @@ def synth(
         "clearings": [_clearing_entry(clearing, layout, acquisitions) for clearing in clearings],
     }
     path = folder / "truth.json"
-    path.write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+    with writing(folder):
+        write_regions(folder / "regions.geojson", layout, acquisitions, clearings)
+        path.write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
     return path
 
 

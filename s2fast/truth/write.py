@@ -17,9 +17,11 @@ from rasterio.windows import Window as RasterWindow
 from s2fast.errors import SceneError
 from s2fast.files.replacing import replacing
 from s2fast.files.source import Source
+from s2fast.files.writing import writing
 from s2fast.model import Window
 from s2fast.raster.bands import Picture
 from s2fast.raster.dataset import gdal_settings, open_dataset
+from s2fast.raster.whole import check_whole
 from s2fast.truth.moves import Move, moved, support_px
 from s2fast.truth.settings import Injected
 
@@ -66,16 +68,19 @@ def write_copy(source: Source, copy: Copy, settings: Injected, path: Path) -> No
             "nodata": _nodata(picture),
         }  # fmt: skip
         scale = _Scale.of(dataset, picture)
-        with replacing(path) as partial, rasterio.open(partial, "w", **whole) as out:
-            if len(picture.bands) == 3:
-                out.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-            for top in range(0, window.height, _SIDE_PX):
-                for left in range(0, window.width, _SIDE_PX):
-                    rows = min(_SIDE_PX, window.height - top)
-                    cols = min(_SIDE_PX, window.width - left)
-                    piece = Window(window.row + top, window.col + left, rows, cols)
-                    pixels = _piece(dataset, picture, piece, copy, settings, scale)
-                    out.write(pixels, window=RasterWindow(left, top, cols, rows))
+        with replacing(path) as partial:
+            with writing(path.parent), rasterio.open(partial, "w", **whole) as out:
+                if len(picture.bands) == 3:
+                    out.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+                for top in range(0, window.height, _SIDE_PX):
+                    for left in range(0, window.width, _SIDE_PX):
+                        rows = min(_SIDE_PX, window.height - top)
+                        cols = min(_SIDE_PX, window.width - left)
+                        piece = Window(window.row + top, window.col + left, rows, cols)
+                        pixels = _piece(dataset, picture, piece, copy, settings, scale)
+                        out.write(pixels, window=RasterWindow(left, top, cols, rows))
+            with writing(path.parent):
+                check_whole(partial)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine, from_origin
 
-from s2fast.align import output
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.geometry.placement import PixelGrid
 from s2fast.raster.dataset import gdal_settings
+from s2fast.raster.whole import check_whole
 from tests.archives import write_scene
 
 SHAPE = (90, 70)
@@ -121,7 +121,7 @@ def test_an_offset_in_metres_is_converted_to_other_coordinates(crs: str) -> None
 
 def test_a_file_that_a_full_disk_cut_off_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_scene(tmp_path / "a.tif", np.full((64, 64), 7, np.uint8))
-    output._check_whole(path)
+    check_whole(path)
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -129,11 +129,11 @@ def test_a_file_that_a_full_disk_cut_off_is_told(tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patched:
         patched.setattr(Path, "write_bytes", full)
         with pytest.raises(SceneError, match="No space left on device: free disk space there"):
-            output._check_whole(path)
+            check_whole(path)
     with rasterio.open(path) as written:
         last = (written.height - 1) // written.block_shapes[0][0]
         start = int(written.get_tag_item(f"BLOCK_OFFSET_0_{last}", "TIFF", bidx=written.count))
     path.write_bytes(path.read_bytes()[: start + 1])
     with pytest.raises((SceneError, RasterioError)):
-        output._check_whole(path)
+        check_whole(path)
     assert list(tmp_path.iterdir()) == [path]

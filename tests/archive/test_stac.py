@@ -143,13 +143,17 @@ def test_a_page_that_leads_elsewhere_is_not_asked_for(tmp_path: Path, server: St
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("api/search?token=wr0ngWord", "HTTP 403"), ("none/search?token=tok3nWord", "HTTP 404"), ("", "refused")],
+    [
+        ("api/search?token=wr0ngWord", "HTTP 403"),
+        ("none/search?token=tok3nWord", "HTTP 404"),
+        ("", "Connection refused"),
+    ],
 )
 def test_a_failed_search_says_why(tmp_path: Path, server: StacServer, path: str, reason: str) -> None:
     pytest.importorskip("pystac_client")
     address = f"{server.address}/{path}" if path else "http://127.0.0.1:1/search?token=tok3nWord"
     public = re.escape(address.partition("?")[0])
-    with pytest.raises(InputError, match=f"^{public}: the search failed: .*{reason}") as caught:
+    with pytest.raises(InputError, match=f"^{public}: the search failed: {reason}$") as caught:
         found(address)
     assert str(caught.value).isprintable()
     assert not any(secret in str(caught.value) for secret in (*LEAKS, "wr0ngWord"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from s2fast.errors import SceneError
+from s2fast.errors import RunFolderError, SceneError
 from s2fast.files.objects import ObjectRanges
 from s2fast.files.open_storage import open_storage
 from s2fast.files.source import Source
@@ -46,3 +47,27 @@ def test_a_relative_path_follows_the_working_directory(tmp_path: Path, monkeypat
         open_storage("out").write("name", name.encode())
     assert (tmp_path / "one/out/name").read_bytes() == b"one"
     assert (tmp_path / "two/out/name").read_bytes() == b"two"
+
+
+def test_a_folder_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most files of a run lie in few folders, and every look at a part of a path is a system call."""
+    looked: list[str] = []
+    lstat = os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path: (looked.append(str(path)), lstat(path))[1])
+    storage = open_storage(str(tmp_path))
+    for number in range(3):
+        storage.write(f"a/b/c/{number}", b"1")
+    # Until a file is written, there is nothing below the first part.
+    assert [path.removeprefix(f"{tmp_path}/") for path in looked] == ["a", ".partial", ".partial"]
+    looked.clear()
+    storage.hold()
+    for number in range(3):
+        assert open_storage(str(tmp_path)).read(f"a/b/c/{number}") == b"1"
+        storage.remove(f"a/b/c/{number}")
+    assert looked == []
+    storage.release()
+    # Who opens the folder after the run looks for himself.
+    (tmp_path / "a/b").rename(tmp_path / "elsewhere")
+    (tmp_path / "a/b").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunFolderError, match="a/b is a link"):
+        open_storage(str(tmp_path)).write("a/b/c/0", b"1")

@@ -1,0 +1,34 @@
+"""Write files that GDAL writes: its errors, by which a full disk shows, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import RasterioError
+
+from s2fast.errors import InputError, S2FastError
+
+_READ = "Read failed"
+"""In rasterio's message about a file that is read meanwhile."""
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Convert errors about files that are written to a folder to InputError.
+
+    GDAL writes the end of a file when it is closed: the block must close it.
+    """
+    try:
+        yield
+    except S2FastError:
+        raise
+    except (OSError, RasterioError, CPLE_BaseError) as error:
+        if _READ in str(error):
+            raise
+        # rasterio's own message refers to the exception before it.
+        cause = error.__cause__ if isinstance(error.__cause__, CPLE_BaseError) else error
+        reason = getattr(error, "strerror", None) or str(cause).strip().rstrip(".")
+        raise InputError(f"cannot write to {folder}: {reason}; free disk space there, or choose another") from error
