@@ -90,7 +90,7 @@ def _written(number: int, image: Image, folder: Path) -> dict[str, str]:
     for kind, pixels in kinds.items():
         path = folder / f"scene{number}_{kind.replace(' ', '')}.tif"
         with rasterio.open(
-            path, "w", transform=moved * transform * Affine.translation(first, first), **options
+            path, "w", transform=moved @ transform @ Affine.translation(first, first), **options
         ) as file:
             file.write(pixels.astype(np.uint8), 1)
     return {kind: f"scene{number}_{kind.replace(' ', '')}" for kind in kinds}
@@ -100,7 +100,7 @@ def _judged(pairs: pd.DataFrame, pixel_m: float) -> pd.DataFrame:
     """Return kinds, verdict, and error of every pair [px of the files, and stated errors]."""
     sides = [pairs[name].str.extract(r"scene(?P<number>\d+)_(?P<kind>[a-z]+\d*)") for name in ("query", "train")]
     apart = sides[1]["number"].astype(int) - sides[0]["number"].astype(int)
-    off = np.hypot(*(pairs[f"d{axis}_m"] - apart * pixel_m * away for axis, away in zip("xy", _MOVED_PX, strict=True)))
+    off = np.hypot(pairs["dx_m"] - apart * pixel_m * _MOVED_PX[0], pairs["dy_m"] - apart * pixel_m * _MOVED_PX[1])
     kinds = [side["kind"] for side in sides]
     return pd.DataFrame(
         {

@@ -18,6 +18,8 @@ from tests.archives import safe_path, textured, write_scene
 
 SIDE_PX = 320
 
+pytestmark = pytest.mark.slow
+
 
 def rows(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -33,7 +35,6 @@ def test_masks_of_every_kind_hide_the_clouds_that_were_written(capsys: pytest.Ca
         assert row["peak of arrays MiB"] > 0
 
 
-@pytest.mark.slow
 def test_drawn_clouds_become_masks_of_their_dates(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,7 +69,6 @@ def test_drawn_clouds_become_masks_of_their_dates(
     assert row["wrong"] == 0
 
 
-@pytest.mark.slow
 def test_resolutions_of_a_place_with_one_scene(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, place in enumerate(("paris", "lebanon")):
         pixels = textured(np.random.default_rng(seed), (SIDE_PX, SIDE_PX))
@@ -87,7 +87,6 @@ def test_resolutions_of_a_place_with_one_scene(tmp_path: Path, capsys: pytest.Ca
     assert found["1", "2"]["wrong"] == 0
 
 
-@pytest.mark.slow
 def test_scenes_interpolated_back_onto_their_grid(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +106,6 @@ def test_scenes_interpolated_back_onto_their_grid(
     assert found["linear3", "itself"]["within twice the stated error %"] == 100
 
 
-@pytest.mark.slow
 def test_second_looks_at_moved_and_unrelated_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(0)
     ground = textured(random, (SIDE_PX, SIDE_PX))
@@ -127,7 +125,6 @@ def test_second_looks_at_moved_and_unrelated_pairs(tmp_path: Path, capsys: pytes
     assert (unrelated["pairs"], unrelated["verified by the second"]) == (4, 0)
 
 
-@pytest.mark.slow
 def test_checks_of_strangers_files_are_counted_within_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pixels = textured(np.random.default_rng(0), (SIDE_PX, SIDE_PX))
     for number in range(2):
