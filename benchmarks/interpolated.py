@@ -100,7 +100,11 @@ def _judged(pairs: pd.DataFrame, pixel_m: float) -> pd.DataFrame:
     """Return kinds, verdict, and error of every pair [px of the files, and stated errors]."""
     sides = [pairs[name].str.extract(r"scene(?P<number>\d+)_(?P<kind>[a-z]+\d*)") for name in ("query", "train")]
     apart = sides[1]["number"].astype(int) - sides[0]["number"].astype(int)
-    off = np.hypot(*(pairs[f"d{axis}_m"] - apart * pixel_m * away for axis, away in zip("xy", _MOVED_PX, strict=True)))
+    away = [
+        pairs[f"d{axis}_m"].to_numpy(float) - apart.to_numpy() * pixel_m * px
+        for axis, px in zip("xy", _MOVED_PX, strict=True)
+    ]
+    off = np.hypot(away[0], away[1])
     kinds = [side["kind"] for side in sides]
     return pd.DataFrame(
         {
@@ -108,7 +112,7 @@ def _judged(pairs: pd.DataFrame, pixel_m: float) -> pd.DataFrame:
             "beside": np.where(kinds[0] == kinds[1], "itself", _SHARP),
             "verified": pairs["verified"].to_numpy(bool),
             "off": off / pixel_m,
-            "errors": off / pairs["shift_error_m"],
+            "errors": off / pairs["shift_error_m"].to_numpy(float),
         }
     )
 

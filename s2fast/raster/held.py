@@ -44,9 +44,9 @@ def open_held(source: Source, level: int | None = None) -> ArrayDataset:
 
 def _opened(array: Any) -> ArrayDataset:
     if not hasattr(array, "dtype"):
-        names = [str(name) for name in getattr(array, "data_vars", ())]
-        example = f"ds[{names[0]!r}]" if names else "one that has any"
-        raise SceneError(f"it is a Dataset with {', '.join(names) or 'no arrays'}: hand over an array of it: {example}")
+        held = [str(name) for name in getattr(array, "data_vars", ())]
+        example = f"ds[{held[0]!r}]" if held else "one that has any"
+        raise SceneError(f"it is a Dataset with {', '.join(held) or 'no arrays'}: hand over an array of it: {example}")
     names = {str(name).lower(): name for name in array.dims}
     x, y = (next((names[name] for name in known if name in names), None) for known in (X_NAMES, Y_NAMES))
     others = [name for name in array.dims if name not in (x, y)]
