@@ -108,7 +108,7 @@ def _judged(pairs: pd.DataFrame, pixel_m: float) -> pd.DataFrame:
             "beside": np.where(kinds[0] == kinds[1], "itself", _SHARP),
             "verified": pairs["verified"].to_numpy(bool),
             "off": off / pixel_m,
-            "errors": off / pairs["shift_error_m"],
+            "errors": off / pairs["shift_error_m"].to_numpy(float),
         }
     )
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from s2fast import detectors
 from s2fast.config import Config
-from s2fast.errors import DamageError, RunFolderError, SceneError, option
+from s2fast.errors import DamageError, InputError, RunFolderError, SceneError, option
 from s2fast.folder.check import find_damage
 from s2fast.folder.lock import Lock
 from s2fast.folder.log import RECORDED, collected_warnings
@@ -284,6 +284,10 @@ def _run_stage(
     history.problems.update(result.problems)
     if record.reference in result.problems:
         raise SceneError(f"the reference cannot be used: {result.problems[record.reference]}")
+    if result.problems and not record.usable:
+        record.save(folder)
+        first = next(iter(result.problems.values()))
+        raise InputError(f"none of the {len(record.found.scenes)} scenes can be used; the first problem: {first}")
     if result.summary is not None:
         history.counts, history.null_rate = dict(result.summary.counts), result.summary.null_rate
         history.warnings = list(result.summary.warnings)

@@ -189,3 +189,14 @@ def test_a_mask_that_is_none_or_leaves_nothing_is_not_used_by_auto(kind: str, tm
     assert [words for words, _ in found.values()] == [["brightness (SCL not used)"], ["brightness"]]
     np.testing.assert_array_equal(found["auto"][1], found["bright"][1])
     assert len(found["auto"][1]) > 100
+
+
+def test_masks_that_leave_nothing_of_any_scene_end_in_one_line(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_scene(tmp_path / "in" / f"{name}.tif", np.full((64, 64), 90, np.uint8))
+        write_scene(tmp_path / "masks" / f"{name}.tif", np.ones((64, 64), np.uint8))
+    pattern = f"{tmp_path}/masks/{{stem}}.tif"
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"none of the 2 scenes can be used; the first problem: .*leaves no pixel"):
+            run(tmp_path / "in", tmp_path / "out", mask="file", mask_file=pattern)
+    assert len(run(tmp_path / "in", tmp_path / "out", mask="none").usable) == 2
