@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from s2fast.config import Config, load_config
 from s2fast.errors import ConfigError
@@ -88,6 +88,13 @@ class SweepFile(BaseModel):
         if isinstance(value, list):
             return [_flat(part) if isinstance(part, Mapping) else part for part in value]
         return _flat(value) if isinstance(value, Mapping) else value
+
+    @field_validator("grid", "case", "plot", mode="before")
+    @classmethod
+    def _tables(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, Mapping):
+            raise ValueError(f"one table, wanted a list of tables: write [[{info.field_name}]]")
+        return value
 
     @field_validator("grid")
     @classmethod

@@ -93,6 +93,7 @@ def test_the_nearest_columns_are_those_meant() -> None:
     [
         ("grid = ", "not valid TOML"),
         ("nonsense = 1", "nonsense"),
+        ("[grid]\n'matching.ratio' = [0.8]", "grid: one table, wanted a list of tables: write [[grid]]"),
         ("[[grid]]\n'matching.ratio' = []", "matching.ratio has no values"),
         ("[[grid]]\n'matching.ratio' = 0.8", "grid.0.matching.ratio: Input should be a valid list"),
         ("name = '../x'", "is not a file name"),
