@@ -4,7 +4,7 @@ Injects the faults of `benchmarks.check.faults` into copies of this checkout and
 benchmarks check` would, with new processes every time. A fault is looked for where it should show; the control, an
 unchanged copy, is checked as a whole. --load starts busy processes beside each run. Every run is a line of the results
 file, and a stopped command continues. The last step prints the table of all runs of this check: runs of other versions
-of what measures and judges do not count, but runs on other commits of s2fast and on other machines do.
+of what measures and judges in a trial do not count, but runs on other commits of s2fast and on other machines do.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 from benchmarks.check import command
 from benchmarks.check.facts import beyond_limit, used_tolerance
 from benchmarks.check.faults import FAULTS
+from benchmarks.check.gather import KINDS
 from benchmarks.check.inject import Injection, faulty_side
 from benchmarks.check.limits import FILE
 from benchmarks.check.sides import ROOT, CheckError, Side, head_side, tree_hash
@@ -46,26 +47,24 @@ TRIALS: Mapping[str, Injection | None] = {CONTROL: None, **{fault.name: fault fo
 RESULTS = Path(__file__).with_name("proof.jsonl")
 """The record of every run."""
 
-_MEASURING = (
-    "callgrind",
-    "cases",
-    "command",
-    "compiled",
-    "concurrency",
-    "counted",
-    "facts",
-    "gather",
-    "growth",
-    "limits",
-    "memory",
-    "neighbours",
-    "sides",
-    "statistics",
-    "timed",
-    "timing",
-    "worker",
-)
-"""Modules of what measures and judges; tolerances belong to it too."""
+_MEASURING = ("command", "facts", "gather", "limits", "sides", "worker")
+"""Modules that measure and judge in every trial; tolerances belong to them too."""
+
+_COUNTING = ("callgrind", "cases", "counted")
+
+_MEASURING_KIND: Mapping[str, Sequence[str]] = {
+    "compiled": ("compiled",),
+    "gpu": ("compiled",),
+    "stages": ("concurrency",),
+    "memory": ("memory",),
+    "counts": _COUNTING,
+    "growth": (*_COUNTING, "growth"),
+    "misses": _COUNTING,
+}
+"""Modules that measure a kind of facts."""
+
+_TIMING = ("neighbours", "statistics", "timed", "timing")
+"""Modules that measure times."""
 
 _NO_TOLERANCE = 1e6
 """Recorded share of the tolerance that a fact without one has used."""
@@ -89,13 +88,12 @@ def main(argv: Sequence[str]) -> int:
     if not names:
         parser.error(f"no trial matches {', '.join(patterns)}; the trials: {', '.join(TRIALS)}")
     options.cache.mkdir(parents=True, exist_ok=True)
-    source = measuring_hash()
     try:
-        prove(names, options.load, options.runs, options.cache, options.results, source)
+        prove(names, options.load, options.runs, options.cache, options.results)
     except CheckError as error:
         print(f"prove-check: {error}", file=sys.stderr)
         return IMPOSSIBLE
-    records = read(options.results, source)
+    records = read(options.results)
     rows = table(names, options.load, records)
     if options.json:
         for row in rows:
@@ -105,12 +103,12 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def prove(names: Sequence[str], loads: Sequence[int], runs: int, cache: Path, results: Path, source: str) -> None:
+def prove(names: Sequence[str], loads: Sequence[int], runs: int, cache: Path, results: Path) -> None:
     """Try every fault as often as wanted, interleaved, so that other load affects all equally."""
     base = replace(head_side(cache), name="base")
     control = head_side(cache)
     sides: dict[str, Side] = {}
-    done = Counter((record["trial"], record["load"]) for record in read(results, source))
+    done = Counter((record["trial"], record["load"]) for record in read(results))
     for number in range(runs):
         for name in names:
             for load in loads:
@@ -126,7 +124,7 @@ def prove(names: Sequence[str], loads: Sequence[int], runs: int, cache: Path, re
                 record = {
                     "trial": name,
                     "load": load,
-                    "source": source,
+                    "source": measuring_hash(name),
                     **judged(injection, result),
                     "seconds": round(time.monotonic() - start),
                     "neighbours": result.times and result.times.neighbours and round(result.times.neighbours, 2),
@@ -203,22 +201,31 @@ def is_witness(injection: Injection, name: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in (*injection.shows, *timed))
 
 
-def measuring_hash() -> str:
-    """Return a hash of the sources that measure and judge, and of the tolerances."""
+def measuring_hash(name: str) -> str:
+    """Return a hash of the sources that measure and judge in a trial, and of the tolerances."""
+    injection = TRIALS[name]
+    modules = {*_MEASURING}
+    modules |= {module for kind in (injection.kinds if injection else KINDS) for module in _MEASURING_KIND[kind]}
+    if injection is None or injection.timed:
+        modules |= {*_TIMING}
     folder = Path(__file__).parent
     digest = hashlib.blake2b(digest_size=8)
-    for source in [folder.parent / "calls.py", *(folder / f"{name}.py" for name in _MEASURING)]:
+    for source in [folder.parent / "calls.py", *(folder / f"{module}.py" for module in sorted(modules))]:
         digest.update(source.read_bytes())
     digest.update(json.dumps(json.loads(FILE.read_text("utf-8"))["tolerances"], sort_keys=True).encode())
     return digest.hexdigest()
 
 
-def read(results: Path, source: str) -> list[dict[str, Any]]:
-    """Return the recorded runs with this hash of what measures and judges."""
+def read(results: Path) -> list[dict[str, Any]]:
+    """Return the recorded runs by the sources that measure and judge today."""
     if not results.exists():
         return []
     records = [json.loads(line) for line in results.read_text("utf-8").splitlines()]
-    return [record for record in records if record["source"] == source]
+    return [
+        record
+        for record in records
+        if record["trial"] in TRIALS and record["source"] == measuring_hash(record["trial"])
+    ]
 
 
 def table(names: Sequence[str], loads: Sequence[int], records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

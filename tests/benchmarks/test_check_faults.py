@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -202,13 +202,16 @@ def test_a_proof_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(prove, "one_run", one_run)
     results, names = tmp_path / "results.jsonl", [prove.CONTROL, "decoding a tile twice"]
-    prove.prove(names, [0], 1, tmp_path, results, "source")
-    prove.prove(names, [0, 1], 2, tmp_path, results, "source")
+    measuring_hash = prove.measuring_hash
+    prove.prove(names, [0], 1, tmp_path, results)
+    prove.prove(names, [0, 1], 2, tmp_path, results)
     assert len(ran) == 2 * 2 * 2
-    prove.prove(names, [0, 1], 2, tmp_path, results, "source")
+    prove.prove(names, [0, 1], 2, tmp_path, results)
     assert len(ran) == 8
-    assert prove.read(results, "other sources") == []
-    rows = prove.table(names, [0, 1, 2], prove.read(results, "source"))
+    with monkeypatch.context() as changed:
+        changed.setattr(prove, "measuring_hash", lambda name: "another" if name == names[0] else measuring_hash(name))
+        assert {record["trial"] for record in prove.read(results)} == {names[1]}
+    rows = prove.table(names, [0, 1, 2], prove.read(results))
     assert [(row["trial"], row["load"], row["runs"]) for row in rows] == [
         (name, load, 2) for name in names for load in (0, 1)
     ]
@@ -218,7 +221,7 @@ def test_a_proof_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
     assert text[2].endswith("|  |  | 0.1 |")
     assert text[-1].endswith("| ingest: reads | 2 |  |")
     record = json.loads(results.read_text().splitlines()[0])
-    told = prove.machines(prove.read(results, "source"))
+    told = prove.machines(prove.read(results))
     assert told.startswith(f"8 runs on {record['machine']}, {record['cores']} cores; {record['time'][:10]}")
     assert prove.machines([]) == "No runs yet."
 
@@ -227,3 +230,23 @@ def test_busy_processes_end_with_the_run() -> None:
     with prove.busy(2) as started:
         assert [process.poll() for process in started] == [None, None]
     assert all(process.poll() is not None for process in started)
+
+
+@pytest.mark.parametrize(
+    ("constant", "value", "concerned"),
+    [
+        (
+            "_MEASURING_KIND",
+            {**prove._MEASURING_KIND, "memory": ("memory", "inject")},
+            lambda fault: "memory" in fault.kinds,
+        ),
+        ("_TIMING", (*prove._TIMING, "inject"), lambda fault: fault.timed),
+    ],
+)
+def test_a_record_depends_on_what_measures_its_trial(
+    monkeypatch: pytest.MonkeyPatch, constant: str, value: object, concerned: Callable[[Injection], bool]
+) -> None:
+    before = {name: prove.measuring_hash(name) for name in prove.TRIALS}
+    monkeypatch.setattr(prove, constant, value)
+    changed = {name for name in prove.TRIALS if prove.measuring_hash(name) != before[name]}
+    assert changed == {name for name, fault in prove.TRIALS.items() if fault is None or concerned(fault)}
