@@ -103,7 +103,11 @@ def matching(scratch: Path, archive: str) -> Iterator[Fact]:
     def scene() -> MatchedScene:
         xy = rng.uniform(0, 1024, (_KEYPOINTS, 2)).astype(np.float32)
         on_ground: Any = SimpleNamespace(
-            metric="metres", grid_m=10.0, reduction=1, on_map=lambda xy, _crs=None: 10 * np.asarray(xy, np.float64)
+            metric="metres",
+            pixel_m=10.0,
+            grid_m=10.0,
+            reduction=1,
+            on_map=lambda xy, _crs=None: 10 * np.asarray(xy, np.float64),
         )
         unused: Any = None
         sizes = np.full(_KEYPOINTS, 5, np.float32)
