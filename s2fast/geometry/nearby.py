@@ -28,13 +28,19 @@ def near_any(points: npt.NDArray[np.float64], others: npt.NDArray[np.float64], r
     Returns
     -------
     (n,) bool
-        True for all points within `reach` of another one, and for some up to four cells farther.
+        True for all points within `reach` of another one, and for some up to four cells farther; False for points that
+        are not finite, as outside the domain of a projection.
 
     Examples
     --------
     >>> near_any(np.array([[0.0, 0.0], [9.0, 0.0], [20.0, 0.0]]), np.array([[1.0, 1.0]]), 8.0)
     array([ True,  True, False])
     """
+    finite = np.isfinite(points).all(axis=1)
+    if not finite.all():
+        found = np.zeros(len(points), np.bool_)
+        found[finite] = near_any(points[finite], others, reach)
+        return found
     if not len(points) or not len(others):
         return np.zeros(len(points), np.bool_)
     low, high = points.min(axis=0), points.max(axis=0)

@@ -25,3 +25,9 @@ def test_near_points_are_those_within_reach_up_to_a_few_cells(seed: int, count: 
 def test_without_points_nothing_is_near(points: int, others: int) -> None:
     found = near_any(np.zeros((points, 2)), np.zeros((others, 2)), 1.0)
     assert found.tolist() == [False] * points
+
+
+def test_points_outside_a_projection_are_near_nothing() -> None:
+    points = np.array([[0.0, 0.0], [np.inf, 1.0], [np.nan, 0.0], [5.0, 5.0]])
+    assert near_any(points, points, 1.0).tolist() == [True, False, False, True]
+    assert near_any(points[:1], points[1:3], 1.0).tolist() == [False]
