@@ -77,10 +77,12 @@ def test_interrupted_run_stops_at_once_and_continues(
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interrupt_does_not_wait_for_what_runs(sent: signal.Signals, code: int) -> None:
-    # A lock nobody frees stands for a kernel that takes long: the main thread never gets to a handler of its own.
+    # A lock nobody frees stands for a kernel that takes long: the main thread never gets to a handler of its own. Under
+    # nohup the tests themselves ignore SIGHUP, and what they start inherits that.
     program = (
-        "import threading\n"
+        "import signal, threading\n"
         "from s2fast.work.interrupt import exiting_on_interrupt\n"
+        f"signal.signal({sent:d}, signal.default_int_handler if {sent:d} == signal.SIGINT else signal.SIG_DFL)\n"
         "lock = threading.Lock()\n"
         "lock.acquire()\n"
         "with exiting_on_interrupt('go on with: this'):\n"
@@ -91,7 +93,10 @@ def test_interrupt_does_not_wait_for_what_runs(sent: signal.Signals, code: int) 
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         process.send_signal(sent)
-        _, told = process.communicate(timeout=60)
+        try:
+            _, told = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, told) == (code, "\ngo on with: this\n")
 
 
