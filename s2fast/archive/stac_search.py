@@ -6,7 +6,8 @@ import json
 import logging
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
@@ -32,6 +33,18 @@ _NUMBERS = ("max_items", "limit")
 def is_search(place: Source) -> bool:
     """Return whether a place is the search of a STAC API, by its name."""
     return place.is_web and _SEARCH.fullmatch(urlsplit(place.url).path) is not None
+
+
+@contextmanager
+def _without_attempts() -> Iterator[None]:
+    """Suppress urllib3's warnings, one per attempt to reach a server."""
+    logger = logging.getLogger("urllib3.connectionpool")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def searched(place: Source, most: int) -> list[Mapping[str, Any]]:
@@ -93,10 +106,9 @@ def searched(place: Source, most: int) -> list[Mapping[str, Any]]:
             return super().stac_object_from_dict(d, *args, **kwargs)
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _without_attempts():
             # They say which parts of the standard a server does not promise; what fails is said below.
             warnings.simplefilter("ignore")
-            logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # it names each attempt
             address = urlunsplit(parts._replace(path=root or "/", query=""))
             client = pystac_client.Client.open(
                 address, parameters=others, request_modifier=check, timeout=TIMEOUT_S, stac_io=OnlyWeb()

@@ -1,7 +1,7 @@
 """Zarr arrays written and read in whole chunks, without the package zarr.
 
-Its asynchronous machinery takes milliseconds per array, more than the work on most arrays of a scene, and importing it
-a fifth of a second per process. The files are those of ``zarr.create_array`` with the codecs Zstandard and CRC-32C.
+Its asynchronous machinery takes longer than the work on most arrays of a scene, and every process would import it. The
+files are those of ``zarr.create_array`` with the codecs Zstandard and CRC-32C.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def write_array(write: Callable[[str, bytes], None], values: npt.NDArray[Any]) -
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What an array is."""
+    """Shape, chunks and values of an array."""
 
     shape: tuple[int, ...]
     """Its shape."""
@@ -173,7 +173,7 @@ def _box(low: npt.NDArray[np.int64], high: npt.NDArray[np.int64]) -> tuple[slice
 
 
 def described(data: bytes) -> Description:
-    """Return what an array is from its description, which a stranger may have written.
+    """Return the content of an array's ``zarr.json``, which a stranger may have written.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Tell which points of a scene lie near any point of another: where they may have ground in common."""
+"""Find the points of a scene that lie near any point of another, where the two may have ground in common."""
 
 from __future__ import annotations
 

@@ -70,8 +70,8 @@ def repetitions(
         return np.zeros((0, 2))
     chosen = np.unique(np.linspace(0, len(at_m) - 1, _SAMPLED).astype(np.intp))
     at = np.column_stack([at_m / grid_m, 2 * _FARTHEST_PX * scale])  # bins of size are far apart
-    trees = (KDTree(points, balanced_tree=False, compact_nodes=False) for points in (at[chosen], at))
-    near = next(trees).sparse_distance_matrix(next(trees), _FARTHEST_PX, output_type="ndarray")
+    looked_for, everywhere = (KDTree(points, balanced_tree=False, compact_nodes=False) for points in (at[chosen], at))
+    near = looked_for.sparse_distance_matrix(everywhere, _FARTHEST_PX, output_type="ndarray")
     near = near[near["v"] > limits[0]]
     query, train, away = chosen[near["i"]], near["j"], near["v"]
     bits = np.bitwise_count(descriptors[query] ^ descriptors[train]).sum(axis=1, dtype=np.int64)

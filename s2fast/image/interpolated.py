@@ -1,4 +1,4 @@
-"""Tell images whose pixels were interpolated from larger ones, such as Landsat at 30 m on a grid of 10 m.
+"""Detect images whose pixels were interpolated from larger ones, such as Landsat at 30 m on a grid of 10 m.
 
 Between the larger pixels' centres an interpolated image is smoother than at them (Gallagher 2005), so that keypoints
 prefer places on that lattice. It lies at the same pixels in every scene on one grid, whatever their ground: two such
@@ -15,20 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 FACTORS = (6, 5, 4, 3, 2)
-"""Sides of the larger pixels that are told [px], the largest first: their lattice is also one of their divisors."""
+"""Sides of larger pixels that are detected [px], the largest first: a lattice of 6 is also one of 3 and of 2."""
 
 LEAST_DEPTH = 0.04
-"""Least share by which differences of neighbouring pixels vary over a lattice. In scenes that were not interpolated it
-is at most 0.02, except for the blocks of JPEG; in ones interpolated by 2 to 6, 0.05 to 1.9."""
+"""Minimum share by which differences of neighbouring pixels vary over a lattice."""
 
 _JPEG_PX = 8
 """Side of the blocks of JPEG, which are also a lattice of 4 and of 2 pixels."""
 
 _PHASES = 120
-"""Positions that are told apart: a common multiple of all sides."""
+"""Number of positions that are distinguished: a common multiple of all sides."""
 
 _LEAST_NUMBER = 120
-"""Least number of differences at each position."""
+"""Minimum number of differences at each position."""
 
 _SIDE_PX, _ALONG = 2 * _PHASES, 3
 """Side of the squares that are looked at [px], and their number along each side of the image."""

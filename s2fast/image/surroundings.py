@@ -41,7 +41,7 @@ _SHIFTS = 7
 
 _LEAST_SCORE = 3.0
 """Minimum excess of the correlations at equal positions [standard errors]; different ground exceeds it in one of 700
-pairs. Chosen on tile 36UYA, where the verified pairs with enough squares have at least 4."""
+pairs. Chosen on tile 36UYA."""
 
 
 @dataclass(frozen=True, slots=True)

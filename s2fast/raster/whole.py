@@ -13,8 +13,8 @@ from s2fast.raster.dataset import block_bytes
 def check_whole(path: Path) -> None:
     """Raise SceneError if a GeoTIFF is not whole: GDAL's threads that compress do not report a full disk.
 
-    Its blocks must lie in the file. A block may also have kept what was there before it was rewritten, so that there
-    must still be room for one.
+    All blocks must lie in the file. A block that was rewritten may still hold what it held before; therefore the disk
+    must also have room for one more block.
     """
     size, room = path.stat().st_size, path.with_name(f"{path.name}.room")
     with rasterio.open(path) as written:

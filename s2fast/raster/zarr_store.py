@@ -239,7 +239,7 @@ def _coordinate(fetch: Fetch, metadata: Metadata, folder: str, name: str) -> npt
 
 
 def _array(fetch: Fetch, path: str, node: Node) -> Any:
-    from s2fast.raster.zarr_array import open_array  # a tenth of a second, for whoever reads scenes in Zarr
+    from s2fast.raster.zarr_array import open_array  # the package zarr, for those who read such scenes
 
     if node.problem:
         raise SceneError(f"{path}: {node.problem}")

@@ -58,7 +58,7 @@ def read_text(path: Path) -> bytes:
 
 
 def _occurs(pattern: re.Pattern[bytes], words: Sequence[bytes], text: bytes) -> bool:
-    """Return whether a pattern matches anywhere; looking for its words first is five times faster."""
+    """Return whether a pattern matches anywhere; its words are looked for first, which is faster."""
     lower = text.lower()
     return any(word in lower for word in words) and pattern.search(text) is not None
 
@@ -177,8 +177,10 @@ def check_mapinfo(path: Path) -> None:
     text = read_text(path)
     if _OTHER_TABLES.search(text):
         raise DamagedError("it reads other tables: convert it, for example with ogr2ogr")
-    for beside in path.parent.glob(f"{glob.escape(path.stem)}.[mM][iI][dD]") if path.suffix.lower() == ".mif" else ():
-        objects = len(_MIF_OBJECT.findall(text))
+    if path.suffix.lower() != ".mif":
+        return
+    objects = len(_MIF_OBJECT.findall(text))
+    for beside in path.parent.glob(f"{glob.escape(path.stem)}.[mM][iI][dD]"):
         rows = sum(bool(line.strip()) for line in beside.read_bytes().splitlines())
         if objects < rows:
             raise DamagedError(f"it is truncated: it has {objects} objects, {beside.name} has {rows} rows")

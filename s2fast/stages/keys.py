@@ -25,6 +25,9 @@ from s2fast.report import page
 from s2fast.stages.levels import Level, levels_of
 from s2fast_kernels.backends import Selected
 
+FEATURES = "features, and whether pixels were interpolated"
+"""Name of what is stored with features; another name after a change, so that older features are not reused."""
+
 VERDICTS = "verified, with surroundings and repetitions, second looks at what may match"
 """Name of the rule of verdicts; another name after a change, so that older verdicts are not reused."""
 
@@ -66,7 +69,7 @@ def features_key(tile: str, config: Config, backend: str, levels: Sequence[Level
     """Return the content key of a scene's features; `config` is the result of `for_scene`.
 
     Pixels prepared on a device may differ from the host's by a grey level, so they have another key. The host's name,
-    and the rule of brightness where it is applied, are omitted: features keep the keys from before there was a choice.
+    and the rule of brightness where it is applied, are omitted.
     """
     settings = config.ingest.model_dump(include={"clouds", "contrast", "clahe_clip"})
     prepared = preparation(config).name
@@ -75,7 +78,7 @@ def features_key(tile: str, config: Config, backend: str, levels: Sequence[Level
         other.append("not by brightness")
     if levels:
         other.append(["levels", *([level.factor, level.upsample] for level in levels)])
-    return content_key("features", tile, effective_settings(config.features), settings, backend, *other)
+    return content_key(FEATURES, tile, effective_settings(config.features), settings, backend, *other)
 
 
 def for_scene(config: Config, mask: str, *, by_brightness: bool = True) -> Config:

@@ -123,15 +123,10 @@ class MatchedScene:
         """
         key = (searched_m, rows.start)
         if key not in self._repeats_at:
-            descriptors, at_m, size_m, scale = (
-                self.descriptors[rows],
-                self.on_own_map[rows],
-                self.size_m[rows],
-                self.scale,
-            )
             self._repeats_at[key] = repetitions(
-                descriptors, at_m, size_m, scale[rows], searched_m, self.placement.grid_m
-            )
+                self.descriptors[rows], self.on_own_map[rows], self.size_m[rows], self.scale[rows], searched_m,
+                self.placement.grid_m,
+            )  # fmt: skip
         return self._repeats_at[key]
 
     @cached_property

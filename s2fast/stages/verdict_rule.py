@@ -239,23 +239,33 @@ class VerdictRule:
             Expected shift, east and north [m]; None: zero.
         """
         steps, query, train = self.steps, matched.query, matched.train
-        patterns, moved_px = (query.fixed_pattern, train.fixed_pattern), matched.moved_px()
-        evidence = matched.evidence(~steps.by_paint(*patterns, matched.query_row, matched.train_row, moved_px))
+        moved_px = matched.moved_px()
+        evidence = self._evidence(matched, moved_px)
         if self.settings.prior == "map":
             judged = steps.find_shift(evidence, matched.radius_m, offset_m)
         else:
             same = query.scale[matched.query_row] == train.scale[matched.train_row]
             ground = max(min(query.placement.clear_m2, train.placement.clear_m2), evidence.grid**2)
             judged = find_anywhere(evidence, same, ground)
-        if judged.verdict == "not verified" or moved_px is None:
+        if judged.verdict == "not verified":
             return judged
-        drawn_px = None
+        if moved_px is not None and self._is_drawn(matched, judged, moved_px):
+            return Judgement.not_found(len(evidence))
+        # Without a prior, rivals anywhere have been looked for.
+        return judged if self.settings.prior == "none" else self._beside_aliases(matched, judged)
+
+    def _evidence(self, matched: Matched, moved_px: npt.NDArray[np.float32] | None) -> Evidence:
+        """Return the matches that painted areas do not explain; `moved_px` is `Matched.moved_px`."""
+        patterns = matched.query.fixed_pattern, matched.train.fixed_pattern
+        return matched.evidence(~self.steps.by_paint(*patterns, matched.query_row, matched.train_row, moved_px))
+
+    def _is_drawn(self, matched: Matched, judged: Judgement, moved_px: npt.NDArray[np.float32]) -> bool:
+        """Return whether what both scenes have at the same pixels explains the inliers."""
+        query, train, drawn_px = matched.query, matched.train, None
         if judged.model == "shift":
             drawn_px = query.xy[matched.query_row[judged.inlier]] / np.float32(query.placement.reduction)
-        explained = explained_by_pattern(*patterns, drawn_px, moved_px[judged.inlier], steps.share_noise)
-        if explained:
-            return Judgement.not_found(len(evidence))
-        return judged if self.settings.prior == "none" else self._beside_aliases(matched, judged)
+        patterns = query.fixed_pattern, train.fixed_pattern
+        return explained_by_pattern(*patterns, drawn_px, moved_px[judged.inlier], self.steps.share_noise)
 
     def _beside_aliases(self, matched: Matched, judged: Judgement) -> Judgement:
         """Return the judgement, ``ambiguous`` if the ground repeats itself and agrees about as well elsewhere."""
@@ -271,10 +281,7 @@ class VerdictRule:
             ((*matches,),) = self.matching.matches_at([(query, train)], [matched.radius_m], places[None])
             found = [matched.with_matches(some) for some in matches]
         for other, place in zip(found, places, strict=True):
-            by_paint = self.steps.by_paint(
-                query.fixed_pattern, train.fixed_pattern, other.query_row, other.train_row, other.moved_px()
-            )
-            evidence = other.evidence(~by_paint)
+            evidence = self._evidence(other, other.moved_px())
             rival = self.steps.find_shift(evidence, other.radius_m, place)
             apart = math.hypot(rival.dx - judged.dx, rival.dy - judged.dy) > APART_PX * evidence.grid
             if apart and rival.verdict != "not verified" and rival.witnesses >= RIVAL_SHARE * judged.witnesses:

@@ -1,16 +1,32 @@
 """Ground that repeats itself: its displacements are found, and no pair is verified a period away."""
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from benchmarks.traps.grounds import LATTICES
 from benchmarks.traps.scenes import at, judged, scene
 from s2fast.geometry.repetition import repetitions
+from s2fast.stages.matching_rule import MatchedScene
 
 SIDE_PX = 260
 
 
-def test_a_shift_within_the_search_area_is_ambiguous_if_the_true_one_is_periods_away() -> None:
+def smaller(ground: npt.NDArray[np.float64], size: float, rng: np.random.Generator) -> MatchedScene:
+    """Return a scene of fewer, larger pixels."""
+    side = round(size * SIDE_PX)
+    pixels = cv2.resize(ground[:SIDE_PX, :SIDE_PX], (side, side), interpolation=cv2.INTER_AREA)
+    found = scene(np.clip(pixels + rng.normal(0, 3, pixels.shape), 1, 255).astype(np.uint8))
+    a, b, c, d, e, f = found.placement.transform
+    placement = replace(found.placement, transform=(a * SIDE_PX / side, b, c, d, e * SIDE_PX / side, f))
+    return replace(found, placement=placement)
+
+
+@pytest.mark.parametrize("size", [1.0, 0.9], ids=["equal pixels", "larger pixels"])
+def test_a_shift_within_the_search_area_is_ambiguous_if_the_true_one_is_periods_away(size: float) -> None:
     (board,) = (lattice for lattice in LATTICES if lattice.name == "chessboard")
     ground = board.draw(16.0, 0.0, np.random.default_rng(1)).astype(np.float64)
     rng = np.random.default_rng(2)
@@ -18,6 +34,8 @@ def test_a_shift_within_the_search_area_is_ambiguous_if_the_true_one_is_periods_
         scene(np.clip(part[:SIDE_PX, :SIDE_PX] + rng.normal(0, 3, (SIDE_PX, SIDE_PX)), 1, 255).astype(np.uint8))
         for part in (ground, ground[16:, 19:])
     )
+    if size != 1:
+        train = smaller(ground[16:, 19:], size, rng)
     found = judged(query, train)
     assert found.verdict == "ambiguous"
     assert (found.dx, found.dy) == pytest.approx((-30, 0), abs=3)  # the others are not searched
