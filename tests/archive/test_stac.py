@@ -1,6 +1,7 @@
 """Scenes that STAC documents name, on disk, on a server, and found by a search; and what strangers' items may not."""
 
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -153,8 +154,11 @@ def test_a_failed_search_says_why(tmp_path: Path, server: StacServer, path: str,
     pytest.importorskip("pystac_client")
     address = f"{server.address}/{path}" if path else "http://127.0.0.1:1/search?token=tok3nWord"
     public = re.escape(address.partition("?")[0])
+    requests = logging.getLogger("urllib3.connectionpool")
+    level = requests.level
     with pytest.raises(InputError, match=f"^{public}: the search failed: {reason}$") as caught:
         found(address)
+    assert requests.level == level, "how its caller logs is the caller's"
     assert str(caught.value).isprintable()
     assert not any(secret in str(caught.value) for secret in (*LEAKS, "wr0ngWord"))
 

@@ -261,7 +261,12 @@ def test_inverted_lists_find_what_the_exact_search_finds(
     build(to, [indexed.out], 700)
     with pytest.raises(RunFolderError, match="has no inverted lists"):
         clusters.vote_by_lists(Index(to), Index(to).scene(0))
-    made = clusters.make_clusters(to)
+    drawn: list[int] = []
+    read = Index.scene
+    with monkeypatch.context() as watched:
+        watched.setattr(Index, "scene", lambda index, number: drawn.append(number) or read(index, number))
+        made = clusters.make_clusters(to)
+    assert sorted(drawn) == list(range(len(Index(to).entries))), "its recall is measured on all of so few scenes"
     assert made.lists == 64
     assert made.probed < made.lists
     assert made.recall >= clusters.WANTED_RECALL
