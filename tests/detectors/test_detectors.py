@@ -17,7 +17,7 @@ from s2fast.detectors import (
 )
 from s2fast.errors import ConfigError
 from s2fast.folder.content_key import content_key
-from s2fast.stages.keys import features_key
+from s2fast.stages.keys import FEATURES, features_key
 from s2fast_kernels.akaze import akaze
 from s2fast_kernels.backends import available
 from s2fast_kernels.features import Budget, Features
@@ -107,7 +107,7 @@ def test_the_default_detector_does_not_change_content_keys() -> None:
     }  # fmt: skip
     preparation = {"clouds": True, "contrast": "clahe", "clahe_clip": 8.0}
     assert effective_settings(config.features) == written
-    assert features_key("tile", config, "numba") == content_key("features", "tile", written, preparation, "numba")
+    assert features_key("tile", config, "numba") == content_key(FEATURES, "tile", written, preparation, "numba")
 
 
 def test_a_content_key_names_what_acts() -> None:
