@@ -24,7 +24,7 @@ from benchmarks.check.command import default_cache
 from benchmarks.datasets import REAL
 from benchmarks.harness import emit, option_parser
 from s2fast.errors import S2FastError
-from s2fast.sweeps.kept import read_pairs
+from s2fast.sweeps.kept_pairs import read_pairs
 from s2fast.sweeps.results import How, load_all, make_folder, run_checked
 
 PIXEL_M = 107.2265625

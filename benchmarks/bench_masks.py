@@ -35,7 +35,7 @@ from benchmarks.drawn_clouds import with_masks
 from benchmarks.harness import emit, option_parser
 from s2fast.config import Ingest
 from s2fast.files.source import Source
-from s2fast.masks.found import FoundMask
+from s2fast.masks.lookup import FoundMask
 from s2fast.masks.read import open_mask
 from s2fast.model import Raster, Window
 from s2fast.raster.windows import grid

@@ -332,8 +332,8 @@ def fetch(
     >>> run = s2fast.run(scenes=fetched.items, out="OUT")  # doctest: +SKIP
     """
     from s2fast.config import load_config
-    from s2fast.fetching.asked import Search, Wanted
     from s2fast.fetching.fetch import fetch as download
+    from s2fast.fetching.query import Search, Wanted
     from s2fast.work.progress import progress_of
 
     wanted = Wanted.asked(tile, max_cloud, limit)

@@ -12,19 +12,19 @@ from types import MappingProxyType
 from s2fast import detectors
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import scene_identity
-from s2fast.archive.listed import Looking
+from s2fast.archive.listing import Looking
 from s2fast.archive.reference import check_ground, with_reference
 from s2fast.archive.siblings import with_bands
-from s2fast.archive.unplaced import are_accepted, check_settings, not_comparable
+from s2fast.archive.ungeoreferenced import are_accepted, check_settings, not_comparable
 from s2fast.config import Config
 from s2fast.errors import InputError, SceneError, option
 from s2fast.files.source import Source
 from s2fast.folder.log import RECORDED
 from s2fast.folder.record import Asked, Found, History, RunRecord, SceneInput
-from s2fast.masks.found import find_mask
+from s2fast.masks.lookup import find_mask
 from s2fast.model import Scene
+from s2fast.raster.band_files import files_of, open_bands
 from s2fast.raster.reader import open_raster
-from s2fast.raster.several import files_of, open_bands
 from s2fast.regions.check import check_regions
 from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import summarize_rows

@@ -21,13 +21,13 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.nulls import NullRate, null_warning
 from s2fast.geometry.scene_verdict import correction_text, scene_verdicts
 from s2fast.report import gis, page
-from s2fast.report.beside import FOLDER
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.findings import Findings, Summary
 from s2fast.report.ground import ground_layers
 from s2fast.report.match_columns import MatchColumns
 from s2fast.report.outputs import FILES, page_files
 from s2fast.report.shown_matches import ShownMatches
+from s2fast.report.sidecars import FOLDER
 from s2fast.work.executors import open_workplace
 from tests.archives import PIXEL_M, UTM36, Archive
 

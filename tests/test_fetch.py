@@ -16,10 +16,10 @@ from s2fast.archive.find import find_scenes
 from s2fast.config import Ingest
 from s2fast.errors import InputError, SceneError
 from s2fast.fetching import download as downloading
-from s2fast.fetching.asked import EARTH_SEARCH, Wanted, box_around, parse_box, search_address
+from s2fast.fetching.query import EARTH_SEARCH, Wanted, box_around, parse_box, search_address
 from s2fast.files.ranges import FileRanges
 from s2fast.files.source import Source
-from s2fast.masks.found import find_mask
+from s2fast.masks.lookup import find_mask
 from tests.archives import textured, write_scene
 from tests.command_line import assert_one_line, s2fast
 from tests.stac_server import SECRET, StacServer, item, serving

@@ -16,8 +16,8 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from s2fast.archive.find import find_scenes
-from s2fast.archive.listed import Looking
-from s2fast.archive.unplaced import not_comparable
+from s2fast.archive.listing import Looking
+from s2fast.archive.ungeoreferenced import not_comparable
 from s2fast.config import load_config
 from s2fast.errors import ConfigError, InputError
 from s2fast.model import PIXEL_TRANSFORM, Raster

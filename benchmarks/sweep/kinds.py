@@ -21,7 +21,7 @@ class BenchmarkSweep(SweepFile):
     RUN_KEYS: ClassVar[Settings] = {**SweepFile.RUN_KEYS, "kernel.core_px": 0}
     """Also the side of AKAZE's windows [px]; 0: its default."""
 
-    CHILD: ClassVar[str] = "benchmarks.sweep.child"
+    CHILD: ClassVar[str] = "benchmarks.sweep.case_process"
 
     kind: Literal["run", "hamming"] = "run"
     """run: all stages on a data set. hamming: one call of the search on random descriptors."""

@@ -20,11 +20,11 @@ from s2fast.align.check_windows import Image
 from s2fast.align.correction import Correction, corrected_items, corrections, reference_id
 from s2fast.align.field_model import Model
 from s2fast.align.local import AUTO, field_raster, models_of, with_fields
-from s2fast.align.noted import note_in_report
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
 from s2fast.align.output_folder import FIELD, KEY, SCENE, TABLE, open_folder, remove_outputs, tags_of, write_file
 from s2fast.align.picture import before_after
 from s2fast.align.proof import NOT_CHECKED, Proof, prove
+from s2fast.align.report_note import note_in_report
 from s2fast.archive.identity import identity
 from s2fast.archive.siblings import ALL, is_mask, selected
 from s2fast.errors import InputError, SceneError, option

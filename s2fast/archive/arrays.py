@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from s2fast.archive.listed import LeftOut, Listed, Looking
+from s2fast.archive.listing import LeftOut, Listed, Looking
 from s2fast.archive.names import naming
 from s2fast.archive.stac_items import AUTO
 from s2fast.errors import SceneError, setting

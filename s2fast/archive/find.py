@@ -13,7 +13,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeVar
 
 from s2fast.archive.arrays import held_scenes, zarr_scenes
-from s2fast.archive.listed import LeftOut, Listed, Looking
+from s2fast.archive.listing import LeftOut, Listed, Looking
 from s2fast.archive.names import ASSET, NO_IMAGE, naming, with_unique_ids
 from s2fast.archive.products import Preview, Replaced, preview, used_products
 from s2fast.archive.sensors import names_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import shapely
 
 from s2fast.archive.find import images_at
-from s2fast.archive.listed import Looking
+from s2fast.archive.listing import Looking
 from s2fast.archive.names import naming
 from s2fast.errors import InputError, option
 from s2fast.files.source import Source

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from s2fast.archive.arrays import zarr_scenes
 from s2fast.archive.links import linked
-from s2fast.archive.listed import LeftOut, Listed, Looking
+from s2fast.archive.listing import LeftOut, Listed, Looking
 from s2fast.archive.stac_items import named, picked, placed
 from s2fast.archive.stac_search import is_search, searched
 from s2fast.errors import InputError, SceneError

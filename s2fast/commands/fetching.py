@@ -65,8 +65,8 @@ def fetch(
         print_line(*listing().split("\n"), indent=" " * 14)
         return
     from s2fast.config import load_config
-    from s2fast.fetching.asked import Search, Wanted, parse_box
     from s2fast.fetching.fetch import fetch as fetched
+    from s2fast.fetching.query import Search, Wanted, parse_box
     from s2fast.files.redaction import public_words
     from s2fast.work.interrupt import exiting_on_interrupt
     from s2fast.work.progress import Progress, progress_for_stderr

@@ -78,7 +78,7 @@ def find(
     from s2fast.retrieval.find import Finder
     from s2fast.retrieval.finding import UNUSABLE
     from s2fast.retrieval.index import Index
-    from s2fast.retrieval.written import write_geojson
+    from s2fast.retrieval.outputs import write_geojson
 
     _check_outputs(output, len(pictures))
     finder = Finder(
@@ -109,7 +109,7 @@ def find(
 def _check_outputs(output: list[Path], pictures: int) -> None:
     """Raise InputError for a file of unknown format, or one file for several pictures."""
     from s2fast.errors import InputError
-    from s2fast.retrieval.written import check_ending
+    from s2fast.retrieval.outputs import check_ending
 
     for file in output:
         check_ending(file)
@@ -122,7 +122,7 @@ def _check_outputs(output: list[Path], pictures: int) -> None:
 def _described(finding: Finding) -> str:
     """Return a finding as text."""
     from s2fast.geometry.nulls import NullRate, null_summary
-    from s2fast.retrieval.written import described
+    from s2fast.retrieval.outputs import described
 
     name = finding.image.name
     if finding.entry is None or finding.place is None:

@@ -22,7 +22,7 @@ from s2fast.files.legible import identifier
 from s2fast.files.ranges import ByteRanges, byte_ranges
 from s2fast.files.source import Source
 from s2fast.files.web import downloaded
-from s2fast.masks.found import find_mask
+from s2fast.masks.lookup import find_mask
 from s2fast.model import Scene
 from s2fast.raster.dataset import gdal_settings
 from s2fast.raster.zarr_store import is_zarr

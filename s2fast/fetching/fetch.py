@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from s2fast.archive.find import find_scenes
-from s2fast.archive.listed import Looking
+from s2fast.archive.listing import Looking
 from s2fast.config import Ingest
 from s2fast.errors import InputError, option
-from s2fast.fetching.asked import Wanted
 from s2fast.fetching.download import SceneFiles, download, megabytes, plan
 from s2fast.fetching.items import write_items
+from s2fast.fetching.query import Wanted
 from s2fast.files.legible import counted
 from s2fast.files.source import Source
 from s2fast.work.progress import Progress

@@ -77,7 +77,7 @@ class Source:
     """Folders besides its own that a virtual raster may read; see `s2fast.raster.allowed`."""
 
     held: Any = field(default=None, repr=False, compare=False)
-    """The `xarray.DataArray` itself, of a source that is one; see `s2fast.raster.held`."""
+    """The `xarray.DataArray` itself, of a source that is one; see `s2fast.raster.data_array`."""
 
     placed: Placed | None = field(default=None, repr=False, compare=False)
     """Where a catalogue says that the raster lies, for files without georeferencing."""

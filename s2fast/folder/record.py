@@ -20,7 +20,7 @@ from s2fast.folder.checksums import sealed, unsealed
 from s2fast.folder.content_key import FORMAT
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.nulls import NullRate
-from s2fast.masks.found import FoundMask
+from s2fast.masks.lookup import FoundMask
 from s2fast.model import Raster, Scene
 from s2fast.regions.file import RegionFile, RegionRows
 from s2fast.work.machine import processor, versions

@@ -21,8 +21,8 @@ from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.geometry.placement import PixelGrid
-from s2fast.masks.found import FoundMask
 from s2fast.masks.kinds import BY_NAME, Kind
+from s2fast.masks.lookup import FoundMask
 from s2fast.masks.polygons import clouds_on, shapes_on
 from s2fast.model import Raster, Window
 from s2fast.raster.dataset import gdal_settings, open_dataset

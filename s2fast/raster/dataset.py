@@ -28,7 +28,7 @@ from s2fast.geometry.placement import PixelGrid
 from s2fast.model import PIXEL_TRANSFORM, Raster
 from s2fast.raster.allowed import check_opened, drivers, explanation
 from s2fast.raster.bands import Picture
-from s2fast.raster.held import held_version, open_held
+from s2fast.raster.data_array import held_version, open_held
 from s2fast.raster.windows import reduced_shape
 from s2fast.raster.zarr_store import is_zarr, open_zarr, zarr_version
 from s2fast_kernels.machine import available_cores

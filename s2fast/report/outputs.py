@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from s2fast.folder.pair_blocks import parquet
-from s2fast.report import beside, gis, page
+from s2fast.report import gis, page, sidecars
 from s2fast.report.findings import Findings
 from s2fast.report.ground import ground_layers
 from s2fast.report.layers import map_crs
@@ -50,12 +50,12 @@ def page_files(found: Findings) -> Iterator[tuple[str, bytes]]:
     """Yield the files beside the page, and the page."""
     shown = thumbnails(found.record.usable, found.folder, found.workplace)
     names: dict[str, dict[int, str]] = {"pairs": {}, "scenes": {}}
-    for kind, files in (("pairs", beside.pair_files), ("scenes", beside.scene_files)):
+    for kind, files in (("pairs", sidecars.pair_files), ("scenes", sidecars.scene_files)):
         for number, name, data in files(found):
             names[kind][number] = name
-            yield f"{beside.FOLDER}/{name}.js", data
-    name, data = beside.alignment_file()
-    yield f"{beside.FOLDER}/{name}.js", data
+            yield f"{sidecars.FOLDER}/{name}.js", data
+    name, data = sidecars.alignment_file()
+    yield f"{sidecars.FOLDER}/{name}.js", data
     names["alignment"] = {0: name}
     yield page.NAME, page.page(payload(found, shown, names)).encode()
 

@@ -16,11 +16,11 @@ import pyproj
 
 from s2fast.geometry.antimeridian import joined
 from s2fast.geometry.nulls import null_summary
-from s2fast.report.beside import packed_matches
 from s2fast.report.findings import Findings
 from s2fast.report.inlier_statistics import STATISTICS
 from s2fast.report.ordering import similarity_order
 from s2fast.report.shown_matches import fit_the_page
+from s2fast.report.sidecars import packed_matches
 from s2fast.report.thumbnails import Thumbnails
 
 _PAIR_COLUMNS = (
@@ -74,7 +74,7 @@ def payload(
         Thumbnails by scene id.
     beside
         Names of the files beside the page, without ending: ``pairs`` by the number of the first pair of each, see
-        `s2fast.report.beside.pair_files`, ``scenes`` by scene, see `scene_files`, and ``alignment``, see
+        `s2fast.report.sidecars.pair_files`, ``scenes`` by scene, see `scene_files`, and ``alignment``, see
         `alignment_file`.
 
     Returns

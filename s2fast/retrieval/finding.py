@@ -123,7 +123,7 @@ class Finding:
         InputError
             The picture was not found, or the run folder with the scene is gone.
         """
-        from s2fast.retrieval.written import draw
+        from s2fast.retrieval.outputs import draw
 
         if self.place is None or self.entry is None:
             raise InputError(f"{self.image.name}: {self.verdict}: there is no place to draw")
@@ -143,7 +143,7 @@ class Finding:
         InputError
             The ending is another, the file cannot be written, or the picture lies in no place that can be written so.
         """
-        from s2fast.retrieval.written import PICTURES, check_ending, write_figure, write_geojson, write_located
+        from s2fast.retrieval.outputs import PICTURES, check_ending, write_figure, write_geojson, write_located
 
         path = Path(file)
         ending = check_ending(path)

@@ -22,9 +22,9 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.folder.tile_indexes import keep_index, kept_index
 from s2fast.masks.read import is_classification, open_mask
 from s2fast.model import TileInfo
+from s2fast.raster.band_files import open_bands
 from s2fast.raster.prefetch import reading_ahead
 from s2fast.raster.reader import LumaReader, Reader, indexed_reader, open_raster, reduce_any
-from s2fast.raster.several import open_bands
 from s2fast.raster.windows import chunk_shape, reduced, reduced_shape
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import place_regions

@@ -9,7 +9,7 @@ import pandas as pd
 from s2fast.errors import DamageError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.report import beside
+from s2fast.report import sidecars
 from s2fast.report.findings import Findings
 from s2fast.report.outputs import FILES, OUTPUTS
 from s2fast.stages import keys
@@ -29,11 +29,11 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
         rows = [(pair.query, pair.train, pair.key) for pair in pairs]
         found = Findings.of(record, folder, workplace, pd.DataFrame(rows, columns=["query", "train", "key"], dtype=str))
         written = {}
-        folder.remove(beside.FOLDER)  # other results have files of other names
+        folder.remove(sidecars.FOLDER)  # other results have files of other names
         for output in OUTPUTS:
             for name, data in output.write(found):
                 checksum = folder.write(name, data)
-                if name != f"{beside.FOLDER}/{beside.ALIGNMENT}.js":  # a call of align replaces it
+                if name != f"{sidecars.FOLDER}/{sidecars.ALIGNMENT}.js":  # a call of align replaces it
                     written[name] = checksum
                 if name in output.files:
                     bar.advance()

@@ -10,12 +10,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from s2fast.errors import ConfigError
-from s2fast.sweeps.found import Found
 from s2fast.sweeps.grid import Plot, SweepFile
 from s2fast.sweeps.intervals import NOISE, difference, runs_of
 from s2fast.sweeps.pareto import honest_front
 from s2fast.sweeps.quality import Quality
-from s2fast.truth.judged import Answer
+from s2fast.sweeps.without_truth import Found
+from s2fast.truth.scoring import Answer
 from s2fast.work.meter import StageCost
 
 FlatRow = dict[str, Any]

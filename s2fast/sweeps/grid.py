@@ -48,7 +48,7 @@ class SweepFile(BaseModel):
     RUN_KEYS: ClassVar[Settings] = {"run.workers": 1}
     """Keys of a run outside the configuration, and their defaults: local processes."""
 
-    CHILD: ClassVar[str] = "s2fast.sweeps.child"
+    CHILD: ClassVar[str] = "s2fast.sweeps.case_process"
     """Module whose function `main` runs one case in a process of its own."""
 
     name: str

@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from s2fast.sweeps.against import Earlier, changes
 from s2fast.sweeps.columns import (
     FlatRow,
     Shown,
@@ -22,9 +21,10 @@ from s2fast.sweeps.columns import (
     points_of,
     shown_columns,
 )
+from s2fast.sweeps.comparison import Earlier, changes
 from s2fast.sweeps.effects import effects, setting_text, varied
 from s2fast.sweeps.grid import Plot, SweepFile
-from s2fast.sweeps.kept import read_pairs, read_pictures, text_of
+from s2fast.sweeps.kept_pairs import read_pairs, read_pictures, text_of
 
 MOST_PAIRS = 300
 """Pairs in the page, of those that not all cases verify."""

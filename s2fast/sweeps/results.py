@@ -11,8 +11,8 @@ import pandas as pd
 
 from s2fast.errors import ConfigError, InputError, option
 from s2fast.sweeps import running
-from s2fast.sweeps.against import Earlier, earlier_runs, load_earlier
 from s2fast.sweeps.checks import Checked, check_sweep
+from s2fast.sweeps.comparison import Earlier, earlier_runs, load_earlier
 from s2fast.sweeps.data import Dataset, dataset_of
 from s2fast.sweeps.grid import SweepFile, load_sweep, sweep_of
 from s2fast.sweeps.page import page

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from s2fast.sweeps import alone
-from s2fast.sweeps.alone import Limits
-from s2fast.sweeps.beside import run_beside
+from s2fast.sweeps import limited_process
 from s2fast.sweeps.checks import Checked
 from s2fast.sweeps.columns import FlatRow
 from s2fast.sweeps.competing import competing
 from s2fast.sweeps.folders import InTurn, scratch
-from s2fast.sweeps.kept import remove_partial
+from s2fast.sweeps.kept_pairs import remove_partial
+from s2fast.sweeps.limited_process import Limits
+from s2fast.sweeps.parallel import run_beside
 from s2fast.sweeps.rows import Row, RowFile, columns, only_writer
 from s2fast.sweeps.running import Report, Running, about, outcome
 from s2fast.work.compilation import AnnouncedCompilation
@@ -111,7 +111,7 @@ def _in_turn(sweep: Running, folder: Path, turn: list[int], *, round_: int = 1) 
             case, start = cases[at], time.monotonic()
             out = shared.out(case) if file.shares_stages else own
             job = sweep.job(at, out, again=round_ > 1)
-            answer, reason = alone.run_alone(file.CHILD, job, Limits(file.limit_s, file.limit_mb))
+            answer, reason = limited_process.run_alone(file.CHILD, job, Limits(file.limit_s, file.limit_mb))
             if reason:
                 shared.drop(case)
             stages = answer.pop("stages", {})

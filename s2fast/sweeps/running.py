@@ -16,7 +16,7 @@ from s2fast.sweeps.checks import Checked
 from s2fast.sweeps.columns import digits
 from s2fast.sweeps.folders import Costs
 from s2fast.sweeps.grid import Case, SweepFile
-from s2fast.sweeps.kept import kept_file
+from s2fast.sweeps.kept_pairs import kept_file
 from s2fast.sweeps.rows import Row, RowFile
 from s2fast.truth.copies import inject
 from s2fast.work.machine import installed, processor, versions

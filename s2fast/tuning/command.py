@@ -14,9 +14,9 @@ from s2fast.errors import ConfigError, InputError, option
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.planning import Job, plan
-from s2fast.sweeps.alone import Limits, run_alone
 from s2fast.sweeps.folders import scratch
 from s2fast.sweeps.grid import Case
+from s2fast.sweeps.limited_process import Limits, run_alone
 from s2fast.sweeps.results import make_folder
 from s2fast.sweeps.rows import only_writer
 from s2fast.sweeps.runner import compile_kernels
@@ -25,12 +25,12 @@ from s2fast.truth.copies import copied_scenes, inject
 from s2fast.truth.settings import Injected
 from s2fast.truth.spread import halves, spread
 from s2fast.tuning.search import Report, Tuned, load_optimiser, search
+from s2fast.tuning.settings_file import toml
 from s2fast.tuning.space import Settings, searched, value_of
 from s2fast.tuning.trials import Answered, Runner, Trials
-from s2fast.tuning.written import toml
 from s2fast.work.streams import print_line
 
-CHILD = "s2fast.tuning.child"
+CHILD = "s2fast.tuning.trial_process"
 
 _FEWEST = 3
 """Scenes per half, below which the ground is split in place of the scenes: two scenes are a single pair."""

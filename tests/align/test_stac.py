@@ -10,7 +10,7 @@ import shapely
 
 import s2fast
 from s2fast.archive.find import find_scenes
-from s2fast.archive.listed import Looking
+from s2fast.archive.listing import Looking
 from s2fast.errors import InputError
 from s2fast.results import Run
 from tests.archives import Archive

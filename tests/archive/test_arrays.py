@@ -21,7 +21,7 @@ from s2fast.align.output import Form, Kernel, Target, write
 from s2fast.archive.arrays import as_places
 from s2fast.archive.find import find_scenes
 from s2fast.archive.identity import identity
-from s2fast.archive.listed import Looking
+from s2fast.archive.listing import Looking
 from s2fast.config import Ingest
 from s2fast.errors import InputError, SceneError
 from s2fast.files.source import Source

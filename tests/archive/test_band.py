@@ -11,7 +11,7 @@ import pytest
 
 import s2fast
 from s2fast.archive.find import find_scenes
-from s2fast.archive.listed import Looking
+from s2fast.archive.listing import Looking
 from s2fast.archive.siblings import with_bands
 from s2fast.config import Ingest, load_config
 from s2fast.errors import ConfigError, InputError

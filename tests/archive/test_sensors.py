@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from s2fast.archive.find import find_scenes
-from s2fast.archive.listed import Looking
+from s2fast.archive.listing import Looking
 from s2fast.archive.names import naming
 from s2fast.archive.siblings import with_bands
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
-from s2fast.masks.found import find_mask
+from s2fast.masks.lookup import find_mask
 from tests.masks.products import write_classes
 
 LANDSAT_1 = "LC08_L1TP_177025_20190611_20190619_01_T1"

@@ -13,7 +13,7 @@ import pytest
 
 from s2fast.archive.find import find_scenes
 from s2fast.archive.links import linked
-from s2fast.archive.listed import Looking
+from s2fast.archive.listing import Looking
 from s2fast.errors import InputError, SceneError
 from s2fast.files.source import Placed, Source
 from s2fast.raster.reader import open_raster

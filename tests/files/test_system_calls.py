@@ -34,12 +34,12 @@ from pathlib import Path
 from s2fast.align.output import grid_of
 from s2fast.align.stac import _aligned_asset
 from s2fast.archive.find import find_scenes
-from s2fast.archive.listed import Looking
+from s2fast.archive.listing import Looking
 from s2fast.archive.reference import with_reference
 from s2fast.config import Ingest, Regions
 from s2fast.errors import S2FastError
 from s2fast.files.source import Source
-from s2fast.masks.found import find_mask
+from s2fast.masks.lookup import find_mask
 from s2fast.masks.read import open_mask
 from s2fast.model import Window
 from s2fast.raster.allowed import stored_tags

@@ -18,8 +18,8 @@ from rasterio.warp import calculate_default_transform, reproject
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
-from s2fast.masks.found import FoundMask
 from s2fast.masks.kinds import SCL_MASKED
+from s2fast.masks.lookup import FoundMask
 from s2fast.masks.polygons import parsed
 from s2fast.masks.read import open_mask, widened
 from s2fast.model import Raster, Window

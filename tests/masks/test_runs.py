@@ -16,7 +16,7 @@ from s2fast.errors import InputError
 from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.masks.found import FoundMask
+from s2fast.masks.lookup import FoundMask
 from s2fast.masks.read import is_classification
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from s2fast.report.thumbnails import data_url
-from s2fast.sweeps.against import Earlier
+from s2fast.sweeps.comparison import Earlier
 from s2fast.sweeps.grid import SweepFile
-from s2fast.sweeps.kept import _packed, kept_file
+from s2fast.sweeps.kept_pairs import _packed, kept_file
 from s2fast.sweeps.page_data import Finished
 from tests.archives import textured
 

@@ -14,21 +14,21 @@ from typing import Any
 import pytest
 
 from s2fast.errors import S2FastError
-from s2fast.sweeps import alone, child
-from s2fast.sweeps.alone import Limits
+from s2fast.sweeps import case_process, limited_process
+from s2fast.sweeps.limited_process import Limits
 
 
 @contextmanager
 def cases_in_this_process() -> Iterator[None]:
     """Run the cases of sweeps without workers in this process, one after another, without limits."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(alone, "run_alone", _run_case)
+        patch.setattr(limited_process, "run_alone", _run_case)
         yield
 
 
 def _run_case(module: str, job: dict[str, Any], _limits: Limits) -> tuple[dict[str, Any], str]:
-    assert module == child.__name__
+    assert module == case_process.__name__
     try:
-        return json.loads(json.dumps(child.run_case(json.loads(json.dumps(job))))), ""
+        return json.loads(json.dumps(case_process.run_case(json.loads(json.dumps(job))))), ""
     except S2FastError as error:
         return {}, str(error)

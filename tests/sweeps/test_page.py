@@ -11,8 +11,8 @@ import pytest
 
 from s2fast.errors import ConfigError, InputError
 from s2fast.page import assembly
-from s2fast.sweeps.against import changes, earlier_runs, load_earlier
 from s2fast.sweeps.columns import SHOWN, best_of, cell, front_of, plots_of
+from s2fast.sweeps.comparison import changes, earlier_runs, load_earlier
 from s2fast.sweeps.effects import effects
 from s2fast.sweeps.grid import Plot, SweepFile
 from s2fast.sweeps.page import page

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from s2fast.errors import ConfigError
-from s2fast.sweeps import alone, runner
-from s2fast.sweeps.alone import Limits
+from s2fast.sweeps import limited_process, runner
 from s2fast.sweeps.checks import Checked
 from s2fast.sweeps.data import Dataset
 from s2fast.sweeps.folders import SideBySide, origins
 from s2fast.sweeps.grid import SweepFile, cases_of
+from s2fast.sweeps.limited_process import Limits
 from s2fast.sweeps.results import How
 from s2fast.sweeps.rows import columns
 
@@ -41,7 +41,7 @@ class Answers:
         self.asked: list[float] = []
         self.verified, self.seconds = verified, seconds
         self.stop_after = 10**6
-        monkeypatch.setattr(alone, "run_alone", self)
+        monkeypatch.setattr(limited_process, "run_alone", self)
         monkeypatch.setattr(runner, "compile_kernels", lambda _: None)
 
     def __call__(self, _module: str, job: dict[str, Any], _limits: Limits) -> tuple[dict[str, Any], str]:
@@ -104,7 +104,7 @@ def test_a_failed_repeat_costs_only_itself(answers: Answers, tmp_path: Path, mon
         answer = answers(module, job, limits)
         return ({}, "no memory") if len(answers.asked) == 2 else answer
 
-    monkeypatch.setattr(alone, "run_alone", fails_second)
+    monkeypatch.setattr(limited_process, "run_alone", fails_second)
     (row,), _ = runner.run_sweep(checked, tmp_path / "rows.jsonl", print)
     assert row["status"] == "ok"
     assert row["runs"]["count"] == 2
@@ -136,7 +136,7 @@ def test_a_case_that_ran_beside_others_is_run_again_to_be_timed(
         Path(job["out"]).mkdir(parents=True, exist_ok=True)
         return answers(module, job, limits)
 
-    monkeypatch.setattr("s2fast.sweeps.beside.run_alone", alone_too)
+    monkeypatch.setattr("s2fast.sweeps.parallel.run_alone", alone_too)
     rows, _ = runner.run_sweep(checked, tmp_path / "rows.jsonl", print, workers=2)
     assert [row["seconds"] for row in rows] == [None, None]
     assert [row["cpu_s"] for row in rows] == [1.0, 1.0]
@@ -162,7 +162,7 @@ def test_a_worker_with_another_working_directory_finds_everything(
         asked.append(job)
         return {}, "no reason"
 
-    monkeypatch.setattr(alone, "run_alone", answer)
+    monkeypatch.setattr(limited_process, "run_alone", answer)
     monkeypatch.setattr(runner, "compile_kernels", lambda _: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scenes").mkdir()

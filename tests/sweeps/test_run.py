@@ -18,10 +18,10 @@ import s2fast
 from s2fast import cli
 from s2fast.errors import InputError
 from s2fast.pipeline import STAGES
-from s2fast.sweeps import alone, runner
-from s2fast.sweeps.alone import Limits
+from s2fast.sweeps import limited_process, runner
 from s2fast.sweeps.columns import KNOWN, shown_columns
-from s2fast.sweeps.kept import MOST_LINES, read_pairs, read_pictures
+from s2fast.sweeps.kept_pairs import MOST_LINES, read_pairs, read_pictures
+from s2fast.sweeps.limited_process import Limits
 from s2fast.sweeps.results import load_all, run_checked
 from s2fast.sweeps.rows import only_writer
 from tests.archives import ORIGINS, Archive, safe_path, textured, write_archive, write_scene
@@ -80,7 +80,7 @@ def test_a_sweep_shares_stages_goes_on_and_notes_failures(
         ran.append(job)
         return {}, "no reason"
 
-    monkeypatch.setattr(alone, "run_alone", no_answer)
+    monkeypatch.setattr(limited_process, "run_alone", no_answer)
     again, _ = runner.run_sweep(checked, path, messages.append)
     assert again[0] == first
     assert (again[1]["status"], again[1]["reason"], again[1]["seconds"]) == ("failed", "no reason", None)
@@ -119,18 +119,21 @@ def test_a_case_that_takes_too_long_or_is_killed_is_a_row_too(tmp_path: Path, mo
         (tmp_path / f"{name}.py").write_text("def main():\n" + "\n".join(f"    {line}" for line in body.split("\n")))
     monkeypatch.syspath_prepend(tmp_path)
     limits = Limits(300)
-    assert alone.run_alone("sleeps", {}, Limits(0.5)) == ({}, "took longer than 0.5 s and was killed")
-    assert alone.run_alone("dies", {}, limits) == ({}, "killed by signal 9: out of memory, most likely")
-    assert alone.run_alone("ends", {}, limits) == ({}, "killed by signal 15")
-    assert alone.run_alone("fails", {}, limits) == ({}, "reason")
-    assert alone.run_alone("exits", {}, limits) == ({}, "exit code 1")
-    assert alone.run_alone("grows", {}, Limits(300, memory_mb=300)) == (
+    assert limited_process.run_alone("sleeps", {}, Limits(0.5)) == ({}, "took longer than 0.5 s and was killed")
+    assert limited_process.run_alone("dies", {}, limits) == ({}, "killed by signal 9: out of memory, most likely")
+    assert limited_process.run_alone("ends", {}, limits) == ({}, "killed by signal 15")
+    assert limited_process.run_alone("fails", {}, limits) == ({}, "reason")
+    assert limited_process.run_alone("exits", {}, limits) == ({}, "exit code 1")
+    assert limited_process.run_alone("grows", {}, Limits(300, memory_mb=300)) == (
         {}, "needed more than 300 MB of memory and was killed"
     )  # fmt: skip
-    assert alone.run_alone("breeds", {}, Limits(300, memory_mb=300))[1].startswith("needed more than 300 MB")
+    assert limited_process.run_alone("breeds", {}, Limits(300, memory_mb=300))[1].startswith("needed more than 300 MB")
     gone = str(tmp_path / "gone")
-    assert alone.run_alone("sleeps", {}, Limits(300, folder=gone)) == ({}, "stopped, since the sweep has ended")
-    answered = alone.run_alone("answers", {"given": "x" * 200_000}, Limits(300, memory_mb=3000, threads=3))
+    assert limited_process.run_alone("sleeps", {}, Limits(300, folder=gone)) == (
+        {},
+        "stopped, since the sweep has ended",
+    )
+    answered = limited_process.run_alone("answers", {"given": "x" * 200_000}, Limits(300, memory_mb=3000, threads=3))
     assert answered == ({"length": 200_000, "threads": ["3", 3]}, "")
 
 

@@ -17,9 +17,9 @@ from s2fast.config import Config, load_config
 from s2fast.errors import ConfigError
 from s2fast.tuning.score import difference, flaw, score
 from s2fast.tuning.search import Tuned, search
+from s2fast.tuning.settings_file import toml
 from s2fast.tuning.space import Range, rounded, searched, value_of
 from s2fast.tuning.trials import Answered, Runner, Trials
-from s2fast.tuning.written import toml
 
 PAIRS = 40
 DEFAULTS = Config()

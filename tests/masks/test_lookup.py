@@ -12,7 +12,7 @@ from s2fast.archive.names import naming
 from s2fast.config import Ingest, load_config
 from s2fast.errors import ConfigError, SceneError
 from s2fast.files.source import Source
-from s2fast.masks.found import FoundMask, find_mask
+from s2fast.masks.lookup import FoundMask, find_mask
 from s2fast.model import Scene
 from tests.masks.products import beside, gml, write_classes, write_product
 

@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from s2fast.sweeps.alone import Children, Limits, available_mb, run_alone
 from s2fast.sweeps.folders import SideBySide
+from s2fast.sweeps.limited_process import Children, Limits, available_mb, run_alone
 from s2fast.sweeps.running import Running, outcome
 from s2fast.work.executors import DaskCluster, Workplace
 from s2fast.work.progress import duration_text

@@ -62,7 +62,7 @@ def scene_files(found: Findings) -> Iterator[tuple[int, str, bytes]]:
 
 
 def alignment_file(value: Any = None) -> tuple[str, bytes]:
-    """Return name and content of the file with the outcome of an align call, see `s2fast.align.noted`."""
+    """Return name and content of the file with the outcome of an align call, see `s2fast.align.report_note`."""
     return ALIGNMENT, _delivered(ALIGNMENT, page_json(value))
 
 

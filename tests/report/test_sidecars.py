@@ -14,7 +14,7 @@ import pytest
 import s2fast
 from s2fast.folder.record import load_record
 from s2fast.folder.run_folder import RunFolder
-from s2fast.report import beside
+from s2fast.report import sidecars
 from s2fast.stages import report
 from tests.archives import Archive
 from tests.browser import Browser, Open, text, wait
@@ -70,7 +70,7 @@ def test_a_page_alone_says_what_it_lacks(judged: Judged, tmp_path: Path, opened:
     assert told
     assert all("ERR_FILE_NOT_FOUND" in message for message in told)
     # The folder is copied: the next look finds it.
-    shutil.copytree(judged.out / beside.FOLDER, tmp_path / beside.FOLDER)
+    shutil.copytree(judged.out / sidecars.FOLDER, tmp_path / sidecars.FOLDER)
     open_pair(browser, verified_pair(judged))
     assert not browser.find_element("id", "pair-missing").is_displayed()
 
@@ -81,10 +81,10 @@ def test_a_large_run_leaves_lines_and_large_pictures_to_files(
     monkeypatch.setattr("s2fast.report.shown_matches._PAGE_BYTES", 0)
     monkeypatch.setattr("s2fast.report.thumbnails._FULL_SIDE_SCENES", 0)
     monkeypatch.setattr("s2fast.report.thumbnails._SMALL_SCENES", 1)
-    monkeypatch.setattr(beside, "_FILE_BYTES", 4000)
+    monkeypatch.setattr(sidecars, "_FILE_BYTES", 4000)
     pairs, run = pd.read_parquet(judged.out / "pairs.parquet"), RunFolder(judged.out)
     path = write_page(tmp_path, run, pairs, s2fast.open_run(judged.out).scenes())
-    names = [file.name for file in (tmp_path / beside.FOLDER).iterdir()]
+    names = [file.name for file in (tmp_path / sidecars.FOLDER).iterdir()]
     assert len([name for name in names if name.startswith("pairs-")]) > 1
     assert len([name for name in names if name.startswith("scene-")]) == 4
     plain, split = opened(judged.out / "report.html"), {}
@@ -110,17 +110,17 @@ def test_files_are_checked_and_replaced_with_the_report(archive: Archive, tmp_pa
     folder = RunFolder(out)
     record = load_record(folder)
     assert record is not None
-    names = {name for name in record.history.tables if name.startswith(beside.FOLDER)}
-    outcome = f"{beside.FOLDER}/alignment.js"
-    assert names | {outcome} == {f"{beside.FOLDER}/{file.name}" for file in (out / beside.FOLDER).iterdir()}
+    names = {name for name in record.history.tables if name.startswith(sidecars.FOLDER)}
+    outcome = f"{sidecars.FOLDER}/alignment.js"
+    assert names | {outcome} == {f"{sidecars.FOLDER}/{file.name}" for file in (out / sidecars.FOLDER).iterdir()}
     assert report.is_up_to_date(record, folder)
-    stale = out / beside.FOLDER / "pairs-0-000000000000.js"
+    stale = out / sidecars.FOLDER / "pairs-0-000000000000.js"
     stale.write_text("deliver()")
     for name in names:
         (out / name).write_text("deliver()")
     assert not report.is_up_to_date(record, folder)
     s2fast.run(scenes=archive.scenes, regions=archive.regions, out=out)
-    assert {file.name for file in (out / beside.FOLDER).iterdir()} == {Path(name).name for name in {*names, outcome}}
+    assert {file.name for file in (out / sidecars.FOLDER).iterdir()} == {Path(name).name for name in {*names, outcome}}
     for name in names:
         assert json.dumps(Path(name).stem) in (out / name).read_text()
 

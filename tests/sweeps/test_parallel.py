@@ -8,8 +8,8 @@ from typing import Any
 import distributed
 import pytest
 
-from s2fast.sweeps import beside
-from s2fast.sweeps.kept import read_pairs
+from s2fast.sweeps import parallel
+from s2fast.sweeps.kept_pairs import read_pairs
 from s2fast.sweeps.results import How, load_all
 from s2fast.sweeps.runner import run_sweep
 from tests.archives import Archive
@@ -85,8 +85,8 @@ def test_memory_is_promised_to_all_of_them_together(
         given.append(limits.memory_mb)
         return {}, "no reason"
 
-    monkeypatch.setattr(beside, "run_alone", answer)
-    monkeypatch.setattr(beside, "available_mb", lambda: 6000 / 0.9)
+    monkeypatch.setattr(parallel, "run_alone", answer)
+    monkeypatch.setattr(parallel, "available_mb", lambda: 6000 / 0.9)
     lines: list[str] = []
     (checked,) = load_all([GRID], [str(archive.scenes)])
     run_sweep(checked, tmp_path / "rows.jsonl", lines.append, workers=8)

@@ -1,4 +1,4 @@
-"""Run one case of a benchmark's sweep in its own process; see `s2fast.sweeps.child`."""
+"""Run one case of a benchmark's sweep in its own process; see `s2fast.sweeps.case_process`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def run_case(job: dict[str, Any]) -> dict[str, Any]:
     """Run all stages on a data set and return the row."""
     from benchmarks.counts import run_counts
     from s2fast.results import Run
-    from s2fast.sweeps import child
+    from s2fast.sweeps import case_process
 
     warm_up()
     if job["core_px"]:
@@ -23,7 +23,7 @@ def run_case(job: dict[str, Any]) -> dict[str, Any]:
         from s2fast_kernels.akaze.numba_cpu import NumbaEngine
 
         NumbaEngine.core_px = job["core_px"]
-    row = child.run_case(job)
+    row = case_process.run_case(job)
     return {**row, "counts": run_counts(Run(job["out"]))}
 
 
@@ -74,7 +74,7 @@ def search_case(job: dict[str, Any], rounds: int = 5) -> dict[str, Any]:
 
 def main() -> None:
     """Run one case."""
-    from s2fast.sweeps.child import answer
+    from s2fast.sweeps.case_process import answer
 
     answer(lambda job: search_case(job) if job["kind"] == "hamming" else run_case(job))
 

@@ -12,7 +12,7 @@ import pandas as pd
 from s2fast.align.page import medians, outcomes, sentence
 from s2fast.errors import RunFolderError
 from s2fast.folder.run_folder import RunFolder
-from s2fast.report.beside import FOLDER, alignment_file
+from s2fast.report.sidecars import FOLDER, alignment_file
 
 log = logging.getLogger(__name__)
 

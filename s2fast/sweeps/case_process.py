@@ -21,11 +21,11 @@ from s2fast.pipeline import STAGES, run_stages
 from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast.sweeps.data import load_truth
-from s2fast.sweeps.found import found_in
-from s2fast.sweeps.kept import keep_pairs
+from s2fast.sweeps.kept_pairs import keep_pairs
 from s2fast.sweeps.quality import quality
+from s2fast.sweeps.without_truth import found_in
 from s2fast.truth.copies import Injection
-from s2fast.truth.judged import answer_of
+from s2fast.truth.scoring import answer_of
 from s2fast.work.compilation import MODULES
 from s2fast.work.executors import limit_threads
 from s2fast.work.meter import Metered

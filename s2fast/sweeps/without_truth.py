@@ -9,7 +9,7 @@ import pandas as pd
 
 from s2fast.geometry.network import triangle_gaps
 from s2fast.results import Run
-from s2fast.truth.judged import rounded
+from s2fast.truth.scoring import rounded
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from s2fast.config import Config
-from s2fast.sweeps.child import answer, warm_up
+from s2fast.sweeps.case_process import answer, warm_up
 from s2fast.truth.copies import Injection
-from s2fast.truth.judged import WRONG_PX, judged, pair_table, run_on
+from s2fast.truth.scoring import WRONG_PX, judged, pair_table, run_on
 from s2fast.work.meter import Metered
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from s2fast.folder.record import NullRecord
 from s2fast.geometry.nulls import NullRate
-from s2fast.sweeps.found import Found, found_in
+from s2fast.sweeps.without_truth import Found, found_in
 
 
 def run_of(pairs: pd.DataFrame, scenes: pd.DataFrame, null: NullRate | None = None) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from s2fast.config import load_config
 from s2fast.planning import Job, plan
 from s2fast.truth.copies import Injection, inject
-from s2fast.truth.judged import judged, pair_table, run_on
+from s2fast.truth.scoring import judged, pair_table, run_on
 from s2fast.truth.settings import Injected
 from tests.archives import textured, write_scene
 
