@@ -41,7 +41,11 @@ def test_a_row_names_what_is_there(operation: Operation) -> None:
 
 @pytest.mark.parametrize(
     "row",
-    [row for row in (*(row for op in OPERATIONS for row in op.rows), *PREPARATIONS, *RESAMPLERS) if row.device != "cpu"],
+    [
+        row
+        for row in (*(row for op in OPERATIONS for row in op.rows), *PREPARATIONS, *RESAMPLERS)
+        if row.device != "cpu"
+    ],
     ids=lambda row: f"{row.function}-{row.name}",
 )
 def test_a_row_that_is_not_of_the_cpu_takes_a_device(row: Backend) -> None:
