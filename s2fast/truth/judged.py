@@ -113,7 +113,7 @@ def judged(run: Run, injection: Injection) -> Answer:
     false, trials = falsely + int(wrong.sum()), len(unrelated) + moved_pairs
     rate, null = NullRate(trials, false), run.record.history.null_rate
     low, high = rate.interval
-    least, most = median_interval(right["error_px"]) if len(right) >= FEWEST else (None, None)
+    least, most = median_interval(right["error_px"].tolist()) if len(right) >= FEWEST else (None, None)
     return Answer(
         pairs=moved_pairs,
         verified=len(right),
