@@ -135,7 +135,8 @@ def extract(quick: bool) -> Iterator[Record]:
 
     side = QUICK_PX if quick else 10980
     grey = tile(side)
-    configs = {device: load_config(overrides={"compute.device": device}) for device in (CPU, DEVICE)}
+    size = {"features.upsample": 1} if quick else {}
+    configs = {device: load_config(overrides={"compute.device": device} | size) for device in (CPU, DEVICE)}
 
     def prepare(device: str) -> None:
         found = selected_preparation(device).load()(grey.copy(), None, configs[device], 1)
@@ -268,7 +269,9 @@ def job(scenes: Path, quick: bool) -> Iterator[Record]:
     with tempfile.TemporaryDirectory() as folder:
         for turn, (device, workers) in itertools.product(range(1 if quick else 2), PLACES):
             out = Path(folder) / f"{device}{workers}{turn}"
-            overrides = {"compute.device": device, "features.max_per_scene": 20_000}
+            overrides: dict[str, Any] = {"compute.device": device, "features.max_per_scene": 20_000}
+            if quick:
+                overrides |= {"features.max_per_scene": 500, "features.upsample": 1}
             done = run_stages(Job(load_config(overrides=overrides), [scenes], None, out), workers=workers)
             tables[device] = s2fast.open_run(out).pairs().set_index(["query", "train"])
             yield (

@@ -20,7 +20,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_gpu, "this_gpu", lambda: None)
     monkeypatch.setattr(bench_gpu, "kernels_of", lambda call: (0.5, str(call())[:0]))
     monkeypatch.setattr(bench_gpu, "ROWS", bench_gpu.ROWS[:2])
-    for name, value in {"ROUNDS": 1, "QUICK_PX": 256, "QUICK_ROWS": 150}.items():
+    for name, value in {"ROUNDS": 1, "QUICK_PX": 128, "QUICK_ROWS": 150}.items():
         monkeypatch.setattr(bench_gpu, name, value)
 
 
