@@ -15,6 +15,7 @@ from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import Placement, overlap_pct
 from s2fast.retrieval.likeness import similar_pairs
+from s2fast.stages.device_budget import within_device_budget
 from s2fast.stages.keys import features_keys
 from s2fast.stages.memory import MIB, match_bytes
 
@@ -67,7 +68,8 @@ def wanted_pairs(record: RunRecord, folder: RunFolder, key: Callable[[str, str, 
         if folder.features_key(scene_id) != features_key:
             raise RunFolderError(f"{folder} has no features of {scene_id} under these settings: run extract first")
     if record.config.matching.pairs == "similar":
-        pairs = similar_pairs(folder, features, record.config)
+        with within_device_budget(record.config):
+            pairs = similar_pairs(folder, features, record.config)
     else:
         pairs = selected_pairs(list(features), record.config.matching, folder.placement, record.reference)
     return [Pair(query, train, key(features[query], features[train], record.config)) for query, train in pairs]

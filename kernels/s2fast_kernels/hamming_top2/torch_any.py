@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
+from s2fast_kernels.device_memory import shortage_named
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, WORDS, Top2
 
 if TYPE_CHECKING:
@@ -165,9 +166,23 @@ def hamming_top2(
     """Search every scene tile by tile, on `device` or `default_device`; see the package for the contract."""
     device = torch.device(device or default_device())
     product = product or default_product(device)
-    n, s = len(query), len(train_offsets) - 1
-    result, space = Top2.empty(n, s), _key_space(device, product)
-    for scene in range(s):
+    result = Top2.empty(len(query), len(train_offsets) - 1)
+    with shortage_named(device):
+        _search(query, train, train_offsets, device, product, result)
+    return result
+
+
+def _search(
+    query: npt.NDArray[np.uint64],
+    train: npt.NDArray[np.uint64],
+    train_offsets: npt.NDArray[np.int64],
+    device: torch.device,
+    product: Product,
+    result: Top2,
+) -> None:
+    """Search every scene and write its columns of the result."""
+    n, space = len(query), _key_space(device, product)
+    for scene in range(len(train_offsets) - 1):
         rows = train[train_offsets[scene] : train_offsets[scene + 1]]
         index = torch.full((n,), NO_ROW, dtype=torch.int32, device=device)
         best = torch.full((n,), NO_DISTANCE, dtype=torch.int32, device=device)
@@ -184,7 +199,6 @@ def hamming_top2(
         result.index[:, scene] = index.cpu().numpy()
         result.best[:, scene] = best.cpu().numpy()
         result.second[:, scene] = second.cpu().numpy()
-    return result
 
 
 def _on(device: torch.device, rows: npt.NDArray[np.uint64]) -> torch.Tensor:
