@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import socketserver
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,6 +86,15 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
 
 
 @pytest.fixture(scope="session")
+def one_tile(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    """Both dates of one of the archive's tiles, for tests that run it often; they only read it too."""
+    scenes = tmp_path_factory.mktemp("one_tile") / "scenes"
+    for product in archive.scenes.glob("*_T36UXA_*"):
+        shutil.copytree(product, scenes / product.name)
+    return Archive(scenes, archive.regions)
+
+
+@pytest.fixture(scope="session")
 def judged(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Judged:
     """A run that was not verified, and a copy of it that was, for tests that only read them."""
     return judge(archive, tmp_path_factory.mktemp("judged"))
@@ -94,6 +104,15 @@ def judged(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Judged
 def indexed(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Indexed:
     """A run of the archive and its index, for tests that only read them."""
     return index_archive(archive, tmp_path_factory.mktemp("indexed"))
+
+
+@pytest.fixture
+def forked_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Local workers that are forked: each needs seconds to import what it uses."""
+    from s2fast.work.executors import LocalPool
+    from tests.forked import forked_pool
+
+    monkeypatch.setattr(LocalPool, "_open", staticmethod(forked_pool))
 
 
 @pytest.fixture(scope="session")

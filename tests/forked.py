@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import Executor, ProcessPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,17 +26,39 @@ _IMPORTED = (
 )  # fmt: skip
 
 
-def forked(function: Callable[..., Any], *arguments: Any) -> BaseProcess:
-    """Start a process that calls a function of a module; its exit code is -9 if it was killed, 1 if it raised."""
+def _import_once() -> None:
+    """Start the process that imports, unless it runs already."""
     _CONTEXT.set_forkserver_preload(list(_IMPORTED))
     with pytest.MonkeyPatch.context() as patch:
-        # The first call starts the process that imports. Like the command line it lets OpenBLAS start no threads.
+        # Like the command line it lets OpenBLAS start no threads.
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         patch.setenv("OPENBLAS_NUM_THREADS", "1")
         forkserver.ensure_running()
+
+
+def forked(function: Callable[..., Any], *arguments: Any) -> BaseProcess:
+    """Start a process that calls a function of a module; its exit code is -9 if it was killed, 1 if it raised."""
+    _import_once()
     process = _CONTEXT.Process(target=function, args=arguments)
     process.start()
     return process
+
+
+def forked_pool(workers: int) -> Executor:
+    """Open a pool of local workers as `s2fast.work.executors.LocalPool` does, but for what they import."""
+    _import_once()
+    started = _CONTEXT.Value("i", 0)
+    arguments = (dict(os.environ), started, workers)
+    return ProcessPoolExecutor(workers, mp_context=_CONTEXT, initializer=_begin_worker, initargs=arguments)
+
+
+def _begin_worker(environment: dict[str, str], started: Any, workers: int) -> None:
+    """Prepare a worker process; one that is forked has the environment of the process that imported."""
+    from s2fast.work import executors
+
+    os.environ.clear()
+    os.environ.update(environment)
+    executors._begin_worker(started, workers)
 
 
 def forked_command(errors: Path, *arguments: object, before: Callable[[], object] | None = None) -> BaseProcess:

@@ -1,15 +1,14 @@
-"""An S3 server of our own, and a proxy in front of it that injects the failures of real servers."""
+"""An S3 server of our own, which injects the failures of real servers."""
 
 from __future__ import annotations
 
-import http.client
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Literal
+from typing import Any, Literal
 
 Fault = Literal["500", "503", "slow", "cut answer", "cut request", "lost answer", "lie", "403"]
 Fate = Callable[[int, str], Fault | None]
@@ -24,7 +23,7 @@ def nothing(number: int, request: str) -> None:
 
 @dataclass
 class Proxy:
-    """What the proxy does and has seen."""
+    """What the server does wrong, and has seen."""
 
     url: str = ""
     fate: Fate = nothing
@@ -39,7 +38,8 @@ class Proxy:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     proxy: Proxy
-    upstream: tuple[str, int]
+    moto: Any
+    """The WSGI application that answers."""
     lock: threading.Lock
 
     def _handle(self) -> None:
@@ -68,17 +68,15 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._answer(status, headers, content)
 
-    def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(*self.upstream, timeout=30)
-        try:
-            headers = {name: value for name, value in self.headers.items() if name.title() not in self.proxy.ignores}
-            connection.request(self.command, self.path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
-        finally:
-            connection.close()
+    def _forward(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        from werkzeug.test import create_environ, run_wsgi_app
 
-    def _answer(self, status: int, headers: dict[str, str], content: bytes, sent: int | None = None) -> None:
+        headers = {name: value for name, value in self.headers.items() if name.title() not in self.proxy.ignores}
+        environ = create_environ(self.path, method=self.command, headers=headers, data=body)
+        content, status, found = run_wsgi_app(self.moto, environ, buffered=True)
+        return int(status.partition(" ")[0]), found, b"".join(content)
+
+    def _answer(self, status: int, headers: Mapping[str, str], content: bytes, sent: int | None = None) -> None:
         self.send_response(status)
         for name, value in headers.items():
             if name.lower() not in ("content-length", "transfer-encoding", "connection", "server", "date"):
@@ -98,27 +96,22 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def s3_server(bucket: str) -> Iterator[Proxy]:
-    """Run moto with one bucket, behind the proxy, on free ports of this machine."""
-    from moto.server import ThreadedMotoServer
+    """Run moto with one bucket on a free port of this machine."""
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+    from werkzeug.test import Client
 
-    moto = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    moto.start()
-    upstream = moto.get_host_and_port()
+    moto = DomainDispatcherApplication(create_backend_app)
     proxy = Proxy()
-    handler = type("Handler", (_Handler,), {"proxy": proxy, "upstream": upstream, "lock": threading.Lock()})
+    handler = type("Handler", (_Handler,), {"proxy": proxy, "moto": staticmethod(moto), "lock": threading.Lock()})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:
-        connection = http.client.HTTPConnection(*upstream)
-        connection.request("PUT", f"/{bucket}")
-        assert connection.getresponse().status == 200
-        connection.close()
+        assert Client(moto).put(f"/{bucket}").status_code == 200
         yield proxy
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
-        moto.stop()

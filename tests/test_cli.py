@@ -20,6 +20,7 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.report.listing import print_pairs
 from tests.archives import Archive
 from tests.command_line import assert_one_line, s2fast
+from tests.forked import forked_command
 from tests.judged import VERDICTS, Judged, every_verdict, replace_block
 from tests.test_pipeline import digests
 
@@ -29,10 +30,13 @@ CONFIG = "configs/default.toml"
 @pytest.fixture(scope="module")
 def finished(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("cli") / "out"
-    command = [sys.executable, "-m", "s2fast.cli", "run", CONFIG, "--scenes", archive.scenes, "--regions"]
-    told = subprocess.run([*command, archive.regions, "--out", out], capture_output=True, text=True, check=True)
-    assert told.stdout.startswith("4 scenes, 6 pairs, ")
-    assert "match: 6 done in" in told.stderr
+    told = out.with_name("told")
+    arguments = ("run", CONFIG, "--scenes", archive.scenes, "--regions", archive.regions, "--out", out)
+    process = forked_command(told, *arguments)
+    process.join()
+    assert process.exitcode == 0, told.read_text()
+    assert "match: 6 done in" in told.read_text()
+    assert "\n4 scenes, 6 pairs, " in told.read_text()
     return out
 
 

@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from s2fast.errors import RunFolderError
 from tests.archives import Archive
 from tests.command_line import assert_one_line, s2fast
+from tests.forked import forked_command
 from tests.judged import Judged
 
 CONFIG = "configs/default.toml"
@@ -29,21 +31,23 @@ def test_interrupt_prints_the_command_that_continues(
 
 
 @pytest.mark.slow
-def test_run_keeps_a_log(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_keeps_a_log(one_tile: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
-    arguments = ("ingest", CONFIG, "--scenes", archive.scenes, "--out", out)
+    arguments = ("ingest", CONFIG, "--scenes", one_tile.scenes, "--out", out)
     assert s2fast(monkeypatch, *arguments) == 0
     first = (out / "run.log").read_text()
     assert f"s2fast ingest {CONFIG}" in first
-    assert "ingest: 4 to do, 0 up to date" in first
+    assert "ingest: 2 to do, 0 up to date" in first
     # Its own process: the tests have taken over logging in this one.
-    command = [sys.executable, "-m", "s2fast.cli", *arguments]
-    assert "info: s2fast" not in subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    verbose = subprocess.run([*command, "-v"], capture_output=True, text=True, check=True).stderr
-    assert "info: s2fast" in verbose
+    told = tmp_path / "told"
+    for verbose in (False, True):
+        process = forked_command(told, *arguments, *["-v"] * verbose)
+        process.join()
+        assert process.exitcode == 0
+        assert ("info: s2fast" in told.read_text()) == verbose
     both = (out / "run.log").read_text()
     assert both.startswith(first)
-    assert "ingest: 0 to do, 4 up to date" in both
+    assert "ingest: 0 to do, 2 up to date" in both
 
     def fails(*_: object) -> None:
         raise RunFolderError("no room")
@@ -55,24 +59,24 @@ def test_run_keeps_a_log(archive: Archive, tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.slow
 def test_interrupted_run_stops_at_once_and_continues(
-    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    one_tile: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["run", CONFIG, "--scenes", str(archive.scenes), "--out", str(tmp_path / "out"), "--workers", "2"]
-    command = [sys.executable, "-m", "s2fast.cli", *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        assert process.stderr
-        for line in process.stderr:
-            if line.startswith("ingest: 4 done"):
-                break
-        os.killpg(process.pid, signal.SIGINT)
-        told = process.stderr.read()
-        assert process.wait(60) == 130
+    arguments = ["run", CONFIG, "--scenes", str(one_tile.scenes), "--out", str(tmp_path / "out"), "--workers", "2"]
+    written = tmp_path / "told"
+    process = forked_command(written, *arguments, before=os.setsid)
+    assert process.pid
+    while process.is_alive() and "\ningest: 2 done" not in f"\n{written.read_text() if written.exists() else ''}":
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    process.join(60)
+    told = written.read_text()
+    assert process.exitcode == 130, told
     assert "s2fast: stopped; completed results are kept" in told
     assert f"s2fast {' '.join(arguments)}" in told
     assert "Traceback" not in told
     assert "leaked" not in told
     assert s2fast(monkeypatch, *arguments[:-2]) == 0
-    assert "ingest: nothing to do, 4 up to date" in capsys.readouterr().err
+    assert "ingest: nothing to do, 2 up to date" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -153,10 +157,10 @@ def test_listing_to_a_closed_or_full_stream(judged: Judged, redirections: str, c
 
 @pytest.mark.slow
 @pytest.mark.parametrize("redirections", [">&- 2>&-", ">/dev/full 2>/dev/full", "2>&1 | true"])
-def test_a_run_does_not_need_a_reader(archive: Archive, tmp_path: Path, redirections: str) -> None:
+def test_a_run_does_not_need_a_reader(one_tile: Archive, tmp_path: Path, redirections: str) -> None:
     out = tmp_path / "out"
     opencv = "--set=features.backend=opencv"
-    told = s2fast_process(redirections, "ingest", CONFIG, "--scenes", archive.scenes, "--out", out, opencv)
+    told = s2fast_process(redirections, "ingest", CONFIG, "--scenes", one_tile.scenes, "--out", out, opencv)
     assert (told.returncode, told.stderr) == (0, "")
     assert "ingest: ended after" in (out / "run.log").read_text()
 

@@ -57,11 +57,11 @@ def test_help_is_light(arguments: tuple[str, ...], most: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_on_a_cpu_imports_nothing_that_it_does_not_need(archive: Archive, tmp_path: Path) -> None:
+def test_a_run_on_a_cpu_imports_nothing_that_it_does_not_need(one_tile: Archive, tmp_path: Path) -> None:
     code = f"""
 import s2fast
 config = {{"compute.device": "cpu"}}
-run = s2fast.run(config, scenes={str(archive.scenes)!r}, out={str(tmp_path / "out")!r}, progress=False)
+run = s2fast.run(config, scenes={str(one_tile.scenes)!r}, out={str(tmp_path / "out")!r}, progress=False)
 run.pairs()
 """
     _, packages = imported(code)

@@ -71,7 +71,7 @@ def moved(tmp_path_factory: pytest.TempPathFactory) -> Moved:
         pixels = seen[MARGIN - down : MARGIN - down + SIDE, MARGIN - right : MARGIN - right + SIDE]
         write_scene(safe_path(folder / "archive", TILE, f"{day}T083601"), np.stack([pixels] * 3), ORIGINS[TILE])
         truth[day] = seen[MARGIN : MARGIN + SIDE, MARGIN : MARGIN + SIDE]
-    s2fast.run(scenes=folder / "archive", out=folder / "out")
+    s2fast.run({"features.upsample": 1}, scenes=folder / "archive", out=folder / "out")
     return Moved(folder / "archive", folder / "out", truth)
 
 

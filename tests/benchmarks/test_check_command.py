@@ -150,10 +150,10 @@ def test_what_base_is_too_old_for_is_a_row_and_no_failure(tmp_path: Path, monkey
 
 
 @pytest.mark.slow
-def test_the_facts_find_a_needless_decode(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_facts_find_a_needless_decode(one_tile: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "archive").mkdir()
-    (tmp_path / "archive" / "scenes").symlink_to(archive.scenes)
-    (tmp_path / "archive" / "regions.geojson").symlink_to(archive.regions)
+    (tmp_path / "archive" / "scenes").symlink_to(one_tile.scenes)
+    (tmp_path / "archive" / "regions.geojson").symlink_to(one_tile.regions)
     read = LumaReader.read
 
     def read_twice(self: LumaReader, window: Window, wanted: Any = None) -> object:

@@ -57,12 +57,12 @@ def test_faults_have_their_own_names_and_look_at_something_that_exists() -> None
         assert bool(fault.cases) == bool(set(fault.kinds) & set(gather.COUNTED))
 
 
-def small(archive: Archive, tmp_path: Path) -> str:
+def small(one_tile: Archive, tmp_path: Path) -> str:
     """Return a folder that is laid out as the check's archive."""
     folder = tmp_path / "archive"
     folder.mkdir()
-    (folder / "scenes").symlink_to(archive.scenes)
-    (folder / "regions.geojson").symlink_to(archive.regions)
+    (folder / "scenes").symlink_to(one_tile.scenes)
+    (folder / "regions.geojson").symlink_to(one_tile.regions)
     return str(folder)
 
 
@@ -72,8 +72,8 @@ def uncovered(names: Iterable[str]) -> list[str]:
 
 
 @pytest.mark.slow
-def test_every_fact_of_the_stages_has_a_fault(archive: Archive, tmp_path: Path) -> None:
-    found = {fact.name for fact in of_stages(tmp_path, small(archive, tmp_path))}
+def test_every_fact_of_the_stages_has_a_fault(one_tile: Archive, tmp_path: Path) -> None:
+    found = {fact.name for fact in of_stages(tmp_path, small(one_tile, tmp_path))}
     found |= {fact.name for fact in of_imports(tmp_path, "")}
     assert len(found) > 20
     assert not uncovered(found)
@@ -119,9 +119,9 @@ def test_every_measure_of_compiled_code_has_a_fault() -> None:
 
 @pytest.mark.slow
 def test_what_overlaps_is_counted_and_a_lock_is_found(
-    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_tile: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = small(archive, tmp_path)
+    folder = small(one_tile, tmp_path)
     free = {fact.name: fact for fact in concurrency.of_waits(tmp_path / "free", folder)}
     assert not uncovered(free)
     monkeypatch.setattr(concurrency, "PATIENCE_S", 0.2)

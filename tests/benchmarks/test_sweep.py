@@ -55,11 +55,11 @@ def test_a_missing_data_set_is_one_line_and_exit_code_2(tmp_path: Path, capsys: 
 
 
 def test_a_case_outside_the_configuration_runs_and_fails_as_a_row(
-    archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    one_tile: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "sweep.toml"
     path.write_text(
-        f"[data]\nkind = 'folder'\nfolder = '{archive.scenes}'\npattern = ['**/*T36UXA*_TCI.jp2']\n"
+        f"base.features.upsample = 1\n[data]\nkind = 'folder'\nfolder = '{one_tile.scenes}'\n"
         "[[case]]\nkernel.core_px = 300\n[[case]]\nkernel.core_px = 300\nrun.workers = 2\n"
     )
     assert command.main([str(path), "--cache", str(tmp_path), "--out", str(tmp_path)]) == 1

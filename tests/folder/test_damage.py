@@ -41,9 +41,9 @@ TRIALS = int(os.environ.get("S2FAST_DAMAGE", "12"))
 
 
 @pytest.fixture(scope="module")
-def finished(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(one_tile: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("finished") / "out"
-    run(archive, out)
+    run(one_tile, out)
     return out
 
 
@@ -154,7 +154,7 @@ def truth(finished: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("number", range(TRIALS))
 def test_damage_is_never_read_and_always_mended(
     number: int,
-    archive: Archive,
+    one_tile: Archive,
     finished: Path,
     truth: dict[str, Any],
     tmp_path: Path,
@@ -175,18 +175,19 @@ def test_damage_is_never_read_and_always_mended(
         with pytest.raises(SystemExit) as ended:
             cli.main()
         assert ended.value.code == 1
-    run(archive, out)
+    run(one_tile, out)
     assert not list(find_damage(RunFolder(out))), told
     assert digests(out) == digests(finished), told
     assert_same(Run(out).pairs(), truth["pairs"], told)
 
 
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_damage_that_a_stage_meets_is_computed_again(
-    workers: int, archive: Archive, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    workers: int, one_tile: Archive, finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     changed = load_config(overrides={**SETTINGS, "matching.ratio": 0.8})
-    places = [archive.scenes], archive.regions
+    places = [one_tile.scenes], one_tile.regions
     run_stages(Job(changed, *places, tmp_path / "fresh"))
     out = tmp_path / "out"
     shutil.copytree(finished, out)
@@ -197,16 +198,16 @@ def test_damage_that_a_stage_meets_is_computed_again(
     assert digests(out) == digests(tmp_path / "fresh")
 
 
-def test_a_lost_record_is_written_anew_for_the_same_job_only(archive: Archive, finished: Path, tmp_path: Path) -> None:
+def test_a_lost_record_is_written_anew_for_the_same_job_only(one_tile: Archive, finished: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished, out)
     for lose in (Path.unlink, Path.touch):
         lose(out / "run.json")
         with pytest.raises(RunFolderError, match="name another out"):
-            run_stages(Job(load_config(overrides=SETTINGS), [archive.scenes], None, out))
+            run_stages(Job(load_config(overrides=SETTINGS), [one_tile.scenes], None, out))
         with pytest.raises(RunFolderError, match=r"holds no run|run.json is damaged"):
             s2fast.open_run(out)
-    run(archive, out)
+    run(one_tile, out)
     assert digests(out) == digests(finished)
 
 

@@ -47,22 +47,22 @@ def pixels(out: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def kept(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kept(one_tile: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("kept") / "out"
-    run(archive, out, keep=True)
+    run(one_tile, out, keep=True)
     return out
 
 
 @pytest.fixture(scope="module")
-def bare(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bare(one_tile: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bare") / "out"
-    run(archive, out)
+    run(one_tile, out)
     return out
 
 
 @pytest.mark.slow
 def test_results_are_the_same(kept: Path, bare: Path) -> None:
-    assert len(pixels(kept)) == 4
+    assert len(pixels(kept)) == 2
     assert not pixels(bare)
     # The page among them: its thumbnails are drawn from the stored ones.
     assert without_pixels(bare) == without_pixels(kept)
@@ -70,55 +70,56 @@ def test_results_are_the_same(kept: Path, bare: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("how", ["stage by stage", "no memory", "workers"])
 def test_pixels_that_were_written_to_be_extracted_are_removed(
-    archive: Archive, bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    one_tile: Archive, bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     out = tmp_path / "out"
     if how == "stage by stage":
-        run(archive, out, stages=["ingest"])
-        assert len(pixels(out)) == 4
-        run(archive, out, stages=["extract"])
+        run(one_tile, out, stages=["ingest"])
+        assert len(pixels(out)) == 2
+        run(one_tile, out, stages=["extract"])
     if how == "no memory":
         monkeypatch.setattr(ingest, "held_bytes", lambda *_, **__: 1 << 50)
-    run(archive, out, workers=2 if how == "workers" else 1)
+    run(one_tile, out, workers=2 if how == "workers" else 1)
     assert digests(out) == digests(bare)
 
 
-def test_switching_computes_only_what_is_missing(archive: Archive, kept: Path, bare: Path, tmp_path: Path) -> None:
+def test_switching_computes_only_what_is_missing(one_tile: Archive, kept: Path, bare: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(kept, out)
-    stages = run(archive, out).history.stages
+    stages = run(one_tile, out).history.stages
     assert digests(out) == digests(bare)
-    assert (stages["ingest"].done, stages["extract"].done) == (4, 4)  # of the first run
-    stages = run(archive, out, keep=True).history.stages
-    assert (stages["ingest"].done, stages["ingest"].kept) == (4, 0)
+    assert (stages["ingest"].done, stages["extract"].done) == (2, 2)  # of the first run
+    stages = run(one_tile, out, keep=True).history.stages
+    assert (stages["ingest"].done, stages["ingest"].kept) == (2, 0)
     assert set(digests(kept)) <= set(digests(out))
     assert without_pixels(out) == without_pixels(kept)
     for scene_id in s2fast.open_run(out).scene_ids:
         np.testing.assert_array_equal(RunFolder(out).grey(scene_id), RunFolder(kept).grey(scene_id))
-    run(archive, out)
+    run(one_tile, out)
     assert digests(out) == digests(bare)
 
 
 @pytest.mark.slow
-def test_other_features_need_the_pixels_again(archive: Archive, bare: Path, tmp_path: Path) -> None:
+def test_other_features_need_the_pixels_again(one_tile: Archive, bare: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(bare, out)
     fewer = {"features.max_per_scene": 50}
     with pytest.raises(RunFolderError, match="has no pixels of .*: run ingest first"):
-        run(archive, out, settings=fewer, stages=["extract"])
+        run(one_tile, out, settings=fewer, stages=["extract"])
     shutil.copytree(out, tmp_path / "staged")
-    assert run(archive, out, settings=fewer).history.counts["keypoints"] == 200
-    run(archive, tmp_path / "staged", settings=fewer, stages=["ingest"])
-    run(archive, tmp_path / "staged", settings=fewer)
+    assert run(one_tile, out, settings=fewer).history.counts["keypoints"] == 100
+    run(one_tile, tmp_path / "staged", settings=fewer, stages=["ingest"])
+    run(one_tile, tmp_path / "staged", settings=fewer)
     assert digests(out) == digests(tmp_path / "staged")
     assert not pixels(out)
 
 
 @pytest.mark.parametrize("point", range(3))
 def test_killed_while_pixels_are_removed(
-    archive: Archive, kept: Path, bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: int
+    one_tile: Archive, kept: Path, bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: int
 ) -> None:
     out = tmp_path / "out"
     shutil.copytree(kept, out)
@@ -134,24 +135,24 @@ def test_killed_while_pixels_are_removed(
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "remove", removes)
         with pytest.raises(KeyboardInterrupt):
-            run(archive, out)
-    run(archive, out)
+            run(one_tile, out)
+    run(one_tile, out)
     assert digests(out) == digests(bare)
 
 
-def test_a_damaged_thumbnail_is_found_and_made_again(archive: Archive, bare: Path, tmp_path: Path) -> None:
+def test_a_damaged_thumbnail_is_found_and_made_again(one_tile: Archive, bare: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(bare, out)
     chunk = next((out / SCENES).glob("*/thumbnail/c/0/0"))
     chunk.write_bytes(chunk.read_bytes()[:-1])
     assert [damage.finding for damage in find_damage(RunFolder(out))]
-    run(archive, out)
+    run(one_tile, out)
     assert digests(out) == digests(bare)
 
 
 @pytest.mark.slow
 def test_pairs_are_drawn_from_the_files(
-    archive: Archive,
+    one_tile: Archive,
     kept: Path,
     bare: Path,
     tmp_path: Path,
@@ -168,9 +169,9 @@ def test_pairs_are_drawn_from_the_files(
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.8
     for view in ("all", "masked", "original"):
         s2fast.open_run(bare).show(query, train, view=view, crop=crop).savefig(io.BytesIO())
-    moved = shutil.copytree(archive.scenes, tmp_path / "scenes")
+    moved = shutil.copytree(one_tile.scenes, tmp_path / "scenes")
     out = tmp_path / "out"
-    run(Archive(moved, archive.regions), out)
+    run(Archive(moved, one_tile.regions), out)
     shutil.rmtree(moved)
     with pytest.raises(
         InputError, match=r"keeps no pixels \(output.keep_pixels = false\), and .*: cannot read .*: restore"

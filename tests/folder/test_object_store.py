@@ -69,6 +69,8 @@ def s3(server: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
         "AWS_REGION": "us-east-1",
     }.items():
         monkeypatch.setenv(name, value)
+    # With keys in the environment and moto's boto3 beside it, rasterio makes a session of boto3 for every `Env`.
+    monkeypatch.setattr("rasterio.session.boto3", None)
     quick = {"init_backoff": timedelta(milliseconds=5), "max_backoff": timedelta(milliseconds=20), "base": 2}
     monkeypatch.setattr(object_storage, "RETRY", {"max_retries": RETRIES, "backoff": quick})
     open_bucket.cache_clear()
@@ -210,6 +212,7 @@ def test_damaged_objects_are_found_and_computed_again(archive: Archive, local: P
     assert object_digests(out) == local_digests(local)
 
 
+@pytest.mark.usefixtures("forked_workers")
 def test_workers_write_to_the_store_themselves(archive: Archive, local: Path, s3: Proxy) -> None:
     out = f"s3://{BUCKET}/workers"
     run(archive, out, workers=2)

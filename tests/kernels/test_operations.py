@@ -71,7 +71,7 @@ def test_a_backend_of_no_table_belongs_to_no_operation() -> None:
 def test_a_job_calls_the_operations_of_the_table(
     settings: dict[str, object],
     names: set[str],
-    archive: Archive,
+    one_tile: Archive,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -89,7 +89,7 @@ def test_a_job_calls_the_operations_of_the_table(
     monkeypatch.setattr(Backend, "load", noted)
     config = load_config(overrides={"features.max_per_scene": 300, **settings})
     for stage in STAGES:
-        run_stages(Job(config, [archive.scenes], archive.regions, tmp_path / "out"), stages=[stage])
+        run_stages(Job(config, [one_tile.scenes], one_tile.regions, tmp_path / "out"), stages=[stage])
     dumped = config.model_dump()
 
     def setting(key: str) -> object:

@@ -186,9 +186,9 @@ def test_stored_pixels_cover_a_window(archive: Archive, tmp_path: Path, reductio
 
 @pytest.mark.slow
 def test_only_the_source_that_the_run_read_is_drawn(
-    archive: Archive, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    one_tile: Archive, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scenes = shutil.copytree(archive.scenes, tmp_path / "scenes")
+    scenes = shutil.copytree(one_tile.scenes, tmp_path / "scenes")
     done = s2fast.run(scenes=scenes, out=tmp_path / "out")
 
     def drawn() -> tuple[int, ...]:

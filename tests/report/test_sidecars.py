@@ -104,9 +104,9 @@ def test_a_large_run_leaves_lines_and_large_pictures_to_files(
 
 
 @pytest.mark.slow
-def test_files_are_checked_and_replaced_with_the_report(archive: Archive, tmp_path: Path) -> None:
+def test_files_are_checked_and_replaced_with_the_report(one_tile: Archive, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    s2fast.run(scenes=archive.scenes, regions=archive.regions, out=out)
+    s2fast.run(scenes=one_tile.scenes, regions=one_tile.regions, out=out)
     folder = RunFolder(out)
     record = load_record(folder)
     assert record is not None
@@ -119,16 +119,16 @@ def test_files_are_checked_and_replaced_with_the_report(archive: Archive, tmp_pa
     for name in names:
         (out / name).write_text("deliver()")
     assert not report.is_up_to_date(record, folder)
-    s2fast.run(scenes=archive.scenes, regions=archive.regions, out=out)
+    s2fast.run(scenes=one_tile.scenes, regions=one_tile.regions, out=out)
     assert {file.name for file in (out / sidecars.FOLDER).iterdir()} == {Path(name).name for name in {*names, outcome}}
     for name in names:
         assert json.dumps(Path(name).stem) in (out / name).read_text()
 
 
 @pytest.mark.slow
-def test_the_report_shows_how_align_ended(archive: Archive, tmp_path: Path, opened: Open) -> None:
+def test_the_report_shows_how_align_ended(one_tile: Archive, tmp_path: Path, opened: Open) -> None:
     out, to = tmp_path / "run", tmp_path / "aligned scenes"
-    run = s2fast.run(scenes=archive.scenes, regions=archive.regions, out=out)
+    run = s2fast.run(scenes=one_tile.scenes, regions=one_tile.regions, out=out)
     browser = opened(out / "report.html")
     wait(browser, "return files.get('alignment') !== undefined")
     assert not browser.find_element("id", "alignment").is_displayed()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import s2fast
 from s2fast import pipeline
 from s2fast.config import load_config
 from s2fast.files.source import Source
@@ -29,6 +29,7 @@ from s2fast.report.thumbnails import SIDE_PX, Thumbnails, data_url, drawn_ahead,
 from s2fast.work.executors import open_workplace
 from s2fast_kernels.machine import available_cores
 from tests.archives import Archive
+from tests.judged import Judged
 
 
 @given(
@@ -49,9 +50,9 @@ def test_stretch_by_counting_equals_that_by_sorting(seed: int, shape: tuple[int,
 
 
 @pytest.fixture(scope="module")
-def run(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, RunFolder]:
+def run(judged: Judged, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRecord, RunFolder]:
     out = tmp_path_factory.mktemp("thumbnails") / "run"
-    s2fast.run(scenes=archive.scenes, regions=archive.regions, out=out)
+    shutil.copytree(judged.plain, out)
     folder = RunFolder(out)
     record = load_record(folder)
     assert record is not None
@@ -87,7 +88,7 @@ def test_a_second_report_decodes_nothing(run: tuple[RunRecord, RunFolder], monke
 
 @pytest.mark.slow
 @pytest.mark.skipif(available_cores() < 2, reason="one core: nothing is drawn beside other work")
-def test_a_run_draws_beside_its_stages(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_draws_beside_its_stages(one_tile: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, match = RunFolder(tmp_path / "run"), pipeline.match.run
     seen: list[int] = []
 
@@ -99,7 +100,7 @@ def test_a_run_draws_beside_its_stages(archive: Archive, tmp_path: Path, monkeyp
         return match(record, *rest, **options)
 
     monkeypatch.setattr(pipeline.match, "run", late)
-    job = Job(load_config(), [archive.scenes], archive.regions, folder.address)
+    job = Job(load_config(), [one_tile.scenes], one_tile.regions, folder.address)
     assert [len(pipeline.run_stages(job).usable)] == seen
 
 

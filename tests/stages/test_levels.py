@@ -25,7 +25,7 @@ from s2fast.stages.forecast import Forecast, forecast
 from s2fast.stages.levels import Level, levels_of
 from tests.archives import textured
 
-SIDE_PX, COARSER = 1536, 6
+SIDE_PX, COARSER = 1152, 6
 CORNER = (500_000.0, 5_500_000.0)
 AWAY_M = (31.0, -17.0)
 """How far the coarser scene's georeferencing is off, east and north: 0.52 and 0.28 of its pixels."""

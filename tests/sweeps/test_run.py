@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ from s2fast.sweeps.kept_pairs import MOST_LINES, read_pairs, read_pictures
 from s2fast.sweeps.limited_process import Limits
 from s2fast.sweeps.results import load_all, run_checked
 from s2fast.sweeps.rows import only_writer
-from tests.archives import ORIGINS, Archive, safe_path, textured, write_archive, write_scene
+from tests.archives import ORIGINS, Archive, safe_path, textured, write_scene
 from tests.sweeps.in_process import cases_in_this_process
 
 pytestmark = pytest.mark.slow
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.slow
 GRID = """
 base.regions.mode = "none"
 base.matching.mode = "exhaustive"
+base.features.upsample = 1
 [[grid]]
 matching.ratio = [0.8, 0.9]
 """
@@ -52,9 +54,9 @@ def sweep_file(tmp_path: Path) -> Path:
 
 
 def test_a_sweep_shares_stages_goes_on_and_notes_failures(
-    archive: Archive, sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    one_tile: Archive, sweep_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (checked,) = load_all([sweep_file], [str(archive.scenes)])
+    (checked,) = load_all([sweep_file], [str(one_tile.scenes)])
     path, messages = tmp_path / "rows.jsonl", []
     (first, second), _ = runner.run_sweep(checked, path, messages.append)
     assert (first["status"], second["status"]) == ("ok", "ok")
@@ -95,8 +97,8 @@ def test_a_sweep_shares_stages_goes_on_and_notes_failures(
     assert len(ran) == 4
 
 
-def test_a_changed_scene_is_another_case(sweep_file: Path, tmp_path: Path) -> None:
-    scenes = write_archive(tmp_path / "archive").scenes
+def test_a_changed_scene_is_another_case(one_tile: Archive, sweep_file: Path, tmp_path: Path) -> None:
+    scenes = shutil.copytree(one_tile.scenes, tmp_path / "scenes")
     (before,) = load_all([sweep_file], [str(scenes)])
     (same,) = load_all([sweep_file], [str(scenes)])
     file = next(scenes.rglob("*_TCI.jp2"))
@@ -198,8 +200,8 @@ def test_the_table_needs_no_truth_and_no_column_is_empty(
     assert len(list((tmp_path / "out" / "mine.pairs").iterdir())) == 3
 
 
-def test_a_truth_beside_the_scenes_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scenes = write_archive(tmp_path).scenes
+def test_a_truth_beside_the_scenes_is_used(one_tile: Archive, tmp_path: Path) -> None:
+    scenes = shutil.copytree(one_tile.scenes, tmp_path / "scenes")
     (checked,) = load_all([{}], [str(scenes)])
     names = sorted({Path(place).name for place in map(str, scenes.rglob("*_TCI.jp2"))})
     ids = [f"S2A_{name[7:22]}_T{name[1:6]}" for name in names]
