@@ -261,6 +261,17 @@ def importing() -> Iterator[None]:
             gc.enable()
 
 
+def words(text: str) -> list[str]:
+    """Return the words of a comma-separated list, without blanks around them.
+
+    Examples
+    --------
+    >>> words("B02, B03")
+    ['B02', 'B03']
+    """
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
 def warn(warnings: list[str]) -> None:
     """Print a run's warnings to standard error."""
     for warning in warnings:

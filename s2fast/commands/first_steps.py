@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from s2fast.commands.app import Profile, app, print_line
+from s2fast.commands.app import Profile, app, print_line, words
 
 _FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, the matches and
 the shift of every pair.
@@ -85,7 +85,7 @@ def synth(
     from s2fast.synth import synth as make_archive
     from s2fast.work.progress import progress_for_stderr
 
-    names = tuple(tiles.split(","))
+    names = words(tiles)
     with progress_for_stderr().stage("synth", len(names) * dates, 0) as bar:
         make_archive(folder, size=size, tiles=names, dates=dates, seed=seed, progress=lambda *_: bar.advance())
     print_line(str(folder))
