@@ -131,8 +131,7 @@ def _side(matches: MatchColumns, positions: KeypointPositions, side: str, other:
     )
     shift = positions.displacements(matches).shift
     sides_m = grid.px_m * [grid.shape[1], grid.shape[0]]
-    px_m = float(np.sqrt(abs(np.linalg.det(grid.px_m))))
-    return _Side(sides_m, px_m, share, there, shift if side == "train" else -shift, matches.kind == INLIER)
+    return _Side(sides_m, grid.pixel_m, share, there, shift if side == "train" else -shift, matches.kind == INLIER)
 
 
 def _part(partner: str, pair: _Side) -> Part | None:

@@ -152,9 +152,8 @@ def pair_table(run: Run, injection: Injection) -> pd.DataFrame:
             if still is not None and moved is not None and bool(still.verified) and bool(moved.verified):
                 was_m, is_m = (_shift_m(pair, fixed) for pair in (still, moved))
                 off_m = is_m - was_m - _known_m(copy, grids[scene], grids[fixed])
-                px_m = float(np.sqrt(abs(np.linalg.det(grids[scene].px_m))))
                 within = int((np.abs(off_m) <= 2 * float(moved.shift_error_m)).sum())
-                row |= {"verified": True, "error_px": float(np.hypot(*off_m)) / px_m, "within": within}
+                row |= {"verified": True, "error_px": float(np.hypot(*off_m)) / grids[scene].pixel_m, "within": within}
             found.append(row)
     return pd.DataFrame(found)
 
