@@ -12,6 +12,7 @@ from s2fast.geometry.placement import pixel_side, to_ground
 from s2fast.model import Raster
 from s2fast.results import Run
 from s2fast.sweeps.data import Truth
+from s2fast.verdicts import is_verified
 
 TRUE_PX = 2.0
 """A match, or a pair's shift, is true if it lies within this distance of the known displacement [px]."""
@@ -109,7 +110,7 @@ def _verdicts(
         return None, None, None
     errors_px: list[float] = []
     false = 0
-    verified = judged[judged["verified"].astype(bool)]
+    verified = judged[is_verified(judged)]
     shifts_m = verified[["dx_m", "dy_m"]].to_numpy(np.float64)
     for query, train, found_m in zip(verified["query"], verified["train"], shifts_m, strict=True):
         error_px = float(np.hypot(*(found_m - truth.shift_m(query, train)))) / pixel_m[query]

@@ -18,6 +18,7 @@ from s2fast.pipeline import STAGES, run_stages
 from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast.truth.copies import Injection, Moved
+from s2fast.verdicts import is_verified
 from s2fast.work.progress import Progress
 
 WRONG_PX = 2.0
@@ -104,7 +105,7 @@ def judged(run: Run, injection: Injection) -> Answer:
     names = {frozenset(pair) for pair in injection.unrelated}
     is_unrelated = np.array([frozenset(pair) in names for pair in zip(pairs["query"], pairs["train"], strict=True)])
     unrelated = pairs[is_unrelated & (pairs["overlap_pct"] > 0)]
-    falsely = int(unrelated["verified"].astype(bool).sum())
+    falsely = int(is_verified(unrelated).sum())
     false, trials = falsely + int(wrong.sum()), len(unrelated) + moved_pairs
     rate, null = NullRate(trials, false), run.record.history.null_rate
     low, high = rate.interval
