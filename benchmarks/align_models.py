@@ -237,17 +237,16 @@ def _left(one: Correction, scene: _Warped, grid: PixelGrid) -> dict[str, Any]:
     warp_m = scene.warp(share, grid.shape[::-1]) @ grid.px_m.T
     true = warp_m + scene.own_m
     found = np.tile(one.offset_m, (len(share), 1)) if one.field is None else one.field.at(share)
-    pixel_m = float(np.sqrt(abs(np.linalg.det(grid.px_m))))
 
     def length(values: _Positions) -> float:
-        return float(np.median(np.hypot(*(values - np.median(values, axis=0)).T))) / pixel_m
+        return float(np.median(np.hypot(*(values - np.median(values, axis=0)).T))) / grid.pixel_m
 
     return {
         "model": one.model.value,
-        "warp_px": float(np.median(np.hypot(*warp_m.T))) / pixel_m,
+        "warp_px": float(np.median(np.hypot(*warp_m.T))) / grid.pixel_m,
         "shift_left_px": length(true),
         "left_px": length(true - found),
-        "gain_px": (one.held_out_m[0] - one.held_out_m[1]) / pixel_m,
+        "gain_px": (one.held_out_m[0] - one.held_out_m[1]) / grid.pixel_m,
         "matches": 0 if one.cells is None else float(one.cells.count.sum()),
     }
 

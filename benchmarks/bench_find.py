@@ -29,6 +29,7 @@ from benchmarks.find_archive import Archive, Pictures, archive, kind_of
 from benchmarks.find_crops import LOCATED_PX, crops, error_px, places
 from benchmarks.harness import emit, option_parser
 from benchmarks.pictures import Pixels, drawn_map, noise, other_places, part_of, text
+from s2fast.verdicts import is_verified
 
 Record = dict[str, Any]
 
@@ -109,7 +110,7 @@ def similar(cache: Path, quick: bool) -> Iterator[Record]:
     def verified(settings: Record) -> tuple[int, set[tuple[str, str]]]:
         overrides = {"regions.mode": "none", **settings}
         pairs = s2fast.run(scenes=files, out=cache / f"similar-{len(files)}", overrides=overrides).pairs()
-        right = pairs[pairs["verified"].astype(bool)]
+        right = pairs[is_verified(pairs)]
         return len(pairs), set(zip(right["query"], right["train"], strict=True))
 
     of_all, wanted = verified({})

@@ -30,6 +30,7 @@ from s2fast.errors import S2FastError
 from s2fast.sweeps.kept_pairs import read_pairs
 from s2fast.sweeps.results import How, load_all, make_folder, run_checked
 from s2fast.truth.intervals import FEWEST, median_interval
+from s2fast.verdicts import is_verified
 
 PIXEL_M = 107.2265625
 
@@ -142,7 +143,7 @@ def measure(out: Path, quick: bool) -> list[dict[str, Any]]:
         table = read_pairs(Path(f"{results.stem}.jsonl"), case)
         if table is not None:
             one_tile = table["query"].str[-6:] == table["train"].str[-6:]
-            tables[case] = table[table["verified"].fillna(False).astype(bool) & one_tile]
+            tables[case] = table[is_verified(table) & one_tile]
     found = []
     for row in frame.to_dict("records"):
         if (case := str(row["case"])) not in tables:

@@ -28,6 +28,7 @@ from s2fast.sweeps.data import load_truth
 from s2fast.sweeps.quality import TRUE_PX
 from s2fast.synth import synth
 from s2fast.synth.plan import PIXEL_M
+from s2fast.verdicts import is_verified
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -97,7 +98,7 @@ def real_row(scenes: Path, profile: tuple[str, Mapping[str, Any]], out: Path) ->
 
 def against_zero(pairs: pd.DataFrame, groups: Mapping[str, pd.Series[bool]]) -> dict[str, Any]:
     """Compare the verdicts of groups of pairs with the true shift of 0; wrong ones are counted over all pairs."""
-    verified = pairs["verified"].astype(bool)
+    verified = is_verified(pairs)
     off = pd.Series(np.hypot(pairs["dx_px"].to_numpy(), pairs["dy_px"].to_numpy()))
     right = verified & (off <= TRUE_PX)
     row: dict[str, Any] = {}
@@ -185,7 +186,7 @@ def synthetic_row(out: Path) -> dict[str, Any]:
     run = s2fast.run(scenes=out / "archive", out=out / "run")
     truth = load_truth(out / "archive" / "truth.json")
     pairs = run.pairs()
-    rows = pairs[pairs["verified"].astype(bool)]
+    rows = pairs[is_verified(pairs)]
     wanted = np.array([truth.shift_m(query, train) for query, train in zip(rows["query"], rows["train"], strict=True)])
     off = np.abs(rows[["dx_m", "dy_m"]].to_numpy() - wanted)
     in_errors = off / rows[["shift_error_m"]].to_numpy()

@@ -23,6 +23,7 @@ __all__ = [
     "TileInfo",
     "Window",
     "columns_of",
+    "transformed",
 ]
 
 
@@ -157,13 +158,18 @@ class Raster:
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Return x and y of a point of the pixel grid [CRS units]; pixel edges are at integers."""
-        a, b, c, d, e, f = self.transform
-        return a * x + b * y + c, d * x + e * y + f
+        return transformed(self.transform, x, y)
 
     def outline(self, window: Window | None = None) -> list[tuple[float, float]]:
         """Return the corners of a window, or of the whole raster, clockwise from the upper left: x, y [CRS units]."""
         x0, y0, x1, y1 = (window or Window(0, 0, *self.shape)).bounds
         return [self.at(x, y) for x, y in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))]
+
+
+def transformed(transform: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """Apply an affine a, b, c, d, e, f: return a x + b y + c and d x + e y + f, for numbers or arrays."""
+    a, b, c, d, e, f = transform
+    return a * x + b * y + c, d * x + e * y + f
 
 
 @dataclass(frozen=True, slots=True)

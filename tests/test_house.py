@@ -12,10 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROOMS = (
-    "errors", "files", "config", "model", "synth", "work", "detectors", "image", "geometry", "raster", "archive",
-    "regions", "masks", "fetching", "folder", "page", "report", "pictures", "retrieval", "stages", "planning", "align",
-    "results", "search", "pipeline", "truth", "sweeps", "tuning", "s2fast", "tools", "commands", "cli", "__main__",
-    "examples",
+    "errors", "files", "config", "verdicts", "model", "synth", "work", "detectors", "image", "geometry", "raster",
+    "archive", "regions", "masks", "fetching", "folder", "page", "report", "pictures", "retrieval", "stages",
+    "planning", "align", "results", "search", "pipeline", "truth", "sweeps", "tuning", "s2fast", "tools",
+    "commands", "cli", "__main__", "examples",
 )  # fmt: skip
 """Folders of the package, and the modules beside them, each before those that may import it; "s2fast" is the package's
 own `__init__.py`."""

@@ -153,9 +153,8 @@ def displacements(
             shift = phase_shift(pixels, still)
             if shift is not None:
                 shifts.append(grid.px_m @ shift)
-    px_m = float(np.sqrt(abs(np.linalg.det(grid.px_m))))
-    before, after = (_agreeing(np.array(shifts, np.float64).reshape(-1, 2), px_m) for shifts in found)
-    return before, after, px_m
+    before, after = (_agreeing(np.array(shifts, np.float64).reshape(-1, 2), grid.pixel_m) for shifts in found)
+    return before, after, grid.pixel_m
 
 
 def _agreeing(shifts: npt.NDArray[np.float64], px_m: float) -> npt.NDArray[np.float64]:

@@ -15,7 +15,6 @@ from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.geometry.datum import OFFSET_COLUMNS, offsets
 from s2fast.geometry.placement import PixelGrid
 from s2fast.geometry.scene_verdict import DISAGREES, NOT_CONNECTED, REFERENCE, VERIFIED, scene_verdicts
-from s2fast.model import Raster
 
 MEDIAN = "median"
 """Reference: the median of the scenes that pairs connect; see `s2fast.geometry.datum.offsets`."""
@@ -156,7 +155,7 @@ def corrections(
     for item in items:
         scene_id = item.scene.scene_id
         x_m, y_m, error_m = (float(table[name][scene_id]) for name in OFFSET_COLUMNS)
-        limit_m = MOST_ERROR_PX * pixel_m(item.raster) if max_error_m is None else max_error_m
+        limit_m = MOST_ERROR_PX * PixelGrid.of_raster(item.raster).pixel_m if max_error_m is None else max_error_m
         problem = str(table["verdict"][scene_id])
         scatters = problem == DISAGREES or (problem == VERIFIED and error_m > limit_m)
         if problem in (VERIFIED, REFERENCE):
@@ -168,11 +167,6 @@ def corrections(
         datum = str(table["datum"][scene_id]) or reference or MEDIAN
         result.append(Correction(scene_id, (x_m, y_m), error_m, datum, problem, limit_m, scatters))
     return result
-
-
-def pixel_m(raster: Raster) -> float:
-    """Return the side of a square pixel of the raster's area [m]."""
-    return float(np.sqrt(abs(np.linalg.det(PixelGrid.of_raster(raster).px_m))))
 
 
 def _check_reference(reference: str, verdict: str) -> None:

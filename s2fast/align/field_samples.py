@@ -16,6 +16,7 @@ from s2fast.geometry.placement import PixelGrid
 from s2fast.geometry.shift import INLIER_PX
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.match_columns import INLIER, MatchColumns, stored_matches
+from s2fast.verdicts import is_verified
 
 _MOST_PARTNERS = 5
 """Greatest number of scenes, those with most inliers, from which a scene's displacements are taken."""
@@ -110,7 +111,7 @@ def _partners(
     pairs: pd.DataFrame, partners: Collection[str], wanted: Sequence[str], reference: str
 ) -> dict[str, list[str]]:
     """Return the scenes with which each wanted scene is compared."""
-    used = pairs[pairs["verified"].fillna(False).astype(bool)]
+    used = pairs[is_verified(pairs)]
     swapped = {f"{side}{what}": f"{other}{what}" for side, other in _ENDS for what in ("", "_tile")}
     both = pd.concat([used, used.rename(columns=swapped)])
     both = both[both["query"].isin(wanted)]
@@ -131,8 +132,7 @@ def _side(matches: MatchColumns, positions: KeypointPositions, side: str, other:
     )
     shift = positions.displacements(matches).shift
     sides_m = grid.px_m * [grid.shape[1], grid.shape[0]]
-    px_m = float(np.sqrt(abs(np.linalg.det(grid.px_m))))
-    return _Side(sides_m, px_m, share, there, shift if side == "train" else -shift, matches.kind == INLIER)
+    return _Side(sides_m, grid.pixel_m, share, there, shift if side == "train" else -shift, matches.kind == INLIER)
 
 
 def _part(partner: str, pair: _Side) -> Part | None:

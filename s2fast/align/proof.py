@@ -11,6 +11,7 @@ import pandas as pd
 
 from s2fast.align.check_windows import Files, Image, UnreadableError, displacements
 from s2fast.align.phase_correlation import MOST_PX
+from s2fast.verdicts import is_verified
 
 MOST_PARTNERS = 3
 """Greatest number of other scenes with which a scene is compared."""
@@ -181,7 +182,7 @@ def _compared_with(
 
 def _partners(images: Mapping[str, Image], pairs: pd.DataFrame, reference: str) -> dict[str, list[str]]:
     """Return the scenes with which each corrected scene can be compared; the reference comes first."""
-    used = pairs[pairs["verified"].fillna(value=False).astype(bool)]
+    used = pairs[is_verified(pairs)]
     used = used[used["query"].isin(images.keys()) & used["train"].isin(images.keys())]
     both = pd.concat([used, used.rename(columns={"query": "train", "train": "query"})])
     both["fixed"] = both["train"] == reference

@@ -6,18 +6,17 @@ in its network; a document on disk names what lies in its folder; both name publ
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import posixpath
 import re
-import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import unquote, urljoin, urlsplit
 
 from s2fast.errors import SceneError, setting
 from s2fast.files.legible import legible
 from s2fast.files.redaction import public
+from s2fast.files.redirects import is_private
 from s2fast.files.source import Source
 from s2fast.files.trusted import within
 
@@ -74,7 +73,7 @@ def linked(document: Source, href: str, folders: Sequence[Source]) -> Source:
         source = Source(posixpath.normpath(posixpath.join(posixpath.dirname(document.name), href)))
         return _checked(source, source.name.startswith(bucket), shown, bucket)
     source = Source.of(urljoin(document.url, href) if not kind else href)
-    inside = _host(source) == _host(document) or within(source, folders) or not is_private(_host(source)[0])
+    inside = _host(source) == _host(document) or within(source, folders) or not is_inside(_host(source)[0])
     return _checked(source, inside, shown, "{0.scheme}://{0.netloc}".format(urlsplit(public(source.url))))
 
 
@@ -108,13 +107,6 @@ def _bucket(source: Source) -> str:
 
 
 @lru_cache(maxsize=1024)
-def is_private(host: str) -> bool:
-    """Return whether a host is this machine, or in a network that the internet does not reach."""
-    if not host:
-        return True
-    try:
-        found: Iterable[str] = {str(answer[4][0]) for answer in socket.getaddrinfo(host, None)}
-    except (OSError, UnicodeError):
-        # What has no address here is not reached: reading it says so.
-        return False
-    return any(not ipaddress.ip_address(address.partition("%")[0]).is_global for address in found)
+def is_inside(host: str) -> bool:
+    """Return whether a source is here: it has no host, or its host `is_private`; each host is asked for once."""
+    return not host or is_private(host)

@@ -85,6 +85,8 @@ def with_login(request: Request, login: str) -> Request:
 def is_private(host: str) -> bool:
     """Return whether a host is this machine or in a network that the internet does not reach.
 
+    A host without an address is not private: reading it says that it is unknown.
+
     Examples
     --------
     >>> is_private("127.0.0.1"), is_private("169.254.169.254"), is_private("[::ffff:10.0.0.1]"), is_private("8.8.8.8")

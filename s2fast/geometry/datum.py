@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from s2fast.geometry.network import Network, closures, solve
+from s2fast.verdicts import is_verified
 
 _SAME_PASS_S = 600.0
 """Scenes of one platform are of the same pass if their times differ by at most this [s]. One orbit takes 100 minutes,
@@ -38,7 +39,7 @@ def add_network(scenes: pd.DataFrame, pairs: pd.DataFrame, reference: str = "") 
         the median closure error of the triangles that contain the scene and consist of pairs within its tile or with
         the reference.
     """
-    verified = pairs["verified"].fillna(False).astype(bool)
+    verified = is_verified(pairs)
     ends = pd.concat([pairs["query"][verified], pairs["train"][verified]]).value_counts()
     table = pd.DataFrame(index=pd.Index(scenes.index, name="scene_id"))
     table["n_verified"] = ends.reindex(table.index, fill_value=0).astype("int64")
@@ -102,7 +103,7 @@ def offsets(
 
 def _ties(scenes: pd.DataFrame, pairs: pd.DataFrame, reference: str, *, plain_only: bool = True) -> pd.DataFrame:
     """Return the pairs that tie scenes; one with rotation or scale has no single shift to adjust."""
-    straight = pairs["verified"].fillna(False).astype(bool) & ((pairs["model"] == "shift") | (not plain_only))
+    straight = is_verified(pairs) & ((pairs["model"] == "shift") | (not plain_only))
     one, other = (scenes.loc[pairs[side]] for side in ("query", "train"))
     apart = (pd.DatetimeIndex(one["sensing_time"]) - pd.DatetimeIndex(other["sensing_time"])).total_seconds()
     platform = one["platform"].to_numpy()

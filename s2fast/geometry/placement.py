@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import pyproj
 from rasterio.transform import Affine
 
 from s2fast.image.prepare import cell_px
-from s2fast.model import Raster, TileInfo
+from s2fast.model import Raster, TileInfo, transformed
 
 WINDOW_PX = 5.0
 """Default search radius: greatest shift between two scenes [px of the coarser grid]. Sentinel-2's absolute error is
@@ -96,8 +97,7 @@ class PixelGrid:
     @cached_property
     def _steps_m(self) -> npt.NDArray[np.float64]:
         """East and north components of one CRS unit on the ground, at the centre: (2, 2) [m], columns for x and y."""
-        a, b, _, d, e, _ = self.transform
-        step = float(np.sqrt(abs(a * e - b * d)))
+        step = pixel_side(self.transform)
         ends = to_ground(self.middle, self.transform) + step / 2 * np.array([[-1, 0], [0, -1], [1, 0], [0, 1]])
         lonlat = reprojected(ends, self.crs_wkt, LONLAT)
         azimuth, _, length = _GEOD.inv(*lonlat[:2].T, *lonlat[2:].T)
@@ -156,6 +156,11 @@ class PixelGrid:
         return np.column_stack([ends[1] - ends[0], ends[3] - ends[2]])
 
     @cached_property
+    def pixel_m(self) -> float:
+        """Side of a square pixel of the area of a full-resolution pixel [m]."""
+        return float(np.sqrt(abs(np.linalg.det(self.px_m))))
+
+    @cached_property
     def area_m2(self) -> float:
         """Ground area of the whole raster [m2]."""
         return float(abs(np.linalg.det(self.px_m))) * self.shape[0] * self.shape[1]
@@ -193,11 +198,6 @@ class Placement(PixelGrid):
     def of(cls, tile: TileInfo, clear: npt.NDArray[np.uint8], interpolated: int = 1) -> Placement:
         """Create the placement from the stored metadata of a tile, its map of clear ground, and `interpolated`."""
         return cls(tile.crs, tile.transform, tile.full_shape, tile.reduction, clear, interpolated)
-
-    @cached_property
-    def pixel_m(self) -> float:
-        """Side of a full-resolution pixel [m]."""
-        return float(np.sqrt(abs(np.linalg.det(self.px_m))))
 
     @cached_property
     def grid_m(self) -> float:
@@ -270,23 +270,35 @@ def _both_clear(query: Placement, train: Placement) -> npt.NDArray[np.uint8]:
     )
 
 
-def to_ground(xy: npt.NDArray[Any], transform: tuple[float, ...]) -> npt.NDArray[np.float64]:
-    """Convert (n, 2) pixel positions x and y, centres at integers, to CRS units; the affine refers to pixel corners.
+def to_ground(xy: npt.NDArray[Any], transform: tuple[float, ...] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Convert (n, 2) pixel positions x and y, centres at integers, to CRS units.
+
+    The affine refers to pixel corners; (6, n) have one for each position.
 
     Examples
     --------
     >>> to_ground(np.array([[0.0, 0.0]]), (10, 0, 500, 0, -10, 900)).tolist()
     [[505.0, 895.0]]
     """
-    a, b, c, d, e, f = transform
-    x, y = xy.astype(np.float64).T + 0.5
-    return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+    return np.column_stack(transformed(transform, *(xy.astype(np.float64).T + 0.5)))
 
 
 def to_pixels(ground: npt.NDArray[np.float64], transform: tuple[float, ...]) -> npt.NDArray[np.float64]:
     """Invert `to_ground`: (n, 2) x and y, pixel centres at integers."""
     a, b, c, d, e, f = transform
     return np.linalg.solve(np.array([[a, b], [d, e]]), (ground - (c, f)).T).T - 0.5
+
+
+def pixel_side(transform: tuple[float, ...]) -> float:
+    """Return the side of a square pixel of the area of a raster's pixels [CRS units].
+
+    Examples
+    --------
+    >>> pixel_side((10, 0, 500, 0, -10, 900)), pixel_side((0, 10, 500, 10, 0, 900))  # north-up, and turned
+    (10.0, 10.0)
+    """
+    a, b, _, d, e, _ = transform
+    return math.sqrt(abs(a * e - b * d))
 
 
 def reprojected(points: npt.NDArray[np.float64], source: str, target: str) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
+from s2fast.geometry.placement import pixel_side
 from s2fast.model import Raster, Window
 from s2fast.raster.reader import Reader, open_raster
 
@@ -68,7 +69,7 @@ def files_of(reader: Reader) -> Sequence[str]:
 
 
 def _grid(raster: Raster) -> str:
-    return f"{raster.shape[0]} x {raster.shape[1]} px at {raster.transform[0]:g}"
+    return f"{raster.shape[0]} x {raster.shape[1]} px at {pixel_side(raster.transform):g}"
 
 
 @contextmanager

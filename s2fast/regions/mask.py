@@ -16,7 +16,7 @@ from rasterio import Affine
 from rasterio.features import rasterize
 
 from s2fast.config import Regions
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.placement import PixelGrid, pixel_side
 from s2fast.model import Raster, Window
 from s2fast.raster.windows import grid, with_halo
 from s2fast.regions.file import RegionFile
@@ -230,8 +230,7 @@ def _covered_by_few(
     row, col = np.divmod(place, counts[owner, 0])
     x, y = raster.at(first[owner, 0] + col + 0.5, first[owner, 1] + row + 0.5)
     inside = shapely.contains_xy(polygons[owner], x, y)
-    a, b, _, d, e, _ = raster.transform
-    met = shapely.dwithin(polygons[owner], shapely.points(x, y), _ON_EDGE_PX * np.sqrt(abs(a * e - b * d)))
+    met = shapely.dwithin(polygons[owner], shapely.points(x, y), _ON_EDGE_PX * pixel_side(raster.transform))
     covered, touched = (np.bincount(owner[where], minlength=len(polygons)) > 0 for where in (inside, met))
     return covered, touched & ~covered
 

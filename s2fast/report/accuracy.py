@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from s2fast.verdicts import is_verified
+
 PARTS = 8
 """Parts of a query's rows and columns, for which each pair's mean residual is given."""
 
@@ -84,7 +86,7 @@ class Accuracy:
         return self._step_for(_MOST_PACKED)
 
     def _step_for(self, most: int) -> int:
-        verified = self.pairs["verified"].fillna(False).to_numpy(np.bool_)
+        verified = is_verified(self.pairs).to_numpy()
         return max(1, -(-int(self.pairs["n_inliers"][verified].sum()) // most))
 
     @staticmethod
@@ -125,7 +127,7 @@ class Accuracy:
         mean square to the east and to the north, and the radii that hold 90 and 95 %. ``histogram`` has the number of
         residuals by length, ``cloud`` by east (column) and north (row, the first one northernmost), within a square.
         """
-        verified = self.pairs[self.pairs["verified"].fillna(False).to_numpy(np.bool_)]
+        verified = self.pairs[is_verified(self.pairs)]
         if not self.count or not len(verified):
             return None
         residuals = np.concatenate(self._kept)

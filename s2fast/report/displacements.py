@@ -84,10 +84,8 @@ class KeypointPositions:
         return counts
 
     def _ground(self, scenes: npt.NDArray[np.intp], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-        """Return positions in their scenes' own CRS: (n, 2); see `s2fast.geometry.placement.to_ground`."""
-        a, b, c, d, e, f = self._transform[scenes].T
-        x, y = self._pixels[self._first[scenes] + rows].astype(np.float64).T + 0.5
-        return np.column_stack([a * x + b * y + c, d * x + e * y + f])
+        """Return positions in their scenes' own CRS: (n, 2)."""
+        return to_ground(self._pixels[self._first[scenes] + rows], self._transform[scenes].T)
 
     def _on_maps(
         self, points: npt.NDArray[np.float64], source: npt.NDArray[np.intp], target: npt.NDArray[np.intp]

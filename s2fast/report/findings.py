@@ -20,6 +20,7 @@ from s2fast.geometry.nulls import NullRate, null_warning
 from s2fast.masks.kinds import NOT_JUDGED, TOO_BRIGHT
 from s2fast.report.shown_matches import ShownMatches
 from s2fast.report.tables import clouds_by, pair_table, scene_table, without_metres
+from s2fast.verdicts import is_verified
 from s2fast.work.executors import Workplace
 
 
@@ -105,7 +106,7 @@ class Findings:
 
 
 def _summary(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: Mapping[str, int]) -> Summary:
-    verified = int(pairs["verified"].sum())
+    verified = int(is_verified(pairs).sum())
     counts = {
         "scenes": len(record.usable),
         "pairs": len(pairs),

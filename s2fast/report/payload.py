@@ -22,6 +22,7 @@ from s2fast.report.ordering import similarity_order
 from s2fast.report.shown_matches import fit_the_page
 from s2fast.report.sidecars import packed_matches
 from s2fast.report.thumbnails import Thumbnails
+from s2fast.verdicts import is_verified
 
 _PAIR_COLUMNS = (
     "n_good", "similarity_pct", "n_inliers", "dx_m", "dy_m", "dx_px", "dy_px", "shift_error_m", "verified",
@@ -137,7 +138,7 @@ def _summary(found: Findings) -> dict[str, Any]:
     return {
         "scenes": len(scenes),
         "pairs": len(pairs),
-        "verified": int(pairs["verified"].sum()) if pairs["verified"].notna().any() else None,
+        "verified": int(is_verified(pairs).sum()) if pairs["verified"].notna().any() else None,
         "keypoints": int(scenes["n_keypoints"].sum()),
         "good_matches": int(pairs["n_good"].sum()),
         "null_trials": null_summary(null.null) if null else None,
@@ -226,7 +227,7 @@ def _problems(found: Findings, shown: Mapping[str, Thumbnails]) -> list[dict[str
         rows.append({"subject": "verification", "text": "has not run: run verify, then report"})
     rows += [{"subject": "reliability", "text": warning} for warning in found.summary.warnings]
     rows += [{"subject": "warning", "text": text} for text in history.noticed]
-    if "looks" in pairs and (count := int(((pairs["looks"] == 2) & pairs["verified"].eq(True)).sum())):
+    if "looks" in pairs and (count := int(((pairs["looks"] == 2) & is_verified(pairs)).sum())):
         rows.append({"subject": f"second look, {count} {'pair' if count == 1 else 'pairs'}", "text": _SECOND_LOOK})
     for verdict, meaning in _MEANING.items():
         if count := int((pairs["verdict"] == verdict).sum()):

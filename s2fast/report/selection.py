@@ -12,6 +12,7 @@ import pandas as pd
 
 from s2fast.archive.fragments import scene_named, scenes_named
 from s2fast.errors import InputError
+from s2fast.verdicts import is_verified
 
 SHIFT = "shift_m"
 """Length of a pair's shift [m]; not a column of the table, but one to sort by and to list."""
@@ -74,7 +75,7 @@ def select_pairs(pairs: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     if selection.max_similarity is not None:
         kept &= pairs["similarity_pct"] < selection.max_similarity
     if selection.verified:
-        kept &= pairs["verified"].fillna(False).astype(bool)
+        kept &= is_verified(pairs)
     shift = pd.Series(np.hypot(pairs["dx_m"], pairs["dy_m"]), pairs.index)
     if selection.max_shift_m is not None:
         if pairs["dx_m"].isna().all() and pairs["dx_px"].notna().any():

@@ -14,6 +14,7 @@ from s2fast.report.accuracy import Accuracy
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.inlier_statistics import inlier_statistics
 from s2fast.report.match_columns import INLIER, MatchColumns, rank_within, stored_matches
+from s2fast.verdicts import is_verified
 
 MOST_MATCHES = 150
 """Maximum number of matches per pair in the page, or beside it."""
@@ -53,7 +54,7 @@ class ShownMatches:
     ) -> ShownMatches:
         """Select the matches of all pairs, reading every block once; the parameters are those of `stored_matches`."""
         positions = KeypointPositions(folder, scene_ids)
-        verified = pairs["verified"].fillna(False).to_numpy(np.bool_)
+        verified = is_verified(pairs).to_numpy()
         most = matches_per_pair(len(pairs))
         inliers = np.zeros(len(pairs), np.intp)
         accuracy = Accuracy(pairs)

@@ -11,6 +11,7 @@ from typing import Literal
 from s2fast.config import Config
 from s2fast.errors import option
 from s2fast.folder.record import SceneInput
+from s2fast.geometry.placement import pixel_side
 from s2fast.raster.windows import reduced_shape
 from s2fast.stages.levels import Level, upsampling
 from s2fast_kernels.machine import available_cores
@@ -118,8 +119,7 @@ def _megapixels(item: SceneInput) -> float:
 
 def _searched(item: SceneInput, radius_m: Literal["auto"] | float) -> float:
     """Return the share of a scene that is searched for a keypoint, 0 to 1: up to twice the radius."""
-    a, b, _, d, e, _ = item.raster.transform
-    side = math.sqrt(abs(a * e - b * d))
+    side = pixel_side(item.raster.transform)
     pixel_m = side * (_DEGREE_M if side < _LEAST_PIXEL else 1)
     radius_px = radius_m / pixel_m if isinstance(radius_m, float) and radius_m else _RADIUS_PX
     return min(1.0, math.pi * (2 * radius_px) ** 2 / math.prod(item.raster.shape))

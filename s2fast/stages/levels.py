@@ -17,6 +17,7 @@ import numpy as np
 from s2fast.config import Config
 from s2fast.folder.record import SceneInput
 from s2fast.geometry.placement import PixelGrid
+from s2fast.model import Raster
 from s2fast.raster.windows import reduced_shape
 
 LEAST_RATIO = 1.4
@@ -59,8 +60,8 @@ def levels_of(scenes: Sequence[SceneInput], config: Config) -> dict[str, tuple[L
     if not config.features.coarser or config.matching.mode != "windowed":
         return {}
     reduction = config.ingest.reduction
-    grids = {str(item): PixelGrid.of_raster(item.raster) for item in scenes}
-    sides = {grid: _pixel_m(grid) * reduction for grid in dict.fromkeys(grids.values())}
+    grids = {str(item): _grid(item.raster) for item in scenes}
+    sides = {grid: grid.pixel_m * reduction for grid in dict.fromkeys(grids.values())}
     if not sides or max(sides.values()) < LEAST_RATIO * min(sides.values()):
         return {}
     found = {grid: _levels(grid, sides, config) for grid in sides}
@@ -85,9 +86,9 @@ def _levels(own: PixelGrid, sides: dict[PixelGrid, float], config: Config) -> tu
 
 
 @lru_cache(maxsize=4096)
-def _pixel_m(grid: PixelGrid) -> float:
-    """Return the side of a full-resolution pixel [m]."""
-    return float(np.sqrt(abs(np.linalg.det(grid.px_m))))
+def _grid(raster: Raster) -> PixelGrid:
+    """Return a raster's grid, which remembers the size of its pixels from stage to stage."""
+    return PixelGrid.of_raster(raster)
 
 
 @lru_cache(maxsize=65536)

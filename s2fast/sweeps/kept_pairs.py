@@ -15,6 +15,7 @@ from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.replacing import remove_abandoned, replacing
 from s2fast.report.thumbnails import keep_thumbnails, shrunk_url
 from s2fast.results import Run
+from s2fast.verdicts import is_verified
 
 MOST_LINES = 20
 """Matches of a pair that are kept to be drawn."""
@@ -63,7 +64,7 @@ def _write(table: pd.DataFrame, path: Path) -> None:
 
 def _lines(run: Run, pairs: pd.DataFrame) -> Iterator[tuple[tuple[str, str], bytes]]:
     """Yield the ends of the nearest inliers of each verified pair, as `_packed` returns them."""
-    verified = pairs[pairs["verified"].fillna(False).astype(bool)]
+    verified = pairs[is_verified(pairs)]
     wanted = set(zip(verified["query"], verified["train"], strict=True))
     shapes = {item.scene.scene_id: item.raster.shape for item in run.record.usable}
     if not 0 < len(wanted) <= _MOST_DRAWN:

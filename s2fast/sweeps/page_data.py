@@ -25,6 +25,7 @@ from s2fast.sweeps.comparison import Earlier, changes
 from s2fast.sweeps.effects import effects, setting_text, varied
 from s2fast.sweeps.grid import Plot, SweepFile
 from s2fast.sweeps.kept_pairs import read_pairs, read_pictures, text_of
+from s2fast.verdicts import is_verified
 
 MOST_PAIRS = 300
 """Pairs in the page, of those that not all cases verify."""
@@ -180,7 +181,7 @@ def _pairs(finished: Finished) -> dict[str, Any] | None:
 
 
 def _indexed(table: pd.DataFrame) -> pd.DataFrame:
-    return table.assign(verified=table["verified"].fillna(False).astype(bool)).set_index(["query", "train"])
+    return table.assign(verified=is_verified(table)).set_index(["query", "train"])
 
 
 def _verdicts(table: pd.DataFrame, *, with_lines: bool) -> dict[str, list[Any]]:
@@ -190,7 +191,7 @@ def _verdicts(table: pd.DataFrame, *, with_lines: bool) -> dict[str, list[Any]]:
         name: [None if is_missing(value) or value is pd.NA else round(float(value), 3) for value in table[name]]
         for name in names
     }
-    found["verified"] = [int(value) for value in table["verified"].fillna(False)]
+    found["verified"] = is_verified(table).astype(int).tolist()
     found["verdict"] = ["" if not isinstance(value, str) else value for value in table["verdict"]]
     found["lines"] = [text_of(value) if with_lines and isinstance(value, bytes) else "" for value in table["lines"]]
     return found

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import shapely
 
+from s2fast.geometry.placement import pixel_side, to_ground
 from s2fast.model import Raster
 from s2fast.results import Run
 from s2fast.sweeps.data import Truth
+from s2fast.verdicts import is_verified
 
 TRUE_PX = 2.0
 """A match, or a pair's shift, is true if it lies within this distance of the known displacement [px]."""
@@ -66,7 +67,7 @@ def quality(run: Run, truth: Truth) -> Quality:
     with_ground = sum(shared.values())
     same = pairs["query_tile"] == pairs["train_tile"]
     verified, false, error_px = _verdicts(
-        pairs, truth, shared, {name: abs(raster.transform[0]) for name, raster in rasters.items()}
+        pairs, truth, shared, {name: pixel_side(raster.transform) for name, raster in rasters.items()}
     )
     return Quality(
         pairs_with_ground=with_ground,
@@ -85,7 +86,7 @@ def _matches(
     run: Run, truth: Truth, rasters: dict[str, Raster], shared: dict[tuple[str, str], bool]
 ) -> tuple[int, int, int]:
     """Count matches, true ones, and pairs with enough true ones."""
-    ground_xy = {name: on_ground(run.features(name).xy, raster) for name, raster in rasters.items()}
+    ground_xy = {name: to_ground(run.features(name).xy, raster.transform) for name, raster in rasters.items()}
     matches = true = matchable = 0
     for table in run.folder.verified.match_tables():
         for names, rows in table.groupby(["query", "train"], observed=True):
@@ -95,16 +96,9 @@ def _matches(
                 continue
             moved = ground_xy[train][rows["train_row"]] - ground_xy[query][rows["query_row"]]
             error_m = np.hypot(*(moved - truth.shift_m(query, train)).T)
-            hits = int((error_m <= TRUE_PX * abs(rasters[query].transform[0])).sum())
+            hits = int((error_m <= TRUE_PX * pixel_side(rasters[query].transform)).sum())
             true, matchable = true + hits, matchable + (hits >= MATCHABLE)
     return matches, true, matchable
-
-
-def on_ground(xy: npt.NDArray[np.float32], raster: Raster) -> npt.NDArray[np.float64]:
-    """Convert pixel positions (centres at integers) to east and north [m], shape (n, 2)."""
-    a, b, c, d, e, f = raster.transform
-    x, y = xy.astype(np.float64).T + 0.5
-    return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
 
 def _verdicts(
@@ -116,7 +110,7 @@ def _verdicts(
         return None, None, None
     errors_px: list[float] = []
     false = 0
-    verified = judged[judged["verified"].astype(bool)]
+    verified = judged[is_verified(judged)]
     shifts_m = verified[["dx_m", "dy_m"]].to_numpy(np.float64)
     for query, train, found_m in zip(verified["query"], verified["train"], shifts_m, strict=True):
         error_px = float(np.hypot(*(found_m - truth.shift_m(query, train)))) / pixel_m[query]

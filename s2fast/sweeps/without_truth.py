@@ -10,6 +10,7 @@ import pandas as pd
 from s2fast.geometry.network import triangle_gaps
 from s2fast.results import Run
 from s2fast.truth.scoring import rounded
+from s2fast.verdicts import is_verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def found_in(run: Run) -> Found:
     with_ground, good = int((pairs["overlap_pct"] > 0).sum()), int(pairs["n_good"].sum())
     if pairs["verified"].isna().all():
         return Found(with_ground, good)
-    verified = pairs[pairs["verified"].fillna(False).astype(bool)]
+    verified = pairs[is_verified(pairs)]
     null = run.record.history.null_rate
     scenes = run.scenes()
     gaps = _closures(scenes, verified)

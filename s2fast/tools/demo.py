@@ -11,6 +11,7 @@ from s2fast.files.legible import counted
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.results import Run
+from s2fast.verdicts import is_verified
 from s2fast.work.progress import Progress
 
 _SIZE_PX = 1024
@@ -37,7 +38,7 @@ def run_demo(out: Path, progress: Progress) -> Iterator[str]:
     picture = out / "pair.png"
     run.show(best["query"], best["train"]).savefig(picture, dpi=110)
     scenes, total = counted(len(run.scene_ids), "scene"), counted(len(pairs), "pair")
-    yield f"{scenes}, {total}, {int(pairs['verified'].sum())} of them verified"
+    yield f"{scenes}, {total}, {int(is_verified(pairs).sum())} of them verified"
     yield f"report:     {folder / 'report.html'}     open it in a browser"
     yield f"all pairs:  {folder / 'pairs.csv'}     (or: s2fast pairs {folder})"
     yield f"map layers: {folder / 'run.gpkg'}     open it in QGIS"

@@ -19,6 +19,7 @@ from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast.truth.copies import Injection, Moved
 from s2fast.truth.intervals import FEWEST, median_interval
+from s2fast.verdicts import is_verified
 from s2fast.work.progress import Progress
 
 WRONG_PX = 2.0
@@ -109,7 +110,7 @@ def judged(run: Run, injection: Injection) -> Answer:
     names = {frozenset(pair) for pair in injection.unrelated}
     is_unrelated = np.array([frozenset(pair) in names for pair in zip(pairs["query"], pairs["train"], strict=True)])
     unrelated = pairs[is_unrelated & (pairs["overlap_pct"] > 0)]
-    falsely = int(unrelated["verified"].astype(bool).sum())
+    falsely = int(is_verified(unrelated).sum())
     false, trials = falsely + int(wrong.sum()), len(unrelated) + moved_pairs
     rate, null = NullRate(trials, false), run.record.history.null_rate
     low, high = rate.interval
@@ -160,9 +161,8 @@ def pair_table(run: Run, injection: Injection) -> pd.DataFrame:
             if still is not None and moved is not None and bool(still.verified) and bool(moved.verified):
                 was_m, is_m = (_shift_m(pair, fixed) for pair in (still, moved))
                 off_m = is_m - was_m - _known_m(copy, grids[scene], grids[fixed])
-                px_m = float(np.sqrt(abs(np.linalg.det(grids[scene].px_m))))
                 within = int((np.abs(off_m) <= 2 * float(moved.shift_error_m)).sum())
-                row |= {"verified": True, "error_px": float(np.hypot(*off_m)) / px_m, "within": within}
+                row |= {"verified": True, "error_px": float(np.hypot(*off_m)) / grids[scene].pixel_m, "within": within}
             found.append(row)
     return pd.DataFrame(found)
 

@@ -1,5 +1,6 @@
 """Quality against known displacements, on synthetic runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,11 @@ import pytest
 from benchmarks.datasets import DataSpec, open_dataset
 from s2fast.config import load_config
 from s2fast.errors import InputError
-from s2fast.model import Raster
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast.sweeps.data import Truth, load_truth
-from s2fast.sweeps.quality import _verdicts, area_under_curve, on_ground, quality
+from s2fast.sweeps.quality import _matches, _verdicts, area_under_curve, quality
 from tests.archives import Archive
 
 pytestmark = pytest.mark.slow
@@ -49,10 +49,17 @@ def test_with_a_wrong_truth_nothing_is_true(run: Run) -> None:
     assert quality(run, Truth(dict.fromkeys(run.scene_ids, (500.0, 70.0)))) == right
 
 
-def test_positions_on_the_ground_are_of_pixel_centres() -> None:
-    raster = Raster((10, 10), (10, 10), "", (10.0, 0.0, 600_000.0, 0.0, -10.0, 5_000_000.0))
-    xy = np.array([[0, 0], [2, 3]], np.float32)
-    assert on_ground(xy, raster).tolist() == [[600_005.0, 4_999_995.0], [600_025.0, 4_999_965.0]]
+def test_matches_of_turned_grids_are_as_true(run: Run) -> None:
+    upright = {item.scene.scene_id: item.raster for item in run.record.usable}
+    turned = {}
+    for name, raster in upright.items():
+        a, b, c, d, e, f = raster.transform
+        turned[name] = replace(raster, transform=(-d, -e, -f, a, b, c))
+    pairs = run.pairs()
+    shared = dict.fromkeys(zip(pairs["query"], pairs["train"], strict=True), True)
+    wanted = _matches(run, Truth(None), upright, shared)
+    assert wanted[1] > 0
+    assert _matches(run, Truth(None), turned, shared) == wanted
 
 
 def verdicts(rows: list[tuple[str, str, bool | None, float, float]]) -> tuple[int | None, int | None, float | None]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from s2fast.archive.links import is_inside
 from s2fast.errors import InputError, SceneError
 from s2fast.files import redirects, web
 from s2fast.files.redirects import is_private
@@ -116,3 +117,5 @@ def test_what_the_user_gave_or_trusts_is_asked(servers: tuple[str, str, list[str
 )
 def test_what_is_inside(host: str, inside: bool) -> None:
     assert is_private(host) == inside
+    # What items name is judged by the same rule; what has no host is a file on this machine.
+    assert is_inside(host) == (inside or not host)

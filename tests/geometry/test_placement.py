@@ -6,7 +6,7 @@ import numpy as np
 import pyproj
 import pytest
 
-from s2fast.geometry.placement import Placement, common_centre, overlap_pct, radii_m
+from s2fast.geometry.placement import Placement, common_centre, overlap_pct, radii_m, to_ground
 from s2fast.image.prepare import clear_cells
 
 UTM36, UTM37 = (pyproj.CRS.from_epsg(code).to_wkt() for code in (32636, 32637))
@@ -25,6 +25,13 @@ def north_up(
     shape = (side // reduction, side // reduction)
     cells = clear_cells(np.ones(shape, bool) if clear is None else clear)
     return Placement(crs, transform, (side, side), reduction, cells)
+
+
+def test_positions_of_several_grids_are_those_of_each() -> None:
+    transforms = np.array([(10.0, 0.0, 500.0, 0.0, -10.0, 900.0), (0.0, 3.0, 7.0, 4.0, 0.0, 8.0)])
+    xy = np.array([[0, 0], [2, 3]], np.float32)
+    wanted = [to_ground(xy[[row]], tuple(transform))[0].tolist() for row, transform in enumerate(transforms)]
+    assert to_ground(xy, transforms.T).tolist() == wanted == [[505.0, 895.0], [17.5, 18.0]]
 
 
 def test_pixel_centres_are_at_integers() -> None:
