@@ -24,7 +24,7 @@ from s2fast.stages.forecast import Forecast, warn_of_days
 from s2fast.stages.forecast import forecast as predict
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.result import StageResult
-from s2fast.work.compilation import MODULES, begin_compiling
+from s2fast.work.compilation import EXHAUSTIVE_MODULES, MODULES, begin_compiling
 from s2fast.work.executors import Workplace, open_workplace
 from s2fast.work.progress import Progress
 from s2fast_kernels.machine import available_cores
@@ -146,7 +146,9 @@ def _compiled_modules(config: Config) -> list[str]:
         "s2fast_kernels.window_matches.": windowed,
         "s2fast.": config.verification.enabled and config.matching.backend != "reference",
     }
-    return [module for module in MODULES if any(module.startswith(start) for start in used if used[start])]
+    modules = [module for module in MODULES if any(module.startswith(start) for start in used if used[start])]
+    exhaustive = config.matching.mode == "exhaustive" and matching.backend == "numba"
+    return [*EXHAUSTIVE_MODULES, *modules] if exhaustive else modules
 
 
 def _run_all(
