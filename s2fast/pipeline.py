@@ -25,7 +25,7 @@ from s2fast.stages.forecast import forecast as predict
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import check_budget, check_features
 from s2fast.stages.result import StageResult
-from s2fast.work.compilation import MODULES, begin_compiling
+from s2fast.work.compilation import EXHAUSTIVE_MODULES, MODULES, begin_compiling
 from s2fast.work.executors import Workplace, open_workplace
 from s2fast.work.progress import Progress
 from s2fast_kernels.machine import available_cores
@@ -163,7 +163,9 @@ def _compiled_modules(config: Config) -> list[str]:
         "s2fast_kernels.window_matches.": windowed,
         "s2fast.": config.verification.enabled,
     }
-    return [module for module in MODULES if any(module.startswith(start) for start in used if used[start])]
+    modules = [module for module in MODULES if any(module.startswith(start) for start in used if used[start])]
+    exhaustive = config.matching.mode == "exhaustive" and matching.backend == "numba"
+    return [*EXHAUSTIVE_MODULES, *modules] if exhaustive else modules
 
 
 def _run_all(

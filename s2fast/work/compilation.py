@@ -45,6 +45,9 @@ MODULES = (
 )
 """Modules whose functions the default job calls, those that take longest to compile first."""
 
+EXHAUSTIVE_MODULES = ("s2fast_kernels.hamming_top2.numba_cpu", "s2fast_kernels.hamming_top2_both.numba_cpu")
+"""Modules whose functions an exhaustive search calls, which the default job does not need."""
+
 _NAME = "compiling kernels, once for this machine"
 
 _MOST_PROCESSES = 4

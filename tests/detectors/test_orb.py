@@ -10,6 +10,9 @@ import s2fast
 from s2fast.config import load_config
 from s2fast.detectors import DetectorInput, orb
 from s2fast.errors import ConfigError
+from s2fast.folder.run_folder import RunFolder
+from s2fast.pipeline import run_stages
+from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast_kernels.features import Features
 from tests.archives import PIXEL_M, Archive, textured
@@ -82,12 +85,15 @@ def test_small_and_flat_images_have_no_features(shape: tuple[int, int]) -> None:
     assert len(found(np.full(shape, 90, np.uint8))) == 0
 
 
+SETTINGS = {"features.detector": "orb", "features.upsample": 1, "regions.mode": "none"}
+
+
 @pytest.fixture(scope="module")
 def finished(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return s2fast.run(
         scenes=archive.scenes,
         out=tmp_path_factory.mktemp("orb") / "out",
-        overrides={"features.detector": "orb", "regions.mode": "none"},
+        overrides=SETTINGS,
     )
 
 
@@ -109,11 +115,11 @@ def test_a_second_run_keeps_the_features_and_another_detector_replaces_them(
     finished: Run, archive: Archive, tmp_path: Path
 ) -> None:
     orb_keys = {scene: finished.folder.features_key(scene) for scene in finished.scene_ids}
-    settings = {"features.detector": "orb", "regions.mode": "none"}
-    again = s2fast.run(scenes=archive.scenes, out=finished.folder.address, overrides=settings)
+    again = s2fast.run(scenes=archive.scenes, out=finished.folder.address, overrides=SETTINGS)
     assert {scene: again.folder.features_key(scene) for scene in again.scene_ids} == orb_keys
-    other = s2fast.run(scenes=archive.scenes, out=tmp_path, overrides={"regions.mode": "none"})
-    assert not set(orb_keys.values()) & {other.folder.features_key(scene) for scene in other.scene_ids}
+    akaze = Job(load_config(overrides=SETTINGS | {"features.detector": "akaze"}), [archive.scenes], None, tmp_path)
+    run_stages(akaze, stages=["ingest", "extract"])
+    assert not set(orb_keys.values()) & {RunFolder(tmp_path).features_key(scene) for scene in orb_keys}
 
 
 def test_a_run_refuses_settings_that_orb_does_not_know(archive: Archive, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from rasterio.transform import from_origin
 from s2fast.config import Ingest, load_config
 from s2fast.errors import SceneError
 from s2fast.folder.run_folder import RunFolder
-from s2fast.model import Window
+from s2fast.model import Features, Window
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.raster.reader import open_raster
@@ -174,6 +174,27 @@ def test_a_msk_beside_the_file_counts(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(path)[1], ~HOLE)
 
 
+def extracted(places: list[Path], mode: str, folder: Path) -> list[Features]:
+    """Return the features of scenes, under a polygon that leaves their edges out."""
+    x, y = ORIGINS["36UXA"]
+    box = shapely.Polygon([(x + 200, y - 200), (x + 2800, y - 300), (x + 2700, y - 2700), (x + 300, y - 2600)])
+    regions = write_regions(folder / "regions.geojson", [box])
+    config = load_config(overrides={"regions.mode": mode, "features.nodata_px": 0})
+    record = run_stages(Job(config, places, regions, folder / "out"), stages=["ingest", "extract"])
+    return [RunFolder(folder / "out").features(item.scene.scene_id) for item in record.usable]
+
+
+def in_the_hole(features: Features) -> npt.NDArray[np.bool_]:
+    column, row = np.rint(features.xy).astype(int).T
+    return HOLE[row, column]
+
+
+@pytest.mark.parametrize("mode", ["none", "keep", "zero"])
+def test_without_a_mask_there_are_keypoints_in_the_hole(tmp_path: Path, mode: str) -> None:
+    (features,) = extracted([write_scene(tmp_path / "plain.tif", RGB)], mode, tmp_path)
+    assert in_the_hole(features).any()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["none", "keep", "zero"])
 @pytest.mark.parametrize("kind", ["alpha.tif", "mask.tif", "alpha.jp2", "nodata_255.tif", "palette.tif"])
@@ -181,24 +202,11 @@ def test_what_lies_under_a_mask_decides_nothing(tmp_path: Path, kind: str, mode:
     make, _ = KINDS[kind]
     for name, seed in (("a", 10), ("b", 20)):
         make(tmp_path / name / kind, seed).rename(tmp_path / f"{name}{Path(kind).suffix}")
-    places = [tmp_path / f"{name}{Path(kind).suffix}" for name in "ab"]
-    x, y = ORIGINS["36UXA"]
-    box = shapely.Polygon([(x + 200, y - 200), (x + 2800, y - 300), (x + 2700, y - 2700), (x + 300, y - 2600)])
-    regions = write_regions(tmp_path / "regions.geojson", [box])
-    config = load_config(overrides={"regions.mode": mode, "features.nodata_px": 0})
-    record = run_stages(Job(config, places, regions, tmp_path / "out"))
-    folder = RunFolder(tmp_path / "out")
-    a, b = (folder.features(item.scene.scene_id) for item in record.usable)
+    a, b = extracted([tmp_path / f"{name}{Path(kind).suffix}" for name in "ab"], mode, tmp_path)
     for field in ("xy", "descriptors", "response"):
         np.testing.assert_array_equal(getattr(a, field), getattr(b, field))
-    column, row = np.rint(a.xy).astype(int).T
     assert len(a) > 100
-    assert not HOLE[row, column].any()
-    # A file without a mask has keypoints there.
-    write_scene(tmp_path / "plain.tif", RGB)
-    run_stages(Job(config, [tmp_path / "plain.tif"], regions, tmp_path / "plain"))
-    column, row = np.rint(RunFolder(tmp_path / "plain").features("plain").xy).astype(int).T
-    assert HOLE[row, column].any()
+    assert not in_the_hole(a).any()
 
 
 def test_what_lies_under_a_mask_has_no_share_in_an_automatic_stretch(tmp_path: Path) -> None:

@@ -221,7 +221,7 @@ def _compare_both(
 @njit()
 def query_space(items: int) -> npt.NDArray[np.uint16]:
     """Allocate room for encoded queries."""
-    space: npt.NDArray[np.uint16] = aligned(-(-items // TOGETHER), _PAIR_ROWS)
+    space: npt.NDArray[np.uint16] = aligned(-(-items // TOGETHER), np.int64(_PAIR_ROWS))
     return space
 
 

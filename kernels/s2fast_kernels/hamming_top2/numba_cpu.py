@@ -66,7 +66,7 @@ def panels(train_offsets: npt.NDArray[np.int64], panel_blocks: int) -> Iterator[
         yield Blocks(scene[part], start[part], rows[part])
 
 
-@njit(parallel=True, nogil=True)
+@njit("(u8[:, ::1], i8[::1], i8[::1])", parallel=True, nogil=True)
 def encode_panel(
     train: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.uint16]:
@@ -75,7 +75,7 @@ def encode_panel(
     A row's tag is the number of its group. One group after an odd number of them is empty; others beyond the end of a
     block stay uninitialised and are not read.
     """
-    groups = aligned(len(starts) * BLOCK_GROUPS, TRAIN_ROWS)
+    groups = aligned(len(starts) * BLOCK_GROUPS, np.int64(TRAIN_ROWS))
     for block in numba.prange(len(starts)):
         stop = starts[block] + rows[block]
         for group in range(-(-rows[block] // (2 * LANES)) * 2):
@@ -113,7 +113,11 @@ def fold_rows(
             second[item] = min(second[item], nearest)
 
 
-@njit(parallel=True, nogil=True)
+@njit(
+    "(u8[:, ::1], u2[:, :, :, ::1], i8[::1], i8[::1], i8[::1], i4[:, ::1], u2[:, ::1], u2[:, ::1])",
+    parallel=True,
+    nogil=True,
+)
 def _search_panel(
     query: npt.NDArray[np.uint64],
     panel: npt.NDArray[np.uint16],
@@ -128,7 +132,7 @@ def _search_panel(
     for tile in numba.prange(-(-len(query) // _TILE)):
         first = tile * _TILE
         last = min(first + _TILE, len(query))
-        queries, state = query_space(_TILE), aligned(_TILE, 2)
+        queries, state = query_space(np.int64(_TILE)), aligned(np.int64(_TILE), np.int64(2))
         encode_queries(query[first:last], queries)
         for block in range(len(scene)):
             state[:] = NO_KEY

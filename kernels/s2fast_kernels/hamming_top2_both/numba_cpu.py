@@ -54,7 +54,12 @@ def _fold_columns(
             second[row] = min(second[row], nearest)
 
 
-@njit(parallel=True, nogil=True)
+@njit(
+    "(u8[:, ::1], u2[:, :, :, ::1], i8[::1], i8[::1], i8[::1], Tuple((i4[:, ::1], u2[:, ::1], u2[:, ::1])), "
+    "Tuple((i4[:, :, ::1], u2[:, :, ::1], u2[:, :, ::1])))",
+    parallel=True,
+    nogil=True,
+)
 def _search_panel(
     query: npt.NDArray[np.uint64],
     panel: npt.NDArray[np.uint16],
@@ -72,7 +77,8 @@ def _search_panel(
     parts = len(backward[0])
     tiles = -(-len(query) // _TILE)
     for part in numba.prange(parts):
-        queries, state, columns = query_space(_TILE), aligned(_TILE, 2), aligned(BLOCK_GROUPS, 2)
+        queries, state = query_space(np.int64(_TILE)), aligned(np.int64(_TILE), np.int64(2))
+        columns = aligned(np.int64(BLOCK_GROUPS), np.int64(2))
         column_index, column_best, column_second = backward[0][part], backward[1][part], backward[2][part]
         for tile in range(part * tiles // parts, (part + 1) * tiles // parts):
             first = tile * _TILE
