@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from s2fast.detectors import DetectorInput
-from s2fast.errors import ConfigError, InputError, spoken_to_by_commands
+from s2fast.errors import ConfigError, InputError, cli_wording
 from s2fast.retrieval import find
 from s2fast.retrieval import picture as pictures
 from s2fast.retrieval.find import Finder
@@ -130,7 +130,7 @@ def test_a_picture_is_described_within_the_memory_of_the_device(
     monkeypatch.setattr(pictures, "device_budget_bytes", lambda device, budget: (device, budget))
     monkeypatch.setattr(importlib.import_module("s2fast.detectors.akaze"), "extract", no_memory)
     grey = np.random.default_rng(0).integers(1, 255, (100, 100), np.uint8)
-    with spoken_to_by_commands(), pytest.raises(ConfigError) as one:
+    with cli_wording(), pytest.raises(ConfigError) as one:
         finder.locate(picture(grey))
     assert str(one.value) == (
         "picture: finding keypoints: the GPU is out of memory: end other programs there, or use --device cpu"
