@@ -161,7 +161,7 @@ def _compiled_modules(config: Config) -> list[str]:
         "s2fast_kernels.akaze.": detecting == "numba",
         **dict.fromkeys(_COMPILED_BESIDE_TORCH, detecting in ("torch", "triton")),
         "s2fast_kernels.window_matches.": windowed,
-        "s2fast.": config.verification.enabled and config.matching.backend != "reference",
+        "s2fast.": config.verification.enabled,
     }
     return [module for module in MODULES if any(module.startswith(start) for start in used if used[start])]
 

@@ -94,3 +94,40 @@ def test_views_that_a_layout_does_not_have_are_refused_in_python(judged: Judged)
         Run(judged.out).show(*UXA, layout="displacement", view="masked")
     with pytest.raises(InputError, match='inliers_only and layout="pair" exclude each other'):
         Run(judged.out).show(*UXA, layout="pair", inliers_only=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--dates", "0"], "--dates"),
+        (["--size", "5"], "--size"),
+        (["--seed", "-1"], "--seed"),
+        (["--tiles", "36UXA,99XYZ"], "99XYZ"),
+        (["--tiles", ","], "--tiles"),
+        ([], "is not an empty folder"),
+    ],
+    ids=" ".join,
+)
+def test_archive_that_cannot_be_made_is_refused_before_progress_is_shown(
+    options: list[str],
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").touch()
+    assert s2fast(monkeypatch, "synth", tmp_path if not options else tmp_path / "archive", *options) == 2
+    told = capsys.readouterr()
+    assert named in told.err
+    assert "to do" not in told.out + told.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_archive_is_made_with_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("s2fast.synth.archive._write_scene", lambda *_: {})
+    assert s2fast(monkeypatch, "synth", tmp_path / "archive", "--size", "256", "--dates", "2") == 0
+    told = capsys.readouterr().err
+    assert "synth: 4 to do" in told
+    assert "synth: 4 done" in told

@@ -117,6 +117,8 @@ def only_asked(arguments: Sequence[str]) -> Iterator[None]:
 
 EXIT_DAMAGED = 1
 EXIT_NOT_FOUND = 1
+EXIT_CASE_FAILED = 1
+EXIT_MISSING = 1
 EXIT_BAD_INPUT = 2
 EXIT_SCENES_SKIPPED = 3
 
