@@ -34,7 +34,7 @@ FORMER: Mapping[str, Mapping[str, str]] = {
     "sweep": {"--plan": "--dry-run"},
     "tune": {"--config": ""},
 }
-"""Options of earlier versions, which --help does not show, with what they are today; empty: their value is an argument."""
+"""Options of earlier versions, which --help does not show, and what they are today; empty: an argument."""
 
 
 def in_todays_words(command: str, arguments: Sequence[str]) -> list[str]:
