@@ -47,7 +47,8 @@ def in_todays_words(command: str, arguments: Sequence[str]) -> list[str]:
     >>> in_todays_words("tune", ["--config", "fast.toml", "--scenes", "DIR"])
     ['fast.toml', '--scenes', 'DIR']
     """
-    former, found = FORMER.get(command, {}), []
+    former = FORMER.get(command, {})
+    found: list[str] = []
     end = arguments.index("--") if "--" in arguments else len(arguments)
     for word in arguments[:end]:
         name, equals, value = word.partition("=")
