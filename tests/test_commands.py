@@ -135,7 +135,7 @@ def test_lists_are_filtered_sorted_and_written(
     assert rows["n_good"].is_monotonic_decreasing
     assert s2fast(monkeypatch, "pairs", judged.out, "--tile", "36UXB") == 2
     assert_one_line(capsys.readouterr().err, "no tile '36UXB'; there are 36UXA, 36UYA")
-    assert s2fast(monkeypatch, "scenes", judged.out, "--from", "2019-06", "--format", "csv") == 0
+    assert s2fast(monkeypatch, "scenes", judged.out, "--since", "2019-06", "--format", "csv") == 0
     assert len(capsys.readouterr().out.splitlines()) == 1 + 2
 
 
@@ -145,7 +145,7 @@ def test_show_draws_many_pairs(
     judged: Judged, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "pictures"
-    options = ("--verified", "--limit", 1, "--out", folder, "--format", ending, "--dpi", 40, "--layout", "matches")
+    options = ("--verified", "--limit", 1, "--to", folder, "--format", ending, "--dpi", 40, "--layout", "matches")
     assert s2fast(monkeypatch, "show", judged.out, *options) == 0
     (picture,) = folder.iterdir()
     assert capsys.readouterr().out == f"{picture}\n"
@@ -160,11 +160,11 @@ def test_show_names_what_is_missing(
     for arguments, said in (
         (["20190427 UXA"], "name QUERY and TRAIN"),
         (["20190427 UXA", "20190606 UXA"], "name it with -o FILE.png, FILE.pdf or FILE.svg"),
-        ([], "or draw many with --verified --out DIR"),
+        ([], "or draw many with --verified --to DIR"),
         (["20190427 UXA", "20190606 UXA", "-o", "a.png", "--masked", "--original"], "exclude each other"),
-        (["20190427 UXA", "20190606 UXA", "-o", tmp_path / "a.doc"], "cannot write the picture"),
+        (["20190427 UXA", "20190606 UXA", "-o", tmp_path / "a.doc"], "must end in .png, .pdf or .svg"),
         (["20190427 UXA", "20190606 UXA", "-o", "a.png", "--verified"], "leave out QUERY and TRAIN"),
-        (["--verified", "--out", tmp_path / "many", "-o", "a.png"], "leave out -o"),
+        (["--verified", "--to", tmp_path / "many", "-o", "a.png"], "leave out -o"),
     ):
         assert s2fast(monkeypatch, "show", judged.out, *arguments) == 2
         assert_one_line(capsys.readouterr().err, said)

@@ -160,17 +160,18 @@ def commands(place: Place) -> dict[str, list[list[str]]]:
         "index": [["index", out, "--to", place["index"]], ["index", missing, "--to", place["index"]]],
         "find": [
             ["find", place["index"], place[f"scenes/{SCENES[2]}.tif"], "-o", place["written/found.svg"]],
-            ["find", place["index"], place[f"scenes/{SCENES[1]}.tif"], "--json", "-o", place["written/found.geojson"]],
+            ["find", place["index"], place[f"scenes/{SCENES[1]}.tif"], "--format", "json",
+             "-o", place["written/found.geojson"]],
             ["find", place["index"], missing], ["find", missing, missing],
         ],
         "config": [["config"], ["config", "--profile", "\x1b"]],
         "sweep": [
-            ["sweep", place["sweep.toml"], "--scenes", place["scenes"], "--out", place["sweeps"], "--plan"],
+            ["sweep", place["sweep.toml"], "--scenes", place["scenes"], "--out", place["sweeps"], "--dry-run"],
             ["sweep", place["sweep\x1b.toml"], "--out", place["sweeps"]],
             ["sweep", missing, "--out", place["sweeps"]],
         ],
         "tune": [["tune", "--scenes", missing, "--out", place["tuned"]],
-                 ["tune", "--scenes", place["scenes"], "--config", missing]],
+                 ["tune", missing, "--scenes", place["scenes"]]],
         "fetch": [
             ["fetch", place["items.json"], "--to", place["fetched"], "--dry-run"],
             ["fetch", place["items.json"], "--to", place["fetched"]], ["fetch", missing, "--dry-run"],

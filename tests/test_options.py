@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
-from s2fast.commands.app import words
+from s2fast import cli  # noqa: F401  adds the commands
+from s2fast.commands.app import FORMER, app, in_todays_words, words
+from s2fast.config import load_config
 from s2fast.errors import InputError
 from s2fast.results import Run
 from tests.command_line import assert_one_line, s2fast
@@ -94,3 +97,103 @@ def test_views_that_a_layout_does_not_have_are_refused_in_python(judged: Judged)
         Run(judged.out).show(*UXA, layout="displacement", view="masked")
     with pytest.raises(InputError, match='inliers_only and layout="pair" exclude each other'):
         Run(judged.out).show(*UXA, layout="pair", inliers_only=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--dates", "0"], "--dates"),
+        (["--size", "5"], "--size"),
+        (["--seed", "-1"], "--seed"),
+        (["--tiles", "36UXA,99XYZ"], "99XYZ"),
+        (["--tiles", ","], "--tiles"),
+        ([], "is not an empty folder"),
+    ],
+    ids=" ".join,
+)
+def test_archive_that_cannot_be_made_is_refused_before_progress_is_shown(
+    options: list[str],
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").touch()
+    assert s2fast(monkeypatch, "synth", tmp_path if not options else tmp_path / "archive", *options) == 2
+    told = capsys.readouterr()
+    assert named in told.err
+    assert "to do" not in told.out + told.err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_archive_is_made_with_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("s2fast.synth.archive._write_scene", lambda *_: {})
+    assert s2fast(monkeypatch, "synth", tmp_path / "archive", "--size", "256", "--dates", "2") == 0
+    told = capsys.readouterr().err
+    assert "synth: 4 to do" in told
+    assert "synth: 4 done" in told
+
+
+SPELLINGS = [
+    ("pairs OUT --from 2018 --to=2019", "pairs OUT --since 2018 --until=2019"),
+    ("scenes OUT --from=2018 --to 2019", "scenes OUT --since=2018 --until 2019"),
+    ("show OUT --verified --out DIR", "show OUT --verified --to DIR"),
+    ("show OUT --verified --out=DIR", "show OUT --verified --to=DIR"),
+    ("find INDEX a.png --json", "find INDEX a.png --format json"),
+    ("sweep a.toml --out DIR --plan", "sweep a.toml --out DIR --dry-run"),
+    ("tune --scenes DIR --config a.toml", "tune a.toml --scenes DIR"),
+    ("tune --config=a.toml --scenes DIR", "tune a.toml --scenes DIR"),
+]
+
+
+def parsed(words: list[str]) -> dict[str, Any]:
+    """Return the arguments of a command, parsed as the command line does."""
+    group = get_command(app)
+    context = group.make_context("s2fast", list(words))
+    name, command, rest = group.resolve_command(context, list(words))
+    found: dict[str, Any] = command.make_context(name, rest, parent=context).params
+    return found
+
+
+@pytest.mark.parametrize(("former", "today"), SPELLINGS, ids=lambda text: text)
+def test_former_spellings_mean_the_same_and_are_not_shown(former: str, today: str) -> None:
+    assert parsed(former.split()) == parsed(today.split())
+    name = former.split()[0]
+    shown = {option for parameter in get_command(app).commands[name].params for option in parameter.opts}
+    assert shown.isdisjoint(FORMER[name])
+
+
+def test_all_former_spellings_are_tried() -> None:
+    tried = {(former.split()[0], word.split("=")[0]) for former, _ in SPELLINGS for word in former.split()}
+    assert {(name, option) for name, options in FORMER.items() for option in options} <= tried
+
+
+def test_words_after_two_hyphens_are_left_alone() -> None:
+    assert in_todays_words("find", ["INDEX", "--", "--json"]) == ["INDEX", "--", "--json"]
+
+
+def test_destination_has_one_name() -> None:
+    """--to names a new folder, in every command that has it; results that a later call goes on in are --out."""
+    helps = {
+        (name, option): parameter.help
+        for name, command in get_command(app).commands.items()
+        for parameter in command.params
+        for option in parameter.opts
+        if option in ("--to", "--out")
+    }
+    assert {name for name, option in helps if option == "--to"} == {"align", "fetch", "index", "show", "stac"}
+    assert all("folder" in (text or "").lower() for text in helps.values())
+
+
+def test_tune_takes_settings_as_run_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    got: list[Any] = []
+    monkeypatch.setattr("s2fast.tuning.command.print_tuned", lambda wanted, *_: got.append(wanted.base))
+    settings = tmp_path / "mine.toml"
+    settings.write_text("[matching]\nratio = 0.7\n")
+    given = ("tune", settings, "--profile", "notebook", "--scenes", tmp_path)
+    assert s2fast(monkeypatch, *given) == 0, capsys.readouterr().err
+    assert got == [load_config(settings, profile="notebook")]

@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--workers", type=int, default=1, help="run this many cases side by side, not timed")
     parser.add_argument("--scheduler", help="address of a Dask scheduler to run cases side by side on")
     parser.add_argument("--against", type=Path, nargs="*", default=[], help=".jsonl of sweeps to compare with")
-    parser.add_argument("--plan", action="store_true", help="list the cases without running them")
+    parser.add_argument("--dry-run", action="store_true", help="list the cases without running them")
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
     how = How(options.retry, options.repeats, options.workers, options.scheduler, options.against)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         sweeps = [how.applied(load_sweep(path, BenchmarkSweep)) for path in options.sweep]
         for checked in check_all(sweeps, lambda sweep: open_dataset(sweep.data, options.cache)):
-            if options.plan:
+            if options.dry_run:
                 print(checked.sweep.name, *(f"  {case.label}" for case in checked.cases), sep="\n")
                 continue
             results = run_checked(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +26,39 @@ GROUPS = {
 """All commands by the group of --help that shows them, in its order: those that one needs first at the top."""
 
 
+FORMER: Mapping[str, Mapping[str, str]] = {
+    "pairs": {"--from": "--since", "--to": "--until"},
+    "scenes": {"--from": "--since", "--to": "--until"},
+    "show": {"--out": "--to"},
+    "find": {"--json": "--format=json"},
+    "sweep": {"--plan": "--dry-run"},
+    "tune": {"--config": ""},
+}
+"""Options of earlier versions, which --help does not show, and what they are today; empty: an argument."""
+
+
+def in_todays_words(command: str, arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of a command with the `FORMER` options replaced.
+
+    Examples
+    --------
+    >>> in_todays_words("pairs", ["OUT", "--from=2018", "--to", "2019"])
+    ['OUT', '--since=2018', '--until', '2019']
+    >>> in_todays_words("tune", ["--config", "fast.toml", "--scenes", "DIR"])
+    ['fast.toml', '--scenes', 'DIR']
+    """
+    former = FORMER.get(command, {})
+    found: list[str] = []
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for word in arguments[:end]:
+        name, equals, value = word.partition("=")
+        if name in former:
+            found += filter(None, [f"{former[name]}{equals}{value}" if former[name] else value])
+        else:
+            found.append(word)
+    return [*found, *arguments[end:]]
+
+
 class Commands(TyperGroup):
     """All commands, listed by `GROUPS`; --help shows no types of flags and arguments."""
 
@@ -42,6 +75,11 @@ class Commands(TyperGroup):
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the options of s2fast itself."""
         return _without_types(super().get_params(ctx))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the name of the command, the command, and its arguments."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, in_todays_words(name or "", rest)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command by its name; None if there is none."""
@@ -117,6 +155,8 @@ def only_asked(arguments: Sequence[str]) -> Iterator[None]:
 
 EXIT_DAMAGED = 1
 EXIT_NOT_FOUND = 1
+EXIT_CASE_FAILED = 1
+EXIT_MISSING = 1
 EXIT_BAD_INPUT = 2
 EXIT_SCENES_SKIPPED = 3
 
@@ -219,12 +259,12 @@ Tile = Annotated[
 ]
 Since = Annotated[
     str | None,
-    typer.Option("--from", metavar="DATE", help="Only scenes of this date or later: 2018-08-10, 2018-08 or 2018",
+    typer.Option("--since", metavar="DATE", help="Only scenes of this date or later: 2018-08-10, 2018-08 or 2018",
                  rich_help_panel=_WHICH),
 ]  # fmt: skip
 Until = Annotated[
     str | None,
-    typer.Option("--to", metavar="DATE", help="Only scenes of this date or earlier", rich_help_panel=_WHICH),
+    typer.Option("--until", metavar="DATE", help="Only scenes of this date or earlier", rich_help_panel=_WHICH),
 ]
 Verdicts = Annotated[
     list[str],

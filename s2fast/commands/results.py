@@ -216,7 +216,7 @@ def stac(
 
 @app.command(epilog="Example: s2fast check OUT")
 def check(out: RunFolderPath) -> None:
-    """Read all files of a run folder and list damaged ones; the next run recomputes these results."""
+    """Read all files of a run folder, list damaged ones and discard their results, which the next run recomputes."""
     from s2fast.errors import RunFolderError
     from s2fast.folder.check import find_damage
     from s2fast.folder.lock import Lock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,13 @@ from s2fast.commands.app import EXIT_BAD_INPUT, EXIT_NOT_FOUND, Quiet, Trust, ap
 
 if TYPE_CHECKING:
     from s2fast.retrieval.finding import Finding
+
+
+class FindingFormat(StrEnum):
+    """Formats of what `s2fast find` prints."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 @app.command(epilog="Example: s2fast index OUT --to INDEX")
@@ -67,7 +75,9 @@ def find(
     lists: Annotated[
         bool, typer.Option("--lists", help="Search by the inverted lists of the index, not exactly: much faster")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per picture")] = False,
+    form: Annotated[
+        FindingFormat, typer.Option("--format", metavar="NAME", help="text, or json: one object per picture")
+    ] = FindingFormat.TEXT,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda, as compute.device")] = "auto",
     budget_mb: Annotated[
         int, typer.Option("--budget-mb", metavar="MB", min=128, help="Most memory, as compute.budget_mb")
@@ -89,7 +99,7 @@ def find(
         findings.append(finding)
         if finding.problem:
             print_line(f"s2fast: error: {finding.problem}", err=True)
-        if as_json:
+        if form is FindingFormat.JSON:
             print_line(json.dumps(finding.properties()))
         elif not finding.problem:
             print_line(_described(finding), indent="  ")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from s2fast.commands.app import (
-    EXIT_DAMAGED,
+    EXIT_CASE_FAILED,
     EXIT_SCENES_SKIPPED,
     ConfigFile,
     DryRun,
@@ -192,8 +192,8 @@ def sweep(
         typer.Option("--against", metavar="JSONL", help="Another sweep to compare with on the page; repeatable"),
     ] = [],  # noqa: B006  typer reads the default and never changes it
     retry: Annotated[bool, typer.Option("--retry", help="Run failed cases again")] = False,
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Check everything and list the cases, without running them")
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and list the cases, without running them")
     ] = False,
 ) -> None:
     """Compare settings: what each finds on your scenes, and what it costs, as a table, a page and a Parquet file."""
@@ -206,18 +206,19 @@ def sweep(
         from s2fast.sweeps.results import How
 
         how = How(retry, repeats or 0, workers, scheduler, against)
-        failed = run_files(files, out, scenes, regions, state, how, plan=plan)
+        failed = run_files(files, out, scenes, regions, state, how, dry_run=dry_run)
     except KeyboardInterrupt:
         told = state[-1] if state else "this command has run nothing yet"
         print_line(f"s2fast: stopped; {told}; the same command continues from there", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if failed:
-        raise typer.Exit(EXIT_DAMAGED)
+        raise typer.Exit(EXIT_CASE_FAILED)
 
 
 @app.command(epilog="Example: s2fast tune --scenes ARCHIVE --minutes 20 --out tuned")
 def tune(
     scenes: Scenes,
+    config: ConfigFile = None,
     minutes: Annotated[
         float,
         typer.Option("--minutes", metavar="N", help="Time to search; a stopped search continues with what is left"),
@@ -226,9 +227,7 @@ def tune(
         str, typer.Option("--out", metavar="DIR", help="Folder for tuned.toml, trials and copies")
     ] = "tuned",
     regions: RegionsFile = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="CONFIG", help="Settings to begin with; default: those of s2fast")
-    ] = None,
+    profile: ProfileName = Profile.DEFAULT,
     overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
     few: Annotated[
         int, typer.Option("--few", metavar="N", min=2, max=100, help="Scenes to choose on, and to report on")
@@ -242,7 +241,7 @@ def tune(
         from s2fast.config import load_config
         from s2fast.tuning.command import Wanted, print_tuned
 
-        wanted = Wanted(load_config(config, overrides), scenes, regions, minutes, few)
+        wanted = Wanted(load_config(config, overrides, profile=profile.value), scenes, regions, minutes, few)
         print_tuned(wanted, out, state)
     except KeyboardInterrupt:
         told = state[-1] if state else "nothing has been run yet"

@@ -24,7 +24,6 @@ from s2fast.image.prepare import (
     CLOUD_PX,
     MOST_CLOUD,
     SPECK_PX,
-    Prepared,
     by_brightness,
     halved,
     least_bright,
@@ -55,11 +54,7 @@ class DevicePrepared:
     """(rows, cols) uint8, pixels before the change of contrast; the host's version leaves them in `grey`."""
 
     clouds_judged: bool = False
-    """See `Prepared`."""
-
-    def on_host(self) -> Prepared:
-        """Copy image and mask to the host."""
-        return Prepared(self.image.cpu().numpy(), self.clear.cpu().numpy(), self.clouds_judged)
+    """See `s2fast.image.prepare.Prepared`."""
 
 
 @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Decode JPEG 2000 with OpenJPEG where GDAL would decode more: the code-blocks of an area, or the luma of a tile.
+"""Decode parts of JPEG 2000 files with OpenJPEG: the code-blocks of an area, or the luma of a tile.
 
 GDAL calls the same library, but always decodes whole tiles with all their bands. `s2fast.raster.reader` uses GDAL for
 everything that this module cannot read.

@@ -1,4 +1,4 @@
-"""Where in a scene does a picture lie? The rule that decides it is the one of pairs of scenes without a prior."""
+"""Locate a picture in a scene, by the rule for pairs of scenes without a prior."""
 
 from __future__ import annotations
 

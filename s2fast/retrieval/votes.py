@@ -1,4 +1,4 @@
-"""Which scenes and which ground does a picture resemble? Votes of its keypoints that agree on where it lies.
+"""Rank scenes and places by the votes of a picture's keypoints that agree on where it lies.
 
 A keypoint votes for a scene if its nearest neighbour there is close, and closer than the second by a ratio; the closer,
 the more its vote counts. Keypoints have an orientation and a size, so each vote implies a rotation, a scale, and where

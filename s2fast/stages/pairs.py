@@ -131,6 +131,17 @@ def pairs_from_file(path: Path, scene_ids: Sequence[str]) -> list[tuple[str, str
     return sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]]))
 
 
+def block_side(scenes: int) -> int:
+    """Return the number of scenes per side of a block of pairs of this many scenes, where memory allows.
+
+    Examples
+    --------
+    >>> [block_side(scenes) for scenes in (2, 48, 100, 900)]
+    [4, 4, 8, 16]
+    """
+    return max(_MIN_SIDE, min(_MAX_SIDE, scenes // _LEAST_GROUPS))
+
+
 def plan_blocks(pairs: Sequence[Pair], keypoints: Mapping[str, int], budget_bytes: int) -> list[tuple[Pair, ...]]:
     """Partition pairs into blocks that share scenes, each within the memory budget; the partition is deterministic.
 
@@ -155,7 +166,7 @@ def plan_blocks(pairs: Sequence[Pair], keypoints: Mapping[str, int], budget_byte
     """
     most = max(keypoints.values(), default=0)
     _check_fits(most, budget_bytes)
-    side = max(_MIN_SIDE, min(_MAX_SIDE, len(keypoints) // _LEAST_GROUPS))
+    side = block_side(len(keypoints))
     while match_bytes(most, side) > budget_bytes:
         side -= 1
     group = {scene: number // side for number, scene in enumerate(keypoints)}

@@ -29,7 +29,7 @@ from s2fast.truth.scoring import answer_of
 from s2fast.work.compilation import MODULES
 from s2fast.work.executors import limit_threads
 from s2fast.work.meter import Metered
-from s2fast_kernels.hamming_top2.cases import CASES, operands
+from s2fast_kernels.hamming_top2.cases import ODD_SCENES, operands
 from s2fast_kernels.operations import CALLED
 
 
@@ -42,7 +42,7 @@ def warm_up(config: Config) -> None:
         if operation.name.startswith("hamming_top2") and config.matching.mode == "exhaustive":
             search = getattr(importlib.import_module(f"s2fast_kernels.{operation.name}"), operation.name)
             if config.matching.backend in ("auto", *(row.name for row in operation.backends)):
-                search(*operands(CASES[5]), backend=config.matching.backend)
+                search(*operands(ODD_SCENES), backend=config.matching.backend)
 
 
 def run_case(job: dict[str, Any]) -> dict[str, Any]:

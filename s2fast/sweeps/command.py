@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from s2fast.files.legible import counted
 from s2fast.sweeps.results import How, load_all, make_folder, run_checked
 from s2fast.sweeps.text import terminal_table
 from s2fast.work.streams import print_line
@@ -20,13 +21,13 @@ def run_files(
     state: list[str],
     how: How,
     *,
-    plan: bool,
+    dry_run: bool,
 ) -> int:
     """Run sweeps and print their tables; return the number of failed cases.
 
     Parameters
     ----------
-    files, out, scenes, regions, plan
+    files, out, scenes, regions, dry_run
         Arguments and options of the command.
     state
         Receives, for each sweep that begins, a text that tells where its finished cases are.
@@ -34,9 +35,9 @@ def run_files(
         The options that say how cases run.
     """
     all_checked = load_all(files, scenes, regions, how)
-    if plan:
+    if dry_run:
         for checked in all_checked:
-            print_line(f"{checked.sweep.name}: {len(checked.cases)} cases{checked.forecast(checked.cases)}")
+            print_line(f"{checked.sweep.name}: {counted(len(checked.cases), 'case')}{checked.forecast(checked.cases)}")
             print_line(*(f"  {case.label}" for case in checked.cases))
         return 0
     folder, failed = make_folder(out), 0

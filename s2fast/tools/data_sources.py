@@ -1,4 +1,4 @@
-"""Say where Sentinel-2 scenes are had and how their folder must look, as ``s2fast fetch`` without options does.
+"""List sources of Sentinel-2 scenes and their folder layouts, as ``s2fast fetch`` without options does.
 
 ``python -m s2fast.tools.data_sources --markdown`` prints the table of docs/scenes.md.
 """

@@ -1,1 +1,1 @@
-"""Truth made on the spot: copies of scenes that are moved by known amounts or show other ground, and what they tell."""
+"""Generate ground truth by moving copies of scenes by known amounts, and measure a run against it."""

@@ -1,4 +1,4 @@
-"""Hold a run's answers on copies against what is known of them."""
+"""Compare a run's verdicts on the copies with the known truth."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bench_executors import two_against_one
+from benchmarks import bench_executors
+from benchmarks.bench_executors import content, two_against_one
 from s2fast.work.executors import InProcess, LocalPool, Workplace
 from tests.archives import Archive
 
@@ -14,8 +15,25 @@ def test_two_workers_give_the_bytes_of_one(one_tile: Archive, tmp_path: Path) ->
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / "scenes").symlink_to(one_tile.scenes)
     (tmp_path / "archive" / "regions.geojson").symlink_to(one_tile.regions)
-    record = two_against_one(
+    two_against_one(
         tmp_path / "archive", tmp_path, lambda: Workplace(InProcess(), 1, 0), lambda: LocalPool(2, 1), repeats=1
     )
-    assert record["one_s"] > 0
-    assert record["two_s"] > 0
+    assert {"pairs.csv", "pairs.parquet", "scenes.parquet"} <= content(tmp_path / "one").keys()
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_changed_byte_is_an_error(same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrote(_: Path, out: Path, workplace: Workplace) -> None:
+        out.mkdir(exist_ok=True)
+        (out / "pairs.csv").write_text("1" if same else out.name)
+        (out / "run.json").write_text(out.name)  # holds times, which may differ
+
+    def one() -> Workplace:
+        return Workplace(InProcess(), 1, 0)
+
+    monkeypatch.setattr(bench_executors, "run_job", wrote)
+    if same:
+        assert two_against_one(tmp_path, tmp_path, one, one, repeats=1)["ratio"]
+    else:
+        with pytest.raises(AssertionError, match="gave different bytes"):
+            two_against_one(tmp_path, tmp_path, one, one, repeats=1)

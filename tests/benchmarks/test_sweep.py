@@ -27,7 +27,7 @@ def test_the_ready_sweeps_are_valid(path: Path) -> None:
 
 def test_a_plan_lists_the_cases(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = ROOT / "configs" / "sweep_hamming.toml"
-    assert command.main([str(path), "--plan", "--cache", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert command.main([str(path), "--dry-run", "--cache", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.count("\n") == 1 + len(cases_of(load_sweep(path, BenchmarkSweep)))
     assert not (tmp_path / "out").exists()
 
@@ -48,7 +48,7 @@ def test_searches_are_not_run_side_by_side(tmp_path: Path, capsys: pytest.Captur
 def test_a_missing_data_set_is_one_line_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "sweep.toml"
     path.write_text("[data]\nkind = 'folder'\nfolder = 'absent'")
-    assert command.main([str(path), "--plan", "--cache", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert command.main([str(path), "--dry-run", "--cache", str(tmp_path), "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err
     assert f"no folder {tmp_path / 'absent'}" in error
     assert error.count("\n") == 1

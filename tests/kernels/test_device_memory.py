@@ -77,7 +77,7 @@ def every_pair(made: list[WindowRows], places: int) -> tuple[list[tuple[WindowRo
     return pairs, away
 
 
-LEAST = resident.pair_bytes(ROWS, ROWS, torch_any.ROW_BYTES)
+LEAST = 4 * resident.scene_bytes(ROWS, ROWS) + ROWS * torch_any.ROW_BYTES + resident._CALL_BYTES
 
 
 @pytest.fixture

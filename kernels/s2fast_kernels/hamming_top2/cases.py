@@ -30,13 +30,16 @@ class Case:
     """Number of distinct descriptors from which rows are drawn, for many ties; None: all rows differ."""
 
 
+ODD_SCENES = Case("odd_scenes", 65, (63, 0, 1, 257, 2, 65))
+"""Several scenes of odd sizes, one of them empty."""
+
 CASES = (
     Case("one_row", 1, (1,)),
     Case("two_rows", 2, (2,)),
     Case("no_query", 0, (5,)),
     Case("no_scene", 3, ()),
     Case("empty_scene", 63, (0,)),
-    Case("odd_scenes", 65, (63, 0, 1, 257, 2, 65)),
+    ODD_SCENES,
     Case("odd_queries", 257, (63,)),
     Case("ties", 65, (257, 129), distinct=3),
     Case("all_equal", 33, (65, 1), distinct=1),

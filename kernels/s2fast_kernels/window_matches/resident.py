@@ -49,11 +49,6 @@ def scene_bytes(rows: int, strips: int) -> int:
     return rows * _ROW_BYTES + strips * _STRIP_BYTES
 
 
-def pair_bytes(query_rows: int, train_rows: int, row_bytes: int) -> int:
-    """Return the least memory in which two scenes can be searched, whatever their strips."""
-    return 2 * sum(scene_bytes(rows, rows) for rows in (query_rows, train_rows)) + query_rows * row_bytes + _CALL_BYTES
-
-
 def kept_bytes(device: torch.device) -> int:
     """Return the memory of the scenes that stay on a device."""
     return sum(scene_bytes(len(pool.x), len(pool.strip_low)) for (_, at), pool in list(_kept.items()) if at == device)
