@@ -15,7 +15,7 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Run the command line; on an error print one line to standard error and exit with code 2."""
-    from s2fast.errors import S2FastError, spoken_to_by_commands
+    from s2fast.errors import S2FastError, cli_wording
     from s2fast.files.redaction import PublicFormatter, public
     from s2fast.work.streams import final_flush, open_missing_streams, stream_failure
 
@@ -37,7 +37,7 @@ def main() -> None:
     code: int | str | None = EXIT_BAD_INPUT
     problem, unexpected = "", None
     try:
-        with spoken_to_by_commands(), only_asked(sys.argv[1:]):
+        with cli_wording(), only_asked(sys.argv[1:]):
             app()
     except SystemExit as request:
         code = request.code

@@ -9,7 +9,7 @@ from s2fast_kernels.errors import BackendError, S2FastError
 
 __all__ = [
     "BackendError", "ConfigError", "DamageError", "InputError", "MissingError", "RunFolderError", "S2FastError",
-    "SceneError", "UnexpectedError", "in_words_of_caller", "option", "setting", "spoken_to_by_commands",
+    "SceneError", "UnexpectedError", "caller_hint", "cli_wording", "option", "setting",
 ]  # fmt: skip
 
 _names_options = False
@@ -17,7 +17,7 @@ _names_options = False
 
 
 @contextmanager
-def spoken_to_by_commands() -> Iterator[None]:
+def cli_wording() -> Iterator[None]:
     """Let messages name the options of commands while the block runs."""
     global _names_options
     before, _names_options = _names_options, True
@@ -27,12 +27,12 @@ def spoken_to_by_commands() -> Iterator[None]:
         _names_options = before
 
 
-def in_words_of_caller(command: str, python: str) -> str:
+def caller_hint(command: str, python: str) -> str:
     """Return what the caller may write next: a command, or an expression of Python.
 
     Examples
     --------
-    >>> in_words_of_caller("s2fast demo", "s2fast.run(...)")
+    >>> caller_hint("s2fast demo", "s2fast.run(...)")
     's2fast.run(...)'
     """
     return command if _names_options else python
@@ -52,7 +52,7 @@ def option(name: str, command: str = "") -> str:
     --------
     >>> option("out")
     'out'
-    >>> with spoken_to_by_commands():
+    >>> with cli_wording():
     ...     option("form", "as")
     '--as'
     """

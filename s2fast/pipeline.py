@@ -23,6 +23,7 @@ from s2fast.stages import extract, ingest, keys, match, report, verify
 from s2fast.stages.forecast import Forecast, warn_of_days
 from s2fast.stages.forecast import forecast as predict
 from s2fast.stages.matching_rule import MatchingRule
+from s2fast.stages.pairs import check_budget, check_features
 from s2fast.stages.result import StageResult
 from s2fast.work.compilation import MODULES, begin_compiling
 from s2fast.work.executors import Workplace, open_workplace
@@ -42,12 +43,20 @@ STAGES: Mapping[str, Stage] = {
 }
 """The stages in the order they run; each reads the output of earlier ones."""
 
+REQUIRED: Mapping[str, Callable[[RunRecord, RunFolder], None]] = {
+    "extract": extract.check_inputs,
+    "match": check_features,
+    "verify": verify.check_inputs,
+    "report": report.check_inputs,
+}
+"""Checks of the results of earlier stages that a stage reads; they raise an error that names the stage to run first."""
+
 BUDGETS: Mapping[str, Callable[[RunRecord, RunFolder, int], None]] = {
     "ingest": ingest.check_budget,
     "extract": extract.check_budget,
+    "match": check_budget,
 }
-"""Checks of stages whose memory use follows from the scenes' headers; they raise an error before pixels are read."""
-
+"""Checks of the memory that stages take for what is known before the run: the scenes' headers, and stored features."""
 
 _COMPILED_BESIDE_TORCH = (
     *(f"s2fast_kernels.akaze.numba_{name}" for name in ("contrast", "masks", "suppress")),
@@ -103,13 +112,14 @@ def run_stages(
         record.history.noticed = warnings
         if "ingest" in stages:
             warn_of_days(record, folder)
-        for name in filter(BUDGETS.get, stages):
-            BUDGETS[name](record, folder, workplace.threads or available_cores())
+        if not folder.is_empty():
+            for damage in list(find_damage(folder, quick=True)):
+                _discard(damage, folder)
+        # A stage that cannot begin leaves the record of a finished run, and with it the run's results.
+        _check_stages(stages, record, folder, workplace.threads or available_cores())
         # The record is written first, because a folder with other files but no record is refused.
         record.save(folder)
         folder.create(record.asked.job)
-        for damage in list(find_damage(folder, quick=True)):
-            _discard(damage, folder)
         if not record.history.tables_key:
             resources.callback(begin_compiling(workplace, progress, _compiled_modules(job.config)))
         changed = _run_all(stages, record, folder, workplace, progress, lock)
@@ -130,9 +140,16 @@ def forecast(job: Job, *, stages: Sequence[str] = tuple(STAGES), workers: int = 
     planned = plan(job, _known_headers(job, folder))
     record = _continue_run(planned, _load_earlier(planned, folder), ingests="ingest" in stages)
     threads = job.config.compute.threads or max(1, available_cores() // workers)
+    _check_stages(stages, record, folder, threads)
+    return predict(record, folder, stages, workers, threads)
+
+
+def _check_stages(stages: Sequence[str], record: RunRecord, folder: RunFolder, threads: int) -> None:
+    """Check the inputs of the first stage, which the others follow from, and the memory that all take."""
+    for name in filter(REQUIRED.get, stages[:1]):
+        REQUIRED[name](record, folder)
     for name in filter(BUDGETS.get, stages):
         BUDGETS[name](record, folder, threads)
-    return predict(record, folder, stages, workers, threads)
 
 
 def _compiled_modules(config: Config) -> list[str]:

@@ -29,6 +29,7 @@ from s2fast.regions.check import check_regions
 from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import summarize_rows
 from s2fast.stages.matching_rule import MatchingRule
+from s2fast.stages.pairs import pairs_from_file
 from s2fast_kernels import machine
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,8 @@ def plan(job: Job, known: Mapping[str, SceneInput] = MappingProxyType({})) -> Ru
     rasters = {item.scene.scene_id: item.raster for item in found.scenes}
     check_settings(rasters, config, regions=job.regions is not None)
     _check_reference(found, config)
+    if config.matching.pairs == "file":
+        pairs_from_file(Path(config.matching.pairs_file), list(rasters))
     regions = None if job.regions is None else RegionFile.at(job.regions)
     if regions is not None and config.regions.mode != "none":
         rows = check_regions(regions, config.regions, [item.raster for item in found.scenes])

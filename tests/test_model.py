@@ -6,7 +6,7 @@ from typing import get_type_hints
 import pyarrow as pa
 
 from s2fast.model import PairResult, PairVerdict
-from s2fast.report import payload, tables
+from s2fast.report import listing, payload, tables
 from s2fast.stages.verify import ROW_SCHEMA
 
 ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
@@ -29,3 +29,9 @@ def test_tables_and_page_hold_every_field_of_a_verdict() -> None:
     wanted = {field.name for field in fields(PairVerdict)} - NULLS
     assert wanted <= set(tables._PAIR_COLUMNS)
     assert wanted <= set(payload._PAIR_COLUMNS)
+
+
+def test_listing_holds_the_columns_by_which_a_shift_is_trusted() -> None:
+    shown = set(listing._PAIR_COLUMNS)
+    assert {"verdict", "shift_error_m", "network_residual_m", "n_witnesses"} <= shown
+    assert shown - {"query", "train"} <= set(tables._PAIR_COLUMNS)

@@ -16,7 +16,7 @@ import s2fast
 from s2fast.config import load_config
 from s2fast.errors import ConfigError, InputError, RunFolderError
 from s2fast.folder.record import RunRecord
-from s2fast.pipeline import Job, run_stages
+from s2fast.pipeline import Job, forecast, run_stages
 from s2fast.report.outputs import FILES
 from s2fast.work.progress import PlainProgress
 from tests.archives import ORIGINS, Archive, safe_path, write_archive, write_regions, write_scene
@@ -255,6 +255,62 @@ def test_stage_names_the_missing_earlier_stage(archive: Archive, tmp_path: Path)
         run(archive, tmp_path / "out", stages=["report"])
     with pytest.raises(RunFolderError, match="run extract first"):
         run(archive, tmp_path / "out", {"features.threshold": 0.01}, stages=["match"])
+
+
+@pytest.mark.parametrize(
+    ("stage", "override", "wanted"),
+    [
+        ("extract", {"regions.buffer_m": 50.0}, "no tile of the current version of S2"),
+        ("match", {"features.threshold": 0.01}, "run extract first"),
+        ("verify", {"matching.ratio": 0.7}, "no matches for 6 pairs under these settings: run match first"),
+        ("verify", {"matching.pairs": "similar"}, "run match first"),
+        ("report", {"verification.nulls": 2}, "no results for 6 pairs under these settings: run verify first"),
+        ("report", {"matching.ratio": 0.7}, "run verify first"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else value.split(":")[0],
+)
+def test_stage_without_its_inputs_leaves_a_finished_run_as_it_is(
+    archive: Archive,
+    finished: Path,
+    stage: str,
+    override: dict[str, Any],
+    wanted: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("s2fast.stages.pairs._MIN_SIDE", 1)  # the pairs that a message counts are in several blocks
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    with pytest.raises(RunFolderError, match=wanted):
+        run(archive, finished, override, stages=[stage])
+    settings = load_config(overrides={"ingest.halo_px": 64} | override)
+    with pytest.raises(RunFolderError, match=wanted):
+        forecast(Job(settings, [archive.scenes], archive.regions, finished), stages=[stage])
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+    assert len(s2fast.open_run(finished).pairs()) == 6
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ({"matching.pairs": "file", "matching.pairs_file": "no.csv"}, "cannot read no.csv"),
+        ({"matching.ratio": 0.7, "compute.budget_mb": 128}, "keypoints may take"),
+    ],
+    ids=["pairs_file", "budget"],
+)
+def test_run_with_unusable_matching_leaves_a_finished_run_as_it_is(
+    archive: Archive, finished: Path, override: dict[str, Any], wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s2fast.stages.pairs.match_bytes", lambda keypoints, side: keypoints * side * 10**6)
+    before = (finished / "run.json").read_bytes()
+    with pytest.raises(ConfigError, match=wanted):
+        run(archive, finished, override)
+    assert (finished / "run.json").read_bytes() == before
+    assert len(s2fast.open_run(finished).pairs()) == 6
+
+
+def test_stage_that_cannot_run_writes_nothing_to_a_new_folder(archive: Archive, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="run ingest first"):
+        run(archive, tmp_path / "out", stages=["extract"])
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.slow

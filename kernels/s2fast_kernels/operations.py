@@ -90,7 +90,8 @@ OPERATIONS = (
         "hamming_top2",
         hamming_top2.BACKENDS,
         "s2fast_kernels.hamming_top2.cases",
-        "match, once per query and block of pairs, if exhaustive and not mutual; twice for mutual on other backends",
+        "match, once per query and block of pairs, if exhaustive and not mutual; twice for mutual on other backends; "
+        "index, find and similar pairs",
         ("match",),
         {"matching.mode": "exhaustive", "matching.mutual": False},
     ),
@@ -104,7 +105,7 @@ OPERATIONS = (
         "hamming_window_top2",
         hamming_window_top2.BACKENDS,
         "s2fast_kernels.hamming_top2.cases",
-        "never: hamming_window_top2_both is tested against it",
+        "find, twice per scene in which a picture is found; hamming_window_top2_both is tested against it",
     ),
 )
 """All operations; those of the default job first."""

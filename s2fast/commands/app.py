@@ -117,6 +117,8 @@ def only_asked(arguments: Sequence[str]) -> Iterator[None]:
 
 EXIT_DAMAGED = 1
 EXIT_NOT_FOUND = 1
+EXIT_CASE_FAILED = 1
+EXIT_MISSING = 1
 EXIT_BAD_INPUT = 2
 EXIT_SCENES_SKIPPED = 3
 
@@ -259,6 +261,17 @@ def importing() -> Iterator[None]:
         gc.freeze()
         if running:
             gc.enable()
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a comma-separated list, without blanks around them.
+
+    Examples
+    --------
+    >>> words("B02, B03")
+    ['B02', 'B03']
+    """
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def warn(warnings: list[str]) -> None:

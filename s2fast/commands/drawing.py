@@ -74,7 +74,7 @@ def show(
     ] = None,
     to: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Folder for a picture of each pair", rich_help_panel=_MANY),
+        typer.Option("--to", metavar="DIR", help="Folder for a picture of each pair", rich_help_panel=_MANY),
     ] = None,
     verified: Annotated[
         bool, typer.Option("--verified", help="Draw all verified pairs", rich_help_panel=_MANY)
@@ -87,9 +87,9 @@ def show(
         typer.Option(metavar="N", min=0, help="At most this many, most similar first", rich_help_panel=_MANY),
     ] = None,
     form: Annotated[
-        PictureFormat,
-        typer.Option("--format", metavar="NAME", help="png, pdf or svg", rich_help_panel=_MANY),
-    ] = PictureFormat.PNG,
+        PictureFormat | None,
+        typer.Option("--format", metavar="NAME", help="png, pdf or svg; default: png", rich_help_panel=_MANY),
+    ] = None,
     trust: Trust = [],  # noqa: B006  typer reads the default and never changes it
 ) -> None:
     """Draw a pair, or all verified pairs: the scenes, their matches and displacements."""
@@ -98,15 +98,18 @@ def show(
 
         import s2fast.pictures.pair  # noqa: F401
         from s2fast.errors import InputError
+        from s2fast.files.suffixes import PICTURES, check_suffix
         from s2fast.results import Run
 
+    if output is not None:
+        check_suffix(output, PICTURES)
     if masked and original:
         raise InputError("--masked and --original exclude each other: name one of them")
     if (query is None) != (train is None):
         raise InputError("a pair needs two scenes: name QUERY and TRAIN")
     view: Literal["all", "masked", "original"] = "masked" if masked else "original" if original else "all"
     run = Run(out, trust=trust)
-    for first, second, file in _pictures(run, query, train, output, to, verified, tile, limit, form.value):
+    for first, second, file in _pictures(run, query, train, output, to, verified, tile, limit, form):
         figure = run.show(
             first, second, layout=layout.value if layout else None, matches=matches, inliers_only=inliers_only,
             view=view, crop=_window(crop) if crop else None, dpi=dpi,
@@ -122,7 +125,7 @@ def show(
 
 def _pictures(
     run: Run, query: str | None, train: str | None, output: Path | None, to: Path | None, verified: bool,
-    tile: str | None, limit: int | None, ending: str,
+    tile: str | None, limit: int | None, form: PictureFormat | None,
 ) -> list[tuple[str, str, Path]]:  # fmt: skip
     """Return the pairs to draw, with the file of each picture."""
     from s2fast.errors import InputError
@@ -131,20 +134,23 @@ def _pictures(
     if query is not None and train is not None:
         if output is None:
             raise InputError("no picture to write: name it with -o FILE.png, FILE.pdf or FILE.svg")
-        if verified or to is not None or tile is not None or limit is not None:
-            raise InputError("--verified, --out, --tile and --limit draw many pairs: leave out QUERY and TRAIN")
+        if verified or any(given is not None for given in (to, tile, limit, form)):
+            raise InputError(
+                "--verified, --to, --format, --tile and --limit draw many pairs: leave out QUERY and TRAIN"
+            )
         return [(query, train, output)]
     if not verified or to is None:
-        raise InputError("name a pair, QUERY and TRAIN, and -o FILE; or draw many with --verified --out DIR")
+        raise InputError("name a pair, QUERY and TRAIN, and -o FILE; or draw many with --verified --to DIR")
     if output is not None:
-        raise InputError("many pairs go to the folder of --out: leave out -o")
+        raise InputError("many pairs go to the folder of --to: leave out -o")
     pairs = select_pairs(run.pairs(), Selection(verified=True, tile=tile, limit=limit))
     try:
         to.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write to the folder {to}: {error.strerror}") from error
     return [
-        (first, second, to / f"{first}_{second}.{ending}") for first, second in pairs[["query", "train"]].to_numpy()
+        (first, second, to / f"{first}_{second}.{(form or PictureFormat.PNG).value}")
+        for first, second in pairs[["query", "train"]].to_numpy()
     ]
 
 
@@ -168,7 +174,9 @@ def displacement(
     cell: Annotated[float, typer.Option(metavar="METRES", help="Side of a cell on the ground")] = 1000.0,
 ) -> None:
     """Write a GeoTIFF of a pair's local shifts: median dx, median dy and number of inliers per cell."""
+    from s2fast.files.suffixes import RASTERS, check_suffix
     from s2fast.results import Run
 
+    check_suffix(output, RASTERS)
     Run(out).displacement(query, train, cell).save(output)
     print_line(str(output))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s2fast.commands.app import Profile, app, print_line
+from s2fast.commands.app import EXIT_MISSING, Profile, app, print_line, words
+
+if TYPE_CHECKING:
+    from s2fast.work.progress import Bar
 
 _FIRST_STEPS = """s2fast matches hundreds of Sentinel-2 images: the similarity, the matches and
 the shift of every pair.
@@ -75,19 +79,26 @@ def config(
 def synth(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="New folder for the archive")],
     size: Annotated[
-        int, typer.Option(metavar="PX", help="Side of a tile in 10 m pixels; real tiles have 10980")
+        int, typer.Option(metavar="PX", min=256, help="Side of a tile in 10 m pixels; real tiles have 10980")
     ] = 10980,
     tiles: Annotated[str, typer.Option(metavar="TILE,TILE", help="MGRS tiles, comma-separated")] = "36UXA,36UYA",
-    dates: Annotated[int, typer.Option(metavar="N", help="Number of acquisitions")] = 3,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the random ground, weather and shifts")] = 0,
+    dates: Annotated[int, typer.Option(metavar="N", min=1, help="Number of acquisitions")] = 3,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random ground, weather and shifts")] = 0,
 ) -> None:
     """Generate a synthetic archive with ground truth: SAFE folders, polygons, truth.json."""
     from s2fast.synth import synth as make_archive
     from s2fast.work.progress import progress_for_stderr
 
-    names = tuple(tiles.split(","))
-    with progress_for_stderr().stage("synth", len(names) * dates, 0) as bar:
-        make_archive(folder, size=size, tiles=names, dates=dates, seed=seed, progress=lambda *_: bar.advance())
+    with ExitStack() as stack:
+        bars: list[Bar] = []
+
+        def show(done: int, total: int) -> None:
+            if done:
+                bars[0].advance()
+            else:
+                bars.append(stack.enter_context(progress_for_stderr().stage("synth", total, 0)))
+
+        make_archive(folder, size=size, tiles=words(tiles), dates=dates, seed=seed, progress=show)
     print_line(str(folder))
 
 
@@ -129,4 +140,4 @@ def doctor(
         print_line("", f"To fix it, run:  {' && '.join(dict.fromkeys(remedies))}", "")
     print_line(*default_run().split("\n"), indent="  ")
     if not all(finding.fine for finding in findings):
-        raise typer.Exit(1)
+        raise typer.Exit(EXIT_MISSING)

@@ -28,6 +28,7 @@ from s2fast.commands.app import (
     importing,
     print_line,
     warn,
+    words,
 )
 
 if TYPE_CHECKING:
@@ -112,12 +113,14 @@ def scenes(
 def _opened(out: str, columns: str, form: ListFormat | None, output: Path | None) -> tuple[Run, Listing]:
     """Open a run, and read the options that both lists have."""
     with importing():
-        from s2fast.report.listing import Listing
+        from s2fast.files.suffixes import check_suffix
+        from s2fast.report.listing import FORMATS, Listing
         from s2fast.results import Run
 
+    if output is not None:
+        check_suffix(output, list(FORMATS))
     run = Run(out)
-    names = [name.strip() for name in columns.split(",") if name.strip()]
-    return run, Listing(form.value if form else "", names, output, run.scene_ids)
+    return run, Listing(form.value if form else "", words(columns), output, run.scene_ids)
 
 
 def _end(run: Run, output: Path | None) -> None:
@@ -183,9 +186,8 @@ def align(
     from s2fast.results import Run
     from s2fast.work.progress import progress_for_stderr
 
-    names = [name for name in bands.split(",") if name]
     done = Run(out, trust=trust).align(
-        to, form=form, reference=reference, bands=names, resampling=resampling, max_error_m=max_error,
+        to, form=form, reference=reference, bands=words(bands), resampling=resampling, max_error_m=max_error,
         check=check, model=model, progress=progress_for_stderr(),
     )  # fmt: skip
     left_out = done[~done["aligned"]]
@@ -214,7 +216,7 @@ def stac(
 
 @app.command(epilog="Example: s2fast check OUT")
 def check(out: RunFolderPath) -> None:
-    """Read all files of a run folder and list damaged ones; the next run recomputes these results."""
+    """Read all files of a run folder, list damaged ones and discard their results, which the next run recomputes."""
     from s2fast.errors import RunFolderError
     from s2fast.folder.check import find_damage
     from s2fast.folder.lock import Lock

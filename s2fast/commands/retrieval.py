@@ -109,10 +109,11 @@ def find(
 def _check_outputs(output: list[Path], pictures: int) -> None:
     """Raise InputError for a file of unknown format, or one file for several pictures."""
     from s2fast.errors import InputError
-    from s2fast.retrieval.written import check_ending
+    from s2fast.files.suffixes import check_suffix
+    from s2fast.retrieval.written import SUFFIXES
 
     for file in output:
-        check_ending(file)
+        check_suffix(file, SUFFIXES)
         if pictures > 1 and file.suffix.lower() != ".geojson":
             raise InputError(f"-o {file} is one file for {pictures} pictures: name one picture, or a .geojson")
         if not file.absolute().parent.is_dir():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from s2fast.commands.app import (
-    EXIT_DAMAGED,
+    EXIT_CASE_FAILED,
     EXIT_SCENES_SKIPPED,
     ConfigFile,
     DryRun,
@@ -212,7 +212,7 @@ def sweep(
         print_line(f"s2fast: stopped; {told}; the same command continues from there", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if failed:
-        raise typer.Exit(EXIT_DAMAGED)
+        raise typer.Exit(EXIT_CASE_FAILED)
 
 
 @app.command(epilog="Example: s2fast tune --scenes ARCHIVE --minutes 20 --out tuned")

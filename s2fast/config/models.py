@@ -87,7 +87,7 @@ class Ingest(_Section):
     max_px: int = Field(4 * 10980**2, ge=1)
     """Largest scene that is read [px]: four Sentinel-2 tiles; no side may be longer than 40,000 px."""
     max_block_mb: int = Field(1024, ge=1)
-    """Largest block that is read, decoded with all its bands [MB]; a block is decoded as a whole."""
+    """Largest block that is read, decoded with all its bands [MiB]; a block is decoded as a whole."""
     asset: str = "auto"
     """Which raster of a STAC item or a Zarr store is matched, by its name in it. auto: visual, TCI or B04, the first
     that there is."""
@@ -325,9 +325,9 @@ class Compute(_Section):
     precedence if they name a backend of the CPU."""
     budget_mb: int = Field(2048, ge=128)
     """Memory a worker may use for a unit of work, beyond that of the idle process; work that needs more is refused
-    [MB]."""
+    [MiB]."""
     device_budget_mb: Literal["auto"] | int = "auto"
-    """Memory of a GPU a worker may use; larger work is split [MB]. auto: three quarters of what is free on the GPU,
+    """Memory of a GPU a worker may use; larger work is split [MiB]. auto: three quarters of what is free on the GPU,
     shared between the workers that use it."""
     threads: int = Field(0, ge=0)
     """Threads per worker; 0: all cores, shared between local workers."""

@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from s2fast.errors import InputError
+from s2fast.errors import InputError, caller_hint
 from s2fast.files.legible import counted
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
@@ -87,9 +87,11 @@ def pair_picture(
     Raises
     ------
     InputError
-        The crop is outside a scene, or there are no displacements to draw.
+        The crop is outside a scene, there are no displacements to draw, or a layout without matches is asked for with
+        an option of how these are drawn.
     """
     layout = layout or ("all" if view == "all" else "matches")
+    _check_options(layout, view, inliers_only=inliers_only)
     windows = windows_to_draw(folder, query, train, crop)
     arrows = Arrows.of(folder, query, train, windows[0]) if layout in ("all", "displacement") else None
     if layout == "displacement" and arrows is None:
@@ -110,6 +112,17 @@ def pair_picture(
         _DRAWN[part](sheet, scenes, folder, lines, arrows, view if masked else "original")
         sheet.next_row()
     return sheet.figure
+
+
+def _check_options(layout: Layout, view: View, *, inliers_only: bool) -> None:
+    """Raise InputError for an option of how matches are drawn, with a layout that has none."""
+    if layout in ("all", "matches"):
+        return
+    given = [caller_hint(f"--{view}", f'view="{view}"')] if view != "all" else []
+    given += [caller_hint("--inliers-only", "inliers_only")] if inliers_only else []
+    if given:
+        chosen = caller_hint(f"--layout {layout}", f'layout="{layout}"')
+        raise InputError(f"{given[0]} and {chosen} exclude each other: no matches are drawn; leave out one of them")
 
 
 def _parts(layout: Layout, *, masked: bool, displaced: bool) -> list[str]:

@@ -13,6 +13,7 @@ import rasterio
 from rasterio.transform import Affine
 
 from s2fast.errors import InputError, RunFolderError
+from s2fast.files.suffixes import RASTERS, check_suffix
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
 from s2fast.report.displacements import Displacements, KeypointPositions
@@ -66,7 +67,8 @@ class Displacement:
         return sink.getvalue()
 
     def save(self, path: Path | str) -> None:
-        """Write a Cloud-Optimised GeoTIFF; raise InputError if that is not possible."""
+        """Write a Cloud-Optimised GeoTIFF, ``.tif`` or ``.tiff``; raise InputError if that is not possible."""
+        check_suffix(path, RASTERS)
         try:
             Path(path).write_bytes(bytes(self))
         except OSError as error:

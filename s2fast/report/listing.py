@@ -14,13 +14,14 @@ import pandas as pd
 from s2fast.archive.fragments import short_ids
 from s2fast.errors import InputError
 from s2fast.files.legible import counted, legible
+from s2fast.files.suffixes import check_suffix
 from s2fast.geometry.scene_verdict import SIGN
 from s2fast.report.rounding import csv_bytes, rounded, with_texts
 from s2fast.report.selection import SHIFT, named, with_shift
 
 _PAIR_COLUMNS = (
     "query", "train", "n_query", "n_train", "n_good", "similarity_pct", "n_inliers", "n_witnesses", "dx_m", "dy_m",
-    "rotation_deg", "ce90_m", "rmse_dx_m", "rmse_dy_m", "verified", "verdict",
+    "shift_error_m", "network_residual_m", "rotation_deg", "verified", "verdict",
 )  # fmt: skip
 
 _SCENE_COLUMNS = (
@@ -58,8 +59,8 @@ _EDGE, _GAP = "  ", "   "
 _DIGITS = 2
 """Decimals of the numbers in a table."""
 
-FORMATS = ("table", "csv", "json", "parquet")
-"""Formats of a listing; the last one only in a file."""
+FORMATS = {".csv": "csv", ".json": "json", ".parquet": "parquet", ".txt": "table", "": "table"}
+"""Formats of a listing, by the suffix of the file to write; Parquet only in a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Listing:
     """How rows are listed."""
 
     form: str = ""
-    """One of `FORMATS`; empty: by the ending of the file, or a table."""
+    """A value of `FORMATS`; empty: by the suffix of the file, or a table."""
     columns: Sequence[str] = ()
     """Columns by name or fragment of a name; empty: on a terminal those of most interest, elsewhere many or all."""
     file: Path | None = None
@@ -144,10 +145,7 @@ def _list(rows: pd.DataFrame, listing: Listing, kind: _Kind) -> None:
 
 
 def _form(listing: Listing) -> str:
-    ending = listing.file.suffix.lower().removeprefix(".") if listing.file else ""
-    form = listing.form or ("table" if ending in ("", "txt") else ending)
-    if form not in FORMATS:
-        raise InputError(f"cannot write {listing.file}: name a file that ends in .csv, .json, .parquet or .txt")
+    form = listing.form or FORMATS[check_suffix(listing.file or "", list(FORMATS))]
     if form == "parquet" and listing.file is None:
         raise InputError("a Parquet table cannot be printed: name a file with -o FILE.parquet")
     return form

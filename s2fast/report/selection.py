@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from s2fast.archive.fragments import scene_named, scenes_named
-from s2fast.errors import InputError
+from s2fast.errors import InputError, option
 from s2fast.geometry.scene_verdict import SceneVerdict
 from s2fast.verdicts import Verdict, is_verified
 
@@ -57,6 +57,10 @@ def select_pairs(pairs: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     """Return the selected rows of a table of pairs, in descending order of similarity unless sorted otherwise."""
     sides = ("query", "train")
     kept = _of_scenes(pairs, selection, [(f"{side}_tile", f"{side}_time") for side in sides], Verdict)
+    least, below = selection.min_similarity, selection.max_similarity
+    if least is not None and below is not None and least >= below:
+        names = option("min_similarity", "min-similarity"), option("max_similarity", "max-similarity")
+        raise InputError(f"{names[0]} {least:g} is not below {names[1]} {below:g}: no pair is between them")
     if selection.scenes:
         known = list(dict.fromkeys([*pairs["query"], *pairs["train"]]))
         wanted = {
@@ -151,11 +155,16 @@ def _of_scenes(
         tile = named(typed, tiles, "tile")
         for of_tile, _ in columns:
             kept &= rows[of_tile] == tile
+    begin = None if selection.since is None else period(selection.since)[0]
+    end = None if selection.until is None else period(selection.until)[1]
+    if begin is not None and end is not None and begin >= end:
+        since, until = f"{option('since')} {selection.since}", f"{option('until')} {selection.until}"
+        raise InputError(f"{since} is later than {until}: no scene is between them; swap the dates")
     for _, of_time in columns:
-        if selection.since is not None:
-            kept &= rows[of_time] >= period(selection.since)[0]
-        if selection.until is not None:
-            kept &= rows[of_time] < period(selection.until)[1]
+        if begin is not None:
+            kept &= rows[of_time] >= begin
+        if end is not None:
+            kept &= rows[of_time] < end
     if selection.verdicts:
         kept &= rows["verdict"].isin([named(typed, verdicts, "verdict") for typed in selection.verdicts])
     return kept

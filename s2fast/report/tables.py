@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pyproj
 
-from s2fast.errors import RunFolderError
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import footprint
@@ -74,9 +73,6 @@ def pair_table(
     """
     found = folder.verified.rows().reindex(columns=["key", "block", *_PAIR_COLUMNS, "null_trials", "null_verified"])
     rows = keys.merge(found.drop_duplicates("key"), on="key", how="left", validate="one_to_one")
-    missing = int(rows["n_good"].isna().sum())
-    if missing:
-        raise RunFolderError(f"{folder} has no results for {missing} pairs under these settings: run verify first")
     scenes = {item.scene.scene_id: item.scene for item in record.usable}
     table = pd.DataFrame({"query": rows["query"], "train": rows["train"]})
     for side in ("query", "train"):

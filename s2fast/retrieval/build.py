@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from s2fast.errors import ConfigError, InputError, RunFolderError, in_words_of_caller, option, setting
+from s2fast.errors import ConfigError, InputError, RunFolderError, caller_hint, option, setting
 from s2fast.files.open_storage import open_storage
 from s2fast.folder.checksums import checksum
 from s2fast.folder.content_key import content_key
@@ -285,7 +285,7 @@ def _sweep(to: str, contents: Contents) -> None:
 def right_index(index: object) -> str:
     """Return what makes an index in which pictures can be found."""
     upright = setting("features.upright", "false")
-    run = in_words_of_caller(f"s2fast run ... {upright} --out OUT", f's2fast.run(..., out="OUT", {upright})')
+    run = caller_hint(f"s2fast run ... {upright} --out OUT", f's2fast.run(..., out="OUT", {upright})')
     return f"{run}, then {index_call(index)}"
 
 

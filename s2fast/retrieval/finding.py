@@ -12,6 +12,7 @@ import shapely
 from rasterio.transform import Affine
 
 from s2fast.errors import InputError
+from s2fast.files.suffixes import PICTURES, check_suffix
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import footprint
 from s2fast.geometry.placement import PixelGrid
@@ -143,13 +144,13 @@ class Finding:
         InputError
             The ending is another, the file cannot be written, or the picture lies in no place that can be written so.
         """
-        from s2fast.retrieval.written import PICTURES, check_ending, write_figure, write_geojson, write_located
+        from s2fast.retrieval.written import SUFFIXES, write_figure, write_geojson, write_located
 
         path = Path(file)
-        ending = check_ending(path)
-        if ending == ".geojson":
+        suffix = check_suffix(path, SUFFIXES)
+        if suffix == ".geojson":
             write_geojson([self.feature()], path)
-        elif ending in PICTURES:
+        elif suffix in PICTURES:
             write_figure(self.show(), path)
         else:
             if not self.found or self.grid is None:

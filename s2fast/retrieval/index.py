@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
-from s2fast.errors import DamageError, RunFolderError, in_words_of_caller
+from s2fast.errors import DamageError, RunFolderError, caller_hint
 from s2fast.files.legible import counted, legible_json
 from s2fast.files.open_storage import open_storage
 from s2fast.files.storage import content
@@ -191,12 +191,12 @@ class Index:
         self.storage = open_storage(str(address))
         contents = read_contents(str(address))
         if contents is None and content(self.storage, RUN_JSON) is not None:
-            call = in_words_of_caller(f"s2fast index {address} --to INDEX", f's2fast.index("{address}", to="INDEX")')
+            call = caller_hint(f"s2fast index {address} --to INDEX", f's2fast.index("{address}", to="INDEX")')
             raise RunFolderError(f"{address} is a run folder, not an index: make one of it with {call}")
         if contents is None:
             raise RunFolderError(f"{address} holds no index: {INDEX_JSON} is missing; {index_call(address)}")
         if not contents.complete:
-            again = in_words_of_caller("run the s2fast index command again", "call s2fast.index again as before")
+            again = caller_hint("run the s2fast index command again", "call s2fast.index again as before")
             raise RunFolderError(f"{address} is not finished: {again}, it continues")
         self.contents = contents
         self.entries = [entry for segment in contents.segments for entry in segment.entries]
@@ -267,7 +267,7 @@ class Index:
 
 def index_call(address: object, *, lists: bool = False) -> str:
     """Return what makes an index, or its inverted lists, in the words of the caller."""
-    return in_words_of_caller(
+    return caller_hint(
         f"s2fast index OUT --to {address}{' --lists' * lists}",
         f's2fast.index("OUT", to="{address}"{", lists=True" * lists})',
     )

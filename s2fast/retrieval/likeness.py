@@ -55,25 +55,37 @@ def similar_pairs(folder: RunFolder, features: Mapping[str, str], config: Config
     ConfigError
         The scenes' keypoints exceed the budget.
     """
-    count = config.matching.similar
-    key = content_key("similar", count, PER_SCENE, list(features.items()))
-    try:
-        kept = unsealed(json.loads(folder.read(SIMILAR_JSON)))
-        if kept.get("key") == key:
-            return [(query, train) for query, train in kept["pairs"]]
-    except (FileNotFoundError, ValueError):
-        pass  # computed anew
+    stored = stored_pairs(folder, features, config)
+    if stored is not None:
+        return stored
     needed = len(features) * _BYTES_PER_SCENE + _BLOCK * _BYTES_PER_COLUMN
     if needed > config.compute.budget_mb << 20:
         raise ConfigError(
             f'matching.pairs = "similar" takes {needed >> 20} MB for {len(features)} scenes and compute.budget_mb is '
             f"{config.compute.budget_mb}: raise it"
         )
-    pairs = most_similar([_strongest(folder, scene_id) for scene_id in features], count, config.compute.device)
+    pairs = most_similar(
+        [_strongest(folder, scene_id) for scene_id in features], config.matching.similar, config.compute.device
+    )
     names = list(features)
     named = [(names[query], names[train]) for query, train in pairs]
-    folder.write(SIMILAR_JSON, json.dumps(sealed({"key": key, "pairs": named})).encode())
+    folder.write(SIMILAR_JSON, json.dumps(sealed({"key": _key(features, config), "pairs": named})).encode())
     return named
+
+
+def stored_pairs(folder: RunFolder, features: Mapping[str, str], config: Config) -> list[tuple[str, str]] | None:
+    """Return the pairs that `similar_pairs` stored for these features and settings; None if it has not."""
+    try:
+        kept = unsealed(json.loads(folder.read(SIMILAR_JSON)))
+    except (FileNotFoundError, ValueError):
+        return None
+    if kept.get("key") != _key(features, config):
+        return None
+    return [(query, train) for query, train in kept["pairs"]]
+
+
+def _key(features: Mapping[str, str], config: Config) -> str:
+    return content_key("similar", config.matching.similar, PER_SCENE, list(features.items()))
 
 
 def _strongest(folder: RunFolder, scene_id: str) -> Keypoints:

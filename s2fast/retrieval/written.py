@@ -21,6 +21,7 @@ from rasterio.transform import Affine
 from s2fast.errors import InputError, S2FastError, SceneError
 from s2fast.files.replacing import replacing
 from s2fast.files.source import Source
+from s2fast.files.suffixes import PICTURES, RASTERS
 from s2fast.files.writing import writing
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
@@ -35,25 +36,14 @@ from s2fast.retrieval.index import Entry
 from s2fast.retrieval.picture import Image
 from s2fast.retrieval.place import Place
 
-PICTURES = (".png", ".pdf", ".svg")
-"""Endings of files that are pictures."""
-
-ENDINGS = (".tif", ".tiff", ".geojson", *PICTURES)
-"""Endings of the files that can be written."""
+SUFFIXES = (".geojson", *RASTERS, *PICTURES)
+"""Suffixes of the files that can be written."""
 
 _SIDE_PX = 700
 _INLIER, _OUTLINE = "#2fc3c3", "#ffcc33"
 _BLOCK_PX = 1024
 _MARGIN = 0.2
 """Ground shown around the place in the scene, as a share of its sides."""
-
-
-def check_ending(file: Path) -> str:
-    """Return the ending of a file in lower case; raise InputError if it is none of `ENDINGS`."""
-    ending = file.suffix.lower()
-    if ending not in ENDINGS:
-        raise InputError(f"{file}: the ending must be one of {', '.join(ENDINGS)}")
-    return ending
 
 
 def write_geojson(features: Sequence[Mapping[str, Any]], file: Path) -> None:

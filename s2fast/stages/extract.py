@@ -60,22 +60,10 @@ def run(
     backend = selected.name
     wanted = features_keys(record)
     levels = levels_of(record.usable, record.config)
+    check_inputs(record, folder)
     todo = [
-        Unit(scene_id, key, levels.get(scene_id, ()))
-        for scene_id, key in wanted.items()
-        if folder.features_key(scene_id) != key
+        Unit(scene_id, wanted[scene_id], levels.get(scene_id, ())) for scene_id in _without_features(record, folder)
     ]
-    for item in record.usable:
-        scene_id = item.scene.scene_id
-        if folder.tile_key(scene_id) != tile_key(item, record.config, record.regions):
-            raise RunFolderError(
-                f"{folder} has no tile of the current version of {scene_id} under these settings: run ingest first"
-            )
-    for unit in todo:
-        if not folder.has_pixels(unit.scene_id):
-            raise RunFolderError(
-                f"{folder} has no pixels of {unit}, whose features are to be extracted again: run ingest first"
-            )
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
     result.device = workplace.devices(selected.device, record.config.compute.device)
     result.prepared = preparation(record.config).name
@@ -93,6 +81,32 @@ def run(
             bar.advance()
     _drop_pixels(record, folder, workplace)
     return result
+
+
+def check_inputs(record: RunRecord, folder: RunFolder) -> None:
+    """Check that the run folder holds all scenes as the stage `ingest` writes them under the run's settings.
+
+    Raises
+    ------
+    RunFolderError
+        A scene has no tile under its key, or no pixels to extract its features from.
+    """
+    for item in record.usable:
+        scene_id = item.scene.scene_id
+        if folder.tile_key(scene_id) != tile_key(item, record.config, record.regions):
+            raise RunFolderError(
+                f"{folder} has no tile of the current version of {scene_id} under these settings: run ingest first"
+            )
+    for scene_id in _without_features(record, folder):
+        if not folder.has_pixels(scene_id):
+            raise RunFolderError(
+                f"{folder} has no pixels of {scene_id}, whose features are to be extracted again: run ingest first"
+            )
+
+
+def _without_features(record: RunRecord, folder: RunFolder) -> list[str]:
+    """Return the ids of the scenes that have no features under their key."""
+    return [scene_id for scene_id, key in features_keys(record).items() if folder.features_key(scene_id) != key]
 
 
 def _drop_pixels(record: RunRecord, folder: RunFolder, workplace: Workplace) -> None:

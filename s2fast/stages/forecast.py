@@ -16,7 +16,7 @@ from s2fast.report.outputs import FILES
 from s2fast.stages import duration, extract, ingest, keys, verify
 from s2fast.stages.levels import levels_of
 from s2fast.stages.memory import MIB, match_bytes
-from s2fast.stages.pairs import Pair, selected_pairs
+from s2fast.stages.pairs import Pair, block_side, selected_pairs
 from s2fast.work.progress import duration_text
 from s2fast_kernels.machine import available_cores
 
@@ -42,7 +42,7 @@ class Forecast:
     seconds: float
     """Rough CPU time [s]."""
     memory_mb: int
-    """Predicted peak of a unit of work, beyond the idle process [MB]."""
+    """Predicted peak of a unit of work, beyond the idle process [MiB]."""
     budget_mb: int
     """``compute.budget_mb``."""
     workers: int
@@ -121,7 +121,7 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
     grids = {str(item): 1 + len(levels.get(str(item), ())) for item in record.usable}
     if most and done["match"] and "match" in stages:
         held = most * max(grids.values(), default=1)
-        peaks.append(min(config.compute.budget_mb * MIB, match_bytes(held, min(scenes, 16))))
+        peaks.append(min(config.compute.budget_mb * MIB, match_bytes(held, min(scenes, block_side(scenes)))))
     pixels = {str(item): math.prod(reduced_shape(item.raster.shape, config.ingest.reduction)) for item in to_read}
     stored = (_PIXEL_BYTES * sum(pixels.values()) if config.output.keep_pixels else 0) + (
         _FEATURE_BYTES * most * sum(grids[str(item)] for item in to_extract)

@@ -9,7 +9,7 @@ from s2fast.model import Window
 
 
 class HeldTile:
-    """A masked tile that is filled window by window, as `s2fast.folder.run_folder.TileWriter` writes it.
+    """A masked tile that is filled window by window, as `s2fast.folder.tile_writer.TileWriter` writes it.
 
     Parameters
     ----------

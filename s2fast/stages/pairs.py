@@ -14,7 +14,7 @@ from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import Placement, overlap_pct
-from s2fast.retrieval.likeness import similar_pairs
+from s2fast.retrieval.likeness import similar_pairs, stored_pairs
 from s2fast.stages.keys import features_keys
 from s2fast.stages.memory import MIB, match_bytes
 
@@ -45,7 +45,22 @@ class Pair:
     """Content key of its verdict if it is verified when it is matched; empty: it is only matched."""
 
 
-def wanted_pairs(record: RunRecord, folder: RunFolder, key: Callable[[str, str, Config], str]) -> list[Pair]:
+def check_features(record: RunRecord, folder: RunFolder) -> None:
+    """Check that all scenes have features under the run's settings.
+
+    Raises
+    ------
+    RunFolderError
+        A scene has none.
+    """
+    for scene_id, key in features_keys(record).items():
+        if folder.features_key(scene_id) != key:
+            raise RunFolderError(f"{folder} has no features of {scene_id} under these settings: run extract first")
+
+
+def wanted_pairs(
+    record: RunRecord, folder: RunFolder, key: Callable[[str, str, Config], str], *, searches: bool = True
+) -> list[Pair]:
     """Return all pairs of the run, in order, with their content keys.
 
     Parameters
@@ -54,19 +69,22 @@ def wanted_pairs(record: RunRecord, folder: RunFolder, key: Callable[[str, str, 
         The run.
     key
         Function that computes the content key: `s2fast.stages.keys.pair_key` or `verdict_key`.
+    searches
+        Whether to search the most similar scenes, which ``matching.pairs = "similar"`` takes, if the run folder does
+        not hold them. False: nothing is written.
 
     Raises
     ------
     RunFolderError
-        A scene has no features under the run's settings.
+        A scene has no features under the run's settings, or the most similar scenes have not been searched.
     ConfigError
         ``matching.pairs_file`` is invalid.
     """
+    check_features(record, folder)
     features = features_keys(record)
-    for scene_id, features_key in features.items():
-        if folder.features_key(scene_id) != features_key:
-            raise RunFolderError(f"{folder} has no features of {scene_id} under these settings: run extract first")
     if record.config.matching.pairs == "similar":
+        if not searches and stored_pairs(folder, features, record.config) is None:
+            raise RunFolderError(f"{folder} has no similar pairs under these settings: run match first")
         pairs = similar_pairs(folder, features, record.config)
     else:
         pairs = selected_pairs(list(features), record.config.matching, folder.placement, record.reference)
@@ -111,6 +129,17 @@ def pairs_from_file(path: Path, scene_ids: Sequence[str]) -> list[tuple[str, str
     return sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]]))
 
 
+def block_side(scenes: int) -> int:
+    """Return the number of scenes per side of a block of pairs of this many scenes, where memory allows.
+
+    Examples
+    --------
+    >>> [block_side(scenes) for scenes in (2, 48, 100, 900)]
+    [4, 4, 8, 16]
+    """
+    return max(_MIN_SIDE, min(_MAX_SIDE, scenes // _LEAST_GROUPS))
+
+
 def plan_blocks(pairs: Sequence[Pair], keypoints: Mapping[str, int], budget_bytes: int) -> list[tuple[Pair, ...]]:
     """Partition pairs into blocks that share scenes, each within the memory budget; the partition is deterministic.
 
@@ -134,12 +163,8 @@ def plan_blocks(pairs: Sequence[Pair], keypoints: Mapping[str, int], budget_byte
         A single pair exceeds the budget.
     """
     most = max(keypoints.values(), default=0)
-    if match_bytes(most, 1) > budget_bytes:
-        raise ConfigError(
-            f"matching scenes of {most} keypoints may take {match_bytes(most, 1) // MIB} MB and compute.budget_mb is "
-            f"{budget_bytes // MIB}: raise it, or set features.max_per_scene"
-        )
-    side = max(_MIN_SIDE, min(_MAX_SIDE, len(keypoints) // _LEAST_GROUPS))
+    _check_fits(most, budget_bytes)
+    side = block_side(len(keypoints))
     while match_bytes(most, side) > budget_bytes:
         side -= 1
     group = {scene: number // side for number, scene in enumerate(keypoints)}
@@ -147,6 +172,28 @@ def plan_blocks(pairs: Sequence[Pair], keypoints: Mapping[str, int], budget_byte
     for pair in pairs:
         blocks.setdefault((group[pair.query], group[pair.train]), []).append(pair)
     return [tuple(block) for _, block in sorted(blocks.items())]
+
+
+def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
+    """Check that a pair of the scenes whose features are stored fits into ``compute.budget_mb``.
+
+    Raises
+    ------
+    ConfigError
+        It does not.
+    """
+    del threads
+    stored = [name for name, key in features_keys(record).items() if folder.features_key(name) == key]
+    _check_fits(max(map(folder.keypoints, stored), default=0), record.config.compute.budget_mb * MIB)
+
+
+def _check_fits(keypoints: int, budget_bytes: int) -> None:
+    needed = match_bytes(keypoints, 1)
+    if needed > budget_bytes:
+        raise ConfigError(
+            f"matching scenes of {keypoints} keypoints may take {needed // MIB} MB and compute.budget_mb is "
+            f"{budget_bytes // MIB}: raise it, or set features.max_per_scene"
+        )
 
 
 def keypoint_counts(record: RunRecord, folder: RunFolder) -> dict[str, int]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from s2fast.errors import DamageError
+from s2fast.errors import DamageError, RunFolderError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.report import beside
@@ -25,6 +25,7 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
         with progress.stage("report", 0, len(FILES)):
             return StageResult(kept=len(FILES))
     with progress.stage("report", len(FILES), 0) as bar:
+        check_inputs(record, folder)
         pairs = wanted_pairs(record, folder, keys.verdict_key)
         rows = [(pair.query, pair.train, pair.key) for pair in pairs]
         found = Findings.of(record, folder, workplace, pd.DataFrame(rows, columns=["query", "train", "key"], dtype=str))
@@ -38,6 +39,23 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
                 if name in output.files:
                     bar.advance()
     return StageResult(done=len(FILES), summary=replace(found.summary, tables=written))
+
+
+def check_inputs(record: RunRecord, folder: RunFolder) -> None:
+    """Check that all pairs have results under the run's settings, unless the stored outputs are up to date.
+
+    Raises
+    ------
+    RunFolderError
+        A scene has no features, or a pair no result.
+    """
+    if record.history.tables_key:
+        return
+    stored = {key for block in folder.verified.complete_keys(with_matches=False).values() for key in block}
+    pairs = wanted_pairs(record, folder, keys.verdict_key, searches=False)
+    missing = sum(pair.key not in stored for pair in pairs)
+    if missing:
+        raise RunFolderError(f"{folder} has no results for {missing} pairs under these settings: run verify first")
 
 
 def is_up_to_date(record: RunRecord, folder: RunFolder) -> bool:

@@ -113,6 +113,19 @@ def run(
     return result
 
 
+def check_inputs(record: RunRecord, folder: RunFolder) -> None:
+    """Check that all pairs without a verdict have matches under the run's settings.
+
+    Raises
+    ------
+    RunFolderError
+        A scene has no features, or a pair no matches.
+    """
+    pairs = wanted_pairs(record, folder, keys.verdict_key, searches=False)
+    missing = missing_verdicts(pairs, record.config, folder)
+    _with_matched_blocks([[pair for pair in pairs if (pair.query, pair.train) in missing]], record, folder)
+
+
 def missing_verdicts(pairs: Sequence[Pair], config: Config, folder: RunFolder) -> dict[tuple[str, str], str]:
     """Return the content keys of the verdicts that are not stored, by query and train; `pairs` have all keys."""
     blocks = folder.verified.complete_keys(with_matches=config.output.keep_matches != "none")
@@ -127,14 +140,11 @@ def _with_matched_blocks(blocks: Sequence[Sequence[Pair]], record: RunRecord, fo
     matched = {(pair.query, pair.train): pair.key for pair in wanted_pairs(record, folder, keys.pair_key)}
     whole = folder.matched.complete_keys(with_matches=True)
     block_of = {key: name for name, block in whole.items() for key in block}
-    found = []
-    for block in filter(None, blocks):
-        names = [matched[pair.query, pair.train] for pair in block]
-        missing = sum(name not in block_of for name in names)
-        if missing:
-            raise RunFolderError(f"{folder} has no matches for {missing} pairs under these settings: run match first")
-        found.append(Block(tuple(block), tuple(sorted({block_of[name] for name in names}))))
-    return found
+    named = [(tuple(block), [matched[pair.query, pair.train] for pair in block]) for block in blocks if block]
+    missing = sum(name not in block_of for _, names in named for name in names)
+    if missing:
+        raise RunFolderError(f"{folder} has no matches for {missing} pairs under these settings: run match first")
+    return [Block(block, tuple(sorted({block_of[name] for name in names}))) for block, names in named]
 
 
 def verify_unit(

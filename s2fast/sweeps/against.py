@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from s2fast.errors import InputError, option
+from s2fast.files.legible import counted
 from s2fast.sweeps.columns import FlatRow, is_missing, is_time, noise_of, shown_columns
 from s2fast.sweeps.intervals import NOISE, runs_of
 from s2fast.sweeps.rows import Row, RowFile, columns
@@ -68,7 +69,7 @@ def _named(rows: Sequence[Row]) -> str:
     last = rows[-1]
     what = f"commit {last['commit'][:12]}" if last.get("commit") else f"s2fast {last.get('version', '')}"
     when = str(last.get("environment", {}).get("time", ""))[:16].replace("T", " ")
-    return f"{what}{' with changes' if last.get('dirty') else ''}, {when} ({len(rows)} cases)"
+    return f"{what}{' with changes' if last.get('dirty') else ''}, {when} ({counted(len(rows), 'case')})"
 
 
 def changes(rows: Sequence[FlatRow], before: Sequence[FlatRow]) -> list[Change]:

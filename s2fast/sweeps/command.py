@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from s2fast.files.legible import counted
 from s2fast.sweeps.results import How, load_all, make_folder, run_checked
 from s2fast.sweeps.text import terminal_table
 from s2fast.work.streams import print_line
@@ -36,7 +37,7 @@ def run_files(
     all_checked = load_all(files, scenes, regions, how)
     if plan:
         for checked in all_checked:
-            print_line(f"{checked.sweep.name}: {len(checked.cases)} cases{checked.forecast(checked.cases)}")
+            print_line(f"{checked.sweep.name}: {counted(len(checked.cases), 'case')}{checked.forecast(checked.cases)}")
             print_line(*(f"  {case.label}" for case in checked.cases))
         return 0
     folder, failed = make_folder(out), 0

@@ -19,6 +19,10 @@ TRUTH = "truth.json"
 """File name of the true displacements in a folder of scenes; `s2fast synth` writes one."""
 
 
+_BENCHMARKED = ("real", "synth", "none")
+"""Kinds of data that only the sweeps of the repository's benchmarks have."""
+
+
 class DataSpec(BaseModel):
     """The section ``[data]`` of a sweep's file; ``--scenes`` and ``--regions`` replace it."""
 
@@ -40,7 +44,10 @@ class DataSpec(BaseModel):
     @classmethod
     def _known(cls, kind: str) -> str:
         if kind not in cls.KINDS:
-            raise ValueError(f"unknown kind {kind!r}; known: {', '.join(cls.KINDS)}")
+            elsewhere = "; `python -m benchmarks sweep`, in a clone of the repository, knows it" * (
+                kind in _BENCHMARKED
+            )
+            raise ValueError(f"unknown kind {kind!r}; known: {', '.join(cls.KINDS)}{elsewhere}")
         return kind
 
 

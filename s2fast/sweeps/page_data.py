@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from s2fast.files.legible import counted
 from s2fast.sweeps.against import Earlier, changes
 from s2fast.sweeps.columns import (
     FlatRow,
@@ -106,7 +107,7 @@ def facts(rows: Sequence[FlatRow]) -> list[str]:
     counts = next((row for row in rows if row.get("counts.scenes")), last)
     failed = sum(row["status"] != "ok" for row in rows)
     return [
-        f"{len(rows)} cases{f', {failed} failed' if failed else ''}",
+        f"{counted(len(rows), 'case')}{f', {failed} failed' if failed else ''}",
         f"{counts.get('counts.scenes') or '?'} scenes, {counts.get('counts.pairs') or '?'} pairs",
         f"{last.get('environment.machine', '')}, {last.get('environment.cores', '')} cores{several}",
         f"commit {str(last['commit'])[:12]}{' with changes' if last.get('dirty') else ''}"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from s2fast.files.legible import counted
 from s2fast.sweeps import alone
 from s2fast.sweeps.alone import Limits
 from s2fast.sweeps.beside import run_beside
@@ -64,7 +65,8 @@ def run_sweep(
         todo = sweep.todo(timed=timed)
         forecast = checked.forecast([checked.cases[at] for at in todo])
         report(
-            f"{checked.sweep.name}: {len(checked.cases)} cases, {len(sweep.names) - len(todo)} done before{forecast}"
+            f"{checked.sweep.name}: {counted(len(checked.cases), 'case')}, {len(sweep.names) - len(todo)} done before"
+            f"{forecast}"
         )
         with scratch(rows_path.with_name(f"{rows_path.stem}.work")) as folder:
             if todo:

@@ -17,7 +17,7 @@ import rasterio.shutil
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
-from s2fast.errors import ConfigError
+from s2fast.errors import ConfigError, option
 from s2fast.files.writing import writing
 from s2fast_kernels.machine import available_cores
 
@@ -128,7 +128,8 @@ def synth(
     seed
         Seed of the ground, the weather and the shifts.
     progress
-        Called after every scene.
+        Called with the numbers of scenes that are done and of all, once the arguments have been checked and after every
+        scene.
 
     Returns
     -------
@@ -141,7 +142,7 @@ def synth(
         An argument is out of range, a tile is unknown, or the folder is not empty.
     """
     if seed < 0:
-        raise ConfigError(f"synth: seed is {seed}, must be 0 or more")
+        raise ConfigError(f"synth: {option('seed')} is {seed}, must be 0 or more")
     layout = tiles_of(tiles, size)
     acquisitions = acquisitions_of(dates, seed)
     folder = Path(folder)
@@ -153,6 +154,8 @@ def synth(
         raise ConfigError(f"synth: cannot make the folder {folder}: {error.strerror}: name another one") from error
     clearings = clearings_in(layout, dates, seed)
     scenes = scenes_of(layout, acquisitions, clearings, seed)
+    if progress is not None:
+        progress(0, len(scenes))
     entries = []
     for done, scene in enumerate(scenes, 1):
         with writing(folder):

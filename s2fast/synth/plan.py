@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 import numpy as np
 from rasterio import Affine
 
-from s2fast.errors import ConfigError
+from s2fast.errors import ConfigError, option
 
 PIXEL_M = 10.0
 """Pixel size, at every archive size [m]."""
@@ -73,10 +73,10 @@ def tiles_of(names: Sequence[str], size: int) -> list[Tile]:
     """
     if size < 256:
         raise ConfigError(
-            f"synth: size is {size} px, must be at least 256: smaller tiles contain too few features to match"
+            f"synth: {option('size')} is {size} px, must be at least 256: smaller tiles have too few features to match"
         )
     if not names or len(set(names)) != len(names):
-        raise ConfigError(f"synth: tiles are {', '.join(names) or 'none'}: name one or more different tiles")
+        raise ConfigError(f"synth: {option('tiles')}: {', '.join(names) or 'none'}: name one or more different tiles")
     tiles = []
     for name in names:
         parts = re.fullmatch(rf"36U([{_COLUMNS}])([{_ROWS}])", name)
@@ -171,7 +171,7 @@ def acquisitions_of(count: int, seed: int) -> list[Acquisition]:
     The first has no geolocation error; that of the others is up to 7.5 m (0.75 px) along each axis.
     """
     if count < 1:
-        raise ConfigError(f"synth: dates is {count}, must be at least 1")
+        raise ConfigError(f"synth: {option('dates')} is {count}, must be at least 1")
     acquisitions = []
     for index in range(count):
         turn, kind = divmod(index, len(_WEATHER))

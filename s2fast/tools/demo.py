@@ -29,7 +29,13 @@ def run_demo(out: Path, progress: Progress) -> Iterator[str]:
         partial = out / "archive.partial"
         shutil.rmtree(partial, ignore_errors=True)
         with progress.stage("synth", len(_TILES) * _DATES, 0) as bar:
-            synth(partial, size=_SIZE_PX, tiles=_TILES, dates=_DATES, progress=lambda *_: bar.advance())
+            synth(
+                partial,
+                size=_SIZE_PX,
+                tiles=_TILES,
+                dates=_DATES,
+                progress=lambda done, _: bar.advance() if done else None,
+            )
         partial.rename(archive)
     run_stages(Job(Config(), [archive], archive / "regions.geojson", folder), progress=progress)
     run = Run(folder)

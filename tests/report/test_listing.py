@@ -127,7 +127,7 @@ def test_a_list_is_written_by_the_ending_of_its_file(pairs: pd.DataFrame, tmp_pa
 
 
 def test_files_that_cannot_be_written_are_one_line(pairs: pd.DataFrame, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"ends in \.csv, \.json, \.parquet or \.txt"):
+    with pytest.raises(InputError, match=r"must end in \.csv, \.json, \.parquet or \.txt"):
         print_pairs(pairs, Listing(file=tmp_path / "pairs.xlsx"))
     with pytest.raises(InputError, match="cannot write"):
         print_pairs(pairs, Listing(file=tmp_path / "none" / "pairs.csv"))

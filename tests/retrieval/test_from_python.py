@@ -12,7 +12,7 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 import s2fast
-from s2fast.errors import ConfigError, InputError, RunFolderError, spoken_to_by_commands
+from s2fast.errors import ConfigError, InputError, RunFolderError, cli_wording
 from s2fast.retrieval.index import Index
 from tests.indexed import Indexed
 from tests.retrieval.conftest import Cut
@@ -83,7 +83,7 @@ def test_messages_name_parameters_from_python_and_options_from_commands(indexed:
     for call, error, parameter, option in cases:
         assert parameter in said(call, error)
         assert "--" not in said(call, error)
-        with spoken_to_by_commands():
+        with cli_wording():
             assert option in said(call, error)
 
 

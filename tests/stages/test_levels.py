@@ -1,5 +1,7 @@
 """Scenes of different resolutions: coarser levels of the finer ones, and pairs matched on them."""
 
+import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +14,7 @@ from rasterio.warp import Resampling, calculate_default_transform, reproject
 import s2fast
 from s2fast.config import load_config
 from s2fast.files.source import Source
-from s2fast.folder.record import SceneInput
+from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.image.coarser import Coarser
 from s2fast.model import Raster, Scene
@@ -23,6 +25,8 @@ from s2fast.retrieval.index import Index
 from s2fast.stages.extract import extract_scene
 from s2fast.stages.forecast import Forecast, forecast
 from s2fast.stages.levels import Level, levels_of
+from s2fast.stages.memory import MIB, match_bytes
+from s2fast.stages.pairs import Pair, plan_blocks
 from tests.archives import textured
 
 SIDE_PX, COARSER = 1536, 6
@@ -104,6 +108,19 @@ def test_pairs_across_resolutions_are_matched_on_the_coarser_grid(scenes: Path, 
     number = [entry.scene_id for entry in index.entries].index("fine")
     own = {tuple(xy) for xy in run.folder.own_features("fine").xy.tolist()}
     assert {tuple(xy) for xy in index.scene(number).xy.tolist()} <= own
+
+
+def test_a_run_predicts_the_memory_of_the_blocks_that_it_plans(scenes: Path, tmp_path: Path) -> None:
+    config = load_config(overrides={"features.max_per_scene": 20_000, "features.coarser": False})
+    record = plan(Job(config, [scenes], None, tmp_path / "out"))
+    (item, *_), names = record.found.scenes, [f"scene_{number:02}" for number in range(48)]
+    many = [item.model_copy(update={"scene": replace(item.scene, scene_id=name)}) for name in names]
+    record = RunRecord(record.asked, record.found.model_copy(update={"scenes": many}), record.history)
+    pairs = [Pair(query, train, f"{query} {train}") for query, train in itertools.combinations(names, 2)]
+    blocks = plan_blocks(pairs, dict.fromkeys(names, 20_000), config.compute.budget_mb * MIB)
+    side = max(len({pair.query for pair in block}) for block in blocks)
+    predicted = forecast(record, RunFolder(tmp_path / "out"), ["match"], 1, 1).memory_mb
+    assert predicted == match_bytes(20_000, side) // MIB
 
 
 def test_what_a_run_will_take_counts_levels(scenes: Path, tmp_path: Path) -> None:

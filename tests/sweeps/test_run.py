@@ -221,11 +221,16 @@ def test_a_truth_beside_the_scenes_is_used(tmp_path: Path, monkeypatch: pytest.M
         ("[[grid]]\nfeatures.threshold = [-1]", "scenes", "features.threshold = -1: input should be greater than 0"),
         ("[[plot]]\ncost = 'second'", "scenes", "cost = 'second' is no column; the nearest are seconds"),
         ("[[case]]\nmatching.pairs = 'file'\nmatching.pairs_file = 'no.csv'", "scenes", "cannot read {folder}/no.csv"),
+        (
+            "[data]\nkind = 'real'",
+            "",
+            "known: folder; `python -m benchmarks sweep`, in a clone of the repository, knows it",
+        ),
         (GRID, "false", "{folder}/false/truth.json must hold"),
         (GRID, "lacking", "{folder}/lacking/truth.json has no displacement of"),
     ],
 )
-@pytest.mark.parametrize("plan", [(), ("--plan",)])
+@pytest.mark.parametrize("plan", [(), ("--dry-run",)])
 def test_a_wrong_input_is_one_line_before_the_first_case(
     text: str,
     scenes: str,
@@ -259,7 +264,7 @@ def test_a_plan_lists_the_cases_and_their_time(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert command(monkeypatch, sweep_file, "--scenes", archive.scenes, "--out", tmp_path / "out", "--plan") == 0
+    assert command(monkeypatch, sweep_file, "--scenes", archive.scenes, "--out", tmp_path / "out", "--dry-run") == 0
     head, *cases = capsys.readouterr().out.splitlines()
     assert head.startswith("mine: 2 cases; roughly ")
     assert cases == ["  ratio 0.8", "  ratio 0.9"]
