@@ -5,12 +5,15 @@ known amounts. Of each setting's verified pairs of one tile, in pixels, medians:
 
 ``real``: distance of the shift from 0. ``datum``: the part of it that is one vector per scene, the same for all pairs
 of a scene: the scenes' own misregistration. It is fitted to the shifts of all *other* settings. ``rest``: distance of
-the shift from the datum. ``injected``: the injected error. Spearman's coefficients of the order of the settings follow.
-The real scenes lie beside the checkout. The same command continues a stopped one.
+the shift from the datum. ``injected``: the injected error. ``low`` and ``high`` are the ends of a median's 95 %
+interval. The order of the settings by either truth follows: Spearman's coefficients, the number of pairs of settings
+that two truths order by medians whose intervals do not overlap, and how many of these they order in opposite ways. The
+real scenes lie beside the checkout. The same command continues a stopped one.
 """
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +29,7 @@ from benchmarks.harness import emit, option_parser
 from s2fast.errors import S2FastError
 from s2fast.sweeps.kept import read_pairs
 from s2fast.sweeps.results import How, load_all, make_folder, run_checked
+from s2fast.truth.intervals import FEWEST, median_interval
 from s2fast.verdicts import is_verified
 
 PIXEL_M = 107.2265625
@@ -76,15 +80,46 @@ def fitted(pairs: pd.DataFrame) -> dict[str, npt.NDArray[np.float64]]:
     return dict(zip(names, vectors, strict=True))
 
 
-def parts(pairs: pd.DataFrame, others: pd.DataFrame) -> tuple[float, float, float]:
-    """Return the medians of shift, datum and the rest [px]; the datum is that of other settings' pairs."""
+def parts(
+    pairs: pd.DataFrame, others: pd.DataFrame
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the lengths of shift, datum and the rest [px]; the datum is that of other settings' pairs."""
     datum = fitted(others)
     known = pairs[pairs["query"].isin(datum) & pairs["train"].isin(datum)]
     shift_m = known[["dx_m", "dy_m"]].to_numpy(np.float64)
-    ends = zip(known["query"].astype(str), known["train"].astype(str), strict=True)
-    datum_m = np.array([datum[train] - datum[query] for query, train in ends]).reshape(-1, 2)
-    real, own, rest = (float(np.median(np.hypot(*part.T))) / PIXEL_M for part in (shift_m, datum_m, shift_m - datum_m))
+    both = zip(known["query"].astype(str), known["train"].astype(str), strict=True)
+    datum_m = np.array([datum[train] - datum[query] for query, train in both]).reshape(-1, 2)
+    real, own, rest = (np.hypot(*part.T) / PIXEL_M for part in (shift_m, datum_m, shift_m - datum_m))
     return real, own, rest
+
+
+def ends(name: str, lengths: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Return the median of lengths and its interval, by column."""
+    low, high = median_interval(lengths.tolist()) if len(lengths) >= FEWEST else (0.0, np.inf)
+    return {f"{name}_px": float(np.median(lengths)), f"{name}_low_px": low, f"{name}_high_px": high}
+
+
+def out_of_order(frame: pd.DataFrame, one: str, other: str) -> tuple[int, int]:
+    """Return how many pairs of settings both truths order, and of these how many in opposite ways.
+
+    A truth orders two settings if the intervals of their medians do not overlap.
+
+    Examples
+    --------
+    >>> first = {"a_low_px": [1, 3, 9], "a_high_px": [2, 4, 10]}
+    >>> out_of_order(pd.DataFrame(first | {"b_low_px": [5, 1, 3], "b_high_px": [6, 2, 9]}), "a", "b")
+    (2, 1)
+    """
+    ordered = opposite = 0
+    for first, second in itertools.combinations(frame.to_dict("records"), 2):
+        signs = [
+            int(first[f"{truth}_low_px"] > second[f"{truth}_high_px"])
+            - int(first[f"{truth}_high_px"] < second[f"{truth}_low_px"])
+            for truth in (one, other)
+        ]
+        ordered += bool(signs[0] and signs[1])
+        opposite += signs[0] * signs[1] < 0
+    return ordered, opposite
 
 
 def scenes(quick: bool) -> list[str]:
@@ -119,10 +154,10 @@ def measure(out: Path, quick: bool) -> list[dict[str, Any]]:
             {
                 "setting": row["label"],
                 "pairs": len(tables[case]),
-                "real_px": real,
-                "datum_px": datum,
-                "rest_px": rest,
-                "injected_px": row["injected.error_px"],
+                **ends("real", real),
+                "datum_px": float(np.median(datum)),
+                **ends("rest", rest),
+                **{f"injected_{end}px": row[f"injected.error_{end}px"] for end in ("", "low_", "high_")},
                 "injected_false": row["injected.false"],
             }
         )
@@ -145,5 +180,8 @@ def main(argv: Sequence[str]) -> int:
     frame = pd.DataFrame(found)
     orders = {f"spearman_{name}": float(frame[f"{name}_px"].rank().corr(frame["injected_px"].astype(float).rank()))
               for name in ("real", "rest")}  # fmt: skip
+    for truth in ("real", "rest"):
+        ordered, opposite = out_of_order(frame, truth, "injected")
+        orders |= {f"ordered_by_{truth}": ordered, f"opposite_by_{truth}": opposite}
     emit({"settings": len(frame), **orders}, as_json=options.json)
     return 0

@@ -14,6 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from s2fast_kernels import machine
+from s2fast_kernels.errors import S2FastError
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,7 @@ _limit = ContextVar("limit", default=0)
 _workers = ContextVar("workers", default=1)
 
 
-class DeviceMemoryError(RuntimeError):
+class DeviceMemoryError(S2FastError, RuntimeError):
     """A device has too little memory, or the limit leaves too little; one line."""
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -22,6 +24,9 @@ _INSTALL_CUDA = "pip uninstall -y torch && pip install torch --index-url https:/
 """PyPI's torch for Linux is built with CUDA; builds for the CPU alone are from other indexes."""
 
 _INSTALL_OTHER = "install the build of torch for this GPU: https://pytorch.org/get-started/locally"
+
+
+_INSTALL_OLDER = "install an earlier torch that has: https://pytorch.org/get-started/previous-versions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +65,35 @@ def gpus() -> Gpus:
     import torch
 
     if torch.cuda.is_available():
-        return Gpus(tuple(torch.cuda.get_device_capability(number) for number in range(torch.cuda.device_count())))
+        found = tuple(torch.cuda.get_device_capability(number) for number in range(torch.cuda.device_count()))
+        if any(_has_code(capability, torch.cuda.get_arch_list()) for capability in found):
+            return Gpus(found)
+        told = ", ".join(f"{major}.{minor}" for major, minor in found)
+        missing = f"torch {torch.__version__} has no code for the GPUs here, of compute capability {told}"
+        return Gpus(missing=missing, remedy=_INSTALL_OLDER)
     if torch.version.cuda is None and torch.version.hip is None:
         nvidia = any(Path(node).exists() for node in _NVIDIA) or shutil.which("nvidia-smi")
         missing = f"there is a GPU driver, but torch {torch.__version__} is built for the CPU alone"
         return Gpus(missing=missing, remedy=_INSTALL_CUDA if nvidia else _INSTALL_OTHER)
     return Gpus(missing=f"there is a GPU driver, but torch {torch.__version__} finds no GPU", remedy="run nvidia-smi")
+
+
+def _has_code(capability: tuple[int, int], architectures: Sequence[str]) -> bool:
+    """Return whether a GPU runs code that was built for some of these architectures; True if none is named so.
+
+    Code for an architecture runs on those of the same major number and no smaller minor one; "compute" is compiled for
+    any later one when it is loaded.
+
+    Examples
+    --------
+    >>> [_has_code(gpu, ["sm_75", "sm_80", "sm_120"]) for gpu in ((6, 1), (8, 9), (9, 0), (12, 1))]
+    [False, True, False, True]
+    >>> _has_code((9, 0), ["sm_80", "compute_80"])
+    True
+    """
+    built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[af]?", name) for name in architectures]
+    known = [(found[1], (int(found[2]), int(found[3]))) for found in built if found]
+    return not known or any(own <= capability and (kind == "compute" or own[0] == capability[0]) for kind, own in known)
 
 
 @dataclass(slots=True)

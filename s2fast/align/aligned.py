@@ -27,6 +27,7 @@ from s2fast.align.picture import before_after
 from s2fast.align.proof import NOT_CHECKED, Proof, prove
 from s2fast.archive.identity import identity
 from s2fast.archive.siblings import ALL, is_mask, selected
+from s2fast.config import Config
 from s2fast.errors import InputError, SceneError, option
 from s2fast.files.geoparquet import geoparquet
 from s2fast.files.replacing import replacing
@@ -180,7 +181,8 @@ def align(
                 try:
                     check_unchanged(item)
                     run_id = record.history.tables_key
-                    files = _write_scene(item, correction, grids[item.scene.tile], folder, settings, run_id)
+                    grid, config = grids[item.scene.tile], record.config
+                    files = _write_scene(item, correction, grid, folder, settings, run_id, config)
                 except SceneError as error:
                     reason = str(error)
             if reason:
@@ -318,7 +320,13 @@ def _row(item: SceneInput, correction: Correction, reason: str, files: Sequence[
 
 
 def _write_scene(
-    item: SceneInput, correction: Correction, grid: PixelGrid, folder: Path, settings: Settings, run_id: str
+    item: SceneInput,
+    correction: Correction,
+    grid: PixelGrid,
+    folder: Path,
+    settings: Settings,
+    run_id: str,
+    config: Config,
 ) -> dict[Path, tuple[str, Source]]:
     """Write the rasters of one scene that are not up to date; return name and source of all of them."""
     scene, files = item.scene, {}
@@ -335,6 +343,7 @@ def _write_scene(
                     is_mask(name),
                     _tags(correction, source, own, grid, settings, run_id),
                     correction.field,
+                    config,
                 )
                 if tags_of(path).get(KEY) != target.tags[KEY]:
                     write(source, correction.offset_m, target, written.enter_context(replacing(path)))

@@ -17,13 +17,17 @@ from rasterio.transform import Affine
 
 from s2fast.align.field_model import Field
 from s2fast.align.resampling import ALL_BANDS, Resampling, corrected_by_field, selected_resampler
-from s2fast.errors import SceneError, option
+from s2fast.config import Config
+from s2fast.errors import BackendError, SceneError, option
 from s2fast.files.source import Source
 from s2fast.files.web import downloaded
 from s2fast.geometry.placement import PixelGrid
 from s2fast.raster.array_dataset import ArrayDataset, write_geotiff
 from s2fast.raster.dataset import decoding_threads, open_dataset
 from s2fast.raster.whole import check_whole
+from s2fast.stages.device_budget import within_device_budget
+from s2fast.work.device_memory import named_device_memory
+from s2fast_kernels.backends import find_device
 
 _CACHE_BYTES = 192 << 20
 """GDAL's block cache while resampling: it keeps a row of a full tile's blocks, and the output that is not complete yet.
@@ -31,6 +35,9 @@ With less, blocks at the borders of parts are decoded twice."""
 
 _NOT_IN_XML = re.compile(r"[^\t\n -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters of a name that XML cannot hold, or reads as others."""
+
+
+_DEFAULTS = Config()
 
 
 class Form(StrEnum):
@@ -70,8 +77,8 @@ class Target:
     """Metadata to add."""
     field: Field | None = None
     """Local displacements, which then replace the offset; None: the scene is moved as a whole."""
-    device: str = "auto"
-    """Where it is resampled, see `s2fast_kernels.backends.find_device`."""
+    config: Config = _DEFAULTS
+    """Settings of the run, which name the device on which it is resampled and how much of its memory may be used."""
 
 
 def corrected_transform(grid: PixelGrid, offset_m: tuple[float, float], field: Field | None = None) -> Affine:
@@ -161,7 +168,9 @@ def write(source: Source, offset_m: tuple[float, float], target: Target, path: P
         if target.form is Form.COG:
             _write_cog(moved, target, path)
         else:
-            _resample(moved, target, path)
+            work = named_device_memory(f"resampling {source}", target.config.compute)
+            with within_device_budget(target.config), work:
+                _resample(moved, target, path)
         check_whole(path)
     except CPLE_BaseError as error:  # GDAL writes the end of a file when it is closed
         raise SceneError(f"{path.parent}: a file could not be written ({error}): free disk space there") from error
@@ -208,16 +217,24 @@ def _resample(moved: Path, target: Target, path: Path) -> None:
         if _has_colormap(source):
             written.write_colormap(1, source.colormap(1))
         plain = target.is_mask or _has_colormap(source)
-        field = None if target.field is None or target.field.model.is_affine else target.field
-        resample = selected_resampler(field, target.device).load()
+        bent = None if target.field is None or target.field.model.is_affine else target.field
+        resample = selected_resampler(bent, _device(target)).load()
         alpha = [band for band in source.indexes if source.colorinterp[band - 1] == ColorInterp.alpha]
         images = [band for band in source.indexes if band not in alpha]
         kernel = "nearest" if plain else target.kernel.value
-        resample(source, written, Resampling(images, kernel, alpha[0] if alpha else 0, field))
+        resample(source, written, Resampling(images, kernel, alpha[0] if alpha else 0, bent))
         if alpha:
-            resample(source, written, Resampling(alpha, "nearest", 0, field))
+            resample(source, written, Resampling(alpha, "nearest", 0, bent))
         elif _has_mask(source):
-            resample(source, written, Resampling([ALL_BANDS], "nearest", 0, field))
+            resample(source, written, Resampling([ALL_BANDS], "nearest", 0, bent))
+
+
+def _device(target: Target) -> str:
+    """Return the device of the run if this machine has it; a run may have been made on another one."""
+    try:
+        return find_device(target.config.compute.device)
+    except BackendError:
+        return find_device()
 
 
 def _nodata(source: rasterio.DatasetReader, target: Target) -> float | None:

@@ -24,9 +24,19 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from s2fast.align.resampling import ALL_BANDS, Resampling, source_positions
+from s2fast_kernels.device_memory import allowed_bytes
 
 _SIDE_PX = 1024
 """Side of the parts in which the output is computed [px]: two blocks of it."""
+
+_LEAST_SIDE_PX = 64
+"""Side of the smallest parts, which are computed whatever they need [px]."""
+
+_POSITION_BYTES = 130
+"""Memory per pixel of the output for positions and numbers of its neighbours."""
+
+_WEIGHTS, _WRITTEN, _READ = 12, 3, 4
+"""Floats held at a time: weights per pixel of the output, copies per value of the output, and per value read."""
 
 _LEAST_WEIGHT = 1e-4
 """Sum of the weights of present pixels below which a pixel is missing."""
@@ -35,16 +45,42 @@ _LEAST_WEIGHT = 1e-4
 def resample(
     source: rasterio.DatasetReader, written: rasterio.io.DatasetWriter, how: Resampling, *, device: str = "cpu"
 ) -> None:
-    """Resample bands of a dataset onto the grid of another, in parts of bounded size."""
-    for window in _parts(written.shape):
+    """Resample bands of a dataset onto the grid of another, in parts that fit the memory of the device.
+
+    See `s2fast_kernels.device_memory.allowed_bytes`.
+    """
+    whole = Window(0, 0, written.shape[1], written.shape[0])
+    for window in _quarters(whole, _SIDE_PX):
         _resample_part(source, written, how, window, device)
 
 
-def _parts(shape: tuple[int, int]) -> Iterator[Window]:
-    """Yield windows that cover a raster, row by row."""
-    for row in range(0, shape[0], _SIDE_PX):
-        for col in range(0, shape[1], _SIDE_PX):
-            yield Window(col, row, min(_SIDE_PX, shape[1] - col), min(_SIDE_PX, shape[0] - row))
+def _quarters(window: Window, side_px: int) -> Iterator[Window]:
+    """Yield windows of at most a side that cover another, row by row."""
+    for row in range(0, window.height, side_px):
+        for col in range(0, window.width, side_px):
+            size = min(side_px, window.width - col), min(side_px, window.height - row)
+            yield Window(window.col_off + col, window.row_off + row, *size)
+
+
+def part_bytes(window: Window, box: Window | None, bands: int, value_bytes: int) -> int:
+    """Predict the memory of the device that a part takes.
+
+    Parameters
+    ----------
+    window
+        The part of the output.
+    box
+        The window of the source that it needs; None: it needs none.
+    bands
+        Number of bands.
+    value_bytes
+        4 or 8, see `_tensor`.
+    """
+    if box is None:
+        return 0
+    here, there = window.width * window.height, box.width * box.height
+    floats = here * (_WEIGHTS + _WRITTEN * bands) + there * _READ * (bands + 1)
+    return int(here * _POSITION_BYTES + floats * value_bytes)
 
 
 def _resample_part(
@@ -54,6 +90,12 @@ def _resample_part(
     coarse, step = source_positions(source, written, window, how.field)
     box = _box(coarse, source.shape)
     count = 1 if masks else len(how.bands)
+    side = max(window.width, window.height)
+    value_bytes = 4 if masks else _exact(source.dtypes[how.bands[0] - 1]).itemsize
+    if side > _LEAST_SIDE_PX and part_bytes(window, box, count, value_bytes) > allowed_bytes(torch.device(device)):
+        for part in _quarters(window, -(-side // 2)):
+            _resample_part(source, written, how, part, device)
+        return
     fill = 0 if masks or written.nodata is None or how.alpha else written.nodata
     shape = (count, int(window.height), int(window.width))
     out = np.full(shape, fill, np.uint8 if masks else written.dtypes[how.bands[0] - 1])
@@ -98,8 +140,13 @@ def _read(
 
 def _tensor(pixels: npt.NDArray[Any], device: str) -> Tensor:
     """Return pixels as floats that hold their values exactly."""
-    exact = np.float32 if pixels.dtype.itemsize <= 2 or pixels.dtype == np.float32 else np.float64
-    return torch.from_numpy(pixels.astype(exact)).to(device)
+    return torch.from_numpy(pixels.astype(_exact(pixels.dtype))).to(device)
+
+
+def _exact(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """Return the type of floats that holds the values of another type."""
+    given = np.dtype(dtype)
+    return np.dtype(np.float32 if given.itemsize <= 2 or given == np.float32 else np.float64)
 
 
 def _dense(coarse: npt.NDArray[np.float64], step: int, shape: tuple[int, ...], device: str) -> Tensor:

@@ -27,8 +27,10 @@ from s2fast.raster.dataset import gdal_settings, open_dataset
 from s2fast.raster.stretch import auto_stretch, histogram, stretched
 from s2fast.retrieval.index import Index, Keypoints
 from s2fast.retrieval.memory import reading_bytes
+from s2fast.work.device_memory import named_device_memory
 from s2fast_kernels.backends import resolve
 from s2fast_kernels.features import Budget
+from s2fast_kernels.machine import device_budget_bytes
 
 KEYPOINTS = 2_000
 """Default number of keypoints of a picture that are searched."""
@@ -266,13 +268,14 @@ def describe(
     clear = prepared.clear.repeat(factor, axis=0).repeat(factor, axis=1)
     shape = factor * image.grey.shape[0], factor * image.grey.shape[1]
     cell_px = max(1, round((shape[0] * shape[1] * _PER_CELL / keypoints) ** 0.5))
-    scene = DetectorInput(
-        windows(np.asarray(pixels, np.uint8), factor), shape, lambda rows, columns: clear[rows, columns],
-        Budget(keypoints, cell_px),
-    )  # fmt: skip
     detector = detector_of(settings)
     selected = resolve(detector.backends, settings.backend, device)
-    found = detector.load().extract(scene, settings, selected.name, threads, device)
+    scene = DetectorInput(
+        windows(np.asarray(pixels, np.uint8), factor), shape, lambda rows, columns: clear[rows, columns],
+        Budget(keypoints, cell_px), device_bytes=device_budget_bytes(selected.device, "auto"),
+    )  # fmt: skip
+    with named_device_memory(f"{image.name}: finding keypoints"):
+        found = detector.load().extract(scene, settings, selected.name, threads, device)
     across, down = image.step
     step = np.array([across, down]) / factor
     xy = (found.xy.astype(np.float64) + 0.5) * step - 0.5

@@ -15,6 +15,7 @@ from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import Placement, overlap_pct
 from s2fast.retrieval.likeness import similar_pairs, stored_pairs
+from s2fast.stages.device_budget import within_device_budget
 from s2fast.stages.keys import features_keys
 from s2fast.stages.memory import MIB, match_bytes
 
@@ -85,7 +86,8 @@ def wanted_pairs(
     if record.config.matching.pairs == "similar":
         if not searches and stored_pairs(folder, features, record.config) is None:
             raise RunFolderError(f"{folder} has no similar pairs under these settings: run match first")
-        pairs = similar_pairs(folder, features, record.config)
+        with within_device_budget(record.config):
+            pairs = similar_pairs(folder, features, record.config)
     else:
         pairs = selected_pairs(list(features), record.config.matching, folder.placement, record.reference)
     return [Pair(query, train, key(features[query], features[train], record.config)) for query, train in pairs]

@@ -14,6 +14,8 @@ from functools import lru_cache
 from statistics import fmean, median, stdev
 from typing import Any
 
+from s2fast.truth.intervals import median_interval
+
 NOISE = 0.1
 """Seconds and memory of equal cases differ by up to this share on a shared machine: measured once, smaller differences
 tell nothing."""
@@ -44,16 +46,11 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     >>> round(low, 3), round(high, 3)
     (0.852, 1.348)
     """
-    ordered, count = sorted(values), len(values)
+    count = len(values)
     if count in _T:
-        half = _T[count] * stdev(ordered) / math.sqrt(count)
-        return fmean(ordered) - half, fmean(ordered) + half
-    # The largest number of values that may be left out at each end.
-    outside, left_out = 0.0, 0
-    while outside + 2 * math.comb(count, left_out) / 2**count <= 0.05:
-        outside += 2 * math.comb(count, left_out) / 2**count
-        left_out += 1
-    return ordered[left_out - 1], ordered[-left_out]
+        half = _T[count] * stdev(values) / math.sqrt(count)
+        return fmean(values) - half, fmean(values) + half
+    return median_interval(values)
 
 
 def difference(first: Mapping[str, Any], second: Mapping[str, Any], name: str, noise: float = 0.0) -> float:

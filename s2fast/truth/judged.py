@@ -18,6 +18,7 @@ from s2fast.pipeline import STAGES, run_stages
 from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast.truth.copies import Injection, Moved
+from s2fast.truth.intervals import FEWEST, median_interval
 from s2fast.verdicts import is_verified
 from s2fast.work.progress import Progress
 
@@ -37,6 +38,10 @@ class Answer:
     """Their share [%]."""
     error_px: float | None = None
     """Distance of the difference between the moved and the unmoved pair's shift from the known move: median [px]."""
+    error_low_px: float | None = None
+    """Lower end of the median's 95 % confidence interval [px]; None also with fewer than six verified pairs."""
+    error_high_px: float | None = None
+    """Upper end [px]."""
     error_95_px: float | None = None
     """The same, 95th percentile [px]."""
     within_pct: float | None = None
@@ -109,11 +114,14 @@ def judged(run: Run, injection: Injection) -> Answer:
     false, trials = falsely + int(wrong.sum()), len(unrelated) + moved_pairs
     rate, null = NullRate(trials, false), run.record.history.null_rate
     low, high = rate.interval
+    least, most = median_interval(right["error_px"].tolist()) if len(right) >= FEWEST else (None, None)
     return Answer(
         pairs=moved_pairs,
         verified=len(right),
         verified_pct=round(100 * len(right) / moved_pairs, 2),
         error_px=rounded(right["error_px"].median()) if len(right) else None,
+        error_low_px=None if least is None else rounded(least),
+        error_high_px=None if most is None else rounded(most),
         error_95_px=rounded(np.percentile(right["error_px"], 95)) if len(right) else None,
         within_pct=round(50 * float(right["within"].mean()), 2) if len(right) else None,
         unrelated=len(unrelated),

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from s2fast.config import LEAST_DEVICE_MB, Compute
-from s2fast.errors import ConfigError
+from s2fast.errors import ConfigError, option
 
 
 @contextmanager
-def named_device_memory(work: str, settings: Compute) -> Iterator[None]:
+def named_device_memory(work: str, settings: Compute | None = None) -> Iterator[None]:
     """Convert torch's error about a GPU's memory to one line.
 
     Parameters
@@ -19,7 +19,7 @@ def named_device_memory(work: str, settings: Compute) -> Iterator[None]:
     work
         What was computed: ``"extracting S2A_20160830T083602_T36UYA"``.
     settings
-        The section ``compute``.
+        The section ``compute``; None: the caller has no settings, but an option ``device``.
 
     Raises
     ------
@@ -33,6 +33,10 @@ def named_device_memory(work: str, settings: Compute) -> Iterator[None]:
         torch = sys.modules.get("torch")
         if torch is None or not isinstance(error, torch.OutOfMemoryError):
             raise
+        if settings is None:
+            raise ConfigError(
+                f"{work}: the GPU is out of memory: end other programs there, or use {option('device')} cpu"
+            ) from error
         given = settings.device_budget_mb
         now = '"auto"' if given == "auto" else f"{given} MB"
         raise ConfigError(

@@ -8,16 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import torch
 from rasterio.enums import ColorInterp
 from rasterio.errors import RasterioError
 from rasterio.transform import Affine, from_origin
 
+from s2fast.align import output
 from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
-from s2fast.errors import SceneError
+from s2fast.config import load_config
+from s2fast.errors import ConfigError, SceneError
 from s2fast.files.source import Source
 from s2fast.geometry.placement import PixelGrid
 from s2fast.raster.dataset import gdal_settings
 from s2fast.raster.whole import check_whole
+from s2fast_kernels import machine
+from s2fast_kernels.device_memory import allowed_bytes
+from s2fast_kernels.machine import Gpus
 from tests.archives import write_scene
 
 SHAPE = (90, 70)
@@ -137,3 +143,29 @@ def test_a_file_that_a_full_disk_cut_off_is_told(tmp_path: Path, monkeypatch: py
     with pytest.raises((SceneError, RasterioError)):
         check_whole(path)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("device", "used"), [("cpu", "cpu"), ("auto", "cuda:0"), ("cuda:1", "cuda:1"), ("cuda:7", "cuda:0")]
+)
+def test_the_runs_device_and_its_memory_are_used(
+    device: str, used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a device that this machine lacks is replaced: a run may come from another one."""
+    asked = []
+
+    def no_memory(field: object, device: str) -> None:
+        asked.append((device, allowed_bytes(torch.device(device))))
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 1.21 GiB")
+
+    monkeypatch.setattr(machine, "gpus", lambda: Gpus(((9, 0), (9, 0))))
+    monkeypatch.setattr(output, "selected_resampler", no_memory)
+    config = load_config(overrides={"compute.device": device, "compute.device_budget_mb": 300})
+    source = written(tmp_path / "a.tif", edge())
+    target = Target(Form.RESAMPLED, Kernel.CUBIC, GRID, False, {}, None, config)
+    with pytest.raises(
+        ConfigError, match=r"a\.tif: the GPU is out of memory with compute\.device_budget_mb = 300 MB"
+    ) as one:
+        write(source, (0.0, 0.0), target, tmp_path / "b.tif")
+    assert "\n" not in str(one.value)
+    assert asked == [(used, 300 << 20)]

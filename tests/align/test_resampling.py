@@ -20,12 +20,12 @@ from s2fast.align import rasterio_resampling, torch_resampling
 from s2fast.align.field_model import Cells, Field, Model, fit
 from s2fast.align.resampling import ALL_BANDS, Resampling, corrected_by_field
 from s2fast.geometry.placement import PixelGrid
-from s2fast_kernels.machine import gpus
+from s2fast_kernels.device_memory import at_most_bytes
 from tests.archives import UTM36, textured
+from tests.kernels.test_device_memory import DEVICES, peak_on
 
 HEIGHT, WIDTH = 131, 257
 GRID = from_origin(600000, 5600040, 10, 10)
-DEVICES = ["cpu", *(["cuda:0"] if gpus().capabilities else [])]
 
 
 @contextmanager
@@ -200,3 +200,34 @@ def test_a_field_is_followed() -> None:
     assert np.abs(at - here).max() > 1.8
     # Positions are interpolated between every third pixel.
     assert np.abs(back - here).max() < 0.005
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("finer", [1, 3])
+@pytest.mark.parametrize(("dtype", "bands"), [(np.uint8, 1), (np.float64, 5)])
+@pytest.mark.parametrize("kernel", ["nearest", "bilinear", "lanczos"])
+def test_a_small_device_gets_small_parts_and_the_same_pixels(
+    kernel: str, dtype: Any, bands: int, finer: int, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part takes no more of a device than predicted, and not much less; positions in it are rounded to 24 bits."""
+    predicted = []
+    part_bytes = torch_resampling.part_bytes
+
+    def noted(*operands: Any) -> int:
+        predicted.append(part_bytes(*operands))
+        return predicted[-1]
+
+    monkeypatch.setattr(torch_resampling, "part_bytes", noted)
+    pixels, how = np.concatenate([image(dtype, holes=True)] * 2)[:bands], Resampling(range(1, bands + 1), kernel)
+    moved = GRID @ MOVED["affine"][0] @ Affine.scale(1 / finer)
+    with dataset(pixels.repeat(finer, axis=1).repeat(finer, axis=2), moved, nodata=0) as source:
+        with peak_on(device) as live:
+            wanted = resampled(torch_resampling.resample, source, how, device=device)
+        [whole] = predicted
+        assert 0.15 * whole < live.peak <= whole
+        limit = whole // 3
+        with peak_on(device) as live, at_most_bytes(limit):
+            found = resampled(torch_resampling.resample, source, how, device=device)
+    apart = np.abs(found.astype(np.float64) - wanted)
+    assert (apart > 0.05).mean() < 1e-3 if kernel == "nearest" else apart.max() <= (1 if dtype == np.uint8 else 0.05)
+    assert live.peak <= limit

@@ -152,7 +152,23 @@ def test_capabilities_of_all_gpus_are_asked(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda number: (8, number))
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90"])
     assert machine.gpus() == Gpus(((8, 0), (8, 1)))
+
+
+def test_a_gpu_for_which_torch_has_no_code_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch finds such a GPU, and fails at the first kernel."""
+    monkeypatch.setattr(machine, "gpu_missing", lambda: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", {0: (6, 1)}.get)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90"])
+    found = machine.gpus()
+    assert (found.capabilities, found.missing) == (
+        (), f"torch {torch.__version__} has no code for the GPUs here, of compute capability 6.1"
+    )  # fmt: skip
+    assert "https://pytorch.org" in found.remedy
+    assert find_device() == "cpu"
 
 
 def test_memory_of_a_device_that_a_worker_may_use(monkeypatch: pytest.MonkeyPatch) -> None:

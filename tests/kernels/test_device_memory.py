@@ -1,7 +1,9 @@
 """Searches on a device stay within the allowed memory, copies are waited for, and a shortage is one line."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,13 @@ from s2fast_kernels import device_memory, transfers
 from s2fast_kernels.device_memory import DeviceMemoryError, allowed_bytes, at_most_bytes
 from s2fast_kernels.hamming_top2.cases import random_descriptors
 from s2fast_kernels.hamming_window_top2_both import WindowRows
+from s2fast_kernels.machine import gpus
 from s2fast_kernels.window_matches import device_rows, reference, resident, torch_any
 from s2fast_kernels.window_matches.contract import MatchTest
 from tests.kernels.test_window_matches import assert_equal
 
 CPU = torch.device("cpu")
+DEVICES = ["cpu", *([pytest.param("cuda:0", marks=pytest.mark.gpu)] if gpus().capabilities else [])]
 TEST = MatchTest(0.9, 512, mutual=True)
 ROWS = 150
 
@@ -40,6 +44,22 @@ class LiveTensors(TorchDispatchMode):
         self._live = {at: (storage, size) for at, (storage, size) in self._live.items() if not storage.expired()}
         self.peak = max(self.peak, sum(size for _, size in self._live.values()))
         return found
+
+
+@contextmanager
+def peak_on(device: torch.device | str) -> Iterator[SimpleNamespace]:
+    """Set ``peak`` to the most memory that tensors took on a device at a time during the block."""
+    found = SimpleNamespace(peak=0)
+    if torch.device(device).type == "cpu":
+        with LiveTensors() as live:
+            yield found
+        found.peak = live.peak
+        return
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    held = torch.cuda.memory_allocated(device)
+    yield found
+    found.peak = torch.cuda.max_memory_allocated(device) - held
 
 
 def scenes(count: int) -> list[WindowRows]:
@@ -74,12 +94,13 @@ def blocks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("limit", [LEAST, 2 * LEAST, sys.maxsize], ids=["one pair", "twice", "unlimited"])
-def test_a_search_is_split_until_it_fits(limit: int, blocks: list[tuple[int, int]]) -> None:
+def test_a_search_is_split_until_it_fits(limit: int, device: str, blocks: list[tuple[int, int]]) -> None:
     pairs, away = every_pair(scenes(4), 2)
     wanted = reference.window_matches(pairs, away, TEST)
-    with LiveTensors() as live, at_most_bytes(limit):
-        found = torch_any.window_matches(pairs, away, TEST)
+    with peak_on(device) as live, at_most_bytes(limit):
+        found = torch_any.window_matches(pairs, away, TEST, device=device)
     assert_equal(found, wanted)
     assert len(found.query_row) > 850
     assert live.peak <= limit

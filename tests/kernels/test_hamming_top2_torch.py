@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from s2fast_kernels.device_memory import DeviceMemoryError, at_most_bytes
 from s2fast_kernels.hamming_top2 import reference, torch_any
 from s2fast_kernels.hamming_top2.cases import CASES, Case, hard_operands, operands
 
@@ -29,6 +30,16 @@ def test_tiles_join_seamlessly(product: torch_any.Product) -> None:
     wanted = reference.hamming_top2(*case)
     for field in ("index", "best", "second"):
         np.testing.assert_array_equal(getattr(got, field), getattr(wanted, field), err_msg=field)
+
+
+def test_a_device_that_is_too_small_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    monkeypatch.setattr(torch_any, "_key_space", fail)
+    case = hard_operands(np.random.default_rng(4), 3, [4], 30)
+    with at_most_bytes(5 << 20), pytest.raises(DeviceMemoryError, match=r"^cpu has less free memory than the 5 MB "):
+        torch_any.hamming_top2(*case, device=torch.device("cpu"), product="float32")
 
 
 @pytest.fixture
@@ -63,7 +74,7 @@ def test_whole_tiles_decide_between_products_that_are_near(
 
     def near(_device: torch.device, product: torch_any.Product, query_rows: int, _train_rows: int) -> float:
         # The other product is faster in small trials, and every third search is disturbed.
-        wins = (product == fastest) == (query_rows == 1024)
+        wins = (product == fastest) == (query_rows == 512)
         return (0.8 if wins else 1.0) * (9.0 if next(rounds) % 3 == 0 else 1.0)
 
     monkeypatch.setattr(torch_any, "_trial_s", near)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 import s2fast_kernels
+from s2fast.align.resampling import RESAMPLERS
 from s2fast.config import load_config
 from s2fast.image.scenes import PREPARATIONS
 from s2fast.pipeline import STAGES, run_stages
@@ -35,6 +37,22 @@ def test_a_row_names_what_is_there(operation: Operation) -> None:
     for key in operation.settings:
         section, _, name = key.partition(".")
         assert hasattr(getattr(defaults, section), name)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        row
+        for row in (*(row for op in OPERATIONS for row in op.rows), *PREPARATIONS, *RESAMPLERS)
+        if row.device != "cpu"
+    ],
+    ids=lambda row: f"{row.function}-{row.name}",
+)
+def test_a_row_that_is_not_of_the_cpu_takes_a_device(row: Backend) -> None:
+    """A call on a GPU passes it, which no machine without one would notice."""
+    for package in ("torch", *(["triton"] if row.name == "triton" else [])):
+        pytest.importorskip(package)
+    assert "device" in inspect.signature(row.load()).parameters
 
 
 def test_a_backend_of_no_table_belongs_to_no_operation() -> None:

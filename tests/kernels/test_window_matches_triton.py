@@ -59,6 +59,19 @@ def test_equals_the_reference(
 
 @on_a_device
 @pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("n", "trains", "radius"), [(257, [63, 0, 65], 5.0), (65, [257, 1, 2], 0.0), (63, [257], 0.0), (1, [257], 1e3)]
+)
+def test_rows_of_whole_tiles_and_one_more(n: int, trains: list[int], radius: float) -> None:
+    pairs, away = search_operands(n, trains, 1, radius, lattice=True, distinct=90, seed=9)
+    test = MatchTest(1.0, 512, mutual=True)
+    got = triton_gpu.window_matches(pairs, away, test, device=DEVICE, tiling=triton_gpu.Tiling(64, 2))
+    assert len(got.query_row)
+    assert_equal(got, reference.window_matches(pairs, away, test))
+
+
+@on_a_device
+@pytest.mark.gpu
 @pytest.mark.parametrize("rows", [16, triton_gpu.TILING.rows])
 def test_blocks_and_tiles_join_seamlessly(rows: int) -> None:
     pairs, away = search_operands(35, [33, 0, 70], 2, 5.0, True, 20, seed=3)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from s2fast.errors import ConfigError, InputError
+from s2fast.detectors import DetectorInput
+from s2fast.errors import ConfigError, InputError, spoken_to_by_commands
 from s2fast.retrieval import find
+from s2fast.retrieval import picture as pictures
 from s2fast.retrieval.find import Finder
 from s2fast.retrieval.index import Index
 from s2fast.retrieval.memory import MIB, candidate_bytes, index_bytes, kept_bytes, search_bytes
@@ -112,3 +116,23 @@ def test_what_exceeds_the_budget_says_how_much_it_takes(
     monkeypatch.setattr(find, "candidate_bytes", lambda _: 1 << 40)
     with pytest.raises(ConfigError, match=r"comparing S2A_\w+, \d+ keypoints, may take"):
         finder.judge(large, index.scene(0), finder.votes(index.scene(0)))
+
+
+def test_a_picture_is_described_within_the_memory_of_the_device(
+    finder: Finder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+
+    def no_memory(scene: DetectorInput, *_: object) -> None:
+        given.append(scene.device_bytes)
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 1.21 GiB")
+
+    monkeypatch.setattr(pictures, "device_budget_bytes", lambda device, budget: (device, budget))
+    monkeypatch.setattr(importlib.import_module("s2fast.detectors.akaze"), "extract", no_memory)
+    grey = np.random.default_rng(0).integers(1, 255, (100, 100), np.uint8)
+    with spoken_to_by_commands(), pytest.raises(ConfigError) as one:
+        finder.locate(picture(grey))
+    assert str(one.value) == (
+        "picture: finding keypoints: the GPU is out of memory: end other programs there, or use --device cpu"
+    )
+    assert given == [("cpu", "auto")]

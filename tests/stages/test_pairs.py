@@ -1,14 +1,18 @@
 """Which pairs are compared."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from s2fast.config import Matching
+from s2fast.config import Matching, load_config
 from s2fast.errors import ConfigError
 from s2fast.geometry.placement import Placement
-from s2fast.stages.pairs import selected_pairs
+from s2fast.stages import pairs
+from s2fast.stages.pairs import selected_pairs, wanted_pairs
+from s2fast_kernels.device_memory import DeviceMemoryError, allowed_bytes
 
 SCENES = ["a", "b", "c"]
 CRS = "EPSG:32636"
@@ -60,3 +64,15 @@ def test_missing_list_is_named(tmp_path: Path) -> None:
     settings = Matching(pairs="file", pairs_file=str(tmp_path / "none.csv"))
     with pytest.raises(ConfigError, match=r"none\.csv"):
         selected_pairs(SCENES, settings, place_of)
+
+
+def test_similar_scenes_are_searched_within_the_memory_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def search(*_: object) -> None:
+        raise DeviceMemoryError(f"needs more than {allowed_bytes(None) >> 20} MB")  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pairs, "features_keys", lambda _: {})
+    monkeypatch.setattr(pairs, "similar_pairs", search)
+    overrides: dict[str, Any] = {"matching.pairs": "similar", "compute.device_budget_mb": 300}
+    record: Any = SimpleNamespace(config=load_config(overrides=overrides))
+    with pytest.raises(ConfigError, match=r"^needs more than 300 MB; compute\.device_budget_mb is 300: "):
+        wanted_pairs(record, None, None)  # type: ignore[arg-type]

@@ -135,6 +135,19 @@ def test_a_default_run_uses_the_device(
     assert_same_answers(tmp_path / "out", wanted[1], record)
 
 
+@not_interpreted
+def test_a_run_on_the_second_gpu_uses_no_other(
+    gpu: Pretended, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "gpus", lambda: Gpus(((7, 5), (7, 5))))
+    overrides = {"compute.device": "cuda:1", "features.upsample": 1, "features.max_per_scene": 200}
+    record = run_stages(Job(load_config(overrides=overrides), [scenes], None, tmp_path / "out"))
+    stages = record.history.stages
+    assert [stages[name].device for name in ("extract", "match")] == ["cuda:1", "cuda:1"]
+    assert {"prepared", "TorchEngine", "window_matches"} <= {function for function, _, _ in gpu.loaded}
+    assert {device for _, _, device in gpu.loaded} == {"cuda:1"}
+
+
 def assert_same_answers(out: Path, wanted_out: Path, record: RunRecord) -> None:
     """Same verdicts, shifts within 0.005 px, and equal matches where the features are equal."""
     got, wanted = (s2fast.open_run(folder) for folder in (out, wanted_out))

@@ -41,6 +41,9 @@ def test_known_moves_are_found_whatever_the_scenes_own(settings: Injected, tmp_p
     assert answer.error_px is not None
     # A header's move is exact up to the compiled estimate of the same matches; resampled pixels are found anew.
     assert answer.error_px < (0.02 if settings.by == "header" else 0.1)
+    # Of six values, the interval is the smallest and the largest.
+    errors = pair_table(run, injection)["error_px"]
+    assert (answer.error_low_px, answer.error_high_px) == pytest.approx((errors.min(), errors.max()), rel=1e-3)
     moves = [replace(copy, header_px=(copy.header_px[0] + 0.5, copy.header_px[1])) for copy in injection.moved]
     off = pair_table(run, replace(injection, moved=moves))["error_px"].median()
     assert off == pytest.approx(0.5, abs=0.1)

@@ -356,6 +356,8 @@ def akaze(
     settings: AkazeSettings,
     contrast: float | None = None,
     core: tuple[int, int, int, int] | None = None,
+    *,
+    device: str | torch.device | None = None,
 ) -> Features:
     """Run the windowed driver on an array, in batches of windows; see the package for the contract."""
-    return akaze_array(image, TritonEngine(), settings, contrast, core)
+    return akaze_array(image, TritonEngine(device=device), settings, contrast, core)
