@@ -155,7 +155,7 @@ def sweep(
     workers: int = 1,
     scheduler: str | None = None,
     against: Sequence[Path | str] = (),
-    report: Callable[[str], object] | None = None,
+    log: Callable[[str], object] | None = None,
 ) -> pd.DataFrame:
     """Run a job with many settings, and compare what each finds and costs; a stopped sweep continues.
 
@@ -180,7 +180,7 @@ def sweep(
         Address of a Dask scheduler, on which cases run side by side.
     against
         Files of other sweeps (.jsonl), which the page compares with this one.
-    report
+    log
         Receives lines of progress; None: print them on a terminal and in a notebook, and nowhere else.
 
     Returns
@@ -206,7 +206,7 @@ def sweep(
     given = [scenes] if isinstance(scenes, str | Path) else scenes
     how = How(retry, repeats, workers, scheduler, tuple(map(Path, against)))
     (checked,) = load_all([settings], list(map(str, given)), None if regions is None else str(regions), how)
-    return run_checked(checked, make_folder(out), report or print_where_seen, how).frame()
+    return run_checked(checked, make_folder(out), log or print_where_seen, how).frame()
 
 
 def tune(
@@ -219,7 +219,7 @@ def tune(
     profile: str = "default",
     overrides: Sequence[str] | Mapping[str, Any] = (),
     few: int = 8,
-    report: Callable[[str], object] | None = None,
+    log: Callable[[str], object] | None = None,
 ) -> Tuned:
     """Search the settings that suit an archive, on one half of a few of its scenes, and try them on the other half.
 
@@ -239,7 +239,7 @@ def tune(
         File of polygons; None: use whole scenes.
     few
         Scenes per half, 2 to 100.
-    report
+    log
         Receives a line per trial; None: print it on a terminal and in a notebook, and nowhere else.
 
     Returns
@@ -265,7 +265,7 @@ def tune(
     given = [scenes] if isinstance(scenes, str | Path) else scenes
     place = None if regions is None else str(regions)
     wanted = Wanted(_settings(config, overrides, profile), list(map(str, given)), place, minutes, few)
-    return search(wanted, out, report or print_where_seen)
+    return search(wanted, out, log or print_where_seen)
 
 
 def fetch(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from s2fast.files.source import Source
+from s2fast.verdicts import Verdict
 from s2fast_kernels.features import Features
 
 __all__ = [
@@ -308,16 +309,9 @@ class PairVerdict:
     verified: bool | None = None
     """Whether the inliers cannot be explained by chance."""
 
-    verdict: str = ""
-    """One of
-
-    - ``verified``;
-    - ``not verified``: chance explains the matches;
-    - ``prior suspect``: the matches indicate a shift beyond the search radius, given by `dx_m` and `dy_m`;
-    - ``ambiguous``: two shifts explain the matches about equally well, as on repetitive ground; `rival_dx_m` and
-      `rival_dy_m` give the second;
-    - ``not enough ground``: too little ground is neither painted, filled nor missing in both scenes;
-    - ``no common ground``."""
+    verdict: Verdict | Literal[""] = ""
+    """The verdict; empty if verification is disabled. Of a pair that is ``prior suspect``, `dx_m` and `dy_m` are the
+    shift beyond the search radius."""
 
     n_witnesses: int | None = None
     """Number of independent inliers: matches on one structure count as one."""

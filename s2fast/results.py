@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -192,7 +192,7 @@ class Run:
         max_error_m: float | None = None,
         check: bool = False,
         model: str = "shift",
-        progress: Progress | None = None,
+        progress: bool | Callable[[str, int, int], object] | Progress = True,
     ) -> pd.DataFrame:
         """Write corrected rasters of every scene whose offset can be relied on; see docs/align.md.
 
@@ -219,7 +219,8 @@ class Run:
             scene as well, if that predicts held-out matches better than a shift; ``auto``: by the simplest of these
             that no other beats.
         progress
-            Shows how many scenes are done.
+            As for `s2fast.run`: True: show progress on a terminal and in a notebook; False: nowhere; or a function that
+            is called with the step, the number of scenes done and their total.
 
         Returns
         -------
@@ -227,10 +228,11 @@ class Run:
             One row per scene, see `s2fast.align.aligned.align`.
         """
         from s2fast.align.aligned import Settings, align
+        from s2fast.work.progress import progress_of
 
         settings = Settings.of(form, reference, bands, resampling, max_error_m, check, model)
         scenes, pairs = self.scenes(), self.pairs()
-        aligned: pd.DataFrame = align(self.folder, self.record, scenes, pairs, to, settings, progress)
+        aligned: pd.DataFrame = align(self.folder, self.record, scenes, pairs, to, settings, progress_of(progress))
         return aligned
 
     def offsets(self) -> xarray.Dataset:

@@ -14,7 +14,7 @@ from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.geometry.datum import OFFSET_COLUMNS, offsets
 from s2fast.geometry.placement import PixelGrid
-from s2fast.geometry.scene_verdict import DISAGREES, NOT_CONNECTED, REFERENCE, VERIFIED, scene_verdicts
+from s2fast.geometry.scene_verdict import SceneVerdict, scene_verdicts
 
 MEDIAN = "median"
 """Reference: the median of the scenes that pairs connect; see `s2fast.geometry.datum.offsets`."""
@@ -147,7 +147,7 @@ def corrections(
     found, _ = offsets(table, own, reference, plain_only=plain_only)
     table = table.drop(columns=found.columns, errors="ignore").join(found)
     table["verdict"] = scene_verdicts(table.reset_index(), reference)
-    by_models = set(table.index[table["verdict"] == NOT_CONNECTED]) if plain_only else set()
+    by_models = set(table.index[table["verdict"] == SceneVerdict.NOT_CONNECTED]) if plain_only else set()
     if by_models:
         others, _ = offsets(table, own, reference, plain_only=False)
         by_models &= set(others.index[others["offset_x_m"].notna()])
@@ -157,10 +157,10 @@ def corrections(
         x_m, y_m, error_m = (float(table[name][scene_id]) for name in OFFSET_COLUMNS)
         limit_m = MOST_ERROR_PX * PixelGrid.of_raster(item.raster).pixel_m if max_error_m is None else max_error_m
         problem = str(table["verdict"][scene_id])
-        scatters = problem == DISAGREES or (problem == VERIFIED and error_m > limit_m)
-        if problem in (VERIFIED, REFERENCE):
+        scatters = problem == SceneVerdict.DISAGREES or (problem == SceneVerdict.VERIFIED and error_m > limit_m)
+        if problem in (SceneVerdict.VERIFIED, SceneVerdict.REFERENCE):
             problem = f"error {error_m:.2f} m above the limit {limit_m:.2f} m" if error_m > limit_m else ""
-        elif problem == NOT_CONNECTED:
+        elif problem == SceneVerdict.NOT_CONNECTED:
             problem += f" to the reference {reference}" if reference else ""
             if scene_id in by_models:
                 problem += f": its pairs have rotation or scale, which {option('model')} auto corrects"
@@ -170,5 +170,5 @@ def corrections(
 
 
 def _check_reference(reference: str, verdict: str) -> None:
-    if verdict not in (VERIFIED, REFERENCE):
+    if verdict not in (SceneVerdict.VERIFIED, SceneVerdict.REFERENCE):
         raise InputError(f"{reference} cannot be the reference: {verdict}; choose a verified scene of `s2fast scenes`")

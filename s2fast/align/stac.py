@@ -23,7 +23,7 @@ from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.legible import identifier, legible_json
 from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput
-from s2fast.geometry.scene_verdict import REFERENCE
+from s2fast.geometry.scene_verdict import SceneVerdict
 from s2fast.raster.allowed import header
 
 COLLECTION = "collection.json"
@@ -276,7 +276,7 @@ def _collection(
     times = [item["properties"][name] for item in items for name in _time_names(item)]
     links = [{"rel": "root", "href": f"./{COLLECTION}", "type": "application/json"}]
     links += [{"rel": "item", "href": f"./{name}", "type": "application/geo+json"} for name in names]
-    held = [item["id"] for item in items if item["properties"]["s2fast:verdict"] == REFERENCE]
+    held = [item["id"] for item in items if item["properties"]["s2fast:verdict"] == SceneVerdict.REFERENCE]
     return {
         "type": "Collection",
         "stac_version": _VERSION,

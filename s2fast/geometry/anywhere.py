@@ -33,6 +33,7 @@ from s2fast.geometry.witnesses import (
     NeighbourCorrelation,
     log_tail,
 )
+from s2fast.verdicts import Verdict
 
 _MOST_CENTRES = 500
 """Maximum number of matches around which votes are counted without a prior."""
@@ -66,7 +67,7 @@ def find_anywhere(
         (_similarity_anywhere, np.flatnonzero(evidence.on_ground)),
     ):
         found = search(evidence, rows, chance, math.log10(tried))
-        if found is not None and found.verdict != "not verified":
+        if found is not None and found.verdict != Verdict.NOT_VERIFIED:
             return found
     return Judgement.not_found(len(evidence), verdict)
 
@@ -115,5 +116,5 @@ def _shift_anywhere(
     rival = int(rivals.argmax())
     rival_nfa = math.log10(len(points)) + log_tail(witnesses - 1, float(rivals[rival]) - 1, chance)
     if judged.verified and rival_nfa <= MAX_LOG_RIVAL and rivals[rival] >= RIVAL_SHARE * votes[best]:
-        return replace(judged, verdict="ambiguous", rival=centres[rival] * evidence.grid)
+        return replace(judged, verdict=Verdict.AMBIGUOUS, rival=centres[rival] * evidence.grid)
     return judged

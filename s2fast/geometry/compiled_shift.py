@@ -19,6 +19,7 @@ from s2fast.geometry import affinity, compiled_fit, compiled_votes, shift, stand
 from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.placement import SEARCHED_RADII
 from s2fast.geometry.witnesses import LEAST_WITNESSES, Peak
+from s2fast.verdicts import Verdict
 
 _HALVINGS = witnesses.BLOCKS.bit_length() - 1
 
@@ -135,7 +136,7 @@ def find_shift(evidence: Evidence, radius: float, away: npt.NDArray[np.float64] 
         block_votes.tolist(), block_witnesses.tolist(), chance
     )
     judged = Judgement(
-        "verified" if holds else "not verified",
+        Verdict.VERIFIED if holds else Verdict.NOT_VERIFIED,
         inlier,
         dx=east * grid,
         dy=north * grid,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from s2fast.geometry.affinity import Affinity
 from s2fast.geometry.standard_errors import SQUARE_PX
+from s2fast.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Evidence:
 class Judgement:
     """Estimated shift of the train relative to the query, and the verdict on it."""
 
-    verdict: str
+    verdict: Verdict
     """See `PairVerdict.verdict`; only the shift of a ``verified`` pair is reliable."""
     inlier: npt.NDArray[np.bool_]
     """(k,) matches that agree with the model."""
@@ -62,11 +63,11 @@ class Judgement:
     """(2,) second shift of an ambiguous pair, east and north [m]."""
 
     @classmethod
-    def not_found(cls, matches: int, verdict: str = "not verified") -> Judgement:
+    def not_found(cls, matches: int, verdict: Verdict = Verdict.NOT_VERIFIED) -> Judgement:
         """Return the judgement without a model: chance explains the matches."""
         return cls(verdict, np.zeros(matches, np.bool_))
 
     @property
     def verified(self) -> bool:
         """Whether the verdict is ``verified``."""
-        return self.verdict == "verified"
+        return self.verdict == Verdict.VERIFIED

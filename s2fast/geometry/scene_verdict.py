@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
+from enum import StrEnum
 
 import pandas as pd
 
-VERIFIED = "verified"
-"""Verdict of a scene whose offset can be relied on."""
 
-REFERENCE = "reference"
-"""Verdict of the scene that is held fixed."""
+class SceneVerdict(StrEnum):
+    """Verdict on a scene's offset; files have its value, a plain string."""
 
-DISAGREES = "disagrees with its series"
-"""Verdict of a scene most of whose pairs contradict its offset."""
+    VERIFIED = "verified"
+    """Its offset can be relied on."""
+    NOT_VERIFIED = "not verified"
+    """No pair of the scene is verified."""
+    NOT_CONNECTED = "not connected"
+    """Its verified pairs do not link it by plain shifts to the reference or, without one, to the largest group of its
+    tile."""
+    DISAGREES = "disagrees with its series"
+    """Most of its pairs contradict its offset."""
+    ALONE = "alone"
+    """No other scene of its tile is in the run, and none that could be its reference."""
+    REFERENCE = "reference"
+    """It is held fixed."""
 
-NOT_CONNECTED = "not connected"
-"""Verdict of a scene whose verified pairs link it to no datum."""
 
 _ON_MAP = ("m", "east", "west", "north", "south")
 
@@ -40,28 +48,22 @@ def scene_verdicts(scenes: pd.DataFrame, reference: str = "") -> list[str]:
     Returns
     -------
     list of str
-        One of
-
-        - ``verified``;
-        - ``alone``: no other scene of its tile is in the run, and none that could be its reference;
-        - ``not verified``: no pair of the scene is verified;
-        - ``not connected``: its verified pairs do not link it by plain shifts to the reference or, without one, to the
-          largest group of its tile;
-        - ``disagrees with its series``: most of its pairs contradict its offset;
-        - ``reference``: it is held fixed.
+        The value of a `SceneVerdict` for each scene.
     """
     of_tile = scenes.groupby("tile")["tile"].transform("size")
-    return [
-        REFERENCE if reference == scene_id
-        else DISAGREES if disagrees
-        else VERIFIED if math.isfinite(offset)
-        else "alone" if count == 1 and not reference
-        else NOT_CONNECTED if n_verified
-        else "not verified"
+    found = [
+        SceneVerdict.REFERENCE if reference == scene_id
+        else SceneVerdict.DISAGREES if disagrees
+        else SceneVerdict.VERIFIED if math.isfinite(offset)
+        else SceneVerdict.ALONE if count == 1 and not reference
+        else SceneVerdict.NOT_CONNECTED if n_verified
+        else SceneVerdict.NOT_VERIFIED
         for scene_id, count, disagrees, offset, n_verified in zip(
             scenes["scene_id"], of_tile, scenes["disagrees"], scenes["offset_x_m"], scenes["n_verified"], strict=True
         )
     ]  # fmt: skip
+    # Tables and map layers take plain strings.
+    return [verdict.value for verdict in found]
 
 
 def correction_text(offset_x_m: float, offset_y_m: float, *, in_pixels: bool = False) -> str:

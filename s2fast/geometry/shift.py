@@ -34,6 +34,7 @@ from s2fast.geometry.witnesses import (
     holds_everywhere,
     log_tail,
 )
+from s2fast.verdicts import Verdict
 
 INLIER_PX = 1.5
 """Inlier threshold: distance from the model [px of the coarser grid]; three standard deviations of the coarsest
@@ -135,15 +136,15 @@ def placed(
     centre = np.array([judged.dx, judged.dy])
     judged = replace(judged, dx=float(centre[0] + expected[0]), dy=float(centre[1] + expected[1]))
     if judged.verified and np.hypot(*centre) > radius:
-        return replace(judged, verdict="prior suspect")
+        return replace(judged, verdict=Verdict.PRIOR_SUSPECT)
     if judged.verified and second.log_nfa <= MAX_LOG_RIVAL and second.votes >= RIVAL_SHARE * first.votes:
-        return replace(judged, verdict="ambiguous", rival=second.at * grid + expected)
+        return replace(judged, verdict=Verdict.AMBIGUOUS, rival=second.at * grid + expected)
     return judged
 
 
-def not_found_verdict(on_ground: int, matches: int) -> str:
+def not_found_verdict(on_ground: int, matches: int) -> Verdict:
     """Return the verdict if no model was found; ``not enough ground`` if fewer than half the matches are on ground."""
-    return "not enough ground" if on_ground < 0.5 * matches else "not verified"
+    return Verdict.NOT_ENOUGH_GROUND if on_ground < 0.5 * matches else Verdict.NOT_VERIFIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,7 +296,7 @@ def _judged(found: Candidates, fit: _Fit) -> Judgement:
     )
     least_error = _LEAST_AFFINE_ERROR_PX if fit.affinity else LEAST_ERROR_PX
     return Judgement(
-        "verified" if holds else "not verified",
+        Verdict.VERIFIED if holds else Verdict.NOT_VERIFIED,
         fit.agrees & evidence.on_ground,
         dx=float(fit.shift[0] * evidence.grid),
         dy=float(fit.shift[1] * evidence.grid),

@@ -22,7 +22,7 @@ from s2fast.report.ordering import similarity_order
 from s2fast.report.shown_matches import fit_the_page
 from s2fast.report.sidecars import packed_matches
 from s2fast.report.thumbnails import Thumbnails
-from s2fast.verdicts import is_verified
+from s2fast.verdicts import Verdict, is_verified
 
 _PAIR_COLUMNS = (
     "n_good", "similarity_pct", "n_inliers", "dx_m", "dy_m", "dx_px", "dy_px", "shift_error_m", "verified",
@@ -38,21 +38,15 @@ _SCENE_COLUMNS = (
 _CLEAR_SIDE = 24
 """Most cells per side of the page's map of a scene's clear ground."""
 
-_MEANING = {
-    "prior suspect": (
-        "the matches indicate a shift beyond the search radius, so the georeferencing may be off by more than "
-        "matching.radius_m allows. Set matching.radius_m above that shift and run again"
+_ADVICE = {
+    Verdict.PRIOR_SUSPECT: (
+        ", so the georeferencing may be off by more than matching.radius_m allows. Set matching.radius_m above that "
+        "shift and run again"
     ),
-    "ambiguous": (
-        "two shifts explain the matches about equally well, as on ground with a repeating pattern. The view of the "
-        "pair gives both shifts"
-    ),
-    "not enough ground": (
-        "too few matches are on ground that is neither painted, filled nor missing. Use larger regions "
-        "(regions.buffer_m) or clearer scenes"
-    ),
+    Verdict.AMBIGUOUS: ". The view of the pair gives both shifts",
+    Verdict.NOT_ENOUGH_GROUND: ". Use larger regions (regions.buffer_m) or clearer scenes",
 }
-"""Meaning of inconclusive verdicts, and what to do about them."""
+"""What to do about inconclusive verdicts, to be read after their meaning."""
 
 _SECOND_LOOK = (
     "nothing was found within five pixels of the expected position, and these pairs were verified in a second look "
@@ -90,6 +84,7 @@ def payload(
     square[numbers] = pairs["similarity_pct"]
     return {
         "summary": _summary(found),
+        "verdicts": {verdict.value: verdict.meaning for verdict in Verdict},
         "scenes": _scenes(found, shown),
         "similarity_order": similarity_order(square).tolist(),
         "pairs": {"query": numbers[0].tolist(), "train": numbers[1].tolist(), **packed_columns(pairs, _PAIR_COLUMNS)},
@@ -229,7 +224,8 @@ def _problems(found: Findings, shown: Mapping[str, Thumbnails]) -> list[dict[str
     rows += [{"subject": "warning", "text": text} for text in history.noticed]
     if "looks" in pairs and (count := int(((pairs["looks"] == 2) & is_verified(pairs)).sum())):
         rows.append({"subject": f"second look, {count} {'pair' if count == 1 else 'pairs'}", "text": _SECOND_LOOK})
-    for verdict, meaning in _MEANING.items():
+    for verdict, advice in _ADVICE.items():
         if count := int((pairs["verdict"] == verdict).sum()):
-            rows.append({"subject": f"{verdict}, {count} {'pair' if count == 1 else 'pairs'}", "text": meaning})
+            subject = f"{verdict}, {count} {'pair' if count == 1 else 'pairs'}"
+            rows.append({"subject": subject, "text": verdict.meaning + advice})
     return rows

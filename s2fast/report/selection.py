@@ -12,18 +12,11 @@ import pandas as pd
 
 from s2fast.archive.fragments import scene_named, scenes_named
 from s2fast.errors import InputError, option
-from s2fast.verdicts import is_verified
+from s2fast.geometry.scene_verdict import SceneVerdict
+from s2fast.verdicts import Verdict, is_verified
 
 SHIFT = "shift_m"
 """Length of a pair's shift [m]; not a column of the table, but one to sort by and to list."""
-
-VERDICTS = (
-    "verified", "not verified", "prior suspect", "ambiguous", "not enough ground", "no common ground",
-)  # fmt: skip
-"""All verdicts on pairs."""
-
-_SCENE_VERDICTS = ("verified", "not verified", "not connected", "disagrees with its series", "alone", "reference")
-"""The verdicts on scenes, see `s2fast.geometry.scene_verdict.scene_verdicts`."""
 
 _UNIT = re.compile(r"_(m|px|pct|deg)$")
 """Unit at the end of a column's name, which need not be typed where one column has the name without it."""
@@ -63,7 +56,7 @@ class Selection:
 def select_pairs(pairs: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     """Return the selected rows of a table of pairs, in descending order of similarity unless sorted otherwise."""
     sides = ("query", "train")
-    kept = _of_scenes(pairs, selection, [(f"{side}_tile", f"{side}_time") for side in sides], VERDICTS)
+    kept = _of_scenes(pairs, selection, [(f"{side}_tile", f"{side}_time") for side in sides], Verdict)
     least, below = selection.min_similarity, selection.max_similarity
     if least is not None and below is not None and least >= below:
         names = option("min_similarity", "min-similarity"), option("max_similarity", "max-similarity")
@@ -90,9 +83,7 @@ def select_pairs(pairs: pd.DataFrame, selection: Selection) -> pd.DataFrame:
 
 def select_scenes(scenes: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     """Return the selected rows of a table of scenes, in the run's order unless sorted otherwise."""
-    kept = _of_scenes(
-        scenes, selection, [("tile", "sensing_time")], dict.fromkeys([*_SCENE_VERDICTS, *scenes["verdict"]])
-    )
+    kept = _of_scenes(scenes, selection, [("tile", "sensing_time")], dict.fromkeys([*SceneVerdict, *scenes["verdict"]]))
     return _sorted(scenes[kept], selection, None)
 
 
@@ -111,12 +102,12 @@ def named(typed: str, names: Iterable[str], what: str) -> str:
 
     Examples
     --------
-    >>> named("suspect", VERDICTS, "verdict"), named("verified", VERDICTS, "verdict")
+    >>> named("suspect", Verdict, "verdict"), named("verified", Verdict, "verdict")
     ('prior suspect', 'verified')
     >>> named("shift", ["shift_error_m", "shift_m"], "column")
     'shift_m'
     """
-    names = list(names)
+    names = [str(name) for name in names]
     for fits in (
         [name for name in names if name.lower() == typed.lower()],
         [name for name in names if _UNIT.sub("", name.lower()) == typed.lower()],

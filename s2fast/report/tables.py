@@ -14,7 +14,7 @@ from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import footprint
 from s2fast.geometry.placement import overlap_pct
-from s2fast.geometry.scene_verdict import REFERENCE, correction_text, scene_verdicts
+from s2fast.geometry.scene_verdict import SceneVerdict, correction_text, scene_verdicts
 from s2fast.masks.kinds import BY_NAME, NOT_JUDGED, described
 
 _Table = TypeVar("_Table", pd.DataFrame, geopandas.GeoDataFrame)
@@ -153,7 +153,7 @@ def scene_table(record: RunRecord, folder: RunFolder, network: pd.DataFrame) -> 
     table["correction"] = pd.Series(
         [correction_text(*offset, in_pixels=record.in_pixels) for offset in offsets], table.index, dtype="str"
     )
-    table.loc[table["verdict"] == REFERENCE, "correction"] = "held fixed"
+    table.loc[table["verdict"] == SceneVerdict.REFERENCE, "correction"] = "held fixed"
     if record.in_pixels:
         # Right and down, as in the pairs: rows are counted downwards.
         for column, offset, sign in (

@@ -338,10 +338,10 @@ def upscaled_mask_source(valid: MaskSource, clear: npt.NDArray[np.bool_], factor
         return lambda rows, columns: valid(rows, columns) & clear[rows, columns]
 
     def part(rows: slice, columns: slice) -> npt.NDArray[np.bool_]:
-        half = [slice(axis.start // 2, -(-axis.stop // 2)) for axis in (rows, columns)]
-        small = valid(half[0], half[1]) & clear[half[0], half[1]]
-        large = small.repeat(2, axis=0).repeat(2, axis=1)
-        top, left = rows.start - 2 * half[0].start, columns.start - 2 * half[1].start
+        down, right = (slice(axis.start // factor, -(-axis.stop // factor)) for axis in (rows, columns))
+        small = valid(down, right) & clear[down, right]
+        large = small.repeat(factor, axis=0).repeat(factor, axis=1)
+        top, left = rows.start - factor * down.start, columns.start - factor * right.start
         return large[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
 
     return part

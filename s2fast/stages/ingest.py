@@ -23,6 +23,7 @@ from s2fast.folder.tile_indexes import keep_index, kept_index
 from s2fast.masks.read import is_classification, open_mask
 from s2fast.model import TileInfo
 from s2fast.raster.band_files import open_bands
+from s2fast.raster.codestream import Codestream, Parts
 from s2fast.raster.prefetch import reading_ahead
 from s2fast.raster.reader import LumaReader, Reader, indexed_reader, open_raster, reduce_any
 from s2fast.raster.windows import chunk_shape, reduced, reduced_shape
@@ -35,7 +36,7 @@ from s2fast.stages.keys import features_keys, preparation, resolved, stretched_b
 from s2fast.stages.levels import Level, levels_of
 from s2fast.stages.memory import MIB, ingest_bytes
 from s2fast.stages.result import StageResult
-from s2fast.stages.used_pixels import masked, needed_windows, read_requests
+from s2fast.stages.used_pixels import needed_windows, read_requests, used
 from s2fast.stages.verdict_rule import LEAST_COMMON_PCT
 from s2fast.work.ahead import ahead
 from s2fast.work.executors import Workplace, limit_threads
@@ -97,13 +98,11 @@ def run(
     threads = workplace.threads or available_cores()
     todo = []
     for item in record.usable:
-        scene_id = item.scene.scene_id
-        missing = folder.features_key(scene_id) != wanted[scene_id]
-        known = folder.tile_key(scene_id) == tile_key(item, config, record.regions)
-        if known and _has_pixels_wanted(item, record, folder, missing=missing):
+        if is_up_to_date(item, record, folder, wanted):
             continue
-        unit = Unit(item, wanted[scene_id], levels.get(scene_id, ()))
-        at_once = extracts and (missing or not known) and _fits_at_once(unit, record, threads)
+        unit = Unit(item, wanted[item.scene.scene_id], levels.get(item.scene.scene_id, ()))
+        only_pixels = _has_tile(item, record, folder) and _has_features(item, folder, wanted)
+        at_once = extracts and not only_pixels and _fits_at_once(unit, record, threads)
         todo.append(unit if at_once else Unit(item))
     result = StageResult(kept=len(record.usable) - len(todo), strict=record.asked.strict)
     if any(unit.features_key for unit in todo):
@@ -127,15 +126,20 @@ def run(
 
 def is_up_to_date(item: SceneInput, record: RunRecord, folder: RunFolder, features: Mapping[str, str]) -> bool:
     """Return whether a scene need not be ingested; `features` are the content keys of all scenes' features."""
-    scene_id = item.scene.scene_id
-    known = folder.tile_key(scene_id) == tile_key(item, record.config, record.regions)
-    missing = folder.features_key(scene_id) != features[scene_id]
-    return known and _has_pixels_wanted(item, record, folder, missing=missing)
+    if not _has_tile(item, record, folder):
+        return False
+    needs_pixels = record.config.output.keep_pixels or not _has_features(item, folder, features)
+    return not needs_pixels or folder.has_pixels(item.scene.scene_id)
 
 
-def _has_pixels_wanted(item: SceneInput, record: RunRecord, folder: RunFolder, *, missing: bool) -> bool:
-    """Return whether a stored tile has its pixels, if they are kept or its features are `missing`."""
-    return folder.has_pixels(item.scene.scene_id) or not (missing or record.config.output.keep_pixels)
+def _has_tile(item: SceneInput, record: RunRecord, folder: RunFolder) -> bool:
+    """Return whether a scene's tile is stored under its key."""
+    return folder.tile_key(item.scene.scene_id) == tile_key(item, record.config, record.regions)
+
+
+def _has_features(item: SceneInput, folder: RunFolder, features: Mapping[str, str]) -> bool:
+    """Return whether a scene's features are stored under their key."""
+    return folder.features_key(item.scene.scene_id) == features[item.scene.scene_id]
 
 
 def _scenes_ahead(todo: Sequence[Unit], record: RunRecord, threads: int) -> int:
@@ -270,13 +274,7 @@ def ingest_scene(
     chunks = chunk_shape(item.raster.block, reduction)
     windows = needed_windows(item, chunks, placed, config.ingest.halo_px * reduction if mode == "keep" else 0)
     index = kept_index(folder, item) if _is_indexed(item) else None
-    if not item.raster.crs_wkt:
-        open_raster = partial(open_raster, georeferenced=False)
-    opened: AbstractContextManager[Reader]
-    if index is None:
-        opened = open_bands((item.scene.source, *item.scene.others), config.ingest, open_raster)
-    else:
-        opened = nullcontext(indexed_reader(item.scene.source, config.ingest, item.raster, index))
+    opened = _opened(item, config.ingest, open_raster, index)
     clouds = open_mask(item.mask, item.raster, config.ingest) if item.mask and use_mask else nullcontext()
     ground = left = 0
     with reading_ahead(opened) as ahead, clouds as mask:
@@ -295,37 +293,44 @@ def ingest_scene(
             inside = wanted
             if inside is None and placed:
                 inside = reduce_any(placed.mask(window), reduction)
-            grey, valid = masked(grey, has_data, inside, mode)
-            missing = None
-            if item.raster.masked:
-                missing = ~has_data if mode != "zero" or inside is None else ~has_data & inside
-                valid = valid & ~missing
-            if mask:
-                ground += int(np.count_nonzero(has_data & valid))
-                clouded = mask.part(window) if mode != "zero" or inside is None else mask.part(window) & inside
-                missing = clouded if missing is None else missing | clouded
-                valid = valid & ~missing
-                left += int(np.count_nonzero(has_data & valid))
-            elif item.mask and missing is None:
-                missing = np.zeros_like(valid)
-            part = reduced(window, reduction)
-            tile.write(part, grey, valid, missing)
+            part = used(item, window, grey, has_data, inside, mode, mask)
+            ground, left = ground + part.ground, left + part.left
+            tile.write(reduced(window, reduction), part.grey, part.valid, part.missing)
             if held is not None:
-                held.write(part, grey, valid, missing)
+                held.write(reduced(window, reduction), part.grey, part.valid, part.missing)
         # The stretch scans the whole scene: skip it when no window was read.
-        stretch = ahead.reader.stretch if windows else None
-        known: tuple[float, float] | str = ""
-        if windows and stretched_by_percentiles(item, config):
-            known = _reflectances(item, ahead.reader, config.ingest)
+        info = _tile_info(item, config, ahead.reader if windows else None, len(windows), uses_mask=use_mask)
         if index is None and windows and _is_indexed(item) and isinstance(ahead.reader, LumaReader):
             keep_index(folder, item, ahead.reader.tiles.index)
-    scene = item.scene
     if left < LEAST_LEFT * ground and config.ingest.mask == "auto":
         ingest_scene(item, config, regions, folder, open_raster, held=held, use_mask=False)
         return
     if ground and not left and item.mask:
-        raise SceneError(f"{scene.source}: the mask {item.mask.source} leaves no pixel of it: name the right file")
-    info = TileInfo(
+        raise SceneError(f"{item.scene.source}: the mask {item.mask.source} leaves no pixel of it: name the right file")
+    check_unchanged(item)
+    tile.finish(info, None if with_pixels or held is None else thumbnail_of(held.grey))
+
+
+def _opened(
+    item: SceneInput, settings: Ingest, open_raster: OpenRaster, index: tuple[Codestream, Parts] | None
+) -> AbstractContextManager[Reader]:
+    """Return a reader of a scene, to be opened; `index` has the places of its tiles, None: they are not known."""
+    if index is not None:
+        return nullcontext(indexed_reader(item.scene.source, settings, item.raster, index))
+    if not item.raster.crs_wkt:
+        open_raster = partial(open_raster, georeferenced=False)
+    return open_bands((item.scene.source, *item.scene.others), settings, open_raster)
+
+
+def _tile_info(
+    item: SceneInput, config: Config, reader: Reader | None, windows_read: int, *, uses_mask: bool
+) -> TileInfo:
+    """Return the metadata of a scene's tile; `reader` is None if no window was read."""
+    scene, reduction = item.scene, config.ingest.reduction
+    known: tuple[float, float] | str = ""
+    if reader and stretched_by_percentiles(item, config):
+        known = _reflectances(item, reader, config.ingest)
+    return TileInfo(
         source=scene.source.name,
         platform=scene.platform,
         sensing_time=scene.sensing_time.isoformat() if scene.sensing_time else None,
@@ -336,16 +341,14 @@ def ingest_scene(
         reduction=reduction,
         decode="reduced" if item.raster.level > 1 else "full",
         centre_px=item.raster.level_centre_px if item.raster.level > 1 else (reduction - 1) / 2,
-        stretch=stretch,
-        windows_read=len(windows),
+        stretch=reader.stretch if reader else None,
+        windows_read=windows_read,
         masked=item.masked,
-        mask=item.mask_kind if use_mask else "",
-        mask_unused="" if use_mask else item.mask_kind,
+        mask=item.mask_kind if uses_mask else "",
+        mask_unused="" if uses_mask else item.mask_kind,
         reflectance=None if isinstance(known, str) else known,
         not_by_brightness=known if isinstance(known, str) else "",
     )
-    check_unchanged(item)
-    tile.finish(info, None if with_pixels or held is None else thumbnail_of(held.grey))
 
 
 def _reflectances(item: SceneInput, reader: Reader, settings: Ingest) -> tuple[float, float] | str:

@@ -23,6 +23,7 @@ from s2fast.model import PairVerdict
 from s2fast.stages.matched import Matched
 from s2fast.stages.matching_rule import MatchedScene, Matches
 from s2fast.stages.verdict_rule import LEAST_COMMON_PCT, MOST_ROWS, VerdictRule
+from s2fast.verdicts import Verdict
 from s2fast_kernels.threads import map_in_threads
 
 MOST_COARSE = 4000
@@ -38,7 +39,7 @@ CANDIDATES = 2
 Inlier: TypeAlias = npt.NDArray[np.bool_]
 """(k,) which matches of a pair agree."""
 
-AGAIN = ("not verified", "prior suspect", "not enough ground")
+AGAIN = (Verdict.NOT_VERIFIED, Verdict.PRIOR_SUSPECT, Verdict.NOT_ENOUGH_GROUND)
 """Verdicts after which a pair is looked at again."""
 
 

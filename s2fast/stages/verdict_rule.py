@@ -27,6 +27,7 @@ from s2fast.model import PairVerdict
 from s2fast.stages.matched import Matched
 from s2fast.stages.matching_rule import MatchedScene, Matches, MatchingRule
 from s2fast.stages.pairs import Pair
+from s2fast.verdicts import Verdict
 from s2fast_kernels.threads import map_in_threads
 
 LEAST_COMMON_PCT = 2.0
@@ -189,12 +190,12 @@ class VerdictRule:
         self, matched: Matched, judged: Judgement, common: float, false_alarms: npt.NDArray[np.bool_]
     ) -> tuple[PairVerdict, npt.NDArray[np.bool_]]:
         """Return the verdict of a pair and its inliers."""
-        if judged.verdict == "not verified":
+        if judged.verdict == Verdict.NOT_VERIFIED:
             # Chance explains these matches: report no shift and no inliers.
             judged = Judgement.not_found(len(matched))
         right, down = np.linalg.solve(matched.query.placement.px_m, [judged.dx, judged.dy])
         affinity, rival = judged.affinity, judged.rival
-        lost = common < LEAST_COMMON_PCT and judged.verdict == "not verified"
+        lost = common < LEAST_COMMON_PCT and judged.verdict == Verdict.NOT_VERIFIED
         verdict = PairVerdict(
             overlap_pct=common,
             n_inliers=int(np.count_nonzero(judged.inlier)),
@@ -204,7 +205,7 @@ class VerdictRule:
             dy_px=float(down),
             shift_error_m=math.hypot(judged.error, _lattice_error_m(matched)),
             verified=judged.verified,
-            verdict="no common ground" if lost else judged.verdict,
+            verdict=Verdict.NO_COMMON_GROUND if lost else judged.verdict,
             n_witnesses=round(judged.witnesses),
             model=judged.model,
             rotation_deg=affinity.rotation_deg if affinity else None,
@@ -245,7 +246,7 @@ class VerdictRule:
             same = query.scale[matched.query_row] == train.scale[matched.train_row]
             ground = max(min(query.placement.clear_m2, train.placement.clear_m2), evidence.grid**2)
             judged = find_anywhere(evidence, same, ground)
-        if judged.verdict == "not verified":
+        if judged.verdict == Verdict.NOT_VERIFIED:
             return judged
         if moved_px is not None and self._is_drawn(matched, judged, moved_px):
             return Judgement.not_found(len(evidence))
@@ -267,7 +268,7 @@ class VerdictRule:
 
     def _beside_aliases(self, matched: Matched, judged: Judgement) -> Judgement:
         """Return the judgement, ``ambiguous`` if the ground repeats itself and agrees about as well elsewhere."""
-        if judged.verdict not in ("verified", "prior suspect"):
+        if judged.verdict not in (Verdict.VERIFIED, Verdict.PRIOR_SUSPECT):
             return judged
         query, train = matched.query, matched.train
         away = query.repeats_at(SEARCHED_RADII * matched.radius_m, query.rows_for(train))
@@ -282,8 +283,8 @@ class VerdictRule:
             evidence = self._evidence(other, other.moved_px())
             rival = self.steps.find_shift(evidence, other.radius_m, place)
             apart = math.hypot(rival.dx - judged.dx, rival.dy - judged.dy) > APART_PX * evidence.grid
-            if apart and rival.verdict != "not verified" and rival.witnesses >= RIVAL_SHARE * judged.witnesses:
-                return replace(judged, verdict="ambiguous", rival=np.array([rival.dx, rival.dy]))
+            if apart and rival.verdict != Verdict.NOT_VERIFIED and rival.witnesses >= RIVAL_SHARE * judged.witnesses:
+                return replace(judged, verdict=Verdict.AMBIGUOUS, rival=np.array([rival.dx, rival.dy]))
         return judged
 
     def _judge_trial(self, trial: ToJudge) -> Judgement:

@@ -209,8 +209,10 @@ def print_where_seen(text: str) -> None:
         PlainProgress().print_line(text)
 
 
-def progress_of(asked: bool | Callable[[str, int, int], object]) -> Progress:
+def progress_of(asked: bool | Callable[[str, int, int], object] | Progress) -> Progress:
     """Return the progress display of the Python API: True shows it on a terminal and in a notebook, False nowhere."""
+    if isinstance(asked, Progress):
+        return asked  # a command's own
     if callable(asked):
         return CalledProgress(asked)
     if asked and "ipykernel" in sys.modules:

@@ -83,7 +83,9 @@ def test_bands_of_products_in_a_zip(archive: Path, tmp_path: Path) -> None:
     table = run.align(tmp_path / "aligned", bands=["TCI", "SCL"])
     assert table["reason"].tolist() == [""] * len(MOVED)
     check(tmp_path / "aligned", archive)
-    run.align(tmp_path / "all", bands=["all"])
+    told: list[tuple[str, int, int]] = []
+    run.align(tmp_path / "all", bands=["all"], progress=lambda *state: told.append(state))
+    assert told == [("align", done, len(MOVED)) for done in range(len(MOVED) + 1)]
     assert len(list((tmp_path / "all").glob("*.vrt"))) == 2 * len(MOVED)
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from s2fast.geometry.scene_verdict import correction_text, scene_verdicts
+from s2fast.geometry.scene_verdict import SceneVerdict, correction_text, scene_verdicts
 
 NAN = float("nan")
 
@@ -18,6 +18,8 @@ def test_each_verdict() -> None:
     scenes = pd.DataFrame(rows.values(), columns=["tile", "n_verified", "offset_x_m", "disagrees"])
     scenes["scene_id"] = list("abcde")
     assert scene_verdicts(scenes) == list(rows)
+    assert {type(verdict) for verdict in scene_verdicts(scenes)} == {str}
+    assert {*rows, "reference"} == {*SceneVerdict}
     assert scene_verdicts(scenes[:0]) == []
     # With a reference, no scene is alone; without an offset, nothing connects it to the reference.
     assert scene_verdicts(scenes, "a") == ["reference", *list(rows)[1:4], "not connected"]

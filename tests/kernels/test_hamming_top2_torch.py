@@ -74,7 +74,7 @@ def test_whole_tiles_decide_between_products_that_are_near(
 
     def near(_device: torch.device, product: torch_any.Product, query_rows: int, _train_rows: int) -> float:
         # The other product is faster in small trials, and every third search is disturbed.
-        wins = (product == fastest) == (query_rows == 1024)
+        wins = (product == fastest) == (query_rows == 512)
         return (0.8 if wins else 1.0) * (9.0 if next(rounds) % 3 == 0 else 1.0)
 
     monkeypatch.setattr(torch_any, "_trial_s", near)

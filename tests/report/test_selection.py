@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from s2fast.errors import InputError
-from s2fast.report.selection import VERDICTS, Selection, period, select_pairs, select_scenes
+from s2fast.report.selection import Selection, period, select_pairs, select_scenes
+from s2fast.verdicts import Verdict
 
 IDS = [f"S2A_{date}T083601_T36{tile}" for tile in ("UXA", "UYA") for date in ("20180810", "20180830", "20190606")]
 
@@ -21,7 +22,7 @@ def pairs() -> pd.DataFrame:
         rows[f"{side}_time"] = pd.to_datetime(rows[side].str[4:19], format="%Y%m%dT%H%M%S", utc=True)
     rows["similarity_pct"] = np.arange(15) * 5.0
     rows["dx_m"], rows["dy_m"] = [*np.arange(14.0), np.nan], 0.0
-    rows["verdict"] = [VERDICTS[at % 6] for at in range(15)]
+    rows["verdict"] = [[*Verdict][at % 6].value for at in range(15)]
     rows["verified"] = pd.array([True, None, *[False] * 13], "boolean")
     return rows
 

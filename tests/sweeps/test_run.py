@@ -194,7 +194,7 @@ def test_the_table_needs_no_truth_and_no_column_is_empty(
     (tmp_path / "out" / "mine.pairs" / f".partial-{platform.node()}-{ended.pid}-12ab.parquet").touch()
     # From Python, the same rows without running anything again.
     lines: list[str] = []
-    again = s2fast.sweep(path, scenes=scenes, out=tmp_path / "out", report=lines.append)
+    again = s2fast.sweep(path, scenes=scenes, out=tmp_path / "out", log=lines.append)
     assert again["case"].tolist() == frame["case"].tolist()
     assert lines == ["mine: 2 cases, 2 done before"]
     assert len(list((tmp_path / "out" / "mine.pairs").iterdir())) == 3

@@ -117,7 +117,7 @@ def test_a_search_of_a_few_seconds_keeps_its_budget_and_goes_on(tmp_path: Path) 
     assert own.read_text() == "a user's file"
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"work", "copies", "trials.jsonl", "tuned.toml"}
     before = (tmp_path / "out" / "trials.jsonl").read_text()
-    again = s2fast.tune(scenes=place, minutes=minutes, out=tmp_path / "out", report=lines.append)
+    again = s2fast.tune(scenes=place, minutes=minutes, out=tmp_path / "out", log=lines.append)
     assert (tmp_path / "out" / "trials.jsonl").read_text().startswith(before)
     assert again.choose is not None
     assert again.choose[0].row == tuned.choose[0].row

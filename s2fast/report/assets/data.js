@@ -33,6 +33,10 @@ const value = (column, pair) => (PAIRS[column] ? PAIRS[column][pair] : null);
 
 const VERIFICATION_RAN = Boolean(PAIRS.verified);
 
+const meaningOf = (verdict) => DATA.verdicts[verdict] || "run verify";
+
+TERMS.verdict = Object.entries(DATA.verdicts).map(([name, meaning]) => `${name[0].toUpperCase()}${name.slice(1)}: ${meaning}.`).join(" ");
+
 function verdictOf(pair) {
   const verdict = value("verdict", pair);
   if (verdict) return verdict;

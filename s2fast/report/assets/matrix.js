@@ -93,7 +93,7 @@ class Matrix {
     if (this.kind === VALUES.verdict) {
       for (const [name, colour] of Object.entries(VERDICT_COLOURS)) {
         const count = this.pairs().filter((pair) => verdictOf(pair) === name).length;
-        if (count) legend.append(element("span", { title: VERDICT_MEANINGS[name] }, element("i", { style: `background:${colour}` }), `${name}: ${number(count)}`));
+        if (count) legend.append(element("span", { title: meaningOf(name) }, element("i", { style: `background:${colour}` }), `${name}: ${number(count)}`));
       }
       return (pair) => VERDICT_COLOURS[verdictOf(pair)] || "#000000";
     }

@@ -116,7 +116,7 @@ class PairView {
       ["Train", `${scenes[1].scene_id}, ${number(scenes[1].n_keypoints)} keypoints`],
       ["Similarity", `${number(value("similarity_pct", pair), 2)} %`],
       ["Good matches", number(value("n_good", pair))],
-      ["Verdict", verdict === "not run" ? "not verified: run verify" : `${verdict}: ${VERDICT_MEANINGS[verdict] || ""}`],
+      ["Verdict", verdict === "not run" ? "not verified: run verify" : `${verdict}: ${meaningOf(verdict)}`],
     ];
     const add = (title, column, text) => { if (isKnown(value(column, pair))) rows.push([title, text(value(column, pair))]); };
     add("Inliers", "n_inliers", (at) => number(at));

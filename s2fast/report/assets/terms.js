@@ -1,7 +1,6 @@
 // What the words of the page mean, where they stand: a question mark behind every element with data-term.
 
 const TERMS = {
-  "verdict": "Verified: the matches agree on one shift, and chance cannot explain it. Not verified: chance explains the matches; the scenes may still show the same ground. Prior suspect: the matches point beyond the search radius, so the georeferencing may be off by more than matching.radius_m. Ambiguous: two shifts fit about equally well, as on a repeating pattern.",
   "self-test": "Each pair was matched again at places where the scenes certainly do not show the same ground. Nothing there can be true, so every one that is verified is a false alarm: this measures how often a verdict is wrong on these very images.",
   "agreement": "All verified shifts of a tile are fitted at once, so that each scene has one offset against the middle of its series. A scene disagrees if its own pairs contradict that offset: look at it before you use it.",
   "shift": "Train minus query: how far the same ground lies further east and north in the second scene. To correct a scene, add the offset's opposite, as \"to correct\" says.",

@@ -26,15 +26,6 @@ const VERDICT_COLOURS = {
   "no common ground": "#f4f1e6",
   "not run": "#ffffff",
 };
-const VERDICT_MEANINGS = {
-  "verified": "the matches agree, and chance cannot explain it",
-  "not verified": "chance explains the matches; this does not mean that the scenes show different ground",
-  "prior suspect": "the matches indicate a shift beyond the search radius",
-  "ambiguous": "two shifts explain the matches about equally well, as on ground with a repeating pattern",
-  "not enough ground": "too few matches are on ground that is neither painted, filled nor missing",
-  "no common ground": "the scenes share too little clear ground",
-  "not run": "run verify",
-};
 
 // What draws on a canvas, to be drawn again when the colours change.
 const onColours = [];
