@@ -80,6 +80,15 @@ def shared_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def other_processors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for code compiled for other processors than this one, shared by the workers of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "other processors"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     """One archive for all tests that only read it."""
     return write_archive(tmp_path_factory.mktemp("archive"))

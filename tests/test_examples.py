@@ -11,14 +11,16 @@ import cv2
 import numpy as np
 import pytest
 
-from s2fast.examples import aligned_stack
+from s2fast.examples import aligned_stack, all_pairs
 from tests.archives import ORIGINS, Archive, safe_path, textured, write_scene
 
 
 @pytest.mark.slow
-def test_all_pairs_prints_both_tables_and_draws(archive: Archive, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "s2fast.examples.all_pairs", archive.scenes, archive.regions, tmp_path / "out"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def test_all_pairs_prints_both_tables_and_draws(
+    archive: Archive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    all_pairs.main(str(archive.scenes), str(archive.regions), str(tmp_path / "out"))
+    told = capsys.readouterr().out
     above, below = (int(line.split(": ")[1].split()[0]) for line in told.splitlines() if line.endswith(" pairs"))
     assert above + below == 6
     assert told.count("bits differ") == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from benchmarks.check import neighbours, sides, timed, timing, worker
 from benchmarks.check.sides import CheckError, Side, SideError
 from benchmarks.check.statistics import FEWEST, Verdict
 from benchmarks.datasets import ensure_crops
+from s2fast_kernels import compiled
 
 BASE, HEAD = (Side(name, Path(), "python", Path()) for name in ("base", "head"))
 
@@ -288,7 +290,8 @@ def test_a_stage_that_fails_takes_those_after_it_along(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_worker_answers_tells_errors_and_its_end(tmp_path: Path) -> None:
-    side = sides.head_side(tmp_path)
+    # The code that is compiled already is that of the copy.
+    side = replace(sides.head_side(tmp_path), cache=compiled.cache_folder().parent)
     with sides.workers((side, "head")) as (process,):
         assert process.ask("prepare", cases=[], scenes="") == {"errors": {}}
         with pytest.raises(CheckError, match="head: KeyError"):

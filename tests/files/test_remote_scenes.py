@@ -173,7 +173,7 @@ def test_a_zip_on_s3_is_read_in_place(bucket: Any, archive: Archive, tmp_path: P
 @pytest.mark.slow
 def test_a_run_from_s3_is_the_run_from_disk(bucket: Any, archive: Archive, tmp_path: Path) -> None:
     addresses = upload(bucket, archive, "run")
-    settings = load_config(overrides={"ingest.halo_px": 64})
+    settings = load_config(overrides={"ingest.halo_px": 64, "features.upsample": 1})
     run_stages(Job(settings, [archive.scenes], archive.regions, tmp_path / "disk"))
     run_stages(Job(settings, addresses, archive.regions, tmp_path / "s3"))
     got, wanted = s2fast.open_run(tmp_path / "s3"), s2fast.open_run(tmp_path / "disk")

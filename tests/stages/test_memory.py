@@ -1,9 +1,5 @@
-"""The predicted peaks of `s2fast.stages.memory` against measured ones.
+"""The predicted peaks of `s2fast.stages.memory` against measured ones."""
 
-A program of its own imports what the cases of a test need; every case is measured in a fork of it.
-"""
-
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -22,158 +18,14 @@ from s2fast.planning import Job
 from s2fast.stages.held_tile import held_bytes, valid_bytes
 from s2fast.stages.memory import MIB, ingest_bytes, match_bytes
 from tests.archives import ORIGINS, Archive, textured, write_regions, write_scene
+from tests.stages import peaks
+from tests.stages.peaks import measured
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 FULL_PX, HALF_PX = 10980, 5490
 
-PREPARE = f"""
-import ctypes, gc, os, sys
-from pathlib import Path
-import cv2, numpy as np
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "kernels")!r}]
-from s2fast.config import load_config
-from s2fast.folder.run_folder import RunFolder
-from tests.archives import textured
-
-def memory(name):
-    # Not ru_maxrss: a child inherits its parent's peak in that.
-    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(name))
-
-def forget_peak():
-    # What was freed and is still held would be used again, and not be counted.
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
-    return memory("VmRSS")
-
-def print_apart(measure, *case):
-    # In a fork, which finds nothing in memory that an earlier case has left there.
-    if not os.fork():
-        print(*measure(*case), flush=True)
-        os._exit(0)
-    assert os.wait()[1] == 0
-"""
-
-INGEST = """
-from s2fast.stages.ingest import ingest_scene
-from s2fast.planning import Job, plan
-
-folder = Path({folder!r})
-def ingest(scene, grey, threads, regions):
-    os.environ["GDAL_NUM_THREADS"] = str(threads)
-    polygons = regions and folder / regions
-    record = plan(Job(load_config(overrides={{"ingest.grey": grey}}), [folder / scene], polygons, "", strict=True))
-    out = RunFolder(folder / "out" / f"{{scene}} {{grey}} {{threads}} {{regions}}")
-    out.create()
-    resident = forget_peak()
-    ingest_scene(record.usable[0], record.config, record.regions, out)
-    return memory("VmHWM") - resident
-
-def peak(scene, *how):
-    ingest("small.jp2", *how)  # what is loaded is not counted
-    return [ingest(scene, *how)]
-
-for case in {cases!r}:
-    print_apart(peak, *case)
-"""
-
-UNIT = """
-from s2fast.planning import Job, plan
-from s2fast.stages.ingest import Unit, ingest_unit
-from s2fast.work.executors import limit_threads
-
-folder = Path({folder!r})
-def both(scene, reduction):
-    settings = load_config(overrides={{"features.upright": True, "ingest.reduction": reduction}})
-    record = plan(Job(settings, [folder / scene], None, "", strict=True))
-    out = RunFolder(folder / "out" / f"unit of {{scene}}, {{reduction}}")
-    out.create()
-    resident = forget_peak()
-    found = ingest_unit(Unit(record.usable[0], "key"), record.config, None, out.address)
-    assert found.extracted_s is not None
-    return memory("VmHWM") - resident
-
-def peak(scene, reduction):
-    limit_threads(2)
-    both("small.jp2", 1)  # what is loaded and compiled is not counted
-    return [both(scene, reduction)]
-
-for case in {cases!r}:
-    print_apart(peak, *case)
-"""
-
-EXTRACT = """
-from s2fast.stages.extract import extract_scene
-
-def extract(detector, backend, layers, side, wanted_side, blur):
-    as_it_is = {{"ingest.clouds": False, "ingest.contrast": "none", "features.upright": True}}
-    config = load_config(overrides={{
-        "regions.mode": "none", "features.max_per_scene": 0, "features.threshold": 0.001, "features.detector": detector,
-        "features.layers": layers, **as_it_is,
-    }})
-    patch = cv2.GaussianBlur(textured(np.random.default_rng(1), (1098, 1098)), (0, 0), blur)
-    patch = cv2.normalize(patch, None, 1, 255, cv2.NORM_MINMAX)
-    mirrored = np.block([[patch, patch[:, ::-1]], [patch[::-1], patch[::-1, ::-1]]])
-    times = -(-side // len(mirrored))
-    def valid(rows, columns):
-        return (np.arange(rows.start, rows.stop) < wanted_side)[:, None] & (
-            np.arange(columns.start, columns.stop) < wanted_side
-        )
-    resident = forget_peak()
-    grey = np.tile(mirrored, (times, times))[:side, :side].copy()
-    found = extract_scene(grey, valid, config, backend, 2).features
-    return len(found), memory("VmHWM") - resident
-
-def peak(detector, backend, layers, *case):
-    extract(detector, backend, layers, 200, 200, 1.0)  # what is loaded and compiled is not counted
-    return extract(detector, backend, layers, *case)
-
-for case in {cases!r}:
-    print_apart(peak, *case)
-"""
-
-MATCH = """
-from s2fast.stages.match import match_unit
-from s2fast.stages.matching_rule import MatchingRule
-from s2fast.stages.memory import MIB
-from s2fast.stages.pairs import Pair
-from s2fast.work.executors import limit_threads
-from tests.folders import put_scene, random_features
-
-def match(mode, keypoints, side):
-    folder = RunFolder(Path({folder!r}) / f"{{mode}} {{keypoints}}")
-    folder.create()
-    for scene in range(2 * side):
-        put_scene(folder, str(scene), random_features(np.random.default_rng(scene), keypoints))
-    pairs = tuple(Pair(str(q), str(side + t), f"{{q}}-{{t}}") for q in range(side) for t in range(side))
-    resident = forget_peak()
-    # All that is a second neighbour away is good: as many matches as there can be.
-    config = load_config(overrides={{
-        "matching.mode": mode, "matching.mutual": False, "matching.ratio": 1.0,
-        "matching.max_distance_bits": 512,
-    }})
-    limit_threads(2)
-    match_unit(pairs, MatchingRule(config.matching, "numba"), config.compute.budget_mb * MIB, folder.address)
-    return memory("VmHWM") - resident
-
-def peak(mode, keypoints, side):
-    match(mode, 50, 1)  # what is loaded and compiled is not counted
-    return [match(mode, keypoints, side)]
-
-for case in {cases!r}:
-    print_apart(peak, *case)
-"""
-
 reads_proc = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-def measured(program: str, **values: object) -> list[int]:
-    """Run a program in a process of its own; the numbers it prints."""
-    code = PREPARE + program.format(**values)
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return [int(number) for number in told.stdout.split()]
 
 
 @pytest.fixture(scope="module")
@@ -204,16 +56,15 @@ def header_of(scene: str, *, luma: bool = True) -> Raster:
 
 @reads_proc
 def test_ingesting_a_tile_stays_within_its_prediction(tiles: Path) -> None:
+    polygons = "regions.geojson"
     cases = [
-        (scene, grey, threads, regions)
-        for grey, threads, scene in (
-            ("opencv", 2, "half.jp2"), ("luma", 1, "half.jp2"), ("luma", 2, "full.jp2"), ("luma", 4, "half.jp2"),
-        )
-        for regions in (None, "regions.geojson")
+        ("half.jp2", "opencv", 2, None), ("half.jp2", "opencv", 2, polygons),
+        ("half.jp2", "luma", 1, None), ("half.jp2", "luma", 1, polygons),
+        ("half.jp2", "luma", 4, None), ("half.jp2", "luma", 4, polygons),
+        ("full.jp2", "luma", 2, polygons),
     ]  # fmt: skip
-    for (scene, grey, threads, regions), peak in zip(
-        cases, measured(INGEST, folder=str(tiles), cases=cases), strict=True
-    ):
+    for scene, grey, threads, regions in cases:
+        peak = measured(peaks.ingesting, tiles, scene, grey, threads, regions)
         header, masked = header_of(scene, luma=grey == "luma"), regions is not None
         predicted = ingest_bytes(header, 1, masked=masked, auto_stretch=False, threads=threads)
         # A prediction that is far too high would promise nothing; of the masks of four tiles there is one.
@@ -224,8 +75,8 @@ def test_ingesting_a_tile_stays_within_its_prediction(tiles: Path) -> None:
 
 @reads_proc
 def test_a_tile_in_memory_until_it_is_extracted_stays_within_the_prediction(tiles: Path) -> None:
-    cases = [("half.jp2", 1), ("full.jp2", 2)]
-    for (scene, reduction), peak in zip(cases, measured(UNIT, folder=str(tiles), cases=cases), strict=True):
+    for scene, reduction in (("half.jp2", 1), ("half.jp2", 2)):
+        peak = measured(peaks.ingesting_and_extracting, tiles, scene, reduction)
         shape = (SIDES[scene] // reduction,) * 2
         reading = ingest_bytes(header_of(scene), reduction, masked=False, auto_stretch=False, threads=2)
         extracting = extract_bytes(shape, 2) + valid_bytes(shape)
@@ -236,24 +87,25 @@ def test_a_tile_in_memory_until_it_is_extracted_stays_within_the_prediction(tile
 
 @reads_proc
 def test_extracting_a_tile_stays_within_its_prediction() -> None:
-    """A full tile, dense; and one of which one part in seven is wanted."""
-    akaze = "akaze", "numba", 4
-    cases = [(*akaze, FULL_PX, FULL_PX, 1.2), (*akaze, HALF_PX, 2000, 3.0)]
-    dense, peak, few, peak_of_few = measured(EXTRACT, cases=cases)
-    predicted = extract_bytes((FULL_PX, FULL_PX), 2)
-    assert dense > 100_000
-    assert 0.6 * predicted <= peak <= predicted <= 1500 * MIB
+    """A tile, dense; and one of which one part in seven is wanted."""
+    akaze, predicted = ("akaze", "numba", 4), extract_bytes((HALF_PX, HALF_PX), 2)
+    dense, peak = measured(peaks.extracting, *akaze, HALF_PX, HALF_PX, 1.2)
+    few, peak_of_few = measured(peaks.extracting, *akaze, HALF_PX, 2000, 3.0)
+    assert dense > 300_000
+    # The part that is the same for tiles of all sizes is predicted generously; a tile of 10980 px needs 0.89.
+    assert 0.6 * predicted <= peak <= 0.86 * predicted
     assert few > 25_000
-    assert peak_of_few <= 0.55 * extract_bytes((HALF_PX, HALF_PX), 2)
+    assert peak_of_few <= 0.55 * predicted
+    assert extract_bytes((FULL_PX, FULL_PX), 2) <= 1500 * MIB
 
 
 @reads_proc
 def test_extracting_with_orb_stays_within_its_prediction() -> None:
     """With 4 layers, and with 8."""
-    found = measured(EXTRACT, cases=[("orb", "opencv", layers, 5000, 5000, 0.5) for layers in (4, 8)])
-    predicted = orb.extract_bytes((5000, 5000), 2)
-    for keypoints, peak in (found[:2], found[2:]):
-        assert keypoints > 500_000
+    for layers, side, least in ((4, 2500, 150_000), (8, 5000, 500_000)):
+        keypoints, peak = measured(peaks.extracting, "orb", "opencv", layers, side, side, 0.5)
+        assert keypoints > least
+        predicted = orb.extract_bytes((side, side), 2)
         assert 0.5 * predicted <= peak <= predicted
     # A full tile fits into the default of compute.budget_mb.
     assert orb.extract_bytes((FULL_PX, FULL_PX), 2, masked=True) <= 2048 * MIB
@@ -262,10 +114,11 @@ def test_extracting_with_orb_stays_within_its_prediction() -> None:
 @reads_proc
 def test_matching_a_block_stays_within_its_prediction(tmp_path: Path) -> None:
     """Many scenes, and many keypoints."""
-    cases = [("exhaustive", 4_000, 16), ("windowed", 4_000, 16), ("windowed", 100_000, 1)]
-    for (mode, keypoints, side), peak in zip(cases, measured(MATCH, folder=str(tmp_path), cases=cases), strict=True):
+    for mode, keypoints, side in [("exhaustive", 2_000, 16), ("windowed", 2_000, 16), ("windowed", 100_000, 1)]:
+        peak = measured(peaks.matching, tmp_path, mode, keypoints, side)
         predicted = match_bytes(keypoints, side)
-        assert 0.25 * predicted <= peak <= predicted, (mode, keypoints)
+        # 100,000 keypoints need 0.56 of it, 16 scenes less: the more so, the fewer keypoints they have.
+        assert 0.25 * predicted <= peak <= 0.75 * predicted, (mode, keypoints)
 
 
 def test_what_does_not_fit_is_refused(archive: Archive, tmp_path: Path) -> None:

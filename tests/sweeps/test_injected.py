@@ -16,7 +16,8 @@ from tests.sweeps.in_process import cases_in_this_process
 
 @pytest.mark.slow
 def test_a_sweep_with_injected_truth_fills_its_columns(archive: Archive, tmp_path: Path) -> None:
-    file = {"truth": "injected", "base": {"regions.mode": "none"}, "grid": [{"features.max_per_scene": [300, 3000]}]}
+    base = {"regions.mode": "none", "features.upsample": 1}
+    file = {"truth": "injected", "base": base, "grid": [{"features.max_per_scene": [300, 3000]}]}
     (checked,) = load_all([{**file, "plot": [{"gain": "injected.verified"}]}], [str(archive.scenes)])
     messages: list[str] = []
     with cases_in_this_process():

@@ -13,10 +13,11 @@ from s2fast.sweeps.kept_pairs import read_pairs
 from s2fast.sweeps.results import How, load_all
 from s2fast.sweeps.runner import run_sweep
 from tests.archives import Archive
+from tests.sweeps.in_process import cases_in_this_process
 
 pytestmark = pytest.mark.slow
 
-BASE = {"regions.mode": "none", "features.max_per_scene": 800}
+BASE = {"regions.mode": "none", "features.max_per_scene": 800, "features.upsample": 1}
 CASES = [
     {"features.threshold": 0.001, "matching.ratio": 0.8}, {"features.threshold": 0.001, "matching.ratio": 0.9},
     {"features.threshold": 0.0003, "matching.ratio": 0.8},
@@ -28,7 +29,8 @@ GRID: dict[str, Any] = {"base": BASE, "case": CASES}
 def in_turn(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     (checked,) = load_all([GRID], [str(archive.scenes)])
     path = tmp_path_factory.mktemp("turn") / "rows.jsonl"
-    return path, run_sweep(checked, path, print)[0]
+    with cases_in_this_process():
+        return path, run_sweep(checked, path, print)[0]
 
 
 def same(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
