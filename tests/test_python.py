@@ -51,10 +51,27 @@ def test_the_package_is_typed() -> None:
         assert (package / "py.typed").is_file()
 
 
+CLIENT = """
+[mypy]
+strict = True
+mypy_path = kernels
+plugins = pydantic.mypy
+follow_imports = silent
+[mypy-IPython.*,cv2.*,filelock.*,numba.*,obstore.*,optuna.*,PIL.*,pystac.*,rich.*,torch.*,triton.*,urllib3.*,xarray.*,zarr.*]
+follow_imports = skip
+[mypy-dask.*,distributed.*,faiss.*,geopandas.*,kornia.*,numcodecs.*,pyarrow.*,pyogrio.*,pyproj.*,rasterio.*,scipy.*,shapely.*,threadpoolctl.*]
+follow_imports = skip
+ignore_missing_imports = True
+"""
+"""As a client sees the installed package, whose own faults the linters find; types of the packages in these lists are
+not in its interface, and most of the time goes into torch."""
+
+
 @pytest.mark.slow
-def test_a_typed_client_passes_mypy() -> None:
-    """With the cache that `make lint` leaves this takes seconds."""
-    command = [sys.executable, "-m", "mypy", "--strict", "tests/client.py"]
+def test_a_typed_client_passes_mypy(tmp_path: Path) -> None:
+    (tmp_path / "mypy.ini").write_text(CLIENT)
+    options = ["--config-file", tmp_path / "mypy.ini", "--cache-dir", ROOT / ".mypy_cache" / "client"]
+    command = [sys.executable, "-m", "mypy", *options, "tests/client.py"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert told.stdout.startswith("Success"), told.stdout
 

@@ -70,7 +70,7 @@ def test_there_is_a_library() -> None:
 @pytest.mark.parametrize(("factor", "threads"), [(1, 1), (1, 2), (2, 1), (4, 2)])
 def test_parts_are_what_gdal_reads(lossy: Path, factor: int, threads: int) -> None:
     whole = by_gdal(lossy, factor)
-    for window in windows_of_tiles(np.random.default_rng(factor), factor, 60):
+    for window in windows_of_tiles(np.random.default_rng(factor), factor, 120):
         part = read_part(lossy, window, factor, 3, threads)
         assert part is not None
         rows, cols = (slice(axis.start // factor, axis.stop // factor) for axis in window.slices)

@@ -245,8 +245,11 @@ def test_a_scheduler_that_stays_away_is_one_line(tmp_path: Path, monkeypatch: py
 
 
 def test_dask_gives_the_units_of_a_killed_worker_to_another(tmp_path: Path) -> None:
+    dask = pytest.importorskip("dask")
     distributed = pytest.importorskip("distributed")
     with (
+        # Dask would start a worker four times before it gives a unit up.
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         open_workplace(scheduler=cluster.scheduler_address) as workplace,
     ):
