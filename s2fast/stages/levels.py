@@ -27,6 +27,10 @@ LEAST_RATIO = 1.4
 LEAST_PX = 32
 """Shortest side of a scene on a coarser grid [px]."""
 
+_LEAST_SEEN_PX = 100
+"""Shortest side of an interpolated scene that is searched on its larger pixels [of these]: the crop of Paris is matched
+at 104, while 64 hold too few keypoints."""
+
 _LARGE_PX = 4096
 """A scene with a longer side has enough keypoints without being upscaled."""
 
@@ -103,7 +107,7 @@ def upsampling_of_interpolated(side: int, shape: tuple[int, ...], levels: Sequen
         The factor; 0: these means are not searched, or one of the levels is theirs.
     """
     known = any(alike(level.factor, side) for level in levels)
-    if side == 1 or known or not config.features.coarser or min(shape) < side * LEAST_PX:
+    if side == 1 or known or not config.features.coarser or min(shape) < side * _LEAST_SEEN_PX:
         return 0
     # Fewer pixels than the tile's own: the prediction of memory is made without this level.
     return min(upsampling(coarser_shape(shape, side), config), side * upsampling(shape, config) - 1)
