@@ -305,8 +305,9 @@ def _run_stage(
         raise SceneError(f"the reference cannot be used: {result.problems[record.reference]}")
     if result.problems and not record.usable:
         record.save(folder)
-        first = next(iter(result.problems.values()))
-        raise InputError(f"none of the {len(record.found.scenes)} scenes can be used; the first problem: {first}")
+        name, reason = next(iter(result.problems.items()))
+        number = len(record.found.scenes)
+        raise InputError(f"none of the {number} scenes can be used; the first problem: {name}: {reason}")
     if result.summary is not None:
         history.counts, history.null_rate = dict(result.summary.counts), result.summary.null_rate
         history.warnings = list(result.summary.warnings)

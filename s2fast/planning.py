@@ -177,7 +177,8 @@ class _LeftOut:
 
     def nothing_is_left(self) -> InputError:
         """Return the error if all scenes are left out."""
-        first = next(iter(self.problems.values()))
+        name, reason = next(iter(self.problems.items()))
         if len(self.problems) == 1:
-            return InputError(f"the only scene found cannot be used: {first}")
-        return InputError(f"none of the {len(self.problems)} scenes found can be used; the first problem: {first}")
+            return InputError(f"the only scene found cannot be used: {name}: {reason}")
+        number = len(self.problems)
+        return InputError(f"none of the {number} scenes found can be used; the first problem: {name}: {reason}")

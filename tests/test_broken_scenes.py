@@ -12,7 +12,7 @@ from s2fast.config import load_config
 from s2fast.errors import InputError, SceneError
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
-from tests.archives import Archive, safe_path, write_scene
+from tests.archives import Archive, safe_path, textured, write_scene
 from tests.test_pipeline import run, tables
 
 
@@ -63,6 +63,16 @@ def test_strict_stops_at_the_first_broken_scene(broken: tuple[Archive, list[str]
 
 def test_only_broken_scenes_is_an_error(tmp_path: Path) -> None:
     write_scene(tmp_path / "scenes" / "a.tif", np.ones((64, 64), np.uint16), block=16)
-    with pytest.raises(InputError, match="the only scene found cannot be used"):
+    with pytest.raises(InputError, match="the only scene found cannot be used: a: .*a.tif: pixels are uint16"):
         run_stages(Job(load_config(), [tmp_path / "scenes"], None, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_scenes_without_a_keypoint_are_named(tmp_path: Path) -> None:
+    nothing = {"zeros": np.zeros((200, 200), np.uint8), "gaps": np.full((200, 200), np.nan, np.float32)}
+    for name, pixels in nothing.items():
+        write_scene(tmp_path / "scenes" / f"{name}.tif", pixels)
+    write_scene(tmp_path / "scenes" / "ground.tif", textured(np.random.default_rng(1), (200, 200)))
+    done = s2fast.run({"ingest.stretch": "auto"}, scenes=tmp_path / "scenes", out=tmp_path / "out")
+    (warning,) = done.record.history.warnings
+    assert warning.startswith("no keypoint was found in 2 scenes: gaps, zeros; they have no data")

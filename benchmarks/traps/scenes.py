@@ -103,9 +103,10 @@ def scene(grey: Grey, config: Config = PRIOR, moved_px: tuple[float, float] = (0
     found = extract_scene(grey.copy(), lambda rows, columns: valid[rows, columns], config, "numba")
     right, down = moved_px
     transform = (PIXEL_M, 0.0, _CORNER[0] + PIXEL_M * right, 0.0, -PIXEL_M, _CORNER[1] - PIXEL_M * down)
-    placement = Placement(_WKT, transform, (grey.shape[0], grey.shape[1]), 1, found.clear, found.interpolated)
-    features = found.features
-    return MatchedScene(features.descriptors, features.xy, features.size, found.fixed, placement)
+    shape = grey.shape[0], grey.shape[1]
+    placement = Placement(_WKT, transform, shape, 1, found.clear, found.interpolated, bool(found.on_levels))
+    features, levels = found.features, tuple((placement.seen_m, number) for number in found.on_levels)
+    return MatchedScene(features.descriptors, features.xy, features.size, found.fixed, placement, levels)
 
 
 def at(found: MatchedScene, right: float, down: float) -> MatchedScene:

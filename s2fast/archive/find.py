@@ -161,9 +161,10 @@ def _listed(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
     return kind.scenes(place, looking)
 
 
-def _in_zip(place: Source, looking: Looking) -> Iterator[Listed]:
+def _in_zip(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
     archive, member = place.zip_parts or (place, "")
-    return (Listed(source, source == place) for source in _zip_candidates(archive, member, looking))
+    for found in _zip_candidates(archive, member, looking):
+        yield found if isinstance(found, LeftOut) else Listed(found, found == place)
 
 
 def _on_server(place: Source, looking: Looking) -> Iterator[Listed]:
@@ -184,7 +185,8 @@ def _itself(place: Source, looking: Looking) -> Iterator[Listed]:
 
 
 def _in_folder(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
-    for file in _without_previews(sorted(_files(Path(place.name)))):
+    files = _without_previews(sorted(_files(Path(place.name))))
+    for file in files:
         if file.suffix.lower() == ".zarr":
             yield from zarr_scenes(Source.local(file), looking)
         elif (is_scene := _is_scene(file, looking)) or file.suffix.lower() == ".zip":
@@ -193,7 +195,9 @@ def _in_folder(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
             elif is_scene:
                 yield Listed(Source.local(file))
             else:
-                yield from map(Listed, _zip_candidates(Source.local(file), "", looking))
+                for found in _zip_candidates(Source.local(file), "", looking):
+                    yield found if isinstance(found, LeftOut) else Listed(found)
+    yield from _without_the_band(files, looking)
 
 
 def _is_pipe(file: Path) -> bool:
@@ -223,7 +227,7 @@ KINDS = (
 GDAL does not read its pixels, also a row to `s2fast.raster.dataset.OPENERS`."""
 
 
-def _zip_candidates(archive: Source, member: str, looking: Looking, depth: int = 1) -> Iterator[Source]:
+def _zip_candidates(archive: Source, member: str, looking: Looking, depth: int = 1) -> Iterator[Source | LeftOut]:
     """Yield a zip's scenes, or those below one of its folders; a member given by its full path is always a scene."""
     if depth == 1 and not Path(archive.outermost.name).is_file():
         raise InputError(f"no such file or folder for {option('scenes')}: {archive.outermost}")
@@ -238,13 +242,13 @@ def _zip_candidates(archive: Source, member: str, looking: Looking, depth: int =
         return
     folder = member and f"{member.rstrip('/')}/"
     kept = set(_without_previews([PurePosixPath(name) for name in names]))
+    names = [name for name in names if (name.startswith(folder) or name == member) and PurePosixPath(name) in kept]
     for name in names:
-        if (not name.startswith(folder) and name != member) or PurePosixPath(name) not in kept:
-            continue
         if _is_scene(PurePosixPath(name), looking):
             yield archive.member(name)
         elif name.lower().endswith(".zip") and depth < _MOST_NESTED:
             yield from _zip_candidates(archive.member(name), "", looking, depth + 1)
+    yield from _without_the_band([PurePosixPath(name) for name in names], looking)
 
 
 def _without_previews(files: Sequence[_Path]) -> list[_Path]:
@@ -260,10 +264,34 @@ def _is_scene(path: PurePath, looking: Looking) -> bool:
     if path.suffix.lower() not in suffixes or _NOT_SCENES.match(path.name) or (asset and asset["other"]):
         return False
     if band and asset:
-        name = "TCI" if asset["image"] else asset["band"].upper()
+        name = _asset_name(asset)
         return name == band or name in names_of(band, naming(Source(f"/{path.as_posix()}")).platform)
     # A product's single bands in JPEG 2000 are not used.
     return not (asset and asset["band"] and path.suffix.lower() == ".jp2")
+
+
+def _without_the_band(files: Iterable[PurePath], looking: Looking) -> Iterator[LeftOut]:
+    """Yield the products of which no raster is the band looked for."""
+    products: dict[tuple[PurePath, str], dict[str, PurePath]] = {}
+    for file in files if looking.band else ():
+        asset = ASSET.match(file.stem)
+        if asset and not asset["other"] and _is_scene(file, replace(looking, band=_asset_name(asset))):
+            products.setdefault((_images_folder(file), asset["rest"]), {})[_asset_name(asset)] = file
+    for held in products.values():
+        if not any(_is_scene(file, looking) for file in held.values()):
+            first = Source(f"/{next(iter(held.values())).as_posix()}")
+            names = ", ".join(sorted(held))
+            yield LeftOut(naming(first).scene_id, f"no {looking.band} in its product, which has {names}")
+
+
+def _asset_name(asset: re.Match[str]) -> str:
+    """Return the name of a product's raster, by the match of its file name."""
+    return "TCI" if asset["image"] else asset["band"].upper()
+
+
+def _images_folder(file: PurePath) -> PurePath:
+    """Return the folder of a product's images: a granule's IMG_DATA contains the folders R10m, R20m and R60m."""
+    return file.parent.parent if _RESOLUTION_FOLDER.fullmatch(file.parent.name) else file.parent
 
 
 def _files(place: Path) -> Iterator[Path]:
@@ -293,10 +321,8 @@ def _images(sources: Iterable[Source]) -> list[Source]:
         if asset is None:
             rasters[path, "", "", ""] = [(0, source)]
             continue
-        # A granule's IMG_DATA contains the folders R10m, R20m and R60m.
-        folder = path.parent.parent if resolution else path.parent
         metres = int(asset["resolution"] or (resolution[1] if resolution else 10))
-        key = (folder, asset["rest"], "" if asset["image"] else asset["band"], path.suffix)
+        key = (_images_folder(path), asset["rest"], "" if asset["image"] else asset["band"], path.suffix)
         rasters.setdefault(key, []).append((metres, source))
     with_image = {(folder, rest) for folder, rest, band, _ in rasters if not band}
     images = Counter(folder for folder, _ in with_image)

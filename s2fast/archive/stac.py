@@ -104,6 +104,8 @@ def _scene(
         return Listed(source, chosen=True, naming=named(item, key, source))
     except SceneError as error:
         return LeftOut(name, str(error))
+    except KeyError as error:
+        return LeftOut(name, f"it is no valid STAC item: it lacks {legible(str(error))[:200]}")
     except broken as error:
         return LeftOut(name, f"it is no valid STAC item: {legible(str(error))[:200]}")
 
@@ -138,7 +140,7 @@ class _Walk:
                 raise InputError(f"{self.place}: it leads to more than {_MOST_DOCUMENTS} documents: name a part of it")
             try:
                 fields = _read(document)
-                kind = _kind(fields)
+                kind = _kind(document, fields)
             except SceneError as error:
                 if document == self.place:
                     raise
@@ -197,7 +199,7 @@ def _read(document: Source) -> Any:
         raise SceneError(f"{document}: it is no JSON: {legible(str(error))}") from error
 
 
-def _kind(fields: Any) -> str:
+def _kind(document: Source, fields: Any) -> str:
     """Return what a document is by its type; a catalogue of old versions has none."""
     if isinstance(fields, dict):
         kind = fields.get("type")
@@ -207,4 +209,4 @@ def _kind(fields: Any) -> str:
             return "FeatureCollection"
         if "stac_version" in fields and isinstance(fields.get("links"), list):
             return "Catalog"
-    raise SceneError("it is no STAC item, item collection, catalogue or collection")
+    raise SceneError(f"{document}: it is no STAC item, item collection, catalogue or collection")

@@ -159,7 +159,8 @@ class RunFolder:
 
     def placement(self, scene_id: str) -> Placement:
         """Read the scene's georeferencing and its map of clear ground."""
-        return Placement.of(self.tile(scene_id), self.clear(scene_id), self.interpolated(scene_id))
+        of_pixels = self.interpolated(scene_id), self.levels(scene_id)
+        return Placement.of(self.tile(scene_id), self.clear(scene_id), *of_pixels)
 
     def tile_writer(
         self,

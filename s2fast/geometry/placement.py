@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
@@ -24,6 +25,9 @@ AUTO_FACTORS = (1, 3, 9, 27)
 
 MOST_AWAY = 0.3
 """Largest radius that "auto" tries, as a share of the scene's side: beyond it, too little ground overlaps."""
+
+ALIKE = 1.05
+"""Greatest ratio of pixels that count as equal."""
 
 _MOST_STRETCH = 0.005
 """Greatest relative scale error of a CRS accepted as metric: UTM stays within 0.2 % all over a Sentinel-2 tile."""
@@ -192,17 +196,35 @@ class Placement(PixelGrid):
     clear: npt.NDArray[np.uint8]
     """Share of clear pixels in square cells [%], see `s2fast.image.prepare.clear_cells`."""
     interpolated: int = 1
-    """Side of the pixels from which the tile was interpolated [px of the tile]."""
+    """Side of the pixels from which the tile was interpolated [px of the tile]; 1: it was not."""
+    averaged: bool = False
+    """Whether an interpolated tile was also searched on the means over these pixels."""
 
     @classmethod
-    def of(cls, tile: TileInfo, clear: npt.NDArray[np.uint8], interpolated: int = 1) -> Placement:
-        """Create the placement from the stored metadata of a tile, its map of clear ground, and `interpolated`."""
-        return cls(tile.crs, tile.transform, tile.full_shape, tile.reduction, clear, interpolated)
+    def of(
+        cls,
+        tile: TileInfo,
+        clear: npt.NDArray[np.uint8],
+        interpolated: int = 1,
+        levels: Sequence[tuple[float, int]] = (),
+    ) -> Placement:
+        """Create the placement from the stored metadata of a tile, its map of clear ground, and its levels.
+
+        See `interpolated`, and `s2fast.stages.matching_rule.MatchedScene.levels`.
+        """
+        found = cls(tile.crs, tile.transform, tile.full_shape, tile.reduction, clear, interpolated)
+        averaged = interpolated > 1 and any(alike(found.seen_m, grid_m) for grid_m, _ in levels)
+        return replace(found, averaged=averaged)
 
     @cached_property
     def grid_m(self) -> float:
         """Side of a pixel of the tile [m]."""
         return self.pixel_m * self.reduction
+
+    @property
+    def seen_m(self) -> float:
+        """Side of the pixels from which the tile was interpolated, or else of its own [m]."""
+        return self.interpolated * self.grid_m
 
     @cached_property
     def clear_m2(self) -> float:
@@ -223,13 +245,28 @@ class Placement(PixelGrid):
         return cell_px((self.shape[0] // self.reduction, self.shape[1] // self.reduction)) * self.reduction
 
 
+def alike(one_m: float, other_m: float) -> bool:
+    """Return whether the sides of two pixels count as equal: those of one sensor differ by 0.2 % from zone to zone."""
+    return max(one_m, other_m) < ALIKE * min(one_m, other_m)
+
+
+def pair_grid_m(query: Placement, train: Placement) -> float:
+    """Return the side of the pixels on which two scenes are matched [m].
+
+    It is that of the coarser grid or, if both scenes were interpolated from pixels of one size, of these.
+    """
+    if query.averaged and train.averaged and alike(query.seen_m, train.seen_m):
+        return max(query.seen_m, train.seen_m)
+    return max(query.grid_m, train.grid_m)
+
+
 def radii_m(query: Placement, train: Placement, wanted_m: float | Literal["auto"]) -> list[float]:
     """Return the search radii [m], in the order to try.
 
-    There is one radius, the wanted one or, if that is 0, five pixels of the coarser grid. For "auto", it is followed
+    There is one radius, the wanted one or, if that is 0, five pixels of the pair's grid. For "auto", it is followed
     by radii each three times as large, up to `MOST_AWAY` of the smaller scene's side.
     """
-    least = WINDOW_PX * max(query.grid_m, train.grid_m)
+    least = WINDOW_PX * pair_grid_m(query, train)
     if wanted_m != "auto":
         return [wanted_m or least]
     most = max(least, MOST_AWAY * float(np.sqrt(min(query.area_m2, train.area_m2))))

@@ -17,6 +17,7 @@ from s2fast.folder.record import NullRecord, RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.datum import add_network
 from s2fast.geometry.nulls import NullRate, null_warning
+from s2fast.geometry.placement import Placement, alike
 from s2fast.masks.kinds import NOT_JUDGED, TOO_BRIGHT
 from s2fast.report.shown_matches import ShownMatches
 from s2fast.report.tables import clouds_by, pair_table, scene_table, without_metres
@@ -115,19 +116,32 @@ def _summary(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: M
         "verified": verified,
         **nulls,
     }
-    clouds = {str(item): clouds_by(record, folder, item) for item in record.usable}
+    empty = [str(item) for item in record.usable if not folder.keypoints(item.scene.scene_id)]
+    clouds = {str(item): clouds_by(record, folder, item) for item in record.usable if str(item) not in empty}
     bright = [name for name, found in clouds.items() if found == TOO_BRIGHT]
     unknown = [name for name, found in clouds.items() if found.startswith(f"{NOT_JUDGED}:") and name not in bright]
-    warnings = [_warning_of_brightness(bright)] if bright else []
+    warnings = [_warning_of_empty(empty)] if empty else []
+    if bright:
+        warnings.append(_warning_of_brightness(bright))
     if unknown:
         warnings.append(_warning_of_percentiles(unknown))
-    if interpolated := [str(item) for item in record.usable if folder.interpolated(item.scene.scene_id) > 1]:
-        warnings.append(_warning_of_interpolation(interpolated))
+    of_larger = [item.scene.scene_id for item in record.usable if folder.interpolated(item.scene.scene_id) > 1]
+    if of_larger:
+        placements = {name: folder.placement(name) for name in of_larger}
+        warnings.append(_warning_of_interpolation(placements, len(record.usable)))
     if not nulls["null_trials"]:
         return Summary(counts, None, warnings)
     null = NullRate(trials=nulls["null_trials"], verified=nulls["null_verified"])
     warning = null_warning(null, len(pairs), verified)
     return Summary(counts, NullRecord.of(null), [*filter(None, [warning]), *warnings])
+
+
+def _warning_of_empty(scenes: Sequence[str]) -> str:
+    """Return a line on the scenes without keypoints."""
+    return (
+        f"no keypoint was found in {counted(len(scenes), 'scene')}: {first_named(scenes)}; they have no data, or show "
+        "nothing but clouds, smooth surfaces, or ground that masks or polygons exclude: see them in the report"
+    )
 
 
 def _warning_of_brightness(scenes: Sequence[str]) -> str:
@@ -149,10 +163,18 @@ def _warning_of_percentiles(scenes: Sequence[str]) -> str:
     )
 
 
-def _warning_of_interpolation(scenes: Sequence[str]) -> str:
-    """Return a line on the scenes that lie on a finer grid than they were seen on."""
-    return (
-        f"the pixels of {counted(len(scenes), 'scene')} were interpolated from larger ones, whose lattice pulls their "
-        f"shifts, so that the errors of pairs of two of them are large: {first_named(scenes)}; resample them to their "
-        "own resolution by averaging, for example with gdalwarp -tr 30 30 -r average"
+def _warning_of_interpolation(scenes: Mapping[str, Placement], of: int) -> str:
+    """Return a line on the scenes, of a number of all, that lie on a finer grid than they were seen on."""
+    seen_m = [placement.seen_m for placement in scenes.values()]
+    alone = all(placement.averaged for placement in scenes.values()) and alike(max(seen_m), min(seen_m))
+    named = first_named(list(scenes))
+    text = (
+        f"the pixels of {counted(len(scenes), 'scene')} were interpolated from larger ones: {named}; "
+        f"two of them are matched on the means over these{'' if alone else ', if they are of one size'}"
+    )
+    if alone and len(scenes) == of:
+        return text
+    return text + (
+        ", but with other scenes they match badly, if at all: resample them to their own resolution by averaging, for "
+        "example with gdalwarp -tr 30 30 -r average"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -14,6 +15,7 @@ from s2fast.detectors import DetectorInput, MaskSource, detector_of, selected_ba
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
+from s2fast.geometry.placement import PixelGrid
 from s2fast.image.coarser import Coarser, coarser_shape
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.image.interpolated import interpolated_px
@@ -23,7 +25,7 @@ from s2fast.raster.windows import reduced_shape
 from s2fast.report.imagery import thumbnail_of
 from s2fast.stages.held_tile import HeldTile
 from s2fast.stages.keys import features_keys, for_scene, preparation, resolved, tile_key
-from s2fast.stages.levels import Level, levels_of, upsampling
+from s2fast.stages.levels import Level, levels_of, upsampling, upsampling_of_interpolated
 from s2fast.stages.memory import MIB
 from s2fast.stages.result import StageResult
 from s2fast.work.device_memory import named_device_memory
@@ -156,12 +158,14 @@ def predicted_bytes(item: SceneInput, config: Config, threads: int, levels: Sequ
         backend=selected_backend(config).name,
         masked=item.masked,
     )
-    smaller = [coarser_shape(shape, level.factor) for level in levels]
-    copies = sum((1 + item.masked) * rows * cols for rows, cols in smaller)
-    on_levels = [predicted(part, upsample=level.upsample) for part, level in zip(smaller, levels, strict=True)]
-    # The tile stays in memory while its levels are searched.
-    held = (1 + item.masked) * shape[0] * shape[1] if levels else 0
-    return copies + max(predicted(shape, upsample=upsampling(shape, config)), max(on_levels, default=0) + held)
+    held_px = 1 + item.masked
+    # The tile stays in memory while its levels are searched, one after another.
+    on_levels = [
+        held_px * (math.prod(shape) + math.prod(part)) + predicted(part, upsample=level.upsample)
+        for level in levels
+        for part in [coarser_shape(shape, level.factor)]
+    ]
+    return max([predicted(shape, upsample=upsampling(shape, config)), *on_levels])
 
 
 def extract_unit(
@@ -210,7 +214,10 @@ def extract_unit(
         )
     features = on_full_grid(found.features, tile.reduction, tile.centre_px)
     kept = features, found.clear, found.fixed, unit.key, backend
-    levels = tuple((level.grid_m, count) for level, count in zip(unit.levels, found.on_levels, strict=True))
+    grids = [level.grid_m for level in unit.levels]
+    if len(found.on_levels) > len(grids):
+        grids.append(found.interpolated * tile.reduction * PixelGrid.of_tile(tile).pixel_m)
+    levels = tuple(zip(grids, found.on_levels, strict=True))
     write = partial(
         folder.write_features, scene_id, *kept, clouds_judged=found.clouds_judged, levels=levels,
         interpolated=found.interpolated,
@@ -234,7 +241,8 @@ class Extracted:
     clouds_judged: bool
     """Whether clouds were found by brightness, see `s2fast.image.prepare.Prepared`."""
     on_levels: tuple[int, ...] = ()
-    """Number of features of each level, which are the last ones."""
+    """Number of features of each level, which are the last ones; one number more if the tile was also searched on the
+    means over the pixels from which it was interpolated."""
     interpolated: int = 1
     """Side of the pixels from which the tile was interpolated [px], see `s2fast.image.interpolated`."""
 
@@ -275,17 +283,20 @@ def extract_scene(
     -------
     Extracted
     """
-    # The tile may be modified below.
     side = interpolated_px(grey)
-    copies = [Coarser.of(grey, valid, missing, level.factor) for level in levels]
+    grids = [(level.factor, level.upsample) for level in levels]
+    if enlarged := upsampling_of_interpolated(side, grey.shape, levels, config):
+        grids.append((float(side), enlarged))
+    parts = []
+    for factor, enlarged in grids:
+        copy = Coarser.of(grey, valid, missing, factor)
+        found = _extract(copy.grey, copy.valid, config, backend, threads, copy.missing, enlarged, reflectance)
+        parts.append(replace(found, features=_on_tile(found.features, copy.factor)))
+    # Last, since it may modify the tile.
     own = _extract(grey, valid, config, backend, threads, missing, upsampling(grey.shape, config), reflectance)
     own = replace(own, interpolated=side)
-    if not levels:
+    if not parts:
         return own
-    parts = []
-    for level, copy in zip(levels, copies, strict=True):
-        found = _extract(copy.grey, copy.valid, config, backend, threads, copy.missing, level.upsample, reflectance)
-        parts.append(replace(found, features=_on_tile(found.features, copy.factor)))
     every = [own, *parts]
     joined = {
         entry.name: np.concatenate([getattr(part.features, entry.name) for part in every]) for entry in fields(Features)

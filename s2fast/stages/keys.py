@@ -25,7 +25,7 @@ from s2fast.report import page
 from s2fast.stages.levels import Level, levels_of
 from s2fast_kernels.backends import Selected
 
-FEATURES = "features, and whether pixels were interpolated"
+FEATURES = "features, of interpolated scenes also on the means over larger pixels"
 """Name of what is stored with features; another name after a change, so that older features are not reused."""
 
 VERDICTS = "verified, with surroundings and repetitions, second looks at what may match"
@@ -76,6 +76,8 @@ def features_key(tile: str, config: Config, backend: str, levels: Sequence[Level
     other: list[Any] = [] if prepared == HOST else [f"prepared by {prepared}"]
     if config.ingest.clouds and not by_brightness(config.ingest):
         other.append("not by brightness")
+    if not config.features.coarser:
+        other.append("no level of an interpolated scene")
     if levels:
         other.append(["levels", *([level.factor, level.upsample] for level in levels)])
     return content_key(FEATURES, tile, effective_settings(config.features), settings, backend, *other)

@@ -3,7 +3,8 @@
 What a keypoint looks like depends on the pixels on which it was found. A scene beside coarser scenes of the same ground
 is therefore also searched on the means of its pixels over theirs, and a pair is matched on the grid of its coarser
 scene: keypoints of equal size on the ground then exist in both, and look alike. Scenes of one resolution have no such
-levels.
+levels, but for those that were interpolated from larger pixels (see `s2fast.image.interpolated`): two of these are
+matched on the means over such pixels, which have no lattice.
 """
 
 from __future__ import annotations
@@ -16,18 +17,20 @@ import numpy as np
 
 from s2fast.config import Config
 from s2fast.folder.record import SceneInput
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.placement import PixelGrid, alike
+from s2fast.image.coarser import coarser_shape
 from s2fast.model import Raster
 from s2fast.raster.windows import reduced_shape
 
 LEAST_RATIO = 1.4
 """Least ratio of two scenes' pixels from which the finer one is searched on the grid of the coarser one."""
 
-ALIKE = 1.05
-"""Greatest ratio of pixels that count as equal: those of one sensor differ by 0.2 % from zone to zone."""
-
 LEAST_PX = 32
 """Shortest side of a scene on a coarser grid [px]."""
+
+_LEAST_SEEN_PX = 100
+"""Shortest side of an interpolated scene that is searched on its larger pixels [of these]: the crop of Paris is matched
+at 104, while 64 hold too few keypoints."""
 
 _LARGE_PX = 4096
 """A scene with a longer side has enough keypoints without being upscaled."""
@@ -77,12 +80,38 @@ def _levels(own: PixelGrid, sides: dict[PixelGrid, float], config: Config) -> tu
         if factor < LEAST_RATIO or min(shape) < factor * LEAST_PX or not _overlap(own, other):
             continue
         enlarged = upsampling(reduced_shape(other.shape, config.ingest.reduction), config)
-        if levels and side < ALIKE * levels[-1].grid_m:
+        if levels and alike(side, levels[-1].grid_m):
             # One level serves all scenes of about these pixels; the smallest of them have most keypoints to find.
             levels[-1] = Level(levels[-1].grid_m, levels[-1].factor, max(enlarged, levels[-1].upsample))
         else:
             levels.append(Level(side, round(factor, 3), enlarged))
     return tuple(levels)
+
+
+def upsampling_of_interpolated(side: int, shape: tuple[int, ...], levels: Sequence[Level], config: Config) -> int:
+    """Return the factor by which means over the larger pixels of an interpolated tile are enlarged for the detector.
+
+    Parameters
+    ----------
+    side
+        Side of the pixels from which the tile was interpolated [px of the tile]; 1: it was not.
+    shape
+        Rows and columns of the tile.
+    levels
+        The levels that it has because of other scenes.
+    config
+        The run's settings.
+
+    Returns
+    -------
+    int
+        The factor; 0: these means are not searched, or one of the levels is theirs.
+    """
+    known = any(alike(level.factor, side) for level in levels)
+    if side == 1 or known or not config.features.coarser or min(shape) < side * _LEAST_SEEN_PX:
+        return 0
+    # Fewer pixels than the tile's own: the prediction of memory is made without this level.
+    return min(upsampling(coarser_shape(shape, side), config), side * upsampling(shape, config) - 1)
 
 
 @lru_cache(maxsize=4096)
@@ -99,13 +128,13 @@ def _overlap(one: PixelGrid, other: PixelGrid) -> bool:
     return bool((np.maximum(box[0], there[0]) < np.minimum(box[1], there[1])).all())
 
 
-def rows_for(own_m: float, other_m: float, count: int, levels: Sequence[tuple[float, int]]) -> slice:
-    """Return the rows of a scene's features that are matched with a scene of other pixels.
+def rows_for(own_m: float, pair_m: float, count: int, levels: Sequence[tuple[float, int]]) -> slice:
+    """Return the rows of a scene's features that are matched with another scene.
 
     Parameters
     ----------
-    own_m, other_m
-        Sides of the pixels of the scene and of the other one [m].
+    own_m, pair_m
+        Sides of the pixels of the scene, and of those on which the pair is matched [m].
     count
         Number of the scene's features.
     levels
@@ -114,15 +143,15 @@ def rows_for(own_m: float, other_m: float, count: int, levels: Sequence[tuple[fl
     Examples
     --------
     >>> levels = [(20.0, 40), (60.0, 10)]
-    >>> [rows_for(10.0, other, 150, levels) for other in (10.0, 60.04, 20.0, 240.0)]
+    >>> [rows_for(10.0, pair, 150, levels) for pair in (10.0, 60.04, 20.0, 240.0)]
     [slice(0, 100, None), slice(140, 150, None), slice(100, 140, None), slice(0, 100, None)]
     """
     first = count - sum(number for _, number in levels)
     own = slice(0, first)
-    if other_m < LEAST_RATIO * own_m:
+    if pair_m < LEAST_RATIO * own_m:
         return own
     for grid_m, number in levels:
-        if max(grid_m, other_m) < ALIKE * min(grid_m, other_m):
+        if alike(grid_m, pair_m):
             return slice(first, first + number)
         first += number
     return own

@@ -9,8 +9,7 @@ import numpy.typing as npt
 
 from s2fast.geometry import compiled_votes
 from s2fast.geometry.evidence import Evidence
-from s2fast.geometry.placement import common_centre
-from s2fast.stages.levels import ALIKE
+from s2fast.geometry.placement import alike, common_centre, pair_grid_m
 from s2fast.stages.matching_rule import MatchedScene, Matches
 from s2fast.stages.pairs import Pair
 
@@ -54,6 +53,11 @@ class Matched:
         """Return the number of matches."""
         return len(self.query_row)
 
+    @property
+    def grid_m(self) -> float:
+        """Side of the pixels on which the pair is matched [m]."""
+        return pair_grid_m(self.query.placement, self.train.placement)
+
     def moved_px(self) -> npt.NDArray[np.float32] | None:
         """Return train position minus query position on the two rasters: (k, 2) [px of the tiles].
 
@@ -61,7 +65,7 @@ class Matched:
         """
         reduction = self.query.placement.reduction
         sides = self.query.placement.pixel_m, self.train.placement.pixel_m
-        if reduction != self.train.placement.reduction or max(sides) >= ALIKE * min(sides):
+        if reduction != self.train.placement.reduction or not alike(*sides):
             return None
         moved: npt.NDArray[np.float32] = compiled_votes.moved_px(
             self.query.xy, self.train.xy, self.query_row, self.train_row, reduction
@@ -80,6 +84,6 @@ class Matched:
             size=size,
             distance=self.distance,
             on_ground=on_ground,
-            grid=max(query.grid_m, train.grid_m),
+            grid=self.grid_m,
             centre=common_centre(query, train),
         )

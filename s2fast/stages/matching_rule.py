@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Matching
-from s2fast.geometry.placement import SEARCHED_RADII, Placement, radii_m
+from s2fast.geometry.placement import SEARCHED_RADII, Placement, pair_grid_m, radii_m
 from s2fast.geometry.repetition import repetitions
 from s2fast.geometry.witnesses import LEAST_WITNESSES, MAX_LOG_NFA, NeighbourCorrelation, highest_peaks
 from s2fast.image.fixed_pattern import FixedPattern
@@ -66,10 +66,11 @@ class MatchedScene:
     """Coarser grids whose features follow those of the scene's own: sides of pixels [m], numbers of features."""
 
     def rows_for(self, other: MatchedScene) -> slice:
-        """Return the rows of the features that are matched with another scene: those on the pair's coarser grid."""
+        """Return the rows of the features that are matched with another scene: those on the pair's grid."""
         if not self.levels:
             return slice(0, len(self.descriptors))
-        return rows_for(self.placement.grid_m, other.placement.grid_m, len(self.descriptors), self.levels)
+        pair_m = pair_grid_m(self.placement, other.placement)
+        return rows_for(self.placement.grid_m, pair_m, len(self.descriptors), self.levels)
 
     def count_for(self, other: MatchedScene) -> int:
         """Return the number of features that are matched with another scene."""
@@ -125,9 +126,18 @@ class MatchedScene:
         if key not in self._repeats_at:
             self._repeats_at[key] = repetitions(
                 self.descriptors[rows], self.on_own_map[rows], self.size_m[rows], self.scale[rows], searched_m,
-                self.placement.grid_m,
+                self._grid_of(rows),
             )  # fmt: skip
         return self._repeats_at[key]
+
+    def _grid_of(self, rows: slice) -> float:
+        """Return the side of the pixels on which some rows of the features were found [m]; see `rows_for`."""
+        first = len(self.descriptors)
+        for grid_m, number in reversed(self.levels):
+            first -= number
+            if number and first == rows.start:
+                return grid_m
+        return self.placement.grid_m
 
     @cached_property
     def _repeats_at(self) -> dict[tuple[float, int], npt.NDArray[np.float64]]:
@@ -179,7 +189,7 @@ class MatchingRule:
     def good_matches(self, pairs: Sequence[tuple[MatchedScene, MatchedScene]]) -> Iterator[Matches]:
         """Yield the good matches of every pair of a query and a train; neighbouring pairs may share a query."""
         if self.settings.mode == "exhaustive":
-            for _, group in itertools.groupby(pairs, key=lambda pair: id(pair[0])):
+            for _, group in itertools.groupby(pairs, key=_searched_query):
                 yield from self._exhaustive_matches(list(group))
             return
         if self.settings.radius_m == "auto":
@@ -193,21 +203,20 @@ class MatchingRule:
         return [radii_m(query.placement, train.placement, self.settings.radius_m)[0] for query, train in pairs]
 
     def _exhaustive_matches(self, pairs: Sequence[tuple[MatchedScene, MatchedScene]]) -> Iterator[Matches]:
-        """Yield the good matches of pairs that share a query, compared with all rows of all trains."""
-        query, trains = pairs[0][0], [train for _, train in pairs]
-        rows = [train.descriptors for train in trains]
+        """Yield the good matches of pairs that share a query and its rows, compared with the rows of all trains."""
+        parts = [(query.rows_for(train), train.rows_for(query)) for query, train in pairs]
+        queries = pairs[0][0].descriptors[parts[0][0]]
+        rows = [train.descriptors[part] for (_, train), (_, part) in zip(pairs, parts, strict=True)]
         offsets = np.concatenate([[0], np.cumsum([len(part) for part in rows])]).astype(np.int64)
         train_rows = np.concatenate(rows)
         if self.settings.mutual:
-            top2, back = both_directions(query.descriptors, train_rows, offsets, self.backend, self.device)
+            top2, back = both_directions(queries, train_rows, offsets, self.backend, self.device)
             good = passing(top2, self.settings) & mutual(top2, back, offsets)
         else:
-            top2 = hamming_top2.hamming_top2(
-                query.descriptors, train_rows, offsets, backend=self.backend, device=self.device
-            )
+            top2 = hamming_top2.hamming_top2(queries, train_rows, offsets, backend=self.backend, device=self.device)
             good = passing(top2, self.settings)
         for number, radius in enumerate(self.first_radii_m(pairs)):
-            yield _selected(top2, good, number, radius)
+            yield _moved(_selected(top2, good, number, radius), parts[number])
 
     def matches_at(
         self,
@@ -316,9 +325,16 @@ class MatchingRule:
         return self.matches_at([(query, train)], [radius_m], np.zeros((1, 1, 2)))[0][0]
 
 
+def _searched_query(pair: tuple[MatchedScene, MatchedScene]) -> tuple[int, int, int]:
+    """Return the same for pairs of one query of which the same rows are matched."""
+    query, train = pair
+    rows = query.rows_for(train)
+    return id(query), rows.start, rows.stop
+
+
 def _agree(query: MatchedScene, train: MatchedScene, matches: Matches, tried: int) -> bool:
     """Return whether the matches agree significantly on a shift within their search radius."""
-    grid = max(query.placement.grid_m, train.placement.grid_m)
+    grid = pair_grid_m(query.placement, train.placement)
     here = query.on_own_map[matches.query_row]
     moved = (train.on_map_of(query)[matches.train_row] - here) / grid
     if len(moved) < LEAST_WITNESSES:

@@ -139,7 +139,7 @@ def radius_m(rule: VerdictRule, pair: Matched) -> float:
     """Return the wide radius [m]: at most a share of the smaller scene, beyond which too little ground overlaps."""
     query, train = pair.query.placement, pair.train.placement
     most = MOST_AWAY * math.sqrt(min(query.area_m2, train.area_m2))
-    return min(rule.settings.second_look_px * max(query.grid_m, train.grid_m), most)
+    return min(rule.settings.second_look_px * pair.grid_m, most)
 
 
 def _searched(rule: VerdictRule, pairs: Sequence[Matched]) -> list[_Found | None]:
@@ -148,7 +148,7 @@ def _searched(rule: VerdictRule, pairs: Sequence[Matched]) -> list[_Found | None
     rough = [_coarse(pair, radius_m(rule, pair), whole) for pair in pairs]
     radii = [radius_m(rule, pair) / SEARCHED_RADII for pair in pairs]
     far = rule.matching.matches_at(rough, radii, np.zeros((len(pairs), 1, 2)))
-    grids = [max(pair.query.placement.grid_m, pair.train.placement.grid_m) for pair in pairs]
+    grids = [pair.grid_m for pair in pairs]
     offsets = np.array(
         map_in_threads(
             lambda item: _candidates(rule, *item),

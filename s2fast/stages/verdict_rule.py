@@ -18,7 +18,7 @@ from s2fast.config import Config, Verification
 from s2fast.geometry import compiled_shift
 from s2fast.geometry.anywhere import find_anywhere
 from s2fast.geometry.evidence import Evidence, Judgement
-from s2fast.geometry.placement import SEARCHED_RADII, overlap_pct
+from s2fast.geometry.placement import SEARCHED_RADII, alike, overlap_pct
 from s2fast.geometry.shift import RIVAL_SHARE
 from s2fast.geometry.witnesses import APART_PX, Peak
 from s2fast.image import compiled_pattern
@@ -36,6 +36,9 @@ LEAST_COMMON_PCT = 2.0
 _AWAY_RADII = (8.0, 40.0)
 """Distance of wrong offsets from the right one [search radii]: too far for true matches, near enough for similar
 ground."""
+
+_ONE_LATTICE_PX = 0.04
+"""Error of a pair of which one scene is interpolated [larger px]: its keypoints prefer places on the lattice."""
 
 MOST_ROWS = 1 << 22
 """Query rows searched at once for null trials; each may be a match of 12 bytes."""
@@ -338,13 +341,15 @@ def _at_offsets(
 
 
 def _lattice_error_m(matched: Matched) -> float:
-    """Return the error that the lattices of two interpolated scenes may cause [m]; 0 unless both are.
+    """Return the error that lattices of larger pixels may cause [m]; 0 unless a scene is interpolated and matched so.
 
-    They pull a shift by at most half a larger pixel along each axis, which twice the error covers.
+    Two lattices pull a shift by at most half a larger pixel along each axis, which twice the error covers.
     """
-    sides = [scene.placement.interpolated * scene.placement.grid_m for scene in (matched.query, matched.train)]
-    both = min(matched.query.placement.interpolated, matched.train.placement.interpolated) > 1
-    return math.sqrt(0.5) * max(sides) / 2 if both else 0.0
+    seen_m = [scene.placement.seen_m for scene in (matched.query, matched.train) if scene.placement.interpolated > 1]
+    pulled = [side for side in seen_m if side > matched.grid_m and not alike(side, matched.grid_m)]
+    if not pulled:
+        return 0.0
+    return max(pulled) * (math.sqrt(0.5) / 2 if len(pulled) == 2 else _ONE_LATTICE_PX)
 
 
 def wrong_offsets(matched: Matched, count: int, common_pct: float) -> list[npt.NDArray[np.float64]]:

@@ -62,12 +62,15 @@ def test_one_raster_of_each_product(
     products: Path, tmp_path: Path, band: str, names: set[str], *, zipped: bool
 ) -> None:
     place = shutil.make_archive(str(tmp_path / "in"), "zip", products) if zipped else str(products)
-    scenes = find_scenes([place], looking=Looking(band=band)).scenes
+    listed = find_scenes([place], looking=Looking(band=band))
+    scenes = listed.scenes
     found = [scene.source.posix.stem.split("_", 2)[2] for scene in scenes]
     assert sorted(found) == sorted(name.strip() for name in names)
     assert [scene.asset for scene in scenes] == [band or "TCI"] * len(scenes)
     dates = ("20190427", "20190606", "20190701")[: len(names)]
     assert [scene.scene_id for scene in scenes] == [f"S2A_{date}T083601_T36UXA" for date in dates]
+    without = {} if len(names) == 3 else {"S2A_20190701T083601_T36UXA": f"no {band} in its product, which has B8A, TCI"}
+    assert listed.left_out == without, "a product without the band is named"
 
 
 def run(places: list[Path], out: Path, **settings: Any) -> RunRecord:
@@ -105,7 +108,7 @@ def test_plain_files_are_used_as_they_are(tmp_path: Path) -> None:
 def test_bad_bands_are_one_line(products: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="ingest.band = 'B99': value error, write \"tci\", a band such as"):
         load_config({"ingest": {"band": "B99"}})
-    with pytest.raises(InputError, match=r"no scenes found under .*: looked for B11, \*\.jp2"):
+    with pytest.raises(InputError, match=r"under .*: S2A_\w+: no B11 in its product, which has B8A, TCI"):
         run([products], tmp_path / "out", band="B11")
     assert (Ingest(band="B08").stretch, Ingest(band="tci").stretch, Ingest().stretch) == ("auto", "none", "none")
     assert Ingest(band="B08", stretch=(0, 4000)).stretch == (0, 4000)
@@ -142,4 +145,4 @@ def test_bands_of_different_size_are_named(products: Path, tmp_path: Path) -> No
     with pytest.raises(
         InputError, match=r"B8A_20m\.jp2: 120 x 120 px at 20, and .*_B08_10m\.jp2 has 240 x 240 px at 10"
     ):
-        run([products], tmp_path / "out", band=["B08", "B8A"])
+        run(sorted(products.glob("*20190427T083601.SAFE")), tmp_path / "out", band=["B08", "B8A"])

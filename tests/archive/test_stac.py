@@ -179,10 +179,15 @@ def test_a_server_that_is_no_api_ends_in_one_line(tmp_path: Path, server: StacSe
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ("[]", "it is no STAC item"), ("{", "it is no JSON"), ("[" * 100_000, "it is no JSON"),
+        ("[]", "items.json: it is no STAC item"), ("{", "it is no JSON"), ("[" * 100_000, "it is no JSON"),
         ('{"type": "FeatureCollection", "features": [1, {}, {"id": "x", "type": "Feature"}]}', "an item is no object"),
         ('{"type": "Feature", "assets": {}, "id": "a"}', "a: it is no valid STAC item"),
         ('{"type": "Feature", "assets": {"visual": 3}, "id": "a\\u001b[1m", "properties": {}}', "no valid STAC item"),
+        (
+            '{"type": "Feature", "stac_version": "1.0.0", "id": "b", "geometry": null, "links": [], '
+            '"properties": {"datetime": "2019-06-06T08:36:01Z"}, "assets": {"visual": {}}}',
+            "b: it is no valid STAC item: it lacks 'href'",
+        ),
         ('{"type": "FeatureCollection", "features": []}', "no scenes found"),
     ],
 )  # fmt: skip

@@ -39,25 +39,59 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_stated_error_covers_the_pull_of_the_lattices(scenes: Path, tmp_path: Path) -> None:
-    run = s2fast.run(scenes=scenes, out=tmp_path / "out")
+@pytest.fixture(scope="module")
+def run(scenes: Path, tmp_path_factory: pytest.TempPathFactory) -> s2fast.Run:
+    """A run of both scenes."""
+    return s2fast.run(scenes=scenes, out=tmp_path_factory.mktemp("run") / "out")
+
+
+def off_m(run: s2fast.Run) -> float:
+    """Return the error of the pair's shift [m]."""
+    return float(np.hypot(*(run.pairs()[["dx_m", "dy_m"]].to_numpy(float)[0] - AWAY_M)))
+
+
+@pytest.mark.parametrize("mode", ["windowed", "exhaustive"])
+def test_two_interpolated_scenes_are_matched_on_their_own_pixels(
+    scenes: Path, run: s2fast.Run, tmp_path: Path, mode: str
+) -> None:
+    if mode == "exhaustive":
+        run = s2fast.run({"matching.mode": mode}, scenes=scenes, out=tmp_path / "out")
     pair = run.pairs().iloc[0]
     assert pair["verified"]
-    off = float(np.hypot(*(pair[["dx_m", "dy_m"]].to_numpy(float) - AWAY_M)))
-    assert 0.3 * PIXEL_M < off < 2 * pair["shift_error_m"], "else the lattices do not pull"
+    assert pair["shift_error_m"] < 0.05 * LARGER * PIXEL_M
+    assert off_m(run) < 2 * pair["shift_error_m"]
+    placements = [run.folder.placement(name) for name in run.scene_ids]
+    assert [(placement.interpolated, placement.averaged) for placement in placements] == [(LARGER, True)] * 2
+    levels = [run.folder.levels(name) for name in run.scene_ids]
+    np.testing.assert_allclose([grid_m for ((grid_m, _),) in levels], LARGER * PIXEL_M, rtol=0.01)
+    assert (pair["n_query"], pair["n_train"]) == tuple(number for ((_, number),) in levels)
+    assert " ".join(run.record.history.warnings).endswith("two of them are matched on the means over these")
+    matches = run.matches(*run.scene_ids)
+    assert matches["query_row"].min() >= run.folder.keypoints("s0") - levels[0][0][1]
+
+
+def test_without_this_level_the_stated_error_covers_the_pull_of_the_lattices(scenes: Path, tmp_path: Path) -> None:
+    run = s2fast.run({"features.coarser": False}, scenes=scenes, out=tmp_path / "out")
+    pair = run.pairs().iloc[0]
+    assert pair["verified"]
+    assert 0.3 * PIXEL_M < off_m(run) < 2 * pair["shift_error_m"], "else the lattices do not pull"
     assert pair["shift_error_m"] == pytest.approx(LARGER * PIXEL_M / np.sqrt(8), rel=0.01)
-    assert [run.folder.placement(name).interpolated for name in run.scene_ids] == [LARGER] * 2
-    assert "the pixels of 2 scenes were interpolated from larger ones" in " ".join(run.record.history.warnings)
+    assert [run.folder.placement(name).averaged for name in run.scene_ids] == [False] * 2
+    assert "if they are of one size, but with other scenes they match badly" in " ".join(run.record.history.warnings)
 
 
-def test_a_single_interpolated_scene_is_judged_as_ever(scenes: Path, tmp_path: Path) -> None:
-    run = s2fast.open_run(s2fast.run(scenes=scenes, out=tmp_path / "out").folder.address)
+def test_an_interpolated_scene_beside_one_of_other_pixels_is_matched_on_its_grid(run: s2fast.Run) -> None:
     rule = VerdictRule.of(load_config())
     one, other = load_scenes(run.folder, set(run.scene_ids)).values()
-    sharp = replace(other, placement=replace(other.placement, interpolated=1))
+    own = [slice(0, len(scene.descriptors) - scene.levels[0][1]) for scene in (one, other)]
+    sharp, of_2 = (
+        replace(other, placement=replace(other.placement, interpolated=side, averaged=side > 1)) for side in (1, 2)
+    )
     errors = []
-    for train in (other, sharp):
+    for train in (sharp, of_2):
         (matches,) = rule.matching.good_matches([(one, train)])
         pair = Matched.unmatched(Pair("s0", "s1", ""), one, train, matches.radius_m).with_matches(matches)
+        assert [one.rows_for(train), train.rows_for(one)] == own
         errors.append(rule.verdicts([pair])[0][0].shift_error_m)
-    assert errors[1] < 0.2 * errors[0]
+    # Pixels of two sizes have no grid in common on which there is no lattice.
+    assert errors[0] < 0.2 * errors[1]
