@@ -191,7 +191,9 @@ def align(
         check=check, model=model, progress=progress_for_stderr(),
     )  # fmt: skip
     left_out = done[~done["aligned"]]
-    print_line(f"{len(done) - len(left_out)} of {len(done)} scenes aligned: {to.rstrip('/')}/alignment.csv")
+    print_line(
+        f"{len(done) - len(left_out)} of {len(done)} scenes aligned: {to.rstrip('/')}/alignment.html, alignment.csv"
+    )
     for scene_id, note in done.loc[done["note"] != "", ["scene_id", "note"]].to_numpy():
         print_line(f"s2fast: {scene_id}: {note}", err=True)
     for scene_id, reason in zip(left_out["scene_id"], left_out["reason"], strict=True):

@@ -181,7 +181,7 @@ def _table(rows: pd.DataFrame, names: Sequence[str], noun: str, total: int | Non
     if width is not None and 2 * len(edge) + sum(widths) + (len(widths) - 1) * len(gap) > width:
         edge, gap = "", "  "
         if left_out := _leave_out(shown, columns, widths, width, len(gap)):
-            count += f"; no room for {', '.join(left_out)}: write all with -o FILE.csv"
+            count += f"; too narrow for {', '.join(left_out)}: -o FILE.csv writes all columns"
     for number, (name, side) in enumerate(zip(shown, widths, strict=True)):
         align = str.rjust if pd.api.types.is_numeric_dtype(rows[name]) else str.ljust
         columns[number] = [align(cell, side) for cell in columns[number]]

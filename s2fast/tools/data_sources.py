@@ -21,12 +21,19 @@ class DataSource:
     """What to download."""
     access: str
     """What access needs."""
-    looks: str
-    """Path of a scene of it in a folder that ``--scenes ARCHIVE`` names."""
+    looks: tuple[str, ...]
+    """Path of a scene of it in a folder that ``--scenes ARCHIVE`` names; several: each will do."""
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The paths with ``*`` for what is long, for a terminal."""
+        return tuple(look.replace(_IMAGE, _SHORT_IMAGE).replace(_PRODUCT, _SHORT_PRODUCT) for look in self.looks)
 
 
 _PRODUCT = "S2A_MSIL1C_20190606T083601_N0207_R021_T36UYA_20190606T083602"
 _IMAGE = "GRANULE/L1C_T36UYA_A020647_20190606T083602/IMG_DATA/T36UYA_20190606T083601_TCI.jp2"
+
+_SHORT_PRODUCT, _SHORT_IMAGE = "S2A_*", "GRANULE/*/IMG_DATA/*_TCI.jp2"
 
 SOURCES = (
     DataSource(
@@ -34,7 +41,7 @@ SOURCES = (
         "https://dataspace.copernicus.eu",
         "products L1C or L2A, or of each only the file *_TCI*.jp2",
         "free account",
-        f"ARCHIVE/{_PRODUCT}.SAFE.zip, or unpacked\n  ARCHIVE/{_PRODUCT}.SAFE/{_IMAGE}",
+        (f"ARCHIVE/{_PRODUCT}.SAFE.zip", f"ARCHIVE/{_PRODUCT}.SAFE/{_IMAGE}"),
     ),
     DataSource(
         "Earth Search",
@@ -42,28 +49,28 @@ SOURCES = (
         "`s2fast fetch` does it: the asset `visual` of items of the collection sentinel-2-l2a; or nothing: its address "
         "is a scene",
         "none",
-        "ARCHIVE/S2A_36UYA_20190606_0_L2A/TCI.tif",
+        ("ARCHIVE/S2A_36UYA_20190606_0_L2A/TCI.tif",),
     ),
     DataSource(
         "Planetary Computer",
         "https://planetarycomputer.microsoft.com/dataset/sentinel-2-l2a",
         "the asset `visual` of items, or nothing: its signed address is a scene",
         "none; addresses expire",
-        "ARCHIVE/T36UYA_20190606T083601_TCI_10m.tif",
+        ("ARCHIVE/T36UYA_20190606T083601_TCI_10m.tif",),
     ),
     DataSource(
         "Kaggle",
         "https://www.kaggle.com/datasets",
         '"Deforestation in Ukraine from Sentinel2 data": the data set of the notebook, with its polygons',
         "free account",
-        f"ARCHIVE/{_PRODUCT}/{_PRODUCT}.SAFE/{_IMAGE}",
+        (f"ARCHIVE/{_PRODUCT}/{_PRODUCT}.SAFE/{_IMAGE}",),
     ),
     DataSource(
         "s2fast",
         "s2fast synth ARCHIVE --size 1024",
         "nothing: scenes with known displacements, and polygons, are generated",
         "none",
-        f"ARCHIVE/{_PRODUCT}.SAFE/{_IMAGE}",
+        (f"ARCHIVE/{_PRODUCT}.SAFE/{_IMAGE}",),
     ),
 )
 
@@ -72,7 +79,7 @@ def listing() -> str:
     """Return the sources as text."""
     blocks = (
         f"{source.name}\n    {source.address}\n    download: {source.what}\n    access:   {source.access}\n"
-        f"    folder:   {source.looks.replace(f'{chr(10)}  ', f'{chr(10)}              ')}"
+        f"    folder:   {', or '.join(source.patterns)}"
         for source in SOURCES
     )
     return "\n\n".join(blocks) + "\n\nThen: s2fast run --scenes ARCHIVE --out OUT     (--dry-run shows what is found)"
@@ -86,7 +93,7 @@ def markdown() -> str:
         name = f"[{source.name}]({source.address})" if web else f"`{source.address}`"
         what = source.what.replace("*_TCI*.jp2", "`*_TCI*.jp2`")
         rows.append(f"| {name} | {what} | {source.access} |")
-    paths = "\n".join(f"{source.name}:\n  {source.looks}" for source in SOURCES)
+    paths = "\n".join(f"{source.name}:\n  " + ", or\n  ".join(source.looks) for source in SOURCES)
     return "\n".join(rows) + f"\n\n```\n{paths}\n```"
 
 

@@ -21,14 +21,14 @@ _DATES = 3
 
 def run_demo(out: Path, progress: Progress) -> Iterator[str]:
     """Run the demo in a folder; yield the lines to print."""
-    from s2fast.synth import synth
-
     archive, folder = out / "archive", out / "run"
     if not archive.exists():
         # The archive is generated under another name and then renamed, so an existing one is complete.
         partial = out / "archive.partial"
         shutil.rmtree(partial, ignore_errors=True)
         with progress.stage("synth", len(_TILES) * _DATES, 0) as bar:
+            from s2fast.synth import synth
+
             synth(
                 partial,
                 size=_SIZE_PX,

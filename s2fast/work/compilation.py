@@ -15,7 +15,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
@@ -23,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO, cast
 
+from s2fast.files.legible import counted
 from s2fast.work.executors import Workplace
 from s2fast.work.progress import Progress
 from s2fast_kernels import compiled
@@ -48,13 +48,14 @@ MODULES = (
 EXHAUSTIVE_MODULES = ("s2fast_kernels.hamming_top2.numba_cpu", "s2fast_kernels.hamming_top2_both.numba_cpu")
 """Modules whose functions an exhaustive search calls, which the default job does not need."""
 
-_NAME = "compiling kernels, once for this machine"
+_NAME = "compile"
+"""The stage that waits for it."""
 
 _MOST_PROCESSES = 4
 """More would wait for the longest module; each takes up to 0.3 GB of memory."""
 
-_PACE_S = 1.0
-"""Minimum time between two lines of progress [s]."""
+_POLL_S = 0.25
+"""Maximum time to look again whether a process has ended [s]."""
 
 _PATIENCE_S = 120.0
 """Maximum time to wait for other machines [s]."""
@@ -88,9 +89,6 @@ class Compilation:
         self.failure = ""
         """The reason why a module is not compiled; empty: there is none."""
         self._changed = threading.Condition()
-        self._start = time.monotonic()
-        self.seconds = 0.0
-        """Time taken [s], once all processes have ended."""
         self._processes: list[subprocess.Popen[str]] = []
         self._threads: list[threading.Thread] = []
         try:
@@ -121,18 +119,18 @@ class Compilation:
                     self.done += 1
                     self._changed.notify_all()
         with self._changed:
-            self.seconds = time.monotonic() - self._start
             self._changed.notify_all()
 
-    def wait(self, show: Callable[[int], None] = lambda _: None) -> None:
-        """Wait until all is compiled or has failed; pass the number of finished modules to a function now and then."""
-        shown, shown_at = -1, 0.0
+    def wait(self, advance: Callable[[], None] = lambda: None) -> None:
+        """Wait until all is compiled or has failed; call a function once per finished module."""
+        shown = 0
         with self._changed:
-            while any(thread.is_alive() for thread in self._threads):
-                if self.done != shown and time.monotonic() - shown_at >= _PACE_S:
-                    shown, shown_at = self.done, time.monotonic()
-                    show(shown)
-                self._changed.wait(_PACE_S / 4)
+            while shown < self.done or any(thread.is_alive() for thread in self._threads):
+                if shown < self.done:
+                    shown += 1
+                    advance()
+                else:
+                    self._changed.wait(_POLL_S)
 
     def close(self) -> None:
         """Kill processes that still run."""
@@ -196,7 +194,9 @@ def compile_missing(modules: Iterable[str] = MODULES) -> None:
 
 
 class AnnouncedCompilation:
-    """The compilation of this machine's missing kernels, with lines of progress; nothing if none is missing.
+    """The compilation of this machine's missing kernels; nothing if no kernel is missing.
+
+    A line is printed when it begins; the wait for it is a stage.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ class AnnouncedCompilation:
         if not compiled.is_kept():
             compiled.warn_unkept("the folder is not writable")
             return
-        progress.print_line(f"{_NAME}: {len(missing)} to do")
+        progress.print_line(f"compiling kernels, once for this machine: {counted(len(missing), 'module')}")
         self._compilation = Compilation(missing, threads or available_cores())
 
     @property
@@ -231,13 +231,12 @@ class AnnouncedCompilation:
         if compilation is None:
             return
         try:
-            compilation.wait(lambda done: self._progress.print_line(f"{_NAME}: {done} of {compilation.todo}"))
+            with self._progress.stage(_NAME, compilation.todo, 0) as bar:
+                compilation.wait(bar.advance)
         finally:
             compilation.close()
         if compilation.failure:
             log.warning("kernels are compiled while the run needs them: %s", compilation.failure)
-        else:
-            self._progress.print_line(f"{_NAME}: {compilation.done} done in {compilation.seconds:.1f} s")
 
     def close(self) -> None:
         """End what still runs."""

@@ -191,7 +191,7 @@ def test_the_command_names_what_it_leaves_out(
 ) -> None:
     assert command(monkeypatch, "align", moved.out, "--to", tmp_path / "to") == 3
     told = capsys.readouterr()
-    assert told.out == f"4 of 5 scenes aligned: {tmp_path}/to/alignment.csv\n"
+    assert told.out == f"4 of 5 scenes aligned: {tmp_path}/to/alignment.html, alignment.csv\n"
     assert told.err.splitlines()[-1] == f"s2fast: left out: {scene_id(LONE)}: not verified"
     # What an earlier call wrote and is no longer right does not stay.
     assert len(list((tmp_path / "to").glob("*.vrt"))) == 4

@@ -110,7 +110,7 @@ def test_a_reference_from_outside_is_matched_and_held_fixed(
 
     # Aligned are the scenes, not the reference; its file names it, and so does nothing.
     assert command(monkeypatch, "align", run.folder, "--to", tmp_path / "a") == 0
-    assert capsys.readouterr().out == f"5 of 5 scenes aligned: {tmp_path}/a/alignment.csv\n"
+    assert capsys.readouterr().out == f"5 of 5 scenes aligned: {tmp_path}/a/alignment.html, alignment.csv\n"
     table = pd.read_csv(tmp_path / "a" / "alignment.csv")
     assert table["scene_id"].tolist() == names
     np.testing.assert_allclose(table[["add_x_m", "add_y_m"]], -metres(names), atol=0.6)

@@ -92,7 +92,7 @@ def test_terminal_shows_short_ids_and_leaves_columns_out(pairs: pd.DataFrame, mo
         assert lines[3].split()[:2] == ["20180810", "short"]
         assert lines[4].split()[:2] == ["20180825", "20180904"]
         assert max(map(len, lines[:5])) <= columns
-        assert ("no room for" in lines[6]) == (columns < 53)
+        assert ("too narrow for" in lines[6]) == (columns < 53)
         assert "…" not in terminal.getvalue()
 
 

@@ -296,6 +296,8 @@ def test_page_fits_a_telephone(judged: Judged, opened: Open) -> None:
         widths = "return [...document.querySelectorAll('.scroll')].map((box) => [box.scrollWidth, box.clientWidth])"
         assert all(whole <= seen for whole, seen in browser.execute_script(widths))
         assert text(browser, "#lists thead").split() == ["Query", "Train", "Inliers", "▼", "Shift", "[m]", "Verdict"]
+        lines = "return [...document.querySelectorAll('.date')].map((date) => date.getClientRects().length)"
+        assert set(browser.execute_script(lines)) == {1}
         browser.execute_script("view.open(0, everyPair)")
         assert browser.execute_script("return [innerWidth, document.documentElement.scrollWidth]") == [390, 390]
         box = browser.execute_script("const box = byId('pair').getBoundingClientRect(); return [box.left, box.right]")

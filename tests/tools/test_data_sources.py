@@ -13,8 +13,16 @@ def test_the_page_has_the_table() -> None:
 def test_every_path_is_found(tmp_path: Path) -> None:
     """Each row's example, written out, is one scene of tile 36UYA."""
     for number, source in enumerate(SOURCES):
-        path = tmp_path / str(number) / source.looks.rpartition("ARCHIVE/")[2]
-        path.parent.mkdir(parents=True)
-        path.touch()
-        (scene,) = find_scenes([tmp_path / str(number)]).scenes
-        assert (scene.tile, f"{scene.sensing_time:%Y%m%d}") == ("36UYA", "20190606"), source.name
+        for look, pattern in zip(source.looks, source.patterns, strict=True):
+            if look.endswith(".zip"):
+                continue
+            path = tmp_path / str(number) / look.removeprefix("ARCHIVE/")
+            path.parent.mkdir(parents=True)
+            path.touch()
+            (scene,) = find_scenes([tmp_path / str(number)]).scenes
+            assert (scene.tile, f"{scene.sensing_time:%Y%m%d}") == ("36UYA", "20190606"), source.name
+            assert list((tmp_path / str(number)).glob(pattern.removeprefix("ARCHIVE/"))) == [path]
+
+
+def test_a_path_of_the_listing_fits_a_terminal() -> None:
+    assert max(len(path) for source in SOURCES for path in source.patterns) <= 80 - 14

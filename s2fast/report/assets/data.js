@@ -53,6 +53,9 @@ const shiftText = (pair, which = "") => `${metres(value(`${which}dx_m`, pair))} 
 
 const turnText = (degrees, error = "") => `${number(Math.abs(degrees), 3)}${error}° ${degrees < 0 ? "clockwise" : "counter-clockwise"}`;
 
+// A text as nodes, whose dates a narrow screen does not break at their hyphens.
+const withWholeDates = (text) => text.split(/(\d{4}-\d\d-\d\d)/).map((part, at) => (at % 2 ? element("span", { class: "date" }, part) : part));
+
 const pairName = (pair) => `${SCENES[PAIRS.query[pair]].label} and ${SCENES[PAIRS.train[pair]].label}`;
 
 // PAIR_AT[i * n + j]: number of the pair of scenes i and j, or -1.

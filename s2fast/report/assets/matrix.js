@@ -166,7 +166,7 @@ class Matrix {
       parts.push(verdictOf(pair) === "not run" ? "not verified: run verify" : verdictOf(pair));
     }
     const what = this.at.row === this.at.column ? "the same scene" : parts.join(", ") || "not computed";
-    byId("readout").textContent = names[0] ? `${names[0]} and ${names[1]}: ${what}` : "no scenes";
+    byId("readout").replaceChildren(...withWholeDates(names[0] ? `${names[0]} and ${names[1]}: ${what}` : "no scenes"));
   }
 
   pointAt(event) {

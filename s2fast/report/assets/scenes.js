@@ -169,7 +169,7 @@ function listScenes(openPairs) {
     if (isKnown(scene.clear_pct)) parts.push(`${number(scene.clear_pct, 0)} % clear by ${scene.mask}`);
     else if (scene.mask) parts.push(`clouds ${scene.mask}`);
     if (isKnown(scene.n_verified)) parts.push(`${number(scene.n_verified)} verified ${scene.n_verified === 1 ? "pair" : "pairs"}`);
-    const text = element("div", {}, element("strong", {}, scene.label), element("br"), `${scene.scene_id}`, element("br"), parts.join(", "));
+    const text = element("div", {}, element("strong", {}, ...withWholeDates(scene.label)), element("br"), `${scene.scene_id}`, element("br"), parts.join(", "));
     if (VERIFICATION_RAN) text.append(element("br"), `offset: ${offsetText(scene)}`);
     if (scene.correction) text.append(element("br"), `to correct: ${scene.correction}`);
     if (scene.disagrees) text.append(element("br"), element("span", { class: "warn" }, "disagrees with its series"));
