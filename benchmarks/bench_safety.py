@@ -43,7 +43,10 @@ CHECKS: Mapping[str, Sequence[str]] = {
         "s2fast.regions.file:_check_zip",
         "s2fast.regions.rows:_check_number",
     ),
-    "paths in the run folder": ("s2fast.files.local_storage:_Paths._check",),
+    "paths in the run folder": (
+        "s2fast.files.local_storage:_Paths._check_name",
+        "s2fast.files.local_storage:_Paths._is_plain",
+    ),
     "names": (
         "s2fast.files.legible:identifier",
         "s2fast.files.legible:legible",

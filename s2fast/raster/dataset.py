@@ -21,6 +21,7 @@ from rasterio.io import DatasetReader
 
 from s2fast.config import Ingest
 from s2fast.errors import MissingError, SceneError
+from s2fast.files.crs_definitions import CURE, is_definition
 from s2fast.files.ranges import byte_ranges
 from s2fast.files.source import Source
 from s2fast.files.web import downloaded, refusal
@@ -270,7 +271,7 @@ def _georeferencing(dataset: rasterio.DatasetReader, source: Source) -> tuple[An
     crs, transform = dataset.crs, dataset.transform
     if source.placed is None:
         return crs, transform
-    if crs is None or not (crs.is_projected or crs.is_geographic):
+    if (crs is None or not (crs.is_projected or crs.is_geographic)) and is_definition(source.placed.crs):
         with suppress(CRSError):
             crs = CRS.from_user_input(source.placed.crs)
     if source.placed.transform is not None and transform.is_identity:
@@ -297,6 +298,8 @@ def _georeferencing_problem(dataset: rasterio.DatasetReader, name: str, crs: Any
             "it has no CRS, or only a local one; assign one, for example with gdal_edit.py -a_srs EPSG:32636, or match "
             'scenes without a CRS in pixels (verification.prior = "none" and matching.mode = "exhaustive")'
         )
+    if not is_definition(crs.to_wkt()):
+        return f"its CRS names a file: {CURE}"
     if not invertible:
         got = tuple(transform)[:6]
         return f"its geotransform {got} gives pixels no size; assign another, for example with gdal_edit.py -a_ullr"

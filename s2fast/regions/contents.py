@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.parsers import expat
 
 from s2fast.errors import InputError
+from s2fast.files.crs_definitions import names_file
 
 _EXTERNAL = re.compile(rb"OGR\w*DataSource|OGCAPI|WFS_Capabilities|gdal_streamed_alg|VirtualOGR", re.IGNORECASE)
 """Content that makes GDAL read other files or send requests to servers."""
@@ -41,6 +42,8 @@ _XML_ROOTS = ("kml", "gpx", "FeatureCollection")
 _MAX_SCHEMAS = 4
 """Schemas that include schemas are followed to this depth."""
 
+_NAMES_FILE = "names a file, which PROJ would open: convert it, for example with ogr2ogr -a_srs EPSG:4326"
+
 _HEAD_BYTES = 1 << 20
 """GDAL reads at most this much of a file to detect its format."""
 
@@ -67,16 +70,35 @@ def check_shapefile(path: Path) -> None:
     """Check that the file is as long as its header declares."""
     with path.open("rb") as source:
         expected_bytes = 2 * int.from_bytes(source.read(28)[24:], "big")
+    _check_prj(path)
     actual_bytes = path.stat().st_size
     if actual_bytes < expected_bytes:
         raise DamagedError(f"it is truncated: it has {actual_bytes} bytes, its header declares {expected_bytes}")
 
 
+def _check_prj(path: Path) -> None:
+    """Check that the CRS in a file beside another names no files."""
+    for beside in path.parent.glob(f"{glob.escape(path.stem)}.[pP][rR][jJ]"):
+        if names_file(beside.read_bytes()):
+            raise DamagedError(f"the CRS in {beside.name} {_NAMES_FILE}")
+
+
+def check_flatgeobuf(path: Path) -> None:
+    """Check that the CRS names no files."""
+    with path.open("rb") as source:
+        header_bytes = int.from_bytes(source.read(12)[8:], "little")
+        if names_file(source.read(min(header_bytes, _HEAD_BYTES))):
+            raise DamagedError(f"its CRS {_NAMES_FILE}")
+
+
 def check_geopackage(path: Path) -> None:
-    """Check that the database is a GeoPackage, and that its schema refers to no other files."""
+    """Check that the database is a GeoPackage, that its schema refers to no other files, and no CRS names one."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
             schema = "\n".join(str(sql) for (sql,) in base.execute("SELECT sql FROM sqlite_master"))
+            defined = base.execute("SELECT * FROM gpkg_spatial_ref_sys") if "gpkg_spatial_ref_sys" in schema else ()
+            if any(names_file(value) for row in defined for value in row if isinstance(value, str)):
+                raise DamagedError(f"one of its CRSs {_NAMES_FILE}")
     except (sqlite3.Error, UnicodeDecodeError) as error:
         raise DamagedError(str(error)) from error
     # GDAL would follow references to other files in other SQLite files and in virtual tables.
@@ -188,5 +210,6 @@ def check_mapinfo(path: Path) -> None:
 
 def check_csv(path: Path) -> None:
     """Check that quotes are closed."""
+    _check_prj(path)
     if read_text(path).count(b'"') % 2:
         raise DamagedError("it is truncated inside quotes")

@@ -24,6 +24,7 @@ import shapely
 import zarr
 
 from tests.archives import UTM36, textured, write_scene
+from tests.files import hostile_crs
 from tests.stac_server import item
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
@@ -230,6 +231,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Opened:
             places += [f"{kind}={path}" for kind in ("regions", "mask")]
         places += [f"found={path}" for path in stac_items(root / "given", secret, fields["url"])]
         places.append(f"found={zarr_of_links(root / 'given' / 'links.zarr', secret)}")
+        places += hostile_crs.places(root / "given", secret, fields["url"])
         log = root / "calls"
         command = [
             "strace",
