@@ -36,6 +36,7 @@ CHECKS: Mapping[str, Sequence[str]] = {
         "s2fast.files.trusted:within",
         "s2fast.files.redirects:is_private",
         "s2fast.archive.links:linked",
+        "s2fast.files.crs_definitions:is_definition",
     ),
     "polygons": (
         "s2fast.regions.formats:_format",

@@ -24,6 +24,9 @@ _FORMS = re.compile(
 )
 """The forms of a definition that name neither a path nor a server."""
 
+_WORDS = re.compile(r"[\w+:. -]*")
+"""Other texts that GDAL knows, such as WGS84; it may not take them for files where it reads a raster."""
+
 _PATH = r'[^"]*[/\\~]'
 
 _FILE = re.compile(
@@ -60,9 +63,14 @@ def names_file(text: bytes | str) -> bool:
 
 
 def xml_names_file(text: bytes) -> bool:
-    """Return whether a definition in a virtual raster, or in the metadata beside a raster, satisfies `names_file`."""
-    found = _IN_XML.findall(text)
-    return any(names_file(html.unescape(part.decode(errors="replace"))) for parts in found for part in parts)
+    """Return whether a definition in a virtual raster, or in the metadata beside a raster, names a file or a server."""
+    found = (html.unescape(part.decode(errors="replace")) for parts in _IN_XML.findall(text) for part in parts)
+    return any(not _is_plain(part) and not _WORDS.fullmatch(part) for part in map(_bare, found))
+
+
+def _bare(text: str) -> str:
+    """Return a definition without blanks and quotes around it."""
+    return text.strip().removeprefix("<![CDATA[").removesuffix("]]>").strip(" \t\r\n\"'")
 
 
 def is_definition(value: Any) -> bool:

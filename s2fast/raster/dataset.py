@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import Interleaving
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
@@ -165,9 +166,13 @@ def _open_with_gdal(source: Source, level: int | None = None) -> rasterio.Datase
     try:
         check_opened(dataset, source)
         _check_complete(dataset, source)
+        _ = dataset.colorinterp  # raises what GDAL could not read of the header
     except SceneError:
         dataset.close()
         raise
+    except CPLE_BaseError as error:
+        dataset.close()
+        raise SceneError(f"{source}: its metadata cannot be read ({source.redacted(error)}): get it again") from None
     return dataset
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import html
 import json
 import re
 import sqlite3
@@ -25,6 +26,13 @@ _LINKED_CRS = re.compile(rb"""["'](?:link|url)["']\s*[^:\s]|\\u00[4-7]""", re.IG
 
 _LINKED_WORDS = (b"link", b"url", b"\\u00")
 """As `_EXTERNAL_WORDS`."""
+
+_GRIDS = re.compile(rb"PARAMETERFILE|PROJ4_GRIDS|(?:grids|init)=|PROJ-based", re.IGNORECASE)
+"""Beginnings of the names of files in definitions of a CRS."""
+
+_ESCAPED = re.compile(rb"\\u00([0-9a-f]{2})", re.IGNORECASE)
+
+_DEFINITION_BYTES = 4096
 
 _NO_BLANK = re.compile(r"[^\s\x1e]")
 
@@ -111,12 +119,23 @@ def check_json(path: Path) -> None:
     text = read_text(path)
     if _occurs(_LINKED_CRS, _LINKED_WORDS, text):
         _check_crs(text)
+    _check_grids(text)
     lines = [line for line in re.split(rb"[\n\x1e]", text) if line.strip()]
     if len(lines) < 2 or not _is_json(lines[0]):
         return
     invalid = next((number for number, line in enumerate(lines, 1) if not _is_json(line)), 0)
     if invalid:
         raise DamagedError(f"feature {invalid} is not complete JSON")
+
+
+def _check_grids(text: bytes) -> None:
+    """Raise DamagedError if a definition of a CRS in JSON, as ESRI writes it, names a file."""
+    if b"\\u00" in text:
+        text = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), text)
+    for found in _GRIDS.finditer(text):
+        part = text[max(0, found.start() - 1) : found.end() + _DEFINITION_BYTES]
+        if names_file(part.replace(b'\\"', b'"').replace(b"\\/", b"/")):
+            raise DamagedError(f"its CRS {_NAMES_FILE}")
 
 
 def _check_crs(text: bytes) -> None:
@@ -156,6 +175,9 @@ def check_xml(path: Path) -> None:
         raise DamagedError(f"its root element is {root[0]}, not one of {', '.join(_XML_ROOTS)}")
     if root[0] == "FeatureCollection":
         _check_schema(path.with_suffix(".xsd"), _MAX_SCHEMAS)
+        described = path.with_suffix(".gfs")
+        if described.exists() and names_file(html.unescape(described.read_text(errors="replace"))):
+            raise DamagedError(f"the CRS in {described.name} {_NAMES_FILE}")
 
 
 def _elements(path: Path) -> list[tuple[str, Mapping[str, str]]]:
@@ -163,6 +185,8 @@ def _elements(path: Path) -> list[tuple[str, Mapping[str, str]]]:
     elements: list[tuple[str, Mapping[str, str]]] = []
 
     def start(name: str, attributes: Mapping[str, str]) -> None:
+        if any(names_file(value) for key, value in attributes.items() if key.endswith("srsName")):
+            raise DamagedError(f"its CRS {_NAMES_FILE}")
         if not elements or "schemaLocation" in attributes:
             elements.append((name.rpartition(" ")[2], attributes))
 

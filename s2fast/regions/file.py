@@ -26,7 +26,7 @@ _PARTS = {
     ".tab": (".dat", ".map", ".id", ".ind"),
     ".mif": (".mid",),
     ".csv": (".csvt", ".prj"),
-    ".gml": (".xsd",),
+    ".gml": (".xsd", ".gfs"),
 }
 """Suffixes of sidecar files with the same name, by the suffix of the main file."""
 

@@ -343,10 +343,19 @@ def test_a_crs_names_no_file(folder: Path, elsewhere: Path, crs: str) -> None:
     side.write_text(f"<PAMDataset><SRS>{escape(crs.format(elsewhere))}</SRS></PAMDataset>")
     with pytest.raises(SceneError, match="names a file"), open_raster(path):
         pass
-    side.write_text(f"<PAMDataset><SRS>{escape(crs.format('@null'))}</SRS></PAMDataset>")  # PROJ's own grid
-    with open_raster(path) as reader:
-        assert reader.raster.crs_wkt
     text = virtual("a.tif", relative=1).replace("EPSG:32636", escape(crs.format("&#47;home/a")))
     (folder / "b.vrt").write_text(text.replace("&amp;#", "&#"))
     with pytest.raises(SceneError, match="names a file"), open_raster(folder / "b.vrt"):
+        pass
+
+
+def test_a_grid_of_proj_itself_serves(folder: Path, elsewhere: Path) -> None:
+    path = folder / "a.tif"
+    shutil.copy(elsewhere, path)
+    side = Path(f"{path}.aux.xml")
+    side.write_text("<PAMDataset><SRS>+proj=utm +zone=36 +ellps=WGS84 +nadgrids=@null +type=crs</SRS></PAMDataset>")
+    with open_raster(path) as reader:
+        assert "@null" in reader.raster.crs_wkt
+    side.write_text("<PAMDataset><SRS>+init=nothing:1</SRS></PAMDataset>")
+    with pytest.raises(SceneError, match="its metadata cannot be read"), open_raster(path):
         pass
