@@ -187,12 +187,17 @@ class _Paths:
         self._make(name.rpartition("/")[0])
         return Path(f"{self.root}/{name}")
 
+    def made(self, folder: str) -> Path:
+        """Return the path of a folder, which is made if there is none; raise as `to_write` does."""
+        self._make(folder)
+        return Path(f"{self.root}/{folder}")
+
     def forget(self) -> None:
         """Look at all folders again: one that was there has been removed."""
         self._plain.clear()
 
     def _check_name(self, name: str) -> None:
-        if ".." in name.split("/") or name.startswith("/") or "\0" in name:
+        if (".." in name and ".." in name.split("/")) or name.startswith("/") or "\0" in name:
             raise RunFolderError(f"{name[:80]!r} leads out of {self.root}")
 
     def _make(self, folder: str) -> None:
@@ -303,7 +308,7 @@ def _write_whole(paths: _Paths, name: str, data: Any) -> None:
     for tries_left in (2, 1, 0):
         partial = None
         try:
-            path, partial = paths.to_write(name), paths.to_write(f"{PARTIAL}/{writers_name()}")
+            path, partial = paths.to_write(name), paths.made(PARTIAL) / writers_name()
             partial.write_bytes(data)
             partial.replace(path)
         except FileNotFoundError as error:

@@ -30,6 +30,9 @@ _LINKED_WORDS = (b"link", b"url", b"\\u00")
 _GRIDS = re.compile(rb"PARAMETERFILE|PROJ4_GRIDS|(?:grids|init)=|PROJ-based", re.IGNORECASE)
 """Beginnings of the names of files in definitions of a CRS."""
 
+_GRID_WORDS = (b"parameterfile", b"proj4_grids", b"grids=", b"init=", b"proj-based")
+"""As `_EXTERNAL_WORDS`."""
+
 _ESCAPED = re.compile(rb"\\u00([0-9a-f]{2})", re.IGNORECASE)
 
 _DEFINITION_BYTES = 4096
@@ -132,6 +135,8 @@ def _check_grids(text: bytes) -> None:
     """Raise DamagedError if a definition of a CRS in JSON, as ESRI writes it, names a file."""
     if b"\\u00" in text:
         text = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), text)
+    if not _occurs(_GRIDS, _GRID_WORDS, text):
+        return
     for found in _GRIDS.finditer(text):
         part = text[max(0, found.start() - 1) : found.end() + _DEFINITION_BYTES]
         if names_file(part.replace(b'\\"', b'"').replace(b"\\/", b"/")):
