@@ -36,6 +36,7 @@ CHECKS: Mapping[str, Sequence[str]] = {
         "s2fast.files.trusted:within",
         "s2fast.files.redirects:is_private",
         "s2fast.archive.links:linked",
+        "s2fast.files.crs_definitions:is_definition",
     ),
     "polygons": (
         "s2fast.regions.formats:_format",
@@ -43,7 +44,10 @@ CHECKS: Mapping[str, Sequence[str]] = {
         "s2fast.regions.file:_check_zip",
         "s2fast.regions.rows:_check_number",
     ),
-    "paths in the run folder": ("s2fast.files.local_storage:_Paths._check",),
+    "paths in the run folder": (
+        "s2fast.files.local_storage:_Paths._check_name",
+        "s2fast.files.local_storage:_Paths._is_plain",
+    ),
     "names": (
         "s2fast.files.legible:identifier",
         "s2fast.files.legible:legible",

@@ -16,6 +16,7 @@ __all__ = ["app", "main"]
 def main() -> None:
     """Run the command line; on an error print one line to standard error and exit with code 2."""
     from s2fast.errors import S2FastError, cli_wording
+    from s2fast.files.legible import legible
     from s2fast.files.redaction import PublicFormatter, public
     from s2fast.work.streams import final_flush, open_missing_streams, stream_failure
 
@@ -47,6 +48,8 @@ def main() -> None:
         unexpected = error
     if unwritable := final_flush(sys.stdout) or stream_failure(unexpected):
         code, problem = EXIT_BAD_INPUT, f"cannot write to standard output: {unwritable}"
+    elif isinstance(unexpected, UnicodeEncodeError) and unexpected.reason == "surrogates not allowed":
+        problem = f"{legible(unexpected.object)[:200]}: the name is not UTF-8: rename it"
     elif unexpected:
         problem = _unexpected(unexpected)
     if problem:

@@ -104,6 +104,44 @@ def test_interrupt_does_not_wait_for_what_runs(sent: signal.Signals, code: int) 
     assert (process.returncode, told) == (code, "\ngo on with: this\n")
 
 
+def test_temporary_files_go_with_a_process_that_is_stopped(tmp_path: Path) -> None:
+    program = (
+        "import threading\n"
+        "from s2fast.files.temporary import make_folder\n"
+        "from s2fast.work.interrupt import exiting_on_interrupt\n"
+        "lock = threading.Lock()\n"
+        "lock.acquire()\n"
+        "with exiting_on_interrupt('stopped'):\n"
+        "    (make_folder() / 'copy.tif').write_bytes(b'1')\n"
+        "    print('ready', flush=True)\n"
+        "    lock.acquire()\n"
+    )
+
+    def started() -> subprocess.Popen[str]:
+        environment = {**os.environ, "TMPDIR": str(tmp_path)}
+        process = subprocess.Popen([sys.executable, "-c", program], stdout=-1, stderr=-1, text=True, env=environment)
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    def ended(process: subprocess.Popen[str], sent: signal.Signals) -> None:
+        process.send_signal(sent)
+        process.communicate(timeout=60)
+
+    ended(started(), signal.SIGINT)
+    assert list(tmp_path.iterdir()) == []
+    ended(started(), signal.SIGKILL)
+    (left,) = tmp_path.iterdir()
+    other = started()
+    held = set(tmp_path.iterdir()) - {left}
+    for folder in (left, *held):
+        os.utime(folder, (0, 0))  # as if they were old
+    ended(started(), signal.SIGINT)
+    assert set(tmp_path.iterdir()) == held  # what a killed process left is gone, what a running one has is not
+    ended(other, signal.SIGTERM)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_run_under_nohup_goes_on_when_the_terminal_closes() -> None:
     program = (
         "import os, signal\n"

@@ -155,7 +155,10 @@ class Kind:
 
 def _listed(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
     """Yield what a place holds, as the first kind of `KINDS` that fits finds it."""
-    kind = next((kind for kind in KINDS if kind.holds(place)), None)
+    try:
+        kind = next((kind for kind in KINDS if kind.holds(place)), None)
+    except PermissionError as error:
+        raise InputError(f"cannot read {place} for {option('scenes')}: {error.strerror}") from error
     if kind is None:
         raise InputError(f"no such file or folder for {option('scenes')}: {place}")
     return kind.scenes(place, looking)
@@ -185,7 +188,9 @@ def _itself(place: Source, looking: Looking) -> Iterator[Listed]:
 
 
 def _in_folder(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
-    files = _without_previews(sorted(_files(Path(place.name))))
+    closed: list[OSError] = []
+    files = _without_previews(sorted(_files(Path(place.name), closed)))
+    yield from (LeftOut(str(error.filename), f"the folder cannot be read: {error.strerror}") for error in closed)
     for file in files:
         if file.suffix.lower() == ".zarr":
             yield from zarr_scenes(Source.local(file), looking)
@@ -294,13 +299,13 @@ def _images_folder(file: PurePath) -> PurePath:
     return file.parent.parent if _RESOLUTION_FOLDER.fullmatch(file.parent.name) else file.parent
 
 
-def _files(place: Path) -> Iterator[Path]:
+def _files(place: Path, closed: list[OSError]) -> Iterator[Path]:
     """Yield all files below a folder, following links but visiting each folder once; of Zarr stores, the folder.
 
-    The stores of run folders are not looked into.
+    The stores of run folders are not looked into. Folders that cannot be read are added to `closed`.
     """
     visited = set()
-    for root, folders, files in os.walk(place, followlinks=True):
+    for root, folders, files in os.walk(place, onerror=closed.append, followlinks=True):
         real = os.path.realpath(root)
         if real in visited:
             folders.clear()

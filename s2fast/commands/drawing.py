@@ -119,7 +119,7 @@ def show(
         try:
             figure.savefig(file, **options)
         except (OSError, ValueError) as error:
-            raise InputError(f"cannot write the picture {file}: {error}") from error
+            raise InputError(f"cannot write the picture {file}: {getattr(error, 'strerror', '') or error}") from error
         print_line(str(file))
 
 

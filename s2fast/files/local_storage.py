@@ -83,7 +83,7 @@ class LocalStorage:
 
     def swap(self, name: str, before: bytes | None, after: bytes) -> bool:
         """See `Storage`."""
-        _make_folders(self._root)
+        _make_root(self._root)
         with _locked(self._root) as locked:
             if content(self, name) != before:
                 return False
@@ -98,6 +98,7 @@ class LocalStorage:
         try:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
+                self._paths.forget()
             else:
                 path.unlink(missing_ok=True)
         except OSError as error:
@@ -156,7 +157,8 @@ class _Paths:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = str(root)
+        self.root = str(root)
+        """The folder."""
         self._plain: set[str] = set()
 
     def inside(self, name: str, *, is_folder: bool = False) -> Path:
@@ -174,21 +176,47 @@ class _Paths:
         RunFolderError
             The name leads outside, or through a link.
         """
-        self._check(name, is_folder=is_folder)
-        return Path(f"{self._root}/{name}")
-
-    def made(self, name: str) -> None:
-        """Remember the folders of a file that was written."""
-        folder = name.rpartition("/")[0]
-        while folder and folder not in self._plain:
-            self._remember(folder)
-            folder = folder.rpartition("/")[0]
-
-    def _check(self, name: str, *, is_folder: bool) -> None:
-        if ".." in name.split("/") or name.startswith("/") or "\0" in name:
-            raise RunFolderError(f"{name[:80]!r} leads out of {self._root}")
+        self._check_name(name)
         if folder := name if is_folder else name.rpartition("/")[0]:
             self._is_plain(folder)
+        return Path(f"{self.root}/{name}")
+
+    def to_write(self, name: str) -> Path:
+        """Return the path of a file, and make its folders; raise as `inside` does, and OSError."""
+        self._check_name(name)
+        self._make(name.rpartition("/")[0])
+        return Path(f"{self.root}/{name}")
+
+    def made(self, folder: str) -> Path:
+        """Return the path of a folder, which is made if there is none; raise as `to_write` does."""
+        self._make(folder)
+        return Path(f"{self.root}/{folder}")
+
+    def forget(self) -> None:
+        """Look at all folders again: one that was there has been removed."""
+        self._plain.clear()
+
+    def _check_name(self, name: str) -> None:
+        if (".." in name and ".." in name.split("/")) or name.startswith("/") or "\0" in name:
+            raise RunFolderError(f"{name[:80]!r} leads out of {self.root}")
+
+    def _make(self, folder: str) -> None:
+        """Make a folder and those above it. What is made now is no link: only what is already there is looked at."""
+        if not folder or folder in self._plain:
+            return
+        above = folder.rpartition("/")[0]
+        self._make(above)
+        try:
+            Path(f"{self.root}/{folder}").mkdir()
+        except FileExistsError:
+            if not self._is_plain(folder):
+                raise
+        except FileNotFoundError:
+            if above:
+                raise
+            _make_root(Path(self.root))
+            self._make(folder)
+        self._remember(folder)
 
     def _is_plain(self, folder: str) -> bool:
         """Return whether a folder exists; raise RunFolderError if its path leads through a link."""
@@ -197,7 +225,7 @@ class _Paths:
         above = folder.rpartition("/")[0]
         if above and not self._is_plain(above):
             return False
-        path = f"{self._root}/{folder}"
+        path = f"{self.root}/{folder}"
         try:
             mode = os.lstat(path).st_mode
         except OSError:
@@ -277,31 +305,35 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 
 def _write_whole(paths: _Paths, name: str, data: Any) -> None:
-    path = paths.inside(name)
-    partial = paths.inside(PARTIAL, is_folder=True) / writers_name()
-    for may_lack_folders in (True, True, False):
+    for tries_left in (2, 1, 0):
+        partial = None
         try:
+            path, partial = paths.to_write(name), paths.made(PARTIAL) / writers_name()
             partial.write_bytes(data)
             partial.replace(path)
         except FileNotFoundError as error:
-            # The file is the first of its folder, or another process has removed the folder of partial files.
-            if not may_lack_folders:
-                raise failure("write", str(path), error) from error
-            _make_folders(partial.parent, path.parent)
+            # Another process has removed the folder of partial files, or the file's own.
+            _discard(partial)
+            if not tries_left:
+                raise failure("write", f"{paths.root}/{name}", error) from error
+            paths.forget()
         except BaseException as error:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise failure("write", str(path), error) from error
+            _discard(partial)
+            if isinstance(error, OSError) and not isinstance(error, RunFolderError):
+                raise failure("write", f"{paths.root}/{name}", error) from error
             raise
         else:
-            paths.made(name)
             return
 
 
-def _make_folders(*folders: Path) -> None:
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise failure("write", str(folder), error) from error
+def _discard(partial: Path | None) -> None:
+    if partial:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def _make_root(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise failure("write", str(folder), error) from error

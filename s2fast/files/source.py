@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
@@ -262,8 +263,8 @@ class Source:
         return replace(self, trusted=folders)
 
     def resolved(self) -> Source:
-        """Return the source with an absolute path, links resolved."""
-        return Source(str(Path(self.name).resolve())) if self.is_local else self
+        """Return the source with an absolute path, links resolved; a link that leads in a circle stays."""
+        return Source(os.path.realpath(self.name)) if self.is_local else self
 
     def redacted(self, error: BaseException) -> str:
         """Return the message of GDAL's error without secrets, even if GDAL repeats only a part of the address.

@@ -84,6 +84,9 @@ def content(storage: Storage, name: str) -> bytes | None:
         return None
 
 
+_CLOSED = (errno.EACCES, errno.EPERM)
+"""Errors of files that another user may read, but not this one."""
+
 _ADVICE = {
     **dict.fromkeys(
         (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free disk space there and run again: complete results are kept"
@@ -96,6 +99,8 @@ def failure(verb: str, where: str, error: Exception) -> RunFolderError:
     """Return the error for a failed operation on a file, with advice."""
     number = error.errno if isinstance(error, OSError) else None
     advice = _ADVICE.get(number or 0, "fix this and run again: complete results are kept")
+    if verb == "read" and number in _CLOSED:
+        advice = "ask its owner for the right to read it"
     return RunFolderError(f"cannot {verb} {where}: {reason(error)}; {advice}")
 
 

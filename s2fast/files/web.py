@@ -5,15 +5,15 @@ from __future__ import annotations
 import gzip
 import io
 import logging
-import os
 import re
 import sys
-import tempfile
 import time
 import weakref
 import zlib
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from functools import cached_property, lru_cache
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse, responses
@@ -27,6 +27,7 @@ from s2fast.errors import MissingError, SceneError
 from s2fast.files.redaction import public
 from s2fast.files.redirects import open_url, split_login, with_login
 from s2fast.files.source import Source
+from s2fast.files.temporary import make_folder, remove_folder
 
 log = logging.getLogger(__name__)
 
@@ -201,10 +202,9 @@ class _Copy:
     """A temporary file that is removed with this object, at the latest when the process ends."""
 
     def __init__(self, suffix: str) -> None:
-        handle, name = tempfile.mkstemp(prefix="s2fast-", suffix=suffix)
-        os.close(handle)
-        self.path = Path(name)
-        weakref.finalize(self, self.path.unlink, missing_ok=True)
+        folder = make_folder()
+        self.path = folder / f"copy{suffix}"
+        weakref.finalize(self, remove_folder, folder)
 
 
 @lru_cache(maxsize=1)
@@ -305,7 +305,24 @@ def _answer(request: Request, trusted: tuple[str, ...], missing: bool) -> Any:
 def _retry_after_s(error: Exception) -> float:
     """Return how long a busy server asks to wait [s], at most `_LONGEST_PAUSE_S`; 0 if it does not."""
     wanted = str(error.headers["Retry-After"]) if isinstance(error, HTTPError) and error.headers else ""
-    return min(float(wanted), _LONGEST_PAUSE_S) if wanted.isdecimal() else 0.0
+    return min(max(_pause_s(wanted.strip()), 0.0), _LONGEST_PAUSE_S)
+
+
+def _pause_s(wanted: str) -> float:
+    """Return the pause that a ``Retry-After`` asks for, a number of seconds or a date [s]; 0 if it is neither.
+
+    Examples
+    --------
+    >>> _pause_s("120"), _pause_s("Fri, 31 Dec 1999 23:59:59 GMT") < 0, _pause_s("soon")
+    (120.0, True, 0.0)
+    """
+    if wanted.isascii() and wanted.isdecimal():
+        return float(wanted)
+    try:
+        then = parsedate_to_datetime(wanted)
+        return (then if then.tzinfo else then.replace(tzinfo=UTC)).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _failure(url: str, error: Exception) -> SceneError:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pyproj
 from rasterio.transform import Affine
 
+from s2fast.errors import SceneError
+from s2fast.files.crs_definitions import CURE, is_definition
 from s2fast.image.prepare import cell_px
 from s2fast.model import Raster, TileInfo, transformed
 
@@ -60,6 +62,11 @@ class PixelGrid:
     """Affine a ... f of the full-resolution grid, at pixel corners [CRS units]."""
     shape: tuple[int, int]
     """Rows, columns at full resolution."""
+
+    def __post_init__(self) -> None:
+        """Raise SceneError if the CRS names a file or a server; it may come from a stranger's run folder."""
+        if self.crs_wkt and not is_definition(self.crs_wkt):
+            raise SceneError(f"the CRS {self.crs_wkt[:80]!r} names a file or a server: {CURE}")
 
     @classmethod
     def of_raster(cls, raster: Raster) -> PixelGrid:

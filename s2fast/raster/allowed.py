@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import stat
 import xml.etree.ElementTree as ET
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader
 
 from s2fast.errors import SceneError
+from s2fast.files.crs_definitions import CURE, xml_names_file
 from s2fast.files.ranges import byte_ranges
 from s2fast.files.source import Source
 from s2fast.files.trusted import within
@@ -142,6 +144,8 @@ def _folder(source: Source) -> Source:
 
 
 def _check_side_files(path: Path) -> None:
+    """Check a raster on disk and the files beside it."""
+    _check_is_file(path)
     try:
         names = _names(path.parent, path.parent.stat().st_mtime_ns)
     except OSError:
@@ -151,10 +155,23 @@ def _check_side_files(path: Path) -> None:
         if not lower.startswith(f"{stem}."):
             break
         beside = Source.local(path.parent / name)
+        _check_is_file(path.parent / name)
         if lower.startswith(f"{whole}.") and lower.endswith(_SIDE_FILES) and not _TIFF.match(_head(beside)):
             raise SceneError(f"{path}: {name} beside it is no TIFF: remove it, or convert it")
         if lower in (f"{whole}.aux", f"{stem}.aux") and _head(beside).startswith(b"EHFA_HEADER_TAG"):
             raise SceneError(f"{path}: {name} beside it may name other files: remove it")
+        if lower == f"{whole}.aux.xml" and xml_names_file(_head(beside, _MAX_VRT_BYTES)):
+            raise SceneError(f"{path}: the CRS in {name} beside it names a file: {CURE}")
+
+
+def _check_is_file(path: Path) -> None:
+    """Raise SceneError for a pipe or a device: to open a pipe would wait for a writer."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # opening it says what is wrong
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise SceneError(f"{path}: it is a pipe or a device, not a file: copy its content to a file")
 
 
 @lru_cache(maxsize=8)
@@ -210,7 +227,10 @@ def _root(source: Source) -> ET.Element:
     if ranges.size > _MAX_VRT_BYTES:
         raise SceneError(f"{source}: it has {ranges.size} bytes, a virtual raster at most {_MAX_VRT_BYTES}")
     try:
-        text = ranges.read(0, ranges.size).decode()
+        content = ranges.read(0, ranges.size)
+        if xml_names_file(content):
+            raise SceneError(f"{source}: its CRS names a file: {CURE}")
+        text = content.decode()
         body = re.sub(r"\A\ufeff?\s*(<\?xml [^>]*\?>)?", "", text)
         # GDAL's parser treats these differently, and knows no encoding but UTF-8.
         if found := re.search(r"<[!?]|\x00", body):
@@ -220,10 +240,10 @@ def _root(source: Source) -> ET.Element:
         raise SceneError(f"{source}: it is no complete XML: {error}") from error
 
 
-def _head(source: Source) -> bytes:
+def _head(source: Source, most_bytes: int = 64) -> bytes:
     """Return a source's first bytes; none if it cannot be read."""
     try:
         ranges = byte_ranges(source)
-        return b"" if ranges is None or ranges.size == 0 else ranges.read(0, min(64, ranges.size))
+        return b"" if ranges is None or ranges.size == 0 else ranges.read(0, min(most_bytes, ranges.size))
     except SceneError:
         return b""

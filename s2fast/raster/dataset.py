@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import Interleaving
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
@@ -21,6 +22,7 @@ from rasterio.io import DatasetReader
 
 from s2fast.config import Ingest
 from s2fast.errors import MissingError, SceneError
+from s2fast.files.crs_definitions import CURE, is_definition
 from s2fast.files.ranges import byte_ranges
 from s2fast.files.source import Source
 from s2fast.files.web import downloaded, refusal
@@ -164,9 +166,13 @@ def _open_with_gdal(source: Source, level: int | None = None) -> rasterio.Datase
     try:
         check_opened(dataset, source)
         _check_complete(dataset, source)
+        _ = dataset.colorinterp  # raises what GDAL could not read of the header
     except SceneError:
         dataset.close()
         raise
+    except CPLE_BaseError as error:
+        dataset.close()
+        raise SceneError(f"{source}: its metadata cannot be read ({source.redacted(error)}): get it again") from None
     return dataset
 
 
@@ -270,7 +276,7 @@ def _georeferencing(dataset: rasterio.DatasetReader, source: Source) -> tuple[An
     crs, transform = dataset.crs, dataset.transform
     if source.placed is None:
         return crs, transform
-    if crs is None or not (crs.is_projected or crs.is_geographic):
+    if (crs is None or not (crs.is_projected or crs.is_geographic)) and is_definition(source.placed.crs):
         with suppress(CRSError):
             crs = CRS.from_user_input(source.placed.crs)
     if source.placed.transform is not None and transform.is_identity:
@@ -297,6 +303,8 @@ def _georeferencing_problem(dataset: rasterio.DatasetReader, name: str, crs: Any
             "it has no CRS, or only a local one; assign one, for example with gdal_edit.py -a_srs EPSG:32636, or match "
             'scenes without a CRS in pixels (verification.prior = "none" and matching.mode = "exhaustive")'
         )
+    if not is_definition(crs.to_wkt()):
+        return f"its CRS names a file: {CURE}"
     if not invertible:
         got = tuple(transform)[:6]
         return f"its geotransform {got} gives pixels no size; assign another, for example with gdal_edit.py -a_ullr"

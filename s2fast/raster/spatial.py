@@ -14,6 +14,7 @@ from rasterio.crs import CRS
 from rasterio.errors import CRSError
 
 from s2fast.errors import SceneError
+from s2fast.files.crs_definitions import is_definition
 
 X_NAMES = ("x", "easting", "lon", "longitude")
 Y_NAMES = ("y", "northing", "lat", "latitude")
@@ -32,7 +33,7 @@ def find_crs(described: Sequence[Mapping[str, Any]]) -> CRS | None:
         Attributes of the array, its grid mapping, and its groups, in the order in which they count.
     """
     for attributes in described:
-        for text in _said(attributes):
+        for text in filter(is_definition, _said(attributes)):
             with suppress(CRSError, TypeError, ValueError):
                 crs = CRS.from_user_input(text)
                 if crs.is_projected or crs.is_geographic:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,9 @@ _Y_UP = "write it with rows from north to south"
 def is_zarr(source: Source) -> bool:
     """Return whether a source is an array or a group of a Zarr store, on disk or by its name on a web server."""
     if source.path is not None:
-        return source.path.is_dir() and any((source.path / name).is_file() for name in _MARKS)
+        with suppress(PermissionError):  # opening it says so
+            return source.path.is_dir() and any((source.path / name).is_file() for name in _MARKS)
+        return False
     return source.is_web and _STORE.fullmatch(urlsplit(source.url).path.rstrip("/")) is not None
 
 

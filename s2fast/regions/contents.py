@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import html
 import json
 import re
 import sqlite3
@@ -12,6 +13,7 @@ from pathlib import Path
 from xml.parsers import expat
 
 from s2fast.errors import InputError
+from s2fast.files.crs_definitions import names_file
 
 _EXTERNAL = re.compile(rb"OGR\w*DataSource|OGCAPI|WFS_Capabilities|gdal_streamed_alg|VirtualOGR", re.IGNORECASE)
 """Content that makes GDAL read other files or send requests to servers."""
@@ -24,6 +26,16 @@ _LINKED_CRS = re.compile(rb"""["'](?:link|url)["']\s*[^:\s]|\\u00[4-7]""", re.IG
 
 _LINKED_WORDS = (b"link", b"url", b"\\u00")
 """As `_EXTERNAL_WORDS`."""
+
+_GRIDS = re.compile(rb"PARAMETERFILE|PROJ4_GRIDS|(?:grids|init)=|PROJ-based", re.IGNORECASE)
+"""Beginnings of the names of files in definitions of a CRS."""
+
+_GRID_WORDS = (b"parameterfile", b"proj4_grids", b"grids=", b"init=", b"proj-based")
+"""As `_EXTERNAL_WORDS`."""
+
+_ESCAPED = re.compile(rb"\\u00([0-9a-f]{2})", re.IGNORECASE)
+
+_DEFINITION_BYTES = 4096
 
 _NO_BLANK = re.compile(r"[^\s\x1e]")
 
@@ -40,6 +52,8 @@ _XML_ROOTS = ("kml", "gpx", "FeatureCollection")
 
 _MAX_SCHEMAS = 4
 """Schemas that include schemas are followed to this depth."""
+
+_NAMES_FILE = "names a file, which PROJ would open: convert it, for example with ogr2ogr -a_srs EPSG:4326"
 
 _HEAD_BYTES = 1 << 20
 """GDAL reads at most this much of a file to detect its format."""
@@ -67,16 +81,35 @@ def check_shapefile(path: Path) -> None:
     """Check that the file is as long as its header declares."""
     with path.open("rb") as source:
         expected_bytes = 2 * int.from_bytes(source.read(28)[24:], "big")
+    _check_prj(path)
     actual_bytes = path.stat().st_size
     if actual_bytes < expected_bytes:
         raise DamagedError(f"it is truncated: it has {actual_bytes} bytes, its header declares {expected_bytes}")
 
 
+def _check_prj(path: Path) -> None:
+    """Check that the CRS in a file beside another names no files."""
+    for beside in path.parent.glob(f"{glob.escape(path.stem)}.[pP][rR][jJ]"):
+        if names_file(beside.read_bytes()):
+            raise DamagedError(f"the CRS in {beside.name} {_NAMES_FILE}")
+
+
+def check_flatgeobuf(path: Path) -> None:
+    """Check that the CRS names no files."""
+    with path.open("rb") as source:
+        header_bytes = int.from_bytes(source.read(12)[8:], "little")
+        if names_file(source.read(min(header_bytes, _HEAD_BYTES))):
+            raise DamagedError(f"its CRS {_NAMES_FILE}")
+
+
 def check_geopackage(path: Path) -> None:
-    """Check that the database is a GeoPackage, and that its schema refers to no other files."""
+    """Check that the database is a GeoPackage, that its schema refers to no other files, and no CRS names one."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
             schema = "\n".join(str(sql) for (sql,) in base.execute("SELECT sql FROM sqlite_master"))
+            defined = base.execute("SELECT * FROM gpkg_spatial_ref_sys") if "gpkg_spatial_ref_sys" in schema else ()
+            if any(names_file(value) for row in defined for value in row if isinstance(value, str)):
+                raise DamagedError(f"one of its CRSs {_NAMES_FILE}")
     except (sqlite3.Error, UnicodeDecodeError) as error:
         raise DamagedError(str(error)) from error
     # GDAL would follow references to other files in other SQLite files and in virtual tables.
@@ -89,12 +122,25 @@ def check_json(path: Path) -> None:
     text = read_text(path)
     if _occurs(_LINKED_CRS, _LINKED_WORDS, text):
         _check_crs(text)
+    _check_grids(text)
     lines = [line for line in re.split(rb"[\n\x1e]", text) if line.strip()]
     if len(lines) < 2 or not _is_json(lines[0]):
         return
     invalid = next((number for number, line in enumerate(lines, 1) if not _is_json(line)), 0)
     if invalid:
         raise DamagedError(f"feature {invalid} is not complete JSON")
+
+
+def _check_grids(text: bytes) -> None:
+    """Raise DamagedError if a definition of a CRS in JSON, as ESRI writes it, names a file."""
+    if b"\\u00" in text:
+        text = _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), text)
+    if not _occurs(_GRIDS, _GRID_WORDS, text):
+        return
+    for found in _GRIDS.finditer(text):
+        part = text[max(0, found.start() - 1) : found.end() + _DEFINITION_BYTES]
+        if names_file(part.replace(b'\\"', b'"').replace(b"\\/", b"/")):
+            raise DamagedError(f"its CRS {_NAMES_FILE}")
 
 
 def _check_crs(text: bytes) -> None:
@@ -134,6 +180,9 @@ def check_xml(path: Path) -> None:
         raise DamagedError(f"its root element is {root[0]}, not one of {', '.join(_XML_ROOTS)}")
     if root[0] == "FeatureCollection":
         _check_schema(path.with_suffix(".xsd"), _MAX_SCHEMAS)
+        described = path.with_suffix(".gfs")
+        if described.exists() and names_file(html.unescape(described.read_text(errors="replace"))):
+            raise DamagedError(f"the CRS in {described.name} {_NAMES_FILE}")
 
 
 def _elements(path: Path) -> list[tuple[str, Mapping[str, str]]]:
@@ -141,6 +190,8 @@ def _elements(path: Path) -> list[tuple[str, Mapping[str, str]]]:
     elements: list[tuple[str, Mapping[str, str]]] = []
 
     def start(name: str, attributes: Mapping[str, str]) -> None:
+        if any(names_file(value) for key, value in attributes.items() if key.endswith("srsName")):
+            raise DamagedError(f"its CRS {_NAMES_FILE}")
         if not elements or "schemaLocation" in attributes:
             elements.append((name.rpartition(" ")[2], attributes))
 
@@ -188,5 +239,6 @@ def check_mapinfo(path: Path) -> None:
 
 def check_csv(path: Path) -> None:
     """Check that quotes are closed."""
+    _check_prj(path)
     if read_text(path).count(b'"') % 2:
         raise DamagedError("it is truncated inside quotes")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,13 +19,14 @@ from s2fast.files import web
 from s2fast.files.objects import object_url
 from s2fast.files.open_storage import open_storage
 from s2fast.files.source import Source
+from s2fast.files.temporary import temporary_folder
 
 _PARTS = {
     ".shp": (".shx", ".dbf", ".prj", ".cpg"),
     ".tab": (".dat", ".map", ".id", ".ind"),
     ".mif": (".mid",),
     ".csv": (".csvt", ".prj"),
-    ".gml": (".xsd",),
+    ".gml": (".xsd", ".gfs"),
 }
 """Suffixes of sidecar files with the same name, by the suffix of the main file."""
 
@@ -103,13 +104,13 @@ class RegionFile:
             The zip cannot be unpacked, or the zip or the folder contains no polygon file.
         """
         archive, member = self.source.zip_parts or (self.source, "")
-        with tempfile.TemporaryDirectory(prefix="s2fast-") as temporary:
+        with temporary_folder() as temporary:
             path = Path(archive.name)
             if self.data:
-                path = Path(temporary, path.name)
+                path = temporary / path.name
                 path.write_bytes(self.data)
             if _is_zip(path):
-                folder = Path(temporary, "unpacked")
+                folder = temporary / "unpacked"
                 try:
                     with zipfile.ZipFile(path) as opened:
                         _check_zip(opened, str(self))
@@ -119,7 +120,11 @@ class RegionFile:
                 path = folder / member
             if not path.exists():
                 raise InputError(f"{self}: there is no such file in the zip")
-            yield _polygon_files(path, str(self))
+            try:
+                found = _polygon_files(path, str(self))
+            except OSError as error:
+                raise InputError(f"cannot read the regions file {self}: {error.strerror}") from error
+            yield found
 
 
 class RegionRows(BaseModel):
@@ -175,7 +180,7 @@ def _polygon_files(root: Path, name: str) -> list[Path]:
     # Skip macOS's metadata files, which have the suffixes of the files they belong to.
     inside = [
         path
-        for path in sorted(root.rglob("*"))
+        for path in sorted(_below(root))
         if (path.is_file() or is_geodatabase(path))
         and not any(part.startswith(("._", "__MACOSX")) for part in path.relative_to(root).parts)
     ]
@@ -187,8 +192,22 @@ def _polygon_files(root: Path, name: str) -> list[Path]:
     raise InputError(f"{name} holds no polygons: looked for {looked} at any depth")
 
 
+def _below(root: Path) -> Iterator[Path]:
+    """Yield all files and folders in a folder, at any depth; raise OSError if one cannot be listed."""
+    for path in root.iterdir():
+        yield path
+        if path.is_dir() and not path.is_symlink():
+            yield from _below(path)
+
+
 def _files(root: Path) -> list[Path]:
-    """Return all files that belong to the polygon files at a path, sidecar files included."""
+    """Return all files that belong to the polygon files at a path, sidecar files included.
+
+    Raises
+    ------
+    OSError
+        One is a pipe or a device, which would be waited for.
+    """
     files = []
     for path in _polygon_files(root, str(root)):
         if is_geodatabase(path):
@@ -196,6 +215,11 @@ def _files(root: Path) -> list[Path]:
             continue
         suffixes = _PARTS.get(path.suffix.lower(), ())
         beside = [part for part in path.parent.glob("*") if part.stem == path.stem] if suffixes else []
+        for part in (path, *beside):
+            if part.exists() and not (part.is_file() or part.is_dir()):
+                raise OSError(
+                    errno.EINVAL, f"{part.name} is a pipe or a device, not a file: copy its content to a file"
+                )
         files.append(path)
         files += [part for suffix in suffixes for part in sorted(beside) if part.suffix.lower() == suffix]
         wal = path.with_name(f"{path.name}-wal")  # changes that an open GeoPackage has not merged yet

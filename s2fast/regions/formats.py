@@ -28,6 +28,7 @@ from s2fast.errors import ConfigError
 from s2fast.regions.contents import (
     DamagedError,
     check_csv,
+    check_flatgeobuf,
     check_geopackage,
     check_json,
     check_mapinfo,
@@ -68,7 +69,7 @@ _BLANK = rb"(\xef\xbb\xbf)?[\s\x1e]*"
 
 GEODATABASE = Format("file geodatabase", ("OpenFileGDB",))
 PARQUET = Format("GeoParquet", (), rb"PAR1")
-FLATGEOBUF = Format("FlatGeobuf", ("FlatGeobuf",), rb"fgb\x03fgb")
+FLATGEOBUF = Format("FlatGeobuf", ("FlatGeobuf",), rb"fgb\x03fgb", (), check_flatgeobuf)
 
 FORMATS = (
     Format("shapefile", ("ESRI Shapefile",), rb"\x00\x00\x27\x0a", (".shp",), check_shapefile),

@@ -18,6 +18,7 @@ import shapely
 
 from s2fast.config import Regions
 from s2fast.errors import ConfigError, InputError, setting
+from s2fast.files.crs_definitions import is_definition
 from s2fast.regions.contents import DamagedError
 from s2fast.regions.file import RegionFile
 from s2fast.regions.formats import Layer, StoredRows, list_layers, read_rows
@@ -77,6 +78,9 @@ def load_regions(file: RegionFile, settings: Regions) -> Rows:
     vertices = 0
     for layer, rows in stored:
         crs = declared or rows.crs
+        if crs is rows.crs and crs is not None and not is_definition(crs):
+            remedy = setting("regions.crs", "EPSG:4326")
+            raise InputError(f"the CRS of {file} names a file or a server: declare it, for example with {remedy}")
         if crs is None:
             prefix = f"layer {layer} of " if len(stored) > 1 else ""
             remedy = setting("regions.crs", "EPSG:4326")
@@ -89,7 +93,7 @@ def load_regions(file: RegionFile, settings: Regions) -> Rows:
     series = pd.concat([one.to_crs(usable[0].crs) for one in usable])
     if series.empty:
         raise InputError(f"{file} holds no polygons that can be used: {summarize_rows(dropped)}")
-    file_crs = next((pyproj.CRS(rows.crs) for _, rows in stored if rows.crs is not None), None)
+    file_crs = next((pyproj.CRS(rows.crs) for _, rows in stored if is_definition(rows.crs)), None)
     return Rows(series, file_crs, {name: len(rows.ids) for name, rows in stored}, mended, dropped)
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import geopandas
 import pandas as pd
@@ -15,6 +13,7 @@ import pyogrio
 
 from s2fast.files.geoparquet import geoparquet
 from s2fast.files.legible import legible
+from s2fast.files.temporary import temporary_folder
 from s2fast.report.layers import displacements, map_crs, misregistration, pair_links
 from s2fast.report.page import asset
 from s2fast.report.rounding import with_texts
@@ -75,8 +74,8 @@ def layer_files(
 
 def geopackage(layers: Mapping[str, geopandas.GeoDataFrame]) -> bytes:
     """Return a GeoPackage of the layers, each with the style from ``<name>.qml``."""
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary) / GEOPACKAGE
+    with temporary_folder() as temporary:
+        path = temporary / GEOPACKAGE
         with _gdal_options(), warnings.catch_warnings():
             # The layers of scenes without a CRS have none.
             warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)

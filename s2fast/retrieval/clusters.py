@@ -10,7 +10,6 @@ Douze et al.: The Faiss library. arXiv 2401.08281 (IndexBinaryIVF).
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Set
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.files.open_storage import open_storage
+from s2fast.files.temporary import temporary_folder
 from s2fast.folder.content_key import content_key
 from s2fast.retrieval.index import Clusters, Contents, Index, Keypoints, index_call, write_contents
 from s2fast.retrieval.votes import MAX_BITS, RATIO, Ballot, Box, cast
@@ -147,8 +147,8 @@ def _measured(index: Index, quantizer: Any, lists: int, rng: np.random.Generator
 
 def _store(faiss: Any, found: Any, to: str, key: str) -> None:
     """Write the lists into the index."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "lists"
+    with temporary_folder() as folder:
+        file = folder / "lists"
         faiss.write_index_binary(found, str(file))
         open_storage(to).write(f"clusters/{key}.faiss", file.read_bytes())
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from s2fast.config import Config
 from s2fast.errors import S2FastError
+from s2fast.files.temporary import remove_folders
 from s2fast.pipeline import STAGES, run_stages
 from s2fast.planning import Job
 from s2fast.results import Run
@@ -98,6 +99,7 @@ def answer(run: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
 def _end_with(lifeline: int) -> None:
     """End this process when the sweep that started it ends, even if it is killed."""
     os.read(lifeline, 1)
+    remove_folders()
     os._exit(1)
 
 

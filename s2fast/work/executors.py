@@ -27,6 +27,7 @@ from functools import partial
 from typing import Any
 
 from s2fast.errors import ConfigError, S2FastError, option
+from s2fast.files.temporary import remove_folders
 from s2fast_kernels.machine import PLACE, available_cores, gpus
 
 log = logging.getLogger(__name__)
@@ -162,6 +163,7 @@ def _exit_with_parent() -> None:
     def end_with_parent() -> None:
         if parent is not None:
             parent.join()
+            remove_folders()
             os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()

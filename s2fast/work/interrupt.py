@@ -15,6 +15,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from s2fast.files.temporary import remove_folders
+
 EXIT_INTERRUPTED = 130
 
 _ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -66,5 +68,6 @@ def _wait(woken: socket.socket, farewell: str) -> None:
             with suppress(OSError):  # the terminal may be closed
                 cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
                 os.write(2, f"{cursor}\n{farewell}\n".encode())
+            remove_folders()
             os._exit(128 + byte[0])
     woken.close()

@@ -305,3 +305,26 @@ if hasattr(os, "mkfifo"):
         found = find_scenes([tmp_path])
         assert [scene.scene_id for scene in found.scenes] == ["dangling", "scene"]
         assert "a pipe" in found.left_out[str(tmp_path / f"pipe.{suffix}")]
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "loop.jp2").symlink_to("loop.jp2")
+    (tmp_path / "around").symlink_to(".")
+    (tmp_path / "folder.tif").mkdir()
+    os.mkfifo(tmp_path / "pipe.tif")
+    (tmp_path / COMPACT.rsplit("/", 1)[1]).touch()
+    scandir = os.scandir
+
+    def refused(path: object) -> object:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refused)  # whoever has all rights may list every folder
+    found = find_scenes([tmp_path])
+    assert [scene.source.posix.name for scene in found.scenes] == ["loop.jp2", COMPACT.rsplit("/", 1)[1]]
+    assert {Path(name).name: reason for name, reason in found.left_out.items()} == {
+        "closed": "the folder cannot be read: Permission denied",
+        "pipe.tif": "it is a pipe or a device, not a file: copy its content to a file",
+    }

@@ -1,11 +1,14 @@
 """Neither files nor servers that a stranger's file leads to are read."""
 
+import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 import numpy.typing as npt
@@ -312,3 +315,47 @@ def test_metadata_are_read_without_what_a_file_leads_to(
     tags = stored_tags(plain)
     assert tags is not None
     assert tags["KEPT"] == "a & b"
+
+
+@pytest.mark.parametrize("suffix", ["", ".aux.xml", ".ovr"])
+def test_pipes_are_not_waited_for(folder: Path, elsewhere: Path, suffix: str) -> None:
+    path = folder / "a.tif"
+    shutil.copy(elsewhere, path)
+    Path(f"{path}{suffix}").unlink(missing_ok=True)
+    os.mkfifo(f"{path}{suffix}")
+    with pytest.raises(SceneError, match="it is a pipe or a device"), open_raster(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "crs",
+    [
+        "+proj=utm +zone=36 +ellps=WGS84 +nadgrids={} +type=crs",
+        'PARAMETERFILE["Latitude and longitude difference file","{}"]',
+        'EXTENSION["PROJ4_GRIDS", "{}"]',
+        "+init={}:1",
+    ],
+)
+def test_a_crs_names_no_file(folder: Path, elsewhere: Path, crs: str) -> None:
+    path = folder / "a.tif"
+    shutil.copy(elsewhere, path)
+    side = Path(f"{path}.aux.xml")
+    side.write_text(f"<PAMDataset><SRS>{escape(crs.format(elsewhere))}</SRS></PAMDataset>")
+    with pytest.raises(SceneError, match="names a file"), open_raster(path):
+        pass
+    text = virtual("a.tif", relative=1).replace("EPSG:32636", escape(crs.format("&#47;home/a")))
+    (folder / "b.vrt").write_text(text.replace("&amp;#", "&#"))
+    with pytest.raises(SceneError, match="names a file"), open_raster(folder / "b.vrt"):
+        pass
+
+
+def test_a_grid_of_proj_itself_serves(folder: Path, elsewhere: Path) -> None:
+    path = folder / "a.tif"
+    shutil.copy(elsewhere, path)
+    side = Path(f"{path}.aux.xml")
+    side.write_text("<PAMDataset><SRS>+proj=utm +zone=36 +ellps=WGS84 +nadgrids=@null +type=crs</SRS></PAMDataset>")
+    with open_raster(path) as reader:
+        assert "@null" in reader.raster.crs_wkt
+    side.write_text("<PAMDataset><SRS>+init=nothing:1</SRS></PAMDataset>")
+    with pytest.raises(SceneError, match="its metadata cannot be read"), open_raster(path):
+        pass

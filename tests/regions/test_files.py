@@ -245,3 +245,24 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
             packed.writestr(f"{number}.geojson", b"")
     with pytest.raises(InputError, match=r"bomb\.zip has 10001 members, at most 10000"):
         loaded(path)
+
+
+@pytest.mark.parametrize("name", ["a.shp", "a.prj"])
+def test_pipes_are_not_waited_for(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.shp").touch()
+    (tmp_path / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=f"{name} is a pipe or a device"):
+        RegionFile.at(tmp_path / "a.shp")
+
+
+def test_a_crs_that_names_a_file_is_refused(tmp_path: Path) -> None:
+    path = by_ogr("shp")(frame(FIELDS), tmp_path)
+    crs = path.with_suffix(".prj").read_text()
+    path.with_suffix(".prj").write_text(
+        f'BOUNDCRS[SOURCECRS[{crs}],PARAMETERFILE["Latitude difference file","/a/b.gsb"]]'
+    )
+    with pytest.raises(InputError, match="the CRS in fields.prj names a file"):
+        checked(path)
+    path.with_suffix(".prj").write_text(crs)
+    assert checked(path).used == 2
