@@ -15,9 +15,10 @@ def test_two_workers_give_the_bytes_of_one(archive: Archive, tmp_path: Path) -> 
     for product in archive.scenes.glob("*_T36UXA_*"):
         (tmp_path / "archive" / "scenes" / product.name).symlink_to(product)
     (tmp_path / "archive" / "regions.geojson").symlink_to(archive.regions)
-    two_against_one(
+    record = two_against_one(
         tmp_path / "archive", tmp_path, lambda: Workplace(InProcess(), 1, 0), lambda: LocalPool(2, 1), repeats=1
     )
+    assert record.keys() == {"start_s", "one_s", "two_s", "ratio"}
     assert {"pairs.csv", "pairs.parquet", "scenes.parquet"} <= content(tmp_path / "one").keys()
 
 

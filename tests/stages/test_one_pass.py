@@ -5,7 +5,6 @@ Results equal those of stages that read them from the run folder.
 
 import io
 import shutil
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,8 @@ from s2fast.config import load_config
 from s2fast.folder.pair_blocks import PairBlocks
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.shift import find_shift
-from s2fast.geometry.witnesses import peaks_of_all
-from s2fast.image.fixed_pattern import explained_by_paint, share_noise
 from s2fast.pipeline import STAGES, run_stages
 from s2fast.planning import Job
-from s2fast.stages.verdict_rule import Steps, VerdictRule
 from s2fast.work.progress import PlainProgress
 from tests.archives import Archive
 from tests.test_pipeline import digests
@@ -88,23 +83,13 @@ def test_a_whole_run_in_workers_writes_the_same_files(archive: Archive, whole: P
     assert digests(tmp_path / "out") == digests(whole)
 
 
-def test_verdicts_do_not_depend_on_the_backend(archive: Archive, whole: Path, tmp_path: Path) -> None:
-    run(archive, tmp_path / "out", settings={"matching.backend": "reference"})
-    assert digests(tmp_path / "out") == digests(whole)
-
-
-def test_the_plain_versions_give_the_same_verdicts(
-    archive: Archive, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_plain_versions_give_the_same_verdicts(archive: Archive, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    plain = partial(VerdictRule, steps=Steps(explained_by_paint, share_noise, find_shift, peaks_of_all))
-    monkeypatch.setattr("s2fast.stages.match.VerdictRule", plain)
     run(archive, out, settings={"matching.backend": "reference"})
     got, wanted = (
         pd.read_parquet(io.BytesIO(RunFolder(folder).read("pairs.parquet"))).set_index(["query", "train"])
         for folder in (whole, out)
     )
-    assert not got.equals(wanted), "the compiled steps add in another order"
     assert (wanted["verdict"] == "verified").any()
     assert list(got.columns) == list(wanted.columns)
     for name in wanted.columns:
