@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -19,10 +19,10 @@ from s2fast.geometry import compiled_shift
 from s2fast.geometry.anywhere import find_anywhere
 from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.placement import SEARCHED_RADII, overlap_pct
-from s2fast.geometry.shift import RIVAL_SHARE, find_shift
-from s2fast.geometry.witnesses import APART_PX, Peak, peaks_of_all
+from s2fast.geometry.shift import RIVAL_SHARE
+from s2fast.geometry.witnesses import APART_PX, Peak
 from s2fast.image import compiled_pattern
-from s2fast.image.fixed_pattern import FixedPattern, explained_by_paint, explained_by_pattern, share_noise
+from s2fast.image.fixed_pattern import FixedPattern, explained_by_pattern
 from s2fast.model import PairVerdict
 from s2fast.stages.matched import Matched
 from s2fast.stages.matching_rule import MatchedScene, Matches, MatchingRule
@@ -42,7 +42,10 @@ MOST_ROWS = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Implementation of the steps of a judgement with a prior; without a prior, `find_anywhere` replaces the last."""
+    """Implementation of the steps of a judgement with a prior; without a prior, `find_anywhere` replaces the last.
+
+    Runs have `COMPILED`. The plain functions that are named here define each step; tests compare the two.
+    """
 
     by_paint: Callable[..., npt.NDArray[np.bool_]]
     """`s2fast.image.fixed_pattern.explained_by_paint`."""
@@ -61,10 +64,8 @@ COMPILED = Steps(
     compiled_shift.peaks_of_all,
 )
 
-STEPS: Mapping[str, Steps] = {"reference": Steps(explained_by_paint, share_noise, find_shift, peaks_of_all)}
-"""Steps by ``matching.backend``; all other backends have `COMPILED`. The compiled steps serve matches of every search
-mode; what they leave to the plain version is only the fit of an affinity (see `s2fast.geometry.compiled_shift`)."""
-
+"""The steps in compiled code, which serve matches of every search mode and backend; they leave only the fit of an
+affinity to the plain version (see `s2fast.geometry.compiled_shift`)."""
 
 ToJudge: TypeAlias = tuple[Matched, npt.NDArray[np.float64] | None]
 """A pair with the matches of a trial, and the expected shift, (2,) east and north [m]; None: zero."""
@@ -90,6 +91,8 @@ class VerdictRule:
     """Rule by which the pairs were matched; null trials use it to match again at wrong offsets."""
     settings: Verification
     """Parameters of the rule."""
+    steps: Steps = COMPILED
+    """Implementation of the steps of a judgement."""
 
     @classmethod
     def of(cls, config: Config) -> VerdictRule:
@@ -101,11 +104,6 @@ class VerdictRule:
         """Whether null trials need searches of their own, whose radius is known before the pairs are matched."""
         mode, radius = self.matching.settings.mode, self.matching.settings.radius_m
         return self.settings.enabled and mode == "windowed" and radius != "auto"
-
-    @property
-    def steps(self) -> Steps:
-        """Implementation of the steps of a judgement, by the backend of matching."""
-        return STEPS.get(self.matching.backend, COMPILED)
 
     def nulls(self, block: Sequence[Matched]) -> Nulls:
         """Return the wrong offsets of pairs, which need not be matched."""

@@ -5,10 +5,9 @@ Results equal those of stages that read them from the run folder.
 
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from s2fast.config import load_config
@@ -19,6 +18,7 @@ from s2fast.pipeline import STAGES, run_stages
 from s2fast.planning import Job
 from s2fast.work.progress import PlainProgress
 from tests.archives import Archive
+from tests.stages.test_second_look import PLAIN, assert_same, block
 from tests.test_pipeline import digests
 
 pytestmark = pytest.mark.slow
@@ -83,26 +83,20 @@ def test_a_whole_run_in_workers_writes_the_same_files(archive: Archive, whole: P
     assert digests(tmp_path / "out") == digests(whole)
 
 
-def test_the_plain_versions_give_the_same_verdicts(archive: Archive, whole: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    run(archive, out, settings={"matching.backend": "reference"})
-    got, wanted = (
-        pd.read_parquet(io.BytesIO(RunFolder(folder).read("pairs.parquet"))).set_index(["query", "train"])
-        for folder in (whole, out)
-    )
-    assert (wanted["verdict"] == "verified").any()
-    assert list(got.columns) == list(wanted.columns)
-    for name in wanted.columns:
-        if wanted[name].dtype.kind == "f":
-            # Sums are added in another order; the adjusted series is solved from these numbers.
-            np.testing.assert_allclose(got[name], wanted[name], rtol=1e-7, atol=1e-9, err_msg=name)
-        else:
-            assert got[name].equals(wanted[name]), name
-    for folder in ("good", "matches"):
-        one, other = (
-            pd.concat([pd.read_parquet(path) for path in sorted((where / folder).iterdir())]) for where in (whole, out)
-        )
-        pd.testing.assert_frame_equal(one, other)
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+def test_every_backend_of_matching_writes_the_same_files(
+    archive: Archive, whole: Path, tmp_path: Path, backend: str
+) -> None:
+    record = run(archive, tmp_path / "out", settings={"matching.backend": backend})
+    assert record.history.stages["match"].backend == backend
+    assert digests(tmp_path / "out") == digests(whole)
+
+
+def test_the_plain_steps_give_the_same_verdicts(whole: Path) -> None:
+    rule, pairs = block(whole, load_config(overrides=SETTINGS))
+    verdicts = rule.verdicts(pairs)
+    assert {verdict.verified for verdict, _ in verdicts} == {True, False}
+    assert_same(replace(rule, steps=PLAIN).verdicts(pairs), verdicts)
 
 
 def test_progress_says_where_the_verdicts_were_made(archive: Archive, tmp_path: Path) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
 
 import s2fast
-from s2fast.config import load_config
+from s2fast.config import Config, load_config
+from s2fast.geometry.shift import find_shift
+from s2fast.geometry.witnesses import peaks_of_all
+from s2fast.image.fixed_pattern import explained_by_paint, share_noise
+from s2fast.model import PairVerdict
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.stages import second_look
@@ -20,8 +27,13 @@ from s2fast.stages.matching_rule import MatchedScene
 from s2fast.stages.pairs import Pair
 from s2fast.stages.scenes import load_scenes
 from s2fast.stages.second_look import looks_again, second_looks
-from s2fast.stages.verdict_rule import VerdictRule
+from s2fast.stages.verdict_rule import Steps, VerdictRule
 from tests.archives import PIXEL_M, textured, write_scene
+
+Judged: TypeAlias = tuple[PairVerdict, npt.NDArray[np.bool_]]
+
+PLAIN = Steps(explained_by_paint, share_noise, find_shift, peaks_of_all)
+"""The steps of a judgement without compiled code."""
 
 SIDE = 400
 WEST, NORTH = 600_000.0, 5_600_040.0
@@ -83,9 +95,9 @@ def test_offsets_of_the_series_are_found(finished: Path) -> None:
     np.testing.assert_allclose(found - found[0], offsets - offsets[0], atol=0.1 * PIXEL_M)
 
 
-def block(finished: Path) -> tuple[VerdictRule, list[Matched]]:
-    """Match all pairs of the run near their expected position."""
-    rule = VerdictRule.of(load_config())
+def block(finished: Path, config: Config | None = None) -> tuple[VerdictRule, list[Matched]]:
+    """Match all pairs of a run near their expected position."""
+    rule = VerdictRule.of(config or load_config())
     run = s2fast.open_run(finished)
     scenes = load_scenes(run.folder, set(run.scene_ids))
     keys = [Pair(query, train, "key") for query, train in zip(*map(run.pairs().get, ("query", "train")), strict=True)]
@@ -95,6 +107,29 @@ def block(finished: Path) -> tuple[VerdictRule, list[Matched]]:
         Matched.unmatched(pair, *each, matches.radius_m).with_matches(matches)
         for pair, each, matches in zip(keys, both, found, strict=True)
     ]
+
+
+def assert_same(got: Iterable[Judged], wanted: Iterable[Judged]) -> None:
+    """Compare verdicts and inliers; sums may have been added in another order."""
+    for (verdict, inlier), (other, others) in zip(got, wanted, strict=True):
+        np.testing.assert_array_equal(inlier, others)
+        near = pytest.approx(
+            {name: value for name, value in asdict(other).items() if isinstance(value, float)},
+            rel=1e-7, abs=1e-9, nan_ok=True,
+        )  # fmt: skip
+        values = asdict(verdict)
+        assert {name: values.pop(name) for name in near.expected} == near
+        assert values == {name: value for name, value in asdict(other).items() if name in values}
+
+
+def test_the_plain_steps_give_the_same_second_look(finished: Path) -> None:
+    rule, pairs = block(finished)
+    verdicts = rule.verdicts(pairs)
+    plain = replace(rule, steps=PLAIN)
+    assert_same(plain.verdicts(pairs), verdicts)
+    got, wanted = second_looks(plain, pairs, verdicts), second_looks(rule, pairs, verdicts)
+    assert list(got) == list(wanted) == list(range(10))
+    assert_same(*([(look.verdict, look.inlier) for look in looks.values()] for looks in (got, wanted)))
 
 
 @pytest.mark.slow
