@@ -44,10 +44,10 @@ class DataSpec(BaseModel):
     @classmethod
     def _known(cls, kind: str) -> str:
         if kind not in cls.KINDS:
-            elsewhere = "; `python -m benchmarks sweep`, in a clone of the repository, knows it" * (
-                kind in _BENCHMARKED
+            elsewhere = "; `python -m benchmarks sweep`, in a clone of the repository, knows it"
+            raise ValueError(
+                f"unknown kind {kind!r}; known: {', '.join(cls.KINDS)}{elsewhere if kind in _BENCHMARKED else ''}"
             )
-            raise ValueError(f"unknown kind {kind!r}; known: {', '.join(cls.KINDS)}{elsewhere}")
         return kind
 
 

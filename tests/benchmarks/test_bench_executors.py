@@ -15,9 +15,10 @@ def test_two_workers_give_the_bytes_of_one(one_tile: Archive, tmp_path: Path) ->
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive" / "scenes").symlink_to(one_tile.scenes)
     (tmp_path / "archive" / "regions.geojson").symlink_to(one_tile.regions)
-    two_against_one(
+    record = two_against_one(
         tmp_path / "archive", tmp_path, lambda: Workplace(InProcess(), 1, 0), lambda: LocalPool(2, 1), repeats=1
     )
+    assert record.keys() == {"start_s", "one_s", "two_s", "ratio"}
     assert {"pairs.csv", "pairs.parquet", "scenes.parquet"} <= content(tmp_path / "one").keys()
 
 
