@@ -216,7 +216,7 @@ def test_not_in_the_archive_is_exit_code_1(
     assert s2fast(monkeypatch, "find", indexed.index, tmp_path / "far.png") == 1
     assert "far.png: not found" in capsys.readouterr().out
     assert s2fast(monkeypatch, "find", indexed.index, tmp_path / "far.png", "-o", "x.gif") == 2
-    assert_one_line(capsys.readouterr().err, "the ending must be one of")
+    assert_one_line(capsys.readouterr().err, "x.gif: the name must end in .geojson, .tif, .tiff, .png, .pdf or .svg")
 
 
 @pytest.mark.slow

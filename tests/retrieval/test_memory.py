@@ -20,63 +20,18 @@ from s2fast.retrieval.memory import MIB, candidate_bytes, index_bytes, kept_byte
 from s2fast.retrieval.picture import read_image
 from s2fast.retrieval.votes import vote
 from tests.indexed import Indexed
+from tests.retrieval import peaks
 from tests.retrieval.conftest import picture
-from tests.stages.test_memory import measured
+from tests.stages.peaks import measured
 
 BUDGET_MB = 128
 KEYPOINTS = 60_000
-
-FIND = """
-from s2fast.retrieval.build import write_segment
-from s2fast.retrieval.find import Finder
-from s2fast.retrieval.index import Contents, Entry, Index, Keypoints, Made, write_contents
-from s2fast.retrieval.picture import Image
-from s2fast_kernels.features import Features
-from tests.folders import put_scene, random_features
-
-image = Image("picture", np.ones((200, 200), np.uint8), np.zeros((200, 200), bool), (200, 200))
-shown = random_features(np.random.default_rng(0), 400)
-query = Keypoints(shown.xy, shown.size, shown.angle, shown.descriptors)
-
-def peak(scenes, keypoints):
-    base = Path({folder!r}) / f"{{scenes}}-{{keypoints}}"
-    out, to = RunFolder(base / "out"), str(base / "index")
-    out.create()
-    made = Made(detector="akaze", octaves=4, layers=4, threshold=0.001, upright=False, contrast="none", clahe_clip=1.0,
-                per_scene=500)
-    contents = Contents(made=made, complete=True, runs=[str(base / "out")], crs=["EPSG:32636"])
-    for first in range(0, scenes, 64):
-        entries, parts = [], []
-        for number in range(first, min(scenes, first + 64)):
-            others = random_features(np.random.default_rng(1 + number), keypoints)
-            fields = ("xy", "size", "angle", "response", "level", "descriptors")
-            whole = Features(*(np.concatenate([getattr(shown, f), getattr(others, f)]) for f in fields))
-            if number < 22:
-                put_scene(out, f"S{{number}}", whole)
-            parts.append(whole.take(np.arange(500)))
-            entries.append(Entry(
-                scene_id=f"S{{number}}", run=0, key=f"key of S{{number}}", rows=500, tile=f"T{{number}}", crs=0,
-                transform=(10, 0, 3e5, 0, -10, 55e5), shape=(200, 200),
-            ))
-        contents.segments.append(write_segment(to, entries, parts, 500))
-    write_contents(to, contents)
-    del contents, entries, parts, whole, others
-    resident = forget_peak()
-    finder = Finder(Index(to), keypoints=500, budget_mb={budget_mb})
-    found = finder.judge(image, query, finder.votes(query))
-    assert found.place is not None
-    assert len(found.candidates) == 20
-    return memory("VmHWM") - resident
-
-peak(22, 500)  # what is loaded and compiled is not counted
-print(peak(22, {keypoints}), peak(256, 500))
-"""
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_peak_is_below_the_budget_whatever_the_archive(tmp_path: Path) -> None:
-    dense, many = measured(FIND, folder=str(tmp_path), keypoints=KEYPOINTS, budget_mb=BUDGET_MB)
+    dense, many = measured(peaks.finding, tmp_path, KEYPOINTS, BUDGET_MB)
     # All candidates together take 100 MB as they are read, and several times as much as they are compared.
     assert 20 * KEYPOINTS * 84 > 0.7 * BUDGET_MB * MIB
     assert dense < candidate_bytes(KEYPOINTS) + kept_bytes(BUDGET_MB) + index_bytes(22)

@@ -30,7 +30,7 @@ from tests.forked import forked
 
 
 def measured(measure: Callable[..., Any], *case: Any) -> Any:
-    """Call a function of this module in a fork; return what it returns."""
+    """Call a function in a fork; return what it returns."""
     result, told = multiprocessing.Pipe(duplex=False)
     process = forked(_tell, told, measure, case)
     told.close()
@@ -43,19 +43,20 @@ def _tell(told: Connection, measure: Callable[..., Any], case: tuple[Any, ...]) 
     told.send(measure(*case))
 
 
-def _memory(name: str) -> int:
+def memory(name: str) -> int:
+    """Return a line of the process's status [bytes]: ``"VmRSS"``, or ``"VmHWM"``, the peak."""
     # Not ru_maxrss: a child inherits its parent's peak in that.
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
 
-def _forget_peak() -> int:
+def forget_peak() -> int:
     """Return the memory in use."""
     # What was freed and is still held would be used again, and not be counted.
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
-    return _memory("VmRSS")
+    return memory("VmRSS")
 
 
 def ingesting(folder: Path, scene: str, grey: str, threads: int, regions: str | None) -> int:
@@ -67,9 +68,9 @@ def ingesting(folder: Path, scene: str, grey: str, threads: int, regions: str | 
         record = plan(Job(settings, [folder / name], polygons, "", strict=True))
         out = RunFolder(folder / "out" / f"{name} {grey} {threads} {regions}")
         out.create()
-        resident = _forget_peak()
+        resident = forget_peak()
         ingest_scene(record.usable[0], record.config, record.regions, out)
-        peak = _memory("VmHWM") - resident
+        peak = memory("VmHWM") - resident
     return peak
 
 
@@ -84,10 +85,10 @@ def ingesting_and_extracting(folder: Path, scene: str, reduction: int) -> int:
         record = plan(Job(settings, [folder / name], None, "", strict=True))
         out = RunFolder(folder / "out" / f"unit of {name}, {reduced}")
         out.create()
-        resident = _forget_peak()
+        resident = forget_peak()
         found = ingest_unit(Unit(record.usable[0], "key"), record.config, None, out.address)
         assert found.extracted_s is not None
-        peak = _memory("VmHWM") - resident
+        peak = memory("VmHWM") - resident
     return peak
 
 
@@ -115,10 +116,10 @@ def _extract(config: Config, backend: str, side: int, wanted_side: int, blur: fl
             np.arange(columns.start, columns.stop) < wanted_side
         )
 
-    resident = _forget_peak()
+    resident = forget_peak()
     grey = np.tile(mirrored, (times, times))[:side, :side].copy()
     found = extract_scene(grey, valid, config, backend, 2).features
-    return len(found), _memory("VmHWM") - resident
+    return len(found), memory("VmHWM") - resident
 
 
 def matching(folder: Path, mode: str, keypoints: int, side: int) -> int:
@@ -133,7 +134,7 @@ def _match(parent: Path, mode: str, keypoints: int, side: int) -> int:
     for scene in range(2 * side):
         put_scene(folder, str(scene), random_features(np.random.default_rng(scene), keypoints))
     pairs = tuple(Pair(str(q), str(side + t), f"{q}-{t}") for q in range(side) for t in range(side))
-    resident = _forget_peak()
+    resident = forget_peak()
     # All that is a second neighbour away is good: as many matches as there can be.
     config = load_config(
         overrides={
@@ -142,4 +143,4 @@ def _match(parent: Path, mode: str, keypoints: int, side: int) -> int:
     )  # fmt: skip
     limit_threads(2)
     match_unit(pairs, MatchingRule(config.matching, "numba"), config.compute.budget_mb * MIB, folder.address)
-    return _memory("VmHWM") - resident
+    return memory("VmHWM") - resident
