@@ -8,8 +8,9 @@ import pyarrow as pa
 from s2fast.model import PairResult, PairVerdict
 from s2fast.report import listing, payload, tables
 from s2fast.stages.verify import ROW_SCHEMA
+from s2fast.verdicts import Verdict
 
-ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+ARROW = {str: pa.string(), Verdict: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 NULLS = {"null_trials", "null_verified"}
 
 

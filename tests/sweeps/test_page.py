@@ -113,7 +113,7 @@ def test_other_rows_are_told_by_what_ran() -> None:
         {"case": "3", "source": "b", "commit": "0123456789abcdef", "dirty": True},
     ]
     assert [earlier.name for earlier in earlier_runs(rows)] == [
-        "commit 0123456789ab with changes,  (1 cases)", "s2fast 0.1, 2026-01-02 03:05 (2 cases)",
+        "commit 0123456789ab with changes,  (1 case)", "s2fast 0.1, 2026-01-02 03:05 (2 cases)",
     ]  # fmt: skip
 
 
