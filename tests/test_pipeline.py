@@ -34,8 +34,12 @@ COLUMNS = [
 def run(
     archive: Archive, out: Path, overrides: dict[str, Any] | None = None, *, strict: bool = False, **options: Any
 ) -> RunRecord:
+    return run_stages(job(archive, out, overrides, strict=strict), **options)
+
+
+def job(archive: Archive, out: Path, overrides: dict[str, Any] | None = None, *, strict: bool = False) -> Job:
     settings = load_config(overrides={"ingest.halo_px": 64, "features.upsample": 1, **(overrides or {})})
-    return run_stages(Job(settings, [archive.scenes], archive.regions, out, strict), **options)
+    return Job(settings, [archive.scenes], archive.regions, out, strict)
 
 
 def digests(out: Path) -> dict[str, str]:
@@ -293,9 +297,8 @@ def test_stage_without_its_inputs_leaves_a_finished_run_as_it_is(
     before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
     with pytest.raises(RunFolderError, match=wanted):
         run(archive, finished, override, stages=[stage])
-    settings = load_config(overrides={"ingest.halo_px": 64} | override)
     with pytest.raises(RunFolderError, match=wanted):
-        forecast(Job(settings, [archive.scenes], archive.regions, finished), stages=[stage])
+        forecast(job(archive, finished, override), stages=[stage])
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
     assert len(s2fast.open_run(finished).pairs()) == 6
 
@@ -327,14 +330,14 @@ def test_stage_that_cannot_run_writes_nothing_to_a_new_folder(archive: Archive, 
 
 @pytest.mark.slow
 def test_interrupted_ingest_leaves_no_key(one_tile: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import s2fast.stages.ingest
+    import s2fast.stages.used_pixels
 
     def interrupted(*_: Any) -> Any:
         raise KeyboardInterrupt
 
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr(s2fast.stages.ingest, "masked", interrupted)
+        patch.setattr(s2fast.stages.used_pixels, "masked", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(one_tile, out)
     after = run(one_tile, out, stages=["ingest"])

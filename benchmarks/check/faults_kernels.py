@@ -100,8 +100,8 @@ _SERIAL = Injection(
     (
         Edit(
             _SEARCH,
-            "@njit(parallel=True, nogil=True)\ndef _search_panel(",
-            "@njit(nogil=True)\ndef _search_panel(",
+            "    parallel=True,\n    nogil=True,\n)\ndef _search_panel(",
+            "    nogil=True,\n)\ndef _search_panel(",
         ),
     ),
     shows=("numba: functions with a parallel loop",),

@@ -49,8 +49,8 @@ STAGES = (
     _stage(
         "ingest",
         _INGEST,
-        "    scene = item.scene\n    if left",
-        "    sum(range({count}))\n    scene = item.scene\n    if left",
+        "    if left < LEAST_LEFT * ground",
+        "    sum(range({count}))\n    if left < LEAST_LEFT * ground",
         calls=4,
     ),
     _stage(
