@@ -159,6 +159,7 @@ def test_the_runs_device_and_its_memory_are_used(
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 1.21 GiB")
 
     monkeypatch.setattr(machine, "gpus", lambda: Gpus(((9, 0), (9, 0))))
+    monkeypatch.setattr(machine, "PLACE", machine.Place())  # an earlier test may have been a worker in this process
     monkeypatch.setattr(output, "selected_resampler", no_memory)
     config = load_config(overrides={"compute.device": device, "compute.device_budget_mb": 300})
     source = written(tmp_path / "a.tif", edge())
