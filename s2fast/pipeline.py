@@ -23,7 +23,7 @@ from s2fast.stages import extract, ingest, keys, match, report, verify
 from s2fast.stages.forecast import Forecast, warn_of_days
 from s2fast.stages.forecast import forecast as predict
 from s2fast.stages.matching_rule import MatchingRule
-from s2fast.stages.pairs import check_budget, check_features
+from s2fast.stages.pairs import check_budget, checked_features
 from s2fast.stages.result import StageResult
 from s2fast.work.compilation import EXHAUSTIVE_MODULES, MODULES, begin_compiling
 from s2fast.work.executors import Workplace, open_workplace
@@ -43,9 +43,9 @@ STAGES: Mapping[str, Stage] = {
 }
 """The stages in the order they run; each reads the output of earlier ones."""
 
-REQUIRED: Mapping[str, Callable[[RunRecord, RunFolder], None]] = {
+REQUIRED: Mapping[str, Callable[[RunRecord, RunFolder], object]] = {
     "extract": extract.check_inputs,
-    "match": check_features,
+    "match": checked_features,
     "verify": verify.check_inputs,
     "report": report.check_inputs,
 }

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyproj
 
+from s2fast.errors import RunFolderError
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import footprint
@@ -73,6 +74,7 @@ def pair_table(
     """
     found = folder.verified.rows().reindex(columns=["key", "block", *_PAIR_COLUMNS, "null_trials", "null_verified"])
     rows = keys.merge(found.drop_duplicates("key"), on="key", how="left", validate="one_to_one")
+    check_results(int(rows["n_good"].isna().sum()), folder)
     scenes = {item.scene.scene_id: item.scene for item in record.usable}
     table = pd.DataFrame({"query": rows["query"], "train": rows["train"]})
     for side in ("query", "train"):
@@ -83,6 +85,12 @@ def pair_table(
     table = table.join(rows[list(_PAIR_COLUMNS)].astype(_PAIR_COLUMNS))
     nulls = {name: int(rows[name].sum()) for name in ("null_trials", "null_verified")}
     return table, rows["block"].tolist(), nulls
+
+
+def check_results(missing: int, folder: RunFolder) -> None:
+    """Raise RunFolderError if results of pairs are missing."""
+    if missing:
+        raise RunFolderError(f"{folder} has no results for {missing} pairs under these settings: run verify first")
 
 
 def without_metres(table: _Table, *, in_pixels: bool) -> _Table:

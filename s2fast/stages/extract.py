@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 
@@ -62,10 +62,7 @@ def run(
     backend = selected.name
     wanted = features_keys(record)
     levels = levels_of(record.usable, record.config)
-    check_inputs(record, folder)
-    todo = [
-        Unit(scene_id, wanted[scene_id], levels.get(scene_id, ())) for scene_id in _without_features(record, folder)
-    ]
+    todo = [Unit(name, wanted[name], levels.get(name, ())) for name in _to_extract(record, folder, wanted)]
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
     result.device = workplace.devices(selected.device, record.config.compute.device)
     result.prepared = preparation(record.config).name
@@ -93,22 +90,24 @@ def check_inputs(record: RunRecord, folder: RunFolder) -> None:
     RunFolderError
         A scene has no tile under its key, or no pixels to extract its features from.
     """
+    _to_extract(record, folder, features_keys(record))
+
+
+def _to_extract(record: RunRecord, folder: RunFolder, wanted: Mapping[str, str]) -> list[str]:
+    """Return the ids of the scenes that have no features under their `wanted` key; see `check_inputs`."""
     for item in record.usable:
         scene_id = item.scene.scene_id
         if folder.tile_key(scene_id) != tile_key(item, record.config, record.regions):
             raise RunFolderError(
                 f"{folder} has no tile of the current version of {scene_id} under these settings: run ingest first"
             )
-    for scene_id in _without_features(record, folder):
+    left = [scene_id for scene_id, key in wanted.items() if folder.features_key(scene_id) != key]
+    for scene_id in left:
         if not folder.has_pixels(scene_id):
             raise RunFolderError(
                 f"{folder} has no pixels of {scene_id}, whose features are to be extracted again: run ingest first"
             )
-
-
-def _without_features(record: RunRecord, folder: RunFolder) -> list[str]:
-    """Return the ids of the scenes that have no features under their key."""
-    return [scene_id for scene_id, key in features_keys(record).items() if folder.features_key(scene_id) != key]
+    return left
 
 
 def _drop_pixels(record: RunRecord, folder: RunFolder, workplace: Workplace) -> None:

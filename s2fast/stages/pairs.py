@@ -46,17 +46,19 @@ class Pair:
     """Content key of its verdict if it is verified when it is matched; empty: it is only matched."""
 
 
-def check_features(record: RunRecord, folder: RunFolder) -> None:
-    """Check that all scenes have features under the run's settings.
+def checked_features(record: RunRecord, folder: RunFolder) -> dict[str, str]:
+    """Return the content keys of all scenes' features by scene id; the run folder holds them.
 
     Raises
     ------
     RunFolderError
-        A scene has none.
+        A scene has no features under the run's settings.
     """
-    for scene_id, key in features_keys(record).items():
+    features = features_keys(record)
+    for scene_id, key in features.items():
         if folder.features_key(scene_id) != key:
             raise RunFolderError(f"{folder} has no features of {scene_id} under these settings: run extract first")
+    return features
 
 
 def wanted_pairs(
@@ -81,8 +83,7 @@ def wanted_pairs(
     ConfigError
         ``matching.pairs_file`` is invalid.
     """
-    check_features(record, folder)
-    features = features_keys(record)
+    features = checked_features(record, folder)
     if record.config.matching.pairs == "similar":
         if not searches and stored_pairs(folder, features, record.config) is None:
             raise RunFolderError(f"{folder} has no similar pairs under these settings: run match first")

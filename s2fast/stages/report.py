@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pandas as pd
 
-from s2fast.errors import DamageError, RunFolderError
+from s2fast.errors import DamageError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.report import sidecars
 from s2fast.report.findings import Findings
 from s2fast.report.outputs import FILES, OUTPUTS
+from s2fast.report.tables import check_results
 from s2fast.stages import keys
 from s2fast.stages.pairs import wanted_pairs
 from s2fast.stages.result import StageResult
@@ -25,7 +26,6 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
         with progress.stage("report", 0, len(FILES)):
             return StageResult(kept=len(FILES))
     with progress.stage("report", len(FILES), 0) as bar:
-        check_inputs(record, folder)
         pairs = wanted_pairs(record, folder, keys.verdict_key)
         rows = [(pair.query, pair.train, pair.key) for pair in pairs]
         found = Findings.of(record, folder, workplace, pd.DataFrame(rows, columns=["query", "train", "key"], dtype=str))
@@ -53,9 +53,7 @@ def check_inputs(record: RunRecord, folder: RunFolder) -> None:
         return
     stored = {key for block in folder.verified.complete_keys(with_matches=False).values() for key in block}
     pairs = wanted_pairs(record, folder, keys.verdict_key, searches=False)
-    missing = sum(pair.key not in stored for pair in pairs)
-    if missing:
-        raise RunFolderError(f"{folder} has no results for {missing} pairs under these settings: run verify first")
+    check_results(sum(pair.key not in stored for pair in pairs), folder)
 
 
 def is_up_to_date(record: RunRecord, folder: RunFolder) -> bool:
