@@ -53,13 +53,16 @@ def interpolated_px(grey: npt.NDArray[np.uint8]) -> int:
     >>> interpolated_px(ground.repeat(3, axis=0).repeat(3, axis=1)), interpolated_px(np.tile(ground, (3, 3)))
     (3, 1)
     """
-    depth = _depths(grey)
-    if not any(depth[side] >= LEAST_DEPTH for side in FACTORS):
+    along = _depths(grey)
+    if not any(along[side] >= LEAST_DEPTH for side in FACTORS):
         return 1
     across = _depths(grey.T)
+    depth = {side: min(along[side], across[side]) for side in FACTORS}
+    # Its divisors are about as deep as a lattice or less so; of another side, a few straight edges make a faint one.
+    least = max(LEAST_DEPTH, max(depth.values()) / 2)
     for side in FACTORS:
-        of_jpeg = _JPEG_PX % side == 0 and depth[side] < 2 * depth[_JPEG_PX]
-        if min(depth[side], across[side]) >= LEAST_DEPTH and not of_jpeg:
+        of_jpeg = _JPEG_PX % side == 0 and along[side] < 2 * along[_JPEG_PX]
+        if depth[side] >= least and not of_jpeg:
             return side
     return 1
 

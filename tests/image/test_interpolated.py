@@ -37,6 +37,14 @@ def test_every_kernel_and_side_is_told_at_any_phase(side: int, kernel: str) -> N
     assert interpolated_px(large[5:, 7:]) == side
 
 
+def test_the_deepest_lattice_decides() -> None:
+    """Furrows or streets may repeat at another distance, more faintly than the pixels do."""
+    large = enlarged(ground(side=240), 3, "linear")
+    large[:, ::6] -= large[:, ::6] > 1
+    large[::6] -= large[::6] > 1
+    assert interpolated_px(large) == 3
+
+
 def test_an_image_that_was_not_interpolated_is_none() -> None:
     image = ground()
     assert interpolated_px(image) == 1
