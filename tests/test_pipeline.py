@@ -19,7 +19,7 @@ from s2fast.folder.record import RunRecord
 from s2fast.pipeline import Job, forecast, run_stages
 from s2fast.report.outputs import FILES
 from s2fast.work.progress import PlainProgress
-from tests.archives import ORIGINS, Archive, safe_path, write_regions, write_scene
+from tests.archives import ORIGINS, Archive, safe_path, write_regions
 from tests.dask_parts import dask_pair, free_port, open_when_ready
 
 COLUMNS = [
@@ -344,32 +344,6 @@ def test_interrupted_ingest_leaves_no_key(one_tile: Archive, tmp_path: Path, mon
     assert (after.history.stages["ingest"].done, after.history.stages["ingest"].kept) == (2, 0)
 
 
-@pytest.mark.slow
-def test_scenes_without_a_keypoint_complete(archive: Archive, tmp_path: Path) -> None:
-    scenes = tmp_path / "scenes"
-    shutil.copytree(archive.scenes, scenes)
-    flat = np.full((3, 512, 512), 80, np.uint8)
-    write_scene(safe_path(scenes, "36UXA", "20190701T083601"), flat)
-    write_scene(safe_path(scenes, "36UXA", "20190702T083601"), np.zeros_like(flat))
-    run(Archive(scenes, archive.regions), tmp_path / "out")
-    pairs = s2fast.open_run(tmp_path / "out").pairs()
-    empty = pairs["query"].str.contains("2019070") | pairs["train"].str.contains("2019070")
-    assert empty.sum() == 9
-    assert (pairs[empty]["similarity_pct"] == 0).all()
-
-
-def test_a_single_scene_has_no_pairs(archive: Archive, tmp_path: Path) -> None:
-    scene = next(archive.scenes.rglob("*_TCI.jp2"))
-    run(Archive(scene, archive.regions), tmp_path / "out")
-    assert tables_of_none(tmp_path / "out") == COLUMNS
-
-
-def tables_of_none(out: Path) -> list[str]:
-    pairs = s2fast.open_run(out).pairs()
-    assert len(pairs) == 0
-    return list(pairs.columns)
-
-
 def test_another_jobs_folder_is_refused(archive: Archive, finished: Path, tmp_path: Path) -> None:
     before = digests(finished)
     other = copied(archive, tmp_path)
@@ -407,20 +381,6 @@ def test_api_accepts_overrides_or_a_config_but_not_both(archive: Archive, tmp_pa
     assert repr(found) == f"<s2fast run {tmp_path / 'out'}: 4 scenes, 6 pairs, 6 verified>"
     with pytest.raises(ConfigError, match="overrides and profile do not go with"):
         s2fast.run(load_config(), scenes=archive.scenes, out=tmp_path / "other", overrides={"ingest.reduction": 1})
-
-
-@pytest.mark.slow
-def test_scenes_without_a_keypoint_end_well(tmp_path: Path) -> None:
-    """Without a prior as with one: no match is no shift, and no error."""
-    for name, value in (("black", 0), ("grey", 90)):
-        write_scene(tmp_path / f"in/{name}.tif", np.full((64, 64), value, np.uint8))
-    for prior, mode in (("none", "exhaustive"), ("map", "windowed")):
-        config = load_config(overrides={"verification.prior": prior, "matching.mode": mode})
-        out = tmp_path / prior
-        run_stages(Job(config, [tmp_path / "in"], None, out))
-        pairs = s2fast.open_run(out).pairs()
-        assert pairs["n_good"].tolist() == [0]
-        assert pairs["verified"].tolist() == [False]
 
 
 @pytest.mark.slow
