@@ -237,8 +237,8 @@ class FeatureSettings(_Section):
     """True: search a scene beside scenes of the same ground with larger pixels (1.4 times and more, as Landsat's beside
     Sentinel-2's) also on the means of its pixels over theirs, and match such pairs on the coarser grid; each grid has a
     budget `max_per_scene` of its own. It needs matching.mode = "windowed" and changes nothing among scenes of one
-    resolution. Scenes that were interpolated from larger pixels are searched on the means over these too, in any mode,
-    and matched on them with each other. False: match what is found on the scenes' own pixels."""
+    resolution. Scenes that were interpolated from larger pixels are also searched on means over those pixels, in any
+    mode, and pairs of such scenes are matched on them. False: match what is found on the scenes' own pixels."""
 
 
 class Matching(_Section):

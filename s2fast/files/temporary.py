@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -81,6 +82,8 @@ def _locked(folder: Path) -> int | None:
 
 def _sweep() -> None:
     """Remove this user's folders that no process holds."""
+    if sys.platform == "win32":  # without locks, none is known to be left
+        return
     with suppress(OSError), os.scandir(tempfile.gettempdir()) as entries:
         for entry in entries:
             if not entry.name.startswith(_PREFIX):

@@ -165,16 +165,15 @@ def _warning_of_percentiles(scenes: Sequence[str]) -> str:
 
 def _warning_of_interpolation(scenes: Mapping[str, Placement], of: int) -> str:
     """Return a line on the scenes, of a number of all, that lie on a finer grid than they were seen on."""
-    seen_m = [placement.seen_m for placement in scenes.values()]
-    alone = all(placement.averaged for placement in scenes.values()) and alike(max(seen_m), min(seen_m))
-    named = first_named(list(scenes))
     text = (
-        f"the pixels of {counted(len(scenes), 'scene')} were interpolated from larger ones: {named}; "
-        f"two of them are matched on the means over these{'' if alone else ', if they are of one size'}"
+        f"the pixels of {counted(len(scenes), 'scene')} were interpolated from larger ones: {first_named(list(scenes))}"
     )
-    if alone and len(scenes) == of:
+    remedy = "resample them to their own resolution by averaging, for example with gdalwarp -tr 30 30 -r average"
+    averaged = [placement.averaged for placement in scenes.values()]
+    if not any(averaged):
+        return f"{text}; their lattice pulls the shifts of pairs of them, whose stated errors are large: {remedy}"
+    text += "; pairs of scenes with equally large ones are matched on means over them"
+    seen_m = [placement.seen_m for placement in scenes.values()]
+    if all(averaged) and alike(max(seen_m), min(seen_m)) and len(scenes) == of:
         return text
-    return text + (
-        ", but with other scenes they match badly, if at all: resample them to their own resolution by averaging, for "
-        "example with gdalwarp -tr 30 30 -r average"
-    )
+    return f"{text}, but with other scenes they match badly, if at all: {remedy}"

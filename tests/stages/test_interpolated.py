@@ -11,6 +11,7 @@ import pytest
 
 import s2fast
 from s2fast.config import load_config
+from s2fast.report.findings import _warning_of_interpolation
 from s2fast.stages.matched import Matched
 from s2fast.stages.pairs import Pair
 from s2fast.stages.scenes import load_scenes
@@ -65,7 +66,10 @@ def test_two_interpolated_scenes_are_matched_on_their_own_pixels(
     levels = [run.folder.levels(name) for name in run.scene_ids]
     np.testing.assert_allclose([grid_m for ((grid_m, _),) in levels], LARGER * PIXEL_M, rtol=0.01)
     assert (pair["n_query"], pair["n_train"]) == tuple(number for ((_, number),) in levels)
-    assert " ".join(run.record.history.warnings).endswith("two of them are matched on the means over these")
+    (warning,) = run.record.history.warnings
+    assert warning.endswith("; pairs of scenes with equally large ones are matched on means over them")
+    beside_another = _warning_of_interpolation(dict(zip(run.scene_ids, placements, strict=True)), 3)
+    assert beside_another.startswith(f"{warning}, but with other scenes they match badly")
     matches = run.matches(*run.scene_ids)
     assert matches["query_row"].min() >= run.folder.keypoints("s0") - levels[0][0][1]
 
@@ -77,7 +81,9 @@ def test_without_this_level_the_stated_error_covers_the_pull_of_the_lattices(sce
     assert 0.3 * PIXEL_M < off_m(run) < 2 * pair["shift_error_m"], "else the lattices do not pull"
     assert pair["shift_error_m"] == pytest.approx(LARGER * PIXEL_M / np.sqrt(8), rel=0.01)
     assert [run.folder.placement(name).averaged for name in run.scene_ids] == [False] * 2
-    assert "if they are of one size, but with other scenes they match badly" in " ".join(run.record.history.warnings)
+    (warning,) = run.record.history.warnings
+    assert "pulls the shifts of pairs of them, whose stated errors are large: resample them" in warning
+    assert "matched on means" not in warning
 
 
 def test_an_interpolated_scene_beside_one_of_other_pixels_is_matched_on_its_grid(run: s2fast.Run) -> None:
