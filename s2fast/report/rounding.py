@@ -54,7 +54,7 @@ def csv_bytes(table: pd.DataFrame, **options: Any) -> bytes:
 def with_texts(table: _Table, shown: Callable[[str], str]) -> _Table:
     """Return a table whose texts are replaced by what `shown` returns for them."""
     texts = {}
-    for name, dtype in table.dtypes.items():
+    for name, dtype in zip(table.columns, table.dtypes, strict=True):
         if not (is_object_dtype(dtype) or isinstance(dtype, pd.StringDtype)):
             continue
         column = table[name]
