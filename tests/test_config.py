@@ -4,6 +4,7 @@ import pytest
 
 from s2fast.config import Config, dotted_keys, load_config
 from s2fast.errors import ConfigError
+from s2fast.tools.configuration_reference import descriptions
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -106,7 +107,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_every_key_has_a_description() -> None:
     for dotted in dotted_keys():
         section, key = dotted.split(".")
-        assert Config.model_fields[section].annotation.model_fields[key].description, dotted
+        assert descriptions(Config.model_fields[section].annotation)[key], dotted
 
 
 @pytest.mark.parametrize("value", ["-1", "far", "nan"])

@@ -25,7 +25,9 @@ LEAST_DEVICE_MB = 256
 
 class _Section(BaseModel):
     # JSON has no infinity, so run.json could not hold it.
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    # The text under a key is read by s2fast/tools/configuration_reference.py alone: pydantic would look for it at every
+    # import of s2fast, through all modules that are loaded.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Regions(_Section):

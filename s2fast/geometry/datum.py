@@ -43,9 +43,9 @@ def add_network(scenes: pd.DataFrame, pairs: pd.DataFrame, reference: str = "") 
     ends = pd.concat([pairs["query"][verified], pairs["train"][verified]]).value_counts()
     table = pd.DataFrame(index=pd.Index(scenes.index, name="scene_id"))
     table["n_verified"] = ends.reindex(table.index, fill_value=0).astype("int64")
-    found, pairs["network_residual_m"] = offsets(scenes, pairs, reference)
-    table = table.join(found[OFFSET_COLUMNS]).assign(closure_m=math.nan).join(found[["disagrees", "datum"]])
     ties = _ties(scenes, pairs, reference)
+    found, pairs["network_residual_m"] = _offsets(scenes, pairs, ties, reference)
+    table = table.join(found[OFFSET_COLUMNS]).assign(closure_m=math.nan).join(found[["disagrees", "datum"]])
     for tile in scenes["tile"].unique():
         own = (scenes["tile"] == tile).to_numpy()
         names = table.index[own | (table.index == reference)]
@@ -82,9 +82,15 @@ def offsets(
     residuals : Series
         Length of each pair's shift minus the difference of the offsets [m]; NaN for pairs that are not used.
     """
+    return _offsets(scenes, pairs, _ties(scenes, pairs, reference, plain_only=plain_only), reference)
+
+
+def _offsets(
+    scenes: pd.DataFrame, pairs: pd.DataFrame, ties: pd.DataFrame, reference: str
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Return what `offsets` does, given the pairs that tie scenes."""
     table = pd.DataFrame(math.nan, scenes.index, OFFSET_COLUMNS).assign(disagrees=False, datum="")
     residuals = pd.Series(math.nan, pairs.index)
-    ties = _ties(scenes, pairs, reference, plain_only=plain_only)
     component = _components(scenes.index, ties)
     main = _main_components(scenes, component, reference)
     for number in np.unique(main[main >= 0]):

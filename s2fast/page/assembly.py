@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -13,6 +14,7 @@ COMMON = "elements.js"
 """Helpers of all pages for elements, numbers and canvases."""
 
 
+@cache
 def asset(name: str, package: str = "s2fast.page") -> str:
     """Read a file of a package's assets."""
     return (files(package) / "assets" / name).read_text("utf-8")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence, Sized
 
 import geopandas
 import numpy as np
@@ -87,9 +88,17 @@ def _clear_cells(share: npt.NDArray[np.uint8], tile: TileInfo) -> shapely.Geomet
         return shapely.MultiPolygon()
     placed = Affine(*grid.transform) @ Affine.scale(side)
     found = rasterio.features.shapes(clear, mask=clear.astype(bool), transform=placed)
-    parts = [shapely.geometry.shape(shape) for shape, _ in found]
+    of_parts = [shape["coordinates"] for shape, _ in found]
+    rings = list(itertools.chain(*of_parts))
+    outlines = shapely.linearrings(np.concatenate(rings), indices=_owners(rings))
+    parts = shapely.polygons(outlines, indices=_owners(of_parts))
     rows, cols = tile.full_shape
     corners = [Affine(*grid.transform) @ corner for corner in ((0, 0), (cols, 0), (cols, rows), (0, rows))]
-    inside = [shapely.intersection(part, shapely.Polygon(corners)) for part in parts]
+    inside = shapely.intersection(parts, shapely.Polygon(corners))
     polygons = [part for part in shapely.get_parts(inside) if part.geom_type == "Polygon"]
     return shapely.MultiPolygon(polygons)
+
+
+def _owners(groups: Sequence[Sized]) -> npt.NDArray[np.intp]:
+    """Return the number of the group to which each member of the groups, one after another, belongs."""
+    return np.repeat(np.arange(len(groups)), list(map(len, groups)))

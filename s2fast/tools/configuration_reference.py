@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import json
 import sys
+import textwrap
 import typing
 from collections.abc import Iterator
 from types import UnionType
@@ -38,10 +42,23 @@ def _sections() -> Iterator[str]:
         yield f"{model.__doc__.strip()}\n"
         yield "| key | values | default | meaning |"
         yield "|---|---|---|---|"
+        meanings = descriptions(model)
         for key, field in model.model_fields.items():
-            cells = f"`{key}`", _values(field), f"`{_toml(field.default)}`", _prose(field.description or "")
+            cells = f"`{key}`", _values(field), f"`{_toml(field.default)}`", _prose(meanings[key])
             yield f"| {' | '.join(cells)} |"
         yield ""
+
+
+def descriptions(model: type) -> dict[str, str]:
+    """Return the text under each key of a section, by key."""
+    section = typing.cast("ast.ClassDef", ast.parse(textwrap.dedent(inspect.getsource(model))).body[0])
+    return {
+        key.id: text
+        for node, below in itertools.pairwise(section.body)
+        if isinstance(node, ast.AnnAssign) and isinstance(key := node.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if isinstance(text := below.value.value, str)
+    }
 
 
 def _values(field: FieldInfo) -> str:
