@@ -29,7 +29,7 @@ from s2fast.geometry.placement import WINDOW_PX
 from s2fast.geometry.witnesses import MAX_LOG_NFA
 from s2fast.model import PairVerdict
 from s2fast.stages.matched import Matched
-from s2fast.stages.matching_rule import MatchedScene
+from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.pairs import Pair
 from s2fast.stages.scenes import load_scenes
 from s2fast.stages.second_look import log_nfa, radius_m, second_looks

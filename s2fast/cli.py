@@ -18,6 +18,7 @@ def main() -> None:
     from s2fast.errors import S2FastError, cli_wording
     from s2fast.files.legible import legible
     from s2fast.files.redaction import PublicFormatter, public
+    from s2fast.work.library_warnings import keep_off_the_terminal
     from s2fast.work.streams import final_flush, open_missing_streams, stream_failure
 
     # Systems of a hundred unknowns take many times the CPU time on several threads. NumPy reads this when imported.
@@ -28,10 +29,7 @@ def main() -> None:
     terminal.setLevel(logging.WARNING)
     terminal.setFormatter(PublicFormatter("s2fast: %(levelname)s: %(message)s"))
     logging.basicConfig(handlers=[terminal])
-    # Warnings of libraries go to run.log, not to the terminal.
-    logging.captureWarnings(True)
-    logging.getLogger("py.warnings").propagate = False
-    logging.getLogger("py.warnings").addHandler(logging.NullHandler())
+    keep_off_the_terminal()
     logging.raiseExceptions = False  # a failing log handler must not stop the run
     logging.addLevelName(logging.WARNING, "warning")
     logging.addLevelName(logging.INFO, "info")

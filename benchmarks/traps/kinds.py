@@ -27,7 +27,7 @@ from benchmarks.traps.scenes import (
 from benchmarks.traps.shapes import OVERLAYS, SHAPES, TEXTURES, Shape, pixels
 from s2fast.config import Config
 from s2fast.geometry.evidence import Judgement
-from s2fast.stages.matching_rule import MatchedScene
+from s2fast.stages.matched_scene import MatchedScene
 
 CLEAR = ("20160621", "20160830", "20190427", "20190606", "20190611", "20190825", "20190904")
 """Clear dates of tile 36UYA, which show the same ground."""

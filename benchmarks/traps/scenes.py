@@ -18,7 +18,8 @@ from s2fast.geometry.evidence import Judgement
 from s2fast.geometry.placement import Placement
 from s2fast.stages.extract import extract_scene
 from s2fast.stages.matched import Matched
-from s2fast.stages.matching_rule import MatchedScene, MatchingRule
+from s2fast.stages.matched_scene import MatchedScene
+from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import Pair
 from s2fast.stages.verdict_rule import VerdictRule
 

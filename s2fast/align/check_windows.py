@@ -112,7 +112,7 @@ def _reading(image: Image, path: Path | None = None) -> Iterator[None]:
     except (RasterioError, CRSError, OSError) as error:
         if isinstance(error, SceneError):  # which names the file
             raise UnreadableError(image, f"cannot be checked: {error}") from error
-        told = " ".join(image.before.redacted(error.__cause__ or error).split())
+        told = " ".join(image.before.redacted(error).split())
         raise UnreadableError(image, f"cannot be checked: {path or image.before}: {told}") from error
 
 

@@ -20,6 +20,7 @@ td { white-space: nowrap; }
 th:nth-child(-n + 2), td:nth-child(-n + 2) { text-align: left; }
 td:nth-child(2) { white-space: normal; min-width: 12rem; }
 tr.out td { color: #b35806; }
+@media (prefers-color-scheme: dark) { tr.out td { color: #f5a860; } }
 .picture { background: white; width: fit-content; max-width: 100%; overflow-x: auto; }
 svg { display: block; max-width: 100%; min-width: 36rem; height: auto; }
 @media print { body { max-width: none; } div { overflow: visible; } }

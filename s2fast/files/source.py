@@ -39,6 +39,9 @@ _OPTIONS = {
 _LEAST_SECRET = 4
 """Minimum length of a secret part of an address [characters]; shorter parts are of no use alone."""
 
+_ELSEWHERE = "See previous exception"
+"""Part of rasterio's messages that say nothing themselves."""
+
 
 @dataclass(frozen=True, slots=True)
 class Placed:
@@ -269,13 +272,15 @@ class Source:
     def redacted(self, error: BaseException) -> str:
         """Return the message of GDAL's error without secrets, even if GDAL repeats only a part of the address.
 
+        Where rasterio's error only refers to the one before, that one's message is returned.
+
         Examples
         --------
         >>> source = Source.of("https://example.org/TCI.tif?sig=Zq7k1x")
         >>> source.redacted(OSError("TCI.tif?sig=Zq7k1x: read error"))
         'TCI.tif?sig=...: read error'
         """
-        text = str(error)
+        text = str(error.__cause__ if error.__cause__ and _ELSEWHERE in str(error) else error)
         words = {word for word in re.split(r"[/?&=@#:]", self.address) if len(word) >= _LEAST_SECRET}
         for word in sorted(words, key=len, reverse=True):
             if word not in self.name:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from s2fast.errors import RunFolderError, S2FastError, UnexpectedError
 from s2fast.files.redaction import PublicFormatter, public
 from s2fast.folder.run_folder import RunFolder
+from s2fast.work.library_warnings import LOGGERS
 from s2fast.work.progress import Bar, Progress
 
 NAME = "run.log"
@@ -134,11 +135,12 @@ def logged(out: str, display: Progress) -> Iterator[LoggedProgress]:
 
     A block that fails before its first stage writes no log.
     """
-    own_logger, warnings_logger = logging.getLogger("s2fast"), logging.getLogger("py.warnings")
+    own_logger = logging.getLogger("s2fast")
+    loggers = [own_logger, *map(logging.getLogger, LOGGERS)]
     run_log = RunLog(out)
     before = own_logger.level
-    own_logger.addHandler(run_log)
-    warnings_logger.addHandler(run_log)
+    for logger in loggers:
+        logger.addHandler(run_log)
     own_logger.setLevel(logging.INFO)
     try:
         yield LoggedProgress(display, run_log)
@@ -151,8 +153,8 @@ def logged(out: str, display: Progress) -> Iterator[LoggedProgress]:
         run_log.append(traceback.format_exc())
         raise UnexpectedError(error, f"{out}/{NAME}") from error
     finally:
-        own_logger.removeHandler(run_log)
-        warnings_logger.removeHandler(run_log)
+        for logger in loggers:
+            logger.removeHandler(run_log)
         own_logger.setLevel(before)
         if run_log.started:
             _save_last(run_log, out)

@@ -217,7 +217,7 @@ class Placement(PixelGrid):
     ) -> Placement:
         """Create the placement from the stored metadata of a tile, its map of clear ground, and its levels.
 
-        See `interpolated`, and `s2fast.stages.matching_rule.MatchedScene.levels`.
+        See `interpolated`, and `s2fast.stages.matched_scene.MatchedScene.levels`.
         """
         found = cls(tile.crs, tile.transform, tile.full_shape, tile.reduction, clear, interpolated)
         averaged = interpolated > 1 and any(alike(found.seen_m, grid_m) for grid_m, _ in levels)

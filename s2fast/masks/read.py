@@ -69,8 +69,8 @@ class RasterMask:
     ----------
     dataset
         The raster.
-    name
-        Its name, for errors.
+    source
+        Where it lies, for errors.
     kind
         Name of its `s2fast.masks.kinds.Kind`.
     raster
@@ -79,8 +79,10 @@ class RasterMask:
         The settings of masks, and the reduction.
     """
 
-    def __init__(self, dataset: rasterio.DatasetReader, name: str, kind: str, raster: Raster, settings: Ingest) -> None:
-        self._dataset, self._name, self._kind = dataset, name, BY_NAME[kind]
+    def __init__(
+        self, dataset: rasterio.DatasetReader, source: Source, kind: str, raster: Raster, settings: Ingest
+    ) -> None:
+        self._dataset, self._source, self._kind = dataset, source, BY_NAME[kind]
         self._bands = _bands(self._kind, dataset)
         self._raster, self._settings = raster, settings
         px_m = np.linalg.norm(PixelGrid.of_raster(raster).px_m, axis=0)
@@ -89,11 +91,13 @@ class RasterMask:
         crs = dataset.crs
         if crs is not None and not raster.crs_wkt:
             if dataset.shape != raster.shape:
-                raise SceneError(f"the mask {name} has a CRS and its scene has none: make it {_size(raster.shape)} px")
+                raise SceneError(
+                    f"the mask {source} has a CRS and its scene has none: make it {_size(raster.shape)} px"
+                )
             crs = None
         if crs is None and dataset.shape != raster.shape:
             raise SceneError(
-                f"the mask {name} has no CRS, and {_size(dataset.shape)} px where the scene has "
+                f"the mask {source} has no CRS, and {_size(dataset.shape)} px where the scene has "
                 f"{_size(raster.shape)}: assign its CRS and place, for example with gdal_edit.py -a_srs and -a_ullr"
             )
         self._of_scene = Affine(*raster.transform)
@@ -109,7 +113,8 @@ class RasterMask:
         try:
             flags = self._warped(around) if self._to_own is None else self._shifted(around, self._to_own)
         except RasterioError as error:
-            raise SceneError(f"the mask {self._name} cannot be read ({error}): get it again") from error
+            reason = self._source.redacted(error)
+            raise SceneError(f"the mask {self._source} cannot be read ({reason}): get it again") from error
         flags = widened(reduce_any(flags, self._settings.reduction), self._reach_px / self._settings.reduction)
         step = self._settings.reduction
         top, left = (window.row - around.row) // step, (window.col - around.col) // step
@@ -229,7 +234,7 @@ def open_mask(found: FoundMask, raster: Raster, settings: Ingest) -> Iterator[Sc
         yield PolygonMask(place(source, raster, settings.mask_buffer_m), settings.reduction)
         return
     with gdal_settings(), open_dataset(source) as dataset:
-        mask = RasterMask(dataset, str(source), found.kind, raster, settings)
+        mask = RasterMask(dataset, source, found.kind, raster, settings)
         if not mask.covers():
             raise SceneError(f"the mask {source} lies on other ground than its scene: name the right file")
         yield mask

@@ -186,7 +186,7 @@ class RasterioReader:
         try:
             return self._picture.read(dataset, window)
         except RasterioError as error:
-            reason = self._source.redacted(error.__cause__ or error)
+            reason = self._source.redacted(error)
             raise refusal(self._source) or SceneError(
                 f"{self._source}: cannot read rows {_rows(window)} "
                 f"({reason}): the file is truncated or damaged, or its server failed; get it again"

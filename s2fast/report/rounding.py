@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pandas as pd
-from pandas.api.types import is_object_dtype
+from pandas.api.types import is_object_dtype, is_string_dtype
 
 from s2fast.files.legible import cell
 
@@ -55,7 +55,7 @@ def with_texts(table: _Table, shown: Callable[[str], str]) -> _Table:
     """Return a table whose texts are replaced by what `shown` returns for them."""
     texts = {}
     for name, dtype in zip(table.columns, table.dtypes, strict=True):
-        if not (is_object_dtype(dtype) or isinstance(dtype, pd.StringDtype)):
+        if isinstance(dtype, pd.CategoricalDtype) or not (is_object_dtype(dtype) or is_string_dtype(dtype)):
             continue
         column = table[name]
         # Of a hundred thousand pairs, few texts differ.

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from s2fast.geometry import compiled_votes
 from s2fast.geometry.evidence import Evidence
 from s2fast.geometry.placement import alike, common_centre, pair_grid_m
-from s2fast.stages.matching_rule import MatchedScene, Matches
+from s2fast.stages.matched_scene import MatchedScene
+from s2fast.stages.matching_rule import Matches
 from s2fast.stages.pairs import Pair
 
 

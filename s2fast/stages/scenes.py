@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from s2fast.config import Matching
 from s2fast.folder.run_folder import RunFolder
-from s2fast.stages.matching_rule import MatchedScene
+from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.memory import match_bytes, scene_bytes
 from s2fast_kernels.machine import available_cores
 from s2fast_kernels.threads import map_in_threads

@@ -21,7 +21,8 @@ from s2fast.geometry.placement import MOST_AWAY, SEARCHED_RADII, WINDOW_PX
 from s2fast.geometry.witnesses import MAX_LOG_NFA
 from s2fast.model import PairVerdict
 from s2fast.stages.matched import Matched
-from s2fast.stages.matching_rule import MatchedScene, Matches
+from s2fast.stages.matched_scene import MatchedScene
+from s2fast.stages.matching_rule import Matches
 from s2fast.stages.verdict_rule import LEAST_COMMON_PCT, MOST_ROWS, VerdictRule
 from s2fast.verdicts import Verdict
 from s2fast_kernels.threads import map_in_threads

@@ -25,7 +25,8 @@ from s2fast.image import compiled_pattern
 from s2fast.image.fixed_pattern import FixedPattern, explained_by_pattern
 from s2fast.model import PairVerdict
 from s2fast.stages.matched import Matched
-from s2fast.stages.matching_rule import MatchedScene, Matches, MatchingRule
+from s2fast.stages.matched_scene import MatchedScene
+from s2fast.stages.matching_rule import Matches, MatchingRule
 from s2fast.stages.pairs import Pair
 from s2fast.verdicts import Verdict
 from s2fast_kernels.threads import map_in_threads

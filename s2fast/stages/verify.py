@@ -16,7 +16,8 @@ from s2fast.stages import keys
 from s2fast.stages.device_budget import within_device_budget
 from s2fast.stages.good_matches import GoodMatches
 from s2fast.stages.matched import Matched
-from s2fast.stages.matching_rule import MatchedScene, similarity_pct
+from s2fast.stages.matched_scene import MatchedScene
+from s2fast.stages.matching_rule import similarity_pct
 from s2fast.stages.memory import MIB
 from s2fast.stages.pairs import Pair, keypoint_counts, plan_blocks, wanted_pairs
 from s2fast.stages.result import StageResult

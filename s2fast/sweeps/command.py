@@ -45,7 +45,7 @@ def run_files(
         state.append(f"the finished cases are kept in {folder / checked.sweep.name}.jsonl")
         results = run_checked(checked, folder, _report, how)
         print_line(*terminal_table(checked.sweep, results.flat, _width()).split("\n"))
-        print_line(f"{results.stem}.html, {results.stem}.parquet, {results.stem}.jsonl")
+        print_line(f"{results.stem}.html, {checked.sweep.name}.parquet, {checked.sweep.name}.jsonl")
         failed += results.failed
     return failed
 

@@ -87,7 +87,7 @@ def tune(wanted: Wanted, out: Path | str, report: Report, runner: Callable[..., 
         space = searched(wanted.base)
         defaults = {key: value_of(wanted.base, key) for key in space}
         report(f"{wanted.minutes:g} minutes, {len(trials.rows)} trials done before")
-        tuned = search(trials, space, defaults, report)
+        tuned = search(trials, space, defaults, len(copied_scenes(split["report"][0], _copies(wanted))[1]), report)
     about = _about(len(trials.known("choose")), split, ", ".join(record.asked.places[:3]), wanted.minutes)
     (folder / "tuned.toml").write_text(toml(tuned, wanted.base, about), "utf-8")
     return tuned
@@ -118,7 +118,7 @@ def trials_of(
     InputError
         The scenes of a part have no ground in common.
     """
-    settings = Injected(scenes=max(2, wanted.few))
+    settings = _copies(wanted)
     for some, _ in parts.values():
         copied_scenes(some, settings)
     folder = make_folder(out)
@@ -185,6 +185,11 @@ def largest_tile(scenes: Sequence[SceneInput]) -> int:
     """Return the number of scenes of the tile with the most."""
     tiles = [item.scene.tile for item in scenes]
     return max((tiles.count(tile) for tile in tiles), default=0)
+
+
+def _copies(wanted: Wanted) -> Injected:
+    """Return which copies are made of each half."""
+    return Injected(scenes=wanted.few)
 
 
 def _about(tried: int, split: dict[str, Part], where: str, minutes: float) -> str:

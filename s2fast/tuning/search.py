@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from s2fast.errors import ConfigError
+from s2fast.errors import ConfigError, option
 from s2fast.tuning.score import difference
 from s2fast.tuning.space import Range, Settings, rounded
 from s2fast.tuning.trials import TimeUpError, Trial, Trials
@@ -71,10 +71,14 @@ def load_optimiser() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def search(trials: Trials, space: Mapping[str, Range | tuple[Any, ...]], defaults: Settings, report: Report) -> Tuned:
+def search(
+    trials: Trials, space: Mapping[str, Range | tuple[Any, ...]], defaults: Settings, pairs: int, report: Report
+) -> Tuned:
     """Search, simplify what was found, and try the result on the other half.
 
-    Three fifths of the time are for the search; all that the other half does not need, while nothing is better.
+    Three fifths of the time are for the search; all that the other half does not need, while nothing is better. Where
+    the other half has too few pairs to tell settings apart, nothing is searched unless the defaults verify something
+    false.
 
     Parameters
     ----------
@@ -84,6 +88,8 @@ def search(trials: Trials, space: Mapping[str, Range | tuple[Any, ...]], default
         The settings and their values.
     defaults
         The values of these settings where nothing is set.
+    pairs
+        Pairs of scenes on the other half.
     report
         Receives a line per trial.
 
@@ -99,6 +105,12 @@ def search(trials: Trials, space: Mapping[str, Range | tuple[Any, ...]], default
             f"{trials.budget_s / 60:g} minutes do not suffice to make the copies and to try the defaults: give more"
         ) from error
     report(f"defaults: {base.told()}")
+    if pairs < _FEWEST_PAIRS and not base.flaw:
+        with suppress(TimeUpError):
+            other = trials.get({}, "report", trials.left_s)
+            report(f"the other half, defaults: {other.told()}")
+            if not other.flaw:
+                return Tuned({}, _too_few(pairs), choose=(base, base), report=(other, other))
 
     def reserve_s() -> float:
         # Both runs on the other half come first in the accounts: without them there is no result.
@@ -223,14 +235,10 @@ def _tried(
     if tuned.flaw:
         return Tuned({}, f"the defaults: on the other half the chosen settings {_failed(tuned)}", effects, dropped,
                      choose, (base, tuned))  # fmt: skip
-    if base.flaw:
-        return Tuned(settings, f"on the other half the defaults {_failed(base)}, and these settings nothing false",
-                     effects, dropped, choose, (base, tuned))  # fmt: skip
-    if (pairs := len(base.outcome) // 2) < _FEWEST_PAIRS:
-        why = (
-            f"the defaults: {pairs} pairs on the other half are too few to tell settings apart; {_FEWEST_PAIRS} suffice"
-        )
-        return Tuned({}, why, effects, dropped, choose, (base, tuned))
+    for half, defaults in (("the half to choose on", choose[0]), ("the other half", base)):
+        if defaults.flaw:
+            why = f"on {half} the defaults {_failed(defaults)}, and these settings nothing false"
+            return Tuned(settings, why, effects, dropped, choose, (base, tuned))
     gain, low, high = difference(tuned.outcome, base.outcome)
     told = f"{gain:+.2f} points ({low:+.2f} to {high:+.2f})"
     if low > 0:
@@ -238,6 +246,12 @@ def _tried(
         return Tuned(settings, why, effects, dropped, choose, (base, tuned))
     why = f"the defaults are as good: on the other half the chosen settings gain {told}"
     return Tuned({}, why, effects, dropped, choose, (base, tuned))
+
+
+def _too_few(pairs: int) -> str:
+    are = "1 pair on the other half is" if pairs == 1 else f"{pairs} pairs on the other half are"
+    more = f"add scenes of the same ground or copy more of them ({option('few')})"
+    return f"the defaults: {are} too few to tell settings apart, {_FEWEST_PAIRS} suffice: {more}"
 
 
 def _failed(trial: Trial) -> str:

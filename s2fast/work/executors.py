@@ -28,6 +28,7 @@ from typing import Any
 
 from s2fast.errors import ConfigError, S2FastError, option
 from s2fast.files.temporary import remove_folders
+from s2fast.work.library_warnings import keep_off_the_terminal
 from s2fast_kernels.machine import PLACE, available_cores, gpus
 
 log = logging.getLogger(__name__)
@@ -143,8 +144,7 @@ def _begin_worker(started: Any, workers: int) -> None:
     with started.get_lock():
         place_worker(started.value, workers)
         started.value += 1
-    # Keep warnings of libraries off the terminal.
-    logging.captureWarnings(True)
+    keep_off_the_terminal()
     logging.getLogger("s2fast_kernels").setLevel(logging.ERROR)  # the parent warns of a folder that is not writable
     _exit_with_parent()
 

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.traps.grounds import LATTICES
 from benchmarks.traps.scenes import at, judged, scene
 from s2fast.geometry.repetition import repetitions
-from s2fast.stages.matching_rule import MatchedScene
+from s2fast.stages.matched_scene import MatchedScene
 
 SIDE_PX = 260
 

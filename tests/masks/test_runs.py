@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio.shutil
 
 import s2fast
 from s2fast.config import Ingest, load_config
@@ -22,6 +24,7 @@ from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.stages.keys import features_keys, tile_key
 from tests.archives import textured, write_scene
+from tests.command_line import s2fast as s2fast_command
 from tests.masks.products import SIDE, beside, box, gml, write_classes, write_product
 
 SETTINGS = {"features.upsample": 1, "features.upright": True, "features.threshold": 0.001}
@@ -157,6 +160,30 @@ def test_a_mask_that_cannot_be_used_leaves_out_its_scene_only(products: Path, tm
     assert str(masks / "20190606.tif") in masks_of
     with pytest.raises(InputError, match="none of the 4 scenes found can be used; the first problem: .*does not exist"):
         run(products.parent / products.name, tmp_path / "other", mask="scl", mask_file=f"{masks}/{{id}}.tif")
+
+
+@pytest.mark.parametrize("keys", [False, True], ids=["within its keys", "after its keys"])
+def test_a_mask_cut_short_is_one_line_and_gdals_words_are_in_the_log(
+    keys: bool,
+    products: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for date in ("20160830", "20190427", "20190606", "20220606"):
+        write_classes(tmp_path / f"{date}.tif", np.zeros((SIDE, SIDE), np.uint8), 10)
+    write_classes(tmp_path / "20190606.tif", np.random.default_rng(0).integers(0, 2, (SIDE, SIDE), np.uint8), 10)
+    cut = tmp_path / "20190606.tif"
+    rasterio.shutil.copy(cut, tmp_path / "cog.tif", driver="COG")  # its header comes first
+    whole = (tmp_path / "cog.tif").read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2 if keys else whole.index(b"WGS 84")])
+    settings = ("--set", "ingest.mask=file", "--set", f"ingest.mask_file={tmp_path}/{{date}}.tif")
+    assert s2fast_command(monkeypatch, "ingest", "--scenes", products, "--out", tmp_path / "out", *settings) == 3
+    [told] = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert "20190606.tif" in told
+    assert "TIFF" in told
+    log = (tmp_path / "out" / "run.log").read_text()
+    assert ("warning rasterio" in log) is not keys, log
 
 
 @pytest.mark.parametrize(

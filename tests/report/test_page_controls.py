@@ -60,7 +60,9 @@ def test_scenes_are_compared_on_one_grid(judged: Judged, opened: Open) -> None:
 
     changed("byId('compare-at').value = 100; byId('compare-at').dispatchEvent(new Event('input'))")
     changed("byId('compare-arrows').click()")
-    assert "is a displacement of" in text(browser, "#compare-caption")
+    told = re.search(r"the arrow in the corner is a displacement of ([\d.,]+) m\.", text(browser, "#compare-caption"))
+    assert told is not None
+    assert re.sub("[0.,]", "", told[1]) in {"1", "2", "5"}, "a round length"
     changed("byId('compare-shift').click()")
     changed("view.compare.zoom(3, 100, 100)")
     changed("byId('compare-whole').click()")
@@ -210,3 +212,25 @@ def test_without_regions_no_scene_is_shown_twice(judged: Judged, opened: Open, t
     browser = opened(tmp_path / "report.html")
     open_pair(browser, 0)
     assert not browser.find_element(By.ID, "pair-under").is_displayed()
+
+
+def test_it_prints_tables_with_their_headings_and_a_pair_from_its_beginning(judged: Judged, opened: Open) -> None:
+    browser = opened(judged.out / "report.html")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        row = browser.find_element(By.CSS_SELECTOR, "#lists tbody tr")
+        assert all(cell.text for cell in row.find_elements(By.TAG_NAME, "td"))
+        assert text(browser, "#lists thead th") == "Query"
+        assert not browser.find_element(By.ID, "pairs-csv").is_displayed()
+        open_pair(browser, verified_pair(judged))
+        assert browser.execute_script("return byId('pair').getBoundingClientRect().top") == 0
+        assert text(browser, "#pair-verdict").startswith("Verified")
+        # As wide as the paper, and not squeezed.
+        browser.execute_script("byId('pair').style.width = '600px'")
+        shapes = browser.execute_script(
+            "return ['compare-canvas', 'pair-matches'].map(byId).map((one) =>"
+            " [one.width / one.height, one.clientWidth / one.clientHeight])"
+        )
+        assert [shown for _, shown in shapes] == pytest.approx([drawn for drawn, _ in shapes], rel=0.02)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -23,7 +23,7 @@ from s2fast.planning import Job
 from s2fast.stages import second_look
 from s2fast.stages.keys import verdict_key
 from s2fast.stages.matched import Matched
-from s2fast.stages.matching_rule import MatchedScene
+from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.pairs import Pair
 from s2fast.stages.scenes import load_scenes
 from s2fast.stages.second_look import looks_again, second_looks

@@ -98,9 +98,9 @@ def test_python_is_told_of_its_parameters(given: dict[str, Any], told: str, tmp_
 
 @pytest.mark.slow
 def test_a_search_of_a_few_seconds_keeps_its_budget_and_goes_on(tmp_path: Path) -> None:
-    """Whole processes, on three scenes whose ground is split."""
+    """Whole processes, on five scenes whose ground is split: ten pairs."""
     lines: list[str] = []
-    place = str(scenes(tmp_path / "in", 3, 300))
+    place = str(scenes(tmp_path / "in", 5, 300))
     own = tmp_path / "out" / "work" / "own.txt"
     own.parent.mkdir(parents=True)
     own.write_text("a user's file")

@@ -54,7 +54,7 @@ def lower_ratio_is_better(settings: dict[str, Any], _: str) -> dict[str, Any]:
     return answer(0.5 + 0.4 * (0.9 - settings["ratio"]) / 0.2, 0.05)
 
 
-def found(path: Path, run: Runner, *, trials: int = 20, base: Config = DEFAULTS) -> Tuned:
+def found(path: Path, run: Runner, *, trials: int = 20, base: Config = DEFAULTS, pairs: int = PAIRS) -> Tuned:
     class Counted(Trials):
         """Each trial takes a second."""
 
@@ -68,7 +68,7 @@ def found(path: Path, run: Runner, *, trials: int = 20, base: Config = DEFAULTS)
 
     space = searched(base)
     defaults = {key: value_of(base, key) for key in space}
-    return search(Counted(path, run, trials / 0.6, "these scenes"), space, defaults, lambda _: None)
+    return search(Counted(path, run, trials / 0.6, "these scenes"), space, defaults, pairs, lambda _: None)
 
 
 def test_what_is_better_on_both_halves_is_chosen_and_what_gains_nothing_is_set_back(tmp_path: Path) -> None:
@@ -157,14 +157,31 @@ def _without_times(line: str) -> dict[str, Any]:
     return {key: value for key, value in json.loads(line).items() if key != "took_s"}
 
 
-def test_few_pairs_decide_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pairs", [1, 7])
+def test_nothing_is_searched_where_the_other_half_has_too_few_pairs(pairs: int, tmp_path: Path) -> None:
+    run, calls = stub(lower_ratio_is_better)
+    tuned = found(tmp_path / "trials.jsonl", run, pairs=pairs)
+    assert not tuned.settings
+    assert tuned.report is not None
+    assert calls == [("choose", "{}"), ("report", "{}")]
+    wanted = "1 pair on the other half is too few" if pairs == 1 else "7 pairs on the other half are too few"
+    assert wanted in tuned.why
+    assert tomllib.loads(toml(tuned, Config(), "a test")) == {}
+
+
+@pytest.mark.parametrize("where", ["choose", "report"])
+def test_few_pairs_suffice_to_leave_defaults_that_verified_a_falsehood(where: str, tmp_path: Path) -> None:
     def few(settings: dict[str, Any], half: str) -> dict[str, Any]:
         whole = lower_ratio_is_better(settings, half)
-        return whole | {"pairs": whole["pairs"][:14]}
+        false = int(half == where and settings["ratio"] >= 0.85)
+        return whole | {"pairs": whole["pairs"][:14], "answer": whole["answer"] | {"unrelated_verified": false}}
 
-    tuned = found(tmp_path / "trials.jsonl", stub(few)[0])
-    assert not tuned.settings
-    assert "7 pairs on the other half are too few" in tuned.why
+    tuned = found(tmp_path / "trials.jsonl", stub(few)[0], pairs=7)
+    assert tuned.settings["matching.ratio"] < 0.85
+    assert (
+        f"{'the other half' if where == 'report' else 'the half to choose on'} the defaults verified 1 of 50"
+        in tuned.why
+    )
 
 
 def test_a_search_without_time_says_so(tmp_path: Path) -> None:

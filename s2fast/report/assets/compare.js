@@ -2,7 +2,10 @@
 
 const FLICKER_MS = 700;
 
+// Length of the displacement that nine of ten do not exceed.
 const ARROW_PX = 36;
+
+const LEGEND_PX = { margin: 8, height: 24 };
 
 class Compare {
   constructor() {
@@ -103,8 +106,9 @@ class Compare {
       context.fillStyle = "#e69f00";
       context.fillRect(line - 1, 0, 2, height);
     }
-    const length = byId("compare-arrows").checked ? this.arrows(context, place, query) : null;
-    this.tell(mode, length);
+    const scale = byId("compare-arrows").checked ? this.arrows(context, place, query) : null;
+    if (scale) this.legend(context, scale, height);
+    this.tell(mode, scale !== null);
   }
 
   // The train's grid on the ground, moved back by the measured shift if that is wanted.
@@ -128,41 +132,64 @@ class Compare {
     context.restore();
   }
 
-  // Draws the displacements of the inliers, enlarged; returns how many metres an arrow of ARROW_PX stands for.
+  // Draws the displacements of the inliers, enlarged; returns the pixels of a metre, or null if there are none.
   arrows(context, place, query) {
     const { matches } = this;
     const rows = matches ? Array.from({ length: matches.count }, (_, row) => row).filter((row) => matches.kind[row] === INLIER) : [];
     if (!rows.length) return null;
     const lengths = rows.map((row) => Math.hypot(matches.dx[row], matches.dy[row])).sort((a, b) => a - b);
-    const long = lengths[Math.floor((lengths.length - 1) * 0.9)] || 1;
-    const scale = ARROW_PX / long;
-    for (const [style, lineWidth] of [["rgb(0 0 0 / 70%)", 3.4], [INLIER_COLOUR, 1.6]]) {
-      context.strokeStyle = style;
-      context.lineWidth = lineWidth;
-      for (const row of rows) {
-        const x = place[0] * matches.queryX[row] * query.cols + place[2];
-        const y = place[4] * matches.queryY[row] * query.rows + place[5];
-        const [right, down] = [matches.dx[row] * scale, -matches.dy[row] * scale];
-        context.beginPath();
-        context.moveTo(x, y);
-        context.lineTo(x + right, y + down);
-        const turn = Math.atan2(down, right);
-        for (const side of [2.6, -2.6]) {
-          context.moveTo(x + right, y + down);
-          context.lineTo(x + right + 7 * Math.cos(turn + side), y + down + 7 * Math.sin(turn + side));
-        }
-        context.stroke();
-      }
-    }
-    return long;
+    const scale = ARROW_PX / (lengths[Math.floor((lengths.length - 1) * 0.9)] || 1);
+    drawArrows(context, rows.map((row) => [
+      place[0] * matches.queryX[row] * query.cols + place[2], place[4] * matches.queryY[row] * query.rows + place[5],
+      matches.dx[row] * scale, -matches.dy[row] * scale,
+    ]));
+    return scale;
   }
 
-  tell(mode, length) {
+  // Draws an arrow of a round length, with that length, in the lower left corner.
+  legend(context, scale, height) {
+    const longest = ARROW_PX / scale;
+    const power = 10 ** Math.floor(Math.log10(longest));
+    const length = [5, 2, 1].map((times) => times * power).find((size) => size <= longest);
+    const text = `${number(length, Math.max(0, -Math.floor(Math.log10(power) + 1e-9)))} ${UNIT}`;
+    const { margin, height: tall } = LEGEND_PX;
+    const middle = height - margin - tall / 2;
+    context.font = '13px system-ui, "DejaVu Sans", sans-serif';
+    context.fillStyle = "rgb(0 0 0 / 75%)";
+    context.fillRect(margin, middle - tall / 2, length * scale + context.measureText(text).width + 28, tall);
+    drawArrows(context, [[margin + 10, middle, length * scale, 0]]);
+    context.fillStyle = "#fff";
+    context.textAlign = "left";
+    context.textBaseline = "middle";
+    context.fillText(text, margin + 18 + length * scale, middle);
+    this.legendText = text;
+  }
+
+  tell(mode, withArrows) {
     const [query, train] = this.scenes.map((scene) => scene.label);
     const shown = mode === "swipe" ? `${query} on the left of the line, ${train} on the right` : `${this.turn ? train : query} is shown`;
-    const arrows = isKnown(length) ? `; an arrow as long as ${ARROW_PX} pixels is a displacement of ${metres(length)} ${UNIT}` : "";
+    const arrows = withArrows ? `; the arrow in the corner is a displacement of ${this.legendText}` : "";
     byId("compare-caption").textContent = `Both on the query's grid, at the size of the page's pictures: ${shown}${arrows}. Wheel or + and - zoom, drag or arrows move.`;
     this.canvas.setAttribute("aria-label", byId("compare-caption").textContent);
+  }
+}
+
+// Draws arrows from [x, y] by [right, down], blue with a dark edge.
+function drawArrows(context, arrows) {
+  for (const [style, lineWidth] of [["rgb(0 0 0 / 70%)", 3.4], [INLIER_COLOUR, 1.6]]) {
+    context.strokeStyle = style;
+    context.lineWidth = lineWidth;
+    for (const [x, y, right, down] of arrows) {
+      context.beginPath();
+      context.moveTo(x, y);
+      context.lineTo(x + right, y + down);
+      const turn = Math.atan2(down, right);
+      for (const side of [2.6, -2.6]) {
+        context.moveTo(x + right, y + down);
+        context.lineTo(x + right + 7 * Math.cos(turn + side), y + down + 7 * Math.sin(turn + side));
+      }
+      context.stroke();
+    }
   }
 }
 

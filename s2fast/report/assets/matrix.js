@@ -91,11 +91,11 @@ class Matrix {
     const legend = byId("legend");
     legend.replaceChildren();
     if (this.kind === VALUES.verdict) {
-      for (const [name, colour] of Object.entries(VERDICT_COLOURS)) {
+      for (const name of Object.keys(VERDICT_COLOURS)) {
         const count = this.pairs().filter((pair) => verdictOf(pair) === name).length;
-        if (count) legend.append(element("span", { title: meaningOf(name) }, element("i", { style: `background:${colour}` }), `${name}: ${number(count)}`));
+        if (count) legend.append(element("span", { title: meaningOf(name) }, element("i", { style: `background:${verdictColour(name)}` }), `${name}: ${number(count)}`));
       }
-      return (pair) => VERDICT_COLOURS[verdictOf(pair)] || "#000000";
+      return (pair) => verdictColour(verdictOf(pair)) || "#000000";
     }
     const numbers = this.pairs().map(this.kind.of).filter(isKnown).sort((a, b) => a - b);
     // Use a high quantile as the maximum, so that one extreme value does not darken all others.
@@ -109,8 +109,8 @@ class Matrix {
     const context = ramp.getContext("2d");
     for (let x = 0; x < 220; x++) { context.fillStyle = viridis(x / 219); context.fillRect(x, 0, 1, 1); }
     legend.append(element("span", {}, title), element("span", {}, "0"), ramp, element("span", {}, `${number(high, digits)}${more}`));
-    if (numbers.length < N_PAIRS) legend.append(element("span", {}, element("i", { style: "background:#fff" }), "unknown"));
-    return (pair) => { const at = this.kind.of(pair); return isKnown(at) ? viridis(share(at)) : "#ffffff"; };
+    if (numbers.length < N_PAIRS) legend.append(element("span", {}, element("i", { style: `background:${verdictColour("not run")}` }), "unknown"));
+    return (pair) => { const at = this.kind.of(pair); return isKnown(at) ? viridis(share(at)) : verdictColour("not run"); };
   }
 
   fill(row, column) {

@@ -83,7 +83,7 @@ class PairView {
     const verdict = verdictOf(pair);
     const shift = isKnown(value("dx_m", pair)) ? `: shift ${shiftText(pair)}${isKnown(value("shift_error_m", pair)) ? `, ± ${metres(value("shift_error_m", pair))} ${UNIT}` : ""}` : "";
     const text = verdict === "not run" ? "Not verified: run verify" : `${verdict[0].toUpperCase()}${verdict.slice(1)}${shift}`;
-    byId("pair-verdict").replaceChildren(element("i", { style: `background:${VERDICT_COLOURS[verdict]}` }), element("strong", {}, text));
+    byId("pair-verdict").replaceChildren(element("i", { style: `background:${verdictColour(verdict)}` }), element("strong", {}, text));
     if (verdict !== "not run") explained(byId("pair-verdict"), "verdict");
   }
 

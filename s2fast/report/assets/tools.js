@@ -26,6 +26,10 @@ const VERDICT_COLOURS = {
   "no common ground": "#f4f1e6",
   "not run": "#ffffff",
 };
+// What says nothing does not shine on a dark screen.
+const FAINT = { "no common ground": "#3a372c", "not run": "#2a323a" };
+const onDark = () => window.matchMedia("(prefers-color-scheme: dark)").matches;
+const verdictColour = (verdict) => (onDark() && FAINT[verdict]) || VERDICT_COLOURS[verdict];
 
 // What draws on a canvas, to be drawn again when the colours change.
 const onColours = [];

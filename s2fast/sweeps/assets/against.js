@@ -9,8 +9,8 @@ function showAgainst() {
   const show = () => {
     const { cases } = choices[Number(select.value)];
     const used = COLUMNS.map((column, at) => ({ ...column, at })).filter(({ at }) => cases.some(({ by }) => isKnown(by[at])));
-    const head = [["#", ""], ["case", ""], ...used.map(({ title, meaning }) => [title, meaning])];
-    byId("against-table").tHead.replaceChildren(element("tr", {}, ...head.map(([title, meaning]) => element("th", { scope: "col", title: meaning || null }, title))));
+    const head = [["#", ""], ["case", "", "words"], ...used.map(({ title, meaning }) => [title, meaning])];
+    byId("against-table").tHead.replaceChildren(element("tr", {}, ...head.map(([title, meaning, kind = "number"]) => element("th", { scope: "col", class: kind, title: meaning || null }, title))));
     byId("against-table").tBodies[0].replaceChildren(...cases.map((one) => element("tr", { onclick: () => pick(one.index) },
       element("td", { class: "number" }, String(one.index + 1)), element("td", {}, ROWS[one.index].label),
       ...used.map(({ at, better }) => changeCell(one, at, better)))));
@@ -24,7 +24,8 @@ function changeCell(one, at, better) {
   const now = ROWS[one.index].texts[at] || "–";
   if (!isKnown(by)) return element("td", { class: "number" }, now);
   const before = one.values[at];
-  const share = before ? ` ${by > 0 ? "+" : "−"}${figure(Math.abs((100 * by) / before))} %` : ` ${by > 0 ? "+" : "−"}${figure(Math.abs(by))}`;
+  const sign = by > 0 ? "+" : "−";
+  const share = before ? `${sign}${Number(Math.abs((100 * by) / before).toPrecision(2))} %` : `${sign}${figure(Math.abs(by))}`;
   const kind = by && better ? (by * better > 0 ? "better" : "worse") : "";
-  return element("td", { class: `number ${kind}`.trim(), title: `before: ${one.texts[at]}` }, `${now} (${by ? share.trim() : "="})`);
+  return element("td", { class: `number ${kind}`.trim(), title: `before: ${one.texts[at]}` }, `${now} (${by ? share : "="})`);
 }

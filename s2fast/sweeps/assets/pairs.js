@@ -91,11 +91,12 @@ class PairLists {
     const { pairs, cases } = DATA.pairs;
     const [yes, no] = [cases[by], cases[not]];
     const told = (held, column, digits) => (held[column] && isKnown(held[column][pair]) ? number(held[column][pair], digits) : "–");
+    const agree = (held) => `${told(held, "n_inliers")} of ${told(held, "n_good")} ${told(held, "n_good") === "1" ? "match agrees" : "matches agree"}`;
     const canvas = element("canvas", { role: "img", "aria-label": `${pairs[pair][0]} beside ${pairs[pair][1]}` });
     const card = element("li", {}, canvas,
       element("p", {}, element("strong", {}, `${pairs[pair][0]} and ${pairs[pair][1]}`)),
-      element("p", {}, `#${by + 1}: verified, ${told(yes, "n_inliers")} of ${told(yes, "n_good")} matches agree, ${told(yes, "dx_m", 2)} m east, ${told(yes, "dy_m", 2)} m north, error ${told(yes, "shift_error_m", 2)} m`),
-      element("p", {}, `#${not + 1}: ${no.verdict[pair] || "not verified"}, ${told(no, "n_inliers")} of ${told(no, "n_good")} matches agree`));
+      element("p", {}, `#${by + 1}: verified, ${agree(yes)}, ${told(yes, "dx_m", 2)} m east, ${told(yes, "dy_m", 2)} m north, error ${told(yes, "shift_error_m", 2)} m`),
+      element("p", {}, `#${not + 1}: ${no.verdict[pair] || "not verified"}, ${agree(no)}`));
     requestAnimationFrame(() => drawCard(canvas, pairs[pair], linesOf(yes.lines[pair])));
     return card;
   }

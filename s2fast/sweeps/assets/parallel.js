@@ -34,7 +34,7 @@ class ParallelPlot extends Plot {
     return {
       width,
       height: 340,
-      padding: [44, 30, 30, 30],
+      padding: [44, 54, 30, 54],
       scales: { x: { time: false, range: () => [-0.3, this.axes.length - 0.7] }, y: { range: () => [-0.04, 1.04] } },
       axes: [{ show: false }, { show: false }],
       series: [{}, ...this.rows.map(style)],
