@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .noise import cell, compiled, cut_line, draw, fractal_noise, hashed, ramp, unit, value_noise
+from .noise import cell, compiled, compiled_for, cut_line, draw, fractal_noise, hashed, ramp, unit, value_noise
 from .plan import PIXEL_M
 from .season import (
     BROADLEAF,
@@ -223,7 +223,7 @@ def _surface(
     return _mix(colour, _material(palette, ROAD, 1.0), 0.9 * _line_cover(to_road, 9.0 + 9.0 * unit(highway)))
 
 
-@compiled
+@compiled_for("f8, f8, f8, f8, f4[:, ::1], f4[:, ::1], i8, f8[:, ::1], i8")
 def render_ground(
     left: float,
     top: float,

@@ -12,6 +12,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+from numba.core import sigutils
 from numpy.typing import NDArray
 from rasterio.features import geometry_mask
 
@@ -20,6 +21,8 @@ from s2fast.synth import synth
 from s2fast.synth.archive import Scene, scenes_of
 from s2fast.synth.clearings import clearings_in
 from s2fast.synth.plan import acquisitions_of, tiles_of
+from s2fast.work.compilation import SYNTH_MODULES
+from s2fast_kernels import compiled
 
 SIZE = 512
 DATES = 3
@@ -34,6 +37,14 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def truth(archive: Path) -> dict[str, Any]:
     contents: dict[str, Any] = json.loads((archive / "truth.json").read_text(encoding="utf-8"))
     return contents
+
+
+def test_what_is_compiled_beforehand_is_what_drawing_calls(archive: Path) -> None:
+    assert archive.exists()
+    for module in SYNTH_MODULES:
+        for function, signatures in compiled._declared[module]:
+            wanted = [sigutils.normalize_signature(signature)[0] for signature in signatures]
+            assert function.signatures == wanted, function
 
 
 def scenes(size: int = SIZE, dates: int = DATES, seed: int = 3) -> list[Scene]:
