@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import geopandas
@@ -31,6 +32,9 @@ _MOST_LATITUDE, _MOST_LONGITUDE = 100.0, 720.0
 
 _MOST_METRES = 1e8
 """Greater coordinates are of no projection of the Earth."""
+
+_KEPT_VERTICES = 1_000_000
+"""Rows with at most so many vertices are kept for the next call: 16 MB."""
 
 _CROSSING_DEG = 10.0
 """A row nearly 360 degrees wide crosses the 180th meridian if it is at most this wide when unwrapped there."""
@@ -66,6 +70,15 @@ def load_regions(file: RegionFile, settings: Regions) -> Rows:
     ConfigError
         ``regions.crs``, ``regions.layer`` or ``regions.where`` is invalid.
     """
+    rows = _loaded(file, settings)
+    if int(shapely.get_num_coordinates(rows.shapes.to_numpy()).sum()) > _KEPT_VERTICES:
+        _loaded.cache_clear()
+    return rows
+
+
+@lru_cache(maxsize=1)
+def _loaded(file: RegionFile, settings: Regions) -> Rows:
+    """Return what `load_regions` does: a run asks when it checks the file, places it on its scenes, and draws it."""
     declared = declared_crs(settings)
     stored = [(name, rows) for name, rows in _read_layers(file, settings) if len(rows.ids)]
     if not stored:

@@ -38,7 +38,7 @@ from s2fast.raster.dataset import gdal_settings, open_dataset
 from tests.archives import ORIGINS, safe_path, textured, write_scene
 from tests.command_line import s2fast as command
 
-SIDE, MARGIN, TILE = 400, 20, "36UYA"
+SIDE, MARGIN, TILE = 304, 20, "36UYA"
 DAYS = {"20190427": (0, 0), "20190507": (0, 0), "20190517": (2, -1), "20190527": (-3, 2)}
 """How far the ground of each date is moved: pixels right and down."""
 

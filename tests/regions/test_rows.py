@@ -15,6 +15,8 @@ from rasterio.features import rasterize
 from s2fast.config import Regions
 from s2fast.errors import InputError
 from s2fast.model import Raster
+from s2fast.regions import rows
+from s2fast.regions.file import RegionFile
 from tests.archives import UTM36
 from tests.regions.polygons import (
     FIELDS,
@@ -279,3 +281,30 @@ def test_messages_about_polygons_elsewhere(tmp_path: Path) -> None:
     path = by_ogr("shp")(frame(FIELDS), tmp_path)
     with pytest.raises(InputError, match=r"which are not degrees; set regions\.crs"):
         checked(path, Regions(crs="EPSG:4326"))
+
+
+def test_a_file_is_read_once_while_its_content_and_the_settings_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    read_layers = rows._read_layers
+
+    def noted(file: RegionFile, settings: Regions) -> object:
+        read.append(settings.where)
+        return read_layers(file, settings)
+
+    def used(where: str = "") -> int:
+        return len(rows.load_regions(RegionFile.at(path), Regions(where=where)).shapes)
+
+    monkeypatch.setattr(rows, "_read_layers", noted)
+    path = features(tmp_path / "fields.geojson", *FIELDS)
+    assert [used(), used()] == [2, 2]
+    assert len(read) == 1
+    assert used("fid = 0") == 1
+    features(path, FIELDS[0])
+    assert used() == 1
+    assert len(read) == 3
+    # The vertices of many rows are not held.
+    monkeypatch.setattr(rows, "_KEPT_VERTICES", 4)
+    assert [used(), used()] == [1, 1]
+    assert len(read) == 4
