@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rasterio.features import geometry_mask
 
 from s2fast.errors import ConfigError
+from s2fast.image.interpolated import FACTORS, LEAST_DEPTH, _depths
 from s2fast.synth import synth
 from s2fast.synth.archive import Scene, scenes_of
 from s2fast.synth.clearings import clearings_in
@@ -97,6 +98,16 @@ def test_neighbours_show_the_same_pixels_in_their_strip(date: int) -> None:
     strip = SIZE - offset
     assert 0.08 * SIZE < strip < 0.10 * SIZE
     np.testing.assert_array_equal(west.render(offset, 100, strip, 200)[0], east.render(0, 100, strip, 200)[0])
+
+
+def test_the_ground_repeats_at_no_number_of_pixels() -> None:
+    """Noise on a lattice along the map's axes would, and pass for pixels that were interpolated from larger ones."""
+    snow = scenes(dates=4, seed=0)[-2]
+    assert snow.acquisition.label == "snow"
+    image = grey(snow.render(0, 0, SIZE, SIZE)[0])
+    for turned in (image, image.T):
+        depths = _depths(turned)
+        assert max(depths[side] for side in FACTORS) < LEAST_DEPTH
 
 
 def test_phase_correlation_finds_a_shift_of_the_ground() -> None:
