@@ -47,7 +47,8 @@ def run_demo(out: Path, progress: Progress) -> Iterator[str]:
     run.show(best["query"], best["train"]).savefig(picture, dpi=110)
     scenes, total = counted(len(run.scene_ids), "scene"), counted(len(pairs), "pair")
     yield f"{scenes}, {total}, {int(is_verified(pairs).sum())} of them verified"
-    yield f"report:     {folder / 'report.html'}     open it in a browser"
-    yield f"all pairs:  {folder / 'pairs.csv'}     (or: s2fast pairs {folder})"
-    yield f"map layers: {folder / 'run.gpkg'}     open it in QGIS"
+    yield f"report:     {folder / 'report.html'}"
+    yield f"all pairs:  {folder / 'pairs.csv'}"
+    yield f"map layers: {folder / 'run.gpkg'}"
     yield f"best pair:  {picture}"
+    yield f"Open the report in a browser, the layers in QGIS; list the pairs: s2fast pairs {folder}"
