@@ -211,14 +211,15 @@ def _read_parquet(path: Path, where: str) -> StoredRows:
         geo = json.loads(table.schema.metadata[b"geo"])
         name = geo["primary_column"]
         geometry = geo["columns"][name]
+        encoding, column = geometry["encoding"], table.column(name)
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedError("it is a Parquet file without geometries") from error
+        raise DamagedError("it is a Parquet file without geometries as GeoParquet defines them") from error
     ids = np.arange(table.num_rows)
     if where:
         plain = [column.name for column in table.schema if column.name != name and not pa.types.is_nested(column.type)]
         ids = _select_rows(table.select(plain).to_pandas(), where, path.stem)
-    if geometry["encoding"] == "WKB":
-        wkb = table.column(name).to_numpy()
+    if encoding == "WKB":
+        wkb = column.to_numpy()
     else:
         wkb = _quietly(lambda: geopandas.read_parquet(path, partitioning=None).geometry.to_wkb().to_numpy())
     return StoredRows(ids, wkb[ids], geometry.get("crs", "OGC:CRS84"))
