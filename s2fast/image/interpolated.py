@@ -57,8 +57,8 @@ def interpolated_px(grey: npt.NDArray[np.uint8]) -> int:
     Returns
     -------
     int
-        The side in pixels of the image, one of `FACTORS`; 1: there is no such lattice, it is too faint (as in haze), the
-        image is too sharp for larger pixels, or it is narrower than 121 pixels.
+        The side in pixels of the image, one of `FACTORS`; 1: there is no such lattice, it is too faint (as in haze),
+        the image is too sharp for larger pixels, or it is narrower than 121 pixels.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def interpolated_px(grey: npt.NDArray[np.uint8]) -> int:
 
 
 def _sharpness(grey: npt.NDArray[np.uint8], side: int) -> float:
-    """Return how much means over half a larger pixel differ along the rows, as a share of every second ones' difference.
+    """Return how much means over half a larger pixel differ along the rows, as a share of every second ones.
 
     Each is over about as many pixels as the larger pixel is wide, against noise.
     """
@@ -93,7 +93,8 @@ def _sharpness(grey: npt.NDArray[np.uint8], side: int) -> float:
     for _, part in _squares(grey):
         height, width = (length // px for length, px in zip(part.shape, (rows, cols), strict=True))
         cells = part[: height * rows, : width * cols].reshape(height, rows, width, cols)
-        held, means = (cells > 0).all(axis=(1, 3)), cells.mean(axis=(1, 3), dtype=np.float32)
+        held = np.asarray((cells > 0).all(axis=(1, 3)))
+        means = cells.mean(axis=(1, 3), dtype=np.float32)
         for away in (1, 2):
             both = held[:, away:] & held[:, :-away]
             total[away - 1] += np.abs(means[:, away:] - means[:, :-away])[both].sum()

@@ -232,7 +232,7 @@ def _read_parquet(path: Path, where: str) -> StoredRows:
         geometry = geo["columns"][name]
         encoding, crs = geometry["encoding"], geometry.get("crs", "OGC:CRS84")
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DamagedError("it is a Parquet file without geometries") from error
+        raise DamagedError("it is a Parquet file without geometries as GeoParquet defines them") from error
     if name not in schema.names:
         raise DamagedError(f"it has no column {name}, which should hold its geometries")
     kind = schema.field(name).type

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -33,11 +34,21 @@ _MOST_LATITUDE, _MOST_LONGITUDE = 100.0, 720.0
 _MOST_METRES = 1e8
 """Greater coordinates are of no projection of the Earth."""
 
+_NO_MAP = "is no CRS of a map, but a local, vertical or geocentric one"
+
 _CROSSING_DEG = 10.0
 """A row nearly 360 degrees wide crosses the 180th meridian if it is at most this wide when unwrapped there."""
 
 _KEPT_VERTICES = 2_000_000
 """Rows with no more vertices are kept, 50 MB: a run checks them, places them on its scenes, and draws them."""
+
+
+class UnplacedError(InputError):
+    """The polygons have no usable CRS; `problem` is the message without a remedy, which masks have another of."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem}: declare it, for example with {setting('regions.crs', 'EPSG:4326')}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +108,9 @@ def _load(file: RegionFile, settings: Regions) -> tuple[Rows, int]:
     vertices = 0
     for layer, rows in stored:
         crs = declared or rows.crs
-        if crs is rows.crs and crs is not None and not is_definition(crs):
-            remedy = setting("regions.crs", "EPSG:4326")
-            raise InputError(f"the CRS of {file} names a file or a server: declare it, for example with {remedy}")
-        if crs is None:
-            prefix = f"layer {layer} of " if len(stored) > 1 else ""
-            remedy = setting("regions.crs", "EPSG:4326")
-            raise InputError(f"{prefix}{file} has no CRS: declare it, for example with {remedy}")
+        whose = f"layer {layer} of {file}" if len(stored) > 1 else f"{file}"
+        if declared is None and (problem := _crs_problem(rows.crs)):
+            raise UnplacedError(f"{whose} {problem}")
         names = np.array([f"{layer} fid {fid}" if len(stored) > 1 else f"fid {fid}" for fid in rows.ids], object)
         shapes = _decode_wkb(rows.wkb, names, mended, dropped)
         vertices += int(shapely.get_num_coordinates(shapes).sum())
@@ -117,7 +124,7 @@ def _load(file: RegionFile, settings: Regions) -> tuple[Rows, int]:
     series = pd.concat([one.to_crs(usable[0].crs) for one in usable])
     if series.empty:
         raise InputError(f"{file} holds no polygons that can be used: {summarize_rows(dropped)}")
-    file_crs = next((pyproj.CRS(rows.crs) for _, rows in stored if is_definition(rows.crs)), None)
+    file_crs = next((pyproj.CRS(rows.crs) for _, rows in stored if not _crs_problem(rows.crs)), None)
     return Rows(series, file_crs, {name: len(rows.ids) for name, rows in stored}, mended, dropped), vertices
 
 
@@ -134,9 +141,35 @@ def declared_crs(settings: Regions) -> pyproj.CRS | None:
     if settings.crs == "file":
         return None
     try:
-        return pyproj.CRS.from_user_input(settings.crs)
+        declared = pyproj.CRS.from_user_input(settings.crs)
     except pyproj.exceptions.CRSError as error:
         raise ConfigError(f'regions.crs = {settings.crs!r} is no CRS: write "file" or one like "EPSG:4326"') from error
+    if not is_horizontal(declared):
+        raise ConfigError(f'regions.crs = {settings.crs!r} {_NO_MAP}: write "file" or one like "EPSG:4326"')
+    return declared
+
+
+def is_horizontal(crs: pyproj.CRS) -> bool:
+    """Return whether a CRS has longitude and latitude, or is a projection of them; PROJ also takes heights for these.
+
+    Examples
+    --------
+    >>> [is_horizontal(pyproj.CRS(code)) for code in ("EPSG:32636", "EPSG:4979", "EPSG:7405", "EPSG:5773", "EPSG:4978")]
+    [True, True, True, False, False]
+    """
+    return bool(crs.is_geographic or crs.is_projected)
+
+
+def _crs_problem(crs: Any) -> str:
+    """Return why the CRS that a file declares, or None, cannot be used, as a predicate; empty if it can."""
+    if crs is None:
+        return "has no CRS"
+    if not is_definition(crs):
+        return "has a CRS that is no definition of one, or names a file or a server"
+    try:
+        return "" if is_horizontal(pyproj.CRS.from_user_input(crs)) else f"has a CRS that {_NO_MAP}"
+    except pyproj.exceptions.CRSError:
+        return "has a CRS that PROJ does not know"
 
 
 def summarize_rows(rows: Mapping[str, str], max_names: int = 5) -> str:
