@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+import pyarrow as pa
 
 from s2fast.archive.fragments import scene_named
 from s2fast.errors import InputError, RunFolderError
 from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.legible import counted, legible
+from s2fast.files.parquet import read_table
 from s2fast.files.source import Source
+from s2fast.files.wkb import is_nested_deeply
 from s2fast.folder.record import RUN_JSON, RunRecord, load_record, with_sources, with_trust
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features, Window
@@ -104,7 +107,8 @@ class Run:
 
     def pairs(self) -> pd.DataFrame:
         """Return one row per pair; the columns are those of pairs.parquet."""
-        return pd.read_parquet(arrow_file(self._table("pairs.parquet")))
+        pairs: pd.DataFrame = self._parquet("pairs.parquet").to_pandas()
+        return pairs
 
     def similarity(self) -> pd.DataFrame:
         """Return the matrix of similarities [%]: a row per query, a column per train, NaN where not computed."""
@@ -114,6 +118,9 @@ class Run:
         """Return one row per scene, as a GeoDataFrame of footprints."""
         import geopandas
 
+        shapes = self._parquet("scenes.parquet")["geometry"].to_pylist()
+        if any(is_nested_deeply(shape) for shape in shapes if shape):
+            raise self.folder.damaged("scenes.parquet", "a footprint is no polygon", "scenes.parquet")
         scenes: pd.DataFrame = geopandas.read_parquet(arrow_file(self._table("scenes.parquet")))
         return scenes
 
@@ -293,6 +300,13 @@ class Run:
     def _known(self, typed: str) -> str:
         """Return the scene that an id, or a fragment of one, names."""
         return scene_named(typed, self.scene_ids, self.record.history.problems)
+
+    def _parquet(self, name: str) -> pa.Table:
+        content = self._table(name)
+        try:
+            return read_table(arrow_file(content))
+        except (LookupError, ValueError, pa.ArrowException) as error:
+            raise self.folder.damaged(name, str(error), name) from error
 
     def _table(self, name: str) -> bytes:
         # Another run may have finished since this one was opened.

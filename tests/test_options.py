@@ -157,6 +157,26 @@ def parsed(words: list[str]) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["config", "--profile", "fest"], "Invalid value for '--profile': 'fest' is not one of 'default', "),
+        (["run", "--scenes", "IN", "--out", "OUT", "--set", "matching.ratoi=1"], "--set: unknown key 'matching.ratoi'"),
+        (["run", "--scenes", "IN", "--out", "OUT", "--set", "ratio=1"], "--set: unknown key 'ratio'"),
+        (["fetch", "--tile", "36UXX9", "--to", "OUT"], "--tile is '36UXX9': wanted an MGRS tile, such as 36UYA"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_mistyped_value_is_named_as_it_was_typed(
+    command: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    given = [word.replace("IN", str(tmp_path / "in")).replace("OUT", str(tmp_path / "out")) for word in command]
+    assert s2fast(monkeypatch, *given) == 2
+    assert said in " ".join(capsys.readouterr().err.replace("\u2502", " ").split())
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(("former", "today"), SPELLINGS, ids=lambda text: text)
 def test_former_spellings_mean_the_same_and_are_not_shown(former: str, today: str) -> None:
     assert parsed(former.split()) == parsed(today.split())

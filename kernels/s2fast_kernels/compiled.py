@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 _PACKAGE = Path(__file__).parent
 
-_declared: dict[str, list[tuple[Any, tuple[str, ...]]]] = {}
+_declared: dict[str, list[tuple[Any, tuple[Any, ...]]]] = {}
 """Functions with declared signatures, by module."""
 
 
-def njit(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+def njit(*signatures: str | tuple[Any, ...], **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function with `numba.njit` when it is first called; keep the code on disk if the folder is writable.
 
     Compiled code may depend on `s2fast_kernels` and on the files beside its own, and on nothing else.
@@ -41,8 +41,8 @@ def njit(*signatures: str, **options: Any) -> Callable[[Callable[..., Any]], Any
     Parameters
     ----------
     *signatures
-        Types of the arguments with which the default job calls the function, for `compile_module`. Calls with other
-        types are compiled when they occur.
+        Types of the arguments with which the default job calls the function, as text or as types of numba, for
+        `compile_module`. Calls with other types are compiled when they occur.
     **options
         Options of `numba.njit` except ``cache``.
     """

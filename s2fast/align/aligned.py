@@ -90,9 +90,9 @@ class Settings:
     ) -> Settings:
         """Create the settings from words; raise InputError for an unknown one, or if they do not fit together."""
         names = [ALL if name.lower() == ALL else name.upper() for name in bands]
-        forms, kernels = _one_of(option("form", "as"), form, Form), _one_of("resampling", resampling, Kernel)
+        forms, kernels = _one_of(option("form", "as"), form, Form), _one_of(option("resampling"), resampling, Kernel)
         if model != AUTO:
-            _one_of("model", model, Model, AUTO)
+            _one_of(option("model"), model, Model, AUTO)
         resampled = forms is Form.RESAMPLED
         if model == Model.GRID and not resampled:
             raise InputError(

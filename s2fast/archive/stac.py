@@ -87,7 +87,10 @@ def _scene(
     """Return the scene of an item."""
     import pystac
 
-    broken = pystac.STACError, pystac.STACTypeError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError
+    broken = (
+        pystac.STACError, pystac.STACTypeError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError,
+        ValueError,
+    )  # fmt: skip
     name = identifier(str(fields.get("id", ""))[:1000])
     try:
         item = pystac.Item.from_dict(dict(fields), preserve_dict=False)

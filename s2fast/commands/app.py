@@ -109,7 +109,8 @@ def _legible_usage() -> Iterator[None]:
     try:
         yield
     except _UsageError as error:
-        error.message = legible_lines(error.message)
+        # The parser puts the class of its own error before what is wrong.
+        error.message = legible_lines(error.message).removeprefix("Value error, ")
         raise
 
 

@@ -87,8 +87,11 @@ def synth(
 ) -> None:
     """Generate a synthetic archive with ground truth: SAFE folders, polygons, truth.json."""
     from s2fast.synth import synth as make_archive
+    from s2fast.work.compilation import SYNTH_MODULES, AnnouncedCompilation
     from s2fast.work.progress import progress_for_stderr
 
+    progress = progress_for_stderr()
+    AnnouncedCompilation(progress, modules=SYNTH_MODULES).wait()
     with ExitStack() as stack:
         bars: list[Bar] = []
 
@@ -96,7 +99,7 @@ def synth(
             if done:
                 bars[0].advance()
             else:
-                bars.append(stack.enter_context(progress_for_stderr().stage("synth", total, 0)))
+                bars.append(stack.enter_context(progress.stage("synth", total, 0)))
 
         make_archive(folder, size=size, tiles=words(tiles), dates=dates, seed=seed, progress=show)
     print_line(str(folder))

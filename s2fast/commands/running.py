@@ -157,9 +157,7 @@ for _name, _text in STAGE_COMMANDS.items():
 
 @app.command(epilog="Example: s2fast sweep sweep.toml --scenes ARCHIVE --out sweeps")
 def sweep(
-    files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Settings to compare, TOML; see docs/sweeps.md")
-    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Settings to compare, TOML; see docs/sweeps.md")],
     out: Annotated[str, typer.Option("--out", metavar="DIR", help="Folder for the results; a stopped sweep continues")],
     scenes: Annotated[
         list[str],

@@ -66,13 +66,13 @@ def load_config(
         section, _, key = dotted.partition(".")
         table = data.setdefault(section, {})
         if not key or not isinstance(table, dict):
-            raise ConfigError(f"unknown key {dotted!r} in an override; {_nearest(dotted)}")
+            raise ConfigError(f"{option('overrides', 'set')}: unknown key {dotted!r}; {_nearest(dotted)}")
         table[key] = value
     try:
         return Config.model_validate(data)
     except ValidationError as error:
         given = [] if config is None else ["config" if isinstance(config, Mapping) else str(config)]
-        given += ["overrides"] if overrides else []
+        given += [option("overrides", "set")] if overrides else []
         raise ConfigError(_explain(error, " with ".join(given) or profile)) from error
 
 

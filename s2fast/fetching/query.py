@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,10 @@ from s2fast.regions.rows import load_regions
 
 EARTH_SEARCH = "https://earth-search.aws.element84.com/v1"
 """STAC API that is searched unless another is named; its files need no account."""
+
+
+_TILE = re.compile(r"\d{1,2}[C-HJ-NP-X][A-HJ-NP-Z]{2}")
+"""An MGRS tile: zone, band of latitude, square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Wanted:
         Raises
         ------
         ConfigError
-            A number is out of range.
+            A number is out of range, or the tile is none.
 
         Examples
         --------
@@ -51,8 +56,10 @@ class Wanted:
             raise ConfigError(f"{name} is {max_cloud_pct:g}, must be between 0 and 100")
         if limit is not None and limit < 1:
             raise ConfigError(f"{option('limit')} is {limit}, must be at least 1")
-        tile = tile.upper().removeprefix("MGRS-")
-        return cls(tile.removeprefix("T") if len(tile) > 4 else tile, max_cloud_pct, limit)
+        named = tile.upper().removeprefix("MGRS-").removeprefix("T")
+        if named and not _TILE.fullmatch(named):
+            raise ConfigError(f"{option('tile')} is {tile!r}: wanted an MGRS tile, such as 36UYA")
+        return cls(named, max_cloud_pct, limit)
 
     def of(self, scenes: Sequence[Scene]) -> list[Scene]:
         """Return those scenes that are wanted."""

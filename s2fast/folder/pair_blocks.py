@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from s2fast.errors import DamageError, RunFolderError
 from s2fast.files.arrow_memory import arrow_file
+from s2fast.files.parquet import read_table
 from s2fast.files.storage import Stamp
 from s2fast.folder.checksums import checksum
 from s2fast.folder.content_key import content_key
@@ -240,7 +241,11 @@ class PairBlocks:
             return list(readers.map(lambda block: self._read(self._rows, block, columns), blocks))
 
     def _read(self, kind: str, block: str, columns: list[str] | None = None) -> pa.Table:
-        return pq.read_table(arrow_file(self._content(kind, block)), columns=columns)
+        content = self._content(kind, block)
+        try:
+            return read_table(arrow_file(content), columns)
+        except (LookupError, ValueError, pa.ArrowException) as error:
+            raise self._files.damaged(f"{kind}/{block}.parquet", str(error), f"{self._rows}/{block}.parquet") from error
 
     def _content(self, kind: str, block: str) -> bytes:
         recorded = dict(zip(self._kinds, _checksums(block), strict=False)).get(kind)

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numcodecs.zstd import Zstd
 
+from s2fast.files.zstandard import decoded_bytes
 from s2fast.folder.checksums import checksum
 
 METADATA = "zarr.json"
@@ -35,6 +36,9 @@ _MAX_RANK = 4
 
 _READERS = 8
 """Threads that read the chunks of an array: of an object store, each takes a request."""
+
+_MAX_CHUNKS = 1 << 20
+"""Most chunks of an array: a scene of 40,000 px a side has 1,600."""
 
 _MAX_BYTES = 4 << 30
 """Largest array of a run folder: a scene of 40,000 px a side has 1.6 GB, 60 million descriptors have 4 GB."""
@@ -153,6 +157,8 @@ def read_array(read: Callable[[str], bytes | None], window: Sequence[slice] | No
         is_whole = part.shape == array.chunks and part.flags.c_contiguous
         chunk = part if is_whole else np.zeros(array.chunks, array.dtype)
         try:
+            if decoded_bytes(data[:-_SUM_BYTES]) > chunk.nbytes:
+                raise ValueError(f"a chunk has more than {chunk.nbytes} bytes")
             Zstd().decode(data[:-_SUM_BYTES], chunk)
         except RuntimeError as error:
             raise ValueError(str(error)) from error
@@ -200,6 +206,8 @@ def described(data: bytes) -> Description:
         size = prod(sides) * dtype.itemsize
         if size > _MAX_BYTES:
             raise ValueError(f"it declares {size} bytes, an array has at most {_MAX_BYTES}")
+    if prod(-(-side // part) for side, part in zip(shape, chunks, strict=True)) > _MAX_CHUNKS:
+        raise ValueError(f"it declares more than {_MAX_CHUNKS} chunks")
     if fill not in (0, 1):  # True and False are, too
         raise ValueError(f"its fill value is {str(fill)[:40]}")
     return Description(tuple(shape), tuple(chunks), dtype, fill)

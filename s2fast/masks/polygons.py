@@ -20,7 +20,7 @@ from s2fast.files.zips import zip_member
 from s2fast.model import Raster
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import PlacedRegions, place_regions
-from s2fast.regions.rows import extract_polygons, make_valid
+from s2fast.regions.rows import UnplacedError, extract_polygons, make_valid
 
 _MAX_BYTES = 64 << 20
 """Largest GML file that is read; those of a tile full of small clouds have 2 MB."""
@@ -30,9 +30,18 @@ _GML = "{*}"
 
 
 def shapes_on(source: Source, raster: Raster, buffer_m: float) -> PlacedRegions:
-    """Return the polygons of a user's file, widened, on a raster's grid; raise SceneError if it has none."""
+    """Return the polygons of a user's file, widened, on a raster's grid.
+
+    Raises
+    ------
+    SceneError
+        The file has none, or the scene has no CRS.
+    """
+    _check_placed(source, raster)
     try:
         return place_regions(RegionFile.at(source.name), Regions(buffer_m=buffer_m), raster)
+    except UnplacedError as error:
+        raise SceneError(f"the mask {error.problem}: assign it, for example with ogr2ogr -a_srs EPSG:32636") from error
     except InputError as error:
         raise SceneError(f"the mask {error}") from error
 
@@ -45,10 +54,7 @@ def clouds_on(source: Source, raster: Raster, buffer_m: float) -> PlacedRegions:
     SceneError
         The file cannot be read, or is no such mask.
     """
-    if not raster.crs_wkt:
-        raise SceneError(
-            f'{source}: its scene has no CRS, so the polygons cannot be placed: set ingest.mask = "bright"'
-        )
+    _check_placed(source, raster)
     polygons, crs = parsed(_content(source), str(source))
     shapes = make_valid(np.asarray(polygons, object))
     shapes, _ = extract_polygons(shapes)
@@ -58,6 +64,13 @@ def clouds_on(source: Source, raster: Raster, buffer_m: float) -> PlacedRegions:
         shapes = shapely.buffer(shapes, buffer_m, quad_segs=16) if buffer_m else shapes
         shapes = geopandas.GeoSeries(shapes, crs=crs).to_crs(raster.crs_wkt).to_numpy()
     return PlacedRegions(np.asarray(shapes, object), raster)
+
+
+def _check_placed(source: Source, raster: Raster) -> None:
+    if not raster.crs_wkt:
+        raise SceneError(
+            f'{source}: its scene has no CRS, so the polygons cannot be placed: set ingest.mask = "bright"'
+        )
 
 
 def parsed(text: bytes, name: str) -> tuple[list[shapely.Polygon], str | None]:

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyproj
 import rasterio
 from rasterio import Affine
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
+from rasterio.errors import CRSError, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
@@ -36,6 +37,9 @@ one class, and the last class."""
 
 _FEW, _LEAST_CORRELATION = 0.01, 0.25
 """Share of flagged pixels below which their places do not matter, and least correlation of neighbours of others."""
+
+_MOST_REASON = 120
+"""Characters of PROJ's and GDAL's messages that are shown: some contain whole definitions."""
 
 _EDGE = 1e-6
 """Part of a pixel of the mask that a centre may lie beyond its edge by rounding."""
@@ -231,13 +235,30 @@ def open_mask(found: FoundMask, raster: Raster, settings: Ingest) -> Iterator[Sc
     kind = BY_NAME[found.kind]
     if kind.flags is None:
         place = shapes_on if kind.name == "shapes" else clouds_on
-        yield PolygonMask(place(source, raster, settings.mask_buffer_m), settings.reduction)
+        with _placing(source):
+            placed = place(source, raster, settings.mask_buffer_m)
+        yield PolygonMask(placed, settings.reduction)
         return
     with gdal_settings(), open_dataset(source) as dataset:
-        mask = RasterMask(dataset, source, found.kind, raster, settings)
-        if not mask.covers():
+        with _placing(source):
+            mask = RasterMask(dataset, source, found.kind, raster, settings)
+            covers = mask.covers()
+        if not covers:
             raise SceneError(f"the mask {source} lies on other ground than its scene: name the right file")
         yield mask
+
+
+@contextmanager
+def _placing(source: Source) -> Iterator[None]:
+    """Convert errors of a CRS that is local, unknown, or of another planet, to a SceneError."""
+    try:
+        yield
+    except (pyproj.exceptions.ProjError, CRSError, CPLE_BaseError) as error:
+        reason = " ".join(str(error).split())[:_MOST_REASON]
+        raise SceneError(
+            f"the mask {source} cannot be placed on its scene ({reason}): assign its CRS, for example with "
+            "gdal_edit.py -a_srs, or ogr2ogr -a_srs for polygons"
+        ) from error
 
 
 def _size(shape: tuple[int, ...]) -> str:

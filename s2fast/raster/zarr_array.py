@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import json
 from collections.abc import AsyncIterator, Iterable
+from math import prod
 from typing import Any
 
 import zarr
@@ -12,16 +14,45 @@ from zarr.abc.store import ByteRequest, OffsetByteRequest, RangeByteRequest, Sto
 from zarr.core import sync as zarr_sync
 from zarr.core.buffer import Buffer, BufferPrototype
 
-from s2fast.raster.zarr_metadata import Fetch
+from s2fast.raster.zarr_codecs import bounded
+from s2fast.raster.zarr_metadata import Fetch, Node
 
 # Zarr's thread ends with the process. Zarr waits for it for a fifth of a second, which is too short on a busy machine,
 # and then prints a traceback.
 atexit.unregister(zarr_sync.cleanup_resources)
 
 
-def open_array(fetch: Fetch, path: str, version: int) -> zarr.Array[Any]:
-    """Open an array of a store, written in this version of the format (2 or 3)."""
-    return zarr.open_array(_FetchedStore(fetch), path=path, mode="r", zarr_format=3 if version == 3 else 2)
+_LEAST_BYTES = 1 << 20
+"""Size up to which chunks are always decoded: one kind of compression inside another adds a little."""
+
+_MOST_ITEM_BYTES = 8
+
+
+def open_array(fetch: Fetch, path: str, node: Node) -> zarr.Array[Any]:
+    """Open an array of a store by the description that was checked: its files may say something else by now, or always.
+
+    Parameters
+    ----------
+    fetch
+        Reads the store's files.
+    path
+        The array.
+    node
+        What the store says of it.
+    """
+    most_bytes = _LEAST_BYTES + prod(node.chunks) * _MOST_ITEM_BYTES
+    documents = dict(node.documents)
+    if node.version == 3:
+        of_array = documents["zarr.json"]
+        documents["zarr.json"] = {**of_array, "codecs": bounded(of_array["codecs"], most_bytes, 3)}
+    else:
+        of_array = documents[".zarray"]
+        filters = [bounded(codec, most_bytes, 2) for codec in of_array.get("filters") or ()]
+        compressor = bounded(of_array.get("compressor"), most_bytes, 2)
+        documents[".zarray"] = {**of_array, "compressor": compressor, "filters": filters or None}
+    described = {f"{path}/{name}" if path else name: json.dumps(said).encode() for name, said in documents.items()}
+    store = _FetchedStore(lambda name: described[name] if name in described else fetch(name))
+    return zarr.open_array(store, path=path, mode="r", zarr_format=3 if node.version == 3 else 2)
 
 
 class _FetchedStore(Store):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from typing import Any
@@ -32,6 +32,10 @@ _TYPES = {
 """Types of numbers in version 3, by their names in version 2."""
 
 _MAX_CHUNK_BYTES = 1 << 30
+
+_MAX_CHUNKS = 1 << 20
+"""Most chunks of an array: each costs a request, and as many bytes again to keep where it is."""
+
 _MAX_RANK = 8
 
 
@@ -62,6 +66,9 @@ class Node:
 
     problem: str = ""
     """Why it is not decoded; empty: it may be."""
+
+    documents: Mapping[str, Any] = field(default_factory=dict)
+    """The files that describe an array, by their names without its path, as they were read and checked."""
 
 
 class Metadata:
@@ -118,13 +125,13 @@ class Metadata:
         try:
             new = self._known(_file(path, "zarr.json"))
             if new is not None:
-                return _version_3(new)
+                return replace(_version_3(new), documents={"zarr.json": new})
             attributes = self._known(_file(path, ".zattrs")) or {}
             array = self._known(_file(path, ".zarray"))
             if array is not None:
-                return _version_2(array, attributes)
+                return replace(_version_2(array, attributes), documents={".zarray": array, ".zattrs": attributes})
             return None if self._known(_file(path, ".zgroup")) is None else Node(_mapping(attributes), version=2)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise SceneError(f"{path or 'its root'} is described in no way of Zarr: {error}") from error
 
     def paths(self, path: str) -> Iterator[str] | None:
@@ -210,6 +217,10 @@ def _checked(
         problem = "its shape, chunks and dimensions differ"
     elif prod(chunks[1]) * 8 > _MAX_CHUNK_BYTES:
         problem = f"its chunks of {chunks[1]} are larger than {_MAX_CHUNK_BYTES >> 20} MB"
+    elif (number := prod(-(-side // part) for side, part in zip(shape, chunks[0], strict=True))) > _MAX_CHUNKS:
+        problem = f"it has {number} chunks, at most {_MAX_CHUNKS} are read: write it in larger ones"
+    elif prod(outer // inner for outer, inner in zip(chunks[1], chunks[0], strict=True)) > _MAX_CHUNKS:
+        problem = f"its shards of {chunks[1]} hold more than {_MAX_CHUNKS} chunks of {chunks[0]}"
     return Node(attributes, shape, dtype, chunks[0], names, version, nodata, problem)
 
 

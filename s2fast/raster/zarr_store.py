@@ -30,8 +30,15 @@ _MOST_BYTES = 1 << 30
 
 _MOST_COORDINATES = 1 << 20
 
+_SHOWN = 300
+
 _MOST_BANDS = 16
 """Most rows of an array's first dimension that are taken for its bands."""
+
+_UNREADABLE = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What Zarr and its codecs raise for damaged arrays."""
 
 _STORE = re.compile(r"(?P<root>.*\.zarr)(?:/(?P<path>.*))?", re.IGNORECASE | re.DOTALL)
 
@@ -201,7 +208,7 @@ def _opened(source: Source) -> ArrayDataset:
                 wanted[axis] = part
         try:
             values = np.asarray(array[tuple(wanted)]).astype(node.dtype, copy=False)
-        except (OSError, RuntimeError, ValueError, TypeError, LookupError) as error:
+        except _UNREADABLE as error:
             reason = error if isinstance(error, SceneError) else f"{type(error).__name__}: {source.redacted(error)}"
             raise SceneError(f"{source}: cannot read rows {rows.start} to {rows.stop} ({reason})") from None
         if axes[0] is None:
@@ -238,7 +245,12 @@ def _coordinate(fetch: Fetch, metadata: Metadata, folder: str, name: str) -> npt
         return None
     if node.shape[0] > _MOST_COORDINATES:
         raise SceneError(f"it has {node.shape[0]} coordinates {name}")
-    return np.asarray(_array(fetch, path, node)[:])
+    try:
+        return np.asarray(_array(fetch, path, node)[:])
+    except _UNREADABLE as error:
+        raise (
+            error if isinstance(error, SceneError) else SceneError(f"{path} cannot be read: {str(error)[:_SHOWN]}")
+        ) from error
 
 
 def _array(fetch: Fetch, path: str, node: Node) -> Any:
@@ -247,9 +259,11 @@ def _array(fetch: Fetch, path: str, node: Node) -> Any:
     if node.problem:
         raise SceneError(f"{path}: {node.problem}")
     try:
-        return open_array(fetch, path, node.version)
-    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise error if isinstance(error, SceneError) else SceneError(f"{path} cannot be opened: {error}") from error
+        return open_array(fetch, path, node)
+    except _UNREADABLE as error:
+        raise (
+            error if isinstance(error, SceneError) else SceneError(f"{path} cannot be opened: {str(error)[:_SHOWN]}")
+        ) from error
 
 
 def zarr_version(source: Source) -> str:

@@ -8,7 +8,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from xml.parsers import expat
 
@@ -17,6 +17,9 @@ from s2fast.files.crs_definitions import names_file
 
 _EXTERNAL = re.compile(rb"OGR\w*DataSource|OGCAPI|WFS_Capabilities|gdal_streamed_alg|VirtualOGR", re.IGNORECASE)
 """Content that makes GDAL read other files or send requests to servers."""
+
+_RECURSIVE = re.compile(r"\bWITH\b", re.IGNORECASE)
+"""In the definition of a view: SQLite needs no other word for tables that are made of themselves."""
 
 _EXTERNAL_WORDS = (b"datasource", b"ogcapi", b"wfs_capabilities", b"gdal_streamed_alg", b"virtualogr")
 """In lower case, one of these is in all that `_EXTERNAL` matches."""
@@ -48,12 +51,17 @@ _MIF_OBJECT = re.compile(
 )
 """Beginning of an object of a MIF file."""
 
-_XML_ROOTS = ("kml", "gpx", "FeatureCollection")
+_GML_ROOT = "FeatureCollection"
+
+_XML_ROOTS = ("kml", "gpx", _GML_ROOT)
 
 _MAX_SCHEMAS = 4
 """Schemas that include schemas are followed to this depth."""
 
 _NAMES_FILE = "names a file, which PROJ would open: convert it, for example with ogr2ogr -a_srs EPSG:4326"
+
+_MAX_TEXT_BYTES = 4 << 30
+"""Largest text: it is read as a whole."""
 
 _HEAD_BYTES = 1 << 20
 """GDAL reads at most this much of a file to detect its format."""
@@ -65,6 +73,9 @@ class DamagedError(InputError):
 
 def read_text(path: Path) -> bytes:
     """Read a text file; raise DamagedError if GDAL must not open it."""
+    size = path.stat().st_size
+    if size > _MAX_TEXT_BYTES:
+        raise DamagedError(f"it has {size} bytes, a text at most {_MAX_TEXT_BYTES}: convert it to GeoPackage")
     text = path.read_bytes()
     if _occurs(_EXTERNAL, _EXTERNAL_WORDS, text[:_HEAD_BYTES]):
         raise DamagedError("it makes GDAL read other files or ask servers: convert it, for example with ogr2ogr")
@@ -106,7 +117,10 @@ def check_geopackage(path: Path) -> None:
     """Check that the database is a GeoPackage, that its schema refers to no other files, and no CRS names one."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
-            schema = "\n".join(str(sql) for (sql,) in base.execute("SELECT sql FROM sqlite_master"))
+            made = base.execute("SELECT type, sql FROM sqlite_master").fetchall()
+            schema, views = "\n".join(str(sql) for _, sql in made), [str(sql) for kind, sql in made if kind == "view"]
+            if any(_RECURSIVE.search(view) for view in views):
+                raise DamagedError("one of its views is recursive, and may have no end: store its rows as a table")
             defined = base.execute("SELECT * FROM gpkg_spatial_ref_sys") if "gpkg_spatial_ref_sys" in schema else ()
             if any(names_file(value) for row in defined for value in row if isinstance(value, str)):
                 raise DamagedError(f"one of its CRSs {_NAMES_FILE}")
@@ -178,11 +192,22 @@ def check_xml(path: Path) -> None:
     root, *_ = _elements(path)
     if root[0] not in _XML_ROOTS:
         raise DamagedError(f"its root element is {root[0]}, not one of {', '.join(_XML_ROOTS)}")
-    if root[0] == "FeatureCollection":
+    if root[0] == _GML_ROOT:
         _check_schema(path.with_suffix(".xsd"), _MAX_SCHEMAS)
         described = path.with_suffix(".gfs")
         if described.exists() and names_file(html.unescape(described.read_text(errors="replace"))):
             raise DamagedError(f"the CRS in {described.name} {_NAMES_FILE}")
+
+
+def is_gml(path: Path) -> bool:
+    """Return whether an XML file is GML."""
+    roots: list[str] = []
+    parser = expat.ParserCreate(namespace_separator=" ")
+    parser.StartElementHandler = lambda name, _: roots.append(name.rpartition(" ")[2])
+    with path.open("rb") as source, suppress(expat.ExpatError, LookupError, ValueError):
+        while not roots and (part := source.read(_HEAD_BYTES)):
+            parser.Parse(part)
+    return roots[:1] == [_GML_ROOT]
 
 
 def _elements(path: Path) -> list[tuple[str, Mapping[str, str]]]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import shutil
+import sqlite3
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -44,11 +47,19 @@ _MAX_MEMBERS = 10_000
 
 _MAX_UNPACKED_BYTES = 4 << 30
 
+_MAX_FILE_BYTES = 16 << 30
+"""Largest file, which is hashed before it is read."""
+
 _MAX_RATIO = 100
 """Largest ratio of compression of a zip; text of polygons reaches 30."""
 
 _FREE_BYTES = 16 << 20
 """Zips that unpack to no more may have any ratio."""
+
+_SQLITE = b"SQLite format 3\0"
+
+_WAL = 2
+"""Versions of reading and writing of a database in WAL mode, after its page size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +95,12 @@ class RegionFile:
         try:
             source.name.encode()
             for part in _files(archive.path):
-                digest.update(part.read_bytes())
+                if (size := part.stat().st_size) > _MAX_FILE_BYTES:
+                    raise OSError(
+                        errno.EFBIG, f"{part.name} has {size} bytes, at most {_MAX_FILE_BYTES} are read: cut it"
+                    )
+                with part.open("rb") as opened:
+                    hashlib.file_digest(opened, lambda: digest)
         except UnicodeEncodeError as error:
             raise InputError(f"the name of the regions file {source.name!r} is not UTF-8: rename it") from error
         except OSError as error:
@@ -121,7 +137,7 @@ class RegionFile:
             if not path.exists():
                 raise InputError(f"{self}: there is no such file in the zip")
             try:
-                found = _polygon_files(path, str(self))
+                found = [_unwritten(file, temporary) for file in _polygon_files(path, str(self))]
             except OSError as error:
                 raise InputError(f"cannot read the regions file {self}: {error.strerror}") from error
             yield found
@@ -159,6 +175,28 @@ def _check_zip(opened: zipfile.ZipFile, name: str) -> None:
             f"{name} unpacks from {packed} to {size} bytes, at most {_MAX_UNPACKED_BYTES} and {_MAX_RATIO} times as "
             "many are unpacked: unpack it yourself"
         )
+
+
+def _unwritten(path: Path, temporary: Path) -> Path:
+    """Return a path at which a file is read without a change to it, or to its folder, which may not be writable.
+
+    SQLite merges into a database what its last writer left beside it, and makes files beside one in WAL mode: such a
+    GeoPackage is copied, and merged there.
+    """
+    changes = [beside for end in ("-wal", "-journal") if (beside := path.with_name(f"{path.name}{end}")).exists()]
+    if not path.is_file():
+        return path
+    with path.open("rb") as source:
+        head = source.read(len(_SQLITE) + 4)
+    if not head.startswith(_SQLITE) or not (changes or _WAL in head[len(_SQLITE) + 2 :]):
+        return path
+    folder = Path(tempfile.mkdtemp(dir=temporary))
+    for part in (path, *changes):
+        shutil.copyfile(part, folder / part.name)
+    copy = folder / path.name
+    with suppress(sqlite3.Error), closing(sqlite3.connect(copy)) as base:  # opening it says what is wrong
+        base.execute("PRAGMA journal_mode = delete")
+    return copy
 
 
 def is_geodatabase(path: Path) -> bool:

@@ -6,11 +6,12 @@ files of the formats in `FORMATS` are passed to it, and only the drivers of that
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sqlite3
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 import pyogrio
 
 from s2fast.errors import ConfigError
+from s2fast.files.parquet import read_table
 from s2fast.regions.contents import (
     DamagedError,
     check_csv,
@@ -34,6 +36,7 @@ from s2fast.regions.contents import (
     check_mapinfo,
     check_shapefile,
     check_xml,
+    is_gml,
 )
 from s2fast.regions.drivers import only_drivers
 from s2fast.regions.file import is_geodatabase
@@ -126,7 +129,10 @@ def list_layers(path: Path) -> list[Layer]:
     kind = _format(path)
     if kind is PARQUET:
         return [Layer(path, kind, path.stem, UNKNOWN)]
-    found = _quietly(lambda: pyogrio.list_layers(path), kind.drivers)
+    if kind.name == "KML, GML or GPX" and is_gml(path):
+        found = _quietly(lambda: list(_opened_layers(path, kind)), kind.drivers)
+    else:
+        found = _quietly(lambda: pyogrio.list_layers(path), kind.drivers)
     if kind is FLATGEOBUF and not len(found):
         raise DamagedError("it is truncated within its header or index")
     # Whether a CSV file has geometries is known only after reading it.
@@ -135,6 +141,19 @@ def list_layers(path: Path) -> list[Layer]:
         for name, geometry in found
         if geometry is not None or kind.name == "CSV"
     ]
+
+
+def _opened_layers(path: Path, kind: Format) -> Iterator[tuple[str, str | None]]:
+    """Yield name and geometry type of a file's layers, which is opened with the format's options.
+
+    `pyogrio.list_layers` takes none; for GML it would make GDAL write a file beside the one it reads.
+    """
+    for number in itertools.count():
+        try:
+            layer = pyogrio.read_info(path, layer=number, **kind.options)
+        except pyogrio.errors.DataLayerError:
+            return
+        yield layer["layer_name"], layer["geometry_type"]
 
 
 def _format(path: Path) -> Format:
@@ -206,22 +225,30 @@ def _quietly(read: Callable[[], Any], drivers: Sequence[str] = ()) -> Any:
 
 
 def _read_parquet(path: Path, where: str) -> StoredRows:
-    table = _quietly(lambda: pq.read_table(path, partitioning=None))
+    schema = _quietly(lambda: pq.read_schema(path))
     try:
-        geo = json.loads(table.schema.metadata[b"geo"])
+        geo = json.loads(schema.metadata[b"geo"])
         name = geo["primary_column"]
         geometry = geo["columns"][name]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedError("it is a Parquet file without geometries") from error
-    ids = np.arange(table.num_rows)
-    if where:
-        plain = [column.name for column in table.schema if column.name != name and not pa.types.is_nested(column.type)]
-        ids = _select_rows(table.select(plain).to_pandas(), where, path.stem)
-    if geometry["encoding"] == "WKB":
-        wkb = table.column(name).to_numpy()
+        encoding, crs = geometry["encoding"], geometry.get("crs", "OGC:CRS84")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DamagedError("it is a Parquet file without geometries as GeoParquet defines them") from error
+    if name not in schema.names:
+        raise DamagedError(f"it has no column {name}, which should hold its geometries")
+    kind = schema.field(name).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if encoding == "WKB" and not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+        raise DamagedError(f"its column {name} holds no WKB")
+    if encoding == "WKB":
+        wkb = _quietly(lambda: read_table(path, [name]).column(name).to_numpy())
     else:
-        wkb = _quietly(lambda: geopandas.read_parquet(path, partitioning=None).geometry.to_wkb().to_numpy())
-    return StoredRows(ids, wkb[ids], geometry.get("crs", "OGC:CRS84"))
+        shapes = _quietly(lambda: geopandas.read_parquet(path, columns=[name], partitioning=None))
+        wkb = shapes.geometry.to_wkb().to_numpy()
+    ids = np.arange(len(wkb))
+    if where:
+        plain = [column.name for column in schema if column.name != name and not pa.types.is_nested(column.type)]
+        ids = _select_rows(_quietly(lambda: read_table(path, plain).to_pandas()), where, path.stem)
+    return StoredRows(ids, wkb[ids], crs)
 
 
 def _select_rows(table: pd.DataFrame, where: str, name: str) -> npt.NDArray[np.int64]:

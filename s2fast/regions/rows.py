@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -20,6 +20,7 @@ import shapely
 from s2fast.config import Regions
 from s2fast.errors import ConfigError, InputError, setting
 from s2fast.files.crs_definitions import is_definition
+from s2fast.files.wkb import is_nested_deeply
 from s2fast.regions.contents import DamagedError
 from s2fast.regions.file import RegionFile
 from s2fast.regions.formats import Layer, StoredRows, list_layers, read_rows
@@ -33,11 +34,21 @@ _MOST_LATITUDE, _MOST_LONGITUDE = 100.0, 720.0
 _MOST_METRES = 1e8
 """Greater coordinates are of no projection of the Earth."""
 
-_KEPT_VERTICES = 1_000_000
-"""Rows with at most so many vertices are kept for the next call: 16 MB."""
+_NO_MAP = "is no CRS of a map, but a local, vertical or geocentric one"
 
 _CROSSING_DEG = 10.0
 """A row nearly 360 degrees wide crosses the 180th meridian if it is at most this wide when unwrapped there."""
+
+_KEPT_VERTICES = 2_000_000
+"""Rows with no more vertices are kept, 50 MB: a run checks them, places them on its scenes, and draws them."""
+
+
+class UnplacedError(InputError):
+    """The polygons have no usable CRS; `problem` is the message without a remedy, which masks have another of."""
+
+    def __init__(self, problem: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem}: declare it, for example with {setting('regions.crs', 'EPSG:4326')}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +72,7 @@ class Rows:
 
 
 def load_regions(file: RegionFile, settings: Regions) -> Rows:
-    """Read the polygons, in the CRS that the settings declare.
+    """Read the polygons, in the CRS that the settings declare; the latest small ones are kept, so do not change them.
 
     Raises
     ------
@@ -70,15 +81,21 @@ def load_regions(file: RegionFile, settings: Regions) -> Rows:
     ConfigError
         ``regions.crs``, ``regions.layer`` or ``regions.where`` is invalid.
     """
-    rows = _loaded(file, settings)
-    if int(shapely.get_num_coordinates(rows.shapes.to_numpy()).sum()) > _KEPT_VERTICES:
-        _loaded.cache_clear()
+    if (file, settings) in _kept:
+        return _kept[file, settings]
+    rows, vertices = _load(file, settings)
+    _kept.clear()
+    if vertices <= _KEPT_VERTICES:
+        _kept[file, settings] = rows
     return rows
 
 
-@lru_cache(maxsize=1)
-def _loaded(file: RegionFile, settings: Regions) -> Rows:
-    """Return what `load_regions` does: a run asks when it checks the file, places it on its scenes, and draws it."""
+_kept: dict[tuple[RegionFile, Regions], Rows] = {}
+"""The latest rows that were loaded, if they are few."""
+
+
+def _load(file: RegionFile, settings: Regions) -> tuple[Rows, int]:
+    """Read the polygons; return them, and the number of their vertices."""
     declared = declared_crs(settings)
     stored = [(name, rows) for name, rows in _read_layers(file, settings) if len(rows.ids)]
     if not stored:
@@ -91,23 +108,24 @@ def _loaded(file: RegionFile, settings: Regions) -> Rows:
     vertices = 0
     for layer, rows in stored:
         crs = declared or rows.crs
-        if crs is rows.crs and crs is not None and not is_definition(crs):
-            remedy = setting("regions.crs", "EPSG:4326")
-            raise InputError(f"the CRS of {file} names a file or a server: declare it, for example with {remedy}")
-        if crs is None:
-            prefix = f"layer {layer} of " if len(stored) > 1 else ""
-            remedy = setting("regions.crs", "EPSG:4326")
-            raise InputError(f"{prefix}{file} has no CRS: declare it, for example with {remedy}")
+        whose = f"layer {layer} of {file}" if len(stored) > 1 else f"{file}"
+        if declared is None and (problem := _crs_problem(rows.crs)):
+            raise UnplacedError(f"{whose} {problem}")
         names = np.array([f"{layer} fid {fid}" if len(stored) > 1 else f"fid {fid}" for fid in rows.ids], object)
         shapes = _decode_wkb(rows.wkb, names, mended, dropped)
         vertices += int(shapely.get_num_coordinates(shapes).sum())
         _check_number("vertices", vertices, settings.max_vertices, file)
-        usable.append(_select_usable(geopandas.GeoSeries(shapes, names, crs), settings, mended, dropped))
+        try:
+            series = geopandas.GeoSeries(shapes, names, crs)
+        except pyproj.exceptions.CRSError as error:
+            remedy = setting("regions.crs", "EPSG:4326")
+            raise InputError(f"the CRS of {file} is none: declare it, for example with {remedy}") from error
+        usable.append(_select_usable(series, settings, mended, dropped))
     series = pd.concat([one.to_crs(usable[0].crs) for one in usable])
     if series.empty:
         raise InputError(f"{file} holds no polygons that can be used: {summarize_rows(dropped)}")
-    file_crs = next((pyproj.CRS(rows.crs) for _, rows in stored if is_definition(rows.crs)), None)
-    return Rows(series, file_crs, {name: len(rows.ids) for name, rows in stored}, mended, dropped)
+    file_crs = next((pyproj.CRS(rows.crs) for _, rows in stored if not _crs_problem(rows.crs)), None)
+    return Rows(series, file_crs, {name: len(rows.ids) for name, rows in stored}, mended, dropped), vertices
 
 
 def _check_number(what: str, number: int, limit: int, file: RegionFile) -> None:
@@ -123,9 +141,35 @@ def declared_crs(settings: Regions) -> pyproj.CRS | None:
     if settings.crs == "file":
         return None
     try:
-        return pyproj.CRS.from_user_input(settings.crs)
+        declared = pyproj.CRS.from_user_input(settings.crs)
     except pyproj.exceptions.CRSError as error:
         raise ConfigError(f'regions.crs = {settings.crs!r} is no CRS: write "file" or one like "EPSG:4326"') from error
+    if not is_horizontal(declared):
+        raise ConfigError(f'regions.crs = {settings.crs!r} {_NO_MAP}: write "file" or one like "EPSG:4326"')
+    return declared
+
+
+def is_horizontal(crs: pyproj.CRS) -> bool:
+    """Return whether a CRS has longitude and latitude, or is a projection of them; PROJ also takes heights for these.
+
+    Examples
+    --------
+    >>> [is_horizontal(pyproj.CRS(code)) for code in ("EPSG:32636", "EPSG:4979", "EPSG:7405", "EPSG:5773", "EPSG:4978")]
+    [True, True, True, False, False]
+    """
+    return bool(crs.is_geographic or crs.is_projected)
+
+
+def _crs_problem(crs: Any) -> str:
+    """Return why the CRS that a file declares, or None, cannot be used, as a predicate; empty if it can."""
+    if crs is None:
+        return "has no CRS"
+    if not is_definition(crs):
+        return "has a CRS that is no definition of one, or names a file or a server"
+    try:
+        return "" if is_horizontal(pyproj.CRS.from_user_input(crs)) else f"has a CRS that {_NO_MAP}"
+    except pyproj.exceptions.CRSError:
+        return "has a CRS that PROJ does not know"
 
 
 def summarize_rows(rows: Mapping[str, str], max_names: int = 5) -> str:
@@ -204,11 +248,14 @@ def _select_layers(layers: Sequence[Layer], file: RegionFile, settings: Regions)
 
 def _decode_wkb(wkb: Shapes, names: Shapes, mended: dict[str, str], dropped: dict[str, str]) -> Shapes:
     """Decode geometries, None where that is impossible; add to `mended` and `dropped`."""
+    wkb = wkb.copy()
+    for row in np.flatnonzero([shape is not None and is_nested_deeply(shape) for shape in wkb]):
+        wkb[row], dropped[names[row]] = None, "its geometry has collections in collections, too deeply to be decoded"
     with np.errstate(invalid="ignore"):
         shapes: Shapes = shapely.from_wkb(wkb, on_invalid="fix")
         for row in np.flatnonzero(shapely.is_missing(shapely.from_wkb(wkb, on_invalid="ignore"))):
             if wkb[row] is None:
-                dropped[names[row]] = "no geometry"
+                dropped.setdefault(names[row], "no geometry")
             elif shapes[row] is None:
                 dropped[names[row]] = _decoding_error(wkb[row])
             else:

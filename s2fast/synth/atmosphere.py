@@ -6,9 +6,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
-from .noise import compiled, fractal_noise, hashed, ramp, unit, value_noise
+from .noise import compiled, compiled_for, fractal_noise, hashed, ramp, unit, value_noise
 from .plan import PIXEL_M
 
 NO_DATA, CLEAR, SHADOW, CLOUD = 0, 1, 2, 3
@@ -46,6 +47,9 @@ class Sky(NamedTuple):
     """Seed of this overpass's clouds and noise."""
 
 
+_SKY = types.NamedTuple([types.float64] * 6 + [types.int64], Sky)
+
+
 def threshold_for(share: float) -> float:
     """Return the cloud noise threshold that gives about this cloud cover.
 
@@ -75,7 +79,7 @@ def cloud_noise(x: float, y: float, salt: int) -> float:
     return 0.6 * broad + total
 
 
-@compiled
+@compiled_for((types.float32[:, :, ::1], types.float64, types.float64, _SKY))
 def observe(
     ground: NDArray[np.float32],
     left: float,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from shapely.geometry import MultiPolygon, Polygon, mapping
 
-from .noise import compiled, salt_of
+from .noise import compiled, compiled_for, salt_of
 from .plan import ANCHOR, EPSG, PIXEL_M, Acquisition, Tile
 from .terrain import forest_at, river_distance
 
@@ -178,7 +178,7 @@ def _cover(x: float, y: float, sides: NDArray[np.float64]) -> float:
     return min(1.0, max(0.0, 0.5 + distance / PIXEL_M))
 
 
-@compiled
+@compiled_for("f8, f8, i8, i8, f8, f8, f8[:, ::1], i8[::1], f8[:, ::1], f8[::1]")
 def _draw(
     left: float,
     top: float,

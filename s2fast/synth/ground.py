@@ -13,7 +13,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .noise import cell, compiled, cut_line, draw, fractal_noise, hashed, ramp, unit, value_noise
+from .noise import cell, compiled, compiled_for, cut_line, draw, fractal_noise, hashed, ramp, unit, value_noise
 from .plan import PIXEL_M
 from .season import (
     BROADLEAF,
@@ -149,7 +149,7 @@ def _settlement(x: float, y: float, depth: float, village: int, palette: NDArray
     quarter = draw(hashed(row, line, village), 5)
     dense = ramp(depth, -200.0, 1200.0) * quarter + 0.25 * quarter
     plot = hashed(math.floor(v / 26.0), math.floor(u / 34.0), hashed(row, line, village))
-    garden = 0.72 + 0.55 * draw(plot, 0) + 0.25 * value_noise(x / 15.0, y / 15.0, seed + 601)
+    garden = 0.72 + 0.55 * draw(plot, 0) + 0.25 * value_noise(u / 15.0, v / 15.0, seed + 601)
     colour = _material(palette, GARDEN, garden)
     trees = ramp(value_noise(x / 52.0, y / 52.0, seed + 602) + 0.5 - quarter, 0.05, 0.45)
     colour = _mix(colour, _material(palette, BROADLEAF, 1.25), 0.65 * trees)
@@ -171,7 +171,10 @@ def _settlement(x: float, y: float, depth: float, village: int, palette: NDArray
 def _wild(x: float, y: float, palette: NDArray[np.float64], wild: float, seed: int) -> Colour:
     """Return the colour of a floodplain: meadows and groves."""
     damp = 1.0 + 0.3 * wild + 0.10 * value_noise(x / 19.0, y / 19.0, seed + 702)
-    groves = ramp(wild + 0.5 * value_noise(x / 60.0, y / 60.0, seed + 703), 0.12, 0.26)
+    # On a lattice of 60 m along the map's axes, edges would repeat every 6 pixels, as if these had been interpolated.
+    groves = ramp(
+        wild + 0.5 * value_noise((0.8 * x - 0.6 * y) / 57.0, (0.6 * x + 0.8 * y) / 57.0, seed + 703), 0.12, 0.26
+    )
     canopy = 1.05 + 0.25 * value_noise(x / 16.0, y / 16.0, seed + 704)
     return _mix(_material(palette, MEADOW, damp), _material(palette, BROADLEAF, canopy), groves)
 
@@ -223,7 +226,7 @@ def _surface(
     return _mix(colour, _material(palette, ROAD, 1.0), 0.9 * _line_cover(to_road, 9.0 + 9.0 * unit(highway)))
 
 
-@compiled
+@compiled_for("f8, f8, f8, f8, f4[:, ::1], f4[:, ::1], i8, f8[:, ::1], i8")
 def render_ground(
     left: float,
     top: float,

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from s2fast_kernels.compiled import njit
 
@@ -31,7 +31,12 @@ def compiled(function: Function) -> Function:
 
     ``fastmath`` is off, because a position must give the same bits in every window.
     """
-    return cast(Function, njit(nogil=True, error_model="numpy")(function))
+    return compiled_for()(function)
+
+
+def compiled_for(*signatures: str | tuple[Any, ...]) -> Callable[[Function], Function]:
+    """Return `compiled` for a function that Python calls, with the types of its arguments."""
+    return cast("Callable[[Function], Function]", njit(*signatures, nogil=True, error_model="numpy"))
 
 
 def salt_of(seed: int) -> int:

@@ -12,6 +12,7 @@ from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.results import Run
 from s2fast.verdicts import is_verified
+from s2fast.work.compilation import MODULES, SYNTH_MODULES, AnnouncedCompilation
 from s2fast.work.progress import Progress
 
 _SIZE_PX = 1024
@@ -26,6 +27,7 @@ def run_demo(out: Path, progress: Progress) -> Iterator[str]:
         # The archive is generated under another name and then renamed, so an existing one is complete.
         partial = out / "archive.partial"
         shutil.rmtree(partial, ignore_errors=True)
+        AnnouncedCompilation(progress, modules=(*SYNTH_MODULES, *MODULES)).wait()
         with progress.stage("synth", len(_TILES) * _DATES, 0) as bar:
             from s2fast.synth import synth
 
@@ -45,7 +47,8 @@ def run_demo(out: Path, progress: Progress) -> Iterator[str]:
     run.show(best["query"], best["train"]).savefig(picture, dpi=110)
     scenes, total = counted(len(run.scene_ids), "scene"), counted(len(pairs), "pair")
     yield f"{scenes}, {total}, {int(is_verified(pairs).sum())} of them verified"
-    yield f"report:     {folder / 'report.html'}     open it in a browser"
-    yield f"all pairs:  {folder / 'pairs.csv'}     (or: s2fast pairs {folder})"
-    yield f"map layers: {folder / 'run.gpkg'}     open it in QGIS"
+    yield f"report:     {folder / 'report.html'}"
+    yield f"all pairs:  {folder / 'pairs.csv'}"
+    yield f"map layers: {folder / 'run.gpkg'}"
     yield f"best pair:  {picture}"
+    yield f"Open the report in a browser, the layers in QGIS; list the pairs: s2fast pairs {folder}"

@@ -48,6 +48,9 @@ MODULES = (
 EXHAUSTIVE_MODULES = ("s2fast_kernels.hamming_top2.numba_cpu", "s2fast_kernels.hamming_top2_both.numba_cpu")
 """Modules whose functions an exhaustive search calls, which the default job does not need."""
 
+SYNTH_MODULES = ("s2fast.synth.ground", "s2fast.synth.clearings", "s2fast.synth.atmosphere")
+"""Modules whose functions draw a synthetic archive."""
+
 _NAME = "compile"
 """The stage that waits for it."""
 

@@ -204,8 +204,9 @@ def test_the_command_names_what_it_leaves_out(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["--model", "atuo"], "--model is 'atuo': it must be one of shift, similarity, affine, grid, auto"),
         (["--as", "jpeg"], "--as is 'jpeg': it must be one of vrt, cog, resampled"),
-        (["--resampling", "best"], "resampling is 'best': it must be one of bilinear, cubic, lanczos"),
+        (["--resampling", "best"], "--resampling is 'best': it must be one of bilinear, cubic, lanczos"),
         (["--reference", "nobody"], "no scene 'nobody'; the nearest: "),
         (["--reference", scene_id(LONE)], f"{scene_id(LONE)} cannot be the reference: not verified"),
         (["--to", "s3://bucket/prefix"], "is not on disk"),

@@ -8,6 +8,7 @@ from typing import Any
 import geopandas
 import numpy as np
 import numpy.typing as npt
+import pyproj
 import pytest
 import rasterio
 import shapely
@@ -22,7 +23,7 @@ from s2fast.masks.kinds import SCL_MASKED
 from s2fast.masks.lookup import FoundMask
 from s2fast.masks.polygons import parsed
 from s2fast.masks.read import open_mask, widened
-from s2fast.model import Raster, Window
+from s2fast.model import PIXEL_TRANSFORM, Raster, Window
 from tests.masks.products import NORTH, WEST, box, gml, write_classes
 
 SCENE = Raster((150, 130), (64, 64), rasterio.CRS.from_epsg(32636).to_wkt(), (10.0, 0.0, WEST, 0.0, -10.0, NORTH))
@@ -163,6 +164,10 @@ def test_own_polygons_in_another_crs(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(SceneError, match="the mask .*geojson"):
         read(path, "shapes")
+    shapes.to_file(tmp_path / "clouds.shp")
+    (tmp_path / "clouds.prj").unlink()
+    with pytest.raises(SceneError, match=r"the mask \S*clouds\.shp has no CRS: assign it, for example with ogr2ogr"):
+        read(tmp_path / "clouds.shp", "shapes")
 
 
 def test_a_mask_without_a_crs_must_have_the_scenes_size(tmp_path: Path) -> None:
@@ -182,3 +187,39 @@ def test_a_mask_of_other_ground_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.tif").write_text("clouds")
     with pytest.raises(SceneError, match=r"text\.tif: cannot be opened as a raster"):
         read(tmp_path / "text.tif", "file")
+
+
+_MARS = pyproj.CRS.from_authority("IAU_2015", 49900).to_wkt("WKT1_GDAL")
+_LOCAL = 'LOCAL_CS["site",UNIT["metre",1]]'
+
+
+@pytest.mark.parametrize("crs", [_MARS, _LOCAL], ids=["Mars", "local"])
+def test_a_mask_that_no_crs_places_is_one_line(tmp_path: Path, crs: str) -> None:
+    raster = write_classes(tmp_path / "mask.tif", classes((60, 60)), 20)
+    with rasterio.open(raster, "r+") as opened:
+        opened.crs = rasterio.CRS.from_wkt(crs)
+    with pytest.raises(SceneError, match=r"mask\.tif cannot be placed on its scene .*gdal_edit"):
+        read(raster, "file")
+    shapes = tmp_path / "mask.shp"
+    geopandas.GeoDataFrame(geometry=[shapely.box(WEST, NORTH - 100, WEST + 100, NORTH)], crs=SCENE.crs_wkt).to_file(
+        shapes
+    )
+    shapes.with_suffix(".prj").write_text(crs)
+    with pytest.raises(
+        SceneError, match=r"mask\.shp (cannot be placed on its scene|has a CRS that is no CRS of a map).* -a_srs"
+    ):
+        read(shapes, "shapes")
+
+
+def test_polygons_of_an_unknown_crs_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "mask.gml"
+    path.write_text(gml(("exterior", box(0, 0, 20, 20))).replace("8.7:32636", "8.7:999999"))
+    with pytest.raises(SceneError, match=r"mask\.gml cannot be placed on its scene"):
+        read(path, "polygons")
+
+
+def test_polygons_cannot_be_placed_on_a_scene_without_a_crs(tmp_path: Path) -> None:
+    path = tmp_path / "mask.geojson"
+    geopandas.GeoDataFrame(geometry=[shapely.box(33, 50, 34, 51)], crs=4326).to_file(path)
+    with pytest.raises(SceneError, match=r"mask\.geojson: its scene has no CRS"):
+        read(path, "shapes", Raster((150, 130), (64, 64), "", PIXEL_TRANSFORM))

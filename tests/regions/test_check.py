@@ -1,8 +1,10 @@
+import json
 import logging
 from pathlib import Path
 
 import geopandas
 import numpy as np
+import pyarrow.parquet as pq
 import pyproj
 import pytest
 import shapely
@@ -185,6 +187,34 @@ def test_unknown_crs_is_told(tmp_path: Path) -> None:
     assert load_regions(RegionFile.at(path), Regions(crs="EPSG:4326")).shapes.crs == "EPSG:4326"
     with pytest.raises(ConfigError, match="regions.crs = 'EPSG:nothing' is no CRS"):
         load_regions(RegionFile.at(path), Regions(crs="EPSG:nothing"))
+
+
+@pytest.mark.parametrize("code", ["EPSG:5773", "EPSG:4978"])
+def test_heights_and_geocentric_coordinates_are_no_map(archive: Archive, code: str) -> None:
+    # PROJ takes longitudes for heights without an error, and the message was that they are swapped.
+    with pytest.raises(ConfigError, match=f"regions.crs = '{code}' is no CRS of a map"):
+        load_regions(RegionFile.at(archive.regions), Regions(crs=code))
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        ({"type": "no CRS"}, "PROJ does not know"),
+        (5, "PROJ does not know"),
+        ("garbage", "is no definition"),
+        (pyproj.CRS('LOCAL_CS["site",UNIT["metre",1]]').to_json_dict(), "is no CRS of a map"),
+    ],
+)
+def test_a_crs_that_is_none_is_told(tmp_path: Path, declared: object, told: str) -> None:
+    path = tmp_path / "fields.parquet"
+    geopandas.GeoDataFrame({"id": [1]}, geometry=[shapely.box(0, 0, 1, 1)], crs=UTM36).to_parquet(path)
+    table = pq.read_table(path)
+    geo = json.loads(table.schema.metadata[b"geo"])
+    geo["columns"]["geometry"]["crs"] = declared
+    pq.write_table(table.replace_schema_metadata({b"geo": json.dumps(geo)}), path)
+    with pytest.raises(InputError, match=rf"fields\.parquet has a CRS that {told}.*: declare it"):
+        load_regions(RegionFile.at(path), Regions())
+    assert load_regions(RegionFile.at(path), Regions(crs="EPSG:32636")).file_crs is None
 
 
 def test_bad_condition_is_told(archive: Archive) -> None:

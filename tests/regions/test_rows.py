@@ -1,7 +1,10 @@
 """Rows of a file of polygons: invalid ones, ones that meet no scene, and shapes larger than the map."""
 
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -98,6 +101,24 @@ def test_a_wrong_row_in_parquet(tmp_path: Path) -> None:
     wkb[1:] = [wkb[1][:60], None]
     pq.write_table(table.set_column(table.schema.names.index("outline"), "outline", [wkb]), path)
     assert list(checked(path).dropped) == ["fid 1", "fid 2"]
+
+
+DAMAGED_METADATA: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no encoding": lambda geo: geo["columns"]["outline"].pop("encoding"),
+    "another column": lambda geo: geo.update(primary_column="other", columns={"other": geo["columns"]["outline"]}),
+    "no columns": lambda geo: geo.pop("columns"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED_METADATA)
+def test_damaged_metadata_of_parquet(tmp_path: Path, damage: str) -> None:
+    path = as_parquet(frame(FIELDS), tmp_path)
+    table = pq.read_table(path)
+    geo = json.loads(table.schema.metadata[b"geo"])
+    DAMAGED_METADATA[damage](geo)
+    pq.write_table(table.replace_schema_metadata({b"geo": json.dumps(geo)}), path)
+    with pytest.raises(InputError, match=r"fields\.pq: it (is a Parquet file without|has no column other, which)"):
+        checked(path)
 
 
 TIE = shapely.Polygon([(WEST + x, NORTH - y) for x, y in ((301, 302), (903, 904), (905, 307), (306, 908))])
@@ -306,5 +327,6 @@ def test_a_file_is_read_once_while_its_content_and_the_settings_stay(
     assert len(read) == 3
     # The vertices of many rows are not held.
     monkeypatch.setattr(rows, "_KEPT_VERTICES", 4)
+    features(path, FIELDS[1])
     assert [used(), used()] == [1, 1]
-    assert len(read) == 4
+    assert len(read) == 5

@@ -12,14 +12,18 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+from numba.core import sigutils
 from numpy.typing import NDArray
 from rasterio.features import geometry_mask
 
 from s2fast.errors import ConfigError
+from s2fast.image.interpolated import FACTORS, LEAST_DEPTH, _depths
 from s2fast.synth import synth
 from s2fast.synth.archive import Scene, scenes_of
 from s2fast.synth.clearings import clearings_in
 from s2fast.synth.plan import acquisitions_of, tiles_of
+from s2fast.work.compilation import SYNTH_MODULES
+from s2fast_kernels import compiled
 
 SIZE = 512
 DATES = 3
@@ -34,6 +38,14 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def truth(archive: Path) -> dict[str, Any]:
     contents: dict[str, Any] = json.loads((archive / "truth.json").read_text(encoding="utf-8"))
     return contents
+
+
+def test_what_is_compiled_beforehand_is_what_drawing_calls(archive: Path) -> None:
+    assert archive.exists()
+    for module in SYNTH_MODULES:
+        for function, signatures in compiled._declared[module]:
+            wanted = [sigutils.normalize_signature(signature)[0] for signature in signatures]
+            assert function.signatures == wanted, function
 
 
 def scenes(size: int = SIZE, dates: int = DATES, seed: int = 3) -> list[Scene]:
@@ -86,6 +98,16 @@ def test_neighbours_show_the_same_pixels_in_their_strip(date: int) -> None:
     strip = SIZE - offset
     assert 0.08 * SIZE < strip < 0.10 * SIZE
     np.testing.assert_array_equal(west.render(offset, 100, strip, 200)[0], east.render(0, 100, strip, 200)[0])
+
+
+def test_the_ground_repeats_at_no_number_of_pixels() -> None:
+    """Noise on a lattice along the map's axes would, and pass for pixels that were interpolated from larger ones."""
+    snow = scenes(dates=4, seed=0)[-2]
+    assert snow.acquisition.label == "snow"
+    image = grey(snow.render(0, 0, SIZE, SIZE)[0])
+    for turned in (image, image.T):
+        depths = _depths(turned)
+        assert max(depths[side] for side in FACTORS) < LEAST_DEPTH
 
 
 def test_phase_correlation_finds_a_shift_of_the_ground() -> None:

@@ -20,7 +20,7 @@ from s2fast.config import load_config
 from s2fast.pipeline import _compiled_modules
 from s2fast.tools import doctor
 from s2fast.work import compilation
-from s2fast.work.compilation import EXHAUSTIVE_MODULES, MODULES, AnnouncedCompilation, Compilation
+from s2fast.work.compilation import EXHAUSTIVE_MODULES, MODULES, SYNTH_MODULES, AnnouncedCompilation, Compilation
 from s2fast.work.progress import Progress
 from s2fast_kernels import compiled
 from tests.archives import Archive
@@ -85,10 +85,10 @@ def test_all_modules_with_declared_signatures_are_listed() -> None:
     for package in (s2fast, s2fast_kernels):
         root = Path(str(package.__file__)).parent
         for path in root.rglob("*.py"):
-            if re.search(r'^@njit\(\s*f?["\']', path.read_text("utf-8"), re.MULTILINE):
+            if re.search(r'^@(njit|compiled_for)\(\s*f?["\'(]', path.read_text("utf-8"), re.MULTILINE):
                 declared.add(".".join(path.relative_to(root.parent).with_suffix("").parts))
-    assert declared == {*MODULES, *EXHAUSTIVE_MODULES}
-    assert len(MODULES) + len(EXHAUSTIVE_MODULES) == len(declared)
+    assert declared == {*MODULES, *EXHAUSTIVE_MODULES, *SYNTH_MODULES}
+    assert len(MODULES) + len(EXHAUSTIVE_MODULES) + len(SYNTH_MODULES) == len(declared)
 
 
 @pytest.mark.slow
