@@ -57,8 +57,8 @@ def interpolated_px(grey: npt.NDArray[np.uint8]) -> int:
     Returns
     -------
     int
-        The side in pixels of the image, one of `FACTORS`; 1: there is no such lattice, it is too faint (as in haze), the
-        image is too sharp for larger pixels, or it is narrower than 121 pixels.
+        The side in pixels of the image, one of `FACTORS`; 1: there is no such lattice, it is too faint (as in haze),
+        the image is too sharp for larger pixels, or it is narrower than 121 pixels.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def interpolated_px(grey: npt.NDArray[np.uint8]) -> int:
 
 
 def _sharpness(grey: npt.NDArray[np.uint8], side: int) -> float:
-    """Return how much means over half a larger pixel differ along the rows, as a share of every second ones' difference.
+    """Return how much means over half a larger pixel differ along the rows, as a share of how much every second does.
 
     Each is over about as many pixels as the larger pixel is wide, against noise.
     """
