@@ -93,7 +93,8 @@ def _sharpness(grey: npt.NDArray[np.uint8], side: int) -> float:
     for _, part in _squares(grey):
         height, width = (length // px for length, px in zip(part.shape, (rows, cols), strict=True))
         cells = part[: height * rows, : width * cols].reshape(height, rows, width, cols)
-        held, means = (cells > 0).all(axis=(1, 3)), cells.mean(axis=(1, 3), dtype=np.float32)
+        held = np.asarray((cells > 0).all(axis=(1, 3)))
+        means = cells.mean(axis=(1, 3), dtype=np.float32)
         for away in (1, 2):
             both = held[:, away:] & held[:, :-away]
             total[away - 1] += np.abs(means[:, away:] - means[:, :-away])[both].sum()
