@@ -22,10 +22,10 @@ from rasterio.transform import Affine
 import s2fast
 from s2fast.sweeps.quality import TRUE_PX
 
-KERNELS = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
+KERNELS = {"nearest": cv2.INTER_NEAREST_EXACT, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 
-SIDES = (2, 3, 4, 6)
-"""Sides of the larger pixels, in those of the files."""
+SIDES = (1.2, 1.5, 2, 3, 4, 6)
+"""Sides of the larger pixels, in those of the files; those below 2 leave keypoints where they are."""
 
 _SHARP = "sharp"
 """Name of the scenes as they are."""
@@ -64,41 +64,47 @@ def interpolated_rows(images: Sequence[Image]) -> Iterator[dict[str, Any]]:
                 "scenes": kind,
                 "beside": second,
                 "pairs": len(group),
-                "scenes told right": sum(side == _side(of) for of, side in told if of.replace(" ", "") == kind),
+                "scenes told right": sum(side == _side(of) for of, side in told if _name(of) == kind),
                 **_summary(group),
             }
 
 
 def _side(kind: str) -> int:
-    """Return the side of the larger pixels of a kind of scenes [px]."""
-    return 1 if kind == _SHARP else int(kind.split()[1])
+    """Return the side of the larger pixels of a kind of scenes, as s2fast tells it [px]."""
+    side = 1.0 if kind == _SHARP else float(kind.split()[1])
+    return int(side) if side >= 2 else 1
+
+
+def _name(kind: str) -> str:
+    """Return a kind as it is written in scene ids."""
+    return kind.replace(" ", "").replace(".", "p")
 
 
 def _written(number: int, image: Image, folder: Path) -> dict[str, str]:
     """Write a scene as it is and interpolated in every way; return the scene ids by kind."""
     grey, transform, crs = image
     first = _STEP_PX * number
-    side = (min(grey.shape) - 100) // 12 * 12
+    side = (min(grey.shape) - 100) // 12 * 12  # a multiple of all larger pixels
     own = grey[first : first + side, first : first + side]
     moved = Affine.translation(*(number * transform.a * away for away in _MOVED_PX))
     kinds = {_SHARP: own}
     for factor in SIDES:
-        larger = cv2.resize(own, (side // factor,) * 2, interpolation=cv2.INTER_AREA)
+        larger = cv2.resize(own, (round(side / factor),) * 2, interpolation=cv2.INTER_AREA)
         for kernel, method in KERNELS.items():
-            kinds[f"{kernel} {factor}"] = np.maximum(cv2.resize(larger, (side,) * 2, interpolation=method), own > 0)
+            kinds[f"{kernel} {factor:g}"] = np.maximum(cv2.resize(larger, (side,) * 2, interpolation=method), own > 0)
     options = {"driver": "GTiff", "height": side, "width": side, "count": 1, "dtype": "uint8", "crs": crs}
     for kind, pixels in kinds.items():
-        path = folder / f"scene{number}_{kind.replace(' ', '')}.tif"
+        path = folder / f"scene{number}_{_name(kind)}.tif"
         with rasterio.open(
             path, "w", transform=moved @ transform @ Affine.translation(first, first), **options
         ) as file:
             file.write(pixels.astype(np.uint8), 1)
-    return {kind: f"scene{number}_{kind.replace(' ', '')}" for kind in kinds}
+    return {kind: f"scene{number}_{_name(kind)}" for kind in kinds}
 
 
 def _judged(pairs: pd.DataFrame, pixel_m: float) -> pd.DataFrame:
     """Return kinds, verdict, and error of every pair [px of the files, and stated errors]."""
-    sides = [pairs[name].str.extract(r"scene(?P<number>\d+)_(?P<kind>[a-z]+\d*)") for name in ("query", "train")]
+    sides = [pairs[name].str.extract(r"scene(?P<number>\d+)_(?P<kind>[a-z]+[\dp]*)") for name in ("query", "train")]
     apart = sides[1]["number"].astype(int) - sides[0]["number"].astype(int)
     off = np.hypot(pairs["dx_m"] - apart * pixel_m * _MOVED_PX[0], pairs["dy_m"] - apart * pixel_m * _MOVED_PX[1])
     kinds = [side["kind"] for side in sides]

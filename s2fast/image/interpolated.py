@@ -83,7 +83,7 @@ def interpolated_px(grey: npt.NDArray[np.uint8]) -> int:
 
 
 def _sharpness(grey: npt.NDArray[np.uint8], side: int) -> float:
-    """Return how much means over half a larger pixel differ along the rows, as a share of every second ones.
+    """Return how much means over half a larger pixel differ along the rows, as a share of how much every second does.
 
     Each is over about as many pixels as the larger pixel is wide, against noise.
     """
