@@ -48,12 +48,23 @@ def main() -> None:
         code, problem = EXIT_BAD_INPUT, f"cannot write to standard output: {unwritable}"
     elif isinstance(unexpected, UnicodeEncodeError) and unexpected.reason == "surrogates not allowed":
         problem = f"{legible(unexpected.object)[:200]}: the name is not UTF-8: rename it"
+    elif isinstance(unexpected, FileNotFoundError) and unexpected.filename is None and not _has_folder():
+        problem = "the current folder has been removed: change to another, or give absolute paths"
     elif unexpected:
         problem = _unexpected(unexpected)
     if problem:
         print_line(f"s2fast: error: {public(problem)}", err=True)
     final_flush(sys.stderr)
     sys.exit(code)
+
+
+def _has_folder() -> bool:
+    """Return whether the current folder, to which relative paths are relative, still exists."""
+    try:
+        os.getcwd()  # noqa: PTH109  Path.cwd is no shorter
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _unexpected(error: Exception) -> str:

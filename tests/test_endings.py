@@ -203,6 +203,30 @@ def test_a_run_does_not_need_a_reader(one_tile: Archive, tmp_path: Path, redirec
     assert "ingest: ended after" in (out / "run.log").read_text()
 
 
+def test_a_current_folder_that_was_removed_is_told(tmp_path: Path) -> None:
+    (gone := tmp_path / "gone").mkdir()
+    command = f'cd "{gone}"; rmdir "{gone}"; exec "{sys.executable}" -m s2fast pairs OUT'
+    root = Path(__file__).resolve().parents[1]
+    paths = os.pathsep.join([str(root), str(root / "kernels")])
+    told = subprocess.run(
+        ["sh", "-c", command], env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 2
+    assert_one_line(told.stderr, "the current folder has been removed")
+
+
+def test_a_terminal_that_lacks_letters_shows_their_numbers() -> None:
+    script = "from s2fast.work.streams import open_missing_streams; open_missing_streams(); print('caf\u00e9')"
+    for encoding, shown in (("ascii", b"caf\\xe9\n"), ("utf-8", "café\n".encode())):
+        told = subprocess.run(
+            [sys.executable, "-c", script],
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=True,
+        )
+        assert told.stdout == shown
+
+
 def test_unexpected_error_is_one_line_that_names_its_log(
     archive: Archive,
     judged: Judged,

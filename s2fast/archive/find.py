@@ -157,7 +157,7 @@ def _listed(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
     """Yield what a place holds, as the first kind of `KINDS` that fits finds it."""
     try:
         kind = next((kind for kind in KINDS if kind.holds(place)), None)
-    except PermissionError as error:
+    except OSError as error:
         raise InputError(f"cannot read {place} for {option('scenes')}: {error.strerror}") from error
     if kind is None:
         raise InputError(f"no such file or folder for {option('scenes')}: {place}")
@@ -234,7 +234,7 @@ GDAL does not read its pixels, also a row to `s2fast.raster.dataset.OPENERS`."""
 
 def _zip_candidates(archive: Source, member: str, looking: Looking, depth: int = 1) -> Iterator[Source | LeftOut]:
     """Yield a zip's scenes, or those below one of its folders; a member given by its full path is always a scene."""
-    if depth == 1 and not Path(archive.outermost.name).is_file():
+    if depth == 1 and not os.path.isfile(archive.outermost.name):  # noqa: PTH113  a Path raises for too long names
         raise InputError(f"no such file or folder for {option('scenes')}: {archive.outermost}")
     try:
         names = zip_names(archive)

@@ -46,6 +46,15 @@ def _opened_zip(archive: Source) -> Iterator[zipfile.ZipFile]:
         yield opened
 
 
+def zip_head(archive: Source, member: str, most_bytes: int) -> bytes:
+    """Return the first bytes of a member of a zip, by GDAL's name; raise as `zip_member` does."""
+    try:
+        with _opened_zip(archive) as opened, opened.open(_members(opened)[member]) as inner:
+            return inner.read(most_bytes)
+    except (zlib.error, EOFError, KeyError, ValueError, RuntimeError) as error:
+        raise zipfile.BadZipFile(str(error)) from error
+
+
 def zip_member(archive: Source, member: str, max_bytes: int) -> bytes:
     """Return the content of a member of a zip, by GDAL's name.
 

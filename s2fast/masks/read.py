@@ -93,6 +93,8 @@ class RasterMask:
         # Without a CRS, how large a pixel is on the ground is unknown.
         self._reach_px = settings.mask_buffer_m / float(px_m.min()) if raster.crs_wkt else 0.0
         crs = dataset.crs
+        if crs is not None and not (crs.is_projected or crs.is_geographic):
+            crs = None  # GDAL gives a JP2 without a CRS an unnamed local one
         if crs is not None and not raster.crs_wkt:
             if dataset.shape != raster.shape:
                 raise SceneError(

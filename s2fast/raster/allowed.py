@@ -7,17 +7,21 @@ read with the rights of whoever runs s2fast, and shown in the results.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import stat
+import warnings
 import xml.etree.ElementTree as ET
+import zipfile
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import rasterio
-from rasterio.errors import RasterioError
+from rasterio._err import CPLE_BaseError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
 from s2fast.errors import SceneError
@@ -25,6 +29,7 @@ from s2fast.files.crs_definitions import CURE, xml_names_file
 from s2fast.files.ranges import byte_ranges
 from s2fast.files.source import Source
 from s2fast.files.trusted import within
+from s2fast.files.zips import zip_head, zip_names
 
 DRIVERS = ("JP2OpenJPEG", "GTiff", "PNG", "JPEG", "Zarr")
 """GDAL's drivers for rasters that hold their own pixels."""
@@ -65,6 +70,10 @@ _HEADER = _TAGS & {
 }  # fmt: skip
 """Those that describe a virtual raster, and lead nowhere."""
 
+_OVERVIEW_FILE = "OVERVIEW_FILE"
+
+_OVERVIEWS = "name another file as its overviews (OVERVIEW_FILE): remove the entry"
+
 _SIDE_FILES = (".ovr", ".msk")
 """Suffixes of the rasters that GDAL reads beside a raster, with the raster's whole name before it."""
 
@@ -78,8 +87,7 @@ def drivers(source: Source) -> list[str]:
         The source is a virtual raster that leads outside its folder and those it trusts, or does more than copy pixels;
         or a file beside it is a raster of another format than TIFF.
     """
-    if source.path is not None:
-        _check_side_files(source.path)
+    _check_side_files(source)
     if not _is_virtual(source):
         return list(DRIVERS)
     _check_virtual(source, [_folder(source), *map(Source.of, source.trusted)], _MAX_DEPTH)
@@ -88,13 +96,19 @@ def drivers(source: Source) -> list[str]:
 
 def check_opened(dataset: rasterio.DatasetReader, source: Source) -> None:
     """Raise SceneError if a raster's metadata name another file as its overviews."""
-    if dataset.tags(ns="OVERVIEWS").get("OVERVIEW_FILE"):
-        raise SceneError(f"{source}: its metadata name another file as its overviews (OVERVIEW_FILE): remove the entry")
+    if _names_overviews(dataset):
+        raise SceneError(f"{source}: its metadata {_OVERVIEWS}")
+
+
+def _names_overviews(dataset: rasterio.DatasetReader) -> bool:
+    """Return whether a raster's metadata name another file as its overviews; GDAL does not distinguish their case."""
+    return any(key.upper() == _OVERVIEW_FILE for key in dataset.tags(ns="OVERVIEWS"))
 
 
 def explanation(source: Source) -> str:
     """Return why a file that none of `DRIVERS` opens may be a virtual raster after all; else an empty text."""
-    if source.path is None or _is_virtual(source) or not source.path.is_file():
+    # A Path would raise for names that are too long.
+    if source.path is None or _is_virtual(source) or not os.path.isfile(source.path):  # noqa: PTH113
         return ""
     if not _VIRTUAL.match(_head(source)):
         return ""
@@ -122,7 +136,7 @@ def header(path: Path) -> DatasetReader:
     """
     source = Source.local(path)
     if not _is_virtual(source):
-        _check_side_files(path)
+        _check_side_files(source)
         return DatasetReader(str(path), driver=list(DRIVERS))
     root = _root(source)
     if root.tag != "VRTDataset" or root.get("subClass"):
@@ -143,25 +157,71 @@ def _folder(source: Source) -> Source:
     return Source.of(posixpath.dirname(source.absolute().address))
 
 
-def _check_side_files(path: Path) -> None:
-    """Check a raster on disk and the files beside it."""
-    _check_is_file(path)
-    try:
-        names = _names(path.parent, path.parent.stat().st_mtime_ns)
-    except OSError:
-        return  # opening the raster says what is wrong
-    whole, stem = path.name.lower(), path.stem.lower()
-    for lower, name in names[bisect_left(names, (f"{stem}.", "")) :]:
-        if not lower.startswith(f"{stem}."):
-            break
-        beside = Source.local(path.parent / name)
-        _check_is_file(path.parent / name)
-        if lower.startswith(f"{whole}.") and lower.endswith(_SIDE_FILES) and not _TIFF.match(_head(beside)):
-            raise SceneError(f"{path}: {name} beside it is no TIFF: remove it, or convert it")
+def _check_side_files(source: Source) -> None:
+    """Check a raster on disk, or in a zip on disk, and the files beside it."""
+    if source.is_remote or source.is_held:
+        return  # nothing beside it is read
+    if source.path is not None:
+        _check_is_file(source.path)
+    own = source.posix
+    whole, stem = own.name.lower(), own.stem.lower()
+    for lower, name in _names_beside(source, f"{stem}."):
+        beside = _beside(source, name)
+        if beside.path is not None:
+            _check_is_file(beside.path)
+        if lower.startswith(f"{whole}.") and lower.endswith(_SIDE_FILES):
+            _check_tiff(source, name, beside)
         if lower in (f"{whole}.aux", f"{stem}.aux") and _head(beside).startswith(b"EHFA_HEADER_TAG"):
-            raise SceneError(f"{path}: {name} beside it may name other files: remove it")
+            raise SceneError(f"{source}: {name} beside it may name other files: remove it")
         if lower == f"{whole}.aux.xml" and xml_names_file(_head(beside, _MAX_VRT_BYTES)):
-            raise SceneError(f"{path}: the CRS in {name} beside it names a file: {CURE}")
+            raise SceneError(f"{source}: the CRS in {name} beside it names a file: {CURE}")
+
+
+def _check_tiff(source: Source, name: str, beside: Source) -> None:
+    """Check a raster beside another, which GDAL would open whatever it is."""
+    if not _TIFF.match(_head(beside)):
+        raise SceneError(f"{source}: {name} beside it is no TIFF: remove it, or convert it")
+    if _leads_elsewhere(beside):
+        raise SceneError(f"{source}: the metadata of {name} beside it {_OVERVIEWS}")
+
+
+def _leads_elsewhere(source: Source) -> bool:
+    """Return whether the metadata of a raster name a file; False if it cannot be opened, as GDAL says later."""
+    listing = "EMPTY_DIR" if source.is_remote else "FALSE"
+    try:
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=listing), warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with DatasetReader(source.address, driver=list(DRIVERS)) as dataset:
+                return _names_overviews(dataset)
+    except (RasterioError, CPLE_BaseError):
+        return False
+
+
+def _names_beside(source: Source, begin: str) -> Iterator[tuple[str, str]]:
+    """Yield the names of files in a raster's folder that begin so, in lower case, and as they are."""
+    archive, member = source.zip_parts or (source, "")
+    place = Path(archive.outermost.name)
+    try:
+        changed_ns = (place if member else place.parent).stat().st_mtime_ns
+        names = (
+            _names_in_zip(archive, posixpath.dirname(member), changed_ns)
+            if member
+            else _names(place.parent, changed_ns)
+        )
+    except (OSError, zipfile.BadZipFile):
+        return  # opening the raster says what is wrong
+    for lower, name in names[bisect_left(names, (begin, "")) :]:
+        if not lower.startswith(begin):
+            break
+        yield lower, name
+
+
+def _beside(source: Source, name: str) -> Source:
+    """Return a file beside a raster."""
+    archive, member = source.zip_parts or (source, "")
+    if member:
+        return archive.member(posixpath.join(posixpath.dirname(member), name))
+    return Source.local(Path(source.name).parent / name)
 
 
 def _check_is_file(path: Path) -> None:
@@ -183,6 +243,13 @@ def _names(folder: Path, _mtime_ns: int) -> list[tuple[str, str]]:
     return sorted((file.name.lower(), file.name) for file in folder.iterdir())
 
 
+@lru_cache(maxsize=8)
+def _names_in_zip(archive: Source, folder: str, _mtime_ns: int) -> list[tuple[str, str]]:
+    """As `_names`, of a folder in a zip."""
+    below = [PurePosixPath(name) for name in zip_names(archive)]
+    return sorted((path.name.lower(), path.name) for path in below if path.parent == PurePosixPath(folder))
+
+
 def _check_virtual(source: Source, folders: Sequence[Source], depth: int) -> None:
     """Check a virtual raster, the rasters that it names, and theirs."""
     for part in _parts(source):
@@ -191,14 +258,15 @@ def _check_virtual(source: Source, folders: Sequence[Source], depth: int) -> Non
                 f"{source}: it reads {part}, which is not in its folder: put both in one folder, or trust that of the "
                 'other: ingest.trust = ["FOLDER"]'
             )
-        if part.path is not None:
-            _check_side_files(part.path)
+        _check_side_files(part)
         if _is_virtual(part):
             if depth == 0:
                 raise SceneError(f"{source}: virtual rasters of virtual rasters are followed {_MAX_DEPTH} deep")
             _check_virtual(part, folders, depth - 1)
         elif not _FORMATS.match(_head(part)):
             raise SceneError(f"{source}: it reads {part}, which is none of JPEG 2000, TIFF, PNG and JPEG")
+        elif _leads_elsewhere(part):
+            raise SceneError(f"{source}: it reads {part}, whose metadata {_OVERVIEWS}")
 
 
 def _parts(source: Source) -> Iterator[Source]:
@@ -209,6 +277,8 @@ def _parts(source: Source) -> Iterator[Source]:
         kind = element.get("subClass")
         if kind not in (None, "VRTSourcedRasterBand"):
             raise SceneError(f"{source}: it is a {kind[:40]}: only virtual rasters that copy pixels are opened")
+        if (element.get("domain") or "").upper() == "OVERVIEWS":
+            raise SceneError(f"{source}: its metadata {_OVERVIEWS}")
         if element.tag == "SourceFilename":
             name = element.text or ""
             if len(element) or not name or re.match(r"[A-Za-z0-9_]+:|<|\{", name):
@@ -244,6 +314,8 @@ def _head(source: Source, most_bytes: int = 64) -> bytes:
     """Return a source's first bytes; none if it cannot be read."""
     try:
         ranges = byte_ranges(source)
+        if ranges is None and source.zip_parts and not source.is_remote:
+            return zip_head(*source.zip_parts, most_bytes)
         return b"" if ranges is None or ranges.size == 0 else ranges.read(0, min(most_bytes, ranges.size))
-    except SceneError:
+    except (SceneError, OSError, zipfile.BadZipFile):
         return b""

@@ -48,7 +48,7 @@ _Y_UP = "write it with rows from north to south"
 def is_zarr(source: Source) -> bool:
     """Return whether a source is an array or a group of a Zarr store, on disk or by its name on a web server."""
     if source.path is not None:
-        with suppress(PermissionError):  # opening it says so
+        with suppress(OSError):  # opening it says why it cannot be read
             return source.path.is_dir() and any((source.path / name).is_file() for name in _MARKS)
         return False
     return source.is_web and _STORE.fullmatch(urlsplit(source.url).path.rstrip("/")) is not None

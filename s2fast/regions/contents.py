@@ -18,6 +18,12 @@ from s2fast.files.crs_definitions import names_file
 _EXTERNAL = re.compile(rb"OGR\w*DataSource|OGCAPI|WFS_Capabilities|gdal_streamed_alg|VirtualOGR", re.IGNORECASE)
 """Content that makes GDAL read other files or send requests to servers."""
 
+_VIRTUAL_TABLE = re.compile(r"\s*CREATE\s+VIRTUAL\b", re.IGNORECASE)
+
+_INDEX = re.compile(
+    r"""\s*CREATE\s+VIRTUAL\s+TABLE\s+("[^"]*"|'[^']*'|\w+)\s+USING\s+(rtree|fts[345])\s*\(""", re.IGNORECASE
+)
+
 _RECURSIVE = re.compile(r"\bWITH\b", re.IGNORECASE)
 """In the definition of a view: SQLite needs no other word for tables that are made of themselves."""
 
@@ -119,6 +125,10 @@ def check_geopackage(path: Path) -> None:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
             made = base.execute("SELECT type, sql FROM sqlite_master").fetchall()
             schema, views = "\n".join(str(sql) for _, sql in made), [str(sql) for kind, sql in made if kind == "view"]
+            if any(_is_foreign(str(sql)) for _, sql in made):
+                raise DamagedError(
+                    "it has a virtual table, which may read other files: convert it, for example with ogr2ogr"
+                )
             if any(_RECURSIVE.search(view) for view in views):
                 raise DamagedError("one of its views is recursive, and may have no end: store its rows as a table")
             defined = base.execute("SELECT * FROM gpkg_spatial_ref_sys") if "gpkg_spatial_ref_sys" in schema else ()
@@ -129,6 +139,12 @@ def check_geopackage(path: Path) -> None:
     # GDAL would follow references to other files in other SQLite files and in virtual tables.
     if "gpkg_contents" not in schema or _EXTERNAL.search(schema.encode()):
         raise DamagedError("it is an SQLite file, but not a plain GeoPackage: convert it, for example with ogr2ogr")
+
+
+def _is_foreign(sql: str) -> bool:
+    """Return whether a definition is a virtual table of another kind than those for boxes and words."""
+    plain = re.sub(r"/\*.*?(\*/|$)|--[^\n]*", " ", sql, flags=re.DOTALL)
+    return bool(_VIRTUAL_TABLE.match(plain)) and not _INDEX.match(plain)
 
 
 def check_json(path: Path) -> None:

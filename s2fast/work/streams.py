@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from s2fast.files.legible import legible
 
 
 def open_missing_streams() -> None:
-    """Open the null device in place of closed standard streams.
+    """Open the null device in place of closed standard streams, and let the output show any name.
 
     Otherwise the next files opened would get their descriptors, and receive what libraries print.
     """
@@ -28,6 +29,9 @@ def open_missing_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free descriptor, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
+    out = sys.stdout
+    if isinstance(out, io.TextIOWrapper) and out.errors == "strict" and out.encoding.lower() not in ("utf-8", "utf8"):
+        out.reconfigure(errors="backslashreplace")  # letters that a terminal lacks are shown by their numbers
 
 
 def final_flush(stream: TextIO) -> str | None:

@@ -224,3 +224,24 @@ def test_files_beyond_all_sizes_are_refused(tmp_path: Path, monkeypatch: pytest.
             opened.truncate(size)
         with pytest.raises(InputError, match=told):
             read(path)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE VIRTUAL TABLE v USING VirtualText('{}', 'UTF-8', 1, COMMA, DOUBLEQUOTE, ',')",
+        "create/**/virtual table v using\nVirtualShape('{}', 'UTF-8', 4326)",
+        "CREATE VIRTUAL TABLE v /* USING rtree( */ USING csv(filename='{}')",
+    ],
+)
+def test_virtual_tables_are_refused(tmp_path: Path, made: str) -> None:
+    path = tmp_path / "a.gpkg"
+    FRAME.to_file(path)  # it has an R-tree, which is one
+    assert read(path) == 1
+    base = sqlite3.connect(path)
+    base.execute("PRAGMA writable_schema = on")
+    base.execute("INSERT INTO sqlite_master VALUES ('table', 'v', 'v', 0, ?)", [made.format("/etc/passwd")])
+    base.commit()
+    base.close()
+    with pytest.raises(InputError, match="virtual table"):
+        read(path)
