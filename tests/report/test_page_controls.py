@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -232,5 +233,8 @@ def test_it_prints_tables_with_their_headings_and_a_pair_from_its_beginning(judg
             " [one.width / one.height, one.clientWidth / one.clientHeight])"
         )
         assert [shown for _, shown in shapes] == pytest.approx([drawn for drawn, _ in shapes], rel=0.02)
+        # A fixed dialog would end with the first sheet.
+        sheets = re.findall(rb"/Type\s*/Page\b", base64.b64decode(browser.print_page()))
+        assert len(sheets) > 1
     finally:
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
