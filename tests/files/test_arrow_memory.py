@@ -25,11 +25,14 @@ def test_every_reader_of_parquet_gets_such_memory_or_a_path_that_arrow_opens_its
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute | ast.Name):
                 call = ast.unparse(node)
-                if node.func.attr in ("read_parquet", "read_table", "ParquetFile", "ParquetDataset"):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+                if name in ("read_parquet", "read_table", "ParquetFile", "ParquetDataset"):
                     found.append((path.name, call))
     assert len(found) > 7
     # pandas opens a path as a file of Python; pyarrow and geopandas do not.
-    by_path = ("pq.read_table(path", "geopandas.read_parquet(path")
+    by_path = ("read_table(path", "geopandas.read_parquet(path", "pq.ParquetFile(file")
+    of_read_table = [name for name, call in found if call.startswith("pq.ParquetFile(file")]
+    assert of_read_table == ["parquet.py", "parquet.py"]  # they get what its callers pass
     assert [call for _, call in found if "(arrow_file(" not in call and not call.startswith(by_path)] == []
