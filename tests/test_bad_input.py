@@ -122,6 +122,10 @@ def test_unwritable_picture_and_missing_run_are_reported(
     names = ("S2A_20190427T083601_T36UXA", "S2A_20190606T083601_T36UXA")
     assert s2fast(monkeypatch, "show", judged.plain, *names, "-o", tmp_path / "no" / "pair.png") == 2
     assert_one_line(capsys.readouterr().err, "cannot write the picture")
+    if Path("/dev/full").exists():
+        (full := tmp_path / "full.pdf").symlink_to("/dev/full")
+        assert s2fast(monkeypatch, "show", judged.plain, *names, "-o", full) == 2
+        assert_one_line(capsys.readouterr().err, "No space left on device")
     assert s2fast(monkeypatch, "show", judged.plain, names[0], "S2A_2019", "-o", tmp_path / "pair.png") == 2
     assert_one_line(capsys.readouterr().err, "'S2A_2019' fits 4 scenes")
     assert s2fast(monkeypatch, "pairs", tmp_path) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -203,5 +204,7 @@ def _replacing(file: Path) -> Iterator[Path]:
 
 def write_figure(figure: Figure, file: Path) -> None:
     """Write a figure in the format of the file's ending."""
+    drawn = io.BytesIO()  # Matplotlib's PDF cannot end on a full disk
+    figure.savefig(drawn, format=file.suffix[1:].lower())
     with _replacing(file) as partial:
-        figure.savefig(partial)
+        partial.write_bytes(drawn.getvalue())
