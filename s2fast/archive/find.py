@@ -25,10 +25,12 @@ from s2fast.model import Scene
 from s2fast.raster.zarr_store import is_zarr
 
 _NOT_SCENES = re.compile(
-    rf"\._|MSK_|S2[A-D]_(OPER|USER)_(MSK|{NO_IMAGE})_|(cloud|snow|preview|overview|thumbnail|quicklook)\.|.*-ql\.jpg$",
+    rf"\._|MSK_|S2[A-D]_(OPER|USER)_(MSK|{NO_IMAGE})_|(cloud|snow|preview|overview|thumbnail|quicklook)\.|.*-ql\.jpg$"
+    r"|.*_displacement\.tif$",
     re.IGNORECASE,
 )
-"""Names, or their beginnings, of masks and previews, and of the metadata files that macOS adds to a zip."""
+"""Names, or their beginnings, of masks and previews, of the displacements beside aligned scenes, and of the metadata
+files that macOS adds to a zip."""
 
 _RESOLUTION_FOLDER = re.compile(r"R(\d+)m", re.IGNORECASE)
 

@@ -16,6 +16,12 @@ from s2fast.files.legible import identifier
 from s2fast.files.source import Source
 from s2fast.model import Naming, Scene
 
+_UNKNOWN = "S2"
+"""Platform in the ids of scenes whose platform is unknown."""
+
+_PLANET = "PS"
+"""Begin of the platforms of PlanetScope; the number of the satellite follows. Its scenes have no tiles."""
+
 _TIME = r"\d{8}T\d{6}"
 _TILE = r"(?P<tile>\d{2}[A-Z]{3})"
 
@@ -32,8 +38,10 @@ _NAMES = tuple(
         rf"(?P<level>L1C|L2A)_T{_TILE}_A\d{{6}}",
         # T36UYA_20160830T083602_TCI, L2A_T36UYA_20180101T083339_TCI_10m, T36UYA_TCI
         rf"(?:(?P<level>L1C|L2A)_)?T{_TILE}(?:_(?P<time>{_TIME})|(?=_TCI))",
-        # ref_S2A_20160608T153121_T33UUU_sub: any other name that contains an acquisition
-        rf"(?P<platform>S2[A-D])_(?P<time>{_TIME})_T{_TILE}",
+        # S2A_20160608T153121_T33UUU, S2_20160608_T33UUU, LC08_20190611_T177025: scene ids, as of aligned scenes, also
+        # within other names: ref_S2A_20160608T153121_T33UUU_sub
+        r"(?P<platform>S2[A-D]?|HLS\.[SL]30|L[A-Z]0\d)_(?P<time>\d{8}(?:T\d{6})?)_T(?P<tile>\d{2}[A-Z]{3}|\d{6})",
+        rf"{_PLANET}(?P<satellite>[0-9A-F]{{4}})_(?P<time>{_TIME})",
         # Earth Search: S2A_36UYA_20160830_0_L2A, S2A_T36UYA_20160830T083602_L2A
         r"(?P<platform>S2[A-D])_T?(?P<tile>\d{1,2}[A-Z]{3})_(?P<time>\d{8}(?:T\d{6})?)(?:_\d+)?_(?P<level>L1C|L2A)",
         # Earth Engine: 20160830T083602_20160830T084116_T36UYA
@@ -48,9 +56,6 @@ _NAMES = tuple(
     )
 )
 """Patterns of the names of files and folders, the most detailed first; case-insensitive."""
-
-_PLANET = "PS"
-"""Begin of the platforms of PlanetScope; the number of the satellite follows. Its scenes have no tiles."""
 
 _TILE_FOLDERS = re.compile(r"/(\d{1,2})/([A-Z])/([A-Z]{2})/(\d{4})/(\d{1,2})/(\d{1,2})/\d+/", re.IGNORECASE)
 """tiles/36/U/YA/2016/8/30/0/TCI.jp2: the layout of the public buckets, one folder per date."""
@@ -101,7 +106,7 @@ def naming(source: Source) -> Naming:
     )
     if "time" not in parts:
         return result
-    scene_id = f"{result.platform or 'S2'}_{parts['time']}{result.tile and f'_T{result.tile}'}"
+    scene_id = f"{result.platform or _UNKNOWN}_{parts['time']}{result.tile and f'_T{result.tile}'}"
     return replace(result, scene_id=scene_id, sensing_time=_parse_time(parts["time"]))
 
 
@@ -137,7 +142,9 @@ def _parse_tile_folders(path: str) -> list[dict[str, str]]:
 
 def _normalized(groups: dict[str, str | None]) -> dict[str, str] | None:
     """Return the parts of a name in a uniform notation; None if the time is invalid, since the match is accidental."""
-    parts = {key: value.upper() for key, value in groups.items() if value}
+    parts = {
+        key: value.upper() for key, value in groups.items() if value and (key, value.upper()) != ("platform", _UNKNOWN)
+    }
     if "tile" in parts:
         parts["tile"] = parts["tile"].zfill(5)
     if "satellite" in parts:

@@ -75,6 +75,9 @@ OLD = (
 def test_names(name: str, scene_id: str, tile: str, time: datetime | None, baseline: int) -> None:
     named = naming(Source.of(name))
     assert (named.scene_id, named.tile, named.sensing_time, named.baseline) == (scene_id, tile, time, baseline)
+    again = naming(Source.of(f"ALIGNED/{scene_id}.vrt"))  # the name of an aligned scene, which may be matched again
+    if time:
+        assert (again.scene_id, again.tile, again.sensing_time) == (scene_id, tile, time)
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -141,7 +144,7 @@ def test_what_is_not_the_image_is_no_scene(tmp_path: Path) -> None:
 
 def test_bands_and_previews_are_no_scenes(tmp_path: Path) -> None:
     band = COMPACT.replace("_TCI.jp2", "_B02.jp2")
-    found = find_scenes([touch(tmp_path, COMPACT, band, "PVI.jp2", "notes.txt", "crop.TIF")])
+    found = find_scenes([touch(tmp_path, COMPACT, band, "PVI.jp2", "notes.txt", "crop.TIF", "a_displacement.tif")])
     assert sorted(scene.scene_id for scene in found.scenes) == ["S2B_20180805T083559_T36UXA", "crop"]
 
 

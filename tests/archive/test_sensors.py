@@ -72,6 +72,10 @@ def test_names(
     assert (named.scene_id, named.platform, named.tile) == (scene_id, platform, tile)
     assert (named.level, named.asset) == (level, asset)
     assert named.sensing_time == (time and time.replace(tzinfo=UTC))
+    again = naming(Source.of(f"ALIGNED/{scene_id}_aligned.tif"))
+    if time:
+        assert (again.scene_id, again.platform, again.tile) == (scene_id, platform, tile)
+        assert again.sensing_time == named.sensing_time
 
 
 @pytest.mark.parametrize(
