@@ -1,9 +1,11 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from s2fast.config import Config, dotted_keys, load_config
 from s2fast.errors import ConfigError
+from s2fast.sweeps.grid import load_sweep
 from s2fast.tools.configuration_reference import descriptions
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -102,6 +104,12 @@ def test_wrong_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.toml"):
         load_config(tmp_path / "nowhere.toml")
+
+
+@pytest.mark.parametrize("load", [load_config, load_sweep], ids=["settings", "sweep"])
+def test_a_device_without_end_is_one_line(load: Callable[[Path], object]) -> None:
+    with pytest.raises(ConfigError, match="/dev/zero is not valid TOML: it has more than 64 MiB"):
+        load(Path("/dev/zero"))
 
 
 def test_every_key_has_a_description() -> None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from s2fast.config.models import Config
 from s2fast.errors import ConfigError, option
+from s2fast.files.limited import read_text
 
 _MOST_SHOWN = 200
 """Characters of a wrong value in a message."""
@@ -79,7 +80,7 @@ def load_config(
 def _read(path: Path | str) -> dict[str, Any]:
     """Read a TOML file."""
     try:
-        return tomllib.loads(Path(path).read_text("utf-8-sig"))
+        return tomllib.loads(read_text(path))
     except OSError as error:
         hint = f"; it is a profile: write {option('profile')} {path}" if str(path) in PROFILES else ""
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}{hint}") from error

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from s2fast.errors import InputError, option
+from s2fast.files.limited import read_text
 
 REGIONS = ("regions.geojson", "deforestation_labels.geojson")
 """File names of polygons in a data set's folder."""
@@ -133,7 +134,7 @@ def load_truth(source: Path | str) -> Truth:
     if Path(source).is_dir():
         return Truth(None)
     try:
-        content: dict[str, Any] = json.loads(Path(source).read_text("utf-8"))
+        content: dict[str, Any] = json.loads(read_text(source))
         shifts = {
             scene["scene_id"]: (float(scene["shift_m"][0]), float(scene["shift_m"][1])) for scene in content["scenes"]
         }

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from s2fast.config import Config, load_config
 from s2fast.errors import ConfigError
+from s2fast.files.limited import read_text
 from s2fast.sweeps.data import DataSpec
 from s2fast.truth.settings import Injected
 
@@ -203,7 +204,7 @@ def load_sweep(path: Path, kind: type[File] = SweepFile) -> File:  # type: ignor
         The file cannot be read, or is not valid.
     """
     try:
-        content = tomllib.loads(path.read_text("utf-8-sig"))
+        content = tomllib.loads(read_text(path))
     except OSError as error:
         raise ConfigError(f"cannot read the sweep {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of huge numbers
