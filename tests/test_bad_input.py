@@ -29,7 +29,10 @@ BAD_INPUT = {
     "absent device": ({"set": "compute.device=cuda:99"}, "there is no device 'cuda:99'"),
     "two keys in one": ({"set": "matching.ratio=0.5\nmatching.mutual=false"}, "sets more than one key"),
     "infinite": ({"set": "regions.buffer_m=inf"}, "regions.buffer_m = inf"),
-    "strange CRS": ({"set": 'regions.crs=LOCAL_CS["x"]'}, "cannot be transformed to the CRS of the scenes"),
+    "strange CRS": (
+        {"set": 'regions.crs=LOCAL_CS["x"]'},
+        "is no CRS of a map, but a local, vertical or geocentric one",
+    ),
     "config missing": ({"config": "nowhere.toml"}, "cannot read the configuration"),
     "config unknown key": ({"config": "wrong.toml"}, "unknown key 'matching.ratoi'; did you mean 'matching.ratio'?"),
     "no scheduler": ({"scheduler": "tcp://127.0.0.1:1"}, "no Dask scheduler answers"),

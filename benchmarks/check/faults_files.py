@@ -61,9 +61,9 @@ _TABLE_TWICE = Injection(
     (
         Edit(
             _BLOCKS,
-            "        return pq.read_table(arrow_file(self._content(kind, block)), columns=columns)\n",
-            "        pq.read_table(arrow_file(self._content(kind, block)), columns=columns)\n"
-            "        return pq.read_table(arrow_file(self._content(kind, block)), columns=columns)\n",
+            "            return read_table(arrow_file(content), columns)\n",
+            "            read_table(arrow_file(content), columns)\n"
+            "            return read_table(arrow_file(content), columns)\n",
         ),
     ),
     shows=("*: tables read",),
@@ -150,8 +150,8 @@ _BLOCK_LOCK = Injection(
     (
         Edit(
             _BLOCKS,
-            "        return pq.read_table(arrow_file(self._content(kind, block)), columns=columns)\n",
-            "        with _LOCK:\n            return pq.read_table(arrow_file(self._content(kind, block)), columns=columns)\n",
+            "        try:\n            return read_table(arrow_file(content), columns)\n",
+            "        try:\n            with _LOCK:\n                return read_table(arrow_file(content), columns)\n",
         ),
         Edit(_BLOCKS, "_READERS = 16\n", "_LOCK = threading.Lock()\n\n_READERS = 16\n"),
         Edit(_BLOCKS, "import io\n", "import io\nimport threading\n"),

@@ -38,7 +38,7 @@ def read_table(file: Path | pa.NativeFile, columns: Sequence[str] | None = None)
     repeated = [name for name in wanted if _is_text(schema.field(name).type)]
     if isinstance(file, pa.NativeFile):
         file.seek(0)
-    table = pq.ParquetFile(file, read_dictionary=repeated).read(columns=wanted)
+    table = pq.read_table(file, columns=wanted, read_dictionary=repeated, partitioning=None)
     _check(table.nbytes + sum(_whole_bytes(chunk) for name in repeated for chunk in table.column(name).chunks))
     return table.cast(pa.schema([schema.field(name) for name in wanted], schema.metadata))
 

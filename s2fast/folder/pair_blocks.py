@@ -235,9 +235,7 @@ class PairBlocks:
 
     def _read_all(self, blocks: Sequence[str], columns: list[str] | None = None) -> list[pa.Table]:
         """Read the rows of each of several blocks; `columns`: only these."""
-        if len(blocks) < 2:
-            return [self._read(self._rows, block, columns) for block in blocks]
-        with ThreadPoolExecutor(min(_READERS, len(blocks))) as readers:
+        with ThreadPoolExecutor(_READERS) as readers:
             return list(readers.map(lambda block: self._read(self._rows, block, columns), blocks))
 
     def _read(self, kind: str, block: str, columns: list[str] | None = None) -> pa.Table:
