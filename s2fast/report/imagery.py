@@ -131,12 +131,12 @@ def thumbnail_of(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def stored_grey(folder: RunFolder, scene_id: str, window: Window, side_px: int) -> npt.NDArray[np.uint8]:
     """Read a window of the stored tile, downsampled and stretched.
 
-    Of a scene without stored pixels, the thumbnail is used if it is large enough, else the scene's file, black where
-    the thumbnail is.
+    Of a scene without stored pixels, the thumbnail is used if the window is the whole scene, also if the tile is
+    smaller than a thumbnail; else the scene's file, black where the thumbnail is.
     """
     if not folder.has_pixels(scene_id):
         thumbnail, whole = folder.thumbnail(scene_id), whole_scene(folder, scene_id)
-        if window == whole and max(thumbnail.shape) >= min(side_px, THUMBNAIL_PX):
+        if window == whole:
             return stretched(shrunk(thumbnail, side_px))
         pixels = _only_from_source(folder, scene_id, snapped_to_tile(folder, scene_id, window), side_px)
         grey = stretched(pixels if pixels.ndim == 2 else cv2.cvtColor(stretched(pixels), cv2.COLOR_RGB2GRAY))

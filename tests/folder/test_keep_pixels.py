@@ -171,8 +171,13 @@ def test_pairs_are_drawn_from_the_files(
         s2fast.open_run(bare).show(query, train, view=view, crop=crop).savefig(io.BytesIO())
     moved = shutil.copytree(one_tile.scenes, tmp_path / "scenes")
     out = tmp_path / "out"
-    run(Archive(moved, one_tile.regions), out)
+    run(Archive(moved, one_tile.regions), out, settings={"ingest.reduction": 4})
     shutil.rmtree(moved)
+    # The page draws whole scenes from their thumbnails, also of tiles that are smaller than these: a server that the
+    # run folder names is not asked, and a run of such scenes ended before its tables were written.
+    tile = shown_tile(folder := RunFolder(out), query, whole_scene(folder, query), 512)
+    assert tile.shape == folder.thumbnail(query).shape
+    assert tile.any()
     with pytest.raises(
         InputError, match=r"keeps no pixels \(output.keep_pixels = false\), and .*: cannot read .*: restore"
     ):
