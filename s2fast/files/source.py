@@ -304,6 +304,8 @@ def _address(text: str) -> str:
         return unquote(address)
     if "://" not in address and not address.startswith("/vsi"):
         return text
+    if address.startswith("/vsizip/"):
+        address = text.lstrip()  # names of members may end with blanks
     path, _, query = address.partition("%3F")
     return f"{path}?{unquote(query)}" if "?" not in address and SIGNATURE.search(f"?{query}") else address
 
