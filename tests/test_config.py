@@ -5,6 +5,7 @@ import pytest
 
 from s2fast.config import Config, dotted_keys, load_config
 from s2fast.errors import ConfigError
+from s2fast.stages.keys import pair_selection
 from s2fast.sweeps.grid import load_sweep
 from s2fast.tools.configuration_reference import descriptions
 
@@ -110,6 +111,11 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def test_a_device_without_end_is_one_line(load: Callable[[Path], object]) -> None:
     with pytest.raises(ConfigError, match="/dev/zero is not valid TOML: it has more than 64 MiB"):
         load(Path("/dev/zero"))
+
+
+def test_a_list_of_pairs_without_end_is_one_line() -> None:
+    with pytest.raises(ConfigError, match="cannot read /dev/zero: it has more than 64 MiB"):
+        pair_selection(Config().matching.model_copy(update={"pairs": "file", "pairs_file": "/dev/zero"}))
 
 
 def test_every_key_has_a_description() -> None:

@@ -1,11 +1,20 @@
-"""Text files of limited size: a path may lead to a device that never ends."""
+"""Files that are read as a whole, up to a size: a path may lead to a device that never ends."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 MOST_BYTES = 64 << 20
-"""Size of the largest file of settings or of truth that is read."""
+"""Size of the largest file of settings, of truth or of pairs that is read."""
+
+
+def read_bytes(path: Path | str, most_bytes: int) -> bytes:
+    """Read a file; raise OSError if that is not possible, ValueError if it has more bytes."""
+    with Path(path).open("rb") as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"it has more than {most_bytes >> 20} MiB")
+    return content
 
 
 def read_text(path: Path | str) -> str:
@@ -18,8 +27,4 @@ def read_text(path: Path | str) -> str:
     ValueError
         It is no UTF-8, or has more than 64 MiB.
     """
-    with Path(path).open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"it has more than {MOST_BYTES >> 20} MiB")
-    return content.decode("utf-8-sig")
+    return read_bytes(path, MOST_BYTES).decode("utf-8-sig")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import geopandas
@@ -15,6 +14,7 @@ import shapely
 
 from s2fast.config import Regions
 from s2fast.errors import InputError, SceneError
+from s2fast.files.limited import read_bytes
 from s2fast.files.source import Source
 from s2fast.files.zips import zip_member
 from s2fast.model import Raster
@@ -122,9 +122,6 @@ def _content(source: Source) -> bytes:
     try:
         if zipped:
             return zip_member(zipped[0], zipped[1], _MAX_BYTES)
-        path = Path(source.name)
-        if path.stat().st_size > _MAX_BYTES:
-            raise ValueError(f"it has more than {_MAX_BYTES} bytes")
-        return path.read_bytes()
+        return read_bytes(source.name, _MAX_BYTES)
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise SceneError(f"{source}: cannot be read ({error}): get the product again") from error

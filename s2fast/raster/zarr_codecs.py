@@ -9,7 +9,7 @@ import asyncio
 import bz2
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,37 +118,32 @@ def _check(size: int, most_bytes: int) -> None:
         raise ValueError(f"a chunk is decoded to more than {most_bytes} bytes")
 
 
-def _inflated(data: memoryview, most_bytes: int) -> bytes:
-    """Decode zlib, or one or several members of gzip."""
+def _streamed(data: memoryview, most_bytes: int, begin: Callable[[], Any]) -> bytes:
+    """Decode one or several streams, one after another; `begin` returns the decoder of one."""
     parts: list[bytes] = []
     size, left = 0, bytes(data)
     while left:
-        member = zlib.decompressobj(zlib.MAX_WBITS + _ANY_HEADER)
+        stream = begin()
         try:
-            parts.append(member.decompress(left, most_bytes + 1 - size))
+            parts.append(stream.decompress(left, most_bytes + 1 - size))
         except zlib.error as error:
             raise ValueError(str(error)) from error
-        size += len(parts[-1])
-        _check(size, most_bytes)
-        if not member.eof:
-            raise ValueError("a chunk is truncated")
-        left = member.unused_data
-    return b"".join(parts)
-
-
-def _bunzipped(data: memoryview, most_bytes: int) -> bytes:
-    """Decode one or several streams of bzip2."""
-    parts: list[bytes] = []
-    size, left = 0, bytes(data)
-    while left:
-        stream = bz2.BZ2Decompressor()
-        parts.append(stream.decompress(left, most_bytes + 1 - size))
         size += len(parts[-1])
         _check(size, most_bytes)
         if not stream.eof:
             raise ValueError("a chunk is truncated")
         left = stream.unused_data
     return b"".join(parts)
+
+
+def _inflated(data: memoryview, most_bytes: int) -> bytes:
+    """Decode zlib, or one or several members of gzip."""
+    return _streamed(data, most_bytes, lambda: zlib.decompressobj(zlib.MAX_WBITS + _ANY_HEADER))
+
+
+def _bunzipped(data: memoryview, most_bytes: int) -> bytes:
+    """Decode one or several streams of bzip2."""
+    return _streamed(data, most_bytes, bz2.BZ2Decompressor)
 
 
 def _with_size(kind: str, size_at: int) -> Any:

@@ -130,7 +130,7 @@ def check_geopackage(path: Path) -> None:
                     "it has a virtual table, which may read other files: convert it, for example with ogr2ogr"
                 )
             if any(_RECURSIVE.search(view) for view in views):
-                raise DamagedError("one of its views is recursive, and may have no end: store its rows as a table")
+                raise DamagedError("one of its views uses WITH, and may have no end: store its rows as a table")
             defined = base.execute("SELECT * FROM gpkg_spatial_ref_sys") if "gpkg_spatial_ref_sys" in schema else ()
             if any(names_file(value) for row in defined for value in row if isinstance(value, str)):
                 raise DamagedError(f"one of its CRSs {_NAMES_FILE}")

@@ -71,6 +71,7 @@ _XML = ("LIBKML", "KML", "GML", "GPX")
 _BLANK = rb"(\xef\xbb\xbf)?[\s\x1e]*"
 
 GEODATABASE = Format("file geodatabase", ("OpenFileGDB",))
+XML = Format("KML, GML or GPX", _XML, _BLANK + rb"<", (), check_xml, {"WRITE_GFS": "NO"})
 PARQUET = Format("GeoParquet", (), rb"PAR1")
 FLATGEOBUF = Format("FlatGeobuf", ("FlatGeobuf",), rb"fgb\x03fgb", (), check_flatgeobuf)
 
@@ -80,7 +81,7 @@ FORMATS = (
     FLATGEOBUF,
     PARQUET,
     Format("GeoJSON", _JSON, _BLANK + rb"[{\[]", (), check_json),
-    Format("KML, GML or GPX", _XML, _BLANK + rb"<", (), check_xml, {"WRITE_GFS": "NO"}),
+    XML,
     Format("MapInfo", ("MapInfo File",), rb"", (".tab", ".mif"), check_mapinfo),
     Format("CSV", ("CSV",), rb"", (".csv",), check_csv, {"GEOM_POSSIBLE_NAMES": "WKT,geometry,geom,the_geom,wkt_geom"}),
 )
@@ -129,7 +130,7 @@ def list_layers(path: Path) -> list[Layer]:
     kind = _format(path)
     if kind is PARQUET:
         return [Layer(path, kind, path.stem, UNKNOWN)]
-    if kind.name == "KML, GML or GPX" and is_gml(path):
+    if kind is XML and is_gml(path):
         found = _quietly(lambda: list(_opened_layers(path, kind)), kind.drivers)
     else:
         found = _quietly(lambda: pyogrio.list_layers(path), kind.drivers)

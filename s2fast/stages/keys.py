@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from s2fast.config import Config, Matching
 from s2fast.detectors import effective_settings, selected_backend
 from s2fast.errors import ConfigError
+from s2fast.files.limited import read_text
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.image.prepare import by_brightness
@@ -157,6 +157,6 @@ def pair_selection(settings: Matching) -> Any:
     if settings.pairs != "file":
         return settings.pairs
     try:
-        return Path(settings.pairs_file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text(settings.pairs_file)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"matching.pairs_file: cannot read {settings.pairs_file}: {error}") from error

@@ -223,3 +223,9 @@ def test_polygons_cannot_be_placed_on_a_scene_without_a_crs(tmp_path: Path) -> N
     geopandas.GeoDataFrame(geometry=[shapely.box(33, 50, 34, 51)], crs=4326).to_file(path)
     with pytest.raises(SceneError, match=r"mask\.geojson: its scene has no CRS"):
         read(path, "shapes", Raster((150, 130), (64, 64), "", PIXEL_TRANSFORM))
+
+
+def test_polygons_without_end_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mask.gml").symlink_to("/dev/zero")
+    with pytest.raises(SceneError, match=r"mask\.gml: cannot be read \(it has more than 64 MiB\)"):
+        read(tmp_path / "mask.gml", "polygons")
