@@ -11,6 +11,7 @@ import pandas as pd
 import pyproj
 
 from s2fast.errors import RunFolderError
+from s2fast.files.legible import counted
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import footprint
@@ -90,7 +91,8 @@ def pair_table(
 def check_results(missing: int, folder: RunFolder) -> None:
     """Raise RunFolderError if results of pairs are missing."""
     if missing:
-        raise RunFolderError(f"{folder} has no results for {missing} pairs under these settings: run verify first")
+        pairs = counted(missing, "pair")
+        raise RunFolderError(f"{folder} has no results for {pairs} under these settings: run verify first")
 
 
 def without_metres(table: _Table, *, in_pixels: bool) -> _Table:
