@@ -117,6 +117,9 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
             if "extract" in stages
         ),
     ]
+    if workers == 1 and {"ingest", "extract"} <= set(stages):
+        at_once = [ingest.Unit(item, wanted[str(item)], levels.get(str(item), ())) for item in to_read]
+        peaks.append(ingest.scenes_ahead(at_once, record, threads)[1])
     most = config.features.max_per_scene
     grids = {str(item): 1 + len(levels.get(str(item), ())) for item in record.usable}
     if most and done["match"] and "match" in stages:

@@ -5,6 +5,7 @@ If the run extracts too, and memory allows it, a scene's features are extracted 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
@@ -47,7 +48,10 @@ from s2fast_kernels.backends import CPU
 from s2fast_kernels.machine import available_cores
 
 MOST_AHEAD = 4
-"""Scenes that are read, or wait, while the features of another are extracted on a GPU."""
+"""Scenes that are read, or wait, while the features of another are extracted."""
+
+SMALL_PX = 1 << 24
+"""Largest scene during whose extraction on the CPU others are read [px]: that of a larger one keeps all cores busy."""
 
 OpenRaster = Callable[..., AbstractContextManager[Reader]]
 
@@ -109,7 +113,7 @@ def run(
         workplace.wait_for_kernels()
     with progress.stage("ingest", len(todo), result.kept) as bar:
         context = resolved(config, record.usable), record.regions, folder.address
-        depth = _scenes_ahead(todo, record, threads) if workplace.in_process else 0
+        depth, _ = scenes_ahead(todo, record, threads) if workplace.in_process else (0, 0)
         if depth:
             limit_threads(workplace.threads)
             units = _ingested_ahead(todo, *context, depth)
@@ -142,18 +146,23 @@ def _has_features(item: SceneInput, folder: RunFolder, features: Mapping[str, st
     return folder.features_key(item.scene.scene_id) == features[item.scene.scene_id]
 
 
-def _scenes_ahead(todo: Sequence[Unit], record: RunRecord, threads: int) -> int:
-    """Return how many scenes to read while features of another are extracted on a GPU; 0: read one after another.
+def scenes_ahead(todo: Sequence[Unit], record: RunRecord, threads: int) -> tuple[int, int]:
+    """Return how many scenes to read while features of another are extracted, and the memory that takes [bytes].
 
-    On the CPU, extraction uses all cores. ``compute.budget_mb`` limits the tiles in memory.
+    Both are 0 if one scene is read after another: on the CPU, a single thread or large scenes leave no core idle.
+    ``compute.budget_mb`` limits the tiles in memory.
     """
     units = [unit for unit in todo if unit.features_key]
-    if len(units) < 2 or preparation(record.config).device == CPU:
-        return 0
+    if len(units) < 2:
+        return 0, 0
+    small = max(math.prod(unit.item.raster.shape) for unit in units) <= SMALL_PX
+    if preparation(record.config).device == CPU and (threads == 1 or not small):
+        return 0, 0
     needed = [_peaks(unit, record, threads) for unit in units]
     reading, extracting, held = (max(column) for column in zip(*needed, strict=True))
     left = record.config.compute.budget_mb * MIB - reading - extracting
-    return int(max(0, min(MOST_AHEAD, left // held)))
+    depth = int(max(0, min(MOST_AHEAD, left // held)))
+    return depth, (reading + extracting + depth * held if depth else 0)
 
 
 def _peaks(unit: Unit, record: RunRecord, threads: int) -> tuple[int, int, int]:

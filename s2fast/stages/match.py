@@ -30,6 +30,7 @@ from s2fast.work.progress import Progress
 from s2fast.work.units import run_units
 from s2fast.work.writer import Writer
 from s2fast_kernels.backends import CPU
+from s2fast_kernels.machine import available_cores
 from s2fast_kernels.threads import at_most_threads, threads_here
 
 
@@ -67,7 +68,7 @@ def run(
         threads = Threads()
         if workplace.in_process:
             threads.writer = resources.enter_context(closing(Writer()))
-            if rule.device != CPU:
+            if rule.device != CPU or (workplace.threads or available_cores()) > 1:
                 threads.judge = resources.enter_context(closing(Writer()))
         for block, _ in run_units(
             workplace, match_unit, filter(None, blocks), rule, budget_bytes, folder.address, config, threads
@@ -104,7 +105,8 @@ class Threads:
     writer: Writer | None = None
     """Writes results; None: they are written when `match_unit` returns."""
     judge: Writer | None = None
-    """Verifies on the CPU what a device has matched; None: a block is verified when `match_unit` returns."""
+    """Verifies on the CPU what has been matched, there or on a device; None: a block is verified when `match_unit`
+    returns."""
 
 
 def match_unit(

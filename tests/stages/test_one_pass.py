@@ -5,17 +5,23 @@ Results equal those of stages that read them from the run folder.
 
 import io
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from s2fast.config import load_config
 from s2fast.folder.pair_blocks import PairBlocks
-from s2fast.folder.record import RunRecord
+from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
+from s2fast.model import Raster
 from s2fast.pipeline import STAGES, run_stages
-from s2fast.planning import Job
+from s2fast.planning import Job, plan
+from s2fast.stages import extract, ingest, match
+from s2fast.stages.forecast import forecast
+from s2fast.stages.memory import MIB
 from s2fast.work.progress import PlainProgress
 from tests.archives import Archive
 from tests.stages.test_second_look import PLAIN, assert_same, block
@@ -30,6 +36,8 @@ SETTINGS = {
     "features.max_per_scene": 1000,
     "verification.nulls": 2,
 }
+
+LARGE = Raster((4097, 4096), (1024, 1024), "", (10, 0, 0, 0, -10, 0), luma=True)
 
 
 def run(archive: Archive, out: Path, **options: object) -> RunRecord:
@@ -122,6 +130,68 @@ def test_a_new_scene_is_extracted_at_once_and_others_from_the_store(
     record = run(archive, out)
     assert (record.history.stages["ingest"].done, record.history.stages["extract"].done) == (1, 2)
     assert digests(out) == digests(whole)
+
+
+def test_small_scenes_are_read_while_others_are_extracted(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, extracting = ingest.ingest_scene, extract.extract_unit
+    begun, second, overlapped = [], threading.Event(), []
+
+    def read(item: SceneInput, *rest: object, **options: object) -> None:
+        begun.append(item)
+        if len(begun) == 2:
+            second.set()
+        reading(item, *rest, **options)  # type: ignore[arg-type]
+
+    def extracted(*given: object) -> None:
+        overlapped.append(second.wait(60))
+        extracting(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ingest, "ingest_scene", read)
+    monkeypatch.setattr(extract, "extract_unit", extracted)
+    run(archive, tmp_path, stages=["ingest", "extract"], settings={"compute.threads": 2})
+    assert overlapped == [True] * 4
+
+
+def test_what_is_read_ahead_is_predicted_and_fits_into_the_budget(archive: Archive, tmp_path: Path) -> None:
+    record = plan(Job(load_config(overrides=SETTINGS), [archive.scenes], None, tmp_path))
+    units = [ingest.Unit(item, "key") for item in record.usable]
+    depth, needed = ingest.scenes_ahead(units, record, 2)
+    reading = ingest.predicted_bytes(record.usable[0], record, 2)
+    assert depth == ingest.MOST_AHEAD
+    assert reading < needed < record.config.compute.budget_mb * MIB
+    folder, stages = RunFolder(tmp_path), ["ingest", "extract"]
+    assert forecast(record, folder, stages, 1, 2).memory_mb == needed // MIB
+    assert forecast(record, folder, stages, 2, 2).memory_mb < needed // MIB
+    config = record.config.model_copy(update={"compute": record.config.compute.model_copy(update={"budget_mb": 36})})
+    tight = replace(record, asked=record.asked.model_copy(update={"config": config}))
+    large = [replace(unit, item=unit.item.model_copy(update={"raster": LARGE})) for unit in units]
+    for given in ((units[:1], record, 2), (units, record, 1), (units, tight, 2), (large, record, 2)):
+        assert ingest.scenes_ahead(*given) == (0, 0)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_second_core_judges_a_block_while_the_next_is_searched(
+    archive: Archive, whole: Path, tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    for name in ("pairs", "good", "verified", "matches"):
+        shutil.rmtree(out / name)
+    match_unit, judging = match.match_unit, []
+
+    def noted(*given: Any) -> None:
+        judging.append(given[-1].judge is not None)
+        match_unit(*given)
+
+    monkeypatch.setattr(match, "match_unit", noted)
+    run(archive, out, settings={"compute.threads": threads})
+    assert judging
+    assert set(judging) == {threads > 1}
+    assert {name: found for name, found in digests(out).items() if "verified" in name} == {
+        name: wanted for name, wanted in digests(whole).items() if "verified" in name
+    }
 
 
 def test_without_memory_for_it_tiles_are_read_back(archive: Archive, whole: Path, tmp_path: Path) -> None:
