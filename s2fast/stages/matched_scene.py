@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,8 @@ class MatchedScene:
     """Position of the scene on the ground."""
     levels: tuple[tuple[float, int], ...] = ()
     """Coarser grids whose features follow those of the scene's own: sides of pixels [m], numbers of features."""
+    _searching: Lock = field(default_factory=Lock, init=False, repr=False, compare=False)
+    """Held while `repeats_at` searches."""
 
     def rows_for(self, other: MatchedScene) -> slice:
         """Return the rows of the features that are matched with another scene: those on the pair's grid."""
@@ -60,9 +63,14 @@ class MatchedScene:
 
         Those that the projection does not cover lie where no position of the other scene does.
         """
-        if self.placement.metric == other.placement.metric and (self.on_own_map[:, 0] > -_NOWHERE_M).all():
+        if self.placement.metric == other.placement.metric and self._is_covered:
             return self.on_own_map
         return _finite(self.placement.on_map(self.xy, other.placement.metric), _NOWHERE_M)
+
+    @cached_property
+    def _is_covered(self) -> bool:
+        """Whether the scene's own projection covers all positions."""
+        return bool((self.on_own_map[:, 0] > -_NOWHERE_M).all())
 
     def prepared(self, radius: float, query: MatchedScene, rows: slice) -> WindowRows:
         """Return some rows of the features sorted for a search within a radius on the query's map; cached."""
@@ -96,12 +104,13 @@ class MatchedScene:
             See `s2fast.geometry.repetition.repetitions`.
         """
         key = (searched_m, rows.start)
-        if key not in self._repeats_at:
-            self._repeats_at[key] = repetitions(
-                self.descriptors[rows], self.on_own_map[rows], self.size_m[rows], self.scale[rows], searched_m,
-                self._grid_of(rows),
-            )  # fmt: skip
-        return self._repeats_at[key]
+        with self._searching:  # neighbouring pairs, which threads judge at the same time, share a query
+            if key not in self._repeats_at:
+                self._repeats_at[key] = repetitions(
+                    self.descriptors[rows], self.on_own_map[rows], self.size_m[rows], self.scale[rows], searched_m,
+                    self._grid_of(rows),
+                )  # fmt: skip
+            return self._repeats_at[key]
 
     def _grid_of(self, rows: slice) -> float:
         """Return the side of the pixels on which some rows of the features were found [m]; see `rows_for`."""

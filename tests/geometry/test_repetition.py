@@ -1,5 +1,8 @@
 """Ground that repeats itself: its displacements are found, and no pair is verified a period away."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
@@ -10,6 +13,7 @@ import pytest
 from benchmarks.traps.grounds import LATTICES
 from benchmarks.traps.scenes import at, judged, scene
 from s2fast.geometry.repetition import repetitions
+from s2fast.stages import matched_scene
 from s2fast.stages.matched_scene import MatchedScene
 
 SIDE_PX = 260
@@ -58,3 +62,23 @@ def test_ground_without_a_lattice_does_not_repeat_itself() -> None:
 def test_few_keypoints_do_not_repeat(count: int) -> None:
     some = np.zeros((count, 8), np.uint64), np.zeros((count, 2)), np.ones(count), np.zeros(count, np.int64)
     assert repetitions(*some, 100.0, 10.0).shape == (0, 2)
+
+
+def test_threads_that_ask_for_one_scene_search_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, calls = threading.Barrier(2), []
+
+    def searched(*_: object) -> npt.NDArray[np.float64]:
+        calls.append(1)
+        time.sleep(0.05)  # the other thread asks meanwhile
+        return np.zeros((0, 2))
+
+    one = scene(np.random.default_rng(4).integers(1, 255, (64, 64), np.uint8))
+    monkeypatch.setattr(matched_scene, "repetitions", searched)
+
+    def ask(_: int) -> None:
+        asked.wait(60)
+        one.repeats_at(100.0, slice(0, len(one.xy)))
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(ask, range(2)))
+    assert calls == [1]
