@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -55,6 +56,7 @@ def main() -> None:
     if problem:
         print_line(f"s2fast: error: {public(problem)}", err=True)
     final_flush(sys.stderr)
+    gc.freeze()  # an ending interpreter looks for garbage several times, in all that a run has imported
     sys.exit(code)
 
 

@@ -29,6 +29,7 @@ from s2fast.commands.app import (
     Verbose,
     Workers,
     app,
+    importing,
     print_line,
     warn,
 )
@@ -50,13 +51,14 @@ def _stages(
     quiet: bool,
 ) -> None:
     """Run stages of a job, log to the run folder, and print a summary."""
-    from s2fast import __version__
-    from s2fast.files.legible import counted, first_named, legible
-    from s2fast.files.redaction import public_words
-    from s2fast.folder.log import logged
-    from s2fast.pipeline import run_stages
-    from s2fast.work.interrupt import EXIT_INTERRUPTED, exiting_on_interrupt
-    from s2fast.work.progress import Progress, progress_for_stderr
+    with importing():
+        from s2fast import __version__
+        from s2fast.files.legible import counted, first_named, legible
+        from s2fast.files.redaction import public_words
+        from s2fast.folder.log import logged
+        from s2fast.pipeline import run_stages
+        from s2fast.work.interrupt import EXIT_INTERRUPTED, exiting_on_interrupt
+        from s2fast.work.progress import Progress, progress_for_stderr
 
     if verbose:
         for handler in logging.getLogger().handlers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from types import EllipsisType, MappingProxyType
 from typing import Any, Protocol
 
@@ -61,12 +61,9 @@ class SealedGroups:
         except FileNotFoundError:
             return {}
         try:
-            attributes = unsealed(json.loads(data)["attributes"])
-            if data != group_file(attributes):
-                raise ValueError("its content has changed")
+            return dict(_attributes(data))
         except (LookupError, TypeError, ValueError) as error:
             raise self._files.damaged(name, str(error), name) from error
-        return attributes
 
     def finished(self, path: str) -> dict[str, Any]:
         """Return the attributes of a finished group, including ``files``, the checksums of its files.
@@ -182,3 +179,20 @@ class GroupWriter:
 def group_file(attributes: Mapping[str, Any]) -> bytes:
     """Return the content of a Zarr group's metadata file, whose attributes include their own checksum."""
     return json.dumps({"zarr_format": 3, "node_type": "group", "attributes": sealed(attributes)}).encode()
+
+
+@lru_cache(maxsize=256)
+def _attributes(data: bytes) -> Mapping[str, Any]:
+    """Return the attributes in the content of a group's metadata file.
+
+    The latest are remembered by their bytes: a stage asks for one property of a scene after another.
+
+    Raises
+    ------
+    LookupError, TypeError, ValueError
+        The content is not what `group_file` returns.
+    """
+    attributes = unsealed(json.loads(data)["attributes"])
+    if data != group_file(attributes):
+        raise ValueError("its content has changed")
+    return attributes

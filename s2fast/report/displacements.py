@@ -61,11 +61,6 @@ class KeypointPositions:
         ends = ((matches.query, matches.query_row), (matches.train, matches.train_row))
         return Displacements(*(self._on_maps(self._ground(*end), self._own_map[end[0]], target) for end in ends))
 
-    def starts(self, matches: MatchColumns) -> npt.NDArray[np.float64]:
-        """Return `Displacements.start` of matches."""
-        ground = self._ground(matches.query, matches.query_row)
-        return self._on_maps(ground, self._own_map[matches.query], self._metric_map[matches.query])
-
     def on_map(
         self, points: npt.NDArray[np.float64], query: npt.NDArray[np.intp], crs_wkt: str
     ) -> npt.NDArray[np.float64]:

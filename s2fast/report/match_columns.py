@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from s2fast.folder.run_folder import RunFolder
+from s2fast.work.ahead import ahead
 
 UNKNOWN, OUTLIER, INLIER = 2, 0, 1
 """Kinds of matches; unknown: verification did not run."""
@@ -105,8 +106,7 @@ def stored_matches(
     codes = pairs["query"].map(number_of).to_numpy() * len(scene_ids) + pairs["train"].map(number_of).to_numpy()
     block_of, names = pd.factorize(np.asarray(blocks, object))
     order = np.argsort(codes)
-    for block, name in enumerate(names):
-        table = folder.verified.match_table(name)
+    for block, (_, table) in enumerate(ahead(names, folder.verified.match_table, 1)):
         if table is None:
             continue
         found = MatchColumns.of_table(table, number_of)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from s2fast.report.displacements import KeypointPositions
 from s2fast.report.inlier_statistics import inlier_statistics
 from s2fast.report.match_columns import INLIER, MatchColumns, rank_within, stored_matches
 from s2fast.verdicts import is_verified
+from s2fast.work.ahead import ahead
 
 MOST_MATCHES = 150
 """Maximum number of matches per pair in the page, or beside it."""
@@ -55,24 +57,54 @@ class ShownMatches:
         """Select the matches of all pairs, reading every block once; the parameters are those of `stored_matches`."""
         positions = KeypointPositions(folder, scene_ids)
         verified = is_verified(pairs).to_numpy()
-        most = matches_per_pair(len(pairs))
+        sampled = partial(_sampled, positions, verified, matches_per_pair(len(pairs)))
         inliers = np.zeros(len(pairs), np.intp)
         accuracy = Accuracy(pairs)
-        on_page, on_map, displaced = [], [], []
-        for matches in stored_matches(folder, pairs, blocks, scene_ids):
-            on_page.append(nearest_of_each_kind(matches, most))
-            agreeing = matches[matches.kind == INLIER]
-            shift = positions.displacements(agreeing).shift
-            displaced.append((agreeing.pair, shift))
-            chosen = verified[agreeing.pair]
-            agreeing = agreeing[chosen]
-            accuracy.add(agreeing.pair, shift[chosen], positions.share(agreeing.query, agreeing.query_row))
-            judged, counts = np.unique(agreeing.pair, return_counts=True)
-            inliers[judged] = counts
-            on_map.append(agreeing[spread(positions.starts(agreeing), agreeing.pair)])
-        statistics = inlier_statistics(displaced, len(pairs))
+        on_page, on_map = [], []
+
+        def displaced() -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]]:
+            # One block is read and one is sampled while another is added up.
+            for _, sample in ahead(stored_matches(folder, pairs, blocks, scene_ids), sampled, 1):
+                on_page.append(sample.page)
+                on_map.append(sample.map)
+                accuracy.add(*sample.residuals)
+                judged, counts = np.unique(sample.residuals[0], return_counts=True)
+                inliers[judged] = counts
+                yield sample.displaced
+
+        statistics = inlier_statistics(displaced(), len(pairs))
         shown = MatchColumns.joined(on_page), MatchColumns.joined(on_map)
         return cls(positions, *shown, inliers, statistics, accuracy)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """What is needed of the matches of a block of pairs."""
+
+    page: MatchColumns
+    """See `ShownMatches.page`."""
+    map: MatchColumns
+    """See `ShownMatches.map`."""
+    displaced: tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]
+    """Inliers of all pairs, as `inlier_statistics` takes them."""
+    residuals: tuple[npt.NDArray[np.intp], npt.NDArray[np.float64], npt.NDArray[np.uint16]]
+    """Inliers of verified pairs, as `Accuracy.add` takes them."""
+
+
+def _sampled(
+    positions: KeypointPositions, verified: npt.NDArray[np.bool_], most: int, matches: MatchColumns
+) -> _Sample:
+    """Return what is needed of a block's matches; `most` is the number per pair for the page."""
+    agreeing = matches[matches.kind == INLIER]
+    found = positions.displacements(agreeing)
+    chosen = verified[agreeing.pair]
+    of_verified = agreeing[chosen]
+    return _Sample(
+        page=nearest_of_each_kind(matches, most),
+        map=of_verified[spread(found.start[chosen], of_verified.pair)],
+        displaced=(agreeing.pair, found.shift),
+        residuals=(of_verified.pair, found.shift[chosen], positions.share(of_verified.query, of_verified.query_row)),
+    )
 
 
 def fit_the_page(pairs: int) -> bool:
