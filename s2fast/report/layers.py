@@ -162,22 +162,32 @@ def shown_to(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.zeros(0)
     away = points - points.min(axis=0)
     largest = max(float(away.max()), 1.0)
-    left = np.random.default_rng(0).permutation(len(points))
-    taken = np.zeros(0, np.intp)
     side = largest / 2 ** np.arange(_SCALES)
+    turn = np.random.default_rng(0).permutation(len(points)).argsort()
+    # In this order the points of a cell, of any size, follow each other.
+    place = _quadrants((away // side[-1]).astype(np.uint32))
+    order = np.argsort(place, kind="stable")
+    place, turn = place[order], turn[order]
     found = np.full(len(points), side[-1] / 2)
-    for cell in side:
-        # Points drawn already occupy their cells: they stand first.
-        order = np.concatenate([taken, left])
-        column, row = (away[order] // cell).astype(np.int64).T
-        _, first = np.unique(column << 32 | row, return_index=True)
-        new = order[first[first >= len(taken)]]
-        found[new] = cell
-        taken = np.concatenate([taken, new])
-        left = left[~np.isin(left, new)]
-        if not len(left):
-            break
+    for scale in reversed(range(_SCALES)):
+        starts = np.flatnonzero(np.diff(place >> 2 * (_SCALES - 1 - scale), prepend=np.uint64(2**63)))
+        first = np.repeat(np.minimum.reduceat(turn, starts), np.diff(starts, append=len(points))) == turn
+        found[order[first]] = side[scale]
     return np.asarray(found / _APART_M)
+
+
+def _quadrants(cells: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
+    """Return the bits of (n, 2) columns and rows by turns, the highest first: two bits for the quarter of each square.
+
+    Examples
+    --------
+    >>> _quadrants(np.array([[0b10, 0b01], [0b11, 0b00]], np.uint32)).tolist() == [0b1001, 0b1010]
+    True
+    """
+    spread = cells.astype(np.uint64)
+    for shift, mask in ((8, 0x00FF00FF), (4, 0x0F0F0F0F), (2, 0x33333333), (1, 0x55555555)):
+        spread = (spread | spread << np.uint64(shift)) & np.uint64(mask)
+    return np.asarray(spread[:, 0] << np.uint64(1) | spread[:, 1])
 
 
 def exaggeration(lengths_m: npt.NDArray[np.float64], width_m: float) -> float:
