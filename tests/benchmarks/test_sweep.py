@@ -14,6 +14,7 @@ from s2fast.errors import ConfigError
 from s2fast.sweeps.checks import check_cases
 from s2fast.sweeps.grid import cases_of, load_sweep
 from tests.archives import Archive
+from tests.sweeps.in_process import cases_in_forks
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +63,8 @@ def test_a_case_outside_the_configuration_runs_and_fails_as_a_row(
         f"base.features.upsample = 1\n[data]\nkind = 'folder'\nfolder = '{one_tile.scenes}'\n"
         "[[case]]\nkernel.core_px = 300\n[[case]]\nkernel.core_px = 300\nrun.workers = 2\n"
     )
-    assert command.main([str(path), "--cache", str(tmp_path), "--out", str(tmp_path)]) == 1
+    with cases_in_forks():
+        assert command.main([str(path), "--cache", str(tmp_path), "--out", str(tmp_path)]) == 1
     assert "kernel.core_px needs a single process: set run.workers = 1" in capsys.readouterr().out
     frame = pd.read_parquet(tmp_path / "sweep.parquet")
     assert frame["status"].tolist() == ["ok", "failed"]
@@ -76,7 +78,8 @@ def test_a_search_is_checked_timed_and_written(tmp_path: Path, capsys: pytest.Ca
         'name = "search"\nkind = "hamming"\n[data]\nkind = "none"\n[[grid]]\nn = [65]\nm = [257]\nsegments = [1, 3]\n'
         'backend = ["numba"]\n[[case]]\nbackend = "nonsense"\n[[plot]]\ngain = "quality.rate_1e9_per_s"\n'
     )
-    assert command.main([str(path), "--cache", str(tmp_path), "--out", str(tmp_path)]) == 1
+    with cases_in_forks():
+        assert command.main([str(path), "--cache", str(tmp_path), "--out", str(tmp_path)]) == 1
     printed = capsys.readouterr()
     assert "unknown backend 'nonsense'" in printed.out
     assert "3 cases, 0 done before" in printed.err

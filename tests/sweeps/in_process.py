@@ -1,4 +1,4 @@
-"""Cases that run in the tests' own process, for tests of what a sweep makes of them.
+"""Cases that run in the tests' own process or in forks, for tests of what a sweep makes of them.
 
 In a process of its own, as tests/sweeps/test_run.py has them run, a case imports everything anew, which takes longer
 than the case itself.
@@ -14,8 +14,18 @@ from typing import Any
 import pytest
 
 from s2fast.errors import S2FastError
-from s2fast.sweeps import case_process, limited_process
+from s2fast.sweeps import case_process, limited_process, parallel
 from s2fast.sweeps.limited_process import Limits
+from tests.forked import run_in_a_fork
+
+
+@contextmanager
+def cases_in_forks() -> Iterator[None]:
+    """Run the cases of sweeps in forks, which have memory and costs of their own, several at once if asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limited_process, "run_alone", run_in_a_fork)
+        patch.setattr(parallel, "run_alone", run_in_a_fork)
+        yield
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from s2fast.sweeps.kept_pairs import read_pairs
 from s2fast.sweeps.results import How, load_all
 from s2fast.sweeps.runner import run_sweep
 from tests.archives import Archive
-from tests.sweeps.in_process import cases_in_this_process
+from tests.sweeps.in_process import cases_in_forks, cases_in_this_process
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,8 @@ def test_two_local_cases_at_once(archive: Archive, tmp_path: Path, in_turn: tupl
     (checked,) = load_all([GRID], [str(archive.scenes)], how=How(workers=2))
     lines: list[str] = []
     path = tmp_path / "rows.jsonl"
-    rows, _ = run_sweep(checked, path, lines.append, workers=2)
+    with cases_in_forks():
+        rows, _ = run_sweep(checked, path, lines.append, workers=2)
     same(rows, in_turn[1])
     assert "up to 2 cases side by side" in lines
     assert lines[-1].startswith("3 of 3, ")
@@ -64,9 +65,8 @@ def test_two_local_cases_at_once(archive: Archive, tmp_path: Path, in_turn: tupl
 def test_on_a_cluster(archive: Archive, tmp_path: Path, in_turn: tuple[Path, list[dict[str, Any]]]) -> None:
     (checked,) = load_all([{"base": BASE, "case": CASES[:2]}], [str(archive.scenes)])
     lines: list[str] = []
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0"
-    ) as cluster:
+    threads = {"n_workers": 2, "threads_per_worker": 1, "processes": False, "dashboard_address": ":0"}
+    with cases_in_forks(), distributed.LocalCluster(**threads) as cluster:
         rows, _ = run_sweep(checked, tmp_path / "rows.jsonl", lines.append, scheduler=str(cluster.scheduler_address))
     same(rows, in_turn[1][:2])
     assert lines[1].startswith("up to 2 cases side by side on ")

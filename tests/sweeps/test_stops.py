@@ -34,6 +34,7 @@ OPTIONS = shlex.split(os.environ.get("S2FAST_SWEEP_OPTIONS", ""))
 GRID = """
 base.regions.mode = "none"
 base.matching.mode = "exhaustive"
+base.features.upsample = 1
 [[grid]]
 matching.ratio = [0.8, 0.9]
 """
@@ -85,12 +86,12 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
 
 
 @pytest.mark.longest
-def test_a_sweep_stopped_again_and_again_ends_with_equal_rows(archive: Archive, tmp_path: Path) -> None:
+def test_a_sweep_stopped_again_and_again_ends_with_equal_rows(one_tile: Archive, tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(GRID)
     whole = tmp_path / "whole"
     begun = time.monotonic()
-    complete(file, archive.scenes, whole)
+    complete(file, one_tile.scenes, whole)
     took_s, wanted = time.monotonic() - begun, rows_of(whole / "mine.jsonl")
     assert len(wanted) == 2
     draw, out, stopped = random.Random(STOPS), tmp_path / "out", 0
@@ -98,7 +99,7 @@ def test_a_sweep_stopped_again_and_again_ends_with_equal_rows(archive: Archive, 
     while stopped < STOPS:
         how = (signal.SIGINT, signal.SIGKILL)[stopped % 2]
         left_before = (out / "mine.work").exists()
-        running, told = started(file, archive.scenes, out)
+        running, told = started(file, one_tile.scenes, out)
         after_s = draw.uniform(0, took_s)
         running.join(after_s)
         if running.exitcode is None:
@@ -124,7 +125,7 @@ def test_a_sweep_stopped_again_and_again_ends_with_equal_rows(archive: Archive, 
         if rows.exists():
             whole_lines = [line for line in rows.read_text().splitlines(keepends=True) if line.endswith("\n")]
             assert all(json.loads(line)["status"] == "ok" for line in whole_lines)
-    complete(file, archive.scenes, out)
+    complete(file, one_tile.scenes, out)
     assert rows_of(rows) == wanted
     assert sorted(path.name for path in out.iterdir()) == ["mine.html", "mine.jsonl", "mine.pairs", "mine.parquet"]
     assert len(list((out / "mine.pairs").iterdir())) == 3
