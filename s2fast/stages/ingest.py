@@ -35,7 +35,7 @@ from s2fast.stages import extract
 from s2fast.stages.held_tile import HeldTile, held_bytes, valid_bytes
 from s2fast.stages.keys import features_keys, preparation, resolved, stretched_by_percentiles, tile_key
 from s2fast.stages.levels import Level, levels_of
-from s2fast.stages.memory import MIB, ingest_bytes
+from s2fast.stages.memory import FREED_BYTES, MIB, ingest_bytes
 from s2fast.stages.result import StageResult
 from s2fast.stages.used_pixels import needed_windows, read_requests, used
 from s2fast.stages.verdict_rule import LEAST_COMMON_PCT
@@ -50,7 +50,7 @@ from s2fast_kernels.machine import available_cores
 MOST_AHEAD = 4
 """Scenes that are read, or wait, while the features of another are extracted."""
 
-SMALL_PX = 1 << 24
+SMALL_PX = 1 << 22
 """Largest scene during whose extraction on the CPU others are read [px]: that of a larger one keeps all cores busy."""
 
 OpenRaster = Callable[..., AbstractContextManager[Reader]]
@@ -160,9 +160,9 @@ def scenes_ahead(todo: Sequence[Unit], record: RunRecord, threads: int) -> tuple
         return 0, 0
     needed = [_peaks(unit, record, threads) for unit in units]
     reading, extracting, held = (max(column) for column in zip(*needed, strict=True))
-    left = record.config.compute.budget_mb * MIB - reading - extracting
-    depth = int(max(0, min(MOST_AHEAD, left // held)))
-    return depth, (reading + extracting + depth * held if depth else 0)
+    together = reading + extracting + FREED_BYTES
+    depth = int(max(0, min(MOST_AHEAD, (record.config.compute.budget_mb * MIB - together) // held)))
+    return depth, (together + depth * held if depth else 0)
 
 
 def _peaks(unit: Unit, record: RunRecord, threads: int) -> tuple[int, int, int]:

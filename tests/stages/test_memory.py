@@ -86,6 +86,12 @@ def test_a_tile_in_memory_until_it_is_extracted_stays_within_the_prediction(tile
 
 
 @reads_proc
+def test_reading_beside_an_extraction_stays_within_its_prediction(archive: Archive, tmp_path: Path) -> None:
+    peak, predicted = measured(peaks.reading_ahead, archive.scenes, tmp_path)
+    assert 0.2 * predicted <= peak <= predicted
+
+
+@reads_proc
 def test_extracting_a_tile_stays_within_its_prediction() -> None:
     """A tile, dense; and one of which one part in seven is wanted."""
     akaze, predicted = ("akaze", "numba", 4), extract_bytes((HALF_PX, HALF_PX), 2)

@@ -37,7 +37,7 @@ SETTINGS = {
     "verification.nulls": 2,
 }
 
-LARGE = Raster((4097, 4096), (1024, 1024), "", (10, 0, 0, 0, -10, 0), luma=True)
+LARGE = Raster((2049, 2048), (1024, 1024), "", (10, 0, 0, 0, -10, 0), luma=True)
 
 
 def run(archive: Archive, out: Path, **options: object) -> RunRecord:
@@ -164,7 +164,7 @@ def test_what_is_read_ahead_is_predicted_and_fits_into_the_budget(archive: Archi
     folder, stages = RunFolder(tmp_path), ["ingest", "extract"]
     assert forecast(record, folder, stages, 1, 2).memory_mb == needed // MIB
     assert forecast(record, folder, stages, 2, 2).memory_mb < needed // MIB
-    config = record.config.model_copy(update={"compute": record.config.compute.model_copy(update={"budget_mb": 36})})
+    config = record.config.model_copy(update={"compute": record.config.compute.model_copy(update={"budget_mb": 100})})
     tight = replace(record, asked=record.asked.model_copy(update={"config": config}))
     large = [replace(unit, item=unit.item.model_copy(update={"raster": LARGE})) for unit in units]
     for given in ((units[:1], record, 2), (units, record, 1), (units, tight, 2), (large, record, 2)):
