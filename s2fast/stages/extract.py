@@ -28,12 +28,15 @@ from s2fast.stages.keys import features_keys, for_scene, preparation, resolved, 
 from s2fast.stages.levels import Level, levels_of, upsampling, upsampling_of_interpolated
 from s2fast.stages.memory import MIB
 from s2fast.stages.result import StageResult
+from s2fast.stages.scenes_at_once import scenes_at_once
 from s2fast.work.device_memory import named_device_memory
 from s2fast.work.executors import Workplace, thread_limit
 from s2fast.work.progress import Progress
+from s2fast.work.side_by_side import side_by_side
 from s2fast.work.units import run_units
 from s2fast.work.writer import Writer
 from s2fast_kernels.features import Budget
+from s2fast_kernels.machine import available_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,9 @@ def run(
     backend = selected.name
     wanted = features_keys(record)
     levels = levels_of(record.usable, record.config)
-    todo = [Unit(name, wanted[name], levels.get(name, ())) for name in _to_extract(record, folder, wanted)]
+    names = set(_to_extract(record, folder, wanted))
+    items = [item for item in record.usable if str(item) in names]
+    todo = [Unit(str(item), wanted[str(item)], levels.get(str(item), ())) for item in items]
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
     result.device = workplace.devices(selected.device, record.config.compute.device)
     result.prepared = preparation(record.config).name
@@ -75,9 +80,13 @@ def run(
         workplace.wait_for_kernels()
     with progress.stage("extract", len(todo), result.kept) as bar:
         config = resolved(record.config, record.usable)
-        for _ in run_units(workplace, extract_unit, todo, config, backend, folder.address):
-            result.done += 1
-            bar.advance()
+        number = 1
+        if workplace.in_process:
+            number, _ = at_once(items, record.config, workplace.threads or available_cores(), levels)
+        with side_by_side(workplace, number) as place:
+            for _ in run_units(place, extract_unit, todo, config, backend, folder.address):
+                result.done += 1
+                bar.advance()
     _drop_pixels(record, folder, workplace)
     return result
 
@@ -165,6 +174,17 @@ def predicted_bytes(item: SceneInput, config: Config, threads: int, levels: Sequ
         for part in [coarser_shape(shape, level.factor)]
     ]
     return max([predicted(shape, upsample=upsampling(shape, config)), *on_levels])
+
+
+def at_once(
+    items: Sequence[SceneInput], config: Config, threads: int, levels: Mapping[str, Sequence[Level]]
+) -> tuple[int, int]:
+    """Return how many scenes to extract at once in this process; see `scenes_at_once`."""
+
+    def peak_bytes(share: int) -> int:
+        return max(predicted_bytes(item, config, share, levels.get(str(item), ())) for item in items)
+
+    return scenes_at_once(items, config, threads, peak_bytes)
 
 
 def extract_unit(
