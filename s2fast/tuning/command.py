@@ -35,6 +35,9 @@ CHILD = "s2fast.tuning.trial_process"
 _FEWEST = 3
 """Scenes per half, below which the ground is split in place of the scenes: two scenes are a single pair."""
 
+_HALVES = {"choose": "the half to choose on", "report": "the other half"}
+"""How the halves are called in messages."""
+
 Part = tuple[Sequence[SceneInput], Literal["all", "upper", "lower"]]
 
 
@@ -126,7 +129,7 @@ def trials_of(
         compile_kernels(report)
         begun = time.monotonic()
         injected = {
-            name: str(inject(scenes, settings, folder / "copies", report, part))
+            name: str(inject(scenes, settings, folder / "copies", _half(report, name), part))
             for name, (scenes, part) in parts.items()
         }
         identity = [
@@ -137,6 +140,11 @@ def trials_of(
         trials = Trials(folder / "trials.jsonl", run, 60 * wanted.minutes, content_key(*identity))
         trials.spend(time.monotonic() - begun)
         yield trials
+
+
+def _half(report: Report, name: str) -> Callable[[str], object]:
+    """Return what reports the making of the copies of a half."""
+    return lambda text: report(f"{_HALVES.get(name, name)}: {text}")
 
 
 def print_tuned(wanted: Wanted, out: Path | str, state: list[str]) -> None:
