@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from s2fast.config import Config
 from s2fast.errors import ConfigError, InputError, option
+from s2fast.files.legible import counted
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.planning import Job, plan
@@ -89,7 +90,7 @@ def tune(wanted: Wanted, out: Path | str, report: Report, runner: Callable[..., 
     with trials_of(wanted, split, record, folder, report, runner) as trials:
         space = searched(wanted.base)
         defaults = {key: value_of(wanted.base, key) for key in space}
-        report(f"{wanted.minutes:g} minutes, {len(trials.rows)} trials done before")
+        report(f"{_minutes(wanted.minutes)}, {counted(len(trials.rows), 'trial')} done before")
         tuned = search(trials, space, defaults, len(copied_scenes(split["report"][0], _copies(wanted))[1]), report)
     about = _about(len(trials.known("choose")), split, ", ".join(record.asked.places[:3]), wanted.minutes)
     (folder / "tuned.toml").write_text(toml(tuned, wanted.base, about), "utf-8")
@@ -206,7 +207,11 @@ def _about(tried: int, split: dict[str, Part], where: str, minutes: float) -> st
         halves = f"{len(some)} scenes of {where}, result on {len(others)} others"
     else:
         halves = f"the upper half of {len(some)} scenes of {where}, result on their lower half"
-    return f"{tried} settings tried on {halves}, {minutes:g} minutes"
+    return f"{counted(tried, 'setting')} tried on {halves}, {_minutes(minutes)}"
+
+
+def _minutes(number: float) -> str:
+    return f"{number:g} {'minute' if number == 1 else 'minutes'}"
 
 
 def _processes(wanted: Wanted, injected: dict[str, str], work: Path) -> Runner:
