@@ -102,7 +102,7 @@ def _polygon(element: ET.Element) -> shapely.Polygon:
     )
     if len(shells) != 1:
         raise ValueError("a polygon has no outline")
-    return shapely.Polygon(shells[0], holes)
+    return shapely.Polygon(shells[0], [hole for hole in holes if len(hole)])  # GEOS crashes with empty ones
 
 
 def _ring(element: ET.Element) -> npt.NDArray[np.float64]:

@@ -260,7 +260,20 @@ def _decode_wkb(wkb: Shapes, names: Shapes, mended: dict[str, str], dropped: dic
                 dropped[names[row]] = _decoding_error(wkb[row])
             else:
                 mended[names[row]] = "a ring is not closed"
+    polygons, parent = extract_polygons(shapes)
+    rings, polygon = shapely.get_rings(polygons, return_index=True)
+    for row in np.unique(parent[polygon[shapely.is_empty(rings)]]):
+        shapes[row] = _without_empty_holes(shapes[row])
+        mended[names[row]] = "a hole without points"
     return shapes
+
+
+def _without_empty_holes(shape: Any) -> Any:
+    """Return a geometry without the holes that have no points: GEOS crashes where it asks what encloses them."""
+    if isinstance(shape, shapely.Polygon):
+        return shapely.Polygon(shape.exterior, [hole for hole in shape.interiors if not hole.is_empty])
+    parts = getattr(shape, "geoms", None)
+    return shape if parts is None else type(shape)([_without_empty_holes(part) for part in parts])
 
 
 def _decoding_error(wkb: bytes) -> str:
