@@ -97,8 +97,9 @@ def grid_rows(images: Sequence[Image]) -> Iterator[dict[str, Any]]:
         yield {"grid": "as they are", "pairs": len(plain), "verified": int(plain["verified"].sum()),
                "inliers, median": int(plain["n_inliers"].median())}  # fmt: skip
         found = [
-            {"grid": grid_name, "n": row.n_inliers, "verified": row.verified, "moved": np.hypot(*moved_m[train]) / side_m,
-             "off": _off_m(row, plain.loc[f"s{number}"], moved_m[train]), "stated": row.shift_error_m}
+            {"grid": grid_name, "n": row.n_inliers, "verified": row.verified, "stated": row.shift_error_m,
+             "moved": np.hypot(*moved_m[train]) / side_m,
+             "off": _off_m(row, plain.loc[f"s{number}"], moved_m[train])}
             for train, (number, grid_name) in written.items()
             for row in [pairs.loc[train]]
         ]  # fmt: skip

@@ -157,7 +157,7 @@ def _mask_of(scene: Scene, config: Config, *, needed: bool) -> FoundMask | None:
     except SceneError as error:
         if needed:
             raise
-        log.warning("the reference has no mask, so that its clouds are found by brightness: %s", error, extra=RECORDED)
+        log.warning("the reference has no mask, so that its clouds are found by brightness: %s", error)
         return None
 
 

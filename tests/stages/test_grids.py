@@ -12,6 +12,7 @@ import rasterio
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling, calculate_default_transform
+from rasterio.windows import Window
 
 import s2fast
 from s2fast.config import load_config
@@ -27,6 +28,9 @@ from tests.archives import PIXEL_M, UTM36, textured
 
 SIDE = 480
 CORNER = (600_000.0, 5_600_040.0)
+REAL = (340_000.0, 5_860_000.0)
+"""Corner of the ground that is cut out of two real scenes."""
+
 OFF_M = (6.0, -9.0)
 """How far the georeferencing of the warped scenes is off, east and north."""
 
@@ -50,7 +54,7 @@ def warp(source: rasterio.DatasetReader, crs: str, pixel: tuple[float, float] | 
     with WarpedVRT(
         source, crs=crs, transform=there, width=width, height=height, resampling=Resampling.bilinear, tolerance=0.001
     ) as warped:
-        options = {"driver": "GTiff", "width": width, "height": height, "count": 1, "dtype": "uint8"}
+        options = {"driver": "GTiff", "width": width, "height": height, "count": 1, "dtype": source.dtypes[0]}
         with rasterio.open(path, "w", crs=crs, transform=there, **options) as file:
             file.write(warped.read())
 
@@ -115,7 +119,7 @@ def placed(a: float, e: float, crs: str = UTM36, corner: tuple[float, float] = C
         (placed(10, 10.9), (1, 1), 10.44),
         (placed(10, 15), (1.22, 0.82), 12.25),
         (placed(15, 10), (0.82, 1.22), 12.25),
-        (placed(10, 60), (4.0, 0.67), 40),
+        (placed(10, 60), (4.8, 0.8), 48),
         (placed(1e-4, 1e-4, "EPSG:4326", (34.4, 50.5)), (1.25, 0.8), 8.9),
     ],
 )
@@ -160,3 +164,30 @@ def test_levels_of_nearly_equal_pixels_share_bins_whatever_they_measure() -> Non
     # Twice as large pixels without a level: the same size on the ground is four bins apart in pixels.
     coarse = scene(placed(20, 20), here, 2.4)
     assert coarse.scale_beside(scene(placed(10, 10), here, 4.8)) == scene(placed(10, 10), here, 4.8).scale
+
+
+@pytest.mark.shared
+def test_a_real_scene_in_degrees_matches_as_on_its_own_grid(shared_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "scenes").mkdir()
+    first, second = sorted((shared_data / "arosics").glob("*.jp2"))
+    for name, path in (("a", first), ("b", second)):
+        with rasterio.open(path) as source:
+            (left, top), side = REAL, 900
+            column, row = ~source.transform @ (left, top)
+            part = Window(round(column), round(row), side, side)
+            options = {"driver": "GTiff", "width": side, "height": side, "count": 1, "dtype": source.dtypes[0]}
+            at = source.window_transform(part)
+            with rasterio.open(tmp_path / f"scenes/{name}.tif", "w", crs=source.crs, transform=at, **options) as file:
+                file.write(source.read(1, window=part), 1)
+    with rasterio.open(tmp_path / "scenes/b.tif") as source:
+        warp(source, "EPSG:4326", None, tmp_path / "scenes/degrees.tif")
+    settings = {"ingest.stretch": "auto", "verification.nulls": 0}
+    run = s2fast.run(scenes=tmp_path / "scenes", out=tmp_path / "run", overrides=settings)
+    pairs = run.pairs().set_index(["query", "train"])
+    plain, found = pairs.loc["a", "b"], pairs.loc["a", "degrees"]
+    assert found["verified"]
+    away = found[["dx_m", "dy_m"]].to_numpy(float) - plain[["dx_m", "dy_m"]].to_numpy(float)
+    assert np.abs(away).max() < 2 * found["shift_error_m"]
+    assert found["n_inliers"] > 0.6 * plain["n_inliers"]
+    # Both show one image: only resampling is between them.
+    assert np.abs(pairs.loc[("b", "degrees"), ["dx_m", "dy_m"]].to_numpy(float)).max() < 0.05 * PIXEL_M
