@@ -23,8 +23,9 @@ from s2fast.model import Raster
 from s2fast.raster.windows import reduced_shape
 
 LEAST_RATIO = ALIKE
-"""Least ratio of two scenes' pixels from which the finer one is searched on the grid of the coarser one: at 1.22, pairs
-have seven times the inliers with it (`python -m benchmarks resolutions --grids`)."""
+"""Least ratio of two scenes' pixels from which the finer one is searched on the grid of the coarser one: pixels that do
+not count as equal. Between two levels of the scale space, the finest keypoints of one scene have none like them in the
+other."""
 
 LEAST_PX = 32
 """Shortest side of a scene on a coarser grid [px]."""

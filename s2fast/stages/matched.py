@@ -71,7 +71,9 @@ class Matched:
         moved: npt.NDArray[np.float32] = compiled_votes.moved_px(
             self.query.xy, self.train.xy, self.query_row, self.train_row, query.reduction
         )
-        return moved if query.square_px == (1.0, 1.0) else moved / np.array(query.square_px, np.float32)
+        if query.square_px != (1.0, 1.0):
+            moved /= np.array(query.square_px, np.float32)
+        return moved
 
     def evidence(self, on_ground: npt.NDArray[np.bool_]) -> Evidence:
         """Return the matches on the query's map; `on_ground` see `Evidence.on_ground`."""
