@@ -51,6 +51,10 @@ class UnplacedError(InputError):
         super().__init__(f"{problem}: declare it, for example with {setting('regions.crs', 'EPSG:4326')}")
 
 
+class NoRowsError(InputError):
+    """The layers of a file have no rows: as regions they are a mistake, as clouds a clear sky."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The rows of a polygon file, named by GDAL's feature id, and by their layer if the file has several."""
@@ -97,10 +101,11 @@ _kept: dict[tuple[RegionFile, Regions], Rows] = {}
 def _load(file: RegionFile, settings: Regions) -> tuple[Rows, int]:
     """Read the polygons; return them, and the number of their vertices."""
     declared = declared_crs(settings)
-    stored = [(name, rows) for name, rows in _read_layers(file, settings) if len(rows.ids)]
+    layers = _read_layers(file, settings)
+    stored = [(name, rows) for name, rows in layers if len(rows.ids)]
     if not stored:
         wanted = f" that meet regions.where = {settings.where!r}" if settings.where else ""
-        raise InputError(f"{file} holds no polygons{wanted}")
+        raise (NoRowsError if layers else InputError)(f"{file} holds no polygons{wanted}")
     _check_number("polygons", sum(len(rows.ids) for _, rows in stored), settings.max_polygons, file)
     mended: dict[str, str] = {}
     dropped: dict[str, str] = {}

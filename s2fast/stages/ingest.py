@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -317,6 +317,8 @@ def ingest_scene(
                 held.write(reduced(window, reduction), part.grey, part.valid, part.missing)
         # The stretch scans the whole scene: skip it when no window was read.
         info = _tile_info(item, config, ahead.reader if windows else None, len(windows), uses_mask=use_mask)
+        if mask is not None and mask.elsewhere and item.mask is not None:
+            info = replace(info, mask_elsewhere=f"{item.mask.source}: {mask.elsewhere}")
         if index is None and windows and _is_indexed(item) and isinstance(ahead.reader, LumaReader):
             keep_index(folder, item, ahead.reader.tiles.index)
     if left < LEAST_LEFT * ground and config.ingest.mask == "auto":
