@@ -136,8 +136,8 @@ def _load(file: RegionFile, settings: Regions) -> tuple[Rows, int]:
 def _check_number(what: str, number: int, limit: int, file: RegionFile) -> None:
     if number > limit:
         raise InputError(
-            f"{file} holds {number} {what}, at most regions.max_{what} = {limit} are read: raise the limit with --set "
-            f"regions.max_{what}={number}, or select rows with regions.where"
+            f"{file} holds {number} {what} or more, at most regions.max_{what} = {limit} are read: raise the limit "
+            f"with --set regions.max_{what}=NUMBER, or select rows with regions.where"
         )
 
 
@@ -226,7 +226,7 @@ def _read_layers(file: RegionFile, settings: Regions) -> list[tuple[str, StoredR
             times[layer.name] += 1
             name = f"{layer.name} ({times[layer.name]})" if times[layer.name] > 1 else layer.name
             with _naming_file(f"{file}" if len(layers) == 1 else f"{name} in {file}", layer.path):
-                stored.append((name, read_rows(layer, settings.where)))
+                stored.append((name, read_rows(layer, settings.where, settings.max_polygons + 1)))
     return stored
 
 
