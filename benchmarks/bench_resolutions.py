@@ -1,14 +1,15 @@
 """Verified share, error and false verdicts of scenes beside resampled ones of other resolutions.
 
     python -m benchmarks resolutions [--data DIR] [--scenes N] [--factors F ...] [--tile TILE] [--only ROW ...]
-        [--interpolated] [--json]
+        [--interpolated | --grids] [--side PX] [--json]
 
 DIR holds ``ukraine`` (scenes of which the true shift is 0), ``arosics`` (two scenes at 10 m), ``lebanon`` and ``paris``
 (one scene each). Pixels are averaged over larger ones, and the georeferencing of every resampled scene is moved by a
 known amount, which the pairs must find. Of a place with one scene, the second one is the same image with half its
 contrast and noise. Scenes of other ground are placed where the first ones lie: none may be verified. Everything is done
 with and without coarser levels (``features.coarser``), on the same files. With --interpolated, the scenes are instead
-interpolated back onto their own grid, see `benchmarks.interpolated`.
+interpolated back onto their own grid, see `benchmarks.interpolated`; with --grids, they are warped into other CRSs and
+onto oblong pixels, see `benchmarks.grids`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from rasterio.transform import Affine
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
 import s2fast
+from benchmarks.grids import grid_rows
 from benchmarks.harness import emit, option_parser
 from benchmarks.interpolated import Image, interpolated_rows
 from s2fast.config import Ingest
@@ -75,7 +77,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--scenes", type=int, default=12, help="number of scenes of ukraine, spread over the dates")
     parser.add_argument("--factors", type=float, nargs="+", default=FACTORS)
     parser.add_argument("--tile", default="36UYA", help="tile of ukraine: settings were chosen on 36UYA")
-    parser.add_argument("--interpolated", action="store_true", help="interpolate the scenes back onto their own grid")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--interpolated", action="store_true", help="interpolate the scenes back onto their own grid")
+    other.add_argument("--grids", action="store_true", help="warp the scenes into other CRSs and onto oblong pixels")
+    parser.add_argument("--side", type=int, default=0, help="with --grids: largest side of a scene [px]; 0: all of it")
     options = parser.parse_args(argv)
     for name in options.only:
         if not options.data.exists():
@@ -89,8 +94,13 @@ def main(argv: Sequence[str]) -> int:
             images = [_read(files[number]) for number in at]
             if len(images) == 1:
                 images.append(_noisy(images[0]))
-            if options.interpolated:
-                for row in interpolated_rows(images):
+            if options.interpolated or options.grids:
+                rows = (
+                    grid_rows([_cut(image, options.side) for image in images])
+                    if options.grids
+                    else (interpolated_rows(images))
+                )
+                for row in rows:
                     emit({"benchmark": "resolutions", "row": name, **row}, as_json=options.json)
                 continue
             written = resampled(images, folder, options.factors, next_zone=name != "arosics")
@@ -221,6 +231,12 @@ def _read(path: Path) -> Image:
         raster = reader.raster
         grey, _ = reader.read(Window(0, 0, *raster.shape))
         return grey, Affine(*raster.transform), raster.crs_wkt
+
+
+def _cut(image: Image, side: int) -> Image:
+    """Return the upper left part of an image, or all of it if `side` is 0."""
+    grey, transform, crs = image
+    return (grey[:side, :side].copy() if side else grey), transform, crs
 
 
 def _noisy(image: Image) -> Image:

@@ -225,6 +225,9 @@ class TileInfo:
     mask_unused: str = ""
     """Kind of the mask that the scene comes with, if it leaves too little of it to be used; empty: there is none."""
 
+    mask_elsewhere: str = ""
+    """File of polygons that lie elsewhere than the scene and mask nothing, and where both lie; empty: there is none."""
+
     reflectance: tuple[float, float] | None = None
     """Reflectances of the grey values 1 and 255 of a scene stretched by its own percentiles; None: unknown, or it is
     not stretched so."""
@@ -235,7 +238,7 @@ class TileInfo:
     def to_attributes(self) -> dict[str, Any]:
         """Return JSON values by field name; those of masks and clouds are omitted if there is none."""
         attributes = asdict(self)
-        of_masks = ("masked", "mask", "mask_unused", "reflectance", "not_by_brightness")
+        of_masks = ("masked", "mask", "mask_unused", "mask_elsewhere", "reflectance", "not_by_brightness")
         return {name: value for name, value in attributes.items() if value or name not in of_masks}
 
     @classmethod

@@ -12,6 +12,7 @@ from s2fast import detectors
 from s2fast.config import Config
 from s2fast.errors import DamageError, InputError, RunFolderError, SceneError, option
 from s2fast.folder.check import find_damage
+from s2fast.folder.job import JobInputs
 from s2fast.folder.lock import Lock
 from s2fast.folder.log import RECORDED, collected_warnings
 from s2fast.folder.record import RUN_JSON, RunRecord, SceneInput, StageRecord, load_record
@@ -119,7 +120,7 @@ def run_stages(
         _check_stages(stages, record, folder, workplace.threads or available_cores())
         # The record is written first, because a folder with other files but no record is refused.
         record.save(folder)
-        folder.create(record.asked.job)
+        folder.create(record.asked.inputs.model_dump())
         if not record.history.tables_key:
             resources.callback(begin_compiling(workplace, progress, _compiled_modules(job.config)))
         changed = _run_all(stages, record, folder, workplace, progress, lock)
@@ -227,25 +228,29 @@ def _known_headers(job: Job, folder: RunFolder) -> dict[str, SceneInput]:
 
 
 def _load_earlier(record: RunRecord, folder: RunFolder) -> RunRecord | None:
-    """Return the record of an earlier run of the same job, or None; raise RunFolderError for another job's folder."""
-    job = record.asked.job
+    """Return the record of an earlier run of the same job, or None; raise RunFolderError for another job's folder.
+
+    Of a folder whose record is missing or damaged, the job is known by what `RunFolder.create` stored.
+    """
+    inputs = record.asked.inputs
+    before = damage = None
     try:
         before = load_record(folder)
     except DamageError as error:
-        if folder.job() != job:
-            raise RunFolderError(f"{error.finding}: name another {option('out')}") from error
+        damage = error
+    if before is None and damage is None and folder.is_empty():
         return None
-    if before is None:
-        if not folder.is_empty() and folder.job() != job:
-            raise RunFolderError(f"{folder} exists and is not a run folder: name another {option('out')}")
-        return None
-    if before.asked.job != job:
-        regions = f" {option('regions')} {before.regions}" if before.regions else ""
-        raise RunFolderError(
-            f"{folder} holds another job's run, with {option('scenes')} {' '.join(before.asked.places)}{regions}: "
-            f"name another {option('out')}"
-        )
-    return before
+    known = before.asked.inputs if before else JobInputs.stored(folder.job())
+    if known and inputs.continues(known):
+        return before
+    where = str(folder) if damage is None else f"{damage.finding}; the folder"
+    if known:
+        why = f"{where} holds another job's run, {inputs.unlike(known)}"
+    elif damage:
+        why = damage.finding
+    else:
+        why = f"{folder} exists and is not a run folder"
+    raise RunFolderError(f"{why}: name another {option('out')}") from damage
 
 
 def _continue_run(record: RunRecord, before: RunRecord | None, *, ingests: bool) -> RunRecord:

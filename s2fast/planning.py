@@ -21,7 +21,7 @@ from s2fast.errors import InputError, SceneError, option
 from s2fast.files.source import Source
 from s2fast.folder.log import RECORDED
 from s2fast.folder.record import Asked, Found, History, RunRecord, SceneInput
-from s2fast.masks.lookup import find_mask
+from s2fast.masks.lookup import FoundMask, find_mask
 from s2fast.model import Scene
 from s2fast.raster.band_files import files_of, open_bands
 from s2fast.raster.reader import open_raster
@@ -123,9 +123,11 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
     for name, reason in archive.left_out.items():
         left_out.add(name, reason)
     inputs = []
+    outside = reference is not None and reference not in archive.scenes
     for scene in scenes:
         try:
-            inputs.append(_read_header(scene, job.config, known))
+            mask = _mask_of(scene, job.config, needed=not (outside and scene == reference))
+            inputs.append(_read_header(scene, mask, job.config, known))
         except SceneError as error:
             if scene == reference:
                 raise InputError(f"the reference cannot be used: {error}") from error
@@ -141,15 +143,27 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
         raise left_out.nothing_is_left()
     if reference is None:
         return Found(scenes=inputs, superseded=superseded), left_out.problems
-    outside = reference not in archive.scenes
     found = Found(scenes=inputs, superseded=superseded, reference=reference.scene_id, outside=outside)
     return found, left_out.problems
 
 
-def _read_header(scene: Scene, config: Config, known: Mapping[str, SceneInput]) -> SceneInput:
+def _mask_of(scene: Scene, config: Config, *, needed: bool) -> FoundMask | None:
+    """Return the mask of a scene; raise SceneError if it is needed and missing.
+
+    A reference from outside is of another making than the scenes, and need not have such masks as they have.
+    """
+    try:
+        return find_mask(scene, config.ingest)
+    except SceneError as error:
+        if needed:
+            raise
+        log.warning("the reference has no mask, so that its clouds are found by brightness: %s", error)
+        return None
+
+
+def _read_header(scene: Scene, mask: FoundMask | None, config: Config, known: Mapping[str, SceneInput]) -> SceneInput:
     """Read the header of a scene, unless it is known; raise SceneError if the scene cannot be used."""
     scene = with_bands(scene, config.ingest.bands)
-    mask = find_mask(scene, config.ingest)
     unplaced = are_accepted(config)
     before = known.get(scene.source.name)
     if before is not None and (unplaced or before.raster.crs_wkt) and before.identity == scene_identity(scene):

@@ -62,6 +62,31 @@ def test_file_of_another_format_is_refused_before_anything_is_read(
     assert not file.exists()
 
 
+@pytest.mark.parametrize("place", ["s3://bucket/", "gs://bucket/", "/vsis3/bucket/"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "pairs OUT -o PLACEp.csv", "show OUT a b -o PLACEp.png", "show OUT --verified --to PLACEmany",
+        "displacement OUT a b -o PLACEd.tif", "find IN x.png -o PLACEx.tif", "align OUT --to PLACEal",
+        "stac OUT --to PLACEcat", "synth PLACEarchive --size 256",
+        "demo --out PLACEdemo", "fetch --bbox 1,1,2,2 --dates 2019 --to PLACEarchive",
+    ],
+)  # fmt: skip
+def test_what_is_written_on_disk_only_is_not_sent_to_an_address(
+    command: str,
+    place: str,
+    judged: Judged,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = command.replace("PLACE", place).replace("OUT", str(judged.out)).replace(" a b ", f" {' '.join(UXA)} ")
+    assert s2fast(monkeypatch, *words.split()) == 2
+    assert_one_line(capsys.readouterr().err, f"cannot write {place}")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_raster_of_another_format_is_refused_in_python(judged: Judged, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the name must end in \.tif or \.tiff"):
         Run(judged.out).displacement(*UXA, 640).save(tmp_path / "shift.png")

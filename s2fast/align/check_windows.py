@@ -13,8 +13,8 @@ import numpy.typing as npt
 import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import CRSError, RasterioError
-from rasterio.warp import reproject, transform_bounds
-from rasterio.windows import Window, from_bounds
+from rasterio.warp import reproject, transform
+from rasterio.windows import Window
 
 from s2fast.align.phase_correlation import phase_shift
 from s2fast.errors import SceneError
@@ -178,18 +178,23 @@ def _on_grid(dataset: rasterio.DatasetReader, fixed: rasterio.DatasetReader, win
 
 
 def _windows(fixed: rasterio.DatasetReader, other: rasterio.DatasetReader) -> Iterator[Window]:
-    """Yield windows spread evenly over the ground that both show, on the grid of the first."""
-    bounds = transform_bounds(other.crs, fixed.crs, *other.bounds)
-    corners = [from_bounds(*box, fixed.transform) for box in (bounds, fixed.bounds)]
-    low = [max(int(np.ceil(getattr(box, name))) for box in corners) for name in ("row_off", "col_off")]
-    high = [
-        min(int(np.floor(getattr(box, start) + getattr(box, side))) for box in corners)
-        for start, side in (("row_off", "height"), ("col_off", "width"))
-    ]
-    rows, cols = (_starts(*ends) for ends in zip(low, high, strict=True))
-    for row in rows:
-        for col in cols:
+    """Yield windows spread evenly over the ground that both show, on the grid of the first; either may be turned."""
+    xy = np.asarray(other.transform @ _outline(other.shape))
+    if other.crs != fixed.crs:
+        xy = np.array(transform(other.crs, fixed.crs, *xy))
+    # The edges of aligned grids are whole numbers but for rounding.
+    at = np.round(np.asarray(~fixed.transform @ xy[:, np.isfinite(xy).all(axis=0)]), 6)
+    (left, top), (right, bottom) = np.ceil(at.min(axis=1)).astype(int), np.floor(at.max(axis=1)).astype(int)
+    for row in _starts(max(top, 0), min(bottom, fixed.height)):
+        for col in _starts(max(left, 0), min(right, fixed.width)):
             yield Window(col, row, _SIDE_PX, _SIDE_PX)
+
+
+def _outline(shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """Return points along the edges of a grid: (2, n) x, y [px]."""
+    step, one = np.linspace(0, 1, 22), np.ones(22)
+    x, y = (np.concatenate(sides) for sides in ([step, step, 0 * one, one], [0 * one, one, step, step]))
+    return np.stack([x * shape[1], y * shape[0]])
 
 
 def _starts(low: int, high: int) -> list[int]:

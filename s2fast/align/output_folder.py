@@ -13,6 +13,7 @@ import pandas as pd
 from s2fast.align.output import Form
 from s2fast.errors import InputError, option
 from s2fast.files.replacing import check_writable, remove_abandoned, replacing
+from s2fast.files.suffixes import check_on_disk
 from s2fast.raster.allowed import stored_tags
 
 KEY = "S2FAST_KEY"
@@ -79,8 +80,7 @@ def remove_outputs(folder: Path, scene_id: str) -> None:
 
 def open_folder(to: Path | str) -> Path:
     """Create the output folder, check that it can be written, and remove what killed processes left."""
-    if "://" in str(to) or str(to).startswith("/vsi"):
-        raise InputError(f"the folder {to} is not on disk: align writes to a local folder")
+    check_on_disk(to)
     folder = Path(to)
     try:
         folder.mkdir(parents=True, exist_ok=True)

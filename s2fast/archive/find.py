@@ -20,7 +20,7 @@ from s2fast.archive.sensors import names_of
 from s2fast.archive.stac import is_stac, stac_scenes
 from s2fast.errors import InputError, option
 from s2fast.files.source import Source
-from s2fast.files.zips import zip_names
+from s2fast.files.zips import zip_files
 from s2fast.model import Scene
 from s2fast.raster.zarr_store import is_zarr
 
@@ -239,23 +239,30 @@ def _zip_candidates(archive: Source, member: str, looking: Looking, depth: int =
     if depth == 1 and not os.path.isfile(archive.outermost.name):  # noqa: PTH113  a Path raises for too long names
         raise InputError(f"no such file or folder for {option('scenes')}: {archive.outermost}")
     try:
-        names = zip_names(archive)
+        faults = zip_files(archive)
     except (zipfile.BadZipFile, OSError):
-        # An incomplete download, or a zip with a password, is skipped like any scene that cannot be opened.
+        # An incomplete download is skipped like any scene that cannot be opened.
         yield archive
         return
+    names = list(faults)
     if member in names and not member.lower().endswith(".zip"):
-        yield archive.member(member)
+        yield _readable(archive.member(member), faults[member])
         return
     folder = member and f"{member.rstrip('/')}/"
     kept = set(_without_previews([PurePosixPath(name) for name in names]))
     names = [name for name in names if (name.startswith(folder) or name == member) and PurePosixPath(name) in kept]
     for name in names:
         if _is_scene(PurePosixPath(name), looking):
-            yield archive.member(name)
+            yield _readable(archive.member(name), faults[name])
+        elif name.lower().endswith(".zip") and faults[name]:
+            yield LeftOut(str(archive.member(name)), faults[name])
         elif name.lower().endswith(".zip") and depth < _MOST_NESTED:
             yield from _zip_candidates(archive.member(name), "", looking, depth + 1)
     yield from _without_the_band([PurePosixPath(name) for name in names], looking)
+
+
+def _readable(source: Source, fault: str) -> Source | LeftOut:
+    return LeftOut(str(source), fault) if fault else source
 
 
 def _without_previews(files: Sequence[_Path]) -> list[_Path]:

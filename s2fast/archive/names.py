@@ -51,11 +51,20 @@ _NAMES = tuple(
         # Landsat: LC08_L1TP_177025_20190611_20190619_01_T1_B8; STAC catalogues omit the time of processing
         r"(?P<platform>L[A-Z]0\d)_(?P<level>L[12][A-Z]{2})_(?P<tile>\d{6})_(?P<time>\d{8})(?:_(?P<made>\d{8}))?_\d{2}"
         r"_(?:T[12]|RT)",
+        # Theia, MAJA: SENTINEL2A_20160830-083602-123_L2A_T36UYA_C_V3-0
+        rf"SENTINEL(?P<platform>2[A-D])_(?P<time>\d{{8}}-\d{{6}})-\d{{3}}_(?P<level>L1C|L2A)_T{_TILE}",
         # PlanetScope: 20190611_083601_1008_3B_Visual, 20220101_081530_45_2444_3B_AnalyticMS_SR_8b
         r"(?P<time>\d{8}_\d{6})_(?:\d{1,2}_)?(?P<satellite>[0-9A-F]{4})_(?:1[AB]|3[AB])",
     )
 )
 """Patterns of the names of files and folders, the most detailed first; case-insensitive."""
+
+_DATE = re.compile(
+    r"(?<!\d)(?P<year>(?:19|20)\d\d)(?P<by>[-_.]?)(?P<month>\d\d)(?P=by)(?P<day>\d\d)"
+    r"(?:[T_](?P<time>(?:[01]\d|2[0-3])[0-5]\d[0-5]\d)(?!\d)|(?!\d))",
+    re.IGNORECASE,
+)
+"""A date, the year first, with or without a time, in a name that is that of no product: 2016-08-30, 20160830T083602."""
 
 _TILE_FOLDERS = re.compile(r"/(\d{1,2})/([A-Z])/([A-Z]{2})/(\d{4})/(\d{1,2})/(\d{1,2})/\d+/", re.IGNORECASE)
 """tiles/36/U/YA/2016/8/30/0/TCI.jp2: the layout of the public buckets, one folder per date."""
@@ -66,6 +75,7 @@ _TIME_FORMATS = {8: "%Y%m%d", 14: "%Y%jT%H%M%S", 15: "%Y%m%dT%H%M%S"}
 NO_IMAGE = (
     r"SCL|AOT|WVP|CLD|SNW|DDV|PVI|CLDPRB|SNWPRB|Fmask|SAA|SZA|VAA|VZA"
     r"|BQA|QA_PIXEL|QA_RADSAT|(?:SR_)?QA_AEROSOL|ST_(?:QA|[TUD]RAD|ATRAN|EMIS|EMSD|CDIST)"
+    r"|(?:ATB|CLM|DFP|EDG|IAO|MG2|SAT|USI|WVC)_R[12]|QKL_ALL"
     r"|udm2?(?:_clip)?|Analytic\w*_udm2?(?:_clip)?"
 )
 """Rasters of a product that are not images: masks, classifications, angles."""
@@ -73,9 +83,11 @@ NO_IMAGE = (
 _BANDS = (
     r"B0\d|B1[0-2]|B8A|coastal|blue|green|red|rededge\d?|nir\d*|swir\d*"
     r"|(?:(?<=_T1_)|(?<=_T2_)|(?<=_RT_))(?:B\d|SR_B\d|ST_B\d{1,2})"
+    r"|(?:(?<=_FRE_)|(?<=_SRE_))B\d"
     r"|(?:(?<=_1B_)|(?<=_3A_)|(?<=_3B_))Analytic(?!\w*_udm)\w*?"
 )
-"""Names of bands; those of Landsat, and the files of all bands of PlanetScope, only after the rest of such a name."""
+"""Names of bands; those of Landsat and Theia, and the files of all bands of PlanetScope, only after the rest of such a
+name."""
 
 ASSET = re.compile(
     rf"^(?P<rest>.*?)(?:^|[_.-])(?:(?P<image>TCI|visual(?:_clip)?)|(?P<band>{_BANDS})|(?P<other>{NO_IMAGE}))"
@@ -95,7 +107,7 @@ def naming(source: Source) -> Naming:
     )
     parts = _name_parts(path)
     if "tile" not in parts and not parts.get("platform", "").startswith(_PLANET):
-        return result
+        return replace(result, sensing_time=_plain_date(path.stem))
     result = replace(
         result,
         platform=parts.get("platform", ""),
@@ -123,6 +135,23 @@ def _name_parts(path: PurePath) -> dict[str, str]:
     return parts
 
 
+def _plain_date(name: str) -> datetime | None:
+    """Return the only date in a name; None if it has none, or several.
+
+    Examples
+    --------
+    >>> print(_plain_date("openEO_2019-06-06Z"), _plain_date("clip_20190606T083601"), _plain_date("20190606_20190616"))
+    2019-06-06 00:00:00+00:00 2019-06-06 08:36:01+00:00 None
+    """
+    found = list(_DATE.finditer(name))
+    days = {match["year"] + match["month"] + match["day"] for match in found}
+    times = {match["time"] for match in found}
+    if len(days) != 1:
+        return None
+    time = times.pop() if len(times) == 1 else None
+    return _parse_time(f"{days.pop()}T{time}" if time else days.pop())
+
+
 @lru_cache(maxsize=4096)
 def _parse_name(name: str) -> list[dict[str, str]]:
     """Return the parts that each matching pattern finds in one name."""
@@ -147,10 +176,12 @@ def _normalized(groups: dict[str, str | None]) -> dict[str, str] | None:
     }
     if "tile" in parts:
         parts["tile"] = parts["tile"].zfill(5)
+    if parts.get("platform", "").startswith("2"):
+        parts["platform"] = "S" + parts["platform"]
     if "satellite" in parts:
         parts["platform"] = _PLANET + parts.pop("satellite")
     if "time" in parts:
-        parts["time"] = parts["time"].replace("_", "T")
+        parts["time"] = re.sub("[_-]", "T", parts["time"])
         time = _parse_time(parts["time"])
         if time is None:
             return None

@@ -79,7 +79,8 @@ def used_products(
     """
     acquisitions: dict[tuple[Any, ...], list[Scene]] = {}
     for scene in scenes:
-        key = (scene.tile, scene.sensing_time, scene.asset) if scene.sensing_time else (scene.source,)
+        named = scene.sensing_time and (scene.tile or scene.platform)  # others may have a date, and be any part of it
+        key = (scene.tile, scene.sensing_time, scene.asset) if named else (scene.source,)
         acquisitions.setdefault(key, []).append(scene)
     used, replaced = [], []
     for products in acquisitions.values():

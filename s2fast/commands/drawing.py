@@ -132,6 +132,7 @@ def _pictures(
 ) -> list[tuple[str, str, Path]]:  # fmt: skip
     """Return the pairs to draw, with the file of each picture."""
     from s2fast.errors import InputError
+    from s2fast.files.suffixes import check_on_disk
     from s2fast.report.selection import Selection, select_pairs
 
     if query is not None and train is not None:
@@ -146,6 +147,7 @@ def _pictures(
         raise InputError("name a pair, QUERY and TRAIN, and -o FILE; or draw many with --verified --to DIR")
     if output is not None:
         raise InputError("many pairs go to the folder of --to: leave out -o")
+    check_on_disk(to)
     pairs = select_pairs(run.pairs(), Selection(verified=True, tile=tile, limit=limit))
     try:
         to.mkdir(parents=True, exist_ok=True)

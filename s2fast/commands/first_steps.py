@@ -86,10 +86,12 @@ def synth(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of the random ground, weather and shifts")] = 0,
 ) -> None:
     """Generate a synthetic archive with ground truth: SAFE folders, polygons, truth.json."""
+    from s2fast.files.suffixes import check_on_disk
     from s2fast.synth import synth as make_archive
     from s2fast.work.compilation import SYNTH_MODULES, AnnouncedCompilation
     from s2fast.work.progress import progress_for_stderr
 
+    check_on_disk(folder)
     progress = progress_for_stderr()
     AnnouncedCompilation(progress, modules=SYNTH_MODULES).wait()
     with ExitStack() as stack:

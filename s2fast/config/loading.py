@@ -158,5 +158,6 @@ def _explain(error: ValidationError, where: str) -> str:
         elif isinstance(problem["input"], Mapping):  # contradictory keys
             messages.append(str(problem.get("ctx", {}).get("error", problem["msg"])))
         else:
-            messages.append(f"{dotted} = {_shortened(problem['input'])}: {problem['msg'].lower()}")
+            told = problem["msg"].removeprefix("Value error, ")
+            messages.append(f"{dotted} = {_shortened(problem['input'])}: {told[:1].lower()}{told[1:]}")
     return f"{where}: {'; '.join(messages)}"

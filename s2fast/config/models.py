@@ -236,7 +236,7 @@ class FeatureSettings(_Section):
     """With max_per_scene: distribute the budget over square ground cells of this side, the strongest keypoints of each
     cell first [px of the reduced grid]; 0: no cells."""
     coarser: bool = True
-    """True: search a scene beside scenes of the same ground with larger pixels (1.4 times and more, as Landsat's beside
+    """True: search a scene beside scenes of the same ground with larger pixels (by over 5 %, as Landsat's beside
     Sentinel-2's) also on the means of its pixels over theirs, and match such pairs on the coarser grid; each grid has a
     budget `max_per_scene` of its own. It needs matching.mode = "windowed" and changes nothing among scenes of one
     resolution. Scenes that were interpolated from larger pixels are also searched on means over those pixels, in any

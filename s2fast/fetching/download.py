@@ -21,6 +21,7 @@ from s2fast.errors import InputError, MissingError, SceneError, option
 from s2fast.files.legible import identifier
 from s2fast.files.ranges import ByteRanges, byte_ranges
 from s2fast.files.source import Source
+from s2fast.files.suffixes import check_on_disk
 from s2fast.files.web import downloaded
 from s2fast.masks.lookup import find_mask
 from s2fast.model import Scene
@@ -142,6 +143,7 @@ def download(scenes: Sequence[SceneFiles], folder: Path, progress: Progress) -> 
     InputError
         The folder cannot be made, or its disk has too little space.
     """
+    check_on_disk(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(folder).free // _MB

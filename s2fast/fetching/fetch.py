@@ -15,6 +15,7 @@ from s2fast.fetching.items import write_items
 from s2fast.fetching.query import Wanted
 from s2fast.files.legible import counted
 from s2fast.files.source import Source
+from s2fast.files.suffixes import check_on_disk
 from s2fast.work.progress import Progress
 
 if TYPE_CHECKING:
@@ -78,6 +79,8 @@ def fetch(
     if to is None and not dry_run:
         listing = option("dry_run", "dry-run")
         raise InputError(f"the folder is missing: name it with {option('to')}, or list the scenes with {listing}")
+    if to is not None:
+        check_on_disk(to)
     source = Source.of(place)
     band = settings.bands[0] if settings.bands else ""
     found = find_scenes([source.trusting((source.address, *settings.trust))], looking=Looking(settings.asset, band))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -141,6 +142,8 @@ def _open(url: str) -> Any:
         )
     if url.lower().startswith(("http:", "https:")):
         raise ConfigError(f"{public(url)}: a web server is no object store: write s3://BUCKET/PREFIX, or a folder")
+    if not re.fullmatch(r"[\w+.-]+://[^/].*", url):
+        raise ConfigError(f"{url}// names no bucket: write s3://BUCKET/PREFIX")
     try:
         from obstore.exceptions import BaseError
         from obstore.store import from_url

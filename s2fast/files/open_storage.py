@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from s2fast.errors import ConfigError
 from s2fast.files.local_storage import LocalStorage
 from s2fast.files.object_storage import ObjectStorage
+from s2fast.files.redaction import public
 from s2fast.files.storage import Storage
 
 
@@ -18,6 +20,8 @@ def open_storage(address: str) -> Storage:
         The package for object stores is not installed, or does not support the address.
     """
     # Only connections are cached: a relative path is another folder once the working directory has changed.
+    if address.startswith("/vsi"):
+        raise ConfigError(f"{public(address)} is GDAL's name of an address: write s3://BUCKET/PREFIX, or a folder")
     return open_bucket(address) if "://" in address else LocalStorage(address)
 
 

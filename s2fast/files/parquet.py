@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from s2fast.files.parquet_pages import pages_of
+
 _MAX_BYTES = 4 << 30
 """Largest table that is read, in memory."""
 
 _WIDE_BYTES = 8
 """Bytes of the widest number."""
+
+_SHOWN = 40
+"""Characters of a column's name in a message."""
 
 
 def read_table(file: Path | pa.NativeFile, columns: Sequence[str] | None = None) -> pa.Table:
@@ -25,22 +32,64 @@ def read_table(file: Path | pa.NativeFile, columns: Sequence[str] | None = None)
     Raises
     ------
     ValueError
-        The table would be larger than 4 GiB.
+        The table would be larger than 4 GiB; see `check_size`.
+    pyarrow.ArrowException, OSError
+        The file is damaged.
+    """
+    schema = check_size(file, columns)
+    wanted = schema.names if columns is None else list(columns)
+    repeated = [name for name in wanted if _is_text(schema.field(name).type)]
+    table = pq.read_table(file, columns=wanted, read_dictionary=repeated, partitioning=None)
+    _check(table.nbytes + sum(_whole_bytes(chunk) for name in repeated for chunk in table.column(name).chunks))
+    return table.cast(pa.schema([schema.field(name) for name in wanted], schema.metadata))
+
+
+def check_size(file: Path | pa.NativeFile, columns: Sequence[str] | None = None) -> pa.Schema:
+    """Check what a Parquet file, or some of its columns, would be decoded to; return the schema.
+
+    Of texts and binary values each is counted once: `read_table` counts how often they occur.
+
+    Raises
+    ------
+    ValueError
+        The table would be larger than 4 GiB, or has texts within lists or structures.
     pyarrow.ArrowException, OSError
         The file is damaged.
     """
     described = pq.ParquetFile(file)
     schema, metadata = described.schema_arrow, described.metadata
     wanted = schema.names if columns is None else list(columns)
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    listed = sum(group.column(number).num_values for group in groups for number in range(group.num_columns))
-    _check(_WIDE_BYTES * max(listed if columns is None else 0, len(wanted) * metadata.num_rows))
-    repeated = [name for name in wanted if _is_text(schema.field(name).type)]
+    size = _WIDE_BYTES * len(wanted) * metadata.num_rows
+    with _content(file) as data:
+        for number in range(metadata.num_columns):
+            column = metadata.schema.column(number)
+            name = next((name for name in wanted if f"{column.path}.".startswith(f"{name}.")), None)
+            if name is None:
+                continue
+            if column.physical_type == "BYTE_ARRAY" and not (column.path == name and _is_text(schema.field(name).type)):
+                raise ValueError(f"its column {column.path[:_SHOWN]} has texts of a kind that is not read")
+            width = max(_WIDE_BYTES, column.length) if column.physical_type == "FIXED_LEN_BYTE_ARRAY" else _WIDE_BYTES
+            for group in range(metadata.num_row_groups):
+                for page in pages_of(data, metadata.row_group(group).column(number)):
+                    size += max(page.decoded_bytes, width * page.values)
+                    _check(size)
+    return schema
+
+
+@contextmanager
+def _content(file: Path | pa.NativeFile) -> Iterator[memoryview]:
+    """Yield the content of a file, and return to its beginning."""
     if isinstance(file, pa.NativeFile):
         file.seek(0)
-    table = pq.read_table(file, columns=wanted, read_dictionary=repeated, partitioning=None)
-    _check(table.nbytes + sum(_whole_bytes(chunk) for name in repeated for chunk in table.column(name).chunks))
-    return table.cast(pa.schema([schema.field(name) for name in wanted], schema.metadata))
+        yield memoryview(file.read_buffer()).cast("B")
+        file.seek(0)
+        return
+    with (
+        file.open("rb") as opened,
+        mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as data,
+    ):
+        yield data
 
 
 def _check(size: int) -> None:

@@ -101,7 +101,10 @@ def failure(verb: str, where: str, error: Exception) -> RunFolderError:
     advice = _ADVICE.get(number or 0, "fix this and run again: complete results are kept")
     if verb == "read" and number in _CLOSED:
         advice = "ask its owner for the right to read it"
-    return RunFolderError(f"cannot {verb} {where}: {reason(error)}; {advice}")
+    why = reason(error)
+    if why == NO_CREDENTIALS and not where.startswith("s3"):
+        why = f"no credentials for {where.partition(':')[0]}://: set the environment variables of this store"
+    return RunFolderError(f"cannot {verb} {where}: {why}; {advice}")
 
 
 _METADATA = re.compile(r"169\.254\.\d+\.\d+|/latest/(api/token|meta-data)")

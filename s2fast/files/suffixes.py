@@ -1,17 +1,36 @@
-"""The format of a file to write, by the suffix of its name."""
+"""Names of files and folders to write: they are on disk, and suffixes tell their format."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from s2fast.errors import InputError
+from s2fast.files.redaction import public
 
 PICTURES = (".png", ".pdf", ".svg")
 """Suffixes of pictures."""
 
 RASTERS = (".tif", ".tiff")
 """Suffixes of rasters."""
+
+_ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]+:/|/vsi[a-z0-9_]+/", re.IGNORECASE)
+"""Begin of an address, of which a `Path` has dropped one slash, or of GDAL's name for one."""
+
+
+def check_on_disk(place: Path | str) -> None:
+    """Raise InputError if a file or folder to write is in an object store or on a server.
+
+    Examples
+    --------
+    >>> check_on_disk(Path("s3://bucket/pair.png"))
+    Traceback (most recent call last):
+    s2fast.errors.InputError: cannot write s3://bucket/pair.png: it is not on disk; name a local path, and upload it
+    """
+    if _ELSEWHERE.match(str(place)):
+        address = re.sub(r"^([\w+.-]+:)/(?!/)", r"\1//", str(place))
+        raise InputError(f"cannot write {public(address)}: it is not on disk; name a local path, and upload it")
 
 
 def check_suffix(file: Path | str, allowed: Sequence[str]) -> str:
@@ -20,13 +39,14 @@ def check_suffix(file: Path | str, allowed: Sequence[str]) -> str:
     Raises
     ------
     InputError
-        It is not allowed.
+        It is not allowed, or the file is not on disk.
 
     Examples
     --------
     >>> check_suffix("shift.TIF", RASTERS)
     '.tif'
     """
+    check_on_disk(file)
     suffix = Path(file).suffix.lower()
     if suffix not in allowed:
         *most, last = filter(None, allowed)

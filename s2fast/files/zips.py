@@ -9,9 +9,23 @@ from contextlib import contextmanager
 
 from s2fast.files.source import Source
 
+_READ = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, 9)
+"""Methods of compression that GDAL reads; 9 is deflate with 64 KiB."""
+
+_METHODS = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA", 93: "Zstandard", 95: "xz"}
+"""Names of other methods."""
+
+_ENCRYPTED = 1
+"""Bit of a member's flags."""
+
 
 def zip_names(archive: Source) -> list[str]:
-    """Return GDAL's names of the files in a zip, which may itself be in a zip, sorted.
+    """Return GDAL's names of the files in a zip, which may itself be in a zip, sorted; raise as `zip_files` does."""
+    return list(zip_files(archive))
+
+
+def zip_files(archive: Source) -> dict[str, str]:
+    """Return why the files in a zip cannot be read, empty for those that can, by GDAL's names, sorted.
 
     Raises
     ------
@@ -20,9 +34,19 @@ def zip_names(archive: Source) -> list[str]:
     """
     try:
         with _opened_zip(archive) as opened:
-            return sorted(name for name in _members(opened) if not name.endswith("/"))
+            names = sorted(_members(opened).items())
+            return {name: _fault(opened.getinfo(member)) for name, member in names if not name.endswith("/")}
     except (zlib.error, EOFError, KeyError, ValueError, RuntimeError) as error:
         raise zipfile.BadZipFile(str(error)) from error
+
+
+def _fault(member: zipfile.ZipInfo) -> str:
+    if member.flag_bits & _ENCRYPTED:
+        return "it is encrypted: unpack the zip with its password"
+    if member.compress_type not in _READ:
+        method = _METHODS.get(member.compress_type, f"method {member.compress_type}")
+        return f"it is compressed by {method}, which is not read: unpack the zip, or make it again with deflate"
+    return ""
 
 
 def _members(opened: zipfile.ZipFile) -> dict[str, str]:

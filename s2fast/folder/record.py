@@ -18,6 +18,7 @@ from s2fast.files.legible import legible_json
 from s2fast.files.source import Source
 from s2fast.folder.checksums import sealed, unsealed
 from s2fast.folder.content_key import FORMAT
+from s2fast.folder.job import JobInputs
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.nulls import NullRate
 from s2fast.masks.lookup import FoundMask
@@ -138,9 +139,9 @@ class Asked(BaseModel):
     """Stop at the first scene or polygon that cannot be used, instead of leaving it out; not recorded."""
 
     @property
-    def job(self) -> dict[str, object]:
-        """The job's identity; a run folder holds results of one job only."""
-        return {"places": self.places, "regions": self.regions.source.name if self.regions else None}
+    def inputs(self) -> JobInputs:
+        """The inputs that identify the job."""
+        return JobInputs(places=self.places, regions=self.regions.source.name if self.regions else None)
 
 
 class Found(BaseModel):

@@ -1,4 +1,4 @@
-"""A masked tile on a coarser grid: means of its pixels, and where they are missing or valid."""
+"""A masked tile on a coarser grid, or on square pixels: means of its pixels, and where they are missing or valid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, slots=True)
 class Coarser:
-    """A tile on a coarser grid, which covers the same ground."""
+    """A tile on a coarser grid, which covers the same ground; it may be finer along one axis."""
 
     grey: npt.NDArray[np.uint8]
     """(rows, cols) means of the tile's pixels; 0 where missing ones are black."""
@@ -29,7 +29,7 @@ class Coarser:
         grey: npt.NDArray[np.uint8],
         valid: Callable[[slice, slice], npt.NDArray[np.bool_]],
         missing: npt.NDArray[np.bool_] | None,
-        factor: float,
+        factor: float | tuple[float, float],
     ) -> Coarser:
         """Reduce a tile; the number of pixels is rounded, so that `Coarser.factor` is only about `factor`.
 
@@ -42,15 +42,16 @@ class Coarser:
         missing : (rows, cols) bool or None
             True where a pixel is missing.
         factor
-            Wanted side of a pixel, at least 1 [px of the tile].
+            Wanted side of a pixel, or sides in x and y [px of the tile]. Along an axis where it is below 1, pixels are
+            interpolated.
         """
         shape = coarser_shape(grey.shape, factor)
         sides = np.array(grey.shape) / shape
         small = _means(grey, shape)
         gaps = None
         if missing is not None:
-            gaps = _means(missing.view(np.uint8) * np.uint8(255), shape) > 0
-            small[_means((missing & (grey == 0)).view(np.uint8) * np.uint8(255), shape) > 0] = 0
+            gaps = _any(missing, shape)
+            small[_any(missing & (grey == 0), shape)] = 0
 
         def part(rows: slice, columns: slice) -> npt.NDArray[np.bool_]:
             at = [
@@ -65,11 +66,26 @@ class Coarser:
         return cls(small, gaps, part, sides[::-1].copy())
 
 
-def coarser_shape(shape: tuple[int, ...], factor: float) -> tuple[int, int]:
-    """Return the rows and columns of a grid with pixels larger by a factor over the same ground."""
-    return max(1, round(shape[0] / factor)), max(1, round(shape[1] / factor))
+def coarser_shape(shape: tuple[int, ...], factor: float | tuple[float, float]) -> tuple[int, int]:
+    """Return the rows and columns of a grid with pixels larger by a factor, or two in x and y, over the same ground."""
+    across, down = factor if isinstance(factor, tuple) else (factor, factor)
+    return max(1, round(shape[0] / down)), max(1, round(shape[1] / across))
 
 
-def _means(image: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Return the rounded means over the pixels of a coarser grid, parts of pixels by their area."""
-    return np.asarray(cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
+def _means(
+    image: npt.NDArray[np.uint8], shape: tuple[int, ...], enlarging: int = cv2.INTER_CUBIC
+) -> npt.NDArray[np.uint8]:
+    """Return the rounded means over the pixels of another grid, parts of pixels by their area.
+
+    Along an axis with more pixels than the image has they are interpolated; OpenCV's means of both axes would not be.
+    """
+    rows, cols = (min(sides) for sides in zip(shape, image.shape, strict=True))
+    means = cv2.resize(image, (cols, rows), interpolation=cv2.INTER_AREA)
+    if (rows, cols) != tuple(shape):
+        means = cv2.resize(means, (shape[1], shape[0]), interpolation=enlarging)
+    return np.asarray(means, np.uint8)
+
+
+def _any(flags: npt.NDArray[np.bool_], shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Return which pixels of another grid meet a flagged one."""
+    return _means(flags.view(np.uint8) * np.uint8(255), shape, cv2.INTER_LINEAR) > 0

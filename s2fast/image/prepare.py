@@ -177,8 +177,14 @@ def least_bright(darker_quarter: float, reflectance: tuple[float, float] | None 
     return min(170.0, max(1.9 * darker_quarter, darker_quarter + 45.0))
 
 
-def clear_cells(clear: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
-    """Reduce a map of clear ground to at most 128 cells per side: (rows, cols) uint8, share of clear pixels [%]."""
+def clear_cells(clear: npt.NDArray[np.bool_], shape: tuple[int, ...] | None = None) -> npt.NDArray[np.uint8]:
+    """Reduce a map of clear ground to at most 128 cells per side: (rows, cols) uint8, share of clear pixels [%].
+
+    `shape` is that of the tile over the same ground, whose pixels are those of the cells; None: that of the map.
+    """
+    if shape is not None and shape != clear.shape and clear.size:
+        enlarged = cv2.resize(clear.view(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+        clear = np.asarray(enlarged.view(np.bool_))
     side = cell_px(clear.shape)
     shape = (-(-clear.shape[0] // side), -(-clear.shape[1] // side))
     if not clear.size:

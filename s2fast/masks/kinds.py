@@ -117,8 +117,13 @@ TOO_BRIGHT = f"{NOT_JUDGED}: over 60 % bright"
 
 
 def of_scene(settings: Ingest, kind: str) -> Ingest:
-    """Return the settings for the pixels of a scene with a mask of this kind: ``mask`` is "bright" or "none"."""
-    applied = by_brightness(settings) and (settings.mask == "bright" or not kind or BY_NAME[kind].misses_clouds)
+    """Return the settings for the pixels of a scene with a mask of this kind: ``mask`` is "bright" or "none".
+
+    A scene that has none, whatever is asked for, is a reference from outside: see `s2fast.planning`.
+    """
+    wanted = settings.clouds and settings.mask != "none"
+    misses = not kind or (settings.mask == "auto" and BY_NAME[kind].misses_clouds)
+    applied = wanted and (settings.mask == "bright" or misses)
     return settings.model_copy(update={"mask": "bright" if applied else "none"})
 
 

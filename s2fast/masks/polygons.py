@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
 import geopandas
@@ -17,10 +18,12 @@ from s2fast.errors import InputError, SceneError
 from s2fast.files.limited import read_bytes
 from s2fast.files.source import Source
 from s2fast.files.zips import zip_member
+from s2fast.geometry.antimeridian import footprint, joined
+from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Raster
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import PlacedRegions, place_regions
-from s2fast.regions.rows import UnplacedError, extract_polygons, make_valid
+from s2fast.regions.rows import NoRowsError, UnplacedError, extract_polygons, load_regions, make_valid
 
 _MAX_BYTES = 64 << 20
 """Largest GML file that is read; those of a tile full of small clouds have 2 MB."""
@@ -29,25 +32,46 @@ _GML = "{*}"
 """Any namespace: the GML masks of different baselines use different versions of GML."""
 
 
-def shapes_on(source: Source, raster: Raster, buffer_m: float) -> PlacedRegions:
-    """Return the polygons of a user's file, widened, on a raster's grid.
+def shapes_on(source: Source, raster: Raster, buffer_m: float) -> tuple[PlacedRegions, str]:
+    """Return the polygons of a user's file, widened, on a raster's grid, and where they lie if that is elsewhere.
 
     Raises
     ------
     SceneError
-        The file has none, or the scene has no CRS.
+        The file cannot be read, none of its rows can be used, or the scene has no CRS.
     """
     _check_placed(source, raster)
     try:
-        return place_regions(RegionFile.at(source.name), Regions(buffer_m=buffer_m), raster)
+        file, settings = RegionFile.at(source.name), Regions(buffer_m=buffer_m)
+        return place_regions(file, settings, raster), elsewhere(load_regions(file, settings).shapes, raster)
+    except NoRowsError:
+        return PlacedRegions(np.empty(0, object), raster), ""
     except UnplacedError as error:
         raise SceneError(f"the mask {error.problem}: assign it, for example with ogr2ogr -a_srs EPSG:32636") from error
     except InputError as error:
         raise SceneError(f"the mask {error}") from error
 
 
-def clouds_on(source: Source, raster: Raster, buffer_m: float) -> PlacedRegions:
-    """Return the polygons of a GML mask of level 1C, widened, on a raster's grid.
+def elsewhere(shapes: geopandas.GeoSeries, raster: Raster) -> str:
+    """Return where shapes and a scene lie if their bounding boxes in degrees share no ground; else an empty text."""
+    scene = joined(footprint(PixelGrid.of_raster(raster)))
+    around = shapes.to_crs(4326).total_bounds
+    if not np.isfinite(around).all():
+        at = " ".join(f"{value:.6g}" for value in shapes.total_bounds)
+        return f"they lie at {at}, no places in {shapes.crs.to_string()}, it lies at {_degrees(scene.bounds)}"
+    turned = [shapely.affinity.translate(scene, turn) for turn in (-360, 0, 360)]
+    if shapely.intersects(shapely.box(*around), turned).any():
+        return ""
+    return f"they lie at {_degrees(around)}, it lies at {_degrees(scene.bounds)}"
+
+
+def _degrees(bounds: Iterable[float]) -> str:
+    west, south, east, north = bounds
+    return f"longitude {west:.3f} to {east:.3f}, latitude {south:.3f} to {north:.3f}"
+
+
+def clouds_on(source: Source, raster: Raster, buffer_m: float) -> tuple[PlacedRegions, str]:
+    """Return the polygons of a GML mask of level 1C, widened, on a raster's grid; see `shapes_on`.
 
     Raises
     ------
@@ -60,10 +84,12 @@ def clouds_on(source: Source, raster: Raster, buffer_m: float) -> PlacedRegions:
     shapes, _ = extract_polygons(shapes)
     if len(shapes) and (crs is None or not pyproj.CRS(crs).is_projected):
         raise SceneError(f"{source}: its polygons have no projected CRS: get the product again")
+    away = ""
     if len(shapes):
         shapes = shapely.buffer(shapes, buffer_m, quad_segs=16) if buffer_m else shapes
-        shapes = geopandas.GeoSeries(shapes, crs=crs).to_crs(raster.crs_wkt).to_numpy()
-    return PlacedRegions(np.asarray(shapes, object), raster)
+        placed = geopandas.GeoSeries(shapes, crs=crs)
+        shapes, away = placed.to_crs(raster.crs_wkt).to_numpy(), elsewhere(placed, raster)
+    return PlacedRegions(np.asarray(shapes, object), raster), away
 
 
 def _check_placed(source: Source, raster: Raster) -> None:
@@ -102,7 +128,7 @@ def _polygon(element: ET.Element) -> shapely.Polygon:
     )
     if len(shells) != 1:
         raise ValueError("a polygon has no outline")
-    return shapely.Polygon(shells[0], holes)
+    return shapely.Polygon(shells[0], [hole for hole in holes if len(hole)])  # GEOS crashes with empty ones
 
 
 def _ring(element: ET.Element) -> npt.NDArray[np.float64]:

@@ -48,6 +48,9 @@ _EDGE = 1e-6
 class SceneMask(Protocol):
     """Pixels of a scene that show no ground."""
 
+    elsewhere: str
+    """Where it and the scene lie, if it lies elsewhere and masks nothing; else empty."""
+
     def part(self, window: Window) -> npt.NDArray[np.bool_]:
         """Return a window of the full-resolution grid, reduced: True where any of a pixel shows no ground.
 
@@ -58,8 +61,8 @@ class SceneMask(Protocol):
 class PolygonMask:
     """Polygons, already widened."""
 
-    def __init__(self, placed: PlacedRegions, reduction: int) -> None:
-        self._placed, self._reduction = placed, reduction
+    def __init__(self, placed: PlacedRegions, reduction: int, elsewhere: str = "") -> None:
+        self._placed, self._reduction, self.elsewhere = placed, reduction, elsewhere
 
     def part(self, window: Window) -> npt.NDArray[np.bool_]:
         """See `SceneMask`."""
@@ -82,6 +85,8 @@ class RasterMask:
     settings
         The settings of masks, and the reduction.
     """
+
+    elsewhere = ""
 
     def __init__(
         self, dataset: rasterio.DatasetReader, source: Source, kind: str, raster: Raster, settings: Ingest
@@ -238,8 +243,8 @@ def open_mask(found: FoundMask, raster: Raster, settings: Ingest) -> Iterator[Sc
     if kind.flags is None:
         place = shapes_on if kind.name == "shapes" else clouds_on
         with _placing(source):
-            placed = place(source, raster, settings.mask_buffer_m)
-        yield PolygonMask(placed, settings.reduction)
+            placed, elsewhere = place(source, raster, settings.mask_buffer_m)
+        yield PolygonMask(placed, settings.reduction, elsewhere)
         return
     with gdal_settings(), open_dataset(source) as dataset:
         with _placing(source):

@@ -44,7 +44,7 @@ def bounded(codecs: Any, most_bytes: int, version: int) -> Any:
         Of Zarr.
     """
     if version == 2:
-        if not isinstance(codecs, dict) or codecs["id"] not in _KINDS:
+        if not isinstance(codecs, dict) or codecs["id"] not in (*_KINDS, *_WIDENING):
             return codecs
         return {"id": _NAME, "codec": codecs, "most_bytes": most_bytes}
     found = []
@@ -67,7 +67,7 @@ class BoundedCodec(Codec):  # type: ignore[misc]  # numcodecs has no types
     Parameters
     ----------
     codec
-        Its description: ``id``, and settings of which decoding needs none.
+        Its description: ``id``, and settings.
     most_bytes
         The limit.
     """
@@ -84,7 +84,10 @@ class BoundedCodec(Codec):  # type: ignore[misc]  # numcodecs has no types
     def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode a chunk; raise ValueError if it is larger than the limit, or truncated."""
         del out
-        return _KINDS[self.codec["id"]](memoryview(ensure_contiguous_ndarray(buf).view(np.uint8)), self.most_bytes)
+        data = memoryview(ensure_contiguous_ndarray(buf).view(np.uint8))
+        if self.codec["id"] in _WIDENING:
+            return _widened(self.codec, data, self.most_bytes)
+        return _KINDS[self.codec["id"]](data, self.most_bytes)
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,16 @@ def _zstd(data: memoryview, most_bytes: int) -> Any:
     _check(decoded_bytes(data), most_bytes)
     return numcodecs.get_codec({"id": "zstd"}).decode(data)
 
+
+def _widened(codec: Mapping[str, Any], data: memoryview, most_bytes: int) -> Any:
+    """Decode values that are stored as those of a narrower type."""
+    stored, decoded = np.dtype(codec.get("astype") or codec["dtype"]), np.dtype(codec["dtype"])
+    _check(len(data) // stored.itemsize * decoded.itemsize, most_bytes)
+    return numcodecs.get_codec(codec).decode(data)
+
+
+_WIDENING = ("delta", "fixedscaleoffset")
+"""Filters of version 2 whose result may be larger; those of version 3 have the chunk's shape."""
 
 _KINDS: Mapping[str, Any] = {
     "zlib": _inflated,

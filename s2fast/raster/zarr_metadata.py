@@ -9,6 +9,8 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from s2fast.errors import SceneError
 
 Fetch = Callable[[str], bytes | None]
@@ -31,12 +33,21 @@ _TYPES = {
 }
 """Types of numbers in version 3, by their names in version 2."""
 
+_MAX_CODECS = 16
+"""Most codecs of an array, one after another."""
+
+_CONVERTED = ("dtype", "astype")
+"""Settings of codecs that name types of values."""
+
 _MAX_CHUNK_BYTES = 1 << 30
 
 _MAX_CHUNKS = 1 << 20
 """Most chunks of an array: each costs a request, and as many bytes again to keep where it is."""
 
 _MAX_RANK = 8
+
+_MAX_ITEM_BYTES = 8
+"""Most bytes of a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +178,7 @@ def _version_3(document: Mapping[str, Any]) -> Node:
     if document["node_type"] == "group":
         return Node(attributes)
     chunks = _sides(document["chunk_grid"]["configuration"]["chunk_shape"])
-    codecs = list(_codec_names(document["codecs"]))
+    codecs = list(_codecs(document["codecs"]))
     shards = [codec for codec in document["codecs"] if codec["name"] == "sharding_indexed"]
     inner = _sides(shards[0]["configuration"]["chunk_shape"]) if shards else chunks
     dtype = document["data_type"] if document["data_type"] in _TYPES.values() else ""
@@ -176,13 +187,13 @@ def _version_3(document: Mapping[str, Any]) -> Node:
     return _checked(attributes, _sides(document["shape"]), dtype, (inner, chunks), names, 3, nodata, codecs)
 
 
-def _codec_names(codecs: Any) -> Iterator[str]:
-    """Yield the names of codecs, and of those inside shards."""
+def _codecs(codecs: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the names and settings of codecs, and of those inside shards."""
     for codec in codecs:
-        yield str(codec["name"])
-        inside = codec.get("configuration", {})
+        settings = codec.get("configuration", {})
+        yield str(codec["name"]), settings
         for name in ("codecs", "index_codecs"):
-            yield from _codec_names(inside.get(name, ()))
+            yield from _codecs(settings.get(name, ()))
 
 
 def _version_2(document: Mapping[str, Any], attributes: Any) -> Node:
@@ -193,8 +204,16 @@ def _version_2(document: Mapping[str, Any], attributes: Any) -> Node:
     names = tuple(map(str, attributes.get("_ARRAY_DIMENSIONS") or ()))
     kind = _TYPES.get(dtype, "") if isinstance(dtype, str) else ""
     nodata = _number(attributes.get("_FillValue", document.get("fill_value")))
-    ids = [str(codec["id"]) for codec in codecs if codec is not None]
-    return _checked(attributes, _sides(document["shape"]), kind, (chunks, chunks), names, 2, nodata, ids)
+    used = [(str(codec["id"]), codec) for codec in codecs if codec is not None]
+    return _checked(attributes, _sides(document["shape"]), kind, (chunks, chunks), names, 2, nodata, used)
+
+
+def _is_number(dtype: Any) -> bool:
+    """Return whether a setting of a codec names a type of numbers of at most 8 bytes; it may be left out."""
+    if not isinstance(dtype, str):
+        return dtype is None
+    known = np.dtype(dtype)
+    return known.kind in "uif" and known.itemsize <= _MAX_ITEM_BYTES
 
 
 def _checked(
@@ -205,17 +224,21 @@ def _checked(
     names: tuple[str, ...],
     version: int,
     nodata: float | None,
-    codecs: list[str],
+    codecs: list[tuple[str, Mapping[str, Any]]],
 ) -> Node:
     problem = ""
-    unknown = [codec for codec in codecs if codec.lower() not in _CODECS]
-    if unknown:
+    unknown = [codec for codec, _ in codecs if codec.lower() not in _CODECS]
+    if len(codecs) > _MAX_CODECS:
+        problem = f"it has {len(codecs)} codecs, at most {_MAX_CODECS} are decoded"
+    elif unknown:
         problem = f"it is compressed by {unknown[0][:40]!r}, which is not decoded"
+    elif not all(_is_number(settings.get(name)) for _, settings in codecs for name in _CONVERTED):
+        problem = "its values are decoded to no numbers"
     elif not dtype:
         problem = "its values are no numbers"
     elif len(chunks[0]) != len(shape) or 0 in chunks[0] or (names and len(names) != len(shape)):
         problem = "its shape, chunks and dimensions differ"
-    elif prod(chunks[1]) * 8 > _MAX_CHUNK_BYTES:
+    elif prod(chunks[1]) * _MAX_ITEM_BYTES > _MAX_CHUNK_BYTES:
         problem = f"its chunks of {chunks[1]} are larger than {_MAX_CHUNK_BYTES >> 20} MB"
     elif (number := prod(-(-side // part) for side, part in zip(shape, chunks[0], strict=True))) > _MAX_CHUNKS:
         problem = f"it has {number} chunks, at most {_MAX_CHUNKS} are read: write it in larger ones"

@@ -14,6 +14,12 @@ from xml.parsers import expat
 
 from s2fast.errors import InputError
 from s2fast.files.crs_definitions import names_file
+from s2fast.regions.repeated import (
+    problem_of_database,
+    problem_of_geodatabase,
+    problem_of_shapefile,
+    problem_of_topology,
+)
 
 _EXTERNAL = re.compile(rb"OGR\w*DataSource|OGCAPI|WFS_Capabilities|gdal_streamed_alg|VirtualOGR", re.IGNORECASE)
 """Content that makes GDAL read other files or send requests to servers."""
@@ -95,13 +101,24 @@ def _occurs(pattern: re.Pattern[bytes], words: Sequence[bytes], text: bytes) -> 
 
 
 def check_shapefile(path: Path) -> None:
-    """Check that the file is as long as its header declares."""
+    """Check that the file is as long as its header declares, and no part of it is a row twice."""
     with path.open("rb") as source:
         expected_bytes = 2 * int.from_bytes(source.read(28)[24:], "big")
     _check_prj(path)
     actual_bytes = path.stat().st_size
     if actual_bytes < expected_bytes:
         raise DamagedError(f"it is truncated: it has {actual_bytes} bytes, its header declares {expected_bytes}")
+    _raise_if(problem_of_shapefile(path))
+
+
+def check_geodatabase(path: Path) -> None:
+    """Check that no part of a table is a row twice."""
+    _raise_if(problem_of_geodatabase(path))
+
+
+def _raise_if(problem: str) -> None:
+    if problem:
+        raise DamagedError(problem)
 
 
 def _check_prj(path: Path) -> None:
@@ -120,7 +137,7 @@ def check_flatgeobuf(path: Path) -> None:
 
 
 def check_geopackage(path: Path) -> None:
-    """Check that the database is a GeoPackage, that its schema refers to no other files, and no CRS names one."""
+    """Check that the database is a GeoPackage of bounded size, whose schema and CRSs refer to no other files."""
     try:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as base:
             made = base.execute("SELECT type, sql FROM sqlite_master").fetchall()
@@ -134,6 +151,7 @@ def check_geopackage(path: Path) -> None:
             defined = base.execute("SELECT * FROM gpkg_spatial_ref_sys") if "gpkg_spatial_ref_sys" in schema else ()
             if any(names_file(value) for row in defined for value in row if isinstance(value, str)):
                 raise DamagedError(f"one of its CRSs {_NAMES_FILE}")
+            _raise_if(problem_of_database(base))
     except (sqlite3.Error, UnicodeDecodeError) as error:
         raise DamagedError(str(error)) from error
     # GDAL would follow references to other files in other SQLite files and in virtual tables.
@@ -148,11 +166,15 @@ def _is_foreign(sql: str) -> bool:
 
 
 def check_json(path: Path) -> None:
-    """Check that no CRS is an address, and features stored one per line: GDAL silently skips those it cannot parse."""
+    """Check that no CRS is an address, how often arcs are used, and features stored one per line.
+
+    GDAL silently skips those it cannot parse.
+    """
     text = read_text(path)
     if _occurs(_LINKED_CRS, _LINKED_WORDS, text):
         _check_crs(text)
     _check_grids(text)
+    _raise_if(problem_of_topology(text))
     lines = [line for line in re.split(rb"[\n\x1e]", text) if line.strip()]
     if len(lines) < 2 or not _is_json(lines[0]):
         return

@@ -26,11 +26,12 @@ import pyarrow.parquet as pq
 import pyogrio
 
 from s2fast.errors import ConfigError
-from s2fast.files.parquet import read_table
+from s2fast.files.parquet import check_size, read_table
 from s2fast.regions.contents import (
     DamagedError,
     check_csv,
     check_flatgeobuf,
+    check_geodatabase,
     check_geopackage,
     check_json,
     check_mapinfo,
@@ -70,7 +71,7 @@ _XML = ("LIBKML", "KML", "GML", "GPX")
 
 _BLANK = rb"(\xef\xbb\xbf)?[\s\x1e]*"
 
-GEODATABASE = Format("file geodatabase", ("OpenFileGDB",))
+GEODATABASE = Format("file geodatabase", ("OpenFileGDB",), check=check_geodatabase)
 XML = Format("KML, GML or GPX", _XML, _BLANK + rb"<", (), check_xml, {"WRITE_GFS": "NO"})
 PARQUET = Format("GeoParquet", (), rb"PAR1")
 FLATGEOBUF = Format("FlatGeobuf", ("FlatGeobuf",), rb"fgb\x03fgb", (), check_flatgeobuf)
@@ -159,6 +160,7 @@ def _opened_layers(path: Path, kind: Format) -> Iterator[tuple[str, str | None]]
 
 def _format(path: Path) -> Format:
     if is_geodatabase(path):
+        GEODATABASE.check(path)
         return GEODATABASE
     try:
         with path.open("rb") as source:
@@ -172,8 +174,8 @@ def _format(path: Path) -> Format:
     raise DamagedError(f"it is none of {', '.join(kind.name for kind in (*FORMATS, GEODATABASE))}: convert it")
 
 
-def read_rows(layer: Layer, where: str) -> StoredRows:
-    """Read the rows that meet an SQL condition, or all rows if it is empty.
+def read_rows(layer: Layer, where: str, most: int) -> StoredRows:
+    """Read the rows that meet an SQL condition, or all rows if it is empty; `most` rows at most, where GDAL reads them.
 
     Raises
     ------
@@ -194,6 +196,7 @@ def read_rows(layer: Layer, where: str) -> StoredRows:
                 where=where or None,
                 force_2d=True,
                 return_fids=True,
+                max_features=most,
                 **layer.format.options,
             ),
             layer.format.drivers,
@@ -206,7 +209,7 @@ def read_rows(layer: Layer, where: str) -> StoredRows:
         raise DamagedError("it has no geometries")
     if layer.format is FLATGEOBUF and not where:
         declared = _quietly(lambda: pyogrio.read_info(layer.path)["features"], layer.format.drivers)
-        if len(ids) < declared:
+        if len(ids) < min(declared, most):
             raise DamagedError(f"it is truncated: it has {len(ids)} rows, its header declares {declared}")
     return StoredRows(ids, wkb, meta["crs"])
 
@@ -243,6 +246,7 @@ def _read_parquet(path: Path, where: str) -> StoredRows:
     if encoding == "WKB":
         wkb = _quietly(lambda: read_table(path, [name]).column(name).to_numpy())
     else:
+        _quietly(lambda: check_size(path, [name]))
         shapes = _quietly(lambda: geopandas.read_parquet(path, columns=[name], partitioning=None))
         wkb = shapes.geometry.to_wkb().to_numpy()
     ids = np.arange(len(wkb))

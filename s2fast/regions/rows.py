@@ -51,6 +51,10 @@ class UnplacedError(InputError):
         super().__init__(f"{problem}: declare it, for example with {setting('regions.crs', 'EPSG:4326')}")
 
 
+class NoRowsError(InputError):
+    """The layers of a file have no rows: as regions they are a mistake, as clouds a clear sky."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rows:
     """The rows of a polygon file, named by GDAL's feature id, and by their layer if the file has several."""
@@ -97,10 +101,11 @@ _kept: dict[tuple[RegionFile, Regions], Rows] = {}
 def _load(file: RegionFile, settings: Regions) -> tuple[Rows, int]:
     """Read the polygons; return them, and the number of their vertices."""
     declared = declared_crs(settings)
-    stored = [(name, rows) for name, rows in _read_layers(file, settings) if len(rows.ids)]
+    layers = _read_layers(file, settings)
+    stored = [(name, rows) for name, rows in layers if len(rows.ids)]
     if not stored:
         wanted = f" that meet regions.where = {settings.where!r}" if settings.where else ""
-        raise InputError(f"{file} holds no polygons{wanted}")
+        raise (NoRowsError if layers else InputError)(f"{file} holds no polygons{wanted}")
     _check_number("polygons", sum(len(rows.ids) for _, rows in stored), settings.max_polygons, file)
     mended: dict[str, str] = {}
     dropped: dict[str, str] = {}
@@ -131,8 +136,8 @@ def _load(file: RegionFile, settings: Regions) -> tuple[Rows, int]:
 def _check_number(what: str, number: int, limit: int, file: RegionFile) -> None:
     if number > limit:
         raise InputError(
-            f"{file} holds {number} {what}, at most regions.max_{what} = {limit} are read: raise the limit with --set "
-            f"regions.max_{what}={number}, or select rows with regions.where"
+            f"{file} holds {number} {what} or more, at most regions.max_{what} = {limit} are read: raise the limit "
+            f"with --set regions.max_{what}=NUMBER, or select rows with regions.where"
         )
 
 
@@ -221,7 +226,7 @@ def _read_layers(file: RegionFile, settings: Regions) -> list[tuple[str, StoredR
             times[layer.name] += 1
             name = f"{layer.name} ({times[layer.name]})" if times[layer.name] > 1 else layer.name
             with _naming_file(f"{file}" if len(layers) == 1 else f"{name} in {file}", layer.path):
-                stored.append((name, read_rows(layer, settings.where)))
+                stored.append((name, read_rows(layer, settings.where, settings.max_polygons + 1)))
     return stored
 
 
@@ -260,7 +265,20 @@ def _decode_wkb(wkb: Shapes, names: Shapes, mended: dict[str, str], dropped: dic
                 dropped[names[row]] = _decoding_error(wkb[row])
             else:
                 mended[names[row]] = "a ring is not closed"
+    polygons, parent = extract_polygons(shapes)
+    rings, polygon = shapely.get_rings(polygons, return_index=True)
+    for row in np.unique(parent[polygon[shapely.is_empty(rings)]]):
+        shapes[row] = _without_empty_holes(shapes[row])
+        mended[names[row]] = "a hole without points"
     return shapes
+
+
+def _without_empty_holes(shape: Any) -> Any:
+    """Return a geometry without the holes that have no points: GEOS crashes where it asks what encloses them."""
+    if isinstance(shape, shapely.Polygon):
+        return shapely.Polygon(shape.exterior, [hole for hole in shape.interiors if not hole.is_empty])
+    parts = getattr(shape, "geoms", None)
+    return shape if parts is None else type(shape)([_without_empty_holes(part) for part in parts])
 
 
 def _decoding_error(wkb: bytes) -> str:

@@ -17,16 +17,13 @@ from s2fast.folder.record import NullRecord, RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.datum import add_network
 from s2fast.geometry.nulls import NullRate, null_warning
-from s2fast.geometry.placement import PixelGrid, Placement, alike
+from s2fast.geometry.placement import Placement, alike
 from s2fast.masks.kinds import NOT_JUDGED, TOO_BRIGHT
 from s2fast.model import Raster
 from s2fast.report.shown_matches import ShownMatches
 from s2fast.report.tables import clouds_by, pair_table, scene_table, without_metres
 from s2fast.verdicts import is_verified
 from s2fast.work.executors import Workplace
-
-_OBLONG = np.log(1.3)
-"""Logarithm of how much longer than the others' a scene's pixels may be for their width."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +126,9 @@ def _summary(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: M
         warnings.append(_warning_of_brightness(bright))
     if unknown:
         warnings.append(_warning_of_percentiles(unknown))
+    away = {str(item): told for item in record.usable if (told := folder.tile(item.scene.scene_id).mask_elsewhere)}
+    if away:
+        warnings.append(_warning_of_masks_elsewhere(away))
     of_larger = [item.scene.scene_id for item in record.usable if folder.interpolated(item.scene.scene_id) > 1]
     if of_larger:
         placements = {name: folder.placement(name) for name in of_larger}
@@ -158,6 +158,15 @@ def _warning_of_brightness(scenes: Sequence[str]) -> str:
     )
 
 
+def _warning_of_masks_elsewhere(told: Mapping[str, str]) -> str:
+    """Return a line on the scenes whose masks lie elsewhere, with where those of the first lie."""
+    named, first = first_named(list(told)), next(iter(told.values()))
+    return (
+        f"the polygons of clouds of {counted(len(told), 'scene')} lie elsewhere and mask nothing: {named}; {first}; "
+        "check the CRS of the polygons, the order of their coordinates, and ingest.mask_file"
+    )
+
+
 def _warning_of_percentiles(scenes: Sequence[str]) -> str:
     """Return a line on the scenes whose percentiles say nothing of clouds."""
     named = first_named(scenes)
@@ -169,18 +178,13 @@ def _warning_of_percentiles(scenes: Sequence[str]) -> str:
 
 
 def warnings_of_grids(rasters: Mapping[str, Raster]) -> list[str]:
-    """Return lines on scenes whose pixels differ in shape from the others', so that keypoints look different.
+    """Return lines on scenes whose rows run otherwise than the others', so that keypoints look different.
 
     Parameters
     ----------
     rasters
         Headers by scene id.
     """
-    if not rasters:
-        return []
-    shapes = {raster: np.linalg.norm(PixelGrid.of_raster(raster).px_m, axis=0) for raster in set(rasters.values())}
-    sides = {name: shapes[raster] for name, raster in rasters.items()}
-    stretched = {name: float(np.log(width / height)) for name, (width, height) in sides.items()}
     mirrored = [name for name, raster in rasters.items() if _is_mirrored(raster)]
     lines = []
     if 0 < len(mirrored) < len(rasters):
@@ -188,15 +192,6 @@ def warnings_of_grids(rasters: Mapping[str, Raster]) -> list[str]:
             f"the rows of {counted(len(mirrored), 'scene')} run from south to north: {first_named(mirrored)}; as "
             "images they are mirrored and do not match the others: write them with rows from north to south, for "
             "example with gdalwarp IN.tif OUT.tif"
-        )
-    usual = np.median(list(stretched.values()))
-    oblong = [name for name, amount in stretched.items() if abs(amount - usual) > _OBLONG]
-    if oblong:
-        width, height = sides[oblong[0]]
-        lines.append(
-            f"the pixels of {counted(len(oblong), 'scene')} have another shape on the ground than the others': "
-            f"{first_named(oblong)} ({width:.3g} x {height:.3g} m); such scenes match badly: bring them into a CRS in "
-            "metres, for example with gdalwarp -t_srs EPSG:32636 -tr 10 10"
         )
     return lines
 

@@ -200,6 +200,7 @@ class Index:
             raise RunFolderError(f"{address} is not finished: {again}, it continues")
         self.contents = contents
         self.entries = [entry for segment in contents.segments for entry in segment.entries]
+        self._intact: set[str] = set()  # files whose checksums are right: they never change
 
     def __str__(self) -> str:
         return self.storage.address
@@ -259,9 +260,12 @@ class Index:
             data = self.storage.mapped(path)
         except FileNotFoundError:
             data = None
+        if data is not None and path in self._intact:
+            return data
         mismatch = describe_mismatch(None if data is None else data.data, segment.sums[name])
         if data is None or mismatch:
             raise DamageError(f"{self}/{path} is damaged ({mismatch}): remove the index and make it again")
+        self._intact.add(path)
         return data
 
 

@@ -25,15 +25,18 @@ from s2fast.raster.windows import reduced_shape
 from s2fast.report.imagery import thumbnail_of
 from s2fast.stages.held_tile import HeldTile
 from s2fast.stages.keys import features_keys, for_scene, preparation, resolved, tile_key
-from s2fast.stages.levels import Level, levels_of, upsampling, upsampling_of_interpolated
+from s2fast.stages.levels import Level, grid_of, levels_of, upsampling, upsampling_of_interpolated
 from s2fast.stages.memory import MIB
 from s2fast.stages.result import StageResult
+from s2fast.stages.scenes_at_once import scenes_at_once
 from s2fast.work.device_memory import named_device_memory
 from s2fast.work.executors import Workplace, thread_limit
 from s2fast.work.progress import Progress
+from s2fast.work.side_by_side import side_by_side
 from s2fast.work.units import run_units
 from s2fast.work.writer import Writer
 from s2fast_kernels.features import Budget
+from s2fast_kernels.machine import available_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,9 @@ def run(
     backend = selected.name
     wanted = features_keys(record)
     levels = levels_of(record.usable, record.config)
-    todo = [Unit(name, wanted[name], levels.get(name, ())) for name in _to_extract(record, folder, wanted)]
+    names = set(_to_extract(record, folder, wanted))
+    items = [item for item in record.usable if str(item) in names]
+    todo = [Unit(str(item), wanted[str(item)], levels.get(str(item), ())) for item in items]
     result = StageResult(kept=len(record.usable) - len(todo), backend=backend)
     result.device = workplace.devices(selected.device, record.config.compute.device)
     result.prepared = preparation(record.config).name
@@ -75,9 +80,13 @@ def run(
         workplace.wait_for_kernels()
     with progress.stage("extract", len(todo), result.kept) as bar:
         config = resolved(record.config, record.usable)
-        for _ in run_units(workplace, extract_unit, todo, config, backend, folder.address):
-            result.done += 1
-            bar.advance()
+        number = 1
+        if workplace.in_process:
+            number, _ = at_once(items, record.config, workplace.threads or available_cores(), levels)
+        with side_by_side(workplace, number) as place:
+            for _ in run_units(place, extract_unit, todo, config, backend, folder.address):
+                result.done += 1
+                bar.advance()
     _drop_pixels(record, folder, workplace)
     return result
 
@@ -150,7 +159,9 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
 
 def predicted_bytes(item: SceneInput, config: Config, threads: int, levels: Sequence[Level] = ()) -> int:
     """Predict the peak memory of extracting a scene, on its own grid and on its levels."""
-    shape = reduced_shape(item.raster.shape, config.ingest.reduction)
+    held = reduced_shape(item.raster.shape, config.ingest.reduction)
+    square_px = grid_of(item.raster).square_px
+    shape = coarser_shape(held, square_px)
     predicted = partial(
         detector_of(config.features).load().extract_bytes,
         threads=threads,
@@ -158,13 +169,25 @@ def predicted_bytes(item: SceneInput, config: Config, threads: int, levels: Sequ
         masked=item.masked,
     )
     held_px = 1 + item.masked
-    # The tile stays in memory while its levels are searched, one after another.
+    # The tile stays in memory while its levels are searched, one after another; so does one with oblong pixels.
     on_levels = [
         held_px * (math.prod(shape) + math.prod(part)) + predicted(part, upsample=level.upsample)
         for level in levels
         for part in [coarser_shape(shape, level.factor)]
     ]
-    return max([predicted(shape, upsample=upsampling(shape, config)), *on_levels])
+    oblong = 0 if shape == held else held_px * math.prod(held)
+    return oblong + max([predicted(shape, upsample=upsampling(shape, config)), *on_levels])
+
+
+def at_once(
+    items: Sequence[SceneInput], config: Config, threads: int, levels: Mapping[str, Sequence[Level]]
+) -> tuple[int, int]:
+    """Return how many scenes to extract at once in this process; see `scenes_at_once`."""
+
+    def peak_bytes(share: int) -> int:
+        return max(predicted_bytes(item, config, share, levels.get(str(item), ())) for item in items)
+
+    return scenes_at_once(items, config, threads, peak_bytes)
 
 
 def extract_unit(
@@ -195,6 +218,7 @@ def extract_unit(
     scene_id = unit.scene_id
     folder = RunFolder(out)
     tile = folder.tile(scene_id)
+    grid = PixelGrid.of_tile(tile)
     if held is None:
         missing = folder.missing(scene_id) if tile.masked else None
         grey, valid = folder.grey(scene_id), folder.valid_source(scene_id)
@@ -210,12 +234,13 @@ def extract_unit(
             missing,
             unit.levels,
             tile.reflectance,
+            grid.square_px,
         )
     features = on_full_grid(found.features, tile.reduction, tile.centre_px)
     kept = features, found.clear, found.fixed, unit.key, backend
     grids = [level.grid_m for level in unit.levels]
     if len(found.on_levels) > len(grids):
-        grids.append(found.interpolated * tile.reduction * PixelGrid.of_tile(tile).pixel_m)
+        grids.append(found.interpolated * tile.reduction * grid.square_m)
     levels = tuple(zip(grids, found.on_levels, strict=True))
     write = partial(
         folder.write_features, scene_id, *kept, clouds_judged=found.clouds_judged, levels=levels,
@@ -255,6 +280,7 @@ def extract_scene(
     missing: npt.NDArray[np.bool_] | None = None,
     levels: Sequence[Level] = (),
     reflectance: tuple[float, float] | None = None,
+    square_px: tuple[float, float] = (1.0, 1.0),
 ) -> Extracted:
     """Find the features of one masked tile.
 
@@ -277,14 +303,21 @@ def extract_scene(
         Coarser grids on which it is searched too; map, clouds and blocks of pixels are those of its own grid.
     reflectance
         See `s2fast.model.TileInfo.reflectance`.
+    square_px
+        See `s2fast.geometry.placement.PixelGrid.square_px`: oblong pixels are averaged to square ones, on which
+        keypoints look as they do in other scenes.
 
     Returns
     -------
     Extracted
     """
-    side = interpolated_px(grey)
+    shape, side, square = grey.shape, interpolated_px(grey), None
+    if square_px != (1.0, 1.0):
+        square = Coarser.of(grey, valid, missing, square_px)
+        grey, valid, missing = square.grey, square.valid, square.missing
     grids = [(level.factor, level.upsample) for level in levels]
-    if enlarged := upsampling_of_interpolated(side, grey.shape, levels, config):
+    # Means over square pixels do not follow the lattice of oblong ones.
+    if square is None and (enlarged := upsampling_of_interpolated(side, grey.shape, levels, config)):
         grids.append((float(side), enlarged))
     parts = []
     for factor, enlarged in grids:
@@ -292,8 +325,13 @@ def extract_scene(
         found = _extract(copy.grey, copy.valid, config, backend, threads, copy.missing, enlarged, reflectance)
         parts.append(replace(found, features=_on_tile(found.features, copy.factor)))
     # Last, since it may modify the tile.
-    own = _extract(grey, valid, config, backend, threads, missing, upsampling(grey.shape, config), reflectance)
-    own = replace(own, interpolated=side)
+    own = _extract(grey, valid, config, backend, threads, missing, upsampling(grey.shape, config), reflectance, shape)
+    found = _joined(replace(own, interpolated=side), parts)
+    return found if square is None else replace(found, features=_on_tile(found.features, square.factor))
+
+
+def _joined(own: Extracted, parts: Sequence[Extracted]) -> Extracted:
+    """Return what was found on a scene's own grid, with the features of its levels behind its own."""
     if not parts:
         return own
     every = [own, *parts]
@@ -310,9 +348,12 @@ def extract_scene(
 
 
 def _on_tile(features: Features, factor: npt.NDArray[np.float64]) -> Features:
-    """Convert features from a coarser grid over the same ground, with pixels of (2,) px in x and y, to the tile's."""
+    """Convert features from a coarser grid over the same ground, with pixels of (2,) px in x and y, to the tile's.
+
+    Sizes are in sides of square pixels of equal area.
+    """
     xy = features.xy.astype(np.float64) * factor + (factor - 1) / 2
-    return replace(features, xy=xy.astype(np.float32), size=features.size * np.float32(factor.mean()))
+    return replace(features, xy=xy.astype(np.float32), size=features.size * np.float32(math.sqrt(factor.prod())))
 
 
 def _extract(
@@ -324,8 +365,9 @@ def _extract(
     missing: npt.NDArray[np.bool_] | None,
     factor: int,
     reflectance: tuple[float, float] | None,
+    cells_of: tuple[int, ...] | None = None,
 ) -> Extracted:
-    """Find the features of one grid, enlarged by a factor; see `extract_scene`."""
+    """Find the features of one grid, enlarged by a factor; see `extract_scene`, and `clear_cells` for `cells_of`."""
     settings = config.features
     painted = config.regions.mode == "zero"
     shape = factor * grey.shape[0], factor * grey.shape[1]
@@ -339,7 +381,7 @@ def _extract(
     features = detector_of(settings).load().extract(scene, settings, backend, threads, config.compute.device)
     features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
     fixed = FixedPattern.of(prepared.filled(), prepared.clear, prepared.flat(), features.xy, features.size)
-    return Extracted(features, clear_cells(prepared.clear), fixed, prepared.clouds_judged)
+    return Extracted(features, clear_cells(prepared.clear, cells_of), fixed, prepared.clouds_judged)
 
 
 def upscaled_mask_source(valid: MaskSource, clear: npt.NDArray[np.bool_], factor: int) -> MaskSource:

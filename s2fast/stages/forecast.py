@@ -117,9 +117,12 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
             if "extract" in stages
         ),
     ]
-    if workers == 1 and {"ingest", "extract"} <= set(stages):
-        at_once = [ingest.Unit(item, wanted[str(item)], levels.get(str(item), ())) for item in to_read]
-        peaks.append(ingest.scenes_ahead(at_once, record, threads)[1])
+    if workers == 1 and "extract" in stages:
+        units = [ingest.Unit(item, wanted[str(item)], levels.get(str(item), ())) for item in to_read]
+        several = [extract.at_once(to_extract, config, threads, levels)]
+        if "ingest" in stages:
+            several += [ingest.scenes_ahead(units, record, threads), ingest.at_once(units, record, threads)]
+        peaks += [needed for _, needed in several]
     most = config.features.max_per_scene
     grids = {str(item): 1 + len(levels.get(str(item), ())) for item in record.usable}
     if most and done["match"] and "match" in stages:

@@ -5,11 +5,10 @@ If the run extracts too, and memory allows it, a scene's features are extracted 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -35,23 +34,22 @@ from s2fast.stages import extract
 from s2fast.stages.held_tile import HeldTile, held_bytes, valid_bytes
 from s2fast.stages.keys import features_keys, preparation, resolved, stretched_by_percentiles, tile_key
 from s2fast.stages.levels import Level, levels_of
-from s2fast.stages.memory import FREED_BYTES, MIB, ingest_bytes
+from s2fast.stages.memory import MIB, ingest_bytes
 from s2fast.stages.result import StageResult
+from s2fast.stages.scenes_at_once import scenes_at_once
 from s2fast.stages.used_pixels import needed_windows, read_requests, used
 from s2fast.stages.verdict_rule import LEAST_COMMON_PCT
 from s2fast.work.ahead import ahead
 from s2fast.work.executors import Workplace, limit_threads
 from s2fast.work.progress import Progress
+from s2fast.work.side_by_side import side_by_side
 from s2fast.work.units import run_units
 from s2fast.work.writer import Writer
 from s2fast_kernels.backends import CPU
 from s2fast_kernels.machine import available_cores
 
 MOST_AHEAD = 4
-"""Scenes that are read, or wait, while the features of another are extracted."""
-
-SMALL_PX = 1 << 22
-"""Largest scene during whose extraction on the CPU others are read [px]: that of a larger one keeps all cores busy."""
+"""Scenes that are read, or wait, while the features of another are extracted on a GPU."""
 
 OpenRaster = Callable[..., AbstractContextManager[Reader]]
 
@@ -106,25 +104,28 @@ def run(
             continue
         unit = Unit(item, wanted[item.scene.scene_id], levels.get(item.scene.scene_id, ()))
         only_pixels = _has_tile(item, record, folder) and _has_features(item, folder, wanted)
-        at_once = extracts and not only_pixels and _fits_at_once(unit, record, threads)
-        todo.append(unit if at_once else Unit(item))
+        held = extracts and not only_pixels and _fits_at_once(unit, record, threads)
+        todo.append(unit if held else Unit(item))
     result = StageResult(kept=len(record.usable) - len(todo), strict=record.asked.strict)
     if any(unit.features_key for unit in todo):
         workplace.wait_for_kernels()
     with progress.stage("ingest", len(todo), result.kept) as bar:
         context = resolved(config, record.usable), record.regions, folder.address
         depth, _ = scenes_ahead(todo, record, threads) if workplace.in_process else (0, 0)
-        if depth:
-            limit_threads(workplace.threads)
-            units = _ingested_ahead(todo, *context, depth)
-        else:
-            units = run_units(workplace, ingest_unit, todo, *context)
-        for unit, done in units:
-            result.count(unit.item.scene.scene_id, done.problem)
-            if done.extracted_s is not None:
-                result.ahead += 1
-                result.ahead_s += done.extracted_s / workplace.slots
-            bar.advance()
+        number, _ = at_once(todo, record, threads) if workplace.in_process else (1, 0)
+        with side_by_side(workplace, number) as place:
+            if depth:
+                limit_threads(workplace.threads)
+                units = _ingested_ahead(todo, *context, depth)
+            else:
+                units = run_units(place, ingest_unit, todo, *context)
+            for unit, done in units:
+                result.count(unit.item.scene.scene_id, done.problem)
+                if done.extracted_s is not None:
+                    result.ahead += 1
+                    result.ahead_s += done.extracted_s / place.slots
+                bar.advance()
+    result.problems = {name: result.problems[name] for name in map(str, record.usable) if name in result.problems}
     return result
 
 
@@ -147,22 +148,29 @@ def _has_features(item: SceneInput, folder: RunFolder, features: Mapping[str, st
 
 
 def scenes_ahead(todo: Sequence[Unit], record: RunRecord, threads: int) -> tuple[int, int]:
-    """Return how many scenes to read while features of another are extracted, and the memory that takes [bytes].
+    """Return how many scenes to read while features of another are extracted on a GPU, and the memory needed [bytes].
 
-    Both are 0 if one scene is read after another: on the CPU, a single thread or large scenes leave no core idle.
-    ``compute.budget_mb`` limits the tiles in memory.
+    Both are 0 if one scene is read after another, as on the CPU. ``compute.budget_mb`` limits the tiles in memory.
     """
     units = [unit for unit in todo if unit.features_key]
-    if len(units) < 2:
-        return 0, 0
-    small = max(math.prod(unit.item.raster.shape) for unit in units) <= SMALL_PX
-    if preparation(record.config).device == CPU and (threads == 1 or not small):
+    if len(units) < 2 or preparation(record.config).device == CPU:
         return 0, 0
     needed = [_peaks(unit, record, threads) for unit in units]
     reading, extracting, held = (max(column) for column in zip(*needed, strict=True))
-    together = reading + extracting + FREED_BYTES
-    depth = int(max(0, min(MOST_AHEAD, (record.config.compute.budget_mb * MIB - together) // held)))
-    return depth, (together + depth * held if depth else 0)
+    left = record.config.compute.budget_mb * MIB - reading - extracting
+    depth = int(max(0, min(MOST_AHEAD, left // held)))
+    return depth, (reading + extracting + depth * held if depth else 0)
+
+
+def at_once(todo: Sequence[Unit], record: RunRecord, threads: int) -> tuple[int, int]:
+    """Return how many scenes to ingest and extract at once in this process; see `scenes_at_once`."""
+    units = [unit for unit in todo if unit.features_key]
+
+    def peak_bytes(share: int) -> int:
+        peaks = [(*_peaks(unit, record, threads), _peaks(unit, record, share)[1]) for unit in units]
+        return max(max(reading + held, extracting) for reading, _, held, extracting in peaks)
+
+    return scenes_at_once([unit.item for unit in units], record.config, threads, peak_bytes)
 
 
 def _peaks(unit: Unit, record: RunRecord, threads: int) -> tuple[int, int, int]:
@@ -309,6 +317,8 @@ def ingest_scene(
                 held.write(reduced(window, reduction), part.grey, part.valid, part.missing)
         # The stretch scans the whole scene: skip it when no window was read.
         info = _tile_info(item, config, ahead.reader if windows else None, len(windows), uses_mask=use_mask)
+        if mask is not None and mask.elsewhere and item.mask is not None:
+            info = replace(info, mask_elsewhere=f"{item.mask.source}: {mask.elsewhere}")
         if index is None and windows and _is_indexed(item) and isinstance(ahead.reader, LumaReader):
             keep_index(folder, item, ahead.reader.tiles.index)
     if left < LEAST_LEFT * ground and config.ingest.mask == "auto":

@@ -22,7 +22,7 @@ from s2fast.image.scenes import HOST, selected_preparation
 from s2fast.masks.kinds import of_scene
 from s2fast.regions.file import RegionFile
 from s2fast.report import page
-from s2fast.stages.levels import Level, levels_of
+from s2fast.stages.levels import Level, grid_of, levels_of
 from s2fast_kernels.backends import Selected
 
 FEATURES = "features, of interpolated scenes also on the means over larger pixels"
@@ -65,7 +65,13 @@ def preparation(config: Config) -> Selected:
     return selected_preparation(selected_backend(config).device)
 
 
-def features_key(tile: str, config: Config, backend: str, levels: Sequence[Level] = ()) -> str:
+def features_key(
+    tile: str,
+    config: Config,
+    backend: str,
+    levels: Sequence[Level] = (),
+    square_px: tuple[float, float] = (1.0, 1.0),
+) -> str:
     """Return the content key of a scene's features; `config` is the result of `for_scene`.
 
     Pixels prepared on a device may differ from the host's by a grey level, so they have another key. The host's name,
@@ -80,6 +86,8 @@ def features_key(tile: str, config: Config, backend: str, levels: Sequence[Level
         other.append("no level of an interpolated scene")
     if levels:
         other.append(["levels", *([level.factor, level.upsample] for level in levels)])
+    if square_px != (1.0, 1.0):
+        other.append(["square pixels", *square_px])
     return content_key(FEATURES, tile, effective_settings(config.features), settings, backend, *other)
 
 
@@ -118,6 +126,7 @@ def features_keys(record: RunRecord) -> dict[str, str]:
             for_scene(config, item.mask_kind),
             backend,
             levels.get(item.scene.scene_id, ()),
+            grid_of(item.raster).square_px,
         )
         for item in record.usable
     }
@@ -130,7 +139,7 @@ def pair_key(query_key: str, train_key: str, config: Config) -> str:
     rule = config.matching.model_dump(exclude={"backend", "pairs", "pairs_file", "similar"})
     if config.matching.mode == "exhaustive":
         del rule["radius_m"]
-    return content_key("pair", query_key, train_key, rule)
+    return content_key("pair, by levels of equal pixels", query_key, train_key, rule)
 
 
 def verdict_key(query_key: str, train_key: str, config: Config) -> str:

@@ -17,13 +17,15 @@ import numpy as np
 
 from s2fast.config import Config
 from s2fast.folder.record import SceneInput
-from s2fast.geometry.placement import PixelGrid, alike
+from s2fast.geometry.placement import ALIKE, PixelGrid, alike
 from s2fast.image.coarser import coarser_shape
 from s2fast.model import Raster
 from s2fast.raster.windows import reduced_shape
 
-LEAST_RATIO = 1.4
-"""Least ratio of two scenes' pixels from which the finer one is searched on the grid of the coarser one."""
+LEAST_RATIO = ALIKE
+"""Least ratio of two scenes' pixels from which the finer one is searched on the grid of the coarser one: pixels that do
+not count as equal. Between two levels of the scale space, the finest keypoints of one scene have none like them in the
+other."""
 
 LEAST_PX = 32
 """Shortest side of a scene on a coarser grid [px]."""
@@ -43,7 +45,7 @@ class Level:
     grid_m: float
     """Side of its pixels on the ground [m]."""
     factor: float
-    """Side of its pixels [px of the scene's tile]."""
+    """Side of its pixels, in those on which the scene itself is searched."""
     upsample: int
     """Factor by which the coarser scene, and so this level, is enlarged for the detector."""
 
@@ -63,8 +65,8 @@ def levels_of(scenes: Sequence[SceneInput], config: Config) -> dict[str, tuple[L
     if not config.features.coarser or config.matching.mode != "windowed":
         return {}
     reduction = config.ingest.reduction
-    grids = {str(item): _grid(item.raster) for item in scenes}
-    sides = {grid: grid.pixel_m * reduction for grid in dict.fromkeys(grids.values())}
+    grids = {str(item): grid_of(item.raster) for item in scenes}
+    sides = {grid: grid.square_m * reduction for grid in dict.fromkeys(grids.values())}
     if not sides or max(sides.values()) < LEAST_RATIO * min(sides.values()):
         return {}
     found = {grid: _levels(grid, sides, config) for grid in sides}
@@ -74,12 +76,12 @@ def levels_of(scenes: Sequence[SceneInput], config: Config) -> dict[str, tuple[L
 def _levels(own: PixelGrid, sides: dict[PixelGrid, float], config: Config) -> tuple[Level, ...]:
     """Return the levels of a scene among grids and the sides of their pixels [m]."""
     levels: list[Level] = []
-    shape = reduced_shape(own.shape, config.ingest.reduction)
+    shape = _searched_shape(own, config)
     for other, side in sorted(sides.items(), key=lambda item: (item[1], -max(item[0].shape))):
         factor = side / sides[own]
         if factor < LEAST_RATIO or min(shape) < factor * LEAST_PX or not _overlap(own, other):
             continue
-        enlarged = upsampling(reduced_shape(other.shape, config.ingest.reduction), config)
+        enlarged = upsampling(_searched_shape(other, config), config)
         if levels and alike(side, levels[-1].grid_m):
             # One level serves all scenes of about these pixels; the smallest of them have most keypoints to find.
             levels[-1] = Level(levels[-1].grid_m, levels[-1].factor, max(enlarged, levels[-1].upsample))
@@ -114,8 +116,13 @@ def upsampling_of_interpolated(side: int, shape: tuple[int, ...], levels: Sequen
     return min(upsampling(coarser_shape(shape, side), config), side * upsampling(shape, config) - 1)
 
 
+def _searched_shape(grid: PixelGrid, config: Config) -> tuple[int, int]:
+    """Return the rows and columns of the square pixels on which a scene is searched."""
+    return coarser_shape(reduced_shape(grid.shape, config.ingest.reduction), grid.square_px)
+
+
 @lru_cache(maxsize=4096)
-def _grid(raster: Raster) -> PixelGrid:
+def grid_of(raster: Raster) -> PixelGrid:
     """Return a raster's grid, which remembers the size of its pixels from stage to stage."""
     return PixelGrid.of_raster(raster)
 

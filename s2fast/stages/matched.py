@@ -60,17 +60,19 @@ class Matched:
         return pair_grid_m(self.query.placement, self.train.placement)
 
     def moved_px(self) -> npt.NDArray[np.float32] | None:
-        """Return train position minus query position on the two rasters: (k, 2) [px of the tiles].
+        """Return train position minus query position on the two rasters: (k, 2) [px of the tiles, made square].
 
         None if the pixels of the tiles differ in size.
         """
-        reduction = self.query.placement.reduction
-        sides = self.query.placement.pixel_m, self.train.placement.pixel_m
-        if reduction != self.train.placement.reduction or not alike(*sides):
+        query, train = self.query.placement, self.train.placement
+        shapes = [(scene.reduction, scene.square_px) for scene in (query, train)]
+        if shapes[0] != shapes[1] or not alike(query.pixel_m, train.pixel_m):
             return None
         moved: npt.NDArray[np.float32] = compiled_votes.moved_px(
-            self.query.xy, self.train.xy, self.query_row, self.train_row, reduction
+            self.query.xy, self.train.xy, self.query_row, self.train_row, query.reduction
         )
+        if query.square_px != (1.0, 1.0):
+            moved /= np.array(query.square_px, np.float32)
         return moved
 
     def evidence(self, on_ground: npt.NDArray[np.bool_]) -> Evidence:

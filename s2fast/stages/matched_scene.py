@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
@@ -74,10 +75,12 @@ class MatchedScene:
 
     def prepared(self, radius: float, query: MatchedScene, rows: slice) -> WindowRows:
         """Return some rows of the features sorted for a search within a radius on the query's map; cached."""
-        key = (radius, query.placement.metric, rows.start)
+        coarser = self._coarser_than(query)
+        key = (radius, query.placement.metric, rows.start, coarser)
         found = self._prepared.get(key)
         if found is None:
-            found = WindowRows.of(self.descriptors[rows], self.on_map_of(query)[rows], self.scale[rows], radius)
+            scale = self.scale[rows] + coarser
+            found = WindowRows.of(self.descriptors[rows], self.on_map_of(query)[rows], scale, radius)
             # Every pair may try several radii: cache the two latest results only. Other threads may do the same.
             while len(self._prepared) > 1:
                 self._prepared.pop(next(iter(self._prepared), key), None)
@@ -85,7 +88,7 @@ class MatchedScene:
         return found
 
     @cached_property
-    def _prepared(self) -> dict[tuple[float, str, int], WindowRows]:
+    def _prepared(self) -> dict[tuple[float, str, int, int], WindowRows]:
         return {}
 
     def repeats_at(self, searched_m: float, rows: slice) -> npt.NDArray[np.float64]:
@@ -132,8 +135,27 @@ class MatchedScene:
 
     @cached_property
     def scale(self) -> npt.NDArray[np.int64]:
-        """(n,) size on the ground in quarters of an octave: keypoints of one scale-space level share one bin."""
-        return np.asarray(np.rint(_SCALES_PER_OCTAVE * np.log2(self.size_m)), np.int64)
+        """(n,) size on the ground in quarters of an octave of the pixels on which each keypoint was found.
+
+        Keypoints of one scale-space level share one bin, and have the same in every scene that was searched on such
+        pixels, whatever these measure to the millimetre.
+        """
+        grids = [self.placement.grid_m, *(grid_m for grid_m, _ in self.levels)]
+        of_levels = [number for _, number in self.levels]
+        of_rows = np.repeat(grids, [len(self.size) - sum(of_levels), *of_levels])
+        return np.asarray(np.rint(_SCALES_PER_OCTAVE * np.log2(self.size_m / of_rows)), np.int64)
+
+    def scale_beside(self, query: MatchedScene) -> npt.NDArray[np.int64]:
+        """Return `scale` in the bins of a query with which this scene is matched."""
+        return self.scale + self._coarser_than(query)
+
+    def _coarser_than(self, query: MatchedScene) -> int:
+        """Return how much coarser the grid is on which this scene is matched with a query: 0 unless one lacks a level.
+
+        In quarters of an octave.
+        """
+        own_m, other_m = self._grid_of(self.rows_for(query)), query._grid_of(query.rows_for(self))
+        return round(_SCALES_PER_OCTAVE * math.log2(own_m / other_m))
 
 
 def _finite(points: npt.NDArray[np.float64], nowhere: float) -> npt.NDArray[np.float64]:

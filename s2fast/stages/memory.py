@@ -39,10 +39,6 @@ _MORE_WINDOWS = 2
 _INGEST_BYTES = 8 * MIB
 """Buffers of compression, and what threads and libraries take."""
 
-FREED_BYTES = 64 * MIB
-"""What the C library keeps of the memory that threads have freed while others are alive: 60 to 70 MiB were measured
-where small scenes are read beside an extraction, on two cores, whatever their size."""
-
 _PLACED_TILES = 4
 """Number of tiles whose masks `s2fast.regions.mask.place_regions` caches, at one bit per pixel."""
 

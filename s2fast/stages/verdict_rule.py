@@ -247,7 +247,7 @@ class VerdictRule:
         if self.settings.prior == "map":
             judged = steps.find_shift(evidence, matched.radius_m, offset_m)
         else:
-            same = query.scale[matched.query_row] == train.scale[matched.train_row]
+            same = query.scale[matched.query_row] == train.scale_beside(query)[matched.train_row]
             ground = max(min(query.placement.clear_m2, train.placement.clear_m2), evidence.grid**2)
             judged = find_anywhere(evidence, same, ground)
         if judged.verdict == Verdict.NOT_VERIFIED:
@@ -266,7 +266,7 @@ class VerdictRule:
         """Return whether what both scenes have at the same pixels explains the inliers."""
         query, train, drawn_px = matched.query, matched.train, None
         if judged.model == "shift":
-            drawn_px = query.xy[matched.query_row[judged.inlier]] / np.float32(query.placement.reduction)
+            drawn_px = query.xy[matched.query_row[judged.inlier]] / query.placement.searched_px
         patterns = query.fixed_pattern, train.fixed_pattern
         return explained_by_pattern(*patterns, drawn_px, moved_px[judged.inlier], self.steps.share_noise)
 

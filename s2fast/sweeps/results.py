@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from s2fast.errors import ConfigError, InputError, option
+from s2fast.files.suffixes import check_on_disk
 from s2fast.sweeps import running
 from s2fast.sweeps.checks import Checked, check_sweep
 from s2fast.sweeps.comparison import Earlier, earlier_runs, load_earlier
@@ -133,8 +134,7 @@ def check_all(sweeps: Sequence[SweepFile], dataset: Callable[[Any], Dataset]) ->
 
 def make_folder(out: Path | str) -> Path:
     """Create the folder of the results."""
-    if "://" in str(out):
-        raise InputError(f"{out}: the results of a sweep are written to a local folder")
+    check_on_disk(out)
     folder = Path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from s2fast.errors import ConfigError, option
+from s2fast.files.suffixes import check_on_disk
 from s2fast.files.writing import writing
 from s2fast_kernels.machine import available_cores
 
@@ -145,6 +146,7 @@ def synth(
         raise ConfigError(f"synth: {option('seed')} is {seed}, must be 0 or more")
     layout = tiles_of(tiles, size)
     acquisitions = acquisitions_of(dates, seed)
+    check_on_disk(folder)
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"synth: {folder} is not an empty folder: name a new one, or empty it first")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from s2fast.config import Config
 from s2fast.files.legible import counted
+from s2fast.files.suffixes import check_on_disk
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.results import Run
@@ -22,6 +23,7 @@ _DATES = 3
 
 def run_demo(out: Path, progress: Progress) -> Iterator[str]:
     """Run the demo in a folder; yield the lines to print."""
+    check_on_disk(out)
     archive, folder = out / "archive", out / "run"
     if not archive.exists():
         # The archive is generated under another name and then renamed, so an existing one is complete.

@@ -138,7 +138,8 @@ def inject(
     report
         Receives a message if there is work to do.
     part
-        The rows of the scenes that are used: all, or the upper or lower half; then the scenes themselves are copied.
+        The rows of the scenes that are used: all, or the upper or lower half; then the scenes themselves are copied, as
+        are scenes whose address holds a secret.
     """
     copied, pairs = copied_scenes(scenes, settings)
     folder = folder.absolute()
@@ -157,15 +158,19 @@ def inject(
     elsewhere: list[str] = []
     shown: dict[str, list[tuple[str, shapely.Polygon, shapely.Polygon]]] = {}
     unmoved: dict[str, str] = {}
+
+    def id_of(name: str) -> str:
+        return Path(unmoved[name]).stem if name in unmoved else name
+
     for number, item in enumerate(copied):
         raster = item.raster
         whole = _part(raster, part)
         middle = whole.col + (whole.width - 1) / 2, whole.row + (whole.height - 1) / 2
         at_home = _shifted(raster, whole.col, whole.row)
-        if part != "all":
+        if part != "all" or item.scene.source.secret:  # which is kept in no file
             copy = Copy(whole, at_home, Move((0.0, 0.0)), altered=False)
             unmoved[str(item)] = place(item, "still", copy)
-        name = Path(unmoved[str(item)]).stem if part != "all" else str(item)
+        name = id_of(str(item))
         by = _amount(settings, number)
         if settings.by == "pixels":
             move = Move.of(by, middle, settings.rotate_deg, settings.scale)
@@ -205,8 +210,7 @@ def inject(
     for item, copy, path in todo:
         write_copy(item.scene.source, copy, settings, path)
     names = [unmoved.get(str(item), item.scene.source.absolute().address) for item in copied]
-    if part != "all":
-        pairs = [(Path(unmoved[one]).stem, Path(unmoved[other]).stem) for one, other in pairs]
+    pairs = [(id_of(one), id_of(other)) for one, other in pairs]
     found = Injection(names, moved, elsewhere, pairs, unrelated)
     described = folder / f"{content_key(asdict(found))[:12]}.json"
     found.save(described)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from s2fast.config import Config
 from s2fast.errors import ConfigError, InputError, option
+from s2fast.files.legible import counted
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.planning import Job, plan
@@ -34,6 +35,9 @@ CHILD = "s2fast.tuning.trial_process"
 
 _FEWEST = 3
 """Scenes per half, below which the ground is split in place of the scenes: two scenes are a single pair."""
+
+_HALVES = {"choose": "the half to choose on", "report": "the other half"}
+"""How the halves are called in messages."""
 
 Part = tuple[Sequence[SceneInput], Literal["all", "upper", "lower"]]
 
@@ -86,7 +90,7 @@ def tune(wanted: Wanted, out: Path | str, report: Report, runner: Callable[..., 
     with trials_of(wanted, split, record, folder, report, runner) as trials:
         space = searched(wanted.base)
         defaults = {key: value_of(wanted.base, key) for key in space}
-        report(f"{wanted.minutes:g} minutes, {len(trials.rows)} trials done before")
+        report(f"{_minutes(wanted.minutes)}, {counted(len(trials.rows), 'trial')} done before")
         tuned = search(trials, space, defaults, len(copied_scenes(split["report"][0], _copies(wanted))[1]), report)
     about = _about(len(trials.known("choose")), split, ", ".join(record.asked.places[:3]), wanted.minutes)
     (folder / "tuned.toml").write_text(toml(tuned, wanted.base, about), "utf-8")
@@ -126,7 +130,7 @@ def trials_of(
         compile_kernels(report)
         begun = time.monotonic()
         injected = {
-            name: str(inject(scenes, settings, folder / "copies", report, part))
+            name: str(inject(scenes, settings, folder / "copies", _half(report, name), part))
             for name, (scenes, part) in parts.items()
         }
         identity = [
@@ -137,6 +141,11 @@ def trials_of(
         trials = Trials(folder / "trials.jsonl", run, 60 * wanted.minutes, content_key(*identity))
         trials.spend(time.monotonic() - begun)
         yield trials
+
+
+def _half(report: Report, name: str) -> Callable[[str], object]:
+    """Return what reports the making of the copies of a half."""
+    return lambda text: report(f"{_HALVES.get(name, name)}: {text}")
 
 
 def print_tuned(wanted: Wanted, out: Path | str, state: list[str]) -> None:
@@ -198,7 +207,11 @@ def _about(tried: int, split: dict[str, Part], where: str, minutes: float) -> st
         halves = f"{len(some)} scenes of {where}, result on {len(others)} others"
     else:
         halves = f"the upper half of {len(some)} scenes of {where}, result on their lower half"
-    return f"{tried} settings tried on {halves}, {minutes:g} minutes"
+    return f"{counted(tried, 'setting')} tried on {halves}, {_minutes(minutes)}"
+
+
+def _minutes(number: float) -> str:
+    return f"{number:g} {'minute' if number == 1 else 'minutes'}"
 
 
 def _processes(wanted: Wanted, injected: dict[str, str], work: Path) -> Runner:

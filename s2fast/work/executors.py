@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 _limit = 0
 """Threads per unit of work in this process; see `limit_threads`."""
 
+_own = threading.local()
+"""``limit``: threads of the unit of work in this thread, where several share those of the process."""
+
 CONNECT_S = 5.0
 """How long to wait for a Dask scheduler to answer at all [s]."""
 
@@ -345,8 +348,16 @@ def open_workplace(workers: int = 1, scheduler: str | None = None, threads: int 
 
 
 def thread_limit() -> int:
-    """Return the number of threads set by `limit_threads` in this process; 0: no limit was set."""
-    return _limit
+    """Return the number of threads that a unit of work may use here; 0: no limit was set. See `limit_threads`."""
+    return getattr(_own, "limit", _limit)
+
+
+def limit_this_thread(threads: int) -> None:
+    """Limit the threads of the kernels that are called from this thread; other libraries keep those of the process."""
+    import numba
+
+    _own.limit = threads
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
 
 
 def limit_threads(threads: int) -> None:

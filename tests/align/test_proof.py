@@ -21,7 +21,7 @@ import rasterio
 import scipy.ndimage
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
-from rasterio.transform import from_origin
+from rasterio.transform import Affine, from_origin
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
@@ -102,6 +102,32 @@ def test_a_known_shift_is_found(right: float, down: float) -> None:
     assert found is not None
     # The taper favours small shifts: the further, the more.
     np.testing.assert_allclose(found, (right, down), atol=0.06 + 0.02 * np.hypot(right, down))
+
+
+@pytest.mark.parametrize("turned_deg", [0.0, 30.0, 135.0, 180.0])
+@pytest.mark.parametrize("mirrored", [False, True], ids=["north up", "south up"])
+def test_displacements_on_turned_grids(turned_deg: float, mirrored: bool, tmp_path: Path) -> None:
+    pixels = np.rint(textured(np.random.default_rng(7), (300, 340))).astype(np.uint8)
+    grid = (
+        Affine.translation(500_000, 5_000_000)
+        @ Affine.rotation(turned_deg)
+        @ Affine.scale(10, 10 * (1 if mirrored else -1))
+    )
+    images = []
+    for name, (right, down) in {"still": (0, 0), "moved": (3, -2)}.items():
+        with rasterio.open(
+            tmp_path / f"{name}.tif", "w", driver="GTiff", width=340, height=300, count=1, dtype="uint8",
+            crs="EPSG:32636", transform=grid @ Affine.translation(right, down),
+        ) as sink:  # fmt: skip
+            sink.write(pixels, 1)
+        images.append(Image(Source.of(tmp_path / f"{name}.tif"), tmp_path / f"{name}.tif", 1.0))
+    with gdal_settings(), Files() as files:
+        before, after, px_m = check_windows.displacements(images[1], images[0], files)
+    east_north = np.array(grid @ (3, -2)) - np.array(grid @ (0, 0))
+    assert px_m == pytest.approx(10)
+    for found in (before, after):
+        assert len(found) >= 4
+        np.testing.assert_allclose(np.median(found, axis=0), east_north, atol=0.5)
 
 
 def test_other_ground_and_missing_ground_have_no_shift() -> None:

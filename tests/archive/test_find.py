@@ -9,7 +9,7 @@ from s2fast.archive.find import find_scenes
 from s2fast.archive.names import naming
 from s2fast.errors import InputError
 from s2fast.files.source import Source
-from s2fast.files.zips import zip_names
+from s2fast.files.zips import zip_files
 from s2fast.model import Scene
 
 COMPACT = (
@@ -67,6 +67,22 @@ OLD = (
          "S2A_20190606T083601_T36UYA", "36UYA", datetime(2019, 6, 6, 8, 36, 1, tzinfo=UTC), 207),
         ("/vsicurl/https:/h/o/2019%2Fa%20b.tif", "a b", "", None, 0),
         ("2019-06-06/ü [1]*?%20.tif", "ü [1]__%20", "", None, 0),
+        ("SENTINEL2B_20190606-083601-123_L2A_T36UYA_C_V3-0/SENTINEL2B_20190606-083601-123_L2A_T36UYA_C_V3-0_FRE_B4.tif",
+         "S2B_20190606T083601_T36UYA", "36UYA", datetime(2019, 6, 6, 8, 36, 1, tzinfo=UTC), 0),
+        ("openEO_2019-06-06Z.tif", "openEO_2019-06-06Z", "", datetime(2019, 6, 6, tzinfo=UTC), 0),
+        ("2019_06_06.tif", "2019_06_06", "", datetime(2019, 6, 6, tzinfo=UTC), 0),
+        ("X0069_Y0043/20190606_LEVEL2_SEN2A_BOA.tif", "20190606_LEVEL2_SEN2A_BOA", "",
+         datetime(2019, 6, 6, tzinfo=UTC), 0),
+        ("2019-06-06-00_00_2019-06-06-23_59_Sentinel-2_L2A_True_color.tiff",
+         "2019-06-06-00_00_2019-06-06-23_59_Sentinel-2_L2A_True_color", "", datetime(2019, 6, 6, tzinfo=UTC), 0),
+        ("clip_20190606T083601.tif", "clip_20190606T083601", "", datetime(2019, 6, 6, 8, 36, 1, tzinfo=UTC), 0),
+        ("clip_20190606T993601.tif", "clip_20190606T993601", "", datetime(2019, 6, 6, tzinfo=UTC), 0),
+        ("median_2019-06-01_2019-06-30.tif", "median_2019-06-01_2019-06-30", "", None, 0),
+        ("20190611_083601_1008.tif", "20190611_083601_1008", "", datetime(2019, 6, 11, 8, 36, 1, tzinfo=UTC), 0),
+        ("20191311_20190619.tif", "20191311_20190619", "", None, 0),
+        ("2019-02-30.tif", "2019-02-30", "", None, 0),
+        ("120190606.tif", "120190606", "", None, 0),
+        ("06.06.2019.tif", "06.06.2019", "", None, 0),
         ("T36SYC_TCI_60m.jp2", "T36SYC_TCI_60m", "36SYC", None, 0),
         ("orthophoto.tif", "orthophoto", "", None, 0),
         ("T36UXA_20169930T083602_TCI.jp2", "T36UXA_20169930T083602_TCI", "", None, 0),
@@ -249,6 +265,25 @@ def test_half_a_zip_is_a_scene_that_cannot_be_opened(tmp_path: Path) -> None:
     assert [scene.source.path for scene in find_scenes([tmp_path]).scenes] == [broken]
 
 
+@pytest.mark.parametrize("how", ["encrypted", "lzma"])
+def test_what_a_zip_holds_unreadably_is_named_with_the_reason(how: str, tmp_path: Path) -> None:
+    place = tmp_path / "two.zip"
+    with zipfile.ZipFile(place, "w") as archive:
+        archive.writestr("a.tif", "a")
+        archive.writestr("b.tif", "b" * 99, zipfile.ZIP_LZMA if how == "lzma" else zipfile.ZIP_DEFLATED)
+    if how == "encrypted":
+        content = bytearray(place.read_bytes())
+        content[content.rindex(b"PK\1\2") + 8] |= 1
+        place.write_bytes(content)
+    found = find_scenes([place])
+    assert [scene.scene_id for scene in found.scenes] == ["a"]
+    [(name, reason)] = found.left_out.items()
+    assert name == f"zip://{place}!/b.tif"
+    assert reason.startswith({"encrypted": "it is encrypted", "lzma": "it is compressed by LZMA"}[how])
+    with pytest.raises(InputError, match=reason[:20]):
+        find_scenes([f"zip://{place}!/b.tif"])
+
+
 def test_zips_in_zips(tmp_path: Path) -> None:
     inner = zipped(tmp_path / "aside" / "inner.zip", COMPACT.replace("/", "\\"))
     outer = tmp_path / "in" / "outer.zip"
@@ -266,7 +301,7 @@ def test_zips_in_zips(tmp_path: Path) -> None:
 
 def test_a_zip_that_holds_itself_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = zipped(tmp_path / "a.zip", COMPACT, "a.zip")
-    monkeypatch.setattr("s2fast.archive.find.zip_names", lambda _: zip_names(Source.local(archive)))
+    monkeypatch.setattr("s2fast.archive.find.zip_files", lambda _: zip_files(Source.local(archive)))
     assert 1 < len(find_scenes([archive]).scenes) < 10
 
 

@@ -60,7 +60,6 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (f"{LIGHT}.B05.tif", "HLS.L30_20190611T083602_T36UYA", "HLS.L30", "36UYA", "", "B05",
          datetime(2019, 6, 11, 8, 36, 2)),
         ("mosaic_B4.tif", "mosaic_B4", "", "", "", "", None),
-        ("20190611_083601_1008.tif", "20190611_083601_1008", "", "", "", "", None),
         ("LC08_L1TP_177025_20191311_20190619_01_T1_B8.TIF", "LC08_L1TP_177025_20191311_20190619_01_T1_B8", "", "", "",
          "B8", None),
     ],

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import numpy as np
 import pandas as pd
 import pytest
 import rasterio.shutil
+import shapely
 
 import s2fast
 from s2fast.config import Ingest, load_config
@@ -230,3 +233,53 @@ def test_masks_that_leave_nothing_of_any_scene_end_in_one_line(tmp_path: Path) -
         with pytest.raises(InputError, match=r"none of the 2 scenes can be used; the first problem: .*leaves no pixel"):
             run(tmp_path / "in", tmp_path / "out", mask="file", mask_file=pattern)
     assert len(run(tmp_path / "in", tmp_path / "out", mask="none").usable) == 2
+
+
+def test_own_polygons_elsewhere_are_named_and_none_mean_a_clear_sky(products: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    here = geopandas.GeoSeries([shapely.box(600_100, 5_599_900, 600_300, 5_600_000)], crs="EPSG:32636").to_crs(4326)
+    here.to_file(masks / "20190427.geojson")
+    here.transform(lambda xy: xy[:, ::-1]).to_file(masks / "20190606.geojson")
+    # Metres, which GeoJSON takes for degrees.
+    here.to_crs(32636).set_crs(4326, allow_override=True).to_file(masks / "20220606.geojson")
+    (masks / "20160830.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+    record = run(products, tmp_path / "out", mask="file", mask_file=f"{masks}/{{date}}.geojson")
+    assert record.history.problems == {}
+    (warning,) = record.history.warnings
+    assert warning.startswith("the polygons of clouds of 2 scenes lie elsewhere and mask nothing: S2A_20190606")
+    assert "20190606.geojson: they lie at longitude 50.5" in warning
+    assert "it lies at longitude 34.4" in warning
+    assert "\n" not in warning
+    scenes = s2fast.open_run(tmp_path / "out").scenes().set_index("scene_id")
+    assert set(scenes["mask"]) == {"own polygons"}
+    masked = scenes["clear_pct"] < scenes["clear_pct"].max()
+    assert [name[4:12] for name in scenes.index[masked]] == ["20190427"]
+
+
+@pytest.mark.parametrize("settings", [{"mask": "file"}, {"mask": "scl"}], ids=["own masks", "of products"])
+def test_a_reference_from_outside_needs_no_mask(
+    settings: dict[str, Any], products: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (image,) = products.rglob("*20190427*TCI*.jp2")
+    archive, reference = tmp_path / "archive", tmp_path / "ortho.tif"
+    shutil.copytree(next(path for path in image.parents if path.parent == products), archive / "one.SAFE")
+    rasterio.shutil.copy(image, reference, driver="GTiff")
+    if settings["mask"] == "file":
+        settings = settings | {"mask_file": f"{tmp_path}/{{date}}.geojson"}
+        shapes = [shapely.box(600_100, 5_599_900, 600_300, 5_600_000)]
+        geopandas.GeoSeries(shapes, crs="EPSG:32636").to_crs(4326).to_file(tmp_path / "20190427.geojson")
+    overrides = {**SETTINGS, **{f"ingest.{name}": value for name, value in settings.items()}}
+    config = load_config(overrides=overrides)
+    record = run_stages(Job(config, [archive], None, tmp_path / "out", reference=reference))
+    assert record.history.problems == {}
+    wanted = "the reference has no mask, so that its clouds are found by brightness: "
+    assert [text.startswith(wanted) for text in caplog.messages if "mask" in text] == [True]
+    scenes = s2fast.open_run(tmp_path / "out").scenes().set_index("scene_id")
+    assert scenes.loc["ortho", "mask"] == "brightness"
+    assert scenes["mask"].drop("ortho").tolist() == ["own polygons" if settings["mask"] == "file" else "SCL"]
+    # One that is a scene of the run needs the mask that all have.
+    if settings["mask"] == "file":
+        (tmp_path / "20190427.geojson").unlink()
+        with pytest.raises(InputError, match=r"the reference cannot be used: .*20190427\.geojson does not exist"):
+            run_stages(Job(config, [archive], None, tmp_path / "other", reference=scenes.index.drop("ortho")[0]))

@@ -67,6 +67,11 @@ def repeated(size: int) -> bytes:
     return b"\x28\xb5\x2f\xfd\x00\x58" + b"".join(blocks) + struct.pack("<I", 1 << 3 | 1 << 1 | 1)[:3] + b"\0"
 
 
+def frame(size: int) -> bytes:
+    """Return a frame that does not say its size: one block of a byte."""
+    return b"\x28\xb5\x2f\xfd\x00\x58" + struct.pack("<I", size << 3 | 1 << 1 | 1)[:3] + b"\0"
+
+
 BOMBS = {
     "zlib": zlib.compress(bytes(MEGABYTES)),
     "gzip": gzip.compress(bytes(MEGABYTES >> 2)) * 4,
@@ -74,16 +79,19 @@ BOMBS = {
     "lz4": struct.pack("<I", MEGABYTES) + bytes(100),
     "blosc": numcodecs.Blosc().encode(bytes(MEGABYTES)),
     "zstd": repeated(MEGABYTES),
+    "zstd of two frames": frame(SIDE * SIDE) + repeated(MEGABYTES),
+    "zstd after nothing": struct.pack("<II", 0x184D2A53, 3) + b"abc" + repeated(MEGABYTES),
 }
 
 
-@pytest.mark.parametrize("kind", BOMBS)
-def test_chunks_are_decoded_up_to_their_size(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("name", BOMBS)
+def test_chunks_are_decoded_up_to_their_size(tmp_path: Path, name: str) -> None:
+    kind, bomb = name.partition(" ")[0], BOMBS[name]
     in_version_3 = kind if kind in ("gzip", "blosc", "zstd") else f"numcodecs.{kind}"
     sources = [
-        described(tmp_path / "a.zarr", compressor={"id": kind}, chunk=BOMBS[kind]),
-        described(tmp_path / "b.zarr", filters=[{"id": kind}], chunk=BOMBS[kind]),
-        described_3(tmp_path / "c.zarr", [{"name": "bytes"}, {"name": in_version_3}], BOMBS[kind]),
+        described(tmp_path / "a.zarr", compressor={"id": kind}, chunk=bomb),
+        described(tmp_path / "b.zarr", filters=[{"id": kind}], chunk=bomb),
+        described_3(tmp_path / "c.zarr", [{"name": "bytes"}, {"name": in_version_3}], bomb),
     ]
     for source in sources:
         with pytest.raises(SceneError, match="a chunk is decoded to more than"):
@@ -94,7 +102,11 @@ def test_a_frame_says_its_size() -> None:
     for size in (0, 1, 255, 256, 65_791, 65_792, 1 << 20):
         assert decoded_bytes(numcodecs.Zstd().encode(bytes(size))) in range(size, size + 256)
     assert MEGABYTES <= decoded_bytes(repeated(MEGABYTES)) <= MEGABYTES + 1
-    for broken in (b"", b"PK\3\4", repeated(1 << 20)[:-2], repeated(1 << 20)[:9], b"\x28\xb5\x2f\xfd\xc0"):
+    assert decoded_bytes(frame(9) + repeated(1 << 20) + frame(7)) in range((1 << 20) + 16, (1 << 20) + 18)
+    for broken in (
+        b"", b"PK\3\4", repeated(1 << 20)[:-2], repeated(1 << 20)[:9], b"\x28\xb5\x2f\xfd\xc0", frame(9) + b"PK\3\4",
+        numcodecs.Zstd(checksum=True).encode(b"abc")[:-1],
+    ):  # fmt: skip
         with pytest.raises(ValueError, match="truncated|no frame"):
             decoded_bytes(broken)
 
@@ -133,6 +145,34 @@ def test_all_compression_of_version_3_is_read(tmp_path: Path, codecs: Any, shard
     )  # fmt: skip
     array[:] = PIXELS
     np.testing.assert_array_equal(open_zarr(Source.local(tmp_path / "a.zarr/tci")).read(1), PIXELS)
+
+
+WIDE = ("<U250000", "|S1000000", "|V1000000", "O", "<f8,<f8", "<M8[s]", 7)
+
+
+@pytest.mark.parametrize("wide", WIDE, ids=str)
+@pytest.mark.parametrize("codec", ["delta", "fixedscaleoffset"])
+def test_values_are_decoded_to_numbers_only(tmp_path: Path, codec: str, wide: Any) -> None:
+    settings = {"scale": 1, "offset": 0} if codec == "fixedscaleoffset" else {}
+    for number, types in enumerate(({"dtype": wide, "astype": "|u1"}, {"dtype": "|u1", "astype": wide})):
+        old = described(
+            tmp_path / f"{number}.zarr", filters=[{"id": codec, **types, **settings}], chunk=PIXELS.tobytes()
+        )
+        said = {"name": f"numcodecs.{codec}", "configuration": {**types, **settings}}
+        for source in (old, described_3(tmp_path / f"{number}-3.zarr", [said, {"name": "bytes"}], PIXELS.tobytes())):
+            with pytest.raises(SceneError, match="its values are decoded to no numbers|described in no way of Zarr"):
+                open_zarr(source)
+
+
+def test_filters_do_not_make_a_chunk_larger_again_and_again(tmp_path: Path) -> None:
+    widen = {"id": "fixedscaleoffset", "scale": 1, "offset": 0, "dtype": "<f8", "astype": "|u1"}
+    chunk = zlib.compress(bytes(SIDE * SIDE))
+    source = described(tmp_path / "a.zarr", filters=[widen] * 8, compressor={"id": "zlib"}, chunk=chunk)
+    with pytest.raises(SceneError, match="a chunk is decoded to more than"):
+        open_zarr(source).read(1)
+    source = described(tmp_path / "b.zarr", filters=[{"id": "delta", "dtype": "|u1"}] * 17)
+    with pytest.raises(SceneError, match="it has 17 codecs, at most 16 are decoded"):
+        open_zarr(source)
 
 
 def test_an_array_is_read_as_the_description_that_was_checked(tmp_path: Path) -> None:

@@ -227,7 +227,9 @@ def test_folders_without_polygons(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("limit", "found"), [("max_polygons", "2 polygons"), ("max_vertices", "10 vertices")])
 def test_more_than_the_limits_is_refused_in_one_line(limit: str, found: str, tmp_path: Path) -> None:
     path = features(tmp_path / "fields.geojson", *FIELDS)
-    with pytest.raises(InputError, match=rf"holds {found}, at most regions\.{limit} = 1 are read: raise the limit"):
+    with pytest.raises(
+        InputError, match=rf"holds {found} or more, at most regions\.{limit} = 1 are read: raise the limit"
+    ):
         loaded(path, Regions(**{limit: 1}))
     assert len(loaded(path, Regions(**{limit: int(found.split()[0])})).shapes) == 2
 

@@ -125,6 +125,11 @@ TIE = shapely.Polygon([(WEST + x, NORTH - y) for x, y in ((301, 302), (903, 904)
 SPIKE = shapely.Polygon([*FIELDS[0].exterior.coords[:2], (WEST + 2500, NORTH - 800), *FIELDS[0].exterior.coords[1:]])
 MENDED: dict[str, tuple[object, shapely.Geometry]] = {
     "not closed": ({"type": "Polygon", "coordinates": [CLOSED[:-1]]}, FIELDS[0]),
+    "a hole without points": ({"type": "Polygon", "coordinates": [CLOSED, []]}, FIELDS[0]),
+    "a hole without points in a collection": (
+        {"type": "GeometryCollection", "geometries": [{"type": "MultiPolygon", "coordinates": [[CLOSED, [], []]]}]},
+        FIELDS[0],
+    ),
     "a hole not closed": (
         {"type": "Polygon", "coordinates": [CLOSED, ring(box(40, 40, 60, 60))[:-1]]},
         FIELDS[0] - box(40, 40, 60, 60),

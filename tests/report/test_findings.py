@@ -22,12 +22,3 @@ def test_scenes_whose_rows_run_north_beside_others_are_named() -> None:
     assert warnings_of_grids({"a": UTM, "b": turned}) == []
     assert warnings_of_grids({"a": south_up, "b": south_up}) == [], "these match each other"
     assert warnings_of_grids({}) == []
-
-
-def test_scenes_with_oblong_pixels_beside_square_ones_are_named() -> None:
-    degrees = raster(1e-4, 0, 34.7, 0, -1e-4, 50.3, crs="EPSG:4326")
-    (line,) = warnings_of_grids({"a": UTM, "b": UTM, "c": degrees})
-    assert line.startswith(
-        "the pixels of 1 scene have another shape on the ground than the others': c (7.13 x 11.1 m);"
-    )
-    assert warnings_of_grids({"c": degrees, "d": degrees}) == []

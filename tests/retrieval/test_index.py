@@ -279,7 +279,6 @@ def test_inverted_lists_find_what_the_exact_search_finds(
     assert near.ranked(places)[0] == exact.ranked(places)[0]
     best = exact.ranked(places)[0]
     assert near.scenes[best] > 0.9 * exact.scenes[best]
-    monkeypatch.setattr(clusters, "NEIGHBOURS", 2800)
     index.contents.clusters = made.model_copy(update={"probed": made.lists})
     assert (clusters.vote_by_lists(index, query, without=without).scenes == exact.scenes).all()
     assert clusters.make_clusters(to) == made

@@ -19,7 +19,7 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job, plan
 from s2fast.stages.extract import extract_scene
-from s2fast.stages.ingest import Unit, ingest_scene, ingest_unit, scenes_ahead
+from s2fast.stages.ingest import Unit, at_once, ingest_scene, ingest_unit
 from s2fast.stages.match import match_unit
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.memory import MIB
@@ -93,13 +93,13 @@ def ingesting_and_extracting(folder: Path, scene: str, reduction: int) -> int:
     return peak
 
 
-def reading_ahead(scenes: Path, out: Path) -> tuple[int, int]:
-    """Measure a run that reads scenes while others are extracted; return its prediction, too."""
+def several_at_once(scenes: Path, out: Path) -> tuple[int, int]:
+    """Measure a run that ingests and extracts several scenes at once; return its prediction, too."""
     settings = load_config(overrides={"compute.threads": 2})
     jobs = [Job(settings, [scenes], None, out / name) for name in ("first", "second")]
     record = plan(jobs[0])
-    depth, predicted = scenes_ahead([Unit(item, "key") for item in record.usable], record, 2)
-    assert depth
+    number, predicted = at_once([Unit(item, "key") for item in record.usable], record, 2)
+    assert number == 2
     resident = 0
     for job in jobs:  # the first loads what is not counted
         resident = forget_peak()

@@ -169,7 +169,7 @@ def test_levels_are_those_of_coarser_scenes_of_the_same_ground() -> None:
     # The scene in the next zone has pixels of about this size; one level serves both.
     next_zone = scene_of("next", 60.0, shape=(9000, 9000), epsg=32637, east_m=-400_000)
     assert [level.factor for level in levels_of([fine, wide, next_zone], config)["fine"]] == [6.0]
-    several = levels_of([fine, wide, scene_of("middle", 20.0), scene_of("near", 13.0)], config)
+    several = levels_of([fine, wide, scene_of("middle", 20.0), scene_of("near", 10.4)], config)
     assert [[round(level.grid_m) for level in several[name]] for name in ("fine", "middle", "near")] == [
         [20, 60], [60], [20, 60],
     ]  # fmt: skip
@@ -178,7 +178,7 @@ def test_levels_are_those_of_coarser_scenes_of_the_same_ground() -> None:
 @pytest.mark.parametrize(
     ("others", "settings"),
     [
-        ([scene_of("equal", 10.0), scene_of("nearly", 12.0)], {}),
+        ([scene_of("equal", 10.0), scene_of("nearly", 10.4)], {}),
         ([scene_of("far", 60.0, east_m=200_000)], {}),
         ([scene_of("other side", 60.0, epsg=32718)], {}),
         ([scene_of("huge", 1000.0)], {}),

@@ -86,8 +86,8 @@ def test_a_tile_in_memory_until_it_is_extracted_stays_within_the_prediction(tile
 
 
 @reads_proc
-def test_reading_beside_an_extraction_stays_within_its_prediction(archive: Archive, tmp_path: Path) -> None:
-    peak, predicted = measured(peaks.reading_ahead, archive.scenes, tmp_path)
+def test_several_scenes_at_once_stay_within_their_prediction(archive: Archive, tmp_path: Path) -> None:
+    peak, predicted = measured(peaks.several_at_once, archive.scenes, tmp_path)
     assert 0.2 * predicted <= peak <= predicted
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from s2fast.config import load_config
 from s2fast.folder.pair_blocks import PairBlocks
-from s2fast.folder.record import RunRecord, SceneInput
+from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Raster
 from s2fast.pipeline import STAGES, run_stages
@@ -22,6 +22,7 @@ from s2fast.planning import Job, plan
 from s2fast.stages import extract, ingest, match
 from s2fast.stages.forecast import forecast
 from s2fast.stages.memory import MIB
+from s2fast.work.executors import thread_limit
 from s2fast.work.progress import PlainProgress
 from tests.archives import Archive
 from tests.stages.test_second_look import PLAIN, assert_same, block
@@ -37,7 +38,7 @@ SETTINGS = {
     "verification.nulls": 2,
 }
 
-LARGE = Raster((2049, 2048), (1024, 1024), "", (10, 0, 0, 0, -10, 0), luma=True)
+LARGE = Raster((4097, 8192), (1024, 1024), "", (10, 0, 0, 0, -10, 0), luma=True)
 
 
 def run(archive: Archive, out: Path, **options: object) -> RunRecord:
@@ -132,43 +133,43 @@ def test_a_new_scene_is_extracted_at_once_and_others_from_the_store(
     assert digests(out) == digests(whole)
 
 
-def test_small_scenes_are_read_while_others_are_extracted(
-    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("extracts", [True, False])
+def test_small_scenes_are_extracted_at_once(
+    archive: Archive, whole: Path, tmp_path: Path, extracts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reading, extracting = ingest.ingest_scene, extract.extract_unit
-    begun, second, overlapped = [], threading.Event(), []
+    extracting, both, limits = extract.extract_unit, threading.Barrier(2), []
 
-    def read(item: SceneInput, *rest: object, **options: object) -> None:
-        begun.append(item)
-        if len(begun) == 2:
-            second.set()
-        reading(item, *rest, **options)  # type: ignore[arg-type]
+    def meeting(*given: Any) -> None:
+        both.wait(60)
+        limits.append(thread_limit())
+        extracting(*given)
 
-    def extracted(*given: object) -> None:
-        overlapped.append(second.wait(60))
-        extracting(*given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(ingest, "ingest_scene", read)
-    monkeypatch.setattr(extract, "extract_unit", extracted)
-    run(archive, tmp_path, stages=["ingest", "extract"], settings={"compute.threads": 2})
-    assert overlapped == [True] * 4
+    monkeypatch.setattr(extract, "extract_unit", meeting)
+    settings = {"compute.threads": 2}
+    for stages in [["ingest", "extract"]] if extracts else [["ingest"], ["extract"]]:
+        run(archive, tmp_path, stages=stages, settings=settings)
+    assert limits == [1] * 4
+    assert thread_limit() != 1
+    store = {name: found for name, found in digests(whole).items() if name.startswith("store.zarr")}
+    assert {name: digests(tmp_path)[name] for name in store} == store
 
 
-def test_what_is_read_ahead_is_predicted_and_fits_into_the_budget(archive: Archive, tmp_path: Path) -> None:
+def test_scenes_at_once_are_predicted_and_fit_into_the_budget(archive: Archive, tmp_path: Path) -> None:
     record = plan(Job(load_config(overrides=SETTINGS), [archive.scenes], None, tmp_path))
     units = [ingest.Unit(item, "key") for item in record.usable]
-    depth, needed = ingest.scenes_ahead(units, record, 2)
-    reading = ingest.predicted_bytes(record.usable[0], record, 2)
-    assert depth == ingest.MOST_AHEAD
-    assert reading < needed < record.config.compute.budget_mb * MIB
+    number, needed = ingest.at_once(units, record, 2)
+    assert number == 2
+    assert needed >= 2 * extract.predicted_bytes(record.usable[0], record.config, 1)
+    assert ingest.at_once(units, record, 9)[0] == len(units)
     folder, stages = RunFolder(tmp_path), ["ingest", "extract"]
     assert forecast(record, folder, stages, 1, 2).memory_mb == needed // MIB
-    assert forecast(record, folder, stages, 2, 2).memory_mb < needed // MIB
-    config = record.config.model_copy(update={"compute": record.config.compute.model_copy(update={"budget_mb": 100})})
+    assert forecast(record, folder, stages, 2, 1).memory_mb < needed // MIB
+    budget = record.config.compute.model_copy(update={"budget_mb": needed // MIB - 1})
+    config = record.config.model_copy(update={"compute": budget})
     tight = replace(record, asked=record.asked.model_copy(update={"config": config}))
     large = [replace(unit, item=unit.item.model_copy(update={"raster": LARGE})) for unit in units]
     for given in ((units[:1], record, 2), (units, record, 1), (units, tight, 2), (large, record, 2)):
-        assert ingest.scenes_ahead(*given) == (0, 0)
+        assert ingest.at_once(*given) == (1, 0)
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -98,6 +98,26 @@ def test_alterations_do_what_they_say(tmp_path: Path) -> None:
     assert copied(contrast=0.5).std() == pytest.approx(plain.std() / 2, rel=0.01)
     assert (copied(noise=2) - plain).std() == pytest.approx(5.1, rel=0.05)
     assert np.abs(np.diff(copied(blur_px=2))).mean() < 0.6 * np.abs(np.diff(plain)).mean()
+
+
+def test_secrets_of_addresses_are_not_described(tmp_path: Path) -> None:
+    ground = textured(np.random.default_rng(1), (160, 160))
+    for day in (1, 2, 3):
+        write_scene(tmp_path / "in" / f"T36UXA_2019040{day}T083601_TCI.tif", ground // day)
+    first, *others = plan(Job(Config(), [tmp_path / "in"], None, tmp_path / "out")).found.scenes
+    signed = replace(first.scene.source, secret=first.scene.source.name.replace("/in/", "/in/SECRET/../"))
+    (tmp_path / "in" / "SECRET").mkdir()
+    item = first.model_copy(update={"scene": replace(first.scene, source=signed)})
+    path = inject([item, *others], Injected(scenes=3), tmp_path / "copies")
+    assert "SECRET" not in path.read_text("utf-8")
+    injection = Injection.load(path)
+    stems = {Path(file).stem for file in injection.files}
+    assert {name for pair in injection.same for name in pair} == {copy.scene_id for copy in injection.moved}
+    assert str(first) not in {name for pair in injection.pairs for name in pair}
+    assert sum(stem.startswith("still_") for stem in stems) == 1
+    with rasterio.open(injection.scenes[0]) as still, rasterio.open(first.scene.source.name) as scene:
+        np.testing.assert_array_equal(still.read(), scene.read())
+        assert still.transform == scene.transform
 
 
 def test_copies_are_made_once_and_described(tmp_path: Path) -> None:

@@ -112,6 +112,8 @@ def test_a_search_of_a_few_seconds_keeps_its_budget_and_goes_on(tmp_path: Path) 
     assert tuned.choose is not None
     # The defaults run first, in an empty folder: all stages have a cost of their own.
     assert {"ingest", "extract", "match"} <= set(tuned.choose[0].row["stages"])
+    made = [line.partition(": making ")[0] for line in lines if ": making " in line]
+    assert made == ["the half to choose on", "the other half"]
     assert tuned.choose[0].cpu_s
     assert tomllib.loads((tmp_path / "out" / "tuned.toml").read_text()) is not None
     assert own.read_text() == "a user's file"
