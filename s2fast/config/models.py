@@ -224,7 +224,7 @@ class FeatureSettings(_Section):
     """Levels per octave."""
     upright: Literal[True, False, "auto"] = "auto"
     """True: do not estimate keypoint orientations; auto: true if all scenes of the run are north-up, even in different
-    zones."""
+    zones, and in CRSs of which the grids are turned by at most 10 degrees against each other."""
     upsample: Literal[1, 2, "auto"] = "auto"
     """2: detect on the image enlarged twice per side (cubic), which finds smaller keypoints and locates them more
     precisely, at four times the work; auto: 2 if neither side of the reduced scene is longer than 4096 px."""

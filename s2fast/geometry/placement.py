@@ -192,6 +192,12 @@ class PixelGrid:
         return round(float(side / width), 2), round(float(side / height), 2)
 
     @property
+    def turn_deg(self) -> float:
+        """Angle of the rows to the east of the map, counter-clockwise [deg]."""
+        east, north = self.px_m[:, 0]
+        return math.degrees(math.atan2(north, east))
+
+    @property
     def square_m(self) -> float:
         """Side of the square pixels on which the scene is searched [m]."""
         return self.pixel_m * math.sqrt(math.prod(self.square_px))

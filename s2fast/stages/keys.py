@@ -7,9 +7,12 @@ keys of both scenes' features and the matching settings.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from s2fast.config import Config, Matching
 from s2fast.detectors import effective_settings, selected_backend
@@ -30,6 +33,10 @@ FEATURES = "features, of interpolated scenes also on the means over larger pixel
 
 VERDICTS = "verified, with surroundings and repetitions, second looks at what may match"
 """Name of the rule of verdicts; another name after a change, so that older verdicts are not reused."""
+
+_MOST_TURN_DEG = 10.0
+"""Greatest angle between grids whose keypoints are matched without orientations: real scenes turned by 18 degrees lose
+half their matches, with orientations a quarter [deg]."""
 
 _LIMITS = {"max_polygons", "max_vertices"}
 """Settings of regions that decide whether they are read, not what is read."""
@@ -104,11 +111,17 @@ def for_scene(config: Config, mask: str, *, by_brightness: bool = True) -> Confi
 
 
 def resolved(config: Config, scenes: Sequence[SceneInput]) -> Config:
-    """Return the settings with ``features.upright = "auto"`` resolved: True if all scenes are north-up."""
+    """Return the settings with ``features.upright = "auto"`` resolved: True if all scenes are north-up.
+
+    Grids of different CRSs may be turned against each other on the ground, as of polar projections beside UTM.
+    """
     if config.features.upright != "auto":
         return config
-    north_up = all(item.raster.north_up for item in scenes)
-    return config.model_copy(update={"features": config.features.model_copy(update={"upright": north_up})})
+    upright = all(item.raster.north_up for item in scenes)
+    if upright and len({item.raster.crs_wkt for item in scenes}) > 1:
+        turns = np.array([turn for item in scenes if math.isfinite(turn := grid_of(item.raster).turn_deg)])
+        upright = not (np.abs((turns - turns[:1] + 180) % 360 - 180) > _MOST_TURN_DEG).any()
+    return config.model_copy(update={"features": config.features.model_copy(update={"upright": upright})})
 
 
 def features_keys(record: RunRecord) -> dict[str, str]:

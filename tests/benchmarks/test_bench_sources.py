@@ -13,7 +13,15 @@ import rasterio
 from rasterio.warp import transform_geom
 from shapely.geometry import box, mapping
 
-from benchmarks import bench_masks, bench_resolutions, bench_safety, bench_second_look, drawn_clouds, interpolated
+from benchmarks import (
+    bench_masks,
+    bench_resolutions,
+    bench_safety,
+    bench_second_look,
+    drawn_clouds,
+    grids,
+    interpolated,
+)
 from tests.archives import safe_path, textured, write_scene
 
 SIDE_PX = 320
@@ -104,6 +112,24 @@ def test_scenes_interpolated_back_onto_their_grid(
     assert [row["scenes told right"] for row in found.values()] == [2, 2, 2]
     assert found["sharp", "itself"]["error px, median"] < 0.1
     assert found["linear3", "itself"]["within twice the stated error %"] == 100
+
+
+def test_scenes_on_other_grids(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = textured(np.random.default_rng(7), (SIDE_PX, SIDE_PX))
+    write_scene(tmp_path / "paris" / "TCI.jp2", np.stack([pixels] * 3))
+    monkeypatch.setattr(grids, "KERNELS", ("nearest",))
+    every = grids.grids
+    monkeypatch.setattr(grids, "grids", lambda image: [every(image)[0], every(image)[9]])
+    options = ["--data", str(tmp_path), "--only", "paris", "--grids", "--side", "400", "--json"]
+    assert bench_resolutions.main(options) == 0
+    plain, *found = rows(capsys)
+    assert (plain["grid"], plain["verified"]) == ("as they are", 1)
+    assert [(row["grid"], row["verified"]) for row in found] == [("degrees", 1), ("pixels of 1 x 2", 1)]
+    # Of two rows that are equally near, GDAL takes the lower one: the ground moves by half a pixel, which is known.
+    assert found[1]["warped off px"] == 0.5
+    assert all(row["of the stated"] < 2 for row in found)
 
 
 def test_second_looks_at_moved_and_unrelated_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,10 +16,13 @@ from rasterio.windows import Window
 
 import s2fast
 from s2fast.config import load_config
-from s2fast.geometry.placement import Placement
+from s2fast.files.source import Source
+from s2fast.folder.record import SceneInput
+from s2fast.geometry.placement import PixelGrid, Placement
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.image.prepare import clear_cells
-from s2fast.stages.keys import features_key
+from s2fast.model import Raster, Scene
+from s2fast.stages.keys import features_key, resolved
 from s2fast.stages.matched import Matched
 from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.pairs import Pair
@@ -135,6 +138,25 @@ def test_oblong_scenes_have_keys_of_their_own() -> None:
     keys = [features_key("tile", load_config(), "numba", (), square) for square in ((1.0, 1.0), (1.25, 0.8))]
     assert keys[0] == features_key("tile", load_config(), "numba")
     assert len(set(keys)) == 2
+
+
+def header(name: str, crs: str, corner: tuple[float, float], pixel: float = 10.0) -> SceneInput:
+    wkt = pyproj.CRS(crs).to_wkt()
+    raster = Raster((500, 500), (256, 256), wkt, (pixel, 0.0, corner[0], 0.0, -pixel, corner[1]))
+    return SceneInput(scene=Scene(name, source=Source.local(Path(f"/{name}.tif"))), raster=raster, identity="")
+
+
+def test_orientations_are_found_where_grids_are_turned_against_each_other() -> None:
+    config = load_config()
+    utm, zone = header("utm", UTM36, CORNER), header("zone", "EPSG:32635", (1_020_000, 5_600_000))
+    degrees = header("degrees", "EPSG:4326", (34.4, 50.5), 1e-4)
+    # At 34 degrees east, the north of this map of the Arctic is turned by 79 degrees.
+    polar = header("polar", "EPSG:3413", (4_560_000, -870_000))
+    assert abs(PixelGrid.of_raster(polar.raster).turn_deg) == pytest.approx(79, abs=2)
+    upright = [
+        resolved(config, scenes).features.upright for scenes in ([utm, zone, degrees], [polar, polar], [utm, polar])
+    ]
+    assert upright == [True, True, False]
 
 
 def scene(placement: Placement, xy: npt.NDArray[np.float32], size: float) -> MatchedScene:
