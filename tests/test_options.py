@@ -117,6 +117,22 @@ def test_options_of_pictures_that_exclude_each_other(
     assert not (tmp_path / "pair.png").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"layout": "pairs"}, "layout is 'pairs': it must be one of all, pair, matches, displacement"),
+        ({"view": "grey"}, "view is 'grey': it must be one of all, masked, original"),
+        ({"matches": -1}, "matches is -1, must be at least 0"),
+        ({"dpi": 0}, "dpi is 0, must be above 0"),
+    ],
+)
+def test_values_that_pictures_do_not_have_are_refused_in_python(
+    given: dict[str, Any], told: str, judged: Judged
+) -> None:
+    with pytest.raises(InputError, match=told):
+        Run(judged.out).show(*UXA, **given)
+
+
 def test_views_that_a_layout_does_not_have_are_refused_in_python(judged: Judged) -> None:
     with pytest.raises(InputError, match='view="masked" and layout="displacement" exclude each other'):
         Run(judged.out).show(*UXA, layout="displacement", view="masked")

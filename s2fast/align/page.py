@@ -7,6 +7,7 @@ from html import escape
 import pandas as pd
 
 from s2fast.files.legible import legible
+from s2fast.geometry.scene_verdict import SceneVerdict
 
 NAME = "alignment.html"
 
@@ -21,7 +22,8 @@ th:nth-child(-n + 2), td:nth-child(-n + 2) { text-align: left; }
 td:nth-child(2) { white-space: normal; min-width: 12rem; }
 tr.out td { color: #b35806; }
 @media (prefers-color-scheme: dark) { tr.out td { color: #f5a860; } }
-.picture { background: white; width: fit-content; max-width: 100%; overflow-x: auto; }
+.picture { background: white; width: fit-content; max-width: 100%; overflow-x: auto; margin-bottom: 1.5rem; }
+@media screen and (prefers-color-scheme: dark) { .picture { filter: invert(0.93) hue-rotate(180deg); } }
 svg { display: block; max-width: 100%; min-width: 36rem; height: auto; }
 @media print { body { max-width: none; } div { overflow: visible; } }
 """
@@ -69,8 +71,9 @@ def page(table: pd.DataFrame, picture: bytes | None) -> str:
 
 def outcomes(table: pd.DataFrame) -> list[str]:
     """Return what became of each scene, in words."""
+    meanings = {verdict.value: f": {verdict.meaning}" for verdict in SceneVerdict}
     return [
-        (f"aligned; {note}" if note else "aligned") if fine else f"left out: {reason}"
+        (f"aligned; {note}" if note else "aligned") if fine else f"left out, {reason}{meanings.get(reason, '')}"
         for fine, reason, note in zip(table["aligned"], table["reason"], table["note"], strict=True)
     ]
 

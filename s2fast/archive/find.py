@@ -32,6 +32,9 @@ _NOT_SCENES = re.compile(
 """Names, or their beginnings, of masks and previews, of the displacements beside aligned scenes, and of the metadata
 files that macOS adds to a zip."""
 
+_TRASH = re.compile(r"\.Trash(es|-\d+)?|\$RECYCLE\.BIN|[@#]Recycle|@eaDir", re.IGNORECASE)
+"""Folders of deleted files, and of previews that file servers add."""
+
 _RESOLUTION_FOLDER = re.compile(r"R(\d+)m", re.IGNORECASE)
 
 _SUFFIXES = (".jp2", ".tif", ".tiff")
@@ -322,7 +325,7 @@ def _files(place: Path, closed: list[OSError]) -> Iterator[Path]:
         visited.add(real)
         stores = [name for name in folders if name.lower().endswith(".zarr")]
         yield from (path for name in stores if name != RUN_STORE and is_zarr(Source.local(path := Path(root, name))))
-        folders[:] = [name for name in folders if name not in stores]
+        folders[:] = [name for name in folders if name not in stores and not _TRASH.fullmatch(name)]
         yield from (Path(root, name) for name in files)
 
 

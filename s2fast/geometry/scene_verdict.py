@@ -11,19 +11,25 @@ import pandas as pd
 class SceneVerdict(StrEnum):
     """Verdict on a scene's offset; files have its value, a plain string."""
 
-    VERIFIED = "verified"
-    """Its offset can be relied on."""
-    NOT_VERIFIED = "not verified"
-    """No pair of the scene is verified."""
-    NOT_CONNECTED = "not connected"
-    """Its verified pairs do not link it by plain shifts to the reference or, without one, to the largest group of its
-    tile."""
-    DISAGREES = "disagrees with its series"
-    """Most of its pairs contradict its offset."""
-    ALONE = "alone"
-    """No other scene of its tile is in the run, and none that could be its reference."""
-    REFERENCE = "reference"
-    """It is held fixed."""
+    meaning: str
+    """What it says about the scene, as the page of an alignment has it."""
+
+    VERIFIED = "verified", "its offset can be relied on"
+    NOT_VERIFIED = "not verified", "no pair of the scene is verified"
+    NOT_CONNECTED = (
+        "not connected",
+        "its verified pairs do not link it by plain shifts to the reference or, without one, to the largest group of "
+        "its tile",
+    )
+    DISAGREES = "disagrees with its series", "most of its pairs contradict its offset"
+    ALONE = "alone", "no other scene of its tile is in the run, and none that could be its reference"
+    REFERENCE = "reference", "it is held fixed"
+
+    def __new__(cls, value: str, meaning: str) -> SceneVerdict:
+        """Create the verdict with this value and meaning."""
+        verdict = str.__new__(cls, value)
+        verdict._value_, verdict.meaning = value, meaning
+        return verdict
 
 
 _ON_MAP = ("m", "east", "west", "north", "south")

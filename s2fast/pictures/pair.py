@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from s2fast.errors import InputError, caller_hint
+from s2fast.errors import InputError, caller_hint, option
 from s2fast.files.legible import counted
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import PixelGrid
@@ -87,10 +88,11 @@ def pair_picture(
     Raises
     ------
     InputError
-        The crop is outside a scene, there are no displacements to draw, or a layout without matches is asked for with
-        an option of how these are drawn.
+        An option has no such value, the crop is outside a scene, there are no displacements to draw, or a layout
+        without matches is asked for with an option of how these are drawn.
     """
     layout = layout or ("all" if view == "all" else "matches")
+    _check_values(layout, view, matches, dpi)
     _check_options(layout, view, inliers_only=inliers_only)
     windows = windows_to_draw(folder, query, train, crop)
     arrows = Arrows.of(folder, query, train, windows[0]) if layout in ("all", "displacement") else None
@@ -112,6 +114,17 @@ def pair_picture(
         _DRAWN[part](sheet, scenes, folder, lines, arrows, view if masked else "original")
         sheet.next_row()
     return sheet.figure
+
+
+def _check_values(layout: str, view: str, matches: int, dpi: float) -> None:
+    """Raise InputError for a value that an option does not have."""
+    for name, value, known in (("layout", layout, get_args(Layout)), ("view", view, get_args(View))):
+        if value not in known:
+            raise InputError(f"{option(name)} is {value!r}: it must be one of {', '.join(known)}")
+    if matches < 0:
+        raise InputError(f"{option('matches')} is {matches}, must be at least 0")
+    if not 0 < dpi < math.inf:
+        raise InputError(f"{option('dpi')} is {dpi:g}, must be above 0")
 
 
 def _check_options(layout: Layout, view: View, *, inliers_only: bool) -> None:

@@ -137,7 +137,7 @@ def header(path: Path) -> DatasetReader:
     source = Source.local(path)
     if not _is_virtual(source):
         _check_side_files(source)
-        return DatasetReader(str(path), driver=list(DRIVERS))
+        return _read(str(path), DRIVERS)
     root = _root(source)
     if root.tag != "VRTDataset" or root.get("subClass"):
         raise SceneError(f"{source}: it is no virtual raster that copies pixels")
@@ -146,7 +146,13 @@ def header(path: Path) -> DatasetReader:
             plain = child.get("subClass") in (None, "VRTSourcedRasterBand") and child.get("domain") is None
             if child.tag not in _HEADER or not plain:
                 parent.remove(child)
-    return DatasetReader(ET.tostring(root, "unicode"), driver=["VRT"])
+    return _read(ET.tostring(root, "unicode"), ["VRT"])
+
+
+def _read(name: str, drivers: Sequence[str]) -> DatasetReader:
+    """Open a raster by these drivers, which GDAL has only once an environment was entered."""
+    with rasterio.Env():
+        return DatasetReader(name, driver=list(drivers))
 
 
 def _is_virtual(source: Source) -> bool:

@@ -193,6 +193,8 @@ def test_the_command_names_what_it_leaves_out(
     told = capsys.readouterr()
     assert told.out == f"4 of 5 scenes aligned: {tmp_path}/to/alignment.html, alignment.csv\n"
     assert told.err.splitlines()[-1] == f"s2fast: left out: {scene_id(LONE)}: not verified"
+    page = (tmp_path / "to/alignment.html").read_text("utf-8")
+    assert "left out, not verified: no pair of the scene is verified" in page
     # What an earlier call wrote and is no longer right does not stay.
     assert len(list((tmp_path / "to").glob("*.vrt"))) == 4
     assert command(monkeypatch, "align", moved.out, "--to", tmp_path / "to", "--max-error", "0.001") == 3

@@ -164,6 +164,13 @@ def test_bands_and_previews_are_no_scenes(tmp_path: Path) -> None:
     assert sorted(scene.scene_id for scene in found.scenes) == ["S2B_20180805T083559_T36UXA", "crop"]
 
 
+@pytest.mark.parametrize("folder", [".Trash-1000/files", ".Trashes", "$RECYCLE.BIN/S-1", "#recycle", "@eaDir"])
+def test_deleted_scenes_are_not_found(folder: str, tmp_path: Path) -> None:
+    touch(tmp_path, "in/a.tif", f"in/{folder}/b.tif")
+    assert [scene.scene_id for scene in find_scenes([tmp_path / "in"]).scenes] == ["a"]
+    assert [scene.scene_id for scene in find_scenes([tmp_path / "in" / folder]).scenes] == ["b"]
+
+
 def test_a_place_named_twice_counts_once(tmp_path: Path) -> None:
     touch(tmp_path, COMPACT)
     found = find_scenes([tmp_path, tmp_path / COMPACT, tmp_path])

@@ -72,9 +72,9 @@ def test_a_folder_without_a_legible_record_is_known_by_its_store(damage: str, ar
         (out / "run.json").unlink()
     else:
         (out / "run.json").write_text("{")
-    for job in ((files[1:2], None), (files[:1], archive.regions)):
+    for scenes, regions in ((files[1:2], None), (files[:1], archive.regions)):
         with pytest.raises(RunFolderError, match=r"holds another job's run, with scenes .*\.jp2 and no regions; now"):
-            ingested(*job, out)
+            ingested(scenes, regions, out)
     assert ingested(files[:1], None, out).history.stages["ingest"].kept == 1
     shutil.rmtree(out / "store.zarr")
     (out / "run.json").write_text("{")
