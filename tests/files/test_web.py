@@ -208,7 +208,7 @@ def test_a_full_disk_is_not_the_servers_fault(serve: Serve, served: Path, monkey
 
     monkeypatch.setattr(web, "_copy", full)
     with pytest.raises(SceneError, match="cannot be copied to .*: No space left on device; free disk space there"):
-        web.downloaded(Source.of(f"{serve('whole', served)}/a b.tif"))
+        web.downloaded(Source.of(f"{serve('whole', served)}/a b.tif?{SECRET}"))
 
 
 def test_parts_of_a_file_are_those_asked_for(serve: Serve, served: Path) -> None:
