@@ -169,7 +169,7 @@ def clusters(cache: Path, real: Index, scenes: int, rounds: int) -> Iterator[Rec
         "right place first": bool(np.argmax(near.scenes) < DATES),
     }  # fmt: skip
     file = Path(str(index), f"clusters/{made.key}.faiss")
-    lists = faiss.read_index_binary(str(file), faiss.IO_FLAG_MMAP)
+    lists: Any = faiss.read_index_binary(str(file), faiss.IO_FLAG_MMAP)
     lists.nprobe = made.probed
     peer = interleaved(
         {
