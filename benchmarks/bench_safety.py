@@ -44,7 +44,12 @@ CHECKS: Mapping[str, Sequence[str]] = {
         "s2fast.regions.file:_check_zip",
         "s2fast.regions.rows:_check_number",
         "s2fast.files.wkb:is_nested_deeply",
+        "s2fast.regions.repeated:problem_of_shapefile",
+        "s2fast.regions.repeated:problem_of_geodatabase",
+        "s2fast.regions.repeated:problem_of_topology",
+        "s2fast.regions.repeated:problem_of_database",
     ),
+    "tables": ("s2fast.files.parquet:check_size",),
     "paths in the run folder": (
         "s2fast.files.local_storage:_Paths._check_name",
         "s2fast.files.local_storage:_Paths._is_plain",

@@ -7,6 +7,9 @@ the command line on it in a separate process. "store" reads the damaged run fold
 "folder" only reads it, as one does with a stranger's: tables, scenes, matches and a picture. "names" passes names of
 files through all outputs; see `benchmarks.fuzz_names`. One line per kind gives trials, exit codes and faults; the exit
 code is 1 if there was any fault.
+
+A write outside the run folder is a fault, too: the files around it are compared before and after, and of Python, every
+file that is opened to write, made, moved or removed anywhere is looked at; see `benchmarks.fuzz_writes`.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ import rasterio
 import shapely
 from rasterio.transform import from_origin
 
-from benchmarks import fuzz_names
+from benchmarks import fuzz_names, fuzz_writes
 from benchmarks.harness import emit, option_parser
 from s2fast.cli import main as command_line
 
@@ -101,7 +104,7 @@ class Fault:
     trial: str
     """The file, and how it was damaged."""
     what: str
-    """Traceback, crash, hang, memory or exit code, and the last printed line."""
+    """Traceback, crash, hang, memory, exit code or write, and the last printed line."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -243,16 +246,17 @@ def run_trials(kind: str, seeds: Sequence[int], intact: Path, scratch: Path) -> 
             shutil.copytree(intact, folder)
             damage = damage_file(folder, KINDS[kind], np.random.default_rng([seed, *kind.encode()]))
             _remove_results(kind, folder)
+            before = fuzz_writes.around(folder)
             commands = [run_command(folder, KINDS[kind].regions)]
             if kind == "store":
                 commands.insert(0, ["pairs", str(folder / "out")])
             if kind == "folder":
                 commands = reading_commands(folder)
-            running.append((folder, f"{kind} {seed}: {damage}", commands))
-        for step in range(max(len(commands) for _, _, commands in running)):
+            running.append((folder, f"{kind} {seed}: {damage}", commands, before))
+        for step in range(max(len(commands) for _, _, commands, _ in running)):
             started = [
                 (damage, _start(commands[step], folder / "printed"))
-                for folder, damage, commands in running
+                for folder, damage, commands, _ in running
                 if step < len(commands)
             ]
             for damage, process in started:
@@ -261,7 +265,8 @@ def run_trials(kind: str, seeds: Sequence[int], intact: Path, scratch: Path) -> 
                 if wrong:
                     last = printed.strip().splitlines()[-1:] or [""]
                     faults.append(Fault(damage, f"{wrong}: {last[0][:300]}"))
-        for folder, _, _ in running:
+        for folder, damage, _, before in running:
+            faults += [Fault(damage, f"write outside OUT: {name}") for name in fuzz_writes.outside(folder, before)]
             shutil.rmtree(folder)
     return codes, faults
 
@@ -336,6 +341,7 @@ def _command(arguments: Sequence[str], printed: Path) -> NoReturn:
         os.dup2(target, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        fuzz_writes.watch(printed.parent)
         sys.argv = ["s2fast", *arguments]
         command_line()
         code = 0

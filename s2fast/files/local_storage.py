@@ -292,7 +292,10 @@ def _locked(folder: Path) -> Iterator[bool]:
     except ImportError:  # Windows
         yield False
         return
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise failure("write", str(folder), error) from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)

@@ -24,10 +24,11 @@ _SHOWN = 40
 """Characters of a column's name in a message."""
 
 
-def read_table(file: Path | pa.NativeFile, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(file: Path | pa.NativeFile, columns: Sequence[str] | None = None, *, is_own: bool = False) -> pa.Table:
     """Read a Parquet file, or some of its columns.
 
-    Texts and binary values are read as they are stored, each once, and counted before they are repeated.
+    Texts and binary values are read as they are stored, each once, and counted before they are repeated. The pages of a
+    file that this process has written (`is_own`) are not counted.
 
     Raises
     ------
@@ -36,10 +37,12 @@ def read_table(file: Path | pa.NativeFile, columns: Sequence[str] | None = None)
     pyarrow.ArrowException, OSError
         The file is damaged.
     """
-    schema = check_size(file, columns)
+    schema = pq.ParquetFile(file).schema_arrow if is_own else check_size(file, columns)
+    if isinstance(file, pa.NativeFile):
+        file.seek(0)
     wanted = schema.names if columns is None else list(columns)
     repeated = [name for name in wanted if _is_text(schema.field(name).type)]
-    table = pq.read_table(file, columns=wanted, read_dictionary=repeated, partitioning=None)
+    table = pq.ParquetFile(file, read_dictionary=repeated).read(wanted).select(wanted)
     _check(table.nbytes + sum(_whole_bytes(chunk) for name in repeated for chunk in table.column(name).chunks))
     return table.cast(pa.schema([schema.field(name) for name in wanted], schema.metadata))
 
@@ -60,17 +63,20 @@ def check_size(file: Path | pa.NativeFile, columns: Sequence[str] | None = None)
     schema, metadata = described.schema_arrow, described.metadata
     wanted = schema.names if columns is None else list(columns)
     size = _WIDE_BYTES * len(wanted) * metadata.num_rows
+    names = set(wanted)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     with _content(file) as data:
         for number in range(metadata.num_columns):
             column = metadata.schema.column(number)
-            name = next((name for name in wanted if f"{column.path}.".startswith(f"{name}.")), None)
+            path, kind = column.path, column.physical_type
+            name = path if path in names else next((name for name in wanted if path.startswith(f"{name}.")), None)
             if name is None:
                 continue
-            if column.physical_type == "BYTE_ARRAY" and not (column.path == name and _is_text(schema.field(name).type)):
-                raise ValueError(f"its column {column.path[:_SHOWN]} has texts of a kind that is not read")
-            width = max(_WIDE_BYTES, column.length) if column.physical_type == "FIXED_LEN_BYTE_ARRAY" else _WIDE_BYTES
-            for group in range(metadata.num_row_groups):
-                for page in pages_of(data, metadata.row_group(group).column(number)):
+            if kind == "BYTE_ARRAY" and not (path == name and _is_text(schema.field(name).type)):
+                raise ValueError(f"its column {path[:_SHOWN]} has texts of a kind that is not read")
+            width = max(_WIDE_BYTES, column.length) if kind == "FIXED_LEN_BYTE_ARRAY" else _WIDE_BYTES
+            for group in groups:
+                for page in pages_of(data, group.column(number)):
                     size += max(page.decoded_bytes, width * page.values)
                     _check(size)
     return schema

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -18,6 +17,8 @@ _DECODED_BYTES, _STORED_BYTES = 2, 3
 
 _KINDS = (5, 7, 8)
 """Fields of which one is there: what is said of a page of data, of a dictionary, of a page of data of version 2."""
+
+_DICTIONARY = 7
 
 _VALUES = 1
 """Field of `_KINDS`."""
@@ -71,45 +72,70 @@ def pages_of(data: memoryview, column: pq.ColumnChunkMetaData) -> Iterator[Page]
     seen = 0
     while at < end and seen < column.num_values:
         try:
-            fields, at = _struct(part, at)
-            decoded, stored = int(fields[_DECODED_BYTES]), int(fields[_STORED_BYTES])
-            values = next((int(fields[kind][_VALUES]) for kind in _KINDS if kind in fields), 0)
-        except (LookupError, TypeError, RecursionError) as error:
+            decoded, stored, values, is_dictionary, at = _header(part, at)
+        except (LookupError, RecursionError) as error:
             raise ValueError("the header of a page is damaged") from error
         if min(decoded, stored, values) < 0:
             raise ValueError("the header of a page is damaged")
         yield Page(decoded, values)
-        seen += 0 if _KINDS[1] in fields else values
+        seen += 0 if is_dictionary else values
         at += stored
 
 
-def _struct(data: memoryview, at: int) -> tuple[dict[int, Any], int]:
-    """Return the fields of a structure by their numbers, and where it ends."""
-    fields: dict[int, Any] = {}
-    number = 0
-    while head := data[at]:
+def _header(data: memoryview, at: int) -> tuple[int, int, int, bool, int]:
+    """Return what a header says: decoded and stored bytes, values, whether of a dictionary; and where it ends.
+
+    Tables of a run have thousands of pages: the usual types are read here.
+    """
+    decoded = stored = -1
+    values = number = 0
+    is_dictionary = False
+    outer: list[int] = []
+    while True:
+        head = data[at]
         at += 1
-        if head >> 4:
-            number += head >> 4
+        if not head:
+            if not outer:
+                return decoded, stored, values, is_dictionary, at
+            number = outer.pop()
+            continue
+        kind, step = head & 15, head >> 4
+        if step:
+            number += step
         else:
             number, at = _integer(data, at)
-        fields[number], at = _value(data, at, head & 15)
-    return fields, at + 1
+        if kind in _INTEGERS:
+            found, at = _integer(data, at)
+            if not outer:
+                if number == _DECODED_BYTES:
+                    decoded = found
+                elif number == _STORED_BYTES:
+                    stored = found
+            elif number == _VALUES and len(outer) == 1 and outer[0] in _KINDS:
+                values = found
+        elif kind == _STRUCT:
+            is_dictionary |= not outer and number == _DICTIONARY
+            outer.append(number)
+            number = 0
+        elif kind not in (_TRUE, _FALSE):
+            at = _value(data, at, kind)
 
 
-def _value(data: memoryview, at: int, kind: int) -> tuple[Any, int]:
-    """Return a value, or None for one that no header of a page is asked for, and where it ends."""
-    if kind in (_TRUE, _FALSE):
-        return None, at
+def _value(data: memoryview, at: int, kind: int) -> int:
+    """Return where a value ends."""
     if kind in _INTEGERS:
-        return _integer(data, at)
-    if kind == _STRUCT:
-        return _struct(data, at)
+        return _varint(data, at)[1]
     if kind == _TEXT:
         length, at = _varint(data, at)
-        return None, at + length
+        return at + length
     if kind in (_BYTE, _DOUBLE):
-        return None, at + (1 if kind == _BYTE else 8)
+        return at + (1 if kind == _BYTE else 8)
+    if kind == _STRUCT:
+        while head := data[at]:
+            at += 1
+            at = at if head >> 4 else _varint(data, at)[1]
+            at = at if head & 15 in (_TRUE, _FALSE) else _value(data, at, head & 15)
+        return at + 1
     of: tuple[int, ...]
     if kind in _LISTS:
         count, of = data[at] >> 4, (data[at] & 15,)
@@ -121,26 +147,27 @@ def _value(data: memoryview, at: int, kind: int) -> tuple[Any, int]:
         of = (data[at] >> 4, data[at] & 15) if count else ()
         at += 1 if count else 0
     else:
-        raise ValueError("the header of a page is damaged")
+        raise IndexError
     for one in itertools.chain.from_iterable(itertools.repeat(of, count)):
         # A truth value has a byte of its own in a list.
-        at = at + 1 if one in (_TRUE, _FALSE) else _value(data, at, one)[1]
+        at = at + 1 if one in (_TRUE, _FALSE) else _value(data, at, one)
         if at > len(data):
             raise IndexError
-    return None, at
+    return at
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
     """Return an unsigned integer, seven bits per byte, and where it ends."""
-    found = shift = 0
-    while True:
+    byte = data[at]
+    at += 1
+    found, shift = byte & 127, 7
+    while byte > 127:
+        if shift > _MOST_SHIFT:
+            raise IndexError
         byte = data[at]
         found |= (byte & 127) << shift
         at, shift = at + 1, shift + 7
-        if byte < 128:
-            return found, at
-        if shift > _MOST_SHIFT:
-            raise IndexError
+    return found, at
 
 
 def _integer(data: memoryview, at: int) -> tuple[int, int]:

@@ -87,10 +87,14 @@ def content(storage: Storage, name: str) -> bytes | None:
 _CLOSED = (errno.EACCES, errno.EPERM)
 """Errors of files that another user may read, but not this one."""
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a full disk."""
+
+FREE_SPACE = "free disk space there"
+"""Advice in messages about a full disk, by which they are told from others."""
+
 _ADVICE = {
-    **dict.fromkeys(
-        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free disk space there and run again: complete results are kept"
-    ),
+    **dict.fromkeys(FULL, f"{FREE_SPACE} and run again: complete results are kept"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "choose a folder that is writable"),
 }
 

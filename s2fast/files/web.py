@@ -27,6 +27,7 @@ from s2fast.errors import MissingError, SceneError
 from s2fast.files.redaction import public
 from s2fast.files.redirects import open_url, split_login, with_login
 from s2fast.files.source import Source
+from s2fast.files.storage import FREE_SPACE, FULL
 from s2fast.files.temporary import make_folder, remove_folder
 
 log = logging.getLogger(__name__)
@@ -215,7 +216,15 @@ def _whole(url: str, trusted: tuple[str, ...]) -> _Copy:
 
     def read(answer: HTTPResponse) -> None:
         with copy.path.open("wb") as sink:
-            _copy(answer, sink)
+            try:
+                _copy(answer, sink)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+                raise SceneError(
+                    f"{public(url)}: cannot be copied to {copy.path.parent}: {error.strerror}; {FREE_SPACE}, or set "
+                    "TMPDIR to another folder"
+                ) from error
 
     _asked(url, read, trusted=trusted)
     return copy

@@ -1,7 +1,8 @@
-"""Write files that GDAL writes: its errors, by which a full disk shows, in one line."""
+"""Errors of writing in one line: those of GDAL, by which a full disk shows, and those of a full disk."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioError
 
 from s2fast.errors import InputError, S2FastError
+from s2fast.files.storage import FREE_SPACE, FULL
 
 _READ = "Read failed"
 """In rasterio's message about a file that is read meanwhile."""
@@ -31,4 +33,18 @@ def writing(folder: Path) -> Iterator[None]:
         # rasterio's own message refers to the exception before it.
         cause = error.__cause__ if isinstance(error.__cause__, CPLE_BaseError) else error
         reason = getattr(error, "strerror", None) or str(cause).strip().rstrip(".")
-        raise InputError(f"cannot write to {folder}: {reason}; free disk space there, or choose another") from error
+        raise InputError(f"cannot write to {folder}: {reason}; {FREE_SPACE}, or choose another") from error
+
+
+@contextmanager
+def room_in(folder: Path) -> Iterator[None]:
+    """Convert errors of a full disk, while files are written to a folder, to InputError; others pass."""
+    try:
+        yield
+    except S2FastError:
+        raise
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        why = f"{os.strerror(error.errno)}; {FREE_SPACE} and run again: complete results are kept"
+        raise InputError(f"cannot write to {folder}: {why}") from error

@@ -22,7 +22,9 @@ from s2fast.files import web
 from s2fast.files.objects import object_url
 from s2fast.files.open_storage import open_storage
 from s2fast.files.source import Source
+from s2fast.files.storage import FULL
 from s2fast.files.temporary import temporary_folder
+from s2fast.files.writing import room_in
 
 _PARTS = {
     ".shp": (".shx", ".dbf", ".prj", ".cpg"),
@@ -120,7 +122,7 @@ class RegionFile:
             The zip cannot be unpacked, or the zip or the folder contains no polygon file.
         """
         archive, member = self.source.zip_parts or (self.source, "")
-        with temporary_folder() as temporary:
+        with temporary_folder() as temporary, room_in(temporary):
             path = Path(archive.name)
             if self.data:
                 path = temporary / path.name
@@ -132,6 +134,8 @@ class RegionFile:
                         _check_zip(opened, str(self))
                         opened.extractall(folder)
                 except (zipfile.BadZipFile, zlib.error, RuntimeError, OSError, EOFError, ValueError) as error:
+                    if getattr(error, "errno", None) in FULL:
+                        raise
                     raise InputError(f"{self}: the zip cannot be unpacked ({error})") from error
                 path = folder / member
             if not path.exists():
@@ -139,6 +143,8 @@ class RegionFile:
             try:
                 found = [_unwritten(file, temporary) for file in _polygon_files(path, str(self))]
             except OSError as error:
+                if error.errno in FULL:
+                    raise
                 raise InputError(f"cannot read the regions file {self}: {error.strerror}") from error
             yield found
 

@@ -34,6 +34,9 @@ _INDEX = "its index takes the same part of it for several rows: convert it, for 
 _SHX_HEADER_BYTES, _TABLX_HEADER_BYTES, _TABLX_ROWS, _TABLX_MOST_WIDTH = 100, 16, 1024, 6
 """Sizes of headers, rows of a block of the index of a geodatabase, and most bytes of where a row begins."""
 
+_SHX_WORDS_AT = 6
+"""Where the index of a shapefile says its size, both in words: of 4 bytes, and of 2."""
+
 _TOPOLOGY = re.compile(rb'"type"\s*:\s*"Topology"')
 
 _COMPUTED = re.compile(r"\b(AS\s*\(|DEFAULT\b)", re.IGNORECASE)
@@ -58,8 +61,10 @@ _SHP_ROW, _GDB_ROW = _Row(4, ">u4", 2), _Row(0, "<u4", 1)
 def problem_of_shapefile(path: Path) -> str:
     """Return what is wrong with the index of a shapefile; empty: nothing."""
     for beside in path.parent.glob(f"{glob.escape(path.stem)}.[sS][hH][xX]"):
-        words = np.fromfile(beside, ">u4", offset=_SHX_HEADER_BYTES).astype(np.int64)
-        begins, sizes = 2 * words[: len(words) // 2 * 2].reshape(-1, 2).T
+        words = np.fromfile(beside, ">u4", beside.stat().st_size // 4).astype(np.int64)
+        declared = int(words[_SHX_WORDS_AT]) // 2 if len(words) > _SHX_WORDS_AT else 0  # the size of the file
+        rows = words[_SHX_HEADER_BYTES // 4 : declared]
+        begins, sizes = 2 * rows[: len(rows) // 2 * 2].reshape(-1, 2).T
         if _repeats(path, begins, sizes, _SHP_ROW):
             return _INDEX
     return ""

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.files.open_storage import open_storage
+from s2fast.files.storage import FREE_SPACE
 from s2fast.files.temporary import temporary_folder
 from s2fast.folder.content_key import content_key
 from s2fast.retrieval.index import Clusters, Contents, Index, Keypoints, index_call, write_contents
@@ -158,7 +159,12 @@ def _store(faiss: Any, found: Any, to: str, key: str) -> None:
     """Write the lists into the index."""
     with temporary_folder() as folder:
         file = folder / "lists"
-        faiss.write_index_binary(found, str(file))
+        try:
+            faiss.write_index_binary(found, str(file))
+        except RuntimeError as error:
+            raise RunFolderError(
+                f"cannot write to {folder}: {str(error).splitlines()[-1][:200]}; {FREE_SPACE}, or set TMPDIR to another"
+            ) from error
         open_storage(to).write(f"clusters/{key}.faiss", file.read_bytes())
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.replacing import remove_abandoned, replacing
+from s2fast.files.writing import room_in
 from s2fast.report.thumbnails import keep_thumbnails, shrunk_url
 from s2fast.results import Run
 from s2fast.verdicts import is_verified
@@ -38,6 +39,11 @@ def kept_file(rows_path: Path, case: str) -> Path:
 
 def keep_pairs(run: Run, path: Path) -> None:
     """Write what is kept of a finished run's pairs; and of the scenes, those that are not known from other cases."""
+    with room_in(path.parent):
+        _keep(run, path)
+
+
+def _keep(run: Run, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     pairs = run.pairs()
     table = pairs[[name for name in _COLUMNS if name in pairs]].copy()

@@ -10,10 +10,12 @@ from typing import Any
 import pandas as pd
 
 from s2fast.errors import ConfigError, InputError, option
+from s2fast.files.replacing import replacing
 from s2fast.files.suffixes import check_on_disk
+from s2fast.files.writing import room_in
 from s2fast.sweeps import running
 from s2fast.sweeps.checks import Checked, check_sweep
-from s2fast.sweeps.comparison import Earlier, earlier_runs, load_earlier
+from s2fast.sweeps.comparison import earlier_runs, load_earlier
 from s2fast.sweeps.data import Dataset, dataset_of
 from s2fast.sweeps.grid import SweepFile, load_sweep, sweep_of
 from s2fast.sweeps.page import page
@@ -159,11 +161,14 @@ def run_checked(
     # The name may contain a dot, which is no suffix.
     stem = folder / checked.sweep.name
     rows_path = Path(f"{stem}.jsonl")
-    rows, others = run_sweep(
-        checked, rows_path, report, retry=how.retry, workers=how.workers, scheduler=how.scheduler, about=about
-    )
-    results = Results(checked, rows, stem)
-    results.frame().to_parquet(f"{stem}.parquet")
-    earlier: list[Earlier] = [*earlier_runs(others), *(found for path in how.against for found in load_earlier(path))]
-    Path(f"{stem}.html").write_text(page(Finished(checked.sweep, results.flat, rows_path, earlier)), "utf-8")
+    with room_in(folder):
+        rows, others = run_sweep(
+            checked, rows_path, report, retry=how.retry, workers=how.workers, scheduler=how.scheduler, about=about
+        )
+        results = Results(checked, rows, stem)
+        with replacing(Path(f"{stem}.parquet")) as partial:
+            results.frame().to_parquet(partial)
+        before = [*earlier_runs(others), *(found for path in how.against for found in load_earlier(path))]
+        with replacing(Path(f"{stem}.html")) as partial:
+            partial.write_text(page(Finished(checked.sweep, results.flat, rows_path, before)), "utf-8")
     return results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -112,7 +113,7 @@ def read_rows(path: Path) -> list[Row]:
     rows, text = [], path.read_text("utf-8")
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
-        path.write_text(whole, "utf-8")
+        os.truncate(path, len(whole.encode()))  # writing it anew would lose it on a full disk
     for number, line in enumerate(whole.splitlines(), 1):
         try:
             row = json.loads(line)

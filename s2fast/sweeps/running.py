@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import s2fast_kernels
+from s2fast.errors import InputError
 from s2fast.files.legible import counted
+from s2fast.files.storage import FREE_SPACE
 from s2fast.sweeps.checks import Checked
 from s2fast.sweeps.columns import digits
 from s2fast.sweeps.folders import Costs
@@ -105,7 +107,9 @@ class Running:
         return job
 
     def add(self, at: int, answer: Mapping[str, Any], reason: str, stages: Costs, took_s: float, **more: Any) -> Row:
-        """Record a run of a case."""
+        """Record a run of a case; raise InputError if it met a full disk, which says nothing about its settings."""
+        if FREE_SPACE in reason:
+            raise InputError(reason)
         case = self.checked.cases[at]
         row = {"case": self.names[at], **more, **_row(self.checked, case, answer, reason, stages, took_s)}
         if row.get("round", 1) > 1:

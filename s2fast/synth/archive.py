@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,26 +160,42 @@ def synth(
     scenes = scenes_of(layout, acquisitions, clearings, seed)
     if progress is not None:
         progress(0, len(scenes))
-    entries = []
-    for done, scene in enumerate(scenes, 1):
+    with _removed_unless_whole(folder, scenes):
+        entries = []
+        for done, scene in enumerate(scenes, 1):
+            with writing(folder):
+                entries.append(_write_scene(folder, scene))
+            if progress is not None:
+                progress(done, len(scenes))
+        truth = {
+            "seed": seed,
+            "crs": f"EPSG:{EPSG}",
+            "size_px": size,
+            "pixel_m": PIXEL_M,
+            "convention": "ground at (E, N) is seen at (E + shift_m[0], N + shift_m[1]); shift_px is (right, down)",
+            "scenes": entries,
+            "clearings": [_clearing_entry(clearing, layout, acquisitions) for clearing in clearings],
+        }
+        path = folder / "truth.json"
         with writing(folder):
-            entries.append(_write_scene(folder, scene))
-        if progress is not None:
-            progress(done, len(scenes))
-    truth = {
-        "seed": seed,
-        "crs": f"EPSG:{EPSG}",
-        "size_px": size,
-        "pixel_m": PIXEL_M,
-        "convention": "ground at (E, N) is seen at (E + shift_m[0], N + shift_m[1]); shift_px is (right, down)",
-        "scenes": entries,
-        "clearings": [_clearing_entry(clearing, layout, acquisitions) for clearing in clearings],
-    }
-    path = folder / "truth.json"
-    with writing(folder):
-        write_regions(folder / "regions.geojson", layout, acquisitions, clearings)
-        path.write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
-    return path
+            write_regions(folder / "regions.geojson", layout, acquisitions, clearings)
+            path.write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
+        return path
+
+
+@contextmanager
+def _removed_unless_whole(folder: Path, scenes: Sequence[Scene]) -> Iterator[None]:
+    """Remove an archive that is not written to the end, so that the same command can be given again."""
+    try:
+        yield
+    except BaseException:
+        products = {Path(scene.acquisition.image_path(scene.tile.name)).parts[0] for scene in scenes}
+        for name in products:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("regions.geojson", "truth.json"):
+            with suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
+        raise
 
 
 def _write_scene(folder: Path, scene: Scene) -> dict[str, Any]:

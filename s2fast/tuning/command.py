@@ -12,6 +12,7 @@ from typing import Any, Literal
 from s2fast.config import Config
 from s2fast.errors import ConfigError, InputError, option
 from s2fast.files.legible import counted
+from s2fast.files.storage import FREE_SPACE
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.planning import Job, plan
@@ -228,6 +229,8 @@ def _processes(wanted: Wanted, injected: dict[str, str], work: Path) -> Runner:
             "out": str(out),
         }  # fmt: skip
         answer, reason = run_alone(CHILD, job, Limits(limit_s))
+        if FREE_SPACE in reason:  # says nothing about the settings
+            raise InputError(reason)
         if not reason:
             read = Case({}, config, {}).stages
             names = ("ingest", "extract", "match")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-LOGGERS = ("py.warnings", "rasterio")
-"""Loggers of Python's own warnings, and of what GDAL says while rasterio reads."""
+LOGGERS = ("py.warnings", "rasterio", "matplotlib")
+"""Loggers of Python's own warnings, of what GDAL says while rasterio reads, and of Matplotlib, about its caches."""
 
 
 def keep_off_the_terminal() -> None:

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shutil
+import stat
 import sys
 import textwrap
 from contextlib import suppress
@@ -50,10 +51,20 @@ def final_flush(stream: TextIO) -> str | None:
 
 
 def stream_failure(error: Exception | None) -> str | None:
-    """Return the reason if an error is a failed write to a stream, that is, names no file; otherwise None."""
-    if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-        return error.strerror
-    return None
+    """Return the reason if an error is a failed write to standard output, that is, names no file; otherwise None."""
+    if not isinstance(error, OSError) or error.filename is not None:
+        return None
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT) and _is_file(sys.stdout)
+    return error.strerror if is_full or error.errno == errno.EIO else None
+
+
+def _is_file(stream: TextIO) -> bool:
+    """Return whether a stream goes to a file, or a device that may be full; pipes and terminals never are."""
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not stream.isatty())
 
 
 def print_line(*lines: str, err: bool = False, indent: str | None = None) -> None:

@@ -3,12 +3,15 @@
 import logging
 import os
 import signal
+import subprocess
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from benchmarks import fuzz, fuzz_names
+from benchmarks import fuzz, fuzz_names, fuzz_writes
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +60,39 @@ def test_faults(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ends: object, f
     monkeypatch.setattr(fuzz, "command_line", ends)
     _, _, wrong = fuzz._wait(*fuzz._start(["pairs"], tmp_path / "printed"))
     assert wrong == fault
+
+
+WRITES: dict[str, Callable[[Path], object]] = {
+    "beside, by Python": lambda folder: (folder.parent / "new").write_text("x"),
+    "in the undamaged job": lambda folder: (folder.parent / "intact/settings.toml").open("a").close(),
+    "a folder": lambda folder: (folder / "scenes/new").mkdir(),
+    "a link": lambda folder: (folder.parent / "new").symlink_to(folder),
+    "moved": lambda folder: (folder / "out/a").rename(folder.parent / "new"),
+    "removed": lambda folder: (folder / "scenes/a.tif").unlink(),
+    "by another process": lambda folder: subprocess.run(["touch", str(folder / "scenes/a.tif")], check=True),
+    "beside, by another process": lambda folder: subprocess.run(["touch", str(folder.parent / "new")], check=True),
+    "a temporary file that remains": lambda _: tempfile.mkstemp(),
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_writes_outside_the_run_folder_are_seen(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("intact/settings.toml", "trial/scenes/a.tif", "trial/out/a"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text("x")
+    folder = tmp_path / "trial"
+
+    def inside() -> None:
+        (folder / "out/b").write_text("x")
+        (folder / "picture.png").write_text("x")
+        with tempfile.TemporaryDirectory() as temporary:
+            Path(temporary, "a").write_text("x")
+
+    for act, seen in ((inside, False), (lambda: WRITES[name](folder), True)):
+        before = fuzz_writes.around(folder)
+        monkeypatch.setattr(fuzz, "command_line", act)
+        assert fuzz._wait(*fuzz._start(["pairs"], folder / "printed"))[2] == ""
+        assert bool(fuzz_writes.outside(folder, before)) is seen
 
 
 def test_a_trial_without_end_is_a_hang(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

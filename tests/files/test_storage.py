@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -73,3 +74,12 @@ def test_a_folder_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "a/b").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(RunFolderError, match="a/b is a link"):
         open_storage(str(tmp_path)).write("a/b/c/0", b"1")
+
+
+def test_a_folder_that_may_not_be_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", denied)  # as with a umask that leaves no rights
+    with pytest.raises(RunFolderError, match=f"cannot write {tmp_path}: Permission denied; choose a folder"):
+        open_storage(str(tmp_path)).swap("a", None, b"")

@@ -1,5 +1,6 @@
 """Scenes on web servers of every kind; secrets of an address are never shown or stored."""
 
+import errno
 import gzip
 import logging
 import re
@@ -199,6 +200,15 @@ def test_a_truncated_file_of_a_server_is_named_by_its_address(serve: Serve, tmp_
         with pytest.raises(InputError, match=f"cannot read polygons from {url}/{name}: ") as caught:
             load_regions(RegionFile.at(f"{url}/{name}?{SECRET}"), Regions())
         assert tempfile.gettempdir() not in str(caught.value)
+
+
+def test_a_full_disk_is_not_the_servers_fault(serve: Serve, served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(web, "_copy", full)
+    with pytest.raises(SceneError, match="cannot be copied to .*: No space left on device; free disk space there"):
+        web.downloaded(Source.of(f"{serve('whole', served)}/a b.tif?{SECRET}"))
 
 
 def test_parts_of_a_file_are_those_asked_for(serve: Serve, served: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +15,11 @@ import rasterio
 from s2fast.align.output import Form, Kernel, Target, grid_of, write
 from s2fast.errors import InputError, S2FastError
 from s2fast.files.source import Source
-from s2fast.files.writing import writing
+from s2fast.files.writing import room_in, writing
 from s2fast.model import Window
 from s2fast.raster.dataset import gdal_settings
 from s2fast.raster.reader import open_raster
+from s2fast.synth import archive
 from s2fast.synth.archive import synth
 from s2fast.truth.moves import Move
 from s2fast.truth.settings import Injected
@@ -71,6 +73,26 @@ def test_a_full_disk_is_one_line(name: str, scene: Path, tmp_path: Path) -> None
         ACTS[name](scene, tmp_path)
     assert "free disk space there" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_is_told_from_other_errors(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=f"cannot write to {tmp_path}: No space left on device; free disk"),
+        room_in(tmp_path),
+    ):
+        raise OSError(errno.ENOSPC, "Error writing bytes to file")
+    with pytest.raises(FileNotFoundError), room_in(tmp_path):
+        raise FileNotFoundError(errno.ENOENT, "none")
+
+
+def test_an_archive_that_is_not_written_to_the_end_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"size": 256, "tiles": ["36UYA"], "dates": 1, "seed": 0}
+    with monkeypatch.context() as patch:
+        patch.setattr(archive, "write_regions", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            synth(tmp_path, **options)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+    assert synth(tmp_path, **options).is_file()  # type: ignore[arg-type]
 
 
 def test_what_cannot_be_read_meanwhile_is_not_said_to_be_a_full_disk(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Files of polygons in all their formats."""
 
+import errno
 import http.server
 import os
 import pickle
+import shutil
 import sqlite3
 import threading
 import zipfile
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
 from pydantic import TypeAdapter
@@ -232,6 +235,26 @@ def test_more_than_the_limits_is_refused_in_one_line(limit: str, found: str, tmp
     ):
         loaded(path, Regions(**{limit: 1}))
     assert len(loaded(path, Regions(**{limit: int(found.split()[0])})).shapes) == 2
+
+
+@pytest.mark.parametrize("act", ["extractall", "copyfile"])
+def test_a_full_disk_is_named(act: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if act == "extractall":
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+            packed.write(features(tmp_path / "fields.geojson", *FIELDS), "fields.geojson")
+        monkeypatch.setattr(zipfile.ZipFile, act, full)
+    else:
+        geopandas.read_file(features(tmp_path / "fields.geojson", *FIELDS)).to_file(tmp_path / "a.gpkg")
+        (tmp_path / "a.gpkg-journal").write_bytes(b"x")
+        monkeypatch.setattr(shutil, act, full)
+    path = next(path for path in tmp_path.iterdir() if path.suffix in (".zip", ".gpkg"))
+    with pytest.raises(
+        InputError, match="cannot write to .*s2fast-tmp-.*: No space left on device; free disk space there"
+    ):
+        loaded(path)
 
 
 def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:

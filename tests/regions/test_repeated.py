@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import struct
 from pathlib import Path
 
 import geopandas
@@ -31,13 +32,16 @@ def test_a_shapefile_whose_index_names_one_row_many_times(tmp_path: Path) -> Non
     FRAME.to_file(path)
     assert read(path) == len(FRAME)
     index = path.with_suffix(".shx").read_bytes()
-    path.with_suffix(".shx").write_bytes(index[:100] + index[100:108] * ROWS)
+    size = struct.pack(">I", (100 + 8 * ROWS) // 2)
+    path.with_suffix(".shx").write_bytes(index[:24] + size + index[28:100] + index[100:108] * ROWS)
     with pytest.raises(InputError, match="its index takes the same part of it for several rows"):
         read(path)
     short = index[100:104] + bytes(4)  # the index may give other sizes than the rows themselves
-    path.with_suffix(".shx").write_bytes(index[:100] + short * ROWS)
+    path.with_suffix(".shx").write_bytes(index[:24] + size + index[28:100] + short * ROWS)
     with pytest.raises(InputError, match="its index takes the same part"):
         read(path)
+    path.with_suffix(".shx").write_bytes(index + short * ROWS)  # what follows its declared end is no row
+    assert read(path) == len(FRAME)
 
 
 def test_a_geodatabase_whose_index_names_one_row_many_times(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from s2fast.sweeps.columns import KNOWN, shown_columns
 from s2fast.sweeps.kept_pairs import MOST_LINES, read_pairs, read_pictures
 from s2fast.sweeps.limited_process import Limits
 from s2fast.sweeps.results import load_all, run_checked
-from s2fast.sweeps.rows import only_writer
+from s2fast.sweeps.rows import only_writer, read_rows
 from tests.archives import ORIGINS, Archive, safe_path, textured, write_scene
 from tests.sweeps.in_process import cases_in_this_process
 
@@ -91,6 +91,17 @@ def test_a_sweep_shares_stages_goes_on_and_notes_failures(
     assert len(ran) == 1
     runner.run_sweep(checked, path, messages.append, retry=True)
     assert len(ran) == 2
+    # A full disk says nothing about a case, and its lines are kept.
+    kept = path.read_text()
+    full = "cannot write /a: No space left on device; free disk space there and run again: complete results are kept"
+    with monkeypatch.context() as patch:
+        patch.setattr(limited_process, "run_alone", lambda *_: ({}, full))
+        with pytest.raises(InputError, match=full):
+            runner.run_sweep(checked, path, messages.append, retry=True)
+        patch.setattr(Path, "write_text", lambda *_: pytest.fail("the rows are written anew"))
+        path.write_bytes(f"{kept}{lines[1][:9]}".encode())
+        assert len(read_rows(path)) == len(kept.splitlines())
+    assert path.read_text() == kept
     # Other sources are another case.
     monkeypatch.setattr("s2fast.sweeps.running.source_hash", lambda: "other")
     runner.run_sweep(checked, path, messages.append)
