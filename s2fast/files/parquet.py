@@ -24,11 +24,10 @@ _SHOWN = 40
 """Characters of a column's name in a message."""
 
 
-def read_table(file: Path | pa.NativeFile, columns: Sequence[str] | None = None, *, is_own: bool = False) -> pa.Table:
+def read_table(file: Path | pa.NativeFile, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a Parquet file, or some of its columns.
 
-    Texts and binary values are read as they are stored, each once, and counted before they are repeated. The pages of a
-    file that this process has written (`is_own`) are not counted.
+    Texts and binary values are read as they are stored, each once, and counted before they are repeated.
 
     Raises
     ------
@@ -37,9 +36,7 @@ def read_table(file: Path | pa.NativeFile, columns: Sequence[str] | None = None,
     pyarrow.ArrowException, OSError
         The file is damaged.
     """
-    schema = pq.ParquetFile(file).schema_arrow if is_own else check_size(file, columns)
-    if isinstance(file, pa.NativeFile):
-        file.seek(0)
+    schema = check_size(file, columns)
     wanted = schema.names if columns is None else list(columns)
     repeated = [name for name in wanted if _is_text(schema.field(name).type)]
     table = pq.ParquetFile(file, read_dictionary=repeated).read(wanted).select(wanted)

@@ -90,7 +90,6 @@ class PairBlocks:
         name = "-".join([content_key("part", list(keys)), *(f"{checksum(content):08x}" for content in data)])
         for kind, content in reversed([*zip(self._kinds, data, strict=False)]):
             self._files.write(f"{kind}/{name}.parquet", content)
-            _OWN.add(f"{self._files}/{kind}/{name}")
         return name
 
     def rows(self) -> pd.DataFrame:
@@ -242,17 +241,13 @@ class PairBlocks:
     def _read(self, kind: str, block: str, columns: list[str] | None = None) -> pa.Table:
         content = self._content(kind, block)
         try:
-            return read_table(arrow_file(content), columns, is_own=f"{self._files}/{kind}/{block}" in _OWN)
+            return read_table(arrow_file(content), columns)
         except (LookupError, ValueError, pa.ArrowException) as error:
             raise self._files.damaged(f"{kind}/{block}.parquet", str(error), f"{self._rows}/{block}.parquet") from error
 
     def _content(self, kind: str, block: str) -> bytes:
         recorded = dict(zip(self._kinds, _checksums(block), strict=False)).get(kind)
         return self._files.read_checked(f"{kind}/{block}.parquet", recorded, f"{self._rows}/{block}.parquet")
-
-
-_OWN: set[str] = set()
-"""Blocks that this process has written; their names hold the checksums of their contents."""
 
 
 def parquet(table: pa.Table, **options: Any) -> bytes:

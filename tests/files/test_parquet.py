@@ -114,10 +114,3 @@ def test_damaged_headers_of_pages_are_told(tmp_path: Path) -> None:
             damaged[place] = rng.integers(256)
         with suppress(ValueError):  # of no other kind
             assert all(page.decoded_bytes >= 0 and page.values >= 0 for page in pages_of(memoryview(damaged), column))
-
-
-def test_pages_of_an_own_file_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pq.write_table(TABLE.select(["number", "text"]), tmp_path / "a.parquet")
-    monkeypatch.setattr(parquet, "check_size", lambda *_: pytest.fail("its pages are counted"))
-    for file in (tmp_path / "a.parquet", arrow_file((tmp_path / "a.parquet").read_bytes())):
-        assert read_table(file, ["text"], is_own=True).equals(TABLE.select(["text"]))
