@@ -7,6 +7,7 @@ import io
 import logging
 import re
 import sys
+import threading
 import time
 import weakref
 import zlib
@@ -171,7 +172,7 @@ def downloaded(source: Source) -> Source | None:
     Returns
     -------
     Source or None
-        The local copy, which must be opened before the next call; None: the source is not on a web server, or the
+        The local copy, which a thread must open before its next call; None: the source is not on a web server, or the
         server supports range requests.
 
     Raises
@@ -185,7 +186,15 @@ def downloaded(source: Source) -> Source | None:
         return archive and archive.member(zipped[1])
     if not source.is_web or supports_ranges(source):
         return None
-    return Source.local(_whole(source.url, source.trusted).path)
+    with _downloading:
+        _own.copy = _whole(source.url, source.trusted)
+    return Source.local(_own.copy.path)
+
+
+_downloading = threading.Lock()
+
+_own = threading.local()
+"""``copy``: the last copy of this thread, which another thread's must not remove."""
 
 
 @lru_cache(maxsize=10_000)

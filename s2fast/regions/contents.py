@@ -65,6 +65,8 @@ _MIF_OBJECT = re.compile(
 
 _GML_ROOT = "FeatureCollection"
 
+_PLACEMARK, _NETWORK_LINK = re.compile(rb"<(\w+:)?Placemark\b"), re.compile(rb"<(\w+:)?NetworkLink\b")
+
 _XML_ROOTS = ("kml", "gpx", _GML_ROOT)
 
 _MAX_SCHEMAS = 4
@@ -230,6 +232,8 @@ def check_xml(path: Path) -> None:
     root, *_ = _elements(path)
     if root[0] not in _XML_ROOTS:
         raise DamagedError(f"its root element is {root[0]}, not one of {', '.join(_XML_ROOTS)}")
+    if root[0] == "kml" and not _PLACEMARK.search(text := read_text(path)) and _NETWORK_LINK.search(text):
+        raise DamagedError("it holds links to other files alone, which are not followed: get those files")
     if root[0] == _GML_ROOT:
         _check_schema(path.with_suffix(".xsd"), _MAX_SCHEMAS)
         described = path.with_suffix(".gfs")

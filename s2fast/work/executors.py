@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 _limit = 0
 """Threads per unit of work in this process; see `limit_threads`."""
 
+_gdal = {"may have threads": False, "lacks them": False}
+"""Of GDAL's own threads; see `_after_fork`."""
+
 _own = threading.local()
 """``limit``: threads of the unit of work in this thread, where several share those of the process."""
 
@@ -369,7 +372,8 @@ def limit_threads(threads: int) -> None:
     import cv2
 
     cv2.setNumThreads(threads)
-    os.environ["GDAL_NUM_THREADS"] = str(threads)
+    os.environ["GDAL_NUM_THREADS"] = "1" if _gdal["lacks them"] else str(threads)
+    _gdal["may have threads"] = True
     if "faiss" in sys.modules:
         sys.modules["faiss"].omp_set_num_threads(threads)
     else:
@@ -382,3 +386,13 @@ def limit_threads(threads: int) -> None:
     else:
         # Numba rejects a change of this variable once its threads have started, so only its first value counts.
         os.environ.setdefault("NUMBA_NUM_THREADS", str(threads))
+
+
+def _after_fork() -> None:
+    """Let GDAL decode in the calling thread: a fork lacks the threads of its pool, for which it would wait forever."""
+    if _gdal["may have threads"]:
+        _gdal["lacks them"] = True
+        os.environ["GDAL_NUM_THREADS"] = "1"
+
+
+os.register_at_fork(after_in_child=_after_fork)

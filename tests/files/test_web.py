@@ -9,6 +9,7 @@ import tempfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -250,7 +251,22 @@ def test_a_downloaded_copy_is_removed(
         with open_raster(Source.of(place)):
             assert [path.suffix for path in tmp_path.glob("*/*")] == [Path(name).suffix]
     web._whole.cache_clear()
+    vars(web._own).clear()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_threads_copy_outlives_downloads_of_others(
+    serve: Serve, served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    url = serve("whole", served)
+    own = web.downloaded(Source.of(f"{url}/a b.tif?{SECRET}"))
+    with ThreadPoolExecutor(1) as other:
+        away = other.submit(web.downloaded, Source.of(f"{url}/a.zip?{SECRET}")).result()
+        assert own is not None
+        assert away is not None
+        assert Path(own.name).exists()
+        assert Path(away.name).exists()
 
 
 @pytest.mark.parametrize(

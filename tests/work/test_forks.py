@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import rasterio.shutil
 
 from s2fast.config import load_config
 from s2fast.pipeline import run_stages
@@ -18,13 +19,18 @@ _PATIENCE_S = 120.0
 
 
 @pytest.mark.slow
-def test_a_fork_of_a_process_that_has_matched_matches(archive: Archive, tmp_path: Path) -> None:
+@pytest.mark.parametrize("driver", ["JP2OpenJPEG", "GTiff"])
+def test_a_fork_of_a_process_that_has_matched_matches(archive: Archive, tmp_path: Path, driver: str) -> None:
     config = load_config(overrides={"compute.threads": 2})
+    scenes = archive.scenes
+    if driver == "GTiff":  # GDAL decodes several strips in threads of its own
+        scenes = tmp_path / "scenes"
+        scenes.mkdir()
+        for file in archive.scenes.rglob("*_TCI.jp2"):
+            rasterio.shutil.copy(file, scenes / f"{file.stem}.tif", driver=driver, compress="deflate")
 
     def run(name: str) -> None:
-        run_stages(
-            Job(config, [archive.scenes], archive.regions, tmp_path / name), stages=["ingest", "extract", "match"]
-        )
+        run_stages(Job(config, [scenes], archive.regions, tmp_path / name), stages=["ingest", "extract", "match"])
 
     run("parent")
     child = os.fork()
