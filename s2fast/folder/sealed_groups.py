@@ -54,7 +54,10 @@ class SealedGroups:
         self._files, self._storage = files, storage
 
     def attributes(self, path: str) -> dict[str, Any]:
-        """Return the attributes of a group, finished or not; empty if the group does not exist."""
+        """Return the attributes of a group, finished or not; empty if the group does not exist.
+
+        The values are kept for the next call: they must not be modified.
+        """
         name = f"{path}/{SEAL}"
         try:
             data = self._files.read(name)

@@ -23,6 +23,9 @@ _FMASK_BITS = 0b1110
 _QA_BITS = 0b11111
 """Bits of QA_PIXEL: no data, beside a cloud, cirrus, cloud, shadow of a cloud."""
 
+SHAPES = "shapes"
+"""Name of the kind of a user's own polygons."""
+
 _UDM2_BANDS = (3, 5, 6)
 """Bands of UDM2: shadow of a cloud, heavy haze, cloud; light haze shows the ground."""
 
@@ -99,7 +102,7 @@ KINDS = (
          misses_clouds=True),
     Kind("polygons", "clouds", "MSK_CLOUDS", ("MSK_CLOUDS_B00",), misses_clouds=True),
     Kind("file", "file", "own file", (), _file, settings=("mask_values",)),
-    Kind("shapes", "file", "own polygons"),
+    Kind(SHAPES, "file", "own polygons"),
 )  # fmt: skip
 """All kinds; those without `Kind.files` are never found beside a scene."""
 

@@ -14,7 +14,7 @@ from s2fast.archive.siblings import masks_beside, on_server
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
-from s2fast.masks.kinds import BY_NAME, KINDS, Kind
+from s2fast.masks.kinds import BY_NAME, KINDS, SHAPES, Kind
 from s2fast.model import Scene
 
 _RASTERS = {".tif", ".tiff", ".jp2", ".png", ".img", ".vrt", ".jpg", ".jpeg", ".zarr"}
@@ -110,4 +110,4 @@ def _kind_of_file(settings: Ingest, source: Source) -> Kind:
     """Return the kind of a user's file: polygons, classes, probabilities, or anything but 0."""
     if settings.mask != "file":
         return next(kind for kind in KINDS if kind.asked == settings.mask)
-    return BY_NAME["file" if source.posix.suffix.lower() in _RASTERS else "shapes"]
+    return BY_NAME["file" if source.posix.suffix.lower() in _RASTERS else SHAPES]

@@ -22,7 +22,7 @@ from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.geometry.placement import PixelGrid
-from s2fast.masks.kinds import BY_NAME, Kind
+from s2fast.masks.kinds import BY_NAME, SHAPES, Kind
 from s2fast.masks.lookup import FoundMask
 from s2fast.masks.polygons import clouds_on, shapes_on
 from s2fast.model import Raster, Window
@@ -241,7 +241,7 @@ def open_mask(found: FoundMask, raster: Raster, settings: Ingest) -> Iterator[Sc
     source = Source.of(found.source)
     kind = BY_NAME[found.kind]
     if kind.flags is None:
-        place = shapes_on if kind.name == "shapes" else clouds_on
+        place = shapes_on if kind.name == SHAPES else clouds_on
         with _placing(source):
             placed, elsewhere = place(source, raster, settings.mask_buffer_m)
         yield PolygonMask(placed, settings.reduction, elsewhere)

@@ -20,6 +20,7 @@ from s2fast.errors import ConfigError, SceneError
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
 from s2fast.folder.tile_indexes import keep_index, kept_index
+from s2fast.masks.kinds import SHAPES
 from s2fast.masks.read import is_classification, open_mask
 from s2fast.model import TileInfo
 from s2fast.raster.band_files import open_bands
@@ -165,6 +166,9 @@ def scenes_ahead(todo: Sequence[Unit], record: RunRecord, threads: int) -> tuple
 def at_once(todo: Sequence[Unit], record: RunRecord, threads: int) -> tuple[int, int]:
     """Return how many scenes to ingest and extract at once in this process; see `scenes_at_once`."""
     units = [unit for unit in todo if unit.features_key]
+    if any(unit.item.mask_kind == SHAPES for unit in units):
+        # While polygons are read, GDAL has no drivers of rasters, where pyogrio and rasterio share it.
+        return 1, 0
 
     def peak_bytes(share: int) -> int:
         peaks = [(*_peaks(unit, record, threads), _peaks(unit, record, share)[1]) for unit in units]

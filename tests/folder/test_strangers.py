@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -36,7 +37,7 @@ def change(out: Path, group: str, array: str, **fields: Any) -> None:
     path = out / group / array / "zarr.json"
     data = json.dumps({**json.loads(path.read_bytes()), **fields}).encode()
     path.write_bytes(data)
-    attributes = RunFolder(out).groups.attributes(group)
+    attributes = copy.deepcopy(RunFolder(out).groups.attributes(group))
     attributes["files"][f"{array}/zarr.json"] = (len(data), checksum(data))
     (out / group / SEAL).write_bytes(group_file(attributes))
 

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 
 from s2fast.config import load_config
+from s2fast.files.source import Source
 from s2fast.folder.pair_blocks import PairBlocks
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
+from s2fast.masks.kinds import SHAPES
+from s2fast.masks.lookup import FoundMask
 from s2fast.model import Raster
 from s2fast.pipeline import STAGES, run_stages
 from s2fast.planning import Job, plan
@@ -168,7 +171,10 @@ def test_scenes_at_once_are_predicted_and_fit_into_the_budget(archive: Archive, 
     config = record.config.model_copy(update={"compute": budget})
     tight = replace(record, asked=record.asked.model_copy(update={"config": config}))
     large = [replace(unit, item=unit.item.model_copy(update={"raster": LARGE})) for unit in units]
-    for given in ((units[:1], record, 2), (units, record, 1), (units, tight, 2), (large, record, 2)):
+    polygons = FoundMask(kind=SHAPES, source=Source.local(tmp_path / "a.gpkg"), identity="1")
+    masked = [replace(unit, item=unit.item.model_copy(update={"mask": polygons})) for unit in units]
+    alone = ((units[:1], record, 2), (units, record, 1), (units, tight, 2), (large, record, 2), (masked, record, 2))
+    for given in alone:
         assert ingest.at_once(*given) == (1, 0)
 
 
