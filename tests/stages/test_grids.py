@@ -31,9 +31,6 @@ from tests.archives import PIXEL_M, UTM36, textured
 
 SIDE = 480
 CORNER = (600_000.0, 5_600_040.0)
-REAL = (340_000.0, 5_860_000.0)
-"""Corner of the ground that is cut out of two real scenes."""
-
 OFF_M = (6.0, -9.0)
 """How far the georeferencing of the warped scenes is off, east and north."""
 
@@ -191,10 +188,16 @@ def test_levels_of_nearly_equal_pixels_share_bins_whatever_they_measure() -> Non
 @pytest.mark.shared
 def test_a_real_scene_in_degrees_matches_as_on_its_own_grid(shared_data: Path, tmp_path: Path) -> None:
     (tmp_path / "scenes").mkdir()
-    first, second = sorted((shared_data / "arosics").glob("*.jp2"))
-    for name, path in (("a", first), ("b", second)):
+    paths = sorted((shared_data / "arosics").glob("*.jp2"))
+    bounds = []
+    for path in paths:
         with rasterio.open(path) as source:
-            (left, top), side = REAL, 900
+            bounds.append(source.bounds)
+    (west, south), (east, north) = np.max(bounds, axis=0)[:2], np.min(bounds, axis=0)[2:]
+    side = min(900, int((east - west) // PIXEL_M), int((north - south) // PIXEL_M))
+    left, top = (west + east - side * PIXEL_M) / 2, (south + north + side * PIXEL_M) / 2
+    for name, path in zip("ab", paths, strict=True):
+        with rasterio.open(path) as source:
             column, row = ~source.transform @ (left, top)
             part = Window(round(column), round(row), side, side)
             options = {"driver": "GTiff", "width": side, "height": side, "count": 1, "dtype": source.dtypes[0]}
