@@ -23,6 +23,7 @@ from s2fast.image.prepare import clear_cells
 from s2fast.model import Features
 from s2fast.raster.windows import reduced_shape
 from s2fast.report.imagery import thumbnail_of
+from s2fast.stages.grids import on_full_grid, on_tile, upscaled_mask_source
 from s2fast.stages.held_tile import HeldTile
 from s2fast.stages.keys import features_keys, for_scene, preparation, resolved, tile_key
 from s2fast.stages.levels import Level, grid_of, levels_of, upsampling, upsampling_of_interpolated
@@ -323,11 +324,11 @@ def extract_scene(
     for factor, enlarged in grids:
         copy = Coarser.of(grey, valid, missing, factor)
         found = _extract(copy.grey, copy.valid, config, backend, threads, copy.missing, enlarged, reflectance)
-        parts.append(replace(found, features=_on_tile(found.features, copy.factor)))
+        parts.append(replace(found, features=on_tile(found.features, copy.factor)))
     # Last, since it may modify the tile.
     own = _extract(grey, valid, config, backend, threads, missing, upsampling(grey.shape, config), reflectance, shape)
     found = _joined(replace(own, interpolated=side), parts)
-    return found if square is None else replace(found, features=_on_tile(found.features, square.factor))
+    return found if square is None else replace(found, features=on_tile(found.features, square.factor))
 
 
 def _joined(own: Extracted, parts: Sequence[Extracted]) -> Extracted:
@@ -345,15 +346,6 @@ def _joined(own: Extracted, parts: Sequence[Extracted]) -> Extracted:
         fixed=replace(own.fixed, **of_rows),
         on_levels=tuple(len(part.features) for part in parts),
     )
-
-
-def _on_tile(features: Features, factor: npt.NDArray[np.float64]) -> Features:
-    """Convert features from a coarser grid over the same ground, with pixels of (2,) px in x and y, to the tile's.
-
-    Sizes are in sides of square pixels of equal area.
-    """
-    xy = features.xy.astype(np.float64) * factor + (factor - 1) / 2
-    return replace(features, xy=xy.astype(np.float32), size=features.size * np.float32(math.sqrt(factor.prod())))
 
 
 def _extract(
@@ -382,37 +374,3 @@ def _extract(
     features = on_full_grid(features, 1 / factor, (1 / factor - 1) / 2)
     fixed = FixedPattern.of(prepared.filled(), prepared.clear, prepared.flat(), features.xy, features.size)
     return Extracted(features, clear_cells(prepared.clear, cells_of), fixed, prepared.clouds_judged)
-
-
-def upscaled_mask_source(valid: MaskSource, clear: npt.NDArray[np.bool_], factor: int) -> MaskSource:
-    """Return a function that returns windows of the mask of valid keypoint positions, on the upscaled grid."""
-    if factor == 1:
-        return lambda rows, columns: valid(rows, columns) & clear[rows, columns]
-
-    def part(rows: slice, columns: slice) -> npt.NDArray[np.bool_]:
-        down, right = (slice(axis.start // factor, -(-axis.stop // factor)) for axis in (rows, columns))
-        small = valid(down, right) & clear[down, right]
-        large = small.repeat(factor, axis=0).repeat(factor, axis=1)
-        top, left = rows.start - factor * down.start, columns.start - factor * right.start
-        return large[top : top + rows.stop - rows.start, left : left + columns.stop - columns.start]
-
-    return part
-
-
-def on_full_grid(features: Features, reduction: float, centre_px: float) -> Features:
-    """Convert features from the grid of a reduced or upscaled tile to the original grid; pixel centres are at integers.
-
-    Parameters
-    ----------
-    features
-        Features on the tile's own grid.
-    reduction
-        Side of a pixel of the tile in pixels of the original grid.
-    centre_px
-        Position on the original grid of the centre of the tile's first pixel [px]: ``(reduction - 1) / 2`` for means
-        and upscaling, 0 for a level of a JPEG 2000 wavelet.
-    """
-    if reduction == 1:
-        return features
-    xy = features.xy.astype(np.float64) * reduction + centre_px
-    return replace(features, xy=xy.astype(np.float32), size=features.size * np.float32(reduction))

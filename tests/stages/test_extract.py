@@ -13,10 +13,9 @@ from s2fast.model import Features
 from s2fast.stages.extract import (
     MaskSource,
     extract_scene,
-    on_full_grid,
     upsampling,
-    upscaled_mask_source,
 )
+from s2fast.stages.grids import on_full_grid, upscaled_mask_source
 from s2fast_kernels.akaze import AkazeSettings, akaze
 from s2fast_kernels.akaze.contract import unpack
 from s2fast_kernels.features import Budget, pack
