@@ -71,7 +71,7 @@ class PairBlocks:
     def __init__(self, files: CheckedFiles, rows: str, matches: str) -> None:
         self._files, self._rows, self._matches = files, rows, matches
         self._keys: dict[str, list[str]] = {}
-        """Content keys of the pairs of blocks read before; a block's name implies its content."""
+        """Content keys of the pairs of blocks read or written before; a block's name implies its content."""
         self._listed: tuple[list[str], dict[tuple[str, str], str]] = [], {}
         """Blocks when they were listed, and the block of each pair."""
 
@@ -90,6 +90,7 @@ class PairBlocks:
         name = "-".join([content_key("part", list(keys)), *(f"{checksum(content):08x}" for content in data)])
         for kind, content in reversed([*zip(self._kinds, data, strict=False)]):
             self._files.write(f"{kind}/{name}.parquet", content)
+        self._keys[name] = list(keys)
         return name
 
     def rows(self) -> pd.DataFrame:
@@ -110,7 +111,7 @@ class PairBlocks:
         """
         blocks = self._blocks()
         unread = [block for block in blocks if block not in self._keys]
-        for block, rows in zip(unread, self._read_all(unread), strict=True):
+        for block, rows in zip(unread, self._read_all(unread, ["key"]), strict=True):
             self._keys[block] = rows["key"].to_pylist()
         stored = {_stem(name) for name in self._files.names(self._matches)} if with_matches else set(blocks)
         return {block: self._keys[block] for block in blocks if block in stored}

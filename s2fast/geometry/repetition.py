@@ -6,12 +6,10 @@ these may lie inside it, with nothing near it that competes.
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import KDTree
 
+from s2fast.geometry import compiled_repetition
 from s2fast.geometry.witnesses import APART_PX, NeighbourCorrelation, highest_peaks
 
 _SAMPLED = 1024
@@ -65,25 +63,25 @@ def repetitions(
         East and north [m], up to four and their opposites; none for most scenes.
     """
     searched = searched_m / grid_m
-    limits = (_NEAREST * searched, min(_MIDDLE * searched, _FARTHEST_PX), _FARTHEST_PX)
+    limits = np.array([_NEAREST * searched, min(_MIDDLE * searched, _FARTHEST_PX), _FARTHEST_PX])
     if not len(at_m) or limits[0] >= _FARTHEST_PX:
         return np.zeros((0, 2))
     chosen = np.unique(np.linspace(0, len(at_m) - 1, _SAMPLED).astype(np.intp))
-    at = np.column_stack([at_m / grid_m, 2 * _FARTHEST_PX * scale])  # bins of size are far apart
-    looked_for, everywhere = (KDTree(points, balanced_tree=False, compact_nodes=False) for points in (at[chosen], at))
-    near = looked_for.sparse_distance_matrix(everywhere, _FARTHEST_PX, output_type="ndarray")
-    near = near[near["v"] > limits[0]]
-    query, train, away = chosen[near["i"]], near["j"], near["v"]
-    bits = np.bitwise_count(descriptors[query] ^ descriptors[train]).sum(axis=1, dtype=np.int64)
+    x, y = np.ascontiguousarray((at_m / grid_m).T)
+    order = np.argsort(x)
+    order = order[np.argsort(scale[order].astype(np.int16), kind="stable")]
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    alike = compiled_repetition.most_alike(
+        descriptors[order], x[order], y[order], scale[order], order, place[chosen], limits, _MOST_BITS
+    )
     found: list[npt.NDArray[np.float64]] = []
-    for low, high in itertools.pairwise(limits):
-        rows = np.flatnonzero((away > low) & (away <= high) & (bits <= _MOST_BITS))
-        rows = rows[np.lexsort((train[rows], bits[rows], query[rows]))]
-        rows = rows[np.unique(query[rows], return_index=True)[1]]  # the most similar keypoint of each
-        if not len(rows):
+    for high, train in zip(limits[1:], alike, strict=True):
+        query, train = chosen[train >= 0], train[train >= 0]
+        if not len(query):
             continue
-        share = NeighbourCorrelation.of(at_m[query[rows]], size_m[query[rows]]).shares()
-        moved = (at_m[train[rows]] - at_m[query[rows]]) / grid_m
+        share = NeighbourCorrelation.of(at_m[query], size_m[query]).shares()
+        moved = (at_m[train] - at_m[query]) / grid_m
         for peak in highest_peaks(moved, share, high, APART_PX):
             known = np.array([sign * other for other in found for sign in (1, -1)]).reshape(-1, 2)
             if peak.log_nfa <= _MAX_LOG_NFA and (np.hypot(*(known - peak.at).T) >= APART_PX).all():

@@ -131,10 +131,12 @@ def _around(inlier_px: npt.NDArray[np.float32], place: npt.NDArray[np.int64]) ->
     """Return which squares at (..., 2) places of the grid are around the inliers, but not near one: (...) bool."""
     rows, columns = place.reshape(-1, 2).max(axis=0) + 1
     near = np.zeros((rows, columns), np.uint8)
-    for down, right in itertools.product((-_NEAR_PX, 0, _NEAR_PX), repeat=2):
-        column, row = np.floor((inlier_px + np.array([right + 0.5, down + 0.5])) / SQUARE_PX).astype(np.int64).T
-        inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-        near[row[inside], column[inside]] = 1
+    x, y = np.ascontiguousarray(inlier_px.T)
+    shifts = np.array([-_NEAR_PX, 0, _NEAR_PX])[:, None] + 0.5
+    column, row = (np.floor((axis + shifts) / SQUARE_PX).astype(np.intp) for axis in (x, y))
+    for of_row, of_column in itertools.product(row, column):
+        inside = (of_row >= 0) & (of_row < rows) & (of_column >= 0) & (of_column < columns)
+        near[of_row[inside], of_column[inside]] = 1
     around = cv2.dilate(near, np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)) > near
     return np.asarray(around[place[..., 0], place[..., 1]])
 

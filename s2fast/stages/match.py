@@ -65,13 +65,13 @@ def run(
         workplace.wait_for_kernels()
     with progress.stage("match", done, result.kept) as bar, ExitStack() as resources:
         # Only a unit of this process can leave its results to a thread that outlives it.
-        threads = Threads()
+        shared = Shared()
         if workplace.in_process:
-            threads.writer = resources.enter_context(closing(Writer()))
+            shared.folder, shared.writer = folder, resources.enter_context(closing(Writer()))
             if rule.device != CPU or (workplace.threads or available_cores()) > 1:
-                threads.judge = resources.enter_context(closing(Writer()))
+                shared.judge = resources.enter_context(closing(Writer()))
         for block, _ in run_units(
-            workplace, match_unit, filter(None, blocks), rule, budget_bytes, folder.address, config, threads
+            workplace, match_unit, filter(None, blocks), rule, budget_bytes, folder.address, config, shared
         ):
             for _ in block:
                 bar.advance()
@@ -99,14 +99,16 @@ def _with_verdict_keys(
 
 
 @dataclass(slots=True)
-class Threads:
-    """Threads of this process that go on with a block while the next one is computed."""
+class Shared:
+    """What the units of this process share: the run folder, and threads that go on with a block during the next one."""
 
     writer: Writer | None = None
     """Writes results; None: they are written when `match_unit` returns."""
     judge: Writer | None = None
     """Verifies on the CPU what has been matched, there or on a device; None: a block is verified when `match_unit`
     returns."""
+    folder: RunFolder | None = None
+    """The run folder, which remembers the keys of the pairs written through it; None: each unit opens it."""
 
 
 def match_unit(
@@ -115,7 +117,7 @@ def match_unit(
     budget_bytes: int,
     out: str,
     config: Config | None = None,
-    beside: Threads | None = None,
+    beside: Shared | None = None,
 ) -> None:
     """Match one block of pairs and write its results and matches; verify it too if the pairs have verdict keys.
 
@@ -132,16 +134,16 @@ def match_unit(
     config
         Settings of the run; needed only to verify.
     beside
-        Threads that finish this block during the next one.
+        What this process has for all blocks; None: nothing.
     """
-    beside = beside or Threads()
+    beside = beside or Shared()
     if beside.writer is None:
         with closing(Writer()) as own:
-            match_unit(block, rule, budget_bytes, out, config, Threads(own))
+            match_unit(block, rule, budget_bytes, out, config, Shared(own))
         return
     writer = beside.writer
     rule = rule.in_this_process(config.compute.device) if config else rule
-    folder = RunFolder(out)
+    folder = beside.folder or RunFolder(out)
     scenes = load_scenes(folder, {scene for pair in block for scene in (pair.query, pair.train)}, budget_bytes)
     threads = threads_that_pay(scenes.values(), rule.settings)
     verdicts = VerdictRule(rule, config.verification) if config and all(pair.verdict_key for pair in block) else None
@@ -163,7 +165,7 @@ def match_unit(
     writer.submit(lambda: folder.matched.write([pair.key for pair in block], counts, good.table()))
     if config and verdicts:
         judged = tuple(replace(pair, key=pair.verdict_key) for pair in block)
-        held = verify.Held(scenes, counts, GoodMatches(judged, found), nulls, writer)
+        held = verify.Held(scenes, counts, GoodMatches(judged, found), nulls, writer, beside.folder)
         judge = partial(_verified, verify.Block(judged, ()), config, verdicts, out, held, min(threads, threads_here()))
         if beside.judge is None:
             judge()

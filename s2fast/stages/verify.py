@@ -77,6 +77,8 @@ class Held:
     writer: Writer | None = None
     """Writes the verdicts after the block's matches, while the next block is matched; None: they are written at
     once."""
+    folder: RunFolder | None = None
+    """The run folder of this process, see `s2fast.stages.match.Shared`; None: it is opened."""
 
 
 def run(
@@ -170,7 +172,7 @@ def verify_unit(
     held
         The block as it has just been matched; None: read it from the run folder.
     """
-    folder = RunFolder(out)
+    folder = (held and held.folder) or RunFolder(out)
     rule = replace(rule, matching=rule.matching.in_this_process(config.compute.device))
     held = held or _read(folder, block, config)
     matched = [

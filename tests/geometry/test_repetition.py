@@ -1,5 +1,6 @@
 """Ground that repeats itself: its displacements are found, and no pair is verified a period away."""
 
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,7 @@ import pytest
 
 from benchmarks.traps.grounds import LATTICES
 from benchmarks.traps.scenes import at, judged, scene
+from s2fast.geometry import compiled_repetition
 from s2fast.geometry.repetition import repetitions
 from s2fast.stages import matched_scene
 from s2fast.stages.matched_scene import MatchedScene
@@ -62,6 +64,47 @@ def test_ground_without_a_lattice_does_not_repeat_itself() -> None:
 def test_few_keypoints_do_not_repeat(count: int) -> None:
     some = np.zeros((count, 8), np.uint64), np.zeros((count, 2)), np.ones(count), np.zeros(count, np.int64)
     assert repetitions(*some, 100.0, 10.0).shape == (0, 2)
+
+
+def most_alike(
+    descriptors: npt.NDArray[np.uint64],
+    at: npt.NDArray[np.float64],
+    scale: npt.NDArray[np.int64],
+    looked_for: npt.NDArray[np.int64],
+    limits: npt.NDArray[np.float64],
+    most_bits: int,
+) -> npt.NDArray[np.int64]:
+    """Compare all with all; see the compiled search, whose operands are sorted."""
+    moved = at[looked_for, None] - at[None]
+    away = np.sqrt(moved[..., 0] ** 2 + moved[..., 1] ** 2)
+    bits = np.bitwise_count(descriptors[looked_for, None] ^ descriptors[None]).sum(axis=2)
+    possible = (scale[looked_for, None] == scale[None]) & (bits <= most_bits)
+    found = np.full((len(limits) - 1, len(looked_for)), -1)
+    for k, (low, high) in enumerate(itertools.pairwise(limits)):
+        for number, near in enumerate(possible & (away > low) & (away <= high)):
+            if near.any():
+                found[k, number] = np.argmin(np.where(near, bits[number], 1000))
+    return found
+
+
+@pytest.mark.parametrize("limits", [(3.0, 7.5, 20.0), (5.0, 20.0, 20.0), (0.0, 4.0, 4.5)])
+@pytest.mark.parametrize("lattice", [False, True], ids=["scattered", "at whole pixels"])
+def test_the_compiled_search_finds_what_all_comparisons_find(limits: tuple[float, ...], lattice: bool) -> None:
+    rng = np.random.default_rng(5)
+    count = 400
+    at = rng.uniform(0, 60, (count, 2))
+    if lattice:  # several are equally far, some as far as a limit
+        at = np.rint(at)
+    scale = rng.integers(-1, 2, count)
+    descriptors = rng.integers(0, 4, (12, 8), np.uint64)[rng.integers(0, 12, count)]  # several are equally like
+    looked_for = np.unique(rng.integers(0, count, 100))
+    order = np.lexsort((at[:, 0], scale))
+    place = np.argsort(order)[looked_for]
+    x, y = np.ascontiguousarray(at[order].T)
+    got = compiled_repetition.most_alike(descriptors[order], x, y, scale[order], order, place, np.array(limits), 12)
+    wanted = most_alike(descriptors, at, scale, looked_for, np.array(limits), 12)
+    assert np.array_equal(got, wanted)
+    assert (wanted >= 0).sum() > 40
 
 
 def test_threads_that_ask_for_one_scene_search_it_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,6 +110,24 @@ def test_rows_at_exactly_the_radius_on_borders_of_strips_compete(backend: str) -
         assert (forward.best[:, 0] < 65535).any()
 
 
+@pytest.mark.parametrize("radius", [0.0, 0.001, 7.0, 1e4], ids=["most strips", "many", "some", "one"])
+@pytest.mark.parametrize("groups", [(-3, 4), (-(1 << 40), 1 << 40)], ids=["few groups", "groups far apart"])
+def test_rows_are_sorted_by_group_then_strip_then_x(radius: float, groups: tuple[int, int]) -> None:
+    rng = np.random.default_rng(3)
+    xy, group = rng.uniform(-300, 300, (500, 2)), rng.integers(*groups, 500)
+    found = WindowRows.of(random_descriptors(rng, 500), xy, group, radius)
+    strip = np.repeat(np.arange(len(found.strip_group)), np.diff(found.strip_start))
+    assert np.array_equal(np.lexsort((found.x, strip)), np.arange(500))
+    assert np.array_equal(np.sort(found.row), np.arange(500))
+    assert np.array_equal(found.group, group[found.row])
+    assert np.array_equal(np.column_stack([found.x, found.y]), xy[found.row])
+    low, high = found.strip_y.T
+    following = np.diff(found.strip_group) == 0
+    assert (np.diff(found.strip_group) >= 0).all()
+    assert (low[1:] > high[:-1])[following].all()
+    assert (high - low <= max(radius, 1e-9)).all()
+
+
 @pytest.mark.parametrize("backend", BACKEND_NAMES)
 def test_a_prepared_scene_serves_many_searches(backend: str) -> None:
     rng = np.random.default_rng(1)

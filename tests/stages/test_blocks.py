@@ -13,7 +13,7 @@ from s2fast.config import Config, load_config
 from s2fast.errors import ConfigError
 from s2fast.folder.run_folder import RunFolder
 from s2fast.stages import matching_rule, verdict_rule, verify
-from s2fast.stages.match import Threads, match_unit
+from s2fast.stages.match import Shared, match_unit
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import Pair
 from s2fast.stages.verdict_rule import VerdictRule
@@ -29,7 +29,7 @@ NAMES = "abc"
 PAIRS = tuple(Pair(q, t, f"{q}{t}", f"verdict of {q}{t}") for q, t in ("ab", "ac", "bc"))
 
 
-def written(out: Path, config: Config, backend: str = "numba", beside: Threads | None = None) -> dict[str, str]:
+def written(out: Path, config: Config, backend: str = "numba", beside: Shared | None = None) -> dict[str, str]:
     """Match and verify three scenes in two blocks; what the files hold."""
     folder, rng = RunFolder(out), np.random.default_rng(0)
     folder.create()
@@ -120,7 +120,7 @@ def test_a_block_is_judged_while_the_next_is_searched(tmp_path: Path, monkeypatc
     monkeypatch.setattr(verify, "verify_unit", judge)
     monkeypatch.setattr(VerdictRule, "search", second)
     with closing(Writer()) as writer, closing(Writer()) as judging:
-        written(tmp_path / "beside", config, "torch", Threads(writer, judging))
+        written(tmp_path / "beside", config, "torch", Shared(writer, judging))
     assert judged == [True, True]
     assert results(tmp_path / "beside") == wanted
 
@@ -131,7 +131,7 @@ def test_an_error_of_the_judge_is_raised(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(verify, "verify_unit", fail)
     with pytest.raises(ConfigError, match="cannot judge"), closing(Writer()) as writer, closing(Writer()) as judging:
-        written(tmp_path, load_config(), "torch", Threads(writer, judging))
+        written(tmp_path, load_config(), "torch", Shared(writer, judging))
 
 
 def test_a_small_device_gives_the_same_results(tmp_path: Path) -> None:

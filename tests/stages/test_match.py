@@ -1,3 +1,4 @@
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features
 from s2fast.pictures.lines import cross_matches
 from s2fast.stages import scenes as scenes_module
-from s2fast.stages.match import match_unit
+from s2fast.stages.match import Shared, match_unit
 from s2fast.stages.matching_rule import Matches, MatchingRule, both_directions, mutual, passing
 from s2fast.stages.memory import MIB, match_bytes
 from s2fast.stages.pairs import Pair, plan_blocks
 from s2fast.stages.scenes import load_scenes, threads_that_pay
+from s2fast.work.writer import Writer
 from s2fast_kernels.akaze import akaze
 from s2fast_kernels.akaze.contract import unpack
 from s2fast_kernels.hamming_top2 import hamming_top2
@@ -150,20 +152,25 @@ def test_part_drops_only_what_is_not_asked_for(tmp_path: Path) -> None:
 
 def test_keys_of_a_block_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = RunFolder(tmp_path)
-    write_scenes(folder, {"a": 20, "b": 20, "c": 20})
+    write_scenes(folder, {"a": 20, "b": 20, "c": 20, "d": 20})
     rule = MatchingRule.of(load_config().matching)
     match_unit((Pair("a", "b", "ab"), Pair("a", "c", "ac")), rule, 0, str(tmp_path))
     (first,) = folder.matched.complete_keys(with_matches=True).items()
     assert first[1] == ["ab", "ac"]
     match_unit((Pair("b", "c", "bc"),), rule, 0, str(tmp_path))
     read: list[str] = []
-    monkeypatch.setattr(
-        folder.matched, "_read_all", lambda blocks, once=folder.matched._read_all: read.extend(blocks) or once(blocks)
-    )
+    once = folder.matched._read_all
+    monkeypatch.setattr(folder.matched, "_read_all", lambda blocks, *rest: read.extend(blocks) or once(blocks, *rest))
     found = folder.matched.complete_keys(with_matches=True)
     assert found.pop(first[0]) == first[1]
     assert list(found.values()) == [["bc"]]
     assert read == list(found)
+    # A unit of this process writes through the folder that the stage reads: its block is not read again.
+    read.clear()
+    with closing(Writer()) as writer:
+        match_unit((Pair("a", "d", "ad"),), rule, 0, str(tmp_path), beside=Shared(writer, folder=folder))
+    assert ["ad"] in folder.matched.complete_keys(with_matches=True).values()
+    assert not read
     # A block without its matches is not complete, also one that was.
     folder.remove(f"good/{first[0]}.parquet")
     assert first[0] not in folder.matched.complete_keys(with_matches=True)

@@ -8,7 +8,7 @@ import pytest
 from s2fast.config import load_config
 from s2fast.errors import RunFolderError
 from s2fast.folder.run_folder import RunFolder
-from s2fast.stages.match import Threads, match_unit
+from s2fast.stages.match import Shared, match_unit
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import Pair
 from s2fast.work.writer import Writer
@@ -56,7 +56,7 @@ def test_a_unit_without_a_writer_has_written_when_it_returns_and_one_with_it_nee
     writer, begin = Writer(), threading.Event()
     writer.wait = lambda: None  # type: ignore[method-assign]
     writer.submit(lambda: begin.wait(30))
-    match_unit((Pair("a", "c", "ac"),), rule, 0, str(tmp_path), beside=Threads(writer))
+    match_unit((Pair("a", "c", "ac"),), rule, 0, str(tmp_path), beside=Shared(writer))
     assert folder.matched.rows()["key"].tolist() == ["ab"]
     begin.set()
     del writer.wait  # type: ignore[method-assign]

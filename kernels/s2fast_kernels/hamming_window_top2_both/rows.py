@@ -77,7 +77,7 @@ class WindowRows:
         # Strips are at least as high as the spacing of float64, so that they exist for a radius of 0 too.
         height = max(radius, np.spacing(np.abs(y).max(initial=0.0)))
         strip = np.floor(y / height)
-        order = np.lexsort((x, strip, group))
+        order = _sorted(x, strip, group)
         group, strip, y = group[order].astype(np.int64), strip[order], y[order]
         first = np.flatnonzero(np.r_[len(y) > 0, (np.diff(group) != 0) | (np.diff(strip) != 0)])
         # `reduceat` fails without rows.
@@ -101,3 +101,19 @@ class WindowRows:
     def group(self) -> npt.NDArray[np.int64]:
         """(n,) groups, sorted."""
         return np.repeat(self.strip_group, np.diff(self.strip_start))
+
+
+def _sorted(
+    x: npt.NDArray[np.float64], strip: npt.NDArray[np.float64], group: npt.NDArray[np.int32] | npt.NDArray[np.int64]
+) -> npt.NDArray[np.intp]:
+    """Return the order by group, strip and x; rows equal in all three are in any order."""
+    by_x = np.argsort(x)
+    strip, group = strip[by_x], group[by_x]
+    if len(x):
+        first, last = float(strip.min()), float(strip.max())
+        least, most = int(group.min()), int(group.max())
+        if (most - least + 1) * (last - first + 1) <= 1 << 16:
+            # NumPy sorts numbers of 16 bits by counting, in an eighth of the time.
+            cell = (group - least) * (last - first + 1) + (strip - first)
+            return np.asarray(by_x[np.argsort(cell.astype(np.uint16), kind="stable")])
+    return np.asarray(by_x[np.lexsort((strip, group))])
