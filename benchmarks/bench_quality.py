@@ -21,6 +21,7 @@ import rasterio
 from rasterio.windows import Window
 
 import s2fast
+from benchmarks.colours import colour_row
 from benchmarks.harness import emit, option_parser
 from s2fast.config import Ingest
 from s2fast.raster.reader import open_raster
@@ -51,6 +52,9 @@ PROFILES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """By name: a file of `configs/`, and overrides."""
 
+COLOURS: Mapping[str, Mapping[str, Any]] = {"colours": {}, "colours, opencv grey": {"ingest.grey": "opencv"}}
+"""Overrides of the rows of scenes in colour."""
+
 NULLS = 2
 """Wrong offsets tried per pair in the row "unrelated"."""
 
@@ -59,7 +63,7 @@ SYNTH_PX, SYNTH_DATES = 1536, 8
 
 def main(argv: Sequence[str]) -> int:
     """Run every row and print it."""
-    rows = [*PROFILES, "unrelated", "arosics", "synthetic"]
+    rows = [*PROFILES, *COLOURS, "unrelated", "arosics", "synthetic"]
     parser = option_parser("quality", __doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--only", choices=rows, nargs="+", default=rows)
@@ -72,6 +76,8 @@ def main(argv: Sequence[str]) -> int:
                 row = {"skipped": f"{options.data} does not exist"}
             elif name == "unrelated":
                 row = unrelated_row(options.data, Path(scratch))
+            elif name in COLOURS:
+                row = colour_row(options.data, COLOURS[name], Path(scratch))
             elif name == "arosics":
                 row = arosics_row(options.data / "arosics", Path(scratch))
             else:

@@ -15,9 +15,11 @@ from shapely.geometry import box, mapping
 
 from benchmarks import (
     bench_masks,
+    bench_quality,
     bench_resolutions,
     bench_safety,
     bench_second_look,
+    colours,
     drawn_clouds,
     grids,
     interpolated,
@@ -166,3 +168,20 @@ def test_checks_of_strangers_files_are_counted_within_a_run(tmp_path: Path, caps
     assert all(row["calls"] > 0 and 0 < row["CPU s"] < whole["CPU s of the run"] for row in groups)
     assert whole["CPU s"] == pytest.approx(sum(row["CPU s"] for row in groups))
     assert whole["% of the run"] == pytest.approx(100 * whole["CPU s"] / whole["CPU s of the run"])
+
+
+def test_colours_are_matched_as_well_by_luma_as_by_all_bands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(6)
+    bands = np.stack([textured(random, (SIDE_PX, 2 * SIDE_PX)) // 2 + 40 for _ in range(3)])
+    path = write_scene(tmp_path / "site" / "T36UYA_20190606T083601_TCI.jp2", bands, (699_960.0, 5_600_040.0))
+    monkeypatch.setattr(colours, "_SIDE_PX", SIDE_PX)
+    monkeypatch.setattr(colours, "_SCENES", [str(path.relative_to(tmp_path))])
+    names = ["colours", "colours, opencv grey"]
+    assert bench_quality.main(["--data", str(tmp_path), "--only", *names, "--json"]) == 0
+    luma, opencv = rows(capsys)
+    assert [luma["row"], opencv["row"]] == names
+    assert luma["verified"] == opencv["verified"] == luma["pairs"] == 2
+    assert max(luma["error px, median"], opencv["error px, median"]) < 0.05
+    assert luma["keypoints"] != opencv["keypoints"]
