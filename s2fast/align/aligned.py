@@ -89,6 +89,8 @@ class Settings:
         model: str = Model.SHIFT,
     ) -> Settings:
         """Create the settings from words; raise InputError for an unknown one, or if they do not fit together."""
+        if max_error_m is not None and not max_error_m >= 0:
+            raise InputError(f"{option('max_error_m', 'max-error')} is {max_error_m}: it must be a length in metres")
         names = [ALL if name.lower() == ALL else name.upper() for name in bands]
         forms, kernels = _one_of(option("form", "as"), form, Form), _one_of(option("resampling"), resampling, Kernel)
         if model != AUTO:

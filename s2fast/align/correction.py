@@ -159,7 +159,7 @@ def corrections(
         problem = str(table["verdict"][scene_id])
         scatters = problem == SceneVerdict.DISAGREES or (problem == SceneVerdict.VERIFIED and error_m > limit_m)
         if problem in (SceneVerdict.VERIFIED, SceneVerdict.REFERENCE):
-            problem = f"error {error_m:.2f} m above the limit {limit_m:.2f} m" if error_m > limit_m else ""
+            problem = f"error {_metres(error_m)} above the limit {_metres(limit_m)}" if error_m > limit_m else ""
         elif problem == SceneVerdict.NOT_CONNECTED:
             problem += f" to the reference {reference}" if reference else ""
             if scene_id in by_models:
@@ -172,3 +172,14 @@ def corrections(
 def _check_reference(reference: str, verdict: str) -> None:
     if verdict not in (SceneVerdict.VERIFIED, SceneVerdict.REFERENCE):
         raise InputError(f"{reference} cannot be the reference: {verdict}; choose a verified scene of `s2fast scenes`")
+
+
+def _metres(length: float) -> str:
+    """Return a length for a message, short ones with two digits that are not 0.
+
+    Examples
+    --------
+    >>> _metres(12.345), _metres(0.00123), _metres(0.0)
+    ('12.35 m', '0.0012 m', '0 m')
+    """
+    return f"{length:.2f} m" if length >= 0.1 else f"{length:.2g} m"

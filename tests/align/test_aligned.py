@@ -199,7 +199,7 @@ def test_the_command_names_what_it_leaves_out(
     assert len(list((tmp_path / "to").glob("*.vrt"))) == 4
     assert command(monkeypatch, "align", moved.out, "--to", tmp_path / "to", "--max-error", "0.001") == 3
     lines = capsys.readouterr().err.splitlines()
-    assert sum("above the limit 0.00 m" in line for line in lines) == 4
+    assert sum("above the limit 0.001 m" in line for line in lines) == 4
     assert not list((tmp_path / "to").glob("*.vrt"))
 
 

@@ -119,6 +119,8 @@ def test_a_geotransform_holds_a_similarity_but_no_grid(run: Run, tmp_path: Path)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
     with pytest.raises(InputError, match="model is 'grid', and form is 'vrt': a geotransform cannot hold a grid"):
         run.align(tmp_path, model="grid")
+    with pytest.raises(InputError, match="max_error_m is -1: it must be a length in metres"):
+        run.align(tmp_path / "refused", max_error_m=-1)
     with pytest.raises(InputError, match="it must be one of shift, similarity, affine, grid, auto"):
         run.align(tmp_path, model="spline")
 
