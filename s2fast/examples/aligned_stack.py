@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import rioxarray  # noqa: F401  # without it, opening the results would fail at the end of all the work
 import xarray
 
 import s2fast

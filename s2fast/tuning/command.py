@@ -92,7 +92,9 @@ def tune(wanted: Wanted, out: Path | str, report: Report, runner: Callable[..., 
         space = searched(wanted.base)
         defaults = {key: value_of(wanted.base, key) for key in space}
         report(f"{_minutes(wanted.minutes)}, {counted(len(trials.rows), 'trial')} done before")
-        tuned = search(trials, space, defaults, len(copied_scenes(split["report"][0], _copies(wanted))[1]), report)
+        pairs = len(copied_scenes(split["report"][0], _copies(wanted))[1])
+        used = {item.scene.scene_id for scenes, _ in split.values() for item in scenes}
+        tuned = search(trials, space, defaults, pairs, report, uncopied=len(used) < len(record.found.scenes))
     about = _about(len(trials.known("choose")), split, ", ".join(record.asked.places[:3]), wanted.minutes)
     (folder / "tuned.toml").write_text(toml(tuned, wanted.base, about), "utf-8")
     return tuned

@@ -72,8 +72,9 @@ def load_optimiser() -> None:
 
 
 def search(
-    trials: Trials, space: Mapping[str, Range | tuple[Any, ...]], defaults: Settings, pairs: int, report: Report
-) -> Tuned:
+    trials: Trials, space: Mapping[str, Range | tuple[Any, ...]], defaults: Settings, pairs: int, report: Report,
+    *, uncopied: bool = False,
+) -> Tuned:  # fmt: skip
     """Search, simplify what was found, and try the result on the other half.
 
     Three fifths of the time are for the search; all that the other half does not need, while nothing is better. Where
@@ -92,6 +93,8 @@ def search(
         Pairs of scenes on the other half.
     report
         Receives a line per trial.
+    uncopied
+        Scenes are left that a larger `few` would add.
 
     Raises
     ------
@@ -110,7 +113,7 @@ def search(
             other = trials.get({}, "report", trials.left_s)
             report(f"the other half, defaults: {other.told()}")
             if not other.flaw:
-                return Tuned({}, _too_few(pairs), choose=(base, base), report=(other, other))
+                return Tuned({}, _too_few(pairs, uncopied), choose=(base, base), report=(other, other))
 
     def reserve_s() -> float:
         # Both runs on the other half come first in the accounts: without them there is no result.
@@ -248,9 +251,9 @@ def _tried(
     return Tuned({}, why, effects, dropped, choose, (base, tuned))
 
 
-def _too_few(pairs: int) -> str:
+def _too_few(pairs: int, uncopied: bool) -> str:
     are = "1 pair on the other half is" if pairs == 1 else f"{pairs} pairs on the other half are"
-    more = f"add scenes of the same ground or copy more of them ({option('few')})"
+    more = "add scenes of the same ground" + (f" or copy more of them ({option('few')})" if uncopied else "")
     return f"the defaults: {are} too few to tell settings apart, {_FEWEST_PAIRS} suffice: {more}"
 
 

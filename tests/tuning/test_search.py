@@ -54,7 +54,9 @@ def lower_ratio_is_better(settings: dict[str, Any], _: str) -> dict[str, Any]:
     return answer(0.5 + 0.4 * (0.9 - settings["ratio"]) / 0.2, 0.05)
 
 
-def found(path: Path, run: Runner, *, trials: int = 20, base: Config = DEFAULTS, pairs: int = PAIRS) -> Tuned:
+def found(
+    path: Path, run: Runner, *, trials: int = 20, base: Config = DEFAULTS, pairs: int = PAIRS, **left: bool
+) -> Tuned:
     class Counted(Trials):
         """Each trial takes a second."""
 
@@ -68,7 +70,7 @@ def found(path: Path, run: Runner, *, trials: int = 20, base: Config = DEFAULTS,
 
     space = searched(base)
     defaults = {key: value_of(base, key) for key in space}
-    return search(Counted(path, run, trials / 0.6, "these scenes"), space, defaults, pairs, lambda _: None)
+    return search(Counted(path, run, trials / 0.6, "these scenes"), space, defaults, pairs, lambda _: None, **left)
 
 
 def test_what_is_better_on_both_halves_is_chosen_and_what_gains_nothing_is_set_back(tmp_path: Path) -> None:
@@ -166,7 +168,13 @@ def test_nothing_is_searched_where_the_other_half_has_too_few_pairs(pairs: int, 
     assert calls == [("choose", "{}"), ("report", "{}")]
     wanted = "1 pair on the other half is too few" if pairs == 1 else "7 pairs on the other half are too few"
     assert wanted in tuned.why
+    assert tuned.why.endswith("suffice: add scenes of the same ground")
     assert tomllib.loads(toml(tuned, Config(), "a test")) == {}
+
+
+def test_copying_more_scenes_is_only_proposed_where_some_are_left(tmp_path: Path) -> None:
+    tuned = found(tmp_path / "trials.jsonl", stub(lower_ratio_is_better)[0], pairs=7, uncopied=True)
+    assert tuned.why.endswith("add scenes of the same ground or copy more of them (few)")
 
 
 @pytest.mark.parametrize("where", ["choose", "report"])
