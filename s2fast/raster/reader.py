@@ -295,7 +295,9 @@ def open_raster(
                 reader = RasterioReader(level, source, raster, settings, picture)
             else:
                 reader = LumaReader(tiles, source, raster, settings)
-            reader.files = dataset.files
+            # To list them, GDAL 3.12 asks a server for a table beside a GeoTIFF.
+            alone = source.is_remote and dataset.driver == "GTiff"
+            reader.files = (source.address,) if alone else dataset.files
             yield reader
 
 

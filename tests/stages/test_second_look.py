@@ -141,7 +141,8 @@ def test_parts_of_a_block_give_what_the_whole_gives(finished: Path, monkeypatch:
     parts = second_looks(rule, pairs, verdicts)
     assert list(parts) == list(whole) == list(range(10))
     for number, look in whole.items():
-        assert parts[number].verdict == look.verdict
+        # Equal with NaN: Python 3.13 compares dataclasses field by field, without regard to identity.
+        assert repr(parts[number].verdict) == repr(look.verdict)
         np.testing.assert_array_equal(parts[number].inlier, look.inlier)
 
 
