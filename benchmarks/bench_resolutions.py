@@ -1,7 +1,7 @@
 """Verified share, error and false verdicts of scenes beside resampled ones of other resolutions.
 
     python -m benchmarks resolutions [--data DIR] [--scenes N] [--factors F ...] [--tile TILE] [--only ROW ...]
-        [--interpolated | --grids] [--side PX] [--json]
+        [--interpolated | --grids | --turned] [--side PX] [--json]
 
 DIR holds ``ukraine`` (scenes of which the true shift is 0), ``arosics`` (two scenes at 10 m), ``lebanon`` and ``paris``
 (one scene each). Pixels are averaged over larger ones, and the georeferencing of every resampled scene is moved by a
@@ -9,7 +9,7 @@ known amount, which the pairs must find. Of a place with one scene, the second o
 contrast and noise. Scenes of other ground are placed where the first ones lie: none may be verified. Everything is done
 with and without coarser levels (``features.coarser``), on the same files. With --interpolated, the scenes are instead
 interpolated back onto their own grid, see `benchmarks.interpolated`; with --grids, they are warped into other CRSs and
-onto oblong pixels, see `benchmarks.grids`.
+onto oblong pixels, turned and sheared, see `benchmarks.grids`; --turned has only the last two.
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ def main(argv: Sequence[str]) -> int:
     other = parser.add_mutually_exclusive_group()
     other.add_argument("--interpolated", action="store_true", help="interpolate the scenes back onto their own grid")
     other.add_argument("--grids", action="store_true", help="warp the scenes into other CRSs and onto oblong pixels")
-    parser.add_argument("--side", type=int, default=0, help="with --grids: largest side of a scene [px]; 0: all of it")
+    other.add_argument("--turned", action="store_true", help="the rows of --grids that are turned or sheared")
+    parser.add_argument(
+        "--side", type=int, default=0, help="with --grids or --turned: largest side of a scene [px]; 0: all of it"
+    )
     options = parser.parse_args(argv)
     for name in options.only:
         if not options.data.exists():
@@ -94,10 +97,10 @@ def main(argv: Sequence[str]) -> int:
             images = [_read(files[number]) for number in at]
             if len(images) == 1:
                 images.append(_noisy(images[0]))
-            if options.interpolated or options.grids:
+            if options.interpolated or options.grids or options.turned:
                 rows = (
-                    grid_rows([_cut(image, options.side) for image in images])
-                    if options.grids
+                    grid_rows([_cut(image, options.side) for image in images], turned=options.turned)
+                    if options.grids or options.turned
                     else (interpolated_rows(images))
                 )
                 for row in rows:

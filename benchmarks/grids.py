@@ -30,6 +30,8 @@ KERNELS = ("nearest", "bilinear", "cubic")
 
 TOLERANCE_PX, USUAL_TOLERANCE_PX = 0.001, 0.125
 
+TURNS_DEG, SHEARS_DEG = (30, 90, 180), (5, 20, 45)
+
 _DEGREE_M = 111_320.0
 
 _EDGE_PX = 4
@@ -48,6 +50,8 @@ class Grid:
     """Width and height of its pixels [CRS units]; None: GDAL chooses them."""
     tolerance_px: float = TOLERANCE_PX
     """How far positions may be off [px of the source]."""
+    steps: tuple[float, float, float, float] | None = None
+    """a, b, d and e of its transform [px of the source], which is turned or sheared; None: it is north-up."""
 
 
 def grids(image: Image) -> list[Grid]:
@@ -70,11 +74,28 @@ def grids(image: Image) -> list[Grid]:
         Grid("pixels of 1.5 x 1", crs, (1.5 * side, side)),
         Grid("pixels of 1 x 2", crs, (side, 2 * side)),
         Grid("pixels of 1 x 4", crs, (side, 4 * side)),
+        *(Grid(f"turned by {angle}", crs, steps=_turned(angle)) for angle in TURNS_DEG),
+        *(Grid(f"sheared by {angle}", crs, steps=_sheared(angle)) for angle in SHEARS_DEG),
+        *(Grid(f"sheared by {angle}, pixels of 1 x 1.5", crs, steps=_sheared(angle, 1.5)) for angle in SHEARS_DEG),
     ]
 
 
-def grid_rows(images: Sequence[Image]) -> Iterator[dict[str, Any]]:
-    """Yield verdicts and errors of the first scene beside the others on each grid, relative to those as they are."""
+def _turned(angle_deg: float) -> tuple[float, float, float, float]:
+    """Return a, b, d and e of a grid turned counter-clockwise on the map [px of the source]."""
+    cos, sin = np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))
+    return tuple(np.round([cos, sin, sin, -cos], 12).tolist())
+
+
+def _sheared(angle_deg: float, height: float = 1.0) -> tuple[float, float, float, float]:
+    """Return a, b, d and e of a grid whose columns lean by an angle from the vertical [px of the source]."""
+    return 1.0, height * float(np.tan(np.radians(angle_deg))), 0.0, -height
+
+
+def grid_rows(images: Sequence[Image], *, turned: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield verdicts and errors of the first scene beside the others on each grid, relative to those as they are.
+
+    `turned`: on turned and sheared grids only.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "scenes"
         folder.mkdir()
@@ -82,7 +103,8 @@ def grid_rows(images: Sequence[Image]) -> Iterator[dict[str, Any]]:
             _write(folder / f"s{number}.tif", *image)
         written, moved_m = {}, {}
         for number, image in enumerate(images[1:], 1):
-            for (place, grid), kernel in itertools.product(enumerate(grids(image)), KERNELS):
+            wanted_grids = [grid for grid in grids(image) if grid.steps or not turned]
+            for (place, grid), kernel in itertools.product(enumerate(wanted_grids), KERNELS):
                 name = f"s{number}_{place:02}_{kernel}"
                 moved_m[name] = _warped(image, grid, kernel, folder / f"{name}.tif")
                 written[name] = number, grid.name
@@ -129,18 +151,34 @@ def _warped(image: Image, grid: Grid, kernel: str, path: Path) -> tuple[float, f
     rows, cols = grey.shape
     size = {} if grid.pixel is None else {"resolution": grid.pixel}
     bounds = rasterio.transform.array_bounds(rows, cols, transform)
-    there, width, height = calculate_default_transform(crs, grid.crs, cols, rows, *bounds, **size)
-    shape = int(height), int(width)
+    if grid.steps is None:
+        there, width, height = calculate_default_transform(crs, grid.crs, cols, rows, *bounds, **size)
+        shape = int(height), int(width)
+    else:
+        there, shape = _around(image, grid.steps)
     _write(path, _warp([grey], image, grid, kernel, there, shape)[0], there, grid.crs)
     y, x = np.mgrid[0:rows, 0:cols].astype(np.float32)
     at = _warp([x, y], image, grid, kernel, there, shape)
-    centres = there @ (np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5)
+    centres = there @ (np.arange(shape[1]) + 0.5, np.arange(shape[0])[:, None] + 0.5)
     points = pyproj.Transformer.from_crs(grid.crs, crs, always_xy=True).transform(*np.broadcast_arrays(*centres))
     exact = np.stack(~transform @ points) - 0.5
     inside = ((exact > _EDGE_PX) & (exact < np.array([cols, rows])[:, None, None] - 1 - _EDGE_PX)).all(axis=0)
     right, down = (at - exact)[:, inside].mean(axis=1)
     # Ground that was read from too far right lies too far left.
     return -float(right) * transform.a, -float(down) * transform.e
+
+
+def _around(image: Image, steps: tuple[float, float, float, float]) -> tuple[Affine, tuple[int, int]]:
+    """Return the transform of a grid with given steps that just covers an image, and its rows and columns."""
+    grey, transform, _ = image
+    rows, cols = grey.shape
+    a, b, d, e = steps
+    linear = Affine(a * transform.a, b * transform.a, 0, d * transform.a, e * transform.a, 0)
+    corners = [transform @ corner for corner in ((0, 0), (cols, 0), (cols, rows), (0, rows))]
+    on_grid = np.array([~linear @ corner for corner in corners])
+    low, high = on_grid.min(axis=0), on_grid.max(axis=0)
+    width, height = np.ceil(high - low).astype(int)
+    return Affine.translation(*(linear @ tuple(low))) @ linear, (int(height), int(width))
 
 
 def _warp(

@@ -7,12 +7,14 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 
 import s2fast
+from s2fast.archive.arrays import as_places
 from s2fast.errors import BackendError, ConfigError, InputError
 from s2fast.results import Run
 from tests.archives import Archive
@@ -178,3 +180,9 @@ def test_displacement_writes_itself(run: Run, tmp_path: Path) -> None:
     assert shift.count.sum() == run.matches(*UXA)["inlier"].sum()
     with pytest.raises(InputError, match="cannot write the raster"):
         shift.save(tmp_path / "none" / "shift.tif")
+
+
+@pytest.mark.parametrize("scenes", [["folder", np.zeros((9, 9))], np.zeros((9, 9)), [3]])
+def test_objects_that_are_no_scenes_end_in_one_line(scenes: Any) -> None:
+    with pytest.raises(InputError, match=r"^scenes holds a (numpy\.ndarray|builtins\.int): a scene is a path, .* CRS$"):
+        as_places(scenes)

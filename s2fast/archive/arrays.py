@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ import pandas as pd
 from s2fast.archive.listing import LeftOut, Listed, Looking
 from s2fast.archive.names import naming
 from s2fast.archive.stac_items import AUTO
-from s2fast.errors import SceneError, setting
+from s2fast.errors import InputError, SceneError, setting
 from s2fast.files.legible import identifier
 from s2fast.files.source import HELD, Source
 from s2fast.raster.zarr_store import Array, arrays_of, split
@@ -68,8 +69,19 @@ def as_places(scenes: Any) -> list[Source | Path | str]:
     """Return the scenes that a caller hands over, with DataArrays as sources that hold them.
 
     A DataArray is named by its coordinate ``id``, or else by its name and time; equal names are numbered.
+
+    Raises
+    ------
+    InputError
+        One of them is an object of another type, as a numpy array, which lies nowhere on the ground.
     """
     given = [scenes] if isinstance(scenes, str | Path) or _is_held(scenes) else list(scenes)
+    for item in given:
+        if not (_is_held(item) or isinstance(item, str | os.PathLike | Source)):
+            raise InputError(
+                f"scenes holds a {type(item).__module__}.{type(item).__qualname__}: a scene is a path, an address, or "
+                "an xarray.DataArray with coordinates x and y and a CRS"
+            )
     names = [_name(item) if _is_held(item) else "" for item in given]
     count, used = Counter(names), Counter[str]()
     places: list[Source | Path | str] = []

@@ -16,7 +16,7 @@ from s2fast.raster.spatial import X_NAMES, Y_NAMES, find_crs, find_transform
 _BLOCK_PX = 1024
 """Side of a block of an array without chunks."""
 
-_Y_UP = 'hand over da.sortby("{y}", ascending=False)'
+_Y_UP, _WESTWARD = 'hand over da.sortby("{y}", ascending=False)', 'hand over da.sortby("{x}")'
 
 _TIMES = ("time", "t", "date")
 """Names of a dimension of dates, in lower case."""
@@ -65,7 +65,7 @@ def _opened(array: Any) -> ArrayDataset:
     if crs is None:
         raise SceneError('it has no CRS: add it with da = da.rio.write_crs("EPSG:32636"), of the rioxarray package')
     places = [np.asarray(array.coords[name]) if name in array.coords else None for name in (x, y)]
-    transform = find_transform(places[0], places[1], described, _Y_UP.format(y=y))
+    transform = find_transform(places[0], places[1], described, _Y_UP.format(y=y), _WESTWARD.format(x=x))
     bands = array.sizes[others[0]] if others else 1
     labels = array.coords[others[0]].values.tolist() if others and others[0] in array.coords else []
     if array.dtype.kind not in "iuf":

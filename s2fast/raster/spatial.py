@@ -62,7 +62,11 @@ def _said(attributes: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def find_transform(
-    x: npt.NDArray[Any] | None, y: npt.NDArray[Any] | None, described: Sequence[Mapping[str, Any]], y_up: str
+    x: npt.NDArray[Any] | None,
+    y: npt.NDArray[Any] | None,
+    described: Sequence[Mapping[str, Any]],
+    y_up: str,
+    westward: str,
 ) -> Affine:
     """Return the transform of pixel corners, from the coordinates of pixel centres or else from attributes.
 
@@ -74,11 +78,14 @@ def find_transform(
         See `find_crs`.
     y_up
         What to do if rows run from south to north.
+    westward
+        What to do if columns run from east to west.
 
     Raises
     ------
     SceneError
-        There is neither, the coordinates are no regular grid, or rows run from south to north.
+        There is neither, the coordinates are no regular grid, rows run from south to north, or columns from east to
+        west.
     """
     if x is not None and y is not None and len(x) > 1 and len(y) > 1:
         (left, across), (top, down) = (_regular(values, name) for values, name in ((x, "x"), (y, "y")))
@@ -86,10 +93,14 @@ def find_transform(
     else:
         declared = next(filter(None, map(_declared, described)), None)
         if declared is None:
+            if x is not None and y is not None:
+                raise SceneError(f"it is {len(y)} x {len(x)} pixels, and has no transform: too few for a scene")
             raise SceneError("it has no coordinates x and y of its columns and rows, and no transform")
         transform = declared
     if transform.e > 0:
         raise SceneError(f"its rows run from south to north (y up): {y_up}")
+    if transform.a < 0:
+        raise SceneError(f"its columns run from east to west (x descending): {westward}")
     return transform
 
 

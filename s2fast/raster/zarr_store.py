@@ -42,7 +42,7 @@ _UNREADABLE = (
 
 _STORE = re.compile(r"(?P<root>.*\.zarr)(?:/(?P<path>.*))?", re.IGNORECASE | re.DOTALL)
 
-_Y_UP = "write it with rows from north to south"
+_Y_UP, _WESTWARD = "write it with rows from north to south", "write it with columns from west to east"
 
 
 def is_zarr(source: Source) -> bool:
@@ -192,7 +192,7 @@ def _opened(source: Source) -> ArrayDataset:
     crs = find_crs(described) or (find_crs([{"crs_wkt": source.placed.crs}]) if source.placed else None)
     if crs is None:
         raise SceneError('it has no CRS: add one to the group, for example the attribute "proj:code": "EPSG:32636"')
-    transform = find_transform(places[0], places[1], described, _Y_UP)
+    transform = find_transform(places[0], places[1], described, _Y_UP, _WESTWARD)
     array = _array(fetch, path, node)
     bands = 1 if axes[0] is None else node.shape[axes[0]]
     shape = (bands, node.shape[axes[1]], node.shape[axes[2]])

@@ -17,13 +17,17 @@ from s2fast.folder.record import NullRecord, RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.datum import add_network
 from s2fast.geometry.nulls import NullRate, null_warning
-from s2fast.geometry.placement import Placement, alike
+from s2fast.geometry.placement import PixelGrid, Placement, alike
 from s2fast.masks.kinds import NOT_JUDGED, TOO_BRIGHT
 from s2fast.model import Raster
 from s2fast.report.shown_matches import ShownMatches
 from s2fast.report.tables import clouds_by, pair_table, scene_table, without_metres
 from s2fast.verdicts import is_verified
 from s2fast.work.executors import Workplace
+
+_MOST_SHEAR_DEG = 25.0
+"""Greatest shear of a grid on which stated errors hold: at 20 degrees errors are within twice the stated one, at 45 up
+to 2.7 times it (``python -m benchmarks resolutions --grids``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +182,7 @@ def _warning_of_percentiles(scenes: Sequence[str]) -> str:
 
 
 def warnings_of_grids(rasters: Mapping[str, Raster]) -> list[str]:
-    """Return lines on scenes whose rows run otherwise than the others', so that keypoints look different.
+    """Return lines on scenes that are mirrored or sheared as images, so that keypoints look different.
 
     Parameters
     ----------
@@ -189,9 +193,16 @@ def warnings_of_grids(rasters: Mapping[str, Raster]) -> list[str]:
     lines = []
     if 0 < len(mirrored) < len(rasters):
         lines.append(
-            f"the rows of {counted(len(mirrored), 'scene')} run from south to north: {first_named(mirrored)}; as "
-            "images they are mirrored and do not match the others: write them with rows from north to south, for "
-            "example with gdalwarp IN.tif OUT.tif"
+            f"{counted(len(mirrored), 'scene')} stored as a mirror image, rows from south to north or columns from "
+            f"east to west: {first_named(mirrored)}; few of their keypoints match those of the others: write them "
+            "north-up, for example with gdalwarp IN.tif OUT.tif"
+        )
+    sheared = [name for name, raster in rasters.items() if _shear_deg(raster) > _MOST_SHEAR_DEG]
+    if sheared:
+        lines.append(
+            f"{counted(len(sheared), 'scene')} on a sheared grid, rows and columns over {_MOST_SHEAR_DEG:g} degrees from a "
+            f"right angle: {first_named(sheared)}; few of their keypoints match others, and shifts may be off by more "
+            "than twice the stated error: write them north-up, for example with gdalwarp IN.tif OUT.tif"
         )
     return lines
 
@@ -199,6 +210,16 @@ def warnings_of_grids(rasters: Mapping[str, Raster]) -> list[str]:
 def _is_mirrored(raster: Raster) -> bool:
     a, b, _, d, e, _ = raster.transform
     return a * e - b * d > 0
+
+
+def _shear_deg(raster: Raster) -> float:
+    """Return by how much the angle between rows and columns differs from a right one on the ground [deg]."""
+    _, b, _, d, _, _ = raster.transform
+    if b == d == 0:
+        return 0.0
+    along, down = PixelGrid.of_raster(raster).px_m.T
+    sine = abs(float(along @ down)) / float(np.linalg.norm(along) * np.linalg.norm(down))
+    return float(np.degrees(np.arcsin(min(1.0, sine))))
 
 
 def _warning_of_interpolation(scenes: Mapping[str, Placement], of: int) -> str:

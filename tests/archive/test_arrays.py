@@ -208,6 +208,10 @@ def test_arrays_of_floats_and_of_long_integers(tci: Path, dtype: str) -> None:
     [
         (lambda array: array.drop_vars("spatial_ref"), 'it has no CRS: add it with da = da.rio.write_crs("EPSG:'),
         (lambda array: array.sortby("y"), 'y up): hand over da.sortby("y", ascending=False)'),
+        (lambda array: array.transpose("x", "y", "band").sortby("y"), 'y up): hand over da.sortby("y", ascending=Fal'),
+        (lambda array: array.sortby("x", ascending=False), 'west (x descending): hand over da.sortby("x")'),
+        (lambda array: array.isel(y=slice(0, 1)), "it is 1 x "),
+        (lambda array: array.isel(y=slice(0, 0)), "it is 0 x "),
         (lambda array: array.astype("complex64"), "its values are complex64; they must be real numbers"),
         (lambda array: array.rename(x="a"), "its dimensions are band, y, a; they must be y, x or band, y, x"),
         (lambda array: array.expand_dims("t"), "its dimensions are t, band, y, x; they must be"),

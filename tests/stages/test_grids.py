@@ -95,6 +95,48 @@ def test_a_scene_on_another_grid_matches_as_on_its_own(run: s2fast.Run, name: st
     assert found["n_inliers"] > 0.6 * share * pairs.loc["b", "n_inliers"]
 
 
+LINEAR = {
+    "turned by 30": Affine.rotation(30) @ Affine.scale(PIXEL_M, -PIXEL_M),
+    "turned by 90": Affine.rotation(90) @ Affine.scale(PIXEL_M, -PIXEL_M),
+    "turned by 180": Affine.rotation(180) @ Affine.scale(PIXEL_M, -PIXEL_M),
+    "sheared by 20": Affine.shear(20) @ Affine.scale(PIXEL_M, -PIXEL_M),
+    "sheared by -20, oblong": Affine.shear(-20) @ Affine.scale(PIXEL_M, -1.5 * PIXEL_M),
+    "sheared by 45": Affine.shear(45) @ Affine.scale(PIXEL_M, -PIXEL_M),
+}
+"""Turned and sheared grids, without their origins."""
+
+
+def test_a_scene_on_a_turned_or_sheared_grid_has_the_right_shift(run: s2fast.Run, tmp_path: Path) -> None:
+    given = Path(run.folder.address).parent
+    (tmp_path / "scenes").mkdir()
+    (tmp_path / "scenes/a.tif").symlink_to(given / "scenes/a.tif")
+    with rasterio.open(given / "source.tif") as source:
+        corners = [source.transform @ corner for corner in ((0, 0), (SIDE, 0), (SIDE, SIDE), (0, SIDE))]
+        for name, linear in LINEAR.items():
+            on_grid = np.array([~linear @ corner for corner in corners])
+            low, (width, height) = on_grid.min(axis=0), np.ceil(np.ptp(on_grid, axis=0)).astype(int).tolist()
+            there = linear @ Affine.translation(*low)
+            with WarpedVRT(
+                source, crs=UTM36, transform=there, width=width, height=height, resampling=Resampling.cubic,
+                tolerance=0.001,
+            ) as warped:  # fmt: skip
+                options = {"driver": "GTiff", "width": width, "height": height, "count": 1, "dtype": "uint8"}
+                path = tmp_path / "scenes" / f"{name}.tif"
+                with rasterio.open(path, "w", crs=UTM36, transform=there, **options) as file:
+                    file.write(warped.read())
+    (tmp_path / "pairs.csv").write_text("\n".join(["query,train", *(f'a,"{name}"' for name in LINEAR)]))
+    pairs = {"matching.pairs": "file", "matching.pairs_file": str(tmp_path / "pairs.csv"), "verification.nulls": 0}
+    turned = s2fast.run(scenes=tmp_path / "scenes", out=tmp_path / "run", overrides=pairs)
+    found = turned.pairs().set_index("train").loc[list(LINEAR)]
+    assert found["verified"].all()
+    off = np.abs(found[["dx_m", "dy_m"]].to_numpy(float) - OFF_M).max(axis=1) / found["shift_error_m"]
+    assert (off < 2).all(), off
+    (warning,) = turned.record.history.warnings
+    assert warning.startswith(
+        "1 scene on a sheared grid, rows and columns over 25 degrees from a right angle: sheared by"
+    )
+
+
 def test_keypoints_of_oblong_pixels_lie_on_them_and_their_clear_ground_too(run: s2fast.Run) -> None:
     placement = run.folder.placement("oblong")
     assert placement.square_px == pytest.approx((1.22, 0.82))
