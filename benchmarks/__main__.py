@@ -19,6 +19,7 @@ COMMANDS = {
     ),
     "reading": ("benchmarks.bench_reading", "whole scenes as grey: stored luma against weighted bands"),
     "quality": ("benchmarks.bench_quality", "verdicts and shifts against the truth, and false positives"),
+    "unverified": ("benchmarks.bench_unverified", "which rule stopped each pair that a run has not verified"),
     "masks": ("benchmarks.bench_masks", "CPU time and memory of the masks of a full tile"),
     "resolutions": ("benchmarks.bench_resolutions", "scenes beside resampled ones of other resolutions"),
     "second-look": ("benchmarks.bench_second_look", "what is found of scenes off by up to 180 px"),

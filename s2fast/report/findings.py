@@ -200,9 +200,9 @@ def warnings_of_grids(rasters: Mapping[str, Raster]) -> list[str]:
     sheared = [name for name, raster in rasters.items() if _shear_deg(raster) > _MOST_SHEAR_DEG]
     if sheared:
         lines.append(
-            f"{counted(len(sheared), 'scene')} on a sheared grid, rows and columns over {_MOST_SHEAR_DEG:g} degrees from a "
-            f"right angle: {first_named(sheared)}; few of their keypoints match others, and shifts may be off by more "
-            "than twice the stated error: write them north-up, for example with gdalwarp IN.tif OUT.tif"
+            f"{counted(len(sheared), 'scene')} on a sheared grid, rows and columns over {_MOST_SHEAR_DEG:g} degrees "
+            f"from a right angle: {first_named(sheared)}; few of their keypoints match others, and shifts may be off "
+            "by more than twice the stated error: write them north-up, for example with gdalwarp IN.tif OUT.tif"
         )
     return lines
 

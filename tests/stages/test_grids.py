@@ -132,9 +132,7 @@ def test_a_scene_on_a_turned_or_sheared_grid_has_the_right_shift(run: s2fast.Run
     off = np.abs(found[["dx_m", "dy_m"]].to_numpy(float) - OFF_M).max(axis=1) / found["shift_error_m"]
     assert (off < 2).all(), off
     (warning,) = turned.record.history.warnings
-    assert warning.startswith(
-        "1 scene on a sheared grid, rows and columns over 25 degrees from a right angle: sheared by"
-    )
+    assert warning.startswith("1 scene on a sheared grid, rows and columns over 25 degrees from a right angle: ")
 
 
 def test_keypoints_of_oblong_pixels_lie_on_them_and_their_clear_ground_too(run: s2fast.Run) -> None:
