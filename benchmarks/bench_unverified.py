@@ -43,12 +43,13 @@ def main(argv: Sequence[str]) -> int:
             scenes = held.scenes[pair.query], held.scenes[pair.train]
             matched = Matched.unmatched(pair, *scenes, found.radius_m).with_matches(found)
             name, off_px = stopped_by(rule._evidence(matched, matched.moved_px()), matched.radius_m)
-            row = lost.loc[pair.query, pair.train]
+            row = lost.loc[[(pair.query, pair.train)]].iloc[0]
             same = row["query_tile"] == row["train_tile"]
             rows.append({"tile": "one" if same else "strip", "rule": name, "at the truth": off_px <= TRUE_PX})
-    for (tile, name), group in pd.DataFrame(rows).groupby(["tile", "rule"]):
+    for labels, group in pd.DataFrame(rows).groupby(["tile", "rule"]):
+        tile, rule_name = map(str, labels)
         counts = {"pairs": len(group), "peak at the truth": int(group["at the truth"].sum())}
-        emit({"benchmark": "unverified", "tile": tile, "rule": name, **counts}, as_json=options.json)
+        emit({"benchmark": "unverified", "tile": tile, "rule": rule_name, **counts}, as_json=options.json)
     return 0
 
 
