@@ -20,8 +20,8 @@ from s2fast.geometry import shift, witnesses
 from s2fast.geometry.evidence import Evidence
 from s2fast.geometry.placement import SEARCHED_RADII
 from s2fast.stages import keys, verify
-from s2fast.stages.pairs import wanted_pairs
 from s2fast.stages.matched import Matched
+from s2fast.stages.pairs import wanted_pairs
 from s2fast.stages.verdict_rule import VerdictRule
 from s2fast.sweeps.quality import TRUE_PX
 from s2fast.verdicts import Verdict
