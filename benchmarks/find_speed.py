@@ -246,6 +246,25 @@ def size(cache: Path, real: Index, scenes: int) -> Iterator[Record]:
             "index_MiB per thousand scenes": stored["exact"] / MIB / (scenes / 1000),
             "lists_MiB per thousand scenes": stored["lists"] / MIB / (scenes / 1000),
         }  # fmt: skip
+    few = scenes // 10
+    part = synthetic(cache / f"synthetic-{few}", real, few)
+    make_clusters(str(part))
+    first, next_one = alone(_peaks_by_lists_mib, str(part), query_of(real))
+    yield {
+        "measure": f"memory of a search by lists of {few} scenes",
+        "first, loading of its code included, peak_MiB": first,
+        "next, peak_MiB": next_one,
+    }  # fmt: skip
+
+
+def _peaks_by_lists_mib(address: str, query: Keypoints) -> tuple[float, float]:
+    """Return how much the first and the next search by lists raise resident memory, mapped pages of lists included."""
+    index = Index(address)
+    peaks: list[float] = []
+    for _ in range(2):
+        with peak_memory(peaks):
+            vote_by_lists(index, query)
+    return peaks[0], peaks[1]
 
 
 def _peak_mib(address: str, scenes: int) -> float:
