@@ -4,7 +4,8 @@ Two scenes of different ground that share such a pattern match wherever it has e
 of equal or missing pixels are recognised by their outline (`s2fast.image.painted`), text and other overlays by pixels
 that are identical in both scenes, noise by the spatial frequencies at which two scenes are coherent: images of the same
 ground agree at low frequencies at least as well as at high ones. Stripes are recognised by their correlation between
-parts of two scenes that show different ground. Whatever else is drawn on both shows where the ground around it differs
+parts of two scenes that show different ground. Even areas of one outline count where the ground beside them does not
+agree (`s2fast.image.shared_areas`). Whatever else is drawn on both shows where the ground around it differs
 (`s2fast.image.surroundings`).
 
 References
@@ -26,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.image.painted import RowSource, outlines, outlines_match
+from s2fast.image.shared_areas import Areas, only_edges_agree
 from s2fast.image.surroundings import Squares, grounds_differ
 
 CORE_PX = 5
@@ -178,6 +180,11 @@ class FixedPattern:
         return Squares.of(self.sample, self.sample_at)
 
     @cached_property
+    def areas(self) -> Areas:
+        """Even areas of the blocks, and the ground between them."""
+        return Areas.of(self.sample)
+
+    @cached_property
     def place(self) -> npt.NDArray[np.int64]:
         """(m,) `sample_at` as one number."""
         row, column = self.sample_at.astype(np.int64).T
@@ -305,7 +312,10 @@ def explained_by_pattern(
 
 
 def _drawn_on(query: FixedPattern, train: FixedPattern, drawn_px: npt.NDArray[np.float32]) -> bool:
-    return grounds_differ(query.squares, train.squares, common_blocks(query, train), drawn_px)
+    blocks = common_blocks(query, train)
+    return only_edges_agree(query.areas, train.areas, blocks) or grounds_differ(
+        query.squares, train.squares, blocks, drawn_px
+    )
 
 
 def share_noise(query: FixedPattern, train: FixedPattern) -> bool:

@@ -1,0 +1,148 @@
+"""Even areas of one outline in two scenes: whether the ground beside them agrees, or only their edges do.
+
+Areas that were painted before the scenes arrived, with a noise of their own in each scene, have edges at the same
+pixels, which match whatever the ground shows. Lakes have too. But where two dates show one lake, the ground around it
+agrees, and around painted areas of unrelated scenes it does not. Therefore small patches without even pixels are
+correlated. Patches beside an edge still show some of it, so a significant agreement does not suffice: its size counts.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+PATCH_PX = 4
+"""Side of a patch: ground inside polygons of few pixels has no room for larger ones."""
+
+_WINDOW_PX = 5
+"""Side of the window in which the variance around a pixel is measured."""
+
+_LEAST_EVEN = 3.0
+"""Pixels with less variance around them are even in any scene [DN2]."""
+
+_EVEN_TIMES = 4.0
+"""Pixels are also even if the variance around them is less than this multiple of the scene's lowest decile."""
+
+_MARGIN_PX = 2
+"""Patches have at least this distance from pixels that are even in both scenes."""
+
+_LEAST_CONTRAST = 1.0
+"""Patches with less variance about their plane show nothing [DN2]."""
+
+_ONE_OUTLINE = 0.7
+"""Scenes share areas if at least this share of the pixels that are even in either scene is even in both."""
+
+_LEAST_CORRELATION = 0.5
+"""Minimum correlation of the even pixels of both scenes: where nearly all pixels are even, chance alone gives a high
+share."""
+
+_LEAST_PATCHES = 10
+"""Minimum number of patches to compare: with fewer, it cannot be told that the ground agrees."""
+
+_LEAST_EXCESS = 0.27
+"""Minimum mean rank of the correlations at equal positions among those at unequal ones, minus 1/2. Scenes of one tile
+give at least 0.3, unrelated ground beside painted areas at most 0.18."""
+
+_SHIFTS = 7
+"""Number of patches at unequal positions with which each patch is compared."""
+
+_LEAST_SCORE = 3.0
+"""Minimum excess [standard errors]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Areas:
+    """Even pixels of a scene's sampled blocks, and the patches between them."""
+
+    even: npt.NDArray[np.bool_]
+    """(m, b, b) True where the pixels around vary little."""
+    shape: npt.NDArray[np.float32]
+    """(m, s, 16) pixels of each patch minus their plane of regression, normalised to a length of 1."""
+    seen: npt.NDArray[np.bool_]
+    """(m, s) True if the patch has contrast."""
+
+    @classmethod
+    def of(cls, blocks: npt.NDArray[np.uint8]) -> Areas:
+        """Find them in (m, b, b) blocks [DN]; b is a multiple of `PATCH_PX`."""
+        variance = np.empty(blocks.shape, np.float32)
+        window = (_WINDOW_PX, _WINDOW_PX)
+        for block, found in zip(blocks.astype(np.float32), variance, strict=True):
+            found[:] = cv2.blur(block * block, window) - cv2.blur(block, window) ** 2
+        even = variance < max(_LEAST_EVEN, _EVEN_TIMES * float(np.quantile(variance, 0.1)) if len(blocks) else 0.0)
+        pixels = _patches(blocks).astype(np.float32)
+        shape = pixels - (pixels @ _PLANE.T) @ _PLANE
+        length = np.linalg.norm(shape, axis=2, keepdims=True)
+        seen = length[:, :, 0] ** 2 > _LEAST_CONTRAST * PATCH_PX**2
+        return cls(even, np.asarray(shape / np.maximum(length, 1e-3), np.float32), seen)
+
+
+def _patches(blocks: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """Cut (m, b, b) blocks into patches, row by row: (m, s, 16)."""
+    side = blocks.shape[1] // PATCH_PX
+    return blocks.reshape(-1, side, PATCH_PX, side, PATCH_PX).swapaxes(2, 3).reshape(-1, side**2, PATCH_PX**2)
+
+
+def _plane() -> npt.NDArray[np.float32]:
+    """Return an orthonormal basis of the planes over a patch: (3, 16)."""
+    down, right = np.mgrid[:PATCH_PX, :PATCH_PX].reshape(2, -1) - (PATCH_PX - 1) / 2
+    basis = np.stack([np.ones(PATCH_PX**2), down, right])
+    return np.asarray(basis / np.linalg.norm(basis, axis=1, keepdims=True), np.float32)
+
+
+_PLANE = _plane()
+
+
+def only_edges_agree(query: Areas, train: Areas, blocks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]) -> bool:
+    """Return whether two scenes share even areas, and the ground beside these does not agree or cannot be compared.
+
+    Parameters
+    ----------
+    query, train
+        The scenes, which are at rest to each other on their pixels.
+    blocks
+        Numbers of the blocks at positions that both scenes have, in either scene.
+    """
+    here, there = blocks
+    one, other = query.even[here], train.even[there]
+    both = one & other
+    if not _share_areas(*(int(np.count_nonzero(part)) for part in (one, other, both)), one.size):
+        return False
+    count, excess, score = agreement(query, train, blocks, both)
+    return count < _LEAST_PATCHES or excess < _LEAST_EXCESS or score < _LEAST_SCORE
+
+
+def _share_areas(one: int, other: int, both: int, pixels: int) -> bool:
+    """Return whether so many even pixels of two scenes, and of both, of all pixels mean equal outlines."""
+    spread = one * (pixels - one) * other * (pixels - other)
+    if both < _ONE_OUTLINE * (one + other - both) or not spread:
+        return False
+    return both * pixels - one * other >= _LEAST_CORRELATION * math.sqrt(spread)
+
+
+def agreement(
+    query: Areas,
+    train: Areas,
+    blocks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    both: npt.NDArray[np.bool_],
+) -> tuple[int, float, float]:
+    """Return the number of patches away from the `both` even pixels, and the excess and score of their correlations."""
+    here, there = blocks
+    kernel = np.ones((2 * _MARGIN_PX + 1, 2 * _MARGIN_PX + 1), np.uint8)
+    near = np.stack([cv2.dilate(part.view(np.uint8), kernel) for part in both])
+    block, patch = np.nonzero(~_patches(near).any(axis=2) & query.seen[here] & train.seen[there])
+    count = len(block)
+    if count < _LEAST_PATCHES:
+        return count, 0.0, 0.0
+    one, other = query.shape[here[block], patch], train.shape[there[block], patch]
+    equal = np.abs(np.einsum("ij,ij->i", one, other))
+    shifts = [count * number // (_SHIFTS + 1) for number in range(1, _SHIFTS + 1)]
+    unequal = np.sort(
+        np.concatenate([np.abs(np.einsum("ij,ij->i", one, np.roll(other, shift, axis=0))) for shift in shifts])
+    )
+    # Ranks of numbers from one distribution have a mean of 1/2, with a variance of 1/12 for either sample.
+    excess = float(np.searchsorted(unequal, equal).mean()) / len(unequal) - 0.5
+    return count, excess, excess * math.sqrt(12 * count / (1 + 1 / _SHIFTS))
