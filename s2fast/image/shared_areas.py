@@ -27,6 +27,10 @@ _LEAST_EVEN = 3.0
 _EVEN_TIMES = 4.0
 """Pixels are also even if the variance around them is less than this multiple of the scene's lowest decile."""
 
+_LEAST_STEP = 5.0
+"""Painted areas stand out: the median variance around other pixels is at least this multiple of that around even ones.
+Of ground that is alike everywhere, whose lowest decile is no area of its own, it is about 2.6."""
+
 _MARGIN_PX = 2
 """Patches have at least this distance from pixels that are even in both scenes."""
 
@@ -59,7 +63,7 @@ class Areas:
     """Even pixels of a scene's sampled blocks, and the patches between them."""
 
     even: npt.NDArray[np.bool_]
-    """(m, b, b) True where the pixels around vary little."""
+    """(m, b, b) True where the pixels around vary little, unless these do not stand out from the others."""
     shape: npt.NDArray[np.float32]
     """(m, s, 16) pixels of each patch minus their plane of regression, normalised to a length of 1."""
     seen: npt.NDArray[np.bool_]
@@ -73,6 +77,9 @@ class Areas:
         for block, found in zip(blocks.astype(np.float32), variance, strict=True):
             found[:] = cv2.blur(block * block, window) - cv2.blur(block, window) ** 2
         even = variance < max(_LEAST_EVEN, _EVEN_TIMES * float(np.quantile(variance, 0.1)) if len(blocks) else 0.0)
+        inside, outside = variance[even], variance[~even]
+        if not (len(inside) and len(outside) and np.median(outside) >= _LEAST_STEP * np.median(inside)):
+            even[:] = False
         pixels = _patches(blocks).astype(np.float32)
         shape = pixels - (pixels @ _PLANE.T) @ _PLANE
         length = np.linalg.norm(shape, axis=2, keepdims=True)
@@ -109,7 +116,8 @@ def only_edges_agree(query: Areas, train: Areas, blocks: tuple[npt.NDArray[np.in
     here, there = blocks
     one, other = query.even[here], train.even[there]
     both = one & other
-    if not _share_areas(*(int(np.count_nonzero(part)) for part in (one, other, both)), one.size):
+    counts = int(np.count_nonzero(one)), int(np.count_nonzero(other)), int(np.count_nonzero(both))
+    if not _share_areas(*counts, one.size):
         return False
     count, excess, score = agreement(query, train, blocks, both)
     return count < _LEAST_PATCHES or excess < _LEAST_EXCESS or score < _LEAST_SCORE
