@@ -19,10 +19,10 @@ Shape = tuple[str, Config, Paint]
 """What is drawn, the settings, and how."""
 
 
-def _polygons(shape: tuple[int, ...], rng: np.random.Generator) -> Grey:
-    """Return a mask of some 40 random polygons, 1 inside."""
+def _polygons(shape: tuple[int, ...], rng: np.random.Generator, count: int = 40) -> Grey:
+    """Return a mask of random polygons, 1 inside."""
     mask = np.zeros(shape, np.uint8)
-    for _ in range(40):
+    for _ in range(count):
         middle, reach = rng.uniform(0, shape[0], 2), rng.uniform(6, 30)
         angles = np.sort(rng.uniform(0, 2 * np.pi, 7))
         corners = middle + reach * rng.uniform(0.5, 1, (7, 1)) * np.column_stack([np.cos(angles), np.sin(angles)])
@@ -192,3 +192,43 @@ TEXTURES: tuple[Shape, ...] = (
     ("relief", PRIOR, _relief),
 )
 """What covers large parts of the ground, or all of it, and is smooth over more than a pixel."""
+
+
+def _noisy_outside(sigma: float, *, count: int = 40, slope: float = 0.0, quality: int | None = None) -> Paint:
+    """Return a painter of the outside of polygons with a noise of each picture's own, which is then halved.
+
+    Parameters
+    ----------
+    sigma
+        Standard deviation of the noise [DN].
+    count
+        Number of polygons.
+    slope
+        Rise of the paint from the left to the right [DN].
+    quality
+        Of JPEG compression after painting; None: none.
+    """
+
+    def paint(grey: Grey, rng: np.random.Generator) -> Grey:
+        inside = _polygons(grey.shape, rng, count) > 0
+        level = rng.uniform(40, 200) + slope * np.linspace(-0.5, 0.5, grey.shape[1])
+        own = np.random.default_rng(int(grey.sum(dtype=np.int64)))
+        painted = pixels(np.where(inside, grey, level + own.normal(0, sigma, grey.shape)))
+        if quality is not None:
+            _, data = cv2.imencode(".jpg", painted, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            painted = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
+        return np.asarray(cv2.resize(painted, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+
+    return paint
+
+
+NOISY_AREAS: tuple[tuple[str, Paint], ...] = (
+    ("noise of 1 DN", _noisy_outside(1)),
+    ("noise of 2 DN", _noisy_outside(2)),
+    ("noise of 4 DN", _noisy_outside(4)),
+    ("90 polygons", _noisy_outside(2, count=90)),
+    ("12 polygons", _noisy_outside(2, count=12)),
+    ("a slope", _noisy_outside(2, slope=40)),
+    ("compressed", _noisy_outside(2, quality=75)),
+)
+"""Areas of one outline whose pixels are not equal."""

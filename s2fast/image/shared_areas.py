@@ -47,9 +47,10 @@ share."""
 _LEAST_PATCHES = 10
 """Minimum number of patches to compare: with fewer, it cannot be told that the ground agrees."""
 
-_LEAST_EXCESS = 0.27
+_LEAST_EXCESS = 0.28
 """Minimum mean rank of the correlations at equal positions among those at unequal ones, minus 1/2. Scenes of one tile
-mostly give more than 0.3, unrelated ground beside painted areas, compressed, up to 0.25."""
+mostly give more than 0.3, unrelated ground beside painted areas at most 0.272 (``python -m benchmarks traps --only
+"noisy areas"``, seeds 0 and 1)."""
 
 _SHIFTS = 7
 """Number of patches at unequal positions with which each patch is compared."""
