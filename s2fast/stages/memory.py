@@ -49,8 +49,8 @@ _SCENE_ROW_BYTES = 241
 """Memory per keypoint of a cached scene: descriptor, position, size, scale, outline, core pixels and map position; and
 all but the size and the pixels a second time, sorted for the windowed search."""
 
-_SAMPLE_BYTES = 3 * MIB // 2
-"""Sampled blocks of a scene's pixels, and their spectra."""
+_SAMPLE_BYTES = 15 * MIB // 4
+"""Sampled blocks of a scene's pixels, their spectra, squares, patches and even pixels."""
 
 _KERNEL_BYTES = 64 * MIB
 """Working memory of a Hamming kernel, without its operands and result."""
