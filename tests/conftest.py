@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from s2fast.work.compilation import EXHAUSTIVE_MODULES, MODULES, SYNTH_MODULES, compile_missing
+from s2fast.work.compilation import FIND_MODULES, MODULES, SYNTH_MODULES, compile_missing
 from s2fast_kernels.machine import available_cores
 from tests.archives import Archive, write_archive
 from tests.indexed import Indexed, index_archive
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the kernels once, before pytest-xdist starts workers that would each compile them."""
     if not hasattr(config, "workerinput"):
-        compile_missing([*EXHAUSTIVE_MODULES, *MODULES, *SYNTH_MODULES])
+        compile_missing(dict.fromkeys((*MODULES, *FIND_MODULES, *SYNTH_MODULES)))
     # How long an example takes says nothing on a busy machine.
     settings.register_profile("s2fast", deadline=None)
     settings.load_profile("s2fast")

@@ -40,12 +40,15 @@ def index(
     from s2fast.retrieval.build import build
     from s2fast.retrieval.clusters import make_clusters
     from s2fast.retrieval.index import Index
+    from s2fast.work.compilation import EXHAUSTIVE_MODULES, AnnouncedCompilation
     from s2fast.work.interrupt import exiting_on_interrupt
     from s2fast.work.progress import Progress, progress_for_stderr
 
     with exiting_on_interrupt("s2fast: stopped; the same command continues from there"):
         progress = Progress() if quiet else progress_for_stderr()
         build(to, outs, per_scene, progress)
+        if lists:
+            AnnouncedCompilation(progress, modules=EXHAUSTIVE_MODULES).wait()
         clusters = make_clusters(to, progress) if lists else None
     made = Index(to)
     print_line(f"{to}: {counted(len(made.scene_ids), 'scene')}, {made.keypoint_count} keypoints")
@@ -89,11 +92,14 @@ def find(
     from s2fast.retrieval.finding import UNUSABLE
     from s2fast.retrieval.index import Index
     from s2fast.retrieval.outputs import write_geojson
+    from s2fast.work.compilation import FIND_MODULES, AnnouncedCompilation
+    from s2fast.work.progress import progress_for_stderr
 
     _check_outputs(output, len(pictures))
     finder = Finder(
         Index(index), keypoints=keypoints, device=device, by_lists=lists, budget_mb=budget_mb, trusted=trust
     )
+    AnnouncedCompilation(progress_for_stderr(), modules=FIND_MODULES).wait()
     findings: list[Finding] = []
     for finding in finder.find_all(pictures):
         findings.append(finding)

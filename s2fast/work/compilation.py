@@ -49,6 +49,13 @@ MODULES = (
 EXHAUSTIVE_MODULES = ("s2fast_kernels.hamming_top2.numba_cpu", "s2fast_kernels.hamming_top2_both.numba_cpu")
 """Modules whose functions an exhaustive search calls, which the default job does not need."""
 
+FIND_MODULES = (
+    "s2fast_kernels.hamming_window_top2.numba_cpu",
+    *EXHAUSTIVE_MODULES,
+    *(module for module in MODULES if module.startswith("s2fast_kernels.akaze.")),
+)
+"""Modules whose functions the search for a picture in an index calls."""
+
 SYNTH_MODULES = ("s2fast.synth.ground", "s2fast.synth.clearings", "s2fast.synth.atmosphere")
 """Modules whose functions draw a synthetic archive."""
 

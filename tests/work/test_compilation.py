@@ -9,8 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,10 +23,19 @@ from s2fast.config import load_config
 from s2fast.pipeline import _compiled_modules
 from s2fast.tools import doctor
 from s2fast.work import compilation
-from s2fast.work.compilation import EXHAUSTIVE_MODULES, MODULES, SYNTH_MODULES, AnnouncedCompilation, Compilation
+from s2fast.work.compilation import (
+    EXHAUSTIVE_MODULES,
+    FIND_MODULES,
+    MODULES,
+    SYNTH_MODULES,
+    AnnouncedCompilation,
+    Compilation,
+)
 from s2fast.work.progress import Progress
 from s2fast_kernels import compiled
+from tests import command_line
 from tests.archives import Archive
+from tests.indexed import Indexed
 
 PATIENCE_S = 60.0
 
@@ -87,8 +99,9 @@ def test_all_modules_with_declared_signatures_are_listed() -> None:
         for path in root.rglob("*.py"):
             if re.search(r'^@(njit|compiled_for)\(\s*f?["\'(]', path.read_text("utf-8"), re.MULTILINE):
                 declared.add(".".join(path.relative_to(root.parent).with_suffix("").parts))
-    assert declared == {*MODULES, *EXHAUSTIVE_MODULES, *SYNTH_MODULES}
-    assert len(MODULES) + len(EXHAUSTIVE_MODULES) + len(SYNTH_MODULES) == len(declared)
+    assert declared == {*MODULES, *EXHAUSTIVE_MODULES, *FIND_MODULES, *SYNTH_MODULES}
+    for modules in (MODULES, EXHAUSTIVE_MODULES, FIND_MODULES, SYNTH_MODULES):
+        assert len(set(modules)) == len(modules)
 
 
 @pytest.mark.slow
@@ -112,6 +125,34 @@ def test_the_default_job_of_a_new_machine(archive: Archive, tmp_path: Path) -> N
     first, second = (pd.read_parquet(out / "pairs.parquet") for out in outs)
     pd.testing.assert_frame_equal(first, second, check_exact=True)
     assert first["verified"].any()
+
+
+def test_find_compiles_nothing_beside_its_modules(indexed: Indexed, archive: Archive) -> None:
+    """Those are compiled by now; see conftest.py."""
+    picture = next(archive.scenes.rglob("*_TCI.jp2"))
+    process = python(RUN, "find", indexed.index, picture)
+    output, errors = process.communicate(timeout=600)
+    assert (process.returncode, errors) == (0, "")
+    assert ": found in " in output
+    assert "compiled here" not in output
+
+
+def test_find_and_lists_announce_the_compilation(
+    indexed: Indexed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    announced = []
+
+    class Announced(AnnouncedCompilation):
+        def __init__(self, progress: Progress, threads: int = 0, modules: Iterable[str] = MODULES) -> None:
+            announced.append(tuple(modules))
+            super().__init__(progress, threads, modules)
+
+    monkeypatch.setattr(compilation, "AnnouncedCompilation", Announced)
+    picture = tmp_path / "even.png"
+    cv2.imwrite(str(picture), np.full((100, 100), 9, np.uint8))
+    command_line.s2fast(monkeypatch, "find", indexed.index, picture)
+    command_line.s2fast(monkeypatch, "index", indexed.out, "--to", tmp_path / "index", "--lists")
+    assert announced == [FIND_MODULES, EXHAUSTIVE_MODULES]
 
 
 def test_nothing_happens_if_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def _cell_of(position: float, origin: float, size: float, count: int) -> int:
     return int(min(max(cell, 0.0), count - 1.0))
 
 
-@njit()
+@njit("(f8[:, ::1], f8[::1], f8[::1], i8[::1])")
 def _sort_into_cells(
     train_xy: npt.NDArray[np.float64],
     origin: npt.NDArray[np.float64],
@@ -84,7 +84,12 @@ def _sort_into_cells(
     return starts, order
 
 
-@njit(parallel=True, nogil=True)
+@njit(
+    "(u8[:, ::1], f8[:, ::1], u8[:, ::1], f8[:, ::1], i8[::1], i8[::1],"
+    " Tuple((f8[::1], f8[::1], i8[::1])), f8, f8, Tuple((i4[:, ::1], u2[:, ::1], u2[:, ::1])))",
+    parallel=True,
+    nogil=True,
+)
 def _search(
     query: npt.NDArray[np.uint64],
     query_xy: npt.NDArray[np.float64],
