@@ -63,7 +63,7 @@ class Accuracy:
         """
         if not len(pair):
             return
-        residual = shift - self.pairs[["dx_m", "dy_m"]].to_numpy(np.float64)[pair]
+        residual = shift - self._shifts[pair]
         self.count += len(pair)
         self._sums += residual.sum(axis=0), (residual**2).sum(axis=0)
         self._kept.append(residual[-(self.count - len(pair)) % self._step :: self._step].astype(np.float32))
@@ -74,6 +74,11 @@ class Accuracy:
         for number, profile, start, end in zip(members.tolist(), profiles, ends - counts, ends, strict=True):
             self._profiles[number] = profile
             self._packed[number] = _packed(residual[start : end : self._step_of_pairs])
+
+    @cached_property
+    def _shifts(self) -> npt.NDArray[np.float64]:
+        """Shift of each pair, east and north [m]."""
+        return self.pairs[["dx_m", "dy_m"]].to_numpy(np.float64)
 
     @cached_property
     def _step(self) -> int:

@@ -13,8 +13,8 @@ STATISTICS = (
 )  # fmt: skip
 """Columns of `inlier_statistics`, all in metres."""
 
-_CIRCULAR_PCT = (90.0, 95.0)
-"""Shares of the inliers within the circular errors CE90 and CE95 [%]."""
+_CIRCULAR_SHARES = (0.90, 0.95)
+"""Shares of the inliers within the circular errors CE90 and CE95."""
 
 
 def inlier_statistics(
@@ -45,9 +45,27 @@ def inlier_statistics(
     """
     table = np.full((pairs, len(STATISTICS)), np.nan)
     for pair, shift in parts:
-        rows, starts = np.unique(pair, return_index=True)
-        for row, start, end in zip(rows, starts, [*starts[1:], len(pair)], strict=False):
-            own = shift[start:end]
-            table[row, :2] = np.percentile(np.hypot(*own.T), _CIRCULAR_PCT)
-            table[row, 2:] = np.concatenate([np.sqrt((own**2).mean(axis=0)), own.mean(axis=0), own.std(axis=0)])
+        if len(pair):
+            starts = np.flatnonzero(np.diff(pair, prepend=-1))
+            table[pair[starts]] = _of_pairs(shift, starts, np.diff(starts, append=len(pair)))
     return pd.DataFrame(table, columns=pd.Index(STATISTICS))
+
+
+def _of_pairs(
+    shift: npt.NDArray[np.float64], starts: npt.NDArray[np.intp], counts: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float64]:
+    """Return the statistics of pairs by row, from the displacements of all: those of a pair begin at its start."""
+
+    def mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        means: npt.NDArray[np.float64] = np.add.reduceat(values, starts) / counts[:, None]
+        return means
+
+    member = np.repeat(np.arange(len(starts)), counts)
+    length = np.hypot(*shift.T)
+    length = length[np.lexsort((length, member))]
+    place = np.multiply.outer(counts - 1, _CIRCULAR_SHARES)
+    below = starts[:, None] + place.astype(np.intp)
+    above = np.minimum(below + 1, (starts + counts - 1)[:, None])
+    circular = length[below] + place % 1 * (length[above] - length[below])
+    centre = mean(shift)
+    return np.hstack([circular, np.sqrt(mean(shift**2)), centre, np.sqrt(mean((shift - centre[member]) ** 2))])
