@@ -39,8 +39,7 @@ def read_table(file: Path | pa.NativeFile, columns: Sequence[str] | None = None)
     schema = check_size(file, columns)
     wanted = schema.names if columns is None else list(columns)
     repeated = [name for name in wanted if _is_text(schema.field(name).type)]
-    # `pq.read_table` takes twice as long for a small file.
-    table = pq.ParquetFile(file, read_dictionary=repeated).read(wanted).select(wanted)
+    table = pq.read_table(file, columns=wanted, read_dictionary=repeated, partitioning=None)
     _check(table.nbytes + sum(_whole_bytes(chunk) for name in repeated for chunk in table.column(name).chunks))
     return table.cast(pa.schema([schema.field(name) for name in wanted], schema.metadata))
 

@@ -21,6 +21,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def replace(*capabilities: tuple[int, int], missing: str = "", remedy: str = "") -> None:
         monkeypatch.setattr(machine, "gpus", lambda: Gpus(capabilities, missing, remedy))
+        monkeypatch.setattr(machine, "PLACE", machine.Place())  # an earlier test may have been a worker in this process
 
     return replace
 
