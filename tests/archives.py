@@ -96,7 +96,10 @@ def write_archive(folder: Path) -> Archive:
             seen = ground[:, start : start + SIDE_PX].astype(np.float32)
             seen = seen * (1.0 - 0.2 * number) + rng.normal(0, 2.0, seen.shape)
             grey = np.clip(seen, 1, 255).astype(np.uint8)
-            bands = np.stack([grey, np.roll(grey, 1, 0), np.roll(grey, 1, 1)])
+            parts = np.stack([grey, np.roll(grey, 1, 0), np.roll(grey, 1, 0), np.roll(grey, 1, 1)])
+            blurred = (parts.sum(axis=0, dtype=np.uint16) // 4).astype(np.uint8)
+            # Colours, yet decoded in half the time that bands of unlike noise take.
+            bands = np.stack([blurred, np.minimum(blurred, 250) + 5, np.maximum(blurred, 11) - 10])
             write_scene(safe_path(folder / "scenes", tile, time), bands, (west, north))
     west, north = ORIGINS["36UXA"]
     blob = shapely.Point(west + 3300, north - 1700).buffer(600)
