@@ -41,7 +41,10 @@ class FoundMask:
 
     def key(self, settings: Ingest) -> list[object]:
         """Return everything on which the masked pixels depend, as JSON values."""
-        return [self.kind, self.identity, *BY_NAME[self.kind].values(settings)]
+        kind = BY_NAME[self.kind]
+        # Older versions read nodata values and NaN as any other value.
+        rule = [] if kind.flags is None else ["without what it does not know"]
+        return [self.kind, self.identity, *kind.values(settings), *rule]
 
 
 def find_mask(scene: Scene, settings: Ingest) -> FoundMask | None:

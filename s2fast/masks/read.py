@@ -13,7 +13,7 @@ import pyproj
 import rasterio
 from rasterio import Affine
 from rasterio._err import CPLE_BaseError
-from rasterio.enums import Resampling
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import CRSError, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
@@ -93,6 +93,10 @@ class RasterMask:
     ) -> None:
         self._dataset, self._source, self._kind = dataset, source, BY_NAME[kind]
         self._bands = _bands(self._kind, dataset)
+        # A nodata value of 0 is a value: of a mask drawn by gdal_rasterize or QGIS, it is the clear ground.
+        self._unknown = [dataset.nodatavals[band - 1] or None for band in self._bands]
+        masked_by = set(dataset.mask_flag_enums[self._bands[0] - 1])
+        self._has_mask = MaskFlags.per_dataset in masked_by and MaskFlags.alpha not in masked_by
         self._raster, self._settings = raster, settings
         px_m = np.linalg.norm(PixelGrid.of_raster(raster).px_m, axis=0)
         # Without a CRS, how large a pixel is on the ground is unknown.
@@ -153,13 +157,15 @@ class RasterMask:
             left, top = int(cols[cols_in].min()), int(rows[rows_in].min())
             region = RasterioWindow(left, top, int(cols[cols_in].max()) - left + 1, int(rows[rows_in].max()) - top + 1)
             own = self._flags(self._dataset.read(self._bands, window=region))
+            if self._has_mask:
+                own |= self._dataset.read_masks(self._bands[0], window=region) == 0
             flags[np.ix_(rows_in, cols_in)] = own[np.ix_(rows[rows_in] - top, cols[cols_in] - left)]
         return flags
 
     def _warped(self, window: Window) -> npt.NDArray[np.bool_]:
         """Look up a window through the mask's CRS, with GDAL."""
         with WarpedVRT(
-            self._dataset, crs=self._raster.crs_wkt, resampling=Resampling.nearest, add_alpha=True,
+            self._dataset, crs=self._raster.crs_wkt, resampling=Resampling.nearest, add_alpha=True, src_nodata=None,
             transform=self._of_scene @ Affine.translation(window.col, window.row),
             height=window.height, width=window.width,
         ) as warped:  # fmt: skip
@@ -169,7 +175,13 @@ class RasterMask:
     def _flags(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
         if self._kind.flags is None:
             raise TypeError(f"{self._kind.name} holds polygons")
-        return self._kind.flags(values, self._settings)
+        flags = self._kind.flags(values, self._settings)
+        if values.dtype.kind == "f":
+            flags |= np.isnan(values).any(axis=0)
+        for band, unknown in zip(values, self._unknown, strict=True):
+            if unknown is not None:
+                flags |= band == unknown
+        return flags
 
 
 def _bands(kind: Kind, dataset: rasterio.DatasetReader) -> list[int]:

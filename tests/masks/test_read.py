@@ -47,6 +47,24 @@ def classes(shape: tuple[int, int], highest: int = 12, seed: int = 1) -> npt.NDA
     return np.random.default_rng(seed).integers(0, highest, shape).astype(np.uint8)
 
 
+def write_on_grid(path: Path, values: npt.NDArray[Any], epsg: int, nodata: float | None = None) -> Path:
+    """Write a raster on the scene's grid, or warped by nearest neighbour and beyond the scene to values of 0."""
+    transform, shape = rasterio.Affine(*SCENE.transform), values.shape
+    if epsg != 32636:
+        bounds = rasterio.transform.array_bounds(*values.shape, transform)
+        there, cols, rows = calculate_default_transform("EPSG:32636", f"EPSG:{epsg}", 130, 150, *bounds)
+        warped = np.full((rows, cols), values[-1, -1])
+        reproject(
+            values, warped, transform, src_crs="EPSG:32636", dst_transform=there, dst_crs=f"EPSG:{epsg}",
+            resampling=Resampling.nearest, init_dest_nodata=False,
+        )  # fmt: skip
+        values, transform, shape = warped, there, warped.shape
+    profile = {"count": 1, "height": shape[0], "width": shape[1], "dtype": values.dtype, "nodata": nodata}
+    with rasterio.open(path, "w", driver="GTiff", crs=f"EPSG:{epsg}", transform=transform, **profile) as to:
+        to.write(values, 1)
+    return path
+
+
 @pytest.mark.parametrize("pixel_m", [5, 10, 20, 60])
 def test_any_resolution_is_looked_up_and_never_interpolated(tmp_path: Path, pixel_m: int) -> None:
     own = classes((1500 // pixel_m + 1, 1300 // pixel_m + 1))
@@ -122,6 +140,52 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(of_landsat, "qa_pixel"), own % 32 != 0)
     eight = write_classes(tmp_path / "udm2.tif", np.stack([own == value for value in range(8)]).astype(np.uint8), 10)
     np.testing.assert_array_equal(read(eight, "udm2"), np.isin(own, (2, 4, 5)))
+
+
+@pytest.mark.parametrize("epsg", [32636, 3857], ids=["same axes", "warped"])
+@pytest.mark.parametrize(
+    ("kind", "dtype", "missing", "clear", "settings"),
+    [
+        ("file", "uint8", 255, 0, {"mask_values": [1]}),
+        ("file", "float32", np.nan, 0, {"mask_values": [1]}),
+        ("scl", "uint8", 255, 4, {}),
+        ("probability", "float32", np.nan, 0, {}),
+        ("probability", "int16", -9999, 3, {}),
+    ],
+)
+def test_what_a_mask_does_not_know_is_not_ground(
+    tmp_path: Path, epsg: int, kind: str, dtype: str, missing: float, clear: float, settings: dict[str, Any]
+) -> None:
+    own = np.full((150, 130), clear, dtype)
+    own[:40, :50] = missing
+    path = write_on_grid(tmp_path / "mask.tif", own, epsg, nodata=missing)
+    got = read(path, kind, **settings)
+    assert got[:38, :48].all()
+    assert not got[42:, :].any()
+    assert not got[:, 52:].any()
+
+
+@pytest.mark.parametrize("epsg", [32636, 3857], ids=["same axes", "warped"])
+def test_a_nodata_value_of_0_says_that_nothing_is_masked(tmp_path: Path, epsg: int) -> None:
+    """As gdal_rasterize and QGIS write masks."""
+    own = np.zeros((150, 130), np.uint8)
+    own[:40, :50] = 1
+    got = read(write_on_grid(tmp_path / "mask.tif", own, epsg, nodata=0), "file")
+    assert got[:38, :48].all()
+    assert not got[42:, :].any()
+    assert not got[:, 52:].any()
+
+
+@pytest.mark.parametrize("epsg", [32636, 3857], ids=["same axes", "warped"])
+def test_a_mask_with_a_mask_of_its_own(tmp_path: Path, epsg: int) -> None:
+    path = write_on_grid(tmp_path / "mask.tif", np.zeros((150, 130), np.uint8), epsg)
+    with rasterio.open(path, "r+") as to:
+        covered = np.full(to.shape, 255, np.uint8)
+        covered[: to.height // 3] = 0
+        to.write_mask(covered)
+    got = read(path, "file")
+    assert got[:48].all()
+    assert not got[52:].any()
 
 
 def test_polygons_of_a_product_with_holes(tmp_path: Path) -> None:
