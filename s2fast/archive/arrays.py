@@ -7,10 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from s2fast.archive.listing import LeftOut, Listed, Looking
@@ -59,9 +60,9 @@ def held_scenes(place: Source, looking: Looking) -> Iterator[Listed]:
     """Yield a DataArray; its id and time are those of its coordinates, if it has such."""
     del looking
     named = naming(Source(f"/{place.name.removeprefix(HELD)}.x"))
-    time = _scalar(place.held, "time")
+    time = _time(place.held)
     if time is not None:
-        named = replace(named, sensing_time=pd.Timestamp(time).tz_localize(UTC).to_pydatetime())
+        named = replace(named, sensing_time=time.tz_localize(UTC).to_pydatetime())
     yield Listed(place, chosen=True, naming=named)
 
 
@@ -103,16 +104,33 @@ def _name(array: Any) -> str:
     own = _scalar(array, "id")
     if isinstance(own, str) and own:
         return identifier(own)
-    time = _scalar(array, "time")
+    time = _time(array)
     parts = [str(array.name) if getattr(array, "name", None) is not None else "array"]
     if time is not None:
-        parts.append(pd.Timestamp(time).strftime("%Y%m%dT%H%M%S"))
+        parts.append(time.strftime("%Y%m%dT%H%M%S"))
     return identifier(re.sub(r"\s+", "_", "_".join(parts)))
 
 
 def _scalar(array: Any, name: str) -> Any:
     """Return the value of a coordinate that is one for the whole array; None: there is none."""
-    if array is None or name not in array.coords or array.coords[name].ndim:
+    if array is None or name not in array.coords or array.coords[name].size != 1:
         return None
-    value = array.coords[name].values[()]
-    return None if pd.isna(value) else value if name == "time" else getattr(value, "item", lambda: value)()
+    try:
+        return np.ravel(array.coords[name].values)[0]
+    except Exception:  # whatever computes it may raise an error of any type, as when the scene is opened, which tells
+        return None
+
+
+def _time(array: Any) -> pd.Timestamp | None:
+    """Return the date and time of an array in UTC, without its zone; None: it has none, or none that is known as one.
+
+    Numbers have no unit here: 20190427 would be a part of a second of 1970.
+    """
+    value = _scalar(array, "time")
+    if not isinstance(value, str | date | np.datetime64) or pd.isna(value):
+        return None
+    try:
+        time = pd.Timestamp(value)
+    except ValueError:
+        return None
+    return time.tz_convert(None) if time.tzinfo else time

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.errors import SceneError
+from s2fast.files.legible import legible
 from s2fast.files.source import Source
 from s2fast.raster.array_dataset import ArrayDataset, Layout
 from s2fast.raster.spatial import X_NAMES, Y_NAMES, find_crs, find_transform
@@ -22,6 +23,11 @@ _TIMES = ("time", "t", "date")
 """Names of a dimension of dates, in lower case."""
 
 _NODATA = ("_FillValue", "nodata", "missing_value")
+
+_MOST_REASON = 200
+"""Characters of an error of xarray, Dask, or what an array is read by, that are shown."""
+
+_SHOWN = 40
 
 
 def open_held(source: Source, level: int | None = None) -> ArrayDataset:
@@ -37,12 +43,20 @@ def open_held(source: Source, level: int | None = None) -> ArrayDataset:
     if array is None:
         raise SceneError(f"{source}: it was a DataArray in memory: hand it over again, with s2fast.run(scenes=[...])")
     try:
-        return _opened(array)
+        return _opened(array, source)
     except SceneError as error:
         raise SceneError(f"{source}: {error}") from error
+    except Exception as error:  # whatever computes its coordinates may raise an error of any type
+        raise SceneError(f"{source}: cannot be opened ({_reason(source, error)})") from error
 
 
-def _opened(array: Any) -> ArrayDataset:
+def _reason(source: Source, error: Exception) -> str:
+    """Return an error of what computes an array, in one line and without secrets of addresses."""
+    first = source.redacted(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {legible(first)[:_MOST_REASON]}".rstrip(": ")
+
+
+def _opened(array: Any, source: Source) -> ArrayDataset:
     if not hasattr(array, "dtype"):
         held = [str(name) for name in getattr(array, "data_vars", ())]
         example = f"ds[{held[0]!r}]" if held else "one that has any"
@@ -50,13 +64,20 @@ def _opened(array: Any) -> ArrayDataset:
     names = {str(name).lower(): name for name in array.dims}
     x, y = (next((names[name] for name in known if name in names), None) for known in (X_NAMES, Y_NAMES))
     others = [name for name in array.dims if name not in (x, y)]
-    if x is None or y is None or len(others) > 1:
-        raise SceneError(f"its dimensions are {', '.join(map(str, array.dims))}; they must be y, x or band, y, x")
-    if others and array.sizes[others[0]] > 1 and _is_time(array, others[0]):
+    dates = [name for name in others if array.sizes[name] > 1 and _is_time(array, name)]
+    if dates:
         raise SceneError(
-            f"its dimension {others[0]} has {array.sizes[others[0]]} dates: hand over each date as an array: "
-            f"scenes=[da.isel({others[0]}=i) for i in range({array.sizes[others[0]]})]"
+            f"its dimension {dates[0]} has {array.sizes[dates[0]]} dates: hand over each date as an array: "
+            f"scenes=[da.isel({dates[0]}=i) for i in range({array.sizes[dates[0]]})]"
         )
+    if x is None or y is None or len(others) > 1:
+        single = x is not None and y is not None and sum(array.sizes[name] != 1 for name in others) <= 1
+        raise SceneError(
+            f"its dimensions are {', '.join(map(str, array.dims))}; they must be y, x or band, y, x"
+            f"{': hand over da.squeeze()' if single else ''}"
+        )
+    if others and not array.sizes[others[0]]:
+        raise SceneError(f"its dimension {others[0]} has no bands")
     order = (*others, y, x)
     if array.dims != order:
         array = array.transpose(*order)
@@ -70,28 +91,47 @@ def _opened(array: Any) -> ArrayDataset:
     labels = array.coords[others[0]].values.tolist() if others and others[0] in array.coords else []
     if array.dtype.kind not in "iuf":
         raise SceneError(f"its values are {array.dtype}; they must be real numbers")
-    nodata = next(
-        (value for name in _NODATA if (value := {**array.encoding, **array.attrs}.get(name)) is not None), None
-    )
+    native = array.dtype.newbyteorder("=")
     layout = Layout(
         (bands, array.sizes[y], array.sizes[x]),
-        str(array.dtype),
+        str(native),
         _block(array, y, x),
         crs,
         transform,
-        None if nodata is None or not np.isfinite(nodata) else float(nodata),
+        _nodata(array),
         tuple(map(str, labels)),
     )
 
     def read_window(of_bands: slice, rows: slice, cols: slice) -> npt.NDArray[Any]:
         part = array.isel({y: rows, x: cols, **({others[0]: of_bands} if others else {})})
         try:
-            values = np.asarray(part.values)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise SceneError(f"rows {rows.start} to {rows.stop} cannot be read: {error}") from error
+            values = np.array(part.values)  # a copy: the caller may write to it, and the array is the user's
+        except Exception as error:  # whatever computes it may raise an error of any type
+            reason = _reason(source, error)
+            raise SceneError(f"{source}: rows {rows.start} to {rows.stop} cannot be read ({reason})") from error
+        if values.shape != part.shape or values.dtype != array.dtype:
+            raise SceneError(
+                f"{source}: a part of it is computed as {values.shape} {values.dtype} where it says {part.shape} "
+                f"{array.dtype}: hand over da.compute()"
+            )
+        values = values.astype(native, copy=False)
         return values if others else values[None]
 
     return ArrayDataset(layout, read_window)
+
+
+def _nodata(array: Any) -> float | None:
+    """Return the value of missing pixels; NaN is missing anyway."""
+    said = {**array.encoding, **array.attrs}
+    name, value = next(((name, said[name]) for name in _NODATA if said.get(name) is not None), ("", np.nan))
+    try:
+        number = float(np.asarray(value).item())
+    except (OverflowError, TypeError, ValueError) as error:
+        raise SceneError(
+            f"its {name} is {legible(str(value))[:_SHOWN]}, which is no number: hand over "
+            f"da.assign_attrs({name}=NUMBER), or without it"
+        ) from error
+    return number if np.isfinite(number) else None
 
 
 def _is_time(array: Any, name: Any) -> bool:
@@ -130,9 +170,12 @@ def held_version(source: Source) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part in (str(array.dims), str(array.dtype), str(array.shape), repr(array.attrs), repr(_described(array))):
         digest.update(part.encode())
-    for coordinate in array.coords.values():
-        digest.update(str(np.asarray(coordinate.values).tolist()).encode())
-    digest.update(name.encode() if isinstance(name, str) else _digest_of_values(array))
+    try:
+        for coordinate in array.coords.values():
+            digest.update(str(np.asarray(coordinate.values).tolist()).encode())
+        digest.update(name.encode() if isinstance(name, str) else _digest_of_values(array))
+    except Exception as error:  # whatever reads it may raise an error of any type
+        raise SceneError(f"{source}: its values and coordinates cannot be read ({_reason(source, error)})") from error
     return digest.hexdigest()
 
 

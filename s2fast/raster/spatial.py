@@ -15,6 +15,7 @@ from rasterio.errors import CRSError
 
 from s2fast.errors import SceneError
 from s2fast.files.crs_definitions import is_definition
+from s2fast.files.legible import legible
 
 X_NAMES = ("x", "easting", "lon", "longitude")
 Y_NAMES = ("y", "northing", "lat", "latitude")
@@ -22,6 +23,9 @@ Y_NAMES = ("y", "northing", "lat", "latitude")
 
 _IRREGULAR = 0.01
 """Largest deviation of a coordinate from its place on a regular grid [px]."""
+
+_SHOWN = 80
+"""Characters of a wrong transform that are shown."""
 
 
 def find_crs(described: Sequence[Mapping[str, Any]]) -> CRS | None:
@@ -119,13 +123,26 @@ def _regular(values: npt.NDArray[Any], name: str) -> tuple[float, float]:
 
 
 def _declared(attributes: Mapping[str, Any]) -> Affine | None:
-    """Return the transform that attributes declare."""
+    """Return the transform that attributes declare.
+
+    Raises
+    ------
+    SceneError
+        It has parts that are no numbers.
+    """
     for name in ("spatial:transform", "proj:transform"):
         values = attributes.get(name)
         if isinstance(values, list | tuple) and len(values) in (6, 9):
-            return Affine(*map(float, values[:6]))
+            return Affine(*_numbers(name, values)[:6])
     gdal = attributes.get("GeoTransform")
     values = gdal.split() if isinstance(gdal, str) else gdal
     if isinstance(values, list | tuple) and len(values) == 6:
-        return Affine.from_gdal(*map(float, values))
+        return Affine.from_gdal(*_numbers("GeoTransform", values))
     return None
+
+
+def _numbers(name: str, values: Sequence[Any]) -> list[float]:
+    try:
+        return [float(value) for value in values]
+    except (OverflowError, TypeError, ValueError) as error:
+        raise SceneError(f"its {name} is {legible(str(values))[:_SHOWN]}, which are no numbers: correct it") from error
