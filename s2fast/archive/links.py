@@ -15,7 +15,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from s2fast.errors import SceneError, setting
 from s2fast.files.legible import legible
-from s2fast.files.redaction import public
+from s2fast.files.redaction import SIGNATURE, public
 from s2fast.files.redirects import is_private
 from s2fast.files.source import Source
 from s2fast.files.trusted import within
@@ -63,6 +63,8 @@ def linked(document: Source, href: str, folders: Sequence[Source]) -> Source:
         path = unquote(urlsplit(href).path) if kind else href
         if not document.is_local:
             raise SceneError(f"it names {shown!r}, a file on this machine, but comes from a server")
+        if shown != href and SIGNATURE.search(href):
+            raise SceneError(f"it names {shown!r}, a signed address on the server that it was on: name it there")
         source = Source.local(document.absolute().path.parent / path)  # type: ignore[union-attr]  # it is on disk
         source = Source(os.path.normpath(source.name))
         longest = max(map(len, source.name.encode(errors="replace").split(b"/")))

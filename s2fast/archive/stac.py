@@ -6,14 +6,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from s2fast.archive.arrays import zarr_scenes
 from s2fast.archive.links import linked
 from s2fast.archive.listing import LeftOut, Listed, Looking
-from s2fast.archive.stac_items import named, picked, placed
+from s2fast.archive.stac_items import item_of, named, picked, placed
 from s2fast.archive.stac_search import is_search, searched
 from s2fast.errors import InputError, SceneError
 from s2fast.files import web
@@ -93,9 +92,7 @@ def _scene(
     )  # fmt: skip
     name = identifier(str(fields.get("id", ""))[:1000])
     try:
-        item = pystac.Item.from_dict(dict(fields), preserve_dict=False)
-        if item.datetime is not None and item.datetime.tzinfo is None:
-            item.datetime = item.datetime.replace(tzinfo=UTC)
+        item = item_of(fields)
         key, asset = picked(item, looking.asset)
         source = linked(_base(document, item), asset.href, folders)
         source = replace(source, trusted=document.trusted, placed=placed(item, asset))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,6 +21,66 @@ AUTO = ("visual", "TCI", "B04", "red")
 """Assets that "auto" takes, the best first; the last is another name of B04."""
 
 _SHOWN = 20
+"""Assets that are named."""
+
+_MOST_SHOWN = 60
+"""Characters of a wrong value that are shown."""
+
+_PARTS = (("id", str, "a text"), ("stac_version", str, "a text"), ("properties", dict, "an object"),
+          ("assets", dict, "an object"))  # fmt: skip
+"""What an item must have, of which type."""
+
+_LEAST_INFINITE = 1e300
+"""Numbers of JSON have any size."""
+
+_DECIMAL = re.compile(r"^(EPSG:\d+)\.0$")
+"""What pystac makes of ``proj:epsg`` if a table of items had it as a decimal number."""
+
+_TIMES = ("datetime", "start_datetime", "end_datetime")
+
+
+def item_of(fields: Mapping[str, Any]) -> pystac.Item:
+    """Return an item; assets without an address and links that are none, which may be of no use here, are left out.
+
+    Raises
+    ------
+    SceneError
+        It is no item. pystac says this in words of Python.
+    """
+    import pystac
+    from pystac.utils import str_to_datetime
+
+    for name, kind, wanted in _PARTS:
+        if name not in fields:
+            raise SceneError(f"it is no valid STAC item: it lacks {name!r}")
+        if not isinstance(fields[name], kind):
+            raise SceneError(f"it is no valid STAC item: its {name} is {_shown(fields[name])}, and must be {wanted}")
+    for name in _TIMES:
+        if (time := fields["properties"].get(name)) is None:
+            continue
+        try:
+            str_to_datetime(time)
+        except (ArithmeticError, TypeError, ValueError) as error:
+            raise SceneError(
+                f"it is no valid STAC item: its {name} is {_shown(time)}, which is no time as 2019-06-06T08:36:01Z"
+            ) from error
+    links = fields.get("links")
+    usable = {
+        "assets": {key: asset for key, asset in fields["assets"].items() if _has(asset, "href")},
+        "links": [link for link in links if _has(link, "href", "rel")] if isinstance(links, list) else [],
+    }
+    item = pystac.Item.from_dict({**fields, **usable}, preserve_dict=False)
+    if item.datetime is not None and item.datetime.tzinfo is None:
+        item.datetime = item.datetime.replace(tzinfo=UTC)
+    return item
+
+
+def _has(part: Any, *names: str) -> bool:
+    return isinstance(part, dict) and all(isinstance(part.get(name), str) for name in names)
+
+
+def _shown(value: Any) -> str:
+    return legible(json.dumps(value, default=str))[:_MOST_SHOWN]
 
 
 def picked(item: pystac.Item, wanted: str) -> tuple[str, pystac.Asset]:
@@ -44,7 +105,7 @@ def picked(item: pystac.Item, wanted: str) -> tuple[str, pystac.Asset]:
             key = wanted if wanted in item.assets else min(found)[1]
             return key, item.assets[key]
     keys = [legible(key)[:40] for key in item.assets if not re.search(rf"\b({NO_IMAGE})\b", key, re.IGNORECASE)]
-    held = ", ".join(keys[:_SHOWN]) or "no asset"
+    held = ", ".join(keys[:_SHOWN]) or "no asset with an address"
     looked = "visual, TCI or B04" if wanted == "auto" else wanted
     raise SceneError(f"its item has no asset {looked}, but {held}: choose one with {setting('ingest.asset', 'NAME')}")
 
@@ -73,22 +134,28 @@ def named(item: pystac.Item, key: str, source: Source) -> Naming:
 
 def placed(item: pystac.Item, asset: pystac.Asset) -> Placed | None:
     """Return where the projection extension says that an asset lies, or its item; None: it does not say."""
-
-    def said(name: str) -> Any:
-        return asset.extra_fields.get(name, item.properties.get(name))
-
-    code, number = said("proj:code"), said("proj:epsg")
-    crs = code or (f"EPSG:{number}" if isinstance(number, int) else None) or said("proj:wkt2")
-    if not isinstance(crs, str):
+    crs = next((crs for fields in (asset.extra_fields, item.properties) if (crs := _crs(fields))), None)
+    if crs is None:
         return None
-    transform = said("proj:transform")
+    transform = asset.extra_fields.get("proj:transform", item.properties.get("proj:transform"))
     if (
         isinstance(transform, list)
         and len(transform) in (6, 9)
-        and all(isinstance(part, int | float) for part in transform)
+        and all(isinstance(part, int | float) and abs(part) < _LEAST_INFINITE for part in transform)
     ):
         return Placed(crs, tuple(map(float, transform[:6])))
     return Placed(crs, None)
+
+
+def _crs(fields: Mapping[str, Any]) -> str | None:
+    """Return the definition of a CRS by the projection extension, versions 1 and 2."""
+    code, number, projjson = (fields.get(f"proj:{name}") for name in ("code", "epsg", "projjson"))
+    if isinstance(code, str):
+        code = _DECIMAL.sub(r"\1", code)
+    elif not isinstance(number, bool) and (found := re.fullmatch(r"(\d+)(?:\.0)?", str(number))):
+        code = f"EPSG:{found[1]}"
+    written = json.dumps(projjson) if isinstance(projjson, dict) else None
+    return next((text for text in (code, fields.get("proj:wkt2"), written) if isinstance(text, str) and text), None)
 
 
 def _text(value: Any) -> str:

@@ -277,7 +277,7 @@ def _georeferencing(dataset: rasterio.DatasetReader, source: Source) -> tuple[An
     if source.placed is None:
         return crs, transform
     if (crs is None or not (crs.is_projected or crs.is_geographic)) and is_definition(source.placed.crs):
-        with suppress(CRSError):
+        with suppress(CRSError, ValueError):  # ValueError: of a code such as EPSG:none
             crs = CRS.from_user_input(source.placed.crs)
     if source.placed.transform is not None and transform.is_identity:
         transform = Affine(*source.placed.transform)

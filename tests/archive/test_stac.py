@@ -9,7 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import pyproj
 import pytest
+import rasterio
 
 from s2fast.archive.find import find_scenes
 from s2fast.archive.links import linked
@@ -45,7 +49,7 @@ def found(place: Any, asset: str = "auto", trusted: tuple[str, ...] = ()) -> Any
 
 
 def test_a_scene_is_what_its_item_says(tmp_path: Path) -> None:
-    properties = {
+    properties: dict[str, Any] = {
         "proj:epsg": 32636, "proj:transform": [10, 0, 600000, 0, -10, 5600040],
         "s2:generation_time": "2019-08-05T10:00:00Z",
     }  # fmt: skip
@@ -186,7 +190,7 @@ def test_a_server_that_is_no_api_ends_in_one_line(tmp_path: Path, server: StacSe
         (
             '{"type": "Feature", "stac_version": "1.0.0", "id": "b", "geometry": null, "links": [], '
             '"properties": {"datetime": "2019-06-06T08:36:01Z"}, "assets": {"visual": {}}}',
-            "b: it is no valid STAC item: it lacks 'href'",
+            "b: its item has no asset visual, TCI or B04, but no asset with an address: ",
         ),
         ('{"type": "FeatureCollection", "features": []}', "no scenes found"),
     ],
@@ -250,6 +254,84 @@ def test_a_link_of_a_catalogue_is_as_an_asset(tmp_path: Path, server: StacServer
         found(root)
     assert server.asked == []
     assert [scene.scene_id for scene in found(root, trusted=(server.address,)).scenes] == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": None}, "its id is null, and must be a text"), ({"id": 7}, "its id is 7, and must be a text"),
+        ({"properties": None}, "its properties is null, and must be an object"),
+        ({"assets": [1]}, "its assets is [1], and must be an object"),
+        ({"stac_version": 1}, "its stac_version is 1, and must be a text"),
+        ({"properties": {"datetime": "yester\nday"}},
+         'its datetime is "yester\\nday", which is no time as 2019-06-06T08:36:01Z'),
+        ({"properties": {"datetime": None, "start_datetime": 7, "end_datetime": 7}}, "its start_datetime is 7, which"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_an_item_is_said_in_words_of_stac(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    document = collection(item("good", "a.tif"), item("bad", "b.tif") | change)
+    result = found(write(tmp_path / "items.json", document))
+    assert [scene.scene_id for scene in result.scenes] == ["good"]
+    [reason] = result.left_out.values()
+    assert reason == f"it is no valid STAC item: {message}" if "which" not in message else message in reason
+    assert reason.isprintable()
+
+
+def test_what_an_item_has_beside_the_asset_may_be_invalid(tmp_path: Path) -> None:
+    document = item("one", "a.tif") | {"links": None}
+    document["assets"] |= {"preview": {"href": None}, "more": 3}
+    other = item("two", "b.tif") | {"links": [None, 3, {}, {"rel": "via"}]}
+    result = found(write(tmp_path / "items.json", collection(document, other)))
+    assert {scene.scene_id for scene in result.scenes} == {"one", "two"}
+
+
+TRANSFORM = [10, 0, 600000, 0, -10, 5600040]
+
+
+@pytest.mark.parametrize(
+    ("said", "epsg"),
+    [
+        ({"proj:epsg": None}, None), ({"proj:epsg": True}, None), ({"proj:epsg": "none"}, None),
+        ({"proj:code": "EPSG:none"}, None), ({"proj:code": 32636}, None), ({"proj:epsg": 99999}, None),
+        ({"proj:code": "/etc/passwd"}, None), ({"proj:code": "EPSG:32636"}, 32636), ({"proj:epsg": 32636.0}, 32636),
+        ({"proj:epsg": "32636"}, 32636), ({"proj:code": None, "proj:epsg": 32636}, 32636),
+        ({"proj:code": None, "proj:projjson": pyproj.CRS(32636).to_json_dict()}, 32636),
+        ({"proj:epsg": 32636, "proj:transform": [10**400] * 6}, None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("version", ["0.9.0", "1.0.0", "1.1.0"])
+def test_the_projection_of_an_item(tmp_path: Path, version: str, said: dict[str, Any], epsg: int | None) -> None:
+    cv2.imwrite(str(tmp_path / "bare.tif"), np.ones((40, 40), np.uint8))
+    document = item("one", "bare.tif", **{"proj:transform": TRANSFORM, **said}) | {"stac_version": version}
+    [scene] = found(write(tmp_path / "item.json", document)).scenes
+    if epsg is None:
+        with (
+            pytest.raises(SceneError, match=r"bare\.tif: it has (no CRS|a CRS but no geotransform)") as error,
+            open_raster(scene.source),
+        ):
+            pass
+        assert str(error.value).isprintable()
+    else:
+        with open_raster(scene.source) as reader:
+            assert rasterio.CRS.from_wkt(reader.raster.crs_wkt).to_epsg() == epsg
+            assert list(reader.raster.transform) == TRANSFORM
+
+
+def test_the_asset_says_more_than_its_item(tmp_path: Path) -> None:
+    said: dict[str, Any] = {"proj:code": "EPSG:4326", "proj:transform": TRANSFORM}
+    document = item("one", "a.tif", **said)
+    document["assets"]["visual"]["proj:epsg"] = 32636
+    [scene] = found(write(tmp_path / "item.json", document)).scenes
+    assert scene.source.placed == Placed("EPSG:32636", tuple(map(float, TRANSFORM)))
+
+
+def test_a_signed_link_relative_to_a_document_that_was_moved_to_disk(tmp_path: Path) -> None:
+    result = found(write(tmp_path / "items.json", collection(item("a", f"a.tif?{SECRET}"), item("b", "b.tif"))))
+    assert result.left_out["a"].startswith("it names 'a.tif?sv=2024&sig=...', a signed address on the server that it")
+    (tmp_path / "a.tif?b=1").touch()
+    assert found(write(tmp_path / "item.json", item("c", "a.tif?b=1"))).scenes[0].source.path == tmp_path / "a.tif?b=1"
 
 
 @pytest.mark.slow
