@@ -204,4 +204,4 @@ def _colours(layout: Layout) -> tuple[ColorInterp, ...]:
         return tuple(named)
     if bands in (3, 4) and not set(named) & set(_RGB):
         return (*_RGB, *([ColorInterp.undefined] * (bands - 3)))
-    return (ColorInterp.gray, *([ColorInterp.undefined] * (bands - 1)))
+    return (ColorInterp.gray, *([ColorInterp.undefined] * (bands - 1)))[:bands]

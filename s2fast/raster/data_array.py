@@ -12,15 +12,12 @@ from s2fast.errors import SceneError
 from s2fast.files.legible import legible
 from s2fast.files.source import Source
 from s2fast.raster.array_dataset import ArrayDataset, Layout
-from s2fast.raster.spatial import X_NAMES, Y_NAMES, find_crs, find_transform
+from s2fast.raster.spatial import TIME_NAMES, X_NAMES, Y_NAMES, find_crs, find_transform
 
 _BLOCK_PX = 1024
 """Side of a block of an array without chunks."""
 
 _Y_UP, _WESTWARD = 'hand over da.sortby("{y}", ascending=False)', 'hand over da.sortby("{x}")'
-
-_TIMES = ("time", "t", "date")
-"""Names of a dimension of dates, in lower case."""
 
 _NODATA = ("_FillValue", "nodata", "missing_value")
 
@@ -137,7 +134,7 @@ def _nodata(array: Any) -> float | None:
 def _is_time(array: Any, name: Any) -> bool:
     """Return whether a dimension is time: by its coordinate, or by its name if it has none."""
     if name not in array.coords:
-        return str(name).lower() in _TIMES
+        return str(name).lower() in TIME_NAMES
     return bool(array.coords[name].dtype.kind == "M")
 
 

@@ -21,6 +21,9 @@ X_NAMES = ("x", "easting", "lon", "longitude")
 Y_NAMES = ("y", "northing", "lat", "latitude")
 """Names of the dimensions of columns and rows, in small letters."""
 
+TIME_NAMES = ("time", "t", "date")
+"""Names of a dimension of dates, in small letters."""
+
 _IRREGULAR = 0.01
 """Largest deviation of a coordinate from its place on a regular grid [px]."""
 

@@ -143,7 +143,8 @@ class Metadata:
                 return replace(_version_2(array, attributes), documents={".zarray": array, ".zattrs": attributes})
             return None if self._known(_file(path, ".zgroup")) is None else Node(_mapping(attributes), version=2)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise SceneError(f"{path or 'its root'} is described in no way of Zarr: {error}") from error
+            reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise SceneError(f"{path or 'its root'} is no array or group of Zarr: {reason}") from error
 
     def paths(self, path: str) -> Iterator[str] | None:
         """Yield the paths of all nodes below one, in order; None: the store has no list of them."""

@@ -19,7 +19,7 @@ from s2fast.errors import SceneError
 from s2fast.files import web
 from s2fast.files.source import Source
 from s2fast.raster.array_dataset import ArrayDataset, Layout
-from s2fast.raster.spatial import X_NAMES, Y_NAMES, find_crs, find_transform
+from s2fast.raster.spatial import TIME_NAMES, X_NAMES, Y_NAMES, find_crs, find_transform
 from s2fast.raster.zarr_metadata import Fetch, Metadata, Node
 
 _MARKS = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
@@ -186,8 +186,18 @@ def _opened(source: Source) -> ArrayDataset:
     axes = _axes(node)
     if axes is None:
         raise SceneError(f"its dimensions are {', '.join(node.dims) or 'unnamed'}; they must be y, x or band, y, x")
+    if axes[0] is not None and node.shape[axes[0]] > 1 and node.dims[axes[0]].lower() in TIME_NAMES:
+        raise SceneError(
+            f"its dimension {node.dims[axes[0]]} has {node.shape[axes[0]]} dates: open it with xarray.open_zarr, and "
+            "hand over each date to s2fast.run"
+        )
     folder = path.rpartition("/")[0]
     places = [_coordinate(fetch, metadata, folder, node.dims[axis]) for axis in (axes[2], axes[1])]
+    for axis, place in zip((axes[2], axes[1]), places, strict=True):
+        if place is not None and len(place) != node.shape[axis]:
+            raise SceneError(
+                f"it has {node.shape[axis]} pixels along {node.dims[axis]} and {len(place)} coordinates: write it again"
+            )
     described = list(_described(metadata, node, path))
     crs = find_crs(described) or (find_crs([{"crs_wkt": source.placed.crs}]) if source.placed else None)
     if crs is None:

@@ -1,0 +1,76 @@
+"""Zarr stores that lack parts of a scene, or whose parts do not belong together: one line each, never wrong pixels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+
+from s2fast.errors import SceneError
+from s2fast.files.source import Source
+from s2fast.raster.reader import open_raster
+
+SIDE = 60
+
+
+def write(path: Path, version: int, shape: tuple[int, ...] = (SIDE, SIDE), dims: tuple[str, ...] = ("y", "x"),
+          sides: tuple[int, int] = (SIDE, SIDE)) -> Path:  # fmt: skip
+    """Write a group with one image, and return the image's path."""
+    root = zarr.open_group(path, mode="w", zarr_format=version, attributes={"proj:code": "EPSG:32636"})
+    places = {"x": 600_005 + 10 * np.arange(sides[1]), "y": 5_600_035 - 10 * np.arange(sides[0])}
+    for name, values, axes in (("b04", np.full(shape, 7, np.uint8), dims), *((n, v, (n,)) for n, v in places.items())):
+        keywords: dict[str, Any] = {"dimension_names": axes} if version == 3 else {}
+        array = root.create_array(name, shape=values.shape, dtype=values.dtype, chunks=(20,) * values.ndim, **keywords)
+        array[:] = values
+        if version == 2:
+            array.attrs["_ARRAY_DIMENSIONS"] = list(axes)
+    return path / "b04"
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ({"sides": (30, SIDE)}, "it has 60 pixels along y and 30 coordinates: write it again"),
+        ({"sides": (SIDE, 120)}, "it has 60 pixels along x and 120 coordinates: write it again"),
+        ({"shape": (3, SIDE, SIDE), "dims": ("time", "y", "x")},
+         "its dimension time has 3 dates: open it with xarray.open_zarr, and hand over each date to s2fast.run"),
+        ({"shape": (SIDE, SIDE, 2), "dims": ("y", "x", "T")}, "its dimension T has 2 dates: "),
+        ({"shape": (0, SIDE, SIDE), "dims": ("band", "y", "x")}, "its bands are none; they must be grey, RGB or a pal"),
+    ],
+)  # fmt: skip
+def test_what_is_no_single_image_is_one_line(
+    tmp_path: Path, version: int, written: dict[str, Any], message: str
+) -> None:
+    image = write(tmp_path / "a.zarr", version, **written)
+    with pytest.raises(SceneError) as error, open_raster(Source.local(image)):
+        pass
+    assert str(error.value).startswith(f"{image}: ")
+    assert message in str(error.value)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("shape", [(1, SIDE, SIDE), (3, SIDE, SIDE)])
+def test_a_single_date_and_bands_are_an_image(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    image = write(tmp_path / "a.zarr", 3, shape, ("time" if shape[0] == 1 else "band", "y", "x"))
+    with open_raster(Source.local(image)) as reader:
+        assert reader.raster.shape == (SIDE, SIDE)
+
+
+@pytest.mark.parametrize(
+    ("version", "document", "message"),
+    [
+        (2, {}, "it lacks 'chunks'"), (3, {}, "it lacks 'node_type'"), (3, [], "no array or group of Zarr"),
+        (3, {"node_type": "array"}, "it lacks 'chunk_grid'"), (2, "x", "no array or group of Zarr"),
+    ],
+)  # fmt: skip
+def test_a_description_that_lacks_parts(tmp_path: Path, version: int, document: Any, message: str) -> None:
+    image = write(tmp_path / "a.zarr", version)
+    (image / ("zarr.json" if version == 3 else ".zarray")).write_text(json.dumps(document))
+    with pytest.raises(SceneError, match="b04 is no array or group of Zarr: ") as error:
+        open_raster(Source.local(image)).__enter__()
+    assert message in str(error.value)
