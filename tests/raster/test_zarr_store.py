@@ -21,8 +21,11 @@ def write(path: Path, version: int, shape: tuple[int, ...] = (SIDE, SIDE), dims:
           sides: tuple[int, int] = (SIDE, SIDE)) -> Path:  # fmt: skip
     """Write a group with one image, and return the image's path."""
     root = zarr.open_group(path, mode="w", zarr_format=version, attributes={"proj:code": "EPSG:32636"})
-    places: dict[str, np.ndarray[Any, Any]] = {"x": 600_005 + 10 * np.arange(sides[1]), "y": 5_600_035 - 10 * np.arange(sides[0])}
-    arrays = {"b04": np.full(shape, 7, np.uint8), **places}
+    arrays: dict[str, np.ndarray[Any, Any]] = {
+        "b04": np.full(shape, 7, np.uint8),
+        "x": 600_005 + 10 * np.arange(sides[1]),
+        "y": 5_600_035 - 10 * np.arange(sides[0]),
+    }
     for name, values in arrays.items():
         axes = dims if name == "b04" else (name,)
         keywords: dict[str, Any] = {"dimension_names": axes} if version == 3 else {}
