@@ -18,7 +18,7 @@ from s2fast.archive.names import ASSET, NO_IMAGE, naming, with_unique_ids
 from s2fast.archive.products import Preview, Replaced, preview, used_products
 from s2fast.archive.sensors import names_of
 from s2fast.archive.stac import is_stac, stac_scenes
-from s2fast.errors import InputError, option
+from s2fast.errors import InputError, option, setting
 from s2fast.files.source import Source
 from s2fast.files.zips import zip_files
 from s2fast.model import Scene
@@ -288,17 +288,23 @@ def _is_scene(path: PurePath, looking: Looking) -> bool:
 
 
 def _without_the_band(files: Iterable[PurePath], looking: Looking) -> Iterator[LeftOut]:
-    """Yield the products of which no raster is the band looked for."""
+    """Yield the products of which no raster is looked for: they lack the band, or hold only bands and no image."""
     products: dict[tuple[PurePath, str], dict[str, PurePath]] = {}
-    for file in files if looking.band else ():
+    for file in files:
         asset = ASSET.match(file.stem)
         if asset and not asset["other"] and _is_scene(file, replace(looking, band=_asset_name(asset))):
             products.setdefault((_images_folder(file), asset["rest"]), {})[_asset_name(asset)] = file
-    for held in products.values():
-        if not any(_is_scene(file, looking) for file in held.values()):
+    used = {key for key, held in products.items() if any(_is_scene(file, looking) for file in held.values())}
+    folders = {folder for folder, _ in used}
+    for (folder, rest), held in products.items():
+        # B04.jp2 beside S2A_36SYC_20190805_0_L2A_TCI.jp2 is of its product.
+        if (folder, rest) not in used and (looking.band or rest or folder not in folders):
             first = Source(f"/{next(iter(held.values())).as_posix()}")
             names = ", ".join(sorted(held))
-            yield LeftOut(naming(first).scene_id, f"no {looking.band} in its product, which has {names}")
+            choice = setting("ingest.band", "B04" if "B04" in held else min(held))
+            cure = "" if looking.band else f": choose one with {choice}"
+            lacks = f"no {looking.band or 'image (TCI)'} in its product"
+            yield LeftOut(naming(first).scene_id, f"{lacks}, which has {names}{cure}")
 
 
 def _asset_name(asset: re.Match[str]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from rasterio.crs import CRS
 
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
@@ -15,6 +16,9 @@ from s2fast.files.source import Source
 from s2fast.geometry.placement import pixel_side
 from s2fast.model import Raster, Window
 from s2fast.raster.reader import Reader, open_raster
+
+_SHOWN = 60
+"""Characters of a CRS that are shown: one without a code is a long text."""
 
 
 class BandsReader:
@@ -35,6 +39,7 @@ class BandsReader:
     def __init__(self, readers: Sequence[Reader], weights: Sequence[float]) -> None:
         self._readers = readers
         given = np.array(weights or [1.0] * len(readers), np.float64)
+        given /= given.max()  # their sum may be too large for a number
         self._weights = given / given.sum()
         masked = any(reader.raster.masked for reader in readers)
         self.raster = replace(readers[0].raster, masked=masked, luma=False)
@@ -68,8 +73,12 @@ def files_of(reader: Reader) -> Sequence[str]:
     return files
 
 
-def _grid(raster: Raster) -> str:
-    return f"{raster.shape[0]} x {raster.shape[1]} px at {pixel_side(raster.transform):g}"
+def _grid(raster: Raster, *, place: bool = False, crs: bool = False) -> str:
+    """Return the size of a raster, and its place and CRS where these are what differs."""
+    text = f"{raster.shape[0]} x {raster.shape[1]} px at {pixel_side(raster.transform):g}"
+    if place:
+        text += f" from {raster.transform[2]:.10g}, {raster.transform[5]:.10g}"
+    return f"{text} in {CRS.from_wkt(raster.crs_wkt).to_string()[:_SHOWN]}" if crs and raster.crs_wkt else text
 
 
 @contextmanager
@@ -94,8 +103,12 @@ def open_bands(
         for source, reader in zip(sources, readers, strict=True):
             own = reader.raster
             if (own.shape, own.transform, own.crs_wkt) != (first.shape, first.transform, first.crs_wkt):
+                here, there = (
+                    _grid(raster, place=_grid(own) == _grid(first), crs=own.crs_wkt != first.crs_wkt)
+                    for raster in (own, first)
+                )
                 raise SceneError(
-                    f"{source}: {_grid(own)}, and {sources[0].posix.name} has {_grid(first)}: bands of ingest.band "
+                    f"{source}: {here}, and {sources[0].posix.name} has {there}: bands of ingest.band "
                     "must have one size and place: choose bands of one resolution"
                 )
         yield BandsReader(readers, settings.band_weights)

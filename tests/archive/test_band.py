@@ -14,17 +14,19 @@ from s2fast.archive.find import find_scenes
 from s2fast.archive.listing import Looking
 from s2fast.archive.siblings import with_bands
 from s2fast.config import Ingest, load_config
-from s2fast.errors import ConfigError, InputError
+from s2fast.errors import ConfigError, InputError, SceneError
+from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Window
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
+from s2fast.raster.band_files import open_bands
 from s2fast.raster.reader import open_raster
 from s2fast.raster.stretch import auto_stretch
 from s2fast.stages.keys import tile_key
 from tests.archives import textured
-from tests.masks.products import SIDE, beside, write_classes, write_product
+from tests.masks.products import NORTH, SIDE, WEST, beside, write_classes, write_product
 
 
 def add_band(image: Path, name: str, seed: int = 3) -> np.ndarray:
@@ -146,3 +148,56 @@ def test_bands_of_different_size_are_named(products: Path, tmp_path: Path) -> No
         InputError, match=r"B8A_20m\.jp2: 120 x 120 px at 20, and .*_B08_10m\.jp2 has 240 x 240 px at 10"
     ):
         run(sorted(products.glob("*20190427T083601.SAFE")), tmp_path / "out", band=["B08", "B8A"])
+
+
+@pytest.mark.parametrize(
+    ("corner", "crs", "message"),
+    [
+        ((WEST + 10, NORTH), "EPSG:32636",
+         r"B08\.jp2: 240 x 240 px at 10 from 600010, 5600040, and .*B04\.jp2 has 240 x 240 px at 10 from 600000, 56"),
+        ((WEST, NORTH), "EPSG:32637", r"5600040 in EPSG:32637, and .*B04\.jp2 has .* 5600040 in EPSG:32636: bands of"),
+    ],
+)  # fmt: skip
+def test_bands_of_another_place_or_crs_are_told_apart(
+    tmp_path: Path, corner: tuple[float, float], crs: str, message: str
+) -> None:
+    paths = [tmp_path / "T_B04.jp2", tmp_path / "T_B08.jp2"]
+    for path, place in zip(paths, (((WEST, NORTH), "EPSG:32636"), (corner, crs)), strict=True):
+        write_classes(path, np.full((SIDE, SIDE), 700, np.uint16), 10, *place)
+    settings = Ingest(band=["B04", "B08"])
+    with pytest.raises(SceneError, match=message), open_bands([Source.local(path) for path in paths], settings):
+        pass
+
+
+@pytest.mark.parametrize("weights", [(1e308, 1e308), (1e-320, 1e-320), (5, 5)])
+def test_weights_are_relative(tmp_path: Path, weights: tuple[float, float]) -> None:
+    images = [write_classes(tmp_path / f"{value}.tif", np.full((8, 8), value, np.uint8), 10) for value in (40, 80)]
+    settings = Ingest(band=["B04", "B08"], band_weights=weights)
+    with open_bands([Source.local(path) for path in images], settings) as reader:
+        assert (reader.read(Window(0, 0, 8, 8))[0] == 60).all()
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_product_with_bands_and_no_image_is_named(tmp_path: Path, zipped: bool) -> None:
+    whole, bare = (write_product(tmp_path / "in", "L1C", date) for date in ("20190427", "20190606"))
+    for image in (whole, bare):
+        add_band(image, "B04.jp2")
+        add_band(image, "B01.jp2")
+        for name in ("MSK_DETFOO_B01.jp2", "MSK_QUALIT_B04.jp2", "MSK_CLASSI_B00.jp2"):
+            write_classes(beside(image, name), np.zeros((4, 4), np.uint8), 600)
+    bare.unlink()
+    place = Path(shutil.make_archive(str(tmp_path / "all"), "zip", tmp_path / "in")) if zipped else tmp_path / "in"
+    result = find_scenes([place])
+    assert [scene.scene_id for scene in result.scenes] == ["S2A_20190427T083601_T36UXA"]
+    assert len(result.left_out) == 1
+    assert next(iter(result.left_out.values())).startswith(
+        "no image (TCI) in its product, which has B01, B04: choose one with "
+    )
+    assert not find_scenes([place], looking=Looking(band="B04")).left_out
+
+
+def test_bands_named_without_their_product_beside_its_image_lack_nothing(tmp_path: Path) -> None:
+    for name in ("S2A_36SYC_20190805_0_L2A_TCI.jp2", "B04.jp2", "B08.jp2"):
+        (tmp_path / "a" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "a" / name).touch()
+    assert not find_scenes([tmp_path]).left_out

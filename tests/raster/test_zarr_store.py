@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from s2fast.raster.reader import open_raster
 SIDE = 60
 
 
-def write(path: Path, version: int, shape: tuple[int, ...] = (SIDE, SIDE), dims: tuple[str, ...] = ("y", "x"),
+def write(path: Path, version: Literal[2, 3], shape: tuple[int, ...] = (SIDE, SIDE), dims: tuple[str, ...] = ("y", "x"),
           sides: tuple[int, int] = (SIDE, SIDE)) -> Path:  # fmt: skip
     """Write a group with one image, and return the image's path."""
     root = zarr.open_group(path, mode="w", zarr_format=version, attributes={"proj:code": "EPSG:32636"})
@@ -49,7 +49,7 @@ def write(path: Path, version: int, shape: tuple[int, ...] = (SIDE, SIDE), dims:
     ],
 )  # fmt: skip
 def test_what_is_no_single_image_is_one_line(
-    tmp_path: Path, version: int, written: dict[str, Any], message: str
+    tmp_path: Path, version: Literal[2, 3], written: dict[str, Any], message: str
 ) -> None:
     image = write(tmp_path / "a.zarr", version, **written)
     with pytest.raises(SceneError) as error, open_raster(Source.local(image)):
@@ -73,7 +73,7 @@ def test_a_single_date_and_bands_are_an_image(tmp_path: Path, shape: tuple[int, 
         (3, {"node_type": "array"}, "it lacks 'chunk_grid'"), (2, "x", "no array or group of Zarr"),
     ],
 )  # fmt: skip
-def test_a_description_that_lacks_parts(tmp_path: Path, version: int, document: Any, message: str) -> None:
+def test_a_description_that_lacks_parts(tmp_path: Path, version: Literal[2, 3], document: Any, message: str) -> None:
     image = write(tmp_path / "a.zarr", version)
     (image / ("zarr.json" if version == 3 else ".zarray")).write_text(json.dumps(document))
     with pytest.raises(SceneError, match="b04 is no array or group of Zarr: ") as error:
