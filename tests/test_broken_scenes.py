@@ -3,6 +3,7 @@
 import logging
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,10 +70,34 @@ def test_only_broken_scenes_is_an_error(tmp_path: Path) -> None:
 
 
 def test_scenes_without_a_keypoint_are_named(tmp_path: Path) -> None:
-    nothing = {"zeros": np.zeros((200, 200), np.uint8), "gaps": np.full((200, 200), np.nan, np.float32)}
+    nothing: dict[str, np.ndarray[Any, Any]] = {"zeros": np.zeros((200, 200), np.uint8), "gaps": np.full((200, 200), np.nan, np.float32)}
     for name, pixels in nothing.items():
         write_scene(tmp_path / "scenes" / f"{name}.tif", pixels)
     write_scene(tmp_path / "scenes" / "ground.tif", textured(np.random.default_rng(1), (200, 200)))
     done = s2fast.run({"ingest.stretch": "auto"}, scenes=tmp_path / "scenes", out=tmp_path / "out")
     (warning,) = done.record.history.warnings
     assert warning.startswith("no keypoint was found in 2 scenes: gaps, zeros; they have no data")
+
+
+def test_a_reference_with_which_nothing_matches_is_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    ground, other = (textured(rng, (200, 200)) for _ in range(2))
+    for name, pixels in (("a", ground), ("b", ground), ("other", other)):
+        write_scene(tmp_path / "scenes" / f"{name}.tif", pixels)
+    settings = {"features.upsample": 1}
+    for reference, told in (("other", True), ("a", False)):
+        done = s2fast.run(settings, scenes=tmp_path / "scenes", out=tmp_path / reference, reference=reference)
+        warnings = [text for text in done.record.history.warnings if "the reference" in text]
+        assert len(warnings) == told, done.pairs()
+        if told:
+            assert warnings[0].startswith("no pair with the reference other is verified, so that no offset relative")
+            assert done.scenes()["offset_x_m"].isna().all()
+
+
+@pytest.mark.parametrize("named", ["scenes", "reference", "regions"])
+def test_an_empty_path_is_not_the_current_folder(named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_scene(tmp_path / "a.tif", textured(np.random.default_rng(1), (64, 64)))
+    monkeypatch.chdir(tmp_path)
+    paths: dict[str, Any] = {"scenes": "a.tif", named: ""}
+    with pytest.raises(InputError, match="a path or an address is empty"):
+        s2fast.run(out=tmp_path / "out", **paths)

@@ -96,8 +96,8 @@ class Source:
         Raises
         ------
         InputError
-            The scheme is not one of these, an address in an object store has a query, or a user and password, or GDAL's
-            options of an address want a request that is never sent.
+            It is empty, the scheme is not one of these, an address in an object store has a query, or a user and
+            password, or GDAL's options of an address want a request that is never sent.
 
         Examples
         --------
@@ -109,6 +109,8 @@ class Source:
         if isinstance(place, Source):
             return place
         text = _address(str(place))
+        if not text:
+            raise InputError("a path or an address is empty: give one, for this folder '.'")
         if text.startswith(HELD):
             return cls(text)
         if with_options := WITH_OPTIONS.fullmatch(text):

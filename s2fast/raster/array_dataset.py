@@ -74,6 +74,11 @@ class ArrayDataset:
         Where its pixels lie.
     read_window
         Reads a part of it; its errors are SceneErrors.
+
+    Raises
+    ------
+    SceneError
+        It has no bands, rows or columns.
     """
 
     driver = "array"
@@ -84,6 +89,8 @@ class ArrayDataset:
 
     def __init__(self, layout: Layout, read_window: ReadWindow) -> None:
         self.count, self.height, self.width = layout.shape
+        if 0 in layout.shape:
+            raise SceneError(f"it has {self.count} bands of {self.height} x {self.width} px: it is empty")
         self.shape = layout.shape[1:]
         self.indexes = tuple(range(1, self.count + 1))
         self.dtypes = (layout.dtype,) * self.count
@@ -204,4 +211,4 @@ def _colours(layout: Layout) -> tuple[ColorInterp, ...]:
         return tuple(named)
     if bands in (3, 4) and not set(named) & set(_RGB):
         return (*_RGB, *([ColorInterp.undefined] * (bands - 3)))
-    return (ColorInterp.gray, *([ColorInterp.undefined] * (bands - 1)))[:bands]
+    return (ColorInterp.gray, *([ColorInterp.undefined] * (bands - 1)))

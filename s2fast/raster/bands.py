@@ -66,7 +66,7 @@ class Picture:
         found = {colour: band for band, colour in reversed(meaning.items()) if band != alpha}
         others = tuple(band for band in meaning if band != alpha)
         if not others or _NOT_RGB & found.keys():
-            got = ", ".join(colour.name for colour in meaning.values()) or "none"
+            got = ", ".join(colour.name for colour in meaning.values())
             raise SceneError(f"{name}: its bands are {got}; they must be grey, RGB or a palette: convert the file")
         if all(colour in found for colour in _RGB):
             bands = tuple(found[colour] for colour in _RGB)

@@ -73,8 +73,6 @@ def _opened(array: Any, source: Source) -> ArrayDataset:
             f"its dimensions are {', '.join(map(str, array.dims))}; they must be y, x or band, y, x"
             f"{': hand over da.squeeze()' if single else ''}"
         )
-    if others and not array.sizes[others[0]]:
-        raise SceneError(f"its dimension {others[0]} has no bands")
     order = (*others, y, x)
     if array.dims != order:
         array = array.transpose(*order)

@@ -126,6 +126,9 @@ def _summary(record: RunRecord, folder: RunFolder, pairs: pd.DataFrame, nulls: M
     bright = [name for name, found in clouds.items() if found == TOO_BRIGHT]
     unknown = [name for name, found in clouds.items() if found.startswith(f"{NOT_JUDGED}:") and name not in bright]
     warnings = [_warning_of_empty(empty)] if empty else []
+    with_reference = pairs[is_verified(pairs) & (pairs[["query", "train"]] == record.reference).any(axis=1)]
+    if record.reference and len(record.usable) > 1 and with_reference.empty:
+        warnings.append(_warning_of_reference(record.reference))
     if bright:
         warnings.append(_warning_of_brightness(bright))
     if unknown:
@@ -150,6 +153,14 @@ def _warning_of_empty(scenes: Sequence[str]) -> str:
     return (
         f"no keypoint was found in {counted(len(scenes), 'scene')}: {first_named(scenes)}; they have no data, or show "
         "nothing but clouds, smooth surfaces, or ground that masks or polygons exclude: see them in the report"
+    )
+
+
+def _warning_of_reference(reference: str) -> str:
+    """Return a line on a reference with which no scene matches."""
+    return (
+        f"no pair with the reference {reference} is verified, so that no offset relative to it is known: see its "
+        "picture and its pairs in the report, or name another reference"
     )
 
 

@@ -116,7 +116,7 @@ def fails(error: Exception) -> Any:
         (lambda array: array.assign_attrs(_FillValue=[0, 1]),
          "its _FillValue is [0, 1], which is no number: hand over da.assign_attrs(_FillValue=NUMBER), or without it"),
         (lambda array: array.assign_attrs(nodata="none"), "its nodata is none, which is no number"),
-        (lambda array: array.expand_dims("band").isel(band=slice(0, 0)), "its dimension band has no bands"),
+        (lambda array: array.expand_dims("band").isel(band=slice(0, 0)), "it has 0 bands of 128 x 128 px: it is empty"),
         (lambda array: array.expand_dims(["time", "band"]), "must be y, x or band, y, x: hand over da.squeeze()"),
         (lambda array: array.expand_dims({"time": 2, "band": 3}), "its dimension time has 2 dates: hand over each"),
         (lambda array: array.drop_vars(["x", "y"]).assign_attrs(GeoTransform="a b c d e f"),

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
+from s2fast.archive.find import find_scenes
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.raster.reader import open_raster
@@ -18,7 +19,7 @@ SIDE = 60
 
 
 def write(path: Path, version: Literal[2, 3], shape: tuple[int, ...] = (SIDE, SIDE), dims: tuple[str, ...] = ("y", "x"),
-          sides: tuple[int, int] = (SIDE, SIDE)) -> Path:  # fmt: skip
+          sides: tuple[int, ...] = (SIDE, SIDE)) -> Path:  # fmt: skip
     """Write a group with one image, and return the image's path."""
     root = zarr.open_group(path, mode="w", zarr_format=version, attributes={"proj:code": "EPSG:32636"})
     arrays: dict[str, np.ndarray[Any, Any]] = {
@@ -45,7 +46,8 @@ def write(path: Path, version: Literal[2, 3], shape: tuple[int, ...] = (SIDE, SI
         ({"shape": (3, SIDE, SIDE), "dims": ("time", "y", "x")},
          "its dimension time has 3 dates: open it with xarray.open_zarr, and hand over each date to s2fast.run"),
         ({"shape": (SIDE, SIDE, 2), "dims": ("y", "x", "T")}, "its dimension T has 2 dates: "),
-        ({"shape": (0, SIDE, SIDE), "dims": ("band", "y", "x")}, "its bands are none; they must be grey, RGB or a pal"),
+        ({"shape": (0, SIDE), "sides": (0, SIDE)}, "it is 0 x 60 pixels, and has no transform: too few for a scene"),
+        ({"shape": (0, SIDE, SIDE), "dims": ("band", "y", "x")}, "it has 0 bands of 60 x 60 px: it is empty"),
     ],
 )  # fmt: skip
 def test_what_is_no_single_image_is_one_line(
@@ -79,3 +81,11 @@ def test_a_description_that_lacks_parts(tmp_path: Path, version: Literal[2, 3], 
     with pytest.raises(SceneError, match="b04 is no array or group of Zarr: ") as error:
         open_raster(Source.local(image)).__enter__()
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(0, SIDE, SIDE), (1, 0, SIDE), (1, SIDE, SIDE)])
+def test_two_stores_of_one_name_one_of_them_empty(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    for folder, of in (("a", shape), ("b", (1, SIDE, SIDE))):
+        write(tmp_path / folder / "T36UXA_20190606T083601.zarr", 3, of, ("band", "y", "x"), of[1:])
+    found = find_scenes([tmp_path])
+    assert len(found.scenes) + len(found.replaced) == 2
