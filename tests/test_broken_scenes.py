@@ -70,7 +70,10 @@ def test_only_broken_scenes_is_an_error(tmp_path: Path) -> None:
 
 
 def test_scenes_without_a_keypoint_are_named(tmp_path: Path) -> None:
-    nothing: dict[str, np.ndarray[Any, Any]] = {"zeros": np.zeros((200, 200), np.uint8), "gaps": np.full((200, 200), np.nan, np.float32)}
+    nothing: dict[str, np.ndarray[Any, Any]] = {
+        "zeros": np.zeros((200, 200), np.uint8),
+        "gaps": np.full((200, 200), np.nan, np.float32),
+    }
     for name, pixels in nothing.items():
         write_scene(tmp_path / "scenes" / f"{name}.tif", pixels)
     write_scene(tmp_path / "scenes" / "ground.tif", textured(np.random.default_rng(1), (200, 200)))

@@ -82,9 +82,9 @@ def write_stac(record: RunRecord, scenes: pd.DataFrame, to: Path | str, aligned:
         raise InputError(
             "the scenes have no CRS, so a STAC catalogue cannot say where they are: assign it and run again"
         )
+    corrected = {} if aligned is None else _corrected(Path(aligned))
     folder = open_folder(to)
     (folder / "items").mkdir(exist_ok=True)
-    corrected = {} if aligned is None else _corrected(Path(aligned))
     rows = geopandas.GeoDataFrame(scenes).set_index("scene_id")
     items = [_item(item, rows.loc[item.scene.scene_id], record, folder, corrected) for item in record.usable]
     names = [f"items/{item['id']}.json" for item in items]
