@@ -21,7 +21,7 @@ from s2fast.errors import InputError, SceneError, option
 from s2fast.files.source import Source
 from s2fast.folder.log import RECORDED
 from s2fast.folder.record import Asked, Found, History, RunRecord, SceneInput
-from s2fast.masks.lookup import FoundMask, find_mask
+from s2fast.masks.lookup import FoundMask, find_mask, own_mask
 from s2fast.model import Scene
 from s2fast.raster.band_files import files_of, open_bands
 from s2fast.raster.reader import open_raster
@@ -110,7 +110,12 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
     places = [Source.of(place).absolute() for place in job.scenes]
     trusted = tuple(place.address for place in [*places, *map(Source.of, job.config.ingest.trust)])
     bands = job.config.ingest.bands
-    looking = Looking(job.config.ingest.asset, bands[0] if bands else "", pictures=are_accepted(job.config))
+    looking = Looking(
+        job.config.ingest.asset,
+        bands[0] if bands else "",
+        pictures=are_accepted(job.config),
+        mask_of=partial(own_mask, settings=job.config.ingest),
+    )
     archive = find_scenes([place.trusting(trusted) for place in places], looking=looking)
     scenes, reference = archive.scenes, None
     if job.reference is not None:

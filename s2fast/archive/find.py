@@ -116,6 +116,14 @@ def find_scenes(
                 f"{source} is named twice, with different queries; queries may be secret and are not recorded, so they "
                 "cannot distinguish scenes: name it once, or download the files"
             )
+    if looking.mask_of is not None:
+        masks = {
+            mask.resolved()
+            for source, scene in by_source.items()
+            if (mask := looking.mask_of(scene)) and mask.resolved() != source
+        }
+        masks -= {found.source.resolved() for found in given}
+        by_source = {source: scene for source, scene in by_source.items() if source not in masks}
     if not by_source:
         where = ", ".join(map(str, sources))
         first = next((f"{name}: {reason}" for name, reason in left_out.items()), "")

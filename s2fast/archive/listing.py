@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from s2fast.files.source import Source
-from s2fast.model import Naming
+from s2fast.model import Naming, Scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,6 @@ class Looking:
     pictures: bool = False
     """Whether PNG and JPEG files found in folders and zips are scenes too, unless a raster of the same name lies beside
     them, whose preview they are."""
+
+    mask_of: Callable[[Scene], Source | None] | None = None
+    """Returns the file that the user made as a scene's mask, there or not: found in a folder or zip, it is no scene."""

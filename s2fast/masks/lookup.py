@@ -57,8 +57,7 @@ def find_mask(scene: Scene, settings: Ingest) -> FoundMask | None:
     """
     if not settings.clouds or settings.mask in ("none", "bright"):
         return None
-    if settings.mask_file:
-        source = Source.local(_named(settings.mask_file, scene))
+    if source := own_mask(scene, settings):
         kind = _kind_of_file(settings, source)
         if not Path(source.name).exists():
             raise SceneError(
@@ -91,6 +90,13 @@ def _beside(scene: Scene, kind: Kind, *, asked: bool) -> Iterator[Source]:
         for name in kind.files:
             if source := on_server(scene, name):
                 yield source
+
+
+def own_mask(scene: Scene, settings: Ingest) -> Source | None:
+    """Return the user's file of a scene's mask, there or not; None: the settings name none."""
+    if not settings.clouds or settings.mask in ("none", "bright") or not settings.mask_file:
+        return None
+    return Source.local(_named(settings.mask_file, scene))
 
 
 def _named(pattern: str, scene: Scene) -> Path:

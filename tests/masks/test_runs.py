@@ -165,6 +165,25 @@ def test_a_mask_that_cannot_be_used_leaves_out_its_scene_only(products: Path, tm
         run(products.parent / products.name, tmp_path / "other", mask="scl", mask_file=f"{masks}/{{id}}.tif")
 
 
+def test_masks_beside_their_scenes_are_no_scenes(tmp_path: Path) -> None:
+    """As docs/masks.md names them."""
+    for name in ("a", "b"):
+        write_scene(tmp_path / "in" / f"{name}.tif", textured(np.random.default_rng(1), (SIDE, SIDE)))
+        write_scene(tmp_path / "in" / f"{name}_cloud.tif", np.eye(SIDE, dtype=np.uint8))
+    pattern = "{folder}/{stem}_cloud.tif"
+    record = run(tmp_path / "in", tmp_path / "out", mask="file", mask_file=pattern)
+    assert record.history.problems == {}
+    assert [str(item) for item in record.usable] == ["a", "b"]
+    # What is named counts, and without such a mask it is a raster as any other.
+    named = [tmp_path / "in", tmp_path / "in/b_cloud.tif"]
+    config = load_config(overrides={**SETTINGS, "ingest.mask": "file", "ingest.mask_file": pattern})
+    record = run_stages(Job(config, named, None, tmp_path / "named"))
+    assert list(record.history.problems) == ["b_cloud"]
+    assert len(run(tmp_path / "in", tmp_path / "none", mask="none").usable) == 4
+    own = run(tmp_path / "in", tmp_path / "own", mask="file", mask_file="{folder}/{stem}.tif", mask_values=[7])
+    assert len(own.usable) == 4
+
+
 @pytest.mark.parametrize("keys", [False, True], ids=["within its keys", "after its keys"])
 def test_a_mask_cut_short_is_one_line_and_gdals_words_are_in_the_log(
     keys: bool,
