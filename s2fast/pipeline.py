@@ -312,6 +312,8 @@ def _run_stage(
         record.save(folder)
         name, reason = next(iter(result.problems.items()))
         number = len(record.found.scenes)
+        if number == 1:
+            raise InputError(f"the only scene cannot be used: {name}: {reason}")
         raise InputError(f"none of the {number} scenes can be used; the first problem: {name}: {reason}")
     if result.summary is not None:
         history.counts, history.null_rate = dict(result.summary.counts), result.summary.null_rate

@@ -28,6 +28,15 @@ from s2fast.regions.rows import NoRowsError, UnplacedError, extract_polygons, lo
 _MAX_BYTES = 64 << 20
 """Largest GML file that is read; those of a tile full of small clouds have 2 MB."""
 
+_ASSIGN = "assign it, for example with ogr2ogr -a_srs EPSG:32636"
+
+_REMEDIES = (
+    (r"regions\.buffer_m", "ingest.mask_buffer_m"),
+    (r": raise the limit .*", ": simplify it, for example with ogr2ogr -simplify 10"),
+    (r"declare it, for example with .*", _ASSIGN),
+)
+"""What to do about polygons of regions, and about those of masks, for which settings of regions do not count."""
+
 _GML = "{*}"
 """Any namespace: the GML masks of different baselines use different versions of GML."""
 
@@ -47,9 +56,12 @@ def shapes_on(source: Source, raster: Raster, buffer_m: float) -> tuple[PlacedRe
     except NoRowsError:
         return PlacedRegions(np.empty(0, object), raster), ""
     except UnplacedError as error:
-        raise SceneError(f"the mask {error.problem}: assign it, for example with ogr2ogr -a_srs EPSG:32636") from error
+        raise SceneError(f"the mask {error.problem}: {_ASSIGN}") from error
     except InputError as error:
-        raise SceneError(f"the mask {error}") from error
+        message = str(error)
+        for wrong, right in _REMEDIES:
+            message = re.sub(wrong, right, message)
+        raise SceneError(f"the mask {message}") from error
 
 
 def elsewhere(shapes: geopandas.GeoSeries, raster: Raster) -> str:

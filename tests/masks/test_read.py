@@ -16,7 +16,7 @@ from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 from rasterio.warp import calculate_default_transform, reproject
 
-from s2fast.config import Ingest
+from s2fast.config import Ingest, Regions
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.masks.kinds import SCL_MASKED
@@ -232,6 +232,21 @@ def test_own_polygons_in_another_crs(tmp_path: Path) -> None:
     (tmp_path / "clouds.prj").unlink()
     with pytest.raises(SceneError, match=r"the mask \S*clouds\.shp has no CRS: assign it, for example with ogr2ogr"):
         read(tmp_path / "clouds.shp", "shapes")
+
+
+def test_what_is_advised_for_polygons_of_masks_are_their_own_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "clouds.geojson"
+    point = geopandas.GeoSeries([shapely.Point(WEST + 500, NORTH - 500)], crs="EPSG:32636").to_crs(4326)
+    point.to_file(path)
+    with pytest.raises(SceneError, match=r"point or line has no area: set ingest\.mask_buffer_m to widen it$"):
+        read(path, "shapes")
+    assert read(path, "shapes", mask_buffer_m=30).sum() > 20
+    monkeypatch.setattr("s2fast.masks.polygons.Regions", lambda buffer_m: Regions(buffer_m=buffer_m, max_polygons=1))
+    geopandas.GeoSeries(list(point) * 3, crs=4326).to_file(path)
+    with pytest.raises(SceneError, match=r"at most regions\.max_polygons = 1 are read: simplify it, for example"):
+        read(path, "shapes")
 
 
 def test_a_mask_without_a_crs_must_have_the_scenes_size(tmp_path: Path) -> None:
