@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import rasterio
 import rasterio.shutil
 from rasterio.enums import Resampling
@@ -63,15 +64,19 @@ def pair(data: Path, folder: Path, arosics: str) -> Iterator[dict[str, Any]]:
     """
     (reference,), (target,) = data.glob("ref*"), data.glob("tgt*")
     yield {"tool": "none", **left(reference, target)}
-    s2fast, aligned = [sys.executable, "-m", "s2fast.cli"], folder / "pair_aligned"
+    s2fast = [sys.executable, "-m", "s2fast.cli"]
     (folder / "empty.toml").write_text("")
     run = measured(
         [*s2fast, "run", folder / "empty.toml", "--scenes", target, "--reference", reference, "--out",
          folder / "pair_out", "--set", "ingest.stretch=auto"]
     )  # fmt: skip
-    written = measured([*s2fast, "align", folder / "pair_out", "--to", aligned])
-    whole = Cost(run.seconds + written.seconds, run.cpu_s + written.cpu_s, max(run.mib, written.mib))
-    yield {"tool": "s2fast", **left(reference, next(aligned.glob("*.vrt"))), **whole.row()}
+    for model in ("shift", "auto"):
+        aligned = folder / f"pair_aligned_{model}"
+        written = measured([*s2fast, "align", folder / "pair_out", "--to", aligned, "--model", model])
+        whole = Cost(run.seconds + written.seconds, run.cpu_s + written.cpu_s, max(run.mib, written.mib))
+        chosen = pd.read_csv(aligned / "alignment.csv")[["model", "held_out_shift_m", "held_out_m"]].iloc[0].dropna()
+        found = left(reference, next(aligned.glob("*.vrt"))) | {str(name): value for name, value in chosen.items()}
+        yield {"tool": f"s2fast, --model {model}", **found, **whole.row()}
     for kind in ("global", "local"):
         if not arosics:
             yield {"tool": f"AROSICS {kind}", "skipped": "--arosics names no interpreter"}
