@@ -45,9 +45,9 @@ _TYPES = {
     ".tiff": "image/tiff; application=geotiff",
     ".jp2": "image/jp2",
     ".png": "image/png",
-    ".vrt": "application/x-gdal-vrt",
     ".zarr": "application/vnd+zarr",
 }
+"""Media types by suffix. A VRT has none: odc-stac skips assets of a type that it does not know, and takes those without."""
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 _COLUMNS = (

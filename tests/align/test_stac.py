@@ -78,6 +78,19 @@ def test_odc_stac_loads_the_aligned_rasters(run: Run, written: Path) -> None:
             assert loaded.odc.crs.epsg == 32636
 
 
+@pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning")
+def test_odc_stac_loads_aligned_vrts_of_all_scenes_by_their_names(run: Run, tmp_path: Path) -> None:
+    # The default form of `align`. A media type that odc-stac does not know would hide its bands.
+    odc_stac = pytest.importorskip("odc.stac")
+    run.align(tmp_path / "aligned", max_error_m=100)
+    items = pystac.Collection.from_file(str(run.stac(tmp_path, tmp_path / "aligned"))).get_items()
+    items = [item for item in items if "aligned_TCI" in item.assets]
+    for bands in (["aligned_TCI"], ["aligned_TCI.1", "aligned_TCI.3"]):
+        loaded = odc_stac.load(items, bands=bands, crs="EPSG:32636", resolution=1000)
+        assert loaded.sizes["time"] > 1
+        assert all((loaded[band] > 0).any() for band in bands)
+
+
 def test_a_collection_that_was_written_is_read(run: Run, written: Path) -> None:
     found = find_scenes([written], looking=Looking("aligned_TCI"))
     assert {scene.scene_id for scene in found.scenes} | set(found.left_out) == set(run.scene_ids)
