@@ -47,7 +47,8 @@ _TYPES = {
     ".png": "image/png",
     ".zarr": "application/vnd+zarr",
 }
-"""Media types by suffix. A VRT has none: odc-stac skips assets of a type that it does not know, and takes those without."""
+"""Media types by suffix. A VRT has none: odc-stac skips assets of types that it does not know, not those without."""
+
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 _COLUMNS = (
