@@ -9,6 +9,7 @@ from pathlib import Path
 import shapely
 
 from s2fast.archive.find import images_at
+from s2fast.archive.fragments import scene_named, scenes_named
 from s2fast.archive.listing import Looking
 from s2fast.archive.names import naming
 from s2fast.errors import InputError, option
@@ -30,7 +31,8 @@ def with_reference(
     scenes
         The scenes found.
     asked
-        The id of one of them; or the path or address of an image, or of a folder or zip that holds a single one.
+        The id of one of them, or a part that only it has; or the path or address of an image, or of a folder or zip
+        that holds a single one. A file of this name comes before a part of an id.
     trusted
         See `s2fast.files.source.Source.trusting`.
     looking
@@ -47,13 +49,15 @@ def with_reference(
     Raises
     ------
     InputError
-        There is no such scene or image, or several images.
+        There is no such scene or image, or several.
     """
     by_id = {scene.scene_id: scene for scene in scenes}
     if str(asked) in by_id:
         return list(scenes), by_id[str(asked)]
     place = Source.of(asked).absolute()
     if place.path and not place.path.exists():
+        if scenes_named(str(asked), list(by_id)):
+            return list(scenes), by_id[scene_named(str(asked), list(by_id))]
         raise InputError(f"{option('reference')} {asked}: neither a file nor a scene of the run has this name")
     found = images_at(place.trusting(trusted), looking)
     if len(found) != 1:

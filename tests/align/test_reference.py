@@ -14,6 +14,9 @@ from rasterio.transform import from_origin
 
 import s2fast
 from s2fast.align import aligned
+from s2fast.archive.find import find_scenes
+from s2fast.archive.listing import Looking
+from s2fast.archive.reference import with_reference
 from s2fast.errors import InputError
 from s2fast.results import Run
 from tests.archives import ORIGINS, PIXEL_M, UTM36, safe_path, textured, write_scene
@@ -208,6 +211,19 @@ def test_a_wrong_reference_ends_in_one_line(
     assert told in lines[0]
     assert str(path.stem) in lines[0]
     assert not (tmp_path / "out" / "run.json").exists()
+
+
+def test_a_part_of_an_id_names_a_scene_as_everywhere(
+    strip: Strip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenes = find_scenes([strip.archive]).scenes
+    same, reference = with_reference(scenes, "2019-05-17 uya", (), Looking())
+    assert (same, reference.scene_id) == (list(scenes), "S2A_20190517T083601_T36UYA")
+    with pytest.raises(InputError, match="'20190517' fits 2 scenes, '20190517 UXA', '20190517 UYA'"):
+        with_reference(scenes, "20190517", (), Looking())
+    write_scene(tmp_path / "20190427", np.full((300, 300), 90, np.uint8))
+    monkeypatch.chdir(tmp_path)
+    assert with_reference(scenes, "20190427", (), Looking())[1].scene_id == "20190427"
 
 
 def test_a_file_that_was_not_matched_is_named_with_the_way_to_match_it(strip: Strip, tmp_path: Path) -> None:
