@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import io
 import itertools
+import json
 import re
 import shlex
 import tomllib
@@ -139,6 +140,14 @@ def test_documented_commands_can_be_typed(page: Path) -> None:
         except (AssertionError, USAGE_ERROR, s2fast.S2FastError, ValueError) as error:
             wrong[command] = str(error)
     assert wrong == {}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_documented_blocks_parse_as_they_stand(page: Path) -> None:
+    parsers = {"toml": tomllib.loads, "json": json.loads, "python": ast.parse}
+    for language, block in blocks(page):
+        if parse := parsers.get(language):
+            parse(block)
 
 
 def test_the_pages_show_commands() -> None:
