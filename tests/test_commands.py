@@ -97,7 +97,7 @@ def test_dry_run_says_what_would_be_done_and_writes_nothing(
     assert lines[0].startswith("4 scenes: 2 of 36UXA, 2 of 36UYA; run folder ")
     assert "match    6 pairs to do" in lines
     assert any(
-        re.fullmatch(r"memory   at most [1-9]\d* MB per worker \(compute.budget_mb = 2048\)", line) for line in lines
+        re.fullmatch(r"memory   at most [1-9]\d* MiB per worker \(compute.budget_mb = 2048\)", line) for line in lines
     )
     assert any(re.match(r"time     about \d+ s of one core", line) for line in lines)
     assert lines[-1] == "dry run: nothing was written"

@@ -62,7 +62,7 @@ def shortage_named(device: torch.device) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         allowed = allowed_bytes(device) >> 20
         raise DeviceMemoryError(
-            f"{device} has less free memory than the {allowed} MB that searches may take"
+            f"{device} has less free memory than the {allowed} MiB that searches may take"
         ) from error
 
 

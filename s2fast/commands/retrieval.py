@@ -83,7 +83,7 @@ def find(
     ] = FindingFormat.TEXT,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu or cuda, as compute.device")] = "auto",
     budget_mb: Annotated[
-        int, typer.Option("--budget-mb", metavar="MB", min=128, help="Most memory, as compute.budget_mb")
+        int, typer.Option("--budget-mb", metavar="MIB", min=128, help="Most memory in MiB, as compute.budget_mb")
     ] = 2048,
     trust: Trust = [],  # noqa: B006  typer reads the default and never changes it
 ) -> None:

@@ -97,7 +97,7 @@ def _content(file: Path | pa.NativeFile) -> Iterator[memoryview]:
 
 def _check(size: int) -> None:
     if size > _MAX_BYTES:
-        raise ValueError(f"it would take more than {_MAX_BYTES >> 20} MB of memory")
+        raise ValueError(f"it would take more than {_MAX_BYTES >> 20} MiB of memory")
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -235,9 +235,9 @@ def read_header(
     if (block_mb := block_bytes(dataset) >> 20) > settings.max_block_mb:
         rows, cols = dataset.block_shapes[0]
         raise SceneError(
-            f"{name}: it is stored in blocks of {rows} x {cols} px of {dataset.count} bands, {block_mb} MB each, which "
-            f"are decoded as a whole, and ingest.max_block_mb is {settings.max_block_mb}: raise it, or store the scene "
-            "in smaller blocks (gdal_translate -co TILED=YES)"
+            f"{name}: it is stored in blocks of {rows} x {cols} px of {dataset.count} bands, {block_mb} MiB each, "
+            f"which are decoded as a whole, and ingest.max_block_mb is {settings.max_block_mb}: raise it, or store the "
+            "scene in smaller blocks (gdal_translate -co TILED=YES)"
         )
     if not all(reduced_shape(dataset.shape, settings.reduction)):
         raise SceneError(

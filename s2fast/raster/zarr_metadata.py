@@ -240,7 +240,7 @@ def _checked(
     elif len(chunks[0]) != len(shape) or 0 in chunks[0] or (names and len(names) != len(shape)):
         problem = "its shape, chunks and dimensions differ"
     elif prod(chunks[1]) * _MAX_ITEM_BYTES > _MAX_CHUNK_BYTES:
-        problem = f"its chunks of {chunks[1]} are larger than {_MAX_CHUNK_BYTES >> 20} MB"
+        problem = f"its chunks of {chunks[1]} are larger than {_MAX_CHUNK_BYTES >> 20} MiB"
     elif (number := prod(-(-side // part) for side, part in zip(shape, chunks[0], strict=True))) > _MAX_CHUNKS:
         problem = f"it has {number} chunks, at most {_MAX_CHUNKS} are read: write it in larger ones"
     elif prod(outer // inner for outer, inner in zip(chunks[1], chunks[0], strict=True)) > _MAX_CHUNKS:

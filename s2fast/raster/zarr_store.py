@@ -83,7 +83,7 @@ def fetcher(store: Source) -> Fetch:
             if not path.resolve().is_relative_to(root):
                 raise SceneError(f"{path} is a link that leads out of the store")
             if path.stat().st_size > _MOST_BYTES:
-                raise SceneError(f"{path} is larger than {_MOST_BYTES >> 20} MB")
+                raise SceneError(f"{path} is larger than {_MOST_BYTES >> 20} MiB")
             return path.read_bytes()
         except OSError as error:
             raise error if isinstance(error, SceneError) else SceneError(f"{path}: {error.strerror}") from error

@@ -169,7 +169,7 @@ def problem_of_database(base: sqlite3.Connection) -> str:
         except sqlite3.Error as error:
             return f"its {kind} {name[:80]} cannot be counted ({error}): store its rows as a table"
         if rows > _MOST_ROWS or size > _MOST_BYTES:
-            return f"its {kind} {name[:80]} has more than {_MOST_ROWS} rows or {_MOST_BYTES >> 20} MB: store less"
+            return f"its {kind} {name[:80]} has more than {_MOST_ROWS} rows or {_MOST_BYTES >> 20} MiB: store less"
     return ""
 
 

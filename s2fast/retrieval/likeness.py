@@ -61,7 +61,7 @@ def similar_pairs(folder: RunFolder, features: Mapping[str, str], config: Config
     needed = len(features) * _BYTES_PER_SCENE + _BLOCK * _BYTES_PER_COLUMN
     if needed > config.compute.budget_mb << 20:
         raise ConfigError(
-            f'matching.pairs = "similar" takes {needed >> 20} MB for {len(features)} scenes and compute.budget_mb is '
+            f'matching.pairs = "similar" takes {needed >> 20} MiB for {len(features)} scenes and compute.budget_mb is '
             f"{config.compute.budget_mb}: raise it"
         )
     pairs = most_similar(

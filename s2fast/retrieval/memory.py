@@ -102,4 +102,4 @@ def check(needed_bytes: int, budget_mb: int, what: str, error: type[S2FastError]
     """
     if needed_bytes > budget_mb * MIB:
         name = option("budget_mb", "budget-mb")
-        raise error(f"{what} may take {-(-needed_bytes // MIB)} MB and {name} is {budget_mb}: raise it")
+        raise error(f"{what} may take {-(-needed_bytes // MIB)} MiB and {name} is {budget_mb}: raise it")

@@ -153,7 +153,7 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
         if needed_mb > budget_mb and folder.features_key(scene_id) != wanted[scene_id]:
             raise ConfigError(
                 f"extracting {scene_id}, {shape[0]} x {shape[1]} px, with the {backend} backend may take {needed_mb} "
-                f"MB and compute.budget_mb is {budget_mb}: raise it, reduce the scenes (ingest.reduction), or use "
+                f"MiB and compute.budget_mb is {budget_mb}: raise it, reduce the scenes (ingest.reduction), or use "
                 "another features.backend or features.detector"
             )
 

@@ -67,7 +67,7 @@ class Forecast:
             time = f"time     about {duration_text(self.seconds)} of one core"
             cores = available_cores()
             found.append(time + (f", {duration_text(self.seconds / cores)} on {cores}" if cores > 1 else ""))
-            memory = f"memory   at most {self.memory_mb} MB per worker (compute.budget_mb = {self.budget_mb})"
+            memory = f"memory   at most {self.memory_mb} MiB per worker (compute.budget_mb = {self.budget_mb})"
             found.append(memory + (f", {self.workers} workers" if self.workers > 1 else ""))
             if self.megapixels:
                 found.append(f"reading  {self.megapixels:,.0f} megapixels, fewer where polygons leave blocks out")

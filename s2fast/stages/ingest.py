@@ -217,7 +217,7 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
         if folder.tile_key(item.scene.scene_id) != tile_key(item, config, record.regions):
             rows, cols = item.raster.block
             raise ConfigError(
-                f"ingesting {item.scene.scene_id}, stored in blocks of {rows} x {cols} px, may take {needed_mb} MB "
+                f"ingesting {item.scene.scene_id}, stored in blocks of {rows} x {cols} px, may take {needed_mb} MiB "
                 f"and compute.budget_mb is {config.compute.budget_mb}: raise it, or store the scene in smaller blocks "
                 "(gdal_translate -co TILED=YES)"
             )

@@ -145,7 +145,7 @@ SHOWN = (
     Shown("cpu_s", "CPU seconds", "CPU s",
           "Processor time of all stages, of all threads together; less disturbed by other work than the wall time.", -1,
           NOISE, _timed("cpu_s")),
-    Shown("peak_mb", "peak MB", "MB", "Largest memory of the processes.", -1, NOISE,
+    Shown("peak_mb", "peak MiB", "MiB", "Largest memory of the processes.", -1, NOISE,
           lambda row: f"{row['peak_mb']:,.0f}"),
     Shown("counts.keypoints", "keypoints", "keypoints", "Keypoints of all scenes."),
     Shown("found.good_matches", "good matches", "good", "Matches that pass the ratio test, of all pairs."),

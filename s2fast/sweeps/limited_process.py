@@ -145,7 +145,9 @@ def _waited(child: subprocess.Popen[str], limits: Limits) -> tuple[str, str]:
             if time.monotonic() >= deadline:
                 raise _OverLimitError(f"took longer than {limits.seconds:g} s and was killed") from None
             if limits.memory_mb and resident_mb(child.pid) > limits.memory_mb:
-                raise _OverLimitError(f"needed more than {limits.memory_mb:,.0f} MB of memory and was killed") from None
+                raise _OverLimitError(
+                    f"needed more than {limits.memory_mb:,.0f} MiB of memory and was killed"
+                ) from None
             if limits.folder and not Path(limits.folder).exists():
                 raise _OverLimitError("stopped, since the sweep has ended") from None
 

@@ -83,7 +83,7 @@ def _workplace(
         return
     least_mb = max(promised_mb(sweep, at) for at in todo)
     slots, share_mb = slots_for(workers, least_mb, _PROMISED * available_mb())
-    lack = f", not {workers}: each may need {least_mb:,.0f} MB" if slots < workers else ""
+    lack = f", not {workers}: each may need {least_mb:,.0f} MiB" if slots < workers else ""
     sweep.report(f"up to {slots} cases side by side{lack}")
     limits = Limits(file.limit_s, file.limit_mb or share_mb, max(1, available_cores() // slots))
     children = Children()

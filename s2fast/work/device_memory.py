@@ -38,7 +38,7 @@ def named_device_memory(work: str, settings: Compute | None = None) -> Iterator[
                 f"{work}: the GPU is out of memory: end other programs there, or use {option('device')} cpu"
             ) from error
         given = settings.device_budget_mb
-        now = '"auto"' if given == "auto" else f"{given} MB"
+        now = '"auto"' if given == "auto" else f"{given} MiB"
         raise ConfigError(
             f"{work}: the GPU is out of memory with compute.device_budget_mb = {now}: set it to a "
             f'smaller number, {LEAST_DEVICE_MB} at least, use fewer --workers, or set compute.device = "cpu"'

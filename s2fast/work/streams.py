@@ -87,7 +87,7 @@ def print_line(*lines: str, err: bool = False, indent: str | None = None) -> Non
         typer.echo(text, err=err)
 
 
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|(?:m|km|px|s|min|MB|GB)\b))")
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|(?:m|km|px|s|min|MB|MiB)\b))")
 
 
 def on_terminal(text: str, stream: TextIO, indent: str) -> str:

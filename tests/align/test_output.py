@@ -165,7 +165,7 @@ def test_the_runs_device_and_its_memory_are_used(
     source = written(tmp_path / "a.tif", edge())
     target = Target(Form.RESAMPLED, Kernel.CUBIC, GRID, False, {}, None, config)
     with pytest.raises(
-        ConfigError, match=r"a\.tif: the GPU is out of memory with compute\.device_budget_mb = 300 MB"
+        ConfigError, match=r"a\.tif: the GPU is out of memory with compute\.device_budget_mb = 300 MiB"
     ) as one:
         write(source, (0.0, 0.0), target, tmp_path / "b.tif")
     assert "\n" not in str(one.value)

@@ -325,7 +325,7 @@ def test_hostile_stores_are_not_decoded(tci: Path, tmp_path: Path, version: int)
     refused("it is compressed by '.*pickle', which is not decoded", **codec)
     large = [1 << 20, 1 << 20, 1 << 20]
     chunks = {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": large}}}
-    refused("are larger than 1024 MB", **(chunks if version == 3 else {"chunks": large}))
+    refused("are larger than 1024 MiB", **(chunks if version == 3 else {"chunks": large}))
     refused("is no array or group of Zarr|its shape", shape=[-1, 2, 3])
     chunk = array / ("c/0/0/0" if version == 3 else "0.0.0")
     chunk.unlink()

@@ -81,7 +81,7 @@ def test_what_is_decoded_to_too_much_is_refused(tmp_path: Path, name: str, monke
     assert path.stat().st_size < 20_000
     monkeypatch.setattr(parquet, "_MAX_BYTES", 16 << 20)
     for file in (path, arrow_file(path.read_bytes())):
-        with pytest.raises(ValueError, match="it would take more than 16 MB of memory"):
+        with pytest.raises(ValueError, match="it would take more than 16 MiB of memory"):
             read_table(file)
     monkeypatch.setattr(parquet, "_MAX_BYTES", 64 << 20)
     assert read_table(path).equals(bombs()[name])

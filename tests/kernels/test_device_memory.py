@@ -141,7 +141,9 @@ def test_a_pair_that_does_not_fit_is_one_line() -> None:
     pairs, away = every_pair(scenes(2), 1)
     with at_most_bytes(100_000), pytest.raises(DeviceMemoryError) as refused:
         torch_any.window_matches(pairs, away, TEST)
-    assert str(refused.value) == (f"scenes of {ROWS} and {ROWS} keypoints need 1 MB of cpu, and searches may take 0 MB")
+    assert str(refused.value) == (
+        f"scenes of {ROWS} and {ROWS} keypoints need 1 MiB of cpu, and searches may take 0 MiB"
+    )
 
 
 def test_a_device_with_less_memory_than_allowed_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +153,7 @@ def test_a_device_with_less_memory_than_allowed_is_one_line(monkeypatch: pytest.
     monkeypatch.setattr(device_rows.Pool, "of", fail)
     with at_most_bytes(5 << 20), pytest.raises(DeviceMemoryError) as refused:
         torch_any.window_matches(*every_pair(scenes(2), 1), TEST)
-    assert str(refused.value) == "cpu has less free memory than the 5 MB that searches may take"
+    assert str(refused.value) == "cpu has less free memory than the 5 MiB that searches may take"
 
 
 def test_limits_end_and_nest() -> None:

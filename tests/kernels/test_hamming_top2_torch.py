@@ -38,7 +38,7 @@ def test_a_device_that_is_too_small_is_one_line(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(torch_any, "_key_space", fail)
     case = hard_operands(np.random.default_rng(4), 3, [4], 30)
-    with at_most_bytes(5 << 20), pytest.raises(DeviceMemoryError, match=r"^cpu has less free memory than the 5 MB "):
+    with at_most_bytes(5 << 20), pytest.raises(DeviceMemoryError, match=r"^cpu has less free memory than the 5 MiB "):
         torch_any.hamming_top2(*case, device=torch.device("cpu"), product="float32")
 
 

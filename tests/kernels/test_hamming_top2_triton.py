@@ -122,7 +122,7 @@ def test_a_small_device_gives_the_same_bits(limit: int) -> None:
 @pytest.mark.gpu
 def test_a_device_that_is_too_small_is_one_line() -> None:
     case = hard_operands(np.random.default_rng(7), 5, [20], 30)
-    with at_most_bytes(600), pytest.raises(DeviceMemoryError, match=r"^a search needs more of .* than the 0 MB .*$"):
+    with at_most_bytes(600), pytest.raises(DeviceMemoryError, match=r"^a search needs more of .* than the 0 MiB .*$"):
         triton_gpu.hamming_top2(*case, device=DEVICE, tiling=SMALL)
 
 

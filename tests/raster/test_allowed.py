@@ -214,7 +214,7 @@ def test_blocks_beyond_the_limit_are_not_decoded(
     with rasterio.open(path, "w", **profile):
         pass
     match = (
-        rf"blocks of 16384 x 16384 px of 4 bands, {megabytes} MB each.*ingest\.max_block_mb is {megabytes - 1}: raise"
+        rf"blocks of 16384 x 16384 px of 4 bands, {megabytes} MiB each.*ingest\.max_block_mb is {megabytes - 1}: raise"
     )
     with pytest.raises(SceneError, match=match), open_raster(path, Ingest(max_block_mb=megabytes - 1)):
         pass

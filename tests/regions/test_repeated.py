@@ -108,7 +108,7 @@ def test_databases_that_compute_what_they_hold(tmp_path: Path, name: str, monkey
     monkeypatch.setattr(repeated, "_MOST_VALUE_BYTES", 1 << 20)
     monkeypatch.setattr(repeated, "_MOST_BYTES", 1 << 20)
     monkeypatch.setattr(repeated, "_MOST_ROWS", 20_000)
-    with pytest.raises(InputError, match="has more than 20000 rows or 1 MB|cannot be counted .*too big"):
+    with pytest.raises(InputError, match="has more than 20000 rows or 1 MiB|cannot be counted .*too big"):
         read(path, where="fid >= 0")
 
 

@@ -166,7 +166,7 @@ def test_a_value_that_stands_in_many_rows_is_counted(tmp_path: Path, monkeypatch
     write_parquet(tmp_path / "a.parquet", pa.array([shape] * rows, pa.binary()))
     assert (tmp_path / "a.parquet").stat().st_size < 2 * len(shape)
     monkeypatch.setattr(parquet, "_MAX_BYTES", rows * len(shape) // 2)
-    with pytest.raises(InputError, match="it would take more than 3 MB of memory"):
+    with pytest.raises(InputError, match="it would take more than 3 MiB of memory"):
         read(tmp_path / "a.parquet")
     monkeypatch.setattr(parquet, "_MAX_BYTES", 2 * rows * len(shape))
     assert read(tmp_path / "a.parquet") == rows

@@ -52,13 +52,13 @@ def test_what_exceeds_the_budget_says_how_much_it_takes(
 ) -> None:
     index = Index(indexed.index)
     with pytest.raises(
-        ConfigError, match=r"searching .*index, 4 scenes, may take 4\d MB and budget_mb is 32: raise it"
+        ConfigError, match=r"searching .*index, 4 scenes, may take 4\d MiB and budget_mb is 32: raise it"
     ):
         Finder(index, budget_mb=32)
     finder = Finder(index, keypoints=700, budget_mb=128)
     rng = np.random.default_rng(0)
     large = picture(rng.integers(1, 255, (4000, 4000)).astype(np.uint8))
-    with pytest.raises(InputError, match=r"finding keypoints in 4000 x 4000 px may take \d+ MB and budget_mb is 128"):
+    with pytest.raises(InputError, match=r"finding keypoints in 4000 x 4000 px may take \d+ MiB and budget_mb is 128"):
         finder.locate(large)
     asked: list[int] = []
     scan = tmp_path / "scan.bmp"

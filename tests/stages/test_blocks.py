@@ -153,7 +153,7 @@ def test_a_device_that_is_too_small_is_one_line_that_names_the_setting(
     with pytest.raises(ConfigError) as refused:
         match_unit(PAIRS[:1], rule, 1 << 30, str(tmp_path), config)
     assert str(refused.value) == (
-        "scenes of 2000 and 2000 keypoints need 2 MB of cpu, and searches may take 1 MB; compute.device_budget_mb is "
+        "scenes of 2000 and 2000 keypoints need 2 MiB of cpu, and searches may take 1 MiB; compute.device_budget_mb is "
         "1: set it to what is free there, or set features.max_per_scene"
     )
 
@@ -162,7 +162,7 @@ def test_a_device_that_is_too_small_is_one_line_that_names_the_setting(
 
     monkeypatch.setattr(device_rows.Pool, "of", fail)
     enough = with_budget(load_config(), 100)
-    with pytest.raises(ConfigError, match=r"^cpu has less .* than the 100 MB .* compute.device_budget_mb is 100.*$"):
+    with pytest.raises(ConfigError, match=r"^cpu has less .* than the 100 MiB .* compute.device_budget_mb is 100.*$"):
         match_unit(PAIRS[:1], rule, 1 << 30, str(tmp_path), enough)
 
 

@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_refused(archive: Archive, tmp_path: Path) -> None:
     run_stages(Job(config, [archive.scenes], archive.regions, tmp_path / "fits"))
     run_stages(Job(config, [archive.scenes], archive.regions, tmp_path / "ingested"), stages=["ingest"])
     tight = config.model_copy(update={"compute": config.compute.model_copy(update={"budget_mb": 5})})
-    with pytest.raises(ConfigError, match="extracting .* may take 105 MB and compute.budget_mb is 5"):
+    with pytest.raises(ConfigError, match="extracting .* may take 105 MiB and compute.budget_mb is 5"):
         run_stages(Job(tight, [archive.scenes], archive.regions, tmp_path / "ingested"), stages=["extract"])
     with pytest.raises(ConfigError) as refused:
         run_stages(Job(tight, [archive.scenes], archive.regions, tmp_path / "does not"))
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_refused(archive: Archive, tmp_path: Path) -> None:
 def test_what_cannot_be_extracted_is_refused_before_it_is_read(archive: Archive, tmp_path: Path) -> None:
     config = load_config(overrides={"features.backend": "opencv"})
     tight = config.model_copy(update={"compute": config.compute.model_copy(update={"budget_mb": 100})})
-    with pytest.raises(ConfigError, match="extracting .* 512 x 512 px, .* take 105 MB and compute.budget_mb is 100"):
+    with pytest.raises(ConfigError, match="extracting .* 512 x 512 px, .* take 105 MiB and compute.budget_mb is 100"):
         run_stages(Job(tight, [archive.scenes], archive.regions, tmp_path))
     assert not list(tmp_path.rglob("*"))
     # What is extracted already is not refused.

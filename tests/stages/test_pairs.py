@@ -68,11 +68,11 @@ def test_missing_list_is_named(tmp_path: Path) -> None:
 
 def test_similar_scenes_are_searched_within_the_memory_of_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     def search(*_: object) -> None:
-        raise DeviceMemoryError(f"needs more than {allowed_bytes(None) >> 20} MB")  # type: ignore[arg-type]
+        raise DeviceMemoryError(f"needs more than {allowed_bytes(None) >> 20} MiB")  # type: ignore[arg-type]
 
     monkeypatch.setattr(pairs, "features_keys", lambda _: {})
     monkeypatch.setattr(pairs, "similar_pairs", search)
     overrides: dict[str, Any] = {"matching.pairs": "similar", "compute.device_budget_mb": 300}
     record: Any = SimpleNamespace(config=load_config(overrides=overrides))
-    with pytest.raises(ConfigError, match=r"^needs more than 300 MB; compute\.device_budget_mb is 300: "):
+    with pytest.raises(ConfigError, match=r"^needs more than 300 MiB; compute\.device_budget_mb is 300: "):
         wanted_pairs(record, None, None)  # type: ignore[arg-type]

@@ -210,7 +210,7 @@ def test_out_of_device_memory_is_one_line(
 
     monkeypatch.setattr(extract, "extract_scene", no_memory)
     job = Job(load_config(overrides={"compute.device_budget_mb": 512}), [scenes], None, tmp_path / "out")
-    with pytest.raises(ConfigError, match=r"^extracting S2A_\w+: .*device_budget_mb = 512 MB: set it") as caught:
+    with pytest.raises(ConfigError, match=r"^extracting S2A_\w+: .*device_budget_mb = 512 MiB: set it") as caught:
         run_stages(job, stages=["ingest", "extract"])
     assert "\n" not in str(caught.value)
 

@@ -75,7 +75,7 @@ def test_on_a_cluster(archive: Archive, tmp_path: Path, in_turn: tuple[Path, lis
 def test_a_case_over_its_limit_of_memory_is_a_row(archive: Archive, tmp_path: Path) -> None:
     (checked,) = load_all([{"base": BASE, "case": CASES[:1], "limit_mb": 60}], [str(archive.scenes)])
     rows, _ = run_sweep(checked, tmp_path / "rows.jsonl", print, workers=2)
-    assert [row["reason"] for row in rows] == ["needed more than 60 MB of memory and was killed"]
+    assert [row["reason"] for row in rows] == ["needed more than 60 MiB of memory and was killed"]
 
 
 def test_memory_is_promised_to_all_of_them_together(
@@ -92,6 +92,6 @@ def test_memory_is_promised_to_all_of_them_together(
     lines: list[str] = []
     (checked,) = load_all([GRID], [str(archive.scenes)])
     run_sweep(checked, tmp_path / "rows.jsonl", lines.append, workers=8)
-    # Each may need 400 MB and compute.budget_mb, 2048 MB: there is room for two.
-    assert "up to 2 cases side by side, not 8: each may need 2,448 MB" in lines
+    # Each may need 400 MiB and compute.budget_mb, 2048 MiB: there is room for two.
+    assert "up to 2 cases side by side, not 8: each may need 2,448 MiB" in lines
     assert given == [3000.0] * 3

@@ -138,9 +138,9 @@ def test_a_case_that_takes_too_long_or_is_killed_is_a_row_too(tmp_path: Path, mo
     assert limited_process.run_alone("fails", {}, limits) == ({}, "reason")
     assert limited_process.run_alone("exits", {}, limits) == ({}, "exit code 1")
     assert limited_process.run_alone("grows", {}, Limits(300, memory_mb=300)) == (
-        {}, "needed more than 300 MB of memory and was killed"
+        {}, "needed more than 300 MiB of memory and was killed"
     )  # fmt: skip
-    assert limited_process.run_alone("breeds", {}, Limits(300, memory_mb=300))[1].startswith("needed more than 300 MB")
+    assert limited_process.run_alone("breeds", {}, Limits(300, memory_mb=300))[1].startswith("needed more than 300 MiB")
     gone = str(tmp_path / "gone")
     assert limited_process.run_alone("sleeps", {}, Limits(300, folder=gone)) == (
         {},

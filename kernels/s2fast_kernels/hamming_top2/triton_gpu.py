@@ -348,7 +348,7 @@ def hamming_top2(
     allowed = allowed_bytes(device)
     panels = _Panels.of(train_offsets, chunk_rows, allowed)
     if panels.queries < 1:
-        raise DeviceMemoryError(f"a search needs more of {device} than the {allowed >> 20} MB that searches may take")
+        raise DeviceMemoryError(f"a search needs more of {device} than the {allowed >> 20} MiB that searches may take")
     with current_gpu(device), shortage_named(device):
         for first, last in panels.panels:
             offsets = panels.offsets[first : last + 1]

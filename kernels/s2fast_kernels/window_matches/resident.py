@@ -160,8 +160,8 @@ def _parts(pairs: Pairs, device: torch.device, row_bytes: int) -> Iterator[slice
             needed = 2 * sum(own.values()) + row_bytes * len(query)
         if needed > allowed:
             raise DeviceMemoryError(
-                f"scenes of {len(query)} and {len(train)} keypoints need {-(-(needed + _CALL_BYTES) // MIB)} MB of "
-                f"{device}, and searches may take {allowed_bytes(device) // MIB} MB"
+                f"scenes of {len(query)} and {len(train)} keypoints need {-(-(needed + _CALL_BYTES) // MIB)} MiB of "
+                f"{device}, and searches may take {allowed_bytes(device) // MIB} MiB"
             )
         held |= own
         longest = max(longest, len(query))
