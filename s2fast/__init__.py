@@ -111,11 +111,16 @@ def run(
         The finished run.
     """
     from s2fast.archive.arrays import as_places
+    from s2fast.arguments import PLACE, TEXT, WHOLE_NUMBER, check_type
     from s2fast.pipeline import run_stages
     from s2fast.planning import Job
     from s2fast.results import Run
     from s2fast.work.progress import progress_of
 
+    check_type(PLACE, out=out)
+    check_type(PLACE, optional=True, regions=regions, reference=reference)
+    check_type(TEXT, optional=True, scheduler=scheduler)
+    check_type(WHOLE_NUMBER, workers=workers)
     settings = _settings(config, overrides, profile)
     places = as_places(scenes)
     record = run_stages(
@@ -139,9 +144,11 @@ def open_run(out: Path | str, *, trust: Sequence[Path | str] = ()) -> Run:
         folder may be a stranger's: unless they are named, `Run.show` draws scenes on servers in grey, from what the
         folder holds, and `Run.align` does not align them.
     """
+    from s2fast.arguments import PLACE, as_list, check_type
     from s2fast.results import Run
 
-    return Run(out, trust=trust)
+    check_type(PLACE, out=out)
+    return Run(out, trust=as_list(PLACE, "trust", trust))
 
 
 def sweep(
@@ -200,12 +207,20 @@ def sweep(
     ... )  # doctest: +SKIP
     >>> frame[["label", "seconds", "found.verified_pairs"]]  # doctest: +SKIP
     """
+    from s2fast.arguments import PLACE, TEXT, WHOLE_NUMBER, as_list, check_type, wrong_type
+    from s2fast.errors import ConfigError
     from s2fast.sweeps.results import How, load_all, make_folder, run_checked
     from s2fast.work.progress import print_where_seen
 
-    given = [scenes] if isinstance(scenes, str | Path) else scenes
-    how = How(retry, repeats, workers, scheduler, tuple(map(Path, against)))
-    (checked,) = load_all([settings], list(map(str, given)), None if regions is None else str(regions), how)
+    if not (isinstance(settings, Mapping) or PLACE.fits(settings)):
+        raise ConfigError(wrong_type("settings", settings, "a TOML file or a mapping"))
+    check_type(PLACE, out=out)
+    check_type(PLACE, optional=True, regions=regions)
+    check_type(TEXT, optional=True, scheduler=scheduler)
+    check_type(WHOLE_NUMBER, repeats=repeats, workers=workers)
+    places = list(map(str, as_list(PLACE, "scenes", scenes)))
+    how = How(retry, repeats, workers, scheduler, tuple(map(Path, as_list(PLACE, "against", against))))
+    (checked,) = load_all([settings], places, None if regions is None else str(regions), how)
     return run_checked(checked, make_folder(out), log or print_where_seen, how).frame()
 
 
@@ -258,13 +273,18 @@ def tune(
     >>> print(tuned.why, tuned.settings)  # doctest: +SKIP
     >>> run = s2fast.run("tuned/tuned.toml", scenes="DIR", out="OUT")  # doctest: +SKIP
     """
+    from s2fast.arguments import NUMBER, PLACE, WHOLE_NUMBER, as_list, check_type
     from s2fast.tuning.command import Wanted
     from s2fast.tuning.command import tune as search
     from s2fast.work.progress import print_where_seen
 
-    given = [scenes] if isinstance(scenes, str | Path) else scenes
-    place = None if regions is None else str(regions)
-    wanted = Wanted(_settings(config, overrides, profile), list(map(str, given)), place, minutes, few)
+    check_type(PLACE, out=out)
+    check_type(PLACE, optional=True, regions=regions)
+    check_type(NUMBER, minutes=minutes)
+    check_type(WHOLE_NUMBER, few=few)
+    places = list(map(str, as_list(PLACE, "scenes", scenes)))
+    polygons = None if regions is None else str(regions)
+    wanted = Wanted(_settings(config, overrides, profile), places, polygons, minutes, few)
     return search(wanted, out, log or print_where_seen)
 
 
@@ -331,11 +351,17 @@ def fetch(
     >>> fetched = s2fast.fetch(bbox=box, dates="2019-06/2019-09", max_cloud=20, to="ARCHIVE")  # doctest: +SKIP
     >>> run = s2fast.run(scenes=fetched.items, out="OUT")  # doctest: +SKIP
     """
+    from s2fast.arguments import NUMBER, PLACE, TEXT, WHOLE_NUMBER, check_type
     from s2fast.config import load_config
     from s2fast.fetching.fetch import fetch as download
     from s2fast.fetching.query import Search, Wanted
     from s2fast.work.progress import progress_of
 
+    check_type(PLACE, optional=True, place=place, to=to, regions=regions)
+    check_type(TEXT, dates=dates, tile=tile, collection=collection)
+    check_type(TEXT, optional=True, api=api)
+    check_type(NUMBER, optional=True, max_cloud=max_cloud)
+    check_type(WHOLE_NUMBER, optional=True, limit=limit)
     wanted = Wanted.asked(tile, max_cloud, limit)
     where = Search(bbox, regions, dates, api, collection).of(place, wanted)
     settings = load_config(None, overrides).ingest

@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from s2fast.archive.fragments import scene_named
+from s2fast.arguments import NUMBER, PLACE, TEXT, WHOLE_NUMBER, as_list, check_type, wrong_type
 from s2fast.errors import InputError, RunFolderError
 from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.legible import counted, legible
@@ -153,7 +154,7 @@ class Run:
 
     def features(self, scene_id: str) -> Features:
         """Return a scene's features."""
-        return self.folder.features(self._known(scene_id))
+        return self.folder.features(self._known("scene_id", scene_id))
 
     def show(
         self,
@@ -174,6 +175,10 @@ class Run:
         from s2fast.pictures.pair import pair_picture
         from s2fast.pictures.titles import pair_title
 
+        check_type(WHOLE_NUMBER, matches=matches)
+        check_type(NUMBER, dpi=dpi)
+        if crop is not None and not isinstance(crop, Window):
+            raise InputError(wrong_type("crop", crop, "a s2fast.model.Window(row, col, height, width)"))
         row = self._pair(first, second)
         return pair_picture(
             self.folder, row["query"], row["train"], pair_title(row), layout=layout, matches=matches,
@@ -185,6 +190,7 @@ class Run:
         """Return a pair's local shifts on a grid of cells; ``.save("shift.tif")`` writes them as a GeoTIFF."""
         from s2fast.report.displacement_raster import displacement_raster
 
+        check_type(NUMBER, cell_m=cell_m)
         query, train = self._pair(first, second)[["query", "train"]]
         return displacement_raster(self.folder, query, train, cell_m)
 
@@ -237,6 +243,10 @@ class Run:
         from s2fast.align.aligned import Settings, align
         from s2fast.work.progress import progress_of
 
+        check_type(PLACE, to=to)
+        check_type(TEXT, optional=True, reference=reference)
+        check_type(NUMBER, optional=True, max_error_m=max_error_m)
+        bands = as_list(TEXT, "bands", bands)
         settings = Settings.of(form, reference, bands, resampling, max_error_m, check, model)
         scenes, pairs = self.scenes(), self.pairs()
         aligned: pd.DataFrame = align(self.folder, self.record, scenes, pairs, to, settings, progress_of(progress))
@@ -278,11 +288,13 @@ class Run:
         """Write the run as a STAC Collection with one Item per scene; see `s2fast.align.stac.write_stac`."""
         from s2fast.align.stac import write_stac
 
+        check_type(PLACE, to=to)
+        check_type(PLACE, optional=True, aligned=aligned)
         return write_stac(self.record, self.scenes(), to, aligned)
 
     def ordered(self, first: str, second: str) -> tuple[str, str]:
         """Return the scenes that two fragments name, in the run's order: query, train."""
-        names = self._known(first), self._known(second)
+        names = self._known("first", first), self._known("second", second)
         if names[0] == names[1]:
             raise InputError(f"a pair needs two scenes, got {names[0]} twice")
         query, train = sorted(names, key=self.scene_ids.index)
@@ -297,8 +309,10 @@ class Run:
             raise InputError(f"{self.folder}: {query} and {train} were not compared: see matching.pairs")
         return found.iloc[0]
 
-    def _known(self, typed: str) -> str:
-        """Return the scene that an id, or a fragment of one, names."""
+    def _known(self, name: str, typed: str) -> str:
+        """Return the scene that an id, or a fragment of one, names; it is the argument `name`."""
+        if not isinstance(typed, str):
+            raise InputError(wrong_type(name, typed, "the id of a scene or a fragment of it"))
         return scene_named(typed, self.scene_ids, self.record.history.problems)
 
     def _parquet(self, name: str) -> pa.Table:

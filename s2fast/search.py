@@ -9,6 +9,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from s2fast.arguments import PLACE, TEXT, WHOLE_NUMBER, Kind, as_list, check_type
 from s2fast.results import Run
 from s2fast.retrieval.build import PER_SCENE, build
 from s2fast.retrieval.clusters import make_clusters
@@ -17,6 +18,9 @@ from s2fast.retrieval.finding import Finding
 from s2fast.retrieval.index import Index
 from s2fast.retrieval.picture import KEYPOINTS
 from s2fast.work.progress import progress_of
+
+_RUN = Kind((Run, *PLACE.types), f"a Run, {PLACE.wanted}")
+_PICTURE = Kind((np.ndarray, *PLACE.types), f"{PLACE.wanted}, or an array")
 
 
 def index(
@@ -58,7 +62,9 @@ def index(
     --------
     >>> made = s2fast.index("OUT", to="INDEX")  # doctest: +SKIP
     """
-    given = [runs] if isinstance(runs, Run | Path | str) else runs
+    check_type(PLACE, to=to)
+    check_type(WHOLE_NUMBER, per_scene=per_scene)
+    given = as_list(_RUN, "runs", runs)
     shown = progress_of(progress)
     build(str(to), [run.folder.address if isinstance(run, Run) else run for run in given], per_scene, shown)
     if lists:
@@ -125,6 +131,10 @@ def find(
     >>> if found.found:  # doctest: +SKIP
     ...     found.save("located.tif")
     """
+    if not isinstance(index, Index):
+        check_type(PLACE, index=index)
+    check_type(WHOLE_NUMBER, keypoints=keypoints, budget_mb=budget_mb)
+    check_type(TEXT, device=device)
     opened = index if isinstance(index, Index) else Index(index)
     finder = Finder(
         opened,
@@ -132,8 +142,8 @@ def find(
         device=device,
         by_lists=lists,
         budget_mb=budget_mb,
-        trusted=[str(place) for place in trust],
+        trusted=[str(place) for place in as_list(PLACE, "trust", trust)],
     )
     if isinstance(picture, Path | str | np.ndarray):
         return finder.find(picture)
-    return list(finder.find_all(picture))
+    return list(finder.find_all(as_list(_PICTURE, "picture", picture)))

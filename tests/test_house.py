@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 ROOMS = (
-    "errors", "files", "config", "verdicts", "model", "synth", "work", "detectors", "image", "geometry", "raster",
-    "archive", "regions", "masks", "fetching", "folder", "page", "report", "pictures", "retrieval", "stages",
+    "errors", "arguments", "files", "config", "verdicts", "model", "synth", "work", "detectors", "image", "geometry",
+    "raster", "archive", "regions", "masks", "fetching", "folder", "page", "report", "pictures", "retrieval", "stages",
     "planning", "align", "results", "search", "pipeline", "truth", "sweeps", "tuning", "s2fast", "tools",
     "commands", "cli", "__main__", "examples",
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,75 @@ def test_displacement_writes_itself(run: Run, tmp_path: Path) -> None:
 def test_objects_that_are_no_scenes_end_in_one_line(scenes: Any) -> None:
     with pytest.raises(InputError, match=r"^scenes holds a (numpy\.ndarray|builtins\.int): a scene is a path, .* CRS$"):
         as_places(scenes)
+
+
+_NONE = {"scenes": "none", "out": "out"}
+"""Arguments of functions that end before they look for scenes."""
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (
+            lambda: s2fast.run(scenes=None, out="out"),
+            "scenes is of type NoneType, must be a path or an address, an xar",
+        ),
+        (lambda: s2fast.run(scenes="none", out=5), "out is of type int, must be a path or an address"),
+        (lambda: s2fast.run(**_NONE, regions=5), "regions is of type int, must be a path or an address"),
+        (lambda: s2fast.run(**_NONE, workers="2"), "workers is of type str, must be a whole number"),
+        (lambda: s2fast.run(**_NONE, workers=True), "workers is of type bool, must be a whole number"),
+        (lambda: s2fast.run(5, **_NONE), "config is of type int, must be a TOML file, a mapping, or a Config"),
+        (lambda: s2fast.run(**_NONE, overrides=5), "overrides is of type int, must be a mapping, or a sequence of"),
+        (lambda: s2fast.run(**_NONE, overrides=[5]), 'an override is of type int, must be "section.key=value"'),
+        (lambda: s2fast.open_run(5), "out is of type int, must be a path or an address"),
+        (lambda: s2fast.open_run("none", trust=[5]), "trust holds an element of type int, must be a path or an addr"),
+        (lambda: s2fast.sweep(5, **_NONE), "settings is of type int, must be a TOML file or a mapping"),
+        (lambda: s2fast.sweep({}, **_NONE, repeats="2"), "repeats is of type str, must be a whole number"),
+        (
+            lambda: s2fast.sweep({}, scenes=5, out="out"),
+            "scenes is of type int, must be a path or an address, or a seq",
+        ),
+        (lambda: s2fast.tune(**_NONE, minutes="20"), "minutes is of type str, must be a number"),
+        (lambda: s2fast.tune(**_NONE, few=2.5), "few is of type float, must be a whole number"),
+        (lambda: s2fast.fetch(5), "place is of type int, must be a path or an address"),
+        (lambda: s2fast.fetch(tile=36), "tile is of type int, must be a string"),
+        (lambda: s2fast.fetch(tile="36UYA", max_cloud="20"), "max_cloud is of type str, must be a number"),
+        (lambda: s2fast.fetch(bbox=5), "bbox 5: wanted west, south, east, north in degrees"),
+        (lambda: s2fast.fetch(bbox=("a", 2, 3, 4)), "bbox ('a', 2, 3, 4): wanted west, south, east, north in degrees"),
+        (
+            lambda: s2fast.index(5, to="index"),
+            "runs is of type int, must be a Run, a path or an address, or a sequence",
+        ),
+        (lambda: s2fast.find("index", "a.png", keypoints="5"), "keypoints is of type str, must be a whole number"),
+    ],
+)
+def test_arguments_of_wrong_types_end_in_one_line(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(s2fast.S2FastError, match=f"^{re.escape(said)}") as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda run: run.matches(0, 1), "first is of type int, must be the id of a scene or a fragment of it"),
+        (lambda run: run.features(None), "scene_id is of type NoneType, must be the id of a scene or a fragment of it"),
+        (lambda run: run.show(*UXA, matches="5"), "matches is of type str, must be a whole number"),
+        (lambda run: run.show(*UXA, crop=(0, 0, 9, 9)), "crop is of type tuple, must be a s2fast.model.Window(row, "),
+        (lambda run: run.displacement(*UXA, cell_m="9"), "cell_m is of type str, must be a number"),
+        (lambda run: run.displacement(*UXA).save(5), "file is of type int, must be a path or an address"),
+        (lambda run: run.align(None), "to is of type NoneType, must be a path or an address"),
+        (lambda run: run.align("out", bands=5), "bands is of type int, must be a string, or a sequence of these"),
+        (lambda run: run.align("out", max_error_m="1"), "max_error_m is of type str, must be a number"),
+        (lambda run: run.stac(5), "to is of type int, must be a path or an address"),
+    ],
+)
+def test_arguments_of_wrong_types_of_a_run_end_in_one_line(run: Run, call: Callable[[Run], object], said: str) -> None:
+    with pytest.raises(InputError, match=f"^{re.escape(said)}"):
+        call(run)
+
+
+def test_a_single_string_is_one_element(run: Run) -> None:
+    assert s2fast.load_config(overrides="matching.ratio=0.6").matching.ratio == 0.6
+    trusted = s2fast.open_run(run.folder.address, trust="https://example.org/").folder.trusted
+    assert trusted == s2fast.open_run(run.folder.address, trust=["https://example.org/"]).folder.trusted

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, date
 from pathlib import Path
@@ -17,6 +16,7 @@ import pandas as pd
 from s2fast.archive.listing import LeftOut, Listed, Looking
 from s2fast.archive.names import naming
 from s2fast.archive.stac_items import AUTO
+from s2fast.arguments import PLACE, wrong_type
 from s2fast.errors import InputError, SceneError, setting
 from s2fast.files.legible import identifier
 from s2fast.files.source import HELD, Source
@@ -74,11 +74,13 @@ def as_places(scenes: Any) -> list[Source | Path | str]:
     Raises
     ------
     InputError
-        One of them is an object of another type, as a numpy array, which lies nowhere on the ground.
+        They are, or one of them is, an object of another type, as a numpy array, which lies nowhere on the ground.
     """
-    given = [scenes] if isinstance(scenes, str | Path) or _is_held(scenes) else list(scenes)
+    if not (PLACE.fits(scenes) or _is_held(scenes) or isinstance(scenes, Iterable)):
+        raise InputError(wrong_type("scenes", scenes, f"{PLACE.wanted}, an xarray.DataArray, or a sequence of these"))
+    given = [scenes] if PLACE.fits(scenes) or _is_held(scenes) else list(scenes)
     for item in given:
-        if not (_is_held(item) or isinstance(item, str | os.PathLike | Source)):
+        if not (_is_held(item) or PLACE.fits(item) or isinstance(item, Source)):
             raise InputError(
                 f"scenes holds a {type(item).__module__}.{type(item).__qualname__}: a scene is a path, an address, or "
                 "an xarray.DataArray with coordinates x and y and a CRS"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from s2fast.arguments import PLACE, wrong_type
 from s2fast.config.models import Config
 from s2fast.errors import ConfigError, option
 from s2fast.files.limited import read_text
@@ -79,6 +80,8 @@ def load_config(
 
 def _read(path: Path | str) -> dict[str, Any]:
     """Read a TOML file."""
+    if not PLACE.fits(path):
+        raise ConfigError(wrong_type("config", path, "a TOML file, a mapping, or a Config"))
     try:
         return tomllib.loads(read_text(path))
     except OSError as error:
@@ -107,7 +110,11 @@ def _parsed(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str,
             else:
                 yield name, value
         return
-    for text in overrides:
+    if not isinstance(overrides, Iterable):
+        raise ConfigError(wrong_type("overrides", overrides, 'a mapping, or a sequence of "section.key=value"'))
+    for text in [overrides] if isinstance(overrides, str) else overrides:
+        if not isinstance(text, str):
+            raise ConfigError(wrong_type("an override", text, '"section.key=value"'))
         dotted, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"override {text!r} has no value: write section.key=value")

@@ -181,7 +181,10 @@ def checked_box(box: Sequence[float]) -> tuple[float, float, float, float]:
     InputError
         These are not four numbers of which south is less than north.
     """
-    west, south, east, north = map(float, box) if len(box) == 4 else [math.nan] * 4
+    try:
+        west, south, east, north = map(float, box)
+    except (TypeError, ValueError):  # no sequence, of other than four elements, or of other than numbers
+        west = south = east = north = math.nan
     if not (abs(west) <= 180 and abs(east) <= 180 and west != east and -90 <= south < north <= 90):
         raise InputError(
             f"{option('bbox')} {box}: wanted west, south, east, north in degrees, such as 34.2, 50, 34.8, 50.4"

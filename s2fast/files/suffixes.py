@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from s2fast.arguments import PLACE, check_type
 from s2fast.errors import InputError
 from s2fast.files.redaction import public
 
@@ -39,13 +40,14 @@ def check_suffix(file: Path | str, allowed: Sequence[str]) -> str:
     Raises
     ------
     InputError
-        It is not allowed, or the file is not on disk.
+        It is not allowed, or `file` is no path or not on disk.
 
     Examples
     --------
     >>> check_suffix("shift.TIF", RASTERS)
     '.tif'
     """
+    check_type(PLACE, file=file)
     check_on_disk(file)
     suffix = Path(file).suffix.lower()
     if suffix not in allowed:
