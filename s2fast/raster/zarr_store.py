@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,10 @@ _MOST_BYTES = 1 << 30
 """Largest file of a store that is read."""
 
 _MOST_COORDINATES = 1 << 20
+"""Most coordinates of a dimension that are read."""
 
 _SHOWN = 300
+"""Characters of another package's message that are shown."""
 
 _MOST_BANDS = 16
 """Most rows of an array's first dimension that are taken for its bands."""
@@ -38,11 +40,31 @@ _MOST_BANDS = 16
 _UNREADABLE = (
     ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
-"""What Zarr and its codecs raise for damaged arrays."""
+"""What Zarr and its codecs raise for damaged arrays; a SceneError is one of them, since it is an OSError."""
 
 _STORE = re.compile(r"(?P<root>.*\.zarr)(?:/(?P<path>.*))?", re.IGNORECASE | re.DOTALL)
 
 _Y_UP, _WESTWARD = "write it with rows from north to south", "write it with columns from west to east"
+
+
+@contextmanager
+def _about(source: Source) -> Iterator[None]:
+    """Begin the message of a SceneError with the source, unless it does already."""
+    try:
+        yield
+    except SceneError as error:
+        raise error if str(error).startswith(str(source)) else SceneError(f"{source}: {error}") from error
+
+
+@contextmanager
+def _damage(problem: str) -> Iterator[None]:
+    """Raise a SceneError that states a problem for what Zarr and its codecs raise."""
+    try:
+        yield
+    except SceneError:
+        raise
+    except _UNREADABLE as error:
+        raise SceneError(f"{problem}: {str(error)[:_SHOWN]}") from error
 
 
 def is_zarr(source: Source) -> bool:
@@ -85,8 +107,10 @@ def fetcher(store: Source) -> Fetch:
             if path.stat().st_size > _MOST_BYTES:
                 raise SceneError(f"{path} is larger than {_MOST_BYTES >> 20} MiB")
             return path.read_bytes()
+        except SceneError:
+            raise
         except OSError as error:
-            raise error if isinstance(error, SceneError) else SceneError(f"{path}: {error.strerror}") from error
+            raise SceneError(f"{path}: {error.strerror}") from error
 
     return fetch
 
@@ -110,7 +134,7 @@ def arrays_of(source: Source) -> list[Array]:
         The store cannot be read.
     """
     store, path = split(source)
-    try:
+    with _about(source):
         metadata = Metadata(fetcher(store))
         node = metadata.node(path)
         if node is not None and node.shape is not None:
@@ -120,8 +144,6 @@ def arrays_of(source: Source) -> list[Array]:
         found = (Array(below, inner) for below in _paths(store, metadata, path) if (inner := metadata.node(below)))
         images = [array for array in found if array.node.shape is not None and _is_image(array.node)]
         return [array for array in images if array.node.dtype in ("uint8", "uint16")] or images
-    except SceneError as error:
-        raise SceneError(f"{source}: {error}") from error
 
 
 def _paths(store: Source, metadata: Metadata, path: str) -> Iterable[str]:
@@ -162,7 +184,7 @@ def _is_image(node: Node) -> bool:
 
 
 def open_zarr(source: Source, level: int | None = None) -> ArrayDataset:
-    """Open an array of a store.
+    """Open an array of a store; every `level` is read at full resolution.
 
     Raises
     ------
@@ -170,10 +192,8 @@ def open_zarr(source: Source, level: int | None = None) -> ArrayDataset:
         It is no array, may not be decoded, or lacks coordinates or a CRS.
     """
     del level
-    try:
+    with _about(source):
         return _opened(source)
-    except SceneError as error:
-        raise error if str(error).startswith(str(source)) else SceneError(f"{source}: {error}") from error
 
 
 def _opened(source: Source) -> ArrayDataset:
@@ -192,8 +212,8 @@ def _opened(source: Source) -> ArrayDataset:
             "hand over each date to s2fast.run"
         )
     folder = path.rpartition("/")[0]
-    places = [_coordinate(fetch, metadata, folder, node.dims[axis]) for axis in (axes[2], axes[1])]
-    for axis, place in zip((axes[2], axes[1]), places, strict=True):
+    x, y = (_coordinate(fetch, metadata, folder, node.dims[axis]) for axis in (axes[2], axes[1]))
+    for axis, place in ((axes[2], x), (axes[1], y)):
         if place is not None and len(place) != node.shape[axis]:
             raise SceneError(
                 f"it has {node.shape[axis]} pixels along {node.dims[axis]} and {len(place)} coordinates: write it again"
@@ -202,7 +222,7 @@ def _opened(source: Source) -> ArrayDataset:
     crs = find_crs(described) or (find_crs([{"crs_wkt": source.placed.crs}]) if source.placed else None)
     if crs is None:
         raise SceneError('it has no CRS: add one to the group, for example the attribute "proj:code": "EPSG:32636"')
-    transform = find_transform(places[0], places[1], described, _Y_UP, _WESTWARD)
+    transform = find_transform(x, y, described, _Y_UP, _WESTWARD)
     array = _array(fetch, path, node)
     bands = 1 if axes[0] is None else node.shape[axes[0]]
     shape = (bands, node.shape[axes[1]], node.shape[axes[2]])
@@ -255,12 +275,8 @@ def _coordinate(fetch: Fetch, metadata: Metadata, folder: str, name: str) -> npt
         return None
     if node.shape[0] > _MOST_COORDINATES:
         raise SceneError(f"it has {node.shape[0]} coordinates {name}")
-    try:
+    with _damage(f"{path} cannot be read"):
         return np.asarray(_array(fetch, path, node)[:])
-    except _UNREADABLE as error:
-        raise (
-            error if isinstance(error, SceneError) else SceneError(f"{path} cannot be read: {str(error)[:_SHOWN]}")
-        ) from error
 
 
 def _array(fetch: Fetch, path: str, node: Node) -> Any:
@@ -268,12 +284,8 @@ def _array(fetch: Fetch, path: str, node: Node) -> Any:
 
     if node.problem:
         raise SceneError(f"{path}: {node.problem}")
-    try:
+    with _damage(f"{path} cannot be opened"):
         return open_array(fetch, path, node)
-    except _UNREADABLE as error:
-        raise (
-            error if isinstance(error, SceneError) else SceneError(f"{path} cannot be opened: {str(error)[:_SHOWN]}")
-        ) from error
 
 
 def zarr_version(source: Source) -> str:
