@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from s2fast.image.patches import cut, excess_agreement, without_plane
+
 PATCH_PX = 4
 """Side of a patch: ground inside polygons of few pixels has no room for larger ones."""
 
@@ -52,9 +54,6 @@ _LEAST_EXCESS = 0.28
 mostly give more than 0.3, unrelated ground beside painted areas at most 0.272 (``python -m benchmarks traps --only
 "noisy areas"``, seeds 0 and 1)."""
 
-_SHIFTS = 7
-"""Number of patches at unequal positions with which each patch is compared."""
-
 _LEAST_SCORE = 3.0
 """Minimum excess [standard errors]."""
 
@@ -81,27 +80,10 @@ class Areas:
         inside, outside = variance[even], variance[~even]
         if not (len(inside) and len(outside) and np.median(outside) >= _LEAST_STEP * np.median(inside)):
             even[:] = False
-        pixels = _patches(blocks).astype(np.float32)
-        shape = pixels - (pixels @ _PLANE.T) @ _PLANE
+        shape = without_plane(cut(blocks, PATCH_PX).astype(np.float32), PATCH_PX)
         length = np.linalg.norm(shape, axis=2, keepdims=True)
         seen = length[:, :, 0] ** 2 > _LEAST_CONTRAST * PATCH_PX**2
         return cls(even, np.asarray(shape / np.maximum(length, 1e-3), np.float32), seen)
-
-
-def _patches(blocks: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """Cut (m, b, b) blocks into patches, row by row: (m, s, 16)."""
-    side = blocks.shape[1] // PATCH_PX
-    return blocks.reshape(-1, side, PATCH_PX, side, PATCH_PX).swapaxes(2, 3).reshape(-1, side**2, PATCH_PX**2)
-
-
-def _plane() -> npt.NDArray[np.float32]:
-    """Return an orthonormal basis of the planes over a patch: (3, 16)."""
-    down, right = np.mgrid[:PATCH_PX, :PATCH_PX].reshape(2, -1) - (PATCH_PX - 1) / 2
-    basis = np.stack([np.ones(PATCH_PX**2), down, right])
-    return np.asarray(basis / np.linalg.norm(basis, axis=1, keepdims=True), np.float32)
-
-
-_PLANE = _plane()
 
 
 def only_edges_agree(query: Areas, train: Areas, blocks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]) -> bool:
@@ -142,16 +124,8 @@ def agreement(
     here, there = blocks
     kernel = np.ones((2 * _MARGIN_PX + 1, 2 * _MARGIN_PX + 1), np.uint8)
     near = np.stack([cv2.dilate(part.view(np.uint8), kernel) for part in both])
-    block, patch = np.nonzero(~_patches(near).any(axis=2) & query.seen[here] & train.seen[there])
+    block, patch = np.nonzero(~cut(near, PATCH_PX).any(axis=2) & query.seen[here] & train.seen[there])
     count = len(block)
     if count < _LEAST_PATCHES:
         return count, 0.0, 0.0
-    one, other = query.shape[here[block], patch], train.shape[there[block], patch]
-    equal = np.abs(np.einsum("ij,ij->i", one, other))
-    shifts = [count * number // (_SHIFTS + 1) for number in range(1, _SHIFTS + 1)]
-    unequal = np.sort(
-        np.concatenate([np.abs(np.einsum("ij,ij->i", one, np.roll(other, shift, axis=0))) for shift in shifts])
-    )
-    # Ranks of numbers from one distribution have a mean of 1/2, with a variance of 1/12 for either sample.
-    excess = float(np.searchsorted(unequal, equal).mean()) / len(unequal) - 0.5
-    return count, excess, excess * math.sqrt(12 * count / (1 + 1 / _SHIFTS))
+    return count, *excess_agreement(query.shape[here[block], patch], train.shape[there[block], patch])

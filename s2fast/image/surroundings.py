@@ -10,12 +10,13 @@ at unequal ones.
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from s2fast.image.patches import cut, excess_agreement, without_plane
 
 SQUARE_PX = 8
 """Side of a square."""
@@ -35,9 +36,6 @@ _WEAKER = 0.7
 
 _LEAST_SQUARES = 150
 """Minimum number of squares to compare."""
-
-_SHIFTS = 7
-"""Number of squares at unequal positions with which each square is compared."""
 
 _LEAST_SCORE = 3.0
 """Minimum excess of the correlations at equal positions [standard errors]; different ground exceeds it in one of 700
@@ -67,9 +65,7 @@ class Squares:
             First row and column of each block on the tile; multiples of `SQUARE_PX`.
         """
         side = blocks.shape[1] // SQUARE_PX
-        cut = blocks.reshape(-1, side, SQUARE_PX, side, SQUARE_PX).swapaxes(2, 3).astype(np.float32)
-        pixels = cut.reshape(-1, side**2, SQUARE_PX**2)
-        shape = np.asarray(pixels - (pixels @ _PLANE.T) @ _PLANE, np.float32)
+        shape = without_plane(cut(blocks, SQUARE_PX).astype(np.float32), SQUARE_PX)
         variance = np.asarray((shape**2).mean(axis=2), np.float32)
         inside = np.array(list(itertools.product(range(side), repeat=2)), np.int64).reshape(-1, 2)
         return cls(
@@ -77,16 +73,6 @@ class Squares:
             variance,
             corners[:, None].astype(np.int64) // SQUARE_PX + inside,
         )
-
-
-def _plane() -> npt.NDArray[np.float32]:
-    """Return an orthonormal basis of the planes over a square: (3, 64)."""
-    down, right = np.mgrid[:SQUARE_PX, :SQUARE_PX].reshape(2, -1) - (SQUARE_PX - 1) / 2
-    basis = np.stack([np.ones(SQUARE_PX**2), down, right])
-    return np.asarray(basis / np.linalg.norm(basis, axis=1, keepdims=True), np.float32)
-
-
-_PLANE = _plane()
 
 
 def grounds_differ(
@@ -122,9 +108,10 @@ def grounds_differ(
     contrast = one[block, square] * other[block, square]
     weaker = contrast <= np.quantile(contrast, _WEAKER)
     block, square = block[weaker], square[weaker]
-    return len(block) >= _LEAST_SQUARES and (
-        _score(query.shape[here[block], square], train.shape[there[block], square]) < _LEAST_SCORE
-    )
+    if len(block) < _LEAST_SQUARES:
+        return False
+    _, score = excess_agreement(query.shape[here[block], square], train.shape[there[block], square])
+    return score < _LEAST_SCORE
 
 
 def _around(inlier_px: npt.NDArray[np.float32], place: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
@@ -139,16 +126,3 @@ def _around(inlier_px: npt.NDArray[np.float32], place: npt.NDArray[np.int64]) ->
         near[of_row[inside], of_column[inside]] = 1
     around = cv2.dilate(near, np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)) > near
     return np.asarray(around[place[..., 0], place[..., 1]])
-
-
-def _score(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
-    """Return by how much (n, 64) squares correlate more strongly than squares of other rows [standard errors]."""
-    count = len(one)
-    equal = np.abs(np.einsum("ij,ij->i", one, other))
-    shifts = [count * number // (_SHIFTS + 1) for number in range(1, _SHIFTS + 1)]
-    unequal = np.sort(
-        np.concatenate([np.abs(np.einsum("ij,ij->i", one, np.roll(other, shift, axis=0))) for shift in shifts])
-    )
-    # Ranks of numbers from one distribution have a mean of 1/2, with a variance of 1/12 for either sample.
-    excess = float(np.searchsorted(unequal, equal).mean()) / len(unequal) - 0.5
-    return excess * math.sqrt(12 * count / (1 + 1 / _SHIFTS))
