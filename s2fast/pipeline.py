@@ -183,19 +183,9 @@ def _run_all(
                     lock.confirm()
                     if name == "report":
                         beside.close()
-                    stage = STAGES[name]
-                    if name == "ingest" and "extract" in stages:
-                        # Kernels that are being compiled would be waited for: the scenes are read meanwhile.
-                        stage = partial(ingest.run, extracts=not workplace.compiles)
-                    elif name == "extract":
-                        stage = partial(extract.run, extracted=before.ahead)
-                    elif name == "match" and "verify" in stages:
-                        stage = partial(match.run, verifies=True)
-                    elif name == "verify":
-                        stage = partial(verify.run, verified=before.ahead)
-                    result = _run_stage(name, stage, record, folder, workplace, progress, before.ahead_s)
-                    before = result
-                    changed |= bool(result.done or result.problems)
+                    stage = _with_what_it_shares(name, stages, before, workplace)
+                    before = _run_stage(name, stage, record, folder, workplace, progress, before.ahead_s)
+                    changed |= bool(before.done or before.problems)
                     record.save(folder)
                     if name == "ingest" and "report" in stages and not record.history.tables_key:
                         # The stages between leave a core idle at times.
@@ -208,6 +198,32 @@ def _run_all(
             _discard(error, folder)
         else:
             return changed
+
+
+def _with_what_it_shares(name: str, stages: Sequence[str], before: StageResult, workplace: Workplace) -> Stage:
+    """Return a stage, told to begin the next one's work while its input is in memory, or how much of its own is done.
+
+    Parameters
+    ----------
+    name
+        The stage.
+    stages
+        All stages of this run.
+    before
+        Result of the stage before.
+    workplace
+        Where they run.
+    """
+    if name == "ingest" and "extract" in stages:
+        # Kernels that are being compiled would be waited for: the scenes are read meanwhile.
+        return partial(ingest.run, extracts=not workplace.compiles)
+    if name == "extract":
+        return partial(extract.run, extracted=before.ahead)
+    if name == "match" and "verify" in stages:
+        return partial(match.run, verifies=True)
+    if name == "verify":
+        return partial(verify.run, verified=before.ahead)
+    return STAGES[name]
 
 
 def _discard(error: DamageError, folder: RunFolder) -> None:

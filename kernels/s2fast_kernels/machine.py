@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import torch
 
+MIB = 1 << 20
+"""Bytes of a mebibyte, the unit of all budgets of memory."""
+
 _NVIDIA = ("/dev/nvidiactl", "/proc/driver/nvidia")
 _GPU_DRIVERS = (*_NVIDIA, "/dev/kfd", "/dev/dxg")
 """Nodes of the drivers of NVIDIA, AMD, and the Windows Subsystem for Linux."""
@@ -24,7 +27,6 @@ _INSTALL_CUDA = "pip uninstall -y torch && pip install torch --index-url https:/
 """PyPI's torch for Linux is built with CUDA; builds for the CPU alone are from other indexes."""
 
 _INSTALL_OTHER = "install the build of torch for this GPU: https://pytorch.org/get-started/locally"
-
 
 _INSTALL_OLDER = "install an earlier torch that has: https://pytorch.org/get-started/previous-versions"
 
@@ -123,8 +125,6 @@ PLACE = Place()
 AUTO_SHARE = 0.75
 """Share of a GPU's free memory that "auto" allows: the rest is for fragments, libraries and other processes."""
 
-_MIB = 1 << 20
-
 
 def device_budget_bytes(device: str, budget_mb: int | Literal["auto"], workers: int = 1) -> int | None:
     """Return the memory of a device that a worker may use [bytes]; None: no limit.
@@ -139,7 +139,7 @@ def device_budget_bytes(device: str, budget_mb: int | Literal["auto"], workers: 
         Number of workers that share the device; "auto" divides its free memory between them.
     """
     if budget_mb != "auto":
-        return budget_mb * _MIB
+        return budget_mb * MIB
     if device == "cpu":
         return None
     import torch

@@ -19,7 +19,6 @@ from s2fast.retrieval.build import check_made
 from s2fast.retrieval.finding import AMBIGUOUS, FOUND, NOT_FOUND, Finding
 from s2fast.retrieval.index import SEGMENT_SCENES, Index, Keypoints, index_call
 from s2fast.retrieval.memory import (
-    MIB,
     candidate_bytes,
     check,
     index_bytes,
@@ -31,7 +30,7 @@ from s2fast.retrieval.memory import (
 from s2fast.retrieval.picture import KEYPOINTS, Image, describe, describing_bytes, image_of, read_image
 from s2fast.retrieval.place import Place, find_place, find_place_near, refined
 from s2fast.retrieval.votes import CANDIDATES, LATER_CANDIDATES, Ballot, vote
-from s2fast_kernels.machine import available_cores
+from s2fast_kernels.machine import MIB, available_cores
 
 _LATER_TRIED = 2 * LATER_CANDIDATES / CANDIDATES
 """At most as many times as many places are tried where none of the first candidates shows a picture, near its votes and
@@ -165,7 +164,7 @@ class Finder:
 
     def judge(self, image: Image, query: Keypoints, ballot: Ballot) -> Finding:
         """Verify the candidates of a ballot, and try the same rule where the picture cannot be."""
-        entries, counted = self.index.entries, self.index.contents
+        entries, contents = self.index.entries, self.index.contents
 
         def anywhere(number: int, train: Keypoints, tried: float = 1.0) -> Place | None:
             rows, columns = entries[number].shape
@@ -193,11 +192,11 @@ class Finder:
             return Finding(image, NOT_FOUND, None, "", None, (), names, 0.0, len(numbers), 0, "", len(query))
         best = max(places, key=lambda number: (places[number].judgement.witnesses, -number))
         place, entry = refined(places[best], query, self._features(best)), entries[best]
-        crs_wkt = counted.crs[entry.crs]
+        crs_wkt = contents.crs[entry.crs]
         agreeing = [best]
         elsewhere = []
         for number in numbers:
-            if number != best and not (crs_wkt and counted.crs[entries[number].crs]):
+            if number != best and not (crs_wkt and contents.crs[entries[number].crs]):
                 # Without a CRS nobody knows whether it shows other ground, so it is no null trial.
                 if number in places:
                     agreeing.append(number)
@@ -212,7 +211,7 @@ class Finder:
         verdict = AMBIGUOUS if strongest >= _RIVAL_SHARE * place.judgement.witnesses else FOUND
         return Finding(
             image, verdict, entry, crs_wkt, place, tuple(entries[number].scene_id for number in agreeing), names,
-            float(ballot.scenes[best]), len(elsewhere), len(rivals), counted.runs[entry.run], len(query),
+            float(ballot.scenes[best]), len(elsewhere), len(rivals), contents.runs[entry.run], len(query),
             trusted=tuple(self._trusted),
         )  # fmt: skip
 

@@ -16,6 +16,7 @@ from s2fast.retrieval.build import spread
 from s2fast.retrieval.index import Keypoints
 from s2fast.retrieval.votes import votes_of
 from s2fast_kernels.hamming_top2 import hamming_top2
+from s2fast_kernels.machine import MIB
 
 SIMILAR_JSON = "similar.json"
 """File of the run folder that keeps the pairs."""
@@ -59,9 +60,9 @@ def similar_pairs(folder: RunFolder, features: Mapping[str, str], config: Config
     if stored is not None:
         return stored
     needed = len(features) * _BYTES_PER_SCENE + _BLOCK * _BYTES_PER_COLUMN
-    if needed > config.compute.budget_mb << 20:
+    if needed > config.compute.budget_mb * MIB:
         raise ConfigError(
-            f'matching.pairs = "similar" takes {needed >> 20} MiB for {len(features)} scenes and compute.budget_mb is '
+            f'matching.pairs = "similar" takes {needed // MIB} MiB for {len(features)} scenes and compute.budget_mb is '
             f"{config.compute.budget_mb}: raise it"
         )
     pairs = most_similar(

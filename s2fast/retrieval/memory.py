@@ -7,8 +7,7 @@ peaks. Nothing here grows with the archive, but `index_bytes`.
 from __future__ import annotations
 
 from s2fast.errors import S2FastError, option
-
-MIB = 1 << 20
+from s2fast_kernels.machine import MIB
 
 _GDAL_CACHE_BYTES = 64 * MIB
 """Size of GDAL's block cache, set by `s2fast.raster.dataset.gdal_settings`."""

@@ -7,9 +7,8 @@ from contextlib import contextmanager
 
 from s2fast.config import Config
 from s2fast.errors import ConfigError
-from s2fast.stages.memory import MIB
 from s2fast_kernels.device_memory import DeviceMemoryError, at_most_bytes
-from s2fast_kernels.machine import PLACE
+from s2fast_kernels.machine import MIB, PLACE
 
 
 @contextmanager

@@ -27,7 +27,6 @@ from s2fast.stages.grids import on_full_grid, on_tile, upscaled_mask_source
 from s2fast.stages.held_tile import HeldTile
 from s2fast.stages.keys import features_keys, for_scene, preparation, resolved, tile_key
 from s2fast.stages.levels import Level, grid_of, levels_of, upsampling, upsampling_of_interpolated
-from s2fast.stages.memory import MIB
 from s2fast.stages.result import StageResult
 from s2fast.stages.scenes_at_once import scenes_at_once
 from s2fast.work.device_memory import named_device_memory
@@ -37,7 +36,7 @@ from s2fast.work.side_by_side import side_by_side
 from s2fast.work.units import run_units
 from s2fast.work.writer import Writer
 from s2fast_kernels.features import Budget
-from s2fast_kernels.machine import available_cores
+from s2fast_kernels.machine import MIB, available_cores
 
 
 @dataclass(frozen=True, slots=True)

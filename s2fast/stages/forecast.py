@@ -15,10 +15,10 @@ from s2fast.raster.windows import reduced_shape
 from s2fast.report.outputs import FILES
 from s2fast.stages import duration, extract, ingest, keys, verify
 from s2fast.stages.levels import levels_of
-from s2fast.stages.memory import MIB, match_bytes
+from s2fast.stages.memory import match_bytes
 from s2fast.stages.pairs import Pair, block_side, selected_pairs
 from s2fast.work.progress import duration_text
-from s2fast_kernels.machine import available_cores
+from s2fast_kernels.machine import MIB, available_cores
 
 _FEATURE_BYTES = 120
 """Compressed size of a keypoint with its descriptor in the run folder."""

@@ -35,7 +35,7 @@ from s2fast.stages import extract
 from s2fast.stages.held_tile import HeldTile, held_bytes, valid_bytes
 from s2fast.stages.keys import features_keys, preparation, resolved, stretched_by_percentiles, tile_key
 from s2fast.stages.levels import Level, levels_of
-from s2fast.stages.memory import MIB, ingest_bytes
+from s2fast.stages.memory import ingest_bytes
 from s2fast.stages.result import StageResult
 from s2fast.stages.scenes_at_once import scenes_at_once
 from s2fast.stages.used_pixels import needed_windows, read_requests, used
@@ -47,7 +47,7 @@ from s2fast.work.side_by_side import side_by_side
 from s2fast.work.units import run_units
 from s2fast.work.writer import Writer
 from s2fast_kernels.backends import CPU
-from s2fast_kernels.machine import available_cores
+from s2fast_kernels.machine import MIB, available_cores
 
 MOST_AHEAD = 4
 """Scenes that are read, or wait, while the features of another are extracted on a GPU."""

@@ -20,7 +20,6 @@ from s2fast.stages import keys, verify
 from s2fast.stages.device_budget import within_device_budget
 from s2fast.stages.good_matches import GoodMatches
 from s2fast.stages.matching_rule import Matches, MatchingRule, similarity_pct
-from s2fast.stages.memory import MIB
 from s2fast.stages.pairs import Pair, keypoint_counts, plan_blocks, wanted_pairs
 from s2fast.stages.result import StageResult
 from s2fast.stages.scenes import load_scenes, threads_that_pay
@@ -30,7 +29,7 @@ from s2fast.work.progress import Progress
 from s2fast.work.units import run_units
 from s2fast.work.writer import Writer
 from s2fast_kernels.backends import CPU
-from s2fast_kernels.machine import available_cores
+from s2fast_kernels.machine import MIB, available_cores
 from s2fast_kernels.threads import at_most_threads, threads_here
 
 
@@ -117,7 +116,7 @@ def match_unit(
     budget_bytes: int,
     out: str,
     config: Config | None = None,
-    beside: Shared | None = None,
+    shared: Shared | None = None,
 ) -> None:
     """Match one block of pairs and write its results and matches; verify it too if the pairs have verdict keys.
 
@@ -133,45 +132,45 @@ def match_unit(
         Address of the run folder.
     config
         Settings of the run; needed only to verify.
-    beside
+    shared
         What this process has for all blocks; None: nothing.
     """
-    beside = beside or Shared()
-    if beside.writer is None:
-        with closing(Writer()) as own:
-            match_unit(block, rule, budget_bytes, out, config, Shared(own))
-        return
-    writer = beside.writer
-    rule = rule.in_this_process(config.compute.device) if config else rule
-    folder = beside.folder or RunFolder(out)
-    scenes = load_scenes(folder, {scene for pair in block for scene in (pair.query, pair.train)}, budget_bytes)
-    threads = threads_that_pay(scenes.values(), rule.settings)
-    verdicts = VerdictRule(rule, config.verification) if config and all(pair.verdict_key for pair in block) else None
-    pairs = [(scenes[pair.query], scenes[pair.train]) for pair in block]
-    nulls = None
-    with at_most_threads(threads), within_device_budget(config):
-        if verdicts and verdicts.searches_nulls:
-            found, nulls = verdicts.search(block, pairs)
-        else:
-            found = list(rule.good_matches(pairs))
-    good = GoodMatches(block, found)
-    results = [
-        pair_result(pair, query.count_for(train), train.count_for(query), matches)
-        for pair, (query, train), matches in zip(block, pairs, found, strict=True)
-    ]
-    counts = pa.table(columns_of(results))
-    writer.wait()  # for the block before this one: no more than one waits
-    # A block's matches are encoded and written while the block is verified.
-    writer.submit(lambda: folder.matched.write([pair.key for pair in block], counts, good.table()))
-    if config and verdicts:
-        judged = tuple(replace(pair, key=pair.verdict_key) for pair in block)
-        held = verify.Held(scenes, counts, GoodMatches(judged, found), nulls, writer, beside.folder)
-        judge = partial(_verified, verify.Block(judged, ()), config, verdicts, out, held, min(threads, threads_here()))
-        if beside.judge is None:
-            judge()
-        else:
-            beside.judge.wait()  # for the block before this one: matches of two blocks fit into the budget
-            beside.judge.submit(judge)
+    shared = shared or Shared()
+    with ExitStack() as own:
+        writer = shared.writer or own.enter_context(closing(Writer()))
+        rule = rule.in_this_process(config.compute.device) if config else rule
+        folder = shared.folder or RunFolder(out)
+        scenes = load_scenes(folder, {scene for pair in block for scene in (pair.query, pair.train)}, budget_bytes)
+        threads = threads_that_pay(scenes.values(), rule.settings)
+        verdicts = None
+        if config and all(pair.verdict_key for pair in block):
+            verdicts = VerdictRule(rule, config.verification)
+        pairs = [(scenes[pair.query], scenes[pair.train]) for pair in block]
+        nulls = None
+        with at_most_threads(threads), within_device_budget(config):
+            if verdicts and verdicts.searches_nulls:
+                found, nulls = verdicts.search(block, pairs)
+            else:
+                found = list(rule.good_matches(pairs))
+        good = GoodMatches(block, found)
+        results = [
+            pair_result(pair, query.count_for(train), train.count_for(query), matches)
+            for pair, (query, train), matches in zip(block, pairs, found, strict=True)
+        ]
+        counts = pa.table(columns_of(results))
+        writer.wait()  # for the block before this one: no more than one waits
+        # A block's matches are encoded and written while the block is verified.
+        writer.submit(lambda: folder.matched.write([pair.key for pair in block], counts, good.table()))
+        if config and verdicts:
+            judged = tuple(replace(pair, key=pair.verdict_key) for pair in block)
+            held = verify.Held(scenes, counts, GoodMatches(judged, found), nulls, writer, shared.folder)
+            most = min(threads, threads_here())
+            judge = partial(_verified, verify.Block(judged, ()), config, verdicts, out, held, most)
+            if shared.judge is None:
+                judge()
+            else:
+                shared.judge.wait()  # for the block before this one: matches of two blocks fit into the budget
+                shared.judge.submit(judge)
 
 
 def _verified(

@@ -12,8 +12,7 @@ import numpy as np
 from s2fast.model import Raster
 from s2fast.raster.luma import tiles_at_once
 from s2fast.raster.windows import chunk_shape
-
-MIB = 1 << 20
+from s2fast_kernels.machine import MIB
 
 _BANDS = 3
 """Bands read at once; a scene of one band needs less."""

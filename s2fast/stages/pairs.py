@@ -17,7 +17,8 @@ from s2fast.geometry.placement import Placement, overlap_pct
 from s2fast.retrieval.likeness import similar_pairs, stored_pairs
 from s2fast.stages.device_budget import within_device_budget
 from s2fast.stages.keys import features_keys
-from s2fast.stages.memory import MIB, match_bytes
+from s2fast.stages.memory import match_bytes
+from s2fast_kernels.machine import MIB
 
 _MIN_SIDE = 4
 """Minimum number of scenes per side of a block, where memory allows: writing and reading the files of a block costs as

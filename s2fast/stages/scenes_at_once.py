@@ -9,8 +9,8 @@ from s2fast.config import Config
 from s2fast.folder.record import SceneInput
 from s2fast.raster.windows import reduced_shape
 from s2fast.stages.keys import preparation
-from s2fast.stages.memory import MIB
 from s2fast_kernels.backends import CPU
+from s2fast_kernels.machine import MIB
 
 _PX_PER_THREAD = 1 << 24
 """Pixels of a scene that keep a thread busy: about eight windows of extraction, beside what one thread does alone."""

@@ -18,7 +18,6 @@ from s2fast.stages.good_matches import GoodMatches
 from s2fast.stages.matched import Matched
 from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.matching_rule import similarity_pct
-from s2fast.stages.memory import MIB
 from s2fast.stages.pairs import Pair, keypoint_counts, plan_blocks, wanted_pairs
 from s2fast.stages.result import StageResult
 from s2fast.stages.scenes import load_scenes
@@ -28,6 +27,7 @@ from s2fast.work.executors import Workplace
 from s2fast.work.progress import Progress
 from s2fast.work.units import run_units
 from s2fast.work.writer import Writer
+from s2fast_kernels.machine import MIB
 
 ROW_SCHEMA = pa.schema(
     {

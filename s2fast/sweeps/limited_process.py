@@ -19,6 +19,7 @@ from typing import Any
 from s2fast.errors import S2FastError
 from s2fast.files.redaction import public
 from s2fast.work.meter import memory_mib
+from s2fast_kernels.machine import MIB
 
 _LOOK_S = 0.1
 """Interval between two looks at a process that is watched [s]."""
@@ -174,5 +175,5 @@ def available_mb() -> float:
         group = Path("/sys/fs/cgroup")
         limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
         cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
-        found = min(found, (limit - used + int(cached)) / 2**20)
+        found = min(found, (limit - used + int(cached)) / MIB)
     return found

@@ -29,7 +29,7 @@ from typing import Any
 from s2fast.errors import ConfigError, S2FastError, option
 from s2fast.files.temporary import remove_folders
 from s2fast.work.library_warnings import keep_off_the_terminal
-from s2fast_kernels.machine import PLACE, available_cores, gpus
+from s2fast_kernels.machine import MIB, PLACE, available_cores, gpus
 
 log = logging.getLogger(__name__)
 
@@ -278,7 +278,7 @@ class DaskCluster(Workplace):
     @property
     def memory_mb(self) -> float:
         """Memory of each unit that runs at once, on the worker with the least of it [MiB]."""
-        return float(self._client.run_on_scheduler(_least_memory)) / 2**20
+        return float(self._client.run_on_scheduler(_least_memory)) / MIB
 
     def is_lost(self) -> bool:
         """See `Workplace`."""

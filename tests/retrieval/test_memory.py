@@ -16,9 +16,10 @@ from s2fast.retrieval import find
 from s2fast.retrieval import picture as pictures
 from s2fast.retrieval.find import Finder
 from s2fast.retrieval.index import Index
-from s2fast.retrieval.memory import MIB, candidate_bytes, index_bytes, kept_bytes, search_bytes
+from s2fast.retrieval.memory import candidate_bytes, index_bytes, kept_bytes, search_bytes
 from s2fast.retrieval.picture import read_image
 from s2fast.retrieval.votes import vote
+from s2fast_kernels.machine import MIB
 from tests.indexed import Indexed
 from tests.retrieval import peaks
 from tests.retrieval.conftest import picture

@@ -25,8 +25,9 @@ from s2fast.retrieval.index import Index
 from s2fast.stages.extract import extract_scene
 from s2fast.stages.forecast import Forecast, forecast
 from s2fast.stages.levels import Level, levels_of
-from s2fast.stages.memory import MIB, match_bytes
+from s2fast.stages.memory import match_bytes
 from s2fast.stages.pairs import Pair, plan_blocks
+from s2fast_kernels.machine import MIB
 from tests.archives import textured
 
 SIDE_PX, COARSER = 1152, 6

@@ -19,7 +19,7 @@ from s2fast.pictures.lines import cross_matches
 from s2fast.stages import scenes as scenes_module
 from s2fast.stages.match import Shared, match_unit
 from s2fast.stages.matching_rule import Matches, MatchingRule, both_directions, mutual, passing
-from s2fast.stages.memory import MIB, match_bytes
+from s2fast.stages.memory import match_bytes
 from s2fast.stages.pairs import Pair, plan_blocks
 from s2fast.stages.scenes import load_scenes, threads_that_pay
 from s2fast.work.writer import Writer
@@ -27,6 +27,7 @@ from s2fast_kernels.akaze import akaze
 from s2fast_kernels.akaze.contract import unpack
 from s2fast_kernels.hamming_top2 import hamming_top2
 from s2fast_kernels.hamming_top2.cases import random_descriptors
+from s2fast_kernels.machine import MIB
 from tests.archives import textured, write_scene
 from tests.folders import put_scene, random_features, some_features
 
@@ -168,7 +169,7 @@ def test_keys_of_a_block_are_read_once(tmp_path: Path, monkeypatch: pytest.Monke
     # A unit of this process writes through the folder that the stage reads: its block is not read again.
     read.clear()
     with closing(Writer()) as writer:
-        match_unit((Pair("a", "d", "ad"),), rule, 0, str(tmp_path), beside=Shared(writer, folder=folder))
+        match_unit((Pair("a", "d", "ad"),), rule, 0, str(tmp_path), shared=Shared(writer, folder=folder))
     assert ["ad"] in folder.matched.complete_keys(with_matches=True).values()
     assert not read
     # A block without its matches is not complete, also one that was.

@@ -17,7 +17,8 @@ from s2fast.model import Raster
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.stages.held_tile import held_bytes, valid_bytes
-from s2fast.stages.memory import MIB, ingest_bytes, match_bytes, scene_bytes
+from s2fast.stages.memory import ingest_bytes, match_bytes, scene_bytes
+from s2fast_kernels.machine import MIB
 from tests.archives import ORIGINS, Archive, textured, write_regions, write_scene
 from tests.stages import peaks
 from tests.stages.peaks import measured

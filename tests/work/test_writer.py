@@ -56,7 +56,7 @@ def test_a_unit_without_a_writer_has_written_when_it_returns_and_one_with_it_nee
     writer, begin = Writer(), threading.Event()
     writer.wait = lambda: None  # type: ignore[method-assign]
     writer.submit(lambda: begin.wait(30))
-    match_unit((Pair("a", "c", "ac"),), rule, 0, str(tmp_path), beside=Shared(writer))
+    match_unit((Pair("a", "c", "ac"),), rule, 0, str(tmp_path), shared=Shared(writer))
     assert folder.matched.rows()["key"].tolist() == ["ab"]
     begin.set()
     del writer.wait  # type: ignore[method-assign]

@@ -49,12 +49,10 @@ def _triton_missing() -> str | None:
     return needs_package("numba")() or needs_triton()
 
 
-_TORCH = f"{__name__}.torch_any", needs_package("torch", "numba")
-
 BACKENDS = (
     Backend("numba", f"{__name__}.numba_cpu", "akaze", "cpu", needs_package("numba")),
     Backend("triton", f"{__name__}.triton_gpu", "akaze", "gpu", _triton_missing),
-    Backend("torch", _TORCH[0], "akaze", "any", _TORCH[1]),
+    Backend("torch", f"{__name__}.torch_any", "akaze", "any", needs_package("torch", "numba")),
     Backend("opencv", f"{__name__}.opencv_cpu", "akaze", "cpu", _opencv_missing),
 )
 """Fastest first, on a CPU; on a GPU, "auto" selects the rows that run there first."""
@@ -62,7 +60,7 @@ BACKENDS = (
 ENGINES = (
     Backend("numba", f"{__name__}.numba_cpu", "NumbaEngine", "cpu", needs_package("numba")),
     Backend("triton", f"{__name__}.triton_gpu", "TritonEngine", "gpu", _triton_missing),
-    Backend("torch", _TORCH[0], "TorchEngine", "any", _TORCH[1]),
+    Backend("torch", f"{__name__}.torch_any", "TorchEngine", "any", needs_package("torch", "numba")),
 )
 """The backends that support windows; OpenCV's does not."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from s2fast_kernels.hamming_top2.reference import WORDS
+from s2fast_kernels.features import WORDS
 
 DESCRIPTOR_BITS = 486
 """Number of bits of an AKAZE descriptor; the last 26 of the 512 bits are zero."""

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-WORDS = 8
-"""Number of 64-bit words in a packed descriptor."""
+from s2fast_kernels.features import WORDS
 
 NO_ROW = -1
 """Value of `Top2.index` if the scene is empty."""

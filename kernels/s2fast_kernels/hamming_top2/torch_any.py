@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from s2fast_kernels.device_memory import shortage_named
-from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, WORDS, Top2
+from s2fast_kernels.features import WORDS
+from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -18,7 +18,8 @@ import triton
 import triton.language as tl
 
 from s2fast_kernels.device_memory import DeviceMemoryError, allowed_bytes, shortage_named
-from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, WORDS, Top2
+from s2fast_kernels.features import WORDS
+from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, Top2
 from s2fast_kernels.machine import current_gpu
 
 if TYPE_CHECKING:

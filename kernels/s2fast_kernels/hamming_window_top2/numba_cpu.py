@@ -11,7 +11,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from s2fast_kernels.compiled import njit
-from s2fast_kernels.hamming_top2.reference import WORDS, Top2
+from s2fast_kernels.features import WORDS
+from s2fast_kernels.hamming_top2.reference import Top2
 
 if TYPE_CHECKING:
     import numpy.typing as npt

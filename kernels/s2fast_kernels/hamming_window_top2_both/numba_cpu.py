@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast_kernels.compiled import njit
-from s2fast_kernels.hamming_top2.reference import WORDS, Top2
+from s2fast_kernels.features import WORDS
+from s2fast_kernels.hamming_top2.reference import Top2
 from s2fast_kernels.hamming_window_top2.numba_cpu import NO_KEY, popcount
 
 if TYPE_CHECKING:

@@ -24,10 +24,9 @@ import torch
 
 from s2fast_kernels.device_memory import DeviceMemoryError, allowed_bytes, own_stream, shortage_named
 from s2fast_kernels.hamming_window_top2_both import WindowRows
+from s2fast_kernels.machine import MIB
 from s2fast_kernels.window_matches.contract import Columns, MatchTest, WindowMatches
 from s2fast_kernels.window_matches.device_rows import Layout, Pool, Search, found_in_block
-
-MIB = 1 << 20
 
 Pairs = Sequence[tuple[WindowRows, WindowRows]]
 
