@@ -138,9 +138,7 @@ def test_radius_auto_needs_windows() -> None:
 
 @pytest.mark.parametrize("value", ["all", "0", "255", "-1", "true", "nan"])
 def test_a_wrong_device_budget_is_a_one_line_error(value: str) -> None:
-    with pytest.raises(
-        ConfigError, match=r"compute\.device_budget_mb = .*\"auto\" or a number of megabytes, 256 or more$"
-    ):
+    with pytest.raises(ConfigError, match=r"compute\.device_budget_mb = .*\"auto\" or a number of MiB, 256 or more$"):
         load_config(overrides=[f"compute.device_budget_mb={value}"])
     for right in ("auto", 4096):
         assert load_config(overrides=[f"compute.device_budget_mb={right}"]).compute.device_budget_mb == right

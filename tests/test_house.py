@@ -114,3 +114,23 @@ def test_the_names_in_contributing_exist() -> None:
         module, _, attribute = full.rpartition(".")
         known = MODULES | modules(ROOT / "kernels" / "s2fast_kernels")
         assert full in known or hasattr(importlib.import_module(module), attribute), name
+
+
+def fields_without_text(path: Path) -> list[str]:
+    """List the fields of classes that no line of text follows."""
+    found = []
+    for owner in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not isinstance(owner, ast.ClassDef) or owner.name == "Config":  # whose sections are classes with texts
+            continue
+        for field, after in zip(owner.body, [*owner.body[1:], None], strict=True):
+            told = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            if isinstance(field, ast.AnnAssign) and not told:
+                found.append(f"{path.stem}.{owner.name}.{ast.unparse(field.target)}")
+    return found
+
+
+def test_every_field_has_a_line_of_text(tmp_path: Path) -> None:
+    for package in (ROOT / "s2fast", ROOT / "kernels" / "s2fast_kernels"):
+        assert [name for path in package.rglob("*.py") for name in fields_without_text(path)] == []
+    (tmp_path / "a.py").write_text('class A:\n    told: int\n    """Text."""\n    bare: int\n')
+    assert fields_without_text(tmp_path / "a.py") == ["a.A.bare"]

@@ -90,8 +90,11 @@ class _Compared:
     """One scene compared with one other."""
 
     before: Left
+    """Displacements of the scene as delivered."""
     after: Left
+    """Those of the corrected scene."""
     n_windows: int
+    """Number of windows that correlate after the correction."""
     excess_m: float
     """See `Proof`."""
     varies: bool = False

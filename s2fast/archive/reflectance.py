@@ -33,7 +33,9 @@ class Scaling:
     """How a product stores reflectances: ``scale * value + offset``."""
 
     scale: float
+    """Reflectance of one unit of the stored values."""
     offset: float = 0.0
+    """Reflectance of the stored value 0."""
 
     def of(self, values: Sequence[float]) -> tuple[float, ...]:
         """Return the reflectances of values."""

@@ -350,7 +350,7 @@ class Compute(_Section):
         except ValidationError:
             budget = 0
         if budget != "auto" and budget < LEAST_DEVICE_MB:
-            raise ValueError(f'write "auto" or a number of megabytes, {LEAST_DEVICE_MB} or more')
+            raise ValueError(f'write "auto" or a number of MiB, {LEAST_DEVICE_MB} or more')
         return budget
 
 

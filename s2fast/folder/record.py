@@ -132,9 +132,11 @@ class Asked(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: Config
+    """The settings."""
     places: list[str]
     """The values of --scenes, as absolute paths or addresses; with the regions file they identify the job."""
     regions: RegionFile | None
+    """The file of polygons; None: whole scenes are matched."""
     strict: bool = Field(default=False, exclude=True)
     """Stop at the first scene or polygon that cannot be used, instead of leaving it out; not recorded."""
 
@@ -152,6 +154,7 @@ class Found(BaseModel):
     region_rows: RegionRows | None = None
     """How each row of the regions file is used; None: whole scenes are matched."""
     scenes: list[SceneInput]
+    """The scenes that can be used, in the run's order."""
     superseded: dict[str, list[str]] = Field(default_factory=dict)
     """Omitted products, with reasons, by the id of the scene used instead for the same acquisition."""
     reference: str = ""
@@ -173,6 +176,7 @@ class History(BaseModel):
     problems: dict[str, str] = Field(default_factory=dict)
     """Reasons why scenes were left out, by scene id."""
     stages: dict[str, StageRecord] = Field(default_factory=dict)
+    """Outcome of every stage, by name."""
     counts: dict[str, int] = Field(default_factory=dict)
     """Totals of the finished run: scenes, pairs, keypoints, good matches and so on."""
     null_rate: NullRecord | None = None

@@ -32,14 +32,23 @@ class _Votes:
     """Result of `compiled_votes.voted`, in its order."""
 
     at: npt.NDArray[np.float64]
+    """(r, 2) positions of the matches within the search area and on ground [m]."""
     points: npt.NDArray[np.float64]
+    """(r, 2) their displacements minus the expected one [px of the coarser grid]."""
     diameter: npt.NDArray[np.float64]
+    """(r,) their sizes [m]."""
     share: npt.NDArray[np.float64]
+    """(r,) their shares in the votes."""
     moved: npt.NDArray[np.float64]
+    """(k, 2) displacements of all matches minus the expected one [px of the coarser grid]."""
     rows: npt.NDArray[np.int64]
+    """(r,) rows of the matches within the search area and on ground."""
     peaks: npt.NDArray[np.float64]
+    """(4, 3) x, y and votes of two peaks of all votes, and of two of the strict ones alone."""
     totals: tuple[float, float]
+    """Witnesses among all, and among the strict ones alone."""
     counts: tuple[int, int]
+    """Matches within the search area, on ground or not; strict ones among the r."""
 
     def peak(self, part: int, number: int, searched: float) -> Peak:
         """Return the highest peak (number 0) or the second one, of all votes (part 0) or of the strict ones alone."""

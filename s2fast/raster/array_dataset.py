@@ -84,6 +84,7 @@ class ArrayDataset:
     driver = "array"
     interleaving = Interleaving.band
     files: Sequence[str] = ()
+    """Files that it reads, as of a dataset of rasterio."""
     gcps = ((), None)
     rpcs = None
 

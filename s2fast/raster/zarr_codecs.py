@@ -97,6 +97,7 @@ class _BoundedBytes(BytesBytesCodec):
     is_fixed_size = False
 
     codec: BoundedCodec
+    """The codec."""
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> _BoundedBytes:

@@ -54,6 +54,7 @@ class Format:
     """One polygon file format."""
 
     name: str
+    """Its name in messages."""
     drivers: tuple[str, ...]
     """GDAL's drivers that may open it."""
     begins: bytes = rb""

@@ -26,6 +26,7 @@ _CLOUD_SIDE = 41
 """Cells per side of the picture of all residuals."""
 
 _HISTOGRAM_BINS = 30
+"""Bins of the histogram of the lengths of all residuals."""
 
 _WITHIN_PCT = 98.0
 """Share of the residuals within the picture and the histogram [%]."""
@@ -34,6 +35,7 @@ _UNKNOWN = -32768
 """Mean residual of a part without inliers."""
 
 _UNITS_PER_M = 100
+"""Mean residuals of parts are stored as integers, this many per metre."""
 
 
 @dataclass
@@ -45,9 +47,13 @@ class Accuracy:
     count: int = 0
     """Number of inliers."""
     _sums: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 2)))
+    """(2, 2) sums of the residuals and of their squares, east and north [m, m2]."""
     _kept: list[npt.NDArray[np.float32]] = field(default_factory=list)
+    """(n, 2) residuals at even steps through all of them, per block of pairs [m]."""
     _profiles: dict[int, npt.NDArray[np.int16]] = field(default_factory=dict)
+    """Mean residuals of the parts of a pair's query, by row of `pairs`."""
     _packed: dict[int, bytes] = field(default_factory=dict)
+    """Residuals that the picture of a pair shows, see `_packed`, by row of `pairs`."""
 
     def add(self, pair: npt.NDArray[np.intp], shift: npt.NDArray[np.float64], share: npt.NDArray[np.uint16]) -> None:
         """Add the inliers of some verified pairs.

@@ -105,6 +105,7 @@ class _Kind:
     """What rows are."""
 
     noun: str
+    """What a row is, "pair", for messages."""
     ids: Sequence[str]
     """Columns of scene ids."""
     columns: Sequence[str]

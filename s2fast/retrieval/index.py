@@ -57,14 +57,19 @@ class Made(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     detector: str
+    """``features.detector``."""
     octaves: int
+    """``features.octaves``."""
     layers: int
+    """``features.layers``."""
     threshold: float
+    """``features.threshold``."""
     upright: bool
     """Whether no keypoint has an orientation."""
     contrast: str
     """``ingest.contrast``."""
     clahe_clip: float
+    """``ingest.clahe_clip``."""
     per_scene: int
     """Most keypoints of a scene, spread over cells of the ground; 0: all."""
 
@@ -75,6 +80,7 @@ class Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     scene_id: str
+    """Its id in that run."""
     run: int
     """Number of its run in `Contents.runs`."""
     key: str
@@ -106,6 +112,7 @@ class Segment(BaseModel):
     key: str = Field(pattern=r"^[0-9a-f]{32}$")
     """Content key, and name of its files."""
     entries: list[Entry]
+    """Its scenes, in the order of their rows."""
     sums: dict[Literal["descriptors", "keypoints"], tuple[int, int]]
     """Size and checksum of each file."""
 
@@ -140,6 +147,7 @@ class Contents(BaseModel):
     format: Literal[1] = 1
     """`FORMAT`."""
     made: Made
+    """How the features were made."""
     complete: bool = False
     """False while it is being written."""
     runs: list[str] = []
@@ -147,9 +155,11 @@ class Contents(BaseModel):
     crs: list[str] = []
     """Coordinate reference systems, as WKT."""
     segments: list[Segment] = []
+    """The parts, in the order in which they were added."""
     dropped: list[str] = []
     """Feature keys of scenes whose features have been replaced since."""
     clusters: Clusters | None = None
+    """The inverted lists; None: none were made."""
 
 
 @dataclass(frozen=True, slots=True)

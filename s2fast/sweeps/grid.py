@@ -55,6 +55,7 @@ class SweepFile(BaseModel):
     name: str
     """Name of the results; default: that of the file."""
     data: DataSpec = DataSpec()
+    """Scenes and polygons on which the cases run."""
     truth: Injected | None = None
     """Copies of the scenes, of which the answer is known; None: none are made."""
     base: dict[str, Any] = {}
@@ -66,6 +67,7 @@ class SweepFile(BaseModel):
     max_cases: int = Field(10_000, ge=1)
     """Most cases; more are refused before any of them is checked. Each takes seconds at least."""
     plot: list[Plot] = [Plot()]
+    """Plots of the page."""
     repeats: int = Field(1, ge=1, le=100)
     """Runs of each case that competes for a place on a front over time; they take turns. From three on, seconds have
     intervals."""

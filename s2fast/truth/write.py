@@ -88,7 +88,9 @@ class _Scale:
     """A scene's values."""
 
     mean: float
+    """Mean of its valid pixels [DN]."""
     white: float
+    """Value of white: 255 for 8-bit pixels, else the 99th percentile of the valid ones [DN]."""
 
     @classmethod
     def of(cls, dataset: rasterio.DatasetReader, picture: Picture) -> _Scale:

@@ -143,11 +143,17 @@ class LevelList:
     """One level's candidates, prepared for suppression: sorted by row, then column, with the start of each row."""
 
     level: Level
+    """The level."""
     rows: npt.NDArray[np.int32]
+    """(n,) row of each candidate [px of the octave], ascending."""
     columns: npt.NDArray[np.int32]
+    """(n,) its column [px of the octave], ascending within a row."""
     response: npt.NDArray[np.float32]
+    """(n,) its determinant of the Hessian."""
     starts: npt.NDArray[np.int64]
+    """(rows + 1,) first candidate of each row of the octave."""
     alive: npt.NDArray[np.bool_]
+    """(n,) True: it survives suppression within the level."""
 
     @classmethod
     def thinned(

@@ -27,9 +27,13 @@ class Rect(NamedTuple):
     """Rows [top, bottom) and columns [left, right) [px]."""
 
     top: int
+    """First row."""
     bottom: int
+    """Row after the last."""
     left: int
+    """First column."""
     right: int
+    """Column after the last."""
 
     def grown(self, px: int, height: int, width: int) -> Rect:
         """Return the rectangle extended on every side, clipped to a plane."""

@@ -67,6 +67,7 @@ class NumbaEngine:
     core_px = 1408
     overlaps = False
     budget_bytes: int | None = None
+    """Not used: windows of the CPU do not take memory of a device; see `Engine`."""
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or available_cores()

@@ -31,6 +31,7 @@ class Passes(Protocol):
     """The passes over stacked planes, (windows, rows, columns) float32, that a backend queues on its device."""
 
     device: torch.device
+    """Where they are queued."""
 
     described: int
     """Keypoints that are described at a time."""
