@@ -240,7 +240,8 @@ class Run:
         GeoDataFrame
             One row per scene, see `s2fast.align.aligned.align`.
         """
-        from s2fast.align.aligned import Settings, align
+        from s2fast.align.aligned import align
+        from s2fast.align.settings import Settings
         from s2fast.work.progress import progress_of
 
         check_type(PLACE, to=to)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
 
 import geopandas
 import numpy as np
@@ -18,16 +15,15 @@ from rasterio.errors import RasterioError
 from s2fast.align import page
 from s2fast.align.check_windows import Image
 from s2fast.align.correction import Correction, corrected_items, corrections, reference_id
-from s2fast.align.field_model import Model
-from s2fast.align.local import AUTO, field_raster, models_of, with_fields
-from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_of, scaled_grid, write
+from s2fast.align.local import field_raster, with_fields
+from s2fast.align.output import Form, Target, corrected_transform, grid_of, scaled_grid, write
 from s2fast.align.output_folder import FIELD, KEY, SCENE, TABLE, open_folder, remove_outputs, tags_of, write_file
 from s2fast.align.picture import before_after
 from s2fast.align.proof import NOT_CHECKED, Proof, prove
 from s2fast.align.report_note import note_in_report
+from s2fast.align.settings import Settings
 from s2fast.archive.identity import identity
-from s2fast.archive.siblings import ALL, is_mask, selected
-from s2fast.config import Config
+from s2fast.archive.siblings import is_mask, selected
 from s2fast.errors import InputError, SceneError, option
 from s2fast.files.geoparquet import geoparquet
 from s2fast.files.replacing import replacing
@@ -54,66 +50,6 @@ _NOTHING_WRITTEN: Mapping[str, object] = {
 """Columns of the table that describe what was written, of a scene that is left out."""
 
 log = logging.getLogger(__name__)
-
-_Word = TypeVar("_Word", bound=StrEnum)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What to write."""
-
-    form: Form = Form.VRT
-    """Form of the rasters."""
-    reference: str | None = None
-    """See `s2fast.align.correction.reference_id`."""
-    bands: Sequence[str] = ()
-    """See `s2fast.archive.siblings.selected`."""
-    kernel: Kernel = Kernel.BILINEAR
-    """Interpolation, if they are resampled."""
-    max_error_m: float | None = None
-    """See `s2fast.align.correction.corrections`."""
-    check: bool = False
-    """Compare the written scenes with each other, and withdraw those that got worse."""
-    models: Sequence[Model] = (Model.SHIFT,)
-    """Models of local displacements to try; see `s2fast.align.local.models_of`."""
-
-    @classmethod
-    def of(
-        cls,
-        form: str,
-        reference: str | None,
-        bands: Sequence[str],
-        resampling: str,
-        max_error_m: float | None,
-        check: bool = False,
-        model: str = Model.SHIFT,
-    ) -> Settings:
-        """Create the settings from words; raise InputError for an unknown one, or if they do not fit together."""
-        if max_error_m is not None and not max_error_m >= 0:
-            raise InputError(f"{option('max_error_m', 'max-error')} is {max_error_m}: it must be a length in metres")
-        names = [ALL if name.lower() == ALL else name.upper() for name in bands]
-        forms, kernels = _one_of(option("form", "as"), form, Form), _one_of(option("resampling"), resampling, Kernel)
-        if model != AUTO:
-            _one_of(option("model"), model, Model, AUTO)
-        resampled = forms is Form.RESAMPLED
-        if model == Model.GRID and not resampled:
-            raise InputError(
-                f"{option('model')} is 'grid', and {option('form', 'as')} is {form!r}: a geotransform cannot hold a "
-                f"grid of displacements; use {option('form', 'as')} resampled, or {option('model')} affine"
-            )
-        return cls(forms, reference, names, kernels, max_error_m, check, models_of(model, resampled=resampled))
-
-    @property
-    def is_local(self) -> bool:
-        """Whether displacements within scenes are looked for."""
-        return tuple(self.models) != (Model.SHIFT,)
-
-
-def _one_of(name: str, word: str, words: type[_Word], *others: str) -> _Word:
-    try:
-        return words(word)
-    except ValueError as error:
-        raise InputError(f"{name} is {word!r}: it must be one of {', '.join([*words, *others])}") from error
 
 
 def align(
@@ -178,23 +114,11 @@ def align(
     progress = progress or Progress()
     with gdal_settings(), progress.stage("align", len(planned), 0) as bar:
         for item, correction in zip(items, planned, strict=True):
-            files, reason = {}, correction.problem
-            if not reason:
-                try:
-                    check_unchanged(item)
-                    run_id = record.history.tables_key
-                    grid, config = grids[item.scene.tile], record.config
-                    files = _write_scene(item, correction, grid, folder, settings, run_id, config)
-                except SceneError as error:
-                    reason = str(error)
-            if reason:
-                remove_outputs(folder, item.scene.scene_id)
-            elif (
-                settings.check
-                and opener(item.scene.source).version is None
-                and (image := _checked_image(item, correction, files))
-            ):
-                images[item.scene.scene_id] = image
+            files, reason = _written(item, correction, grids[item.scene.tile], folder, settings, record)
+            if not reason and settings.check and opener(item.scene.source).version is None:
+                image = _checked_image(item, correction, files)
+                if image is not None:
+                    images[item.scene.scene_id] = image
             rows.append(_row(item, correction, reason, list(files)))
             bar.advance()
     if settings.check:
@@ -205,18 +129,25 @@ def align(
     series = scenes["scene_id"].isin([item.scene.scene_id for item in items])
     footprints = geopandas.GeoSeries(scenes.loc[series, "geometry"])
     table = geopandas.GeoDataFrame(rows, geometry=footprints.to_numpy(), crs=footprints.crs)
+    _write_summary(table, items, folder, settings)
+    note_in_report(run, table, folder / page.NAME)
+    return table
+
+
+def _write_summary(
+    table: geopandas.GeoDataFrame, items: Sequence[SceneInput], folder: Path, settings: Settings
+) -> None:
+    """Write the table of scenes, the page and, if they were checked, the picture of the displacements that are left."""
     write_file(folder / f"{TABLE}.parquet", geoparquet(table))
     write_file(folder / f"{TABLE}.csv", csv_bytes(table.drop(columns="geometry"), index=False))
     picture = folder / f"{TABLE}.svg"
+    drawing = None
     if settings.check:
         drawing = before_after(table, pd.Series([item.scene.sensing_time for item in items]))
         write_file(picture, drawing)
     else:
-        drawing = None
         picture.unlink(missing_ok=True)  # it would show another table
     write_file(folder / page.NAME, page.page(table.drop(columns="geometry"), drawing).encode())
-    note_in_report(run, table, folder / page.NAME)
-    return table
 
 
 def _outside(record: RunRecord) -> dict[str, Image]:
@@ -321,17 +252,36 @@ def _row(item: SceneInput, correction: Correction, reason: str, files: Sequence[
     return {**row, **_NOTHING_WRITTEN} if reason else row
 
 
+def _written(
+    item: SceneInput, correction: Correction, grid: PixelGrid, folder: Path, settings: Settings, record: RunRecord
+) -> tuple[dict[Path, tuple[str, Source]], str]:
+    """Write the rasters of one scene, or remove them if it cannot be aligned.
+
+    Returns
+    -------
+    files : dict
+        Name and source of each raster, by its path.
+    reason : str
+        Why the scene is not aligned; empty if it is.
+    """
+    files: dict[Path, tuple[str, Source]] = {}
+    reason = correction.problem
+    if not reason:
+        try:
+            check_unchanged(item)
+            files = _write_scene(item, correction, grid, folder, settings, record)
+        except SceneError as error:
+            reason = str(error)
+    if reason:
+        remove_outputs(folder, item.scene.scene_id)
+    return files, reason
+
+
 def _write_scene(
-    item: SceneInput,
-    correction: Correction,
-    grid: PixelGrid,
-    folder: Path,
-    settings: Settings,
-    run_id: str,
-    config: Config,
+    item: SceneInput, correction: Correction, grid: PixelGrid, folder: Path, settings: Settings, record: RunRecord
 ) -> dict[Path, tuple[str, Source]]:
     """Write the rasters of one scene that are not up to date; return name and source of all of them."""
-    scene, files = item.scene, {}
+    scene, files, run_id = item.scene, {}, record.history.tables_key
     try:
         with ExitStack() as written:  # they are renamed when all are complete
             for name, source in selected(scene, settings.bands).items():
@@ -345,7 +295,7 @@ def _write_scene(
                     is_mask(name),
                     _tags(correction, source, own, grid, settings, run_id),
                     correction.field,
-                    config,
+                    record.config,
                 )
                 if tags_of(path).get(KEY) != target.tags[KEY]:
                     write(source, correction.offset_m, target, written.enter_context(replacing(path)))
