@@ -275,7 +275,7 @@ def tune(
     """
     from s2fast.arguments import NUMBER, PLACE, WHOLE_NUMBER, as_list, check_type
     from s2fast.tuning.command import Wanted
-    from s2fast.tuning.command import tune as search
+    from s2fast.tuning.command import tune as tune_settings
     from s2fast.work.progress import print_where_seen
 
     check_type(PLACE, out=out)
@@ -285,7 +285,7 @@ def tune(
     places = list(map(str, as_list(PLACE, "scenes", scenes)))
     polygons = None if regions is None else str(regions)
     wanted = Wanted(_settings(config, overrides, profile), places, polygons, minutes, few)
-    return search(wanted, out, log or print_where_seen)
+    return tune_settings(wanted, out, log or print_where_seen)
 
 
 def fetch(

@@ -36,6 +36,7 @@ _TETHER = 1e-3
 """Weight of the coefficients themselves: where there are no cells, the spline returns to the affinity."""
 
 _FOLDS = 8
+"""Parts into which cells are divided at random; each is predicted from the others."""
 
 _BLOCKS = 4
 """Blocks of cells along each side. Residuals of neighbouring cells are alike, so gains are compared over blocks."""

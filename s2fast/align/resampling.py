@@ -33,6 +33,7 @@ _STEPS_PER_SPAN = 16
 scene they miss 0.03 %."""
 
 _MOST_STEP_PX = 64
+"""Largest distance of these points [px]."""
 
 ALL_BANDS = 0
 """Number that stands for the mask of a dataset."""

@@ -23,6 +23,7 @@ from s2fast.files.source import HELD, Source
 from s2fast.raster.zarr_store import Array, arrays_of, split
 
 _SHOWN = 8
+"""Names of arrays in a message."""
 
 
 def zarr_scenes(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:

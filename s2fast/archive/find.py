@@ -68,7 +68,7 @@ class Found:
 
 def find_scenes(
     places: Sequence[Source | Path | str],
-    look: Callable[[Source], Preview | None] = preview,
+    preview_of: Callable[[Source], Preview | None] = preview,
     looking: Looking = Looking(),  # noqa: B008  it is frozen
 ) -> Found:
     """Find all scenes in the given folders, zips, files or addresses.
@@ -82,7 +82,7 @@ def find_scenes(
     ----------
     places
         Paths or addresses as a user writes them; see `s2fast.files.source.Source.of`.
-    look
+    preview_of
         Function that returns a preview of a raster; called only for acquisitions with several products.
     looking
         What is looked for in products that hold several rasters.
@@ -132,7 +132,7 @@ def find_scenes(
             f"no scenes found under {where}: "
             + (first or f"looked for {looking.band or 'images'}, *.jp2 and *.tif{others}, at any depth")
         )
-    scenes, replaced = used_products(list(by_source.values()), look)
+    scenes, replaced = used_products(list(by_source.values()), preview_of)
     renamed = {scene.source: scene for scene in with_unique_ids(scenes)}
     ids = {scene.scene_id for scene in renamed.values()}
     left_out = {f"{name} (another)" if name in ids else name: reason for name, reason in left_out.items()}

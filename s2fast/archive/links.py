@@ -23,6 +23,7 @@ from s2fast.files.trusted import within
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _STORES = ("s3", "gs", "az")
 _SHOWN = 120
+"""Characters of a link in a message."""
 
 _MAX_NAME_BYTES = 255
 """Longest name of a file or folder, on all systems."""

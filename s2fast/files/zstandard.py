@@ -12,6 +12,7 @@ _FRAME, _SKIPPED = 0xFD2FB528, 0x184D2A50
 """First four bytes of a frame, and of one that holds no data, whose last four bits are any."""
 
 _CHECKSUM_BYTES = 4
+"""Size of the checksum after a frame."""
 
 
 def decoded_bytes(data: bytes | memoryview) -> int:

@@ -25,6 +25,7 @@ METADATA = "zarr.json"
 """Name of the file that describes an array."""
 
 _SUM_BYTES = 4
+"""Size of the checksum at the end of a chunk."""
 
 _TYPES = ("bool", "uint8", "int16", "int32", "uint64", "float32")
 """Data types of a run folder's arrays."""
@@ -33,6 +34,7 @@ _NAMES = ["bytes", "zstd", "crc32c"]
 """Names of the codecs in an array's description; zarr would run any other that is installed here."""
 
 _MAX_RANK = 4
+"""Most dimensions of an array."""
 
 _READERS = 8
 """Threads that read the chunks of an array: of an object store, each takes a request."""

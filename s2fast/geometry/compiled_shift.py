@@ -22,6 +22,7 @@ from s2fast.geometry.witnesses import LEAST_WITNESSES, Peak
 from s2fast.verdicts import Verdict
 
 _HALVINGS = witnesses.BLOCKS.bit_length() - 1
+"""How often the ground is halved to make the blocks of `witnesses.BLOCKS`."""
 
 _ALL_BITS = 1 << 16
 """More than any Hamming distance: no match votes apart from the others."""

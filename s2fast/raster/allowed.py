@@ -46,6 +46,7 @@ _TIFF = re.compile(rb"II[*+]\x00|MM\x00[*+]")
 _VIRTUAL = re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml|VRTDataset)")
 
 _MAX_VRT_BYTES = 16 << 20
+"""Largest virtual raster that is read."""
 
 _MAX_DEPTH = 4
 """Virtual rasters of virtual rasters are followed to this depth."""

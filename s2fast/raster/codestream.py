@@ -19,6 +19,7 @@ _SOT_BYTES = 12
 """Marker, length, tile, length of the tile-part, number of the tile-part, number of tile-parts."""
 
 _EOC_BYTES = 2
+"""Length of the marker at the end of a codestream."""
 
 _CHUNK_BYTES = 8 << 10
 """Bytes read at once while boxes and markers are searched; the boxes before a Sentinel-2 codestream take 2.5 kB."""

@@ -62,6 +62,7 @@ _PNG_TAIL_BYTES = 1 << 16
 """Part of the file in which it must be: other data may follow it."""
 
 _MAX_SIDE_PX = 40_000
+"""Longest side of a scene [px]."""
 
 _COMPLEX_BYTES = 16
 """Most bytes of a complex pixel; NumPy lacks some of GDAL's complex types."""

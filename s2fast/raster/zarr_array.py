@@ -26,6 +26,7 @@ _LEAST_BYTES = 1 << 20
 """Size up to which chunks are always decoded: one kind of compression inside another adds a little."""
 
 _MOST_ITEM_BYTES = 8
+"""Most bytes of a value."""
 
 
 def open_array(fetch: Fetch, path: str, node: Node) -> zarr.Array[Any]:

@@ -48,6 +48,7 @@ _MAX_MEMBERS = 10_000
 """Members of a zip that is unpacked."""
 
 _MAX_UNPACKED_BYTES = 4 << 30
+"""Largest file of polygons, unpacked."""
 
 _MAX_FILE_BYTES = 16 << 30
 """Largest file, which is hashed before it is read."""

@@ -28,6 +28,7 @@ _BESIDE_BYTES = 32_000_000
 """Size limit of the matches of all pairs together in files beside the page."""
 
 _BYTES_PER_MATCH = 19
+"""Size of a match in the page, as text."""
 
 LINES_PER_PAIR = 200
 """Maximum number of vectors per pair on the map: the run folder has all of them."""

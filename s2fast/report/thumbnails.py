@@ -26,6 +26,7 @@ SIDE_PX = THUMBNAIL_PX
 """Longest side of a thumbnail as drawn and kept; in a page of many scenes they are smaller, see `beside`."""
 
 _LEAST_SIDE_PX = 96
+"""In a page of many scenes, longest sides of thumbnails are no shorter [px]."""
 
 _FULL_SIDE_SCENES = 60
 """Number of scenes up to which a page has thumbnails of the full size; with more, those are in files beside it."""
@@ -46,6 +47,7 @@ _AHEAD_PX = 1 << 24
 """Largest scene drawn while other work runs [px]: drawing a full tile would add to the peak memory of that work."""
 
 _MOST_THREADS = 4
+"""Threads that draw."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ _ROUNDS = 8
 """Iterations of k-means."""
 
 _LEAST_ROWS = 10_000
+"""Fewest keypoints of an index for which lists are made."""
 _SAMPLE = 2_000
 """Keypoints whose exact votes are compared."""
 

@@ -37,6 +37,7 @@ _LATER_TRIED = 2 * LATER_CANDIDATES / CANDIDATES
 in the whole scene; so the expected number of false alarms is at most that of the first candidates once more."""
 
 _LEAST_KEYPOINTS = 16
+"""Least number of keypoints of a picture that may be asked for."""
 
 BUDGET_MB = 2048
 """Memory that may be used, as ``compute.budget_mb`` by default [MiB]."""

@@ -41,6 +41,7 @@ SUFFIXES = (".geojson", *RASTERS, *PICTURES)
 """Suffixes of the files that can be written."""
 
 _SIDE_PX = 700
+"""Longest side of a panel [px]."""
 _INLIER, _OUTLINE = "#2fc3c3", "#ffcc33"
 _BLOCK_PX = 1024
 _MARGIN = 0.2

@@ -45,6 +45,7 @@ _LEAST_PX = 32
 """A picture with a shorter side has no keypoints: their descriptors reach beyond it [px]."""
 
 _MOST_SIDE_PX = 1 << 20
+"""Longest side of a picture [px]."""
 
 _MOST_FILE_BYTES = 256 << 20
 """Largest file that only OpenCV reads: it is decoded whole."""

@@ -27,6 +27,7 @@ _TRIED = 3
 """Number of bins of rotation and scale whose matches are judged."""
 
 _LEAST_MATCHES = 6
+"""With fewer matches no place is estimated."""
 
 _SQUARES = 4
 """Squares along a small picture's side by which the error is estimated: fewer than four in all determine no affinity,

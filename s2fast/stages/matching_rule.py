@@ -186,7 +186,7 @@ class MatchingRule:
             left = [number for number, ends in zip(left, agreed, strict=True) if not ends and turn < len(tried[number])]
         return found
 
-    def near_matches(self, query: MatchedScene, train: MatchedScene, radius_m: float | None = None) -> Matches:
+    def near_matches(self, query: MatchedScene, train: MatchedScene, radius_m: float) -> Matches:
         """Find the good matches of two scenes among keypoints near each other on the map.
 
         Parameters
@@ -194,11 +194,8 @@ class MatchingRule:
         query, train
             The scenes.
         radius_m
-            Search radius [m]; matches are searched within `SEARCHED_RADII` times this distance. None: from the
-            settings.
+            Search radius [m]; matches are searched within `SEARCHED_RADII` times this distance.
         """
-        if radius_m is None:
-            return next(iter(self.good_matches([(query, train)])))
         return self.matches_at([(query, train)], [radius_m], np.zeros((1, 1, 2)))[0][0]
 
 

@@ -68,7 +68,6 @@ COMPILED = Steps(
     compiled_shift.find_shift,
     compiled_shift.peaks_of_all,
 )
-
 """The steps in compiled code, which serve matches of every search mode and backend; they leave only the fit of an
 affinity to the plain version (see `s2fast.geometry.compiled_shift`)."""
 

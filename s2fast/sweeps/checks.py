@@ -38,6 +38,7 @@ _SMALL_PX = 4096
 """Scenes up to this side are enlarged twice per side with ``features.upsample = "auto"``."""
 
 _USUAL_KEYPOINTS = 20_000
+"""Keypoints of a scene without a limit, to predict the time of exhaustive matching."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ POINTS_PER_PX = 50.0
 """A median error of a fiftieth of a pixel counts as much as one pair in a hundred."""
 
 _RESAMPLED = 1000
+"""Number of bootstrap samples."""
 
 Outcome = Sequence[tuple[bool, float | None]]
 """For each pair with a moved scene, both ways one after the other: whether it was verified rightly, and its error."""

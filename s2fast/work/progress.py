@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 _PLAIN_INTERVAL_S = 10.0
+"""Time between two lines of progress where there is no terminal [s]."""
 
 
 class Bar:

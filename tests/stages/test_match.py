@@ -209,7 +209,8 @@ def moved_pair(folder: RunFolder, shift_px: tuple[float, float], **train_options
 
 def near(folder: RunFolder, settings: Matching) -> Matches:
     scenes = load_scenes(folder, {"a", "b"})
-    return MatchingRule(settings, "numba").near_matches(scenes["a"], scenes["b"])
+    (found,) = MatchingRule(settings, "numba").good_matches([(scenes["a"], scenes["b"])])
+    return found
 
 
 def test_windowed_matches_are_the_exhaustive_ones_nearby(tmp_path: Path) -> None:

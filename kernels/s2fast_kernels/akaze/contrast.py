@@ -38,6 +38,7 @@ FINE_BINS = int(np.float32(1024).view(np.int32)) >> FINE_SHIFT
 """Number of bins of the fine histogram: Scharr gradients of an image in [0, 1] have squared magnitudes up to 512."""
 
 _STRIP_PX = 512
+"""Rows of a part whose gradients are counted at once, and half its columns."""
 _HALO = 3
 """Reach of a gradient: blur and Scharr [px]."""
 

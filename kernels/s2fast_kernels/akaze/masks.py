@@ -13,6 +13,7 @@ BLOCK = 64
 """Side of the squares for which it is recorded whether they contain a True pixel [px]."""
 
 _STRIP = 1024
+"""Rows of a mask that are read at once."""
 
 MaskSource = npt.NDArray[np.bool_] | Callable[[slice, slice], npt.NDArray[np.bool_]]
 """(h, w) bool, or a function (rows, columns) -> that part of it."""

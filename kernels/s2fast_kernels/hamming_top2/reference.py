@@ -16,6 +16,7 @@ NO_DISTANCE = 65535
 """Value of `Top2.best` or `Top2.second` if there is no such neighbour [bits]."""
 
 _TILE_ROWS = 256
+"""Query rows compared at once."""
 
 
 @dataclass(frozen=True, slots=True)
