@@ -62,8 +62,8 @@ def similar_pairs(folder: RunFolder, features: Mapping[str, str], config: Config
     needed = len(features) * _BYTES_PER_SCENE + _BLOCK * _BYTES_PER_COLUMN
     if needed > config.compute.budget_mb * MIB:
         raise ConfigError(
-            f'matching.pairs = "similar" takes {needed // MIB} MiB for {len(features)} scenes and compute.budget_mb is '
-            f"{config.compute.budget_mb}: raise it"
+            f'matching.pairs = "similar" takes {-(-needed // MIB)} MiB for {len(features)} scenes and '
+            f"compute.budget_mb is {config.compute.budget_mb}: raise it"
         )
     pairs = most_similar(
         [_strongest(folder, scene_id) for scene_id in features], config.matching.similar, config.compute.device

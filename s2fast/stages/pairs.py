@@ -195,7 +195,7 @@ def _check_fits(keypoints: int, budget_bytes: int) -> None:
     needed = match_bytes(keypoints, 1)
     if needed > budget_bytes:
         raise ConfigError(
-            f"matching scenes of {keypoints} keypoints may take {needed // MIB} MiB and compute.budget_mb is "
+            f"matching scenes of {keypoints} keypoints may take {-(-needed // MIB)} MiB and compute.budget_mb is "
             f"{budget_bytes // MIB}: raise it, or set features.max_per_scene"
         )
 

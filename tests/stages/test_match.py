@@ -108,7 +108,7 @@ def test_scenes_with_no_or_one_keypoint_match_nothing(tmp_path: Path, mutual_too
 
 
 @pytest.mark.slow
-@given(st.integers(2, 40), st.integers(1, 95_000), st.integers(128, 2048), st.floats(0, 1), st.randoms())
+@given(st.integers(2, 40), st.integers(1, 90_000), st.integers(128, 2048), st.floats(0, 1), st.randoms())
 def test_blocks_hold_every_pair_once_and_fit(
     scenes: int, keypoints: int, budget_mb: int, share: float, random: np.random.Generator
 ) -> None:
@@ -131,6 +131,12 @@ def test_blocks_hold_every_pair_once_and_fit(
 def test_pair_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ConfigError, match="matching scenes of 900000 keypoints may take .* compute.budget_mb is 128"):
         plan_blocks([Pair("a", "b", "ab")], {"a": 900_000, "b": 5}, 128 * MIB)
+
+
+def test_memory_that_is_just_above_the_budget_is_rounded_up() -> None:
+    budget = match_bytes(90_000, 1) // MIB
+    with pytest.raises(ConfigError, match=f"may take {budget + 1} MiB and compute.budget_mb is {budget}: raise it"):
+        plan_blocks([Pair("a", "b", "ab")], {"a": 90_000, "b": 5}, budget * MIB)
 
 
 def test_part_drops_only_what_is_not_asked_for(tmp_path: Path) -> None:
