@@ -258,13 +258,20 @@ def open_mask(found: FoundMask, raster: Raster, settings: Ingest) -> Iterator[Sc
             placed, elsewhere = place(source, raster, settings.mask_buffer_m)
         yield PolygonMask(placed, settings.reduction, elsewhere)
         return
-    with gdal_settings(), open_dataset(source) as dataset:
+    with gdal_settings(), _opened(source) as dataset:
         with _placing(source):
             mask = RasterMask(dataset, source, found.kind, raster, settings)
             covers = mask.covers()
         if not covers:
             raise SceneError(f"the mask {source} lies on other ground than its scene: name the right file")
         yield mask
+
+
+def _opened(source: Source) -> rasterio.DatasetReader:
+    try:
+        return open_dataset(source)
+    except SceneError as error:
+        raise SceneError(f"the mask {error}: get it again, or write it again") from error
 
 
 @contextmanager

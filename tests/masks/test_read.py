@@ -264,7 +264,7 @@ def test_a_mask_of_other_ground_is_refused(tmp_path: Path) -> None:
         with pytest.raises(SceneError, match=rf"{name}\.tif lies on other ground than its scene"):
             read(path, "file")
     (tmp_path / "text.tif").write_text("clouds")
-    with pytest.raises(SceneError, match=r"text\.tif: cannot be opened as a raster"):
+    with pytest.raises(SceneError, match=r"^the mask .*text\.tif: cannot be opened as a raster .*: get it again"):
         read(tmp_path / "text.tif", "file")
 
 
