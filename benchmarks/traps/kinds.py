@@ -24,7 +24,7 @@ from benchmarks.traps.scenes import (
     judged,
     scene,
 )
-from benchmarks.traps.shapes import NOISY_AREAS, OVERLAYS, SHAPES, TEXTURES, Shape, pixels
+from benchmarks.traps.shapes import LAKES, NOISY_AREAS, OVERLAYS, SHAPES, TEXTURES, Paint, Shape, pixels
 from s2fast.config import Config
 from s2fast.geometry.evidence import Judgement
 from s2fast.stages.matched_scene import MatchedScene
@@ -167,18 +167,23 @@ def _painted(shapes: Sequence[Shape]) -> Kind:
     return kind
 
 
-def noisy_areas(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
-    """Different ground, and one ground on two dates, in polygons whose outside has a noise of each scene's own."""
-    names = [*OTHER_SITES, *(f"36UYA {date}" for date in CLEAR[:3])]
-    for name, paint in NOISY_AREAS:
-        for number in range(max(1, round(20 * share))):
-            seed, parts = int(rng.integers(1 << 30)), _different(pictures, names, 400, rng)
-            query, train = (scene(paint(part, np.random.default_rng(seed))) for part in parts)
-            yield Trial(f"{name}, different ground {number}", judged(query, train), None)
-        for dates, *dated in _dates(pictures, 400, rng, max(1, round(6 * share))):
-            seed = int(rng.integers(1 << 30))
-            query, train = (scene(paint(part, np.random.default_rng(seed))) for part in dated)
-            yield Trial(f"{name}: {dates}", judged(query, train), (0.0, 0.0))
+def _areas(areas: Sequence[tuple[str, Paint]]) -> Kind:
+    def kind(pictures: Pictures, rng: np.random.Generator, share: float) -> Iterator[Trial]:
+        names = [*OTHER_SITES, *(f"36UYA {date}" for date in CLEAR[:3])]
+        for name, paint in areas:
+            for number in range(max(1, round(20 * share))):
+                seed, parts = int(rng.integers(1 << 30)), _different(pictures, names, 400, rng)
+                query, train = (scene(paint(part, np.random.default_rng(seed))) for part in parts)
+                yield Trial(f"{name}, different ground {number}", judged(query, train), None)
+            for dates, *dated in _dates(pictures, 400, rng, max(1, round(6 * share))):
+                seed = int(rng.integers(1 << 30))
+                query, train = (scene(paint(part, np.random.default_rng(seed))) for part in dated)
+                yield Trial(f"{name}: {dates}", judged(query, train), (0.0, 0.0))
+
+    kind.__doc__ = (
+        "Different ground, and one ground on two dates, with areas of one outline and a noise of each scene's own."
+    )
+    return kind
 
 
 def _different(pictures: Pictures, names: list[str], size: int, rng: np.random.Generator) -> tuple[Grey, Grey]:
@@ -349,8 +354,9 @@ KINDS: Mapping[str, Kind] = {
     "painted": _painted(SHAPES),
     "overlays": _painted(OVERLAYS),
     "textures": _painted(TEXTURES),
+    "lakes": _areas(LAKES),
     "artefacts": _painted(ARTEFACTS),
-    "noisy areas": noisy_areas,
+    "noisy areas": _areas(NOISY_AREAS),
     "alike": alike,
     "mirrored": mirrored,
     "repeated": repeated,

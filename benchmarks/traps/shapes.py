@@ -194,6 +194,11 @@ TEXTURES: tuple[Shape, ...] = (
 """What covers large parts of the ground, or all of it, and is smooth over more than a pixel."""
 
 
+def _own_noise(grey: Grey, sigma: float) -> npt.NDArray[np.float64]:
+    """Return white noise that differs from picture to picture."""
+    return np.random.default_rng(int(grey.sum(dtype=np.int64))).normal(0, sigma, grey.shape)
+
+
 def _noisy_outside(sigma: float, *, count: int = 40, slope: float = 0.0, quality: int | None = None) -> Paint:
     """Return a painter of the outside of polygons with a noise of each picture's own, which is then halved.
 
@@ -212,8 +217,7 @@ def _noisy_outside(sigma: float, *, count: int = 40, slope: float = 0.0, quality
     def paint(grey: Grey, rng: np.random.Generator) -> Grey:
         inside = _polygons(grey.shape, rng, count) > 0
         level = rng.uniform(40, 200) + slope * np.linspace(-0.5, 0.5, grey.shape[1])
-        own = np.random.default_rng(int(grey.sum(dtype=np.int64)))
-        painted = pixels(np.where(inside, grey, level + own.normal(0, sigma, grey.shape)))
+        painted = pixels(np.where(inside, grey, level + _own_noise(grey, sigma)))
         if quality is not None:
             _, data = cv2.imencode(".jpg", painted, [cv2.IMWRITE_JPEG_QUALITY, quality])
             painted = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
@@ -232,3 +236,30 @@ NOISY_AREAS: tuple[tuple[str, Paint], ...] = (
     ("compressed", _noisy_outside(2, quality=75)),
 )
 """Areas of one outline whose pixels are not equal."""
+
+
+def _lakes(sigma: float, share: float, scale: float) -> Paint:
+    """Return a painter of lakes with a noise of each picture's own.
+
+    Parameters
+    ----------
+    sigma
+        Standard deviation of the noise [DN].
+    share
+        Share of the picture under water.
+    scale
+        Standard deviation of the Gaussian that shapes the shores [px].
+    """
+
+    def paint(grey: Grey, rng: np.random.Generator) -> Grey:
+        height = _blurred(rng.normal(size=grey.shape), scale)
+        return pixels(np.where(height > np.quantile(height, 1 - share), 30 + _own_noise(grey, sigma), grey))
+
+    return paint
+
+
+LAKES: tuple[tuple[str, Paint], ...] = tuple(
+    (f"noise of {sigma:g} DN, {100 * share:g} % water, shores of {scale:g} px", _lakes(sigma, share, scale))
+    for sigma, share, scale in ((1, 0.2, 6), (1, 0.4, 6), (2, 0.2, 6), (2, 0.2, 12), (2, 0.4, 12))
+)
+"""Water of one outline in scenes of different ground, as a water mask paints it; real lakes have ground around them."""
