@@ -77,9 +77,7 @@ def test_ground_far_from_a_lake_may_agree_less() -> None:
     for seed in range(4):
         water = blobs(seed, 0.3)
         parts = [
-            filled(
-                0.5 * (grey - 110) + 110 + 6 * np.random.default_rng(number).normal(size=grey.shape), ~water, number
-            )
+            filled(0.5 * (grey - 110) + 110 + 6 * np.random.default_rng(number).normal(size=grey.shape), ~water, number)
             for number, grey in enumerate(seasons(seed))
         ]
         query, train = map(fixed, parts)
