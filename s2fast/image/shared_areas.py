@@ -3,8 +3,7 @@
 Areas that were painted before the scenes arrived, with a noise of their own in each scene, have edges at the same
 pixels, which match whatever the ground shows. Lakes have too. But where two dates show one lake, the ground around it
 agrees, and around painted areas of unrelated scenes it does not. Therefore small patches without even pixels are
-correlated. Patches beside an edge still show some of it, so a significant agreement does not suffice there: its size
-counts. Farther away, where there is room for patches, a smaller one suffices.
+correlated. Patches beside an edge still show some of it, so a significant agreement does not suffice: its size counts.
 """
 
 from __future__ import annotations
@@ -37,17 +36,13 @@ Of ground that is alike everywhere, whose lowest decile is no area of its own, i
 _MARGIN_PX = 2
 """Patches have at least this distance from pixels that are even in both scenes."""
 
-_FAR_PX = 8
-"""At this distance patches show nothing of an edge: a block of JPEG is as large."""
-
 _LEAST_CONTRAST = 1.0
 """Patches with less variance about their plane show nothing [DN2]."""
 
-_ONE_OUTLINE = 0.35
-"""Scenes share areas if at least this share of the pixels that are even in either scene is even in both: smooth ground
-is even too, elsewhere in each."""
+_ONE_OUTLINE = 0.7
+"""Scenes share areas if at least this share of the pixels that are even in either scene is even in both."""
 
-_LEAST_CORRELATION = 0.3
+_LEAST_CORRELATION = 0.5
 """Minimum correlation of the even pixels of both scenes: where nearly all pixels are even, chance alone gives a high
 share."""
 
@@ -61,13 +56,6 @@ mostly give more than 0.3, unrelated ground beside painted areas at most 0.272 (
 
 _LEAST_SCORE = 3.0
 """Minimum excess [standard errors]."""
-
-_LEAST_FAR_PATCHES = 40
-"""Minimum number of patches far from the areas."""
-
-_LEAST_FAR_EXCESS = 0.1
-"""Minimum of the same excess far from the areas: one tile gives more than 0.2, unrelated ground at most 0.03 (kind
-"lakes", seed 0)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +102,8 @@ def only_edges_agree(query: Areas, train: Areas, blocks: tuple[npt.NDArray[np.in
     counts = int(np.count_nonzero(one)), int(np.count_nonzero(other)), int(np.count_nonzero(both))
     if not _share_areas(*counts, one.size):
         return False
-    near = agreement(query, train, blocks, both, _MARGIN_PX)
-    if _suffices(near, _LEAST_PATCHES, _LEAST_EXCESS):
-        return False
-    return not _suffices(agreement(query, train, blocks, both, _FAR_PX), _LEAST_FAR_PATCHES, _LEAST_FAR_EXCESS)
-
-
-def _suffices(found: tuple[int, float, float], least_patches: int, least_excess: float) -> bool:
-    """Return whether an `agreement` shows one ground."""
-    count, excess, score = found
-    return count >= least_patches and excess >= least_excess and score >= _LEAST_SCORE
+    count, excess, score = agreement(query, train, blocks, both)
+    return count < _LEAST_PATCHES or excess < _LEAST_EXCESS or score < _LEAST_SCORE
 
 
 def _share_areas(one: int, other: int, both: int, pixels: int) -> bool:
@@ -139,11 +119,10 @@ def agreement(
     train: Areas,
     blocks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
     both: npt.NDArray[np.bool_],
-    margin: int,
 ) -> tuple[int, float, float]:
-    """Return the number of patches a margin [px] away from `both`, and the excess and score of their correlations."""
+    """Return the number of patches away from the `both` even pixels, and the excess and score of their correlations."""
     here, there = blocks
-    kernel = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
+    kernel = np.ones((2 * _MARGIN_PX + 1, 2 * _MARGIN_PX + 1), np.uint8)
     near = np.stack([cv2.dilate(part.view(np.uint8), kernel) for part in both])
     block, patch = np.nonzero(~cut(near, PATCH_PX).any(axis=2) & query.seen[here] & train.seen[there])
     count = len(block)
