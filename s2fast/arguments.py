@@ -5,10 +5,10 @@ The command line parses its options itself.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import PurePath
 from typing import Any
 
 from s2fast.errors import InputError
@@ -28,7 +28,7 @@ class Kind:
         return isinstance(value, self.types) and not isinstance(value, bool)
 
 
-PLACE = Kind((str, os.PathLike), "a path or an address")
+PLACE = Kind((str, PurePath), "a path or an address")
 TEXT = Kind((str,), "a string")
 WHOLE_NUMBER = Kind((Integral,), "a whole number")
 NUMBER = Kind((Real,), "a number")

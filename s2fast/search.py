@@ -20,7 +20,10 @@ from s2fast.retrieval.picture import KEYPOINTS
 from s2fast.work.progress import progress_of
 
 _RUN = Kind((Run, *PLACE.types), f"a Run, {PLACE.wanted}")
+"""What may be indexed."""
+
 _PICTURE = Kind((np.ndarray, *PLACE.types), f"{PLACE.wanted}, or an array")
+"""What may be looked for."""
 
 
 def index(
@@ -144,6 +147,5 @@ def find(
         budget_mb=budget_mb,
         trusted=[str(place) for place in as_list(PLACE, "trust", trust)],
     )
-    if isinstance(picture, Path | str | np.ndarray):
-        return finder.find(picture)
-    return list(finder.find_all(as_list(_PICTURE, "picture", picture)))
+    pictures = as_list(_PICTURE, "picture", picture)
+    return finder.find(pictures[0]) if _PICTURE.fits(picture) else list(finder.find_all(pictures))

@@ -117,11 +117,8 @@ def find_scenes(
                 "cannot distinguish scenes: name it once, or download the files"
             )
     if looking.mask_of is not None:
-        masks = {
-            mask.resolved()
-            for source, scene in by_source.items()
-            if (mask := looking.mask_of(scene)) and mask.resolved() != source
-        }
+        mask_of = {source: mask.resolved() for source, scene in by_source.items() if (mask := looking.mask_of(scene))}
+        masks = {mask for source, mask in mask_of.items() if mask != source}
         masks -= {found.source.resolved() for found in given}
         by_source = {source: scene for source, scene in by_source.items() if source not in masks}
     if not by_source:

@@ -47,9 +47,10 @@ def index(
     with exiting_on_interrupt("s2fast: stopped; the same command continues from there"):
         progress = Progress() if quiet else progress_for_stderr()
         build(to, outs, per_scene, progress)
+        clusters = None
         if lists:
             AnnouncedCompilation(progress, modules=EXHAUSTIVE_MODULES).wait()
-        clusters = make_clusters(to, progress) if lists else None
+            clusters = make_clusters(to, progress)
     made = Index(to)
     print_line(f"{to}: {counted(len(made.scene_ids), 'scene')}, {made.keypoint_count} keypoints")
     if clusters is not None:

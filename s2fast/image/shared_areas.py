@@ -31,7 +31,7 @@ _EVEN_TIMES = 4.0
 
 _LEAST_STEP = 5.0
 """Painted areas stand out: the median variance around other pixels is at least this multiple of that around even ones.
-Of ground that is alike everywhere, whose lowest decile is no area of its own, it is about 2.6."""
+Of ground that is alike everywhere it is less: its lowest decile is no area of its own."""
 
 _MARGIN_PX = 2
 """Patches have at least this distance from pixels that are even in both scenes."""
@@ -50,9 +50,8 @@ _LEAST_PATCHES = 10
 """Minimum number of patches to compare: with fewer, it cannot be told that the ground agrees."""
 
 _LEAST_EXCESS = 0.28
-"""Minimum mean rank of the correlations at equal positions among those at unequal ones, minus 1/2. Scenes of one tile
-mostly give more than 0.3, unrelated ground beside painted areas at most 0.272 (``python -m benchmarks traps --only
-"noisy areas"``, seeds 0 and 1)."""
+"""Minimum mean rank of the correlations at equal positions among those at unequal ones, minus 1/2. Chosen on seed 0
+of ``python -m benchmarks traps --only "noisy areas"``, where no unrelated ground is verified."""
 
 _LEAST_SCORE = 3.0
 """Minimum excess [standard errors]."""

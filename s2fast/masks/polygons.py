@@ -23,19 +23,18 @@ from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Raster
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import PlacedRegions, place_regions
-from s2fast.regions.rows import NoRowsError, UnplacedError, extract_polygons, load_regions, make_valid
+from s2fast.regions.rows import (
+    WIDEN,
+    NoRowsError,
+    TooManyError,
+    UnplacedError,
+    extract_polygons,
+    load_regions,
+    make_valid,
+)
 
 _MAX_BYTES = 64 << 20
 """Largest GML file that is read; those of a tile full of small clouds have 2 MB."""
-
-_ASSIGN = "assign it, for example with ogr2ogr -a_srs EPSG:32636"
-
-_REMEDIES = (
-    (r"regions\.buffer_m", "ingest.mask_buffer_m"),
-    (r": raise the limit .*", ": simplify it, for example with ogr2ogr -simplify 10"),
-    (r"declare it, for example with .*", _ASSIGN),
-)
-"""What to do about polygons of regions, and about those of masks, for which settings of regions do not count."""
 
 _GML = "{*}"
 """Any namespace: the GML masks of different baselines use different versions of GML."""
@@ -56,11 +55,11 @@ def shapes_on(source: Source, raster: Raster, buffer_m: float) -> tuple[PlacedRe
     except NoRowsError:
         return PlacedRegions(np.empty(0, object), raster), ""
     except UnplacedError as error:
-        raise SceneError(f"the mask {error.problem}: {_ASSIGN}") from error
+        raise SceneError(f"the mask {error.problem}: assign it, for example with ogr2ogr -a_srs EPSG:32636") from error
+    except TooManyError as error:
+        raise SceneError(f"the mask {error.problem}: simplify it, for example with ogr2ogr -simplify 10") from error
     except InputError as error:
-        message = str(error)
-        for wrong, right in _REMEDIES:
-            message = re.sub(wrong, right, message)
+        message = str(error).replace(WIDEN, "set ingest.mask_buffer_m to widen it")
         raise SceneError(f"the mask {message}") from error
 
 

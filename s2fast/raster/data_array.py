@@ -25,6 +25,7 @@ _MOST_REASON = 200
 """Characters of an error of xarray, Dask, or what an array is read by, that are shown."""
 
 _SHOWN = 40
+"""Characters of a wrong value that are shown."""
 
 
 def open_held(source: Source, level: int | None = None) -> ArrayDataset:

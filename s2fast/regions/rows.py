@@ -36,6 +36,9 @@ _MOST_METRES = 1e8
 
 _NO_MAP = "is no CRS of a map, but a local, vertical or geocentric one"
 
+WIDEN = "set regions.buffer_m to widen it"
+"""Remedy for polygons without area; masks have a setting of their own."""
+
 _CROSSING_DEG = 10.0
 """A row nearly 360 degrees wide crosses the 180th meridian if it is at most this wide when unwrapped there."""
 
@@ -43,12 +46,23 @@ _KEPT_VERTICES = 2_000_000
 """Rows with no more vertices are kept, 50 MB: a run checks them, places them on its scenes, and draws them."""
 
 
-class UnplacedError(InputError):
-    """The polygons have no usable CRS; `problem` is the message without a remedy, which masks have another of."""
+class PolygonsError(InputError):
+    """The polygons cannot be used; `problem` is the message without a remedy, which masks have another of."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        self.problem = problem
+        super().__init__(f"{problem}: {remedy}")
+
+
+class UnplacedError(PolygonsError):
+    """They have no usable CRS."""
 
     def __init__(self, problem: str) -> None:
-        self.problem = problem
-        super().__init__(f"{problem}: declare it, for example with {setting('regions.crs', 'EPSG:4326')}")
+        super().__init__(problem, f"declare it, for example with {setting('regions.crs', 'EPSG:4326')}")
+
+
+class TooManyError(PolygonsError):
+    """They are more than are read."""
 
 
 class NoRowsError(InputError):
@@ -123,8 +137,7 @@ def _load(file: RegionFile, settings: Regions) -> tuple[Rows, int]:
         try:
             series = geopandas.GeoSeries(shapes, names, crs)
         except pyproj.exceptions.CRSError as error:
-            remedy = setting("regions.crs", "EPSG:4326")
-            raise InputError(f"the CRS of {file} is none: declare it, for example with {remedy}") from error
+            raise UnplacedError(f"the CRS of {file} is none") from error
         usable.append(_select_usable(series, settings, mended, dropped))
     series = pd.concat([one.to_crs(usable[0].crs) for one in usable])
     if series.empty:
@@ -135,9 +148,9 @@ def _load(file: RegionFile, settings: Regions) -> tuple[Rows, int]:
 
 def _check_number(what: str, number: int, limit: int, file: RegionFile) -> None:
     if number > limit:
-        raise InputError(
-            f"{file} holds {number} {what} or more, at most regions.max_{what} = {limit} are read: raise the limit "
-            f"with --set regions.max_{what}=NUMBER, or select rows with regions.where"
+        raise TooManyError(
+            f"{file} holds {number} {what} or more, at most regions.max_{what} = {limit} are read",
+            f"raise the limit with --set regions.max_{what}=NUMBER, or select rows with regions.where",
         )
 
 
@@ -313,7 +326,7 @@ def _select_usable(
             away = np.maximum(np.maximum(-west, east), np.maximum(-south, north)) > _MOST_METRES
         drop(away, "coordinates that are no longitude and latitude")
     if not settings.buffer_m:
-        drop(shapely.get_dimensions(series.array) < 2, "a point or line has no area: set regions.buffer_m to widen it")
+        drop(shapely.get_dimensions(series.array) < 2, f"a point or line has no area: {WIDEN}")
     shapes = _unwrap_at_180(series.to_numpy()) if series.crs.is_geographic else series.to_numpy()
     if not settings.buffer_m:
         for row in np.flatnonzero(shapely.get_type_id(shapes) == shapely.GeometryType.GEOMETRYCOLLECTION):

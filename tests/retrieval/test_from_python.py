@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,9 @@ def test_pictures_are_found_as_arrays_and_files(indexed: Indexed, cut: Callable[
     )  # fmt: skip
     assert from_file.found
     assert other.found
+    (entry,) = (found for found in os.scandir(tmp_path) if found.name == "scan.tif")
+    with pytest.raises(InputError, match="picture is of type DirEntry, must be a path or an address, or an array"):
+        s2fast.find(index, entry, keypoints=700)  # type: ignore[call-overload]
     assert (empty.verdict, empty.found) == ("unusable", False)
     assert empty.properties() == {
         "picture": "array 1", "verdict": "unusable", "problem": "array: it is empty: all of its pixels are black or "
