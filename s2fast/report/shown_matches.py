@@ -30,8 +30,12 @@ _BESIDE_BYTES = 32_000_000
 _BYTES_PER_MATCH = 19
 """Size of a match in the page, as text."""
 
-LINES_PER_PAIR = 200
-"""Maximum number of vectors per pair on the map: the run folder has all of them."""
+MOST_LINES, LEAST_LINES = 200, 20
+"""Maximum number of vectors per pair on the map, in runs of few and of very many verified pairs: the run folder has all
+of them."""
+
+_LINES = 100_000
+"""Number of vectors on a map on which some can still be told from others, 20 MB: many pairs share it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class ShownMatches:
     page: MatchColumns
     """At most `matches_per_pair` matches of each pair, see `nearest_of_each_kind`."""
     map: MatchColumns
-    """At most `LINES_PER_PAIR` inliers of each verified pair, see `spread`."""
+    """At most `lines_per_pair` inliers of each verified pair, see `spread`."""
     inliers: npt.NDArray[np.intp]
     """Number of stored inliers of each verified pair; 0 for the others."""
     statistics: pd.DataFrame
@@ -58,7 +62,8 @@ class ShownMatches:
         """Select the matches of all pairs, reading every block once; the parameters are those of `stored_matches`."""
         positions = KeypointPositions(folder, scene_ids)
         verified = is_verified(pairs).to_numpy()
-        sampled = partial(_sampled, positions, verified, matches_per_pair(len(pairs)))
+        most = matches_per_pair(len(pairs)), lines_per_pair(int(verified.sum()))
+        sampled = partial(_sampled, positions, verified, most)
         inliers = np.zeros(len(pairs), np.intp)
         accuracy = Accuracy(pairs)
         on_page, on_map = [], []
@@ -93,16 +98,17 @@ class _Sample:
 
 
 def _sampled(
-    positions: KeypointPositions, verified: npt.NDArray[np.bool_], most: int, matches: MatchColumns
+    positions: KeypointPositions, verified: npt.NDArray[np.bool_], most: tuple[int, int], matches: MatchColumns
 ) -> _Sample:
-    """Return what is needed of a block's matches; `most` is the number per pair for the page."""
+    """Return what is needed of a block's matches; `most` are the numbers per pair for the page and for the map."""
+    most_on_page, most_on_map = most
     agreeing = matches[matches.kind == INLIER]
     found = positions.displacements(agreeing)
     chosen = verified[agreeing.pair]
     of_verified = agreeing[chosen]
     return _Sample(
-        page=nearest_of_each_kind(matches, most),
-        map=of_verified[spread(found.start[chosen], of_verified.pair)],
+        page=nearest_of_each_kind(matches, most_on_page),
+        map=of_verified[spread(found.start[chosen], of_verified.pair, most_on_map)],
         displaced=(agreeing.pair, found.shift),
         residuals=(of_verified.pair, found.shift[chosen], positions.share(of_verified.query, of_verified.query_row)),
     )
@@ -124,6 +130,17 @@ def matches_per_pair(pairs: int) -> int:
     return min(MOST_MATCHES, _BESIDE_BYTES // (_BYTES_PER_MATCH * max(pairs, 1)))
 
 
+def lines_per_pair(verified: int) -> int:
+    """Return the maximum number of vectors per verified pair on the map.
+
+    Examples
+    --------
+    >>> lines_per_pair(15), lines_per_pair(1000), lines_per_pair(79_800)
+    (200, 100, 20)
+    """
+    return max(LEAST_LINES, min(MOST_LINES, _LINES // max(verified, 1)))
+
+
 def nearest_of_each_kind(matches: MatchColumns, most: int) -> MatchColumns:
     """Return at most `most` matches of each pair, the nearest descriptors of each kind, inliers first.
 
@@ -140,8 +157,8 @@ def nearest_of_each_kind(matches: MatchColumns, most: int) -> MatchColumns:
     return matches[rank_within(other, member) < np.where(other, most - first, first)]
 
 
-def spread(points: npt.NDArray[np.float64], group: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Select at most `LINES_PER_PAIR` points of each group, evenly over the ground.
+def spread(points: npt.NDArray[np.float64], group: npt.NDArray[np.intp], most: int) -> npt.NDArray[np.intp]:
+    """Select at most `most` points of each group, evenly over the ground.
 
     The points of a group are taken from the cells of a square grid: the first of each cell, then the second, and so on.
 
@@ -151,6 +168,8 @@ def spread(points: npt.NDArray[np.float64], group: npt.NDArray[np.intp]) -> npt.
         Positions.
     group : (n,) intp
         Groups, in ascending order.
+    most
+        Maximum number per group.
 
     Returns
     -------
@@ -161,10 +180,10 @@ def spread(points: npt.NDArray[np.float64], group: npt.NDArray[np.intp]) -> npt.
         return np.zeros(0, np.intp)
     member, starts = _groups(group)
     low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
-    side = np.maximum((high - low).max(axis=1) / np.sqrt(LINES_PER_PAIR), np.finfo(float).tiny)
+    side = np.maximum((high - low).max(axis=1) / np.sqrt(most), np.finfo(float).tiny)
     column, row = ((points - low[member]) // side[member, None]).T
     in_turn = np.lexsort((rank_within(row, column, member), member))
-    return np.sort(in_turn[rank_within(member[in_turn]) < LINES_PER_PAIR])
+    return np.sort(in_turn[rank_within(member[in_turn]) < most])
 
 
 def _groups(group: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

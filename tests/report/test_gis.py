@@ -26,7 +26,7 @@ from s2fast.report import gis, layers
 from s2fast.report.displacement_raster import cells
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.match_columns import MatchColumns
-from s2fast.report.shown_matches import LINES_PER_PAIR, spread
+from s2fast.report.shown_matches import MOST_LINES, spread
 from tests.archives import ORIGINS, PIXEL_M, UTM36, Archive
 from tests.judged import Judged
 
@@ -59,7 +59,7 @@ def test_displacements_join_the_ground_of_both_ends(judged: Judged) -> None:
     lines = geopandas.read_file(judged.out / "run.gpkg", layer="displacements")
     of_pair = lines[(lines["query"] == query) & (lines["train"] == train)]
     assert lines.crs == UTM36
-    assert len(of_pair) == min(len(inliers), LINES_PER_PAIR)
+    assert len(of_pair) == min(len(inliers), MOST_LINES)
     assert set(of_pair["of_inliers"]) == {len(inliers)}
     start = ground_positions(run, query, inliers["query_row"])
     end = ground_positions(run, train, inliers["train_row"])
@@ -74,15 +74,15 @@ def test_many_vectors_are_taken_evenly_over_the_ground() -> None:
     rng = np.random.default_rng(0)
     crowd, few = rng.uniform(0, 1000, (5000, 2)), rng.uniform([4000, 0], [5000, 1000], (20, 2))
     points = np.vstack([crowd, few])
-    chosen = spread(points, np.zeros(len(points), np.intp))
-    assert len(set(chosen)) == LINES_PER_PAIR
+    chosen = spread(points, np.zeros(len(points), np.intp), MOST_LINES)
+    assert len(set(chosen)) == MOST_LINES
     assert (np.diff(chosen) > 0).all()
     assert (chosen >= 5000).sum() >= 15
     # Groups do not affect each other.
     groups = np.repeat([3, 5, 7], [50, len(points), 300])
-    several = spread(np.vstack([points[:50], points, np.zeros((300, 2))]), groups)
+    several = spread(np.vstack([points[:50], points, np.zeros((300, 2))]), groups, MOST_LINES)
     after = 50 + len(points)
-    np.testing.assert_array_equal(several, np.r_[:50, chosen + 50, after : after + LINES_PER_PAIR])
+    np.testing.assert_array_equal(several, np.r_[:50, chosen + 50, after : after + MOST_LINES])
 
 
 def test_geoparquet_holds_what_the_geopackage_does(judged: Judged) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from s2fast.geometry.placement import PixelGrid
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.match_columns import INLIER, OUTLIER, UNKNOWN, MatchColumns, rank_within, stored_matches
-from s2fast.report.shown_matches import LINES_PER_PAIR, nearest_of_each_kind, spread
+from s2fast.report.shown_matches import nearest_of_each_kind, spread
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -53,24 +53,29 @@ def test_nearest_of_each_kind_are_those_of_each_pair(seed: int, counts: list[int
         np.testing.assert_array_equal(getattr(found, name), expected)
 
 
-def spread_by_group(points: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def spread_by_group(points: np.ndarray, most: int) -> np.ndarray:  # type: ignore[type-arg]
     """Select points of one group."""
-    if len(points) <= LINES_PER_PAIR:
+    if len(points) <= most:
         return np.arange(len(points))
-    side = max(np.ptp(points, axis=0).max() / np.sqrt(LINES_PER_PAIR), np.finfo(float).tiny)
+    side = max(np.ptp(points, axis=0).max() / np.sqrt(most), np.finfo(float).tiny)
     rank = pd.DataFrame((points - points.min(axis=0)) // side).groupby([0, 1]).cumcount()
-    return np.sort(np.argsort(rank.to_numpy(), kind="stable")[:LINES_PER_PAIR])
+    return np.sort(np.argsort(rank.to_numpy(), kind="stable")[:most])
 
 
-@given(seed=SEEDS, counts=st.lists(st.sampled_from([1, 2, 199, 200, 201, 650]), max_size=5), grid=st.booleans())
-def test_points_are_spread_as_in_each_group(seed: int, counts: list[int], grid: bool) -> None:
+@given(
+    seed=SEEDS,
+    counts=st.lists(st.sampled_from([1, 2, 199, 200, 201, 650]), max_size=5),
+    grid=st.booleans(),
+    most=st.sampled_from([20, 107, 200]),
+)
+def test_points_are_spread_as_in_each_group(seed: int, counts: list[int], grid: bool, most: int) -> None:
     rng = np.random.default_rng(seed)
     groups = [rng.normal(5e5, 3e3, (count, 2)) for count in counts]
     groups = [np.round(points, -3) for points in groups] if grid else groups
     starts = np.cumsum([0, *counts])
-    wanted = [start + spread_by_group(points) for start, points in zip(starts[:-1], groups, strict=True)]
+    wanted = [start + spread_by_group(points, most) for start, points in zip(starts[:-1], groups, strict=True)]
     points = np.vstack([np.zeros((0, 2)), *groups])
-    found = spread(points, np.repeat(3 * np.arange(len(counts)), counts))
+    found = spread(points, np.repeat(3 * np.arange(len(counts)), counts), most)
     np.testing.assert_array_equal(found, np.concatenate([np.zeros(0, np.intp), *wanted]))
 
 
