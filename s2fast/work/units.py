@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import textwrap
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from typing import Any
 
@@ -35,6 +35,75 @@ class _Task:
         return self.losses == MAX_LOSSES - 1
 
 
+class _Tasks:
+    """The units that are not done: those never submitted, those lost with a worker, and those submitted."""
+
+    def __init__(self, workplace: Workplace, function: Callable[..., Any], units: Iterable[Any], context: Any) -> None:
+        self._workplace, self._function, self._context = workplace, function, context
+        self._new = map(_Task, units)
+        self._lost: deque[_Task] = deque()
+        self._submitted: dict[Future[Any], _Task] = {}
+        self._broken = False
+
+    def submit(self) -> bool:
+        """Submit as many units as may run; return whether any is left."""
+        if self._broken and not self._submitted:
+            self._workplace.reopen()
+            self._broken = False
+        alone = any(task.suspect for task in (*self._lost, *self._submitted.values()))
+        most = 1 if alone or self._workplace.slots == 1 else 2 * self._workplace.slots
+        while not self._broken and len(self._submitted) < most:
+            task = self._lost.popleft() if self._lost else next(self._new, None)
+            if task is None:
+                break
+            try:
+                future = self._workplace.executor.submit(
+                    _run_unit, self._workplace.threads, self._function, task.unit, *self._context
+                )
+            except BrokenExecutor:
+                self._lost.appendleft(task)
+                self._broken = True
+            else:
+                self._submitted[future] = task
+        return bool(self._submitted) or self._broken
+
+    def results(self) -> Iterator[tuple[Any, Any]]:
+        """Wait for submitted units; yield those that are done with their results, and take back those that are lost."""
+        done = wait(self._submitted, timeout=LIVENESS_CHECK_S, return_when=FIRST_COMPLETED).done
+        lost = []
+        for future in done:
+            task = self._submitted.pop(future)
+            try:
+                result = future.result()
+            except (BrokenExecutor, CancelledError):
+                lost.append(task)
+            except self._workplace.give_up_errors as error:
+                if task.suspect:
+                    raise _too_many_losses(task.unit) from error
+                task.losses = MAX_LOSSES - 1
+                self._lost.append(task)
+            else:
+                yield task.unit, result
+        if lost or (self._submitted and not done and (self._broken or self._workplace.is_lost())):
+            # All other submitted units are lost too, even if the executor does not report it.
+            self.cancel()
+            self._take_back([*lost, *self._submitted.values()])
+            self._submitted.clear()
+            self._broken = True
+
+    def _take_back(self, lost: Sequence[_Task]) -> None:
+        for task in lost:
+            task.losses += 1
+            if task.losses == MAX_LOSSES:
+                raise _too_many_losses(task.unit)
+        self._lost.extend(lost)
+
+    def cancel(self) -> None:
+        """Cancel the submitted units that are not started yet."""
+        for future in self._submitted:
+            future.cancel()
+
+
 def run_units(
     workplace: Workplace, function: Callable[..., Any], units: Iterable[Any], *context: Any
 ) -> Iterator[tuple[Any, Any]]:
@@ -49,59 +118,12 @@ def run_units(
     S2FastError
         A unit was lost `MAX_LOSSES` times, or the executor did not return.
     """
-    new_tasks = map(_Task, units)
-    retries: deque[_Task] = deque()
-    submitted: dict[Future[Any], _Task] = {}
-    broken = False
+    tasks = _Tasks(workplace, function, units, context)
     try:
-        while True:
-            if broken and not submitted:
-                workplace.reopen()
-                broken = False
-            one_at_a_time = workplace.slots == 1 or any(task.suspect for task in retries)
-            while not broken and len(submitted) < (1 if one_at_a_time else 2 * workplace.slots):
-                task = retries.popleft() if retries else next(new_tasks, None)
-                if task is None:
-                    break
-                try:
-                    future = workplace.executor.submit(_run_unit, workplace.threads, function, task.unit, *context)
-                except BrokenExecutor:
-                    retries.appendleft(task)
-                    broken = True
-                else:
-                    submitted[future] = task
-            if not submitted and not broken:
-                return
-            done = wait(submitted, timeout=LIVENESS_CHECK_S, return_when=FIRST_COMPLETED).done
-            lost = []
-            for future in done:
-                task = submitted.pop(future)
-                try:
-                    result = future.result()
-                except (BrokenExecutor, CancelledError):
-                    lost.append(task)
-                except workplace.give_up_errors as error:
-                    if task.suspect:
-                        raise _too_many_losses(task.unit) from error
-                    task.losses = MAX_LOSSES - 1
-                    retries.append(task)
-                else:
-                    yield task.unit, result
-            if lost or (submitted and not done and (broken or workplace.is_lost())):
-                # All other submitted units are lost too, even if the executor does not report it.
-                for future, task in submitted.items():
-                    future.cancel()
-                    lost.append(task)
-                submitted.clear()
-                for task in lost:
-                    task.losses += 1
-                    if task.losses == MAX_LOSSES:
-                        raise _too_many_losses(task.unit)
-                retries.extend(lost)
-                broken = True
+        while tasks.submit():
+            yield from tasks.results()
     finally:
-        for future in submitted:
-            future.cancel()
+        tasks.cancel()
 
 
 def _run_unit(threads: int, function: Callable[..., Any], unit: Any, *context: Any) -> Any:

@@ -174,6 +174,43 @@ def test_a_unit_that_kills_every_worker_is_named(tmp_path: Path) -> None:
     assert 3 not in done
 
 
+class GivesUpError(Exception):
+    """As of an executor that has lost a unit's workers too often."""
+
+
+def test_the_last_attempt_of_a_unit_runs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    running: dict[int, Future[Any]] = {}
+    seen: list[list[int]] = []
+    attempts = iter(range(2))
+
+    def submit(_: object, threads: int, function: object, unit: int) -> Future[Any]:
+        del threads, function
+        future: Future[Any] = Future()
+        if unit == 3 and next(attempts) == 0:
+            future.set_exception(GivesUpError())
+        else:
+            running[unit] = future
+        return future
+
+    def end_units() -> bool:
+        seen.append(list(running))
+        # Unit 3 takes three times as long as the executor is waited for.
+        if 3 not in running or seen.count([3]) == 3:
+            for future in running.values():
+                future.set_result(None)
+            running.clear()
+        return False
+
+    monkeypatch.setattr(units, "LIVENESS_CHECK_S", 0.001)
+    workplace = Workplace(InProcess(), 2, 1)
+    monkeypatch.setattr(workplace.executor, "submit", submit)
+    monkeypatch.setattr(workplace, "give_up_errors", (GivesUpError,))
+    monkeypatch.setattr(workplace, "is_lost", end_units)
+    done = [unit for unit, _ in run_units(workplace, square, range(8))]
+    assert sorted(done) == list(range(8))
+    assert seen == [[0, 1, 2], [3], [3], [3], [4, 5, 6, 7]]
+
+
 def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     program = (
         "import sys, pathlib\n"
