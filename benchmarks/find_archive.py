@@ -20,7 +20,7 @@ from s2fast.geometry.placement import PixelGrid
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.retrieval.build import build
-from s2fast.retrieval.find import Finder
+from s2fast.retrieval.finder import Finder
 from s2fast.retrieval.finding import Finding
 from s2fast.retrieval.index import Entry, Index
 

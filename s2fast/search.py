@@ -13,7 +13,7 @@ from s2fast.arguments import PLACE, TEXT, WHOLE_NUMBER, Kind, as_list, check_typ
 from s2fast.results import Run
 from s2fast.retrieval.build import PER_SCENE, build
 from s2fast.retrieval.clusters import make_clusters
-from s2fast.retrieval.find import BUDGET_MB, Finder
+from s2fast.retrieval.finder import BUDGET_MB, Finder
 from s2fast.retrieval.finding import Finding
 from s2fast.retrieval.index import Index
 from s2fast.retrieval.picture import KEYPOINTS

@@ -29,7 +29,7 @@ from s2fast.folder.checksums import sealed, unsealed
 from s2fast.raster.reader import open_raster
 from s2fast.regions.file import RegionFile
 from s2fast.regions.rows import load_regions
-from s2fast.retrieval.find import Finder
+from s2fast.retrieval.finder import Finder
 from s2fast.retrieval.index import INDEX_JSON, Index, Keypoints
 from s2fast.retrieval.picture import Image
 from s2fast.sweeps.results import load_all

@@ -25,7 +25,7 @@ from s2fast.pipeline import run_stages
 from s2fast.planning import Job, plan
 from s2fast.results import Run
 from s2fast.retrieval.build import build
-from s2fast.retrieval.find import Finder
+from s2fast.retrieval.finder import Finder
 from s2fast.retrieval.index import Index
 from tests.archives import textured, write_scene
 from tests.command_line import assert_one_line, s2fast

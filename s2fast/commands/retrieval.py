@@ -89,7 +89,7 @@ def find(
     trust: Trust = [],  # noqa: B006  typer reads the default and never changes it
 ) -> None:
     """Find where in an archive pictures without georeferencing lie; exit code 1 if any is not in it."""
-    from s2fast.retrieval.find import Finder
+    from s2fast.retrieval.finder import Finder
     from s2fast.retrieval.finding import UNUSABLE
     from s2fast.retrieval.index import Index
     from s2fast.retrieval.outputs import write_geojson

@@ -14,7 +14,7 @@ from s2fast.pictures.lines import in_window
 from s2fast.pictures.panels import TEXT_PT, Panel, length_text, round_length
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.match_columns import MatchColumns, inliers
-from s2fast.report.shown_matches import spread
+from s2fast.report.shown_matches import MOST_LINES, spread
 
 _LONG_SHARE = 0.1
 """Length of a long arrow, as a share of the panel's width."""
@@ -50,7 +50,7 @@ class Arrows:
         seen = np.flatnonzero(in_window(xy, window))
         if not len(seen):
             return None
-        rows = seen[spread(xy[seen].astype(np.float64), np.zeros(len(seen), np.intp))]
+        rows = seen[spread(xy[seen].astype(np.float64), np.zeros(len(seen), np.intp), MOST_LINES)]
         return cls(xy[rows], shift[rows], len(seen), np.median(shift[seen], axis=0))
 
 

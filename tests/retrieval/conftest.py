@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from s2fast.folder.run_folder import RunFolder
-from s2fast.retrieval.find import Finder
+from s2fast.retrieval.finder import Finder
 from s2fast.retrieval.index import Index
 from s2fast.retrieval.picture import Image
 from tests.indexed import Indexed

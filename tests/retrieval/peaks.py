@@ -8,7 +8,7 @@ import numpy as np
 
 from s2fast.folder.run_folder import RunFolder
 from s2fast.retrieval.build import write_segment
-from s2fast.retrieval.find import Finder
+from s2fast.retrieval.finder import Finder
 from s2fast.retrieval.index import Contents, Entry, Index, Keypoints, Made, write_contents
 from s2fast.retrieval.picture import Image
 from s2fast_kernels.features import Features

@@ -17,7 +17,7 @@ from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.retrieval import find
 from s2fast.retrieval.build import build
-from s2fast.retrieval.find import Finder
+from s2fast.retrieval.finder import Finder
 from s2fast.retrieval.index import Index
 from s2fast.retrieval.picture import describe, read_image
 from s2fast.retrieval.place import find_place_near

@@ -101,7 +101,7 @@ def test_arrays_that_are_no_pictures(indexed: Indexed, pixels: np.ndarray) -> No
 
 def test_the_functions_stay_functions_when_their_rooms_are_imported() -> None:
     import s2fast.fetching.fetch
-    import s2fast.retrieval.find
+    import s2fast.retrieval.finder
     import s2fast.retrieval.index
 
     assert all(callable(function) for function in (s2fast.fetch, s2fast.find, s2fast.index))

@@ -12,9 +12,8 @@ import torch
 
 from s2fast.detectors import DetectorInput
 from s2fast.errors import ConfigError, InputError, cli_wording
-from s2fast.retrieval import find
 from s2fast.retrieval import picture as pictures
-from s2fast.retrieval.find import Finder
+from s2fast.retrieval.finder import Finder
 from s2fast.retrieval.index import Index
 from s2fast.retrieval.memory import candidate_bytes, index_bytes, kept_bytes, search_bytes
 from s2fast.retrieval.picture import read_image
@@ -69,7 +68,7 @@ def test_what_exceeds_the_budget_says_how_much_it_takes(
     cv2.imwrite(str(scan), large.grey[:500, :900])
     read_image(str(scan), asked.append)
     assert 500 * 900 < asked[0] < 70 * MIB
-    monkeypatch.setattr(find, "candidate_bytes", lambda _: 1 << 40)
+    monkeypatch.setattr("s2fast.retrieval.finder.candidate_bytes", lambda _: 1 << 40)
     with pytest.raises(ConfigError, match=r"comparing S2A_\w+, \d+ keypoints, may take"):
         finder.judge(large, index.scene(0), finder.votes(index.scene(0)))
 
