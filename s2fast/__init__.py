@@ -71,7 +71,7 @@ def run(
     reference: Path | str | None = None,
     profile: str = "default",
     overrides: Sequence[str] | Mapping[str, Any] = (),
-    workers: int = 1,
+    workers: int | None = 1,
     scheduler: str | None = None,
     strict: bool = False,
     progress: bool | Callable[[str, int, int], object] = True,
@@ -96,7 +96,8 @@ def run(
     overrides
         ``{"ingest.reduction": 2}`` or ``["ingest.reduction=2"]``; not allowed with a `Config`.
     workers
-        Number of local processes; with more than one, a script must call this under ``if __name__ == "__main__":``.
+        Number of local processes; None: as many as pay. With more than one, a script must call this under
+        ``if __name__ == "__main__":``.
     scheduler
         Address of a Dask scheduler.
     strict
@@ -120,7 +121,7 @@ def run(
     check_type(PLACE, out=out)
     check_type(PLACE, optional=True, regions=regions, reference=reference)
     check_type(TEXT, optional=True, scheduler=scheduler)
-    check_type(WHOLE_NUMBER, workers=workers)
+    check_type(WHOLE_NUMBER, optional=True, workers=workers)
     settings = _settings(config, overrides, profile)
     places = as_places(scenes)
     record = run_stages(

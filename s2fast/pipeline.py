@@ -23,6 +23,7 @@ from s2fast.report.thumbnails import drawn_ahead
 from s2fast.stages import extract, ingest, keys, match, report, verify
 from s2fast.stages.forecast import Forecast, warn_of_days
 from s2fast.stages.forecast import forecast as predict
+from s2fast.stages.local_workers import workers_that_pay
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import check_budget, checked_features
 from s2fast.stages.result import StageResult
@@ -70,7 +71,7 @@ def run_stages(
     job: Job,
     *,
     stages: Sequence[str] = tuple(STAGES),
-    workers: int = 1,
+    workers: int | None = 1,
     scheduler: str | None = None,
     progress: Progress | None = None,
 ) -> RunRecord:
@@ -83,7 +84,8 @@ def run_stages(
     stages
         Names from `STAGES`.
     workers, scheduler
-        Options of the executor; see `s2fast.work.executors.open_workplace`.
+        Options of the executor; see `s2fast.work.executors.open_workplace`. Without a number of workers, there are as
+        many as pay; see `workers_that_pay`.
     progress
         Progress display; None: show nothing.
 
@@ -102,6 +104,8 @@ def run_stages(
     with collected_warnings() as warnings, ExitStack() as resources:
         planned = plan(job, _known_headers(job, folder))
         _load_earlier(planned, folder)  # raises an error for another job's folder before anything is written
+        if workers is None:
+            workers = workers_that_pay(planned, folder, stages)
         lock = resources.enter_context(closing(Lock(folder)))
         workplace = resources.enter_context(open_workplace(workers, scheduler, job.config.compute.threads))
         lock.acquire()
@@ -129,8 +133,8 @@ def run_stages(
     return record
 
 
-def forecast(job: Job, *, stages: Sequence[str] = tuple(STAGES), workers: int = 1) -> Forecast:
-    """Check all inputs, and return what `run_stages` would do; write nothing.
+def forecast(job: Job, *, stages: Sequence[str] = tuple(STAGES), workers: int | None = 1) -> Forecast:
+    """Check all inputs, and return what `run_stages` would do with so many workers; write nothing.
 
     Raises
     ------
@@ -140,6 +144,7 @@ def forecast(job: Job, *, stages: Sequence[str] = tuple(STAGES), workers: int = 
     folder = RunFolder(job.out)
     planned = plan(job, _known_headers(job, folder))
     record = _continue_run(planned, _load_earlier(planned, folder), ingests="ingest" in stages)
+    workers = workers or workers_that_pay(record, folder, stages)
     threads = job.config.compute.threads or max(1, available_cores() // workers)
     _check_stages(stages, record, folder, threads)
     return predict(record, folder, stages, workers, threads)
@@ -189,7 +194,7 @@ def _run_all(
                     record.save(folder)
                     if name == "ingest" and "report" in stages and not record.history.tables_key:
                         # The stages between leave a core idle at times.
-                        threads = min(1, (workplace.threads or available_cores()) - 1)
+                        threads = min(1, workplace.slots * (workplace.threads or available_cores()) - 1)
                         beside.enter_context(drawn_ahead(record.usable, folder, workplace, threads))
         except DamageError as error:
             if error.seal in discarded:

@@ -1,4 +1,4 @@
-"""Detect the hardware available to the kernels: CPU cores, GPU drivers, and GPUs that torch can use."""
+"""Detect the hardware available to this process: CPU cores, memory, GPU drivers, and GPUs that torch can use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -48,6 +48,25 @@ class Gpus:
 def available_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_mb() -> float:
+    """Return the memory that this machine can still give without swapping, or this container's if less [MiB].
+
+    Where the system does not tell, as outside Linux, it is 0.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0.0
+    values = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines}
+    found = values.get("MemAvailable", values["MemTotal"])
+    with suppress(OSError, ValueError, LookupError):  # no control groups, or no limit ("max")
+        group = Path("/sys/fs/cgroup")
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+        cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
+        found = min(found, (limit - used + int(cached)) / MIB)
+    return found
 
 
 @cache

@@ -214,7 +214,10 @@ Overrides = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help
 _HOW = "How it runs"
 
 Workers = Annotated[
-    int, typer.Option("--workers", metavar="N", min=1, help="Number of local worker processes", rich_help_panel=_HOW)
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", min=1, help="Number of local processes; default: as many as pay", rich_help_panel=_HOW
+    ),
 ]
 Scheduler = Annotated[
     str | None,

@@ -45,7 +45,7 @@ def _stages(
     make_job: Callable[[], Job],
     out: str,
     *,
-    workers: int,
+    workers: int | None,
     scheduler: str | None,
     verbose: bool,
     quiet: bool,
@@ -95,7 +95,7 @@ def _stages(
         raise typer.Exit(EXIT_SCENES_SKIPPED)
 
 
-def _show_forecast(stages: tuple[str, ...], job: Job, workers: int) -> None:
+def _show_forecast(stages: tuple[str, ...], job: Job, workers: int | None) -> None:
     """Print what a command would do, and what it would take."""
     from s2fast.pipeline import forecast
 
@@ -116,7 +116,7 @@ def _stage_command(name: str, stages: tuple[str, ...], text: str, example: str) 
         reference: Reference = None,
         profile: ProfileName = Profile.DEFAULT,
         overrides: Overrides = [],  # noqa: B006  typer reads the default and never changes it
-        workers: Workers = 1,
+        workers: Workers = None,
         scheduler: Scheduler = None,
         strict: Strict = False,
         dry_run: DryRun = False,

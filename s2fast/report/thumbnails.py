@@ -93,9 +93,9 @@ def drawn_ahead(
     """Draw and keep the thumbnails of small scenes in other threads while the block runs.
 
     At the end of the block, scenes not begun are left to `thumbnails`, which also raises what went wrong with others.
-    If units of work run in other processes, no scene is drawn.
+    If units of work run on other machines, no scene is drawn.
     """
-    small = [item for item in scenes if math.prod(item.raster.shape) <= _AHEAD_PX] if workplace.in_process else []
+    small = [item for item in scenes if math.prod(item.raster.shape) <= _AHEAD_PX] if workplace.is_local else []
     if not small or threads < 1:
         yield []
         return

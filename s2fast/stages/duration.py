@@ -58,6 +58,8 @@ log = logging.getLogger(__name__)
 class Work:
     """What a run has to do."""
 
+    scenes: Sequence[SceneInput] = ()
+    """Scenes of the pairs."""
     read: Sequence[SceneInput] = ()
     """Scenes to ingest."""
     extract: Sequence[SceneInput] = ()
@@ -79,14 +81,13 @@ class Work:
         return reading + extracting + self._pair_seconds(config) + reporting
 
     def _pair_seconds(self, config: Config) -> float:
-        known = self.report or self.extract or self.read
-        if not known or not (self.match or self.verify):
+        if not self.scenes or not (self.match or self.verify):
             return 0.0
-        each = sum(keypoints(item, config) for item in known) / len(known)
+        each = sum(keypoints(item, config) for item in self.scenes) / len(self.scenes)
         verifying = self.verify * (_VERIFYING_S + _GOOD * each * _VERIFYING_MATCH_S)
         if config.matching.mode == "exhaustive":
             return verifying + self.match * each**2 * _COMPARING_S
-        share = sum(_searched(item, config.matching.radius_m) for item in known) / len(known)
+        share = sum(_searched(item, config.matching.radius_m) for item in self.scenes) / len(self.scenes)
         return verifying + self.match * (each**2 * share * _CANDIDATE_S + 2 * each * _WINDOW_KEYPOINT_S)
 
 

@@ -95,13 +95,14 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
     levels = levels_of(record.usable, config)
     to_read, to_extract = _scenes_to_do(record, folder, wanted)
     done = {"ingest": len(to_read), "extract": len(to_extract), **_pairs_to_do(record, folder, wanted)}
-    scenes, pairs = len(record.usable), len(_pairs(record, folder))
+    scenes, pairs = len(record.usable), len(planned_pairs(record, folder))
     whole = {"ingest": scenes, "extract": scenes, "match": pairs, "verify": pairs}
     todo = {name: (done[name], whole[name] - done[name]) for name in stages if name in whole}
     if "report" in stages:
         stale = not record.history.tables_key or any(number for number, _ in todo.values())
         todo["report"] = (len(FILES), 0) if stale else (0, len(FILES))
     work = duration.Work(
+        scenes=record.usable,
         read=to_read if "ingest" in stages else (),
         extract=to_extract if "extract" in stages else (),
         match=todo.get("match", (0, 0))[0],
@@ -172,7 +173,7 @@ def _scenes_to_do(
     return read, extracted
 
 
-def _pairs(record: RunRecord, folder: RunFolder) -> list[tuple[str, str]]:
+def planned_pairs(record: RunRecord, folder: RunFolder) -> list[tuple[str, str]]:
     """Return the pairs that a run would compare, without looking at their ground or likeness."""
     settings = record.config.matching
     if settings.pairs == "similar":
@@ -185,7 +186,7 @@ def _pairs(record: RunRecord, folder: RunFolder) -> list[tuple[str, str]]:
 
 def _pairs_to_do(record: RunRecord, folder: RunFolder, features: Mapping[str, str]) -> dict[str, int]:
     """Return the number of pairs without a result under their key, by stage."""
-    config, pairs = record.config, _pairs(record, folder)
+    config, pairs = record.config, planned_pairs(record, folder)
     stored = {key for block in folder.matched.complete_keys(with_matches=True).values() for key in block}
     if not stored:
         return {"match": len(pairs), "verify": len(pairs)}

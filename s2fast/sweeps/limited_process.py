@@ -19,7 +19,6 @@ from typing import Any
 from s2fast.errors import S2FastError
 from s2fast.files.redaction import public
 from s2fast.work.meter import memory_mib
-from s2fast_kernels.machine import MIB
 
 _LOOK_S = 0.1
 """Interval between two looks at a process that is watched [s]."""
@@ -164,16 +163,3 @@ def resident_mb(process: int) -> float:
             for task in Path(f"/proc/{one}/task").iterdir():
                 todo += map(int, (task / "children").read_text().split())
     return total
-
-
-def available_mb() -> float:
-    """Return the memory that this machine can still give without swapping, or this container's if less [MiB]."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    fields = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines}
-    found = fields.get("MemAvailable", fields["MemTotal"])
-    with suppress(OSError, ValueError, LookupError):  # no control groups, or no limit ("max")
-        group = Path("/sys/fs/cgroup")
-        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-        cached = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())["inactive_file"]
-        found = min(found, (limit - used + int(cached)) / MIB)
-    return found

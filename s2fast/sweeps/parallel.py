@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from s2fast.sweeps.folders import SideBySide
-from s2fast.sweeps.limited_process import Children, Limits, available_mb, run_alone
+from s2fast.sweeps.limited_process import Children, Limits, run_alone
 from s2fast.sweeps.running import Running, outcome
 from s2fast.work.executors import DaskCluster, Workplace
 from s2fast.work.progress import duration_text
 from s2fast.work.units import run_units
-from s2fast_kernels.machine import available_cores
+from s2fast_kernels.machine import available_cores, available_mb
 
 _IDLE_MB = 400.0
 """Memory of the process of a case before it holds any data [MiB]."""

@@ -84,6 +84,11 @@ class Workplace:
         """Whether units run in this process."""
         return isinstance(self.executor, InProcess)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether units run on this machine."""
+        return isinstance(self.executor, InProcess | ProcessPoolExecutor)
+
     def devices(self, device: str, asked: str) -> str:
         """Return the devices on which the workers compute, given the first one and ``compute.device``."""
         del asked

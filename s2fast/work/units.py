@@ -11,6 +11,7 @@ from typing import Any
 
 from s2fast.errors import S2FastError
 from s2fast.work.executors import Workplace, limit_threads
+from s2fast.work.relay import Logged, log_again, with_logged
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ class _Tasks:
 
     def __init__(self, workplace: Workplace, function: Callable[..., Any], units: Iterable[Any], context: Any) -> None:
         self._workplace, self._function, self._context = workplace, function, context
+        self._apart = not workplace.in_process
+        self._run = _run_apart if self._apart else _run_unit
         self._new = map(_Task, units)
         self._lost: deque[_Task] = deque()
         self._submitted: dict[Future[Any], _Task] = {}
@@ -58,7 +61,7 @@ class _Tasks:
                 break
             try:
                 future = self._workplace.executor.submit(
-                    _run_unit, self._workplace.threads, self._function, task.unit, *self._context
+                    self._run, self._workplace.threads, self._function, task.unit, *self._context
                 )
             except BrokenExecutor:
                 self._lost.appendleft(task)
@@ -83,6 +86,9 @@ class _Tasks:
                 task.losses = MAX_LOSSES - 1
                 self._lost.append(task)
             else:
+                if self._apart:
+                    result, logged = result
+                    log_again(logged)
                 yield task.unit, result
         if lost or (self._submitted and not done and (self._broken or self._workplace.is_lost())):
             # All other submitted units are lost too, even if the executor does not report it.
@@ -110,8 +116,8 @@ def run_units(
     """Run ``function(unit, *context)`` for every unit; yield (unit, result) in order of completion.
 
     Only a few units are submitted at a time, so that a long list needs little memory. A unit lost with its worker, or
-    with the connection to it, is submitted again. The first exception of a unit is raised here and cancels the units
-    not yet started.
+    with the connection to it, is submitted again. What units log in other processes is logged here when they are done.
+    The first exception of a unit is raised here and cancels the units not yet started.
 
     Raises
     ------
@@ -130,6 +136,11 @@ def _run_unit(threads: int, function: Callable[..., Any], unit: Any, *context: A
     """Run a unit within its number of threads; called in the worker."""
     limit_threads(threads)
     return function(unit, *context)
+
+
+def _run_apart(threads: int, function: Callable[..., Any], unit: Any, *context: Any) -> tuple[Any, list[Logged]]:
+    """Run a unit in another process; return its result and what it logged."""
+    return with_logged(_run_unit, threads, function, unit, *context)
 
 
 def _too_many_losses(unit: Any) -> S2FastError:

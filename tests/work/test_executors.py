@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import subprocess
@@ -6,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,6 +44,14 @@ def note_then_fail(unit: int, folder: Path) -> None:
 
 def warn(unit: int) -> int:
     warnings.warn("of a library", UserWarning, stacklevel=1)
+    return unit
+
+
+def log_if_odd(unit: int) -> int:
+    log = logging.getLogger("s2fast.stages.any")
+    log.info("unit %d", unit)
+    if unit % 2:
+        log.warning("unit %d is odd", unit)
     return unit
 
 
@@ -367,3 +377,23 @@ def test_warnings_of_libraries_in_workers_stay_off_the_terminal(capfd: pytest.Ca
     with open_workplace(2) as workplace:
         assert len(list(run_units(workplace, warn, range(4)))) == 4
     assert "of a library" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["processes", "dask", "here"])
+def test_what_units_log_is_logged_once_here(
+    place: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with ExitStack() as opened:
+        address = None
+        if place == "dask":
+            distributed = pytest.importorskip("distributed")
+            cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=3, dashboard_address=":0")
+            address = opened.enter_context(cluster).scheduler_address
+        workplace = opened.enter_context(open_workplace(2 if place == "processes" else 1, address))
+        assert sorted(run_units(workplace, log_if_odd, range(9))) == [(unit, unit) for unit in range(9)]
+        logged = [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
+    assert sorted(found for found in logged if found[0].startswith("s2fast.stages")) == [
+        ("s2fast.stages.any", "WARNING", f"unit {unit} is odd") for unit in (1, 3, 5, 7)
+    ]
+    if place == "processes":
+        assert "is odd" not in capfd.readouterr().err
