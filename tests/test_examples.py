@@ -11,7 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
+from s2fast import examples
 from s2fast.examples import aligned_stack, all_pairs
+from s2fast.examples.script import run_script
 from tests.archives import ORIGINS, Archive, safe_path, textured, write_scene
 
 
@@ -46,6 +48,42 @@ def test_an_aligned_stack_differs_less_between_dates(tmp_path: Path, capsys: pyt
     assert sizes == "{'time': 3, 'y': 400, 'x': 400}"
     # The noise of three dates remains, a deviation of 3 grey values; one scene moved by two pixels adds to it.
     assert float(after) < 3.0 < 2 * float(after) < float(before)
+
+
+def refused(name: str, *arguments: object) -> str:
+    """Return the one line with which an example refuses its arguments."""
+    run = subprocess.run([sys.executable, "-m", f"s2fast.examples.{name}", *arguments], capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1), run.stderr
+    return run.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"), [("aligned_stack", "ARCHIVE OUT"), ("all_pairs", "ARCHIVE POLYGONS.geojson OUT")]
+)
+def test_an_example_without_arguments_shows_its_usage(name: str, arguments: str) -> None:
+    wanted = len(arguments.split())
+    line = f"got 0 arguments, wanted {wanted}; usage: python -m s2fast.examples.{name} {arguments}"
+    assert refused(name) == f"s2fast: error: {line}\n"
+    assert "got 4 arguments" in refused(name, "a", "b", "c", "d")
+
+
+def test_every_example_is_refused_in_one_line() -> None:
+    names = {path.stem for path in Path(examples.__path__[0]).glob("*.py")} - {"__init__", "script"}
+    assert names == {"aligned_stack", "all_pairs"}, "add it to the tests around this one"
+
+
+def test_a_folder_without_scenes_ends_an_example_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no scenes found under" in refused("aligned_stack", tmp_path / "empty", tmp_path / "out")
+    assert "no scenes found under" in refused("all_pairs", tmp_path / "empty", tmp_path / "no.json", tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty"]
+
+
+def test_an_example_names_the_packages_it_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_script(print, "s2fast.examples.none", "A", packages=["numpy", "no_such"], argv=["a"]) == 2
+    assert capsys.readouterr() == ("", "s2fast: error: the example needs no_such: pip install no_such\n")
+    assert run_script(print, "s2fast.examples.none", "A", argv=["--help"]) == 0
+    assert capsys.readouterr() == ("usage: python -m s2fast.examples.none A\n", "")
 
 
 def outputs(notebook: Path) -> list[tuple[str, list[float], tuple[int, ...]]]:

@@ -10,19 +10,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import rioxarray  # noqa: F401  # without it, opening the results would fail at the end of all the work
-import xarray
 
 import s2fast
+from s2fast.examples.script import run_script
+
+if TYPE_CHECKING:
+    import xarray
 
 
 def main(archive: str, out: str) -> None:
     """Match all scenes, write them aligned on one grid, and compare how much the dates differ before and after."""
     run = s2fast.run(None, scenes=archive, out=out)
-    folder = Path(out).with_name(f"{Path(out).name}_aligned")
+    folder = Path(f"{Path(out).absolute()}_aligned")
     table = run.align(folder, form="resampled", resampling="cubic").merge(run.scenes()[["scene_id", "source"]])
     table = table[table["aligned"]]
     print(table[["scene_id", "add_x_m", "add_y_m", "offset_error_m", "reference"]].to_string(index=False))
@@ -38,6 +41,8 @@ def main(archive: str, out: str) -> None:
 
 def stack(files: Iterable[Path | str], times: pd.DatetimeIndex) -> xarray.DataArray:
     """Return the first band of rasters as one array: (time, y, x), NaN where there are no data."""
+    import xarray
+
     opened = [xarray.open_dataset(file, engine="rasterio")["band_data"].sel(band=1, drop=True) for file in files]
     return xarray.concat(opened, pd.Index(times, name="time"), join="exact")
 
@@ -49,4 +54,5 @@ def spread(series: xarray.DataArray) -> float:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    # Without rioxarray, opening the results would fail at the end of all the work.
+    sys.exit(run_script(main, "s2fast.examples.aligned_stack", "ARCHIVE OUT", packages=["xarray", "rioxarray"]))

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import s2fast
+from s2fast.examples.script import run_script
 
 SIMILAR_PCT = 50.0
 PICTURES = 1
@@ -46,4 +47,4 @@ def main(archive: str, polygons: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(run_script(main, "s2fast.examples.all_pairs", "ARCHIVE POLYGONS.geojson OUT"))
