@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import shlex
 import sys
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from s2fast import __version__
 from s2fast.config import Config
 from s2fast.detectors import selected_backend
 from s2fast.raster.openjpeg import library
 from s2fast.stages.matching_rule import backends
 from s2fast.work.compilation import MODULES, missing_modules
-from s2fast.work.machine import PACKAGES, installed
+from s2fast.work.machine import PACKAGES, installed, processor
 from s2fast_kernels import compiled, machine
 from s2fast_kernels.backends import CPU, BackendError, Selected, needs_package, needs_triton, resolve
 from s2fast_kernels.machine import available_cores
 from s2fast_kernels.operations import OPERATIONS, Operation
+
+_FOLDER = Path(__file__).parents[2]
+"""The folder that the package lies in."""
 
 _OTHER_CV2 = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless")
 
@@ -52,7 +58,7 @@ def examine() -> list[Finding]:
     """Check everything that the main job needs, and what would make it faster."""
     return [
         Finding("python", f"{platform.python_version()} at {sys.executable}"),
-        Finding("cores", str(available_cores())),
+        Finding("cores", ", ".join(filter(None, (str(available_cores()), processor())))),
         *(_package(name, extra) for name, extra in PACKAGES.items()),
         *_cv2_wheels(),
         _jp2(),
@@ -65,13 +71,19 @@ def examine() -> list[Finding]:
 
 @cache
 def _wanted() -> dict[str, SpecifierSet]:
-    """Return the versions that s2fast requires, by package."""
-    wanted = [Requirement(line) for line in importlib.metadata.requires("s2fast") or ()]
+    """Return the versions that s2fast requires, by package; none if it runs from a folder without being installed."""
+    try:
+        wanted = [Requirement(line) for line in importlib.metadata.requires("s2fast") or ()]
+    except importlib.metadata.PackageNotFoundError:
+        return {}
     return {requirement.name: requirement.specifier for requirement in wanted}
 
 
 def _package(name: str, extra: str) -> Finding:
     version = installed(name)
+    if version is None and name == "s2fast":
+        text = f"{__version__} of a folder, not installed: versions of packages are not checked"
+        return Finding(name, text, present=False, remedy=f"pip install {shlex.quote(str(_FOLDER))}")
     wanted = _wanted().get(name)
     if version is not None and wanted is not None and not wanted.contains(version, prereleases=True):
         return Finding(name, f"{version}; {wanted} is required", fine=False, remedy=f"pip install '{name}{wanted}'")

@@ -1,5 +1,6 @@
 import importlib.metadata
 import importlib.util
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -7,11 +8,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import s2fast
 from s2fast.cli import app
 from s2fast.tools import doctor
+from s2fast.work.machine import processor
 from s2fast_kernels import machine
 from s2fast_kernels.hamming_top2 import torch_any
 from s2fast_kernels.hamming_top2.paths import PATH
+from s2fast_kernels.machine import available_cores
 from s2fast_kernels.operations import OPERATIONS
 
 
@@ -23,6 +27,7 @@ def test_this_machine_is_fine() -> None:
     found = findings()
     assert all(finding.fine for finding in found.values()), [f for f in found.values() if not f.fine]
     assert found["numpy"].result == importlib.metadata.version("numpy")
+    assert found["cores"].result == f"{available_cores()}, {processor()}"
 
 
 def test_cv2_without_akaze_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,6 +57,24 @@ def test_missing_package_comes_with_its_command(monkeypatch: pytest.MonkeyPatch)
     found = findings()
     assert (found["zarr"].fine, found["zarr"].remedy) == (False, "pip install 'zarr'")
     assert (found["triton"].fine, found["triton"].remedy) == (True, "pip install 's2fast[gpu]'")
+
+
+def test_a_folder_that_is_not_installed_is_named_and_its_packages_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    distribution = importlib.metadata.distribution
+
+    def without(name: str) -> importlib.metadata.Distribution:
+        if name == "s2fast":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return distribution(name)
+
+    monkeypatch.setattr(importlib.metadata, "distribution", without)
+    doctor._wanted.cache_clear()
+    found = findings()
+    doctor._wanted.cache_clear()
+    assert found["s2fast"].result.startswith(f"{s2fast.__version__} of a folder, not installed")
+    assert (found["s2fast"].fine, found["s2fast"].mark) == (True, "none")
+    assert found["s2fast"].remedy == f"pip install {Path(s2fast.__file__).parents[1]}"
+    assert found["numpy"].result == distribution("numpy").version
 
 
 def test_package_of_a_wrong_version_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
