@@ -21,6 +21,7 @@ def explained_by_paint(
     query_row: npt.NDArray[np.int32],
     train_row: npt.NDArray[np.int32],
     moved_px: npt.NDArray[np.float32] | None,
+    compared: int,
 ) -> npt.NDArray[np.bool_]:
     """Return which matches painted shapes or overlays explain; see `s2fast.image.fixed_pattern.explained_by_paint`."""
     outlines = query.outline, train.outline, query_row, train_row
@@ -37,7 +38,7 @@ def explained_by_paint(
         fixed_pattern.LEAST_IDENTICAL,
         fixed_pattern.NEARLY,
     )
-    many = fixed_pattern.COPY_SHARE * min(len(query.core), len(train.core))
+    many = fixed_pattern.COPY_SHARE * compared
     if copied >= many and fixed_pattern.same_blocks(query, train):
         return np.zeros(len(query_row), np.bool_)
     return same | identical if count < many else same

@@ -41,8 +41,8 @@ NEARLY = 2
 outnumber the identical ones; in an overlay there are none."""
 
 COPY_SHARE = 0.5
-"""If at least this share of the keypoints is identical, the scenes are copies: identical pixels are then no sign of an
-overlay, and painted shapes are ignored if all sampled blocks are identical too."""
+"""If at least this share of the compared keypoints is identical, the scenes are copies: identical pixels are then no
+sign of an overlay, and painted shapes are ignored if all sampled blocks are identical too."""
 
 _BLOCK_PX = 64
 """Side of a sampled block."""
@@ -219,6 +219,7 @@ def explained_by_paint(
     query_row: npt.NDArray[np.int32],
     train_row: npt.NDArray[np.int32],
     moved_px: npt.NDArray[np.float32] | None,
+    compared: int,
 ) -> npt.NDArray[np.bool_]:
     """Return which matches painted shapes or overlays explain, whatever the ground shows: (k,) bool.
 
@@ -231,13 +232,16 @@ def explained_by_paint(
     moved_px : (k, 2) float32 or None
         Train position minus query position of each match on the two rasters [px of the tile]; None if their pixels
         differ in size.
+    compared
+        Number of keypoints that are matched with the other scene, of the scene that has fewer: a scene also has
+        keypoints on the grids of other pairs.
     """
     same = outlines_match(query.outline[query_row], train.outline[train_row])
     if moved_px is None:
         return same
     resting = np.flatnonzero((np.abs(moved_px) < 1).all(axis=1))
     here, there = query.core[query_row[resting]], train.core[train_row[resting]]
-    many = COPY_SHARE * min(len(query.core), len(train.core))
+    many = COPY_SHARE * compared
     copied = (here == there).all(axis=1) & (np.ptp(here, axis=1) > 0)
     if np.count_nonzero(copied) >= many and same_blocks(query, train):
         return np.zeros(len(query_row), np.bool_)

@@ -258,8 +258,12 @@ class VerdictRule:
 
     def _evidence(self, matched: Matched, moved_px: npt.NDArray[np.float32] | None) -> Evidence:
         """Return the matches that painted areas do not explain; `moved_px` is `Matched.moved_px`."""
-        patterns = matched.query.fixed_pattern, matched.train.fixed_pattern
-        return matched.evidence(~self.steps.by_paint(*patterns, matched.query_row, matched.train_row, moved_px))
+        query, train = matched.query, matched.train
+        painted = self.steps.by_paint(
+            query.fixed_pattern, train.fixed_pattern, matched.query_row, matched.train_row, moved_px,
+            min(query.count_for(train), train.count_for(query)),
+        )  # fmt: skip
+        return matched.evidence(~painted)
 
     def _is_drawn(self, matched: Matched, judged: Judgement, moved_px: npt.NDArray[np.float32]) -> bool:
         """Return whether what both scenes have at the same pixels explains the inliers."""

@@ -39,7 +39,7 @@ def test_paint_explains_the_same_matches(
     chosen[1] = np.where(rng.random(matches) < 0.7, chosen[0], chosen[1])
     reach = np.where(rng.random((matches, 1)) < at_rest, 1.0, 4.0)
     moved = np.rint(8 * rng.uniform(-reach, reach, (matches, 2))).astype(np.float32) / np.float32(8)
-    operands = query, train, *chosen, moved if with_positions else None
+    operands = query, train, *chosen, moved if with_positions else None, rows
     np.testing.assert_array_equal(
         compiled_pattern.explained_by_paint(*operands), fixed_pattern.explained_by_paint(*operands)
     )
@@ -55,8 +55,8 @@ def test_copies_are_no_overlay(painted_blocks: bool) -> None:
     train = fixed(other, rng.uniform(20, 300, (80, 2)))
     train.core[:60] = query.core[:60]
     rows, moved = np.arange(80, dtype=np.int32), np.zeros((80, 2), np.float32)
-    wanted = fixed_pattern.explained_by_paint(query, train, rows, rows, moved)
-    np.testing.assert_array_equal(compiled_pattern.explained_by_paint(query, train, rows, rows, moved), wanted)
+    wanted = fixed_pattern.explained_by_paint(query, train, rows, rows, moved, 80)
+    np.testing.assert_array_equal(compiled_pattern.explained_by_paint(query, train, rows, rows, moved, 80), wanted)
 
 
 @pytest.mark.parametrize("side", [400, 200, 100])

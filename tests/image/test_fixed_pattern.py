@@ -112,18 +112,18 @@ def test_identical_pixels_at_equal_positions_are_an_overlay() -> None:
     xy = np.concatenate([written, bare, np.column_stack([np.arange(300), np.full(300, 390)])])
     rows = np.arange(len(written) + 40, dtype=np.int32)
     at_rest = np.zeros((len(rows), 2), np.float32)
-    found = explained_by_paint(fixed(one, xy), fixed(other, xy), rows, rows, at_rest)
+    found = explained_by_paint(fixed(one, xy), fixed(other, xy), rows, rows, at_rest, len(xy))
     assert found[: len(written)].mean() > 0.8
     assert not found[len(written) :].any()
-    assert not explained_by_paint(fixed(one, xy), fixed(other, xy), rows, rows, at_rest + 3).any()
-    assert not explained_by_paint(fixed(one, xy), fixed(other, xy), rows, rows, None).any()
+    assert not explained_by_paint(fixed(one, xy), fixed(other, xy), rows, rows, at_rest + 3, len(xy)).any()
+    assert not explained_by_paint(fixed(one, xy), fixed(other, xy), rows, rows, None, len(xy)).any()
 
 
 def test_copies_keep_their_matches() -> None:
     one = picture(ground(0))
     xy = np.random.default_rng(0).uniform(10, 390, (300, 2))
     rows = np.arange(300, dtype=np.int32)
-    assert not explained_by_paint(fixed(one, xy), fixed(one, xy), rows, rows, np.zeros((300, 2), np.float32)).any()
+    assert not explained_by_paint(fixed(one, xy), fixed(one, xy), rows, rows, np.zeros((300, 2), np.float32), 300).any()
 
 
 def test_dark_stable_ground_is_no_overlay() -> None:
@@ -133,7 +133,7 @@ def test_dark_stable_ground_is_no_overlay() -> None:
     xy = rng.uniform(10, 390, (2000, 2))
     rows = np.arange(2000, dtype=np.int32)
     at_rest = np.zeros((2000, 2), np.float32)
-    assert explained_by_paint(fixed(one, xy), fixed(other, xy), rows, rows, at_rest).mean() < 0.02
+    assert explained_by_paint(fixed(one, xy), fixed(other, xy), rows, rows, at_rest, len(xy)).mean() < 0.02
 
 
 def test_of_copies_what_is_painted_shows_ground_too() -> None:
@@ -150,8 +150,8 @@ def test_of_copies_what_is_painted_shows_ground_too() -> None:
         return found
 
     one, copy, other = painted(ground(0)), painted(ground(0)), painted(ground(1))
-    assert not explained_by_paint(one, copy, rows, rows, rest).any()
-    assert explained_by_paint(one, other, rows, rows, rest).mean() > 0.9
+    assert not explained_by_paint(one, copy, rows, rows, rest, 200).any()
+    assert explained_by_paint(one, other, rows, rows, rest, 200).mean() > 0.9
     # The same shapes and as many identical keypoints, but ground that differs where both scenes show it.
     writing = replace(other, core=one.core)
-    assert explained_by_paint(one, writing, rows, rows, rest).mean() > 0.9
+    assert explained_by_paint(one, writing, rows, rows, rest, 200).mean() > 0.9

@@ -256,3 +256,23 @@ def test_a_real_scene_in_degrees_matches_as_on_its_own_grid(shared_data: Path, t
     assert found["n_inliers"] > 0.6 * plain["n_inliers"]
     # Both show one image: only resampling is between them.
     assert np.abs(pairs.loc[("b", "degrees"), ["dx_m", "dy_m"]].to_numpy(float)).max() < 0.05 * PIXEL_M
+
+
+@pytest.mark.slow
+def test_copies_stay_verified_beside_scenes_on_other_grids(tmp_path: Path) -> None:
+    """Keypoints on the grids of other pairs outnumber those that the copies are compared by."""
+    grey = textured(np.random.default_rng(11), (300, 300))
+    there = Affine(PIXEL_M, 0, CORNER[0], 0, -PIXEL_M, CORNER[1])
+    options = {"driver": "GTiff", "height": 300, "width": 300, "count": 1, "dtype": "uint8", "crs": UTM36}
+    (tmp_path / "scenes").mkdir()
+    for name in ("copy", "one"):
+        with rasterio.open(tmp_path / f"scenes/{name}.tif", "w", transform=there, **options) as file:
+            file.write(grey, 1)
+    for pixel_m in (12.0, 15.0):
+        with rasterio.open(tmp_path / "scenes/one.tif") as source:
+            warp(source, UTM36, (pixel_m, pixel_m), tmp_path / f"scenes/wider_{pixel_m:.0f}.tif")
+    run = s2fast.run(scenes=tmp_path / "scenes", out=tmp_path / "run")
+    row = run.pairs().set_index(["query", "train"]).loc["copy", "one"]
+    assert 2 * row["n_good"] < run.folder.keypoints("one")
+    assert row["verdict"] == "verified"
+    assert row["n_inliers"] == row["n_good"]
