@@ -24,7 +24,7 @@ from benchmarks.traps.scenes import (
     judged,
     scene,
 )
-from benchmarks.traps.shapes import LAKES, NOISY_AREAS, OVERLAYS, SHAPES, TEXTURES, Paint, Shape, pixels
+from benchmarks.traps.shapes import NOISY_AREAS, NOISY_LAKES, OVERLAYS, SHAPES, TEXTURES, Paint, Shape, pixels
 from s2fast.config import Config
 from s2fast.geometry.evidence import Judgement
 from s2fast.stages.matched_scene import MatchedScene
@@ -354,9 +354,9 @@ KINDS: Mapping[str, Kind] = {
     "painted": _painted(SHAPES),
     "overlays": _painted(OVERLAYS),
     "textures": _painted(TEXTURES),
-    "lakes": _areas(LAKES),
     "artefacts": _painted(ARTEFACTS),
     "noisy areas": _areas(NOISY_AREAS),
+    "noisy lakes": _areas(NOISY_LAKES),
     "alike": alike,
     "mirrored": mirrored,
     "repeated": repeated,

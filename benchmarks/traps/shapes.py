@@ -238,28 +238,36 @@ NOISY_AREAS: tuple[tuple[str, Paint], ...] = (
 """Areas of one outline whose pixels are not equal."""
 
 
-def _lakes(sigma: float, share: float, scale: float) -> Paint:
-    """Return a painter of lakes with a noise of each picture's own.
+def _noisy_lakes(sigma: float, share: float, width_px: float, *, quality: int | None = None) -> Paint:
+    """Return a painter of round areas, such as a mask of water or of clouds, with a noise of each picture's own.
 
     Parameters
     ----------
     sigma
         Standard deviation of the noise [DN].
     share
-        Share of the picture under water.
-    scale
-        Standard deviation of the Gaussian that shapes the shores [px].
+        Share of the picture that is painted.
+    width_px
+        Standard deviation of the blur that gives the areas their size [px].
+    quality
+        Of JPEG compression after painting; None: none.
     """
 
     def paint(grey: Grey, rng: np.random.Generator) -> Grey:
-        height = _blurred(rng.normal(size=grey.shape), scale)
-        return pixels(np.where(height > np.quantile(height, 1 - share), 30 + _own_noise(grey, sigma), grey))
+        height = _blurred(rng.normal(size=grey.shape), width_px)
+        painted = pixels(np.where(height > np.quantile(height, 1 - share), 30 + _own_noise(grey, sigma), grey))
+        return painted if quality is None else np.maximum(compressed(painted, quality), 1)
 
     return paint
 
 
-LAKES: tuple[tuple[str, Paint], ...] = tuple(
-    (f"noise of {sigma:g} DN, {100 * share:g} % water, shores of {scale:g} px", _lakes(sigma, share, scale))
-    for sigma, share, scale in ((1, 0.2, 6), (1, 0.4, 6), (2, 0.2, 6), (2, 0.2, 12), (2, 0.4, 12))
+NOISY_LAKES: tuple[tuple[str, Paint], ...] = (
+    ("noise of 0.7 DN, compressed", _noisy_lakes(0.7, 0.3, 8, quality=75)),
+    ("noise of 1 DN", _noisy_lakes(1, 0.3, 8)),
+    ("noise of 2 DN", _noisy_lakes(2, 0.3, 8)),
+    ("noise of 4 DN", _noisy_lakes(4, 0.3, 8)),
+    ("small", _noisy_lakes(2, 0.3, 5)),
+    ("large", _noisy_lakes(2, 0.3, 14)),
+    ("few", _noisy_lakes(2, 0.1, 8)),
 )
-"""Water of one outline in scenes of different ground, as a water mask paints it; real lakes have ground around them."""
+"""Small painted areas between which most of the ground is left."""

@@ -46,6 +46,7 @@ SHORT = {
     "slightly turned": 0.05,
     "overlays": 0.05,
     "noisy areas": 0.1,
+    "noisy lakes": 0.1,
     "repeated": 0.5,
     "by a period": 0.05,
     "unrelated 128": 0.05,
@@ -63,6 +64,6 @@ def test_no_trap_is_verified(kind: str, shared_data: Path) -> None:
     assert len(trials) > 1
     wrong = [trial.name for trial in trials if trial.wrong]
     # Some drawings leave too little ground around them to tell; without looking there, half of these trials are wrong.
-    assert len(wrong) <= (len(trials) // 7 if kind in {"overlays", "noisy areas"} else 0), wrong
+    assert len(wrong) <= (len(trials) // 7 if kind in {"overlays", "noisy areas", "noisy lakes"} else 0), wrong
     if kind == "real":
         assert np.mean([trial.judgement.verified for trial in trials]) > 0.8

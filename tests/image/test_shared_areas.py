@@ -122,3 +122,36 @@ def test_the_agreement_of_a_scene_with_itself_is_complete() -> None:
     assert count > 1000
     assert excess > 0.49
     assert score > 50
+
+
+def lakes(seed: int, width_px: float = 6, share: float = 0.3) -> np.ndarray:
+    """Return where small round areas are left, beside which the ground has even areas of its own."""
+    height = cv2.GaussianBlur(np.random.default_rng(seed).normal(size=(400, 400)), (0, 0), width_px)
+    return np.asarray(height < np.quantile(height, 1 - share))
+
+
+def partly_calm(seed: int, cell_px: int = 10) -> np.ndarray:
+    """Return ground with calm parts, which are even though nobody painted them."""
+    rng = np.random.default_rng(seed)
+    rough, place = (cv2.GaussianBlur(rng.normal(size=(400, 400)), (0, 0), sigma) for sigma in (1.2, cell_px))
+    return np.asarray(110 + 20 * rough / rough.std() * (place > -0.3 * place.std()) + rng.normal(0, 0.5, place.shape))
+
+
+def test_painted_areas_between_even_ground_are_no_evidence() -> None:
+    for seed in range(3):
+        kept = lakes(seed)
+        parts = [filled(partly_calm(number), kept, number, 30) for number in (seed + 10, seed + 20)]
+        areas = [fixed(part).areas for part in parts]
+        both, either = areas[0].even & areas[1].even, areas[0].even | areas[1].even
+        assert np.count_nonzero(both) < 0.7 * np.count_nonzero(either)
+        assert explained(*parts)
+        assert not judged(*map(scene, parts)).verified
+
+
+def test_one_ground_between_painted_areas_stays_verified() -> None:
+    for seed in range(3):
+        kept, ground = lakes(seed), partly_calm(seed + 10)
+        changed = ground + 0.4 * (partly_calm(seed + 30) - 110)
+        parts = [filled(part, kept, number, 30) for number, part in enumerate((ground, changed))]
+        assert not explained(*parts)
+        assert judged(*map(scene, parts)).verified
