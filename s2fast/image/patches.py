@@ -54,6 +54,11 @@ def excess_agreement(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32
     unequal = np.sort(
         np.concatenate([np.abs(np.einsum("ij,ij->i", one, np.roll(other, shift, axis=0))) for shift in shifts])
     )
-    # Ranks of numbers from one distribution have a mean of 1/2, with a variance of 1/12 for either sample.
     excess = float(np.searchsorted(unequal, equal).mean()) / len(unequal) - 0.5
-    return excess, excess * math.sqrt(12 * count / (1 + 1 / _SHIFTS))
+    return excess, excess / excess_error(count)
+
+
+def excess_error(count: int) -> float:
+    """Return the standard error of the excess of that many unrelated patches; see `excess_agreement`."""
+    # Ranks of numbers from one distribution have a mean of 1/2, with a variance of 1/12 for either sample.
+    return math.sqrt((1 + 1 / _SHIFTS) / (12 * count))

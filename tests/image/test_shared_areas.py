@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.traps.scenes import judged, scene
 from s2fast.image.fixed_pattern import common_blocks, explained_by_pattern
+from s2fast.image.patches import excess_error
 from s2fast.image.shared_areas import Areas, agreement, only_edges_agree
 from tests.image.test_surroundings import fixed
 
@@ -155,3 +156,16 @@ def test_one_ground_between_painted_areas_stays_verified() -> None:
         parts = [filled(part, kept, number, 30) for number, part in enumerate((ground, changed))]
         assert not explained(*parts)
         assert judged(*map(scene, parts)).verified
+
+
+def test_ground_that_may_agree_enough_is_accepted() -> None:
+    """Few patches leave open whether the ground agrees as much as it must."""
+    part = np.s_[:192, :192]
+    kept, ground, other = (found[part] for found in (lakes(2), partly_calm(12), partly_calm(32)))
+    parts = [filled(grey, kept, number, 30) for number, grey in enumerate((ground, 0.2 * (ground - 110) + other))]
+    query, train = map(fixed, parts)
+    blocks = common_blocks(query, train)
+    either = query.areas.even[blocks[0]] | train.areas.even[blocks[1]]
+    count, excess, _ = agreement(query.areas, train.areas, blocks, either)
+    assert 0.1 - 2 * excess_error(count) < excess < 0.1
+    assert not explained(*parts)
