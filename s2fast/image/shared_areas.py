@@ -34,7 +34,7 @@ _LEAST_STEP = 5.0
 Of ground that is alike everywhere it is less: its lowest decile is no area of its own."""
 
 _MARGIN_PX = 2
-"""Patches have at least this distance from pixels that are even in both scenes."""
+"""Patches have at least this distance from even pixels."""
 
 _LEAST_CONTRAST = 1.0
 """Patches with less variance about their plane show nothing [DN2]."""
@@ -78,6 +78,8 @@ class Areas:
     """(m, s, 16) pixels of each patch minus their plane of regression, normalised to a length of 1."""
     seen: npt.NDArray[np.bool_]
     """(m, s) True if the patch has contrast."""
+    apart: npt.NDArray[np.bool_]
+    """(m, s) True if the patch has contrast and lies away from the scene's own even pixels."""
 
     @classmethod
     def of(cls, blocks: npt.NDArray[np.uint8]) -> Areas:
@@ -93,7 +95,7 @@ class Areas:
         shape = without_plane(cut(blocks, PATCH_PX).astype(np.float32), PATCH_PX)
         length = np.linalg.norm(shape, axis=2, keepdims=True)
         seen = length[:, :, 0] ** 2 > _LEAST_CONTRAST * PATCH_PX**2
-        return cls(even, np.asarray(shape / np.maximum(length, 1e-3), np.float32), seen)
+        return cls(even, np.asarray(shape / np.maximum(length, 1e-3), np.float32), seen, seen & _away_from(even))
 
 
 def only_edges_agree(query: Areas, train: Areas, blocks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]) -> bool:
@@ -111,15 +113,16 @@ def only_edges_agree(query: Areas, train: Areas, blocks: tuple[npt.NDArray[np.in
     """
     here, there = blocks
     one, other = query.even[here], train.even[there]
-    both, either = one & other, one | other
+    both = one & other
     counts = int(np.count_nonzero(one)), int(np.count_nonzero(other)), int(np.count_nonzero(both))
     correlation = _correlation(*counts, one.size)
-    if counts[2] >= _ONE_OUTLINE * np.count_nonzero(either) and correlation >= _LEAST_CORRELATION:
-        count, excess, score = agreement(query, train, blocks, both)
+    if counts[2] >= _ONE_OUTLINE * (counts[0] + counts[1] - counts[2]) and correlation >= _LEAST_CORRELATION:
+        chosen = query.seen[here] & train.seen[there] & _away_from(both)
+        count, excess, score = agreement(query, train, blocks, chosen)
         return count < _LEAST_PATCHES or excess < _LEAST_EXCESS or score < _LEAST_SCORE
     if correlation < _LOOSE_CORRELATION:
         return False
-    count, excess, _ = agreement(query, train, blocks, either)
+    count, excess, _ = agreement(query, train, blocks, query.apart[here] & train.apart[there])
     return count >= _LEAST_PATCHES and excess + _LOOSE_ERRORS * excess_error(count) < _LOOSE_EXCESS
 
 
@@ -129,18 +132,28 @@ def _correlation(one: int, other: int, both: int, pixels: int) -> float:
     return (both * pixels - one * other) / math.sqrt(spread) if spread else 0.0
 
 
+def _away_from(even: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return which patches have the margin from (m, b, b) even pixels: (m, s) bool."""
+    kernel = np.ones((2 * _MARGIN_PX + 1, 2 * _MARGIN_PX + 1), np.uint8)
+    near = np.empty(even.shape, np.uint8)
+    for block, found in zip(even.view(np.uint8), near, strict=True):
+        cv2.dilate(block, kernel, dst=found)
+    return np.asarray(~cut(near, PATCH_PX).any(axis=2))
+
+
 def agreement(
     query: Areas,
     train: Areas,
     blocks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
-    even: npt.NDArray[np.bool_],
+    chosen: npt.NDArray[np.bool_],
 ) -> tuple[int, float, float]:
-    """Return the number of patches away from (m, b, b) `even` pixels, and excess and score of their correlations."""
+    """Return the number of (m, s) `chosen` patches of the blocks, and the excess and score of their correlations."""
     here, there = blocks
-    kernel = np.ones((2 * _MARGIN_PX + 1, 2 * _MARGIN_PX + 1), np.uint8)
-    near = np.stack([cv2.dilate(part.view(np.uint8), kernel) for part in even])
-    block, patch = np.nonzero(~cut(near, PATCH_PX).any(axis=2) & query.seen[here] & train.seen[there])
-    count = len(block)
-    if count < _LEAST_PATCHES:
-        return count, 0.0, 0.0
-    return count, *excess_agreement(query.shape[here[block], patch], train.shape[there[block], patch])
+    block, patch = np.nonzero(chosen)
+    if len(block) < _LEAST_PATCHES:
+        return len(block), 0.0, 0.0
+    one, other = (
+        areas.shape.reshape(-1, PATCH_PX**2).take(number[block] * chosen.shape[1] + patch, axis=0)
+        for areas, number in ((query, here), (train, there))
+    )
+    return len(block), *excess_agreement(one, other)

@@ -119,7 +119,7 @@ def test_patches_have_no_slope_and_one_length() -> None:
 def test_the_agreement_of_a_scene_with_itself_is_complete() -> None:
     own = fixed(np.clip(ground(1), 1, 255).astype(np.uint8))
     blocks = common_blocks(own, own)
-    count, excess, score = agreement(own.areas, own.areas, blocks, np.zeros(own.areas.even.shape, np.bool_))
+    count, excess, score = agreement(own.areas, own.areas, blocks, own.areas.seen[blocks[0]])
     assert count > 1000
     assert excess > 0.49
     assert score > 50
@@ -165,7 +165,7 @@ def test_ground_that_may_agree_enough_is_accepted() -> None:
     parts = [filled(grey, kept, number, 30) for number, grey in enumerate((ground, 0.2 * (ground - 110) + other))]
     query, train = map(fixed, parts)
     blocks = common_blocks(query, train)
-    either = query.areas.even[blocks[0]] | train.areas.even[blocks[1]]
-    count, excess, _ = agreement(query.areas, train.areas, blocks, either)
+    apart = query.areas.apart[blocks[0]] & train.areas.apart[blocks[1]]
+    count, excess, _ = agreement(query.areas, train.areas, blocks, apart)
     assert 0.1 - 2 * excess_error(count) < excess < 0.1
     assert not explained(*parts)
