@@ -4,6 +4,7 @@ Areas that were painted before the scenes arrived, with a noise of their own in 
 pixels, which match whatever the ground shows. Lakes have too. But where two dates show one lake, the ground around it
 agrees, and around painted areas of unrelated scenes it does not. Therefore small patches without even pixels are
 correlated. Patches beside an edge still show some of it, so a significant agreement does not suffice: its size counts.
+Small areas between ground that is even here and there too have no outline to recognise: their even pixels correlate.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ class Areas:
 def only_edges_agree(query: Areas, train: Areas, blocks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]) -> bool:
     """Return whether two scenes share even areas, and the ground beside these does not agree or cannot be compared.
 
-    Where they only may share areas, as far as the even pixels correlate, ground that cannot be compared is no reason,
-    and the ground must be shown to agree too little.
+    If their even pixels correlate but have no common outline, they may share areas: then ground that cannot be compared
+    does not count, and other ground must be shown to agree too little.
 
     Parameters
     ----------
