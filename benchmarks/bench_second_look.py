@@ -28,7 +28,7 @@ from s2fast.config import load_config
 from s2fast.geometry.placement import WINDOW_PX
 from s2fast.geometry.witnesses import MAX_LOG_NFA
 from s2fast.model import PairVerdict
-from s2fast.stages.matched import Matched
+from s2fast.stages.matched_pair import MatchedPair
 from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.pairs import Pair
 from s2fast.stages.scenes import load_scenes
@@ -112,12 +112,12 @@ def _bound(rule: VerdictRule, moved: Sequence[Any], away: Sequence[Any], pairs: 
     """Return how many pairs a look at the right displacement verifies by the rule of the second look."""
     found = 0
     for (query, train, one, other), offset, pair in zip(moved, away, pairs, strict=True):
-        matched = Matched.unmatched(Pair(query, train, ""), one, other, 0.0)
+        matched = MatchedPair.unmatched(Pair(query, train, ""), one, other, 0.0)
         found += _verified_at(rule, matched, offset + pair[2:].astype(np.float64))
     return found
 
 
-def _verified_at(rule: VerdictRule, pair: Matched, offset_m: npt.NDArray[np.float64]) -> bool:
+def _verified_at(rule: VerdictRule, pair: MatchedPair, offset_m: npt.NDArray[np.float64]) -> bool:
     """Return whether a second look that is led to a displacement, (2,) east and north [m], verifies the pair there."""
     grid = max(pair.query.placement.grid_m, pair.train.placement.grid_m)
     ((matches,),) = rule.matching.matches_at([(pair.query, pair.train)], [WINDOW_PX * grid], offset_m[None, None])
@@ -151,7 +151,7 @@ def _judged(rule: VerdictRule, pairs: Sequence[tuple[str, str, MatchedScene, Mat
         named = [Pair(query, train, "") for query, train, _, _ in part]
         found = rule.matching.good_matches([(query, train) for _, _, query, train in part])
         block = [
-            Matched.unmatched(pair, query, train, matches.radius_m).with_matches(matches)
+            MatchedPair.unmatched(pair, query, train, matches.radius_m).with_matches(matches)
             for pair, (_, _, query, train), matches in zip(named, part, found, strict=True)
         ]
         first = rule.verdicts(block)

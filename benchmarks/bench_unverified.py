@@ -20,7 +20,7 @@ from s2fast.geometry import shift, witnesses
 from s2fast.geometry.evidence import Evidence
 from s2fast.geometry.placement import SEARCHED_RADII
 from s2fast.stages import keys, verify
-from s2fast.stages.matched import Matched
+from s2fast.stages.matched_pair import MatchedPair
 from s2fast.stages.pairs import wanted_pairs
 from s2fast.stages.verdict_rule import VerdictRule
 from s2fast.sweeps.quality import TRUE_PX
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         held = verify._read(folder, block, run.record.config)
         for pair, found in zip(block.pairs, held.found.matches, strict=True):
             scenes = held.scenes[pair.query], held.scenes[pair.train]
-            matched = Matched.unmatched(pair, *scenes, found.radius_m).with_matches(found)
+            matched = MatchedPair.unmatched(pair, *scenes, found.radius_m).with_matches(found)
             name, off_px = stopped_by(rule._evidence(matched, matched.moved_px()), matched.radius_m)
             row = lost.loc[[(pair.query, pair.train)]].iloc[0]
             same = row["query_tile"] == row["train_tile"]

@@ -17,7 +17,7 @@ from s2fast.config import Config, load_config
 from s2fast.geometry.evidence import Judgement
 from s2fast.geometry.placement import Placement
 from s2fast.stages.extract import extract_scene
-from s2fast.stages.matched import Matched
+from s2fast.stages.matched_pair import MatchedPair
 from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import Pair
@@ -122,7 +122,7 @@ def judged(query: MatchedScene, train: MatchedScene, config: Config = PRIOR) -> 
     rule = VerdictRule(MatchingRule(config.matching, "numba"), config.verification)
     (found,) = rule.matching.good_matches([(query, train)])
     pair = Pair("query", "train", "")
-    return rule.judge(Matched(pair, query, train, found.query_row, found.train_row, found.distance, found.radius_m))
+    return rule.judge(MatchedPair(pair, query, train, found.query_row, found.train_row, found.distance, found.radius_m))
 
 
 @dataclass(frozen=True, slots=True)

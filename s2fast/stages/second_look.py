@@ -20,7 +20,7 @@ from s2fast.geometry.nearby import near_any
 from s2fast.geometry.placement import MOST_AWAY, SEARCHED_RADII, WINDOW_PX
 from s2fast.geometry.witnesses import MAX_LOG_NFA
 from s2fast.model import PairVerdict
-from s2fast.stages.matched import Matched
+from s2fast.stages.matched_pair import MatchedPair
 from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.matching_rule import Matches
 from s2fast.stages.verdict_rule import LEAST_COMMON_PCT, MOST_ROWS, VerdictRule
@@ -68,7 +68,7 @@ def looks_again(rule: VerdictRule) -> bool:
 
 
 def second_looks(
-    rule: VerdictRule, block: Sequence[Matched], verdicts: Sequence[tuple[PairVerdict, Inlier]]
+    rule: VerdictRule, block: Sequence[MatchedPair], verdicts: Sequence[tuple[PairVerdict, Inlier]]
 ) -> dict[int, Look]:
     """Look again at those pairs of a block that share ground and in which nothing was found.
 
@@ -102,7 +102,7 @@ def second_looks(
     }
 
 
-def _looks(rule: VerdictRule, judged: Sequence[tuple[Matched, tuple[PairVerdict, Inlier]]]) -> Iterator[Look]:
+def _looks(rule: VerdictRule, judged: Sequence[tuple[MatchedPair, tuple[PairVerdict, Inlier]]]) -> Iterator[Look]:
     """Yield the second looks at pairs, given with their first verdicts."""
     pairs = [pair for pair, _ in judged]
     around = {id(pair.train): _turned(pair.train) for pair in pairs}
@@ -136,14 +136,14 @@ class _Found:
     """(2,) where it was looked for, east and north [m]."""
 
 
-def radius_m(rule: VerdictRule, pair: Matched) -> float:
+def radius_m(rule: VerdictRule, pair: MatchedPair) -> float:
     """Return the wide radius [m]: at most a share of the smaller scene, beyond which too little ground overlaps."""
     query, train = pair.query.placement, pair.train.placement
     most = MOST_AWAY * math.sqrt(min(query.area_m2, train.area_m2))
     return min(rule.settings.second_look_px * pair.grid_m, most)
 
 
-def _searched(rule: VerdictRule, pairs: Sequence[Matched]) -> list[_Found | None]:
+def _searched(rule: VerdictRule, pairs: Sequence[MatchedPair]) -> list[_Found | None]:
     """Return for each pair the displacement that is verified; None if there is none."""
     whole: dict[tuple[int, int], MatchedScene] = {}
     rough = [_coarse(pair, radius_m(rule, pair), whole) for pair in pairs]
@@ -154,7 +154,7 @@ def _searched(rule: VerdictRule, pairs: Sequence[Matched]) -> list[_Found | None
         map_in_threads(
             lambda item: _candidates(rule, *item),
             [
-                (Matched.unmatched(pair.pair, *both, radius).with_matches(matches), radius * SEARCHED_RADII, grid)
+                (MatchedPair.unmatched(pair.pair, *both, radius).with_matches(matches), radius * SEARCHED_RADII, grid)
                 for pair, both, radius, (matches,), grid in zip(pairs, rough, radii, far, grids, strict=True)
             ],
         )
@@ -176,14 +176,14 @@ def _searched(rule: VerdictRule, pairs: Sequence[Matched]) -> list[_Found | None
     return best
 
 
-def _candidates(rule: VerdictRule, matched: Matched, radius: float, grid: float) -> npt.NDArray[np.float64]:
+def _candidates(rule: VerdictRule, matched: MatchedPair, radius: float, grid: float) -> npt.NDArray[np.float64]:
     """Return the displacements with most votes of large keypoints: (2, 2), east and north [m]."""
     evidence = matched.evidence(np.ones(len(matched), np.bool_))
     unit = COARSE_PX * grid
     return np.array([peak.at * unit for peak in rule.steps.peaks_of_all(evidence, unit, radius, np.zeros(2))])
 
 
-def log_nfa(rule: VerdictRule, matched: Matched, offset: npt.NDArray[np.float64], radius: float) -> float:
+def log_nfa(rule: VerdictRule, matched: MatchedPair, offset: npt.NDArray[np.float64], radius: float) -> float:
     """Return the number of false alarms of a displacement (log10), over all that were tried; 0 if it is not verified.
 
     The windows around candidates, of which each first look has one, fit many times into the wide radius.
@@ -198,7 +198,7 @@ def log_nfa(rule: VerdictRule, matched: Matched, offset: npt.NDArray[np.float64]
 
 
 def _coarse(
-    pair: Matched, reach: float, whole: dict[tuple[int, int], MatchedScene]
+    pair: MatchedPair, reach: float, whole: dict[tuple[int, int], MatchedScene]
 ) -> tuple[MatchedScene, MatchedScene]:
     """Return both scenes with their largest keypoints among those that may have a match: near any of the other scene.
 

@@ -24,7 +24,7 @@ from s2fast.geometry.witnesses import APART_PX, Peak
 from s2fast.image import compiled_pattern
 from s2fast.image.fixed_pattern import FixedPattern, explained_by_pattern
 from s2fast.model import PairVerdict
-from s2fast.stages.matched import Matched
+from s2fast.stages.matched_pair import MatchedPair
 from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.matching_rule import Matches, MatchingRule
 from s2fast.stages.pairs import Pair
@@ -71,7 +71,7 @@ COMPILED = Steps(
 """The steps in compiled code, which serve matches of every search mode and backend; they leave only the fit of an
 affinity to the plain version (see `s2fast.geometry.compiled_shift`)."""
 
-ToJudge: TypeAlias = tuple[Matched, npt.NDArray[np.float64] | None]
+ToJudge: TypeAlias = tuple[MatchedPair, npt.NDArray[np.float64] | None]
 """A pair with the matches of a trial, and the expected shift, (2,) east and north [m]; None: zero."""
 
 
@@ -109,7 +109,7 @@ class VerdictRule:
         mode, radius = self.matching.settings.mode, self.matching.settings.radius_m
         return self.settings.enabled and mode == "windowed" and radius != "auto"
 
-    def nulls(self, block: Sequence[Matched]) -> Nulls:
+    def nulls(self, block: Sequence[MatchedPair]) -> Nulls:
         """Return the wrong offsets of pairs, which need not be matched."""
         # Where scenes without a CRS overlap is unknown.
         common = [
@@ -146,7 +146,7 @@ class VerdictRule:
         """
         radii = self.matching.first_radii_m(scenes)
         pairs = [
-            Matched.unmatched(pair, *both, radius) for pair, both, radius in zip(block, scenes, radii, strict=True)
+            MatchedPair.unmatched(pair, *both, radius) for pair, both, radius in zip(block, scenes, radii, strict=True)
         ]
         nulls = self.nulls(pairs)
         offsets = nulls.offset_m[:, : self._places(pairs)]
@@ -154,7 +154,7 @@ class VerdictRule:
         return [matches for matches, *_ in found], replace(nulls, found=[wrong for _, *wrong in found])
 
     def verdicts(
-        self, block: Sequence[Matched], nulls: Nulls | None = None
+        self, block: Sequence[MatchedPair], nulls: Nulls | None = None
     ) -> list[tuple[PairVerdict, npt.NDArray[np.bool_]]]:
         """Judge a block of pairs.
 
@@ -190,7 +190,7 @@ class VerdictRule:
         ]
 
     def _verdict(
-        self, matched: Matched, judged: Judgement, common: float, false_alarms: npt.NDArray[np.bool_]
+        self, matched: MatchedPair, judged: Judgement, common: float, false_alarms: npt.NDArray[np.bool_]
     ) -> tuple[PairVerdict, npt.NDArray[np.bool_]]:
         """Return the verdict of a pair and its inliers."""
         if judged.verdict == Verdict.NOT_VERIFIED:
@@ -225,12 +225,12 @@ class VerdictRule:
         return verdict, judged.inlier
 
     def judged_at(
-        self, matched: Matched, offset_m: npt.NDArray[np.float64], common_pct: float
+        self, matched: MatchedPair, offset_m: npt.NDArray[np.float64], common_pct: float
     ) -> tuple[PairVerdict, npt.NDArray[np.bool_]]:
         """Return the verdict on a pair, and its inliers, near a displacement, east and north [m]; see `verdicts`."""
         return self._verdict(matched, self.judge(matched, offset_m), common_pct, np.zeros(0, np.bool_))
 
-    def judge(self, matched: Matched, offset_m: npt.NDArray[np.float64] | None = None) -> Judgement:
+    def judge(self, matched: MatchedPair, offset_m: npt.NDArray[np.float64] | None = None) -> Judgement:
         """Estimate the shift between two scenes from good matches, and judge it.
 
         Parameters
@@ -256,8 +256,8 @@ class VerdictRule:
         # Without a prior, rivals anywhere have been looked for.
         return judged if self.settings.prior == "none" else self._beside_aliases(matched, judged)
 
-    def _evidence(self, matched: Matched, moved_px: npt.NDArray[np.float32] | None) -> Evidence:
-        """Return the matches that painted areas do not explain; `moved_px` is `Matched.moved_px`."""
+    def _evidence(self, matched: MatchedPair, moved_px: npt.NDArray[np.float32] | None) -> Evidence:
+        """Return the matches that painted areas do not explain; `moved_px` is `MatchedPair.moved_px`."""
         query, train = matched.query, matched.train
         painted = self.steps.by_paint(
             query.fixed_pattern, train.fixed_pattern, matched.query_row, matched.train_row, moved_px,
@@ -265,7 +265,7 @@ class VerdictRule:
         )  # fmt: skip
         return matched.evidence(~painted)
 
-    def _is_drawn(self, matched: Matched, judged: Judgement, moved_px: npt.NDArray[np.float32]) -> bool:
+    def _is_drawn(self, matched: MatchedPair, judged: Judgement, moved_px: npt.NDArray[np.float32]) -> bool:
         """Return whether what both scenes have at the same pixels explains the inliers."""
         query, train, drawn_px = matched.query, matched.train, None
         if judged.model == "shift":
@@ -273,7 +273,7 @@ class VerdictRule:
         patterns = query.fixed_pattern, train.fixed_pattern
         return explained_by_pattern(*patterns, drawn_px, moved_px[judged.inlier], self.steps.share_noise)
 
-    def _beside_aliases(self, matched: Matched, judged: Judgement) -> Judgement:
+    def _beside_aliases(self, matched: MatchedPair, judged: Judgement) -> Judgement:
         """Return the judgement, ``ambiguous`` if the ground repeats itself and agrees about as well elsewhere."""
         if judged.verdict not in (Verdict.VERIFIED, Verdict.PRIOR_SUSPECT):
             return judged
@@ -297,7 +297,7 @@ class VerdictRule:
     def _judge_trial(self, trial: ToJudge) -> Judgement:
         return self.judge(*trial)
 
-    def _null_trials(self, block: Sequence[Matched], nulls: Nulls) -> Iterator[list[ToJudge]]:
+    def _null_trials(self, block: Sequence[MatchedPair], nulls: Nulls) -> Iterator[list[ToJudge]]:
         """Yield the null trials in parts, all pairs' first trials first; any verified judgement is a false alarm.
 
         They are at wrong offsets or, without a prior, on shuffled matches.
@@ -324,19 +324,19 @@ class VerdictRule:
                 away = offsets[:, first : first + step]
                 yield list(_at_offsets(block, away, self._searched(block, away)))
 
-    def _searched(self, block: Sequence[Matched], away_m: npt.NDArray[np.float64]) -> list[list[Matches]]:
+    def _searched(self, block: Sequence[MatchedPair], away_m: npt.NDArray[np.float64]) -> list[list[Matches]]:
         """Return the matches of pairs at each of several places: see `MatchingRule.matches_at`."""
         pairs = [(matched.query, matched.train) for matched in block]
         return self.matching.matches_at(pairs, [matched.radius_m for matched in block], away_m)
 
     @staticmethod
-    def _places(block: Sequence[Matched]) -> int:
+    def _places(block: Sequence[MatchedPair]) -> int:
         """Return at how many wrong offsets all pairs may be searched at once."""
         return max(1, MOST_ROWS // max(1, sum(len(matched.query.descriptors) for matched in block)))
 
 
 def _at_offsets(
-    block: Sequence[Matched], offset_m: npt.NDArray[np.float64], found: Sequence[Sequence[Matches]]
+    block: Sequence[MatchedPair], offset_m: npt.NDArray[np.float64], found: Sequence[Sequence[Matches]]
 ) -> Iterator[ToJudge]:
     """Yield the trials of pairs with their matches at several offsets, all pairs' first trials first."""
     for at in range(offset_m.shape[1]):
@@ -344,7 +344,7 @@ def _at_offsets(
             yield matched.with_matches(matches[at]), offset
 
 
-def _lattice_error_m(matched: Matched) -> float:
+def _lattice_error_m(matched: MatchedPair) -> float:
     """Return the error that lattices of larger pixels may cause [m]; 0 unless a scene is interpolated and matched so.
 
     Two lattices pull a shift by at most half a larger pixel along each axis, which twice the error covers.
@@ -356,7 +356,7 @@ def _lattice_error_m(matched: Matched) -> float:
     return max(pulled) * (math.sqrt(0.5) / 2 if len(pulled) == 2 else _ONE_LATTICE_PX)
 
 
-def wrong_offsets(matched: Matched, count: int, common_pct: float) -> list[npt.NDArray[np.float64]]:
+def wrong_offsets(matched: MatchedPair, count: int, common_pct: float) -> list[npt.NDArray[np.float64]]:
     """Return random displacements at which no match can be true; deterministic per pair.
 
     For scenes that share ground, they lie several search radii from the right offset; for other scenes, several radii

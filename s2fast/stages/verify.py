@@ -15,7 +15,7 @@ from s2fast.model import columns_of
 from s2fast.stages import keys
 from s2fast.stages.device_budget import within_device_budget
 from s2fast.stages.good_matches import GoodMatches
-from s2fast.stages.matched import Matched
+from s2fast.stages.matched_pair import MatchedPair
 from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.matching_rule import similarity_pct
 from s2fast.stages.pairs import Pair, keypoint_counts, plan_blocks, wanted_pairs
@@ -176,7 +176,7 @@ def verify_unit(
     rule = replace(rule, matching=rule.matching.in_this_process(config.compute.device))
     held = held or _read(folder, block, config)
     matched = [
-        Matched.unmatched(pair, held.scenes[pair.query], held.scenes[pair.train], matches.radius_m).with_matches(
+        MatchedPair.unmatched(pair, held.scenes[pair.query], held.scenes[pair.train], matches.radius_m).with_matches(
             matches
         )
         for pair, matches in zip(block.pairs, held.found.matches, strict=True)

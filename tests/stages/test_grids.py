@@ -23,7 +23,7 @@ from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.image.prepare import clear_cells
 from s2fast.model import Raster, Scene
 from s2fast.stages.keys import features_key, resolved
-from s2fast.stages.matched import Matched
+from s2fast.stages.matched_pair import MatchedPair
 from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.pairs import Pair
 from s2fast_kernels.hamming_top2.cases import random_descriptors
@@ -206,12 +206,12 @@ def scene(placement: Placement, xy: npt.NDArray[np.float32], size: float) -> Mat
 def test_what_rests_on_oblong_pixels_is_measured_in_squares() -> None:
     here = np.array([[10, 10], [40, 80]], np.float32)
     one, other = (scene(placed(10, 15), here + away, 3.0) for away in (np.float32(0), np.float32([2, 1])))
-    none = Matched.unmatched(Pair("a", "b", ""), one, other, 50.0)
+    none = MatchedPair.unmatched(Pair("a", "b", ""), one, other, 50.0)
     rows = np.arange(2, dtype=np.int32)
-    moved = Matched(none.pair, one, other, rows, rows, np.zeros(2, np.uint16), 50.0).moved_px()
+    moved = MatchedPair(none.pair, one, other, rows, rows, np.zeros(2, np.uint16), 50.0).moved_px()
     np.testing.assert_allclose(moved, [[2 / 1.22, 1 / 0.82]] * 2, rtol=1e-5)
     square = scene(placed(12.247, 12.247), here, 3.0)
-    assert Matched(none.pair, one, square, rows, rows, np.zeros(2, np.uint16), 50.0).moved_px() is None
+    assert MatchedPair(none.pair, one, square, rows, rows, np.zeros(2, np.uint16), 50.0).moved_px() is None
 
 
 def test_levels_of_nearly_equal_pixels_share_bins_whatever_they_measure() -> None:

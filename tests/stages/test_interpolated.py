@@ -12,7 +12,7 @@ import pytest
 import s2fast
 from s2fast.config import load_config
 from s2fast.report.findings import _warning_of_interpolation
-from s2fast.stages.matched import Matched
+from s2fast.stages.matched_pair import MatchedPair
 from s2fast.stages.pairs import Pair
 from s2fast.stages.scenes import load_scenes
 from s2fast.stages.verdict_rule import VerdictRule
@@ -96,7 +96,7 @@ def test_an_interpolated_scene_beside_one_of_other_pixels_is_matched_on_its_grid
     errors = []
     for train in (sharp, of_2):
         (matches,) = rule.matching.good_matches([(one, train)])
-        pair = Matched.unmatched(Pair("s0", "s1", ""), one, train, matches.radius_m).with_matches(matches)
+        pair = MatchedPair.unmatched(Pair("s0", "s1", ""), one, train, matches.radius_m).with_matches(matches)
         assert [one.rows_for(train), train.rows_for(one)] == own
         errors.append(rule.verdicts([pair])[0][0].shift_error_m)
     # Pixels of two sizes have no grid in common on which there is no lattice.

@@ -22,7 +22,7 @@ from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.stages import second_look
 from s2fast.stages.keys import verdict_key
-from s2fast.stages.matched import Matched
+from s2fast.stages.matched_pair import MatchedPair
 from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.pairs import Pair
 from s2fast.stages.scenes import load_scenes
@@ -95,7 +95,7 @@ def test_offsets_of_the_series_are_found(finished: Path) -> None:
     np.testing.assert_allclose(found - found[0], offsets - offsets[0], atol=0.1 * PIXEL_M)
 
 
-def block(finished: Path, config: Config | None = None) -> tuple[VerdictRule, list[Matched]]:
+def block(finished: Path, config: Config | None = None) -> tuple[VerdictRule, list[MatchedPair]]:
     """Match all pairs of a run near their expected position."""
     rule = VerdictRule.of(config or load_config())
     run = s2fast.open_run(finished)
@@ -104,7 +104,7 @@ def block(finished: Path, config: Config | None = None) -> tuple[VerdictRule, li
     both = [(scenes[pair.query], scenes[pair.train]) for pair in keys]
     found = rule.matching.good_matches(both)
     return rule, [
-        Matched.unmatched(pair, *each, matches.radius_m).with_matches(matches)
+        MatchedPair.unmatched(pair, *each, matches.radius_m).with_matches(matches)
         for pair, each, matches in zip(keys, both, found, strict=True)
     ]
 

@@ -13,7 +13,7 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features
 from s2fast.stages import verdict_rule
 from s2fast.stages.match import match_unit
-from s2fast.stages.matched import Matched
+from s2fast.stages.matched_pair import MatchedPair
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import Pair
 from s2fast.stages.scenes import load_scenes
@@ -123,7 +123,7 @@ def test_wrong_offsets_are_far_enough_and_always_the_same(tmp_path: Path) -> Non
     none = np.zeros(0, np.int32)
 
     def offsets(*pair: str) -> np.ndarray:
-        matched = Matched(Pair(*pair), scenes["a"], scenes["b"], none, none, none.astype(np.uint16), 50.0)
+        matched = MatchedPair(Pair(*pair), scenes["a"], scenes["b"], none, none, none.astype(np.uint16), 50.0)
         return np.array(wrong_offsets(matched, 50, 100.0))
 
     away = offsets("a", "b", "")

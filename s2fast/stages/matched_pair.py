@@ -16,7 +16,7 @@ from s2fast.stages.pairs import Pair
 
 
 @dataclass(frozen=True, slots=True)
-class Matched:
+class MatchedPair:
     """A pair with its scenes and good matches."""
 
     pair: Pair
@@ -35,12 +35,12 @@ class Matched:
     """Search radius: greatest shift between the scenes [m]."""
 
     @classmethod
-    def unmatched(cls, pair: Pair, query: MatchedScene, train: MatchedScene, radius_m: float) -> Matched:
+    def unmatched(cls, pair: Pair, query: MatchedScene, train: MatchedScene, radius_m: float) -> MatchedPair:
         """Return a pair without matches."""
         none = np.empty(0, np.int32)
         return cls(pair, query, train, none, none, np.empty(0, np.uint16), radius_m)
 
-    def with_matches(self, found: Matches) -> Matched:
+    def with_matches(self, found: Matches) -> MatchedPair:
         """Return the pair with other matches."""
         return replace(
             self,
