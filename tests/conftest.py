@@ -31,6 +31,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # How long an example takes says nothing on a busy machine.
     settings.register_profile("s2fast", deadline=None)
     settings.load_profile("s2fast")
+    # Let Python free at its end what `pytest_collection` told it to leave alone: some libraries complain otherwise.
+    # Before that, pytest looks twice for garbage of the tests, which need not go through all modules.
+    config.add_cleanup(gc.unfreeze)
     # Tests' servers write headers and body apart: the body would wait 40 ms for the client's delayed acknowledgement.
     socketserver.StreamRequestHandler.disable_nagle_algorithm = True
 
@@ -45,11 +48,6 @@ def pytest_collection() -> Iterator[None]:
         gc.freeze()
         gc.enable()
     return result
-
-
-def pytest_unconfigure() -> None:
-    """Let Python free at its end what it was told to leave alone: some libraries complain otherwise."""
-    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
