@@ -1,13 +1,13 @@
 """Overhead of dispatching a unit of work, and speed-up by a second worker.
 
-    python -m benchmarks executors [--json] [--units 500] [--size 1024] [--repeats 3] [--scenes DIR]
+    python -m benchmarks executors [--json] [--units 500] [--size 1024] [--repeats 3] [--scenes DIR [--processes 2]]
 
 The first part runs units that do nothing through each executor: the time is the overhead. The second part runs all
 stages on six synthetic scenes with one and with two single-threaded workers alternately, each time into an empty
 folder; both must give identical bytes. Workers start before the timing; their start-up time is reported separately.
 
-``--scenes DIR`` runs the default job on these scenes instead, alternately in this process, with all cores, and in as
-many processes as pay, whose start is timed too.
+``--scenes DIR`` runs the default job on these scenes instead, alternately in this process, with all cores, and in
+several processes that share them, whose start is timed too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import numpy as np
 from benchmarks.harness import emit, interleaved, option_parser, ratio
 from s2fast.config import load_config
 from s2fast.folder.run_folder import RunFolder
-from s2fast.pipeline import STAGES, forecast, run_stages
+from s2fast.pipeline import STAGES, run_stages
 from s2fast.planning import Job, plan
 from s2fast.synth import synth
 from s2fast.work.executors import DaskCluster, LocalPool, Workplace, open_workplace
@@ -47,10 +47,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--size", type=int, default=1024, help="side of a synthetic scene [px]")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scenes", type=Path, help="folder of scenes for the default job")
+    parser.add_argument("--processes", type=int, default=2, help="with --scenes: number of processes")
     options = parser.parse_args(argv)
     if options.scenes:
         with tempfile.TemporaryDirectory() as folder:
-            record = several_against_one(options.scenes, Path(folder), options.repeats)
+            record = several_against_one(options.scenes, Path(folder), options.processes, options.repeats)
             emit({"bench": "default job", **record}, as_json=options.json)
         return 0
     with dask_cluster(1) as one, dask_cluster(2) as two:
@@ -129,10 +130,9 @@ def two_against_one(
     }
 
 
-def several_against_one(scenes: Path, folder: Path, repeats: int) -> dict[str, float]:
-    """Run the default job in one process and in as many as pay, alternately."""
+def several_against_one(scenes: Path, folder: Path, several: int, repeats: int) -> dict[str, float]:
+    """Run the default job in one process and in several, alternately."""
     outs = {"one": folder / "one", "several": folder / "several"}
-    several = forecast(Job(load_config(), [scenes], None, outs["several"]), workers=None).workers
     workers = {"one": 1, "several": several}
     jobs = {name: partial(run_default, scenes, out, workers[name]) for name, out in outs.items()}
     seconds = interleaved(jobs, repeats)

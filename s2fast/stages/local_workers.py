@@ -1,7 +1,8 @@
 """Choose in how many local processes a run works, if its user does not say.
 
-Threads of one process wait for Python's lock: with two cores, 1,128 pairs of real scenes take two processes half the
-time that they take two threads. But a process takes a second to start, and memory of its own.
+Threads of one process wait for Python's lock: on 16 cores, 1,128 pairs of real scenes took one process 8.4 s and four
+3.6 s (docs/gpu.md). But a process takes a second to start, and memory of its own: on two cores, two processes take as
+long as one.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from s2fast_kernels.backends import CPU
 from s2fast_kernels.machine import available_cores, available_mb
 
 _MOST = 8
-"""More have not been tried on one machine."""
+"""Four have been tried on one machine."""
 
-_LEAST_S = 15.0
-"""Least work of a process [CPU s]: ten times what it takes to start."""
+_CORES = 2
+"""Cores of each process: its threads wait for each other little."""
+
+_LEAST_S = 8.0
+"""Least work of a process [CPU s]: five times what it takes to start."""
 
 _LEAST_SCENES = 4
 """Least number of scenes of a process: the last ones would leave too many processes idle."""
@@ -56,12 +60,9 @@ def workers_that_pay(record: RunRecord, folder: RunFolder, stages: Sequence[str]
 
 
 def limited(seconds: float, scenes: int, budget_mb: int) -> int:
-    """Return how many processes pay for so much work [CPU s] on so many scenes, each within a budget of memory [MiB].
-
-    There are no more than cores.
-    """
+    """Return how many processes pay for work [CPU s] on so many scenes, each within a budget of memory [MiB]."""
     by_memory = _SHARE * available_mb() / (budget_mb + _IDLE_MB)
-    most = min(_MOST, available_cores(), by_memory, seconds / _LEAST_S, scenes / _LEAST_SCENES)
+    most = min(_MOST, available_cores() / _CORES, by_memory, seconds / _LEAST_S, scenes / _LEAST_SCENES)
     return max(1, int(most))
 
 

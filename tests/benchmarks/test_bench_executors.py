@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import bench_executors
-from benchmarks.bench_executors import content, two_against_one
+from benchmarks.bench_executors import content, several_against_one, two_against_one
 from s2fast.work.executors import InProcess, LocalPool, Workplace
 from tests.archives import Archive
 
@@ -38,3 +38,18 @@ def test_a_changed_byte_is_an_error(same: bool, tmp_path: Path, monkeypatch: pyt
     else:
         with pytest.raises(AssertionError, match="gave different bytes"):
             two_against_one(tmp_path, tmp_path, one, one, repeats=1)
+
+
+def test_the_default_job_gives_equal_bytes_in_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrote = {1: b"same", 2: b"same", 3: b"other"}
+
+    def written(scenes: Path, out: Path, workers: int) -> None:
+        out.mkdir(exist_ok=True)
+        (out / "pairs.csv").write_bytes(wrote[workers])
+
+    monkeypatch.setattr(bench_executors, "run_default", written)
+    assert several_against_one(tmp_path, tmp_path, 2, 2)["ratio"] > 0
+    with pytest.raises(AssertionError, match="different bytes"):
+        several_against_one(tmp_path, tmp_path, 3, 1)

@@ -27,13 +27,15 @@ def machine(monkeypatch: pytest.MonkeyPatch, cores: int, free_mb: float) -> None
 @pytest.mark.parametrize(
     ("cores", "free_mb", "seconds", "scenes", "wanted"),
     [
-        (2, 20_000, 40, 48, 2),
-        (2, 20_000, 29, 48, 1),  # less work than two processes are worth
+        (4, 20_000, 40, 48, 2),
+        (4, 20_000, 15, 48, 1),  # less work than two processes are worth
+        (5, 20_000, 1e5, 1000, 2),
+        (2, 20_000, 1e5, 1000, 1),
         (16, 200_000, 1e5, 1000, 8),
         (16, 20_000, 1e5, 1000, 4),  # by memory
         (16, 0, 1e5, 1000, 1),  # where the system does not tell how much is free
         (16, 200_000, 1e5, 11, 2),  # by scenes
-        (1, 200_000, 1e5, 1000, 1),
+        (32, 200_000, 1e5, 1000, 8),
     ],
 )
 def test_processes_are_limited_by_cores_memory_work_and_scenes(
@@ -44,7 +46,7 @@ def test_processes_are_limited_by_cores_memory_work_and_scenes(
 
 
 def test_only_runs_of_a_cpu_whose_threads_are_free_take_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine(monkeypatch, 4, 100_000)
+    machine(monkeypatch, 8, 100_000)
 
     def workers(scenes: int = 40, stages: tuple[str, ...] = ("ingest", "extract"), **compute: Any) -> int:
         config = Config(compute=compute)  # type: ignore[arg-type]
@@ -62,7 +64,7 @@ def test_only_runs_of_a_cpu_whose_threads_are_free_take_several(monkeypatch: pyt
 
 
 def test_a_run_asks_for_them(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine(monkeypatch, 2, 100_000)
+    machine(monkeypatch, 4, 100_000)
     opened = []
     open_workplace = pipeline.open_workplace
 
