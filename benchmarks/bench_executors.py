@@ -91,9 +91,8 @@ def dask_cluster(workers: int) -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def nothing(unit: int, threads: int) -> int:
+def nothing(unit: int) -> int:
     """Do nothing."""
-    del threads
     return unit
 
 

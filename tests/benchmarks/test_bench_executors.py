@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import bench_executors
-from benchmarks.bench_executors import content, several_against_one, two_against_one
+from benchmarks.bench_executors import content, overhead, several_against_one, two_against_one
 from s2fast.work.executors import InProcess, LocalPool, Workplace
 from tests.archives import Archive
 
@@ -20,6 +20,10 @@ def test_two_workers_give_the_bytes_of_one(one_tile: Archive, tmp_path: Path) ->
     )
     assert record.keys() == {"start_s", "one_s", "two_s", "ratio"}
     assert {"pairs.csv", "pairs.parquet", "scenes.parquet"} <= content(tmp_path / "one").keys()
+
+
+def test_dispatching_takes_time() -> None:
+    assert overhead(Workplace(InProcess(), 1, 0), 5)["ms_per_unit"] > 0
 
 
 @pytest.mark.parametrize("same", [True, False])
