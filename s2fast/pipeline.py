@@ -105,7 +105,7 @@ def run_stages(
         planned = plan(job, _known_headers(job, folder))
         _load_earlier(planned, folder)  # raises an error for another job's folder before anything is written
         if workers is None:
-            workers = workers_that_pay(planned, folder, stages)
+            workers = 1 if scheduler else workers_that_pay(planned, folder, stages)
         lock = resources.enter_context(closing(Lock(folder)))
         workplace = resources.enter_context(open_workplace(workers, scheduler, job.config.compute.threads))
         lock.acquire()

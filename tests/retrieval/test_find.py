@@ -15,7 +15,7 @@ from s2fast.config import load_config
 from s2fast.errors import InputError, RunFolderError
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
-from s2fast.retrieval import find
+from s2fast.retrieval import finder as module
 from s2fast.retrieval.build import build
 from s2fast.retrieval.finder import Finder
 from s2fast.retrieval.index import Index
@@ -103,7 +103,7 @@ def test_a_picture_is_found_near_its_votes_and_nowhere_else(finder: Finder, cut:
 def test_what_is_verified_near_its_votes_has_null_trials_elsewhere(
     finder: Finder, cut: Callable[..., Cut], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find, "find_place", lambda *_: None)
+    monkeypatch.setattr(module, "find_place", lambda *_: None)
     found = finder.locate(cut(SCENE, 215.0, 260.0, 128, 70.0).image)
     assert found.found
     assert found.entry is not None
@@ -116,8 +116,8 @@ def test_later_candidates_may_raise_no_more_false_alarms_than_the_first(
 ) -> None:
     asked: dict[str, list[float]] = {"find_place": [], "find_place_near": []}
     for rule, of_rule in asked.items():
-        monkeypatch.setattr(find, rule, lambda *arguments, of_rule=of_rule: of_rule.append(arguments[-1]))
-    monkeypatch.setattr(find, "CANDIDATES", 1)
+        monkeypatch.setattr(module, rule, lambda *arguments, of_rule=of_rule: of_rule.append(arguments[-1]))
+    monkeypatch.setattr(module, "CANDIDATES", 1)
     finder.locate(picture(textured(np.random.default_rng(8), (220, 220))))
     whole, near = asked.values()
     assert len(whole) == len(near) > 1  # no scene is compared as a whole twice

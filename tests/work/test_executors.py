@@ -391,9 +391,9 @@ def test_what_units_log_is_logged_once_here(
             address = opened.enter_context(cluster).scheduler_address
         workplace = opened.enter_context(open_workplace(2 if place == "processes" else 1, address))
         assert sorted(run_units(workplace, log_if_odd, range(9))) == [(unit, unit) for unit in range(9)]
-        logged = [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
+        logged = [(record.name, record.levelno, record.getMessage()) for record in caplog.records]
     assert sorted(found for found in logged if found[0].startswith("s2fast.stages")) == [
-        ("s2fast.stages.any", "WARNING", f"unit {unit} is odd") for unit in (1, 3, 5, 7)
+        ("s2fast.stages.any", logging.WARNING, f"unit {unit} is odd") for unit in (1, 3, 5, 7)
     ]
     if place == "processes":
         assert "is odd" not in capfd.readouterr().err
