@@ -57,9 +57,9 @@ SHORT = {
 """Share of the trials that the tests run, by kind."""
 
 TOLERATED = {"overlays": 1 / 7, "noisy areas": 1 / 7, "noisy lakes": 1 / 4}
-"""Share of wrong trials, by kind: some drawings leave too little ground around them to tell. Without looking there, half
-of the trials of the first two kinds are wrong; without looking at even pixels, 8 of 21 of the third on the stand-in of
-the imagery, where it is 5."""
+"""Share of wrong trials, by kind: some drawings leave too little ground around them to tell. Without looking there,
+half of the trials of the first two kinds are wrong; without looking at even pixels, 8 of 21 of the third on the
+stand-in of the imagery, where it is 5."""
 
 
 @pytest.mark.shared
