@@ -68,7 +68,7 @@ ifdef LOCKED
 	$(INSTALL) --require-hashes --requirement packaging/test.lock
 	$(INSTALL) --no-deps --no-build-isolation --editable .
 else
-	-$(INSTALL) --upgrade pip  # that of Python 3.11 takes twice the time for what follows
+	-$(INSTALL) --upgrade pip  # an old one takes longer for what follows
 	$(INSTALL) --constraint constraints.txt --editable '.[dev,cluster]'
 endif
 	@touch $@

@@ -4,7 +4,8 @@ Areas that were painted before the scenes arrived, with a noise of their own in 
 pixels, which match whatever the ground shows. Lakes have too. But where two dates show one lake, the ground around it
 agrees, and around painted areas of unrelated scenes it does not. Therefore small patches without even pixels are
 correlated. Patches beside an edge still show some of it, so a significant agreement does not suffice: its size counts.
-Small areas between ground that is even here and there too have no outline to recognise: their even pixels correlate.
+Small painted areas have no outline to recognise where the ground between them has even parts of its own: they are
+suspected where the even pixels of both scenes correlate.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ _LEAST_CORRELATION = 0.5
 share."""
 
 _LOOSE_CORRELATION = 0.2
-"""Scenes with less than one outline in common may still share small painted areas, if their even pixels correlate so
-much: the ground between them is even here and there too."""
+"""Scenes without a common outline may still share small painted areas, if their even pixels correlate so much: the
+ground between them has even parts of its own."""
 
 _LEAST_PATCHES = 10
 """Minimum number of patches to compare: with fewer, it cannot be told that the ground agrees."""
@@ -66,7 +67,7 @@ _LOOSE_EXCESS = 0.1
 `_LOOSE_CORRELATION`, on tile 36UYA and seed 0 of ``python -m benchmarks traps --only "noisy lakes"``."""
 
 _LOOSE_ERRORS = 2.0
-"""Their excess differs from `_LOOSE_EXCESS` if it is less by more than this [standard errors]."""
+"""A pair of such scenes is rejected if its excess is less than `_LOOSE_EXCESS` by more than this [standard errors]."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ MOST_LINES, LEAST_LINES = 200, 20
 of them."""
 
 _LINES = 100_000
-"""Number of vectors on a map on which some can still be told from others, 20 MB: many pairs share it."""
+"""Number of vectors on the map that many verified pairs share: of more, a reader cannot tell one from another."""
 
 
 @dataclass(frozen=True, slots=True)
