@@ -123,10 +123,20 @@ def test_thread_count_does_not_change_the_answer() -> None:
 
 
 RESTRICTED = """
+import numba
 import numpy as np
 from s2fast_kernels.hamming_top2 import numba_cpu, paths, reference
 from s2fast_kernels.hamming_top2.cases import CASES, ODD_SCENES, hard_operands, operands
 from s2fast_kernels.hamming_top2_both import numba_cpu as both, reference as both_reference
+from s2fast_kernels.hamming_window_top2.numba_cpu import distance
+
+@numba.njit
+def distances(query, train):
+    found = np.empty((len(query), len(train)), np.int64)
+    for i in range(len(query)):
+        for j in range(len(train)):
+            found[i, j] = distance(query, i, train, j)
+    return found
 
 def equal(got, wanted):
     for field in ("index", "best", "second"):
@@ -145,6 +155,8 @@ for case in cases:
     equal(numba_cpu.hamming_top2(*case), reference.hamming_top2(*case))
     for found in zip(both.hamming_top2_both(*case), both_reference.hamming_top2_both(*case)):
         equal(*found)
+    few, all_rows = case[0][:9], case[1]
+    np.testing.assert_array_equal(distances(few, all_rows), np.bitwise_count(few[:, None] ^ all_rows).sum(axis=2))
 print(paths.PATH)
 """
 

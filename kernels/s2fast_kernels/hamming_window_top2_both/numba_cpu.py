@@ -1,4 +1,8 @@
-"""`hamming_window_top2_both` on the CPU: a sweep along x over pairs of strips of the two scenes."""
+"""`hamming_window_top2_both` on the CPU: a sweep along x over pairs of strips of the two scenes.
+
+The sweep lists rows near each other, which are then compared in the order of the list: neither waits for the other, and
+nothing depends on a branch that is hard to predict.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast_kernels.compiled import njit
-from s2fast_kernels.features import WORDS
+from s2fast_kernels.compiled_arrays import empty
 from s2fast_kernels.hamming_top2.reference import Top2
-from s2fast_kernels.hamming_window_top2.numba_cpu import NO_KEY, popcount
+from s2fast_kernels.hamming_window_top2.numba_cpu import NO_KEY, distance
 
 if TYPE_CHECKING:
     from s2fast_kernels.hamming_window_top2_both.rows import WindowRows
@@ -21,6 +25,15 @@ Rows: TypeAlias = tuple[npt.NDArray[np.uint64], npt.NDArray[np.float64], npt.NDA
 Strips: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]
 """Group, start and y range of the strips of a `WindowRows`."""
 
+Keys: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""(2, n) and (2, m) two smallest keys ``distance << 32 | row`` of the rows of the query and of the train."""
+
+Near: TypeAlias = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+"""Sorted indices of pairs of a query row and a train row within the radius."""
+
+_AT_ONCE = 4096
+"""Number of listed pairs that are compared together, while the list is in the first cache."""
+
 
 @njit(nogil=True)
 def _signed_square(difference: float) -> float:
@@ -29,41 +42,55 @@ def _signed_square(difference: float) -> float:
 
 
 @njit(nogil=True)
-def _fold(key: int, at: int, best: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> None:
-    """Merge a key into the two smallest keys of a row."""
-    second[at] = min(second[at], max(best[at], key))
-    best[at] = min(best[at], key)
-
-
-@njit(nogil=True)
-def _sweep(
+def _list_near(
     query: Rows,
     query_range: tuple[int, int],
     train: Rows,
     train_range: tuple[int, int],
     away: tuple[float, float],
     limit: float,
-    keys: npt.NDArray[np.int64],
-    train_keys: npt.NDArray[np.int64],
-) -> None:
-    """Compare the rows of two strips, both sorted by x, whose squared distance is at most `limit`."""
-    first, end = train_range
-    for q in range(query_range[0], query_range[1]):
+    near: Near,
+    count: np.uint64,
+    keys: Keys,
+) -> np.uint64:
+    """List the rows of two strips, both sorted by x, whose squared distance is at most `limit`; return their number.
+
+    `count` pairs are listed already; whenever there are `_AT_ONCE`, they are compared.
+    """
+    # Numba tests an index with a sign for being negative, at every access.
+    first, end = np.uint64(train_range[0]), np.uint64(train_range[1])
+    for q in range(np.uint64(query_range[0]), np.uint64(query_range[1])):
         x, y = query[1][q] + away[0], query[2][q] + away[1]
         # Train rows too far left of this query are too far left of all following ones.
         while first < end and _signed_square(train[1][first] - x) < -limit:
-            first += 1
+            first += np.uint64(1)
         for t in range(first, end):
             dx = train[1][t] - x
             if dx * dx > limit:
                 break
             dy = train[2][t] - y
-            if dx * dx + dy * dy <= limit:
-                distance = 0
-                for word in range(WORDS):
-                    distance += popcount(query[0][q, word] ^ train[0][t, word])
-                _fold(distance << 32 | train[3][t], q, keys[0], keys[1])
-                _fold(distance << 32 | query[3][q], t, train_keys[0], train_keys[1])
+            # A branch would often be predicted wrongly.
+            near[0][count], near[1][count] = q, t
+            count += np.uint64(dx * dx + dy * dy <= limit)
+        if count >= _AT_ONCE:
+            _compare(query, train, near, count, keys)
+            count = np.uint64(0)
+    return count
+
+
+@njit(nogil=True)
+def _compare(query: Rows, train: Rows, near: Near, count: np.uint64, keys: Keys) -> None:
+    """Merge the keys of listed pairs of rows into the two smallest keys of either row."""
+    (best, second), (train_best, train_second) = (keys[0][0], keys[0][1]), (keys[1][0], keys[1][1])
+    for i in range(count):
+        q, t = np.uint64(near[0][i]), np.uint64(near[1][i])
+        bits = distance(query[0], q, train[0], t) << 32
+        key = bits | train[3][t]
+        second[q] = min(second[q], max(best[q], key))
+        best[q] = min(best[q], key)
+        key = bits | query[3][q]
+        train_second[t] = min(train_second[t], max(train_best[t], key))
+        train_best[t] = min(train_best[t], key)
 
 
 @njit(nogil=True)
@@ -74,8 +101,7 @@ def search(
     train_strips: Strips,
     away: tuple[float, float],
     radius: float,
-    keys: npt.NDArray[np.int64],
-    train_keys: npt.NDArray[np.int64],
+    keys: Keys,
 ) -> None:
     """Sweep every strip of the query along the strips of its group within reach.
 
@@ -85,6 +111,8 @@ def search(
     limit = radius * radius
     group, start, bounds = query_strips
     train_group, train_start, train_bounds = train_strips
+    most = _AT_ONCE + len(train[3])
+    near, count = (empty(most, np.int32), empty(most, np.int32)), np.uint64(0)
     first = 0
     for strip in range(len(group)):
         low, high = bounds[strip, 0] + away[1], bounds[strip, 1] + away[1]
@@ -97,7 +125,8 @@ def search(
             if train_group[other] != group[strip] or _signed_square(train_bounds[other, 0] - high) > limit:
                 break
             query_range, train_range = (start[strip], start[strip + 1]), (train_start[other], train_start[other + 1])
-            _sweep(query, query_range, train, train_range, away, limit, keys, train_keys)
+            count = _list_near(query, query_range, train, train_range, away, limit, near, count, keys)
+    _compare(query, train, near, count, keys)
 
 
 @njit(nogil=True)
@@ -124,7 +153,7 @@ def sorted_operands(rows: WindowRows) -> tuple[Rows, Strips]:
 def hamming_window_top2_both(query: WindowRows, train: WindowRows, away: tuple[float, float]) -> tuple[Top2, Top2]:
     """Search, then write the neighbours in the caller's order; see the package for the contract."""
     keys, train_keys = (np.full((2, len(rows)), NO_KEY, np.int64) for rows in (query, train))
-    search(*sorted_operands(query), *sorted_operands(train), away, query.radius, keys, train_keys)
+    search(*sorted_operands(query), *sorted_operands(train), away, query.radius, (keys, train_keys))
     forward, backward = Top2.empty(len(query), 1), Top2.empty(len(train), 1)
     for rows, found, top2 in ((query, keys, forward), (train, train_keys, backward)):
         _write(rows.row, found, (top2.index, top2.best, top2.second))

@@ -91,7 +91,7 @@ def _trial(
         for k in range(2):
             for i in range(smallest.shape[1]):
                 smallest[k, i] = NO_KEY
-    search(query, query_strips, train, train_strips, away, radius, keys, train_keys)
+    search(query, query_strips, train, train_strips, away, radius, (keys, train_keys))
     found: Columns = _selected(query[3], keys, train[3], train_keys, ratio, max_distance, mutual)
     return found
 
