@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast_kernels.compiled import njit
-from s2fast_kernels.compiled_arrays import empty_table
-from s2fast_kernels.hamming_window_top2.numba_cpu import NO_KEY, popcount
+from s2fast_kernels.compiled_arrays import empty, empty_table
+from s2fast_kernels.hamming_window_top2.numba_cpu import NO_KEY, distance
 
 
 @njit("(u8[:,::1], f8[::1], f8[::1], i8[::1], i8[::1], i8[::1], f8[::1], i8)", nogil=True)
@@ -52,6 +52,7 @@ def most_alike(
     """
     ranges, farthest = len(limits) - 1, limits[-1]
     found: npt.NDArray[np.int64] = empty_table(ranges, len(looked_for), np.int64)
+    near = empty(len(x), np.int64)
     for number in range(len(looked_for)):
         at = looked_for[number]
         for k in range(ranges):
@@ -63,15 +64,18 @@ def most_alike(
                 low = middle + 1
             else:
                 high = middle
-        for other in range(low, len(x)):
+        count = 0
+        for other in range(np.uint64(low), np.uint64(len(x))):
             if scale[other] != scale[at] or x[other] > x[at] + farthest:
                 break
+            # Few are near along y: a branch would often be predicted wrongly.
+            near[count] = other
+            count += abs(y[other] - y[at]) <= farthest
+        for other in near[:count]:
             away = math.sqrt((x[other] - x[at]) ** 2 + (y[other] - y[at]) ** 2)
             if away <= limits[0] or away > farthest:
                 continue
-            bits = 0
-            for word in range(descriptors.shape[1]):
-                bits += popcount(descriptors[at, word] ^ descriptors[other, word])
+            bits = distance(descriptors, at, descriptors, other)
             if bits <= most_bits:
                 k = 0
                 while away > limits[k + 1]:

@@ -90,9 +90,12 @@ class Areas:
         window = (_WINDOW_PX, _WINDOW_PX)
         for block, found in zip(blocks.astype(np.float32), variance, strict=True):
             found[:] = cv2.blur(block * block, window) - cv2.blur(block, window) ** 2
-        even = variance < max(_LEAST_EVEN, _EVEN_TIMES * float(np.quantile(variance, 0.1)) if len(blocks) else 0.0)
-        inside, outside = variance[even], variance[~even]
-        if not (len(inside) and len(outside) and np.median(outside) >= _LEAST_STEP * np.median(inside)):
+        # Those with less variance than a limit come first, which gives both medians too.
+        ordered = np.sort(variance, axis=None)
+        count = len(ordered)
+        limit = np.float32(max(_LEAST_EVEN, _EVEN_TIMES * float(ordered[count // 10])) if count else _LEAST_EVEN)
+        even, inside = variance < limit, int(np.searchsorted(ordered, limit))
+        if not (0 < inside < count and ordered[(inside + count) // 2] >= _LEAST_STEP * ordered[inside // 2]):
             even[:] = False
         shape = without_plane(cut(blocks, PATCH_PX).astype(np.float32), PATCH_PX)
         length = np.linalg.norm(shape, axis=2, keepdims=True)

@@ -116,13 +116,14 @@ def grounds_differ(
 
 def _around(inlier_px: npt.NDArray[np.float32], place: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Return which squares at (..., 2) places of the grid are around the inliers, but not near one: (...) bool."""
-    rows, columns = place.reshape(-1, 2).max(axis=0) + 1
-    near = np.zeros((rows, columns), np.uint8)
-    x, y = np.ascontiguousarray(inlier_px.T)
+    rows, columns = (int(place[..., axis].max()) + 1 for axis in (0, 1))
+    near = np.zeros((rows + 2, columns + 2), np.uint8)  # with a margin for inliers beyond the grid
     shifts = np.array([-_NEAR_PX, 0, _NEAR_PX])[:, None] + 0.5
-    column, row = (np.floor((axis + shifts) / SQUARE_PX).astype(np.intp) for axis in (x, y))
-    for of_row, of_column in itertools.product(row, column):
-        inside = (of_row >= 0) & (of_row < rows) & (of_column >= 0) & (of_column < columns)
-        near[of_row[inside], of_column[inside]] = 1
+    column, row = (
+        np.clip(np.floor((axis + shifts) / SQUARE_PX), -1, count).astype(np.intp) + 1
+        for axis, count in zip(np.ascontiguousarray(inlier_px.T), (columns, rows), strict=True)
+    )
+    near[row[:, None], column] = 1
+    near = near[1:-1, 1:-1]
     around = cv2.dilate(near, np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)) > near
     return np.asarray(around[place[..., 0], place[..., 1]])

