@@ -49,7 +49,7 @@ class KeypointPositions:
         pixels = [folder.positions(scene_id) for scene_id in scene_ids]
         self._first = np.concatenate([[0], np.cumsum([len(xy) for xy in pixels])[:-1]]).astype(np.intp)
         self._pixels = np.concatenate(pixels)
-        self._transform = np.array([grid.transform for grid in self.grids], np.float64)
+        self._transform = np.array([grid.transform for grid in self.grids], np.float64).T.copy()
         self._shape = np.array([grid.shape for grid in self.grids], np.float64)
         self._maps = list(dict.fromkeys(wkt for grid in self.grids for wkt in (grid.crs_wkt, grid.metric)))
         self._own_map = np.array([self._maps.index(grid.crs_wkt) for grid in self.grids])
@@ -80,18 +80,18 @@ class KeypointPositions:
 
     def _ground(self, scenes: npt.NDArray[np.intp], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
         """Return positions in their scenes' own CRS: (n, 2)."""
-        return to_ground(self._pixels[self._first[scenes] + rows], self._transform[scenes].T)
+        return to_ground(self._pixels[self._first[scenes] + rows], self._transform[:, scenes])
 
     def _on_maps(
         self, points: npt.NDArray[np.float64], source: npt.NDArray[np.intp], target: npt.NDArray[np.intp]
     ) -> npt.NDArray[np.float64]:
         """Reproject points, given the numbers of their maps before and after."""
         count = len(self._maps)
-        for code in np.unique(source * count + target):
+        apart = source != target
+        for code in np.unique((source * count + target)[apart]):
             before, after = divmod(int(code), count)
-            if before != after:
-                rows = (source == before) & (target == after)
-                points[rows] = reprojected(points[rows], self._maps[before], self._maps[after])
+            rows = (source == before) & (target == after)
+            points[rows] = reprojected(points[rows], self._maps[before], self._maps[after])
         return points
 
 

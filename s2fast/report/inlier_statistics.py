@@ -62,7 +62,8 @@ def _of_pairs(
 
     member = np.repeat(np.arange(len(starts)), counts)
     length = np.hypot(*shift.T)
-    length = length[np.lexsort((length, member))]
+    for of_pair in np.split(length, starts[1:]):
+        of_pair.sort()
     place = np.multiply.outer(counts - 1, _CIRCULAR_SHARES)
     below = starts[:, None] + place.astype(np.intp)
     above = np.minimum(below + 1, (starts + counts - 1)[:, None])

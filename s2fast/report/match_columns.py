@@ -18,6 +18,9 @@ from s2fast.work.ahead import ahead
 UNKNOWN, OUTLIER, INLIER = 2, 0, 1
 """Kinds of matches; unknown: verification did not run."""
 
+_MOST_BITS = 63
+"""Bits of the largest integer."""
+
 
 @dataclass(frozen=True, slots=True)
 class MatchColumns:
@@ -113,19 +116,42 @@ def stored_matches(
         wanted = np.where(np.minimum(found.query, found.train) < 0, -1, found.query * len(scene_ids) + found.train)
         pair = order[np.minimum(np.searchsorted(codes, wanted, sorter=order), len(order) - 1)]
         found.pair[:] = pair
-        found = found[(codes[pair] == wanted) & (block_of[pair] == block)]
-        yield found[np.argsort(found.pair, kind="stable")]
+        current = np.flatnonzero((codes[pair] == wanted) & (block_of[pair] == block))
+        yield found[current[np.argsort(pair[current], kind="stable")]]
+
+
+def row_order(*keys: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+    """Return the order of rows by non-negative integers, as `np.lexsort` does: by the last key first, ties by row.
+
+    Keys and row are sorted as one number if it fits, which takes a fifth of the time.
+
+    Examples
+    --------
+    >>> row_order(np.array([1, 0, 0]), np.array([3, 5, 3])).tolist()
+    [2, 0, 1]
+    """
+    rows = len(keys[0])
+    bits = [int(key.max(initial=0)).bit_length() for key in (*keys, np.array(rows))]
+    if sum(bits) > _MOST_BITS:
+        return np.lexsort(keys)
+    code = np.zeros(rows, np.int64)
+    for key, length in zip((*reversed(keys), np.arange(rows)), (*reversed(bits[:-1]), bits[-1]), strict=True):
+        code = code << length | key
+    code.sort()
+    return code & (1 << bits[-1]) - 1
 
 
 def rank_within(*keys: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
     """Return the rank of each row among the rows with equal keys, in the given order: 0 for the first.
+
+    Keys are those of `row_order`.
 
     Examples
     --------
     >>> rank_within(np.array([5, 3, 5, 5, 3])).tolist()
     [0, 0, 1, 2, 1]
     """
-    order = np.lexsort(keys)
+    order = row_order(*keys)
     is_first = np.ones(len(order), np.bool_)
     is_first[1:] = np.any([key[order[1:]] != key[order[:-1]] for key in keys], axis=0)
     place = np.arange(len(order))

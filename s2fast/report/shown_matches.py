@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +13,8 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.report.accuracy import Accuracy
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.inlier_statistics import inlier_statistics
-from s2fast.report.match_columns import INLIER, MatchColumns, rank_within, stored_matches
+from s2fast.report.match_columns import INLIER, MatchColumns, rank_within, row_order, stored_matches
 from s2fast.verdicts import is_verified
-from s2fast.work.ahead import ahead
 
 MOST_MATCHES = 150
 """Maximum number of matches per pair in the page, or beside it."""
@@ -63,14 +61,13 @@ class ShownMatches:
         positions = KeypointPositions(folder, scene_ids)
         verified = is_verified(pairs).to_numpy()
         most = matches_per_pair(len(pairs)), lines_per_pair(int(verified.sum()))
-        sampled = partial(_sampled, positions, verified, most)
         inliers = np.zeros(len(pairs), np.intp)
         accuracy = Accuracy(pairs)
         on_page, on_map = [], []
 
         def displaced() -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.float64]]]:
-            # One block is read and one is sampled while another is added up.
-            for _, sample in ahead(stored_matches(folder, pairs, blocks, scene_ids), sampled, 1):
+            for matches in stored_matches(folder, pairs, blocks, scene_ids):
+                sample = _sampled(positions, verified, most, matches)
                 on_page.append(sample.page)
                 on_map.append(sample.map)
                 accuracy.add(*sample.residuals)
@@ -144,17 +141,19 @@ def lines_per_pair(verified: int) -> int:
 def nearest_of_each_kind(matches: MatchColumns, most: int) -> MatchColumns:
     """Return at most `most` matches of each pair, the nearest descriptors of each kind, inliers first.
 
-    At most two thirds of them are inliers if there are enough others.
+    At most two thirds of them are inliers if there are enough others. Pairs ascend.
     """
     if not len(matches):
         return matches
-    other = matches.kind != INLIER
-    ranked = np.lexsort((matches.distance, other, matches.pair))
-    matches, other = matches[ranked], other[ranked]
-    member, _ = _groups(matches.pair)
-    inliers, others = np.bincount(2 * member + other, minlength=2 * (int(member[-1]) + 1)).reshape(-1, 2).T
-    first = np.minimum(inliers, np.maximum(2 * most // 3, most - others))[member]
-    return matches[rank_within(other, member) < np.where(other, most - first, first)]
+    member, starts = _groups(matches.pair)
+    kind = 2 * member + (matches.kind != INLIER)
+    ranked = row_order(matches.distance, kind)
+    counts = np.bincount(kind, minlength=2 * len(starts))
+    inliers, others = counts.reshape(-1, 2).T
+    first = np.minimum(inliers, np.maximum(2 * most // 3, most - others))
+    kept = np.minimum(counts, np.stack([first, most - first], axis=1).ravel())
+    rank = np.arange(len(ranked)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return matches[ranked[rank < np.repeat(kept, counts)]]
 
 
 def spread(points: npt.NDArray[np.float64], group: npt.NDArray[np.intp], most: int) -> npt.NDArray[np.intp]:
@@ -181,9 +180,9 @@ def spread(points: npt.NDArray[np.float64], group: npt.NDArray[np.intp], most: i
     member, starts = _groups(group)
     low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
     side = np.maximum((high - low).max(axis=1) / np.sqrt(most), np.finfo(float).tiny)
-    column, row = ((points - low[member]) // side[member, None]).T
-    in_turn = np.lexsort((rank_within(row, column, member), member))
-    return np.sort(in_turn[rank_within(member[in_turn]) < most])
+    column, row = ((points - low[member]) // side[member, None]).astype(np.intp).T
+    in_turn = row_order(rank_within(row, column, member), member)
+    return np.sort(in_turn[np.arange(len(points)) - starts[member] < most])
 
 
 def _groups(group: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
