@@ -7,8 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from s2fast_kernels.row_order import row_order
+
 WORDS = 8
 """Number of 64-bit words in a packed descriptor."""
+
+_MAGNITUDE = (1 << 31) - 1
+"""Bits of a float32 other than its sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +123,29 @@ class Budget:
         """
         if len(xy) <= self.keypoints:
             return np.arange(len(xy))
-        by_response = np.argsort(-response, kind="stable")
+        by_response = row_order(_falling(response))
         cell = self.cells(xy, shape)[by_response]
-        by_cell = np.argsort(cell, kind="stable")
+        by_cell = row_order(cell)
         sorted_cell = cell[by_cell]
         rank = np.empty(len(xy), np.int64)
         rank[by_cell] = np.arange(len(xy)) - np.searchsorted(sorted_cell, sorted_cell)
-        turn = np.argsort(rank, kind="stable")
+        turn = row_order(rank)
         selected: npt.NDArray[np.intp] = np.sort(by_response[turn[: self.keypoints]])
         return selected
+
+
+def _falling(values: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Return non-negative integers that ascend as values, none of them NaN, fall.
+
+    Examples
+    --------
+    >>> np.argsort(_falling(np.array([1.5, -2, 0, 3], np.float32))).tolist()
+    [3, 0, 2, 1]
+    """
+    bits = values.view(np.int32).astype(np.int64)
+    # The bits of floats ascend with their magnitude.
+    magnitude = bits & _MAGNITUDE
+    return np.where(bits < 0, magnitude, -magnitude) + _MAGNITUDE
 
 
 def pack(descriptor_bytes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:

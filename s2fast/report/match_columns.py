@@ -14,12 +14,10 @@ import pyarrow.compute as pc
 
 from s2fast.folder.run_folder import RunFolder
 from s2fast.work.ahead import ahead
+from s2fast_kernels.row_order import row_order
 
 UNKNOWN, OUTLIER, INLIER = 2, 0, 1
 """Kinds of matches; unknown: verification did not run."""
-
-_MOST_BITS = 63
-"""Bits of the largest integer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,31 +118,10 @@ def stored_matches(
         yield found[current[np.argsort(pair[current], kind="stable")]]
 
 
-def row_order(*keys: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    """Return the order of rows by non-negative integers, as `np.lexsort` does: by the last key first, ties by row.
-
-    Keys and row are sorted as one number if it fits, which takes a fifth of the time.
-
-    Examples
-    --------
-    >>> row_order(np.array([1, 0, 0]), np.array([3, 5, 3])).tolist()
-    [2, 0, 1]
-    """
-    rows = len(keys[0])
-    bits = [int(key.max(initial=0)).bit_length() for key in (*keys, np.array(rows))]
-    if sum(bits) > _MOST_BITS:
-        return np.lexsort(keys)
-    code = np.zeros(rows, np.int64)
-    for key, length in zip((*reversed(keys), np.arange(rows)), (*reversed(bits[:-1]), bits[-1]), strict=True):
-        code = code << length | key
-    code.sort()
-    return code & (1 << bits[-1]) - 1
-
-
 def rank_within(*keys: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
     """Return the rank of each row among the rows with equal keys, in the given order: 0 for the first.
 
-    Keys are those of `row_order`.
+    Keys are those of `s2fast_kernels.row_order.row_order`.
 
     Examples
     --------

@@ -13,8 +13,9 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.report.accuracy import Accuracy
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.inlier_statistics import inlier_statistics
-from s2fast.report.match_columns import INLIER, MatchColumns, rank_within, row_order, stored_matches
+from s2fast.report.match_columns import INLIER, MatchColumns, rank_within, stored_matches
 from s2fast.verdicts import is_verified
+from s2fast_kernels.row_order import row_order
 
 MOST_MATCHES = 150
 """Maximum number of matches per pair in the page, or beside it."""

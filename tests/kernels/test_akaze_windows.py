@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from collections import Counter
 from dataclasses import fields
 from pathlib import Path
 
@@ -231,6 +232,20 @@ def test_rounds_spread_over_the_ground() -> None:
     budget = Budget(100, cell_px=50)
     counts = np.bincount(budget.cells(xy[budget.select(xy, response, (100, 100))], (100, 100)), minlength=4)
     assert counts.tolist() == [50, 0, 0, 50]
+
+
+@pytest.mark.parametrize("cell_px", [None, 7, 64])
+@pytest.mark.parametrize("most", [0, 1, 100, 256])
+def test_selection_goes_round_the_cells_by_response_then_row(cell_px: int | None, most: int) -> None:
+    rng = np.random.default_rng(0)
+    xy = rng.uniform(-0.5, 60, (257, 2)).astype(np.float32)
+    response = rng.choice(np.array([-2.5, -0.0, 0.0, 1e-30, 0.5, 3.0, np.inf], np.float32), len(xy))
+    budget, seen, turns = Budget(most, cell_px), Counter[int](), []
+    cells = budget.cells(xy, (60, 60)).tolist()
+    for row in sorted(range(len(xy)), key=lambda row: (-response[row], row)):
+        turns.append((seen[cells[row]], -response[row], row))
+        seen[cells[row]] += 1
+    assert budget.select(xy, response, (60, 60)).tolist() == sorted(row for *_, row in sorted(turns)[:most])
 
 
 @pytest.mark.parametrize("wrong", [{"keypoints": -1}, {"keypoints": 5, "cell_px": 0}])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from s2fast.geometry.placement import PixelGrid
 from s2fast.report.displacements import KeypointPositions
-from s2fast.report.match_columns import INLIER, OUTLIER, UNKNOWN, MatchColumns, rank_within, row_order, stored_matches
+from s2fast.report.match_columns import INLIER, OUTLIER, UNKNOWN, MatchColumns, rank_within, stored_matches
 from s2fast.report.shown_matches import nearest_of_each_kind, spread
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -77,16 +77,6 @@ def test_points_are_spread_as_in_each_group(seed: int, counts: list[int], grid: 
     points = np.vstack([np.zeros((0, 2)), *groups])
     found = spread(points, np.repeat(3 * np.arange(len(counts)), counts), most)
     np.testing.assert_array_equal(found, np.concatenate([np.zeros(0, np.intp), *wanted]))
-
-
-@given(seed=SEEDS, rows=st.sampled_from([0, 1, 2, 63, 65, 257]), most=st.sampled_from([1, 2, 487, 2**40, 2**62]))
-def test_rows_are_ordered_as_by_lexsort_also_of_keys_that_fit_in_no_number(seed: int, rows: int, most: int) -> None:
-    rng = np.random.default_rng(seed)
-    kinds, bits = rng.random(rows) < 0.5, rng.integers(0, 3, rows, np.uint16)
-    keys = kinds, rng.integers(0, most, rows), bits, rng.integers(0, 9, rows)
-    found = row_order(*keys)
-    np.testing.assert_array_equal(found, np.lexsort(keys))
-    assert found.dtype == np.intp
 
 
 def test_ranks_follow_the_given_order() -> None:
