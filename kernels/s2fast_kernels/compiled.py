@@ -173,9 +173,16 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
             warn_unkept(error.strerror)
 
 
-@cache
+_warned = False
+"""Whether `warn_unkept` has warned."""
+
+
 def warn_unkept(reason: str) -> None:
-    """Warn, once per process and reason, that compiled code is not kept."""
+    """Warn, once per process, that compiled code is not kept."""
+    global _warned
+    if _warned:
+        return
+    _warned = True
     log.warning(
         "compiled kernels cannot be kept in %s: %s; every process compiles them again, for up to half a minute: set "
         "NUMBA_CACHE_DIR to a writable folder",

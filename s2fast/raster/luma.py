@@ -6,6 +6,7 @@ alone takes half the work. Whole tiles are decoded, so a pixel's value does not 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import product
 from threading import Lock
 
@@ -122,11 +123,25 @@ class LumaTiles:
 
     def _codestream(self, number: int) -> bytes | None:
         """Read a tile as a codestream of its own; None if it has no luma."""
-        parts = [self._file.read(*part) for part in self._parts.get(number, [])]
+        parts = list(_read_parts(self._file, self._parts.get(number, [])))
         codestream = single_tile(self._stream, number, parts)
         if codestream is None:
             raise UndecodedError
         return None if any(map(without_transform, parts)) else codestream
+
+
+def _read_parts(file: ByteRanges, parts: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """Read parts of a file by offset and length [bytes]; adjacent ones with one request."""
+    runs: list[list[tuple[int, int]]] = []
+    for part in parts:
+        if runs and sum(runs[-1][-1]) == part[0]:
+            runs[-1].append(part)
+        else:
+            runs.append([part])
+    for run in runs:
+        start, end = run[0][0], sum(run[-1])
+        read = file.read(start, end - start)
+        yield from (read[at - start : at - start + length] for at, length in run)
 
 
 def luma_tiles(

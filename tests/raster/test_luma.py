@@ -263,6 +263,42 @@ def test_unwanted_pixels_do_not_change_the_others(path: Path) -> None:
         np.testing.assert_array_equal(got[wanted], all_of_it[wanted])
 
 
+@pytest.mark.parametrize("adjacent", [True, False])
+def test_a_tile_in_parts_is_one_request_if_they_are_adjacent(path: Path, tmp_path: Path, adjacent: bool) -> None:
+    """Here each tile has a second part, without packets, right behind its first or behind the first parts of all."""
+    file = FileRanges(path, 0, path.stat().st_size)
+    stream = read_codestream(file)
+    assert stream is not None
+    first, second = [], []
+    for tile, ((start, length),) in tile_parts(stream, file).items():
+        part = bytearray(file.read(start, length))
+        part[11] = 2
+        first.append(bytes(part))
+        second.append(struct.pack(">HHHIBB", 0xFF90, 10, tile, 14, 1, 2) + b"\xff\x93")
+    pairs = [part for both in zip(first, second, strict=True) for part in both]
+    head = bytearray(path.read_bytes()[: stream.start])
+    # The box of the codestream is the last; a length of 0 lets it end with the file.
+    head[head.index(b"jp2c") - 4 : head.index(b"jp2c")] = bytes(4)
+    split = tmp_path / path.name
+    split.write_bytes(bytes(head) + b"".join(pairs if adjacent else first + second) + b"\xff\xd9")
+    whole = Window(0, 0, *SHAPE)
+    requests: list[tuple[int, int]] = []
+    read = FileRanges.read
+
+    def noted(self: FileRanges, offset: int, length: int) -> bytes:
+        requests.append((offset, length))
+        return read(self, offset, length)
+
+    with open_raster(path) as one, open_raster(split) as opened, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FileRanges, "read", noted)
+        assert isinstance(opened, LumaReader)
+        got = opened.read(whole)
+        # One pass over the headers of 18 parts, then the tiles.
+        assert len(requests) == 18 + (9 if adjacent else 18)
+        for values, wanted in zip(got, one.read(whole), strict=True):
+            np.testing.assert_array_equal(values, wanted)
+
+
 def test_a_damaged_file_is_reported_by_gdal(path: Path, tmp_path: Path) -> None:
     broken = tmp_path / path.name
     broken.write_bytes(path.read_bytes()[:-20_000])
