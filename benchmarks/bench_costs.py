@@ -36,8 +36,9 @@ from s2fast.report.imagery import thumbnail_of
 from s2fast.results import Run
 from s2fast.stages.memory import ingest_bytes, match_bytes
 from s2fast.stages.pairs import Pair, plan_blocks
-from s2fast.work.executors import LocalPool, limit_threads
+from s2fast.work.executors import LocalPool
 from s2fast.work.meter import Metered, StageCost
+from s2fast.work.thread_limits import limit_threads
 from s2fast_kernels.hamming_window_top2_both import WindowRows, hamming_window_top2_both
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from benchmarks import bound, counting, isolated, peers
 from benchmarks.harness import emit, interleaved, option_parser, ratio
-from s2fast.work.executors import limit_threads
+from s2fast.work.thread_limits import limit_threads
 from s2fast_kernels.hamming_top2 import BACKENDS, hamming_top2
 from s2fast_kernels.hamming_top2_both import hamming_top2_both
 from s2fast_kernels.machine import available_cores

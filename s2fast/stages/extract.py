@@ -30,9 +30,10 @@ from s2fast.stages.levels import Level, grid_of, levels_of, upsampling, upsampli
 from s2fast.stages.result import StageResult
 from s2fast.stages.scenes_at_once import scenes_at_once
 from s2fast.work.device_memory import named_device_memory
-from s2fast.work.executors import Workplace, thread_limit
+from s2fast.work.executors import Workplace
 from s2fast.work.progress import Progress
 from s2fast.work.side_by_side import side_by_side
+from s2fast.work.thread_limits import thread_limit
 from s2fast.work.units import run_units
 from s2fast.work.writer import Writer
 from s2fast_kernels.features import Budget

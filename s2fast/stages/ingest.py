@@ -41,9 +41,10 @@ from s2fast.stages.scenes_at_once import scenes_at_once
 from s2fast.stages.used_pixels import needed_windows, read_requests, used
 from s2fast.stages.verdict_rule import LEAST_COMMON_PCT
 from s2fast.work.ahead import ahead
-from s2fast.work.executors import Workplace, limit_threads
+from s2fast.work.executors import Workplace
 from s2fast.work.progress import Progress
 from s2fast.work.side_by_side import side_by_side
+from s2fast.work.thread_limits import limit_threads
 from s2fast.work.units import run_units
 from s2fast.work.writer import Writer
 from s2fast_kernels.backends import CPU

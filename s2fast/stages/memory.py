@@ -27,8 +27,8 @@ _COUNT_BYTES = 10
 """Memory per pixel and band for the histogram of an automatic stretch: valid values, also as int64."""
 
 _LUMA_BYTES = 13
-"""Memory per pixel of a tile whose luma is decoded: int32 samples, the result, its masks, and twice the compressed tile,
-all its bands, which OpenJPEG copies: up to 3.3 bytes each if it is lossless and noise."""
+"""Memory per pixel of a tile whose luma is decoded: int32 samples, the result, its masks, and twice the compressed
+tile, since OpenJPEG copies it: its three bands are up to 3.3 bytes if it is lossless and noise."""
 
 _MASK_BYTES = 16
 """Memory per pixel of a window of a mask: values of several bands, flags, distances to them, and its margin."""

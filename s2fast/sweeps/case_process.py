@@ -28,8 +28,8 @@ from s2fast.sweeps.without_truth import found_in
 from s2fast.truth.copies import Injection
 from s2fast.truth.scoring import answer_of
 from s2fast.work.compilation import MODULES
-from s2fast.work.executors import limit_threads
 from s2fast.work.meter import Metered
+from s2fast.work.thread_limits import limit_threads
 from s2fast_kernels.hamming_top2.cases import ODD_SCENES, operands
 from s2fast_kernels.operations import CALLED
 

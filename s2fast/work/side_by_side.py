@@ -9,7 +9,8 @@ from contextlib import closing, contextmanager
 
 from rasterio.errors import NotGeoreferencedWarning
 
-from s2fast.work.executors import Workplace, limit_this_thread, limit_threads
+from s2fast.work.executors import Workplace
+from s2fast.work.thread_limits import limit_this_thread, limit_threads
 from s2fast_kernels.machine import available_cores
 
 THREAD = "s2fast-units"

@@ -10,8 +10,9 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from typing import Any
 
 from s2fast.errors import S2FastError
-from s2fast.work.executors import Workplace, limit_threads
+from s2fast.work.executors import Workplace
 from s2fast.work.relay import Logged, log_again, with_logged
+from s2fast.work.thread_limits import limit_threads
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from s2fast.stages.ingest import Unit, at_once, ingest_scene, ingest_unit
 from s2fast.stages.match import match_unit
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import Pair
-from s2fast.work.executors import limit_threads
+from s2fast.work.thread_limits import limit_threads
 from s2fast_kernels.machine import MIB
 from tests.archives import textured
 from tests.folders import put_scene, random_features

@@ -24,8 +24,8 @@ from s2fast.pipeline import STAGES, run_stages
 from s2fast.planning import Job, plan
 from s2fast.stages import extract, ingest, match
 from s2fast.stages.forecast import forecast
-from s2fast.work.executors import thread_limit
 from s2fast.work.progress import PlainProgress
+from s2fast.work.thread_limits import thread_limit
 from s2fast_kernels.machine import MIB
 from tests.archives import Archive
 from tests.stages.test_second_look import PLAIN, assert_same, block

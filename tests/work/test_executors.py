@@ -17,7 +17,8 @@ import pytest
 
 from s2fast.errors import ConfigError, S2FastError, SceneError
 from s2fast.work import executors, units
-from s2fast.work.executors import InProcess, Workplace, limit_threads, open_workplace, thread_limit
+from s2fast.work.executors import InProcess, Workplace, open_workplace
+from s2fast.work.thread_limits import limit_threads, thread_limit
 from s2fast.work.units import MAX_LOSSES, run_units
 from s2fast_kernels import backends, machine
 from s2fast_kernels.machine import available_cores

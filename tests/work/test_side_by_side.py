@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
-from s2fast.work.executors import InProcess, Workplace, thread_limit
+from s2fast.work.executors import InProcess, Workplace
 from s2fast.work.side_by_side import THREAD, side_by_side
+from s2fast.work.thread_limits import thread_limit
 from s2fast.work.units import run_units
 from s2fast_kernels.threads import threads_here
 
