@@ -16,7 +16,7 @@ import importlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -118,15 +118,7 @@ def two_against_one(
         list(run_units(two, import_all, range(4)))
         start_s = time.perf_counter() - start
         jobs = {"one": partial(run_job, archive, outs["one"], one), "two": partial(run_job, archive, outs["two"], two)}
-        seconds = interleaved(jobs, repeats)
-    if content(outs["one"]) != content(outs["two"]):
-        raise AssertionError("one worker and two gave different bytes")
-    return {
-        "start_s": start_s,
-        "one_s": float(np.median(seconds["one"])),
-        "two_s": float(np.median(seconds["two"])),
-        "ratio": ratio(seconds["one"], seconds["two"]),
-    }
+        return {"start_s": start_s, **compared(jobs, outs, repeats)}
 
 
 def several_against_one(scenes: Path, folder: Path, several: int, repeats: int) -> dict[str, float]:
@@ -134,15 +126,23 @@ def several_against_one(scenes: Path, folder: Path, several: int, repeats: int) 
     outs = {"one": folder / "one", "several": folder / "several"}
     workers = {"one": 1, "several": several}
     jobs = {name: partial(run_default, scenes, out, workers[name]) for name, out in outs.items()}
+    return {"processes": several, **compared(jobs, outs, repeats)}
+
+
+def compared(jobs: Mapping[str, Callable[[], None]], outs: Mapping[str, Path], repeats: int) -> dict[str, float]:
+    """Run two jobs alternately; return their median times [s], and how many times faster the second is.
+
+    Raises
+    ------
+    AssertionError
+        Their run folders differ.
+    """
     seconds = interleaved(jobs, repeats)
-    if content(outs["one"]) != content(outs["several"]):
-        raise AssertionError("one process and several gave different bytes")
-    return {
-        "processes": several,
-        "one_s": float(np.median(seconds["one"])),
-        "several_s": float(np.median(seconds["several"])),
-        "ratio": ratio(seconds["one"], seconds["several"]),
-    }
+    one, other = jobs
+    if content(outs[one]) != content(outs[other]):
+        raise AssertionError(f"{one} and {other} gave different bytes")
+    medians = {f"{name}_s": float(np.median(seconds[name])) for name in jobs}
+    return {**medians, "ratio": ratio(seconds[one], seconds[other])}
 
 
 def run_default(scenes: Path, out: Path, workers: int) -> None:
