@@ -67,11 +67,16 @@ def _damage(problem: str) -> Iterator[None]:
         raise SceneError(f"{problem}: {str(error)[:_SHOWN]}") from error
 
 
+def _is_node(folder: Path) -> bool:
+    """Return whether a folder is a group or an array."""
+    return any((folder / name).is_file() for name in _MARKS)
+
+
 def is_zarr(source: Source) -> bool:
     """Return whether a source is an array or a group of a Zarr store, on disk or by its name on a web server."""
     if source.path is not None:
         with suppress(OSError):  # opening it says why it cannot be read
-            return source.path.is_dir() and any((source.path / name).is_file() for name in _MARKS)
+            return source.path.is_dir() and _is_node(source.path)
         return False
     return source.is_web and _STORE.fullmatch(urlsplit(source.url).path.rstrip("/")) is not None
 
@@ -80,7 +85,7 @@ def split(source: Source) -> tuple[Source, str]:
     """Return a store and the path in it of a source for which `is_zarr` is true."""
     if source.path is not None:
         root = source.path.absolute()
-        while any((root.parent / name).is_file() for name in _MARKS):
+        while _is_node(root.parent):
             root = root.parent
         path = source.path.absolute().relative_to(root).as_posix()
         return Source.local(root).trusting(source.trusted), "" if path == "." else path
@@ -157,11 +162,14 @@ def _paths(store: Source, metadata: Metadata, path: str) -> Iterable[str]:
 
 def _paths_on_disk(root: Path, path: str) -> Iterator[str]:
     for folder, names, files in os.walk(root / path):
-        names.sort()
         if ".zarray" in files or "zarr.json" in files:
             yield Path(folder).relative_to(root).as_posix().removeprefix(".")
-        # Chunks are many, and no nodes.
-        names[:] = [name for name in names if name != "c" and not name.isdecimal()]
+        # Folders of chunks are many, and no nodes.
+        names[:] = sorted(name for name in names if not _may_be_chunks(name) or _is_node(Path(folder, name)))
+
+
+def _may_be_chunks(name: str) -> bool:
+    return name == "c" or name.isdecimal()
 
 
 def _axes(node: Node) -> tuple[int | None, int, int] | None:

@@ -14,6 +14,7 @@ from s2fast.archive.find import find_scenes
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
 from s2fast.raster.reader import open_raster
+from s2fast.raster.zarr_store import arrays_of
 
 SIDE = 60
 
@@ -81,6 +82,20 @@ def test_a_description_that_lacks_parts(tmp_path: Path, version: Literal[2, 3], 
     with pytest.raises(SceneError, match="b04 is no array or group of Zarr: ") as error:
         open_raster(Source.local(image)).__enter__()
     assert message in str(error.value)
+
+
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("listed", [True, False])
+def test_groups_named_as_folders_of_chunks_are_searched(tmp_path: Path, version: Literal[2, 3], listed: bool) -> None:
+    """Levels of resolution are often named 0, 1, 2. A folder with such a name in an array is no node."""
+    root = zarr.open_group(tmp_path, mode="w", zarr_format=version)
+    for level, side in ((0, SIDE), (1, SIDE // 2)):
+        write(tmp_path / str(level), version, (side, side), sides=(side, side))
+    (tmp_path / "0/b04/7/c").mkdir(parents=True)
+    if listed:
+        zarr.consolidate_metadata(root.store)
+    assert [array.path for array in arrays_of(Source.local(tmp_path))] == ["0/b04", "1/b04"]
 
 
 @pytest.mark.parametrize("shape", [(0, SIDE, SIDE), (1, 0, SIDE), (1, SIDE, SIDE)])
