@@ -30,6 +30,9 @@ _BYTES_PER_SCENE = 90 * PER_SCENE
 _BYTES_PER_COLUMN = 40 * PER_SCENE
 """Memory of the votes of one scene for another."""
 
+_BYTES_PER_PAIR = 8
+"""Memory of the number of votes of one scene for another, which is held for all pairs."""
+
 _BLOCK = 128
 """Scenes that are searched at once."""
 
@@ -59,7 +62,7 @@ def similar_pairs(folder: RunFolder, features: Mapping[str, str], config: Config
     stored = stored_pairs(folder, features, config)
     if stored is not None:
         return stored
-    needed = len(features) * _BYTES_PER_SCENE + _BLOCK * _BYTES_PER_COLUMN
+    needed = len(features) * (_BYTES_PER_SCENE + len(features) * _BYTES_PER_PAIR) + _BLOCK * _BYTES_PER_COLUMN
     if needed > config.compute.budget_mb * MIB:
         raise ConfigError(
             f'matching.pairs = "similar" takes {-(-needed // MIB)} MiB for {len(features)} scenes and '

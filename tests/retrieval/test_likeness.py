@@ -77,6 +77,10 @@ def test_the_pairs_are_kept_until_features_or_settings_change(tmp_path: Path, mo
     small = config.model_copy(update={"compute": config.compute.model_copy(update={"budget_mb": 1})})
     with pytest.raises(ConfigError, match="raise it"):
         similar_pairs(folder, {"a": "other"}, small)
+    # Their keypoints take 1722 MiB, the votes of all for all others 3051.
+    many = {f"scene {number}": "key" for number in range(20_000)}
+    with pytest.raises(ConfigError, match=r"takes 4774 MiB for 20000 scenes and compute.budget_mb is 2048"):
+        similar_pairs(folder, many, config)
 
 
 @pytest.mark.slow
