@@ -170,7 +170,7 @@ class _Cache(caching.FunctionCache):  # type: ignore[misc]
         try:
             super().save_overload(signature, compiled)
         except OSError as error:
-            warn_unkept(error.strerror)
+            warn_unkept(error.strerror or str(error))
 
 
 _warned = False

@@ -38,9 +38,9 @@ class Correction:
     """What the offset is relative to: ``median of 36UXA, 36UYA``, or the id of a scene."""
     problem: str
     """Why the scene is not corrected; empty if it is."""
-    limit_m: float = np.inf
+    limit_m: float
     """Limit of the error [m]."""
-    scatters: bool = False
+    scatters: bool
     """Whether the problem is that the scene's shifts contradict each other or scatter, which local displacements may
     explain."""
     field: Field | None = None
@@ -115,9 +115,9 @@ def corrections(
     scenes: pd.DataFrame,
     pairs: pd.DataFrame,
     *,
-    reference: str = "",
+    reference: str,
     max_error_m: float | None = None,
-    plain_only: bool = True,
+    plain_only: bool,
 ) -> list[Correction]:
     """Return the correction of each of `corrected_items`, in the same order.
 

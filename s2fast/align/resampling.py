@@ -53,7 +53,7 @@ class Resampling:
     """Displacements of the source, beside those that its geotransform holds already."""
 
 
-def selected_resampler(field: Field | None, device: str = "auto") -> Selected:
+def selected_resampler(field: Field | None, device: str) -> Selected:
     """Return the implementation to use: torch's on a GPU or for a displacement field."""
     return resolve(RESAMPLERS, "auto" if field is None else "torch", device)
 

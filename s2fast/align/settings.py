@@ -20,19 +20,19 @@ _Word = TypeVar("_Word", bound=StrEnum)
 class Settings:
     """What to write."""
 
-    form: Form = Form.VRT
+    form: Form
     """Form of the rasters."""
-    reference: str | None = None
+    reference: str | None
     """See `s2fast.align.correction.reference_id`."""
-    bands: Sequence[str] = ()
+    bands: Sequence[str]
     """See `s2fast.archive.siblings.selected`."""
-    kernel: Kernel = Kernel.BILINEAR
+    kernel: Kernel
     """Interpolation, if they are resampled."""
-    max_error_m: float | None = None
+    max_error_m: float | None
     """See `s2fast.align.correction.corrections`."""
-    check: bool = False
+    check: bool
     """Compare the written scenes with each other, and withdraw those that got worse."""
-    models: Sequence[Model] = (Model.SHIFT,)
+    models: Sequence[Model]
     """Models of local displacements to try; see `s2fast.align.local.models_of`."""
 
     @classmethod

@@ -57,7 +57,7 @@ _COLUMNS = (
 """Columns of the table of scenes that become properties of items, ``s2fast:NAME``."""
 
 
-def write_stac(record: RunRecord, scenes: pd.DataFrame, to: Path | str, aligned: Path | str | None = None) -> Path:
+def write_stac(record: RunRecord, scenes: pd.DataFrame, to: Path | str, aligned: Path | str | None) -> Path:
     """Write a run as a STAC Collection.
 
     Parameters

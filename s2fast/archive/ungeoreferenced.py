@@ -14,7 +14,7 @@ def are_accepted(config: Config) -> bool:
     return config.verification.prior == "none"
 
 
-def not_comparable(rasters: Mapping[str, Raster], reference: str = "") -> dict[str, str]:
+def not_comparable(rasters: Mapping[str, Raster], reference: str) -> dict[str, str]:
     """Return why scenes without georeferencing are left out, by id; none if all scenes are without.
 
     Parameters

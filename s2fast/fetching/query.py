@@ -80,13 +80,13 @@ class Wanted:
 class Search:
     """Where scenes are looked for in a catalogue."""
 
-    box: Sequence[float] | None = None
+    box: Sequence[float] | None
     """West, south, east, north [degrees]."""
 
-    regions: Path | str | None = None
+    regions: Path | str | None
     """File of polygons: the box around them."""
 
-    dates: str = ""
+    dates: str
     """``FROM/TO`` or one date, each of them a day, month or year; empty: any."""
 
     api: str | None = None

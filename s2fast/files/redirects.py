@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 
-def open_url(request: Request, timeout_s: float, trusted: Iterable[str] = ()) -> HTTPResponse:
+def open_url(request: Request, timeout_s: float, trusted: Iterable[str]) -> HTTPResponse:
     """Send a request and follow its redirects.
 
     A server on the internet may not redirect to a private address: it would make s2fast ask what only this machine can

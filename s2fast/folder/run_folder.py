@@ -186,7 +186,7 @@ class RunFolder:
         """Return whether pixels are left of the scene, also those that a killed run was about to remove."""
         return any(self.names(f"{_scene(scene_id)}/{name}") for name in _PIXELS)
 
-    def drop_pixels(self, scene_id: str, thumbnail: npt.NDArray[np.uint8] | None = None) -> None:
+    def drop_pixels(self, scene_id: str, thumbnail: npt.NDArray[np.uint8] | None) -> None:
         """Replace the pixels of the scene's tile by a thumbnail; None: it has one, and only files are left."""
         path = _scene(scene_id)
         if thumbnail is not None:

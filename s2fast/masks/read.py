@@ -61,7 +61,7 @@ class SceneMask(Protocol):
 class PolygonMask:
     """Polygons, already widened."""
 
-    def __init__(self, placed: PlacedRegions, reduction: int, elsewhere: str = "") -> None:
+    def __init__(self, placed: PlacedRegions, reduction: int, elsewhere: str) -> None:
         self._placed, self._reduction, self.elsewhere = placed, reduction, elsewhere
 
     def part(self, window: Window) -> npt.NDArray[np.bool_]:
@@ -136,7 +136,7 @@ class RasterMask:
         return flags[top : top + window.height // step, left : left + window.width // step]
 
     def covers(self) -> bool:
-        """Return whether it covers any pixel of the scene; thumbnails of both suffice."""
+        """Return whether its bounds meet those of the scene, in the scene's CRS."""
         if self._to_own is None:
             bounds = rasterio.warp.transform_bounds(
                 self._dataset.crs, self._raster.crs_wkt, *self._dataset.bounds, densify_pts=21

@@ -28,9 +28,6 @@ from s2fast.report.imagery import whole_scene
 View = Literal["all", "masked", "original"]
 Layout = Literal["all", "pair", "matches", "displacement"]
 
-DPI = 200.0
-"""Pixels per inch of a picture."""
-
 _INLIER, _OUTLIER = "#56b4e9", "#e69f00"
 """Colours of the Okabe-Ito palette, safe for colour-blind readers and visible on grey; line styles differ too."""
 
@@ -42,15 +39,15 @@ def pair_picture(
     folder: RunFolder,
     query: str,
     train: str,
-    title: str = "",
+    title: str,
     *,
-    layout: Layout | None = None,
-    matches: int = 20,
-    inliers_only: bool = False,
-    view: View = "all",
-    crop: Window | None = None,
-    dpi: float = DPI,
-    masked: bool = True,
+    layout: Layout | None,
+    matches: int,
+    inliers_only: bool,
+    view: View,
+    crop: Window | None,
+    dpi: float,
+    masked: bool,
 ) -> Figure:
     """Draw a pair of scenes.
 

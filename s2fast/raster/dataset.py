@@ -140,7 +140,7 @@ def open_dataset(source: Source, level: int | None = None) -> Any:
     return opener(source).opened(source, level)
 
 
-def _open_with_gdal(source: Source, level: int | None = None) -> rasterio.DatasetReader:
+def _open_with_gdal(source: Source, level: int | None) -> rasterio.DatasetReader:
     """Open a dataset with GDAL.
 
     A file on a web server without range requests is downloaded. Sidecar files of a local file (world file,
@@ -196,7 +196,7 @@ OPENERS = (
 
 
 def read_header(
-    dataset: rasterio.DatasetReader, source: Source, settings: Ingest, picture: Picture, *, georeferenced: bool = True
+    dataset: rasterio.DatasetReader, source: Source, settings: Ingest, picture: Picture, *, georeferenced: bool
 ) -> Raster:
     """Check and return the file's header, at full resolution.
 

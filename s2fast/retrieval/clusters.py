@@ -34,6 +34,8 @@ WANTED_RECALL = 0.95
 """Share of the exact votes for which enough lists are read."""
 
 _BITS = 64 * WORDS
+"""Length of a descriptor."""
+
 _PER_LIST = 40
 """Descriptors per list with which the centres are trained."""
 
@@ -42,6 +44,7 @@ _ROUNDS = 8
 
 _LEAST_ROWS = 10_000
 """Fewest keypoints of an index for which lists are made."""
+
 _SAMPLE = 2_000
 """Keypoints whose exact votes are compared."""
 

@@ -67,8 +67,6 @@ class Finder:
         Most keypoints of a picture.
     device
         ``compute.device``.
-    backend
-        Backend of `s2fast_kernels.hamming_top2`.
     by_lists
         Whether to compare only with near keypoints, by the inverted lists of the index.
     budget_mb
@@ -85,15 +83,21 @@ class Finder:
     """
 
     def __init__(
-        self, index: Index, *, keypoints: int = KEYPOINTS, device: str = "auto", backend: str = "auto",
-        by_lists: bool = False, budget_mb: int = BUDGET_MB, trusted: Sequence[str] = (),
-    ) -> None:  # fmt: skip
+        self,
+        index: Index,
+        *,
+        keypoints: int = KEYPOINTS,
+        device: str = "auto",
+        by_lists: bool = False,
+        budget_mb: int = BUDGET_MB,
+        trusted: Sequence[str] = (),
+    ) -> None:
         if keypoints < _LEAST_KEYPOINTS:
             raise ConfigError(f"{option('keypoints')} is {keypoints}, must be at least {_LEAST_KEYPOINTS}")
         check_serves(index)
         self.index = index
         self._kept: OrderedDict[int, Keypoints] = OrderedDict()
-        self._keypoints, self._device, self._backend, self._by_lists = keypoints, device, backend, by_lists
+        self._keypoints, self._device, self._by_lists = keypoints, device, by_lists
         self._trusted = trusted
         self._budget_mb = budget_mb
         rows = max((int(segment.offsets[-1]) for segment in index.contents.segments), default=0)
@@ -161,7 +165,7 @@ class Finder:
 
             return vote_by_lists(self.index, query, without=without)
         at_once = min(SEGMENT_SCENES, scenes_at_once(len(query), self._budget_mb))
-        return vote(self.index, query, backend=self._backend, device=self._device, without=without, at_once=at_once)
+        return vote(self.index, query, device=self._device, without=without, at_once=at_once)
 
     def judge(self, image: Image, query: Keypoints, ballot: Ballot) -> Finding:
         """Verify the candidates of a ballot, and try the same rule where the picture cannot be."""

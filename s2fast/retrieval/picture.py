@@ -56,6 +56,9 @@ _MOST_WHOLE_PX = 1 << 27
 _NODATA_PX = 8
 _PER_CELL = 4
 
+_ARRAY = "array"
+"""Name of a picture that is an array, in messages."""
+
 _OPENCV = ("BMP", "WEBP", "PPM")
 """Formats that GDAL is not allowed to open here, but OpenCV; told by their content."""
 
@@ -128,7 +131,7 @@ def _read(dataset: rasterio.DatasetReader, source: Source, check: Callable[[int]
     return Image(str(source), _grey(pixels, has_data), ~has_data, shape)
 
 
-def image_of(pixels: npt.NDArray[Any], name: str = "array") -> Image:
+def image_of(pixels: npt.NDArray[Any]) -> Image:
     """Return an array as a picture.
 
     Parameters
@@ -136,8 +139,6 @@ def image_of(pixels: npt.NDArray[Any], name: str = "array") -> Image:
     pixels
         (rows, columns) or (rows, columns, 3), grey or red, green and blue, of any real number type; 0 in all bands and
         what is not finite is missing.
-    name
-        Name of the picture in messages.
 
     Raises
     ------
@@ -146,17 +147,17 @@ def image_of(pixels: npt.NDArray[Any], name: str = "array") -> Image:
     """
     if pixels.dtype.kind not in "iuf" or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
         raise InputError(
-            f"{name}: {pixels.dtype.name} of shape {pixels.shape}: wanted real numbers of shape (rows, columns) or "
+            f"{_ARRAY}: {pixels.dtype.name} of shape {pixels.shape}: wanted real numbers of shape (rows, columns) or "
             "(rows, columns, 3)"
         )
     shape: tuple[int, int] = pixels.shape[:2]
-    size = _size_read(name, shape)
+    size = _size_read(_ARRAY, shape)
     if size != shape:
         pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
     bands = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
     finite: npt.NDArray[np.bool_] = np.isfinite(bands).all(axis=0)
     has_data = finite & (bands != 0).any(axis=0)
-    return Image(name, _grey(bands, has_data), ~has_data, shape, is_file=False)
+    return Image(_ARRAY, _grey(bands, has_data), ~has_data, shape, is_file=False)
 
 
 def _size_read(name: str, shape: tuple[int, int]) -> tuple[int, int]:

@@ -114,7 +114,7 @@ def find_place_near(
 
 
 def find_place(
-    query: Keypoints, train: Keypoints, query_shape: tuple[int, int], ground: float, tried: float = 1.0
+    query: Keypoints, train: Keypoints, query_shape: tuple[int, int], ground: float, tried: float
 ) -> Place | None:
     """Find the shift, similarity or affinity that takes a picture to a scene.
 

@@ -101,7 +101,7 @@ class Ballot:
                 merged.setdefault(by_place[turn])
         return np.fromiter(merged, np.intp)
 
-    def candidates(self, places: Sequence[str], most: int = CANDIDATES) -> list[int]:
+    def candidates(self, places: Sequence[str], most: int) -> list[int]:
         """Return the numbers of the scenes to verify, most likely first."""
         ranked = self.ranked(places)
         return [int(number) for number in ranked[:most] if self.scenes[number] > 0]
@@ -257,7 +257,6 @@ def vote(
     index: Index,
     query: Keypoints,
     *,
-    backend: str = "auto",
     device: str = "auto",
     without: Set[str] = frozenset(),
     at_once: int = SEGMENT_SCENES,
@@ -270,7 +269,7 @@ def vote(
         The index.
     query
         The picture's keypoints.
-    backend, device
+    device
         See `s2fast_kernels.hamming_top2`.
     without
         Ids of scenes that do not count.
@@ -292,7 +291,7 @@ def vote(
             part = slice(low, low + at_once)
             offsets = segment.offsets[low : low + at_once + 1]
             rows, offsets = slice(int(offsets[0]), int(offsets[-1])), offsets - offsets[0]
-            found = hamming_top2(query.descriptors, descriptors[rows], offsets, backend=backend, device=device)
+            found = hamming_top2(query.descriptors, descriptors[rows], offsets, device=device)
             votes = votes_of(found, query, keypoints[rows], offsets)
             box.add(first + low, wanted[part], votes)
         searched += len(query) * len(descriptors)

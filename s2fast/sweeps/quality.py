@@ -35,13 +35,13 @@ class Quality:
     """Share of true matches [%]."""
     matchable_pct: float
     """Share of pairs with common ground that have at least six true matches [%]."""
-    similarity_auc: float | None = None
+    similarity_auc: float | None
     """AUC of similarity as a classifier of pairs of one tile against pairs of two tiles; None without both."""
-    verified_pairs: int | None = None
+    verified_pairs: int | None
     """Pairs verified with the true shift; None if verification has not run."""
-    false_verifications: int | None = None
+    false_verifications: int | None
     """Pairs verified with a wrong shift, or without common ground."""
-    shift_error_px: float | None = None
+    shift_error_px: float | None
     """Median distance of the verified pairs' shifts from the truth [px]; None without any."""
 
 

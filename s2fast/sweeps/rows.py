@@ -51,7 +51,7 @@ class RowFile:
             file.write(json.dumps(row) + "\n")
         self._hold(row)
 
-    def has(self, case: str, round_: int = 1, *, timed: bool = True) -> bool:
+    def has(self, case: str, round_: int, *, timed: bool) -> bool:
         """Return whether a run of a case is done; a run beside others does not count if it is to be `timed`."""
         if round_ > 1:
             return round_ in self._again.get(case, {})

@@ -67,7 +67,7 @@ class Answer:
     """Trials that were verified nevertheless."""
 
 
-def answer_of(config: Config, injection: Injection, regions: str | None, out: Path, workers: int = 1) -> Answer:
+def answer_of(config: Config, injection: Injection, regions: str | None, out: Path, workers: int) -> Answer:
     """Run a job on the copies, in a run folder of its own, and hold its answers against what is known."""
     return judged(run_on(config, injection, regions, out, workers), injection)
 

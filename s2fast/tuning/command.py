@@ -207,10 +207,10 @@ def _copies(wanted: Wanted) -> Injected:
 def _about(tried: int, split: dict[str, Part], where: str, minutes: float) -> str:
     (some, part), (others, _) = split["choose"], split["report"]
     if part == "all":
-        halves = f"{len(some)} scenes of {where}, result on {len(others)} others"
+        ground = f"{len(some)} scenes of {where}, result on {len(others)} others"
     else:
-        halves = f"the upper half of {len(some)} scenes of {where}, result on their lower half"
-    return f"{counted(tried, 'setting')} tried on {halves}, {_minutes(minutes)}"
+        ground = f"the upper half of {len(some)} scenes of {where}, result on their lower half"
+    return f"{counted(tried, 'setting')} tried on {ground}, {_minutes(minutes)}"
 
 
 def _minutes(number: float) -> str:

@@ -194,7 +194,7 @@ def _read(modules: queue.SimpleQueue[str]) -> None:
     os._exit(0)  # the run needs nothing more, or has ended
 
 
-def compile_missing(modules: Iterable[str] = MODULES) -> None:
+def compile_missing(modules: Iterable[str]) -> None:
     """Compile the missing modules with all cores; for workers on other machines."""
     if compiled.is_kept():
         compilation = Compilation(missing_modules(modules), available_cores())
