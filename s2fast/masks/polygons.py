@@ -24,10 +24,10 @@ from s2fast.model import Raster
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import PlacedRegions, place_regions
 from s2fast.regions.rows import (
-    WIDEN,
     NoRowsError,
     TooManyError,
     UnplacedError,
+    UnusableError,
     extract_polygons,
     load_regions,
     make_valid,
@@ -58,9 +58,10 @@ def shapes_on(source: Source, raster: Raster, buffer_m: float) -> tuple[PlacedRe
         raise SceneError(f"the mask {error.problem}: assign it, for example with ogr2ogr -a_srs EPSG:32636") from error
     except TooManyError as error:
         raise SceneError(f"the mask {error.problem}: simplify it, for example with ogr2ogr -simplify 10") from error
+    except UnusableError as error:
+        raise SceneError(f"the mask {error.message('ingest.mask_buffer_m')}") from error
     except InputError as error:
-        message = str(error).replace(WIDEN, "set ingest.mask_buffer_m to widen it")
-        raise SceneError(f"the mask {message}") from error
+        raise SceneError(f"the mask {error}") from error
 
 
 def elsewhere(shapes: geopandas.GeoSeries, raster: Raster) -> str:

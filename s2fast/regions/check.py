@@ -17,7 +17,7 @@ from s2fast.geometry.placement import PixelGrid
 from s2fast.model import Raster
 from s2fast.regions.file import RegionFile, RegionRows
 from s2fast.regions.mask import covers, fits, meets, polygons_on
-from s2fast.regions.rows import WIDEN, load_regions, summarize_rows
+from s2fast.regions.rows import TOO_SMALL, load_regions, summarize_rows
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,7 @@ def _classify_rows(file: RegionFile, settings: Regions, rasters: Sequence[Raster
         inside[row[shapely.within(polygons, shapely.Polygon(raster.outline()))]] = True
     if not any(met.values()):
         raise InputError(f"no polygon of {file} meets a scene: {_explain_miss(rows.shapes, rasters)}")
-    too_small = f"too small or thin to contain the centre of a pixel: {WIDEN}"
-    dropped = rows.dropped | dict.fromkeys(names[inside & ~covering], too_small)
+    dropped = rows.dropped | dict.fromkeys(names[inside & ~covering], TOO_SMALL)
     if not covering.any():
         reasons = summarize_rows(dropped) or "they only touch the edges of scenes"
         raise InputError(f"{file} holds no polygons that can be used: {reasons}")

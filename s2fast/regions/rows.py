@@ -36,8 +36,11 @@ _MOST_METRES = 1e8
 
 _NO_MAP = "is no CRS of a map, but a local, vertical or geocentric one"
 
-WIDEN = "set regions.buffer_m to widen it"
-"""Remedy for polygons without area; masks have a setting of their own."""
+NO_AREA, TOO_SMALL = "a point or line has no area", "too small or thin to contain the centre of a pixel"
+"""Defects of rows that could be used if they were widened."""
+
+_MOST_NAMES = 5
+"""Rows of one defect that a message names."""
 
 _CROSSING_DEG = 10.0
 """A row nearly 360 degrees wide crosses the 180th meridian if it is at most this wide when unwrapped there."""
@@ -49,16 +52,17 @@ _KEPT_VERTICES = 2_000_000
 class PolygonsError(InputError):
     """The polygons cannot be used; `problem` is the message without a remedy, which masks have another of."""
 
+    # What a worker raises is made again from `args`.
     def __init__(self, problem: str, remedy: str) -> None:
-        self.problem = problem
-        super().__init__(f"{problem}: {remedy}")
+        self.problem, self._remedy = problem, remedy
+        super().__init__(problem, remedy)
+
+    def __str__(self) -> str:
+        return f"{self.problem}: {self._remedy}"
 
 
 class UnplacedError(PolygonsError):
     """They have no usable CRS."""
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem, f"declare it, for example with {setting('regions.crs', 'EPSG:4326')}")
 
 
 class TooManyError(PolygonsError):
@@ -67,6 +71,29 @@ class TooManyError(PolygonsError):
 
 class NoRowsError(InputError):
     """The layers of a file have no rows: as regions they are a mistake, as clouds a clear sky."""
+
+
+class UnusableError(InputError):
+    """No row can be used.
+
+    Parameters
+    ----------
+    file
+        The file.
+    dropped
+        Reasons, by row name.
+    """
+
+    def __init__(self, file: RegionFile, dropped: Mapping[str, str]) -> None:
+        self._file, self._dropped = file, dropped
+        super().__init__(file, dropped)
+
+    def __str__(self) -> str:
+        return self.message("regions.buffer_m")
+
+    def message(self, buffer: str) -> str:
+        """Return the message; `buffer` is the setting that widens the polygons, which masks have another of."""
+        return f"{self._file} holds no polygons that can be used: {summarize_rows(self._dropped, buffer)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +156,7 @@ def _load(file: RegionFile, settings: Regions) -> tuple[Rows, int]:
         crs = declared or rows.crs
         whose = f"layer {layer} of {file}" if len(stored) > 1 else f"{file}"
         if declared is None and (problem := _crs_problem(rows.crs)):
-            raise UnplacedError(f"{whose} {problem}")
+            raise UnplacedError(f"{whose} {problem}", _declare_crs())
         names = np.array([f"{layer} fid {fid}" if len(stored) > 1 else f"fid {fid}" for fid in rows.ids], object)
         shapes = _decode_wkb(rows.wkb, names, mended, dropped)
         vertices += int(shapely.get_num_coordinates(shapes).sum())
@@ -137,13 +164,17 @@ def _load(file: RegionFile, settings: Regions) -> tuple[Rows, int]:
         try:
             series = geopandas.GeoSeries(shapes, names, crs)
         except pyproj.exceptions.CRSError as error:
-            raise UnplacedError(f"the CRS of {file} is none") from error
+            raise UnplacedError(f"the CRS of {file} is none", _declare_crs()) from error
         usable.append(_select_usable(series, settings, mended, dropped))
     series = pd.concat([one.to_crs(usable[0].crs) for one in usable])
     if series.empty:
-        raise InputError(f"{file} holds no polygons that can be used: {summarize_rows(dropped)}")
+        raise UnusableError(file, dropped)
     file_crs = next((pyproj.CRS(rows.crs) for _, rows in stored if not _crs_problem(rows.crs)), None)
     return Rows(series, file_crs, {name: len(rows.ids) for name, rows in stored}, mended, dropped), vertices
+
+
+def _declare_crs() -> str:
+    return f"declare it, for example with {setting('regions.crs', 'EPSG:4326')}"
 
 
 def _check_number(what: str, number: int, limit: int, file: RegionFile) -> None:
@@ -190,13 +221,15 @@ def _crs_problem(crs: Any) -> str:
         return "has a CRS that PROJ does not know"
 
 
-def summarize_rows(rows: Mapping[str, str], max_names: int = 5) -> str:
-    """Return one line that lists row names by their defect.
+def summarize_rows(rows: Mapping[str, str], buffer: str = "regions.buffer_m") -> str:
+    """Return one line that lists row names by their defect, with the setting that cures it.
 
     Examples
     --------
     >>> summarize_rows({"fid 3": "no geometry", "fid 5": "no geometry", "fid 8": "Self-intersection[35.2 33.1]"})
     'fid 3, fid 5: no geometry; fid 8: Self-intersection'
+    >>> summarize_rows({"fid 3": NO_AREA})
+    'fid 3: a point or line has no area: set regions.buffer_m to widen it'
     """
     names_by_defect: dict[str, list[str]] = {}
     for name, defect in rows.items():
@@ -204,8 +237,9 @@ def summarize_rows(rows: Mapping[str, str], max_names: int = 5) -> str:
         names_by_defect.setdefault(defect.partition("[")[0], []).append(name)
     groups = []
     for defect, names in names_by_defect.items():
-        more = f" and {len(names) - max_names} more" if len(names) > max_names else ""
-        groups.append(f"{', '.join(names[:max_names])}{more}: {defect}")
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        cure = f": set {buffer} to widen it" if defect in (NO_AREA, TOO_SMALL) else ""
+        groups.append(f"{', '.join(names[:_MOST_NAMES])}{more}: {defect}{cure}")
     return "; ".join(groups)
 
 
@@ -326,7 +360,7 @@ def _select_usable(
             away = np.maximum(np.maximum(-west, east), np.maximum(-south, north)) > _MOST_METRES
         drop(away, "coordinates that are no longitude and latitude")
     if not settings.buffer_m:
-        drop(shapely.get_dimensions(series.array) < 2, f"a point or line has no area: {WIDEN}")
+        drop(shapely.get_dimensions(series.array) < 2, NO_AREA)
     shapes = _unwrap_at_180(series.to_numpy()) if series.crs.is_geographic else series.to_numpy()
     if not settings.buffer_m:
         for row in np.flatnonzero(shapely.get_type_id(shapes) == shapely.GeometryType.GEOMETRYCOLLECTION):

@@ -1,6 +1,7 @@
 """Rows of a file of polygons: invalid ones, ones that meet no scene, and shapes larger than the map."""
 
 import json
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -307,6 +308,27 @@ def test_messages_about_polygons_elsewhere(tmp_path: Path) -> None:
     path = by_ogr("shp")(frame(FIELDS), tmp_path)
     with pytest.raises(InputError, match=r"which are not degrees; set regions\.crs"):
         checked(path, Regions(crs="EPSG:4326"))
+
+
+@pytest.mark.parametrize(
+    ("written", "crs", "limit", "kind"),
+    [
+        (shapely.Point(34.5, 50.5), "EPSG:4326", 9, rows.UnusableError),
+        (shapely.box(34, 50, 35, 51), None, 9, rows.UnplacedError),
+        (shapely.box(34, 50, 35, 51), "EPSG:4326", 1, rows.TooManyError),
+    ],
+)
+def test_what_a_worker_raises_arrives(
+    written: shapely.Geometry, crs: str | None, limit: int, kind: type[InputError], tmp_path: Path
+) -> None:
+    """An error that cannot be made again from its pickle ends the pool, as if the worker had died."""
+    path = tmp_path / "regions.parquet"
+    geopandas.GeoDataFrame(geometry=[written] * 2, crs=crs).to_parquet(path)
+    with pytest.raises(kind) as caught:
+        rows.load_regions(RegionFile.at(path), Regions(max_polygons=limit))
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (type(again), str(again)) == (kind, str(caught.value))
+    assert str(again).startswith(f"{path} h")
 
 
 def test_a_file_is_read_once_while_its_content_and_the_settings_stay(
