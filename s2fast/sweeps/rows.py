@@ -75,7 +75,8 @@ class RowFile:
 
     def others(self, cases: Sequence[str]) -> list[Row]:
         """Return the rows of cases besides these: of other sources, other scenes, or no longer in the sweep."""
-        return [self.row(case) for case in self._first if case not in set(cases)]
+        wanted = set(cases)
+        return [self.row(case) for case in self._first if case not in wanted]
 
 
 def _known(values: Sequence[Any]) -> list[float]:
