@@ -24,7 +24,7 @@ from s2fast.files.open_storage import open_storage
 from s2fast.files.storage import FREE_SPACE
 from s2fast.files.temporary import temporary_folder
 from s2fast.folder.content_key import content_key
-from s2fast.retrieval.index import Clusters, Contents, Index, Keypoints, index_call, write_contents
+from s2fast.retrieval.index import INDEX_JSON, Clusters, Contents, Index, Keypoints, index_call, write_contents
 from s2fast.retrieval.votes import MAX_BITS, RATIO, Ballot, Box, cast
 from s2fast.work.progress import Progress
 from s2fast_kernels.features import WORDS
@@ -235,8 +235,12 @@ def vote_by_lists(index: Index, query: Keypoints, *, without: Set[str] = frozens
         lists = _opened(str(index), clusters.key)
     except (RuntimeError, FileNotFoundError) as error:
         raise RunFolderError(f"{index}: its inverted lists cannot be read: {index_call(index, lists=True)}") from error
-    row, train, distance = _within(lists, query.descriptors, clusters.probed, int(MAX_BITS / RATIO))
     offsets = np.cumsum([0, *(entry.rows for entry in index.entries)], dtype=np.int64)
+    if (lists.d, lists.nlist, lists.ntotal) != (_BITS, clusters.lists, offsets[-1]) or clusters.probed > lists.nlist:
+        raise RunFolderError(
+            f"{index}: its inverted lists are not those that {INDEX_JSON} describes: {index_call(index, lists=True)}"
+        )
+    row, train, distance = _within(lists, query.descriptors, clusters.probed, int(MAX_BITS / RATIO))
     scene = np.searchsorted(offsets, train, side="right") - 1
     order = np.lexsort((train, distance, scene, row))
     row, scene, train, best = row[order], scene[order], train[order], distance[order].astype(np.uint16)

@@ -111,7 +111,7 @@ class Segment(BaseModel):
 
     key: str = Field(pattern=r"^[0-9a-f]{32}$")
     """Content key, and name of its files."""
-    entries: list[Entry]
+    entries: Annotated[list[Entry], Field(min_length=1)]
     """Its scenes, in the order of their rows."""
     sums: dict[Literal["descriptors", "keypoints"], tuple[int, int]]
     """Size and checksum of each file."""
@@ -129,9 +129,9 @@ class Clusters(BaseModel):
 
     key: str = Field(pattern=r"^[0-9a-f]{32}$")
     """Content key of the segments that it covers, and name of its file."""
-    lists: int
+    lists: Annotated[int, Field(ge=1)]
     """Number of inverted lists."""
-    probed: int
+    probed: Annotated[int, Field(ge=1)]
     """Number of lists that a search reads for each keypoint."""
     recall: float
     """Share of the votes of the exact search that are found, each as much as it counts."""
@@ -309,7 +309,7 @@ def read_contents(address: str) -> Contents | None:
     for segment in contents.segments:
         rows = int(segment.offsets[-1])
         sizes = {name: size for name, (size, _) in segment.sums.items()}
-        if sizes != {"descriptors": rows * 8 * WORDS, "keypoints": rows * 16} or min(np.diff(segment.offsets)) < 0:
+        if sizes != {"descriptors": rows * 8 * WORDS, "keypoints": rows * 16}:
             raise RunFolderError(f"{address}/{INDEX_JSON} is damaged (sizes disagree): make the index again")
         for entry in segment.entries:
             if not (0 <= entry.run < len(contents.runs) and 0 <= entry.crs < len(contents.crs)):

@@ -243,6 +243,21 @@ def test_another_format_and_other_folders_are_refused(
         build(str(tmp_path / "new"), [tmp_path / "none"], 300)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"segments": [{"key": "0" * 32, "entries": [], "sums": {"descriptors": [0, 1], "keypoints": [0, 1]}}]},
+        {"clusters": {"key": "0" * 32, "lists": 0, "probed": 1, "recall": 1.0, "queries": 1}},
+        {"clusters": {"key": "0" * 32, "lists": 1, "probed": 0, "recall": 1.0, "queries": 1}},
+    ],
+)
+def test_numbers_that_no_index_has_are_refused(indexed: Indexed, tmp_path: Path, wrong: dict[str, object]) -> None:
+    fields = unsealed(json.loads((indexed.index / INDEX_JSON).read_text()))
+    (tmp_path / INDEX_JSON).write_text(json.dumps(sealed(fields | wrong)))
+    with pytest.raises(RunFolderError, match="is of another format: make the index again"):
+        Index(tmp_path)
+
+
 def test_keypoints_by_which_nothing_could_be_found_are_refused(
     judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -282,3 +297,6 @@ def test_inverted_lists_find_what_the_exact_search_finds(
     index.contents.clusters = made.model_copy(update={"probed": made.lists})
     assert (clusters.vote_by_lists(index, query, without=without).scenes == exact.scenes).all()
     assert clusters.make_clusters(to) == made
+    index.contents.clusters = made.model_copy(update={"lists": 2 * made.lists, "probed": 2 * made.lists})
+    with pytest.raises(RunFolderError, match=r"its inverted lists are not those that index\.json describes: "):
+        clusters.vote_by_lists(index, query)
