@@ -44,5 +44,39 @@ def replace_language_once_a_launch() -> None:
     interpreter._patch_lang = replace_once
 
 
+def make_types_once() -> None:
+    """Let Triton's interpreter share types of blocks that are equal, and tensors' shapes: a fifth of its time.
+
+    It makes a type, and describes it in words, for every value.
+    """
+    from triton.runtime import interpreter
+
+    core = interpreter.tl.core
+    make_type, types, shapes = core.block_type.__init__, {}, {}
+
+    def init_type(self: Any, element_ty: Any, shape: Any) -> None:
+        sides = tuple([side.value if isinstance(side, core.constexpr) else side for side in shape])
+        key = element_ty.name, getattr(element_ty, "address_space", None), sides
+        if key not in types:
+            make_type(self, element_ty, shape)
+            types[key] = dict(vars(self))
+        vars(self).update(types[key])
+
+    def init_tensor(self: Any, handle: Any, type: Any) -> None:  # noqa: A002
+        key = tuple(type.shape) if type.is_block() else ()
+        if key not in shapes:
+            make_tensor(self, handle, type)
+            shapes[key] = self.numel, self.shape
+        self.handle, self.type, self.dtype = handle, type, type.scalar
+        self.numel, self.shape = shapes[key]
+
+    make_tensor = core.tensor.__init__
+    if list(inspect.signature(make_type).parameters) == ["self", "element_ty", "shape"]:
+        core.block_type.__init__ = init_type
+    if list(inspect.signature(make_tensor).parameters) == ["self", "handle", "type"]:
+        core.tensor.__init__ = init_tensor
+
+
 if INTERPRETED:
     replace_language_once_a_launch()
+    make_types_once()
