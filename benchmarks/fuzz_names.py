@@ -9,6 +9,7 @@ import logging
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -35,11 +36,6 @@ _PIECES = (
 )
 """Texts that one of the outputs might take for more than a name."""
 
-_CONTROLS = re.compile(
-    f"[{''.join(re.escape(c) for c in map(chr, range(0x110000)) if unicodedata.category(c) in _CONTROLLING)}]"
-)
-"""Characters that control a terminal, end a line, turn the direction of writing, or are no characters."""
-
 _PATH = re.compile(r'[/\\:*?"<>|]|^[ .\-=+@]|[ .]$|^(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)', re.IGNORECASE)
 """What the id of a scene may not contain, begin with, end with or be."""
 
@@ -47,6 +43,13 @@ _MAX_ID_BYTES = 160
 
 _MAX_LINE = 300
 """Characters of a reported fault."""
+
+
+@cache
+def _controls() -> re.Pattern[str]:
+    """Match characters that control a terminal, end a line, turn the direction of writing, or are no characters."""
+    found = (re.escape(c) for c in map(chr, range(0x110000)) if unicodedata.category(c) in _CONTROLLING)
+    return re.compile(f"[{''.join(found)}]")
 
 
 def names(count: int, seed: int) -> Iterator[str]:
@@ -91,7 +94,7 @@ def _faults(batch: Sequence[str]) -> list[str]:
         made = identifier(name)
         ids.append(made)
         for where, text in (("terminal", legible(name)), ("log", formatter.format(record)), ("id", made)):
-            if _CONTROLS.search(text):
+            if _controls().search(text):
                 found.append(f"{where}: {name!a} gives {text!a}")
         if not made or _PATH.search(made) or len(made.encode()) > _MAX_ID_BYTES:
             found.append(f"id: {name!a} gives {made!a}")
