@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -51,17 +52,18 @@ def distance(_typing: Any, query: Any, query_at: Any, train: Any, train_at: Any)
         rows = []
         for array_type, array, at in zip(signature.args[::2], operands[::2], operands[1::2], strict=True):
             data = context.make_array(array_type)(context, builder, array).data
-            row = builder.gep(builder.bitcast(data, words.as_pointer()), [at])
-            rows.append(builder.load(row, align=8))
-        differing = builder.xor(*rows)
+            rows.append(builder.gep(builder.bitcast(data, words.as_pointer()), [at]))
+
+        def differing(part: ir.Type, number: int) -> Any:
+            """Return the differing bits of a part of the rows."""
+            at = [builder.gep(builder.bitcast(row, part.as_pointer()), [word(number)]) for row in rows]
+            return builder.xor(*(builder.load(address, align=8) for address in at))
+
         if "+avx512vpopcntdq" in context.codegen().magic_tuple()[2].split(","):
-            counts = _call(builder, f"llvm.ctpop.v{WORDS}i64", words, differing)
+            counts = _call(builder, f"llvm.ctpop.v{WORDS}i64", words, differing(words, 0))
             return _call(builder, f"llvm.vector.reduce.add.v{WORDS}i64", word, counts)
-        total = word(0)
-        for number in range(WORDS):
-            one = builder.extract_element(differing, ir.IntType(32)(number))
-            total = builder.add(total, _call(builder, "llvm.ctpop.i64", word, one))
-        return total
+        each = [_call(builder, "llvm.ctpop.i64", word, differing(word, number)) for number in range(WORDS)]
+        return functools.reduce(builder.add, each)
 
     return types.int64(query, query_at, train, train_at), emit
 
