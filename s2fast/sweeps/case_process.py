@@ -27,6 +27,7 @@ from s2fast.sweeps.quality import quality
 from s2fast.sweeps.without_truth import found_in
 from s2fast.truth.copies import Injection
 from s2fast.truth.scoring import answer_of
+from s2fast.work.collection import resume_collection
 from s2fast.work.compilation import MODULES
 from s2fast.work.meter import Metered
 from s2fast.work.thread_limits import limit_threads
@@ -44,6 +45,7 @@ def warm_up(config: Config) -> None:
             search = getattr(importlib.import_module(f"s2fast_kernels.{operation.name}"), operation.name)
             if config.matching.backend in ("auto", *(row.name for row in operation.backends)):
                 search(*operands(ODD_SCENES), backend=config.matching.backend)
+    resume_collection()  # suspended by `run_alone`
 
 
 def run_case(job: dict[str, Any]) -> dict[str, Any]:

@@ -90,7 +90,8 @@ def run_alone(
     """
     # The process ends when the other end of this pipe is closed, even if this process is killed.
     lifeline, held = os.pipe()
-    command = [sys.executable, "-P", "-c", f"from {module} import main; main()"]
+    suspend = "from s2fast.work.collection import suspend_collection; suspend_collection()"
+    command = [sys.executable, "-P", "-c", f"{suspend}; from {module} import main; main()"]
     pipe = subprocess.PIPE
     path = os.pathsep.join(place or str(Path.cwd()) for place in sys.path)
     environment = {**os.environ, "PYTHONPATH": path}

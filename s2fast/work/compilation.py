@@ -7,7 +7,6 @@ also if this process is killed. All they leave is compiled code on disk.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import queue
@@ -157,7 +156,8 @@ class Compilation:
 
 
 def _started_process() -> subprocess.Popen[str]:
-    program = f"from {__name__} import serve; serve()"
+    # What numba builds for a function is dropped soon; looking for garbage takes a tenth of the time.
+    program = f"import gc; gc.disable(); from {__name__} import serve; serve()"
     return subprocess.Popen(  # noqa: S603
         [sys.executable, "-P", "-c", program],
         stdin=subprocess.PIPE,
@@ -171,8 +171,6 @@ def _started_process() -> subprocess.Popen[str]:
 def serve() -> None:
     """Compile the modules named on standard input and print the outcome of each; the main function of a process."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # What numba builds for a function is dropped soon; looking for garbage takes a tenth of the time.
-    gc.disable()
     # Nothing else may be printed between the outcomes.
     outcomes = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -27,6 +27,7 @@ from typing import Any
 
 from s2fast.errors import ConfigError, S2FastError, option
 from s2fast.files.temporary import remove_folders
+from s2fast.work.collection import suspend_collection
 from s2fast.work.library_warnings import keep_off_the_terminal
 from s2fast_kernels.machine import MIB, PLACE, available_cores, gpus
 
@@ -141,6 +142,7 @@ class LocalPool(Workplace):
 
 def _begin_worker(started: Any, workers: int) -> None:
     """Prepare a worker process; `started` counts those before it."""
+    suspend_collection()  # until it has loaded its first unit
     with started.get_lock():
         place_worker(started.value, workers)
         started.value += 1

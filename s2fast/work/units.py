@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from typing import Any
 
 from s2fast.errors import S2FastError
+from s2fast.work.collection import resume_collection
 from s2fast.work.executors import Workplace
 from s2fast.work.relay import Logged, log_again, with_logged
 from s2fast.work.thread_limits import limit_threads
@@ -141,6 +142,7 @@ def _run_unit(threads: int, function: Callable[..., Any], unit: Any, *context: A
 
 def _run_apart(threads: int, function: Callable[..., Any], unit: Any, *context: Any) -> tuple[Any, list[Logged]]:
     """Run a unit in another process; return its result and what it logged."""
+    resume_collection()
     return with_logged(_run_unit, threads, function, unit, *context)
 
 
