@@ -44,7 +44,8 @@ class MatchColumns:
 
     def __getitem__(self, rows: npt.NDArray[Any]) -> MatchColumns:
         """Return some matches, selected by a mask or by their rows."""
-        return MatchColumns(*(getattr(self, field.name)[rows] for field in fields(self)))
+        numbers = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return MatchColumns(*(getattr(self, field.name).take(numbers) for field in fields(self)))
 
     @classmethod
     def of_table(cls, table: pa.Table, number_of: Mapping[str, int]) -> MatchColumns:
