@@ -86,8 +86,9 @@ class Budget:
         if self.cell_px is None:
             return np.zeros(len(xy), np.int64)
         across = -(-shape[1] // self.cell_px)
-        inside = np.clip(np.floor(xy + np.float32(0.5)), 0, [shape[1] - 1, shape[0] - 1]).astype(np.int64)
-        cells: npt.NDArray[np.int64] = inside[:, 1] // self.cell_px * across + inside[:, 0] // self.cell_px
+        x, y = np.floor(xy.T + np.float32(0.5)).astype(np.int64)
+        column, row = (np.clip(axis, 0, side - 1) // self.cell_px for axis, side in ((x, shape[1]), (y, shape[0])))
+        cells: npt.NDArray[np.int64] = row * across + column
         return cells
 
     def cell_count(self, shape: tuple[int, int]) -> int:

@@ -53,7 +53,12 @@ class Candidates:
 
     def take(self, rows: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Candidates:
         """Return the selected rows, by index, mask or slice."""
-        return Candidates(*(getattr(self, field.name)[rows] for field in fields(self)))
+        columns = (getattr(self, field.name) for field in fields(self))
+        if isinstance(rows, slice):
+            return Candidates(*(column[rows] for column in columns))
+        # NumPy takes rows by their numbers several times as fast as by a mask.
+        numbers = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return Candidates(*(column.take(numbers, axis=0) for column in columns))
 
     def positions(self, octave: npt.NDArray[np.int_] | int) -> npt.NDArray[np.float32]:
         """Return refined positions; see the function `positions`."""
@@ -132,9 +137,10 @@ def positions(
     >>> positions(1, one, 2 * one, np.array([[0.25, 0]], np.float32)).tolist()
     [[3.0, 4.5]]
     """
-    ratio = np.broadcast_to(np.left_shift(1, octave), len(x))[:, None]
-    where = np.stack([x, y], axis=1) + offset.astype(np.float64)
-    result: npt.NDArray[np.float32] = (where * ratio + 0.5 * (ratio - 1)).astype(np.float32)
+    ratio = np.left_shift(1, octave)
+    result = np.empty((len(x), 2), np.float32)
+    for axis, pixel in enumerate((x, y)):
+        result[:, axis] = (pixel + offset[:, axis].astype(np.float64)) * ratio + 0.5 * (ratio - 1)
     return result
 
 

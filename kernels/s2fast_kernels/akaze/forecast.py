@@ -42,11 +42,16 @@ class Forecast:
         cell = self._budget.cells(xy, self._shape)
         last = self._seen.shape[1] - 1
         response_bin = np.clip((response.view(np.int32) >> _BIN_SHIFT) - self._first, 0, last)
-        cells, of_cell = np.unique(cell, return_inverse=True)
+        place = np.zeros(len(self._seen), np.intp)
+        place[cell] = 1
+        cells = np.flatnonzero(place)
+        place[cells] = np.arange(len(cells))
+        of_cell = place[cell]
         with self._lock:
             if certain:
-                np.add.at(self._seen, (cell, response_bin), 1)
-                np.add.at(self._counts, cell, 1)
+                counts = np.bincount(of_cell * (last + 1) + response_bin, minlength=len(cells) * (last + 1))
+                self._seen[cells] += counts.reshape(len(cells), last + 1)
+                self._counts[cells] += np.bincount(of_cell, minlength=len(cells))
                 self._total += len(cell)
                 if self._total > _GROWTH * self._counted:
                     # Turns of an earlier count are too many at worst, so that no keypoint is excluded by mistake.
