@@ -20,6 +20,7 @@ from concurrent.futures import (
     Executor,
     Future,
     ProcessPoolExecutor,
+    ThreadPoolExecutor,
 )
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -71,13 +72,13 @@ class Workplace:
 
     @property
     def in_process(self) -> bool:
-        """Whether units run in this process."""
-        return isinstance(self.executor, InProcess)
+        """Whether units run in this process, in the thread that submits them or in others."""
+        return isinstance(self.executor, InProcess | ThreadPoolExecutor)
 
     @property
     def is_local(self) -> bool:
         """Whether units run on this machine."""
-        return isinstance(self.executor, InProcess | ProcessPoolExecutor)
+        return self.in_process or isinstance(self.executor, ProcessPoolExecutor)
 
     def devices(self, device: str, asked: str) -> str:
         """Return the devices on which the workers compute, given the first one and ``compute.device``."""

@@ -1,5 +1,6 @@
 """Units run at once in threads of this process, which share its own threads."""
 
+import logging
 import threading
 
 import pytest
@@ -23,6 +24,17 @@ def test_units_meet_and_share_the_threads() -> None:
     assert found == {number: (number, 1, 1) for number in range(6)}
     assert thread_limit() != 1
     assert not any(thread.name.startswith(THREAD) for thread in threading.enumerate())
+
+
+def test_what_units_log_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Their threads log where all others of this process do; nothing has to be brought here."""
+
+    def unit(number: int) -> None:
+        logging.getLogger("s2fast.stages.any").warning("unit %d", number)
+
+    with side_by_side(Workplace(InProcess(), 1, 2), 2) as place:
+        list(run_units(place, unit, range(6)))
+    assert sorted(record.getMessage() for record in caplog.records) == [f"unit {number}" for number in range(6)]
 
 
 def test_an_error_ends_the_units_that_have_not_begun() -> None:
