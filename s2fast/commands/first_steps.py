@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s2fast.commands.app import EXIT_MISSING, Profile, app, print_line, words
+from s2fast.commands.app import EXIT_MISSING, Profile, app, importing, print_line, words
 
 if TYPE_CHECKING:
     from s2fast.work.progress import Bar
@@ -114,8 +114,9 @@ def demo(
     ),
 ) -> None:
     """Generate a small synthetic archive, run all stages on it, and print the paths of the results."""
-    from s2fast.tools.demo import run_demo
-    from s2fast.work.progress import progress_for_stderr
+    with importing():
+        from s2fast.tools.demo import run_demo
+        from s2fast.work.progress import progress_for_stderr
 
     for line in run_demo(out, progress_for_stderr()):
         print_line(line)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s2fast.commands.app import EXIT_BAD_INPUT, EXIT_NOT_FOUND, Quiet, Trust, app, print_line
+from s2fast.commands.app import EXIT_BAD_INPUT, EXIT_NOT_FOUND, Quiet, Trust, app, importing, print_line
 
 if TYPE_CHECKING:
     from s2fast.retrieval.finding import Finding
@@ -36,13 +36,14 @@ def index(
     quiet: Quiet = False,
 ) -> None:
     """Make an index of the keypoints of runs, in which `s2fast find` finds pictures; or add runs to one."""
-    from s2fast.files.legible import counted
-    from s2fast.retrieval.build import build
-    from s2fast.retrieval.clusters import make_clusters
-    from s2fast.retrieval.index import Index
-    from s2fast.work.compilation import EXHAUSTIVE_MODULES, AnnouncedCompilation
-    from s2fast.work.interrupt import exiting_on_interrupt
-    from s2fast.work.progress import Progress, progress_for_stderr
+    with importing():
+        from s2fast.files.legible import counted
+        from s2fast.retrieval.build import build
+        from s2fast.retrieval.clusters import make_clusters
+        from s2fast.retrieval.index import Index
+        from s2fast.work.compilation import EXHAUSTIVE_MODULES, AnnouncedCompilation
+        from s2fast.work.interrupt import exiting_on_interrupt
+        from s2fast.work.progress import Progress, progress_for_stderr
 
     with exiting_on_interrupt("s2fast: stopped; the same command continues from there"):
         progress = Progress() if quiet else progress_for_stderr()
@@ -89,12 +90,13 @@ def find(
     trust: Trust = [],  # noqa: B006  typer reads the default and never changes it
 ) -> None:
     """Find where in an archive pictures without georeferencing lie; exit code 1 if any is not in it."""
-    from s2fast.retrieval.finder import Finder
-    from s2fast.retrieval.finding import UNUSABLE
-    from s2fast.retrieval.index import Index
-    from s2fast.retrieval.outputs import write_geojson
-    from s2fast.work.compilation import FIND_MODULES, AnnouncedCompilation
-    from s2fast.work.progress import progress_for_stderr
+    with importing():
+        from s2fast.retrieval.finder import Finder
+        from s2fast.retrieval.finding import UNUSABLE
+        from s2fast.retrieval.index import Index
+        from s2fast.retrieval.outputs import write_geojson
+        from s2fast.work.compilation import FIND_MODULES, AnnouncedCompilation
+        from s2fast.work.progress import progress_for_stderr
 
     _check_outputs(output, len(pictures))
     finder = Finder(
