@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from s2fast.files.source import Source
 from s2fast.verdicts import Verdict
@@ -22,6 +23,7 @@ __all__ = [
     "Raster",
     "Scene",
     "TileInfo",
+    "Transform",
     "Window",
     "columns_of",
     "transformed",
@@ -30,6 +32,18 @@ __all__ = [
 
 PIXEL_TRANSFORM = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)
 """Transform of rasters without georeferencing: x to the right and y upwards from the upper left corner [px]."""
+
+
+def _with_area(transform: tuple[float, ...]) -> tuple[float, ...]:
+    a, b, c, d, e, f = transform
+    area = a * e - b * d
+    if not (area and math.isfinite(area + c + f)):
+        raise ValueError("its pixels have no area")
+    return transform
+
+
+Transform: TypeAlias = Annotated[tuple[float, float, float, float, float, float], AfterValidator(_with_area)]
+"""Affine a ... f of a grid, at pixel corners [CRS units]; what is read from a file is checked to have an inverse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +146,7 @@ class Raster:
     """Coordinate reference system, as WKT; empty: the file has no usable georeferencing, and `transform` is
     `PIXEL_TRANSFORM`."""
 
-    transform: tuple[float, float, float, float, float, float]
+    transform: Transform
     """Affine a, b, c, d, e, f: x = a col + b row + c, y = d col + e row + f, at pixel corners [CRS units]."""
 
     dtype: str = "uint8"
@@ -195,7 +209,7 @@ class TileInfo:
     crs: str
     """See `Raster.crs_wkt`."""
 
-    transform: tuple[float, float, float, float, float, float]
+    transform: Transform
     """See `Raster.transform`."""
 
     full_shape: tuple[int, int]

@@ -23,7 +23,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from s2fast.errors import DamageError, RunFolderError, caller_hint
 from s2fast.files.legible import counted, legible_json
@@ -31,6 +31,7 @@ from s2fast.files.open_storage import open_storage
 from s2fast.files.storage import content
 from s2fast.folder.checksums import describe_mismatch, sealed, unsealed
 from s2fast.folder.record import RUN_JSON
+from s2fast.model import Transform
 from s2fast_kernels.features import WORDS
 
 FORMAT = 1
@@ -93,7 +94,7 @@ class Entry(BaseModel):
     """Sensing time, ISO 8601; empty if unknown."""
     crs: int
     """Number of its CRS in `Contents.crs`."""
-    transform: tuple[FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+    transform: Transform
     """Affine a ... f of the full-resolution grid, at pixel corners [CRS units]."""
     shape: tuple[_Side, _Side]
     """Rows, columns at full resolution."""

@@ -12,9 +12,11 @@ import pytest
 from s2fast.config import load_config
 from s2fast.errors import DamageError, InputError, RunFolderError
 from s2fast.folder.checksums import sealed, unsealed
+from s2fast.folder.record import RUN_JSON
 from s2fast.folder.run_folder import RunFolder
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
+from s2fast.results import Run
 from s2fast.retrieval import build as building
 from s2fast.retrieval import clusters
 from s2fast.retrieval.build import build, spread
@@ -256,6 +258,22 @@ def test_numbers_that_no_index_has_are_refused(indexed: Indexed, tmp_path: Path,
     (tmp_path / INDEX_JSON).write_text(json.dumps(sealed(fields | wrong)))
     with pytest.raises(RunFolderError, match="is of another format: make the index again"):
         Index(tmp_path)
+
+
+@pytest.mark.parametrize(("place", "value"), [(0, 0.0), (4, False), (1, 1e400), (5, "nan")])
+def test_a_grid_whose_pixels_have_no_area_is_refused(
+    indexed: Indexed, tmp_path: Path, place: int, value: object
+) -> None:
+    fields = unsealed(json.loads((indexed.index / INDEX_JSON).read_text()))
+    fields["segments"][0]["entries"][0]["transform"][place] = value
+    (tmp_path / INDEX_JSON).write_text(json.dumps(sealed(fields)))
+    with pytest.raises(RunFolderError, match="is of another format: make the index again"):
+        Index(tmp_path)
+    run = unsealed(json.loads((indexed.out / RUN_JSON).read_text()))
+    run["scenes"][0]["raster"]["transform"][place] = value
+    (tmp_path / RUN_JSON).write_text(json.dumps(sealed(run)))
+    with pytest.raises(RunFolderError, match=r"run\.json is damaged"):
+        Run(tmp_path)
 
 
 def test_keypoints_by_which_nothing_could_be_found_are_refused(
