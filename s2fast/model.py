@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from s2fast.files.source import Source
 from s2fast.verdicts import Verdict
@@ -44,6 +45,11 @@ def _with_area(transform: tuple[float, ...]) -> tuple[float, ...]:
 
 Transform: TypeAlias = Annotated[tuple[float, float, float, float, float, float], AfterValidator(_with_area)]
 """Affine a ... f of a grid, at pixel corners [CRS units]; what is read from a file is checked to have an inverse."""
+
+
+@cache
+def _tile_validator() -> TypeAdapter[TileInfo]:
+    return TypeAdapter(TileInfo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,11 +263,15 @@ class TileInfo:
 
     @classmethod
     def from_attributes(cls, attributes: dict[str, Any]) -> TileInfo:
-        """Return the metadata from the result of `to_attributes`; unknown keys are ignored."""
+        """Return the metadata from the result of `to_attributes`; unknown keys are ignored.
+
+        Raises
+        ------
+        ValueError
+            A value is none that tiles have.
+        """
         known = {item.name: attributes[item.name] for item in fields(cls) if item.name in attributes}
-        for name in ("transform", "full_shape", "stretch", "reflectance"):
-            known[name] = None if known.get(name) is None else tuple(known[name])
-        return cls(**known)
+        return _tile_validator().validate_python(known)
 
 
 @dataclass(frozen=True, slots=True)

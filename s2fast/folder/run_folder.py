@@ -155,7 +155,11 @@ class RunFolder:
 
     def tile(self, scene_id: str) -> TileInfo:
         """Read the attributes of the scene's tile; raise RunFolderError if the tile is missing or incomplete."""
-        return TileInfo.from_attributes(self.groups.finished(_scene(scene_id)))
+        path = _scene(scene_id)
+        try:
+            return TileInfo.from_attributes(self.groups.finished(path))
+        except ValueError as error:
+            raise self.damaged(f"{path}/{SEAL}", "another version of s2fast wrote it", f"{path}/{SEAL}") from error
 
     def placement(self, scene_id: str) -> Placement:
         """Read the scene's georeferencing and its map of clear ground."""
@@ -193,7 +197,7 @@ class RunFolder:
             attributes = self.groups.finished(path)
             kept = {name: sums for name, sums in attributes["files"].items() if name.split("/")[0] not in _PIXELS}
             group = self.groups.writer(path, attributes["key"], kept)
-            finish_without_pixels(group, TileInfo.from_attributes(attributes), thumbnail)
+            finish_without_pixels(group, self.tile(scene_id), thumbnail)
         for name in _PIXELS:
             self.remove(f"{path}/{name}")
 

@@ -30,7 +30,7 @@ distribute blocks over many workers."""
 
 _LEAST_GROUPS = 8
 """Minimum number of groups into which scenes are divided, where there are scenes enough. Their 36 combinations are
-enough blocks for several workers; those of 12 groups, 78, take 7 % more CPU time for files and preparation."""
+enough blocks for several workers; more blocks would take more time for their files and preparation."""
 
 
 @dataclass(frozen=True, slots=True)

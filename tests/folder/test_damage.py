@@ -25,9 +25,10 @@ import s2fast
 import s2fast.model
 from s2fast import cli
 from s2fast.config import load_config
-from s2fast.errors import InputError, RunFolderError
+from s2fast.errors import DamageError, InputError, RunFolderError
 from s2fast.folder.check import find_damage
 from s2fast.folder.run_folder import SCENES, RunFolder
+from s2fast.folder.sealed_groups import SEAL, group_file
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.results import Run
@@ -196,6 +197,20 @@ def test_damage_that_a_stage_meets_is_computed_again(
     run_stages(Job(changed, *places, out), workers=workers)
     assert f"{chunk} is damaged (its checksum is wrong): it is recomputed" in caplog.text
     assert digests(out) == digests(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"transform": [0.0, 0.0, 6e5, 0.0, -10.0, 5e6]}, {"full_shape": "512"}, {"crs": None}, {"stretch": [1.0]}]
+)
+def test_attributes_that_no_tile_has_are_damage(finished: Path, tmp_path: Path, wrong: dict[str, object]) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    folder = RunFolder(str(out))
+    (scene_id,) = s2fast.open_run(out).scene_ids[:1]
+    path = f"{SCENES}/{scene_id}"
+    (out / path / SEAL).write_bytes(group_file({**folder.groups.finished(path), **wrong}))
+    with pytest.raises(DamageError, match="another version of s2fast wrote it"):
+        RunFolder(str(out)).tile(scene_id)
 
 
 def test_a_lost_record_is_written_anew_for_the_same_job_only(one_tile: Archive, finished: Path, tmp_path: Path) -> None:

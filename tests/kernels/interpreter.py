@@ -45,7 +45,7 @@ def replace_language_once_a_launch() -> None:
 
 
 def make_types_once() -> None:
-    """Let Triton's interpreter share types of blocks that are equal, and tensors' shapes: a fifth of its time.
+    """Let Triton's interpreter share types of blocks that are equal, and tensors' shapes, which is faster.
 
     It makes a type, and describes it in words, for every value.
     """

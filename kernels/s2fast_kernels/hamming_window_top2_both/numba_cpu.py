@@ -53,11 +53,11 @@ def _list_near(
     count: np.uint64,
     keys: Keys,
 ) -> np.uint64:
-    """List the rows of two strips, both sorted by x, whose squared distance is at most `limit`; return their number.
+    """List the pairs of rows of two strips, both sorted by x, whose squared distance is at most `limit`.
 
-    `count` pairs are listed already; whenever there are `_AT_ONCE`, they are compared.
+    Of those listed, `count` wait for being compared, as all do once there are `_AT_ONCE`. Return how many wait then.
     """
-    # Numba tests an index with a sign for being negative, at every access.
+    # Indices without a sign: numba tests others at every access for being negative.
     first, end = np.uint64(train_range[0]), np.uint64(train_range[1])
     for q in range(np.uint64(query_range[0]), np.uint64(query_range[1])):
         x, y = query[1][q] + away[0], query[2][q] + away[1]
