@@ -19,7 +19,7 @@ demo: $(READY)  ## run all stages on a small synthetic archive
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
-quick: $(READY)  ## the tests that take less than a second each, for the inner loop
+quick: $(READY)  ## the tests that take less than a fifth of a second each, for the inner loop
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 lint: $(READY)  ## the linters that CI runs

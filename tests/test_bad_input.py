@@ -12,6 +12,8 @@ from tests.archives import Archive, safe_path, write_archive, write_regions, wri
 from tests.command_line import assert_one_line, s2fast
 from tests.judged import Judged
 
+pytestmark = pytest.mark.slow
+
 CONFIG = "configs/default.toml"
 
 
@@ -40,7 +42,6 @@ BAD_INPUT = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD_INPUT)
 def test_bad_input_is_one_line_exit_2_and_writes_nothing(
     case: str, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -100,7 +101,6 @@ def test_another_jobs_folder_is_refused(
     assert_one_line(capsys.readouterr().err, "holds another job's run")
 
 
-@pytest.mark.slow
 def test_skipped_scene_is_named_and_exit_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,7 +118,6 @@ def test_skipped_scene_is_named_and_exit_3(
     assert_one_line(capsys.readouterr().err, "has no CRS")
 
 
-@pytest.mark.slow
 def test_unwritable_picture_and_missing_run_are_reported(
     judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,6 +69,7 @@ def test_only_broken_scenes_is_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_scenes_without_a_keypoint_are_named(tmp_path: Path) -> None:
     nothing: dict[str, np.ndarray[Any, Any]] = {
         "zeros": np.zeros((200, 200), np.uint8),
@@ -82,6 +83,7 @@ def test_scenes_without_a_keypoint_are_named(tmp_path: Path) -> None:
     assert warning.startswith("no keypoint was found in 2 scenes: gaps, zeros; they have no data")
 
 
+@pytest.mark.slow
 def test_a_reference_with_which_nothing_matches_is_named(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     ground, other = (textured(rng, (200, 200)) for _ in range(2))

@@ -40,6 +40,7 @@ def finished(archive: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path
     return out
 
 
+@pytest.mark.slow
 def test_help_loads_nothing_heavy() -> None:
     program = (
         "import sys; sys.argv = ['s2fast', '--help']\n"
@@ -54,6 +55,7 @@ def test_help_loads_nothing_heavy() -> None:
     assert "run" in told.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [
@@ -119,6 +121,7 @@ def fooled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_run_with_verified_null_trials_warns_everywhere(
     archive: Archive, fooled: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +148,7 @@ def test_run_with_verified_null_trials_warns_everywhere(
         assert told not in streams.out
 
 
+@pytest.mark.slow
 def test_run_without_verified_null_trials_does_not_warn(
     archive: Archive, finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,6 +166,7 @@ def test_run_without_verified_null_trials_does_not_warn(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_pairs_shows_what_is_known_and_leaves_the_rest_blank(
     judged: Judged, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,6 +223,7 @@ def test_without_a_command_the_first_steps_are_printed(
     assert capsys.readouterr().out.startswith("s2fast ")
 
 
+@pytest.mark.slow
 def test_shell_completes_commands(tmp_path: Path) -> None:
     asked = {"_S2FAST_COMPLETE": "complete_bash", "COMP_WORDS": "s2fast d", "COMP_CWORD": "1"}
     program = "import sys; sys.argv = ['s2fast']; from s2fast import cli; cli.app(prog_name='s2fast')"

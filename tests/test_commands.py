@@ -64,6 +64,7 @@ def test_short_options(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == version
 
 
+@pytest.mark.slow
 def test_profiles_are_printed_and_used_outside_a_checkout(
     archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +82,7 @@ def test_profiles_are_printed_and_used_outside_a_checkout(
     assert_one_line(capsys.readouterr().err, "it is a profile: write --profile notebook")
 
 
+@pytest.mark.slow
 def test_dry_run_says_what_would_be_done_and_writes_nothing(
     archive: Archive,
     judged: Judged,

@@ -118,6 +118,7 @@ def test_a_list_of_pairs_without_end_is_one_line() -> None:
         pair_selection(Config().matching.model_copy(update={"pairs": "file", "pairs_file": "/dev/zero"}))
 
 
+@pytest.mark.slow
 def test_every_key_has_a_description() -> None:
     for dotted in dotted_keys():
         section, key = dotted.split(".")

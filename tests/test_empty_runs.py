@@ -12,8 +12,9 @@ from s2fast.pipeline import Job, run_stages
 from tests.archives import Archive, safe_path, write_scene
 from tests.test_pipeline import COLUMNS, run
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_scenes_without_a_keypoint_complete(archive: Archive, tmp_path: Path) -> None:
     scenes = tmp_path / "scenes"
     shutil.copytree(archive.scenes, scenes)
@@ -39,7 +40,6 @@ def tables_of_none(out: Path) -> list[str]:
     return list(pairs.columns)
 
 
-@pytest.mark.slow
 def test_scenes_without_a_keypoint_end_well(tmp_path: Path) -> None:
     """Without a prior as with one: no match is no shift, and no error."""
     for name, value in (("black", 0), ("grey", 90)):

@@ -155,6 +155,7 @@ def test_a_run_under_nohup_goes_on_when_the_terminal_closes() -> None:
     assert (told.returncode, told.stdout, told.stderr) == (0, "done\n", "")
 
 
+@pytest.mark.slow
 def test_a_busy_machine_ends_without_a_word() -> None:
     program = (
         "import asyncio, sys, time\n"
@@ -203,6 +204,7 @@ def test_a_run_does_not_need_a_reader(one_tile: Archive, tmp_path: Path, redirec
     assert "ingest: ended after" in (out / "run.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_current_folder_that_was_removed_is_told(tmp_path: Path) -> None:
     (gone := tmp_path / "gone").mkdir()
     command = f'cd "{gone}"; rmdir "{gone}"; exec "{sys.executable}" -m s2fast pairs OUT'
@@ -227,6 +229,7 @@ def test_a_terminal_that_lacks_letters_shows_their_numbers() -> None:
         assert told.stdout == shown
 
 
+@pytest.mark.slow
 def test_unexpected_error_is_one_line_that_names_its_log(
     archive: Archive,
     judged: Judged,

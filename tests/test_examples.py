@@ -57,6 +57,7 @@ def refused(name: str, *arguments: object) -> str:
     return run.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments"), [("aligned_stack", "ARCHIVE OUT"), ("all_pairs", "ARCHIVE POLYGONS.geojson OUT")]
 )
@@ -72,6 +73,7 @@ def test_every_example_is_refused_in_one_line() -> None:
     assert names == {"aligned_stack", "all_pairs"}, "add it to the tests around this one"
 
 
+@pytest.mark.slow
 def test_a_folder_without_scenes_ends_an_example_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "no scenes found under" in refused("aligned_stack", tmp_path / "empty", tmp_path / "out")

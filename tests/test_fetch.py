@@ -50,6 +50,7 @@ def options(server: StacServer, archive: Path, *more: object) -> list[object]:
     return ["fetch", "--api", f"{server.address}/api?token=tok3nWord", *BOX, "--to", archive, "--quiet", *more]
 
 
+@pytest.mark.slow
 def test_fetched_scenes_are_those_of_the_server(
     server: StacServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +85,7 @@ def test_fetched_scenes_are_those_of_the_server(
     assert not list(archive.rglob("*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "days"),
     [
@@ -98,6 +100,7 @@ def test_only_what_is_wanted(
     assert sorted(path.name.split("_")[2] for path in (tmp_path / "archive").iterdir() if path.is_dir()) == days
 
 
+@pytest.mark.slow
 def test_from_python(server: StacServer, tmp_path: Path) -> None:
     asked = {
         "bbox": (34.2, 50.2, 34.8, 50.8),
@@ -134,6 +137,7 @@ def test_dry_run_writes_nothing(
     assert not (tmp_path / "archive").exists()
 
 
+@pytest.mark.slow
 def test_a_missing_file_costs_its_scene_only(
     server: StacServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,6 +262,7 @@ def test_what_is_asked_wrongly_is_one_line(
     assert_one_line(capsys.readouterr().err, said)
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_a_foreign_items_file(
     server: StacServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -170,6 +170,7 @@ PROJECTION = {
 STAC["item"]["properties"] |= PROJECTION
 
 
+@pytest.mark.slow
 @fuzzed
 @given(st.data())
 def test_stac_documents(folder: Path, data: st.DataObject) -> None:
@@ -221,6 +222,7 @@ def test_indexes(indexed: Indexed, folder: Path, data: st.DataObject) -> None:
     one_line(read)
 
 
+@pytest.mark.slow
 @fuzzed
 @given(st.data())
 def test_records_of_runs(indexed: Indexed, folder: Path, data: st.DataObject) -> None:
@@ -254,6 +256,7 @@ POLYGONS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @fuzzed
 @given(changes(POLYGONS))
 def test_polygons(folder: Path, polygons: Any) -> None:

@@ -62,6 +62,7 @@ def test_file_of_another_format_is_refused_before_anything_is_read(
     assert not file.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["s3://bucket/", "gs://bucket/", "/vsis3/bucket/"])
 @pytest.mark.parametrize(
     "command",
@@ -218,6 +219,7 @@ def test_mistyped_value_is_named_as_it_was_typed(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("former", "today"), SPELLINGS, ids=lambda text: text)
 def test_former_spellings_mean_the_same_and_are_not_shown(former: str, today: str) -> None:
     assert parsed(former.split()) == parsed(today.split())

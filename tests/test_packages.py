@@ -32,6 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path
         yield tuple(Path(*builder(str(ROOT)).build(directory=str(folder))) for builder in (WheelBuilder, SdistBuilder))  # type: ignore[misc]
 
 
+@pytest.mark.slow
 def test_the_wheel_is_complete(built: tuple[Path, Path]) -> None:
     with zipfile.ZipFile(built[0]) as wheel:
         names = set(wheel.namelist())
@@ -54,6 +55,7 @@ def test_the_wheel_is_complete(built: tuple[Path, Path]) -> None:
     assert "](docs/" not in metadata
 
 
+@pytest.mark.slow
 def test_the_profiles_of_an_sdist_are_files(built: tuple[Path, Path]) -> None:
     with tarfile.open(built[1]) as sdist:
         for name in PROFILES:
@@ -64,6 +66,7 @@ def test_the_profiles_of_an_sdist_are_files(built: tuple[Path, Path]) -> None:
             assert sdist.getmember(f"s2fast-{s2fast.__version__}/{name}").isfile()
 
 
+@pytest.mark.slow
 def test_the_wheel_works_without_the_repository(built: tuple[Path, Path], tmp_path: Path) -> None:
     site = tmp_path / "site"
     with zipfile.ZipFile(built[0]) as wheel:

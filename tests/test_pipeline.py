@@ -107,6 +107,7 @@ def test_dates_of_one_site_are_similar_and_sites_are_not(archive: Archive, tmp_p
     assert pairs[same]["similarity_pct"].min() > 2 * pairs[~same]["similarity_pct"].max()
 
 
+@pytest.mark.slow
 def test_matrix_and_csv_agree_with_the_table(finished: Path) -> None:
     found = s2fast.open_run(finished)
     pairs, square = found.pairs(), found.similarity()
@@ -119,6 +120,7 @@ def test_matrix_and_csv_agree_with_the_table(finished: Path) -> None:
     np.testing.assert_array_equal(csv["similarity_pct"], pairs["similarity_pct"])
 
 
+@pytest.mark.slow
 def test_scene_table_is_geoparquet(finished: Path) -> None:
     scenes = s2fast.open_run(finished).scenes()
     assert scenes.crs == "EPSG:4326"
@@ -129,6 +131,7 @@ def test_scene_table_is_geoparquet(finished: Path) -> None:
     assert (scenes["n_keypoints"] > 0).all()
 
 
+@pytest.mark.slow
 def test_api_reads_features_matches_and_pictures(finished: Path) -> None:
     found = s2fast.open_run(finished)
     first, second = found.scene_ids[:2]
@@ -143,6 +146,7 @@ def test_api_reads_features_matches_and_pictures(finished: Path) -> None:
         found.matches(first, first)
 
 
+@pytest.mark.slow
 def test_second_run_computes_nothing_and_reports_it(
     archive: Archive, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -273,6 +277,7 @@ def test_stage_names_the_missing_earlier_stage(one_tile: Archive, tmp_path: Path
         run(one_tile, tmp_path / "out", {"features.threshold": 0.01}, stages=["match"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "override", "wanted"),
     [

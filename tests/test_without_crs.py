@@ -124,6 +124,7 @@ def test_files_lists_and_pictures_serve_scenes_without_a_crs(
         run.displacement("early", "late")
 
 
+@pytest.mark.slow
 def test_what_needs_a_crs_is_refused_before_anything_is_read(series: Path, tmp_path: Path) -> None:
     def planned(settings: dict[str, object], regions: str | None = None) -> None:
         plan(Job(load_config(None, IN_PIXELS | settings), [str(series)], regions, tmp_path / "out"))
@@ -138,6 +139,7 @@ def test_what_needs_a_crs_is_refused_before_anything_is_read(series: Path, tmp_p
         planned({"verification.prior": "map", "matching.mode": "windowed"})
 
 
+@pytest.mark.slow
 def test_scenes_without_a_crs_are_left_out_beside_others(series: Path, tmp_path: Path) -> None:
     write_scene(tmp_path / "placed.tif", textured(np.random.default_rng(0), (300, 300)))
     job = Job(load_config(None, IN_PIXELS), [str(series), str(tmp_path / "placed.tif")], None, tmp_path / "out")
@@ -147,6 +149,7 @@ def test_scenes_without_a_crs_are_left_out_beside_others(series: Path, tmp_path:
     assert "1 other scene has one" in record.history.problems["early"]
 
 
+@pytest.mark.slow
 def test_a_picture_is_found_in_scenes_without_a_crs_and_they_are_no_null_trials(
     series: Path, run: Run, tmp_path: Path
 ) -> None:

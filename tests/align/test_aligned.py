@@ -27,6 +27,8 @@ from s2fast.results import Run
 from tests.archives import ORIGINS, PIXEL_M, UTM36, safe_path, textured, write_scene
 from tests.command_line import s2fast as command
 
+pytestmark = pytest.mark.slow
+
 SIDE = 480
 MARGIN = 20
 TILE = "36UYA"
@@ -97,7 +99,6 @@ def digests(folder: Path) -> dict[str, tuple[str, int]]:
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["vrt", "cog", "resampled"])
 @pytest.mark.parametrize("reference", ["median", scene_id("20190427")])
 def test_what_was_moved_comes_back(moved: Moved, tmp_path: Path, form: str, reference: str) -> None:
@@ -136,7 +137,6 @@ def test_a_wrong_sign_would_be_seen(moved: Moved) -> None:
                 assert np.array_equal(inner(warped.read(1)), inner(moved.truth[day])) == equal
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["vrt", "cog", "resampled"])
 def test_a_second_call_changes_nothing(moved: Moved, tmp_path: Path, form: str) -> None:
     moved.run.align(tmp_path, form=form)
@@ -306,7 +306,6 @@ def test_a_source_that_vanished_or_changed_is_left_out(copied: Moved, tmp_path: 
     assert len(list((tmp_path / "to").glob("*.vrt"))) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["vrt", "cog", "resampled"])
 def test_an_interrupted_call_leaves_no_half_file(
     moved: Moved, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch

@@ -146,6 +146,7 @@ def test_a_model_that_gains_nothing_is_refused(
     assert plain["reason"].tolist() == [""] * 3 + [told] * 2
 
 
+@pytest.mark.slow
 def test_linear_algebra_runs_on_one_thread(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = []
 
@@ -220,6 +221,7 @@ def between(run: Run, days: list[str], reference: str = "") -> dict[str, Correct
     return {one.scene_id[4:12]: one for one in found if one.scene_id[4:12] in days}
 
 
+@pytest.mark.slow
 def test_of_two_scenes_neither_is_taken_for_the_distorted_one(run: Run) -> None:
     # Either shift would be a correction that fits nowhere, with an error that is too small.
     found = between(run, ["20190427", "20190606"])
@@ -233,6 +235,7 @@ def test_of_two_scenes_neither_is_taken_for_the_distorted_one(run: Run) -> None:
     assert [(one.problem, one.note, one.model) for one in alike.values()] == [("", "", Model.SHIFT)] * 2
 
 
+@pytest.mark.slow
 def test_two_that_are_alike_tell_that_the_third_is_distorted(run: Run) -> None:
     found = between(run, ["20190427", "20190517", "20190606"])
     assert [one.model for one in found.values()] == [Model.SHIFT, Model.SHIFT, Model.GRID]

@@ -55,6 +55,7 @@ def edge(dtype: str = "uint8") -> np.ndarray:  # type: ignore[type-arg]
     return pixels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", list(Kernel))
 @pytest.mark.parametrize("nodata", [None, 0, 7])
 def test_missing_pixels_do_not_bleed(tmp_path: Path, kernel: str, nodata: int | None) -> None:

@@ -17,6 +17,8 @@ from rasterio.transform import from_origin
 import s2fast
 from tests.archives import ORIGINS, PIXEL_M, UTM36, textured, write_scene
 
+pytestmark = pytest.mark.slow
+
 SIDE = 400
 TILE = "36UYA"
 TABLES = ("csv", "html", "parquet")
@@ -74,7 +76,6 @@ def check(aligned: Path, archive: Path) -> None:
                 np.testing.assert_allclose(moved, (-10 * right, 10 * down), atol=0.5)
 
 
-@pytest.mark.slow
 def test_bands_of_products_in_a_zip(archive: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "products.zip", "w") as zipped:
         for path in archive.rglob("*.tif"):
@@ -89,7 +90,6 @@ def test_bands_of_products_in_a_zip(archive: Path, tmp_path: Path) -> None:
     assert len(list((tmp_path / "all").glob("*.vrt"))) == 2 * len(MOVED)
 
 
-@pytest.mark.slow
 def test_bands_of_products_on_a_server(archive: Path, server: str, tmp_path: Path) -> None:
     images = [f"{server}/{path.relative_to(archive)}" for path in archive.rglob("*TCI*.tif")]
     run = s2fast.run(scenes=images, out=tmp_path / "out")

@@ -104,6 +104,7 @@ def test_a_known_shift_is_found(right: float, down: float) -> None:
     np.testing.assert_allclose(found, (right, down), atol=0.06 + 0.02 * np.hypot(right, down))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turned_deg", [0.0, 30.0, 135.0, 180.0])
 @pytest.mark.parametrize("mirrored", [False, True], ids=["north up", "south up"])
 def test_displacements_on_turned_grids(turned_deg: float, mirrored: bool, tmp_path: Path) -> None:
@@ -303,6 +304,7 @@ def test_a_scene_that_cannot_be_read_is_named_and_the_others_are_checked(
     assert not list(tmp_path.glob(f"{gone}*"))
 
 
+@pytest.mark.slow
 def test_a_scene_whose_partners_vanished_is_not_checked(
     series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -345,6 +347,7 @@ def test_each_file_is_opened_once(series: Series, tmp_path: Path, monkeypatch: p
     assert len(opened) == len(set(opened)) == 2 * len(DAYS)
 
 
+@pytest.mark.slow
 def test_a_window_is_read_as_gdal_warps_the_whole(series: Series, tmp_path: Path) -> None:
     table = s2fast.open_run(series.out).align(tmp_path)
     window = Window(17, 33, 96, 96)
@@ -378,6 +381,7 @@ def test_wrong_scenes_are_set_aside_the_worst_first(monkeypatch: pytest.MonkeyPa
     assert wrong("ac") == ["a", "c"]
 
 
+@pytest.mark.slow
 def test_displacements_that_vary_over_a_scene_are_noted(
     series: Series, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

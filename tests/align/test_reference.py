@@ -22,6 +22,8 @@ from s2fast.results import Run
 from tests.archives import ORIGINS, PIXEL_M, UTM36, safe_path, textured, write_scene
 from tests.command_line import s2fast as command
 
+pytestmark = pytest.mark.slow
+
 SIDE, MARGIN, APART = 480, 20, 384
 """Pixels: side of a tile, ground around both tiles, distance of the tiles' origins."""
 
@@ -76,7 +78,6 @@ def found_of(table: pd.DataFrame) -> pd.DataFrame:
     return table.set_index("scene_id")[["offset_x_m", "offset_y_m"]].set_axis(["x", "y"], axis=1)
 
 
-@pytest.mark.slow
 def test_two_tiles_of_one_pass_have_one_datum(strip: Strip, tmp_path: Path) -> None:
     run = strip.run("plain")
     scenes = run.scenes()
@@ -94,7 +95,6 @@ def test_two_tiles_of_one_pass_have_one_datum(strip: Strip, tmp_path: Path) -> N
     np.testing.assert_allclose(one, other, atol=0.3)
 
 
-@pytest.mark.slow
 def test_a_reference_from_outside_is_matched_and_held_fixed(
     strip: Strip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
@@ -152,7 +152,6 @@ def test_a_reference_from_outside_is_matched_and_held_fixed(
     assert "no longer exists" not in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_a_run_may_compare_with_the_reference_only(strip: Strip) -> None:
     only = {"matching.pairs": "reference"}
     run = strip.run("only", reference="S2A_20190517T083601_T36UXA", overrides=only)
@@ -233,7 +232,6 @@ def test_a_file_that_was_not_matched_is_named_with_the_way_to_match_it(strip: St
     assert not (tmp_path / "to").exists()
 
 
-@pytest.mark.slow
 def test_a_reference_of_the_same_name_as_a_scene_replaces_none(strip: Strip) -> None:
     # The same acquisition, made by somebody else: no product of the archive is left out for it, nor the other way.
     path = strip.folder / "theirs" / "S2A_MSIL1C_20190427T083601_N0500_R021_T36UXA_20230101T000000_TCI.tif"

@@ -105,6 +105,7 @@ def test_torch_equals_gdal(device: str, kernel: str, dtype: Any, name: str) -> N
         assert apart.max() <= (1 if dtype != np.float32 else 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kernel", ["nearest", "bilinear", "cubic", "lanczos"])
 def test_nan_is_missing(device: str, kernel: str) -> None:
@@ -203,6 +204,7 @@ def test_a_field_is_followed() -> None:
     assert np.abs(back - here).max() < 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("finer", [1, 3])
 @pytest.mark.parametrize(("dtype", "bands"), [(np.uint8, 1), (np.float64, 5)])
@@ -234,6 +236,7 @@ def test_a_small_device_gets_small_parts_and_the_same_pixels(
     assert live.peak <= limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [rasterio_resampling.resample, torch_resampling.resample])
 def test_positions_in_another_crs_are_exact_along_a_whole_tile(function: Any) -> None:
     # GDAL's own tolerance bends lines of this length by an eighth of a pixel, all to one side.

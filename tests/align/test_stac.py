@@ -65,6 +65,7 @@ def test_pystac_validates_and_finds_everything(run: Run, written: Path) -> None:
     assert (low, high) == (table["sensing_time"].min(), table["sensing_time"].max())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning")
 def test_odc_stac_loads_the_aligned_rasters(run: Run, written: Path) -> None:
     odc_stac = pytest.importorskip("odc.stac")
@@ -78,6 +79,7 @@ def test_odc_stac_loads_the_aligned_rasters(run: Run, written: Path) -> None:
             assert loaded.odc.crs.epsg == 32636
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning")
 def test_odc_stac_loads_aligned_vrts_of_all_scenes_by_their_names(run: Run, tmp_path: Path) -> None:
     # The default form of `align`. A media type that odc-stac does not know would hide its bands.
@@ -91,6 +93,7 @@ def test_odc_stac_loads_aligned_vrts_of_all_scenes_by_their_names(run: Run, tmp_
         assert all((loaded[band] > 0).any() for band in bands)
 
 
+@pytest.mark.slow
 def test_a_collection_that_was_written_is_read(run: Run, written: Path) -> None:
     found = find_scenes([written], looking=Looking("aligned_TCI"))
     assert {scene.scene_id for scene in found.scenes} | set(found.left_out) == set(run.scene_ids)
@@ -99,6 +102,7 @@ def test_a_collection_that_was_written_is_read(run: Run, written: Path) -> None:
         assert (scene.tile, scene.sensing_time, scene.platform) == (before.tile, before.sensing_time, before.platform)
 
 
+@pytest.mark.slow
 def test_the_command_and_what_is_left_of_an_earlier_run(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,6 +187,7 @@ def test_an_array_is_aligned_as_its_file_is(tci: Path, tmp_path: Path) -> None:
         write(array, (3.0, -2.0), replace(target, form=Form.VRT), tmp_path / "2.vrt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["int32", "uint32", "float32"])
 def test_arrays_of_floats_and_of_long_integers(tci: Path, dtype: str) -> None:
     """As rioxarray returns them: NaN where pixels are missing."""
@@ -203,6 +204,7 @@ def test_arrays_of_floats_and_of_long_integers(tci: Path, dtype: str) -> None:
         assert reader.stretch[0] < reader.stretch[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -286,6 +288,7 @@ def test_missing_pixels_of_an_array(tci: Path) -> None:
     np.testing.assert_array_equal(has_data, (array.values != value) & (array.values != 0))
 
 
+@pytest.mark.slow
 def test_a_store_in_a_folder_is_found_and_that_of_a_run_is_not(tci: Path, tmp_path: Path) -> None:
     eopf(tmp_path / "a" / f"{NAME}.zarr", tci)
     zarr.open_group(tmp_path / "run/store.zarr", mode="w").create_array("grey", shape=(4, 4), dtype="u1")
@@ -302,6 +305,7 @@ def test_a_store_in_a_folder_is_found_and_that_of_a_run_is_not(tci: Path, tmp_pa
         find_scenes([tmp_path / "a"], looking=Looking("b12"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [2, 3])
 def test_hostile_stores_are_not_decoded(tci: Path, tmp_path: Path, version: int) -> None:
     """A codec that runs code, a chunk that is a link to another file, a chunk of any size."""
@@ -333,6 +337,7 @@ def test_hostile_stores_are_not_decoded(tci: Path, tmp_path: Path, version: int)
     refused("leads out of the store")
 
 
+@pytest.mark.slow
 def test_a_list_of_arrays_does_not_lead_out_of_its_store(tci: Path, tmp_path: Path) -> None:
     store = eopf(tmp_path / "in" / f"{NAME}.zarr", tci)
     shutil.copy(tci, tmp_path / "tci")
@@ -346,6 +351,7 @@ def test_a_list_of_arrays_does_not_lead_out_of_its_store(tci: Path, tmp_path: Pa
     assert source.path == store / "quality/l2a_quicklook/r20m/tci"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [2, 3])
 def test_a_store_in_a_bucket_that_may_not_be_listed(tci: Path, tmp_path: Path, version: int) -> None:
     """It is read, signed too; what is not in it is forbidden, and so is everything when the signature expires."""

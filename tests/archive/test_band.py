@@ -52,6 +52,7 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("band", "names"),
     [
@@ -80,6 +81,7 @@ def run(places: list[Path], out: Path, **settings: Any) -> RunRecord:
     return run_stages(Job(load_config(overrides=overrides), places, None, out))
 
 
+@pytest.mark.slow
 def test_a_band_is_stretched_without_further_settings(products: Path, tmp_path: Path) -> None:
     run([products], tmp_path / "out", band="b08")
     [first, second] = s2fast.open_run(tmp_path / "out").scenes().to_dict("records")
@@ -91,6 +93,7 @@ def test_a_band_is_stretched_without_further_settings(products: Path, tmp_path: 
     assert first["n_keypoints"] > 50
 
 
+@pytest.mark.slow
 def test_a_file_given_by_its_path_gives_the_band_of_its_product(products: Path, tmp_path: Path) -> None:
     images = sorted(products.rglob("*_TCI*.jp2"))
     record = run(images, tmp_path / "out", band="B08")
@@ -124,6 +127,7 @@ def test_bad_bands_are_one_line(products: Path, tmp_path: Path) -> None:
             load_config({"ingest": settings})
 
 
+@pytest.mark.slow
 def test_a_list_of_bands_becomes_grey_by_weights(products: Path, tmp_path: Path) -> None:
     record = run([products], tmp_path / "out", band=["B08", "B04"], band_weights=[3, 1])
     folder = RunFolder(tmp_path / "out")
@@ -177,6 +181,7 @@ def test_weights_are_relative(tmp_path: Path, weights: tuple[float, float]) -> N
         assert (reader.read(Window(0, 0, 8, 8))[0] == 60).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zipped", [False, True])
 def test_a_product_with_bands_and_no_image_is_named(tmp_path: Path, zipped: bool) -> None:
     whole, bare = (write_product(tmp_path / "in", "L1C", date) for date in ("20190427", "20190606"))

@@ -136,6 +136,7 @@ def test_nothing_is_looked_at_where_an_acquisition_has_one_product(tmp_path: Pat
     assert len(find_scenes([tmp_path], never).scenes) == 4
 
 
+@pytest.mark.slow
 def test_files_are_compared_on_the_ground(tmp_path: Path) -> None:
     grey = textured(np.random.default_rng(3), (600, 1200))
     west, north = ORIGINS["36UYA"]
@@ -150,6 +151,7 @@ def test_files_are_compared_on_the_ground(tmp_path: Path) -> None:
     assert find_scenes([tmp_path]).replaced == []
 
 
+@pytest.mark.slow
 def test_a_look_is_coarse_and_heeds_nodata(tmp_path: Path) -> None:
     pixels = textured(np.random.default_rng(3), (1030, 2060))
     pixels[:, :515] = 0

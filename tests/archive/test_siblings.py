@@ -133,6 +133,7 @@ def served(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
             thread.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", ["", "?sig=Zq7k1x"])
 @pytest.mark.parametrize(
     ("own", "band", "mask"),

@@ -290,6 +290,7 @@ def test_what_an_item_has_beside_the_asset_may_be_invalid(tmp_path: Path) -> Non
 TRANSFORM = [10, 0, 600000, 0, -10, 5600040]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("said", "epsg"),
     [

@@ -6,6 +6,7 @@ import pytest
 from benchmarks import akaze_passes
 
 
+@pytest.mark.slow
 def test_every_pass_is_measured() -> None:
     found = list(akaze_passes.passes(rounds=1, height=96, width=64))
     assert [(record["pass"], record["planes"]) for record in found] == list(akaze_passes.PLANES.items())

@@ -191,6 +191,7 @@ def test_outcomes_name_the_witness() -> None:
     assert prove.judged(None, Result("base"))["outcome"] == "missed"
 
 
+@pytest.mark.slow
 def test_a_proof_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = Fault("ingest: reads", "1 → 2", accepted=False)
     ran = []

@@ -41,6 +41,7 @@ def of_one(values: Sequence[float]) -> Interval:
     return intervals([values])[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scatter", [0.01, 0.03, 0.1, 0.3])
 def test_no_scatter_accuses_equal_code(scatter: float) -> None:
     rng = np.random.default_rng(3)
@@ -66,6 +67,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(count: int) -> None:
     assert missed <= 15
 
 
+@pytest.mark.slow
 def test_stopping_when_narrow_favours_no_verdict() -> None:
     rng = np.random.default_rng(6)
     checks = [found for _ in range(1000) for found in check(rng, 0.02, 10)]

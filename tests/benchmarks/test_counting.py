@@ -16,6 +16,7 @@ VECTOR, WORD = (np.arange(32) % 8, np.arange(32) + 8), (np.arange(128) % 8, np.a
 """Places of the operands that are compared, of 32 and of 8 bytes."""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_AVX2, reason="no AVX2 on this processor")
 @pytest.mark.parametrize(
     ("way", "size", "places", "sums_of"),

@@ -52,6 +52,7 @@ def test_copies_of_one_place_are_alike_and_of_another_not(indexed: Indexed, tmp_
     assert ballot.scenes[:10].min() > 3 * ballot.scenes[40:].max()
 
 
+@pytest.mark.slow
 def test_pixels_of_a_scene_lie_in_another_where_georeferencing_and_the_known_shift_say(
     indexed: Indexed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

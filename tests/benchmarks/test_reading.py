@@ -15,6 +15,7 @@ def scene(tmp_path: Path) -> Path:
     return write_scene(tmp_path / "scene.jp2", np.stack([textured(rng, (300, 400)) for _ in range(3)]))
 
 
+@pytest.mark.slow
 def test_every_level_is_timed_with_both_greys(scene: Path) -> None:
     rows = list(bench_reading.rows(scene, 2))
     assert [row["level"] for row in rows] == list(bench_reading.LEVELS)

@@ -27,21 +27,25 @@ def test_every_tiling_is_fit(capability: int) -> None:
     assert report.blocks_per_sm >= 1
 
 
+@pytest.mark.slow
 def test_amd_is_fit() -> None:
     assert static.report_amd(AMD_TILING).problems() == []
 
 
+@pytest.mark.slow
 def test_hopper_is_predicted_to_reach_its_share_of_the_peak() -> None:
     report = static.report_cuda(GPU[90], TILINGS[90])
     assert report.share_apart is not None
     assert report.share_apart >= 0.65
 
 
+@pytest.mark.slow
 def test_a_spill_is_found() -> None:
     report = static.report_cuda(GPU[90], Tiling(128, 128, 4, 2, peel=True))
     assert any("spilled" in problem for problem in report.problems())
 
 
+@pytest.mark.slow
 def test_too_much_shared_memory_is_found() -> None:
     report = static.report_cuda(GPU[89], Tiling(128, 64, 4, 3, peel=False))
     assert any("shared memory" in problem for problem in report.problems())
@@ -58,16 +62,19 @@ def test_the_windowed_kernel_is_fit(capability: int) -> None:
     assert report.tiles_per_sm >= 16
 
 
+@pytest.mark.slow
 def test_the_windowed_kernel_is_fit_for_amd() -> None:
     assert static_windows.report_windows_amd(WINDOWS).problems() == []
 
 
+@pytest.mark.slow
 def test_hopper_is_predicted_to_finish_the_job_in_a_tenth_of_a_second() -> None:
     report = static_windows.report_windows(GPU[90], WINDOWS)
     assert report.job_s is not None
     assert report.job_s <= 0.1
 
 
+@pytest.mark.slow
 def test_faults_of_the_windowed_kernel_are_found() -> None:
     report = static_windows.WindowReport("sm_90", "", 1, spilled_bytes=8, shared_bytes=0, counts=0, fused=2)
     assert report.problems() == [

@@ -31,6 +31,7 @@ def test_keys_of_its_lanes_give_the_two_nearest_rows() -> None:
     np.testing.assert_array_equal(wide[1] >> 32, wanted.second[:, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gpu", [gpu for gpu in GPUS if static_one_bit.has_one_bit(gpu)], ids=lambda gpu: gpu.name)
 def test_it_compiles_to_one_bit_products_without_spills(gpu: static_one_bit.Gpu) -> None:
     pytest.importorskip("triton")

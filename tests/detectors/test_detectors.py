@@ -43,6 +43,7 @@ def test_every_setting_acts_on_some_detector() -> None:
     assert DETECTORS[0].name == FeatureSettings().detector
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", DETECTORS, ids=lambda row: row.name)
 def test_a_detector_keeps_its_promise(row: Detector) -> None:
     for name in ("extract", "extract_bytes"):

@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from s2fast.files.arrow_memory import arrow_file
 
@@ -21,6 +22,7 @@ def test_arrow_holds_no_memory_of_python() -> None:
     pd.testing.assert_frame_equal(pd.read_parquet(file), table)
 
 
+@pytest.mark.slow
 def test_every_reader_of_parquet_gets_such_memory_or_a_path_that_arrow_opens_itself() -> None:
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -79,6 +79,7 @@ BOMBS: dict[str, Callable[[], pa.Table]] = {
 """Tables that take 20 MB in memory, and a few kB as files."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_what_is_decoded_to_too_much_is_refused(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path, table = tmp_path / "a.parquet", BOMBS[name]()

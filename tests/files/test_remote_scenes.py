@@ -70,6 +70,7 @@ def upload(bucket: Any, archive: Archive, prefix: str) -> list[str]:
     return [f"s3://{BUCKET}/{prefix}/{path.relative_to(archive.scenes)}" for path in paths]
 
 
+@pytest.mark.slow
 def test_a_scene_on_s3_is_the_scene_on_disk(bucket: Any, archive: Archive) -> None:
     address = upload(bucket, archive, "same")[0]
     local = sorted(archive.scenes.rglob("*_TCI.jp2"))[0]
@@ -81,6 +82,7 @@ def test_a_scene_on_s3_is_the_scene_on_disk(bucket: Any, archive: Archive) -> No
                     np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.slow
 def test_each_tile_is_one_request(bucket: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     """After one pass over the tiles' headers, which a file of four tiles has four of."""
     address = upload(bucket, archive, "tiles")[0]
@@ -146,6 +148,7 @@ def test_a_second_run_asks_for_no_header(
         np.testing.assert_array_equal(changed.grey(scene_id), wanted.grey(scene_id))
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_between_tiles_is_an_error(
     bucket: Any, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,6 +160,7 @@ def test_a_server_that_fails_between_tiles_is_an_error(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_zip_on_s3_is_read_in_place(bucket: Any, archive: Archive, tmp_path: Path) -> None:
     local = sorted(archive.scenes.rglob("*_TCI.jp2"))[0]
     with zipfile.ZipFile(tmp_path / "product.zip", "w") as opened:
@@ -197,6 +201,7 @@ def test_a_changed_object_is_another_version(bucket: Any) -> None:
     assert identity(path) != before
 
 
+@pytest.mark.slow
 def test_missing_source_is_a_one_line_error(bucket: Any, archive: Archive, tmp_path: Path) -> None:
     addresses = upload(bucket, archive, "some")
     missing = f"s3://{BUCKET}/some/T36UYA_20180101T083601_TCI.jp2"
@@ -223,6 +228,7 @@ def test_an_unreachable_server_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
         pass
 
 
+@pytest.mark.slow
 def test_a_scene_on_a_web_server(server: str, bucket: Any, archive: Archive) -> None:
     upload(bucket, archive, "web")
     local = sorted(archive.scenes.rglob("*_TCI.jp2"))[0]

@@ -203,6 +203,7 @@ TEXT = st.text(st.characters(exclude_categories=["C"], exclude_characters="/"), 
 """A step of a path: braces, question marks, exclamation marks and blanks too."""
 
 
+@pytest.mark.slow
 @example(["0"], [" "])
 @given(st.lists(TEXT, min_size=1, max_size=4), st.lists(TEXT, min_size=1, max_size=3))
 def test_members_of_any_name_come_apart_as_they_were_put_together(folders: list[str], inside: list[str]) -> None:
@@ -212,6 +213,7 @@ def test_members_of_any_name_come_apart_as_they_were_put_together(folders: list[
     assert Source.of(member.name) == member
 
 
+@pytest.mark.slow
 @example(["."], "0", "0")
 @example(["a", "", "b", "."], "0", "sig=a//b")
 @given(st.lists(TEXT, min_size=1, max_size=4), TEXT, TEXT)

@@ -27,7 +27,10 @@ from tests.archives import UTM36, textured, write_scene
 from tests.files import hostile_crs
 from tests.stac_server import item
 
-pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed"),
+]
 
 OPENING = """
 import json, sys
@@ -349,7 +352,6 @@ def zarr_of_links(store: Path, secret: Path) -> Path:
     return store
 
 
-@pytest.mark.slow
 def test_nothing_outside_is_opened(opened: Opened) -> None:
     assert "own.tif" in opened.calls  # the witness sees what is opened
     name = f"{opened.secret.parent.name}/{opened.secret.stem}"  # also as a relative path, and with other suffixes

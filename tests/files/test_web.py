@@ -170,6 +170,7 @@ def test_any_server_gives_the_scene_on_disk(serve: Serve, served: Path, kind: st
         np.testing.assert_array_equal(remote.read(window)[0], open_and_read(served / "a b.tif", window))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_server_gives_polygons(serve: Serve, served: Path, kind: str) -> None:
     url = serve(kind, served) + ("/from" if "redirects" in kind else "")
@@ -269,6 +270,7 @@ def test_a_threads_copy_outlives_downloads_of_others(
         assert Path(away.name).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "place", "told"),
     [

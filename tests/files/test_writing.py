@@ -67,6 +67,7 @@ ACTS: dict[str, Callable[[Path, Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ACTS)
 def test_a_full_disk_is_one_line(name: str, scene: Path, tmp_path: Path) -> None:
     with pytest.raises(S2FastError, match=r"write|written") as caught, full_disk():

@@ -17,6 +17,7 @@ from s2fast.raster.reader import open_raster
 from tests.archives import Archive
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"ingest.reduction": 2}, {"ingest.reduction": 2, "ingest.decode": "reduced"}])
 def test_a_tile_lies_where_its_group_says(archive: Archive, tmp_path: Path, settings: dict[str, object]) -> None:
     scene = find_scenes([archive.scenes]).scenes[0]

@@ -53,6 +53,7 @@ def test_a_folder_that_stores_no_job_is_of_none(stored: object) -> None:
     assert JobInputs.stored(stored) is None
 
 
+@pytest.mark.slow
 def test_a_job_grows_by_the_scenes_that_are_added_and_does_not_shrink(archive: Archive, tmp_path: Path) -> None:
     files = files_of(archive)
     out = tmp_path / "out"
@@ -63,6 +64,7 @@ def test_a_job_grows_by_the_scenes_that_are_added_and_does_not_shrink(archive: A
         ingested(files[:2], None, out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 def test_a_folder_without_a_legible_record_is_known_by_its_store(damage: str, archive: Archive, tmp_path: Path) -> None:
     files = files_of(archive)

@@ -22,6 +22,8 @@ from s2fast.stages import ingest
 from tests.archives import Archive
 from tests.test_pipeline import digests
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"features.backend": "opencv", "features.upsample": 1, "ingest.halo_px": 64}
 
 
@@ -60,7 +62,6 @@ def bare(one_tile: Archive, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.slow
 def test_results_are_the_same(kept: Path, bare: Path) -> None:
     assert len(pixels(kept)) == 2
     assert not pixels(bare)
@@ -69,7 +70,6 @@ def test_results_are_the_same(kept: Path, bare: Path) -> None:
     assert not list(find_damage(RunFolder(bare)))
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("forked_workers")
 @pytest.mark.parametrize("how", ["stage by stage", "no memory", "workers"])
 def test_pixels_that_were_written_to_be_extracted_are_removed(
@@ -102,7 +102,6 @@ def test_switching_computes_only_what_is_missing(one_tile: Archive, kept: Path, 
     assert digests(out) == digests(bare)
 
 
-@pytest.mark.slow
 def test_other_features_need_the_pixels_again(one_tile: Archive, bare: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(bare, out)
@@ -150,7 +149,6 @@ def test_a_damaged_thumbnail_is_found_and_made_again(one_tile: Archive, bare: Pa
     assert digests(out) == digests(bare)
 
 
-@pytest.mark.slow
 def test_pairs_are_drawn_from_the_files(
     one_tile: Archive,
     kept: Path,

@@ -84,6 +84,7 @@ def test_nobody_is_asked(
     assert asked == []
 
 
+@pytest.mark.slow
 def test_without_stored_pixels_one_line_says_how(
     finished: Path, listening: tuple[str, list[object]], tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ def test_without_stored_pixels_one_line_says_how(
     assert asked == []
 
 
+@pytest.mark.slow
 def test_who_is_named_is_asked(
     finished: Path, listening: tuple[str, list[object]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

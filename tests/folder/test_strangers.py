@@ -61,6 +61,7 @@ FIELDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIELDS)
 def test_arrays_that_are_not_ours_are_not_read(out: Path, name: str) -> None:
     change(out, f"{SCENES}/{SCENE}/features", "xy", **FIELDS[name])
@@ -121,6 +122,7 @@ ACTS: list[Callable[[RunFolder, str], object]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("act", ACTS)
 @pytest.mark.parametrize("linked", ["good", f"{SCENES}/{SCENE}", PARTIAL])
 def test_nothing_is_done_through_a_link(out: Path, victim: Path, linked: str, act: Any) -> None:

@@ -47,6 +47,7 @@ def of_zarr(folder: Path, chunks: tuple[int, ...], dtype: Any, fill: Any, values
     return files(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(0,), (1,), (257,), (0, 2), (1, 8), (300, 8), (65, 25), (0, 64, 64), (3, 64, 63)])
 def test_one_chunk_is_what_zarr_writes(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -> None:
@@ -100,6 +101,7 @@ def test_windows_are_what_zarr_writes(tmp_path: Path, dtype: str, fill: Any, chu
     np.testing.assert_array_equal(zarr.open_array(tmp_path / "ours", mode="r")[...], values, strict=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "fill"), [("uint8", 0), ("bool", True)])
 @pytest.mark.parametrize("chunks", [(64, 64), (65, 257), (7, 257), (1, 300)])
 def test_windows_are_what_zarr_reads(tmp_path: Path, dtype: str, fill: Any, chunks: tuple[int, int]) -> None:

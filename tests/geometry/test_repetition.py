@@ -31,6 +31,7 @@ def smaller(ground: npt.NDArray[np.float64], size: float, rng: np.random.Generat
     return replace(found, placement=placement)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1.0, 0.9], ids=["equal pixels", "larger pixels"])
 def test_a_shift_within_the_search_area_is_ambiguous_if_the_true_one_is_periods_away(size: float) -> None:
     (board,) = (lattice for lattice in LATTICES if lattice.name == "chessboard")

@@ -53,6 +53,7 @@ def test_shift_is_found_among_wrong_matches() -> None:
     assert 40 < judged.witnesses <= judged.inlier.sum()
 
 
+@pytest.mark.slow
 def test_truth_is_within_twice_the_stated_error_as_often_as_stated() -> None:
     rng = np.random.default_rng(1)
     for true, wrong in ((15, 20), (80, 40)):
@@ -139,6 +140,7 @@ def test_turned_scenes_have_a_similarity_and_its_shift_at_the_middle(degrees: fl
     assert (judged.dx, judged.dy) == pytest.approx((12, -7), abs=4)
 
 
+@pytest.mark.slow
 def test_wrong_matches_beside_few_true_ones_are_no_rotation() -> None:
     rng = np.random.default_rng(5)
     for _ in range(300):

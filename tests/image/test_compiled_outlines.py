@@ -23,6 +23,7 @@ def wanted(painted: np.ndarray, xy: np.ndarray, size: np.ndarray) -> np.ndarray:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.24, 0.6, 1.0])
 def test_outlines_equal_their_definition(share: float) -> None:
     rng = np.random.default_rng(1)

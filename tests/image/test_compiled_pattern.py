@@ -17,6 +17,7 @@ def pattern(rng: np.random.Generator, rows: int, levels: int, cells: int) -> Fix
     return FixedPattern(np.bitwise_and.reduce(bits), core, np.zeros((0, 64, 64), np.uint8), np.zeros((0, 2), np.int32))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(
     rows=st.sampled_from([1, 2, 65, 257]),
@@ -59,6 +60,7 @@ def test_copies_are_no_overlay(painted_blocks: bool) -> None:
     np.testing.assert_array_equal(compiled_pattern.explained_by_paint(query, train, rows, rows, moved, 80), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [400, 200, 100])
 @pytest.mark.parametrize("shared", [0.0, 0.3, 0.6, 1.0, 2.0])
 def test_noise_is_shared_or_not_as_in_the_plain_version(

@@ -50,6 +50,7 @@ def has_lattice(image: npt.NDArray[np.uint8], side: int) -> bool:
     return min(_depths(image)[side], _depths(image.T)[side]) > LEAST_DEPTH
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("side", FACTORS)
 def test_every_kernel_and_side_is_told_at_any_phase(side: int, kernel: str) -> None:
@@ -74,6 +75,7 @@ def test_an_image_that_was_not_interpolated_is_none() -> None:
     assert interpolated_px(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_LINEAR)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quality", [30, 75, 95])
 def test_blocks_of_jpeg_are_no_larger_pixels(quality: int) -> None:
     assert interpolated_px(jpeg(ground(), quality)) == 1
@@ -81,6 +83,7 @@ def test_blocks_of_jpeg_are_no_larger_pixels(quality: int) -> None:
         assert interpolated_px(jpeg(enlarged(ground(side=240), 3, kernel), quality)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quality", [20, 50])
 def test_blocks_of_jpeg_that_were_averaged_are_no_larger_pixels(quality: int) -> None:
     halved = resampled(jpeg(seen(1440), quality), 0.5, cv2.INTER_AREA)

@@ -48,6 +48,7 @@ def explained(one: np.ndarray, other: np.ndarray) -> bool:
     return only_edges_agree(query.areas, train.areas, common_blocks(query, train))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [30, 100, 200])
 def test_unrelated_scenes_with_one_painted_outline_are_not_verified(level: float) -> None:
     for seed in range(4):
@@ -57,6 +58,7 @@ def test_unrelated_scenes_with_one_painted_outline_are_not_verified(level: float
         assert not judged(*map(scene, parts)).verified
 
 
+@pytest.mark.slow
 def test_one_ground_inside_painted_outlines_stays_verified() -> None:
     for seed in range(4):
         kept = polygons(seed)
@@ -138,6 +140,7 @@ def partly_calm(seed: int, cell_px: int = 10) -> np.ndarray:
     return np.asarray(110 + 20 * rough / rough.std() * (place > -0.3 * place.std()) + rng.normal(0, 0.5, place.shape))
 
 
+@pytest.mark.slow
 def test_painted_areas_between_even_ground_are_no_evidence() -> None:
     for seed in range(3):
         kept = lakes(seed)
@@ -149,6 +152,7 @@ def test_painted_areas_between_even_ground_are_no_evidence() -> None:
         assert not judged(*map(scene, parts)).verified
 
 
+@pytest.mark.slow
 def test_one_ground_between_painted_areas_stays_verified() -> None:
     for seed in range(3):
         kept, ground = lakes(seed), partly_calm(seed + 10)

@@ -136,6 +136,7 @@ def test_equal_pixels_are_the_hosts(shape: tuple[int, int], monkeypatch: pytest.
         np.testing.assert_array_equal(found(rows), wanted(rows))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("painted", [False, True])
 @pytest.mark.parametrize("has_missing", [False, True])
 @pytest.mark.parametrize("clouds", [False, True])

@@ -81,6 +81,7 @@ def test_equals_opencv_with_other_settings(shared_data: Path, settings: AkazeSet
     assert pooled.holds, pooled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(401, 496), (400, 491), (403, 499)])
 def test_odd_sizes_differ_from_opencv_only_by_its_stretch(shape: tuple[int, int]) -> None:
     """OpenCV floors an octave's size and stretches the image to it; ours continues the image by a row or column."""
@@ -234,6 +235,7 @@ def test_order_and_padding(backend: str) -> None:
     assert not akaze(synthetic_image((200, 200)), settings=AkazeSettings(upright=True), backend=backend).angle.any()
 
 
+@pytest.mark.slow
 def test_noise_outgrows_the_first_buffers() -> None:
     image = np.random.default_rng(0).integers(0, 256, (800, 800), dtype=np.uint8)
     settings = AkazeSettings(threshold=0.0)

@@ -203,6 +203,7 @@ class NoKernel:
         """Compute nothing."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torch", "triton"])
 @pytest.mark.usefixtures("nothing_arrives")
 def test_memory_of_a_batch_is_predicted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +224,7 @@ def test_memory_of_a_batch_is_predicted(name: str, monkeypatch: pytest.MonkeyPat
     assert 0.85 < live.most / (192 * 300 * (engine.pass_bytes + 4 * 13)) <= 1
 
 
+@pytest.mark.slow
 def test_memory_of_a_description_is_predicted() -> None:
     planes = tuple(torch.rand((1, 100, 120)) for _ in range(3))
     at, level = torch.full((2000, 2), 50), levels(SETTINGS, SHAPE)[0][1]
@@ -250,6 +252,7 @@ def test_what_does_not_fit_is_split(budget_mb: int) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_budget_does_not_change_the_features(image: np.ndarray, features: Features) -> None:
     engine = TorchEngine(device="cpu", budget_bytes=1)
     assert_same(akaze_windowed(source_of(image), SHAPE, engine, SETTINGS), features)

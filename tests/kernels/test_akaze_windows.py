@@ -134,6 +134,7 @@ def test_order_of_windows_does_not_matter(image: Image, whole: Features, monkeyp
     assert_same(run(image, core_px=128), whole)
 
 
+@pytest.mark.slow
 def test_dense_lattice_suppression_reaches_across_windows() -> None:
     """Equal dots side by side: every decision hangs on the one before, from one end of the image to the other."""
     image = np.full((400, 400), 128, np.uint8)
@@ -145,6 +146,7 @@ def test_dense_lattice_suppression_reaches_across_windows() -> None:
         assert_same(run(image, core_px=core_px), wanted)
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(rows=st.integers(60, 300), columns=st.integers(60, 300), core_px=st.integers(40, 200), seed=st.integers(0, 1000))
 def test_any_size_any_core(rows: int, columns: int, core_px: int, seed: int) -> None:
@@ -203,6 +205,7 @@ def test_budget_is_the_best_of_all(image: Image, whole: Features, budget: Budget
         assert_same(run(image, budget=budget, core_px=core_px), wanted)
 
 
+@pytest.mark.slow
 def test_budget_saves_descriptions(image: Image, whole: Features, monkeypatch: pytest.MonkeyPatch) -> None:
     """Few are described in passing, and hardly any afterwards."""
     from s2fast_kernels.akaze import numba_cpu
@@ -269,6 +272,7 @@ def whole_contrast(image: Image, valid: np.ndarray | None = None, rounding: floa
     return float(largest * np.float32(k) / np.float32(BINS))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @example(rows=222, columns=369, seed=476, masked=True)
 @example(rows=3, columns=3, seed=4000, masked=False)

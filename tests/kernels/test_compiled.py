@@ -10,6 +10,8 @@ import pytest
 
 import s2fast_kernels
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import logging
 logging.basicConfig()
@@ -46,7 +48,6 @@ def run(folder: Path, **changed: str) -> subprocess.CompletedProcess[str]:
     return python(folder, PROGRAM, **changed)
 
 
-@pytest.mark.slow
 def test_compilation_without_a_cache_folder(tmp_path: Path) -> None:
     told = run(tmp_path, NUMBA_CACHE_DIR="/proc/no")  # where nobody may write, not even the super-user
     assert told.stdout == "6 16\n"
@@ -54,7 +55,6 @@ def test_compilation_without_a_cache_folder(tmp_path: Path) -> None:
     assert "NUMBA_CACHE_DIR" in told.stderr
 
 
-@pytest.mark.slow
 def test_code_is_kept_until_another_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = run(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache"))
     assert (told.stdout, told.stderr) == ("6 16\n", "")
@@ -67,7 +67,6 @@ def test_code_is_kept_until_another_file_changes(tmp_path: Path, monkeypatch: py
     assert run(tmp_path, NUMBA_CACHE_DIR=str(tmp_path / "cache")).stdout == "9 36\n"
 
 
-@pytest.mark.slow
 def test_the_folder_depends_on_the_processor_and_all_files(tmp_path: Path) -> None:
     shutil.copytree(Path(s2fast_kernels.__file__).parent, tmp_path / "s2fast_kernels")
     cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
@@ -81,7 +80,6 @@ def test_the_folder_depends_on_the_processor_and_all_files(tmp_path: Path) -> No
     assert len(set(folders)) == 4
 
 
-@pytest.mark.slow
 def test_the_folder_without_a_variable(tmp_path: Path) -> None:
     """Code lies beside the package if this folder is writable, or has the code; otherwise in the user's folder."""
     package = tmp_path / "s2fast_kernels"
@@ -96,7 +94,6 @@ def test_the_folder_without_a_variable(tmp_path: Path) -> None:
     assert (own.parent, own.name) == (tmp_path / "user" / "s2fast", beside.name)
 
 
-@pytest.mark.slow
 def test_a_module_is_compiled_for_its_declared_signatures(tmp_path: Path) -> None:
     """A later call finds the code under the types of its arguments: nothing new is written."""
     cache = tmp_path / "cache"

@@ -111,6 +111,7 @@ def test_a_search_is_split_until_it_fits(limit: int, device: str, blocks: list[t
         assert live.peak >= 0.3 * limit  # a prediction that is far too high would promise nothing
 
 
+@pytest.mark.slow
 def test_a_block_takes_what_is_predicted() -> None:
     pairs, away = every_pair(scenes(2), 20)
     with LiveTensors() as live:

@@ -29,6 +29,7 @@ def assert_equal(got: Top2, wanted: Top2) -> None:
         np.testing.assert_array_equal(getattr(got, field), getattr(wanted, field), err_msg=field)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", available(BACKENDS))
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_equals_reference(case: Case, backend: str) -> None:

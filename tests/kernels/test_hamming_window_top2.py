@@ -69,6 +69,7 @@ def test_the_radius_itself_is_inside(backend: str) -> None:
     assert (top2.index[0, 0], top2.best[0, 0], top2.second[0, 0]) == (1, 1, 3)
 
 
+@pytest.mark.slow
 def test_many_rows_across_many_cells() -> None:
     rng = np.random.default_rng(1)
     train = random_descriptors(rng, 70_000)

@@ -128,6 +128,7 @@ def test_rows_are_sorted_by_group_then_strip_then_x(radius: float, groups: tuple
     assert (high - low <= max(radius, 1e-9)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKEND_NAMES)
 def test_a_prepared_scene_serves_many_searches(backend: str) -> None:
     rng = np.random.default_rng(1)
@@ -143,6 +144,7 @@ def test_a_prepared_scene_serves_many_searches(backend: str) -> None:
         np.testing.assert_array_equal(descriptors, copy)
 
 
+@pytest.mark.slow
 def test_many_rows_across_many_strips() -> None:
     rng = np.random.default_rng(2)
     train = random_descriptors(rng, 20_000), rng.uniform(0, 5e4, (20_000, 2)), rng.integers(0, 4, 20_000)

@@ -37,6 +37,7 @@ def add(image: Path, *names: str) -> None:
 OLD = "S2A_OPER_MSK_CLOUDS_EPAE_20160830T083600_A006199_T36UXA_B00_MSIL1C.gml"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("level", "present", "mask", "kind", "name"),
     [

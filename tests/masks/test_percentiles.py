@@ -11,6 +11,8 @@ import s2fast
 from tests.archives import textured, write_scene
 from tests.masks.products import SIDE
 
+pytestmark = pytest.mark.slow
+
 LANDSAT = "LC08_L1TP_177025_20190611_20190619_01_T1"
 SETTINGS = {"ingest.stretch": "auto", "features.upsample": 1, "features.upright": True, "features.threshold": 0.001}
 

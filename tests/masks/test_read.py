@@ -105,6 +105,7 @@ def test_pixels_beyond_the_mask_are_not_ground(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(path, "file"), wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", [1, 2, 4])
 @pytest.mark.parametrize("buffer_m", [0, 10, 55, 200])
 def test_widened_in_metres_also_across_windows(tmp_path: Path, buffer_m: int, reduction: int) -> None:
@@ -142,6 +143,7 @@ def test_values_of_every_kind(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(eight, "udm2"), np.isin(own, (2, 4, 5)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epsg", [32636, 3857], ids=["same axes", "warped"])
 @pytest.mark.parametrize(
     ("kind", "dtype", "missing", "clear", "settings"),

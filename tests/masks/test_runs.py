@@ -89,6 +89,7 @@ def test_no_keypoint_lies_on_a_cloud_and_each_source_is_named(finished: tuple[Ru
     assert "clear by ${scene.mask}" in (out / "report.html").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_repeated_computes_nothing_and_a_changed_mask_its_scene_only(
     products: Path, finished: tuple[RunRecord, Path]
 ) -> None:
@@ -128,6 +129,7 @@ def bright_scene(tmp_path: Path) -> Path:
     return write_scene(tmp_path / "in" / "T36UXA_20190701T083601_TCI.jp2", np.stack([grey] * 3))
 
 
+@pytest.mark.slow
 def test_what_is_not_judged_is_never_clear(bright_scene: Path, tmp_path: Path) -> None:
     record = run(bright_scene.parent, tmp_path / "out")
     [scene] = s2fast.open_run(tmp_path / "out").scenes().to_dict("records")
@@ -143,6 +145,7 @@ def test_what_is_not_judged_is_never_clear(bright_scene: Path, tmp_path: Path) -
     assert list(record.history.warnings) == []
 
 
+@pytest.mark.slow
 def test_a_mask_that_cannot_be_used_leaves_out_its_scene_only(products: Path, tmp_path: Path) -> None:
     masks = tmp_path / "masks"
     everything = np.ones((SIDE, SIDE), np.uint8)
@@ -165,6 +168,7 @@ def test_a_mask_that_cannot_be_used_leaves_out_its_scene_only(products: Path, tm
         run(products.parent / products.name, tmp_path / "other", mask="scl", mask_file=f"{masks}/{{id}}.tif")
 
 
+@pytest.mark.slow
 def test_masks_beside_their_scenes_are_no_scenes(tmp_path: Path) -> None:
     """As docs/masks.md names them."""
     for name in ("a", "b"):
@@ -184,6 +188,7 @@ def test_masks_beside_their_scenes_are_no_scenes(tmp_path: Path) -> None:
     assert len(own.usable) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", [False, True], ids=["within its keys", "after its keys"])
 def test_a_mask_cut_short_is_one_line_and_gdals_words_are_in_the_log(
     keys: bool,
@@ -211,6 +216,7 @@ def test_a_mask_cut_short_is_one_line_and_gdals_words_are_in_the_log(
     assert ("warning rasterio" in log) is not keys, log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name"), [("fmask", "Fmask"), ("qa_pixel", "QA_PIXEL"), ("probability", "CLD"), ("classes", "MSK_CLASSI")]
 )
@@ -243,6 +249,7 @@ def test_a_mask_that_is_none_or_leaves_nothing_is_not_used_by_auto(kind: str, tm
     assert len(found["auto"][1]) > 100
 
 
+@pytest.mark.slow
 def test_masks_that_leave_nothing_of_any_scene_end_in_one_line(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_scene(tmp_path / "in" / f"{name}.tif", np.full((64, 64), 90, np.uint8))
@@ -254,6 +261,7 @@ def test_masks_that_leave_nothing_of_any_scene_end_in_one_line(tmp_path: Path) -
     assert len(run(tmp_path / "in", tmp_path / "out", mask="none").usable) == 2
 
 
+@pytest.mark.slow
 def test_own_polygons_elsewhere_are_named_and_none_mean_a_clear_sky(products: Path, tmp_path: Path) -> None:
     masks = tmp_path / "masks"
     masks.mkdir()
@@ -276,6 +284,7 @@ def test_own_polygons_elsewhere_are_named_and_none_mean_a_clear_sky(products: Pa
     assert [name[4:12] for name in scenes.index[masked]] == ["20190427"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{"mask": "file"}, {"mask": "scl"}], ids=["own masks", "of products"])
 def test_a_reference_from_outside_needs_no_mask(
     settings: dict[str, Any], products: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture

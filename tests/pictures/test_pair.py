@@ -50,6 +50,7 @@ def test_lines_are_the_nearest_and_distinguishable(run: Run) -> None:
     assert only.inlier.all()
 
 
+@pytest.mark.slow
 def test_figure_draws_kinds_by_colour_and_line(run: Run) -> None:
     figure = run.show(UXA[0], UYA, matches=1000)
     drawn = [artist for artist in figure.artists if isinstance(artist, LineCollection)]
@@ -65,6 +66,7 @@ def test_figure_draws_kinds_by_colour_and_line(run: Run) -> None:
     assert len(run.show(*UXA, view="original").axes) == 2
 
 
+@pytest.mark.slow
 def test_lines_end_at_the_keypoints(run: Run) -> None:
     """In every panel, a line ends where the axes draw the keypoint."""
     figure = run.show(UXA[0], UYA, layout="matches", inliers_only=True, matches=7)
@@ -89,6 +91,7 @@ def test_layouts(run: Run, layout: Layout, panels: int) -> None:
     assert ("lines:" in figure.get_suptitle()) == (layout in ("matches", "all"))
 
 
+@pytest.mark.slow
 def test_scale_bar_and_north_are_those_of_the_ground(run: Run) -> None:
     axes = run.show(*UXA, layout="pair").axes[0]
     left, right = axes.lines[0].get_xdata()
@@ -98,6 +101,7 @@ def test_scale_bar_and_north_are_those_of_the_ground(run: Run) -> None:
     assert head[1] > tail[1]
 
 
+@pytest.mark.slow
 def test_arrows_are_the_displacements_enlarged(run: Run) -> None:
     axes = run.show(*UXA, layout="displacement").axes[0]
     arrows = next(artist for artist in axes.collections if isinstance(artist, Quiver))
@@ -115,12 +119,14 @@ def test_arrows_are_the_displacements_enlarged(run: Run) -> None:
     assert f"{float(key.text.get_text().split(' m, ')[0]) / PIXEL_M * enlarged:.1f}" == f"{key.U:.1f}"
 
 
+@pytest.mark.slow
 def test_without_regions_no_scene_is_drawn_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = replace(run.record, asked=run.record.asked.model_copy(update={"regions": None}))
     monkeypatch.setattr(Run, "_load", lambda _: whole)
     assert len(run.show(*UXA).axes) == 6
 
 
+@pytest.mark.slow
 def test_a_pair_without_inliers_has_no_displacements(judged: Judged) -> None:
     plain = s2fast.open_run(judged.plain)
     assert len(plain.show(*UXA).axes) == 6

@@ -189,6 +189,7 @@ def in_the_hole(features: Features) -> npt.NDArray[np.bool_]:
     return HOLE[row, column]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["none", "keep", "zero"])
 def test_without_a_mask_there_are_keypoints_in_the_hole(tmp_path: Path, mode: str) -> None:
     (features,) = extracted([write_scene(tmp_path / "plain.tif", RGB)], mode, tmp_path)
@@ -238,6 +239,7 @@ def test_bands_are_selected_by_their_colour(tmp_path: Path) -> None:
         assert has_data.all(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["palette.jp2", "bgr.jp2", "mask.jp2", "alpha.jp2"])
 def test_part_of_a_jp2_is_what_the_whole_has_there(tmp_path: Path, kind: str) -> None:
     """Mode zero asks for parts, keep for whole windows: both must be GDAL's values."""
@@ -286,6 +288,7 @@ def test_a_raster_that_is_no_picture_is_an_error(tmp_path: Path) -> None:
             read(write(tmp_path / f"{dtype}.tif", RGB[:1].astype(dtype)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bands", [1, 3])
 @pytest.mark.parametrize(
     ("dtype", "scale", "nodata", "stretch"),

@@ -65,6 +65,7 @@ def names_overviews(path: Path, elsewhere: Path, key: str = "OVERVIEW_FILE") -> 
     return path.with_name("new.tif").rename(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["", ".ovr", ".msk", ".ovr.ovr", ".msk.ovr", ".ovr.aux.xml", ".msk.aux.xml"])
 @pytest.mark.parametrize("key", ["OVERVIEW_FILE", "overview_file"])
 @pytest.mark.parametrize("zipped", [False, True])

@@ -15,6 +15,7 @@ READ = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".tif", ".vrt"])
 def test_header_is_read(suffix: str, tmp_path: Path) -> None:
     write_scene(tmp_path / "a.tif", np.ones((8, 9), np.uint8))

@@ -141,6 +141,7 @@ ENGINEERING = 'LOCAL_CS["site grid",UNIT["metre",1]]'
 MARS = 'GEOGCS["Mars",DATUM["Mars",SPHEROID["Mars",3396190,169.8944]],PRIMEM["0",0],UNIT["degree",0.0174532925199433]]'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("told", "words"),
     [

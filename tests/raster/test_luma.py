@@ -106,6 +106,7 @@ def test_luma_is_the_weighted_sum_of_the_bands(path: Path, factor: int) -> None:
     assert_luma(grey, pixels, reversible(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1, 2, 4])
 def test_no_data_stays_no_data(path: Path, factor: int) -> None:
     """Luma is 0 wherever all bands are, and else only where they are as dark as a band's rounding."""
@@ -150,6 +151,7 @@ def test_windows_threads_and_order_do_not_matter(
             np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", [2, 4])
 def test_full_decoding_is_reduced_as_bands_are(path: Path, reduction: int) -> None:
     with open_raster(path) as opened:
@@ -160,6 +162,7 @@ def test_full_decoding_is_reduced_as_bands_are(path: Path, reduction: int) -> No
     np.testing.assert_array_equal(data, ~reduce_any(~has_data, reduction))
 
 
+@pytest.mark.slow
 def test_one_thread_of_the_library_or_four_decode_the_same(path: Path) -> None:
     file = FileRanges(path, 0, path.stat().st_size)
     stream = read_codestream(file)
@@ -195,6 +198,7 @@ def test_bands_in_another_order_give_the_same_grey(tmp_path: Path, options: dict
     assert apart.mean() <= (0 if of_luma else 0.5)
 
 
+@pytest.mark.slow
 def test_only_files_with_luma_are_read_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What GDAL reads otherwise stays GDAL's, and its values stay as they are."""
     pixels = colours((300, 300))
@@ -243,6 +247,7 @@ def test_a_stored_member_of_a_zip_is_read_in_place(tmp_path: Path, compression: 
                 np.testing.assert_array_equal(got, wanted)
 
 
+@pytest.mark.slow
 def test_each_tile_is_decoded_once_and_counted(path: Path) -> None:
     with counting() as done, open_raster(path) as opened:
         opened.read(Window(0, 0, TILE_PX, TILE_PX))
@@ -263,6 +268,7 @@ def test_unwanted_pixels_do_not_change_the_others(path: Path) -> None:
         np.testing.assert_array_equal(got[wanted], all_of_it[wanted])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adjacent", [True, False])
 def test_a_tile_in_parts_is_one_request_if_they_are_adjacent(path: Path, tmp_path: Path, adjacent: bool) -> None:
     """Here each tile has a second part, without packets, right behind its first or behind the first parts of all."""

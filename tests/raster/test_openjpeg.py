@@ -77,6 +77,7 @@ def test_parts_are_what_gdal_reads(lossy: Path, factor: int, threads: int) -> No
         np.testing.assert_array_equal(part, whole[:, rows, cols], err_msg=str(window))
 
 
+@pytest.mark.slow
 def test_without_a_margin_a_difference_is_seen(lossy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison can fail: without the margin values at the right edge are off by one, where that edge lies so."""
     monkeypatch.setattr(openjpeg, "MARGIN_PX", 0)
@@ -111,6 +112,7 @@ def test_parts_of_real_files_are_what_gdal_reads(shared_data: Path, name: str) -
     assert compared
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_left_to_gdal(lossy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inside = Window(10, 10, 50, 50)
     assert read_part(lossy, inside, 1, 3, 1) is not None
@@ -153,6 +155,7 @@ def test_a_reader_decodes_no_more_than_is_wanted(
         decoded.clear()
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_reported_by_gdal(lossy: Path, tmp_path: Path) -> None:
     broken = tmp_path / "T36UXA_20160830T083602_TCI.jp2"
     broken.write_bytes(lossy.read_bytes()[:-20_000])

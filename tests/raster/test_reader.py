@@ -27,6 +27,7 @@ def rgb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_scene(tmp_path_factory.mktemp("reader") / "rgb.jp2", pixels)
 
 
+@pytest.mark.slow
 def test_windows_equal_opencv_and_rasterio(rgb: Path) -> None:
     whole = cv2.imread(str(rgb), cv2.IMREAD_GRAYSCALE)
     with rasterio.open(rgb) as dataset:

@@ -226,6 +226,7 @@ def test_a_level_that_is_not_quite_half_is_not_used(tmp_path: Path) -> None:
     np.testing.assert_array_equal(grey, whole(path, Ingest(grey="opencv", reduction=2))[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "decode"),
     [("tiled.jp2", "full"), ("tiled.jp2", "reduced"), ("lossy.jp2", "reduced"), ("cog.tif", "reduced")],
@@ -284,6 +285,7 @@ def test_auto_stretch_is_of_the_scene_not_of_what_is_read(
     np.testing.assert_array_equal(grey, whole(path, settings, wanted)[0])
 
 
+@pytest.mark.slow
 def test_auto_stretch_looks_at_the_coarsest_level_of_512_pixels(tmp_path: Path) -> None:
     pixels = np.kron(scene_pixels(1, "uint16"), np.ones((1, 6, 6), np.uint16))
     path = make(tmp_path, "tiled.jp2", pixels)

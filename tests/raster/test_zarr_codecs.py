@@ -86,6 +86,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 """Makes each when its test runs: every process of the tests imports this module."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_chunks_are_decoded_up_to_their_size(tmp_path: Path, name: str) -> None:
     kind, bomb = name.partition(" ")[0], BOMBS[name]()

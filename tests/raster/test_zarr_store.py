@@ -38,6 +38,7 @@ def write(path: Path, version: Literal[2, 3], shape: tuple[int, ...] = (SIDE, SI
     return path / "b04"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [2, 3])
 @pytest.mark.parametrize(
     ("written", "message"),
@@ -98,6 +99,7 @@ def test_groups_named_as_folders_of_chunks_are_searched(tmp_path: Path, version:
     assert [array.path for array in arrays_of(Source.local(tmp_path))] == ["0/b04", "1/b04"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(0, SIDE, SIDE), (1, 0, SIDE), (1, SIDE, SIDE)])
 def test_two_stores_of_one_name_one_of_them_empty(tmp_path: Path, shape: tuple[int, ...]) -> None:
     for folder, of in (("a", shape), ("b", (1, SIDE, SIDE))):

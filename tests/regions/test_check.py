@@ -36,6 +36,7 @@ def whole_mask(path: Path, settings: Regions) -> np.ndarray:
     return rasterize(parts, RASTER.shape, transform=from_origin(WEST, NORTH, 10, 10)).astype(bool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("buffer_m", [0.0, 137.5])
 @pytest.mark.parametrize("holes", [True, False])
 def test_window_masks_are_cut_from_the_whole(archive: Archive, buffer_m: float, holes: bool) -> None:
@@ -48,6 +49,7 @@ def test_window_masks_are_cut_from_the_whole(archive: Archive, buffer_m: float, 
         np.testing.assert_array_equal(placed.mask(window), whole[window.slices], err_msg="kept mask")
 
 
+@pytest.mark.slow
 def test_holes_matter(archive: Archive) -> None:
     with_holes, without = (
         place_regions(RegionFile.at(archive.regions), Regions(holes=holes), RASTER).mask(Window(0, 0, 500, 600))

@@ -68,6 +68,7 @@ REFERRING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REFERRING)
 @pytest.mark.parametrize("suffix", [".geojson", ".csv", ".vrt", ".gml"])
 def test_what_refers_to_other_files_and_servers_is_refused(name: str, suffix: str, tmp_path: Path) -> None:
@@ -95,6 +96,7 @@ def test_an_sqlite_file_that_is_no_geopackage_is_refused(tmp_path: Path) -> None
 CUT = ["shapefile", "FlatGeobuf", "GML", "MIF", "GeoJSON lines", "KML", "GeoParquet", "WKT", "TopoJSON", "zip"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CUT)
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_what_is_cut_off_is_refused(name: str, share: float, tmp_path: Path) -> None:
@@ -196,6 +198,7 @@ def server(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
         serving.shutdown()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["old GeoJSON", "GeoParquet", "zip"])
 def test_addresses(name: str, tmp_path: Path, expected: np.ndarray, server: tuple[str, list[str]]) -> None:
     url, asked = server
@@ -257,6 +260,7 @@ def test_a_full_disk_is_named(act: str, tmp_path: Path, monkeypatch: pytest.Monk
         loaded(path)
 
 
+@pytest.mark.slow
 def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:

@@ -149,6 +149,7 @@ MENDED: dict[str, tuple[object, shapely.Geometry]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("buffer_m", [0, 60])
 @pytest.mark.parametrize("name", MENDED)
 def test_what_is_invalid_is_mended_and_named(
@@ -225,6 +226,7 @@ def test_thin_polygons_that_cover_pixels_are_used(tmp_path: Path) -> None:
 WORLD = shapely.box(-180, -90, 180, 90)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("buffer_m", [0, 30])
 @pytest.mark.parametrize(
     "shape",
@@ -244,6 +246,7 @@ def test_what_is_larger_than_the_map_covers_all(shape: shapely.Geometry, buffer_
     assert mask(path, Regions(buffer_m=buffer_m)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", [1, 20, 60])
 @pytest.mark.parametrize("west", [-180, 0])
 def test_the_world_from_everywhere(zone: int, west: float, tmp_path: Path) -> None:
@@ -272,6 +275,7 @@ def test_half_the_world(tmp_path: Path) -> None:
     assert "swapped" not in str(told.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zone", [60, 1])
 @pytest.mark.parametrize("written", ["east", "west", "jump", "split"])
 def test_polygons_across_180_degrees(zone: int, written: str, tmp_path: Path) -> None:

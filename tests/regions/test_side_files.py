@@ -41,6 +41,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["a.geojson", "a.geojsonl", "a.fgb", "a.gpkg", "a.shp", "a.kml", "a.gml", "bare.gml", "bare.xml", "a.tab", "a.mif",

@@ -53,6 +53,7 @@ def ground_positions(run: s2fast.results.Run, scene: str, rows: pd.Series) -> np
     return np.column_stack(rasterio.transform.xy(transform, xy[:, 1], xy[:, 0], offset="center"))
 
 
+@pytest.mark.slow
 def test_displacements_join_the_ground_of_both_ends(judged: Judged) -> None:
     query, train, inliers = verified_pair(judged)
     run = s2fast.open_run(judged.out)
@@ -85,6 +86,7 @@ def test_many_vectors_are_taken_evenly_over_the_ground() -> None:
     np.testing.assert_array_equal(several, np.r_[:50, chosen + 50, after : after + MOST_LINES])
 
 
+@pytest.mark.slow
 def test_geoparquet_holds_what_the_geopackage_does(judged: Judged) -> None:
     for layer, file in {"scenes": "scenes.parquet", **gis.GEOPARQUET}.items():
         packed = geopandas.read_file(judged.out / "run.gpkg", layer=layer)

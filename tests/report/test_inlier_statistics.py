@@ -15,6 +15,8 @@ from s2fast.report.inlier_statistics import STATISTICS, inlier_statistics
 from s2fast.report.match_columns import MatchColumns
 from tests.judged import Judged, shown_matches
 
+pytestmark = pytest.mark.slow
+
 
 def by_pandas(shift: pd.DataFrame) -> list[float]:
     """Compute the statistics of one pair."""
@@ -23,7 +25,6 @@ def by_pandas(shift: pd.DataFrame) -> list[float]:
     return [*length.quantile([0.9, 0.95]), *square, *shift.mean(), *shift.std(ddof=0)]
 
 
-@pytest.mark.slow
 @given(
     seed=st.integers(0, 2**32 - 1), counts=st.lists(st.lists(st.sampled_from([0, 1, 2, 63]), max_size=4), max_size=3)
 )

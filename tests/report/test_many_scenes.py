@@ -20,6 +20,8 @@ from tests.archives import textured
 from tests.browser import Browser, Open, wait
 from tests.judged import Judged
 
+pytestmark = pytest.mark.slow
+
 
 def many(scenes: int) -> dict[str, Any]:
     """Make up a run of many scenes of two tiles, every pair with as many matches as the page holds."""
@@ -75,7 +77,6 @@ def loaded_ms(browser: Browser, path: Path) -> float:
     return float(browser.execute_script(script))
 
 
-@pytest.mark.slow
 def test_a_page_of_many_scenes_opens_with_little(judged: Judged, tmp_path: Path, opened: Open) -> None:
     small = (judged.out / "report.html").read_text("utf-8")
     made_up = json.loads(re.search(r'id="data">(.*?)</script>', small)[1]) | many(200)  # type: ignore[index]

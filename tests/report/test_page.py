@@ -40,6 +40,7 @@ def is_open(browser: Browser) -> bool:
     return bool(browser.execute_script("return document.getElementById('pair').open"))
 
 
+@pytest.mark.slow
 def test_page_shows_the_run_and_fetches_nothing(judged: Judged, opened: Open) -> None:
     browser = opened(judged.out / "report.html")
     cards = [line.strip(" ?") for line in text(browser, "#cards").split("\n")]
@@ -59,6 +60,7 @@ def test_page_shows_the_run_and_fetches_nothing(judged: Judged, opened: Open) ->
     assert {name for name in fetched if not name.startswith("data:")} <= {outcome_of_align}
 
 
+@pytest.mark.slow
 def test_matrix_switches_orders_and_opens(judged: Judged, opened: Open) -> None:
     browser = opened(judged.out / "report.html")
     seen = {picture(browser, "matrix-canvas")}
@@ -84,6 +86,7 @@ def test_matrix_switches_orders_and_opens(judged: Judged, opened: Open) -> None:
     assert text(browser, "#pair-title") == f"{pairs['query'][1]} and {pairs['train'][1]}"
 
 
+@pytest.mark.slow
 def test_everything_is_reached_with_the_keyboard(judged: Judged, opened: Open) -> None:
     browser = opened(judged.out / "report.html")
     reached = []
@@ -111,6 +114,7 @@ def test_everything_is_reached_with_the_keyboard(judged: Judged, opened: Open) -
     assert all(element.get_property("tabIndex") == 0 for element in browser.find_elements(By.CSS_SELECTOR, buttons))
 
 
+@pytest.mark.slow
 def test_lists_part_by_verdict_sort_and_filter(judged: Judged, opened: Open) -> None:
     browser = opened(judged.out / "report.html")
     pairs = pd.read_parquet(judged.out / "pairs.parquet")
@@ -145,6 +149,7 @@ def test_lists_part_by_verdict_sort_and_filter(judged: Judged, opened: Open) -> 
     assert shown() == 1
 
 
+@pytest.mark.slow
 def test_pair_shows_its_matches(judged: Judged, opened: Open) -> None:
     browser = opened(judged.out / "report.html")
     pairs = pd.read_parquet(judged.out / "pairs.parquet")
@@ -169,6 +174,7 @@ def test_pair_shows_its_matches(judged: Judged, opened: Open) -> None:
     assert not is_open(browser)
 
 
+@pytest.mark.slow
 def test_matches_are_unpacked_where_they_lie(judged: Judged, opened: Open) -> None:
     browser = opened(judged.out / "report.html")
     run = s2fast.open_run(judged.out)
@@ -195,6 +201,7 @@ def test_matches_are_unpacked_where_they_lie(judged: Judged, opened: Open) -> No
     np.testing.assert_allclose(np.column_stack([held["dx"], held["dy"]]), shift, atol=0.5)
 
 
+@pytest.mark.slow
 def test_unverified_run_is_labelled_and_hides_unknown_values(judged: Judged, opened: Open) -> None:
     browser = opened(judged.plain / "report.html")
     assert "not verified: run verify" in text(browser, "#cards")
@@ -228,6 +235,7 @@ def numbers_of(browser: Browser, verdict: str) -> str:
     return text(browser, "#pair-numbers")
 
 
+@pytest.mark.slow
 def test_every_verdict_is_named_coloured_and_listed(verdicts: Path, opened: Open) -> None:
     browser = opened(verdicts)
     known = browser.execute_script("return [Object.keys(VERDICT_COLOURS), Object.keys(DATA.verdicts)]")
@@ -246,6 +254,7 @@ def test_every_verdict_is_named_coloured_and_listed(verdicts: Path, opened: Open
         assert f"{verdict}, 1 pair:" in problems
 
 
+@pytest.mark.slow
 def test_pair_shows_what_its_verdict_rests_on(verdicts: Path, opened: Open) -> None:
     browser = opened(verdicts)
     turned = numbers_of(browser, "verified")
@@ -266,6 +275,7 @@ def test_pair_shows_what_its_verdict_rests_on(verdicts: Path, opened: Open) -> N
     assert "50.00 m from the expected position" in suspect
 
 
+@pytest.mark.slow
 def test_pair_without_matches_shows_no_plot(judged: Judged, opened: Open) -> None:
     browser = opened(judged.out / "report.html")
     browser.execute_script("view.open(0, everyPair)")
@@ -275,6 +285,7 @@ def test_pair_without_matches_shows_no_plot(judged: Judged, opened: Open) -> Non
     assert not plot.is_displayed()
 
 
+@pytest.mark.slow
 def test_squares_on_both_sides_of_the_diagonal_tell_the_same(judged: Judged, opened: Open) -> None:
     browser = opened(judged.out / "report.html")
     told = [
@@ -286,6 +297,7 @@ def test_squares_on_both_sides_of_the_diagonal_tell_the_same(judged: Judged, ope
     assert told[0].startswith(str(browser.execute_script("return pairName(PAIR_AT[2])")))
 
 
+@pytest.mark.slow
 def test_page_fits_a_telephone(judged: Judged, opened: Open) -> None:
     browser = opened(judged.out / "report.html")
     size = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
@@ -307,6 +319,7 @@ def test_page_fits_a_telephone(judged: Judged, opened: Open) -> None:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@pytest.mark.slow
 def test_page_warns_of_trials_that_were_verified(verdicts: Path, judged: Judged, opened: Open, tmp_path: Path) -> None:
     browser = opened(verdicts)
     told = "3 of 600 null trials were verified (0.5 %, 95 % confidence interval 0.1 to 1.5 %)"

@@ -18,6 +18,8 @@ from s2fast.report import page
 from tests.browser import Browser, Open, choose, picture, text, wait
 from tests.judged import Judged
 
+pytestmark = pytest.mark.slow
+
 
 def verified_pair(judged: Judged) -> int:
     """Return the verified pair with most inliers."""

@@ -36,6 +36,7 @@ def nearest_by_pair(matches: pd.DataFrame, most: int) -> pd.DataFrame:
     return pd.concat([ranked[:first], ranked[n_inliers : n_inliers + most - first]])
 
 
+@pytest.mark.slow
 @given(
     seed=SEEDS,
     counts=st.lists(st.sampled_from([0, 1, 2, 9, 40]), max_size=6),
@@ -62,6 +63,7 @@ def spread_by_group(points: np.ndarray, most: int) -> np.ndarray:  # type: ignor
     return np.sort(np.argsort(rank.to_numpy(), kind="stable")[:most])
 
 
+@pytest.mark.slow
 @given(
     seed=SEEDS,
     counts=st.lists(st.sampled_from([1, 2, 199, 200, 201, 650]), max_size=5),

@@ -20,6 +20,8 @@ from tests.archives import Archive
 from tests.browser import Browser, Open, text, wait
 from tests.judged import Judged, write_page
 
+pytestmark = pytest.mark.slow
+
 
 def verified_pair(judged: Judged) -> int:
     """Return the verified pair with most inliers."""
@@ -33,7 +35,6 @@ def open_pair(browser: Browser, pair: int) -> None:
     wait(browser, "return !view.details.awaited && byId('pair-matches').height > 200")
 
 
-@pytest.mark.slow
 def test_a_pair_shows_the_residuals_of_all_its_inliers(judged: Judged, opened: Open) -> None:
     browser, pair = opened(judged.out / "report.html"), verified_pair(judged)
     assert browser.execute_script("return [...files.keys()]") == ["alignment"], (
@@ -103,7 +104,6 @@ def test_a_large_run_leaves_lines_and_large_pictures_to_files(
     assert small < large
 
 
-@pytest.mark.slow
 def test_files_are_checked_and_replaced_with_the_report(one_tile: Archive, tmp_path: Path) -> None:
     out = tmp_path / "run"
     s2fast.run(scenes=one_tile.scenes, regions=one_tile.regions, out=out)
@@ -125,7 +125,6 @@ def test_files_are_checked_and_replaced_with_the_report(one_tile: Archive, tmp_p
         assert json.dumps(Path(name).stem) in (out / name).read_text()
 
 
-@pytest.mark.slow
 def test_the_report_shows_how_align_ended(one_tile: Archive, tmp_path: Path, opened: Open) -> None:
     out, to = tmp_path / "run", tmp_path / "aligned scenes"
     run = s2fast.run(scenes=one_tile.scenes, regions=one_tile.regions, out=out)

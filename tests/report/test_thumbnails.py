@@ -104,6 +104,7 @@ def test_a_run_draws_beside_its_stages(one_tile: Archive, tmp_path: Path, monkey
     assert [len(pipeline.run_stages(job).usable)] == seen
 
 
+@pytest.mark.slow
 def test_small_scenes_are_drawn_ahead(run: tuple[RunRecord, RunFolder], monkeypatch: pytest.MonkeyPatch) -> None:
     record, folder = run
     folder.remove("thumbnails")

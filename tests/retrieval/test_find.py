@@ -56,6 +56,7 @@ def test_a_turned_and_scaled_picture_is_found_on_another_date(
     assert found.nulls_verified == 0
 
 
+@pytest.mark.slow
 def test_votes_name_the_ground_by_any_date(finder: Finder, cut: Callable[..., Cut]) -> None:
     made = cut(SCENE, 120.0, 300.0, 200, 45.0)
     query = describe(made.image, finder.index, 700)
@@ -68,6 +69,7 @@ def test_votes_name_the_ground_by_any_date(finder: Finder, cut: Callable[..., Cu
     assert ballot.places["36UXA"] > ballot.places["36UYA"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["other ground", "noise", "text", "stripes"])
 def test_what_is_not_there_is_not_found(finder: Finder, kind: str) -> None:
     rng = np.random.default_rng(5)
@@ -85,6 +87,7 @@ def test_what_is_not_there_is_not_found(finder: Finder, kind: str) -> None:
     assert found.feature()["geometry"] is None
 
 
+@pytest.mark.slow
 def test_a_picture_is_found_near_its_votes_and_nowhere_else(finder: Finder, cut: Callable[..., Cut]) -> None:
     made = cut(SCENE, 215.0, 260.0, 128, 70.0)
     query = describe(made.image, finder.index, 700)
@@ -127,6 +130,7 @@ def test_later_candidates_may_raise_no_more_false_alarms_than_the_first(
     assert {*whole[1:], *near} == {near[0]}
 
 
+@pytest.mark.slow
 def test_ground_that_is_there_twice_is_ambiguous(tmp_path: Path) -> None:
     ground = textured(np.random.default_rng(3), (256, 256))
     write_scene(tmp_path / "scenes" / "here.tif", ground)
@@ -153,6 +157,7 @@ def test_the_place_does_not_depend_on_the_run(
         found.show()
 
 
+@pytest.mark.slow
 def test_files_are_written(
     indexed: Indexed, cut: Callable[..., Cut], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +181,7 @@ def test_files_are_written(
     assert cv2.imread(str(files[2])).std() > 10
 
 
+@pytest.mark.slow
 def test_pictures_that_cannot_be_used_are_named_and_the_rest_goes_on(
     indexed: Indexed,
     cut: Callable[..., Cut],

@@ -21,6 +21,7 @@ from tests.retrieval.conftest import Cut
 SCENE = "S2A_20190427T083601_T36UXA"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(f"ignore::{NotGeoreferencedWarning.__module__}.NotGeoreferencedWarning")
 def test_pictures_are_found_as_arrays_and_files(indexed: Indexed, cut: Callable[..., Cut], tmp_path: Path) -> None:
     made = cut(SCENE, 215.0, 260.0, 200, 30.0).image.grey

@@ -140,6 +140,7 @@ def _east(transform: tuple[float, ...], columns: int) -> tuple[float, ...]:
     return a, b, c + a * columns, d, e, f
 
 
+@pytest.mark.slow
 def test_scenes_are_added_once_and_segments_are_kept(indexed: Indexed, archive: Archive, tmp_path: Path) -> None:
     half = tmp_path / "half"
     scenes = [str(path) for path in sorted(archive.scenes.iterdir()) if "20190427" in path.name]
@@ -221,6 +222,7 @@ def test_a_damaged_index_says_so(indexed: Indexed, tmp_path: Path) -> None:
         index.scene(0)
 
 
+@pytest.mark.slow
 def test_another_format_and_other_folders_are_refused(
     indexed: Indexed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,6 +278,7 @@ def test_a_grid_whose_pixels_have_no_area_is_refused(
         Run(tmp_path)
 
 
+@pytest.mark.slow
 def test_keypoints_by_which_nothing_could_be_found_are_refused(
     judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

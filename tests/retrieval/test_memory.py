@@ -47,6 +47,7 @@ def test_votes_do_not_depend_on_how_many_scenes_are_compared_at_once(indexed: In
     assert (whole.places, whole.dates) == (parts.places, parts.dates)
 
 
+@pytest.mark.slow
 def test_what_exceeds_the_budget_says_how_much_it_takes(
     indexed: Indexed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,7 @@ def test_null_trials_are_searched_with_the_pairs_and_in_parts(
     assert results(tmp_path / "later") == wanted
 
 
+@pytest.mark.slow
 def test_a_block_is_judged_while_the_next_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, searched = load_config(), threading.Event()
     wanted = written(tmp_path / "in turn", config, "torch")
@@ -134,6 +135,7 @@ def test_an_error_of_the_judge_is_raised(tmp_path: Path, monkeypatch: pytest.Mon
         written(tmp_path, load_config(), "torch", Shared(writer, judging))
 
 
+@pytest.mark.slow
 def test_a_small_device_gives_the_same_results(tmp_path: Path) -> None:
     overrides = {"verification.nulls": 3}
     wanted = written(tmp_path / "large", load_config(overrides=overrides), "torch")

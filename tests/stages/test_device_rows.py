@@ -14,6 +14,8 @@ from s2fast_kernels import machine
 from s2fast_kernels.machine import Gpus
 from tests.archives import Archive
 
+pytestmark = pytest.mark.slow
+
 SAME = {"features.upsample": 1, "compute.device": "cpu"}
 
 
@@ -26,7 +28,6 @@ def pairs_of(one_tile: Archive, out: Path, **backends: str) -> pd.DataFrame:
     return s2fast.open_run(out).pairs().set_index(["query", "train"])
 
 
-@pytest.mark.slow
 def test_verdicts_and_shifts_are_those_of_the_compiled_rows(one_tile: Archive, tmp_path: Path) -> None:
     wanted = pairs_of(one_tile, tmp_path / "numba")
     matched = pairs_of(one_tile, tmp_path / "matched", matching="torch")

@@ -160,6 +160,7 @@ def test_a_wavelets_level_has_its_pixels_on_full_pixels() -> None:
     np.testing.assert_array_equal(on_full_grid(Features(xy, *rest), 4, 0.0).xy, 4 * xy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["numba", "opencv"])
 def test_enlarged_scene_has_the_features_of_the_enlarged_image(backend: str) -> None:
     valid = np.zeros(IMAGE.shape, bool)

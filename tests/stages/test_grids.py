@@ -82,6 +82,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> s2fast.Run:
     return s2fast.run(scenes=folder / "scenes", out=folder / "run", overrides=pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_scene_on_another_grid_matches_as_on_its_own(run: s2fast.Run, name: str) -> None:
     pairs = run.pairs().set_index("train")
@@ -106,6 +107,7 @@ LINEAR = {
 """Turned and sheared grids, without their origins."""
 
 
+@pytest.mark.slow
 def test_a_scene_on_a_turned_or_sheared_grid_has_the_right_shift(run: s2fast.Run, tmp_path: Path) -> None:
     given = Path(run.folder.address).parent
     (tmp_path / "scenes").mkdir()
@@ -135,6 +137,7 @@ def test_a_scene_on_a_turned_or_sheared_grid_has_the_right_shift(run: s2fast.Run
     assert warning.startswith("1 scene on a sheared grid, rows and columns over 25 degrees from a right angle: ")
 
 
+@pytest.mark.slow
 def test_keypoints_of_oblong_pixels_lie_on_them_and_their_clear_ground_too(run: s2fast.Run) -> None:
     placement = run.folder.placement("oblong")
     assert placement.square_px == pytest.approx((1.22, 0.82))
@@ -225,6 +228,7 @@ def test_levels_of_nearly_equal_pixels_share_bins_whatever_they_measure() -> Non
     assert coarse.scale_beside(scene(placed(10, 10), here, 4.8)) == scene(placed(10, 10), here, 4.8).scale
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_a_real_scene_in_degrees_matches_as_on_its_own_grid(shared_data: Path, tmp_path: Path) -> None:
     (tmp_path / "scenes").mkdir()

@@ -74,6 +74,7 @@ def ingest(archive: Archive, out: Path, config: Config) -> tuple[RunFolder, Scen
     return folder, item, opened[0].windows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "halo_px"), [("zero", 512), ("keep", 0), ("keep", 40), ("keep", 512), ("none", 0)])
 def test_blocks_are_read_once_and_only_where_a_region_is(
     archive: Archive, tmp_path: Path, mode: str, halo_px: int
@@ -150,6 +151,7 @@ def test_only_files_with_luma_are_ingested_anew(archive: Archive, tmp_path: Path
     assert keys[1][0] == keys[1][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reduction", [1, 2, 4])
 @pytest.mark.parametrize("mode", ["zero", "keep", "none"])
 @pytest.mark.parametrize("side", [255, 512])
@@ -265,6 +267,7 @@ def test_real_reflectances_give_keypoints(shared_data: Path, tmp_path: Path) -> 
     assert min(counts.values()) > 2500, counts
 
 
+@pytest.mark.slow
 def test_key_depends_on_what_the_tile_depends_on(archive: Archive) -> None:
     item, regions = first_scene(archive), RegionFile.at(archive.regions)
     base = tile_key(item, Config(), regions)

@@ -18,6 +18,8 @@ from s2fast.stages.scenes import load_scenes
 from s2fast.stages.verdict_rule import VerdictRule
 from tests.archives import PIXEL_M, textured, write_scene
 
+pytestmark = pytest.mark.slow
+
 SIDE, LARGER = 600, 3
 AWAY_M = (0.7 * PIXEL_M, -0.4 * PIXEL_M)
 WEST, NORTH = 600_000.0, 5_600_040.0

@@ -112,6 +112,7 @@ def test_pairs_across_resolutions_are_matched_on_the_coarser_grid(scenes: Path, 
     assert {tuple(xy) for xy in index.scene(number).xy.tolist()} <= own
 
 
+@pytest.mark.slow
 def test_a_run_predicts_the_memory_of_the_blocks_that_it_plans(scenes: Path, tmp_path: Path) -> None:
     config = load_config(overrides={"features.max_per_scene": 20_000, "features.coarser": False})
     record = plan(Job(config, [scenes], None, tmp_path / "out"))
@@ -125,6 +126,7 @@ def test_a_run_predicts_the_memory_of_the_blocks_that_it_plans(scenes: Path, tmp
     assert predicted == match_bytes(20_000, side) // MIB
 
 
+@pytest.mark.slow
 def test_what_a_run_will_take_counts_levels(scenes: Path, tmp_path: Path) -> None:
     def wanted(*stages: str, coarser: bool) -> Forecast:
         config = load_config(overrides={"features.coarser": coarser})

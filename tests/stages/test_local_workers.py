@@ -63,6 +63,7 @@ def test_only_runs_of_a_cpu_whose_threads_are_free_take_several(monkeypatch: pyt
     assert workers() == 1
 
 
+@pytest.mark.slow
 def test_a_run_asks_for_them(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     machine(monkeypatch, 4, 100_000)
     opened = []

@@ -91,6 +91,7 @@ def write_scenes(folder: RunFolder, rows: dict[str, int]) -> None:
         put_scene(folder, scene, random_features(rng, count))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["exhaustive", "windowed"])
 @pytest.mark.parametrize("mutual_too", [False, True])
 def test_scenes_with_no_or_one_keypoint_match_nothing(tmp_path: Path, mutual_too: bool, mode: str) -> None:

@@ -136,6 +136,7 @@ def test_a_default_run_uses_the_device(
     assert_same_answers(tmp_path / "out", wanted[1], record)
 
 
+@pytest.mark.slow
 @not_interpreted
 def test_a_run_on_the_second_gpu_uses_no_other(
     gpu: Pretended, scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -169,6 +170,7 @@ def assert_same_answers(out: Path, wanted_out: Path, record: RunRecord) -> None:
             pd.testing.assert_frame_equal(got.matches(query, train), wanted.matches(query, train))
 
 
+@pytest.mark.slow
 @not_interpreted
 def test_features_of_a_device_have_their_own_key(scenes: Path, wanted: tuple[RunRecord, Path], gpu: Pretended) -> None:
     """Also with the same backend: pixels prepared on a device may differ by a grey level."""
@@ -202,6 +204,7 @@ def test_a_tile_that_does_not_fit_is_prepared_on_the_host(fits: bool, monkeypatc
     assert found.device_bytes > 160 << 20
 
 
+@pytest.mark.slow
 def test_out_of_device_memory_is_one_line(
     scenes: Path, tmp_path: Path, gpu: Pretended, monkeypatch: pytest.MonkeyPatch
 ) -> None:

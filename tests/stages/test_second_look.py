@@ -88,6 +88,7 @@ def test_scenes_far_from_their_place_are_found_and_others_are_not(finished: Path
     assert "second look, 6 pairs" in page
 
 
+@pytest.mark.slow
 def test_offsets_of_the_series_are_found(finished: Path) -> None:
     scenes = s2fast.open_run(finished).scenes().set_index("scene_id")
     offsets = np.array([MOVED[name] for name in "abcd"]) * PIXEL_M * (1, -1)
@@ -122,6 +123,7 @@ def assert_same(got: Iterable[Judged], wanted: Iterable[Judged]) -> None:
         assert values == {name: value for name, value in asdict(other).items() if name in values}
 
 
+@pytest.mark.slow
 def test_the_plain_steps_give_the_same_second_look(finished: Path) -> None:
     rule, pairs = block(finished)
     verdicts = rule.verdicts(pairs)
@@ -146,6 +148,7 @@ def test_parts_of_a_block_give_what_the_whole_gives(finished: Path, monkeypatch:
         np.testing.assert_array_equal(parts[number].inlier, look.inlier)
 
 
+@pytest.mark.slow
 def test_turned_scenes_are_never_verified(finished: Path) -> None:
     rule, pairs = block(finished)
     wrong = [replace(pair, train=second_look._turned(pair.train)) for pair in pairs]
@@ -157,6 +160,7 @@ def test_turned_scenes_are_never_verified(finished: Path) -> None:
     assert alarms.sum() == 6
 
 
+@pytest.mark.slow
 def test_more_displacements_ask_for_more_agreement(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rule, pairs = block(finished)
     monkeypatch.setattr(second_look, "MAX_LOG_NFA", -300.0)
@@ -183,6 +187,7 @@ def test_settings_of_the_users_have_no_second_look(settings: dict[str, object], 
     )
 
 
+@pytest.mark.slow
 def test_the_largest_keypoints_near_the_other_scene_vote(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(second_look, "MOST_COARSE", 60)
     _, pairs = block(finished)

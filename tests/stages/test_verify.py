@@ -91,6 +91,7 @@ def test_unrelated_scenes_are_not_verified(tmp_path: Path) -> None:
     assert not RunFolder(tmp_path).verified.matches("a", "b")["inlier"].any()
 
 
+@pytest.mark.slow
 def test_a_shift_beyond_the_radius_is_prior_suspect_and_reported(tmp_path: Path) -> None:
     query, train = shifted_pair((6.4, 0.0))
     once = load_config(overrides={"verification.second_look_px": 0})
@@ -143,6 +144,7 @@ def test_nulls_are_counted_where_chance_fools_the_rule(tmp_path: Path, monkeypat
     assert (row["null_trials"], row["null_verified"]) == (2, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", ["inliers", "good", "none"])
 def test_matches_are_kept_as_asked(tmp_path: Path, keep: str) -> None:
     query, train = shifted_pair()
@@ -163,6 +165,7 @@ def test_without_verification_there_is_no_verdict(tmp_path: Path) -> None:
     assert matches["inlier"].isna().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift_px", [(3.0, 1.0), (0.0, -30.0), (-30.0, 25.0)])
 def test_radius_auto_finds_shifts_near_and_far(tmp_path: Path, shift_px: tuple[float, float]) -> None:
     query, train = shifted_pair(shift_px)

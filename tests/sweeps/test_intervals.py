@@ -26,6 +26,7 @@ def test_an_interval_holds_the_median(values: list[float]) -> None:
     assert low - 1e-9 <= median(values) <= high + 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 4, 5, 6, 8, 12])
 def test_an_interval_misses_the_truth_as_rarely_as_it_says(count: int) -> None:
     rng = np.random.default_rng(count)

@@ -40,6 +40,7 @@ def truth(archive: Path) -> dict[str, Any]:
     return contents
 
 
+@pytest.mark.slow
 def test_what_is_compiled_beforehand_is_what_drawing_calls(archive: Path) -> None:
     assert archive.exists()
     for module in SYNTH_MODULES:
@@ -71,6 +72,7 @@ def test_the_same_arguments_give_the_same_bytes(archive: Path, tmp_path: Path) -
         assert (archive / name).read_bytes() == (again / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_the_folder_holds_what_was_promised_and_nothing_else(archive: Path, truth: dict[str, Any]) -> None:
     files = {str(path.relative_to(archive)) for path in archive.rglob("*") if path.is_file()}
     assert files == {"regions.geojson", "truth.json", *(scene["path"] for scene in truth["scenes"])}
@@ -100,6 +102,7 @@ def test_neighbours_show_the_same_pixels_in_their_strip(date: int) -> None:
     np.testing.assert_array_equal(west.render(offset, 100, strip, 200)[0], east.render(0, 100, strip, 200)[0])
 
 
+@pytest.mark.slow
 def test_the_ground_repeats_at_no_number_of_pixels() -> None:
     """Noise on a lattice along the map's axes would, and pass for pixels that were interpolated from larger ones."""
     snow = scenes(dates=4, seed=0)[-1]
@@ -110,6 +113,7 @@ def test_the_ground_repeats_at_no_number_of_pixels() -> None:
         assert max(depths[side] for side in FACTORS) < LEAST_DEPTH
 
 
+@pytest.mark.slow
 def test_phase_correlation_finds_a_shift_of_the_ground() -> None:
     still, *_ = acquisitions_of(1, seed=3)
     moved = replace(still, index=1, shift_x=5.9, shift_y=-3.2)
@@ -125,6 +129,7 @@ def test_phase_correlation_finds_a_shift_of_the_ground() -> None:
     np.testing.assert_allclose(left_over, 0, atol=0.1)
 
 
+@pytest.mark.slow
 def test_features_of_two_clear_dates_match_at_the_shift_the_truth_tells(archive: Path, truth: dict[str, Any]) -> None:
     first, second = (scene for scene in truth["scenes"] if scene["conditions"] == "clear" and scene["tile"] == "36UXA")
     told = np.subtract(second["shift_px"], first["shift_px"])
@@ -163,6 +168,7 @@ def test_names_and_georeferencing_are_the_ground_segments(archive: Path, truth: 
             assert file.tags(ns="IMAGE_STRUCTURE")["COMPRESSION_REVERSIBILITY"] == "LOSSY"
 
 
+@pytest.mark.slow
 def test_no_data_is_zero_in_all_bands_and_valid_pixels_never_are(truth: dict[str, Any]) -> None:
     scene = scenes()[5]
     image, classes = scene.render(0, 0, SIZE, SIZE)
@@ -173,12 +179,14 @@ def test_no_data_is_zero_in_all_bands_and_valid_pixels_never_are(truth: dict[str
     assert entry["nodata_fraction"] == pytest.approx(np.mean(classes == 0))
 
 
+@pytest.mark.slow
 def test_no_data_survives_the_compression(archive: Path, truth: dict[str, Any]) -> None:
     image = read(archive, truth["scenes"][5])
     # The wavelet rings over a few pixels beside the edge and nowhere else.
     assert np.mean((image == 0).all(axis=0)) == pytest.approx(truth["scenes"][5]["nodata_fraction"], abs=0.02)
 
 
+@pytest.mark.slow
 def test_clear_ground_has_as_many_keypoints_as_the_real_one(archive: Path, truth: dict[str, Any]) -> None:
     detector = cv2.AKAZE_create()
     for scene in truth["scenes"][:4]:
@@ -186,6 +194,7 @@ def test_clear_ground_has_as_many_keypoints_as_the_real_one(archive: Path, truth
         assert 800 <= per_megapixel <= 2500, scene["scene_id"]
 
 
+@pytest.mark.slow
 def test_regions_look_like_the_real_file(archive: Path) -> None:
     regions = geopandas.read_file(archive / "regions.geojson")
     assert list(regions.columns) == ["img_date", "tile", "geometry"]
@@ -210,6 +219,7 @@ def _corners(archive: Path) -> list[str]:
     return boxes
 
 
+@pytest.mark.slow
 def test_clearings_change_the_ground_when_the_truth_says(archive: Path, truth: dict[str, Any]) -> None:
     regions = geopandas.read_file(archive / "regions.geojson").to_crs(32636)
     regions = regions[regions.tile == "36UXA"]

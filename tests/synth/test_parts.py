@@ -114,6 +114,7 @@ def test_rivers_are_continuous() -> None:
     assert np.abs(np.diff(to_bank))[near[1:] & near[:-1]].max() < 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_clearings_are_valid_apart_and_of_every_kind(seed: int) -> None:
     tiles = tiles_of(["36UXA", "36UYA"], 1024)
@@ -129,6 +130,7 @@ def test_clearings_are_valid_apart_and_of_every_kind(seed: int) -> None:
     np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_neighbouring_tiles_list_the_same_clearings_in_their_strip() -> None:
     west, east = tiles_of(["36UXA", "36UYA"], 2048)
     both = clearings_in([west, east], 3, 7)

@@ -144,6 +144,7 @@ def test_copies_are_made_once_and_described(tmp_path: Path) -> None:
     assert asdict(Injection.load(tmp_path / "again.json")) == asdict(injection)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "nodata"),
     [("uint8", 1), ("uint8", 128), ("uint8", 255), ("int16", -9999), ("int16", -32768), ("float32", 0.5),

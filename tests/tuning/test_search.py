@@ -102,6 +102,7 @@ def test_the_defaults_stay_where_the_other_half_shows_no_gain(tmp_path: Path) ->
     assert "# Not used" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["choose", "report"])
 def test_a_setting_that_verified_a_falsehood_is_never_chosen(where: str, tmp_path: Path) -> None:
     def good(settings: dict[str, Any], half: str) -> dict[str, Any]:
@@ -116,6 +117,7 @@ def test_a_setting_that_verified_a_falsehood_is_never_chosen(where: str, tmp_pat
         assert "verified 1 of 50 pairs of different ground" in tuned.why
 
 
+@pytest.mark.slow
 def test_a_search_that_is_stopped_at_any_trial_goes_on_to_equal_rows(tmp_path: Path) -> None:
     run, calls = stub(lower_ratio_is_better)
     whole = found(tmp_path / "whole.jsonl", run)
@@ -177,6 +179,7 @@ def test_copying_more_scenes_is_only_proposed_where_some_are_left(tmp_path: Path
     assert tuned.why.endswith("add scenes of the same ground or copy more of them (few)")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["choose", "report"])
 def test_few_pairs_suffice_to_leave_defaults_that_verified_a_falsehood(where: str, tmp_path: Path) -> None:
     def few(settings: dict[str, Any], half: str) -> dict[str, Any]:
@@ -225,6 +228,7 @@ class clock:  # noqa: N801
         return cls.now
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", ["choose", "report"])
 def test_a_trial_ended_by_the_limit_tells_nothing_of_its_settings(
     half: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

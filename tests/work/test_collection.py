@@ -23,6 +23,7 @@ def main() -> None:
     sys.stdout.write(json.dumps({"before": before, "after": state()}))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("forked_workers")
 def test_a_worker_looks_for_garbage_once_it_has_its_first_unit() -> None:
     from s2fast.work.executors import open_workplace

@@ -164,6 +164,7 @@ def test_the_default_job_of_a_new_machine(archive: Archive, tmp_path: Path) -> N
     assert first["verified"].any()
 
 
+@pytest.mark.slow
 def test_find_compiles_nothing_beside_its_modules(indexed: Indexed, archive: Archive) -> None:
     """Those are compiled by now; see conftest.py."""
     picture = next(archive.scenes.rglob("*_TCI.jp2"))
@@ -174,6 +175,7 @@ def test_find_compiles_nothing_beside_its_modules(indexed: Indexed, archive: Arc
     assert_compiles_nothing(output)
 
 
+@pytest.mark.slow
 def test_find_and_lists_announce_the_compilation(
     indexed: Indexed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +230,7 @@ def test_a_folder_that_is_not_writable_is_one_warning(
     assert line.remedy == "set NUMBA_CACHE_DIR to a writable folder"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("missing")
 def test_a_failure_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     lines = Lines()

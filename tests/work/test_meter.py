@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from s2fast.work.meter import Metered
 
 BURN = "import time\nwhile time.process_time() < 0.4: pass\nprint('done', flush=True)\ninput()"
 
 
+@pytest.mark.slow
 def test_processor_time_is_that_of_workers_too() -> None:
     meter = Metered()
     command = [sys.executable, "-c", BURN]
