@@ -1,6 +1,5 @@
 """The commands: their help, their options, and what they list, foresee and draw."""
 
-import gc
 import io
 import json
 import re
@@ -14,7 +13,7 @@ import typer
 from typer.main import get_command
 
 from s2fast import cli
-from s2fast.commands.app import GROUPS, app, importing, only_asked
+from s2fast.commands.app import GROUPS, app, only_asked
 from s2fast.work.streams import on_terminal
 from tests.archives import Archive
 from tests.command_line import assert_one_line, s2fast
@@ -207,14 +206,3 @@ def test_a_terminal_breaks_no_word_and_a_pipe_gets_one_line(monkeypatch: pytest.
     # An indent of more than half of the width is cut.
     monkeypatch.setenv("COLUMNS", "30")
     assert max(map(len, on_terminal(error, Terminal(), " " * 20).split("\n"))) <= 30
-
-
-def test_importing_leaves_garbage_collection_as_it_was() -> None:
-    for running in (True, False):
-        (gc.enable if running else gc.disable)()
-        try:
-            with importing():
-                assert not gc.isenabled()
-            assert gc.isenabled() == running
-        finally:
-            gc.enable()

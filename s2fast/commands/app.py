@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -290,19 +289,6 @@ Format = Annotated[
 ListFile = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write .csv, .json, .parquet or .txt")
 ]
-
-
-@contextmanager
-def importing() -> Iterator[None]:
-    """Suspend garbage collection, and leave what was imported out of it afterwards: imports drop little."""
-    running = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if running:
-            gc.enable()
 
 
 def words(text: str) -> list[str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from s2fast.commands.app import Query, RunFolderPath, Train, Trust, app, importing, print_line
+from s2fast.commands.app import Query, RunFolderPath, Train, Trust, app, print_line
+from s2fast.work.collection import importing
 
 if TYPE_CHECKING:
     from s2fast.model import Window

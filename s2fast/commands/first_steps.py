@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s2fast.commands.app import EXIT_MISSING, Profile, app, importing, print_line, words
+from s2fast.commands.app import EXIT_MISSING, Profile, app, print_line, words
+from s2fast.work.collection import importing
 
 if TYPE_CHECKING:
     from s2fast.work.progress import Bar

@@ -25,11 +25,11 @@ from s2fast.commands.app import (
     Until,
     Verdicts,
     app,
-    importing,
     print_line,
     warn,
     words,
 )
+from s2fast.work.collection import importing
 
 if TYPE_CHECKING:
     from s2fast.report.listing import Listing

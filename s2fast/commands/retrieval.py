@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from s2fast.commands.app import EXIT_BAD_INPUT, EXIT_NOT_FOUND, Quiet, Trust, app, importing, print_line
+from s2fast.commands.app import EXIT_BAD_INPUT, EXIT_NOT_FOUND, Quiet, Trust, app, print_line
+from s2fast.work.collection import importing
 
 if TYPE_CHECKING:
     from s2fast.retrieval.finding import Finding

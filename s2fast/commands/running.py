@@ -29,10 +29,10 @@ from s2fast.commands.app import (
     Verbose,
     Workers,
     app,
-    importing,
     print_line,
     warn,
 )
+from s2fast.work.collection import importing
 
 if TYPE_CHECKING:
     from s2fast.planning import Job

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import atexit
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _state = {"suspended": False}
 
@@ -24,3 +26,16 @@ def resume_collection() -> None:
         _state["suspended"] = False
         gc.freeze()
         gc.enable()
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Suspend garbage collection within a part of a process, and leave what was imported out of it afterwards."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if running:
+            gc.enable()

@@ -65,3 +65,16 @@ def test_nothing_changes_where_it_was_not_suspended() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_importing_leaves_garbage_collection_as_it_was() -> None:
+    from s2fast.work.collection import importing
+
+    for running in (True, False):
+        (gc.enable if running else gc.disable)()
+        try:
+            with importing():
+                assert not gc.isenabled()
+            assert gc.isenabled() == running
+        finally:
+            gc.enable()
