@@ -31,6 +31,8 @@ _IMPORTED = (
     "s2fast.image.compiled_outlines", "s2fast_kernels.akaze.opencv_cpu", "s2fast_kernels.akaze.numba_cpu",
     "s2fast_kernels.hamming_top2.opencv_cpu", "s2fast.sweeps.case_process", "distributed.cli.dask_scheduler",
     "distributed.cli.dask_worker",
+    # What a run would import and load when it first needs it.
+    "pyarrow.dataset", "scipy.fft", "scipy.ndimage", "tests.loaded_kernels",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ import sys
 import time
 from dataclasses import replace
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -31,7 +32,11 @@ from rasterio.enums import ColorInterp
 from rasterio.transform import from_origin
 
 from s2fast.synth.archive import scenes_of
+from s2fast.synth.atmosphere import observe
+from s2fast.synth.ground import render_ground
+from s2fast.synth.plan import PIXEL_M as GROUND_M
 from s2fast.synth.plan import Acquisition, Tile
+from s2fast.synth.season import palette
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 """The real imagery, if there is any."""
@@ -139,7 +144,28 @@ def render_day(day: Acquisition, cols: int, rows: int, seed: int, left_px: int =
     """Render part of a square tile: (3, rows, cols)."""
     tile = Tile("36UXA", 600_000 + 10 * left_px, 5_600_040, max(cols, rows))
     (scene,) = scenes_of([tile], [day], [], seed)
-    return scene.render(0, 0, cols, rows)[0]
+    left, top = tile.left + 0.5 * GROUND_M, tile.top - 0.5 * GROUND_M
+    shown = materials(left - day.shift_x, top - day.shift_y, cols + 2, rows + 2, day.day.year, scene.salt)
+    return observe(shown @ palette(day.day, day.snow).astype(np.float32), left, top, scene.sky)[0]
+
+
+@lru_cache(maxsize=2)
+def materials(left: float, top: float, cols: int, rows: int, year: int, salt: int) -> npt.NDArray[np.float32]:
+    """Share of each material in a pixel, times its brightness: (rows, cols, 17).
+
+    Reflectance is their product with a day's palette, so the ground of all dates of a year is computed once.
+    `left` and `top` are the position of the first pixel inside the margin of one pixel [m].
+    """
+    bare = np.zeros((rows, cols), np.float32)
+    kinds = len(palette(date(2019, 6, 1), 0.0))
+    shares = []
+    for first in range(0, kinds, 3):
+        chosen = np.zeros((kinds, 3))
+        for band, kind in enumerate(range(first, min(first + 3, kinds))):
+            chosen[kind, band] = 1.0
+        corner = left - GROUND_M, top + GROUND_M
+        shares.append(render_ground(*corner, 0.0, 0.0, bare, bare, year, chosen, salt))
+    return np.ascontiguousarray(np.concatenate(shares, axis=2)[:, :, :kinds])
 
 
 def reflectances(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
