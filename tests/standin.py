@@ -158,14 +158,13 @@ def materials(left: float, top: float, cols: int, rows: int, year: int, salt: in
     """
     bare = np.zeros((rows, cols), np.float32)
     kinds = len(palette(date(2019, 6, 1), 0.0))
-    shares = []
-    for first in range(0, kinds, 3):
-        chosen = np.zeros((kinds, 3))
-        for band, kind in enumerate(range(first, min(first + 3, kinds))):
-            chosen[kind, band] = 1.0
-        corner = left - GROUND_M, top + GROUND_M
-        shares.append(render_ground(*corner, 0.0, 0.0, bare, bare, year, chosen, salt))
-    return np.ascontiguousarray(np.concatenate(shares, axis=2)[:, :, :kinds])
+    corner = left - GROUND_M, top + GROUND_M
+    # The palette chooses three materials at a time, one for each band.
+    shares = [
+        render_ground(*corner, 0.0, 0.0, bare, bare, year, np.eye(kinds, 3, -first), salt)
+        for first in range(0, kinds, 3)
+    ]
+    return np.concatenate(shares, axis=2)[:, :, :kinds]
 
 
 def reflectances(colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
