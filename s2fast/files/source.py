@@ -15,6 +15,7 @@ from pydantic_core import CoreSchema, core_schema
 from s2fast.errors import InputError
 from s2fast.files.legible import legible
 from s2fast.files.redaction import SIGNATURE, WITH_OPTIONS, public
+from s2fast.files.suffixes import check_name
 
 SCHEMES = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
 """GDAL's address prefixes, by the scheme that a user writes."""
@@ -96,8 +97,8 @@ class Source:
         Raises
         ------
         InputError
-            It is empty, the scheme is not one of these, an address in an object store has a query, or a user and
-            password, or GDAL's options of an address want a request that is never sent.
+            It is empty or has a zero byte, the scheme is not one of these, an address in an object store has a query,
+            or a user and password, or GDAL's options of an address want a request that is never sent.
 
         Examples
         --------
@@ -111,6 +112,7 @@ class Source:
         text = _address(str(place))
         if not text:
             raise InputError("a path or an address is empty: give one, for this folder '.'")
+        check_name(text)
         if text.startswith(HELD):
             return cls(text)
         if with_options := WITH_OPTIONS.fullmatch(text):

@@ -1,4 +1,4 @@
-"""Names of files and folders to write: they are on disk, and suffixes tell their format."""
+"""Names of files and folders: without zero bytes; those to write are on disk, and suffixes tell their format."""
 
 from __future__ import annotations
 
@@ -20,8 +20,21 @@ _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]+:/|/vsi[a-z0-9_]+/", re.IGNORECASE)
 """Begin of an address, of which a `Path` has dropped one slash, or of GDAL's name for one."""
 
 
+def check_name(place: Path | str) -> None:
+    r"""Raise InputError if a path or an address has a zero byte: no file system takes one.
+
+    Examples
+    --------
+    >>> check_name("scenes\0")
+    Traceback (most recent call last):
+    s2fast.errors.InputError: 'scenes\x00' has a zero byte, which no path has: give another
+    """
+    if "\0" in str(place):
+        raise InputError(f"{public(str(place))!r} has a zero byte, which no path has: give another")
+
+
 def check_on_disk(place: Path | str) -> None:
-    """Raise InputError if a file or folder to write is in an object store or on a server.
+    """Raise InputError if a file or folder to write is in an object store or on a server, or its name is none.
 
     Examples
     --------
@@ -29,6 +42,7 @@ def check_on_disk(place: Path | str) -> None:
     Traceback (most recent call last):
     s2fast.errors.InputError: cannot write s3://bucket/pair.png: it is not on disk; name a local path, and upload it
     """
+    check_name(place)
     if _ELSEWHERE.match(str(place)):
         address = re.sub(r"^([\w+.-]+:)/(?!/)", r"\1//", str(place))
         raise InputError(f"cannot write {public(address)}: it is not on disk; name a local path, and upload it")

@@ -47,6 +47,9 @@ _MOST_TURN_DEG = 2.0
 _MOST_TURN_MERCATOR_DEG = 10.0
 """The same of a transverse Mercator projection, whose grid north is what users call north: UTM stays within 8."""
 
+_LEAST_PX_M = 1e-6
+"""Least step of a pixel [m]: positions on Earth are known to a few nanometres, with the digits that numbers have."""
+
 LONLAT = "EPSG:4326"
 """Longitude and latitude, in this order."""
 
@@ -130,12 +133,15 @@ class PixelGrid:
 
     @property
     def on_earth(self) -> bool:
-        """Whether the centre is a valid position on Earth."""
+        """Whether the centre is a valid position on Earth, and its pixels are large enough to be told apart there."""
         try:
             lon, lat = self.lonlat
-        except pyproj.exceptions.ProjError:  # a CRS of another planet
+            if not (abs(lon) <= _MOST_LONGITUDE and abs(lat) <= 90):
+                return False
+            least = np.linalg.svd(self.px_m, compute_uv=False)[-1]
+        except (pyproj.exceptions.ProjError, np.linalg.LinAlgError):  # a CRS of another planet; no finite pixels
             return False
-        return abs(lon) <= _MOST_LONGITUDE and abs(lat) <= 90
+        return bool(_LEAST_PX_M <= least < np.inf)
 
     @cached_property
     def full_turn(self) -> float:

@@ -266,8 +266,8 @@ def _placed(
         if grid.on_earth:
             return grid.crs_wkt, grid.transform, ""
         problem = (
-            f"its geotransform {grid.transform} and its CRS {crs.to_string()} do not place it on "
-            "Earth; assign both again, for example with gdal_edit.py -a_srs and -a_ullr"
+            f"its geotransform {grid.transform} and its CRS {crs.to_string()} do not place it on Earth, with pixels of "
+            "a thousandth of a millimetre or more; assign both again, for example with gdal_edit.py -a_srs and -a_ullr"
         )
     return "", PIXEL_TRANSFORM, problem
 

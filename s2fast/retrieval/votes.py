@@ -221,9 +221,9 @@ class Votes:
     """Longer side of the picture, as far as it has keypoints [px]."""
 
     def moved(self, px: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Return `step`, moved by (k, 2) pixels of the scene."""
-        moved = self.step + np.rint(px / _step_px(self.side, self.bin)).astype(np.int64)
-        return np.asarray(np.clip(moved, -_FARTHEST, _FARTHEST))
+        """Return `step`, moved by (k, 2) pixels of the scene; a foreign index may hold any distance."""
+        moved = np.nan_to_num(self.step + np.rint(px / _step_px(self.side, self.bin)), nan=_FARTHEST)
+        return np.asarray(np.clip(moved, -_FARTHEST, _FARTHEST).astype(np.int64))
 
     @property
     def weight(self) -> npt.NDArray[np.float64]:

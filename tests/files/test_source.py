@@ -11,7 +11,9 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from s2fast.archive.names import naming
 from s2fast.errors import InputError
+from s2fast.files.open_storage import open_storage
 from s2fast.files.source import Source
+from s2fast.files.suffixes import check_on_disk
 from s2fast.model import Naming, Scene
 
 
@@ -253,3 +255,11 @@ def test_addresses_as_they_are_pasted(text: str) -> None:
 def test_a_password_for_an_object_store_is_refused_and_not_shown() -> None:
     with pytest.raises(InputError, match=r"^/vsis3/bucket/a\.tif: .* AWS_SECRET_ACCESS_KEY"):
         Source.of("s3://AKIA:Zq7k1xW@bucket/a.tif")
+
+
+@pytest.mark.parametrize("place", ["a\0b.tif", "s3://bucket/a\0b", "https://example.org/a\0b.tif?sig=Zq7k1x"])
+def test_a_zero_byte_is_no_part_of_a_name(place: str) -> None:
+    for act in (Source.of, open_storage, check_on_disk):
+        with pytest.raises(InputError, match=r"\\x00b.* has a zero byte, which no path has: give another$") as error:
+            act(place)
+        assert "Zq7k1x" not in str(error.value)

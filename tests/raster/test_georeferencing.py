@@ -155,6 +155,11 @@ MARS = 'GEOGCS["Mars",DATUM["Mars",SPHEROID["Mars",3396190,169.8944]],PRIMEM["0"
         ({"crs": UTM36, "transform": Affine(10, 0, 6e9, 0, -10, 5600040)}, "do not place it on Earth"),
         ({"crs": "EPSG:4326", "transform": Affine(10, 0, 600000, 0, -10, 5600040)}, "do not place it on Earth"),
         ({"crs": MARS, "transform": Affine(0.001, 0, 34, 0, -0.001, 50)}, "do not place it on Earth"),
+        # Pixels that cannot be told apart there, in both directions or in one.
+        ({"crs": UTM36, "transform": Affine(10, 0, 600000, 0, -10, -1e300)}, "do not place it on Earth"),
+        ({"crs": UTM36, "transform": Affine(1e-12, 0, 600000, 0, -1e-12, 5600040)}, "do not place it on Earth"),
+        ({"crs": UTM36, "transform": Affine(10, 0, 600000, 0, -1e-9, 5600040)}, "a thousandth of a millimetre"),
+        ({"crs": UTM36, "transform": Affine(10, 10, 600000, 10, 10 + 1e-8, 5600040)}, "a thousandth of a millimetre"),
     ],
 )
 def test_a_scene_without_a_place_is_left_out_by_name(tmp_path: Path, told: dict[str, Any], words: str) -> None:

@@ -279,6 +279,17 @@ def test_a_grid_whose_pixels_have_no_area_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("east", [5.5e21, -1.7e308])
+def test_a_scene_that_lies_nowhere_is_voted_for_alone(indexed: Indexed, tmp_path: Path, east: float) -> None:
+    shutil.copytree(indexed.index, tmp_path / "index")
+    fields = unsealed(json.loads((indexed.index / INDEX_JSON).read_text()))
+    fields["segments"][0]["entries"][0]["transform"][2] = east
+    (tmp_path / "index" / INDEX_JSON).write_text(json.dumps(sealed(fields)))
+    there, here = Index(tmp_path / "index"), Index(indexed.index)
+    query = here.scene(0).take(np.arange(200))
+    np.testing.assert_array_equal(vote(there, query).scenes, vote(here, query).scenes)
+
+
 def test_keypoints_by_which_nothing_could_be_found_are_refused(
     judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
