@@ -99,6 +99,10 @@ _ADVICE = {
 }
 
 
+_LONGEST = 1024
+"""Characters of an address that a message holds: a foreign run folder may name scenes of any length."""
+
+
 def failure(verb: str, where: str, error: Exception) -> RunFolderError:
     """Return the error for a failed operation on a file, with advice."""
     number = error.errno if isinstance(error, OSError) else None
@@ -108,7 +112,8 @@ def failure(verb: str, where: str, error: Exception) -> RunFolderError:
     why = reason(error)
     if why == NO_CREDENTIALS and not where.startswith("s3"):
         why = f"no credentials for {where.partition(':')[0]}://: set the environment variables of this store"
-    return RunFolderError(f"cannot {verb} {where}: {why}; {advice}")
+    named = where if len(where) <= _LONGEST else f"{where[:_LONGEST]}..."
+    return RunFolderError(f"cannot {verb} {named}: {why}; {advice}")
 
 
 _METADATA = re.compile(r"169\.254\.\d+\.\d+|/latest/(api/token|meta-data)")

@@ -30,6 +30,13 @@ def test_missing_credentials_are_named_by_their_variables() -> None:
     assert "credentials" not in str(failure("read", "x", RuntimeError("Server returned 404")))
 
 
+def test_a_name_of_any_length_is_cut_in_a_message() -> None:
+    told = str(failure("read", f"out/{5000 * 'a'}/zarr.json", OSError(errno.ENAMETOOLONG, "File name too long")))
+    assert told.startswith("cannot read out/aaa")
+    assert "aaa...: File name too long; " in told
+    assert len(told) < 1200
+
+
 def test_a_scene_without_credentials_names_them_too() -> None:
     pytest.importorskip("obstore")
     scene = ObjectRanges(Source.of("s3://bucket/scene.tif"))
