@@ -62,6 +62,16 @@ SEARCHED_RADII = 2.0
 """Matches are searched within this many radii, so that a true shift just outside the radius is recognised as such."""
 
 
+@lru_cache(maxsize=256)
+def _is_of_places(crs: str) -> bool:
+    """Return whether a definition is that of a CRS of maps, or of longitude and latitude."""
+    try:
+        known = pyproj.CRS(crs)
+    except pyproj.exceptions.CRSError:
+        return False
+    return bool(known.is_projected or known.is_geographic)
+
+
 @dataclass(frozen=True)
 class PixelGrid:
     """A scene's pixel grid on the ground; the only code that converts CRS units to metres."""
@@ -74,9 +84,11 @@ class PixelGrid:
     """Rows, columns at full resolution."""
 
     def __post_init__(self) -> None:
-        """Raise SceneError if the CRS names a file or a server; it may come from a stranger's run folder."""
+        """Raise SceneError for a CRS that names a file or a server, or is none: strangers' folders may hold any."""
         if self.crs_wkt and not is_definition(self.crs_wkt):
             raise SceneError(f"the CRS {self.crs_wkt[:80]!r} names a file or a server: {CURE}")
+        if self.crs_wkt and not _is_of_places(self.crs_wkt):
+            raise SceneError(f"{self.crs_wkt[:80]!r} is no CRS of a map: what holds it is damaged: make it again")
 
     @classmethod
     def of_raster(cls, raster: Raster) -> PixelGrid:

@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from s2fast.errors import DamageError, RunFolderError
+from s2fast.errors import DamageError, RunFolderError, SceneError
 from s2fast.files.local_storage import PARTIAL
-from s2fast.folder.checksums import checksum
+from s2fast.folder.checksums import checksum, sealed, unsealed
+from s2fast.folder.record import RUN_JSON
 from s2fast.folder.run_folder import SCENES, RunFolder
 from s2fast.folder.sealed_groups import SEAL, group_file
 from s2fast.folder.whole_chunks import described
+from s2fast.results import Run
 from tests.folders import put_scene, some_features
+from tests.judged import Judged
 
 SCENE = "S2A_20160830T083602_T36UYA"
 
@@ -90,6 +93,17 @@ def test_ids_are_no_paths(out: Path, scene: str) -> None:
     for read in (RunFolder(out).features, RunFolder(out).grey, RunFolder(out).tile):
         with pytest.raises(RunFolderError, match="it is a path"):
             read(scene)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("crs", ["A:0", "PROJCS[", 'LOCAL_CS["site",UNIT["metre",1]]'])
+def test_a_crs_that_is_none_aligns_nothing(judged: Judged, tmp_path: Path, crs: str) -> None:
+    out = shutil.copytree(judged.out, tmp_path / "out")
+    run = unsealed(json.loads((out / RUN_JSON).read_text()))
+    run["scenes"][0]["raster"]["crs_wkt"] = crs
+    (out / RUN_JSON).write_text(json.dumps(sealed(run)))
+    with pytest.raises(SceneError, match="is no CRS of a map: what holds it is damaged: make it again"):
+        Run(out).align(tmp_path / "aligned")
 
 
 @pytest.mark.parametrize("name", ["../victim", "/etc/passwd", "a/../../victim", "a\x00"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from s2fast.config import load_config
-from s2fast.errors import DamageError, InputError, RunFolderError
+from s2fast.errors import DamageError, InputError, RunFolderError, SceneError
 from s2fast.folder.checksums import sealed, unsealed
 from s2fast.folder.record import RUN_JSON
 from s2fast.folder.run_folder import RunFolder
@@ -21,7 +21,9 @@ from s2fast.retrieval import build as building
 from s2fast.retrieval import clusters
 from s2fast.retrieval.build import build, spread
 from s2fast.retrieval.cells import CELL_SIDES, OCTAVE_BINS, SCALES, STEPS, TURNS, bins_of, cells_of
+from s2fast.retrieval.finder import Finder
 from s2fast.retrieval.index import INDEX_JSON, Index, Keypoints, read_contents
+from s2fast.retrieval.picture import Image
 from s2fast.retrieval.votes import MAX_BITS, RATIO, Box, vote, votes_of
 from s2fast_kernels.hamming_top2 import hamming_top2
 from s2fast_kernels.hamming_top2.cases import random_descriptors
@@ -279,6 +281,18 @@ def test_a_grid_whose_pixels_have_no_area_is_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("crs", ["A:0", "EPSG:1", "PROJCS[", 'LOCAL_CS["site",UNIT["metre",1]]', "EPSG:4978"])
+def test_a_crs_that_is_none_ends_in_one_line(indexed: Indexed, tmp_path: Path, crs: str) -> None:
+    shutil.copytree(indexed.index, tmp_path / "index")
+    fields = unsealed(json.loads((indexed.index / INDEX_JSON).read_text()))
+    (tmp_path / "index" / INDEX_JSON).write_text(json.dumps(sealed(fields | {"crs": [crs]})))
+    finder = Finder(Index(tmp_path / "index"))
+    query = finder.index.scene(0).take(np.arange(200))
+    image = Image("a.png", np.zeros((256, 256), np.uint8), np.zeros((256, 256), np.bool_), (512, 512))
+    with pytest.raises(SceneError, match="is no CRS of a map: what holds it is damaged: make it again"):
+        finder.judge(image, query, finder.votes(query))
+
+
 @pytest.mark.parametrize("east", [5.5e21, -1.7e308])
 def test_a_scene_that_lies_nowhere_is_voted_for_alone(indexed: Indexed, tmp_path: Path, east: float) -> None:
     shutil.copytree(indexed.index, tmp_path / "index")
