@@ -17,7 +17,7 @@ import s2fast
 from s2fast.align.correction import MEDIAN, Correction, corrections, reference_id
 from s2fast.align.field_model import CELLS, Cells, Model, choose
 from s2fast.align.local import with_fields
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.results import Run
 from s2fast.synth import synth
 

@@ -16,7 +16,7 @@ from benchmarks.pictures import Pixels
 from s2fast.config import load_config
 from s2fast.errors import InputError
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.retrieval.build import build

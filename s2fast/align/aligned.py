@@ -32,7 +32,7 @@ from s2fast.files.trusted import check_servers
 from s2fast.folder.content_key import content_key
 from s2fast.folder.record import RunRecord, SceneInput, check_unchanged
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.raster.dataset import gdal_settings, opener
 from s2fast.report.rounding import csv_bytes
 from s2fast.work.machine import versions

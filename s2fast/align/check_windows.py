@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from s2fast.align.phase_correlation import phase_shift
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.raster.dataset import open_dataset
 
 _SIDE_PX = 96

@@ -13,7 +13,7 @@ from s2fast.errors import InputError, option
 from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.geometry.datum import OFFSET_COLUMNS, offsets
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.geometry.scene_verdict import SceneVerdict, scene_verdicts
 
 MEDIAN = "median"

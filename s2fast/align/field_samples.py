@@ -12,7 +12,7 @@ from scipy.ndimage import maximum_filter
 
 from s2fast.align.field_model import CELLS, Cells, Model, fit_values
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.geometry.shift import INLIER_PX
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.match_columns import INLIER, MatchColumns, stored_matches

@@ -18,7 +18,7 @@ from s2fast.align.field_samples import Part, sampled, together
 from s2fast.errors import option
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 
 AUTO = "auto"
 """The simplest model that no other beats."""

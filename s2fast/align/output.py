@@ -21,7 +21,7 @@ from s2fast.config import Config
 from s2fast.errors import BackendError, SceneError, option
 from s2fast.files.source import Source
 from s2fast.files.web import downloaded
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.raster.array_dataset import ArrayDataset, write_geotiff
 from s2fast.raster.dataset import decoding_threads, open_dataset
 from s2fast.raster.whole import check_whole

@@ -8,7 +8,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import reproject
 
 from s2fast.align.resampling import ALL_BANDS, Resampling
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.raster.dataset import decoding_threads
 
 _WARP_MB = 128

@@ -15,7 +15,7 @@ from rasterio.transform import Affine
 from rasterio.windows import Window
 
 from s2fast.align.field_model import SPANS, Field
-from s2fast.geometry.placement import PixelGrid, reprojected
+from s2fast.geometry.pixel_grid import PixelGrid, reprojected
 from s2fast_kernels.backends import Backend, Selected, needs_package, resolve
 
 RESAMPLERS = (

@@ -12,7 +12,7 @@ from rasterio.errors import RasterioError
 
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
-from s2fast.geometry.placement import reprojected, to_ground, to_pixels
+from s2fast.geometry.pixel_grid import reprojected, to_ground, to_pixels
 from s2fast.model import Scene
 from s2fast.raster.dataset import gdal_settings, open_dataset
 

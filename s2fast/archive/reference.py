@@ -15,7 +15,7 @@ from s2fast.archive.names import naming
 from s2fast.errors import InputError, option
 from s2fast.files.source import Source
 from s2fast.geometry.antimeridian import footprint, joined
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.model import Raster, Scene
 
 _FULL_TURN_DEG = 360

@@ -9,7 +9,10 @@ import html
 import json
 import re
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyproj
 
 _FORMS = re.compile(
     r"""\s*(?:
@@ -84,6 +87,18 @@ def is_definition(value: Any) -> bool:
     if isinstance(value, dict):
         return not names_file(json.dumps(value))
     return _is_plain(value) if isinstance(value, str) else isinstance(value, int)
+
+
+def is_horizontal(crs: pyproj.CRS) -> bool:
+    """Return whether a CRS has longitude and latitude, or is a projection of them; PROJ also takes heights for these.
+
+    Examples
+    --------
+    >>> import pyproj
+    >>> [is_horizontal(pyproj.CRS(code)) for code in ("EPSG:32636", "EPSG:4979", "EPSG:7405", "EPSG:5773", "EPSG:4978")]
+    [True, True, True, False, False]
+    """
+    return bool(crs.is_geographic or crs.is_projected)
 
 
 @lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""Names of files and folders: without zero bytes; those to write are on disk, and suffixes tell their format."""
+"""Names of files and folders: none has a zero byte; those to write are on disk, and suffixes tell their format."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check_name(place: Path | str) -> None:
 
 
 def check_on_disk(place: Path | str) -> None:
-    """Raise InputError if a file or folder to write is in an object store or on a server, or its name is none.
+    """Raise InputError if a file or folder to write is in an object store or on a server, or has a zero byte.
 
     Examples
     --------

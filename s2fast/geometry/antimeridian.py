@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from s2fast.geometry.placement import LONLAT, PixelGrid, reprojected, to_pixels
+from s2fast.geometry.pixel_grid import LONLAT, PixelGrid, reprojected, to_pixels
 
 _EDGE_POINTS = 32
 """Vertices per edge of the outline of a scene that contains a pole."""

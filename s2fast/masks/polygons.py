@@ -19,7 +19,7 @@ from s2fast.files.limited import read_bytes
 from s2fast.files.source import Source
 from s2fast.files.zips import zip_member
 from s2fast.geometry.antimeridian import footprint, joined
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.model import Raster
 from s2fast.regions.file import RegionFile
 from s2fast.regions.mask import PlacedRegions, place_regions

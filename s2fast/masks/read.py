@@ -21,7 +21,7 @@ from rasterio.windows import Window as RasterioWindow
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.masks.kinds import BY_NAME, SHAPES, Kind
 from s2fast.masks.lookup import FoundMask
 from s2fast.masks.polygons import clouds_on, shapes_on

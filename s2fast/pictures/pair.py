@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from s2fast.errors import InputError, caller_hint, option
 from s2fast.files.legible import counted
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.model import Window
 from s2fast.pictures.arrows import Arrows, draw_arrows
 from s2fast.pictures.lines import Lines, lines_to_draw

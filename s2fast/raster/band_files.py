@@ -13,7 +13,7 @@ from rasterio.crs import CRS
 from s2fast.config import Ingest
 from s2fast.errors import SceneError
 from s2fast.files.source import Source
-from s2fast.geometry.placement import pixel_side
+from s2fast.geometry.pixel_grid import pixel_side
 from s2fast.model import Raster, Window
 from s2fast.raster.reader import Reader, open_raster
 

@@ -26,7 +26,7 @@ from s2fast.files.crs_definitions import CURE, is_definition
 from s2fast.files.ranges import byte_ranges
 from s2fast.files.source import Source
 from s2fast.files.web import downloaded, refusal
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.model import PIXEL_TRANSFORM, Raster
 from s2fast.raster.allowed import check_opened, drivers, explanation
 from s2fast.raster.bands import Picture
@@ -266,8 +266,9 @@ def _placed(
         if grid.on_earth:
             return grid.crs_wkt, grid.transform, ""
         problem = (
-            f"its geotransform {grid.transform} and its CRS {crs.to_string()} do not place it on Earth, with pixels of "
-            "a thousandth of a millimetre or more; assign both again, for example with gdal_edit.py -a_srs and -a_ullr"
+            f"its geotransform {grid.transform} and its CRS {crs.to_string()} do not place it on Earth, or give "
+            "pixels below a thousandth of a millimetre; assign both again, for example with gdal_edit.py -a_srs and "
+            "-a_ullr"
         )
     return "", PIXEL_TRANSFORM, problem
 

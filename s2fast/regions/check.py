@@ -13,7 +13,7 @@ import shapely
 from s2fast.config import Regions
 from s2fast.errors import ConfigError, InputError
 from s2fast.geometry.antimeridian import footprint, joined
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.model import Raster
 from s2fast.regions.file import RegionFile, RegionRows
 from s2fast.regions.mask import covers, fits, meets, polygons_on

@@ -16,7 +16,7 @@ from rasterio import Affine
 from rasterio.features import rasterize
 
 from s2fast.config import Regions
-from s2fast.geometry.placement import PixelGrid, pixel_side
+from s2fast.geometry.pixel_grid import PixelGrid, pixel_side
 from s2fast.model import Raster, Window
 from s2fast.raster.windows import grid, with_halo
 from s2fast.regions.file import RegionFile

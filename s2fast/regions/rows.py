@@ -19,7 +19,7 @@ import shapely
 
 from s2fast.config import Regions
 from s2fast.errors import ConfigError, InputError, setting
-from s2fast.files.crs_definitions import is_definition
+from s2fast.files.crs_definitions import is_definition, is_horizontal
 from s2fast.files.wkb import is_nested_deeply
 from s2fast.regions.contents import DamagedError
 from s2fast.regions.file import RegionFile
@@ -196,17 +196,6 @@ def declared_crs(settings: Regions) -> pyproj.CRS | None:
     if not is_horizontal(declared):
         raise ConfigError(f'regions.crs = {settings.crs!r} {_NO_MAP}: write "file" or one like "EPSG:4326"')
     return declared
-
-
-def is_horizontal(crs: pyproj.CRS) -> bool:
-    """Return whether a CRS has longitude and latitude, or is a projection of them; PROJ also takes heights for these.
-
-    Examples
-    --------
-    >>> [is_horizontal(pyproj.CRS(code)) for code in ("EPSG:32636", "EPSG:4979", "EPSG:7405", "EPSG:5773", "EPSG:4978")]
-    [True, True, True, False, False]
-    """
-    return bool(crs.is_geographic or crs.is_projected)
 
 
 def _crs_problem(crs: Any) -> str:

@@ -15,7 +15,7 @@ from rasterio.transform import Affine
 from s2fast.errors import InputError, RunFolderError
 from s2fast.files.suffixes import RASTERS, check_suffix
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.report.displacements import Displacements, KeypointPositions
 from s2fast.report.match_columns import MatchColumns, inliers
 

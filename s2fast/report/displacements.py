@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import PixelGrid, reprojected, to_ground
+from s2fast.geometry.pixel_grid import PixelGrid, reprojected, to_ground
 from s2fast.report.match_columns import MatchColumns
 
 

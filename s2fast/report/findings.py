@@ -17,7 +17,8 @@ from s2fast.folder.record import NullRecord, RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.datum import add_network
 from s2fast.geometry.nulls import NullRate, null_warning
-from s2fast.geometry.placement import PixelGrid, Placement, alike
+from s2fast.geometry.pixel_grid import PixelGrid
+from s2fast.geometry.placement import Placement, alike
 from s2fast.masks.kinds import NOT_JUDGED, TOO_BRIGHT
 from s2fast.model import Raster
 from s2fast.report.shown_matches import ShownMatches

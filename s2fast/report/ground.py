@@ -14,7 +14,7 @@ from rasterio.transform import Affine
 
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.image.prepare import cell_px
 from s2fast.model import TileInfo
 from s2fast.raster.windows import reduced_shape

@@ -13,7 +13,7 @@ import pyproj
 import shapely
 
 from s2fast.geometry.antimeridian import joined, split, wrapped
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.report.shown_matches import ShownMatches
 
 _DRAWN_SHARE = 0.04

@@ -14,7 +14,7 @@ from s2fast.errors import ConfigError, InputError, RunFolderError, S2FastError, 
 from s2fast.files.source import Source
 from s2fast.files.trusted import check_servers
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.retrieval.build import check_made
 from s2fast.retrieval.finding import AMBIGUOUS, FOUND, NOT_FOUND, Finding
 from s2fast.retrieval.index import SEGMENT_SCENES, Index, Keypoints, index_call

@@ -15,7 +15,7 @@ from s2fast.errors import InputError
 from s2fast.files.suffixes import PICTURES, check_suffix
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.antimeridian import footprint
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.retrieval.index import Entry
 from s2fast.retrieval.picture import Image
 from s2fast.retrieval.place import Place

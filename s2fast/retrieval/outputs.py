@@ -25,7 +25,7 @@ from s2fast.files.source import Source
 from s2fast.files.suffixes import PICTURES, RASTERS
 from s2fast.files.writing import writing
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.model import Window
 from s2fast.pictures.titles import plain
 from s2fast.raster.bands import Picture

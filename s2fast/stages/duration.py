@@ -11,7 +11,7 @@ from typing import Literal
 from s2fast.config import Config
 from s2fast.errors import option
 from s2fast.folder.record import SceneInput
-from s2fast.geometry.placement import pixel_side
+from s2fast.geometry.pixel_grid import pixel_side
 from s2fast.raster.windows import reduced_shape
 from s2fast.stages.levels import Level, upsampling
 from s2fast_kernels.machine import available_cores

@@ -15,7 +15,7 @@ from s2fast.detectors import DetectorInput, MaskSource, detector_of, selected_ba
 from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.folder.run_folder import RunFolder
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.image.coarser import Coarser, coarser_shape
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.image.interpolated import interpolated_px
@@ -305,7 +305,7 @@ def extract_scene(
     reflectance
         See `s2fast.model.TileInfo.reflectance`.
     square_px
-        See `s2fast.geometry.placement.PixelGrid.square_px`: oblong pixels are averaged to square ones, on which
+        See `s2fast.geometry.pixel_grid.PixelGrid.square_px`: oblong pixels are averaged to square ones, on which
         keypoints look as they do in other scenes.
 
     Returns

@@ -17,7 +17,8 @@ import numpy as np
 
 from s2fast.config import Config
 from s2fast.folder.record import SceneInput
-from s2fast.geometry.placement import ALIKE, PixelGrid, alike
+from s2fast.geometry.pixel_grid import PixelGrid
+from s2fast.geometry.placement import ALIKE, alike
 from s2fast.image.coarser import coarser_shape
 from s2fast.model import Raster
 from s2fast.raster.windows import reduced_shape

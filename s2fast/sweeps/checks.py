@@ -13,7 +13,7 @@ from s2fast import detectors
 from s2fast.errors import ConfigError, InputError, S2FastError
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.geometry.antimeridian import footprint
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.planning import Job, plan
 from s2fast.regions.check import check_regions
 from s2fast.stages.matching_rule import MatchingRule

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import shapely
 
-from s2fast.geometry.placement import pixel_side, to_ground
+from s2fast.geometry.pixel_grid import pixel_side, to_ground
 from s2fast.model import Raster
 from s2fast.results import Run
 from s2fast.sweeps.data import Truth

@@ -13,7 +13,7 @@ import pandas as pd
 from s2fast.config import Config
 from s2fast.files.replacing import replacing
 from s2fast.geometry.nulls import NullRate
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.pipeline import STAGES, run_stages
 from s2fast.planning import Job
 from s2fast.results import Run

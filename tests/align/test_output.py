@@ -18,7 +18,7 @@ from s2fast.align.output import Form, Kernel, Target, corrected_transform, grid_
 from s2fast.config import load_config
 from s2fast.errors import ConfigError, SceneError
 from s2fast.files.source import Source
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.raster.dataset import gdal_settings
 from s2fast.raster.whole import check_whole
 from s2fast_kernels import machine

@@ -20,7 +20,7 @@ from rasterio.warp import calculate_default_transform
 from s2fast.align import rasterio_resampling, torch_resampling
 from s2fast.align.field_model import Cells, Field, Model, fit
 from s2fast.align.resampling import ALL_BANDS, Resampling, corrected_by_field
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast_kernels.device_memory import at_most_bytes
 from tests.archives import UTM36, textured
 from tests.kernels.test_device_memory import DEVICES, peak_on

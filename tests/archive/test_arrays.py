@@ -25,7 +25,7 @@ from s2fast.archive.listing import Looking
 from s2fast.config import Ingest
 from s2fast.errors import InputError, SceneError
 from s2fast.files.source import Source
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.model import Window
 from s2fast.raster.dataset import open_dataset
 from s2fast.raster.reader import open_raster

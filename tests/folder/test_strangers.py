@@ -102,7 +102,7 @@ def test_a_crs_that_is_none_aligns_nothing(judged: Judged, tmp_path: Path, crs: 
     run = unsealed(json.loads((out / RUN_JSON).read_text()))
     run["scenes"][0]["raster"]["crs_wkt"] = crs
     (out / RUN_JSON).write_text(json.dumps(sealed(run)))
-    with pytest.raises(SceneError, match="is no CRS of a map: what holds it is damaged: make it again"):
+    with pytest.raises(SceneError, match="is no CRS of a map: make the run, index or file that has it again"):
         Run(out).align(tmp_path / "aligned")
 
 

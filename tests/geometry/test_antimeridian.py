@@ -18,7 +18,7 @@ import shapely
 import s2fast
 from s2fast.config import load_config
 from s2fast.geometry.antimeridian import footprint, joined, split, wrapped
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
 from s2fast.report import layers

@@ -6,7 +6,8 @@ import numpy as np
 import pyproj
 import pytest
 
-from s2fast.geometry.placement import Placement, common_centre, overlap_pct, radii_m, to_ground
+from s2fast.geometry.pixel_grid import to_ground
+from s2fast.geometry.placement import Placement, common_centre, overlap_pct, radii_m
 from s2fast.image.prepare import clear_cells
 
 UTM36, UTM37 = (pyproj.CRS.from_epsg(code).to_wkt() for code in (32636, 32637))

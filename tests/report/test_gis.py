@@ -21,7 +21,7 @@ from rasterio.transform import Affine
 
 import s2fast
 from s2fast.errors import InputError, RunFolderError
-from s2fast.geometry.placement import PixelGrid, to_ground, to_pixels
+from s2fast.geometry.pixel_grid import PixelGrid, to_ground, to_pixels
 from s2fast.report import gis, layers
 from s2fast.report.displacement_raster import cells
 from s2fast.report.displacements import KeypointPositions

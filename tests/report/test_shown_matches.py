@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2fast.geometry.placement import PixelGrid
+from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.report.displacements import KeypointPositions
 from s2fast.report.match_columns import INLIER, OUTLIER, UNKNOWN, MatchColumns, rank_within, stored_matches
 from s2fast.report.shown_matches import nearest_of_each_kind, spread

@@ -289,19 +289,30 @@ def test_a_crs_that_is_none_ends_in_one_line(indexed: Indexed, tmp_path: Path, c
     finder = Finder(Index(tmp_path / "index"))
     query = finder.index.scene(0).take(np.arange(200))
     image = Image("a.png", np.zeros((256, 256), np.uint8), np.zeros((256, 256), np.bool_), (512, 512))
-    with pytest.raises(SceneError, match="is no CRS of a map: what holds it is damaged: make it again"):
+    with pytest.raises(SceneError, match="is no CRS of a map: make the run, index or file that has it again"):
         finder.judge(image, query, finder.votes(query))
+
+
+FIELDS = ("xy", "size", "angle", "descriptors")
 
 
 @pytest.mark.parametrize("east", [5.5e21, -1.7e308])
 def test_a_scene_that_lies_nowhere_is_voted_for_alone(indexed: Indexed, tmp_path: Path, east: float) -> None:
-    shutil.copytree(indexed.index, tmp_path / "index")
     fields = unsealed(json.loads((indexed.index / INDEX_JSON).read_text()))
-    fields["segments"][0]["entries"][0]["transform"][2] = east
-    (tmp_path / "index" / INDEX_JSON).write_text(json.dumps(sealed(fields)))
-    there, here = Index(tmp_path / "index"), Index(indexed.index)
-    query = here.scene(0).take(np.arange(200))
-    np.testing.assert_array_equal(vote(there, query).scenes, vote(here, query).scenes)
+    # Half of the picture's keypoints are from either date of the place.
+    one, other = (Index(indexed.index).scene(number).take(np.arange(100)) for number in (0, 1))
+    query = Keypoints(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in FIELDS))
+    votes = []
+    # 8,000 km are another continent, which is as good as nowhere.
+    for number, place in enumerate((8e6, east)):
+        shutil.copytree(indexed.index, tmp_path / f"{number}")
+        fields["segments"][0]["entries"][0]["transform"][2] = place
+        (tmp_path / f"{number}" / INDEX_JSON).write_text(json.dumps(sealed(fields)))
+        votes.append(vote(Index(tmp_path / f"{number}"), query))
+    far, nowhere = votes
+    np.testing.assert_array_equal(nowhere.scenes, far.scenes)
+    assert nowhere.places == far.places
+    assert far.places["36UXA"] < 0.9 * vote(Index(indexed.index), query).places["36UXA"]
 
 
 def test_keypoints_by_which_nothing_could_be_found_are_refused(

@@ -18,7 +18,8 @@ import s2fast
 from s2fast.config import load_config
 from s2fast.files.source import Source
 from s2fast.folder.record import SceneInput
-from s2fast.geometry.placement import PixelGrid, Placement
+from s2fast.geometry.pixel_grid import PixelGrid
+from s2fast.geometry.placement import Placement
 from s2fast.image.fixed_pattern import FixedPattern
 from s2fast.image.prepare import clear_cells
 from s2fast.model import Raster, Scene
