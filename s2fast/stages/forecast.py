@@ -14,9 +14,10 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.raster.windows import reduced_shape
 from s2fast.report.outputs import FILES
 from s2fast.stages import duration, extract, ingest, keys, verify
+from s2fast.stages.blocks_at_once import block_bytes, blocks_at_once
 from s2fast.stages.levels import levels_of
-from s2fast.stages.memory import match_bytes
-from s2fast.stages.pairs import Pair, block_side, selected_pairs
+from s2fast.stages.matching_rule import MatchingRule
+from s2fast.stages.pairs import Pair, selected_pairs
 from s2fast.work.progress import duration_text
 from s2fast_kernels.machine import MIB, available_cores
 
@@ -128,7 +129,9 @@ def forecast(record: RunRecord, folder: RunFolder, stages: Sequence[str], worker
     grids = {str(item): 1 + len(levels.get(str(item), ())) for item in record.usable}
     if most and done["match"] and "match" in stages:
         held = most * max(grids.values(), default=1)
-        peaks.append(min(config.compute.budget_mb * MIB, match_bytes(held, min(scenes, block_side(scenes)))))
+        keypoints, rule = [held] * scenes, MatchingRule.of(config.matching, config.compute.device)
+        at_once = blocks_at_once(keypoints, rule, config.compute, threads) if workers == 1 else 1
+        peaks.append(min(config.compute.budget_mb * MIB, at_once * block_bytes(keypoints)))
     pixels = {str(item): math.prod(reduced_shape(item.raster.shape, config.ingest.reduction)) for item in to_read}
     stored = (_PIXEL_BYTES * sum(pixels.values()) if config.output.keep_pixels else 0) + (
         _FEATURE_BYTES * most * sum(grids[str(item)] for item in to_extract)

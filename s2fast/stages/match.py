@@ -6,9 +6,7 @@ If the run verifies too, a block is verified while its matches are in memory: se
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 
 import pyarrow as pa
 
@@ -17,20 +15,19 @@ from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import PairResult, columns_of
 from s2fast.stages import keys, verify
+from s2fast.stages.blocks_at_once import Shared, blocks_side_by_side
 from s2fast.stages.device_budget import within_device_budget
 from s2fast.stages.good_matches import GoodMatches
 from s2fast.stages.matching_rule import Matches, MatchingRule, similarity_pct
 from s2fast.stages.pairs import Pair, keypoint_counts, plan_blocks, wanted_pairs
 from s2fast.stages.result import StageResult
-from s2fast.stages.scenes import load_scenes, threads_that_pay
+from s2fast.stages.scenes import scenes_of_thread, threads_that_pay
 from s2fast.stages.verdict_rule import VerdictRule
 from s2fast.work.executors import Workplace
 from s2fast.work.progress import Progress
 from s2fast.work.units import run_units
-from s2fast.work.writer import Writer
-from s2fast_kernels.backends import CPU
-from s2fast_kernels.machine import MIB, available_cores
-from s2fast_kernels.threads import at_most_threads, threads_here
+from s2fast_kernels.machine import MIB
+from s2fast_kernels.threads import at_most_threads
 
 
 def run(
@@ -49,10 +46,10 @@ def run(
     rule = MatchingRule.of(config.matching, config.compute.device)
     pairs = wanted_pairs(record, folder, keys.pair_key)
     stored = {key for block in folder.matched.complete_keys(with_matches=True).values() for key in block}
-    budget_bytes = config.compute.budget_mb * MIB
+    budget_bytes, keypoints = config.compute.budget_mb * MIB, keypoint_counts(record, folder)
     # Plan all pairs, including those already stored, so that a resumed run writes the same files as an uninterrupted
     # one.
-    planned = plan_blocks(pairs, keypoint_counts(record, folder), budget_bytes)
+    planned = plan_blocks(pairs, keypoints, budget_bytes)
     if verifies:
         judged = wanted_pairs(record, folder, keys.verdict_key)
         planned = _with_verdict_keys(planned, verify.missing_verdicts(judged, record.config, folder), stored)
@@ -62,16 +59,12 @@ def run(
     result.ahead = sum(bool(pair.verdict_key) for block in blocks for pair in block)
     if done:
         workplace.wait_for_kernels()
-    with progress.stage("match", done, result.kept) as bar, ExitStack() as resources:
-        # Only a unit of this process can leave its results to a thread that outlives it.
-        shared = Shared()
-        if workplace.in_process:
-            shared.folder, shared.writer = folder, resources.enter_context(closing(Writer()))
-            if rule.device != CPU or (workplace.threads or available_cores()) > 1:
-                shared.judge = resources.enter_context(closing(Writer()))
-        for block, _ in run_units(
-            workplace, match_unit, filter(None, blocks), rule, budget_bytes, folder.address, config, shared
-        ):
+    with (
+        progress.stage("match", done, result.kept) as bar,
+        blocks_side_by_side(workplace, folder, keypoints.values(), rule, config.compute) as (place, shared),
+    ):
+        context = rule, budget_bytes, folder.address, config, shared
+        for block, _ in run_units(place, match_unit, filter(None, blocks), *context):
             for _ in block:
                 bar.advance()
     folder.matched.remove_stale({pair.key for pair in pairs}, with_matches=True)
@@ -97,19 +90,6 @@ def _with_verdict_keys(
     return found
 
 
-@dataclass(slots=True)
-class Shared:
-    """What the units of this process share: the run folder, and threads that go on with a block during the next one."""
-
-    writer: Writer | None = None
-    """Writes results; None: they are written when `match_unit` returns."""
-    judge: Writer | None = None
-    """Verifies on the CPU what has been matched, there or on a device; None: a block is verified when `match_unit`
-    returns."""
-    folder: RunFolder | None = None
-    """The run folder, which remembers the keys of the pairs written through it; None: each unit opens it."""
-
-
 def match_unit(
     block: Sequence[Pair],
     rule: MatchingRule,
@@ -133,21 +113,16 @@ def match_unit(
     config
         Settings of the run; needed only to verify.
     shared
-        What this process has for all blocks; None: nothing.
+        What the units of this process share; None: this thread is a worker's.
     """
-    shared = shared or Shared()
-    with ExitStack() as own:
-        writer = shared.writer or own.enter_context(closing(Writer()))
-        rule = rule.in_this_process(config.compute.device) if config else rule
-        folder = shared.folder or RunFolder(out)
-        scenes = load_scenes(folder, {scene for pair in block for scene in (pair.query, pair.train)}, budget_bytes)
-        threads = threads_that_pay(scenes.values(), rule.settings)
-        verdicts = None
-        if config and all(pair.verdict_key for pair in block):
-            verdicts = VerdictRule(rule, config.verification)
-        pairs = [(scenes[pair.query], scenes[pair.train]) for pair in block]
-        nulls = None
-        with at_most_threads(threads), within_device_budget(config):
+    shared = shared or Shared(RunFolder(out), scenes_of_thread(budget_bytes))
+    rule = rule.in_this_process(config.compute.device) if config else rule
+    scenes = shared.scenes.load(shared.folder, {scene for pair in block for scene in (pair.query, pair.train)})
+    verdicts = VerdictRule(rule, config.verification) if config and all(pair.verdict_key for pair in block) else None
+    pairs = [(scenes[pair.query], scenes[pair.train]) for pair in block]
+    nulls = None
+    with at_most_threads(threads_that_pay([len(scene.descriptors) for scene in scenes.values()], rule.settings)):
+        with within_device_budget(config):
             if verdicts and verdicts.searches_nulls:
                 found, nulls = verdicts.search(block, pairs)
             else:
@@ -158,27 +133,11 @@ def match_unit(
             for pair, (query, train), matches in zip(block, pairs, found, strict=True)
         ]
         counts = pa.table(columns_of(results))
-        writer.wait()  # for the block before this one: no more than one waits
-        # A block's matches are encoded and written while the block is verified.
-        writer.submit(lambda: folder.matched.write([pair.key for pair in block], counts, good.table()))
+        shared.folder.matched.write([pair.key for pair in block], counts, good.table())
         if config and verdicts:
             judged = tuple(replace(pair, key=pair.verdict_key) for pair in block)
-            held = verify.Held(scenes, counts, GoodMatches(judged, found), nulls, writer, shared.folder)
-            most = min(threads, threads_here())
-            judge = partial(_verified, verify.Block(judged, ()), config, verdicts, out, held, most)
-            if shared.judge is None:
-                judge()
-            else:
-                shared.judge.wait()  # for the block before this one: matches of two blocks fit into the budget
-                shared.judge.submit(judge)
-
-
-def _verified(
-    block: verify.Block, config: Config, rule: VerdictRule, out: str, held: verify.Held, threads: int
-) -> None:
-    """Verify a block with at most so many threads."""
-    with at_most_threads(threads):
-        verify.verify_unit(block, config, rule, out, held)
+            held = verify.Held(scenes, counts, GoodMatches(judged, found), nulls)
+            verify.verify_unit(verify.Block(judged, ()), config, verdicts, out, shared, held)
 
 
 def pair_result(pair: Pair, n_query: int, n_train: int, matches: Matches) -> PairResult:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,9 @@ from s2fast_kernels.backends import CPU, Backend, find_device, resolve
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
 from s2fast_kernels.threads import map_in_threads
 from s2fast_kernels.window_matches.contract import MatchTest
+
+_searching = Lock()
+"""Held during an exhaustive search on a device: two blocks that are matched at once would need its memory twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +91,13 @@ class MatchingRule:
         rows = [train.descriptors[part] for (_, train), (_, part) in zip(pairs, parts, strict=True)]
         offsets = np.concatenate([[0], np.cumsum([len(part) for part in rows])]).astype(np.int64)
         train_rows = np.concatenate(rows)
-        if self.settings.mutual:
-            top2, back = both_directions(queries, train_rows, offsets, self.backend, self.device)
-            good = passing(top2, self.settings) & mutual(top2, back, offsets)
-        else:
-            top2 = hamming_top2.hamming_top2(queries, train_rows, offsets, backend=self.backend, device=self.device)
-            good = passing(top2, self.settings)
+        with _searching if self.device != CPU else nullcontext():
+            if self.settings.mutual:
+                top2, back = both_directions(queries, train_rows, offsets, self.backend, self.device)
+                good = passing(top2, self.settings) & mutual(top2, back, offsets)
+            else:
+                top2 = hamming_top2.hamming_top2(queries, train_rows, offsets, backend=self.backend, device=self.device)
+                good = passing(top2, self.settings)
         for number, radius in enumerate(self.first_radii_m(pairs)):
             yield _moved(_selected(top2, good, number, radius), parts[number])
 

@@ -13,6 +13,7 @@ from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.model import columns_of
 from s2fast.stages import keys
+from s2fast.stages.blocks_at_once import Shared, blocks_side_by_side
 from s2fast.stages.device_budget import within_device_budget
 from s2fast.stages.good_matches import GoodMatches
 from s2fast.stages.matched_pair import MatchedPair
@@ -20,13 +21,12 @@ from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.matching_rule import similarity_pct
 from s2fast.stages.pairs import Pair, keypoint_counts, plan_blocks, wanted_pairs
 from s2fast.stages.result import StageResult
-from s2fast.stages.scenes import load_scenes
+from s2fast.stages.scenes import scenes_of_thread
 from s2fast.stages.second_look import Look, second_looks
 from s2fast.stages.verdict_rule import Nulls, VerdictRule
 from s2fast.work.executors import Workplace
 from s2fast.work.progress import Progress
 from s2fast.work.units import run_units
-from s2fast.work.writer import Writer
 from s2fast_kernels.machine import MIB
 
 ROW_SCHEMA = pa.schema(
@@ -74,11 +74,6 @@ class Held:
     """The matches."""
     nulls: Nulls | None = None
     """The null trials, if they were searched with the pairs."""
-    writer: Writer | None = None
-    """Writes the verdicts after the block's matches, while the next block is matched; None: they are written at
-    once."""
-    folder: RunFolder | None = None
-    """The run folder of this process, see `s2fast.stages.match.Shared`; None: it is opened."""
 
 
 def run(
@@ -98,7 +93,8 @@ def run(
     config, rule = record.config, VerdictRule.of(record.config)
     pairs = wanted_pairs(record, folder, keys.verdict_key)
     wanted = missing_verdicts(pairs, config, folder)
-    planned = plan_blocks(pairs, keypoint_counts(record, folder), config.compute.budget_mb * MIB)
+    keypoints = keypoint_counts(record, folder)
+    planned = plan_blocks(pairs, keypoints, config.compute.budget_mb * MIB)
     missing = [[pair for pair in block if (pair.query, pair.train) in wanted] for block in planned]
     blocks = _with_matched_blocks(missing, record, folder)
     left = sum(len(block.pairs) for block in blocks)
@@ -108,8 +104,14 @@ def run(
     if verified and not left:
         progress.print_line(f"verify: {verified} done while they were matched, {result.kept} up to date")
     else:
-        with progress.stage("verify", left, len(pairs) - left) as bar:
-            for block, _ in run_units(workplace, verify_unit, blocks, config, rule, folder.address):
+        with (
+            progress.stage("verify", left, len(pairs) - left) as bar,
+            blocks_side_by_side(workplace, folder, keypoints.values(), rule.matching, config.compute) as (
+                place,
+                shared,
+            ),
+        ):
+            for block, _ in run_units(place, verify_unit, blocks, config, rule, folder.address, shared):
                 for _ in block.pairs:
                     bar.advance()
     folder.verified.remove_stale({pair.key for pair in pairs}, with_matches=config.output.keep_matches != "none")
@@ -155,6 +157,7 @@ def verify_unit(
     config: Config,
     rule: VerdictRule,
     out: str,
+    shared: Shared | None = None,
     held: Held | None = None,
 ) -> None:
     """Verify one block of pairs and write its verdicts and matches.
@@ -169,12 +172,14 @@ def verify_unit(
         Rule by which they are judged.
     out
         Address of the run folder.
+    shared
+        What the units of this process share; None: this thread is a worker's.
     held
         The block as it has just been matched; None: read it from the run folder.
     """
-    folder = (held and held.folder) or RunFolder(out)
+    shared = shared or Shared(RunFolder(out), scenes_of_thread(config.compute.budget_mb * MIB))
     rule = replace(rule, matching=rule.matching.in_this_process(config.compute.device))
-    held = held or _read(folder, block, config)
+    held = held or _read(shared, block)
     matched = [
         MatchedPair.unmatched(pair, held.scenes[pair.query], held.scenes[pair.train], matches.radius_m).with_matches(
             matches
@@ -192,20 +197,15 @@ def verify_unit(
             for number, first in enumerate(judged)
         ]
 
-    def write() -> None:
-        keys = [pair.key for pair in block.pairs]
-        columns = {name: counts[name] for name in ROW_SCHEMA.names if name in counts.column_names}
-        columns |= {"key": keys} | columns_of([verdict for verdict, _ in judged])
-        kept = None
-        if config.output.keep_matches != "none":
-            inlier = [flags for _, flags in judged] if config.verification.enabled else None
-            kept = found.table(inlier, inliers_only=config.output.keep_matches == "inliers" and inlier is not None)
-        folder.verified.write(keys, pa.table({name: columns[name] for name in ROW_SCHEMA.names}, ROW_SCHEMA), kept)
-
-    if held.writer is None:
-        write()
-    else:
-        held.writer.submit(write)
+    names = [pair.key for pair in block.pairs]
+    columns = {name: counts[name] for name in ROW_SCHEMA.names if name in counts.column_names}
+    columns |= {"key": names} | columns_of([verdict for verdict, _ in judged])
+    kept = None
+    if config.output.keep_matches != "none":
+        inlier = [flags for _, flags in judged] if config.verification.enabled else None
+        kept = found.table(inlier, inliers_only=config.output.keep_matches == "inliers" and inlier is not None)
+    rows = pa.table({name: columns[name] for name in ROW_SCHEMA.names}, ROW_SCHEMA)
+    shared.folder.verified.write(names, rows, kept)
 
 
 def _replaced(found: GoodMatches, counts: pa.Table, looks: Mapping[int, Look]) -> tuple[GoodMatches, pa.Table]:
@@ -221,11 +221,10 @@ def _replaced(found: GoodMatches, counts: pa.Table, looks: Mapping[int, Look]) -
     return GoodMatches(found.pairs, matches), counts
 
 
-def _read(folder: RunFolder, block: Block, config: Config) -> Held:
+def _read(shared: Shared, block: Block) -> Held:
     """Read a block that was matched earlier."""
-    names = {scene for pair in block.pairs for scene in (pair.query, pair.train)}
-    scenes = load_scenes(folder, names, config.compute.budget_mb * MIB)
-    rows, matches = folder.matched.read(block.matched)
+    scenes = shared.scenes.load(shared.folder, {scene for pair in block.pairs for scene in (pair.query, pair.train)})
+    rows, matches = shared.folder.matched.read(block.matched)
     at = {pair: row for row, pair in enumerate(zip(rows["query"].to_pylist(), rows["train"].to_pylist(), strict=True))}
     ordered = rows.take([at[pair.query, pair.train] for pair in block.pairs]).combine_chunks()
     return Held(scenes, ordered, GoodMatches.of_tables(block.pairs, ordered["radius_m"].to_pylist(), matches))

@@ -1,7 +1,5 @@
-"""A block of pairs is one search, null trials included, and is judged beside the next one, within a GPU's memory."""
+"""A block of pairs is one search, null trials included, within a GPU's memory."""
 
-import threading
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +10,12 @@ import torch
 from s2fast.config import Config, load_config
 from s2fast.errors import ConfigError
 from s2fast.folder.run_folder import RunFolder
-from s2fast.stages import matching_rule, verdict_rule, verify
-from s2fast.stages.match import Shared, match_unit
+from s2fast.stages import matching_rule, verdict_rule
+from s2fast.stages.match import match_unit
 from s2fast.stages.matching_rule import MatchingRule
 from s2fast.stages.pairs import Pair
 from s2fast.stages.verdict_rule import VerdictRule
 from s2fast.stages.verify import Block, verify_unit
-from s2fast.work.writer import Writer
 from s2fast_kernels import window_matches
 from s2fast_kernels.window_matches import device_rows
 from tests.folders import put_scene, random_features
@@ -29,7 +26,7 @@ NAMES = "abc"
 PAIRS = tuple(Pair(q, t, f"{q}{t}", f"verdict of {q}{t}") for q, t in ("ab", "ac", "bc"))
 
 
-def written(out: Path, config: Config, backend: str = "numba", beside: Shared | None = None) -> dict[str, str]:
+def written(out: Path, config: Config, backend: str = "numba") -> dict[str, str]:
     """Match and verify three scenes in two blocks; what the files hold."""
     folder, rng = RunFolder(out), np.random.default_rng(0)
     folder.create()
@@ -40,8 +37,8 @@ def written(out: Path, config: Config, backend: str = "numba", beside: Shared | 
         put_scene(folder, name, features)
     rule = MatchingRule(config.matching, backend)
     for block in (PAIRS[:2], PAIRS[2:]):
-        match_unit(block, rule, 1 << 30, str(out), config, beside)
-    return {} if beside else results(out)
+        match_unit(block, rule, 1 << 30, str(out), config)
+    return results(out)
 
 
 def with_budget(config: Config, device_budget_mb: int) -> Config:
@@ -98,41 +95,6 @@ def test_null_trials_are_searched_with_the_pairs_and_in_parts(
             str(tmp_path / "later"),
         )
     assert results(tmp_path / "later") == wanted
-
-
-@pytest.mark.slow
-def test_a_block_is_judged_while_the_next_is_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, searched = load_config(), threading.Event()
-    wanted = written(tmp_path / "in turn", config, "torch")
-    judge_block, search = verify.verify_unit, VerdictRule.search
-    judged: list[bool] = []
-
-    def judge(block: Block, *rest: object) -> None:
-        # The first block's verdicts wait until the second block is searched.
-        judged.append(searched.wait(30))
-        judge_block(block, *rest)  # type: ignore[arg-type]
-
-    def second(self: VerdictRule, block: tuple[Pair, ...], *rest: object) -> object:
-        found = search(self, block, *rest)  # type: ignore[arg-type]
-        if len(block) == 1:
-            searched.set()
-        return found
-
-    monkeypatch.setattr(verify, "verify_unit", judge)
-    monkeypatch.setattr(VerdictRule, "search", second)
-    with closing(Writer()) as writer, closing(Writer()) as judging:
-        written(tmp_path / "beside", config, "torch", Shared(writer, judging))
-    assert judged == [True, True]
-    assert results(tmp_path / "beside") == wanted
-
-
-def test_an_error_of_the_judge_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise ConfigError("cannot judge")
-
-    monkeypatch.setattr(verify, "verify_unit", fail)
-    with pytest.raises(ConfigError, match="cannot judge"), closing(Writer()) as writer, closing(Writer()) as judging:
-        written(tmp_path, load_config(), "torch", Shared(writer, judging))
 
 
 @pytest.mark.slow

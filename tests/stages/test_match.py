@@ -1,4 +1,3 @@
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,12 @@ from s2fast.folder.run_folder import RunFolder
 from s2fast.model import Features
 from s2fast.pictures.lines import cross_matches
 from s2fast.stages import scenes as scenes_module
-from s2fast.stages.match import Shared, match_unit
+from s2fast.stages.blocks_at_once import Shared
+from s2fast.stages.match import match_unit
 from s2fast.stages.matching_rule import Matches, MatchingRule, both_directions, mutual, passing
 from s2fast.stages.memory import match_bytes
 from s2fast.stages.pairs import Pair, plan_blocks
-from s2fast.stages.scenes import load_scenes, threads_that_pay
-from s2fast.work.writer import Writer
+from s2fast.stages.scenes import SceneCache, load_scenes, threads_that_pay
 from s2fast_kernels.akaze import akaze
 from s2fast_kernels.akaze.contract import unpack
 from s2fast_kernels.hamming_top2 import hamming_top2
@@ -175,8 +174,7 @@ def test_keys_of_a_block_are_read_once(tmp_path: Path, monkeypatch: pytest.Monke
     assert read == list(found)
     # A unit of this process writes through the folder that the stage reads: its block is not read again.
     read.clear()
-    with closing(Writer()) as writer:
-        match_unit((Pair("a", "d", "ad"),), rule, 0, str(tmp_path), shared=Shared(writer, folder=folder))
+    match_unit((Pair("a", "d", "ad"),), rule, 0, str(tmp_path), shared=Shared(folder, SceneCache()))
     assert ["ad"] in folder.matched.complete_keys(with_matches=True).values()
     assert not read
     # A block without its matches is not complete, also one that was.
@@ -188,14 +186,10 @@ def test_keys_of_a_block_are_read_once(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("mode", "count", "wanted"), [("windowed", 3_999, 1), ("windowed", 4_000, 2), ("exhaustive", 1, 2)]
 )
-def test_threads_pay_with_many_keypoints(
-    mode: str, count: int, wanted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_threads_pay_with_many_keypoints(mode: str, count: int, wanted: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenes_module, "available_cores", lambda: 2)
-    folder = RunFolder(tmp_path)
-    write_scenes(folder, {"a": count})
     settings = load_config(overrides={"matching.mode": mode}).matching
-    assert threads_that_pay(load_scenes(folder, {"a"}).values(), settings) == wanted
+    assert threads_that_pay([count, count - 1, count + 1], settings) == wanted
 
 
 RADIUS_M = 50.0

@@ -22,7 +22,7 @@ from s2fast.masks.lookup import FoundMask
 from s2fast.model import Raster
 from s2fast.pipeline import STAGES, run_stages
 from s2fast.planning import Job, plan
-from s2fast.stages import extract, ingest, match
+from s2fast.stages import extract, ingest
 from s2fast.stages.forecast import forecast
 from s2fast.work.progress import PlainProgress
 from s2fast.work.thread_limits import thread_limit
@@ -176,29 +176,6 @@ def test_scenes_at_once_are_predicted_and_fit_into_the_budget(archive: Archive, 
     alone = ((units[:1], record, 2), (units, record, 1), (units, tight, 2), (large, record, 2), (masked, record, 2))
     for given in alone:
         assert ingest.at_once(*given) == (1, 0)
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_second_core_judges_a_block_while_the_next_is_searched(
-    archive: Archive, whole: Path, tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    shutil.copytree(whole, out)
-    for name in ("pairs", "good", "verified", "matches"):
-        shutil.rmtree(out / name)
-    match_unit, judging = match.match_unit, []
-
-    def noted(*given: Any) -> None:
-        judging.append(given[-1].judge is not None)
-        match_unit(*given)
-
-    monkeypatch.setattr(match, "match_unit", noted)
-    run(archive, out, settings={"compute.threads": threads})
-    assert judging
-    assert set(judging) == {threads > 1}
-    assert {name: found for name, found in digests(out).items() if "verified" in name} == {
-        name: wanted for name, wanted in digests(whole).items() if "verified" in name
-    }
 
 
 def test_without_memory_for_it_tiles_are_read_back(archive: Archive, whole: Path, tmp_path: Path) -> None:
