@@ -130,6 +130,7 @@ from s2fast_kernels.hamming_top2 import numba_cpu, paths, reference
 from s2fast_kernels.hamming_top2.cases import CASES, ODD_SCENES, hard_operands, operands
 from s2fast_kernels.hamming_top2_both import numba_cpu as both, reference as both_reference
 from s2fast_kernels.hamming_window_top2.numba_cpu import distance
+from s2fast_kernels.hamming_window_top2_both import WindowRows, numba_cpu as near, reference as near_reference
 
 @numba.njit
 def distances(query, train):
@@ -158,6 +159,15 @@ for case in cases:
         equal(*found)
     few, all_rows = case[0][:9], case[1]
     np.testing.assert_array_equal(distances(few, all_rows), np.bitwise_count(few[:, None] ^ all_rows).sum(axis=2))
+rng = np.random.default_rng(1)
+for rows, radius, away in ((7, 9.0, (0.0, 0.0)), (300, 1.5, (0.25, -1.0)), (300, 9.0, (0.0, 0.0))):
+    descriptors, _, _ = hard_operands(rng, rows, [rows], 5)
+    scenes = [
+        WindowRows.of(part, rng.uniform(0, 20, (rows, 2)), rng.integers(0, 2, rows), radius)
+        for part in (descriptors, rng.permutation(descriptors))
+    ]
+    for found in zip(*(module.hamming_window_top2_both(*scenes, away) for module in (near, near_reference))):
+        equal(*found)
 print(paths.PATH)
 """
 

@@ -1,7 +1,7 @@
 """`hamming_window_top2_both` on the CPU: a sweep along x over pairs of strips of the two scenes.
 
 The sweep lists rows near each other, which are then compared in the order of the list: neither waits for the other, and
-nothing depends on a branch that is hard to predict.
+little depends on a branch that is hard to predict.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from s2fast_kernels.compiled import njit
 from s2fast_kernels.compiled_arrays import empty
 from s2fast_kernels.hamming_top2.reference import Top2
 from s2fast_kernels.hamming_window_top2.numba_cpu import NO_KEY, distance
+from s2fast_kernels.hamming_window_top2_both import eight_rows
 
 if TYPE_CHECKING:
     from s2fast_kernels.hamming_window_top2_both.rows import WindowRows
@@ -28,11 +29,18 @@ Strips: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDAr
 Keys: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """(2, n) and (2, m) two smallest keys ``distance << 32 | row`` of the rows of the query and of the train."""
 
-Near: TypeAlias = tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
-"""Sorted indices of pairs of a query row and a train row within the radius."""
+Near: TypeAlias = npt.NDArray[np.uint64]
+"""Pairs of rows within the radius: ``query << 32 | train``, sorted indices."""
 
 _AT_ONCE = 4096
 """Number of listed pairs that are compared together, while the list is in the first cache."""
+
+_TOGETHER = 3
+"""Number of queries that are swept from the same train row on: none of them waits for the one before. More are not
+faster."""
+
+_BY_EIGHT = eight_rows.is_compiled()
+"""Whether several train rows are tested at once."""
 
 
 @njit(nogil=True)
@@ -70,7 +78,7 @@ def _list_near(
                 break
             dy = train[2][t] - y
             # A branch would often be predicted wrongly.
-            near[0][count], near[1][count] = q, t
+            near[count] = q << np.uint64(32) | t
             count += np.uint64(dx * dx + dy * dy <= limit)
         if count >= _AT_ONCE:
             _compare(query, train, near, count, keys)
@@ -79,11 +87,49 @@ def _list_near(
 
 
 @njit(nogil=True)
+def _list_near_by_eight(
+    query: Rows,
+    query_range: tuple[int, int],
+    train: Rows,
+    train_range: tuple[int, int],
+    away: tuple[float, float],
+    limit: float,
+    near: Near,
+    count: np.uint64,
+    keys: Keys,
+) -> np.uint64:
+    """Do what `_list_near` does, `eight_rows.ROWS` train rows at a time; so many must exist after the strip."""
+    first, end = np.uint64(train_range[0]), np.uint64(train_range[1])
+    q, stop = np.uint64(query_range[0]), np.uint64(query_range[1])
+    # Queries too far left of the first train row have nothing near.
+    while q < stop and _signed_square(train[1][first] - (query[1][q] + away[0])) > limit:
+        q += np.uint64(1)
+    while q < stop and first < end:
+        left, last = np.uint64(0), min(stop, q + np.uint64(_TOGETHER))
+        while q < last:
+            place = query[1][q] + away[0], query[2][q] + away[1]
+            at, left = first, np.uint64(0)
+            while at < end:
+                found = eight_rows.list_near(train[1], train[2], at, end, q, place, limit, near, count)
+                count += found & np.uint64(0xFF)
+                left += found >> np.uint64(8) & np.uint64(0xFF)
+                if found >> np.uint64(16):
+                    break
+                at += np.uint64(eight_rows.ROWS)
+            q += np.uint64(1)
+            if count >= _AT_ONCE:
+                _compare(query, train, near, count, keys)
+                count = np.uint64(0)
+        first += left
+    return count
+
+
+@njit(nogil=True)
 def _compare(query: Rows, train: Rows, near: Near, count: np.uint64, keys: Keys) -> None:
     """Merge the keys of listed pairs of rows into the two smallest keys of either row."""
     (best, second), (train_best, train_second) = (keys[0][0], keys[0][1]), (keys[1][0], keys[1][1])
     for i in range(count):
-        q, t = np.uint64(near[0][i]), np.uint64(near[1][i])
+        q, t = near[i] >> np.uint64(32), near[i] & np.uint64(0xFFFFFFFF)
         bits = distance(query[0], q, train[0], t) << 32
         key = bits | train[3][t]
         second[q] = min(second[q], max(best[q], key))
@@ -111,8 +157,7 @@ def search(
     limit = radius * radius
     group, start, bounds = query_strips
     train_group, train_start, train_bounds = train_strips
-    most = _AT_ONCE + len(train[3])
-    near, count = (empty(most, np.int32), empty(most, np.int32)), np.uint64(0)
+    near, count = empty(_AT_ONCE + len(train[3]) + eight_rows.ROWS, np.uint64), np.uint64(0)
     first = 0
     for strip in range(len(group)):
         low, high = bounds[strip, 0] + away[1], bounds[strip, 1] + away[1]
@@ -125,7 +170,10 @@ def search(
             if train_group[other] != group[strip] or _signed_square(train_bounds[other, 0] - high) > limit:
                 break
             query_range, train_range = (start[strip], start[strip + 1]), (train_start[other], train_start[other + 1])
-            count = _list_near(query, query_range, train, train_range, away, limit, near, count, keys)
+            if _BY_EIGHT and train_range[1] + eight_rows.ROWS <= len(train[3]):
+                count = _list_near_by_eight(query, query_range, train, train_range, away, limit, near, count, keys)
+            else:
+                count = _list_near(query, query_range, train, train_range, away, limit, near, count, keys)
     _compare(query, train, near, count, keys)
 
 

@@ -27,10 +27,9 @@ _TWO, _NOWHERE = np.int64(2), np.int64(-1)  # not plain numbers: see `compiled_a
 
 @njit(nogil=True)
 def _passes(best: int, second: int, ratio: float, max_distance: int) -> bool:
-    """Apply the cap and the ratio test to the keys of a row's two nearest neighbours."""
-    if best == NO_KEY or best >> 32 > max_distance:
-        return False
-    return second == NO_KEY or best >> 32 < ratio * (second >> 32)
+    """Apply the cap and the ratio test to the keys of a row's two nearest neighbours, without a branch."""
+    within: bool = (best != NO_KEY) & (best >> 32 <= max_distance)
+    return within & ((second == NO_KEY) | (best >> 32 < ratio * (second >> 32)))
 
 
 @njit(nogil=True)
@@ -44,29 +43,33 @@ def _selected(
     mutual: bool,
 ) -> Columns:
     """Return the rows that pass, in the caller's order, from the (2, n) and (2, m) smallest keys."""
-    # The sorted index of each of the caller's rows that passes.
-    at = filled(len(rows), _NOWHERE, np.int32)
     nearest = empty(len(train_rows), np.int32)
     if mutual:
         for t in range(len(train_rows)):
             nearest[train_rows[t]] = train_keys[0, t] & 0xFFFFFFFF
-    count = 0
+    # Lists that grow only if a test holds: branches would often be predicted wrongly.
+    listed, passing = empty(len(rows), np.int32), 0
     for q in range(len(rows)):
-        if _passes(keys[0, q], keys[1, q], ratio, max_distance) and (
-            not mutual or nearest[keys[0, q] & 0xFFFFFFFF] == rows[q]
-        ):
+        listed[passing] = q
+        passing += _passes(keys[0, q], keys[1, q], ratio, max_distance)
+    # The sorted index of each of the caller's rows that is a good match.
+    at = filled(len(rows), _NOWHERE, np.int32)
+    for i in range(passing):
+        q = listed[i]
+        if not mutual or nearest[keys[0, q] & 0xFFFFFFFF] == rows[q]:
             at[rows[q]] = q
-            count += 1
+    count = 0
+    for row in range(len(rows)):
+        listed[count] = row
+        count += at[row] >= 0
     query_row, train_row = empty(count, np.int32), empty(count, np.int32)
     distance, second = empty(count, np.uint16), empty(count, np.uint16)
-    k = 0
-    for row in range(len(at)):
-        if at[row] >= 0:
-            q = at[row]
-            query_row[k], train_row[k] = row, keys[0, q] & 0xFFFFFFFF
-            distance[k] = keys[0, q] >> 32
-            second[k] = NO_DISTANCE if keys[1, q] == NO_KEY else keys[1, q] >> 32
-            k += 1
+    for i in range(count):
+        row = listed[i]
+        best, after = keys[0, at[row]], keys[1, at[row]]
+        query_row[i], train_row[i] = row, best & 0xFFFFFFFF
+        distance[i] = best >> 32
+        second[i] = NO_DISTANCE if after == NO_KEY else after >> 32
     return query_row, train_row, distance, second
 
 
