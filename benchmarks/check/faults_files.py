@@ -20,9 +20,9 @@ _SECOND_READ = Injection(
     (
         Edit(
             _VERIFY,
-            "    held = held or _read(folder, block, config)\n",
-            "    held = held or _read(folder, block, config)\n"
-            "    for name in sorted(held.scenes):\n        folder.described(name)\n",
+            "    held = held or _read(shared, block)\n",
+            "    held = held or _read(shared, block)\n"
+            "    for name in sorted(held.scenes):\n        shared.folder.described(name)\n",
         ),
     ),
     shows=("verify: arrays read", "run: arrays read"),

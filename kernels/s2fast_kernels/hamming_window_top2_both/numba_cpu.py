@@ -15,7 +15,7 @@ from s2fast_kernels.compiled import njit
 from s2fast_kernels.compiled_arrays import empty
 from s2fast_kernels.hamming_top2.reference import Top2
 from s2fast_kernels.hamming_window_top2.numba_cpu import NO_KEY, distance
-from s2fast_kernels.hamming_window_top2_both import eight_rows
+from s2fast_kernels.hamming_window_top2_both import several_rows
 
 if TYPE_CHECKING:
     from s2fast_kernels.hamming_window_top2_both.rows import WindowRows
@@ -38,9 +38,6 @@ _AT_ONCE = 4096
 _TOGETHER = 3
 """Number of queries that are swept from the same train row on: none of them waits for the one before. More are not
 faster."""
-
-_BY_EIGHT = eight_rows.is_compiled()
-"""Whether several train rows are tested at once."""
 
 
 @njit(nogil=True)
@@ -87,7 +84,7 @@ def _list_near(
 
 
 @njit(nogil=True)
-def _list_near_by_eight(
+def _list_near_several(
     query: Rows,
     query_range: tuple[int, int],
     train: Rows,
@@ -98,7 +95,7 @@ def _list_near_by_eight(
     count: np.uint64,
     keys: Keys,
 ) -> np.uint64:
-    """Do what `_list_near` does, `eight_rows.ROWS` train rows at a time; so many must exist after the strip."""
+    """Do what `_list_near` does, with `several_rows.ROWS` train rows at once; so many must exist after the strip."""
     first, end = np.uint64(train_range[0]), np.uint64(train_range[1])
     q, stop = np.uint64(query_range[0]), np.uint64(query_range[1])
     # Queries too far left of the first train row have nothing near.
@@ -110,12 +107,12 @@ def _list_near_by_eight(
             place = query[1][q] + away[0], query[2][q] + away[1]
             at, left = first, np.uint64(0)
             while at < end:
-                found = eight_rows.list_near(train[1], train[2], at, end, q, place, limit, near, count)
+                found = several_rows.list_near(train[1], train[2], at, end, q, place, limit, near, count)
                 count += found & np.uint64(0xFF)
                 left += found >> np.uint64(8) & np.uint64(0xFF)
                 if found >> np.uint64(16):
                     break
-                at += np.uint64(eight_rows.ROWS)
+                at += np.uint64(several_rows.ROWS)
             q += np.uint64(1)
             if count >= _AT_ONCE:
                 _compare(query, train, near, count, keys)
@@ -157,7 +154,7 @@ def search(
     limit = radius * radius
     group, start, bounds = query_strips
     train_group, train_start, train_bounds = train_strips
-    near, count = empty(_AT_ONCE + len(train[3]) + eight_rows.ROWS, np.uint64), np.uint64(0)
+    near, count = empty(_AT_ONCE + len(train[3]) + several_rows.ROWS, np.uint64), np.uint64(0)
     first = 0
     for strip in range(len(group)):
         low, high = bounds[strip, 0] + away[1], bounds[strip, 1] + away[1]
@@ -170,8 +167,8 @@ def search(
             if train_group[other] != group[strip] or _signed_square(train_bounds[other, 0] - high) > limit:
                 break
             query_range, train_range = (start[strip], start[strip + 1]), (train_start[other], train_start[other + 1])
-            if _BY_EIGHT and train_range[1] + eight_rows.ROWS <= len(train[3]):
-                count = _list_near_by_eight(query, query_range, train, train_range, away, limit, near, count, keys)
+            if several_rows.ROWS and train_range[1] + several_rows.ROWS <= len(train[3]):
+                count = _list_near_several(query, query_range, train, train_range, away, limit, near, count, keys)
             else:
                 count = _list_near(query, query_range, train, train_range, away, limit, near, count, keys)
     _compare(query, train, near, count, keys)

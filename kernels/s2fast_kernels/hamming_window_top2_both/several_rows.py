@@ -1,4 +1,4 @@
-"""List the rows near a query, eight at a time and without a branch, with vectors of AVX-512."""
+"""List the rows near a query, several at a time and without a branch, with vectors of AVX-512 or AVX2."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-ROWS = 8
-"""Number of rows tested at once: float64 lanes of a vector."""
+from s2fast_kernels.hamming_top2.paths import features
 
-_BIT, _INDEX, _FLOAT = ir.IntType(1), ir.IntType(64), ir.DoubleType()
-_BITS, _INDICES, _FLOATS = (ir.VectorType(element, ROWS) for element in (_BIT, _INDEX, _FLOAT))
+ROWS = 8 if "+avx512f" in features() else 4 if "+avx2" in features() else 0
+"""Number of rows tested at once: float64 lanes of a vector; 0: other processors have no instruction that packs them."""
 
+_BIT, _INDEX, _FLOAT, _HALF = ir.IntType(1), ir.IntType(64), ir.DoubleType(), ir.IntType(32)
+_BITS, _INDICES, _FLOATS = (ir.VectorType(element, max(1, ROWS)) for element in (_BIT, _INDEX, _FLOAT))
 
-def is_compiled() -> bool:
-    """Return whether numba compiles for a processor that packs the lanes of a vector, as `list_near` does."""
-    return "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+_PACKING = [
+    ir.Constant(
+        ir.VectorType(_HALF, 8), [2 * lane + half for lane in (*lanes, *(4 - len(lanes)) * (0,)) for half in (0, 1)]
+    )
+    for lanes in (tuple(lane for lane in range(4) if bits >> lane & 1) for bits in range(16))
+]
+"""For every set of four lanes, the halves of those that are in it, first."""
 
 
 @intrinsic
@@ -53,7 +57,7 @@ def list_near(
     """
 
     def emit(context: Any, builder: Any, signature: Any, operands: Any) -> Any:
-        if not is_compiled():  # the function that calls this must compile, but is not called
+        if not ROWS:  # the function that calls this must compile, but is not called
             return _INDEX(0)
         x, y, first, end, query, place, limit, near, count = operands
 
@@ -65,12 +69,28 @@ def list_near(
             data = context.make_array(array_type)(context, builder, array).data
             return builder.bitcast(builder.gep(data, [at]), vector.as_pointer())
 
+        def call(name: str, result: ir.Type, *given: Any) -> Any:
+            function_type = ir.FunctionType(result, [value.type for value in given])
+            return builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), given)
+
+        def word(bits: Any) -> Any:
+            return builder.zext(builder.bitcast(bits, ir.IntType(ROWS)), _INDEX)
+
         def number(bits: Any) -> Any:
             """Return how many bits are set."""
-            byte = builder.bitcast(bits, ir.IntType(8))
-            count_bits = ir.FunctionType(byte.type, [byte.type])
-            counted = builder.call(cgutils.get_or_insert_function(builder.module, count_bits, "llvm.ctpop.i8"), [byte])
-            return builder.zext(counted, _INDEX)
+            return call("llvm.ctpop.i64", _INDEX, word(bits))
+
+        def packed(values: Any, bits: Any) -> Any:
+            """Return the values whose bit is set, then any others."""
+            if ROWS == 8:
+                return call(
+                    "llvm.x86.avx512.mask.compress.v8i64", _INDICES, values, ir.Constant(_INDICES, [0] * 8), bits
+                )
+            halves = ir.VectorType(_HALF, 8)
+            table = cgutils.global_constant(builder, "s2fast_packing", ir.Constant(ir.ArrayType(halves, 16), _PACKING))
+            order = builder.load(builder.gep(table, [_INDEX(0), word(bits)]))
+            moved = call("llvm.x86.avx2.permd", halves, builder.bitcast(values, halves), order)
+            return builder.bitcast(moved, _INDICES)
 
         off = [
             builder.fsub(
@@ -81,7 +101,7 @@ def list_near(
         ]
         across, down = (builder.fmul(part, part) for part in off)
         rows = builder.add(repeated(first, _INDICES), ir.Constant(_INDICES, list(range(ROWS))))
-        given = builder.icmp_unsigned("<", rows, repeated(end, _INDICES))
+        given = builder.icmp_signed("<", rows, repeated(end, _INDICES))
         most = repeated(limit, _FLOATS)
         # The comparisons of the sweep by single rows, so that rounding decides alike.
         far = builder.and_(given, builder.fcmp_ordered(">", across, most))
@@ -89,13 +109,7 @@ def list_near(
         within = builder.and_(given, builder.fcmp_ordered("<=", builder.fadd(across, down), most))
 
         listed = builder.or_(rows, repeated(builder.shl(query, _INDEX(32)), _INDICES))
-        packing = ir.FunctionType(_INDICES, [_INDICES, _INDICES, _BITS])
-        name = f"llvm.x86.avx512.mask.compress.v{ROWS}i64"
-        packed = builder.call(
-            cgutils.get_or_insert_function(builder.module, packing, name),
-            [listed, ir.Constant(_INDICES, [0] * ROWS), within],
-        )
-        builder.store(packed, address(signature.args[7], near, count, _INDICES), align=8)
+        builder.store(packed(listed, within), address(signature.args[7], near, count, _INDICES), align=8)
 
         too_far_left = number(left)
         ends = builder.or_(
