@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from s2fast.geometry import compiled_nearby
+
 CELLS_OF_REACH = 4
 """Number of cells along the distance within which points are near."""
 
@@ -36,24 +38,15 @@ def near_any(points: npt.NDArray[np.float64], others: npt.NDArray[np.float64], r
     >>> near_any(np.array([[0.0, 0.0], [9.0, 0.0], [20.0, 0.0]]), np.array([[1.0, 1.0]]), 8.0)
     array([ True,  True, False])
     """
-    # Columns are contiguous: NumPy reduces a row of two numbers slowly.
-    x, y = np.ascontiguousarray(points.T)
-    finite = np.isfinite(x) & np.isfinite(y)
-    if not finite.all():
-        found = np.zeros(len(points), np.bool_)
-        found[finite] = near_any(points[finite], others, reach)
-        return found
-    if not len(points) or not len(others):
+    points, others = np.ascontiguousarray(points), np.ascontiguousarray(others)
+    west, east, low, high = compiled_nearby.extent(points)
+    if not (west <= east and len(others)):
         return np.zeros(len(points), np.bool_)
-    sides = float(x.max() - x.min()), float(y.max() - y.min())
-    cell = max(reach / CELLS_OF_REACH, max(sides) / _MOST_CELLS)
+    cell = max(reach / CELLS_OF_REACH, max(east - west, high - low) / _MOST_CELLS)
     around = int(np.ceil(reach / cell)) + 1
-    left, top = x.min() - around * cell, y.min() - around * cell
-    cols, rows = (int((axis.max() - low) / cell) + 1 + around for axis, low in ((x, left), (y, top)))
-    column, row = ((axis - low) / cell for axis, low in zip(np.ascontiguousarray(others.T), (left, top), strict=True))
-    inside = (column >= 0) & (column < cols) & (row >= 0) & (row < rows)
-    held = np.zeros((rows, cols), np.uint8)
-    held[row[inside].astype(np.intp), column[inside].astype(np.intp)] = 1
+    west, low = west - around * cell, low - around * cell
+    held = np.zeros([int((most - least) / cell) + 1 + around for most, least in ((high, low), (east, west))], np.uint8)
+    compiled_nearby.mark(others, west, low, cell, held)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * around + 1, 2 * around + 1))
-    near = cv2.dilate(held, disc)
-    return np.asarray(near[((y - top) / cell).astype(np.intp), ((x - left) / cell).astype(np.intp)].view(np.bool_))
+    found: npt.NDArray[np.bool_] = compiled_nearby.marked(points, west, low, cell, cv2.dilate(held, disc))
+    return found

@@ -41,6 +41,7 @@ MODULES = (
     "s2fast.image.compiled_pattern",
     "s2fast.image.compiled_outlines",
     "s2fast.geometry.compiled_repetition",
+    "s2fast.geometry.compiled_nearby",
     "s2fast_kernels.akaze.numba_contrast",
 )
 """Modules whose functions the default job calls, those that take longest to compile first."""

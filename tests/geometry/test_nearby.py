@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from s2fast.geometry.nearby import CELLS_OF_REACH, near_any
+
+
+def plain(points: npt.NDArray[np.float64], others: npt.NDArray[np.float64], reach: float) -> npt.NDArray[np.bool_]:
+    """Return the same as `near_any`, of finite points."""
+    west, low = points.min(axis=0)
+    cell = max(reach / CELLS_OF_REACH, np.ptp(points, axis=0).max() / 1024)
+    around = int(np.ceil(reach / cell)) + 1
+    corner = np.array([west - around * cell, low - around * cell])
+    cols, rows = ((points.max(axis=0) - corner) / cell).astype(int) + 1 + around
+    column, row = (others - corner).T / cell
+    inside = (column >= 0) & (column < cols) & (row >= 0) & (row < rows)
+    held = np.zeros((rows, cols), np.uint8)
+    held[row[inside].astype(int), column[inside].astype(int)] = 1
+    near = cv2.dilate(held, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * around + 1,) * 2))
+    column, row = ((points - corner).T / cell).astype(int)
+    return near[row, column] != 0
+
+
+@pytest.mark.parametrize("lattice", [False, True])
+@pytest.mark.parametrize("reach", [0.25, 12.5, 200.0, 3000.0])
+@pytest.mark.parametrize("counts", [(1, 1), (2, 63), (257, 65)])
+def test_compiled_passes_find_the_same_points(counts: tuple[int, int], reach: float, lattice: bool) -> None:
+    random = np.random.default_rng(1)
+    points, others = random.uniform(-500, 500, (counts[0], 2)), random.uniform(-800, 900, (counts[1], 2))
+    if lattice:  # on borders of cells
+        points, others = 12.5 * np.rint(points / 12.5), 12.5 * np.rint(others / 12.5)
+    wanted = plain(points, others, reach)
+    assert np.array_equal(near_any(points, others, reach), wanted)
+    turned = np.array(points.T, order="C").T, np.array(others.T, order="C").T  # another layout in memory
+    assert np.array_equal(near_any(*turned, reach), wanted)
 
 
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 40), others=st.integers(1, 40), reach=st.floats(0.5, 900))

@@ -83,7 +83,7 @@ class WindowRows:
         # `reduceat` fails without rows.
         ends = [at.reduceat(y, first) if len(first) else y for at in (np.minimum, np.maximum)]
         return cls(
-            descriptors[order],
+            descriptors.take(order, axis=0),  # faster than an index
             x[order],
             y,
             order,
