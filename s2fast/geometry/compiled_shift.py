@@ -89,6 +89,16 @@ def _voted(
     )
 
 
+def highest_peaks(
+    moved: npt.NDArray[np.float64], share: npt.NDArray[np.float64], searched: float, apart: float
+) -> tuple[Peak, Peak]:
+    """Find the two highest peaks of the votes; see `s2fast.geometry.witnesses.highest_peaks`."""
+    half, total = math.ceil(searched / witnesses.BIN_PX), float(share.sum())
+    found = compiled_votes.highest_votes(moved, share, half, witnesses.BIN_PX, witnesses.DISC, apart)
+    first, second = (witnesses.peak_of(np.array([x, y]), votes, total, searched) for x, y, votes in found.tolist())
+    return first, second
+
+
 def peaks_of_all(evidence: Evidence, unit: float, searched: float, away: npt.NDArray[np.float64]) -> tuple[Peak, Peak]:
     """Find the two highest peaks of the votes of all matches; see `s2fast.geometry.witnesses.peaks_of_all`."""
     everywhere = np.ones(len(evidence), np.bool_)

@@ -206,17 +206,24 @@ def shares(
 
 
 @njit(nogil=True)
-def _highest(votes: npt.NDArray[np.float32]) -> tuple[int, int, float]:
-    """Return row and column of the first largest value, and the value."""
-    best, row, column = votes[0, 0], 0, 0
-    for r in range(votes.shape[0]):
-        for c in range(votes.shape[1]):
-            if votes[r, c] > best:
-                best, row, column = votes[r, c], r, c
-    return row, column, float(best)
+def _highest(padded: npt.NDArray[np.float32], margin: int) -> tuple[int, int]:
+    """Return row and column of the first largest value within the margin, counted from there; none is negative."""
+    # Numbers that are not negative are ordered as their bits, whose maximum is found several at a time.
+    bits = padded.view(np.int32)
+    end = padded.shape[1] - margin
+    best, row, column = np.int32(-1), 0, 0
+    for r in range(margin, padded.shape[0] - margin):
+        most = np.int32(-1)
+        for c in range(margin, end):
+            most = max(most, bits[r, c])
+        if most > best:
+            best, row, column = most, r, margin
+            while bits[row, column] != best:
+                column += 1
+    return row - margin, column - margin
 
 
-@njit(nogil=True)
+@njit("(f8[:,::1], f8[::1], i8, f8, f4[:,::1], f8)", nogil=True)
 def highest_votes(
     moved: npt.NDArray[np.float64],
     share: npt.NDArray[np.float64],
@@ -265,9 +272,9 @@ def highest_votes(
     found: npt.NDArray[np.float64] = empty_table(_TWO, _THREE, np.float64)
     around = int(apart / bin_px) + 1
     for number in range(2):
-        row, column, most = _highest(votes)
+        row, column = _highest(padded, reach)
         x, y = bin_px * (column - half), bin_px * (row - half)
-        found[number, 0], found[number, 1], found[number, 2] = x, y, most
+        found[number, 0], found[number, 1], found[number, 2] = x, y, votes[row, column]
         if number == 0:
             for r in range(max(0, row - around), min(side, row + around + 1)):
                 for c in range(max(0, column - around), min(side, column + around + 1)):

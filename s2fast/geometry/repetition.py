@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.geometry import compiled_repetition
-from s2fast.geometry.witnesses import APART_PX, NeighbourCorrelation, highest_peaks
+from s2fast.geometry.compiled_shift import highest_peaks
+from s2fast.geometry.witnesses import APART_PX, NeighbourCorrelation
 
 _SAMPLED = 1024
 """Number of keypoints that are looked for elsewhere in the scene."""
@@ -73,7 +74,7 @@ def repetitions(
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     alike = compiled_repetition.most_alike(
-        descriptors[order], x[order], y[order], scale[order], order, place[chosen], limits, _MOST_BITS
+        descriptors.take(order, axis=0), x[order], y[order], scale[order], order, place[chosen], limits, _MOST_BITS
     )
     found: list[npt.NDArray[np.float64]] = []
     for high, train in zip(limits[1:], alike, strict=True):
