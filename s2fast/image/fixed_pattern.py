@@ -114,7 +114,7 @@ class FixedPattern:
     sample: npt.NDArray[np.uint8]
     """(m, 64, 64) blocks of pixels, spread over the scene; pixels that are not clear are filled [DN]."""
     sample_at: npt.NDArray[np.int32]
-    """(m, 2) first row and column of each block on the tile."""
+    """(m, 2) first row and column of each block on the tile; in order of rows, then columns."""
 
     @classmethod
     def of(
@@ -259,8 +259,12 @@ def same_blocks(query: FixedPattern, train: FixedPattern) -> bool:
 
 def common_blocks(query: FixedPattern, train: FixedPattern) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the numbers of the blocks at positions that both scenes have, in either scene."""
-    _, here, there = np.intersect1d(query.place, train.place, assume_unique=True, return_indices=True)
-    return here.astype(np.int64, copy=False), there.astype(np.int64, copy=False)
+    place = train.place
+    if not len(place):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    beside = np.searchsorted(place, query.place)
+    here = np.flatnonzero(place.take(beside, mode="clip") == query.place)
+    return here, beside[here]
 
 
 def _identical(query: npt.NDArray[np.uint8], train: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

@@ -33,13 +33,45 @@ def _planes(side: int) -> npt.NDArray[np.float32]:
     return np.asarray(basis / np.linalg.norm(basis, axis=1, keepdims=True), np.float32)
 
 
-def excess_agreement(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> tuple[float, float]:
+def normalised(blocks: npt.NDArray[np.uint8], side: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Cut blocks into patches, and subtract the plane of regression of each patch.
+
+    Parameters
+    ----------
+    blocks : (m, b, b) uint8
+        The blocks [DN].
+    side
+        Side of a patch [px]; b is a multiple of it.
+
+    Returns
+    -------
+    shape : (m, s, side * side) float32
+        Pixels of each patch minus its plane, normalised to a length of 1.
+    energy : (m, s) float32
+        Sum of their squares before that [DN2].
+    """
+    shape = without_plane(cut(blocks, side).astype(np.float32), side)
+    energy = np.einsum("ijk,ijk->ij", shape, shape)
+    shape /= np.maximum(np.sqrt(energy), 1e-3)[:, :, None]
+    return shape, energy
+
+
+def excess_agreement(
+    query: npt.NDArray[np.float32],
+    train: npt.NDArray[np.float32],
+    blocks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]],
+    chosen: npt.NDArray[np.int64],
+) -> tuple[float, float]:
     """Compare the correlations of patches at equal positions with those at unequal ones, by their ranks.
 
     Parameters
     ----------
-    one, other : (n, p) float32
-        Patches of two scenes, those at equal positions in equal rows, without their mean and of length 1.
+    query, train : (m, s, p) float32
+        Patches of two scenes' blocks, without their mean and of length 1.
+    blocks
+        Numbers of the blocks at positions that both scenes have, in either scene.
+    chosen : (n,) int64
+        Numbers of the patches to compare among those of these blocks, block after block; at least one.
 
     Returns
     -------
@@ -48,16 +80,18 @@ def excess_agreement(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32
     score : float
         The excess in standard errors of that of unrelated patches.
     """
-    count = len(one)
-    equal = np.abs(np.einsum("ij,ij->i", one, other))
-    unequal = np.empty((_SHIFTS, count), one.dtype)
-    for number, found in enumerate(unequal, 1):
-        shift = count * number // (_SHIFTS + 1)
-        np.einsum("ij,ij->i", one[shift:], other[: count - shift], out=found[shift:])
-        np.einsum("ij,ij->i", one[:shift], other[count - shift :], out=found[:shift])
-    ordered = np.sort(np.abs(unequal, out=unequal), axis=None)
+    from s2fast.image.compiled_ground import correlate  # when used: who only reads a run folder needs no compiler
+
+    count, of_block = len(chosen), query.shape[1]
+    block, patch = chosen // of_block, chosen % of_block
+    one, other = (part.reshape(-1, part.shape[2]) for part in (query, train))
+    here, there = (number[block] * of_block + patch for number in blocks)
+    found = np.empty((1 + _SHIFTS, count), np.float32)
+    correlate(one, other, here, there, found)
+    ordered = np.sort(found[1:], axis=None)
     # Sorted ones are found faster, as they are near each other in memory.
-    excess = float(np.searchsorted(ordered, np.sort(equal)).mean()) / len(ordered) - 0.5
+    ranks = np.searchsorted(ordered, np.sort(found[0]))
+    excess = int(ranks.sum()) / count / len(ordered) - 0.5
     return excess, excess / excess_error(count)
 
 

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from s2fast.image.patches import cut, excess_agreement, excess_error, without_plane
+from s2fast.image.patches import excess_agreement, excess_error, normalised
 
 PATCH_PX = 4
 """Side of a patch: ground inside polygons of few pixels has no room for larger ones."""
@@ -89,7 +89,7 @@ class Areas:
         variance = np.empty(blocks.shape, np.float32)
         window = (_WINDOW_PX, _WINDOW_PX)
         for block, found in zip(blocks.astype(np.float32), variance, strict=True):
-            found[:] = cv2.blur(block * block, window) - cv2.blur(block, window) ** 2
+            found[:] = cv2.sqrBoxFilter(block, cv2.CV_32F, window) - cv2.blur(block, window) ** 2
         # Those with less variance than a limit come first, which gives both medians too.
         ordered = np.sort(variance, axis=None)
         count = len(ordered)
@@ -97,10 +97,9 @@ class Areas:
         even, inside = variance < limit, int(np.searchsorted(ordered, limit))
         if not (0 < inside < count and ordered[(inside + count) // 2] >= _LEAST_STEP * ordered[inside // 2]):
             even[:] = False
-        shape = without_plane(cut(blocks, PATCH_PX).astype(np.float32), PATCH_PX)
-        length = np.linalg.norm(shape, axis=2, keepdims=True)
-        seen = length[:, :, 0] ** 2 > _LEAST_CONTRAST * PATCH_PX**2
-        return cls(even, np.asarray(shape / np.maximum(length, 1e-3), np.float32), seen, seen & _away_from(even))
+        shape, energy = normalised(blocks, PATCH_PX)
+        seen = energy > _LEAST_CONTRAST * PATCH_PX**2
+        return cls(even, shape, seen, seen & _away_from(even))
 
 
 def only_edges_agree(query: Areas, train: Areas, blocks: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]) -> bool:
@@ -116,13 +115,14 @@ def only_edges_agree(query: Areas, train: Areas, blocks: tuple[npt.NDArray[np.in
     blocks
         Numbers of the blocks at positions that both scenes have, in either scene.
     """
+    from s2fast.image.compiled_ground import flag_counts  # when used: who only reads a run folder needs no compiler
+
     here, there = blocks
-    one, other = query.even[here], train.even[there]
-    both = one & other
-    counts = int(np.count_nonzero(one)), int(np.count_nonzero(other)), int(np.count_nonzero(both))
-    correlation = _correlation(*counts, one.size)
-    if counts[2] >= _ONE_OUTLINE * (counts[0] + counts[1] - counts[2]) and correlation >= _LEAST_CORRELATION:
-        chosen = query.seen[here] & train.seen[there] & _away_from(both)
+    pixels = query.even.shape[1] * query.even.shape[2]
+    one, other, both = flag_counts(*(part.even.reshape(-1, pixels).view(np.uint64) for part in (query, train)), *blocks)
+    correlation = _correlation(one, other, both, len(here) * pixels)
+    if both >= _ONE_OUTLINE * (one + other - both) and correlation >= _LEAST_CORRELATION:
+        chosen = query.seen[here] & train.seen[there] & _away_from(query.even[here] & train.even[there])
         count, excess, score = agreement(query, train, blocks, chosen)
         return count < _LEAST_PATCHES or excess < _LEAST_EXCESS or score < _LEAST_SCORE
     if correlation < _LOOSE_CORRELATION:
@@ -139,11 +139,13 @@ def _correlation(one: int, other: int, both: int, pixels: int) -> float:
 
 def _away_from(even: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Return which patches have the margin from (m, b, b) even pixels: (m, s) bool."""
-    kernel = np.ones((2 * _MARGIN_PX + 1, 2 * _MARGIN_PX + 1), np.uint8)
-    near = np.empty(even.shape, np.uint8)
+    side = PATCH_PX + 2 * _MARGIN_PX
+    kernel, anchor = np.ones((side, side), np.uint8), (_MARGIN_PX, _MARGIN_PX)
+    near = even[:, ::PATCH_PX, ::PATCH_PX].copy()
     for block, found in zip(even.view(np.uint8), near, strict=True):
-        cv2.dilate(block, kernel, dst=found)
-    return np.asarray(~cut(near, PATCH_PX).any(axis=2))
+        # The kernel covers a patch and its margin where it is anchored at the patch's first pixel.
+        found[:] = cv2.dilate(block, kernel, anchor=anchor)[::PATCH_PX, ::PATCH_PX]
+    return np.asarray(~near.reshape(len(near), near.shape[1] * near.shape[2]))
 
 
 def agreement(
@@ -153,12 +155,7 @@ def agreement(
     chosen: npt.NDArray[np.bool_],
 ) -> tuple[int, float, float]:
     """Return the number of (m, s) `chosen` patches of the blocks, and the excess and score of their correlations."""
-    here, there = blocks
-    block, patch = np.nonzero(chosen)
-    if len(block) < _LEAST_PATCHES:
-        return len(block), 0.0, 0.0
-    one, other = (
-        areas.shape.reshape(-1, PATCH_PX**2).take(number[block] * chosen.shape[1] + patch, axis=0)
-        for areas, number in ((query, here), (train, there))
-    )
-    return len(block), *excess_agreement(one, other)
+    numbers = np.flatnonzero(chosen)
+    if len(numbers) < _LEAST_PATCHES:
+        return len(numbers), 0.0, 0.0
+    return len(numbers), *excess_agreement(query.shape, train.shape, blocks, numbers)

@@ -9,14 +9,14 @@ at unequal ones.
 
 from __future__ import annotations
 
-import itertools
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from s2fast.image.patches import cut, excess_agreement, without_plane
+from s2fast.image.patches import excess_agreement, normalised
 
 SQUARE_PX = 8
 """Side of a square."""
@@ -31,8 +31,9 @@ such as the sea around an island."""
 _LEAST_VARIANCE = 3.0
 """Squares with less contrast show nothing, as calm water [DN2]."""
 
-_WEAKER = 0.7
-"""Share of the squares that are compared, those of least contrast: the others may show other parts of the drawing."""
+_WEAKER_PCT = 70
+"""Share of the squares that are compared [%], those of least contrast: the others may show other parts of the drawing.
+"""
 
 _LEAST_SQUARES = 150
 """Minimum number of squares to compare."""
@@ -51,7 +52,7 @@ class Squares:
     variance: npt.NDArray[np.float32]
     """(m, s) variance of the pixels about the plane [DN2]."""
     place: npt.NDArray[np.int64]
-    """(m, s, 2) row and column of each square on the tile's grid of squares."""
+    """(m, 2) row and column of each block on the tile's grid of blocks."""
 
     @classmethod
     def of(cls, blocks: npt.NDArray[np.uint8], corners: npt.NDArray[np.int32]) -> Squares:
@@ -62,17 +63,10 @@ class Squares:
         blocks : (m, b, b) uint8
             The blocks [DN].
         corners : (m, 2) int32
-            First row and column of each block on the tile; multiples of `SQUARE_PX`.
+            First row and column of each block on the tile; multiples of b, which is a multiple of `SQUARE_PX`.
         """
-        side = blocks.shape[1] // SQUARE_PX
-        shape = without_plane(cut(blocks, SQUARE_PX).astype(np.float32), SQUARE_PX)
-        variance = np.asarray((shape**2).mean(axis=2), np.float32)
-        inside = np.array(list(itertools.product(range(side), repeat=2)), np.int64).reshape(-1, 2)
-        return cls(
-            shape / np.maximum(np.sqrt(variance) * SQUARE_PX, 1e-3)[:, :, None],
-            variance,
-            corners[:, None].astype(np.int64) // SQUARE_PX + inside,
-        )
+        shape, energy = normalised(blocks, SQUARE_PX)
+        return cls(shape, energy / np.float32(SQUARE_PX**2), corners.astype(np.int64) // blocks.shape[1])
 
 
 def grounds_differ(
@@ -102,28 +96,35 @@ def grounds_differ(
     seen = np.minimum(one, other) > _LEAST_VARIANCE
     if np.count_nonzero(seen) < _LEAST_SQUARES:
         return False
-    block, square = np.nonzero(seen & _around(inlier_px, query.place[here]))
-    if not len(block):
+    chosen = np.flatnonzero(seen & _around(inlier_px, query.place[here], math.isqrt(one.shape[1])))
+    if not len(chosen):
         return False
-    contrast = one[block, square] * other[block, square]
-    weaker = contrast <= np.quantile(contrast, _WEAKER)
-    block, square = block[weaker], square[weaker]
-    if len(block) < _LEAST_SQUARES:
+    contrast = one.take(chosen) * other.take(chosen)
+    last = _WEAKER_PCT * (len(chosen) - 1) // 100
+    chosen = chosen[contrast <= np.partition(contrast, last)[last]]
+    if len(chosen) < _LEAST_SQUARES:
         return False
-    _, score = excess_agreement(query.shape[here[block], square], train.shape[there[block], square])
+    _, score = excess_agreement(query.shape, train.shape, blocks, chosen)
     return score < _LEAST_SCORE
 
 
-def _around(inlier_px: npt.NDArray[np.float32], place: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Return which squares at (..., 2) places of the grid are around the inliers, but not near one: (...) bool."""
-    rows, columns = (int(place[..., axis].max()) + 1 for axis in (0, 1))
-    near = np.zeros((rows + 2, columns + 2), np.uint8)  # with a margin for inliers beyond the grid
-    shifts = np.array([-_NEAR_PX, 0, _NEAR_PX])[:, None] + 0.5
-    column, row = (
-        np.clip(np.floor((axis + shifts) / SQUARE_PX), -1, count).astype(np.intp) + 1
-        for axis, count in zip(np.ascontiguousarray(inlier_px.T), (columns, rows), strict=True)
-    )
-    near[row[:, None], column] = 1
-    near = near[1:-1, 1:-1]
+def _around(inlier_px: npt.NDArray[np.float32], place: npt.NDArray[np.int64], along: int) -> npt.NDArray[np.bool_]:
+    """Return which squares are around the inliers, but not near one: (m, s) bool.
+
+    Parameters
+    ----------
+    inlier_px : (k, 2) float32
+        The inliers [px of the tile].
+    place : (m, 2) int64
+        Row and column of each block on the tile's grid of blocks.
+    along
+        Number of squares along a block.
+    """
+    from s2fast.image.compiled_ground import mark_near  # when used: who only reads a run folder needs no compiler
+
+    rows, columns = (place.max(axis=0) + 1).tolist()
+    near = np.zeros((rows * along, columns * along), np.uint8)
+    mark_near(np.ascontiguousarray(inlier_px), _NEAR_PX, SQUARE_PX, near)
     around = cv2.dilate(near, np.ones((2 * _REACH + 1, 2 * _REACH + 1), np.uint8)) > near
-    return np.asarray(around[place[..., 0], place[..., 1]])
+    of_block = around.reshape(rows, along, columns, along)[place[:, 0], :, place[:, 1]]
+    return np.asarray(of_block.reshape(len(place), -1))

@@ -39,6 +39,7 @@ MODULES = (
     "s2fast_kernels.akaze.numba_masks",
     "s2fast_kernels.akaze.numba_suppress",
     "s2fast.image.compiled_pattern",
+    "s2fast.image.compiled_ground",
     "s2fast.image.compiled_outlines",
     "s2fast.geometry.compiled_repetition",
     "s2fast.geometry.compiled_nearby",

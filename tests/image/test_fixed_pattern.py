@@ -8,6 +8,7 @@ import pytest
 
 from s2fast.image.fixed_pattern import (
     FixedPattern,
+    common_blocks,
     explained_by_paint,
     explained_by_pattern,
     share_noise,
@@ -101,6 +102,19 @@ def test_scenes_of_different_shapes_have_blocks_in_common() -> None:
     small, large = (fixed(np.ones((side, side), np.uint8)).sample_at for side in (500, 1100))
     assert (len(small), len(large)) == (49, 25)
     assert {tuple(corner) for corner in large} >= {(256, 0), (1024, 1024)}
+
+
+@pytest.mark.parametrize("shares", [(0.0, 0.5), (0.5, 0.0), (0.1, 0.9), (0.5, 0.5), (1.0, 1.0)])
+def test_common_blocks_have_equal_places(shares: tuple[float, float]) -> None:
+    rng, whole = np.random.default_rng(3), fixed(np.ones((600, 400), np.uint8))
+    query, train = (
+        FixedPattern(whole.outline, whole.core, whole.sample[kept], whole.sample_at[kept])
+        for kept in (rng.random(len(whole.sample)) < share for share in shares)
+    )
+    _, here, there = np.intersect1d(query.place, train.place, return_indices=True)
+    found = common_blocks(query, train)
+    assert [part.dtype for part in found] == [np.int64, np.int64]
+    np.testing.assert_array_equal(found, [here, there])
 
 
 def test_identical_pixels_at_equal_positions_are_an_overlay() -> None:

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.traps.scenes import judged, scene
 from s2fast.image.fixed_pattern import common_blocks, explained_by_pattern
 from s2fast.image.patches import excess_error
-from s2fast.image.shared_areas import Areas, agreement, only_edges_agree
+from s2fast.image.shared_areas import Areas, _away_from, agreement, only_edges_agree
 from tests.image.test_surroundings import fixed
 
 SIDE = 200
@@ -125,6 +125,14 @@ def test_the_agreement_of_a_scene_with_itself_is_complete() -> None:
     assert count > 1000
     assert excess > 0.49
     assert score > 50
+
+
+@pytest.mark.parametrize("share", [0.0, 0.002, 0.02, 1.0])
+def test_patches_away_from_even_pixels_have_a_margin(share: float) -> None:
+    even = np.random.default_rng(5).random((3, 64, 64)) < share
+    wide = np.pad(even, ((0, 0), (2, 2), (2, 2)))
+    windows = np.lib.stride_tricks.sliding_window_view(wide, (8, 8), axis=(1, 2))[:, ::4, ::4]
+    np.testing.assert_array_equal(_away_from(even), ~windows.any(axis=(3, 4)).reshape(3, 256))
 
 
 def lakes(seed: int, width_px: float = 6, share: float = 0.3) -> np.ndarray:
