@@ -19,6 +19,7 @@ from s2fast.archive.ungeoreferenced import are_accepted, check_settings, not_com
 from s2fast.config import Config
 from s2fast.errors import InputError, SceneError, option
 from s2fast.files.source import Source
+from s2fast.files.suffixes import check_path, shown
 from s2fast.folder.log import RECORDED
 from s2fast.folder.record import Asked, Found, History, RunRecord, SceneInput
 from s2fast.masks.lookup import FoundMask, find_mask, own_mask
@@ -70,6 +71,7 @@ def plan(job: Job, known: Mapping[str, SceneInput] = MappingProxyType({})) -> Ru
     check_settings(rasters, config, regions=job.regions is not None)
     _check_reference(found, config)
     if config.matching.pairs == "file":
+        check_path(config.matching.pairs_file)
         pairs_from_file(Path(config.matching.pairs_file), list(rasters))
     regions = None if job.regions is None else RegionFile.at(job.regions)
     if regions is not None and config.regions.mode != "none":
@@ -191,7 +193,7 @@ class _LeftOut:
         """Leave out a scene; raise InputError in a strict run."""
         if self._strict:
             raise InputError(f"{name}: {reason}")
-        log.warning("%s skipped: %s", name, reason, extra=RECORDED)
+        log.warning("%s skipped: %s", shown(name), reason, extra=RECORDED)
         self.problems[name] = reason
 
     def nothing_is_left(self) -> InputError:

@@ -10,6 +10,7 @@ import pandas as pd
 from s2fast.align.field_model import Cells, Choice, Field, Model
 from s2fast.archive.fragments import scene_named
 from s2fast.errors import InputError, option
+from s2fast.files.places import exists
 from s2fast.files.source import Source
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.geometry.datum import OFFSET_COLUMNS, offsets
@@ -96,7 +97,7 @@ def reference_id(record: RunRecord, asked: str | None) -> str:
     for item in record.usable:
         if item.scene.source.resolved() == place:
             return item.scene.scene_id
-    if place.path and not place.path.exists():
+    if place.path and not exists(place.path):
         return scene_named(asked, names, record.history.problems)
     raise InputError(
         f"{place} was not matched in this run: repeat the command `s2fast run` with --reference {place}, which adds "

@@ -95,9 +95,9 @@ def open_folder(to: Path | str) -> Path:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write a file atomically, unless it holds these bytes already."""
-    if path.exists() and path.read_bytes() == data:
-        return
     try:
+        if path.exists() and path.read_bytes() == data:
+            return
         with replacing(path) as partial:
             partial.write_bytes(data)
     except OSError as error:

@@ -21,7 +21,9 @@ from s2fast.align.output_folder import TABLE, open_folder, write_file
 from s2fast.errors import InputError, SceneError, option
 from s2fast.files.arrow_memory import arrow_file
 from s2fast.files.legible import identifier, legible_json
+from s2fast.files.places import is_file
 from s2fast.files.source import Source
+from s2fast.files.suffixes import check_path
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.geometry.scene_verdict import SceneVerdict
 from s2fast.raster.allowed import header
@@ -112,6 +114,7 @@ def _is_ours(path: Path) -> bool:
 
 def _corrected(folder: Path) -> dict[str, list[Path]]:
     """Return the corrected rasters of each scene."""
+    check_path(folder)
     try:
         content = (folder / f"{TABLE}.parquet").read_bytes()
         table = pd.read_parquet(arrow_file(content), columns=["scene_id", "aligned", "files"])
@@ -122,7 +125,7 @@ def _corrected(folder: Path) -> dict[str, list[Path]]:
     found = {}
     for scene_id, names in table.loc[table["aligned"], ["scene_id", "files"]].itertuples(index=False):
         # Names from a table that anyone may have written: none leads out of the folder.
-        found[scene_id] = [folder / Path(name).name for name in names.split() if (folder / Path(name).name).is_file()]
+        found[scene_id] = [folder / Path(name).name for name in names.split() if is_file(folder / Path(name).name)]
     return found
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from urllib.parse import unquote, urljoin, urlsplit
 
-from s2fast.errors import SceneError, setting
+from s2fast.errors import InputError, SceneError, setting
 from s2fast.files.legible import legible
 from s2fast.files.redaction import SIGNATURE, public
 from s2fast.files.redirects import is_private
@@ -57,7 +57,7 @@ def linked(document: Source, href: str, folders: Sequence[Source]) -> Source:
     ):
         raise SceneError(f"it names {shown!r}, which is no address that an item may have: http(s)://, s3:// or a path")
     if kind in _STORES:
-        source = Source.of(href)
+        source = _address(href, shown)
         inside = _bucket(source) == _bucket(document) or within(source, folders)
         return _checked(source, inside, shown, posixpath.dirname(href))
     if kind == "file" or (not kind and document.is_local):
@@ -75,9 +75,17 @@ def linked(document: Source, href: str, folders: Sequence[Source]) -> Source:
     if bucket := _bucket(document) if not kind else "":
         source = Source(posixpath.normpath(posixpath.join(posixpath.dirname(document.name), href)))
         return _checked(source, source.name.startswith(bucket), shown, bucket)
-    source = Source.of(urljoin(document.url, href) if not kind else href)
+    source = _address(urljoin(document.url, href) if not kind else href, shown)
     inside = _host(source) == _host(document) or within(source, folders) or not is_inside(_host(source)[0])
     return _checked(source, inside, shown, "{0.scheme}://{0.netloc}".format(urlsplit(public(source.url))))
+
+
+def _address(text: str, shown: str) -> Source:
+    """Return the source at an address; raise SceneError if it is none that can be read."""
+    try:
+        return Source.parsed(text)
+    except InputError as error:
+        raise SceneError(f"it names {shown!r}: {error}") from error
 
 
 def _checked(source: Source, allowed: bool, shown: str, folder: str) -> Source:

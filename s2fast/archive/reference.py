@@ -13,6 +13,7 @@ from s2fast.archive.fragments import scene_named, scenes_named
 from s2fast.archive.listing import Looking
 from s2fast.archive.names import naming
 from s2fast.errors import InputError, option
+from s2fast.files.places import exists
 from s2fast.files.source import Source
 from s2fast.geometry.antimeridian import footprint, joined
 from s2fast.geometry.pixel_grid import PixelGrid
@@ -55,7 +56,7 @@ def with_reference(
     if str(asked) in by_id:
         return list(scenes), by_id[str(asked)]
     place = Source.of(asked).absolute()
-    if place.path and not place.path.exists():
+    if place.path and not exists(place.path):
         if scenes_named(str(asked), list(by_id)):
             return list(scenes), by_id[scene_named(str(asked), list(by_id))]
         raise InputError(f"{option('reference')} {asked}: neither a file nor a scene of the run has this name")

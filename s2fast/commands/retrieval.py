@@ -129,6 +129,7 @@ def find(
 def _check_outputs(output: list[Path], pictures: int) -> None:
     """Raise InputError for a file of unknown format, or one file for several pictures."""
     from s2fast.errors import InputError
+    from s2fast.files.places import is_folder
     from s2fast.files.suffixes import check_suffix
     from s2fast.retrieval.outputs import SUFFIXES
 
@@ -136,7 +137,7 @@ def _check_outputs(output: list[Path], pictures: int) -> None:
         check_suffix(file, SUFFIXES)
         if pictures > 1 and file.suffix.lower() != ".geojson":
             raise InputError(f"-o {file} is one file for {pictures} pictures: name one picture, or a .geojson")
-        if not file.absolute().parent.is_dir():
+        if not is_folder(file.absolute().parent):
             raise InputError(f"-o {file}: there is no folder {file.absolute().parent}")
 
 

@@ -14,10 +14,8 @@ from pydantic import ValidationError
 from s2fast.arguments import PLACE, wrong_type
 from s2fast.config.models import Config
 from s2fast.errors import ConfigError, option
+from s2fast.files.legible import shortened
 from s2fast.files.limited import read_text
-
-_MOST_SHOWN = 200
-"""Characters of a wrong value in a message."""
 
 PROFILES = ("default", "fast", "notebook")
 """Names of the settings that come with s2fast, as files in ``profiles/``."""
@@ -86,7 +84,7 @@ def _read(path: Path | str) -> dict[str, Any]:
         return tomllib.loads(read_text(path))
     except OSError as error:
         hint = f"; it is a profile: write {option('profile')} {path}" if str(path) in PROFILES else ""
-        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}{hint}") from error
+        raise ConfigError(f"cannot read the configuration {shortened(str(path))}: {error.strerror}{hint}") from error
     except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of huge numbers
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
@@ -149,12 +147,6 @@ def _nearest(dotted: str) -> str:
     return f"did you mean {close[0]!r}?"
 
 
-def _shortened(value: object) -> str:
-    """Return a value as text of a message, its middle left out if it is long."""
-    text = repr(value)
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN // 2]}...{text[-_MOST_SHOWN // 2 :]}"
-
-
 def _explain(error: ValidationError, where: str) -> str:
     """Return one line that describes all errors."""
     messages = []
@@ -166,5 +158,5 @@ def _explain(error: ValidationError, where: str) -> str:
             messages.append(str(problem.get("ctx", {}).get("error", problem["msg"])))
         else:
             told = problem["msg"].removeprefix("Value error, ")
-            messages.append(f"{dotted} = {_shortened(problem['input'])}: {told[:1].lower()}{told[1:]}")
+            messages.append(f"{dotted} = {shortened(repr(problem['input']))}: {told[:1].lower()}{told[1:]}")
     return f"{where}: {'; '.join(messages)}"

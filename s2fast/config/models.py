@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from s2fast.files.redaction import public
+from s2fast.files.suffixes import shown
 
 LEAST_DEVICE_MB = 256
 """Least value of ``compute.device_budget_mb``: the planes of one window of AKAZE take less."""
@@ -184,14 +185,14 @@ class Ingest(_Section):
             raise ValueError(f'ingest.mask_file needs ingest.mask = "file", "scl" or "probability", not {self.mask!r}')
         if "://" in self.mask_file:
             raise ValueError(
-                f"ingest.mask_file = {public(self.mask_file)!r}: masks are read from files on this machine: download "
+                f"ingest.mask_file = {shown(self.mask_file)!r}: masks are read from files on this machine: download "
                 "them, or let the masks of products be found with their scenes"
             )
         try:
             self.mask_file.format(**dict.fromkeys(("id", "stem", "folder", "tile", "date"), ""))
         except (LookupError, ValueError) as error:
             raise ValueError(
-                f"ingest.mask_file = {self.mask_file!r}: words in braces are id, stem, folder, tile and date"
+                f"ingest.mask_file = {shown(self.mask_file)!r}: words in braces are id, stem, folder, tile and date"
             ) from error
         return self
 

@@ -19,6 +19,9 @@ _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 _MAX_ID_BYTES = 160
 
+_MOST_SHOWN = 200
+"""Characters of a name or a value in a message."""
+
 _MOST_NAMED = 5
 """Most names of a list in one line."""
 
@@ -72,6 +75,17 @@ def cell(text: str) -> str:
 def legible_lines(text: str) -> str:
     """Return a text of several lines, each `legible`."""
     return "\n".join(map(legible, text.split("\n")))
+
+
+def shortened(text: str, most: int = _MOST_SHOWN) -> str:
+    """Return a text as part of a message, its middle left out if it is long.
+
+    Examples
+    --------
+    >>> shortened("scenes"), shortened("a" * 5000, 8)
+    ('scenes', 'aaaa...aaaa')
+    """
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 2 :]}"
 
 
 def counted(number: int, noun: str, ending: str = "s") -> str:

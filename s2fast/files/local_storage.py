@@ -59,7 +59,7 @@ class LocalStorage:
             return _read_plain(path)
         except NotADirectoryError as error:
             raise FileNotFoundError(path) from error
-        except FileNotFoundError:
+        except (FileNotFoundError, RunFolderError):
             raise
         except OSError as error:
             raise failure("read", str(path), error) from error
@@ -72,7 +72,7 @@ class LocalStorage:
                 if not os.fstat(opened.fileno()).st_size:
                     return np.zeros(0, np.uint8)
                 return np.frombuffer(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY), np.uint8)
-        except FileNotFoundError:
+        except (FileNotFoundError, RunFolderError):
             raise
         except OSError as error:
             raise failure("read", str(path), error) from error
@@ -106,11 +106,14 @@ class LocalStorage:
 
     def names(self, folder: str) -> list[str]:
         """See `Storage`."""
+        path = self._paths.inside(folder, is_folder=True)
         try:
-            with os.scandir(self._paths.inside(folder, is_folder=True)) as entries:
+            with os.scandir(path) as entries:
                 return sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
         except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise failure("read", str(path), error) from error
 
     def stamps(self) -> dict[str, Stamp]:
         """See `Storage`."""
@@ -137,6 +140,8 @@ class LocalStorage:
             return True
         except NotADirectoryError:
             return False
+        except OSError as error:
+            raise failure("read", str(self._root), error) from error
 
     def sweep(self) -> None:
         """See `Storage`."""
@@ -263,7 +268,7 @@ def _opened_plain(path: Path) -> Iterator[io.FileIO]:
     try:
         handle = os.open(path, _plain_flags(path))
     except OSError as error:
-        if error.errno == errno.ELOOP:
+        if error.errno == errno.ELOOP and path.is_symlink():
             raise _linked(path) from error
         raise
     with io.FileIO(handle, "rb") as opened:

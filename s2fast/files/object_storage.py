@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.errors import ConfigError
-from s2fast.files.redaction import public
+from s2fast.files.legible import shortened
 from s2fast.files.storage import LOCK, SETTLE_S, Stamp, content, failure, reason
+from s2fast.files.suffixes import shown
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -137,22 +138,24 @@ def _retried(request: Callable[[], _Response]) -> _Response:
 def _open(url: str) -> Any:
     if "?" in url:
         raise ConfigError(
-            f"{url.partition('?')[0]}: addresses in object stores have no query; set the key or token in the "
+            f"{shown(url.partition('?')[0])}: addresses in object stores have no query; set the key or token in the "
             "environment (AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_SAS_TOKEN)"
         )
     if url.lower().startswith(("http:", "https:")):
-        raise ConfigError(f"{public(url)}: a web server is no object store: write s3://BUCKET/PREFIX, or a folder")
+        raise ConfigError(f"{shown(url)}: a web server is no object store: write s3://BUCKET/PREFIX, or a folder")
     if not re.fullmatch(r"[\w+.-]+://[^/].*", url):
-        raise ConfigError(f"{url}// names no bucket: write s3://BUCKET/PREFIX")
+        raise ConfigError(f"{shown(url)}// names no bucket: write s3://BUCKET/PREFIX")
     try:
         from obstore.exceptions import BaseError
         from obstore.store import from_url
     except ImportError as error:
-        raise ConfigError(f"{url} is in an object store, which needs obstore: pip install 's2fast[s3]'") from error
+        raise ConfigError(
+            f"{shown(url)} is in an object store, which needs obstore: pip install 's2fast[s3]'"
+        ) from error
     try:
         return from_url(url, client_options=CLIENT, retry_config=RETRY)
     except (BaseError, ValueError) as error:
-        raise ConfigError(f"{url}: {reason(error)}; write s3://BUCKET/PREFIX") from error
+        raise ConfigError(f"{shown(url)}: {shortened(reason(error))}; write s3://BUCKET/PREFIX") from error
 
 
 @contextmanager

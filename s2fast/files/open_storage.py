@@ -7,9 +7,8 @@ from functools import lru_cache
 from s2fast.errors import ConfigError
 from s2fast.files.local_storage import LocalStorage
 from s2fast.files.object_storage import ObjectStorage
-from s2fast.files.redaction import public
 from s2fast.files.storage import Storage
-from s2fast.files.suffixes import check_name
+from s2fast.files.suffixes import check_name, shown
 
 
 def open_storage(address: str) -> Storage:
@@ -20,12 +19,12 @@ def open_storage(address: str) -> Storage:
     ConfigError
         The package for object stores is not installed, or does not support the address.
     InputError
-        The address has a zero byte.
+        The file system does not take the path, or the address has a zero byte.
     """
     check_name(address)
     # Only connections are cached: a relative path is another folder once the working directory has changed.
     if address.startswith("/vsi"):
-        raise ConfigError(f"{public(address)} is GDAL's name of an address: write s3://BUCKET/PREFIX, or a folder")
+        raise ConfigError(f"{shown(address)} is GDAL's name of an address: write s3://BUCKET/PREFIX, or a folder")
     return open_bucket(address) if "://" in address else LocalStorage(address)
 
 

@@ -13,9 +13,9 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from s2fast.errors import InputError
-from s2fast.files.legible import legible
+from s2fast.files.legible import legible, shortened
 from s2fast.files.redaction import SIGNATURE, WITH_OPTIONS, public
-from s2fast.files.suffixes import check_name
+from s2fast.files.suffixes import check_characters, check_path, shown
 
 SCHEMES = {"s3": "/vsis3/", "gs": "/vsigs/", "az": "/vsiaz/", "http": "/vsicurl/http://", "https": "/vsicurl/https://"}
 """GDAL's address prefixes, by the scheme that a user writes."""
@@ -97,8 +97,9 @@ class Source:
         Raises
         ------
         InputError
-            It is empty or has a zero byte, the scheme is not one of these, an address in an object store has a query,
-            or a user and password, or GDAL's options of an address want a request that is never sent.
+            It is empty or has a zero byte, the file system does not take the path, the scheme is not one of these, an
+            address in an object store has a query, or a user and password, or GDAL's options of an address want a
+            request that is never sent.
 
         Examples
         --------
@@ -107,12 +108,20 @@ class Source:
         >>> Source.of("zip:///data/product.zip!/IMG_DATA/TCI.jp2").name
         '/vsizip/{/data/product.zip}/IMG_DATA/TCI.jp2'
         """
+        source = cls.parsed(place)
+        if source is not place and (file := source.outermost).is_local:
+            check_path(file.name)
+        return source
+
+    @classmethod
+    def parsed(cls, place: Source | PurePath | str) -> Source:
+        """As `of`, but do not ask whether the file system takes a path: a run folder may come from another system."""
         if isinstance(place, Source):
             return place
         text = _address(str(place))
         if not text:
             raise InputError("a path or an address is empty: give one, for this folder '.'")
-        check_name(text)
+        check_characters(text)
         if text.startswith(HELD):
             return cls(text)
         if with_options := WITH_OPTIONS.fullmatch(text):
@@ -124,24 +133,27 @@ class Source:
             if address["scheme"] == "zip":
                 # A signature may contain "!", but hardly "!/".
                 archive, _, member = address["rest"].partition("!/" if "!/" in address["rest"] else "!")
-                return cls.of(archive).resolved().member(member)
+                return cls.parsed(archive).resolved().member(member)
             scheme = address["scheme"].lower()
             if scheme not in SCHEMES:
                 known = ", ".join(f"{scheme}://" for scheme in (*SCHEMES, "zip"))
-                raise InputError(f"{public(text)}: scenes are read from files, folders and {known}, not {scheme}://")
+                raise InputError(
+                    f"{shown(text)}: scenes are read from files, folders and {known}, not {shortened(scheme)}://"
+                )
             text = SCHEMES[scheme] + address["rest"]
         if text.startswith("/vsizip/"):
             archive, member = _split_zip(text)
-            return cls.of(archive).resolved().member(member) if archive else cls._at(text)
+            return cls.parsed(archive).resolved().member(member) if archive else cls._at(text)
         if stored := _OBJECT.match(text):
             if "=" in text.partition("?")[2]:
                 raise InputError(
-                    f"{text.partition('?')[0]}: addresses in object stores have no query; set the key or token in the "
-                    "environment (AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_SAS_TOKEN), or use the signed https:// address"
+                    f"{shown(text.partition('?')[0])}: addresses in object stores have no query; set the key or token "
+                    "in the environment (AWS_SECRET_ACCESS_KEY, AZURE_STORAGE_SAS_TOKEN), or use the signed https:// "
+                    "address"
                 )
             if "@" in stored["key"].partition("/")[0]:
                 raise InputError(
-                    f"{public(text)}: addresses in object stores have no user and password; set the key in the "
+                    f"{shown(text)}: addresses in object stores have no user and password; set the key in the "
                     "environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
                 )
             return cls._at(stored["prefix"] + _tidied(stored["key"]))
@@ -164,7 +176,7 @@ class Source:
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
         """Serialise only the name, and validate from it."""
         return core_schema.no_info_after_validator_function(
-            cls.of,
+            cls.parsed,
             core_schema.union_schema([core_schema.is_instance_schema(cls), core_schema.str_schema()]),
             serialization=core_schema.plain_serializer_function_ser_schema(
                 lambda source: source.name, return_schema=core_schema.str_schema()
@@ -324,7 +336,7 @@ def _check_options(address: str) -> None:
     names = [option.partition("=")[0] for option in address.partition("?")[2].split("&")]
     if dropped := [name for name in names if name.lower() not in _OPTIONS]:
         raise InputError(
-            f"{public(address)}: {legible(unquote(dropped[0]))[:80]}, an option of /vsicurl?, is not supported: use a "
+            f"{shown(address)}: {legible(unquote(dropped[0]))[:80]}, an option of /vsicurl?, is not supported: use a "
             "signed address, or write user and password into it"
         )
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.errors import RunFolderError
+from s2fast.files.legible import shortened
 
 LOCK = "run.lock"
 """File that names the writer of a run folder; a folder that contains only this file counts as empty."""
@@ -99,8 +100,8 @@ _ADVICE = {
 }
 
 
-_LONGEST = 1024
-"""Characters of an address that a message holds: a foreign run folder may name scenes of any length."""
+_MOST_SHOWN = 1024
+"""Characters of an address in a message; a foreign run folder may name scenes of any length."""
 
 
 def failure(verb: str, where: str, error: Exception) -> RunFolderError:
@@ -112,8 +113,7 @@ def failure(verb: str, where: str, error: Exception) -> RunFolderError:
     why = reason(error)
     if why == NO_CREDENTIALS and not where.startswith("s3"):
         why = f"no credentials for {where.partition(':')[0]}://: set the environment variables of this store"
-    named = where if len(where) <= _LONGEST else f"{where[:_LONGEST]}..."
-    return RunFolderError(f"cannot {verb} {named}: {why}; {advice}")
+    return RunFolderError(f"cannot {verb} {shortened(where, _MOST_SHOWN)}: {why}; {advice}")
 
 
 _METADATA = re.compile(r"169\.254\.\d+\.\d+|/latest/(api/token|meta-data)")

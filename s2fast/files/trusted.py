@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from s2fast.errors import SceneError, option
@@ -13,8 +14,8 @@ from s2fast.files.source import SCHEMES, Source
 def within(part: Source, folders: Iterable[Source]) -> bool:
     """Return whether a file lies in or below one of the folders, links followed."""
     if part.path is not None:
-        resolved = part.path.resolve()
-        return any(resolved.is_relative_to(folder.path.resolve()) for folder in folders if folder.path is not None)
+        resolved = Path(part.resolved().name)
+        return any(resolved.is_relative_to(folder.resolved().name) for folder in folders if folder.path is not None)
     name = posixpath.normpath(part.name)
     return any(name.startswith(f"{posixpath.normpath(folder.name)}/") for folder in folders if folder.path is None)
 

@@ -287,7 +287,7 @@ def with_trust(record: RunRecord, trusted: Sequence[str]) -> RunRecord:
     A stranger's record may name any folder: what is read there is used only if its size and time are those recorded,
     see `check_unchanged`. Servers are asked only if `trusted` names them, see `s2fast.files.trusted.check_servers`.
     """
-    local = filter(lambda place: Source.of(place).is_local, (*record.asked.places, *record.config.ingest.trust))
+    local = filter(lambda place: Source.parsed(place).is_local, (*record.asked.places, *record.config.ingest.trust))
     folders = (*local, *trusted)
     return with_sources(
         record, {item.scene.source.name: item.scene.source.trusting(folders) for item in record.found.scenes}

@@ -12,8 +12,10 @@ from pydantic import Field
 from s2fast.archive.identity import identity
 from s2fast.archive.siblings import masks_beside, on_server
 from s2fast.config import Ingest
-from s2fast.errors import SceneError
+from s2fast.errors import InputError, SceneError
+from s2fast.files.places import exists
 from s2fast.files.source import Source
+from s2fast.files.suffixes import shown
 from s2fast.masks.kinds import BY_NAME, KINDS, SHAPES, Kind
 from s2fast.model import Scene
 
@@ -59,10 +61,10 @@ def find_mask(scene: Scene, settings: Ingest) -> FoundMask | None:
         return None
     if source := own_mask(scene, settings):
         kind = _kind_of_file(settings, source)
-        if not Path(source.name).exists():
+        if not _is_there(scene, source):
             raise SceneError(
-                f"{scene.source}: its mask {source} does not exist: make it, or change ingest.mask_file (words in "
-                "braces are {id}, {stem}, {folder}, {tile} and {date})"
+                f"{scene.source}: its mask {shown(str(source))} does not exist: make it, or change ingest.mask_file "
+                "(words in braces are {id}, {stem}, {folder}, {tile} and {date})"
             )
         return FoundMask(kind.name, source, version_of(kind, source))
     wanted = [kind for kind in KINDS if kind.files and settings.mask in ("auto", kind.asked)]
@@ -97,6 +99,14 @@ def own_mask(scene: Scene, settings: Ingest) -> Source | None:
     if not settings.clouds or settings.mask in ("none", "bright") or not settings.mask_file:
         return None
     return Source.local(_named(settings.mask_file, scene))
+
+
+def _is_there(scene: Scene, mask: Source) -> bool:
+    """Return whether a user's file is there; raise SceneError if the file system does not tell."""
+    try:
+        return exists(mask.name)
+    except InputError as error:
+        raise SceneError(f"{scene.source}: its mask: {error}") from error
 
 
 def _named(pattern: str, scene: Scene) -> Path:

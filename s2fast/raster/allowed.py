@@ -24,7 +24,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 
-from s2fast.errors import SceneError
+from s2fast.errors import InputError, SceneError
 from s2fast.files.crs_definitions import CURE, xml_names_file
 from s2fast.files.ranges import byte_ranges
 from s2fast.files.source import Source
@@ -161,7 +161,7 @@ def _is_virtual(source: Source) -> bool:
 
 
 def _folder(source: Source) -> Source:
-    return Source.of(posixpath.dirname(source.absolute().address))
+    return Source.parsed(posixpath.dirname(source.absolute().address))
 
 
 def _check_side_files(source: Source) -> None:
@@ -291,9 +291,17 @@ def _parts(source: Source) -> Iterator[Source]:
             if len(element) or not name or re.match(r"[A-Za-z0-9_]+:|<|\{", name):
                 raise SceneError(f"{source}: it reads {name[:80]!r}, which is no file")
             if element.get("relativeToVRT") == "1":
-                yield Source.of(posixpath.normpath(posixpath.join(_folder(source).address, name)))
+                yield _named(source, posixpath.normpath(posixpath.join(_folder(source).address, name)))
             else:
-                yield Source.of(name) if name.startswith("/vsi") else Source.local(Path(name).absolute())
+                yield _named(source, name) if name.startswith("/vsi") else Source.local(Path(name).absolute())
+
+
+def _named(source: Source, name: str) -> Source:
+    """Return what a virtual raster names; raise SceneError if that is no address that can be read."""
+    try:
+        return Source.parsed(name)
+    except InputError as error:
+        raise SceneError(f"{source}: it reads what cannot be read: {error}") from error
 
 
 def _root(source: Source) -> ET.Element:

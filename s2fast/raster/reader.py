@@ -282,7 +282,7 @@ def open_raster(
         The file cannot be opened, lacks valid georeferencing, has an unsupported colour space or pixel type (all but
         8-bit pixels need a stretch), or is too small for the reduction.
     """
-    source, settings = Source.of(place), settings or Ingest()
+    source, settings = Source.parsed(place), settings or Ingest()
     with gdal_settings(), open_dataset(source) as dataset:
         picture = Picture.of(dataset, str(source))
         header = read_header(dataset, source, settings, picture, georeferenced=georeferenced)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import html
 import json
+import os
 import re
 import sqlite3
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from xml.parsers import expat
 
 from s2fast.errors import InputError
 from s2fast.files.crs_definitions import names_file
+from s2fast.files.places import exists
 from s2fast.regions.repeated import (
     problem_of_database,
     problem_of_geodatabase,
@@ -237,7 +239,7 @@ def check_xml(path: Path) -> None:
     if root[0] == _GML_ROOT:
         _check_schema(path.with_suffix(".xsd"), _MAX_SCHEMAS)
         described = path.with_suffix(".gfs")
-        if described.exists() and names_file(html.unescape(described.read_text(errors="replace"))):
+        if exists(described) and names_file(html.unescape(described.read_text(errors="replace"))):
             raise DamagedError(f"the CRS in {described.name} {_NAMES_FILE}")
 
 
@@ -273,7 +275,7 @@ def _elements(path: Path) -> list[tuple[str, Mapping[str, str]]]:
 
 def _check_schema(path: Path, depth: int) -> None:
     """Check that a schema beside a GML file includes only files in or below its folder; imports are not followed."""
-    if not path.exists():
+    if not exists(path):
         return
     if re.search(rb"<![^-]", path.read_bytes()):
         raise DamagedError(f"its schema {path.name} has declarations: remove it")
@@ -281,8 +283,8 @@ def _check_schema(path: Path, depth: int) -> None:
         place = attributes.get("schemaLocation", "")
         if not place or (name == "import" and re.match("https?://", place)):
             continue
-        beside = (path.parent / place).resolve()
-        if not depth or not beside.is_relative_to(path.parent.resolve()):
+        beside = Path(os.path.realpath(path.parent / place))  # unlike Path.resolve, also of links in a circle
+        if not depth or not beside.is_relative_to(os.path.realpath(path.parent)):
             raise DamagedError(f"its schema {path.name} leads to {place[:80]}: remove it, or put all into one folder")
         _check_schema(beside, depth - 1)
 

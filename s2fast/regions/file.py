@@ -21,6 +21,7 @@ from s2fast.errors import InputError, SceneError
 from s2fast.files import web
 from s2fast.files.objects import object_url
 from s2fast.files.open_storage import open_storage
+from s2fast.files.places import exists, is_file
 from s2fast.files.source import Source
 from s2fast.files.storage import FULL
 from s2fast.files.temporary import temporary_folder
@@ -139,7 +140,7 @@ class RegionFile:
                         raise
                     raise InputError(f"{self}: the zip cannot be unpacked ({error})") from error
                 path = folder / member
-            if not path.exists():
+            if not exists(path):
                 raise InputError(f"{self}: there is no such file in the zip")
             try:
                 found = [_unwritten(file, temporary) for file in _polygon_files(path, str(self))]
@@ -190,7 +191,7 @@ def _unwritten(path: Path, temporary: Path) -> Path:
     SQLite merges into a database what its last writer left beside it, and makes files beside one in WAL mode: such a
     GeoPackage is copied, and merged there.
     """
-    changes = [beside for end in ("-wal", "-journal") if (beside := path.with_name(f"{path.name}{end}")).exists()]
+    changes = [beside for end in ("-wal", "-journal") if exists(beside := path.with_name(f"{path.name}{end}"))]
     if not path.is_file():
         return path
     with path.open("rb") as source:
@@ -212,7 +213,7 @@ def is_geodatabase(path: Path) -> bool:
 
 
 def _is_zip(path: Path) -> bool:
-    if not path.is_file():
+    if not is_file(path):
         return False
     with path.open("rb") as source:
         return source.read(4) in (b"PK\3\4", b"PK\5\6")
@@ -268,7 +269,7 @@ def _files(root: Path) -> list[Path]:
         files.append(path)
         files += [part for suffix in suffixes for part in sorted(beside) if part.suffix.lower() == suffix]
         wal = path.with_name(f"{path.name}-wal")  # changes that an open GeoPackage has not merged yet
-        files += [wal] if wal.exists() else []
+        files += [wal] if exists(wal) else []
     return files
 
 

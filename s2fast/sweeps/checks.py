@@ -11,6 +11,7 @@ import shapely
 
 from s2fast import detectors
 from s2fast.errors import ConfigError, InputError, S2FastError
+from s2fast.files.suffixes import check_path
 from s2fast.folder.record import RunRecord, SceneInput
 from s2fast.geometry.antimeridian import footprint
 from s2fast.geometry.pixel_grid import PixelGrid
@@ -159,6 +160,7 @@ def _check_scenes(record: RunRecord, cases: Sequence[Case], dataset: Dataset) ->
             check_regions(record.regions, settings, rasters)
     names = [item.scene.scene_id for item in scenes]
     for file in {case.config.matching.pairs_file for case in cases} - {""}:
+        check_path(file)
         pairs_from_file(Path(file), names)
     if dataset.truth:
         shifts = load_truth(dataset.truth).shifts_m

@@ -9,6 +9,8 @@ from typing import Any
 
 from s2fast.errors import InputError, option
 from s2fast.files.legible import counted
+from s2fast.files.places import is_file
+from s2fast.files.suffixes import check_path
 from s2fast.sweeps.columns import FlatRow, is_missing, is_time, noise_of, shown_columns
 from s2fast.sweeps.intervals import NOISE, runs_of
 from s2fast.sweeps.rows import Row, RowFile, columns
@@ -52,8 +54,9 @@ def load_earlier(path: Path) -> list[Earlier]:
     InputError
         There is no such file, or it holds no rows.
     """
+    check_path(path)
     path = path if path.suffix == ".jsonl" else path.with_suffix(".jsonl")
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"no sweep {path}: name the .jsonl of another sweep with {option('against')}")
     rows = RowFile(path).others([])
     if not rows:

@@ -11,7 +11,10 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, field_validator
 
 from s2fast.errors import InputError, option
+from s2fast.files.legible import shortened
 from s2fast.files.limited import read_text
+from s2fast.files.places import exists, is_file, is_folder
+from s2fast.files.suffixes import check_path, shown
 
 REGIONS = ("regions.geojson", "deforestation_labels.geojson")
 """File names of polygons in a data set's folder."""
@@ -46,9 +49,8 @@ class DataSpec(BaseModel):
     def _known(cls, kind: str) -> str:
         if kind not in cls.KINDS:
             elsewhere = "; `python -m benchmarks sweep`, in a clone of the repository, knows it"
-            raise ValueError(
-                f"unknown kind {kind!r}; known: {', '.join(cls.KINDS)}{elsewhere if kind in _BENCHMARKED else ''}"
-            )
+            more = elsewhere if kind in _BENCHMARKED else ""
+            raise ValueError(f"unknown kind {shortened(repr(kind))}; known: {', '.join(cls.KINDS)}{more}")
         return kind
 
 
@@ -77,17 +79,18 @@ def dataset_of(spec: DataSpec, scenes: Sequence[str] = (), regions: str | None =
     Raises
     ------
     InputError
-        There are no scenes, or the folder does not exist.
+        There are no scenes, or the folder cannot be read.
     """
     if scenes:
         beside = [Path(place, TRUTH) for place in scenes] if len(scenes) == 1 else []
-        return Dataset(list(scenes), regions, next((str(path) for path in beside if path.is_file()), None))
+        return Dataset(list(scenes), regions, next((str(path) for path in beside if is_file(path)), None))
     if not spec.folder:
         raise InputError(
             f'no scenes given: name a folder with {option("scenes")}, or as folder = "..." in the sweep\'s [data]'
         )
+    check_path(spec.folder)
     folder = Path(spec.folder)
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise InputError(
             f"no folder {folder}: name the folder of the scenes with {option('scenes')}, or in the sweep's [data]"
         )
@@ -96,15 +99,19 @@ def dataset_of(spec: DataSpec, scenes: Sequence[str] = (), regions: str | None =
 
 def in_folder(folder: Path, spec: DataSpec, regions: str | None = None) -> Dataset:
     """Return the scenes in a folder, with the polygons and the truth beside them."""
-    found = sorted({path for pattern in spec.pattern for path in folder.glob(pattern)})
+    patterns = shortened(", ".join(spec.pattern))
+    try:
+        found = sorted({path for pattern in spec.pattern for path in folder.glob(pattern)})
+    except (OSError, ValueError, NotImplementedError, RecursionError) as error:
+        raise InputError(f"[data] pattern = {patterns}: wanted patterns of files below {folder}, *.tif") from error
     if spec.pattern and not found:
-        raise InputError(f"{folder} contains no scene that matches {', '.join(spec.pattern)}")
-    own = next((str(folder / name) for name in REGIONS if (folder / name).exists()), None)
+        raise InputError(f"{folder} contains no scene that matches {patterns}")
+    own = next((str(folder / name) for name in REGIONS if exists(folder / name)), None)
     truth = folder / TRUTH
     return Dataset(
         [str(path) for path in found] or [str(folder)],
         regions or (own if spec.with_regions else None),
-        str(truth) if truth.exists() else None,
+        str(truth) if exists(truth) else None,
     )
 
 
@@ -131,7 +138,7 @@ def load_truth(source: Path | str) -> Truth:
     InputError
         The file cannot be read, or is no truth.json.
     """
-    if Path(source).is_dir():
+    if is_folder(source):
         return Truth(None)
     try:
         content: dict[str, Any] = json.loads(read_text(source))
@@ -139,10 +146,10 @@ def load_truth(source: Path | str) -> Truth:
             scene["scene_id"]: (float(scene["shift_m"][0]), float(scene["shift_m"][1])) for scene in content["scenes"]
         }
     except OSError as error:
-        raise InputError(f"cannot read the true displacements {source}: {error.strerror}") from error
+        raise InputError(f"cannot read the true displacements {shown(source)}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(
-            f'{source} must hold {{"scenes": [{{"scene_id": ..., "shift_m": [east, north]}}, ...]}}: '
+            f'{shown(source)} must hold {{"scenes": [{{"scene_id": ..., "shift_m": [east, north]}}, ...]}}: '
             "correct or remove it"
         ) from error
     return Truth(shifts)

@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from s2fast.config import Config, load_config
 from s2fast.errors import ConfigError
+from s2fast.files.legible import shortened
 from s2fast.files.limited import read_text
+from s2fast.files.suffixes import shown
 from s2fast.sweeps.data import DataSpec
 from s2fast.truth.settings import Injected
 
@@ -26,6 +28,9 @@ _PREPARATION_KEYS = ("clouds", "contrast", "clahe_clip")
 
 _PATHS = ("matching.pairs_file",)
 """Settings that are paths, relative to the sweep's file."""
+
+_LONGEST_NAME_BYTES = 200
+"""Length of the name of a sweep, to which the names of its files add suffixes."""
 
 Settings = Mapping[str, Any]
 
@@ -81,7 +86,9 @@ class SweepFile(BaseModel):
     @classmethod
     def _a_file_name(cls, name: str) -> str:
         if not re.fullmatch(r"\w[\w .-]*", name):
-            raise ValueError(f"{name!r} is not a file name: use letters, digits, '_' and '-'")
+            raise ValueError(f"{shortened(repr(name))} is not a file name: use letters, digits, '_' and '-'")
+        if len(name.encode()) > _LONGEST_NAME_BYTES:  # suffixes are added
+            raise ValueError(f"{shortened(repr(name))} is longer than the name of a file: use at most 200 letters")
         return name
 
     @field_validator("base", "grid", "case", mode="before")
@@ -208,7 +215,7 @@ def load_sweep(path: Path, kind: type[File] = SweepFile) -> File:  # type: ignor
     try:
         content = tomllib.loads(read_text(path))
     except OSError as error:
-        raise ConfigError(f"cannot read the sweep {path}: {error.strerror}") from error
+        raise ConfigError(f"cannot read the sweep {shown(path)}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:  # of TOML, of UTF-8, of huge numbers
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     return sweep_of({"name": path.stem, **content}, str(path), kind, path.parent)

@@ -109,17 +109,23 @@ def only_writer(path: Path) -> Iterator[None]:
 
 def read_rows(path: Path) -> list[Row]:
     """Read JSON lines; remove a last line truncated by a kill, also from the file."""
-    if not path.exists():
+    try:
+        rows, text = [], path.read_text("utf-8")
+    except FileNotFoundError:
         return []
-    rows, text = [], path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise InputError(f"cannot read the rows of a sweep {path}: {why}; choose another {option('out')}") from error
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         os.truncate(path, len(whole.encode()))  # writing it anew would lose it on a full disk
     for number, line in enumerate(whole.splitlines(), 1):
         try:
             row = json.loads(line)
-            row["case"], row["status"]
-        except (ValueError, KeyError, TypeError) as error:
+            texts = isinstance(row["case"], str) and isinstance(row["status"], str)
+            if not (texts and isinstance(row.get("round", 1), int)):
+                raise TypeError
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{path}, line {number} is not a row of a sweep: remove the line, or choose another {option('out')}"
             ) from error

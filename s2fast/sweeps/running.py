@@ -13,6 +13,7 @@ from typing import Any
 import s2fast_kernels
 from s2fast.errors import InputError
 from s2fast.files.legible import counted
+from s2fast.files.places import exists
 from s2fast.files.storage import FREE_SPACE
 from s2fast.sweeps.checks import Checked
 from s2fast.sweeps.columns import digits
@@ -100,8 +101,8 @@ class Running:
         if self.file.shares_stages:
             kept = None if again else str(kept_file(self.rows_path, self.names[at]))
             # A worker of a cluster may have another working directory.
-            scenes, regions = [_absolute(place) for place in data.scenes], data.regions and _absolute(data.regions)
-            truth = None if again else data.truth and _absolute(data.truth)
+            scenes, regions = [absolute(place) for place in data.scenes], data.regions and absolute(data.regions)
+            truth = None if again else data.truth and absolute(data.truth)
             job |= {"scenes": scenes, "regions": regions, "truth": truth, "out": str(out), "kept": kept}
             job["injected"] = None if again else self._injected
         return job
@@ -121,9 +122,9 @@ class Running:
         return row
 
 
-def _absolute(place: str) -> str:
+def absolute(place: str) -> str:
     """Return the absolute path of what is on this disk; other addresses as they are."""
-    return str(Path(place).absolute()) if Path(place).exists() else place
+    return str(Path(place).absolute()) if exists(place) else place
 
 
 def _row(checked: Checked, case: Case, answer: Mapping[str, Any], reason: str, stages: Costs, took_s: float) -> Row:

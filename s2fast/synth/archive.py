@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from s2fast.errors import ConfigError, option
+from s2fast.files.places import exists, is_folder
 from s2fast.files.suffixes import check_on_disk
 from s2fast.files.writing import writing
 from s2fast_kernels.machine import available_cores
@@ -150,12 +151,12 @@ def synth(
     acquisitions = acquisitions_of(dates, seed)
     check_on_disk(folder)
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"synth: {folder} is not an empty folder: name a new one, or empty it first")
     try:
+        if exists(folder) and (not is_folder(folder) or any(folder.iterdir())):
+            raise ConfigError(f"synth: {folder} is not an empty folder: name a new one, or empty it first")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"synth: cannot make the folder {folder}: {error.strerror}: name another one") from error
+        raise ConfigError(f"synth: cannot use the folder {folder}: {error.strerror}: name another one") from error
     clearings = clearings_in(layout, dates, seed)
     scenes = scenes_of(layout, acquisitions, clearings, seed)
     if progress is not None:

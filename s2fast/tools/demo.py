@@ -8,6 +8,7 @@ from pathlib import Path
 
 from s2fast.config import Config
 from s2fast.files.legible import counted
+from s2fast.files.places import exists
 from s2fast.files.suffixes import check_on_disk
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
@@ -25,7 +26,7 @@ def run_demo(out: Path, progress: Progress) -> Iterator[str]:
     """Run the demo in a folder; yield the lines to print."""
     check_on_disk(out)
     archive, folder = out / "archive", out / "run"
-    if not archive.exists():
+    if not exists(archive):
         # The archive is generated under another name and then renamed, so an existing one is complete.
         partial = out / "archive.partial"
         shutil.rmtree(partial, ignore_errors=True)

@@ -209,10 +209,10 @@ TEXT = st.text(st.characters(exclude_categories=["C"], exclude_characters="/"), 
 @example(["0"], [" "])
 @given(st.lists(TEXT, min_size=1, max_size=4), st.lists(TEXT, min_size=1, max_size=3))
 def test_members_of_any_name_come_apart_as_they_were_put_together(folders: list[str], inside: list[str]) -> None:
-    archive = Source.of(f"/data/{'/'.join(folders)}.zip")
+    archive = Source.parsed(f"/data/{'/'.join(folders)}.zip")
     member = archive.member("/".join(inside))
     assert member.zip_parts == (archive, "/".join(step for step in inside if step != "."))
-    assert Source.of(member.name) == member
+    assert Source.parsed(member.name) == member
 
 
 @pytest.mark.slow
