@@ -19,9 +19,13 @@ import pytest
 
 import s2fast as package
 from s2fast.archive.find import find_scenes
+from s2fast.archive.names import naming
+from s2fast.config import Ingest
 from s2fast.errors import InputError, S2FastError, SceneError
+from s2fast.fetching.download import plan
 from s2fast.files.places import exists, is_file, is_folder
 from s2fast.files.source import Source
+from s2fast.model import Scene
 from s2fast.raster.reader import open_raster
 from s2fast.regions.contents import check_xml
 from s2fast.regions.file import RegionFile
@@ -272,6 +276,12 @@ def test_addresses_may_be_long() -> None:
     address = f"https://example.org/scene.tif?token={'a' * 5000}"
     assert Source.of(address).url == Source.of(Path(address)).url.replace("https:/e", "https://e") == address
     assert absolute(address) == address
+
+
+def test_a_folder_of_fetched_scenes_that_is_closed_is_named(here: Place) -> None:
+    source = Source.of("https://example.org/scene.tif")
+    with pytest.raises(InputError, match="cannot read closed/"):
+        plan([Scene.of(source, naming(source))], Path("closed"), Ingest())
 
 
 def test_a_name_that_another_system_takes_is_opened(here: Place) -> None:

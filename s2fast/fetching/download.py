@@ -19,6 +19,7 @@ from s2fast.archive.identity import identity
 from s2fast.config import Ingest
 from s2fast.errors import InputError, MissingError, SceneError, option
 from s2fast.files.legible import identifier
+from s2fast.files.places import is_file
 from s2fast.files.ranges import ByteRanges, byte_ranges
 from s2fast.files.source import Source
 from s2fast.files.suffixes import check_on_disk
@@ -114,7 +115,7 @@ def _files_of(scene: Scene, folder: Path, settings: Ingest) -> SceneFiles:
         mask = find_mask(scene, settings)
     if mask is not None:
         files.append((mask.source, _target(folder, scene, mask.source)))
-    missing = [RemoteFile(source, path, _size(source)) for source, path in files if not path.is_file()]
+    missing = [RemoteFile(source, path, _size(source)) for source, path in files if not is_file(path)]
     return SceneFiles(scene, target, tuple(missing))
 
 
