@@ -32,7 +32,11 @@ from s2fast.regions.rows import load_regions
 from s2fast.retrieval.finder import Finder
 from s2fast.retrieval.index import INDEX_JSON, Index, Keypoints
 from s2fast.retrieval.picture import Image
+from s2fast.sweeps.comparison import load_earlier
+from s2fast.sweeps.grid import SweepFile
+from s2fast.sweeps.page_data import Finished, payload
 from s2fast.sweeps.results import load_all
+from s2fast.sweeps.rows import columns
 from tests.archives import Archive, textured, write_scene
 from tests.indexed import Indexed, index_archive
 from tests.stac_server import item
@@ -144,6 +148,41 @@ SWEEP = {
 @given(changes(SWEEP))
 def test_sweeps(sweep: Any) -> None:
     one_line(lambda: load_all([sweep]) if isinstance(sweep, Mapping) else None)
+
+
+ROWS = [
+    {
+        "case": f"case{number}", "status": "ok", "reason": "", "label": "contrast none", "settings": {"a.b": "none"},
+        "config": {"features": {"threshold": 0.001}}, "seconds": 5.0, "cpu_s": 7.0, "peak_mb": 500.0, "took_s": 6.0,
+        "stages": {"match": {"seconds": 5.0, "cpu_s": 7.0}}, "environment": {"machine": "processor", "time": "2026"},
+        "counts": {"keypoints": 10_000, "scenes": 3}, "version": "0.1", "source": "a", "round": number,
+        "found": {
+            "good_matches": 1000, "verified_pairs": 30, "pairs_with_ground": 45, "verified_pct": 66.7,
+            "null_trials": 45, "null_verified": 0, "null_pct": 0.0, "null_low_pct": 0.0, "null_high_pct": 7.9,
+            "stated_error_m": 2.0, "closure_m": 3.0, "closure_95_m": 9.0, "triples": 10, "agreeing_pct": 50.0,
+        },
+        "quality": {"true_matches": 3, "mine": 1.0}, "data": {"scenes": []},
+    }
+    for number in (1, 2, 3)
+]  # fmt: skip
+"""Rows of a sweep: of three cases, or of one that ran three times."""
+
+
+@fuzzed
+@given(st.data())
+def test_rows_of_another_sweep(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """What is wrong in another sweep is told before the first case, and not once all have run."""
+    rows = data.draw(changes([{**row, "case": "a"} for row in ROWS] if data.draw(st.booleans()) else ROWS))
+    path = tmp_path_factory.getbasetemp() / "other.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows) if isinstance(rows, list) else json.dumps(rows))
+
+    def read() -> None:
+        earlier = load_earlier(path)
+        sweep = SweepFile.model_validate({"name": "test"})
+        held = payload(Finished(sweep, columns([{**row, "round": 1} for row in ROWS]), None, earlier))
+        json.dumps(held, allow_nan=False)
+
+    one_line(read)
 
 
 @pytest.fixture(scope="module")

@@ -263,8 +263,8 @@ def test_what_a_schema_includes_is_not_there_or_is_named(kind: str, here: Place)
 
 @pytest.mark.parametrize(
     "content", [b"\xff\n", b"[1]\n", b"[" * 100_000 + b"\n", b'{"case": [], "status": ""}\n',
-                b'{"case": "", "status": "", "round": "2"}\n'],
-    ids=range(5),
+                b'{"case": "", "status": "", "round": "2"}\n', b'{"case": "", "status": "", "round": 9000000000}\n'],
+    ids=range(6),
 )  # fmt: skip
 def test_another_sweep_that_is_none_is_named(content: bytes, here: Place) -> None:
     (here.folder / "other.jsonl").write_bytes(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,16 +53,38 @@ def load_earlier(path: Path) -> list[Earlier]:
     Raises
     ------
     InputError
-        There is no such file, or it holds no rows.
+        There is no such file, or it holds no rows that a page can show.
     """
     check_path(path)
     path = path if path.suffix == ".jsonl" else path.with_suffix(".jsonl")
     if not is_file(path):
         raise InputError(f"no sweep {path}: name the .jsonl of another sweep with {option('against')}")
-    rows = RowFile(path).others([])
-    if not rows:
-        raise InputError(f"{path} holds no rows: name the .jsonl of a sweep that has run")
-    return [Earlier(f"{path}, {found.name}", found.rows) for found in earlier_runs(rows)]
+    try:
+        rows = RowFile(path).others([])
+        if not rows:
+            raise InputError(f"{path} holds no rows: name the .jsonl of a sweep that has run")
+        found = earlier_runs(rows)
+        for earlier in found:
+            _check_shown(earlier.rows)
+    except InputError:
+        raise
+    except _NOT_A_ROW as error:
+        raise InputError(f"{path} holds a row that no sweep writes ({error!r}): run that sweep again") from error
+    return [Earlier(f"{path}, {earlier.name}", earlier.rows) for earlier in found]
+
+
+_NOT_A_ROW = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What rows raise that a stranger has written."""
+
+
+def _check_shown(rows: Sequence[FlatRow]) -> None:
+    """Show all rows, and raise one of `_NOT_A_ROW` if that fails: else it would once the other sweep has run."""
+    changes(rows, rows)
+    for column in shown_columns(rows):
+        for row in rows:
+            column.cell(row)
+            if not (is_missing(row.get(column.name)) or math.isfinite(row[column.name])):
+                raise ValueError(f"{column.name} is infinite")
 
 
 def _source(row: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from s2fast.files.legible import shortened
 from s2fast.files.limited import read_text
 from s2fast.files.suffixes import shown
 from s2fast.sweeps.data import DataSpec
+from s2fast.sweeps.rows import MOST_RUNS
 from s2fast.truth.settings import Injected
 
 _PREPARATION_KEYS = ("clouds", "contrast", "clahe_clip")
@@ -73,7 +74,7 @@ class SweepFile(BaseModel):
     """Most cases; more are refused before any of them is checked. Each takes seconds at least."""
     plot: list[Plot] = [Plot()]
     """Plots of the page."""
-    repeats: int = Field(1, ge=1, le=100)
+    repeats: int = Field(1, ge=1, le=MOST_RUNS)
     """Runs of each case that competes for a place on a front over time; they take turns. From three on, seconds have
     intervals."""
     limit_s: float = Field(600.0, gt=0)

@@ -20,7 +20,7 @@ from s2fast.sweeps.data import Dataset, dataset_of
 from s2fast.sweeps.grid import SweepFile, load_sweep, sweep_of
 from s2fast.sweeps.page import page
 from s2fast.sweeps.page_data import Finished
-from s2fast.sweeps.rows import Row, columns
+from s2fast.sweeps.rows import MOST_RUNS, Row, columns
 from s2fast.sweeps.runner import run_sweep
 from s2fast.sweeps.running import Report
 
@@ -76,8 +76,8 @@ class How:
         """
         if self.workers < 1:
             raise ConfigError(f"{option('workers')} is {self.workers}, must be at least 1")
-        if not 0 <= self.repeats <= 100:
-            raise ConfigError(f"{option('repeats')} is {self.repeats}, must be between 1 and 100")
+        if not 0 <= self.repeats <= MOST_RUNS:
+            raise ConfigError(f"{option('repeats')} is {self.repeats}, must be between 1 and {MOST_RUNS}")
         if self.repeats:
             sweep = sweep.model_copy(update={"repeats": self.repeats})
         if not (self.workers > 1 or self.scheduler):

@@ -16,6 +16,9 @@ from s2fast.sweeps.intervals import FEWEST, interval
 
 Row = dict[str, Any]
 
+MOST_RUNS = 100
+"""Most runs of a case."""
+
 REPEATED = ("seconds", "cpu_s", "peak_mb", "above_mb")
 """Figures of a case of which every run has its own."""
 
@@ -123,7 +126,7 @@ def read_rows(path: Path) -> list[Row]:
         try:
             row = json.loads(line)
             texts = isinstance(row["case"], str) and isinstance(row["status"], str)
-            if not (texts and isinstance(row.get("round", 1), int)):
+            if not (texts and isinstance(row.get("round", 1), int) and 1 <= row.get("round", 1) <= MOST_RUNS):
                 raise TypeError
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
