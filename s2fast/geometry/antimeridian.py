@@ -15,12 +15,15 @@ _EDGE_POINTS = 32
 def footprint(grid: PixelGrid) -> shapely.Polygon | shapely.MultiPolygon:
     """Return the outline of a scene in longitude and latitude, in two parts where it crosses the 180th meridian.
 
-    That of a scene without a CRS is in its pixels, see `s2fast.model.PIXEL_TRANSFORM`.
+    That of a scene without a CRS is in its pixels, see `s2fast.model.PIXEL_TRANSFORM`. Of a scene that reaches beyond
+    its projection, such as a full disk, it is the convex hull of what the projection covers.
     """
     rows, cols = grid.shape
     corners = np.array([(0, 0), (cols, 0), (cols, rows), (0, rows)], np.float64) - 0.5
     if not grid.crs_wkt:
         return shapely.Polygon(grid.on_map(corners))
+    if not np.isfinite(grid.on_map(corners, LONLAT)).all():
+        return split(_covered(grid))
     pole = _pole(grid)
     if pole:
         share = np.linspace(0, 1, _EDGE_POINTS, endpoint=False)[:, None]
@@ -34,6 +37,18 @@ def footprint(grid: PixelGrid) -> shapely.Polygon | shapely.MultiPolygon:
         # The outline goes once around the pole. Close it along the pole, which is a line in longitude and latitude.
         ring = np.vstack([ring, [ring[-1, 0], pole], [ring[0, 0], pole]])
     return split(shapely.Polygon(ring))
+
+
+def _covered(grid: PixelGrid) -> shapely.Geometry:
+    """Return the convex hull of those points of a scene that its projection covers; it may cross the 180th meridian."""
+    share = np.linspace(0, 1, _EDGE_POINTS)
+    lattice = np.stack(np.meshgrid(share, share), axis=-1).reshape(-1, 2) * grid.shape[::-1] - 0.5
+    points = grid.on_map(lattice, LONLAT)
+    points = points[np.isfinite(points).all(axis=1)]
+    middle = points[len(points) // 2, 0] if len(points) else 0.0
+    points[:, 0] -= 360 * np.rint((points[:, 0] - middle) / 360)
+    hull = shapely.MultiPoint(points).convex_hull
+    return hull if hull.geom_type == "Polygon" else shapely.Polygon()
 
 
 def _pole(grid: PixelGrid) -> float:
@@ -56,7 +71,7 @@ def split(shape: shapely.Geometry) -> shapely.Geometry:
     'MULTILINESTRING ((179 0, 180 1), (-180 1, -178 3))'
     """
     west, _, east, _ = shape.bounds
-    if west >= -180 and east <= 180:
+    if shape.is_empty or (west >= -180 and east <= 180):
         return shape
     if not shape.is_valid:  # the outline of a grid that is bent beyond use
         shape = shapely.make_valid(shape)

@@ -66,6 +66,24 @@ def test_any_other_footprint_is_its_four_corners() -> None:
     assert joined(shape) is shape
 
 
+def test_the_footprint_of_a_scene_beyond_its_projection_is_what_is_covered() -> None:
+    disk, far = (
+        pyproj.CRS.from_proj4(f"+proj=geos +h=35786023 +lon_0={lon} +ellps=GRS80").to_wkt() for lon in (-75, 170)
+    )
+    transform = (10_000.0, 0.0, -5.5e6, 0.0, -10_000.0, 5.5e6)
+    whole, across = (footprint(PixelGrid(crs, transform, (1100, 1100))) for crs in (disk, far))
+    # The satellite sees 81 degrees around its place; the lattice has points near the limb.
+    west, south, east, north = whole.bounds
+    assert west == pytest.approx(-75 - 73, abs=8)
+    assert east == pytest.approx(-75 + 73, abs=8)
+    assert (-south, north) == pytest.approx((73, 73), abs=8)
+    assert across.bounds[::2] == (-180, 180)
+    assert across.area == pytest.approx(whole.area, rel=1e-6)
+    wide = footprint(PixelGrid(pyproj.CRS(32636).to_wkt(), (32_418.0, 0.0, 6e5, 0.0, -10.0, 5_600_040.0), (512, 512)))
+    assert wide.bounds[0] == pytest.approx(34.41, abs=0.01)
+    assert footprint(PixelGrid(disk, (10.0, 0.0, 7e6, 0.0, -10.0, 7e6), (512, 512))).is_empty
+
+
 @pytest.mark.parametrize("west", [179.9, -180.1])
 def test_longitudes_may_be_counted_on(west: float) -> None:
     grid = PixelGrid(pyproj.CRS("EPSG:4326").to_wkt(), (0.001, 0.0, west, 0.0, -0.001, -16.5), (200, 200))
