@@ -22,7 +22,7 @@ from s2fast_kernels.backends import CPU
 from s2fast_kernels.machine import MIB, available_cores
 
 _MOST = 2
-"""More threads wait for each other: on two cores, three blocks at once take a twentieth longer than two."""
+"""More threads would wait for each other: what runs between kernels needs Python's lock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ _AT_ONCE = 4096
 """Number of listed pairs that are compared together, while the list is in the first cache."""
 
 _TOGETHER = 3
-"""Number of queries that are swept from the same train row on: none of them waits for the one before. More are not
-faster."""
+"""Number of consecutive queries whose sweeps start at the same train row, so that the processor can begin one before it
+knows where another would start."""
 
 
 @njit(nogil=True)

@@ -14,8 +14,8 @@ from s2fast_kernels.hamming_top2.paths import features
 ROWS = 8 if "+avx512f" in features() else 4 if "+avx2" in features() else 0
 """Number of rows tested at once: float64 lanes of a vector; 0: other processors have no instruction that packs them."""
 
-_BIT, _INDEX, _FLOAT, _HALF = ir.IntType(1), ir.IntType(64), ir.DoubleType(), ir.IntType(32)
-_BITS, _INDICES, _FLOATS = (ir.VectorType(element, max(1, ROWS)) for element in (_BIT, _INDEX, _FLOAT))
+_INDEX, _FLOAT, _HALF = ir.IntType(64), ir.DoubleType(), ir.IntType(32)
+_INDICES, _FLOATS = (ir.VectorType(element, max(1, ROWS)) for element in (_INDEX, _FLOAT))
 
 _PACKING = [
     ir.Constant(
