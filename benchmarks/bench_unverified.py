@@ -20,11 +20,14 @@ from s2fast.geometry import shift, witnesses
 from s2fast.geometry.evidence import Evidence
 from s2fast.geometry.placement import SEARCHED_RADII
 from s2fast.stages import keys, verify
+from s2fast.stages.blocks_at_once import Shared
 from s2fast.stages.matched_pair import MatchedPair
 from s2fast.stages.pairs import wanted_pairs
+from s2fast.stages.scenes import scenes_of_thread
 from s2fast.stages.verdict_rule import VerdictRule
 from s2fast.sweeps.quality import TRUE_PX
 from s2fast.verdicts import Verdict
+from s2fast_kernels.machine import MIB
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,9 +39,9 @@ def main(argv: Sequence[str]) -> int:
     rule, table = VerdictRule.of(run.record.config), run.pairs().set_index(["query", "train"])
     lost = table[~table["verified"].astype(bool) & (table["verdict"] != Verdict.NO_COMMON_GROUND)]
     pairs = [p for p in wanted_pairs(run.record, folder, keys.verdict_key) if (p.query, p.train) in lost.index]
-    rows = []
+    shared, rows = Shared(folder, scenes_of_thread(run.record.config.compute.budget_mb * MIB)), []
     for block in verify._with_matched_blocks([pairs], run.record, folder):
-        held = verify._read(folder, block, run.record.config)
+        held = verify._read(shared, block)
         for pair, found in zip(block.pairs, held.found.matches, strict=True):
             scenes = held.scenes[pair.query], held.scenes[pair.train]
             matched = MatchedPair.unmatched(pair, *scenes, found.radius_m).with_matches(found)
