@@ -195,7 +195,8 @@ def _run_all(
                     if name == "ingest" and "report" in stages and not record.history.tables_key:
                         # The stages between leave a core idle at times.
                         threads = min(1, workplace.slots * (workplace.threads or available_cores()) - 1)
-                        beside.enter_context(drawn_ahead(record.usable, folder, workplace, threads))
+                        pictures = drawn_ahead(record.usable, folder, workplace, threads, masked=record.uses_regions)
+                        beside.enter_context(pictures)
         except DamageError as error:
             if error.seal in discarded:
                 raise

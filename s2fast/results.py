@@ -183,7 +183,7 @@ class Run:
         return pair_picture(
             self.folder, row["query"], row["train"], pair_title(row), layout=layout, matches=matches,
             inliers_only=inliers_only, view=view, crop=crop, dpi=dpi,
-            masked=self.record.regions is not None and self.record.config.regions.mode != "none",
+            masked=self.record.uses_regions,
         )  # fmt: skip
 
     def displacement(self, first: str, second: str, cell_m: float = 1000.0) -> Displacement:

@@ -230,6 +230,11 @@ class RunRecord:
         return self.found.reference
 
     @property
+    def uses_regions(self) -> bool:
+        """Whether scenes are masked by polygons of interest."""
+        return self.regions is not None and self.config.regions.mode != "none"
+
+    @property
     def in_pixels(self) -> bool:
         """Whether the scenes have no CRS: lengths are in pixels, up and to the right, and columns of metres empty."""
         return any(not item.raster.crs_wkt for item in self.found.scenes)

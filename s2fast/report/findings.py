@@ -68,11 +68,6 @@ class Findings:
     clear: Mapping[str, npt.NDArray[np.uint8]]
     """Maps of the scenes' clear ground by scene id, see `s2fast.image.prepare.clear_cells`."""
 
-    @property
-    def masked(self) -> bool:
-        """Whether the run uses regions."""
-        return self.record.regions is not None and self.record.config.regions.mode != "none"
-
     @classmethod
     def of(cls, record: RunRecord, folder: RunFolder, workplace: Workplace, keys: pd.DataFrame) -> Findings:
         """Create the tables and the summary from the stored results of a run.

@@ -45,7 +45,7 @@ def ground_layers(
         CRS of the layers, see `s2fast.report.layers.map_crs`.
     """
     layers = {"clear_ground": clear_ground(folder, scenes, clear, crs)}
-    if record.regions is not None and record.config.regions.mode != "none":
+    if record.regions is not None and record.uses_regions:
         rows = load_regions(record.regions, record.config.regions)
         layers["regions"] = geopandas.GeoDataFrame({"row": rows.shapes.index}, geometry=rows.shapes.to_numpy()).set_crs(
             rows.shapes.crs

@@ -23,6 +23,7 @@ from s2fast.model import Window
 from s2fast.raster.bands import Picture
 from s2fast.raster.dataset import gdal_settings, open_dataset
 from s2fast.raster.windows import reduced
+from s2fast.report.downsampling import area_means, share
 
 log = logging.getLogger(__name__)
 
@@ -149,11 +150,13 @@ def shown_tile(
 ) -> npt.NDArray[np.uint8]:
     """Read a window of the stored tile, downsampled; multiply pixels that may not have keypoints by `outside`."""
     grey = stored_grey(folder, scene_id, window, side_px)
-    valid = stored(folder.valid(scene_id), folder, scene_id, window).view(np.uint8) * np.uint8(255)
+    valid = stored(folder.valid(scene_id), folder, scene_id, window).view(np.uint8)
+    if grey.shape[0] > valid.shape[0]:
+        inside: npt.NDArray[np.uint8] = cv2.resize(valid, grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    else:
+        inside = share(valid, grey.shape)
     # "> 0" keeps regions visible that are smaller than a drawn pixel.
-    larger = grey.shape[0] > valid.shape[0]
-    inside = cv2.resize(valid, grey.shape[::-1], interpolation=cv2.INTER_NEAREST if larger else cv2.INTER_AREA) > 0
-    return np.where(inside, grey, (grey * np.float32(outside)).astype(np.uint8))
+    return np.where(inside > 0, grey, (grey * np.float32(outside)).astype(np.uint8))
 
 
 def snapped_to_tile(folder: RunFolder, scene_id: str, window: Window) -> Window:
@@ -188,9 +191,9 @@ def _placed(
 
 def shrunk(grey: npt.NDArray[np.uint8], side_px: int) -> npt.NDArray[np.uint8]:
     """Downsample to at most `side_px` per side: each pixel is the mean of the pixels with data, or 0 without any."""
-    mean = _resized(grey, side_px).astype(np.float32)
-    share = _resized((grey > 0).view(np.uint8) * np.uint8(255), side_px).astype(np.float32) / 255
-    return np.where(share > 0, np.clip(mean / np.maximum(share, 1 / 255), 1, 255), 0).astype(np.uint8)
+    shape = _shrunk_shape(grey.shape[0], grey.shape[1], side_px)
+    mean, of_data = area_means(grey, shape).astype(np.float32), share(grey, shape).astype(np.float32) / 255
+    return np.where(of_data > 0, np.clip(mean / np.maximum(of_data, 1 / 255), 1, 255), 0).astype(np.uint8)
 
 
 def stretched(image: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -225,9 +228,3 @@ def _spread(image: npt.NDArray[Any], low: np.float64, high: np.float64) -> npt.N
 def _shrunk_shape(rows: int, cols: int, side_px: int) -> tuple[int, int]:
     shrink = max(1.0, max(rows, cols) / side_px)
     return max(1, round(rows / shrink)), max(1, round(cols / shrink))
-
-
-def _resized(image: npt.NDArray[np.uint8], side_px: int) -> npt.NDArray[np.uint8]:
-    rows, cols = _shrunk_shape(image.shape[0], image.shape[1], side_px)
-    resized: npt.NDArray[np.uint8] = cv2.resize(image, (cols, rows), interpolation=cv2.INTER_AREA)
-    return resized

@@ -48,7 +48,7 @@ def _scenes(found: Findings) -> Iterable[tuple[str, bytes]]:
 
 def page_files(found: Findings) -> Iterator[tuple[str, bytes]]:
     """Yield the files beside the page, and the page."""
-    shown = thumbnails(found.record.usable, found.folder, found.workplace)
+    shown = thumbnails(found.record.usable, found.folder, found.workplace, masked=found.record.uses_regions)
     names: dict[str, dict[int, str]] = {"pairs": {}, "scenes": {}}
     for kind, files in (("pairs", sidecars.pair_files), ("scenes", sidecars.scene_files)):
         for number, name, data in files(found):

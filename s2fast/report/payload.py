@@ -148,7 +148,7 @@ def _summary(found: Findings) -> dict[str, Any]:
         "written": history.updated,
         "in_pixels": record.in_pixels,
         "places": record.asked.places,
-        "regions": str(record.regions) if found.masked else None,
+        "regions": str(record.regions) if record.uses_regions else None,
         "config": record.config.model_dump(mode="json"),
     }
 
@@ -167,7 +167,7 @@ def _scenes(found: Findings, shown: Mapping[str, Thumbnails]) -> list[dict[str, 
         "metres_per_unit": [_metres_per_unit(grid.crs_wkt) for grid in grids],
         "clear": [_clear(found.clear[scene_id]) for scene_id in scenes["scene_id"]],
         "colour": [picture.scene for picture in pictures],
-        "grey": [picture.tile if found.masked else None for picture in pictures],
+        "grey": [picture.tile if found.record.uses_regions else None for picture in pictures],
         "in_colour": [picture.in_colour for picture in pictures],
     }
     return [dict(zip(held, row, strict=True)) for row in zip(*held.values(), strict=True)]

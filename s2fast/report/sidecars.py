@@ -57,7 +57,7 @@ def scene_files(found: Findings) -> Iterator[tuple[int, str, bytes]]:
     for number, scene_id in enumerate(found.scenes["scene_id"]):
         pictures = kept_pictures(found.folder, scene_id, found.folder.tile_key(scene_id) or "")
         if pictures is not None:
-            value = {"colour": pictures["scene"], **({"grey": pictures["tile"]} if found.masked else {})}
+            value = {"colour": pictures["scene"], **({"grey": pictures["tile"]} if found.record.uses_regions else {})}
             yield (number, *_script(f"scene-{number}", value))
 
 

@@ -44,7 +44,10 @@ _OUTSIDE = 0.4
 
 
 _AHEAD_PX = 1 << 24
-"""Largest scene drawn while other work runs [px]: drawing a full tile would add to the peak memory of that work."""
+"""Largest masked scene drawn while other work runs [px]: drawing takes a byte per pixel, besides that work's memory."""
+
+_AT_ONCE_PX = 1 << 27
+"""Largest masked scene drawn at once with others, when no other work runs [px]."""
 
 _MOST_THREADS = 4
 """Threads that draw."""
@@ -56,20 +59,22 @@ class Thumbnails:
 
     scene: str
     """The scene in colour, or the stored tile in grey."""
-    tile: str
-    """The stored tile in grey, dark where keypoints are not allowed."""
+    tile: str | None
+    """The stored tile in grey, dark where keypoints are not allowed; None: the run has no regions."""
     in_colour: bool
     """False if the scene's file cannot be read, and `scene` shows the stored tile."""
 
 
-def thumbnails(scenes: Sequence[SceneInput], folder: RunFolder, workplace: Workplace) -> dict[str, Thumbnails]:
+def thumbnails(
+    scenes: Sequence[SceneInput], folder: RunFolder, workplace: Workplace, *, masked: bool
+) -> dict[str, Thumbnails]:
     """Return the thumbnails of all scenes by scene id, one unit of work per scene; draw those that are not kept."""
     side_px = thumbnail_side(len(scenes))
     threads = min(_MOST_THREADS, workplace.threads or available_cores())
     if threads > 1:
-        with drawn_ahead(scenes, folder, workplace, threads) as calls:
+        with drawn_ahead(scenes, folder, workplace, threads, masked=masked, beside_work=False) as calls:
             wait(calls)
-    drawn = run_units(workplace, thumbnail_unit, scenes, side_px, folder.address)
+    drawn = run_units(workplace, thumbnail_unit, scenes, side_px, folder.address, masked)
     return {item.scene.scene_id: pictures for item, pictures in drawn}
 
 
@@ -88,33 +93,42 @@ def thumbnail_side(scenes: int) -> int:
 
 @contextmanager
 def drawn_ahead(
-    scenes: Sequence[SceneInput], folder: RunFolder, workplace: Workplace, threads: int
+    scenes: Sequence[SceneInput],
+    folder: RunFolder,
+    workplace: Workplace,
+    threads: int,
+    *,
+    masked: bool,
+    beside_work: bool = True,
 ) -> Iterator[list[Future[Any]]]:
-    """Draw and keep the thumbnails of small scenes in other threads while the block runs.
+    """Draw and keep the thumbnails of scenes in other threads while the block runs; not of large masked ones.
 
     At the end of the block, scenes not begun are left to `thumbnails`, which also raises what went wrong with others.
     If units of work run on other machines, no scene is drawn.
     """
-    small = [item for item in scenes if math.prod(item.raster.shape) <= _AHEAD_PX] if workplace.is_local else []
-    if not small or threads < 1:
+    # A masked tile is read from the run folder, the others at a resolution near the thumbnail's.
+    most_px = _AHEAD_PX if beside_work else _AT_ONCE_PX
+    drawn = [item for item in scenes if not masked or math.prod(item.raster.shape) <= most_px]
+    if not drawn or not workplace.is_local or threads < 1:
         yield []
         return
     pool = ThreadPoolExecutor(threads, thread_name_prefix="s2fast-thumbnails")
     try:
-        yield [pool.submit(keep_thumbnails, item, folder.address, warns=False) for item in small]
+        yield [pool.submit(keep_thumbnails, item, folder.address, masked=masked, warns=False) for item in drawn]
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def thumbnail_unit(item: SceneInput, side_px: int, out: str) -> Thumbnails:
+def thumbnail_unit(item: SceneInput, side_px: int, out: str, masked: bool) -> Thumbnails:
     """Return one scene's thumbnails at a size."""
-    pictures = keep_thumbnails(item, out)
+    pictures = keep_thumbnails(item, out, masked=masked)
     if side_px == SIDE_PX:
         return pictures
-    return Thumbnails(shrunk_url(pictures.scene, side_px), shrunk_url(pictures.tile, side_px), pictures.in_colour)
+    tile = None if pictures.tile is None else shrunk_url(pictures.tile, side_px)
+    return Thumbnails(shrunk_url(pictures.scene, side_px), tile, pictures.in_colour)
 
 
-def keep_thumbnails(item: SceneInput, out: str, *, warns: bool = True) -> Thumbnails:
+def keep_thumbnails(item: SceneInput, out: str, *, masked: bool, warns: bool = True) -> Thumbnails:
     """Return one scene's thumbnails as kept in the run folder; otherwise draw them, and keep them if in colour.
 
     Parameters
@@ -123,6 +137,8 @@ def keep_thumbnails(item: SceneInput, out: str, *, warns: bool = True) -> Thumbn
         The scene, whose tile is stored.
     out
         Address of the run folder.
+    masked
+        Whether the run uses regions.
     warns
         Whether to log a warning if the scene's file cannot be read.
     """
@@ -131,19 +147,19 @@ def keep_thumbnails(item: SceneInput, out: str, *, warns: bool = True) -> Thumbn
     kept = kept_pictures(folder, scene_id, key)
     if kept is not None:
         return Thumbnails(**kept)
-    drawn = _drawn(item, folder, SIDE_PX, warns=warns)
+    drawn = _drawn(item, folder, SIDE_PX, masked=masked, warns=warns)
     if drawn.in_colour:
         keep_pictures(folder, scene_id, key, asdict(drawn))
     return drawn
 
 
-def _drawn(item: SceneInput, folder: RunFolder, side_px: int, *, warns: bool) -> Thumbnails:
+def _drawn(item: SceneInput, folder: RunFolder, side_px: int, *, masked: bool, warns: bool) -> Thumbnails:
     scene_id = item.scene.scene_id
     window = whole_scene(folder, scene_id)
     pixels = from_source(folder, scene_id, window, side_px, item.scene.source, warns=warns)
     scene = stored_grey(folder, scene_id, window, side_px) if pixels is None else stretched(pixels)
-    tile = shown_tile(folder, scene_id, window, side_px, _OUTSIDE)
-    return Thumbnails(data_url(scene), data_url(tile), pixels is not None)
+    tile = data_url(shown_tile(folder, scene_id, window, side_px, _OUTSIDE)) if masked else None
+    return Thumbnails(data_url(scene), tile, pixels is not None)
 
 
 def shrunk_url(url: str, side_px: int) -> str:

@@ -227,9 +227,8 @@ def check_budget(record: RunRecord, folder: RunFolder, threads: int) -> None:
 def predicted_bytes(item: SceneInput, record: RunRecord, threads: int) -> int:
     """Predict the peak memory of ingesting a scene."""
     config = record.config
-    masked = record.regions is not None and config.regions.mode != "none"
     auto_stretch, reduction = config.ingest.stretch == "auto", config.ingest.reduction
-    options = {"masked": masked, "auto_stretch": auto_stretch, "clouds": item.mask is not None}
+    options = {"masked": record.uses_regions, "auto_stretch": auto_stretch, "clouds": item.mask is not None}
     return ingest_bytes(item.raster, reduction, threads=threads, **options)
 
 

@@ -107,7 +107,8 @@ def _pictures(run: Run, wanted: set[str]) -> Iterator[dict[str, Any]]:
     for item in run.record.usable:
         if item.scene.scene_id not in wanted:
             continue
-        url = shrunk_url(keep_thumbnails(item, run.folder.address, warns=False).scene, _PICTURE_PX)
+        kept = keep_thumbnails(item, run.folder.address, masked=run.record.uses_regions, warns=False)
+        url = shrunk_url(kept.scene, _PICTURE_PX)
         rows, cols = item.raster.shape
         yield {"scene_id": item.scene.scene_id, "rows": rows, "cols": cols, "picture": url}
 

@@ -63,17 +63,17 @@ def run(judged: Judged, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunRe
 def test_a_second_report_decodes_nothing(run: tuple[RunRecord, RunFolder], monkeypatch: pytest.MonkeyPatch) -> None:
     record, folder = run
     item, *others = record.usable
-    first = keep_thumbnails(item, folder.address)
+    first = keep_thumbnails(item, folder.address, masked=True)
     decoded: list[SceneInput] = []
     draw = thumbnails._drawn
 
-    def noted(item: SceneInput, folder: RunFolder, side_px: int, *, warns: bool) -> Thumbnails:
+    def noted(item: SceneInput, folder: RunFolder, side_px: int, **options: bool) -> Thumbnails:
         decoded.append(item)
-        return draw(item, folder, side_px, warns=warns)
+        return draw(item, folder, side_px, **options)
 
     monkeypatch.setattr(thumbnails, "_drawn", noted)
     with open_workplace() as workplace:
-        shown = thumbnails.thumbnails(record.usable, folder, workplace)
+        shown = thumbnails.thumbnails(record.usable, folder, workplace, masked=True)
         assert decoded == []
         assert shown[item.scene.scene_id] == first
         # A damaged picture, and one of an earlier tile, are drawn again.
@@ -81,7 +81,7 @@ def test_a_second_report_decodes_nothing(run: tuple[RunRecord, RunFolder], monke
         damaged = files[0].replace(b"image/jpeg;base64,/", b"image/jpeg;base64,x", 1)
         folder.write(f"thumbnails/{item.scene.scene_id}.json", damaged)
         folder.write(f"thumbnails/{others[0].scene.scene_id}.json", files[0])
-        assert thumbnails.thumbnails(record.usable, folder, workplace) == shown
+        assert thumbnails.thumbnails(record.usable, folder, workplace, masked=True) == shown
     assert {at.scene.scene_id for at in decoded} == {item.scene.scene_id, others[0].scene.scene_id}
     assert [folder.read(f"thumbnails/{at.scene.scene_id}.json") for at in record.usable] == files
 
@@ -108,13 +108,13 @@ def test_a_run_draws_beside_its_stages(one_tile: Archive, tmp_path: Path, monkey
 def test_small_scenes_are_drawn_ahead(run: tuple[RunRecord, RunFolder], monkeypatch: pytest.MonkeyPatch) -> None:
     record, folder = run
     folder.remove("thumbnails")
-    with open_workplace() as workplace, drawn_ahead(record.usable, folder, workplace, 2) as calls:
+    with open_workplace() as workplace, drawn_ahead(record.usable, folder, workplace, 2, masked=True) as calls:
         drawn = [call.result() for call in calls]
     assert len(drawn) == len(record.usable)
     for item, pictures in zip(record.usable, drawn, strict=True):
-        assert keep_thumbnails(item, folder.address) == pictures
+        assert keep_thumbnails(item, folder.address, masked=True) == pictures
     monkeypatch.setattr(thumbnails, "_AHEAD_PX", 1000)
-    with open_workplace() as workplace, drawn_ahead(record.usable, folder, workplace, 2) as calls:
+    with open_workplace() as workplace, drawn_ahead(record.usable, folder, workplace, 2, masked=True) as calls:
         assert calls == []
 
 
@@ -126,7 +126,7 @@ def test_a_scene_in_grey_is_not_kept_and_told_once(
     lost = item.model_copy(update={"scene": replace(item.scene, source=Source.of("/nowhere/at_all.tif"))})
     folder.remove("thumbnails")
     with caplog.at_level(logging.WARNING), open_workplace() as workplace:
-        shown = thumbnails.thumbnails([lost], folder, workplace)[item.scene.scene_id]
+        shown = thumbnails.thumbnails([lost], folder, workplace, masked=True)[item.scene.scene_id]
     assert not shown.in_colour
     assert len(caplog.records) == 1
     assert "thumbnails" not in {name.partition("/")[0] for name in folder.list_files()}
@@ -135,14 +135,29 @@ def test_a_scene_in_grey_is_not_kept_and_told_once(
 def test_pages_of_many_scenes_shrink_what_is_kept(run: tuple[RunRecord, RunFolder]) -> None:
     record, folder = run
     item = record.usable[0]
-    whole, small = (thumbnail_unit(item, side, folder.address) for side in (SIDE_PX, 100))
+    whole, small = (thumbnail_unit(item, side, folder.address, True) for side in (SIDE_PX, 100))
 
     def image(url: str) -> np.ndarray:  # type: ignore[type-arg]
         data = np.frombuffer(base64.b64decode(url.split(",")[1]), np.uint8)
         return np.asarray(cv2.imdecode(data, cv2.IMREAD_UNCHANGED))
 
-    assert max(image(small.scene).shape[:2]) == max(image(small.tile).shape[:2]) == 100
+    assert max(image(small.scene).shape[:2]) == max(image(small.tile or "").shape[:2]) == 100
     assert image(small.scene).ndim == image(whole.scene).ndim
-    expected = cv2.resize(image(whole.tile), image(small.tile).shape[::-1], interpolation=cv2.INTER_AREA)
+    expected = cv2.resize(image(whole.tile or ""), image(small.tile or "").shape[::-1], interpolation=cv2.INTER_AREA)
     assert small.tile == data_url(expected.astype(np.uint8))
     assert json.loads(folder.read(f"thumbnails/{item.scene.scene_id}.json"))["pictures"]["tile"] == whole.tile
+
+
+def test_only_runs_with_regions_draw_the_masked_tile(
+    run: tuple[RunRecord, RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record, folder = run
+    item = record.usable[0]
+    folder.remove("thumbnails")
+    masked = keep_thumbnails(item, folder.address, masked=True)
+    folder.remove("thumbnails")
+    monkeypatch.setattr(RunFolder, "grey", None)  # the stored tile is not read
+    with open_workplace() as workplace:
+        plain = thumbnails.thumbnails([item], folder, workplace, masked=False)[item.scene.scene_id]
+    assert plain == replace(masked, tile=None)
+    assert thumbnail_unit(item, 100, folder.address, False).tile is None
