@@ -70,10 +70,8 @@ def thumbnails(
 ) -> dict[str, Thumbnails]:
     """Return the thumbnails of all scenes by scene id, one unit of work per scene; draw those that are not kept."""
     side_px = thumbnail_side(len(scenes))
-    threads = min(_MOST_THREADS, workplace.threads or available_cores())
-    if threads > 1:
-        with drawn_ahead(scenes, folder, workplace, threads, masked=masked, beside_work=False) as calls:
-            wait(calls)
+    with drawn_ahead(scenes, folder, workplace, masked=masked) as calls:
+        wait(calls)
     drawn = run_units(workplace, thumbnail_unit, scenes, side_px, folder.address, masked)
     return {item.scene.scene_id: pictures for item, pictures in drawn}
 
@@ -96,18 +94,21 @@ def drawn_ahead(
     scenes: Sequence[SceneInput],
     folder: RunFolder,
     workplace: Workplace,
-    threads: int,
+    threads: int | None = None,
     *,
     masked: bool,
-    beside_work: bool = True,
 ) -> Iterator[list[Future[Any]]]:
     """Draw and keep the thumbnails of scenes in other threads while the block runs; not of large masked ones.
 
-    At the end of the block, scenes not begun are left to `thumbnails`, which also raises what went wrong with others.
-    If units of work run on other machines, no scene is drawn.
+    Without a number of threads, the block is part of the report, and several draw, if there are several cores. At the
+    end of the block, scenes not begun are left to `thumbnails`, which also raises what went wrong with others. If units
+    of work run on other machines, no scene is drawn.
     """
+    most_px = _AHEAD_PX
+    if threads is None:
+        cores = workplace.threads or available_cores()
+        threads, most_px = (min(_MOST_THREADS, cores) if cores > 1 else 0), _AT_ONCE_PX
     # A masked tile is read from the run folder, the others at a resolution near the thumbnail's.
-    most_px = _AHEAD_PX if beside_work else _AT_ONCE_PX
     drawn = [item for item in scenes if not masked or math.prod(item.raster.shape) <= most_px]
     if not drawn or not workplace.is_local or threads < 1:
         yield []

@@ -13,6 +13,7 @@ from s2fast.report import sidecars
 from s2fast.report.findings import Findings
 from s2fast.report.outputs import FILES, OUTPUTS
 from s2fast.report.tables import check_results
+from s2fast.report.thumbnails import drawn_ahead
 from s2fast.stages import keys
 from s2fast.stages.pairs import wanted_pairs
 from s2fast.stages.result import StageResult
@@ -28,7 +29,9 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
     with progress.stage("report", len(FILES), 0) as bar:
         pairs = wanted_pairs(record, folder, keys.verdict_key)
         rows = [(pair.query, pair.train, pair.key) for pair in pairs]
-        found = Findings.of(record, folder, workplace, pd.DataFrame(rows, columns=["query", "train", "key"], dtype=str))
+        table = pd.DataFrame(rows, columns=["query", "train", "key"], dtype=str)
+        with drawn_ahead(record.usable, folder, workplace, masked=record.uses_regions):
+            found = Findings.of(record, folder, workplace, table)
         written = {}
         folder.remove(sidecars.FOLDER)  # other results have files of other names
         for output in OUTPUTS:
