@@ -36,6 +36,7 @@ MODULES = (
     "s2fast.geometry.compiled_fit",
     "s2fast_kernels.window_matches.numba_cpu",
     "s2fast_kernels.akaze.numba_detect",
+    "s2fast_kernels.akaze.numba_forecast",
     "s2fast_kernels.akaze.numba_masks",
     "s2fast_kernels.akaze.numba_suppress",
     "s2fast.image.compiled_pattern",

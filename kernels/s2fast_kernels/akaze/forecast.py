@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
+from s2fast_kernels.akaze.numba_forecast import fewer_stronger
 from s2fast_kernels.features import Budget
 
 _GROWTH = 1.05
@@ -41,24 +42,16 @@ class Forecast:
         """Return which keypoints may still be selected; record them if `certain`, i.e. suppression is complete."""
         cell = self._budget.cells(xy, self._shape)
         last = self._seen.shape[1] - 1
-        response_bin = np.clip((response.view(np.int32) >> _BIN_SHIFT) - self._first, 0, last)
-        place = np.zeros(len(self._seen), np.intp)
-        place[cell] = 1
-        cells = np.flatnonzero(place)
-        place[cells] = np.arange(len(cells))
-        of_cell = place[cell]
+        response_bin = np.clip((response.view(np.int32) >> _BIN_SHIFT) - self._first, 0, last).astype(np.int64)
         with self._lock:
             if certain:
-                counts = np.bincount(of_cell * (last + 1) + response_bin, minlength=len(cells) * (last + 1))
-                self._seen[cells] += counts.reshape(len(cells), last + 1)
-                self._counts[cells] += np.bincount(of_cell, minlength=len(cells))
+                np.add.at(self._seen.ravel(), cell * (last + 1) + response_bin, np.int32(1))
+                np.add.at(self._counts, cell, 1)
                 self._total += len(cell)
                 if self._total > _GROWTH * self._counted:
                     # Turns of an earlier count are too many at worst, so that no keypoint is excluded by mistake.
                     self._most, self._counted = self._turns(), self._total
-            stronger = self._seen[cells][:, ::-1].cumsum(axis=1)[:, ::-1] - self._seen[cells]
-            turns = self._most
-        may_win: npt.NDArray[np.bool_] = stronger[of_cell, response_bin] < turns
+            may_win: npt.NDArray[np.bool_] = fewer_stronger(cell, response_bin, self._seen, self._most)
         return may_win
 
     def _turns(self) -> int:

@@ -19,6 +19,7 @@ from s2fast_kernels.akaze.masks import Mask
 from s2fast_kernels.akaze.overlap import overlapped
 from s2fast_kernels.akaze.scales import OCTAVE_CONTRAST, Level, diffusion_reach, halo, response_reach
 from s2fast_kernels.features import WORDS, Budget, Features
+from s2fast_kernels.threads import map_in_threads
 
 MARGIN_PX = 24
 """Margin around a core in which maxima are searched, to predict suppression at the core's edge [px of the octave]."""
@@ -58,6 +59,9 @@ def nonzero_rectangle(block: Pixels) -> Rect | None:
     >>> nonzero_rectangle(np.array([[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]], np.uint8))
     Rect(top=0, bottom=4, left=2, right=4)
     """
+    last_row, last_column = ((side - 1) // 2 * 2 for side in block.shape)
+    if block[:2].any() and block[last_row:].any() and block[:, :2].any() and block[:, last_column:].any():
+        return Rect(0, last_row + 2, 0, last_column + 2)  # of most windows; the others are searched
     rows, columns = (np.flatnonzero(block.any(axis=axis)) for axis in (1, 0))
     if not len(rows):
         return None
@@ -113,7 +117,7 @@ class WindowedRun:
         del answers
         alive = survivors(candidates, flat, self.shapes[0][0])
         kept = Candidates.concatenate(
-            [own.take(survives & own.valid) for own, survives in zip(candidates, alive, strict=True)]
+            map_in_threads(lambda i: candidates[i].take(alive[i] & candidates[i].valid), range(len(flat)))
         )
         xy = kept.positions(self._octave_of(kept))
         rows = np.arange(len(kept)) if self.budget is None else self.budget.select(xy, kept.response, self.shape)
