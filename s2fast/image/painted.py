@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from s2fast.image.strips import Strip, strips
 from s2fast_kernels.threads import map_in_threads
 
 FLAT_PX = ((3, 3), (1, 7), (7, 1))
 """Rows and columns of rectangles that count as painted if all their pixels are equal: areas and thin lines."""
 
 _STRIP_ROWS = 256
-"""Rows processed at once, to limit memory."""
+"""Rows around whose keypoints pixels are counted at once, to limit memory."""
 
 _PAINTED_SHARE = 0.25
 """A cell is painted if at least this share of its pixels is."""
@@ -45,17 +46,27 @@ def flat(grey: npt.NDArray[np.uint8]) -> RowSource:
     """
     rows, cols = grey.shape
     packed = np.zeros((rows, -(-cols // 8)), np.uint8)
-    halo = max(side[0] for side in FLAT_PX)
-    for start in range(0, rows if cols else 0, _STRIP_ROWS):
-        top = max(0, start - halo)
-        part = grey[top : start + _STRIP_ROWS + halo]
-        found = np.zeros(part.shape, np.uint8)
-        for side in FLAT_PX:
-            kernel = np.ones(side, np.uint8)
-            equal = cv2.dilate(part, kernel) == cv2.erode(part, kernel)
-            found |= cv2.dilate(equal.view(np.uint8), kernel)
-        packed[start : start + _STRIP_ROWS] = np.packbits(found[start - top : start - top + _STRIP_ROWS], axis=1)
+
+    def look(strip: Strip) -> None:
+        packed[strip.rows] = np.packbits(strip.inner(_flat(grey[strip.around])), axis=1)
+
+    map_in_threads(look, strips(grey.shape, max(side[0] for side in FLAT_PX)))
     return rows_of(packed, cols)
+
+
+def _flat(part: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Return 1 where a pixel belongs to a rectangle of equal pixels: one whose neighbours are all equal."""
+    right, down = np.ones(part.shape, np.uint8), np.ones(part.shape, np.uint8)
+    right[:, :-1] = part[:, 1:] == part[:, :-1]
+    down[:-1] = part[1:] == part[:-1]
+    found = np.zeros(part.shape, np.uint8)
+    for rows, cols in FLAT_PX:
+        equal = np.ones(part.shape, np.uint8)
+        for same, pairs in ((right, (rows, cols - 1)), (down, (rows - 1, cols))):
+            if 0 not in pairs:
+                equal &= cv2.erode(same, np.ones(pairs, np.uint8), anchor=(cols // 2, rows // 2))
+        found |= cv2.dilate(equal, np.ones((rows, cols), np.uint8))
+    return found
 
 
 def rows_of(packed: npt.NDArray[np.uint8], cols: int) -> RowSource:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -9,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from s2fast.config import Ingest
+from s2fast.image.strips import Strip, in_strips, strips
+from s2fast_kernels.threads import map_in_threads
 
 SPECK_PX = 5
 """Black or bright areas narrower than this are water or roofs, not missing data or clouds."""
@@ -82,23 +86,28 @@ def prepare(
     if not grey.size:
         return Prepared(grey, np.ones(grey.shape, np.bool_))
     outside = grey == 0 if painted else None
-    clear = np.ones(grey.shape, np.bool_) if outside is not None else ~without_data(grey, nodata_px)
+    clear = without_data(grey, 0 if painted else nodata_px)
+    in_strips(grey.shape, lambda rows: np.logical_not(clear[rows], out=clear[rows]))
     if missing is not None:
-        clear &= ~(missing | without_data((~(missing & (grey == 0))).view(np.uint8), nodata_px))
+        _exclude(clear, missing)
+        _exclude(clear, _grown(grey.shape, lambda rows: missing[rows] & (grey[rows] == 0), _square(nodata_px)))
         if outside is not None:
-            outside &= ~missing
+            _exclude(outside, missing)
     judged = outside is None and by_brightness(settings)
+    found = None
     if judged and clear.any():
         found = clouds(grey, clear, reflectance)
         judged = found is not None
         if found is not None:
-            clear &= ~found
+            _exclude(clear, found)
     if missing is not None or (outside is None and settings.clouds):
         _fill(grey, clear, outside)
     if settings.contrast == "clahe":
-        grey = cv2.createCLAHE(settings.clahe_clip, (CLAHE_TILES, CLAHE_TILES)).apply(grey)
+        # The mask of clouds is not needed any more: its memory becomes that of the image.
+        image = np.empty_like(grey) if found is None else found.view(np.uint8)
+        grey = cv2.createCLAHE(settings.clahe_clip, (CLAHE_TILES, CLAHE_TILES)).apply(grey, image)
     if outside is not None:
-        grey[outside] = 0
+        np.copyto(grey, 0, where=outside)
     return Prepared(grey, clear, judged)
 
 
@@ -107,11 +116,20 @@ def by_brightness(settings: Ingest) -> bool:
     return settings.clouds and settings.mask in ("auto", "bright")
 
 
+def _exclude(mask: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> None:
+    """Set a mask to False where another is True, in place."""
+    in_strips(mask.shape, lambda rows: np.greater(mask[rows], other[rows], out=mask[rows]))
+
+
 def _fill(grey: npt.NDArray[np.uint8], clear: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_] | None) -> None:
     """Fill pixels that are not clear with the median of the clear, unpainted pixels, in place."""
-    ground = clear if outside is None else clear & ~outside
-    if ground.any():
-        grey[~clear] = _quantile(grey, ground, 0.5)
+    if clear.all():
+        return
+    counts = _counts(grey, clear, outside)
+    if not counts.any():
+        return
+    median = np.uint8(quantile(counts, 0.5))
+    in_strips(grey.shape, lambda rows: np.copyto(grey[rows], median, where=~clear[rows]))
 
 
 def without_data(grey: npt.NDArray[np.uint8], nodata_px: int) -> npt.NDArray[np.bool_]:
@@ -119,11 +137,38 @@ def without_data(grey: npt.NDArray[np.uint8], nodata_px: int) -> npt.NDArray[np.
 
     Black areas smaller than a speck are not missing data.
     """
-    if nodata_px == 0:
-        return np.zeros(grey.shape, np.bool_)
-    black = _opened((grey == 0).view(np.uint8))
-    near = cv2.dilate(black, np.ones((2 * nodata_px + 1, 2 * nodata_px + 1), np.uint8))
-    return np.asarray(near.view(np.bool_))
+    return _grown(grey.shape, lambda rows: grey[rows] == 0, _square(nodata_px))
+
+
+def _square(reach: int) -> npt.NDArray[np.uint8]:
+    return np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+
+
+def _grown(
+    shape: tuple[int, ...], seeds: Callable[[slice], npt.NDArray[np.bool_]], rim: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.bool_]:
+    """Return a mask without its specks, dilated with a rim of odd sides; empty if the rim is one pixel.
+
+    Parameters
+    ----------
+    shape
+        Rows and columns of the mask.
+    seeds
+        Function that returns rows of the mask.
+    rim
+        Kernel of the dilation.
+    """
+    found = np.zeros(shape, np.bool_)
+
+    def grow(strip: Strip) -> None:
+        # Most strips of most scenes have no seeds, or no more than specks.
+        part = seeds(strip.around)
+        if part.any() and (areas := _opened(part)).any():
+            found[strip.rows] = strip.inner(cv2.dilate(areas, rim))
+
+    if rim.size > 1:
+        map_in_threads(grow, strips(shape, SPECK_PX - 1 + len(rim) // 2))
+    return found
 
 
 def clouds(
@@ -147,12 +192,12 @@ def clouds(
         every date. None if that would be most of the scene, which is then covered by snow or cloud: the rule cannot
         tell which.
     """
-    darker_quarter = _quantile(grey, valid, 0.25)
-    bright = _opened(((grey > least_bright(darker_quarter, reflectance)) & valid).view(np.uint8))
-    found = cv2.dilate(bright, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOUD_PX + 1, 2 * CLOUD_PX + 1)))
-    if np.count_nonzero(found) > MOST_CLOUD * np.count_nonzero(valid):
-        return None
-    return np.asarray(found.view(np.bool_))
+    counts = _counts(grey, valid)
+    # Compared as an integer: NumPy would convert the pixels to floating point.
+    least = math.floor(least_bright(quantile(counts, 0.25), reflectance))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOUD_PX + 1, 2 * CLOUD_PX + 1))
+    found = _grown(grey.shape, lambda rows: (grey[rows] > least) & valid[rows], np.asarray(disc, np.uint8))
+    return None if np.count_nonzero(found) > MOST_CLOUD * counts.sum() else found
 
 
 def least_bright(darker_quarter: float, reflectance: tuple[float, float] | None = None) -> float:
@@ -186,12 +231,12 @@ def clear_cells(clear: npt.NDArray[np.bool_], shape: tuple[int, ...] | None = No
         enlarged = cv2.resize(clear.view(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         clear = np.asarray(enlarged.view(np.bool_))
     side = cell_px(clear.shape)
-    shape = (-(-clear.shape[0] // side), -(-clear.shape[1] // side))
-    if not clear.size:
-        return np.zeros(shape, np.uint8)
-    padded = np.zeros((shape[0] * side, shape[1] * side), np.uint8)
-    padded[: clear.shape[0], : clear.shape[1]] = clear
-    share = padded.reshape(shape[0], side, shape[1], side).sum(axis=(1, 3), dtype=np.int64)
+    first_rows, first_columns = (np.arange(0, length, side) for length in clear.shape)
+    share = np.zeros((len(first_rows), len(first_columns)), np.int64)
+    if clear.size:
+        for row, top in enumerate(first_rows):
+            of_columns = cv2.reduce(clear[top : top + side].view(np.uint8), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
+            share[row] = np.add.reduceat(of_columns[0], first_columns)
     return np.asarray(100 * share // side**2, np.uint8)
 
 
@@ -236,10 +281,21 @@ def quantile(counts: npt.NDArray[np.int64], share: float) -> int:
     return int(np.searchsorted(sums, share * sums[-1]))
 
 
-def _quantile(grey: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], share: float) -> int:
-    counts = cv2.calcHist([grey], [0], mask.view(np.uint8), [256], [0, 256])
-    return quantile(counts.ravel().astype(np.int64), share)
+def _counts(
+    grey: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_], excluded: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.int64]:
+    """Return the histogram of the pixels within a mask and outside another: (256,)."""
+
+    def count(rows: slice) -> npt.NDArray[np.int64]:
+        part, wanted = grey[rows], mask[rows]
+        if excluded is not None:
+            wanted = wanted & ~excluded[rows]
+        counted = cv2.calcHist([part], [0], None if wanted.all() else wanted.view(np.uint8), [256], [0, 256])
+        return np.asarray(counted).ravel().astype(np.int64)
+
+    return np.asarray(sum(in_strips(grey.shape, count), np.zeros(256, np.int64)))
 
 
-def _opened(mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((SPECK_PX, SPECK_PX), np.uint8)))
+def _opened(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    square = np.ones((SPECK_PX, SPECK_PX), np.uint8)
+    return np.asarray(cv2.morphologyEx(mask.view(np.uint8), cv2.MORPH_OPEN, square))
