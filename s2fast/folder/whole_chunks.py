@@ -33,6 +33,10 @@ _TYPES = ("bool", "uint8", "int16", "int32", "uint64", "float32")
 _NAMES = ["bytes", "zstd", "crc32c"]
 """Names of the codecs in an array's description; zarr would run any other that is installed here."""
 
+_LEVEL = 1
+"""Level of Zstandard. Level 3, its default, takes 3 to 6 times as long for pixels (1.1 to 1.8 CPU seconds of a full tile),
+and saves 1.5 % of their bytes or less; on synthetic scenes, whose noise is of every pixel, it saves 9 %."""
+
 _MAX_RANK = 4
 """Most dimensions of an array."""
 
@@ -100,7 +104,7 @@ class ChunkWriter:
             whole = np.full(self._chunks, self._fill)
             whole[tuple(map(slice, values.shape))] = values
             values = whole
-        data: bytes = Zstd().encode(values)
+        data: bytes = Zstd(level=_LEVEL).encode(values)
         return data + checksum(data).to_bytes(_SUM_BYTES, "little")
 
 
@@ -232,7 +236,7 @@ def _metadata(
         "fill_value": fill.item(),
         "codecs": [
             bytes_of,
-            {"name": "zstd", "configuration": {"level": 0, "checksum": False}},
+            {"name": "zstd", "configuration": {"level": _LEVEL, "checksum": False}},
             {"name": "crc32c"},
         ],
         "attributes": {},

@@ -41,7 +41,7 @@ def of_zarr(folder: Path, chunks: tuple[int, ...], dtype: Any, fill: Any, values
         chunks=chunks,
         dtype=dtype,
         fill_value=fill,
-        compressors=(ZstdCodec(), Crc32cCodec()),
+        compressors=(ZstdCodec(level=1), Crc32cCodec()),
     )
     array[...] = values
     return files(folder)
