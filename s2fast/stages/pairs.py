@@ -14,6 +14,7 @@ from s2fast.errors import ConfigError, RunFolderError
 from s2fast.folder.record import RunRecord
 from s2fast.folder.run_folder import RunFolder
 from s2fast.geometry.placement import Placement, overlap_pct
+from s2fast.retrieval.likeness import similar_pairs, stored_pairs
 from s2fast.stages.device_budget import within_device_budget
 from s2fast.stages.keys import features_keys
 from s2fast.stages.memory import match_bytes
@@ -85,8 +86,6 @@ def wanted_pairs(
     """
     features = checked_features(record, folder)
     if record.config.matching.pairs == "similar":
-        from s2fast.retrieval.likeness import similar_pairs, stored_pairs  # most runs need no index of scenes
-
         if not searches and stored_pairs(folder, features, record.config) is None:
             raise RunFolderError(f"{folder} has no similar pairs under these settings: run match first")
         with within_device_budget(record.config):
