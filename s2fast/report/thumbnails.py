@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -70,8 +70,6 @@ def thumbnails(
 ) -> dict[str, Thumbnails]:
     """Return the thumbnails of all scenes by scene id, one unit of work per scene; draw those that are not kept."""
     side_px = thumbnail_side(len(scenes))
-    with drawn_ahead(scenes, folder, workplace, masked=masked) as calls:
-        wait(calls)
     drawn = run_units(workplace, thumbnail_unit, scenes, side_px, folder.address, masked)
     return {item.scene.scene_id: pictures for item, pictures in drawn}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import wait
 from dataclasses import replace
 
 import pandas as pd
@@ -30,8 +31,9 @@ def run(record: RunRecord, folder: RunFolder, workplace: Workplace, progress: Pr
         pairs = wanted_pairs(record, folder, keys.verdict_key)
         rows = [(pair.query, pair.train, pair.key) for pair in pairs]
         table = pd.DataFrame(rows, columns=["query", "train", "key"], dtype=str)
-        with drawn_ahead(record.usable, folder, workplace, masked=record.uses_regions):
+        with drawn_ahead(record.usable, folder, workplace, masked=record.uses_regions) as pictures:
             found = Findings.of(record, folder, workplace, table)
+            wait(pictures)
         written = {}
         folder.remove(sidecars.FOLDER)  # other results have files of other names
         for output in OUTPUTS:

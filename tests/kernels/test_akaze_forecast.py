@@ -41,7 +41,7 @@ def test_uncertain_ones_exclude_no_others() -> None:
 
 
 @pytest.mark.parametrize("cell_px", [None, 64])
-def test_of_all_keypoints_it_admits_those_with_less_than_the_turns_of_stronger_ones(cell_px: int | None) -> None:
+def test_it_admits_those_with_fewer_stronger_ones_than_turns(cell_px: int | None) -> None:
     xy, response = keypoints(1, 3000)
     budget = Budget(70, cell_px)
     forecast = Forecast(budget, SHAPE, WEAKEST)
