@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from s2fast.geometry.compiled_shares import shares
 from s2fast_kernels.compiled import njit
 from s2fast_kernels.compiled_arrays import empty, empty_table, zeros, zeros_table
 
@@ -114,113 +115,68 @@ def displacements(
 
 
 @njit(nogil=True)
-def _cells(
-    at: npt.NDArray[np.float64], reach: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64], int, int]:
-    """Sort positions into cells at least as wide as `reach`: cell of each, start of each cell, order, columns, rows."""
-    count = len(at)
-    low_x, high_x, low_y, high_y = np.inf, -np.inf, np.inf, -np.inf
-    for i in range(count):
-        low_x, high_x = min(low_x, at[i, 0]), max(high_x, at[i, 0])
-        low_y, high_y = min(low_y, at[i, 1]), max(high_y, at[i, 1])
-    # A little wider than the reach, so that rounding never separates neighbours by two cells.
-    most = 2 * int(np.sqrt(count)) + 1
-    across, down = 1, 1
-    if reach > 0:
-        across = max(1, int(min((high_x - low_x) / reach * (1 - 1e-6), float(most))))
-        down = max(1, int(min((high_y - low_y) / reach * (1 - 1e-6), float(most))))
-    scale_x = across / (high_x - low_x) if high_x > low_x else 0.0
-    scale_y = down / (high_y - low_y) if high_y > low_y else 0.0
-    cell = empty(count, np.int64)
-    start = zeros(across * down + 1, np.int64)
-    for i in range(count):
-        column = min(across - 1, int((at[i, 0] - low_x) * scale_x))
-        row = min(down - 1, int((at[i, 1] - low_y) * scale_y))
-        cell[i] = row * across + column
-        start[cell[i] + 1] += 1
-    for c in range(across * down):
-        start[c + 1] += start[c]
-    order, filled = empty(count, np.int64), empty(across * down, np.int64)
-    for c in range(across * down):
-        filled[c] = start[c]
-    for i in range(count):
-        order[filled[cell[i]]] = i
-        filled[cell[i]] += 1
-    return cell, start, order, across, down
-
-
-@njit(nogil=True)
-def shares(
-    at: npt.NDArray[np.float64], size: npt.NDArray[np.float64], near: npt.NDArray[np.bool_], reach: float, half: float
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return the shares of `NeighbourCorrelation.shares`, among all matches and among those that are `near`.
-
-    Parameters
-    ----------
-    at : (k, 2) float64
-        Positions [m].
-    size : (k,) float64
-        Diameters [m].
-    near : (k,) bool
-        The matches that count in the second result.
-    reach
-        Matches farther apart are independent [m].
-    half
-        Distance at which the correlation falls to one half [mean diameters].
-    """
-    count = len(at)
-    every, strict = zeros(count, np.float64), zeros(count, np.float64)
-    _, start, order, across, down = _cells(at, reach)
-    limit, scale = reach * reach, half * half
-    for row in range(down):
-        for column in range(across):
-            c = row * across + column
-            for a in range(start[c], start[c + 1]):
-                i = order[a]
-                # The rest of this cell and the next, then the three cells of the next row: every pair once.
-                for part in range(2):
-                    if part == 0:
-                        first, end = a + 1, start[c + 2] if column + 1 < across else start[c + 1]
-                    elif row + 1 < down:
-                        below = c + across
-                        first = start[below - 1] if column > 0 else start[below]
-                        end = start[below + 2] if column + 1 < across else start[below + 1]
-                    else:
-                        break
-                    for b in range(first, end):
-                        j = order[b]
-                        dx, dy = at[i, 0] - at[j, 0], at[i, 1] - at[j, 1]
-                        squared = dx * dx + dy * dy
-                        if squared <= limit:
-                            one, other = min(i, j), max(i, j)
-                            both = 1 / (1 + squared / (scale * size[one] * size[other]))
-                            every[i] += both
-                            every[j] += both
-                            if near[i] and near[j]:
-                                strict[i] += both
-                                strict[j] += both
-    for i in range(count):
-        every[i] = 1 / (1 + every[i])
-        strict[i] = 1 / (1 + strict[i]) if near[i] else 0.0
-    return every, strict
-
-
-@njit(nogil=True)
 def _highest(padded: npt.NDArray[np.float32], margin: int) -> tuple[int, int]:
     """Return row and column of the first largest value within the margin, counted from there; none is negative."""
     # Numbers that are not negative are ordered as their bits, whose maximum is found several at a time.
     bits = padded.view(np.int32)
-    end = padded.shape[1] - margin
-    best, row, column = np.int32(-1), 0, 0
+    best, row, column = np.int32(-1), 0, margin
     for r in range(margin, padded.shape[0] - margin):
-        most = np.int32(-1)
-        for c in range(margin, end):
-            most = max(most, bits[r, c])
+        line, most = bits[r, margin : padded.shape[1] - margin], np.int32(-1)
+        for c in range(len(line)):
+            most = line[c] if line[c] > most else most
         if most > best:
-            best, row, column = most, r, margin
-            while bits[row, column] != best:
-                column += 1
+            best, row = most, r
+    while bits[row, column] != best:
+        column += 1
     return row - margin, column - margin
+
+
+@njit(nogil=True)
+def _counted(
+    moved: npt.NDArray[np.float64],
+    share: npt.NDArray[np.float64],
+    half: int,
+    bin_px: float,
+    disc: npt.NDArray[np.float32],
+) -> npt.NDArray[np.float32]:
+    """Return the votes of every bin, with a margin of half a disc; see `highest_votes`."""
+    count, side = len(moved), 2 * half + 1
+    first, last = zeros(len(disc), np.int64), zeros(len(disc), np.int64)
+    for down in range(len(disc)):
+        for right in range(len(disc)):
+            if disc[down, right] != 0:
+                first[down] = right if last[down] == 0 else first[down]
+                last[down] = right + 1
+    # Most bins are empty: matches are sorted by the row of their bin, in their order, and only these bins looked at.
+    row_of, column_of, order = empty(count, np.int64), empty(count, np.int64), empty(count, np.int64)
+    end = zeros(side + 1, np.int64)
+    for i in range(count):
+        row_of[i] = int(np.rint(moved[i, 1] / bin_px)) + half
+        column_of[i] = int(np.rint(moved[i, 0] / bin_px)) + half
+        end[row_of[i] + 1] += 1
+    for row in range(side):
+        end[row + 1] += end[row]
+    for i in range(count):
+        order[end[row_of[i]]] = i
+        end[row_of[i]] += 1
+    padded: npt.NDArray[np.float32] = zeros_table(side + len(disc) - 1, side + len(disc) - 1, np.float32)
+    sums, start = zeros(side, np.float64), 0
+    # Bin by bin: every sum gets its terms in the order in which cv2.filter2D adds them, without the zeros.
+    for row in range(side):
+        left, right = side, -1
+        for i in order[start : end[row]]:
+            sums[column_of[i]] += share[i]
+            left, right = min(left, column_of[i]), max(right, column_of[i])
+        start = end[row]
+        for column in range(left, right + 1):
+            votes = np.float32(sums[column])
+            sums[column] = 0
+            if votes != 0:
+                for down in range(len(disc)):
+                    line = padded[row + down, column + first[down] : column + last[down]]
+                    for c in range(len(line)):
+                        line[c] += votes
+    return padded
 
 
 @njit("(f8[:,::1], f8[::1], i8, f8, f4[:,::1], f8)", nogil=True)
@@ -250,24 +206,7 @@ def highest_votes(
         Minimum distance of the second peak [px].
     """
     side, reach = 2 * half + 1, len(disc) // 2
-    sums = zeros_table(side, side, np.float64)
-    for i in range(len(moved)):
-        sums[int(np.rint(moved[i, 1] / bin_px)) + half, int(np.rint(moved[i, 0] / bin_px)) + half] += share[i]
-    padded = zeros_table(side + 2 * reach, side + 2 * reach, np.float32)
-    first, end = zeros(len(disc), np.int64), zeros(len(disc), np.int64)
-    for down in range(len(disc)):
-        for right in range(len(disc)):
-            if disc[down, right] != 0:
-                first[down] = right if end[down] == 0 else first[down]
-                end[down] = right + 1
-    # Bin by bin: every sum gets its terms in the order in which cv2.filter2D adds them, without the zeros.
-    for row in range(side):
-        for column in range(side):
-            count = np.float32(sums[row, column])
-            if count != 0:
-                for down in range(len(disc)):
-                    for right in range(first[down], end[down]):
-                        padded[row + down, column + right] += count
+    padded = _counted(moved, share, half, bin_px, disc)
     votes = padded[reach : side + reach, reach : side + reach]
     found: npt.NDArray[np.float64] = empty_table(_TWO, _THREE, np.float64)
     around = int(apart / bin_px) + 1

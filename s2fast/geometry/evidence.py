@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,8 +30,8 @@ class Evidence:
     """(k,) False for matches that painted, filled or missing pixels explain: they are no evidence."""
     grid: float
     """Pixel size of the coarser scene [m]: the scale of a true match's error."""
-    centre: npt.NDArray[np.float64]
-    """(2,) centre of the common ground on the map [m]."""
+    centre: Callable[[], npt.NDArray[np.float64]]
+    """Returns the centre of the common ground on the map: (2,) [m]; only affinities need it."""
     square_px: float = SQUARE_PX
     """Side of the squares whose residuals are correlated, see `standard_errors` [px of the coarser grid]."""
 

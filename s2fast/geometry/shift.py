@@ -282,7 +282,7 @@ def judged_affinity(found: Candidates, affinity: Affinity) -> Judgement:
     """Judge an affinity; see `refined`."""
     evidence = found.evidence
     agrees = np.hypot(*(found.moved - affinity.at(evidence.query_m / evidence.grid)).T) <= INLIER_PX
-    centre = evidence.centre / evidence.grid
+    centre = evidence.centre() / evidence.grid
     lever = float(np.hypot(*(centre - affinity.centre)))
     error = math.hypot(affinity.error, lever * affinity.change_error)
     return _judged(found, _Fit(affinity.at(centre), error, agrees, affinity))

@@ -286,13 +286,16 @@ def block_of(at: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
 
 
 def _blocks(at: npt.NDArray[np.float64], rows: npt.NDArray[np.intp], count: int) -> Iterator[npt.NDArray[np.intp]]:
-    """Yield the rows of each of `count` (a power of 2) blocks of equally many matches, by bisection of the ground."""
+    """Yield the rows of each of `count` (a power of 2) blocks of equally many matches, by bisection of the ground.
+
+    Of matches at one place, those with lower rows come first.
+    """
     if count == 1:
         yield rows
         return
     points = at[rows]
     axis = int(np.argmax(np.ptp(points, axis=0))) if len(rows) else 0
-    order = rows[np.argsort(points[:, axis], kind="stable")]
+    order = rows[np.lexsort((rows, points[:, axis]))]
     middle = len(order) // 2
     yield from _blocks(at, order[:middle], count // 2)
     yield from _blocks(at, order[middle:], count // 2)

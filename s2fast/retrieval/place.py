@@ -167,7 +167,14 @@ def _judged(
     centre = (np.array(query_shape[::-1]) - 1) / 2
     square_px = min(SQUARE_PX, min(query_shape) / grid / _SQUARES)
     evidence = Evidence(
-        here, there, query.size[row].astype(np.float64), distance, np.ones(len(row), np.bool_), grid, centre, square_px
+        here,
+        there,
+        query.size[row].astype(np.float64),
+        distance,
+        np.ones(len(row), np.bool_),
+        grid,
+        lambda: centre,
+        square_px,
     )
     judgement = find_anywhere(evidence, alike, ground, tried)
     if not judgement.verified:

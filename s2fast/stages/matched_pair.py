@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -88,5 +89,5 @@ class MatchedPair:
             distance=self.distance,
             on_ground=on_ground,
             grid=self.grid_m,
-            centre=common_centre(query, train),
+            centre=partial(common_centre, query, train),
         )

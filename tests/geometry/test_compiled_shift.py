@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from s2fast.geometry import compiled_fit, compiled_shift, compiled_votes, shift, standard_errors, witnesses
+from s2fast.geometry import compiled_fit, compiled_shares, compiled_shift, shift, standard_errors, witnesses
 from s2fast.geometry.evidence import Judgement
 from tests.geometry.test_shift import GRID, RADIUS, SIDE, evidence, with_columns
 
@@ -163,7 +163,7 @@ def test_every_pair_of_neighbours_is_counted_once(
     squared = ((at[:, None] - at) ** 2).sum(axis=2)
     both = np.where(squared <= reach**2, 1 / (1 + squared / (1.25**2 * size[:, None] * size)), 0.0)
     np.fill_diagonal(both, 0.0)
-    every, strict = compiled_votes.shares(at, size, near, reach, 1.25)
+    every, strict = compiled_shares.shares(at, size, near, reach, 1.25)
     np.testing.assert_allclose(every, 1 / (1 + both.sum(axis=1)), rtol=1e-12)
     np.testing.assert_allclose(strict, np.where(near, 1 / (1 + both @ near), 0.0), rtol=1e-12)
 

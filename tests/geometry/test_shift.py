@@ -33,7 +33,7 @@ def evidence(
         np.full(true + wrong, 90, np.uint16),
         np.ones(true + wrong, np.bool_),
         GRID,
-        np.full(2, SIDE / 2),
+        lambda: np.full(2, SIDE / 2),
     )
 
 
