@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -43,13 +43,9 @@ class MatchedPair:
 
     def with_matches(self, found: Matches) -> MatchedPair:
         """Return the pair with other matches."""
-        return replace(
-            self,
-            query_row=found.query_row,
-            train_row=found.train_row,
-            distance=found.distance,
-            radius_m=found.radius_m,
-        )
+        # `dataclasses.replace` takes several times as long.
+        columns = found.query_row, found.train_row, found.distance
+        return MatchedPair(self.pair, self.query, self.train, *columns, found.radius_m)
 
     def __len__(self) -> int:
         """Return the number of matches."""

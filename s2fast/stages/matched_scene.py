@@ -87,6 +87,14 @@ class MatchedScene:
             self._prepared[key] = found
         return found
 
+    def prepared_rows(
+        self, radius: float, query: MatchedScene, rows: npt.NDArray[np.intp], on_map: npt.NDArray[np.float64]
+    ) -> WindowRows:
+        """Return single rows of the features, with their positions on the query's map, sorted for a search."""
+        own_m, other_m = self.placement.grid_m, query.placement.grid_m
+        scale = _scale(self.size_m[rows], own_m) + round(_SCALES_PER_OCTAVE * math.log2(own_m / other_m))
+        return WindowRows.of(self.descriptors.take(rows, axis=0), on_map, scale, radius)
+
     @cached_property
     def _prepared(self) -> dict[tuple[float, str, int, int], WindowRows]:
         return {}
@@ -143,7 +151,7 @@ class MatchedScene:
         grids = [self.placement.grid_m, *(grid_m for grid_m, _ in self.levels)]
         of_levels = [number for _, number in self.levels]
         of_rows = np.repeat(grids, [len(self.size) - sum(of_levels), *of_levels])
-        return np.asarray(np.rint(_SCALES_PER_OCTAVE * np.log2(self.size_m / of_rows)), np.int64)
+        return _scale(self.size_m, of_rows)
 
     def scale_beside(self, query: MatchedScene) -> npt.NDArray[np.int64]:
         """Return `scale` in the bins of a query with which this scene is matched."""
@@ -156,6 +164,11 @@ class MatchedScene:
         """
         own_m, other_m = self._grid_of(self.rows_for(query)), query._grid_of(query.rows_for(self))
         return round(_SCALES_PER_OCTAVE * math.log2(own_m / other_m))
+
+
+def _scale(size_m: npt.NDArray[np.float64], grid_m: npt.NDArray[np.float64] | float) -> npt.NDArray[np.int64]:
+    """Return sizes in quarters of an octave of the sides of pixels."""
+    return np.asarray(np.rint(_SCALES_PER_OCTAVE * np.log2(size_m / grid_m)), np.int64)
 
 
 def _finite(points: npt.NDArray[np.float64], nowhere: float) -> npt.NDArray[np.float64]:

@@ -19,6 +19,7 @@ from s2fast.stages.matched_scene import MatchedScene as MatchedScene
 from s2fast_kernels import hamming_top2, hamming_top2_both, window_matches
 from s2fast_kernels.backends import CPU, Backend, find_device, resolve
 from s2fast_kernels.hamming_top2.reference import NO_DISTANCE, NO_ROW, Top2
+from s2fast_kernels.hamming_window_top2_both import WindowRows
 from s2fast_kernels.threads import map_in_threads
 from s2fast_kernels.window_matches.contract import MatchTest
 
@@ -141,12 +142,24 @@ class MatchingRule:
             )
             for (query, train), radius, parts in zip(pairs, radius_m, rows, strict=True)
         ]
+        return [
+            [_moved(matches, parts) for matches in places]
+            for places, parts in zip(self.searched(prepared, away_m), rows, strict=True)
+        ]
+
+    def searched(
+        self, prepared: Sequence[tuple[WindowRows, WindowRows]], away_m: npt.NDArray[np.float64]
+    ) -> list[list[Matches]]:
+        """Find the good matches of prepared pairs near each of several places; see `matches_at`.
+
+        The result refers to the prepared rows; its search radius is that of the pair.
+        """
         test = MatchTest(self.settings.ratio, self.settings.max_distance_bits, self.settings.mutual)
         found = window_matches.window_matches(prepared, away_m, test, backend=self.backend, device=self.device)
         places = away_m.shape[1]
         return [
-            [_moved(Matches(*found.trial(pair * places + place), radius), parts) for place in range(places)]
-            for pair, (radius, parts) in enumerate(zip(radius_m, rows, strict=True))
+            [Matches(*found.trial(pair * places + place), query.radius / SEARCHED_RADII) for place in range(places)]
+            for pair, (query, _) in enumerate(prepared)
         ]
 
     def _by_radius(

@@ -16,7 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from s2fast.geometry.nearby import near_any
+from s2fast.geometry.evidence import Evidence
 from s2fast.geometry.placement import MOST_AWAY, SEARCHED_RADII, WINDOW_PX
 from s2fast.geometry.witnesses import MAX_LOG_NFA
 from s2fast.model import PairVerdict
@@ -24,12 +24,9 @@ from s2fast.stages.matched_pair import MatchedPair
 from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.matching_rule import Matches
 from s2fast.stages.verdict_rule import LEAST_COMMON_PCT, MOST_ROWS, VerdictRule
+from s2fast.stages.voters import Whole, voters, votes
 from s2fast.verdicts import Verdict
 from s2fast_kernels.threads import map_in_threads
-
-MOST_COARSE = 4000
-"""Most keypoints of a scene that vote: the largest. Of 60 pairs of real scenes with 20,000 keypoints, moved by 30 and
-180 pixels, 1500, 4000, 8000 and all find 96, 108, 112 and 116 of 120, in 1, 1.3, 2.4 and 7 times the CPU time."""
 
 COARSE_PX = 4.0
 """Radius of the disc in which their votes are counted [px of the coarser grid]: large keypoints are less precise."""
@@ -145,16 +142,15 @@ def radius_m(rule: VerdictRule, pair: MatchedPair) -> float:
 
 def _searched(rule: VerdictRule, pairs: Sequence[MatchedPair]) -> list[_Found | None]:
     """Return for each pair the displacement that is verified; None if there is none."""
-    whole: dict[tuple[int, int], MatchedScene] = {}
-    rough = [_coarse(pair, radius_m(rule, pair), whole) for pair in pairs]
-    radii = [radius_m(rule, pair) / SEARCHED_RADII for pair in pairs]
-    far = rule.matching.matches_at(rough, radii, np.zeros((len(pairs), 1, 2)))
-    grids = [pair.grid_m for pair in pairs]
+    radii, grids = [radius_m(rule, pair) for pair in pairs], [pair.grid_m for pair in pairs]
+    whole: Whole = {}
+    rough = map_in_threads(lambda item: voters(*item, whole), list(zip(pairs, radii, strict=True)))
+    far = rule.matching.searched([(query.search, train.search) for query, train in rough], np.zeros((len(pairs), 1, 2)))
     offsets = np.array(
         map_in_threads(
             lambda item: _candidates(rule, *item),
             [
-                (MatchedPair.unmatched(pair.pair, *both, radius).with_matches(matches), radius * SEARCHED_RADII, grid)
+                (votes(pair, both, matches), radius, grid)
                 for pair, both, radius, (matches,), grid in zip(pairs, rough, radii, far, grids, strict=True)
             ],
         )
@@ -163,7 +159,7 @@ def _searched(rule: VerdictRule, pairs: Sequence[MatchedPair]) -> list[_Found | 
         [(pair.query, pair.train) for pair in pairs], [WINDOW_PX * grid for grid in grids], offsets
     )
     trials = [
-        (pair.with_matches(matches), _Found(matches, offset), radius * SEARCHED_RADII)
+        (pair.with_matches(matches), _Found(matches, offset), radius)
         for pair, found, at, radius in zip(pairs, near, offsets, radii, strict=True)
         for matches, offset in zip(found, at, strict=True)
     ]
@@ -176,9 +172,8 @@ def _searched(rule: VerdictRule, pairs: Sequence[MatchedPair]) -> list[_Found | 
     return best
 
 
-def _candidates(rule: VerdictRule, matched: MatchedPair, radius: float, grid: float) -> npt.NDArray[np.float64]:
+def _candidates(rule: VerdictRule, evidence: Evidence, radius: float, grid: float) -> npt.NDArray[np.float64]:
     """Return the displacements with most votes of large keypoints: (2, 2), east and north [m]."""
-    evidence = matched.evidence(np.ones(len(matched), np.bool_))
     unit = COARSE_PX * grid
     return np.array([peak.at * unit for peak in rule.steps.peaks_of_all(evidence, unit, radius, np.zeros(2))])
 
@@ -195,43 +190,6 @@ def log_nfa(rule: VerdictRule, matched: MatchedPair, offset: npt.NDArray[np.floa
     searched = SEARCHED_RADII * matched.radius_m
     peak, _ = rule.steps.peaks_of_all(evidence, evidence.grid, searched, offset)
     return peak.log_nfa + 2 * math.log10(radius / searched)
-
-
-def _coarse(
-    pair: MatchedPair, reach: float, whole: dict[tuple[int, int], MatchedScene]
-) -> tuple[MatchedScene, MatchedScene]:
-    """Return both scenes with their largest keypoints among those that may have a match: near any of the other scene.
-
-    Of scenes with little ground in common, the largest of all keypoints would hardly lie there. `whole` holds the
-    scenes of this block whose keypoints all lie near.
-    """
-    query, train = pair.query, pair.train
-    of_query, of_train = query.rows_for(train), train.rows_for(query)
-    here, there = query.on_own_map[of_query], train.on_map_of(query)[of_train]
-    return (
-        _largest(query, of_query, near_any(here, there, reach), whole),
-        _largest(train, of_train, near_any(there, here, reach), whole),
-    )
-
-
-def _largest(
-    scene: MatchedScene, part: slice, near: npt.NDArray[np.bool_], whole: dict[tuple[int, int], MatchedScene]
-) -> MatchedScene:
-    """Return a scene with the `MOST_COARSE` largest keypoints of a part of its rows that are `near`."""
-    key = id(scene), part.start
-    if near.all() and key in whole:
-        return whole[key]
-    rows = part.start + np.flatnonzero(near)
-    largest = np.sort(np.argsort(-scene.size[rows], kind="stable")[:MOST_COARSE])
-    found = _with_rows(scene, rows[largest])
-    if near.all():
-        whole[key] = found
-    return found
-
-
-def _with_rows(scene: MatchedScene, rows: npt.NDArray[np.intp]) -> MatchedScene:
-    descriptors, xy, size = scene.descriptors[rows], scene.xy[rows], scene.size[rows]
-    return replace(scene, descriptors=descriptors, xy=xy, size=size, levels=())
 
 
 def _turned(scene: MatchedScene) -> MatchedScene:

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import s2fast
 from s2fast.config import Config, load_config
@@ -20,10 +22,9 @@ from s2fast.image.fixed_pattern import explained_by_paint, share_noise
 from s2fast.model import PairVerdict
 from s2fast.pipeline import run_stages
 from s2fast.planning import Job
-from s2fast.stages import second_look
+from s2fast.stages import second_look, voters
 from s2fast.stages.keys import verdict_key
 from s2fast.stages.matched_pair import MatchedPair
-from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.pairs import Pair
 from s2fast.stages.scenes import load_scenes
 from s2fast.stages.second_look import looks_again, second_looks
@@ -189,21 +190,36 @@ def test_settings_of_the_users_have_no_second_look(settings: dict[str, object], 
 
 @pytest.mark.slow
 def test_the_largest_keypoints_near_the_other_scene_vote(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(second_look, "MOST_COARSE", 60)
+    monkeypatch.setattr(voters, "MOST_COARSE", 60)
     _, pairs = block(finished)
     pair = pairs[0]
     left = np.flatnonzero(pair.train.xy[:, 0] < SIDE / 8)
-    sliver = replace(pair, train=second_look._with_rows(pair.train, left))
-    reach, whole = 20 * PIXEL_M, dict[tuple[int, int], MatchedScene]()
-    query, train = second_look._coarse(sliver, reach, whole)
-    assert len(query.xy) == len(train.xy) == 60
+    columns = {name: getattr(pair.train, name)[left] for name in ("descriptors", "xy", "size")}
+    sliver = replace(pair, train=replace(pair.train, **columns))
+    reach, whole = 20 * PIXEL_M, voters.Whole()
+    query, train = voters.voters(sliver, reach, whole)
+    assert len(query.xy_m) == len(train.xy_m) == 60
     apart = np.hypot(*(pair.query.on_own_map[:, None] - sliver.train.on_map_of(pair.query)).transpose(2, 0, 1))
-    assert (
-        np.hypot(*(query.on_own_map[:, None] - sliver.train.on_own_map).transpose(2, 0, 1)).min(axis=1).max()
-        < 2 * reach
-    )
-    assert query.size.min() >= np.sort(pair.query.size[apart.min(axis=1) <= reach])[-60]
+    beside = np.hypot(*(query.xy_m[:, None] - sliver.train.on_own_map).transpose(2, 0, 1))
+    assert beside.min(axis=1).max() < 2 * reach
+    assert query.size_m.min() >= np.sort(pair.query.size_m[apart.min(axis=1) <= reach])[-60]
     # The largest of the whole scene lie elsewhere, and those of scenes that see the same ground are chosen once.
-    both = second_look._coarse(pair, 1000 * reach, whole)
-    assert not np.isin(both[0].size, query.size).all()
-    assert both == second_look._coarse(pair, 1000 * reach, whole)
+    both = voters.voters(pair, 1000 * reach, whole)
+    assert not np.isin(both[0].size_m, query.size_m).all()
+    assert both == voters.voters(pair, 1000 * reach, whole)
+    # They are searched as the scenes with these keypoints alone would be.
+    for own, scene in zip(both, (pair.query, pair.train), strict=True):
+        rows = np.sort(np.argsort(-scene.size, kind="stable")[:60])
+        alone = replace(scene, descriptors=scene.descriptors[rows], xy=scene.xy[rows], size=scene.size[rows])
+        wanted = alone.prepared(1000 * reach, pair.query, slice(0, 60))
+        for name in ("descriptors", "x", "y", "row", "radius", "strip_group", "strip_start", "strip_y"):
+            np.testing.assert_array_equal(getattr(own.search, name), getattr(wanted, name), err_msg=name)
+        np.testing.assert_array_equal(own.xy_m, alone.on_map_of(pair.query))
+        np.testing.assert_array_equal(own.size_m, alone.size_m)
+
+
+@given(sizes=st.lists(st.integers(0, 5), max_size=40), count=st.integers(1, 45))
+def test_of_equal_sizes_the_first_are_chosen(sizes: list[int], count: int) -> None:
+    size = np.array(sizes, np.float32)
+    wanted = np.sort(np.argsort(-size, kind="stable")[:count])
+    np.testing.assert_array_equal(voters._largest(size, count), wanted)
