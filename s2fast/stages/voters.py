@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -90,7 +91,7 @@ def votes(pair: MatchedPair, both: tuple[Voters, Voters], matches: Matches) -> E
         distance=matches.distance,
         on_ground=np.ones(len(query_m), np.bool_),
         grid=pair.grid_m,
-        centre=common_centre(pair.query.placement, pair.train.placement),
+        centre=partial(common_centre, pair.query.placement, pair.train.placement),
     )
 
 
@@ -104,7 +105,7 @@ def _largest(size: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:
     """
     if len(size) <= count:
         return np.arange(len(size))
-    least = np.partition(size, -count)[-count]
+    least = np.partition(size, -count)[-count - 1]
     chosen = size > least
     chosen[np.flatnonzero(size == least)[: count - np.count_nonzero(chosen)]] = True
     return np.flatnonzero(chosen)

@@ -27,7 +27,8 @@ Strips: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDAr
 """Group, start and y range of the strips of a `WindowRows`."""
 
 Keys: TypeAlias = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
-"""(2, n) and (2, m) two smallest keys ``distance << 32 | row`` of the rows of the query and of the train."""
+"""(2, n) two smallest keys ``distance << 32 | row`` of the rows of the query, and (2, m) those of the train; (1, m) if
+only the smallest of the train is wanted."""
 
 Near: TypeAlias = npt.NDArray[np.uint64]
 """Pairs of rows within the radius: ``query << 32 | train``, sorted indices."""
@@ -123,8 +124,9 @@ def _list_near_several(
 
 @njit(nogil=True)
 def _compare(query: Rows, train: Rows, near: Near, count: np.uint64, keys: Keys) -> None:
-    """Merge the keys of listed pairs of rows into the two smallest keys of either row."""
-    (best, second), (train_best, train_second) = (keys[0][0], keys[0][1]), (keys[1][0], keys[1][1])
+    """Merge the keys of listed pairs of rows into the smallest keys of either row."""
+    best, second, train_best = keys[0][0], keys[0][1], keys[1][0]
+    several, train_second = len(keys[1]) > 1, keys[1][len(keys[1]) - 1]
     for i in range(count):
         q, t = near[i] >> np.uint64(32), near[i] & np.uint64(0xFFFFFFFF)
         bits = distance(query[0], q, train[0], t) << 32
@@ -132,7 +134,8 @@ def _compare(query: Rows, train: Rows, near: Near, count: np.uint64, keys: Keys)
         second[q] = min(second[q], max(best[q], key))
         best[q] = min(best[q], key)
         key = bits | query[3][q]
-        train_second[t] = min(train_second[t], max(train_best[t], key))
+        if several:
+            train_second[t] = min(train_second[t], max(train_best[t], key))
         train_best[t] = min(train_best[t], key)
 
 

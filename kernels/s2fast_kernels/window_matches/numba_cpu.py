@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _OPERANDS = "Tuple((u8[:,::1], f8[::1], f8[::1], i8[::1])), Tuple((i8[::1], i8[::1], f8[:,::1]))"
 """Numba's types of `sorted_operands`."""
 
-_TWO, _NOWHERE = np.int64(2), np.int64(-1)  # not plain numbers: see `compiled_arrays`
+_ONE, _TWO, _NOWHERE = np.int64(1), np.int64(2), np.int64(-1)  # not plain numbers: see `compiled_arrays`
 
 
 @njit(nogil=True)
@@ -42,7 +42,7 @@ def _selected(
     max_distance: int,
     mutual: bool,
 ) -> Columns:
-    """Return the rows that pass, in the caller's order, from the (2, n) and (2, m) smallest keys."""
+    """Return the rows that pass, in the caller's order, from the (2, n) and (1, m) smallest keys."""
     nearest = empty(len(train_rows), np.int32)
     if mutual:
         for t in range(len(train_rows)):
@@ -89,9 +89,9 @@ def _trial(
     mutual: bool,
 ) -> Columns:
     """Search one train at one place, and select."""
-    keys, train_keys = empty_table(_TWO, len(query[3]), np.int64), empty_table(_TWO, len(train[3]), np.int64)
+    keys, train_keys = empty_table(_TWO, len(query[3]), np.int64), empty_table(_ONE, len(train[3]), np.int64)
     for smallest in (keys, train_keys):
-        for k in range(2):
+        for k in range(len(smallest)):
             for i in range(smallest.shape[1]):
                 smallest[k, i] = NO_KEY
     search(query, query_strips, train, train_strips, away, radius, (keys, train_keys))
