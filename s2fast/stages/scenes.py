@@ -53,7 +53,8 @@ class SceneCache:
                     break
                 found[key] = scene
             self._held = found
-        return {name: found[key] for name, key in keys.items()}
+            # Once the lock is open, another thread may take scenes out.
+            return {name: found[key] for name, key in keys.items()}
 
 
 _own = threading.local()

@@ -215,6 +215,23 @@ def test_scenes_beyond_the_budget_are_dropped_the_least_recently_used_first(tmp_
     assert cache.load(folder, {"b"})["b"] is not second
 
 
+def test_scenes_dropped_by_another_thread_are_returned_to_the_first(tmp_path: Path) -> None:
+    folder, cache = stored(tmp_path, "ab", 50), SceneCache()
+
+    class OtherThreadNext:
+        """A lock that another thread takes as soon as the first has left it."""
+
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, *_: object) -> None:
+            cache._loading = threading.Lock()
+            cache.load(folder, {"b"})
+
+    cache._loading = OtherThreadNext()  # type: ignore[assignment]
+    assert set(cache.load(folder, {"a", "b"})) == {"a", "b"}
+
+
 @pytest.mark.parametrize("mutual", [True, False])
 def test_exhaustive_searches_on_a_device_take_turns(
     mutual: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
