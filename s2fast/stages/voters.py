@@ -105,7 +105,7 @@ def _largest(size: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:
     """
     if len(size) <= count:
         return np.arange(len(size))
-    least = np.partition(size, -count)[-count - 1]
+    least = np.partition(size, -count)[-count]
     chosen = size > least
     chosen[np.flatnonzero(size == least)[: count - np.count_nonzero(chosen)]] = True
     return np.flatnonzero(chosen)

@@ -218,8 +218,9 @@ def test_the_largest_keypoints_near_the_other_scene_vote(finished: Path, monkeyp
         np.testing.assert_array_equal(own.size_m, alone.size_m)
 
 
-@given(sizes=st.lists(st.integers(0, 5), max_size=40), count=st.integers(1, 45))
-def test_of_equal_sizes_the_first_are_chosen(sizes: list[int], count: int) -> None:
-    size = np.array(sizes, np.float32)
+@given(count=st.integers(1, 3000), most=st.sampled_from([2, 60, 10_000]), seed=st.integers(0, 1 << 32))
+def test_of_equal_sizes_the_first_are_chosen(count: int, most: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    size = rng.integers(0, most, rng.integers(0, 3000)).astype(np.float32)
     wanted = np.sort(np.argsort(-size, kind="stable")[:count])
     np.testing.assert_array_equal(voters._largest(size, count), wanted)
