@@ -259,9 +259,9 @@ def parquet(table: pa.Table, **options: Any) -> bytes:
 
 
 def _parquet_of_matches(table: pa.Table) -> bytes:
-    """Return matches encoded as a Parquet file: half as large, and faster to write, than with the defaults.
+    """Return matches encoded as a Parquet file: smaller, and faster to write, than with the defaults.
 
-    Statistics would take a quarter of the time, and tell nothing: a file has one group of rows.
+    It has no statistics, which take time and tell nothing of a single group of rows.
     """
     repeated, rows = ([name for name in names if name in table.column_names] for names in (_REPEATED, _ROWS))
     encoding = dict.fromkeys(rows, "DELTA_BINARY_PACKED")

@@ -247,7 +247,7 @@ def _is_before(place: float, row: int, other_place: float, other_row: int) -> bo
 def _halve(rows: npt.NDArray[np.int64], place: npt.NDArray[np.float64], half: int) -> None:
     """Reorder rows, and the place of each, so that the first `half` rows come first in the order of `_is_before`.
 
-    It is Hoare's quickselect: the blocks need no order within, and sorting took most of the fit's time.
+    It is Hoare's quickselect: rows need no order within a block, so that sorting them would be wasted.
     """
     low, high = 0, len(rows) - 1
     while low < high:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from s2fast.geometry.placement import alike, common_centre, pair_grid_m
 from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.matching_rule import Matches
 from s2fast.stages.pairs import Pair
+
+Places: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""Positions of the query's and of the train's keypoints on the query's map, and diameters of the query's [m]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +76,20 @@ class MatchedPair:
             moved /= np.array(query.square_px, np.float32)
         return moved
 
-    def evidence(self, on_ground: npt.NDArray[np.bool_]) -> Evidence:
-        """Return the matches on the query's map; `on_ground` see `Evidence.on_ground`."""
+    def evidence(self, on_ground: npt.NDArray[np.bool_], places: Places | None = None) -> Evidence:
+        """Return the matches on the query's map.
+
+        Parameters
+        ----------
+        on_ground
+            See `Evidence.on_ground`.
+        places
+            What the rows of the matches refer to; None: all features of the scenes.
+        """
         query, train = self.query.placement, self.train.placement
-        query_m, train_m, size = compiled_votes.gathered(
-            self.query.on_own_map, self.train.on_map_of(self.query), self.query.size_m, self.query_row, self.train_row
-        )
+        if places is None:
+            places = self.query.on_own_map, self.train.on_map_of(self.query), self.query.size_m
+        query_m, train_m, size = compiled_votes.gathered(*places, self.query_row, self.train_row)
         return Evidence(
             query_m=query_m,
             train_m=train_m,

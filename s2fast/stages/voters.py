@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from s2fast.geometry import compiled_votes
 from s2fast.geometry.evidence import Evidence
 from s2fast.geometry.nearby import near_any
-from s2fast.geometry.placement import common_centre
 from s2fast.stages.matched_pair import MatchedPair
 from s2fast.stages.matched_scene import MatchedScene
 from s2fast.stages.matching_rule import Matches
@@ -81,18 +78,8 @@ def voters(pair: MatchedPair, reach: float, whole: Whole) -> tuple[Voters, Voter
 def votes(pair: MatchedPair, both: tuple[Voters, Voters], matches: Matches) -> Evidence:
     """Return matches of voters of a pair on the query's map."""
     query, train = both
-    query_m, train_m, size = compiled_votes.gathered(
-        query.xy_m, train.xy_m, query.size_m, matches.query_row, matches.train_row
-    )
-    return Evidence(
-        query_m=query_m,
-        train_m=train_m,
-        size=size,
-        distance=matches.distance,
-        on_ground=np.ones(len(query_m), np.bool_),
-        grid=pair.grid_m,
-        centre=partial(common_centre, pair.query.placement, pair.train.placement),
-    )
+    on_ground = np.ones(len(matches.query_row), np.bool_)
+    return pair.with_matches(matches).evidence(on_ground, (query.xy_m, train.xy_m, query.size_m))
 
 
 def _largest(size: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:
