@@ -11,6 +11,7 @@ from types import MappingProxyType
 
 from s2fast import detectors
 from s2fast.archive.find import find_scenes
+from s2fast.archive.headers import headers_at_once
 from s2fast.archive.identity import scene_identity
 from s2fast.archive.listing import Looking
 from s2fast.archive.reference import check_ground, with_reference
@@ -129,18 +130,25 @@ def _find_inputs(job: Job, known: Mapping[str, SceneInput]) -> tuple[Found, dict
     left_out = _LeftOut(job.strict)
     for name, reason in archive.left_out.items():
         left_out.add(name, reason)
-    inputs = []
     outside = reference is not None and reference not in archive.scenes
-    for scene in scenes:
+
+    def read(scene: Scene) -> SceneInput | SceneError:
         try:
             mask = _mask_of(scene, job.config, needed=not (outside and scene == reference))
-            inputs.append(_read_header(scene, mask, job.config, known))
+            return _read_header(scene, mask, job.config, known)
         except SceneError as error:
-            if scene == reference:
-                raise InputError(f"the reference cannot be used: {error}") from error
-            if job.strict:
-                raise
-            left_out.add(scene.scene_id, str(error))
+            return error
+
+    inputs = []
+    for scene, header in headers_at_once(scenes, read):
+        if isinstance(header, SceneInput):
+            inputs.append(header)
+        elif scene == reference:
+            raise InputError(f"the reference cannot be used: {header}") from header
+        elif job.strict:
+            raise header
+        else:
+            left_out.add(scene.scene_id, str(header))
     rasters = {item.scene.scene_id: item.raster for item in inputs}
     apart = not_comparable(rasters, "" if reference is None else reference.scene_id)
     for name, reason in apart.items():

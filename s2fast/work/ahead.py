@@ -1,4 +1,4 @@
-"""Run the first part of units of work in another thread, ahead of the second part."""
+"""Run the first part of units of work in other threads, ahead of the second part."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ Unit = TypeVar("Unit")
 Result = TypeVar("Result")
 
 THREAD = "s2fast-ahead"
-"""Beginning of the thread's name."""
+"""Beginning of the threads' names."""
 
 
-def ahead(units: Iterable[Unit], function: Callable[[Unit], Result], depth: int) -> Iterator[tuple[Unit, Result]]:
-    """Yield units with the results of a function, which is called in one thread for at most `depth` later units.
+def ahead(
+    units: Iterable[Unit], function: Callable[[Unit], Result], depth: int, threads: int = 1
+) -> Iterator[tuple[Unit, Result]]:
+    """Yield units with the results of a function, which is called in other threads for at most `depth` later units.
 
     An error of the function is raised when its unit is reached; the function is not called for later units.
 
@@ -27,11 +29,11 @@ def ahead(units: Iterable[Unit], function: Callable[[Unit], Result], depth: int)
     """
     remaining = iter(units)
     waiting: deque[tuple[Unit, Future[Result]]] = deque()
-    with ThreadPoolExecutor(1, THREAD) as thread:
+    with ThreadPoolExecutor(threads, THREAD) as pool:
         try:
             while True:
                 for unit in islice(remaining, depth + 1 - len(waiting)):
-                    waiting.append((unit, thread.submit(function, unit)))
+                    waiting.append((unit, pool.submit(function, unit)))
                 if not waiting:
                     return
                 unit, future = waiting.popleft()
