@@ -20,6 +20,9 @@ VALUES = 1 << 16
 AUTO_SHARE_PCT = (2, 98)
 """Percentiles of the valid values that "auto" uses as the low and the high end [%]."""
 
+_FEWEST_VALUES = 64
+"""A scene with fewer values has no fill value: what is far from all others may be ground."""
+
 _BINS = 1 << 19
 """Number of floats that have a sign, an exponent of 8 bits and 11 significant bits."""
 
@@ -151,7 +154,7 @@ def auto_stretch(counts: npt.NDArray[np.int64], dtype: str = "uint16") -> tuple[
     -------
     low, high : int, float if `dtype` is neither of 8 nor of 16 bits without sign
         The smallest values with at least 2 % and 98 % of the pixels at or below them; different, integers at least 1
-        apart.
+        apart. A fill value that the file does not declare, such as -9999, is not counted: see `_without_fill`.
 
     Examples
     --------
@@ -160,6 +163,7 @@ def auto_stretch(counts: npt.NDArray[np.int64], dtype: str = "uint16") -> tuple[
     >>> auto_stretch(histogram(np.float32([0.25, 0.5, 1.0])), "float32")
     (0.25, 1.0)
     """
+    counts = _without_fill(counts, dtype)
     total = int(counts.sum())
     if not total:
         return 0, 1
@@ -170,3 +174,20 @@ def auto_stretch(counts: npt.NDArray[np.int64], dtype: str = "uint16") -> tuple[
         return min(low, VALUES - 2), max(high, min(low, VALUES - 2) + 1)
     least, most = _value(low), _value(high)
     return (least, most) if least < most else (least, math.nextafter(least, math.inf))
+
+
+def _without_fill(counts: npt.NDArray[np.int64], dtype: str) -> npt.NDArray[np.int64]:
+    """Return a histogram without its least or largest value if that is a fill value which the file does not declare.
+
+    It is one if it would be an end of the stretch, and is farther from all other values than these are from each other.
+    """
+    codes = np.flatnonzero(counts)
+    if len(codes) <= _FEWEST_VALUES:
+        return counts
+    values = codes.astype(float) if dtype in ("uint8", "uint16") else np.array([_value(int(code)) for code in codes])
+    gaps = values[1] - values[0], values[-1] - values[-2]
+    ranges = values[-1] - values[1], values[-2] - values[0]
+    for code, gap, others in zip(codes[[0, -1]], gaps, ranges, strict=True):
+        if gap > others and 100 * counts[code] >= AUTO_SHARE_PCT[0] * counts.sum():
+            return np.where(np.arange(len(counts)) == code, 0, counts)
+    return counts
