@@ -20,7 +20,7 @@ from s2fast.archive.sensors import names_of
 from s2fast.archive.stac import is_stac, stac_scenes
 from s2fast.errors import InputError, option, setting
 from s2fast.files.source import Source
-from s2fast.files.zips import zip_files
+from s2fast.files.zips import unread_archive, zip_files
 from s2fast.model import Scene
 from s2fast.raster.zarr_store import is_zarr
 
@@ -96,8 +96,12 @@ def find_scenes(
     searched: list[Source] = []
     left_out: dict[str, str] = {}
     sources = [Source.of(place) for place in places]
+    empty: list[Source] = []
     for place in sources:
-        for found in _listed(place, looking):
+        all_found = list(_listed(place, looking))
+        if not all_found:
+            empty.append(place)
+        for found in all_found:
             if isinstance(found, LeftOut):
                 left_out[found.name] = found.reason
             elif (legible := _legible(found.source)) != found.source.name:
@@ -124,11 +128,8 @@ def find_scenes(
     if not by_source:
         where = ", ".join(map(str, sources))
         first = next((f"{name}: {reason}" for name, reason in left_out.items()), "")
-        others = ", *.png and *.jpg" if looking.pictures else ""
-        raise InputError(
-            f"no scenes found under {where}: "
-            + (first or f"looked for {looking.band or 'images'}, *.jp2 and *.tif{others}, at any depth")
-        )
+        raise InputError(f"no scenes found under {where}: {first or _looked_for(sources[0], looking)}")
+    left_out |= {str(place): f"no scenes found: {_looked_for(place, looking)}" for place in empty}
     scenes, replaced = used_products(list(by_source.values()), preview_of)
     renamed = {scene.source: scene for scene in with_unique_ids(scenes)}
     ids = {scene.scene_id for scene in renamed.values()}
@@ -138,6 +139,14 @@ def find_scenes(
         [replace(product, by=renamed[product.by.source]) for product in replaced],
         left_out,
     )
+
+
+def _looked_for(place: Source, looking: Looking) -> str:
+    """Return what was looked for at a place that holds none of it."""
+    if is_stac(place):
+        return "it has no items"
+    others = ", *.png and *.jpg" if looking.pictures else ""
+    return f"looked for {looking.band or 'images'}, *.jp2 and *.tif{others}, at any depth"
 
 
 def images_at(place: Source, looking: Looking) -> list[Listed]:
@@ -192,9 +201,10 @@ def _on_server(place: Source, looking: Looking) -> Iterator[Listed]:
     yield Listed(place, chosen=True)
 
 
-def _itself(place: Source, looking: Looking) -> Iterator[Listed]:
+def _itself(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
     del looking
-    yield Listed(place, chosen=True)
+    reason = unread_archive(place.name)
+    yield LeftOut(str(place), reason) if reason else Listed(place, chosen=True)
 
 
 def _in_folder(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
@@ -212,6 +222,8 @@ def _in_folder(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
             else:
                 for found in _zip_candidates(Source.local(file), "", looking):
                     yield found if isinstance(found, LeftOut) else Listed(found)
+        elif reason := unread_archive(file.name):
+            yield LeftOut(str(file), reason)
     yield from _without_the_band(files, looking)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,8 +16,22 @@ _READ = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, 9)
 _METHODS = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA", 93: "Zstandard", 95: "xz"}
 """Names of other methods."""
 
+_OTHER_ARCHIVE = re.compile(r".*\.(tar(\.\w+)?|tgz|tbz2?|txz|7z|rar)", re.IGNORECASE)
+"""Names of archives that are no zips."""
+
 _ENCRYPTED = 1
 """Bit of a member's flags."""
+
+
+def unread_archive(name: str) -> str:
+    """Return why an archive is not read, and what to do, by its name; empty for a zip and for any other file.
+
+    Examples
+    --------
+    >>> unread_archive("LC08_L1TP_174036_20190807_20200827_02_T1.tar")
+    'it is an archive, but no zip, and is not read: unpack it'
+    """
+    return "it is an archive, but no zip, and is not read: unpack it" if _OTHER_ARCHIVE.fullmatch(name) else ""
 
 
 def zip_names(archive: Source) -> list[str]:

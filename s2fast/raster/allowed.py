@@ -107,13 +107,20 @@ def _names_overviews(dataset: rasterio.DatasetReader) -> bool:
 
 
 def explanation(source: Source) -> str:
-    """Return why a file that none of `DRIVERS` opens may be a virtual raster after all; else an empty text."""
+    """Return why none of `DRIVERS` opens a file on disk, and what to do; empty if GDAL's own message says it."""
     # A Path would raise for names that are too long.
     if source.path is None or _is_virtual(source) or not os.path.isfile(source.path):  # noqa: PTH113
         return ""
-    if not _VIRTUAL.match(_head(source)):
-        return ""
-    return "its content is XML: a virtual raster must be named .vrt, so that it is not taken for an image"
+    if not os.path.getsize(source.path):  # noqa: PTH202
+        return "it is empty: get it again"
+    head = _head(source)
+    if _VIRTUAL.match(head):
+        return "its content is XML: a virtual raster must be named .vrt, so that it is not taken for an image"
+    if source.path.suffix.lower() == ".zip":
+        return "it is no zip, or only a part of one: get it again"
+    if head and not _FORMATS.match(head):
+        return "its content is none of JPEG 2000, TIFF, PNG and JPEG: get it again, or convert it with gdal_translate"
+    return ""
 
 
 def stored_tags(path: Path) -> Mapping[str, str] | None:

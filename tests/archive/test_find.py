@@ -196,6 +196,24 @@ def test_nothing_found(tmp_path: Path, empty: bool) -> None:
         find_scenes([place])
 
 
+def test_a_place_without_scenes_is_told_where_others_have_some(tmp_path: Path) -> None:
+    (tmp_path / "unmounted").mkdir()
+    touch(tmp_path, "in/a.tif")
+    found = find_scenes([tmp_path / "in", tmp_path / "unmounted"])
+    assert [scene.scene_id for scene in found.scenes] == ["a"]
+    reason = "no scenes found: looked for images, *.jp2 and *.tif, at any depth"
+    assert found.left_out == {str(tmp_path / "unmounted"): reason}
+
+
+@pytest.mark.parametrize("name", ["LC08_L1TP_174036_20190807_20200827_02_T1.tar", "a.tar.gz", "b.TGZ", "c.7z"])
+def test_archives_other_than_zips_are_told(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "a.tif", name)
+    for places in ([tmp_path], [tmp_path / "a.tif", tmp_path / name]):
+        found = find_scenes(places)
+        assert [scene.scene_id for scene in found.scenes] == ["a"]
+        assert found.left_out == {str(tmp_path / name): "it is an archive, but no zip, and is not read: unpack it"}
+
+
 @pytest.mark.parametrize(
     ("names", "ids"),
     [

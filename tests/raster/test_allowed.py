@@ -93,6 +93,21 @@ def test_no_text_is_read_as_pixels(folder: Path, tmp_path: Path, suffix: str) ->
         pass
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.tif", b"", "it is empty: get it again"),
+        ("T36UYA_20190805T083601_TCI.jp2", b"<html>403 Forbidden</html>", "none of JPEG 2000, TIFF, PNG and JPEG: get"),
+        ("b.tif", bytes(300), "none of JPEG 2000, TIFF, PNG and JPEG: get it again"),
+        ("c.zip", b"PK\x03\x04 and no end", "it is no zip, or only a part of one: get it again"),
+    ],
+)
+def test_what_is_no_raster_is_told_with_what_to_do(folder: Path, name: str, content: bytes, told: str) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(SceneError, match=told), open_raster(folder / name):
+        pass
+
+
 @pytest.mark.parametrize("suffix", [".tif", ".vrt"])
 @pytest.mark.parametrize("form", ["/vsicurl/{}/a.tif", "{}/a.tif", "/vsicurl_streaming/{}/a.tif", "WMS:{}"])
 def test_no_server_is_asked(folder: Path, asked: tuple[str, list[str]], form: str, suffix: str) -> None:
