@@ -145,8 +145,10 @@ def _looked_for(place: Source, looking: Looking) -> str:
     """Return what was looked for at a place that holds none of it."""
     if is_stac(place):
         return "it has no items"
-    others = ", *.png and *.jpg" if looking.pictures else ""
-    return f"looked for {looking.band or 'images'}, *.jp2 and *.tif{others}, at any depth"
+    wanted = f"looked for {looking.band or 'images'}, *.jp2 and *.tif"
+    if looking.pictures:
+        return f"{wanted}, *.png and *.jpg, at any depth"
+    return f"{wanted}, at any depth; PNG, JPEG and virtual rasters are scenes if each is named"
 
 
 def images_at(place: Source, looking: Looking) -> list[Listed]:

@@ -277,8 +277,9 @@ def _check_virtual(source: Source, folders: Sequence[Source], depth: int) -> Non
             if depth == 0:
                 raise SceneError(f"{source}: virtual rasters of virtual rasters are followed {_MAX_DEPTH} deep")
             _check_virtual(part, folders, depth - 1)
-        elif not _FORMATS.match(_head(part)):
-            raise SceneError(f"{source}: it reads {part}, which is none of JPEG 2000, TIFF, PNG and JPEG")
+        elif not _FORMATS.match(head := _head(part)):
+            fault = "is none of JPEG 2000, TIFF, PNG and JPEG" if head else "is missing, empty or not readable: get it"
+            raise SceneError(f"{source}: it reads {part}, which {fault}")
         elif _leads_elsewhere(part):
             raise SceneError(f"{source}: it reads {part}, whose metadata {_OVERVIEWS}")
 

@@ -158,6 +158,13 @@ def test_no_way_leads_out_of_the_folder(folder: Path, elsewhere: Path, name: str
         pass
 
 
+def test_a_virtual_raster_names_what_it_reads_and_is_not_there(folder: Path) -> None:
+    path = folder / "a.vrt"
+    path.write_text(virtual("gone.tif", relative=1))
+    with pytest.raises(SceneError, match=r"a\.vrt: it reads .*gone\.tif, which is missing"), open_raster(path):
+        pass
+
+
 def test_no_way_leads_out_through_another_file(folder: Path, elsewhere: Path) -> None:
     (folder / "inner.tif").write_text(virtual(str(elsewhere)))
     (folder / "inner.vrt").write_text(virtual(str(elsewhere)))
