@@ -63,6 +63,12 @@ def write_scene(
     return path
 
 
+def open_ended(jp2: bytes) -> bytes:
+    """Return a JP2 file whose last box, the codestream, reaches to the end of the file, wherever that is."""
+    at = jp2.index(b"jp2c") - 4
+    return jp2[:at] + bytes(4) + jp2[at + 4 :]
+
+
 def safe_path(folder: Path, tile: str, time: str, platform: str = "S2A", baseline: str = "0207") -> Path:
     """Name the TCI of a product as the ground segment does."""
     product = f"{platform}_MSIL1C_{time}_N{baseline}_R021_T{tile}_{time}.SAFE"

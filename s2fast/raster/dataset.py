@@ -30,6 +30,7 @@ from s2fast.geometry.pixel_grid import PixelGrid
 from s2fast.model import PIXEL_TRANSFORM, Raster
 from s2fast.raster.allowed import check_opened, drivers, explanation
 from s2fast.raster.bands import Picture
+from s2fast.raster.codestream import read_codestream
 from s2fast.raster.data_array import held_version, open_held
 from s2fast.raster.windows import reduced_shape
 from s2fast.raster.zarr_store import is_zarr, open_zarr, zarr_version
@@ -178,13 +179,21 @@ def _open_with_gdal(source: Source, level: int | None) -> rasterio.DatasetReader
 
 
 def _check_complete(dataset: rasterio.DatasetReader, source: Source) -> None:
-    """Raise SceneError for a PNG without its last chunk: GDAL reads the missing pixels as zeros, without an error."""
-    ranges = byte_ranges(source) if dataset.driver == "PNG" else None
-    if ranges is None:
-        return
-    start = max(0, ranges.size - _PNG_TAIL_BYTES)
-    if _PNG_END not in ranges.read(start, ranges.size - start):
-        raise SceneError(f"{source}: it is truncated, the end of the PNG is missing: get it again")
+    """Raise SceneError for a raster that lacks its end, if GDAL would not say so.
+
+    Of a PNG, it reads the missing pixels as zeros. Of a JPEG 2000 that lacks its last bytes it decodes some levels and
+    not others; only a file on disk is looked at, not to ask servers for more.
+    """
+    if dataset.driver == "PNG" and (ranges := byte_ranges(source)) is not None:
+        start = max(0, ranges.size - _PNG_TAIL_BYTES)
+        if _PNG_END not in ranges.read(start, ranges.size - start):
+            raise SceneError(f"{source}: it is truncated, the end of the PNG is missing: get it again")
+    if dataset.driver == "JP2OpenJPEG" and source.path and (ranges := byte_ranges(source)) is not None:
+        stream = read_codestream(ranges)
+        if stream is not None and stream.end is not None and stream.end > ranges.size:
+            raise SceneError(
+                f"{source}: it is truncated, it has {ranges.size:,} bytes of at least {stream.end:,}: get it again"
+            )
 
 
 OPENERS = (

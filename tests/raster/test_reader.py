@@ -86,9 +86,20 @@ def test_mask_reduction_is_opencvs_resize() -> None:
     assert reduce_any(mask, 1) is mask
 
 
-def test_truncated_file_is_named(rgb: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", [1, 2, 3, 2000, 20_000])
+def test_a_truncated_file_is_not_begun(rgb: Path, tmp_path: Path, missing: int) -> None:
+    """Without the last two bytes, the mark of the end, GDAL decodes some levels and not others."""
     broken = tmp_path / "broken.jp2"
-    broken.write_bytes(rgb.read_bytes()[:-2000])
+    broken.write_bytes((whole := rgb.read_bytes())[:-missing])
+    sizes = f"it has {len(whole) - missing:,} bytes of at least {len(whole):,}: get it again"
+    with pytest.raises(SceneError, match=rf"broken\.jp2: it is truncated, {sizes}"), open_raster(broken):
+        pass
+
+
+def test_a_file_whose_end_is_zeros_is_named(rgb: Path, tmp_path: Path) -> None:
+    """Some programs write a file's whole size before they download it."""
+    broken = tmp_path / "broken.jp2"
+    broken.write_bytes(rgb.read_bytes()[:-2000] + bytes(2000))
     with open_raster(broken) as reader:
         windows = grid(reader.raster.shape, (256, 256))
         with pytest.raises(SceneError, match=r"broken\.jp2.*truncated"):
