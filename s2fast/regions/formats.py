@@ -168,6 +168,8 @@ def _format(path: Path) -> Format:
             head = source.read(256)
     except OSError as error:
         raise DamagedError(error.strerror) from error
+    if not head:
+        raise DamagedError("it is empty: get it again")
     for kind in FORMATS:
         if re.match(kind.begins, head) and (not kind.suffixes or path.suffix.lower() in kind.suffixes):
             kind.check(path)

@@ -79,6 +79,13 @@ def test_what_refers_to_other_files_and_servers_is_refused(name: str, suffix: st
         loaded(path, Regions(crs=UTM36))
 
 
+@pytest.mark.parametrize("name", ["fields.geojson", "fields.gpkg", "fields.parquet"])
+def test_an_empty_file_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=rf"{name}: it is empty: get it again"):
+        loaded(tmp_path / name)
+
+
 def test_an_sqlite_file_that_is_no_geopackage_is_refused(tmp_path: Path) -> None:
     path = by_ogr("sqlite", driver="SQLite")(frame(FIELDS), tmp_path)
     with pytest.raises(InputError, match="not a plain GeoPackage"):
