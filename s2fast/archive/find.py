@@ -224,9 +224,17 @@ def _in_folder(place: Source, looking: Looking) -> Iterator[Listed | LeftOut]:
             else:
                 for found in _zip_candidates(Source.local(file), "", looking):
                     yield found if isinstance(found, LeftOut) else Listed(found)
-        elif reason := unread_archive(file.name):
-            yield LeftOut(str(file), reason)
+    yield from (LeftOut(str(file), reason) for file, reason in _unread_archives(files))
     yield from _without_the_band(files, looking)
+
+
+def _unread_archives(files: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield archives that are not read, and why; one was unpacked if another file or folder begins with its name."""
+    found = [(file, reason) for file in files if (reason := unread_archive(file.name))]
+    names = "\n".join(map(str, files)) if found else ""
+    for file, reason in found:
+        if len(re.findall(rf"/{re.escape(file.name.partition('.')[0])}(?=[/._])", names)) == 1:
+            yield file, reason
 
 
 def _is_pipe(file: Path) -> bool:

@@ -54,7 +54,7 @@ def tile_key(item: SceneInput, config: Config, regions: RegionFile | None) -> st
         config.ingest.halo_px if settings and settings.mode == "keep" else None,
         "reduced" if item.raster.level > 1 else "full",
         config.ingest.stretch if item.raster.dtype != "uint8" else None,
-        *(["reflectances"] if stretched_by_percentiles(item, config) else []),
+        *(["reflectances, without a fill value"] if stretched_by_percentiles(item, config) else []),
         *(["masked"] if item.raster.masked else []),
         *(["luma"] if item.raster.luma else []),
         *([["bands", *config.ingest.band_weights]] if item.scene.others else []),

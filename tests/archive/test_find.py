@@ -208,11 +208,17 @@ def test_a_place_without_scenes_is_told_where_others_have_some(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["LC08_L1TP_174036_20190807_20200827_02_T1.tar", "a.tar.gz", "b.TGZ", "c.7z"])
 def test_archives_other_than_zips_are_told(tmp_path: Path, name: str) -> None:
-    touch(tmp_path, "a.tif", name)
-    for places in ([tmp_path], [tmp_path / "a.tif", tmp_path / name]):
+    touch(tmp_path, "scene.tif", name)
+    for places in ([tmp_path], [tmp_path / "scene.tif", tmp_path / name]):
         found = find_scenes(places)
-        assert [scene.scene_id for scene in found.scenes] == ["a"]
+        assert [scene.scene_id for scene in found.scenes] == ["scene"]
         assert found.left_out == {str(tmp_path / name): "it is an archive, but no zip, and is not read: unpack it"}
+
+
+@pytest.mark.parametrize("unpacked", ["LC08_T1/B4.tif", "LC08_T1_B4.tif", "LC08_T1.tif"])
+def test_archives_beside_what_they_hold_are_no_loss(tmp_path: Path, unpacked: str) -> None:
+    touch(tmp_path, unpacked, "LC08_T1.tar", "LC08_T10.tar")
+    assert list(find_scenes([tmp_path]).left_out) == [str(tmp_path / "LC08_T10.tar")]
 
 
 @pytest.mark.parametrize(
