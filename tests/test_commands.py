@@ -171,6 +171,13 @@ def test_show_names_what_is_missing(
         assert_one_line(capsys.readouterr().err, said)
 
 
+def test_show_says_that_no_pair_is_verified(
+    judged: Judged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert s2fast(monkeypatch, "show", judged.plain, "--verified", "--to", tmp_path / "many") == 0
+    assert "warning: no picture was drawn: none of the pairs chosen is verified" in capsys.readouterr().err
+
+
 def test_only_the_command_that_is_asked_for_is_built() -> None:
     every = list(get_command(app).commands)
     for name in every:

@@ -66,6 +66,7 @@ def test_byte_order_mark_is_no_error(tmp_path: Path) -> None:
         ("features.treshold=1", "unknown key 'features.treshold'; did you mean 'features.threshold'?"),
         ("matchng.ratio=0.7", "unknown key 'matchng'; did you mean 'matching'?"),
         ("ratio=0.7", "did you mean 'matching.ratio'?"),
+        ("matching=0.7", "matching = 0.7: matching is a section: set its keys, matching.KEY"),
         ("ingest.reduction=3", "ingest.reduction = 3: input should be 1, 2 or 4"),
         ("matching.ratio=high", "matching.ratio = 'high'"),
         ("matching.ratio=1.5", "matching.ratio = 1.5: input should be less than or equal to 1"),
@@ -90,7 +91,11 @@ def test_wrong_override_names_the_key_and_the_nearest(override: str, said: str) 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("[matching]\nratoi = 0.8\n", "did you mean 'matching.ratio'?"), ("[matching\n", "is not valid TOML")],
+    [
+        ("[matching]\nratoi = 0.8\n", "did you mean 'matching.ratio'?"),
+        ("[matching\n", "is not valid TOML"),
+        ("matching = 3\n", "matching = 3: matching is a section: set its keys, matching.KEY"),
+    ],
 )
 def test_wrong_file_is_one_line(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "wrong.toml"

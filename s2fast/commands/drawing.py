@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from s2fast.commands.app import Query, RunFolderPath, Train, Trust, app, print_line
+from s2fast.commands.app import Query, RunFolderPath, Train, Trust, app, print_line, warn
 from s2fast.work.collection import importing
 
 if TYPE_CHECKING:
@@ -150,6 +150,8 @@ def _pictures(
         raise InputError("many pairs go to the folder of --to: leave out -o")
     check_on_disk(to)
     pairs = select_pairs(run.pairs(), Selection(verified=True, tile=tile, limit=limit))
+    if pairs.empty:
+        warn(["no picture was drawn: none of the pairs chosen is verified; s2fast pairs OUT lists their verdicts"])
     try:
         to.mkdir(parents=True, exist_ok=True)
     except OSError as error:

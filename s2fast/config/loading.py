@@ -63,11 +63,7 @@ def load_config(
     data: dict[str, Any] = {} if profile == PROFILES[0] else tomllib.loads(profile_text(profile))
     _change(data, config if config is None or isinstance(config, Mapping) else _read(config))
     for dotted, value in _parsed(overrides):
-        section, _, key = dotted.partition(".")
-        table = data.setdefault(section, {})
-        if not key or not isinstance(table, dict):
-            raise ConfigError(f"{option('overrides', 'set')}: unknown key {dotted!r}; {_nearest(dotted)}")
-        table[key] = value
+        _change(data, {dotted: value})
     try:
         return Config.model_validate(data)
     except ValidationError as error:
@@ -94,10 +90,10 @@ def _change(data: dict[str, Any], changes: Mapping[str, Any] | None) -> None:
     for name, value in (changes or {}).items():
         section, dot, key = str(name).partition(".")
         table = {key: value} if dot else value
-        if isinstance(table, Mapping) and isinstance(data.get(section, {}), dict):
-            data.setdefault(section, {}).update(table)
-        else:
+        if not isinstance(table, Mapping):
             data[section] = table
+        elif isinstance(data.setdefault(section, {}), dict):  # else an earlier value is no table, which is an error
+            data[section].update(table)
 
 
 def _parsed(overrides: Sequence[str] | Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -154,6 +150,10 @@ def _explain(error: ValidationError, where: str) -> str:
         dotted = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             messages.append(f"unknown key {dotted!r}; {_nearest(dotted)}")
+        elif problem["type"] == "model_type":
+            messages.append(
+                f"{dotted} = {shortened(repr(problem['input']))}: {dotted} is a section: set its keys, {dotted}.KEY"
+            )
         elif isinstance(problem["input"], Mapping):  # contradictory keys
             messages.append(str(problem.get("ctx", {}).get("error", problem["msg"])))
         else:

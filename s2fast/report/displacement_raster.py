@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,10 +122,12 @@ def cells(grid: PixelGrid, cell_m: float) -> tuple[tuple[int, int], Affine]:
     (6, 3)
     """
     (west, south), (east, north) = grid.box
-    if not 0 < cell_m <= max(east - west, north - south):
+    # Smaller cells would hold nothing more, and fill the memory.
+    pixel_m = math.sqrt((east - west) * (north - south) / math.prod(grid.shape))
+    if not pixel_m <= cell_m <= max(east - west, north - south):
         raise InputError(
             f"a cell of {cell_m:g} m does not fit: the scene is {east - west:.0f} x {north - south:.0f} m; the cell "
-            "must be larger than 0 and at most as large as the scene"
+            f"must be at least as large as a pixel, {pixel_m:.4g} m, and at most as large as the scene"
         )
     size = int(np.ceil((north - south) / cell_m)), int(np.ceil((east - west) / cell_m))
     return size, Affine(cell_m, 0, west, 0, -cell_m, north)

@@ -139,7 +139,10 @@ def _list(rows: pd.DataFrame, listing: Listing, kind: _Kind) -> None:
         columns = list(shown.values())
     else:
         signed = rows[kind.signed].notna().any()
-    lines = _table(rows, columns or kind.columns, kind.noun, listing.total, width)
+    names = columns or kind.columns
+    if not listing.columns:
+        names = [name for name in names if name in rows and not rows[name].isna().all()]
+    lines = _table(rows, names, kind.noun, listing.total, width)
     if below and signed:
         lines += [part for line in below.split("\n") for part in (textwrap.wrap(line, width) if width else [line])]
     return _write("".join(f"{line}\n" for line in lines).encode(), listing.file)
@@ -175,7 +178,7 @@ def _table(rows: pd.DataFrame, names: Sequence[str], noun: str, total: int | Non
     count = counted(len(rows), noun) if total in (None, len(rows)) else f"{len(rows)} of {counted(total or 0, noun)}"
     if rows.empty:
         return [count]
-    shown = [name for name in names if name in rows and not rows[name].isna().all()]
+    shown = list(names)
     columns = [[name, *_cells(rows[name])] for name in shown]
     widths = [max(map(len, column)) for column in columns]
     edge, gap = _EDGE, _GAP

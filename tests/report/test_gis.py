@@ -201,6 +201,8 @@ def test_raster_asks_for_inliers_and_a_cell_that_fits(judged: Judged) -> None:
         s2fast.open_run(judged.plain).displacement(query, train)
     with pytest.raises(InputError, match="does not fit: the scene is 5120 x 5120 m"):
         s2fast.open_run(judged.out).displacement(query, train, 6000)
+    with pytest.raises(InputError, match="a cell of 9.9 m does not fit: .* at least as large as a pixel, 10 m"):
+        s2fast.open_run(judged.out).displacement(query, train, 9.9)
 
 
 def test_cells_cover_a_scene_that_is_not_north_up() -> None:

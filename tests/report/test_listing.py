@@ -107,6 +107,16 @@ def test_columns_are_named_by_fragments(pairs: pd.DataFrame, capsys: pytest.Capt
         print_pairs(pairs, Listing(columns=["similarty"]))
 
 
+def test_a_column_that_was_named_is_listed_though_it_is_empty(
+    pairs: pd.DataFrame, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = pairs.assign(dy_m=np.nan)
+    print_pairs(empty, Listing(columns=["query", "dy_m"]))
+    assert capsys.readouterr().out.splitlines()[1].split() == ["query", "dy_m"]
+    print_pairs(empty)
+    assert "dy_m" not in capsys.readouterr().out.splitlines()[1].split()
+
+
 def test_numbers_that_round_to_zero_have_no_sign(pairs: pd.DataFrame, capsys: pytest.CaptureFixture[str]) -> None:
     print_pairs(pairs.assign(dx_m=[-8.9e-16, -0.001]))
     told = capsys.readouterr().out
