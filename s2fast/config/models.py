@@ -257,7 +257,7 @@ class Matching(_Section):
     """Mode windowed, and verification: largest expected offset between two scenes [m]; 0: five pixels of the pair's
     coarser grid. Matches are searched up to twice this distance, so that a shift just beyond it is detected and
     reported. auto: five pixels, then 15, 45 and 135, until the shift found lies within; for scenes whose georeferencing
-    error is unknown."""
+    error is unknown. At most 0.3 of the smaller scene's side: beyond it, too little ground overlaps."""
     ratio: float = Field(0.9, gt=0, le=1)
     """Good: best distance < ratio x second-best distance."""
     mutual: bool = True

@@ -10,9 +10,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from s2fast.geometry.compiled_peaks import highest_votes
 from s2fast.geometry.compiled_shares import shares
 from s2fast_kernels.compiled import njit
-from s2fast_kernels.compiled_arrays import empty, empty_table, zeros, zeros_table
+from s2fast_kernels.compiled_arrays import empty, empty_table, zeros_table
 
 _TWO, _THREE, _FOUR = np.int64(2), np.int64(3), np.int64(4)  # not plain numbers: see `compiled_arrays`
 
@@ -112,115 +113,6 @@ def displacements(
             rows[found] = i
             found += 1
     return moved, within, rows[:found]
-
-
-@njit(nogil=True)
-def _highest(padded: npt.NDArray[np.float32], margin: int) -> tuple[int, int]:
-    """Return row and column of the first largest value within the margin, counted from there; none is negative."""
-    # Numbers that are not negative are ordered as their bits, whose maximum is found several at a time.
-    bits = padded.view(np.int32)
-    best, row, column = np.int32(-1), 0, margin
-    for r in range(margin, padded.shape[0] - margin):
-        line, most = bits[r, margin : padded.shape[1] - margin], np.int32(-1)
-        for c in range(len(line)):
-            most = line[c] if line[c] > most else most
-        if most > best:
-            best, row = most, r
-    while bits[row, column] != best:
-        column += 1
-    return row - margin, column - margin
-
-
-@njit(nogil=True)
-def _counted(
-    moved: npt.NDArray[np.float64],
-    share: npt.NDArray[np.float64],
-    half: int,
-    bin_px: float,
-    disc: npt.NDArray[np.float32],
-) -> npt.NDArray[np.float32]:
-    """Return the votes of every bin, with a margin of half a disc; see `highest_votes`."""
-    count, side = len(moved), 2 * half + 1
-    first, last = zeros(len(disc), np.int64), zeros(len(disc), np.int64)
-    for down in range(len(disc)):
-        for right in range(len(disc)):
-            if disc[down, right] != 0:
-                first[down] = right if last[down] == 0 else first[down]
-                last[down] = right + 1
-    # Most bins are empty: matches are sorted by the row of their bin, in their order, and only these bins looked at.
-    row_of, column_of, order = empty(count, np.int64), empty(count, np.int64), empty(count, np.int64)
-    end = zeros(side + 1, np.int64)
-    for i in range(count):
-        row_of[i] = int(np.rint(moved[i, 1] / bin_px)) + half
-        column_of[i] = int(np.rint(moved[i, 0] / bin_px)) + half
-        end[row_of[i] + 1] += 1
-    for row in range(side):
-        end[row + 1] += end[row]
-    for i in range(count):
-        order[end[row_of[i]]] = i
-        end[row_of[i]] += 1
-    padded: npt.NDArray[np.float32] = zeros_table(side + len(disc) - 1, side + len(disc) - 1, np.float32)
-    sums, start = zeros(side, np.float64), 0
-    # Bin by bin: every sum gets its terms in the order in which cv2.filter2D adds them, without the zeros.
-    for row in range(side):
-        left, right = side, -1
-        for i in order[start : end[row]]:
-            sums[column_of[i]] += share[i]
-            left, right = min(left, column_of[i]), max(right, column_of[i])
-        start = end[row]
-        for column in range(left, right + 1):
-            votes = np.float32(sums[column])
-            sums[column] = 0
-            if votes != 0:
-                for down in range(len(disc)):
-                    line = padded[row + down, column + first[down] : column + last[down]]
-                    for c in range(len(line)):
-                        line[c] += votes
-    return padded
-
-
-@njit("(f8[:,::1], f8[::1], i8, f8, f4[:,::1], f8)", nogil=True)
-def highest_votes(
-    moved: npt.NDArray[np.float64],
-    share: npt.NDArray[np.float64],
-    half: int,
-    bin_px: float,
-    disc: npt.NDArray[np.float32],
-    apart: float,
-) -> npt.NDArray[np.float64]:
-    """Return the highest peak of the votes, and the highest at least `apart` from it: (2, 3) x, y, votes.
-
-    Parameters
-    ----------
-    moved : (k, 2) float64
-        Displacements within the search area [px].
-    share : (k,) float64
-        Weight of each.
-    half
-        Bins from the middle of the search area to its edge.
-    bin_px
-        Side of a bin [px].
-    disc : (d, d) float32
-        1 for the bins whose votes are counted together, else 0; d is odd, and the ones of a row are neighbours.
-    apart
-        Minimum distance of the second peak [px].
-    """
-    side, reach = 2 * half + 1, len(disc) // 2
-    padded = _counted(moved, share, half, bin_px, disc)
-    votes = padded[reach : side + reach, reach : side + reach]
-    found: npt.NDArray[np.float64] = empty_table(_TWO, _THREE, np.float64)
-    around = int(apart / bin_px) + 1
-    for number in range(2):
-        row, column = _highest(padded, reach)
-        x, y = bin_px * (column - half), bin_px * (row - half)
-        found[number, 0], found[number, 1], found[number, 2] = x, y, votes[row, column]
-        if number == 0:
-            for r in range(max(0, row - around), min(side, row + around + 1)):
-                for c in range(max(0, column - around), min(side, column + around + 1)):
-                    dy, dx = bin_px * (r - half) - y, bin_px * (c - half) - x
-                    if dy * dy + dx * dx < apart * apart:
-                        votes[r, c] = 0
-    return found
 
 
 @njit(

@@ -23,7 +23,7 @@ AUTO_FACTORS = (1, 3, 9, 27)
 """Search radii that "auto" tries, as multiples of `WINDOW_PX`."""
 
 MOST_AWAY = 0.3
-"""Largest radius that "auto" tries, as a share of the scene's side: beyond it, too little ground overlaps."""
+"""Largest search radius, as a share of the smaller scene's side: beyond it, too little ground overlaps."""
 
 ALIKE = 1.05
 """Greatest ratio of pixels that count as equal."""
@@ -114,12 +114,13 @@ def radii_m(query: Placement, train: Placement, wanted_m: float | Literal["auto"
     """Return the search radii [m], in the order to try.
 
     There is one radius, the wanted one or, if that is 0, five pixels of the pair's grid. For "auto", it is followed
-    by radii each three times as large, up to `MOST_AWAY` of the smaller scene's side.
+    by radii each three times as large. None exceeds `MOST_AWAY` of the smaller scene's side, unless that is below five
+    pixels.
     """
     least = WINDOW_PX * pair_grid_m(query, train)
-    if wanted_m != "auto":
-        return [wanted_m or least]
     most = max(least, MOST_AWAY * float(np.sqrt(min(query.area_m2, train.area_m2))))
+    if wanted_m != "auto":
+        return [min(wanted_m or least, most)]
     return [least * factor for factor in AUTO_FACTORS if least * factor <= most]
 
 

@@ -14,6 +14,7 @@ estimates under nonstandard conditions. Berkeley Symposium, 1967 (the error of a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -269,13 +270,19 @@ def log_nfa_of_model(determined_by: int, witnesses: float, votes: float, chance:
     return tests + log_tail(witnesses - determined_by, votes - determined_by, chance)
 
 
-def rival_of_affinity(found: Candidates, judged: Judgement, searched: float) -> Peak:
+def rival_of_affinity(
+    found: Candidates,
+    judged: Judgement,
+    searched: float,
+    peaks: Callable[..., tuple[Peak, Peak]] = highest_peaks,
+) -> Peak:
     """Return the highest peak of the votes of those matches that do not agree with an affinity.
 
-    The displacements of an affinity do not form one peak, so its rival is looked for among the outliers only.
+    The displacements of an affinity do not form one peak, so its rival is looked for among the outliers only. `peaks`
+    is another implementation of `highest_peaks`.
     """
     left = ~judged.inlier[found.rows]
-    return highest_peaks(found.moved[found.rows[left]], found.share[left], searched, APART_PX)[0]
+    return peaks(found.moved[found.rows[left]], found.share[left], searched, APART_PX)[0]
 
 
 def judged_affinity(found: Candidates, affinity: Affinity) -> Judgement:

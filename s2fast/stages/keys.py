@@ -31,7 +31,7 @@ from s2fast_kernels.backends import Selected
 FEATURES = "features, of interpolated scenes also on the means over larger pixels"
 """Name of what is stored with features; another name after a change, so that older features are not reused."""
 
-VERDICTS = "verified, with surroundings and repetitions, second looks at what may match"
+VERDICTS = "verified, with surroundings and repetitions, second looks at what may match, within scenes"
 """Name of the rule of verdicts; another name after a change, so that older verdicts are not reused."""
 
 _MOST_TURN_DEG = 10.0
@@ -152,7 +152,8 @@ def pair_key(query_key: str, train_key: str, config: Config) -> str:
     rule = config.matching.model_dump(exclude={"backend", "pairs", "pairs_file", "similar"})
     if config.matching.mode == "exhaustive":
         del rule["radius_m"]
-    return content_key("pair, by levels of equal pixels", query_key, train_key, rule)
+    limited = ["within scenes"] if rule.get("radius_m", "auto") not in (0, "auto") else []
+    return content_key("pair, by levels of equal pixels", query_key, train_key, rule, *limited)
 
 
 def verdict_key(query_key: str, train_key: str, config: Config) -> str:

@@ -38,6 +38,9 @@ _AWAY_RADII = (8.0, 40.0)
 """Distance of wrong offsets from the right one [search radii]: too far for true matches, near enough for similar
 ground."""
 
+_BEYOND = 1.1
+"""Smallest distance of wrong offsets from the right one [radii of the search area]."""
+
 _ONE_LATTICE_PX = 0.04
 """Error of a pair of which one scene is interpolated [larger px]: its keypoints prefer places on the lattice."""
 
@@ -382,8 +385,9 @@ def wrong_offsets(matched: MatchedPair, count: int, common_pct: float) -> list[n
     if common_pct == 0:
         apart = (train.on_map(train.middle, query.metric) - query.on_map(query.middle))[0]
         apart = np.where(np.isfinite(apart), apart, 0.0)  # the query's projection does not cover the train
-    # Limit wrong offsets on small scenes, so that some ground is left to compare.
-    farthest = min(_AWAY_RADII[1] * matched.radius_m, 0.25 * np.sqrt(min(query.area_m2, train.area_m2)))
+    # Limit wrong offsets on small scenes, so that some ground is left to compare; but the right one is never searched.
+    most = max(0.25 * np.sqrt(min(query.area_m2, train.area_m2)), _BEYOND * SEARCHED_RADII * matched.radius_m)
+    farthest = min(_AWAY_RADII[1] * matched.radius_m, most)
     nearest = min(_AWAY_RADII[0] * matched.radius_m, farthest)
     lengths, angles = random.uniform(nearest, farthest, count), random.uniform(0, 2 * np.pi, count)
     return [apart + length * np.array([np.cos(a), np.sin(a)]) for length, a in zip(lengths, angles, strict=True)]

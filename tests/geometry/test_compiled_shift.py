@@ -133,7 +133,7 @@ def test_peaks_of_all_are_the_plain_ones(
 @settings(max_examples=100, deadline=None)
 @given(
     count=st.sampled_from([1, 2, 7, 100, 700]),
-    half=st.sampled_from([1, 4, 40, 57]),
+    half=st.sampled_from([1, 4, 40, 57, 511, 512, 700]),
     weights=st.sampled_from([[1.0], [0.1, 0.3, 1.0], [1e-3, 0.7]]),
     seed=st.integers(0, 1 << 32),
 )

@@ -134,6 +134,9 @@ def test_radius_is_five_pixels_of_the_coarser_grid_by_default() -> None:
     assert radii_m(north_up(), north_up(reduction=2), 0.0) == pytest.approx([100])
     assert radii_m(north_up(), north_up(pixel=20.0), 7.0) == [7.0]
     assert radii_m(north_up(), north_up(), "auto")[:2] == pytest.approx([50, 150])
+    small, large = north_up(), north_up(pixel=30.0)
+    for pair in ((small, large), (large, small)):
+        assert radii_m(*pair, 1e9) == pytest.approx([0.3 * np.sqrt(small.area_m2)])
 
 
 def test_overlap_of_shifted_scenes_is_the_rectangle_they_share() -> None:

@@ -107,6 +107,18 @@ def test_a_shift_beyond_the_radius_is_prior_suspect_and_reported(tmp_path: Path)
     assert twice["dx_px"] == pytest.approx(6.4, abs=0.1)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("radius_m", [550.0, 1e9])
+def test_a_radius_of_the_scenes_size_finds_the_shift_and_its_nulls_do_not(tmp_path: Path, radius_m: float) -> None:
+    query, train = shifted_pair((40.0, -20.0))
+    config = load_config(overrides={"matching.radius_m": radius_m, "verification.nulls": 5})
+    row = judged(tmp_path, config, ("a", query, {}), ("b", train, {}))
+    assert (row["verdict"], row["dx_px"]) == ("verified", pytest.approx(40, abs=0.2))
+    side_m = np.sqrt(RunFolder(tmp_path).placement("a").area_m2)
+    assert row["searched_m"] == pytest.approx(min(radius_m, 0.3 * side_m))
+    assert (row["null_trials"], row["null_verified"]) == (5, 0)
+
+
 def test_scenes_apart_have_no_common_ground_and_are_tried_as_if_they_lay_together(tmp_path: Path) -> None:
     query, train = shifted_pair((0.0, 0.0))
     row = judged(tmp_path, load_config(), ("a", query, {}), ("b", train, {"corner": (400_000.0, 5_500_000.0)}))
