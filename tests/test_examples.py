@@ -3,9 +3,11 @@ from __future__ import annotations
 import base64
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -50,18 +52,33 @@ def test_an_aligned_stack_differs_less_between_dates(tmp_path: Path, capsys: pyt
     assert float(after) < 3.0 < 2 * float(after) < float(before)
 
 
-def refused(name: str, *arguments: object) -> str:
-    """Return the one line with which an example refuses its arguments."""
-    run = subprocess.run([sys.executable, "-m", f"s2fast.examples.{name}", *arguments], capture_output=True, text=True)
-    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (2, "", 1), run.stderr
-    return run.stderr
+class Refused(Protocol):
+    def __call__(self, name: str, *arguments: object) -> str: ...
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Return a function that runs an example as a script and returns the one line with which it is refused."""
+
+    def run(name: str, *arguments: object) -> str:
+        module = f"s2fast.examples.{name}"
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", [name, *map(str, arguments)])
+            patch.delitem(sys.modules, module)
+            with pytest.raises(SystemExit) as ended:
+                runpy.run_module(module, run_name="__main__", alter_sys=True)
+        told, line = capsys.readouterr()
+        assert (ended.value.code, told, line.count("\n")) == (2, "", 1), line
+        return line
+
+    return run
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments"), [("aligned_stack", "ARCHIVE OUT"), ("all_pairs", "ARCHIVE POLYGONS.geojson OUT")]
 )
-def test_an_example_without_arguments_shows_its_usage(name: str, arguments: str) -> None:
+def test_an_example_without_arguments_shows_its_usage(name: str, arguments: str, refused: Refused) -> None:
     wanted = len(arguments.split())
     line = f"got 0 arguments, wanted {wanted}; usage: python -m s2fast.examples.{name} {arguments}"
     assert refused(name) == f"s2fast: error: {line}\n"
@@ -74,7 +91,7 @@ def test_every_example_is_refused_in_one_line() -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_without_scenes_ends_an_example_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_without_scenes_ends_an_example_in_one_line(tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "empty").mkdir()
     assert "no scenes found under" in refused("aligned_stack", tmp_path / "empty", tmp_path / "out")
     assert "no scenes found under" in refused("all_pairs", tmp_path / "empty", tmp_path / "no.json", tmp_path / "out")

@@ -34,15 +34,22 @@ class LiveTensors(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.peak, self._live = 0, {}
+        self._most = 0
+        """Size of all that is in `_live`, of which some may be gone."""
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = function(*args, **(kwargs or {}))
         for tensor in tree_leaves(found):
             if isinstance(tensor, torch.Tensor):
                 storage = tensor.untyped_storage()
+                _, before = self._live.get(storage.data_ptr(), (None, 0))
                 self._live[storage.data_ptr()] = StorageWeakRef(storage), storage.nbytes()
-        self._live = {at: (storage, size) for at, (storage, size) in self._live.items() if not storage.expired()}
-        self.peak = max(self.peak, sum(size for _, size in self._live.values()))
+                self._most += storage.nbytes() - before
+        # What is gone is looked for only where it matters.
+        if self._most > self.peak:
+            self._live = {at: (storage, size) for at, (storage, size) in self._live.items() if not storage.expired()}
+            self._most = sum(size for _, size in self._live.values())
+            self.peak = max(self.peak, self._most)
         return found
 
 

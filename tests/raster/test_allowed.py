@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +22,7 @@ from s2fast.raster.allowed import stored_tags
 from s2fast.raster.dataset import gdal_settings, open_dataset
 from s2fast.raster.reader import open_raster
 from s2fast.report.imagery import recorded_source
+from tests.forked import forked_command
 
 SIDE = 64
 SECRET = "top secret"
@@ -248,13 +247,15 @@ def test_blocks_beyond_the_limit_are_not_decoded(
 def test_a_run_ends_in_one_line_and_trusts_what_the_user_named(folder: Path, elsewhere: Path) -> None:
     (folder / "far.vrt").write_text(virtual(str(elsewhere)))
     (settings := folder / "settings.toml").touch()
-    command = [sys.executable, "-m", "s2fast.cli", "ingest", str(settings), "--scenes", str(folder / "far.vrt")]
-    for more, code in (([], 2), (["--scenes", str(elsewhere.parent)], 0)):
-        out = folder.parent / f"out-{code}"
-        ended = subprocess.run([*command, *more, "--out", str(out)], capture_output=True, text=True, check=False)
-        assert "Traceback" not in ended.stderr
-        assert ("which is not in its folder" in ended.stderr) == bool(code)
-        assert ended.returncode == code, ended.stderr
+    command = ["ingest", settings, "--scenes", folder / "far.vrt"]
+    for more, code in (([], 2), (["--scenes", elsewhere.parent], 0)):
+        out, told = folder.parent / f"out-{code}", folder.parent / f"told-{code}"
+        ended = forked_command(told, *command, *more, "--out", out)
+        ended.join()
+        printed = told.read_text("utf-8")
+        assert "Traceback" not in printed
+        assert ("which is not in its folder" in printed) == bool(code)
+        assert ended.exitcode == code, printed
     folder_of_run, scene = RunFolder(out), "far"
     with gdal_settings(), open_dataset(recorded_source(folder_of_run, scene)) as drawn:
         assert drawn.driver == "VRT"
