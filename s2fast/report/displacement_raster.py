@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,12 +121,11 @@ def cells(grid: PixelGrid, cell_m: float) -> tuple[tuple[int, int], Affine]:
     (6, 3)
     """
     (west, south), (east, north) = grid.box
-    # Smaller cells would hold nothing more, and fill the memory.
-    pixel_m = math.sqrt((east - west) * (north - south) / math.prod(grid.shape))
-    if not pixel_m <= cell_m <= max(east - west, north - south):
+    # Smaller cells would hold nothing more, and fill the memory; a pixel's size on the map may be a little rounded.
+    if not (1 - 1e-6) * grid.pixel_m <= cell_m <= max(east - west, north - south):
         raise InputError(
             f"a cell of {cell_m:g} m does not fit: the scene is {east - west:.0f} x {north - south:.0f} m; the cell "
-            f"must be at least as large as a pixel, {pixel_m:.4g} m, and at most as large as the scene"
+            f"must be at least as large as a pixel, {grid.pixel_m:.4g} m, and at most as large as the scene"
         )
     size = int(np.ceil((north - south) / cell_m)), int(np.ceil((east - west) / cell_m))
     return size, Affine(cell_m, 0, west, 0, -cell_m, north)
