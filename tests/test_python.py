@@ -204,6 +204,7 @@ _NONE = {"scenes": "none", "out": "out"}
         (lambda: s2fast.run(**_NONE, regions=5), "regions is of type int, must be a path or an address"),
         (lambda: s2fast.run(**_NONE, workers="2"), "workers is of type str, must be a whole number"),
         (lambda: s2fast.run(**_NONE, workers=True), "workers is of type bool, must be a whole number"),
+        (lambda: s2fast.run(**_NONE, progress="no"), "progress is of type str, must be True, False, or a function of"),
         (lambda: s2fast.run(5, **_NONE), "config is of type int, must be a TOML file, a mapping, or a Config"),
         (lambda: s2fast.run(**_NONE, overrides=5), "overrides is of type int, must be a mapping, or a sequence of"),
         (lambda: s2fast.run(**_NONE, overrides=[5]), 'an override is of type int, must be "section.key=value"'),

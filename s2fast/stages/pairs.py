@@ -127,9 +127,14 @@ def pairs_from_file(path: Path, scene_ids: Sequence[str]) -> list[tuple[str, str
     for query, train in zip(table["query"], table["train"], strict=True):
         for scene_id in (query, train):
             if scene_id not in order:
-                raise ConfigError(f"matching.pairs_file: {path} names {scene_id}, which is not a scene of this run")
+                raise ConfigError(
+                    f"matching.pairs_file: {path} names {scene_id}, which is not a scene of this run: write whole ids, "
+                    f"such as {scene_ids[0]}"
+                )
         if query != train:
             pairs.add((query, train) if order[query] < order[train] else (train, query))
+    if not pairs:
+        raise ConfigError(f"matching.pairs_file: {path} lists no pair of two scenes: write at least one")
     return sorted(pairs, key=lambda pair: (order[pair[0]], order[pair[1]]))
 
 

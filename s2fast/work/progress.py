@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
+from s2fast.arguments import wrong_type
+from s2fast.errors import InputError
 from s2fast.files.legible import legible
 
 if TYPE_CHECKING:
@@ -216,6 +218,8 @@ def progress_of(asked: bool | Callable[[str, int, int], object] | Progress) -> P
         return asked  # a command's own
     if callable(asked):
         return CalledProgress(asked)
+    if not isinstance(asked, bool):
+        raise InputError(wrong_type("progress", asked, "True, False, or a function of stage, done and total"))
     if asked and "ipykernel" in sys.modules:
         return PlainProgress(sys.stdout)  # below the cell, where standard error would look like a failure
     return TerminalProgress() if asked and sys.stderr.isatty() else Progress()

@@ -49,7 +49,9 @@ def test_listed_pairs_come_in_the_runs_order_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("query,train\na,d\n", "names d, which is not a scene of this run"),
+        ("query,train\na,d\n", "names d, which is not a scene of this run: write whole ids, such as a"),
+        ("query,train\n", "lists no pair of two scenes"),
+        ("query,train\nb,b\n", "lists no pair of two scenes"),
         ("one,two\na,b\n", "has the columns one, two; it must have query and train"),
         ("", "cannot read .* as CSV"),
     ],
