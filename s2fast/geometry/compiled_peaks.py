@@ -129,17 +129,16 @@ def _highest_by_rows(
     left, right = filled(ring, width, np.int64), zeros(ring, np.int64)
     best, best_row, best_column, following = np.int32(0), 0, 0, 0
     for row in range(width):
-        if following < len(rows) and rows[following] == row:
-            while following < len(rows) and rows[following] == row:
-                # Every sum gets its terms in the order in which cv2.filter2D adds them, without the zeros.
-                for down in range(count):
-                    at = (row + down) & (ring - 1)
-                    first, last = columns[following] + spans[down, 0], columns[following] + spans[down, 1]
-                    line = kept[at, first:last]
-                    for c in range(len(line)):
-                        line[c] += votes[following]
-                    left[at], right[at] = min(left[at], first), max(right[at], last)
-                following += 1
+        while following < len(rows) and rows[following] == row:
+            # Every sum gets its terms in the order in which cv2.filter2D adds them, without the zeros.
+            for down in range(count):
+                at = (row + down) & (ring - 1)
+                first, last = columns[following] + spans[down, 0], columns[following] + spans[down, 1]
+                line = kept[at, first:last]
+                for c in range(len(line)):
+                    line[c] += votes[following]
+                left[at], right[at] = min(left[at], first), max(right[at], last)
+            following += 1
         at = row & (ring - 1)
         if left[at] >= right[at]:
             continue
