@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-from s2fast.geometry import affinity, compiled_fit, compiled_peaks, compiled_votes, shift, standard_errors, witnesses
+from s2fast.geometry import affinity, compiled_fit, compiled_votes, shift, standard_errors, witnesses
 from s2fast.geometry.evidence import Evidence, Judgement
 from s2fast.geometry.placement import SEARCHED_RADII
 from s2fast.geometry.witnesses import LEAST_WITNESSES, Peak
@@ -94,7 +94,7 @@ def highest_peaks(
 ) -> tuple[Peak, Peak]:
     """Find the two highest peaks of the votes; see `s2fast.geometry.witnesses.highest_peaks`."""
     half, total = math.ceil(searched / witnesses.BIN_PX), float(share.sum())
-    found = compiled_peaks.highest_votes(moved, share, half, witnesses.BIN_PX, witnesses.DISC, apart)
+    found = compiled_votes.highest_votes(moved, share, half, witnesses.BIN_PX, witnesses.DISC, apart)
     first, second = (witnesses.peak_of(np.array([x, y]), votes, total, searched) for x, y, votes in found.tolist())
     return first, second
 

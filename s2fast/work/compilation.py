@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 MODULES = (
     "s2fast_kernels.akaze.numba_describe",
     "s2fast_kernels.akaze.numba_scale_space",
-    "s2fast.geometry.compiled_peaks",
     "s2fast.geometry.compiled_votes",
     "s2fast.geometry.compiled_fit",
     "s2fast_kernels.window_matches.numba_cpu",
