@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from rasterio.errors import NotGeoreferencedWarning
-
 from s2fast.errors import SceneError
 from s2fast.files.web import supports_ranges
 from s2fast.model import Scene
 from s2fast.work.ahead import ahead
+from s2fast.work.library_warnings import no_warnings_of_threads
 from s2fast_kernels.machine import available_cores
 
 _ON_SERVERS = 16
@@ -31,9 +29,7 @@ def headers_at_once(scenes: Sequence[Scene], read: Callable[[Scene], Header]) ->
     An error of the function is raised when its scene is reached.
     """
     threads = _at_once(scenes)
-    with warnings.catch_warnings():
-        # Opening a raster silences this warning for a moment, which threads undo for each other.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    with no_warnings_of_threads():
         yield from ahead(scenes, read, threads - 1, threads)
 
 

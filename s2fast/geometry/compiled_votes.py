@@ -16,7 +16,7 @@ from s2fast_kernels.compiled import njit
 from s2fast_kernels.compiled_arrays import empty, empty_table, zeros, zeros_table
 
 # Not plain numbers: see `compiled_arrays`.
-_ONE, _TWO, _THREE, _FOUR = np.int64(1), np.int64(2), np.int64(3), np.int64(4)
+_TWO, _THREE, _FOUR = np.int64(2), np.int64(3), np.int64(4)
 
 _MOST_SIDE = 1024
 """Largest side of a table of votes, of 4 MB; row by row, a usual search area would take longer [bins]."""
@@ -232,17 +232,20 @@ def highest_votes(
                 spans[down, 1] = right + 1
     bins, side, reach, unit = _bins(moved, share, half, bin_px), 2 * half + 1, len(disc) // 2, apart / bin_px
     found: npt.NDArray[np.float64] = empty_table(_TWO, _THREE, np.float64)
-    by_rows, row, column = side > _MOST_SIDE, -1, -1
-    padded = _table(bins, side, spans) if not by_rows else zeros_table(_ONE, _ONE, np.float32)
-    for number in range(2):
-        if by_rows:
+    if side > _MOST_SIDE:
+        row, column = -1, -1
+        for number in range(2):
             row, column, votes = highest_by_rows(bins, side, spans, (row, column), unit)
-        else:
-            if number == 1:
-                _clear(padded, row + reach, column + reach, unit)
-            row, column = _highest(padded, reach)
-            votes = padded[row + reach, column + reach]
-        found[number, 0], found[number, 1], found[number, 2] = bin_px * (column - half), bin_px * (row - half), votes
+            found[number, 0], found[number, 1] = bin_px * (column - half), bin_px * (row - half)
+            found[number, 2] = votes
+        return found
+    padded = _table(bins, side, spans)
+    for number in range(2):
+        row, column = _highest(padded, reach)
+        votes = padded[row + reach, column + reach]
+        found[number, 0], found[number, 1] = bin_px * (column - half), bin_px * (row - half)
+        found[number, 2] = votes
+        _clear(padded, row + reach, column + reach, unit)
     return found
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 LOGGERS = ("py.warnings", "rasterio", "matplotlib")
 """Loggers of Python's own warnings, of what GDAL says while rasterio reads, and of Matplotlib, about its caches."""
@@ -15,3 +18,16 @@ def keep_off_the_terminal() -> None:
         logger = logging.getLogger(name)
         logger.propagate = False
         logger.addHandler(logging.NullHandler())
+
+
+@contextmanager
+def no_warnings_of_threads() -> Iterator[None]:
+    """Silence the warning about rasters without georeferencing, for threads that open some.
+
+    Whoever opens a raster silences it for a moment, which threads undo for each other.
+    """
+    from rasterio.errors import NotGeoreferencedWarning  # the command line imports this module, but no rasterio
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield

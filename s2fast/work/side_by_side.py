@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 
-from rasterio.errors import NotGeoreferencedWarning
-
 from s2fast.work.executors import Workplace
+from s2fast.work.library_warnings import no_warnings_of_threads
 from s2fast.work.thread_limits import limit_this_thread, limit_threads
 from s2fast_kernels.machine import available_cores
 
@@ -30,8 +28,5 @@ def side_by_side(workplace: Workplace, units: int) -> Iterator[Workplace]:
     limit_threads(workplace.threads)
     share = max(1, (workplace.threads or available_cores()) // units)
     pool = ThreadPoolExecutor(units, THREAD, limit_this_thread, (share,))
-    with warnings.catch_warnings():
-        # rasterio silences its own warning for a moment, which threads undo for each other.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with closing(Workplace(pool, units, 0)) as threads:
-            yield threads
+    with no_warnings_of_threads(), closing(Workplace(pool, units, 0)) as threads:
+        yield threads
